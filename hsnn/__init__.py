@@ -1,0 +1,1 @@
+"""Retrieval that learns while it serves."""

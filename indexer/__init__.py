@@ -1,0 +1,1 @@
+"""Items into the hierarchy in Redis: store, assignment, scheduler jobs, versions."""

@@ -1,0 +1,1 @@
+"""What is watched: metrics, health, drift detectors, alarms and the audit trail."""

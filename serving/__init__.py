@@ -1,0 +1,1 @@
+"""Requests out: mirror of the index, retrieval over it, filters, HTTP API, client."""

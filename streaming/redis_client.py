@@ -1,0 +1,19 @@
+"""One way to connect to a Redis-protocol server."""
+
+from __future__ import annotations
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+Redis = redis.Redis
+
+
+def connect(url: str) -> Redis:
+    """Connect to ``redis://`` or ``rediss://``; values stay bytes; lost connections are retried for some seconds."""
+    return redis.Redis.from_url(
+        url,
+        decode_responses=False,
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=8),
+        health_check_interval=30,
+    )

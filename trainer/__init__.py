@@ -1,0 +1,1 @@
+"""The model learns: features, item state, id tables, MoNN, learned hierarchy, beam, online loop, checkpoints."""

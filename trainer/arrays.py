@@ -1,0 +1,37 @@
+"""Named NumPy arrays as bytes (safetensors), and growth of row-indexed arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+Array = NDArray[Any]
+
+
+def pack(arrays: Mapping[str, Array]) -> bytes:
+    """Write named arrays as one safetensors blob.
+
+    Examples
+    --------
+    >>> unpack(pack({"a": np.arange(3)}))["a"].tolist()
+    [0, 1, 2]
+    """
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def unpack(blob: bytes) -> dict[str, Array]:
+    """Read what `pack` wrote."""
+    return dict(load(blob))
+
+
+def grown(array: Array, rows: int, fill: float = 0) -> Array:
+    """`array` itself if it has `rows` rows, else a copy of at least twice its size, new rows filled with `fill`."""
+    if rows <= len(array):
+        return array
+    bigger = np.full((max(rows, 2 * len(array)), *array.shape[1:]), fill, array.dtype)
+    bigger[: len(array)] = array
+    return bigger

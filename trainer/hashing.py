@@ -1,0 +1,53 @@
+"""Feature hashing: ``field=value`` pairs to a fixed number of token rows, the same in every process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.events import Feature, Scalar
+
+
+def tokens(features: Mapping[str, Feature] | None, buckets: int, width: int, ignored: frozenset[str] = frozenset()) -> list[int]:
+    """Token rows of a feature mapping, at most `width`, without repeats.
+
+    Numbers are binned on a logarithmic scale, lists give a token per element, None and ignored fields none.
+
+    Examples
+    --------
+    >>> tokens({"genres": ["drama", "war"], "price": 3.5}, 1000, 8) == tokens({"genres": ["drama", "war"], "price": 3.6}, 1000, 8)
+    True
+    """
+    if not features:
+        return []
+    found: dict[int, None] = {}
+    for name, value in features.items():
+        if name not in ignored:
+            for element in value if isinstance(value, list) else (value,):
+                if element is not None:
+                    found[_token(name, _bin(element), buckets)] = None
+    return list(found)[:width]
+
+
+def token_matrix(rows: Sequence[Sequence[int]], width: int) -> NDArray[np.int32]:
+    """Token lists as one (n, width) matrix, -1 padded."""
+    matrix = np.full((len(rows), width), -1, np.int32)
+    for index, row in enumerate(rows):
+        matrix[index, : len(row)] = row
+    return matrix
+
+
+def _bin(value: Scalar) -> str:
+    if isinstance(value, float):
+        return f"~{round(4 * math.copysign(math.log1p(abs(value)), value))}" if math.isfinite(value) else "~nan"
+    return str(value)
+
+
+@lru_cache(maxsize=65536)
+def _token(name: str, value: str, buckets: int) -> int:
+    return crc32(f"{name}={value}".encode()) % buckets

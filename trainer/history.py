@@ -1,0 +1,63 @@
+"""User histories: the last items of every user, newest last."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.arrays import grown
+
+
+class UserHistories:
+    """The last `length` items of each user, by row.
+
+    Attributes
+    ----------
+    items : (rows, L) int32
+        Item rows, newest last, -1 padded in front.
+    times : (rows, L) int64
+        Event times, epoch ms.
+
+    Examples
+    --------
+    >>> histories = UserHistories(length=2)
+    >>> before = histories.extend(np.array([0, 0, 0]), np.array([7, 8, 9]), np.array([1, 2, 3]))
+    >>> before[0].tolist(), histories.items[0].tolist()
+    ([[-1, -1], [-1, 7], [7, 8]], [8, 9])
+    """
+
+    def __init__(self, length: int, rows: int = 1024) -> None:
+        self.items: NDArray[np.int32] = np.full((rows, length), -1, np.int32)
+        self.times: NDArray[np.int64] = np.zeros((rows, length), np.int64)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` rows."""
+        self.items, self.times = grown(self.items, rows, -1), grown(self.times, rows)
+
+    def extend(
+        self, users: NDArray[np.integer], items: NDArray[np.integer], ts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Append events in order; return each event's history just before it: (n, L) items and times."""
+        before_items = np.empty((len(users), self.items.shape[1]), np.int32)
+        before_times = np.empty((len(users), self.items.shape[1]), np.int64)
+        for wave in _waves(users):
+            rows = users[wave]
+            before_items[wave], before_times[wave] = self.items[rows], self.times[rows]
+            self.items[rows, :-1], self.times[rows, :-1] = before_items[wave, 1:], before_times[wave, 1:]
+            self.items[rows, -1], self.times[rows, -1] = items[wave], ts[wave]
+        return before_items, before_times
+
+    def put(self, rows: NDArray[np.integer], items: NDArray[np.int32], times: NDArray[np.int64]) -> None:
+        """Overwrite the histories of `rows`, as a mirror does."""
+        self.reserve(int(rows.max(initial=-1)) + 1)
+        self.items[rows], self.times[rows] = items, times
+
+
+def _waves(users: NDArray[np.integer]) -> list[NDArray[np.int64]]:
+    """Split event indices so that no user occurs twice in a wave and a user's events stay in order."""
+    order = np.argsort(users, kind="stable")
+    ranked = users[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(users) else np.zeros(0, np.int64)
+    occurrence = np.empty(len(users), np.int64)
+    occurrence[order] = np.arange(len(users)) - np.repeat(starts, np.diff(np.r_[starts, len(users)]))
+    return [np.flatnonzero(occurrence == rank) for rank in range(int(occurrence.max(initial=-1)) + 1)]

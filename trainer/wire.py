@@ -1,0 +1,174 @@
+"""What the trainer tells the rest of the system: state deltas, the item feed, snapshots.
+
+Everything is absolute and addressed by row, so that reading a message twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.events import Feature
+from trainer.arrays import Array, pack, unpack
+
+
+@dataclass(frozen=True, slots=True)
+class StateDelta:
+    """Item and user states touched since the last delta; stream ``state``.
+
+    Attributes
+    ----------
+    epoch : int
+        Incarnation of the trainer; rows of different epochs must not be mixed.
+    events : int
+        Interactions learned so far.
+    watermark : int
+        Epoch ms.
+    half_life : int
+        Index of the half-life whose popularity currently predicts best.
+    item_rows : (n,) int32
+    item_values : (n, H) float32
+        Decayed counters at `item_last`.
+    item_last, item_first : (n,) int64
+        Last and first engagement, epoch ms.
+    user_rows : (m,) int32
+    user_items : (m, L) int32
+        History, newest last, -1 padded in front.
+    user_times : (m, L) int64
+    new_users : ids of the rows from `first_user_row` on
+    user_tokens : (m, C) int32
+        Hashed user features, -1 padded.
+    """
+
+    epoch: int
+    events: int
+    watermark: int
+    half_life: int
+    item_rows: NDArray[np.int32]
+    item_values: NDArray[np.float32]
+    item_last: NDArray[np.int64]
+    item_first: NDArray[np.int64]
+    user_rows: NDArray[np.int32]
+    user_items: NDArray[np.int32]
+    user_times: NDArray[np.int64]
+    user_tokens: NDArray[np.int32]
+    first_user_row: int = 0
+    new_users: Sequence[str] = ()
+
+    _ARRAYS = (
+        "item_rows", "item_values", "item_last", "item_first", "user_rows", "user_items", "user_times", "user_tokens",
+    )  # fmt: skip
+
+    def encode(self) -> bytes:
+        """Bytes for the stream."""
+        scalars = (self.epoch, self.events, self.watermark, self.half_life, self.first_user_row, list(self.new_users))
+        return msgspec.msgpack.encode((scalars, pack({name: getattr(self, name) for name in self._ARRAYS})))
+
+    @classmethod
+    def decode(cls, blob: bytes) -> StateDelta:
+        """Read what `encode` wrote."""
+        (epoch, events, watermark, half_life, first_user_row, new_users), arrays = msgspec.msgpack.decode(blob)
+        return cls(
+            epoch, events, watermark, half_life, **unpack(arrays), first_user_row=first_user_row, new_users=new_users
+        )
+
+
+class FeedItem(msgspec.Struct, frozen=True, array_like=True):
+    """An item appeared, changed or was deleted; stream ``feed``.
+
+    `tokens` are its hashed content features; `ts` its event time and `sent_at` the wall time of the producer, both in ms.
+    """
+
+    id: str
+    row: int
+    tokens: list[int]
+    features: dict[str, Feature]
+    ts: int
+    sent_at: int
+    expires_at: int | None = None
+    deleted: bool = False
+
+
+class Feed(msgspec.Struct, frozen=True, array_like=True):
+    """One entry of the feed stream."""
+
+    epoch: int
+    items: list[FeedItem]
+
+    def encode(self) -> bytes:
+        """Bytes for the stream."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def decode(cls, blob: bytes) -> Feed:
+        """Read what `encode` wrote."""
+        return msgspec.msgpack.decode(blob, type=cls)
+
+
+class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot is made of; `state_id` and `feed_id` say where its readers go on in the streams."""
+
+    snapshot: int
+    epoch: int
+    checkpoint: str
+    events: int
+    watermark: int
+    state_id: str
+    feed_id: str
+    half_life: int
+    model: dict[str, Any]
+    config_digest: str
+    expire_after_idle_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Model and state at one position of the log: hash ``snapshot:{n}``, one field per attribute.
+
+    Attributes
+    ----------
+    model
+        Weights of the dense modules and the node vectors (`trainer.model.Monn.state_dict`).
+    items
+        ``embeddings`` (n, d+1) float32, ``tokens`` (n, T) int32, ``values`` (n, H) float32, ``last``, ``first``,
+        ``expires_at`` (n,) int64 (0: never), ``deleted`` (n,) bool; row = the trainer's item row.
+    users
+        ``items`` (m, L) int32, ``times`` (m, L) int64, ``tokens`` (m, C) int32.
+    item_ids, user_ids
+        Ids by row.
+    features
+        Raw item features by row, for filters and display.
+    """
+
+    manifest: SnapshotManifest
+    model: dict[str, Array]
+    items: dict[str, Array]
+    users: dict[str, Array]
+    item_ids: list[str]
+    user_ids: list[str]
+    features: list[dict[str, Feature]] = field(default_factory=list)
+
+    def encode(self) -> dict[bytes, bytes]:
+        """Fields of the Redis hash."""
+        return {
+            b"manifest": msgspec.json.encode(self.manifest),
+            b"model": pack(self.model),
+            b"items": pack(self.items),
+            b"users": pack(self.users),
+            b"ids": msgspec.msgpack.encode((self.item_ids, self.user_ids, self.features)),
+        }
+
+    @classmethod
+    def decode(cls, fields: dict[bytes, bytes]) -> Snapshot:
+        """Read what `encode` wrote; other fields of the hash are ignored."""
+        item_ids, user_ids, features = msgspec.msgpack.decode(fields[b"ids"])
+        return cls(
+            msgspec.json.decode(fields[b"manifest"], type=SnapshotManifest),
+            unpack(fields[b"model"]), unpack(fields[b"items"]), unpack(fields[b"users"]),
+            item_ids, user_ids, features,
+        )  # fmt: skip
