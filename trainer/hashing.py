@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from streaming.events import Feature, Scalar
 
 
-def tokens(features: Mapping[str, Feature] | None, buckets: int, width: int, ignored: frozenset[str] = frozenset()) -> list[int]:
+def tokens(
+    features: Mapping[str, Feature] | None, buckets: int, width: int, ignored: frozenset[str] = frozenset()
+) -> list[int]:
     """Token rows of a feature mapping, at most `width`, without repeats.
 
     Numbers are binned on a logarithmic scale, lists give a token per element, None and ignored fields none.

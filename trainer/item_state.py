@@ -69,7 +69,9 @@ class ItemStates:
         self.first[unique] = earliest
         self.last[unique] = latest
 
-    def put(self, rows: NDArray[np.integer], values: NDArray[np.float32], last: NDArray[np.int64], first: NDArray[np.int64]) -> None:
+    def put(
+        self, rows: NDArray[np.integer], values: NDArray[np.float32], last: NDArray[np.int64], first: NDArray[np.int64]
+    ) -> None:
         """Overwrite the state of `rows`, as a mirror does."""
         self.reserve(int(rows.max(initial=-1)) + 1)
         self.values[rows], self.last[rows], self.first[rows] = values, last, first

@@ -1,0 +1,48 @@
+"""Embedding tables with row-wise Adagrad on the rows a batch touches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.arrays import grown
+
+_EPSILON = 1e-8
+
+
+class EmbeddingTable:
+    """Rows of weights, each with one Adagrad accumulator.
+
+    A batch takes the rows it needs as a leaf tensor, and gives the leaf's gradient back: nothing is computed for, or
+    written to, any other row.
+
+    Attributes
+    ----------
+    weight : (rows, width) float32
+    accumulator : (rows,) float32
+        Sum of the mean squared gradients so far.
+    """
+
+    def __init__(self, rows: int, width: int, scale: float = 0.0, seed: int = 0) -> None:
+        generator = np.random.default_rng([seed, rows, width])
+        self.weight: NDArray[np.float32] = (scale * generator.standard_normal((rows, width))).astype(np.float32)
+        self.accumulator: NDArray[np.float32] = np.zeros(rows, np.float32)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` rows; new ones are zero."""
+        self.weight, self.accumulator = grown(self.weight, rows), grown(self.accumulator, rows)
+
+    def take(self, rows: NDArray[np.integer]) -> Tensor:
+        """Copy of `rows` as a leaf that collects gradients: (n, width)."""
+        return torch.from_numpy(self.weight[rows]).requires_grad_()
+
+    def give(self, rows: NDArray[np.integer], leaf: Tensor, rate: float) -> None:
+        """Apply the gradient of a leaf that was taken for these unique `rows`."""
+        if leaf.grad is None:
+            return
+        gradient = leaf.grad.numpy()  # (n, width)
+        self.accumulator[rows] += np.square(gradient).mean(axis=1)
+        step = rate / np.sqrt(self.accumulator[rows] + _EPSILON)
+        self.weight[rows] -= step[:, None] * gradient

@@ -1,0 +1,55 @@
+"""Streaming estimate of how often an item is drawn, for the logQ correction of sampled softmax.
+
+Sampling-bias correction as in Yi et al., RecSys 2019: an item that is in the batch with probability ``q`` has
+``log q`` SUBTRACTED from its logit, so that popular items are not punished for being frequent negatives.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.arrays import grown
+
+
+class StreamingFrequency:
+    """Share of each item among the last events, decayed per event.
+
+    Attributes
+    ----------
+    counts : (rows,) float64
+        Decayed counts, true at `seen`.
+    seen : (rows,) int64
+        Number of events learned when the count was last touched.
+    """
+
+    def __init__(self, half_life: float, rows: int = 1024) -> None:
+        self.half_life = half_life
+        self.counts: NDArray[np.float64] = np.zeros(rows)
+        self.seen: NDArray[np.int64] = np.zeros(rows, np.int64)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` rows."""
+        self.counts, self.seen = grown(self.counts, rows), grown(self.seen, rows)
+
+    def update(self, rows: NDArray[np.integer], events: int) -> None:
+        """Count one batch of item rows (n,), `events` events having been counted before it."""
+        unique, counted = np.unique(rows, return_counts=True)
+        self.counts[unique] = self._decayed(unique, events) + counted
+        self.seen[unique] = events
+
+    def log_q(
+        self, rows: NDArray[np.integer], events: int, batch: int, uniform: int, items: int
+    ) -> NDArray[np.float32]:
+        """Log of the expected number of times each of `rows` is among a batch's candidates, (n,).
+
+        Candidates are the distinct items of `batch` events and `uniform` draws out of `items`.
+        """
+        total = max(min(float(events), self.half_life / np.log(2)), 1.0)
+        share = np.maximum(self._decayed(rows, events), 0.5) / total
+        expected = -np.expm1(-batch * share) + uniform / max(items, 1)
+        return np.log(expected).astype(np.float32)
+
+    def _decayed(self, rows: NDArray[np.integer], events: int) -> NDArray[np.float64]:
+        decayed: NDArray[np.float64] = self.counts[rows] * np.exp2((self.seen[rows] - events) / self.half_life)
+        return decayed

@@ -1,0 +1,175 @@
+"""The items of every node, and the order in which a beam takes them.
+
+"Merge" order (as in Streaming VQ, 2501.08695): items of the opened nodes are ordered by node logit plus the log of the
+item's share of its node's traffic, so that the budget is not wasted on dead items. Traffic is the decayed engagement
+count of one half-life; decay is common to all items and cancels out of every share, so only touched items change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.arrays import grown
+
+_PRIOR = 0.02
+"""Traffic that every item is credited with, as a part of the mean item's, so that an unseen item has a share."""
+_LARGEST_EXPONENT = 300.0
+
+
+class Candidates(NamedTuple):
+    """Items a beam would score.
+
+    Attributes
+    ----------
+    rows : (<= budget,) int64
+        Best first.
+    opened : int
+        Nodes opened.
+    considered : int
+        Items that were in them and allowed.
+    """
+
+    rows: NDArray[np.int64]
+    opened: int
+    considered: int
+
+
+class Leaves:
+    """Members of each of `nodes` nodes; inserting, moving and removing an item takes constant time.
+
+    Examples
+    --------
+    >>> leaves = Leaves(2)
+    >>> leaves.assign_all(np.array([0, 0, 1, -1], np.int32))
+    >>> leaves.set_mass(np.array([0, 1, 2]), np.log([1.0, 3.0, 4.0]))
+    >>> leaves.candidates(np.array([0.0, -5.0]), beam=2, budget=2).rows.tolist()
+    [1, 0]
+    >>> leaves.sizes.tolist(), len(leaves)
+    ([2, 1], 3)
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self.node_of: NDArray[np.int32] = np.full(1024, -1, np.int32)
+        self.log_mass: NDArray[np.float64] = np.full(1024, -np.inf)
+        self.sizes: NDArray[np.int64] = np.zeros(nodes, np.int64)
+        self._slot: NDArray[np.int64] = np.zeros(1024, np.int64)
+        self._members: list[NDArray[np.int64]] = [np.zeros(8, np.int64) for _ in range(nodes)]
+        self._mass: NDArray[np.float64] = np.zeros(nodes)
+        self._shift = 0.0
+
+    def __len__(self) -> int:
+        return int(self.sizes.sum())
+
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` rows."""
+        self.node_of, self._slot = grown(self.node_of, rows, -1), grown(self._slot, rows)
+        self.log_mass = grown(self.log_mass, rows, -np.inf)
+
+    def assign_all(self, nodes: NDArray[np.int32]) -> None:
+        """Assign row ``i`` to ``nodes[i]`` (-1: not indexed), forgetting what was there."""
+        self.reserve(len(nodes))
+        self.node_of[:] = -1
+        self.node_of[: len(nodes)] = nodes
+        order = np.argsort(nodes, kind="stable")
+        self.sizes = np.bincount(nodes[nodes >= 0], minlength=len(self.sizes))
+        bounds = np.cumsum(np.r_[(nodes < 0).sum(), self.sizes])
+        for node, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+            members = order[start:stop]
+            self._slot[members] = np.arange(len(members))
+            self._members[node] = np.r_[members, np.zeros(8, np.int64)]
+        self._sum_masses()
+
+    def put(self, row: int, node: int) -> None:
+        """Insert `row` into `node`, or move it there."""
+        self.reserve(row + 1)
+        if self.node_of[row] == node:
+            return
+        self.remove(row)
+        size = self.sizes[node]
+        self._members[node] = grown(self._members[node], size + 1)
+        self._members[node][size] = row
+        self._slot[row], self.node_of[row] = size, node
+        self.sizes[node] += 1
+        self._mass[node] += np.exp(self.log_mass[row] - self._shift)
+
+    def remove(self, row: int) -> None:
+        """Take `row` out; nothing happens if it is in no node."""
+        node = self.node_of[row] if row < len(self.node_of) else -1
+        if node < 0:
+            return
+        self.sizes[node] -= 1
+        last = self._members[node][self.sizes[node]]
+        self._members[node][self._slot[row]] = last
+        self._slot[last] = self._slot[row]
+        self.node_of[row] = -1
+        self._mass[node] = max(self._mass[node] - np.exp(self.log_mass[row] - self._shift), 0.0)
+
+    def set_mass(self, rows: NDArray[np.integer], log_mass: NDArray[np.float64]) -> None:
+        """Set the log traffic of unique `rows` (n,), up to a term common to all rows ever set."""
+        self.reserve(int(rows.max(initial=-1)) + 1)
+        if log_mass.max(initial=-np.inf) - self._shift > _LARGEST_EXPONENT:
+            self.log_mass[rows] = log_mass
+            self._sum_masses()
+            return
+        nodes = self.node_of[rows]
+        held = nodes >= 0
+        change = np.exp(log_mass[held] - self._shift) - np.exp(self.log_mass[rows[held]] - self._shift)
+        np.add.at(self._mass, nodes[held], change)
+        np.maximum(self._mass, 0.0, out=self._mass)
+        self.log_mass[rows] = log_mass
+
+    def members(self, node: int) -> NDArray[np.int64]:
+        """Rows of a node, (size,); a view."""
+        return self._members[node][: self.sizes[node]]
+
+    def node_log_share(self) -> NDArray[np.float32]:
+        """Log share of all traffic that goes to each node, (K,)."""
+        prior = self._prior()
+        mass = self._mass + prior * self.sizes
+        return np.log(np.maximum(mass / max(mass.sum(), 1e-300), 1e-6)).astype(np.float32)
+
+    def candidates(
+        self,
+        node_logits: NDArray[np.float32],
+        beam: int,
+        budget: int,
+        allow: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None = None,
+    ) -> Candidates:
+        """Items to score for one request: the best `budget` allowed ones of the best `beam` nodes.
+
+        `node_logits` (K,) must hold each node's log probability up to a constant; empty nodes are never opened.
+        """
+        ranked = np.where(self.sizes > 0, node_logits, -np.inf)
+        beam = min(beam, int((self.sizes > 0).sum()))
+        if beam == 0:
+            return Candidates(np.zeros(0, np.int64), 0, 0)
+        opened = np.argpartition(-ranked, beam - 1)[:beam]
+        rows = np.concatenate([self.members(node) for node in opened])
+        if allow is not None:
+            rows = rows[allow(rows)]
+        return Candidates(self.best(rows, node_logits, budget), beam, len(rows))
+
+    def best(self, rows: NDArray[np.int64], node_logits: NDArray[np.float32], budget: int) -> NDArray[np.int64]:
+        """The first `budget` of `rows` (n,) in merge order, best first."""
+        prior = self._prior()
+        totals = np.log(np.maximum(self._mass + prior * self.sizes, 1e-300))  # (K,)
+        nodes = self.node_of[rows]
+        keys = (node_logits - totals)[nodes] + np.log(np.exp(self.log_mass[rows] - self._shift) + prior + 1e-300)
+        if len(rows) > budget:
+            chosen = np.argpartition(-keys, budget - 1)[:budget]
+            rows, keys = rows[chosen], keys[chosen]
+        return rows[np.argsort(-keys, kind="stable")]
+
+    def _prior(self) -> float:
+        return _PRIOR * float(self._mass.sum()) / max(len(self), 1)
+
+    def _sum_masses(self) -> None:
+        held = np.flatnonzero(self.node_of >= 0)
+        largest = self.log_mass[held].max(initial=-np.inf)
+        self._shift = float(largest) if np.isfinite(largest) else 0.0
+        masses = np.exp(self.log_mass[held] - self._shift)
+        self._mass = np.bincount(self.node_of[held], weights=masses, minlength=len(self.sizes)).astype(np.float64)

@@ -1,0 +1,61 @@
+"""What the model is asked: histories, features and the time, from rows to model inputs. Shared by training and serving."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.item_state import HOUR
+from trainer.model import Inputs
+
+
+class Queries(NamedTuple):
+    """B requests as arrays.
+
+    Attributes
+    ----------
+    history_items : (B, L) int32
+        Item rows, newest last, -1 padded in front.
+    history_times : (B, L) int64
+        Epoch ms.
+    user_tokens : (B, C) int32
+    context_tokens : (B, X) int32
+    now : (B,) int64
+        Epoch ms.
+    """
+
+    history_items: NDArray[np.int32]
+    history_times: NDArray[np.int64]
+    user_tokens: NDArray[np.int32]
+    context_tokens: NDArray[np.int32]
+    now: NDArray[np.int64]
+
+
+def inputs(queries: Queries, history: torch.Tensor) -> Inputs:
+    """Model inputs of `queries`, whose history vectors (B, L, d) are given; absent ones must be zero."""
+    known = queries.history_items >= 0  # (B, L)
+    hours = np.maximum(queries.now[:, None] - queries.history_times, 0) / HOUR
+    gaps = np.where(known, np.log1p(hours * 60), 0.0).astype(np.float32)  # log minutes
+    return Inputs(
+        history,
+        torch.from_numpy(gaps),
+        torch.from_numpy(known.astype(np.float32)),
+        torch.from_numpy(queries.user_tokens.astype(np.int64)),
+        torch.from_numpy(queries.context_tokens.astype(np.int64)),
+        torch.from_numpy(dense_features(known, gaps[:, -1], queries.now)),
+    )
+
+
+def dense_features(
+    known: NDArray[np.bool_], last_gap: NDArray[np.float32], now: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """History length, time since the last item, and the phase of the day and the week: (B, 7)."""
+    day, week = now / (24 * HOUR), now / (168 * HOUR)
+    columns = [
+        known[:, -1], known.mean(1), last_gap / 5,
+        np.sin(2 * np.pi * day), np.cos(2 * np.pi * day), np.sin(2 * np.pi * week), np.cos(2 * np.pi * week),
+    ]  # fmt: skip
+    return np.stack(columns, 1).astype(np.float32)
