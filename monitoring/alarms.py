@@ -1,0 +1,73 @@
+"""Alarms: what a detector raises, and the rules that say what to do about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from monitoring.config import Action
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """Something watched went beyond its limit.
+
+    Attributes
+    ----------
+    id
+        The same whenever the same events are read again, so that a replayed alarm is answered once.
+    kind
+        What raised it, such as ``loss_drift``.
+    ts
+        Event time of the batch that raised it, epoch ms.
+    value, threshold
+        The measured value, and the limit it is beyond.
+    detail
+        One sentence for a person.
+
+    Examples
+    --------
+    >>> alarm = Alarm(id="loss_drift:7", kind="loss_drift", ts=7, value=6.5, threshold=5.5, detail="loss 5.0 -> 6.5")
+    >>> Alarm.decode(alarm.encode()) == alarm
+    True
+    """
+
+    id: str
+    kind: str
+    ts: int
+    value: float
+    threshold: float
+    detail: str = ""
+
+    def encode(self) -> bytes:
+        """JSON, as it lies in the alarm stream."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, blob: bytes) -> Alarm:
+        """Read what `encode` wrote.
+
+        Raises
+        ------
+        msgspec.MsgspecError
+            The bytes are not an alarm.
+        """
+        return msgspec.json.decode(blob, type=cls)
+
+
+class Rules:
+    """Which action answers which kind of alarm.
+
+    Examples
+    --------
+    >>> rules = Rules({"mix_drift": "refresh"})
+    >>> rules.action("mix_drift"), rules.action("unheard_of")
+    ('refresh', 'none')
+    """
+
+    def __init__(self, actions: Mapping[str, Action]) -> None:
+        self._actions = dict(actions)
+
+    def action(self, kind: str) -> Action:
+        """Look up what answers an alarm of this kind; ``none`` where no rule is."""
+        return self._actions.get(kind, "none")

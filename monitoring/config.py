@@ -1,0 +1,71 @@
+"""The part of the configuration that `monitoring` owns."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from monitoring.duration import Duration
+
+Action = Literal["refresh", "none"]
+"""What the scheduler can do about an alarm."""
+
+
+class LossDriftConfig(BaseModel):
+    """When the loss of the untrained-on batch is called worse."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(True, description="watch the prequential loss with ADWIN")
+    delta: float = Field(
+        0.002, gt=0, lt=1, description="ADWIN's confidence: smaller is slower and raises fewer false alarms"
+    )
+    min_rise: float = Field(0.1, ge=0, description="a rise smaller than this share of the loss before it is no alarm")
+    warm_up: int = Field(
+        50, ge=0, description="batches after the start before the first alarm: the young model still learns"
+    )
+    cool_down: int = Field(50, ge=0, description="batches after an alarm before the next one")
+    memory: int = Field(2000, ge=64, description="losses kept for a restart; beyond them the older half is forgotten")
+
+
+class MixDriftConfig(BaseModel):
+    """When the mix of engaged items is called shifted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(True, description="watch the item mix with the population stability index (PSI)")
+    window: int = Field(4096, ge=16, description="interactions per compared window")
+    groups: int = Field(16, ge=1, description="hash groups of items; items new to the reference are one more group")
+    threshold: float = Field(
+        0.25, gt=0, description="a PSI below this is never an alarm; 0.25 is the customary 'major shift'"
+    )
+    ratio: float = Field(
+        3.0, ge=1, description="an alarm needs this many times the usual PSI, the median of the calm windows"
+    )
+    warm_up: int = Field(4, ge=1, description="windows compared before the first alarm; they tell what is usual")
+    cool_down: int = Field(4, ge=0, description="windows after an alarm before the next one")
+
+
+class MonitoringConfig(BaseModel):
+    """What is watched, where it is shown, and what follows from an alarm."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="address on which trainer and scheduler show metrics and health")
+    trainer_port: int = Field(
+        9101, ge=0, le=65535, description="port of the trainer's metrics and health; 0 takes a free one"
+    )
+    scheduler_port: int = Field(
+        9102, ge=0, le=65535, description="port of the scheduler's metrics and health; 0 takes a free one"
+    )
+    stalled_after: Duration = Field(
+        30.0, description="a loop without progress for this long makes its process not live"
+    )
+    audit_length: int = Field(10_000, ge=1, description="entries kept in the audit trail, at least")
+    loss_drift: LossDriftConfig = LossDriftConfig()
+    mix_drift: MixDriftConfig = MixDriftConfig()
+    rules: dict[str, Action] = Field(
+        {"loss_drift": "refresh", "mix_drift": "refresh"},
+        description="what the scheduler does about an alarm, by its kind: refresh or none",
+    )

@@ -1,0 +1,36 @@
+"""Durations in configuration: ``"250ms"``, ``"10s"``, ``"2h"``, ``"1d"`` or a number of seconds."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)\s*")
+
+
+def parse_duration(value: object) -> float:
+    """Seconds of a duration.
+
+    Raises
+    ------
+    ValueError
+        The text is not a number with a unit.
+
+    Examples
+    --------
+    >>> parse_duration("250ms"), parse_duration("2h"), parse_duration(3)
+    (0.25, 7200.0, 3.0)
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    match = _PATTERN.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration; write a number with one of {', '.join(_UNITS)}, such as '10s'")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+"""Seconds as a float, written in configuration as in ``"10s"``."""

@@ -1,0 +1,83 @@
+"""Health of a process: live while its loops make progress, ready once it can do its work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+Detail = dict[str, Any]
+"""Why a process is or is not healthy, as JSON values."""
+
+
+class Health:
+    """What a process knows of its own health; safe to use from several threads.
+
+    Parameters
+    ----------
+    awaits
+        Parts that must be `ready` before the process is. Without any, the first `ready` is enough.
+    clock
+        Seconds that only go forward.
+
+    Examples
+    --------
+    >>> now = 0.0
+    >>> health = Health("model", clock=lambda: now)
+    >>> health.expect("poll", within=30)
+    >>> now = 29.0
+    >>> health.live()[0]
+    True
+    >>> now = 31.0
+    >>> health.live()
+    (False, {'poll': {'silent_seconds': 31.0, 'within_seconds': 30.0, 'live': False}})
+    >>> health.beat("poll")
+    >>> health.live()[0], health.is_ready()
+    (True, (False, {'model': False}))
+    """
+
+    def __init__(self, *awaits: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._within: dict[str, float] = {}
+        self._last: dict[str, float] = {}
+        self._ready = dict.fromkeys(awaits, False)
+
+    def expect(self, name: str, within: float) -> None:
+        """From now on the loop `name` must `beat` at least every `within` seconds."""
+        with self._lock:
+            self._within[name] = float(within)
+            self._last[name] = self._clock()
+
+    def forget(self, name: str) -> None:
+        """Expect nothing of the loop `name` any more: it ended as it should."""
+        with self._lock:
+            self._within.pop(name, None)
+
+    def beat(self, name: str) -> None:
+        """Note that the loop `name` made progress."""
+        with self._lock:
+            self._last[name] = self._clock()
+
+    def ready(self, name: str, ready: bool = True) -> None:
+        """Note that the part `name` can do its work, or no longer can."""
+        with self._lock:
+            self._ready[name] = ready
+
+    def live(self) -> tuple[bool, Detail]:
+        """Whether every expected loop made progress in time, and how long each has been silent."""
+        with self._lock:
+            now = self._clock()
+            loops = {name: self._loop(now - self._last[name], within) for name, within in self._within.items()}
+        return all(loop["live"] for loop in loops.values()), loops
+
+    def is_ready(self) -> tuple[bool, Detail]:
+        """Whether every awaited part is ready, and each part's state."""
+        with self._lock:
+            parts = dict(self._ready)
+        return bool(parts) and all(parts.values()), dict(parts)
+
+    @staticmethod
+    def _loop(silent: float, within: float) -> Detail:
+        return {"silent_seconds": round(silent, 3), "within_seconds": within, "live": silent <= within}

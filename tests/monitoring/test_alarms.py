@@ -1,0 +1,28 @@
+"""Alarms keep their identity on the wire; rules answer every kind."""
+
+import json
+
+import msgspec
+import pytest
+
+from monitoring.alarms import Alarm, Rules
+from monitoring.config import MonitoringConfig
+
+ALARM = Alarm(id="loss_drift:7", kind="loss_drift", ts=7, value=6.5, threshold=5.5, detail="worse")
+
+
+def test_alarm_on_the_wire_is_json() -> None:
+    assert json.loads(ALARM.encode()) == {
+        "id": "loss_drift:7", "kind": "loss_drift", "ts": 7, "value": 6.5, "threshold": 5.5, "detail": "worse",
+    }  # fmt: skip
+    assert Alarm.decode(ALARM.encode()) == ALARM
+
+
+def test_bytes_that_are_no_alarm_are_refused() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        Alarm.decode(b'{"id": "a"}')
+
+
+def test_default_rules_answer_both_detectors_and_nothing_else() -> None:
+    rules = Rules(MonitoringConfig().rules)
+    assert [rules.action(kind) for kind in ("loss_drift", "mix_drift", "other")] == ["refresh", "refresh", "none"]

@@ -1,0 +1,56 @@
+"""Liveness follows progress; readiness follows the parts that are awaited."""
+
+from monitoring.health import Health
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_silent_loop_is_not_live_and_a_beat_revives_it() -> None:
+    clock = Clock()
+    health = Health(clock=clock)
+    health.expect("poll", within=10)
+    health.expect("flush", within=100)
+    clock.now = 10.0
+    assert health.live()[0]
+    clock.now = 10.1
+    live, detail = health.live()
+    assert not live
+    assert (detail["poll"]["live"], detail["flush"]["live"]) == (False, True)
+    health.beat("poll")
+    assert health.live()[0]
+
+
+def test_without_expectations_a_process_is_live() -> None:
+    assert Health().live() == (True, {})
+
+
+def test_a_loop_that_ended_is_not_missed() -> None:
+    clock = Clock()
+    health = Health(clock=clock)
+    health.expect("load", within=1)
+    health.forget("load")
+    clock.now = 5.0
+    assert health.live()[0]
+
+
+def test_ready_needs_every_awaited_part() -> None:
+    health = Health("model", "index")
+    assert health.is_ready() == (False, {"model": False, "index": False})
+    health.ready("model")
+    assert not health.is_ready()[0]
+    health.ready("index")
+    assert health.is_ready()[0]
+    health.ready("index", False)
+    assert not health.is_ready()[0]
+
+
+def test_with_nothing_awaited_the_first_ready_is_enough() -> None:
+    health = Health()
+    assert not health.is_ready()[0]
+    health.ready("loop")
+    assert health.is_ready()[0]
