@@ -1,0 +1,95 @@
+"""One change of a version's index, as it lies in the version's delta stream."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.events import Feature
+
+Op = Literal["insert", "move", "delete", "superseded"]
+"""``insert`` and ``move`` put an item into a node, ``delete`` takes it out; ``superseded``: readers were flipped."""
+
+Reason = Literal["", "new", "returned", "changed", "refresh", "expired", "deleted"]
+"""Why: a new item; an expired one that was engaged with again; changed features; a new model; left by time; deleted."""
+
+
+class Delta(msgspec.Struct, frozen=True, array_like=True):
+    """An item entered, moved or left; absolute, so that applying it twice changes nothing.
+
+    Attributes
+    ----------
+    op
+        What to do. After ``superseded`` a reader looks at the pointer again: the version it names may itself be
+        history, and after a rollback the stream of the older version goes on behind such an entry.
+    epoch
+        Incarnation of the trainer whose rows are meant.
+    row, item
+        The item, by the trainer's row and by id.
+    node
+        The item's node; -1 for ``delete``.
+    vector
+        Static item vector, raw little-endian float32 of d+1 numbers; empty for ``delete``.
+    features
+        Raw features, for filters and display.
+    first, last, expires_at
+        First and last sign of life and the end of life in event time, ms; `expires_at` 0 = never. Readers that have no
+        state of the item yet take them from here.
+    sent_at
+        Wall time in ms at which the producer sent what caused this; 0 where the delta is no news to readers.
+    reason
+        See `Reason`.
+    version
+        Of ``superseded``: the version flipped to.
+
+    Examples
+    --------
+    >>> delta = Delta("insert", 1, 7, "a", 3, vector_bytes(np.array([1.0, 0.5])), {"genre": "drama"}, reason="new")
+    >>> Delta.decode(delta.encode()).array.tolist()
+    [1.0, 0.5]
+    """
+
+    op: Op
+    epoch: int = 0
+    row: int = -1
+    item: str = ""
+    node: int = -1
+    vector: bytes = b""
+    features: dict[str, Feature] = {}
+    first: int = 0
+    last: int = 0
+    expires_at: int = 0
+    sent_at: int = 0
+    reason: Reason = ""
+    version: int = 0
+
+    @property
+    def array(self) -> NDArray[np.float32]:
+        """The vector as (d+1,) float32."""
+        return np.frombuffer(self.vector, "<f4").astype(np.float32, copy=False)
+
+    def encode(self) -> bytes:
+        """Bytes for the stream."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def decode(cls, blob: bytes) -> Delta:
+        """Read what `encode` wrote.
+
+        Raises
+        ------
+        msgspec.MsgspecError
+            The bytes are not a delta.
+        """
+        return _decoder.decode(blob)
+
+
+_decoder = msgspec.msgpack.Decoder(Delta)
+
+
+def vector_bytes(vector: NDArray[np.floating]) -> bytes:
+    """Bytes of a vector (d+1,) as a delta carries them."""
+    return vector.astype("<f4", copy=False).tobytes()

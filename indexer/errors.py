@@ -1,0 +1,25 @@
+"""What can go wrong with the index in Redis."""
+
+from __future__ import annotations
+
+from monitoring.errors import HsnnError
+
+
+class IndexingError(HsnnError):
+    """Base of the errors of this room."""
+
+
+class VersionGoneError(IndexingError):
+    """A version was asked for that does not exist, or no longer does: look at the pointer again."""
+
+
+class FencedError(IndexingError):
+    """The writer's lease is not valid any more: somebody else may lead; nothing was written."""
+
+
+class MovedError(IndexingError):
+    """The version to be replaced, or the pointer, changed since the builder looked: catch up and flip again."""
+
+
+class RollbackError(IndexingError):
+    """The version cannot be rolled back to."""

@@ -1,0 +1,101 @@
+"""A version: one snapshot of the model together with the index that was made from it, under one number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.wire import Snapshot
+
+
+class VersionManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version was made of, and what it held when it was published.
+
+    Attributes
+    ----------
+    version, epoch, snapshot, checkpoint
+        Its number, the trainer's incarnation, and the snapshot and durable checkpoint that it was made from.
+    events, watermark
+        Where the snapshot stands in the log: engagements learned, event time in ms.
+    created_at
+        Wall time, ms.
+    items, rows, nodes
+        Indexed items and known rows of the base (deltas not counted), nodes K of the level.
+    config_digest
+        Digest of the trainer's configuration.
+    state_id
+        Entry of the state stream after which a mirror of this version goes on reading.
+    reason
+        ``first``, ``snapshot``, ``alarm:KIND``, ...
+    shards
+        Shards whose keys belong to the version.
+    """
+
+    version: int
+    epoch: int
+    snapshot: int
+    checkpoint: str
+    events: int
+    watermark: int
+    created_at: int
+    items: int
+    rows: int
+    nodes: int
+    config_digest: str
+    state_id: str
+    reason: str
+    shards: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexBase:
+    """The index of a version at its publication, by the trainer's rows; the version's deltas change it from then on.
+
+    Attributes
+    ----------
+    vectors : (rows, d+1) float32
+        Static vectors of all known items, indexed or not (histories name items that left); last column = item bias.
+    nodes : (rows,) int32
+        Node of every item, -1 = not indexed.
+    representatives : (K,) int32
+        Row of each node's representative item, -1 = none.
+    """
+
+    vectors: NDArray[np.float32]
+    nodes: NDArray[np.int32]
+    representatives: NDArray[np.int32]
+
+    def encode(self) -> dict[bytes, bytes]:
+        """Fields of the version's hash: raw little-endian numbers."""
+        return {
+            b"vectors": self.vectors.astype("<f4", copy=False).tobytes(),
+            b"nodes": self.nodes.astype("<i4", copy=False).tobytes(),
+            b"representatives": self.representatives.astype("<i4", copy=False).tobytes(),
+        }
+
+    @classmethod
+    def decode(cls, fields: dict[bytes, bytes]) -> IndexBase:
+        """Read what `encode` wrote; the arrays are writable copies."""
+        nodes = np.frombuffer(fields[b"nodes"], "<i4").astype(np.int32)
+        vectors = np.frombuffer(fields[b"vectors"], "<f4").astype(np.float32)
+        width = len(vectors) // max(len(nodes), 1)
+        representatives = np.frombuffer(fields[b"representatives"], "<i4").astype(np.int32)
+        return cls(vectors.reshape(len(nodes), width), nodes, representatives)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """All a mirror needs to start: its deltas are read from the beginning, states after `manifest.state_id`."""
+
+    manifest: VersionManifest
+    snapshot: Snapshot
+    index: IndexBase
+
+    @classmethod
+    def decode(cls, fields: dict[bytes, bytes]) -> Version:
+        """Read a version's hash."""
+        manifest = msgspec.json.decode(fields[b"version"], type=VersionManifest)
+        return cls(manifest, Snapshot.decode(fields), IndexBase.decode(fields))
