@@ -1,0 +1,129 @@
+"""From columns of a source to a `Dataset`: labels, shared contexts, order in time, arrivals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from streaming.columns import Engagements
+from streaming.datasets.base import Dataset, Impressions
+from streaming.events import Feature, Item, Scalar, User
+
+Features = Mapping[str, dict[str, Feature]]
+"""Id -> features."""
+
+
+def codes(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
+    """Code per row of a column, and the distinct values in order of first appearance."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else pa.array(column)
+    encoded = array.dictionary_encode(null_encoding="encode")
+    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+
+
+def labels(column: Any) -> list[str]:
+    """Every row as text; equal rows share one text object.
+
+    Examples
+    --------
+    >>> labels(np.array([7, 3, 7]))
+    ['7', '3', '7']
+    """
+    indices, values = codes(column)
+    return _pick([str(value) for value in values], indices)
+
+
+def contexts(columns: Mapping[str, Any]) -> list[dict[str, Scalar] | None]:
+    """One mapping per row, whole numbers as text (they are categories); equal rows share one mapping.
+
+    Examples
+    --------
+    >>> contexts({"device": np.array([3, 1, 3])})
+    [{'device': '3'}, {'device': '1'}, {'device': '3'}]
+    """
+    encoded = {name: codes(column) for name, column in columns.items()}
+    combined = np.zeros(len(next(iter(encoded.values()))[0]), np.int64)
+    for indices, values in encoded.values():
+        combined = combined * len(values) + indices
+    _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+    distinct = [{name: _text(values[i[row]]) for name, (i, values) in encoded.items()} for row in first]
+    return _pick(distinct, inverse)
+
+
+def time_order(ts: NDArray[np.int64], limit: int | None = None) -> NDArray[np.int64]:
+    """Rows by event time, ties in source order, the first `limit` of them."""
+    return np.argsort(ts, kind="stable")[:limit].astype(np.int64)
+
+
+def interactions(
+    ts: NDArray[np.int64],
+    user: Sequence[str],
+    item: Sequence[str],
+    action: str | Sequence[str],
+    value: NDArray[np.float32] | None = None,
+    context: Sequence[dict[str, Scalar] | None] | None = None,
+) -> Engagements:
+    """Columns of interactions that are already in order; one `action` may stand for all."""
+    n = len(ts)
+    return Engagements(
+        ts=ts, sent_at=ts, user=user, item=item, action=[action] * n if isinstance(action, str) else action,
+        value=np.full(n, np.nan, np.float32) if value is None else value,
+        context=[None] * n if context is None else context,
+    )  # fmt: skip
+
+
+def build(
+    name: str,
+    engagements: Engagements,
+    *,
+    item_features: Features,
+    user_features: Features,
+    titles: Mapping[str, str],
+    expire_after_idle: float | None = None,
+    impressions: Impressions | None = None,
+    links: NDArray[np.int64] | None = None,
+    sequence: NDArray[np.int64] | None = None,
+) -> Dataset:
+    """Add the arrivals of items, and of users that have features, to engagements that are in order."""
+    items = _first(engagements.item, engagements.ts)
+    users = _first(engagements.user, engagements.ts)
+    if impressions is not None:
+        shown = [(item, ts) for row, ts in zip(impressions.items, impressions.ts.tolist(), strict=True) for item in row]
+        items = _earlier(items, _first([item for item, _ in shown], [ts for _, ts in shown]))
+        users = _earlier(users, _first(impressions.user, impressions.ts))
+    return Dataset(
+        name=name,
+        engagements=engagements,
+        items=[Item(id=i, ts=max(t - 1, 0), features=item_features.get(i, {})) for i, t in items.items()],
+        users=[User(id=u, ts=max(t - 1, 0), features=user_features[u]) for u, t in users.items() if u in user_features],
+        titles={item: titles[item] for item in items if item in titles},
+        sequence=np.arange(len(engagements)) if sequence is None else sequence,
+        expire_after_idle=expire_after_idle,
+        impressions=impressions,
+        links=links,
+    )
+
+
+def _first(ids: Sequence[str], ts: Iterable[int]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, time in zip(ids, ts.tolist() if isinstance(ts, np.ndarray) else ts, strict=True):
+        if name not in found:
+            found[name] = time
+    return found
+
+
+def _earlier(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
+    merged = {name: min(left.get(name, time), time) for name, time in right.items()}
+    merged.update({name: time for name, time in left.items() if name not in merged})
+    return dict(sorted(merged.items(), key=lambda pair: pair[1]))
+
+
+def _pick(values: list[Any], indices: NDArray[Any]) -> list[Any]:
+    return list(map(values.__getitem__, indices.tolist()))
+
+
+def _text(value: Any) -> Scalar:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

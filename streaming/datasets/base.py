@@ -1,0 +1,192 @@
+"""A data set in memory: columns of engagements, and the items and users that arrive before them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.columns import Batch, Engagements
+from streaming.events import Event, Impression, Interaction, Item, Scalar, User
+
+ENGAGEMENTS, ITEMS, USERS = "engagements", "items", "users"
+"""Topics that `Dataset.events` names; a producer maps them to the configured ones."""
+
+
+class DataError(Exception):
+    """A data set is missing, of an unknown format or not what its checksum says; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Impressions:
+    """Impressions as columns, in event-time order; row ``j`` of every column is one event.
+
+    Attributes
+    ----------
+    ts : (m,) int64
+        Event time, epoch ms.
+    user : m texts
+    items : m lists of texts
+        What was shown.
+    context : m mappings or None
+    """
+
+    ts: NDArray[np.int64]
+    user: Sequence[str]
+    items: Sequence[list[str]]
+    context: Sequence[dict[str, Scalar] | None]
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Events of one data set, ordered by event time; ties keep the order of the source.
+
+    Attributes
+    ----------
+    name
+        The name under which `streaming.datasets.registry` knows it.
+    engagements
+        The interactions. `sent_at` equals `ts`: nobody has sent them yet. Rows share contexts: do not change them.
+    items, users
+        Events whose `ts` lies just before (1 ms) the first engagement that names the item or user.
+    titles
+        Item id -> text for people to read, for items that have one.
+    expire_after_idle
+        Suggested stream time in seconds after which an item without engagements leaves; None: items stay.
+    impressions
+        What was shown, where the source says so.
+    links : (n,) int64 or None
+        Row of the impression that each interaction answers, -1 for none.
+    sequence : (n + m,) int64
+        All engagement events in order: ``i >= 0`` is interaction ``i``, ``-1 - j`` is impression ``j``.
+    """
+
+    name: str
+    engagements: Engagements
+    items: list[Item]
+    users: list[User]
+    titles: Mapping[str, str]
+    sequence: NDArray[np.int64]
+    expire_after_idle: float | None = None
+    impressions: Impressions | None = None
+    links: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        """Count the engagement events: interactions and impressions."""
+        return len(self.sequence)
+
+    def title(self, item: str) -> str:
+        """Text for people to read; items without a title are named by their id."""
+        return self.titles.get(item, f"item {item}")
+
+    def interaction(self, row: int) -> Interaction:
+        """Interaction `row` as an event; its id is ``i<row>``, the same on every load."""
+        e = self.engagements
+        link = -1 if self.links is None else int(self.links[row])
+        value = float(e.value[row])
+        return Interaction(
+            id=f"i{row}", ts=int(e.ts[row]), user=e.user[row], item=e.item[row], action=e.action[row],
+            value=None if np.isnan(value) else value, impression=None if link < 0 else f"s{link}",
+            context=e.context[row],
+        )  # fmt: skip
+
+    def impression(self, row: int) -> Impression:
+        """Impression `row` as an event; its id is ``s<row>``.
+
+        Raises
+        ------
+        IndexError
+            The data set has no such impression.
+        """
+        if self.impressions is None:
+            raise IndexError(f"{self.name} has no impressions")
+        s = self.impressions
+        return Impression(
+            id=f"s{row}", ts=int(s.ts[row]), user=s.user[row], items=[*s.items[row]], context=s.context[row]
+        )
+
+    def events(self) -> Iterator[tuple[str, bytes, Event]]:
+        """All events as (topic, key, event), by event time; at equal times items, then users, then engagements."""
+        for kind, row in zip(*self._order(), strict=True):
+            if kind == 0:
+                item = self.items[row]
+                yield ITEMS, str(item.id).encode(), item
+            elif kind == 1:
+                user = self.users[row]
+                yield USERS, str(user.id).encode(), user
+            else:
+                at = int(self.sequence[row])
+                event = self.interaction(at) if at >= 0 else self.impression(-1 - at)
+                yield ENGAGEMENTS, str(event.user).encode(), event
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """Yield the same events as batches of exactly `batch_size` interactions; only the last may be shorter.
+
+        Each batch carries the items and users that arrive up to its last engagement. Positions count engagement events,
+        items and users on partition 0 of their topics.
+
+        Raises
+        ------
+        ValueError
+            `batch_size` is less than 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        return _batches(self, batch_size)
+
+    def times(self) -> NDArray[np.int64]:
+        """Event time of every engagement event, (n + m,) epoch ms, in order."""
+        if self.impressions is None:
+            return self.engagements.ts
+        both = np.concatenate([self.engagements.ts, self.impressions.ts[::-1]])
+        return both[self.sequence]
+
+    def _order(self) -> tuple[list[int], list[int]]:
+        parts = [_stamps(self.items), _stamps(self.users), self.times()]
+        kinds = np.repeat(np.arange(3), [len(part) for part in parts])
+        rows = np.concatenate([np.arange(len(part)) for part in parts])
+        order = np.lexsort((rows, kinds, np.concatenate(parts)))
+        return kinds[order].tolist(), rows[order].tolist()
+
+
+def _stamps(events: Sequence[Any]) -> NDArray[np.int64]:
+    return np.fromiter((event.ts for event in events), np.int64, len(events))
+
+
+def _batches(data: Dataset, size: int) -> Iterator[Batch]:
+    places = np.flatnonzero(data.sequence >= 0)
+    times, item_times, user_times = data.times(), _stamps(data.items), _stamps(data.users)
+    start = at = item = user = 0
+    while start < len(places):
+        stop = min(start + size, len(places))
+        last = stop == len(places)
+        end = len(data.sequence) if last else int(places[stop - 1]) + 1
+        watermark = int(times[end - 1])
+        next_item = int(np.searchsorted(item_times, watermark, "right"))
+        next_user = int(np.searchsorted(user_times, watermark, "right"))
+        items = data.items[item:next_item]
+        yield Batch(
+            engagements=data.engagements.slice(start, stop),
+            positions={(ENGAGEMENTS, 0): end, (ITEMS, 0): next_item, (USERS, 0): next_user},
+            watermark=watermark,
+            items=items,
+            item_sent_at=[event.ts for event in items],
+            users=data.users[user:next_user],
+            seen_items=_seen(data, data.sequence[at:end]),
+            dry=last,
+        )
+        start, at, item, user = stop, end, next_item, next_user
+
+
+def _seen(data: Dataset, sequence: NDArray[np.int64]) -> list[tuple[str, int, int]]:
+    shown = data.impressions
+    if shown is None:
+        return []
+    rows = (-1 - sequence[sequence < 0]).tolist()
+    return [(item, int(shown.ts[row]), int(shown.ts[row])) for row in rows for item in shown.items[row]]

@@ -1,0 +1,75 @@
+"""Globo.com news: clicks on articles that live for a day or two, the hard streaming case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streaming.datasets import tables
+from streaming.datasets.assemble import build, contexts, interactions, labels, time_order
+from streaming.datasets.base import DataError, Dataset
+from streaming.events import Feature
+
+NAME = "globo-news"
+
+_CONTEXT = {
+    "environment": "click_environment",
+    "device_group": "click_deviceGroup",
+    "os": "click_os",
+    "country": "click_country",
+    "region": "click_region",
+    "referrer": "click_referrer_type",
+}
+# `session_size` counts clicks that are still to come when the first one is made: it is never read.
+_COLUMNS = ("user_id", "click_article_id", "click_timestamp", *_CONTEXT.values())
+
+_IDLE = 24 * 3600.0
+# Measured on the first eight days: 0.1% of the clicks fall on an article that nobody clicked for 24 h.
+
+
+def read(folder: Path, limit: int | None = None) -> Dataset:
+    """Read clicks (``clicks*.parquet``, or the publisher's ``clicks/*.csv``) and the categories of articles.
+
+    The first click stands in for publication: nothing in the source says when an article appeared to readers.
+
+    Raises
+    ------
+    DataError
+        There are no clicks in `folder`, or a file has not the columns of the source.
+    """
+    found = tables.find(folder, "clicks*", "clicks/clicks*")
+    if not found:
+        raise DataError(
+            f"{folder} holds no clicks*.parquet and no clicks/clicks*.csv; `hsnn data get {NAME}` says where to get them"
+        )
+    table = tables.read(found, _COLUMNS)
+    table = table.take(time_order(table["click_timestamp"].to_numpy(), limit))
+    ts = table["click_timestamp"].to_numpy().astype(np.int64)
+    articles = labels(table["click_article_id"])
+    columns = {name: table[column] for name, column in _CONTEXT.items()}
+    categories = _categories(folder, table["click_article_id"])
+    return build(
+        NAME,
+        interactions(ts, labels(table["user_id"]), articles, "click", context=contexts(columns)),
+        item_features={item: {"category": category} for item, category in categories.items()},
+        user_features={},
+        titles=_titles(articles, categories),
+        expire_after_idle=_IDLE,
+    )
+
+
+def _categories(folder: Path, articles: Any) -> dict[str, Feature]:
+    found = tables.find(folder, "articles_category*", "articles_metadata*")
+    if not found:
+        return {}
+    table = tables.read(found, ("article_id", "category_id"))
+    wanted = np.isin(table["article_id"].to_numpy(), np.unique(articles.to_numpy()))
+    table = table.filter(wanted)
+    return dict(zip(labels(table["article_id"]), labels(table["category_id"]), strict=True))
+
+
+def _titles(articles: list[str], categories: dict[str, Feature]) -> dict[str, str]:
+    # The source is anonymous: the category is all that a reader can be told.
+    return {item: f"article {item} (category {categories.get(item, 'unknown')})" for item in set(articles)}

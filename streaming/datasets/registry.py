@@ -1,0 +1,116 @@
+"""The data sets by name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+from streaming.datasets import cache, globo_news, ml_100k, ml_100k_fetch
+from streaming.datasets.base import DataError, Dataset
+from streaming.datasets.facts import facts
+from streaming.datasets.source import Source
+
+SOURCES = {
+    entry.name: entry
+    for entry in (
+        Source(
+            ml_100k.NAME,
+            "100,000 ratings of 1,682 films by 943 people, with titles and genres; small, and fetched by itself",
+            "GroupLens research licence: no redistribution, no commercial use; cite Harper and Konstan 2015",
+            "https://grouplens.org/datasets/movielens/100k/",
+            "`hsnn data get ml-100k`; or a folder with u.data, u.item and u.user, or with RecBole's ml-100k.inter, ml-100k.item "
+            "and ml-100k.user",
+            ml_100k.read,
+            ml_100k_fetch.fetch,
+        ),
+        Source(
+            globo_news.NAME,
+            "news clicks of Globo.com, October 2017: half of the articles live under three days",
+            "academic use; cite Moreira et al. 2018 and 2019",
+            "https://www.kaggle.com/datasets/gspmoreira/news-portal-user-interactions-by-globocom",
+            "accept the terms on the publisher's page and download; then name the folder that holds clicks*.parquet, or "
+            "clicks/*.csv, and articles_metadata.csv",
+            globo_news.read,
+        ),
+    )
+}
+
+
+def names() -> list[str]:
+    """Names of all data sets."""
+    return list(SOURCES)
+
+
+def source(name: str) -> Source:
+    """Look up what is known about a data set.
+
+    Raises
+    ------
+    DataError
+        Nobody knows this name; the text gives the nearest one.
+    """
+    if name in SOURCES:
+        return SOURCES[name]
+    near = difflib.get_close_matches(name, SOURCES, 1)
+    raise DataError(
+        f"no data set is called {name!r}{f'; did you mean {near[0]!r}?' if near else ''} Known: {', '.join(SOURCES)}"
+    )
+
+
+def get(name: str) -> Path:
+    """Folder of a data set in the cache; fetched, checked and cached the first time, offline from then on.
+
+    Raises
+    ------
+    DataError
+        It could not be fetched, or its terms ask users to fetch it themselves; the text says how.
+    """
+    known = source(name)
+    target = cache.folder(name)
+    if known.fetch is None and not target.is_dir():
+        raise DataError(
+            f"{name} is not fetched by hsnn. Terms: {known.terms}.\nFrom {known.homepage}: {known.obtain}.\n"
+            f"Then write {name}:/path/to/folder"
+        )
+    return target if known.fetch is None else cache.fill(target, known.fetch)
+
+
+def load(spec: str, limit: int | None = None) -> Dataset:
+    """Read a data set.
+
+    Parameters
+    ----------
+    spec
+        ``NAME`` or ``NAME:FOLDER``. Without a folder: ``$HSNN_DATA/NAME`` if there is one, else the cache (see `get`).
+    limit
+        Engagement events (interactions and impressions) to take from the start.
+
+    Raises
+    ------
+    DataError
+        The name is unknown, the data set is not there, or cannot be read.
+    """
+    name, _, path = spec.partition(":")
+    known = source(name)
+    if limit is not None and limit < 1:
+        raise DataError(f"limit is {limit}; it counts engagements from the start and must be at least 1")
+    return known.read(_folder(name, path), limit)
+
+
+def describe(data: Dataset) -> dict[str, Any]:
+    """Count a loaded data set; see `streaming.datasets.facts.facts`."""
+    return facts(data)
+
+
+def _folder(name: str, path: str) -> Path:
+    if path:
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; {source(name).obtain}")
+        return folder
+    shelf = os.environ.get("HSNN_DATA")
+    if shelf and (Path(shelf).expanduser() / name).is_dir():
+        return Path(shelf).expanduser() / name
+    return get(name)
