@@ -1,0 +1,120 @@
+"""What the trainer knows of items and users besides what it has learned: ids, features, arrival and departure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.columns import Batch
+from streaming.events import Feature, Item, User
+from trainer.arrays import grown
+from trainer.config import ModelConfig
+from trainer.hashing import tokens
+from trainer.id_table import IdTable
+from trainer.wire import FeedItem
+
+
+class ItemCatalogue:
+    """Items by row: features, their tokens, expiry and deletion.
+
+    Attributes
+    ----------
+    table : IdTable
+    tokens : (rows, T) int32
+        Hashed content features, -1 padded.
+    expires_at : (rows,) int64
+        Epoch ms; 0 = never.
+    deleted : (rows,) bool
+    features : one mapping per row
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._config = config
+        self._ignored = frozenset(config.ignored_features)
+        self.table = IdTable()
+        self.tokens: NDArray[np.int32] = np.full((1024, config.item_tokens), -1, np.int32)
+        self.expires_at: NDArray[np.int64] = np.zeros(1024, np.int64)
+        self.deleted: NDArray[np.bool_] = np.zeros(1024, np.bool_)
+        self.features: list[dict[str, Feature]] = []
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` rows."""
+        self.tokens = grown(self.tokens, rows, -1)
+        self.expires_at, self.deleted = grown(self.expires_at, rows), grown(self.deleted, rows)
+
+    def rows(self, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of `names` (n,), and those that came into being with this call, once each."""
+        before = len(self.table)
+        found = self.table.add(names)
+        self.reserve(len(self.table))
+        self.features.extend({} for _ in range(len(self.table) - before))
+        return found, np.arange(before, len(self.table))
+
+    def describe(self, row: int, item: Item) -> None:
+        """Take over an item event's features; a deleted item is back."""
+        self.features[row] = item.features
+        found = tokens(item.features, self._config.buckets, self._config.item_tokens, self._ignored)
+        self.tokens[row] = -1
+        self.tokens[row, : len(found)] = found
+        self.expires_at[row] = item.expires_at or 0
+        self.deleted[row] = False
+
+    def feed_item(self, row: int, ts: int, sent_at: int) -> FeedItem:
+        """What the scheduler has to know of a new, changed or deleted item."""
+        present = self.tokens[row][self.tokens[row] >= 0]
+        return FeedItem(
+            self.table.ids[row], row, present.tolist(), self.features[row], ts, sent_at,
+            int(self.expires_at[row]) or None, bool(self.deleted[row]),
+        )  # fmt: skip
+
+
+class UserCatalogue:
+    """Users by row: id table and hashed features (rows, C) int32, -1 padded."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._config = config
+        self._ignored = frozenset(config.ignored_features)
+        self.table = IdTable()
+        self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
+
+    def rows(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Rows of `names` (n,), new ones appended."""
+        found = self.table.add(names)
+        self.tokens = grown(self.tokens, len(self.table), -1)
+        return found
+
+    def describe(self, row: int, user: User) -> None:
+        """Take over a user event's features."""
+        found = tokens(user.features, self._config.buckets, self._config.user_tokens, self._ignored)
+        self.tokens[row] = -1
+        self.tokens[row, : len(found)] = found
+
+
+def apply_side_events(batch: Batch, items: ItemCatalogue, users: UserCatalogue) -> dict[int, tuple[int, int]]:
+    """Apply a batch's item, user and deletion events and shown items.
+
+    Returns
+    -------
+    dict
+        Touched item rows with their event time and wall time of sending, both ms, in order of first touch.
+    """
+    touched: dict[int, tuple[int, int]] = {}
+    for user in batch.users:
+        users.describe(int(users.rows([str(user.id)])[0]), user)
+    for item, sent_at in zip(batch.items, batch.item_sent_at, strict=True):
+        row = int(items.rows([str(item.id)])[0][0])
+        items.describe(row, item)
+        touched[row] = (item.ts, sent_at)
+    for name in batch.deleted_items:
+        row = int(items.rows([name])[0][0])
+        items.deleted[row] = True
+        touched[row] = (batch.watermark, 0)
+    for name, ts, sent_at in batch.seen_items:
+        _, new = items.rows([name])
+        touched.update({int(row): (ts, sent_at) for row in new})
+    return touched

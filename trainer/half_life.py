@@ -1,0 +1,45 @@
+"""Which half-life's popularity predicts the stream best, judged on events before they are counted."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.item_state import HALF_LIVES, ItemStates
+
+_MEMORY = 0.99
+_PRIOR = 0.1
+
+
+class HalfLifeChoice:
+    """Running log loss of popularity at every half-life; the smallest names the one to trust.
+
+    Popularity at a half-life gives an item the probability (its count + prior) / (all counts + prior * items).
+
+    Attributes
+    ----------
+    loss : (H,) float64
+        Exponentially weighted log loss, nats per event.
+    totals : (H,) float64
+        Sum of all items' counts, true at `time` (epoch ms).
+    """
+
+    def __init__(self) -> None:
+        self.loss: NDArray[np.float64] = np.zeros(len(HALF_LIVES))
+        self.totals: NDArray[np.float64] = np.zeros(len(HALF_LIVES))
+        self.time = 0
+        self.weight = 0.0
+
+    @property
+    def best(self) -> int:
+        """Index of the best half-life."""
+        return int(np.argmin(self.loss))
+
+    def update(self, states: ItemStates, rows: NDArray[np.integer], now: int, items: int, mass: float) -> None:
+        """Judge a batch of item rows (n,) at time `now`, then add their `mass` to the totals."""
+        self.totals *= np.exp2(-max(now - self.time, 0) / np.array(HALF_LIVES))
+        self.time = max(now, self.time)
+        counts = states.counts(rows, now)  # (n, H)
+        losses = np.log(self.totals + _PRIOR * max(items, 1)) - np.log(counts + _PRIOR)
+        self.loss = _MEMORY * self.loss + (1 - _MEMORY) * losses.mean(0)
+        self.totals += mass
