@@ -16,8 +16,8 @@ def facts(data: Dataset) -> dict[str, Any]:
     -------
     dict
         ``events`` (interactions + impressions), ``interactions``, ``impressions``, ``users``, ``items``, ``actions``
-        (per name), ``first`` and ``last`` (epoch ms), ``hours``, ``arrivals`` (items first engaged after the first fifth
-        of the events), ``departures`` (items without an engagement in the last fifth) and ``expire_after_idle``
+        (per name), ``first`` and ``last`` (epoch ms), ``hours``, ``arrivals`` (items first engaged after the first
+        fifth of the events), ``departures`` (items without an engagement in the last fifth) and ``expire_after_idle``
         (seconds or None).
     """
     times = data.times()

@@ -42,7 +42,7 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
     found = tables.find(folder, "clicks*", "clicks/clicks*")
     if not found:
         raise DataError(
-            f"{folder} holds no clicks*.parquet and no clicks/clicks*.csv; `hsnn data get {NAME}` says where to get them"
+            f"{folder} holds no clicks*.parquet or clicks/clicks*.csv; `hsnn data get {NAME}` says where to get them"
         )
     table = tables.read(found, _COLUMNS)
     table = table.take(time_order(table["click_timestamp"].to_numpy(), limit))

@@ -7,35 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from streaming.datasets import cache, globo_news, ml_100k, ml_100k_fetch
+from streaming.datasets import cache
 from streaming.datasets.base import DataError, Dataset
 from streaming.datasets.facts import facts
 from streaming.datasets.source import Source
-
-SOURCES = {
-    entry.name: entry
-    for entry in (
-        Source(
-            ml_100k.NAME,
-            "100,000 ratings of 1,682 films by 943 people, with titles and genres; small, and fetched by itself",
-            "GroupLens research licence: no redistribution, no commercial use; cite Harper and Konstan 2015",
-            "https://grouplens.org/datasets/movielens/100k/",
-            "`hsnn data get ml-100k`; or a folder with u.data, u.item and u.user, or with RecBole's ml-100k.inter, ml-100k.item "
-            "and ml-100k.user",
-            ml_100k.read,
-            ml_100k_fetch.fetch,
-        ),
-        Source(
-            globo_news.NAME,
-            "news clicks of Globo.com, October 2017: half of the articles live under three days",
-            "academic use; cite Moreira et al. 2018 and 2019",
-            "https://www.kaggle.com/datasets/gspmoreira/news-portal-user-interactions-by-globocom",
-            "accept the terms on the publisher's page and download; then name the folder that holds clicks*.parquet, or "
-            "clicks/*.csv, and articles_metadata.csv",
-            globo_news.read,
-        ),
-    )
-}
+from streaming.datasets.sources import SOURCES
 
 
 def names() -> list[str]:

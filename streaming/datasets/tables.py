@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ def find(folder: Path, *patterns: str) -> list[Path]:
     return []
 
 
-def read(paths: Iterable[Path], columns: Sequence[str], text: Sequence[str] = ()) -> Any:
+def read(
+    paths: Iterable[Path], columns: Sequence[str], text: Sequence[str] = (), renamed: Mapping[str, str] | None = None
+) -> Any:
     """One Arrow table of the named columns of all files, one file after the other.
 
     Parameters
@@ -40,20 +42,24 @@ def read(paths: Iterable[Path], columns: Sequence[str], text: Sequence[str] = ()
         What to keep.
     text
         Columns that CSV must not read as numbers.
+    renamed
+        Other names that some editions of the files use -> the name in `columns`.
 
     Raises
     ------
     DataError
         A file cannot be read or lacks a column.
     """
-    return pa.concat_tables([_one(path, columns, text) for path in paths], promote_options="permissive")
+    parts = [_one(path, columns, text, renamed or {}) for path in paths]
+    return pa.concat_tables(parts, promote_options="permissive")
 
 
-def _one(path: Path, columns: Sequence[str], text: Sequence[str]) -> Any:
+def _one(path: Path, columns: Sequence[str], text: Sequence[str], renamed: Mapping[str, str]) -> Any:
     try:
         table = pq.read_table(path) if path.suffix == ".parquet" else _csv(path, text)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch it again") from error
+    table = table.rename_columns([renamed.get(name, name) for name in table.column_names])
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
