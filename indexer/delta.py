@@ -31,8 +31,8 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
         The item, by the trainer's row and by id.
     node
         The item's node; -1 for ``delete``.
-    vector
-        Static item vector, raw little-endian float32 of d+1 numbers; empty for ``delete``.
+    packed
+        Static item vector, raw little-endian float32 of d+1 numbers; empty for ``delete``. See `vector`.
     features
         Raw features, for filters and display.
     first, last, expires_at
@@ -47,8 +47,8 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
 
     Examples
     --------
-    >>> delta = Delta("insert", 1, 7, "a", 3, vector_bytes(np.array([1.0, 0.5])), {"genre": "drama"}, reason="new")
-    >>> Delta.decode(delta.encode()).array.tolist()
+    >>> delta = Delta("insert", 1, 7, "a", 3, pack_vector(np.array([1.0, 0.5])), {"genre": "drama"}, reason="new")
+    >>> Delta.decode(delta.encode()).vector.tolist()
     [1.0, 0.5]
     """
 
@@ -57,7 +57,7 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     row: int = -1
     item: str = ""
     node: int = -1
-    vector: bytes = b""
+    packed: bytes = b""
     features: dict[str, Feature] = {}
     first: int = 0
     last: int = 0
@@ -67,9 +67,9 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     version: int = 0
 
     @property
-    def array(self) -> NDArray[np.float32]:
-        """The vector as (d+1,) float32."""
-        return np.frombuffer(self.vector, "<f4").astype(np.float32, copy=False)
+    def vector(self) -> NDArray[np.float32] | None:
+        """The static item vector (d+1,) float32, last number = item bias; None for ``delete`` and ``superseded``."""
+        return np.frombuffer(self.packed, "<f4").astype(np.float32, copy=False) if self.packed else None
 
     def encode(self) -> bytes:
         """Bytes for the stream."""
@@ -90,6 +90,6 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
 _decoder = msgspec.msgpack.Decoder(Delta)
 
 
-def vector_bytes(vector: NDArray[np.floating]) -> bytes:
-    """Bytes of a vector (d+1,) as a delta carries them."""
+def pack_vector(vector: NDArray[np.floating]) -> bytes:
+    """Bytes of a vector (d+1,), as a delta carries them."""
     return vector.astype("<f4", copy=False).tobytes()

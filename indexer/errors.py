@@ -23,3 +23,11 @@ class MovedError(IndexingError):
 
 class RollbackError(IndexingError):
     """The version cannot be rolled back to."""
+
+
+class SnapshotGoneError(IndexingError):
+    """A snapshot is not there, or no longer."""
+
+
+class InUseError(IndexingError):
+    """What was to be removed is what readers use now."""

@@ -1,0 +1,28 @@
+"""The part of the configuration that `indexer` owns."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streaming.duration import Duration
+
+
+class IndexerConfig(BaseModel):
+    """How the scheduler keeps the index."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lease_ttl: Duration = Field(5.0, gt=0, description="a leader that is silent for so long is replaced")
+    versions_kept: int = Field(3, ge=3, description="newest versions kept in Redis, to roll back to")
+    snapshots_kept: int = Field(2, ge=1, description="newest snapshots kept; versions hold copies of theirs")
+    refresh_sweep: Duration = Field(5.0, gt=0, description="look again for snapshots whose announcement was missed")
+    alarm_sweep: Duration = Field(5.0, gt=0, description="look again for alarms without an answer")
+    item_sweep: Duration = Field(1.0, gt=0, description="look again for items left unassigned or due for expiry")
+    verify_interval: Duration = Field(60.0, gt=0, description="time between checks of base and deltas against the map")
+    retention_interval: Duration = Field(30.0, gt=0, description="time between removals of old versions and snapshots")
+    alarm_patience: Duration = Field(
+        10.0, ge=0, description="how long an alarm's answer waits for the alarm's snapshot"
+    )
+    write_chunk: int = Field(500, ge=1, description="items per atomic write")
+    encode_chunk: int = Field(65_536, ge=1, description="items encoded and assigned at once")
+    threads: int = Field(1, ge=1, description="torch threads of the scheduler")

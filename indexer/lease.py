@@ -1,0 +1,101 @@
+"""The lease: at most one scheduler leads, and a former leader cannot write any more (fencing).
+
+Every lease carries a token that only grows. The scripts that write compare the whole lease with the writer's own,
+inside Redis: a leader that was paused past its lease, even without knowing, changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import Any
+
+from indexer.errors import FencedError
+from streaming.keys import key
+from streaming.redis_client import Redis
+
+_TAKE = """
+if ARGV[3] == '0' and redis.call('EXISTS', KEYS[1]) == 1 then return false end
+local lease = redis.call('INCR', KEYS[2]) .. ':' .. ARGV[1]
+redis.call('SET', KEYS[1], lease, 'PX', ARGV[2])
+return lease
+"""
+_RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+def default_owner() -> str:
+    """Name this process for people who look at the lease: host and process id."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
+class Lease:
+    """The right to write the index, for `ttl` seconds at a time.
+
+    Parameters
+    ----------
+    redis
+        A client whose values are bytes.
+    ttl
+        Seconds after which an unrenewed lease is free.
+    owner
+        Shown to people; does not matter for safety.
+    """
+
+    def __init__(self, redis: Redis, ttl: float, owner: str | None = None, shard: int = 0) -> None:
+        self._redis = redis
+        self._ttl_ms = max(1, round(ttl * 1000))
+        self._owner = owner or default_owner()
+        self.key, self._fence = key("lease", shard=shard), key("fence", shard=shard)
+        self._value: str | None = None
+        self._until = 0.0
+
+    def take(self, *, by_force: bool = False) -> bool:
+        """Take the lease if it is free, or in any case `by_force`; a holder that is pushed out is fenced at once."""
+        asked = time.monotonic()
+        arguments = (self._owner, self._ttl_ms, int(by_force))
+        taken: Any = self._redis.eval(_TAKE, 2, self.key, self._fence, *arguments)
+        self._value = None if taken is None else taken.decode()
+        self._until = asked + self._ttl_ms / 1000
+        return self._value is not None
+
+    def renew(self) -> bool:
+        """Hold on for another `ttl`; False if the lease was lost, for good."""
+        if self._value is None:
+            return False
+        asked = time.monotonic()
+        if not self._redis.eval(_RENEW, 1, self.key, self._value, self._ttl_ms):
+            self._value = None
+            return False
+        self._until = asked + self._ttl_ms / 1000
+        return True
+
+    def release(self) -> None:
+        """Give the lease back, if it is still held."""
+        value, self._value = self._value, None
+        if value is not None:
+            self._redis.eval(_RELEASE, 1, self.key, value)
+
+    @property
+    def held(self) -> bool:
+        """Whether, as far as this process can tell without asking, the lease still holds."""
+        return self._value is not None and time.monotonic() < self._until
+
+    @property
+    def token(self) -> int:
+        """The fencing token; larger than that of every lease before."""
+        return int(self.value.partition(":")[0])
+
+    @property
+    def value(self) -> str:
+        """What the key `key` must hold for a write to be let through.
+
+        Raises
+        ------
+        FencedError
+            The lease is not held.
+        """
+        if self._value is None:
+            raise FencedError(f"{self._owner} does not hold the lease {self.key}: another scheduler may lead")
+        return self._value
