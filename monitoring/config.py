@@ -36,14 +36,14 @@ class MixDriftConfig(BaseModel):
 
     enabled: bool = Field(True, description="watch the item mix with the population stability index (PSI)")
     window: int = Field(4096, ge=16, description="interactions per compared window")
-    groups: int = Field(16, ge=1, description="hash groups of items; items new to the reference are one more group")
+    groups: int = Field(16, ge=1, description="hash groups of items whose shares are compared")
     threshold: float = Field(
         0.25, gt=0, description="a PSI below this is never an alarm; 0.25 is the customary 'major shift'"
     )
     ratio: float = Field(
-        3.0, ge=1, description="an alarm needs this many times the usual PSI, the median of the calm windows"
+        2.0, ge=1, description="an alarm needs this many times the usual PSI, the 90% quantile of the last windows"
     )
-    warm_up: int = Field(4, ge=1, description="windows compared before the first alarm; they tell what is usual")
+    warm_up: int = Field(8, ge=0, description="windows compared before the first alarm; they tell what is usual")
     cool_down: int = Field(4, ge=0, description="windows after an alarm before the next one")
 
 
