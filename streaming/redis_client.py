@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
@@ -9,11 +11,15 @@ from redis.retry import Retry
 Redis = redis.Redis
 
 
-def connect(url: str) -> Redis:
-    """Connect to ``redis://`` or ``rediss://``; values stay bytes; lost connections are retried for some seconds."""
+def connect(url: str, **options: Any) -> Redis:
+    """Connect to ``redis://`` or ``rediss://``; values stay bytes; lost connections are retried for some seconds.
+
+    `options` go to redis-py as they are.
+    """
     return redis.Redis.from_url(
         url,
         decode_responses=False,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=8),
         health_check_interval=30,
+        **options,
     )

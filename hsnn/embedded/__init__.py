@@ -1,0 +1,5 @@
+"""Servers the project starts itself, on loopback, for one machine: Redis-protocol (valkey) and Apache Kafka."""
+
+from hsnn.embedded.redis import EmbeddedRedis
+
+__all__ = ["EmbeddedRedis"]

