@@ -26,7 +26,7 @@ _CONTEXT = {
 _COLUMNS = ("user_id", "click_article_id", "click_timestamp", *_CONTEXT.values())
 
 _IDLE = 24 * 3600.0
-# Measured on the first eight days: 0.1% of the clicks fall on an article that nobody clicked for 24 h.
+# Measured on the eight days: 0.4% of the clicks fall on an article that nobody clicked for 24 h, 0.2% for 48 h.
 
 
 def read(folder: Path, limit: int | None = None) -> Dataset:

@@ -1,0 +1,28 @@
+"""Follow a trainer: how many engagements it is done with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from streaming.keys import key
+from streaming.redis_client import connect
+
+
+def learned_from(url: str) -> Callable[[], int]:
+    """Return a function that reads from Redis how many engagements the trainer has trained, dead-lettered or dropped.
+
+    Parameters
+    ----------
+    url
+        Where the trainer writes its progress, ``redis://HOST:PORT/DB``. Before its first note the count is 0.
+    """
+    client = connect(url)
+    fields = ("trained", "dead_lettered", "dropped")
+
+    def learned() -> int:
+        trained, dead_lettered, dropped = client.hmget(key("progress"), list(fields))
+        reasons: dict[str, int] = json.loads(dropped or b"{}")
+        return int(trained or 0) + int(dead_lettered or 0) + sum(reasons.values())
+
+    return learned
