@@ -1,0 +1,104 @@
+"""Answers to alarms: every alarm of the stream gets its rule's action, once, and a place in the audit trail."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from indexer.errors import FencedError, SnapshotGoneError
+from indexer.reader import IndexReader
+from indexer.streams import START, Entry, Fields, follow
+from indexer.version import VersionManifest
+from monitoring.alarms import Alarm, Rules
+from monitoring.audit import AuditTrail
+
+_log = logging.getLogger(__name__)
+_REMEMBERED = 1000
+
+Refresh = Callable[[int | None, str], VersionManifest | None]
+"""Bring the index up to a snapshot (None: the newest), for a reason; the version that readers use then."""
+
+
+class AlarmAnswers:
+    """Reads the alarm stream from where the last answer was noted.
+
+    An alarm whose answer was cut short by a crash is answered again: a refresh may be repeated, a missing one not made up
+    for. An alarm that the trainer raises again because it replays the same events carries the same id, and is passed.
+
+    Parameters
+    ----------
+    reader
+        Where the streams are.
+    rules
+        Kind of alarm -> action.
+    audit
+        Where alarm, action and outcome are written.
+    refresh
+        The one action there is besides ``none``.
+    """
+
+    def __init__(self, reader: IndexReader, rules: Rules, audit: AuditTrail, refresh: Refresh) -> None:
+        self._reader = reader
+        self._rules = rules
+        self._audit = audit
+        self._refresh = refresh
+        self._position, self._answered = reader.key("alarms", "position"), reader.key("alarms", "answered")
+
+    def answer_all(self) -> int:
+        """Answer what has no answer yet; return how many alarms that were."""
+        at: Any = self._reader.redis.get(self._position)
+        count = 0
+        for entry in follow(self._reader.redis, self._reader.key("alarms"), at.decode() if at else START):
+            count += self._answer(entry)
+        return count
+
+    def _answer(self, entry: Entry) -> bool:
+        alarm = _read(entry)
+        fresh = alarm is not None and self._reader.redis.zscore(self._answered, alarm.id) is None
+        if alarm is not None and fresh:
+            self._act(alarm, entry.fields)
+        self._note(entry.id, alarm)
+        return fresh
+
+    def _act(self, alarm: Alarm, fields: Fields) -> None:
+        action = self._rules.action(alarm.kind)
+        told = {"kind": alarm.kind, "alarm": alarm.id}
+        numbers = {"ts": alarm.ts, "value": alarm.value, "threshold": alarm.threshold, "detail": alarm.detail}
+        self._audit.record("alarm", **told, about=numbers)
+        self._audit.record("action", **told, action=action)
+        outcome, version, detail = "noted", None, {}
+        if action == "refresh":
+            outcome, version, detail = self._refreshed(alarm, fields)
+        self._audit.record("outcome", **told, action=action, outcome=outcome, version=version, **detail)
+
+    def _refreshed(self, alarm: Alarm, fields: Fields) -> tuple[str, int | None, dict[str, Any]]:
+        named = int(fields.get(b"snapshot") or 0)
+        try:
+            manifest = self._refresh(named or None, f"alarm:{alarm.kind}")
+        except FencedError:
+            raise  # the next leader answers
+        except SnapshotGoneError as error:
+            return "failed", None, {"error": str(error)}
+        if manifest is None:
+            return "failed", None, {"error": "the trainer has not published a snapshot yet"}
+        return "done", manifest.version, {"snapshot": manifest.snapshot, "published_for": manifest.reason}
+
+    def _note(self, entry_id: str, alarm: Alarm | None) -> None:
+        pipeline = self._reader.redis.pipeline(transaction=True)
+        pipeline.set(self._position, entry_id)
+        if alarm is not None:
+            pipeline.zadd(self._answered, {alarm.id: time.time()})
+            pipeline.zremrangebyrank(self._answered, 0, -_REMEMBERED - 1)
+        pipeline.execute()
+
+
+def _read(entry: Entry) -> Alarm | None:
+    try:
+        return Alarm.decode(entry.fields[b"d"])
+    except (KeyError, msgspec.MsgspecError) as error:
+        _log.error("entry %s of %s is no alarm and is passed over: %s", entry.id, entry.stream, error)
+        return None

@@ -1,0 +1,98 @@
+"""Assignment: static vectors and nodes of items, under the model of one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.config import ModelConfig
+from trainer.encoder import Encoder
+from trainer.wire import Snapshot
+
+
+class ItemEncoder(Protocol):
+    """What assignment needs of `trainer.encoder.Encoder`."""
+
+    @property
+    def node_vectors(self) -> NDArray[np.float32]:
+        """Node vectors (K, d)."""
+
+    def vectors(self, embeddings: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Make static vectors (n, d+1) of id embeddings (n, d+1) and tokens (n, T)."""
+
+    def assign(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
+        """Nodes (n,) of vectors (n, d+1)."""
+
+    def representatives(
+        self, vectors: NDArray[np.float32], rows: NDArray[np.integer], nodes: NDArray[np.integer]
+    ) -> NDArray[np.int32]:
+        """Choose the representative row of every node, (K,), -1 = none."""
+
+
+MakeEncoder = Callable[[Snapshot], ItemEncoder]
+
+
+def snapshot_encoder(snapshot: Snapshot) -> ItemEncoder:
+    """Make the encoder of a snapshot's model."""
+    return Encoder(ModelConfig.model_validate(snapshot.manifest.model), snapshot.model)
+
+
+class Placement(NamedTuple):
+    """Vectors (n, d+1) float32 and nodes (n,) int32 of some items."""
+
+    vectors: NDArray[np.float32]
+    nodes: NDArray[np.int32]
+
+
+class Assigner:
+    """Places items under one snapshot's model.
+
+    Parameters
+    ----------
+    snapshot
+        Brings the id embeddings.
+    encoder
+        Brings content vectors and nodes.
+    chunk
+        Items encoded at once.
+    """
+
+    def __init__(self, snapshot: Snapshot, encoder: ItemEncoder, chunk: int = 65_536) -> None:
+        self._embeddings: NDArray[np.float32] = snapshot.items["embeddings"]
+        self._known = min(len(self._embeddings), len(snapshot.item_ids))
+        self._encoder = encoder
+        self._chunk = chunk
+
+    @property
+    def width(self) -> int:
+        """Numbers per vector, d+1."""
+        return int(self._embeddings.shape[1])
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of the level, K."""
+        return len(self._encoder.node_vectors)
+
+    def place(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> Placement:
+        """Place items by row (n,) and tokens (n, T); one newer than the snapshot has its content only."""
+        vectors = np.empty((len(rows), self.width), np.float32)
+        nodes = np.empty(len(rows), np.int32)
+        for start in range(0, len(rows), self._chunk):
+            part = slice(start, start + self._chunk)
+            vectors[part] = self._encoder.vectors(self._id_part(rows[part]), tokens[part])
+            nodes[part] = self._encoder.assign(vectors[part])
+        return Placement(vectors, nodes)
+
+    def representatives(self, vectors: NDArray[np.float32], nodes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Choose each node's representative row, (K,), from all vectors (rows, d+1) and nodes (rows,), -1 = none."""
+        rows = np.flatnonzero(nodes >= 0)
+        return self._encoder.representatives(vectors[rows], rows, nodes[rows])
+
+    def _id_part(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        embeddings = np.zeros((len(rows), self.width), np.float32)
+        old = rows < self._known
+        embeddings[old] = self._embeddings[rows[old]]
+        return embeddings

@@ -1,0 +1,136 @@
+"""The scheduler's own picture of the items: what exists, what it is made of, and until when it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.events import Feature
+from trainer.arrays import grown
+from trainer.hashing import token_matrix
+from trainer.wire import Feed, FeedItem, Snapshot, StateDelta
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class Catalogue:
+    """Items by the trainer's rows, of one epoch: a snapshot, brought up to date by feed and states.
+
+    Everything read is absolute, so reading it twice changes nothing; what is of another epoch is not for these rows
+    and is ignored. Alive is an item that exists and, at the watermark, is neither past its own end nor idle for too
+    long: an expired item that is engaged with again is alive again by itself.
+
+    Attributes
+    ----------
+    epoch
+        Incarnation of the trainer.
+    feed_id, state_id
+        The entries of the two streams that this picture includes last.
+    watermark
+        Event time, ms.
+    idle_ms
+        An item without engagement for so long is not alive; None: no such limit.
+    ids, features
+        By row.
+    tokens : (rows, T) int32
+    first, last, expires_at, sent_at : (rows,) int64
+        Times in ms; `expires_at` 0 = never; `sent_at` 0 = already told, or unknown.
+    known, deleted : (rows,) bool
+    changed
+        Rows whose tokens, features or end are others than readers were `told`.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        manifest, items = snapshot.manifest, snapshot.items
+        self.epoch = manifest.epoch
+        self.feed_id, self.state_id = manifest.feed_id, manifest.state_id
+        self.watermark = manifest.watermark
+        self.idle_ms = manifest.expire_after_idle_ms
+        self.ids = list(snapshot.item_ids)
+        self.features: list[dict[str, Feature]] = list(snapshot.features) or [{} for _ in self.ids]
+        count = len(self.ids)
+        self.tokens: NDArray[np.int32] = items["tokens"][:count].copy()
+        self.first: Rows = items["first"][:count].copy()
+        self.last: Rows = items["last"][:count].copy()
+        self.expires_at: Rows = items["expires_at"][:count].copy()
+        self.deleted: Mask = items["deleted"][:count].astype(np.bool_)
+        self.known: Mask = np.ones(count, np.bool_)
+        self.sent_at: Rows = np.zeros(count, np.int64)
+        self.changed: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def put_feed(self, feed: Feed) -> None:
+        """Take over new, changed and deleted items."""
+        if feed.epoch == self.epoch:
+            for item in feed.items:
+                self._put_item(item)
+
+    def put_state(self, delta: StateDelta) -> None:
+        """Take over when items were last engaged with, and how far event time has come."""
+        if delta.epoch != self.epoch:
+            return
+        rows = delta.item_rows
+        self._reserve(int(rows.max(initial=-1)) + 1)
+        self.last[rows], self.first[rows] = delta.item_last, delta.item_first
+        self.watermark = max(self.watermark, delta.watermark)
+
+    def alive(self) -> Mask:
+        """Which rows are items that may be in the index now: (rows,) bool."""
+        count = len(self)
+        alive: Mask = self.known[:count] & ~self.deleted[:count]
+        alive &= (self.expires_at[:count] == 0) | (self.expires_at[:count] > self.watermark)
+        if self.idle_ms is not None:
+            alive &= self.last[:count] + self.idle_ms > self.watermark
+        return alive
+
+    def due_for_expiry(self, nodes: NDArray[np.int32]) -> Rows:
+        """Rows that are indexed, by `nodes` (rows,) with -1 = not, and must not be: expired or deleted."""
+        return np.flatnonzero((nodes >= 0) & self.known[: len(nodes)] & ~self.alive()[: len(nodes)])
+
+    def unassigned(self, nodes: NDArray[np.int32]) -> Rows:
+        """Rows that are alive and not indexed, by `nodes` (rows,)."""
+        return np.flatnonzero((nodes < 0) & self.alive()[: len(nodes)])
+
+    def told(self, rows: Sequence[int]) -> None:
+        """Note that readers know of `rows`: whatever is told of them again is no news."""
+        self.sent_at[list(rows)] = 0
+        self.changed.difference_update(rows)
+
+    def _put_item(self, item: FeedItem) -> None:
+        row = item.row
+        self._reserve(row + 1)
+        tokens = token_matrix([item.tokens], self.tokens.shape[1])[0]
+        if self.known[row] and not self._is_same(item, tokens):
+            self.changed.add(row)
+        self.ids[row], self.known[row] = item.id, True
+        self.tokens[row], self.features[row] = tokens, item.features
+        self.deleted[row], self.expires_at[row] = item.deleted, item.expires_at or 0
+        if self.first[row] == 0:
+            self.first[row] = self.last[row] = item.ts
+        self.sent_at[row] = item.sent_at if self._is_alive(row) else 0  # a dead item's return is not this record's news
+
+    def _is_same(self, item: FeedItem, tokens: NDArray[np.int32]) -> bool:
+        row = item.row
+        content = np.array_equal(tokens, self.tokens[row]) and item.features == self.features[row]
+        return content and (item.expires_at or 0) == self.expires_at[row]
+
+    def _is_alive(self, row: int) -> bool:
+        idle = self.idle_ms is not None and self.last[row] + self.idle_ms <= self.watermark
+        over = 0 < self.expires_at[row] <= self.watermark
+        return not (self.deleted[row] or idle or over)
+
+    def _reserve(self, rows: int) -> None:
+        missing = rows - len(self.ids)
+        if missing <= 0:
+            return
+        self.ids.extend([""] * missing)
+        self.features.extend({} for _ in range(missing))
+        self.tokens = grown(self.tokens, rows, -1)
+        self.first, self.last = grown(self.first, rows), grown(self.last, rows)
+        self.expires_at, self.sent_at = grown(self.expires_at, rows), grown(self.sent_at, rows)
+        self.deleted, self.known = grown(self.deleted, rows), grown(self.known, rows)

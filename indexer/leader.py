@@ -1,0 +1,146 @@
+"""Leader: the index while this process holds the lease; all changes to it pass through here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from threading import Lock, RLock
+
+from indexer import metrics
+from indexer.builder import Builder
+from indexer.catalogue import Catalogue
+from indexer.delta import Delta
+from indexer.following import catch_up, take
+from indexer.live import LiveIndex, replayed
+from indexer.store import IndexStore
+from indexer.streams import START, Entry
+from indexer.version import VersionManifest
+
+_log = logging.getLogger(__name__)
+
+
+class Leader:
+    """Catalogue and live index of the current version; safe to use from several threads.
+
+    Parameters
+    ----------
+    store
+        With the lease.
+    builder
+        Makes versions.
+    """
+
+    def __init__(self, store: IndexStore, builder: Builder) -> None:
+        self.store = store
+        self._builder = builder
+        self._lock = RLock()
+        self._building = Lock()
+        self.catalogue: Catalogue | None = None
+        self.live: LiveIndex | None = None
+
+    def resume(self) -> None:
+        """Take up the current version, if there is one, where whoever led before left it."""
+        number = self.store.current()
+        if number is None:
+            return
+        version = self.store.load_version(number)
+        nodes = replayed(version.index.nodes, self._deltas(number))
+        catalogue, live = (
+            Catalogue(version.snapshot),
+            LiveIndex(number, self._builder.assigner(version.snapshot), nodes),
+        )
+        catch_up(catalogue, self.store)
+        catalogue.sent_at[live.node_column(len(catalogue)) >= 0] = 0
+        with self._lock:
+            self.catalogue, self.live = catalogue, live
+            self.settle()
+        self._show()
+
+    def positions(self) -> tuple[Catalogue | None, dict[str, str]]:
+        """Where to read on in the trainer's streams, and the catalogue that these positions belong to."""
+        with self._lock:
+            catalogue = self.catalogue
+            if catalogue is None:
+                return None, {}
+            return catalogue, {self.store.key("feed"): catalogue.feed_id, self.store.key("state"): catalogue.state_id}
+
+    def take(self, read_for: Catalogue | None, entries: Iterable[Entry]) -> list[Delta]:
+        """Take over entries that were read at the `positions` of `read_for`, and write the deltas that follow.
+
+        Entries read for a catalogue that a flip has replaced meanwhile are left alone: the new one has them.
+        """
+        with self._lock:
+            if read_for is None or read_for is not self.catalogue:
+                return []
+            for entry in entries:
+                take(read_for, self.store, entry)
+            return self.settle()
+
+    def settle(self) -> list[Delta]:
+        """Write the deltas that bring the index in line with the catalogue: the one step behind all arrivals and exits.
+
+        Raises
+        ------
+        FencedError
+            The lease is lost.
+        """
+        with self._lock:
+            if self.catalogue is None or self.live is None:
+                return []
+            deltas = self.live.pending(self.catalogue)
+            if deltas:
+                self.store.apply(self.live.number, deltas)
+                self.live.apply(deltas)
+                self.catalogue.told([delta.row for delta in deltas])
+                self._count(deltas)
+            return deltas
+
+    def publish(self, snapshot: int, reason: str) -> VersionManifest:
+        """Make a version out of a snapshot and flip readers to it; one at a time.
+
+        Raises
+        ------
+        SnapshotGoneError
+            There is no such snapshot.
+        FencedError, MovedError
+            Somebody else leads now.
+        """
+        with self._building:
+            draft = self._builder.draft(snapshot, reason)
+            draft.advance(self._comparable(draft.catalogue.epoch))
+            with self._lock:
+                news = draft.finish(self._comparable(draft.catalogue.epoch))
+                self.catalogue, self.live = draft.catalogue, draft.live
+                self._count(news)
+        _log.info("version %d from snapshot %d (%s)", draft.manifest.version, snapshot, reason)
+        return draft.manifest
+
+    def remove_half_built(self) -> list[int]:
+        """Remove versions that a dead publisher left unfinished."""
+        with self._building:
+            found = self.store.half_built()
+            for number in found:
+                self.store.drop_version(number)
+        return found
+
+    def _comparable(self, epoch: int) -> LiveIndex | None:
+        with self._lock:
+            same = self.catalogue is not None and self.catalogue.epoch == epoch
+            return self.live if same else None
+
+    def _deltas(self, number: int) -> list[Delta]:
+        deltas: list[Delta] = []
+        after = START
+        while page := self.store.read_deltas(number, after):
+            after = page[-1][0]
+            deltas += [delta for _, delta in page]
+        return deltas
+
+    def _count(self, deltas: Sequence[Delta]) -> None:
+        metrics.INSERTED.inc(sum(delta.op == "insert" for delta in deltas))
+        metrics.EXPIRED.inc(sum(delta.op == "delete" for delta in deltas))
+        self._show()
+
+    def _show(self) -> None:
+        if self.live is not None:
+            metrics.show_index(self.live.number, self.live.sizes())

@@ -1,0 +1,30 @@
+"""What the scheduler shows of itself and of the index."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Counter, Gauge, Histogram
+
+_JOB_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
+
+INSERTED = Counter("hsnn_items_inserted_total", "Items put into the index by a delta.")
+EXPIRED = Counter("hsnn_items_expired_total", "Items taken out of the index because they expired or were deleted.")
+ITEMS = Gauge("hsnn_index_items", "Items in the index.")
+NODES = Gauge("hsnn_index_nodes", "Nodes of the learned level.")
+MAX_OVER_MEAN = Gauge("hsnn_index_max_over_mean", "Items of the fullest node over the mean of all nodes.")
+DEAD_NODES = Gauge("hsnn_index_dead_nodes", "Nodes without items.")
+VERSION = Gauge("hsnn_index_version", "Version of the index that readers use.")
+LEADING = Gauge("hsnn_scheduler_leading", "1 while this scheduler holds the lease, else 0.")
+UNREADABLE = Counter("hsnn_entries_unreadable_total", "Stream entries that could not be decoded and were passed over.")
+JOB_RUNS = Counter("hsnn_job_runs_total", "Runs of the scheduler's jobs.", ["job", "outcome"])
+JOB_SECONDS = Histogram("hsnn_job_seconds", "Time a job took.", ["job"], buckets=_JOB_BUCKETS)
+
+
+def show_index(version: int, sizes: NDArray[np.int64]) -> None:
+    """Show a version and the sizes of its nodes, (K,)."""
+    VERSION.set(version)
+    ITEMS.set(sizes.sum())
+    NODES.set(len(sizes))
+    MAX_OVER_MEAN.set(sizes.max(initial=0) / max(sizes.mean(), 1e-9))
+    DEAD_NODES.set((sizes == 0).sum())
