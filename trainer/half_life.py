@@ -28,7 +28,6 @@ class HalfLifeChoice:
         self.loss: NDArray[np.float64] = np.zeros(len(HALF_LIVES))
         self.totals: NDArray[np.float64] = np.zeros(len(HALF_LIVES))
         self.time = 0
-        self.weight = 0.0
 
     @property
     def best(self) -> int:

@@ -6,7 +6,7 @@ offline harness drive the same learner. It draws random numbers from (seed, even
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.columns import Batch, Engagements
+from streaming.events import Scalar
 from trainer.arrays import Array
 from trainer.catalogue import ItemCatalogue, UserCatalogue, apply_side_events
 from trainer.config import TrainerConfig
@@ -28,6 +29,7 @@ from trainer.queries import Queries
 from trainer.wire import FeedItem, Snapshot, SnapshotManifest, StateDelta
 
 _CHORES_EVERY = 64
+_COUNTERS = ("events", "steps", "watermark", "origin", "half_life")
 
 
 class StepReport(NamedTuple):
@@ -50,6 +52,8 @@ class Prepared:
         What a server would be asked just before each event.
     feed : list of FeedItem
         New, changed and deleted items.
+    contexts : n mappings or None
+        As they came, for asking a server.
     watermark : int
     """
 
@@ -59,6 +63,7 @@ class Prepared:
     weights: NDArray[np.float32]
     queries: Queries
     feed: list[FeedItem]
+    contexts: Sequence[dict[str, Scalar] | None]
     watermark: int
 
 
@@ -105,14 +110,15 @@ class Learner:
         self.origin = self.origin or self.watermark
         for row, (ts, _) in touched.items():
             self.states.see([row], ts)
-        self._touched_items.append(np.array(list(touched), np.int64))
+        if touched:
+            self._touched_items.append(np.array(list(touched), np.int64))
         before = self.histories.extend(users, rows, events.ts)
         queries = Queries(*before, self.users.tokens[users], self.context(events.context), events.ts)
         weights = np.array([self.config.action_weights.get(action, 1.0) for action in events.action], np.float32)
         feed = [self.items.feed_item(row, ts, sent_at) for row, (ts, sent_at) in touched.items()]
-        return Prepared(rows, users, events.ts, weights, queries, feed, batch.watermark)
+        return Prepared(rows, users, events.ts, weights, queries, feed, events.context, batch.watermark)
 
-    def context(self, contexts: Any) -> NDArray[np.int32]:
+    def context(self, contexts: Sequence[dict[str, Scalar] | None]) -> NDArray[np.int32]:
         """Context tokens (n, X) of n context mappings."""
         model = self.config.model
         return token_matrix([tokens(one, model.buckets, model.context_tokens) for one in contexts], model.context_tokens)
@@ -137,6 +143,11 @@ class Learner:
         return alive(
             self.watermark, self.config.expire_after_idle, self.states.last[rows], self.items.expires_at[rows], self.items.deleted[rows]
         )
+
+    @property
+    def touched(self) -> bool:
+        """Whether any state changed since the last `delta`."""
+        return bool(self._touched_items or self._touched_users)
 
     def delta(self, epoch: int = 0) -> StateDelta:
         """Absolute states of all rows touched since the last call."""
@@ -171,6 +182,55 @@ class Learner:
         return Snapshot(
             manifest, self.network.weights(), *copied, list(self.items.table.ids), list(self.users.table.ids), list(self.items.features)
         )
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Copies of everything that training depends on: arrays, and plain values."""
+        n, m = len(self.items), len(self.users.table)
+        parts: dict[str, Array] = {f"network.{name}": array for name, array in self.network.state().items()}
+        by_item: dict[str, Array] = {
+            "states.values": self.states.values, "states.last": self.states.last, "states.first": self.states.first,
+            "frequency.counts": self.frequency.counts, "frequency.seen": self.frequency.seen,
+            "items.tokens": self.items.tokens, "items.expires_at": self.items.expires_at, "items.deleted": self.items.deleted,
+            "leaves.node_of": self.leaves.node_of,
+        }  # fmt: skip
+        by_user: dict[str, Array] = {
+            "histories.items": self.histories.items, "histories.times": self.histories.times, "users.tokens": self.users.tokens
+        }  # fmt: skip
+        parts |= {name: array[:n] for name, array in by_item.items()} | {name: array[:m] for name, array in by_user.items()}
+        parts |= {"half_lives.loss": self.half_lives.loss, "half_lives.totals": self.half_lives.totals}
+        values = {name: getattr(self, name) for name in _COUNTERS} | {
+            "half_lives_time": self.half_lives.time,
+            "item_ids": list(self.items.table.ids), "user_ids": list(self.users.table.ids), "features": list(self.items.features),
+        }  # fmt: skip
+        return {name: np.array(array) for name, array in parts.items()}, values
+
+    @classmethod
+    def restore(cls, config: TrainerConfig, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> Learner:
+        """Go on as the learner that gave `state` would.
+
+        Raises
+        ------
+        RuntimeError
+            The arrays belong to a model of another shape.
+        """
+        learner = cls(config)
+        learner.items.rows(values["item_ids"])
+        learner.users.rows(values["user_ids"])
+        learner.items.features = list(values["features"])
+        learner.network.restore({k.removeprefix("network."): v for k, v in arrays.items() if k.startswith("network.")})
+        for name, array in arrays.items():
+            part, _, attribute = name.partition(".")
+            if part in ("states", "frequency", "items", "histories", "users", "half_lives"):
+                setattr(getattr(learner, part), attribute, array.copy())
+        for name in _COUNTERS:
+            setattr(learner, name, values[name])
+        learner.half_lives.time = values["half_lives_time"]
+        learner._reserve()
+        learner.leaves.assign_all(arrays["leaves.node_of"])
+        every = np.arange(len(learner.items))
+        learner.leaves.set_mass(every, learner.states.log_mass(every, learner.half_life, learner.origin))
+        learner._sent_users = len(learner.users.table)
+        return learner
 
     def _reserve(self) -> None:
         items = len(self.items)

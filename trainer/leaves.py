@@ -18,6 +18,7 @@ from trainer.arrays import grown
 _PRIOR = 0.02
 """Traffic that every item is credited with, as a part of the mean item's, so that an unseen item has a share."""
 _LARGEST_EXPONENT = 300.0
+_SMALLEST_TOTAL = 1e-60
 
 
 class Candidates(NamedTuple):
@@ -121,6 +122,8 @@ class Leaves:
         np.add.at(self._mass, nodes[held], change)
         np.maximum(self._mass, 0.0, out=self._mass)
         self.log_mass[rows] = log_mass
+        if len(rows) and self._mass.sum() < _SMALLEST_TOTAL:  # another half-life: another scale
+            self._sum_masses()
 
     def members(self, node: int) -> NDArray[np.int64]:
         """Rows of a node, (size,); a view."""

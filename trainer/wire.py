@@ -6,7 +6,7 @@ Everything is absolute and addressed by row, so that reading a message twice cha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -162,6 +162,10 @@ class Snapshot:
             b"users": pack(self.users),
             b"ids": msgspec.msgpack.encode((self.item_ids, self.user_ids, self.features)),
         }
+
+    def of_checkpoint(self, name: str) -> Snapshot:
+        """Return the same snapshot, naming the durable checkpoint it was taken with."""
+        return replace(self, manifest=msgspec.structs.replace(self.manifest, checkpoint=name))
 
     @classmethod
     def decode(cls, fields: dict[bytes, bytes]) -> Snapshot:

@@ -1,0 +1,149 @@
+"""Checkpoints: folders that are whole or absent.
+
+A checkpoint is written aside, fsynced, and renamed; its manifest is written last and holds the size and the SHA-256 of
+every file. Arrays are safetensors, plain values msgpack; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from trainer.arrays import Array, pack, unpack
+from trainer.errors import CheckpointError
+
+_log = logging.getLogger(__name__)
+_MANIFEST = "manifest.json"
+_PREFIX = "checkpoint-"
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """Size and SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a checkpoint holds, and how the model that it holds is shaped."""
+
+    events: int
+    watermark: int
+    model: dict[str, Any]
+    config_digest: str
+    threads: int
+    files: dict[str, FileEntry]
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint in memory."""
+
+    name: str
+    manifest: Manifest
+    arrays: dict[str, Array]
+    values: dict[str, Any]
+
+
+class CheckpointStore:
+    """The checkpoints of one folder, newest last.
+
+    Parameters
+    ----------
+    folder
+        Made if absent.
+    kept
+        How many are kept; a new one removes the oldest beyond that.
+    """
+
+    def __init__(self, folder: Path, kept: int) -> None:
+        self._folder, self._kept = folder, kept
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(".writing-*"):
+            shutil.rmtree(leftover)
+
+    def names(self) -> list[str]:
+        """Names of all checkpoints, oldest first."""
+        return sorted(path.name for path in self._folder.glob(f"{_PREFIX}*"))
+
+    def write(self, arrays: Mapping[str, Array], values: Mapping[str, Any], **manifest: Any) -> str:
+        """Write a checkpoint; when this returns its name, it is durable.
+
+        `manifest` holds the fields of `Manifest` other than ``files``.
+        """
+        name = f"{_PREFIX}{manifest['events']:015d}"
+        aside = self._folder / f".writing-{name}"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        blobs = {"arrays.safetensors": pack(arrays), "values.msgpack": msgspec.msgpack.encode(dict(values))}
+        for file, blob in blobs.items():
+            _write(aside / file, blob)
+        entries = {file: FileEntry(len(blob), hashlib.sha256(blob).hexdigest()) for file, blob in blobs.items()}
+        _write(aside / _MANIFEST, msgspec.json.format(msgspec.json.encode(Manifest(files=entries, **manifest))))
+        _sync_folder(aside)
+        final = self._folder / name
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+        _sync_folder(self._folder)
+        for old in self.names()[: -self._kept]:
+            shutil.rmtree(self._folder / old)
+        return name
+
+    def newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint; damaged ones are named in the log and passed over. None if there is none at all.
+
+        Raises
+        ------
+        CheckpointError
+            There are checkpoints, but every one is damaged.
+        """
+        names = self.names()
+        for name in reversed(names):
+            try:
+                return self.read(name)
+            except CheckpointError as error:
+                _log.error("%s; going back to the one before", error)
+        if names:
+            raise CheckpointError(f"every checkpoint in {self._folder} is damaged; remove the folder to start from nothing")
+        return None
+
+    def read(self, name: str) -> Checkpoint:
+        """Read one checkpoint and verify it.
+
+        Raises
+        ------
+        CheckpointError
+            A file is missing, cut short or altered.
+        """
+        folder = self._folder / name
+        try:
+            manifest = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=Manifest)
+            blobs = {file: (folder / file).read_bytes() for file in manifest.files}
+        except (OSError, msgspec.DecodeError) as error:
+            raise CheckpointError(f"checkpoint {folder} is not whole: {error}") from error
+        for file, entry in manifest.files.items():
+            if hashlib.sha256(blobs[file]).hexdigest() != entry.sha256:
+                raise CheckpointError(f"checkpoint {folder}: {file} is not what its manifest says (SHA-256 differs)")
+        values = msgspec.msgpack.decode(blobs["values.msgpack"])
+        return Checkpoint(name, manifest, unpack(blobs["arrays.safetensors"]), values)
+
+
+def _write(path: Path, blob: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(blob)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

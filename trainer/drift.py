@@ -1,0 +1,47 @@
+"""Drift as the trainer sees it: detectors over its own prequential loss and over the items it is shown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from monitoring.alarms import Alarm
+from monitoring.config import MonitoringConfig
+from monitoring.drift import LossDrift, MixDrift
+from monitoring.metrics import ALARMS
+from trainer.learner import Prepared, StepReport
+
+_log = logging.getLogger(__name__)
+
+
+class DriftWatch:
+    """Feeds every batch to the detectors; depends on the log alone, so a replay raises the same alarms."""
+
+    def __init__(self, config: MonitoringConfig) -> None:
+        self._loss = LossDrift(config.loss_drift)
+        self._mix = MixDrift(config.mix_drift)
+
+    def update(self, prepared: Prepared, report: StepReport) -> list[Alarm]:
+        """Alarms that this batch raises."""
+        if report.events == 0:
+            return []
+        ts = int(prepared.ts.max())
+        raised = [self._loss.update(report.loss, ts), self._mix.update(prepared.items.tolist(), ts)]
+        alarms = [alarm for alarm in raised if alarm is not None]
+        for alarm in alarms:
+            ALARMS.labels(alarm.kind).inc()
+            _log.warning("%s: %s", alarm.kind, alarm.detail)
+        return alarms
+
+    def state(self) -> dict[str, Any]:
+        """Everything the detectors know, for the checkpoint."""
+        return {name: detector.state() for name, detector in self._detectors()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as the detectors that gave `state` would."""
+        for name, detector in self._detectors():
+            detector.restore(state[name])
+
+    def _detectors(self) -> Iterator[tuple[str, LossDrift | MixDrift]]:
+        yield from (("loss", self._loss), ("mix", self._mix))

@@ -1,0 +1,9 @@
+"""What can go wrong in `trainer`."""
+
+from __future__ import annotations
+
+from monitoring.errors import HsnnError
+
+
+class CheckpointError(HsnnError):
+    """A checkpoint cannot be used; the text says which and why."""

@@ -1,0 +1,184 @@
+"""The online loop: poll, prepare, ask, learn, answer for it; and the process around it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+import torch
+
+from monitoring.alarms import Alarm
+from monitoring.config import MonitoringConfig
+from monitoring.health import Health
+from monitoring.http import start_http
+from streaming.columns import Batch
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.log import EventLog
+from streaming.open_log import open_log
+from streaming.redis_client import Redis, connect
+from trainer.checkpoint import Checkpoint, CheckpointStore
+from trainer.config import TrainerConfig
+from trainer.drift import DriftWatch
+from trainer.errors import CheckpointError
+from trainer.learner import Learner
+from trainer.metrics import LAG_RECORDS, STEP_SECONDS
+from trainer.outbox import Outbox
+from trainer.prequential import LivePrequential
+from trainer.progress import Progress
+from trainer.publisher import Publisher
+
+_log = logging.getLogger(__name__)
+_POLL_SECONDS = 0.2
+
+
+class Loop:
+    """One trainer over the partitions it owns.
+
+    Parameters
+    ----------
+    log, redis
+        Where events come from, and where states and snapshots go.
+    digest
+        Of the whole configuration, written into manifests.
+    """
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        streaming: StreamingConfig,
+        monitoring: MonitoringConfig,
+        log: EventLog,
+        redis: Redis,
+        digest: str,
+        health: Health | None = None,
+    ) -> None:
+        self._config = config
+        self._health = health or Health("trainer")
+        store = CheckpointStore(config.checkpoint_dir, config.checkpoints_kept)
+        self._outbox = Outbox(redis)
+        self._publisher = Publisher(store, self._outbox, digest)
+        self._prequential = LivePrequential(config)
+        self._drift = DriftWatch(monitoring)
+        self.progress = Progress()
+        checkpoint = store.newest()
+        self.learner = Learner(config) if checkpoint is None else self._resumed(checkpoint)
+        self.consumer = Consumer(log, streaming, state=checkpoint and checkpoint.values["consumer"])
+        self._flushed = self._published = time.monotonic()
+        self._nodes_published = False
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Learn until `stop` says so, then write a last checkpoint."""
+        self._health.ready("trainer")
+        if self.learner.network.seeded:
+            self._publish([])  # rows of this epoch: the mirrors reload from here
+        while not stop():
+            batch = self.consumer.next_batch(_POLL_SECONDS)
+            self._health.beat("poll")
+            alarms = self._learn(batch) if batch is not None else []
+            if batch is None or batch.dry or time.monotonic() - self._flushed >= self._config.flush_interval:
+                self._flush()
+            self._publisher.settle()
+            if alarms or self._due():
+                self._publish(alarms)
+        self._publish([])
+        self._publisher.close()
+        self._prequential.close()
+        self._flush()
+
+    def _learn(self, batch: Batch) -> list[Alarm]:
+        learner = self.learner
+        prepared = learner.prepare(batch)
+        self._outbox.feed(prepared.feed)
+        asked = self._prequential.ask(prepared, learner)
+        with STEP_SECONDS.time():
+            report = learner.train(prepared)
+        self.progress.count(batch, report)
+        alarms = self._drift.update(prepared, report)
+        self._prequential.settle(asked)
+        return alarms
+
+    def _flush(self) -> None:
+        """Release touched states, then the account; both are absolute, so a repeated one does no harm."""
+        if self.learner.touched:
+            self._outbox.state(self.learner.delta(self._outbox.epoch))
+        lag = self.consumer.lag()[0]
+        LAG_RECORDS.set(lag)
+        progress, asked = self.progress, self._prequential
+        self._outbox.progress(
+            progress.state()
+            | {
+                "watermark": self.learner.watermark, "items": len(self.learner.items), "half_life": self.learner.half_life,
+                "events_per_second": progress.rate, "loss": _finite(progress.loss), "node_loss": _finite(progress.node_loss),
+                "lag_records": lag, "lag_seconds": progress.lag_seconds, "measured": asked.measured,
+                "unmeasured": asked.unmeasured, "recall": asked.recall(), "recent": asked.recent(),
+                "scored_share": asked.scored_share or 0.0,
+            }
+        )  # fmt: skip
+        self._flushed = time.monotonic()
+
+    def _due(self) -> bool:
+        """Whether a checkpoint is due: after the interval, and as soon as there are nodes to publish."""
+        first = self.learner.network.seeded and not self._nodes_published
+        return not self._publisher.busy and (first or time.monotonic() - self._published >= self._config.snapshot_interval)
+
+    def _publish(self, alarms: list[Alarm]) -> None:
+        self._flush()
+        self._nodes_published = self.learner.network.seeded
+        self._published = time.monotonic()
+        state = self.consumer.state()
+        positions = self.consumer.positions()
+        values = {"consumer": state, "progress": self.progress.state(), "drift": self._drift.state()}
+        self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms)
+
+    def _resumed(self, checkpoint: Checkpoint) -> Learner:
+        """Go on from a checkpoint; a model of another shape is refused in words."""
+        wanted = self._config.model.model_dump(mode="json")
+        changed = [name for name, value in checkpoint.manifest.model.items() if wanted.get(name) != value]
+        if changed:
+            raise CheckpointError(
+                f"{checkpoint.name} in {self._config.checkpoint_dir} was written with another {', '.join(sorted(changed))}; "
+                "use the old configuration, or another trainer.checkpoint_dir to start from nothing"
+            )
+        self.progress.restore(checkpoint.values["progress"])
+        self._drift.restore(checkpoint.values["drift"])
+        _log.info("going on from %s, %d events", checkpoint.name, checkpoint.manifest.events)
+        return Learner.restore(self._config, checkpoint.arrays, checkpoint.values["learner"])
+
+
+def run(
+    trainer: TrainerConfig, streaming: StreamingConfig, monitoring: MonitoringConfig, redis_url: str, digest: str
+) -> None:
+    """Train until SIGTERM or SIGINT; a second signal ends the process at once."""
+    stop = _stop_on_signals()
+    torch.set_num_threads(trainer.threads)
+    health = Health("trainer")
+    health.expect("poll", within=monitoring.stalled_after)
+    port = start_http(monitoring.host, monitoring.trainer_port, health)
+    _log.info("trainer reads %s; metrics and health on port %d", streaming.group, port)
+    log = open_log(streaming.log)
+    try:
+        Loop(trainer, streaming, monitoring, log, connect(redis_url), digest, health).run(stop.is_set)
+    finally:
+        log.close()
+
+
+def _stop_on_signals() -> Event:
+    stop = Event()
+
+    def handle(number: int, frame: Any) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    return stop
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else 0.0

@@ -1,0 +1,18 @@
+"""Metrics of the trainer."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+EVENTS = Counter("hsnn_events_total", "Engagement events, by what became of them.", ["outcome"])
+DROPPED = Counter("hsnn_events_dropped_total", "Engagement events that were read but not learned.", ["reason"])
+LAG_RECORDS = Gauge("hsnn_lag_records", "Records between the read position and the end of the log.")
+LAG_SECONDS = Gauge("hsnn_lag_seconds", "Age of the newest learned event, from its sending.")
+RATE = Gauge("hsnn_events_per_second", "Events learned per second over the last seconds.")
+LOSS = Gauge("hsnn_loss", "Item-level loss of new batches, running mean, nats.")
+NODE_LOSS = Gauge("hsnn_node_loss", "Node-level loss of new batches, running mean, nats.")
+WATERMARK = Gauge("hsnn_watermark_seconds", "Largest event time so far, epoch seconds.")
+RECALL = Gauge("hsnn_prequential_recall", "Share of the last live queries whose next item was among the first.", ["method", "at"])
+QUERIES = Counter("hsnn_prequential_queries_total", "Live prequential queries.", ["outcome"])
+STEP_SECONDS = Histogram("hsnn_step_seconds", "Time of one training step.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5))
+CHECKPOINT_SECONDS = Histogram("hsnn_checkpoint_seconds", "Time from a checkpoint's start to its durability.")

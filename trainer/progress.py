@@ -1,0 +1,81 @@
+"""The trainer's own account: what became of every event, how fast, how far behind."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from typing import Any
+
+from streaming.columns import Batch
+from trainer.learner import StepReport
+from trainer.metrics import DROPPED, EVENTS, LAG_SECONDS, LOSS, NODE_LOSS, RATE, WATERMARK
+
+_RATE_SECONDS = 5.0
+_MEMORY = 0.98
+
+
+class Progress:
+    """Counts engagement events by outcome; the counts are part of the checkpoint, so that a restart doubles nothing.
+
+    Attributes
+    ----------
+    trained, dead_lettered : int
+    dropped : counts per reason
+    loss, node_loss : float
+        Running means, nats.
+    lag_seconds : float
+        Age of the newest learned event, since it was sent.
+    """
+
+    def __init__(self) -> None:
+        self.trained = self.dead_lettered = 0
+        self.dropped: Counter[str] = Counter()
+        self.loss = self.node_loss = 0.0
+        self.lag_seconds = 0.0
+        self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+
+    def count(self, batch: Batch, report: StepReport) -> None:
+        """Account for one batch."""
+        self.trained += report.events
+        self.dead_lettered += batch.dead_lettered
+        self.dropped.update(batch.dropped)
+        EVENTS.labels("trained").inc(report.events)
+        EVENTS.labels("dead_lettered").inc(batch.dead_lettered)
+        EVENTS.labels("dropped").inc(sum(batch.dropped.values()))
+        for reason, count in batch.dropped.items():
+            DROPPED.labels(reason).inc(count)
+        if report.events:
+            self.loss, self.node_loss = _mix(self.loss, report.loss), _mix(self.node_loss, report.node_loss)
+            self.lag_seconds = max(time.time() - float(batch.engagements.sent_at[-1]) / 1000, 0.0)
+            LOSS.set(self.loss)
+            NODE_LOSS.set(self.node_loss)
+            LAG_SECONDS.set(self.lag_seconds)
+        WATERMARK.set(batch.watermark / 1000)
+        self._mark()
+
+    @property
+    def rate(self) -> float:
+        """Events learned per second over the last seconds."""
+        (start, before), (end, after) = self._marks[0], self._marks[-1]
+        return (after - before) / (end - start) if end > start else 0.0
+
+    def state(self) -> dict[str, Any]:
+        """The counts, for the checkpoint."""
+        return {"trained": self.trained, "dead_lettered": self.dead_lettered, "dropped": dict(self.dropped)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.trained, self.dead_lettered = state["trained"], state["dead_lettered"]
+        self.dropped = Counter(state["dropped"])
+        self._marks = deque([(time.monotonic(), self.trained)])
+
+    def _mark(self) -> None:
+        now = time.monotonic()
+        self._marks.append((now, self.trained))
+        while len(self._marks) > 2 and now - self._marks[0][0] > _RATE_SECONDS:
+            self._marks.popleft()
+        RATE.set(self.rate)
+
+
+def _mix(mean: float, value: float) -> float:
+    return _MEMORY * mean + (1 - _MEMORY) * value if mean else value
