@@ -1,0 +1,82 @@
+"""Item features by row, inverted, so that a feature filter is a look-up."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.events import Feature, Scalar
+
+_KEPT_MASKS = 256
+
+Values = frozenset[Scalar]
+
+
+class FeatureIndex:
+    """Raw features of items and the rows that have a given value.
+
+    Masks of recent filters are kept and changed in place, so a stream of new items does not make filters slow.
+
+    Examples
+    --------
+    >>> index = FeatureIndex()
+    >>> index.put(0, {"genres": ["war", "drama"]})
+    >>> index.put(1, {"genres": ["comedy"]})
+    >>> index.mask("genres", ["war"], rows=3).tolist()
+    [True, False, False]
+    """
+
+    def __init__(self) -> None:
+        self.features: dict[int, Mapping[str, Feature]] = {}
+        self._postings: dict[str, dict[Scalar, set[int]]] = {}
+        self._masks: OrderedDict[tuple[str, Values], NDArray[np.bool_]] = OrderedDict()
+
+    @property
+    def names(self) -> list[str]:
+        """Feature names that some item has or had."""
+        return sorted(self._postings)
+
+    def put(self, row: int, features: Mapping[str, Feature]) -> None:
+        """Set the features of a row."""
+        before = self.features.get(row, {})
+        self.features[row] = features
+        for name in before.keys() | features.keys():
+            old, new = _values(before.get(name)), _values(features.get(name))
+            if old != new:
+                self._change(row, name, old, new)
+
+    def mask(self, name: str, values: Iterable[Scalar], rows: int) -> NDArray[np.bool_]:
+        """Which of the first `rows` rows have one of `values`: (rows,) bool, not to be written to."""
+        wanted = (name, frozenset(values))
+        found = self._masks.get(wanted)
+        if found is None or len(found) < rows:
+            found = self._masks[wanted] = self._computed(*wanted, rows=rows)
+        self._masks.move_to_end(wanted)
+        if len(self._masks) > _KEPT_MASKS:
+            self._masks.popitem(last=False)
+        return found[:rows]
+
+    def _computed(self, name: str, values: Values, rows: int) -> NDArray[np.bool_]:
+        mask = np.zeros(rows, np.bool_)
+        for value in values:
+            posted = self._postings.get(name, {}).get(value, ())
+            index = np.fromiter(posted, np.int64, len(posted))
+            mask[index[index < rows]] = True
+        return mask
+
+    def _change(self, row: int, name: str, old: Values, new: Values) -> None:
+        postings = self._postings.setdefault(name, {})
+        for value in old - new:
+            postings[value].discard(row)
+        for value in new - old:
+            postings.setdefault(value, set()).add(row)
+        for (other, values), mask in self._masks.items():
+            if other == name and row < len(mask):
+                mask[row] = not values.isdisjoint(new)
+
+
+def _values(feature: Feature) -> Values:
+    return frozenset(feature if isinstance(feature, list) else () if feature is None else (feature,))

@@ -1,0 +1,72 @@
+"""Filters as masks over rows, so that the beam spends its budget on allowed items only."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.mirror import World
+from serving.request import Request, RequestError
+
+_DIRECT = 16
+"""A feature filter that leaves at most this many times the budget is searched without the beam."""
+
+
+class Allowed(NamedTuple):
+    """What a request may get.
+
+    Attributes
+    ----------
+    mask : (rows,) bool
+    rows : (n,) int64 or None
+        The allowed rows themselves where they are so few that no beam is needed to find them.
+    """
+
+    mask: NDArray[np.bool_]
+    rows: NDArray[np.int64] | None
+
+    def all_rows(self) -> NDArray[np.int64]:
+        """Every allowed row, (n,)."""
+        return np.flatnonzero(self.mask) if self.rows is None else self.rows
+
+
+def allowed(world: World, request: Request, history: NDArray[np.integer], budget: int) -> Allowed:
+    """Rows that may be returned to a request whose `history` (L,) holds the rows of the user's last items.
+
+    Raises
+    ------
+    RequestError
+        A feature filter names a feature that no item has.
+    """
+    mask = world.alive().copy()
+    ids = world.catalogue.ids
+    _forbid(mask, history)
+    if request.filters.exclude:
+        _forbid(mask, ids.find(request.filters.exclude))
+    for name, values in request.filters.features.items():
+        mask &= _feature(world, name, frozenset(values), len(mask))
+    if request.filters.items is not None:
+        listed = np.unique(ids.find(request.filters.items))
+        listed = listed[(listed >= 0) & (listed < len(mask))]
+        return Allowed(mask, listed[mask[listed]])
+    if request.filters.features:
+        found = np.flatnonzero(mask)
+        return Allowed(mask, found if len(found) <= _DIRECT * budget else None)
+    return Allowed(mask, None)
+
+
+def _forbid(mask: NDArray[np.bool_], rows: NDArray[np.integer]) -> None:
+    mask[rows[(rows >= 0) & (rows < len(mask))]] = False
+
+
+def _feature(
+    world: World, name: str, values: frozenset[str | int | float | bool | None], rows: int
+) -> NDArray[np.bool_]:
+    index = world.catalogue.features
+    if name not in index.names:
+        raise RequestError(
+            f"no item has a feature {name!r} to filter by; known: {', '.join(index.names) or 'none yet'}"
+        )
+    return index.mask(name, values, rows)

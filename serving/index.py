@@ -1,0 +1,70 @@
+"""One version of the index in memory: its model, its item vectors and which items are in which node."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.arrays import Array, grown
+from trainer.config import ModelConfig
+from trainer.item_state import ItemStates
+from trainer.leaves import Leaves
+from trainer.scorer import Scorer
+
+
+class Index:
+    """Replaced as a whole by each version, changed in place by deltas.
+
+    Attributes
+    ----------
+    number : the version
+    scorer : the request side of its model
+    vectors : (rows, d+1) float32
+        Static item vectors, zero where none is known.
+    leaves : members of each node, with the traffic of each item
+    """
+
+    def __init__(
+        self,
+        number: int,
+        config: ModelConfig,
+        model: dict[str, Array],
+        vectors: NDArray[np.float32],
+        nodes: NDArray[np.int32],
+    ) -> None:
+        self.number = number
+        self.config = config
+        self.scorer = Scorer(config, model)
+        self.vectors: NDArray[np.float32] = np.array(vectors, np.float32)
+        self.leaves = Leaves(config.nodes)
+        self.leaves.assign_all(np.asarray(nodes, np.int32))
+
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` rows."""
+        self.vectors = grown(self.vectors, rows)
+        self.leaves.reserve(rows)
+
+    def put(self, row: int, node: int, vector: NDArray[np.float32] | None, log_mass: NDArray[np.float64]) -> None:
+        """Insert an item or move it; `log_mass` is (1,), `vector` (d+1,) or None to keep it."""
+        self.reserve(row + 1)
+        if vector is not None:
+            self.vectors[row] = vector
+        self.leaves.put(row, node)
+        self.leaves.set_mass(np.array([row]), log_mass)
+
+    def remove(self, row: int) -> None:
+        """Take an item out; its vector stays, histories still refer to it."""
+        self.leaves.remove(row)
+
+    def indexed(self, row: int) -> bool:
+        """Whether the row is in a node."""
+        return 0 <= row < len(self.leaves.node_of) and bool(self.leaves.node_of[row] >= 0)
+
+    def weigh(self, rows: NDArray[np.integer], states: ItemStates, half_life: int) -> None:
+        """Set the traffic of those of the unique `rows` that are indexed.
+
+        Masses are relative to the beginning of time, not to the mirror's own, so that all mirrors agree.
+        """
+        held = rows[rows < len(self.leaves.node_of)]
+        held = held[self.leaves.node_of[held] >= 0]
+        self.leaves.set_mass(held, states.log_mass(held, half_life, 0))

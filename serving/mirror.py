@@ -1,0 +1,221 @@
+"""The mirror: everything a request needs, in memory, fed by versions, item deltas and state deltas. No I/O.
+
+One thread writes (`load_version`, `apply_delta`, `apply_state`), any number read. What a version brings is built aside;
+the lock is held to swap it in, to apply one delta, and by readers for one chunk of requests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.delta import Delta
+from indexer.version import Version
+from serving.catalogue import Catalogue
+from serving.index import Index
+from serving.people import People
+from serving.request import NotReadyError
+from trainer.config import ModelConfig
+from trainer.item_state import HALF_LIVES, ItemStates
+from trainer.wire import StateDelta
+
+
+class World:
+    """What a mirror holds of one epoch (incarnation of the trainer); rows mean nothing outside of it.
+
+    Attributes
+    ----------
+    epoch, events, watermark, half_life : as in `trainer.wire.StateDelta`
+    index : the version in use
+    catalogue, states : items by row
+    people : users by row
+    """
+
+    def __init__(self, version: Version) -> None:
+        manifest, snapshot = version.snapshot.manifest, version.snapshot
+        self.epoch, self.events, self.watermark = manifest.epoch, manifest.events, manifest.watermark
+        self.half_life = manifest.half_life
+        self.catalogue = Catalogue(manifest.expire_after_idle_ms)
+        self.states = ItemStates()
+        rows, items = np.arange(len(snapshot.item_ids)), snapshot.items
+        self.states.put(rows, items["values"], items["last"], items["first"])
+        self.people = People(ModelConfig.model_validate(manifest.model), snapshot.user_ids, snapshot.users)
+        self.catalogue.load(snapshot, self.catalogue.changes(snapshot))
+        self.index = self.build(version)
+        self._alive: NDArray[np.bool_] | None = None
+        self.corpus = 0
+        self.settle()
+
+    def build(self, version: Version) -> Index:
+        """Index of a version of this epoch, weighed by the current states; changes nothing here."""
+        config = ModelConfig.model_validate(version.snapshot.manifest.model)
+        nodes = version.index.nodes.copy()
+        nodes[len(version.snapshot.item_ids) :] = -1  # without an id yet: their deltas will bring it
+        index = Index(version.manifest.version, config, version.snapshot.model, version.index.vectors, nodes)
+        index.reserve(len(self.states.last))
+        self.states.reserve(len(index.vectors))
+        index.weigh(np.flatnonzero(nodes >= 0), self.states, self.half_life)
+        return index
+
+    def settle(self) -> None:
+        """Recompute the time of death of all items."""
+        rows = len(self.states.last)
+        self.catalogue.reserve(rows)
+        self.catalogue.settle(slice(0, rows), self.states.last)
+        self._alive = None
+
+    def alive(self) -> NDArray[np.bool_]:
+        """Which rows may be returned: indexed, not deleted, not expired at the watermark; not to be written to."""
+        if self._alive is None:
+            nodes = self.index.leaves.node_of
+            self.catalogue.reserve(len(nodes))
+            self._alive = (nodes >= 0) & (self.catalogue.dead_at[: len(nodes)] > self.watermark)
+            self.corpus = int(np.count_nonzero(self._alive))
+        return self._alive
+
+    def apply_delta(self, delta: Delta, index: Index) -> None:
+        """Change one item in `index` and in the catalogue."""
+        if delta.op == "delete":
+            index.remove(delta.row)
+            if delta.reason == "deleted":
+                self.catalogue.delete(delta.row, self.watermark)
+        else:
+            self._put(delta, index)
+        row = np.array([delta.row])
+        self.catalogue.settle(row, self.states.last[row])
+        self._alive = None
+
+    def _put(self, delta: Delta, index: Index) -> None:
+        row = np.array([delta.row])
+        self.states.reserve(delta.row + 1)
+        if self.states.last[delta.row] == 0:
+            nothing = np.zeros((1, len(HALF_LIVES)), np.float32)
+            self.states.put(row, nothing, np.array([delta.last]), np.array([delta.first]))
+        self.catalogue.put(delta.row, delta.item, delta.features, delta.expires_at)
+        index.put(delta.row, delta.node, delta.vector, self.states.log_mass(row, self.half_life, 0))
+
+    def apply_state(self, delta: StateDelta) -> None:
+        """Overwrite the touched item and user states; costs in proportion to them."""
+        self.events, self.watermark = max(self.events, delta.events), max(self.watermark, delta.watermark)
+        self.states.put(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
+        self.people.apply(delta)
+        rows = max(int(delta.item_rows.max(initial=-1)), int(delta.user_items.max(initial=-1))) + 1
+        self.catalogue.reserve(rows)
+        self.index.reserve(rows)
+        self.catalogue.settle(delta.item_rows, delta.item_last)
+        if delta.half_life == self.half_life:
+            self.index.weigh(delta.item_rows, self.states, self.half_life)
+        else:
+            self.half_life = delta.half_life
+            self.index.weigh(np.flatnonzero(self.index.leaves.node_of >= 0), self.states, self.half_life)
+        self._alive = None
+
+
+class Mirror:
+    """The newest world, safe to read while it is fed.
+
+    A mirror that was fed by versions and deltas equals one that was loaded from the last version, its deltas and the
+    states since: states are a function of log positions, and everything that is applied is absolute.
+
+    Attributes
+    ----------
+    lock
+        To be held while reading `world`.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._world: World | None = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is a version to answer from."""
+        return self._world is not None
+
+    @property
+    def world(self) -> World:
+        """What is known; read it under the `lock`.
+
+        Raises
+        ------
+        NotReadyError
+            No version has been loaded yet.
+        """
+        if self._world is None:
+            raise NotReadyError("no version of the index has been published yet; try again when the scheduler has")
+        return self._world
+
+    @property
+    def version(self) -> int:
+        """Number of the version in use, 0 before the first."""
+        return self._world.index.number if self._world else 0
+
+    @property
+    def epoch(self) -> int:
+        """Incarnation of the trainer whose rows are mirrored, 0 before the first."""
+        return self._world.epoch if self._world else 0
+
+    @property
+    def watermark(self) -> int:
+        """Event time up to which states are known, epoch ms; 0 before the first version."""
+        return self._world.watermark if self._world else 0
+
+    def indexed(self, item: str) -> bool:
+        """Whether an item is in the index."""
+        return self._world is not None and self._world.index.indexed(self._world.catalogue.ids.row(item))
+
+    def load_version(self, version: Version, deltas: Iterable[Delta] = ()) -> bool:
+        """Swap to a version with the `deltas` that its stream already holds; True if everything was reloaded.
+
+        A version of the same epoch changes model, vectors and nodes, and keeps the states; one of another epoch
+        replaces everything by its base.
+        """
+        if self._world is None or self._world.epoch != version.manifest.epoch:
+            world = World(version)
+            for delta in deltas:
+                _apply(world, delta, world.index)
+            with self.lock:
+                self._world = world
+            return True
+        self._flip(self._world, version, deltas)
+        return False
+
+    def reset(self) -> None:
+        """Forget the epoch, so that the next `load_version` reloads everything; answers go on from what is there."""
+        if self._world is not None:
+            self._world.epoch = -1
+
+    def apply_delta(self, delta: Delta) -> bool:
+        """Insert, move or delete one item; False if it is not for this epoch (or no change of an item)."""
+        with self.lock:
+            return self._world is not None and _apply(self._world, delta, self._world.index)
+
+    def apply_state(self, delta: StateDelta) -> bool:
+        """Take over touched states; False if they are of another epoch than the version in use."""
+        with self.lock:
+            if self._world is None or self._world.epoch != delta.epoch:
+                return False
+            self._world.apply_state(delta)
+            return True
+
+    def _flip(self, world: World, version: Version, deltas: Iterable[Delta]) -> None:
+        index, changes = world.build(version), world.catalogue.changes(version.snapshot)
+        with self.lock:
+            world.catalogue.load(version.snapshot, changes)
+            world.settle()
+        for delta in deltas:
+            with self.lock:
+                _apply(world, delta, index)
+        with self.lock:
+            world.index = index
+            world.settle()
+
+
+def _apply(world: World, delta: Delta, index: Index) -> bool:
+    if delta.epoch != world.epoch or delta.op == "superseded":
+        return False
+    world.apply_delta(delta, index)
+    return True

@@ -1,0 +1,47 @@
+"""What a mirror knows of users: ids, histories and hashed features."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.rows import RowIds
+from trainer.arrays import Array, grown
+from trainer.config import ModelConfig
+from trainer.history import UserHistories
+from trainer.wire import StateDelta
+
+
+class People:
+    """Users by row.
+
+    Attributes
+    ----------
+    ids : names of the rows
+    histories : last items of each user
+    tokens : (rows, C) int32
+        Hashed features, -1 padded.
+    """
+
+    def __init__(self, config: ModelConfig, ids: list[str], arrays: dict[str, Array]) -> None:
+        self.ids = RowIds(ids)
+        self.histories = UserHistories(config.history)
+        self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
+        self._put(np.arange(len(arrays["items"])), arrays["items"], arrays["times"], arrays["tokens"])
+
+    def apply(self, delta: StateDelta) -> None:
+        """Overwrite the users that a state delta touches."""
+        for row, name in enumerate(delta.new_users, delta.first_user_row):
+            self.ids.put(row, name)
+        self._put(delta.user_rows, delta.user_items, delta.user_times, delta.user_tokens)
+
+    def _put(
+        self,
+        rows: NDArray[np.integer],
+        items: NDArray[np.int32],
+        times: NDArray[np.int64],
+        tokens: NDArray[np.int32],
+    ) -> None:
+        self.histories.put(rows, items, times)
+        self.tokens = grown(self.tokens, int(rows.max(initial=-1)) + 1, -1)
+        self.tokens[rows] = tokens

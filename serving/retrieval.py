@@ -1,0 +1,187 @@
+"""Retrieval over a mirror: requests in, the best items out. No I/O; also what offline evaluation runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.filters import Allowed, allowed
+from serving.mirror import Mirror, World
+from serving.request import MODES, Answer, Engaged, Request, RequestError, Stats
+from trainer.hashing import token_matrix, tokens
+from trainer.scorer import Encoded, Queries
+
+_CHUNK = 64
+"""Requests answered while the mirror's lock is held once."""
+
+
+class Limits(NamedTuple):
+    """Sizes of a retrieval; None is the model's own."""
+
+    k: int = 20
+    max_k: int = 1000
+    beam: int | None = None
+    budget: int | None = None
+
+
+class _Found(NamedTuple):
+    """Rows best first with their scores (<= k,), and what finding them cost."""
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    scored: int
+    candidates: int
+    nodes: int
+
+
+_DEFAULT_LIMITS = Limits()
+
+
+def retrieve(mirror: Mirror, requests: Sequence[Request], limits: Limits = _DEFAULT_LIMITS) -> list[Answer]:
+    """Answer requests, each as if it were alone; the user tower runs once for up to 64 of them.
+
+    Safe to call from any thread while one thread feeds the mirror: a request sees a mirror between two changes.
+
+    Raises
+    ------
+    NotReadyError
+        The mirror has no version yet.
+    RequestError
+        A mode, feature or k that cannot be served; says which are known.
+    """
+    answers: list[Answer] = []
+    for request in requests:
+        _check(request, limits)
+    for start in range(0, len(requests), _CHUNK):
+        with mirror.lock:
+            answers += _answer(mirror.world, requests[start : start + _CHUNK], limits)
+    return answers
+
+
+def _check(request: Request, limits: Limits) -> None:
+    if request.mode not in MODES:
+        raise RequestError(f"unknown mode {request.mode!r}; known: {', '.join(MODES)}")
+    if (request.k or 1) > limits.max_k:
+        raise RequestError(f"k = {request.k} is more than this server gives; the most is {limits.max_k}")
+
+
+def _answer(world: World, requests: Sequence[Request], limits: Limits) -> list[Answer]:
+    began = time.perf_counter()
+    queries = _queries(world, requests)
+    index = world.index
+    encoded = None
+    if any(request.mode != "popularity" for request in requests):
+        encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share())
+    shared = (time.perf_counter() - began) / len(requests)
+    search = _Search(world, limits, queries, encoded)
+    return [search.answer(number, request, shared) for number, request in enumerate(requests)]
+
+
+class _Search:
+    """The requests of one chunk, encoded."""
+
+    def __init__(self, world: World, limits: Limits, queries: Queries, encoded: Encoded | None) -> None:
+        self.world, self.queries, self.encoded = world, queries, encoded
+        self.limits = limits
+        self.beam = limits.beam or world.index.config.beam
+        self.budget = limits.budget or world.index.config.budget
+
+    def answer(self, number: int, request: Request, shared: float) -> Answer:
+        """Answer the request `number`; `shared` seconds were spent on it together with the others."""
+        began = time.perf_counter()
+        world, k = self.world, request.k or self.limits.k
+        may = allowed(world, request, self.queries.history_items[number], self.budget)
+        found = getattr(self, f"_{request.mode}")(number, may, k)
+        names = world.catalogue.ids.ids
+        return Answer(
+            items=[names[row] for row in found.rows.tolist()],
+            scores=found.scores.tolist(),
+            version=world.index.number,
+            as_of=world.watermark,
+            stats=Stats(
+                scored=found.scored, candidates=found.candidates, nodes=found.nodes, corpus=world.corpus,
+                took_ms=round(1000 * (time.perf_counter() - began + shared), 3),
+            ),
+        )  # fmt: skip
+
+    def _beam(self, number: int, may: Allowed, k: int) -> _Found:
+        assert self.encoded is not None
+        logits, leaves = self.encoded.nodes[number], self.world.index.leaves
+        if may.rows is not None:
+            rows = leaves.best(may.rows, logits, self.budget)
+            return self._scored(number, rows, k, candidates=len(may.rows))
+        found = leaves.candidates(logits, self.beam, self.budget, may.mask.__getitem__)
+        return self._scored(number, found.rows, k, found.considered, found.opened)
+
+    def _exhaustive(self, number: int, may: Allowed, k: int) -> _Found:
+        rows = may.all_rows()
+        return self._scored(number, rows, k, candidates=len(rows))
+
+    def _popularity_filter(self, number: int, may: Allowed, k: int) -> _Found:
+        rows = may.all_rows()
+        best = rows[_top(self.world.index.leaves.log_mass[rows], self.budget)]
+        return self._scored(number, best, k, candidates=len(rows))
+
+    def _popularity(self, number: int, may: Allowed, k: int) -> _Found:
+        rows = may.all_rows()
+        best = rows[_top(self.world.index.leaves.log_mass[rows], k)]
+        now = int(self.queries.now[number])
+        counts = self.world.states.counts(best, now)[:, self.world.half_life]
+        return _Found(best, counts, scored=0, candidates=len(rows), nodes=0)
+
+    def _scored(self, number: int, rows: NDArray[np.int64], k: int, candidates: int, nodes: int = 0) -> _Found:
+        """Score `rows` by the item level and keep the best `k`; of equal ones the older item first, in every mode."""
+        assert self.encoded is not None
+        rows = np.sort(rows)
+        index = self.world.index
+        features = self.world.states.features(rows, int(self.queries.now[number]))
+        scores = index.scorer.score(self.encoded, number, index.vectors[rows], features, index.leaves.node_of[rows])
+        best = _top(scores, k)
+        return _Found(rows[best], scores[best], len(rows), candidates, nodes)
+
+
+def _top(values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
+    """Positions of the `k` largest of `values` (n,), best first, equal ones in order of position."""
+    if k >= len(values):
+        return np.argsort(-values, kind="stable")
+    least = np.partition(values, len(values) - k)[len(values) - k]
+    chosen = np.flatnonzero(values >= least)
+    return chosen[np.argsort(-values[chosen], kind="stable")][:k]
+
+
+def _queries(world: World, requests: Sequence[Request]) -> Queries:
+    """Turn requests into what the model sees; an unknown user has no history and no features."""
+    config, people = world.index.config, world.people
+    now = np.array([world.watermark if one.as_of is None else one.as_of for one in requests], np.int64)
+    rows = people.ids.find([one.user for one in requests])
+    known, own = rows >= 0, np.maximum(rows, 0)
+    items = np.where(known[:, None], people.histories.items[own], -1)
+    times = np.where(known[:, None], people.histories.times[own], 0)
+    for number, one in enumerate(requests):
+        if one.history is not None:
+            items[number], times[number] = _given_history(world, one, int(now[number]))
+    contexts = [tokens(one.context, config.buckets, config.context_tokens) for one in requests]
+    return Queries(
+        items,
+        times,
+        np.where(known[:, None], people.tokens[own], -1),
+        token_matrix(contexts, config.context_tokens),
+        now,
+    )
+
+
+def _given_history(world: World, request: Request, now: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Rows and times (L,) of a history that came with the request; unknown items are left out."""
+    length = world.index.config.history
+    items, times = np.full(length, -1, np.int32), np.zeros(length, np.int64)
+    given = [one if isinstance(one, Engaged) else Engaged(one, now) for one in request.history or ()]
+    rows = world.catalogue.ids.find([one.item for one in given])
+    kept = np.flatnonzero(rows >= 0)[-length:]
+    if len(kept):
+        items[-len(kept) :] = rows[kept]
+        times[-len(kept) :] = [given[position].ts for position in kept]
+    return items, times

@@ -1,0 +1,43 @@
+"""Ids by row as a mirror learns them: in any order, with holes where nothing is known yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class RowIds:
+    """Map between ids and the trainer's rows.
+
+    Examples
+    --------
+    >>> ids = RowIds(["a"])
+    >>> ids.put(2, "c")
+    >>> ids.find(["c", "x"]).tolist(), ids.ids
+    ([2, -1], ['a', '', 'c'])
+    """
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self.ids = list(ids)
+        self._rows = {name: row for row, name in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def put(self, row: int, name: str) -> None:
+        """Name a row."""
+        if row >= len(self.ids):
+            self.ids.extend([""] * (row + 1 - len(self.ids)))
+        self.ids[row] = name
+        self._rows[name] = row
+
+    def row(self, name: str) -> int:
+        """Row of `name`, -1 where unknown."""
+        return self._rows.get(name, -1)
+
+    def find(self, names: Sequence[str | int]) -> NDArray[np.int64]:
+        """Rows of `names`, -1 where unknown: (n,) int64."""
+        rows = self._rows
+        return np.array([rows.get(str(name), -1) for name in names], np.int64)

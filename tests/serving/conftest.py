@@ -1,0 +1,209 @@
+"""A planted trainer and scheduler: clusters of items, a model whose scores are known, versions and deltas of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from indexer.delta import Delta, pack_vector
+from indexer.version import IndexBase, Version, VersionManifest
+from serving.mirror import Mirror
+from trainer.config import ModelConfig
+from trainer.history import UserHistories
+from trainer.item_state import ItemStates
+from trainer.model import Monn
+from trainer.wire import Snapshot, SnapshotManifest, StateDelta
+
+HOUR = 3_600_000
+START = 1_700_000_000_000
+
+
+def planted_weights(config: ModelConfig) -> dict[str, Any]:
+    """A model whose user vector is the weighted mean of the history's vectors: scores are known dot products.
+
+    The towers carry x as relu(x) - relu(-x); states add nothing; a node's logit is user . node.
+    """
+    torch.manual_seed(0)
+    weights = {name: torch.zeros_like(value) for name, value in Monn(config).state_dict().items()}
+    d, both = config.dim, torch.cat([torch.eye(config.dim), -torch.eye(config.dim)])  # (2d, d)
+    for tower, copies in (("item_user_tower", 1), ("node_user_tower", config.node_heads)):
+        weights[f"{tower}.layers.0.weight"][: 2 * d, :d] = both
+        weights[f"{tower}.layers.2.weight"][: 2 * d, : 2 * d] = torch.eye(2 * d)
+        for copy in range(copies):
+            weights[f"{tower}.layers.4.weight"][copy * d : (copy + 1) * d, : 2 * d] = 5 * both.T
+    weights["index.nodes"][:, :d] = torch.eye(d)[: config.nodes]
+    weights["index.head.weight"] = torch.eye(d)
+    return {name: value.numpy() for name, value in weights.items()}
+
+
+@dataclass
+class Plant:
+    """Writes what trainer and scheduler would, for items planted in clusters; cluster = node."""
+
+    config: ModelConfig
+    epoch: int = 1
+    idle_ms: int | None = 24 * HOUR
+    now: int = START
+    half_life: int = 2
+    version_number: int = 0
+    ids: list[str] = field(default_factory=list)
+    vectors: list[np.ndarray] = field(default_factory=list)
+    nodes: list[int] = field(default_factory=list)
+    features: list[dict[str, Any]] = field(default_factory=list)
+    expires: list[int] = field(default_factory=list)
+    deleted: list[bool] = field(default_factory=list)
+    users: list[str] = field(default_factory=list)
+    sent_users: int = 0
+    events: int = 0
+    touched_items: set[int] = field(default_factory=set)
+    touched_users: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.states, self.histories = ItemStates(), UserHistories(self.config.history)
+        self.rng = np.random.default_rng(0)
+        self.weights = planted_weights(self.config)
+
+    def add(self, name: str, cluster: int, expires_at: int = 0, **features: Any) -> Delta:
+        """A new item; the delta that inserts it."""
+        row = len(self.ids)
+        vector = np.zeros(self.config.dim + 1, np.float32)
+        vector[cluster] = 1.0
+        vector[:-1] += 0.05 * self.rng.standard_normal(self.config.dim)
+        self.ids.append(name)
+        self.vectors.append(vector)
+        self.nodes.append(cluster)
+        self.features.append(features)
+        self.expires.append(expires_at)
+        self.deleted.append(False)
+        self.states.reserve(row + 1)
+        self.states.see([row], self.now)
+        self.touched_items.add(row)
+        return self.insert(row)
+
+    def insert(self, row: int, reason: Any = "new") -> Delta:
+        """The delta that says where an item is."""
+        return Delta(
+            "insert", self.epoch, row, self.ids[row], self.nodes[row], pack_vector(self.vectors[row]),
+            self.features[row], int(self.states.first[row]), int(self.states.last[row]), self.expires[row], self.now, reason,
+        )  # fmt: skip
+
+    def move(self, row: int, node: int) -> Delta:
+        """Re-assign an item."""
+        self.nodes[row] = node
+        return Delta(
+            "move", self.epoch, row, self.ids[row], node, pack_vector(self.vectors[row]), self.features[row],
+            int(self.states.first[row]), int(self.states.last[row]), self.expires[row], 0, "refresh",
+        )  # fmt: skip
+
+    def delete(self, row: int, reason: Any = "deleted") -> Delta:
+        """Take an item out of the index."""
+        self.nodes[row] = -1
+        self.deleted[row] = reason == "deleted"
+        return Delta("delete", self.epoch, row, self.ids[row], reason=reason)
+
+    def engage(self, user: str, item: str, after: int = 1000) -> None:
+        """A user engages with an item, `after` ms later than the last event."""
+        self.now += after
+        if user not in self.users:
+            self.users.append(user)
+        row, who = self.ids.index(item), self.users.index(user)
+        self.histories.reserve(len(self.users))
+        at = np.array([self.now])
+        self.histories.extend(np.array([who]), np.array([row]), at)
+        self.states.touch(np.array([row]), at, np.ones(1, np.float32))
+        self.events += 1
+        self.touched_items.add(row)
+        self.touched_users.add(who)
+
+    def state(self) -> StateDelta:
+        """What was touched since the last call, as it goes over the wire."""
+        items, users = np.array(sorted(self.touched_items), np.int32), np.array(sorted(self.touched_users), np.int32)
+        first, self.sent_users = self.sent_users, len(self.users)
+        self.touched_items, self.touched_users = set(), set()
+        delta = StateDelta(
+            self.epoch, self.events, self.now, self.half_life,
+            items, self.states.values[items], self.states.last[items], self.states.first[items],
+            users, self.histories.items[users], self.histories.times[users], self._tokens(len(users)),
+            first, self.users[first:],
+        )  # fmt: skip
+        return StateDelta.decode(delta.encode())
+
+    def snapshot(self) -> Snapshot:
+        """Model and states as they are now."""
+        n, m, width = len(self.ids), len(self.users), self.config.dim + 1
+        manifest = SnapshotManifest(
+            snapshot=self.version_number, epoch=self.epoch, checkpoint="none", events=self.events, watermark=self.now,
+            state_id="0-0", feed_id="0-0", half_life=self.half_life, model=self.config.model_dump(mode="json"),
+            config_digest="", expire_after_idle_ms=self.idle_ms,
+        )  # fmt: skip
+        items = {
+            "embeddings": np.array(self.vectors, np.float32).reshape(n, width),
+            "tokens": np.full((n, self.config.item_tokens), -1, np.int32),
+            "values": self.states.values[:n], "last": self.states.last[:n], "first": self.states.first[:n],
+            "expires_at": np.array(self.expires, np.int64), "deleted": np.array(self.deleted, np.bool_),
+        }  # fmt: skip
+        users = {"items": self.histories.items[:m], "times": self.histories.times[:m], "tokens": self._tokens(m)}
+        weights = self.weights | {"content": np.zeros((self.config.buckets, width), np.float32)}
+        return Snapshot(manifest, weights, items, users, list(self.ids), list(self.users), list(self.features))
+
+    def version(self, state_id: str = "0-0") -> dict[bytes, bytes]:
+        """Publish: the fields of the next version's hash."""
+        self.version_number += 1
+        snapshot, n = self.snapshot(), len(self.ids)
+        base = IndexBase(
+            np.array(self.vectors, np.float32).reshape(n, self.config.dim + 1), np.array(self.nodes, np.int32),
+            np.full(self.config.nodes, -1, np.int32),
+        )  # fmt: skip
+        manifest = VersionManifest(
+            version=self.version_number, epoch=self.epoch, snapshot=snapshot.manifest.snapshot, checkpoint="none",
+            events=self.events, watermark=self.now, created_at=self.now, items=n, rows=n, nodes=self.config.nodes,
+            config_digest="", state_id=state_id, reason="snapshot",
+        )  # fmt: skip
+        return snapshot.encode() | base.encode() | {b"version": msgspec.json.encode(manifest)}
+
+    def load(self, mirror: Mirror) -> None:
+        """Publish a version and let a mirror load it."""
+        mirror.load_version(Version.decode(self.version()))
+
+    def _tokens(self, rows: int) -> np.ndarray:
+        return np.full((rows, self.config.user_tokens), -1, np.int32)
+
+
+SMALL = ModelConfig(
+    dim=8, state_dim=4, hidden=16, history=4, token_dim=4, buckets=64, nodes=6, node_heads=2, beam=2, budget=12
+)
+
+
+@pytest.fixture
+def plant() -> Plant:
+    """Six clusters of ten items, ``c0-0`` to ``c5-9``; user ``u0`` has been in cluster 0, ``u1`` in cluster 1, ..."""
+    plant = Plant(SMALL)
+    for cluster in range(6):
+        for number in range(10):
+            plant.add(
+                f"c{cluster}-{number}", cluster, topic=f"c{cluster}", parity=number % 2, tags=[f"t{number}", "all"]
+            )
+    for cluster in range(6):
+        for number in range(3):
+            plant.engage(f"u{cluster}", f"c{cluster}-{number}")
+    return plant
+
+
+@pytest.fixture
+def fresh_plant() -> Plant:
+    """A plant without any item."""
+    return Plant(SMALL)
+
+
+@pytest.fixture
+def mirror(plant: Plant) -> Mirror:
+    """A mirror that has loaded the plant's first version."""
+    mirror = Mirror()
+    plant.load(mirror)
+    plant.state()
+    return mirror
