@@ -1,0 +1,103 @@
+"""``hsnn produce``: a data set into the log, from a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from streaming.config import StreamingConfig
+from streaming.datasets import DataError, load
+from streaming.errors import StreamingError
+from streaming.follow import learned_from
+from streaming.open_log import open_log
+from streaming.produce import Produced
+from streaming.produce import produce as send
+
+
+def produce(
+    data: Annotated[str, typer.Option("--data", metavar="NAME[:PATH]", help="data set to send")],
+    log: Annotated[str, typer.Option("--log", metavar="URL", help="kafka://HOST:PORT or redis://HOST:PORT/DB")],
+    speed: Annotated[str, typer.Option(help="'max', or a factor of event time such as 60x")] = "max",
+    limit: Annotated[int | None, typer.Option(min=1, help="engagements to send")] = None,
+    follow: Annotated[
+        str | None, typer.Option(metavar="REDIS_URL", help="where the trainer writes its progress")
+    ] = None,
+    ahead: Annotated[
+        int | None, typer.Option(min=1, help="most engagements in the log that are not learned yet")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the counts here, while running too")] = None,
+) -> None:
+    """Send a data set into the log in event-time order; Ctrl+C stops after what was sent is safe."""
+    if (follow is None) != (ahead is None):
+        raise typer.BadParameter("--follow and --ahead belong together")
+    try:
+        done = run(data, log, StreamingConfig(), speed, limit, follow, ahead, json_file)
+    except (DataError, StreamingError, ValueError) as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise typer.Exit(1) from error
+    typer.echo(
+        f"{'sent' if done.finished else 'stopped after'} {done.engagements:,} engagements, {done.items:,} items, "
+        f"{done.users:,} users in {done.seconds:.1f} s ({done.events_per_second:,.0f} events/s)"
+    )
+
+
+def run(
+    data: str,
+    log: str,
+    config: StreamingConfig,
+    speed: str = "max",
+    limit: int | None = None,
+    follow: str | None = None,
+    ahead: int | None = None,
+    json_file: Path | None = None,
+) -> Produced:
+    """Load, connect, send; see `streaming.produce.produce`. SIGINT and SIGTERM stop it, a second one at once.
+
+    Raises
+    ------
+    DataError, StreamingError, ValueError
+        The data set, the log or an option is not usable.
+    """
+    asked = _stop_on_signals()
+    dataset = load(data, limit)
+    opened = open_log(log)
+    try:
+        return send(
+            dataset,
+            opened,
+            config=config,
+            speed=speed,
+            ahead=ahead,
+            learned=None if follow is None else learned_from(follow),
+            progress=None if json_file is None else lambda produced: _write(json_file, produced),
+            stop=asked,
+        )
+    finally:
+        opened.close()
+
+
+def _stop_on_signals() -> Callable[[], bool]:
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return lambda: bool(received)
+
+
+def _write(path: Path, produced: Produced) -> None:
+    # Written aside and renamed: whoever reads it while it changes sees one whole count or another.
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps({**asdict(produced), "events_per_second": round(produced.events_per_second, 1)}))
+    aside.replace(path)
