@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,11 +23,17 @@ Refresh = Callable[[int | None, str], VersionManifest | None]
 """Bring the index up to a snapshot (None: the newest), for a reason; the version that readers use then."""
 
 
+class _Done(NamedTuple):
+    outcome: str
+    version: int | None = None
+    detail: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+
 class AlarmAnswers:
     """Reads the alarm stream from where the last answer was noted.
 
-    An alarm whose answer was cut short by a crash is answered again: a refresh may be repeated, a missing one not made up
-    for. An alarm that the trainer raises again because it replays the same events carries the same id, and is passed.
+    An alarm whose answer was cut short by a crash is answered again: a refresh may be repeated, a missing one not made
+    up for. An alarm that the trainer raises again because it replays the same events has the same id, and is passed.
 
     Parameters
     ----------
@@ -66,26 +72,28 @@ class AlarmAnswers:
 
     def _act(self, alarm: Alarm, fields: Fields) -> None:
         action = self._rules.action(alarm.kind)
-        told = {"kind": alarm.kind, "alarm": alarm.id}
-        numbers = {"ts": alarm.ts, "value": alarm.value, "threshold": alarm.threshold, "detail": alarm.detail}
-        self._audit.record("alarm", **told, about=numbers)
-        self._audit.record("action", **told, action=action)
-        outcome, version, detail = "noted", None, {}
-        if action == "refresh":
-            outcome, version, detail = self._refreshed(alarm, fields)
-        self._audit.record("outcome", **told, action=action, outcome=outcome, version=version, **detail)
+        self._audit.record(
+            "alarm", kind=alarm.kind, alarm=alarm.id, ts=alarm.ts, value=alarm.value, threshold=alarm.threshold,
+            text=alarm.detail,
+        )  # fmt: skip
+        self._audit.record("action", kind=alarm.kind, alarm=alarm.id, action=action)
+        done = self._refreshed(alarm, fields) if action == "refresh" else _Done("noted")
+        self._audit.record(
+            "outcome", kind=alarm.kind, alarm=alarm.id, action=action, outcome=done.outcome, version=done.version,
+            **done.detail,
+        )  # fmt: skip
 
-    def _refreshed(self, alarm: Alarm, fields: Fields) -> tuple[str, int | None, dict[str, Any]]:
+    def _refreshed(self, alarm: Alarm, fields: Fields) -> _Done:
         named = int(fields.get(b"snapshot") or 0)
         try:
             manifest = self._refresh(named or None, f"alarm:{alarm.kind}")
         except FencedError:
             raise  # the next leader answers
         except SnapshotGoneError as error:
-            return "failed", None, {"error": str(error)}
+            return _Done("failed", None, {"error": str(error)})
         if manifest is None:
-            return "failed", None, {"error": "the trainer has not published a snapshot yet"}
-        return "done", manifest.version, {"snapshot": manifest.snapshot, "published_for": manifest.reason}
+            return _Done("failed", None, {"error": "the trainer has not published a snapshot yet"})
+        return _Done("done", manifest.version, {"snapshot": manifest.snapshot, "published_for": manifest.reason})
 
     def _note(self, entry_id: str, alarm: Alarm | None) -> None:
         pipeline = self._reader.redis.pipeline(transaction=True)

@@ -29,5 +29,9 @@ class SnapshotGoneError(IndexingError):
     """A snapshot is not there, or no longer."""
 
 
+class StoppingError(IndexingError):
+    """The process ends; what was begun is left for the next run."""
+
+
 class InUseError(IndexingError):
     """What was to be removed is what readers use now."""

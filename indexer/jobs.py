@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from threading import Event, Lock
 
 from indexer import streams
 from indexer.config import IndexerConfig
-from indexer.errors import SnapshotGoneError
+from indexer.errors import SnapshotGoneError, StoppingError
 from indexer.leader import Leader
 from indexer.verify import VerifyReport, verify
 from indexer.version import VersionManifest
@@ -35,9 +36,15 @@ class Jobs:
         self._store = leader.store
         self._config = config
         self._audit = audit
+        self._publishing = Lock()
+        self._stopping = Event()
+
+    def stop(self) -> None:
+        """Wait for nothing any more."""
+        self._stopping.set()
 
     def refresh(self) -> VersionManifest | None:
-        """Publish the newest snapshot unless a version was made from it or a later one; snapshots in between are skipped.
+        """Publish the newest snapshot unless a version was made from it or a later one; those in between are skipped.
 
         Returns
         -------
@@ -53,6 +60,8 @@ class Jobs:
         ------
         SnapshotGoneError
             It did not come within the configured patience.
+        StoppingError
+            `stop` was called before it came.
         """
         if named is not None:
             self._await_snapshot(named)
@@ -63,7 +72,7 @@ class Jobs:
         return len(self._leader.settle())
 
     def clean(self) -> list[int]:
-        """Remove old versions and snapshots, and what dead publishers left; return the versions removed."""
+        """Remove old versions, snapshots and stream entries, and what dead publishers left; return versions removed."""
         removed = self._leader.remove_half_built()
         current, published = self._store.current(), self._store.versions()
         for number in published[: -self._config.versions_kept]:
@@ -71,6 +80,7 @@ class Jobs:
                 self._store.drop_version(number)
                 removed.append(number)
         self._drop_snapshots()
+        self._store.trim_sources()
         return removed
 
     def verify(self) -> VerifyReport | None:
@@ -82,14 +92,15 @@ class Jobs:
         if not report.clean:
             counts = {"missing": len(report.missing), "extra": len(report.extra), "misplaced": len(report.misplaced)}
             _log.error("version %d: base and deltas differ from the item map: %s", number, counts)
-            self._audit.record("verify", outcome="failed", version=number, **counts)
+            self._audit.record("verify", outcome="failed", version=number, counts=counts)
         return report
 
     def _published(self, reason: str) -> VersionManifest | None:
-        newest, published = self._store.newest_snapshot(), self._store.newest_published()
-        if newest is None or (published is not None and _order(published) >= _order(newest)):
-            return published
-        return self._leader.publish(newest.snapshot, "first" if published is None else reason)
+        with self._publishing:
+            newest, published = self._store.newest_snapshot(), self._store.newest_published()
+            if newest is None or (published is not None and _order(published) >= _order(newest)):
+                return published
+            return self._leader.publish(newest.snapshot, "first" if published is None else reason)
 
     def _await_snapshot(self, named: int) -> None:
         deadline = time.monotonic() + self._config.alarm_patience
@@ -99,6 +110,8 @@ class Jobs:
             newest = self._store.newest_snapshot()
             if newest is not None and newest.snapshot >= named:
                 return
+            if self._stopping.is_set():
+                raise StoppingError(f"snapshot {named} is no longer waited for")
             left = deadline - time.monotonic()
             if left <= 0:
                 raise SnapshotGoneError(f"snapshot {named} did not appear within {self._config.alarm_patience:g} s")

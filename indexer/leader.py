@@ -10,6 +10,7 @@ from indexer import metrics
 from indexer.builder import Builder
 from indexer.catalogue import Catalogue
 from indexer.delta import Delta
+from indexer.errors import VersionGoneError
 from indexer.following import catch_up, take
 from indexer.live import LiveIndex, replayed
 from indexer.store import IndexStore
@@ -43,7 +44,11 @@ class Leader:
         number = self.store.current()
         if number is None:
             return
-        version = self.store.load_version(number)
+        try:
+            version = self.store.load_version(number)
+        except VersionGoneError as error:
+            _log.error("the pointer leads nowhere, the next snapshot repairs it: %s", error)
+            return
         nodes = replayed(version.index.nodes, self._deltas(number))
         catalogue, live = (
             Catalogue(version.snapshot),

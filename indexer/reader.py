@@ -94,8 +94,12 @@ class IndexReader:
 
     def newest_published(self) -> VersionManifest | None:
         """Manifest of the newest version, which is not the current one after a rollback; None before the first."""
-        numbers = self.versions()
-        return self.manifest(numbers[-1]) if numbers else None
+        for number in reversed(self.versions()):
+            try:
+                return self.manifest(number)
+            except VersionGoneError:
+                continue
+        return None
 
     def _gone(self, number: int) -> VersionGoneError:
         return VersionGoneError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from indexer import scripts
+from indexer import scripts, streams
 from indexer.delta import Delta
 from indexer.errors import FencedError, InUseError, MovedError, RollbackError, SnapshotGoneError
 from indexer.lease import Lease
@@ -178,6 +178,17 @@ class IndexStore(IndexReader):
         kept = [id_ for id_, fields in announced if int(fields[b"n"]) >= oldest]
         if kept:
             self.redis.xtrim(self.key("snapshots"), minid=kept[0].decode(), approximate=False)
+
+    def trim_sources(self) -> None:
+        """Shorten the trainer's state and feed streams to what a reader of any kept version may still need."""
+        positions = [self._sources(number) for number in self.versions()]
+        for stream, ids in zip(("state", "feed"), zip(*positions, strict=True), strict=False):
+            self.redis.xtrim(self.key(stream), minid=min(ids, key=streams.order), approximate=True)
+
+    def _sources(self, number: int) -> tuple[str, str]:
+        blob: Any = self.redis.hget(self.key("version", number), "manifest")
+        manifest = msgspec.json.decode(blob, type=SnapshotManifest)
+        return manifest.state_id, manifest.feed_id
 
     def half_built(self) -> list[int]:
         """List versions that exist in part but were never published: a publisher died, or is still at work."""

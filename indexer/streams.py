@@ -43,6 +43,18 @@ def follow(redis: Redis, stream: str, after: str = START, upto: str = "+", count
             return
 
 
+def order(entry_id: str) -> tuple[int, int]:
+    """Sort ids as their stream does.
+
+    Examples
+    --------
+    >>> max("9-1", "10-0", "10-2", key=order)
+    '10-2'
+    """
+    ms, _, sequence = entry_id.partition("-")
+    return int(ms), int(sequence or 0)
+
+
 def last_id(redis: Redis, stream: str) -> str:
     """Id of the newest entry; `START` for a stream without one."""
     newest: Any = redis.xrevrange(stream, count=1)

@@ -1,4 +1,4 @@
-"""Verify: does what a mirror would compute from base and deltas equal the item map, item by item?"""
+"""Verify that what a mirror computes from base and deltas equals the item map, item by item."""
 
 from __future__ import annotations
 

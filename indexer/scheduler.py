@@ -1,0 +1,224 @@
+"""The scheduler's process: one leads at a time, the others stand by."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from threading import Event, Thread, current_thread, main_thread
+from types import FrameType
+
+import torch
+from redis.exceptions import RedisError
+
+from indexer import metrics
+from indexer.alarms import AlarmAnswers
+from indexer.assignment import MakeEncoder, snapshot_encoder
+from indexer.builder import Builder
+from indexer.config import IndexerConfig
+from indexer.errors import FencedError, MovedError
+from indexer.follower import Follower
+from indexer.jobs import Jobs
+from indexer.leader import Leader
+from indexer.lease import Lease
+from indexer.store import IndexStore
+from indexer.workshop import Workshop
+from monitoring.alarms import Rules
+from monitoring.audit import AuditTrail
+from monitoring.config import MonitoringConfig
+from monitoring.health import Health
+from monitoring.http import start_http
+from streaming.keys import key
+from streaming.redis_client import Redis, connect
+
+_log = logging.getLogger(__name__)
+_LOOPS = ("lease", "follower")
+
+
+class Scheduler:
+    """Takes the lease when it is free, leads while it holds, and stands by otherwise.
+
+    Parameters
+    ----------
+    redis
+        A client whose values are bytes.
+    config, monitoring
+        The parts of the configuration that matter here.
+    health
+        Told of progress and readiness.
+    make_encoder
+        Encoder of a snapshot's model.
+    owner
+        Name shown in the lease.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        config: IndexerConfig,
+        monitoring: MonitoringConfig,
+        health: Health,
+        make_encoder: MakeEncoder = snapshot_encoder,
+        owner: str | None = None,
+    ) -> None:
+        self._redis = redis
+        self._config = config
+        self._health = health
+        self._make_encoder = make_encoder
+        self._rules = Rules(monitoring.rules)
+        self._audit = AuditTrail(redis, key("audit"), monitoring.audit_length)
+        self._lease = Lease(redis, config.lease_ttl, owner)
+        self._lost = Event()
+        for loop in _LOOPS:
+            health.expect(loop, within=monitoring.stalled_after)
+
+    def run(self, stop: Event) -> None:
+        """Lead or stand by until `stop` is set; the lease is given back at the end."""
+        while not stop.is_set():
+            try:
+                if self._lease.take():
+                    self._lead(stop)
+                else:
+                    self._stand_by(stop)
+            except (FencedError, MovedError) as error:
+                _log.warning("the lead is lost: %s", error)
+            except RedisError as error:
+                _log.warning("Redis does not answer (%s); it is tried again", error)
+                stop.wait(1.0)
+
+    def _stand_by(self, stop: Event) -> None:
+        for loop in _LOOPS:
+            self._health.beat(loop)
+        self._health.ready("scheduler")
+        stop.wait(self._config.lease_ttl / 3)
+
+    def _lead(self, stop: Event) -> None:
+        """One time in office, from a fresh look at what is there until the lease is lost or `stop` is set."""
+        _log.info("leads with fencing token %d", self._lease.token)
+        self._lost.clear()
+        keeper = Thread(target=self._keep, name="lease", daemon=True)
+        keeper.start()
+        metrics.LEADING.set(1)
+        try:
+            self._work(stop)
+        finally:
+            self._lost.set()
+            keeper.join()
+            metrics.LEADING.set(0)
+            self._lease.release()
+
+    def _work(self, stop: Event) -> None:
+        store = IndexStore(self._redis, self._lease, chunk=self._config.write_chunk)
+        leader = Leader(store, Builder(store, self._make_encoder, self._config.encode_chunk))
+        leader.resume()
+        jobs = Jobs(leader, self._config, self._audit)
+        workshop = self._workshop(jobs, store)
+        follower = Follower(leader, workshop.wake, self._lost.set, lambda: self._health.beat("follower"))
+        follower.start()
+        workshop.start()
+        self._health.ready("scheduler")
+        try:
+            while not (stop.is_set() or self._lost.is_set()):
+                self._lost.wait(0.1)
+        finally:
+            follower.end()
+            jobs.stop()
+            workshop.stop()
+
+    def _workshop(self, jobs: Jobs, store: IndexStore) -> Workshop:
+        workshop = Workshop(self._lost.set)
+        answers = AlarmAnswers(store, self._rules, self._audit, jobs.refresh_for)
+        workshop.add("refresh", jobs.refresh, self._config.refresh_sweep)
+        workshop.add("alarms", answers.answer_all, self._config.alarm_sweep)
+        workshop.add("settle", jobs.settle, self._config.item_sweep)
+        workshop.add("clean", jobs.clean, self._config.retention_interval)
+        workshop.add("verify", jobs.verify, self._config.verify_interval)
+        return workshop
+
+    def _keep(self) -> None:
+        """Renew the lease until it is lost; an unreachable server is asked again as long as the lease may hold."""
+        while not self._lost.wait(self._config.lease_ttl / 5):
+            try:
+                if not self._lease.renew():
+                    _log.warning("the lease is lost to another scheduler")
+                    self._lost.set()
+                self._health.beat("lease")
+            except RedisError as error:
+                _log.warning("the lease cannot be renewed (%s)", error)
+                if not self._lease.held:
+                    self._lost.set()
+
+
+def run(
+    config: IndexerConfig,
+    monitoring: MonitoringConfig,
+    redis_url: str,
+    *,
+    stop: Event | None = None,
+    listening: Callable[[int], None] | None = None,
+) -> None:
+    """Run a scheduler in this process until SIGTERM, SIGINT or `stop`.
+
+    Parameters
+    ----------
+    config, monitoring
+        Parts of the configuration; the rules for alarms are in `monitoring`.
+    redis_url
+        ``redis://...`` of the index, where the trainer writes, too.
+    stop
+        Ends the run when set. In the main thread the signals set it as well; a second signal ends the process at once.
+    listening
+        Told the port of metrics and health.
+
+    Raises
+    ------
+    PortTakenError
+        Metrics and health cannot be served on the configured address.
+    """
+    stop = stop or Event()
+    if current_thread() is main_thread():
+        _stop_on_signals(stop)
+    torch.set_num_threads(config.threads)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # its news are every run, and every call during a run
+    health = Health("scheduler")
+    redis = connect(redis_url)
+    scheduler = Scheduler(redis, config, monitoring, health)
+    port = start_http(monitoring.host, monitoring.scheduler_port, health)
+    _log.info("metrics and health on http://%s:%d", monitoring.host, port)
+    if listening is not None:
+        listening(port)
+    try:
+        scheduler.run(stop)
+    finally:
+        redis.close()
+
+
+def rollback(redis_url: str, number: int, config: IndexerConfig) -> None:
+    """Flip readers back to version `number`, by hand, beside a running scheduler.
+
+    The lease is taken by force: the leader is fenced, and afterwards leads again, now from the older version. The next
+    snapshot of the trainer leads to a new version.
+
+    Raises
+    ------
+    RollbackError
+        The version cannot be rolled back to.
+    """
+    redis = connect(redis_url)
+    lease = Lease(redis, config.lease_ttl)
+    lease.take(by_force=True)
+    try:
+        IndexStore(redis, lease).rollback(number)
+        AuditTrail(redis, key("audit")).record("rollback", outcome="done", version=number)
+    finally:
+        lease.release()
+        redis.close()
+
+
+def _stop_on_signals(stop: Event) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
