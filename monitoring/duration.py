@@ -34,3 +34,18 @@ def parse_duration(value: object) -> float:
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 """Seconds as a float, written in configuration as in ``"10s"``."""
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration in the largest unit that keeps it exact; `parse_duration` reads it back.
+
+    Examples
+    --------
+    >>> format_duration(7200.0), format_duration(90.0), format_duration(0.2), format_duration(0.0)
+    ('2h', '90s', '200ms', '0s')
+    """
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0)):
+        if seconds % size == 0 and (seconds or unit == "s"):
+            return f"{seconds / size:.0f}{unit}"
+    milliseconds = seconds * 1000
+    return f"{milliseconds:g}ms" if float(f"{milliseconds:g}") / 1000 == seconds else f"{seconds!r}s"
