@@ -1,0 +1,58 @@
+# Every target sets the project up first, once; `make help` says what there is. HSNN_VENV names another virtual
+# environment than .venv, ARGS is passed on: make demo ARGS='--log kafka', make test ARGS='tests/streaming -x'.
+SHELL := /bin/sh
+VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
+PYTHON := "$(VENV)/bin/python"
+ARGS ?=
+
+.PHONY: help setup demo test test-fast lint bench kafka docs lock clean
+.DEFAULT_GOAL := help
+
+help: ## Say what there is.
+	@echo "hsnn: retrieval that learns while it serves."
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+	@echo "Set-up goes to $(VENV) (or \$$HSNN_VENV) and happens once; ARGS='...' is passed on."
+
+setup: ## Install the project and its pinned dependencies, unless that is done.
+	@HSNN_VENV="$(VENV)" sh deploy/setup.sh
+
+demo: setup ## Watch the whole loop on real events, about two minutes.
+	@echo "Running: hsnn demo $(ARGS)"
+	@$(PYTHON) -m hsnn demo $(ARGS)
+
+test: setup ## Run the whole test suite, under ten minutes.
+	@echo "Running the whole test suite."
+	@$(PYTHON) -m pytest $(ARGS)
+
+test-fast: setup ## Run the tests that take no more than a few seconds each, under a minute.
+	@echo "Running the fast tests."
+	@$(PYTHON) -m pytest -m "not slow and not kafka" $(ARGS)
+
+lint: setup ## Check style, types and who imports whom.
+	@echo "Checking with ruff, mypy --strict and import-linter."
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@"$(VENV)/bin/lint-imports"
+
+bench: setup ## Run the benchmarks, or some: make bench ARGS='benchmarks/NAME.py'.
+	@for file in $(if $(ARGS),$(ARGS),benchmarks/*.py); do \
+		if [ -f "$$file" ]; then echo "Running $$file"; $(PYTHON) "$$file" || exit 1; fi; done
+
+kafka: setup ## Fetch Apache Kafka with Maven and run one broker on loopback until Ctrl+C.
+	@echo "Running: hsnn kafka start $(ARGS)"
+	@$(PYTHON) -m hsnn kafka start $(ARGS)
+
+docs: setup ## Rewrite the generated parts of the documentation.
+	@echo "Rewriting the table of docs/configuration.md."
+	@$(PYTHON) -m hsnn.config_text docs/configuration.md
+
+lock: setup ## Pin the dependencies of pyproject.toml anew; needs uv.
+	@echo "Writing requirements.lock."
+	@uv pip compile --universal --python-version 3.11 --extra dev -q --no-annotate --no-header --no-emit-index-url \
+		pyproject.toml -o requirements.lock
+
+clean: ## Remove what set-up, tests and builds left in this folder.
+	@echo "Removing .venv, caches and build folders."
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
