@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -66,34 +67,38 @@ def run(
     DataError, StreamingError, ValueError
         The data set, the log or an option is not usable.
     """
-    asked = _stop_on_signals()
-    dataset = load(data, limit)
-    opened = open_log(log)
-    try:
-        return send(
-            dataset,
-            opened,
-            config=config,
-            speed=speed,
-            ahead=ahead,
-            learned=None if follow is None else learned_from(follow),
-            progress=None if json_file is None else lambda produced: _write(json_file, produced),
-            stop=asked,
-        )
-    finally:
-        opened.close()
+    with _stop_on_signals() as asked:
+        dataset = load(data, limit)
+        opened = open_log(log)
+        try:
+            return send(
+                dataset,
+                opened,
+                config=config,
+                speed=speed,
+                ahead=ahead,
+                learned=None if follow is None else learned_from(follow),
+                progress=None if json_file is None else lambda produced: _write(json_file, produced),
+                stop=asked,
+            )
+        finally:
+            opened.close()
 
 
-def _stop_on_signals() -> Callable[[], bool]:
+@contextmanager
+def _stop_on_signals() -> Iterator[Callable[[], bool]]:
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         received.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
-    return lambda: bool(received)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _write(path: Path, produced: Produced) -> None:
