@@ -181,14 +181,14 @@ class IndexStore(IndexReader):
 
     def trim_sources(self) -> None:
         """Shorten the trainer's state and feed streams to what a reader of any kept version may still need."""
-        positions = [self._sources(number) for number in self.versions()]
-        for stream, ids in zip(("state", "feed"), zip(*positions, strict=True), strict=False):
-            self.redis.xtrim(self.key(stream), minid=min(ids, key=streams.order), approximate=True)
+        blobs: list[Any] = [self.redis.hget(self.key("version", number), "manifest") for number in self.versions()]
+        sources = [msgspec.json.decode(blob, type=SnapshotManifest) for blob in blobs if blob is not None]
+        if sources:
+            self._trim("state", [source.state_id for source in sources])
+            self._trim("feed", [source.feed_id for source in sources])
 
-    def _sources(self, number: int) -> tuple[str, str]:
-        blob: Any = self.redis.hget(self.key("version", number), "manifest")
-        manifest = msgspec.json.decode(blob, type=SnapshotManifest)
-        return manifest.state_id, manifest.feed_id
+    def _trim(self, stream: str, needed: Sequence[str]) -> None:
+        self.redis.xtrim(self.key(stream), minid=min(needed, key=streams.order), approximate=True)
 
     def half_built(self) -> list[int]:
         """List versions that exist in part but were never published: a publisher died, or is still at work."""

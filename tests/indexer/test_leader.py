@@ -1,0 +1,219 @@
+from indexer.builder import Builder
+from indexer.leader import Leader
+from indexer.verify import verify
+
+
+def published(leader, toy):
+    leader.publish(toy.snapshot(), "test")
+    return leader
+
+
+def newest(store, version=1):
+    return store.read_deltas(version)[-1][1]
+
+
+def test_before_the_first_version_there_is_nothing_to_do(leader, toy) -> None:
+    leader.resume()
+    assert (leader.positions(), leader.settle()) == ((None, {}), [])
+
+
+def test_items_fed_after_the_snapshot_are_in_the_first_version(leader, store, toy) -> None:
+    number = toy.snapshot()
+    toy.put("late", 2, sent_at=77)
+    toy.delete("i0")
+    leader.publish(number, "first")
+    assert store.item_nodes(1) == toy.alive()
+    told = {delta.item: delta for _, delta in store.read_deltas(1)}
+    assert (told["late"].sent_at, told["late"].node, told["late"].features) == (77, 2, {"cluster": 2})
+    assert told["i0"].reason == "deleted"
+
+
+def test_a_new_item_gets_the_node_of_its_content(leader, store, toy, follow) -> None:
+    published(leader, toy)
+    toy.put("new", 3, expires_at=99_999, sent_at=123)
+    follow(leader)
+    delta = newest(store)
+    assert (delta.op, delta.item, delta.row, delta.node, delta.reason) == ("insert", "new", 8, 3, "new")
+    assert (delta.sent_at, delta.expires_at, delta.first, delta.last) == (123, 99_999, 10_000, 10_000)
+    assert delta.vector is not None
+    assert delta.vector.tolist() == [4.0, -4.0, 0.0], "content alone speaks for an item without embedding"
+    assert store.item_nodes(1) == toy.alive()
+
+
+def test_the_same_entry_again_writes_no_delta(leader, store, toy, follow) -> None:
+    published(leader, toy)
+    toy.put("new", 3, sent_at=5)
+    follow(leader)
+    last = store.last_delta_id(1)
+    toy.feed(8, sent_at=5)
+    toy.flush(8)
+    follow(leader)
+    assert store.last_delta_id(1) == last
+
+
+def test_idle_items_leave_and_come_back_by_themselves(leader, store, toy, follow) -> None:
+    published(leader, toy)
+    toy.pass_time(600)
+    toy.engage("i1")
+    toy.pass_time(600)
+    follow(leader)
+    assert store.item_nodes(1) == {"i1": 1} == toy.alive()
+    assert {delta.reason for _, delta in store.read_deltas(1)} == {"expired"}
+    toy.engage("i5")
+    follow(leader)
+    assert store.item_nodes(1) == {"i1": 1, "i5": 1} == toy.alive()
+    assert (newest(store).reason, newest(store).sent_at) == ("returned", 0)
+
+
+def test_an_item_leaves_at_its_own_end_not_before(leader, store, toy, follow) -> None:
+    published(leader, toy)
+    toy.put("offer", 0, expires_at=toy.watermark + 100)
+    toy.pass_time(99)
+    follow(leader)
+    assert "offer" in store.item_nodes(1)
+    toy.pass_time(1)
+    follow(leader)
+    assert "offer" not in store.item_nodes(1)
+    toy.put("offer", 0, expires_at=toy.watermark + 100)
+    follow(leader)
+    assert "offer" in store.item_nodes(1)
+
+
+def test_without_idle_limit_items_stay(leader, store, toy, follow) -> None:
+    toy.idle = None
+    published(leader, toy)
+    toy.pass_time(10**9)
+    follow(leader)
+    assert len(store.item_nodes(1)) == 8
+
+
+def test_deleted_items_leave_and_changed_ones_move(leader, store, toy, follow) -> None:
+    published(leader, toy)
+    toy.delete("i2")
+    follow(leader)
+    assert newest(store).reason == "deleted"
+    toy.put("i3", 0, sent_at=9)
+    follow(leader)
+    delta = newest(store)
+    assert (delta.op, delta.reason, delta.item, delta.sent_at) == ("move", "changed", "i3", 9)
+    assert delta.features == {"cluster": 0}
+    toy.put("i2", 2)
+    follow(leader)
+    assert store.item_nodes(1)["i2"] == 2
+
+
+def test_a_new_end_of_life_is_told(leader, store, toy, follow) -> None:
+    published(leader, toy)
+    toy.put("i0", 0, expires_at=50_000)
+    follow(leader)
+    assert (newest(store).op, newest(store).expires_at) == ("move", 50_000)
+
+
+def test_a_new_model_moves_every_item(leader, store, toy, follow) -> None:
+    published(leader, toy)
+    toy.put("since", 1)
+    follow(leader)
+    toy.turn = 1
+    published(leader, toy)
+    assert store.current() == 2
+    assert store.item_nodes(2) == toy.alive() == {f"i{n}": (n + 1) % 4 for n in range(8)} | {"since": 2}
+
+
+def test_what_comes_while_a_version_is_built_is_not_lost(store, toy, follow) -> None:
+    class Interrupted(Builder):
+        """Between draft and flip the world goes on: the old version gets deltas."""
+
+        def draft(self, number, reason):
+            made = super().draft(number, reason)
+            if number == 2:
+                toy.put("during", 2, sent_at=55)
+                toy.delete("i0")
+                follow(leader)
+                toy.put("unseen", 3, sent_at=66)
+            return made
+
+    leader = Leader(store, Interrupted(store))
+    published(leader, toy)
+    toy.turn = 2
+    published(leader, toy)
+    assert {"during", "unseen"} <= store.item_nodes(2).keys()
+    assert store.item_nodes(2) == toy.alive()
+    sent = {delta.item: delta.sent_at for _, delta in store.read_deltas(2) if delta.op == "insert"}
+    assert sent == {"during": 0, "unseen": 66}, "the old version told of `during` already; its freshness counts once"
+    assert verify(store, 2).clean
+
+
+def test_after_a_flip_entries_read_for_the_old_catalogue_are_left_alone(leader, store, toy) -> None:
+    from indexer.streams import read
+
+    published(leader, toy)
+    catalogue, positions = leader.positions()
+    toy.put("new", 1)
+    entries = read(store.redis, positions)
+    published(leader, toy)
+    assert leader.take(catalogue, entries) == []
+    assert store.item_nodes(2) == toy.alive()
+
+
+def test_a_successor_takes_up_where_the_leader_stopped(leader, store, toy, follow) -> None:
+    published(leader, toy)
+    toy.put("a", 1, sent_at=5)
+    toy.delete("i0")
+    follow(leader)
+    toy.put("b", 2, sent_at=6)
+    toy.put("i3", 1)
+    successor = Leader(store, Builder(store))
+    successor.resume()
+    assert store.item_nodes(1) == toy.alive()
+    assert [delta.item for _, delta in store.read_deltas(1)].count("a") == 1
+    assert verify(store, 1).clean
+    assert successor.settle() == []
+
+
+def test_a_new_incarnation_waits_for_its_own_snapshot(leader, store, toy, follow) -> None:
+    published(leader, toy)
+    before = store.item_nodes(1)
+    toy.restart()
+    toy.put("new", 0)
+    toy.pass_time(10_000)
+    follow(leader)
+    assert store.item_nodes(1) == before, "rows of another epoch mean other items"
+    toy.engage("i4")
+    published(leader, toy)
+    assert store.load_version(2).manifest.epoch == 2
+    assert store.item_nodes(2) == toy.alive() == {"i4": 0}
+
+
+def test_after_a_rollback_the_older_version_is_brought_up_to_date(leader, store, toy, follow) -> None:
+    published(leader, toy)
+    toy.turn = 1
+    published(leader, toy)
+    toy.put("since", 2)
+    toy.delete("i0")
+    follow(leader)
+    store.rollback(1)
+    toy.turn = 0
+    again = Leader(store, Builder(store))
+    again.resume()
+    assert store.item_nodes(1) == toy.alive()
+    assert verify(store, 1).clean
+
+
+def test_an_unreadable_entry_is_passed_over(leader, store, toy, follow) -> None:
+    published(leader, toy)
+    store.redis.xadd(store.key("feed"), {"d": b"\xc1 no feed"})
+    store.redis.xadd(store.key("state"), {"x": b"no state"})
+    store.redis.xadd(store.key("state"), {"d": b"\x92\x01\x02"})
+    toy.put("new", 3)
+    follow(leader)
+    assert store.item_nodes(1) == toy.alive()
+
+
+def test_a_pointer_that_leads_nowhere_is_repaired_by_the_next_snapshot(leader, store, toy) -> None:
+    published(leader, toy)
+    store.redis.delete(store.key("version", 1), store.key("deltas", 1))
+    successor = Leader(store, Builder(store))
+    successor.resume()
+    published(successor, toy)
+    assert store.current() == 2
+    assert store.item_nodes(2) == toy.alive()
