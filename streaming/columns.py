@@ -63,6 +63,10 @@ class Batch:
     item_sent_at : wall ms per entry of `items`
     deleted_items
         Ids whose item record had a null value.
+    deleted_users
+        Ids whose user record had a null value.
+    control
+        Records of the control topic that lie before the batch's end, as they are.
     seen_items : (id, ts, sent_at) of impressions
         Items that were shown: they exist, whether or not anybody acted on them.
     positions
@@ -82,6 +86,8 @@ class Batch:
     item_sent_at: Sequence[int] = ()
     users: Sequence[User] = ()
     deleted_items: Sequence[str] = ()
+    deleted_users: Sequence[str] = ()
+    control: Sequence[bytes] = ()
     seen_items: Sequence[tuple[str, int, int]] = ()
     dead_lettered: int = 0
     dropped: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,96 @@
+"""From merged rows to the batch the trainer sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from streaming.columns import Engagements
+from streaming.dead_letters import DeadLetter
+from streaming.events import Impression, Item, User
+from streaming.rows import ACTION, CONTEXT, ITEM, KIND, PAYLOAD, SENT_AT, TS, USER, Kind, Rows
+
+NOT_JOINED = "impression_not_joined"
+
+
+@dataclass(slots=True)
+class Extras:
+    """What lies between the interactions of a batch; the names are those of `Batch`."""
+
+    items: list[Item] = field(default_factory=list)
+    item_sent_at: list[int] = field(default_factory=list)
+    users: list[User] = field(default_factory=list)
+    deleted_items: list[str] = field(default_factory=list)
+    deleted_users: list[str] = field(default_factory=list)
+    seen_items: list[tuple[str, int, int]] = field(default_factory=list)
+    control: list[bytes] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    impressions: int = 0
+
+
+def engagements(rows: Rows) -> Engagements:
+    """Columns of the interactions among the rows, in order."""
+    which = rows.column(KIND) == Kind.INTERACTION
+    if not which.all():
+        rows = rows[which]
+    user, item, action, context = (rows.objects[name].tolist() for name in (USER, ITEM, ACTION, CONTEXT))
+    ts, sent_at = rows.numbers[TS].copy(), rows.numbers[SENT_AT].copy()
+    return Engagements(ts, sent_at, user, item, action, rows.value.copy(), context)
+
+
+def extras(rows: Rows) -> Extras:
+    """Everything among the rows that is no interaction."""
+    out = Extras()
+    which = np.flatnonzero(rows.column(KIND) != Kind.INTERACTION)
+    if len(which):
+        kinds, sent = rows.column(KIND)[which].tolist(), rows.column(SENT_AT)[which].tolist()
+        for kind, sent_at, payload in zip(kinds, sent, rows.objects[PAYLOAD, which].tolist(), strict=True):
+            _add(out, kind, sent_at, payload)
+        _settle(out)
+    return out
+
+
+def _add(out: Extras, kind: int, sent_at: int, payload: Any) -> None:
+    if kind == Kind.ITEM:
+        out.items.append(payload)
+        out.item_sent_at.append(sent_at)
+        _forget(out.deleted_items, payload.id)
+    elif kind == Kind.USER:
+        out.users.append(payload)
+        _forget(out.deleted_users, payload.id)
+    elif kind == Kind.IMPRESSION:
+        out.impressions += 1
+        out.seen_items += _seen(payload, sent_at)
+    else:
+        lists: dict[int, list[Any]] = {
+            Kind.DELETED_ITEM: out.deleted_items, Kind.DELETED_USER: out.deleted_users,
+            Kind.CONTROL: out.control, Kind.DEAD: out.letters, Kind.EMPTY: [],
+        }  # fmt: skip
+        lists[kind].append(payload)
+
+
+def _seen(event: Impression, sent_at: int) -> Iterable[tuple[str, int, int]]:
+    return [(str(item), event.ts, sent_at) for item in event.items]
+
+
+def _forget(deleted: list[str], name: str | int) -> None:
+    """An item that was deleted and then sent again is there."""
+    while name in deleted:
+        deleted.remove(str(name))
+
+
+def _settle(out: Extras) -> None:
+    """An item that was sent and then deleted within the same batch is gone, so that the order of lists tells no lie."""
+    if gone := set(out.deleted_items):
+        kept = [at for at, item in enumerate(out.items) if item.id not in gone]
+        out.items, out.item_sent_at = _pick(out.items, kept), _pick(out.item_sent_at, kept)
+    if gone := set(out.deleted_users):
+        out.users = [user for user in out.users if user.id not in gone]
+    out.deleted_items, out.deleted_users = list(dict.fromkeys(out.deleted_items)), list(dict.fromkeys(out.deleted_users))
+
+
+def _pick(values: Sequence[Any], at: Sequence[int]) -> list[Any]:
+    return [values[i] for i in at]

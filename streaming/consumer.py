@@ -1,0 +1,285 @@
+"""The consumer: partitions in, batches of exactly the configured size out, the same ones in every run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from copy import deepcopy
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from streaming.assemble import NOT_JOINED, Extras, engagements, extras
+from streaming.columns import Batch, Position
+from streaming.config import StreamingConfig
+from streaming.dead_letters import DeadLetterWriter
+from streaming.decoding import Role, decode_records
+from streaming.errors import OutOfRangeError, StateError
+from streaming.log import EventLog, Record
+from streaming.merge import Merger, believed
+from streaming.partition import Partition
+from streaming.progress import Counts, Place, Progress, rows_after
+from streaming.ready import Ready
+from streaming.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
+from streaming.watermark import Limits, Strikes, Watermark
+
+_ENDS_EVERY = 0.05
+_LONGEST_WAIT = 0.5
+_POLL = 16_384
+
+
+def topic_roles(config: StreamingConfig) -> dict[str, Role]:
+    """Topics that are consumed, in the order in which they go first at equal times."""
+    return {
+        config.items_topic: Role.ITEMS,
+        config.users_topic: Role.USERS,
+        config.control_topic: Role.CONTROL,
+        config.engagements_topic: Role.ENGAGEMENTS,
+    }
+
+
+class Consumer:
+    """Read the partitions that this rank owns, in one order, without a consumer group.
+
+    Parameters
+    ----------
+    event_log
+        For this consumer alone.
+    config
+    state
+        What `state` returned, from a checkpoint; replaces `positions` and `watermark`.
+    positions
+        Where to start; partitions that are not named start at their oldest record.
+    watermark
+        Largest event time believed before, epoch ms.
+    rank, world_size
+        Partition p of every topic belongs to rank ``p % world_size``.
+
+    Raises
+    ------
+    OutOfRangeError
+        The log no longer holds, or does not hold, the records at a position.
+    StateError
+        The state is of other partitions than this rank owns.
+    """
+
+    def __init__(
+        self, event_log: EventLog, config: StreamingConfig, *, state: Mapping[str, Any] | None = None,
+        positions: Mapping[Position, int] | None = None, watermark: int | None = None, rank: int = 0, world_size: int = 1,
+    ) -> None:  # fmt: skip
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} is not within a world of {world_size}")
+        self._log = event_log
+        self._config = config
+        self._letters = DeadLetterWriter(event_log)
+        self._owned = self._owned_partitions(rank, world_size)
+        self._letters.open(topic_roles(config))
+        self._progress = self._start(state, positions or {}, watermark)
+        self._partitions = [self._partition(number, *owned) for number, owned in enumerate(self._owned)]
+        self._of = {partition.position: partition for partition in self._partitions}
+        limits = Limits(int(config.max_future * 1000), int(config.max_past * 1000))
+        self._merger = Merger(self._partitions, limits, deepcopy(self._progress.watermark))
+        self._ready = Ready()
+        self._starving_since: float | None = None
+        self._ends: dict[Position, int] = {}
+        self._ends_at = -_ENDS_EVERY
+        self._log.seek(self._progress.positions())
+        self._refresh_ends()
+
+    def _owned_partitions(self, rank: int, world_size: int) -> list[tuple[Position, Role]]:
+        owned: list[tuple[Position, Role]] = []
+        for topic, role in topic_roles(self._config).items():
+            compacted = role in (Role.ITEMS, Role.USERS)
+            self._log.create_topic(topic, self._config.partitions, compacted=compacted)
+            owned += [((topic, p), role) for p in self._log.partitions(topic) if p % world_size == rank]
+        return owned
+
+    def _start(self, state: Mapping[str, Any] | None, given: Mapping[Position, int], watermark: int | None) -> Progress:
+        positions = [position for position, _ in self._owned]
+        begin, end = self._log.begin_positions(positions), self._log.end_positions(positions)
+        if state is None:
+            progress = Progress({p: Place(given.get(p, begin[p])) for p in positions})
+            progress.watermark = Watermark() if watermark is None else Watermark(watermark)
+        else:
+            progress = Progress.from_state(state)
+            if strange := set(progress.places) - set(positions):
+                raise StateError(f"the state is of partitions {sorted(strange)}, which this rank does not own")
+            for position in positions:  # partitions may have been added since
+                progress.places.setdefault(position, Place(begin[position]))
+        for position, place in progress.places.items():
+            _check_range(position, place.offset, begin[position], end[position])
+        return progress
+
+    def _partition(self, number: int, position: Position, role: Role) -> Partition:
+        place = self._progress.places[position]
+        partition = Partition(position, role, number, place.key)
+        partition.strikes = place.strikes
+        return partition
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the events delivered so far."""
+        return self._progress.counts
+
+    def next_batch(self, timeout: float) -> Batch | None:
+        """Return the next batch, or None if there is none within `timeout` seconds.
+
+        It holds exactly ``config.batch_size`` interactions. It is shorter, perhaps without any, only if everything in
+        the owned partitions was read and ``config.max_wait`` passed without more.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            self._merge()
+            if self._ready.interactions >= self._config.batch_size:
+                return self._close()
+            patience = self._patience()
+            if patience is not None and patience <= 0:
+                return self._close()
+            left = deadline - time.monotonic()
+            if not self._fill(max(0.0, min(left, _LONGEST_WAIT if patience is None else patience))) and left <= 0:
+                return None
+
+    def _merge(self) -> None:
+        parts = []
+        found = self._ready.interactions
+        while found < self._config.batch_size and (rows := self._merger.step()) is not None:
+            parts.append(rows)
+            found += int(np.count_nonzero(rows.column(KIND) == Kind.INTERACTION))
+        for rows in parts:
+            self._ready.push(rows)
+
+    def _patience(self) -> float | None:
+        """Seconds until the waiting rows become a short batch; None while that cannot be."""
+        if not self._drained() or not len(self._ready):
+            self._starving_since = None
+            return None
+        now = time.monotonic()
+        self._starving_since = self._starving_since or now
+        return self._starving_since + self._config.max_wait - now
+
+    def _drained(self) -> bool:
+        return not any(partition.open or len(partition) for partition in self._partitions)
+
+    def _fill(self, wait: float) -> bool:
+        """Read more; return whether there was any."""
+        enough = 4 * self._config.batch_size + 2048
+        hungry = [p for p in self._partitions if len(p) < enough]
+        starved = [p for p in hungry if p.open and not p.keyed]
+        records = self._log.poll(_POLL, wait, [p.position for p in (starved or hungry)])
+        for position, group in groupby(records, key=itemgetter(0, 1)):
+            self._push(self._of[position], list(group))
+        self._note_ends(bool(records))
+        return bool(records)
+
+    def _push(self, partition: Partition, records: list[Record]) -> None:
+        rows = decode_records(partition.role, records)
+        place = self._progress.places[partition.position]
+        partition.push(rows_after(rows, place))
+
+    def _note_ends(self, found: bool) -> None:
+        closed = any(not partition.open for partition in self._partitions)
+        if time.monotonic() - self._ends_at >= _ENDS_EVERY and (closed or not found):
+            self._refresh_ends()
+        self._note_open()
+
+    def _refresh_ends(self) -> None:
+        self._ends = self._log.end_positions(self._of)
+        self._ends_at = time.monotonic()
+        self._note_open()
+
+    def _note_open(self) -> None:
+        read = self._log.positions()
+        for position, partition in self._of.items():
+            partition.open = read[position] < self._ends[position]
+
+    def _close(self) -> Batch:
+        rows = self._ready.take(self._config.batch_size)
+        dry = not len(self._ready) and self._drained()
+        self._progress.advance(rows, [position for position, _ in self._owned])
+        self._advance_strikes(rows)
+        self._progress.watermark.start = self._merger.watermark.start
+        self._starving_since = None
+        if dry:
+            self._skip_gaps()
+        return self._batch(rows, extras(rows), dry)
+
+    def _skip_gaps(self) -> None:
+        """Stand behind what a log's own bookkeeping takes at its end, so that lag becomes 0."""
+        for position, offset in self._log.positions().items():
+            place = self._progress.places[position]
+            if offset > place.offset:
+                place.offset, place.index = offset, 0
+
+    def _advance_strikes(self, rows: Rows) -> None:
+        for place in self._struck(rows):
+            number, at = place
+            partition = self._progress.places[self._partitions[number].position]
+            key = (number, *rows.numbers[OFFSET : INDEX + 1, at].tolist())
+            partition.strikes = self._merger.strikes_after.pop(key, partition.strikes)
+            if believed(rows[at + 1 :], number).any():
+                partition.strikes = Strikes()
+
+    def _struck(self, rows: Rows) -> list[tuple[int, int]]:
+        """(partition, row) where strikes may change: refused leaps, or the start for partitions that have some."""
+        waiting = [n for n, p in enumerate(self._partitions) if self._progress.places[p.position].strikes.count]
+        dead = np.flatnonzero(rows.column(KIND) == Kind.DEAD) if self._merger.strikes_after else ()
+        return [*((n, -1) for n in waiting), *((int(rows.numbers[PART, at]), int(at)) for at in dead)]
+
+    def _batch(self, rows: Rows, more: Extras, dry: bool) -> Batch:
+        counts = self._progress.counts
+        events = engagements(rows)
+        letters = sum(letter.record.topic == self._config.engagements_topic for letter in more.letters)
+        if more.letters:
+            self._letters.write(more.letters)
+        counts.delivered += len(events)
+        counts.dead_lettered += letters
+        counts.side_dead_lettered += len(more.letters) - letters
+        counts.drop(NOT_JOINED, more.impressions)
+        return Batch(
+            engagements=events, positions=self._progress.positions(), watermark=max(0, self._progress.watermark.value),
+            items=more.items, item_sent_at=more.item_sent_at, users=more.users, deleted_items=more.deleted_items,
+            deleted_users=more.deleted_users, seen_items=more.seen_items, control=more.control, dead_lettered=letters,
+            dropped={NOT_JOINED: more.impressions} if more.impressions else {}, dry=dry,
+        )  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after the last batch, as plain values; goes into the checkpoint."""
+        return self._progress.to_state()
+
+    def commit(self, positions: Mapping[Position, int]) -> None:
+        """Publish positions for lag tools, once the checkpoint that holds them is durable."""
+        self._letters.flush()
+        self._log.commit(self._config.group, positions)
+
+    def lag(self) -> tuple[int, float]:
+        """Count the records that were not delivered yet, and the seconds since the oldest known of them was sent."""
+        ends = self._log.end_positions(self._of)
+        records = sum(max(0, ends[position] - place.offset) for position, place in self._progress.places.items())
+        if not records:
+            return 0, 0.0
+        sent = min((int(r.column(SENT_AT)[0]) for r in self._oldest() if len(r)), default=self._progress.sent_at)
+        return records, max(0.0, time.time() - sent / 1000) if sent > 0 else 0.0
+
+    def _oldest(self) -> Iterable[Rows]:
+        return (self._ready.first(), *(partition.first(1) for partition in self._partitions))
+
+    @property
+    def owned(self) -> Collection[Position]:
+        """Partitions of this rank."""
+        return self._of.keys()
+
+
+def _check_range(position: Position, offset: int, begin: int, end: int) -> None:
+    name = f"{position[0]}/{position[1]}"
+    if offset < begin:
+        raise OutOfRangeError(
+            f"{name}: the oldest record still held is {begin}, wanted {offset}; records were removed before they were "
+            "learned: raise the log's retention, and start from a newer checkpoint or from none"
+        )
+    if offset > end:
+        raise OutOfRangeError(
+            f"{name}: the log ends at {end}, but this checkpoint stands at {offset}; the log was replaced: "
+            "point `streaming.log` at the right one, or start without a checkpoint"
+        )

@@ -1,0 +1,129 @@
+"""Events that cannot be learned: kept whole, with the reason, in the topic ``NAME.dlq``."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from streaming.arrow import one_row
+from streaming.columns import Position
+from streaming.log import EventLog, Outgoing, Record
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".dlq"
+WHOLE = -1
+"""Index of a dead letter that is a whole record which should have held several events."""
+
+_LONGEST_DETAIL = 500
+# Kafka's default limit of a message is 1 MiB, headers included.
+_LONGEST_VALUE = 1_000_000
+_TAIL = 1000
+
+Source = tuple[int, int]
+"""(offset, index) in the source partition."""
+
+
+class DeadLetter(NamedTuple):
+    """One event that was not believed or not understood: where it was, a reason code, and a text for people."""
+
+    record: Record
+    index: int
+    reason: str
+    detail: str
+
+
+def outgoing(letter: DeadLetter, partitions: int) -> Outgoing:
+    """Turn a dead letter into a record: original key, value and headers, and headers that say why and from where."""
+    record = letter.record
+    value = record.value if letter.index == WHOLE else one_row(record.value, letter.index)
+    headers = [
+        ("hsnn-reason", letter.reason),
+        ("hsnn-detail", letter.detail[:_LONGEST_DETAIL]),
+        ("hsnn-topic", record.topic),
+        ("hsnn-partition", str(record.partition)),
+        ("hsnn-offset", str(record.offset)),
+        ("hsnn-index", str(letter.index)),
+    ]
+    if value is not None and len(value) > _LONGEST_VALUE:
+        headers.append(("hsnn-truncated-from", str(len(value))))
+        value = value[:_LONGEST_VALUE]
+    ours = tuple((name, text.encode(errors="backslashreplace")) for name, text in headers)
+    return Outgoing(record.key, value, record.headers + ours, partition=record.partition % partitions)
+
+
+class DeadLetterWriter:
+    """Append dead letters to ``TOPIC.dlq``, each source position once.
+
+    A restart reads events again that were consumed after the checkpoint. Dead letters of one source partition are
+    written in the order of their positions and into one partition, so the newest one there says what was written.
+
+    Parameters
+    ----------
+    event_log
+        Must be one that nobody else seeks on: the writer seeks to read the end of the dead letters.
+    """
+
+    def __init__(self, event_log: EventLog) -> None:
+        self._log = event_log
+        self._partitions: dict[str, int] = {}
+        self._written: dict[Position, Source] = {}
+
+    def open(self, topics: Iterable[str]) -> None:
+        """Look up which source positions of these topics were written before; call before the log is read."""
+        for topic in topics:
+            found = self._log.partitions(topic + SUFFIX)
+            if found:
+                self._partitions[topic] = len(found)
+                self._written.update(_newest(self._log, topic, found))
+
+    def write(self, letters: Iterable[DeadLetter]) -> int:
+        """Append those that were not written before; return how many."""
+        todo: dict[str, list[Outgoing]] = {}
+        reasons: Counter[str] = Counter()
+        for letter in letters:
+            topic, place, source = letter.record.topic, letter.record[:2], (letter.record.offset, letter.index)
+            if source > self._written.get(place, (-1, WHOLE)):
+                todo.setdefault(topic, []).append(outgoing(letter, self._partitions_of(topic)))
+                self._written[place] = source
+                reasons[letter.reason] += 1
+        for topic, records in todo.items():
+            self._log.append(topic + SUFFIX, records)
+        if reasons:
+            log.warning("dead letters: %s", ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+        return sum(reasons.values())
+
+    def flush(self) -> None:
+        """Wait until the dead letters are durable; before this the positions past them must not be committed."""
+        self._log.flush()
+
+    def _partitions_of(self, topic: str) -> int:
+        if topic not in self._partitions:
+            self._log.create_topic(topic + SUFFIX, max(1, len(self._log.partitions(topic))))
+            self._partitions[topic] = len(self._log.partitions(topic + SUFFIX))
+        return self._partitions[topic]
+
+
+def _newest(event_log: EventLog, topic: str, partitions: list[int]) -> dict[Position, Source]:
+    """Highest source position per source partition among the newest dead letters."""
+    places = [(topic + SUFFIX, partition) for partition in partitions]
+    begin, end = event_log.begin_positions(places), event_log.end_positions(places)
+    event_log.seek({place: max(begin[place], end[place] - _TAIL) for place in places})
+    newest: dict[Position, Source] = {}
+    while any(event_log.positions()[place] < end[place] for place in places):
+        for record in event_log.poll(_TAIL, 1.0):
+            place, source = _source(dict(record.headers))
+            if place[0] == topic:
+                newest[place] = max(source, newest.get(place, source))
+    return newest
+
+
+def _source(headers: Mapping[str, bytes]) -> tuple[Position, Source]:
+    """Where a dead letter came from; foreign records in the topic count as from nowhere."""
+    try:
+        place = headers["hsnn-topic"].decode(), int(headers["hsnn-partition"])
+        return place, (int(headers["hsnn-offset"]), int(headers["hsnn-index"]))
+    except (KeyError, ValueError):
+        return ("", 0), (0, 0)

@@ -1,0 +1,243 @@
+"""Records into rows: JSON one event per message, or Arrow many. What cannot be read becomes a dead letter, never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from streaming.arrow import ArrowError, is_arrow, read_interactions
+from streaming.dead_letters import WHOLE, DeadLetter
+from streaming.events import Event, Impression, Interaction, Item, User, decode
+from streaming.ids import text_id
+from streaming.log import Record
+from streaming.rows import ACTION, CONTEXT, INDEX, ITEM, KIND, LAST, PAYLOAD, TS, USER, Kind, Rows, concat, new_rows
+
+MAX_JSON = 1 << 20
+"""Longest JSON event, in bytes."""
+
+MAX_TOMBSTONE_KEY = 1024
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class Role(Enum):
+    """What a topic is for."""
+
+    ITEMS = "items"
+    USERS = "users"
+    CONTROL = "control"
+    ENGAGEMENTS = "engagements"
+
+
+_TYPES: dict[Role, tuple[type, ...]] = {
+    Role.ENGAGEMENTS: (Interaction, Impression),
+    Role.ITEMS: (Item,),
+    Role.USERS: (User,),
+}
+_KINDS = {Interaction: Kind.INTERACTION, Impression: Kind.IMPRESSION, Item: Kind.ITEM, User: Kind.USER}
+# A union, although only interactions are wanted: a decoder of one type alone would not ask for the field `type`.
+_engagements: msgspec.json.Decoder[Interaction | Impression] = msgspec.json.Decoder(Interaction | Impression)
+
+
+class _Stamp(msgspec.Struct):
+    ts: int = -1
+
+
+_stamps: msgspec.json.Decoder[_Stamp] = msgspec.json.Decoder(_Stamp)
+
+
+class Refused(Exception):  # noqa: N818
+    """An event is not what its topic asks for; `reason` is a code, the text is for people."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def decode_records(role: Role, records: Sequence[Record]) -> Rows:
+    """Rows of some records of one partition, in their order; at least one row per record.
+
+    Examples
+    --------
+    >>> value = b'{"type":"interaction","id":1,"ts":5,"user":7,"item":"a","action":"click"}'
+    >>> good, bad = Record("engagements", 0, 8, b"7", value, (), 6), Record("engagements", 0, 9, None, b"?", (), 7)
+    >>> rows = decode_records(Role.ENGAGEMENTS, [good, bad])
+    >>> rows.objects[USER, 0], rows.objects[PAYLOAD, 1].reason
+    ('7', 'malformed')
+    """
+    if role is Role.ENGAGEMENTS and (rows := _plain_interactions(records)) is not None:
+        return rows
+    parts: list[Rows] = []
+    run: list[Record] = []
+    for record in records:
+        if record.value is not None and is_arrow(strip_schema_id(record.value)):
+            parts += [_one_by_one(role, run), _arrow(role, record)]
+            run = []
+        else:
+            run.append(record)
+    return concat([*parts, _one_by_one(role, run)])
+
+
+def strip_schema_id(value: bytes) -> bytes:
+    """Leave out Confluent's prefix: a zero byte and the four bytes of a schema's number."""
+    return value[5:] if value[:1] == b"\0" else value
+
+
+def _plain_interactions(records: Sequence[Record]) -> Rows | None:
+    """All records at once, if every one is an ordinary interaction; None if any is not."""
+    values = [record[4] for record in records]
+    try:
+        if max(map(len, values), default=0) > MAX_JSON:  # type: ignore[arg-type]
+            return None
+        events = list(map(_engagements.decode, values))  # type: ignore[arg-type]
+        return _columns(records, events) if set(map(type, events)) <= {Interaction} else None  # type: ignore[arg-type]
+    except Exception:
+        return None  # whatever it was, reading one by one names it
+
+
+def _columns(records: Sequence[Record], events: list[Interaction]) -> Rows:
+    rows = new_rows(records, Kind.INTERACTION)
+    rows.numbers[TS] = [event.ts for event in events]
+    rows.objects[USER] = [_id(event.user) for event in events]
+    rows.objects[ITEM] = [_id(event.item) for event in events]
+    rows.objects[ACTION] = [event.action for event in events]
+    contexts = [event.context for event in events]
+    if any(contexts):
+        rows.objects[CONTEXT] = np.fromiter(contexts, dtype=object, count=len(events))
+    values = [event.value for event in events]
+    with np.errstate(over="raise"):
+        rows.value[:] = np.array(values, np.float64).astype(np.float32)
+    return rows
+
+
+def _id(value: str | int) -> str:
+    return value if type(value) is str else text_id(value)
+
+
+def _one_by_one(role: Role, records: Sequence[Record]) -> Rows:
+    rows = new_rows(records, Kind.DEAD)
+    for at, record in enumerate(records):
+        try:
+            _fill(rows, at, role, record)
+        except Refused as refused:
+            rows.objects[PAYLOAD, at] = DeadLetter(record, 0, refused.reason, str(refused))
+    return rows
+
+
+def _fill(rows: Rows, at: int, role: Role, record: Record) -> None:
+    if role is Role.CONTROL:
+        kind, ts, payload = Kind.CONTROL, _control_time(record), record.value or b""
+    elif record.value is None:
+        kind, ts, payload = _deletion(role, record)
+    else:
+        event = read_event(role, record.value)
+        kind, ts, payload = _KINDS[type(event)], event.ts, event
+    rows.numbers[KIND, at], rows.numbers[TS, at] = kind, ts
+    if kind is Kind.INTERACTION:
+        rows.objects[USER, at], rows.objects[ITEM, at] = payload.user, payload.item
+        rows.objects[ACTION, at], rows.objects[CONTEXT, at] = payload.action, payload.context
+        rows.value[at] = np.nan if payload.value is None else payload.value
+    else:
+        rows.objects[PAYLOAD, at] = payload
+
+
+def _control_time(record: Record) -> int:
+    """Stream time at which a command takes effect: its ``ts``, if it has one, so that a replay meets it at the same place."""
+    try:
+        return max(-1, _stamps.decode(record.value or b"{}").ts)
+    except Exception:
+        return -1  # whoever carries out commands refuses what is no command
+
+
+def _deletion(role: Role, record: Record) -> tuple[Kind, int, Any]:
+    if role is Role.ENGAGEMENTS:
+        raise Refused("empty", "the record has no value; engagements cannot be deleted")
+    if not record.key or len(record.key) > MAX_TOMBSTONE_KEY:
+        raise Refused("no_key", "a record without value deletes what its key names, and it has no usable key")
+    try:
+        name = text_id(record.key.decode())
+    except ValueError as error:
+        raise Refused("no_key", f"a record without value deletes what its key names: {error}") from None
+    stamp = dict(record.headers).get("ts", b"")
+    kind = Kind.DELETED_ITEM if role is Role.ITEMS else Kind.DELETED_USER
+    return kind, int(stamp) if stamp.isdigit() and len(stamp) < 16 else max(-1, record.sent_at), name
+
+
+def read_event(role: Role, value: bytes) -> Event:
+    """One JSON event with canonical ids.
+
+    Raises
+    ------
+    Refused
+        With a reason: ``malformed`` (not JSON), ``bad_text`` (not UTF-8), ``too_deep``, ``too_large``, ``unknown_type``,
+        ``invalid`` (a field is missing, of a wrong type or out of range), ``wrong_topic``.
+    """
+    if len(value) > MAX_JSON:
+        raise Refused("too_large", f"the event has {len(value)} bytes; at most {MAX_JSON} are read")
+    event = _parsed(value)
+    if not isinstance(event, _TYPES[role]):
+        name = type(event).__name__.lower()
+        raise Refused("wrong_topic", f"an event of type {name!r} does not belong into topic {role.value!r}")
+    try:
+        return _canonical(event)
+    except ValueError as error:
+        raise Refused("invalid", str(error)) from None
+
+
+def _parsed(value: bytes) -> Event:
+    try:
+        return decode(strip_schema_id(value))
+    except msgspec.ValidationError as error:
+        reason = "unknown_type" if str(error).endswith("`$.type`") else "invalid"
+        raise Refused(reason, str(error)) from None
+    except msgspec.DecodeError as error:
+        raise Refused("malformed", str(error)) from None
+    except UnicodeDecodeError as error:
+        raise Refused("bad_text", str(error)) from None
+    except RecursionError:
+        raise Refused("too_deep", "the JSON value is nested too deeply") from None
+    except Exception as error:  # a parser's surprise must not stop the stream
+        raise Refused("malformed", f"{type(error).__name__}: {error}") from None
+
+
+def _canonical(event: Event) -> Event:
+    changes: dict[str, Any] = {"id": text_id(event.id)}
+    if isinstance(event, Interaction | Impression):
+        changes["user"] = text_id(event.user)
+    if isinstance(event, Interaction):
+        changes["item"] = text_id(event.item)
+        if event.value is not None and not abs(event.value) <= _FLOAT32_MAX:
+            raise ValueError(f"`value` is {event.value}; at most {_FLOAT32_MAX:.3g} fits")
+    if isinstance(event, Impression):
+        changes["items"] = [text_id(item) for item in event.items]
+    replace: Callable[..., Event] = msgspec.structs.replace
+    return replace(event, **changes)
+
+
+def _arrow(role: Role, record: Record) -> Rows:
+    """All interactions of one Arrow record; one dead letter for the whole if it cannot be read."""
+    try:
+        if role is not Role.ENGAGEMENTS:
+            raise ArrowError(f"Arrow records are read from the engagements topic only, not from {role.value!r}")
+        table = read_interactions(strip_schema_id(record.value or b""))
+    except ArrowError as error:
+        rows = new_rows([record], Kind.DEAD)
+        rows.objects[PAYLOAD, 0] = DeadLetter(record, WHOLE, "arrow", str(error))
+        return rows
+    n = len(table.ts)
+    if not n:
+        return new_rows([record], Kind.EMPTY)
+    rows = new_rows([record], Kind.INTERACTION)[np.zeros(n, np.intp)]
+    rows.numbers[TS], rows.numbers[INDEX], rows.numbers[LAST] = table.ts, np.arange(n), 0
+    rows.numbers[LAST, -1] = 1
+    rows.objects[USER], rows.objects[ITEM], rows.objects[ACTION] = table.user, table.item, table.action
+    if table.context is not None:
+        rows.objects[CONTEXT] = table.context
+    rows.value[:] = table.value
+    for index, detail in table.refused.items():
+        rows.numbers[KIND, index], rows.numbers[TS, index] = Kind.DEAD, -1
+        rows.objects[PAYLOAD, index] = DeadLetter(record, index, "invalid", detail)
+    return rows

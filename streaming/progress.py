@@ -1,0 +1,125 @@
+"""Where a consumer stands: all it needs to go on after a restart, and nothing that depends on how it polled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from streaming.columns import Position
+from streaming.errors import StateError
+from streaming.rows import INDEX, KEY, LAST, MARK, OFFSET, PART, SENT_AT, Rows
+from streaming.watermark import NONE, Strikes, Watermark
+
+VERSION = 1
+
+
+@dataclass(slots=True)
+class Place:
+    """Where one partition stands, after the rows that were delivered.
+
+    Attributes
+    ----------
+    offset, index
+        Next event: record and event inside the record.
+    key
+        Order key of the last delivered row.
+    strikes
+        Refused leaps ahead in a row.
+    """
+
+    offset: int
+    index: int = 0
+    key: int = NONE
+    strikes: Strikes = Strikes()
+
+
+@dataclass(slots=True)
+class Counts:
+    """Events delivered so far, by what became of them; side topics (items, users, control) apart."""
+
+    delivered: int = 0
+    dead_lettered: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    side_dead_lettered: int = 0
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count events that are left out on purpose."""
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+
+@dataclass(slots=True)
+class Progress:
+    """State of a consumer at a batch's end."""
+
+    places: dict[Position, Place]
+    watermark: Watermark = field(default_factory=Watermark)
+    counts: Counts = field(default_factory=Counts)
+    sent_at: int = 0
+
+    def advance(self, rows: Rows, partitions: list[Position]) -> None:
+        """Move past delivered rows."""
+        if not len(rows):
+            return
+        last = dict(zip(rows.column(PART).tolist(), range(len(rows)), strict=True))
+        for number, at in last.items():
+            place = self.places[partitions[number]]
+            whole = bool(rows.numbers[LAST, at])
+            place.offset = int(rows.numbers[OFFSET, at]) + whole
+            place.index = 0 if whole else int(rows.numbers[INDEX, at]) + 1
+            place.key = int(rows.numbers[KEY, at])
+        self.watermark.value = max(self.watermark.value, int(rows.numbers[MARK, -1]))
+        self.sent_at = int(rows.column(SENT_AT)[-1])
+
+    def positions(self) -> dict[Position, int]:
+        """Offset of the record that holds the next event, per partition."""
+        return {position: place.offset for position, place in self.places.items()}
+
+    def to_state(self) -> dict[str, Any]:
+        """Return plain values (dict, list, str, int), for JSON or msgpack."""
+        return {
+            "version": VERSION,
+            "places": [[*position, place.offset, place.index, place.key, *_strikes(place)] for position, place in self.places.items()],
+            "watermark": asdict(self.watermark),
+            "counts": asdict(self.counts),
+            "sent_at": self.sent_at,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Progress:
+        """Read `to_state` back.
+
+        Raises
+        ------
+        StateError
+            It is none, or of another version.
+        """
+        try:
+            if state["version"] != VERSION:
+                raise StateError(f"the consumer's state has version {state['version']}; this program reads {VERSION}")
+            places = {
+                (str(topic), int(number)): Place(offset, index, key, Strikes(*strikes))
+                for topic, number, offset, index, key, *strikes in state["places"]
+            }
+            counts = Counts(**state["counts"])
+            counts.dropped = dict(counts.dropped)
+            return cls(places, Watermark(**state["watermark"]), counts, int(state["sent_at"]))
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, StateError):
+                raise
+            raise StateError(f"this is no state of a consumer: {error!r}; start from a checkpoint of this program") from error
+
+
+def _strikes(place: Place) -> tuple[int, int, int]:
+    return place.strikes.count, place.strikes.low, place.strikes.high
+
+
+def rows_after(rows: Rows, place: Place) -> Rows:
+    """Leave out the events of a record that were delivered before a restart in its middle."""
+    if place.index == 0:
+        return rows
+    done = (rows.column(OFFSET) == place.offset) & (rows.column(INDEX) < place.index)
+    return rows[~done] if np.any(done) else rows
