@@ -35,7 +35,7 @@ class Index:
         self.number = number
         self.config = config
         self.scorer = Scorer(config, model)
-        self.vectors: NDArray[np.float32] = np.array(vectors, np.float32)
+        self.vectors: NDArray[np.float32] = np.array(vectors, np.float32).reshape(-1, config.dim + 1)
         self.leaves = Leaves(config.nodes)
         self.leaves.assign_all(np.asarray(nodes, np.int32))
 
@@ -55,6 +55,8 @@ class Index:
     def remove(self, row: int) -> None:
         """Take an item out; its vector stays, histories still refer to it."""
         self.leaves.remove(row)
+        if row < len(self.leaves.log_mass):
+            self.leaves.set_mass(np.array([row]), np.array([-np.inf]))  # it may come back under another half-life
 
     def indexed(self, row: int) -> bool:
         """Whether the row is in a node."""
@@ -68,3 +70,11 @@ class Index:
         held = rows[rows < len(self.leaves.node_of)]
         held = held[self.leaves.node_of[held] >= 0]
         self.leaves.set_mass(held, states.log_mass(held, half_life, 0))
+
+    def weigh_all(self, states: ItemStates, half_life: int) -> None:
+        """Set the traffic of all items anew: masses of different half-lives have nothing in common."""
+        nodes = self.leaves.node_of.copy()
+        held = np.flatnonzero(nodes >= 0)
+        self.leaves.log_mass[:] = -np.inf
+        self.leaves.log_mass[held] = states.log_mass(held, half_life, 0)
+        self.leaves.assign_all(nodes)

@@ -57,7 +57,7 @@ class World:
         index = Index(version.manifest.version, config, version.snapshot.model, version.index.vectors, nodes)
         index.reserve(len(self.states.last))
         self.states.reserve(len(index.vectors))
-        index.weigh(np.flatnonzero(nodes >= 0), self.states, self.half_life)
+        index.weigh_all(self.states, self.half_life)
         return index
 
     def settle(self) -> None:
@@ -110,7 +110,7 @@ class World:
             self.index.weigh(delta.item_rows, self.states, self.half_life)
         else:
             self.half_life = delta.half_life
-            self.index.weigh(np.flatnonzero(self.index.leaves.node_of >= 0), self.states, self.half_life)
+            self.index.weigh_all(self.states, self.half_life)
         self._alive = None
 
 

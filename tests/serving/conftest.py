@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,7 +90,8 @@ class Plant:
         """The delta that says where an item is."""
         return Delta(
             "insert", self.epoch, row, self.ids[row], self.nodes[row], pack_vector(self.vectors[row]),
-            self.features[row], int(self.states.first[row]), int(self.states.last[row]), self.expires[row], self.now, reason,
+            self.features[row], int(self.states.first[row]), int(self.states.last[row]), self.expires[row],
+            self.now, reason,
         )  # fmt: skip
 
     def move(self, row: int, node: int) -> Delta:
@@ -198,6 +200,12 @@ def plant() -> Plant:
 def fresh_plant() -> Plant:
     """A plant without any item."""
     return Plant(SMALL)
+
+
+@pytest.fixture(scope="session")
+def new_plant() -> Callable[[], Plant]:
+    """Makes empty plants, for tests that need one per example."""
+    return lambda: Plant(SMALL)
 
 
 @pytest.fixture
