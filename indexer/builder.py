@@ -73,7 +73,7 @@ class Draft:
 
     def _pending(self, current: LiveIndex | None) -> list[Delta]:
         if current is not None:
-            self.catalogue.sent_at[current.node_column(len(self.catalogue)) >= 0] = 0
+            self.catalogue.told_before(current.node_column(len(self.catalogue)))
         return self.live.pending(self.catalogue)
 
     def _write(self, deltas: list[Delta]) -> None:

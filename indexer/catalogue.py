@@ -101,6 +101,10 @@ class Catalogue:
         self.sent_at[list(rows)] = 0
         self.changed.difference_update(rows)
 
+    def told_before(self, nodes: NDArray[np.int32]) -> None:
+        """Note that readers know all rows that are indexed, by `nodes` (rows,); that some changed they may not know."""
+        self.sent_at[np.flatnonzero(nodes >= 0)] = 0
+
     def _put_item(self, item: FeedItem) -> None:
         row = item.row
         self._reserve(row + 1)

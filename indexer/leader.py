@@ -50,12 +50,10 @@ class Leader:
             _log.error("the pointer leads nowhere, the next snapshot repairs it: %s", error)
             return
         nodes = replayed(version.index.nodes, self._deltas(number))
-        catalogue, live = (
-            Catalogue(version.snapshot),
-            LiveIndex(number, self._builder.assigner(version.snapshot), nodes),
-        )
+        live = LiveIndex(number, self._builder.assigner(version.snapshot), nodes)
+        catalogue = Catalogue(version.snapshot)
         catch_up(catalogue, self.store)
-        catalogue.sent_at[live.node_column(len(catalogue)) >= 0] = 0
+        catalogue.told_before(live.node_column(len(catalogue)))
         with self._lock:
             self.catalogue, self.live = catalogue, live
             self.settle()

@@ -74,7 +74,7 @@ class ToyTrainer:
             row = len(self.items) - 1
         item = self.items[row]
         item.cluster, item.expires_at, item.deleted = cluster, expires_at, False
-        self.feed(row, sent_at)
+        self.feed(row, sent_at=sent_at)
         return row
 
     def delete(self, name: str) -> None:
