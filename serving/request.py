@@ -25,7 +25,7 @@ class NotReadyError(HsnnError):
     """No version of the index has been loaded yet."""
 
 
-class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Conditions that every returned item meets; all of them at once.
 
     Attributes
@@ -50,7 +50,7 @@ class Engaged(msgspec.Struct, frozen=True, array_like=True):
     ts: Millis
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One retrieval.
 
     Attributes

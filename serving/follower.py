@@ -1,0 +1,199 @@
+"""Follower: the thread that keeps a mirror true to Redis."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from threading import Event, Thread
+
+import msgspec
+from redis.exceptions import RedisError
+from safetensors import SafetensorError
+
+from indexer.delta import Delta
+from indexer.errors import VersionGoneError
+from indexer.reader import IndexReader
+from indexer.streams import START, Entry, follow, read
+from monitoring.health import Health
+from serving.metrics import ServingMetrics
+from serving.mirror import Mirror
+from serving.warm_up import warm_up
+from streaming.redis_client import Redis
+from trainer.wire import StateDelta
+
+_log = logging.getLogger(__name__)
+_BLOCK_MS = 500  # how soon an end is noticed; an entry ends the wait at once
+_NO_VERSION_PAUSE = 0.1
+_PAUSE = 0.5
+_REMEMBERED = 100_000
+
+LOOP = "follower"
+VERSION, WARM = "version", "warm_up"
+"""Parts of the server's readiness."""
+
+
+class Follower(Thread):
+    """Loads the current version, then tails its deltas and the state stream.
+
+    Whenever the Redis server turns out to be another process than before (restarted, failed over, emptied), everything
+    is loaded again from the current version; until then the mirror answers from what it has.
+
+    Parameters
+    ----------
+    redis
+        A client whose values are bytes.
+    mirror
+        What is fed; nobody else may write to it.
+    health
+        Told of every turn, and of readiness.
+
+    Attributes
+    ----------
+    freshness : seconds from sending to retrievable of items that arrived while this thread ran, the last 100,000
+    """
+
+    def __init__(self, redis: Redis, mirror: Mirror, metrics: ServingMetrics, health: Health) -> None:
+        super().__init__(name=LOOP, daemon=True)
+        self._reader, self._mirror, self._metrics, self._health = IndexReader(redis), mirror, metrics, health
+        self._number: int | None = None
+        self._server = ""
+        self._state_id = self._delta_id = START
+        self._ended = Event()
+        self.freshness: OrderedDict[str, float] = OrderedDict()
+
+    def run(self) -> None:
+        """Follow until `end`."""
+        while not self._ended.is_set():
+            try:
+                self._turn()
+            except RedisError as error:
+                _log.warning("follower: Redis does not answer (%s); answers go on from version %s", error, self._number)
+                self._server = ""
+                self._ended.wait(_PAUSE)
+            except VersionGoneError as error:
+                _log.warning("follower: %s", error)
+                self._ended.wait(_PAUSE)
+            except Exception:  # without a beat: if it goes on like this, the process is not live
+                _log.exception("follower failed; it is tried again")
+                self._server = ""
+                self._ended.wait(_PAUSE)
+                continue
+            self._health.beat(LOOP)
+
+    def end(self) -> None:
+        """Finish the current turn and stop; waits for it."""
+        self._ended.set()
+        if self.is_alive():
+            self.join(timeout=10)
+
+    def _turn(self) -> None:
+        if not self._same_server():
+            self._mirror.reset()
+            self._number = None
+        current = self._reader.current()
+        if current is None:
+            self._ended.wait(_NO_VERSION_PAUSE)
+            return
+        if current != self._number:
+            self._load(current)
+        while not self._ended.is_set():
+            entries = self._read()
+            if not entries or any([self._take(entry) for entry in entries]):
+                return
+            self._health.beat(LOOP)
+
+    def _same_server(self) -> bool:
+        server = str(self._reader.redis.info("server")["run_id"])
+        same = server == self._server
+        self._server = server
+        return same
+
+    def _load(self, number: int) -> None:
+        version = self._reader.load_version(number)
+        entries = list(follow(self._reader.redis, self._reader.key("deltas", number)))
+        deltas = [delta for delta in map(self._decoded_delta, entries) if delta is not None]
+        first = not self._mirror.loaded
+        news = [delta for delta in deltas if _is_news(delta) and not self._mirror.indexed(delta.item)]
+        if self._mirror.load_version(version, deltas):
+            self._state_id = version.manifest.state_id
+            self._metrics.loads.labels("everything").inc()
+        else:
+            self._metrics.loads.labels("index").inc()
+        self._number, self._delta_id = number, entries[-1].id if entries else START
+        for delta in () if first else news:
+            self._note_freshness(delta)
+        self._metrics.version.set(number)
+        self._metrics.nodes.set(version.manifest.nodes)
+        _log.info("follower: version %d (%d items, epoch %d)", number, version.manifest.items, version.manifest.epoch)
+        self._health.ready(VERSION)
+        self._show()
+        if first:
+            self._catch_up()
+            warm_up(self._mirror)
+            self._health.ready(WARM)
+
+    def _catch_up(self) -> None:
+        for entry in follow(self._reader.redis, self._reader.key("state"), self._state_id):
+            self._take(entry)
+
+    def _read(self) -> list[Entry]:
+        positions = {
+            self._reader.key("state"): self._state_id,
+            self._reader.key("deltas", self._number or 0): self._delta_id,
+        }
+        return read(self._reader.redis, positions, block_ms=_BLOCK_MS)
+
+    def _take(self, entry: Entry) -> bool:
+        """Apply one entry; True if the version was superseded."""
+        if entry.stream == self._reader.key("state"):
+            self._state_id = entry.id
+            self._take_state(entry)
+            return False
+        self._delta_id = entry.id
+        delta = self._decoded_delta(entry)
+        if delta is None:
+            return False
+        if delta.op == "superseded":
+            return True
+        new = _is_news(delta) and not self._mirror.indexed(delta.item)
+        if self._mirror.apply_delta(delta):
+            self._metrics.deltas.labels(delta.op).inc()
+            if new:
+                self._note_freshness(delta)
+        return False
+
+    def _take_state(self, entry: Entry) -> None:
+        try:
+            delta = StateDelta.decode(entry.fields[b"d"])
+        except (msgspec.MsgspecError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            self._pass_over(entry, error)
+            return
+        if self._mirror.apply_state(delta):
+            self._metrics.deltas.labels("state").inc()
+            self._show()
+
+    def _decoded_delta(self, entry: Entry) -> Delta | None:
+        try:
+            return Delta.decode(entry.fields[b"d"])
+        except (msgspec.MsgspecError, KeyError) as error:
+            self._pass_over(entry, error)
+            return None
+
+    def _pass_over(self, entry: Entry, error: Exception) -> None:
+        self._metrics.unreadable.inc()
+        _log.error("entry %s of %s cannot be read and is passed over: %s", entry.id, entry.stream, error)
+
+    def _note_freshness(self, delta: Delta) -> None:
+        seconds = max(time.time() - delta.sent_at / 1000, 0.0)
+        self._metrics.freshness.observe(seconds)
+        self.freshness[delta.item] = seconds
+        if len(self.freshness) > _REMEMBERED:
+            self.freshness.popitem(last=False)
+
+    def _show(self) -> None:
+        self._metrics.watermark.set(self._mirror.watermark / 1000)
+
+
+def _is_news(delta: Delta) -> bool:
+    return delta.op == "insert" and delta.reason == "new" and delta.sent_at > 0

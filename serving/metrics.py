@@ -1,0 +1,49 @@
+"""What the server shows of itself; a registry of its own, so that other roles' metrics stay out of it."""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+from monitoring.metrics import FRESHNESS_BUCKETS, REQUEST_BUCKETS, SCORED_BUCKETS
+
+
+class ServingMetrics:
+    """Metrics of one server."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.requests = Counter("hsnn_requests_total", "Calls answered.", ["endpoint", "status"], registry=registry)
+        self.request_seconds = Histogram(
+            "hsnn_request_seconds", "Time of one call.", ["endpoint"], buckets=REQUEST_BUCKETS, registry=registry
+        )
+        self.request_scored = Histogram(
+            "hsnn_request_scored", "Items scored by the item level per query.", ["mode"], buckets=SCORED_BUCKETS,
+            registry=registry,
+        )  # fmt: skip
+        self.freshness = Histogram(
+            "hsnn_freshness_seconds", "From a new item's sending by its producer to its being retrievable here.",
+            buckets=FRESHNESS_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self.version = Gauge("hsnn_index_version", "Version of the index that answers.", registry=registry)
+        self.items = Gauge("hsnn_index_items", "Items that may be returned.", registry=registry)
+        self.nodes = Gauge("hsnn_index_nodes", "Nodes of the learned level.", registry=registry)
+        self.watermark = Gauge(
+            "hsnn_mirror_watermark_seconds", "Event time up to which states are known.", registry=registry
+        )
+        self.deltas = Counter("hsnn_mirror_deltas_total", "Deltas applied.", ["kind"], registry=registry)
+        self.loads = Counter("hsnn_mirror_loads_total", "Versions loaded.", ["extent"], registry=registry)
+        self.unreadable = Counter(
+            "hsnn_mirror_unreadable_total", "Stream entries that could not be read and were passed over.",
+            registry=registry,
+        )  # fmt: skip
