@@ -15,7 +15,7 @@ from indexer.leader import Leader
 from indexer.streams import Entry
 
 _log = logging.getLogger(__name__)
-_BLOCK_MS = 1000  # how soon an end is noticed; an entry ends the wait at once
+_BLOCK_MS = 300  # how soon an end is noticed; an entry ends the wait at once
 _PAUSE = 0.5
 
 JOB_OF_STREAM = {"snapshots": "refresh", "alarms": "alarms"}

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from indexer.builder import Builder
+from indexer.config import IndexerConfig
 from indexer.jobs import Jobs
 from indexer.leader import Leader
 from indexer.lease import Lease
-from indexer.config import IndexerConfig
 from indexer.store import IndexStore
 from monitoring.audit import AuditTrail
 from streaming.keys import key

@@ -40,9 +40,7 @@ def test_a_version_holds_its_snapshot_and_the_planted_nodes(store, toy) -> None:
 
 def test_deltas_change_map_and_stream_together_in_order(store, toy) -> None:
     draft(store, toy).finish(None)
-    store.apply(
-        1, [insert(8, "new", 2), Delta("move", 1, 0, "i0", 3), Delta("delete", 1, 1, "i1")] + [insert(9, "n", 0)]
-    )
+    store.apply(1, [insert(8, "new", 2), Delta("move", 1, 0, "i0", 3), Delta("delete", 1, 1, "i1"), insert(9, "n", 0)])
     expected = toy.alive() | {"new": 2, "i0": 3, "n": 0}
     del expected["i1"]
     assert store.item_nodes(1) == expected

@@ -1,0 +1,223 @@
+"""The whole process, in threads: streams in, versions and deltas out."""
+
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+from indexer.config import IndexerConfig
+from indexer.lease import Lease
+from indexer.scheduler import Scheduler, rollback, run
+from indexer.store import IndexStore
+from indexer.verify import verify
+from monitoring.alarms import Alarm
+from monitoring.audit import AuditTrail
+from monitoring.config import MonitoringConfig
+from monitoring.health import Health
+from streaming.redis_client import connect
+
+QUICK = IndexerConfig(lease_ttl="500ms", refresh_sweep="10s", alarm_sweep="10s", item_sweep="10s")
+
+
+def eventually(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.002)
+    return False
+
+
+@contextmanager
+def scheduling(url, config=QUICK, owner="one"):
+    stop, health = threading.Event(), Health("scheduler")
+    client = connect(url)
+    scheduler = Scheduler(client, config, MonitoringConfig(), health, owner=owner)
+    thread = threading.Thread(target=scheduler.run, args=(stop,))
+    thread.start()
+    try:
+        yield health
+    finally:
+        stop.set()
+        thread.join(20)
+        client.close()
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def reader(redis_client) -> IndexStore:
+    return IndexStore(redis_client)
+
+
+def test_first_version_new_items_expiry_and_return_follow_the_streams(redis_server, reader, toy) -> None:
+    with scheduling(redis_server) as health:
+        toy.put("early", 2)
+        toy.snapshot()
+        toy.put("just after", 1)
+        assert eventually(lambda: reader.current() == 1)
+        assert eventually(lambda: reader.item_nodes(1) == toy.alive())
+        delays = []
+        for number in range(20):
+            started = time.monotonic()
+            toy.put(f"new{number}", number % 4)
+            assert eventually(lambda name=f"new{number}": name in reader.item_nodes(1))
+            delays.append(time.monotonic() - started)
+        assert statistics.median(delays) < 0.1, "a new item is assigned within tens of milliseconds"
+        started = time.monotonic()
+        toy.pass_time(5000)
+        assert eventually(lambda: reader.item_nodes(1) == {})
+        assert time.monotonic() - started < 1.0
+        toy.engage("i1")
+        assert eventually(lambda: reader.item_nodes(1) == {"i1": 1})
+        assert health.live()[0]
+        assert health.is_ready()[0]
+    assert reader.redis.get(reader.key("lease")) is None, "the lease is given back at the end"
+
+
+def test_snapshots_become_versions_and_are_told_to_readers(redis_server, reader, toy) -> None:
+    with scheduling(redis_server):
+        toy.snapshot()
+        assert eventually(lambda: reader.current() == 1)
+        toy.turn = 1
+        started = time.monotonic()
+        toy.snapshot()
+        found = []
+        while not found and time.monotonic() - started < 5:
+            found = reader.read_deltas(1, block_ms=500)
+        assert (found[0][1].op, found[0][1].version) == ("superseded", 2)
+        assert time.monotonic() - started < 1.0, "announced, not polled for"
+        assert reader.item_nodes(2) == toy.alive()
+
+
+def test_an_alarm_leads_to_a_refresh_a_version_and_a_record(redis_server, reader, toy) -> None:
+    audit = AuditTrail(reader.redis, reader.key("audit"))
+    with scheduling(redis_server):
+        toy.snapshot()
+        assert eventually(lambda: reader.current() == 1)
+        assert audit.read() == []
+        number = toy.snapshot(announce=False)
+        alarm = Alarm(id="mix_drift:1", kind="mix_drift", ts=1, value=1.0, threshold=0.25)
+        reader.redis.xadd(reader.key("alarms"), {"d": alarm.encode(), "snapshot": number})
+        time.sleep(0.05)
+        reader.redis.xadd(reader.key("snapshots"), {"n": number})
+        assert eventually(lambda: any(entry.event == "outcome" for entry in audit.read()))
+        outcome = audit.read()[-1]
+        assert (outcome.kind, outcome.action, outcome.outcome, outcome.version) == ("mix_drift", "refresh", "done", 2)
+        assert reader.current() == 2
+        assert reader.manifest(2).snapshot == number
+
+
+def test_another_takes_over_and_the_pushed_out_one_stands_by(redis_server, reader, toy) -> None:
+    with scheduling(redis_server, owner="one"):
+        toy.snapshot()
+        assert eventually(lambda: reader.current() == 1)
+        with scheduling(redis_server, owner="two"):
+            thief = Lease(reader.redis, 0.3, "thief")
+            assert thief.take(by_force=True)
+            toy.put("in between", 2)
+            time.sleep(0.2)
+            thief.release()
+            assert eventually(lambda: reader.item_nodes(1) == toy.alive())
+            toy.turn = 3
+            toy.snapshot()
+            assert eventually(lambda: reader.item_nodes(reader.current()) == toy.alive())
+            assert reader.current() > 1
+    assert int(reader.redis.get(reader.key("fence"))) >= 3
+    assert all(verify(reader, number).clean for number in reader.versions())
+
+
+def test_a_rollback_by_hand_beside_the_running_scheduler(redis_server, reader, toy) -> None:
+    with scheduling(redis_server):
+        toy.snapshot()
+        assert eventually(lambda: reader.current() == 1)
+        toy.turn = 1
+        toy.snapshot()
+        assert eventually(lambda: reader.current() == 2)
+        toy.put("since", 0)
+        assert eventually(lambda: "since" in reader.item_nodes(2))
+        rollback(redis_server, 1, QUICK)
+        assert reader.current() == 1
+        toy.turn = 0
+        assert eventually(lambda: reader.item_nodes(1) == toy.alive())
+        toy.put("later", 3)
+        assert eventually(lambda: reader.item_nodes(1) == toy.alive())
+        assert reader.current() == 1
+    assert AuditTrail(reader.redis, reader.key("audit")).read()[-1].event == "rollback"
+
+
+def test_a_scheduler_survives_the_loss_of_everything_in_redis(redis_server, reader, toy) -> None:
+    with scheduling(redis_server):
+        toy.snapshot()
+        assert eventually(lambda: reader.current() == 1)
+        reader.redis.flushall()
+        toy.feed_id = toy.state_id = "0-0"
+        toy.restart()
+        toy.snapshot()
+        assert eventually(lambda: reader.current() is not None)
+        toy.put("new", 2)
+        assert eventually(lambda: reader.item_nodes(reader.current()) == toy.alive())
+
+
+def test_the_process_shows_metrics_and_health_and_ends(redis_server, reader, toy) -> None:
+    stop, ports = threading.Event(), []
+    monitoring = MonitoringConfig(scheduler_port=0)
+    thread = threading.Thread(
+        target=run, args=(QUICK, monitoring, redis_server), kwargs={"stop": stop, "listening": ports.append}
+    )
+    thread.start()
+    try:
+        toy.snapshot()
+        assert eventually(lambda: reader.current() == 1 and ports)
+        toy.put("new", 2)
+        assert eventually(lambda: "new" in reader.item_nodes(1))
+        base = f"http://127.0.0.1:{ports[0]}"
+
+        def page(name: str) -> str:
+            with urllib.request.urlopen(base + name, timeout=5) as answer:
+                return answer.read().decode()
+
+        assert eventually(lambda: "hsnn_index_items 9.0" in page("/metrics"))
+        shown = page("/metrics")
+        assert "hsnn_index_nodes 4.0" in shown
+        assert "hsnn_index_dead_nodes 0.0" in shown
+        assert f"hsnn_index_max_over_mean {3 / (9 / 4)}" in shown
+        assert 'hsnn_job_runs_total{job="refresh",outcome="done"}' in shown
+        assert '"ok": true' in page("/healthz/live")
+        assert '"ok": true' in page("/healthz/ready")
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+PROCESS = """
+import sys
+from indexer.config import IndexerConfig
+from indexer.scheduler import run
+from monitoring.config import MonitoringConfig
+run(IndexerConfig(), MonitoringConfig(scheduler_port=0), sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_process_cleanly(redis_server, reader, toy, number) -> None:
+    process = subprocess.Popen([sys.executable, "-c", PROCESS, redis_server], stderr=subprocess.PIPE, text=True)
+    try:
+        toy.snapshot()
+        assert eventually(lambda: reader.current() == 1, seconds=30)
+        asked = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert time.monotonic() - asked < 3
+        assert reader.redis.get(reader.key("lease")) is None
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
