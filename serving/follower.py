@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 _BLOCK_MS = 500  # how soon an end is noticed; an entry ends the wait at once
 _NO_VERSION_PAUSE = 0.1
 _PAUSE = 0.5
+_RECHECK = 1.0  # how long a busy stream is read before server and pointer are looked at again
 _REMEMBERED = 100_000
 
 LOOP = "follower"
@@ -97,11 +98,11 @@ class Follower(Thread):
             return
         if current != self._number:
             self._load(current)
-        while not self._ended.is_set():
+        until = time.monotonic() + _RECHECK
+        while not self._ended.is_set() and time.monotonic() < until:
             entries = self._read()
-            if not entries or any([self._take(entry) for entry in entries]):
+            if not entries or any(self._take(entry) for entry in entries):
                 return
-            self._health.beat(LOOP)
 
     def _same_server(self) -> bool:
         server = str(self._reader.redis.info("server")["run_id"])
@@ -192,7 +193,12 @@ class Follower(Thread):
             self.freshness.popitem(last=False)
 
     def _show(self) -> None:
-        self._metrics.watermark.set(self._mirror.watermark / 1000)
+        with self._mirror.lock:
+            world = self._mirror.world
+            world.alive()
+            watermark, corpus = world.watermark, world.corpus
+        self._metrics.watermark.set(watermark / 1000)
+        self._metrics.items.set(corpus)
 
 
 def _is_news(delta: Delta) -> bool:

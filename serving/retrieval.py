@@ -15,7 +15,7 @@ from serving.request import MODES, Answer, Engaged, Request, RequestError, Stats
 from trainer.hashing import token_matrix, tokens
 from trainer.scorer import Encoded, Queries
 
-_CHUNK = 64
+CHUNK = 64
 """Requests answered while the mirror's lock is held once."""
 
 
@@ -56,9 +56,9 @@ def retrieve(mirror: Mirror, requests: Sequence[Request], limits: Limits = _DEFA
     answers: list[Answer] = []
     for request in requests:
         _check(request, limits)
-    for start in range(0, len(requests), _CHUNK):
+    for start in range(0, len(requests), CHUNK):
         with mirror.lock:
-            answers += _answer(mirror.world, requests[start : start + _CHUNK], limits)
+            answers += _answer(mirror.world, requests[start : start + CHUNK], limits)
     return answers
 
 

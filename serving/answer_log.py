@@ -1,0 +1,48 @@
+"""A line of JSON for every answer given over HTTP, so that somebody else can check them all afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+
+from serving.request import Answer, Request
+
+
+class AnswerLog:
+    """Appends ``{"t", "user", "mode", "as_of", "version", "items"}``; `t` is the wall time in ms.
+
+    Parameters
+    ----------
+    path
+        Created, with its folder, where it does not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        self._lock = Lock()
+
+    def write(self, asked: Iterable[tuple[Request, Answer]]) -> None:
+        """Append answers; they are in the file when this returns."""
+        now = time.time_ns() // 1_000_000
+        lines = [
+            msgspec.json.encode(
+                {
+                    "t": now, "user": str(request.user), "mode": request.mode, "as_of": answer.as_of,
+                    "version": answer.version, "items": answer.items,
+                }
+            )
+            for request, answer in asked
+        ]  # fmt: skip
+        if lines:
+            with self._lock:
+                self._file.write(b"\n".join(lines) + b"\n")
+                self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

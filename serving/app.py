@@ -1,0 +1,207 @@
+"""The HTTP API. Bodies are read and written by msgspec; FastAPI routes them."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from prometheus_client.exposition import choose_encoder
+
+from monitoring.health import Health
+from monitoring.http import LIVE, METRICS, READY
+from serving import request as schema
+from serving.answer_log import AnswerLog
+from serving.config import ServingConfig
+from serving.errors import DeadlineError, TooLargeError, UnauthorizedError
+from serving.inspection import describe, summary
+from serving.metrics import ServingMetrics
+from serving.mirror import Mirror
+from serving.request import Answer, Answers, NotReadyError, RequestError
+from serving.retrieval import CHUNK, retrieve
+
+_STATUS: dict[type[Exception], int] = {
+    RequestError: 422, NotReadyError: 503, DeadlineError: 504, TooLargeError: 413, UnauthorizedError: 401,
+}  # fmt: skip
+
+
+class Api:
+    """What the routes do.
+
+    Parameters
+    ----------
+    mirror
+        What answers.
+    config
+        Limits and where to log answers.
+    token
+        Bearer token that callers of ``/v1`` must send; None for no token.
+    freshness
+        Seconds from sending to retrievable, by item, as the follower notes them.
+    """
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        config: ServingConfig,
+        metrics: ServingMetrics,
+        token: str | None = None,
+        freshness: Mapping[str, float] | None = None,
+    ) -> None:
+        self._mirror, self._config, self._metrics = mirror, config, metrics
+        self._token = None if token is None else f"Bearer {token}".encode()
+        self._freshness = freshness or {}
+        self.log = AnswerLog(config.answer_log) if config.answer_log else None
+
+    async def retrieve(self, request: Request) -> bytes:
+        """``POST /v1/retrieve``: one request, one answer."""
+        asked = [schema.parse(await self._body(request))]
+        if asked[0].mode == "exhaustive":  # slow where the catalogue is large: not in the way of others
+            return msgspec.json.encode((await run_in_threadpool(self._answered, asked))[0])
+        return msgspec.json.encode(self._answered(asked)[0])
+
+    async def retrieve_many(self, request: Request) -> bytes:
+        """``POST /v1/retrieve_many``: answers in the order of the queries; other calls are served in between."""
+        asked = schema.parse_many(await self._body(request))
+        if len(asked) > self._config.max_queries:
+            raise RequestError(f"{len(asked)} queries in one call; the most is {self._config.max_queries}")
+        return await run_in_threadpool(lambda: msgspec.json.encode(Answers(self._in_time(asked))))
+
+    async def version(self, request: Request) -> bytes:
+        """``GET /v1/version``: what answers, and how far it is."""
+        self._authorize(request)
+        return msgspec.json.encode(summary(self._mirror))
+
+    async def item(self, request: Request) -> bytes | None:
+        """``GET /v1/items/{id}``: one item; None if it is unknown."""
+        self._authorize(request)
+        name = request.path_params["item"]
+        found = describe(self._mirror, name)
+        return None if found is None else msgspec.json.encode(found | {"fresh_seconds": self._freshness.get(name)})
+
+    def _answered(self, asked: Sequence[schema.Request]) -> list[Answer]:
+        answers = retrieve(self._mirror, asked, self._config.limits)
+        for one, answer in zip(asked, answers, strict=True):
+            self._metrics.request_scored.labels(one.mode).observe(answer.stats.scored)
+        if self.log is not None:
+            self.log.write(zip(asked, answers, strict=True))
+        return answers
+
+    def _in_time(self, asked: Sequence[schema.Request]) -> list[Answer]:
+        end = time.monotonic() + self._config.deadline
+        answers: list[Answer] = []
+        for start in range(0, len(asked), CHUNK):
+            if time.monotonic() > end:
+                raise DeadlineError(
+                    f"{start} of {len(asked)} queries were answered in {self._config.deadline:g} s; send fewer at once"
+                )
+            answers += self._answered(asked[start : start + CHUNK])
+        return answers
+
+    async def _body(self, request: Request) -> bytes:
+        self._authorize(request)
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > self._config.max_body:
+                raise TooLargeError(
+                    f"the body is larger than {self._config.max_body} bytes; send fewer queries at once"
+                )
+        return bytes(body)
+
+    def _authorize(self, request: Request) -> None:
+        sent = request.headers.get("authorization", "").encode()
+        if self._token is not None and not hmac.compare_digest(sent, self._token):
+            raise UnauthorizedError("send the server's token as 'Authorization: Bearer TOKEN'")
+
+
+def create_app(api: Api, metrics: ServingMetrics, health: Health) -> FastAPI:
+    """Put the API, health and metrics on their paths."""
+    app = FastAPI(title="hsnn", summary="Retrieval from the live index.", docs_url=None, redoc_url=None)
+    for path, method, answer, body in (
+        ("/v1/retrieve", "POST", api.retrieve, schema.Request),
+        ("/v1/retrieve_many", "POST", api.retrieve_many, schema.Queries),
+        ("/v1/version", "GET", api.version, None),
+        ("/v1/items/{item:path}", "GET", api.item, None),
+    ):
+        app.add_api_route(path, _measured(answer, metrics), methods=[method], openapi_extra=_described(body))
+    _add_health(app, health, metrics)
+    return app
+
+
+def _measured(
+    answer: Callable[[Request], Awaitable[bytes | None]], metrics: ServingMetrics
+) -> Callable[[Request], Awaitable[Response]]:
+    """Turn what an API method gives or raises into a counted and timed response."""
+    name = getattr(answer, "__name__", "call")
+
+    async def respond(request: Request) -> Response:
+        began = time.perf_counter()
+        response = await _response(answer, request)
+        metrics.request_seconds.labels(name).observe(time.perf_counter() - began)
+        metrics.requests.labels(name, str(response.status_code)).inc()
+        return response
+
+    respond.__doc__ = answer.__doc__
+    respond.__name__ = name
+    return respond
+
+
+async def _response(answer: Callable[[Request], Awaitable[bytes | None]], request: Request) -> Response:
+    try:
+        body = await answer(request)
+    except tuple(_STATUS) as error:
+        return _json(_STATUS[type(error)], {"error": str(error)})
+    if body is None:
+        return _json(404, {"error": f"no item {request.path_params.get('item')!r} is known here"})
+    return Response(body, media_type="application/json")
+
+
+def _json(status: int, content: Any) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def _described(body: type[msgspec.Struct] | None) -> dict[str, Any] | None:
+    """Body of a route, for ``/openapi.json``."""
+    if body is None:
+        return None
+    return {"requestBody": {"content": {"application/json": {"schema": _inlined(msgspec.json.schema(body))}}}}
+
+
+def _inlined(schema_: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema without references, which would point outside of the OpenAPI document."""
+    definitions = schema_.get("$defs", {})
+
+    def resolved(part: Any) -> Any:
+        if isinstance(part, dict):
+            if "$ref" in part:
+                return resolved(definitions[part["$ref"].rpartition("/")[2]])
+            return {name: resolved(value) for name, value in part.items()}
+        return [resolved(value) for value in part] if isinstance(part, list) else part
+
+    inlined: dict[str, Any] = resolved({name: value for name, value in schema_.items() if name != "$defs"})
+    return inlined
+
+
+def _add_health(app: FastAPI, health: Health, metrics: ServingMetrics) -> None:
+    @app.get(LIVE)
+    def live() -> Response:
+        """Whether the follower makes progress."""
+        ok, detail = health.live()
+        return _json(200 if ok else 503, {"ok": ok, "detail": detail})
+
+    @app.get(READY)
+    def ready() -> Response:
+        """Whether a version is loaded and warmed up."""
+        ok, detail = health.is_ready()
+        return _json(200 if ok else 503, {"ok": ok, "detail": detail})
+
+    @app.get(METRICS)
+    def show(request: Request) -> Response:
+        """Metrics for Prometheus."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(metrics.registry), media_type=content_type)

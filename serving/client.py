@@ -1,0 +1,94 @@
+"""A client of the HTTP API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from serving.errors import ClientError
+from serving.request import Answer, Answers, Queries, Request
+
+
+class Client:
+    """Asks a server; keeps its connection, so use one for many requests. Safe to share between threads.
+
+    Parameters
+    ----------
+    url
+        As in ``http://127.0.0.1:8080``.
+    token
+        Where the server wants one.
+    timeout
+        Seconds that a call may take.
+    """
+
+    def __init__(self, url: str, token: str | None = None, timeout: float = 5.0) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+
+    def retrieve(self, user: str | int, **wishes: Any) -> Answer:
+        """Items for one user.
+
+        Parameters
+        ----------
+        user
+            Id.
+        **wishes
+            Any other field of `serving.request.Request`: ``k``, ``mode``, ``filters``, ``history``, ``context``,
+            ``as_of``.
+
+        Raises
+        ------
+        ClientError
+            No answer, or a refusal; the text is the server's.
+        """
+        body = msgspec.json.encode(msgspec.convert({"user": user, **wishes}, Request, from_attributes=True))
+        return msgspec.json.decode(self._call("POST", "/v1/retrieve", body), type=Answer)
+
+    def retrieve_many(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answers to many requests, in their order; raises as `retrieve` does."""
+        body = msgspec.json.encode(Queries(list(requests)))
+        return msgspec.json.decode(self._call("POST", "/v1/retrieve_many", body), type=Answers).answers
+
+    def version(self) -> dict[str, Any]:
+        """Ask what the server answers from; raises as `retrieve` does."""
+        found: dict[str, Any] = msgspec.json.decode(self._call("GET", "/v1/version"))
+        return found
+
+    def item(self, item: str | int) -> dict[str, Any]:
+        """Where an item is and what state it has; raises as `retrieve` does, with status 404 for an unknown one."""
+        found: dict[str, Any] = msgspec.json.decode(self._call("GET", f"/v1/items/{quote(str(item), safe='')}"))
+        return found
+
+    def close(self) -> None:
+        """Give back the connection."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        try:
+            response = self._http.request(method, path, content=body)
+        except httpx.HTTPError as error:
+            raise ClientError(
+                f"{self._http.base_url} does not answer ({error or type(error).__name__}); is it up?"
+            ) from error
+        if response.status_code != httpx.codes.OK:
+            raise ClientError(_words(response), response.status_code)
+        return response.content
+
+
+def _words(response: httpx.Response) -> str:
+    try:
+        return str(msgspec.json.decode(response.content)["error"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return f"{response.url} answered {response.status_code}"

@@ -1,0 +1,29 @@
+"""What can go wrong between a client and the server, besides what `serving.request` names."""
+
+from __future__ import annotations
+
+from monitoring.errors import HsnnError
+
+
+class UnauthorizedError(HsnnError):
+    """The token is missing or wrong."""
+
+
+class TooLargeError(HsnnError):
+    """The body is larger than the server reads."""
+
+
+class DeadlineError(HsnnError):
+    """The call took longer than the server allows."""
+
+
+class ServerError(HsnnError):
+    """The server cannot start."""
+
+
+class ClientError(HsnnError):
+    """The server cannot be reached, or refused; `status` is its HTTP status, 0 without an answer."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status

@@ -1,0 +1,126 @@
+"""The server's process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import torch
+import uvicorn
+
+from monitoring.health import Health
+from serving.app import Api, create_app
+from serving.config import ServingConfig
+from serving.errors import ServerError
+from serving.follower import LOOP, VERSION, WARM, Follower
+from serving.metrics import ServingMetrics
+from serving.mirror import Mirror
+from streaming.redis_client import connect
+
+_log = logging.getLogger(__name__)
+_GRACE = 5  # seconds that running requests get at the end
+
+
+def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, stalled_after: float = 30.0) -> int:
+    """Serve until SIGTERM or SIGINT, then finish running requests; a second signal ends at once.
+
+    Parameters
+    ----------
+    config
+        This room's part of the configuration.
+    redis_url
+        Where the index is; it may come up later than the server.
+    port_file
+        Written with the bound port once it is listened on.
+    stalled_after
+        Seconds without progress after which the process is not live.
+
+    Returns
+    -------
+    int
+        The port that was listened on.
+
+    Raises
+    ------
+    ServerError
+        The address cannot be listened on.
+    TokenError
+        A token is configured but not set.
+    """
+    torch.set_num_threads(1)
+    mirror, metrics, health = Mirror(), ServingMetrics(), Health(VERSION, WARM)
+    health.expect(LOOP, within=stalled_after)
+    token, listening = config.token(), _bound(config)
+    port = int(listening.getsockname()[1])
+    redis = connect(redis_url)
+    follower = Follower(redis, mirror, metrics, health)
+    api = Api(mirror, config, metrics, token, follower.freshness)
+    server = _Server(_uvicorn_config(create_app(api, metrics, health)), port, port_file)
+    follower.start()
+    try:
+        server.run(sockets=[listening])
+    finally:
+        follower.end()
+        redis.close()
+        if api.log is not None:
+            api.log.close()
+        if port_file is not None:
+            port_file.unlink(missing_ok=True)
+    return port
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn that says its port, and ends by returning instead of by raising the signal again."""
+
+    def __init__(self, config: uvicorn.Config, port: int, port_file: Path | None) -> None:
+        super().__init__(config)
+        self._port, self._port_file = port, port_file
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._port_file is not None:
+            aside = self._port_file.with_name(self._port_file.name + ".new")
+            aside.write_text(f"{self._port}\n")
+            os.replace(aside, self._port_file)
+        _log.info("serving on port %d", self._port)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is signal's
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def _uvicorn_config(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        access_log=False, log_config=None, lifespan="off", timeout_graceful_shutdown=_GRACE, server_header=False,
+    )  # fmt: skip
+
+
+def _bound(config: ServingConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((config.host, config.port))
+    except OSError as error:
+        listening.close()
+        raise ServerError(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror}; "
+            "stop what listens there, or set serving.port (0 takes a free one)"
+        ) from error
+    return listening
