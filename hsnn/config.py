@@ -76,6 +76,12 @@ class Config(BaseSettings):
         """Take arguments only: `load` merges the sources itself, because it also tells where each value came from."""
         return (init_settings,)
 
+    def digest(self) -> str:
+        """SHA-256 of the configuration without its secrets; checkpoints and versions carry it."""
+        from hsnn.config_text import config_digest  # it imports this module
+
+        return config_digest(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:

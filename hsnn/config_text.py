@@ -15,24 +15,23 @@ from pydantic import BaseModel
 from hsnn.config import Config, Loaded, known_keys
 from hsnn.config_keys import Key, flatten
 from monitoring.duration import format_duration
+from streaming.open_log import mask
 
 MASK = "***"
 _TABLE = "| key | default | meaning |"
-_USERINFO = re.compile(r"(?<=://)([^/@:\s]*):([^/\s]*)@")
-_SECRET = r"[\w.-]*(?:password|secret|token|passphrase)[\w.-]*"  # noqa: S105 - a pattern of names
-_OPTION = re.compile(rf"(?i)([?&;]{_SECRET}=)[^&;\s]+")
 _NAME = re.compile(r"(?i)(?:^|[._-])(?:password|secret|token|passphrase)$")
 
 
 def masked(text: str) -> str:
-    """Hide the passwords in addresses.
+    """Hide the passwords in an address; leave any other text as it is.
 
     Examples
     --------
-    >>> masked("redis://me:pa55@host:6379/0"), masked("kafka://h:9092?sasl_plain_password=pa55&acks=all")
-    ('redis://me:***@host:6379/0', 'kafka://h:9092?sasl_plain_password=***&acks=all')
+    >>> masked("redis://me:pa55@host:6379/0"), masked("10s")
+    ('redis://me:***@host:6379/0', '10s')
     """
-    return _OPTION.sub(rf"\1{MASK}", _USERINFO.sub(rf"\1:{MASK}@", text))
+    hidden = mask(text) if "://" in text else text
+    return hidden if MASK in hidden else text
 
 
 def effective(config: Config) -> dict[str, Any]:

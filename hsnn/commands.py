@@ -1,0 +1,148 @@
+"""The commands themselves; what one needs is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsnn.options import ConfigFile, Overrides, settings
+
+PortFile = Annotated[Path | None, typer.Option(help="written with the port once it is listened on")]
+DataSet = Annotated[str, typer.Option("--data", metavar="NAME[:PATH]", help="a data set; see `hsnn data list`")]
+Version = Annotated[int, typer.Argument(metavar="VERSION", help="a version that is still kept")]
+
+
+def train(config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Run the trainer: log to model, states and snapshots. Ends at SIGTERM or Ctrl+C, a second one at once."""
+    chosen = settings(config, overrides).config
+    _log_to_stderr()
+    from trainer.loop import run
+
+    run(chosen.trainer, chosen.streaming, chosen.monitoring, chosen.redis.url, chosen.digest())
+
+
+def schedule(config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Run the scheduler: snapshots to versions, items to deltas. Ends at SIGTERM or Ctrl+C."""
+    chosen = settings(config, overrides).config
+    _log_to_stderr()
+    from indexer.scheduler import run
+
+    run(chosen.indexer, chosen.monitoring, chosen.redis.url)
+
+
+def serve(config: ConfigFile = None, overrides: Overrides = None, port_file: PortFile = None) -> None:
+    """Run the server: index to answers, over HTTP. Ends at SIGTERM or Ctrl+C."""
+    chosen = settings(config, overrides).config
+    _log_to_stderr()
+    from serving.server import run
+
+    run(chosen.serving, chosen.redis.url, port_file, chosen.monitoring.stalled_after)
+
+
+def evaluate(
+    data: DataSet,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    events: Annotated[int | None, typer.Option(min=1, help="first engagements of the data set; all")] = None,
+    query_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of the events that are asked")] = 0.05,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+) -> None:
+    """Measure retrieval on a data set: test, then train, one pass, everything in one process."""
+    from hsnn.evaluate_command import evaluate_data
+
+    evaluate_data(settings(config, overrides).config, data, events, query_share, json_file)
+
+
+def doctor(config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Check this machine and what the configuration points to; exit status 1 if anything fails."""
+    from hsnn.doctor import examine, report
+
+    findings = examine(settings(config, overrides).config)
+    report(findings)
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    typer.echo(f"hsnn {installed('hsnn')}")
+
+
+def config_init(path: Annotated[Path, typer.Argument(help="file to write")] = Path("hsnn.toml")) -> None:
+    """Write a file with every key at its default and explained; never over an existing one."""
+    from hsnn.config import ConfigError
+    from hsnn.config_text import commented
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(commented())
+    except FileExistsError as error:
+        raise ConfigError(f"{path} exists already; name another file or remove it first") from error
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    typer.echo(f"wrote {path}")
+
+
+def config_show(config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Print the effective configuration and where each value came from; passwords are hidden."""
+    from hsnn.config_text import show
+
+    typer.echo(show(settings(config, overrides)), nl=False)
+
+
+def index_versions(config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """List the versions that are kept, oldest first; readers use the one with a star."""
+    chosen = settings(config, overrides).config
+    from indexer.reader import IndexReader
+    from streaming.redis_client import connect
+
+    reader = IndexReader(connect(chosen.redis.url))
+    current = reader.current()
+    for number in sorted(reader.versions()):
+        found = reader.manifest(number)
+        star = "*" if number == current else " "
+        typer.echo(f"{star} {number:>6}  {found.items:>9} items  {found.events:>12} events  {found.reason}")
+
+
+def index_rollback(number: Version, config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Flip readers back to an older version, beside running processes."""
+    chosen = settings(config, overrides).config
+    from indexer.scheduler import rollback
+
+    rollback(chosen.redis.url, number, chosen.indexer)
+    typer.echo(f"readers use version {number} again")
+
+
+def kafka_fetch() -> None:
+    """Get the broker's jar files with Maven, once, and print their folder."""
+    from hsnn.embedded.kafka import fetch
+
+    typer.echo(fetch())
+
+
+def kafka_start(
+    port: Annotated[int, typer.Option(help="port of the broker")] = 9092,
+    data: Annotated[Path | None, typer.Option(help="folder of its data; a temporary one")] = None,
+) -> None:
+    """Run one Apache Kafka broker on loopback until Ctrl+C or `hsnn kafka stop`; prints KAFKA_BOOTSTRAP=HOST:PORT."""
+    from hsnn.embedded.kafka import main
+
+    raise typer.Exit(main(["start", "--port", str(port), *(["--data", str(data)] if data else [])]))
+
+
+def kafka_stop() -> None:
+    """End the broker that `hsnn kafka start` runs."""
+    from hsnn.embedded.kafka import main
+
+    raise typer.Exit(main(["stop"]))
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)

@@ -1,0 +1,31 @@
+"""The options that every command which reads the configuration has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hsnn.config import Loaded
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML file; hsnn.toml here, if there is one")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="set a configuration key; may be repeated")
+]
+
+
+def settings(file: Path | None, overrides: list[str] | None) -> Loaded:
+    """Read the configuration as the options say.
+
+    Raises
+    ------
+    hsnn.config.ConfigError
+        It cannot be used.
+    """
+    from hsnn.config import load  # not at the top: `hsnn --help` must not wait for pydantic
+
+    return load(file, overrides or ())
