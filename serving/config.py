@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from monitoring.errors import HsnnError
-from serving.retrieval import Limits
+from serving.limits import Limits
 from streaming.duration import Duration
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.filters import Allowed, allowed
+from serving.limits import Limits
 from serving.mirror import Mirror, World
 from serving.request import MODES, Answer, Engaged, Request, RequestError, Stats
 from trainer.hashing import token_matrix, tokens
@@ -17,15 +18,6 @@ from trainer.scorer import Encoded, Queries
 
 CHUNK = 64
 """Requests answered while the mirror's lock is held once."""
-
-
-class Limits(NamedTuple):
-    """Sizes of a retrieval; None is the model's own."""
-
-    k: int = 20
-    max_k: int = 1000
-    beam: int | None = None
-    budget: int | None = None
 
 
 class _Found(NamedTuple):

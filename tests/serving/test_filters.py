@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from serving.limits import Limits
 from serving.request import Filters, Request, parse
-from serving.retrieval import Limits, retrieve
+from serving.retrieval import retrieve
 
 MODES = ("beam", "exhaustive", "popularity", "popularity_filter")
 

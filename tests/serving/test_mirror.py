@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,9 +9,10 @@ from hypothesis import strategies as st
 
 from indexer.delta import Delta
 from indexer.version import Version
+from serving.limits import Limits
 from serving.mirror import Mirror
 from serving.request import Filters, Request
-from serving.retrieval import Limits, retrieve
+from serving.retrieval import retrieve
 
 HOUR = 3_600_000
 MODES = ("beam", "exhaustive", "popularity", "popularity_filter")
@@ -163,6 +166,39 @@ def test_reset_reloads_the_same_epoch(plant, mirror):
     assert not mirror.apply_state(plant.state())
     assert len(everything(mirror)) == 60  # still answers
     assert mirror.load_version(Version.decode(plant.version()))
+
+
+def test_readers_see_a_whole_world_while_it_is_fed(plant, mirror):
+    versions = [Version.decode(plant.version()) for _ in range(20)]
+    failures, done = [], threading.Event()
+
+    def read() -> None:
+        requests = [Request(user=user, mode=mode, k=60) for user in ("u0", "nobody") for mode in MODES]
+        last = 0
+        try:
+            while not done.is_set():
+                for answer in retrieve(mirror, requests):
+                    assert last <= answer.version
+                    assert answer.stats.corpus in (59, 60)
+                    last = answer.version
+        except Exception as error:
+            failures.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for version in versions:
+        mirror.load_version(version)
+        for row in range(10):
+            mirror.apply_delta(plant.delete(row, "expired"))
+            plant.nodes[row] = 0
+            mirror.apply_delta(plant.insert(row, "returned"))
+            plant.engage("busy", f"c0-{row}")
+            mirror.apply_state(plant.state())
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not failures
 
 
 class Log:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from serving.limits import Limits
 from serving.mirror import Mirror
 from serving.request import Engaged, Filters, NotReadyError, Request, RequestError
-from serving.retrieval import Limits, retrieve
+from serving.retrieval import retrieve
 
 HOUR = 3_600_000
 

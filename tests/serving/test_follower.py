@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hsnn.embedded import EmbeddedRedis
+from indexer.delta import Delta
+from monitoring.health import Health
+from serving.follower import LOOP, VERSION, WARM, Follower
+from serving.metrics import ServingMetrics
+from serving.mirror import Mirror
+from serving.request import Filters, Request
+from serving.retrieval import retrieve
+from streaming.keys import key
+from streaming.redis_client import Redis, connect
+
+
+class Publisher:
+    """Writes a plant's versions, deltas and states as trainer and scheduler do."""
+
+    def __init__(self, redis: Redis, plant) -> None:
+        self.redis, self.plant, self.number, self.state_id = redis, plant, 0, "0-0"
+
+    def state(self) -> None:
+        self.state_id = self.redis.xadd(key("state"), {b"d": self.plant.state().encode()}).decode()
+
+    def delta(self, delta: Delta, number: int | None = None) -> None:
+        self.redis.xadd(key("deltas", number or self.number), {b"d": delta.encode()})
+
+    def aside(self) -> int:
+        fields = self.plant.version(self.state_id)
+        self.redis.hset(key("version", self.plant.version_number), mapping=fields)
+        return self.plant.version_number
+
+    def flip(self, number: int) -> None:
+        if self.number:
+            self.delta(Delta("superseded", version=number))
+        self.redis.set(key("current"), number)
+        self.redis.zadd(key("versions"), {str(number): number})
+        self.number = number
+
+    def publish(self) -> None:
+        self.flip(self.aside())
+
+
+class Following:
+    """A follower at work."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.mirror, self.metrics, self.health = Mirror(), ServingMetrics(), Health(VERSION, WARM)
+        self.health.expect(LOOP, within=5)
+        self.follower = Follower(redis, self.mirror, self.metrics, self.health)
+        self.follower.start()
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def retrievable(self, item: str) -> bool:
+        asked = Request(user="nobody", mode="exhaustive", filters=Filters(items=[item]))
+        return self.mirror.loaded and retrieve(self.mirror, [asked])[0].items == [item]
+
+
+def eventually(holds: Callable[[], object], within: float = 5.0) -> None:
+    end = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def publisher(redis_client, plant) -> Publisher:
+    return Publisher(redis_client, plant)
+
+
+@pytest.fixture
+def following(redis_client) -> Iterator[Following]:
+    following = Following(redis_client)
+    yield following
+    following.follower.end()
+    assert not following.follower.is_alive()
+
+
+def test_waits_for_the_first_version_and_becomes_ready(publisher, following):
+    time.sleep(0.3)
+    assert following.health.live()[0]
+    assert not following.health.is_ready()[0]
+    publisher.publish()
+    eventually(lambda: following.health.is_ready()[0])
+    assert following.mirror.version == 1
+    assert following.value("hsnn_index_version") == 1
+
+
+def test_deltas_and_states_arrive_within_a_fraction_of_a_second(publisher, following, plant):
+    publisher.publish()
+    eventually(lambda: following.health.is_ready()[0])
+    delta = plant.add("newcomer", 2)
+    began = time.monotonic()
+    sent = Delta.decode(delta.encode())
+    publisher.state()
+    publisher.delta(_sent_now(sent))
+    eventually(lambda: following.retrievable("newcomer"))
+    assert time.monotonic() - began < 1
+    assert following.value("hsnn_freshness_seconds_count") == 1
+    assert following.value("hsnn_freshness_seconds_sum") < 1
+    assert following.follower.freshness["newcomer"] < 1
+    publisher.delta(plant.delete(plant.ids.index("newcomer")))
+    eventually(lambda: not following.retrievable("newcomer"))
+
+
+def test_what_came_after_the_base_is_caught_up_on(publisher, redis_client, plant):
+    publisher.publish()
+    publisher.delta(_sent_now(plant.add("after", 1)))
+    plant.engage("late", "c0-0", after=1_000)
+    publisher.state()
+    following = Following(redis_client)
+    try:
+        eventually(lambda: following.health.is_ready()[0])
+        assert following.retrievable("after")
+        assert following.mirror.watermark == plant.now
+        assert following.value("hsnn_freshness_seconds_count") == 0  # nobody could wait for it here
+    finally:
+        following.follower.end()
+
+
+def test_follows_a_flip_to_the_next_version_and_its_deltas(publisher, following, plant):
+    publisher.publish()
+    eventually(lambda: following.mirror.version == 1)
+    number = publisher.aside()
+    for_both = _sent_now(plant.add("between", 3))
+    plant.engage("x", "between")
+    publisher.state()
+    publisher.delta(for_both)
+    publisher.delta(for_both, number)
+    publisher.flip(number)
+    eventually(lambda: following.mirror.version == 2)
+    assert following.retrievable("between")
+    assert following.value("hsnn_mirror_loads_total", extent="index") == 1
+    assert following.value("hsnn_freshness_seconds_count") == 1
+    publisher.delta(plant.delete(0))
+    eventually(lambda: not following.retrievable("c0-0"))
+
+
+def test_follows_a_rollback(publisher, following):
+    publisher.publish()
+    eventually(lambda: following.mirror.version == 1)
+    publisher.publish()
+    eventually(lambda: following.mirror.version == 2)
+    publisher.flip(1)
+    eventually(lambda: following.mirror.version == 1)
+    publisher.delta(publisher.plant.delete(3))
+    eventually(lambda: not following.retrievable("c0-3"))
+
+
+def test_a_restarted_trainer_brings_an_epoch_of_its_own(publisher, following, plant):
+    publisher.publish()
+    eventually(lambda: following.mirror.version == 1)
+    plant.epoch = 2
+    plant.engage("x", "c5-5")
+    publisher.state()
+    publisher.publish()
+    plant.engage("x", "c5-6")
+    publisher.state()
+    eventually(lambda: following.mirror.epoch == 2 and following.mirror.watermark == plant.now)
+    assert following.value("hsnn_mirror_loads_total", extent="everything") == 2
+
+
+def test_unreadable_entries_are_counted_and_passed_over(publisher, following, redis_client, plant):
+    publisher.publish()
+    eventually(lambda: following.mirror.version == 1)
+    for stream in (key("state"), key("deltas", 1)):
+        redis_client.xadd(stream, {b"d": b"\xc1 nonsense"})
+        redis_client.xadd(stream, {b"x": b"no field d"})
+    publisher.delta(plant.delete(0))
+    eventually(lambda: not following.retrievable("c0-0"))
+    eventually(lambda: following.value("hsnn_mirror_unreadable_total") == 4)
+
+
+def test_a_version_that_is_gone_is_waited_for(publisher, following, redis_client):
+    redis_client.set(key("current"), 1)
+    time.sleep(0.3)
+    assert not following.mirror.loaded
+    publisher.publish()
+    eventually(lambda: following.mirror.version == 1)
+
+
+@pytest.mark.slow
+def test_survives_a_redis_that_restarts_empty_and_reloads(plant, new_plant):
+    server = EmbeddedRedis().start()
+    publisher = Publisher(connect(server.url), plant)
+    publisher.publish()
+    following = Following(connect(server.url))
+    again = None
+    try:
+        eventually(lambda: following.health.is_ready()[0])
+        server.stop()
+        time.sleep(1)
+        assert len(retrieve(following.mirror, [Request(user="u0", k=5)])[0].items) == 5  # answers go on
+        again = EmbeddedRedis(server.port).start()
+        other = new_plant()  # same epoch, same version number, other rows
+        other.add("rebuilt", 0)
+        Publisher(connect(again.url), other).publish()
+        eventually(lambda: following.retrievable("rebuilt"), within=30)
+        assert not following.retrievable("c0-5")
+    finally:
+        following.follower.end()
+        server.stop()
+        if again is not None:
+            again.stop()
+
+
+def _sent_now(delta: Delta) -> Delta:
+    return Delta(
+        **{name: getattr(delta, name) for name in delta.__struct_fields__} | {"sent_at": int(time.time() * 1000)}
+    )
