@@ -1,0 +1,296 @@
+"""``kafka://``: the event log on Apache Kafka, by kafka-python.
+
+Partitions are assigned, never subscribed: no group rebalance can move them. Offsets are committed for lag tools only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import kafka.errors
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.protocol.consumer import IsolationLevel, OffsetSpec
+from kafka.structs import OffsetAndMetadata
+
+from streaming.columns import Position
+from streaming.errors import AppendError, LogUnavailableError, OutOfRangeError, StreamingError, UnknownTopicError
+from streaming.kafka_options import client_options
+from streaming.log import Outgoing, Record
+from streaming.partitioner import partition_of
+
+_CONSUMER = {
+    "auto_offset_reset": "none",  # jumping over lost records would lose them in silence
+    "isolation_level": "read_committed",
+    "enable_auto_commit": False,
+    "group_id": None,
+    # A fetch that waits at the end of quiet partitions holds back those that are asked for next.
+    "fetch_max_wait_ms": 50,
+}
+_PRODUCER = {"acks": "all", "linger_ms": 5, "batch_size": 1 << 17, "max_block_ms": 30_000}
+# Records of one partition that may wait here while others are read.
+_AHEAD = 4096
+_new = tuple.__new__
+
+
+class KafkaLog:
+    """An `EventLog` on Apache Kafka.
+
+    Parameters
+    ----------
+    servers
+        HOST:PORT of some brokers.
+    options
+        For kafka-python, as text; see `streaming.kafka_options`.
+    """
+
+    def __init__(self, servers: list[str], **options: str) -> None:
+        self._where = "kafka://" + ",".join(servers)
+        chosen = client_options(options)
+        self._options = {kind: {"bootstrap_servers": servers, **some} for kind, some in chosen.items()}
+        self._producer_made: Any = None
+        self._counts: dict[str, int] = {}
+        self._turn = itertools.count()
+        self._failed: list[BaseException] = []
+        self._next: dict[Position, int] = {}
+        self._paused: set[Position] = set()
+        self._held: dict[Position, list[Record]] = {}
+        with self._answers("connecting"):
+            self._admin = KafkaAdminClient(**self._options["admin"])
+            self._consumer = KafkaConsumer(**{**_CONSUMER, **self._options["consumer"]})
+
+    def __repr__(self) -> str:
+        return f"KafkaLog({self._where!r})"
+
+    @contextmanager
+    def _answers(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (kafka.errors.OffsetOutOfRangeError, kafka.errors.LogTruncationError) as error:
+            raise OutOfRangeError(
+                f"{doing}: {self._where} no longer holds the records that come next ({error}); "
+                "records were removed before they were read: raise the topic's retention.ms"
+            ) from error
+        except kafka.errors.UnknownTopicOrPartitionError as error:
+            raise UnknownTopicError(f"{doing}: {self._where} has no such topic or partition ({error})") from error
+        except (kafka.errors.KafkaError, OSError, ValueError, AssertionError) as error:
+            raise LogUnavailableError(
+                f"{doing}: {self._where} failed ({type(error).__name__}: {error}); check that the brokers run, that "
+                "`streaming.log` names them, and its security_protocol, sasl_ and ssl_ options"
+            ) from error
+
+    @property
+    def _producer(self) -> Any:
+        if self._producer_made is None:
+            with self._answers("connecting a producer"):
+                self._producer_made = KafkaProducer(**{**_PRODUCER, **self._options["producer"]})
+        return self._producer_made
+
+    def create_topic(self, topic: str, partitions: int, *, compacted: bool = False) -> None:
+        """Make `topic` unless it exists, with the cluster's default number of copies."""
+        if partitions < 1:
+            raise ValueError(f"topic {topic!r} cannot have {partitions} partitions; give 1 or more")
+        if self.partitions(topic):
+            return
+        facts = {"num_partitions": partitions, "configs": {"cleanup.policy": "compact"} if compacted else {}}
+        with self._answers(f"creating topic {topic!r}"):
+            try:
+                self._admin.create_topics({topic: facts})
+            except kafka.errors.TopicAlreadyExistsError:
+                pass  # somebody else was first
+            self._admin.wait_for_topics([topic])
+
+    def partitions(self, topic: str) -> list[int]:
+        """Partition numbers of `topic`; empty if there is no such topic."""
+        if topic not in self._counts:
+            with self._answers(f"reading the partitions of topic {topic!r}"):
+                found = [one for one in self._admin.describe_topics([topic]) if one.get("error_code") == 0]
+            if not found:
+                return []
+            self._counts[topic] = len(found[0]["partitions"])
+        return list(range(self._counts[topic]))
+
+    def append(self, topic: str, records: Iterable[Outgoing]) -> int:
+        """Hand records to the producer; they are in the log after `flush`."""
+        count = len(self.partitions(topic))
+        if not count:
+            raise UnknownTopicError(f"no topic {topic!r} in {self._where}; create it first")
+        send, failed = self._producer.send, self._failed.append
+        now, written = time.time_ns() // 1_000_000, 0
+        for record in records:
+            partition = self._partition(record, count)
+            sent_at = now if record.sent_at is None else record.sent_at
+            try:
+                sending = send(topic, record.value, record.key, list(record.headers), partition, sent_at)
+            except (kafka.errors.KafkaError, ValueError, AssertionError) as error:
+                raise AppendError(f"a record of topic {topic!r} cannot be sent to {self._where}: {error}") from error
+            sending.add_errback(failed)
+            written += 1
+        return written
+
+    def _partition(self, record: Outgoing, count: int) -> int:
+        if record.partition is not None:
+            if not 0 <= record.partition < count:
+                raise AppendError(f"partition {record.partition} does not exist: the topic has {count}")
+            return record.partition
+        return next(self._turn) % count if record.key is None else partition_of(record.key, count)
+
+    def flush(self) -> None:
+        """Wait until everything appended is acknowledged by all in-sync copies.
+
+        Raises
+        ------
+        AppendError
+            Some records were not.
+        """
+        if self._producer_made is not None:
+            try:
+                self._producer_made.flush(timeout=60)
+            except kafka.errors.KafkaError as error:
+                self._failed.append(error)
+        if self._failed:
+            failed, self._failed = self._failed, []
+            raise AppendError(
+                f"{len(failed)} records were not written to {self._where}, the first because of {failed[0]!r}; "
+                "send them again once the brokers are well"
+            )
+
+    def seek(self, positions: Mapping[Position, int]) -> None:
+        """Read exactly these partitions from these offsets on."""
+        with self._answers("assigning partitions"):
+            # What was fetched for the assignment before must not come up again.
+            self._consumer.unsubscribe()
+            self._consumer.assign([TopicPartition(*position) for position in positions])
+            for position, offset in positions.items():
+                self._consumer.seek(TopicPartition(*position), offset)
+        self._next, self._paused, self._held = dict(positions), set(), {}
+
+    def positions(self) -> dict[Position, int]:
+        """Next offset to read, per partition of the last `seek`; past gaps that hold no more records."""
+        return dict(self._next)
+
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+        """Read the next records; see `EventLog.poll`.
+
+        Raises
+        ------
+        OutOfRangeError
+            Retention removed records that were still to be read.
+        """
+        wanted = [p for p in (self._next if partitions is None else partitions) if p in self._next]
+        if not wanted:
+            time.sleep(timeout)
+            return []
+        if not any(p in self._held for p in wanted):
+            self._fetch(set(wanted), timeout)
+        full = [p for p in wanted if p in self._held]
+        share = max(1, max_records // max(1, len(full)))
+        return [record for position in full for record in self._take(position, share)]
+
+    def _fetch(self, wanted: set[Position], timeout: float) -> None:
+        """Read what the brokers have of these partitions, and of others as long as little of them waits here.
+
+        All that was fetched: kafka-python 3.0.12 never returns the rest of a partition's fetch once the partition is paused in
+        the middle of it (`Fetcher.fetched_records` restores it into a place that it then finds taken), hence `_held`.
+        """
+        self._pause({p for p, held in self._held.items() if len(held) >= _AHEAD} - wanted)
+        with self._answers("reading the log"):
+            found = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=sys.maxsize)
+        for (topic, partition), some in found.items():
+            # ConsumerRecord: topic, partition, epoch, offset, timestamp, its type, key, value, headers, ...
+            self._held.setdefault((topic, partition), []).extend(
+                _new(Record, (topic, partition, r[3], r[6], r[7], tuple(r[8]) if r[8] else (), r[4])) for r in some
+            )
+        if not found:
+            self._pass_gaps()
+
+    def _take(self, position: Position, count: int) -> list[Record]:
+        held = self._held.pop(position)
+        if len(held) > count:
+            self._held[position] = held[count:]
+        self._next[position] = held[:count][-1].offset + 1
+        return held[:count]
+
+    def _pause(self, paused: set[Position]) -> None:
+        self._consumer.resume(*(TopicPartition(*p) for p in self._paused - paused))
+        self._consumer.pause(*(TopicPartition(*p) for p in paused - self._paused))
+        self._paused = paused
+
+    def _pass_gaps(self) -> None:
+        """Compaction and transactions leave offsets without records; the consumer knows how far it is past them."""
+        with self._answers("reading positions"):
+            for position in self._next.keys() - self._held.keys():
+                there = self._consumer.position(TopicPartition(*position), 1000) or 0
+                self._next[position] = max(self._next[position], there)
+
+    def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
+        """Oldest offset still held, per partition."""
+        return self._bounds(OffsetSpec.EARLIEST, partitions)
+
+    def end_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
+        """Offset after the last record, per partition."""
+        return self._bounds(OffsetSpec.LATEST, partitions)
+
+    def _bounds(self, which: OffsetSpec, partitions: Iterable[Position]) -> dict[Position, int]:
+        wanted = {TopicPartition(*position): which for position in partitions}
+        if not wanted:
+            return {}
+        # The consumer's own `end_offsets` fails with a KeyError right after a topic was made.
+        with self._answers("asking for the bounds of the log"):
+            found = self._admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED)
+        return {(p.topic, p.partition): int(at.offset) for p, at in found.items()}
+
+    def commit(self, group: str, positions: Mapping[Position, int]) -> None:
+        """Publish positions as the offsets of a group without members, where Kafka's lag tools look."""
+        if not positions:
+            return
+        offsets = {TopicPartition(*p): OffsetAndMetadata(offset, "", -1) for p, offset in positions.items()}
+        with self._answers(f"committing positions of group {group!r}"):
+            answer = _patiently(lambda: _offsets_taken(self._admin.alter_group_offsets(group, offsets)))
+        refused = {p: error for p, error in answer.items() if error is not kafka.errors.NoError}
+        if refused:
+            raise StreamingError(
+                f"{self._where} refused positions of group {group!r}: {refused}; is a consumer of another program "
+                "in this group? choose another name for `streaming.group`"
+            )
+
+    def committed(self, group: str, partitions: Iterable[Position]) -> dict[Position, int]:
+        """Positions last committed under a group name; partitions without one are left out."""
+        wanted = [TopicPartition(*position) for position in partitions]
+        with self._answers(f"reading the positions of group {group!r}"):
+            found = _patiently(lambda: self._admin.list_group_offsets({group: wanted}).get(group, {}))
+        return {(p.topic, p.partition): int(at.offset) for p, at in found.items() if at.offset >= 0}
+
+    def lag(self) -> int:
+        """Count the records between the read positions and the end."""
+        return sum(end - self._next[p] for p, end in self.end_positions(self._next).items())
+
+    def close(self) -> None:
+        """Send what waits and give back connections."""
+        if self._producer_made is not None:
+            self._producer_made.close(timeout=10)
+        self._consumer.close()
+        self._admin.close()
+
+
+def _patiently(call: Callable[[], Any], patience: float = 15.0) -> Any:
+    """Try again for a while: a cluster that was never asked for group offsets first makes the topic that holds them."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return call()
+        except kafka.errors.RetriableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _offsets_taken(answer: dict[Any, Any]) -> dict[Any, Any]:
+    for error in answer.values():
+        if issubclass(error, kafka.errors.RetriableError):
+            raise error
+    return answer

@@ -1,0 +1,65 @@
+"""Options of a ``kafka://`` address: text into the types kafka-python wants, for each of its clients."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+
+from streaming.errors import LogUrlError
+
+# What these decide is part of the contract of `EventLog`, not a matter of taste.
+_FIXED = {
+    "bootstrap_servers", "group_id", "enable_auto_commit", "auto_offset_reset", "isolation_level", "acks",
+    "key_deserializer", "value_deserializer", "key_serializer", "value_serializer", "consumer_timeout_ms", "partitioner",
+}  # fmt: skip
+_CLIENTS: dict[str, Any] = {"admin": KafkaAdminClient, "consumer": KafkaConsumer, "producer": KafkaProducer}
+_TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
+
+
+def client_options(options: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Typed options per client: ``admin``, ``consumer``, ``producer``; each gets those it knows.
+
+    Raises
+    ------
+    LogUrlError
+        No client knows an option, it cannot be set, or its value is of the wrong type.
+
+    Examples
+    --------
+    >>> client_options({"linger_ms": "20"})["producer"]
+    {'linger_ms': 20}
+    """
+    known: dict[str, Any] = {}
+    for client in _CLIENTS.values():
+        known |= {name: default for name, default in client.DEFAULT_CONFIG.items() if name not in _FIXED}
+    typed = {name: _typed(name, text, known) for name, text in options.items()}
+    return {
+        kind: {name: value for name, value in typed.items() if name in client.DEFAULT_CONFIG}
+        for kind, client in _CLIENTS.items()
+    }
+
+
+def _typed(name: str, text: str, known: Mapping[str, Any]) -> Any:
+    if name in _FIXED:
+        raise LogUrlError(f"option {name} of the log cannot be set: positions live in the checkpoint, never in Kafka")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see the options of kafka-python's KafkaConsumer and KafkaProducer"
+        raise LogUrlError(f"kafka-python has no option {name}; {hint}")
+    default = known[name]
+    try:
+        if isinstance(default, bool):
+            return _switch(text)
+        return type(default)(text) if isinstance(default, int | float) else text
+    except ValueError:
+        # The value may be a secret in the wrong place, so it is not shown.
+        raise LogUrlError(f"option {name} of the log must be a {type(default).__name__}") from None
+
+
+def _switch(text: str) -> bool:
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise ValueError(text)
