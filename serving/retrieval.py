@@ -13,8 +13,11 @@ from serving.filters import Allowed, allowed
 from serving.limits import Limits
 from serving.mirror import Mirror, World
 from serving.request import MODES, Answer, Engaged, Request, RequestError, Stats
+from streaming.events import Id
 from trainer.hashing import token_matrix, tokens
 from trainer.scorer import Encoded, Queries
+
+__all__ = ["CHUNK", "Limits", "retrieve"]
 
 CHUNK = 64
 """Requests answered while the mirror's lock is held once."""
@@ -170,10 +173,17 @@ def _given_history(world: World, request: Request, now: int) -> tuple[NDArray[np
     """Rows and times (L,) of a history that came with the request; unknown items are left out."""
     length = world.index.config.history
     items, times = np.full(length, -1, np.int32), np.zeros(length, np.int64)
-    given = [one if isinstance(one, Engaged) else Engaged(one, now) for one in request.history or ()]
+    given = [_engaged(one, now) for one in request.history or ()]
     rows = world.catalogue.ids.find([one.item for one in given])
     kept = np.flatnonzero(rows >= 0)[-length:]
     if len(kept):
         items[-len(kept) :] = rows[kept]
         times[-len(kept) :] = [given[position].ts for position in kept]
     return items, times
+
+
+def _engaged(given: Id | Engaged | tuple[Id, int], now: int) -> Engaged:
+    """Give an element of a history a time; callers in the same process may write it as a pair."""
+    if isinstance(given, Engaged):
+        return given
+    return Engaged(*given) if isinstance(given, tuple) else Engaged(given, now)

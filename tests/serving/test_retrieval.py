@@ -69,8 +69,10 @@ def test_history_is_never_returned(mirror):
 
 
 def test_given_history_replaces_the_mirrored_one(mirror):
-    answer = retrieve(mirror, [Request(user="u0", k=5, history=[Engaged("c4-0", 1), "c4-1"])])[0]
-    assert all(item.startswith("c4-") for item in answer.items)
+    for first in (Engaged("c4-0", 1), ("c4-0", 1), "c4-0"):
+        answer = retrieve(mirror, [Request(user="u0", k=5, history=[first, "c4-1"])])[0]
+        assert all(item.startswith("c4-") for item in answer.items)
+        assert not {"c4-0", "c4-1"} & set(answer.items)
 
 
 def test_popularity_counts_the_current_half_life(plant, mirror):
