@@ -1,0 +1,35 @@
+"""Style, types and who imports whom, as `make lint` checks them; here so that CI does, too."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LINT_IMPORTS = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "ruff", "check", "."),
+        ("-m", "ruff", "format", "--check", "."),
+        ("-m", "mypy"),
+        ("-c", LINT_IMPORTS),
+    ],
+    ids=["ruff check", "ruff format", "mypy", "import-linter"],
+)
+def test_no_complaint(command: tuple[str, ...]) -> None:
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_file_is_too_long_to_hold_one_idea() -> None:
+    rooms = (path.parent for path in ROOT.glob("*/__init__.py"))
+    long = [str(path) for room in rooms for path in room.rglob("*.py") if len(path.read_text().splitlines()) > 500]
+    assert long == []
