@@ -116,8 +116,8 @@ class Builder:
         """
         snapshot = self._store.load_snapshot(number)
         catalogue, assigner = Catalogue(snapshot), self.assigner(snapshot)
-        base = _base(catalogue, assigner)
-        manifest = _manifest(snapshot.manifest, self._store.allocate(), base, assigner.nodes, reason)
+        base = base_of(catalogue, assigner)
+        manifest = manifest_of(snapshot.manifest, self._store.allocate(), base, assigner.nodes, reason)
         indexed = np.flatnonzero(base.nodes >= 0)
         items = dict(zip((catalogue.ids[row] for row in indexed), base.nodes[indexed].tolist(), strict=True))
         self._store.write_aside(manifest, base, items)
@@ -132,14 +132,14 @@ def _is_news(delta: Delta, current: LiveIndex | None) -> bool:
     return indexed if delta.op == "delete" else not indexed
 
 
-def _base(catalogue: Catalogue, assigner: Assigner) -> IndexBase:
+def base_of(catalogue: Catalogue, assigner: Assigner) -> IndexBase:
     rows = np.arange(len(catalogue))
     vectors, assigned = assigner.place(rows, catalogue.tokens)
     nodes: NDArray[np.int32] = np.where(catalogue.alive(), assigned, -1).astype(np.int32)
     return IndexBase(vectors, nodes, assigner.representatives(vectors, nodes))
 
 
-def _manifest(source: SnapshotManifest, number: int, base: IndexBase, nodes: int, reason: str) -> VersionManifest:
+def manifest_of(source: SnapshotManifest, number: int, base: IndexBase, nodes: int, reason: str) -> VersionManifest:
     return VersionManifest(
         version=number, epoch=source.epoch, snapshot=source.snapshot, checkpoint=source.checkpoint,
         events=source.events, watermark=source.watermark, created_at=time.time_ns() // 1_000_000,

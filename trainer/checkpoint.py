@@ -110,7 +110,9 @@ class CheckpointStore:
             except CheckpointError as error:
                 _log.error("%s; going back to the one before", error)
         if names:
-            raise CheckpointError(f"every checkpoint in {self._folder} is damaged; remove the folder to start from nothing")
+            raise CheckpointError(
+                f"every checkpoint in {self._folder} is damaged; remove the folder to start from nothing"
+            )
         return None
 
     def read(self, name: str) -> Checkpoint:

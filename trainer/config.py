@@ -42,7 +42,7 @@ class TrainerConfig(BaseModel):
     threads: int = Field(1, ge=1, description="torch threads; part of what makes a run repeatable")
     dense_rate: float = Field(2e-3, gt=0, description="Adam rate of the dense weights")
     embedding_rate: float = Field(0.2, gt=0, description="row-wise Adagrad rate of the embedding rows a batch touches")
-    node_rate: float = Field(1e-2, gt=0, description="Adam rate of the node vectors and the index head")
+    node_rate: float = Field(3e-3, gt=0, description="Adam rate of the node vectors and the index head")
     uniform_negatives: int = Field(512, ge=0, description="uniformly drawn items per batch beside the in-batch ones")
     frequency_half_life: float = Field(
         20_000.0, gt=0, description="half-life of the logQ frequency estimate, in events"
@@ -50,6 +50,9 @@ class TrainerConfig(BaseModel):
     node_warmup: int = Field(2048, ge=0, description="events before the node vectors are seeded from item vectors")
     balance: float = Field(0.1, ge=0, description="weight of the KL balance of node sizes")
     reconstruction: float = Field(1.0, ge=0, description="weight of the distance between an item and its node")
+    routing: float = Field(
+        0.1, ge=0, description="weight of the straight-through loss that moves items to nodes their users choose"
+    )
     sharpness: float = Field(
         5.0, gt=0, description="alpha of the soft assignment, on squared distances divided by their mean"
     )

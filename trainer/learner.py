@@ -121,7 +121,9 @@ class Learner:
     def context(self, contexts: Sequence[dict[str, Scalar] | None]) -> NDArray[np.int32]:
         """Context tokens (n, X) of n context mappings."""
         model = self.config.model
-        return token_matrix([tokens(one, model.buckets, model.context_tokens) for one in contexts], model.context_tokens)
+        return token_matrix(
+            [tokens(one, model.buckets, model.context_tokens) for one in contexts], model.context_tokens
+        )
 
     def train(self, prepared: Prepared) -> StepReport:
         """Learn from a prepared batch, then count it."""
@@ -141,7 +143,11 @@ class Learner:
     def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which of `rows` (n,) may be recommended at the watermark."""
         return alive(
-            self.watermark, self.config.expire_after_idle, self.states.last[rows], self.items.expires_at[rows], self.items.deleted[rows]
+            self.watermark,
+            self.config.expire_after_idle,
+            self.states.last[rows],
+            self.items.expires_at[rows],
+            self.items.deleted[rows],
         )
 
     @property
@@ -180,7 +186,12 @@ class Learner:
         }  # fmt: skip
         copied = [{name: array.copy() for name, array in group.items()} for group in (items, users)]
         return Snapshot(
-            manifest, self.network.weights(), *copied, list(self.items.table.ids), list(self.users.table.ids), list(self.items.features)
+            manifest,
+            self.network.weights(),
+            *copied,
+            list(self.items.table.ids),
+            list(self.users.table.ids),
+            list(self.items.features),
         )
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -196,7 +207,9 @@ class Learner:
         by_user: dict[str, Array] = {
             "histories.items": self.histories.items, "histories.times": self.histories.times, "users.tokens": self.users.tokens
         }  # fmt: skip
-        parts |= {name: array[:n] for name, array in by_item.items()} | {name: array[:m] for name, array in by_user.items()}
+        parts |= {name: array[:n] for name, array in by_item.items()} | {
+            name: array[:m] for name, array in by_user.items()
+        }
         parts |= {"half_lives.loss": self.half_lives.loss, "half_lives.totals": self.half_lives.totals}
         values = {name: getattr(self, name) for name in _COUNTERS} | {
             "half_lives_time": self.half_lives.time,
@@ -285,7 +298,11 @@ class Learner:
 
 
 def alive(
-    watermark: int, idle: float | None, last: NDArray[np.int64], expires_at: NDArray[np.int64], deleted: NDArray[np.bool_]
+    watermark: int,
+    idle: float | None,
+    last: NDArray[np.int64],
+    expires_at: NDArray[np.int64],
+    deleted: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """The one rule of departure: which items (n,) may still be recommended at `watermark` (ms).
 

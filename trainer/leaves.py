@@ -18,7 +18,6 @@ from trainer.arrays import grown
 _PRIOR = 0.02
 """Traffic that every item is credited with, as a part of the mean item's, so that an unseen item has a share."""
 _LARGEST_EXPONENT = 300.0
-_SMALLEST_TOTAL = 1e-60
 
 
 class Candidates(NamedTuple):
@@ -110,9 +109,13 @@ class Leaves:
         self._mass[node] = max(self._mass[node] - np.exp(self.log_mass[row] - self._shift), 0.0)
 
     def set_mass(self, rows: NDArray[np.integer], log_mass: NDArray[np.float64]) -> None:
-        """Set the log traffic of unique `rows` (n,), up to a term common to all rows ever set."""
+        """Set the log traffic of unique `rows` (n,), up to a term common to all rows.
+
+        A change of half-life changes that term: then all rows must be set at once.
+        """
         self.reserve(int(rows.max(initial=-1)) + 1)
-        if log_mass.max(initial=-np.inf) - self._shift > _LARGEST_EXPONENT:
+        rescaled = log_mass.max(initial=-np.inf) - self._shift > _LARGEST_EXPONENT
+        if rescaled or 2 * len(rows) >= len(self):  # differences of unlike scales would leave nothing but rounding
             self.log_mass[rows] = log_mass
             self._sum_masses()
             return
@@ -122,8 +125,6 @@ class Leaves:
         np.add.at(self._mass, nodes[held], change)
         np.maximum(self._mass, 0.0, out=self._mass)
         self.log_mass[rows] = log_mass
-        if len(rows) and self._mass.sum() < _SMALLEST_TOTAL:  # another half-life: another scale
-            self._sum_masses()
 
     def members(self, node: int) -> NDArray[np.int64]:
         """Rows of a node, (size,); a view."""

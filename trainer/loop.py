@@ -125,7 +125,9 @@ class Loop:
     def _due(self) -> bool:
         """Whether a checkpoint is due: after the interval, and as soon as there are nodes to publish."""
         first = self.learner.network.seeded and not self._nodes_published
-        return not self._publisher.busy and (first or time.monotonic() - self._published >= self._config.snapshot_interval)
+        return not self._publisher.busy and (
+            first or time.monotonic() - self._published >= self._config.snapshot_interval
+        )
 
     def _publish(self, alarms: list[Alarm]) -> None:
         self._flush()

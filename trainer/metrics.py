@@ -12,7 +12,11 @@ RATE = Gauge("hsnn_events_per_second", "Events learned per second over the last 
 LOSS = Gauge("hsnn_loss", "Item-level loss of new batches, running mean, nats.")
 NODE_LOSS = Gauge("hsnn_node_loss", "Node-level loss of new batches, running mean, nats.")
 WATERMARK = Gauge("hsnn_watermark_seconds", "Largest event time so far, epoch seconds.")
-RECALL = Gauge("hsnn_prequential_recall", "Share of the last live queries whose next item was among the first.", ["method", "at"])
+RECALL = Gauge(
+    "hsnn_prequential_recall", "Share of the last live queries whose next item was among the first.", ["method", "at"]
+)
 QUERIES = Counter("hsnn_prequential_queries_total", "Live prequential queries.", ["outcome"])
-STEP_SECONDS = Histogram("hsnn_step_seconds", "Time of one training step.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5))
+STEP_SECONDS = Histogram(
+    "hsnn_step_seconds", "Time of one training step.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
+)
 CHECKPOINT_SECONDS = Histogram("hsnn_checkpoint_seconds", "Time from a checkpoint's start to its durability.")

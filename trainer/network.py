@@ -165,7 +165,13 @@ class Network:
         return id_leaf.index_add(0, torch.from_numpy(holder), added), id_leaf, content_leaf, content_rows
 
     def _node_level(
-        self, users: Users, vectors: Tensor, targets: Tensor, weight: Tensor, uniform: NDArray[np.int64], log_share: Tensor
+        self,
+        users: Users,
+        vectors: Tensor,
+        targets: Tensor,
+        weight: Tensor,
+        uniform: NDArray[np.int64],
+        log_share: Tensor,
     ) -> tuple[Tensor, Tensor, NDArray[np.int64] | None]:
         """Loss of the learned level, its logits per candidate (B, U), and the candidates' nodes (U,)."""
         if not self.seeded:
@@ -180,7 +186,7 @@ class Network:
         surprise = -log_p.gather(1, nodes[targets].unsqueeze(1)).squeeze(1)  # (B,)
         gain = (log_p - log_share).detach()  # how much better than its traffic the user predicts each node
         routing = -(straight_through(soft)[targets] * gain).sum(1)  # (B,)
-        supervised = ((surprise + routing) * weight).sum() / weight.sum().clamp_min(1e-6)
+        supervised = ((surprise + config.routing * routing) * weight).sum() / weight.sum().clamp_min(1e-6)
         balance = self._balance(soft[torch.from_numpy(uniform)], nodes[torch.from_numpy(uniform)])
         gap = index.distances(projected.detach()).gather(1, nodes.unsqueeze(1)).mean() / distances.mean().detach()
         return supervised + config.balance * balance + config.reconstruction * gap, logits[:, nodes], nodes.numpy()

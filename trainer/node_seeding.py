@@ -30,7 +30,11 @@ def seed_nodes(points: NDArray[np.float32], nodes: int, rng: np.random.Generator
 
 
 def revive(
-    nodes: NDArray[np.float32], usage: NDArray[np.float32], points: NDArray[np.float32], nearest: NDArray[np.integer], rng: np.random.Generator
+    nodes: NDArray[np.float32],
+    usage: NDArray[np.float32],
+    points: NDArray[np.float32],
+    nearest: NDArray[np.integer],
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Move dead nodes onto items of the fullest ones, in place.
 

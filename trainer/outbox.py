@@ -57,7 +57,9 @@ class Outbox:
 
     def progress(self, values: Mapping[str, Any]) -> None:
         """Note how far training is; anything but numbers and texts is written as JSON."""
-        plain = {name: value if isinstance(value, int | float | str) else json.dumps(value) for name, value in values.items()}
+        plain = {
+            name: value if isinstance(value, int | float | str) else json.dumps(value) for name, value in values.items()
+        }
         self._redis.hset(key("progress"), mapping={"epoch": self.epoch, **plain})
 
 

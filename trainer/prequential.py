@@ -41,7 +41,9 @@ class LivePrequential:
     def __init__(self, config: TrainerConfig) -> None:
         self._config = config
         self._rng = np.random.default_rng([config.seed, 1])
-        self._client = httpx.Client(base_url=config.server, timeout=config.prequential_deadline) if config.server else None
+        self._client = (
+            httpx.Client(base_url=config.server, timeout=config.prequential_deadline) if config.server else None
+        )
         self._pool = ThreadPoolExecutor(1, "prequential")
         self._hits: dict[tuple[str, int], int] = {(method, cut): 0 for method in _METHODS for cut in _CUTS}
         self._recent: deque[dict[tuple[str, int], bool]] = deque(maxlen=_WINDOW)
@@ -85,7 +87,9 @@ class LivePrequential:
         if not self._recent:
             return {}
         count = len(self._recent)
-        return {f"recall_at_{cut}": {m: sum(hit[m, cut] for hit in self._recent) / count for m in _METHODS} for cut in _CUTS}
+        return {
+            f"recall_at_{cut}": {m: sum(hit[m, cut] for hit in self._recent) / count for m in _METHODS} for cut in _CUTS
+        }
 
     @property
     def scored_share(self) -> float | None:

@@ -1,0 +1,103 @@
+"""The whole loop in one process: the learner, the scheduler's catalogue, the mirror, driven by stream time.
+
+Nothing here learns, assigns or retrieves by itself; it moves messages between the very parts that serve, in the order
+in which a healthy system would, so that a run gives the same figures every time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from indexer.builder import base_of, manifest_of
+from indexer.assignment import Assigner, snapshot_encoder
+from indexer.catalogue import Catalogue
+from indexer.delta import Delta
+from indexer.live import LiveIndex
+from indexer.version import Version
+from serving.mirror import Mirror
+from streaming.columns import Batch
+from trainer.config import TrainerConfig
+from trainer.learner import Learner, Prepared, StepReport
+from trainer.wire import Feed, StateDelta
+
+_EPOCH = 1
+
+
+class OfflineSystem:
+    """One learner, one catalogue, one mirror.
+
+    Parameters
+    ----------
+    config
+        Of the trainer.
+    snapshot_every : float
+        Stream seconds between versions.
+    snapshot_events : int
+        Events between versions at least, however much stream time has passed.
+    """
+
+    def __init__(self, config: TrainerConfig, snapshot_every: float, snapshot_events: int) -> None:
+        self.learner = Learner(config)
+        self.mirror = Mirror()
+        self.versions = 0
+        self.deltas = self.expired = self.arrived = 0
+        self._every, self._events = snapshot_every * 1000, snapshot_events
+        self._last = (-float("inf"), -(10**18))
+        self._catalogue: Catalogue | None = None
+        self._live: LiveIndex | None = None
+
+    def prepare(self, batch: Batch) -> Prepared:
+        """Take a batch in; the queries it holds may now be asked of the mirror."""
+        return self.learner.prepare(batch)
+
+    def learn(self, prepared: Prepared) -> tuple[StepReport, StateDelta, list[Delta], bool]:
+        """Learn a prepared batch, then tell scheduler and mirror.
+
+        Returns
+        -------
+        report, state delta, item deltas, flipped
+            What happened; `flipped` says whether a new version came.
+        """
+        report = self.learner.train(prepared)
+        state = self.learner.delta(_EPOCH)
+        self.mirror.apply_state(state)
+        if self._catalogue is not None:
+            self._catalogue.put_feed(Feed(_EPOCH, prepared.feed))
+            self._catalogue.put_state(state)
+        flipped = self._due()
+        if flipped:
+            self._publish()
+        return report, state, self._maintain(), flipped
+
+    def _due(self) -> bool:
+        time, events = self.learner.watermark - self._last[0], self.learner.events - self._last[1]
+        return self.learner.network.seeded and time >= self._every and events >= self._events
+
+    def _publish(self) -> None:
+        self._last = (self.learner.watermark, self.learner.events)
+        self.versions += 1
+        snapshot = self.learner.snapshot(self.versions, _EPOCH, "offline", "0-0", "0-0", "")
+        self._catalogue = Catalogue(snapshot)
+        assigner = Assigner(snapshot, snapshot_encoder(snapshot))
+        base = base_of(self._catalogue, assigner)
+        manifest = manifest_of(snapshot.manifest, self.versions, base, assigner.nodes, "snapshot")
+        self._live = LiveIndex(self.versions, assigner, base.nodes)
+        self.mirror.load_version(Version(manifest, snapshot, base))
+
+    def _maintain(self) -> list[Delta]:
+        """Bring the index in line with what arrived, changed and expired, as the scheduler's jobs do."""
+        if self._live is None or self._catalogue is None:
+            return []
+        deltas = self._live.pending(self._catalogue)
+        self._live.apply(deltas)
+        self._catalogue.told([delta.row for delta in deltas])
+        for delta in deltas:
+            self.mirror.apply_delta(delta)
+        self.deltas += len(deltas)
+        self.expired += sum(delta.op == "delete" for delta in deltas)
+        self.arrived += sum(delta.op == "insert" for delta in deltas)
+        return deltas
+
+    def sizes(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Items per node of the index, (K,)."""
+        return np.zeros(0, np.int64) if self._live is None else self._live.sizes()
