@@ -1,0 +1,120 @@
+"""An event log inside one process: for examples, tests, and whatever needs a log but no server."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Collection, Iterable, Mapping
+
+from streaming.columns import Position
+from streaming.errors import AppendError, UnknownTopicError
+from streaming.log import Outgoing, Record
+from streaming.partitioner import partition_of
+
+
+class MemoryLog:
+    """An `EventLog` that is gone when the process ends.
+
+    Examples
+    --------
+    >>> log = MemoryLog()
+    >>> log.create_topic("greetings", 1)
+    >>> log.append("greetings", [Outgoing(b"k", b"hello")])
+    1
+    >>> log.seek({("greetings", 0): 0})
+    >>> log.poll(10, 0.0)[0].value
+    b'hello'
+    """
+
+    def __init__(self) -> None:
+        self._topics: dict[str, list[list[Record]]] = {}
+        self._groups: dict[str, dict[Position, int]] = {}
+        self._next: dict[Position, int] = {}
+        self._turn = itertools.count()
+
+    def create_topic(self, topic: str, partitions: int, *, compacted: bool = False) -> None:  # noqa: ARG002
+        """Make `topic` unless it exists; nothing is compacted."""
+        if partitions < 1:
+            raise ValueError(f"topic {topic!r} cannot have {partitions} partitions; give 1 or more")
+        self._topics.setdefault(topic, [[] for _ in range(partitions)])
+
+    def partitions(self, topic: str) -> list[int]:
+        """Partition numbers of `topic`; empty if there is no such topic."""
+        return list(range(len(self._topics.get(topic, ()))))
+
+    def append(self, topic: str, records: Iterable[Outgoing]) -> int:
+        """Append records."""
+        if topic not in self._topics:
+            raise UnknownTopicError(f"no topic {topic!r} in this process's log; create it first")
+        written = 0
+        for record in records:
+            self._append(topic, record)
+            written += 1
+        return written
+
+    def _append(self, topic: str, record: Outgoing) -> None:
+        partitions = self._topics[topic]
+        partition = record.partition
+        if partition is None:
+            key = record.key
+            partition = next(self._turn) % len(partitions) if key is None else partition_of(key, len(partitions))
+        if not 0 <= partition < len(partitions):
+            raise AppendError(f"partition {partition} does not exist: the topic has {len(partitions)}")
+        sent_at = time.time_ns() // 1_000_000 if record.sent_at is None else record.sent_at
+        held = partitions[partition]
+        held.append(Record(topic, partition, len(held), record.key, record.value, record.headers, sent_at))
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def seek(self, positions: Mapping[Position, int]) -> None:
+        """Read exactly these partitions from these offsets on."""
+        self._next = dict(positions)
+
+    def positions(self) -> dict[Position, int]:
+        """Next offset to read, per partition of the last `seek`."""
+        return dict(self._next)
+
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+        """Read the next records; see `EventLog.poll`."""
+        wanted = [p for p in (self._next if partitions is None else partitions) if p in self._next]
+        deadline = time.monotonic() + timeout
+        while True:
+            if records := self._take(wanted, max(1, max_records // max(1, len(wanted)))):
+                return records
+            if time.monotonic() >= deadline:
+                return []
+            time.sleep(0.001)
+
+    def _take(self, wanted: list[Position], share: int) -> list[Record]:
+        records: list[Record] = []
+        for topic, partition in wanted:
+            start = self._next[topic, partition]
+            some = self._topics[topic][partition][start : start + share]
+            self._next[topic, partition] = start + len(some)
+            records += some
+        return records
+
+    def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
+        """Oldest offset still held, per partition."""
+        return dict.fromkeys(partitions, 0)
+
+    def end_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
+        """Offset after the last record, per partition."""
+        return {(topic, partition): len(self._topics[topic][partition]) for topic, partition in partitions}
+
+    def commit(self, group: str, positions: Mapping[Position, int]) -> None:
+        """Publish positions under a group name."""
+        self._groups.setdefault(group, {}).update(positions)
+
+    def committed(self, group: str, partitions: Iterable[Position]) -> dict[Position, int]:
+        """Positions last committed under a group name; partitions without one are left out."""
+        known = self._groups.get(group, {})
+        return {position: known[position] for position in partitions if position in known}
+
+    def lag(self) -> int:
+        """Count the records between the read positions and the end."""
+        return sum(end - self._next[p] for p, end in self.end_positions(self._next).items())
+
+    def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,203 @@
+"""Whatever is in a record, it becomes rows: events, or dead letters that say why."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streaming.arrow import write_interactions
+from streaming.dead_letters import WHOLE, DeadLetter
+from streaming.decoding import MAX_JSON, Role, decode_records
+from streaming.log import Record
+from streaming.rows import ACTION, CONTEXT, INDEX, ITEM, KIND, LAST, OFFSET, PAYLOAD, TS, USER, Kind, Rows
+
+GOOD: dict[str, Any] = {"type": "interaction", "id": 1, "ts": 5, "user": 7, "item": "a", "action": "click"}
+OTHERS: dict[str, dict[str, Any]] = {
+    "impression": {"type": "impression", "id": "x", "ts": 5, "user": 7, "items": [1, "b"]},
+    "item": {"type": "item", "id": 3, "ts": 5, "features": {"genres": ["x", "y"]}},
+    "user": {"type": "user", "id": 4, "ts": 5},
+}
+
+
+def record(value: bytes | None, offset: int = 0, key: bytes | None = b"k", **more: Any) -> Record:
+    return Record(more.get("topic", "engagements"), 0, offset, key, value, more.get("headers", ()), 1_000)
+
+
+def one(role: Role, value: bytes | None, **more: Any) -> tuple[Kind, Any, Rows]:
+    rows = decode_records(role, [record(value, **more)])
+    assert len(rows) == 1
+    return Kind(rows.numbers[KIND, 0]), rows.objects[PAYLOAD, 0], rows
+
+
+def written(event: Any, **changes: Any) -> bytes:
+    return json.dumps({**event, **changes}).encode()
+
+
+def test_an_interaction_becomes_columns() -> None:
+    kind, _, rows = one(Role.ENGAGEMENTS, written(GOOD, value=2.5, context={"hour": 3}, colour="red"), offset=9)
+    assert kind is Kind.INTERACTION
+    assert rows.objects[[USER, ITEM, ACTION, CONTEXT], 0].tolist() == ["7", "a", "click", {"hour": 3}]
+    assert rows.numbers[[TS, OFFSET, INDEX, LAST], 0].tolist() == [5, 9, 0, 1]
+    assert rows.value.tolist() == [2.5]
+
+
+def test_ids_are_text_whichever_way_they_were_written() -> None:
+    rows = decode_records(Role.ENGAGEMENTS, [record(written(GOOD, user=user)) for user in (7, "7", "é", -1)])
+    assert rows.objects[USER].tolist() == ["7", "7", "é", "-1"]
+    assert np.isnan(rows.value).all()
+
+
+def test_one_by_one_and_all_at_once_agree() -> None:
+    """The second list has an impression in it, so it takes the other way through the decoder."""
+    values = [written(GOOD, user=i, value=i / 3, context={"a": i} if i % 2 else None, ts=i) for i in range(9)]
+    fast = decode_records(Role.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
+    slow = decode_records(
+        Role.ENGAGEMENTS, [record(value, i) for i, value in enumerate([*values, written(OTHERS["impression"])])]
+    )
+    assert np.array_equal(fast.numbers, slow.numbers[:, :9])
+    assert fast.objects.tolist() == slow.objects[:, :9].tolist()
+    assert np.array_equal(fast.value, slow.value[:9])
+
+
+def test_each_type_has_its_topic() -> None:
+    kind, impression, _ = one(Role.ENGAGEMENTS, written(OTHERS["impression"]))
+    assert kind is Kind.IMPRESSION
+    assert (impression.id, impression.user, impression.items) == ("x", "7", ["1", "b"])
+    assert [one(Role.ITEMS, written(OTHERS["item"]))[1].id, one(Role.USERS, written(OTHERS["user"]))[1].id] == ["3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("role", "value", "reason"),
+    [
+        (Role.ENGAGEMENTS, b"", "malformed"),
+        (Role.ENGAGEMENTS, b"{", "malformed"),
+        (Role.ENGAGEMENTS, b"\xff\xfe", "malformed"),
+        (Role.ENGAGEMENTS, written(GOOD)[:-1] + b',"value":NaN}', "malformed"),
+        (Role.ENGAGEMENTS, written(GOOD, value=float("inf")), "malformed"),
+        (Role.ENGAGEMENTS, written(GOOD, user="\ud800"), "malformed"),
+        (Role.ENGAGEMENTS, written(GOOD, user="~").replace(b"~", b"\xed\xa0\x80"), "bad_text"),
+        (Role.ENGAGEMENTS, written(GOOD)[:-1] + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too_deep"),
+        (Role.ENGAGEMENTS, written(GOOD, x="y" * MAX_JSON), "too_large"),
+        (Role.ENGAGEMENTS, b"[]", "invalid"),
+        (Role.ENGAGEMENTS, b"null", "invalid"),
+        (Role.ENGAGEMENTS, written(GOOD, type="purchase"), "unknown_type"),
+        (Role.ENGAGEMENTS, written(GOOD, type=None), "unknown_type"),
+        (Role.ENGAGEMENTS, b'{"id":1,"ts":5,"user":7,"item":"a","action":"click"}', "invalid"),
+        (Role.ENGAGEMENTS, written(GOOD, ts="5"), "invalid"),
+        (Role.ENGAGEMENTS, written(GOOD, ts=-1), "invalid"),
+        (Role.ENGAGEMENTS, written(GOOD, ts=10**15), "invalid"),
+        (Role.ENGAGEMENTS, written(GOOD, user=""), "invalid"),
+        (Role.ENGAGEMENTS, written(GOOD, user=True), "invalid"),
+        (Role.ENGAGEMENTS, written(GOOD, item="i" * 257), "invalid"),
+        (Role.ENGAGEMENTS, written(GOOD, item=10**300), "invalid"),
+        (Role.ENGAGEMENTS, written(GOOD, value=1e300), "invalid"),
+        (Role.ENGAGEMENTS, written(GOOD, context={"a": {"b": 1}}), "invalid"),
+        (Role.ENGAGEMENTS, written(OTHERS["impression"], items=[]), "invalid"),
+        (Role.ENGAGEMENTS, written(OTHERS["item"]), "wrong_topic"),
+        (Role.ITEMS, written(GOOD), "wrong_topic"),
+        (Role.USERS, written(OTHERS["item"]), "wrong_topic"),
+        (Role.ENGAGEMENTS, None, "empty"),
+        (Role.ENGAGEMENTS, b"\xff\xff\xff\xff\x00", "arrow"),
+        (Role.ITEMS, write_interactions([5], ["u"], ["i"], ["click"]), "arrow"),
+    ],
+)
+def test_what_cannot_be_believed_says_why(role: Role, value: bytes | None, reason: str) -> None:
+    kind, letter, rows = one(role, value, offset=4)
+    assert kind is Kind.DEAD
+    assert isinstance(letter, DeadLetter)
+    assert (letter.reason, letter.record.value, letter.record.offset) == (reason, value, 4)
+    assert letter.detail
+    assert rows.numbers[TS, 0] == -1
+
+
+def test_a_bad_record_does_not_take_its_neighbours_along() -> None:
+    values = [written(GOOD, user=i) if i % 3 else b"?" for i in range(10)]
+    rows = decode_records(Role.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
+    assert (rows.column(KIND) == Kind.DEAD).tolist() == [i % 3 == 0 for i in range(10)]
+    assert rows.column(OFFSET).tolist() == list(range(10))
+
+
+def test_confluents_prefix_is_left_out() -> None:
+    prefix = b"\x00\x00\x00\x00\x07"
+    assert one(Role.ENGAGEMENTS, prefix + written(GOOD))[0] is Kind.INTERACTION
+    assert one(Role.ENGAGEMENTS, prefix + write_interactions([5], ["u"], ["i"], ["click"]))[0] is Kind.INTERACTION
+    assert one(Role.ENGAGEMENTS, prefix)[1].reason == "malformed"
+
+
+def test_a_null_value_deletes_what_the_key_names() -> None:
+    kind, name, rows = one(Role.ITEMS, None, key="é7".encode(), headers=(("ts", b"1234"),))
+    assert (kind, name, rows.numbers[TS, 0]) == (Kind.DELETED_ITEM, "é7", 1234)
+    kind, name, rows = one(Role.USERS, None, key=b"u", headers=(("ts", b"soon"),))
+    assert (kind, name, rows.numbers[TS, 0]) == (Kind.DELETED_USER, "u", 1000)
+    for key in (None, b"", b"\xff", b"x" * 300):
+        assert one(Role.ITEMS, None, key=key)[1].reason == "no_key"
+
+
+def test_commands_pass_as_they_are() -> None:
+    kind, payload, rows = one(Role.CONTROL, b'{"op":"split","ts":77}')
+    assert (kind, payload, rows.numbers[TS, 0]) == (Kind.CONTROL, b'{"op":"split","ts":77}', 77)
+    for value in (b"?", b'{"ts":"x"}', b"[" * 100_000, b'{"ts":-9}'):
+        kind, payload, rows = one(Role.CONTROL, value)
+        assert (kind, payload, rows.numbers[TS, 0]) == (Kind.CONTROL, value, -1)
+
+
+def test_arrow_rows_lie_between_json_ones() -> None:
+    arrow = write_interactions([1, 2, 3], ["u", "", "w"], ["a", "b", "c"], ["click"] * 3, value=[None, 1.0, 2.0])
+    values = [written(GOOD), arrow, b"?", arrow[: len(arrow) // 2], written(GOOD)]
+    rows = decode_records(Role.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
+    assert rows.column(OFFSET).tolist() == [0, 1, 1, 1, 2, 3, 4]
+    assert rows.column(INDEX).tolist() == [0, 0, 1, 2, 0, 0, 0]
+    assert rows.column(LAST).tolist() == [1, 0, 0, 1, 1, 1, 1]
+    assert rows.column(KIND).tolist() == [0, 0, Kind.DEAD, 0, Kind.DEAD, Kind.DEAD, 0]
+    assert rows.objects[PAYLOAD, 2].index == 1
+    assert rows.objects[PAYLOAD, 5].index == WHOLE
+    assert rows.objects[USER, [1, 3]].tolist() == ["u", "w"]
+
+
+def test_an_empty_arrow_record_is_passed() -> None:
+    kind, _, rows = one(Role.ENGAGEMENTS, write_interactions([], [], [], []))
+    assert (kind, rows.numbers[LAST, 0]) == (Kind.EMPTY, 1)
+
+
+_ids = st.one_of(st.text(max_size=5), st.integers(), st.none(), st.floats(), st.booleans())
+_events = st.fixed_dictionaries(
+    {"type": st.sampled_from(["interaction", "impression", "item", "user", "x", 3]), "ts": st.integers() | _ids, "user": _ids},
+    optional={"id": _ids, "item": _ids, "items": st.lists(_ids, max_size=3), "action": _ids, "value": _ids,
+              "context": st.dictionaries(st.text(max_size=3), _ids, max_size=2), "features": _ids},
+)  # fmt: skip
+_arrow = st.builds(
+    lambda record, at, byte: record[:at] + bytes([byte]) + record[at + 1 :],
+    st.just(write_interactions([1, 2], ["u", "v"], ["a", "b"], ["c", "d"], [1.0, None], [{"x": 1}, None])),
+    st.integers(0, 2000),
+    st.integers(0, 255),
+)
+_values = st.one_of(
+    st.none(),
+    st.binary(max_size=40),
+    st.binary(max_size=40).map(lambda tail: b"\xff\xff\xff\xff" + tail),
+    _events.map(lambda event: json.dumps(event).encode()),
+    _events.map(lambda event: json.dumps(event, ensure_ascii=False).encode(errors="surrogatepass")),
+    _events.map(lambda event: b"\x00abcd" + json.dumps(event).encode()),
+    _arrow,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(_values, max_size=6), st.sampled_from(Role))
+def test_any_bytes_are_read_and_counted(values: list[bytes | None], role: Role) -> None:
+    rows = decode_records(role, [record(value, i) for i, value in enumerate(values)])
+    assert np.unique(rows.column(OFFSET)).tolist() == list(range(len(values)))
+    assert int(rows.column(LAST).sum()) == len(values)
+    for at in range(len(rows)):
+        if rows.numbers[KIND, at] == Kind.DEAD:
+            assert rows.objects[PAYLOAD, at].record.value == values[rows.numbers[OFFSET, at]]
+        if rows.numbers[KIND, at] == Kind.INTERACTION:
+            texts = rows.objects[[USER, ITEM, ACTION], at].tolist()
+            assert all(0 < len(text) <= 256 and text.encode() for text in texts)
+            assert rows.numbers[TS, at] >= 0
+            assert not np.isinf(rows.value[at])

@@ -1,0 +1,206 @@
+"""One suite for every event log: what holds for one holds for all."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from streaming.errors import AppendError, UnknownTopicError
+from streaming.log import EventLog, Outgoing, Record
+from streaming.memory_log import MemoryLog
+from streaming.open_log import open_log
+from streaming.partitioner import partition_of
+
+LOGS = ["memory", "redis", pytest.param("kafka", marks=pytest.mark.kafka)]
+
+
+@pytest.fixture(params=LOGS)
+def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
+    if request.param == "memory":
+        yield MemoryLog()
+        return
+    fixture = {"redis": "redis_server", "kafka": "kafka_url"}[request.param]
+    opened = open_log(request.getfixturevalue(fixture))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def topic(log: EventLog) -> str:
+    name = f"t-{uuid.uuid4().hex}"
+    log.create_topic(name, 3)
+    return name
+
+
+def fill(log: EventLog, topic: str, count: int, start: int = 0) -> None:
+    log.append(topic, [Outgoing(b"k%d" % (i % 17), b"v%d" % i, sent_at=1000 + i) for i in range(start, start + count)])
+    log.flush()
+
+
+def read_all(log: EventLog, count: int, step: int = 1000, seconds: float = 20.0) -> list[Record]:
+    found: list[Record] = []
+    deadline = time.monotonic() + seconds
+    while len(found) < count and time.monotonic() < deadline:
+        found += log.poll(step, 0.2)
+    return found
+
+
+def places(topic: str, partitions: int = 3) -> list[tuple[str, int]]:
+    return [(topic, p) for p in range(partitions)]
+
+
+def test_it_is_an_event_log(log: EventLog) -> None:
+    assert isinstance(log, EventLog)
+
+
+def test_a_topic_is_made_once_and_keeps_its_partitions(log: EventLog, topic: str) -> None:
+    log.create_topic(topic, 5)
+    assert log.partitions(topic) == [0, 1, 2]
+    assert log.partitions("t-" + uuid.uuid4().hex) == []
+
+
+def test_an_unknown_topic_takes_no_records(log: EventLog) -> None:
+    with pytest.raises(UnknownTopicError, match="create it first"):
+        log.append("t-" + uuid.uuid4().hex, [Outgoing(b"k", b"v")])
+
+
+def test_records_come_back_in_order_and_whole(log: EventLog, topic: str) -> None:
+    fill(log, topic, 500)
+    log.seek(dict.fromkeys(places(topic), 0))
+    found = read_all(log, 500)
+    assert sorted(record.value for record in found) == sorted(b"v%d" % i for i in range(500))
+    for place in places(topic):
+        mine = [record for record in found if (record.topic, record.partition) == place]
+        assert [record.offset for record in mine] == list(range(len(mine)))
+        numbers = [int((record.value or b"")[1:]) for record in mine]
+        assert numbers == sorted(numbers)
+        assert [record.sent_at for record in mine] == [1000 + number for number in numbers]
+        assert all(record.partition == partition_of(record.key or b"", 3) for record in mine)
+
+
+def test_key_value_and_headers_survive(log: EventLog, topic: str) -> None:
+    headers = (("a", b"\x00\xff"), ("b", b""), ("a", b"again"))
+    sent = [
+        Outgoing(b"k", b"v", headers, 5, partition=0),
+        Outgoing(b"k", None, (), 6, partition=0),
+        Outgoing(b"k", None, headers, 7, partition=0),
+        Outgoing(None, b"no key", (), 8, partition=0),
+        Outgoing(b"", b"", (), 9, partition=0),
+    ]
+    log.append(topic, sent)
+    log.flush()
+    log.seek({(topic, 0): 0})
+    assert read_all(log, 5) == [
+        Record(topic, 0, i, record.key, record.value, record.headers, record.sent_at or 0)
+        for i, record in enumerate(sent)
+    ]
+
+
+def test_the_log_stamps_records_that_have_no_time(log: EventLog, topic: str) -> None:
+    before = time.time() * 1000
+    log.append(topic, [Outgoing(b"k", b"v")])
+    log.flush()
+    log.seek(dict.fromkeys(places(topic), 0))
+    assert before - 1 <= read_all(log, 1)[0].sent_at <= time.time() * 1000
+
+
+def test_records_without_key_spread(log: EventLog, topic: str) -> None:
+    log.append(topic, [Outgoing(None, b"v") for _ in range(30)])
+    log.flush()
+    assert set(log.end_positions(places(topic)).values()) == {10}
+
+
+def test_a_partition_that_is_not_there_is_refused(log: EventLog, topic: str) -> None:
+    with pytest.raises(AppendError, match="partition 3 does not exist"):
+        log.append(topic, [Outgoing(b"k", b"v", partition=3)])
+
+
+def test_reading_starts_where_it_is_told_and_can_go_back(log: EventLog, topic: str) -> None:
+    fill(log, topic, 300)
+    end = log.end_positions(places(topic))
+    log.seek({place: count - 2 for place, count in end.items()})
+    assert len(read_all(log, 6)) == 6
+    assert log.lag() == 0
+    log.seek({(topic, 1): end[topic, 1] - 1})
+    again = read_all(log, 1)
+    assert [(record.partition, record.offset) for record in again] == [(1, end[topic, 1] - 1)]
+    assert log.positions() == {(topic, 1): end[topic, 1]}
+
+
+def test_bounds_and_lag(log: EventLog, topic: str) -> None:
+    assert log.end_positions(places(topic)) == dict.fromkeys(places(topic), 0)
+    fill(log, topic, 90)
+    assert log.begin_positions(places(topic)) == dict.fromkeys(places(topic), 0)
+    assert sum(log.end_positions(places(topic)).values()) == 90
+    log.seek(dict.fromkeys(places(topic), 0))
+    assert log.lag() == 90
+    read_all(log, 90)
+    assert log.lag() == 0
+    assert log.positions() == log.end_positions(places(topic))
+
+
+def test_only_the_partitions_asked_for_are_read(log: EventLog, topic: str) -> None:
+    """In small bites, one partition after the other: whatever was fetched of the others must still come, all of it."""
+    fill(log, topic, 3000)
+    end = log.end_positions(places(topic))
+    log.seek(dict.fromkeys(places(topic), 0))
+    found: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    deadline = time.monotonic() + 30
+    turn = 0
+    while sum(map(len, found.values())) < 3000 and time.monotonic() < deadline:
+        turn = (turn + 1) % 3
+        records = log.poll(70, 0.1, [(topic, turn)])
+        assert {record.partition for record in records} <= {turn}
+        found[turn] += [record.offset for record in records]
+    assert found == {partition: list(range(end[topic, partition])) for partition in range(3)}
+
+
+def test_poll_is_bounded_and_fair(log: EventLog, topic: str) -> None:
+    fill(log, topic, 3000)
+    log.seek(dict.fromkeys(places(topic), 0))
+    sizes = []
+    while records := log.poll(300, 1.0):
+        sizes.append(len(records))
+        assert len(records) <= 300
+    assert sum(sizes) == 3000
+
+
+def test_poll_waits_for_the_first_record_and_no_longer(log: EventLog, topic: str) -> None:
+    log.seek(dict.fromkeys(places(topic), 0))
+    start = time.monotonic()
+    assert log.poll(10, 0.3) == []
+    assert 0.2 < time.monotonic() - start < 3.0
+    fill(log, topic, 1)
+    start = time.monotonic()
+    assert len(log.poll(10, 10.0)) == 1
+    assert time.monotonic() - start < 5.0
+
+
+def test_committed_positions_are_kept_per_group(log: EventLog, topic: str) -> None:
+    group = "g-" + uuid.uuid4().hex
+    assert log.committed(group, places(topic)) == {}
+    log.commit(group, {(topic, 0): 5, (topic, 2): 0})
+    assert log.committed(group, places(topic)) == {(topic, 0): 5, (topic, 2): 0}
+    log.commit(group, {(topic, 0): 6})
+    log.commit(group, {})
+    assert log.committed(group, [(topic, 0)]) == {(topic, 0): 6}
+    assert log.committed("other-" + group, places(topic)) == {}
+
+
+def test_a_second_reader_sees_the_same_log(log: EventLog, topic: str, request: pytest.FixtureRequest) -> None:
+    other = opened_again(log, request)
+    fill(log, topic, 40)
+    assert other.partitions(topic) == [0, 1, 2]
+    other.seek(dict.fromkeys(places(topic), 0))
+    assert len(read_all(other, 40)) == 40
+    other.close()
+
+
+def opened_again(log: EventLog, request: pytest.FixtureRequest) -> EventLog:
+    """A memory log lives in one object, by design: its second reader is itself."""
+    if isinstance(log, MemoryLog):
+        return log
+    return open_log(request.getfixturevalue("redis_server" if "Redis" in type(log).__name__ else "kafka_url"))
