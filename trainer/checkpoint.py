@@ -77,7 +77,8 @@ class CheckpointStore:
 
         `manifest` holds the fields of `Manifest` other than ``files``.
         """
-        name = f"{_PREFIX}{manifest['events']:015d}"
+        names = self.names()
+        name = f"{_PREFIX}{int(names[-1].removeprefix(_PREFIX)) + 1 if names else 1:08d}"
         aside = self._folder / f".writing-{name}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
@@ -87,9 +88,7 @@ class CheckpointStore:
         entries = {file: FileEntry(len(blob), hashlib.sha256(blob).hexdigest()) for file, blob in blobs.items()}
         _write(aside / _MANIFEST, msgspec.json.format(msgspec.json.encode(Manifest(files=entries, **manifest))))
         _sync_folder(aside)
-        final = self._folder / name
-        shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
+        aside.rename(self._folder / name)
         _sync_folder(self._folder)
         for old in self.names()[: -self._kept]:
             shutil.rmtree(self._folder / old)

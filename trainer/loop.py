@@ -16,7 +16,7 @@ from monitoring.alarms import Alarm
 from monitoring.config import MonitoringConfig
 from monitoring.health import Health
 from monitoring.http import start_http
-from streaming.columns import Batch
+from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
 from streaming.consumer import Consumer
 from streaming.log import EventLog
@@ -71,6 +71,8 @@ class Loop:
         self.consumer = Consumer(log, streaming, state=checkpoint and checkpoint.values["consumer"])
         self._flushed = self._published = time.monotonic()
         self._nodes_published = False
+        self._positions: dict[Position, int] = {}
+        self._kept_positions: dict[Position, int] = {}
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Learn until `stop` says so, then write a last checkpoint."""
@@ -80,13 +82,14 @@ class Loop:
         while not stop():
             batch = self.consumer.next_batch(_POLL_SECONDS)
             self._health.beat("poll")
-            alarms = self._learn(batch) if batch is not None else []
+            alarms = [] if batch is None else self._learn(batch)
             if batch is None or batch.dry or time.monotonic() - self._flushed >= self._config.flush_interval:
                 self._flush()
             self._publisher.settle()
             if alarms or self._due():
                 self._publish(alarms)
-        self._publish([])
+        if self._positions != self._kept_positions:
+            self._publish([])
         self._publisher.close()
         self._prequential.close()
         self._flush()
@@ -98,6 +101,7 @@ class Loop:
         asked = self._prequential.ask(prepared, learner)
         with STEP_SECONDS.time():
             report = learner.train(prepared)
+        self._positions = batch.positions
         self.progress.count(batch, report)
         alarms = self._drift.update(prepared, report)
         self._prequential.settle(asked)
@@ -133,9 +137,8 @@ class Loop:
         self._flush()
         self._nodes_published = self.learner.network.seeded
         self._published = time.monotonic()
-        state = self.consumer.state()
-        positions = self.consumer.positions()
-        values = {"consumer": state, "progress": self.progress.state(), "drift": self._drift.state()}
+        self._kept_positions = positions = self._positions
+        values = {"consumer": self.consumer.state(), "progress": self.progress.state(), "drift": self._drift.state()}
         self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms)
 
     def _resumed(self, checkpoint: Checkpoint) -> Learner:
