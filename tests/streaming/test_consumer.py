@@ -494,7 +494,7 @@ def test_real_logs_give_the_batches_of_the_one_in_memory(server: str, request: p
     found = [told(batch) for batch in until_dry(Consumer(real, config))]
     renamed = MemoryLog()
     copy_log(log, renamed, names.values())
-    assert found == [told(batch) for batch in drain(Consumer(renamed, config))]
+    assert found == [told(batch) for batch in until_dry(Consumer(renamed, config))]
     real.close()
 
 
