@@ -163,5 +163,7 @@ def _port(role: str, host: str, port: int) -> Finding:
             return Finding(name, "ok", f"{host}:{port} is free")
     except OSError as error:
         return Finding(
-            name, "warn", f"{host}:{port}: {error.strerror}; the {role} may run already, else set another port"
+            name,
+            "warn",
+            f"{host}:{port}: {os.strerror(error.errno or 0)}; the {role} may run already, else set another port",
         )

@@ -1,0 +1,150 @@
+"""Set-up happens once, anywhere, and says what it does; CI runs what the README names. Python is a stand-in here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ("sh", "bash", "cat", "cksum", "dirname", "env", "make", "mkdir", "cp", "rm", "sed", "expand", "find", "uname")
+PYTHON = """#!/bin/sh
+echo "$*" >>"$CALLS"
+case "$1 ${2-}" in
+    "--version ") echo "Python 3.11.9" ;;
+    "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+esac
+"""
+
+
+def executable(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+class Clone:
+    """A clone in a folder with spaces, and a machine with nothing but a few tools and a Python that notes its calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.bin, self._calls = folder / "my own clone", folder / "bin", folder / "calls"
+        (self.root / "deploy").mkdir(parents=True)
+        (self.root / ".ci").mkdir()
+        self.bin.mkdir()
+        for name in ("Makefile", "pyproject.toml", "requirements.lock", "deploy/setup.sh", ".ci/run"):
+            shutil.copy(ROOT / name, self.root / name)
+        for tool in TOOLS:
+            (self.bin / tool).symlink_to(shutil.which(tool) or pytest.fail(f"no {tool} here"))
+        executable(self.bin / "python3.11", PYTHON)
+
+    def run(self, *command: str, **variables: str) -> tuple[int, str, list[str]]:
+        """Exit status, output, and what was asked of Python other than to say its version or nothing."""
+        self._calls.write_text("")
+        environ = {"PATH": str(self.bin), "CALLS": str(self._calls), "HOME": str(self.root), **variables}
+        done = subprocess.run(command, cwd=self.root, env=environ, capture_output=True, text=True, check=False)
+        calls = [call for call in self._calls.read_text().splitlines() if call.startswith("-m ")]
+        return done.returncode, done.stdout + done.stderr, calls
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone(tmp_path)
+
+
+def test_set_up_happens_once(clone: Clone) -> None:
+    status, said, calls = clone.run("make", "setup")
+    assert status == 0
+    assert "Setting up .venv with Python 3.11.9" in said
+    assert calls == [
+        "-m venv .venv",
+        "-m pip install --quiet --disable-pip-version-check -r requirements.lock",
+        "-m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .",
+    ]
+    assert clone.run("make", "setup") == (0, "", [])
+
+
+@pytest.mark.parametrize("changed", ["requirements.lock", "pyproject.toml"])
+def test_it_happens_again_when_what_is_needed_changes(clone: Clone, changed: str) -> None:
+    clone.run("make", "setup")
+    with (clone.root / changed).open("a") as file:
+        file.write("# changed\n")
+    assert len(clone.run("make", "setup")[2]) == 2
+    assert clone.run("make", "setup")[2] == []
+
+
+def test_it_happens_again_after_a_failure_or_a_move(clone: Clone) -> None:
+    executable(clone.bin / "python3.11", PYTHON + 'case "$*" in *--editable*) exit 7 ;; esac\n')
+    assert clone.run("make", "setup")[0] != 0
+    executable(clone.root / ".venv" / "bin" / "python", PYTHON)
+    assert clone.run("make", "setup")[0] == 0
+    clone.root = clone.root.rename(clone.root.with_name("moved elsewhere"))
+    assert len(clone.run("make", "setup")[2]) == 2
+
+
+def test_another_virtual_environment_may_be_named(clone: Clone, tmp_path: Path) -> None:
+    elsewhere = str(tmp_path / "an other venv")
+    assert clone.run("make", "setup", HSNN_VENV=elsewhere)[2][0] == f"-m venv {elsewhere}"
+    assert clone.run("make", "test", "ARGS=-x", HSNN_VENV=elsewhere)[2] == ["-m pytest -x"]
+    assert not (clone.root / ".venv").exists()
+
+
+def test_an_old_python_is_passed_over_and_none_at_all_is_said(clone: Clone) -> None:
+    (clone.bin / "python3.11").rename(clone.bin / "python3")
+    assert clone.run("make", "setup")[0] == 0
+    shutil.rmtree(clone.root / ".venv")
+    executable(clone.bin / "python3", "#!/bin/sh\nexit 1\n")
+    status, said, _ = clone.run("make", "setup")
+    assert status != 0
+    assert "hsnn needs Python 3.11 or newer" in said
+
+
+@pytest.mark.parametrize(
+    ("target", "calls"),
+    [
+        ("demo", ["-m hsnn demo --log kafka"]),
+        ("test", ["-m pytest --log kafka"]),
+        ("test-fast", ["-m pytest -m not slow and not kafka --log kafka"]),
+        ("kafka", ["-m hsnn kafka start --log kafka"]),
+        ("docs", ["-m hsnn.config_text docs/configuration.md"]),
+    ],
+)
+def test_targets_set_up_first_say_what_they_do_and_pass_arguments_on(
+    clone: Clone, target: str, calls: list[str]
+) -> None:
+    status, said, made = clone.run("make", target, "ARGS=--log kafka")
+    assert status == 0
+    assert made[-1:] == calls
+    assert len(made) == 4
+    assert len(said.splitlines()) >= 2
+
+
+def test_help_explains_every_target(clone: Clone) -> None:
+    _, said, calls = clone.run("make")
+    targets = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
+    assert set(re.findall(r"^  make ([a-z-]+) +\S", said, re.MULTILINE)) == targets
+    assert calls == []
+
+
+@pytest.mark.parametrize(("tools", "required"), [((), ""), (("mvn",), "1")])
+def test_ci_runs_the_whole_suite_and_wants_kafka_where_it_can_be_had(
+    clone: Clone, tools: tuple[str, ...], required: str
+) -> None:
+    (clone.bin / "make").unlink()
+    executable(clone.bin / "make", '#!/bin/sh\necho "make $* with REQUIRE_KAFKA=${REQUIRE_KAFKA-}"\n')
+    for tool in tools:
+        executable(clone.bin / tool, "#!/bin/sh\n")
+    status, said, _ = clone.run("bash", ".ci/run")
+    assert (status, said) == (0, f"make test with REQUIRE_KAFKA={required}\n")
+
+
+def test_nothing_names_a_registry() -> None:
+    files = ("Makefile", "deploy/setup.sh", ".ci/run", "Dockerfile", "pyproject.toml", "requirements.lock")
+    for name in files:
+        assert not re.search(r"--(?:extra-)?index-url|https?://", (ROOT / name).read_text()), name
+
+
+def test_scripts_are_executable() -> None:
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
