@@ -44,8 +44,9 @@ kafka: setup ## Fetch Apache Kafka with Maven and run one broker on loopback unt
 	@$(PYTHON) -m hsnn kafka start $(ARGS)
 
 docs: setup ## Rewrite the generated parts of the documentation.
-	@echo "Rewriting the table of docs/configuration.md."
+	@echo "Rewriting the tables of docs/configuration.md and docs/benchmarks.md."
 	@$(PYTHON) -m hsnn.config_text docs/configuration.md
+	@$(PYTHON) benchmarks/tables.py
 
 lock: setup ## Pin the dependencies of pyproject.toml anew; needs uv.
 	@echo "Writing requirements.lock."

@@ -1,0 +1,112 @@
+"""What the parts cost on this machine, alone. Writes `results/speed.json`.
+
+    make bench ARGS=benchmarks/speed.py
+
+Training: the learner on pre-decoded batches of ml-100k. Pipeline: the same step fed from Redis Streams through the
+consumer. Retrieval: one user at a time against a mirror of the trained index.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from evaluation.system import OfflineSystem
+from hsnn.config import Config
+from hsnn.embedded.redis import EmbeddedRedis
+from serving.request import Request
+from serving.retrieval import Limits, retrieve
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.datasets import Dataset, load
+from streaming.open_log import open_log
+from streaming.produce import produce
+from trainer.learner import Learner
+
+RESULTS = Path(__file__).parent / "results" / "speed.json"
+EVENTS = 60_000
+REQUESTS = 1000
+
+
+def training(data: Dataset, config: Config, threads: int) -> float:
+    """Events per second of the bare loop."""
+    torch.set_num_threads(threads)
+    learner = Learner(config.trainer)
+    start = time.perf_counter()
+    for batch in data.batches(config.streaming.batch_size):
+        learner.train(learner.prepare(batch))
+    return learner.events / (time.perf_counter() - start)
+
+
+def pipeline(data: Dataset, config: Config, threads: int) -> dict[str, float]:
+    """Events per second produced to Redis Streams, consumed from it, and consumed and learned."""
+    torch.set_num_threads(threads)
+    with EmbeddedRedis() as server:
+        streaming = StreamingConfig(log=server.url)
+        produced = produce(data, open_log(server.url), config=streaming)
+        consumed = _drain(streaming, lambda consumer: _batches(consumer, data, lambda batch: None))
+        learner = Learner(config.trainer)
+        learned = _drain(
+            streaming, lambda consumer: _batches(consumer, data, lambda batch: learner.train(learner.prepare(batch)))
+        )
+    return {"produced": produced.events_per_second, "consumed": consumed, "learned": learned}
+
+
+def _drain(streaming: StreamingConfig, work: Callable[[Consumer], int]) -> float:
+    log = open_log(streaming.log)
+    consumer = Consumer(log, streaming)
+    start = time.perf_counter()
+    events = work(consumer)
+    seconds = time.perf_counter() - start
+    log.close()
+    return events / seconds
+
+
+def _batches(consumer: Consumer, data: Dataset, each: Callable[..., object]) -> int:
+    events = 0
+    while events < len(data.engagements):
+        batch = consumer.next_batch(1.0)
+        if batch is not None:
+            each(batch)
+            events += len(batch.engagements)
+    return events
+
+
+def retrieval(data: Dataset, config: Config) -> dict[str, dict[str, float]]:
+    """Milliseconds per request by mode, one user at a time, one thread: p50 and p99."""
+    torch.set_num_threads(1)
+    system = OfflineSystem(config.trainer, 600.0, 2048)
+    for batch in data.batches(config.streaming.batch_size):
+        system.learn(system.prepare(batch))
+    users = data.engagements.user[-REQUESTS:]
+    found = {}
+    for mode in ("beam", "exhaustive", "popularity"):
+        times = []
+        for user in users:
+            start = time.perf_counter()
+            retrieve(system.mirror, [Request(user=user, k=50, mode=mode)], Limits())
+            times.append(1000 * (time.perf_counter() - start))
+        found[mode] = {"p50": float(np.percentile(times, 50)), "p99": float(np.percentile(times, 99))}
+    return found | {"corpus": {"items": float(system.mirror.world.corpus)}}
+
+
+def main() -> None:
+    config, data = Config(), load("ml-100k", limit=EVENTS)
+    bare = {f"threads_{threads}": training(data, config, threads) for threads in (1, 2)}
+    found = {
+        "events": EVENTS, "cores": os.cpu_count(), "config": config.digest(), "training_events_per_second": bare,
+        "redis_events_per_second": pipeline(data, config, 1), "retrieval_milliseconds": retrieval(data, config),
+    }  # fmt: skip
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    print(RESULTS.read_text())
+
+
+if __name__ == "__main__":
+    main()
