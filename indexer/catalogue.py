@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from streaming.events import Feature
 from trainer.arrays import grown
 from trainer.hashing import token_matrix
+from trainer.lifetime import dies_at
 from trainer.wire import Feed, FeedItem, Snapshot, StateDelta
 
 Rows = NDArray[np.int64]
@@ -81,12 +82,7 @@ class Catalogue:
 
     def alive(self) -> Mask:
         """Which rows are items that may be in the index now: (rows,) bool."""
-        count = len(self)
-        alive: Mask = self.known[:count] & ~self.deleted[:count]
-        alive &= (self.expires_at[:count] == 0) | (self.expires_at[:count] > self.watermark)
-        if self.idle_ms is not None:
-            alive &= self.last[:count] + self.idle_ms > self.watermark
-        return alive
+        return self.known[: len(self)] & self._living(slice(0, len(self)))
 
     def due_for_expiry(self, nodes: NDArray[np.int32]) -> Rows:
         """Rows that are indexed, by `nodes` (rows,) with -1 = not, and must not be: expired or deleted."""
@@ -116,17 +112,16 @@ class Catalogue:
         self.deleted[row], self.expires_at[row] = item.deleted, item.expires_at or 0
         if self.first[row] == 0:
             self.first[row] = self.last[row] = item.ts
-        self.sent_at[row] = item.sent_at if self._is_alive(row) else 0  # a dead item's return is not this record's news
+        self.sent_at[row] = item.sent_at if self._living(slice(row, row + 1))[0] else 0  # no news of a dead item
 
     def _is_same(self, item: FeedItem, tokens: NDArray[np.int32]) -> bool:
         row = item.row
         content = np.array_equal(tokens, self.tokens[row]) and item.features == self.features[row]
         return content and (item.expires_at or 0) == self.expires_at[row]
 
-    def _is_alive(self, row: int) -> bool:
-        idle = self.idle_ms is not None and self.last[row] + self.idle_ms <= self.watermark
-        over = 0 < self.expires_at[row] <= self.watermark
-        return not (self.deleted[row] or idle or over)
+    def _living(self, rows: slice) -> Mask:
+        """Whether the watermark has not yet reached the end of `rows`."""
+        return dies_at(self.last[rows], self.expires_at[rows], self.deleted[rows], self.idle_ms) > self.watermark
 
     def _reserve(self, rows: int) -> None:
         missing = rows - len(self.ids)

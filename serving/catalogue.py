@@ -11,9 +11,8 @@ from serving.feature_index import FeatureIndex
 from serving.rows import RowIds
 from streaming.events import Feature
 from trainer.arrays import grown
+from trainer.lifetime import NEVER, dies_at
 from trainer.wire import Snapshot
-
-NEVER = np.iinfo(np.int64).max
 
 
 class Catalogue:
@@ -89,7 +88,5 @@ class Catalogue:
         With `expire_after_idle_ms`, an item of which nothing is known cannot be told from an expired one and is not
         returned.
         """
-        expires = np.where(self.expires_at[rows] > 0, self.expires_at[rows], NEVER)
-        if self.expire_after_idle_ms is not None:
-            expires = np.minimum(expires, np.where(last > 0, last + self.expire_after_idle_ms, 0))
-        self.dead_at[rows] = np.where(self.deleted_at[rows] > 0, 0, expires)
+        deleted = self.deleted_at[rows] > 0
+        self.dead_at[rows] = dies_at(last, self.expires_at[rows], deleted, self.expire_after_idle_ms)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.catalogue import NEVER
 from serving.mirror import Mirror
 from trainer.item_state import HALF_LIVES, HOUR
+from trainer.lifetime import NEVER
 
 
 def summary(mirror: Mirror) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from trainer.hashing import token_matrix, tokens
 from trainer.history import UserHistories
 from trainer.item_state import ItemStates
 from trainer.leaves import Leaves
+from trainer.lifetime import dies_at
 from trainer.network import Candidates, Network
 from trainer.queries import Queries
 from trainer.wire import FeedItem, Snapshot, SnapshotManifest, StateDelta
@@ -86,6 +87,8 @@ class Learner:
 
     def __init__(self, config: TrainerConfig) -> None:
         self.config = config
+        idle = config.expire_after_idle
+        self._idle_ms = None if idle is None else int(idle * 1000)
         self.network = Network(config)
         self.items, self.users = ItemCatalogue(config.model), UserCatalogue(config.model)
         self.states, self.histories = ItemStates(), UserHistories(config.model.history)
@@ -142,13 +145,8 @@ class Learner:
 
     def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which of `rows` (n,) may be recommended at the watermark."""
-        return alive(
-            self.watermark,
-            self.config.expire_after_idle,
-            self.states.last[rows],
-            self.items.expires_at[rows],
-            self.items.deleted[rows],
-        )
+        last, expires_at, deleted = self.states.last[rows], self.items.expires_at[rows], self.items.deleted[rows]
+        return dies_at(last, expires_at, deleted, self._idle_ms) > self.watermark
 
     @property
     def touched(self) -> bool:
@@ -170,11 +168,10 @@ class Learner:
     def snapshot(self, number: int, epoch: int, checkpoint: str, state_id: str, feed_id: str, digest: str) -> Snapshot:
         """Copy of the model and of all states, as readers need them."""
         n, m = len(self.items), len(self.users.table)
-        idle = self.config.expire_after_idle
         manifest = SnapshotManifest(
             snapshot=number, epoch=epoch, checkpoint=checkpoint, events=self.events, watermark=self.watermark,
             state_id=state_id, feed_id=feed_id, half_life=self.half_life, model=self.config.model.model_dump(mode="json"),
-            config_digest=digest, expire_after_idle_ms=None if idle is None else int(idle * 1000),
+            config_digest=digest, expire_after_idle_ms=self._idle_ms,
         )  # fmt: skip
         items: dict[str, Array] = {
             "embeddings": self.network.items.weight[:n], "tokens": self.items.tokens[:n], "values": self.states.values[:n],
@@ -295,21 +292,6 @@ class Learner:
             self.half_life = self.half_lives.best
             every = np.arange(len(self.items))
             self.leaves.set_mass(every, self.states.log_mass(every, self.half_life, self.origin))
-
-
-def alive(
-    watermark: int,
-    idle: float | None,
-    last: NDArray[np.int64],
-    expires_at: NDArray[np.int64],
-    deleted: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
-    """The one rule of departure: which items (n,) may still be recommended at `watermark` (ms).
-
-    An item is gone once deleted, once `expires_at` (ms, 0 = never) is reached, or once it went `idle` seconds without an engagement.
-    """
-    living = ~deleted & ((expires_at == 0) | (expires_at > watermark))
-    return living if idle is None else living & (last + int(idle * 1000) > watermark)
 
 
 def _first_seen(events: Engagements, rows: NDArray[np.int64], new: NDArray[np.int64]) -> dict[int, tuple[int, int]]:

@@ -1,0 +1,43 @@
+"""The one rule of departure: until when an item may be recommended. Trainer, scheduler and server all ask here."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEVER = int(np.iinfo(np.int64).max)
+"""Time of death of an item that nothing ends."""
+
+
+def dies_at(
+    last: NDArray[np.int64], expires_at: NDArray[np.int64], deleted: NDArray[np.bool_], idle_ms: int | None
+) -> NDArray[np.int64]:
+    """Earliest watermark at which each item must no longer be recommended: it is alive while that is > the watermark.
+
+    Parameters
+    ----------
+    last : (n,) int64
+        Last sign of life, epoch ms; 0 = none is known.
+    expires_at : (n,) int64
+        The item's own end, epoch ms; 0 = none.
+    deleted : (n,) bool
+    idle_ms
+        An item leaves so many ms after its last sign of life, and one without any is not there yet; None: no such limit.
+
+    Returns
+    -------
+    (n,) int64
+        Epoch ms; 0 for deleted items, `NEVER` for those that nothing ends.
+
+    Examples
+    --------
+    >>> last, ends, gone = np.array([100, 100, 100, 0]), np.array([0, 120, 0, 0]), np.array([False, False, True, False])
+    >>> dies_at(last, ends, gone, idle_ms=50).tolist()
+    [150, 120, 0, 0]
+    >>> (dies_at(last, ends, gone, idle_ms=None) > 120).tolist()
+    [True, False, False, True]
+    """
+    end = np.where(expires_at > 0, expires_at, NEVER)
+    if idle_ms is not None:
+        end = np.minimum(end, np.where(last > 0, last + idle_ms, 0))
+    return np.where(deleted, 0, end)
