@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from streaming.duration import Duration
+from monitoring.duration import Duration
 
 
 class IndexerConfig(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from streaming.duration import Duration
+from monitoring.duration import Duration
 
 
 class StreamingConfig(BaseModel):
@@ -12,7 +12,10 @@ class StreamingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    log: str = Field("redis://127.0.0.1:6379/0", description="the event log: kafka://HOST:PORT[,HOST:PORT...][?option=value] or redis://...")
+    log: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="the event log: kafka://HOST:PORT[,HOST:PORT...][?option=value] or redis://...",
+    )
     group: str = Field("hsnn", description="name under which the trainer publishes its committed positions")
     engagements_topic: str = "engagements"
     items_topic: str = "items"
@@ -20,6 +23,10 @@ class StreamingConfig(BaseModel):
     control_topic: str = "control"
     partitions: int = Field(4, ge=1, description="partitions of a topic that does not exist yet")
     batch_size: int = Field(256, ge=1, description="interactions per training batch")
-    max_future: Duration = Field(30 * 86400.0, description="an event further than this ahead of the watermark goes to the dead letters")
-    max_past: Duration = Field(365 * 86400.0, description="an event further than this behind the watermark goes to the dead letters")
+    max_future: Duration = Field(
+        30 * 86400.0, description="an event further than this ahead of the watermark goes to the dead letters"
+    )
+    max_past: Duration = Field(
+        365 * 86400.0, description="an event further than this behind the watermark goes to the dead letters"
+    )
     max_wait: Duration = Field(0.2, description="how long a batch may wait for more events before it is closed short")

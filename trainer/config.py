@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from streaming.duration import Duration
+from monitoring.duration import Duration
 
 
 class ModelConfig(BaseModel):
