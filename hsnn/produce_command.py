@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
+from hsnn.options import ConfigFile, Overrides, settings
+from monitoring.signals import stop_on_signals
 from streaming.config import StreamingConfig
 from streaming.datasets import DataError, load
 from streaming.errors import StreamingError
@@ -25,7 +23,9 @@ from streaming.produce import produce as send
 
 def produce(
     data: Annotated[str, typer.Option("--data", metavar="NAME[:PATH]", help="data set to send")],
-    log: Annotated[str, typer.Option("--log", metavar="URL", help="kafka://HOST:PORT or redis://HOST:PORT/DB")],
+    log: Annotated[
+        str | None, typer.Option("--log", metavar="URL", help="kafka://HOST:PORT or redis://HOST:PORT/DB; streaming.log")
+    ] = None,
     speed: Annotated[str, typer.Option(help="'max', or a factor of event time such as 60x")] = "max",
     limit: Annotated[int | None, typer.Option(min=1, help="engagements to send")] = None,
     follow: Annotated[
@@ -35,12 +35,15 @@ def produce(
         int | None, typer.Option(min=1, help="most engagements in the log that are not learned yet")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the counts here, while running too")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
 ) -> None:
     """Send a data set into the log in event-time order; Ctrl+C stops after what was sent is safe."""
     if (follow is None) != (ahead is None):
         raise typer.BadParameter("--follow and --ahead belong together")
+    streaming = settings(config, overrides).config.streaming
     try:
-        done = run(data, log, StreamingConfig(), speed, limit, follow, ahead, json_file)
+        done = run(data, log or streaming.log, streaming, speed, limit, follow, ahead, json_file)
     except (DataError, StreamingError, ValueError) as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(1) from error
@@ -67,7 +70,7 @@ def run(
     DataError, StreamingError, ValueError
         The data set, the log or an option is not usable.
     """
-    with _stop_on_signals() as asked:
+    with stop_on_signals() as asked:
         dataset = load(data, limit)
         opened = open_log(log)
         try:
@@ -79,26 +82,10 @@ def run(
                 ahead=ahead,
                 learned=None if follow is None else learned_from(follow),
                 progress=None if json_file is None else lambda produced: _write(json_file, produced),
-                stop=asked,
+                stop=asked.is_set,
             )
         finally:
             opened.close()
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _write(path: Path, produced: Produced) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable
-from threading import Event, Thread, current_thread, main_thread
-from types import FrameType
+from threading import Event, Thread
 
 import torch
 from redis.exceptions import RedisError
@@ -28,6 +26,7 @@ from monitoring.audit import AuditTrail
 from monitoring.config import MonitoringConfig
 from monitoring.health import Health
 from monitoring.http import start_http
+from monitoring.signals import stop_on_signals
 from streaming.keys import key
 from streaming.redis_client import Redis, connect
 
@@ -175,9 +174,6 @@ def run(
     PortTakenError
         Metrics and health cannot be served on the configured address.
     """
-    stop = stop or Event()
-    if current_thread() is main_thread():
-        _stop_on_signals(stop)
     torch.set_num_threads(config.threads)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # its news are every run, and every call during a run
     health = Health("scheduler")
@@ -188,7 +184,8 @@ def run(
     if listening is not None:
         listening(port)
     try:
-        scheduler.run(stop)
+        with stop_on_signals(stop) as asked:
+            scheduler.run(asked)
     finally:
         redis.close()
 
@@ -213,12 +210,3 @@ def rollback(redis_url: str, number: int, config: IndexerConfig) -> None:
     finally:
         lease.release()
         redis.close()
-
-
-def _stop_on_signals(stop: Event) -> None:
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)

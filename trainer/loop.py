@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
 from collections.abc import Callable
-from threading import Event
-from typing import Any
 
 import torch
 
@@ -16,6 +13,7 @@ from monitoring.alarms import Alarm
 from monitoring.config import MonitoringConfig
 from monitoring.health import Health
 from monitoring.http import start_http
+from monitoring.signals import stop_on_signals
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
 from streaming.consumer import Consumer
@@ -160,7 +158,6 @@ def run(
     trainer: TrainerConfig, streaming: StreamingConfig, monitoring: MonitoringConfig, redis_url: str, digest: str
 ) -> None:
     """Train until SIGTERM or SIGINT; a second signal ends the process at once."""
-    stop = _stop_on_signals()
     torch.set_num_threads(trainer.threads)
     health = Health("trainer")
     health.expect("poll", within=monitoring.stalled_after)
@@ -168,21 +165,10 @@ def run(
     _log.info("trainer reads %s; metrics and health on port %d", streaming.group, port)
     log = open_log(streaming.log)
     try:
-        Loop(trainer, streaming, monitoring, log, connect(redis_url), digest, health).run(stop.is_set)
+        with stop_on_signals() as stop:
+            Loop(trainer, streaming, monitoring, log, connect(redis_url), digest, health).run(stop.is_set)
     finally:
         log.close()
-
-
-def _stop_on_signals() -> Event:
-    stop = Event()
-
-    def handle(number: int, frame: Any) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
-    return stop
 
 
 def _finite(value: float) -> float:

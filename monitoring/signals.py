@@ -1,0 +1,37 @@
+"""SIGTERM and SIGINT ask a process to end what it is doing; the second one ends it at once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, current_thread, main_thread
+from types import FrameType
+
+
+@contextmanager
+def stop_on_signals(stop: Event | None = None) -> Iterator[Event]:
+    """Set `stop` (or a new event) at the first signal; the handlers from before are put back at the end.
+
+    Outside the main thread, where Python takes no signals, the event is all there is.
+
+    Examples
+    --------
+    >>> with stop_on_signals() as stop:
+    ...     signal.raise_signal(signal.SIGTERM)
+    ...     stop.is_set()
+    True
+    """
+    stop = stop or Event()
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    signals = (signal.SIGTERM, signal.SIGINT) if current_thread() is main_thread() else ()
+    before = {number: signal.signal(number, note) for number in signals}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
