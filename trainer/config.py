@@ -67,6 +67,7 @@ class TrainerConfig(BaseModel):
         0.2, description="longest time a touched state waits before the mirrors hear of it"
     )
     server: str = Field("", description="URL of a server that is asked prequential queries; empty: none")
+    server_token_env: str = Field("", description="environment variable with the server's bearer token; empty: none")
     prequential_share: float = Field(
         0.02, ge=0, le=1, description="share of the events asked as live prequential queries"
     )

@@ -7,3 +7,7 @@ from monitoring.errors import HsnnError
 
 class CheckpointError(HsnnError):
     """A checkpoint cannot be used; the text says which and why."""
+
+
+class TokenError(HsnnError):
+    """The token for the server that is asked prequential queries is missing."""

@@ -8,6 +8,7 @@ than the deadline and never depends on an answer.
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -17,6 +18,7 @@ import msgspec
 import numpy as np
 
 from trainer.config import TrainerConfig
+from trainer.errors import TokenError
 from trainer.learner import Learner, Prepared
 from trainer.metrics import QUERIES, RECALL
 
@@ -41,13 +43,11 @@ class LivePrequential:
     def __init__(self, config: TrainerConfig) -> None:
         self._config = config
         self._rng = np.random.default_rng([config.seed, 1])
-        self._client = (
-            httpx.Client(base_url=config.server, timeout=config.prequential_deadline) if config.server else None
-        )
+        self._client = _client(config) if config.server else None
         self._pool = ThreadPoolExecutor(1, "prequential")
         self._hits: dict[tuple[str, int], int] = {(method, cut): 0 for method in _METHODS for cut in _CUTS}
         self._recent: deque[dict[tuple[str, int], bool]] = deque(maxlen=_WINDOW)
-        self._scored: list[float] = []
+        self._scored = self._answered = 0.0
         self.measured = self.unmeasured = 0
 
     def ask(self, prepared: Prepared, learner: Learner) -> tuple[list[str], Future[Answers]] | None:
@@ -94,7 +94,7 @@ class LivePrequential:
     @property
     def scored_share(self) -> float | None:
         """Mean share of the living items that the served path scored per query."""
-        return float(np.mean(self._scored)) if self._scored else None
+        return self._scored / self._answered if self._answered else None
 
     def close(self) -> None:
         """Give back the connection."""
@@ -120,9 +120,9 @@ class LivePrequential:
         response = self._client.post("/v1/retrieve_many", content=msgspec.json.encode({"queries": every}))
         response.raise_for_status()
         answers = msgspec.json.decode(response.content)["answers"]
-        self._scored += [
-            answer["stats"]["scored"] / max(answer["stats"]["corpus"], 1) for answer in answers[: len(queries)]
-        ]
+        for answer in answers[: len(queries)]:
+            self._scored += answer["stats"]["scored"] / max(answer["stats"]["corpus"], 1)
+            self._answered += 1
         items = [answer["items"] for answer in answers]
         return {method: items[i * len(queries) : (i + 1) * len(queries)] for i, method in enumerate(_METHODS)}
 
@@ -137,3 +137,13 @@ class LivePrequential:
         for name, values in self.recent().items():
             for method, value in values.items():
                 RECALL.labels(method, name.removeprefix("recall_at_")).set(value)
+
+
+def _client(config: TrainerConfig) -> httpx.Client:
+    token = os.environ.get(config.server_token_env, "") if config.server_token_env else ""
+    if config.server_token_env and not token:
+        raise TokenError(
+            f"trainer.server_token_env names {config.server_token_env}, which is not set; put the token into it"
+        )
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.Client(base_url=config.server, timeout=config.prequential_deadline, headers=headers)
