@@ -15,15 +15,16 @@ from streaming.assemble import NOT_JOINED, Extras, engagements, extras
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
 from streaming.dead_letters import DeadLetterWriter
-from streaming.decoding import Role, decode_records
-from streaming.errors import OutOfRangeError, StateError
+from streaming.decoding import decode_records
 from streaming.log import EventLog, Record
 from streaming.merge import Merger, believed
 from streaming.partition import Partition
-from streaming.progress import Counts, Place, Progress, rows_after
+from streaming.progress import Counts, rows_after
+from streaming.reading import Role
 from streaming.ready import Ready
+from streaming.resume import resume
 from streaming.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
-from streaming.watermark import Limits, Strikes, Watermark
+from streaming.watermark import Limits, Strikes
 
 _ENDS_EVERY = 0.05
 _LONGEST_WAIT = 0.5
@@ -66,9 +67,16 @@ class Consumer:
     """
 
     def __init__(
-        self, event_log: EventLog, config: StreamingConfig, *, state: Mapping[str, Any] | None = None,
-        positions: Mapping[Position, int] | None = None, watermark: int | None = None, rank: int = 0, world_size: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        event_log: EventLog,
+        config: StreamingConfig,
+        *,
+        state: Mapping[str, Any] | None = None,
+        positions: Mapping[Position, int] | None = None,
+        watermark: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not within a world of {world_size}")
         self._log = event_log
@@ -76,7 +84,8 @@ class Consumer:
         self._letters = DeadLetterWriter(event_log)
         self._owned = self._owned_partitions(rank, world_size)
         self._letters.open(topic_roles(config))
-        self._progress = self._start(state, positions or {}, watermark)
+        places = [position for position, _ in self._owned]
+        self._progress = resume(event_log, places, state, positions or {}, watermark)
         self._partitions = [self._partition(number, *owned) for number, owned in enumerate(self._owned)]
         self._of = {partition.position: partition for partition in self._partitions}
         limits = Limits(int(config.max_future * 1000), int(config.max_past * 1000))
@@ -95,22 +104,6 @@ class Consumer:
             self._log.create_topic(topic, self._config.partitions, compacted=compacted)
             owned += [((topic, p), role) for p in self._log.partitions(topic) if p % world_size == rank]
         return owned
-
-    def _start(self, state: Mapping[str, Any] | None, given: Mapping[Position, int], watermark: int | None) -> Progress:
-        positions = [position for position, _ in self._owned]
-        begin, end = self._log.begin_positions(positions), self._log.end_positions(positions)
-        if state is None:
-            progress = Progress({p: Place(given.get(p, begin[p])) for p in positions})
-            progress.watermark = Watermark() if watermark is None else Watermark(watermark)
-        else:
-            progress = Progress.from_state(state)
-            if strange := set(progress.places) - set(positions):
-                raise StateError(f"the state is of partitions {sorted(strange)}, which this rank does not own")
-            for position in positions:  # partitions may have been added since
-                progress.places.setdefault(position, Place(begin[position]))
-        for position, place in progress.places.items():
-            _check_range(position, place.offset, begin[position], end[position])
-        return progress
 
     def _partition(self, number: int, position: Position, role: Role) -> Partition:
         place = self._progress.places[position]
@@ -245,12 +238,15 @@ class Consumer:
         )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on after the last batch, as plain values; goes into the checkpoint."""
+        """Everything needed to go on after the last batch, as plain values; goes into the checkpoint.
+
+        The dead letters up to here are durable when this returns: after a restart nobody would write them again.
+        """
+        self._letters.flush()
         return self._progress.to_state()
 
     def commit(self, positions: Mapping[Position, int]) -> None:
         """Publish positions for lag tools, once the checkpoint that holds them is durable."""
-        self._letters.flush()
         self._log.commit(self._config.group, positions)
 
     def lag(self) -> tuple[int, float]:
@@ -269,17 +265,3 @@ class Consumer:
     def owned(self) -> Collection[Position]:
         """Partitions of this rank."""
         return self._of.keys()
-
-
-def _check_range(position: Position, offset: int, begin: int, end: int) -> None:
-    name = f"{position[0]}/{position[1]}"
-    if offset < begin:
-        raise OutOfRangeError(
-            f"{name}: the oldest record still held is {begin}, wanted {offset}; records were removed before they were "
-            "learned: raise the log's retention, and start from a newer checkpoint or from none"
-        )
-    if offset > end:
-        raise OutOfRangeError(
-            f"{name}: the log ends at {end}, but this checkpoint stands at {offset}; the log was replaced: "
-            "point `streaming.log` at the right one, or start without a checkpoint"
-        )

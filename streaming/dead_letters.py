@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from streaming.arrow import one_row
 from streaming.columns import Position
@@ -26,7 +26,8 @@ Source = tuple[int, int]
 """(offset, index) in the source partition."""
 
 
-class DeadLetter(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
     """One event that was not believed or not understood: where it was, a reason code, and a text for people."""
 
     record: Record
@@ -51,7 +52,9 @@ def outgoing(letter: DeadLetter, partitions: int) -> Outgoing:
         headers.append(("hsnn-truncated-from", str(len(value))))
         value = value[:_LONGEST_VALUE]
     ours = tuple((name, text.encode(errors="backslashreplace")) for name, text in headers)
-    return Outgoing(record.key, value, record.headers + ours, partition=record.partition % partitions)
+    # Kafka's client refuses a record that has neither key nor value.
+    key = b"" if record.key is None and value is None else record.key
+    return Outgoing(key, value, record.headers + ours, partition=record.partition % partitions)
 
 
 class DeadLetterWriter:
@@ -70,6 +73,7 @@ class DeadLetterWriter:
         self._log = event_log
         self._partitions: dict[str, int] = {}
         self._written: dict[Position, Source] = {}
+        self._waiting = False
 
     def open(self, topics: Iterable[str]) -> None:
         """Look up which source positions of these topics were written before; call before the log is read."""
@@ -91,13 +95,16 @@ class DeadLetterWriter:
                 reasons[letter.reason] += 1
         for topic, records in todo.items():
             self._log.append(topic + SUFFIX, records)
+            self._waiting = True
         if reasons:
             log.warning("dead letters: %s", ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
         return sum(reasons.values())
 
     def flush(self) -> None:
         """Wait until the dead letters are durable; before this the positions past them must not be committed."""
-        self._log.flush()
+        if self._waiting:
+            self._log.flush()
+            self._waiting = False
 
     def _partitions_of(self, topic: str) -> int:
         if topic not in self._partitions:

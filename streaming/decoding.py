@@ -1,9 +1,11 @@
-"""Records into rows: JSON one event per message, or Arrow many. What cannot be read becomes a dead letter, never an error."""
+"""Records into rows: JSON one event per message, or Arrow many.
+
+What cannot be read becomes a dead letter, never an error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from enum import Enum
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,32 +13,13 @@ import numpy as np
 
 from streaming.arrow import ArrowError, is_arrow, read_interactions
 from streaming.dead_letters import WHOLE, DeadLetter
-from streaming.events import Event, Impression, Interaction, Item, User, decode
+from streaming.events import Impression, Interaction, Item, User
 from streaming.ids import text_id
 from streaming.log import Record
+from streaming.reading import MAX_JSON, Refused, Role, read_event, strip_schema_id
 from streaming.rows import ACTION, CONTEXT, INDEX, ITEM, KIND, LAST, PAYLOAD, TS, USER, Kind, Rows, concat, new_rows
 
-MAX_JSON = 1 << 20
-"""Longest JSON event, in bytes."""
-
 MAX_TOMBSTONE_KEY = 1024
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
-
-
-class Role(Enum):
-    """What a topic is for."""
-
-    ITEMS = "items"
-    USERS = "users"
-    CONTROL = "control"
-    ENGAGEMENTS = "engagements"
-
-
-_TYPES: dict[Role, tuple[type, ...]] = {
-    Role.ENGAGEMENTS: (Interaction, Impression),
-    Role.ITEMS: (Item,),
-    Role.USERS: (User,),
-}
 _KINDS = {Interaction: Kind.INTERACTION, Impression: Kind.IMPRESSION, Item: Kind.ITEM, User: Kind.USER}
 # A union, although only interactions are wanted: a decoder of one type alone would not ask for the field `type`.
 _engagements: msgspec.json.Decoder[Interaction | Impression] = msgspec.json.Decoder(Interaction | Impression)
@@ -47,14 +30,6 @@ class _Stamp(msgspec.Struct):
 
 
 _stamps: msgspec.json.Decoder[_Stamp] = msgspec.json.Decoder(_Stamp)
-
-
-class Refused(Exception):  # noqa: N818
-    """An event is not what its topic asks for; `reason` is a code, the text is for people."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 def decode_records(role: Role, records: Sequence[Record]) -> Rows:
@@ -79,11 +54,6 @@ def decode_records(role: Role, records: Sequence[Record]) -> Rows:
         else:
             run.append(record)
     return concat([*parts, _one_by_one(role, run)])
-
-
-def strip_schema_id(value: bytes) -> bytes:
-    """Leave out Confluent's prefix: a zero byte and the four bytes of a schema's number."""
-    return value[5:] if value[:1] == b"\0" else value
 
 
 def _plain_interactions(records: Sequence[Record]) -> Rows | None:
@@ -128,6 +98,8 @@ def _one_by_one(role: Role, records: Sequence[Record]) -> Rows:
 
 
 def _fill(rows: Rows, at: int, role: Role, record: Record) -> None:
+    kind: Kind
+    payload: Any
     if role is Role.CONTROL:
         kind, ts, payload = Kind.CONTROL, _control_time(record), record.value or b""
     elif record.value is None:
@@ -145,7 +117,7 @@ def _fill(rows: Rows, at: int, role: Role, record: Record) -> None:
 
 
 def _control_time(record: Record) -> int:
-    """Stream time at which a command takes effect: its ``ts``, if it has one, so that a replay meets it at the same place."""
+    """Stream time of a command: its ``ts``, if it has one, so that a replay meets it at the same place."""
     try:
         return max(-1, _stamps.decode(record.value or b"{}").ts)
     except Exception:
@@ -164,57 +136,6 @@ def _deletion(role: Role, record: Record) -> tuple[Kind, int, Any]:
     stamp = dict(record.headers).get("ts", b"")
     kind = Kind.DELETED_ITEM if role is Role.ITEMS else Kind.DELETED_USER
     return kind, int(stamp) if stamp.isdigit() and len(stamp) < 16 else max(-1, record.sent_at), name
-
-
-def read_event(role: Role, value: bytes) -> Event:
-    """One JSON event with canonical ids.
-
-    Raises
-    ------
-    Refused
-        With a reason: ``malformed`` (not JSON), ``bad_text`` (not UTF-8), ``too_deep``, ``too_large``, ``unknown_type``,
-        ``invalid`` (a field is missing, of a wrong type or out of range), ``wrong_topic``.
-    """
-    if len(value) > MAX_JSON:
-        raise Refused("too_large", f"the event has {len(value)} bytes; at most {MAX_JSON} are read")
-    event = _parsed(value)
-    if not isinstance(event, _TYPES[role]):
-        name = type(event).__name__.lower()
-        raise Refused("wrong_topic", f"an event of type {name!r} does not belong into topic {role.value!r}")
-    try:
-        return _canonical(event)
-    except ValueError as error:
-        raise Refused("invalid", str(error)) from None
-
-
-def _parsed(value: bytes) -> Event:
-    try:
-        return decode(strip_schema_id(value))
-    except msgspec.ValidationError as error:
-        reason = "unknown_type" if str(error).endswith("`$.type`") else "invalid"
-        raise Refused(reason, str(error)) from None
-    except msgspec.DecodeError as error:
-        raise Refused("malformed", str(error)) from None
-    except UnicodeDecodeError as error:
-        raise Refused("bad_text", str(error)) from None
-    except RecursionError:
-        raise Refused("too_deep", "the JSON value is nested too deeply") from None
-    except Exception as error:  # a parser's surprise must not stop the stream
-        raise Refused("malformed", f"{type(error).__name__}: {error}") from None
-
-
-def _canonical(event: Event) -> Event:
-    changes: dict[str, Any] = {"id": text_id(event.id)}
-    if isinstance(event, Interaction | Impression):
-        changes["user"] = text_id(event.user)
-    if isinstance(event, Interaction):
-        changes["item"] = text_id(event.item)
-        if event.value is not None and not abs(event.value) <= _FLOAT32_MAX:
-            raise ValueError(f"`value` is {event.value}; at most {_FLOAT32_MAX:.3g} fits")
-    if isinstance(event, Impression):
-        changes["items"] = [text_id(item) for item in event.items]
-    replace: Callable[..., Event] = msgspec.structs.replace
-    return replace(event, **changes)
 
 
 def _arrow(role: Role, record: Record) -> Rows:

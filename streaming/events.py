@@ -1,6 +1,7 @@
 """The event schema: what producers send, one JSON object per event.
 
-Ids may be written as text or as whole numbers; inside the project they are text. Unknown fields are left out, not rejected.
+Ids may be written as text or as whole numbers; inside the project they are text. Unknown fields are left out, not
+rejected.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class _Event(msgspec.Struct, tag_field="type", frozen=True, kw_only=True, omit_d
     ts: Millis
 
 
-class Interaction(_Event, tag="interaction"):
+class Interaction(_Event, tag="interaction", frozen=True):
     """A user acted on an item: topic ``engagements``, keyed by user."""
 
     id: Id
@@ -39,7 +40,7 @@ class Interaction(_Event, tag="interaction"):
     context: dict[str, Scalar] | None = None
 
 
-class Impression(_Event, tag="impression"):
+class Impression(_Event, tag="impression", frozen=True):
     """A user was shown items: topic ``engagements``, keyed by user."""
 
     id: Id
@@ -48,7 +49,7 @@ class Impression(_Event, tag="impression"):
     context: dict[str, Scalar] | None = None
 
 
-class Item(_Event, tag="item"):
+class Item(_Event, tag="item", frozen=True):
     """An item exists, with these features: topic ``items``, compacted, keyed by item."""
 
     id: Id
@@ -56,7 +57,7 @@ class Item(_Event, tag="item"):
     expires_at: Millis | None = None
 
 
-class User(_Event, tag="user"):
+class User(_Event, tag="user", frozen=True):
     """A user has these features: topic ``users``, compacted, keyed by user."""
 
     id: Id

@@ -6,35 +6,25 @@ Partitions are assigned, never subscribed: no group rebalance can move them. Off
 from __future__ import annotations
 
 import itertools
-import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import kafka.errors
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata
 
 from streaming.columns import Position
-from streaming.errors import AppendError, LogUnavailableError, OutOfRangeError, StreamingError, UnknownTopicError
+from streaming.errors import AppendError, StreamingError, UnknownTopicError
+from streaming.kafka_errors import patiently, translated
 from streaming.kafka_options import client_options
+from streaming.kafka_reader import KafkaReader
 from streaming.log import Outgoing, Record
 from streaming.partitioner import partition_of
 
-_CONSUMER = {
-    "auto_offset_reset": "none",  # jumping over lost records would lose them in silence
-    "isolation_level": "read_committed",
-    "enable_auto_commit": False,
-    "group_id": None,
-    # A fetch that waits at the end of quiet partitions holds back those that are asked for next.
-    "fetch_max_wait_ms": 50,
-}
 _PRODUCER = {"acks": "all", "linger_ms": 5, "batch_size": 1 << 17, "max_block_ms": 30_000}
-# Records of one partition that may wait here while others are read.
-_AHEAD = 4096
-_new = tuple.__new__
 
 
 class KafkaLog:
@@ -56,32 +46,15 @@ class KafkaLog:
         self._counts: dict[str, int] = {}
         self._turn = itertools.count()
         self._failed: list[BaseException] = []
-        self._next: dict[Position, int] = {}
-        self._paused: set[Position] = set()
-        self._held: dict[Position, list[Record]] = {}
         with self._answers("connecting"):
             self._admin = KafkaAdminClient(**self._options["admin"])
-            self._consumer = KafkaConsumer(**{**_CONSUMER, **self._options["consumer"]})
+        self._reader = KafkaReader(self._where, self._options["consumer"])
 
     def __repr__(self) -> str:
         return f"KafkaLog({self._where!r})"
 
-    @contextmanager
-    def _answers(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except (kafka.errors.OffsetOutOfRangeError, kafka.errors.LogTruncationError) as error:
-            raise OutOfRangeError(
-                f"{doing}: {self._where} no longer holds the records that come next ({error}); "
-                "records were removed before they were read: raise the topic's retention.ms"
-            ) from error
-        except kafka.errors.UnknownTopicOrPartitionError as error:
-            raise UnknownTopicError(f"{doing}: {self._where} has no such topic or partition ({error})") from error
-        except (kafka.errors.KafkaError, OSError, ValueError, AssertionError) as error:
-            raise LogUnavailableError(
-                f"{doing}: {self._where} failed ({type(error).__name__}: {error}); check that the brokers run, that "
-                "`streaming.log` names them, and its security_protocol, sasl_ and ssl_ options"
-            ) from error
+    def _answers(self, doing: str) -> AbstractContextManager[None]:
+        return translated(self._where, doing)
 
     @property
     def _producer(self) -> Any:
@@ -98,10 +71,8 @@ class KafkaLog:
             return
         facts = {"num_partitions": partitions, "configs": {"cleanup.policy": "compact"} if compacted else {}}
         with self._answers(f"creating topic {topic!r}"):
-            try:
+            with suppress(kafka.errors.TopicAlreadyExistsError):  # somebody else may be first
                 self._admin.create_topics({topic: facts})
-            except kafka.errors.TopicAlreadyExistsError:
-                pass  # somebody else was first
             self._admin.wait_for_topics([topic])
 
     def partitions(self, topic: str) -> list[int]:
@@ -161,71 +132,15 @@ class KafkaLog:
 
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on."""
-        with self._answers("assigning partitions"):
-            # What was fetched for the assignment before must not come up again.
-            self._consumer.unsubscribe()
-            self._consumer.assign([TopicPartition(*position) for position in positions])
-            for position, offset in positions.items():
-                self._consumer.seek(TopicPartition(*position), offset)
-        self._next, self._paused, self._held = dict(positions), set(), {}
+        self._reader.seek(positions)
 
     def positions(self) -> dict[Position, int]:
         """Next offset to read, per partition of the last `seek`; past gaps that hold no more records."""
-        return dict(self._next)
+        return self._reader.positions()
 
     def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
-        """Read the next records; see `EventLog.poll`.
-
-        Raises
-        ------
-        OutOfRangeError
-            Retention removed records that were still to be read.
-        """
-        wanted = [p for p in (self._next if partitions is None else partitions) if p in self._next]
-        if not wanted:
-            time.sleep(timeout)
-            return []
-        if not any(p in self._held for p in wanted):
-            self._fetch(set(wanted), timeout)
-        full = [p for p in wanted if p in self._held]
-        share = max(1, max_records // max(1, len(full)))
-        return [record for position in full for record in self._take(position, share)]
-
-    def _fetch(self, wanted: set[Position], timeout: float) -> None:
-        """Read what the brokers have of these partitions, and of others as long as little of them waits here.
-
-        All that was fetched: kafka-python 3.0.12 never returns the rest of a partition's fetch once the partition is paused in
-        the middle of it (`Fetcher.fetched_records` restores it into a place that it then finds taken), hence `_held`.
-        """
-        self._pause({p for p, held in self._held.items() if len(held) >= _AHEAD} - wanted)
-        with self._answers("reading the log"):
-            found = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=sys.maxsize)
-        for (topic, partition), some in found.items():
-            # ConsumerRecord: topic, partition, epoch, offset, timestamp, its type, key, value, headers, ...
-            self._held.setdefault((topic, partition), []).extend(
-                _new(Record, (topic, partition, r[3], r[6], r[7], tuple(r[8]) if r[8] else (), r[4])) for r in some
-            )
-        if not found:
-            self._pass_gaps()
-
-    def _take(self, position: Position, count: int) -> list[Record]:
-        held = self._held.pop(position)
-        if len(held) > count:
-            self._held[position] = held[count:]
-        self._next[position] = held[:count][-1].offset + 1
-        return held[:count]
-
-    def _pause(self, paused: set[Position]) -> None:
-        self._consumer.resume(*(TopicPartition(*p) for p in self._paused - paused))
-        self._consumer.pause(*(TopicPartition(*p) for p in paused - self._paused))
-        self._paused = paused
-
-    def _pass_gaps(self) -> None:
-        """Compaction and transactions leave offsets without records; the consumer knows how far it is past them."""
-        with self._answers("reading positions"):
-            for position in self._next.keys() - self._held.keys():
-                there = self._consumer.position(TopicPartition(*position), 1000) or 0
-                self._next[position] = max(self._next[position], there)
+        """Read the next records; see `EventLog.poll`."""
+        return self._reader.poll(max_records, timeout, partitions)
 
     def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
         """Oldest offset still held, per partition."""
@@ -250,7 +165,7 @@ class KafkaLog:
             return
         offsets = {TopicPartition(*p): OffsetAndMetadata(offset, "", -1) for p, offset in positions.items()}
         with self._answers(f"committing positions of group {group!r}"):
-            answer = _patiently(lambda: _offsets_taken(self._admin.alter_group_offsets(group, offsets)))
+            answer = patiently(lambda: _offsets_taken(self._admin.alter_group_offsets(group, offsets)))
         refused = {p: error for p, error in answer.items() if error is not kafka.errors.NoError}
         if refused:
             raise StreamingError(
@@ -262,31 +177,20 @@ class KafkaLog:
         """Positions last committed under a group name; partitions without one are left out."""
         wanted = [TopicPartition(*position) for position in partitions]
         with self._answers(f"reading the positions of group {group!r}"):
-            found = _patiently(lambda: self._admin.list_group_offsets({group: wanted}).get(group, {}))
+            found = patiently(lambda: self._admin.list_group_offsets({group: wanted}).get(group, {}))
         return {(p.topic, p.partition): int(at.offset) for p, at in found.items() if at.offset >= 0}
 
     def lag(self) -> int:
         """Count the records between the read positions and the end."""
-        return sum(end - self._next[p] for p, end in self.end_positions(self._next).items())
+        read = self.positions()
+        return sum(end - read[position] for position, end in self.end_positions(read).items())
 
     def close(self) -> None:
         """Send what waits and give back connections."""
         if self._producer_made is not None:
             self._producer_made.close(timeout=10)
-        self._consumer.close()
+        self._reader.close()
         self._admin.close()
-
-
-def _patiently(call: Callable[[], Any], patience: float = 15.0) -> Any:
-    """Try again for a while: a cluster that was never asked for group offsets first makes the topic that holds them."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return call()
-        except kafka.errors.RetriableError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 def _offsets_taken(answer: dict[Any, Any]) -> dict[Any, Any]:

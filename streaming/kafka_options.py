@@ -13,7 +13,8 @@ from streaming.errors import LogUrlError
 # What these decide is part of the contract of `EventLog`, not a matter of taste.
 _FIXED = {
     "bootstrap_servers", "group_id", "enable_auto_commit", "auto_offset_reset", "isolation_level", "acks",
-    "key_deserializer", "value_deserializer", "key_serializer", "value_serializer", "consumer_timeout_ms", "partitioner",
+    "key_deserializer", "value_deserializer", "key_serializer", "value_serializer", "consumer_timeout_ms",
+    "partitioner",
 }  # fmt: skip
 _CLIENTS: dict[str, Any] = {"admin": KafkaAdminClient, "consumer": KafkaConsumer, "producer": KafkaProducer}
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
@@ -47,7 +48,9 @@ def _typed(name: str, text: str, known: Mapping[str, Any]) -> Any:
         raise LogUrlError(f"option {name} of the log cannot be set: positions live in the checkpoint, never in Kafka")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see the options of kafka-python's KafkaConsumer and KafkaProducer"
+        hint = (
+            f"did you mean {near[0]}?" if near else "see the options of kafka-python's KafkaConsumer and KafkaProducer"
+        )
         raise LogUrlError(f"kafka-python has no option {name}; {hint}")
     default = known[name]
     try:

@@ -1,7 +1,7 @@
 """Several partitions become one order: by event time, then partition, offset and index; the same in every run.
 
-A row is merged once no row still to come can belong before it: every partition that is known to hold more must have been
-read past it. Times that are too far off are refused here, where the watermark is known.
+A row is merged once no row still to come can belong before it: every partition that is known to hold more must have
+been read past it. Times that are too far off are refused here, where the watermark is known.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.dead_letters import DeadLetter
-from streaming.decoding import Role
 from streaming.partition import Partition
+from streaming.reading import Role
 from streaming.rows import INDEX, KEY, KIND, MARK, OFFSET, PART, PAYLOAD, RECORD, SENT_AT, TS, Kind, Rows, concat
 from streaming.watermark import EARLIEST, NONE, QUORUM, WINDOW, Limits, Strikes, Watermark, start_time
 
@@ -78,7 +78,9 @@ class Merger:
             return True
         sources = [p for p in self.partitions if p.role is Role.ENGAGEMENTS]
         firsts = [_timed(p.first(4 * WINDOW))[:, :WINDOW] for p in sources]
-        if any(p.open and first.shape[1] < WINDOW and len(p) < 4 * WINDOW for p, first in zip(sources, firsts, strict=True)):
+        if any(
+            p.open and first.shape[1] < WINDOW and len(p) < 4 * WINDOW for p, first in zip(sources, firsts, strict=True)
+        ):
             return False
         first = np.concatenate([*firsts, np.empty((2, 0), np.int64)], axis=1)
         self.watermark.start = start_time(first[0, first[0] <= first[1] + self.limits.max_future])
@@ -165,14 +167,17 @@ class Merger:
     def _refuse(self, rows: Rows, which: NDArray[np.intp], reason: str) -> None:
         for at in which.tolist():
             ts, index, record = int(rows.numbers[TS, at]), int(rows.numbers[INDEX, at]), rows.objects[RECORD, at]
-            detail = f"its time {ts} is too far from the watermark {self.watermark.reference}; {self.limits._asdict()} ms"
+            detail = (
+                f"its time {ts} is too far from the watermark {self.watermark.reference}; {self.limits._asdict()} ms"
+            )
             rows.objects[PAYLOAD, at] = DeadLetter(record, index, reason, detail)
         rows.numbers[KIND, which] = Kind.DEAD
 
 
 def believed(rows: Rows, number: int) -> NDArray[np.bool_]:
     """Which rows are engagements of this partition that were believed."""
-    return (rows.column(PART) == number) & (rows.column(KIND) <= Kind.IMPRESSION)
+    mine: NDArray[np.bool_] = rows.column(PART) == number
+    return mine & (rows.column(KIND) <= Kind.IMPRESSION)
 
 
 def _timed(rows: Rows) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.columns import Position
-from streaming.decoding import Role
+from streaming.reading import Role
 from streaming.rows import KEY, PART, TS, Kind, Rows, concat, new_rows
 from streaming.watermark import NONE, Strikes, order_keys
 

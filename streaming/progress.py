@@ -33,7 +33,7 @@ class Place:
     offset: int
     index: int = 0
     key: int = NONE
-    strikes: Strikes = Strikes()
+    strikes: Strikes = field(default_factory=Strikes)
 
 
 @dataclass(slots=True)
@@ -82,7 +82,10 @@ class Progress:
         """Return plain values (dict, list, str, int), for JSON or msgpack."""
         return {
             "version": VERSION,
-            "places": [[*position, place.offset, place.index, place.key, *_strikes(place)] for position, place in self.places.items()],
+            "places": [
+                [*position, place.offset, place.index, place.key, *_strikes(place)]
+                for position, place in self.places.items()
+            ],
             "watermark": asdict(self.watermark),
             "counts": asdict(self.counts),
             "sent_at": self.sent_at,
@@ -110,7 +113,9 @@ class Progress:
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, StateError):
                 raise
-            raise StateError(f"this is no state of a consumer: {error!r}; start from a checkpoint of this program") from error
+            raise StateError(
+                f"this is no state of a consumer: {error!r}; start from a checkpoint of this program"
+            ) from error
 
 
 def _strikes(place: Place) -> tuple[int, int, int]:

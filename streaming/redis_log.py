@@ -1,9 +1,4 @@
-"""``redis://``: the event log on Redis Streams, for one machine or a small house.
-
-A topic's partition is the stream ``hsnn:log:{topic:partition}``. ``XADD key 0-*`` numbers its entries 0-1, 0-2, ...
-without gaps, so that entry ``0-(n + 1)`` has offset n. An entry has the fields ``v`` (value; left out for a deletion),
-``k`` (key; left out if there is none), ``h`` (headers, msgpack; left out if there are none), ``t`` (sent at, epoch ms).
-"""
+"""``redis://``: the event log on Redis Streams, for one machine or a small house."""
 
 from __future__ import annotations
 
@@ -13,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
 import redis
 
 from streaming.columns import Position
@@ -21,28 +15,12 @@ from streaming.errors import AppendError, LogUnavailableError, OutOfRangeError, 
 from streaming.log import Outgoing, Record
 from streaming.partitioner import partition_of
 from streaming.redis_client import connect
+from streaming.redis_entry import fields_of, offset_of, record_of, stream_key
 
 _TOPICS = "hsnn:log:topics"
 _CHUNK = 2000
 # A server that is being restarted must be noticed within seconds, so one blocking read waits no longer than this.
 _LONGEST_BLOCK = 1.0
-
-# A NamedTuple's own constructor takes twice as long, and there is one per record.
-_new = tuple.__new__
-
-_headers_encoder = msgspec.msgpack.Encoder()
-_headers_decoder = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
-
-
-def stream_key(topic: str, partition: int) -> str:
-    """Name the stream of a topic's partition; the braces keep it in one slot of a Redis Cluster.
-
-    Examples
-    --------
-    >>> stream_key("engagements", 3)
-    'hsnn:log:{engagements:3}'
-    """
-    return f"hsnn:log:{{{topic}:{partition}}}"
 
 
 class RedisLog:
@@ -118,7 +96,7 @@ class RedisLog:
         pipe = self._client.pipeline(transaction=False)
         for record in chunk:
             key = keys[self._partition(record, len(keys))]
-            pipe.execute_command("XADD", key, *self._trim, "0-*", *_fields(record, now))
+            pipe.execute_command("XADD", key, *self._trim, "0-*", *fields_of(record, now))
         try:
             with self._answers(f"appending to topic {topic!r}"):
                 pipe.execute()
@@ -176,14 +154,14 @@ class RedisLog:
     def _records(self, stream: bytes, entries: list[Any], wanted: list[Position]) -> list[Record]:
         topic, partition = next(p for p in wanted if stream_key(*p).encode() == stream)
         expected = self._next[topic, partition]
-        first = _offset(entries[0][0])
+        first = offset_of(entries[0][0])
         if first != expected:
             raise OutOfRangeError(
                 f"{topic}/{partition} at {self._where}: the oldest record still held is {first}, wanted {expected}; "
                 "records were removed before they were read: raise the log's retention"
             )
         self._next[topic, partition] = expected + len(entries)
-        return [_record(topic, partition, expected + at, fields) for at, (_, fields) in enumerate(entries)]
+        return [record_of(topic, partition, expected + at, fields) for at, (_, fields) in enumerate(entries)]
 
     def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
         """Oldest offset still held, per partition."""
@@ -198,7 +176,7 @@ class RedisLog:
         with self._answers("asking for the end of the log"):
             answers = pipe.execute()
         return {
-            position: _offset(answer[0][0]) + 1 if answer else self._info(position)[1]
+            position: offset_of(answer[0][0]) + 1 if answer else self._info(position)[1]
             for position, answer in zip(wanted, answers, strict=True)
         }
 
@@ -210,9 +188,9 @@ class RedisLog:
         except redis.ResponseError:  # no such key: nothing was ever appended
             return 0, 0
         facts = dict(zip(answer[::2], answer[1::2], strict=True))
-        end = _offset(facts[b"last-generated-id"]) + 1
+        end = offset_of(facts[b"last-generated-id"]) + 1
         first = facts[b"first-entry"]
-        return (_offset(first[0]) if first else end), end
+        return (offset_of(first[0]) if first else end), end
 
     def commit(self, group: str, positions: Mapping[Position, int]) -> None:
         """Publish positions in the hash ``hsnn:log:group:GROUP`` (field ``topic:partition``)."""
@@ -237,27 +215,3 @@ class RedisLog:
     def close(self) -> None:
         """Give back connections."""
         self._client.close()
-
-
-def _fields(record: Outgoing, now: int) -> list[Any]:
-    fields: list[Any] = ["t", now if record.sent_at is None else record.sent_at]
-    if record.value is not None:
-        fields += ("v", record.value)
-    if record.key is not None:
-        fields += ("k", record.key)
-    if record.headers:
-        fields += ("h", _headers_encoder.encode(record.headers))
-    return fields
-
-
-def _offset(entry_id: bytes) -> int:
-    return int(entry_id[entry_id.index(b"-") + 1 :]) - 1
-
-
-def _record(topic: str, partition: int, offset: int, fields: list[bytes]) -> Record:
-    # The common shape, t v k, is read by place.
-    if len(fields) == 6 and fields[2] == b"v" and fields[4] == b"k":
-        return _new(Record, (topic, partition, offset, fields[5], fields[3], (), int(fields[1])))
-    named = dict(zip(fields[::2], fields[1::2], strict=False))
-    headers = _headers_decoder.decode(named[b"h"]) if b"h" in named else ()
-    return Record(topic, partition, offset, named.get(b"k"), named.get(b"v"), headers, int(named.get(b"t", 0)))

@@ -1,4 +1,4 @@
-"""Decoded events on their way to a batch: two small tables, so that merging moves columns and never objects one by one."""
+"""Decoded events on their way to a batch: small tables, so that merging moves columns, never objects one by one."""
 
 from __future__ import annotations
 

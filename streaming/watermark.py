@@ -3,10 +3,10 @@
 Three questions, all answered from the log alone, so that every run over the same records answers alike:
 
 * where does stream time *start* (`start_time`): at the median of the first events, never at a single one;
-* in which *order* is a partition merged with the others (`order_keys`): by its running maximum, except that a leap ahead
-  which the partition's next events do not follow is passed over at once;
-* is an event *believed* when its turn comes (`Watermark.judge`): within `max_future` of the largest believed time, or part
-  of a leap that at least `QUORUM` events agree on (a stream that was paused for long goes on).
+* in which *order* is a partition merged with the others (`order_keys`): by its running maximum, except that a leap
+  ahead which the partition's next events do not follow is passed over at once;
+* is an event *believed* when its turn comes (`Watermark.judge`): within `max_future` of the largest believed time, or
+  part of a leap that at least `QUORUM` events agree on (a stream that was paused for long goes on).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EARLIEST = 631_152_000_000
 """1990-01-01, epoch ms: engagements from before are mistakes (seconds for milliseconds, an unset clock)."""
 
 WINDOW = 64
-"""How many following events of a partition say whether a leap ahead is real, and how many first events give the start."""
+"""How many following events of a partition say whether a leap is real, and how many first events give the start."""
 
 QUORUM = 32
 """How many events must agree on a leap before stream time follows it."""

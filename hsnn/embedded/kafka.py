@@ -1,12 +1,13 @@
 """An Apache Kafka broker of one's own (KRaft, one node), on loopback.
 
-``python -m hsnn.embedded.kafka fetch`` gets its jar files, ``start`` runs one until it is interrupted or told to ``stop``.
+``python -m hsnn.embedded.kafka fetch`` gets its jar files; ``start`` runs one until it is interrupted, or until ``stop``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,7 +73,9 @@ class EmbeddedKafka:
             Java or Maven is missing, or the broker did not start; the message says why.
         """
         if missing := missing_tools():
-            raise EmbeddedError(f"no embedded Kafka: {missing}; install it, or use a broker of your own (kafka://HOST:PORT)")
+            raise EmbeddedError(
+                f"no embedded Kafka: {missing}; install it, or use a broker of your own (kafka://HOST:PORT)"
+            )
         jars = fetch()
         if self._given is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="hsnn-kafka-")
@@ -102,6 +105,13 @@ class EmbeddedKafka:
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
+
+    def kill(self) -> None:
+        """End the broker at once and remove its folder, without waiting; for a process that must end now."""
+        if self._server is not None:
+            self._server.kill()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary.name, ignore_errors=True)
 
     def __enter__(self) -> EmbeddedKafka:
         return self.start()

@@ -54,7 +54,9 @@ def fetch() -> Path:
     if fetched():
         return target
     if missing := missing_tools():
-        raise EmbeddedError(f"no embedded Kafka: {missing}; install it, or use a broker of your own (kafka://HOST:PORT)")
+        raise EmbeddedError(
+            f"no embedded Kafka: {missing}; install it, or use a broker of your own (kafka://HOST:PORT)"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     # Two sessions may fetch at once, and either may be interrupted: what is under the final name is always whole.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="kafka-") as folder:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -43,14 +44,25 @@ def accepts(port: int) -> bool:
 
 
 class Supervised:
-    """A server process that ends with its parent, does not see the parent's Ctrl+C, and logs to a file."""
+    """A server process that ends with its parent, does not see the parent's Ctrl+C, and logs to a file.
 
-    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+    Parameters
+    ----------
+    command
+        Program and arguments.
+    log
+        Where its standard output and error are appended.
+    env
+        Changes of this process's environment; None takes a variable out.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str | None] | None = None) -> None:
         self.log = log
+        changed = {name: value for name, value in {**os.environ, **(env or {})}.items() if value is not None}
         with log.open("ab") as out:
             self._process = subprocess.Popen(  # noqa: S603
                 ["/bin/sh", "-c", _WATCH, "sh", *command],
-                stdin=subprocess.PIPE, stdout=out, stderr=out, env=None if env is None else {**os.environ, **env},
+                stdin=subprocess.PIPE, stdout=out, stderr=out, env=changed,
                 start_new_session=True,
             )  # fmt: skip
 
@@ -58,6 +70,12 @@ class Supervised:
     def running(self) -> bool:
         """Whether the server has not ended."""
         return self._process.poll() is None
+
+    @property
+    def code(self) -> int | None:
+        """Exit status, negative for a signal as in `subprocess`; None while it runs."""
+        code = self._process.poll()
+        return 128 - code if code is not None and code > 128 else code  # the shell says 128 + signal
 
     def wait_for_port(self, port: int, timeout: float) -> None:
         """Return as soon as the server accepts connections.
@@ -80,10 +98,19 @@ class Supervised:
 
     def stop(self, timeout: float = 10.0) -> None:
         """End the server: ask first, then insist. Safe to call twice."""
-        if self._process.stdin and not self._process.stdin.closed:
-            self._process.stdin.close()
+        self.ask()
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self.kill()
             self._process.wait()
+
+    def ask(self) -> None:
+        """Tell the server to end (SIGTERM), without waiting for it."""
+        if self._process.stdin and not self._process.stdin.closed:
+            self._process.stdin.close()
+
+    def kill(self) -> None:
+        """End the server at once (SIGKILL), without waiting for it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)

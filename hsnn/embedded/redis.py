@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
 
+import redis
+
 from hsnn.embedded.process import EmbeddedError, Supervised, free_port
+from streaming.redis_client import connect
 
 
 def server_binary() -> Path:
@@ -53,24 +57,48 @@ class EmbeddedRedis:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self, attempts: int = 5) -> EmbeddedRedis:
-        """Start the server; another process may take the free port first, hence several attempts."""
+        """Start the server; another process may take the free port first, hence several attempts.
+
+        Raises
+        ------
+        EmbeddedError
+            The binary is missing, the port asked for is taken, or the server did not start.
+        """
         binary = server_binary()
         self._folder = tempfile.TemporaryDirectory(prefix="hsnn-redis-")
         for attempt in range(attempts):
             self.port = self._wanted or free_port()
-            self._server = Supervised(self._command(binary), Path(self._folder.name, "server.log"))
             try:
-                self._server.wait_for_port(self.port, timeout=10.0)
+                self._launch(binary)
                 return self
             except EmbeddedError:
-                self._server.stop()
                 if attempt == attempts - 1 or self._wanted:
                     self.stop()
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _command(self, binary: Path) -> list[str]:
-        folder = self._folder.name if self._folder else "."
+    def _launch(self, binary: Path) -> None:
+        folder = self._folder.name if self._folder else ""
+        self._server = Supervised(self._command(binary, folder), Path(folder, "server.log"))
+        try:
+            self._server.wait_for_port(self.port, timeout=10.0)
+            if not self._is_ours(folder):
+                raise EmbeddedError(f"port {self.port} is taken by another server; choose another")
+        except BaseException:
+            self._server.stop()
+            raise
+
+    def _is_ours(self, folder: str) -> bool:
+        """Whether the server that answers is the one that was started, not one that had the port before."""
+        client = connect(self.url)
+        try:
+            return bool(client.config_get("dir").get("dir") == folder)
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()
+
+    def _command(self, binary: Path, folder: str) -> list[str]:
         options = {"bind": "127.0.0.1", "port": str(self.port), "dir": folder, "save": "", "appendonly": "no"}
         return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
@@ -82,6 +110,13 @@ class EmbeddedRedis:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+    def kill(self) -> None:
+        """End the server at once and remove its folder, without waiting; for a process that must end now."""
+        if self._server is not None:
+            self._server.kill()
+        if self._folder is not None:
+            shutil.rmtree(self._folder.name, ignore_errors=True)
 
     def __enter__(self) -> EmbeddedRedis:
         return self.start()

@@ -20,7 +20,6 @@ from streaming.log import EventLog, Outgoing, Record
 from streaming.memory_log import MemoryLog
 from streaming.open_log import open_log
 from streaming.redis_client import Redis
-from streaming.watermark import QUORUM
 
 T0 = 893_286_638_000
 DAY = 86_400_000
@@ -41,7 +40,9 @@ class Biting(MemoryLog):
 
 
 def interaction(ts: int, user: str = "u", item: str = "i", **more: Any) -> bytes:
-    return json.dumps({"type": "interaction", "id": 1, "ts": ts, "user": user, "item": item, "action": "click", **more}).encode()
+    return json.dumps(
+        {"type": "interaction", "id": 1, "ts": ts, "user": user, "item": item, "action": "click", **more}
+    ).encode()
 
 
 def item(ts: int, name: str) -> bytes:
@@ -98,7 +99,9 @@ def lively(log: EventLog, events: int = 1000, seed: int = 0) -> None:
             value = chance.choice([b"?", b"{}", item(ts, "x"), b"", b"\xff\xff\xff\xff"])
         elif draw > 0.95:
             n = chance.randint(0, 30)
-            value = write_interactions([ts + j for j in range(n)], [user.decode()] * n, [f"{i}-{j}" for j in range(n)], ["view"] * n)
+            value = write_interactions(
+                [ts + j for j in range(n)], [user.decode()] * n, [f"{i}-{j}" for j in range(n)], ["view"] * n
+            )
         elif draw > 0.92:
             value = json.dumps({"type": "impression", "id": i, "ts": ts, "user": 1, "items": [i, "z"]}).encode()
         log.append("engagements", [Outgoing(user, value, sent_at=T0 + i)])
@@ -114,13 +117,20 @@ def lively(log: EventLog, events: int = 1000, seed: int = 0) -> None:
 def test_batches_are_exact_and_in_order_of_time() -> None:
     log = MemoryLog()
     for partition in range(4):
-        send(log, "engagements", *(interaction(T0 + i * 4 + partition, item=str(i * 4 + partition)) for i in range(25)), partition=partition)
+        send(
+            log,
+            "engagements",
+            *(interaction(T0 + i * 4 + partition, item=str(i * 4 + partition)) for i in range(25)),
+            partition=partition,
+        )
     batches = drain(Consumer(log, CONFIG))
     assert [len(batch.engagements) for batch in batches] == [10] * 10
     assert [name for batch in batches for name in batch.engagements.item] == [str(i) for i in range(100)]
     assert [batch.dry for batch in batches] == [False] * 9 + [True]
     assert batches[4].watermark == T0 + 49
-    assert {p: n for p, n in batches[4].positions.items() if n} == {("engagements", p): 13 if p < 2 else 12 for p in range(4)}
+    assert {p: n for p, n in batches[4].positions.items() if n} == {
+        ("engagements", p): 13 if p < 2 else 12 for p in range(4)
+    }
 
 
 def test_equal_times_go_by_partition_then_offset() -> None:
@@ -272,125 +282,6 @@ def dead_letters(log: MemoryLog) -> list[tuple[int, int, int, str]]:
     return letters
 
 
-def reasons(log: MemoryLog) -> list[str]:
-    return [letter[3] for letter in dead_letters(log)]
-
-
-def test_one_bad_future_stamp_is_passed_over() -> None:
-    log = MemoryLog()
-    stamps = [T0 + i for i in range(100)]
-    stamps.insert(50, 4_000_000_000_000)
-    send(log, "engagements", *map(interaction, stamps))
-    batches = drain(Consumer(log, CONFIG))
-    assert [ts for batch in batches for ts in batch.engagements.ts.tolist()] == [T0 + i for i in range(100)]
-    assert batches[-1].watermark == T0 + 99
-    assert reasons(log) == ["far_future"]
-    assert [batch.dead_lettered for batch in batches] == [0] * 5 + [1] + [0] * 4
-
-
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("together", [True, False])
-def test_bad_future_stamps_that_come_first_do_not_poison_the_stream(count: int, together: bool) -> None:
-    log = MemoryLog()
-    send(log, "engagements", *[interaction(4_000_000_000_000)] * count)
-    consumer = Consumer(log, CONFIG)
-    if not together:
-        assert sum(batch.dead_lettered for batch in drain(consumer)) == count
-    send(log, "engagements", *(interaction(T0 + i) for i in range(100)))
-    assert sum(len(batch.engagements) for batch in drain(consumer)) == 100
-    assert consumer.counts.dead_lettered == count
-    assert set(reasons(log)) == {"far_future"}
-
-
-def test_a_bad_stamp_in_one_partition_holds_back_no_other() -> None:
-    """The partition goes on in its place: it does not wait at the stamp until the others are through."""
-    log = MemoryLog()
-    for partition in range(4):
-        stamps = [T0 + 4 * i + partition for i in range(300)]
-        if partition == 1:
-            stamps.insert(100, T0 + 300 * DAY)
-        send(log, "engagements", *map(interaction, stamps), partition=partition)
-    batches = drain(Consumer(log, CONFIG))
-    stamps = [ts for batch in batches for ts in batch.engagements.ts.tolist()]
-    assert stamps == [T0 + i for i in range(1200)]
-
-
-def test_too_old_is_refused_and_late_is_not() -> None:
-    log = MemoryLog()
-    stamps = [T0, T0 - 364 * DAY, T0 - 366 * DAY, 5_000, T0 + 1]
-    send(log, "engagements", *map(interaction, stamps))
-    consumer = Consumer(log, CONFIG, watermark=T0)
-    (batch,) = drain(consumer)
-    assert batch.engagements.ts.tolist() == [T0, T0 - 364 * DAY, T0 + 1]
-    assert reasons(log) == ["far_past", "far_past"]
-
-
-def test_a_stream_that_was_paused_for_long_goes_on() -> None:
-    log = MemoryLog()
-    send(log, "engagements", *(interaction(T0 + i) for i in range(50)))
-    consumer = Consumer(log, CONFIG)
-    drain(consumer)
-    later = T0 + 90 * DAY
-    for i in range(QUORUM - 1):
-        send(log, "engagements", interaction(later + i))
-        assert [len(batch.engagements) for batch in drain(consumer)] == [0]
-    consumer = Consumer(log, CONFIG, state=consumer.state())
-    send(log, "engagements", interaction(later + 1000), interaction(later + 1001))
-    assert [batch.engagements.ts.tolist() for batch in drain(consumer)] == [[later + 1000, later + 1001]]
-    assert consumer.counts.dead_lettered == QUORUM - 1
-
-
-def test_strays_do_not_add_up_to_a_leap() -> None:
-    log = MemoryLog()
-    consumer = Consumer(log, CONFIG)
-    for i in range(QUORUM + 5):
-        send(log, "engagements", interaction(T0 + i))
-        drain(consumer)
-        send(log, "engagements", interaction(T0 + 90 * DAY))
-        drain(consumer)
-    assert consumer.counts.delivered == consumer.counts.dead_lettered == QUORUM + 5
-
-
-def test_a_pause_inside_the_log_costs_nothing() -> None:
-    log = MemoryLog()
-    stamps = [T0 + i for i in range(200)] + [T0 + 90 * DAY + i for i in range(200)]
-    send(log, "engagements", *map(interaction, stamps))
-    consumer = Consumer(log, CONFIG)
-    drain(consumer)
-    assert (consumer.counts.delivered, consumer.counts.dead_lettered) == (400, 0)
-
-
-def test_a_quiet_partition_may_skip_months() -> None:
-    log = MemoryLog()
-    send(log, "engagements", *(interaction(T0 + i * DAY) for i in range(100)), partition=0)
-    send(log, "engagements", interaction(T0), interaction(T0 + 60 * DAY), interaction(T0 + 99 * DAY), partition=1)
-    consumer = Consumer(log, CONFIG)
-    stamps = [ts for batch in drain(consumer) for ts in batch.engagements.ts.tolist()]
-    assert stamps == sorted(stamps)
-    assert (len(stamps), consumer.counts.dead_lettered) == (103, 0)
-
-
-def test_an_item_from_the_far_future_is_refused_and_its_partition_goes_on() -> None:
-    log = MemoryLog()
-    log.create_topic("items", 1)
-    send(log, "engagements", *(interaction(T0 + i) for i in range(30)))
-    send(log, "items", item(T0, "a"), item(T0 + 900 * DAY, "bad"), item(T0 + 5, "b"), item(T0 + 6, "c"), partition=0)
-    send(log, "items", item(T0 + 900 * DAY, "bad at the end"), partition=0)
-    consumer = Consumer(log, CONFIG)
-    batches = drain(consumer)
-    assert [one.id for one in batches[0].items] == ["a", "b", "c"]
-    assert sum(len(batch.items) for batch in batches) == 3
-    assert (consumer.counts.side_dead_lettered, consumer.counts.dead_lettered) == (2, 0)
-
-
-def test_an_old_item_is_welcome() -> None:
-    log = MemoryLog()
-    send(log, "engagements", *(interaction(T0 + i) for i in range(10)))
-    send(log, "items", item(T0 - 3000 * DAY, "old"), item(0, "without age"))
-    batches = drain(Consumer(log, CONFIG))
-    assert sorted(str(one.id) for batch in batches for one in batch.items) == ["old", "without age"]
-
-
 def test_a_batch_may_end_inside_a_record() -> None:
     log = MemoryLog()
     record = write_interactions([T0 + i for i in range(25)], ["u"] * 25, [str(i) for i in range(25)], ["view"] * 25)
@@ -486,7 +377,9 @@ def test_a_state_of_another_rank_is_refused() -> None:
 @pytest.mark.parametrize("server", ["redis", pytest.param("kafka", marks=pytest.mark.kafka)])
 def test_real_logs_give_the_batches_of_the_one_in_memory(server: str, request: pytest.FixtureRequest) -> None:
     log = MemoryLog()
-    names = {f"{kind}_topic": f"{kind}-{random.randrange(10**12)}" for kind in ("engagements", "items", "users", "control")}
+    names = {
+        f"{kind}_topic": f"{kind}-{random.randrange(10**12)}" for kind in ("engagements", "items", "users", "control")
+    }
     config = CONFIG.model_copy(update={**names, "max_wait": 0.2})
     lively(log, 600, seed=6)
     real = open_log(request.getfixturevalue("redis_server" if server == "redis" else "kafka_url"))
@@ -520,3 +413,27 @@ def test_a_consumer_on_a_growing_redis_log_misses_nothing(redis_server: str, red
     assert sorted(names) == sorted(f"{i}-{j}" for i in range(20) for j in range(7))
     log.close()
     producer.close()
+
+
+class Careful(MemoryLog):
+    """A log that knows whether everything appended was flushed."""
+
+    unflushed = 0
+
+    def append(self, topic: str, records: Iterable[Outgoing]) -> int:
+        self.unflushed += 1
+        return super().append(topic, records)
+
+    def flush(self) -> None:
+        self.unflushed = 0
+
+
+def test_dead_letters_are_durable_before_a_state_that_lies_behind_them() -> None:
+    log = Careful()
+    send(log, "engagements", b"?", interaction(T0))
+    log.flush()
+    consumer = Consumer(log, CONFIG)
+    drain(consumer)
+    assert log.unflushed == 1
+    consumer.state()
+    assert log.unflushed == 0

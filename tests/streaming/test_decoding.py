@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from streaming.arrow import write_interactions
 from streaming.dead_letters import WHOLE, DeadLetter
-from streaming.decoding import MAX_JSON, Role, decode_records
+from streaming.decoding import decode_records
 from streaming.log import Record
+from streaming.reading import MAX_JSON, Role
 from streaming.rows import ACTION, CONTEXT, INDEX, ITEM, KIND, LAST, OFFSET, PAYLOAD, TS, USER, Kind, Rows
 
 GOOD: dict[str, Any] = {"type": "interaction", "id": 1, "ts": 5, "user": 7, "item": "a", "action": "click"}
@@ -68,7 +69,10 @@ def test_each_type_has_its_topic() -> None:
     kind, impression, _ = one(Role.ENGAGEMENTS, written(OTHERS["impression"]))
     assert kind is Kind.IMPRESSION
     assert (impression.id, impression.user, impression.items) == ("x", "7", ["1", "b"])
-    assert [one(Role.ITEMS, written(OTHERS["item"]))[1].id, one(Role.USERS, written(OTHERS["user"]))[1].id] == ["3", "4"]
+    assert [one(Role.ITEMS, written(OTHERS["item"]))[1].id, one(Role.USERS, written(OTHERS["user"]))[1].id] == [
+        "3",
+        "4",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -166,9 +170,9 @@ def test_an_empty_arrow_record_is_passed() -> None:
 
 _ids = st.one_of(st.text(max_size=5), st.integers(), st.none(), st.floats(), st.booleans())
 _events = st.fixed_dictionaries(
-    {"type": st.sampled_from(["interaction", "impression", "item", "user", "x", 3]), "ts": st.integers() | _ids, "user": _ids},
-    optional={"id": _ids, "item": _ids, "items": st.lists(_ids, max_size=3), "action": _ids, "value": _ids,
-              "context": st.dictionaries(st.text(max_size=3), _ids, max_size=2), "features": _ids},
+    {"type": st.sampled_from(["interaction", "impression", "item", "user", "x", 3]), "ts": st.integers() | _ids},
+    optional={"user": _ids, "id": _ids, "item": _ids, "items": st.lists(_ids, max_size=3), "action": _ids,
+              "value": _ids, "context": st.dictionaries(st.text(max_size=3), _ids, max_size=2), "features": _ids},
 )  # fmt: skip
 _arrow = st.builds(
     lambda record, at, byte: record[:at] + bytes([byte]) + record[at + 1 :],

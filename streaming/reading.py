@@ -1,0 +1,98 @@
+"""One JSON event: from bytes to an event with canonical ids, or a reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from streaming.events import Event, Impression, Interaction, Item, User, decode
+from streaming.ids import text_id
+
+MAX_JSON = 1 << 20
+"""Longest JSON event, in bytes."""
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class Role(Enum):
+    """What a topic is for."""
+
+    ITEMS = "items"
+    USERS = "users"
+    CONTROL = "control"
+    ENGAGEMENTS = "engagements"
+
+
+_TYPES: dict[Role, tuple[type, ...]] = {
+    Role.ENGAGEMENTS: (Interaction, Impression),
+    Role.ITEMS: (Item,),
+    Role.USERS: (User,),
+}
+
+
+class Refused(Exception):  # noqa: N818
+    """An event is not what its topic asks for; `reason` is a code, the text is for people."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def strip_schema_id(value: bytes) -> bytes:
+    """Leave out Confluent's prefix: a zero byte and the four bytes of a schema's number."""
+    return value[5:] if value[:1] == b"\0" else value
+
+
+def read_event(role: Role, value: bytes) -> Event:
+    """One JSON event with canonical ids.
+
+    Raises
+    ------
+    Refused
+        With a reason: ``malformed`` (not JSON), ``bad_text`` (not UTF-8), ``too_deep``, ``too_large``, ``wrong_topic``,
+        ``unknown_type``, ``invalid`` (a field is missing, of a wrong type or out of range).
+    """
+    if len(value) > MAX_JSON:
+        raise Refused("too_large", f"the event has {len(value)} bytes; at most {MAX_JSON} are read")
+    event = _parsed(value)
+    if not isinstance(event, _TYPES[role]):
+        name = type(event).__name__.lower()
+        raise Refused("wrong_topic", f"an event of type {name!r} does not belong into topic {role.value!r}")
+    try:
+        return _canonical(event)
+    except ValueError as error:
+        raise Refused("invalid", str(error)) from None
+
+
+def _parsed(value: bytes) -> Event:
+    try:
+        return decode(strip_schema_id(value))
+    except msgspec.ValidationError as error:
+        reason = "unknown_type" if str(error).endswith("`$.type`") else "invalid"
+        raise Refused(reason, str(error)) from None
+    except msgspec.DecodeError as error:
+        raise Refused("malformed", str(error)) from None
+    except UnicodeDecodeError as error:
+        raise Refused("bad_text", str(error)) from None
+    except RecursionError:
+        raise Refused("too_deep", "the JSON value is nested too deeply") from None
+    except Exception as error:  # a parser's surprise must not stop the stream
+        raise Refused("malformed", f"{type(error).__name__}: {error}") from None
+
+
+def _canonical(event: Event) -> Event:
+    changes: dict[str, Any] = {"id": text_id(event.id)}
+    if isinstance(event, Interaction | Impression):
+        changes["user"] = text_id(event.user)
+    if isinstance(event, Interaction):
+        changes["item"] = text_id(event.item)
+        if event.value is not None and not abs(event.value) <= _FLOAT32_MAX:
+            raise ValueError(f"`value` is {event.value}; at most {_FLOAT32_MAX:.3g} fits")
+    if isinstance(event, Impression):
+        changes["items"] = [text_id(item) for item in event.items]
+    replace: Callable[..., Event] = msgspec.structs.replace
+    return replace(event, **changes)

@@ -1,0 +1,100 @@
+"""Arrow records: whichever types the columns have, and however damaged the bytes are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from streaming.arrow import ArrowError, is_arrow, read_interactions, write_interactions
+
+
+def stream(file: bool = False, **columns: Any) -> bytes:
+    base: dict[str, Any] = {"ts": [5, 6], "user": ["u", "v"], "item": ["a", "b"], "action": ["click", "view"]}
+    table = pa.table({name: column for name, column in {**base, **columns}.items() if column is not None})
+    sink = pa.BufferOutputStream()
+    with (pa.ipc.new_file if file else pa.ipc.new_stream)(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+    out: bytes = sink.getvalue().to_pybytes()
+    return out
+
+
+def test_what_is_written_is_read() -> None:
+    record = write_interactions([5, 6], ["u", "v"], ["a", "b"], ["x", "x"], [1.5, None], [{"k": [None][0]}, None])
+    assert is_arrow(record)
+    read = read_interactions(record)
+    assert (read.ts.tolist(), read.user.tolist(), read.item.tolist(), read.action.tolist()) == (
+        [5, 6], ["u", "v"], ["a", "b"], ["x", "x"],
+    )  # fmt: skip
+    assert read.value[0] == 1.5
+    assert np.isnan(read.value[1])
+    assert read.context is not None
+    assert read.context.tolist() == [{"k": None}, None]
+    assert read.refused == {}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"user": pa.array([1, 2])},
+        {"user": pa.array([1, 2], pa.uint64())},
+        {"user": pa.array(["1", "2"], pa.large_string())},
+        {"user": pa.array(["1", "2"]).dictionary_encode()},
+        {"user": pa.array(["1", "2"]), "ts": pa.array([5, 6], pa.timestamp("ms"))},
+        {"user": pa.array(["1", "2"]), "ts": pa.array([5_000_000, 6_000_000], pa.timestamp("ns", "UTC"))},
+        {"user": pa.array(["1", "2"]), "ts": pa.array([5, 6], pa.int32()), "value": pa.array([1, 2])},
+        {"user": pa.array(["1", "2"]), "value": pa.array([None, None]), "type": ["interaction"] * 2, "colour": [1, 2]},
+        {"user": pa.array(["1", "2"]), "context": pa.array([{"hour": 1}, None])},
+    ],
+)
+def test_many_types_of_column_are_read(columns: dict[str, Any]) -> None:
+    for file in (False, True):
+        read = read_interactions(stream(file, **columns))
+        assert (read.user.tolist(), read.ts.tolist(), read.refused) == (["1", "2"], [5, 6], {})
+
+
+@pytest.mark.parametrize(
+    ("columns", "word"),
+    [
+        ({"ts": pa.array([None, 6])}, "ts"),
+        ({"ts": [-4, 6]}, "ts"),
+        ({"ts": [10**15, 6]}, "ts"),
+        ({"user": [None, "v"]}, "user"),
+        ({"user": ["", "v"]}, "user"),
+        ({"item": ["x" * 257, "b"]}, "item"),
+        ({"action": ["x" * 65, "b"]}, "action"),
+        ({"value": [float("nan"), 1.0]}, "value"),
+        ({"value": [1e300, 1.0]}, "value"),
+        ({"type": ["impression", "interaction"]}, "impression"),
+        ({"context": ["{", None]}, "context"),
+        ({"context": ['{"a":{}}', None]}, "context"),
+        ({"context": pa.array([{"hour": [1]}, None])}, "context"),
+    ],
+)
+def test_one_bad_row_is_refused_alone(columns: dict[str, Any], word: str) -> None:
+    read = read_interactions(stream(**columns))
+    assert list(read.refused) == [0]
+    assert word in read.refused[0]
+    assert (read.item[1], read.ts[1]) == ("b", 6)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"user": None}, {"ts": [0.5, 1.5]}, {"user": [1.5, 2.5]}, {"user": [b"\xff", b"x"]}, {"value": ["a", "b"]}],
+)
+def test_wrong_columns_refuse_the_record(columns: dict[str, Any]) -> None:
+    with pytest.raises(ArrowError):
+        read_interactions(stream(**columns))
+
+
+def test_damaged_bytes_are_an_error_and_no_crash() -> None:
+    record = stream(value=[1.0, 2.0])
+    for at in range(0, len(record), 7):
+        for damaged in (record[:at], record[:at] + b"\xfe" * 4 + record[at + 4 :]):
+            try:
+                read = read_interactions(damaged)
+            except ArrowError:
+                continue
+            assert all(isinstance(name, str) or i in read.refused for i, name in enumerate(read.user.tolist()))

@@ -1,0 +1,98 @@
+"""Dead letters: the original, whole, with the reason, and each position once."""
+
+from __future__ import annotations
+
+from streaming.arrow import read_interactions, write_interactions
+from streaming.dead_letters import WHOLE, DeadLetter, DeadLetterWriter, outgoing
+from streaming.log import Outgoing, Record
+from streaming.memory_log import MemoryLog
+
+
+def letter(offset: int, index: int = 0, partition: int = 1, value: bytes | None = b"?") -> DeadLetter:
+    record = Record("engagements", partition, offset, b"key", value, (("trace", b"\xff"),), 5)
+    return DeadLetter(record, index, "malformed", "what was wrong: \ud800")
+
+
+def written(log: MemoryLog) -> list[Record]:
+    places = [("engagements.dlq", partition) for partition in log.partitions("engagements.dlq")]
+    log.seek(dict.fromkeys(places, 0))
+    return log.poll(10_000, 0.0)
+
+
+def a_log(partitions: int = 4) -> MemoryLog:
+    log = MemoryLog()
+    log.create_topic("engagements", partitions)
+    return log
+
+
+def test_the_original_and_the_reason() -> None:
+    log = a_log()
+    assert DeadLetterWriter(log).write([letter(7)]) == 1
+    (record,) = written(log)
+    assert (record.partition, record.key, record.value) == (1, b"key", b"?")
+    assert record.headers == (
+        ("trace", b"\xff"),
+        ("hsnn-reason", b"malformed"),
+        ("hsnn-detail", b"what was wrong: \\ud800"),
+        ("hsnn-topic", b"engagements"),
+        ("hsnn-partition", b"1"),
+        ("hsnn-offset", b"7"),
+        ("hsnn-index", b"0"),
+    )
+
+
+def test_no_topic_is_made_for_nothing() -> None:
+    log = a_log()
+    assert DeadLetterWriter(log).write([]) == 0
+    assert log.partitions("engagements.dlq") == []
+
+
+def test_a_replay_writes_nothing_twice() -> None:
+    log = a_log()
+    letters = [letter(7), letter(7, 3), letter(8), letter(2, partition=0), letter(9, WHOLE)]
+    DeadLetterWriter(log).write(letters)
+    again = DeadLetterWriter(log)
+    again.open(["engagements", "items"])
+    assert again.write(letters) == 0
+    assert again.write([*letters, letter(9, 0), letter(10)]) == 2
+    assert len(written(log)) == 7
+
+
+def test_source_partitions_that_share_one_are_told_apart() -> None:
+    log = a_log(8)
+    log.create_topic("engagements.dlq", 2)
+    DeadLetterWriter(log).write([letter(50, partition=6), letter(3, partition=4)])
+    again = DeadLetterWriter(log)
+    again.open(["engagements"])
+    assert again.write([letter(50, partition=6), letter(3, partition=4), letter(4, partition=4)]) == 1
+
+
+def test_foreign_records_among_the_dead_letters_are_passed() -> None:
+    log = a_log()
+    log.create_topic("engagements.dlq", 4)
+    log.append("engagements.dlq", [Outgoing(b"k", b"v"), Outgoing(b"k", b"v", (("hsnn-topic", b"engagements"),))])
+    writer = DeadLetterWriter(log)
+    writer.open(["engagements"])
+    assert writer.write([letter(0)]) == 1
+
+
+def test_one_row_of_an_arrow_record_is_cut_out() -> None:
+    value = write_interactions([1, 2, 3], ["u", "v", "w"], ["a", "b", "c"], ["click"] * 3)
+    for original in (value, b"\x00abcd" + value):
+        cut = outgoing(letter(7, 1, value=original), 4).value
+        assert cut is not None
+        assert read_interactions(cut).user.tolist() == ["v"]
+    assert outgoing(letter(7, WHOLE, value=value), 4).value == value
+
+
+def test_what_no_broker_would_take_is_cut() -> None:
+    sent = outgoing(letter(7, value=b"x" * 3_000_000), 4)
+    assert sent.value is not None
+    assert len(sent.value) == 1_000_000
+    assert ("hsnn-truncated-from", b"3000000") in sent.headers
+
+
+def test_a_record_of_nothing_can_be_sent_to_kafka_too() -> None:
+    record = Record("engagements", 0, 1, None, None, (), 5)
+    sent = outgoing(DeadLetter(record, 0, "empty", "no value"), 4)
+    assert (sent.key, sent.value) == (b"", None)
