@@ -28,7 +28,8 @@ from streaming.watermark import Limits, Strikes
 
 _ENDS_EVERY = 0.05
 _LONGEST_WAIT = 0.5
-_POLL = 16_384
+# More at once would only leave the processor's cache.
+_POLL = 4096
 
 
 def topic_roles(config: StreamingConfig) -> dict[str, Role]:

@@ -16,7 +16,8 @@ from streaming.dead_letters import WHOLE, DeadLetter
 from streaming.events import Impression, Interaction, Item, User
 from streaming.ids import text_id
 from streaming.log import Record
-from streaming.reading import MAX_JSON, Refused, Role, read_event, strip_schema_id
+from streaming.reading import MAX_JSON, Refused, read_event, strip_schema_id
+from streaming.reading import Role as Role
 from streaming.rows import ACTION, CONTEXT, INDEX, ITEM, KIND, LAST, PAYLOAD, TS, USER, Kind, Rows, concat, new_rows
 
 MAX_TOMBSTONE_KEY = 1024

@@ -1,6 +1,6 @@
 """An Apache Kafka broker of one's own (KRaft, one node), on loopback.
 
-``python -m hsnn.embedded.kafka fetch`` gets its jar files; ``start`` runs one until it is interrupted, or until ``stop``.
+``python -m hsnn.embedded.kafka fetch`` gets its jar files, ``start`` runs one until it is interrupted, or by ``stop``.
 """
 
 from __future__ import annotations
