@@ -13,7 +13,8 @@ from evaluation.shuffled import ShuffledIndex
 from serving.mirror import Mirror
 from serving.request import Engaged, Request
 from serving.retrieval import Limits, retrieve
-from trainer.learner import Learner, Prepared
+from trainer.learner import Learner
+from trainer.prepared import Prepared
 from trainer.queries import Queries
 
 MEASURES = (

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexer.builder import base_of, manifest_of
 from indexer.assignment import Assigner, snapshot_encoder
+from indexer.builder import base_of, manifest_of
 from indexer.catalogue import Catalogue
 from indexer.delta import Delta
 from indexer.live import LiveIndex
@@ -17,7 +17,9 @@ from indexer.version import Version
 from serving.mirror import Mirror
 from streaming.columns import Batch
 from trainer.config import TrainerConfig
-from trainer.learner import Learner, Prepared, StepReport
+from trainer.learner import Learner
+from trainer.prepared import Prepared, StepReport
+from trainer.snapshot import Origin, snapshot_of
 from trainer.wire import Feed, StateDelta
 
 _EPOCH = 1
@@ -40,7 +42,7 @@ class OfflineSystem:
         self.learner = Learner(config)
         self.mirror = Mirror()
         self.versions = 0
-        self.deltas = self.expired = self.arrived = 0
+        self.expired = self.arrived = 0
         self._every, self._events = snapshot_every * 1000, snapshot_events
         self._last = (-float("inf"), -(10**18))
         self._catalogue: Catalogue | None = None
@@ -76,7 +78,7 @@ class OfflineSystem:
     def _publish(self) -> None:
         self._last = (self.learner.watermark, self.learner.events)
         self.versions += 1
-        snapshot = self.learner.snapshot(self.versions, _EPOCH, "offline", "0-0", "0-0", "")
+        snapshot = snapshot_of(self.learner, Origin(self.versions, _EPOCH, "offline"))
         self._catalogue = Catalogue(snapshot)
         assigner = Assigner(snapshot, snapshot_encoder(snapshot))
         base = base_of(self._catalogue, assigner)
@@ -93,7 +95,6 @@ class OfflineSystem:
         self._catalogue.told([delta.row for delta in deltas])
         for delta in deltas:
             self.mirror.apply_delta(delta)
-        self.deltas += len(deltas)
         self.expired += sum(delta.op == "delete" for delta in deltas)
         self.arrived += sum(delta.op == "insert" for delta in deltas)
         return deltas

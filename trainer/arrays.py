@@ -19,8 +19,10 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
     --------
     >>> unpack(pack({"a": np.arange(3)}))["a"].tolist()
     [0, 1, 2]
+    >>> unpack(pack({"a": np.array(3.0)}))["a"].shape
+    ()
     """
-    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def unpack(blob: bytes) -> dict[str, Array]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Batch
 from streaming.events import Feature, Item, User
 from trainer.arrays import grown
 from trainer.config import ModelConfig
 from trainer.hashing import tokens
 from trainer.id_table import IdTable
 from trainer.wire import FeedItem
+
+
+class Sign(NamedTuple):
+    """That an item exists: event time, and wall time of sending (0 = unknown), epoch ms."""
+
+    ts: int
+    sent_at: int
 
 
 class ItemCatalogue:
@@ -64,23 +71,33 @@ class ItemCatalogue:
         self.expires_at[row] = item.expires_at or 0
         self.deleted[row] = False
 
-    def feed_item(self, row: int, ts: int, sent_at: int) -> FeedItem:
-        """What the scheduler has to know of a new, changed or deleted item."""
+    def feed_item(self, row: int, sign: Sign) -> FeedItem:
+        """Make what the scheduler has to know of a new, changed or deleted item."""
         present = self.tokens[row][self.tokens[row] >= 0]
         return FeedItem(
-            self.table.ids[row], row, present.tolist(), self.features[row], ts, sent_at,
+            self.table.ids[row], row, present.tolist(), self.features[row], sign.ts, sign.sent_at,
             int(self.expires_at[row]) or None, bool(self.deleted[row]),
         )  # fmt: skip
 
 
 class UserCatalogue:
-    """Users by row: id table and hashed features (rows, C) int32, -1 padded."""
+    """Users by row.
+
+    Attributes
+    ----------
+    table : IdTable
+    tokens : (rows, C) int32
+        Hashed features, -1 padded.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
         self._ignored = frozenset(config.ignored_features)
         self.table = IdTable()
         self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
+
+    def __len__(self) -> int:
+        return len(self.table)
 
     def rows(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Rows of `names` (n,), new ones appended."""
@@ -94,27 +111,6 @@ class UserCatalogue:
         self.tokens[row] = -1
         self.tokens[row, : len(found)] = found
 
-
-def apply_side_events(batch: Batch, items: ItemCatalogue, users: UserCatalogue) -> dict[int, tuple[int, int]]:
-    """Apply a batch's item, user and deletion events and shown items.
-
-    Returns
-    -------
-    dict
-        Touched item rows with their event time and wall time of sending, both ms, in order of first touch.
-    """
-    touched: dict[int, tuple[int, int]] = {}
-    for user in batch.users:
-        users.describe(int(users.rows([str(user.id)])[0]), user)
-    for item, sent_at in zip(batch.items, batch.item_sent_at, strict=True):
-        row = int(items.rows([str(item.id)])[0][0])
-        items.describe(row, item)
-        touched[row] = (item.ts, sent_at)
-    for name in batch.deleted_items:
-        row = int(items.rows([name])[0][0])
-        items.deleted[row] = True
-        touched[row] = (batch.watermark, 0)
-    for name, ts, sent_at in batch.seen_items:
-        _, new = items.rows([name])
-        touched.update({int(row): (ts, sent_at) for row in new})
-    return touched
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        """Drop the features of deleted users."""
+        self.tokens[rows] = -1

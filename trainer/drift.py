@@ -10,7 +10,7 @@ from monitoring.alarms import Alarm
 from monitoring.config import MonitoringConfig
 from monitoring.drift import LossDrift, MixDrift
 from monitoring.metrics import ALARMS
-from trainer.learner import Prepared, StepReport
+from trainer.prepared import Prepared, StepReport
 
 _log = logging.getLogger(__name__)
 

@@ -48,7 +48,8 @@ class StreamingFrequency:
         total = max(min(float(events), self.half_life / np.log(2)), 1.0)
         share = np.maximum(self._decayed(rows, events), 0.5) / total
         expected = -np.expm1(-batch * share) + uniform / max(items, 1)
-        return np.log(expected).astype(np.float32)
+        log_q: NDArray[np.float32] = np.log(expected).astype(np.float32)
+        return log_q
 
     def _decayed(self, rows: NDArray[np.integer], events: int) -> NDArray[np.float64]:
         decayed: NDArray[np.float64] = self.counts[rows] * np.exp2((self.seen[rows] - events) / self.half_life)

@@ -47,6 +47,10 @@ class UserHistories:
             self.items[rows, -1], self.times[rows, -1] = items[wave], ts[wave]
         return before_items, before_times
 
+    def clear(self, rows: NDArray[np.integer]) -> None:
+        """Forget the histories of `rows`."""
+        self.items[rows], self.times[rows] = -1, 0
+
     def put(self, rows: NDArray[np.integer], items: NDArray[np.int32], times: NDArray[np.int64]) -> None:
         """Overwrite the histories of `rows`, as a mirror does."""
         self.reserve(int(rows.max(initial=-1)) + 1)

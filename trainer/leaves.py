@@ -8,6 +8,7 @@ count of one half-life; decay is common to all items and cancels out of every sh
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,14 @@ class Leaves:
     [1, 0]
     >>> leaves.sizes.tolist(), len(leaves)
     ([2, 1], 3)
+
+    Attributes
+    ----------
+    node_of : (rows,) int32
+        -1 = in no node.
+    log_mass : (rows,) float64
+        Log traffic, up to a term common to all rows.
+    sizes : (K,) int64
     """
 
     def __init__(self, nodes: int) -> None:
@@ -77,11 +86,26 @@ class Leaves:
         order = np.argsort(nodes, kind="stable")
         self.sizes = np.bincount(nodes[nodes >= 0], minlength=len(self.sizes))
         bounds = np.cumsum(np.r_[(nodes < 0).sum(), self.sizes])
-        for node, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for node, (start, stop) in enumerate(pairwise(bounds)):
             members = order[start:stop]
             self._slot[members] = np.arange(len(members))
             self._members[node] = np.r_[members, np.zeros(8, np.int64)]
         self._sum_masses()
+
+    def restore(
+        self, nodes: NDArray[np.int32], log_mass: NDArray[np.float64], mass: NDArray[np.float64], shift: float
+    ) -> None:
+        """Go on, to the last bit, as leaves with these nodes (rows,), log masses (rows,) and `sums` would."""
+        self.assign_all(nodes)
+        self.log_mass[: len(log_mass)] = log_mass
+        self._mass, self._shift = mass.copy(), shift
+
+    def sums(self) -> tuple[NDArray[np.float64], float]:
+        """Return the traffic of each node (K,) as summed up so far, and the log of the unit it is counted in.
+
+        Sums that grew step by step differ in their last bits from sums made afresh; `restore` needs the former.
+        """
+        return self._mass, self._shift
 
     def put(self, row: int, node: int) -> None:
         """Insert `row` into `node`, or move it there."""
@@ -134,7 +158,8 @@ class Leaves:
         """Log share of all traffic that goes to each node, (K,)."""
         prior = self._prior()
         mass = self._mass + prior * self.sizes
-        return np.log(np.maximum(mass / max(mass.sum(), 1e-300), 1e-6)).astype(np.float32)
+        share: NDArray[np.float64] = np.log(np.maximum(mass / max(mass.sum(), 1e-300), 1e-6))
+        return share.astype(np.float32)
 
     def candidates(
         self,
@@ -158,7 +183,7 @@ class Leaves:
         return Candidates(self.best(rows, node_logits, budget), beam, len(rows))
 
     def best(self, rows: NDArray[np.int64], node_logits: NDArray[np.float32], budget: int) -> NDArray[np.int64]:
-        """The first `budget` of `rows` (n,) in merge order, best first."""
+        """Choose the first `budget` of `rows` (n,) in merge order, best first."""
         prior = self._prior()
         totals = np.log(np.maximum(self._mass + prior * self.sizes, 1e-300))  # (K,)
         nodes = self.node_of[rows]

@@ -23,7 +23,7 @@ class Inputs(NamedTuple):
     Attributes
     ----------
     history : (B, L, d) static item vectors, zero where absent
-    gaps : (B, L) log hours since
+    gaps : (B, L) log minutes since
     mask : (B, L)
     user_tokens : (B, C) int64, -1 padded
     context_tokens : (B, X) int64, -1 padded
@@ -119,7 +119,8 @@ class Monn(nn.Module):
         """
         state = self.state_tower(states)  # (n, p+1)
         own = users.item @ vectors[:, :-1].T + users.state @ state[:, :-1].T + (vectors[:, -1] + state[:, -1])
-        return own + self.ensemble * node_logits.detach()
+        out: Tensor = own + self.ensemble * node_logits.detach()
+        return out
 
     def _padded(self, tokens: Tensor) -> Tensor:
         return torch.where(tokens < 0, self.config.buckets, tokens)

@@ -7,6 +7,7 @@ head of its own, and balance is OneShot's KL with running hard statistics (2607.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -18,13 +19,12 @@ from torch import Tensor
 from trainer.arrays import Array
 from trainer.config import TrainerConfig
 from trainer.embedding import EmbeddingTable
-from trainer.index_level import soft_assignment, straight_through
 from trainer.model import Monn, Users, sampled_softmax
+from trainer.node_objective import NodeObjective
 from trainer.node_seeding import revive, seed_nodes
 from trainer.queries import Queries, inputs
 
 _CONTENT_SCALE = 0.1
-_USAGE_MEMORY = 0.98
 
 
 class Candidates(NamedTuple):
@@ -55,6 +55,20 @@ class Losses(NamedTuple):
     node: float
     nodes: NDArray[np.int64] | None
 
+    @property
+    def finite(self) -> bool:
+        """Whether the step was made; a loss that is not finite would spoil every weight it reaches."""
+        return math.isfinite(self.item) and math.isfinite(self.node)
+
+
+class _Vectors(NamedTuple):
+    """Static vectors (n, d+1) of some items, the leaves they were made of, and the content rows of the second leaf."""
+
+    vectors: Tensor
+    ids: Tensor
+    content: Tensor
+    content_rows: NDArray[np.int64]
+
 
 class Network:
     """All weights with their optimisers.
@@ -66,8 +80,8 @@ class Network:
         Id embeddings (rows, d+1), zero at first: an unseen item is what its content says.
     content : EmbeddingTable
         Content embeddings (buckets, d+1).
-    usage : (K,) float32
-        Running share of uniformly drawn items in each node.
+    objective : NodeObjective
+        Of the learned level.
     seeded : bool
         Whether the node vectors have been taken from items.
     """
@@ -80,7 +94,7 @@ class Network:
         self.items = EmbeddingTable(1024, model.dim + 1)
         self.content = EmbeddingTable(model.buckets, model.dim + 1, _CONTENT_SCALE, config.seed)
         self.content.weight[:, -1] = 0
-        self.usage: NDArray[np.float32] = np.full(model.nodes, 1 / model.nodes, np.float32)
+        self.objective = NodeObjective(config)
         self.seeded = False
         index = list(self.monn.index.parameters())
         others = [weight for name, weight in self.monn.named_parameters() if not name.startswith("index.")]
@@ -90,10 +104,16 @@ class Network:
     def seed(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], rng: np.random.Generator) -> None:
         """Take the node vectors from the items `rows`."""
         with torch.no_grad():
-            vectors = self._vectors(rows, tokens[rows], train=False)[0]
-            points = self.monn.index.project(vectors[:, :-1]).numpy()
+            points = self._projected(rows, tokens).numpy()
             self.monn.index.nodes.copy_(torch.from_numpy(seed_nodes(points, self._config.model.nodes, rng)))
         self.seeded = True
+
+    def revive_nodes(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], rng: np.random.Generator) -> int:
+        """Move nodes that hold next to nothing onto items of the fullest ones; return how many."""
+        with torch.no_grad():
+            points = self._projected(rows, tokens)
+            nearest = self.monn.index.distances(points).argmin(1).numpy()
+            return len(revive(self.monn.index.nodes.numpy(), self.objective.usage, points.numpy(), nearest, rng))
 
     def step(
         self,
@@ -105,26 +125,41 @@ class Network:
     ) -> Losses:
         """Learn from one batch; `uniform` are the indices among the candidates that were drawn uniformly."""
         known = queries.history_items >= 0
+        count = len(candidates.rows)
         rows, inverse = np.unique(np.concatenate([candidates.rows, queries.history_items[known]]), return_inverse=True)
-        vectors, id_leaf, content_leaf, content_rows = self._vectors(rows, candidates.tokens[rows], train=True)
-        of_candidates = vectors[torch.from_numpy(inverse[: len(candidates.rows)])]  # (U, d+1)
-        users = self.monn.users(inputs(queries, _history(vectors, known, inverse[len(candidates.rows) :])))
+        taken = self._vectors(rows, candidates.tokens[rows], train=True)
+        of_candidates = taken.vectors[torch.from_numpy(inverse[:count])]  # (U, d+1)
+        users = self.monn.users(inputs(queries, _history(taken.vectors, known, inverse[count:])))
         weight, targets = torch.from_numpy(weights), torch.from_numpy(candidates.targets)
 
-        log_share = torch.from_numpy(node_log_share)
-        node_loss, node_logits, nodes = self._node_level(users, of_candidates, targets, weight, uniform, log_share)
+        node_loss, node_logits, nodes = self._node_level(
+            users, of_candidates, targets, weight, uniform, torch.from_numpy(node_log_share)
+        )
         logits = self.monn.item_logits(users, of_candidates, torch.from_numpy(candidates.states), node_logits)
         item_loss = sampled_softmax(logits, torch.from_numpy(candidates.log_q), targets, weight)
+        losses = Losses(float(item_loss.detach()), float(node_loss.detach()), nodes)
+        if losses.finite:
+            self._descend(item_loss + node_loss, rows, taken)
+        return losses
 
+    def _node_level(
+        self, users: Users, vectors: Tensor, targets: Tensor, weight: Tensor, uniform: NDArray[np.int64], share: Tensor
+    ) -> tuple[Tensor, Tensor, NDArray[np.int64] | None]:
+        """Loss of the learned level, its logits per candidate (B, U), and the candidates' nodes (U,); nothing unseeded."""
+        if not self.seeded:
+            return torch.zeros(()), torch.zeros(len(targets), len(vectors)), None
+        return self.objective(self.monn, users, vectors, targets, weight, uniform, share)
+
+    def _descend(self, loss: Tensor, rows: NDArray[np.int64], taken: _Vectors) -> None:
+        """One step of Adam on the dense weights and of row-wise Adagrad on the rows that were taken."""
         self.optimiser.zero_grad(set_to_none=True)
-        (item_loss + node_loss).backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        self.items.give(rows, id_leaf, self._config.embedding_rate)
-        self.content.give(content_rows, content_leaf, self._config.embedding_rate)
-        return Losses(float(item_loss.detach()), float(node_loss.detach()), nodes)
+        self.items.give(rows, taken.ids, self._config.embedding_rate)
+        self.content.give(taken.content_rows, taken.content, self._config.embedding_rate)
 
     def weights(self) -> dict[str, Array]:
-        """The weights a snapshot carries: the model's own and ``content``."""
+        """Copy the weights a snapshot carries: the model's own and ``content``."""
         arrays: dict[str, Array] = {name: weight.numpy().copy() for name, weight in self.monn.state_dict().items()}
         return arrays | {"content": self.content.weight.copy()}
 
@@ -135,7 +170,7 @@ class Network:
             arrays |= {f"adam.{index}.{slot}": np.asarray(value) for slot, value in slots.items()}
         for name, table in (("items", self.items), ("content", self.content)):
             arrays |= {f"{name}.weight": table.weight, f"{name}.accumulator": table.accumulator}
-        return arrays | {"usage": self.usage, "seeded": np.array(self.seeded)}
+        return arrays | {"usage": self.objective.usage, "seeded": np.array(self.seeded)}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take over what `state` returned."""
@@ -149,62 +184,22 @@ class Network:
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
         for prefix, table in (("items", self.items), ("content", self.content)):
             table.weight, table.accumulator = arrays[f"{prefix}.weight"].copy(), arrays[f"{prefix}.accumulator"].copy()
-        self.usage, self.seeded = arrays["usage"].copy(), bool(arrays["seeded"])
+        self.objective.usage, self.seeded = arrays["usage"].copy(), bool(arrays["seeded"])
 
-    def _vectors(
-        self, rows: NDArray[np.int64], tokens: NDArray[np.int32], *, train: bool
-    ) -> tuple[Tensor, Tensor, Tensor, NDArray[np.int64]]:
-        """Static vectors (n, d+1) of unique `rows`, with the leaves they were made of and the content rows used."""
+    def _projected(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> Tensor:
+        """Items `rows` (n,) in the index's own space (n, d)."""
+        return self.monn.index.project(self._vectors(rows, tokens[rows], train=False).vectors[:, :-1])
+
+    def _vectors(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], *, train: bool) -> _Vectors:
+        """Make the static vectors of unique `rows` (n,), whose content tokens are (n, T)."""
         holder, _ = present = np.nonzero(tokens >= 0)
-        content_rows, inverse = np.unique(tokens[present], return_inverse=True)
-        content_rows = content_rows.astype(np.int64)
-        id_leaf, content_leaf = self.items.take(rows), self.content.take(content_rows)
+        used, inverse = np.unique(tokens[present], return_inverse=True)
+        content_rows: NDArray[np.int64] = used.astype(np.int64)
+        ids, content = self.items.take(rows), self.content.take(content_rows)
         if not train:
-            id_leaf, content_leaf = id_leaf.detach(), content_leaf.detach()
-        added = content_leaf[torch.from_numpy(inverse)]
-        return id_leaf.index_add(0, torch.from_numpy(holder), added), id_leaf, content_leaf, content_rows
-
-    def _node_level(
-        self,
-        users: Users,
-        vectors: Tensor,
-        targets: Tensor,
-        weight: Tensor,
-        uniform: NDArray[np.int64],
-        log_share: Tensor,
-    ) -> tuple[Tensor, Tensor, NDArray[np.int64] | None]:
-        """Loss of the learned level, its logits per candidate (B, U), and the candidates' nodes (U,)."""
-        if not self.seeded:
-            return torch.zeros(()), torch.zeros(len(targets), len(vectors)), None
-        index, config = self.monn.index, self._config
-        projected = index.project(vectors[:, :-1])  # (U, d)
-        distances = index.distances(projected)  # (U, K)
-        nodes = distances.argmin(1)  # (U,)
-        soft = soft_assignment(distances, config.sharpness)
-        logits = self.monn.node_logits(users, log_share)  # (B, K)
-        log_p = torch.log_softmax(logits, 1)
-        surprise = -log_p.gather(1, nodes[targets].unsqueeze(1)).squeeze(1)  # (B,)
-        gain = (log_p - log_share).detach()  # how much better than its traffic the user predicts each node
-        routing = -(straight_through(soft)[targets] * gain).sum(1)  # (B,)
-        supervised = ((surprise + config.routing * routing) * weight).sum() / weight.sum().clamp_min(1e-6)
-        balance = self._balance(soft[torch.from_numpy(uniform)], nodes[torch.from_numpy(uniform)])
-        gap = index.distances(projected.detach()).gather(1, nodes.unsqueeze(1)).mean() / distances.mean().detach()
-        return supervised + config.balance * balance + config.reconstruction * gap, logits[:, nodes], nodes.numpy()
-
-    def _balance(self, soft: Tensor, nodes: Tensor) -> Tensor:
-        """KL balance: soft assignments (n, K) of uniform items are pushed away from nodes that hold more than their share."""
-        count = len(self.usage)
-        drawn = torch.bincount(nodes, minlength=count).numpy() / max(len(nodes), 1)
-        self.usage = (_USAGE_MEMORY * self.usage + (1 - _USAGE_MEMORY) * drawn).astype(np.float32)
-        excess = np.log(np.maximum(self.usage * count, 1e-3))
-        return (soft @ torch.from_numpy(excess.astype(np.float32))).mean()
-
-    def revive_nodes(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], rng: np.random.Generator) -> int:
-        """Move nodes that hold next to nothing onto items of the fullest ones; return how many."""
-        with torch.no_grad():
-            points = self.monn.index.project(self._vectors(rows, tokens[rows], train=False)[0][:, :-1])
-            nearest = self.monn.index.distances(points).argmin(1).numpy()
-            return len(revive(self.monn.index.nodes.numpy(), self.usage, points.numpy(), nearest, rng))
+            ids, content = ids.detach(), content.detach()
+        added = content[torch.from_numpy(inverse)]
+        return _Vectors(ids.index_add(0, torch.from_numpy(holder), added), ids, content, content_rows)
 
 
 def _history(vectors: Tensor, known: NDArray[np.bool_], rows: NDArray[np.int64]) -> Tensor:

@@ -26,7 +26,8 @@ def seed_nodes(points: NDArray[np.float32], nodes: int, rng: np.random.Generator
         np.add.at(sums, nearest, points)
         seeds = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], seeds)
     noise = 1e-3 * points.std() * rng.standard_normal(seeds.shape)
-    return (seeds + noise).astype(np.float32)
+    noisy: NDArray[np.float32] = (seeds + noise).astype(np.float32)
+    return noisy
 
 
 def revive(

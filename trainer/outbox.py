@@ -13,6 +13,9 @@ from trainer.wire import Feed, FeedItem, Snapshot, StateDelta
 
 _ALARMS_KEPT = 1000
 
+Fields = dict[Any, Any]
+"""What redis-py's stubs accept as fields: their key type is a union, and dict is invariant."""
+
 
 class Outbox:
     """Writes under one `epoch`, this incarnation of the trainer.
@@ -39,28 +42,29 @@ class Outbox:
             self.feed_id = _text(self._redis.xadd(key("feed"), {b"d": Feed(self.epoch, items).encode()}))
 
     def next_snapshot(self) -> int:
-        """Number of the next snapshot; numbers grow over all incarnations."""
+        """Take the next snapshot's number; numbers grow over all incarnations."""
         return int(self._redis.incr(key("snapshot_number")))
 
     def snapshot(self, snapshot: Snapshot) -> None:
         """Hand a snapshot out; the checkpoint that it names must be durable already."""
         number = snapshot.manifest.snapshot
         pipeline = self._redis.pipeline(transaction=True)
-        pipeline.hset(key("snapshot", number), mapping=snapshot.encode())
+        fields: Fields = {**snapshot.encode()}
+        pipeline.hset(key("snapshot", number), mapping=fields)
         pipeline.xadd(key("snapshots"), {b"n": number})
         pipeline.execute()
 
     def alarm(self, alarm: Alarm, snapshot: int) -> None:
         """Raise an alarm, answered best with the `snapshot` taken because of it."""
-        fields: dict[Any, Any] = {b"d": alarm.encode(), b"snapshot": snapshot}
+        fields: Fields = {b"d": alarm.encode(), b"snapshot": snapshot}
         self._redis.xadd(key("alarms"), fields, maxlen=_ALARMS_KEPT, approximate=True)
 
     def progress(self, values: Mapping[str, Any]) -> None:
         """Note how far training is; anything but numbers and texts is written as JSON."""
-        plain = {
-            name: value if isinstance(value, int | float | str) else json.dumps(value) for name, value in values.items()
-        }
-        self._redis.hset(key("progress"), mapping={"epoch": self.epoch, **plain})
+        fields: Fields = {"epoch": self.epoch}
+        for name, value in values.items():
+            fields[name] = value if isinstance(value, int | float | str) else json.dumps(value)
+        self._redis.hset(key("progress"), mapping=fields)
 
 
 def _text(stream_id: Any) -> str:

@@ -19,8 +19,9 @@ import numpy as np
 
 from trainer.config import TrainerConfig
 from trainer.errors import TokenError
-from trainer.learner import Learner, Prepared
+from trainer.learner import Learner
 from trainer.metrics import QUERIES, RECALL
+from trainer.prepared import Prepared
 
 _log = logging.getLogger(__name__)
 _CUTS = (20, 50)

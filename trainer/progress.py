@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from typing import Any
 
 from streaming.columns import Batch
-from trainer.learner import StepReport
 from trainer.metrics import DROPPED, EVENTS, LAG_SECONDS, LOSS, NODE_LOSS, RATE, WATERMARK
+from trainer.prepared import StepReport
 
+_log = logging.getLogger(__name__)
 _RATE_SECONDS = 5.0
 _MEMORY = 0.98
+
+UNSAFE = "unsafe_step"
+"""Reason under which events are counted whose loss was not finite."""
 
 
 class Progress:
@@ -36,13 +41,17 @@ class Progress:
 
     def count(self, batch: Batch, report: StepReport) -> None:
         """Account for one batch."""
+        dropped = Counter(batch.dropped)
+        if report.unsafe:
+            dropped[UNSAFE] += report.unsafe
+            _log.error("a step on %d events was left out: its loss is not finite", report.unsafe)
         self.trained += report.events
         self.dead_lettered += batch.dead_lettered
-        self.dropped.update(batch.dropped)
+        self.dropped += dropped
         EVENTS.labels("trained").inc(report.events)
         EVENTS.labels("dead_lettered").inc(batch.dead_lettered)
-        EVENTS.labels("dropped").inc(sum(batch.dropped.values()))
-        for reason, count in batch.dropped.items():
+        EVENTS.labels("dropped").inc(dropped.total())
+        for reason, count in dropped.items():
             DROPPED.labels(reason).inc(count)
         if report.events:
             self.loss, self.node_loss = _mix(self.loss, report.loss), _mix(self.node_loss, report.node_loss)
@@ -60,7 +69,7 @@ class Progress:
         return (after - before) / (end - start) if end > start else 0.0
 
     def state(self) -> dict[str, Any]:
-        """The counts, for the checkpoint."""
+        """Copy the counts, for the checkpoint."""
         return {"trained": self.trained, "dead_lettered": self.dead_lettered, "dropped": dict(self.dropped)}
 
     def restore(self, state: dict[str, Any]) -> None:

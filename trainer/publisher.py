@@ -17,6 +17,7 @@ from trainer.checkpoint import CheckpointStore
 from trainer.learner import Learner
 from trainer.metrics import CHECKPOINT_SECONDS
 from trainer.outbox import Outbox
+from trainer.snapshot import Origin, snapshot_of
 
 _log = logging.getLogger(__name__)
 
@@ -51,10 +52,9 @@ class Publisher:
         self.wait()
         started = time.perf_counter()
         arrays, own = learner.state()
-        number = self._outbox.next_snapshot()
-        snapshot = learner.snapshot(
-            number, self._outbox.epoch, "", self._outbox.state_id, self._outbox.feed_id, self._digest
-        )
+        outbox, number = self._outbox, self._outbox.next_snapshot()
+        origin = Origin(number, outbox.epoch, "", outbox.state_id, outbox.feed_id, self._digest)
+        snapshot = snapshot_of(learner, origin)
         manifest = {
             "events": learner.events, "watermark": learner.watermark, "config_digest": self._digest,
             "model": learner.config.model.model_dump(mode="json"), "threads": learner.config.threads,

@@ -64,7 +64,8 @@ class Scorer:
         """Item-level logits (n,) of n candidates for one request; `nodes` (n,), -1 for an item that is in none."""
         one = slice(request, request + 1)
         users = Users(*(part[one] for part in encoded.users))
-        return self._score(users, encoded.nodes[one], vectors, state_features, nodes)[0]
+        scores: NDArray[np.float32] = self._score(users, encoded.nodes[one], vectors, state_features, nodes)[0]
+        return scores
 
     @torch.inference_mode()
     def score_all(
@@ -86,6 +87,7 @@ class Scorer:
         nodes: NDArray[np.integer],
     ) -> NDArray[np.float32]:
         of_items = np.where(nodes >= 0, node_logits[:, np.maximum(nodes, 0)], node_logits.min(1, keepdims=True))
-        return self.model.item_logits(
+        scores: NDArray[np.float32] = self.model.item_logits(
             users, torch.from_numpy(vectors), torch.from_numpy(state_features), torch.from_numpy(of_items)
         ).numpy()
+        return scores

@@ -1,0 +1,67 @@
+"""A learner as arrays and plain values, and back: what a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainer.arrays import Array
+
+if TYPE_CHECKING:
+    from trainer.learner import Learner
+
+_COUNTERS = ("events", "steps", "watermark", "origin", "half_life")
+_BY_ITEM = (
+    "states.values", "states.last", "states.first", "frequency.counts", "frequency.seen",
+    "items.tokens", "items.expires_at", "items.deleted",
+)  # fmt: skip
+_BY_USER = ("histories.items", "histories.times", "users.tokens")
+_WHOLE = ("half_lives.loss", "half_lives.totals")
+
+
+def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Copy everything that training depends on: arrays, named by part and attribute, and plain values."""
+    items, users = len(learner.items), len(learner.users)
+    parts: dict[str, Array] = {f"network.{name}": array for name, array in learner.network.state().items()}
+    for names, rows in ((_BY_ITEM, items), (_BY_USER, users), (_WHOLE, None)):
+        parts |= {name: _get(learner, name)[:rows] for name in names}
+    mass, shift = learner.leaves.sums()
+    parts |= {"leaves.node_of": learner.leaves.node_of[:items], "leaves.mass": mass}
+    values = {name: getattr(learner, name) for name in _COUNTERS} | {
+        "half_lives_time": learner.half_lives.time, "leaves_shift": shift, "item_ids": list(learner.items.table.ids),
+        "user_ids": list(learner.users.table.ids), "features": list(learner.items.features),
+    }  # fmt: skip
+    return {name: np.array(array) for name, array in parts.items()}, values
+
+
+def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
+    """Give a fresh learner the state that `state_of` copied.
+
+    Raises
+    ------
+    RuntimeError
+        The arrays belong to a model of another shape.
+    """
+    learner.items.rows(values["item_ids"])
+    learner.users.rows(values["user_ids"])
+    learner.items.features = list(values["features"])
+    prefix = "network."
+    learner.network.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+    for name in (*_BY_ITEM, *_BY_USER, *_WHOLE):
+        part, _, attribute = name.partition(".")
+        setattr(getattr(learner, part), attribute, arrays[name].copy())
+    for name in _COUNTERS:
+        setattr(learner, name, values[name])
+    learner.half_lives.time = values["half_lives_time"]
+    learner.reserve()
+    every = np.arange(len(learner.items))
+    masses = learner.states.log_mass(every, learner.half_life, learner.origin)
+    learner.leaves.restore(arrays["leaves.node_of"], masses, arrays["leaves.mass"], values["leaves_shift"])
+
+
+def _get(learner: Learner, name: str) -> Array:
+    part, _, attribute = name.partition(".")
+    array: Array = getattr(getattr(learner, part), attribute)
+    return array
