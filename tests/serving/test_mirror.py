@@ -260,7 +260,7 @@ class Log:
             plant.engage(f"u{pick % 5}", plant.ids[row], after=pick * 60_000)
         elif op in ("deleted", "expired"):
             self.publish(plant.delete(row, op))
-        elif op == "move":
+        elif op == "move" and not plant.deleted[row]:  # nobody moves what is gone
             self.publish(plant.move(row, (pick // 7) % 6))
         elif op == "changed":
             plant.features[row], plant.nodes[row], plant.deleted[row] = {"parity": pick % 5}, pick % 6, False
