@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from zlib import crc32
 
@@ -27,13 +27,11 @@ def tokens(
     """
     if not features:
         return []
-    found: dict[int, None] = {}
-    for name, value in features.items():
-        if name not in ignored:
-            for element in value if isinstance(value, list) else (value,):
-                if element is not None:
-                    found[_token(name, _bin(element), buckets)] = None
-    return list(found)[:width]
+    try:  # contexts repeat; the type is part of the key, because 1, 1.0 and True are equal but no one token
+        key = tuple([(name, value.__class__, value) for name, value in features.items()])
+        return list(_cached_tokens(key, buckets, width, ignored))
+    except TypeError:  # a list is no key
+        return _tokens(features.items(), buckets, width, ignored)
 
 
 def token_matrix(rows: Sequence[Sequence[int]], width: int) -> NDArray[np.int32]:
@@ -42,6 +40,23 @@ def token_matrix(rows: Sequence[Sequence[int]], width: int) -> NDArray[np.int32]
     for index, row in enumerate(rows):
         matrix[index, : len(row)] = row
     return matrix
+
+
+@lru_cache(maxsize=65536)
+def _cached_tokens(
+    key: tuple[tuple[str, type, Scalar], ...], buckets: int, width: int, ignored: frozenset[str]
+) -> list[int]:
+    return _tokens([(name, value) for name, _, value in key], buckets, width, ignored)
+
+
+def _tokens(features: Iterable[tuple[str, Feature]], buckets: int, width: int, ignored: frozenset[str]) -> list[int]:
+    found: dict[int, None] = {}
+    for name, value in features:
+        if name not in ignored:
+            for element in value if isinstance(value, list) else (value,):
+                if element is not None:
+                    found[_token(name, _bin(element), buckets)] = None
+    return list(found)[:width]
 
 
 def _bin(value: Scalar) -> str:
