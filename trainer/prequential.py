@@ -11,7 +11,7 @@ import logging
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
@@ -28,8 +28,26 @@ _CUTS = (20, 50)
 _METHODS = {"served": "beam", "popularity": "popularity"}
 _WINDOW = 2000
 
-Answers = dict[str, list[list[str]]]
-"""Recommended ids per query, by method."""
+
+class _Stats(msgspec.Struct):
+    scored: int
+    corpus: int
+
+
+class _Answer(msgspec.Struct):
+    items: list[str]
+    stats: _Stats
+
+
+class _Answers(msgspec.Struct):
+    answers: list[_Answer]
+
+
+class Asked(NamedTuple):
+    """Queries under way: the items that followed, and the answers to come, by method."""
+
+    targets: list[str]
+    answers: Future[dict[str, list[_Answer]]]
 
 
 class LivePrequential:
@@ -48,11 +66,15 @@ class LivePrequential:
         self._pool = ThreadPoolExecutor(1, "prequential")
         self._hits: dict[tuple[str, int], int] = {(method, cut): 0 for method in _METHODS for cut in _CUTS}
         self._recent: deque[dict[tuple[str, int], bool]] = deque(maxlen=_WINDOW)
-        self._scored = self._answered = 0.0
+        self._scored = 0.0
+        self._late: Future[dict[str, list[_Answer]]] | None = None
         self.measured = self.unmeasured = 0
 
-    def ask(self, prepared: Prepared, learner: Learner) -> tuple[list[str], Future[Answers]] | None:
-        """Send a sample of the batch's queries; events that repeat an item of their history are not asked."""
+    def ask(self, prepared: Prepared, learner: Learner) -> Asked | None:
+        """Send a sample of the batch's queries; events that repeat an item of their history are not asked.
+
+        While a server still owes an answer whose deadline has passed it is not asked: the sample counts as unmeasured.
+        """
         if self._client is None or not learner.network.seeded:
             return None
         repeated = (prepared.queries.history_items == prepared.items[:, None]).any(1)
@@ -61,30 +83,38 @@ class LivePrequential:
             return None
         names = learner.items.table.ids
         targets = [names[row] for row in prepared.items[chosen]]
-        return targets, self._pool.submit(self._post, [self._query(prepared, learner, int(at)) for at in chosen])
+        if self._late is not None and not self._late.done():
+            self._miss(len(targets), "an earlier answer is still due")
+            return None
+        queries = [self._query(prepared, learner, int(at)) for at in chosen]
+        return Asked(targets, self._pool.submit(self._post, queries))
 
-    def settle(self, asked: tuple[list[str], Future[Answers]] | None) -> None:
+    def settle(self, asked: Asked | None) -> None:
         """Wait for the answers, at most until the deadline, and count hits; a target that is not indexed is a miss."""
         if asked is None:
             return
-        targets, future = asked
         try:
-            answers = future.result(timeout=2 * self._config.prequential_deadline)
-        except (httpx.HTTPError, TimeoutError, msgspec.DecodeError, KeyError) as error:
-            self.unmeasured += len(targets)
-            QUERIES.labels("unmeasured").inc(len(targets))
-            _log.debug("prequential queries unanswered: %s", error)
+            answers = asked.answers.result(timeout=self._config.prequential_deadline)
+        except (httpx.HTTPError, TimeoutError, msgspec.DecodeError) as error:
+            self._late = asked.answers
+            self._miss(len(asked.targets), repr(error))
             return
-        self._score(targets, answers)
+        self._score(asked.targets, answers)
 
     def recall(self) -> dict[str, dict[str, float]]:
-        """Recall over the whole run, ``{"recall_at_20": {"served": ..., "popularity": ...}, ...}``; empty without answers."""
+        """Recall over the whole run; empty without answers.
+
+        Returns
+        -------
+        dict
+            ``{"recall_at_20": {"served": ..., "popularity": ...}, "recall_at_50": ...}``, shares.
+        """
         if not self.measured:
             return {}
         return {f"recall_at_{cut}": {m: self._hits[m, cut] / self.measured for m in _METHODS} for cut in _CUTS}
 
     def recent(self) -> dict[str, dict[str, float]]:
-        """The same over the last 2,000 queries."""
+        """Recall over the last 2,000 queries; else as `recall`."""
         if not self._recent:
             return {}
         count = len(self._recent)
@@ -95,7 +125,7 @@ class LivePrequential:
     @property
     def scored_share(self) -> float | None:
         """Mean share of the living items that the served path scored per query."""
-        return self._scored / self._answered if self._answered else None
+        return self._scored / self.measured if self.measured else None
 
     def close(self) -> None:
         """Give back the connection."""
@@ -115,29 +145,35 @@ class LivePrequential:
             "as_of": int(prepared.ts[at]),
         }
 
-    def _post(self, queries: list[dict[str, Any]]) -> Answers:
+    def _post(self, queries: list[dict[str, Any]]) -> dict[str, list[_Answer]]:
+        """Ask every query by every method, in one request."""
         assert self._client is not None
         every = [query | {"mode": mode} for mode in _METHODS.values() for query in queries]
         response = self._client.post("/v1/retrieve_many", content=msgspec.json.encode({"queries": every}))
         response.raise_for_status()
-        answers = msgspec.json.decode(response.content)["answers"]
-        for answer in answers[: len(queries)]:
-            self._scored += answer["stats"]["scored"] / max(answer["stats"]["corpus"], 1)
-            self._answered += 1
-        items = [answer["items"] for answer in answers]
-        return {method: items[i * len(queries) : (i + 1) * len(queries)] for i, method in enumerate(_METHODS)}
+        answers = msgspec.json.decode(response.content, type=_Answers).answers
+        if len(answers) != len(every):
+            raise msgspec.ValidationError(f"{len(answers)} answers to {len(every)} queries")
+        return {m: answers[i * len(queries) : (i + 1) * len(queries)] for i, m in enumerate(_METHODS)}
 
-    def _score(self, targets: list[str], answers: Answers) -> None:
+    def _score(self, targets: list[str], answers: dict[str, list[_Answer]]) -> None:
         for number, target in enumerate(targets):
-            hit = {(m, cut): target in answers[m][number][:cut] for m in _METHODS for cut in _CUTS}
-            self._recent.append(hit)
-            for name, found in hit.items():
-                self._hits[name] += found
+            hits = {(m, cut): target in answers[m][number].items[:cut] for m in _METHODS for cut in _CUTS}
+            self._recent.append(hits)
+            for name, hit in hits.items():
+                self._hits[name] += hit
+        for answer in answers["served"]:
+            self._scored += answer.stats.scored / max(answer.stats.corpus, 1)
         self.measured += len(targets)
         QUERIES.labels("measured").inc(len(targets))
-        for name, values in self.recent().items():
-            for method, value in values.items():
-                RECALL.labels(method, name.removeprefix("recall_at_")).set(value)
+        for figure, by_method in self.recent().items():
+            for method, value in by_method.items():
+                RECALL.labels(method, figure.removeprefix("recall_at_")).set(value)
+
+    def _miss(self, count: int, why: str) -> None:
+        self.unmeasured += count
+        QUERIES.labels("unmeasured").inc(count)
+        _log.debug("%d prequential queries unanswered: %s", count, why)
 
 
 def _client(config: TrainerConfig) -> httpx.Client:
