@@ -62,7 +62,7 @@ def evaluate(
     query_from: float = 0.5,
     snapshot_every: float = 600.0,
     snapshot_events: int = 2048,
-    report: Report = lambda done, total: None,
+    report: Report | None = None,
 ) -> Run:
     """Run a data set through the whole loop once.
 
@@ -97,7 +97,8 @@ def evaluate(
         if system.mirror.loaded:
             shuffled.follow(system.mirror.world, state, deltas, flipped)
         popularity.count(prepared.items, prepared.ts)
-        report(system.learner.events, total)
+        if report is not None:
+            report(system.learner.events, total)
     return _run(system, judged, time.perf_counter() - began, training)
 
 

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from evaluation.popularity import HOURS, Popularity
 from evaluation.ranks import MISS, rank
 from evaluation.shuffled import ShuffledIndex
-from serving.mirror import Mirror
+from serving.limits import Limits
+from serving.mirror import Mirror, World
 from serving.request import Engaged, Request
-from serving.retrieval import Limits, retrieve
+from serving.retrieval import retrieve
+from streaming.events import Id
 from trainer.learner import Learner
 from trainer.prepared import Prepared
 from trainer.queries import Queries
@@ -55,36 +57,69 @@ def judge(
 ) -> Judged:
     """Ask the queries `chosen` of a batch that has not been learned yet."""
     names, users = learner.items.table.ids, learner.users.table.ids
-    queries = Queries(*(part[chosen] for part in prepared.queries))
-    world = mirror.world
-    budget = world.index.config.budget
+    budget = mirror.world.index.config.budget
     requests = [_request(users[prepared.users[at]], names, prepared, int(at), budget) for at in chosen]
     answers = retrieve(mirror, requests, Limits(max_k=budget))
-    corpus = np.flatnonzero(world.alive())
-    scorer, index = world.index.scorer, world.index
-    encoded = scorer.encode(queries, index.vectors, index.leaves.node_log_share())
-    other = scorer.encode(queries, index.vectors, shuffled.leaves.node_log_share())
+    rivals = _Rivals(mirror.world, shuffled, popularity, _part(prepared.queries, chosen))
     ranks = np.full((len(chosen), len(MEASURES)), MISS)
     for number, at in enumerate(chosen):
         target = int(prepared.items[at])
         ranks[number, 0] = _position(answers[number].items, names[target])
-        rows = np.setdiff1d(corpus, queries.history_items[number], assume_unique=False)
+        ranks[number, 1:] = rivals.ranks(number, target)
+    return Judged(ranks, np.array([a.stats.scored for a in answers]), np.full(len(chosen), len(rivals.corpus)))
+
+
+class _Rivals:
+    """All measures but the served one, on the queries of one batch.
+
+    Attributes
+    ----------
+    corpus : (n,) int64
+        Rows of the living indexed items.
+    """
+
+    def __init__(self, world: World, shuffled: ShuffledIndex, popularity: Popularity, queries: Queries) -> None:
+        index = world.index
+        self._world, self._leaves, self._popularity, self._queries = world, shuffled.leaves, popularity, queries
+        self._encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share())
+        self._shuffled_nodes = index.scorer.encode(queries, index.vectors, self._leaves.node_log_share()).nodes
+        self.corpus = np.flatnonzero(world.alive())
+
+    def ranks(self, number: int, target: int) -> list[float]:
+        """Ranks of row `target` in query `number`, in the order of `MEASURES` without the first."""
+        rows = np.setdiff1d(self.corpus, self._queries.history_items[number])
         place = int(np.searchsorted(rows, target))
         if place == len(rows) or rows[place] != target:
-            continue
-        features = world.states.features(rows, int(queries.now[number]))
-        scores = scorer.score(encoded, number, index.vectors[rows], features, index.leaves.node_of[rows])
-        drawn = shuffled.leaves.candidates(
-            other.nodes[number], index.config.beam, budget, lambda few, rows=rows: np.isin(few, rows)
+            return [MISS] * (len(MEASURES) - 1)
+        index = self._world.index
+        features = self._world.states.features(rows, int(self._queries.now[number]))
+        scores = index.scorer.score(
+            self._encoded, number, index.vectors[rows], features, index.leaves.node_of[rows]
+        )  # (n,)
+        drawn = np.searchsorted(rows, self._drawn(number, rows))
+        popular = _popular(self._popularity.values[:, rows], scores, place, index.config.budget)
+        return [rank(scores, place), rank(_only(scores, drawn), place), *popular]
+
+    def _drawn(self, number: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of `rows` (n,) that a beam over the shuffled index would score."""
+        config = self._world.index.config
+        allowed = np.zeros(len(self._leaves.node_of), np.bool_)
+        allowed[rows] = True
+        return self._leaves.candidates(
+            self._shuffled_nodes[number], config.beam, config.budget, lambda found: allowed[found]
         ).rows
-        ranks[number, 1:3] = rank(scores, place), rank(_only(scores, np.searchsorted(rows, drawn)), place)
-        ranks[number, 3:] = _popular(popularity.values[:, rows], scores, place, budget)
-    return Judged(ranks, np.array([a.stats.scored for a in answers]), np.full(len(chosen), len(corpus)))
+
+
+def _part(queries: Queries, chosen: NDArray[np.int64]) -> Queries:
+    return Queries(
+        queries.history_items[chosen], queries.history_times[chosen], queries.user_tokens[chosen],
+        queries.context_tokens[chosen], queries.now[chosen],
+    )  # fmt: skip
 
 
 def _request(user: str, names: list[str], prepared: Prepared, at: int, k: int) -> Request:
     rows, times = prepared.queries.history_items[at], prepared.queries.history_times[at]
-    history = [
+    history: list[Id | Engaged] = [
         Engaged(names[row], int(time)) for row, time in zip(rows.tolist(), times.tolist(), strict=True) if row >= 0
     ]
     return Request(user=user, k=k, history=history, context=prepared.contexts[at], as_of=int(prepared.ts[at]))

@@ -10,7 +10,7 @@ MISS = np.inf
 
 
 def rank(scores: NDArray[np.floating], target: int) -> float:
-    """Number of items before `target` in the order of `scores` (n,), ties at half; `MISS` if its score is -inf.
+    """Count the items before `target` in the order of `scores` (n,), ties at half; `MISS` if its score is -inf.
 
     Examples
     --------

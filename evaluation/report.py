@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from evaluation.errors import NothingMeasuredError
 from evaluation.harness import Run
 from evaluation.popularity import HOURS
 from evaluation.ranks import paired, recall
@@ -26,7 +27,17 @@ def summary(run: Run, budget: int) -> dict[str, Any]:
 
     A rival with a half-life has each figure at the half-life that is best for that figure, so nothing is won by an
     unlucky choice; ``popularity_half_life_hours`` is the best one for recall@20. Shares are between 0 and 1.
+
+    Raises
+    ------
+    NothingMeasuredError
+        The run asked no query.
     """
+    if not len(run.scored):
+        raise NothingMeasuredError(
+            f"no query was asked in {run.events} events, {run.versions} versions of the index: take more events "
+            "(trainer.node_warmup of them pass before there is an index), or ask a larger share of them"
+        )
     rare = run.ranks[_best(run, "popularity", 50)] >= RARE
     scored, corpus = float(run.scored.mean()), float(run.corpus.mean())
     methods = {name: _method(run, name, rare) for name in (*_NAMED, "popularity", "popularity_filter")}
@@ -49,7 +60,8 @@ def summary(run: Run, budget: int) -> dict[str, Any]:
         "events_per_second": run.events / run.training_seconds,
         "seconds": run.seconds,
         "index": {
-            "items": int(run.sizes.sum()), "nodes": len(run.sizes), "max_over_mean": float(run.sizes.max() / run.sizes.mean()),
+            "items": int(run.sizes.sum()), "nodes": len(run.sizes),
+            "max_over_mean": float(run.sizes.max() / run.sizes.mean()),
             "dead": int((run.sizes == 0).sum()), "versions": run.versions, "new": run.arrived, "expired": run.expired,
         },
     }  # fmt: skip
@@ -70,13 +82,14 @@ def table(figures: Mapping[str, Any], title: str) -> Table:
 
 
 def sentences(figures: Mapping[str, Any]) -> list[str]:
-    """What the paired differences say, one sentence each."""
+    """Say what the paired differences mean, one sentence each."""
     found = []
     for rival, cut in _RIVALS.items():
         difference, error = (100 * value for value in figures["paired"][f"recall_at_{cut}"][rival])
         verdict = "above" if difference > 2 * error else "below" if difference < -2 * error else "not told apart from"
         found.append(
-            f"served recall@{cut} is {verdict} {rival.replace('_', ' ')}: {difference:+.2f} points, paired standard error {error:.2f}"
+            f"served recall@{cut} is {verdict} {rival.replace('_', ' ')}: "
+            f"{difference:+.2f} points, paired standard error {error:.2f}"
         )
     return found
 

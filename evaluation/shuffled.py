@@ -13,14 +13,18 @@ from trainer.wire import StateDelta
 
 
 class ShuffledIndex:
-    """Follows a mirror's index; nodes keep their sizes, but their items are drawn at random."""
+    """Follows a mirror's index; at every version nodes keep their sizes, but their items are drawn at random.
+
+    An item that arrives between two versions goes to a random node.
+    """
 
     def __init__(self, nodes: int, seed: int = 0) -> None:
         self._rng = np.random.default_rng([seed, 2])
         self.leaves = Leaves(nodes)
+        self._half_life = -1
 
     def follow(self, world: World, state: StateDelta, deltas: Sequence[Delta], flipped: bool) -> None:
-        """Take over what happened to the mirror's index."""
+        """Take over what happened to the mirror's index: touched states, item deltas, and whether a version came."""
         if flipped:
             self._shuffle(world)
         for delta in deltas:
@@ -34,8 +38,6 @@ class ShuffledIndex:
         if world.half_life != self._half_life:
             self._half_life = world.half_life
             self.leaves.set_mass(np.arange(len(own.log_mass)), own.log_mass)
-
-    _half_life = -1
 
     def _shuffle(self, world: World) -> None:
         own = world.index.leaves

@@ -7,6 +7,7 @@ in which a healthy system would, so that a run gives the same figures every time
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexer.assignment import Assigner, snapshot_encoder
 from indexer.builder import base_of, manifest_of
@@ -36,6 +37,15 @@ class OfflineSystem:
         Stream seconds between versions.
     snapshot_events : int
         Events between versions at least, however much stream time has passed.
+
+    Attributes
+    ----------
+    learner : Learner
+    mirror : Mirror
+    versions : int
+        Published so far.
+    arrived, expired : int
+        Items put into and taken out of the index between versions.
     """
 
     def __init__(self, config: TrainerConfig, snapshot_every: float, snapshot_events: int) -> None:
@@ -99,6 +109,6 @@ class OfflineSystem:
         self.arrived += sum(delta.op == "insert" for delta in deltas)
         return deltas
 
-    def sizes(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def sizes(self) -> NDArray[np.int64]:
         """Items per node of the index, (K,)."""
         return np.zeros(0, np.int64) if self._live is None else self._live.sizes()

@@ -22,6 +22,7 @@ from trainer.errors import CheckpointError
 _log = logging.getLogger(__name__)
 _MANIFEST = "manifest.json"
 _PREFIX = "checkpoint-"
+_ASIDE = ".writing-"
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -40,6 +41,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     config_digest: str
     threads: int
     files: dict[str, FileEntry]
+    seal: str = ""
+
+    def sealed(self) -> Manifest:
+        """Return the same manifest with its own SHA-256 in it, taken while `seal` is empty."""
+        plain = msgspec.structs.replace(self, seal="")
+        return msgspec.structs.replace(plain, seal=hashlib.sha256(msgspec.json.encode(plain)).hexdigest())
 
 
 class Checkpoint(NamedTuple):
@@ -52,7 +59,7 @@ class Checkpoint(NamedTuple):
 
 
 class CheckpointStore:
-    """The checkpoints of one folder, newest last.
+    """The checkpoints of one folder, newest last. Any number of processes may read it, one may write.
 
     Parameters
     ----------
@@ -65,12 +72,10 @@ class CheckpointStore:
     def __init__(self, folder: Path, kept: int) -> None:
         self._folder, self._kept = folder, kept
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".writing-*"):
-            shutil.rmtree(leftover)
 
     def names(self) -> list[str]:
         """Names of all checkpoints, oldest first."""
-        return sorted(path.name for path in self._folder.glob(f"{_PREFIX}*"))
+        return sorted((path.name for path in self._folder.glob(f"{_PREFIX}*") if _is_name(path.name)), key=_number)
 
     def write(self, arrays: Mapping[str, Array], values: Mapping[str, Any], **manifest: Any) -> str:
         """Write a checkpoint; when this returns its name, it is durable.
@@ -78,15 +83,17 @@ class CheckpointStore:
         `manifest` holds the fields of `Manifest` other than ``files``.
         """
         names = self.names()
-        name = f"{_PREFIX}{int(names[-1].removeprefix(_PREFIX)) + 1 if names else 1:08d}"
-        aside = self._folder / f".writing-{name}"
-        shutil.rmtree(aside, ignore_errors=True)
+        name = f"{_PREFIX}{_number(names[-1]) + 1 if names else 1:08d}"
+        for leftover in self._folder.glob(f"{_ASIDE}*"):  # of a writer that was killed; a folder has one at a time
+            shutil.rmtree(leftover)
+        aside = self._folder / f"{_ASIDE}{name}"
         aside.mkdir()
         blobs = {"arrays.safetensors": pack(arrays), "values.msgpack": msgspec.msgpack.encode(dict(values))}
         for file, blob in blobs.items():
             _write(aside / file, blob)
         entries = {file: FileEntry(len(blob), hashlib.sha256(blob).hexdigest()) for file, blob in blobs.items()}
-        _write(aside / _MANIFEST, msgspec.json.format(msgspec.json.encode(Manifest(files=entries, **manifest))))
+        sealed = Manifest(files=entries, **manifest).sealed()
+        _write(aside / _MANIFEST, msgspec.json.format(msgspec.json.encode(sealed)))
         _sync_folder(aside)
         aside.rename(self._folder / name)
         _sync_folder(self._folder)
@@ -95,7 +102,7 @@ class CheckpointStore:
         return name
 
     def newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint; damaged ones are named in the log and passed over. None if there is none at all.
+        """Read the newest whole checkpoint; damaged ones are named in the log and passed over. None if there is none.
 
         Raises
         ------
@@ -125,14 +132,24 @@ class CheckpointStore:
         folder = self._folder / name
         try:
             manifest = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=Manifest)
+            if manifest != manifest.sealed():
+                raise CheckpointError(f"checkpoint {folder}: {_MANIFEST} was altered (its seal does not fit)")
             blobs = {file: (folder / file).read_bytes() for file in manifest.files}
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
             raise CheckpointError(f"checkpoint {folder} is not whole: {error}") from error
         for file, entry in manifest.files.items():
             if hashlib.sha256(blobs[file]).hexdigest() != entry.sha256:
                 raise CheckpointError(f"checkpoint {folder}: {file} is not what its manifest says (SHA-256 differs)")
         values = msgspec.msgpack.decode(blobs["values.msgpack"])
         return Checkpoint(name, manifest, unpack(blobs["arrays.safetensors"]), values)
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix(_PREFIX))
+
+
+def _is_name(name: str) -> bool:
+    return name.removeprefix(_PREFIX).isdecimal()
 
 
 def _write(path: Path, blob: bytes) -> None:

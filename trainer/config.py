@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from monitoring.duration import Duration
+
+_NO_SHAPE = frozenset({"beam", "budget"})
 
 
 class ModelConfig(BaseModel):
@@ -30,6 +34,20 @@ class ModelConfig(BaseModel):
     node_heads: int = Field(4, ge=1, description="user vectors of the node level's MoNN")
     beam: int = Field(64, ge=1, description="nodes opened per request")
     budget: int = Field(150, ge=1, description="items scored by the item-level MoNN per request")
+
+    def other_shape(self, written: Mapping[str, Any]) -> list[str]:
+        """Name the fields, in order, in which a model written as JSON values has another shape than this one.
+
+        Beam and budget are none: they may change from one run to the next.
+
+        Examples
+        --------
+        >>> config = ModelConfig(dim=16)
+        >>> config.other_shape(config.model_dump(mode="json") | {"beam": 1, "nodes": 2, "dim": 8})
+        ['dim', 'nodes']
+        """
+        own = self.model_dump(mode="json")
+        return sorted(name for name in own.keys() - _NO_SHAPE if own[name] != written.get(name))
 
 
 class TrainerConfig(BaseModel):

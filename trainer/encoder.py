@@ -50,7 +50,7 @@ class Encoder:
         return self._level.nodes.detach().numpy()
 
     def vectors(self, embeddings: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Static vectors (n, d+1), last column a bias, of id embeddings (n, d+1) and content tokens (n, T).
+        """Make static vectors (n, d+1), last column a bias, of id embeddings (n, d+1) and content tokens (n, T).
 
         An item that the snapshot has never seen has an embedding of zeros: its content speaks for it.
         """
@@ -64,7 +64,7 @@ class Encoder:
     def representatives(
         self, vectors: NDArray[np.float32], rows: NDArray[np.integer], nodes: NDArray[np.integer]
     ) -> NDArray[np.int32]:
-        """The row nearest to each node's vector among its own items, (K,); -1 for a node without items.
+        """Choose the row nearest to each node's vector among its own items, (K,); -1 for a node without items.
 
         `vectors` (n, d+1) and `nodes` (n,) belong to `rows` (n,).
         """

@@ -18,11 +18,14 @@ def tokens(
 ) -> list[int]:
     """Token rows of a feature mapping, at most `width`, without repeats.
 
-    Numbers are binned on a logarithmic scale, lists give a token per element, None and ignored fields none.
+    Floats are binned on a logarithmic scale, whole numbers and texts are taken as they are, lists give a token per
+    element, None and ignored fields none.
 
     Examples
     --------
-    >>> tokens({"genres": ["drama", "war"], "price": 3.5}, 1000, 8) == tokens({"genres": ["drama", "war"], "price": 3.6}, 1000, 8)
+    >>> tokens({"genres": ["drama", "war"], "price": 3.5}, 1000, 8) == tokens(
+    ...     {"genres": ["drama", "war"], "price": 3.6}, 1000, 8
+    ... )
     True
     """
     if not features:

@@ -82,7 +82,12 @@ class ItemStates:
         return decayed
 
     def features(self, rows: NDArray[np.integer] | slice, now: int) -> NDArray[np.float32]:
-        """What the model sees of a state: log counts, trend, age and time since the last engagement, (n, FEATURES)."""
+        """Make what the model sees of a state: log counts, trend, age, time since the last engagement.
+
+        Returns
+        -------
+        (n, STATE_FEATURES) float32
+        """
         counts = np.log1p(self.counts(rows, now))  # (n, H)
         age = np.log1p(np.maximum(now - self.first[rows], 0) / HOUR)[:, None]
         idle = np.log1p(np.maximum(now - self.last[rows], 0) / HOUR)[:, None]

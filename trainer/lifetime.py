@@ -22,7 +22,7 @@ def dies_at(
         The item's own end, epoch ms; 0 = none.
     deleted : (n,) bool
     idle_ms
-        An item leaves so many ms after its last sign of life, and one without any is not there yet; None: no such limit.
+        An item leaves so many ms after its last sign of life; one without any is not there yet. None: no such limit.
 
     Returns
     -------

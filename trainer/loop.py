@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 
@@ -70,7 +69,7 @@ class Loop:
         self._flushed = self._published = time.monotonic()
         self._nodes_published = False
         self._positions: dict[Position, int] = {}
-        self._kept_positions: dict[Position, int] = {}
+        self._unsaved = False
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Learn until `stop` says so, then write a last checkpoint."""
@@ -86,7 +85,7 @@ class Loop:
             self._publisher.settle()
             if alarms or self._due():
                 self._publish(alarms)
-        if self._positions != self._kept_positions:
+        if self._unsaved:
             self._publish([])
         self._publisher.close()
         self._prequential.close()
@@ -95,14 +94,14 @@ class Loop:
     def _learn(self, batch: Batch) -> list[Alarm]:
         learner = self.learner
         prepared = learner.prepare(batch)
-        self._outbox.feed(prepared.feed)
         asked = self._prequential.ask(prepared, learner)
         with STEP_SECONDS.time():
             report = learner.train(prepared)
-        self._positions = batch.positions
+        self._positions, self._unsaved = batch.positions, True
         self.progress.count(batch, report)
         alarms = self._drift.update(prepared, report)
         self._prequential.settle(asked)
+        self._outbox.feed(prepared.feed)  # not before the answers: a new item may be one that was asked for
         return alarms
 
     def _flush(self) -> None:
@@ -115,8 +114,9 @@ class Loop:
         self._outbox.progress(
             progress.state()
             | {
-                "watermark": self.learner.watermark, "items": len(self.learner.items), "half_life": self.learner.half_life,
-                "events_per_second": progress.rate, "loss": _finite(progress.loss), "node_loss": _finite(progress.node_loss),
+                "watermark": self.learner.watermark, "items": len(self.learner.items),
+                "half_life": self.learner.half_life, "events_per_second": progress.rate,
+                "loss": progress.loss, "node_loss": progress.node_loss,
                 "lag_records": lag, "lag_seconds": progress.lag_seconds, "measured": asked.measured,
                 "unmeasured": asked.unmeasured, "recall": asked.recall(), "recent": asked.recent(),
                 "scored_share": asked.scored_share or 0.0,
@@ -125,27 +125,24 @@ class Loop:
         self._flushed = time.monotonic()
 
     def _due(self) -> bool:
-        """Whether a checkpoint is due: after the interval, and as soon as there are nodes to publish."""
+        """Whether a checkpoint is due: something was learned, and the interval is over or there are nodes at last."""
         first = self.learner.network.seeded and not self._nodes_published
-        return not self._publisher.busy and (
-            first or time.monotonic() - self._published >= self._config.snapshot_interval
-        )
+        over = time.monotonic() - self._published >= self._config.snapshot_interval
+        return self._unsaved and (first or over) and not self._publisher.busy
 
     def _publish(self, alarms: list[Alarm]) -> None:
         self._flush()
         self._nodes_published = self.learner.network.seeded
         self._published = time.monotonic()
-        self._kept_positions = positions = self._positions
+        self._unsaved, positions = False, self._positions
         values = {"consumer": self.consumer.state(), "progress": self.progress.state(), "drift": self._drift.state()}
         self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms)
 
     def _resumed(self, checkpoint: Checkpoint) -> Learner:
         """Go on from a checkpoint; a model of another shape is refused in words."""
-        wanted = self._config.model.model_dump(mode="json")
-        changed = [name for name, value in checkpoint.manifest.model.items() if wanted.get(name) != value]
-        if changed:
+        if changed := self._config.model.other_shape(checkpoint.manifest.model):
             raise CheckpointError(
-                f"{checkpoint.name} in {self._config.checkpoint_dir} was written with another {', '.join(sorted(changed))}; "
+                f"{checkpoint.name} in {self._config.checkpoint_dir} was written with another {', '.join(changed)}; "
                 "use the old configuration, or another trainer.checkpoint_dir to start from nothing"
             )
         self.progress.restore(checkpoint.values["progress"])
@@ -169,7 +166,3 @@ def run(
             Loop(trainer, streaming, monitoring, log, connect(redis_url), digest, health).run(stop.is_set)
     finally:
         log.close()
-
-
-def _finite(value: float) -> float:
-    return value if math.isfinite(value) else 0.0

@@ -145,7 +145,7 @@ class Network:
     def _node_level(
         self, users: Users, vectors: Tensor, targets: Tensor, weight: Tensor, uniform: NDArray[np.int64], share: Tensor
     ) -> tuple[Tensor, Tensor, NDArray[np.int64] | None]:
-        """Loss of the learned level, its logits per candidate (B, U), and the candidates' nodes (U,); nothing unseeded."""
+        """Loss of the learned level, logits (B, U) and nodes (U,) of the candidates; nothing before it is seeded."""
         if not self.seeded:
             return torch.zeros(()), torch.zeros(len(targets), len(vectors)), None
         return self.objective(self.monn, users, vectors, targets, weight, uniform, share)

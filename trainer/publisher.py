@@ -1,7 +1,8 @@
 """Checkpoint first, then everything that depends on it: committed positions, snapshots, alarms.
 
-1. copy the state between two steps; 2. write and fsync it in a thread; 3. commit the positions to the log's group;
-4. hand the snapshot out. Only a durable checkpoint is ever committed or published.
+1. copy the state between two steps; 2. write and fsync it in a thread; then 3. hand the snapshot out, from that thread,
+and 4. commit the positions to the log's group, from the thread that owns the log. Only what is durable is ever
+published or committed.
 """
 
 from __future__ import annotations

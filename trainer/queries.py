@@ -1,4 +1,4 @@
-"""What the model is asked: histories, features and the time, from rows to model inputs. Shared by training and serving."""
+"""What the model is asked, from rows to inputs: histories, features and the time. Training and serving share it."""
 
 from __future__ import annotations
 

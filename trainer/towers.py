@@ -5,6 +5,8 @@ HSNN (arXiv 2408.06653) §3: towers of independent size per level, joined by an 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ DENSE_FEATURES = 7
 def mlp(*widths: int) -> nn.Sequential:
     """Linear layers with ReLU between them."""
     layers: list[nn.Module] = []
-    for index, (width, following) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for index, (width, following) in enumerate(pairwise(widths)):
         layers += [nn.ReLU()] if index else []
         layers.append(nn.Linear(width, following))
     return nn.Sequential(*layers)
@@ -69,7 +71,7 @@ class StateTower(nn.Module):
 
 
 class NodeOverArch(nn.Module):
-    """The node level's over-arch: several user vectors against each node, joined by log-sum-exp, on top of the node's share."""
+    """The node level's over-arch: log-sum-exp over several user vectors against each node, plus the node's share."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

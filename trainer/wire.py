@@ -81,7 +81,7 @@ class StateDelta:
 class FeedItem(msgspec.Struct, frozen=True, array_like=True):
     """An item appeared, changed or was deleted; stream ``feed``.
 
-    `tokens` are its hashed content features; `ts` its event time and `sent_at` the wall time of the producer, both in ms.
+    `tokens` are its hashed content features; `ts` is its event time, `sent_at` the wall time of the producer, epoch ms.
     """
 
     id: str
