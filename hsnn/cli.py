@@ -25,6 +25,7 @@ ELSEWHERE = {
     "produce": Elsewhere("hsnn.produce_command", "produce", "Send a data set into the log in event-time order."),
 }
 COMMANDS: tuple[Callable[..., None], ...] = (
+    commands.demo,
     commands.train,
     commands.schedule,
     commands.serve,

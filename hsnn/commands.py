@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,13 @@ from hsnn.options import ConfigFile, Overrides, settings
 PortFile = Annotated[Path | None, typer.Option(help="written with the port once it is listened on")]
 DataSet = Annotated[str, typer.Option("--data", metavar="NAME[:PATH]", help="a data set; see `hsnn data list`")]
 Version = Annotated[int, typer.Argument(metavar="VERSION", help="a version that is still kept")]
+
+
+class LogKind(StrEnum):
+    """The kinds of event log that the demo can start."""
+
+    redis = "redis"
+    kafka = "kafka"
 
 
 def train(config: ConfigFile = None, overrides: Overrides = None) -> None:
@@ -54,6 +62,24 @@ def evaluate(
     from hsnn.evaluate_command import evaluate_data
 
     evaluate_data(settings(config, overrides).config, data, events, query_share, json_file)
+
+
+def demo(
+    data: DataSet = "ml-100k",
+    events: Annotated[int | None, typer.Option(min=1, help="engagements to send; all of them")] = None,
+    log: Annotated[LogKind, typer.Option(help="which event log: Redis Streams or Apache Kafka")] = LogKind.redis,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="keep serving at the end, until Ctrl+C")] = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Watch the whole loop on real events: every role its own process, embedded services, about two minutes."""
+    loaded = settings(config, overrides)
+    from rich.console import Console
+
+    from hsnn.demo.run import Demo
+
+    raise typer.Exit(Demo(loaded, data, events, log.value, Console()).run(json_file, keep))
 
 
 def doctor(config: ConfigFile = None, overrides: Overrides = None) -> None:

@@ -1,0 +1,15 @@
+"""What is still to be learned, as the log itself knows it: independent of what the trainer says of itself."""
+
+from __future__ import annotations
+
+from streaming.config import StreamingConfig
+from streaming.log import EventLog
+
+
+def pending(event_log: EventLog, config: StreamingConfig) -> int:
+    """Engagement records beyond the positions that the trainer committed, each after a durable checkpoint."""
+    topic = config.engagements_topic
+    positions = [(topic, partition) for partition in event_log.partitions(topic)]
+    ends, begins = event_log.end_positions(positions), event_log.begin_positions(positions)
+    committed = event_log.committed(config.group, positions)
+    return sum(ends[position] - committed.get(position, begins[position]) for position in positions)

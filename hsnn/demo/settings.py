@@ -1,0 +1,66 @@
+"""The configuration of a demo: the user's, with what suits two cores and two minutes where the user said nothing."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from hsnn.config import Config, Loaded, known_keys
+from hsnn.config_keys import flatten, nested
+from hsnn.config_text import show
+
+SUITABLE: dict[str, Any] = {
+    "trainer.snapshot_interval": 6.0,
+    "trainer.prequential_share": 0.03,
+    "indexer.verify_interval": 20.0,
+}
+"""Defaults of the demo; a file, the environment or ``--set`` overrides them."""
+
+
+def compose(
+    loaded: Loaded, *, folder: Path, redis: str, log: str, topics: Mapping[str, str], expire_after_idle: float | None
+) -> Config:
+    """Return the configuration that all roles of one demo share.
+
+    Parameters
+    ----------
+    loaded
+        What the user chose.
+    folder
+        For checkpoints and the answer log.
+    redis, log
+        Addresses of the index and of the event log.
+    topics
+        Names of topics by key, such as ``streaming.items_topic``, where the log is shared with others.
+    expire_after_idle
+        What the data set suggests, seconds; the user's own choice is stronger.
+    """
+    ports = free_ports(3)
+    suggested = {**SUITABLE, "trainer.expire_after_idle": expire_after_idle}
+    wanted = {name: value for name, value in suggested.items() if name not in loaded.origins}
+    fixed: dict[str, Any] = {
+        "redis.url": redis, "streaming.log": log, **topics,
+        "trainer.checkpoint_dir": folder / "checkpoints", "trainer.server": f"http://127.0.0.1:{ports[0]}",
+        "serving.host": "127.0.0.1", "serving.port": ports[0], "serving.token_env": None,
+        "serving.answer_log": folder / "answers.jsonl",
+        "monitoring.host": "127.0.0.1", "monitoring.trainer_port": ports[1], "monitoring.scheduler_port": ports[2],
+    }  # fmt: skip
+    values = dict(flatten(loaded.config.model_dump(), known_keys()))
+    return Config(**nested((values | wanted | fixed).items()))
+
+
+def write(config: Config, file: Path) -> None:
+    """Write a configuration for the roles to read."""
+    file.write_text(show(Loaded(config, {})), "utf-8")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return different ports of loopback that nobody listens on just now."""
+    with ExitStack() as open_:
+        probes = [open_.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]

@@ -1,0 +1,180 @@
+"""Watch: reads what the roles say of themselves into `Figures`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+
+from hsnn.demo.figures import Figures, Index
+from monitoring.audit import AuditEntry
+from streaming.keys import key
+from streaming.redis_client import Redis
+
+_PAGES_EVERY = 0.5  # seconds between looks at metrics pages
+_SPEED_SECONDS = 5.0
+
+Samples = dict[str, float]
+"""Values of a metrics page by ``name`` or ``name{le}``."""
+
+
+class Watch:
+    """Refreshes figures from Redis, from the producer's file and from two metrics pages.
+
+    Parameters
+    ----------
+    redis
+        Where trainer and scheduler write.
+    produced
+        JSON file of the producer.
+    scheduler, server
+        Addresses of the two roles' HTTP.
+    """
+
+    def __init__(self, figures: Figures, redis: Redis, produced: Path, scheduler: str, server: str) -> None:
+        self.figures = figures
+        self._redis, self._produced = redis, produced
+        self._scheduler, self._server = scheduler, server
+        self._http = httpx.Client(timeout=1.0)
+        self._pages_at = 0.0
+        self._audit_id = "0-0"
+        self._started: float | None = None
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def refresh(self, pages: bool = False) -> None:
+        """Read everything once; metrics pages twice a second, or now if `pages`."""
+        self._read_produced()
+        self._read_progress()
+        self._read_audit()
+        now = time.monotonic()
+        if pages or now - self._pages_at >= _PAGES_EVERY:
+            self._pages_at = now
+            self._read_pages()
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._http.close()
+
+    def _read_produced(self) -> None:
+        figures = self.figures
+        if not figures.sent_all and self._produced.exists():
+            found = json.loads(self._produced.read_text())
+            figures.produced, figures.sent_all = found["engagements"], found["finished"]
+            if self._started is None and figures.produced:
+                self._started = time.monotonic() - found["seconds"]
+
+    def _read_progress(self) -> None:
+        fields: Any = self._redis.hgetall(key("progress"))
+        figures, found = self.figures, plain(fields)
+        if not found:
+            return
+        known = figures.accounted
+        for name in ("trained", "dead_lettered", "dropped", "watermark", "lag_records", "lag_seconds", "loss",
+                     "measured", "unmeasured", "recall", "recent", "scored_share"):  # fmt: skip
+            setattr(figures, name, found.get(name, getattr(figures, name)))
+        figures.rate = found.get("events_per_second", 0.0)
+        figures.pending = max(figures.produced - figures.accounted, 0)
+        if figures.accounted > known and self._started is not None:
+            figures.seconds = time.monotonic() - self._started
+        self._mark()
+
+    def _mark(self) -> None:
+        now, figures = time.monotonic(), self.figures
+        self._marks.append((now, figures.watermark))
+        while now - self._marks[0][0] > _SPEED_SECONDS:
+            self._marks.popleft()
+        (start, before), (end, after) = self._marks[0], self._marks[-1]
+        figures.speed = (after - before) / 1000 / (end - start) if before and end > start else 0.0
+
+    def _read_audit(self) -> None:
+        entries: Any = self._redis.xrange(key("audit"), f"({self._audit_id}")
+        for entry_id, fields in entries:
+            self._audit_id = entry_id.decode()
+            entry = msgspec.json.decode(fields[b"d"], type=AuditEntry)
+            self.figures.audit.append(entry)
+            self.figures.alarms += entry.event == "alarm"
+
+    def _read_pages(self) -> None:
+        figures = self.figures
+        if found := self._page(self._scheduler):
+            figures.index = index_of(found)
+        if found := self._page(self._server):
+            figures.index.version = int(found.get("hsnn_index_version", figures.index.version))
+            p50, p99 = (quantile(found, "hsnn_freshness_seconds", q) for q in (0.5, 0.99))
+            figures.freshness = None if p50 is None or p99 is None else (p50, p99)
+
+    def _page(self, url: str) -> Samples:
+        try:
+            response = self._http.get(f"{url}/metrics")
+            return samples(response.text) if response.status_code == httpx.codes.OK else {}
+        except httpx.HTTPError:
+            return {}  # busy or not up yet; the next look will tell
+
+
+def plain(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Read a hash whose values are numbers or JSON.
+
+    Examples
+    --------
+    >>> plain({b"trained": b"7", b"loss": b"5.5", b"recall": b"{}"})
+    {'trained': 7, 'loss': 5.5, 'recall': {}}
+    """
+    return {name.decode(): json.loads(value) for name, value in fields.items()}
+
+
+def samples(page: str, prefixes: Iterable[str] = ("hsnn_index", "hsnn_items", "hsnn_freshness")) -> Samples:
+    r"""Values of a metrics page, of the metrics with these prefixes.
+
+    Examples
+    --------
+    >>> samples('hsnn_index_items 7.0\nprocess_start_time_seconds 1.0\n')
+    {'hsnn_index_items': 7.0}
+    """
+    lines = [line for line in page.splitlines() if line.removeprefix("# TYPE ").startswith(tuple(prefixes))]
+    found = {}
+    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+        for sample in family.samples:
+            bound = sample.labels.get("le")
+            found[sample.name if bound is None else f"{sample.name}{{{bound}}}"] = sample.value
+    return found
+
+
+def index_of(found: Samples) -> Index:
+    """Read the scheduler's page."""
+    return Index(
+        items=int(found.get("hsnn_index_items", 0)),
+        new=int(found.get("hsnn_items_inserted_total", 0)),
+        expired=int(found.get("hsnn_items_expired_total", 0)),
+        nodes=int(found.get("hsnn_index_nodes", 0)),
+        max_over_mean=found.get("hsnn_index_max_over_mean", 0.0),
+        dead=int(found.get("hsnn_index_dead_nodes", 0)),
+        version=int(found.get("hsnn_index_version", 0)),
+    )
+
+
+def quantile(found: Samples, name: str, q: float) -> float | None:
+    """Quantile of a histogram, linear within its bucket; None without observations.
+
+    Examples
+    --------
+    >>> quantile({"x_bucket{1.0}": 2.0, "x_bucket{2.0}": 4.0, "x_bucket{+Inf}": 4.0}, "x", 0.75)
+    1.5
+    """
+    prefix = f"{name}_bucket{{"
+    buckets = sorted((float(bound[len(prefix) : -1]), n) for bound, n in found.items() if bound.startswith(prefix))
+    if not buckets or buckets[-1][1] == 0:
+        return None
+    wanted = q * buckets[-1][1]
+    low, below = 0.0, 0.0
+    for bound, count in buckets:
+        if count >= wanted and count > below:
+            return low if bound == float("inf") else low + (bound - low) * (wanted - below) / (count - below)
+        low, below = bound, count
+    return low
