@@ -13,7 +13,7 @@ from hsnn.config_keys import flatten, nested
 from hsnn.config_text import show
 
 SUITABLE: dict[str, Any] = {
-    "trainer.snapshot_interval": 6.0,
+    "trainer.snapshot_interval": 1.0,  # a fast replay makes a second of staleness half an hour of stream time
     "trainer.prequential_share": 0.03,
     "indexer.verify_interval": 20.0,
 }
