@@ -19,6 +19,7 @@ from trainer.arrays import grown
 _PRIOR = 0.02
 """Traffic that every item is credited with, as a part of the mean item's, so that an unseen item has a share."""
 _LARGEST_EXPONENT = 300.0
+_NOISE = 1e-6
 
 
 class Candidates(NamedTuple):
@@ -118,7 +119,10 @@ class Leaves:
         self._members[node][size] = row
         self._slot[row], self.node_of[row] = size, node
         self.sizes[node] += 1
-        self._mass[node] += np.exp(self.log_mass[row] - self._shift)
+        if self.log_mass[row] - self._shift > _LARGEST_EXPONENT:
+            self._sum_masses()
+        else:
+            self._mass[node] += np.exp(self.log_mass[row] - self._shift)
 
     def remove(self, row: int) -> None:
         """Take `row` out; nothing happens if it is in no node."""
@@ -130,7 +134,10 @@ class Leaves:
         self._members[node][self._slot[row]] = last
         self._slot[last] = self._slot[row]
         self.node_of[row] = -1
-        self._mass[node] = max(self._mass[node] - np.exp(self.log_mass[row] - self._shift), 0.0)
+        before = self._mass[node]
+        self._mass[node] = max(before - np.exp(self.log_mass[row] - self._shift), 0.0)
+        if self._mass[node] < _NOISE * before:
+            self._sum_again([int(node)], before)
 
     def set_mass(self, rows: NDArray[np.integer], log_mass: NDArray[np.float64]) -> None:
         """Set the log traffic of unique `rows` (n,), up to a term common to all rows.
@@ -145,10 +152,14 @@ class Leaves:
             return
         nodes = self.node_of[rows]
         held = nodes >= 0
+        before = self._mass.copy()
         change = np.exp(log_mass[held] - self._shift) - np.exp(self.log_mass[rows[held]] - self._shift)
         np.add.at(self._mass, nodes[held], change)
         np.maximum(self._mass, 0.0, out=self._mass)
         self.log_mass[rows] = log_mass
+        lost = np.flatnonzero(self._mass < _NOISE * before)
+        if len(lost):
+            self._sum_again(lost.tolist(), float(before.max()))
 
     def members(self, node: int) -> NDArray[np.int64]:
         """Rows of a node, (size,); a view."""
@@ -195,6 +206,17 @@ class Leaves:
 
     def _prior(self) -> float:
         return _PRIOR * float(self._mass.sum()) / max(len(self), 1)
+
+    def _sum_again(self, nodes: list[int], before: float) -> None:
+        """Sum nodes that lost nearly all of their traffic afresh: what subtraction leaves of it is rounding.
+
+        If all there is is small against `before`, it is counted in a new unit.
+        """
+        if float(self._mass.sum()) < _NOISE * before:
+            self._sum_masses()
+            return
+        for node in nodes:
+            self._mass[node] = np.exp(self.log_mass[self.members(node)] - self._shift).sum()
 
     def _sum_masses(self) -> None:
         held = np.flatnonzero(self.node_of >= 0)

@@ -1,0 +1,118 @@
+"""A planted world: users of cluster c click items of cluster c, and an item's content names its cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streaming.columns import Batch, Engagements
+from streaming.events import Item, User
+from trainer.config import ModelConfig, TrainerConfig
+from trainer.learner import Learner
+from trainer.prepared import StepReport
+
+START = 1_700_000_000_000
+CLUSTERS = 6
+PER_CLUSTER = 20
+
+SMALL = TrainerConfig(
+    model=ModelConfig(
+        dim=8, state_dim=4, hidden=16, history=4, token_dim=4, buckets=256, nodes=12, node_heads=2, beam=2, budget=30
+    ),
+    node_warmup=256,
+    uniform_negatives=48,
+)
+
+
+@dataclass
+class World:
+    """Makes batches; every event is `step` ms after the one before."""
+
+    seed: int = 0
+    step: int = 1000
+    users: int = 60
+    now: int = START
+    known: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+
+    def batch(self, size: int = 64, **more: Any) -> Batch:
+        """The next `size` clicks; items are announced before their first click."""
+        users = self.rng.integers(self.users, size=size)
+        places = np.minimum(self.rng.geometric(0.12, size) - 1, PER_CLUSTER - 1)
+        names = [f"c{user % CLUSTERS}-{place}" for user, place in zip(users, places, strict=True)]
+        items = [self.item(name) for name in dict.fromkeys(names) if name not in self.known]
+        self.known.update(names)
+        return self.clicks([f"u{user}" for user in users], names, items=items, **more)
+
+    def clicks(self, users: list[str], items_clicked: list[str], **more: Any) -> Batch:
+        """A batch of exactly these clicks."""
+        count = len(users)
+        ts = self.now + self.step * (1 + np.arange(count, dtype=np.int64))
+        self.now = int(ts[-1]) if count else self.now
+        nothing: list[dict[str, Any] | None] = [{"hour": int(t // 3_600_000 % 24)} for t in ts]
+        events = Engagements(
+            ts, ts + 5, users, items_clicked, ["click"] * count, np.full(count, np.nan, np.float32), nothing
+        )
+        items = more.pop("items", [])
+        return Batch(
+            engagements=events,
+            positions={("engagements", 0): 0},
+            watermark=more.pop("watermark", self.now),
+            items=items,
+            item_sent_at=[item.ts for item in items],
+            **more,
+        )
+
+    def item(self, name: str, **features: Any) -> Item:
+        return Item(id=name, ts=self.now, features={"topic": name.partition("-")[0], **features})
+
+    def user(self, name: str, **features: Any) -> User:
+        return User(id=name, ts=self.now, features=features)
+
+
+def learn(learner: Learner, world: World, batches: int, size: int = 64) -> StepReport:
+    report = StepReport(float("nan"), float("nan"), 0)
+    for _ in range(batches):
+        report = learner.train(learner.prepare(world.batch(size)))
+    return report
+
+
+@pytest.fixture
+def config() -> TrainerConfig:
+    return SMALL
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def new_world() -> type[World]:
+    return World
+
+
+@pytest.fixture
+def teach() -> Callable[..., StepReport]:
+    """``teach(learner, world, batches)`` lets a learner learn batches of a world; returns the last report."""
+    return learn
+
+
+@pytest.fixture(scope="session")
+def taught() -> tuple[Learner, World]:
+    """A learner that has seen 100 batches of a world, and that world; not to be changed."""
+    learner, world = Learner(SMALL), World()
+    learn(learner, world, 100)
+    return learner, world
+
+
+@pytest.fixture
+def copy_of() -> Callable[[Learner], Learner]:
+    """An independent learner in the same state."""
+    return lambda learner: Learner.restore(learner.config, *learner.state())

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainer.embedding import EmbeddingTable
+
+
+def step(table: EmbeddingTable, rows: list[int], rate: float = 0.2) -> np.ndarray:
+    """One step down the sum of the rows' entries; the gradient is 1 everywhere."""
+    leaf = table.take(np.array(rows))
+    leaf.sum().backward()
+    table.give(np.array(rows), leaf, rate)
+    return table.weight
+
+
+def test_only_touched_rows_change():
+    table = EmbeddingTable(5, 3, scale=1.0)
+    before = table.weight.copy()
+    step(table, [1, 3])
+    assert (table.weight[[1, 3]] != before[[1, 3]]).all()
+    assert np.array_equal(table.weight[[0, 2, 4]], before[[0, 2, 4]])
+    assert table.accumulator.tolist() == [0, 1, 0, 1, 0]
+
+
+def test_a_row_slows_down_as_its_own_gradients_add_up():
+    table = EmbeddingTable(2, 4)
+    for _ in range(4):
+        step(table, [0])
+    step(table, [1])
+    assert table.weight[1].tolist() == pytest.approx([-0.2] * 4)  # the first step has the length of the rate
+    expected = -0.2 * sum(1 / np.sqrt(n) for n in (1, 2, 3, 4))
+    assert table.weight[0].tolist() == pytest.approx([expected] * 4)
+
+
+def test_a_leaf_that_was_not_used_changes_nothing():
+    table = EmbeddingTable(2, 2, scale=1.0)
+    before = table.weight.copy()
+    table.give(np.array([0]), table.take(np.array([0])), 0.2)
+    assert np.array_equal(table.weight, before)
+
+
+def test_new_rows_are_zero_and_old_ones_stay():
+    table = EmbeddingTable(2, 2, scale=1.0, seed=3)
+    before = table.weight.copy()
+    table.reserve(10)
+    assert np.array_equal(table.weight[:2], before)
+    assert not table.weight[2:].any()
+    assert np.array_equal(EmbeddingTable(2, 2, scale=1.0, seed=3).weight, before)
+    assert not np.array_equal(EmbeddingTable(2, 2, scale=1.0, seed=4).weight, before)

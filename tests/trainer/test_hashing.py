@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.hashing import token_matrix, tokens
+
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
+FEATURES = st.dictionaries(st.text(max_size=4), st.one_of(SCALARS, st.lists(SCALARS, max_size=4)), max_size=5)
+EXAMPLE = {"genre": ["drama", "war"], "year": 1994, "price": 3.5, "new": True, "café": "ü"}
+EXPECTED = [6688, 268, 135, 3303, 4931, 6730]  # zlib.crc32(b"genre=drama") % 8192, ...
+
+
+def test_tokens_are_these_numbers():
+    """A model is only as good as the agreement of all processes, now and later, on what a token means."""
+    assert tokens(EXAMPLE, 8192, 8) == EXPECTED
+
+
+def test_another_process_agrees_whatever_its_hash_seed():
+    code = f"from trainer.hashing import tokens; print(tokens({EXAMPLE!r}, 8192, 8))"
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-X", "utf8", "-c", code], capture_output=True, text=True, check=True,
+            env={"PYTHONHASHSEED": seed, "PATH": ""}, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        assert done.stdout.strip() == str(EXPECTED)
+
+
+@given(FEATURES, st.integers(1, 500), st.integers(1, 6))
+def test_tokens_are_few_distinct_and_in_range_and_the_same_when_asked_again(features, buckets, width):
+    found = tokens(features, buckets, width)
+    assert len(found) <= width
+    assert len(set(found)) == len(found)
+    assert all(0 <= token < buckets for token in found)
+    assert tokens(dict(features), buckets, width) == found
+
+
+def test_ignored_fields_and_absent_values_give_no_token():
+    assert tokens({"title": "x", "a": None, "tags": [None]}, 100, 8, frozenset({"title"})) == []
+    assert tokens(None, 100, 8) == []
+    assert tokens({}, 100, 8) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (1.0, 1.02, True),
+        (1.0, 100.0, False),
+        (1, 1.0, False),
+        (1, 2, False),
+        (1, True, False),
+        (1, "1", True),
+        (-3.0, 3.0, False),
+    ],
+)
+def test_floats_share_a_bin_and_nothing_else_does(one, other, same):
+    assert (tokens({"x": one}, 2**31, 1) == tokens({"x": other}, 2**31, 1)) is same
+
+
+def test_values_that_are_no_number_are_one_bin():
+    assert tokens({"x": math.nan}, 2**31, 1) == tokens({"x": math.inf}, 2**31, 1) == tokens({"x": -math.inf}, 2**31, 1)
+
+
+def test_what_is_returned_may_be_changed():
+    tokens({"a": 1}, 100, 8).append(5)
+    assert len(tokens({"a": 1}, 100, 8)) == 1
+
+
+def test_a_matrix_is_padded():
+    assert token_matrix([[1, 2], [], [3]], 3).tolist() == [[1, 2, -1], [-1, -1, -1], [3, -1, -1]]
+    assert token_matrix([], 3).shape == (0, 3)
+    assert token_matrix([[1]], 1).dtype == np.int32

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from trainer.config import ModelConfig
+from trainer.index_level import IndexLevel, soft_assignment, straight_through
+from trainer.node_seeding import revive, seed_nodes
+
+CONFIG = ModelConfig(dim=4, nodes=3)
+
+
+def test_distances_are_squared_distances():
+    level = IndexLevel(CONFIG)
+    points = torch.randn(5, 4)
+    expected = torch.cdist(level.project(points), level.nodes).square()
+    torch.testing.assert_close(level.distances(level.project(points)), expected, rtol=1e-4, atol=1e-4)
+    assert level.assign(points).tolist() == expected.argmin(1).tolist()
+
+
+def test_no_gradient_reaches_the_items():
+    level, points = IndexLevel(CONFIG), torch.randn(5, 4, requires_grad=True)
+    level.distances(level.project(points)).sum().backward()
+    assert points.grad is None
+    assert level.nodes.grad is not None
+    assert level.head.weight.grad is not None
+
+
+def test_straight_through_is_hard_forwards_and_soft_backwards():
+    soft = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]], requires_grad=True)
+    codes = straight_through(soft)
+    assert codes.tolist() == [[0, 1, 0], [1, 0, 0]]
+    pull = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    (codes * pull).sum().backward()
+    assert soft.grad is not None
+    assert soft.grad.tolist() == pull.tolist()
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_sharpness_is_relative_to_the_distances(scale):
+    distances = torch.tensor([[1.0, 2.0, 3.0]])
+    assert soft_assignment(scale * distances, 5.0)[0].tolist() == pytest.approx(
+        torch.softmax(-5.0 * distances / 2.0, 1)[0].tolist(), rel=1e-4
+    )
+
+
+def test_nodes_are_seeded_at_the_items():
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((5, 8)).astype(np.float32) * 5
+    points = np.repeat(centres, 20, axis=0) + 0.1 * rng.standard_normal((100, 8)).astype(np.float32)
+    nodes = seed_nodes(points, 5, rng)
+    assert nodes.dtype == np.float32
+    nearest = np.square(centres[:, None] - nodes[None]).sum(2).argmin(1)
+    assert sorted(nearest.tolist()) == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(nodes[nearest], centres, atol=0.2)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_fewer_items_than_nodes(count):
+    nodes = seed_nodes(np.ones((count, 3), np.float32), 4, np.random.default_rng(0))
+    np.testing.assert_allclose(nodes, np.ones((4, 3)), atol=1e-2)
+
+
+def test_dead_nodes_go_to_the_items_of_the_fullest():
+    nodes = np.array([[0.0, 0.0], [9.0, 9.0], [5.0, 5.0]], np.float32)
+    usage = np.array([0.99, 0.001, 0.009], np.float32)
+    points, nearest = np.array([[0.1, 0.0], [0.0, 0.1]], np.float32), np.array([0, 0])
+    moved = revive(nodes, usage, points, nearest, np.random.default_rng(0))
+    assert moved.tolist() == [1, 2]
+    assert np.abs(nodes[1:]).max() < 0.2
+    assert usage[1:].tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert nodes[0].tolist() == [0, 0]
+
+
+def test_nodes_in_use_stay_where_they_are():
+    nodes, usage = np.eye(2, dtype=np.float32), np.array([0.5, 0.5], np.float32)
+    assert len(revive(nodes, usage, nodes.copy(), np.arange(2), np.random.default_rng(0))) == 0
+    assert np.array_equal(nodes, np.eye(2))

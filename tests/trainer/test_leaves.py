@@ -1,0 +1,192 @@
+"""Leaves against a dictionary: whatever is put, moved, weighed and removed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.leaves import Leaves
+
+NODES, ROWS = 4, 8
+PRIOR = 0.02
+MASSES = st.one_of(st.just(-np.inf), st.floats(-5, 900))
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(0, ROWS - 1), st.integers(0, NODES - 1)),
+        st.tuples(st.just("remove"), st.integers(0, ROWS - 1)),
+        st.tuples(st.just("set_mass"), st.dictionaries(st.integers(0, ROWS - 1), MASSES, max_size=ROWS)),
+        st.tuples(st.just("assign_all"), st.lists(st.integers(-1, NODES - 1), max_size=ROWS)),
+    ),
+    max_size=30,
+)
+
+
+class Naive:
+    """What leaves are, without a thought for time."""
+
+    def __init__(self) -> None:
+        self.node_of: dict[int, int] = {}
+        self.log_mass: dict[int, float] = {}
+
+    def put(self, row: int, node: int) -> None:
+        self.node_of[row] = node
+
+    def remove(self, row: int) -> None:
+        self.node_of.pop(row, None)
+
+    def set_mass(self, masses: dict[int, float]) -> None:
+        self.log_mass |= masses
+
+    def assign_all(self, nodes: list[int]) -> None:
+        self.node_of = {row: node for row, node in enumerate(nodes) if node >= 0}
+
+    def members(self, node: int) -> set[int]:
+        return {row for row, at in self.node_of.items() if at == node}
+
+    def relative(self) -> dict[int, float]:
+        """Mass of every held row, the largest being 1."""
+        logs = {row: self.log_mass.get(row, -np.inf) for row in self.node_of}
+        top = max(logs.values(), default=-np.inf)
+        return {row: float(np.exp(log - top)) if np.isfinite(top) else 0.0 for row, log in logs.items()}
+
+    def shares(self) -> np.ndarray:
+        masses = self.relative()
+        prior = PRIOR * sum(masses.values()) / max(len(masses), 1)
+        nodes = np.array([sum(masses[row] + prior for row in self.members(node)) for node in range(NODES)])
+        return np.log(np.maximum(nodes / max(nodes.sum(), 1e-300), 1e-6))
+
+    def key(self, row: int, logits: np.ndarray) -> float:
+        masses, node = self.relative(), self.node_of[row]
+        prior = PRIOR * sum(masses.values()) / len(masses)
+        return float(logits[node] + np.log((masses[row] + prior) / sum(masses[r] + prior for r in self.members(node))))
+
+
+def apply(leaves: Leaves, naive: Naive, step: tuple) -> None:
+    name, *arguments = step
+    getattr(naive, name)(*arguments)
+    if name == "set_mass":
+        leaves.set_mass(np.array(list(arguments[0]), np.int64), np.array(list(arguments[0].values()), np.float64))
+    elif name == "assign_all":
+        leaves.assign_all(np.array(arguments[0], np.int32))
+    else:
+        getattr(leaves, name)(*arguments)
+
+
+@settings(max_examples=150, deadline=None)
+@given(STEPS, st.lists(st.floats(-3, 0), min_size=NODES, max_size=NODES))
+def test_any_sequence_of_changes_equals_the_naive_model(steps, logits):
+    leaves, naive = Leaves(NODES), Naive()
+    for step in steps:
+        apply(leaves, naive, step)
+    for node in range(NODES):
+        assert set(leaves.members(node).tolist()) == naive.members(node)
+    assert leaves.sizes.tolist() == [len(naive.members(node)) for node in range(NODES)]
+    assert len(leaves) == len(naive.node_of)
+    assert {row: int(leaves.node_of[row]) for row in range(ROWS) if leaves.node_of[row] >= 0} == naive.node_of
+    np.testing.assert_allclose(leaves.node_log_share(), naive.shares(), atol=1e-4)
+    everything = leaves.candidates(np.array(logits, np.float32), beam=NODES, budget=ROWS)
+    assert sorted(everything.rows.tolist()) == sorted(naive.node_of)
+    assert (everything.opened, everything.considered) == (len(set(naive.node_of.values())), len(naive.node_of))
+    if any(naive.relative().values()):
+        keys = np.array([naive.key(row, np.array(logits)) for row in everything.rows.tolist()])
+        assert (np.diff(keys) < 1e-4).all()  # merge order: best first
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_sums_and_nodes_restore_the_very_same_leaves(steps):
+    leaves, naive = Leaves(NODES), Naive()
+    for step in steps:
+        apply(leaves, naive, step)
+    again = Leaves(NODES)
+    mass, shift = leaves.sums()
+    again.restore(leaves.node_of[:ROWS].copy(), leaves.log_mass[:ROWS].copy(), mass.copy(), shift)
+    assert again.node_log_share().tobytes() == leaves.node_log_share().tobytes()
+    for other in (leaves, again):
+        apply(other, Naive(), ("set_mass", {0: 3.0, 1: -1.0}))
+        apply(other, Naive(), ("put", 2, 3))
+    assert again.node_log_share().tobytes() == leaves.node_log_share().tobytes()
+
+
+@pytest.fixture
+def leaves() -> Leaves:
+    """Node 0: rows 0 (heavy), 1, 2; node 1: rows 3, 4; node 2: nothing; node 3: row 5."""
+    leaves = Leaves(NODES)
+    leaves.assign_all(np.array([0, 0, 0, 1, 1, 3], np.int32))
+    leaves.set_mass(np.arange(6), np.log([8.0, 1.0, 1.0, 2.0, 2.0, 1.0]))
+    return leaves
+
+
+def flat(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def test_only_the_best_nodes_are_opened(leaves):
+    found = leaves.candidates(flat(-1, -3, 0, -2), beam=2, budget=10)
+    assert set(found.rows.tolist()) == {0, 1, 2, 5}  # the empty node is never one of them
+    assert (found.opened, found.considered) == (2, 4)
+
+
+def test_a_popular_item_of_a_worse_node_goes_before_an_unpopular_one_of_the_best(leaves):
+    assert leaves.candidates(flat(0, -0.5, 0, -9), beam=3, budget=3).rows.tolist() == [0, 3, 4]
+
+
+def test_the_budget_is_spent_on_allowed_items_only(leaves):
+    asked = []
+
+    def allow(rows):
+        asked.append(sorted(rows.tolist()))
+        return ~np.isin(rows, [0, 3])
+
+    found = leaves.candidates(flat(0, 0, 0, -9), beam=2, budget=3, allow=allow)
+    assert asked == [[0, 1, 2, 3, 4]]
+    assert set(found.rows.tolist()) == {4, 1, 2}
+    assert found.considered == 3
+
+
+def test_nothing_indexed_nothing_found():
+    found = Leaves(3).candidates(flat(0, 0, 0), beam=2, budget=5)
+    assert (found.rows.tolist(), found.opened, found.considered) == ([], 0, 0)
+
+
+def test_another_half_life_rescales_everything(leaves):
+    leaves.set_mass(np.arange(6), 900 + np.log([1.0, 1.0, 2.0, 4.0, 4.0, 4.0]))
+    np.testing.assert_allclose(np.exp(leaves.node_log_share()), [0.25, 0.5, 1e-6, 0.25], rtol=0.02)
+
+
+def test_an_item_far_heavier_than_all_others_does_not_overflow(leaves):
+    leaves.set_mass(np.array([5]), np.array([5000.0]))
+    share = np.exp(leaves.node_log_share())
+    assert share[3] > 0.8
+    assert np.isfinite(share).all()
+    leaves.remove(5)
+    assert np.isfinite(leaves.candidates(flat(0, 0, 0, 0), beam=4, budget=2).rows).all()
+
+
+def test_traffic_follows_a_moving_item(leaves):
+    before = np.exp(leaves.node_log_share())
+    leaves.put(0, 1)
+    after = np.exp(leaves.node_log_share())
+    assert after[1] - before[1] == pytest.approx(before[0] - after[0], rel=1e-3)
+    leaves.put(0, 0)
+    np.testing.assert_allclose(np.exp(leaves.node_log_share()), before, rtol=1e-5)
+
+
+def test_an_unseen_item_has_a_share():
+    leaves = Leaves(1)
+    leaves.assign_all(np.array([0, 0], np.int32))
+    leaves.set_mass(np.array([0]), np.array([0.0]))
+    assert leaves.best(np.array([1, 0]), flat(0), budget=2).tolist() == [0, 1]
+    assert np.isfinite(leaves.node_log_share()).all()
+
+
+def test_rows_beyond_the_first_thousand():
+    leaves = Leaves(2)
+    for row in range(3000):
+        leaves.put(row, row % 2)
+    leaves.remove(2999)
+    leaves.remove(9999)  # never heard of
+    assert leaves.sizes.tolist() == [1500, 1499]
+    assert len(leaves.members(0)) == 1500
