@@ -2,8 +2,8 @@
 
     make bench ARGS=benchmarks/quality.py
 
-ml-100k is fetched if need be. Other data sets are measured if HSNN_DATA names a folder that holds them; what is left out
-is said. One configuration, the defaults, for all of them.
+ml-100k is fetched if need be. Other data sets are measured if HSNN_DATA names a folder that holds them; what is left
+out is said. One configuration, the defaults, for all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streaming.datasets import load
 
 RESULTS = Path(__file__).parent / "results" / "quality.json"
 SEEDS = (0, 1, 2)
-SETS = {"ml-100k": None, "globo-news": 300_000, "movietweetings": None, "kuairand": None, "online-retail-ii": None}
+SETS = {"ml-100k": None, "globo-news": 300_000, "movietweetings": None, "kuairand": None, "online-retail-ii": 200_000}
 QUERY_SHARE = 0.1
 
 

@@ -50,7 +50,7 @@ def pipeline(data: Dataset, config: Config, threads: int) -> dict[str, float]:
     with EmbeddedRedis() as server:
         streaming = StreamingConfig(log=server.url)
         produced = produce(data, open_log(server.url), config=streaming)
-        consumed = _drain(streaming, lambda consumer: _batches(consumer, data, lambda batch: None))
+        consumed = _drain(streaming, lambda consumer: _batches(consumer, data, id))
         learner = Learner(config.trainer)
         learned = _drain(
             streaming, lambda consumer: _batches(consumer, data, lambda batch: learner.train(learner.prepare(batch)))

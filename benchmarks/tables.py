@@ -24,10 +24,10 @@ def quality(found: dict[str, Any]) -> str:
         f"Configuration `{found['config'][:12]}`, seeds {', '.join(map(str, found['seeds']))}; means over the seeds."
     ]
     for name, runs in found["sets"].items():
-        first = runs[0]
+        first, queries = runs[0], min(run["queries"] for run in runs)
         half_life = first["popularity_half_life_hours"]
         parts.append(
-            f"**{name}**: {first['events']:,} events, {min(run['queries'] for run in runs):,} queries at least per seed, "
+            f"**{name}**: {first['events']:,} events, {queries:,} queries per seed or more, "
             f"{first['index']['versions']} versions, {first['index']['items']:,} items in the index at the end. "
             f"Popularity's best half-life: {'none' if half_life is None else f'{half_life:g} h'}."
         )
@@ -41,10 +41,11 @@ def quality(found: dict[str, Any]) -> str:
                 f"{100 * np.mean([one[key] for one in of]):.2f}"
                 for key in ("recall_at_20", "recall_at_50", "rare_recall_at_50")
             ]
-            share = f"{100 * np.mean([one['scored_share'] for one in of]):.1f}%"
-            lines.append(
-                f"| {method.replace('_', ' ')} | {' | '.join(percent)} | {np.mean([one['scored'] for one in of]):.0f} | {share} |"
-            )
+            work = [
+                f"{np.mean([one['scored'] for one in of]):.0f}",
+                f"{100 * np.mean([one['scored_share'] for one in of]):.1f}%",
+            ]
+            lines.append(f"| {' | '.join([method.replace('_', ' '), *percent, *work])} |")
         parts.append("\n".join(lines))
         parts.append(_paired(runs))
     return "\n\n".join(parts)

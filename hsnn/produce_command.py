@@ -24,7 +24,8 @@ from streaming.produce import produce as send
 def produce(
     data: Annotated[str, typer.Option("--data", metavar="NAME[:PATH]", help="data set to send")],
     log: Annotated[
-        str | None, typer.Option("--log", metavar="URL", help="kafka://HOST:PORT or redis://HOST:PORT/DB; streaming.log")
+        str | None,
+        typer.Option("--log", metavar="URL", help="kafka://HOST:PORT or redis://HOST:PORT/DB; else streaming.log"),
     ] = None,
     speed: Annotated[str, typer.Option(help="'max', or a factor of event time such as 60x")] = "max",
     limit: Annotated[int | None, typer.Option(min=1, help="engagements to send")] = None,

@@ -133,6 +133,7 @@ def _is_news(delta: Delta, current: LiveIndex | None) -> bool:
 
 
 def base_of(catalogue: Catalogue, assigner: Assigner) -> IndexBase:
+    """Encode all items of a catalogue and assign those that are alive."""
     rows = np.arange(len(catalogue))
     vectors, assigned = assigner.place(rows, catalogue.tokens)
     nodes: NDArray[np.int32] = np.where(catalogue.alive(), assigned, -1).astype(np.int32)
@@ -140,6 +141,7 @@ def base_of(catalogue: Catalogue, assigner: Assigner) -> IndexBase:
 
 
 def manifest_of(source: SnapshotManifest, number: int, base: IndexBase, nodes: int, reason: str) -> VersionManifest:
+    """Describe version `number`, made from the snapshot `source`, with `nodes` nodes."""
     return VersionManifest(
         version=number, epoch=source.epoch, snapshot=source.snapshot, checkpoint=source.checkpoint,
         events=source.events, watermark=source.watermark, created_at=time.time_ns() // 1_000_000,
