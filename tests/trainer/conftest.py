@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from streaming.columns import Batch, Engagements
 from streaming.events import Item, User
 from trainer.config import ModelConfig, TrainerConfig
 from trainer.learner import Learner
 from trainer.prepared import StepReport
+
+torch.set_num_threads(1)  # as in production; two tests at once must not fight over the cores
 
 START = 1_700_000_000_000
 CLUSTERS = 6
@@ -23,7 +26,7 @@ SMALL = TrainerConfig(
     model=ModelConfig(
         dim=8, state_dim=4, hidden=16, history=4, token_dim=4, buckets=256, nodes=12, node_heads=2, beam=2, budget=30
     ),
-    node_warmup=256,
+    node_warmup=512,
     uniform_negatives=48,
 )
 
@@ -50,15 +53,13 @@ class World:
         self.known.update(names)
         return self.clicks([f"u{user}" for user in users], names, items=items, **more)
 
-    def clicks(self, users: list[str], items_clicked: list[str], **more: Any) -> Batch:
+    def clicks(self, by: list[str], on: list[str], **more: Any) -> Batch:
         """A batch of exactly these clicks."""
-        count = len(users)
+        count = len(by)
         ts = self.now + self.step * (1 + np.arange(count, dtype=np.int64))
         self.now = int(ts[-1]) if count else self.now
         nothing: list[dict[str, Any] | None] = [{"hour": int(t // 3_600_000 % 24)} for t in ts]
-        events = Engagements(
-            ts, ts + 5, users, items_clicked, ["click"] * count, np.full(count, np.nan, np.float32), nothing
-        )
+        events = Engagements(ts, ts + 5, by, on, ["click"] * count, np.full(count, np.nan, np.float32), nothing)
         items = more.pop("items", [])
         return Batch(
             engagements=events,
@@ -106,9 +107,12 @@ def teach() -> Callable[..., StepReport]:
 
 @pytest.fixture(scope="session")
 def taught() -> tuple[Learner, World]:
-    """A learner that has seen 100 batches of a world, and that world; not to be changed."""
-    learner, world = Learner(SMALL), World()
-    learn(learner, world, 100)
+    """A learner that has seen 250 batches of a world, and that world; not to be changed.
+
+    In a world of six even clusters the routing term crowds young nodes together, so balance weighs more here.
+    """
+    learner, world = Learner(SMALL.model_copy(update={"balance": 1.0, "node_warmup": 2048})), World()
+    learn(learner, world, 250)
     return learner, world
 
 

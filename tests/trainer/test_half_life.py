@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainer.half_life import HalfLifeChoice
+from trainer.item_state import HALF_LIVES, ItemStates
+
+MINUTE = 60_000
+
+
+def follow(streams: list[list[int]], items: int) -> HalfLifeChoice:
+    """One batch of clicks a minute."""
+    states, choice = ItemStates(), HalfLifeChoice()
+    for number, rows in enumerate(streams):
+        now = 1_700_000_000_000 + number * MINUTE
+        choice.update(states, np.array(rows), now, items, mass=float(len(rows)))
+        states.touch(np.array(rows), np.full(len(rows), now), np.ones(len(rows), np.float32))
+    return choice
+
+
+def test_news_are_predicted_by_a_short_memory_and_classics_by_a_long_one():
+    rng = np.random.default_rng(0)
+    news = [
+        (number // 6 * 3 + rng.integers(3, size=20)).tolist() for number in range(300)
+    ]  # three new items in 6 minutes
+    weights = 1 / (1 + np.arange(40))
+    classics = [rng.choice(40, 20, p=weights / weights.sum()).tolist() for _ in range(300)]
+    assert follow(news, 150).best == 0
+    assert follow(classics, 40).best >= HALF_LIVES.index(8 * 3_600_000.0)
+
+
+def test_losses_are_judged_before_the_batch_is_counted():
+    """The first batch is judged knowing nothing: its loss is that of guessing among all items."""
+    choice = follow([[0, 0, 0]], items=50)
+    assert choice.loss.tolist() == pytest.approx([0.01 * np.log(50)] * len(HALF_LIVES))
+
+
+def test_totals_are_the_sum_of_all_counts():
+    states, choice = ItemStates(), HalfLifeChoice()
+    now = 1_700_000_000_000
+    for number in range(20):
+        now += 7 * MINUTE
+        rows = np.arange(number, number + 5)
+        choice.update(states, rows, now, 30, 5.0)
+        states.touch(rows, np.full(5, now), np.ones(5, np.float32))
+    np.testing.assert_allclose(choice.totals, states.counts(np.arange(30), now).sum(0), rtol=1e-4)
+
+
+def test_time_that_runs_back_decays_nothing():
+    choice = HalfLifeChoice()
+    choice.update(ItemStates(), np.array([0]), 10**12, 1, 4.0)
+    choice.update(ItemStates(), np.array([0]), 10**12 - 10**9, 1, 1.0)
+    assert choice.totals.tolist() == [5.0] * len(HALF_LIVES)
+    assert choice.time == 10**12
