@@ -30,6 +30,7 @@ from indexer.reader import IndexReader
 from serving.client import Client
 from serving.errors import ClientError
 from streaming.datasets import load
+from streaming.log import EventLog
 from streaming.open_log import open_log
 from streaming.redis_client import connect
 
@@ -37,6 +38,7 @@ _TICK = 0.25
 _LINE_EVERY = 5.0
 _STALLED = 60.0  # seconds without progress after which the run is given up
 _SETTLE = 30.0  # seconds that the last version may take beyond two snapshot intervals
+_COMMITTED = 5.0
 _FAULTS = (RoleError, EmbeddedError, ClientError)
 
 
@@ -164,12 +166,21 @@ class Demo:
                 self.people = ask(self.dataset, client)
             event_log = open_log(stage.config.streaming.log)
             try:
-                self.figures.pending = pending(event_log, stage.config.streaming)
+                self.figures.pending = self._pending(event_log)
                 idle = stage.config.trainer.expire_after_idle
                 verdict, in_log = judge(event_log, stage.config.streaming, stage.answers, idle)
             finally:
                 event_log.close()
         return verdict, outcome(self.figures, verdict, in_log)
+
+    def _pending(self, event_log: EventLog) -> int:
+        """Count what was not learned; the trainer commits a moment after its last checkpoint is published."""
+        until = time.monotonic() + _COMMITTED
+        while left := pending(event_log, self._stage.config.streaming):
+            if time.monotonic() > until:
+                break
+            time.sleep(_TICK)
+        return left
 
     def _tell(self, figures: dict[str, Any], json_file: Path | None) -> None:
         self._console.print(screen.summary(figures))

@@ -1,0 +1,136 @@
+"""Probes: new items only, from sending to the first answer that holds them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from hsnn.demo import probes
+from hsnn.demo.probes import Probes
+from streaming.keys import key
+from streaming.redis_client import Redis, connect
+from trainer.wire import Feed, FeedItem
+
+
+class Server(ThreadingHTTPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.known: set[str] = set()
+        self.asked: list[dict[str, Any]] = []
+        self.status = 200
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        queries = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
+        self.server.asked += queries
+        answers = [{"items": [i for i in q["filters"]["items"] if i in self.server.known]} for q in queries]
+        body = json.dumps({"answers": answers}).encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    found = Server()
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+def item(name: str, row: int, sent_at: int | None = None) -> FeedItem:
+    sent = int(time.time() * 1000) if sent_at is None else sent_at
+    return FeedItem(id=name, row=row, tokens=[], features={}, ts=1, sent_at=sent)
+
+
+def announce(redis: Redis, *items: FeedItem) -> None:
+    redis.xadd(key("feed"), {b"d": Feed(1, list(items)).encode()})
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
+
+
+def probing(redis_server: str, server: Server, spacing: float = 0.0) -> tuple[Probes, list[tuple[float, bool]]]:
+    found: list[tuple[float, bool]] = []
+    thread = Probes(
+        connect(redis_server), f"http://127.0.0.1:{server.server_port}", lambda s, ok: found.append((s, ok)), spacing
+    )
+    thread.start()
+    return thread, found
+
+
+def test_a_probe_lasts_from_sending_to_the_first_answer_with_the_item(
+    redis_client: Redis, redis_server: str, server: Server
+) -> None:
+    announce(redis_client, item("before", 0), item("also before", 4))
+    thread, found = probing(redis_server, server)
+    until(lambda: thread._rows == 5)
+    announce(redis_client, item("changed", 3), item("new", 5))
+    until(lambda: server.asked)
+    time.sleep(0.3)
+    assert found == []
+    server.known.add("new")
+    until(lambda: found)
+    thread.end()
+    assert thread.error is None
+    assert {name for query in server.asked for name in query["filters"]["items"]} == {"new"}
+    (seconds, answered), *rest = found
+    assert 0.3 <= seconds < 2.0
+    assert answered
+    assert rest == []
+
+
+def test_one_item_in_a_while_is_probed_however_slow_the_others_are(
+    redis_client: Redis, redis_server: str, server: Server
+) -> None:
+    thread, found = probing(redis_server, server, spacing=0.15)
+    for row in range(30):
+        announce(redis_client, item(f"i{row}", row))
+        time.sleep(0.02)
+    until(lambda: server.asked)
+    waiting = {query["filters"]["items"][0] for query in server.asked}
+    assert 3 <= len(waiting) <= 6
+    server.known |= waiting
+    until(lambda: len(found) == len(waiting))
+    thread.end()
+
+
+def test_an_item_that_never_comes_counts_as_unanswered_with_its_age(
+    redis_client: Redis, redis_server: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "_LONGEST", 0.5)
+    thread, found = probing(redis_server, server)
+    until(lambda: thread._position is not None)
+    time.sleep(0.2)
+    announce(redis_client, item("lost", 0))
+    until(lambda: found)
+    assert found[0][0] >= 0.5
+    assert not found[0][1]
+    thread.end()
+
+
+def test_a_server_that_goes_away_is_told(redis_client: Redis, redis_server: str, server: Server) -> None:
+    thread, _ = probing(redis_server, server)
+    time.sleep(0.2)
+    server.shutdown()
+    server.server_close()
+    announce(redis_client, item("new", 0))
+    until(lambda: thread.error is not None)
+    thread.end()
