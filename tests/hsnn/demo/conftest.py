@@ -8,8 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsnn.demo.figures import Figures, Index
+from hsnn.demo.figures import Figures, Index, Recall
 from monitoring.audit import AuditEntry
+
+
+def recall(served_20: float, popularity_20: float, served_50: float, popularity_50: float) -> Recall:
+    return {
+        "recall_at_20": {"served": served_20, "popularity": popularity_20},
+        "recall_at_50": {"served": served_50, "popularity": popularity_50},
+    }
 
 
 @pytest.fixture
@@ -19,8 +26,7 @@ def figures() -> Figures:
         data="ml-100k", log="redis", phase="done", wanted=100_000, produced=100_000, sent_all=True, trained=99_990,
         dead_lettered=0, dropped={"not_joined": 10}, seconds=50.0, rate=2_100.0, lag_records=1_234, lag_seconds=0.51,
         loss=5.123, watermark=101_000_000, first_ts=1_000_000, speed=2_500.0,
-        recall={"recall_at_20": {"served": 0.171, "popularity": 0.08}, "recall_at_50": {"served": 0.3, "popularity": 0.17}},
-        recent={"recall_at_20": {"served": 0.181, "popularity": 0.09}, "recall_at_50": {"served": 0.32, "popularity": 0.18}},
+        recall=recall(0.171, 0.08, 0.3, 0.17), recent=recall(0.181, 0.09, 0.32, 0.18),
         measured=2_900, unmeasured=3, scored_share=0.1058,
         index=Index(items=1_682, new=855, expired=17, nodes=256, max_over_mean=3.25, dead=2, version=40),
         probes=[n / 100 for n in range(1, 101)], unanswered_probes=1, freshness=(0.36, 1.7), alarms=1,
@@ -36,7 +42,7 @@ def figures() -> Figures:
 
 @pytest.fixture
 def films(tmp_path: Path) -> Callable[[int], Path]:
-    """Write a folder in GroupLens' format: `n` ratings of 60 users, most of a film of their own taste, new films all the time."""
+    """Write a folder in GroupLens' format: `n` ratings by 60 users of three tastes, a new film every 25 ratings."""
 
     def write(n: int) -> Path:
         rng = np.random.default_rng(5)

@@ -54,10 +54,8 @@ def returned(log: MemoryLog, idle_ms: int | None, *answers: dict[str, object]) -
 
 def test_an_item_is_expired_from_its_last_engagement_plus_the_idle_time_on() -> None:
     log = log_of([click("a", 1000), click("b", 5000, "v"), click("a", 9000)])
-    assert returned(log, 4000, answer(4999, "a"), answer(5000, "a"), answer(9000, "a", "b")) == [
-        ("a", 5000),
-        ("b", 9000),
-    ]
+    answers = answer(4999, "a"), answer(5000, "a"), answer(9000, "a", "b")
+    assert returned(log, 4000, *answers) == [("a", 5000), ("b", 9000)]
     assert returned(log, None, answer(10**12, "a", "b")) == []
 
 

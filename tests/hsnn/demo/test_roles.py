@@ -14,7 +14,7 @@ import pytest
 from hsnn.demo.roles import RoleError, Roles
 
 SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
-STUBBORN = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(60)"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
 
 
 def python(roles: Roles, name: str, code: str, *, ends: bool = False) -> None:
@@ -70,7 +70,7 @@ def test_a_role_that_ends_as_it_may_is_watched_no_more_but_its_failure_counts(tm
 
 def test_waiting_ends_in_words_or_when_told(tmp_path: Path) -> None:
     roles = Roles(tmp_path)
-    with pytest.raises(RoleError, match="waited 0.1 s for the impossible"):
+    with pytest.raises(RoleError, match=r"waited 0\.1 s for the impossible"):
         roles.until(lambda: False, "the impossible", 0.1)
     roles.until(lambda: False, "the impossible", 60, stop=lambda: True)
 

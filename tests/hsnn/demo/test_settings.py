@@ -21,8 +21,8 @@ def composed(loaded: Loaded, folder: Path, idle: float | None = 86_400.0) -> Loa
         loaded, folder=folder, redis="redis://127.0.0.1:7/0", log="redis://127.0.0.1:7/0", topics={},
         expire_after_idle=idle,
     )  # fmt: skip
-    write(config, folder / "hsnn.toml")
-    again = load(folder / "hsnn.toml")
+    write(config, folder / "demo.toml")
+    again = load(folder / "demo.toml")
     assert again.config.model_dump() == config.model_dump(), "the roles read what was composed"
     return Loaded(config, loaded.origins)
 
