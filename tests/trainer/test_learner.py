@@ -63,7 +63,7 @@ def test_served_recall_beats_popularity(taught, copy_of, new_world):
 
 
 def test_an_unseen_item_is_where_its_content_belongs_at_once(taught):
-    learner, world = taught
+    learner, _ = taught
     snapshot = snapshot_of(learner, Origin(1, 1))
     encoder = Encoder(learner.config.model, snapshot.model)
     rows = np.arange(len(learner.items))

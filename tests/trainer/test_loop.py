@@ -1,0 +1,287 @@
+"""The online loop end to end, on a real server: nothing lost, nothing doubled, the same bits after any restart."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitoring.alarms import Alarm
+from monitoring.config import MonitoringConfig
+from streaming.config import StreamingConfig
+from streaming.events import Interaction, encode
+from streaming.keys import key
+from streaming.log import Outgoing
+from streaming.redis_log import RedisLog
+from trainer.config import TrainerConfig
+from trainer.errors import CheckpointError
+from trainer.history import UserHistories
+from trainer.item_state import ItemStates
+from trainer.loop import Loop
+from trainer.wire import Feed, Snapshot, StateDelta
+
+EVENTS, BAD, BATCH = 1536, 5, 64
+STREAMING = StreamingConfig(batch_size=BATCH, partitions=2, max_wait=0.05)
+
+
+class KilledError(Exception):
+    """The process is gone."""
+
+
+@pytest.fixture
+def log(redis_server, redis_client):
+    log = RedisLog(redis_server)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def filled(log, new_world):
+    """A log of planted clicks, some records that are no events, and the items' announcements."""
+    world = new_world()
+    for topic in ("engagements", "items", "users", "control"):
+        log.create_topic(topic, 2, compacted=topic in ("items", "users"))
+    number = 0
+    for _ in range(EVENTS // BATCH):
+        batch = world.batch(BATCH)
+        log.append("items", [Outgoing(item.id.encode(), encode(item)) for item in batch.items])
+        events = batch.engagements
+        for user, item, ts in zip(events.user, events.item, events.ts.tolist(), strict=True):
+            event = Interaction(id=f"e{number}", ts=ts, user=user, item=item, action="click", context={"hour": ts % 24})
+            log.append("engagements", [Outgoing(user.encode(), encode(event))])
+            number += 1
+        if number % 256 == 0 and number // 256 <= BAD:
+            log.append("engagements", [Outgoing(b"u1", b"{broken")])
+    log.flush()
+    return log
+
+
+@pytest.fixture
+def new_loop(config, redis_client, redis_server, tmp_path) -> Iterator[Callable[..., Loop]]:
+    """``new_loop(folder=..., **changes of TrainerConfig)``: a trainer, as its process would make it."""
+
+    logs = []
+
+    def make(folder: str = "one", streaming: StreamingConfig = STREAMING, **changes) -> Loop:
+        settings = {"checkpoint_dir": tmp_path / folder, "snapshot_interval": 1e9, "flush_interval": 0.0} | changes
+        trainer: TrainerConfig = config.model_copy(update=settings)
+        logs.append(RedisLog(redis_server))
+        return Loop(trainer, streaming, MonitoringConfig(), logs[-1], redis_client, "digest")
+
+    yield make
+    for log in logs:
+        log.close()
+
+
+def until(loop: Loop, events: int, then: type[Exception] | None = None) -> Callable[[], bool]:
+    """Stop, or die, once so many events are learned and no checkpoint is under way."""
+
+    def stop() -> bool:
+        done = loop.progress.trained >= events and not loop._publisher.busy
+        if done and then is not None:
+            raise then
+        return done
+
+    return stop
+
+
+def bits(loop: Loop) -> dict[str, bytes]:
+    arrays, values = loop.learner.state()
+    found = {name: array.tobytes() for name, array in arrays.items()} | {"values": repr(values).encode()}
+    return found | {"drift": repr(loop._drift.state()).encode(), "counts": repr(loop.progress.state()).encode()}
+
+
+@pytest.fixture
+def undisturbed(filled, new_loop) -> Loop:
+    loop = new_loop("undisturbed")
+    loop.run(until(loop, EVENTS))
+    return loop
+
+
+def test_every_event_is_learned_or_accounted_for(undisturbed, redis_client):
+    progress = redis_client.hgetall(key("progress"))
+    assert int(progress[b"trained"]) == EVENTS
+    assert int(progress[b"dead_lettered"]) == BAD
+    assert json.loads(progress[b"dropped"]) == {}
+    assert undisturbed.consumer.lag() == (0, 0.0)
+    assert int(progress[b"lag_records"]) == 0
+    assert int(progress[b"watermark"]) == undisturbed.learner.watermark
+    assert float(progress[b"events_per_second"]) > 0
+
+
+def test_the_log_knows_how_far_the_last_checkpoint_is(undisturbed, log):
+    ends = log.end_positions([(topic, p) for topic in ("engagements", "items") for p in (0, 1)])
+    assert log.committed("hsnn", ends) == ends
+
+
+def test_mirrors_learn_every_state_and_every_item(undisturbed, redis_client):
+    states, histories, users = ItemStates(), UserHistories(4), []
+    for _, fields in redis_client.xrange(key("state")):
+        delta = StateDelta.decode(fields[b"d"])
+        states.put(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
+        histories.put(delta.user_rows, delta.user_items, delta.user_times)
+        assert delta.first_user_row == len(users)
+        users += delta.new_users
+    learner = undisturbed.learner
+    rows, people = np.arange(len(learner.items)), np.arange(len(learner.users))
+    assert users == learner.users.table.ids
+    assert states.values[rows].tobytes() == learner.states.values[rows].tobytes()
+    assert states.last[rows].tolist() == learner.states.last[rows].tolist()
+    assert histories.items[people].tolist() == learner.histories.items[people].tolist()
+    told = [item for _, fields in redis_client.xrange(key("feed")) for item in Feed.decode(fields[b"d"]).items]
+    assert [item.id for item in sorted(told, key=lambda item: item.row)] == learner.items.table.ids
+    assert all(item.sent_at > 0 and item.tokens for item in told)
+
+
+def test_snapshots_name_a_checkpoint_that_is_there(undisturbed, redis_client, tmp_path):
+    folder = tmp_path / "undisturbed"
+    announced = [int(fields[b"n"]) for _, fields in redis_client.xrange(key("snapshots"))]
+    assert len(announced) == 2  # as soon as there were nodes, and at the end
+    for number in announced:
+        manifest = Snapshot.decode(redis_client.hgetall(key("snapshot", number))).manifest
+        assert (folder / manifest.checkpoint / "manifest.json").exists()
+        assert manifest.epoch == 1
+        assert manifest.config_digest == "digest"
+    assert manifest.events == EVENTS
+    assert manifest.state_id == redis_client.xrevrange(key("state"), count=1)[0][0].decode()
+    assert manifest.feed_id == redis_client.xrevrange(key("feed"), count=1)[0][0].decode()
+
+
+@pytest.mark.parametrize("stop", [BATCH, 700])
+def test_stopped_and_started_again(undisturbed, new_loop, redis_client, stop):
+    first = new_loop("stopped")
+    first.run(until(first, stop))
+    learned = first.learner.events
+    assert stop <= learned < EVENTS
+    second = new_loop("stopped")
+    assert second.learner.events == learned
+    second.run(until(second, EVENTS))
+    assert bits(second) == bits(undisturbed)
+    assert (second.progress.trained, second.progress.dead_lettered) == (EVENTS, BAD)
+    assert second._outbox.epoch == first._outbox.epoch + 1 == 3
+
+
+@pytest.mark.parametrize("deaths", [(200,), (700, 1000)])
+def test_killed_anywhere_and_resumed_is_bit_for_bit_the_undisturbed_run(undisturbed, new_loop, deaths):
+    """What was learned after the last checkpoint is learned again."""
+    for death in deaths:
+        loop = new_loop("killed", snapshot_interval=0.02)
+        with pytest.raises(KilledError):
+            loop.run(until(loop, death, then=KilledError))
+        ahead = loop.learner.events
+    last = new_loop("killed")
+    assert (deaths == (200,) or last.learner.events > 0) and last.learner.events <= ahead
+    last.run(until(last, EVENTS))
+    assert bits(last) == bits(undisturbed)
+
+
+def test_a_damaged_checkpoint_costs_time_only(undisturbed, new_loop, tmp_path, caplog):
+    first = new_loop("damaged")
+    first.run(until(first, 600))
+    newest = sorted((tmp_path / "damaged").iterdir())[-1]
+    blob = (newest / "arrays.safetensors").read_bytes()
+    (newest / "arrays.safetensors").write_bytes(blob[: len(blob) // 2])
+    with caplog.at_level(logging.ERROR):
+        second = new_loop("damaged")
+    assert "going back to the one before" in caplog.text
+    assert second.learner.events < first.learner.events
+    second.run(until(second, EVENTS))
+    assert bits(second) == bits(undisturbed)
+
+
+def test_a_restart_publishes_what_it_loaded_under_its_own_epoch(undisturbed, new_loop, redis_client):
+    again = new_loop("undisturbed")
+    again.run(lambda: True)
+    number = int(redis_client.xrevrange(key("snapshots"), count=1)[0][1][b"n"])
+    manifest = Snapshot.decode(redis_client.hgetall(key("snapshot", number))).manifest
+    assert (manifest.epoch, manifest.events, manifest.state_id) == (2, EVENTS, "0-0")
+
+
+def test_no_checkpoint_while_there_is_nothing_to_learn(undisturbed, new_loop, redis_client):
+    again, turns = new_loop("undisturbed", snapshot_interval=0.0), []
+    before = len(redis_client.xrange(key("snapshots")))
+    again.run(lambda: turns.append(1) or len(turns) > 4)
+    assert len(redis_client.xrange(key("snapshots"))) == before + 1  # the one at the start
+
+
+def test_states_and_new_items_are_held_back_until_the_server_has_answered(filled, new_loop, redis_client):
+    loop, lengths = new_loop("asked"), []
+
+    class Asker:
+        measured = unmeasured = 0
+        scored_share = None
+
+        def ask(self, prepared, learner):
+            self.before = redis_client.xlen(key("state")), redis_client.xlen(key("feed"))
+            return prepared
+
+        def settle(self, asked):
+            lengths.append(self.before == (redis_client.xlen(key("state")), redis_client.xlen(key("feed"))))
+
+        def recall(self):
+            return {"recall_at_20": {"served": 0.5}}
+
+        recent = recall
+
+        def close(self):
+            lengths.append("closed")
+
+    loop._prequential = Asker()
+    loop.run(until(loop, 400))
+    assert lengths == [True] * (len(lengths) - 1) + ["closed"]
+    assert len(lengths) > 5
+    assert redis_client.xlen(key("state")) > 5
+    assert json.loads(redis_client.hget(key("progress"), "recall")) == {"recall_at_20": {"served": 0.5}}
+
+
+def test_an_alarm_is_answered_by_a_snapshot_taken_because_of_it(filled, new_loop, redis_client, monkeypatch):
+    loop = new_loop("alarmed")
+    alarm = Alarm(id="loss_drift:9", kind="loss_drift", ts=9, value=2.0, threshold=1.0)
+    raised = iter([[]] * 14 + [[alarm]])
+    monkeypatch.setattr(loop._drift, "update", lambda prepared, report: next(raised, []))
+    loop.run(until(loop, EVENTS))
+    _, fields = redis_client.xrange(key("alarms"))[0]
+    manifest = Snapshot.decode(redis_client.hgetall(key("snapshot", int(fields[b"snapshot"])))).manifest
+    assert Alarm.decode(fields[b"d"]) == alarm
+    assert manifest.events == 15 * BATCH
+
+
+def test_a_model_of_another_shape_is_refused_in_words(undisturbed, new_loop, config, tmp_path):
+    model = config.model.model_copy(update={"nodes": 99, "dim": 4, "beam": 3})
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint-0+2 in .*undisturbed was written with another dim, nodes; use the old"
+    ):
+        new_loop("undisturbed", model=model)
+
+
+def test_beam_and_budget_may_change(undisturbed, new_loop, config):
+    again = new_loop("undisturbed", model=config.model.model_copy(update={"beam": 3, "budget": 7}))
+    assert again.learner.events == EVENTS
+
+
+def test_a_step_that_is_not_finite_is_dropped_and_said_so(filled, new_loop, redis_client, caplog):
+    loop = new_loop("unsafe")
+    loop.learner.network.content.weight[:] = np.nan
+    with caplog.at_level(logging.ERROR):
+        loop.run(lambda: loop.progress.dropped.total() >= 3 * BATCH)
+    assert json.loads(redis_client.hget(key("progress"), "dropped")) == {"unsafe_step": 3 * BATCH}
+    assert loop.progress.trained == 0
+    assert "its loss is not finite" in caplog.text
+
+
+def test_the_last_batch_may_be_short(undisturbed, new_loop, config):
+    """Other batches, other bits: but no event is lost at the end of the log."""
+    loop = new_loop("odd", streaming=STREAMING.model_copy(update={"batch_size": 100}))
+    loop.run(until(loop, EVENTS))
+    assert loop.progress.trained == EVENTS
+    assert loop.learner.steps == -(-EVENTS // 100)
+
+
+def test_a_checkpoint_folder_is_made(new_loop, tmp_path, filled):
+    loop = new_loop(str(Path("a") / "b"))
+    loop.run(lambda: loop.progress.trained > 0)
+    assert len(list((tmp_path / "a" / "b").iterdir())) == 1

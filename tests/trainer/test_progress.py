@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from monitoring.config import LossDriftConfig, MixDriftConfig, MonitoringConfig
+from trainer.drift import DriftWatch
+from trainer.learner import Learner
+from trainer.prepared import StepReport
+from trainer.progress import Progress
+
+
+def test_every_event_is_accounted_for_once(world):
+    progress = Progress()
+    batch = dataclasses.replace(world.batch(10), dead_lettered=2, dropped={"duplicate": 3})
+    progress.count(batch, StepReport(2.0, 1.0, 10))
+    progress.count(batch, StepReport(float("nan"), 1.0, 0, unsafe=10))
+    assert progress.state() == {"trained": 10, "dead_lettered": 4, "dropped": {"duplicate": 6, "unsafe_step": 10}}
+    assert progress.loss == 2.0
+
+
+def test_a_restart_goes_on_counting(world):
+    progress, again = Progress(), Progress()
+    progress.count(dataclasses.replace(world.batch(10), dropped={"x": 1}), StepReport(2.0, 1.0, 10))
+    again.restore(progress.state())
+    assert again.state() == progress.state()
+    assert again.rate == 0.0  # what was learned before the restart is no speed
+    again.count(world.batch(5), StepReport(1.0, 1.0, 5))
+    assert again.state()["trained"] == 15
+    assert progress.state()["trained"] == 10
+    assert again.rate > 0
+
+
+def test_the_loss_is_a_running_mean(world):
+    progress = Progress()
+    for loss in (4.0, 2.0):
+        progress.count(world.batch(4), StepReport(loss, loss / 2, 4))
+    assert (progress.loss, progress.node_loss) == (pytest.approx(3.96), pytest.approx(1.98))
+
+
+QUICK = MonitoringConfig(loss_drift=LossDriftConfig(warm_up=5), mix_drift=MixDriftConfig(window=64, warm_up=4))
+
+
+@pytest.fixture
+def shifted(config, new_world):
+    """Reports of a stream whose users change their taste after 150 batches, and the watch's alarms."""
+
+    def follow(watch: DriftWatch, start: int = 0, stop: int = 240) -> list[tuple[int, str]]:
+        world, learner, raised = new_world(), Learner(config), []
+        for number in range(stop):
+            batch = world.batch(32)
+            if number >= 150:
+                batch = world.clicks(batch.engagements.user, [f"new{number % 7}-{n}" for n in range(32)])
+            prepared = learner.prepare(batch)
+            if number >= start:
+                loss = 2.0 + 0.01 * (number % 3) + (3.0 if number >= 150 else 0.0)
+                raised += [(number, alarm.kind) for alarm in watch.update(prepared, StepReport(loss, 0.0, 32))]
+        return raised
+
+    return follow
+
+
+def test_a_shift_raises_both_alarms_and_a_quiet_stream_none(shifted):
+    raised = shifted(DriftWatch(QUICK))
+    assert {kind for _, kind in raised} == {"loss_drift", "mix_drift"}
+    assert all(150 <= number < 175 for number, _ in raised[:2])
+    assert shifted(DriftWatch(QUICK), stop=150) == []
+
+
+def test_a_watch_goes_on_after_a_restart_as_if_nothing_had_happened(shifted, config, new_world):
+    whole = shifted(DriftWatch(QUICK))
+    first, second = DriftWatch(QUICK), DriftWatch(QUICK)
+    assert shifted(first, stop=120) == []
+    second.restore(first.state())
+    assert shifted(second, start=120) == whole
+
+
+def test_a_batch_without_events_says_nothing(config, world):
+    learner, watch = Learner(config), DriftWatch(QUICK)
+    before = watch.state()
+    assert watch.update(learner.prepare(world.clicks([], [])), StepReport(float("nan"), float("nan"), 0)) == []
+    assert watch.state() == before

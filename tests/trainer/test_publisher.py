@@ -1,0 +1,156 @@
+"""Checkpoint first: what is not durable is neither announced nor committed."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from monitoring.alarms import Alarm
+from streaming.keys import key
+from trainer.checkpoint import CheckpointStore
+from trainer.learner import Learner
+from trainer.outbox import Outbox
+from trainer.publisher import Publisher
+from trainer.wire import Feed, Snapshot, StateDelta
+
+ALARM = Alarm(id="loss_drift:1", kind="loss_drift", ts=1, value=2.0, threshold=1.0)
+
+
+class Slow(CheckpointStore):
+    """Writes when it is let; keeps a diary."""
+
+    def __init__(self, folder, diary) -> None:
+        super().__init__(folder, 3)
+        self.may, self.diary = threading.Event(), diary
+        self.fail = False
+
+    def write(self, arrays, values, **manifest) -> str:
+        assert self.may.wait(10)
+        if self.fail:
+            raise OSError("disk full")
+        name = super().write(arrays, values, **manifest)
+        self.diary.append(f"durable {name}")
+        return name
+
+
+@pytest.fixture
+def diary() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path, diary) -> Slow:
+    return Slow(tmp_path, diary)
+
+
+@pytest.fixture
+def outbox(redis_client, diary) -> Outbox:
+    outbox = Outbox(redis_client)
+    announce = outbox.snapshot
+    outbox.snapshot = lambda snapshot: (diary.append(f"announced {snapshot.manifest.checkpoint}"), announce(snapshot))
+    return outbox
+
+
+@pytest.fixture
+def publisher(store, outbox):
+    publisher = Publisher(store, outbox, "digest")
+    yield publisher
+    store.may.set()
+    store.fail = False
+    publisher._pool.shutdown()
+
+
+def test_durable_then_announced_then_committed(publisher, store, outbox, diary, taught, redis_client):
+    learner, _ = taught
+    publisher.take(
+        learner, {"more": 1}, lambda: diary.append(f"committed by {threading.current_thread().name}"), [ALARM]
+    )
+    publisher.settle()
+    assert publisher.busy
+    assert diary == []
+    assert redis_client.xlen(key("snapshots")) == 0
+    store.may.set()
+    publisher.wait()
+    name = store.names()[0]
+    assert diary == [f"durable {name}", f"announced {name}", "committed by MainThread"]
+    assert not publisher.busy
+    number = int(redis_client.xrange(key("snapshots"))[0][1][b"n"])
+    snapshot = Snapshot.decode(redis_client.hgetall(key("snapshot", number)))
+    assert (snapshot.manifest.checkpoint, snapshot.manifest.epoch) == (name, outbox.epoch)
+    assert (snapshot.manifest.snapshot, snapshot.manifest.config_digest) == (number, "digest")
+    checkpoint = store.newest()
+    assert checkpoint.values["more"] == 1
+    assert checkpoint.manifest.events == learner.events
+    fields = redis_client.xrange(key("alarms"))[0][1]
+    assert (Alarm.decode(fields[b"d"]), int(fields[b"snapshot"])) == (ALARM, number)
+
+
+def test_a_checkpoint_that_fails_commits_and_announces_nothing_and_is_no_secret(
+    publisher, store, diary, taught, redis_client
+):
+    store.fail = True
+    store.may.set()
+    publisher.take(taught[0], {}, lambda: diary.append("committed"), [ALARM])
+    with pytest.raises(OSError, match="disk full"):
+        publisher.wait()
+    assert diary == []
+    assert redis_client.exists(key("snapshots"), key("alarms")) == 0
+
+
+def test_a_checkpoint_holds_the_moment_it_was_taken(publisher, store, config, world, teach, redis_client):
+    learner = Learner(config)
+    teach(learner, world, 12)
+    arrays, values = learner.state()
+    publisher.take(learner, {}, lambda: None, [])
+    teach(learner, world, 3)
+    store.may.set()
+    publisher.wait()
+    checkpoint = store.newest()
+    assert checkpoint.manifest.events == values["events"] < learner.events
+    assert all(checkpoint.arrays[name].tobytes() == arrays[name].tobytes() for name in arrays)
+    again = Learner.restore(config, checkpoint.arrays, checkpoint.values["learner"])
+    assert all(array.tobytes() == arrays[name].tobytes() for name, array in again.state()[0].items())
+
+
+def test_a_model_without_nodes_is_kept_but_not_announced(publisher, store, config, world, teach, diary, redis_client):
+    learner = Learner(config)
+    teach(learner, world, 1)
+    store.may.set()
+    publisher.take(learner, {}, lambda: diary.append("committed"), [ALARM])
+    publisher.wait()
+    assert [line.split()[0] for line in diary] == ["durable", "committed"]
+    assert redis_client.xlen(key("snapshots")) == 0
+    assert redis_client.xrange(key("alarms"))[0][1][b"snapshot"] == b"0"
+
+
+def test_one_at_a_time(publisher, store, taught, diary):
+    store.may.set()
+    for number in range(3):
+        publisher.take(taught[0], {}, lambda number=number: diary.append(f"committed {number}"), [])
+    publisher.close()
+    assert [line for line in diary if line.startswith("committed")] == [f"committed {number}" for number in range(3)]
+    assert [line.split()[0] for line in diary] == ["durable", "announced", "committed"] * 3
+
+
+def test_an_outbox_is_an_incarnation(redis_client, config, world):
+    first, second = Outbox(redis_client), Outbox(redis_client)
+    assert second.epoch == first.epoch + 1
+    assert [second.next_snapshot(), first.next_snapshot(), second.next_snapshot()] == [1, 2, 3]
+    learner = Learner(config)
+    prepared = learner.prepare(world.clicks(["u"], ["a"]))
+    learner.train(prepared)
+    second.feed([])
+    assert redis_client.exists(key("feed")) == 0
+    second.feed(prepared.feed)
+    second.state(learner.delta(second.epoch))
+    feed_id, fields = redis_client.xrange(key("feed"))[0]
+    assert second.feed_id == feed_id.decode()
+    assert Feed.decode(fields[b"d"]) == Feed(second.epoch, prepared.feed)
+    state_id, fields = redis_client.xrange(key("state"))[0]
+    assert second.state_id == state_id.decode()
+    assert StateDelta.decode(fields[b"d"]).epoch == second.epoch
+    second.progress({"trained": 3, "dropped": {"a": 1}, "loss": 0.5})
+    assert redis_client.hgetall(key("progress")) == {
+        b"epoch": str(second.epoch).encode(), b"trained": b"3", b"dropped": b'{"a": 1}', b"loss": b"0.5",
+    }  # fmt: skip
