@@ -13,7 +13,7 @@ from evaluation.shuffled import ShuffledIndex
 from serving.limits import Limits
 from serving.mirror import Mirror, World
 from serving.request import Engaged, Request
-from serving.retrieval import retrieve
+from serving.retrieval import queries_of, retrieve
 from streaming.events import Id
 from trainer.learner import Learner
 from trainer.prepared import Prepared
@@ -60,7 +60,7 @@ def judge(
     budget = mirror.world.index.config.budget
     requests = [_request(users[prepared.users[at]], names, prepared, int(at), budget) for at in chosen]
     answers = retrieve(mirror, requests, Limits(max_k=budget))
-    rivals = _Rivals(mirror.world, shuffled, popularity, _part(prepared.queries, chosen))
+    rivals = _Rivals(mirror.world, shuffled, popularity, queries_of(mirror.world, requests))
     ranks = np.full((len(chosen), len(MEASURES)), MISS)
     for number, at in enumerate(chosen):
         target = int(prepared.items[at])
@@ -108,13 +108,6 @@ class _Rivals:
         return self._leaves.candidates(
             self._shuffled_nodes[number], config.beam, config.budget, lambda found: allowed[found]
         ).rows
-
-
-def _part(queries: Queries, chosen: NDArray[np.int64]) -> Queries:
-    return Queries(
-        queries.history_items[chosen], queries.history_times[chosen], queries.user_tokens[chosen],
-        queries.context_tokens[chosen], queries.now[chosen],
-    )  # fmt: skip
 
 
 def _request(user: str, names: list[str], prepared: Prepared, at: int, k: int) -> Request:

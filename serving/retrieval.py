@@ -17,7 +17,7 @@ from streaming.events import Id
 from trainer.hashing import token_matrix, tokens
 from trainer.scorer import Encoded, Queries
 
-__all__ = ["CHUNK", "Limits", "retrieve"]
+__all__ = ["CHUNK", "Limits", "queries_of", "retrieve"]
 
 CHUNK = 64
 """Requests answered while the mirror's lock is held once."""
@@ -66,7 +66,7 @@ def _check(request: Request, limits: Limits) -> None:
 
 def _answer(world: World, requests: Sequence[Request], limits: Limits) -> list[Answer]:
     began = time.perf_counter()
-    queries = _queries(world, requests)
+    queries = queries_of(world, requests)
     index = world.index
     encoded = None
     if any(request.mode != "popularity" for request in requests):
@@ -148,8 +148,11 @@ def _top(values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
     return chosen[np.argsort(-values[chosen], kind="stable")][:k]
 
 
-def _queries(world: World, requests: Sequence[Request]) -> Queries:
-    """Turn requests into what the model sees; an unknown user has no history and no features."""
+def queries_of(world: World, requests: Sequence[Request]) -> Queries:
+    """Turn requests into what the model sees; an unknown user has no history and no features.
+
+    The world is to be read under its mirror's lock.
+    """
     config, people = world.index.config, world.people
     now = np.array([world.watermark if one.as_of is None else one.as_of for one in requests], np.int64)
     rows = people.ids.find([one.user for one in requests])
