@@ -1,0 +1,356 @@
+"""The documentation tells the truth: its snippets run, its links lead somewhere, its names exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+import time
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import typer
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOMS = ("monitoring", "streaming", "trainer", "indexer", "serving", "evaluation", "hsnn")
+SECTIONS = ("redis", "streaming", "trainer", "indexer", "serving", "monitoring")
+PUBLIC_HOSTS = {
+    "127.0.0.1", "localhost", "arxiv.org", "www.apache.org", "maven.apache.org", "www.w3.org", "github.com",
+    "grouplens.org", "files.grouplens.org", "www.kaggle.com", "kuairand.com", "archive.ics.uci.edu",
+}  # fmt: skip
+"""Hosts that a committed file may name; names without a dot are examples or services of the Compose file."""
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def text(page: Path) -> str:
+    return page.read_text("utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Code blocks of a language, without the indentation of the list they stand in."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text(page), re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) for indent, code in found]
+
+
+def quoted(page: Path) -> list[str]:
+    """Everything between single backticks, outside of code blocks."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```", "", text(page), flags=re.DOTALL | re.MULTILINE))
+
+
+@cache
+def sources(*rooms: str) -> list[str]:
+    return [path.read_text("utf-8") for room in rooms or ROOMS for path in (ROOT / room).rglob("*.py")]
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def committed() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    return [ROOT / name for name in listed.splitlines() if (ROOT / name).is_file()]
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", text(page)):
+        if target.startswith("http"):
+            continue
+        name, _, part = target.partition("#")
+        goal = (page.parent / name).resolve() if name else page
+        assert goal.exists(), f"{page.name}: {target}"
+        if part:
+            assert part in {anchor(line) for line in re.findall(r"^#+ (.*)$", text(goal), re.MULTILINE)}, target
+
+
+@every_page
+def test_files_that_are_named_exist(page: Path) -> None:
+    for name in quoted(page):
+        if re.fullmatch(r"[\w.]+(/[\w.-]+)+\.(py|md|yml|yaml|json|toml|sh|env|example|svg)", name):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
+        elif re.fullmatch(rf"(tests|benchmarks|deploy|{'|'.join(ROOMS)})/[\w/]*", name):
+            assert (ROOT / name).is_dir(), f"{page.name}: {name}"
+
+
+@cache
+def metrics() -> set[str]:
+    made = r"(?:Counter|Gauge|Histogram)\(\s*\"(hsnn_\w+)\""
+    return {name for source in sources() for name in re.findall(made, source)}
+
+
+@every_page
+def test_metrics_that_are_named_exist(page: Path) -> None:
+    assert set(re.findall(r"`(hsnn_[a-z_]+)", text(page))) <= metrics()
+
+
+def test_operations_explains_every_metric() -> None:
+    assert metrics() == set(re.findall(r"`(hsnn_[a-z_]+)", text(ROOT / "docs" / "operations.md")))
+
+
+@every_page
+def test_configuration_keys_that_are_named_exist(page: Path) -> None:
+    from hsnn.config import known_keys
+
+    known = set(known_keys())
+    opened = {name for name, key in known_keys().items() if key.open}
+    for name in quoted(page):
+        name = name.partition(" = ")[0].removesuffix(".*")
+        if not re.fullmatch(rf"({'|'.join(SECTIONS)})(\.[a-z_]+)+", name):
+            continue
+        is_key = name in known or any(key.startswith(f"{name}.") for key in known) or name.rpartition(".")[0] in opened
+        assert is_key or is_code(name), f"{page.name}: {name}"
+
+
+def is_code(name: str) -> bool:
+    """Whether a dotted name is a module or a public name of one."""
+    path = ROOT / name.replace(".", "/")
+    if path.is_dir() or path.with_suffix(".py").exists():
+        return True
+    module, _, attribute = name.rpartition(".")
+    file = (ROOT / module.replace(".", "/")).with_suffix(".py")
+    return file.exists() and hasattr(import_module(module), attribute)
+
+
+@every_page
+def test_environment_variables_that_are_named_exist(page: Path) -> None:
+    from hsnn.config import OTHER_VARIABLES, known_keys
+
+    known = {"HSNN_" + name.upper().replace(".", "__") for name in known_keys()} | OTHER_VARIABLES
+    for name in set(re.findall(r"HSNN_[A-Z_]+", text(page))) - {"HSNN_SECTION__KEY"}:
+        assert name in known, f"{page.name}: {name}"
+
+
+@every_page
+def test_a_configuration_file_that_is_shown_is_accepted(page: Path, tmp_path: Path) -> None:
+    from hsnn.config import load
+
+    for number, code in enumerate(blocks(page, "toml")):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(code, "utf-8")
+        wanted = {f"{section}.{key}" for section, keys in tomllib.loads(code).items() for key in keys}
+        assert load(file).origins.keys() & wanted
+
+
+@every_page
+def test_commands_that_are_named_exist(page: Path) -> None:
+    from hsnn.cli import ELSEWHERE, application
+
+    root = typer.main.get_command(application(tuple(ELSEWHERE)))
+    shown = [line.partition("#")[0] for code in blocks(page, "sh") for line in code.splitlines()]
+    for command in [*quoted(page), *shown]:
+        for words in re.findall(r"(?:^|run --rm trainer |-m )hsnn ([a-z].*)", command.strip()):
+            check_command(root, words.split(), f"{page.name}: {command}")
+
+
+def check_command(command: Any, words: list[str], where: str) -> None:
+    while words and hasattr(command, "commands"):
+        assert words[0] in command.commands, where
+        command, words = command.commands[words[0]], words[1:]
+    known = {option for parameter in command.params for option in parameter.opts}
+    for word in words:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in known, f"{where}: {word}"
+
+
+@every_page
+def test_make_targets_that_are_named_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", text(ROOT / "Makefile"), re.MULTILINE))
+    shown = [line for code in blocks(page, "sh") for line in code.splitlines()]
+    for line in [*quoted(page), *shown]:
+        if found := re.match(r"make ([a-z-]+)", line):
+            assert found[1] in targets, f"{page.name}: {line}"
+
+
+@cache
+def redis_keys() -> set[str]:
+    """First parts of the Redis keys that the rooms name, with a second part where it is fixed, too."""
+    called = r"\bkey\(\"(\w+)\"(?:, \"(\w+)\")?"
+    parts = {":".join(filter(None, found)) for source in sources() for found in re.findall(called, source)}
+    return parts | set(import_module("indexer.store")._PARTS)
+
+
+@every_page
+def test_redis_keys_that_are_named_exist(page: Path) -> None:
+    for name in re.findall(r"hsnn:\{0\}:([a-z_]+(?::[a-z_]+)?)", text(page)):
+        assert name in redis_keys(), f"{page.name}: hsnn:{{0}}:{name}"
+
+
+def test_the_index_layout_explains_every_redis_key() -> None:
+    page = ROOT / "docs" / "index-layout.md"
+    explained = set(re.findall(r"^\| `hsnn:\{0\}:([a-z_]+(?::[a-z_]+)?)", text(page), re.MULTILINE))
+    assert redis_keys() - explained == set()
+    log = " ".join(sources("streaming"))
+    for name in re.findall(r"`hsnn:log:([a-z]+)", text(page)):
+        assert f"hsnn:log:{name}" in log
+
+
+@every_page
+def test_http_paths_that_are_named_exist(page: Path) -> None:
+    served = "".join(sources("serving", "monitoring")) + "/openapi.json"
+    for path in re.findall(r"(?<![\w.])/(?:v1|healthz)/[a-z_]+", text(page)):
+        assert path in served, f"{page.name}: {path}"
+
+
+def test_reasons_of_dead_letters_and_of_dropped_events_exist() -> None:
+    page = text(ROOT / "docs" / "architecture.md")
+    source = "".join(sources("streaming", "trainer"))
+    for listed in (r"Reasons: (.*?)\.\n", r"Reasons of `dropped` today: (.*?)\. "):
+        found = re.search(listed, page, re.DOTALL)
+        assert found is not None
+        for reason in re.findall(r"`(\w+)`", found[1]):
+            assert f'"{reason}"' in source, reason
+
+
+@every_page
+def test_events_that_are_shown_are_accepted(page: Path) -> None:
+    from streaming.events import decode
+
+    for code in blocks(page, "json"):
+        decode(code.encode())
+
+
+def test_no_file_names_a_machine() -> None:
+    folder = re.compile(r"(?<![\w.$}])/(?:" + "|".join(("work", "root", "home", "Users")) + r")/\w")
+    own = Path(__file__)
+    for path in committed():
+        try:
+            content = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            continue
+        if path != own:
+            assert not folder.search(content), f"{path.relative_to(ROOT)}: {folder.search(content)}"
+        for host in re.findall(r"https?://(?:[^/\s@]*@)?([A-Za-z0-9.-]+)", content):
+            host = host.rstrip(".")
+            known = host in PUBLIC_HOSTS or "." not in host or host.endswith((".internal", ".invalid", ".example"))
+            assert known or host.startswith("127."), f"{path.relative_to(ROOT)}: {host}"
+
+
+@pytest.mark.slow
+def test_the_snippet_that_sends_events_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    run_snippet("EmbeddedRedis", {})
+    assert "1 ['alien']" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_snippet_that_asks_runs(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run_snippet("hsnn.Client", {"http://127.0.0.1:8080": server})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("1 ['")
+    assert "of 6" in first
+    assert second.startswith("['")
+    assert "dune" not in second
+
+
+@pytest.mark.slow
+def test_the_curl_line_that_asks_runs(server: str) -> None:
+    line = next(line for code in blocks(ROOT / "README.md", "sh") for line in code.splitlines() if "curl" in line)
+    found = re.fullmatch(r"curl -s http://127\.0\.0\.1:8080(\S+) -d '(.*)'", line)
+    assert found is not None
+    answer = httpx.post(server + found[1], content=found[2])
+    assert answer.status_code == httpx.codes.OK, answer.text
+    assert set(answer.json()["items"]) <= {"alien", "the-thing"}
+
+
+@pytest.mark.slow
+def test_the_snippet_that_judges_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_ratings(tmp_path / "ml-100k")
+    monkeypatch.setenv("HSNN_DATA", str(tmp_path))
+    run_snippet("hsnn.evaluate", {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert all(re.match(r"\w+ +recall@50 [01]\.\d{3}, \d+ items scored per request", line) for line in lines), lines
+
+
+def run_snippet(name: str, changes: dict[str, str]) -> None:
+    """Run the README's Python block that holds `name`."""
+    (code,) = [code for code in blocks(ROOT / "README.md", "python") if name in code]
+    for old, new in changes.items():
+        assert old in code
+        code = code.replace(old, new)
+    exec(compile(code, "README.md", "exec"), {"__name__": "snippet"})
+
+
+FILMS = {
+    "alien": "horror", "the-thing": "horror", "dune": "sci-fi", "blade-runner": "sci-fi", "heat": "crime",
+    "ronin": "crime",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A server whose mirror has learned a few films."""
+    import uvicorn
+
+    from serving.app import Api, create_app
+    from serving.config import ServingConfig
+    from serving.metrics import ServingMetrics
+
+    metrics = ServingMetrics()
+    app = create_app(Api(learned_mirror(), ServingConfig(), metrics), metrics, healthy())
+    running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
+    running.should_exit = True
+    thread.join()
+
+
+def healthy() -> Any:
+    from monitoring.health import Health
+
+    return Health("version")
+
+
+def learned_mirror() -> Any:
+    from evaluation.system import OfflineSystem
+    from streaming.columns import Batch, Engagements
+    from streaming.events import Item
+    from trainer.config import ModelConfig, TrainerConfig
+
+    model = ModelConfig(dim=8, hidden=16, buckets=256, nodes=2, beam=2, budget=10)
+    system = OfflineSystem(TrainerConfig(model=model, node_warmup=64), snapshot_every=1.0, snapshot_events=64)
+    rng, start = np.random.default_rng(0), 1_700_000_000_000
+    films = [Item(id=name, ts=start, features={"title": name, "genres": [genre]}) for name, genre in FILMS.items()]
+    for number in range(6):
+        ts = start + 1000 * (64 * number + np.arange(64))
+        names = rng.choice(list(FILMS), 64).tolist()
+        users = [f"user-{row}" for row in rng.integers(20, size=64)]
+        events = Engagements(ts, ts, users, names, ["view"] * 64, np.full(64, np.nan, np.float32), [None] * 64)
+        arrived = films if number == 0 else []
+        batch = Batch(events, {}, int(ts[-1]), items=arrived, item_sent_at=[start] * len(arrived))
+        system.learn(system.prepare(batch))
+    system.versions = 0
+    system._publish()
+    return system.mirror
+
+
+def write_ratings(folder: Path) -> None:
+    """A small world in the format of ml-100k: two tastes, 4,000 ratings."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    users = rng.integers(1, 61, size=4000)
+    films = 2 * rng.integers(0, 40, size=4000) + 1 + users % 2
+    rows = zip(users.tolist(), films.tolist(), range(4000), strict=True)
+    lines = [f"{user}\t{film}\t{3 + at % 3}\t{880_000_000 + 60 * at}" for user, film, at in rows]
+    (folder / "u.data").write_text("\n".join(lines) + "\n")
+    genres = "|".join(["0"] * 18 + ["1"])
+    shown = [f"{film}|Film {film} (1990)|01-Jan-1990|||{genres}" for film in range(1, 81)]
+    (folder / "u.item").write_text("\n".join(shown) + "\n", "latin-1")
+    people = [f"{user}|{20 + user}|F|writer|00000" for user in range(1, 61)]
+    (folder / "u.user").write_text("\n".join(people) + "\n")
