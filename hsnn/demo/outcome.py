@@ -57,6 +57,8 @@ def complaints(figures: Figures, verdict: Verdict, in_log: int) -> list[str]:
         found.append(f"the log holds {in_log:,} events, the producer says it sent {figures.produced:,}")
     if figures.dead_lettered:
         found.append(f"{figures.dead_lettered:,} events of the data set went to the dead letters")
+    if not figures.index.version:
+        found.append("no version of the index was ever served: there were too few events, or none was learned")
     if verdict.violations:
         first = verdict.violations[0]
         found.append(

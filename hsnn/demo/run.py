@@ -19,7 +19,7 @@ from hsnn.demo.figures import Figures
 from hsnn.demo.interrupt import INTERRUPTED, Interrupt
 from hsnn.demo.oracle import Verdict, judge
 from hsnn.demo.outcome import complaints, outcome
-from hsnn.demo.people import ask
+from hsnn.demo.people import Person, ask
 from hsnn.demo.probes import Probes
 from hsnn.demo.roles import RoleError
 from hsnn.demo.stage import LogKind, Stage, ready
@@ -65,41 +65,49 @@ class Demo:
         self.figures = Figures(
             data=self.dataset.name, log=log, wanted=len(self.dataset), first_ts=int(self.dataset.times()[0])
         )
+        self.people: list[Person] = []
+        self._finished = False
         self._probes: Probes | None = None
         self._line_at = 0.0
 
     def run(self, json_file: Path | None, keep: bool) -> int:
         """Run it all; return the exit status: 0, 1 if something is not as it must be, 130 after Ctrl+C."""
-        failed = False
+        faults: list[str] = ["it was cut short"]
         with self.interrupt:
             try:
-                return self._play(json_file, keep)
+                faults = self._play(json_file, keep)
             except _FAULTS as error:
-                if self.interrupt.asked():
-                    return INTERRUPTED
-                failed = True
-                self._console.print(f"hsnn demo: {error}", style="red", markup=False, highlight=False)
-                self._console.print(f"everything it wrote is kept in {self._stage.folder}", markup=False)
-                return 1
+                faults = [] if self.interrupt.asked() else [str(error)]
+                self._say(faults)
             finally:
-                self._stage.end(keep_folder=failed)
+                if faults:
+                    self._console.print(f"everything it wrote is kept in {self._stage.folder}", markup=False)
+                self._stage.end(keep_folder=bool(faults))
+        if faults:
+            return 1
+        return 0 if self._finished else INTERRUPTED
 
-    def _play(self, json_file: Path | None, keep: bool) -> int:
+    def _play(self, json_file: Path | None, keep: bool) -> list[str]:
+        """Run it; return what is not as it must be."""
         with self._console.status("starting Redis, the log, server, scheduler and trainer"):
             self._stage.start(self.interrupt.asked)
         if not self.interrupt.asked():
             self._flow()
         if self.interrupt.asked():
             self._console.print("stopped by Ctrl+C; nothing is left running")
-            return INTERRUPTED
+            return []
         verdict, figures = self._judged()
         self._tell(figures, json_file)
         faults = complaints(self.figures, verdict, figures["in_log"])
-        for fault in faults:
-            self._console.print(f"hsnn demo: {fault}", style="bold red", markup=False)
-        if keep:
+        self._say(faults)
+        self._finished = True
+        if keep and self.people:
             self._stay()
-        return 1 if faults else 0
+        return faults
+
+    def _say(self, faults: list[str]) -> None:
+        for fault in faults:
+            self._console.print(f"hsnn demo: {fault}", style="bold red", markup=False, highlight=False)
 
     def _flow(self) -> None:
         """From the first event to the version that holds the last one."""
@@ -162,8 +170,9 @@ class Demo:
     def _judged(self) -> tuple[Verdict, dict[str, Any]]:
         stage = self._stage
         with self._console.status("asking for three users; replaying the log against every answer"):
-            with Client(stage.server) as client:
-                self.people = ask(self.dataset, client)
+            if self.figures.index.version:
+                with Client(stage.server) as client:
+                    self.people = ask(self.dataset, client)
             event_log = open_log(stage.config.streaming.log)
             try:
                 self.figures.pending = self._pending(event_log)

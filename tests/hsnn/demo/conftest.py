@@ -55,7 +55,11 @@ def films(tmp_path: Path) -> Callable[[int], Path]:
         films[rng.random(n) < 0.3] = 40
         films = np.where(at % 25 == 0, arrived, films)
         rows = zip(
-            users.tolist(), films.tolist(), rng.integers(1, 6, n).tolist(), (1_000_000 + 60 * at).tolist(), strict=True
+            users.tolist(),
+            films.tolist(),
+            rng.integers(1, 6, n).tolist(),
+            (880_000_000 + 60 * at).tolist(),
+            strict=True,
         )
         (folder / "u.data").write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
         flags = "|".join("1" if genre == 5 else "0" for genre in range(19))

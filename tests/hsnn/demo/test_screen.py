@@ -89,6 +89,9 @@ def test_whatever_is_lost_or_wrong_is_said(figures: Figures) -> None:
     assert "1 events of the data set went to the dead letters" in complaints(figures, Verdict(), 100_000)
     figures.trained, figures.dead_lettered = 99_990, 0
     assert "the log holds 99,999 events" in complaints(figures, Verdict(), 99_999)[0]
+    figures.index.version = 0
+    assert "no version of the index was ever served" in complaints(figures, Verdict(), 100_000)[0]
+    figures.index.version = 1
     verdict = Verdict(violations=[Violation("old", 7, "u9", 3)])
     assert "1 expired items were returned, the first one old to user u9" in complaints(figures, verdict, 100_000)[0]
 

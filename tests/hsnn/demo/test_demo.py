@@ -1,0 +1,183 @@
+"""The demo itself, its real processes on a small data set: a good run, Ctrl+C once and twice, a role that dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+ROOT = Path(__file__).parents[3]
+
+
+class Run:
+    """A demo in a process of its own, its temporary files in a folder that is known here."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        environment = {n: v for n, v in os.environ.items() if not n.startswith("HSNN_")} | {
+            "TMPDIR": str(folder), "COLUMNS": "200", "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
+        self.out = folder.with_suffix(".out")
+        with self.out.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "hsnn", "demo", *arguments], stdout=out, stderr=out, env=environment, cwd=folder
+            )
+
+    @property
+    def text(self) -> str:
+        return self.out.read_text()
+
+    def stage(self) -> Path | None:
+        return next(self.folder.glob("hsnn-demo-*"), None)
+
+    def until(self, condition: Callable[[], object], seconds: float = 90.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, self.text
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.02)
+
+    def learning(self) -> bool:
+        stage = self.stage()
+        return stage is not None and (stage / "produced.json").exists()
+
+    def roles(self) -> list[int]:
+        """Processes whose command line names the folder."""
+        return [pid for pid, line in commands() if str(self.folder) in line]
+
+    def role(self, command: str) -> int:
+        """Process of a role, waited for; the shell around it is another one."""
+        self.until(lambda: self._find(command), 30)
+        found = self._find(command)
+        assert found is not None
+        return found
+
+    def _find(self, command: str) -> int | None:
+        ours = ((pid, line) for pid, line in commands() if str(self.folder) in line and not line.startswith("/bin/sh"))
+        return next((pid for pid, line in ours if f"-m hsnn {command} " in line), None)
+
+    def left(self) -> list[str]:
+        return [path.name for path in self.folder.iterdir() if path.name.startswith("hsnn-")]
+
+
+def commands() -> Iterator[tuple[int, str]]:
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield int(entry.parent.name), entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+
+
+def nobody(run: Run, seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while run.roles() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not run.roles()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = tmp_path / "run"
+    found.mkdir()
+    return found
+
+
+@pytest.fixture
+def runs() -> Iterator[list[Run]]:
+    started: list[Run] = []
+    yield started
+    for run in started:
+        if run.process.poll() is None:
+            run.process.kill()
+            run.process.wait()
+        assert nobody(run)
+
+
+def test_events_flow_items_come_and_go_and_everything_is_accounted_for(
+    folder: Path, films: Callable[[int], Path], runs: list[Run]
+) -> None:
+    figures = folder.parent / "figures.json"
+    run = Run(
+        folder, "--data", f"ml-100k:{films(8000)}", "--events", "7500", "--json", str(figures), "--keep",
+        "--set", "trainer.expire_after_idle=12h", "--set", "trainer.prequential_share=0.2",
+        "--set", "trainer.node_warmup=1024", "--set", "trainer.model.nodes=16",
+    )  # fmt: skip
+    runs.append(run)
+    run.until(lambda: "curl -s" in run.text, 120)
+    found = json.loads(figures.read_text())
+    assert found["events"] == {"produced": 7500, "trained": 7500, "dead_lettered": 0, "dropped": 0, "pending": 0}
+    assert found["in_log"] == 7500
+    assert found["expired_returned"] == 0
+    assert found["queries"] > 100
+    assert found["answers_checked"] >= 2 * found["queries"]
+    assert 0 < found["recall_at_20"]["served"] <= found["recall_at_50"]["served"] <= 1
+    assert found["index"]["new"] > 50
+    assert found["index"]["expired"] > 50
+    assert found["index"]["nodes"] == 16
+    assert found["version"] >= 2
+    assert found["probes"]["answered"] > 0
+    assert found["replay_speed"] == pytest.approx(7499 * 60 / found["seconds"], rel=0.01)
+    assert "7,500 produced = 7,500 trained + 0 dead-lettered + 0 dropped + 0 pending" in run.text
+    assert len(re.findall(r"1\. Film \d+ \(1990\)", run.text)) == 3
+    command = next(line for line in run.text.splitlines() if line.startswith("curl -s"))
+    said = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=20, check=True).stdout
+    assert len(json.loads(said)["items"]) == 5
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(30) == 0, run.text
+    assert nobody(run)
+    assert run.left() == []
+
+
+def test_ctrl_c_ends_every_process(folder: Path, films: Callable[[int], Path], runs: list[Run]) -> None:
+    run = Run(folder, "--data", f"ml-100k:{films(20_000)}")
+    runs.append(run)
+    run.until(run.learning)
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(30) == 130, run.text
+    assert "stopped by Ctrl+C" in run.text
+    assert "Traceback" not in run.text
+    assert nobody(run, 0.0)
+    assert run.left() == []
+
+
+def test_a_second_ctrl_c_ends_everything_at_once(folder: Path, films: Callable[[int], Path], runs: list[Run]) -> None:
+    run = Run(folder, "--data", f"ml-100k:{films(20_000)}")
+    runs.append(run)
+    scheduler = run.role("schedule")
+    os.kill(scheduler, signal.SIGSTOP)  # it would not end by asking
+    run.process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    again = time.monotonic()
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(10) == 130, run.text
+    assert time.monotonic() - again < 2.0
+    assert nobody(run, 2.0)
+    assert run.left() == []
+
+
+def test_a_role_that_dies_is_told_and_its_logs_are_kept(
+    folder: Path, films: Callable[[int], Path], runs: list[Run]
+) -> None:
+    run = Run(folder, "--data", f"ml-100k:{films(2000)}")
+    runs.append(run)
+    os.kill(run.role("train"), signal.SIGKILL)
+    killed = time.monotonic()
+    run.until(lambda: "trainer ended by itself" in run.text, 10)
+    assert time.monotonic() - killed < 1.0
+    assert run.process.wait(30) == 1
+    assert "trainer ended by itself by signal 9" in run.text
+    assert "everything it wrote is kept in" in run.text
+    assert "Traceback" not in run.text
+    assert nobody(run)
+    (kept,) = run.folder.glob("hsnn-demo-*")
+    assert (kept / "trainer.log").exists()
+    assert run.left() == [kept.name], "the embedded servers' folders are gone"
