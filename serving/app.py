@@ -54,7 +54,7 @@ class Api:
     ) -> None:
         self._mirror, self._config, self._metrics = mirror, config, metrics
         self._token = None if token is None else f"Bearer {token}".encode()
-        self._freshness = freshness or {}
+        self._freshness = {} if freshness is None else freshness  # it fills later: an empty one is no absent one
         self.log = AnswerLog(config.answer_log) if config.answer_log else None
 
     async def retrieve(self, request: Request) -> bytes:

@@ -15,8 +15,9 @@ from serving.mirror import Mirror
 
 
 def serve(mirror: Mirror, token: str | None = None, health: Health | None = None, **config) -> TestClient:
-    metrics = ServingMetrics()
-    api = Api(mirror, ServingConfig(**config), metrics, token, {"c0-1": 0.25})
+    metrics, freshness = ServingMetrics(), {}
+    api = Api(mirror, ServingConfig(**config), metrics, token, freshness)
+    freshness["c0-1"] = 0.25  # what is given fills while the server runs
     return TestClient(create_app(api, metrics, health or Health(VERSION, WARM)))
 
 
