@@ -24,7 +24,7 @@ from trainer.item_state import ItemStates
 from trainer.loop import Loop
 from trainer.wire import Feed, Snapshot, StateDelta
 
-EVENTS, BAD, BATCH = 1536, 5, 64
+EVENTS, BAD, BATCH = 1024, 5, 64
 STREAMING = StreamingConfig(batch_size=BATCH, partitions=2, max_wait=0.05)
 
 
@@ -54,7 +54,7 @@ def filled(log, new_world):
             event = Interaction(id=f"e{number}", ts=ts, user=user, item=item, action="click", context={"hour": ts % 24})
             log.append("engagements", [Outgoing(user.encode(), encode(event))])
             number += 1
-        if number % 256 == 0 and number // 256 <= BAD:
+        if number % 192 == 0 and number // 192 <= BAD:
             log.append("engagements", [Outgoing(b"u1", b"{broken")])
     log.flush()
     return log
@@ -151,7 +151,7 @@ def test_snapshots_name_a_checkpoint_that_is_there(undisturbed, redis_client, tm
     assert manifest.feed_id == redis_client.xrevrange(key("feed"), count=1)[0][0].decode()
 
 
-@pytest.mark.parametrize("stop", [BATCH, 700])
+@pytest.mark.parametrize("stop", [BATCH, 650])
 def test_stopped_and_started_again(undisturbed, new_loop, redis_client, stop):
     first = new_loop("stopped")
     first.run(until(first, stop))
@@ -165,7 +165,7 @@ def test_stopped_and_started_again(undisturbed, new_loop, redis_client, stop):
     assert second._outbox.epoch == first._outbox.epoch + 1 == 3
 
 
-@pytest.mark.parametrize("deaths", [(200,), (700, 1000)])
+@pytest.mark.parametrize("deaths", [(200,), (600, 800)])
 def test_killed_anywhere_and_resumed_is_bit_for_bit_the_undisturbed_run(undisturbed, new_loop, deaths):
     """What was learned after the last checkpoint is learned again."""
     for death in deaths:
