@@ -146,8 +146,10 @@ def _start(port: int, folder: Path | None) -> int:
     """Run a broker until interrupted; say where it is on one line of standard output."""
     if accepts(port):
         raise EmbeddedError(f"port {port} is taken; stop what listens there or choose another with --port")
-    # `stop` and a service manager send SIGTERM: end as at Ctrl+C, so that the broker closes its files.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    # `stop` and a service manager send SIGTERM: end as at Ctrl+C, so that the broker closes its files. Both by name: a
+    # shell has its background jobs ignore SIGINT, and Python leaves it at that.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     pid_file = _pid_file()
     try:
         with EmbeddedKafka(folder, port) as server:

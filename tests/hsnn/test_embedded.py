@@ -93,6 +93,7 @@ def test_kafka_starts_keeps_its_data_and_stops(kafka_tools: None, tmp_path: Path
     """From the command line, as `make kafka` does it."""
     port = free_port()
     start = [sys.executable, "-m", "hsnn.embedded.kafka", "start", "--port", str(port), "--data", str(tmp_path)]
+    start = ["/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh", *start]  # as a shell starts what runs in the background
     for run in range(2):
         with subprocess.Popen(start, stdout=subprocess.PIPE, text=True) as broker:
             assert broker.stdout is not None
