@@ -89,8 +89,9 @@ class Demo:
 
     def _play(self, json_file: Path | None, keep: bool) -> list[str]:
         """Run it; return what is not as it must be."""
-        with self._console.status("starting Redis, the log, server, scheduler and trainer"):
-            self._stage.start(self.interrupt.asked)
+        with self._console.status("starting") as status:
+            told = status.update if self._console.is_terminal else self._console.print
+            self._stage.start(self.interrupt.asked, told)
         if not self.interrupt.asked():
             self._flow()
         if self.interrupt.asked():

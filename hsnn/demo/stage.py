@@ -91,20 +91,24 @@ class Stage:
         """The server's answer log."""
         return self.folder / "answers.jsonl"
 
-    def start(self, stop: Callable[[], bool] = lambda: False) -> None:
+    def start(self, stop: Callable[[], bool] = lambda: False, tell: Callable[[str], None] = lambda _: None) -> None:
         """Start services, server, scheduler and trainer, and wait until all of them are ready for events.
+
+        `stop` ends the wait once it says True; `tell` hears what is being done.
 
         Raises
         ------
         RoleError, EmbeddedError
             Something did not start; the text says why.
         """
+        tell(f"starting Redis{' and Kafka' if self._kind == 'kafka' and not self._borrowed else ''}")
         self._redis.start()
         self.config = compose(
             self._loaded, folder=self.folder, redis=self._redis.url, log=self._log_url(), topics=self._topics(),
             expire_after_idle=self._idle,
         )  # fmt: skip
         write(self.config, self._file)
+        tell("starting server, scheduler and trainer, each its own process")
         port_file = self.folder / "server.port"
         self.roles.start("server", ["serve", *self._options, "--port-file", str(port_file)])
         self.roles.start("scheduler", ["schedule", *self._options])
