@@ -83,9 +83,10 @@ class Demo:
                 if faults:
                     self._console.print(f"everything it wrote is kept in {self._stage.folder}", markup=False)
                 self._stage.end(keep_folder=bool(faults))
-        if faults:
-            return 1
-        return 0 if self._finished else INTERRUPTED
+        if not faults and not self._finished:
+            self._console.print("stopped; nothing is left running")
+            return INTERRUPTED
+        return 1 if faults else 0
 
     def _play(self, json_file: Path | None, keep: bool) -> list[str]:
         """Run it; return what is not as it must be."""
@@ -95,7 +96,7 @@ class Demo:
         if not self.interrupt.asked():
             self._flow()
         if self.interrupt.asked():
-            self._console.print("stopped by Ctrl+C; nothing is left running")
+            self._console.print("stopping: every process is asked to end; Ctrl+C again ends them at once")
             return []
         verdict, figures = self._judged()
         self._tell(figures, json_file)
