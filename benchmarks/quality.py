@@ -23,8 +23,8 @@ from hsnn.config import Config
 from streaming.datasets import load
 
 RESULTS = Path(__file__).parent / "results" / "quality.json"
-SEEDS = (0, 1, 2)
 SETS = {"ml-100k": None, "globo-news": 300_000, "movietweetings": None, "kuairand": None, "online-retail-ii": 200_000}
+SEEDS = {"ml-100k": (0, 1, 2), "globo-news": (0, 1, 2)}  # one seed for the others
 QUERY_SHARE = 0.1
 
 
@@ -39,7 +39,7 @@ def main() -> None:
         data = load(name, limit=limit)
         trainer = config.trainer.model_copy(update={"expire_after_idle": data.expire_after_idle})
         runs = []
-        for seed in SEEDS:
+        for seed in SEEDS.get(name, (0,)):
             run = evaluate(
                 data, trainer.model_copy(update={"seed": seed}), config.streaming.batch_size, query_share=QUERY_SHARE
             )
@@ -54,7 +54,7 @@ def main() -> None:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-    result = {"config": config.digest(), "query_share": QUERY_SHARE, "seeds": SEEDS, "on": machine, "sets": found}
+    result = {"config": config.digest(), "query_share": QUERY_SHARE, "on": machine, "sets": found}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
     console.print(f"written to {RESULTS.name}")

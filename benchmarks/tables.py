@@ -20,14 +20,12 @@ METHODS = ("served", "exhaustive", "popularity_filter", "popularity", "shuffled_
 
 def quality(found: dict[str, Any]) -> str:
     """One table per data set: mean over the seeds, percent; then the paired differences of every seed."""
-    parts = [
-        f"Configuration `{found['config'][:12]}`, seeds {', '.join(map(str, found['seeds']))}; means over the seeds."
-    ]
+    parts = [f"Configuration `{found['config'][:12]}`. Means over the seeds, percent."]
     for name, runs in found["sets"].items():
         first, queries = runs[0], min(run["queries"] for run in runs)
         half_life = first["popularity_half_life_hours"]
         parts.append(
-            f"**{name}**: {first['events']:,} events, {queries:,} queries per seed or more, "
+            f"**{name}**: {first['events']:,} events, {len(runs)} seed(s), {queries:,} queries each or more, "
             f"{first['index']['versions']} versions, {first['index']['items']:,} items in the index at the end. "
             f"Popularity's best half-life: {'none' if half_life is None else f'{half_life:g} h'}."
         )

@@ -78,17 +78,17 @@ def _seen(event: Impression, sent_at: int) -> Iterable[tuple[str, int, int]]:
 
 def _forget(deleted: list[str], name: str | int) -> None:
     """Take back a deletion: what was deleted and then sent again is there."""
-    while name in deleted:
+    while str(name) in deleted:
         deleted.remove(str(name))
 
 
 def _settle(out: Extras) -> None:
     """Leave out what was sent and then deleted within the same batch, so that the order of lists tells no lie."""
     if gone := set(out.deleted_items):
-        kept = [at for at, item in enumerate(out.items) if item.id not in gone]
+        kept = [at for at, item in enumerate(out.items) if str(item.id) not in gone]
         out.items, out.item_sent_at = _pick(out.items, kept), _pick(out.item_sent_at, kept)
     if gone := set(out.deleted_users):
-        out.users = [user for user in out.users if user.id not in gone]
+        out.users = [user for user in out.users if str(user.id) not in gone]
     out.deleted_items, out.deleted_users = (
         list(dict.fromkeys(out.deleted_items)),
         list(dict.fromkeys(out.deleted_users)),

@@ -67,9 +67,11 @@ class TrainerConfig(BaseModel):
     )
     node_warmup: int = Field(2048, ge=0, description="events before the node vectors are seeded from item vectors")
     balance: float = Field(0.1, ge=0, description="weight of the KL balance of node sizes")
-    reconstruction: float = Field(1.0, ge=0, description="weight of the distance between an item and its node")
+    node_follow: float = Field(
+        0.03, ge=0, le=1, description="share of the way that a node moves, per batch, to the mean of its items in it"
+    )
     routing: float = Field(
-        0.1, ge=0, description="weight of the straight-through loss that moves items to nodes their users choose"
+        0.3, ge=0, description="weight of the straight-through loss that moves items to nodes their users choose"
     )
     sharpness: float = Field(
         5.0, gt=0, description="alpha of the soft assignment, on squared distances divided by their mean"

@@ -20,7 +20,7 @@ from trainer.arrays import Array
 from trainer.config import TrainerConfig
 from trainer.embedding import EmbeddingTable
 from trainer.model import Monn, Users, sampled_softmax
-from trainer.node_objective import NodeObjective
+from trainer.node_objective import NodeLevel, NodeObjective
 from trainer.node_seeding import revive, seed_nodes
 from trainer.queries import Queries, inputs
 
@@ -132,22 +132,23 @@ class Network:
         users = self.monn.users(inputs(queries, _history(taken.vectors, known, inverse[count:])))
         weight, targets = torch.from_numpy(weights), torch.from_numpy(candidates.targets)
 
-        node_loss, node_logits, nodes = self._node_level(
-            users, of_candidates, targets, weight, uniform, torch.from_numpy(node_log_share)
-        )
+        level = self._node_level(users, of_candidates, targets, weight, uniform, torch.from_numpy(node_log_share))
+        node_loss, node_logits = level[:2] if level else (torch.zeros(()), torch.zeros(len(targets), count))
         logits = self.monn.item_logits(users, of_candidates, torch.from_numpy(candidates.states), node_logits)
         item_loss = sampled_softmax(logits, torch.from_numpy(candidates.log_q), targets, weight)
-        losses = Losses(float(item_loss.detach()), float(node_loss.detach()), nodes)
+        losses = Losses(float(item_loss.detach()), float(node_loss.detach()), level and level.nodes)
         if losses.finite:
             self._descend(item_loss + node_loss, rows, taken)
+            if level:
+                self.objective.follow(self.monn, level)
         return losses
 
     def _node_level(
         self, users: Users, vectors: Tensor, targets: Tensor, weight: Tensor, uniform: NDArray[np.int64], share: Tensor
-    ) -> tuple[Tensor, Tensor, NDArray[np.int64] | None]:
-        """Loss of the learned level, logits (B, U) and nodes (U,) of the candidates; nothing before it is seeded."""
+    ) -> NodeLevel | None:
+        """Return what the learned level says; nothing before it is seeded."""
         if not self.seeded:
-            return torch.zeros(()), torch.zeros(len(targets), len(vectors)), None
+            return None
         return self.objective(self.monn, users, vectors, targets, weight, uniform, share)
 
     def _descend(self, loss: Tensor, rows: NDArray[np.int64], taken: _Vectors) -> None:

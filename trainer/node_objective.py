@@ -1,7 +1,8 @@
-"""What the learned level is trained on: its own supervised loss, routing, balance and reconstruction.
+"""What the learned level is trained on: its own loss, routing and balance; and how nodes follow their items.
 
-HSNN (arXiv 2408.06653) §4 with straight-through codes and the KL balance of OneShot (2607.27475). Nothing of it reaches
-the item level: item vectors and user features come in detached.
+HSNN (arXiv 2408.06653) §4 with straight-through codes and the KL balance of OneShot (2607.27475); in place of a
+reconstruction loss, nodes move to the mean of their items, as the centroids of Streaming VQ do (2501.08695): gradients
+alone leave them behind, and dead. Nothing of it reaches the item level: item vectors and user features are detached.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ class NodeLevel(NamedTuple):
         Of each candidate's node.
     nodes : (U,) int64
         Nodes of the candidates.
+    projected : (U, d)
+        The candidates in the index's own space.
     """
 
     loss: Tensor
     logits: Tensor
     nodes: NDArray[np.int64]
+    projected: Tensor
 
 
 class NodeObjective:
@@ -86,9 +90,15 @@ class NodeObjective:
         routing = -(straight_through(soft)[targets] * gain).sum(1)  # (B,)
         supervised = ((surprise + config.routing * routing) * weight).sum() / weight.sum().clamp_min(1e-6)
         balance = self._balance(soft[torch.from_numpy(uniform)], nodes[torch.from_numpy(uniform)])
-        gap = index.distances(projected.detach()).gather(1, nodes.unsqueeze(1)).mean() / distances.mean().detach()
-        loss = supervised + config.balance * balance + config.reconstruction * gap
-        return NodeLevel(loss, logits[:, nodes], nodes.numpy())
+        return NodeLevel(supervised + config.balance * balance, logits[:, nodes], nodes.numpy(), projected.detach())
+
+    def follow(self, monn: Monn, level: NodeLevel) -> None:
+        """Move every node that holds candidates a part of the way to their mean."""
+        nodes, held = monn.index.nodes.data, torch.from_numpy(level.nodes)
+        counts = torch.bincount(held, minlength=len(nodes))
+        sums = torch.zeros_like(nodes).index_add_(0, held, level.projected)
+        used = counts > 0
+        nodes[used] += self._config.node_follow * (sums[used] / counts[used].unsqueeze(1) - nodes[used])
 
     def _balance(self, soft: Tensor, nodes: Tensor) -> Tensor:
         """Push the soft assignments (n, K) of uniformly drawn items away from nodes that hold more than their share."""

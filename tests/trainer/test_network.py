@@ -32,9 +32,9 @@ def question(learner, new_world):
 def gradients(learner: Learner, question: list, *, nodes: bool = True) -> dict[str, np.ndarray]:
     """Gradients of the dense weights and of the embedding rows, with or without the node level's loss."""
     network, found = learner.network, {}
-    objective = network.objective
+    level_of = network._node_level
     if not nodes:
-        network.objective = lambda *args: (lambda level: level._replace(loss=level.loss.detach()))(objective(*args))
+        network._node_level = lambda *args: (lambda level: level._replace(loss=level.loss.detach()))(level_of(*args))
     network.optimiser.step = lambda: found.update(
         {
             name: weight.grad.numpy().copy()
@@ -62,8 +62,8 @@ def test_the_index_costs_the_item_level_nothing(learner, copy_of, question):
 
 
 def test_the_supervised_loss_reaches_the_nodes_through_the_straight_through_assignment(learner, question):
-    """Balance and reconstruction off, node scores cut off: what is left of the nodes' gradient is routing's."""
-    config = learner.config.model_copy(update={"balance": 0.0, "reconstruction": 0.0})
+    """Balance off, node scores cut off: what is left of the nodes' gradient is routing's."""
+    config = learner.config.model_copy(update={"balance": 0.0})
     learner.network.objective._config = config
     learner.network.monn.node_logits = lambda users, share: torch.randn(len(users.nodes), len(share))
     found = gradients(learner, question())
