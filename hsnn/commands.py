@@ -75,6 +75,8 @@ def demo(
 ) -> None:
     """Watch the whole loop on real events: every role its own process, embedded services, about two minutes."""
     loaded = settings(config, overrides)
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {json_file.absolute().parent} to write the figures to")
     from rich.console import Console
 
     from hsnn.demo.run import Demo

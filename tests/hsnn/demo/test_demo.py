@@ -181,3 +181,19 @@ def test_a_role_that_dies_is_told_and_its_logs_are_kept(
     (kept,) = run.folder.glob("hsnn-demo-*")
     assert (kept / "trainer.log").exists()
     assert run.left() == [kept.name], "the embedded servers' folders are gone"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "ml-100q"], "did you mean 'ml-100k'"),
+        (["--json", "nowhere/figures.json"], "there is no folder"),
+        (["--set", "trainer.sed=1"], "did you mean trainer.seed"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_starts(folder: Path, arguments: list[str], said: str) -> None:
+    run = Run(folder, *arguments)
+    assert run.process.wait(60) == 2, run.text
+    assert said in " ".join(run.text.split())
+    assert "Traceback" not in run.text
+    assert run.left() == []
