@@ -13,7 +13,7 @@ import numpy as np
 
 from streaming.arrow import ArrowError, is_arrow, read_interactions
 from streaming.dead_letters import WHOLE, DeadLetter
-from streaming.events import Impression, Interaction, Item, User
+from streaming.events import Impression, Interaction, Item, Millis, User
 from streaming.ids import text_id
 from streaming.log import Record
 from streaming.reading import MAX_JSON, Refused, read_event, strip_schema_id
@@ -27,7 +27,7 @@ _engagements: msgspec.json.Decoder[Interaction | Impression] = msgspec.json.Deco
 
 
 class _Stamp(msgspec.Struct):
-    ts: int = -1
+    ts: Millis | None = None
 
 
 _stamps: msgspec.json.Decoder[_Stamp] = msgspec.json.Decoder(_Stamp)
@@ -120,9 +120,10 @@ def _fill(rows: Rows, at: int, role: Role, record: Record) -> None:
 def _control_time(record: Record) -> int:
     """Stream time of a command: its ``ts``, if it has one, so that a replay meets it at the same place."""
     try:
-        return max(-1, _stamps.decode(record.value or b"{}").ts)
+        ts = _stamps.decode(record.value or b"{}").ts
     except Exception:
         return -1  # whoever carries out commands refuses what is no command
+    return -1 if ts is None else ts
 
 
 def _deletion(role: Role, record: Record) -> tuple[Kind, int, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streaming.arrow import write_interactions
@@ -193,6 +193,7 @@ _values = st.one_of(
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(_values, max_size=6), st.sampled_from(Role))
+@example([b'{"ts": 9223372036854775808}'], Role.CONTROL)
 def test_any_bytes_are_read_and_counted(values: list[bytes | None], role: Role) -> None:
     rows = decode_records(role, [record(value, i) for i, value in enumerate(values)])
     assert np.unique(rows.column(OFFSET)).tolist() == list(range(len(values)))
