@@ -133,6 +133,7 @@ def test_an_alarm_without_rule_is_noted(store, toy, answers, audit) -> None:
     assert store.versions() == []
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_never_comes_is_a_failure_on_record(store, toy, answers, audit) -> None:
     toy.snapshot()
     raise_alarm(store, snapshot=9)

@@ -168,6 +168,7 @@ def test_reset_reloads_the_same_epoch(plant, mirror):
     assert mirror.load_version(Version.decode(plant.version()))
 
 
+@pytest.mark.slow
 def test_readers_see_a_whole_world_while_it_is_fed(plant, mirror):
     versions = [Version.decode(plant.version()) for _ in range(20)]
     failures, done = [], threading.Event()

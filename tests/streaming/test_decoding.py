@@ -191,7 +191,7 @@ _values = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(_values, max_size=6), st.sampled_from(Role))
 @example([b'{"ts": 9223372036854775808}'], Role.CONTROL)
 def test_any_bytes_are_read_and_counted(values: list[bytes | None], role: Role) -> None:

@@ -75,6 +75,7 @@ def test_waiting_ends_in_words_or_when_told(tmp_path: Path) -> None:
     roles.until(lambda: False, "the impossible", 60, stop=lambda: True)
 
 
+@pytest.mark.slow
 def test_the_end_asks_all_at_once_and_insists(tmp_path: Path) -> None:
     roles = Roles(tmp_path)
     python(roles, "polite", SLEEP)
@@ -85,6 +86,7 @@ def test_the_end_asks_all_at_once_and_insists(tmp_path: Path) -> None:
     roles.end()
 
 
+@pytest.mark.slow
 def test_kill_does_not_wait(tmp_path: Path) -> None:
     roles = Roles(tmp_path)
     python(roles, "stubborn", STUBBORN)
