@@ -1,6 +1,7 @@
 """Retrieval quality, offline: the loop on real data sets, one pass, one process. Writes `results/quality.json`.
 
     make bench ARGS=benchmarks/quality.py
+    python benchmarks/quality.py ml-100k kuairand      # only these; the others' figures stay, if of the same config
 
 ml-100k is fetched if need be. Other data sets are measured if HSNN_DATA names a folder that holds them; what is left
 out is said. One configuration, the defaults, for all of them.
@@ -8,12 +9,13 @@ out is said. One configuration, the defaults, for all of them.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import sys
 from pathlib import Path
+from typing import Any
 
-import msgspec
-import numpy as np
 import torch
 from rich.console import Console
 
@@ -31,12 +33,12 @@ QUERY_SHARE = 0.1
 def main() -> None:
     console = Console(width=120)
     config = Config()
-    found = {}
-    for name, limit in SETS.items():
+    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": str(torch.__version__)}
+    for name in sys.argv[1:] or SETS:
         if name != "ml-100k" and not (Path(os.environ.get("HSNN_DATA", "")) / name).is_dir():
             console.print(f"{name}: left out, HSNN_DATA names no folder that holds it")
             continue
-        data = load(name, limit=limit)
+        data = load(name, limit=SETS[name])
         trainer = config.trainer.model_copy(update={"expire_after_idle": data.expire_after_idle})
         runs = []
         for seed in SEEDS.get(name, (0,)):
@@ -47,17 +49,16 @@ def main() -> None:
             console.print(table(runs[-1], f"{name}, seed {seed}: {run.events:,} events, {len(run.scored):,} queries"))
             for sentence in sentences(runs[-1]):
                 console.print(sentence)
-        found[name] = runs
-    machine = {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
-    result = {"config": config.digest(), "query_share": QUERY_SHARE, "on": machine, "sets": found}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
+        _keep(config.digest(), machine, name, runs)
     console.print(f"written to {RESULTS.name}")
+
+
+def _keep(digest: str, machine: dict[str, object], name: str, runs: list[dict[str, Any]]) -> None:
+    """Write one data set's figures beside those of the same configuration."""
+    before = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    sets = before["sets"] if before.get("config") == digest else {}
+    result = {"config": digest, "query_share": QUERY_SHARE, "on": machine, "sets": sets | {name: runs}}
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

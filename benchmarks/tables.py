@@ -120,9 +120,8 @@ def main() -> None:
         path = HERE / "results" / f"{name}.json"
         if path.exists():
             table = render(json.loads(path.read_text("utf-8")))
-            page = re.sub(
-                rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", lambda m, t=table: m[1] + t + m[2], page, flags=re.S
-            )
+            between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+            page = between.sub(lambda _, table=table: f"{table}\n", page)
     PAGE.write_text(page, "utf-8")
     print(f"rewrote the tables of {PAGE.name}")
 
