@@ -31,7 +31,7 @@ def source(name: str) -> Source:
         return SOURCES[name]
     near = difflib.get_close_matches(name, SOURCES, 1)
     raise DataError(
-        f"no data set is called {name!r}{f'; did you mean {near[0]!r}?' if near else ''} Known: {', '.join(SOURCES)}"
+        f"no data set is called {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(SOURCES)}"
     )
 
 
