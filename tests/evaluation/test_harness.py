@@ -12,6 +12,8 @@ from evaluation.ranks import MISS
 from evaluation.report import sentences, summary, table
 from evaluation.system import OfflineSystem
 
+pytestmark = pytest.mark.slow
+
 METHODS = {"served", "exhaustive", "popularity", "popularity_filter", "shuffled_index"}
 
 
@@ -84,7 +86,6 @@ def test_with_full_beam_and_budget_served_is_exhaustive(config, new_data):
     assert all((run.ranks[f"popularity_filter:{hours}"] == exhaustive).all() for hours in (0.1, "inf"))
 
 
-@pytest.mark.slow
 def test_the_same_run_gives_the_same_figures(config, new_data):
     runs = [evaluate(new_data(1500), config, 64, query_share=0.5, snapshot_events=512) for _ in range(2)]
     one, two = ({**summary(run, 25), "seconds": 0, "events_per_second": 0} for run in runs)
@@ -116,7 +117,6 @@ def test_an_item_cannot_be_found_before_its_first_event(config, new_data, made_o
         assert (run.ranks[name][~new] < MISS).mean() > 0.99, name
 
 
-@pytest.mark.slow
 def test_nothing_is_known_of_a_batch_before_it_was_asked(config, new_data, made_of):
     """The future does not matter: another second half changes no rank of the first queries."""
     data, run = new_data(3000), {}

@@ -64,6 +64,7 @@ def test_follow_needs_ahead(data: str, redis_server: str) -> None:
     assert "belong together" in shown.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_after_what_was_sent_is_safe(
     number: signal.Signals, data: str, redis_client: Redis, redis_server: str, tmp_path: Path

@@ -1,5 +1,6 @@
 """Whatever happens, base + deltas = the item map = the items that are alive, each in its planted node."""
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +78,7 @@ class World:
         self.follow()
 
 
+@pytest.mark.slow
 @given(st.lists(STEPS, max_size=25))
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_index_is_what_is_alive(redis_client, store, lease, toy, follow, steps) -> None:

@@ -22,6 +22,8 @@ from monitoring.config import MonitoringConfig
 from monitoring.health import Health
 from streaming.redis_client import connect
 
+pytestmark = pytest.mark.slow
+
 QUICK = IndexerConfig(lease_ttl="500ms", refresh_sweep="10s", alarm_sweep="10s", item_sweep="10s")
 
 

@@ -16,6 +16,8 @@ from serving.retrieval import retrieve
 from streaming.keys import key
 from streaming.redis_client import Redis, connect
 
+pytestmark = pytest.mark.slow
+
 
 class Publisher:
     """Writes a plant's versions, deltas and states as trainer and scheduler do."""
@@ -185,7 +187,6 @@ def test_a_version_that_is_gone_is_waited_for(publisher, following, redis_client
     eventually(lambda: following.mirror.version == 1)
 
 
-@pytest.mark.slow
 def test_survives_a_redis_that_restarts_empty_and_reloads(plant, new_plant):
     server = EmbeddedRedis().start()
     publisher = Publisher(connect(server.url), plant)

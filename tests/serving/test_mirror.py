@@ -272,6 +272,7 @@ OPS = ("add", "add", "engage", "engage", "flush", "snapshot", "flip", "restart",
        "move", "changed")  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 1000)), max_size=60))
 def test_a_fed_mirror_equals_one_loaded_fresh(new_plant, ops):

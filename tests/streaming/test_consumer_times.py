@@ -111,6 +111,7 @@ def test_a_stream_that_was_paused_for_long_goes_on() -> None:
     assert consumer.counts.dead_lettered == QUORUM - 1
 
 
+@pytest.mark.slow
 def test_strays_do_not_add_up_to_a_leap() -> None:
     log = MemoryLog()
     consumer = Consumer(log, CONFIG)

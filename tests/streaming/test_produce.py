@@ -188,6 +188,7 @@ def test_learned_from_reads_the_trainers_progress(redis_client: Redis, redis_ser
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_it_is_fast_enough_for_a_demo(log: EventLog) -> None:
     done = produce(dataset(60_000), log)
     assert done.events_per_second > 5_000  # 40,000 to 54,000 on two idle cores; this only catches a collapse

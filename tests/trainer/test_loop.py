@@ -24,6 +24,8 @@ from trainer.item_state import ItemStates
 from trainer.loop import Loop
 from trainer.wire import Feed, Snapshot, StateDelta
 
+pytestmark = pytest.mark.slow
+
 EVENTS, BAD, BATCH = 1024, 5, 64
 STREAMING = StreamingConfig(batch_size=BATCH, partitions=2, max_wait=0.05)
 

@@ -17,6 +17,8 @@ from streaming.keys import key
 from streaming.redis_client import Redis, connect
 from trainer.wire import Feed, FeedItem
 
+pytestmark = pytest.mark.slow
+
 
 class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
