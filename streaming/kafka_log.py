@@ -5,7 +5,6 @@ Partitions are assigned, never subscribed: no group rebalance can move them. Off
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -22,7 +21,7 @@ from streaming.kafka_errors import patiently, translated
 from streaming.kafka_options import client_options
 from streaming.kafka_reader import KafkaReader
 from streaming.log import Outgoing, Record
-from streaming.partitioner import partition_of
+from streaming.partitioner import Partitioner
 
 _PRODUCER = {"acks": "all", "linger_ms": 5, "batch_size": 1 << 17, "max_block_ms": 30_000}
 
@@ -44,7 +43,7 @@ class KafkaLog:
         self._options = {kind: {"bootstrap_servers": servers, **some} for kind, some in chosen.items()}
         self._producer_made: Any = None
         self._counts: dict[str, int] = {}
-        self._turn = itertools.count()
+        self._partitioner = Partitioner()
         self._failed: list[BaseException] = []
         with self._answers("connecting"):
             self._admin = KafkaAdminClient(**self._options["admin"])
@@ -93,7 +92,7 @@ class KafkaLog:
         send, failed = self._producer.send, self._failed.append
         now, written = time.time_ns() // 1_000_000, 0
         for record in records:
-            partition = self._partition(record, count)
+            partition = self._partitioner.choose(record, count)
             sent_at = now if record.sent_at is None else record.sent_at
             try:
                 sending = send(topic, record.value, record.key, list(record.headers), partition, sent_at)
@@ -102,13 +101,6 @@ class KafkaLog:
             sending.add_errback(failed)
             written += 1
         return written
-
-    def _partition(self, record: Outgoing, count: int) -> int:
-        if record.partition is not None:
-            if not 0 <= record.partition < count:
-                raise AppendError(f"partition {record.partition} does not exist: the topic has {count}")
-            return record.partition
-        return next(self._turn) % count if record.key is None else partition_of(record.key, count)
 
     def flush(self) -> None:
         """Wait until everything appended is acknowledged by all in-sync copies.

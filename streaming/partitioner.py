@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import count as counter
+
+from streaming.errors import AppendError
+from streaming.log import Outgoing
 
 _MASK = 0xFFFFFFFF
 _MIX = 0x5BD1E995
@@ -40,3 +44,24 @@ def partition_of(key: bytes, partitions: int) -> int:
     True
     """
     return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+class Partitioner:
+    """Chooses partitions for the records of one producer: the named one, else the key's, else each in turn."""
+
+    def __init__(self) -> None:
+        self._turn = counter()
+
+    def choose(self, record: Outgoing, count: int) -> int:
+        """Partition of `record` in a topic of `count`.
+
+        Raises
+        ------
+        AppendError
+            The record names a partition that does not exist.
+        """
+        if record.partition is not None:
+            if not 0 <= record.partition < count:
+                raise AppendError(f"partition {record.partition} does not exist: the topic has {count}")
+            return record.partition
+        return next(self._turn) % count if record.key is None else partition_of(record.key, count)

@@ -13,7 +13,7 @@ import redis
 from streaming.columns import Position
 from streaming.errors import AppendError, LogUnavailableError, OutOfRangeError, UnknownTopicError
 from streaming.log import Outgoing, Record
-from streaming.partitioner import partition_of
+from streaming.partitioner import Partitioner
 from streaming.redis_client import connect
 from streaming.redis_entry import fields_of, offset_of, record_of, stream_key
 
@@ -41,7 +41,7 @@ class RedisLog:
         self._where = f"redis://{self._host()}"
         self._trim = () if retention is None else ("MAXLEN", "~", retention)
         self._counts: dict[str, int] = {}
-        self._turn = itertools.count()
+        self._partitioner = Partitioner()
         self._next: dict[Position, int] = {}
 
     def _host(self) -> str:
@@ -95,7 +95,7 @@ class RedisLog:
         now = time.time_ns() // 1_000_000
         pipe = self._client.pipeline(transaction=False)
         for record in chunk:
-            key = keys[self._partition(record, len(keys))]
+            key = keys[self._partitioner.choose(record, len(keys))]
             pipe.execute_command("XADD", key, *self._trim, "0-*", *fields_of(record, now))
         try:
             with self._answers(f"appending to topic {topic!r}"):
@@ -105,13 +105,6 @@ class RedisLog:
                 f"the Redis server at {self._where} refused records of topic {topic!r}: {error}; "
                 "if it is out of memory, raise maxmemory or give the log a retention"
             ) from error
-
-    def _partition(self, record: Outgoing, count: int) -> int:
-        if record.partition is not None:
-            if not 0 <= record.partition < count:
-                raise AppendError(f"partition {record.partition} does not exist: the topic has {count}")
-            return record.partition
-        return next(self._turn) % count if record.key is None else partition_of(record.key, count)
 
     def flush(self) -> None:
         """Nothing waits here: `append` returns after the server's answer."""
