@@ -77,7 +77,7 @@ def evaluate(
     """
     torch.set_num_threads(config.threads)
     system = OfflineSystem(config, snapshot_every, snapshot_events)
-    popularity, shuffled = Popularity(), ShuffledIndex(config.model.nodes, config.seed)
+    popularity, shuffled = Popularity(), ShuffledIndex(config.model.leaves, config.seed)
     rng = np.random.default_rng([config.seed, 3])
     total = len(data.engagements)
     judged: list[Judged] = []

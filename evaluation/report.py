@@ -36,7 +36,7 @@ def summary(run: Run, budget: int) -> dict[str, Any]:
     if not len(run.scored):
         raise NothingMeasuredError(
             f"no query was asked in {run.events} events, {run.versions} versions of the index: take more events "
-            "(trainer.node_warmup of them pass before there is an index), or ask a larger share of them"
+            "(trainer.index.seed_after of them pass before there is an index), or ask a larger share of them"
         )
     rare = run.ranks[_best(run, "popularity", 50)] >= RARE
     scored, corpus = float(run.scored.mean()), float(run.corpus.mean())

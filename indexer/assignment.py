@@ -67,24 +67,17 @@ class Assigner:
         self._chunk = chunk
 
     @property
-    def width(self) -> int:
-        """Numbers per vector, d+1."""
-        return int(self._embeddings.shape[1])
-
-    @property
     def nodes(self) -> int:
         """Nodes of the level, K."""
         return len(self._encoder.node_vectors)
 
     def place(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> Placement:
         """Place items by row (n,) and tokens (n, T); one newer than the snapshot has its content only."""
-        vectors = np.empty((len(rows), self.width), np.float32)
-        nodes = np.empty(len(rows), np.int32)
-        for start in range(0, len(rows), self._chunk):
-            part = slice(start, start + self._chunk)
-            vectors[part] = self._encoder.vectors(self._id_part(rows[part]), tokens[part])
-            nodes[part] = self._encoder.assign(vectors[part])
-        return Placement(vectors, nodes)
+        starts = range(0, max(len(rows), 1), self._chunk)
+        parts = [slice(start, start + self._chunk) for start in starts]
+        vectors = [self._encoder.vectors(self._id_part(rows[part]), tokens[part]) for part in parts]
+        nodes = [self._encoder.assign(part) for part in vectors]
+        return Placement(np.concatenate(vectors), np.concatenate(nodes))
 
     def representatives(self, vectors: NDArray[np.float32], nodes: NDArray[np.int32]) -> NDArray[np.int32]:
         """Choose each node's representative row, (K,), from all vectors (rows, d+1) and nodes (rows,), -1 = none."""
@@ -92,7 +85,7 @@ class Assigner:
         return self._encoder.representatives(vectors[rows], rows, nodes[rows])
 
     def _id_part(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        embeddings = np.zeros((len(rows), self.width), np.float32)
+        embeddings = np.zeros((len(rows), self._embeddings.shape[1]), np.float32)
         old = rows < self._known
         embeddings[old] = self._embeddings[rows[old]]
         return embeddings

@@ -19,7 +19,7 @@ class Index:
     ----------
     number : the version
     scorer : the request side of its model
-    vectors : (rows, d+1) float32
+    vectors : (rows, W) float32
         Static item vectors, zero where none is known.
     leaves : members of each node, with the traffic of each item
     """
@@ -35,8 +35,8 @@ class Index:
         self.number = number
         self.config = config
         self.scorer = Scorer(config, model)
-        self.vectors: NDArray[np.float32] = np.array(vectors, np.float32).reshape(-1, config.dim + 1)
-        self.leaves = Leaves(config.nodes)
+        self.vectors: NDArray[np.float32] = np.array(vectors, np.float32).reshape(-1, config.vector_width)
+        self.leaves = Leaves(config.leaves)
         self.leaves.assign_all(np.asarray(nodes, np.int32))
 
     def reserve(self, rows: int) -> None:

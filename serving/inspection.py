@@ -22,7 +22,7 @@ def summary(mirror: Mirror) -> dict[str, Any]:
         world.alive()
         return {
             "version": world.index.number, "epoch": mirror.epoch, "events": world.events, "watermark": world.watermark,
-            "items": world.corpus, "indexed": len(world.index.leaves), "nodes": world.index.config.nodes,
+            "items": world.corpus, "indexed": len(world.index.leaves), "nodes": world.index.config.leaves,
             "users": len(world.people.ids), "beam": world.index.config.beam, "budget": world.index.config.budget,
             "popularity_half_life_hours": HALF_LIVES[world.half_life] / HOUR,
         }  # fmt: skip

@@ -70,7 +70,7 @@ def _answer(world: World, requests: Sequence[Request], limits: Limits) -> list[A
     index = world.index
     encoded = None
     if any(request.mode != "popularity" for request in requests):
-        encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share())
+        encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share(), limits.beam)
     shared = (time.perf_counter() - began) / len(requests)
     search = _Search(world, limits, queries, encoded)
     return [search.answer(number, request, shared) for number, request in enumerate(requests)]
@@ -105,11 +105,11 @@ class _Search:
 
     def _beam(self, number: int, may: Allowed, k: int) -> _Found:
         assert self.encoded is not None
-        logits, leaves = self.encoded.nodes[number], self.world.index.leaves
+        leaves = self.world.index.leaves
         if may.rows is not None:
-            rows = leaves.best(may.rows, logits, self.budget)
+            rows = leaves.best(may.rows, self.encoded.nodes[number], self.budget)
             return self._scored(number, rows, k, candidates=len(may.rows))
-        found = leaves.candidates(logits, self.beam, self.budget, may.mask.__getitem__)
+        found = leaves.candidates(self.encoded.seen[number], self.beam, self.budget, may.mask.__getitem__)
         return self._scored(number, found.rows, k, found.considered, found.opened)
 
     def _exhaustive(self, number: int, may: Allowed, k: int) -> _Found:

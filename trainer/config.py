@@ -4,36 +4,85 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from monitoring.duration import Duration
+from trainer.index.config import IndexConfig
+from trainer.presets import filled
 
 _NO_SHAPE = frozenset({"beam", "budget"})
 
 
 class ModelConfig(BaseModel):
-    """Shape of the MoNN and of its one learned level; a change needs a new model."""
+    """Shape of the MoNN and of its learned levels; a change needs a new model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    preset: Literal["tiny", "small", "medium", "large"] = Field(
+        "tiny", description="sizes by name (dim, vectors, over_arch) for keys that are not given"
+    )
     dim: int = Field(32, ge=2, description="width d of item, user and node vectors")
+    user_vectors: int = Field(1, ge=1, description="vectors of the item level's user tower, n_u")
+    item_vectors: int = Field(1, ge=1, description="vectors of the item tower, n_i; the first is id + content itself")
+    cross: bool = Field(False, description="cross features of user and item (I2IF, co-visitation), and a tower on them")
+    interaction_vectors: int = Field(1, ge=1, description="vectors of the interaction tower, n_ui, where `cross` is on")
+    over_arch: Literal["dot", "mlp"] = Field(
+        "dot", description="what joins the towers: a sum of products, or a network on all segment-wise products"
+    )
     state_dim: int = Field(16, ge=1, description="width of the item state's vector")
     hidden: int = Field(128, ge=1, description="width of the towers' hidden layers")
     history: int = Field(10, ge=1, description="how many of a user's last items the model sees")
     token_dim: int = Field(16, ge=1, description="width of a user feature's and a context feature's vector")
     item_tokens: int = Field(8, ge=1, description="content features per item at most")
-    user_tokens: int = Field(4, ge=1, description="features per user at most")
+    user_tokens: int = Field(32, ge=1, description="features per user at most")
     context_tokens: int = Field(8, ge=1, description="context features per event at most")
     buckets: int = Field(8192, ge=16, description="rows of each feature-hashing table")
     ignored_features: tuple[str, ...] = Field(
         ("title",), description="item and user features kept for filters and display only"
     )
-    nodes: int = Field(256, ge=2, description="nodes K of the learned level")
-    node_heads: int = Field(4, ge=1, description="user vectors of the node level's MoNN")
-    beam: int = Field(64, ge=1, description="nodes opened per request")
+    tasks: tuple[str, ...] = Field(
+        (), description="actions with a head of their own, learned where impressions are joined"
+    )
+    nodes: int = Field(256, ge=2, description="nodes of the coarsest learned level")
+    children: tuple[int, ...] = Field(
+        (), max_length=2, description="children per node of each further learned level; none: one learned level"
+    )
+    node_heads: int = Field(
+        4, ge=1, description="user vectors of the coarsest level's MoNN; every finer level has half of them"
+    )
+    beam: int = Field(64, ge=1, description="nodes opened per request and learned level")
     budget: int = Field(150, ge=1, description="items scored by the item-level MoNN per request")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any) -> Any:
+        return filled(values) if isinstance(values, dict) else values
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Nodes of every learned level, coarsest first.
+
+        Examples
+        --------
+        >>> ModelConfig(nodes=64, children=(16,)).levels
+        (64, 1024)
+        """
+        counts = [self.nodes]
+        for children in self.children:
+            counts.append(counts[-1] * children)
+        return tuple(counts)
+
+    @property
+    def leaves(self) -> int:
+        """Nodes of the finest learned level: those that hold items."""
+        return self.levels[-1]
+
+    @property
+    def vector_width(self) -> int:
+        """Numbers of a static item vector: `item_vectors` of width `dim`, and a bias."""
+        return self.item_vectors * self.dim + 1
 
     def other_shape(self, written: Mapping[str, Any]) -> list[str]:
         """Name the fields, in order, in which a model written as JSON values has another shape than this one.
@@ -56,25 +105,17 @@ class TrainerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: ModelConfig = ModelConfig()
+    index: IndexConfig = IndexConfig()
     seed: int = 0
     threads: int = Field(1, ge=1, description="torch threads; part of what makes a run repeatable")
     dense_rate: float = Field(2e-3, gt=0, description="Adam rate of the dense weights")
     embedding_rate: float = Field(0.2, gt=0, description="row-wise Adagrad rate of the embedding rows a batch touches")
-    node_rate: float = Field(3e-3, gt=0, description="Adam rate of the node vectors and the index head")
     uniform_negatives: int = Field(512, ge=0, description="uniformly drawn items per batch beside the in-batch ones")
     frequency_half_life: float = Field(
         20_000.0, gt=0, description="half-life of the logQ frequency estimate, in events"
     )
-    node_warmup: int = Field(2048, ge=0, description="events before the node vectors are seeded from item vectors")
-    balance: float = Field(0.1, ge=0, description="weight of the KL balance of node sizes")
-    node_follow: float = Field(
-        0.03, ge=0, le=1, description="share of the way that a node moves, per batch, to the mean of its items in it"
-    )
-    routing: float = Field(
-        0.3, ge=0, description="weight of the straight-through loss that moves items to nodes their users choose"
-    )
-    sharpness: float = Field(
-        5.0, gt=0, description="alpha of the soft assignment, on squared distances divided by their mean"
+    judgement_weight: float = Field(
+        0.1, ge=0, description="weight of the cross-entropy of `model.tasks` on impressions, where they are joined"
     )
     action_weights: dict[str, float] = Field({}, description="weight of an action in loss and counters; 1 if not named")
     expire_after_idle: Duration | None = Field(

@@ -1,4 +1,4 @@
-"""The item side of a published model: static item vectors and the assignment of items to nodes."""
+"""The item side of a published model: static item vectors and the assignment of items to leaves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from trainer.arrays import Array
 from trainer.config import ModelConfig
-from trainer.index_level import IndexLevel
+from trainer.index.hierarchy import Hierarchy
+from trainer.index.upkeep import nearest_items
+from trainer.towers import ItemTower
 
 
 def content_sum(content: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -34,47 +36,50 @@ class Encoder:
     """
 
     def __init__(self, config: ModelConfig, arrays: Mapping[str, Array]) -> None:
+        self._dim = config.dim
         self._content: NDArray[np.float32] = arrays["content"]
-        self._level = IndexLevel(config)
-        prefix = "index."
-        weights = {
-            name.removeprefix(prefix): torch.from_numpy(array)
-            for name, array in arrays.items()
-            if name.startswith(prefix)
-        }
-        self._level.load_state_dict(weights)
+        self._tower, self._hierarchy = ItemTower(config), Hierarchy(config)
+        for prefix, module in (("item_tower.", self._tower), ("levels.hierarchy.", self._hierarchy)):
+            weights = {
+                name.removeprefix(prefix): torch.from_numpy(array)
+                for name, array in arrays.items()
+                if name.startswith(prefix)
+            }
+            module.load_state_dict(weights)
 
     @property
     def node_vectors(self) -> NDArray[np.float32]:
-        """Node vectors (K, d)."""
-        return self._level.nodes.detach().numpy()
+        """Vectors (K, d) of the leaves."""
+        return self._hierarchy.vectors(len(self._hierarchy) - 1).detach().numpy()
 
     def vectors(self, embeddings: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Make static vectors (n, d+1), last column a bias, of id embeddings (n, d+1) and content tokens (n, T).
+        """Make static vectors (n, W), last column a bias, of id embeddings (n, d+1) and content tokens (n, T).
 
         An item that the snapshot has never seen has an embedding of zeros: its content speaks for it.
         """
-        return embeddings + content_sum(self._content, tokens)
+        with torch.inference_mode():
+            content = torch.from_numpy(content_sum(self._content, tokens))
+            made: NDArray[np.float32] = self._tower(torch.from_numpy(embeddings), content).numpy()
+        return made
 
     def assign(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Nodes (n,) of static vectors (n, d+1)."""
+        """Leaves (n,) of static vectors (n, W)."""
         with torch.inference_mode():
-            return self._level.assign(torch.from_numpy(vectors[:, :-1])).numpy().astype(np.int32)
+            return self._hierarchy.assign(torch.from_numpy(vectors[:, : self._dim])).numpy().astype(np.int32)
 
     def representatives(
         self, vectors: NDArray[np.float32], rows: NDArray[np.integer], nodes: NDArray[np.integer]
     ) -> NDArray[np.int32]:
-        """Choose the row nearest to each node's vector among its own items, (K,); -1 for a node without items.
+        """Choose the row nearest to each leaf's vector among its own items, (K,); -1 for a leaf without items.
 
-        `vectors` (n, d+1) and `nodes` (n,) belong to `rows` (n,).
+        `vectors` (n, W) belong to `rows` (n,), and were assigned to `nodes` (n,) by `assign`.
         """
         chosen = np.full(len(self.node_vectors), -1, np.int32)
         if len(rows) == 0:
             return chosen
         with torch.inference_mode():
-            projected = self._level.project(torch.from_numpy(vectors[:, :-1])).numpy()
-        distance = np.square(projected - self.node_vectors[nodes]).sum(1)
-        order = np.lexsort((distance, nodes))
-        first = np.flatnonzero(np.r_[True, np.diff(nodes[order]) > 0])
-        chosen[nodes[order[first]]] = rows[order[first]]
+            points = self._hierarchy.project(torch.from_numpy(vectors[:, : self._dim]))
+            path = self._hierarchy.paths(points)[-1]
+            leaves, nearest = nearest_items(path)
+        chosen[leaves.numpy()] = rows[nearest.numpy()]
         return chosen

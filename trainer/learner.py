@@ -26,7 +26,7 @@ from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
 from trainer.network import Candidates, Network
-from trainer.prepared import Prepared, StepReport
+from trainer.prepared import Judged, Prepared, StepReport
 from trainer.queries import Queries
 from trainer.side_events import apply_side_events, first_signs
 from trainer.touched import TouchedRows
@@ -34,7 +34,7 @@ from trainer.wire import StateDelta
 
 _CHORES_EVERY = 64
 _SAMPLE = 4096
-"""Living items looked at to revive dead nodes."""
+"""Living items looked at in the upkeep of nodes, at most."""
 
 
 class Learner:
@@ -71,8 +71,8 @@ class Learner:
         self.states, self.histories = ItemStates(), UserHistories(config.model.history)
         self.frequency = StreamingFrequency(config.frequency_half_life)
         self.half_lives = HalfLifeChoice()
-        self.leaves = Leaves(config.model.nodes)
-        self.events = self.steps = self.watermark = self.origin = 0
+        self.leaves = Leaves(config.model.leaves)
+        self.events = self.steps = self.watermark = self.origin = self._last_batch = 0
         self.half_life = 0
         self._touched_items, self._touched_users = TouchedRows(), TouchedRows()
         self._sent_users = 0
@@ -111,17 +111,18 @@ class Learner:
             return StepReport(float("nan"), float("nan"), 0)
         rng = np.random.default_rng([self.config.seed, self.steps])
         self._chores(rng)
-        candidates, uniform = self._candidates(prepared, rng)
+        candidates = self._candidates(prepared, rng)
         losses = self.network.step(
-            prepared.queries, candidates, prepared.weights, uniform, self.leaves.node_log_share()
+            prepared.queries, candidates, prepared.weights, self.leaves, self.events, prepared.judged
         )
         self.steps += 1
         if not losses.finite:
             return StepReport(losses.item, losses.node, 0, unsafe=len(prepared.items))
-        if losses.nodes is not None:
-            self._reassign(candidates.rows, losses.nodes)
+        if losses.leaves is not None:
+            self.leaves.move(candidates.rows, losses.leaves)
+            self._more(prepared, candidates)
         self._count(prepared)
-        return StepReport(losses.item, losses.node, len(prepared.items))
+        return StepReport(losses.item, losses.node, len(prepared.items), chances=losses.chances)
 
     def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which of `rows` (n,) may be recommended at the watermark."""
@@ -170,8 +171,8 @@ class Learner:
             part.reserve(items)
         self.histories.reserve(len(self.users))
 
-    def _candidates(self, prepared: Prepared, rng: np.random.Generator) -> tuple[Candidates, NDArray[np.int64]]:
-        """Distinct in-batch items and uniform draws out of the living ones, and where the latter are."""
+    def _candidates(self, prepared: Prepared, rng: np.random.Generator) -> Candidates:
+        """Distinct in-batch items and uniform draws out of the living ones."""
         items = len(self.items)
         drawn = np.unique(rng.integers(items, size=self.config.uniform_negatives))
         dead = ~self.alive(drawn)
@@ -182,12 +183,16 @@ class Learner:
         log_q = self.frequency.log_q(rows, self.events, len(prepared.items), self.config.uniform_negatives, items)
         features = self.states.features(rows, int(prepared.ts.max()))
         targets = np.searchsorted(rows, prepared.items)
-        return Candidates(rows, self.items.tokens, features, log_q, targets), np.searchsorted(rows, drawn)
+        return Candidates(rows, self.items.tokens, features, log_q, targets, np.searchsorted(rows, drawn))
 
-    def _reassign(self, rows: NDArray[np.int64], nodes: NDArray[np.int64]) -> None:
-        moved = self.leaves.node_of[rows] != nodes
-        for row, node in zip(rows[moved].tolist(), nodes[moved].tolist(), strict=True):
-            self.leaves.put(row, node)
+    def _more(self, prepared: Prepared, candidates: Candidates) -> None:
+        """Take the extra steps of the learned levels that are due."""
+        index = self.config.index
+        for every, test_time in ((index.test_time, True), (index.extra_steps, False)):
+            if every and self.steps % every == 0:
+                self.network.more(
+                    prepared.queries, candidates, prepared.weights, self.leaves, self.events, test_time=test_time
+                )
 
     def _count(self, prepared: Prepared) -> None:
         mass = float(prepared.weights.sum())
@@ -198,21 +203,48 @@ class Learner:
         self._touched_items.add(prepared.items)
         self._touched_users.add(prepared.users)
         self.events += len(prepared.items)
+        self._last_batch = len(prepared.items)
 
     def _weigh(self, rows: NDArray[np.int64]) -> None:
         self.leaves.set_mass(rows, self.states.log_mass(rows, self.half_life, self.origin))
 
     def _chores(self, rng: np.random.Generator) -> None:
-        """Seed the nodes once; now and then revive dead ones and follow the best half-life."""
-        ready = not self.network.seeded and self.events >= self.config.node_warmup
-        if not ready and self.steps % _CHORES_EVERY:
-            return
-        living = np.flatnonzero(self.alive(np.arange(len(self.items))))
-        if ready and len(living):
-            self.network.seed(living, self.items.tokens, rng)
-        elif self.network.seeded and len(living):
-            sample = living if len(living) <= _SAMPLE else rng.choice(living, _SAMPLE, replace=False)
-            self.network.revive_nodes(sample, self.items.tokens, rng)
-        if self.half_lives.best != self.half_life:
+        """Take the nodes from items once; now and then look after them, and follow the best half-life."""
+        work = self._due()
+        if work:
+            living = np.flatnonzero(self.alive(np.arange(len(self.items))))
+            if len(living):
+                self._upkeep(work, living, rng)
+        if self.steps % _CHORES_EVERY == 0 and self.half_lives.best != self.half_life:
             self.half_life = self.half_lives.best
             self._weigh(np.arange(len(self.items)))
+
+    def _due(self) -> list[str]:
+        """Name what is due of `trainer.index.upkeep`."""
+        index, learner = self.config.index, self.network.objective.learner
+        if not self.network.seeded:
+            return ["start"] if self.events >= index.seed_after else []
+        work = []
+        if learner.periodic and self._passed(index.kmeans_every):
+            work.append("refit")
+        if index.snap_every and self._passed(index.snap_every):
+            work.append("snap")
+        if self.steps % _CHORES_EVERY == 0:
+            work += ["revive"] if index.revive and not learner.periodic else []
+            work += ["represent"] if index.representatives else []
+        return work
+
+    def _passed(self, every: int) -> bool:
+        """Whether a multiple of `every` events was passed in the last step."""
+        last = self.events - self._last_batch
+        return self.events // every > last // every
+
+    def _upkeep(self, work: list[str], living: NDArray[np.int64], rng: np.random.Generator) -> None:
+        sample = living if len(living) <= _SAMPLE else np.sort(rng.choice(living, _SAMPLE, replace=False))
+        for one in work:
+            rows = living if one in ("start", "refit") else sample
+            self.network.upkeep(rows, self.items.tokens, one, rng)
+        if "start" in work:
+            self.network.seeded_at = self.events
+        if work[0] in ("start", "refit", "snap"):
+            self.leaves.move(living, self.network.assign(living, self.items.tokens))

@@ -172,6 +172,22 @@ class Leaves:
         share: NDArray[np.float64] = np.log(np.maximum(mass / max(mass.sum(), 1e-300), 1e-6))
         return share.astype(np.float32)
 
+    def log_share_within(self, rows: NDArray[np.integer], nodes: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Log share (n,) that items `rows` (n,) have, or would have, of the traffic of `nodes` (n,): merge's second term."""
+        prior = self._prior()
+        masses = np.exp(self.log_mass[rows] - self._shift) + prior
+        totals = (self._mass + prior * self.sizes)[nodes]
+        share: NDArray[np.float64] = np.log(np.maximum(masses, 1e-30)) - np.log(
+            np.maximum(np.maximum(totals, masses), 1e-30)
+        )
+        return share.astype(np.float32)
+
+    def move(self, rows: NDArray[np.integer], nodes: NDArray[np.integer]) -> None:
+        """Insert or move unique `rows` (n,) into `nodes` (n,)."""
+        moved = self.node_of[rows] != nodes
+        for row, node in zip(rows[moved].tolist(), nodes[moved].tolist(), strict=True):
+            self.put(row, node)
+
     def candidates(
         self,
         node_logits: NDArray[np.float32],
@@ -181,10 +197,11 @@ class Leaves:
     ) -> Candidates:
         """Items to score for one request: the best `budget` allowed ones of the best `beam` nodes.
 
-        `node_logits` (K,) must hold each node's log probability up to a constant; empty nodes are never opened.
+        `node_logits` (K,) must hold each node's log probability up to a constant, -inf for nodes that the search did
+        not come to; those and empty nodes are never opened.
         """
         ranked = np.where(self.sizes > 0, node_logits, -np.inf)
-        beam = min(beam, int((self.sizes > 0).sum()))
+        beam = min(beam, int((ranked > -np.inf).sum()))
         if beam == 0:
             return Candidates(np.zeros(0, np.int64), 0, 0)
         opened = np.argpartition(-ranked, beam - 1)[:beam]

@@ -1,7 +1,7 @@
-"""The MoNN over two levels, nodes and items, with the linear ensemble of their logits.
+"""The MoNN over all levels, learned ones and items, with the linear ensemble of their logits.
 
-HSNN (arXiv 2408.06653) §3.2: ``L_nodes = M_nodes`` and ``L_items = M_items + w * M_nodes[node of the item]``; the node
-level's output is computed once per request and reused.
+HSNN (arXiv 2408.06653) §3.2: the item level's logit reuses that of the item's leaf, ``L_items = M_items + w * L_leaf``; a
+user's towers and the learned levels are computed once per request.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.config import ModelConfig
-from trainer.index_level import IndexLevel
-from trainer.towers import HistoryEncoder, NodeOverArch, StateTower, UserTower
+from trainer.index.levels import Levels, level_heads, level_shares
+from trainer.over_arch import DotOverArch, InteractionTower, MlpOverArch, Parts, TaskHeads
+from trainer.towers import HistoryEncoder, ItemTower, StateTower, Tower, user_fields
 
 
 class Inputs(NamedTuple):
@@ -22,108 +23,138 @@ class Inputs(NamedTuple):
 
     Attributes
     ----------
-    history : (B, L, d) static item vectors, zero where absent
+    history : (B, L, d) first static item vectors, zero where absent
     gaps : (B, L) log minutes since
     mask : (B, L)
-    user_tokens : (B, C) int64, -1 padded
-    context_tokens : (B, X) int64, -1 padded
+    own : (B, t) sum of the user's feature rows
+    context : (B, t) sum of the context's feature rows
     dense : (B, 7)
     """
 
     history: Tensor
     gaps: Tensor
     mask: Tensor
-    user_tokens: Tensor
-    context_tokens: Tensor
+    own: Tensor
+    context: Tensor
     dense: Tensor
 
 
 class Users(NamedTuple):
-    """The user side of both levels, computed once per request.
+    """The user side of all levels, computed once per request.
 
     Attributes
     ----------
-    item : (B, d)
+    item : (B, n_u*d)
         Against static item vectors.
     state : (B, p)
         Against item states.
-    nodes : (B, m*d)
+    levels : (B, m_l*d) per learned level
         Against node vectors.
     """
 
     item: Tensor
     state: Tensor
-    nodes: Tensor
+    levels: tuple[Tensor, ...]
+
+    def one(self, number: int) -> Users:
+        """The user side of one request."""
+        part = slice(number, number + 1)
+        return Users(self.item[part], self.state[part], tuple(level[part] for level in self.levels))
 
 
 class Monn(nn.Module):
-    """Dense weights of the model; id embeddings live in `trainer.embedding.EmbeddingTable`."""
+    """Dense weights of the model; id, content and feature rows live in `trainer.embedding.EmbeddingTable`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        fields = user_fields(config)
         self.history = HistoryEncoder(config)
-        self.user_features = nn.EmbeddingBag(
-            config.buckets + 1, config.token_dim, mode="sum", padding_idx=config.buckets
-        )
-        self.context_features = nn.EmbeddingBag(
-            config.buckets + 1, config.token_dim, mode="sum", padding_idx=config.buckets
-        )
-        for table in (self.user_features, self.context_features):
-            nn.init.normal_(table.weight, std=0.05)
-            with torch.no_grad():
-                table.weight[config.buckets] = 0
-        self.item_user_tower = UserTower(config, config.dim + config.state_dim)
-        self.node_user_tower = UserTower(config, config.node_heads * config.dim)
+        self.item_user_tower = Tower(config, fields, config.user_vectors * config.dim + config.state_dim)
+        self.node_user_tower = Tower(config, fields, sum(level_heads(config)) * config.dim)
+        self.item_tower = ItemTower(config)
         self.state_tower = StateTower(config)
-        self.index = IndexLevel(config)
-        self.node_over_arch = NodeOverArch(config)
-        self.ensemble = nn.Parameter(torch.tensor(0.0))
+        self.interaction_tower = InteractionTower(config) if config.cross else None
+        self.over_arch = DotOverArch(config) if config.over_arch == "dot" else MlpOverArch(config)
+        self.levels = Levels(config)
+        self.task_heads = TaskHeads(config) if config.tasks else None
+
+    def user_features(self, inputs: Inputs) -> Tensor:
+        """What is known of B users, (B, F)."""
+        history = self.history(inputs.history, inputs.gaps, inputs.mask)  # (B, 2d)
+        return torch.cat([history, inputs.own, inputs.context, inputs.dense], 1)
+
+    def users_of(self, features: Tensor) -> Users:
+        """Run the user towers on features (B, F); the learned levels see them detached."""
+        widths = [self.config.user_vectors * self.config.dim, self.config.state_dim]
+        item, state = self.item_user_tower(features).split(widths, 1)
+        return Users(item, state, self.node_user_tower(features.detach()).split(self.levels.widths, 1))
 
     def users(self, inputs: Inputs) -> Users:
-        """Run the user towers; the node level learns on detached features and costs the item level nothing."""
-        features = torch.cat(
-            [
-                self.history(inputs.history, inputs.gaps, inputs.mask),
-                self.user_features(self._padded(inputs.user_tokens)),
-                self.context_features(self._padded(inputs.context_tokens)),
-                inputs.dense,
-            ],
-            1,
-        )  # (B, F)
-        item, state = self.item_user_tower(features).split([self.config.dim, self.config.state_dim], 1)
-        return Users(item, state, self.node_user_tower(features.detach()))
+        """Run the user towers: once per request, whatever the number of items."""
+        return self.users_of(self.user_features(inputs))
 
-    def node_logits(self, users: Users, log_share: Tensor) -> Tensor:
-        """Logits of the node level (B, K); `log_share` (K,) is each node's share of the current traffic."""
-        out: Tensor = self.node_over_arch(users.nodes, self.index.nodes, log_share)
-        return out
+    def log_probs(self, users: Users, leaf_log_share: Tensor) -> Tensor:
+        """Log probabilities of all leaves (B, K); `leaf_log_share` (K,) is each leaf's share of the traffic."""
+        return self.levels.log_probs(users.levels, level_shares(leaf_log_share, self.config.levels))
 
-    def item_logits(self, users: Users, vectors: Tensor, states: Tensor, node_logits: Tensor) -> Tensor:
-        """Logits of the item level.
+    def parts(
+        self, users: Users, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
+    ) -> Parts:
+        """What the item level joins.
 
         Parameters
         ----------
         users
             Of B requests.
-        vectors : (n, d+1)
+        vectors : (n, n_i*d+1)
             Static item vectors, the last column a bias.
         states : (n, F)
             State features.
-        node_logits : (B, n)
-            Each item's node's logit, from `node_logits`.
-
-        Returns
-        -------
-        (B, n)
+        coarse : (B, n)
+            Each item's leaf's logit; no gradient goes back to it.
+        cross : (B, n, C) or None
+            Cross features.
         """
+        width, count = self.config.dim, len(vectors)
         state = self.state_tower(states)  # (n, p+1)
-        own = users.item @ vectors[:, :-1].T + users.state @ state[:, :-1].T + (vectors[:, -1] + state[:, -1])
-        out: Tensor = own + self.ensemble * node_logits.detach()
+        items = vectors[:, :-1].reshape(-1, width)  # (n*n_i, d)
+        products = users.item.reshape(-1, width) @ items.T  # (B*n_u, n*n_i)
+        products = products.view(len(users.item), -1, count, self.config.item_vectors)
+        products = products.transpose(1, 2).flatten(2)  # (B, n, n_u*n_i)
+        interaction = None if cross is None or self.interaction_tower is None else self.interaction_tower(cross)
+        bias = vectors[:, -1] + state[:, -1]
+        return Parts(products, users.state @ state[:, :-1].T, bias, coarse.detach(), interaction)
+
+    def item_logits(
+        self, users: Users, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
+    ) -> Tensor:
+        """Logits of the item level, (B, n); parameters as in `parts`."""
+        out: Tensor = self.over_arch(self.parts(users, vectors, states, coarse, cross))
         return out
 
-    def _padded(self, tokens: Tensor) -> Tensor:
-        return torch.where(tokens < 0, self.config.buckets, tokens)
+    def pair_parts(
+        self, users: Users, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
+    ) -> Parts:
+        """As `parts`, for n pairs of one user and one item each: (n, ...) in place of (B, n, ...)."""
+        width = self.config.dim
+        state = self.state_tower(states)  # (n, p+1)
+        items = vectors[:, :-1].view(len(vectors), -1, width)  # (n, n_i, d)
+        products = torch.bmm(users.item.view(len(vectors), -1, width), items.transpose(1, 2)).flatten(1)
+        interaction = None if cross is None or self.interaction_tower is None else self.interaction_tower(cross)
+        moving = (users.state * state[:, :-1]).sum(1)
+        return Parts(products, moving, vectors[:, -1] + state[:, -1], coarse.detach(), interaction)
+
+    def task_logits(self, parts: Parts) -> Tensor:
+        """Logits of the tasks (n, A) of n pairs, from `pair_parts`."""
+        assert self.task_heads is not None
+        out: Tensor = self.task_heads(self.over_arch(parts), parts)
+        return out
+
+    @property
+    def boundable(self) -> bool:
+        """Whether an item's logit is a dot product plus parts that have bounds per node, as exact search needs."""
+        return self.config.over_arch == "dot" and not self.config.cross
 
 
 def sampled_softmax(logits: Tensor, log_q: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

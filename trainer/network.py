@@ -1,8 +1,7 @@
-"""Weights, optimisers and the gradient step: item level and node level trained jointly.
+"""Weights, optimisers and the gradient step: item level and learned levels trained jointly.
 
-JOIM, HSNN (arXiv 2408.06653) §4: one supervised loss per level, summed; gradients reach the node vectors through the
-straight-through assignment. What differs, because it measured better: the index sees detached item vectors through a
-head of its own, and balance is OneShot's KL with running hard statistics (2607.27475).
+JOIM, HSNN (arXiv 2408.06653) §4: one supervised loss per level, summed, one gradient step. Which gradients reach items and
+nodes is the index learner's matter (`trainer.index.learner`).
 """
 
 from __future__ import annotations
@@ -15,16 +14,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from trainer.arrays import Array
 from trainer.config import TrainerConfig
 from trainer.embedding import EmbeddingTable
-from trainer.model import Monn, Users, sampled_softmax
-from trainer.node_objective import NodeLevel, NodeObjective
-from trainer.node_seeding import revive, seed_nodes
+from trainer.index import upkeep
+from trainer.index.objective import IndexObjective, distillation, interaction_error, surprise
+from trainer.index.test_time import kept_pairs
+from trainer.index.view import IndexStep, IndexView
+from trainer.item_rows import ItemRows
+from trainer.leaves import Leaves
+from trainer.model import Inputs, Monn, Users, sampled_softmax
+from trainer.prepared import Judged
 from trainer.queries import Queries, inputs
 
-_CONTENT_SCALE = 0.1
+_FEATURE_SCALE = 0.05
 
 
 class Candidates(NamedTuple):
@@ -39,6 +44,10 @@ class Candidates(NamedTuple):
     log_q : (U,) float32
     targets : (B,) int64
         Index of each event's item among `rows`.
+    uniform : (n,) int64
+        Indices of those among `rows` that were drawn uniformly.
+    cross : (B, U, C) float32 or None
+        Cross features, where the model has them.
     """
 
     rows: NDArray[np.int64]
@@ -46,28 +55,26 @@ class Candidates(NamedTuple):
     states: NDArray[np.float32]
     log_q: NDArray[np.float32]
     targets: NDArray[np.int64]
+    uniform: NDArray[np.int64]
+    cross: NDArray[np.float32] | None = None
 
 
 class Losses(NamedTuple):
-    """Losses of one step and the nodes (U,) its candidates were assigned to (None before the nodes are seeded)."""
+    """Losses of one step, and the leaves (U,) its candidates were assigned to (None before the nodes are seeded).
+
+    `chances` (J, A) are the probabilities that were given to the labels of judged items before they were learned.
+    """
 
     item: float
     node: float
-    nodes: NDArray[np.int64] | None
+    leaves: NDArray[np.int64] | None
+    judged: float = 0.0
+    chances: NDArray[np.float32] | None = None
 
     @property
     def finite(self) -> bool:
         """Whether the step was made; a loss that is not finite would spoil every weight it reaches."""
-        return math.isfinite(self.item) and math.isfinite(self.node)
-
-
-class _Vectors(NamedTuple):
-    """Static vectors (n, d+1) of some items, the leaves they were made of, and the content rows of the second leaf."""
-
-    vectors: Tensor
-    ids: Tensor
-    content: Tensor
-    content_rows: NDArray[np.int64]
+        return math.isfinite(self.item) and math.isfinite(self.node) and math.isfinite(self.judged)
 
 
 class Network:
@@ -76,14 +83,14 @@ class Network:
     Attributes
     ----------
     monn : Monn
-    items : EmbeddingTable
-        Id embeddings (rows, d+1), zero at first: an unseen item is what its content says.
-    content : EmbeddingTable
-        Content embeddings (buckets, d+1).
-    objective : NodeObjective
-        Of the learned level.
-    seeded : bool
-        Whether the node vectors have been taken from items.
+    items : ItemRows
+        Id and content embeddings, and the static vectors they make.
+    features : EmbeddingTable
+        Rows of hashed user features, then of context features (2 * buckets + 1, t); the last one stays zero.
+    objective : IndexObjective
+        Of the learned levels.
+    seeded_at : int or None
+        Events learned when the nodes were taken from items; None before.
     """
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -91,87 +98,210 @@ class Network:
         model = config.model
         torch.manual_seed(config.seed)
         self.monn = Monn(model)
-        self.items = EmbeddingTable(1024, model.dim + 1)
-        self.content = EmbeddingTable(model.buckets, model.dim + 1, _CONTENT_SCALE, config.seed)
-        self.content.weight[:, -1] = 0
-        self.objective = NodeObjective(config)
-        self.seeded = False
-        index = list(self.monn.index.parameters())
-        others = [weight for name, weight in self.monn.named_parameters() if not name.startswith("index.")]
-        groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.node_rate}]
+        self.items = ItemRows(config, self.monn.item_tower)
+        self.features = EmbeddingTable(2 * model.buckets + 1, model.token_dim, _FEATURE_SCALE, config.seed)
+        self.features.weight[-1] = 0
+        self.objective = IndexObjective(config)
+        self.seeded_at: int | None = None
+        index = list(self.monn.levels.hierarchy.parameters())
+        own = {id(weight) for weight in index}
+        others = [weight for weight in self.monn.parameters() if id(weight) not in own]
+        groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
         self.optimiser = torch.optim.Adam(groups, foreach=True)
 
-    def seed(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], rng: np.random.Generator) -> None:
-        """Take the node vectors from the items `rows`."""
-        with torch.no_grad():
-            points = self._projected(rows, tokens).numpy()
-            self.monn.index.nodes.copy_(torch.from_numpy(seed_nodes(points, self._config.model.nodes, rng)))
-        self.seeded = True
-
-    def revive_nodes(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], rng: np.random.Generator) -> int:
-        """Move nodes that hold next to nothing onto items of the fullest ones; return how many."""
-        with torch.no_grad():
-            points = self._projected(rows, tokens)
-            nearest = self.monn.index.distances(points).argmin(1).numpy()
-            return len(revive(self.monn.index.nodes.numpy(), self.objective.usage, points.numpy(), nearest, rng))
+    @property
+    def seeded(self) -> bool:
+        """Whether the nodes have been taken from items."""
+        return self.seeded_at is not None
 
     def step(
         self,
         queries: Queries,
         candidates: Candidates,
         weights: NDArray[np.float32],
-        uniform: NDArray[np.int64],
-        node_log_share: NDArray[np.float32],
+        leaves: Leaves,
+        events: int,
+        judged: Judged | None = None,
     ) -> Losses:
-        """Learn from one batch; `uniform` are the indices among the candidates that were drawn uniformly."""
-        known = queries.history_items >= 0
-        count = len(candidates.rows)
-        rows, inverse = np.unique(np.concatenate([candidates.rows, queries.history_items[known]]), return_inverse=True)
-        taken = self._vectors(rows, candidates.tokens[rows], train=True)
-        of_candidates = taken.vectors[torch.from_numpy(inverse[:count])]  # (U, d+1)
-        users = self.monn.users(inputs(queries, _history(taken.vectors, known, inverse[count:])))
-        weight, targets = torch.from_numpy(weights), torch.from_numpy(candidates.targets)
+        """Learn from one batch.
 
-        level = self._node_level(users, of_candidates, targets, weight, uniform, torch.from_numpy(node_log_share))
-        node_loss, node_logits = level[:2] if level else (torch.zeros(()), torch.zeros(len(targets), count))
-        logits = self.monn.item_logits(users, of_candidates, torch.from_numpy(candidates.states), node_logits)
-        item_loss = sampled_softmax(logits, torch.from_numpy(candidates.log_q), targets, weight)
-        losses = Losses(float(item_loss.detach()), float(node_loss.detach()), level and level.nodes)
+        Parameters
+        ----------
+        queries
+            Of B events.
+        weights : (B,)
+        leaves
+            Where items are now.
+        events
+            Learned so far.
+        judged
+            Items that were shown to people, with what became of them.
+        """
+        asked = [queries] if judged is None else [queries, judged.queries]
+        rows, places = _distinct(candidates.rows, [one.history_items for one in asked], judged)
+        taken = self.items.take(rows, candidates.tokens[rows])
+        table, features = self._features(asked, taken.vectors, places.history)
+        vectors = functional.embedding(torch.from_numpy(places.candidates), taken.vectors)  # (U, W)
+        users = self.monn.users(features)
+        of_events = users if judged is None else _part(users, slice(0, len(weights)))
+        targets, weight = torch.from_numpy(candidates.targets), torch.from_numpy(weights)
+        log_q = torch.from_numpy(candidates.log_q)
+
+        view = self._view(of_events, vectors, candidates, weight, leaves, events)
+        coarse = view.coarse if view else torch.zeros(len(targets), len(vectors))
+        cross = None if candidates.cross is None else torch.from_numpy(candidates.cross)
+        parts = self.monn.parts(of_events, vectors, torch.from_numpy(candidates.states), coarse, cross)
+        logits = self.monn.over_arch(parts)  # (B, U)
+        item_loss = sampled_softmax(logits, log_q, targets, weight)
+        node_loss = torch.zeros(())
+        if view:
+            node_loss = self.objective.loss(view) + self._taught(view, logits, parts.interaction, candidates, leaves)
+        judged_loss, chances = self._judge(judged, users, taken.vectors, places, len(weights), leaves)
+        losses = Losses(
+            float(item_loss.detach()), float(node_loss.detach()), view.leaves if view else None,
+            float(judged_loss.detach()), chances,
+        )  # fmt: skip
         if losses.finite:
-            self._descend(item_loss + node_loss, rows, taken)
-            if level:
-                self.objective.follow(self.monn, level)
+            self._descend(item_loss + node_loss + self._config.judgement_weight * judged_loss)
+            self.items.give(rows, taken, self._config.embedding_rate)
+            self.features.give(table.rows, table.leaf, self._config.embedding_rate)
+            if view:
+                self.objective.learner.after(view)
         return losses
 
-    def _node_level(
-        self, users: Users, vectors: Tensor, targets: Tensor, weight: Tensor, uniform: NDArray[np.int64], share: Tensor
-    ) -> NodeLevel | None:
-        """Return what the learned level says; nothing before it is seeded."""
-        if not self.seeded:
-            return None
-        return self.objective(self.monn, users, vectors, targets, weight, uniform, share)
+    def more(
+        self, queries: Queries, candidates: Candidates, weights: NDArray[np.float32], leaves: Leaves, events: int,
+        *, test_time: bool,
+    ) -> None:  # fmt: skip
+        """One more step of the learned levels alone: on test-time pairs (`test_time`), or on all events as before."""
+        rows, places = _distinct(candidates.rows, [queries.history_items], None)
+        with torch.no_grad():
+            vectors = self.items.vectors(rows, candidates.tokens[rows])
+            _, features = self._features([queries], vectors, places.history)
+            features = self.monn.user_features(features)
+        users = self.monn.users_of(features)
+        view = self._view(users, vectors[torch.from_numpy(places.candidates)], candidates, torch.from_numpy(weights),
+                          leaves, events)  # fmt: skip
+        if view is None:
+            return
+        mask = None
+        if test_time:
+            items = candidates.rows[candidates.targets]
+            beam = self._config.model.beam
+            mask = kept_pairs(view, self._config.index, beam, leaves, queries.history_items, items)
+        self._descend(surprise(view, mask))
 
-    def _descend(self, loss: Tensor, rows: NDArray[np.int64], taken: _Vectors) -> None:
-        """One step of Adam on the dense weights and of row-wise Adagrad on the rows that were taken."""
+    def _view(
+        self, users: Users, vectors: Tensor, candidates: Candidates, weight: Tensor, leaves: Leaves, events: int
+    ) -> IndexView | None:
+        """Return what the learned levels say; nothing before they are seeded."""
+        if self.seeded_at is None:
+            return None
+        step = IndexStep(
+            vectors[:, : self._config.model.dim], users.levels, torch.from_numpy(candidates.targets), weight,
+            torch.from_numpy(candidates.log_q), candidates.uniform, torch.from_numpy(leaves.node_log_share()),
+            events - self.seeded_at,
+        )  # fmt: skip
+        return self.objective.view(self.monn.levels, step)
+
+    def _taught(
+        self, view: IndexView, logits: Tensor, interaction: Tensor | None, candidates: Candidates, leaves: Leaves
+    ) -> Tensor:
+        """What the item level teaches the learned ones."""
+        config, loss = self._config.index, torch.zeros(())
+        if config.distillation:
+            share = torch.from_numpy(leaves.log_share_within(candidates.rows, view.leaves))
+            loss = loss + config.distillation * distillation(view, logits, share)
+        if config.interaction and interaction is not None:
+            explained = self.monn.over_arch.explained(interaction)
+            loss = loss + config.interaction * interaction_error(view, explained)
+        return loss
+
+    def _judge(
+        self, judged: Judged | None, users: Users, vectors: Tensor, places: _Places, events: int, leaves: Leaves
+    ) -> tuple[Tensor, NDArray[np.float32] | None]:
+        """Weighted BCE of the tasks on judged items, and the probabilities given to their labels."""
+        if judged is None:
+            return torch.zeros(()), None
+        of_judged = _part(users, slice(events, None))
+        items = functional.embedding(torch.from_numpy(places.judged), vectors)
+        with torch.no_grad():
+            nodes = leaves.node_of[judged.items]
+            log_p = self.monn.log_probs(of_judged, torch.from_numpy(leaves.node_log_share()))
+            coarse = log_p.gather(1, torch.from_numpy(np.maximum(nodes, 0).astype(np.int64)).unsqueeze(1)).squeeze(1)
+            coarse = torch.where(torch.from_numpy(nodes >= 0), coarse, log_p.amin(1)) * float(self.seeded)
+        cross = None if judged.cross is None else torch.from_numpy(judged.cross)
+        parts = self.monn.pair_parts(of_judged, items, torch.from_numpy(judged.states), coarse, cross)
+        logits, labels = self.monn.task_logits(parts), torch.from_numpy(judged.labels)
+        weights = torch.from_numpy(judged.task_weights)
+        losses = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none") * weights
+        return losses.sum(1).mean(), torch.sigmoid(logits.detach()).numpy()
+
+    def _features(self, asked: list[Queries], vectors: Tensor, history: NDArray[np.int64]) -> tuple[_Table, Inputs]:
+        """Model inputs of queries in a row; `history` (B, L) are rows of `vectors` (n, W), n for none."""
+        queries = (
+            asked[0] if len(asked) == 1 else Queries(*(np.concatenate(parts) for parts in zip(*asked, strict=True)))
+        )
+        wanted = queries.feature_rows(self._config.model.buckets)
+        used, inverse = np.unique(wanted, return_inverse=True)
+        empty = 2 * self._config.model.buckets
+        known = used[used != empty]
+        leaf = self.features.take(known)
+        table = torch.cat([leaf, torch.zeros(1, leaf.shape[1])])
+        places = torch.from_numpy(inverse.reshape(wanted.shape).astype(np.int64))
+        first = torch.cat([vectors[:, : self._config.model.dim], torch.zeros(1, self._config.model.dim)])
+        vectors_of = functional.embedding(torch.from_numpy(history), first)  # (B, L, d)
+        return _Table(known, leaf), inputs(queries, vectors_of, table, places)
+
+    def _descend(self, loss: Tensor) -> None:
+        """One step of Adam on the dense weights; rows take theirs afterwards."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if not self.objective.learner.task_moves_nodes:
+            for codes in self.monn.levels.hierarchy.codes:
+                codes.grad = None
         self.optimiser.step()
-        self.items.give(rows, taken.ids, self._config.embedding_rate)
-        self.content.give(taken.content_rows, taken.content, self._config.embedding_rate)
+
+    def upkeep(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], work: str, rng: np.random.Generator) -> None:
+        """Do to the hierarchy what `trainer.index.upkeep` calls `work`, looking at the items `rows`."""
+        hierarchy = self.monn.levels.hierarchy
+        with torch.no_grad():
+            vectors = self.items.vectors(rows, tokens[rows])[:, : self._config.model.dim]
+            points = self.objective.learner.project(hierarchy, vectors)
+        if work == "start":
+            upkeep.start(hierarchy, points, rng)
+            self.objective.learner.seeded(hierarchy)
+        elif work == "refit":
+            upkeep.refit(hierarchy, points)
+        elif work == "revive":
+            upkeep.revive_dead(hierarchy, self.objective.usage, points, rng)
+        elif work == "snap":
+            upkeep.snap(hierarchy, points)
+        else:
+            upkeep.represent(hierarchy, points, vectors)
+
+    def assign(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Leaves (n,) of the items `rows` now."""
+        hierarchy = self.monn.levels.hierarchy
+        with torch.no_grad():
+            vectors = self.items.vectors(rows, tokens[rows])[:, : self._config.model.dim]
+            points = self.objective.learner.project(hierarchy, vectors)
+            return hierarchy.paths(points)[-1].nodes.numpy().astype(np.int32)
 
     def weights(self) -> dict[str, Array]:
-        """Copy the weights a snapshot carries: the model's own and ``content``."""
+        """Copy the weights a snapshot carries: the model's own, ``content`` and ``features``."""
         arrays: dict[str, Array] = {name: weight.numpy().copy() for name, weight in self.monn.state_dict().items()}
-        return arrays | {"content": self.content.weight.copy()}
+        return arrays | {"content": self.items.content.weight.copy(), "features": self.features.weight.copy()}
 
     def state(self) -> dict[str, Array]:
         """Everything the next step depends on, as arrays."""
         arrays: dict[str, Array] = {f"monn.{name}": weight.numpy() for name, weight in self.monn.state_dict().items()}
         for index, slots in self.optimiser.state_dict()["state"].items():
             arrays |= {f"adam.{index}.{slot}": np.asarray(value) for slot, value in slots.items()}
-        for name, table in (("items", self.items), ("content", self.content)):
+        for name, table in self._tables().items():
             arrays |= {f"{name}.weight": table.weight, f"{name}.accumulator": table.accumulator}
-        return arrays | {"usage": self.objective.usage, "seeded": np.array(self.seeded)}
+        arrays |= {f"objective.{name}": array for name, array in self.objective.state().items()}
+        return arrays | {"seeded": np.array(-1 if self.seeded_at is None else self.seeded_at)}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take over what `state` returned."""
@@ -183,27 +313,43 @@ class Network:
                 _, index, slot = name.split(".")
                 slots.setdefault(int(index), {})[slot] = torch.from_numpy(np.array(array))
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
-        for prefix, table in (("items", self.items), ("content", self.content)):
+        for prefix, table in self._tables().items():
             table.weight, table.accumulator = arrays[f"{prefix}.weight"].copy(), arrays[f"{prefix}.accumulator"].copy()
-        self.objective.usage, self.seeded = arrays["usage"].copy(), bool(arrays["seeded"])
+        prefix = "objective."
+        self.objective.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+        seeded = int(arrays["seeded"])
+        self.seeded_at = None if seeded < 0 else seeded
 
-    def _projected(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> Tensor:
-        """Items `rows` (n,) in the index's own space (n, d)."""
-        return self.monn.index.project(self._vectors(rows, tokens[rows], train=False).vectors[:, :-1])
-
-    def _vectors(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], *, train: bool) -> _Vectors:
-        """Make the static vectors of unique `rows` (n,), whose content tokens are (n, T)."""
-        holder, _ = present = np.nonzero(tokens >= 0)
-        used, inverse = np.unique(tokens[present], return_inverse=True)
-        content_rows: NDArray[np.int64] = used.astype(np.int64)
-        ids, content = self.items.take(rows), self.content.take(content_rows)
-        if not train:
-            ids, content = ids.detach(), content.detach()
-        added = content[torch.from_numpy(inverse)]
-        return _Vectors(ids.index_add(0, torch.from_numpy(holder), added), ids, content, content_rows)
+    def _tables(self) -> dict[str, EmbeddingTable]:
+        return {"items": self.items.ids, "content": self.items.content, "features": self.features}
 
 
-def _history(vectors: Tensor, known: NDArray[np.bool_], rows: NDArray[np.int64]) -> Tensor:
-    """History vectors (B, L, d), zero where nothing is known; `rows` index `vectors` for the known places."""
-    history = torch.zeros(*known.shape, vectors.shape[1] - 1)
-    return history.index_put((torch.from_numpy(known),), vectors[torch.from_numpy(rows), :-1])
+class _Table(NamedTuple):
+    rows: NDArray[np.int64]
+    leaf: Tensor
+
+
+class _Places(NamedTuple):
+    """Where candidates (U,), histories (B, L) and judged items (J,) are among the distinct rows; their count is none."""
+
+    candidates: NDArray[np.int64]
+    history: NDArray[np.int64]
+    judged: NDArray[np.int64]
+
+
+def _distinct(
+    candidates: NDArray[np.int64], histories: list[NDArray[np.int32]], judged: Judged | None
+) -> tuple[NDArray[np.int64], _Places]:
+    """Distinct rows of all items of a step, and where its parts are among them."""
+    history = np.concatenate(histories)  # (B, L)
+    known = history >= 0
+    of_judged = np.zeros(0, np.int64) if judged is None else judged.items
+    rows, inverse = np.unique(np.concatenate([candidates, of_judged, history[known]]), return_inverse=True)
+    first, second = len(candidates), len(candidates) + len(of_judged)
+    places = np.full(history.shape, len(rows), np.int64)
+    places[known] = inverse[second:]
+    return rows, _Places(inverse[:first], places, inverse[first:second])
+
+
+def _part(users: Users, part: slice) -> Users:
+    return Users(users.item[part], users.state[part], tuple(level[part] for level in users.levels))

@@ -25,12 +25,39 @@ class StepReport(NamedTuple):
         Interactions learned.
     unsafe : int
         Interactions left out because their loss was not finite; the step changed nothing then.
+    chances : (J, A) float32 or None
+        Probabilities that were given to the labels of `Prepared.judged` before they were learned.
     """
 
     loss: float
     node_loss: float
     events: int
     unsafe: int = 0
+    chances: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Items that were shown to people, and what became of them: J pairs, A tasks.
+
+    Attributes
+    ----------
+    queries : Queries
+        Of the moments when they were shown.
+    items : (J,) int64
+    labels : (J, A) float32
+    task_weights : (A,) float32
+    states : (J, F) float32
+        State features of the items.
+    cross : (J, C) float32 or None
+    """
+
+    queries: Queries
+    items: NDArray[np.int64]
+    labels: NDArray[np.float32]
+    task_weights: NDArray[np.float32]
+    states: NDArray[np.float32]
+    cross: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +76,8 @@ class Prepared:
         As they came, for asking a server.
     watermark : int
         Epoch ms.
+    judged : Judged or None
+        Items that were shown, with what became of them.
     """
 
     items: NDArray[np.int64]
@@ -59,3 +88,4 @@ class Prepared:
     feed: list[FeedItem]
     contexts: Sequence[dict[str, Scalar] | None]
     watermark: int
+    judged: Judged | None = None

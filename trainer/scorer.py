@@ -1,4 +1,4 @@
-"""The request side of a published model: user towers, node logits and item scores. NumPy in, NumPy out."""
+"""The request side of a published model: user towers, the learned levels and item scores. NumPy in, NumPy out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trainer.arrays import Array
 from trainer.config import ModelConfig
+from trainer.index.levels import level_shares
 from trainer.model import Monn, Users
 from trainer.queries import Queries, inputs
 
@@ -18,10 +19,23 @@ __all__ = ["Encoded", "Queries", "Scorer"]
 
 
 class Encoded(NamedTuple):
-    """B encoded requests: the user side and the node level's logits (B, K)."""
+    """B encoded requests.
+
+    Attributes
+    ----------
+    users : Users
+    nodes : (B, K) float32
+        Log probabilities of all leaves.
+    seen : (B, K) float32
+        The same for the leaves that a beam comes to, -inf for the others; `nodes` itself where there is one level.
+    evaluations : int
+        Nodes scored per request on the way.
+    """
 
     users: Users
     nodes: NDArray[np.float32]
+    seen: NDArray[np.float32]
+    evaluations: int
 
 
 class Scorer:
@@ -33,24 +47,42 @@ class Scorer:
         own = self.model.state_dict()
         self.model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in own})
         self.model.eval()
+        self._features = torch.from_numpy(arrays["features"])
 
     @torch.inference_mode()
-    def encode(self, queries: Queries, vectors: NDArray[np.float32], node_log_share: NDArray[np.float32]) -> Encoded:
-        """Run the user towers and the node level.
+    def encode(
+        self,
+        queries: Queries,
+        vectors: NDArray[np.float32],
+        node_log_share: NDArray[np.float32],
+        beam: int | None = None,
+    ) -> Encoded:
+        """Run the user towers and the learned levels.
 
         Parameters
         ----------
         queries
             B requests.
-        vectors : (rows, d+1)
+        vectors : (rows, W)
             Static item vectors by row, for the histories.
         node_log_share : (K,)
             From `trainer.leaves.Leaves.node_log_share`.
+        beam
+            Nodes kept per level on the way to the leaves that are `seen`; None: the model's own.
         """
         items = queries.history_items
-        history = vectors[np.maximum(items, 0), :-1] * (items >= 0)[:, :, None]  # (B, L, d)
-        users = self.model.users(inputs(queries, torch.from_numpy(history.astype(np.float32, copy=False))))
-        return Encoded(users, self.model.node_logits(users, torch.from_numpy(node_log_share)).numpy())
+        first = vectors[np.maximum(items, 0), : self.config.dim]
+        history = first * (items >= 0)[:, :, None]  # (B, L, d)
+        rows = torch.from_numpy(queries.feature_rows(self.config.buckets))
+        users = self.model.users(
+            inputs(queries, torch.from_numpy(history.astype(np.float32, copy=False)), self._features, rows)
+        )
+        shares = level_shares(torch.from_numpy(node_log_share), self.config.levels)
+        nodes = self.model.levels.log_probs(users.levels, shares).numpy()
+        if len(self.config.levels) == 1:
+            return Encoded(users, nodes, nodes, nodes.shape[1])
+        seen, evaluations = self.model.levels.beam(users.levels, shares, beam or self.config.beam)
+        return Encoded(users, nodes, seen.numpy(), evaluations)
 
     @torch.inference_mode()
     def score(
@@ -60,11 +92,16 @@ class Scorer:
         vectors: NDArray[np.float32],
         state_features: NDArray[np.float32],
         nodes: NDArray[np.integer],
+        cross: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Item-level logits (n,) of n candidates for one request; `nodes` (n,), -1 for an item that is in none."""
-        one = slice(request, request + 1)
-        users = Users(*(part[one] for part in encoded.users))
-        scores: NDArray[np.float32] = self._score(users, encoded.nodes[one], vectors, state_features, nodes)[0]
+        """Item-level logits (n,) of n candidates for one request.
+
+        `nodes` (n,) are their leaves, -1 for an item that is in none; `cross` (n, C) their cross features.
+        """
+        users = encoded.users.one(request)
+        one = encoded.nodes[request : request + 1]
+        crossed = None if cross is None else cross[None]
+        scores: NDArray[np.float32] = self._score(users, one, vectors, state_features, nodes, crossed)[0]
         return scores
 
     @torch.inference_mode()
@@ -74,9 +111,10 @@ class Scorer:
         vectors: NDArray[np.float32],
         state_features: NDArray[np.float32],
         nodes: NDArray[np.integer],
+        cross: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Item-level logits (B, n) of n items for all requests."""
-        return self._score(encoded.users, encoded.nodes, vectors, state_features, nodes)
+        """Item-level logits (B, n) of n items for all requests; `cross` is (B, n, C)."""
+        return self._score(encoded.users, encoded.nodes, vectors, state_features, nodes, cross)
 
     def _score(
         self,
@@ -85,9 +123,11 @@ class Scorer:
         vectors: NDArray[np.float32],
         state_features: NDArray[np.float32],
         nodes: NDArray[np.integer],
+        cross: NDArray[np.float32] | None,
     ) -> NDArray[np.float32]:
         of_items = np.where(nodes >= 0, node_logits[:, np.maximum(nodes, 0)], node_logits.min(1, keepdims=True))
         scores: NDArray[np.float32] = self.model.item_logits(
-            users, torch.from_numpy(vectors), torch.from_numpy(state_features), torch.from_numpy(of_items)
-        ).numpy()
+            users, torch.from_numpy(vectors), torch.from_numpy(state_features), torch.from_numpy(of_items),
+            None if cross is None else torch.from_numpy(cross),
+        ).numpy()  # fmt: skip
         return scores

@@ -30,7 +30,7 @@ def snapshot_of(learner: Learner, origin: Origin) -> Snapshot:
         model=learner.config.model.model_dump(mode="json"), expire_after_idle_ms=learner.idle_ms,
     )  # fmt: skip
     by_item: dict[str, Array] = {
-        "embeddings": learner.network.items.weight, "tokens": learner.items.tokens, "values": learner.states.values,
+        "embeddings": learner.network.items.ids.weight, "tokens": learner.items.tokens, "values": learner.states.values,
         "last": learner.states.last, "first": learner.states.first,
         "expires_at": learner.items.expires_at, "deleted": learner.items.deleted,
     }  # fmt: skip

@@ -1,6 +1,7 @@
-"""The modules of a MoNN: what it knows of a user, of an item's state, and how a level compares the two.
+"""The towers of a MoNN: what it knows of a user, of an item, of an item's state, and of the two together.
 
-HSNN (arXiv 2408.06653) §3: towers of independent size per level, joined by an over-arch on their segment-wise products.
+HSNN (arXiv 2408.06653) §3: user, item and interaction tower of independent sizes; each is an MLP (implicit
+interactions) and, from preset ``small`` on, an attention-FM layer beside it (explicit pairwise ones).
 """
 
 from __future__ import annotations
@@ -43,18 +44,67 @@ class HistoryEncoder(nn.Module):
         return torch.cat([mean, vectors[:, -1] * mask[:, -1:]], 1)
 
 
-class UserTower(nn.Module):
-    """What a level wants to know of a user: (B, features) to (B, width)."""
+class AttentionFm(nn.Module):
+    """Attention-weighted pairwise products of fields, the explicit half of a tower.
 
-    def __init__(self, config: ModelConfig, width: int) -> None:
+    Fields of any width are brought to `width` numbers each; every pair is multiplied element by element, and the
+    products are summed with weights that a small network gives them.
+    """
+
+    def __init__(self, fields: tuple[int, ...], width: int, out: int) -> None:
         super().__init__()
-        features = 2 * config.dim + 2 * config.token_dim + DENSE_FEATURES
-        self.layers = mlp(features, config.hidden, config.hidden, width)
+        self.fields = fields
+        self.bring = nn.ModuleList(nn.Linear(field, width, bias=False) for field in fields)
+        self.attend = mlp(width, width, 1)
+        self.out = nn.Linear(width, out, bias=False)
+        pairs = torch.triu_indices(len(fields), len(fields), 1)
+        self.register_buffer("left", pairs[0], persistent=False)
+        self.register_buffer("right", pairs[1], persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Encode user features (B, F)."""
-        out: Tensor = self.layers(features)
+        """Encode features (n, sum of field widths) as (n, out)."""
+        parts = zip(self.bring, features.split(self.fields, 1), strict=True)
+        brought = torch.stack([bring(part) for bring, part in parts], 1)  # (n, fields, w)
+        products = brought[:, self.left] * brought[:, self.right]  # (n, pairs, w)
+        weights = torch.softmax(self.attend(products), 1)
+        out: Tensor = self.out((weights * products).sum(1))
         return out
+
+
+class Tower(nn.Module):
+    """An MLP over all features, and an attention-FM over their fields if the preset is a large one."""
+
+    def __init__(self, config: ModelConfig, fields: tuple[int, ...], out: int) -> None:
+        super().__init__()
+        self.layers = mlp(sum(fields), config.hidden, config.hidden, out)
+        self.explicit = None if config.preset == "tiny" else AttentionFm(fields, 16, out)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Encode features (n, F) as (n, out)."""
+        implicit: Tensor = self.layers(features)
+        return implicit if self.explicit is None else implicit + self.explicit(features)
+
+
+def user_fields(config: ModelConfig) -> tuple[int, ...]:
+    """Widths of what is known of a user: history's mean and last item, own features, context, dense numbers."""
+    return config.dim, config.dim, config.token_dim, config.token_dim, DENSE_FEATURES
+
+
+class ItemTower(nn.Module):
+    """The static vectors of an item beyond the first, which is id + content itself: (n_i - 1) of width d."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.more = (config.item_vectors - 1) * config.dim
+        self.tower = Tower(config, (config.dim, config.dim), self.more) if self.more else None
+
+    def forward(self, own: Tensor, content: Tensor) -> Tensor:
+        """Join id embeddings (n, d+1) and content sums (n, d+1) to static vectors (n, n_i*d+1), the last a bias."""
+        joined = own + content
+        if self.tower is None:
+            return joined
+        more = self.tower(torch.cat([own[:, :-1], content[:, :-1]], 1))
+        return torch.cat([joined[:, :-1], more, joined[:, -1:]], 1)
 
 
 class StateTower(nn.Module):
@@ -68,19 +118,3 @@ class StateTower(nn.Module):
         """Encode state features (n, F)."""
         out: Tensor = self.layers(features)
         return out
-
-
-class NodeOverArch(nn.Module):
-    """The node level's over-arch: log-sum-exp over several user vectors against each node, plus the node's share."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.heads, self.dim = config.node_heads, config.dim
-        self.bias = nn.Parameter(torch.zeros(config.nodes))
-        self.share = nn.Parameter(torch.tensor(1.0))
-
-    def forward(self, users: Tensor, nodes: Tensor, log_share: Tensor) -> Tensor:
-        """Score users (B, m*d) against nodes (K, d) whose log share of the traffic is (K,): (B, K)."""
-        products = users.view(-1, self.dim) @ nodes.T  # (B*m, K)
-        joined = torch.logsumexp(products.view(-1, self.heads, len(nodes)), 1)  # (B, K)
-        return joined + self.bias + self.share * log_share

@@ -18,16 +18,20 @@ def seed_nodes(points: NDArray[np.float32], nodes: int, rng: np.random.Generator
     >>> sorted(seed_nodes(points, 3, np.random.default_rng(0)).argmax(1).tolist())
     [0, 1, 2]
     """
-    seeds = points[_spread(points, nodes, rng)]
-    for _ in range(_LLOYD_ROUNDS):
-        nearest = _nearest(points, seeds)
-        sizes = np.bincount(nearest, minlength=nodes)
-        sums = np.zeros_like(seeds)
-        np.add.at(sums, nearest, points)
-        seeds = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], seeds)
+    seeds = lloyd(points, points[_spread(points, nodes, rng)], _LLOYD_ROUNDS)
     noise = 1e-3 * points.std() * rng.standard_normal(seeds.shape)
     noisy: NDArray[np.float32] = (seeds + noise).astype(np.float32)
     return noisy
+
+
+def lloyd(points: NDArray[np.float32], seeds: NDArray[np.float32], rounds: int) -> NDArray[np.float32]:
+    """Centres (k, d) after some rounds of k-means over points (n, d) from `seeds` (k, d); an empty one stays."""
+    for _ in range(rounds):
+        nearest = _nearest(points, seeds)
+        sizes = np.bincount(nearest, minlength=len(seeds))
+        sums = np.stack([np.bincount(nearest, column, len(seeds)) for column in points.T], 1)
+        seeds = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], seeds).astype(np.float32)
+    return seeds
 
 
 def revive(
@@ -36,29 +40,33 @@ def revive(
     points: NDArray[np.float32],
     nearest: NDArray[np.integer],
     rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    """Move dead nodes onto items of the fullest ones, in place.
+    siblings: int,
+) -> int:
+    """Move dead nodes onto items of the fullest ones of their family, in place; return how many were moved.
 
     Parameters
     ----------
     nodes : (K, d)
     usage : (K,)
-        Running share of the items in each node; a moved node starts with the mean share.
+        Running share of the items in each node; a moved node starts with its family's mean share.
     points : (n, d)
-        Projected items; `nearest` (n,) are their nodes.
-
-    Returns
-    -------
-    (dead,) int64
-        The nodes that were moved.
+        Items; `nearest` (n,) are their nodes.
+    siblings
+        Nodes per family.
     """
-    dead = np.flatnonzero(usage < _DEAD / len(nodes))
-    weight = usage[nearest]
-    if len(dead) and weight.sum() > 0:
-        chosen = rng.choice(len(points), len(dead), p=weight / weight.sum())
-        nodes[dead] = points[chosen] + 1e-3 * points.std() * rng.standard_normal((len(dead), nodes.shape[1]))
-        usage[dead] = 1 / len(nodes)
-    return dead
+    moved = 0
+    for family in np.unique(np.flatnonzero(usage < _DEAD / len(nodes)) // siblings).tolist():
+        part = slice(family * siblings, (family + 1) * siblings)
+        fair = usage[part].mean()
+        dead = family * siblings + np.flatnonzero(usage[part] < _DEAD * fair)
+        members = np.flatnonzero(nearest // siblings == family)
+        weight = usage[nearest[members]]
+        if len(dead) and weight.sum() > 0 and len(members) > 1:
+            chosen = rng.choice(members, len(dead), p=weight / weight.sum())
+            nodes[dead] = points[chosen] + 1e-3 * points.std() * rng.standard_normal((len(dead), nodes.shape[1]))
+            usage[dead] = fair
+            moved += len(dead)
+    return moved
 
 
 def _spread(points: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

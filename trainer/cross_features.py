@@ -1,0 +1,1 @@
+CROSS_FEATURES = 6

@@ -1,0 +1,72 @@
+"""The part of the trainer's configuration that is about learning the index."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Learner = Literal["oneshot", "lti", "em", "sil", "streaming_vq"]
+
+
+class IndexConfig(BaseModel):
+    """How the hierarchy is learned; every stabiliser can be switched off alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learner: Learner = Field(
+        "oneshot",
+        description="oneshot, lti (the paper's joint learner), em, sil (periodic k-means, not joint) or streaming_vq",
+    )
+    seed_after: int = Field(2048, ge=0, description="events before the node vectors are taken from item vectors")
+    rate: float = Field(3e-3, gt=0, description="Adam rate of the node vectors and the index head")
+    ramp: int = Field(
+        0, ge=0, description="events over which the weight of the index losses grows linearly; 0: at once"
+    )
+    routing: float = Field(
+        0.3, ge=0, description="weight of the straight-through loss that moves items to nodes their users choose"
+    )
+    joint: float = Field(
+        0.5, ge=0, description="weight of the index losses that item vectors feel (learners lti and streaming_vq)"
+    )
+    follow: float = Field(
+        0.03, ge=0, le=1, description="share of the way that a node moves, per batch, to the mean of its items in it"
+    )
+    distillation: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the loss that teaches the levels the item level's own ranking of the candidates",
+    )
+    reconstruction: float = Field(0.0, ge=0, description="weight of the squared error of node vectors as item vectors")
+    interaction: float = Field(
+        0.0, ge=0, description="weight of the error of the levels' own interaction towers against the item level's"
+    )
+    beam_negatives: float = Field(
+        0.0, ge=0, description="weight of the loss among the nodes that the beam would open: hard negatives"
+    )
+    sharpness: float = Field(
+        5.0, gt=0, description="alpha of the soft assignment, on squared distances divided by their mean"
+    )
+    sharpness_ramp: float = Field(
+        0.0, ge=0, description="events after which alpha has come 63% of its way from 1; 0: it is fixed"
+    )
+    balance: float = Field(0.1, ge=0, description="weight of the KL balance of node sizes (running hard statistics)")
+    flops: float = Field(0.0, ge=0, description="weight of the FLOPs balance (soft statistics of the batch)")
+    revive: bool = Field(True, description="move nodes that hold next to nothing onto items of the fullest ones")
+    representatives: bool = Field(False, description="a node's representative item is one of its features")
+    snap_every: int = Field(0, ge=0, description="events between snaps of every node to its nearest item; 0: never")
+    test_time: int = Field(0, ge=0, description="one step of test-time training after so many batches; 0: never")
+    test_time_depth: int = Field(
+        2, ge=1, description="learned levels, counted from the leaves, whose nodes become pairs"
+    )
+    test_time_interest: float = Field(
+        0.4, ge=0, le=1, description="share of a node's children that the user must have engaged with"
+    )
+    extra_steps: int = Field(
+        0, ge=0, description="one more ordinary step of the index losses after so many batches; 0: never"
+    )
+    kmeans_every: int = Field(5000, ge=1, description="events between runs of k-means (learner sil)")
+    decay: float = Field(0.99, gt=0, lt=1, description="memory of the moving-average node vectors (streaming_vq)")
+    discount: float = Field(
+        1.0, ge=0, description="distance to a node counts min(size / mean size * this, 1) times (streaming_vq); 0: off"
+    )

@@ -1,0 +1,145 @@
+"""The learned levels: node vectors, and the path of an item down to its leaf.
+
+HSNN (arXiv 2408.06653) §4, residual levels as in residual quantisation: level 1 has nodes of its own; a node of a finer
+level is a (path, child) pair whose code is added to the vector of its parent. With ``p`` the projected item,
+
+    r_1 = p,   m_l = argmin over the children k of m_(l-1) of ||r_l - c_k||^2,   r_(l+1) = r_l - c_(m_l),   q = sum_l c_(m_l)
+
+Paths keep a level of many nodes cheap: an item is compared with the children of its parent only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import ModelConfig
+
+
+class LevelPath(NamedTuple):
+    """One level of the paths of n items; k is the number of nodes they choose from: all of level 1, or siblings.
+
+    Attributes
+    ----------
+    residual : (n, d)
+        What the coarser levels leave of the projected item.
+    distances : (n, k)
+        Squared, discounted.
+    choice : (n,) int64
+        The nearest, among the k.
+    nodes : (n,) int64
+        The nearest, among all nodes of the level.
+    """
+
+    residual: Tensor
+    distances: Tensor
+    choice: Tensor
+    nodes: Tensor
+
+
+class Hierarchy(nn.Module):
+    """Codes of all levels, and the head that item vectors pass on their way to them.
+
+    Attributes
+    ----------
+    codes : per level (K_l, d)
+        Relative to the parent's vector.
+    discounts : per level (K_l,)
+        Factor on the distance to a node; 1 but for Streaming VQ's assignment discount.
+    representatives : per level (K_l, d)
+        Static vector of the item nearest to each node; zero before there is one.
+
+    Examples
+    --------
+    >>> hierarchy = Hierarchy(ModelConfig(dim=1, nodes=2, children=(2,)))
+    >>> _ = hierarchy.codes[0].data.copy_(torch.tensor([[0.0], [10.0]]))
+    >>> _ = hierarchy.codes[1].data.copy_(torch.tensor([[-1.0], [1.0], [-1.0], [1.0]]))
+    >>> hierarchy.assign(torch.tensor([[0.6], [9.3]])).tolist(), hierarchy.vectors(1).flatten().tolist()
+    ([1, 2], [-1.0, 1.0, 9.0, 11.0])
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.levels = config.levels
+        self.codes = nn.ParameterList(nn.Parameter(0.1 * torch.randn(count, config.dim)) for count in self.levels)
+        self.head = nn.Linear(config.dim, config.dim, bias=False)
+        nn.init.eye_(self.head.weight)
+        for level, count in enumerate(self.levels):
+            self.register_buffer(f"discount_{level}", torch.ones(count))
+            self.register_buffer(f"representative_{level}", torch.zeros(count, config.dim))
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def discount(self, level: int) -> Tensor:
+        """Factors on the distances to the nodes of a level, (K_l,)."""
+        factors: Tensor = getattr(self, f"discount_{level}")
+        return factors
+
+    def representative(self, level: int) -> Tensor:
+        """Static vectors of the nodes' representative items, (K_l, d)."""
+        vectors: Tensor = getattr(self, f"representative_{level}")
+        return vectors
+
+    def siblings(self, level: int) -> int:
+        """How many nodes of a level an item chooses from once its coarser path is known."""
+        return self.levels[level] // (self.levels[level - 1] if level else 1)
+
+    def vectors(self, level: int) -> Tensor:
+        """Vectors of all nodes of a level, (K_l, d): the sum of the codes on their paths."""
+        summed: Tensor = self.codes[0]
+        for finer in range(1, level + 1):
+            summed = summed.repeat_interleave(self.siblings(finer), 0) + self.codes[finer]
+        return summed
+
+    def project(self, vectors: Tensor) -> Tensor:
+        """Item vectors (n, d) in the index's own space (n, d); no gradient reaches the items."""
+        out: Tensor = self.head(vectors.detach())
+        return out
+
+    def step(self, level: int, residual: Tensor, parents: Tensor | None) -> LevelPath:
+        """Choose a node of `level` for residuals (n, d) of items whose nodes one level up are `parents` (n,)."""
+        if level == 0 or parents is None:
+            codes = self.codes[0]
+            squares = residual.square().sum(1, keepdim=True) + codes.square().sum(1)
+            distances = (squares - 2 * residual @ codes.T).clamp_min(0) * self.discount(0)  # (n, K_1)
+            choice = distances.argmin(1)
+            return LevelPath(residual, distances, choice, choice)
+        count = self.siblings(level)
+        codes = self.codes[level].view(-1, count, residual.shape[1])[parents]  # (n, F, d)
+        distances = (residual.unsqueeze(1) - codes).square().sum(2)
+        distances = distances * self.discount(level).view(-1, count)[parents]  # (n, F)
+        choice = distances.argmin(1)
+        return LevelPath(residual, distances, choice, parents * count + choice)
+
+    def paths(self, projected: Tensor) -> list[LevelPath]:
+        """Follow items (n, d) down all levels by hard assignment."""
+        found: list[LevelPath] = []
+        residual, parents = projected, None
+        for level in range(len(self)):
+            found.append(self.step(level, residual, parents))
+            parents = found[-1].nodes
+            residual = residual - self.codes[level][parents]
+        return found
+
+    def assign(self, vectors: Tensor) -> Tensor:
+        """Leaves (n,) of item vectors (n, d): what is published and served."""
+        return self.paths(self.project(vectors))[-1].nodes
+
+
+def parents_of(nodes: Tensor, siblings: int) -> Tensor:
+    """Nodes one level up of `nodes` (n,), `siblings` being the number of children per node."""
+    return torch.div(nodes, siblings, rounding_mode="floor")
+
+
+def soft_assignment(distances: Tensor, sharpness: float) -> Tensor:
+    """Soft assignment (n, k) from squared distances (n, k), `sharpness` being relative to their mean."""
+    return torch.softmax(-sharpness * distances / distances.mean().detach().clamp_min(1e-12), 1)
+
+
+def straight_through(soft: Tensor) -> Tensor:
+    """One-hot rows of the largest entries (n, k) that pass gradients on to `soft`."""
+    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
+    return hard + soft - soft.detach()

@@ -1,0 +1,72 @@
+"""The contract of the index learners: how items are assigned, what moves the nodes, and who feels the loss.
+
+One behavioural suite runs over all of them. A learner is chosen by ``trainer.index.learner``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from trainer.arrays import Array
+from trainer.config import TrainerConfig
+from trainer.index.hierarchy import Hierarchy
+from trainer.index.view import IndexView
+
+
+class IndexLearner:
+    """Base of the learners, and their neutral behaviour: items detached, nodes moved by the task loss alone.
+
+    Attributes
+    ----------
+    detached : bool
+        Whether item vectors are spared the index's gradients.
+    task_moves_nodes : bool
+        Whether the task loss moves node vectors; if not, the learner does by itself.
+    differentiable : bool
+        Whether assignments have gradients, so that balance losses have an effect.
+    periodic : bool
+        Whether nodes come from k-means over all living items now and then.
+    """
+
+    detached: ClassVar[bool] = True
+    task_moves_nodes: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = True
+    periodic: ClassVar[bool] = False
+
+    def __init__(self, config: TrainerConfig) -> None:
+        self.config = config.index
+
+    def project(self, hierarchy: Hierarchy, base: Tensor) -> Tensor:
+        """First static vectors (U, d) in the index's own space."""
+        return hierarchy.project(base) if self.detached else base
+
+    def loss(self, view: IndexView) -> Tensor:
+        """What this learner adds to the levels' own task losses, ()."""
+        return torch.zeros(())
+
+    def after(self, view: IndexView) -> None:
+        """Move nodes once the gradient step was made."""
+
+    def seeded(self, hierarchy: Hierarchy) -> None:
+        """Node vectors were just taken from items."""
+
+    def state(self) -> dict[str, Array]:
+        """Arrays that the next step depends on."""
+        return {}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take over what `state` returned."""
+
+
+def follow(view: IndexView, share: float) -> None:
+    """Move every node that holds candidates `share` of the way to their mean, as EM's and Streaming VQ's nodes do."""
+    for codes, path in zip(view.levels.hierarchy.codes, view.paths, strict=True):
+        nodes, residual = codes.data, path.residual.detach()
+        counts = torch.bincount(path.nodes, minlength=len(nodes))
+        sums = torch.zeros_like(nodes).index_add_(0, path.nodes, residual)
+        used = counts > 0
+        nodes[used] += share * (sums[used] / counts[used].unsqueeze(1) - nodes[used])

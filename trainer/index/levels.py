@@ -1,0 +1,152 @@
+"""The learned levels as a model: log probabilities of nodes for users, in training and in a beam.
+
+HSNN (arXiv 2408.06653) §3.2: a level's logit is an ensemble of its own MoNN and of the coarser levels' outputs, which
+are reused. A level's own MoNN is normalised among siblings, so the ensemble of a leaf is its log probability:
+
+    L_1 = log_softmax over all nodes of M_1,    L_l(k) = log_softmax over siblings of M_l(k)  +  w_l * L_(l-1)(parent of k)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import ModelConfig
+from trainer.index.hierarchy import Hierarchy, LevelPath
+from trainer.over_arch import NodeOverArch
+
+
+class LevelScores(NamedTuple):
+    """One level's view of B users, on the P families (sets of F siblings) that the U candidates lie in.
+
+    Attributes
+    ----------
+    own : (B, P, F)
+        Log probability among the siblings.
+    log_p : (B, P * F)
+        The ensemble.
+    families : (U,) int64
+        Family of each candidate.
+    columns : (U,) int64
+        Column of `log_p` that is each candidate's node.
+    log_share : (P, F)
+        Log share of the family's traffic.
+    nodes : (P * F,) int64
+        Node of each column.
+    """
+
+    own: Tensor
+    log_p: Tensor
+    families: Tensor
+    columns: Tensor
+    log_share: Tensor
+    nodes: Tensor
+
+
+class Levels(nn.Module):
+    """Hierarchy, one over-arch per level, and the weights that join them."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.hierarchy = Hierarchy(config)
+        self.widths = tuple(heads * config.dim for heads in level_heads(config))
+        self.over_archs = nn.ModuleList(
+            NodeOverArch(config, count, heads) for count, heads in zip(config.levels, level_heads(config), strict=True)
+        )
+        self.ensemble = nn.Parameter(torch.ones(len(config.levels) - 1))
+        self.represent = nn.ModuleList(nn.Linear(config.dim, config.dim, bias=False) for _ in config.levels)
+        for layer in self.represent:
+            nn.init.zeros_(layer.weight)
+
+    def features(self, level: int) -> Tensor:
+        """What a level's MoNN sees of its nodes, (K_l, d): their vectors, and their representative items' share in it."""
+        own = self.hierarchy.vectors(level)
+        added: Tensor = self.represent[level](self.hierarchy.representative(level))
+        return own + added
+
+    def scores(self, users: tuple[Tensor, ...], shares: list[Tensor], paths: list[LevelPath]) -> list[LevelScores]:
+        """Score users, one (B, m_l*d) per level, against all families that the paths of U candidates touch."""
+        found: list[LevelScores] = []
+        parents: Tensor | None = None
+        for level, path in enumerate(paths):
+            count, features = self.hierarchy.siblings(level), self.features(level)
+            if parents is None:
+                kept = torch.zeros(1, dtype=torch.int64)
+                families = torch.zeros(len(path.nodes), dtype=torch.int64)
+            else:
+                kept, families = torch.unique(parents, return_inverse=True)  # (P,), (U,)
+            nodes = (kept.unsqueeze(1) * count + torch.arange(count)).flatten()  # (P*F,)
+            log_share = shares[level][nodes]
+            own = self.over_archs[level](users[level], features[nodes], nodes, log_share)
+            own = torch.log_softmax(own.view(-1, len(kept), count), 2)  # (B, P, F)
+            log_p = own.flatten(1)
+            if found:
+                before = found[-1]
+                coarse = before.log_p[:, _position(before.nodes, kept)]  # (B, P)
+                log_p = (own + self.ensemble[level - 1] * coarse.unsqueeze(2)).flatten(1)
+            columns = families * count + path.choice
+            found.append(LevelScores(own, log_p, families, columns, log_share.view(-1, count), nodes))
+            parents = path.nodes
+        return found
+
+    def log_probs(self, users: tuple[Tensor, ...], shares: list[Tensor]) -> Tensor:
+        """Log probabilities of all leaves (B, K) for users, one (B, m_l*d) per level."""
+        log_p = torch.zeros(len(users[0]), 1)
+        for level, over_arch in enumerate(self.over_archs):
+            own = over_arch(users[level], self.features(level), slice(None), shares[level])
+            log_p = self._joined(level, own.view(len(own), -1, self.hierarchy.siblings(level)), log_p)
+        return log_p
+
+    def beam(self, users: tuple[Tensor, ...], shares: list[Tensor], width: int) -> tuple[Tensor, int]:
+        """Search down the levels, keeping `width` nodes of each: leaves' log probabilities (B, K), -inf where not seen.
+
+        Returns also how many nodes were scored per user.
+        """
+        log_p = self._joined(0, self.over_archs[0](users[0], self.features(0), slice(None), shares[0]).unsqueeze(1))
+        scored = log_p.shape[1]
+        for level in range(1, len(self.over_archs)):
+            count = self.hierarchy.siblings(level)
+            coarse, kept = log_p.topk(min(width, log_p.shape[1]), 1)  # (B, b)
+            nodes = (kept.unsqueeze(2) * count + torch.arange(count)).flatten(1)  # (B, b*F)
+            over_arch, features = self.over_archs[level], self.features(level)
+            own = over_arch.forward_each(users[level], features[nodes], nodes, shares[level][nodes])  # type: ignore[operator]
+            seen = self._joined(level, own.view(len(own), -1, count), coarse)
+            log_p = torch.full((len(own), self.hierarchy.levels[level]), -torch.inf).scatter_(1, nodes, seen)
+            scored += nodes.shape[1]
+        return log_p, scored
+
+    def _joined(self, level: int, own: Tensor, coarse: Tensor | None = None) -> Tensor:
+        """Ensemble (B, P*F) of a level's own scores (B, P, F) and its parents' log probabilities (B, P)."""
+        own = torch.log_softmax(own, 2)
+        if level and coarse is not None:
+            own = own + self.ensemble[level - 1] * coarse.unsqueeze(2)
+        return own.flatten(1)
+
+
+def level_heads(config: ModelConfig) -> list[int]:
+    """User vectors of every level's MoNN: the coarsest has the most."""
+    return [max(config.node_heads >> level, 1) for level in range(len(config.levels))]
+
+
+def level_shares(leaf_log_share: Tensor, levels: tuple[int, ...]) -> list[Tensor]:
+    """Log share of each node in its family's traffic, per level (K_l,), from the leaves' log shares (K,).
+
+    Examples
+    --------
+    >>> first, second = level_shares(torch.tensor([0.1, 0.3, 0.6, 0.0]).clamp_min(1e-6).log(), (2, 4))
+    >>> [round(share, 2) for share in [*first.exp().tolist(), *second.exp().tolist()]]
+    [0.4, 0.6, 0.25, 0.75, 1.0, 0.0]
+    """
+    joint = [torch.logsumexp(leaf_log_share.view(count, -1), 1) for count in levels]
+    conditional = [joint[0]]
+    for level in range(1, len(levels)):
+        siblings = levels[level] // levels[level - 1]
+        conditional.append(joint[level] - joint[level - 1].repeat_interleave(siblings))
+    return conditional
+
+
+def _position(nodes: Tensor, wanted: Tensor) -> Tensor:
+    """Columns of the `wanted` nodes (P,) among `nodes` (k,), which are in ascending order."""
+    return torch.searchsorted(nodes, wanted)

@@ -1,0 +1,51 @@
+"""LTI, learning to index, trained jointly (JOIM): HSNN (arXiv 2408.06653) §4.
+
+The item is the query of a cross-attention over the nodes; its pseudo item stands for it in the level's task loss, and
+gradients flow through the soft assignment to the item tower AND the node vectors:
+
+    a = softmax(-alpha * d^2),   cbar_l = sum_k a_k c_k,   r_(l+1) = r_l - cbar_l,   loss_l = softmax loss of M_l(u, sum cbar)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from trainer.index.hierarchy import soft_assignment
+from trainer.index.learner import IndexLearner
+from trainer.index.view import IndexView
+from trainer.model import sampled_softmax
+
+
+class Lti(IndexLearner):
+    """The paper's own learner; hard assignments are used for publishing only."""
+
+    detached: ClassVar[bool] = False
+
+    def loss(self, view: IndexView) -> Tensor:
+        """Sampled softmax of the users' level vectors against pseudo items, over all levels."""
+        step, hierarchy = view.step, view.levels.hierarchy
+        total, summed = torch.zeros(()), torch.zeros_like(view.projected)
+        residual = view.projected
+        parents: Tensor | None = None
+        for level, path in enumerate(view.paths):
+            soft = soft_assignment(hierarchy.step(level, residual, parents).distances, view.sharpness)  # (U, F)
+            codes = hierarchy.codes[level]
+            if parents is None:
+                pseudo = soft @ codes
+            else:
+                own = codes.view(-1, soft.shape[1], codes.shape[1])[parents]  # (U, F, d)
+                pseudo = torch.bmm(soft.unsqueeze(1), own).squeeze(1)
+            summed, residual, parents = summed + pseudo, residual - pseudo, path.nodes
+            logits = pseudo_logits(view, level, summed)
+            total = total + sampled_softmax(logits, step.log_q, step.targets, step.weight)
+        return self.config.joint * total
+
+
+def pseudo_logits(view: IndexView, level: int, vectors: Tensor) -> Tensor:
+    """Logits (B, U) of a level's user vectors against one vector (U, d) per candidate: log-sum-exp over the heads."""
+    users = view.step.users[level].view(len(view.step.targets), -1, vectors.shape[1])  # (B, m, d)
+    products = users.reshape(-1, vectors.shape[1]) @ vectors.T
+    return torch.logsumexp(products.view(users.shape[0], users.shape[1], -1), 1)

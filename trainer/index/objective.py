@@ -1,0 +1,138 @@
+"""What the learned levels are trained on: JOIM's loss per level, the learner's own, stabilisers, and the options.
+
+HSNN (arXiv 2408.06653) §4 sums one supervised loss per level. Here a level's is the log loss of the user's next item's node
+among its siblings; summed over levels that is the log loss of the leaf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.arrays import Array
+from trainer.config import TrainerConfig
+from trainer.index.learners import new_learner
+from trainer.index.levels import Levels, LevelScores, level_shares
+from trainer.index.stabilisers import Usage, flops_balance, kl_balance, sharpness, warm_up
+from trainer.index.view import IndexStep, IndexView
+
+
+class IndexObjective:
+    """The loss of the learned levels, and the running usage that balances them.
+
+    Attributes
+    ----------
+    learner : IndexLearner
+    usage : Usage
+    """
+
+    def __init__(self, config: TrainerConfig) -> None:
+        self._config, self._model = config.index, config.model
+        self.learner = new_learner(config)
+        self.usage = Usage(config.model.levels)
+
+    def view(self, levels: Levels, step: IndexStep) -> IndexView:
+        """Assign the candidates and score the levels."""
+        projected = self.learner.project(levels.hierarchy, step.base)
+        paths = levels.hierarchy.paths(projected)
+        shares = level_shares(step.leaf_log_share, self._model.levels)
+        return IndexView(
+            step, levels, projected, paths, levels.scores(step.users, shares, paths),
+            sharpness(self._config, step.events),
+        )  # fmt: skip
+
+    def loss(self, view: IndexView) -> Tensor:
+        """All losses that need nothing of the item level, ()."""
+        config = self._config
+        total = surprise(view) + self.learner.loss(view)
+        self.usage.update(view)
+        if self.learner.differentiable:
+            if config.balance:
+                total = total + config.balance * kl_balance(view, self.usage)
+            if config.flops:
+                total = total + config.flops * flops_balance(view)
+        if config.reconstruction:
+            total = total + config.reconstruction * reconstruction(view)
+        if config.beam_negatives:
+            total = total + config.beam_negatives * beam_negatives(view, self._model.beam)
+        return warm_up(config, view.step.events) * total
+
+    def state(self) -> dict[str, Array]:
+        """Arrays that the next step depends on."""
+        arrays: dict[str, Array] = {f"usage_{level}": shares for level, shares in enumerate(self.usage.shares)}
+        return arrays | {f"learner.{name}": array for name, array in self.learner.state().items()}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take over what `state` returned."""
+        self.usage.shares = [arrays[f"usage_{level}"].copy() for level in range(len(self.usage.shares))]
+        prefix = "learner."
+        self.learner.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+
+
+def surprise(view: IndexView, mask: list[Tensor] | None = None) -> Tensor:
+    """Log loss of the target's node among its siblings, summed over levels; `mask` (B,) per level keeps some users."""
+    total, step = torch.zeros(()), view.step
+    rows = torch.arange(len(step.targets))
+    for level, (scores, path) in enumerate(zip(view.scores, view.paths, strict=True)):
+        family, choice = scores.families[step.targets], path.choice[step.targets]
+        losses = -scores.own[rows, family, choice]  # (B,)
+        total = total + step.mean(losses if mask is None else losses * mask[level])
+    return total
+
+
+def beam_negatives(view: IndexView, beam: int) -> Tensor:
+    """Log loss of the target's node among the nodes that a beam opens and itself: beam-aware training, after OTM."""
+    total, step = torch.zeros(()), view.step
+    for scores in view.scores:
+        wanted = scores.columns[step.targets].unsqueeze(1)  # (B, 1)
+        opened = opened_nodes(scores, beam)  # (B, b)
+        others = scores.log_p.gather(1, opened).masked_fill(opened == wanted, -torch.inf)
+        logits = torch.cat([scores.log_p.gather(1, wanted), others], 1)
+        total = total + step.mean(-torch.log_softmax(logits, 1)[:, 0])
+    return total
+
+
+def opened_nodes(scores: LevelScores, beam: int) -> Tensor:
+    """Columns (B, b) of the nodes that a beam of this width opens."""
+    return scores.log_p.detach().topk(min(beam, scores.log_p.shape[1]), 1).indices
+
+
+def reconstruction(view: IndexView) -> Tensor:
+    """Squared error of the sum of codes as the projected item, relative to the items' mean square."""
+    last = len(view.paths) - 1
+    left = view.paths[last].residual - view.levels.hierarchy.codes[last][view.paths[last].nodes]  # (U, d)
+    return left.square().sum(1).mean() / view.projected.detach().square().sum(1).mean().clamp_min(1e-12)
+
+
+def distillation(view: IndexView, item_logits: Tensor, log_share: Tensor) -> Tensor:
+    """Cross-entropy of merge order against the item level's own ranking of the candidates, on every user alike.
+
+    Soft labels from the item level (detached) teach the levels what a beam has to put first, for items that nobody
+    engaged with as well: HSNN's distillation on unlabelled data, with the finest level as teacher.
+
+    Parameters
+    ----------
+    view
+        Of B users, U candidates.
+    item_logits : (B, U)
+    log_share : (U,)
+        Log share of each candidate in its leaf's traffic.
+    """
+    log_q = view.step.log_q
+    teacher = torch.softmax(item_logits.detach() - log_q, 1)
+    student = torch.log_softmax(view.coarse + log_share - log_q, 1)
+    return -(teacher * student).sum(1).mean()
+
+
+def interaction_error(view: IndexView, explained: Tensor) -> Tensor:
+    """Mean squared error of the levels' own interaction towers against the item level's part of the logits (B, U)."""
+    total, wanted = torch.zeros(()), explained.detach()
+    for level, over_arch in enumerate(view.levels.over_archs):
+        nodes = view.paths[level].nodes
+        vectors = view.levels.features(level)[nodes]  # (U, d)
+        own = over_arch.interaction(view.step.users[level], vectors)  # type: ignore[operator]
+        total = total + functional.mse_loss(own, wanted)
+    return total

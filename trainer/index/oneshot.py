@@ -1,0 +1,33 @@
+"""OneShot's learner (arXiv 2607.27475): straight-through codes on detached items, through a head of the index's own.
+
+The routing loss moves items to nodes that their users choose: its gradient goes through the soft assignment to head and
+codes. The gain is ``log p - log share``: an item is not drawn to a node because that is popular anyway.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainer.index.hierarchy import straight_through
+from trainer.index.learner import IndexLearner, follow
+from trainer.index.view import IndexView
+
+
+class OneShot(IndexLearner):
+    """The default: costs the item level nothing."""
+
+    def loss(self, view: IndexView) -> Tensor:
+        """Routing, over all levels."""
+        total, step = torch.zeros(()), view.step
+        rows = torch.arange(len(step.targets))
+        for level, scores in enumerate(view.scores):
+            family = scores.families[step.targets]  # (B,)
+            gain = (scores.own[rows, family] - scores.log_share[family]).detach()  # (B, F)
+            codes = straight_through(view.soft(level)[step.targets])
+            total = total - step.mean((codes * gain).sum(1))
+        return self.config.routing * total
+
+    def after(self, view: IndexView) -> None:
+        """Nodes follow their items: gradients alone leave them behind, and dead."""
+        follow(view, self.config.follow)

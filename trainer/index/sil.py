@@ -1,0 +1,18 @@
+"""SIL, "separate index learning": k-means over the item vectors now and then; the baseline that HSNN and OneShot name.
+
+The levels' towers still learn which node a user's next item is in; the nodes themselves feel nothing of it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from trainer.index.learner import IndexLearner
+
+
+class Sil(IndexLearner):
+    """Not joint: the nodes are refitted every ``trainer.index.kmeans_every`` events."""
+
+    task_moves_nodes: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = False
+    periodic: ClassVar[bool] = True

@@ -1,0 +1,94 @@
+"""What keeps a hierarchy from collapsing: temperature, warm-up, and two balances.
+
+HSNN (arXiv 2408.06653) §4 raises alpha over the length of training, ``alpha_max * (t / t_max)^p``; a stream has no end, so
+alpha saturates here. Its FLOPs balance is on soft statistics; OneShot's KL (2607.27475) on running hard ones.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.index.config import IndexConfig
+from trainer.index.view import IndexView
+
+_USAGE_MEMORY = 0.98
+
+
+def sharpness(config: IndexConfig, events: int) -> float:
+    """Alpha after so many events: from 1 to its limit, 63% of the way after `sharpness_ramp`.
+
+    Examples
+    --------
+    >>> config = IndexConfig(sharpness=11.0, sharpness_ramp=1000)
+    >>> [round(sharpness(config, events), 2) for events in (0, 1000, 10**6)]
+    [1.0, 7.32, 11.0]
+    """
+    if not config.sharpness_ramp:
+        return config.sharpness
+    return 1.0 + (config.sharpness - 1.0) * -math.expm1(-events / config.sharpness_ramp)
+
+
+def warm_up(config: IndexConfig, events: int) -> float:
+    """Factor on the index losses after so many events: linear up to 1."""
+    return min(1.0, events / config.ramp) if config.ramp else 1.0
+
+
+class Usage:
+    """Running share of uniformly drawn items in every node, per level: the hard statistics.
+
+    Attributes
+    ----------
+    shares : per level (K_l,) float32
+    """
+
+    def __init__(self, levels: tuple[int, ...]) -> None:
+        self.shares: list[NDArray[np.float32]] = [np.full(count, 1 / count, np.float32) for count in levels]
+
+    def update(self, view: IndexView) -> None:
+        """Count the uniform draws of a step."""
+        uniform = view.step.uniform
+        if len(uniform) == 0:
+            return
+        for level, path in enumerate(view.paths):
+            drawn = np.bincount(path.nodes.numpy()[uniform], minlength=len(self.shares[level])) / len(uniform)
+            mixed = _USAGE_MEMORY * self.shares[level] + (1 - _USAGE_MEMORY) * drawn
+            self.shares[level] = mixed.astype(np.float32)
+
+    def excess(self, level: int, siblings: int) -> Tensor:
+        """Log of how many times its fair part of its family each node holds, (families, siblings)."""
+        shares = self.shares[level].reshape(-1, siblings)
+        fair = np.maximum(shares.mean(1, keepdims=True), 1e-9)
+        return torch.from_numpy(np.log(np.maximum(shares / fair, 1e-3)).astype(np.float32))
+
+
+def kl_balance(view: IndexView, usage: Usage) -> Tensor:
+    """OneShot's balance over all levels: soft assignment to nodes that hold more than their share is expensive."""
+    total = torch.zeros(())
+    uniform = torch.from_numpy(view.step.uniform)
+    if len(uniform) == 0:
+        return total
+    for level, path in enumerate(view.paths):
+        siblings = view.levels.hierarchy.siblings(level)
+        excess = usage.excess(level, siblings)
+        family = torch.div(path.nodes[uniform], siblings, rounding_mode="floor")
+        total = total + (view.soft(level)[uniform] * excess[family]).sum(1).mean()
+    return total
+
+
+def flops_balance(view: IndexView) -> Tensor:
+    """HSNN's balance over all levels: sum over nodes of the squared mean soft assignment, times the number of nodes."""
+    total = torch.zeros(())
+    uniform = torch.from_numpy(view.step.uniform)
+    if len(uniform) == 0:
+        return total
+    for level, path in enumerate(view.paths):
+        siblings, count = view.levels.hierarchy.siblings(level), len(view.levels.hierarchy.codes[level])
+        family = torch.div(path.nodes[uniform], siblings, rounding_mode="floor")
+        held = torch.zeros(count // siblings, siblings).index_add(0, family, view.soft(level)[uniform])
+        total = total + count * (held / len(uniform)).square().sum()
+    return total

@@ -1,0 +1,75 @@
+"""Test-time training: nodes that a user has shown an interest in are new positive pairs for the levels.
+
+HILL (arXiv 2604.12965): beam-search for the user, take a relevant leaf, and walk bottom-up; every node on the way is a
+pair ``<user, node>``, filtered by depth (phi_dep) and by interest rate (phi_ir): the share of the node's children that the
+user engaged with. Children of a leaf are its items.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.index.config import IndexConfig
+from trainer.index.objective import opened_nodes
+from trainer.index.view import IndexView
+from trainer.leaves import Leaves
+
+
+def kept_pairs(
+    view: IndexView,
+    config: IndexConfig,
+    beam: int,
+    leaves: Leaves,
+    history: NDArray[np.integer],
+    items: NDArray[np.int64],
+) -> list[Tensor]:
+    """Which pairs <user, node of the target at a level> become lessons: per level (B,) float32 of 0 and 1.
+
+    A leaf is relevant if the beam opens it and it holds the user's next item.
+
+    Parameters
+    ----------
+    leaves
+        Where items are now.
+    history : (B, L)
+        Rows of the users' last items, -1 padded.
+    items : (B,)
+        Rows of their next ones.
+    """
+    targets, last = view.step.targets, view.scores[-1]
+    found = opened_nodes(last, beam) == last.columns[targets].unsqueeze(1)
+    relevant = found.any(1).float()  # (B,)
+    engaged = np.concatenate([history, items[:, None]], 1)  # (B, L+1) rows
+    kept = []
+    for level, path in enumerate(view.paths):
+        nodes = path.nodes[targets].numpy()
+        rate = interest(view.levels.hierarchy.levels, level, nodes, leaves, engaged)
+        deep = len(view.paths) - level <= config.test_time_depth
+        kept.append(relevant * torch.from_numpy((rate >= config.test_time_interest).astype(np.float32)) * float(deep))
+    return kept
+
+
+def interest(
+    levels: tuple[int, ...], level: int, nodes: NDArray[np.int64], leaves: Leaves, engaged: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Share (B,) of the children of each of `nodes` (B,) that users engaged with, `engaged` (B, E) being item rows.
+
+    Only children that hold anything count.
+    """
+    leaf = np.where(engaged >= 0, leaves.node_of[np.maximum(engaged, 0)], -1)  # (B, E)
+    node = np.where(leaf >= 0, leaf // (levels[-1] // levels[level]), -1)
+    inside = node == nodes[:, None]
+    if level + 1 == len(levels):
+        children, there = engaged, leaves.sizes
+    else:
+        below = levels[-1] // levels[level + 1]
+        children = np.where(leaf >= 0, leaf // below, -1)
+        held = leaves.sizes.reshape(levels[level + 1], below).sum(1) > 0
+        there = held.reshape(levels[level], -1).sum(1)
+    ordered = np.sort(np.where(inside, children, -1), 1)
+    distinct = (ordered >= 0) & np.c_[np.ones(len(ordered), np.bool_), ordered[:, 1:] != ordered[:, :-1]]
+    rate: NDArray[np.float64] = distinct.sum(1) / np.maximum(there[nodes], 1)
+    return np.minimum(rate, 1.0)

@@ -1,0 +1,95 @@
+"""What is done to a hierarchy between gradient steps: start, refit, revival, snapping, representatives.
+
+All of it looks at projected items (n, d) and changes the codes in place. Revival keeps nodes alive (HSNN and OneShot speak of
+collapse without it); snapping is HILL's (arXiv 2604.12965): ``c_k <- v_(argmin_j ||v_j - c_k||^2)``; representative items
+are HSNN's features of a node (arXiv 2408.06653 §3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.index.hierarchy import Hierarchy, LevelPath
+from trainer.index.seeding import lloyd, revive, seed_nodes
+from trainer.index.stabilisers import Usage
+
+_REFIT_ROUNDS = 3
+
+Points = NDArray[np.float32]
+Fit = Callable[[Points, Points], Points]
+"""Members of a family (n, d) and its codes (F, d) to new codes (F, d)."""
+
+
+@torch.no_grad()
+def start(hierarchy: Hierarchy, points: Tensor, rng: np.random.Generator) -> None:
+    """Take the codes of all levels from items (n, d): k-means over all, then over the residuals of every family."""
+    _walk(hierarchy, points, lambda members, codes: seed_nodes(members, len(codes), rng))
+
+
+@torch.no_grad()
+def refit(hierarchy: Hierarchy, points: Tensor) -> None:
+    """Go on with k-means from the codes there are, over items (n, d): the separate index learner's step."""
+    _walk(hierarchy, points, lambda members, codes: lloyd(members, codes, _REFIT_ROUNDS))
+
+
+@torch.no_grad()
+def revive_dead(hierarchy: Hierarchy, usage: Usage, points: Tensor, rng: np.random.Generator) -> int:
+    """Move nodes that hold next to nothing onto items (n, d) of the fullest in their family; return how many."""
+    moved = 0
+    for level, path in enumerate(hierarchy.paths(points)):
+        codes, shares = hierarchy.codes[level].data.numpy(), usage.shares[level]
+        moved += revive(codes, shares, path.residual.numpy(), path.nodes.numpy(), rng, hierarchy.siblings(level))
+    return moved
+
+
+@torch.no_grad()
+def snap(hierarchy: Hierarchy, points: Tensor) -> None:
+    """Make every node that holds any of the items (n, d) the nearest of them."""
+    for level in range(len(hierarchy)):
+        path = hierarchy.paths(points)[level]
+        nodes, nearest = nearest_items(path)
+        hierarchy.codes[level].data[nodes] = path.residual[nearest]
+
+
+@torch.no_grad()
+def represent(hierarchy: Hierarchy, points: Tensor, vectors: Tensor) -> None:
+    """Renew the representative of every node that holds any of the items: (n, d) projected, (n, d) static vectors."""
+    for level, path in enumerate(hierarchy.paths(points)):
+        nodes, nearest = nearest_items(path)
+        hierarchy.representative(level)[nodes] = vectors[nearest]
+
+
+def nearest_items(path: LevelPath) -> tuple[Tensor, Tensor]:
+    """Nodes (k,) that hold anything, and for each the item (k,) with the smallest distance."""
+    distance = path.distances.gather(1, path.choice.unsqueeze(1)).squeeze(1).numpy()
+    nodes = path.nodes.numpy()
+    order = np.lexsort((distance, nodes))
+    first = order[np.flatnonzero(np.r_[True, np.diff(nodes[order]) > 0])]
+    return torch.from_numpy(nodes[first]), torch.from_numpy(first)
+
+
+def _walk(hierarchy: Hierarchy, points: Tensor, fit: Fit) -> None:
+    """Fit the codes of every family that holds items, level by level."""
+    residual, parents = points, None
+    for level in range(len(hierarchy)):
+        count = hierarchy.siblings(level)
+        codes = hierarchy.codes[level].data.view(-1, count, points.shape[1])
+        for family, members in _families(parents):
+            codes[family] = torch.from_numpy(fit(residual[members].numpy(), codes[family].numpy()))
+        path = hierarchy.step(level, residual, parents)
+        residual, parents = residual - hierarchy.codes[level][path.nodes], path.nodes
+
+
+def _families(parents: Tensor | None) -> list[tuple[int, NDArray[np.int64] | slice]]:
+    """Families and their members among the items, whose nodes one level up are `parents` (n,)."""
+    if parents is None:
+        return [(0, slice(None))]
+    nodes = parents.numpy()
+    order = np.argsort(nodes, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(nodes[order]) > 0])
+    return [(int(nodes[part[0]]), part) for part in np.split(order, starts[1:])]

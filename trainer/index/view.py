@@ -1,0 +1,85 @@
+"""What a learner of the index sees of one training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.index.hierarchy import LevelPath, soft_assignment
+from trainer.index.levels import Levels, LevelScores
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStep:
+    """B users against U candidates, as the gradient step has them.
+
+    Attributes
+    ----------
+    base : (U, d)
+        First static vectors of the candidates; gradients reach the items unless a learner detaches them.
+    users : (B, m_l*d) per level
+    targets : (B,) int64
+        Each user's item among the candidates.
+    weight : (B,)
+    log_q : (U,)
+        Log expected count of each candidate in the sample.
+    uniform : (n,) int64
+        Candidates that were drawn uniformly.
+    leaf_log_share : (K,)
+        Log share of the traffic that goes to each leaf.
+    events : int
+        Events since the nodes were seeded.
+    """
+
+    base: Tensor
+    users: tuple[Tensor, ...]
+    targets: Tensor
+    weight: Tensor
+    log_q: Tensor
+    uniform: NDArray[np.int64]
+    leaf_log_share: Tensor
+    events: int
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Weighted mean over the users of values (B,)."""
+        return (values * self.weight).sum() / self.weight.sum().clamp_min(1e-6)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexView:
+    """The same step, once the candidates have been assigned and the levels scored.
+
+    Attributes
+    ----------
+    projected : (U, d)
+        The candidates in the index's own space.
+    paths, scores
+        One per level.
+    sharpness : float
+        Alpha of the soft assignment now.
+    """
+
+    step: IndexStep
+    levels: Levels
+    projected: Tensor
+    paths: list[LevelPath]
+    scores: list[LevelScores]
+    sharpness: float
+
+    @property
+    def coarse(self) -> Tensor:
+        """Log probability of each candidate's leaf, (B, U)."""
+        return self.scores[-1].log_p[:, self.scores[-1].columns]
+
+    @property
+    def leaves(self) -> NDArray[np.int64]:
+        """Leaf of each candidate, (U,)."""
+        nodes: NDArray[np.int64] = self.paths[-1].nodes.numpy()
+        return nodes
+
+    def soft(self, level: int) -> Tensor:
+        """Soft assignment of the candidates at a level, (U, F)."""
+        return soft_assignment(self.paths[level].distances, self.sharpness)

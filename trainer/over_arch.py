@@ -1,0 +1,157 @@
+"""Over-archs: how a level of the MoNN compares a user with nodes or items.
+
+HSNN (arXiv 2408.06653) §3 joins the towers' outputs with a DHEN/DeepFM-like block; OneShot (2607.27475) by a network on
+the flattened segment-wise products ``U^T V``. Here: log-sum-exp over several user vectors for nodes; for items the sum of
+products (`DotOverArch`, which allows bounds per node) or a network on all of them (`MlpOverArch`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import ModelConfig
+from trainer.cross_features import CROSS_FEATURES
+from trainer.towers import mlp
+
+_INTERACTION_WIDTH = 8
+_HIDDEN = 32
+
+
+class Parts(NamedTuple):
+    """What an item-level over-arch joins, for B users and n items (or n pairs, with B = 1 left out).
+
+    Attributes
+    ----------
+    products : (B, n, n_u * n_i)
+        Of every user vector with every static item vector.
+    moving : (B, n)
+        Of the user's state vector with the item's.
+    bias : (n,) or broadcastable
+        Of the item and of its state.
+    coarse : (B, n)
+        Logit of the item's leaf, reused.
+    interaction : (B, n, n_ui * 8) or None
+        The interaction tower's vectors.
+    """
+
+    products: Tensor
+    moving: Tensor
+    bias: Tensor
+    coarse: Tensor
+    interaction: Tensor | None
+
+
+class NodeOverArch(nn.Module):
+    """One learned level's: log-sum-exp over several user vectors against each node, plus the node's share."""
+
+    def __init__(self, config: ModelConfig, nodes: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.dim = heads, config.dim
+        self.bias = nn.Parameter(torch.zeros(nodes))
+        self.share = nn.Parameter(torch.tensor(1.0))
+        self.crossing = nn.Linear(heads * config.dim, config.dim, bias=False) if config.cross else None
+        if self.crossing is not None:
+            nn.init.zeros_(self.crossing.weight)
+
+    def forward(self, users: Tensor, nodes: Tensor, which: Tensor | slice, log_share: Tensor) -> Tensor:
+        """Score users (B, m*d) against the nodes `which`, vectors (k, d), log share of the traffic (k,): (B, k)."""
+        products = users.view(-1, self.dim) @ nodes.T  # (B*m, k)
+        joined = torch.logsumexp(products.view(-1, self.heads, len(nodes)), 1)  # (B, k)
+        if self.crossing is not None:
+            joined = joined + self.interaction(users, nodes)
+        return joined + (self.bias[which] + self.share * log_share)
+
+    def interaction(self, users: Tensor, nodes: Tensor) -> Tensor:
+        """The level's own interaction tower: what cross features may add, from user (B, m*d) and nodes (k, d): (B, k)."""
+        assert self.crossing is not None
+        out: Tensor = self.crossing(users) @ nodes.T
+        return out
+
+    def forward_each(self, users: Tensor, nodes: Tensor, which: Tensor, log_share: Tensor) -> Tensor:
+        """Score users (B, m*d) against nodes of their own, `which` (B, k), vectors (B, k, d): (B, k)."""
+        across = nodes.transpose(1, 2)  # (B, d, k)
+        joined = torch.logsumexp(torch.bmm(users.view(len(users), self.heads, self.dim), across), 1)
+        if self.crossing is not None:
+            joined = joined + torch.bmm(self.crossing(users).unsqueeze(1), across).squeeze(1)
+        return joined + (self.bias[which] + self.share * log_share)
+
+
+class InteractionTower(nn.Module):
+    """Cross features (..., F) to n_ui vectors of 8 numbers, flattened."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.width = config.interaction_vectors * _INTERACTION_WIDTH
+        self.layers = mlp(CROSS_FEATURES, 16, self.width)
+
+    def forward(self, cross: Tensor) -> Tensor:
+        """Encode cross features (..., F) as (..., n_ui * 8)."""
+        out: Tensor = self.layers(cross)
+        return out
+
+
+class DotOverArch(nn.Module):
+    """The sum of all parts; matching segments of user and item are multiplied, the rest of the products is not used."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.ensemble = nn.Parameter(torch.tensor(0.0))
+        matching = torch.eye(config.user_vectors, config.item_vectors).flatten()
+        self.register_buffer("matching", matching, persistent=False)
+        self.interaction = nn.Linear(config.interaction_vectors * _INTERACTION_WIDTH, 1) if config.cross else None
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Join the parts of B users and n items: (B, n)."""
+        products = parts.products
+        own = products.squeeze(-1) if products.shape[-1] == 1 else products @ self.matching
+        joined = own + parts.moving + parts.bias + self.ensemble * parts.coarse
+        return joined if parts.interaction is None else joined + self.explained(parts.interaction)
+
+    def explained(self, interaction: Tensor) -> Tensor:
+        """What the interaction vectors (..., w) add to a logit, (...)."""
+        assert self.interaction is not None
+        added: Tensor = self.interaction(interaction)
+        return added.squeeze(-1)
+
+
+class MlpOverArch(DotOverArch):
+    """The sum of all parts, and a network on all segment-wise products and the other parts beside it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.scale = config.dim**-0.5
+        width = config.user_vectors * config.item_vectors + 3
+        width += config.interaction_vectors * _INTERACTION_WIDTH if config.cross else 0
+        self.network = mlp(width, _HIDDEN, 1)
+        nn.init.zeros_(self.network[-1].weight)
+        nn.init.zeros_(self.network[-1].bias)
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Join the parts of B users and n items: (B, n)."""
+        plain = [parts.moving, parts.bias.expand_as(parts.moving), parts.coarse]
+        features = [parts.products * self.scale, torch.stack(plain, -1)]
+        if parts.interaction is not None:
+            features.append(parts.interaction)
+        added: Tensor = self.network(torch.cat(features, -1))
+        return super().forward(parts) + added.squeeze(-1)
+
+
+class TaskHeads(nn.Module):
+    """One logit per action on what the retrieval score is made of: several tasks, one set of towers."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, len(config.tasks))
+        with torch.no_grad():
+            self.layer.weight.zero_()
+            self.layer.weight[:, 0] = 1.0
+            self.layer.bias.fill_(-2.0)
+
+    def forward(self, score: Tensor, parts: Parts) -> Tensor:
+        """Logits (n, A) of n pairs with retrieval scores (n,) and parts (n, ...)."""
+        added = torch.zeros_like(score) if parts.interaction is None else parts.interaction.sum(-1)
+        out: Tensor = self.layer(torch.stack([score, parts.moving, parts.bias, parts.coarse, added], -1))
+        return out

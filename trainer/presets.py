@@ -1,0 +1,24 @@
+"""Sizes of a MoNN by name: the counts of HSNN (arXiv 2408.06653), Table of MoNN sizes, user / item / interaction vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {},
+    "small": {"dim": 40, "user_vectors": 8, "item_vectors": 1, "interaction_vectors": 1, "over_arch": "mlp"},
+    "medium": {"dim": 48, "user_vectors": 10, "item_vectors": 4, "interaction_vectors": 1, "over_arch": "mlp"},
+    "large": {"dim": 48, "user_vectors": 30, "item_vectors": 8, "interaction_vectors": 1, "over_arch": "mlp"},
+}
+"""What each name sets; ``tiny`` is the defaults: one dot product. Keys that are given beside a name win over it."""
+
+
+def filled(values: dict[str, Any]) -> dict[str, Any]:
+    """Add what the preset named in `values` sets and `values` do not.
+
+    Examples
+    --------
+    >>> filled({"preset": "small", "dim": 16})["user_vectors"], filled({"preset": "small", "dim": 16})["dim"]
+    (8, 16)
+    """
+    return PRESETS.get(str(values.get("preset", "tiny")), {}) | values
