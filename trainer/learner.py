@@ -27,7 +27,9 @@ from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
 from trainer.network import Candidates, Network
 from trainer.prepared import Judged, Prepared, StepReport
+from trainer.item_state import HALF_LIVES
 from trainer.queries import Queries
+from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs
 from trainer.touched import TouchedRows
 from trainer.wire import StateDelta
@@ -72,6 +74,7 @@ class Learner:
         self.frequency = StreamingFrequency(config.frequency_half_life)
         self.half_lives = HalfLifeChoice()
         self.leaves = Leaves(config.model.leaves)
+        self.replay = Replay(config.model, config.replay_size if config.replay else 0)
         self.events = self.steps = self.watermark = self.origin = self._last_batch = 0
         self.half_life = 0
         self._touched_items, self._touched_users = TouchedRows(), TouchedRows()
@@ -111,16 +114,18 @@ class Learner:
             return StepReport(float("nan"), float("nan"), 0)
         rng = np.random.default_rng([self.config.seed, self.steps])
         self._chores(rng)
-        candidates = self._candidates(prepared, rng)
+        lessons = self._lessons(prepared, rng)
+        candidates = self._candidates(prepared, lessons, rng)
         losses = self.network.step(
-            prepared.queries, candidates, prepared.weights, self.leaves, self.events, prepared.judged
-        )
+            lessons.queries, candidates, lessons.weights, self.leaves, self.events, prepared.judged,
+            fresh=len(prepared.items),
+        )  # fmt: skip
         self.steps += 1
         if not losses.finite:
             return StepReport(losses.item, losses.node, 0, unsafe=len(prepared.items))
         if losses.leaves is not None:
             self.leaves.move(candidates.rows, losses.leaves)
-            self._more(prepared, candidates)
+            self._more(lessons, candidates)
         self._count(prepared)
         return StepReport(losses.item, losses.node, len(prepared.items), chances=losses.chances)
 
@@ -171,27 +176,34 @@ class Learner:
             part.reserve(items)
         self.histories.reserve(len(self.users))
 
-    def _candidates(self, prepared: Prepared, rng: np.random.Generator) -> Candidates:
-        """Distinct in-batch items and uniform draws out of the living ones."""
+    def _lessons(self, prepared: Prepared, rng: np.random.Generator) -> Lessons:
+        """The batch's events, and past ones to learn again where the stream is slow."""
+        fresh = Lessons(prepared.queries, prepared.items, prepared.weights)
+        past = int(self.config.replay * len(fresh.items))
+        slow = HALF_LIVES[self.half_lives.best] >= 1000 * self.config.replay_from
+        return fresh.joined(self.replay.draw(past, rng)) if past and slow and len(self.replay) else fresh
+
+    def _candidates(self, prepared: Prepared, lessons: Lessons, rng: np.random.Generator) -> Candidates:
+        """Distinct items of the lessons and uniform draws out of the living ones."""
         items = len(self.items)
         drawn = np.unique(rng.integers(items, size=self.config.uniform_negatives))
         dead = ~self.alive(drawn)
         for row in drawn[dead]:
             self.leaves.remove(int(row))
         drawn = drawn[~dead]
-        rows = np.union1d(prepared.items, drawn)
-        log_q = self.frequency.log_q(rows, self.events, len(prepared.items), self.config.uniform_negatives, items)
+        rows = np.union1d(lessons.items, drawn)
+        log_q = self.frequency.log_q(rows, self.events, len(lessons.items), self.config.uniform_negatives, items)
         features = self.states.features(rows, int(prepared.ts.max()))
-        targets = np.searchsorted(rows, prepared.items)
+        targets = np.searchsorted(rows, lessons.items)
         return Candidates(rows, self.items.tokens, features, log_q, targets, np.searchsorted(rows, drawn))
 
-    def _more(self, prepared: Prepared, candidates: Candidates) -> None:
+    def _more(self, lessons: Lessons, candidates: Candidates) -> None:
         """Take the extra steps of the learned levels that are due."""
         index = self.config.index
         for every, test_time in ((index.test_time, True), (index.extra_steps, False)):
             if every and self.steps % every == 0:
                 self.network.more(
-                    prepared.queries, candidates, prepared.weights, self.leaves, self.events, test_time=test_time
+                    lessons.queries, candidates, lessons.weights, self.leaves, self.events, test_time=test_time
                 )
 
     def _count(self, prepared: Prepared) -> None:
@@ -202,6 +214,8 @@ class Learner:
         self._weigh(np.unique(prepared.items))
         self._touched_items.add(prepared.items)
         self._touched_users.add(prepared.users)
+        if self.config.replay:
+            self.replay.put(Lessons(prepared.queries, prepared.items, prepared.weights))
         self.events += len(prepared.items)
         self._last_batch = len(prepared.items)
 

@@ -158,9 +158,18 @@ class Monn(nn.Module):
 
 
 def sampled_softmax(logits: Tensor, log_q: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean cross-entropy of `targets` (B,) among candidates.
+    """Weighted mean, over `weights` (B,), of `sampled_softmax_losses`."""
+    return weighted_mean(sampled_softmax_losses(logits, log_q, targets), weights)
+
+
+def sampled_softmax_losses(logits: Tensor, log_q: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy (B,) of `targets` (B,) among candidates.
 
     `logits` are (B, n), `log_q` (n,) is the log expected count of each candidate in the sample and is subtracted.
     """
-    losses = functional.cross_entropy(logits - log_q, targets, reduction="none")
+    return functional.cross_entropy(logits - log_q, targets, reduction="none")
+
+
+def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """Mean of losses (B,) under weights (B,)."""
     return (losses * weights).sum() / weights.sum().clamp_min(1e-6)
