@@ -192,8 +192,7 @@ def test_a_full_list_still_lets_a_newcomer_in_and_it_stays_if_it_comes_again():
 def test_one_batch_cannot_flush_a_list():
     pairs = Covisitation()
     for number in range(NEIGHBOURS):
-        for _ in range(2):
-            follow(pairs, 0, 1 + number)
+        follow(pairs, 0, 1 + number)
     crowd, at = np.arange(100, 160), np.full(60, START)
     pairs.update(np.zeros((60, 1), np.int32), at[:, None], crowd, at)
     kept = set(pairs.neighbours[0, 1].tolist())
