@@ -30,6 +30,10 @@ class ModelConfig(BaseModel):
     ignored_features: tuple[str, ...] = Field(
         ("title",), description="item and user features kept for filters and display only"
     )
+    cross: bool = Field(
+        False,
+        description="user-item cross features: matches of attributes, and items of the same users (co-visitation)",
+    )
     nodes: int = Field(256, ge=2, description="nodes K of the learned level")
     node_heads: int = Field(4, ge=1, description="user vectors of the node level's MoNN")
     beam: int = Field(64, ge=1, description="nodes opened per request")
