@@ -17,6 +17,7 @@ from streaming.events import Scalar
 from trainer.arrays import Array
 from trainer.catalogue import ItemCatalogue, UserCatalogue
 from trainer.config import TrainerConfig
+from trainer.covisitation import Covisitation
 from trainer.frequency import StreamingFrequency
 from trainer.half_life import HalfLifeChoice
 from trainer.hashing import token_matrix, tokens
@@ -46,6 +47,8 @@ class Learner:
     users : UserCatalogue
     states : ItemStates
     histories : UserHistories
+    covisitation : Covisitation
+        Without rows where `trainer.model.cross` is off.
     leaves : Leaves
         The trainer's own, always current assignment; what is served follows with the next version.
     events : int
@@ -69,6 +72,7 @@ class Learner:
         self.network = Network(config)
         self.items, self.users = ItemCatalogue(config.model), UserCatalogue(config.model)
         self.states, self.histories = ItemStates(), UserHistories(config.model.history)
+        self.covisitation = Covisitation(rows=0)
         self.frequency = StreamingFrequency(config.frequency_half_life)
         self.half_lives = HalfLifeChoice()
         self.leaves = Leaves(config.model.nodes)
@@ -138,11 +142,13 @@ class Learner:
         rows, users = self._touched_items.drain(), self._touched_users.drain()
         first = self._sent_users
         self._sent_users = len(self.users)
+        pairs, paired = self.covisitation, rows[: len(rows) if self.config.model.cross else 0]
         return StateDelta(
             epoch, self.events, self.watermark, self.half_life,
             rows.astype(np.int32), self.states.values[rows], self.states.last[rows], self.states.first[rows],
             users.astype(np.int32), self.histories.items[users], self.histories.times[users], self.users.tokens[users],
             first, self.users.table.ids[first:],
+            pairs.neighbours[paired], pairs.weights[paired], pairs.totals[paired], pairs.last[paired],
         )  # fmt: skip
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -169,6 +175,8 @@ class Learner:
         for part in (self.states, self.frequency, self.network.items, self.leaves):
             part.reserve(items)
         self.histories.reserve(len(self.users))
+        if self.config.model.cross:
+            self.covisitation.reserve(items)
 
     def _candidates(self, prepared: Prepared, rng: np.random.Generator) -> tuple[Candidates, NDArray[np.int64]]:
         """Distinct in-batch items and uniform draws out of the living ones, and where the latter are."""
@@ -197,6 +205,9 @@ class Learner:
         self._weigh(np.unique(prepared.items))
         self._touched_items.add(prepared.items)
         self._touched_users.add(prepared.users)
+        if self.config.model.cross:
+            before = prepared.queries.history_items, prepared.queries.history_times
+            self._touched_items.add(self.covisitation.update(*before, prepared.items, prepared.ts))
         self.events += len(prepared.items)
 
     def _weigh(self, rows: NDArray[np.int64]) -> None:
