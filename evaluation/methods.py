@@ -94,7 +94,8 @@ class _Rivals:
         index = self._world.index
         features = self._world.states.features(rows, int(self._queries.now[number]))
         scores = index.scorer.score(
-            self._encoded, number, index.vectors[rows], features, index.leaves.node_of[rows]
+            self._encoded, number, index.vectors[rows], features, index.leaves.node_of[rows],
+            self._world.crossing.features(self._queries, number, rows) if index.config.cross else None,
         )  # (n,)
         drawn = np.searchsorted(rows, self._drawn(number, rows))
         popular = _popular(self._popularity.values[:, rows], scores, place, index.config.budget)

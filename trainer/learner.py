@@ -17,17 +17,18 @@ from streaming.events import Scalar
 from trainer.arrays import Array
 from trainer.catalogue import ItemCatalogue, UserCatalogue
 from trainer.config import TrainerConfig
+from trainer.covisitation import Covisitation
+from trainer.cross_features import cross_features
 from trainer.frequency import StreamingFrequency
 from trainer.half_life import HalfLifeChoice
 from trainer.hashing import token_matrix, tokens
 from trainer.history import UserHistories
-from trainer.item_state import ItemStates
+from trainer.item_state import HALF_LIVES, ItemStates
 from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
 from trainer.network import Candidates, Network
 from trainer.prepared import Judged, Prepared, StepReport
-from trainer.item_state import HALF_LIVES
 from trainer.queries import Queries
 from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs
@@ -48,6 +49,8 @@ class Learner:
     users : UserCatalogue
     states : ItemStates
     histories : UserHistories
+    covisitation : Covisitation
+        Without rows where `trainer.model.cross` is off.
     leaves : Leaves
         The trainer's own, always current assignment; what is served follows with the next version.
     events : int
@@ -71,6 +74,7 @@ class Learner:
         self.network = Network(config)
         self.items, self.users = ItemCatalogue(config.model), UserCatalogue(config.model)
         self.states, self.histories = ItemStates(), UserHistories(config.model.history)
+        self.covisitation = Covisitation(rows=0)
         self.frequency = StreamingFrequency(config.frequency_half_life)
         self.half_lives = HalfLifeChoice()
         self.leaves = Leaves(config.model.leaves)
@@ -144,11 +148,13 @@ class Learner:
         rows, users = self._touched_items.drain(), self._touched_users.drain()
         first = self._sent_users
         self._sent_users = len(self.users)
+        pairs, paired = self.covisitation, rows[: len(rows) if self.config.model.cross else 0]
         return StateDelta(
             epoch, self.events, self.watermark, self.half_life,
             rows.astype(np.int32), self.states.values[rows], self.states.last[rows], self.states.first[rows],
             users.astype(np.int32), self.histories.items[users], self.histories.times[users], self.users.tokens[users],
             first, self.users.table.ids[first:],
+            pairs.neighbours[paired], pairs.weights[paired], pairs.totals[paired], pairs.last[paired],
         )  # fmt: skip
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -175,6 +181,8 @@ class Learner:
         for part in (self.states, self.frequency, self.network.items, self.leaves):
             part.reserve(items)
         self.histories.reserve(len(self.users))
+        if self.config.model.cross:
+            self.covisitation.reserve(items)
 
     def _lessons(self, prepared: Prepared, rng: np.random.Generator) -> Lessons:
         """The batch's events, and past ones to learn again where the stream is slow."""
@@ -195,7 +203,10 @@ class Learner:
         log_q = self.frequency.log_q(rows, self.events, len(lessons.items), self.config.uniform_negatives, items)
         features = self.states.features(rows, int(prepared.ts.max()))
         targets = np.searchsorted(rows, lessons.items)
-        return Candidates(rows, self.items.tokens, features, log_q, targets, np.searchsorted(rows, drawn))
+        cross = None
+        if self.config.model.cross:
+            cross = cross_features(lessons.queries, self.items.tokens, rows, self.covisitation)
+        return Candidates(rows, self.items.tokens, features, log_q, targets, np.searchsorted(rows, drawn), cross)
 
     def _more(self, lessons: Lessons, candidates: Candidates) -> None:
         """Take the extra steps of the learned levels that are due."""
@@ -214,6 +225,9 @@ class Learner:
         self._weigh(np.unique(prepared.items))
         self._touched_items.add(prepared.items)
         self._touched_users.add(prepared.users)
+        if self.config.model.cross:
+            before = prepared.queries.history_items, prepared.queries.history_times
+            self._touched_items.add(self.covisitation.update(*before, prepared.items, prepared.ts))
         if self.config.replay:
             self.replay.put(Lessons(prepared.queries, prepared.items, prepared.weights))
         self.events += len(prepared.items)

@@ -16,6 +16,7 @@ _COUNTERS = ("events", "steps", "watermark", "origin", "half_life", "_last_batch
 _BY_ITEM = (
     "states.values", "states.last", "states.first", "frequency.counts", "frequency.seen",
     "items.tokens", "items.expires_at", "items.deleted",
+    "covisitation.neighbours", "covisitation.weights", "covisitation.totals", "covisitation.last",
 )  # fmt: skip
 _BY_USER = ("histories.items", "histories.times", "users.tokens")
 _WHOLE = ("half_lives.loss", "half_lives.totals")

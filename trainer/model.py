@@ -14,29 +14,9 @@ from torch.nn import functional
 
 from trainer.config import ModelConfig
 from trainer.index.levels import Levels, level_heads, level_shares
+from trainer.inputs import Inputs
 from trainer.over_arch import DotOverArch, InteractionTower, MlpOverArch, Parts, TaskHeads
 from trainer.towers import HistoryEncoder, ItemTower, StateTower, Tower, user_fields
-
-
-class Inputs(NamedTuple):
-    """What the model sees of B requests.
-
-    Attributes
-    ----------
-    history : (B, L, d) first static item vectors, zero where absent
-    gaps : (B, L) log minutes since
-    mask : (B, L)
-    own : (B, t) sum of the user's feature rows
-    context : (B, t) sum of the context's feature rows
-    dense : (B, 7)
-    """
-
-    history: Tensor
-    gaps: Tensor
-    mask: Tensor
-    own: Tensor
-    context: Tensor
-    dense: Tensor
 
 
 class Users(NamedTuple):

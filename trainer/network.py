@@ -23,11 +23,12 @@ from trainer.index import upkeep
 from trainer.index.objective import IndexObjective, distillation, interaction_error, surprise
 from trainer.index.test_time import kept_pairs
 from trainer.index.view import IndexStep, IndexView
+from trainer.inputs import Inputs, inputs
 from trainer.item_rows import ItemRows
 from trainer.leaves import Leaves
-from trainer.model import Inputs, Monn, Users, sampled_softmax_losses, weighted_mean
+from trainer.model import Monn, Users, sampled_softmax_losses, weighted_mean
 from trainer.prepared import Judged
-from trainer.queries import Queries, inputs
+from trainer.queries import Queries
 
 _FEATURE_SCALE = 0.05
 
