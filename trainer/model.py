@@ -80,6 +80,11 @@ class Monn(nn.Module):
         self.node_over_arch = NodeOverArch(config)
         self.ensemble = nn.Parameter(torch.tensor(0.0))
 
+    @property
+    def boundable(self) -> bool:
+        """Whether an item's logit is a dot product and sums, as the bounds of `trainer.bounds` need it."""
+        return True
+
     def users(self, inputs: Inputs) -> Users:
         """Run the user towers; the node level learns on detached features and costs the item level nothing."""
         features = torch.cat(
