@@ -32,7 +32,7 @@ def search(tick: Tick, query: DotQuery, mask: NDArray[np.bool_], k: int) -> Foun
     In the answer, `nodes` counts nodes opened, `candidates` allowed items in them, whose own bounds were looked at, and
     `scored` items that were scored.
     """
-    if len(tick.rows) == 0 or not np.isfinite(tick.bounds.slack(query)):  # what is not finite has no bound
+    if len(tick.rows) == 0 or not np.isfinite(tick.bounds.slack(query)):
         return everything(tick, query, mask, k)
     hunt = _Hunt(tick, query, mask, k)
     hunt.open_for(2 * max(k, _BLOCK))

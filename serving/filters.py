@@ -32,7 +32,7 @@ class Allowed(NamedTuple):
         """Every allowed row, (n,)."""
         return np.flatnonzero(self.mask) if self.rows is None else self.rows
 
-    def count(self) -> int:
+    def size(self) -> int:
         """How many rows are allowed."""
         return int(np.count_nonzero(self.mask)) if self.rows is None else len(self.rows)
 

@@ -109,7 +109,7 @@ class _Search:
         return self._scored(number, found.rows, k, may, found.considered, found.opened)
 
     def _exact(self, number: int, may: Allowed, k: int) -> Found:
-        if not self.world.index.scorer.model.boundable:
+        if not self.world.index.scorer.boundable:
             raise RequestError(
                 "mode 'exact' needs an item level that is a dot product, and this model's is none; "
                 "mode 'exhaustive' gives the same items by scoring them all"
@@ -122,7 +122,7 @@ class _Search:
     def _all_of(self, number: int, may: Allowed, k: int, find: Find) -> Found:
         """Find the best of all allowed items; so few that a beam would score them all need no search."""
         rows, scorer = may.all_rows(), self.world.index.scorer
-        if len(rows) <= self.budget or not scorer.model.boundable:
+        if len(rows) <= self.budget or not scorer.boundable:
             return self._scored(number, rows, k, may, candidates=len(rows))
         assert self.encoded is not None
         tick = self.world.tick(int(self.queries.now[number]))
@@ -149,7 +149,7 @@ class _Search:
         features = self.world.states.features(rows, int(self.queries.now[number]))
         scores = index.scorer.score(self.encoded, number, index.vectors[rows], features, index.leaves.node_of[rows])
         best, scores_of_best = best_of(rows, scores, k)
-        return Found(best, scores_of_best, len(rows), candidates, nodes, certified=len(rows) == may.count())
+        return Found(best, scores_of_best, len(rows), candidates, nodes, certified=len(rows) == may.size())
 
 
 def queries_of(world: World, requests: Sequence[Request]) -> Queries:

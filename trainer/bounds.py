@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 Positions = NDArray[np.int64]
 Reals = NDArray[np.float64]
 
-_UNIT = float(np.finfo(np.float32).eps)  # twice the largest relative rounding error of one operation
+_LIMITS = np.finfo(np.float32)
+_UNIT = float(_LIMITS.eps)  # twice the largest relative rounding error of one operation
+_LEAST = float(_LIMITS.tiny)  # more than what is lost of one result that is too small for its digits
 _OPERATIONS = 8
 """Roundings of a score beside one per number of its vector."""
 
@@ -109,11 +111,13 @@ class Bounds:
         self.sizes: Positions = np.diff(np.append(self.starts, len(nodes)))
         self.group: Positions = np.cumsum(first) - 1
         self.node: NDArray[np.int32] = nodes[self.starts]  # (M,)
-        self.low = np.minimum.reduceat(vectors, self.starts)  # (M, w)
-        self.high = np.maximum.reduceat(vectors, self.starts)  # (M, w)
+        self.low = np.minimum.reduceat(members.vectors, self.starts).astype(np.float64)  # (M, w)
+        self.high = np.maximum.reduceat(members.vectors, self.starts).astype(np.float64)  # (M, w)
         self.centre = np.add.reduceat(vectors, self.starts) / self.sizes[:, None]  # (M, w)
-        squares = np.square(vectors - self.centre[self.group])  # (n, w)
-        self.radii = np.sqrt([squares[:, :split].sum(1), squares[:, split:].sum(1)])  # (2, n)
+        with np.errstate(invalid="ignore"):  # of what is not finite there is no distance, and `slack` is not finite
+            away = vectors - self.centre[self.group]  # (n, w)
+        parts = (away[:, :split], away[:, split:])
+        self.radii: Reals = np.sqrt([np.einsum("nw,nw->n", part, part) for part in parts])  # (2, n)
         self.radius = np.maximum.reduceat(self.radii, self.starts, axis=1)  # (2, M)
         self.bias = members.bias.astype(np.float64)  # (n,)
         self.top_bias = np.maximum.reduceat(self.bias, self.starts)  # (M,)
@@ -125,14 +129,17 @@ class Bounds:
         u = query.vector.astype(np.float64)
         norms = np.array([np.linalg.norm(u[: query.split]), np.linalg.norm(u[query.split :])])
         box = self.high @ np.maximum(u, 0) + self.low @ np.minimum(u, 0)  # (M,)
-        extra = query.nodes[self.node] + self.slack(query)  # (M,)
+        extra = query.nodes[self.node].astype(np.float64) + self.slack(query)  # (M,)
         return Ceilings(self, box, self.centre @ u, norms, extra)
 
     def slack(self, query: DotQuery) -> float:
-        """More than rounding can change a score by: a multiple of the largest sum of absolute terms there can be."""
+        """More than rounding can change a score by: a multiple of the largest sum of absolute terms there can be.
+
+        Infinite or not a number where scores may be so; then there are no bounds.
+        """
         u = np.abs(query.vector.astype(np.float64))
         terms = float(u @ self.largest) + self.largest_bias + float(np.abs(query.nodes.astype(np.float64)).max())
-        return (len(u) + _OPERATIONS) * _UNIT * terms
+        return (len(u) + _OPERATIONS) * (_UNIT * terms + _LEAST) if terms < _LIMITS.max / 2 else np.inf
 
 
 class Ceilings:

@@ -35,6 +35,11 @@ class Scorer:
         self.model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in own})
         self.model.eval()
 
+    @property
+    def boundable(self) -> bool:
+        """Whether `dot_query` says all there is to know of a request: see `trainer.model.Monn.boundable`."""
+        return self.model.boundable
+
     @torch.inference_mode()
     def encode(self, queries: Queries, vectors: NDArray[np.float32], node_log_share: NDArray[np.float32]) -> Encoded:
         """Run the user towers and the node level.
