@@ -30,3 +30,15 @@ class StreamingConfig(BaseModel):
         365 * 86400.0, description="an event further than this behind the watermark goes to the dead letters"
     )
     max_wait: Duration = Field(0.2, description="how long a batch may wait for more events before it is closed short")
+    tasks: tuple[str, ...] = Field(
+        (), description="actions that impressions are joined with, each a label; none: impressions only tell of items"
+    )
+    attribution_window: Duration = Field(
+        600.0, description="stream time after which a shown item without an action is a negative"
+    )
+    joiner_capacity: int = Field(
+        100_000, ge=1, description="shown items that may wait for actions; beyond it the oldest are judged early"
+    )
+    dedup_window: Duration = Field(
+        600.0, description="stream time within which an event with the id of an earlier one is dropped; 0s: never"
+    )
