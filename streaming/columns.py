@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,20 @@ from streaming.events import Item, Scalar, User
 
 Position = tuple[str, int]
 """(topic, partition)."""
+
+
+_T = TypeVar("_T")
+
+
+def take(column: Sequence[_T], at: Sequence[int]) -> list[_T]:
+    """Return the values of a column of objects at some rows.
+
+    Examples
+    --------
+    >>> take(["a", "b", "c"], [2, 0])
+    ['c', 'a']
+    """
+    return [column[row] for row in at]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from monitoring.duration import Duration
 
@@ -31,7 +31,9 @@ class StreamingConfig(BaseModel):
     )
     max_wait: Duration = Field(0.2, description="how long a batch may wait for more events before it is closed short")
     tasks: tuple[str, ...] = Field(
-        (), description="actions that impressions are joined with, each a label; none: impressions only tell of items"
+        (),
+        max_length=32,
+        description="actions that are labels of impressions; none: impressions only make items known",
     )
     attribution_window: Duration = Field(
         600.0, description="stream time after which a shown item without an action is a negative"
@@ -42,3 +44,10 @@ class StreamingConfig(BaseModel):
     dedup_window: Duration = Field(
         600.0, description="stream time within which an event with the id of an earlier one is dropped; 0s: never"
     )
+
+    @field_validator("tasks")
+    @classmethod
+    def _once(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(tasks)) < len(tasks):
+            raise ValueError(f"an action is named twice in {list(tasks)}; each task is one action")
+        return tasks
