@@ -132,7 +132,8 @@ def lively(log: EventLog, events: int = 1000, seed: int = 0) -> None:
         elif draw > 0.7 and shown:
             who, what, name = chance.choice(shown[-15:])
             user = who.encode()
-            value = interaction(ts, who, what, impression=chance.choice([None, name]))
+            what_for = {"impression": chance.choice([None, name]), "action": chance.choice(["click", "view"])}
+            value = interaction(ts, who, what, **what_for)
         copies = 1 + (chance.random() < 0.05)
         log.append("engagements", [Outgoing(user, value, sent_at=T0 + i)] * copies)
         if draw < 0.2:
