@@ -1,1 +1,3 @@
+"""Cross features of a user and an item."""
+
 CROSS_FEATURES = 6
