@@ -322,9 +322,11 @@ def learned_mirror() -> Any:
     from streaming.columns import Batch, Engagements
     from streaming.events import Item
     from trainer.config import ModelConfig, TrainerConfig
+    from trainer.index.config import IndexConfig
 
     model = ModelConfig(dim=8, hidden=16, buckets=256, nodes=2, beam=2, budget=10)
-    system = OfflineSystem(TrainerConfig(model=model, node_warmup=64), snapshot_every=1.0, snapshot_events=64)
+    config = TrainerConfig(model=model, index=IndexConfig(seed_after=64))
+    system = OfflineSystem(config, snapshot_every=1.0, snapshot_events=64)
     rng, start = np.random.default_rng(0), 1_700_000_000_000
     films = [Item(id=name, ts=start, features={"title": name, "genres": [genre]}) for name, genre in FILMS.items()]
     for number in range(6):

@@ -72,14 +72,13 @@ class Encoder:
     ) -> NDArray[np.int32]:
         """Choose the row nearest to each leaf's vector among its own items, (K,); -1 for a leaf without items.
 
-        `vectors` (n, W) belong to `rows` (n,), and were assigned to `nodes` (n,) by `assign`.
+        `vectors` (n, W) and `nodes` (n,) belong to `rows` (n,).
         """
         chosen = np.full(len(self.node_vectors), -1, np.int32)
         if len(rows) == 0:
             return chosen
         with torch.inference_mode():
-            points = self._hierarchy.project(torch.from_numpy(vectors[:, : self._dim]))
-            path = self._hierarchy.paths(points)[-1]
-            leaves, nearest = nearest_items(path)
-        chosen[leaves.numpy()] = rows[nearest.numpy()]
+            points = self._hierarchy.project(torch.from_numpy(vectors[:, : self._dim])).numpy()
+        leaves, nearest = nearest_items(nodes, np.square(points - self.node_vectors[nodes]).sum(1))
+        chosen[leaves] = rows[nearest]
         return chosen

@@ -28,7 +28,7 @@ from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
 from trainer.network import Candidates, Network
-from trainer.prepared import Judged, Prepared, StepReport
+from trainer.prepared import Prepared, StepReport
 from trainer.queries import Queries
 from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs

@@ -173,7 +173,7 @@ class Leaves:
         return share.astype(np.float32)
 
     def log_share_within(self, rows: NDArray[np.integer], nodes: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Log share (n,) that items `rows` (n,) have, or would have, of the traffic of `nodes` (n,): merge's second term."""
+        """Log share (n,) of items `rows` (n,) in the traffic of `nodes` (n,), in them or not: merge's second term."""
         prior = self._prior()
         masses = np.exp(self.log_mass[rows] - self._shift) + prior
         totals = (self._mass + prior * self.sizes)[nodes]

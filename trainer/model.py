@@ -1,7 +1,7 @@
 """The MoNN over all levels, learned ones and items, with the linear ensemble of their logits.
 
-HSNN (arXiv 2408.06653) §3.2: the item level's logit reuses that of the item's leaf, ``L_items = M_items + w * L_leaf``; a
-user's towers and the learned levels are computed once per request.
+HSNN (arXiv 2408.06653) §3.2: the item level's logit reuses that of the item's leaf, ``L_items = M_items + w * L_leaf``;
+a user's towers and the learned levels are computed once per request.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Users(NamedTuple):
     levels: tuple[Tensor, ...]
 
     def one(self, number: int) -> Users:
-        """The user side of one request."""
+        """Take the user side of one request."""
         part = slice(number, number + 1)
         return Users(self.item[part], self.state[part], tuple(level[part] for level in self.levels))
 
@@ -60,7 +60,7 @@ class Monn(nn.Module):
         self.task_heads = TaskHeads(config) if config.tasks else None
 
     def user_features(self, inputs: Inputs) -> Tensor:
-        """What is known of B users, (B, F)."""
+        """Join what is known of B users, (B, F)."""
         history = self.history(inputs.history, inputs.gaps, inputs.mask)  # (B, 2d)
         return torch.cat([history, inputs.own, inputs.context, inputs.dense], 1)
 
@@ -81,7 +81,7 @@ class Monn(nn.Module):
     def parts(
         self, users: Users, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
     ) -> Parts:
-        """What the item level joins.
+        """Compute what the item level joins.
 
         Parameters
         ----------
@@ -96,11 +96,11 @@ class Monn(nn.Module):
         cross : (B, n, C) or None
             Cross features.
         """
-        width, count = self.config.dim, len(vectors)
+        width, count, of_user = self.config.dim, len(vectors), self.config.user_vectors
         state = self.state_tower(states)  # (n, p+1)
         items = vectors[:, :-1].reshape(-1, width)  # (n*n_i, d)
         products = users.item.reshape(-1, width) @ items.T  # (B*n_u, n*n_i)
-        products = products.view(len(users.item), -1, count, self.config.item_vectors)
+        products = products.view(len(users.item), of_user, count, self.config.item_vectors)
         products = products.transpose(1, 2).flatten(2)  # (B, n, n_u*n_i)
         interaction = None if cross is None or self.interaction_tower is None else self.interaction_tower(cross)
         bias = vectors[:, -1] + state[:, -1]
@@ -117,10 +117,11 @@ class Monn(nn.Module):
         self, users: Users, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
     ) -> Parts:
         """As `parts`, for n pairs of one user and one item each: (n, ...) in place of (B, n, ...)."""
-        width = self.config.dim
+        count, width = len(vectors), self.config.dim
         state = self.state_tower(states)  # (n, p+1)
-        items = vectors[:, :-1].view(len(vectors), -1, width)  # (n, n_i, d)
-        products = torch.bmm(users.item.view(len(vectors), -1, width), items.transpose(1, 2)).flatten(1)
+        items = vectors[:, :-1].view(count, self.config.item_vectors, width)
+        asking = users.item.view(count, self.config.user_vectors, width)
+        products = torch.bmm(asking, items.transpose(1, 2)).flatten(1)  # (n, n_u*n_i)
         interaction = None if cross is None or self.interaction_tower is None else self.interaction_tower(cross)
         moving = (users.state * state[:, :-1]).sum(1)
         return Parts(products, moving, vectors[:, -1] + state[:, -1], coarse.detach(), interaction)

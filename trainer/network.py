@@ -1,7 +1,7 @@
 """Weights, optimisers and the gradient step: item level and learned levels trained jointly.
 
-JOIM, HSNN (arXiv 2408.06653) §4: one supervised loss per level, summed, one gradient step. Which gradients reach items and
-nodes is the index learner's matter (`trainer.index.learner`).
+JOIM, HSNN (arXiv 2408.06653) §4: one supervised loss per level, summed, one gradient step. Which gradients reach items
+and nodes is the index learner's matter (`trainer.index.learner`).
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Network:
             self.items.give(rows, taken, self._config.embedding_rate)
             self.features.give(table.rows, table.leaf, self._config.embedding_rate)
             if view:
-                self.objective.learner.after(view)
+                self.objective.after(view)
         return losses
 
     def more(
@@ -182,9 +182,9 @@ class Network:
         rows, places = _distinct(candidates.rows, [queries.history_items], None)
         with torch.no_grad():
             vectors = self.items.vectors(rows, candidates.tokens[rows])
-            _, features = self._features([queries], vectors, places.history)
-            features = self.monn.user_features(features)
-        users = self.monn.users_of(features)
+            _, asked = self._features([queries], vectors, places.history)
+            known = self.monn.user_features(asked)
+        users = self.monn.users_of(known)
         view = self._view(users, vectors[torch.from_numpy(places.candidates)], candidates, torch.from_numpy(weights),
                           leaves, events)  # fmt: skip
         if view is None:
@@ -212,7 +212,7 @@ class Network:
     def _taught(
         self, view: IndexView, logits: Tensor, interaction: Tensor | None, candidates: Candidates, leaves: Leaves
     ) -> Tensor:
-        """What the item level teaches the learned ones."""
+        """Sum what the item level teaches the learned ones."""
         config, loss = self._config.index, torch.zeros(())
         if config.distillation:
             share = torch.from_numpy(leaves.log_share_within(candidates.rows, view.leaves))
@@ -335,7 +335,7 @@ class _Table(NamedTuple):
 
 
 class _Places(NamedTuple):
-    """Where candidates (U,), histories (B, L) and judged items (J,) are among the distinct rows; their count is none."""
+    """Where candidates (U,), histories (B, L) and judged items (J,) are among the distinct rows; n of them: nowhere."""
 
     candidates: NDArray[np.int64]
     history: NDArray[np.int64]

@@ -1,8 +1,8 @@
 """Over-archs: how a level of the MoNN compares a user with nodes or items.
 
 HSNN (arXiv 2408.06653) §3 joins the towers' outputs with a DHEN/DeepFM-like block; OneShot (2607.27475) by a network on
-the flattened segment-wise products ``U^T V``. Here: log-sum-exp over several user vectors for nodes; for items the sum of
-products (`DotOverArch`, which allows bounds per node) or a network on all of them (`MlpOverArch`).
+the flattened segment-wise products ``U^T V``. Here: log-sum-exp over several user vectors for nodes; for items the sum
+of products (`DotOverArch`, which allows bounds per node) or a network on all of them (`MlpOverArch`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class NodeOverArch(nn.Module):
         return joined + (self.bias[which] + self.share * log_share)
 
     def interaction(self, users: Tensor, nodes: Tensor) -> Tensor:
-        """The level's own interaction tower: what cross features may add, from user (B, m*d) and nodes (k, d): (B, k)."""
+        """Run the level's own interaction tower on users (B, m*d) and nodes (k, d): what crossing may add, (B, k)."""
         assert self.crossing is not None
         out: Tensor = self.crossing(users) @ nodes.T
         return out
@@ -96,6 +96,8 @@ class InteractionTower(nn.Module):
 class DotOverArch(nn.Module):
     """The sum of all parts; matching segments of user and item are multiplied, the rest of the products is not used."""
 
+    matching: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.ensemble = nn.Parameter(torch.tensor(0.0))
@@ -111,7 +113,7 @@ class DotOverArch(nn.Module):
         return joined if parts.interaction is None else joined + self.explained(parts.interaction)
 
     def explained(self, interaction: Tensor) -> Tensor:
-        """What the interaction vectors (..., w) add to a logit, (...)."""
+        """Compute what the interaction vectors (..., w) add to a logit, (...)."""
         assert self.interaction is not None
         added: Tensor = self.interaction(interaction)
         return added.squeeze(-1)
@@ -126,8 +128,8 @@ class MlpOverArch(DotOverArch):
         width = config.user_vectors * config.item_vectors + 3
         width += config.interaction_vectors * _INTERACTION_WIDTH if config.cross else 0
         self.network = mlp(width, _HIDDEN, 1)
-        nn.init.zeros_(self.network[-1].weight)
-        nn.init.zeros_(self.network[-1].bias)
+        for weight in self.network[-1].parameters():
+            nn.init.zeros_(weight)
 
     def forward(self, parts: Parts) -> Tensor:
         """Join the parts of B users and n items: (B, n)."""

@@ -1,4 +1,4 @@
-"""Sizes of a MoNN by name: the counts of HSNN (arXiv 2408.06653), Table of MoNN sizes, user / item / interaction vectors."""
+"""Sizes of a MoNN by name: counts of user, item and interaction vectors of HSNN (arXiv 2408.06653), table of sizes."""
 
 from __future__ import annotations
 

@@ -51,6 +51,9 @@ class AttentionFm(nn.Module):
     products are summed with weights that a small network gives them.
     """
 
+    left: Tensor
+    right: Tensor
+
     def __init__(self, fields: tuple[int, ...], width: int, out: int) -> None:
         super().__init__()
         self.fields = fields
@@ -63,7 +66,7 @@ class AttentionFm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Encode features (n, sum of field widths) as (n, out)."""
-        parts = zip(self.bring, features.split(self.fields, 1), strict=True)
+        parts = zip(self.bring, torch.split(features, list(self.fields), 1), strict=True)
         brought = torch.stack([bring(part) for bring, part in parts], 1)  # (n, fields, w)
         products = brought[:, self.left] * brought[:, self.right]  # (n, pairs, w)
         weights = torch.softmax(self.attend(products), 1)

@@ -13,6 +13,7 @@ from streaming.columns import Engagements
 from streaming.datasets.base import Dataset
 from streaming.events import Item
 from trainer.config import ModelConfig, TrainerConfig
+from trainer.index.config import IndexConfig
 
 START = 1_700_000_000_000
 CLUSTERS, PER_CLUSTER = 6, 20
@@ -20,9 +21,8 @@ CONFIG = TrainerConfig(
     model=ModelConfig(
         dim=8, state_dim=4, hidden=16, history=4, token_dim=4, buckets=256, nodes=12, node_heads=2, beam=3, budget=25
     ),
-    node_warmup=512,
+    index=IndexConfig(seed_after=512, balance=1.0),
     uniform_negatives=48,
-    balance=1.0,
 )
 torch.set_num_threads(1)
 

@@ -69,7 +69,7 @@ def test_figures_are_shown(run, capsys):
 
 
 def test_too_short_a_stream_says_so(config, new_data):
-    with pytest.raises(NothingMeasuredError, match=r"no query was asked in 200 events, 0 versions.*node_warmup"):
+    with pytest.raises(NothingMeasuredError, match=r"no query was asked in 200 events, 0 versions.*index.seed_after"):
         summary(evaluate(new_data(200), config, 64), 25)
 
 

@@ -49,7 +49,7 @@ def config(folder: Path, url: str) -> Config:
             "redis": {"url": url},
             "streaming": {"log": url, "batch_size": BATCH, "partitions": 2},
             "trainer": {
-                "checkpoint_dir": folder / "checkpoints", "snapshot_interval": "1h", "node_warmup": 1024,
+                "checkpoint_dir": folder / "checkpoints", "snapshot_interval": "1h", "index": {"seed_after": 1024},
                 "model": {"nodes": 16, "beam": 4, "buckets": 256},
             },
             "monitoring": {

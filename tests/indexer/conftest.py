@@ -121,7 +121,11 @@ class ToyTrainer:
         content = np.zeros((MODEL.buckets, 3), np.float32)
         for cluster in range(len(CENTRES)):
             content[cluster, :2] = CENTRES[self.node(cluster)]
-        model = {"content": content, "index.nodes": CENTRES, "index.head.weight": np.eye(2, dtype=np.float32)}
+        hierarchy = {
+            "codes.0": CENTRES, "head.weight": np.eye(2, dtype=np.float32), "discount_0": np.ones(4, np.float32),
+            "representative_0": np.zeros((4, 2), np.float32),
+        }  # fmt: skip
+        model = {"content": content} | {f"levels.hierarchy.{name}": array for name, array in hierarchy.items()}
         column = {name: np.array([getattr(i, name) for i in self.items], np.int64) for name in ("last", "expires_at")}
         items = column | {
             "embeddings": np.random.default_rng(number).normal(0, 0.3, (n, 3)).astype(np.float32),

@@ -13,6 +13,7 @@ import torch
 from streaming.columns import Batch, Engagements
 from streaming.events import Item, User
 from trainer.config import ModelConfig, TrainerConfig
+from trainer.index.config import IndexConfig
 from trainer.learner import Learner
 from trainer.prepared import StepReport
 
@@ -26,7 +27,7 @@ SMALL = TrainerConfig(
     model=ModelConfig(
         dim=8, state_dim=4, hidden=16, history=4, token_dim=4, buckets=256, nodes=12, node_heads=2, beam=2, budget=30
     ),
-    node_warmup=512,
+    index=IndexConfig(seed_after=512),
     uniform_negatives=48,
 )
 
@@ -84,9 +85,19 @@ def learn(learner: Learner, world: World, batches: int, size: int = 64) -> StepR
     return report
 
 
+def indexed(config: TrainerConfig, **changes: Any) -> TrainerConfig:
+    return config.model_copy(update={"index": config.index.model_copy(update=changes)})
+
+
 @pytest.fixture
 def config() -> TrainerConfig:
     return SMALL
+
+
+@pytest.fixture(scope="session")
+def with_index() -> Callable[..., TrainerConfig]:
+    """``with_index(config, balance=0.0)`` changes how the index is learned."""
+    return indexed
 
 
 @pytest.fixture
@@ -111,7 +122,7 @@ def taught() -> tuple[Learner, World]:
 
     In a world of six even clusters the routing term crowds young nodes together, so balance weighs more here.
     """
-    learner, world = Learner(SMALL.model_copy(update={"balance": 1.0, "node_warmup": 2048})), World()
+    learner, world = Learner(indexed(SMALL, balance=1.0, seed_after=2048)), World()
     learn(learner, world, 250)
     return learner, world
 

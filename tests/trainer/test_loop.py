@@ -268,7 +268,7 @@ def test_beam_and_budget_may_change(undisturbed, new_loop, config):
 
 def test_a_step_that_is_not_finite_is_dropped_and_said_so(filled, new_loop, redis_client, caplog):
     loop = new_loop("unsafe")
-    loop.learner.network.content.weight[:] = np.nan
+    loop.learner.network.items.content.weight[:] = np.nan
     with caplog.at_level(logging.ERROR):
         loop.run(lambda: loop.progress.dropped.total() >= 3 * BATCH)
     assert json.loads(redis_client.hget(key("progress"), "dropped")) == {"unsafe_step": 3 * BATCH}

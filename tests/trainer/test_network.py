@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from trainer.learner import Learner
 from trainer.network import Candidates
@@ -23,18 +22,18 @@ def question(learner, new_world):
         world = new_world(seed=9)
         world.now = learner.watermark
         prepared = learner.prepare(world.batch(size))
-        candidates, uniform = learner._candidates(prepared, np.random.default_rng(0))
-        return [prepared.queries, candidates, prepared.weights, uniform, learner.leaves.node_log_share()]
+        candidates = learner._candidates(prepared, np.random.default_rng(0))
+        return [prepared.queries, candidates, prepared.weights, learner.leaves, learner.events]
 
     return ask
 
 
 def gradients(learner: Learner, question: list, *, nodes: bool = True) -> dict[str, np.ndarray]:
-    """Gradients of the dense weights and of the embedding rows, with or without the node level's loss."""
+    """Gradients of the dense weights and of the embedding rows, with or without the learned levels' loss."""
     network, found = learner.network, {}
-    level_of = network._node_level
+    loss_of = network.objective.loss
     if not nodes:
-        network._node_level = lambda *args: (lambda level: level._replace(loss=level.loss.detach()))(level_of(*args))
+        network.objective.loss = lambda view: loss_of(view).detach()
     network.optimiser.step = lambda: found.update(
         {
             name: weight.grad.numpy().copy()
@@ -42,7 +41,7 @@ def gradients(learner: Learner, question: list, *, nodes: bool = True) -> dict[s
             if weight.grad is not None
         }
     )
-    for name, table in (("items", network.items), ("content", network.content)):
+    for name, table in network._tables().items():
         table.give = lambda rows, leaf, rate, name=name: found.update({name: leaf.grad.numpy().copy()})
     network.step(*question)
     return found
@@ -51,30 +50,30 @@ def gradients(learner: Learner, question: list, *, nodes: bool = True) -> dict[s
 def test_the_index_costs_the_item_level_nothing(learner, copy_of, question):
     asked = question()
     joint, alone = gradients(copy_of(learner), asked), gradients(copy_of(learner), asked, nodes=False)
-    own = {name for name in joint if name.startswith(("index.", "node_"))}
-    assert {"index.nodes", "index.head.weight", "node_over_arch.bias"} <= own
+    own = {name for name in joint if name.startswith(("levels.", "node_"))}
+    assert {f"levels.{name}" for name in ("hierarchy.codes.0", "hierarchy.head.weight", "over_archs.0.bias")} <= own
     assert not own & {name for name, gradient in alone.items() if gradient.any()}
-    assert {"items", "content", "item_user_tower.layers.0.weight", "state_tower.layers.0.weight", "ensemble"} <= set(
-        alone
-    )
+    towers = {"item_user_tower.layers.0.weight", "state_tower.layers.0.weight", "over_arch.ensemble"}
+    assert towers | {"items", "content", "features"} <= set(alone)
     for name in joint.keys() - own:
         assert joint[name].tobytes() == alone[name].tobytes(), name
 
 
-def test_the_supervised_loss_reaches_the_nodes_through_the_straight_through_assignment(learner, question):
+def test_the_supervised_loss_reaches_the_nodes_through_the_straight_through_assignment(learner, question, with_index):
     """Balance off, node scores cut off: what is left of the nodes' gradient is routing's."""
-    config = learner.config.model_copy(update={"balance": 0.0})
-    learner.network.objective._config = config
-    learner.network.monn.node_logits = lambda users, share: torch.randn(len(users.nodes), len(share))
+    learner.network.objective._config = with_index(learner.config, balance=0.0).index
+    levels = learner.network.monn.levels
+    features = levels.features
+    levels.features = lambda level: features(level).detach()
     found = gradients(learner, question())
-    assert found["index.nodes"].any()
-    assert found["index.head.weight"].any()
+    assert found["levels.hierarchy.codes.0"].any()
+    assert found["levels.hierarchy.head.weight"].any()
 
 
 def test_only_the_rows_of_the_batch_change(learner, question):
     asked = question()
     candidates, known = asked[1], asked[0].history_items
-    items, content = learner.network.items, learner.network.content
+    items, content = learner.network.items.ids, learner.network.items.content
     before = items.weight.copy(), content.weight.copy(), items.accumulator.copy()
     learner.network.step(*asked)
     used = np.union1d(candidates.rows, known[known >= 0])
@@ -97,7 +96,7 @@ def test_log_q_is_subtracted_from_the_logits(learner, copy_of, question):
         changed = candidates.log_q.copy()
         changed[negative] += log_q
         leaf = {}
-        copy.network.items.give = lambda rows, ids, rate, leaf=leaf: leaf.update(
+        copy.network.items.ids.give = lambda rows, ids, rate, leaf=leaf: leaf.update(
             zip(rows.tolist(), ids.grad, strict=True)
         )
         copy.network.step(asked[0], candidates._replace(log_q=changed), *asked[2:])
@@ -109,14 +108,14 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(learner, new_w
     world = new_world(seed=5)
     world.now = learner.watermark
     prepared = learner.prepare(world.batch(32))
-    learner.network.content.weight[:, 0] = np.nan
+    learner.network.items.content.weight[:, 0] = np.nan
     before, events = learner.network.state(), learner.events
     report = learner.train(prepared)
     assert (report.events, report.unsafe) == (0, 32)
     assert not np.isfinite(report.loss)
     assert learner.events == events
     after = learner.network.state()
-    assert all(after[name].tobytes() == before[name].tobytes() for name in before if name != "usage")
+    assert all(after[name].tobytes() == before[name].tobytes() for name in before)
 
 
 @pytest.mark.parametrize("uniform", [0, 5])
@@ -125,23 +124,13 @@ def test_few_or_no_uniform_negatives(config, world, teach, uniform):
     learner = Learner(config.model_copy(update={"uniform_negatives": uniform}))
     report = teach(learner, world, 12)
     assert learner.network.seeded
-    assert np.isfinite(report)[:2].all()
-    assert learner.network.objective.usage.sum() == pytest.approx(1.0, abs=1e-4)
+    assert np.isfinite(report[:2]).all()
+    assert learner.network.objective.usage.shares[0].sum() == pytest.approx(1.0, abs=1e-4)
 
 
-def test_balance_pushes_items_out_of_crowded_nodes(learner, question):
-    objective = learner.network.objective
-    objective.usage[:] = 0.01
-    objective.usage[3] = 1.0
-    soft = torch.full((4, len(objective.usage)), 1 / len(objective.usage), requires_grad=True)
-    objective._balance(soft, torch.tensor([3, 3, 3, 3])).backward()
-    assert soft.grad is not None
-    assert soft.grad[:, 3].min() > soft.grad[:, :3].max()
-
-
-def test_an_empty_index_waits_for_living_items(config, world):
+def test_an_empty_index_waits_for_living_items(config, world, with_index):
     """All items known so far are idle when the nodes are due: seeding waits for the next batch."""
-    learner = Learner(config.model_copy(update={"expire_after_idle": 600.0, "node_warmup": 64}))
+    learner = Learner(with_index(config, seed_after=64).model_copy(update={"expire_after_idle": 600.0}))
     learner.train(learner.prepare(world.batch(64)))
     world.now += 3_600_000
     learner.train(learner.prepare(world.clicks(["u1"] * 4, learner.items.table.ids[:4])))

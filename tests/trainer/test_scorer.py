@@ -36,14 +36,14 @@ def asked(learner, new_world):
     world.now = learner.watermark
     batch = world.batch(24, users=[world.user("u1", age="20s")])
     prepared = learner.prepare(batch)
-    candidates, _ = learner._candidates(prepared, np.random.default_rng(0))
+    candidates = learner._candidates(prepared, np.random.default_rng(0))
     return prepared, candidates
 
 
 def test_the_encoder_gives_the_networks_vectors(learner, published):
     rows = np.arange(len(learner.items))
     with torch.no_grad():
-        own = learner.network._vectors(rows, learner.items.tokens[rows], train=False).vectors.numpy()
+        own = learner.network.items.vectors(rows, learner.items.tokens[rows]).numpy()
     np.testing.assert_allclose(published[2], own, atol=1e-6)
 
 
@@ -56,7 +56,7 @@ def test_content_is_summed_over_the_tokens_that_are_there():
 def test_the_encoder_assigns_as_training_does(learner, published):
     encoder, _, vectors = published
     with torch.no_grad():
-        own = learner.network.monn.index.assign(torch.from_numpy(vectors[:, :-1]))
+        own = learner.network.monn.levels.hierarchy.assign(torch.from_numpy(vectors[:, :-1]))
     assert encoder.assign(vectors).tolist() == own.tolist()
 
 
@@ -65,9 +65,8 @@ def test_served_scores_are_training_logits(learner, published, asked):
     prepared, candidates = asked
     monn = learner.network.monn
     seen = []
-    original = monn.item_logits
-    monn.item_logits = lambda *args: seen.append(original(*args)) or seen[-1]
-    learner.network.step(prepared.queries, candidates, prepared.weights, np.arange(4), learner.leaves.node_log_share())
+    monn.over_arch.register_forward_hook(lambda module, parts, logits: seen.append(logits))
+    learner.network.step(prepared.queries, candidates, prepared.weights, learner.leaves, learner.events)
     training = seen[0].detach().numpy()  # (B, U), before the step
     encoded = scorer.encode(prepared.queries, vectors, learner.leaves.node_log_share())
     nodes = encoder.assign(vectors)[candidates.rows]
@@ -95,7 +94,7 @@ def test_an_item_in_no_node_has_the_worst_nodes_logit(learner, published, asked)
     _, scorer, vectors = published
     prepared, candidates = asked
     with torch.no_grad():
-        scorer.model.ensemble.fill_(1.0)
+        scorer.model.over_arch.ensemble.fill_(1.0)
     encoded = scorer.encode(prepared.queries, vectors, learner.leaves.node_log_share())
     row, worst = candidates.rows[:1], encoded.nodes[0].argmin(keepdims=True)
     outside = scorer.score(encoded, 0, vectors[row], candidates.states[:1], np.array([-1]))
@@ -107,7 +106,7 @@ def test_representatives_are_the_nearest_own_items(published):
     rows, nodes = np.arange(5, len(vectors)), encoder.assign(vectors)[5:]
     chosen = encoder.representatives(vectors[rows], rows, nodes)
     with torch.no_grad():
-        projected = encoder._level.project(torch.from_numpy(vectors[:, :-1])).numpy()
+        projected = encoder._hierarchy.project(torch.from_numpy(vectors[:, :-1])).numpy()
     for node in range(12):
         own = rows[nodes == node]
         if len(own) == 0:
@@ -127,8 +126,8 @@ def test_absent_history_is_no_input():
         items, np.array([[0, 50], [0, 0]]), *(np.full((2, 2), -1, np.int32) for _ in range(2)), np.array([100, 100])
     )
     other = one._replace(history_times=np.array([[99, 50], [7, 8]]))
-    history = torch.zeros(2, 2, 3)
-    for a, b in zip(inputs(one, history), inputs(other, history), strict=True):
+    history, table, rows = torch.zeros(2, 2, 3), torch.zeros(5, 2), torch.from_numpy(one.feature_rows(2))
+    for a, b in zip(inputs(one, history, table, rows), inputs(other, history, table, rows), strict=True):
         assert torch.equal(a, b)
 
 

@@ -3,7 +3,8 @@
 HSNN (arXiv 2408.06653) §4, residual levels as in residual quantisation: level 1 has nodes of its own; a node of a finer
 level is a (path, child) pair whose code is added to the vector of its parent. With ``p`` the projected item,
 
-    r_1 = p,   m_l = argmin over the children k of m_(l-1) of ||r_l - c_k||^2,   r_(l+1) = r_l - c_(m_l),   q = sum_l c_(m_l)
+    r_1 = p,   m_l = argmin over the children k of m_(l-1) of ||r_l - c_k||^2
+    r_(l+1) = r_l - c_(m_l),   q = sum_l c_(m_l)
 
 Paths keep a level of many nodes cheap: an item is compared with the children of its parent only.
 """
@@ -44,19 +45,17 @@ class Hierarchy(nn.Module):
 
     Attributes
     ----------
+    levels : L integers
+        Nodes of every level, K_l.
     codes : per level (K_l, d)
         Relative to the parent's vector.
-    discounts : per level (K_l,)
-        Factor on the distance to a node; 1 but for Streaming VQ's assignment discount.
-    representatives : per level (K_l, d)
-        Static vector of the item nearest to each node; zero before there is one.
 
     Examples
     --------
-    >>> hierarchy = Hierarchy(ModelConfig(dim=1, nodes=2, children=(2,)))
-    >>> _ = hierarchy.codes[0].data.copy_(torch.tensor([[0.0], [10.0]]))
-    >>> _ = hierarchy.codes[1].data.copy_(torch.tensor([[-1.0], [1.0], [-1.0], [1.0]]))
-    >>> hierarchy.assign(torch.tensor([[0.6], [9.3]])).tolist(), hierarchy.vectors(1).flatten().tolist()
+    >>> hierarchy = Hierarchy(ModelConfig(dim=2, nodes=2, children=(2,)))
+    >>> _ = hierarchy.codes[0].data.copy_(torch.tensor([[0.0, 0.0], [10.0, 0.0]]))
+    >>> _ = hierarchy.codes[1].data.copy_(torch.tensor([[-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]))
+    >>> hierarchy.assign(torch.tensor([[0.6, 0.0], [9.3, 0.0]])).tolist(), hierarchy.vectors(1)[:, 0].tolist()
     ([1, 2], [-1.0, 1.0, 9.0, 11.0])
     """
 
@@ -74,12 +73,12 @@ class Hierarchy(nn.Module):
         return len(self.levels)
 
     def discount(self, level: int) -> Tensor:
-        """Factors on the distances to the nodes of a level, (K_l,)."""
+        """Factors on the distances to the nodes of a level, (K_l,); 1 but for Streaming VQ's assignment discount."""
         factors: Tensor = getattr(self, f"discount_{level}")
         return factors
 
     def representative(self, level: int) -> Tensor:
-        """Static vectors of the nodes' representative items, (K_l, d)."""
+        """Vectors of the items nearest to the nodes, static ones, (K_l, d); zero before there is one."""
         vectors: Tensor = getattr(self, f"representative_{level}")
         return vectors
 

@@ -44,8 +44,8 @@ class IndexLearner:
         """First static vectors (U, d) in the index's own space."""
         return hierarchy.project(base) if self.detached else base
 
-    def loss(self, view: IndexView) -> Tensor:
-        """What this learner adds to the levels' own task losses, ()."""
+    def loss(self, view: IndexView) -> Tensor:  # noqa: ARG002 - the neutral learner adds nothing
+        """Return what this learner adds to the levels' own task losses, ()."""
         return torch.zeros(())
 
     def after(self, view: IndexView) -> None:

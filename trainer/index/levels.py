@@ -3,7 +3,8 @@
 HSNN (arXiv 2408.06653) §3.2: a level's logit is an ensemble of its own MoNN and of the coarser levels' outputs, which
 are reused. A level's own MoNN is normalised among siblings, so the ensemble of a leaf is its log probability:
 
-    L_1 = log_softmax over all nodes of M_1,    L_l(k) = log_softmax over siblings of M_l(k)  +  w_l * L_(l-1)(parent of k)
+    L_1 = log_softmax over all nodes of M_1
+    L_l(k) = log_softmax over siblings of M_l(k)  +  w_l * L_(l-1)(parent of k)
 """
 
 from __future__ import annotations
@@ -57,11 +58,11 @@ class Levels(nn.Module):
         )
         self.ensemble = nn.Parameter(torch.ones(len(config.levels) - 1))
         self.represent = nn.ModuleList(nn.Linear(config.dim, config.dim, bias=False) for _ in config.levels)
-        for layer in self.represent:
-            nn.init.zeros_(layer.weight)
+        for weight in self.represent.parameters():
+            nn.init.zeros_(weight)
 
     def features(self, level: int) -> Tensor:
-        """What a level's MoNN sees of its nodes, (K_l, d): their vectors, and their representative items' share in it."""
+        """Join what a level's MoNN sees of its nodes, (K_l, d): their vectors and their representative items."""
         own = self.hierarchy.vectors(level)
         added: Tensor = self.represent[level](self.hierarchy.representative(level))
         return own + added

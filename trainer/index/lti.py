@@ -3,7 +3,8 @@
 The item is the query of a cross-attention over the nodes; its pseudo item stands for it in the level's task loss, and
 gradients flow through the soft assignment to the item tower AND the node vectors:
 
-    a = softmax(-alpha * d^2),   cbar_l = sum_k a_k c_k,   r_(l+1) = r_l - cbar_l,   loss_l = softmax loss of M_l(u, sum cbar)
+    a = softmax(-alpha * d^2),   cbar_l = sum_k a_k c_k,   r_(l+1) = r_l - cbar_l
+    loss_l = softmax loss of M_l(u, cbar_1 + .. + cbar_l)
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Lti(IndexLearner):
     detached: ClassVar[bool] = False
 
     def loss(self, view: IndexView) -> Tensor:
-        """Sampled softmax of the users' level vectors against pseudo items, over all levels."""
+        """Sum the sampled softmax of the users' level vectors against pseudo items over all levels."""
         step, hierarchy = view.step, view.levels.hierarchy
         total, summed = torch.zeros(()), torch.zeros_like(view.projected)
         residual = view.projected

@@ -1,7 +1,7 @@
 """What the learned levels are trained on: JOIM's loss per level, the learner's own, stabilisers, and the options.
 
-HSNN (arXiv 2408.06653) §4 sums one supervised loss per level. Here a level's is the log loss of the user's next item's node
-among its siblings; summed over levels that is the log loss of the leaf.
+HSNN (arXiv 2408.06653) §4 sums one supervised loss per level. Here a level's is the log loss of the user's next item's
+node among its siblings; summed over levels that is the log loss of the leaf.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ class IndexObjective:
         """All losses that need nothing of the item level, ()."""
         config = self._config
         total = surprise(view) + self.learner.loss(view)
-        self.usage.update(view)
         if self.learner.differentiable:
             if config.balance:
                 total = total + config.balance * kl_balance(view, self.usage)
@@ -59,6 +58,11 @@ class IndexObjective:
         if config.beam_negatives:
             total = total + config.beam_negatives * beam_negatives(view, self._model.beam)
         return warm_up(config, view.step.events) * total
+
+    def after(self, view: IndexView) -> None:
+        """Move nodes and count usage, once the gradient step was made: a step that is left out leaves no trace."""
+        self.learner.after(view)
+        self.usage.update(view)
 
     def state(self) -> dict[str, Array]:
         """Arrays that the next step depends on."""
@@ -103,7 +107,7 @@ def opened_nodes(scores: LevelScores, beam: int) -> Tensor:
 def reconstruction(view: IndexView) -> Tensor:
     """Squared error of the sum of codes as the projected item, relative to the items' mean square."""
     last = len(view.paths) - 1
-    left = view.paths[last].residual - view.levels.hierarchy.codes[last][view.paths[last].nodes]  # (U, d)
+    left: Tensor = view.paths[last].residual - view.levels.hierarchy.codes[last][view.paths[last].nodes]  # (U, d)
     return left.square().sum(1).mean() / view.projected.detach().square().sum(1).mean().clamp_min(1e-12)
 
 

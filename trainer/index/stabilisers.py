@@ -1,7 +1,7 @@
 """What keeps a hierarchy from collapsing: temperature, warm-up, and two balances.
 
-HSNN (arXiv 2408.06653) §4 raises alpha over the length of training, ``alpha_max * (t / t_max)^p``; a stream has no end, so
-alpha saturates here. Its FLOPs balance is on soft statistics; OneShot's KL (2607.27475) on running hard ones.
+HSNN (arXiv 2408.06653) §4 raises alpha over the length of training, ``alpha_max * (t / t_max)^p``; a stream has no end,
+so alpha saturates here. Its FLOPs balance is on soft statistics; OneShot's KL (2607.27475) on running hard ones.
 """
 
 from __future__ import annotations

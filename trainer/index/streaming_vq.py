@@ -50,7 +50,7 @@ class StreamingVq(IndexLearner):
         self.counts = [torch.ones(len(codes)) for codes in hierarchy.codes]
 
     def loss(self, view: IndexView) -> Tensor:
-        """The indexing loss, over all levels."""
+        """Sum the indexing loss over all levels."""
         total, step = torch.zeros(()), view.step
         for level, path in enumerate(view.paths):
             nodes = view.levels.hierarchy.vectors(level)[path.nodes].detach()  # (U, d)
@@ -77,7 +77,7 @@ class StreamingVq(IndexLearner):
                 hierarchy.discount(level).copy_(relative.clamp(0.05, 1.0))
 
     def state(self) -> dict[str, Array]:
-        """Sums and counts."""
+        """Return sums and counts."""
         arrays = {f"sums_{level}": sums.numpy() for level, sums in enumerate(self.sums)}
         return arrays | {f"counts_{level}": counts.numpy() for level, counts in enumerate(self.counts)}
 

@@ -1,8 +1,8 @@
 """Test-time training: nodes that a user has shown an interest in are new positive pairs for the levels.
 
 HILL (arXiv 2604.12965): beam-search for the user, take a relevant leaf, and walk bottom-up; every node on the way is a
-pair ``<user, node>``, filtered by depth (phi_dep) and by interest rate (phi_ir): the share of the node's children that the
-user engaged with. Children of a leaf are its items.
+pair ``<user, node>``, filtered by depth (phi_dep) and by interest rate (phi_ir): the share of the node's children that
+the user engaged with. Children of a leaf are its items.
 """
 
 from __future__ import annotations

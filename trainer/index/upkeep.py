@@ -1,8 +1,8 @@
 """What is done to a hierarchy between gradient steps: start, refit, revival, snapping, representatives.
 
-All of it looks at projected items (n, d) and changes the codes in place. Revival keeps nodes alive (HSNN and OneShot speak of
-collapse without it); snapping is HILL's (arXiv 2604.12965): ``c_k <- v_(argmin_j ||v_j - c_k||^2)``; representative items
-are HSNN's features of a node (arXiv 2408.06653 §3).
+All of it looks at projected items (n, d) and changes the codes in place. Revival keeps nodes alive (HSNN and OneShot
+speak of collapse without it); snapping is HILL's (arXiv 2604.12965): ``c_k <- v_(argmin_j ||v_j - c_k||^2)``;
+representative items are HSNN's features of a node (arXiv 2408.06653 §3).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def snap(hierarchy: Hierarchy, points: Tensor) -> None:
     """Make every node that holds any of the items (n, d) the nearest of them."""
     for level in range(len(hierarchy)):
         path = hierarchy.paths(points)[level]
-        nodes, nearest = nearest_items(path)
+        nodes, nearest = nearest_in(path)
         hierarchy.codes[level].data[nodes] = path.residual[nearest]
 
 
@@ -60,17 +60,30 @@ def snap(hierarchy: Hierarchy, points: Tensor) -> None:
 def represent(hierarchy: Hierarchy, points: Tensor, vectors: Tensor) -> None:
     """Renew the representative of every node that holds any of the items: (n, d) projected, (n, d) static vectors."""
     for level, path in enumerate(hierarchy.paths(points)):
-        nodes, nearest = nearest_items(path)
+        nodes, nearest = nearest_in(path)
         hierarchy.representative(level)[nodes] = vectors[nearest]
 
 
-def nearest_items(path: LevelPath) -> tuple[Tensor, Tensor]:
-    """Nodes (k,) that hold anything, and for each the item (k,) with the smallest distance."""
-    distance = path.distances.gather(1, path.choice.unsqueeze(1)).squeeze(1).numpy()
-    nodes = path.nodes.numpy()
-    order = np.lexsort((distance, nodes))
+def nearest_in(path: LevelPath) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+    """Nodes (k,) of a level that hold anything, and for each the nearest of its items (k,)."""
+    distances = path.distances.gather(1, path.choice.unsqueeze(1)).squeeze(1)
+    return nearest_items(path.nodes.numpy(), distances.numpy())
+
+
+def nearest_items(
+    nodes: NDArray[np.integer], distances: NDArray[np.float32]
+) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+    """Nodes (k,) that occur among `nodes` (n,), and for each the item (k,) with the smallest of `distances` (n,).
+
+    Examples
+    --------
+    >>> nodes, nearest = nearest_items(np.array([3, 0, 3]), np.array([2.0, 9.0, 1.0], np.float32))
+    >>> nodes.tolist(), nearest.tolist()
+    ([0, 3], [1, 2])
+    """
+    order = np.lexsort((distances, nodes))
     first = order[np.flatnonzero(np.r_[True, np.diff(nodes[order]) > 0])]
-    return torch.from_numpy(nodes[first]), torch.from_numpy(first)
+    return nodes[first], first
 
 
 def _walk(hierarchy: Hierarchy, points: Tensor, fit: Fit) -> None:

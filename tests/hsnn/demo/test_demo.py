@@ -109,7 +109,7 @@ def test_events_flow_items_come_and_go_and_everything_is_accounted_for(
     run = Run(
         folder, "--data", f"ml-100k:{films(8000)}", "--events", "7500", "--json", str(figures), "--keep",
         "--set", "trainer.expire_after_idle=12h", "--set", "trainer.prequential_share=0.2",
-        "--set", "trainer.node_warmup=1024", "--set", "trainer.model.nodes=16",
+        "--set", "trainer.index.seed_after=1024", "--set", "trainer.model.nodes=16",
     )  # fmt: skip
     runs.append(run)
     run.until(lambda: "curl -s" in run.text, 120)

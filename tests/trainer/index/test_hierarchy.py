@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainer.config import ModelConfig
+from trainer.index.hierarchy import Hierarchy, soft_assignment, straight_through
+
+CONFIG = ModelConfig(dim=4, nodes=3)
+
+
+def test_distances_are_squared_distances():
+    hierarchy = Hierarchy(CONFIG)
+    points = torch.randn(5, 4)
+    expected = torch.cdist(hierarchy.project(points), hierarchy.codes[0]).square()
+    found = hierarchy.paths(hierarchy.project(points))[0].distances
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert hierarchy.assign(points).tolist() == expected.argmin(1).tolist()
+
+
+def test_no_gradient_reaches_the_items():
+    hierarchy, points = Hierarchy(CONFIG), torch.randn(5, 4, requires_grad=True)
+    hierarchy.paths(hierarchy.project(points))[0].distances.sum().backward()
+    assert points.grad is None
+    assert hierarchy.codes[0].grad is not None
+    assert hierarchy.head.weight.grad is not None
+
+
+def test_straight_through_is_hard_forwards_and_soft_backwards():
+    soft = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]], requires_grad=True)
+    codes = straight_through(soft)
+    assert codes.tolist() == [[0, 1, 0], [1, 0, 0]]
+    pull = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    (codes * pull).sum().backward()
+    assert soft.grad is not None
+    assert soft.grad.tolist() == pull.tolist()
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_sharpness_is_relative_to_the_distances(scale):
+    distances = torch.tensor([[1.0, 2.0, 3.0]])
+    assert soft_assignment(scale * distances, 5.0)[0].tolist() == pytest.approx(
+        torch.softmax(-5.0 * distances / 2.0, 1)[0].tolist(), rel=1e-4
+    )
