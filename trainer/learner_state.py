@@ -12,7 +12,7 @@ from trainer.arrays import Array
 if TYPE_CHECKING:
     from trainer.learner import Learner
 
-_COUNTERS = ("events", "steps", "watermark", "origin", "half_life", "_last_batch")
+_COUNTERS = ("events", "positives", "steps", "watermark", "origin", "half_life", "_last_batch")
 _BY_ITEM = (
     "states.values", "states.last", "states.first", "frequency.counts", "frequency.seen",
     "items.tokens", "items.expires_at", "items.deleted",

@@ -78,6 +78,8 @@ class Prepared:
         Epoch ms.
     judged : Judged or None
         Items that were shown, with what became of them.
+    repeats : int
+        Interactions of the batch that said more of the one before: they are labels, and no lessons of their own.
     """
 
     items: NDArray[np.int64]
@@ -89,3 +91,9 @@ class Prepared:
     contexts: Sequence[dict[str, Scalar] | None]
     watermark: int
     judged: Judged | None = None
+    repeats: int = 0
+
+    @property
+    def events(self) -> int:
+        """Interactions of the batch."""
+        return len(self.items) + self.repeats

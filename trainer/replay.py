@@ -25,7 +25,8 @@ class Lessons(NamedTuple):
 
     def joined(self, others: Lessons) -> Lessons:
         """These, then the others."""
-        queries = Queries(*(np.concatenate(pair) for pair in zip(self.queries, others.queries, strict=True)))
+        pairs = zip(self.queries, others.queries, strict=True)
+        queries = Queries(*(np.concatenate((own, more)) for own, more in pairs))  # type: ignore[arg-type]
         return Lessons(queries, np.r_[self.items, others.items], np.r_[self.weights, others.weights])
 
 
