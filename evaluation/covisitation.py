@@ -37,7 +37,7 @@ class CoVisitation:
         self._origin = Origin(HOURS)
 
     def count(self, items: NDArray[np.int64], ts: NDArray[np.int64], history: NDArray[np.int32]) -> None:
-        """Count engagements with `items` (n,) at `ts` (n,), epoch ms, after `history` (n, L), newest last, -1 = none."""
+        """Count engagements with `items` (n,) at `ts` (n,), epoch ms, after `history` (n, L), newest last, -1 none."""
         factors = self._origin.move(ts)
         if (factors != 1).any():
             self._cells.scale(factors)

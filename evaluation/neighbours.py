@@ -63,8 +63,20 @@ class Hnsw:
         self._index.set_ef(count)
         try:
             rows: NDArray[np.int64] = self._index.knn_query(users, count)[0].astype(np.int64)
-        except RuntimeError:  # so many cannot be reached from where the search begins
-            return self.search(users, count // 2) if count > 1 else np.full((len(users), 1), -1)
+        except RuntimeError:  # for some user so many cannot be reached from where the search begins
+            rows = np.stack([self._reached(user, count) for user in users])
+        return rows
+
+    def _reached(self, user: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+        """Rows (count,) for one user (D,), -1 padded: as many as can be reached, halving what is asked for."""
+        rows: NDArray[np.int64] = np.full(count, -1, np.int64)
+        asked = count
+        while asked:
+            try:
+                rows[:asked] = self._index.knn_query(user, asked)[0][0]
+                return rows
+            except RuntimeError:
+                asked //= 2
         return rows
 
 

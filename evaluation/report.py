@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from evaluation.calibration import calibration, normalised_entropy
-from evaluation.comparison import compare, interval
+from evaluation.comparison import Interval, compare, interval
 from evaluation.curves import curves
 from evaluation.errors import NothingMeasuredError
 from evaluation.figures import RARE, best, figures, half_life, methods, rare
@@ -61,17 +61,26 @@ def across(runs: Sequence[Run]) -> dict[str, Any]:
     each = [summary(run) for run in runs]
     names = methods(runs[0])
     spread = {
-        name: {figure: _plain(interval([one["methods"][name][figure] for one in each])) for figure in values}
+        name: {figure: plain(interval([one["methods"][name][figure] for one in each])) for figure in values}
         for name, values in each[0]["methods"].items()
     }
     compared = {
-        f"served - {rival}": {figure: _plain(compare(runs, runs, figure, "served", rival)) for figure in _COMPARED}
+        f"served - {rival}": {figure: plain(compare(runs, runs, figure, "served", rival)) for figure in _COMPARED}
         for rival in names
         if rival != "served"
     }
     whole = {name: each[0][name] for name in ("events", "popularity_half_life_hours", "paired")}
     means = {name: _mean([one[name] for one in each]) for name in each[0] if name not in whole}
     return means | whole | {"seeds": len(runs), "per_seed": each, "intervals": spread, "comparisons": compared}
+
+
+def plain(found: Interval) -> dict[str, Any]:
+    """Write an interval as plain values; ends that there are none of become None."""
+    mean, low, high, per_seed = found
+    return {
+        "mean": mean, "low": None if np.isnan(low) else low, "high": None if np.isnan(high) else high,
+        "per_seed": list(per_seed),
+    }  # fmt: skip
 
 
 def table(found: Mapping[str, Any], title: str) -> Table:
@@ -140,14 +149,6 @@ def _probabilities(run: Run) -> dict[str, Any]:
 
 def _paired(run: Run, rival: str, cut: int) -> tuple[float, float]:
     return paired(run.ranks["served"], run.ranks[best(run, rival, f"recall_at_{cut}")], cut)
-
-
-def _plain(found: tuple[float, float, float, tuple[float, ...]]) -> dict[str, Any]:
-    mean, low, high, per_seed = found
-    return {
-        "mean": mean, "low": None if np.isnan(low) else low, "high": None if np.isnan(high) else high,
-        "per_seed": list(per_seed),
-    }  # fmt: skip
 
 
 def _mean(values: Sequence[Any]) -> Any:
