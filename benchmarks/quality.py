@@ -65,7 +65,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Retrieval quality, offline.")
     names = lambda text: [name for name in text.split(",") if name]  # noqa: E731
     parser.add_argument("--sets", type=names, default=list(SETS), help="data sets, with commas; all that are there")
-    parser.add_argument("--variants", type=names, default=[REFERENCE], help="of benchmarks/variants.py; default")
+    parser.add_argument("--variants", type=names, default=[REFERENCE], help="of benchmarks/variants.py, beside default")
     parser.add_argument("--seeds", type=int, default=3, help="passes each, with seeds from 0; 3")
     parser.add_argument("--jobs", type=int, default=1, help="passes at once; 1")
     parser.add_argument("--baselines", default="all", help="of the default variant: all, none or names with commas")
@@ -74,6 +74,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.sets if name not in SETS]:
         parser.error(f"no data set is called {', '.join(unknown)}; there are: {', '.join(SETS)}")
+    options.variants = list(dict.fromkeys([REFERENCE, *options.variants]))
     for variant in options.variants:
         configured(variant, 0, None)
     return options
@@ -119,7 +120,7 @@ def _figures(
         console.print(table(figures, f"{name}, {variant}: {figures['queries']:,.0f} queries, {len(of)} seed(s)"))
         del figures["per_seed"]  # every value per seed is in the intervals
         found[variant] = figures | {"changes": VARIANTS[variant], "code": _codes(cells[name, variant], options.cache)}
-        if variant != REFERENCE and REFERENCE in runs:
+        if variant != REFERENCE:
             found[variant]["minus_reference"] = _differences(of, runs[REFERENCE])
     return {"protocol": asdict(SETS[name]), "variants": found}
 

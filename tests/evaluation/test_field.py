@@ -46,10 +46,12 @@ def test_queries_of_one_time_are_scored_like_queries_of_times_of_their_own(momen
         together = field.score([field.own()])[0]
         view = field.own()
         features = field.world.states.features(field.rows, int(same.max()))
-        alone = np.stack([
-            view.scorer.score(view.encoded, number, view.vectors[field.rows], features, view.nodes[field.rows])
-            for number in range(len(field))
-        ])
+        alone = np.stack(
+            [
+                view.scorer.score(view.encoded, number, view.vectors[field.rows], features, view.nodes[field.rows])
+                for number in range(len(field))
+            ]
+        )
     finally:
         field.queries.now[:] = same
     field.bar(alone)

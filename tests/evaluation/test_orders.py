@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,7 @@ def test_whole_nodes_are_opened_one_after_the_other(moment):
 def test_a_larger_budget_loses_no_target(run):
     for name in ("merge", "whole_nodes", "popularity_filter:1.0"):
         found = [run.ranks[f"{name}@{budget}"] < MISS for budget in (50, 100, 200, 500, 1000)]
-        for smaller, larger in zip(found, found[1:], strict=False):
+        for smaller, larger in pairwise(found):
             assert not (smaller & ~larger).any()
     assert (run.ranks["popularity_filter:1.0@1000"] == run.ranks["exhaustive"]).all()
     assert (run.ranks["whole_nodes@1000"] == run.ranks["exhaustive"]).all()

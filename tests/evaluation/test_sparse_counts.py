@@ -20,9 +20,11 @@ def test_it_adds_as_a_dictionary_does(batches, small):
     try:
         counts, plain = SparseCounts(2), defaultdict(float)
         for batch in batches:
-            rows, columns, values = (np.array(part, np.int64) for part in zip(*batch, strict=True)) if batch else [
-                np.zeros(0, np.int64)
-            ] * 3
+            rows, columns, values = (
+                (np.array(part, np.int64) for part in zip(*batch, strict=True))
+                if batch
+                else [np.zeros(0, np.int64)] * 3
+            )
             counts.add(rows, columns, np.stack([values, 2.0 * values], 1))
             for row, column, value in batch:
                 plain[row, column] += value
