@@ -23,8 +23,8 @@ from trainer.frequency import StreamingFrequency
 from trainer.half_life import HalfLifeChoice
 from trainer.hashing import token_matrix, tokens
 from trainer.history import UserHistories
-from trainer.judging import histories_at, pair_cross_features
 from trainer.item_state import HALF_LIVES, ItemStates
+from trainer.judging import histories_at, pair_cross_features
 from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
@@ -109,7 +109,7 @@ class Learner:
         feed = [self.items.feed_item(row, sign) for row, sign in signs.items()]
         return Prepared(
             rows, users, ts, weights, queries, feed, contexts, batch.watermark, self._judged(batch.judgements),
-            len(events) - len(kept),
+            kept, len(events),
         )  # fmt: skip
 
     def _judged(self, judgements: Judgements) -> Judged | None:
@@ -139,7 +139,7 @@ class Learner:
     def train(self, prepared: Prepared) -> StepReport:
         """Learn from a prepared batch, then count it; one whose loss is not finite is left out."""
         if len(prepared.items) == 0:
-            return StepReport(float("nan"), float("nan"), prepared.repeats)
+            return StepReport(float("nan"), float("nan"), prepared.events)
         rng = np.random.default_rng([self.config.seed, self.steps])
         self._chores(rng)
         lessons = self._lessons(prepared, rng)

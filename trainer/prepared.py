@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -78,8 +78,10 @@ class Prepared:
         Epoch ms.
     judged : Judged or None
         Items that were shown, with what became of them.
-    repeats : int
-        Interactions of the batch that said more of the one before: they are labels, and no lessons of their own.
+    at : (n,) int64
+        Place of each lesson among the batch's interactions. The others are repeats of the one before: labels only.
+    events : int
+        Interactions of the batch.
     """
 
     items: NDArray[np.int64]
@@ -91,9 +93,5 @@ class Prepared:
     contexts: Sequence[dict[str, Scalar] | None]
     watermark: int
     judged: Judged | None = None
-    repeats: int = 0
-
-    @property
-    def events(self) -> int:
-        """Interactions of the batch."""
-        return len(self.items) + self.repeats
+    at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    events: int = 0

@@ -39,6 +39,13 @@ class Encoded(NamedTuple):
     seen: NDArray[np.float32]
     evaluations: int
 
+    def some(self, numbers: NDArray[np.int64]) -> Encoded:
+        """Take some of the requests."""
+        users = self.users
+        levels = tuple(level[numbers] for level in users.levels)
+        part = Users(users.item[numbers], users.state[numbers], levels)
+        return Encoded(part, self.nodes[numbers], self.seen[numbers], self.evaluations)
+
 
 class Scorer:
     """Scores with the weights of one snapshot; the exhaustive reference and the served path use the same code."""
@@ -137,7 +144,9 @@ class Scorer:
         """
         users = encoded.users
         vector = torch.cat([users.item[request], users.state[request]]).numpy()  # (d+p,)
-        return DotQuery(vector, users.item.shape[1], self.model.over_arch.ensemble.detach().numpy() * encoded.nodes[request])
+        return DotQuery(
+            vector, users.item.shape[1], self.model.over_arch.ensemble.detach().numpy() * encoded.nodes[request]
+        )
 
     def _score(
         self,
