@@ -93,9 +93,9 @@ class _Rivals:
             return [MISS] * (len(MEASURES) - 1)
         index = self._world.index
         features = self._world.states.features(rows, int(self._queries.now[number]))
-        scores = index.scorer.score(
-            self._encoded, number, index.vectors[rows], features, index.leaves.node_of[rows]
-        )  # (n,)
+        cross = self._world.crossing.features(self._queries, number, rows) if index.config.cross else None
+        nodes = index.leaves.node_of[rows]
+        scores = index.scorer.score(self._encoded, number, index.vectors[rows], features, nodes, cross)  # (n,)
         drawn = np.searchsorted(rows, self._drawn(number, rows))
         popular = _popular(self._popularity.values[:, rows], scores, place, index.config.budget)
         return [rank(scores, place), rank(_only(scores, drawn), place), *popular]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from indexer.delta import Delta
 from indexer.version import Version
 from serving.catalogue import Catalogue
+from serving.crossing import Crossing
 from serving.index import Index
 from serving.people import People
 from serving.request import NotReadyError
@@ -32,6 +33,7 @@ class World:
     index : the version in use
     catalogue, states : items by row
     people : users by row
+    crossing : what the cross features need, by item row
     """
 
     def __init__(self, version: Version) -> None:
@@ -42,7 +44,9 @@ class World:
         self.states = ItemStates()
         rows, items = np.arange(len(snapshot.item_ids)), snapshot.items
         self.states.put(rows, items["values"], items["last"], items["first"])
-        self.people = People(ModelConfig.model_validate(manifest.model), snapshot.user_ids, snapshot.users)
+        config = ModelConfig.model_validate(manifest.model)
+        self.people = People(config, snapshot.user_ids, snapshot.users)
+        self.crossing = Crossing(config, snapshot)
         self.catalogue.load(snapshot, self.catalogue.changes(snapshot))
         self.index = self.build(version)
         self._alive: NDArray[np.bool_] | None = None
@@ -57,6 +61,7 @@ class World:
         index = Index(version.manifest.version, config, version.snapshot.model, version.index.vectors, nodes)
         index.reserve(len(self.states.last))
         self.states.reserve(len(index.vectors))
+        self.crossing.reserve(len(index.vectors))
         index.weigh_all(self.states, self.half_life)
         return index
 
@@ -95,6 +100,7 @@ class World:
             nothing = np.zeros((1, len(HALF_LIVES)), np.float32)
             self.states.put(row, nothing, np.array([delta.last]), np.array([delta.first]))
         self.catalogue.put(delta.row, delta.item, delta.features, delta.expires_at)
+        self.crossing.put(delta.row, delta.features)
         index.put(delta.row, delta.node, delta.vector, self.states.log_mass(row, self.half_life, 0))
 
     def apply_state(self, delta: StateDelta) -> None:
@@ -102,9 +108,11 @@ class World:
         self.events, self.watermark = max(self.events, delta.events), max(self.watermark, delta.watermark)
         self.states.put(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
         self.people.apply(delta)
+        self.crossing.apply(delta)
         rows = max(int(delta.item_rows.max(initial=-1)), int(delta.user_items.max(initial=-1))) + 1
         self.catalogue.reserve(rows)
         self.index.reserve(rows)
+        self.crossing.reserve(rows)
         self.catalogue.settle(delta.item_rows, delta.item_last)
         if delta.half_life == self.half_life:
             self.index.weigh(delta.item_rows, self.states, self.half_life)
@@ -205,6 +213,7 @@ class Mirror:
         index, changes = world.build(version), world.catalogue.changes(version.snapshot)
         with self.lock:
             world.catalogue.load(version.snapshot, changes)
+            world.crossing.load(version.snapshot, changes)
             world.settle()
         for delta in deltas:
             with self.lock:

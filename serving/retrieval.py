@@ -134,7 +134,10 @@ class _Search:
         rows = np.sort(rows)
         index = self.world.index
         features = self.world.states.features(rows, int(self.queries.now[number]))
-        scores = index.scorer.score(self.encoded, number, index.vectors[rows], features, index.leaves.node_of[rows])
+        cross = self.world.crossing.features(self.queries, number, rows) if index.config.cross else None
+        scores = index.scorer.score(
+            self.encoded, number, index.vectors[rows], features, index.leaves.node_of[rows], cross
+        )
         best = _top(scores, k)
         return _Found(rows[best], scores[best], len(rows), candidates, nodes)
 

@@ -1,3 +1,138 @@
-"""Cross features of a user and an item."""
+"""User-item cross features: what an item shares with its user, for many items at once.
 
-CROSS_FEATURES = 6
+HSNN (arXiv 2408.06653) §3, interaction tower, "I2IF": item attributes are posted under their token, the user's
+attributes are the query, and one look-up tells which candidates have them, ``is_topic_match(user, item)``. A user's
+attributes are hashed features and, weighted by recency, the content tokens of the last items. Training and serving
+compute the same columns: `cross_features` for many queries at once, `cross_features_of` for one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from trainer.covisitation import Covisitation
+from trainer.hashing import SLOTS
+from trainer.item_pairs import COVISIT_HALF_LIVES
+from trainer.queries import Queries
+
+CROSS_FEATURES = SLOTS + 1 + len(COVISIT_HALF_LIVES)
+"""Columns F of the cross features."""
+_MATCHES = SLOTS + 1
+
+
+def cross_features(
+    queries: Queries, tokens: NDArray[np.int32], candidates: NDArray[np.integer], pairs: Covisitation
+) -> NDArray[np.float32]:
+    """Cross features of B queries and U candidates.
+
+    Columns, in order:
+
+    - ``history_0`` .. ``history_3``, one per slot of fields (`trainer.hashing`): how much of the history, weighted by
+      recency, has the candidate's attributes of this slot, on average over these: 0 to 1;
+    - ``own``: how many of the candidate's attributes the user has, too;
+    - ``session``, ``month``: co-visitation of the last items and the candidate (`Covisitation.scores`).
+
+    Parameters
+    ----------
+    queries
+        `history_items`, `user_tokens` and `now` are used.
+    tokens : (rows, T) int32
+        Content tokens by item row, -1 padded, none twice in a row.
+    candidates : (U,)
+        Item rows, each once.
+    pairs
+        Counted so far.
+
+    Returns
+    -------
+    (B, U, CROSS_FEATURES) float32
+    """
+    posted = tokens[candidates]  # (U, T)
+    holder, column = np.nonzero(posted >= 0)
+    vocabulary, words = np.unique(posted[holder, column], return_inverse=True)
+    weights = _query_weights(queries, tokens, vocabulary)  # (2V, B): those of the history, then the user's own
+    cells = holder * CROSS_FEATURES + vocabulary[words] % SLOTS
+    shares = 1 / np.bincount(cells, minlength=1)[cells]
+    out = _gathered(
+        weights,
+        np.r_[words, words + len(vocabulary)],
+        np.r_[cells, holder * CROSS_FEATURES + SLOTS],
+        np.r_[shares, np.ones(len(words))],
+        len(candidates) * CROSS_FEATURES,
+    ).reshape(len(queries.now), len(candidates), CROSS_FEATURES)
+    out[..., _MATCHES:] = pairs.scores(queries.history_items, queries.now, candidates)
+    return out
+
+
+def cross_features_of(
+    queries: Queries, number: int, tokens: NDArray[np.int32], candidates: NDArray[np.integer], pairs: Covisitation
+) -> NDArray[np.float32]:
+    """`cross_features` of one of the queries and n candidates in ascending order: (n, CROSS_FEATURES) float32.
+
+    Examples
+    --------
+    >>> tokens = np.array([[8, 1], [8, 5], [4, -1]], np.int32)  # slots 0 and 1
+    >>> query = Queries(np.array([[0]]), np.array([[0]]), np.array([[4]]), np.array([[-1]]), np.array([9]))
+    >>> cross_features_of(query, 0, tokens, np.array([1, 2]), Covisitation())[:, :5].tolist()
+    [[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]
+    """
+    history, own, posted = queries.history_items[number], queries.user_tokens[number], tokens[candidates]
+    rows, recency = history[history >= 0], _recency(history[None])
+    asked = tokens[rows]
+    weights = np.zeros((2, int(max(part.max(initial=-1) for part in (asked, own, posted))) + 2), np.float32)
+    np.add.at(weights[0], asked, recency[:, None])
+    weights[1, own] = 1
+    weights[:, -1] = 0  # where the token -1 looks
+    cells = np.arange(len(candidates))[:, None] * SLOTS + posted % SLOTS  # (n, T)
+    size = len(candidates) * SLOTS
+    sums = np.bincount(cells.ravel(), weights[0][posted].ravel(), size)
+    counts = np.bincount(cells.ravel(), (posted >= 0).ravel(), size)
+    out = np.empty((len(candidates), CROSS_FEATURES), np.float32)
+    out[:, :SLOTS] = (sums / np.maximum(counts, 1)).reshape(-1, SLOTS)
+    out[:, SLOTS] = weights[1][posted].sum(1)
+    out[:, _MATCHES:] = pairs.scores_one(history, int(queries.now[number]), candidates)
+    return out
+
+
+def _query_weights(queries: Queries, tokens: NDArray[np.int32], vocabulary: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Weights (2V, B) of the tokens of a `vocabulary` (V,) in each query's history, then in its user's features."""
+    query, column = np.nonzero(queries.history_items >= 0)
+    asked, own = tokens[queries.history_items[query, column]], queries.user_tokens
+    word = np.full(int(max(part.max(initial=-1) for part in (asked, own, vocabulary))) + 2, -1)
+    word[vocabulary] = np.arange(len(vocabulary))
+    weights = np.zeros((2 * len(vocabulary) + 1, len(own)), np.float32)  # the row -1 takes what is in no candidate
+    recency = np.broadcast_to(_recency(queries.history_items)[:, None], asked.shape)
+    cells = word[asked] * len(own) + query[:, None]
+    np.add.at(weights.reshape(-1), cells.ravel(), recency.ravel())
+    which = word[own]  # (B, C)
+    which[which >= 0] += len(vocabulary)
+    weights[which, np.arange(len(own))[:, None]] = 1
+    return weights[:-1]
+
+
+def _recency(history_items: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Weights of the known items of histories (B, L), in order, ``1 / places back`` and 1 in all per history: (n,)."""
+    weights = (history_items >= 0) / np.arange(history_items.shape[1], 0, -1)  # (B, L)
+    weights /= np.maximum(weights.sum(1, keepdims=True), 1e-9)
+    return weights[history_items >= 0].astype(np.float32)
+
+
+def _gathered(
+    table: NDArray[np.float32],
+    words: NDArray[np.int64],
+    cells: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    size: int,
+) -> NDArray[np.float32]:
+    """Sum ``shares * table[words]`` by cell, for each column of the table: (B, size)."""
+    order = np.argsort(cells, kind="stable")
+    begins = np.searchsorted(cells[order], np.arange(size))
+    summed = functional.embedding_bag(
+        torch.from_numpy(words[order]), torch.from_numpy(table), torch.from_numpy(begins), mode="sum",
+        per_sample_weights=torch.from_numpy(shares[order].astype(np.float32)),
+    )  # fmt: skip
+    by_query: NDArray[np.float32] = summed.T.contiguous().numpy()  # copies faster than NumPy
+    return by_query

@@ -17,17 +17,20 @@ from streaming.events import Scalar
 from trainer.arrays import Array
 from trainer.catalogue import ItemCatalogue, UserCatalogue
 from trainer.config import TrainerConfig
+from trainer.covisitation import Covisitation
+from trainer.cross_features import cross_features
 from trainer.frequency import StreamingFrequency
 from trainer.half_life import HalfLifeChoice
 from trainer.hashing import token_matrix, tokens
 from trainer.history import UserHistories
-from trainer.item_state import ItemStates
+from trainer.item_state import HALF_LIVES, ItemStates
 from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
 from trainer.network import Candidates, Network
 from trainer.prepared import Prepared, StepReport
 from trainer.queries import Queries
+from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs
 from trainer.touched import TouchedRows
 from trainer.wire import StateDelta
@@ -46,6 +49,8 @@ class Learner:
     users : UserCatalogue
     states : ItemStates
     histories : UserHistories
+    covisitation : Covisitation
+        Without rows where `trainer.model.cross` is off.
     leaves : Leaves
         The trainer's own, always current assignment; what is served follows with the next version.
     events : int
@@ -69,9 +74,11 @@ class Learner:
         self.network = Network(config)
         self.items, self.users = ItemCatalogue(config.model), UserCatalogue(config.model)
         self.states, self.histories = ItemStates(), UserHistories(config.model.history)
+        self.covisitation = Covisitation(rows=0)
         self.frequency = StreamingFrequency(config.frequency_half_life)
         self.half_lives = HalfLifeChoice()
         self.leaves = Leaves(config.model.leaves)
+        self.replay = Replay(config.model, config.replay_size if config.replay else 0)
         self.events = self.steps = self.watermark = self.origin = self._last_batch = 0
         self.half_life = 0
         self._touched_items, self._touched_users = TouchedRows(), TouchedRows()
@@ -111,16 +118,18 @@ class Learner:
             return StepReport(float("nan"), float("nan"), 0)
         rng = np.random.default_rng([self.config.seed, self.steps])
         self._chores(rng)
-        candidates = self._candidates(prepared, rng)
+        lessons = self._lessons(prepared, rng)
+        candidates = self._candidates(prepared, lessons, rng)
         losses = self.network.step(
-            prepared.queries, candidates, prepared.weights, self.leaves, self.events, prepared.judged
-        )
+            lessons.queries, candidates, lessons.weights, self.leaves, self.events, prepared.judged,
+            fresh=len(prepared.items),
+        )  # fmt: skip
         self.steps += 1
         if not losses.finite:
             return StepReport(losses.item, losses.node, 0, unsafe=len(prepared.items))
         if losses.leaves is not None:
             self.leaves.move(candidates.rows, losses.leaves)
-            self._more(prepared, candidates)
+            self._more(lessons, candidates)
         self._count(prepared)
         return StepReport(losses.item, losses.node, len(prepared.items), chances=losses.chances)
 
@@ -139,11 +148,13 @@ class Learner:
         rows, users = self._touched_items.drain(), self._touched_users.drain()
         first = self._sent_users
         self._sent_users = len(self.users)
+        pairs, paired = self.covisitation, rows[: len(rows) if self.config.model.cross else 0]
         return StateDelta(
             epoch, self.events, self.watermark, self.half_life,
             rows.astype(np.int32), self.states.values[rows], self.states.last[rows], self.states.first[rows],
             users.astype(np.int32), self.histories.items[users], self.histories.times[users], self.users.tokens[users],
             first, self.users.table.ids[first:],
+            pairs.neighbours[paired], pairs.weights[paired], pairs.totals[paired], pairs.last[paired],
         )  # fmt: skip
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -170,28 +181,40 @@ class Learner:
         for part in (self.states, self.frequency, self.network.items, self.leaves):
             part.reserve(items)
         self.histories.reserve(len(self.users))
+        if self.config.model.cross:
+            self.covisitation.reserve(items)
 
-    def _candidates(self, prepared: Prepared, rng: np.random.Generator) -> Candidates:
-        """Distinct in-batch items and uniform draws out of the living ones."""
+    def _lessons(self, prepared: Prepared, rng: np.random.Generator) -> Lessons:
+        """Take the batch's events, and past ones to learn again where the stream is slow."""
+        fresh = Lessons(prepared.queries, prepared.items, prepared.weights)
+        past = int(self.config.replay * len(fresh.items))
+        slow = HALF_LIVES[self.half_lives.best] >= 1000 * self.config.replay_from
+        return fresh.joined(self.replay.draw(past, rng)) if past and slow and len(self.replay) else fresh
+
+    def _candidates(self, prepared: Prepared, lessons: Lessons, rng: np.random.Generator) -> Candidates:
+        """Distinct items of the lessons and uniform draws out of the living ones."""
         items = len(self.items)
         drawn = np.unique(rng.integers(items, size=self.config.uniform_negatives))
         dead = ~self.alive(drawn)
         for row in drawn[dead]:
             self.leaves.remove(int(row))
         drawn = drawn[~dead]
-        rows = np.union1d(prepared.items, drawn)
-        log_q = self.frequency.log_q(rows, self.events, len(prepared.items), self.config.uniform_negatives, items)
+        rows = np.union1d(lessons.items, drawn)
+        log_q = self.frequency.log_q(rows, self.events, len(lessons.items), self.config.uniform_negatives, items)
         features = self.states.features(rows, int(prepared.ts.max()))
-        targets = np.searchsorted(rows, prepared.items)
-        return Candidates(rows, self.items.tokens, features, log_q, targets, np.searchsorted(rows, drawn))
+        targets = np.searchsorted(rows, lessons.items)
+        cross = None
+        if self.config.model.cross:
+            cross = cross_features(lessons.queries, self.items.tokens, rows, self.covisitation)
+        return Candidates(rows, self.items.tokens, features, log_q, targets, np.searchsorted(rows, drawn), cross)
 
-    def _more(self, prepared: Prepared, candidates: Candidates) -> None:
+    def _more(self, lessons: Lessons, candidates: Candidates) -> None:
         """Take the extra steps of the learned levels that are due."""
         index = self.config.index
         for every, test_time in ((index.test_time, True), (index.extra_steps, False)):
             if every and self.steps % every == 0:
                 self.network.more(
-                    prepared.queries, candidates, prepared.weights, self.leaves, self.events, test_time=test_time
+                    lessons.queries, candidates, lessons.weights, self.leaves, self.events, test_time=test_time
                 )
 
     def _count(self, prepared: Prepared) -> None:
@@ -202,6 +225,11 @@ class Learner:
         self._weigh(np.unique(prepared.items))
         self._touched_items.add(prepared.items)
         self._touched_users.add(prepared.users)
+        if self.config.model.cross:
+            before = prepared.queries.history_items, prepared.queries.history_times
+            self._touched_items.add(self.covisitation.update(*before, prepared.items, prepared.ts))
+        if self.config.replay:
+            self.replay.put(Lessons(prepared.queries, prepared.items, prepared.weights))
         self.events += len(prepared.items)
         self._last_batch = len(prepared.items)
 

@@ -16,6 +16,7 @@ _COUNTERS = ("events", "steps", "watermark", "origin", "half_life", "_last_batch
 _BY_ITEM = (
     "states.values", "states.last", "states.first", "frequency.counts", "frequency.seen",
     "items.tokens", "items.expires_at", "items.deleted",
+    "covisitation.neighbours", "covisitation.weights", "covisitation.totals", "covisitation.last",
 )  # fmt: skip
 _BY_USER = ("histories.items", "histories.times", "users.tokens")
 _WHOLE = ("half_lives.loss", "half_lives.totals")
@@ -29,8 +30,10 @@ def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
         parts |= {name: _get(learner, name)[:rows] for name in names}
     mass, shift = learner.leaves.sums()
     parts |= {"leaves.node_of": learner.leaves.node_of[:items], "leaves.mass": mass}
+    parts |= {f"replay.{name}": array[: len(learner.replay)] for name, array in learner.replay.arrays.items()}
     values = {name: getattr(learner, name) for name in _COUNTERS} | {
-        "half_lives_time": learner.half_lives.time, "leaves_shift": shift, "item_ids": list(learner.items.table.ids),
+        "half_lives_time": learner.half_lives.time, "leaves_shift": shift, "replay_seen": learner.replay.seen,
+        "item_ids": list(learner.items.table.ids),
         "user_ids": list(learner.users.table.ids), "features": list(learner.items.features),
     }  # fmt: skip
     return {name: np.array(array) for name, array in parts.items()}, values
@@ -54,6 +57,10 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
         setattr(getattr(learner, part), attribute, arrays[name].copy())
     for name in _COUNTERS:
         setattr(learner, name, values[name])
+    for name, array in learner.replay.arrays.items():
+        saved = arrays[f"replay.{name}"]
+        array[: len(saved)] = saved
+    learner.replay.seen = values["replay_seen"]
     learner.half_lives.time = values["half_lives_time"]
     learner.reserve()
     every = np.arange(len(learner.items))

@@ -14,29 +14,9 @@ from torch.nn import functional
 
 from trainer.config import ModelConfig
 from trainer.index.levels import Levels, level_heads, level_shares
+from trainer.inputs import Inputs
 from trainer.over_arch import DotOverArch, InteractionTower, MlpOverArch, Parts, TaskHeads
 from trainer.towers import HistoryEncoder, ItemTower, StateTower, Tower, user_fields
-
-
-class Inputs(NamedTuple):
-    """What the model sees of B requests.
-
-    Attributes
-    ----------
-    history : (B, L, d) first static item vectors, zero where absent
-    gaps : (B, L) log minutes since
-    mask : (B, L)
-    own : (B, t) sum of the user's feature rows
-    context : (B, t) sum of the context's feature rows
-    dense : (B, 7)
-    """
-
-    history: Tensor
-    gaps: Tensor
-    mask: Tensor
-    own: Tensor
-    context: Tensor
-    dense: Tensor
 
 
 class Users(NamedTuple):
@@ -159,9 +139,18 @@ class Monn(nn.Module):
 
 
 def sampled_softmax(logits: Tensor, log_q: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean cross-entropy of `targets` (B,) among candidates.
+    """Weighted mean, over `weights` (B,), of `sampled_softmax_losses`."""
+    return weighted_mean(sampled_softmax_losses(logits, log_q, targets), weights)
+
+
+def sampled_softmax_losses(logits: Tensor, log_q: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy (B,) of `targets` (B,) among candidates.
 
     `logits` are (B, n), `log_q` (n,) is the log expected count of each candidate in the sample and is subtracted.
     """
-    losses = functional.cross_entropy(logits - log_q, targets, reduction="none")
+    return functional.cross_entropy(logits - log_q, targets, reduction="none")
+
+
+def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """Mean of losses (B,) under weights (B,)."""
     return (losses * weights).sum() / weights.sum().clamp_min(1e-6)

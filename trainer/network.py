@@ -23,11 +23,12 @@ from trainer.index import upkeep
 from trainer.index.objective import IndexObjective, distillation, interaction_error, surprise
 from trainer.index.test_time import kept_pairs
 from trainer.index.view import IndexStep, IndexView
+from trainer.inputs import Inputs, inputs
 from trainer.item_rows import ItemRows
 from trainer.leaves import Leaves
-from trainer.model import Inputs, Monn, Users, sampled_softmax
+from trainer.model import Monn, Users, sampled_softmax_losses, weighted_mean
 from trainer.prepared import Judged
-from trainer.queries import Queries, inputs
+from trainer.queries import Queries
 
 _FEATURE_SCALE = 0.05
 
@@ -122,6 +123,7 @@ class Network:
         leaves: Leaves,
         events: int,
         judged: Judged | None = None,
+        fresh: int | None = None,
     ) -> Losses:
         """Learn from one batch.
 
@@ -136,6 +138,8 @@ class Network:
             Learned so far.
         judged
             Items that were shown to people, with what became of them.
+        fresh
+            The first so many events are new, and the item loss that is returned is theirs; None: all.
         """
         asked = [queries] if judged is None else [queries, judged.queries]
         rows, places = _distinct(candidates.rows, [one.history_items for one in asked], judged)
@@ -152,13 +156,15 @@ class Network:
         cross = None if candidates.cross is None else torch.from_numpy(candidates.cross)
         parts = self.monn.parts(of_events, vectors, torch.from_numpy(candidates.states), coarse, cross)
         logits = self.monn.over_arch(parts)  # (B, U)
-        item_loss = sampled_softmax(logits, log_q, targets, weight)
+        item_losses = sampled_softmax_losses(logits, log_q, targets)  # (B,)
+        item_loss = weighted_mean(item_losses, weight)
         node_loss = torch.zeros(())
         if view:
             node_loss = self.objective.loss(view) + self._taught(view, logits, parts.interaction, candidates, leaves)
         judged_loss, chances = self._judge(judged, users, taken.vectors, places, len(weights), leaves)
+        new_loss = weighted_mean(item_losses[:fresh], weight[:fresh])
         losses = Losses(
-            float(item_loss.detach()), float(node_loss.detach()), view.leaves if view else None,
+            float(new_loss.detach()), float(node_loss.detach()), view.leaves if view else None,
             float(judged_loss.detach()), chances,
         )  # fmt: skip
         if losses.finite:

@@ -58,7 +58,7 @@ class NodeOverArch(nn.Module):
 
     def forward(self, users: Tensor, nodes: Tensor, which: Tensor | slice, log_share: Tensor) -> Tensor:
         """Score users (B, m*d) against the nodes `which`, vectors (k, d), log share of the traffic (k,): (B, k)."""
-        products = users.view(-1, self.dim) @ nodes.T  # (B*m, k)
+        products = users.reshape(-1, self.dim) @ nodes.T  # (B*m, k)
         joined = torch.logsumexp(products.view(-1, self.heads, len(nodes)), 1)  # (B, k)
         if self.crossing is not None:
             joined = joined + self.interaction(users, nodes)
@@ -73,7 +73,7 @@ class NodeOverArch(nn.Module):
     def forward_each(self, users: Tensor, nodes: Tensor, which: Tensor, log_share: Tensor) -> Tensor:
         """Score users (B, m*d) against nodes of their own, `which` (B, k), vectors (B, k, d): (B, k)."""
         across = nodes.transpose(1, 2)  # (B, d, k)
-        joined = torch.logsumexp(torch.bmm(users.view(len(users), self.heads, self.dim), across), 1)
+        joined = torch.logsumexp(torch.bmm(users.reshape(len(users), self.heads, self.dim), across), 1)
         if self.crossing is not None:
             joined = joined + torch.bmm(self.crossing(users).unsqueeze(1), across).squeeze(1)
         return joined + (self.bias[which] + self.share * log_share)

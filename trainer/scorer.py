@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from trainer.arrays import Array
 from trainer.config import ModelConfig
 from trainer.index.levels import level_shares
+from trainer.inputs import inputs
 from trainer.model import Monn, Users
-from trainer.queries import Queries, inputs
+from trainer.queries import Queries
 
 __all__ = ["Encoded", "Queries", "Scorer"]
 

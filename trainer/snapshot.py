@@ -34,6 +34,11 @@ def snapshot_of(learner: Learner, origin: Origin) -> Snapshot:
         "last": learner.states.last, "first": learner.states.first,
         "expires_at": learner.items.expires_at, "deleted": learner.items.deleted,
     }  # fmt: skip
+    if learner.config.model.cross:
+        pairs = learner.covisitation
+        by_item |= {
+            "neighbours": pairs.neighbours, "weights": pairs.weights, "totals": pairs.totals, "paired": pairs.last
+        }  # fmt: skip
     by_user: dict[str, Array] = {
         "items": learner.histories.items, "times": learner.histories.times, "tokens": learner.users.tokens
     }  # fmt: skip

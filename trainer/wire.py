@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 
 from streaming.events import Feature
 from trainer.arrays import Array, pack, unpack
+from trainer.covisitation import NEIGHBOURS
+from trainer.item_pairs import COVISIT_HALF_LIVES
+
+_LISTS = (0, len(COVISIT_HALF_LIVES), NEIGHBOURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,9 @@ class StateDelta:
     new_users : ids of the rows from `first_user_row` on
     user_tokens : (m, C) int32
         Hashed user features, -1 padded.
+    item_neighbours, item_weights, item_totals, item_paired
+        Co-visitation of `item_rows`, the arrays of `trainer.covisitation.Covisitation` in order; without rows, and not
+        sent, where the model has no cross features.
     """
 
     epoch: int
@@ -59,15 +66,21 @@ class StateDelta:
     user_tokens: NDArray[np.int32]
     first_user_row: int = 0
     new_users: Sequence[str] = ()
+    item_neighbours: NDArray[np.int32] = field(default_factory=lambda: np.zeros(_LISTS, np.int32))
+    item_weights: NDArray[np.float32] = field(default_factory=lambda: np.zeros(_LISTS, np.float32))
+    item_totals: NDArray[np.float32] = field(default_factory=lambda: np.zeros(_LISTS[:2], np.float32))
+    item_paired: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     _ARRAYS = (
         "item_rows", "item_values", "item_last", "item_first", "user_rows", "user_items", "user_times", "user_tokens",
     )  # fmt: skip
+    _PAIRS = ("item_neighbours", "item_weights", "item_totals", "item_paired")
 
     def encode(self) -> bytes:
         """Bytes for the stream."""
         scalars = (self.epoch, self.events, self.watermark, self.half_life, self.first_user_row, list(self.new_users))
-        return msgspec.msgpack.encode((scalars, pack({name: getattr(self, name) for name in self._ARRAYS})))
+        names = self._ARRAYS + (self._PAIRS if len(self.item_paired) else ())
+        return msgspec.msgpack.encode((scalars, pack({name: getattr(self, name) for name in names})))
 
     @classmethod
     def decode(cls, blob: bytes) -> StateDelta:
@@ -136,7 +149,9 @@ class Snapshot:
         Weights of the dense modules and the node vectors (`trainer.model.Monn.state_dict`).
     items
         ``embeddings`` (n, d+1) float32, ``tokens`` (n, T) int32, ``values`` (n, H) float32, ``last``, ``first``,
-        ``expires_at`` (n,) int64 (0: never), ``deleted`` (n,) bool; row = the trainer's item row.
+        ``expires_at`` (n,) int64 (0: never), ``deleted`` (n,) bool; row = the trainer's item row. With cross features
+        also ``neighbours`` (n, 2, N) int32, ``weights`` (n, 2, N) and ``totals`` (n, 2) float32, ``paired`` (n,) int64:
+        see `trainer.covisitation.Covisitation`.
     users
         ``items`` (m, L) int32, ``times`` (m, L) int64, ``tokens`` (m, C) int32.
     item_ids, user_ids

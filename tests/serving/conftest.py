@@ -15,6 +15,8 @@ from indexer.delta import Delta, pack_vector
 from indexer.version import IndexBase, Version, VersionManifest
 from serving.mirror import Mirror
 from trainer.config import ModelConfig
+from trainer.covisitation import Covisitation
+from trainer.hashing import token_matrix, tokens
 from trainer.history import UserHistories
 from trainer.item_state import ItemStates
 from trainer.model import Monn
@@ -68,6 +70,7 @@ class Plant:
 
     def __post_init__(self) -> None:
         self.states, self.histories = ItemStates(), UserHistories(self.config.history)
+        self.pairs = Covisitation(rows=0)
         self.rng = np.random.default_rng(0)
         self.weights = planted_weights(self.config)
 
@@ -118,7 +121,10 @@ class Plant:
         row, who = self.ids.index(item), self.users.index(user)
         self.histories.reserve(len(self.users))
         at = np.array([self.now])
-        self.histories.extend(np.array([who]), np.array([row]), at)
+        before = self.histories.extend(np.array([who]), np.array([row]), at)
+        if self.config.cross:
+            self.pairs.reserve(len(self.ids))
+            self.touched_items.update(self.pairs.update(*before, np.array([row]), at).tolist())
         self.states.touch(np.array([row]), at, np.ones(1, np.float32))
         self.events += 1
         self.touched_items.add(row)
@@ -133,7 +139,7 @@ class Plant:
             self.epoch, self.events, self.now, self.half_life,
             items, self.states.values[items], self.states.last[items], self.states.first[items],
             users, self.histories.items[users], self.histories.times[users], self._tokens(len(users)),
-            first, self.users[first:],
+            first, self.users[first:], *self._pairs(items),
         )  # fmt: skip
         return StateDelta.decode(delta.encode())
 
@@ -147,10 +153,12 @@ class Plant:
         )  # fmt: skip
         items = {
             "embeddings": np.array(self.vectors, np.float32).reshape(n, width),
-            "tokens": np.full((n, self.config.item_tokens), -1, np.int32),
+            "tokens": token_matrix([self._content(row) for row in range(n)], self.config.item_tokens),
             "values": self.states.values[:n], "last": self.states.last[:n], "first": self.states.first[:n],
             "expires_at": np.array(self.expires, np.int64), "deleted": np.array(self.deleted, np.bool_),
         }  # fmt: skip
+        if self.config.cross:
+            items |= dict(zip(("neighbours", "weights", "totals", "paired"), self._pairs(np.arange(n)), strict=True))
         users = {"items": self.histories.items[:m], "times": self.histories.times[:m], "tokens": self._tokens(m)}
         weights = self.weights | {"content": np.zeros((self.config.buckets, width), np.float32)}
         return Snapshot(manifest, weights, items, users, list(self.ids), list(self.users), list(self.features))
@@ -173,6 +181,17 @@ class Plant:
     def load(self, mirror: Mirror) -> None:
         """Publish a version and let a mirror load it."""
         mirror.load_version(Version.decode(self.version()))
+
+    def _content(self, row: int) -> list[int]:
+        """Tokens of an item; planted vectors have no part of them, so they matter to cross features only."""
+        if not self.config.cross:
+            return []
+        return tokens(self.features[row], self.config.buckets, self.config.item_tokens)
+
+    def _pairs(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        pairs, index = self.pairs, rows if self.config.cross else rows[:0]
+        pairs.reserve(len(self.ids) if self.config.cross else 0)
+        return pairs.neighbours[index], pairs.weights[index], pairs.totals[index], pairs.last[index]
 
     def _tokens(self, rows: int) -> np.ndarray:
         return np.full((rows, self.config.user_tokens), -1, np.int32)
@@ -205,9 +224,9 @@ def fresh_plant() -> Plant:
 
 
 @pytest.fixture(scope="session")
-def new_plant() -> Callable[[], Plant]:
-    """Makes empty plants, for tests that need one per example."""
-    return lambda: Plant(SMALL)
+def new_plant() -> Callable[..., Plant]:
+    """Makes empty plants, for tests that need one per example; ``new_plant(cross=True)`` has another configuration."""
+    return lambda **config: Plant(SMALL.model_copy(update=config))
 
 
 @pytest.fixture

@@ -272,15 +272,27 @@ OPS = ("add", "add", "engage", "engage", "flush", "snapshot", "flip", "restart",
        "move", "changed")  # fmt: skip
 
 
+def crossing(mirror: Mirror) -> list[np.ndarray]:
+    """What the cross features are made of, by row."""
+    held, rows = mirror.world.crossing, len(mirror.world.catalogue.ids)
+    pairs = held.pairs
+    return [part[:rows] for part in (held.tokens, pairs.neighbours, pairs.weights, pairs.totals, pairs.last)]
+
+
 @pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 1000)), max_size=60))
 def test_a_fed_mirror_equals_one_loaded_fresh(new_plant, ops):
-    log = Log(new_plant())
-    for op, pick in ops:
+    log = Log(new_plant(cross=True))
+    for op, pick in [("add", 0), ("add", 0), ("engage", 0), ("engage", 5), *ops]:  # u0 makes a pair
         log.act(op, pick)
     log.flush()
     fed, fresh = log.mirror, log.fresh()
+    for one, other in zip(crossing(fed), crossing(fresh), strict=True):
+        assert np.array_equal(one, other)
+    pairs, rows = log.plant.pairs, min(len(log.plant.ids), len(log.plant.pairs.last))
+    assert np.array_equal(crossing(fed)[1][:rows], pairs.neighbours[:rows])
+    assert np.array_equal(crossing(fed)[2][:rows], pairs.weights[:rows])
     queries = [
         Request(user=user, k=100, mode=mode, filters=Filters(items=items))
         for user in ("u0", "u1", "nobody")

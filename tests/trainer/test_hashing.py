@@ -4,18 +4,19 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.hashing import token_matrix, tokens
+from trainer.hashing import SLOTS, token_matrix, tokens
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
 FEATURES = st.dictionaries(st.text(max_size=4), st.one_of(SCALARS, st.lists(SCALARS, max_size=4)), max_size=5)
 EXAMPLE = {"genre": ["drama", "war"], "year": 1994, "price": 3.5, "new": True, "café": "ü"}
-EXPECTED = [6688, 268, 135, 3303, 4931, 6730]  # zlib.crc32(b"genre=drama") % 8192, ...
+EXPECTED = [2176, 1072, 543, 5021, 3341, 2345]  # crc32(b"genre=drama") % 2048 * 4 + crc32(b"genre") % 4, ...
 
 
 def test_tokens_are_these_numbers():
@@ -40,6 +41,17 @@ def test_tokens_are_few_distinct_and_in_range_and_the_same_when_asked_again(feat
     assert len(set(found)) == len(found)
     assert all(0 <= token < buckets for token in found)
     assert tokens(dict(features), buckets, width) == found
+
+
+@given(st.text(max_size=4), st.lists(SCALARS, min_size=1, max_size=5), st.integers(SLOTS, 500))
+def test_a_token_tells_the_slot_of_its_field(field, values, buckets):
+    found = tokens({field: values}, buckets, 8)
+    assert {token % SLOTS for token in found} <= {crc32(field.encode()) % SLOTS}
+
+
+def test_a_field_has_a_quarter_of_the_rows():
+    found = {token for number in range(1000) for token in tokens({"n": number}, 64, 1)}
+    assert len(found) == 64 // SLOTS
 
 
 def test_ignored_fields_and_absent_values_give_no_token():

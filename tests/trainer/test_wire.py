@@ -23,6 +23,23 @@ FEED_ITEMS = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("cross", [True, False])
+def test_co_visitation_travels_only_where_there_is_any(cross):
+    n = 3 if cross else 0
+    rng = np.random.default_rng(0)
+    pairs = (
+        rng.integers(-1, 9, (n, 2, 16)).astype(np.int32), rng.random((n, 2, 16)).astype(np.float32),
+        rng.random((n, 2)).astype(np.float32), rng.integers(2**60, size=n),
+    )  # fmt: skip
+    rows, nothing = np.arange(3, dtype=np.int32), np.zeros((3, 2), np.int64)
+    blob = StateDelta(1, 2, 3, 4, *[rows] * 5, nothing, nothing, nothing, 0, [], *pairs).encode()
+    again = StateDelta.decode(blob)
+    assert (b"item_neighbours" in blob) is cross
+    for name, one in zip(StateDelta._PAIRS, pairs, strict=True):
+        other = getattr(again, name)
+        assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+
+
 @given(st.integers(0, 2**40), st.lists(FEED_ITEMS, max_size=4))
 def test_a_feed_comes_back(epoch, items):
     feed = Feed(epoch, items)

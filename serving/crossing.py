@@ -1,0 +1,70 @@
+"""What a mirror knows for the user-item cross features: content tokens of the items, and which go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.events import Feature
+from trainer.arrays import grown
+from trainer.config import ModelConfig
+from trainer.covisitation import Covisitation
+from trainer.cross_features import cross_features_of
+from trainer.hashing import tokens
+from trainer.queries import Queries
+from trainer.wire import Snapshot, StateDelta
+
+
+class Crossing:
+    """Tokens and co-visitation by item row; nothing is kept if the model has no cross features.
+
+    Attributes
+    ----------
+    tokens : (rows, T) int32
+        Content tokens, -1 padded.
+    pairs : Covisitation
+    """
+
+    def __init__(self, config: ModelConfig, snapshot: Snapshot) -> None:
+        self._config = config
+        self._ignored = frozenset(config.ignored_features)
+        self.tokens: NDArray[np.int32] = np.full((0, config.item_tokens), -1, np.int32)
+        self.pairs = Covisitation(rows=0)
+        rows, items = np.arange(len(snapshot.item_ids)), snapshot.items
+        if config.cross:
+            self.pairs.put(rows, items["neighbours"], items["weights"], items["totals"], items["paired"])
+        self.load(snapshot, rows)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` rows."""
+        if self._config.cross:
+            self.tokens = grown(self.tokens, rows, -1)
+            self.pairs.reserve(rows)
+
+    def load(self, snapshot: Snapshot, changed: Iterable[int]) -> None:
+        """Take over a snapshot's tokens of the `changed` rows."""
+        if self._config.cross:
+            rows = np.array([*changed], np.int64)
+            self.reserve(int(rows.max(initial=-1)) + 1)
+            self.tokens[rows] = snapshot.items["tokens"][rows]
+
+    def put(self, row: int, features: Mapping[str, Feature]) -> None:
+        """Learn of an item's features."""
+        if self._config.cross:
+            found = tokens(features, self._config.buckets, self._config.item_tokens, self._ignored)
+            self.reserve(row + 1)
+            self.tokens[row] = -1
+            self.tokens[row, : len(found)] = found
+
+    def apply(self, delta: StateDelta) -> None:
+        """Overwrite the co-visitation of the items that a state delta touches."""
+        if self._config.cross:
+            self.pairs.put(
+                delta.item_rows, delta.item_neighbours, delta.item_weights, delta.item_totals, delta.item_paired
+            )
+
+    def features(self, queries: Queries, number: int, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Cross features of one of the queries and items `rows` (n,), ascending: (n, CROSS_FEATURES)."""
+        return cross_features_of(queries, number, self.tokens, rows, self.pairs)

@@ -1,0 +1,227 @@
+"""Co-visitation: which items the same users engage with shortly before or after an item, as decayed weights.
+
+Every item row has two bounded lists of neighbours, one per half-life, and the time at which their weights were true. As
+in `trainer.item_state`, a reading at a later time decays them exactly, so only touched rows ever change. The scores are
+dense user-item cross features for HSNN's interaction tower (arXiv 2408.06653 §3); see `trainer.cross_features`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.arrays import grown
+from trainer.item_pairs import COVISIT_HALF_LIVES, LAST, decayed, pairs_of
+
+NEIGHBOURS = 16
+"""Places N of a list."""
+_PRIOR = 1.0
+_LET_IN = 4
+_COLUMNS = np.arange(len(COVISIT_HALF_LIVES))[:, None]
+
+
+class Covisitation:
+    """Neighbours of all items, by row.
+
+    Pairs are those of `trainer.item_pairs`. A new neighbour takes the place of the smallest weight
+    of its list: of the new ones of a batch, heaviest first, the first four always, the others if they are heavier.
+
+    Parameters
+    ----------
+    rows
+        Room at first; 0 if nothing will be counted.
+
+    Attributes
+    ----------
+    neighbours : (rows, 2, N) int32
+        Item rows, -1 where a place is free.
+    weights : (rows, 2, N) float32
+        Decayed weights of the pairs row -> neighbour, true at `last`.
+    totals : (rows, 2) float32
+        Decayed weight of all pairs of a row, of those too whose neighbour has left the list; true at `last`.
+    last : (rows,) int64
+        Time of the row's newest pair, epoch ms; 0 = none yet.
+
+    Examples
+    --------
+    >>> pairs = Covisitation(rows=4)
+    >>> pairs.update(np.array([[-1, 2]]), np.array([[0, 9]]), np.array([3]), np.array([9])).tolist()
+    [2, 3]
+    >>> pairs.neighbours[2, 0, :2].tolist(), pairs.weights[3, 0, :2].tolist()
+    ([3, -1], [0.5, 0.0])
+    >>> pairs.scores_one(np.array([2]), 9, np.array([1, 3])).round(2)
+    array([[0.  , 0.  ],
+           [0.41, 0.41]], dtype=float32)
+    """
+
+    def __init__(self, rows: int = 1024) -> None:
+        lists = (rows, len(COVISIT_HALF_LIVES), NEIGHBOURS)
+        self.neighbours: NDArray[np.int32] = np.full(lists, -1, np.int32)
+        self.weights: NDArray[np.float32] = np.zeros(lists, np.float32)
+        self.totals: NDArray[np.float32] = np.zeros(lists[:2], np.float32)
+        self.last: NDArray[np.int64] = np.zeros(rows, np.int64)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` rows."""
+        self.neighbours, self.weights = grown(self.neighbours, rows, -1), grown(self.weights, rows)
+        self.totals, self.last = grown(self.totals, rows), grown(self.last, rows)
+
+    def put(
+        self,
+        rows: NDArray[np.integer],
+        neighbours: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        totals: NDArray[np.float32],
+        last: NDArray[np.int64],
+    ) -> None:
+        """Overwrite the lists of `rows`, as a mirror does."""
+        self.reserve(int(rows.max(initial=-1)) + 1)
+        self.neighbours[rows], self.weights[rows] = neighbours, weights
+        self.totals[rows], self.last[rows] = totals, last
+
+    def update(
+        self,
+        history_items: NDArray[np.integer],
+        history_times: NDArray[np.int64],
+        items: NDArray[np.integer],
+        ts: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Count B events with what their users engaged with before.
+
+        Parameters
+        ----------
+        history_items, history_times : (B, L)
+            Item rows just before each event, newest last, -1 padded in front; epoch ms.
+        items, ts : (B,)
+            The events' items, for which there is room, and times.
+
+        Returns
+        -------
+        (n,) int64
+            The rows that changed, ascending: items of the events and of the histories.
+        """
+        pairs = pairs_of(history_items[:, -LAST:], history_times[:, -LAST:], items, ts)
+        rows, at = np.unique(pairs.source, return_inverse=True)
+        weights = pairs.weights * decayed(self._advance(rows, at, pairs.ts)[at] - pairs.ts)  # (n, 2)
+        self.totals[rows] += _sums(at, weights, len(rows))
+        keys, same = np.unique(at * len(self.last) + pairs.target, return_inverse=True)
+        at, target = np.divmod(keys, len(self.last))
+        self._add(rows[at], target, _sums(same, weights, len(keys)))
+        return rows
+
+    def scores(
+        self, history_items: NDArray[np.integer], now: NDArray[np.int64], candidates: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """How much of what follows each history's last items goes to each candidate, at both half-lives.
+
+        The sum over the last five history items of their pair's share, ``weight / (1 + total)``, both decayed to `now`:
+        a probability that evidence must earn, on a scale of ``log(1 + x)``.
+
+        Parameters
+        ----------
+        history_items : (B, L)
+            Newest last, -1 padded in front.
+        now : (B,) int64
+            Epoch ms.
+        candidates : (U,)
+            Item rows, each once.
+
+        Returns
+        -------
+        (B, U, 2) float32
+        """
+        places = np.full(int(max(len(self.last), candidates.max(initial=-1) + 1)) + 1, -1)
+        places[candidates] = np.arange(len(candidates))  # the row -1 of free places stays -1
+        query, rows = _recent(history_items)
+        neighbours, shares = self._shares(rows, now[query])
+        return _scattered(query, places[neighbours], shares, (len(now), len(candidates)))
+
+    def scores_one(
+        self, history: NDArray[np.integer], now: int, candidates: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """`scores` of one history (L,) against candidates (n,) in ascending order: the same bits, (n, 2) float32."""
+        query, rows = _recent(history[None])
+        neighbours, shares = self._shares(rows, np.full(len(rows), now))
+        places = np.searchsorted(candidates, neighbours)  # (n, 2, N)
+        found = np.append(candidates, -2)[places] == neighbours
+        alone: NDArray[np.float32] = _scattered(query, np.where(found, places, -1), shares, (1, len(candidates)))[0]
+        return alone
+
+    def _advance(self, rows: NDArray[np.int64], at: NDArray[np.int64], ts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Decay the lists of `rows` to the latest of their pairs, whose times are `ts` at `at`; return these times."""
+        latest = self.last[rows]
+        np.maximum.at(latest, at, ts)
+        decay = decayed(latest - self.last[rows]).astype(np.float32)  # (n, 2)
+        self.totals[rows] *= decay
+        self.weights[rows] *= decay[..., None]
+        self.last[rows] = latest
+        return latest
+
+    def _add(self, rows: NDArray[np.int64], targets: NDArray[np.int64], weights: NDArray[np.float32]) -> None:
+        """Add `weights` (n, 2) of distinct pairs: to the places they have, else to places they are given."""
+        hits = self.neighbours[rows] == targets[:, None, None]  # (n, 2, N)
+        known, places = hits.any(2), hits.argmax(2)  # (n, 2)
+        pair, half_life = np.nonzero(known)
+        self.weights[rows[pair], half_life, places[pair, half_life]] += weights[pair, half_life]
+        half_life, pair = np.nonzero((~known & (weights > 0)).T)
+        self._let_in(rows[pair], half_life, targets[pair], weights[pair, half_life])
+
+    def _let_in(
+        self,
+        rows: NDArray[np.int64],
+        half_life: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        weights: NDArray[np.float32],
+    ) -> None:
+        """Give new neighbours (n,), ordered by half-life and row, the places of the smallest weights of their lists."""
+        lists = half_life * len(self.last) + rows
+        starts = np.diff(lists, prepend=-1) != 0
+        group, first = np.cumsum(starts) - 1, np.flatnonzero(starts)
+        order = _heaviest_first(group, weights)
+        rank = np.arange(len(order)) - first[group]
+        order, rank, group = order[rank < NEIGHBOURS], rank[rank < NEIGHBOURS], group[rank < NEIGHBOURS]
+        smallest = np.argsort(self.weights[rows[first], half_life[first]], axis=1, kind="stable")  # (lists, N)
+        cell = rows[order], half_life[order], smallest[group, rank]
+        entered = (rank < _LET_IN) | (weights[order] > self.weights[cell])
+        row, column, place = (part[entered] for part in cell)
+        self.neighbours[row, column, place] = targets[order[entered]]
+        self.weights[row, column, place] = weights[order[entered]]
+
+    def _shares(
+        self, rows: NDArray[np.integer], now: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Neighbours of `rows` (n,) and their shares at `now` (n,): both (n, 2, N)."""
+        decay = decayed(np.maximum(now - self.last[rows], 0)).astype(np.float32)  # (n, 2)
+        scale = decay / (_PRIOR + self.totals[rows] * decay)
+        return self.neighbours[rows], self.weights[rows] * scale[..., None]
+
+
+def _recent(history_items: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which query has which of its newest items: (n,) each."""
+    recent = history_items[:, -LAST:]
+    query, column = np.nonzero(recent >= 0)
+    return query, recent[query, column].astype(np.int64)
+
+
+def _scattered(
+    query: NDArray[np.int64], places: NDArray[np.int64], shares: NDArray[np.float32], shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Sum `shares` (n, 2, N) by query, candidate and half-life; `places` (n, 2, N) are candidates, -1 for none."""
+    out = np.zeros((*shape, len(COVISIT_HALF_LIVES)), np.float32)
+    flat, found = out.reshape(-1), places >= 0
+    cells = (query[:, None, None] * shape[1] + places) * len(COVISIT_HALF_LIVES) + _COLUMNS  # (n, 2, N)
+    cells = cells[found]
+    np.add.at(flat, cells, shares[found])
+    flat[cells] = np.log1p(flat[cells])
+    return out
+
+
+def _heaviest_first(group: NDArray[np.int64], weights: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Order within ascending groups by falling weight, equal ones as they came: floats above 0 sort as their bits."""
+    return np.argsort((group << 32) - weights.view(np.int32), kind="stable")
+
+
+def _sums(groups: NDArray[np.int64], weights: NDArray[np.float64], count: int) -> NDArray[np.float32]:
+    """Sum `weights` (n, 2) by group: (count, 2)."""
+    columns = [np.bincount(groups, column, count) for column in weights.T]
+    return np.stack(columns, 1).astype(np.float32)

@@ -1,0 +1,76 @@
+"""From queries to what the model's towers see."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.item_state import HOUR
+from trainer.queries import Queries
+
+
+class Inputs(NamedTuple):
+    """What the model sees of B requests.
+
+    Attributes
+    ----------
+    history : (B, L, d) first static item vectors, zero where absent
+    gaps : (B, L) log minutes since
+    mask : (B, L)
+    own : (B, t) sum of the user's feature rows
+    context : (B, t) sum of the context's feature rows
+    dense : (B, 7)
+    """
+
+    history: Tensor
+    gaps: Tensor
+    mask: Tensor
+    own: Tensor
+    context: Tensor
+    dense: Tensor
+
+
+def inputs(queries: Queries, history: Tensor, table: Tensor, rows: Tensor) -> Inputs:
+    """Model inputs of `queries`.
+
+    Parameters
+    ----------
+    queries
+        B requests.
+    history : (B, L, d)
+        First static vectors of the history's items; zero where absent.
+    table : (n, t)
+        Feature rows; the last one is of zeros.
+    rows : (B, C + X)
+        Rows of `table`: the user's features, then the context's.
+    """
+    known = queries.history_items >= 0  # (B, L)
+    hours = np.maximum(queries.now[:, None] - queries.history_times, 0) / HOUR
+    gaps = np.where(known, np.log1p(hours * 60), 0.0).astype(np.float32)  # log minutes
+    own = queries.user_tokens.shape[1]
+    last = len(table) - 1
+    return Inputs(
+        history,
+        torch.from_numpy(gaps),
+        torch.from_numpy(known.astype(np.float32)),
+        functional.embedding_bag(rows[:, :own], table, mode="sum", padding_idx=last),
+        functional.embedding_bag(rows[:, own:], table, mode="sum", padding_idx=last),
+        torch.from_numpy(dense_features(known, gaps[:, -1], queries.now)),
+    )
+
+
+def dense_features(
+    known: NDArray[np.bool_], last_gap: NDArray[np.float32], now: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """History length, time since the last item, and the phase of the day and the week: (B, 7)."""
+    day, week = now / (24 * HOUR), now / (168 * HOUR)
+    columns = [
+        known[:, -1], known.mean(1), last_gap / 5,
+        np.sin(2 * np.pi * day), np.cos(2 * np.pi * day), np.sin(2 * np.pi * week), np.cos(2 * np.pi * week),
+    ]  # fmt: skip
+    return np.stack(columns, 1).astype(np.float32)

@@ -1,0 +1,80 @@
+"""Replay: past events that are learned again, against forgetting, on streams that change slowly.
+
+A ring of the last events, each with the query it was. On a slow catalogue a single pass with sparse updates learns far
+too little from an event; on news, what was clicked an hour ago is the wrong lesson. Which of the two a stream is, the
+trainer knows by itself: it is the half-life whose popularity predicts best (`trainer.half_life`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.config import ModelConfig
+from trainer.queries import Queries
+
+
+class Lessons(NamedTuple):
+    """Events to learn from: queries (n), their items (n,) int64, and weights (n,) float32."""
+
+    queries: Queries
+    items: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+    def joined(self, others: Lessons) -> Lessons:
+        """Put the others behind these."""
+        queries = Queries(*(np.concatenate(pair) for pair in zip(*[self.queries, others.queries], strict=True)))
+        return Lessons(queries, np.r_[self.items, others.items], np.r_[self.weights, others.weights])
+
+
+class Replay:
+    """The last `size` events.
+
+    Attributes
+    ----------
+    seen : int
+        Events put in so far.
+
+    Examples
+    --------
+    >>> replay = Replay(ModelConfig(history=1, user_tokens=1, context_tokens=1), size=2)
+    >>> one = np.ones((3, 1), np.int32)
+    >>> queries = Queries(one, one.astype(np.int64), one, one, np.arange(3))
+    >>> replay.put(Lessons(queries, np.arange(3), np.ones(3, np.float32)))
+    >>> sorted(set(replay.draw(50, np.random.default_rng(0)).items.tolist()))
+    [1, 2]
+    """
+
+    def __init__(self, config: ModelConfig, size: int) -> None:
+        history, user, context = config.history, config.user_tokens, config.context_tokens
+        self.size, self.seen = size, 0
+        self.arrays: dict[str, NDArray[np.generic]] = {
+            "history_items": np.full((size, history), -1, np.int32),
+            "history_times": np.zeros((size, history), np.int64),
+            "user_tokens": np.full((size, user), -1, np.int32),
+            "context_tokens": np.full((size, context), -1, np.int32),
+            "now": np.zeros(size, np.int64),
+            "items": np.zeros(size, np.int64),
+            "weights": np.zeros(size, np.float32),
+        }
+
+    def __len__(self) -> int:
+        return min(self.seen, self.size)
+
+    def put(self, lessons: Lessons) -> None:
+        """Add events; the oldest ones leave."""
+        columns = {**lessons.queries._asdict(), "items": lessons.items, "weights": lessons.weights}
+        count = len(lessons.items)
+        places = (self.seen + np.arange(count))[-self.size :] % self.size if self.size else np.zeros(0, np.int64)
+        for name, column in columns.items():
+            self.arrays[name][places] = column[count - len(places) :]
+        self.seen += count
+
+    def draw(self, count: int, rng: np.random.Generator) -> Lessons:
+        """Draw `count` events, uniformly and with repetition."""
+        at = rng.integers(len(self), size=count)
+        columns = {name: array[at] for name, array in self.arrays.items()}
+        items, weights = columns.pop("items"), columns.pop("weights")
+        return Lessons(Queries(**columns), items, weights)  # type: ignore[arg-type]
