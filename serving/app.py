@@ -60,7 +60,7 @@ class Api:
     async def retrieve(self, request: Request) -> bytes:
         """``POST /v1/retrieve``: one request, one answer."""
         asked = [schema.parse(await self._body(request))]
-        if asked[0].mode == "exhaustive":  # slow where the catalogue is large: not in the way of others
+        if asked[0].mode in ("exact", "exhaustive"):  # slow where the catalogue is large: not in the way of others
             return msgspec.json.encode((await run_in_threadpool(self._answered, asked))[0])
         return msgspec.json.encode(self._answered(asked)[0])
 

@@ -20,6 +20,7 @@ class Allowed(NamedTuple):
     Attributes
     ----------
     mask : (rows,) bool
+        By everything but an allow-list.
     rows : (n,) int64 or None
         The allowed rows themselves where they are so few that no beam is needed to find them.
     """
@@ -30,6 +31,18 @@ class Allowed(NamedTuple):
     def all_rows(self) -> NDArray[np.int64]:
         """Every allowed row, (n,)."""
         return np.flatnonzero(self.mask) if self.rows is None else self.rows
+
+    def size(self) -> int:
+        """How many rows are allowed."""
+        return int(np.count_nonzero(self.mask)) if self.rows is None else len(self.rows)
+
+    def whole_mask(self) -> NDArray[np.bool_]:
+        """Which rows are allowed, (rows,) bool, by an allow-list too."""
+        if self.rows is None:
+            return self.mask
+        mask = np.zeros_like(self.mask)
+        mask[self.rows] = True
+        return mask
 
 
 def allowed(world: World, request: Request, history: NDArray[np.integer], budget: int) -> Allowed:

@@ -19,6 +19,7 @@ from serving.crossing import Crossing
 from serving.index import Index
 from serving.people import People
 from serving.request import NotReadyError
+from serving.tick import Tick
 from trainer.config import ModelConfig
 from trainer.item_state import HALF_LIVES, ItemStates
 from trainer.wire import StateDelta
@@ -50,6 +51,7 @@ class World:
         self.catalogue.load(snapshot, self.catalogue.changes(snapshot))
         self.index = self.build(version)
         self._alive: NDArray[np.bool_] | None = None
+        self._tick: Tick | None = None
         self.corpus = 0
         self.settle()
 
@@ -80,6 +82,13 @@ class World:
             self._alive = (nodes >= 0) & (self.catalogue.dead_at[: len(nodes)] > self.watermark)
             self.corpus = int(np.count_nonzero(self._alive))
         return self._alive
+
+    def tick(self, now: int) -> Tick:
+        """All living items at time `now`; the last one is kept until anything here changes."""
+        alive = self.alive()  # another array after every change
+        if self._tick is None or self._tick.alive is not alive or self._tick.now != now:
+            self._tick = Tick(self.index, self.states, alive, now)
+        return self._tick
 
     def apply_delta(self, delta: Delta, index: Index) -> None:
         """Change one item in `index` and in the catalogue."""

@@ -10,8 +10,8 @@ from msgspec import Meta
 from monitoring.errors import HsnnError
 from streaming.events import Id, Millis, Scalar
 
-MODES = ("beam", "exhaustive", "popularity", "popularity_filter")
-"""``beam`` serves; the others are references computed from the same mirrored states."""
+MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
+"""``beam`` serves; ``exact`` proves the answer of ``exhaustive``; the others are references from the same states."""
 
 FILTERS = ("items", "exclude", "features")
 """Names of the filters."""
@@ -78,12 +78,25 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer cost: `scored` item-level evaluations out of `corpus` unexpired items, and how they were found."""
+    """What an answer cost, and what it is worth.
+
+    Attributes
+    ----------
+    scored : item-level evaluations
+    candidates : allowed items that were looked at to choose these
+    nodes : nodes opened
+    corpus : items that may be returned to somebody
+    certified : whether no allowed item can be missing: each was scored, or a bound shows that it would score too little
+    scored_share : `scored` / `corpus`
+    took_ms : wall time, the request's share of what was done for several at once included
+    """
 
     scored: int
     candidates: int
     nodes: int
     corpus: int
+    certified: bool = False
+    scored_share: float = 0.0
     took_ms: float = 0.0
 
 

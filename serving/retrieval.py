@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving import exact
 from serving.filters import Allowed, allowed
+from serving.found import Found, best_of, top
 from serving.limits import Limits
 from serving.mirror import Mirror, World
 from serving.request import MODES, Answer, Engaged, Request, RequestError, Stats
+from serving.tick import Tick
 from streaming.events import Id
+from trainer.bounds import DotQuery
 from trainer.hashing import token_matrix, tokens
 from trainer.scorer import Encoded, Queries
 
@@ -23,17 +26,9 @@ CHUNK = 64
 """Requests answered while the mirror's lock is held once."""
 
 
-class _Found(NamedTuple):
-    """Rows best first with their scores (<= k,), and what finding them cost."""
-
-    rows: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    scored: int
-    candidates: int
-    nodes: int
-
-
 _DEFAULT_LIMITS = Limits()
+Find = Callable[[Tick, DotQuery, NDArray[np.bool_], int], Found]
+"""Finds the best k of the allowed items of a tick."""
 
 
 def retrieve(mirror: Mirror, requests: Sequence[Request], limits: Limits = _DEFAULT_LIMITS) -> list[Answer]:
@@ -99,56 +94,65 @@ class _Search:
             as_of=world.watermark,
             stats=Stats(
                 scored=found.scored, candidates=found.candidates, nodes=found.nodes, corpus=world.corpus,
+                certified=found.certified, scored_share=round(found.scored / max(world.corpus, 1), 4),
                 took_ms=round(1000 * (time.perf_counter() - began + shared), 3),
             ),
         )  # fmt: skip
 
-    def _beam(self, number: int, may: Allowed, k: int) -> _Found:
+    def _beam(self, number: int, may: Allowed, k: int) -> Found:
         assert self.encoded is not None
         leaves = self.world.index.leaves
         if may.rows is not None:
             rows = leaves.best(may.rows, self.encoded.nodes[number], self.budget)
-            return self._scored(number, rows, k, candidates=len(may.rows))
+            return self._scored(number, rows, k, may, candidates=len(may.rows))
         found = leaves.candidates(self.encoded.seen[number], self.beam, self.budget, may.mask.__getitem__)
-        return self._scored(number, found.rows, k, found.considered, found.opened)
+        return self._scored(number, found.rows, k, may, found.considered, found.opened)
 
-    def _exhaustive(self, number: int, may: Allowed, k: int) -> _Found:
-        rows = may.all_rows()
-        return self._scored(number, rows, k, candidates=len(rows))
+    def _exact(self, number: int, may: Allowed, k: int) -> Found:
+        if not self.world.index.scorer.boundable:
+            raise RequestError(
+                "mode 'exact' needs an item level that is a dot product, and this model's is none; "
+                "mode 'exhaustive' gives the same items by scoring them all"
+            )
+        return self._all_of(number, may, k, exact.search)
 
-    def _popularity_filter(self, number: int, may: Allowed, k: int) -> _Found:
-        rows = may.all_rows()
-        best = rows[_top(self.world.index.leaves.log_mass[rows], self.budget)]
-        return self._scored(number, best, k, candidates=len(rows))
+    def _exhaustive(self, number: int, may: Allowed, k: int) -> Found:
+        return self._all_of(number, may, k, exact.everything)
 
-    def _popularity(self, number: int, may: Allowed, k: int) -> _Found:
+    def _all_of(self, number: int, may: Allowed, k: int, find: Find) -> Found:
+        """Find the best of all allowed items; so few that a beam would score them all need no search."""
+        rows, scorer = may.all_rows(), self.world.index.scorer
+        if len(rows) <= self.budget or not scorer.boundable:
+            return self._scored(number, rows, k, may, candidates=len(rows))
+        assert self.encoded is not None
+        tick = self.world.tick(int(self.queries.now[number]))
+        return find(tick, scorer.dot_query(self.encoded, number), may.whole_mask(), k)
+
+    def _popularity_filter(self, number: int, may: Allowed, k: int) -> Found:
         rows = may.all_rows()
-        best = rows[_top(self.world.index.leaves.log_mass[rows], k)]
+        best = rows[top(self.world.index.leaves.log_mass[rows], self.budget)]
+        return self._scored(number, best, k, may, candidates=len(rows))
+
+    def _popularity(self, number: int, may: Allowed, k: int) -> Found:
+        rows = may.all_rows()
+        best = rows[top(self.world.index.leaves.log_mass[rows], k)]
         now = int(self.queries.now[number])
         counts = self.world.states.counts(best, now)[:, self.world.half_life]
-        return _Found(best, counts, scored=0, candidates=len(rows), nodes=0)
+        return Found(best, counts, scored=0, candidates=len(rows), nodes=0, certified=False)
 
-    def _scored(self, number: int, rows: NDArray[np.int64], k: int, candidates: int, nodes: int = 0) -> _Found:
+    def _scored(
+        self, number: int, rows: NDArray[np.int64], k: int, may: Allowed, candidates: int, nodes: int = 0
+    ) -> Found:
         """Score `rows` by the item level and keep the best `k`; of equal ones the older item first, in every mode."""
         assert self.encoded is not None
-        rows = np.sort(rows)
-        index = self.world.index
+        rows, index = np.sort(rows), self.world.index
         features = self.world.states.features(rows, int(self.queries.now[number]))
         cross = self.world.crossing.features(self.queries, number, rows) if index.config.cross else None
         scores = index.scorer.score(
             self.encoded, number, index.vectors[rows], features, index.leaves.node_of[rows], cross
         )
-        best = _top(scores, k)
-        return _Found(rows[best], scores[best], len(rows), candidates, nodes)
-
-
-def _top(values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
-    """Positions of the `k` largest of `values` (n,), best first, equal ones in order of position."""
-    if k >= len(values):
-        return np.argsort(-values, kind="stable")
-    least = np.partition(values, len(values) - k)[len(values) - k]
-    chosen = np.flatnonzero(values >= least)
-    return chosen[np.argsort(-values[chosen], kind="stable")][:k]
+        best, scores_of_best = best_of(rows, scores, k)
+        return Found(best, scores_of_best, len(rows), candidates, nodes, certified=len(rows) == may.size())
 
 
 def queries_of(world: World, requests: Sequence[Request]) -> Queries:

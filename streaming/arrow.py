@@ -1,7 +1,8 @@
 """Many interactions in one record: an Arrow IPC stream (or file) with the JSON events' field names as columns.
 
 Columns ``ts`` (whole numbers or timestamps), ``user``, ``item`` (text or whole numbers), ``action`` (text); ``value``
-(numbers) and ``context`` (JSON text, or a struct) may be missing, as may ``type``, which must say ``interaction``.
+(numbers), ``context`` (JSON text, or a struct), ``id`` and ``impression`` (text or whole numbers) may be missing, as
+may ``type``, which must say ``interaction``.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Interactions:
     action: NDArray[np.object_]
     value: NDArray[np.float32]
     context: NDArray[np.object_] | None
+    id: NDArray[np.object_] | None
+    impression: NDArray[np.object_] | None
     refused: dict[int, str]
 
 
@@ -59,6 +62,8 @@ def write_interactions(
     action: Sequence[str],
     value: Sequence[float | None] | None = None,
     context: Sequence[dict[str, Scalar] | None] | None = None,
+    id: Sequence[str | None] | None = None,
+    impression: Sequence[str | None] | None = None,
 ) -> bytes:
     """Write interactions as one record; `read_interactions` reads it back.
 
@@ -79,6 +84,9 @@ def write_interactions(
     if context is not None:
         texts = [None if one is None else msgspec.json.encode(one).decode() for one in context]
         columns["context"] = pa.array(texts, pa.string())
+    for name, texts_ in (("id", id), ("impression", impression)):
+        if texts_ is not None:
+            columns[name] = pa.array(texts_, pa.string())
     return _write(pa.table(columns))
 
 
@@ -142,7 +150,8 @@ def _read(table: Any) -> Interactions:
         refused |= {int(i): f"type {kind[i]!r} is not read from Arrow" for i in np.flatnonzero(kind != "interaction")}
     value = _values(table, refused)
     context = _read_contexts(table["context"], refused) if "context" in table.schema.names else None
-    return Interactions(ts, user, item, action, value, context, refused)
+    ids, impression = (_maybe_texts(table, name, refused) for name in ("id", "impression"))
+    return Interactions(ts, user, item, action, value, context, ids, impression, refused)
 
 
 def _times(column: Any, refused: dict[int, str]) -> NDArray[np.int64]:
@@ -154,6 +163,17 @@ def _times(column: Any, refused: dict[int, str]) -> NDArray[np.int64]:
     for at in np.flatnonzero((ts < 0) | (ts > _LAST_MS)):
         refused[int(at)] = f"`ts` is missing or out of range: {ts[at]}"
     return ts
+
+
+def _maybe_texts(table: Any, name: str, refused: dict[int, str]) -> NDArray[np.object_] | None:
+    """Texts of a column that may be missing or have gaps."""
+    if name not in table.schema.names:
+        return None
+    there = pc.is_valid(table[name]).to_numpy()
+    problems: dict[int, str] = {}
+    texts = _texts(table, name, MAX_ID, problems)
+    refused |= {row: problem for row, problem in problems.items() if there[row]}
+    return texts
 
 
 def _texts(table: Any, name: str, longest: int, refused: dict[int, str]) -> NDArray[np.object_]:

@@ -11,9 +11,11 @@ import numpy as np
 from streaming.columns import Engagements
 from streaming.dead_letters import DeadLetter
 from streaming.events import Impression, Item, User
-from streaming.rows import ACTION, CONTEXT, ITEM, KIND, PAYLOAD, SENT_AT, TS, USER, Kind, Rows
+from streaming.joiner import Shown
+from streaming.rows import ACTION, CONTEXT, ID, ITEM, KIND, PAYLOAD, SENT_AT, TS, USER, Kind, Rows
 
 NOT_JOINED = "impression_not_joined"
+DUPLICATE = "duplicate"
 
 
 @dataclass(slots=True)
@@ -29,16 +31,37 @@ class Extras:
     control: list[bytes] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     impressions: int = 0
+    duplicates: int = 0
 
 
 def engagements(rows: Rows) -> Engagements:
     """Columns of the interactions among the rows, in order."""
-    which = rows.column(KIND) == Kind.INTERACTION
-    if not which.all():
-        rows = rows[which]
+    rows = _only(rows, Kind.INTERACTION)
     user, item, action, context = (rows.objects[name].tolist() for name in (USER, ITEM, ACTION, CONTEXT))
     ts, sent_at = rows.numbers[TS].copy(), rows.numbers[SENT_AT].copy()
     return Engagements(ts, sent_at, user, item, action, rows.value.copy(), context)
+
+
+def named(rows: Rows) -> list[str | None]:
+    """Id of the impression that each interaction among the rows names, in order."""
+    names: list[str | None] = _only(rows, Kind.INTERACTION).objects[PAYLOAD].tolist()
+    return names
+
+
+def shown(rows: Rows) -> Shown:
+    """Columns of the impressions among the rows, in order."""
+    rows = _only(rows, Kind.IMPRESSION)
+    if not len(rows):
+        return Shown()
+    user, name, events = (rows.objects[column].tolist() for column in (USER, ID, PAYLOAD))
+    return Shown(
+        rows.numbers[TS].copy(), user, name, [event.items for event in events], [event.context for event in events]
+    )
+
+
+def _only(rows: Rows, kind: Kind) -> Rows:
+    which = rows.column(KIND) == kind
+    return rows if which.all() else rows[which]
 
 
 def extras(rows: Rows) -> Extras:
@@ -64,6 +87,8 @@ def _add(out: Extras, kind: int, sent_at: int, payload: Any) -> None:
     elif kind == Kind.IMPRESSION:
         out.impressions += 1
         out.seen_items += _seen(payload, sent_at)
+    elif kind == Kind.DUPLICATE:
+        out.duplicates += 1
     else:
         lists: dict[int, list[Any]] = {
             Kind.DELETED_ITEM: out.deleted_items, Kind.DELETED_USER: out.deleted_users,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,20 @@ from streaming.events import Item, Scalar, User
 
 Position = tuple[str, int]
 """(topic, partition)."""
+
+
+_T = TypeVar("_T")
+
+
+def take(column: Sequence[_T], at: Sequence[int]) -> list[_T]:
+    """Return the values of a column of objects at some rows.
+
+    Examples
+    --------
+    >>> take(["a", "b", "c"], [2, 0])
+    ['c', 'a']
+    """
+    return [column[row] for row in at]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +43,9 @@ class Engagements:
     value : (n,) float32
         NaN where the event had none.
     context : n mappings or None
+    repeat : (n,) bool
+        Whether the event says more of what the user's previous event said: the same item again, by the same impression
+        or soon after it. A label or a weight, but no new step of the user's history. All False if not given.
     """
 
     ts: NDArray[np.int64]
@@ -37,6 +55,11 @@ class Engagements:
     action: Sequence[str]
     value: NDArray[np.float32]
     context: Sequence[dict[str, Scalar] | None]
+    repeat: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def __post_init__(self) -> None:
+        if len(self.repeat) != len(self.ts):
+            object.__setattr__(self, "repeat", np.zeros(len(self.ts), np.bool_))
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -46,8 +69,47 @@ class Engagements:
         part = slice(start, stop)
         return Engagements(
             self.ts[part], self.sent_at[part], self.user[part], self.item[part], self.action[part], self.value[part],
-            self.context[part],
+            self.context[part], self.repeat[part],
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Judgements:
+    """Items that users were shown and whose fate is known, as columns, in the order in which it was decided.
+
+    Attributes
+    ----------
+    ts : (n,) int64
+        Event time of the impression, epoch ms.
+    decided_at : (n,) int64
+        Watermark at which it was decided, epoch ms.
+    user, item : n texts
+    labels : (n, A) float32
+        1 where the user did this action, in the order of ``streaming.tasks``; a row of zeros is an explicit negative.
+    context : n mappings or None
+        Of the impression.
+
+    Examples
+    --------
+    >>> Judgements.none(2).labels.shape
+    (0, 2)
+    """
+
+    ts: NDArray[np.int64]
+    decided_at: NDArray[np.int64]
+    user: Sequence[str]
+    item: Sequence[str]
+    labels: NDArray[np.float32]
+    context: Sequence[dict[str, Scalar] | None]
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    @classmethod
+    def none(cls, tasks: int = 0) -> Judgements:
+        """No judgements, of so many tasks."""
+        no_time = np.zeros(0, np.int64)
+        return cls(no_time, no_time, (), (), np.zeros((0, tasks), np.float32), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +133,14 @@ class Batch:
         Items that were shown: they exist, whether or not anybody acted on them.
     positions
         Next offset per (topic, partition), once this batch is learned.
+    judgements
+        Shown items whose fate became known by this batch's watermark; empty if ``streaming.tasks`` is.
+    impressions
+        Impression events of which the last item was judged with this batch: they count as trained with it.
+    pending
+        Impression events that wait, after this batch, for their last item to be judged.
+    early, late_actions
+        Shown items judged before their time because the joiner was full; labels that came after the judgement.
     dead_lettered, dropped
         Engagement events consumed on the way that are not in `engagements`; `dropped` per reason.
     watermark
@@ -89,6 +159,11 @@ class Batch:
     deleted_users: Sequence[str] = ()
     control: Sequence[bytes] = ()
     seen_items: Sequence[tuple[str, int, int]] = ()
+    judgements: Judgements = field(default_factory=Judgements.none)
+    impressions: int = 0
+    pending: int = 0
+    early: int = 0
+    late_actions: int = 0
     dead_lettered: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     dry: bool = False

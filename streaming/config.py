@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from monitoring.duration import Duration
 
@@ -30,3 +30,24 @@ class StreamingConfig(BaseModel):
         365 * 86400.0, description="an event further than this behind the watermark goes to the dead letters"
     )
     max_wait: Duration = Field(0.2, description="how long a batch may wait for more events before it is closed short")
+    tasks: tuple[str, ...] = Field(
+        (),
+        max_length=32,
+        description="actions that are labels of impressions; none: impressions only make items known",
+    )
+    attribution_window: Duration = Field(
+        600.0, description="stream time after which a shown item without an action is a negative"
+    )
+    joiner_capacity: int = Field(
+        100_000, ge=1, description="shown items that may wait for actions; beyond it the oldest are judged early"
+    )
+    dedup_window: Duration = Field(
+        600.0, description="stream time within which an event with the id of an earlier one is dropped; 0s: never"
+    )
+
+    @field_validator("tasks")
+    @classmethod
+    def _once(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(tasks)) < len(tasks):
+            raise ValueError(f"an action is named twice in {list(tasks)}; each task is one action")
+        return tasks

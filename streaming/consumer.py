@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from streaming.assemble import NOT_JOINED, Extras, engagements, extras
+from streaming.assemble import DUPLICATE, NOT_JOINED, Extras, engagements, extras, named, shown
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
+from streaming.control import ended
 from streaming.dead_letters import DeadLetterWriter
 from streaming.decoding import decode_records
+from streaming.dedup import Dedup
+from streaming.errors import StateError
+from streaming.joiner import Joined, joiner_of
 from streaming.log import EventLog, Record
 from streaming.merge import Merger, believed
 from streaming.partition import Partition
@@ -91,6 +95,9 @@ class Consumer:
         self._of = {partition.position: partition for partition in self._partitions}
         limits = Limits(int(config.max_future * 1000), int(config.max_past * 1000))
         self._merger = Merger(self._partitions, limits, deepcopy(self._progress.watermark))
+        self._dedup, self._joiner = Dedup(int(config.dedup_window * 1000)), joiner_of(config)
+        if state is not None:
+            self._restore(state)
         self._ready = Ready()
         self._starving_since: float | None = None
         self._ends: dict[Position, int] = {}
@@ -106,11 +113,25 @@ class Consumer:
             owned += [((topic, p), role) for p in self._log.partitions(topic) if p % world_size == rank]
         return owned
 
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._dedup.restore(state["dedup"])
+        if self._joiner is not None:
+            self._joiner.restore(state["joiner"])
+        elif state["joiner"] is not None:
+            raise StateError(
+                f"the checkpoint was written with streaming.tasks = {state['joiner']['tasks']}; set it back"
+            )
+
     def _partition(self, number: int, position: Position, role: Role) -> Partition:
         place = self._progress.places[position]
         partition = Partition(position, role, number, place.key)
         partition.strikes = place.strikes
         return partition
+
+    @property
+    def pending(self) -> int:
+        """Count the impressions that wait for their last item to be judged."""
+        return 0 if self._joiner is None else self._joiner.pending
 
     @property
     def counts(self) -> Counts:
@@ -139,6 +160,7 @@ class Consumer:
         parts = []
         found = self._ready.interactions
         while found < self._config.batch_size and (rows := self._merger.step()) is not None:
+            self._dedup.mark(rows)
             parts.append(rows)
             found += int(np.count_nonzero(rows.column(KIND) == Kind.INTERACTION))
         for rows in parts:
@@ -192,6 +214,7 @@ class Consumer:
         rows = self._ready.take(self._config.batch_size)
         dry = not len(self._ready) and self._drained()
         self._progress.advance(rows, [position for position, _ in self._owned])
+        self._dedup.deliver(rows, self._progress.watermark.value)
         self._advance_strikes(rows)
         self._progress.watermark.start = self._merger.watermark.start
         self._starving_since = None
@@ -222,21 +245,25 @@ class Consumer:
         return [*((n, -1) for n in waiting), *((int(rows.numbers[PART, at]), int(at)) for at in dead)]
 
     def _batch(self, rows: Rows, more: Extras, dry: bool) -> Batch:
-        counts = self._progress.counts
-        events = engagements(rows)
+        counts, watermark = self._progress.counts, max(0, self._progress.watermark.value)
         letters = sum(letter.record.topic == self._config.engagements_topic for letter in more.letters)
         if more.letters:
             self._letters.write(more.letters)
-        counts.delivered += len(events)
-        counts.dead_lettered += letters
-        counts.side_dead_lettered += len(more.letters) - letters
-        counts.drop(NOT_JOINED, more.impressions)
+        joined = self._join(rows, more, watermark)
+        dropped = {DUPLICATE: more.duplicates, NOT_JOINED: 0 if self._joiner else more.impressions}
+        counts.add(len(joined.engagements), joined.impressions, letters, len(more.letters) - letters, dropped)
         return Batch(
-            engagements=events, positions=self._progress.positions(), watermark=max(0, self._progress.watermark.value),
+            **joined.columns(), positions=self._progress.positions(), watermark=watermark,
             items=more.items, item_sent_at=more.item_sent_at, users=more.users, deleted_items=more.deleted_items,
             deleted_users=more.deleted_users, seen_items=more.seen_items, control=more.control, dead_lettered=letters,
-            dropped={NOT_JOINED: more.impressions} if more.impressions else {}, dry=dry,
+            dropped={reason: count for reason, count in dropped.items() if count}, dry=dry,
         )  # fmt: skip
+
+    def _join(self, rows: Rows, more: Extras, watermark: int) -> Joined:
+        events = engagements(rows)
+        if self._joiner is None:
+            return Joined(events)
+        return self._joiner.update(events, named(rows), shown(rows), watermark, ended(more.control))
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after the last batch, as plain values; goes into the checkpoint.
@@ -244,7 +271,9 @@ class Consumer:
         The dead letters up to here are durable when this returns: after a restart nobody would write them again.
         """
         self._letters.flush()
-        return self._progress.to_state()
+        joiner = None if self._joiner is None else self._joiner.state()
+        dedup = self._dedup.state(self._progress.watermark.value)
+        return self._progress.to_state() | {"dedup": dedup, "joiner": joiner}
 
     def commit(self, positions: Mapping[Position, int]) -> None:
         """Publish positions for lag tools, once the checkpoint that holds them is durable."""

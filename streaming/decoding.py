@@ -16,14 +16,13 @@ from streaming.dead_letters import WHOLE, DeadLetter
 from streaming.events import Impression, Interaction, Item, Millis, User
 from streaming.ids import text_id
 from streaming.log import Record
-from streaming.reading import MAX_JSON, Refused, read_event, strip_schema_id
+from streaming.plain import plain_engagements
+from streaming.reading import Refused, read_event, strip_schema_id
 from streaming.reading import Role as Role
-from streaming.rows import ACTION, CONTEXT, INDEX, ITEM, KIND, LAST, PAYLOAD, TS, USER, Kind, Rows, concat, new_rows
+from streaming.rows import ACTION, CONTEXT, ID, INDEX, ITEM, KIND, LAST, PAYLOAD, TS, USER, Kind, Rows, concat, new_rows
 
 MAX_TOMBSTONE_KEY = 1024
 _KINDS = {Interaction: Kind.INTERACTION, Impression: Kind.IMPRESSION, Item: Kind.ITEM, User: Kind.USER}
-# A union, although only interactions are wanted: a decoder of one type alone would not ask for the field `type`.
-_engagements: msgspec.json.Decoder[Interaction | Impression] = msgspec.json.Decoder(Interaction | Impression)
 
 
 class _Stamp(msgspec.Struct):
@@ -44,7 +43,7 @@ def decode_records(role: Role, records: Sequence[Record]) -> Rows:
     >>> rows.objects[USER, 0], rows.objects[PAYLOAD, 1].reason
     ('7', 'malformed')
     """
-    if role is Role.ENGAGEMENTS and (rows := _plain_interactions(records)) is not None:
+    if role is Role.ENGAGEMENTS and (rows := plain_engagements(records)) is not None:
         return rows
     parts: list[Rows] = []
     run: list[Record] = []
@@ -55,37 +54,6 @@ def decode_records(role: Role, records: Sequence[Record]) -> Rows:
         else:
             run.append(record)
     return concat([*parts, _one_by_one(role, run)])
-
-
-def _plain_interactions(records: Sequence[Record]) -> Rows | None:
-    """All records at once, if every one is an ordinary interaction; None if any is not."""
-    values = [record[4] for record in records]
-    try:
-        if max(map(len, values), default=0) > MAX_JSON:  # type: ignore[arg-type]
-            return None
-        events = list(map(_engagements.decode, values))  # type: ignore[arg-type]
-        return _columns(records, events) if set(map(type, events)) <= {Interaction} else None  # type: ignore[arg-type]
-    except Exception:
-        return None  # whatever it was, reading one by one names it
-
-
-def _columns(records: Sequence[Record], events: list[Interaction]) -> Rows:
-    rows = new_rows(records, Kind.INTERACTION)
-    rows.numbers[TS] = [event.ts for event in events]
-    rows.objects[USER] = [_id(event.user) for event in events]
-    rows.objects[ITEM] = [_id(event.item) for event in events]
-    rows.objects[ACTION] = [event.action for event in events]
-    contexts = [event.context for event in events]
-    if any(contexts):
-        rows.objects[CONTEXT] = np.fromiter(contexts, dtype=object, count=len(events))
-    values = [event.value for event in events]
-    with np.errstate(over="raise"):
-        rows.value[:] = np.array(values, np.float64).astype(np.float32)
-    return rows
-
-
-def _id(value: str | int) -> str:
-    return value if type(value) is str else text_id(value)
 
 
 def _one_by_one(role: Role, records: Sequence[Record]) -> Rows:
@@ -113,8 +81,11 @@ def _fill(rows: Rows, at: int, role: Role, record: Record) -> None:
         rows.objects[USER, at], rows.objects[ITEM, at] = payload.user, payload.item
         rows.objects[ACTION, at], rows.objects[CONTEXT, at] = payload.action, payload.context
         rows.value[at] = np.nan if payload.value is None else payload.value
+        rows.objects[ID, at], rows.objects[PAYLOAD, at] = payload.id, payload.impression
     else:
         rows.objects[PAYLOAD, at] = payload
+    if kind is Kind.IMPRESSION:
+        rows.objects[ID, at], rows.objects[USER, at] = payload.id, payload.user
 
 
 def _control_time(record: Record) -> int:
@@ -157,8 +128,9 @@ def _arrow(role: Role, record: Record) -> Rows:
     rows.numbers[TS], rows.numbers[INDEX], rows.numbers[LAST] = table.ts, np.arange(n), 0
     rows.numbers[LAST, -1] = 1
     rows.objects[USER], rows.objects[ITEM], rows.objects[ACTION] = table.user, table.item, table.action
-    if table.context is not None:
-        rows.objects[CONTEXT] = table.context
+    for column, texts in ((CONTEXT, table.context), (ID, table.id), (PAYLOAD, table.impression)):
+        if texts is not None:
+            rows.objects[column] = texts
     rows.value[:] = table.value
     for index, detail in table.refused.items():
         rows.numbers[KIND, index], rows.numbers[TS, index] = Kind.DEAD, -1

@@ -10,7 +10,7 @@ from streaming.redis_client import connect
 
 
 def learned_from(url: str) -> Callable[[], int]:
-    """Return a function that reads from Redis how many engagements the trainer has trained, dead-lettered or dropped.
+    """Return a function that reads from Redis how many engagements the trainer is done with, or holds to judge them.
 
     Parameters
     ----------
@@ -18,11 +18,11 @@ def learned_from(url: str) -> Callable[[], int]:
         Where the trainer writes its progress, ``redis://HOST:PORT/DB``. Before its first note the count is 0.
     """
     client = connect(url)
-    fields = ("trained", "dead_lettered", "dropped")
+    fields = ("trained", "dead_lettered", "pending", "dropped")
 
     def learned() -> int:
-        trained, dead_lettered, dropped = client.hmget(key("progress"), list(fields))
+        *counts, dropped = client.hmget(key("progress"), list(fields))
         reasons: dict[str, int] = json.loads(dropped or b"{}")
-        return int(trained or 0) + int(dead_lettered or 0) + sum(reasons.values())
+        return sum(int(count or 0) for count in counts) + sum(reasons.values())
 
     return learned

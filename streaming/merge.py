@@ -175,9 +175,11 @@ class Merger:
 
 
 def believed(rows: Rows, number: int) -> NDArray[np.bool_]:
-    """Which rows are engagements of this partition that were believed."""
-    mine: NDArray[np.bool_] = rows.column(PART) == number
-    return mine & (rows.column(KIND) <= Kind.IMPRESSION)
+    """Which rows are engagements of this partition that were believed, duplicates among them."""
+    kinds = rows.column(KIND)
+    found: NDArray[np.bool_] = (kinds <= Kind.IMPRESSION) | (kinds == Kind.DUPLICATE)
+    found &= rows.column(PART) == number
+    return found
 
 
 def _timed(rows: Rows) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from streaming.config import StreamingConfig
+from streaming.control import end
 from streaming.datasets.base import ENGAGEMENTS, ITEMS, USERS, Dataset
 from streaming.events import encode
 from streaming.log import EventLog, Outgoing
@@ -60,6 +61,8 @@ def produce(
 ) -> Produced:
     """Append the events of a data set, stamped with the wall time of sending, and flush.
 
+    A data set with impressions ends with the command that says that all was sent, so that none of them waits for more.
+
     Parameters
     ----------
     dataset, log
@@ -73,7 +76,8 @@ def produce(
     ahead
         Send no engagement while this many in the log are not learned yet; needs `learned`. None: no limit.
     learned
-        Engagements the trainer is done with (trained, dead-lettered, dropped) since the oldest record of the log.
+        Engagements the trainer is done with (trained, dead-lettered, dropped), or holds until it can judge them, since
+        the oldest record of the log.
     progress
         Called about four times a second, and at the end.
     stop
@@ -100,6 +104,9 @@ def produce(
         sender.report()
         if sender.finished:
             break
+    if sender.finished and dataset.impressions is not None:
+        log.flush()
+        sender.end()
     log.flush()
     return sender.report(last=True)
 
@@ -133,7 +140,7 @@ class _Sender:
     def __init__(
         self, log: EventLog, config: StreamingConfig, wanted: int, progress: Callable[[Produced], None] | None
     ) -> None:
-        self._log, self._wanted, self._progress = log, wanted, progress
+        self._log, self._config, self._wanted, self._progress = log, config, wanted, progress
         self._topics = {ITEMS: config.items_topic, USERS: config.users_topic, ENGAGEMENTS: config.engagements_topic}
         for name, topic in self._topics.items():
             log.create_topic(topic, config.partitions, compacted=name != ENGAGEMENTS)
@@ -173,6 +180,13 @@ class _Sender:
                 self._log.append(topic, [Outgoing(key, value, (), now) for key, value in part])
                 self._counts[name] += len(part)
         self._watermark = group[-1][2].ts
+
+    def end(self) -> None:
+        """Tell every rank of the trainer that all events so far were sent."""
+        topic = self._config.control_topic
+        self._log.create_topic(topic, self._config.partitions)
+        value = end((self._watermark or 0) + 1)  # behind everything of the last event's time
+        self._log.append(topic, [Outgoing(None, value, partition=part) for part in self._log.partitions(topic)])
 
     def report(self, last: bool = False) -> Produced:
         """Count what was sent; tell the listener now and then, and the last time."""

@@ -13,7 +13,7 @@ from streaming.errors import StateError
 from streaming.rows import INDEX, KEY, LAST, MARK, OFFSET, PART, SENT_AT, Rows
 from streaming.watermark import NONE, Strikes, Watermark
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(slots=True)
@@ -38,17 +38,31 @@ class Place:
 
 @dataclass(slots=True)
 class Counts:
-    """Events delivered so far, by what became of them; side topics (items, users, control) apart."""
+    """Events delivered so far, by what became of them; side topics (items, users, control) apart.
+
+    Attributes
+    ----------
+    delivered
+        Interactions.
+    judged
+        Impressions of which every item was judged.
+    """
 
     delivered: int = 0
+    judged: int = 0
     dead_lettered: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     side_dead_lettered: int = 0
 
-    def drop(self, reason: str, count: int) -> None:
-        """Count events that are left out on purpose."""
-        if count:
-            self.dropped[reason] = self.dropped.get(reason, 0) + count
+    def add(self, delivered: int, judged: int, dead: int, side_dead: int, dropped: Mapping[str, int]) -> None:
+        """Count a batch; `dropped` events, by reason, are left out on purpose."""
+        self.delivered += delivered
+        self.judged += judged
+        self.dead_lettered += dead
+        self.side_dead_lettered += side_dead
+        for reason, count in dropped.items():
+            if count:
+                self.dropped[reason] = self.dropped.get(reason, 0) + count
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -14,6 +14,8 @@ from streaming.ids import text_id
 
 MAX_JSON = 1 << 20
 """Longest JSON event, in bytes."""
+
+EventT = TypeVar("EventT", bound=Event)
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -63,7 +65,7 @@ def read_event(role: Role, value: bytes) -> Event:
         name = type(event).__name__.lower()
         raise Refused("wrong_topic", f"an event of type {name!r} does not belong into topic {role.value!r}")
     try:
-        return _canonical(event)
+        return canonical(event)
     except ValueError as error:
         raise Refused("invalid", str(error)) from None
 
@@ -84,15 +86,31 @@ def _parsed(value: bytes) -> Event:
         raise Refused("malformed", f"{type(error).__name__}: {error}") from None
 
 
-def _canonical(event: Event) -> Event:
+def canonical(event: EventT) -> EventT:
+    """Return the event with text for ids.
+
+    Raises
+    ------
+    ValueError
+        An id is empty or too long, or the value of an interaction does not fit.
+
+    Examples
+    --------
+    >>> canonical(Interaction(id=1, ts=5, user=7, item="a", action="click")).user
+    '7'
+    """
+    if isinstance(event, Impression) and set(map(type, (event.id, event.user, *event.items))) == {str}:
+        return event
     changes: dict[str, Any] = {"id": text_id(event.id)}
     if isinstance(event, Interaction | Impression):
         changes["user"] = text_id(event.user)
     if isinstance(event, Interaction):
         changes["item"] = text_id(event.item)
+        if event.impression is not None:
+            changes["impression"] = text_id(event.impression)
         if event.value is not None and not abs(event.value) <= _FLOAT32_MAX:
             raise ValueError(f"`value` is {event.value}; at most {_FLOAT32_MAX:.3g} fits")
     if isinstance(event, Impression):
         changes["items"] = [text_id(item) for item in event.items]
-    replace: Callable[..., Event] = msgspec.structs.replace
+    replace: Callable[..., EventT] = msgspec.structs.replace
     return replace(event, **changes)

@@ -27,10 +27,11 @@ class Kind(IntEnum):
     CONTROL = 6
     DEAD = 7
     EMPTY = 8
+    DUPLICATE = 9
 
 
 TS, SENT_AT, OFFSET, INDEX, LAST, KIND, KEY, PART, MARK = range(9)
-USER, ITEM, ACTION, CONTEXT, PAYLOAD, RECORD = range(6)
+USER, ITEM, ACTION, CONTEXT, PAYLOAD, RECORD, ID = range(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,10 @@ class Rows:
     numbers : (9, n) int64
         Event time (`NO_TIME` if none), wall ms sent, offset, index inside the record, 1 on the last row of a record,
         `Kind`, and what the merge fills in: order key, number of the partition, watermark after the row.
-    objects : (6, n) objects
-        User, item and action of interactions, context, payload (the event, id, bytes or `DeadLetter` of other rows),
-        and the record it came from.
+    objects : (7, n) objects
+        User, item and action of interactions, context, payload (the id of the impression that an interaction names, or
+        the event, id, bytes or `DeadLetter` of other rows), the record it came from, and the event id of an engagement
+        that has one. Impressions have their user too.
     value : (n,) float32
         NaN where the event had none.
     """
@@ -69,10 +71,10 @@ def new_rows(records: Sequence[Record], kind: Kind) -> Rows:
     """One row per record, with the record's own facts filled in and no event time."""
     n = len(records)
     numbers = np.zeros((9, n), np.int64)
-    objects = np.full((6, n), None, dtype=object)
+    objects = np.full((7, n), None, dtype=object)
     if n:
-        _, _, offsets, _, _, _, sent = zip(*records, strict=True)
-        numbers[OFFSET], numbers[SENT_AT] = offsets, sent
+        numbers[OFFSET] = [record[2] for record in records]  # by place: half the time of by name
+        numbers[SENT_AT] = [record[6] for record in records]
         objects[RECORD] = np.fromiter(records, dtype=object, count=n)
     numbers[TS], numbers[LAST], numbers[KIND] = NO_TIME, 1, kind
     return Rows(numbers, objects, np.full(n, np.nan, np.float32))

@@ -16,7 +16,7 @@ from trainer.item_pairs import COVISIT_HALF_LIVES, LAST, decayed, pairs_of
 NEIGHBOURS = 16
 """Places N of a list."""
 _PRIOR = 1.0
-_LET_IN = 4
+_LET_IN = 2
 _COLUMNS = np.arange(len(COVISIT_HALF_LIVES))[:, None]
 
 
@@ -24,7 +24,7 @@ class Covisitation:
     """Neighbours of all items, by row.
 
     Pairs are those of `trainer.item_pairs`. A new neighbour takes the place of the smallest weight
-    of its list: of the new ones of a batch, heaviest first, the first four always, the others if they are heavier.
+    of its list: of the new ones of a batch, heaviest first, the first two always, the others if they are heavier.
 
     Parameters
     ----------

@@ -117,9 +117,9 @@ class Loop:
                 "watermark": self.learner.watermark, "items": len(self.learner.items),
                 "half_life": self.learner.half_life, "events_per_second": progress.rate,
                 "loss": progress.loss, "node_loss": progress.node_loss,
-                "lag_records": lag, "lag_seconds": progress.lag_seconds, "measured": asked.measured,
-                "unmeasured": asked.unmeasured, "recall": asked.recall(), "recent": asked.recent(),
-                "scored_share": asked.scored_share or 0.0,
+                "pending": self.consumer.pending, "lag_records": lag, "lag_seconds": progress.lag_seconds,
+                "measured": asked.measured, "unmeasured": asked.unmeasured, "recall": asked.recall(),
+                "recent": asked.recent(), "scored_share": asked.scored_share or 0.0,
             }
         )  # fmt: skip
         self._flushed = time.monotonic()

@@ -6,6 +6,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 EVENTS = Counter("hsnn_events_total", "Engagement events, by what became of them.", ["outcome"])
 DROPPED = Counter("hsnn_events_dropped_total", "Engagement events that were read but not learned.", ["reason"])
+JUDGED = Counter("hsnn_judgements_total", "Shown items judged: when due, or early for want of room.", ["when"])
+LATE_ACTIONS = Counter("hsnn_late_actions_total", "Actions on items that were judged already.")
+PENDING = Gauge("hsnn_impressions_pending", "Impressions that wait for their last item to be judged.")
 LAG_RECORDS = Gauge("hsnn_lag_records", "Records between the read position and the end of the log.")
 LAG_SECONDS = Gauge("hsnn_lag_seconds", "Age of the newest learned event, from its sending.")
 RATE = Gauge("hsnn_events_per_second", "Events learned per second over the last seconds.")

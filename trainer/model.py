@@ -134,8 +134,9 @@ class Monn(nn.Module):
 
     @property
     def boundable(self) -> bool:
-        """Whether an item's logit is a dot product plus parts that have bounds per node, as exact search needs."""
-        return self.config.over_arch == "dot" and not self.config.cross
+        """Whether an item's logit is a dot product and sums, as the bounds of `trainer.bounds` need it."""
+        config = self.config
+        return config.over_arch == "dot" and not config.cross and config.user_vectors == config.item_vectors
 
 
 def sampled_softmax(logits: Tensor, log_q: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -8,7 +8,18 @@ from collections import Counter, deque
 from typing import Any
 
 from streaming.columns import Batch
-from trainer.metrics import DROPPED, EVENTS, LAG_SECONDS, LOSS, NODE_LOSS, RATE, WATERMARK
+from trainer.metrics import (
+    DROPPED,
+    EVENTS,
+    JUDGED,
+    LAG_SECONDS,
+    LATE_ACTIONS,
+    LOSS,
+    NODE_LOSS,
+    PENDING,
+    RATE,
+    WATERMARK,
+)
 from trainer.prepared import StepReport
 
 _log = logging.getLogger(__name__)
@@ -25,6 +36,9 @@ class Progress:
     Attributes
     ----------
     trained, dead_lettered : int
+        An impression is trained with the batch that brings the last of its judgements.
+    impressions : int
+        How many of the trained ones are impressions.
     dropped : counts per reason
     loss, node_loss : float
         Running means, nats.
@@ -33,7 +47,7 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self.trained = self.dead_lettered = 0
+        self.trained = self.dead_lettered = self.impressions = 0
         self.dropped: Counter[str] = Counter()
         self.loss = self.node_loss = 0.0
         self.lag_seconds = 0.0
@@ -43,12 +57,14 @@ class Progress:
         """Account for one batch."""
         dropped = Counter(batch.dropped)
         if report.unsafe:
-            dropped[UNSAFE] += report.unsafe
+            dropped[UNSAFE] += report.unsafe + batch.impressions
             _log.error("a step on %d events was left out: its loss is not finite", report.unsafe)
-        self.trained += report.events
+        impressions = 0 if report.unsafe else batch.impressions
+        self.trained += report.events + impressions
+        self.impressions += impressions
         self.dead_lettered += batch.dead_lettered
         self.dropped += dropped
-        EVENTS.labels("trained").inc(report.events)
+        EVENTS.labels("trained").inc(report.events + impressions)
         EVENTS.labels("dead_lettered").inc(batch.dead_lettered)
         EVENTS.labels("dropped").inc(dropped.total())
         for reason, count in dropped.items():
@@ -60,6 +76,10 @@ class Progress:
             NODE_LOSS.set(self.node_loss)
             LAG_SECONDS.set(self.lag_seconds)
         WATERMARK.set(batch.watermark / 1000)
+        JUDGED.labels("due").inc(len(batch.judgements) - batch.early)
+        JUDGED.labels("early").inc(batch.early)
+        LATE_ACTIONS.inc(batch.late_actions)
+        PENDING.set(batch.pending)
         self._mark()
 
     @property
@@ -70,11 +90,15 @@ class Progress:
 
     def state(self) -> dict[str, Any]:
         """Copy the counts, for the checkpoint."""
-        return {"trained": self.trained, "dead_lettered": self.dead_lettered, "dropped": dict(self.dropped)}
+        return {
+            "trained": self.trained, "impressions": self.impressions,
+            "dead_lettered": self.dead_lettered, "dropped": dict(self.dropped),
+        }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.trained, self.dead_lettered = state["trained"], state["dead_lettered"]
+        self.impressions = state["impressions"]
         self.dropped = Counter(state["dropped"])
         self._marks = deque([(time.monotonic(), self.trained)])
 

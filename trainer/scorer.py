@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.arrays import Array
+from trainer.bounds import DotQuery
 from trainer.config import ModelConfig
 from trainer.index.levels import level_shares
 from trainer.inputs import inputs
@@ -49,6 +50,11 @@ class Scorer:
         self.model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in own})
         self.model.eval()
         self._features = torch.from_numpy(arrays["features"])
+
+    @property
+    def boundable(self) -> bool:
+        """Whether `dot_query` says all there is to know of a request: see `trainer.model.Monn.boundable`."""
+        return self.model.boundable
 
     @torch.inference_mode()
     def encode(
@@ -116,6 +122,22 @@ class Scorer:
     ) -> NDArray[np.float32]:
         """Item-level logits (B, n) of n items for all requests; `cross` is (B, n, C)."""
         return self._score(encoded.users, encoded.nodes, vectors, state_features, nodes, cross)
+
+    @torch.inference_mode()
+    def states(self, state_features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """State vectors (n, p+1), the last column a bias, of state features (n, F); the same for every user."""
+        vectors: NDArray[np.float32] = self.model.state_tower(torch.from_numpy(state_features)).numpy()
+        return vectors
+
+    @torch.inference_mode()
+    def dot_query(self, encoded: Encoded, request: int) -> DotQuery:
+        """One request against joined static and state vectors (d+p); only if the model is `boundable`.
+
+        With it, ``dot + biases + nodes[node]`` is what `score` gives, up to rounding.
+        """
+        users = encoded.users
+        vector = torch.cat([users.item[request], users.state[request]]).numpy()  # (d+p,)
+        return DotQuery(vector, users.item.shape[1], self.model.over_arch.ensemble.detach().numpy() * encoded.nodes[request])
 
     def _score(
         self,

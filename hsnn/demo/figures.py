@@ -38,8 +38,13 @@ class Figures:
         Wall time since the first engagement was sent.
     rate
         Events learned per second, of late.
+    impressions
+        How many of the trained events are impressions, judged and learned from.
     pending
-        Sent and not accounted for; at the end, what the log holds beyond the trainer's committed positions.
+        Sent and not accounted for; at the end, what the log holds beyond the trainer's committed positions, and the
+        impressions that wait in it.
+    waiting
+        Impressions that wait in the trainer for their last item to be judged.
     lag_records, lag_seconds
         Records not learned yet; age of the newest learned event.
     watermark, first_ts
@@ -63,9 +68,11 @@ class Figures:
     produced: int = 0
     sent_all: bool = False
     trained: int = 0
+    impressions: int = 0
     dead_lettered: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     pending: int = 0
+    waiting: int = 0
     seconds: float = 0.0
     rate: float = 0.0
     lag_records: int = 0

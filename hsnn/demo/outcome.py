@@ -51,8 +51,10 @@ def complaints(figures: Figures, verdict: Verdict, in_log: int) -> list[str]:
     sum_ = figures.accounted + figures.pending
     if figures.produced != sum_:
         found.append(f"the events do not add up: {figures.produced:,} were produced, {sum_:,} are accounted for")
-    if figures.pending:
-        found.append(f"{figures.pending:,} events were sent but never read by the trainer")
+    if unread := figures.pending - figures.waiting:
+        found.append(f"{unread:,} events were sent but never read by the trainer")
+    if figures.waiting:
+        found.append(f"{figures.waiting:,} impressions still wait to be judged")
     if in_log != figures.produced:
         found.append(f"the log holds {in_log:,} events, the producer says it sent {figures.produced:,}")
     if figures.dead_lettered:

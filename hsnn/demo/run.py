@@ -162,9 +162,10 @@ class Demo:
 
     def _settled(self, reader: IndexReader) -> bool:
         """Whether the server answers from a version that knows every event."""
+        learned = self.figures.trained - self.figures.impressions
         try:
             current = reader.current()
-            whole = current is not None and reader.manifest(current).events >= self.figures.trained
+            whole = current is not None and reader.manifest(current).events >= learned
         except VersionGoneError:
             return False
         return whole and self.figures.index.version == current
@@ -177,7 +178,7 @@ class Demo:
                     self.people = ask(self.dataset, client)
             event_log = open_log(stage.config.streaming.log)
             try:
-                self.figures.pending = self._pending(event_log)
+                self.figures.pending = self._pending(event_log) + self.figures.waiting
                 idle = stage.config.trainer.expire_after_idle
                 verdict, in_log = judge(event_log, stage.config.streaming, stage.answers, idle)
             finally:

@@ -76,8 +76,9 @@ class Watch:
         if not found:
             return
         known = figures.accounted
-        for name in ("trained", "dead_lettered", "dropped", "watermark", "lag_records", "lag_seconds", "loss",
-                     "measured", "unmeasured", "recall", "recent", "scored_share"):  # fmt: skip
+        figures.waiting = found.get("pending", 0)
+        for name in ("trained", "impressions", "dead_lettered", "dropped", "watermark", "lag_records", "lag_seconds",
+                     "loss", "measured", "unmeasured", "recall", "recent", "scored_share"):  # fmt: skip
             setattr(figures, name, found.get(name, getattr(figures, name)))
         figures.rate = found.get("events_per_second", 0.0)
         figures.pending = max(figures.produced - figures.accounted, 0)

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Batch, Engagements
+from streaming.columns import Batch, Engagements, take
+from streaming.config import StreamingConfig
 from streaming.events import Event, Impression, Interaction, Item, Scalar, User
+from streaming.joiner import NEVER, Joined, Joiner, Shown, joiner_of
 
 ENGAGEMENTS, ITEMS, USERS = "engagements", "items", "users"
 """Topics that `Dataset.events` names; a producer maps them to the configured ones."""
@@ -111,6 +113,11 @@ class Dataset:
             id=f"s{row}", ts=int(s.ts[row]), user=s.user[row], items=[*s.items[row]], context=s.context[row]
         )
 
+    def named(self, start: int, stop: int) -> list[str | None]:
+        """Ids of the impressions that interactions `start` to `stop` answer."""
+        links = np.full(stop - start, -1) if self.links is None else self.links[start:stop]
+        return [None if link < 0 else f"s{link}" for link in links.tolist()]
+
     def events(self) -> Iterator[tuple[str, bytes, Event]]:
         """All events as (topic, key, event), by event time; at equal times items, then users, then engagements."""
         for kind, row in zip(*self._order(), strict=True):
@@ -125,11 +132,12 @@ class Dataset:
                 event = self.interaction(at) if at >= 0 else self.impression(-1 - at)
                 yield ENGAGEMENTS, str(event.user).encode(), event
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
+    def batches(self, batch_size: int, config: StreamingConfig | None = None) -> Iterator[Batch]:
         """Yield the same events as batches of exactly `batch_size` interactions; only the last may be shorter.
 
         Each batch carries the items and users that arrive up to its last engagement. Positions count engagement events,
-        items and users on partition 0 of their topics.
+        items and users on partition 0 of their topics. If `config` names tasks, impressions are joined as the consumer
+        does it, and all that wait at the end are judged with the last batch.
 
         Raises
         ------
@@ -138,7 +146,7 @@ class Dataset:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        return _batches(self, batch_size)
+        return _batches(self, batch_size, None if config is None else joiner_of(config))
 
     def times(self) -> NDArray[np.int64]:
         """Event time of every engagement event, (n + m,) epoch ms, in order."""
@@ -159,7 +167,7 @@ def _stamps(events: Sequence[Any]) -> NDArray[np.int64]:
     return np.fromiter((event.ts for event in events), np.int64, len(events))
 
 
-def _batches(data: Dataset, size: int) -> Iterator[Batch]:
+def _batches(data: Dataset, size: int, joiner: Joiner | None) -> Iterator[Batch]:
     places = np.flatnonzero(data.sequence >= 0)
     times, item_times, user_times = data.times(), _stamps(data.items), _stamps(data.users)
     start = at = item = user = 0
@@ -171,17 +179,32 @@ def _batches(data: Dataset, size: int) -> Iterator[Batch]:
         next_item = int(np.searchsorted(item_times, watermark, "right"))
         next_user = int(np.searchsorted(user_times, watermark, "right"))
         items = data.items[item:next_item]
+        events, sequence = data.engagements.slice(start, stop), data.sequence[at:end]
+        joined = Joined(events)
+        if joiner is not None:
+            ended = watermark if last else NEVER
+            joined = joiner.update(events, data.named(start, stop), _shown(data, sequence), watermark, ended)
         yield Batch(
-            engagements=data.engagements.slice(start, stop),
+            **joined.columns(),
             positions={(ENGAGEMENTS, 0): end, (ITEMS, 0): next_item, (USERS, 0): next_user},
             watermark=watermark,
             items=items,
             item_sent_at=[event.ts for event in items],
             users=data.users[user:next_user],
-            seen_items=_seen(data, data.sequence[at:end]),
+            seen_items=_seen(data, sequence),
             dry=last,
         )
         start, at, item, user = stop, end, next_item, next_user
+
+
+def _shown(data: Dataset, sequence: NDArray[np.int64]) -> Shown:
+    shown = data.impressions
+    rows = -1 - sequence[sequence < 0]
+    if shown is None or not len(rows):
+        return Shown()
+    at = rows.tolist()
+    user, items, context = take(shown.user, at), take(shown.items, at), take(shown.context, at)
+    return Shown(shown.ts[rows], user, [f"s{row}" for row in at], items, context)
 
 
 def _seen(data: Dataset, sequence: NDArray[np.int64]) -> list[tuple[str, int, int]]:

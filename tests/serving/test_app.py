@@ -34,7 +34,9 @@ def test_retrieve(client, plant):
     assert set(answer["items"]) == {f"c0-{number}" for number in range(3, 10)}
     assert len(answer["scores"]) == 7
     assert (answer["version"], answer["as_of"]) == (1, plant.now)
-    assert answer["stats"].keys() == {"scored", "candidates", "nodes", "corpus", "took_ms"}
+    assert answer["stats"].keys() == {
+        "scored", "candidates", "nodes", "corpus", "certified", "scored_share", "took_ms",
+    }  # fmt: skip
 
 
 def test_retrieve_many_answers_in_order(client):
@@ -54,7 +56,7 @@ def test_retrieve_many_answers_in_order(client):
 @pytest.mark.parametrize(
     ("body", "names"),
     [
-        ({"user": "u", "mode": "fancy"}, "beam, exhaustive, popularity"),
+        ({"user": "u", "mode": "fancy"}, "beam, exact, exhaustive, popularity"),
         ({"user": "u", "filters": {"colour": ["red"]}}, "items, exclude, features"),
         ({"user": "u", "filters": {"features": {"colour": ["red"]}}}, "parity, tags, topic"),
         ({"user": "u", "many": 3}, "user, k, mode, filters, history, context, as_of"),

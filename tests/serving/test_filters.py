@@ -6,7 +6,7 @@ from serving.limits import Limits
 from serving.request import Filters, Request, parse
 from serving.retrieval import retrieve
 
-MODES = ("beam", "exhaustive", "popularity", "popularity_filter")
+MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -28,7 +28,7 @@ def test_excluded_items_do_not_use_up_the_budget(mirror, mode):
     exclude = [f"c0-{number}" for number in range(9)]
     answer = retrieve(mirror, [Request(user="u0", k=12, mode=mode, filters=Filters(exclude=exclude))])[0]
     assert not set(exclude) & set(answer.items)
-    if mode in ("beam", "exhaustive"):
+    if mode in ("beam", "exact", "exhaustive"):
         assert answer.items[0] == "c0-9"
     assert len(answer.items) >= 11 if mode == "beam" else 12
 

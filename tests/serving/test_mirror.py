@@ -15,7 +15,7 @@ from serving.request import Filters, Request
 from serving.retrieval import retrieve
 
 HOUR = 3_600_000
-MODES = ("beam", "exhaustive", "popularity", "popularity_filter")
+MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
 EVERYTHING = Limits(beam=6, budget=1000)
 
 

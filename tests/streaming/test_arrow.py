@@ -35,6 +35,18 @@ def test_what_is_written_is_read() -> None:
     assert read.refused == {}
 
 
+def test_ids_and_impressions_may_be_there_or_not() -> None:
+    names: dict[str, Any] = {"id": [None, "e2"], "impression": ["s1", None]}
+    read = read_interactions(write_interactions([5, 6], ["u", "v"], ["a", "b"], ["x", "x"], **names))
+    assert read.id is not None
+    assert read.impression is not None
+    assert (read.id.tolist(), read.impression.tolist(), read.refused) == ([None, "e2"], ["s1", None], {})
+    read = read_interactions(stream(id=[7, 8]))
+    assert read.id is not None
+    assert (read.id.tolist(), read.impression) == (["7", "8"], None)
+    assert "`id` has 257 characters" in read_interactions(stream(id=["x" * 257, None])).refused[0]
+
+
 @pytest.mark.parametrize(
     "columns",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -16,10 +17,13 @@ from streaming.watermark import QUORUM
 T0 = 893_286_638_000
 DAY = 86_400_000
 CONFIG = StreamingConfig(log="memory", batch_size=10, max_wait=0.0)
+IDS = itertools.count()
 
 
 def interaction(ts: int) -> bytes:
-    return json.dumps({"type": "interaction", "id": 1, "ts": ts, "user": "u", "item": "i", "action": "click"}).encode()
+    return json.dumps(
+        {"type": "interaction", "id": next(IDS), "ts": ts, "user": "u", "item": "i", "action": "click"}
+    ).encode()
 
 
 def item(ts: int, name: str) -> bytes:

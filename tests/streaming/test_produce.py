@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from streaming.config import StreamingConfig
+from streaming.control import ended
 from streaming.datasets.assemble import build, interactions
-from streaming.datasets.base import Dataset
+from streaming.datasets.base import Dataset, Impressions
 from streaming.events import Interaction, Item, User, decode
 from streaming.follow import learned_from
 from streaming.keys import key
@@ -185,6 +186,23 @@ def test_learned_from_reads_the_trainers_progress(redis_client: Redis, redis_ser
     fields = {"trained": 90, "dead_lettered": 3, "dropped": '{"duplicate": 2, "unsafe_step": 5}'}
     redis_client.hset(key("progress"), mapping=fields)
     assert learned() == 100
+    redis_client.hset(key("progress"), mapping={"pending": 7})
+    assert learned() == 107, "what waits to be judged must not hold back the events that it waits for"
+
+
+def test_a_data_set_with_impressions_ends_with_the_command_that_says_so(log: EventLog) -> None:
+    shown = Impressions(np.array([5, 9], np.int64), ["u", "v"], [["a", "b"], ["a"]], [None, None])
+    clicks = interactions(np.array([9], np.int64), ["u"], ["b"], "click")
+    data = build(
+        "made", clicks, item_features={}, user_features={}, titles={}, impressions=shown, links=np.array([0]),
+        sequence=np.array([-1, 0, -2]),
+    )  # fmt: skip
+    done = produce(data, log, config=CONFIG)
+    assert (done.engagements, done.finished) == (3, True)
+    records = read(log, "control")
+    assert [(record.partition, ended([record.value or b""])) for record in records] == [(0, 10), (1, 10)]
+    produce(data, log, config=CONFIG, stop=lambda: True)
+    assert len(read(log, "control")) == 2, "only what is finished has ended"
 
 
 @pytest.mark.slow

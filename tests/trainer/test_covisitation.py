@@ -81,7 +81,7 @@ class Naive:
             places[at[target]][1] += sums[target]
         smallest = sorted(range(NEIGHBOURS), key=lambda number: places[number][1])
         for rank, ((target, weight), number) in enumerate(zip(new, smallest, strict=False)):
-            if rank < 4 or weight > places[number][1]:
+            if rank < 2 or weight > places[number][1]:
                 places[number] = [target, weight]
 
     def score(self, history: np.ndarray, now: int, candidate: int, h: int) -> float:
@@ -196,8 +196,8 @@ def test_one_batch_cannot_flush_a_list():
     crowd, at = np.arange(100, 160), np.full(60, START)
     pairs.update(np.zeros((60, 1), np.int32), at[:, None], crowd, at)
     kept = set(pairs.neighbours[0, 1].tolist())
-    assert len(kept & set(range(1, 1 + NEIGHBOURS))) == NEIGHBOURS - 4
-    assert len(kept & set(crowd.tolist())) == 4
+    assert len(kept & set(range(1, 1 + NEIGHBOURS))) == NEIGHBOURS - 2
+    assert len(kept & set(crowd.tolist())) == 2
 
 
 def test_evidence_must_be_earned_and_fades():

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from monitoring.config import LossDriftConfig, MixDriftConfig, MonitoringConfig
+from streaming.columns import Judgements
 from trainer.drift import DriftWatch
 from trainer.learner import Learner
+from trainer.metrics import JUDGED, PENDING
 from trainer.prepared import StepReport
 from trainer.progress import Progress
 
@@ -16,8 +19,32 @@ def test_every_event_is_accounted_for_once(world):
     batch = dataclasses.replace(world.batch(10), dead_lettered=2, dropped={"duplicate": 3})
     progress.count(batch, StepReport(2.0, 1.0, 10))
     progress.count(batch, StepReport(float("nan"), 1.0, 0, unsafe=10))
-    assert progress.state() == {"trained": 10, "dead_lettered": 4, "dropped": {"duplicate": 6, "unsafe_step": 10}}
+    dropped = {"duplicate": 6, "unsafe_step": 10}
+    assert progress.state() == {"trained": 10, "impressions": 0, "dead_lettered": 4, "dropped": dropped}
     assert progress.loss == 2.0
+
+
+def test_impressions_are_trained_with_the_batch_that_judges_them(world):
+    progress = Progress()
+    batch = dataclasses.replace(world.batch(10), impressions=4)
+    progress.count(batch, StepReport(2.0, 1.0, 10))
+    progress.count(batch, StepReport(float("nan"), 1.0, 0, unsafe=10))
+    progress.count(dataclasses.replace(world.clicks([], []), impressions=3), StepReport(float("nan"), float("nan"), 0))
+    state = progress.state()
+    assert (state["trained"], state["impressions"], state["dropped"]) == (17, 7, {"unsafe_step": 14})
+
+
+def test_what_the_joiner_did_is_in_the_metrics(world):
+    none = Judgements.none(2)
+    judged = dataclasses.replace(
+        none, ts=np.arange(5), decided_at=np.arange(5), user=["u"] * 5, item=["a"] * 5, labels=np.zeros((5, 2))
+    )
+    before = [JUDGED.labels(when)._value.get() for when in ("due", "early")]
+    batch = dataclasses.replace(world.batch(10), judgements=judged, early=2, late_actions=1, pending=8)
+    Progress().count(batch, StepReport(2.0, 1.0, 10))
+    after = [JUDGED.labels(when)._value.get() for when in ("due", "early")]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [3, 2]
+    assert PENDING._value.get() == 8
 
 
 def test_a_restart_goes_on_counting(world):

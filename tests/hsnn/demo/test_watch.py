@@ -46,7 +46,8 @@ def test_everything_is_read(redis_client: Redis, pages: Iterator[tuple[str, str]
     recall = {"recall_at_20": {"served": 0.2, "popularity": 0.1}}
     Outbox(redis_client).progress(
         {
-            "trained": 300, "dead_lettered": 2, "dropped": {"duplicate": 3}, "watermark": 9_000, "lag_records": 7,
+            "trained": 300, "impressions": 40, "pending": 6, "dead_lettered": 2, "dropped": {"duplicate": 3},
+            "watermark": 9_000, "lag_records": 7,
             "lag_seconds": 0.5, "loss": 4.5, "measured": 9, "unmeasured": 1, "recall": recall, "recent": recall,
             "scored_share": 0.02, "events_per_second": 123.4,
         }
@@ -54,6 +55,7 @@ def test_everything_is_read(redis_client: Redis, pages: Iterator[tuple[str, str]
     AuditTrail(redis_client, key("audit")).record("alarm", kind="loss_drift", alarm="loss_drift:1")
     watch.refresh(pages=True)
     assert (figures.produced, figures.accounted, figures.pending, figures.sent_all) == (400, 305, 95, False)
+    assert (figures.impressions, figures.waiting) == (40, 6)
     assert (figures.loss, figures.rate, figures.lag_records, figures.recall) == (4.5, 123.4, 7, recall)
     assert (figures.index.new, figures.index.expired, figures.index.dead) == (30, 4, 3)
     assert figures.freshness is not None

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 
-from streaming.datasets import DataError, kuairand
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.datasets import DataError, Dataset, kuairand
 from streaming.events import Impression, Interaction
+from streaming.memory_log import MemoryLog
+from streaming.produce import produce
 
 
 def test_every_row_is_an_impression_followed_by_what_was_done(videos: Path) -> None:
@@ -52,6 +59,46 @@ def test_batches_tell_what_was_shown(videos: Path) -> None:
     )
     assert second.seen_items == [("5", 3000, 3000)]
     assert (len(second.engagements), second.positions["engagements", 0], second.dry) == (1, 6, True)
+
+
+def test_impressions_come_out_as_judgements(videos: Path) -> None:
+    config = StreamingConfig(tasks=("click", "long_view", "like"))
+    first, second = kuairand.read(videos).batches(2, config)
+    assert (first.impressions, first.pending, len(first.judgements)) == (0, 2, 0), "the window has not passed"
+    assert first.engagements.repeat.tolist() == [False, True], "the like says more of what the click said"
+    assert (second.impressions, second.pending, second.dropped) == (3, 0, {})
+    judged = second.judgements
+    assert (judged.ts.tolist(), judged.user, judged.item) == ([1000, 2000, 3000], ["2", "1", "1"], ["6", "6", "5"])
+    assert judged.labels.tolist() == [[0, 0, 0], [1, 0, 1], [1, 0, 0]]
+    assert judged.context == [{"tab": "0"}, {"tab": "1"}, {"tab": "1"}]
+
+
+def later(data: Dataset) -> Dataset:
+    """The same events in our century: a consumer believes no stamps of 1970."""
+    events, shown, by = data.engagements, data.impressions, 1_650_000_000_000
+    assert shown is not None
+    return replace(
+        data, engagements=replace(events, ts=events.ts + by), impressions=replace(shown, ts=shown.ts + by),
+        items=[msgspec.structs.replace(item, ts=item.ts + by) for item in data.items], users=[],
+    )  # fmt: skip
+
+
+def test_the_consumer_judges_as_the_data_set_does(videos: Path) -> None:
+    config = StreamingConfig(tasks=("click", "like"), batch_size=2, max_wait=0.0)
+    data, log = later(kuairand.read(videos)), MemoryLog()
+    assert produce(data, log, config=config).finished
+    consumer, live = Consumer(log, config), []
+    while (batch := consumer.next_batch(0.0)) is not None:
+        live.append(batch)
+    offline = list(data.batches(2, config))
+    for batches in (live, offline):
+        labels = np.concatenate([batch.judgements.labels for batch in batches])
+        assert labels.tolist() == [[0, 0], [1, 1], [1, 0]]
+        assert [name for batch in batches for name in batch.judgements.item] == ["6", "6", "5"]
+        assert [flag for batch in batches for flag in batch.engagements.repeat.tolist()] == [False, True, False]
+        assert batches[-1].pending == 0
+    assert (consumer.counts.delivered, consumer.counts.judged, consumer.pending) == (3, 3, 0)
+    assert consumer.lag() == (0, 0.0)
 
 
 def test_missing_log_is_named(tmp_path: Path) -> None:

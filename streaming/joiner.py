@@ -1,0 +1,227 @@
+"""The joiner: what users were shown meets what they did with it, within a window of stream time.
+
+A shown item waits until the watermark is further than the window past its impression; then it is judged: a label per
+task that its user did meanwhile, zeros if none. Everything is a function of the batches alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.columns import Engagements, Judgements, take
+from streaming.config import StreamingConfig
+from streaming.errors import StateError
+from streaming.events import Scalar
+from streaming.repeats import Repeats
+from streaming.waiting import CONTEXT, DONE, GROUP, ITEM, MASK, OPEN, STATUS, TS, USER, Waiting
+
+NEVER = -1
+"""Stream time before which everything was sent, while nobody has said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """m impressions as columns, in order: event time (m,) int64, user, id, items, context."""
+
+    ts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    user: Sequence[str] = ()
+    name: Sequence[str] = ()
+    items: Sequence[Sequence[str]] = ()
+    context: Sequence[dict[str, Scalar] | None] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What joining a batch gave; the names are those of `streaming.columns.Batch`."""
+
+    engagements: Engagements
+    judgements: Judgements = field(default_factory=Judgements.none)
+    impressions: int = 0
+    pending: int = 0
+    early: int = 0
+    late_actions: int = 0
+
+    def columns(self) -> dict[str, Any]:
+        """Return the fields by name, for `Batch`."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+
+class Joiner:
+    """Joins impressions with the actions that answer them, and marks repeats among the interactions.
+
+    An action answers the impression that it names, else the latest one of its user and item at most a window before it,
+    by event time. One that comes before its impression waits for it as long. One whose impression was judged already is
+    late; this is known for one window after the judgement, or for the last `capacity` judgements.
+
+    Parameters
+    ----------
+    tasks
+        Actions that are labels, in order.
+    window
+        Milliseconds of stream time.
+    capacity
+        Shown items that wait at most after a batch; beyond it the first that came are judged early. As many judged
+        ones, actions without an impression, and users for repeats are remembered.
+    """
+
+    def __init__(self, tasks: Sequence[str], window: int, capacity: int) -> None:
+        self.tasks = tuple(tasks)
+        self._bits = {task: 1 << at for at, task in enumerate(self.tasks)}
+        self._window, self._capacity = window, capacity
+        self._shown, self._actions = Waiting(), Waiting()
+        self._repeats = Repeats(window, capacity)
+        self._left: dict[int, int] = {}  # number of an impression -> its items that wait
+        self._impressions = 0
+        self._ended = NEVER
+
+    def update(
+        self,
+        events: Engagements,
+        named: Sequence[str | None],
+        shown: Shown,
+        watermark: int,
+        ended: int = NEVER,
+    ) -> Joined:
+        """Take in a batch and judge what is due at its end.
+
+        Parameters
+        ----------
+        events, named
+            Interactions, and the id of the impression that each of them names.
+        shown
+            Impressions.
+        watermark
+            After the batch, epoch ms.
+        ended
+            All events up to this time were sent: shown items from before it wait no longer.
+        """
+        self._ended = max(self._ended, ended)
+        before = len(self._left)
+        self._enter(shown)
+        late = self._join(events, named)
+        judgements, early = self._judge(watermark)
+        self._retire(watermark)
+        repeat = self._repeats.mark(events, named, watermark)
+        done = before + len(shown.name) - len(self._left)
+        return Joined(replace(events, repeat=repeat), judgements, done, len(self._left), early, late)
+
+    @property
+    def pending(self) -> int:
+        """Impressions that wait for their last item to be judged."""
+        return len(self._left)
+
+    def state(self) -> dict[str, Any]:
+        """Copy everything, as plain values."""
+        return {
+            "tasks": list(self.tasks), "shown": self._shown.state(), "actions": self._actions.state(),
+            "repeats": self._repeats.state(), "impressions": self._impressions, "ended": self._ended,
+        }  # fmt: skip
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave, to the last bit.
+
+        Raises
+        ------
+        StateError
+            It was of other tasks.
+        """
+        if tuple(state["tasks"]) != self.tasks:
+            raise StateError(
+                f"the checkpoint was written with streaming.tasks = {list(state['tasks'])}, now it is "
+                f"{list(self.tasks)}; set it back, or start from no checkpoint"
+            )
+        self._shown, self._actions = Waiting.restored(state["shown"]), Waiting.restored(state["actions"])
+        self._repeats.restore(state["repeats"])
+        self._impressions, self._ended = state["impressions"], state["ended"]
+        groups, counts = np.unique(self._shown.numbers[GROUP, self._shown.of(OPEN)], return_counts=True)
+        self._left = dict(zip(groups.tolist(), counts.tolist(), strict=True))
+
+    def _enter(self, shown: Shown) -> None:
+        """Let shown items wait, each once per impression, and give them the actions that waited for them."""
+        if not len(shown.name):
+            return
+        items = [list(dict.fromkeys(row)) for row in shown.items]
+        counts = np.fromiter(map(len, items), np.int64, len(items))
+        row = np.repeat(np.arange(len(items)), counts)  # (n,) impression of each item
+        groups = self._impressions + row
+        self._left.update(zip(range(self._impressions, self._impressions + len(items)), counts.tolist(), strict=True))
+        self._impressions += len(items)
+        at = row.tolist()
+        user, name, context = take(shown.user, at), take(shown.name, at), take(shown.context, at)
+        item = list(chain.from_iterable(items))
+        self._shown.enter(shown.ts[row], 0, groups, user, item, name, context)
+        if len(self._actions):
+            self._answer(np.array(self._actions.chained(user, item), np.int64))
+
+    def _answer(self, waiting: NDArray[np.int64]) -> None:
+        """Try again to join actions that waited."""
+        if len(waiting):
+            numbers, (user, item, name, _) = self._actions.numbers, self._actions.objects[:, waiting].tolist()
+            found = np.array(self._shown.find(user, item, name, numbers[TS, waiting], self._window), np.int64)
+            there = found >= 0
+            np.bitwise_or.at(self._shown.numbers[MASK], found[there], numbers[MASK, waiting[there]])
+            self._actions.leave(waiting[there])
+
+    def _join(self, events: Engagements, named: Sequence[str | None]) -> int:
+        """Label what the batch's actions answer; return how many came too late."""
+        bits = np.fromiter((self._bits.get(action, 0) for action in events.action), np.int64, len(events))
+        at = np.flatnonzero(bits)
+        if not len(at):
+            return 0
+        bits, ts = bits[at], events.ts[at]
+        rows = at.tolist()
+        user, item, name = take(events.user, rows), take(events.item, rows), take(named, rows)
+        found = np.array(self._shown.find(user, item, name, ts, self._window), np.int64)
+        there = found >= 0
+        np.bitwise_or.at(self._shown.numbers[MASK], found[there], bits[there])
+        if len(alone := np.flatnonzero(~there)):
+            rows = alone.tolist()
+            texts = take(user, rows), take(item, rows), take(name, rows)
+            self._actions.enter(ts[alone], bits[alone], 0, *texts, [None] * len(rows))
+        return int(np.count_nonzero(self._shown.numbers[STATUS, found[there]] == DONE))
+
+    def _judge(self, watermark: int) -> tuple[Judgements, int]:
+        waiting = self._shown.of(OPEN)
+        if not len(waiting):
+            return Judgements.none(len(self.tasks)), 0
+        ts = self._shown.numbers[TS, waiting]
+        due = (ts + self._window < watermark) | (ts <= self._ended)
+        early = max(0, len(waiting) - int(np.count_nonzero(due)) - self._capacity)
+        due[np.flatnonzero(~due)[:early]] = True
+        return self._judged(waiting[due], watermark), early
+
+    def _judged(self, slots: NDArray[np.int64], watermark: int) -> Judgements:
+        numbers, objects = self._shown.numbers, self._shown.objects
+        numbers[STATUS, slots] = DONE
+        groups, counts = np.unique(numbers[GROUP, slots], return_counts=True)
+        for group, count in zip(groups.tolist(), counts.tolist(), strict=True):
+            self._left[group] -= count
+            if not self._left[group]:
+                del self._left[group]
+        labels = numbers[MASK, slots, None] >> np.arange(len(self.tasks)) & 1
+        user, item, context = objects[[USER, ITEM, CONTEXT]][:, slots].tolist()
+        return Judgements(
+            numbers[TS, slots], np.full(len(slots), watermark), user, item, labels.astype(np.float32), context
+        )
+
+    def _retire(self, watermark: int) -> None:
+        """Forget judged items, and actions that no impression came for."""
+        for rows, status, reach in ((self._shown, DONE, 2 * self._window), (self._actions, OPEN, self._window)):
+            slots = rows.of(status)
+            if len(slots):
+                gone = rows.numbers[TS, slots] + reach < watermark
+                gone[: max(0, len(slots) - self._capacity)] = True
+                rows.leave(slots[gone])
+
+
+def joiner_of(config: StreamingConfig) -> Joiner | None:
+    """Make the joiner of a configuration; None if it names no tasks."""
+    if not config.tasks:
+        return None
+    return Joiner(config.tasks, int(config.attribution_window * 1000), config.joiner_capacity)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from serving.mirror import Mirror
+from serving.request import Request
+from serving.retrieval import retrieve
+from trainer.model import Monn
+
+
+def test_requests_of_one_moment_share_a_tick(plant, mirror):
+    first = mirror.world.tick(plant.now)
+    assert mirror.world.tick(plant.now) is first
+    assert mirror.world.tick(plant.now + 1) is not first
+
+
+def test_a_tick_holds_the_living_grouped_by_node(plant, mirror):
+    mirror.apply_delta(plant.delete(7))
+    tick, nodes = mirror.world.tick(plant.now), mirror.world.index.leaves.node_of
+    assert sorted(tick.rows.tolist()) == [row for row in range(60) if row != 7]
+    assert (np.diff(tick.members.nodes) >= 0).all()
+    assert (tick.members.nodes == nodes[tick.rows]).all()
+
+
+@pytest.mark.parametrize("change", ["state", "insert", "move", "delete", "version"])
+def test_no_change_is_missed(plant, mirror, monkeypatch, change):
+    """After a change, what is answered from a tick is what the model says without one."""
+    rng = np.random.default_rng(0)
+    for name, weight in plant.weights.items():
+        plant.weights[name] = rng.normal(0, 0.4, weight.shape).astype(np.float32)
+    plant.load(mirror)
+    request = Request(user="nobody", history=["c2-0"], mode="exhaustive", k=60)
+    retrieve(mirror, [request])
+    before = mirror.world.tick(mirror.world.watermark)
+    _change(plant, mirror, change)
+    answer = retrieve(mirror, [request])[0]
+    assert mirror.world.tick(mirror.world.watermark) is not before
+    monkeypatch.setattr(Monn, "boundable", property(lambda self: False))
+    plain = retrieve(mirror, [request])[0]
+    scores = dict(zip(plain.items, plain.scores, strict=True))
+    assert set(answer.items) == set(scores)
+    assert answer.scores == pytest.approx([scores[item] for item in answer.items], abs=1e-4)
+
+
+def _change(plant, mirror: Mirror, change: str) -> None:
+    if change == "state":
+        plant.engage("x", "c5-9")
+        mirror.apply_state(plant.state())
+    elif change == "insert":
+        mirror.apply_delta(plant.add("fresh", 4))
+    elif change == "move":
+        mirror.apply_delta(plant.move(11, 5))
+    elif change == "delete":
+        mirror.apply_delta(plant.delete(11))
+    else:
+        plant.weights["ensemble"] = plant.weights["ensemble"] + np.float32(0.5)
+        plant.vectors = [vector + np.float32(0.1) for vector in plant.vectors]
+        plant.load(mirror)
