@@ -209,7 +209,7 @@ class Learner:
             self.covisitation.reserve(items)
 
     def _lessons(self, prepared: Prepared, rng: np.random.Generator) -> Lessons:
-        """The batch's events, and past ones to learn again where the stream is slow."""
+        """Take the batch's events, and past ones to learn again where the stream is slow."""
         fresh = Lessons(prepared.queries, prepared.items, prepared.weights)
         past = int(self.config.replay * len(fresh.items))
         slow = HALF_LIVES[self.half_lives.best] >= 1000 * self.config.replay_from

@@ -162,8 +162,9 @@ class Network:
         if view:
             node_loss = self.objective.loss(view) + self._taught(view, logits, parts.interaction, candidates, leaves)
         judged_loss, chances = self._judge(judged, users, taken.vectors, places, len(weights), leaves)
+        new_loss = weighted_mean(item_losses[:fresh], weight[:fresh])
         losses = Losses(
-            float(weighted_mean(item_losses[:fresh], weight[:fresh]).detach()), float(node_loss.detach()), view.leaves if view else None,
+            float(new_loss.detach()), float(node_loss.detach()), view.leaves if view else None,
             float(judged_loss.detach()), chances,
         )  # fmt: skip
         if losses.finite:

@@ -1,8 +1,8 @@
 """Replay: past events that are learned again, against forgetting, on streams that change slowly.
 
 A ring of the last events, each with the query it was. On a slow catalogue a single pass with sparse updates learns far
-too little from an event; on news, what was clicked an hour ago is the wrong lesson. Which of the two a stream is, the trainer
-knows by itself: it is the half-life whose popularity predicts best (`trainer.half_life`).
+too little from an event; on news, what was clicked an hour ago is the wrong lesson. Which of the two a stream is, the
+trainer knows by itself: it is the half-life whose popularity predicts best (`trainer.half_life`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ class Lessons(NamedTuple):
     weights: NDArray[np.float32]
 
     def joined(self, others: Lessons) -> Lessons:
-        """These, then the others."""
-        pairs = zip(self.queries, others.queries, strict=True)
-        queries = Queries(*(np.concatenate((own, more)) for own, more in pairs))  # type: ignore[arg-type]
+        """Put the others behind these."""
+        queries = Queries(*(np.concatenate(pair) for pair in zip(*[self.queries, others.queries], strict=True)))
         return Lessons(queries, np.r_[self.items, others.items], np.r_[self.weights, others.weights])
 
 
@@ -42,7 +41,8 @@ class Replay:
     --------
     >>> replay = Replay(ModelConfig(history=1, user_tokens=1, context_tokens=1), size=2)
     >>> one = np.ones((3, 1), np.int32)
-    >>> replay.put(Lessons(Queries(one, one.astype(np.int64), one, one, np.arange(3)), np.arange(3), np.ones(3, np.float32)))
+    >>> queries = Queries(one, one.astype(np.int64), one, one, np.arange(3))
+    >>> replay.put(Lessons(queries, np.arange(3), np.ones(3, np.float32)))
     >>> sorted(set(replay.draw(50, np.random.default_rng(0)).items.tolist()))
     [1, 2]
     """

@@ -15,7 +15,9 @@ from streaming.events import Item, User
 from trainer.config import ModelConfig, TrainerConfig
 from trainer.index.config import IndexConfig
 from trainer.learner import Learner
-from trainer.prepared import StepReport
+from trainer.network import Candidates
+from trainer.prepared import Prepared, StepReport
+from trainer.replay import Lessons
 
 torch.set_num_threads(1)  # as in production; two tests at once must not fight over the cores
 
@@ -87,6 +89,17 @@ def learn(learner: Learner, world: World, batches: int, size: int = 64) -> StepR
 
 def indexed(config: TrainerConfig, **changes: Any) -> TrainerConfig:
     return config.model_copy(update={"index": config.index.model_copy(update=changes)})
+
+
+@pytest.fixture(scope="session")
+def candidates_of() -> Callable[[Learner, Prepared], Candidates]:
+    """``candidates_of(learner, prepared)``: what a batch would be scored against, without replay."""
+
+    def draw(learner: Learner, prepared: Prepared) -> Candidates:
+        lessons = Lessons(prepared.queries, prepared.items, prepared.weights)
+        return learner._candidates(prepared, lessons, np.random.default_rng(0))
+
+    return draw
 
 
 @pytest.fixture

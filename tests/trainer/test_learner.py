@@ -218,12 +218,12 @@ def test_an_empty_batch_is_learned_from_in_no_way(config, world):
     assert states(learner) == before
 
 
-def test_gone_items_are_no_candidates_any_more(config, world, teach):
+def test_gone_items_are_no_candidates_any_more(config, world, teach, candidates_of):
     learner = Learner(config.model_copy(update={"expire_after_idle": 600.0}))
     teach(learner, world, 8)
     old = len(learner.items)
     world.now += 700_000
     prepared = learner.prepare(world.clicks(["u1"] * 3, ["fresh-1", "fresh-2", learner.items.table.ids[0]]))
-    candidates = learner._candidates(prepared, np.random.default_rng(0))
+    candidates = candidates_of(learner, prepared)
     assert set(candidates.rows.tolist()) == {0, old, old + 1}
     assert set(candidates.rows[candidates.uniform].tolist()) <= {old, old + 1}

@@ -15,14 +15,14 @@ def learner(taught, copy_of):
 
 
 @pytest.fixture
-def question(learner, new_world):
+def question(learner, new_world, candidates_of):
     """What `Network.step` is asked about a batch that was not learned yet."""
 
     def ask(size: int = 32):
         world = new_world(seed=9)
         world.now = learner.watermark
         prepared = learner.prepare(world.batch(size))
-        candidates = learner._candidates(prepared, np.random.default_rng(0))
+        candidates = candidates_of(learner, prepared)
         return [prepared.queries, candidates, prepared.weights, learner.leaves, learner.events]
 
     return ask

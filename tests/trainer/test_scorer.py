@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from trainer.encoder import Encoder, content_sum
-from trainer.queries import Queries, dense_features, inputs
+from trainer.inputs import dense_features, inputs
+from trainer.queries import Queries
 from trainer.scorer import Scorer
 from trainer.snapshot import Origin, snapshot_of
 
@@ -30,13 +31,13 @@ def published(learner):
 
 
 @pytest.fixture
-def asked(learner, new_world):
+def asked(learner, new_world, candidates_of):
     """A batch that was not learned, and its candidates."""
     world = new_world(seed=11)
     world.now = learner.watermark
     batch = world.batch(24, users=[world.user("u1", age="20s")])
     prepared = learner.prepare(batch)
-    candidates = learner._candidates(prepared, np.random.default_rng(0))
+    candidates = candidates_of(learner, prepared)
     return prepared, candidates
 
 
