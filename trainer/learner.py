@@ -126,6 +126,7 @@ class Learner:
         )  # fmt: skip
         self.steps += 1
         if not losses.finite:
+            self._last_batch = 0
             return StepReport(losses.item, losses.node, 0, unsafe=len(prepared.items))
         if losses.leaves is not None:
             self.leaves.move(candidates.rows, losses.leaves)
