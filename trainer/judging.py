@@ -1,7 +1,7 @@
 """From judgements, impressions whose fate is known, to what the tasks learn from.
 
-A judgement comes an attribution window after its impression. What the user did since is not to be seen: histories are cut at the
-time of the impression, or the answer would be in the question.
+A judgement comes an attribution window after its impression. What the user did since is not to be seen: histories are
+cut at the time of the impression, or the answer would be in the question.
 """
 
 from __future__ import annotations
@@ -44,6 +44,6 @@ def pair_cross_features(
     for start in range(0, len(items), _CHUNK):
         part = slice(start, start + _CHUNK)
         candidates, places = np.unique(items[part], return_inverse=True)
-        chunk = Queries(*(column[part] for column in queries))
+        chunk = queries.some(part)
         out[part] = cross_features(chunk, tokens, candidates, pairs)[np.arange(len(places)), places]
     return out

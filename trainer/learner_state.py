@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainer.arrays import Array
+from trainer.errors import CheckpointError
 
 if TYPE_CHECKING:
     from trainer.learner import Learner
@@ -33,7 +34,7 @@ def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
     parts |= {f"replay.{name}": array[: len(learner.replay)] for name, array in learner.replay.arrays.items()}
     values = {name: getattr(learner, name) for name in _COUNTERS} | {
         "half_lives_time": learner.half_lives.time, "leaves_shift": shift, "replay_seen": learner.replay.seen,
-        "item_ids": list(learner.items.table.ids),
+        "index_learner": learner.config.index.learner, "item_ids": list(learner.items.table.ids),
         "user_ids": list(learner.users.table.ids), "features": list(learner.items.features),
     }  # fmt: skip
     return {name: np.array(array) for name, array in parts.items()}, values
@@ -46,7 +47,15 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
     ------
     RuntimeError
         The arrays belong to a model of another shape.
+    CheckpointError
+        Another learner made the index; where it wants the items to be, this one does not look.
     """
+    made_by, own = values["index_learner"], learner.config.index.learner
+    if made_by != own:
+        raise CheckpointError(
+            f"the index was learned by trainer.index.learner = {made_by}, not {own}; "
+            f"use {made_by} again, or another trainer.checkpoint_dir to start from nothing"
+        )
     learner.items.rows(values["item_ids"])
     learner.users.rows(values["user_ids"])
     learner.items.features = list(values["features"])

@@ -21,6 +21,7 @@ from trainer.config import TrainerConfig
 from trainer.embedding import EmbeddingTable
 from trainer.index import upkeep
 from trainer.index.objective import IndexObjective, distillation, interaction_error, surprise
+from trainer.index.stabilisers import warm_up
 from trainer.index.test_time import kept_pairs
 from trainer.index.view import IndexStep, IndexView
 from trainer.inputs import Inputs, inputs
@@ -195,7 +196,11 @@ class Network:
             items = candidates.rows[candidates.targets]
             beam = self._config.model.beam
             mask = kept_pairs(view, self._config.index, beam, leaves, queries.history_items, items)
-        self._descend(surprise(view, mask))
+            if not any(level.any() for level in mask):
+                return
+        loss = surprise(view, mask)
+        if torch.isfinite(loss):
+            self._descend(loss)
 
     def _view(
         self, users: Users, vectors: Tensor, candidates: Candidates, weight: Tensor, leaves: Leaves, events: int
@@ -221,7 +226,7 @@ class Network:
         if config.interaction and interaction is not None:
             explained = self.monn.over_arch.explained(interaction)
             loss = loss + config.interaction * interaction_error(view, explained)
-        return loss
+        return warm_up(config, view.step.events) * loss
 
     def _judge(
         self, judged: Judged | None, users: Users, vectors: Tensor, places: _Places, events: int, leaves: Leaves
@@ -276,7 +281,6 @@ class Network:
             points = self.objective.learner.project(hierarchy, vectors)
         if work == "start":
             upkeep.start(hierarchy, points, rng)
-            self.objective.learner.seeded(hierarchy)
         elif work == "refit":
             upkeep.refit(hierarchy, points)
         elif work == "revive":

@@ -144,9 +144,8 @@ class Scorer:
         """
         users = encoded.users
         vector = torch.cat([users.item[request], users.state[request]]).numpy()  # (d+p,)
-        return DotQuery(
-            vector, users.item.shape[1], self.model.over_arch.ensemble.detach().numpy() * encoded.nodes[request]
-        )
+        coarse = self.model.over_arch.ensemble.detach().numpy() * encoded.nodes[request]  # (K,)
+        return DotQuery(vector, users.item.shape[1], coarse)
 
     def _score(
         self,

@@ -118,12 +118,12 @@ def world() -> World:
     return World()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_world() -> type[World]:
     return World
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def teach() -> Callable[..., StepReport]:
     """``teach(learner, world, batches)`` lets a learner learn batches of a world; returns the last report."""
     return learn

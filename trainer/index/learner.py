@@ -51,9 +51,6 @@ class IndexLearner:
     def after(self, view: IndexView) -> None:
         """Move nodes once the gradient step was made."""
 
-    def seeded(self, hierarchy: Hierarchy) -> None:
-        """Node vectors were just taken from items."""
-
     def state(self) -> dict[str, Array]:
         """Arrays that the next step depends on."""
         return {}

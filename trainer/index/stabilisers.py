@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.index.config import IndexConfig
+from trainer.index.hierarchy import parents_of
 from trainer.index.view import IndexView
 
 _USAGE_MEMORY = 0.98
@@ -75,7 +76,7 @@ def kl_balance(view: IndexView, usage: Usage) -> Tensor:
     for level, path in enumerate(view.paths):
         siblings = view.levels.hierarchy.siblings(level)
         excess = usage.excess(level, siblings)
-        family = torch.div(path.nodes[uniform], siblings, rounding_mode="floor")
+        family = parents_of(path.nodes[uniform], siblings)
         total = total + (view.soft(level)[uniform] * excess[family]).sum(1).mean()
     return total
 
@@ -88,7 +89,7 @@ def flops_balance(view: IndexView) -> Tensor:
         return total
     for level, path in enumerate(view.paths):
         siblings, count = view.levels.hierarchy.siblings(level), len(view.levels.hierarchy.codes[level])
-        family = torch.div(path.nodes[uniform], siblings, rounding_mode="floor")
+        family = parents_of(path.nodes[uniform], siblings)
         held = torch.zeros(count // siblings, siblings).index_add(0, family, view.soft(level)[uniform])
         total = total + count * (held / len(uniform)).square().sum()
     return total

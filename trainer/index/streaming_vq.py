@@ -4,7 +4,9 @@
     w_k <- a w_k + (1 - a) delta^beta r,   n_k <- a n_k + (1 - a) delta^beta,   c_k = w_k / n_k
 
 ``delta`` is the item's occurrence interval, here one over its expected count in a batch; rare items weigh more. The
-assignment discount ``min(n_k / mean(n) * s, 1)`` on the distance favours small nodes; it is part of what is served.
+assignment discount ``min(n_k / mean(n) * s, 1)`` on the distance favours small nodes; it is part of what is served, and
+the mean is that of a node's siblings. ``w_k = n_k c_k`` is not kept, so a node that was revived or snapped stays where
+it was put.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from trainer.index.view import IndexView
 from trainer.model import sampled_softmax
 
 _BETA = 0.25
+_LARGEST_HELP = 0.05
+"""Smallest discount: a node that holds nothing must not take everything."""
 
 
 class StreamingVq(IndexLearner):
@@ -31,8 +35,8 @@ class StreamingVq(IndexLearner):
 
     Attributes
     ----------
-    sums : per level (K_l, d)
     counts : per level (K_l,)
+        n_k, in weighted items per batch.
     """
 
     detached: ClassVar[bool] = False
@@ -41,13 +45,7 @@ class StreamingVq(IndexLearner):
 
     def __init__(self, config: TrainerConfig) -> None:
         super().__init__(config)
-        self.sums = [torch.zeros(count, config.model.dim) for count in config.model.levels]
-        self.counts = [torch.zeros(count) for count in config.model.levels]
-
-    def seeded(self, hierarchy: Hierarchy) -> None:
-        """Every node starts as if it held one item."""
-        self.sums = [codes.detach().clone() for codes in hierarchy.codes]
-        self.counts = [torch.ones(len(codes)) for codes in hierarchy.codes]
+        self.counts = [torch.ones(count) for count in config.model.levels]
 
     def loss(self, view: IndexView) -> Tensor:
         """Sum the indexing loss over all levels."""
@@ -62,26 +60,26 @@ class StreamingVq(IndexLearner):
     def after(self, view: IndexView) -> None:
         """Move nodes to the running mean of their items, and renew the discounts."""
         hierarchy, keep = view.levels.hierarchy, self.config.decay
-        interval = torch.exp(-_BETA * view.step.log_q)  # (U,)
+        weight = torch.exp(-_BETA * view.step.log_q)  # (U,)
         for level, path in enumerate(view.paths):
-            sums, counts = self.sums[level], self.counts[level]
-            weighted = interval.unsqueeze(1) * path.residual.detach()
-            held = torch.zeros_like(counts).index_add_(0, path.nodes, interval)
+            codes, counts = hierarchy.codes[level].data, self.counts[level]
+            held = torch.zeros_like(counts).index_add_(0, path.nodes, weight)
+            added = torch.zeros_like(codes).index_add_(0, path.nodes, weight.unsqueeze(1) * path.residual.detach())
             used = held > 0
-            added = torch.zeros_like(sums).index_add_(0, path.nodes, weighted)
-            sums[used] = keep * sums[used] + (1 - keep) * added[used]
-            counts[used] = keep * counts[used] + (1 - keep) * held[used]
-            hierarchy.codes[level].data[used] = sums[used] / counts[used].unsqueeze(1)
-            if self.config.discount:
-                relative = counts / counts.mean() * self.config.discount
-                hierarchy.discount(level).copy_(relative.clamp(0.05, 1.0))
+            before, counts[:] = counts[used].unsqueeze(1), keep * counts + (1 - keep) * held
+            codes[used] = (keep * before * codes[used] + (1 - keep) * added[used]) / counts[used].unsqueeze(1)
+            self._renew_discount(hierarchy, level)
+
+    def _renew_discount(self, hierarchy: Hierarchy, level: int) -> None:
+        if self.config.discount:
+            counts = self.counts[level].view(-1, hierarchy.siblings(level))  # (families, F)
+            relative = self.config.discount * counts / counts.mean(1, keepdim=True).clamp_min(1e-30)
+            hierarchy.discount(level).copy_(relative.clamp(_LARGEST_HELP, 1.0).flatten())
 
     def state(self) -> dict[str, Array]:
-        """Return sums and counts."""
-        arrays = {f"sums_{level}": sums.numpy() for level, sums in enumerate(self.sums)}
-        return arrays | {f"counts_{level}": counts.numpy() for level, counts in enumerate(self.counts)}
+        """Return the counts."""
+        return {f"counts_{level}": counts.numpy() for level, counts in enumerate(self.counts)}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take over what `state` returned."""
-        self.sums = [torch.from_numpy(arrays[f"sums_{level}"].copy()) for level in range(len(self.sums))]
         self.counts = [torch.from_numpy(arrays[f"counts_{level}"].copy()) for level in range(len(self.counts))]

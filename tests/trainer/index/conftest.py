@@ -1,0 +1,73 @@
+"""A toy of levels without learner or world: users, items and nodes are random vectors, everything is small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from trainer.config import ModelConfig, TrainerConfig
+from trainer.index.config import IndexConfig
+from trainer.index.levels import Levels
+from trainer.index.objective import IndexObjective
+from trainer.index.view import IndexStep, IndexView
+
+LEVELS = {1: {"nodes": 12}, 2: {"nodes": 4, "children": (3,)}, 3: {"nodes": 3, "children": (2, 2)}}
+"""Models of one, two and three learned levels with twelve leaves each."""
+
+
+@dataclass
+class Toy:
+    """B users against U candidates on random nodes."""
+
+    config: TrainerConfig
+    levels: Levels
+    step: IndexStep
+
+    @property
+    def objective(self) -> IndexObjective:
+        return IndexObjective(self.config)
+
+    def view(self) -> IndexView:
+        return self.objective.view(self.levels, self.step)
+
+    @property
+    def base(self) -> Tensor:
+        """The items, a leaf that collects gradients."""
+        return self.step.base
+
+
+def make_toy(
+    levels: int = 2, users: int = 7, items: int = 15, seed: int = 0, learner: str = "oneshot", **index: Any
+) -> Toy:
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    model = ModelConfig(dim=3, node_heads=2, beam=3, **LEVELS[levels])
+    config = TrainerConfig(model=model, index=IndexConfig(learner=learner, **index))
+    made = Levels(model)
+    with torch.no_grad():
+        for weights in made.parameters():
+            weights.copy_(torch.randn(weights.shape))
+    share = rng.random(model.leaves) + 0.1
+    step = IndexStep(
+        base=(2 * torch.randn(items, 3)).requires_grad_(),
+        users=tuple(torch.randn(users, width, requires_grad=True) for width in made.widths),
+        targets=torch.from_numpy(rng.integers(items, size=users)),
+        weight=torch.from_numpy(rng.random(users).astype(np.float32) + 0.5),
+        log_q=torch.from_numpy(rng.normal(size=items).astype(np.float32)),
+        uniform=np.sort(rng.choice(items, items // 2, replace=False)),
+        leaf_log_share=torch.from_numpy(np.log(share / share.sum()).astype(np.float32)),
+        events=100,
+    )
+    return Toy(config, made, step)
+
+
+@pytest.fixture(scope="session")
+def toy() -> Callable[..., Toy]:
+    """``toy(levels=2, learner="lti", balance=0.0)``: a small random world of levels."""
+    return make_toy
