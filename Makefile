@@ -5,7 +5,7 @@ VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
 ARGS ?=
 
-.PHONY: help setup demo test test-fast lint bench kafka docs lock clean
+.PHONY: help setup demo test test-fast lint bench bench-quality kafka docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is.
@@ -38,6 +38,10 @@ lint: setup ## Check style, types and who imports whom.
 bench: setup ## Run the benchmarks, or some: make bench ARGS='benchmarks/NAME.py'.
 	@for file in $(if $(ARGS),$(ARGS),benchmarks/*.py); do \
 		if [ -f "$$file" ]; then echo "Running $$file"; $(PYTHON) "$$file" || exit 1; fi; done
+
+bench-quality: setup ## Measure retrieval quality: make bench-quality ARGS='--sets ml-100k --variants default --seeds 3 --jobs 2'.
+	@echo "Running benchmarks/quality.py $(ARGS)"
+	@$(PYTHON) benchmarks/quality.py $(ARGS)
 
 kafka: setup ## Fetch Apache Kafka with Maven and run one broker on loopback until Ctrl+C.
 	@echo "Running: hsnn kafka start $(ARGS)"

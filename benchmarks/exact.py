@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from msgspec.structs import replace
 
+from evaluation.suited import suited
 from evaluation.system import OfflineSystem
 from hsnn.config import Config
 from serving import exact
@@ -92,7 +93,7 @@ def compare(system: OfflineSystem, request: Request, k: int) -> dict[str, dict[s
 
 def measure(data: Dataset, config: Config) -> dict[str, Any]:
     """Run a data set through the loop and ask."""
-    trainer = config.trainer.model_copy(update={"expire_after_idle": data.expire_after_idle})
+    trainer = suited(config.trainer, data)
     system, rng = OfflineSystem(trainer, 600.0, 2048), np.random.default_rng(0)
     found: dict[int, list[dict[str, dict[str, float]]]] = {k: [] for k in SIZES}
     for batch in data.batches(config.streaming.batch_size):

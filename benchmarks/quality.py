@@ -1,63 +1,151 @@
-"""Retrieval quality, offline: the loop on real data sets, one pass, one process. Writes `results/quality.json`.
+"""Retrieval quality, offline: data sets x variants x seeds, one pass each. Writes `results/quality.json`.
 
-    make bench ARGS=benchmarks/quality.py
-    python benchmarks/quality.py ml-100k kuairand      # only these; the others' figures stay, if of the same config
+    make bench-quality
+    make bench-quality ARGS='--sets globo-news,ml-100k --variants default,sil --seeds 3 --jobs 2'
 
 ml-100k is fetched if need be. Other data sets are measured if HSNN_DATA names a folder that holds them; what is left
-out is said. One configuration, the defaults, for all of them.
+out is said. Every pass is kept in the cache, so a bench that was interrupted goes on where it was; passes that other
+code made are used and said, or made again with --fresh. What is in the results and not measured now stays there.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import multiprocessing
 import os
 import platform
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from rich.console import Console
 
-from evaluation.harness import evaluate
-from evaluation.report import sentences, summary, table
-from hsnn.config import Config
-from streaming.datasets import load
+from benchmarks.cells import ROOT, Cell, Protocol, code_digest
+from benchmarks.variants import VARIANTS, configured
+from evaluation.baselines import chosen
+from evaluation.comparison import compare
+from evaluation.report import across, plain, table
+from evaluation.run import Run
 
 RESULTS = Path(__file__).parent / "results" / "quality.json"
-SETS = {"ml-100k": None, "globo-news": 300_000, "movietweetings": None, "kuairand": None, "online-retail-ii": 200_000}
-SEEDS = {"ml-100k": (0, 1, 2), "globo-news": (0, 1, 2)}  # one seed for the others
-QUERY_SHARE = 0.1
+SETS = {
+    "ml-100k": Protocol(None, 0.65),
+    "globo-news": Protocol(1_200_000, 0.055, 600_000, 1_200_000),
+    "movietweetings": Protocol(None, 0.5),
+    "kuairand": Protocol(None, 0.6),
+    "online-retail-ii": Protocol(400_000, 0.25),
+}
+"""Each asks 30,000 events or more where the stream has them."""
+REFERENCE = "default"
+FIGURES = ("recall_at_20", "recall_at_50", "rare_recall_at_50")
+FEW = ("popularity", "popularity_filter")
+"""Baselines of all variants but the reference: the others are the same for every variant."""
 
 
-def main() -> None:
-    console = Console(width=120)
-    config = Config()
-    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": str(torch.__version__)}
-    for name in sys.argv[1:] or SETS:
-        if name != "ml-100k" and not (Path(os.environ.get("HSNN_DATA", "")) / name).is_dir():
-            console.print(f"{name}: left out, HSNN_DATA names no folder that holds it")
-            continue
-        data = load(name, limit=SETS[name])
-        trainer = config.trainer.model_copy(update={"expire_after_idle": data.expire_after_idle})
-        runs = []
-        for seed in SEEDS.get(name, (0,)):
-            run = evaluate(
-                data, trainer.model_copy(update={"seed": seed}), config.streaming.batch_size, query_share=QUERY_SHARE
-            )
-            runs.append(summary(run, trainer.model.budget))
-            console.print(table(runs[-1], f"{name}, seed {seed}: {run.events:,} events, {len(run.scored):,} queries"))
-            for sentence in sentences(runs[-1]):
-                console.print(sentence)
-        _keep(config.digest(), machine, name, runs)
-    console.print(f"written to {RESULTS.name}")
+def main(arguments: Sequence[str] | None = None) -> None:
+    options, console = _options(arguments), Console(width=120)
+    sets = [name for name in options.sets if _available(name, console)]
+    cells = {(name, variant): _cells(name, variant, options) for name in sets for variant in options.variants}
+    wanted = list(dict.fromkeys(cell for row in cells.values() for cell in row))
+    _measure(wanted, options, console)
+    for name in sets:
+        _keep(name, _figures(name, cells, options, console))
+    console.print(f"written to {RESULTS.relative_to(ROOT)}; `make docs` makes the tables")
 
 
-def _keep(digest: str, machine: dict[str, object], name: str, runs: list[dict[str, Any]]) -> None:
-    """Write one data set's figures beside those of the same configuration."""
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Retrieval quality, offline.")
+    names = lambda text: [name for name in text.split(",") if name]  # noqa: E731
+    parser.add_argument("--sets", type=names, default=list(SETS), help="data sets, with commas; all that are there")
+    parser.add_argument("--variants", type=names, default=[REFERENCE], help="of benchmarks/variants.py, beside default")
+    parser.add_argument("--seeds", type=int, default=3, help="passes each, with seeds from 0; 3")
+    parser.add_argument("--jobs", type=int, default=1, help="passes at once; 1")
+    parser.add_argument("--baselines", default="all", help="of the default variant: all, none or names with commas")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "quality", help="folder of the passes")
+    parser.add_argument("--fresh", action="store_true", help="make passes again that other code made")
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.sets if name not in SETS]:
+        parser.error(f"no data set is called {', '.join(unknown)}; there are: {', '.join(SETS)}")
+    options.variants = list(dict.fromkeys([REFERENCE, *options.variants]))
+    for variant in options.variants:
+        configured(variant, 0)
+    return options
+
+
+def _available(name: str, console: Console) -> bool:
+    if name == "ml-100k" or (Path(os.environ.get("HSNN_DATA", "")) / name).is_dir():
+        return True
+    console.print(f"{name}: left out, HSNN_DATA names no folder that holds it")
+    return False
+
+
+def _cells(name: str, variant: str, options: argparse.Namespace) -> list[Cell]:
+    baselines = chosen(options.baselines) if variant == REFERENCE else FEW
+    return [Cell(name, variant, seed, SETS[name], baselines) for seed in range(options.seeds)]
+
+
+def _measure(cells: Sequence[Cell], options: argparse.Namespace, console: Console) -> None:
+    """Make the passes that are not kept yet."""
+    code = code_digest()
+    missing = [cell for cell in cells if not cell.kept(options.cache, code if options.fresh else None)]
+    older = sum(cell.kept(options.cache) and not cell.kept(options.cache, code) for cell in cells)
+    if older and not options.fresh:
+        console.print(f"{older} passes were made by other code than this; --fresh makes them again")
+    console.print(f"{len(cells)} passes, {len(missing)} of them to be made")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, mp_context=spawn) as pool:
+        running = {pool.submit(cell.run, options.cache): cell for cell in missing}
+        for done in as_completed(running):
+            done.result()
+            cell = running[done]
+            console.print(f"{cell.data}, {cell.variant}, seed {cell.seed}: done")
+
+
+def _figures(
+    name: str, cells: dict[tuple[str, str], list[Cell]], options: argparse.Namespace, console: Console
+) -> dict[str, Any]:
+    """Figures of the variants of one data set, and how they differ from the reference on the same queries."""
+    runs = {variant: [cell.load(options.cache) for cell in cells[name, variant]] for variant in options.variants}
+    found: dict[str, Any] = {}
+    for variant, of in runs.items():
+        figures = across(of)
+        console.print(table(figures, f"{name}, {variant}: {figures['queries']:,.0f} queries, {len(of)} seed(s)"))
+        del figures["per_seed"]  # every value per seed is in the intervals
+        found[variant] = figures | {"changes": VARIANTS[variant], "code": _codes(cells[name, variant], options.cache)}
+        if variant != REFERENCE:
+            found[variant]["minus_reference"] = _differences(of, runs[REFERENCE])
+    return {"protocol": asdict(SETS[name]), "variants": found}
+
+
+def _differences(ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    return {
+        method: {figure: plain(compare(ours, theirs, figure, method, method)) for figure in FIGURES}
+        for method in ("served", "exhaustive")
+    }
+
+
+def _codes(cells: Sequence[Cell], cache: Path) -> list[str]:
+    paths = [cell.path(cache).with_suffix(".json") for cell in cells]
+    return sorted({json.loads(path.read_text("utf-8"))["code"][:12] for path in paths})
+
+
+def _keep(name: str, figures: dict[str, Any]) -> None:
+    """Write one data set's figures beside what is there; a variant that was not measured now stays if it fits."""
     before = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    sets = before["sets"] if before.get("config") == digest else {}
-    result = {"config": digest, "query_share": QUERY_SHARE, "on": machine, "sets": sets | {name: runs}}
+    sets = before.get("sets", {})
+    old = sets.get(name, {})
+    if old.get("protocol") == figures["protocol"]:
+        figures["variants"] = old["variants"] | figures["variants"]
+    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": str(torch.__version__)}
+    result = {"on": machine, "sets": {**sets, name: figures}}
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 

@@ -15,52 +15,84 @@ import numpy as np
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-METHODS = ("served", "exhaustive", "popularity_filter", "popularity", "shuffled_index")
+COLUMNS = {
+    "R@20": "recall_at_20", "R@50": "recall_at_50", "R@200": "recall_at_200", "NDCG@20": "ndcg_at_20",
+    "fresh": "fresh_24h_recall_at_50", "rare": "rare_recall_at_50", "coverage": "coverage",
+}  # fmt: skip
+BUDGETS = ("50", "100", "200", "500", "1000")
 
 
 def quality(found: dict[str, Any]) -> str:
-    """One table per data set: mean over the seeds, percent; then the paired differences of every seed."""
-    parts = [f"Configuration `{found['config'][:12]}`. Means over the seeds, percent."]
-    for name, runs in found["sets"].items():
-        first, queries = runs[0], min(run["queries"] for run in runs)
-        half_life = first["popularity_half_life_hours"]
-        parts.append(
-            f"**{name}**: {first['events']:,} events, {len(runs)} seed(s), {queries:,} queries each or more, "
-            f"{first['index']['versions']} versions, {first['index']['items']:,} items in the index at the end. "
-            f"Popularity's best half-life: {'none' if half_life is None else f'{half_life:g} h'}."
-        )
-        lines = [
-            "| method | recall@20 | recall@50 | recall@50, popularity rank ≥ 50 | scored | share |",
-            "|---|---|---|---|---|---|",
-        ]
-        for method in METHODS:
-            of = [run["methods"][method] for run in runs]
-            percent = [
-                f"{100 * np.mean([one[key] for one in of]):.2f}"
-                for key in ("recall_at_20", "recall_at_50", "rare_recall_at_50")
-            ]
-            work = [
-                f"{np.mean([one['scored'] for one in of]):.0f}",
-                f"{100 * np.mean([one['scored_share'] for one in of]):.1f}%",
-            ]
-            lines.append(f"| {' | '.join([method.replace('_', ' '), *percent, *work])} |")
-        parts.append("\n".join(lines))
-        parts.append(_paired(runs))
+    """Methods, curves and differences of the first variant of each data set, then what the other variants change."""
+    parts = []
+    for name, of in found["sets"].items():
+        first, *others = of["variants"].items()
+        parts += [_heading(name, first[1]), _methods(first[1]), _differences(first[1]), _orders(first[1])]
+        if others:
+            parts.append(_variants(first, others))
     return "\n\n".join(parts)
 
 
-def _paired(runs: list[dict[str, Any]]) -> str:
-    wanted = (
-        ("recall_at_20", "popularity"),
-        ("recall_at_50", "popularity"),
-        ("recall_at_50", "popularity_filter"),
-        ("recall_at_50", "shuffled_index"),
+def _heading(name: str, of: dict[str, Any]) -> str:
+    index, hours = of["index"], of["popularity_half_life_hours"]
+    return (
+        f"**{name}**: {of['events']:,} events, {of['seeds']} seed(s), {of['queries']:,.0f} queries each. "
+        f"{index['versions']:.0f} versions; {index['items']:,.0f} items in {index['nodes']:.0f} nodes at the end, "
+        f"fullest over mean {index['max_over_mean']:.1f}, {100 * index['dead_share']:.1f}% dead, churn "
+        f"{index['churn_per_100k_events']:.1f} per item and 100,000 events. Popularity's best half-life: "
+        f"{'none' if hours is None else f'{hours:g} h'}."
     )
-    lines = ["| served minus ... | per seed, points ± paired standard error |", "|---|---|"]
-    for cut, rival in wanted:
-        values = ", ".join("{:+.2f} ± {:.2f}".format(*(100 * v for v in run["paired"][cut][rival])) for run in runs)
-        lines.append(f"| {rival.replace('_', ' ')}, {cut.replace('_at_', '@')} | {values} |")
+
+
+def _methods(of: dict[str, Any]) -> str:
+    lines = [f"| method | {' | '.join(COLUMNS)} | scored | share |", "|---" + "|--:" * (len(COLUMNS) + 2) + "|"]
+    for name, figures in of["methods"].items():
+        percent = [_percent(figures[key]) for key in COLUMNS.values()]
+        work = [f"{figures['scored']:.0f}", f"{100 * figures['scored_share']:.1f}%"]
+        lines.append(f"| {' | '.join([name.replace('_', ' '), *percent, *work])} |")
     return "\n".join(lines)
+
+
+def _differences(of: dict[str, Any]) -> str:
+    lines = ["| served minus ... | recall@20, points | recall@50, points |", "|---|--:|--:|"]
+    for pair, figures in of["comparisons"].items():
+        cells = [_interval(figures[figure]) for figure in ("recall_at_20", "recall_at_50")]
+        lines.append(f"| {pair.removeprefix('served - ').replace('_', ' ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _orders(of: dict[str, Any]) -> str:
+    lines = [f"| recall@50 at a budget of | {' | '.join(BUDGETS)} |", "|---" + "|--:" * len(BUDGETS) + "|"]
+    for name, curve in of["curves"].items():
+        cells = [_percent(curve[budget]["recall_at_50"]) for budget in BUDGETS]
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _variants(first: tuple[str, dict[str, Any]], others: list[tuple[str, dict[str, Any]]]) -> str:
+    """What each variant does, and how far it is from the first one on the same queries."""
+    head = "variant | served R@50 | exhaustive R@50 | served, points | exhaustive, points | max/mean | dead | churn"
+    lines = [f"| {head} |", "|---" + "|--:" * head.count("|") + "|"]
+    for name, of in (first, *others):
+        recalls = [_percent(of["methods"][method]["recall_at_50"]) for method in ("served", "exhaustive")]
+        minus = of.get("minus_reference")
+        change = [_interval(minus[method]["recall_at_50"]) if minus else "" for method in ("served", "exhaustive")]
+        index = of["index"]
+        shape = [f"{index['max_over_mean']:.1f}", f"{100 * index['dead_share']:.1f}%"]
+        churn = f"{index['churn_per_100k_events']:.1f}"
+        lines.append(f"| {' | '.join([name, *recalls, *change, *shape, churn])} |")
+    return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None or np.isnan(share) else f"{100 * share:.2f}"
+
+
+def _interval(of: dict[str, Any]) -> str:
+    """Points: the mean, and the ends of the 95% interval over the seeds."""
+    if of["low"] is None:
+        return f"{100 * of['mean']:+.2f}"
+    return f"{100 * of['mean']:+.2f} ({100 * of['low']:+.2f} to {100 * of['high']:+.2f})"
 
 
 def speed(found: dict[str, Any]) -> str:

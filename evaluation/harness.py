@@ -1,56 +1,34 @@
 """Prequential evaluation: every event is a query before it is a lesson.
 
 Time order, no leakage: an item exists from its first event on, and a batch's queries are asked before any of it is
-learned or counted. Events that repeat an item of the user's visible history are not asked; a target that is not indexed
-when asked is a miss for every method.
+learned or counted. Events that repeat one of the user's last items are not asked; a target that is not indexed when
+asked is a miss for every method.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evaluation.methods import MEASURES, Judged, judge
-from evaluation.popularity import Popularity
-from evaluation.shuffled import ShuffledIndex
+from evaluation.asked import Sampler, Window
+from evaluation.baselines import USUAL, checked
+from evaluation.churn import Churn
+from evaluation.judge import Judge
+from evaluation.run import Run
+from evaluation.suited import joining
 from evaluation.system import OfflineSystem
+from evaluation.tally import Tally
 from streaming.datasets.base import Dataset
 from trainer.config import TrainerConfig
 
+__all__ = ["Run", "evaluate"]
+
 Report = Callable[[int, int], None]
 """Called with the events learned and the events in all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What an evaluation measured.
-
-    Attributes
-    ----------
-    ranks : measure -> (queries,) float64
-    scored, corpus : (queries,) int64
-    sizes : (K,) int64
-        Items per node at the end.
-    events, versions, arrived, expired : int
-    seconds : float
-        Wall time, queries included; `training_seconds` of it were spent learning.
-    """
-
-    ranks: dict[str, NDArray[np.float64]]
-    scored: NDArray[np.int64]
-    corpus: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    events: int
-    versions: int
-    arrived: int
-    expired: int
-    seconds: float
-    training_seconds: float
 
 
 def evaluate(
@@ -60,6 +38,8 @@ def evaluate(
     *,
     query_share: float = 0.05,
     query_from: float = 0.5,
+    query_to: float = 1.0,
+    baselines: Sequence[str] = USUAL,
     snapshot_every: float = 600.0,
     snapshot_events: int = 2048,
     report: Report | None = None,
@@ -70,43 +50,61 @@ def evaluate(
     ----------
     query_share
         Share of the events that are asked.
-    query_from
-        Queries start after this share of the stream.
+    query_from, query_to
+        Queries start and end there: shares of the stream up to 1, numbers of events above. The pass ends with them.
+    baselines
+        What to compare with, out of `evaluation.baselines.BASELINES`.
     snapshot_every, snapshot_events
         A new version comes after so many stream seconds, but not before so many events.
+
+    Raises
+    ------
+    ProtocolError
+        The window holds no event, or a baseline is not known.
+    MissingPackageError
+        A baseline needs a package that is not installed.
     """
     torch.set_num_threads(config.threads)
+    window = Window.of(len(data.engagements), query_share, query_from, query_to)
+    sampler, tally, churn = Sampler(window, config.seed), Tally(), Churn()
     system = OfflineSystem(config, snapshot_every, snapshot_events)
-    popularity, shuffled = Popularity(), ShuffledIndex(config.model.leaves, config.seed)
-    rng = np.random.default_rng([config.seed, 3])
-    total = len(data.engagements)
-    judged: list[Judged] = []
-    began, training = time.perf_counter(), 0.0
-    for batch in data.batches(batch_size):
+    names = checked(baselines)
+    judge = Judge(config, names)
+    began, training, judging = time.perf_counter(), 0.0, 0.0
+    judgements: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    for batch in data.batches(batch_size, joining(config)):
+        if system.learner.events >= window.stop:
+            break
         start = time.perf_counter()
         prepared = system.prepare(batch)
         training += time.perf_counter() - start
-        popularity.reserve(len(system.learner.items))
-        drawn = rng.random(len(prepared.items)) < query_share
-        chosen = np.flatnonzero(drawn & ~(prepared.queries.history_items == prepared.items[:, None]).any(1))
-        if len(chosen) and system.mirror.loaded and system.learner.events >= query_from * total:
-            judged.append(judge(system.mirror, system.learner, shuffled, popularity, prepared, chosen))
+        judge.prepare(batch)
         start = time.perf_counter()
-        _, state, deltas, flipped = system.learn(prepared)
-        training += time.perf_counter() - start
+        asked, history = sampler.draw(prepared, system.learner, judge.k)
         if system.mirror.loaded:
-            shuffled.follow(system.mirror.world, state, deltas, flipped)
-        popularity.count(prepared.items, prepared.ts)
+            judge.ask(system, asked, tally)
+        judging += time.perf_counter() - start
+        churn.before(system.mirror)
+        start = time.perf_counter()
+        step = system.learn(prepared)
+        training += time.perf_counter() - start
+        if prepared.judged is not None and step.report.chances is not None and system.learner.events > window.start:
+            judgements.append((step.report.chances[:, 0], prepared.judged.labels[:, 0]))
+        if step.flipped:
+            churn.after(system.mirror, system.learner.events)
+        judge.learned(prepared, history, system, step)
         if report is not None:
-            report(system.learner.events, total)
-    return _run(system, judged, time.perf_counter() - began, training)
-
-
-def _run(system: OfflineSystem, judged: list[Judged], seconds: float, training: float) -> Run:
-    ranks = np.concatenate([one.ranks for one in judged]) if judged else np.zeros((0, len(MEASURES)))
+            report(system.learner.events, window.stop)
+    churned, traffic = churn.per_100k()
     return Run(
-        {name: ranks[:, column] for column, name in enumerate(MEASURES)},
-        np.concatenate([np.zeros(0, np.int64), *(one.scored for one in judged)]),
-        np.concatenate([np.zeros(0, np.int64), *(one.corpus for one in judged)]),
-        system.sizes(), system.learner.events, system.versions, system.arrived, system.expired, seconds, training,
+        ranks=tally.ranks(), work=tally.work(), event=tally.plain("event"), ts=tally.plain("ts"),
+        age=tally.plain("age"), corpus=tally.plain("corpus"), coverage=tally.coverage(), popular=tally.popular(),
+        sizes=system.sizes(), churn=churned, traffic_churn=traffic, baselines=names, budget=config.model.budget,
+        events=system.learner.events, versions=system.versions, arrived=system.arrived, expired=system.expired,
+        seconds=time.perf_counter() - began, training_seconds=training, judging_seconds=judging,
+        predicted=_joined(judgements, 0), engaged=_joined(judgements, 1),
     )  # fmt: skip
+
+
+def _joined(parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]], which: int) -> NDArray[np.float32] | None:
+    return np.concatenate([part[which] for part in parts]) if parts else None

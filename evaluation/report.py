@@ -1,32 +1,30 @@
-"""Figures of a run, for scripts and for people."""
+"""Figures of runs, for scripts and for people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from rich import box
 from rich.table import Table
 
+from evaluation.calibration import calibration, normalised_entropy
+from evaluation.comparison import Interval, compare, interval
+from evaluation.curves import curves
 from evaluation.errors import NothingMeasuredError
-from evaluation.harness import Run
-from evaluation.popularity import HOURS
-from evaluation.ranks import paired, recall
+from evaluation.figures import RARE, best, figures, half_life, methods, rare
+from evaluation.ranks import paired
+from evaluation.run import Run
 
 CUTS = (20, 50)
-RARE = 50
-"""Targets of this popularity rank or above are shown apart."""
-
-_NAMED = ("served", "exhaustive", "shuffled_index")
-_RIVALS = {"popularity": 20, "popularity_filter": 50, "shuffled_index": 50}
+_COMPARED = ("recall_at_20", "recall_at_50")
 
 
-def summary(run: Run, budget: int) -> dict[str, Any]:
-    """Figures as plain values.
+def summary(run: Run) -> dict[str, Any]:
+    """Figures of one run as plain values; see `evaluation.figures.figures` for those of a method.
 
-    A rival with a half-life has each figure at the half-life that is best for that figure, so nothing is won by an
-    unlucky choice; ``popularity_half_life_hours`` is the best one for recall@20. Shares are between 0 and 1.
+    ``popularity_half_life_hours`` is the best one for recall@20.
 
     Raises
     ------
@@ -38,79 +36,123 @@ def summary(run: Run, budget: int) -> dict[str, Any]:
             f"no query was asked in {run.events} events, {run.versions} versions of the index: take more events "
             "(trainer.index.seed_after of them pass before there is an index), or ask a larger share of them"
         )
-    rare = run.ranks[_best(run, "popularity", 50)] >= RARE
-    scored, corpus = float(run.scored.mean()), float(run.corpus.mean())
-    methods = {name: _method(run, name, rare) for name in (*_NAMED, "popularity", "popularity_filter")}
-    work = {
-        "served": scored,
-        "exhaustive": corpus,
-        "popularity": 0.0,
-        "popularity_filter": min(float(budget), corpus),
-        "shuffled_index": scored,
-    }
-    for name, method in methods.items():
-        method |= {"scored": work[name], "scored_share": work[name] / corpus}
+    rivals = [name for name in methods(run) if name != "served"]
     return {
-        "methods": methods,
-        "paired": {f"recall_at_{cut}": {rival: _paired(run, rival, cut) for rival in _RIVALS} for cut in CUTS},
-        "popularity_half_life_hours": _hours(_best(run, "popularity", 20)),
+        "methods": {name: figures(run, name) for name in methods(run)},
+        "paired": {f"recall_at_{cut}": {rival: _paired(run, rival, cut) for rival in rivals} for cut in CUTS},
+        "curves": curves(run),
+        "popularity_half_life_hours": half_life(run, "popularity", "recall_at_20"),
         "queries": len(run.scored),
-        "rare_target_queries": int(rare.sum()),
+        "rare_target_queries": int(rare(run).sum()),
         "events": run.events,
         "events_per_second": run.events / run.training_seconds,
         "seconds": run.seconds,
-        "index": {
-            "items": int(run.sizes.sum()), "nodes": len(run.sizes),
-            "max_over_mean": float(run.sizes.max() / run.sizes.mean()),
-            "dead": int((run.sizes == 0).sum()), "versions": run.versions, "new": run.arrived, "expired": run.expired,
-        },
+        "judging_seconds": run.judging_seconds,
+        "index": _index(run),
+    } | _probabilities(run)
+
+
+def across(runs: Sequence[Run]) -> dict[str, Any]:
+    """Means over runs that differ in their seed alone, in the form of `summary`, and what is known of their spread.
+
+    Beside them: ``seeds``, ``per_seed`` (the summaries), ``intervals`` (of every figure of every method, 95% by
+    Student's t) and ``comparisons`` (the served path minus a rival, on the same queries). Ends are None for one seed.
+    """
+    each = [summary(run) for run in runs]
+    names = methods(runs[0])
+    spread = {
+        name: {figure: plain(interval([one["methods"][name][figure] for one in each])) for figure in values}
+        for name, values in each[0]["methods"].items()
+    }
+    compared = {
+        f"served - {rival}": {figure: plain(compare(runs, runs, figure, "served", rival)) for figure in _COMPARED}
+        for rival in names
+        if rival != "served"
+    }
+    whole = {name: each[0][name] for name in ("events", "popularity_half_life_hours", "paired")}
+    means = {name: _mean([one[name] for one in each]) for name in each[0] if name not in whole}
+    return means | whole | {"seeds": len(runs), "per_seed": each, "intervals": spread, "comparisons": compared}
+
+
+def plain(found: Interval) -> dict[str, Any]:
+    """Write an interval as plain values; ends that there are none of become None."""
+    mean, low, high, per_seed = found
+    return {
+        "mean": mean, "low": None if np.isnan(low) else low, "high": None if np.isnan(high) else high,
+        "per_seed": list(per_seed),
     }  # fmt: skip
 
 
-def table(figures: Mapping[str, Any], title: str) -> Table:
+def table(found: Mapping[str, Any], title: str) -> Table:
     """Render the methods as a table for the terminal; percent."""
-    grid = Table(title=title, title_justify="left")
-    for name in ("method", "recall@20", "recall@50", f"recall@50, rank ≥ {RARE}", "scored", "of corpus"):
-        grid.add_column(name, justify="left" if name == "method" else "right")
-    for name, method in figures["methods"].items():
-        shares = (method["recall_at_20"], method["recall_at_50"], method["rare_recall_at_50"])
+    shown = {
+        "R@20": "recall_at_20", "R@50": "recall_at_50", "R@200": "recall_at_200", "rare": "rare_recall_at_50",
+        "fresh": "fresh_6h_recall_at_50", "cover": "coverage",
+    }  # fmt: skip
+    caption = f"R@50 of targets of popularity rank ≥ {RARE} (rare), first seen < 6 h ago (fresh); of the items (cover)"
+    grid = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("method", *shown, "scored", "share"):
+        grid.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    for name, method in found["methods"].items():
         grid.add_row(
-            name.replace("_", " "), *(f"{100 * share:.2f}" for share in shares), f"{method['scored']:.0f}",
-            f"{100 * method['scored_share']:.1f}%",
+            name.replace("_", " "), *(percent(method[figure]) for figure in shown.values()),
+            f"{method['scored']:.0f}", f"{100 * method['scored_share']:.1f}%",
         )  # fmt: skip
     return grid
 
 
-def sentences(figures: Mapping[str, Any]) -> list[str]:
-    """Say what the paired differences mean, one sentence each."""
-    found = []
-    for rival, cut in _RIVALS.items():
-        difference, error = (100 * value for value in figures["paired"][f"recall_at_{cut}"][rival])
+def sentences(found: Mapping[str, Any]) -> list[str]:
+    """Say what the paired differences mean, one sentence per rival."""
+    said = []
+    for rival, (difference, error) in found["paired"]["recall_at_50"].items():
         verdict = "above" if difference > 2 * error else "below" if difference < -2 * error else "not told apart from"
-        found.append(
-            f"served recall@{cut} is {verdict} {rival.replace('_', ' ')}: "
-            f"{difference:+.2f} points, paired standard error {error:.2f}"
+        said.append(
+            f"served recall@50 is {verdict} {rival.replace('_', ' ')}: "
+            f"{100 * difference:+.2f} points, paired standard error {100 * error:.2f}"
         )
-    return found
+    return said
 
 
-def _method(run: Run, name: str, rare: NDArray[np.bool_]) -> dict[str, float]:
-    ranks = {cut: run.ranks[_best(run, name, cut)] for cut in CUTS}
-    figures = {f"recall_at_{cut}": recall(of_cut, cut) for cut, of_cut in ranks.items()}
-    return figures | {"rare_recall_at_50": recall(ranks[50][rare], 50)}
+def percent(share: float | None) -> str:
+    """Write a share as percent; a dash where there is none.
+
+    Examples
+    --------
+    >>> percent(0.1234), percent(None)
+    ('12.34', '-')
+    """
+    return "-" if share is None or np.isnan(share) else f"{100 * share:.2f}"
 
 
-def _best(run: Run, name: str, cut: int) -> str:
-    """Choose the rank column of a method: at its best half-life for this cut, where it has one."""
-    if name in _NAMED:
-        return name
-    return max((f"{name}:{hours}" for hours in HOURS), key=lambda column: recall(run.ranks[column], cut))
+def _index(run: Run) -> dict[str, Any]:
+    sizes = run.sizes
+    return {
+        "items": int(sizes.sum()), "nodes": len(sizes), "max_over_mean": float(sizes.max() / sizes.mean()),
+        "std_over_mean": float(sizes.std() / sizes.mean()), "dead": int((sizes == 0).sum()),
+        "dead_share": float((sizes == 0).mean()), "churn_per_100k_events": run.churn,
+        "traffic_churn_per_100k_events": run.traffic_churn, "versions": run.versions, "new": run.arrived,
+        "expired": run.expired,
+    }  # fmt: skip
 
 
-def _hours(column: str) -> float | None:
-    hours = float(column.partition(":")[2])
-    return hours if np.isfinite(hours) else None
+def _probabilities(run: Run) -> dict[str, Any]:
+    if run.predicted is None or run.engaged is None:
+        return {}
+    return {
+        "probabilities": {
+            "normalised_entropy": normalised_entropy(run.predicted, run.engaged),
+            "calibration": calibration(run.predicted, run.engaged),
+            "shown": len(run.predicted),
+        }
+    }
 
 
 def _paired(run: Run, rival: str, cut: int) -> tuple[float, float]:
-    return paired(run.ranks["served"], run.ranks[_best(run, rival, cut)], cut)
+    return paired(run.ranks["served"], run.ranks[best(run, rival, f"recall_at_{cut}")], cut)
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """Mean of numbers, in nested mappings of one shape; a single value stays as it is."""
+    if isinstance(values[0], Mapping):
+        return {name: _mean([value[name] for value in values]) for name in values[0]}
+    return values[0] if len(values) == 1 else float(np.mean(values))

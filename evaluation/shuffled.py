@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from evaluation.field import Field, Found, best_of
+from evaluation.ranks import ranks_within
 from indexer.delta import Delta
 from serving.mirror import World
 from trainer.leaves import Leaves
@@ -38,6 +41,24 @@ class ShuffledIndex:
         if world.half_life != self._half_life:
             self._half_life = world.half_life
             self.leaves.set_mass(np.arange(len(own.log_mass)), own.log_mass)
+
+    def judge(self, field: Field, scores: NDArray[np.float32]) -> Found:
+        """Answer as the served path would over this index; `scores` (B, N) are the served model's."""
+        index, alive = field.world.index, field.world.alive()
+        encoded = index.scorer.encode(field.queries, index.vectors, self.leaves.node_log_share())
+        budget = index.config.budget
+        order = np.full((len(field), budget), -1, np.int64)
+        may = np.zeros(len(self.leaves.node_of), np.bool_)
+        may[field.rows] = True
+        for number, history in enumerate(field.queries.history_items):
+            allowed = may.copy()
+            allowed[history[(history >= 0) & (history < len(alive))]] = False
+            rows = self.leaves.candidates(
+                encoded.seen[number], index.config.beam, budget, allowed.__getitem__
+            ).rows  # (<= budget,)
+            order[number, : len(rows)] = field.at(rows)
+        ranks, scored = ranks_within(order, scores, field.places, (budget,))
+        return Found(ranks[:, 0], best_of(order, scores), scored[:, 0])
 
     def _shuffle(self, world: World) -> None:
         own = world.index.leaves

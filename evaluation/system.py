@@ -6,6 +6,8 @@ in which a healthy system would, so that a run gives the same figures every time
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,15 @@ from trainer.snapshot import Origin, snapshot_of
 from trainer.wire import Feed, StateDelta
 
 _EPOCH = 1
+
+
+class Step(NamedTuple):
+    """What happened in one step: what was learned, touched states, item deltas, and whether a new version came."""
+
+    report: StepReport
+    state: StateDelta
+    deltas: list[Delta]
+    flipped: bool
 
 
 class OfflineSystem:
@@ -62,14 +73,8 @@ class OfflineSystem:
         """Take a batch in; the queries it holds may now be asked of the mirror."""
         return self.learner.prepare(batch)
 
-    def learn(self, prepared: Prepared) -> tuple[StepReport, StateDelta, list[Delta], bool]:
-        """Learn a prepared batch, then tell scheduler and mirror.
-
-        Returns
-        -------
-        report, state delta, item deltas, flipped
-            What happened; `flipped` says whether a new version came.
-        """
+    def learn(self, prepared: Prepared) -> Step:
+        """Learn a prepared batch, then tell scheduler and mirror."""
         report = self.learner.train(prepared)
         state = self.learner.delta(_EPOCH)
         self.mirror.apply_state(state)
@@ -79,7 +84,7 @@ class OfflineSystem:
         flipped = self._due()
         if flipped:
             self._publish()
-        return report, state, self._maintain(), flipped
+        return Step(report, state, self._maintain(), flipped)
 
     def _due(self) -> bool:
         time, events = self.learner.watermark - self._last[0], self.learner.events - self._last[1]

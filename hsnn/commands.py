@@ -54,14 +54,26 @@ def evaluate(
     data: DataSet,
     config: ConfigFile = None,
     overrides: Overrides = None,
+    model: Annotated[str | None, typer.Option(help="size of the model: sets trainer.model.preset")] = None,
+    baselines: Annotated[str, typer.Option(help="what to compare with: all, none, or names with commas")] = "all",
+    seeds: Annotated[int, typer.Option(min=1, help="runs, each with the next seed")] = 1,
     events: Annotated[int | None, typer.Option(min=1, help="first engagements of the data set; all")] = None,
     query_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of the events that are asked")] = 0.05,
+    query_from: Annotated[float, typer.Option(min=0.0, help="first event asked; up to 1 a share of the stream")] = 0.5,
+    query_to: Annotated[float, typer.Option(min=0.0, help="end of the pass; up to 1 a share of the stream")] = 1.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+    report: Annotated[Path | None, typer.Option(help="write a Markdown report here, plots beside it")] = None,
 ) -> None:
     """Measure retrieval on a data set: test, then train, one pass, everything in one process."""
-    from hsnn.evaluate_command import evaluate_data
+    preset = [] if model is None else [f"trainer.model.preset={model}"]
+    loaded = settings(config, [*(overrides or ()), *preset]).config
+    for file in (json_file, report):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {file.absolute().parent} to write to")
+    from hsnn.evaluate_command import Task, evaluate_data
 
-    evaluate_data(settings(config, overrides).config, data, events, query_share, json_file)
+    task = Task(data, events, query_share, query_from, query_to, baselines, seeds)
+    evaluate_data(loaded, task, json_file, report)
 
 
 def demo(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +11,85 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
-from evaluation.harness import evaluate
-from evaluation.report import sentences, summary, table
+from evaluation.baselines import chosen
+from evaluation.harness import Run, evaluate
+from evaluation.report import across, sentences, table
+from evaluation.suited import suited
 from hsnn.config import Config
 from streaming.datasets import load
+from streaming.datasets.base import Dataset
+from trainer.config import TrainerConfig
 
 
-def evaluate_data(config: Config, data: str, events: int | None, query_share: float, json_file: Path | None) -> None:
-    """Evaluate `data` under `config` and show the figures; write them to `json_file` if given."""
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to measure.
+
+    Attributes
+    ----------
+    data : name of a data set, or name:path
+    events : first engagements of it; None: all
+    query_share, query_from, query_to : as in `evaluation.harness.evaluate`
+    baselines : ``all``, ``none`` or names with commas
+    seeds : how many, counted from the configuration's
+    """
+
+    data: str
+    events: int | None = None
+    query_share: float = 0.05
+    query_from: float = 0.5
+    query_to: float = 1.0
+    baselines: str = "all"
+    seeds: int = 1
+
+
+def evaluate_data(config: Config, task: Task, json_file: Path | None, report: Path | None) -> None:
+    """Measure under `config` and show the figures; write them to `json_file` and `report` (Markdown) if given."""
     console = Console()
-    dataset = load(data, limit=events)
-    trainer = config.trainer
-    if trainer.expire_after_idle is None:
-        trainer = trainer.model_copy(update={"expire_after_idle": dataset.expire_after_idle})
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(f"{dataset.name}, one pass", total=len(dataset.engagements))
-        run = evaluate(
-            dataset, trainer, config.streaming.batch_size, query_share=query_share,
-            report=lambda done, total: progress.update(task, completed=done, total=total),
-        )  # fmt: skip
-    figures = summary(run, trainer.model.budget) | {"data": dataset.name, "config": config.digest()}
-    _show(console, figures)
+    chosen(task.baselines)  # a wrong name is said before the data are read
+    dataset = load(task.data, limit=task.events)
+    trainer = suited(config.trainer, dataset)
+    runs = [
+        _run(console, dataset, trainer.model_copy(update={"seed": trainer.seed + number}), task, config)
+        for number in range(task.seeds)
+    ]
+    figures = across(runs) | {"data": dataset.name, "config": config.digest()}
+    _show(console, figures, task)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
         console.print(f"written to {json_file}", markup=False)
+    if report is not None:
+        from evaluation.markdown import write
+
+        files = write(report, runs, figures, f"hsnn on {dataset.name}")
+        console.print(f"written to {', '.join(map(str, files))}", markup=False)
 
 
-def _show(console: Console, figures: Mapping[str, Any]) -> None:
-    title = (
-        f"{figures['data']}: {figures['events']:,} events, {figures['queries']:,} queries on the second half; percent"
-    )
+def _run(console: Console, data: Dataset, trainer: TrainerConfig, task: Task, config: Config) -> Run:
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task(f"{data.name}, one pass, seed {trainer.seed}", total=len(data.engagements))
+        return evaluate(
+            data, trainer, config.streaming.batch_size, query_share=task.query_share, query_from=task.query_from,
+            query_to=task.query_to, baselines=chosen(task.baselines),
+            report=lambda done, total: progress.update(bar, completed=done, total=total),
+        )  # fmt: skip
+
+
+def _show(console: Console, figures: Mapping[str, Any], task: Task) -> None:
+    queries = f"{figures['queries']:,.0f} queries, {figures['seeds']} seed(s)"
+    title = f"{figures['data']}: {figures['events']:,} events, {queries}; percent"
     console.print(table(figures, title))
-    for sentence in sentences(figures):
+    for sentence in _differences(figures) if task.seeds > 1 else sentences(figures):
         console.print(sentence)
     hours = figures["popularity_half_life_hours"]
     console.print(f"popularity's best half-life: {'none, it never forgets' if hours is None else f'{hours:g} h'}")
     console.print(f"{figures['events_per_second']:,.0f} events/s learned")
+
+
+def _differences(figures: Mapping[str, Any]) -> Sequence[str]:
+    return [
+        f"{pair.replace('_', ' ')}, recall@50: {100 * one['mean']:+.2f} points, 95% interval over the seeds "
+        f"{100 * one['low']:+.2f} to {100 * one['high']:+.2f}"
+        for pair, by_figure in figures["comparisons"].items()
+        for one in [by_figure["recall_at_50"]]
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -108,8 +109,13 @@ class Judgements:
     @classmethod
     def none(cls, tasks: int = 0) -> Judgements:
         """No judgements, of so many tasks."""
-        no_time = np.zeros(0, np.int64)
-        return cls(no_time, no_time, (), (), np.zeros((0, tasks), np.float32), ())
+        return _no_judgements(tasks)
+
+
+@lru_cache
+def _no_judgements(tasks: int) -> Judgements:
+    no_time = np.zeros(0, np.int64)
+    return Judgements(no_time, no_time, (), (), np.zeros((0, tasks), np.float32), ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ task that its user did meanwhile, zeros if none. Everything is a function of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -49,7 +49,10 @@ class Joined:
 
     def columns(self) -> dict[str, Any]:
         """Return the fields by name, for `Batch`."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return {
+            "engagements": self.engagements, "judgements": self.judgements, "impressions": self.impressions,
+            "pending": self.pending, "early": self.early, "late_actions": self.late_actions,
+        }  # fmt: skip
 
 
 class Joiner:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Sequence
-from itertools import count
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +15,21 @@ MOST = 1_000_000
 _SLACK = 4096
 
 
-class _Chunk(NamedTuple):
+@dataclass(slots=True)
+class _Chunk:
+    """Events that were accepted together; `start` is the number of the first among all."""
+
     start: int
     ids: Sequence[str]
     users: Sequence[str]
     marks: NDArray[np.int64]
+    places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, name: str) -> int:
+        """Row of the last event with this id, which is there; seldom asked for, so found when it is."""
+        if not self.places:
+            self.places = {name: at for at, name in enumerate(self.ids)}
+        return self.places[name]
 
 
 class Seen:
@@ -41,34 +49,33 @@ class Seen:
 
     def __init__(self, window: int) -> None:
         self.window = window
-        self._at: dict[str, int] = {}  # id -> number of the event among all that were accepted
-        self._chunks: deque[_Chunk] = deque()
-        self._next = self._delivered = 0
+        self._in: dict[str, int] = {}  # id -> number of the chunk that holds its last event
+        self._chunks: dict[int, _Chunk] = {}  # oldest first
+        self._opened = self._next = self._delivered = 0
 
     def duplicates(
         self, ids: Sequence[str], users: Sequence[str], marks: NDArray[np.int64]
     ) -> NDArray[np.bool_] | None:
         """Say of n events in order which are duplicates, None for none; `marks` (n,) are the watermarks after each."""
-        fresh = dict(zip(ids, count(self._next)))
-        if len(fresh) == len(ids) and self._at.keys().isdisjoint(fresh):
-            self._at.update(fresh)
-            self._accept(ids, users, marks)
-            return None
-        return self._one_by_one(ids, users, marks)
+        fresh = dict.fromkeys(ids, self._opened)
+        if len(fresh) < len(ids) or not self._in.keys().isdisjoint(fresh):
+            return self._one_by_one(ids, users, marks)
+        self._accept(fresh, ids, users, marks)
+        return None
 
     def deliver(self, events: int, mark: int) -> None:
         """Note that so many accepted events were delivered; forget what is too old at the watermark `mark`."""
         self._delivered += events
-        while self._chunks and self._dead(self._chunks[0], mark):
-            self._chunks.popleft()
-        kept = self._next - (self._chunks[0].start if self._chunks else self._next)
-        if len(self._at) > 2 * kept + _SLACK:
-            self._at = {name: chunk.start + at for chunk in self._chunks for at, name in enumerate(chunk.ids)}
+        while self._chunks and self._dead(first := next(iter(self._chunks)), mark):
+            del self._chunks[first]
+        oldest = next(iter(self._chunks.values())).start if self._chunks else self._next
+        if len(self._in) > 2 * (self._next - oldest) + _SLACK:
+            self._in = {name: number for number, chunk in self._chunks.items() for name in chunk.ids}
 
     def state(self, mark: int) -> list[list[Any]]:
         """Ids, users and watermarks of what was delivered and still counts at the watermark `mark`."""
         out: list[list[Any]] = [[], [], []]
-        for chunk in self._chunks:
+        for chunk in self._chunks.values():
             first = max(int(np.searchsorted(chunk.marks, mark - self.window)), self._delivered - MOST - chunk.start, 0)
             part = slice(first, max(self._delivered - chunk.start, 0))
             for column, values in zip(out, (chunk.ids, chunk.users, chunk.marks.tolist()), strict=True):
@@ -78,41 +85,47 @@ class Seen:
     def restore(self, state: Sequence[Sequence[Any]]) -> None:
         """Go on from what `state` gave."""
         ids, users, marks = state
-        self._at = dict(zip(ids, count()))
-        self._chunks.clear()
-        self._next = 0
-        self._accept(list(ids), list(users), np.array(marks, np.int64))
+        self._in, self._chunks, self._next = {}, {}, 0
+        self._accept(dict.fromkeys(ids, self._opened), ids, users, np.array(marks, np.int64))
         self._delivered = self._next
 
-    def _accept(self, ids: Sequence[str], users: Sequence[str], marks: NDArray[np.int64]) -> None:
+    def _accept(
+        self, fresh: Mapping[str, int], ids: Sequence[str], users: Sequence[str], marks: NDArray[np.int64]
+    ) -> None:
         if ids:
-            self._chunks.append(_Chunk(self._next, ids, users, marks))
+            self._in.update(fresh)
+            self._chunks[self._opened] = _Chunk(self._next, ids, users, marks)
+            self._opened += 1
             self._next += len(ids)
 
     def _one_by_one(self, ids: Sequence[str], users: Sequence[str], marks: NDArray[np.int64]) -> NDArray[np.bool_]:
         found = np.zeros(len(ids), np.bool_)
-        starts = [chunk.start for chunk in self._chunks]
         kept: list[int] = []
+        own: dict[str, int] = {}  # id -> its last place in `kept`
         for at, (name, user, mark) in enumerate(zip(ids, users, marks.tolist(), strict=True)):
-            number = self._at.get(name, -1)
-            if number >= self._next:
-                before = kept[number - self._next]
-                recent = mark - int(marks[before]) <= self.window and self._next + len(kept) - number <= MOST
-                found[at] = recent and users[before] == user
-            elif starts and number >= starts[0]:
-                found[at] = self._recent(number, starts, user, mark, self._next + len(kept))
+            if name in own:
+                row = kept[own[name]]
+                last = users[row], int(marks[row]), self._next + own[name]
+            else:
+                last = self._last(name)
+            found[at] = last[0] == user and mark - last[1] <= self.window and self._next + len(kept) - last[2] <= MOST
             if not found[at]:
-                self._at[name] = self._next + len(kept)
+                own[name] = len(kept)
                 kept.append(at)
-        self._accept([ids[at] for at in kept], [users[at] for at in kept], marks[kept])
+        fresh = dict.fromkeys(own, self._opened)
+        self._accept(fresh, [ids[at] for at in kept], [users[at] for at in kept], marks[kept])
         return found
 
-    def _recent(self, number: int, starts: list[int], user: str, mark: int, now: int) -> bool:
-        chunk = self._chunks[bisect_right(starts, number) - 1]
-        at = number - chunk.start
-        return chunk.users[at] == user and mark - int(chunk.marks[at]) <= self.window and now - number <= MOST
+    def _last(self, name: str) -> tuple[str, int, int]:
+        """User, watermark and number of the last event with this id; no user if it is forgotten."""
+        chunk = self._chunks.get(self._in.get(name, -1))
+        if chunk is None:
+            return "", 0, 0
+        row = chunk.place(name)
+        return chunk.users[row], int(chunk.marks[row]), chunk.start + row
 
-    def _dead(self, chunk: _Chunk, mark: int) -> bool:
+    def _dead(self, number: int, mark: int) -> bool:
+        chunk = self._chunks[number]
         end = chunk.start + len(chunk.ids)
         old = int(chunk.marks[-1]) < mark - self.window or end <= self._delivered - MOST
         return old and end <= self._delivered

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Batch
+from streaming.columns import Batch, Judgements
 from streaming.events import Scalar
 from trainer.arrays import Array
 from trainer.catalogue import ItemCatalogue, UserCatalogue
@@ -24,11 +24,12 @@ from trainer.half_life import HalfLifeChoice
 from trainer.hashing import token_matrix, tokens
 from trainer.history import UserHistories
 from trainer.item_state import HALF_LIVES, ItemStates
+from trainer.judging import histories_at, pair_cross_features
 from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
 from trainer.network import Candidates, Network
-from trainer.prepared import Prepared, StepReport
+from trainer.prepared import Judged, Prepared, StepReport
 from trainer.queries import Queries
 from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs
@@ -54,7 +55,7 @@ class Learner:
     leaves : Leaves
         The trainer's own, always current assignment; what is served follows with the next version.
     events : int
-        Interactions learned.
+        Interactions learned; `positives` of them were lessons of their own, the others repeats.
     steps : int
         Batches learned.
     watermark : int
@@ -79,7 +80,7 @@ class Learner:
         self.half_lives = HalfLifeChoice()
         self.leaves = Leaves(config.model.leaves)
         self.replay = Replay(config.model, config.replay_size if config.replay else 0)
-        self.events = self.steps = self.watermark = self.origin = self._last_batch = 0
+        self.events = self.positives = self.steps = self.watermark = self.origin = self._last_batch = 0
         self.half_life = 0
         self._touched_items, self._touched_users = TouchedRows(), TouchedRows()
         self._sent_users = 0
@@ -99,11 +100,34 @@ class Learner:
         self.histories.clear(side.deleted_users)
         self._touched_items.add(list(signs))
         self._touched_users.add(side.users)
-        before = self.histories.extend(users, rows, events.ts)
-        queries = Queries(*before, self.users.tokens[users], self.context(events.context), events.ts)
-        weights = np.array([self.config.action_weights.get(action, 1.0) for action in events.action], np.float32)
+        kept = np.flatnonzero(~events.repeat)
+        rows, users, ts = rows[kept], users[kept], events.ts[kept]
+        contexts = [events.context[at] for at in kept.tolist()]
+        before = self.histories.extend(users, rows, ts)
+        queries = Queries(*before, self.users.tokens[users], self.context(contexts), ts)
+        weights = np.array([self.config.action_weights.get(events.action[at], 1.0) for at in kept], np.float32)
         feed = [self.items.feed_item(row, sign) for row, sign in signs.items()]
-        return Prepared(rows, users, events.ts, weights, queries, feed, events.context, batch.watermark)
+        return Prepared(
+            rows, users, ts, weights, queries, feed, contexts, batch.watermark, self._judged(batch.judgements),
+            kept, len(events),
+        )  # fmt: skip
+
+    def _judged(self, judgements: Judgements) -> Judged | None:
+        """Turn judgements into pairs; nothing where there are none, or no tasks."""
+        if not len(judgements) or not self.config.model.tasks:
+            return None
+        items, users = self.items.rows(judgements.item)[0], self.users.rows(judgements.user)
+        self.reserve()
+        before = histories_at(self.histories, users, judgements.ts)
+        queries = Queries(*before, self.users.tokens[users], self.context(judgements.context), judgements.ts)
+        weights = [self.config.action_weights.get(task, 1.0) for task in self.config.model.tasks]
+        now = int(judgements.decided_at.max())
+        cross = None
+        if self.config.model.cross:
+            cross = pair_cross_features(queries, self.items.tokens, items, self.covisitation)
+        return Judged(
+            queries, items, judgements.labels, np.array(weights, np.float32), self.states.features(items, now), cross
+        )
 
     def context(self, contexts: Sequence[dict[str, Scalar] | None]) -> NDArray[np.int32]:
         """Context tokens (n, X) of n context mappings."""
@@ -115,7 +139,7 @@ class Learner:
     def train(self, prepared: Prepared) -> StepReport:
         """Learn from a prepared batch, then count it; one whose loss is not finite is left out."""
         if len(prepared.items) == 0:
-            return StepReport(float("nan"), float("nan"), 0)
+            return StepReport(float("nan"), float("nan"), prepared.events)
         rng = np.random.default_rng([self.config.seed, self.steps])
         self._chores(rng)
         lessons = self._lessons(prepared, rng)
@@ -127,12 +151,12 @@ class Learner:
         self.steps += 1
         if not losses.finite:
             self._last_batch = 0
-            return StepReport(losses.item, losses.node, 0, unsafe=len(prepared.items))
+            return StepReport(losses.item, losses.node, 0, unsafe=prepared.events)
         if losses.leaves is not None:
             self.leaves.move(candidates.rows, losses.leaves)
             self._more(lessons, candidates)
         self._count(prepared)
-        return StepReport(losses.item, losses.node, len(prepared.items), chances=losses.chances)
+        return StepReport(losses.item, losses.node, prepared.events, chances=losses.chances)
 
     def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which of `rows` (n,) may be recommended at the watermark."""
@@ -201,7 +225,7 @@ class Learner:
             self.leaves.remove(int(row))
         drawn = drawn[~dead]
         rows = np.union1d(lessons.items, drawn)
-        log_q = self.frequency.log_q(rows, self.events, len(lessons.items), self.config.uniform_negatives, items)
+        log_q = self.frequency.log_q(rows, self.positives, len(lessons.items), self.config.uniform_negatives, items)
         features = self.states.features(rows, int(prepared.ts.max()))
         targets = np.searchsorted(rows, lessons.items)
         cross = None
@@ -222,7 +246,7 @@ class Learner:
         mass = float(prepared.weights.sum())
         self.half_lives.update(self.states, prepared.items, int(prepared.ts.max()), len(self.items), mass)
         self.states.touch(prepared.items, prepared.ts, prepared.weights)
-        self.frequency.update(prepared.items, self.events)
+        self.frequency.update(prepared.items, self.positives)
         self._weigh(np.unique(prepared.items))
         self._touched_items.add(prepared.items)
         self._touched_users.add(prepared.users)
@@ -231,8 +255,9 @@ class Learner:
             self._touched_items.add(self.covisitation.update(*before, prepared.items, prepared.ts))
         if self.config.replay:
             self.replay.put(Lessons(prepared.queries, prepared.items, prepared.weights))
-        self.events += len(prepared.items)
-        self._last_batch = len(prepared.items)
+        self.positives += len(prepared.items)
+        self.events += prepared.events
+        self._last_batch = prepared.events
 
     def _weigh(self, rows: NDArray[np.int64]) -> None:
         self.leaves.set_mass(rows, self.states.log_mass(rows, self.half_life, self.origin))

@@ -13,7 +13,7 @@ from trainer.errors import CheckpointError
 if TYPE_CHECKING:
     from trainer.learner import Learner
 
-_COUNTERS = ("events", "steps", "watermark", "origin", "half_life", "_last_batch")
+_COUNTERS = ("events", "positives", "steps", "watermark", "origin", "half_life", "_last_batch")
 _BY_ITEM = (
     "states.values", "states.last", "states.first", "frequency.counts", "frequency.seen",
     "items.tokens", "items.expires_at", "items.deleted",

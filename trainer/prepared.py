@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +78,10 @@ class Prepared:
         Epoch ms.
     judged : Judged or None
         Items that were shown, with what became of them.
+    at : (n,) int64
+        Place of each lesson among the batch's interactions. The others are repeats of the one before: labels only.
+    events : int
+        Interactions of the batch.
     """
 
     items: NDArray[np.int64]
@@ -89,3 +93,5 @@ class Prepared:
     contexts: Sequence[dict[str, Scalar] | None]
     watermark: int
     judged: Judged | None = None
+    at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    events: int = 0

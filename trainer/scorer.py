@@ -39,6 +39,13 @@ class Encoded(NamedTuple):
     seen: NDArray[np.float32]
     evaluations: int
 
+    def some(self, numbers: NDArray[np.int64]) -> Encoded:
+        """Take some of the requests."""
+        users = self.users
+        levels = tuple(level[numbers] for level in users.levels)
+        part = Users(users.item[numbers], users.state[numbers], levels)
+        return Encoded(part, self.nodes[numbers], self.seen[numbers], self.evaluations)
+
 
 class Scorer:
     """Scores with the weights of one snapshot; the exhaustive reference and the served path use the same code."""

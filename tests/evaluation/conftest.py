@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
+from evaluation.asked import Asked, Sampler, Window
+from evaluation.baselines import BASELINES
+from evaluation.field import Field
 from evaluation.harness import Run, evaluate
+from evaluation.judge import Judge
+from evaluation.system import OfflineSystem
 from streaming.columns import Engagements
 from streaming.datasets.base import Dataset
 from streaming.events import Item
@@ -71,3 +77,28 @@ def made_of() -> Callable[..., Dataset]:
 def run() -> Run:
     """An evaluation of the planted data set."""
     return evaluate(planted(6000), CONFIG, 64, query_share=0.25, snapshot_events=512)
+
+
+class Moment(NamedTuple):
+    """A trained system and its rivals, just before a batch is learned whose queries are to be asked."""
+
+    system: OfflineSystem
+    judge: Judge
+    asked: Asked
+    field: Field
+
+
+@pytest.fixture(scope="session")
+def moment() -> Moment:
+    """After 5,888 events; 40 queries or more, at times of their own."""
+    system, judge = OfflineSystem(CONFIG, 0.0, 512), Judge(CONFIG, BASELINES)
+    sampler = Sampler(Window(1.0, 5888, 10**9), CONFIG.seed)
+    for batch in planted(6100).batches(128):
+        prepared = system.prepare(batch)
+        judge.prepare(batch)
+        asked, history = sampler.draw(prepared, system.learner, 200)
+        if len(asked.requests):
+            return Moment(system, judge, asked, Field(system.mirror.world, asked))
+        step = system.learn(prepared)
+        judge.learned(prepared, history, system, step)
+    raise AssertionError("nothing was asked")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evaluation.asked import REPEATS
 from evaluation.errors import NothingMeasuredError
+from evaluation.figures import columns
 from evaluation.harness import evaluate
-from evaluation.methods import MEASURES
 from evaluation.ranks import MISS
 from evaluation.report import sentences, summary, table
 from evaluation.system import OfflineSystem
@@ -18,7 +19,7 @@ METHODS = {"served", "exhaustive", "popularity", "popularity_filter", "shuffled_
 
 
 def test_the_planted_world_is_learned_and_served(run):
-    figures = summary(run, 25)
+    figures = summary(run)
     served = figures["methods"]["served"]["recall_at_20"]
     assert served > 0.7
     assert served > figures["methods"]["popularity"]["recall_at_20"] + 0.2
@@ -29,14 +30,14 @@ def test_the_planted_world_is_learned_and_served(run):
 
 
 def test_the_summary_has_the_keys_that_scripts_rely_on(run):
-    figures = summary(run, 25)
+    figures = summary(run)
     assert {"methods", "popularity_half_life_hours", "queries", "events_per_second"} <= figures.keys()
     assert set(figures["methods"]) == METHODS
     for method in figures["methods"].values():
         assert {"recall_at_20", "recall_at_50", "scored", "scored_share"} <= method.keys()
         assert 0 <= method["recall_at_20"] <= method["recall_at_50"] <= 1
         assert 0 <= method["scored_share"] <= 1
-    assert figures["queries"] == len(run.scored) > 500
+    assert figures["queries"] == len(run.scored) > 300
     assert figures["methods"]["served"]["scored"] <= 25
     assert figures["methods"]["popularity_filter"]["scored"] == 25
     assert figures["methods"]["exhaustive"]["scored_share"] == 1.0
@@ -46,16 +47,16 @@ def test_the_summary_has_the_keys_that_scripts_rely_on(run):
 
 
 def test_rivals_have_their_best_half_life_for_every_figure(run):
-    figures = summary(run, 25)
+    figures = summary(run)
     for cut in (20, 50):
-        recalls = [(run.ranks[name] < cut).mean() for name in MEASURES if name.startswith("popularity:")]
+        recalls = [(run.ranks[name] < cut).mean() for name in columns("popularity")]
         assert figures["methods"]["popularity"][f"recall_at_{cut}"] == max(recalls)
 
 
 def test_figures_are_shown(run, capsys):
     from rich.console import Console
 
-    figures = summary(run, 25)
+    figures = summary(run)
     console = Console(width=120, force_terminal=False)
     console.print(table(figures, "a title"))
     shown = capsys.readouterr().out
@@ -64,13 +65,13 @@ def test_figures_are_shown(run, capsys):
         assert name.replace("_", " ") in shown
     assert f"{100 * figures['methods']['served']['recall_at_20']:.2f}" in shown
     said = sentences(figures)
-    assert len(said) == 3
-    assert said[0].startswith("served recall@20 is above popularity: +")
+    assert len(said) == len(METHODS) - 1
+    assert said[1].startswith("served recall@50 is above popularity: +")
 
 
 def test_too_short_a_stream_says_so(config, new_data):
     with pytest.raises(NothingMeasuredError, match=r"no query was asked in 200 events, 0 versions.*index.seed_after"):
-        summary(evaluate(new_data(200), config, 64), 25)
+        summary(evaluate(new_data(200), config, 64))
 
 
 def test_with_full_beam_and_budget_served_is_exhaustive(config, new_data):
@@ -78,7 +79,7 @@ def test_with_full_beam_and_budget_served_is_exhaustive(config, new_data):
     model = config.model.model_copy(update={"beam": 12, "budget": 1000})
     run = evaluate(new_data(3000), config.model_copy(update={"model": model}), 64, query_share=0.5, snapshot_events=512)
     served, exhaustive = run.ranks["served"], run.ranks["exhaustive"]
-    assert len(served) > 500
+    assert len(served) > 300
     found = served < MISS
     assert found.tolist() == (exhaustive < MISS).tolist()
     np.testing.assert_allclose(served[found], exhaustive[found], atol=0.5)  # ties: in order, and at half
@@ -88,9 +89,9 @@ def test_with_full_beam_and_budget_served_is_exhaustive(config, new_data):
 
 def test_the_same_run_gives_the_same_figures(config, new_data):
     runs = [evaluate(new_data(1500), config, 64, query_share=0.5, snapshot_events=512) for _ in range(2)]
-    one, two = ({**summary(run, 25), "seconds": 0, "events_per_second": 0} for run in runs)
+    one, two = ({**summary(run), "seconds": 0, "events_per_second": 0, "judging_seconds": 0} for run in runs)
     assert one == two
-    assert all(np.array_equal(runs[0].ranks[name], runs[1].ranks[name]) for name in MEASURES)
+    assert all(np.array_equal(runs[0].ranks[name], runs[1].ranks[name]) for name in runs[0].ranks)
     other = evaluate(new_data(1500), config.model_copy(update={"seed": 5}), 64, query_share=0.5, snapshot_events=512)
     assert not np.array_equal(other.ranks["served"], runs[0].ranks["served"])
 
@@ -102,19 +103,19 @@ def test_an_item_cannot_be_found_before_its_first_event(config, new_data, made_o
     for at in range(1000, 1900, 2):
         items[at] = f"c0-new{at}"
     run = evaluate(made_of(users, items, data.engagements.ts), config, 64, query_share=1.0, snapshot_events=512)
-    # what is asked: clicks of the second half that do not repeat an item of the user's last four
+    # what is asked: clicks of the second half that do not repeat one of the user's last items
     last: dict[str, list[str]] = {}
     new = []
     for at, (user, item) in enumerate(zip(users, items, strict=True)):
-        if at >= 960 and item not in last.get(user, [])[-4:]:
+        if at >= 950 and item not in last.get(user, [])[-REPEATS:]:
             new.append("new" in item)
         last.setdefault(user, []).append(item)
     new = np.array(new)
     assert len(new) == len(run.scored)
-    for name in MEASURES:
-        assert (run.ranks[name][new] == MISS).all(), name
+    for name, ranks in run.ranks.items():
+        assert (ranks[new] == MISS).all(), name
     for name in ("exhaustive", "popularity:1.0"):
-        assert (run.ranks[name][~new] < MISS).mean() > 0.99, name
+        assert (run.ranks[name][~new] < MISS).mean() > 0.98, name  # the others are first clicks of rare items
 
 
 def test_nothing_is_known_of_a_batch_before_it_was_asked(config, new_data, made_of):
@@ -131,9 +132,12 @@ def test_nothing_is_known_of_a_batch_before_it_was_asked(config, new_data, made_
         from dataclasses import replace
 
         run[kind] = evaluate(replace(data, engagements=changed), config, 64, query_share=1.0, snapshot_events=512)
-    before = 300  # queries that lie before event 2048
-    for name in MEASURES:
-        assert np.array_equal(run["as it is"].ranks[name][:before], run["another future"].ranks[name][:before]), name
+    one, other = run["as it is"], run["another future"]
+    before = int((one.event < 2048).sum())
+    assert before > 200
+    assert np.array_equal(one.event[:before], other.event[:before])
+    for name in one.ranks:
+        assert np.array_equal(one.ranks[name][:before], other.ranks[name][:before]), name
     assert not np.array_equal(run["as it is"].ranks["served"], run["another future"].ranks["served"])
 
 

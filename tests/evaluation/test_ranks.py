@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.ranks import MISS, paired, rank, recall
+from evaluation.ranks import MISS, mrr, ndcg, paired, rank, ranks_of, ranks_within, recall, top
 
 SCORES = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=12)
+WITH_BARRED = st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=12)
 
 
 @given(SCORES, st.data())
@@ -24,6 +25,54 @@ def test_what_is_not_scored_is_not_found():
     assert rank(scores, 1) == 0.0
     assert recall(np.array([MISS, 0.0, 19.5, 20.0]), 20) == 0.5
     assert np.isnan(recall(np.zeros(0), 20))
+
+
+@given(WITH_BARRED, st.data())
+def test_ranks_of_many_are_those_of_each(scores, data):
+    place = data.draw(st.integers(-1, len(scores) - 1))
+    both = np.stack([scores, scores[::-1]])
+    found = ranks_of(both, np.array([place, place]))
+    for row, one in zip(both, found, strict=True):
+        assert one == (MISS if place < 0 else rank(row, place))
+
+
+@given(WITH_BARRED, st.data())
+def test_ranks_within_a_budget_are_ranks_among_the_first_items_that_may_be_scored(scores, data):
+    """Against the plain account: walk the order, score what may be scored until the budget is used up, rank."""
+    order = data.draw(st.permutations(range(len(scores))))
+    order = order[: data.draw(st.integers(1, len(scores)))] + [-1] * data.draw(st.integers(0, 2))
+    place = data.draw(st.integers(-1, len(scores) - 1))
+    budgets = data.draw(st.lists(st.integers(1, 14), min_size=1, max_size=3))
+    ranks, scored = ranks_within(np.array([order]), np.array([scores]), np.array([place]), budgets)
+    for column, budget in enumerate(budgets):
+        walked = [at for at in order if at >= 0 and np.isfinite(scores[at])][:budget]
+        expected = rank(np.array([scores[at] for at in walked]), walked.index(place)) if place in walked else MISS
+        assert ranks[0, column] == expected
+        assert scored[0, column] == len(walked)
+
+
+def test_one_order_may_serve_all_queries():
+    scores = np.array([[3.0, 2.0, 1.0], [1.0, -np.inf, 3.0]])
+    ranks, scored = ranks_within(np.array([1, 0, 2]), scores, np.array([0, 2]), (1, 2))
+    assert ranks.tolist() == [[MISS, 0.0], [MISS, 0.0]]
+    assert scored.tolist() == [[1, 2], [1, 2]]
+
+
+@given(WITH_BARRED, st.integers(1, 5))
+def test_the_top_are_the_largest(scores, count):
+    places = top(np.array([scores]), count)[0]
+    places = places[places >= 0]
+    finite = sorted((score for score in scores if np.isfinite(score)), reverse=True)
+    assert sorted((scores[place] for place in places), reverse=True) == finite[:count]
+    assert len(set(places.tolist())) == len(places)
+
+
+def test_figures_of_ranks_by_hand():
+    ranks = np.array([0.0, 1.0, 6.0, 20.0, MISS])
+    assert ndcg(ranks, 20) == pytest.approx((1 + 1 / np.log2(3) + 1 / 3) / 5)
+    assert mrr(ranks) == pytest.approx((1 + 1 / 2 + 1 / 7 + 1 / 21) / 5)
+    assert np.isnan(ndcg(ranks[:0], 20))
+    assert np.isnan(mrr(ranks[:0]))
 
 
 def test_paired_differences():

@@ -20,6 +20,8 @@ from hsnn.errors import ROOMS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+WANTED = (*PROJECT["dependencies"], *EXTRAS["evaluation"], *(text for text in EXTRAS["dev"] if "hsnn" not in text))
 LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if line.strip()]
 HERE = [pin for pin in LOCK if pin.marker is None or pin.marker.evaluate()]
 
@@ -44,7 +46,7 @@ def test_the_lock_pins_exactly_and_names_no_host() -> None:
 
 def test_the_lock_covers_what_the_project_asks_for() -> None:
     pinned = {canonicalize_name(pin.name): pin for pin in LOCK}
-    for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"], "setuptools>=80"):
+    for text in (*WANTED, "setuptools>=80"):
         wanted = Requirement(text)
         pin = pinned[canonicalize_name(wanted.name)]
         version = next(iter(pin.specifier)).version
@@ -71,8 +73,12 @@ def test_no_other_distribution_brings_a_rooms_name() -> None:
 
 def test_every_dependency_is_explained() -> None:
     page = (ROOT / "docs" / "dependencies.md").read_text()
-    for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]):
+    for text in WANTED:
         assert f"| `{Requirement(text).name}` |" in page
+
+
+def test_development_includes_evaluation() -> None:
+    assert "hsnn[evaluation]" in EXTRAS["dev"]
 
 
 def test_every_dependency_is_used() -> None:

@@ -94,6 +94,6 @@ def test_little_is_kept_of_a_long_stream() -> None:
         marks = np.arange(start, start + 1000)
         assert seen.duplicates([f"e{n}" for n in marks], ["u"] * 1000, marks) is None
         seen.deliver(1000, int(marks[-1]))
-    assert len(seen._at) < 8000
+    assert len(seen._in) < 8000
     assert len(seen._chunks) == 1
     assert len(seen.state(199_999)[0]) == 11

@@ -1,0 +1,114 @@
+"""Cells of the quality benchmark: one pass over one data set with one configuration and seed, kept on disk.
+
+A cell's name holds everything that its figures depend on but the code: data, configuration, seed and protocol. The code
+is written down beside it, so that cells of older code can be told and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.variants import configured
+from evaluation.harness import evaluate
+from evaluation.report import summary
+from evaluation.run import Run, load, save
+from evaluation.suited import suited
+from streaming.datasets import load as load_data
+from streaming.datasets.base import Dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+_ROOMS = ("streaming", "trainer", "indexer", "serving", "evaluation")
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a data set is asked; see `evaluation.harness.evaluate`.
+
+    Attributes
+    ----------
+    limit : engagements taken; None: all
+    query_share, query_from, query_to
+    """
+
+    limit: int | None
+    query_share: float
+    query_from: float = 0.5
+    query_to: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One pass.
+
+    Attributes
+    ----------
+    data, variant, seed
+    protocol : Protocol
+    baselines : names from `evaluation.baselines`
+    """
+
+    data: str
+    variant: str
+    seed: int
+    protocol: Protocol
+    baselines: tuple[str, ...]
+
+    def key(self) -> dict[str, Any]:
+        """Everything that the figures depend on, but the code."""
+        config = configured(self.variant, self.seed).model_dump(mode="json", exclude={"seed"})
+        return {
+            "data": self.data, "seed": self.seed, "config": config, "protocol": asdict(self.protocol),
+            "baselines": list(self.baselines), "batch": _BATCH,
+        }  # fmt: skip
+
+    def path(self, cache: Path) -> Path:
+        """Where its ranks are kept; the figures are in the ``.json`` beside it."""
+        digest = hashlib.sha256(json.dumps(self.key(), sort_keys=True).encode()).hexdigest()[:16]
+        return cache / f"{self.data}-{self.seed}-{digest}.npz"
+
+    def kept(self, cache: Path, code: str | None = None) -> bool:
+        """Whether it was run already, by this `code` if that is given."""
+        figures = self.path(cache).with_suffix(".json")
+        if not (figures.exists() and self.path(cache).exists()):
+            return False
+        return code is None or json.loads(figures.read_text("utf-8"))["code"] == code
+
+    def run(self, cache: Path) -> None:
+        """Make the pass and keep it."""
+        data = _data(self.data, self.protocol.limit)
+        config = suited(configured(self.variant, self.seed), data)
+        protocol = self.protocol
+        run = evaluate(
+            data, config, _BATCH, query_share=protocol.query_share, query_from=protocol.query_from,
+            query_to=protocol.query_to, baselines=self.baselines,
+        )  # fmt: skip
+        path = self.path(cache)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(run, path)
+        found = {"variant": self.variant, "key": self.key(), "code": code_digest(), "summary": summary(run)}
+        aside = path.with_suffix(".part.json")
+        aside.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        aside.replace(path.with_suffix(".json"))
+
+    def load(self, cache: Path) -> Run:
+        """Read the pass that was kept."""
+        return load(self.path(cache))
+
+
+def code_digest() -> str:
+    """SHA-256 of the source files that figures come from."""
+    digest = hashlib.sha256()
+    for path in sorted(path for room in _ROOMS for path in (ROOT / room).rglob("*.py")):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+@lru_cache(1)
+def _data(name: str, limit: int | None) -> Dataset:
+    return load_data(name, limit=limit)

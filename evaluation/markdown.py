@@ -1,0 +1,122 @@
+"""The report of an evaluation as a Markdown file with its plots beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.figures import RARE
+from evaluation.plots import draw
+from evaluation.report import percent
+from evaluation.run import Run
+
+_COLUMNS = {
+    "R@20": "recall_at_20", "R@50": "recall_at_50", "R@200": "recall_at_200", "NDCG@20": "ndcg_at_20", "MRR": "mrr",
+    "fresh 6 h": "fresh_6h_recall_at_50", "fresh 24 h": "fresh_24h_recall_at_50", "rare": "rare_recall_at_50",
+    "coverage": "coverage", "popular": "popularity_share",
+}  # fmt: skip
+
+
+def write(path: Path, runs: Sequence[Run], found: Mapping[str, Any], title: str) -> list[Path]:
+    """Write the report of runs that differ in their seed, and its plots, named after it; return the files.
+
+    `found` is `evaluation.report.across` of the runs.
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    """
+    plots = draw(runs, found, path.parent, path.stem)
+    parts = [
+        f"# {title}", _introduction(found), methods_table(found["methods"]), _legend(),
+        "## Differences", comparisons_table(found), "## Over the stream", _picture(plots["stream"], "recall over time"),
+        "## What is scored, and what it finds", _picture(plots["curves"], "recall against the share scored"),
+        curves_table(found["curves"]), "## The index", _index(found), _picture(plots["nodes"], "node sizes"),
+    ]  # fmt: skip
+    path.write_text("\n\n".join(parts) + "\n", "utf-8")
+    return [path, *plots.values()]
+
+
+def methods_table(methods: Mapping[str, Mapping[str, float]]) -> str:
+    """One row per method; percent."""
+    rows = [
+        [
+            name.replace("_", " "), *(percent(figures[key]) for key in _COLUMNS.values()), f"{figures['scored']:.0f}",
+            f"{100 * figures['scored_share']:.1f}%",
+        ]
+        for name, figures in methods.items()
+    ]  # fmt: skip
+    return grid(["method", *_COLUMNS, "scored", "share"], rows)
+
+
+def comparisons_table(found: Mapping[str, Any]) -> str:
+    """Write served minus each rival, in points: mean over the seeds, 95% interval, and every seed."""
+    rows = []
+    for pair, figures in found["comparisons"].items():
+        for figure, one in figures.items():
+            ends = "-" if one["low"] is None else f"{100 * one['low']:+.2f} to {100 * one['high']:+.2f}"
+            seeds = ", ".join(f"{100 * value:+.2f}" for value in one["per_seed"])
+            name = pair.replace("_", " ")
+            rows.append([name, figure.replace("_at_", "@"), f"{100 * one['mean']:+.2f}", ends, seeds])
+    return grid(["difference", "figure", "points", "95% interval", "per seed"], rows)
+
+
+def curves_table(curves: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """recall@50 by order and budget; percent."""
+    budgets = list(next(iter(curves.values())))
+    rows = [
+        [name.replace("_", " "), *(percent(curve[budget]["recall_at_50"]) for budget in budgets)]
+        for name, curve in curves.items()
+    ]
+    return grid(["recall@50 at a budget of", *budgets], rows)
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a Markdown table, the first column to the left.
+
+    Examples
+    --------
+    >>> print(grid(["a", "b"], [["x", "1"]]))
+    | a | b |
+    |---|--:|
+    | x | 1 |
+    """
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|---" + "|--:" * (len(head) - 1) + "|", *lines[1:]])
+
+
+def _introduction(found: Mapping[str, Any]) -> str:
+    hours = found["popularity_half_life_hours"]
+    return (
+        f"{found['events']:,} events in order, each asked (a sample of them) before it is learned; "
+        f"{found['queries']:,.0f} queries per seed, {found['seeds']} seed(s). "
+        f"{found['events_per_second']:,.0f} events/s learned. Popularity's best half-life for recall@20: "
+        f"{'it never forgets' if hours is None else f'{hours:g} h'}."
+    )
+
+
+def _legend() -> str:
+    return (
+        "Percent. **fresh**: recall@50 of targets first seen less than so many hours ago. **rare**: recall@50 of "
+        f"targets that are not among the {RARE} most popular items. **coverage**: share of the living items that some "
+        f"answer's first 20 held. **popular**: share of an answer's first 20 that is among the {RARE} most popular. "
+        "**scored**: items that the model scores per request, and their share of the living ones."
+    )
+
+
+def _index(found: Mapping[str, Any]) -> str:
+    index = found["index"]
+    churn = (index["churn_per_100k_events"], index["traffic_churn_per_100k_events"])
+    return (
+        f"{index['items']:,.0f} items in {index['nodes']:.0f} nodes at the end; fullest over mean "
+        f"{index['max_over_mean']:.2f}, deviation over mean {index['std_over_mean']:.2f}, "
+        f"{100 * index['dead_share']:.1f}% dead. {index['versions']:.0f} versions; from one to the next an item "
+        f"changed its node {churn[0]:.2f} times per 100,000 events, weighted by traffic {churn[1]:.2f} times. "
+        f"{index['new']:,.0f} items arrived and {index['expired']:,.0f} left between versions."
+    )
+
+
+def _picture(path: Path, text: str) -> str:
+    return f"![{text}]({path.name})"

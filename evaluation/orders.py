@@ -1,0 +1,43 @@
+"""Orders in which candidates could be scored, and what each would find at several budgets, from one set of scores."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.field import Field
+
+BUDGETS = (50, 100, 200, 500, 1000)
+"""Budgets of the curves."""
+
+
+def merge_order(field: Field, count: int) -> NDArray[np.int64]:
+    """Places in the order in which the served path takes them, (B, count), -1 padded."""
+    index, alive = field.world.index, field.world.alive()
+    order = np.full((len(field), count), -1, np.int64)
+    for number, history in enumerate(field.queries.history_items):
+        may = alive.copy()
+        may[history[(history >= 0) & (history < len(may))]] = False
+        rows = index.leaves.candidates(
+            field.encoded.seen[number], index.config.beam, count, may.__getitem__
+        ).rows  # (<= count,)
+        order[number, : len(rows)] = field.at(rows)
+    return order
+
+
+def whole_nodes_order(field: Field, count: int) -> NDArray[np.int64]:
+    """Places node by node, the node with the largest logit first, (B, <= count + L), -1 padded; older items first."""
+    nodes = field.world.index.leaves.node_of[field.rows]  # (N,)
+    members, sizes = np.argsort(nodes, kind="stable"), np.bincount(nodes, minlength=field.encoded.nodes.shape[1])
+    bounds = np.r_[0, np.cumsum(sizes)]
+    by_node = [members[start:stop] for start, stop in pairwise(bounds)]
+    count += field.barred.shape[1]
+    order = np.full((len(field), count), -1, np.int64)
+    for number, logits in enumerate(field.encoded.nodes):
+        opened = np.argsort(-logits, kind="stable")
+        enough = int(np.searchsorted(np.cumsum(sizes[opened]), count)) + 1
+        places = np.concatenate([by_node[node] for node in opened[:enough].tolist()])[:count]
+        order[number, : len(places)] = places
+    return order

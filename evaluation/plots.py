@@ -1,0 +1,106 @@
+"""Plots of a report, as SVG files: recall over the stream, recall against what is scored, node sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.curves import points
+from evaluation.figures import best
+from evaluation.neighbours import package
+from evaluation.run import Run
+
+_BUCKETS = 20
+_DAY = 86_400_000.0
+_COLOURS = {
+    "served": "#0b6e4f", "exhaustive": "#1d1d1d", "popularity": "#c1440e", "merge": "#0b6e4f",
+    "whole_nodes": "#3b6ea8", "popularity_filter": "#c1440e",
+}  # fmt: skip
+_STYLE: dict[str, Any] = {
+    "svg.hashsalt": "hsnn", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
+    "figure.figsize": (7.0, 3.6), "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+def draw(runs: Sequence[Run], found: Mapping[str, Any], folder: Path, stem: str) -> dict[str, Path]:
+    """Write the plots of runs that differ in their seed into `folder`; return their files by name.
+
+    `found` is `evaluation.report.across` of the runs.
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    """
+    matplotlib = package("matplotlib", "the report", "matplotlib")
+    matplotlib.use("Agg")
+    plots = {"stream": _stream, "curves": _curves, "nodes": _nodes}
+    files = {}
+    with matplotlib.rc_context(_STYLE):
+        pyplot = package("matplotlib.pyplot", "the report", "matplotlib")
+        for name, plot in plots.items():
+            figure, axes = pyplot.subplots()
+            plot(axes, runs, found)
+            files[name] = folder / f"{stem}-{name}.svg"
+            figure.savefig(files[name], metadata={"Date": None})
+            pyplot.close(figure)
+    return files
+
+
+def over_stream(run: Run, method: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Days since the first query and recall@50, in buckets of as many queries each, (<= 20,) both."""
+    hits = run.ranks[best(run, method, "recall_at_50")] < 50
+    parts = np.array_split(np.arange(len(hits)), min(_BUCKETS, len(hits)))
+    days = (run.ts - run.ts[0]) / _DAY
+    return np.array([days[part].mean() for part in parts]), np.array([hits[part].mean() for part in parts])
+
+
+def _stream(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
+    for method in [name for name in ("exhaustive", "served", "popularity") if name in found["methods"]]:
+        each = [over_stream(run, method) for run in runs]
+        shortest = min(len(days) for days, _ in each)
+        days = np.mean([of[:shortest] for of, _ in each], 0)
+        recalls = 100 * np.array([of[:shortest] for _, of in each])  # (seeds, buckets)
+        line = "--" if method == "exhaustive" else "-"
+        axes.plot(days, recalls.mean(0), line, color=_COLOURS[method], label=method, linewidth=1.8)
+        if len(runs) > 1:
+            axes.fill_between(days, recalls.min(0), recalls.max(0), color=_COLOURS[method], alpha=0.12, linewidth=0)
+    axes.set(xlabel="stream time, days since the first query", ylabel="recall@50, percent", ylim=(0, None))
+    axes.legend(ncols=3, loc="lower left")
+
+
+def _curves(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
+    for name, curve in found["curves"].items():
+        shares, recalls = points(curve, "recall_at_50")
+        axes.plot(
+            100 * np.array(shares), 100 * np.array(recalls), "o-", color=_COLOURS[name], markersize=4,
+            label=name.replace("_", " "),
+        )  # fmt: skip
+    served, exhaustive = found["methods"]["served"], found["methods"]["exhaustive"]["recall_at_50"]
+    axes.axhline(100 * exhaustive, color=_COLOURS["exhaustive"], linestyle="--", linewidth=1.2, label="exhaustive")
+    axes.plot(
+        100 * served["scored_share"], 100 * served["recall_at_50"], "D", color=_COLOURS["served"], markersize=8,
+        markerfacecolor="none", label=f"served, budget {runs[0].budget}",
+    )  # fmt: skip
+    axes.set(xlabel="share of the living items that is scored, percent", ylabel="recall@50, percent", xscale="log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    axes.legend(loc="lower right")
+
+
+def _nodes(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
+    sizes = np.sort(np.stack([run.sizes for run in runs]), 1)[:, ::-1]  # (seeds, K)
+    ranks = np.arange(1, sizes.shape[1] + 1)
+    axes.fill_between(ranks, sizes.mean(0), color=_COLOURS["served"], alpha=0.35, linewidth=0, step="mid")
+    axes.axhline(sizes.mean(), color=_COLOURS["exhaustive"], linewidth=1, linestyle="--")
+    axes.annotate("mean", (ranks[-1], sizes.mean()), ha="right", va="bottom")
+    dead = found["index"]["dead_share"]
+    axes.set(
+        xlabel="nodes, fullest first", ylabel="items", xlim=(1, len(ranks)), ylim=(0, None),
+        title=f"fullest over mean {found['index']['max_over_mean']:.1f}, dead {100 * dead:.0f}%",
+    )  # fmt: skip

@@ -1,0 +1,109 @@
+"""What an evaluation measured, and its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+_TABLES = ("ranks", "work", "popular")
+_COLUMNS = ("event", "ts", "age", "corpus", "sizes")
+_OPTIONAL = ("predicted", "engaged")
+_PLAIN = (
+    "coverage", "churn", "traffic_churn", "baselines", "budget", "events", "versions", "arrived", "expired", "seconds",
+    "training_seconds", "judging_seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One pass over a stream with one configuration and seed.
+
+    Attributes
+    ----------
+    ranks : column -> (queries,) float32
+        A column is one method at one setting: ``served``, ``popularity:1.0``, ``merge@50`` (order at a budget).
+    work : column -> (queries,) int32
+        Item-level evaluations, where they differ from query to query.
+    event, ts, age : (queries,) int64
+        Place of the query in the stream, its time (epoch ms), and stream time since its target was first seen (ms).
+    corpus : (queries,) int64
+        Living indexed items.
+    coverage : column -> share of the living items that were in some answer's first 20
+    popular : column -> (H,) float64
+        Mean share of an answer's first 20 among the 50 most popular items, per half-life of popularity.
+    sizes : (K,) int64
+        Items per node at the end.
+    churn, traffic_churn : float
+        Changes of node from version to version per 100,000 events, per item and weighted by traffic.
+    baselines : names that were asked for
+    budget : int
+        Items that the served path scores at most.
+    events, versions, arrived, expired : int
+    seconds : float
+        Wall time; `training_seconds` of it were spent by the served model's learning, `judging_seconds` on queries.
+    predicted, engaged : (n,) float32 or None
+        Predicted probabilities of shown items, and whether they were engaged with, where impressions tell.
+    """
+
+    ranks: dict[str, NDArray[np.float32]]
+    work: dict[str, NDArray[np.int32]]
+    event: NDArray[np.int64]
+    ts: NDArray[np.int64]
+    age: NDArray[np.int64]
+    corpus: NDArray[np.int64]
+    coverage: dict[str, float]
+    popular: dict[str, NDArray[np.float64]]
+    sizes: NDArray[np.int64]
+    churn: float
+    traffic_churn: float
+    baselines: tuple[str, ...]
+    budget: int
+    events: int
+    versions: int
+    arrived: int
+    expired: int
+    seconds: float
+    training_seconds: float
+    judging_seconds: float
+    predicted: NDArray[np.float32] | None = None
+    engaged: NDArray[np.float32] | None = None
+
+    @property
+    def scored(self) -> NDArray[np.int32]:
+        """Item-level evaluations of the served path, (queries,)."""
+        return self.work.get("served", np.zeros(0, np.int32))
+
+
+def save(run: Run, path: Path) -> None:
+    """Write a run as ``.npz``: what is there is either nothing or whole."""
+    arrays: dict[str, NDArray[Any]] = {name: getattr(run, name) for name in _COLUMNS}
+    arrays |= {name: getattr(run, name) for name in _OPTIONAL if getattr(run, name) is not None}
+    for table in _TABLES:
+        arrays |= {f"{table}/{name}": column for name, column in getattr(run, table).items()}
+    plain = msgspec.json.encode({name: getattr(run, name) for name in _PLAIN})
+    aside = path.with_suffix(".part.npz")
+    arrays |= {"plain": np.frombuffer(plain, np.uint8)}
+    np.savez_compressed(aside, allow_pickle=False, **arrays)
+    aside.replace(path)
+
+
+def load(path: Path) -> Run:
+    """Read what `save` wrote."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    values: dict[str, Any] = msgspec.json.decode(arrays.pop("plain").tobytes())
+    values |= {"baselines": tuple(values["baselines"])}
+    values |= {name: float("nan") for name in ("churn", "traffic_churn") if values[name] is None}
+    values |= {table: {} for table in _TABLES}
+    for name, array in arrays.items():
+        table, _, column = name.partition("/")
+        if column:
+            values[table][column] = array
+        else:
+            values[name] = array
+    return Run(**values)

@@ -1,0 +1,29 @@
+"""The served path itself: the code that answers requests, asked as a client would."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.asked import Asked
+from evaluation.field import TOP, Field, Found
+from evaluation.ranks import MISS
+from serving.limits import Limits
+from serving.mirror import Mirror
+from serving.retrieval import retrieve
+
+
+def served(mirror: Mirror, field: Field, k: int) -> Found:
+    """Ask for `k` items; a target beyond them was not returned."""
+    asked: Asked = field.asked
+    answers = retrieve(mirror, asked.requests, Limits(max_k=k))
+    ranks = [_position(answer.items, name) for answer, name in zip(answers, asked.names, strict=True)]
+    shown: NDArray[np.int64] = np.full((len(answers), TOP), -1, np.int64)
+    for number, answer in enumerate(answers):
+        first = answer.items[:TOP]
+        shown[number, : len(first)] = field.world.catalogue.ids.find(first)
+    return Found(np.array(ranks), field.at(shown), np.array([answer.stats.scored for answer in answers], np.int64))
+
+
+def _position(items: list[str], target: str) -> float:
+    return float(items.index(target)) if target in items else MISS

@@ -1,0 +1,134 @@
+"""The quality benchmark: its grid, its cache, its tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks import cells, quality, tables, variants
+from benchmarks.cells import Cell, Protocol
+
+CELL = Cell("ml-100k", "default", 0, Protocol(2000, 0.5), ("popularity",))
+
+
+def test_variants_are_configurations(monkeypatch):
+    monkeypatch.setitem(variants.VARIANTS, "small", {"model": {"beam": 7}, "balance": 0.5})
+    config = variants.configured("small", 3, 60.0)
+    assert (config.model.beam, config.balance, config.seed, config.expire_after_idle) == (7, 0.5, 3, 60.0)
+    assert config.model.nodes == variants.configured("default", 3, 60.0).model.nodes
+    monkeypatch.setitem(variants.VARIANTS, "wrong", {"model": {"beems": 7}})
+    with pytest.raises(SystemExit, match=r"(?s)variants.py, wrong: .*model.beems"):
+        variants.configured("wrong", 0, None)
+    with pytest.raises(SystemExit, match=r"no variant is called other; .* has: default, "):
+        variants.configured("other", 0, None)
+
+
+def test_a_cell_is_named_by_what_its_figures_depend_on(tmp_path, monkeypatch):
+    monkeypatch.setitem(variants.VARIANTS, "narrow", {"model": {"beam": 7}})
+    monkeypatch.setitem(variants.VARIANTS, "same", {})
+    other = [
+        replace(CELL, data="kuairand"), replace(CELL, seed=1), replace(CELL, variant="narrow"),
+        replace(CELL, protocol=Protocol(2000, 0.4)), replace(CELL, baselines=()),
+    ]  # fmt: skip
+    assert len({cell.path(tmp_path) for cell in (CELL, *other)}) == 6
+    assert replace(CELL, variant="same").path(tmp_path) == CELL.path(tmp_path)
+
+
+def test_code_is_told_apart(tmp_path, monkeypatch):
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "a.py").write_text("1")
+    monkeypatch.setattr(cells, "ROOT", tmp_path)
+    before = cells.code_digest()
+    (tmp_path / "trainer" / "a.py").write_text("2")
+    assert cells.code_digest() != before
+
+
+@pytest.fixture
+def small_world(tmp_path, monkeypatch, new_data):
+    """The bench over a planted data set and two variants, in this process."""
+    model = {
+        "dim": 8, "state_dim": 4, "hidden": 16, "history": 4, "token_dim": 4, "buckets": 256, "nodes": 12, "beam": 3,
+        "budget": 25,
+    }  # fmt: skip
+    base = {"model": model, "node_warmup": 512, "uniform_negatives": 48}
+    monkeypatch.setattr(
+        variants, "VARIANTS", {"default": base, "narrow": {**base, "model": {**model, "beam": 1, "budget": 5}}}
+    )
+    monkeypatch.setattr(quality, "VARIANTS", variants.VARIANTS)
+    monkeypatch.setattr(quality, "SETS", {"ml-100k": Protocol(None, 0.4)})
+    monkeypatch.setattr(quality, "RESULTS", tmp_path / "quality.json")
+    monkeypatch.setattr(quality, "ROOT", tmp_path)
+    monkeypatch.setattr(cells, "_data", lambda name, limit: new_data(6000))
+    made = []
+
+    class Here:
+        """Runs at once what is submitted."""
+
+        def __init__(self, *_, **__) -> None:
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def submit(self, work, cache):
+            from concurrent.futures import Future
+
+            made.append(work.__self__)
+            future: Future[None] = Future()
+            future.set_result(work(cache))
+            return future
+
+    monkeypatch.setattr(quality, "ProcessPoolExecutor", Here)
+    return made
+
+
+@pytest.mark.slow
+def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_world, tmp_path):
+    arguments = ["--cache", str(tmp_path / "cache"), "--seeds", "2", "--baselines", "popularity,popularity_filter"]
+    quality.main([*arguments, "--variants", "default"])
+    assert len(small_world) == 2
+    quality.main([*arguments, "--variants", "narrow"])
+    assert [(cell.variant, cell.seed) for cell in small_world[2:]] == [("narrow", 0), ("narrow", 1)]
+    quality.main([*arguments, "--variants", "default"])  # nothing is made, and what is known of the other stays
+    assert len(small_world) == 4
+    found = json.loads((tmp_path / "quality.json").read_text())
+    of = found["sets"]["ml-100k"]["variants"]
+    assert set(of) == {"default", "narrow"}
+    lost = of["narrow"]["minus_reference"]["served"]["recall_at_20"]
+    values = [of[name]["intervals"]["served"]["recall_at_20"]["per_seed"] for name in ("narrow", "default")]
+    assert lost["per_seed"] == pytest.approx([ours - theirs for ours, theirs in zip(*values, strict=True)])
+    assert lost["mean"] < -0.1  # five items cannot hold what twenty-five do
+    page = tables.quality(found)
+    assert "**ml-100k**" in page
+    assert f"{100 * of['default']['methods']['served']['recall_at_50']:.2f}" in page
+    assert "| narrow |" in page
+    lost = of["narrow"]["minus_reference"]["served"]["recall_at_50"]
+    assert f"{100 * lost['mean']:+.2f}" in page
+
+
+@pytest.mark.slow
+def test_passes_of_other_code_are_used_and_said_or_made_again(small_world, tmp_path, monkeypatch, capsys):
+    arguments = ["--cache", str(tmp_path / "cache"), "--seeds", "1", "--baselines", "none"]
+    quality.main(arguments)
+    monkeypatch.setattr(quality, "code_digest", lambda: "another")
+    quality.main(arguments)
+    assert "1 passes were made by other code" in capsys.readouterr().out
+    assert len(small_world) == 1
+    quality.main([*arguments, "--fresh"])
+    assert len(small_world) == 2
+
+
+def test_unknown_names_are_said(capsys):
+    for arguments in (["--sets", "ml-1b"], ["--variants", "no-such"]):
+        with pytest.raises(SystemExit):
+            quality.main(arguments)
+    assert "no data set is called ml-1b; there are: ml-100k, globo-news" in capsys.readouterr().err

@@ -1,0 +1,101 @@
+"""What all methods see is what the server sees: the same scores, at the time of each query."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from evaluation.field import TOP, best_of
+from evaluation.judge import K
+from evaluation.ranks import ranks_of, top
+from serving.limits import Limits
+from serving.retrieval import retrieve
+
+pytestmark = pytest.mark.slow
+
+
+def exhaustive(moment):
+    """Answers of the serving code that scores every item."""
+    requests = [type(one)(**{**one_fields(one), "mode": "exhaustive", "k": 1000}) for one in moment.asked.requests]
+    return retrieve(moment.system.mirror, requests, Limits(max_k=1000))
+
+
+def one_fields(request):
+    return {name: getattr(request, name) for name in request.__struct_fields__}
+
+
+def test_scores_are_those_of_the_serving_code(moment):
+    field, names = moment.field, moment.system.mirror.world.catalogue.ids.ids
+    scores = field.score([field.own()])[0]
+    assert len(np.unique(field.asked.ts)) > 30  # each query has a time of its own
+    for answer, row, place in zip(exhaustive(moment), scores, field.places, strict=True):
+        expected = dict(zip(answer.items, answer.scores, strict=True))
+        found = {names[item]: score for item, score in zip(field.rows.tolist(), row.tolist(), strict=True)}
+        assert {name for name, score in found.items() if np.isfinite(score)} == expected.keys()
+        for name, score in expected.items():
+            assert found[name] == pytest.approx(score, abs=1e-5)
+        assert place < 0 or names[field.rows[place]] in found
+
+
+def test_queries_of_one_time_are_scored_like_queries_of_times_of_their_own(moment):
+    """A batch with equal times goes through one call per time; the result is what one call per query gives."""
+    field = moment.field
+    same = field.queries.now.copy()
+    try:
+        field.queries.now[:] = same.max()
+        together = field.score([field.own()])[0]
+        view = field.own()
+        features = field.world.states.features(field.rows, int(same.max()))
+        alone = np.stack(
+            [
+                view.scorer.score(view.encoded, number, view.vectors[field.rows], features, view.nodes[field.rows])
+                for number in range(len(field))
+            ]
+        )
+    finally:
+        field.queries.now[:] = same
+    field.bar(alone)
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_what_the_history_holds_is_barred_once(moment):
+    field = moment.field
+    scores = field.score([field.own()])[0]
+    for number, row in enumerate(field.queries.history_items):
+        places = field.at(np.unique(row[row >= 0]))
+        places = places[places >= 0]
+        assert sorted(places.tolist()) == sorted(field.barred[number][field.barred[number] >= 0].tolist())
+        assert np.flatnonzero(~np.isfinite(scores[number])).tolist() == sorted(places.tolist())
+
+
+def test_places_of_rows_that_are_not_there(moment):
+    field = moment.field
+    assert field.at(np.array([-1, 10**6])).tolist() == [-1, -1]
+    assert field.at(field.rows).tolist() == list(range(len(field.rows)))
+    dead = np.flatnonzero(~field.world.alive())
+    assert (field.at(dead) == -1).all()
+
+
+def test_the_best_of_an_order_are_the_best_that_were_scored():
+    scores = np.array([[5.0, 4.0, -np.inf, 3.0, 2.0]])
+    order = np.array([[4, 2, 3, 0, -1, 1]])
+    assert sorted(best_of(order, scores, 2)[0].tolist()) == [-1, -1, -1, -1, 3, 4]
+    assert TOP == 20
+    assert K == 200
+
+
+def test_exhaustive_ranks_are_places_in_the_exhaustive_answer(moment):
+    field = moment.field
+    ranks = ranks_of(field.score([field.own()])[0], field.places)
+    for answer, name, found in zip(exhaustive(moment), field.asked.names, ranks, strict=True):
+        if name in answer.items:
+            assert answer.items.index(name) == pytest.approx(found, abs=0.5)
+        else:
+            assert found == np.inf
+
+
+def test_tops_are_the_first_of_the_answer(moment):
+    field, names = moment.field, moment.system.mirror.world.catalogue.ids.ids
+    tops = top(field.score([field.own()])[0], TOP)
+    for answer, places in zip(exhaustive(moment), tops, strict=True):
+        assert {names[row] for row in field.rows[places]} == set(answer.items[:TOP])

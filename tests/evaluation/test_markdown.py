@@ -1,0 +1,57 @@
+"""The report that people read."""
+
+from __future__ import annotations
+
+import re
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from evaluation.errors import MissingPackageError
+from evaluation.markdown import write
+from evaluation.plots import over_stream
+from evaluation.report import across, percent
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_report_is_written_with_its_plots_beside_it(run, tmp_path):
+    found = across([run, run])
+    files = write(tmp_path / "found.md", [run, run], found, "hsnn on a planted world")
+    assert [path.name for path in files] == ["found.md", "found-stream.svg", "found-curves.svg", "found-nodes.svg"]
+    text = files[0].read_text()
+    assert text.startswith("# hsnn on a planted world\n")
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    assert [(tmp_path / name).exists() for name in pictures] == [True] * 3
+    for name, figures in found["methods"].items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| {name.replace('_', ' ')} |"))
+        assert percent(figures["recall_at_50"]) in row
+    for path in files[1:]:
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    drawn = files[2].read_text()
+    assert "popularity filter" in drawn
+    assert "served, budget 25" in drawn
+
+
+def test_the_same_runs_give_the_same_files(run, tmp_path):
+    found = across([run])
+    texts = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        texts.append([path.read_bytes() for path in write(tmp_path / name / "r.md", [run], found, "t")])
+    assert texts[0] == texts[1]
+
+
+def test_recall_over_the_stream_averages_to_recall(run):
+    days, recalls = over_stream(run, "served")
+    assert len(days) == len(recalls) == 20
+    assert (np.diff(days) > 0).all()
+    assert recalls.mean() == pytest.approx((run.ranks["served"] < 50).mean(), abs=0.01)
+
+
+def test_without_matplotlib_it_says_what_to_do(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingPackageError, match=r"the report needs matplotlib.*hsnn\[evaluation\]"):
+        write(tmp_path / "r.md", [run], across([run]), "t")

@@ -1,0 +1,107 @@
+"""A run and its file, and figures of ranks made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from evaluation.churn import Churn, moved
+from evaluation.figures import best, figures
+from evaluation.popularity import HOURS
+from evaluation.ranks import MISS
+from evaluation.report import across, summary
+from evaluation.run import Run, load, save
+
+HOUR = 3_600_000
+POPULAR = {f"popularity:{hours}": np.full(4, 60, np.float32) for hours in HOURS}
+
+
+def by_hand(**changes) -> Run:
+    """Four queries."""
+    served = np.array([0, 30, 150, MISS], np.float32)
+    ranks = POPULAR | {"popularity:1.0": np.array([10, 49, 50, MISS], np.float32), "served": served}
+    ranks |= {"exhaustive": np.array([0, 30, 150, 300], np.float32), "merge@25": served, "whole_nodes@25": served}
+    run = Run(
+        ranks=ranks, work={"served": np.array([20, 20, 30, 30], np.int32), "merge@25": np.full(4, 25, np.int32)},
+        event=np.arange(4), ts=np.arange(4) * 1000, age=np.array([0, 5, 7, 30]) * HOUR, corpus=np.full(4, 100),
+        coverage=dict.fromkeys(ranks, 0.5), popular={name: np.linspace(0, 0.9, len(HOURS)) for name in ranks},
+        sizes=np.array([0, 2, 4, 2]), churn=1.5, traffic_churn=0.5, baselines=("popularity",), budget=25, events=1000,
+        versions=3, arrived=2, expired=1, seconds=2.0, training_seconds=1.0, judging_seconds=0.5,
+    )  # fmt: skip
+    return replace(run, **changes)
+
+
+def test_figures_of_ranks_made_by_hand():
+    found = figures(by_hand(), "served")
+    assert found["recall_at_20"] == 0.25
+    assert found["recall_at_50"] == 0.5
+    assert found["recall_at_200"] == 0.75
+    assert found["ndcg_at_20"] == 0.25
+    assert found["mrr"] == pytest.approx((1 + 1 / 31 + 1 / 151) / 4)
+    assert found["fresh_6h_recall_at_50"] == 1.0
+    assert found["fresh_24h_recall_at_50"] == pytest.approx(2 / 3)
+    assert found["rare_recall_at_50"] == 0.0  # of the third and the fourth
+    assert found["scored"] == 25.0
+    assert found["scored_share"] == 0.25
+    assert found["popularity_share"] == pytest.approx(0.9 * 3 / 9)  # at one hour, popularity's best
+    assert figures(by_hand(), "exhaustive")["scored"] == 100.0
+    assert figures(by_hand(), "popularity")["scored"] == 0.0
+    assert best(by_hand(), "popularity", "recall_at_50") == "popularity:1.0"
+
+
+def test_the_index_is_described():
+    index = summary(by_hand())["index"]
+    assert index["max_over_mean"] == 2.0
+    assert index["std_over_mean"] == pytest.approx(np.std([0, 2, 4, 2]) / 2)
+    assert (index["dead"], index["dead_share"]) == (1, 0.25)
+    assert (index["churn_per_100k_events"], index["traffic_churn_per_100k_events"]) == (1.5, 0.5)
+
+
+def test_predictions_are_judged_where_there_are_any():
+    assert "probabilities" not in summary(by_hand())
+    shown = {"predicted": np.array([0.25] * 4, np.float32), "engaged": np.array([1, 0, 0, 0], np.float32)}
+    assert summary(by_hand(**shown))["probabilities"] == {
+        "normalised_entropy": pytest.approx(1.0), "calibration": pytest.approx(1.0), "shown": 4,
+    }  # fmt: skip
+
+
+def test_seeds_are_averaged_and_their_spread_is_told():
+    better = by_hand(ranks=by_hand().ranks | {"served": np.array([0, 1, 2, MISS], np.float32)})
+    found = across([by_hand(), better])
+    assert found["seeds"] == 2
+    assert found["methods"]["served"]["recall_at_20"] == 0.5
+    spread = found["intervals"]["served"]["recall_at_20"]
+    assert spread["per_seed"] == [0.25, 0.75]
+    assert spread["low"] < 0.25 < 0.75 < spread["high"]
+    assert [one["methods"]["served"]["recall_at_20"] for one in found["per_seed"]] == [0.25, 0.75]
+    assert found["comparisons"]["served - popularity"]["recall_at_20"]["per_seed"] == [0.0, 0.5]
+    alone = across([by_hand()])
+    assert alone["methods"] == summary(by_hand())["methods"]
+    assert alone["intervals"]["served"]["recall_at_20"] == {"mean": 0.25, "low": None, "high": None, "per_seed": [0.25]}
+
+
+@pytest.mark.parametrize("changes", [{}, {"churn": float("nan"), "predicted": np.ones(2, np.float32)}])
+def test_a_run_comes_back_from_its_file(tmp_path, changes):
+    run = by_hand(**changes)
+    save(run, tmp_path / "run.npz")
+    back = load(tmp_path / "run.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]
+    for field in fields(Run):
+        np.testing.assert_equal(getattr(back, field.name), getattr(run, field.name))
+
+
+def test_churn_is_what_changed_its_node():
+    before, after = np.array([0, 1, 2, -1, 3], np.int32), np.array([0, 2, 2, 1], np.int32)
+    assert moved(before, after, np.log([1.0, 2.0, 1.0, 9.0])) == (pytest.approx(1 / 3), pytest.approx(0.5))
+    assert moved(before, after, np.full(4, -np.inf)) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert moved(before[:0], after, np.zeros(4)) == (0.0, 0.0)
+    assert np.isnan(Churn().per_100k()).all()
+
+
+@pytest.mark.slow
+def test_churn_of_a_run(run):
+    assert run.versions > 5
+    assert 0 < run.churn < 1e5 * run.versions / run.events
+    assert 0 < run.traffic_churn < 1e5 * run.versions / run.events

@@ -1,0 +1,105 @@
+"""`hsnn evaluate`, from the command line to its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from hsnn.cli import application, main
+
+METHODS = {
+    "served", "exhaustive", "popularity", "popularity_filter", "shuffled_index", "covisitation", "two_tower", "hnsw",
+    "ivf",
+}  # fmt: skip
+FIGURES = {
+    "recall_at_20", "recall_at_50", "recall_at_200", "ndcg_at_20", "mrr", "fresh_6h_recall_at_50",
+    "fresh_24h_recall_at_50", "rare_recall_at_50", "coverage", "popularity_share", "scored", "scored_share",
+}  # fmt: skip
+SMALL = (
+    "--set", "trainer.model.dim=8", "--set", "trainer.model.hidden=16", "--set", "trainer.model.nodes=8",
+    "--set", "trainer.model.beam=4", "--set", "trainer.model.budget=20", "--set", "trainer.node_warmup=512",
+)  # fmt: skip
+
+
+@pytest.fixture
+def ratings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small world in the format of ml-100k: two tastes, 6,000 ratings."""
+    folder = tmp_path / "ml-100k"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    users = rng.integers(1, 121, size=6000)
+    films = 2 * rng.integers(0, 60, size=6000) + 1 + users % 2
+    rows = zip(users.tolist(), films.tolist(), range(6000), strict=True)
+    lines = [f"{user}\t{film}\t{3 + at % 3}\t{880_000_000 + 60 * at}" for user, film, at in rows]
+    (folder / "u.data").write_text("\n".join(lines) + "\n")
+    shown = [f"{film}|Film {film} (1990)|01-Jan-1990|||{'|'.join(['0'] * 18 + ['1'])}" for film in range(1, 121)]
+    (folder / "u.item").write_text("\n".join(shown) + "\n", "latin-1")
+    people = [f"{user}|{20 + user % 50}|F|writer|00000" for user in range(1, 121)]
+    (folder / "u.user").write_text("\n".join(people) + "\n")
+    monkeypatch.setenv("HSNN_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(application(arguments), ["evaluate", "--data", "ml-100k", *arguments], prog_name="hsnn")
+
+
+@pytest.mark.slow
+def test_everything_is_compared_over_seeds_and_written_down(ratings: Path) -> None:
+    done = call(
+        *SMALL, "--query-share", "0.3", "--query-from", "4000", "--query-to", "5500", "--seeds", "2",
+        "--json", "found.json", "--report", "found.md",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads((ratings / "found.json").read_text())
+    assert set(found["methods"]) == METHODS
+    assert all(figures.keys() == FIGURES for figures in found["methods"].values())
+    assert {"index", "events_per_second", "seeds", "per_seed", "intervals", "comparisons", "curves"} <= found.keys()
+    assert found["seeds"] == len(found["per_seed"]) == 2
+    assert 5500 <= found["events"] < 6000  # the pass ends with the window
+    assert found["methods"]["hnsw"]["scored"] <= 20
+    assert set(found["curves"]) == {"merge", "whole_nodes", "popularity_filter"}
+    assert "served - two tower, recall@50: " in done.output
+    assert (ratings / "found.md").read_text().startswith("# hsnn on ml-100k\n")
+    assert sorted(path.name for path in ratings.glob("*.svg")) == [
+        "found-curves.svg", "found-nodes.svg", "found-stream.svg",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_only_what_is_named_is_compared(ratings: Path) -> None:
+    done = call(*SMALL, "--baselines", "covisitation", "--json", "found.json")
+    assert done.exit_code == 0, done.output
+    assert set(json.loads((ratings / "found.json").read_text())["methods"]) == {"served", "exhaustive", "covisitation"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--baselines", "itemknn"), r"no baseline is called itemknn; there are: popularity, "),
+        (("--model", "no-such-size"), "trainer.model.preset"),
+        (("--query-from", "5000", "--query-to", "4000"), "queries from event 5,000 to 4,000"),
+        (("--report", "no/such/folder/r.md"), "there is no folder"),
+    ],
+)
+def test_mistakes_are_said_in_one_sentence(
+    ratings: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["hsnn", "evaluate", "--data", "ml-100k", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
