@@ -13,7 +13,6 @@ from evaluation.ranks import top
 from serving.mirror import World
 from serving.retrieval import queries_of
 from trainer.cross_features import cross_features
-from trainer.queries import Queries
 from trainer.scorer import Encoded, Scorer
 
 TOP = 20
@@ -127,7 +126,7 @@ class Field:
 
     def _cross(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """Cross features (b, N, C) of some queries and all items."""
-        crossing, queries = self.world.crossing, Queries(*(column[numbers] for column in self.queries))
+        crossing, queries = self.world.crossing, self.queries.some(numbers)
         return cross_features(queries, crossing.tokens, self.rows, crossing.pairs)
 
     def _moments(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

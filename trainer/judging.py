@@ -44,6 +44,6 @@ def pair_cross_features(
     for start in range(0, len(items), _CHUNK):
         part = slice(start, start + _CHUNK)
         candidates, places = np.unique(items[part], return_inverse=True)
-        chunk = Queries(*(column[part] for column in queries))
+        chunk = queries.some(part)
         out[part] = cross_features(chunk, tokens, candidates, pairs)[np.arange(len(places)), places]
     return out

@@ -102,10 +102,10 @@ class Learner:
         self._touched_users.add(side.users)
         kept = np.flatnonzero(~events.repeat)
         rows, users, ts = rows[kept], users[kept], events.ts[kept]
-        contexts = [events.context[at] for at in kept.tolist()]
+        contexts, actions = ([column[at] for at in kept.tolist()] for column in (events.context, events.action))
         before = self.histories.extend(users, rows, ts)
         queries = Queries(*before, self.users.tokens[users], self.context(contexts), ts)
-        weights = np.array([self.config.action_weights.get(events.action[at], 1.0) for at in kept], np.float32)
+        weights = np.array([self.config.action_weights.get(action, 1.0) for action in actions], np.float32)
         feed = [self.items.feed_item(row, sign) for row, sign in signs.items()]
         return Prepared(
             rows, users, ts, weights, queries, feed, contexts, batch.watermark, self._judged(batch.judgements),

@@ -29,6 +29,13 @@ class Queries(NamedTuple):
     context_tokens: NDArray[np.int32]
     now: NDArray[np.int64]
 
+    def some(self, numbers: NDArray[np.int64] | slice) -> Queries:
+        """Take some of the requests."""
+        return Queries(
+            self.history_items[numbers], self.history_times[numbers], self.user_tokens[numbers],
+            self.context_tokens[numbers], self.now[numbers],
+        )  # fmt: skip
+
     def feature_rows(self, buckets: int) -> NDArray[np.int64]:
         """Rows (B, C + X) of the feature table: the user's, then the context's behind `buckets`; absent ones last."""
         context = np.where(self.context_tokens >= 0, self.context_tokens + buckets, 2 * buckets)
