@@ -102,7 +102,8 @@ class Learner:
         self._touched_users.add(side.users)
         kept = np.flatnonzero(~events.repeat)
         rows, users, ts = rows[kept], users[kept], events.ts[kept]
-        contexts, actions = ([column[at] for at in kept.tolist()] for column in (events.context, events.action))
+        contexts = [events.context[at] for at in kept.tolist()]
+        actions = [events.action[at] for at in kept.tolist()]
         before = self.histories.extend(users, rows, ts)
         queries = Queries(*before, self.users.tokens[users], self.context(contexts), ts)
         weights = np.array([self.config.action_weights.get(action, 1.0) for action in actions], np.float32)
