@@ -10,6 +10,7 @@ import pytest
 from evaluation.asked import Sampler, Window
 from evaluation.errors import ProtocolError
 from evaluation.system import OfflineSystem
+from trainer.index.config import IndexConfig
 
 
 def drawn(config, data, window: Window, batch: int = 64):
@@ -46,9 +47,8 @@ def test_every_event_of_the_window_that_repeats_nothing_is_asked_once(config, ne
 def test_the_sample_depends_on_the_seed_and_on_no_configuration(config, new_data):
     data, window = new_data(900), Window(0.3, 200, 900)
     event, _ = drawn(config, data, window)
-    other = config.model_copy(
-        update={"model": config.model.model_copy(update={"history": 12, "nodes": 5}), "node_warmup": 10}
-    )
+    model = config.model.model_copy(update={"history": 12, "nodes": 5})
+    other = config.model_copy(update={"model": model, "index": IndexConfig(seed_after=10)})
     assert np.array_equal(drawn(other, data, window)[0], event)
     assert not np.array_equal(drawn(config.model_copy(update={"seed": 1}), data, window)[0], event)
     assert 100 < len(event) < 210

@@ -18,15 +18,15 @@ CELL = Cell("ml-100k", "default", 0, Protocol(2000, 0.5), ("popularity",))
 
 
 def test_variants_are_configurations(monkeypatch):
-    monkeypatch.setitem(variants.VARIANTS, "small", {"model": {"beam": 7}, "balance": 0.5})
-    config = variants.configured("small", 3, 60.0)
-    assert (config.model.beam, config.balance, config.seed, config.expire_after_idle) == (7, 0.5, 3, 60.0)
-    assert config.model.nodes == variants.configured("default", 3, 60.0).model.nodes
+    monkeypatch.setitem(variants.VARIANTS, "small", {"model": {"beam": 7}, "index": {"balance": 0.5}})
+    config = variants.configured("small", 3)
+    assert (config.model.beam, config.index.balance, config.seed) == (7, 0.5, 3)
+    assert config.model.nodes == variants.configured("default", 3).model.nodes
     monkeypatch.setitem(variants.VARIANTS, "wrong", {"model": {"beems": 7}})
     with pytest.raises(SystemExit, match=r"(?s)variants.py, wrong: .*model.beems"):
-        variants.configured("wrong", 0, None)
+        variants.configured("wrong", 0)
     with pytest.raises(SystemExit, match=r"no variant is called other; .* has: default, "):
-        variants.configured("other", 0, None)
+        variants.configured("other", 0)
 
 
 def test_a_cell_is_named_by_what_its_figures_depend_on(tmp_path, monkeypatch):
@@ -56,7 +56,7 @@ def small_world(tmp_path, monkeypatch, new_data):
         "dim": 8, "state_dim": 4, "hidden": 16, "history": 4, "token_dim": 4, "buckets": 256, "nodes": 12, "beam": 3,
         "budget": 25,
     }  # fmt: skip
-    base = {"model": model, "node_warmup": 512, "uniform_negatives": 48}
+    base = {"model": model, "index": {"seed_after": 512}, "uniform_negatives": 48}
     monkeypatch.setattr(
         variants, "VARIANTS", {"default": base, "narrow": {**base, "model": {**model, "beam": 1, "budget": 5}}}
     )

@@ -54,6 +54,6 @@ def _change(plant, mirror: Mirror, change: str) -> None:
     elif change == "delete":
         mirror.apply_delta(plant.delete(11))
     else:
-        plant.weights["ensemble"] = plant.weights["ensemble"] + np.float32(0.5)
+        plant.weights["over_arch.ensemble"] = plant.weights["over_arch.ensemble"] + np.float32(0.5)
         plant.vectors = [vector + np.float32(0.1) for vector in plant.vectors]
         plant.load(mirror)
