@@ -1,7 +1,7 @@
-"""HILL's EM learner (arXiv 2604.12965), in the metric of the task: assign by the nearest node, train with that held fixed.
+"""HILL's EM learner (arXiv 2604.12965), in the metric of the task: assign by the nearest node, train with that fixed.
 
-"Nearest" is measured by what a node's vector in place of an item's would do to the item's scores. With users ``u`` of the
-item level, mean ``m`` and covariance ``C``, and ``x`` the difference of two items in vector and bias:
+"Nearest" is measured by what a node's vector in place of an item's would do to the item's scores. With users ``u`` of
+the item level, mean ``m`` and covariance ``C``, and ``x`` the difference of two items in vector and bias:
 
     distance(x)^2 = x_v' C x_v  +  g^2 (m' x_v + x_b)^2
 
@@ -46,9 +46,8 @@ class Em(IndexLearner):
         self.moment = torch.zeros(config.model.dim + 1, config.model.dim + 1)
 
     def after(self, view: IndexView) -> None:
-        """Take the M-step's mean, and look at the users."""
+        """Take the M-step's mean."""
         follow(view, self.config.follow)
-        self.observe(view.step.item_users)
 
     def observe(self, users: Tensor) -> None:
         """Take users (B, n_u*d) into the running moment."""
@@ -87,4 +86,5 @@ def task_metric(moment: Tensor, popularity: float) -> Tensor:
     form = moment - (1 - popularity**2) * torch.outer(mean, mean)
     values, vectors = torch.linalg.eigh(form.double())
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T  # (d+1, d+1)
-    return (root / root.square().mean(0).sum().sqrt().clamp_min(1e-12)).float()
+    scaled: Tensor = root / root.square().mean(0).sum().sqrt().clamp_min(1e-12)
+    return scaled.float()

@@ -158,5 +158,5 @@ def straight_through(soft: Tensor) -> Tensor:
 
 
 def index_part(vectors: Tensor, dim: int) -> Tensor:
-    """What the index sees of static vectors (n, W): the first `dim` numbers and the bias, (n, d+1)."""
+    """Take what the index sees of static vectors (n, W): the first `dim` numbers and the bias, (n, d+1)."""
     return vectors if vectors.shape[1] == dim + 1 else torch.cat([vectors[:, :dim], vectors[:, -1:]], 1)
