@@ -124,7 +124,7 @@ class World:
         self.crossing.reserve(rows)
         self.catalogue.settle(delta.item_rows, delta.item_last)
         if delta.half_life == self.half_life:
-            self.index.weigh(delta.item_rows, self.states, self.half_life)
+            self.index.weigh(delta.item_rows.astype(np.int64), self.states, self.half_life)
         else:
             self.half_life = delta.half_life
             self.index.weigh_all(self.states, self.half_life)

@@ -150,8 +150,10 @@ class Monn(nn.Module):
         Of the towers' products the first counts alone, as if the over-arch were a sum.
         """
         state = self.state_tower(states)  # (n, p+1)
-        item, moving = self.mean_user.split([self.config.dim, self.config.state_dim])
-        return vectors[:, : self.config.dim] @ item + state[:, :-1] @ moving + vectors[:, -1] + state[:, -1]
+        width = self.config.dim
+        item, moving = self.mean_user[:width], self.mean_user[width:]
+        scores: Tensor = vectors[:, :width] @ item + state[:, :-1] @ moving + vectors[:, -1] + state[:, -1]
+        return scores
 
     def task_logits(self, parts: Parts) -> Tensor:
         """Logits of the tasks (n, A) of n pairs, from `pair_parts`."""
