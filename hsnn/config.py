@@ -81,7 +81,7 @@ class Config(BaseSettings):
         joined, learned = self.streaming.tasks, self.trainer.model.tasks
         if learned and learned != joined:
             raise ValueError(
-                f"trainer.model.tasks is {list(learned)}, but streaming.tasks, which joins impressions with actions, is "
+                f"trainer.model.tasks is {list(learned)}, but streaming.tasks, by which impressions are joined, is "
                 f"{list(joined)}; make them the same"
             )
         return self
