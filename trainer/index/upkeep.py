@@ -49,11 +49,19 @@ def revive_dead(hierarchy: Hierarchy, usage: Usage, points: Tensor, rng: np.rand
 
 @torch.no_grad()
 def snap(hierarchy: Hierarchy, points: Tensor) -> None:
-    """Make every node that holds any of the items (n, d) the nearest of them."""
+    """Make every node that holds any of the items (n, d), or comes to hold some by this, the nearest of them."""
+    residual, parents = points, None
     for level in range(len(hierarchy)):
-        path = hierarchy.paths(points)[level]
-        nodes, nearest = nearest_in(path)
-        hierarchy.codes[level].data[nodes] = path.residual[nearest]
+        codes, snapped = hierarchy.codes[level].data, np.zeros(hierarchy.levels[level], np.bool_)
+        while True:
+            path = hierarchy.step(level, residual, parents)
+            nodes, nearest = nearest_in(path)
+            new = ~snapped[nodes]
+            if not new.any():
+                break
+            codes[nodes[new]] = residual[nearest[new]]
+            snapped[nodes] = True
+        residual, parents = residual - codes[path.nodes], path.nodes
 
 
 @torch.no_grad()
