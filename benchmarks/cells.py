@@ -81,6 +81,7 @@ class Cell:
 
     def run(self, cache: Path) -> None:
         """Make the pass and keep it."""
+        code = code_digest()  # what is loaded now, whatever is edited during the pass
         data = _data(self.data, self.protocol.limit)
         config = suited(configured(self.variant, self.seed), data)
         protocol = self.protocol
@@ -91,7 +92,7 @@ class Cell:
         path = self.path(cache)
         path.parent.mkdir(parents=True, exist_ok=True)
         save(run, path)
-        found = {"variant": self.variant, "key": self.key(), "code": code_digest(), "summary": summary(run)}
+        found = {"variant": self.variant, "key": self.key(), "code": code, "summary": summary(run)}
         aside = path.with_suffix(".part.json")
         aside.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         aside.replace(path.with_suffix(".json"))

@@ -69,6 +69,8 @@ class Judge:
             self._covisitation.count(prepared.items, prepared.ts, history)
         if self._two_tower is not None:
             changed = self._two_tower.learn(step.flipped)
+            arrived = [delta.row for delta in step.deltas if delta.op == "insert"]  # some of them for the second time
+            changed = np.union1d(changed, arrived).astype(np.int64)
             if system.mirror.loaded:
                 for rival in self._neighbours:
                     rival.follow(self._two_tower, system.mirror.world, changed, step.flipped)

@@ -101,7 +101,8 @@ class Ivf:
         self.append(vectors, rows)
 
     def append(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
-        """Add more."""
+        """Add more; a row that is there gets the new vector."""
+        self._index.remove_ids(rows)
         self._index.add_with_ids(np.ascontiguousarray(vectors), np.ascontiguousarray(rows))
 
     def search(self, users: NDArray[np.float32], count: int) -> NDArray[np.int64]:
@@ -124,9 +125,9 @@ class Neighbours:
         self._built = False
 
     def follow(self, model: TwoTower, world: World, changed: NDArray[np.int64], flipped: bool) -> None:
-        """Take over a version, or the rows (n,) of items that arrived since."""
+        """Take over a version, or the rows (n,) of items that arrived or changed since."""
         alive = world.alive()
-        rows = changed[(changed < len(alive))]
+        rows = changed[changed < len(alive)]
         rows = rows[alive[rows]]
         if flipped:
             self._waiting, self._built = [], False

@@ -61,16 +61,17 @@ def over_stream(run: Run, method: str) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def _stream(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
+    unit = "hours" if runs[0].ts[-1] - runs[0].ts[0] < 3 * _DAY else "days"
     for method in [name for name in ("exhaustive", "served", "popularity") if name in found["methods"]]:
         each = [over_stream(run, method) for run in runs]
         shortest = min(len(days) for days, _ in each)
-        days = np.mean([of[:shortest] for of, _ in each], 0)
+        times = np.mean([of[:shortest] for of, _ in each], 0) * (24 if unit == "hours" else 1)
         recalls = 100 * np.array([of[:shortest] for _, of in each])  # (seeds, buckets)
         line = "--" if method == "exhaustive" else "-"
-        axes.plot(days, recalls.mean(0), line, color=_COLOURS[method], label=method, linewidth=1.8)
+        axes.plot(times, recalls.mean(0), line, color=_COLOURS[method], label=method, linewidth=1.8)
         if len(runs) > 1:
-            axes.fill_between(days, recalls.min(0), recalls.max(0), color=_COLOURS[method], alpha=0.12, linewidth=0)
-    axes.set(xlabel="stream time, days since the first query", ylabel="recall@50, percent", ylim=(0, None))
+            axes.fill_between(times, recalls.min(0), recalls.max(0), color=_COLOURS[method], alpha=0.12, linewidth=0)
+    axes.set(xlabel=f"stream time, {unit} since the first query", ylabel="recall@50, percent", ylim=(0, None))
     axes.legend(ncols=3, loc="lower left")
 
 

@@ -114,7 +114,8 @@ def filtered(
         name = f"popularity_filter:{hours}"
         ranks, scored = ranks_within(order, scores, field.places, budgets)
         curves |= {f"{name}@{budget}": ranks[:, at] for at, budget in enumerate(budgets)}
-        answers[name] = Found(ranks[:, -1], best_of(order, scores, budgets[-1]), scored[:, -1])
+        first = order[: budgets[-1] + field.barred.shape[1]]
+        answers[name] = Found(ranks[:, -1], best_of(first, scores, budgets[-1]), scored[:, -1])
     return answers, curves
 
 

@@ -61,19 +61,23 @@ def ranks_within(
     scored : (B, len(budgets))
         How many items are.
     """
-    order = np.broadcast_to(order, (len(scores), order.shape[-1]))
-    found = np.where(order >= 0, np.take_along_axis(scores, np.maximum(order, 0), 1), -np.inf)  # (B, M)
-    taken, own = np.isfinite(found), _own(scores, places)[:, None]
-    number, before, ties = (_counted(which) for which in (taken, found > own, found == own))  # (B, M + 1)
-    is_target = taken & (order == places[:, None])
-    at = np.where(is_target.any(1), is_target.argmax(1), order.shape[1])  # (B,): M if it is nowhere
+    if order.ndim == 1:
+        found, is_target = scores[:, order], order == places[:, None]
+    else:
+        found = np.where(order >= 0, np.take_along_axis(scores, np.maximum(order, 0), 1), -np.inf)  # (B, M)
+        is_target = (order == places[:, None]) & (order >= 0)
+    own = _own(scores, places)[:, None]
+    number = _counted(np.isfinite(found).view(np.int8))  # (B, M + 1): how many were scored up to there
+    halves = _counted((found > own).view(np.int8) + (found >= own).view(np.int8))  # 2 for each before, 1 for a tie
+    at = np.where(is_target.any(1), is_target.argmax(1), order.shape[-1])  # (B,): M if it is nowhere
+    at[~np.isfinite(own[:, 0])] = order.shape[-1]
     ranks = np.full((len(scores), len(budgets)), MISS)
     scored = np.zeros((len(scores), len(budgets)), np.int64)
     rows = np.arange(len(scores))
     for column, budget in enumerate(budgets):
-        stop = (number[:, 1:] <= budget).sum(1)  # (B,): where the budget is used up
+        stop = np.count_nonzero(number <= budget, axis=1) - 1  # (B,): where the budget is used up
         hit = at < stop
-        ranks[hit, column] = (before[rows, stop] + (ties[rows, stop] - 1) / 2)[hit]
+        ranks[hit, column] = (halves[rows, stop][hit] - 1) / 2
         scored[:, column] = number[rows, stop]
     return ranks, scored
 
@@ -118,11 +122,11 @@ def paired(ours: NDArray[np.floating], theirs: NDArray[np.floating], cut: int) -
     return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
 
 
-def _counted(which: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """How many of the first m are set, for every m from 0: (B, M) to (B, M + 1)."""
-    counted = np.zeros((len(which), which.shape[1] + 1), np.int32)
-    np.cumsum(which, 1, np.int32, out=counted[:, 1:])
-    return counted
+def _counted(values: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Sum the first m, for every m from 0: (B, M) to (B, M + 1)."""
+    sums = np.zeros((len(values), values.shape[1] + 1), np.int32)
+    np.cumsum(values, 1, np.int32, out=sums[:, 1:])
+    return sums
 
 
 def _own(scores: NDArray[np.floating], places: NDArray[np.int64]) -> NDArray[np.floating]:

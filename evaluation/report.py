@@ -90,7 +90,10 @@ def table(found: Mapping[str, Any], title: str) -> Table:
         "fresh": "fresh_6h_recall_at_50", "cover": "coverage",
     }  # fmt: skip
     caption = f"R@50 of targets of popularity rank ≥ {RARE} (rare), first seen < 6 h ago (fresh); of the items (cover)"
-    grid = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
+    grid = Table(
+        title=title, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD,
+        pad_edge=False, collapse_padding=True,
+    )  # fmt: skip
     for name in ("method", *shown, "scored", "share"):
         grid.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     for name, method in found["methods"].items():

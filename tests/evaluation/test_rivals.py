@@ -205,6 +205,19 @@ def test_an_index_scores_within_the_budget(moment, name):
     assert (found.top >= 0).sum(1).max() == 20
 
 
+@pytest.mark.parametrize("name", list(GRAPHS))
+def test_an_item_that_comes_again_has_its_new_vector_alone(name):
+    graph = GRAPHS[name](ModelConfig(nodes=2, beam=2))
+    vectors = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+    graph.build(vectors[:10], np.arange(10))
+    graph.append(vectors[10:], np.arange(10, 20))
+    graph.append(9 * np.ones((1, 4), np.float32), np.array([3]))
+    found = graph.search(np.ones((1, 4), np.float32), 10)[0]
+    assert found[0] == 3
+    known = found[found >= 0].tolist()
+    assert len(set(known)) == len(known) > 4
+
+
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "hnswlib", None)
     with pytest.raises(MissingPackageError, match=r"hnsw needs hnswlib.*pip install 'hsnn\[evaluation\]'"):
