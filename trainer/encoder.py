@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trainer.arrays import Array
 from trainer.config import ModelConfig
-from trainer.index.hierarchy import Hierarchy
+from trainer.index.hierarchy import Hierarchy, index_part
 from trainer.index.upkeep import nearest_items
 from trainer.towers import ItemTower
 
@@ -49,7 +50,7 @@ class Encoder:
 
     @property
     def node_vectors(self) -> NDArray[np.float32]:
-        """Vectors (K, d) of the leaves."""
+        """Vectors (K, d+1) of the leaves."""
         return self._hierarchy.vectors(len(self._hierarchy) - 1).detach().numpy()
 
     def vectors(self, embeddings: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -65,7 +66,7 @@ class Encoder:
     def assign(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
         """Leaves (n,) of static vectors (n, W)."""
         with torch.inference_mode():
-            return self._hierarchy.assign(torch.from_numpy(vectors[:, : self._dim])).numpy().astype(np.int32)
+            return self._hierarchy.assign(self._part(vectors)).numpy().astype(np.int32)
 
     def representatives(
         self, vectors: NDArray[np.float32], rows: NDArray[np.integer], nodes: NDArray[np.integer]
@@ -78,7 +79,11 @@ class Encoder:
         if len(rows) == 0:
             return chosen
         with torch.inference_mode():
-            points = self._hierarchy.project(torch.from_numpy(vectors[:, : self._dim])).numpy()
-        leaves, nearest = nearest_items(nodes, np.square(points - self.node_vectors[nodes]).sum(1))
+            left = self._hierarchy.project(self._part(vectors)) - torch.from_numpy(self.node_vectors[nodes])
+            distances = (left @ self._hierarchy.metric).square().sum(1).numpy()
+        leaves, nearest = nearest_items(nodes, distances)
         chosen[leaves] = rows[nearest]
         return chosen
+
+    def _part(self, vectors: NDArray[np.float32]) -> Tensor:
+        return index_part(torch.from_numpy(vectors), self._dim)

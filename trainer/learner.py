@@ -37,7 +37,7 @@ from trainer.touched import TouchedRows
 from trainer.wire import StateDelta
 
 _CHORES_EVERY = 64
-_SAMPLE = 4096
+_SAMPLE, _FIT_SAMPLE = 4096, 65_536
 """Living items looked at in the upkeep of nodes, at most."""
 
 
@@ -285,7 +285,7 @@ class Learner:
         if index.snap_every and self._passed(index.snap_every):
             work.append("snap")
         if self.steps % _CHORES_EVERY == 0:
-            work += ["revive"] if index.revive and not learner.periodic else []
+            work += ["revive"] if index.revive and (learner.task_moves_nodes or not learner.periodic) else []
             work += ["represent"] if index.representatives else []
         return work
 
@@ -295,10 +295,10 @@ class Learner:
         return self.events // every > last // every
 
     def _upkeep(self, work: list[str], living: NDArray[np.int64], rng: np.random.Generator) -> None:
-        sample = living if len(living) <= _SAMPLE else np.sort(rng.choice(living, _SAMPLE, replace=False))
         for one in work:
-            rows = living if one in ("start", "refit") else sample
-            self.network.upkeep(rows, self.items.tokens, one, rng)
+            most = _FIT_SAMPLE if one in ("start", "refit") else _SAMPLE
+            sample = living if len(living) <= most else np.sort(rng.choice(living, most, replace=False))
+            self.network.upkeep(sample, self.items.tokens, one, rng)
         if "start" in work:
             self.network.seeded_at = self.events
         if work[0] in ("start", "refit", "snap"):

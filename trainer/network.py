@@ -20,6 +20,7 @@ from trainer.arrays import Array
 from trainer.config import TrainerConfig
 from trainer.embedding import EmbeddingTable
 from trainer.index import upkeep
+from trainer.index.hierarchy import index_part
 from trainer.index.objective import IndexObjective, distillation, interaction_error, surprise
 from trainer.index.stabilisers import warm_up
 from trainer.index.test_time import kept_pairs
@@ -174,6 +175,8 @@ class Network:
             self.features.give(table.rows, table.leaf, self._config.embedding_rate)
             if view:
                 self.objective.after(view)
+            else:
+                self.objective.learner.observe(of_events.item.detach())
         return losses
 
     def more(
@@ -209,7 +212,8 @@ class Network:
         if self.seeded_at is None:
             return None
         step = IndexStep(
-            vectors[:, : self._config.model.dim], users.levels, torch.from_numpy(candidates.targets), weight,
+            index_part(vectors, self._config.model.dim), users.levels, users.item.detach(),
+            torch.from_numpy(candidates.targets), weight,
             torch.from_numpy(candidates.log_q), candidates.uniform, torch.from_numpy(leaves.node_log_share()),
             events - self.seeded_at,
         )  # fmt: skip
@@ -277,7 +281,8 @@ class Network:
         """Do to the hierarchy what `trainer.index.upkeep` calls `work`, looking at the items `rows`."""
         hierarchy = self.monn.levels.hierarchy
         with torch.no_grad():
-            vectors = self.items.vectors(rows, tokens[rows])[:, : self._config.model.dim]
+            self.objective.learner.measure(hierarchy)
+            vectors = index_part(self.items.vectors(rows, tokens[rows]), self._config.model.dim)
             points = self.objective.learner.project(hierarchy, vectors)
         if work == "start":
             upkeep.start(hierarchy, points, rng)
@@ -288,13 +293,13 @@ class Network:
         elif work == "snap":
             upkeep.snap(hierarchy, points)
         else:
-            upkeep.represent(hierarchy, points, vectors)
+            upkeep.represent(hierarchy, points, vectors[:, :-1])
 
     def assign(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> NDArray[np.int32]:
         """Leaves (n,) of the items `rows` now."""
         hierarchy = self.monn.levels.hierarchy
         with torch.no_grad():
-            vectors = self.items.vectors(rows, tokens[rows])[:, : self._config.model.dim]
+            vectors = index_part(self.items.vectors(rows, tokens[rows]), self._config.model.dim)
             points = self.objective.learner.project(hierarchy, vectors)
             return hierarchy.paths(points)[-1].nodes.numpy().astype(np.int32)
 

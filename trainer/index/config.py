@@ -65,7 +65,10 @@ class IndexConfig(BaseModel):
     extra_steps: int = Field(
         0, ge=0, description="one more ordinary step of the index losses after so many batches; 0: never"
     )
-    kmeans_every: int = Field(5000, ge=1, description="events between runs of k-means (learner sil)")
+    kmeans_every: int = Field(5000, ge=1, description="events between runs of k-means over the items (em and sil)")
+    popularity: float = Field(
+        0.5, ge=0, description="weight of an item's mean score in the metric of its assignment (em); 0: taste alone"
+    )
     decay: float = Field(0.99, gt=0, lt=1, description="memory of the moving-average node vectors (streaming_vq)")
     discount: float = Field(
         1.0, ge=0, description="distance to a node counts min(size / mean size * this, 1) times (streaming_vq); 0: off"

@@ -1,22 +1,91 @@
-"""HILL's EM learner (arXiv 2604.12965): assign by the nearest node, then train with the assignment held fixed.
+"""HILL's EM learner (arXiv 2604.12965) in the metric of the task: assign by the nearest node, train with that fixed.
 
-Both steps are made once per batch: the E-step is the hard assignment of the candidates, through which no gradient goes;
-in the M-step the task loss moves the nodes, and nodes move to the mean of their items.
+"Nearest" is measured by what a node's vector in place of an item's would do to the item's scores. With users ``u`` of
+the item level, mean ``m`` and covariance ``C``, and ``x`` the difference of two items in vector and bias:
+
+    distance(x)^2 = x_v' C x_v  +  g^2 (m' x_v + x_b)^2
+
+the variance over users of the score's difference, and its mean, weighted by ``g`` (`trainer.index.popularity`): items
+that are alike in taste AND in how much they are wanted share a node, so that a node that is opened is worth its items.
+
+E-step: the hard assignment, renewed for a batch's candidates in every step and by k-means over the living items in
+outer rounds. M-step: the levels' task losses move the node vectors, and every node follows the mean of its items.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
+from trainer.arrays import Array
+from trainer.config import TrainerConfig
+from trainer.index.hierarchy import Hierarchy
 from trainer.index.learner import IndexLearner, follow
 from trainer.index.view import IndexView
 
+_MEMORY = 0.99
+
 
 class Em(IndexLearner):
-    """The variant for small budgets."""
+    """Joint: the task loss moves the nodes; no gradient goes through the assignment or to the items.
+
+    Attributes
+    ----------
+    moment : (d+1, d+1)
+        Running mean of ``(u, 1)(u, 1)'`` over users.
+    """
 
     differentiable: ClassVar[bool] = False
+    periodic: ClassVar[bool] = True
+
+    def __init__(self, config: TrainerConfig) -> None:
+        super().__init__(config)
+        self.moment = torch.zeros(config.model.dim + 1, config.model.dim + 1)
 
     def after(self, view: IndexView) -> None:
-        """Take the M-step's mean."""
+        """Take the M-step's mean, and look at the users."""
         follow(view, self.config.follow)
+        self.observe(view.step.item_users)
+
+    def observe(self, users: Tensor) -> None:
+        """Take users (B, n_u*d) into the running moment."""
+        width = len(self.moment) - 1
+        each = users.reshape(-1, width)
+        extended = torch.cat([each, torch.ones(len(each), 1)], 1)  # (B*n_u, d+1)
+        seen = extended.T @ extended / len(extended)
+        self.moment = seen if not self.moment.any() else _MEMORY * self.moment + (1 - _MEMORY) * seen
+
+    def measure(self, hierarchy: Hierarchy) -> None:
+        """Renew the metric from the users seen so far."""
+        if self.moment.any():
+            hierarchy.metric.copy_(task_metric(self.moment, self.config.popularity))
+
+    def state(self) -> dict[str, Array]:
+        """Return the moment."""
+        return {"moment": self.moment.numpy()}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take over what `state` returned."""
+        self.moment = torch.from_numpy(arrays["moment"].copy())
+
+
+def task_metric(moment: Tensor, popularity: float) -> Tensor:
+    """Map (d+1, d+1) whose distances are those above, of the mean size of the identity's.
+
+    Examples
+    --------
+    >>> users = torch.tensor([[3.0, 0.0], [-3.0, 0.0]])  # they differ in the first number only
+    >>> extended = torch.cat([users, torch.ones(2, 1)], 1)
+    >>> metric = task_metric(extended.T @ extended / 2, popularity=0.0)
+    >>> (torch.tensor([1.0, 5.0, 5.0]) @ metric).norm() > 100 * (torch.tensor([0.0, 5.0, 5.0]) @ metric).norm()
+    tensor(True)
+    """
+    mean = moment[-1]  # (d+1,): users' mean, and 1
+    form = moment - (1 - popularity**2) * torch.outer(mean, mean)
+    values, vectors = torch.linalg.eigh(form.double())
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T  # (d+1, d+1)
+    scaled: Tensor = root / root.square().mean(0).sum().sqrt().clamp_min(1e-12)
+    return scaled.float()

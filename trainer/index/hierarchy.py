@@ -7,6 +7,9 @@ level is a (path, child) pair whose code is added to the vector of its parent. W
     r_(l+1) = r_l - c_(m_l),   q = sum_l c_(m_l)
 
 Paths keep a level of many nodes cheap: an item is compared with the children of its parent only.
+
+An item enters as its first static vector and its bias, d+1 numbers; distances are measured after a linear map, the
+**metric**, which is blind to the bias unless a learner says otherwise (`trainer.index.em`).
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ class LevelPath(NamedTuple):
 
     Attributes
     ----------
-    residual : (n, d)
+    residual : (n, d+1)
         What the coarser levels leave of the projected item.
     distances : (n, k)
         Squared, discounted.
@@ -47,24 +50,33 @@ class Hierarchy(nn.Module):
     ----------
     levels : L integers
         Nodes of every level, K_l.
-    codes : per level (K_l, d)
+    codes : per level (K_l, d+1)
         Relative to the parent's vector.
+    metric : (d+1, d+1)
+        Distances are those of ``x @ metric``.
 
     Examples
     --------
     >>> hierarchy = Hierarchy(ModelConfig(dim=2, nodes=2, children=(2,)))
-    >>> _ = hierarchy.codes[0].data.copy_(torch.tensor([[0.0, 0.0], [10.0, 0.0]]))
-    >>> _ = hierarchy.codes[1].data.copy_(torch.tensor([[-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]))
-    >>> hierarchy.assign(torch.tensor([[0.6, 0.0], [9.3, 0.0]])).tolist(), hierarchy.vectors(1)[:, 0].tolist()
+    >>> _ = hierarchy.codes[0].data.copy_(torch.tensor([[0.0, 0.0, 0.0], [10.0, 0.0, 0.0]]))
+    >>> around = torch.tensor([[-1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    >>> _ = hierarchy.codes[1].data.copy_(torch.cat([around, around]))
+    >>> hierarchy.assign(torch.tensor([[0.6, 0.0, 5.0], [9.3, 0.0, 7.0]])).tolist(), hierarchy.vectors(1)[:, 0].tolist()
     ([1, 2], [-1.0, 1.0, 9.0, 11.0])
     """
+
+    metric: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.levels = config.levels
-        self.codes = nn.ParameterList(nn.Parameter(0.1 * torch.randn(count, config.dim)) for count in self.levels)
+        width = config.dim + 1
+        self.codes = nn.ParameterList(nn.Parameter(0.1 * torch.randn(count, width)) for count in self.levels)
         self.head = nn.Linear(config.dim, config.dim, bias=False)
         nn.init.eye_(self.head.weight)
+        blind = torch.eye(width)
+        blind[-1, -1] = 0
+        self.register_buffer("metric", blind)
         for level, count in enumerate(self.levels):
             self.register_buffer(f"discount_{level}", torch.ones(count))
             self.register_buffer(f"representative_{level}", torch.zeros(count, config.dim))
@@ -87,34 +99,38 @@ class Hierarchy(nn.Module):
         return self.levels[level] // (self.levels[level - 1] if level else 1)
 
     def vectors(self, level: int) -> Tensor:
-        """Vectors of all nodes of a level, (K_l, d): the sum of the codes on their paths."""
+        """Vectors of all nodes of a level, (K_l, d+1): the sum of the codes on their paths."""
         summed: Tensor = self.codes[0]
         for finer in range(1, level + 1):
             summed = summed.repeat_interleave(self.siblings(finer), 0) + self.codes[finer]
         return summed
 
     def project(self, vectors: Tensor) -> Tensor:
-        """Item vectors (n, d) in the index's own space (n, d); no gradient reaches the items."""
-        out: Tensor = self.head(vectors.detach())
-        return out
+        """Items (n, d+1) in the index's own space (n, d+1); no gradient reaches the items.
+
+        The bias passes as it is: an item that nobody knows yet has none, and belongs where its content says.
+        """
+        fixed = vectors.detach()
+        return torch.cat([self.head(fixed[:, :-1]), fixed[:, -1:]], 1)
 
     def step(self, level: int, residual: Tensor, parents: Tensor | None) -> LevelPath:
-        """Choose a node of `level` for residuals (n, d) of items whose nodes one level up are `parents` (n,)."""
+        """Choose a node of `level` for residuals (n, d+1) of items whose nodes one level up are `parents` (n,)."""
+        mapped = residual @ self.metric
         if level == 0 or parents is None:
-            codes = self.codes[0]
-            squares = residual.square().sum(1, keepdim=True) + codes.square().sum(1)
-            distances = (squares - 2 * residual @ codes.T).clamp_min(0) * self.discount(0)  # (n, K_1)
+            codes = self.codes[0] @ self.metric
+            squares = mapped.square().sum(1, keepdim=True) + codes.square().sum(1)
+            distances = (squares - 2 * mapped @ codes.T).clamp_min(0) * self.discount(0)  # (n, K_1)
             choice = distances.argmin(1)
             return LevelPath(residual, distances, choice, choice)
         count = self.siblings(level)
-        codes = self.codes[level].view(-1, count, residual.shape[1])[parents]  # (n, F, d)
-        distances = (residual.unsqueeze(1) - codes).square().sum(2)
+        codes = (self.codes[level] @ self.metric).view(-1, count, residual.shape[1])[parents]  # (n, F, d+1)
+        distances = (mapped.unsqueeze(1) - codes).square().sum(2)
         distances = distances * self.discount(level).view(-1, count)[parents]  # (n, F)
         choice = distances.argmin(1)
         return LevelPath(residual, distances, choice, parents * count + choice)
 
     def paths(self, projected: Tensor) -> list[LevelPath]:
-        """Follow items (n, d) down all levels by hard assignment."""
+        """Follow items (n, d+1) down all levels by hard assignment."""
         found: list[LevelPath] = []
         residual, parents = projected, None
         for level in range(len(self)):
@@ -124,7 +140,7 @@ class Hierarchy(nn.Module):
         return found
 
     def assign(self, vectors: Tensor) -> Tensor:
-        """Leaves (n,) of item vectors (n, d): what is published and served."""
+        """Leaves (n,) of items (n, d+1): what is published and served."""
         return self.paths(self.project(vectors))[-1].nodes
 
 
@@ -142,3 +158,8 @@ def straight_through(soft: Tensor) -> Tensor:
     """One-hot rows of the largest entries (n, k) that pass gradients on to `soft`."""
     hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
     return hard + soft - soft.detach()
+
+
+def index_part(vectors: Tensor, dim: int) -> Tensor:
+    """Take what the index sees of static vectors (n, W): the first `dim` numbers and the bias, (n, d+1)."""
+    return vectors if vectors.shape[1] == dim + 1 else torch.cat([vectors[:, :dim], vectors[:, -1:]], 1)

@@ -51,6 +51,12 @@ class IndexLearner:
     def after(self, view: IndexView) -> None:
         """Move nodes once the gradient step was made."""
 
+    def observe(self, users: Tensor) -> None:
+        """Look at the item level's user vectors (B, n_u*d) of a batch before there are nodes."""
+
+    def measure(self, hierarchy: Hierarchy) -> None:
+        """Renew the metric in which items are near to nodes."""
+
     def state(self) -> dict[str, Array]:
         """Arrays that the next step depends on."""
         return {}

@@ -63,7 +63,7 @@ class Levels(nn.Module):
 
     def features(self, level: int) -> Tensor:
         """Join what a level's MoNN sees of its nodes, (K_l, d): their vectors and their representative items."""
-        own = self.hierarchy.vectors(level)
+        own = self.hierarchy.vectors(level)[:, :-1]
         added: Tensor = self.represent[level](self.hierarchy.representative(level))
         return own + added
 

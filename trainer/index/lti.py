@@ -46,7 +46,8 @@ class Lti(IndexLearner):
 
 
 def pseudo_logits(view: IndexView, level: int, vectors: Tensor) -> Tensor:
-    """Logits (B, U) of a level's user vectors against one vector (U, d) per candidate: log-sum-exp over the heads."""
+    """Logits (B, U) of a level's user vectors against one vector (U, d+1) per candidate: log-sum-exp over the heads."""
+    vectors = vectors[:, :-1]
     users = view.step.users[level].reshape(len(view.step.targets), -1, vectors.shape[1])  # (B, m, d)
     products = users.reshape(-1, vectors.shape[1]) @ vectors.T
     return torch.logsumexp(products.view(users.shape[0], users.shape[1], -1), 1)

@@ -9,25 +9,32 @@ _LLOYD_ROUNDS = 5
 _DEAD = 0.05
 
 
-def seed_nodes(points: NDArray[np.float32], nodes: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def seed_nodes(
+    points: NDArray[np.float32], nodes: int, rng: np.random.Generator, metric: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Node vectors (nodes, d) by k-means over points (n, d); surplus nodes repeat points with a little noise.
+
+    Distances are those of ``x @ metric``, a matrix (d, d).
 
     Examples
     --------
     >>> points = np.repeat(np.eye(3, dtype=np.float32), 5, axis=0)
-    >>> sorted(seed_nodes(points, 3, np.random.default_rng(0)).argmax(1).tolist())
+    >>> sorted(seed_nodes(points, 3, np.random.default_rng(0), np.eye(3, dtype=np.float32)).argmax(1).tolist())
     [0, 1, 2]
     """
-    seeds = lloyd(points, points[_spread(points, nodes, rng)], _LLOYD_ROUNDS)
+    seeds = lloyd(points, points[_spread(points @ metric, nodes, rng)], _LLOYD_ROUNDS, metric)
     noise = 1e-3 * points.std() * rng.standard_normal(seeds.shape)
     noisy: NDArray[np.float32] = (seeds + noise).astype(np.float32)
     return noisy
 
 
-def lloyd(points: NDArray[np.float32], seeds: NDArray[np.float32], rounds: int) -> NDArray[np.float32]:
+def lloyd(
+    points: NDArray[np.float32], seeds: NDArray[np.float32], rounds: int, metric: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Centres (k, d) after some rounds of k-means over points (n, d) from `seeds` (k, d); an empty one stays."""
+    mapped = points @ metric
     for _ in range(rounds):
-        nearest = _nearest(points, seeds)
+        nearest = _nearest(mapped, seeds @ metric)
         sizes = np.bincount(nearest, minlength=len(seeds))
         sums = np.stack([np.bincount(nearest, column, len(seeds)) for column in points.T], 1)
         seeds = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], seeds).astype(np.float32)

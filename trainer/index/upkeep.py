@@ -1,6 +1,6 @@
 """What is done to a hierarchy between gradient steps: start, refit, revival, snapping, representatives.
 
-All of it looks at projected items (n, d) and changes the codes in place. Revival keeps nodes alive (HSNN and OneShot
+All of it looks at projected items (n, d+1) and changes the codes in place. Revival keeps nodes alive (HSNN and OneShot
 speak of collapse without it); snapping is HILL's (arXiv 2604.12965): ``c_k <- v_(argmin_j ||v_j - c_k||^2)``;
 representative items are HSNN's features of a node (arXiv 2408.06653 §3).
 """
@@ -22,24 +22,26 @@ _REFIT_ROUNDS = 3
 
 Points = NDArray[np.float32]
 Fit = Callable[[Points, Points], Points]
-"""Members of a family (n, d) and its codes (F, d) to new codes (F, d)."""
+"""Members of a family (n, d+1) and its codes (F, d+1) to new codes (F, d+1)."""
 
 
 @torch.no_grad()
 def start(hierarchy: Hierarchy, points: Tensor, rng: np.random.Generator) -> None:
-    """Take the codes of all levels from items (n, d): k-means over all, then over the residuals of every family."""
-    _walk(hierarchy, points, lambda members, codes: seed_nodes(members, len(codes), rng))
+    """Take the codes of all levels from items (n, d+1): k-means over all, then over the residuals of every family."""
+    metric = hierarchy.metric.numpy()
+    _walk(hierarchy, points, lambda members, codes: seed_nodes(members, len(codes), rng, metric))
 
 
 @torch.no_grad()
 def refit(hierarchy: Hierarchy, points: Tensor) -> None:
-    """Go on with k-means from the codes there are, over items (n, d): the separate index learner's step."""
-    _walk(hierarchy, points, lambda members, codes: lloyd(members, codes, _REFIT_ROUNDS))
+    """Go on with k-means from the codes there are, over items (n, d+1)."""
+    metric = hierarchy.metric.numpy()
+    _walk(hierarchy, points, lambda members, codes: lloyd(members, codes, _REFIT_ROUNDS, metric))
 
 
 @torch.no_grad()
 def revive_dead(hierarchy: Hierarchy, usage: Usage, points: Tensor, rng: np.random.Generator) -> int:
-    """Move nodes that hold next to nothing onto items (n, d) of the fullest in their family; return how many."""
+    """Move nodes that hold next to nothing onto items (n, d+1) of the fullest in their family; return how many."""
     moved = 0
     for level, path in enumerate(hierarchy.paths(points)):
         codes, shares = hierarchy.codes[level].data.numpy(), usage.shares[level]
@@ -49,7 +51,7 @@ def revive_dead(hierarchy: Hierarchy, usage: Usage, points: Tensor, rng: np.rand
 
 @torch.no_grad()
 def snap(hierarchy: Hierarchy, points: Tensor) -> None:
-    """Make every node that holds any of the items (n, d), or comes to hold some by this, the nearest of them."""
+    """Make every node that holds any of the items (n, d+1), or comes to hold some by this, the nearest of them."""
     residual, parents = points, None
     for level in range(len(hierarchy)):
         codes, snapped = hierarchy.codes[level].data, np.zeros(hierarchy.levels[level], np.bool_)
@@ -66,7 +68,7 @@ def snap(hierarchy: Hierarchy, points: Tensor) -> None:
 
 @torch.no_grad()
 def represent(hierarchy: Hierarchy, points: Tensor, vectors: Tensor) -> None:
-    """Renew the representative of every node that holds any of the items: (n, d) projected, (n, d) static vectors."""
+    """Renew the representatives of nodes that hold any of the items, (n, d+1) projected, with vectors (n, d)."""
     for level, path in enumerate(hierarchy.paths(points)):
         nodes, nearest = nearest_in(path)
         hierarchy.representative(level)[nodes] = vectors[nearest]

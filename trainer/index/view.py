@@ -18,9 +18,11 @@ class IndexStep:
 
     Attributes
     ----------
-    base : (U, d)
-        First static vectors of the candidates; gradients reach the items unless a learner detaches them.
+    base : (U, d+1)
+        First static vectors and biases of the candidates; gradients reach the items unless a learner detaches them.
     users : (B, m_l*d) per level
+    item_users : (B, n_u*d)
+        The item level's user vectors, detached.
     targets : (B,) int64
         Each user's item among the candidates.
     weight : (B,)
@@ -36,6 +38,7 @@ class IndexStep:
 
     base: Tensor
     users: tuple[Tensor, ...]
+    item_users: Tensor
     targets: Tensor
     weight: Tensor
     log_q: Tensor
@@ -54,7 +57,7 @@ class IndexView:
 
     Attributes
     ----------
-    projected : (U, d)
+    projected : (U, d+1)
         The candidates in the index's own space.
     paths, scores
         One per level.

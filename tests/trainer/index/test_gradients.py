@@ -150,13 +150,15 @@ def test_lti_by_hand(toy, levels):
         siblings = hierarchy.siblings(level)
         families = [0 if level == 0 else int(view.paths[level - 1].nodes[item]) for item in range(len(items))]
         children = [hierarchy.codes[level][family * siblings : (family + 1) * siblings] for family in families]
-        apart = torch.stack([(own - codes).square().sum(1) for own, codes in zip(residual, children, strict=True)])
+        apart = torch.stack(
+            [(own - codes)[:, :-1].square().sum(1) for own, codes in zip(residual, children, strict=True)]
+        )
         soft = torch.softmax(-3.0 * apart / apart.mean(), 1)
         pseudo = torch.stack([share @ codes for share, codes in zip(soft, children, strict=True)])
         summed, residual = summed + pseudo, residual - pseudo
         for user, target in enumerate(step.targets.tolist()):
             heads = step.users[level][user].view(-1, 3)
-            logits = torch.stack([torch.logsumexp(heads @ vector, 0) for vector in summed]) - step.log_q
+            logits = torch.stack([torch.logsumexp(heads @ vector[:-1], 0) for vector in summed]) - step.log_q
             total = total - torch.log_softmax(logits, 0)[target] * step.weight[user] / step.weight.sum()
     assert float(found.detach()) == pytest.approx(float(total.detach()), rel=1e-3)
 

@@ -33,7 +33,9 @@ def planted_items(counts: tuple[int, ...], per_leaf: int = 8, seed: int = 0) -> 
 def hierarchy_of(counts: tuple[int, ...]) -> Hierarchy:
     torch.manual_seed(0)
     children = tuple(fine // coarse for coarse, fine in pairwise(counts))
-    return Hierarchy(ModelConfig(dim=6, nodes=counts[0], children=children))
+    hierarchy = Hierarchy(ModelConfig(dim=5, nodes=counts[0], children=children))
+    hierarchy.metric.copy_(torch.eye(6))
+    return hierarchy
 
 
 def moved(hierarchy: Hierarchy, seed: int = 0) -> Hierarchy:
@@ -76,10 +78,14 @@ def test_few_items_start_too(counts):
 
 
 @every_depth
-def test_refit_is_plain_k_means_from_where_nodes_are(levels):
+@pytest.mark.parametrize("measured", [False, True])
+def test_refit_is_plain_k_means_from_where_nodes_are(levels, measured):
+    """In any metric: nearest after the map, means before it."""
     counts = {1: (5,), 2: (3, 9), 3: (2, 4, 12)}[levels]
+    metric = np.random.default_rng(5).normal(size=(6, 6)) if measured else np.eye(6)
     points = np.random.default_rng(1).normal(scale=3, size=(80, 6)).astype(np.float32)
     hierarchy = moved(hierarchy_of(counts))
+    hierarchy.metric.copy_(torch.from_numpy(metric))
     before = [codes.detach().numpy().astype(np.float64).copy() for codes in hierarchy.codes]
     upkeep.refit(hierarchy, torch.from_numpy(points))
     residual, parents = points.astype(np.float64), np.zeros(len(points), np.int64)
@@ -88,13 +94,13 @@ def test_refit_is_plain_k_means_from_where_nodes_are(levels):
         for family in np.unique(parents):
             own, codes = residual[parents == family], expected[family * siblings : (family + 1) * siblings]
             for _ in range(3):
-                nearest = [int(np.square(codes - point).sum(1).argmin()) for point in own]
+                nearest = [int(np.square((codes - point) @ metric).sum(1).argmin()) for point in own]
                 for k in range(siblings):
                     held = own[np.array(nearest) == k]
                     codes[k] = held.mean(0) if len(held) else codes[k]
         np.testing.assert_allclose(hierarchy.codes[level].detach().numpy(), expected, atol=1e-4)
         family = parents[:, None] * siblings + np.arange(siblings)
-        parents = family[np.arange(80), np.square(residual[:, None] - expected[family]).sum(2).argmin(1)]
+        parents = family[np.arange(80), np.square((residual[:, None] - expected[family]) @ metric).sum(2).argmin(1)]
         residual = residual - expected[parents]
 
 
@@ -155,7 +161,7 @@ def test_representatives_are_the_static_vectors_of_the_nearest_items(levels):
     counts = {1: (5,), 2: (3, 9), 3: (2, 4, 12)}[levels]
     rng = np.random.default_rng(4)
     points = torch.from_numpy(rng.normal(scale=3, size=(40, 6)).astype(np.float32))
-    vectors = torch.from_numpy(rng.normal(size=(40, 6)).astype(np.float32))
+    vectors = torch.from_numpy(rng.normal(size=(40, 5)).astype(np.float32))
     hierarchy = moved(hierarchy_of(counts))
     upkeep.represent(hierarchy, points, vectors)
     with torch.no_grad():
@@ -173,7 +179,7 @@ def test_representatives_are_features_of_nodes(toy):
     """Once there are some, the level learns what to make of them; before, it says what it said without."""
     small = toy(2)
     bare = small.levels.features(1)
-    torch.testing.assert_close(bare, small.levels.hierarchy.vectors(1))
+    torch.testing.assert_close(bare, small.levels.hierarchy.vectors(1)[:, :-1])
     small.levels.hierarchy.representative(1)[3] = torch.tensor([1.0, 2.0, 3.0])
     added = small.levels.features(1) - bare
     assert added[3].abs().sum() > 0
