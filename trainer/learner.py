@@ -302,7 +302,7 @@ class Learner:
         if index.snap_every and self._passed(index.snap_every):
             work.append("snap")
         if self.steps % _CHORES_EVERY == 0:
-            work += ["revive"] if index.revive and learner.task_moves_nodes else []
+            work += ["revive"] if index.revive and (learner.task_moves_nodes or not learner.periodic) else []
             work += ["represent"] if index.representatives else []
         return work
 
