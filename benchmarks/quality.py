@@ -29,7 +29,8 @@ import torch
 from rich.console import Console
 
 from benchmarks.cells import ROOT, Cell, Protocol, code_digest, source
-from benchmarks.variants import VARIANTS, configured
+from benchmarks.goals import goals
+from benchmarks.variants import VARIANTS, configured, digest
 from evaluation.baselines import chosen
 from evaluation.comparison import compare, compare_columns
 from evaluation.curves import ORDERS
@@ -123,10 +124,17 @@ def _figures(
         figures = across(of)
         console.print(table(figures, f"{name}, {variant}: {figures['queries']:,.0f} queries, {len(of)} seed(s)"))
         del figures["per_seed"]  # every value per seed is in the intervals
-        found[variant] = figures | {"changes": VARIANTS[variant], "code": _codes(cells[name, variant], options.cache)}
+        found[variant] = figures | {
+            "changes": VARIANTS[variant],
+            "config": digest(variant),
+            "code": _codes(cells[name, variant], options.cache),
+        }
         if variant != REFERENCE:
             found[variant]["minus_reference"] = _differences(of, runs[REFERENCE])
-    return {"protocol": asdict(SETS[name]), "variants": found}
+    verdicts = goals(name, runs)
+    for one in verdicts:
+        console.print(f"{one['what']}: {one['mean']:.4f}, goal {one['goal']}: {one['verdict']}")
+    return {"protocol": asdict(SETS[name]), "variants": found, "goals": verdicts}
 
 
 def _differences(ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -158,6 +166,8 @@ def _keep(name: str, figures: dict[str, Any]) -> None:
     old = sets.get(name, {})
     if old.get("protocol") == figures["protocol"]:
         figures["variants"] = old["variants"] | figures["variants"]
+        said = {one["what"]: one for one in (*old.get("goals", ()), *figures["goals"])}
+        figures["goals"] = list(said.values())
     machine = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": str(torch.__version__)}
     result = {"on": machine, "sets": {**sets, name: figures}}
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", "utf-8")

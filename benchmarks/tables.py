@@ -28,6 +28,8 @@ def quality(found: dict[str, Any]) -> str:
     for name, of in found["sets"].items():
         first, *others = of["variants"].items()
         parts += [_heading(name, first[1]), _methods(first[1]), _differences(first[1]), _orders(first[1])]
+        if of.get("goals"):
+            parts.append(_goals(of["goals"]))
         if others:
             parts.append(_variants(first, others))
     return "\n\n".join(parts)
@@ -36,7 +38,7 @@ def quality(found: dict[str, Any]) -> str:
 def _heading(name: str, of: dict[str, Any]) -> str:
     index, hours = of["index"], of["popularity_half_life_hours"]
     return (
-        f"**{name}**: {of['events']:,} events, {of['seeds']} seed(s), {of['queries']:,.0f} queries each. "
+        f"### {name}\n\nConfiguration `{of['config'][:12]}`, {of['events']:,} events, {of['seeds']} seed(s), {of['queries']:,.0f} queries each. "
         f"{index['versions']:.0f} versions; {index['items']:,.0f} items in {index['nodes']:.0f} nodes at the end, "
         f"fullest over mean {index['max_over_mean']:.1f}, {100 * index['dead_share']:.1f}% dead, churn "
         f"{index['churn_per_100k_events']:.1f} per item and 100,000 events. Popularity's best half-life: "
@@ -66,6 +68,14 @@ def _orders(of: dict[str, Any]) -> str:
     for name, curve in of["curves"].items():
         cells = [_percent(curve[budget]["recall_at_50"]) for budget in BUDGETS]
         lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _goals(of: list[dict[str, Any]]) -> str:
+    lines = ["| goal | at least | mean (95% interval over seeds) | |", "|---|--:|--:|---|"]
+    for one in of:
+        ends = "" if one["low"] is None else f" ({one['low']:.4f} to {one['high']:.4f})"
+        lines.append(f"| {one['what']} | {one['goal']:g} | {one['mean']:.4f}{ends} | {one['verdict']} |")
     return "\n".join(lines)
 
 

@@ -6,6 +6,8 @@ checked as a configuration file would be.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from trainer.config import TrainerConfig
@@ -49,6 +51,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "small_cross": {"model": {"preset": "small", "cross": True}},
     "no_tasks": {"judgement_weight": 0.0},
 }
+
+
+def digest(name: str) -> str:
+    """SHA-256 of a variant's configuration, but for seed and threads, which figures of quality do not depend on."""
+    values = configured(name, 0).model_dump(mode="json", exclude={"seed", "threads"})
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def configured(name: str, seed: int) -> TrainerConfig:
