@@ -38,7 +38,8 @@ def quality(found: dict[str, Any]) -> str:
 def _heading(name: str, of: dict[str, Any]) -> str:
     index, hours = of["index"], of["popularity_half_life_hours"]
     return (
-        f"### {name}\n\nConfiguration `{of['config'][:12]}`, {of['events']:,} events, {of['seeds']} seed(s), {of['queries']:,.0f} queries each. "
+        f"### {name}\n\nConfiguration `{of['config'][:12]}`, {of['events']:,} events, {of['seeds']} seed(s), "
+        f"{of['queries']:,.0f} queries each. "
         f"{index['versions']:.0f} versions; {index['items']:,.0f} items in {index['nodes']:.0f} nodes at the end, "
         f"fullest over mean {index['max_over_mean']:.1f}, {100 * index['dead_share']:.1f}% dead, churn "
         f"{index['churn_per_100k_events']:.1f} per item and 100,000 events. Popularity's best half-life: "
