@@ -107,25 +107,29 @@ def _interval(of: dict[str, Any]) -> str:
 
 
 def speed(found: dict[str, Any]) -> str:
-    """Events per second and milliseconds."""
-    training, redis, retrieval = (
-        found[key] for key in ("training_events_per_second", "redis_events_per_second", "retrieval_milliseconds")
-    )
-    lines = [
-        f"{found['events']:,} events of ml-100k, {found['cores']} cores, configuration `{found['config'][:12]}`.", "",
-        "| what | events/s |", "|---|---|",
-        f"| bare training loop, one torch thread | {training['threads_1']:,.0f} |",
-        f"| bare training loop, two torch threads | {training['threads_2']:,.0f} |",
-        f"| produced to Redis Streams, one event per entry | {redis['produced']:,.0f} |",
-        f"| consumed and decoded from it | {redis['consumed']:,.0f} |",
-        f"| consumed, decoded and learned, one torch thread | {redis['learned']:,.0f} |", "",
-        f"| one request, {retrieval['corpus']['items']:,.0f} items, one thread | p50 | p99 |", "|---|---|---|",
-    ]  # fmt: skip
-    lines += [
-        f"| {mode} | {retrieval[mode]['p50']:.2f} ms | {retrieval[mode]['p99']:.2f} ms |"
-        for mode in ("beam", "exhaustive", "popularity")
-    ]
+    """Events per second and milliseconds, one column per data set."""
+    sets = found["sets"]
+    head = f"{found['cores']} cores, configuration `{found['config'][:12]}`."
+    rows: dict[str, Callable[[dict[str, Any]], str]] = {
+        "events": lambda of: f"{of['events']:,}",
+        "bare training loop, one torch thread": lambda of: _rate(of["training_events_per_second"]["threads_1"]),
+        "bare training loop, two torch threads": lambda of: _rate(of["training_events_per_second"]["threads_2"]),
+        "produced to Redis Streams, one event per entry": lambda of: _rate(of["redis_events_per_second"]["produced"]),
+        "consumed and decoded from it": lambda of: _rate(of["redis_events_per_second"]["consumed"]),
+        "consumed, decoded and learned": lambda of: _rate(of["redis_events_per_second"]["learned"]),
+        "items in the index": lambda of: f"{of['retrieval_milliseconds']['corpus']['items']:,.0f}",
+    }
+    for mode in ("beam", "exhaustive", "popularity"):
+        rows[f"one request, {mode}, one thread: p50 / p99"] = lambda of, mode=mode: (  # type: ignore[misc]
+            "{p50:.2f} / {p99:.2f} ms".format(**of["retrieval_milliseconds"][mode])
+        )
+    lines = [head, "", f"| | {' | '.join(sets)} |", "|---" + "|--:" * len(sets) + "|"]
+    lines += [f"| {title} | {' | '.join(show(of) for of in sets.values())} |" for title, show in rows.items()]
     return "\n".join(lines)
+
+
+def _rate(events: float) -> str:
+    return f"{events:,.0f} events/s"
 
 
 def exact(found: dict[str, Any]) -> str:
