@@ -3,8 +3,8 @@
     make bench ARGS=benchmarks/speed.py
 
 Training: the learner on pre-decoded batches. Pipeline: the same step fed from Redis Streams through the consumer.
-Retrieval: one user at a time against a mirror of the trained index. On ml-100k, a slow stream (small steps, replay), and
-on globo-news, a fast one, if HSNN_DATA names a folder that holds it.
+Retrieval: one user at a time against a mirror of the trained index. On ml-100k, a slow stream (small steps, replay),
+and on globo-news, a fast one, if HSNN_DATA names a folder that holds it.
 """
 
 from __future__ import annotations
