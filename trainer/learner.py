@@ -25,6 +25,7 @@ from trainer.hashing import token_matrix, tokens
 from trainer.history import UserHistories
 from trainer.item_state import HALF_LIVES, ItemStates
 from trainer.judging import histories_at, pair_cross_features
+from trainer.lagged import LaggedStates
 from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
@@ -53,6 +54,8 @@ class Learner:
     histories : UserHistories
     covisitation : Covisitation
         Without rows where `trainer.model.cross` is off.
+    lagged : LaggedStates
+        What judged items looked like when they were shown; empty where there are no tasks.
     leaves : Leaves
         The trainer's own, always current assignment; what is served follows with the next version.
     events : int
@@ -77,6 +80,7 @@ class Learner:
         self.items, self.users = ItemCatalogue(config.model), UserCatalogue(config.model)
         self.states, self.histories = ItemStates(), UserHistories(config.model.history)
         self.covisitation = Covisitation(rows=0)
+        self.lagged = LaggedStates()
         self.frequency = StreamingFrequency(config.frequency_half_life)
         self.half_lives = HalfLifeChoice()
         self.leaves = Leaves(config.model.leaves)
@@ -98,6 +102,8 @@ class Learner:
         self.origin = self.origin or self.watermark
         for row, sign in signs.items():
             self.states.see([row], sign.ts)
+            if self.config.model.tasks:
+                self.lagged.see(row, sign.ts)
         self.histories.clear(side.deleted_users)
         self._touched_items.add(list(signs))
         self._touched_users.add(side.users)
@@ -123,13 +129,12 @@ class Learner:
         before = histories_at(self.histories, users, judgements.ts)
         queries = Queries(*before, self.users.tokens[users], self.context(judgements.context), judgements.ts)
         weights = [self.config.action_weights.get(task, 1.0) for task in self.config.model.tasks]
-        now = int(judgements.decided_at.max())
+        self.lagged.advance(int(judgements.ts.min()))
+        states = self.lagged.states.features(items, judgements.ts)
         cross = None
         if self.config.model.cross:
             cross = pair_cross_features(queries, self.items.tokens, items, self.covisitation)
-        return Judged(
-            queries, items, judgements.labels, np.array(weights, np.float32), self.states.features(items, now), cross
-        )
+        return Judged(queries, items, judgements.labels, np.array(weights, np.float32), states, cross)
 
     def context(self, contexts: Sequence[dict[str, Scalar] | None]) -> NDArray[np.int32]:
         """Context tokens (n, X) of n context mappings."""
@@ -260,6 +265,8 @@ class Learner:
         mass = float(prepared.weights.sum())
         self.half_lives.update(self.states, prepared.items, int(prepared.ts.max()), len(self.items), mass)
         self.states.touch(prepared.items, prepared.ts, prepared.weights)
+        if self.config.model.tasks:
+            self.lagged.put(prepared.items, prepared.ts, prepared.weights)
         self.frequency.update(prepared.items, self.positives)
         self._weigh(np.unique(prepared.items))
         self._touched_items.add(prepared.items)

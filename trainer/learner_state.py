@@ -35,6 +35,8 @@ def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
         "leaves.mass": mass,
     }  # fmt: skip
     parts |= {f"replay.{name}": array[: len(learner.replay)] for name, array in learner.replay.arrays.items()}
+    if learner.config.model.tasks:
+        parts |= {f"lagged.{name}": array for name, array in learner.lagged.state(items).items()}
     values = {name: getattr(learner, name) for name in _COUNTERS} | {
         "half_lives_time": learner.half_lives.time, "leaves_shift": shift, "replay_seen": learner.replay.seen,
         "index_learner": learner.config.index.learner, "item_ids": list(learner.items.table.ids),
@@ -74,6 +76,9 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
         array[: len(saved)] = saved
     learner.replay.seen = values["replay_seen"]
     learner.half_lives.time = values["half_lives_time"]
+    if learner.config.model.tasks:
+        prefix = "lagged."
+        learner.lagged.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
     learner.reserve()
     learner.leaves.restore(
         arrays["leaves.node_of"], arrays["leaves.log_mass"], arrays["leaves.mass"], values["leaves_shift"]

@@ -1,0 +1,46 @@
+"""Lagged states: what was counted since an impression is not seen when it is judged; and a state that comes back."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.item_state import ItemStates
+from trainer.lagged import LaggedStates
+
+BATCHES = st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 50)), min_size=1, max_size=6), max_size=8)
+
+
+def columns(batch: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows, ts = (np.array(column, np.int64) for column in zip(*batch, strict=True))
+    return rows, 1_000_000 * ts, np.ones(len(rows), np.float32)
+
+
+@given(BATCHES, st.integers(1, 60))
+def test_only_what_happened_before_is_counted(batches, before):
+    lagged, plain = LaggedStates(), ItemStates()
+    for batch in batches:
+        rows, ts, weights = columns(batch)
+        lagged.put(rows, ts, weights)
+        due = ts < 1_000_000 * before
+        if due.any():
+            plain.touch(rows[due], ts[due], weights[due])
+    lagged.advance(1_000_000 * before)
+    rows = np.arange(5)
+    assert lagged.states.values[rows].tobytes() == plain.values[rows].tobytes()
+    assert lagged.states.last[rows].tolist() == plain.last[rows].tolist()
+
+
+@given(BATCHES, st.integers(1, 60), st.integers(1, 60))
+def test_a_state_that_was_saved_goes_on_alike(batches, first, second):
+    lagged = LaggedStates()
+    for number, batch in enumerate(batches):
+        lagged.put(*columns(batch))
+        if number == len(batches) // 2:
+            lagged.advance(1_000_000 * first)
+    again = LaggedStates()
+    again.restore({name: array.copy() for name, array in lagged.state(5).items()})
+    for one in (lagged, again):
+        one.advance(1_000_000 * second)
+    assert all(np.array_equal(array, again.state(5)[name]) for name, array in lagged.state(5).items())

@@ -1,0 +1,77 @@
+"""Item states as they were when something was shown: what was counted since must not be seen when it is judged.
+
+A judgement comes when its attribution window is over; by then the action that it is about has been counted. So a second
+set of counters follows behind the first one, and is moved on to the earliest impression that is judged next.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.arrays import Array
+from trainer.item_state import ItemStates
+
+_LONGEST = 4096
+"""Batches that wait at most; where impressions stay away, the oldest are counted anyway."""
+
+
+class LaggedStates:
+    """Counters that are behind.
+
+    Attributes
+    ----------
+    states : ItemStates
+
+    Examples
+    --------
+    >>> lagged, one = LaggedStates(), np.ones(1, np.float32)
+    >>> for ts in (10, 20):
+    ...     lagged.put(np.array([0]), np.array([ts]), one)
+    >>> lagged.advance(20)
+    >>> lagged.states.last[0].item()
+    10
+    """
+
+    def __init__(self) -> None:
+        self.states = ItemStates()
+        self._waiting: deque[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = deque()
+
+    def see(self, row: int, ts: int) -> None:
+        """Note that an item exists since `ts`."""
+        self.states.reserve(row + 1)
+        self.states.see([row], ts)
+
+    def put(self, rows: NDArray[np.int64], ts: NDArray[np.int64], weights: NDArray[np.float32]) -> None:
+        """Note engagements (n,) to be counted later."""
+        self.states.reserve(int(rows.max(initial=-1)) + 1)
+        self._waiting.append((rows, ts, weights))
+        if len(self._waiting) > _LONGEST:
+            self.states.touch(*self._waiting.popleft())
+
+    def advance(self, before: int) -> None:
+        """Count what was noted and happened before that time (epoch ms)."""
+        for _ in range(len(self._waiting)):
+            rows, ts, weights = self._waiting.popleft()
+            due = ts < before
+            if due.any():
+                self.states.touch(rows[due], ts[due], weights[due])
+            if not due.all():
+                self._waiting.append((rows[~due], ts[~due], weights[~due]))
+
+    def state(self, items: int) -> dict[str, Array]:
+        """Arrays of the first `items` rows, and what waits."""
+        empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        rows, ts, weights = (np.concatenate(parts) for parts in zip(empty, *self._waiting, strict=True))
+        sizes = np.array([len(part[0]) for part in self._waiting], np.int64)
+        own: dict[str, Array] = {name: getattr(self.states, name)[:items] for name in ("values", "last", "first")}
+        return own | {"rows": rows, "ts": ts, "weights": weights, "sizes": sizes}
+
+    def restore(self, arrays: dict[str, Array]) -> None:
+        """Take over what `state` returned."""
+        self.states.put(np.arange(len(arrays["last"])), arrays["values"], arrays["last"], arrays["first"])
+        cuts = np.cumsum(arrays["sizes"])[:-1]
+        parts = (np.split(arrays[name].copy(), cuts) for name in ("rows", "ts", "weights"))
+        self._waiting = deque(zip(*parts, strict=True)) if len(arrays["sizes"]) else deque()
