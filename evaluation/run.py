@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,13 @@ class Run:
     def scored(self) -> NDArray[np.int32]:
         """Item-level evaluations of the served path, (queries,)."""
         return self.work.get("served", np.zeros(0, np.int32))
+
+
+def among(run: Run, kept: NDArray[np.bool_]) -> Run:
+    """Take some of a run's queries, `kept` (queries,); what was counted over all of them stays as it is."""
+    tables = {name: {key: column[kept] for key, column in getattr(run, name).items()} for name in ("ranks", "work")}
+    columns = {name: getattr(run, name)[kept] for name in ("event", "ts", "age", "corpus")}
+    return replace(run, **tables, **columns)
 
 
 def save(run: Run, path: Path) -> None:
