@@ -81,9 +81,12 @@ class Run:
 
 def among(run: Run, kept: NDArray[np.bool_]) -> Run:
     """Take some of a run's queries, `kept` (queries,); what was counted over all of them stays as it is."""
-    tables = {name: {key: column[kept] for key, column in getattr(run, name).items()} for name in ("ranks", "work")}
-    columns = {name: getattr(run, name)[kept] for name in ("event", "ts", "age", "corpus")}
-    return replace(run, **tables, **columns)
+    return replace(
+        run,
+        ranks={name: column[kept] for name, column in run.ranks.items()},
+        work={name: column[kept] for name, column in run.work.items()},
+        event=run.event[kept], ts=run.ts[kept], age=run.age[kept], corpus=run.corpus[kept],
+    )  # fmt: skip
 
 
 def save(run: Run, path: Path) -> None:
