@@ -125,8 +125,9 @@ def _send(event_log: EventLog, topic: str, chunk: list[Letter]) -> None:
     partitions, marks = len(event_log.partitions(topic)), topic + REPLAYED
     event_log.append(topic, [_original(letter, partitions) for letter in chunk])
     event_log.flush()
-    event_log.create_topic(marks, 1, compacted=True)
-    event_log.append(marks, [_mark(letter) for letter in chunk])
+    event_log.create_topic(marks, len(event_log.partitions(topic + SUFFIX)), compacted=True)
+    partitions = len(event_log.partitions(marks))
+    event_log.append(marks, [_mark(letter, partitions) for letter in chunk])
     event_log.flush()
 
 
@@ -137,7 +138,8 @@ def _original(letter: Letter, partitions: int) -> Outgoing:
     return Outgoing(key, value, letter.headers, partition=partition)
 
 
-def _mark(letter: Letter) -> Outgoing:
+def _mark(letter: Letter, partitions: int) -> Outgoing:
+    """Return the mark, for the partition of the same number as the letter's: a log's retention treats both alike."""
     record = letter.record
     where = {"letter": [record.topic, record.partition, record.offset], "reason": letter.reason}
-    return Outgoing(letter.identity.encode(), msgspec.json.encode(where))
+    return Outgoing(letter.identity.encode(), msgspec.json.encode(where), partition=record.partition % partitions)
