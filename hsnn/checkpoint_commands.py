@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from hsnn.options import ConfigFile, Overrides, settings
 from trainer.checkpoint import Checkpoint, CheckpointStore, Manifest
@@ -39,9 +40,9 @@ def list_command(config: ConfigFile = None, overrides: Overrides = None) -> None
     if not found:
         _say(f"no checkpoints in {store.folder}")
         return
-    table = Table("name", "state", title=str(store.folder))
+    table = Table(Column("name", no_wrap=True), "state", title=escape(str(store.folder)))
     for name in ("events", "watermark (UTC)", "size", "age"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for one in found:
         table.add_row(*_row(one))
     Console().print(table)
@@ -143,9 +144,9 @@ def _counts(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _positions(places: list[list[Any]]) -> Table:
-    table = Table("topic", title="positions: the next record, and the event in it")
+    table = Table("topic", title="next record, and event in it")
     for name in ("partition", "offset", "index"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for topic, partition, offset, index, *_ in places:
         table.add_row(str(topic), str(partition), f"{offset:,}", str(index))
     return table
@@ -153,8 +154,10 @@ def _positions(places: list[list[Any]]) -> Table:
 
 def _arrays(store: CheckpointStore, name: str) -> Table:
     facts = array_facts(store, name)
-    table = Table("array", "dtype", "shape", title=f"{len(facts)} arrays")
-    table.add_column("bytes", justify="right")
+    table = Table(
+        *(Column(name, overflow="fold") for name in ("array", "dtype", "shape")), title=f"{len(facts)} arrays"
+    )
+    table.add_column("bytes", justify="right", overflow="fold")
     for one in facts:
         table.add_row(one.name, one.dtype, " x ".join(map(str, one.shape)) or "()", f"{one.bytes:,}")
     table.add_section()
@@ -163,9 +166,9 @@ def _arrays(store: CheckpointStore, name: str) -> Table:
 
 
 def _pairs(title: str, rows: dict[str, Any]) -> Table:
-    table = Table("", "", title=title, show_header=False)
+    table = Table(Column(overflow="fold"), Column(overflow="fold"), title=title, show_header=False)
     for name, value in rows.items():
-        table.add_row(name, f"{value:,}" if type(value) is int else str(value))
+        table.add_row(name, f"{value:,}" if type(value) is int else escape(str(value)))
     return table
 
 

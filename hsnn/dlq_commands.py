@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from hsnn.options import ConfigFile, Overrides, settings
 from streaming.dead_letters import SUFFIX
@@ -50,9 +50,11 @@ def list_command(topic: Topic = None, config: ConfigFile = None, overrides: Over
     if not counts:
         typer.echo(f"no dead letters in {where}")
         return
-    table = Table("topic", "reason", title=escape(f"Dead letters in {where}"))
+    table = Table(
+        *(Column(name, overflow="fold") for name in ("topic", "reason")), title=escape(f"Dead letters in {where}")
+    )
     for name in ("letters", "replayed", "first (UTC)", "last (UTC)"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for one in counts:
         numbers = f"{one.letters:,}", f"{one.replayed:,}", _utc(one.first), _utc(one.last)
         table.add_row(escape(one.topic), escape(_safe(one.reason)), *numbers)

@@ -88,6 +88,13 @@ def test_inspect_shows_counts_positions_and_arrays(store: CheckpointStore) -> No
         assert text in done.stdout, text
 
 
+def test_nothing_is_cut_on_a_narrow_terminal(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    shown = ask("list").stdout + ask("inspect", "2").stdout
+    assert "checkpoint-00000002" in shown
+    assert "…" not in shown
+
+
 def test_verify(store: CheckpointStore) -> None:
     done = ask("verify")
     assert done.exit_code == 0
