@@ -21,7 +21,11 @@ class Elsewhere(NamedTuple):
 
 
 ELSEWHERE = {
+    "checkpoint": Elsewhere(
+        "hsnn.checkpoint_commands", "checkpoint_app", "Checkpoints: list, inspect, verify, export, digest."
+    ),
     "data": Elsewhere("hsnn.data_commands", "data_app", "Data sets: list them, get them, see what they hold."),
+    "dlq": Elsewhere("hsnn.dlq_commands", "dlq_app", "Dead letters: list them, show them, send them again."),
     "produce": Elsewhere("hsnn.produce_command", "produce", "Send a data set into the log in event-time order."),
 }
 COMMANDS: tuple[Callable[..., None], ...] = (

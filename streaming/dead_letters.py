@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from streaming.arrow import one_row
 from streaming.columns import Position
 from streaming.log import EventLog, Outgoing, Record
+from streaming.sweep import sweep
 
 log = logging.getLogger(__name__)
 
@@ -117,20 +118,19 @@ def _newest(event_log: EventLog, topic: str, partitions: list[int]) -> dict[Posi
     """Highest source position per source partition among the newest dead letters."""
     places = [(topic + SUFFIX, partition) for partition in partitions]
     begin, end = event_log.begin_positions(places), event_log.end_positions(places)
-    event_log.seek({place: max(begin[place], end[place] - _TAIL) for place in places})
     newest: dict[Position, Source] = {}
-    while any(event_log.positions()[place] < end[place] for place in places):
-        for record in event_log.poll(_TAIL, 1.0):
-            place, source = _source(dict(record.headers))
-            if place[0] == topic:
-                newest[place] = max(source, newest.get(place, source))
+    for record in sweep(event_log, {place: max(begin[place], end[place] - _TAIL) for place in places}, end):
+        found = source_of(dict(record.headers))
+        if found is not None and found[0][0] == topic:
+            place, source = found
+            newest[place] = max(source, newest.get(place, source))
     return newest
 
 
-def _source(headers: Mapping[str, bytes]) -> tuple[Position, Source]:
-    """Where a dead letter came from; foreign records in the topic count as from nowhere."""
+def source_of(headers: Mapping[str, bytes]) -> tuple[Position, Source] | None:
+    """Where a dead letter came from; None for a foreign record in the topic."""
     try:
         place = headers["hsnn-topic"].decode(), int(headers["hsnn-partition"])
         return place, (int(headers["hsnn-offset"]), int(headers["hsnn-index"]))
     except (KeyError, ValueError):
-        return ("", 0), (0, 0)
+        return None

@@ -20,7 +20,9 @@ from trainer.arrays import Array, pack, unpack
 from trainer.errors import CheckpointError
 
 _log = logging.getLogger(__name__)
-_MANIFEST = "manifest.json"
+MANIFEST, ARRAYS, VALUES = "manifest.json", "arrays.safetensors", "values.msgpack"
+"""The files of a checkpoint."""
+
 _PREFIX = "checkpoint-"
 _ASIDE = ".writing-"
 
@@ -70,12 +72,12 @@ class CheckpointStore:
     """
 
     def __init__(self, folder: Path, kept: int) -> None:
-        self._folder, self._kept = folder, kept
+        self.folder, self._kept = folder, kept
         folder.mkdir(parents=True, exist_ok=True)
 
     def names(self) -> list[str]:
         """Names of all checkpoints, oldest first."""
-        return sorted((path.name for path in self._folder.glob(f"{_PREFIX}*") if _is_name(path.name)), key=_number)
+        return sorted((path.name for path in self.folder.glob(f"{_PREFIX}*") if _is_name(path.name)), key=_number)
 
     def write(self, arrays: Mapping[str, Array], values: Mapping[str, Any], **manifest: Any) -> str:
         """Write a checkpoint; when this returns its name, it is durable.
@@ -84,21 +86,22 @@ class CheckpointStore:
         """
         names = self.names()
         name = f"{_PREFIX}{_number(names[-1]) + 1 if names else 1:08d}"
-        for leftover in self._folder.glob(f"{_ASIDE}*"):  # of a writer that was killed; a folder has one at a time
+        for leftover in self.folder.glob(f"{_ASIDE}*"):  # of a writer that was killed; a folder has one at a time
             shutil.rmtree(leftover)
-        aside = self._folder / f"{_ASIDE}{name}"
+        aside = self.folder / f"{_ASIDE}{name}"
         aside.mkdir()
-        blobs = {"arrays.safetensors": pack(arrays), "values.msgpack": msgspec.msgpack.encode(dict(values))}
+        blobs = {ARRAYS: pack(arrays), VALUES: msgspec.msgpack.encode(dict(values))}
         for file, blob in blobs.items():
             _write(aside / file, blob)
         entries = {file: FileEntry(len(blob), hashlib.sha256(blob).hexdigest()) for file, blob in blobs.items()}
         sealed = Manifest(files=entries, **manifest).sealed()
-        _write(aside / _MANIFEST, msgspec.json.format(msgspec.json.encode(sealed)))
+        _write(aside / MANIFEST, msgspec.json.format(msgspec.json.encode(sealed)))
         _sync_folder(aside)
-        aside.rename(self._folder / name)
-        _sync_folder(self._folder)
+        aside.rename(self.folder / name)
+        _sync_folder(self.folder)
         for old in self.names()[: -self._kept]:
-            shutil.rmtree(self._folder / old)
+            leaving = (self.folder / old).rename(self.folder / f"{_ASIDE}{old}")  # nobody sees one half removed
+            shutil.rmtree(leaving)
         return name
 
     def newest(self) -> Checkpoint | None:
@@ -117,7 +120,7 @@ class CheckpointStore:
                 _log.error("%s; going back to the one before", error)
         if names:
             raise CheckpointError(
-                f"every checkpoint in {self._folder} is damaged; remove the folder to start from nothing"
+                f"every checkpoint in {self.folder} is damaged; remove the folder to start from nothing"
             )
         return None
 
@@ -129,19 +132,47 @@ class CheckpointStore:
         CheckpointError
             A file is missing, cut short or altered.
         """
-        folder = self._folder / name
+        manifest = self.manifest(name)
+        arrays = unpack(self._blob(name, ARRAYS, manifest))
+        return Checkpoint(name, manifest, arrays, self.values(name, manifest))
+
+    def manifest(self, name: str) -> Manifest:
+        """Read the manifest alone and check its seal.
+
+        Raises
+        ------
+        CheckpointError
+            It is missing, cut short or altered.
+        """
+        folder = self.folder / name
         try:
-            manifest = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=Manifest)
-            if manifest != manifest.sealed():
-                raise CheckpointError(f"checkpoint {folder}: {_MANIFEST} was altered (its seal does not fit)")
-            blobs = {file: (folder / file).read_bytes() for file in manifest.files}
+            manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
         except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
             raise CheckpointError(f"checkpoint {folder} is not whole: {error}") from error
-        for file, entry in manifest.files.items():
-            if hashlib.sha256(blobs[file]).hexdigest() != entry.sha256:
-                raise CheckpointError(f"checkpoint {folder}: {file} is not what its manifest says (SHA-256 differs)")
-        values = msgspec.msgpack.decode(blobs["values.msgpack"])
-        return Checkpoint(name, manifest, unpack(blobs["arrays.safetensors"]), values)
+        if manifest != manifest.sealed():
+            raise CheckpointError(f"checkpoint {folder}: {MANIFEST} was altered (its seal does not fit)")
+        return manifest
+
+    def values(self, name: str, manifest: Manifest) -> dict[str, Any]:
+        """Read and verify the plain values alone.
+
+        Raises
+        ------
+        CheckpointError
+            Their file is missing, cut short or altered.
+        """
+        values: dict[str, Any] = msgspec.msgpack.decode(self._blob(name, VALUES, manifest))
+        return values
+
+    def _blob(self, name: str, file: str, manifest: Manifest) -> bytes:
+        folder = self.folder / name
+        try:
+            blob = (folder / file).read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"checkpoint {folder} is not whole: {error}") from error
+        if hashlib.sha256(blob).hexdigest() != manifest.files[file].sha256:
+            raise CheckpointError(f"checkpoint {folder}: {file} is not what its manifest says (SHA-256 differs)")
+        return blob
 
 
 def _number(name: str) -> int:

@@ -39,8 +39,9 @@ def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
         parts |= {f"lagged.{name}": array for name, array in learner.lagged.state(items).items()}
     values = {name: getattr(learner, name) for name in _COUNTERS} | {
         "half_lives_time": learner.half_lives.time, "leaves_shift": shift, "replay_seen": learner.replay.seen,
-        "index_learner": learner.config.index.learner, "item_ids": list(learner.items.table.ids),
-        "user_ids": list(learner.users.table.ids), "features": list(learner.items.features),
+        "seed": learner.config.seed, "index_learner": learner.config.index.learner,
+        "item_ids": list(learner.items.table.ids), "user_ids": list(learner.users.table.ids),
+        "features": list(learner.items.features),
     }  # fmt: skip
     return {name: np.array(array) for name, array in parts.items()}, values
 

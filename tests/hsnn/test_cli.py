@@ -67,6 +67,8 @@ def test_help_imports_nothing_heavy() -> None:
         "version",
         "kafka",
         "evaluate",
+        "checkpoint",
+        "dlq",
     ):
         assert f"\n  {command}" in done.stdout
 

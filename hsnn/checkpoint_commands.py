@@ -1,0 +1,194 @@
+"""``hsnn checkpoint``: what lies in the trainer's folder, whether it is whole, and what is in it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from hsnn.options import ConfigFile, Overrides, settings
+from trainer.checkpoint import Checkpoint, CheckpointStore, Manifest
+from trainer.checkpoint_check import Listed, array_facts, chosen, damage, listed, opened
+from trainer.digest import LEFT_OUT, digest, parts
+from trainer.export import export
+
+checkpoint_app = typer.Typer(
+    name="checkpoint",
+    help="Checkpoints: list, inspect, verify, export, digest.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="a checkpoint, by name or number")]
+Newest = Annotated[str | None, typer.Argument(metavar="[NAME]", help="a checkpoint, by name or number; the newest")]
+All = Annotated[str | None, typer.Argument(metavar="[NAME]", help="a checkpoint, by name or number; all of them")]
+Parts = Annotated[bool, typer.Option("--parts", help="print a digest per array and value: where do two runs differ")]
+
+
+@checkpoint_app.command("list")
+def list_command(config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """List the checkpoints, oldest first; damage is looked for in manifests and sizes only."""
+    store = _store(config, overrides)
+    found = listed(store)
+    if not found:
+        _say(f"no checkpoints in {store.folder}")
+        return
+    table = Table(Column("name", no_wrap=True), "state", title=escape(str(store.folder)))
+    for name in ("events", "watermark (UTC)", "size", "age"):
+        table.add_column(name, justify="right", overflow="fold")
+    for one in found:
+        table.add_row(*_row(one))
+    Console().print(table)
+    for one in found:
+        if one.damage:
+            _say(one.damage, "red")
+
+
+@checkpoint_app.command("inspect")
+def inspect_command(name: Name, config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Show what a checkpoint holds: manifest, counts, positions in the log, and every array."""
+    store = _store(config, overrides)
+    name = chosen(store, name)
+    manifest = store.manifest(name)
+    values = store.values(name, manifest)
+    for title, facts in (("manifest", _facts(manifest)), ("model", manifest.model), ("counts", _counts(values))):
+        Console().print(_pairs(f"{name} · {title}", facts))
+    Console().print(_positions(values["consumer"]["places"]))
+    Console().print(_arrays(store, name))
+
+
+@checkpoint_app.command("verify")
+def verify_command(name: All = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Read every file and compare its SHA-256 with the manifest's; exit status 1 if anything is damaged."""
+    store = _store(config, overrides)
+    wanted = chosen(store, name)
+    outcomes: Counter[str] = Counter()
+    for one in store.names() if name is None else [wanted]:
+        wrong = damage(store, one)
+        if wrong and one not in store.names():
+            continue  # a trainer that writes now has removed it meanwhile
+        outcomes["damaged" if wrong else "whole"] += 1
+        for text in wrong or [f"{one} is whole"]:
+            _say(text, "red" if wrong else None)
+    _say(f"{outcomes['whole']} whole, {outcomes['damaged']} damaged")
+    if outcomes["damaged"]:
+        raise typer.Exit(1)
+
+
+@checkpoint_app.command("export")
+def export_command(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="safetensors file to write, never over another")],
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Write the weights of a checkpoint alone into one safetensors file."""
+    weights = export(_read(_store(config, overrides), name), file)
+    size = sum(array.nbytes for array in weights.values())
+    _say(f"wrote {len(weights)} arrays, {size:,} bytes, to {file}")
+
+
+@checkpoint_app.command("digest")
+def digest_command(
+    name: Newest = None, only_parts: Parts = False, config: ConfigFile = None, overrides: Overrides = None
+) -> None:
+    """Print one SHA-256 of everything training depends on; two runs over the same log have the same."""
+    checkpoint = _read(_store(config, overrides), name)
+    if only_parts:
+        for line in parts(checkpoint.arrays, checkpoint.values):
+            typer.echo(line)
+        return
+    typer.echo(f"{digest(checkpoint.arrays, checkpoint.values)}  {checkpoint.name}")
+    typer.echo("left out, for the wall clock:")
+    for left_out, meaning in LEFT_OUT.items():
+        typer.echo(f"  {left_out}: {meaning}")
+
+
+def _store(config: Path | None, overrides: list[str] | None) -> CheckpointStore:
+    return opened(settings(config, overrides).config.trainer.checkpoint_dir)
+
+
+def _read(store: CheckpointStore, name: str | None) -> Checkpoint:
+    return store.read(chosen(store, name))
+
+
+def _row(one: Listed) -> list[str]:
+    state = "[red]damaged" if one.damage else "whole"
+    known = ["?", "?"] if one.manifest is None else [f"{one.manifest.events:,}", _utc(one.manifest.watermark)]
+    return [one.name, state, *known, f"{one.bytes:,} B", _age(time.time() - one.written_at)]
+
+
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    files = {file: f"{entry.bytes:,} B, SHA-256 {entry.sha256}" for file, entry in manifest.files.items()}
+    return {
+        "events": f"{manifest.events:,}", "watermark": _utc(manifest.watermark), "threads": manifest.threads,
+        "config digest": manifest.config_digest, **files, "seal": manifest.seal,
+    }  # fmt: skip
+
+
+def _counts(values: dict[str, Any]) -> dict[str, Any]:
+    learner = values["learner"]
+    own: dict[str, Any] = {
+        "items": len(learner["item_ids"]),
+        "users": len(learner["user_ids"]),
+        "steps": learner["steps"],
+    }
+    return {**own, **values["progress"], "index learner": learner["index_learner"]}
+
+
+def _positions(places: list[list[Any]]) -> Table:
+    table = Table("topic", title="next record, and event in it")
+    for name in ("partition", "offset", "index"):
+        table.add_column(name, justify="right", overflow="fold")
+    for topic, partition, offset, index, *_ in places:
+        table.add_row(str(topic), str(partition), f"{offset:,}", str(index))
+    return table
+
+
+def _arrays(store: CheckpointStore, name: str) -> Table:
+    facts = array_facts(store, name)
+    table = Table(
+        *(Column(name, overflow="fold") for name in ("array", "dtype", "shape")), title=f"{len(facts)} arrays"
+    )
+    table.add_column("bytes", justify="right", overflow="fold")
+    for one in facts:
+        table.add_row(one.name, one.dtype, " x ".join(map(str, one.shape)) or "()", f"{one.bytes:,}")
+    table.add_section()
+    table.add_row("all", "", "", f"{sum(one.bytes for one in facts):,}")
+    return table
+
+
+def _pairs(title: str, rows: dict[str, Any]) -> Table:
+    table = Table(Column(overflow="fold"), Column(overflow="fold"), title=title, show_header=False)
+    for name, value in rows.items():
+        table.add_row(name, f"{value:,}" if type(value) is int else escape(str(value)))
+    return table
+
+
+def _utc(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _age(seconds: float) -> str:
+    """Write an age in its largest unit.
+
+    Examples
+    --------
+    >>> [_age(seconds) for seconds in (12.3, 600, 86_400 * 3.5)]
+    ['12 s', '10 min', '3 d']
+    """
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(max(0.0, seconds))} s"
+
+
+def _say(text: str, colour: str | None = None) -> None:
+    typer.secho(text, fg=colour, err=colour is not None)

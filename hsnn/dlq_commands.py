@@ -1,0 +1,161 @@
+"""``hsnn dlq``: what could not be read or believed, and the way back into its topic."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from hsnn.options import ConfigFile, Overrides, settings
+from streaming.dead_letters import SUFFIX
+from streaming.letter_counts import count_letters
+from streaming.letter_replay import REPLAYED, Account, replay, replayed
+from streaming.letters import Letter, Wanted, letters, topics_with_letters
+from streaming.log import EventLog
+from streaming.open_log import mask, open_log
+from streaming.preview import preview
+
+dlq_app = typer.Typer(
+    name="dlq",
+    help="Dead letters: list them, show them, send them again.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Topic = Annotated[str | None, typer.Option("--topic", help="only letters of this topic, such as engagements")]
+Reason = Annotated[str | None, typer.Option("--reason", help="only letters with this reason")]
+Partition = Annotated[int | None, typer.Option("--partition", min=0, help="only events of this partition of the topic")]
+Offset = Annotated[int | None, typer.Option("--offset", min=0, help="only events at this offset of the topic")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="show so many letters at most")]
+Width = Annotated[int, typer.Option("--bytes", min=1, help="show so many bytes of a key, value or header at most")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object per line, with whole keys and values in base64")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="count what would be sent, and send nothing")]
+
+
+@dlq_app.command("list")
+def list_command(topic: Topic = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Count the dead letters per topic and reason, with the times of the first and the last."""
+    with _letters(topic, config, overrides) as (log, topics, where):
+        counts = count_letters(letters(log, topics), replayed(log, topics))
+    if not counts:
+        typer.echo(f"no dead letters in {where}")
+        return
+    table = Table(
+        *(Column(name, overflow="fold") for name in ("topic", "reason")), title=escape(f"Dead letters in {where}")
+    )
+    for name in ("letters", "replayed", "first (UTC)", "last (UTC)"):
+        table.add_column(name, justify="right", overflow="fold")
+    for one in counts:
+        numbers = f"{one.letters:,}", f"{one.replayed:,}", _utc(one.first), _utc(one.last)
+        table.add_row(escape(one.topic), escape(_safe(one.reason)), *numbers)
+    Console().print(table)
+
+
+@dlq_app.command("show")
+def show_command(
+    topic: Topic = None, reason: Reason = None, partition: Partition = None, offset: Offset = None,
+    limit: Limit = 20, width: Width = 200, as_json: Json = False,
+    config: ConfigFile = None, overrides: Overrides = None,
+) -> None:  # fmt: skip
+    """Show dead letters, oldest first per partition; exit status 1 if none matches."""
+    wanted = Wanted(reason, partition, offset)
+    with _letters(topic, config, overrides) as (log, topics, where):
+        found = list(islice(filter(wanted.match, letters(log, topics)), limit))
+    for letter in found:
+        typer.echo(json.dumps(_as_json(letter, width)) if as_json else _as_text(letter, width))
+    if not found:
+        typer.echo(f"no dead letter in {where} matches", err=True)
+        raise typer.Exit(1)
+
+
+@dlq_app.command("replay")
+def replay_command(
+    topic: Topic = None, reason: Reason = None, partition: Partition = None, offset: Offset = None,
+    dry_run: DryRun = False, config: ConfigFile = None, overrides: Overrides = None,
+) -> None:  # fmt: skip
+    """Send letters back to their topics, each once; exit status 1 if some that were asked for cannot be sent."""
+    with _letters(topic, config, overrides) as (log, topics, _):
+        account = replay(log, topics, Wanted(reason, partition, offset), dry_run=dry_run)
+    _report(account, dry_run)
+    if account.impossible:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _letters(
+    topic: str | None, config: Path | None, overrides: list[str] | None
+) -> Iterator[tuple[EventLog, list[str], str]]:
+    """Open the log: it, its topics with dead letters, and its address without passwords."""
+    streaming = settings(config, overrides).config.streaming
+    log = open_log(streaming.log)
+    try:
+        yield log, topics_with_letters(log, streaming, topic), mask(streaming.log)
+    finally:
+        log.close()
+
+
+def _report(account: Account, dry_run: bool) -> None:
+    skipped = "".join(f" + {count:,} {reason}" for reason, count in sorted(account.skipped.items()))
+    sent = account.replayed.total()
+    typer.echo(f"{account.read:,} read = {sent:,} {'to be replayed' if dry_run else 'replayed'}{skipped}")
+    for topic, count in account.replayed.items():
+        typer.echo(f"  {count:,} to {topic}" + ("" if dry_run else f", remembered in {topic + REPLAYED}"))
+    if sent and not dry_run:
+        names = ", ".join(topic + SUFFIX for topic in account.replayed)
+        typer.echo(f"one that breaks again comes back as a new letter in {names}, with its new position")
+
+
+def _as_text(letter: Letter, width: int) -> str:
+    record = letter.record
+    lines = {
+        "reason": preview(f"{letter.reason}: {letter.detail}".encode(), 600),
+        "written": f"{_utc(record.sent_at)} UTC, {record.topic}/{record.partition} at {record.offset}",
+        "key": preview(record.key, width),
+        "value": preview(record.value, width),
+    }
+    if letter.truncated_from:
+        lines["cut"] = f"the original value had {letter.truncated_from:,} bytes"
+    lines |= {f"header {_safe(name)}": preview(value, width) for name, value in letter.headers}
+    return "\n".join([_where(letter), *(f"  {name}: {text}" for name, text in lines.items())])
+
+
+def _where(letter: Letter) -> str:
+    if letter.foreign:
+        return f"{letter.topic}, not a dead letter"
+    event = "the whole record" if letter.index < 0 else f"event {letter.index}"
+    return f"{letter.topic}/{letter.partition} at {letter.offset}, {event}"
+
+
+def _as_json(letter: Letter, width: int) -> dict[str, Any]:
+    record = letter.record
+    return {
+        "topic": letter.topic, "partition": letter.partition, "offset": letter.offset, "index": letter.index,
+        "reason": letter.reason, "detail": letter.detail, "written_at": record.sent_at,
+        "letter": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
+        "truncated_from": letter.truncated_from or None,
+        "headers": [{"name": name, **_bytes(value, width)} for name, value in letter.headers],
+        "key": _bytes(record.key, width), "value": _bytes(record.value, width),
+    }  # fmt: skip
+
+
+def _bytes(value: bytes | None, width: int) -> dict[str, Any]:
+    whole = None if value is None else base64.b64encode(value).decode()
+    return {"preview": preview(value, width), "base64": whole}
+
+
+def _safe(text: str) -> str:
+    return preview(text.encode(errors="backslashreplace"), 80)
+
+
+def _utc(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

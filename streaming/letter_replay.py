@@ -1,0 +1,145 @@
+"""Dead letters back into their topic, each once, with an account of all that were read.
+
+What was sent again is remembered in the log itself, in the compacted topic ``NAME.dlq.replayed``: one record per
+letter, its key the letter's identity (`streaming.letters.Letter.identity`). It is written after the events are durable,
+so a run that dies in between sends at most `CHUNK` letters a second time when it is run again; of these, engagements
+with an id are dropped as duplicates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import msgspec
+
+from streaming.dead_letters import SUFFIX
+from streaming.letters import Letter, Wanted, letters
+from streaming.log import EventLog, Outgoing
+from streaming.sweep import everything
+
+REPLAYED = SUFFIX + ".replayed"
+CHUNK = 500
+
+NOT_WANTED = "not_wanted"
+"""The filters leave it out."""
+
+ALREADY = "already_replayed"
+"""This run or one before it sent it."""
+
+CUT = "truncated"
+"""The value was too large for a dead letter, so the original is not here."""
+
+NO_LETTER = "foreign"
+"""No dead letter of this topic; somebody else wrote it there."""
+
+CANNOT = (CUT, NO_LETTER)
+"""Why a letter cannot be sent at all."""
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of the letters that were read: read = replayed + the sum of skipped."""
+
+    read: int = 0
+    replayed: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def impossible(self) -> int:
+        """Letters that were asked for and cannot be sent."""
+        return sum(self.skipped[reason] for reason in CANNOT)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every letter is accounted for."""
+        return self.read == self.replayed.total() + self.skipped.total()
+
+
+def replayed(event_log: EventLog, topics: Iterable[str]) -> set[str]:
+    """Identities of the letters of some topics that were sent again before."""
+    return {
+        record.key.decode(errors="replace")
+        for topic in topics
+        for record in everything(event_log, topic + REPLAYED)
+        if record.key is not None
+    }
+
+
+def replay(event_log: EventLog, topics: list[str], wanted: Wanted, *, dry_run: bool = False) -> Account:
+    """Send letters back to their topics: original key, value and headers, into the original partition.
+
+    Letters that come in while this runs, such as those that break again, are not looked at. One run at a time.
+
+    Parameters
+    ----------
+    event_log
+        For this call alone: it seeks.
+    topics
+        That have dead letters; see `streaming.letters.topics_with_letters`.
+    wanted
+        Letters that it does not match are skipped.
+    dry_run
+        Count what would be sent, and write nothing.
+
+    Raises
+    ------
+    StreamingError
+        The log is away or refuses records; what was sent until then is remembered, but for the last chunk.
+    """
+    account, known = Account(), replayed(event_log, topics)
+    for topic in topics:
+        todo = _chosen(letters(event_log, [topic]), wanted, known, account)
+        while chunk := list(islice(todo, CHUNK)):
+            if not dry_run:
+                _send(event_log, topic, chunk)
+            account.replayed[topic] += len(chunk)
+    return account
+
+
+def _chosen(found: Iterable[Letter], wanted: Wanted, known: set[str], account: Account) -> Iterator[Letter]:
+    for letter in found:
+        account.read += 1
+        reason = _why_not(letter, wanted, known)
+        if reason:
+            account.skipped[reason] += 1
+        else:
+            known.add(letter.identity)
+            yield letter
+
+
+def _why_not(letter: Letter, wanted: Wanted, known: set[str]) -> str:
+    if not wanted.match(letter):
+        return NOT_WANTED
+    if letter.foreign:
+        return NO_LETTER
+    if letter.truncated_from:
+        return CUT
+    return ALREADY if letter.identity in known else ""
+
+
+def _send(event_log: EventLog, topic: str, chunk: list[Letter]) -> None:
+    """Events first, then the marks, each durable before what follows."""
+    partitions, marks = len(event_log.partitions(topic)), topic + REPLAYED
+    event_log.append(topic, [_original(letter, partitions) for letter in chunk])
+    event_log.flush()
+    event_log.create_topic(marks, len(event_log.partitions(topic + SUFFIX)), compacted=True)
+    partitions = len(event_log.partitions(marks))
+    event_log.append(marks, [_mark(letter, partitions) for letter in chunk])
+    event_log.flush()
+
+
+def _original(letter: Letter, partitions: int) -> Outgoing:
+    """Return what the producer sent, for the partition that its user's other events are in."""
+    key, value = letter.record.key, letter.record.value
+    partition = letter.partition if 0 <= letter.partition < partitions else None
+    return Outgoing(key, value, letter.headers, partition=partition)
+
+
+def _mark(letter: Letter, partitions: int) -> Outgoing:
+    """Return the mark, for the partition of the same number as the letter's: a log's retention treats both alike."""
+    record = letter.record
+    where = {"letter": [record.topic, record.partition, record.offset], "reason": letter.reason}
+    return Outgoing(letter.identity.encode(), msgspec.json.encode(where), partition=record.partition % partitions)

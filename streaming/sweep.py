@@ -1,0 +1,37 @@
+"""Read a stretch of a log from one position to another, and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from streaming.columns import Position
+from streaming.log import EventLog, Record
+
+_AT_ONCE = 1000
+
+
+def sweep(event_log: EventLog, begin: Mapping[Position, int], end: Mapping[Position, int]) -> Iterator[Record]:
+    """Read the records of partitions from `begin` up to, not with, `end`; seeks, and nobody else may meanwhile.
+
+    Examples
+    --------
+    >>> from streaming.log import Outgoing
+    >>> from streaming.memory_log import MemoryLog
+    >>> log = MemoryLog()
+    >>> log.create_topic("t", 1)
+    >>> log.append("t", [Outgoing(b"k", b"%d" % n) for n in range(5)])
+    5
+    >>> [record.value for record in sweep(log, {("t", 0): 1}, {("t", 0): 3})]
+    [b'1', b'2']
+    """
+    event_log.seek(begin)
+    while behind := [place for place, at in event_log.positions().items() if at < end[place]]:
+        for record in event_log.poll(_AT_ONCE, 1.0, behind):
+            if record.offset < end[record[:2]]:
+                yield record
+
+
+def everything(event_log: EventLog, topic: str) -> Iterator[Record]:
+    """Read all records that a topic holds now; none if there is no such topic."""
+    places = [(topic, partition) for partition in event_log.partitions(topic)]
+    yield from sweep(event_log, event_log.begin_positions(places), event_log.end_positions(places))

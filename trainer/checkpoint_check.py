@@ -1,0 +1,155 @@
+"""What a checkpoint says of itself, and whether it is whole: cheaply by sizes, or surely by SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from trainer.checkpoint import ARRAYS, CheckpointStore, Manifest
+from trainer.errors import CheckpointError
+
+
+class Listed(NamedTuple):
+    """A checkpoint in a list.
+
+    Attributes
+    ----------
+    manifest
+        None if it cannot be read.
+    bytes
+        Of all its files on disk.
+    written_at
+        Epoch seconds, wall clock.
+    damage
+        What is wrong by manifest and sizes; empty if nothing is.
+    """
+
+    name: str
+    manifest: Manifest | None
+    bytes: int
+    written_at: float
+    damage: str
+
+
+class ArrayFacts(NamedTuple):
+    """Dtype (safetensors' name), shape and size of one array."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+def opened(folder: Path) -> CheckpointStore:
+    """Open a folder of checkpoints to read it; it is not made.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such folder.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no folder {folder}; trainer.checkpoint_dir names the folder of checkpoints")
+    return CheckpointStore(folder, kept=1)
+
+
+def chosen(store: CheckpointStore, name: str | None) -> str:
+    """Find a checkpoint by its name or number; without one, the newest.
+
+    Raises
+    ------
+    CheckpointError
+        There is none, or none of that name.
+    """
+    names = store.names()
+    if not names:
+        raise CheckpointError(f"there is no checkpoint in {store.folder}")
+    if name is None:
+        return names[-1]
+    found = [one for one in names if name == one or (name.isdecimal() and int(name) == int(one.rpartition("-")[2]))]
+    if not found:
+        raise CheckpointError(f"there is no checkpoint {name} in {store.folder}; there are {', '.join(names)}")
+    return found[0]
+
+
+def listed(store: CheckpointStore) -> list[Listed]:
+    """List the checkpoints, oldest first, each looked at without reading its large files."""
+    found = []
+    for name in store.names():
+        try:
+            found.append(_look(store, name))
+        except FileNotFoundError:  # a trainer that writes now has removed it
+            continue
+    return found
+
+
+def damage(store: CheckpointStore, name: str) -> list[str]:
+    """Say of every file what is wrong with it, after reading all of them; nothing for a whole checkpoint."""
+    try:
+        manifest = store.manifest(name)
+    except CheckpointError as error:
+        return [str(error)]
+    wrong = list(_sizes(store.folder / name, manifest))
+    return wrong or list(_sums(store.folder / name, manifest))
+
+
+def array_facts(store: CheckpointStore, name: str) -> list[ArrayFacts]:
+    """Facts of the arrays, sorted by name, from the header of their file; the arrays themselves are not read.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing or its header damaged.
+    """
+    path = store.folder / name / ARRAYS
+    try:
+        with path.open("rb") as file:  # safetensors: the header's length in 8 bytes, the header as JSON, the arrays
+            header = file.read(min(int.from_bytes(file.read(8), "little"), path.stat().st_size))
+        found = msgspec.json.decode(header, type=dict[str, _Entry])
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise CheckpointError(f"checkpoint {path.parent}: {ARRAYS} cannot be read: {error}") from error
+    return [
+        ArrayFacts(array, entry.dtype, entry.shape, entry.data_offsets[1] - entry.data_offsets[0])
+        for array, entry in sorted(found.items())
+    ]
+
+
+class _Entry(msgspec.Struct):
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+def _look(store: CheckpointStore, name: str) -> Listed:
+    folder = store.folder / name
+    written_at, size = folder.stat().st_mtime, sum(path.stat().st_size for path in folder.iterdir())
+    try:
+        manifest = store.manifest(name)
+    except CheckpointError as error:
+        return Listed(name, None, size, written_at, str(error))
+    return Listed(name, manifest, size, written_at, "; ".join(_sizes(folder, manifest)))
+
+
+def _sizes(folder: Path, manifest: Manifest) -> Iterator[str]:
+    for file, entry in manifest.files.items():
+        path = folder / file
+        if not path.is_file():
+            yield f"checkpoint {folder}: {file} is missing"
+        elif (size := path.stat().st_size) != entry.bytes:
+            yield f"checkpoint {folder}: {file} has {size} bytes, its manifest says {entry.bytes}"
+
+
+def _sums(folder: Path, manifest: Manifest) -> Iterator[str]:
+    for file, entry in manifest.files.items():
+        try:
+            with (folder / file).open("rb") as opened_file:
+                found = hashlib.file_digest(opened_file, "sha256").hexdigest()
+        except OSError as error:
+            yield f"checkpoint {folder}: {file} cannot be read: {error.strerror}"
+            continue
+        if found != entry.sha256:
+            yield f"checkpoint {folder}: {file} is not what its manifest says (SHA-256 differs): restore or remove it"
