@@ -19,6 +19,8 @@ COLUMNS = {
     "R@20": "recall_at_20", "R@50": "recall_at_50", "R@200": "recall_at_200", "NDCG@20": "ndcg_at_20",
     "fresh": "fresh_24h_recall_at_50", "rare": "rare_recall_at_50", "coverage": "coverage",
 }  # fmt: skip
+ABLATED = "globo-news-300k"
+"""Of the sets, the one whose table is that of the ablations."""
 BUDGETS = ("50", "100", "200", "500", "1000")
 
 
@@ -26,6 +28,8 @@ def quality(found: dict[str, Any]) -> str:
     """Methods, curves and differences of the first variant of each data set, then what the other variants change."""
     parts = []
     for name, of in found["sets"].items():
+        if name == ABLATED:
+            continue
         first, *others = of["variants"].items()
         parts += [_heading(name, first[1]), _methods(first[1]), _differences(first[1]), _orders(first[1])]
         if of.get("goals"):
@@ -33,6 +37,15 @@ def quality(found: dict[str, Any]) -> str:
         if others:
             parts.append(_variants(first, others))
     return "\n\n".join(parts)
+
+
+def ablations(found: dict[str, Any]) -> str:
+    """What each change of the default does."""
+    of = found["sets"].get(ABLATED)
+    if of is None:
+        return ""
+    first, *others = of["variants"].items()
+    return f"{_heading(ABLATED, first[1])}\n\n{_variants(first, others)}"
 
 
 def _heading(name: str, of: dict[str, Any]) -> str:
@@ -190,8 +203,9 @@ def _total(dropped: Any) -> int:
 
 def main() -> None:
     page = PAGE.read_text("utf-8")
-    for name, render in (("quality", quality), ("speed", speed), ("exact", exact), ("demo", demo)):
-        path = HERE / "results" / f"{name}.json"
+    renders = {"quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo}
+    for name, render in renders.items():
+        path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"
         if path.exists():
             table = render(json.loads(path.read_text("utf-8")))
             between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
