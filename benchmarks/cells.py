@@ -23,7 +23,7 @@ from streaming.datasets.base import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 _ROOMS = ("streaming", "trainer", "indexer", "serving", "evaluation")
-_BATCH = 256
+_BATCH = 512
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ Report = Callable[[int, int], None]
 def evaluate(
     data: Dataset,
     config: TrainerConfig,
-    batch_size: int = 256,
+    batch_size: int = 512,
     *,
     query_share: float = 0.05,
     query_from: float = 0.5,

@@ -28,15 +28,19 @@ def merge_order(field: Field, count: int) -> NDArray[np.int64]:
 
 
 def whole_nodes_order(field: Field, count: int) -> NDArray[np.int64]:
-    """Places node by node, the node with the largest logit first, (B, <= count + L), -1 padded; older items first."""
+    """Places node by node, (B, <= count + L), -1 padded; older items first.
+
+    Nodes come in the order of what an item of theirs is worth: log probability less log size.
+    """
     nodes = field.world.index.leaves.node_of[field.rows]  # (N,)
     members, sizes = np.argsort(nodes, kind="stable"), np.bincount(nodes, minlength=field.encoded.nodes.shape[1])
     bounds = np.r_[0, np.cumsum(sizes)]
     by_node = [members[start:stop] for start, stop in pairwise(bounds)]
     count += field.barred.shape[1]
     order = np.full((len(field), count), -1, np.int64)
-    for number, logits in enumerate(field.encoded.nodes):
-        opened = np.argsort(-logits, kind="stable")
+    values = field.encoded.nodes - np.log(np.maximum(sizes, 1))
+    for number, value in enumerate(values):
+        opened = np.argsort(-value, kind="stable")
         enough = int(np.searchsorted(np.cumsum(sizes[opened]), count)) + 1
         places = np.concatenate([by_node[node] for node in opened[:enough].tolist()])[:count]
         order[number, : len(places)] = places

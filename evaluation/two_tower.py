@@ -26,7 +26,7 @@ _NEVER = 2**62
 
 def plain(config: TrainerConfig) -> TrainerConfig:
     """Return the configuration of the two-tower rival: one dot product, no nodes, no tasks; the rest is the same."""
-    single = {"over_arch": "dot", "user_vectors": 1, "item_vectors": 1, "cross": False, "tasks": ()}
+    single = {"preset": "tiny", "over_arch": "dot", "user_vectors": 1, "item_vectors": 1, "cross": False, "tasks": ()}
     return config.model_copy(
         update={
             "model": config.model.model_copy(update=single),

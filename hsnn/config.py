@@ -8,9 +8,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -76,6 +76,16 @@ class Config(BaseSettings):
         """Take arguments only: `load` merges the sources itself, because it also tells where each value came from."""
         return (init_settings,)
 
+    @model_validator(mode="after")
+    def _same_tasks(self) -> Self:
+        joined, learned = self.streaming.tasks, self.trainer.model.tasks
+        if learned and learned != joined:
+            raise ValueError(
+                f"trainer.model.tasks is {list(learned)}, but streaming.tasks, by which impressions are joined, is "
+                f"{list(joined)}; make them the same"
+            )
+        return self
+
     def digest(self) -> str:
         """SHA-256 of the configuration without its secrets; checkpoints and versions carry it."""
         from hsnn.config_text import config_digest  # it imports this module
@@ -139,7 +149,8 @@ def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Loaded:
         values[name] = None if key.optional and merged == "none" else merged
         origins[name] = origin
     try:
-        return Loaded(Config(**nested(values.items())), origins)
+        given = {name: values[name] for name in origins}  # no defaults: a preset sets what is not given
+        return Loaded(Config(**nested(given.items())), origins)
     except ValidationError as error:
         raise ConfigError("; ".join(_sentence(dict(problem), origins) for problem in error.errors())) from error
 

@@ -10,6 +10,7 @@ from trainer.config import ModelConfig
 from trainer.item_state import ItemStates
 from trainer.leaves import Leaves
 from trainer.scorer import Scorer
+from trainer.worth import log_worth
 
 
 class Index:
@@ -44,13 +45,13 @@ class Index:
         self.vectors = grown(self.vectors, rows)
         self.leaves.reserve(rows)
 
-    def put(self, row: int, node: int, vector: NDArray[np.float32] | None, log_mass: NDArray[np.float64]) -> None:
-        """Insert an item or move it; `log_mass` is (1,), `vector` (d+1,) or None to keep it."""
+    def put(self, row: int, node: int, vector: NDArray[np.float32] | None, states: ItemStates, half_life: int) -> None:
+        """Insert an item or move it; `vector` is (W,), or None to keep it."""
         self.reserve(row + 1)
         if vector is not None:
             self.vectors[row] = vector
         self.leaves.put(row, node)
-        self.leaves.set_mass(np.array([row]), log_mass)
+        self.weigh(np.array([row]), states, half_life)
 
     def remove(self, row: int) -> None:
         """Take an item out; its vector stays, histories still refer to it."""
@@ -62,19 +63,25 @@ class Index:
         """Whether the row is in a node."""
         return 0 <= row < len(self.leaves.node_of) and bool(self.leaves.node_of[row] >= 0)
 
-    def weigh(self, rows: NDArray[np.integer], states: ItemStates, half_life: int) -> None:
+    def weigh(self, rows: NDArray[np.int64], states: ItemStates, half_life: int) -> None:
         """Set the traffic of those of the unique `rows` that are indexed.
 
         Masses are relative to the beginning of time, not to the mirror's own, so that all mirrors agree.
         """
         held = rows[rows < len(self.leaves.node_of)]
         held = held[self.leaves.node_of[held] >= 0]
-        self.leaves.set_mass(held, states.log_mass(held, half_life, 0))
+        self.leaves.set_mass(held, self._worth(held, states, half_life))
 
     def weigh_all(self, states: ItemStates, half_life: int) -> None:
         """Set the traffic of all items anew: masses of different half-lives have nothing in common."""
         nodes = self.leaves.node_of.copy()
         held = np.flatnonzero(nodes >= 0)
         self.leaves.log_mass[:] = -np.inf
-        self.leaves.log_mass[held] = states.log_mass(held, half_life, 0)
+        self.leaves.log_mass[held] = self._worth(held, states, half_life)
         self.leaves.assign_all(nodes)
+
+    def _worth(self, rows: NDArray[np.int64], states: ItemStates, half_life: int) -> NDArray[np.float64]:
+        def expect(asked: NDArray[np.int64], features: NDArray[np.float32]) -> NDArray[np.float32]:
+            return self.scorer.expected(self.vectors[asked], features)
+
+        return log_worth(states, rows, half_life, 0, expect)

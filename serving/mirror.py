@@ -110,7 +110,7 @@ class World:
             self.states.put(row, nothing, np.array([delta.last]), np.array([delta.first]))
         self.catalogue.put(delta.row, delta.item, delta.features, delta.expires_at)
         self.crossing.put(delta.row, delta.features)
-        index.put(delta.row, delta.node, delta.vector, self.states.log_mass(row, self.half_life, 0))
+        index.put(delta.row, delta.node, delta.vector, self.states, self.half_life)
 
     def apply_state(self, delta: StateDelta) -> None:
         """Overwrite the touched item and user states; costs in proportion to them."""
@@ -124,7 +124,7 @@ class World:
         self.crossing.reserve(rows)
         self.catalogue.settle(delta.item_rows, delta.item_last)
         if delta.half_life == self.half_life:
-            self.index.weigh(delta.item_rows, self.states, self.half_life)
+            self.index.weigh(delta.item_rows.astype(np.int64), self.states, self.half_life)
         else:
             self.half_life = delta.half_life
             self.index.weigh_all(self.states, self.half_life)

@@ -130,15 +130,19 @@ class _Search:
 
     def _popularity_filter(self, number: int, may: Allowed, k: int) -> Found:
         rows = may.all_rows()
-        best = rows[top(self.world.index.leaves.log_mass[rows], self.budget)]
+        best = rows[top(self._traffic(rows), self.budget)]
         return self._scored(number, best, k, may, candidates=len(rows))
 
     def _popularity(self, number: int, may: Allowed, k: int) -> Found:
         rows = may.all_rows()
-        best = rows[top(self.world.index.leaves.log_mass[rows], k)]
+        best = rows[top(self._traffic(rows), k)]
         now = int(self.queries.now[number])
         counts = self.world.states.counts(best, now)[:, self.world.half_life]
         return Found(best, counts, scored=0, candidates=len(rows), nodes=0, certified=False)
+
+    def _traffic(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Log traffic (n,) of rows (n,) at the half-life in use."""
+        return self.world.states.log_mass(rows, self.world.half_life, 0)
 
     def _scored(
         self, number: int, rows: NDArray[np.int64], k: int, may: Allowed, candidates: int, nodes: int = 0

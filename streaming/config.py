@@ -22,7 +22,7 @@ class StreamingConfig(BaseModel):
     users_topic: str = "users"
     control_topic: str = "control"
     partitions: int = Field(4, ge=1, description="partitions of a topic that does not exist yet")
-    batch_size: int = Field(256, ge=1, description="interactions per training batch")
+    batch_size: int = Field(512, ge=1, description="interactions per training batch")
     max_future: Duration = Field(
         30 * 86400.0, description="an event further than this ahead of the watermark goes to the dead letters"
     )

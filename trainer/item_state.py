@@ -76,12 +76,12 @@ class ItemStates:
         self.reserve(int(rows.max(initial=-1)) + 1)
         self.values[rows], self.last[rows], self.first[rows] = values, last, first
 
-    def counts(self, rows: NDArray[np.integer] | slice, now: int) -> NDArray[np.float32]:
-        """Decayed counts of `rows` at time `now`: (n, H)."""
+    def counts(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Decayed counts of `rows` at time `now`, or at a time for each (n,): (n, H)."""
         decayed: NDArray[np.float32] = self.values[rows] * self._decay(np.maximum(now - self.last[rows], 0))
         return decayed
 
-    def features(self, rows: NDArray[np.integer] | slice, now: int) -> NDArray[np.float32]:
+    def features(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:
         """Make what the model sees of a state: log counts, trend, age, time since the last engagement.
 
         Returns

@@ -35,6 +35,7 @@ from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs
 from trainer.touched import TouchedRows
 from trainer.wire import StateDelta
+from trainer.worth import log_worth
 
 _CHORES_EVERY = 64
 _SAMPLE, _FIT_SAMPLE = 4096, 65_536
@@ -261,7 +262,11 @@ class Learner:
         self._last_batch = prepared.events
 
     def _weigh(self, rows: NDArray[np.int64]) -> None:
-        self.leaves.set_mass(rows, self.states.log_mass(rows, self.half_life, self.origin))
+        worth = log_worth(
+            self.states, rows, self.half_life, self.origin,
+            lambda asked, features: self.network.expect(asked, self.items.tokens, features),
+        )  # fmt: skip
+        self.leaves.set_mass(rows, worth)
 
     def _chores(self, rng: np.random.Generator) -> None:
         """Take the nodes from items once; now and then look after them, and follow the best half-life."""

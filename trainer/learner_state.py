@@ -30,7 +30,10 @@ def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
     for names, rows in ((_BY_ITEM, items), (_BY_USER, users), (_WHOLE, None)):
         parts |= {name: _get(learner, name)[:rows] for name in names}
     mass, shift = learner.leaves.sums()
-    parts |= {"leaves.node_of": learner.leaves.node_of[:items], "leaves.mass": mass}
+    parts |= {
+        "leaves.node_of": learner.leaves.node_of[:items], "leaves.log_mass": learner.leaves.log_mass[:items],
+        "leaves.mass": mass,
+    }  # fmt: skip
     parts |= {f"replay.{name}": array[: len(learner.replay)] for name, array in learner.replay.arrays.items()}
     values = {name: getattr(learner, name) for name in _COUNTERS} | {
         "half_lives_time": learner.half_lives.time, "leaves_shift": shift, "replay_seen": learner.replay.seen,
@@ -72,9 +75,9 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
     learner.replay.seen = values["replay_seen"]
     learner.half_lives.time = values["half_lives_time"]
     learner.reserve()
-    every = np.arange(len(learner.items))
-    masses = learner.states.log_mass(every, learner.half_life, learner.origin)
-    learner.leaves.restore(arrays["leaves.node_of"], masses, arrays["leaves.mass"], values["leaves_shift"])
+    learner.leaves.restore(
+        arrays["leaves.node_of"], arrays["leaves.log_mass"], arrays["leaves.mass"], values["leaves_shift"]
+    )
 
 
 def _get(learner: Learner, name: str) -> Array:

@@ -42,8 +42,19 @@ class Users(NamedTuple):
         return Users(self.item[part], self.state[part], tuple(level[part] for level in self.levels))
 
 
+_MEMORY = 0.99
+
+
 class Monn(nn.Module):
-    """Dense weights of the model; id, content and feature rows live in `trainer.embedding.EmbeddingTable`."""
+    """Dense weights of the model; id, content and feature rows live in `trainer.embedding.EmbeddingTable`.
+
+    Attributes
+    ----------
+    mean_user : (d + p,)
+        Running mean of the item level's first user vector and of its state vector.
+    """
+
+    mean_user: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -58,6 +69,7 @@ class Monn(nn.Module):
         self.over_arch = DotOverArch(config) if config.over_arch == "dot" else MlpOverArch(config)
         self.levels = Levels(config)
         self.task_heads = TaskHeads(config) if config.tasks else None
+        self.register_buffer("mean_user", torch.zeros(config.dim + config.state_dim))
 
     def user_features(self, inputs: Inputs) -> Tensor:
         """Join what is known of B users, (B, F)."""
@@ -125,6 +137,23 @@ class Monn(nn.Module):
         interaction = None if cross is None or self.interaction_tower is None else self.interaction_tower(cross)
         moving = (users.state * state[:, :-1]).sum(1)
         return Parts(products, moving, vectors[:, -1] + state[:, -1], coarse.detach(), interaction)
+
+    @torch.no_grad()
+    def observe(self, users: Users) -> None:
+        """Take users into the running mean that `expected` asks."""
+        seen = torch.cat([users.item[:, : self.config.dim], users.state], 1).mean(0)  # (d+p,)
+        self.mean_user.mul_(_MEMORY).add_(seen, alpha=1 - _MEMORY)
+
+    def expected(self, vectors: Tensor, states: Tensor) -> Tensor:
+        """Scores (n,) for the mean user of items with static vectors (n, W) and state features (n, F).
+
+        Of the towers' products the first counts alone, as if the over-arch were a sum.
+        """
+        state = self.state_tower(states)  # (n, p+1)
+        width = self.config.dim
+        item, moving = self.mean_user[:width], self.mean_user[width:]
+        scores: Tensor = vectors[:, :width] @ item + state[:, :-1] @ moving + vectors[:, -1] + state[:, -1]
+        return scores
 
     def task_logits(self, parts: Parts) -> Tensor:
         """Logits of the tasks (n, A) of n pairs, from `pair_parts`."""

@@ -173,10 +173,10 @@ class Network:
             self._descend(item_loss + node_loss + self._config.judgement_weight * judged_loss)
             self.items.give(rows, taken, self._config.embedding_rate)
             self.features.give(table.rows, table.leaf, self._config.embedding_rate)
+            self.monn.observe(of_events)
+            self.objective.learner.observe(of_events.item.detach())
             if view:
                 self.objective.after(view)
-            else:
-                self.objective.learner.observe(of_events.item.detach())
         return losses
 
     def more(
@@ -212,8 +212,7 @@ class Network:
         if self.seeded_at is None:
             return None
         step = IndexStep(
-            index_part(vectors, self._config.model.dim), users.levels, users.item.detach(),
-            torch.from_numpy(candidates.targets), weight,
+            index_part(vectors, self._config.model.dim), users.levels, torch.from_numpy(candidates.targets), weight,
             torch.from_numpy(candidates.log_q), candidates.uniform, torch.from_numpy(leaves.node_log_share()),
             events - self.seeded_at,
         )  # fmt: skip
@@ -294,6 +293,15 @@ class Network:
             upkeep.snap(hierarchy, points)
         else:
             upkeep.represent(hierarchy, points, vectors[:, :-1])
+
+    def expect(
+        self, rows: NDArray[np.int64], tokens: NDArray[np.int32], states: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Score unique `rows` (n,) for the mean user: (n,); see `trainer.worth`."""
+        with torch.no_grad():
+            vectors = self.items.vectors(rows, tokens[rows])
+            scores: NDArray[np.float32] = self.monn.expected(vectors, torch.from_numpy(states)).numpy()
+        return scores
 
     def assign(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> NDArray[np.int32]:
         """Leaves (n,) of the items `rows` now."""

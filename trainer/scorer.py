@@ -131,6 +131,14 @@ class Scorer:
         return self._score(encoded.users, encoded.nodes, vectors, state_features, nodes, cross)
 
     @torch.inference_mode()
+    def expected(self, vectors: NDArray[np.float32], state_features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores (n,) for the mean user of items with static vectors (n, W) and state features (n, F)."""
+        scores: NDArray[np.float32] = self.model.expected(
+            torch.from_numpy(vectors), torch.from_numpy(state_features)
+        ).numpy()
+        return scores
+
+    @torch.inference_mode()
     def states(self, state_features: NDArray[np.float32]) -> NDArray[np.float32]:
         """State vectors (n, p+1), the last column a bias, of state features (n, F); the same for every user."""
         vectors: NDArray[np.float32] = self.model.state_tower(torch.from_numpy(state_features)).numpy()

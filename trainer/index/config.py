@@ -15,8 +15,8 @@ class IndexConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     learner: Learner = Field(
-        "oneshot",
-        description="oneshot, lti (the paper's joint learner), em, sil (periodic k-means, not joint) or streaming_vq",
+        "em",
+        description="em, lti (the paper's joint learner), oneshot, streaming_vq or sil (periodic k-means, not joint)",
     )
     seed_after: int = Field(2048, ge=0, description="events before the node vectors are taken from item vectors")
     rate: float = Field(3e-3, gt=0, description="Adam rate of the node vectors and the index head")
@@ -30,10 +30,10 @@ class IndexConfig(BaseModel):
         0.5, ge=0, description="weight of the index losses that item vectors feel (learners lti and streaming_vq)"
     )
     follow: float = Field(
-        0.03, ge=0, le=1, description="share of the way that a node moves, per batch, to the mean of its items in it"
+        0.3, ge=0, le=1, description="share of the way that a node moves, per batch, to the mean of its items in it"
     )
     distillation: float = Field(
-        0.0,
+        1.0,
         ge=0,
         description="weight of the loss that teaches the levels the item level's own ranking of the candidates",
     )

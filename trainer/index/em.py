@@ -46,9 +46,8 @@ class Em(IndexLearner):
         self.moment = torch.zeros(config.model.dim + 1, config.model.dim + 1)
 
     def after(self, view: IndexView) -> None:
-        """Take the M-step's mean, and look at the users."""
+        """Take the M-step's mean."""
         follow(view, self.config.follow)
-        self.observe(view.step.item_users)
 
     def observe(self, users: Tensor) -> None:
         """Take users (B, n_u*d) into the running moment."""

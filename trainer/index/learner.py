@@ -52,7 +52,7 @@ class IndexLearner:
         """Move nodes once the gradient step was made."""
 
     def observe(self, users: Tensor) -> None:
-        """Look at the item level's user vectors (B, n_u*d) of a batch before there are nodes."""
+        """Look at the item level's user vectors (B, n_u*d) of a batch that was learned."""
 
     def measure(self, hierarchy: Hierarchy) -> None:
         """Renew the metric in which items are near to nodes."""

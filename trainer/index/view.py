@@ -21,8 +21,6 @@ class IndexStep:
     base : (U, d+1)
         First static vectors and biases of the candidates; gradients reach the items unless a learner detaches them.
     users : (B, m_l*d) per level
-    item_users : (B, n_u*d)
-        The item level's user vectors, detached.
     targets : (B,) int64
         Each user's item among the candidates.
     weight : (B,)
@@ -38,7 +36,6 @@ class IndexStep:
 
     base: Tensor
     users: tuple[Tensor, ...]
-    item_users: Tensor
     targets: Tensor
     weight: Tensor
     log_q: Tensor
