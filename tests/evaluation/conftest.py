@@ -29,6 +29,7 @@ CONFIG = TrainerConfig(
     ),
     index=IndexConfig(seed_after=512, balance=1.0),
     uniform_negatives=48,
+    threads=1,
 )
 torch.set_num_threads(1)
 

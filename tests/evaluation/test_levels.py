@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from evaluation.figures import ranks
 from evaluation.harness import evaluate
@@ -17,6 +18,7 @@ from serving.request import Filters, Request
 from serving.retrieval import queries_of, retrieve
 from trainer.config import TrainerConfig
 from trainer.index.learners import LEARNERS
+from trainer.index.levels import level_shares
 
 DEPTHS: dict[int, dict[str, Any]] = {2: {"nodes": 4, "children": (3,)}, 3: {"nodes": 3, "children": (2, 2)}}
 FULL = Limits(k=30, beam=12, budget=1000)
@@ -89,23 +91,32 @@ def test_a_narrow_beam_opens_the_best_leaves_that_it_comes_to(system, name, dept
     index = made.mirror.world.index
     queries = queries_of(made.mirror.world, [Request(user=user) for user in USERS])
     encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share(), 2)
-    model = index.config
+    model, every = index.config, of_all_levels(index, encoded.users.levels)
     for user in range(len(USERS)):
         leaves = np.arange(model.leaves)
-        for count in model.levels[:-1]:
+        for count, log_p in zip(model.levels[:-1], every, strict=False):
             above = leaves // (model.leaves // count)
-            kept = sorted({*above.tolist()}, key=lambda node: -_node(encoded.nodes[user], node, count, index))[:2]
+            kept = sorted({*above.tolist()}, key=lambda node, said=log_p[user]: -said[node])[:2]
             leaves = leaves[np.isin(above, kept)]
         seen = np.flatnonzero(np.isfinite(encoded.seen[user]))
         assert set(seen.tolist()) == set(leaves.tolist())
         np.testing.assert_allclose(encoded.seen[user, seen], encoded.nodes[user, seen], atol=1e-4)
+    np.testing.assert_allclose(every[-1], encoded.nodes, atol=1e-4)
     assert encoded.evaluations == model.nodes + sum(2 * children for children in model.children)
 
 
-def _node(log_p: np.ndarray, node: int, count: int, index: Any) -> float:
-    """Log probability of a node: all of its leaves together, ensemble weights being one."""
-    assert (index.scorer.model.levels.ensemble == 1).all()
-    return float(np.logaddexp.reduce(log_p.reshape(count, -1)[node]))
+def of_all_levels(index: Any, users: tuple[torch.Tensor, ...]) -> list[np.ndarray]:
+    """What each level says of its nodes, (B, K_l): among siblings, and the weighted word of the level above."""
+    levels, found = index.scorer.model.levels, []
+    shares = level_shares(torch.from_numpy(index.leaves.node_log_share()), index.config.levels)
+    with torch.inference_mode():
+        for level, over_arch in enumerate(levels.over_archs):
+            own = over_arch(users[level], levels.features(level), slice(None), shares[level])
+            siblings = levels.hierarchy.siblings(level)
+            own = torch.log_softmax(own.view(len(own), -1, siblings), 2).flatten(1)
+            above = 0.0 if level == 0 else levels.ensemble[level - 1] * found[-1].repeat_interleave(siblings, 1)
+            found.append(own + above)
+    return [log_p.numpy() for log_p in found]
 
 
 @every_depth

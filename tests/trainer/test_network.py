@@ -31,9 +31,10 @@ def question(learner, new_world, candidates_of):
 def gradients(learner: Learner, question: list, *, nodes: bool = True) -> dict[str, np.ndarray]:
     """Gradients of the dense weights and of the embedding rows, with or without the learned levels' loss."""
     network, found = learner.network, {}
-    loss_of = network.objective.loss
+    loss_of, taught = network.objective.loss, network._taught
     if not nodes:
         network.objective.loss = lambda view: loss_of(view).detach()
+        network._taught = lambda *args: taught(*args).detach()
     network.optimiser.step = lambda: found.update(
         {
             name: weight.grad.numpy().copy()
@@ -51,23 +52,12 @@ def test_the_index_costs_the_item_level_nothing(learner, copy_of, question):
     asked = question()
     joint, alone = gradients(copy_of(learner), asked), gradients(copy_of(learner), asked, nodes=False)
     own = {name for name in joint if name.startswith(("levels.", "node_"))}
-    assert {f"levels.{name}" for name in ("hierarchy.codes.0", "hierarchy.head.weight", "over_archs.0.bias")} <= own
+    assert {"levels.hierarchy.codes.0", "levels.over_archs.0.bias", "node_user_tower.layers.0.weight"} <= own
     assert not own & {name for name, gradient in alone.items() if gradient.any()}
     towers = {"item_user_tower.layers.0.weight", "state_tower.layers.0.weight", "over_arch.ensemble"}
     assert towers | {"items", "content", "features"} <= set(alone)
     for name in joint.keys() - own:
         assert joint[name].tobytes() == alone[name].tobytes(), name
-
-
-def test_the_supervised_loss_reaches_the_nodes_through_the_straight_through_assignment(learner, question, with_index):
-    """Balance off, node scores cut off: what is left of the nodes' gradient is routing's."""
-    learner.network.objective._config = with_index(learner.config, balance=0.0).index
-    levels = learner.network.monn.levels
-    features = levels.features
-    levels.features = lambda level: features(level).detach()
-    found = gradients(learner, question())
-    assert found["levels.hierarchy.codes.0"].any()
-    assert found["levels.hierarchy.head.weight"].any()
 
 
 def test_only_the_rows_of_the_batch_change(learner, question):

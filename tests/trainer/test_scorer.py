@@ -107,13 +107,16 @@ def test_representatives_are_the_nearest_own_items(published):
     rows, nodes = np.arange(5, len(vectors)), encoder.assign(vectors)[5:]
     chosen = encoder.representatives(vectors[rows], rows, nodes)
     with torch.no_grad():
-        projected = encoder._hierarchy.project(torch.from_numpy(vectors)).numpy()
+        projected, metric = (
+            encoder._hierarchy.project(torch.from_numpy(vectors)).numpy(),
+            encoder._hierarchy.metric.numpy(),
+        )
     for node in range(12):
         own = rows[nodes == node]
         if len(own) == 0:
             assert chosen[node] == -1
             continue
-        distance = np.square(projected[own] - encoder.node_vectors[node])[:, :-1].sum(1)
+        distance = np.square((projected[own] - encoder.node_vectors[node]) @ metric).sum(1)
         assert chosen[node] == own[distance.argmin()]
     assert (chosen >= 0).sum() == len(np.unique(nodes))
     nothing = encoder.representatives(vectors[:0], rows[:0], nodes[:0])

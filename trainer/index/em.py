@@ -1,4 +1,4 @@
-"""HILL's EM learner (arXiv 2604.12965), in the metric of the task: assign by the nearest node, train with that fixed.
+"""HILL's EM learner (arXiv 2604.12965) in the metric of the task: assign by the nearest node, train with that fixed.
 
 "Nearest" is measured by what a node's vector in place of an item's would do to the item's scores. With users ``u`` of
 the item level, mean ``m`` and covariance ``C``, and ``x`` the difference of two items in vector and bias:

@@ -57,7 +57,6 @@ def make_toy(
     step = IndexStep(
         base=(2 * torch.randn(items, 4)).requires_grad_(),
         users=tuple(torch.randn(users, width, requires_grad=True) for width in made.widths),
-        item_users=torch.randn(users, 3),
         targets=torch.from_numpy(rng.integers(items, size=users)),
         weight=torch.from_numpy(rng.random(users).astype(np.float32) + 0.5),
         log_q=torch.from_numpy(rng.normal(size=items).astype(np.float32)),

@@ -14,7 +14,7 @@ from trainer.index.learners import LEARNERS
 from trainer.index.objective import surprise
 from trainer.learner import Learner
 
-ALONE: dict[str, float] = {"routing": 0.0, "balance": 0.0, "joint": 0.0, "follow": 0.0}
+ALONE: dict[str, float] = {"routing": 0.0, "balance": 0.0, "joint": 0.0, "follow": 0.0, "distillation": 0.0}
 """With these the surprise of the levels is the only loss of the index."""
 DETACHED = ("oneshot", "em", "sil")
 MOVED_BY_THE_TASK = ("oneshot", "em", "lti")
@@ -45,9 +45,10 @@ def prepared_learner(
 def gradients(learner: Learner, asked: list[Any], *, index: bool = True) -> dict[str, np.ndarray]:
     """Gradients that a step would be made with, by name; with or without the losses of the index."""
     network, found = learner.network, {}
-    loss_of = network.objective.loss
+    loss_of, taught = network.objective.loss, network._taught
     if not index:
         network.objective.loss = lambda view: loss_of(view).detach()  # type: ignore[method-assign]
+        network._taught = lambda *args: taught(*args).detach()  # type: ignore[method-assign]
     network.optimiser.step = lambda: found.update(  # type: ignore[method-assign]
         {
             name: weight.grad.numpy().copy()
@@ -73,6 +74,17 @@ def test_the_task_moves_the_nodes_of_joint_learners_only(prepared_learner, name)
         assert all(np.abs(gradient).max() > 1e-6 for gradient in found)
     else:
         assert not found
+
+
+def test_the_supervised_loss_reaches_the_nodes_through_the_straight_through_assignment(prepared_learner):
+    """Balance off, node scores cut off: what is left of the gradient of nodes and head is routing's."""
+    learner, asked = prepared_learner("oneshot", balance=0.0, distillation=0.0)
+    levels = learner.network.monn.levels
+    features = levels.features
+    levels.features = lambda level: features(level).detach()
+    found = gradients(learner, asked)
+    assert all(gradient.any() for gradient in codes(found))
+    assert found["levels.hierarchy.head.weight"].any()
 
 
 @every_learner
