@@ -21,7 +21,9 @@ def curves(run: Run) -> dict[str, Curve]:
     The same scores are behind all of them: the served model's, at the time of each query. ``merge`` at the served
     budget is what the served path does.
     """
-    names = (*ORDERS, *(("popularity_filter",) if "popularity_filter" in run.baselines else ()))
+    found = {column.partition("@")[0] for column in run.ranks if "@" in column}
+    names = [order for order in ORDERS if order in found]
+    names += ["popularity_filter"] if "popularity_filter" in run.baselines else []
     return {name: {str(budget): _point(run, name, budget) for budget in budgets(run)} for name in names}
 
 
