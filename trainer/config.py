@@ -52,7 +52,7 @@ class ModelConfig(BaseModel):
     node_heads: int = Field(
         4, ge=1, description="user vectors of the coarsest level's MoNN; every finer level has half of them"
     )
-    beam: int = Field(64, ge=1, description="nodes opened per request and learned level")
+    beam: int = Field(128, ge=1, description="nodes opened per request and learned level")
     budget: int = Field(200, ge=1, description="items scored by the item-level MoNN per request")
 
     @model_validator(mode="before")
@@ -107,7 +107,7 @@ class TrainerConfig(BaseModel):
     model: ModelConfig = ModelConfig()
     index: IndexConfig = IndexConfig()
     seed: int = 0
-    threads: int = Field(2, ge=1, description="torch threads; part of what makes a run repeatable")
+    threads: int = Field(1, ge=1, description="torch threads; part of what makes a run repeatable")
     dense_rate: float = Field(2e-3, gt=0, description="Adam rate of the dense weights")
     embedding_rate: float = Field(0.2, gt=0, description="row-wise Adagrad rate of the embedding rows a batch touches")
     uniform_negatives: int = Field(512, ge=0, description="uniformly drawn items per batch beside the in-batch ones")

@@ -286,7 +286,7 @@ class Network:
         if work == "start":
             upkeep.start(hierarchy, points, rng)
         elif work == "refit":
-            upkeep.refit(hierarchy, points)
+            upkeep.refit(hierarchy, points, even=self.objective.learner.task_moves_nodes)
         elif work == "revive":
             upkeep.revive_dead(hierarchy, self.objective.usage, points, rng)
         elif work == "snap":

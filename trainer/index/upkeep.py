@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.index.hierarchy import Hierarchy, LevelPath
-from trainer.index.seeding import lloyd, revive, seed_nodes
+from trainer.index.seeding import evened, lloyd, revive, seed_nodes
 from trainer.index.stabilisers import Usage
 
 _REFIT_ROUNDS = 3
+_OVERFULL = 3.0
+"""A node with more than so many times the mean of its family is split with the family's emptiest."""
 
 Points = NDArray[np.float32]
 Fit = Callable[[Points, Points], Points]
@@ -33,10 +35,15 @@ def start(hierarchy: Hierarchy, points: Tensor, rng: np.random.Generator) -> Non
 
 
 @torch.no_grad()
-def refit(hierarchy: Hierarchy, points: Tensor) -> None:
-    """Go on with k-means from the codes there are, over items (n, d+1)."""
+def refit(hierarchy: Hierarchy, points: Tensor, *, even: bool) -> None:
+    """Go on with k-means from the codes there are, over items (n, d+1); if `even`, split what is overfull."""
     metric = hierarchy.metric.numpy()
-    _walk(hierarchy, points, lambda members, codes: lloyd(members, codes, _REFIT_ROUNDS, metric))
+
+    def fit(members: Points, codes: Points) -> Points:
+        codes = lloyd(members, codes, _REFIT_ROUNDS, metric)
+        return evened(members, codes, _OVERFULL, metric) if even else codes
+
+    _walk(hierarchy, points, fit)
 
 
 @torch.no_grad()
