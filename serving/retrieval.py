@@ -13,7 +13,7 @@ from serving.filters import Allowed, allowed
 from serving.found import Found, best_of, top
 from serving.limits import Limits
 from serving.mirror import Mirror, World
-from serving.request import MODES, Answer, Engaged, Request, RequestError, Stats
+from serving.request import MODES, Answer, Engaged, Filters, Request, RequestError, Stats
 from serving.tick import Tick
 from streaming.events import Id
 from trainer.bounds import DotQuery
@@ -63,9 +63,10 @@ def _answer(world: World, requests: Sequence[Request], limits: Limits) -> list[A
     began = time.perf_counter()
     queries = queries_of(world, requests)
     index = world.index
+    full = any(request.mode != "beam" or request.filters != Filters() for request in requests)
     encoded = None
     if any(request.mode != "popularity" for request in requests):
-        encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share(), limits.beam)
+        encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share(), limits.beam, full=full)
     shared = (time.perf_counter() - began) / len(requests)
     search = _Search(world, limits, queries, encoded)
     return [search.answer(number, request, shared) for number, request in enumerate(requests)]

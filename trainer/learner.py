@@ -173,7 +173,8 @@ class Learner:
             self._last_batch = 0
             return StepReport(losses.item, losses.node, 0, unsafe=prepared.events)
         if losses.leaves is not None:
-            self.leaves.move(candidates.rows, losses.leaves)
+            alive = self.alive(candidates.rows)  # not all that is learned again is
+            self.leaves.move(candidates.rows[alive], losses.leaves[alive])
             self._more(lessons, candidates)
         self._count(prepared)
         return StepReport(losses.item, losses.node, prepared.events, chances=losses.chances)

@@ -39,6 +39,7 @@ def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
         parts |= {f"lagged.{name}": array for name, array in learner.lagged.state(items).items()}
     values = {name: getattr(learner, name) for name in _COUNTERS} | {
         "half_lives_time": learner.half_lives.time, "leaves_shift": shift, "replay_seen": learner.replay.seen,
+        "replay_size": learner.replay.size,
         "seed": learner.config.seed, "index_learner": learner.config.index.learner,
         "item_ids": list(learner.items.table.ids), "user_ids": list(learner.users.table.ids),
         "features": list(learner.items.features),
@@ -72,10 +73,11 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
         setattr(getattr(learner, part), attribute, arrays[name].copy())
     for name in _COUNTERS:
         setattr(learner, name, values[name])
-    for name, array in learner.replay.arrays.items():
-        saved = arrays[f"replay.{name}"]
-        array[: len(saved)] = saved
-    learner.replay.seen = values["replay_seen"]
+    if values["replay_size"] == learner.replay.size:  # else the ring starts empty: its places mean something else
+        for name, array in learner.replay.arrays.items():
+            saved = arrays[f"replay.{name}"]
+            array[: len(saved)] = saved
+        learner.replay.seen = values["replay_seen"]
     learner.half_lives.time = values["half_lives_time"]
     if learner.config.model.tasks:
         prefix = "lagged."

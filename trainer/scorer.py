@@ -27,7 +27,7 @@ class Encoded(NamedTuple):
     ----------
     users : Users
     nodes : (B, K) float32
-        Log probabilities of all leaves.
+        Log probabilities of all leaves, as far as they were wanted.
     seen : (B, K) float32
         The same for the leaves that a beam comes to, -inf for the others; `nodes` itself where there is one level.
     evaluations : int
@@ -70,6 +70,8 @@ class Scorer:
         vectors: NDArray[np.float32],
         node_log_share: NDArray[np.float32],
         beam: int | None = None,
+        *,
+        full: bool = True,
     ) -> Encoded:
         """Run the user towers and the learned levels.
 
@@ -83,6 +85,8 @@ class Scorer:
             From `trainer.leaves.Leaves.node_log_share`.
         beam
             Nodes kept per level on the way to the leaves that are `seen`; None: the model's own.
+        full
+            Whether leaves that the beam does not come to are wanted, too; if not, they are -inf in `nodes` as well.
         """
         items = queries.history_items
         first = vectors[np.maximum(items, 0), : self.config.dim]
@@ -92,11 +96,13 @@ class Scorer:
             inputs(queries, torch.from_numpy(history.astype(np.float32, copy=False)), self._features, rows)
         )
         shares = level_shares(torch.from_numpy(node_log_share), self.config.levels)
-        nodes = self.model.levels.log_probs(users.levels, shares).numpy()
         if len(self.config.levels) == 1:
+            nodes = self.model.levels.log_probs(users.levels, shares).numpy()
             return Encoded(users, nodes, nodes, nodes.shape[1])
-        seen, evaluations = self.model.levels.beam(users.levels, shares, beam or self.config.beam)
-        return Encoded(users, nodes, seen.numpy(), evaluations)
+        found, evaluations = self.model.levels.beam(users.levels, shares, beam or self.config.beam)
+        seen = found.numpy()
+        nodes = self.model.levels.log_probs(users.levels, shares).numpy() if full else seen
+        return Encoded(users, nodes, seen, evaluations)
 
     @torch.inference_mode()
     def score(
