@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,10 +38,9 @@ class Users(NamedTuple):
     state: Tensor
     levels: tuple[Tensor, ...]
 
-    def one(self, number: int) -> Users:
-        """Take the user side of one request."""
-        part = slice(number, number + 1)
-        return Users(self.item[part], self.state[part], tuple(level[part] for level in self.levels))
+    def some(self, which: slice | NDArray[np.int64]) -> Users:
+        """Take some of the requests."""
+        return Users(self.item[which], self.state[which], tuple(level[which] for level in self.levels))
 
 
 _MEMORY = 0.99

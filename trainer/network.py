@@ -29,6 +29,7 @@ from trainer.inputs import Inputs, inputs
 from trainer.item_rows import ItemRows
 from trainer.leaves import Leaves
 from trainer.model import Monn, Users, sampled_softmax_losses, weighted_mean
+from trainer.places import Places, distinct_rows
 from trainer.prepared import Judged
 from trainer.queries import Queries
 
@@ -144,12 +145,12 @@ class Network:
             The first so many events are new, and the item loss that is returned is theirs; None: all.
         """
         asked = [queries] if judged is None else [queries, judged.queries]
-        rows, places = _distinct(candidates.rows, [one.history_items for one in asked], judged)
+        rows, places = distinct_rows(candidates.rows, [one.history_items for one in asked], judged)
         taken = self.items.take(rows, candidates.tokens[rows])
         table, features = self._features(asked, taken.vectors, places.history)
         vectors = functional.embedding(torch.from_numpy(places.candidates), taken.vectors)  # (U, W)
         users = self.monn.users(features)
-        of_events = users if judged is None else _part(users, slice(0, len(weights)))
+        of_events = users if judged is None else users.some(slice(0, len(weights)))
         targets, weight = torch.from_numpy(candidates.targets), torch.from_numpy(weights)
         log_q = torch.from_numpy(candidates.log_q)
 
@@ -184,7 +185,7 @@ class Network:
         *, test_time: bool,
     ) -> None:  # fmt: skip
         """One more step of the learned levels alone: on test-time pairs (`test_time`), or on all events as before."""
-        rows, places = _distinct(candidates.rows, [queries.history_items], None)
+        rows, places = distinct_rows(candidates.rows, [queries.history_items], None)
         with torch.no_grad():
             vectors = self.items.vectors(rows, candidates.tokens[rows])
             _, asked = self._features([queries], vectors, places.history)
@@ -232,12 +233,12 @@ class Network:
         return warm_up(config, view.step.events) * loss
 
     def _judge(
-        self, judged: Judged | None, users: Users, vectors: Tensor, places: _Places, events: int, leaves: Leaves
+        self, judged: Judged | None, users: Users, vectors: Tensor, places: Places, events: int, leaves: Leaves
     ) -> tuple[Tensor, NDArray[np.float32] | None]:
         """Weighted BCE of the tasks on judged items, and the probabilities given to their labels."""
         if judged is None:
             return torch.zeros(()), None
-        of_judged = _part(users, slice(events, None))
+        of_judged = users.some(slice(events, None))
         items = functional.embedding(torch.from_numpy(places.judged), vectors)
         with torch.no_grad():
             nodes = leaves.node_of[judged.items]
@@ -350,29 +351,3 @@ class Network:
 class _Table(NamedTuple):
     rows: NDArray[np.int64]
     leaf: Tensor
-
-
-class _Places(NamedTuple):
-    """Where candidates (U,), histories (B, L) and judged items (J,) are among the distinct rows; n of them: nowhere."""
-
-    candidates: NDArray[np.int64]
-    history: NDArray[np.int64]
-    judged: NDArray[np.int64]
-
-
-def _distinct(
-    candidates: NDArray[np.int64], histories: list[NDArray[np.int32]], judged: Judged | None
-) -> tuple[NDArray[np.int64], _Places]:
-    """Distinct rows of all items of a step, and where its parts are among them."""
-    history = np.concatenate(histories)  # (B, L)
-    known = history >= 0
-    of_judged = np.zeros(0, np.int64) if judged is None else judged.items
-    rows, inverse = np.unique(np.concatenate([candidates, of_judged, history[known]]), return_inverse=True)
-    first, second = len(candidates), len(candidates) + len(of_judged)
-    places = np.full(history.shape, len(rows), np.int64)
-    places[known] = inverse[second:]
-    return rows, _Places(inverse[:first], places, inverse[first:second])
-
-
-def _part(users: Users, part: slice) -> Users:
-    return Users(users.item[part], users.state[part], tuple(level[part] for level in users.levels))

@@ -41,10 +41,7 @@ class Encoded(NamedTuple):
 
     def some(self, numbers: NDArray[np.int64]) -> Encoded:
         """Take some of the requests."""
-        users = self.users
-        levels = tuple(level[numbers] for level in users.levels)
-        part = Users(users.item[numbers], users.state[numbers], levels)
-        return Encoded(part, self.nodes[numbers], self.seen[numbers], self.evaluations)
+        return Encoded(self.users.some(numbers), self.nodes[numbers], self.seen[numbers], self.evaluations)
 
 
 class Scorer:
@@ -118,7 +115,7 @@ class Scorer:
 
         `nodes` (n,) are their leaves, -1 for an item that is in none; `cross` (n, C) their cross features.
         """
-        users = encoded.users.one(request)
+        users = encoded.users.some(slice(request, request + 1))
         one = encoded.nodes[request : request + 1]
         crossed = None if cross is None else cross[None]
         scores: NDArray[np.float32] = self._score(users, one, vectors, state_features, nodes, crossed)[0]
