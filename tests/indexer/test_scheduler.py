@@ -11,9 +11,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from indexer.by_hand import rollback
 from indexer.config import IndexerConfig
 from indexer.lease import Lease
-from indexer.scheduler import Scheduler, rollback, run
+from indexer.scheduler import Scheduler, run
 from indexer.store import IndexStore
 from indexer.verify import verify
 from monitoring.alarms import Alarm
@@ -143,7 +144,7 @@ def test_a_rollback_by_hand_beside_the_running_scheduler(redis_server, reader, t
         assert eventually(lambda: reader.current() == 2)
         toy.put("since", 0)
         assert eventually(lambda: "since" in reader.item_nodes(2))
-        rollback(redis_server, 1, QUICK)
+        rollback(reader.redis, 1, QUICK)
         assert reader.current() == 1
         toy.turn = 0
         assert eventually(lambda: reader.item_nodes(1) == toy.alive())
