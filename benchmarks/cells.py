@@ -61,7 +61,7 @@ class Cell:
 
     def key(self) -> dict[str, Any]:
         """Everything that the figures depend on, but the code."""
-        config = configured(self.variant, self.seed).model_dump(mode="json", exclude={"seed"})
+        config = configured(self.variant, self.seed).model_dump(mode="json", exclude={"seed", "threads"})
         return {
             "data": self.data, "seed": self.seed, "config": config, "protocol": asdict(self.protocol),
             "baselines": list(self.baselines), "batch": _BATCH,
@@ -82,8 +82,8 @@ class Cell:
     def run(self, cache: Path) -> None:
         """Make the pass and keep it."""
         code = code_digest()  # what is loaded now, whatever is edited during the pass
-        data = _data(self.data, self.protocol.limit)
-        config = suited(configured(self.variant, self.seed), data)
+        data = _data(source(self.data), self.protocol.limit)
+        config = suited(configured(self.variant, self.seed), data).model_copy(update={"threads": 1})
         protocol = self.protocol
         run = evaluate(
             data, config, _BATCH, query_share=protocol.query_share, query_from=protocol.query_from,
@@ -100,6 +100,11 @@ class Cell:
     def load(self, cache: Path) -> Run:
         """Read the pass that was kept."""
         return load(self.path(cache))
+
+
+def source(name: str) -> str:
+    """Name the data set behind a name of the grid: ``globo-news-300k`` is a part of ``globo-news``."""
+    return name.removesuffix("-300k").removesuffix("-whole")
 
 
 def code_digest() -> str:

@@ -28,10 +28,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from rich.console import Console
 
-from benchmarks.cells import ROOT, Cell, Protocol, code_digest
-from benchmarks.variants import VARIANTS, configured
+from benchmarks.cells import ROOT, Cell, Protocol, code_digest, source
+from benchmarks.goals import goals
+from benchmarks.variants import VARIANTS, configured, digest
 from evaluation.baselines import chosen
-from evaluation.comparison import compare
+from evaluation.comparison import compare, compare_columns
+from evaluation.curves import ORDERS
+from evaluation.orders import BUDGETS
 from evaluation.report import across, plain, table
 from evaluation.run import Run
 
@@ -39,6 +42,8 @@ RESULTS = Path(__file__).parent / "results" / "quality.json"
 SETS = {
     "ml-100k": Protocol(None, 0.65),
     "globo-news": Protocol(1_200_000, 0.055, 600_000, 1_200_000),
+    "globo-news-300k": Protocol(300_000, 0.1),
+    "globo-news-whole": Protocol(None, 0.045),
     "movietweetings": Protocol(None, 0.5),
     "kuairand": Protocol(None, 0.6),
     "online-retail-ii": Protocol(400_000, 0.25),
@@ -81,7 +86,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _available(name: str, console: Console) -> bool:
-    if name == "ml-100k" or (Path(os.environ.get("HSNN_DATA", "")) / name).is_dir():
+    if name == "ml-100k" or (Path(os.environ.get("HSNN_DATA", "")) / source(name)).is_dir():
         return True
     console.print(f"{name}: left out, HSNN_DATA names no folder that holds it")
     return False
@@ -119,17 +124,34 @@ def _figures(
         figures = across(of)
         console.print(table(figures, f"{name}, {variant}: {figures['queries']:,.0f} queries, {len(of)} seed(s)"))
         del figures["per_seed"]  # every value per seed is in the intervals
-        found[variant] = figures | {"changes": VARIANTS[variant], "code": _codes(cells[name, variant], options.cache)}
+        found[variant] = figures | {
+            "changes": VARIANTS[variant],
+            "config": digest(variant),
+            "code": _codes(cells[name, variant], options.cache),
+        }
         if variant != REFERENCE:
             found[variant]["minus_reference"] = _differences(of, runs[REFERENCE])
-    return {"protocol": asdict(SETS[name]), "variants": found}
+    verdicts = goals(name, runs)
+    for one in verdicts:
+        console.print(f"{one['what']}: {one['mean']:.4f}, goal {one['goal']}: {one['verdict']}")
+    return {"protocol": asdict(SETS[name]), "variants": found, "goals": verdicts}
 
 
 def _differences(ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    return {
+    found: dict[str, dict[str, Any]] = {
         method: {figure: plain(compare(ours, theirs, figure, method, method)) for figure in FIGURES}
         for method in ("served", "exhaustive")
     }
+    for order in ORDERS:
+        found[order] = {
+            str(budget): plain(compare_columns(ours, theirs, f"{order}@{budget}", f"{order}@{budget}", 50))
+            for budget in BUDGETS
+        }
+    found["merge_traffic_minus_reference_merge"] = {
+        str(budget): plain(compare_columns(ours, theirs, f"merge_traffic@{budget}", f"merge@{budget}", 50))
+        for budget in BUDGETS
+    }
+    return found
 
 
 def _codes(cells: Sequence[Cell], cache: Path) -> list[str]:
@@ -144,6 +166,8 @@ def _keep(name: str, figures: dict[str, Any]) -> None:
     old = sets.get(name, {})
     if old.get("protocol") == figures["protocol"]:
         figures["variants"] = old["variants"] | figures["variants"]
+        said = {one["what"]: one for one in (*old.get("goals", ()), *figures["goals"])}
+        figures["goals"] = list(said.values())
     machine = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": str(torch.__version__)}
     result = {"on": machine, "sets": {**sets, name: figures}}
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", "utf-8")

@@ -28,6 +28,8 @@ def quality(found: dict[str, Any]) -> str:
     for name, of in found["sets"].items():
         first, *others = of["variants"].items()
         parts += [_heading(name, first[1]), _methods(first[1]), _differences(first[1]), _orders(first[1])]
+        if of.get("goals"):
+            parts.append(_goals(of["goals"]))
         if others:
             parts.append(_variants(first, others))
     return "\n\n".join(parts)
@@ -36,7 +38,8 @@ def quality(found: dict[str, Any]) -> str:
 def _heading(name: str, of: dict[str, Any]) -> str:
     index, hours = of["index"], of["popularity_half_life_hours"]
     return (
-        f"**{name}**: {of['events']:,} events, {of['seeds']} seed(s), {of['queries']:,.0f} queries each. "
+        f"### {name}\n\nConfiguration `{of['config'][:12]}`, {of['events']:,} events, {of['seeds']} seed(s), "
+        f"{of['queries']:,.0f} queries each. "
         f"{index['versions']:.0f} versions; {index['items']:,.0f} items in {index['nodes']:.0f} nodes at the end, "
         f"fullest over mean {index['max_over_mean']:.1f}, {100 * index['dead_share']:.1f}% dead, churn "
         f"{index['churn_per_100k_events']:.1f} per item and 100,000 events. Popularity's best half-life: "
@@ -69,6 +72,14 @@ def _orders(of: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _goals(of: list[dict[str, Any]]) -> str:
+    lines = ["| goal | at least | mean (95% interval over seeds) | |", "|---|--:|--:|---|"]
+    for one in of:
+        ends = "" if one["low"] is None else f" ({one['low']:.4f} to {one['high']:.4f})"
+        lines.append(f"| {one['what']} | {one['goal']:g} | {one['mean']:.4f}{ends} | {one['verdict']} |")
+    return "\n".join(lines)
+
+
 def _variants(first: tuple[str, dict[str, Any]], others: list[tuple[str, dict[str, Any]]]) -> str:
     """What each variant does, and how far it is from the first one on the same queries."""
     head = "variant | served R@50 | exhaustive R@50 | served, points | exhaustive, points | max/mean | dead | churn"
@@ -96,25 +107,29 @@ def _interval(of: dict[str, Any]) -> str:
 
 
 def speed(found: dict[str, Any]) -> str:
-    """Events per second and milliseconds."""
-    training, redis, retrieval = (
-        found[key] for key in ("training_events_per_second", "redis_events_per_second", "retrieval_milliseconds")
-    )
-    lines = [
-        f"{found['events']:,} events of ml-100k, {found['cores']} cores, configuration `{found['config'][:12]}`.", "",
-        "| what | events/s |", "|---|---|",
-        f"| bare training loop, one torch thread | {training['threads_1']:,.0f} |",
-        f"| bare training loop, two torch threads | {training['threads_2']:,.0f} |",
-        f"| produced to Redis Streams, one event per entry | {redis['produced']:,.0f} |",
-        f"| consumed and decoded from it | {redis['consumed']:,.0f} |",
-        f"| consumed, decoded and learned, one torch thread | {redis['learned']:,.0f} |", "",
-        f"| one request, {retrieval['corpus']['items']:,.0f} items, one thread | p50 | p99 |", "|---|---|---|",
-    ]  # fmt: skip
-    lines += [
-        f"| {mode} | {retrieval[mode]['p50']:.2f} ms | {retrieval[mode]['p99']:.2f} ms |"
-        for mode in ("beam", "exhaustive", "popularity")
-    ]
+    """Events per second and milliseconds, one column per data set."""
+    sets = found["sets"]
+    head = f"{found['cores']} cores, configuration `{found['config'][:12]}`."
+    rows: dict[str, Callable[[dict[str, Any]], str]] = {
+        "events": lambda of: f"{of['events']:,}",
+        "bare training loop, one torch thread": lambda of: _rate(of["training_events_per_second"]["threads_1"]),
+        "bare training loop, two torch threads": lambda of: _rate(of["training_events_per_second"]["threads_2"]),
+        "produced to Redis Streams, one event per entry": lambda of: _rate(of["redis_events_per_second"]["produced"]),
+        "consumed and decoded from it": lambda of: _rate(of["redis_events_per_second"]["consumed"]),
+        "consumed, decoded and learned": lambda of: _rate(of["redis_events_per_second"]["learned"]),
+        "items in the index": lambda of: f"{of['retrieval_milliseconds']['corpus']['items']:,.0f}",
+    }
+    for mode in ("beam", "exhaustive", "popularity"):
+        rows[f"one request, {mode}, one thread: p50 / p99"] = lambda of, mode=mode: (  # type: ignore[misc]
+            "{p50:.2f} / {p99:.2f} ms".format(**of["retrieval_milliseconds"][mode])
+        )
+    lines = [head, "", f"| | {' | '.join(sets)} |", "|---" + "|--:" * len(sets) + "|"]
+    lines += [f"| {title} | {' | '.join(show(of) for of in sets.values())} |" for title, show in rows.items()]
     return "\n".join(lines)
+
+
+def _rate(events: float) -> str:
+    return f"{events:,.0f} events/s"
 
 
 def exact(found: dict[str, Any]) -> str:

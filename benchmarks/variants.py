@@ -6,14 +6,57 @@ checked as a configuration file would be.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from trainer.config import TrainerConfig
 
+_ONESHOT: dict[str, Any] = {"learner": "oneshot", "follow": 0.03}
+_LTI: dict[str, Any] = {"learner": "lti", "flops": 0.1, "sharpness": 10.0, "sharpness_ramp": 20_000.0, "ramp": 10_000}
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "sil": {"index": {"learner": "sil"}},
+    # index learners
+    "sil": {"index": {"learner": "sil", "distillation": 0.0}},
+    "sil_distilled": {"index": {"learner": "sil"}},
+    "oneshot": {"index": _ONESHOT},
+    "lti": {"index": _LTI},
+    "streaming_vq": {"index": {"learner": "streaming_vq"}},
+    # parts of the default
+    "no_distillation": {"index": {"distillation": 0.0}},
+    "taste_alone": {"index": {"popularity": 0.0}},
+    "slow_nodes": {"index": {"follow": 0.03}},
+    "beam_negatives": {"index": {"beam_negatives": 0.5}},
+    # stabilisers, of the learners that have them
+    "lti_no_temperature": {"index": _LTI | {"sharpness_ramp": 0.0}},
+    "lti_no_balance": {"index": _LTI | {"flops": 0.0, "balance": 0.0}},
+    "lti_no_warm_up": {"index": _LTI | {"ramp": 0}},
+    "lti_no_revival": {"index": _LTI | {"revive": False}},
+    "oneshot_no_balance": {"index": _ONESHOT | {"balance": 0.0}},
+    # levels and sizes
+    "two_levels": {"model": {"nodes": 32, "children": [8]}},
+    "three_levels": {"model": {"nodes": 16, "children": [4, 4]}},
+    "nodes_512": {"model": {"nodes": 512}},
+    "node_heads_1": {"model": {"node_heads": 1}},
+    "node_heads_16": {"model": {"node_heads": 16}},
+    # HILL's
+    "snapping": {"index": {"snap_every": 5000}},
+    "representatives": {"index": {"representatives": True}},
+    "test_time": {"index": {"test_time": 4, "test_time_interest": 0.05}},
+    "extra_steps": {"index": {"extra_steps": 4}},
+    # the item level
+    "cross": {"model": {"cross": True}},
+    "small": {"model": {"preset": "small"}},
+    "small_cross": {"model": {"preset": "small", "cross": True}},
+    "no_tasks": {"judgement_weight": 0.0},
 }
+
+
+def digest(name: str) -> str:
+    """SHA-256 of a variant's configuration, but for seed and threads, which figures of quality do not depend on."""
+    values = configured(name, 0).model_dump(mode="json", exclude={"seed", "threads"})
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def configured(name: str, seed: int) -> TrainerConfig:

@@ -10,6 +10,7 @@ from scipy import stats
 
 from evaluation.errors import ProtocolError
 from evaluation.figures import figures
+from evaluation.ranks import recall
 from evaluation.run import Run
 
 Verdict = Literal["met", "missed", "unresolved"]
@@ -66,6 +67,14 @@ def compare(ours: Sequence[Run], theirs: Sequence[Run], figure: str, method: str
         same_queries(one, other)
     pairs = zip(ours, theirs, strict=True)
     return interval([figures(one, method)[figure] - figures(other, rival)[figure] for one, other in pairs])
+
+
+def compare_columns(ours: Sequence[Run], theirs: Sequence[Run], column: str, rival: str, cut: int) -> Interval:
+    """Difference of recall at a cut, rank column `column` in `ours` minus `rival` in `theirs`; as `compare`."""
+    pairs = list(zip(ours, theirs, strict=True))
+    for one, other in pairs:
+        same_queries(one, other)
+    return interval([recall(one.ranks[column], cut) - recall(other.ranks[rival], cut) for one, other in pairs])
 
 
 def same_queries(one: Run, other: Run) -> None:

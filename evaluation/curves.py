@@ -11,6 +11,7 @@ from evaluation.ranks import recall
 from evaluation.run import Run
 
 CUTS = (20, 50, 200)
+ORDERS = ("merge", "merge_traffic", "whole_nodes", "whole_nodes_dense")
 Curve = dict[str, dict[str, float]]
 
 
@@ -20,7 +21,7 @@ def curves(run: Run) -> dict[str, Curve]:
     The same scores are behind all of them: the served model's, at the time of each query. ``merge`` at the served
     budget is what the served path does.
     """
-    names = ("merge", "whole_nodes", *(("popularity_filter",) if "popularity_filter" in run.baselines else ()))
+    names = (*ORDERS, *(("popularity_filter",) if "popularity_filter" in run.baselines else ()))
     return {name: {str(budget): _point(run, name, budget) for budget in budgets(run)} for name in names}
 
 

@@ -11,7 +11,7 @@ from evaluation.asked import Asked
 from evaluation.covisitation import CoVisitation
 from evaluation.field import Field, Found
 from evaluation.neighbours import GRAPHS, Neighbours
-from evaluation.orders import BUDGETS, merge_order, whole_nodes_order
+from evaluation.orders import BUDGETS, merge_order, traffic_order, whole_nodes_order
 from evaluation.popularity import Leaders, Popularity, filtered, popular
 from evaluation.ranks import ranks_of, ranks_within
 from evaluation.served import served
@@ -106,7 +106,9 @@ class Judge:
     def _curves(self, field: Field, leaders: Leaders, scores: NDArray[np.float32], tally: Tally) -> None:
         for name, order in (
             ("merge", merge_order(field, max(self._budgets))),
+            ("merge_traffic", traffic_order(field, max(self._budgets))),
             ("whole_nodes", whole_nodes_order(field, max(self._budgets))),
+            ("whole_nodes_dense", whole_nodes_order(field, max(self._budgets), dense=True)),
         ):
             ranks, scored = ranks_within(order, scores, field.places, self._budgets)
             tally.curve(name, self._budgets, ranks, scored)

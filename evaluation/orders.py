@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.field import Field
+from trainer.leaves import Leaves
 
 BUDGETS = (50, 100, 200, 500, 1000)
 """Budgets of the curves."""
@@ -15,22 +16,23 @@ BUDGETS = (50, 100, 200, 500, 1000)
 
 def merge_order(field: Field, count: int) -> NDArray[np.int64]:
     """Places in the order in which the served path takes them, (B, count), -1 padded."""
-    index, alive = field.world.index, field.world.alive()
-    order = np.full((len(field), count), -1, np.int64)
-    for number, history in enumerate(field.queries.history_items):
-        may = alive.copy()
-        may[history[(history >= 0) & (history < len(may))]] = False
-        rows = index.leaves.candidates(
-            field.encoded.seen[number], index.config.beam, count, may.__getitem__
-        ).rows  # (<= count,)
-        order[number, : len(rows)] = field.at(rows)
-    return order
+    return _merged(field, field.world.index.leaves, count)
 
 
-def whole_nodes_order(field: Field, count: int) -> NDArray[np.int64]:
+def traffic_order(field: Field, count: int) -> NDArray[np.int64]:
+    """Places as `merge_order` gives them if an item's worth were its traffic alone, (B, count), -1 padded."""
+    index, states = field.world.index, field.world.states
+    leaves = Leaves(len(index.leaves.sizes))
+    leaves.log_mass = np.full(len(index.leaves.node_of), -np.inf)
+    leaves.log_mass[field.rows] = states.log_mass(field.rows, field.world.half_life, 0)
+    leaves.assign_all(index.leaves.node_of)
+    return _merged(field, leaves, count)
+
+
+def whole_nodes_order(field: Field, count: int, *, dense: bool = False) -> NDArray[np.int64]:
     """Places node by node, (B, <= count + L), -1 padded; older items first.
 
-    Nodes come in the order of what an item of theirs is worth: log probability less log size.
+    Nodes come by log probability, or, if `dense`, by that of one of their items: log probability less log size.
     """
     nodes = field.world.index.leaves.node_of[field.rows]  # (N,)
     members, sizes = np.argsort(nodes, kind="stable"), np.bincount(nodes, minlength=field.encoded.nodes.shape[1])
@@ -38,10 +40,21 @@ def whole_nodes_order(field: Field, count: int) -> NDArray[np.int64]:
     by_node = [members[start:stop] for start, stop in pairwise(bounds)]
     count += field.barred.shape[1]
     order = np.full((len(field), count), -1, np.int64)
-    values = field.encoded.nodes - np.log(np.maximum(sizes, 1))
+    values = field.encoded.nodes - (np.log(np.maximum(sizes, 1)) if dense else 0)
     for number, value in enumerate(values):
         opened = np.argsort(-value, kind="stable")
         enough = int(np.searchsorted(np.cumsum(sizes[opened]), count)) + 1
         places = np.concatenate([by_node[node] for node in opened[:enough].tolist()])[:count]
         order[number, : len(places)] = places
+    return order
+
+
+def _merged(field: Field, leaves: Leaves, count: int) -> NDArray[np.int64]:
+    alive, beam = field.world.alive(), field.world.index.config.beam
+    order = np.full((len(field), count), -1, np.int64)
+    for number, history in enumerate(field.queries.history_items):
+        may = alive.copy()
+        may[history[(history >= 0) & (history < len(may))]] = False
+        rows = leaves.candidates(field.encoded.seen[number], beam, count, may.__getitem__).rows  # (<= count,)
+        order[number, : len(rows)] = field.at(rows)
     return order

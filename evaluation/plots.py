@@ -18,7 +18,8 @@ _BUCKETS = 20
 _DAY = 86_400_000.0
 _COLOURS = {
     "served": "#0b6e4f", "exhaustive": "#1d1d1d", "popularity": "#c1440e", "merge": "#0b6e4f",
-    "whole_nodes": "#3b6ea8", "popularity_filter": "#c1440e",
+    "merge_traffic": "#7fb77e", "whole_nodes": "#3b6ea8", "whole_nodes_dense": "#8fb3d9",
+    "popularity_filter": "#c1440e",
 }  # fmt: skip
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "hsnn", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False,

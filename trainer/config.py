@@ -111,11 +111,12 @@ class TrainerConfig(BaseModel):
     dense_rate: float = Field(2e-3, gt=0, description="Adam rate of the dense weights")
     embedding_rate: float = Field(0.2, gt=0, description="row-wise Adagrad rate of the embedding rows a batch touches")
     uniform_negatives: int = Field(512, ge=0, description="uniformly drawn items per batch beside the in-batch ones")
+    slow_from: Duration = Field(
+        8_640_000.0, description="a stream is slow if popularity of at least this half-life predicts it best"
+    )
+    slow_step: int = Field(128, ge=1, description="events per gradient step on slow streams")
     replay: float = Field(1.0, ge=0, description="past events learned again per new one, on slow streams; 0: none")
     replay_size: int = Field(51_200, ge=1, description="past events kept for it")
-    replay_from: Duration = Field(
-        604_800.0, description="a stream is slow if popularity of at least this half-life predicts it best"
-    )
     frequency_half_life: float = Field(
         20_000.0, gt=0, description="half-life of the logQ frequency estimate, in events"
     )

@@ -29,7 +29,7 @@ from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
 from trainer.network import Candidates, Network
-from trainer.prepared import Judged, Prepared, StepReport
+from trainer.prepared import Judged, Prepared, StepReport, joined
 from trainer.queries import Queries
 from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs
@@ -139,9 +139,22 @@ class Learner:
         )
 
     def train(self, prepared: Prepared) -> StepReport:
-        """Learn from a prepared batch, then count it; one whose loss is not finite is left out."""
+        """Learn from a prepared batch, then count it; a part whose loss is not finite is left out.
+
+        On a slow stream a batch is learned in several steps: there every event has more to teach.
+        """
         if len(prepared.items) == 0:
             return StepReport(float("nan"), float("nan"), prepared.events)
+        parts = prepared.parts(self.config.slow_step if self.slow else len(prepared.items))
+        return joined([self._learn(part) for part in parts])
+
+    @property
+    def slow(self) -> bool:
+        """Whether the stream changes slowly, by the half-life whose popularity predicts it best."""
+        return HALF_LIVES[self.half_lives.best] >= 1000 * self.config.slow_from
+
+    def _learn(self, prepared: Prepared) -> StepReport:
+        """Take one gradient step, and count its events."""
         rng = np.random.default_rng([self.config.seed, self.steps])
         self._chores(rng)
         lessons = self._lessons(prepared, rng)
@@ -215,8 +228,7 @@ class Learner:
         """Take the batch's events, and past ones to learn again where the stream is slow."""
         fresh = Lessons(prepared.queries, prepared.items, prepared.weights)
         past = int(self.config.replay * len(fresh.items))
-        slow = HALF_LIVES[self.half_lives.best] >= 1000 * self.config.replay_from
-        return fresh.joined(self.replay.draw(past, rng)) if past and slow and len(self.replay) else fresh
+        return fresh.joined(self.replay.draw(past, rng)) if past and self.slow and len(self.replay) else fresh
 
     def _candidates(self, prepared: Prepared, lessons: Lessons, rng: np.random.Generator) -> Candidates:
         """Distinct items of the lessons and uniform draws out of the living ones."""
@@ -290,7 +302,7 @@ class Learner:
         if index.snap_every and self._passed(index.snap_every):
             work.append("snap")
         if self.steps % _CHORES_EVERY == 0:
-            work += ["revive"] if index.revive and learner.task_moves_nodes else []
+            work += ["revive"] if index.revive and (learner.task_moves_nodes or not learner.periodic) else []
             work += ["represent"] if index.representatives else []
         return work
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,25 @@ class StepReport(NamedTuple):
     events: int
     unsafe: int = 0
     chances: NDArray[np.float32] | None = None
+
+
+def joined(reports: Sequence[StepReport]) -> StepReport:
+    """Make one account of the steps of a batch: losses weighted by their events, counts summed.
+
+    Examples
+    --------
+    >>> joined([StepReport(1.0, 4.0, 3), StepReport(5.0, 0.0, 1)])[:3]
+    (2.0, 3.0, 4)
+    """
+    if len(reports) == 1:
+        return reports[0]
+    weights = np.array([report.events + report.unsafe for report in reports], np.float64)
+    losses = np.array([[report.loss, report.node_loss] for report in reports])
+    item, node = (weights @ losses / max(weights.sum(), 1.0)).tolist()
+    return StepReport(
+        item, node, sum(report.events for report in reports), sum(report.unsafe for report in reports),
+        reports[0].chances,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +114,17 @@ class Prepared:
     judged: Judged | None = None
     at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     events: int = 0
+
+    def parts(self, size: int) -> list[Prepared]:
+        """Cut the lessons into parts of at most `size`; what is not a lesson goes with the first."""
+        cuts = [slice(start, start + size) for start in range(0, len(self.items), size)]
+        return [self] if len(cuts) < 2 else [self._part(cut, first=not cut.start) for cut in cuts]
+
+    def _part(self, cut: slice, *, first: bool) -> Prepared:
+        repeats = self.events - len(self.items)
+        return replace(
+            self, items=self.items[cut], users=self.users[cut], ts=self.ts[cut], weights=self.weights[cut],
+            queries=self.queries.some(cut), contexts=self.contexts[cut], at=self.at[cut],
+            feed=self.feed if first else [], judged=self.judged if first else None,
+            events=len(self.items[cut]) + (repeats if first else 0),
+        )  # fmt: skip

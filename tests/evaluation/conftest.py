@@ -61,6 +61,16 @@ def config() -> TrainerConfig:
     return CONFIG
 
 
+@pytest.fixture(scope="session")
+def base() -> TrainerConfig:
+    return CONFIG
+
+
+@pytest.fixture(scope="session")
+def planted_data() -> Callable[..., Dataset]:
+    return planted
+
+
 @pytest.fixture
 def new_data() -> Callable[..., Dataset]:
     """``new_data(events, ...)``: see `planted`."""

@@ -10,6 +10,7 @@ import pytest
 
 from evaluation.baselines import BASELINES, chosen
 from evaluation.covisitation import BACKWARD, HOURS, KAPPA, LAST, SMOOTHING, CoVisitation
+from evaluation.curves import ORDERS
 from evaluation.errors import MissingPackageError, ProtocolError
 from evaluation.harness import evaluate
 from evaluation.neighbours import GRAPHS, Neighbours, package
@@ -241,4 +242,4 @@ def test_what_is_not_asked_for_is_not_made(config, new_data, monkeypatch):
         monkeypatch.setattr(f"evaluation.judge.{name}", None)
     found = evaluate(new_data(1500), config, 64, query_share=0.5, snapshot_events=512, baselines=())
     methods = {column.partition("@")[0].partition(":")[0] for column in found.ranks}
-    assert methods == {"served", "exhaustive", "popularity", "merge", "whole_nodes"}
+    assert methods == {"served", "exhaustive", "popularity", *ORDERS}

@@ -122,7 +122,8 @@ class ToyTrainer:
         for cluster in range(len(CENTRES)):
             content[cluster, :2] = CENTRES[self.node(cluster)]
         hierarchy = {
-            "codes.0": CENTRES, "head.weight": np.eye(2, dtype=np.float32), "discount_0": np.ones(4, np.float32),
+            "codes.0": np.c_[CENTRES, np.zeros(4, np.float32)], "head.weight": np.eye(2, dtype=np.float32),
+            "metric": np.diag([1, 1, 0]).astype(np.float32), "discount_0": np.ones(4, np.float32),
             "representative_0": np.zeros((4, 2), np.float32),
         }  # fmt: skip
         model = {"content": content} | {f"levels.hierarchy.{name}": array for name, array in hierarchy.items()}

@@ -41,6 +41,7 @@ def planted_weights(config: ModelConfig) -> dict[str, Any]:
             weights[f"{tower}.layers.4.weight"][copy * d : (copy + 1) * d, : 2 * d] = 5 * both.T
     weights["levels.hierarchy.codes.0"][:, :d] = torch.eye(d)[: config.nodes]
     weights["levels.hierarchy.head.weight"] = torch.eye(d)
+    weights["levels.hierarchy.metric"][:d, :d] = torch.eye(d)  # blind to biases
     weights["levels.hierarchy.discount_0"][:] = 1.0
     weights["features"] = torch.zeros(2 * config.buckets + 1, config.token_dim)
     return {name: value.numpy() for name, value in weights.items()}

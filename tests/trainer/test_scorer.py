@@ -57,7 +57,7 @@ def test_content_is_summed_over_the_tokens_that_are_there():
 def test_the_encoder_assigns_as_training_does(learner, published):
     encoder, _, vectors = published
     with torch.no_grad():
-        own = learner.network.monn.levels.hierarchy.assign(torch.from_numpy(vectors[:, :-1]))
+        own = learner.network.monn.levels.hierarchy.assign(torch.from_numpy(vectors))
     assert encoder.assign(vectors).tolist() == own.tolist()
 
 
@@ -107,13 +107,13 @@ def test_representatives_are_the_nearest_own_items(published):
     rows, nodes = np.arange(5, len(vectors)), encoder.assign(vectors)[5:]
     chosen = encoder.representatives(vectors[rows], rows, nodes)
     with torch.no_grad():
-        projected = encoder._hierarchy.project(torch.from_numpy(vectors[:, :-1])).numpy()
+        projected = encoder._hierarchy.project(torch.from_numpy(vectors)).numpy()
     for node in range(12):
         own = rows[nodes == node]
         if len(own) == 0:
             assert chosen[node] == -1
             continue
-        distance = np.square(projected[own] - encoder.node_vectors[node]).sum(1)
+        distance = np.square(projected[own] - encoder.node_vectors[node])[:, :-1].sum(1)
         assert chosen[node] == own[distance.argmin()]
     assert (chosen >= 0).sum() == len(np.unique(nodes))
     nothing = encoder.representatives(vectors[:0], rows[:0], nodes[:0])

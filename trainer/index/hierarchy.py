@@ -72,7 +72,7 @@ class Hierarchy(nn.Module):
         self.levels = config.levels
         width = config.dim + 1
         self.codes = nn.ParameterList(nn.Parameter(0.1 * torch.randn(count, width)) for count in self.levels)
-        self.head = nn.Linear(width, width, bias=False)
+        self.head = nn.Linear(config.dim, config.dim, bias=False)
         nn.init.eye_(self.head.weight)
         blind = torch.eye(width)
         blind[-1, -1] = 0
@@ -106,9 +106,12 @@ class Hierarchy(nn.Module):
         return summed
 
     def project(self, vectors: Tensor) -> Tensor:
-        """Items (n, d+1) in the index's own space (n, d+1); no gradient reaches the items."""
-        out: Tensor = self.head(vectors.detach())
-        return out
+        """Items (n, d+1) in the index's own space (n, d+1); no gradient reaches the items.
+
+        The bias passes as it is: an item that nobody knows yet has none, and belongs where its content says.
+        """
+        fixed = vectors.detach()
+        return torch.cat([self.head(fixed[:, :-1]), fixed[:, -1:]], 1)
 
     def step(self, level: int, residual: Tensor, parents: Tensor | None) -> LevelPath:
         """Choose a node of `level` for residuals (n, d+1) of items whose nodes one level up are `parents` (n,)."""

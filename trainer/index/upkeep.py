@@ -51,16 +51,24 @@ def revive_dead(hierarchy: Hierarchy, usage: Usage, points: Tensor, rng: np.rand
 
 @torch.no_grad()
 def snap(hierarchy: Hierarchy, points: Tensor) -> None:
-    """Make every node that holds any of the items (n, d+1) the nearest of them."""
+    """Make every node that holds any of the items (n, d+1), or comes to hold some by this, the nearest of them."""
+    residual, parents = points, None
     for level in range(len(hierarchy)):
-        path = hierarchy.paths(points)[level]
-        nodes, nearest = nearest_in(path)
-        hierarchy.codes[level].data[nodes] = path.residual[nearest]
+        codes, snapped = hierarchy.codes[level].data, np.zeros(hierarchy.levels[level], np.bool_)
+        while True:
+            path = hierarchy.step(level, residual, parents)
+            nodes, nearest = nearest_in(path)
+            new = ~snapped[nodes]
+            if not new.any():
+                break
+            codes[nodes[new]] = residual[nearest[new]]
+            snapped[nodes] = True
+        residual, parents = residual - codes[path.nodes], path.nodes
 
 
 @torch.no_grad()
 def represent(hierarchy: Hierarchy, points: Tensor, vectors: Tensor) -> None:
-    """Renew the representative of every node that holds any of the items: (n, d+1) projected, (n, d) static vectors."""
+    """Renew the representatives of nodes that hold any of the items, (n, d+1) projected, with vectors (n, d)."""
     for level, path in enumerate(hierarchy.paths(points)):
         nodes, nearest = nearest_in(path)
         hierarchy.representative(level)[nodes] = vectors[nearest]

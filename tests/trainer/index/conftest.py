@@ -55,8 +55,9 @@ def make_toy(
             weights.copy_(torch.randn(weights.shape))
     share = rng.random(model.leaves) + 0.1
     step = IndexStep(
-        base=(2 * torch.randn(items, 3)).requires_grad_(),
+        base=(2 * torch.randn(items, 4)).requires_grad_(),
         users=tuple(torch.randn(users, width, requires_grad=True) for width in made.widths),
+        item_users=torch.randn(users, 3),
         targets=torch.from_numpy(rng.integers(items, size=users)),
         weight=torch.from_numpy(rng.random(users).astype(np.float32) + 0.5),
         log_q=torch.from_numpy(rng.normal(size=items).astype(np.float32)),

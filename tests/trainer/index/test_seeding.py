@@ -10,7 +10,7 @@ def test_nodes_are_seeded_at_the_items():
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((5, 8)).astype(np.float32) * 5
     points = np.repeat(centres, 20, axis=0) + 0.1 * rng.standard_normal((100, 8)).astype(np.float32)
-    nodes = seed_nodes(points, 5, rng)
+    nodes = seed_nodes(points, 5, rng, np.eye(8, dtype=np.float32))
     assert nodes.dtype == np.float32
     nearest = np.square(centres[:, None] - nodes[None]).sum(2).argmin(1)
     assert sorted(nearest.tolist()) == [0, 1, 2, 3, 4]
@@ -19,7 +19,7 @@ def test_nodes_are_seeded_at_the_items():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_fewer_items_than_nodes(count):
-    nodes = seed_nodes(np.ones((count, 3), np.float32), 4, np.random.default_rng(0))
+    nodes = seed_nodes(np.ones((count, 3), np.float32), 4, np.random.default_rng(0), np.eye(3, dtype=np.float32))
     np.testing.assert_allclose(nodes, np.ones((4, 3)), atol=1e-2)
 
 

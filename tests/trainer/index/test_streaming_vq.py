@@ -36,7 +36,7 @@ def followed(points: np.ndarray, codes: list[np.ndarray], counts: tuple[int, ...
     for level, made in enumerate(codes):
         siblings = counts[level] // (counts[level - 1] if level else 1)
         family = above[:, None] * siblings + np.arange(siblings)  # (n, F)
-        chosen = np.square(points[:, None] - made[family]).sum(2).argmin(1)
+        chosen = np.square(points[:, None] - made[family])[:, :, :-1].sum(2).argmin(1)
         above = family[np.arange(len(points)), chosen]
         residuals.append(points)
         nodes.append(above)
@@ -88,7 +88,7 @@ def test_a_node_that_was_moved_stays_where_it_was_put(toy):
     learner, codes = StreamingVq(small.config), small.levels.hierarchy.codes[0].data
     for _ in range(20):
         learner.after(small.view())
-    small.base.data[3] = target = torch.tensor([50.0, 50.0, 50.0])  # away from all others
+    small.base.data[3] = target = torch.tensor([50.0, 50.0, 50.0, 50.0])  # away from all others
     dead = int(np.setdiff1d(np.arange(12), small.view().paths[0].nodes.numpy())[0])
     codes[dead] = target + 1.0
     for _ in range(20):
@@ -109,7 +109,9 @@ def test_an_unused_node_shrinks_and_then_follows_its_first_items(toy):
     assert (codes[dead] == 1e4).all()
     assert all(torch.isfinite(made).all() for made in small.levels.hierarchy.codes)
     assert torch.isfinite(small.levels.hierarchy.discount(0)).all()
-    codes[dead] = small.base.detach()[3] + 0.01
+    nodes = small.view().paths[0].nodes
+    item = int(torch.nonzero(nodes == torch.bincount(nodes).argmax())[0])  # one of several in its node
+    codes[dead] = small.base.detach()[item] + 0.01
     own = small.view().paths[0].nodes == dead
     weight = torch.exp(-0.25 * small.step.log_q)[own, None]
     learner.after(small.view())

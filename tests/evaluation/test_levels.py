@@ -1,0 +1,131 @@
+"""Serving with several learned levels: the mirror's beam against scoring everything, for every index learner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evaluation.figures import ranks
+from evaluation.harness import evaluate
+from evaluation.system import OfflineSystem
+from serving.limits import Limits
+from serving.request import Filters, Request
+from serving.retrieval import queries_of, retrieve
+from trainer.config import TrainerConfig
+from trainer.index.learners import LEARNERS
+
+DEPTHS: dict[int, dict[str, Any]] = {2: {"nodes": 4, "children": (3,)}, 3: {"nodes": 3, "children": (2, 2)}}
+FULL = Limits(k=30, beam=12, budget=1000)
+USERS = [f"u{number}" for number in range(12)]
+
+every_depth = pytest.mark.parametrize("depth", DEPTHS)
+every_learner = pytest.mark.parametrize("name", LEARNERS)
+
+
+@pytest.fixture(scope="session")
+def configured(base: TrainerConfig) -> Callable[[str, int], TrainerConfig]:
+    """``configured("lti", 3)``: the planted world's configuration with that learner and so many levels."""
+
+    def make(name: str, depth: int) -> TrainerConfig:
+        model = base.model.model_copy(update=DEPTHS[depth])
+        index = base.index.model_copy(update={"learner": name, "seed_after": 256})
+        return base.model_copy(update={"model": model, "index": index})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def system(configured: Callable[[str, int], TrainerConfig], planted_data: Any) -> Callable[[str, int], OfflineSystem]:
+    """``system("lti", 3)``: learner, scheduler and mirror after 2,000 events; not to be changed."""
+
+    @cache
+    def make(name: str, depth: int) -> OfflineSystem:
+        made = OfflineSystem(configured(name, depth), snapshot_every=60.0, snapshot_events=512)
+        for batch in planted_data(2000, drifting=True).batches(64):
+            made.learn(made.prepare(batch))
+        return made
+
+    return make
+
+
+@every_depth
+@every_learner
+def test_a_beam_that_opens_everything_finds_what_scoring_everything_finds(system, name, depth):
+    mirror = system(name, depth).mirror
+    beam = retrieve(mirror, [Request(user=user) for user in USERS], FULL)
+    every = retrieve(mirror, [Request(user=user, mode="exhaustive") for user in USERS], FULL)
+    for one, other in zip(beam, every, strict=True):
+        assert one.items == other.items
+        assert one.scores == pytest.approx(other.scores, abs=1e-4)
+        assert one.stats.scored == other.stats.scored
+
+
+@every_depth
+@every_learner
+def test_a_narrow_beam_scores_some_items_and_each_as_before(system, name, depth):
+    mirror = system(name, depth).mirror
+    limits = Limits(k=1000, beam=2, budget=1000)
+    beam = retrieve(mirror, [Request(user=user) for user in USERS], limits)
+    every = retrieve(mirror, [Request(user=user, mode="exhaustive") for user in USERS], FULL._replace(k=1000))
+    fewer = 0
+    for one, other in zip(beam, every, strict=True):
+        scores = dict(zip(other.items, other.scores, strict=True))
+        assert set(one.items) <= set(scores)
+        assert one.scores == pytest.approx([scores[item] for item in one.items], abs=1e-4)
+        assert 1 <= one.stats.nodes <= 2
+        fewer += one.stats.scored < other.stats.scored
+    assert fewer == len(USERS)
+
+
+@every_depth
+@every_learner
+def test_a_narrow_beam_opens_the_best_leaves_that_it_comes_to(system, name, depth):
+    """By a plain search: two nodes of every level are kept, and the two best leaves below them are opened."""
+    made = system(name, depth)
+    index = made.mirror.world.index
+    queries = queries_of(made.mirror.world, [Request(user=user) for user in USERS])
+    encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share(), 2)
+    model = index.config
+    for user in range(len(USERS)):
+        leaves = np.arange(model.leaves)
+        for count in model.levels[:-1]:
+            above = leaves // (model.leaves // count)
+            kept = sorted({*above.tolist()}, key=lambda node: -_node(encoded.nodes[user], node, count, index))[:2]
+            leaves = leaves[np.isin(above, kept)]
+        seen = np.flatnonzero(np.isfinite(encoded.seen[user]))
+        assert set(seen.tolist()) == set(leaves.tolist())
+        np.testing.assert_allclose(encoded.seen[user, seen], encoded.nodes[user, seen], atol=1e-4)
+    assert encoded.evaluations == model.nodes + sum(2 * children for children in model.children)
+
+
+def _node(log_p: np.ndarray, node: int, count: int, index: Any) -> float:
+    """Log probability of a node: all of its leaves together, ensemble weights being one."""
+    assert (index.scorer.model.levels.ensemble == 1).all()
+    return float(np.logaddexp.reduce(log_p.reshape(count, -1)[node]))
+
+
+@every_depth
+@every_learner
+def test_new_items_and_filters(system, name, depth):
+    mirror = system(name, depth).mirror
+    assert system(name, depth).arrived > 0
+    [wanted] = retrieve(mirror, [Request(user="u1", mode="exhaustive")], FULL)
+    items = wanted.items[3:9]
+    [some] = retrieve(mirror, [Request(user="u1", filters=Filters(items=items))], FULL)
+    assert some.items == items
+    [without] = retrieve(mirror, [Request(user="u1", filters=Filters(exclude=items))], FULL)
+    assert without.items[:3] == wanted.items[:3]
+    assert not set(without.items) & set(items)
+
+
+@every_depth
+def test_an_evaluation_over_several_levels(configured, planted_data, depth):
+    run = evaluate(planted_data(3000), configured("oneshot", depth), 64, query_share=0.3, snapshot_events=512)
+    served, popularity = (
+        float((ranks(run, method, "recall_at_20") < 20).mean()) for method in ("served", "popularity")
+    )
+    assert served > popularity + 0.15

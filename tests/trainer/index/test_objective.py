@@ -1,0 +1,217 @@
+"""The losses of the levels against plain loops, and the direction in which they push."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from trainer.index.levels import level_shares
+from trainer.index.objective import (
+    IndexObjective,
+    beam_negatives,
+    distillation,
+    interaction_error,
+    opened_nodes,
+    reconstruction,
+    surprise,
+)
+
+every_depth = pytest.mark.parametrize("levels", [1, 2, 3])
+
+
+@every_depth
+def test_the_surprise_is_the_log_loss_of_the_leaf(toy, levels):
+    """With ensemble weights of one: summed over levels, it is that of the leaf among all leaves."""
+    small = toy(levels)
+    with torch.no_grad():
+        small.levels.ensemble.fill_(1.0)
+    view, step = small.view(), small.step
+    shares = level_shares(step.leaf_log_share, small.config.model.levels)
+    log_p = small.levels.log_probs(step.users, shares)
+    leaves = view.leaves[step.targets.numpy()]
+    losses = -log_p[torch.arange(len(leaves)), torch.from_numpy(leaves)]
+    torch.testing.assert_close(surprise(view), (losses * step.weight).sum() / step.weight.sum())
+
+
+def test_a_mask_keeps_some_users_at_some_levels(toy):
+    small = toy(2)
+    view, step = small.view(), small.step
+    everybody = [torch.ones(7), torch.ones(7)]
+    torch.testing.assert_close(surprise(view, everybody), surprise(view))
+    assert float(surprise(view, [torch.zeros(7), torch.zeros(7)]).detach()) == 0.0
+    some = [torch.zeros(7), torch.zeros(7)]
+    some[1][3] = 1.0
+    scores, target = view.scores[1], int(step.targets[3])
+    own = scores.own[3, scores.families[target], view.paths[1].choice[target]]
+    expected = -own * step.weight[3] / step.weight.sum()
+    torch.testing.assert_close(surprise(view, some), expected)
+
+
+@every_depth
+@pytest.mark.parametrize("beam", [1, 2, 3, 100])
+def test_beam_negatives_by_hand(toy, levels, beam):
+    """The target's node against the nodes that the beam opens: each once, and the target's own not twice."""
+    small = toy(levels)
+    view, step, total = small.view(), small.step, 0.0
+    for scores in view.scores:
+        for user, target in enumerate(step.targets.tolist()):
+            logits = dict(zip(scores.nodes.tolist(), scores.log_p[user].tolist(), strict=True))
+            wanted = int(scores.nodes[scores.columns[target]])
+            opened = sorted(logits, key=logits.__getitem__, reverse=True)[:beam]
+            rivals = {wanted, *opened}
+            loss = math.log(sum(math.exp(logits[node]) for node in rivals)) - logits[wanted]
+            total += loss * float(step.weight[user] / step.weight.sum())
+    assert float(beam_negatives(view, beam).detach()) == pytest.approx(total, rel=1e-4, abs=1e-5)
+
+
+def test_beam_negatives_of_a_beam_that_opens_everything_are_the_surprise(toy):
+    view = toy(1).view()
+    torch.testing.assert_close(beam_negatives(view, 12), surprise(view))
+
+
+def test_opened_nodes_are_the_best(toy):
+    scores = toy(1).view().scores[0]
+    for user, opened in enumerate(opened_nodes(scores, 3).tolist()):
+        assert set(opened) == set(np.argsort(-scores.log_p[user].detach().numpy())[:3].tolist())
+
+
+@every_depth
+def test_reconstruction_by_hand(toy, levels):
+    small = toy(levels)
+    view = small.view()
+    points = view.projected.detach()
+    sums = small.levels.hierarchy.vectors(levels - 1)[torch.from_numpy(view.leaves)].detach()
+    expected = float((points - sums).square().sum() / points.square().sum())
+    assert float(reconstruction(view).detach()) == pytest.approx(expected, rel=1e-4)
+
+
+@every_depth
+def test_reconstruction_is_nothing_where_codes_add_up_to_the_items(toy, levels):
+    small = toy(levels, items=12, learner="lti")
+    hierarchy = small.levels.hierarchy
+    with torch.no_grad():
+        hierarchy.codes[0].mul_(50)  # so that the nearest node is the item's own
+        for finer in range(1, levels):
+            hierarchy.codes[finer].mul_(50 / 10**finer)
+        small.base.copy_(hierarchy.vectors(levels - 1))
+        view = small.view()
+        assert view.leaves.tolist() == list(range(12))
+        assert float(reconstruction(view)) == pytest.approx(0.0, abs=1e-9)
+        small.base.add_(1.0)
+        assert float(reconstruction(small.view())) > 1e-5
+
+
+def teacher_and_student(small, logits: torch.Tensor, log_share: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Both distributions over the candidates, (B, U)."""
+    view = small.view()
+    log_q = small.step.log_q.numpy()
+    student = view.coarse.detach().numpy() + log_share.numpy()
+    return softmax(logits.numpy() - log_q), softmax(student - log_q)
+
+
+def softmax(values: np.ndarray) -> np.ndarray:
+    grown = np.exp(values - values.max(1, keepdims=True))
+    return grown / grown.sum(1, keepdims=True)
+
+
+@pytest.fixture
+def lesson(toy):
+    """A toy, the item level's logits (B, U), and the candidates' log share in their leaves (U,)."""
+    small = toy(2)
+    generator = torch.Generator().manual_seed(5)
+    return small, 2 * torch.randn(7, 15, generator=generator), torch.rand(15, generator=generator).log()
+
+
+def test_distillation_by_hand(lesson):
+    small, logits, log_share = lesson
+    view, log_q, total = small.view(), small.step.log_q.tolist(), 0.0
+    coarse = view.coarse.tolist()
+    for user in range(7):
+        wanted = [float(logit) - q for logit, q in zip(logits[user], log_q, strict=True)]
+        said = [coarse[user][item] + float(log_share[item]) - log_q[item] for item in range(15)]
+        norm = math.log(sum(map(math.exp, said)))
+        weights = [math.exp(value) / sum(map(math.exp, wanted)) for value in wanted]
+        total -= sum(weight * (value - norm) for weight, value in zip(weights, said, strict=True))
+    assert float(distillation(view, logits, log_share).detach()) == pytest.approx(total / 7, rel=1e-4)
+
+
+def test_distillation_moves_the_students_order_towards_the_teachers(lesson):
+    """Each small step down the gradient brings the two distributions closer, and no gradient reaches the teacher."""
+    small, logits, log_share = lesson
+    logits.requires_grad_()
+    apart = []
+    for _ in range(30):
+        teacher, student = teacher_and_student(small, logits.detach(), log_share)
+        apart.append((teacher * np.log(teacher / student)).sum(1).mean())
+        for weights in (*small.levels.parameters(), *small.step.users):
+            weights.grad = None
+        distillation(small.view(), logits, log_share).backward()
+        with torch.no_grad():
+            for weights in small.step.users:
+                weights -= 0.1 * weights.grad
+    assert logits.grad is None
+    assert (np.diff(apart) < 0).all()
+    assert apart[-1] < 0.8 * apart[0]
+
+
+def test_distillation_pushes_a_leaf_up_where_the_teacher_likes_its_items(lesson):
+    """The gradient on what a level says of a candidate is student minus teacher."""
+    small, logits, log_share = lesson
+    view = small.view()
+    coarse = view.coarse.detach().requires_grad_()
+    view = replace(view, scores=[*view.scores[:-1], view.scores[-1]._replace(log_p=coarse, columns=torch.arange(15))])
+    distillation(view, logits, log_share).backward()
+    teacher, student = teacher_and_student(small, logits, log_share)
+    np.testing.assert_allclose(coarse.grad.numpy(), (student - teacher) / 7, atol=1e-6)
+
+
+def test_distillation_subtracts_log_q(lesson):
+    """An item that is often in the sample weighs less, in the teacher's and in the student's distribution."""
+    small, logits, log_share = lesson
+    view = small.view()
+    coarse = view.coarse.detach()
+
+    def pull(log_q: float) -> float:
+        said = coarse.clone().requires_grad_()
+        changed = small.step.log_q.clone()
+        changed[4] += log_q
+        last = view.scores[-1]._replace(log_p=said, columns=torch.arange(15))
+        distillation(
+            replace(view, step=replace(view.step, log_q=changed), scores=[*view.scores[:-1], last]), logits, log_share
+        ).backward()
+        return float(said.grad[:, 4].abs().sum())
+
+    assert pull(-3.0) > pull(0.0) > pull(3.0) > 0
+
+
+def test_a_student_that_says_what_the_teacher_says_has_nothing_to_learn(lesson):
+    small, _, log_share = lesson
+    view = small.view()
+    coarse = view.coarse.detach().requires_grad_()
+    view = replace(view, scores=[*view.scores[:-1], view.scores[-1]._replace(log_p=coarse, columns=torch.arange(15))])
+    distillation(view, coarse.detach() + log_share + 3.0, log_share).backward()  # up to a constant
+    assert float(coarse.grad.abs().max()) < 1e-6
+
+
+def test_interaction_towers_learn_what_cross_features_add(toy):
+    """Mean squared error over levels; the item level's part is a constant."""
+    small = toy(2)
+    model = small.config.model.model_copy(update={"cross": True})
+    torch.manual_seed(1)
+    levels = small.levels.__class__(model)
+    view = IndexObjective(small.config.model_copy(update={"model": model})).view(levels, small.step)
+    wanted = torch.randn(7, 15, requires_grad=True)
+    expected = 2 * float(wanted.square().mean().detach())  # the towers start at zero
+    loss = interaction_error(view, wanted)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert wanted.grad is None
+    for over_arch in levels.over_archs:
+        assert over_arch.crossing.weight.grad.any()
+        with torch.no_grad():
+            over_arch.crossing.weight -= 0.1 * over_arch.crossing.weight.grad
+    assert float(interaction_error(view, wanted).detach()) < expected
