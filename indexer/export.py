@@ -43,7 +43,7 @@ class Export(NamedTuple):
     representatives: NDArray[np.int32]
 
     def arrays(self) -> dict[str, Array]:
-        """Arrays of the file; the ids are UTF-8, one behind the other: (bytes,) uint8, and where each ends: (n,) int64."""
+        """Arrays of the file; the ids as UTF-8, one behind the other (bytes,) uint8, and where each ends (n,) int64."""
         texts = [name.encode() for name in self.ids]
         ends = np.cumsum([len(text) for text in texts], dtype=np.int64)  # (n,)
         return {
@@ -68,7 +68,7 @@ class Export(NamedTuple):
 
 
 class ExportManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What lies beside the file: its name, SHA-256 and arrays; what was exported, when (epoch ms), up to which delta."""
+    """What lies beside the file: its name, SHA-256 and arrays; what was exported when (epoch ms), up to which delta."""
 
     file: str
     sha256: str
