@@ -68,7 +68,9 @@ def verify(
     report = verify_version(reader, version, _PATIENCE * chosen.indexer.item_sweep)
     typer.echo(views.verify_text(report))
     if repair and not report.clean:
-        _, report = by_hand.repair(redis, version, chosen.indexer)
+        from indexer.repair import repair as mend  # not at the top: it needs torch
+
+        _, report = mend(redis, version, chosen.indexer)
         typer.echo(f"\nafter the repair: {views.verify_text(report)}")
     if not report.clean:
         raise typer.Exit(1)

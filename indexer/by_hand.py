@@ -1,4 +1,4 @@
-"""What a person does to the index beside a running scheduler: roll back, mend, hold publishing."""
+"""What a person does to the index beside a running scheduler: take its office, roll back, hold publishing."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ from threading import Event, Thread
 
 from redis.exceptions import RedisError
 
-from indexer.assignment import MakeEncoder, snapshot_encoder
-from indexer.builder import Builder
 from indexer.config import IndexerConfig
 from indexer.hold import Hold, lift, new_hold, place
-from indexer.leader import Leader
 from indexer.lease import Lease
 from indexer.reader import IndexReader
 from indexer.requests import ask
 from indexer.store import IndexStore
-from indexer.verify import Picture, VerifyReport
 from monitoring.audit import AuditTrail
 from streaming.redis_client import Redis
 
@@ -53,7 +49,7 @@ def rollback(redis: Redis, number: int, config: IndexerConfig, hold: str = "") -
     with in_office(redis, config) as store:
         held = new_hold(hold) if hold else None
         store.rollback(number, held)
-        audit = _audit(store)
+        audit = audit_of(store)
         audit.record("rollback", outcome="done", version=number)
         if held is not None:
             audit.record("hold", outcome="done", version=number, reason=held.reason, by=held.by)
@@ -64,7 +60,7 @@ def hold(redis: Redis, reason: str) -> Hold:
     reader = IndexReader(redis)
     held = new_hold(reason)
     place(reader, held)
-    _audit(reader).record("hold", outcome="done", version=reader.current(), reason=reason, by=held.by)
+    audit_of(reader).record("hold", outcome="done", version=reader.current(), reason=reason, by=held.by)
     ask(reader, "run", "refresh")
     return held
 
@@ -74,41 +70,13 @@ def release(redis: Redis) -> bool:
     reader = IndexReader(redis)
     lifted = lift(reader)
     if lifted:
-        _audit(reader).record("release", outcome="done", version=reader.current(), by=new_hold("").by)
+        audit_of(reader).record("release", outcome="done", version=reader.current(), by=new_hold("").by)
         ask(reader, "run", "refresh")
     return lifted
 
 
-def repair(
-    redis: Redis, number: int, config: IndexerConfig, make_encoder: MakeEncoder = snapshot_encoder
-) -> tuple[VerifyReport, VerifyReport]:
-    """Mend all that `verify` finds in a version; return what was found before and after.
-
-    What should be indexed is written as deltas, so that readers follow, by the step that a new leader begins with; then
-    the item map is set to what base and deltas say.
-
-    Raises
-    ------
-    VersionGoneError
-        There is no such version.
-    FencedError
-        The lease went to somebody else meanwhile; what was written is right, the rest is not mended.
-    """
-    with in_office(redis, config) as store:
-        picture = Picture(store, number)
-        before = picture.look()
-        if before.judged:
-            Leader(store, Builder(store, make_encoder, config.encode_chunk)).resume()
-            picture.look()
-        wrong = {*picture.expected.items()} ^ {*picture.item_map.items()}
-        store.mend(number, {item: picture.expected.get(item) for item in sorted({item for item, _ in wrong})})
-        after = picture.look()
-        outcome = "done" if after.clean else "failed"
-        _audit(store).record("repair", outcome=outcome, version=number, found=before.counts, left=after.counts)
-    return before, after
-
-
-def _audit(reader: IndexReader) -> AuditTrail:
+def audit_of(reader: IndexReader) -> AuditTrail:
+    """Open the audit trail of an index."""
     return AuditTrail(reader.redis, reader.key("audit"))
 
 

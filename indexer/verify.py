@@ -143,12 +143,14 @@ def verify(
     if patience and (report.stale or report.unassigned):
         safe_point("between two looks at a version")
         wait(patience)
-        again = picture.look()
-        report = again._replace(
-            stale=sorted({*report.stale} & {*again.stale}),
-            unassigned=sorted({*report.unassigned} & {*again.unassigned}),
-        )
+        report = lasting(report, picture.look())
     return report
+
+
+def lasting(earlier: VerifyReport, later: VerifyReport) -> VerifyReport:
+    """Report of the later look, less what has become stale or unassigned only since the earlier one."""
+    stale, unassigned = ({*earlier.stale} & {*later.stale}, {*earlier.unassigned} & {*later.unassigned})
+    return later._replace(stale=sorted(stale), unassigned=sorted(unassigned))
 
 
 def apply_to_map(items: dict[str, int], delta: Delta) -> None:

@@ -14,6 +14,7 @@ from indexer.hold import standing_hold
 from indexer.jobs import Jobs
 from indexer.leader import Leader
 from indexer.lease import Lease
+from indexer.repair import repair
 from indexer.store import IndexStore
 from indexer.verify import KINDS, verify
 from monitoring.audit import AuditTrail
@@ -44,7 +45,7 @@ def plant(store, toy, kind: str, number: int) -> None:
 def test_damage_of_every_kind_is_mended(leader, store, toy, config, kind) -> None:
     leader.publish(toy.snapshot(), "test")
     plant(store, toy, kind, 3)
-    before, after = by_hand.repair(store.redis, 1, config)
+    before, after = repair(store.redis, 1, config)
     assert before.counts == dict.fromkeys(KINDS, 0) | {kind: 1}
     assert after.clean
     assert store.item_nodes(1) == toy.alive()
@@ -66,7 +67,7 @@ def test_any_damage_is_mended(redis_client, toy, config, damage) -> None:
     Leader(store, Builder(store)).publish(world.snapshot(), "test")
     for kind, number in damage:
         plant(store, world, kind, number)
-    _, after = by_hand.repair(redis_client, 1, config)
+    _, after = repair(redis_client, 1, config)
     assert after.clean
     assert store.item_nodes(1) == world.alive()
 
@@ -76,10 +77,24 @@ def test_readers_are_told_of_what_a_repair_changes(leader, store, toy, config) -
     toy.delete("i0")
     plant(store, toy, "unassigned", 1)
     last = store.last_delta_id(1)
-    by_hand.repair(store.redis, 1, config)
+    repair(store.redis, 1, config)
     assert {(delta.op, delta.item, delta.reason) for _, delta in store.read_deltas(1, last)} == {
         ("delete", "i0", "deleted"), ("insert", "i1", "new"),
     }  # fmt: skip
+
+
+def test_what_comes_during_a_repair_is_not_held_against_it(leader, store, toy, config, monkeypatch) -> None:
+    leader.publish(toy.snapshot(), "test")
+    plant(store, toy, "missing", 1)
+    mend = IndexStore.mend
+
+    def busily(*arguments):
+        mend(*arguments)
+        toy.put("new", 1)
+
+    monkeypatch.setattr(IndexStore, "mend", busily)
+    assert repair(store.redis, 1, config)[1].clean
+    assert verify(store, 1).unassigned == ["new"], "the leader's next step"
 
 
 def test_an_older_version_is_mended_too(leader, store, toy, config) -> None:
@@ -87,7 +102,7 @@ def test_an_older_version_is_mended_too(leader, store, toy, config) -> None:
     leader.publish(toy.snapshot(), "test")
     plant(store, toy, "missing", 1)
     toy.pass_time(5000)
-    assert by_hand.repair(store.redis, 1, config)[1].clean
+    assert repair(store.redis, 1, config)[1].clean
     assert len(store.item_nodes(1)) == 8, "only the version in use is held against the catalogue"
     assert len(verify(store, 2).stale) == 8
 

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 import pytest
 from prometheus_client import REGISTRY
 
-from indexer.by_hand import hold, release, repair, rollback
+from indexer.by_hand import hold, release, rollback
 from indexer.config import IndexerConfig
 from indexer.journal import history, jobs_of
 from indexer.lease import Lease
+from indexer.repair import repair
 from indexer.requests import ask, await_leader
 from indexer.scheduler import Scheduler, run
 from indexer.store import IndexStore
