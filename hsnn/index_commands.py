@@ -16,7 +16,7 @@ from indexer import by_hand
 from indexer.comparison import compare_versions
 from indexer.errors import VersionGoneError
 from indexer.export import write_export
-from indexer.hold import standing_hold
+from indexer.hold import cut_off, standing_hold
 from indexer.portrait import portrait
 from indexer.reader import IndexReader
 from indexer.verify import verify as verify_version
@@ -43,7 +43,7 @@ def versions(config: ConfigFile = None, overrides: Overrides = None) -> None:
         star = "*" if number == current else " "
         typer.echo(f"{star} {number:>6}  {found.items:>9} items  {found.events:>12} events  {found.reason}")
     if (held := standing_hold(reader)) is not None:
-        typer.echo(views.hold_line(held))
+        typer.echo(views.hold_text(held, cut_off(reader)))
 
 
 @index_app.command("show")
@@ -123,8 +123,9 @@ def hold(
     overrides: Overrides = None,
 ) -> None:
     """Make no new version until `release`; new and expired items go on being told."""
-    held = by_hand.hold(connect(_config(config, overrides).redis.url), reason)
-    typer.echo(views.hold_line(held))
+    reader = IndexReader(connect(_config(config, overrides).redis.url))
+    held = by_hand.hold(reader.redis, reason)
+    typer.echo(views.hold_text(held, cut_off(reader)))
 
 
 @index_app.command("release")

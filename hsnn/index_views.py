@@ -95,9 +95,11 @@ def run_cells(run: Run) -> tuple[str, str, str, str]:
     return moment(run.started), run.outcome, f"{run.seconds:.3f}", run.who
 
 
-def hold_line(held: Hold) -> str:
-    """Sentence about a hold."""
-    return f"publishing is held since {moment(held.at)} by {held.by}: {held.reason} (`hsnn index release` ends it)"
+def hold_text(held: Hold, cut_off: bool) -> str:
+    """Sentence about a hold, and a warning if the version that is held is `cut_off` from the trainer."""
+    text = f"publishing is held since {moment(held.at)} by {held.by}: {held.reason} (`hsnn index release` ends it)"
+    warning = "\nWARNING: the trainer was restarted since; new and expired items do not reach the version that is held"
+    return text + (warning if cut_off else "")
 
 
 def moment(ms: int) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from hsnn import index_views as views
 from hsnn.options import ConfigFile, Overrides, settings
-from indexer.hold import standing_hold
+from indexer.hold import cut_off, standing_hold
 from indexer.journal import JOBS, history, jobs_of
 from indexer.reader import IndexReader
 from indexer.requests import Op, ask, await_leader
@@ -29,7 +29,7 @@ def jobs(context: typer.Context, config: ConfigFile = None, overrides: Overrides
         reader = _reader(config, overrides)
         Console().print(views.jobs_table(jobs_of(reader)))
         if (held := standing_hold(reader)) is not None:
-            typer.echo(views.hold_line(held))
+            typer.echo(views.hold_text(held, cut_off(reader)))
 
 
 @jobs_app.command("run")

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from indexer.config import IndexerConfig
 from indexer.hold import Hold, lift, new_hold, place
-from indexer.lease import Lease
+from indexer.lease import Lease, default_owner
 from indexer.reader import IndexReader
 from indexer.requests import ask
 from indexer.store import IndexStore
@@ -61,7 +61,7 @@ def hold(redis: Redis, reason: str) -> Hold:
     held = new_hold(reason)
     place(reader, held)
     audit_of(reader).record("hold", outcome="done", version=reader.current(), reason=reason, by=held.by)
-    ask(reader, "run", "refresh")
+    ask(reader, "run", "refresh")  # and the leader looks at the hold
     return held
 
 
@@ -70,8 +70,8 @@ def release(redis: Redis) -> bool:
     reader = IndexReader(redis)
     lifted = lift(reader)
     if lifted:
-        audit_of(reader).record("release", outcome="done", version=reader.current(), by=new_hold("").by)
-        ask(reader, "run", "refresh")
+        audit_of(reader).record("release", outcome="done", version=reader.current(), by=default_owner())
+        ask(reader, "run", "refresh")  # and the leader looks at the hold
     return lifted
 
 

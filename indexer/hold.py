@@ -45,6 +45,16 @@ def standing_hold(reader: IndexReader) -> Hold | None:
     return None if blob is None else Hold.decode(blob)
 
 
+def cut_off(reader: IndexReader) -> bool:
+    """Tell whether the version in use is of another epoch than the trainer: nothing that happens reaches its readers.
+
+    That passes by itself with the next version, but not while publishing is held.
+    """
+    current = reader.current()
+    epoch: Any = reader.redis.get(reader.key("epoch"))
+    return current is not None and epoch is not None and reader.manifest(current).epoch != int(epoch)
+
+
 def place(reader: IndexReader, hold: Hold) -> None:
     """Hold from now on, or hold for another reason: the script that flips looks at the key, so no lease is needed."""
     reader.redis.set(reader.key("hold"), hold.encode())

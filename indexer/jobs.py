@@ -6,7 +6,7 @@ import logging
 import time
 from threading import Event, Lock
 
-from indexer import metrics, streams
+from indexer import streams
 from indexer.config import IndexerConfig
 from indexer.deadline import safe_point
 from indexer.errors import HeldError, SnapshotGoneError, StoppingError
@@ -112,7 +112,6 @@ class Jobs:
     def _published(self, reason: str) -> VersionManifest | None:
         with self._publishing:
             held = standing_hold(self._store)
-            metrics.HELD.set(held is not None)
             newest, published = self._store.newest_snapshot(), self._store.newest_published()
             if newest is None or (published is not None and _order(published) >= _order(newest)):
                 return published

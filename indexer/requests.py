@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import msgspec
 
-from indexer import scripts
+from indexer import metrics, scripts
 from indexer.errors import RequestError
+from indexer.hold import standing_hold
 from indexer.journal import JOBS
 from indexer.lease import default_owner
 from indexer.reader import IndexReader
@@ -65,15 +65,13 @@ def ask(reader: IndexReader, op: Op, job: str) -> str:
     return str(entry.decode())
 
 
-def await_leader(
-    reader: IndexReader, request: str, patience: float, pause: Callable[[float], object] = time.sleep
-) -> bool:
+def await_leader(reader: IndexReader, request: str, patience: float) -> bool:
     """Wait up to `patience` seconds until the leader has carried a request out; False if it has not."""
     deadline = time.monotonic() + patience
     while order(_position(reader)) < order(request):
         if time.monotonic() >= deadline:
             return False
-        pause(_POLL)
+        time.sleep(_POLL)
     return True
 
 
@@ -97,7 +95,7 @@ class Requests:
         self._store, self._audit, self._workshop = store, audit, workshop
 
     def carry_out(self) -> int:
-        """Carry out what is open; return how many requests that were.
+        """Carry out what is open, and show whether publishing is held; return how many requests that were.
 
         Raises
         ------
@@ -107,6 +105,7 @@ class Requests:
         count = 0
         for entry in follow(self._store.redis, self._store.key("jobs", "requests"), _position(self._store)):
             count += self._carry_out(entry)
+        metrics.HELD.set(standing_hold(self._store) is not None)
         return count
 
     def _carry_out(self, entry: Entry) -> bool:

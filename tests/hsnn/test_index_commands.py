@@ -122,6 +122,11 @@ def test_holds_are_shown_until_they_are_released(toys: Toys) -> None:
     assert "the new model is bad" in toys.call("hold", "--reason", "the new model is bad").stdout
     for command in ("versions", "jobs"):
         assert "publishing is held since" in toys.call(command).stdout
+    toys.redis.set(toys.store.key("epoch"), toys.trainer.epoch)
+    assert "WARNING" not in toys.call("versions").stdout
+    toys.redis.incr(toys.store.key("epoch"))
+    for command in ("versions", "jobs"):
+        assert "WARNING: the trainer was restarted" in toys.call(command).stdout
     assert toys.call("release").stdout == "publishing goes on\n"
     assert toys.call("release").stdout == "publishing was not held\n"
     assert "held" not in toys.call("versions").stdout

@@ -251,9 +251,9 @@ def test_requests_and_holds_reach_the_leader_and_outlast_it(redis_server, reader
         toy.put("new", 3)
         assert eventually(lambda: "new" in reader.item_nodes(1))
         assert (reader.current(), shown("refresh").runs, shown("refresh").paused) == (1, runs, True)
+        assert REGISTRY.get_sample_value("hsnn_publishing_held") == 1
         assert await_leader(reader, ask(reader, "resume", "refresh"), 5)
         assert eventually(lambda: shown("refresh").state.last.outcome == "held")
-        assert REGISTRY.get_sample_value("hsnn_publishing_held") == 1
         assert reader.current() == 1
         release(reader.redis)
         assert eventually(lambda: reader.current() == 2)
