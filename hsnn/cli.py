@@ -26,6 +26,9 @@ ELSEWHERE = {
     ),
     "data": Elsewhere("hsnn.data_commands", "data_app", "Data sets: list them, get them, see what they hold."),
     "dlq": Elsewhere("hsnn.dlq_commands", "dlq_app", "Dead letters: list them, show them, send them again."),
+    "index": Elsewhere(
+        "hsnn.index_commands", "index_app", "Index: show, verify, compare, export it; its jobs; the way back."
+    ),
     "produce": Elsewhere("hsnn.produce_command", "produce", "Send a data set into the log in event-time order."),
 }
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -41,10 +44,6 @@ GROUPS: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
     ("config", "Configuration: write a file, show what is in force."): {
         "init": commands.config_init,
         "show": commands.config_show,
-    },
-    ("index", "Index: its versions, and the way back."): {
-        "versions": commands.index_versions,
-        "rollback": commands.index_rollback,
     },
     ("kafka", "One Apache Kafka broker on loopback, for tests and demos."): {
         "fetch": commands.kafka_fetch,

@@ -13,7 +13,6 @@ from hsnn.options import ConfigFile, Overrides, settings
 
 PortFile = Annotated[Path | None, typer.Option(help="written with the port once it is listened on")]
 DataSet = Annotated[str, typer.Option("--data", metavar="NAME[:PATH]", help="a data set; see `hsnn data list`")]
-Version = Annotated[int, typer.Argument(metavar="VERSION", help="a version that is still kept")]
 
 
 class LogKind(StrEnum):
@@ -133,29 +132,6 @@ def config_show(config: ConfigFile = None, overrides: Overrides = None) -> None:
     from hsnn.config_text import show
 
     typer.echo(show(settings(config, overrides)), nl=False)
-
-
-def index_versions(config: ConfigFile = None, overrides: Overrides = None) -> None:
-    """List the versions that are kept, oldest first; readers use the one with a star."""
-    chosen = settings(config, overrides).config
-    from indexer.reader import IndexReader
-    from streaming.redis_client import connect
-
-    reader = IndexReader(connect(chosen.redis.url))
-    current = reader.current()
-    for number in sorted(reader.versions()):
-        found = reader.manifest(number)
-        star = "*" if number == current else " "
-        typer.echo(f"{star} {number:>6}  {found.items:>9} items  {found.events:>12} events  {found.reason}")
-
-
-def index_rollback(number: Version, config: ConfigFile = None, overrides: Overrides = None) -> None:
-    """Flip readers back to an older version, beside running processes."""
-    chosen = settings(config, overrides).config
-    from indexer.scheduler import rollback
-
-    rollback(chosen.redis.url, number, chosen.indexer)
-    typer.echo(f"readers use version {number} again")
 
 
 def kafka_fetch() -> None:

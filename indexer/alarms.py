@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from indexer.errors import FencedError, SnapshotGoneError
+from indexer.deadline import safe_point
+from indexer.errors import FencedError, HeldError, SnapshotGoneError
 from indexer.reader import IndexReader
 from indexer.streams import START, Entry, Fields, follow
 from indexer.version import VersionManifest
@@ -60,6 +61,7 @@ class AlarmAnswers:
         count = 0
         for entry in follow(self._reader.redis, self._reader.key("alarms"), at.decode() if at else START):
             count += self._answer(entry)
+            safe_point("between two alarms")
         return count
 
     def _answer(self, entry: Entry) -> bool:
@@ -91,6 +93,8 @@ class AlarmAnswers:
             raise  # the next leader answers
         except SnapshotGoneError as error:
             return _Done("failed", None, {"error": str(error)})
+        except HeldError as error:
+            return _Done("held", None, {"error": str(error)})
         if manifest is None:
             return _Done("failed", None, {"error": "the trainer has not published a snapshot yet"})
         return _Done("done", manifest.version, {"snapshot": manifest.snapshot, "published_for": manifest.reason})

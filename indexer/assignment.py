@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.deadline import safe_point
 from trainer.config import ModelConfig
 from trainer.encoder import Encoder
 from trainer.wire import Snapshot
@@ -75,14 +76,20 @@ class Assigner:
         """Place items by row (n,) and tokens (n, T); one newer than the snapshot has its content only."""
         starts = range(0, max(len(rows), 1), self._chunk)
         parts = [slice(start, start + self._chunk) for start in starts]
-        vectors = [self._encoder.vectors(self._id_part(rows[part]), tokens[part]) for part in parts]
-        nodes = [self._encoder.assign(part) for part in vectors]
-        return Placement(np.concatenate(vectors), np.concatenate(nodes))
+        placed = [self._place(rows[part], tokens[part]) for part in parts]
+        return Placement(
+            np.concatenate([part.vectors for part in placed]), np.concatenate([part.nodes for part in placed])
+        )
 
     def representatives(self, vectors: NDArray[np.float32], nodes: NDArray[np.int32]) -> NDArray[np.int32]:
         """Choose each node's representative row, (K,), from all vectors (rows, d+1) and nodes (rows,), -1 = none."""
         rows = np.flatnonzero(nodes >= 0)
         return self._encoder.representatives(vectors[rows], rows, nodes[rows])
+
+    def _place(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> Placement:
+        safe_point("between two chunks of items that are encoded")
+        vectors = self._encoder.vectors(self._id_part(rows), tokens)
+        return Placement(vectors, self._encoder.assign(vectors))
 
     def _id_part(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         embeddings = np.zeros((len(rows), self._embeddings.shape[1]), np.float32)

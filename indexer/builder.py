@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from indexer.assignment import Assigner, MakeEncoder, snapshot_encoder
 from indexer.catalogue import Catalogue
+from indexer.deadline import safe_point
 from indexer.delta import Delta
 from indexer.following import catch_up
 from indexer.live import LiveIndex
@@ -62,12 +63,17 @@ class Draft:
             Somebody else changed or flipped the current version; nothing became visible.
         FencedError
             The lease is lost; nothing became visible.
+        HeldError
+            A person holds publishing; nothing became visible.
+        OverrunError
+            The job's time is over; nothing became visible.
         """
         old = self._store.current()
         seen = "" if old is None else self._store.last_delta_id(old)
         catch_up(self.catalogue, self._store)
         deltas = self._pending(current)
         self._write(deltas)
+        safe_point("before the flip")
         self._store.flip(self.manifest.version, old, seen)
         return [delta for delta in deltas if _is_news(delta, current)]
 
@@ -120,6 +126,7 @@ class Builder:
         manifest = manifest_of(snapshot.manifest, self._store.allocate(), base, assigner.nodes, reason)
         indexed = np.flatnonzero(base.nodes >= 0)
         items = dict(zip((catalogue.ids[row] for row in indexed), base.nodes[indexed].tolist(), strict=True))
+        safe_point("before a version is written aside")
         self._store.write_aside(manifest, base, items)
         return Draft(self._store, manifest, catalogue, LiveIndex(manifest.version, assigner, base.nodes))
 

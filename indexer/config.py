@@ -20,6 +20,15 @@ class IndexerConfig(BaseModel):
     item_sweep: Duration = Field(1.0, gt=0, description="look again for items left unassigned or due for expiry")
     verify_interval: Duration = Field(60.0, gt=0, description="time between checks of base and deltas against the map")
     retention_interval: Duration = Field(30.0, gt=0, description="time between removals of old versions and snapshots")
+    jitter: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="each sweep waits longer by up to this share: deployments do not beat together",
+    )
+    job_timeout: Duration = Field(
+        600.0, gt=0, description="a job that takes longer raises an alarm and stops at its next safe point"
+    )
     alarm_patience: Duration = Field(
         10.0, ge=0, description="how long an alarm's answer waits for the alarm's snapshot"
     )

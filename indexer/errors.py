@@ -33,5 +33,21 @@ class StoppingError(IndexingError):
     """The process ends; what was begun is left for the next run."""
 
 
+class OverrunError(IndexingError):
+    """A job stopped itself at a safe point because its time was over."""
+
+
+class HeldError(IndexingError):
+    """Publishing is held by a person: readers stay with the version they have."""
+
+
+class RequestError(IndexingError):
+    """A request about a job that cannot be carried out."""
+
+
+class ExportError(IndexingError):
+    """An export cannot be written or read."""
+
+
 class InUseError(IndexingError):
     """What was to be removed is what readers use now."""

@@ -9,7 +9,7 @@ from threading import Event, Thread
 
 from redis.exceptions import RedisError
 
-from indexer import metrics, streams
+from indexer import metrics, requests, streams
 from indexer.errors import FencedError, MovedError
 from indexer.leader import Leader
 from indexer.streams import Entry
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 _BLOCK_MS = 300  # how soon an end is noticed; an entry ends the wait at once
 _PAUSE = 0.5
 
-JOB_OF_STREAM = {"snapshots": "refresh", "alarms": "alarms"}
+JOB_OF_STREAM = {"snapshots": "refresh", "alarms": "alarms", "jobs:requests": requests.NAME}
 """Streams whose entries call a job."""
 
 

@@ -8,7 +8,9 @@ from threading import Event, Lock
 
 from indexer import streams
 from indexer.config import IndexerConfig
-from indexer.errors import SnapshotGoneError, StoppingError
+from indexer.deadline import safe_point
+from indexer.errors import HeldError, SnapshotGoneError, StoppingError
+from indexer.hold import standing_hold
 from indexer.leader import Leader
 from indexer.verify import VerifyReport, verify
 from indexer.version import VersionManifest
@@ -16,6 +18,7 @@ from monitoring.audit import AuditTrail
 from trainer.wire import SnapshotManifest
 
 _log = logging.getLogger(__name__)
+_PATIENCE_SWEEPS = 2  # what is due or unassigned for so long was forgotten
 
 
 class Jobs:
@@ -50,6 +53,11 @@ class Jobs:
         -------
         VersionManifest or None
             The newest version, made now or before; None as long as there is no snapshot.
+
+        Raises
+        ------
+        HeldError
+            There is a newer snapshot, and a person holds publishing.
         """
         return self._published("snapshot")
 
@@ -69,6 +77,7 @@ class Jobs:
 
     def settle(self) -> int:
         """Assign what is left unassigned and let go what is due; return how many items that were."""
+        safe_point("before deltas are written")
         return len(self._leader.settle())
 
     def clean(self) -> list[int]:
@@ -77,6 +86,7 @@ class Jobs:
         current, published = self._store.current(), self._store.versions()
         for number in published[: -self._config.versions_kept]:
             if number != current:
+                safe_point("between two removals")
                 self._store.drop_version(number)
                 removed.append(number)
         self._drop_snapshots()
@@ -84,22 +94,29 @@ class Jobs:
         return removed
 
     def verify(self) -> VerifyReport | None:
-        """Compare base and deltas of the current version with its item map; a difference goes to the audit trail."""
+        """Verify the current version; what is wrong goes to the audit trail."""
         number = self._store.current()
         if number is None:
             return None
-        report = verify(self._store, number)
+        report = verify(self._store, number, _PATIENCE_SWEEPS * self._config.item_sweep, self._await_settling)
         if not report.clean:
-            counts = {"missing": len(report.missing), "extra": len(report.extra), "misplaced": len(report.misplaced)}
-            _log.error("version %d: base and deltas differ from the item map: %s", number, counts)
-            self._audit.record("verify", outcome="failed", version=number, counts=counts)
+            _log.error("version %d is damaged, `hsnn index verify --repair` mends it: %s", number, report.counts)
+            self._audit.record("verify", outcome="failed", version=number, counts=report.counts)
         return report
+
+    def _await_settling(self, seconds: float) -> None:
+        """Give the follower time to read, and wait for a flip that is under way."""
+        self._stopping.wait(seconds)
+        self._leader.settle()
 
     def _published(self, reason: str) -> VersionManifest | None:
         with self._publishing:
+            held = standing_hold(self._store)
             newest, published = self._store.newest_snapshot(), self._store.newest_published()
             if newest is None or (published is not None and _order(published) >= _order(newest)):
                 return published
+            if held is not None:
+                raise HeldError(f"snapshot {newest.snapshot} waits: publishing is held ({held.reason})")
             return self._leader.publish(newest.snapshot, "first" if published is None else reason)
 
     def _await_snapshot(self, named: int) -> None:
@@ -112,6 +129,7 @@ class Jobs:
                 return
             if self._stopping.is_set():
                 raise StoppingError(f"snapshot {named} is no longer waited for")
+            safe_point("while waiting for a snapshot")
             left = deadline - time.monotonic()
             if left <= 0:
                 raise SnapshotGoneError(f"snapshot {named} did not appear within {self._config.alarm_patience:g} s")

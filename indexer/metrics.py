@@ -18,6 +18,8 @@ VERSION = Gauge("hsnn_index_version", "Version of the index that readers use.")
 LEADING = Gauge("hsnn_scheduler_leading", "1 while this scheduler holds the lease, else 0.")
 UNREADABLE = Counter("hsnn_entries_unreadable_total", "Stream entries that could not be decoded and were passed over.")
 JOB_RUNS = Counter("hsnn_job_runs_total", "Runs of the scheduler's jobs.", ["job", "outcome"])
+JOB_OVERRUNS = Counter("hsnn_job_overruns_total", "Runs that took longer than indexer.job_timeout.", ["job"])
+HELD = Gauge("hsnn_publishing_held", "1 while publishing is held by a person, else 0.")
 JOB_SECONDS = Histogram("hsnn_job_seconds", "Time a job took.", ["job"], buckets=_JOB_BUCKETS)
 
 

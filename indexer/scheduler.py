@@ -17,8 +17,11 @@ from indexer.config import IndexerConfig
 from indexer.errors import FencedError, MovedError
 from indexer.follower import Follower
 from indexer.jobs import Jobs
+from indexer.journal import Journal, paused_jobs
 from indexer.leader import Leader
 from indexer.lease import Lease
+from indexer.requests import NAME as REQUESTS
+from indexer.requests import Requests
 from indexer.store import IndexStore
 from indexer.workshop import Workshop
 from monitoring.alarms import Rules
@@ -104,6 +107,7 @@ class Scheduler:
             self._lost.set()
             keeper.join()
             metrics.LEADING.set(0)
+            metrics.HELD.set(0)  # the leader says
             self._lease.release()
 
     def _work(self, stop: Event) -> None:
@@ -112,6 +116,11 @@ class Scheduler:
         leader.resume()
         jobs = Jobs(leader, self._config, self._audit)
         workshop = self._workshop(jobs, store)
+        requests = Requests(store, self._audit, workshop)
+        workshop.add(REQUESTS, requests.carry_out, self._config.refresh_sweep)
+        for name in paused_jobs(store):
+            workshop.pause(name)
+        requests.carry_out()  # before the first run of any job
         follower = Follower(leader, workshop.wake, self._lost.set, lambda: self._health.beat("follower"))
         follower.start()
         workshop.start()
@@ -119,13 +128,15 @@ class Scheduler:
         try:
             while not (stop.is_set() or self._lost.is_set()):
                 self._lost.wait(0.1)
+                workshop.watch()
         finally:
             follower.end()
             jobs.stop()
             workshop.stop()
 
     def _workshop(self, jobs: Jobs, store: IndexStore) -> Workshop:
-        workshop = Workshop(self._lost.set)
+        journal = Journal(store, self._audit)
+        workshop = Workshop(self._lost.set, journal, self._config.job_timeout, self._config.jitter)
         answers = AlarmAnswers(store, self._rules, self._audit, jobs.refresh_for)
         workshop.add("refresh", jobs.refresh, self._config.refresh_sweep)
         workshop.add("alarms", answers.answer_all, self._config.alarm_sweep)
@@ -187,26 +198,4 @@ def run(
         with stop_on_signals(stop) as asked:
             scheduler.run(asked)
     finally:
-        redis.close()
-
-
-def rollback(redis_url: str, number: int, config: IndexerConfig) -> None:
-    """Flip readers back to version `number`, by hand, beside a running scheduler.
-
-    The lease is taken by force: the leader is fenced, and afterwards leads again, now from the older version. The next
-    snapshot of the trainer leads to a new version.
-
-    Raises
-    ------
-    RollbackError
-        The version cannot be rolled back to.
-    """
-    redis = connect(redis_url)
-    lease = Lease(redis, config.lease_ttl)
-    lease.take(by_force=True)
-    try:
-        IndexStore(redis, lease).rollback(number)
-        AuditTrail(redis, key("audit")).record("rollback", outcome="done", version=number)
-    finally:
-        lease.release()
         redis.close()

@@ -25,8 +25,10 @@ return 'OK'
 FLIP = (
     _FENCE
     + """
--- KEYS: lease, pointer, versions, new version hash, old delta stream.
--- ARGV: lease, new number, old number or '', last delta of the old version that was seen, superseding delta.
+-- KEYS: lease, pointer, versions, new version hash, old delta stream, hold.
+-- ARGV: lease, new number, old number or '', last delta of the old version that was seen, superseding delta,
+--       'heed' or 'ignore' (what to do about a hold), hold to place or ''.
+if ARGV[6] == 'heed' and redis.call('EXISTS', KEYS[6]) == 1 then return 'HELD' end
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return 'MOVED' end
 if redis.call('EXISTS', KEYS[4]) == 0 then return 'GONE' end
 if ARGV[3] ~= '' then
@@ -36,10 +38,11 @@ if ARGV[3] ~= '' then
 end
 redis.call('SET', KEYS[2], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])
+if ARGV[7] ~= '' then redis.call('SET', KEYS[6], ARGV[7]) end
 return 'OK'
 """
 )
-"""The pointer moves only if the old version stands where the builder saw it."""
+"""The pointer moves only if the old version stands where the builder saw it, and publishing is not held."""
 
 DROP = (
     _FENCE
@@ -54,3 +57,44 @@ return 'OK'
 """
 )
 """Keys of an old or half-built version, or of old snapshots, go."""
+
+MEND = (
+    _FENCE
+    + """
+-- KEYS: lease, version hash, item map. ARGV: lease, then (item, node or '') for each item.
+if redis.call('EXISTS', KEYS[2]) == 0 then return 'GONE' end
+for i = 2, #ARGV, 2 do
+  if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[3], ARGV[i])
+  else redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+end
+return 'OK'
+"""
+)
+"""An item map is set right; readers, who follow base and deltas, need not be told."""
+
+NOTE = (
+    _FENCE
+    + """
+-- KEYS: lease, jobs, history of the job. ARGV: lease, job, its state, a run that ended or '', runs kept.
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+if ARGV[4] ~= '' then
+  redis.call('HINCRBY', KEYS[2], ARGV[2] .. ':runs', 1)
+  redis.call('LPUSH', KEYS[3], ARGV[4])
+  redis.call('LTRIM', KEYS[3], 0, ARGV[5] - 1)
+end
+return 'OK'
+"""
+)
+"""State, count and history of a job change together."""
+
+REQUEST = (
+    _FENCE
+    + """
+-- KEYS: lease, position, jobs. ARGV: lease, request's entry, 'run', 'pause', 'resume' or '', job, the request.
+redis.call('SET', KEYS[2], ARGV[2])
+if ARGV[3] == 'pause' then redis.call('HSET', KEYS[3], ARGV[4] .. ':paused', ARGV[5])
+elseif ARGV[3] == 'resume' then redis.call('HDEL', KEYS[3], ARGV[4] .. ':paused') end
+return 'OK'
+"""
+)
+"""A request is taken off the stream and its lasting part done, by the leader alone."""

@@ -10,7 +10,8 @@ import msgspec
 
 from indexer import scripts, streams
 from indexer.delta import Delta
-from indexer.errors import FencedError, InUseError, MovedError, RollbackError, SnapshotGoneError
+from indexer.errors import FencedError, HeldError, InUseError, MovedError, RollbackError, SnapshotGoneError
+from indexer.hold import Hold
 from indexer.lease import Lease
 from indexer.reader import IndexReader
 from indexer.version import IndexBase, VersionManifest
@@ -101,9 +102,23 @@ class IndexStore(IndexReader):
         for start in range(0, len(deltas), self._chunk):
             part = deltas[start : start + self._chunk]
             arguments = [text for delta in part for text in _arguments(delta)]
-            self._run(scripts.APPLY, keys, arguments, f"deltas of version {number}")
+            self.write(scripts.APPLY, keys, arguments, f"deltas of version {number}")
 
-    def flip(self, number: int, old: int | None, seen: str) -> None:
+    def mend(self, number: int, items: Mapping[str, int | None]) -> None:
+        """Set the nodes of some items in a version's item map, None: not in it; atomic per `chunk` items.
+
+        Raises
+        ------
+        FencedError
+            The lease is lost; this call wrote nothing.
+        """
+        keys = (self.key("version", number), self.key("items", number))
+        pairs = iter(items.items())
+        while part := list(islice(pairs, self._chunk)):
+            arguments = [text for item, node in part for text in _placed(item, node)]
+            self.write(scripts.MEND, keys, arguments, f"repair of version {number}")
+
+    def flip(self, number: int, old: int | None, seen: str, hold: Hold | None = None, *, heed: bool = True) -> None:
         """Make `number` the version that readers use, and wake the readers of `old`.
 
         Parameters
@@ -114,6 +129,10 @@ class IndexStore(IndexReader):
             The version it replaces; None for the first.
         seen
             Newest delta of `old` that `number` accounts for.
+        hold
+            To be placed in the same moment.
+        heed
+            Whether a standing hold forbids it.
 
         Raises
         ------
@@ -121,23 +140,28 @@ class IndexStore(IndexReader):
             `old` is not current or has moved past `seen`: catch up and flip again. Nothing was written.
         FencedError
             The lease is lost; nothing was written.
+        HeldError
+            Publishing is held, and that is heeded; nothing was written.
         """
         keys = (
             self.key("current"), self.key("versions"), self.key("version", number), self.key("deltas", old or "none"),
+            self.key("hold"),
         )  # fmt: skip
         superseded = Delta("superseded", version=number).encode()
-        arguments = (number, "" if old is None else old, seen, superseded)
+        held = ("heed" if heed else "ignore", b"" if hold is None else hold.encode())
+        arguments = (number, "" if old is None else old, seen, superseded, *held)
         try:
-            self._run(scripts.FLIP, keys, arguments, f"flip from version {old} to {number}")
-        except MovedError:
+            self.write(scripts.FLIP, keys, arguments, f"flip from version {old} to {number}")
+        except (MovedError, HeldError):
             if self.current() != number:  # else the client sent it again after a lost answer: it is done
                 raise
 
-    def rollback(self, number: int) -> None:
-        """Flip back to an older version; its own deltas go on where they stopped.
+    def rollback(self, number: int, hold: Hold | None = None) -> None:
+        """Flip back to an older version, whether publishing is held or not; its own deltas go on where they stopped.
 
-        The next snapshot leads to a new version again. The leader has to bring the old version up to date: items that
-        came or left since it was superseded are not in its deltas yet.
+        The next snapshot leads to a new version again, unless a hold stands; `hold` is placed with the flip.
+        The leader has to bring the old version up to date: items that came or left since it was superseded are not in
+        its deltas yet.
 
         Raises
         ------
@@ -155,7 +179,7 @@ class IndexStore(IndexReader):
                 f"version {number} was made in epoch {theirs} of the trainer, the current version {current} in {ours}: "
                 "their rows mean different items; choose a version of the same epoch"
             )
-        self.flip(number, current, self.last_delta_id(current))
+        self.flip(number, current, self.last_delta_id(current), hold, heed=False)
 
     def drop_version(self, number: int) -> None:
         """Remove a version that is not current, whole or half-built."""
@@ -187,6 +211,21 @@ class IndexStore(IndexReader):
             self._trim("state", [source.state_id for source in sources])
             self._trim("feed", [source.feed_id for source in sources])
 
+    def write(self, script: str, keys: Sequence[str], arguments: Sequence[Any], what: str) -> None:
+        """Run a script of `indexer.scripts` under the lease; `keys` and `arguments` without the lease's own.
+
+        Raises
+        ------
+        FencedError, MovedError, InUseError, HeldError
+            Redis refused; nothing was written.
+        """
+        if self._lease is None:
+            raise FencedError(f"{what}: this store was opened for reading; give it a lease to write")
+        names = (self._lease.key, *keys)
+        answer: Any = self.redis.eval(script, len(names), *names, self._lease.value, *arguments)
+        if answer != b"OK":
+            raise _REFUSALS[answer](f"{what} was refused by Redis: {answer.decode().lower()}; nothing was written")
+
     def _trim(self, stream: str, needed: Sequence[str]) -> None:
         self.redis.xtrim(self.key(stream), minid=min(needed, key=streams.order), approximate=True)
 
@@ -206,15 +245,7 @@ class IndexStore(IndexReader):
         return [number for number, exists in zip(numbers, pipeline.execute(), strict=True) if exists]
 
     def _drop(self, names: Sequence[str], number: str, what: str) -> None:
-        self._run(scripts.DROP, (self.key("current"), self.key("versions"), *names), (number,), what)
-
-    def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any], what: str) -> None:
-        if self._lease is None:
-            raise FencedError(f"{what}: this store was opened for reading; give it a lease to write")
-        names = (self._lease.key, *keys)
-        answer: Any = self.redis.eval(script, len(names), *names, self._lease.value, *arguments)
-        if answer != b"OK":
-            raise _REFUSALS[answer](f"{what} was refused by Redis: {answer.decode().lower()}; nothing was written")
+        self.write(scripts.DROP, (self.key("current"), self.key("versions"), *names), (number,), what)
 
     def _no_snapshot(self, number: int) -> SnapshotGoneError:
         return SnapshotGoneError(f"snapshot {number} is not in Redis; there are {self.snapshots() or 'none'}")
@@ -222,11 +253,16 @@ class IndexStore(IndexReader):
 
 _REFUSALS: dict[bytes, Callable[[str], Exception]] = {
     b"FENCED": FencedError, b"MOVED": MovedError, b"GONE": MovedError, b"CURRENT": InUseError,
+    b"HELD": HeldError,
 }  # fmt: skip
 
 
 def _arguments(delta: Delta) -> tuple[str, str, bytes]:
     return delta.item, "" if delta.op == "delete" else str(delta.node), delta.encode()
+
+
+def _placed(item: str, node: int | None) -> tuple[bytes, str]:
+    return item.encode(errors="surrogateescape"), "" if node is None else str(node)
 
 
 def _plain(mapping: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -1,7 +1,12 @@
+import time
+
 import pytest
 
+from indexer import by_hand
 from indexer.alarms import AlarmAnswers
-from indexer.errors import SnapshotGoneError
+from indexer.builder import Draft
+from indexer.deadline import within
+from indexer.errors import OverrunError, SnapshotGoneError
 from monitoring.alarms import Alarm, Rules
 from monitoring.audit import AuditTrail
 
@@ -175,7 +180,66 @@ def test_verify_puts_damage_on_record(store, jobs, toy, audit) -> None:
     assert not jobs.verify().clean
     entry = audit.read()[-1]
     assert (entry.event, entry.outcome, entry.version) == ("verify", "failed", 1)
-    assert entry.detail["counts"] == {"missing": 0, "extra": 1, "misplaced": 0}
+    assert entry.detail["counts"] == {"missing": 0, "extra": 1, "misplaced": 0, "stale": 0, "unassigned": 0}
+
+
+def test_verify_gives_the_leader_time_and_then_puts_a_forgotten_expiry_on_record(jobs, leader, toy, audit) -> None:
+    toy.snapshot()
+    jobs.refresh()
+    toy.delete("i1")
+    jobs.stop()  # it would wait two sweeps
+    assert jobs.verify().stale == ["i1"], "nobody follows the streams here"
+    assert audit.read()[-1].detail["counts"]["stale"] == 1
+
+
+def test_an_alarm_while_publishing_is_held_is_on_record_as_held(store, jobs, toy, answers, audit) -> None:
+    toy.snapshot()
+    jobs.refresh()
+    by_hand.hold(store.redis, "wait")
+    raise_alarm(store, snapshot=toy.snapshot())
+    assert answers.answer_all() == 1
+    assert (audit.read()[-1].outcome, store.current()) == ("held", 1)
+
+
+def test_a_job_whose_time_is_over_stops_where_nothing_is_half_written(store, jobs, toy, leader, monkeypatch) -> None:
+    toy.snapshot()
+    jobs.refresh()
+    toy.snapshot()
+    before = store.item_nodes(1), store.last_delta_id(1)
+    with within(0.0), pytest.raises(OverrunError, match=r"encoded, after its limit of 0 s"):
+        jobs.refresh()
+    assert store.half_built() == []
+    write, calls = Draft._write, []
+
+    def slowly(draft, deltas):
+        write(draft, deltas)
+        calls.append(1)
+        time.sleep(0.5 if len(calls) == 2 else 0)  # the last write before the flip
+
+    monkeypatch.setattr(Draft, "_write", slowly)
+    with within(0.4), pytest.raises(OverrunError, match="before the flip"):
+        jobs.refresh()
+    assert (store.current(), store.item_nodes(1), store.last_delta_id(1)) == (1, *before)
+    monkeypatch.undo()
+    assert jobs.clean() == [2], "what was written aside goes"
+    assert jobs.refresh().version == store.current() == 3
+
+
+def test_alarms_and_removals_stop_between_two(store, jobs, toy, answers) -> None:
+    toy.snapshot()
+    for number in range(3):
+        raise_alarm(store, kind="strange", name=f"strange:{number}")
+    with within(0.0), pytest.raises(OverrunError, match="between two alarms"):
+        answers.answer_all()
+    assert answers.answer_all() == 2, "the first is answered and noted"
+    for _ in range(4):
+        toy.snapshot()
+        jobs.refresh()
+    with within(0.0), pytest.raises(OverrunError, match="between two removals"):
+        jobs.clean()
+    assert store.versions() == [1, 2, 3, 4]
+    with within(0.0), pytest.raises(OverrunError, match="before deltas are written"):
+        jobs.settle()
 
 
 def test_a_snapshot_removed_before_its_turn_is_named(jobs, leader, store, toy) -> None:

@@ -10,10 +10,15 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
+from prometheus_client import REGISTRY
 
+from indexer.by_hand import hold, release, rollback
 from indexer.config import IndexerConfig
+from indexer.journal import history, jobs_of
 from indexer.lease import Lease
-from indexer.scheduler import Scheduler, rollback, run
+from indexer.repair import repair
+from indexer.requests import ask, await_leader
+from indexer.scheduler import Scheduler, run
 from indexer.store import IndexStore
 from indexer.verify import verify
 from monitoring.alarms import Alarm
@@ -143,7 +148,7 @@ def test_a_rollback_by_hand_beside_the_running_scheduler(redis_server, reader, t
         assert eventually(lambda: reader.current() == 2)
         toy.put("since", 0)
         assert eventually(lambda: "since" in reader.item_nodes(2))
-        rollback(redis_server, 1, QUICK)
+        rollback(reader.redis, 1, QUICK)
         assert reader.current() == 1
         toy.turn = 0
         assert eventually(lambda: reader.item_nodes(1) == toy.alive())
@@ -223,3 +228,45 @@ def test_a_signal_ends_the_process_cleanly(redis_server, reader, toy, number) ->
     finally:
         process.kill()
         process.wait()
+
+
+def test_requests_and_holds_reach_the_leader_and_outlast_it(redis_server, reader, toy) -> None:
+    def shown(name):
+        return next(job for job in jobs_of(reader) if job.name == name)
+
+    with scheduling(redis_server):
+        toy.snapshot()
+        assert eventually(lambda: reader.current() == 1)
+        assert eventually(lambda: all(job.runs for job in jobs_of(reader)))
+        before = shown("clean").runs
+        assert await_leader(reader, ask(reader, "run", "clean"), 5)
+        assert eventually(lambda: shown("clean").runs == before + 1)
+        assert history(reader, "clean")[0].who == "by hand"
+        assert await_leader(reader, ask(reader, "pause", "refresh"), 5)
+        hold(reader.redis, "wait")
+    with scheduling(redis_server, owner="next"):
+        assert await_leader(reader, ask(reader, "run", "settle"), 5)
+        runs = shown("refresh").runs
+        toy.snapshot()
+        toy.put("new", 3)
+        assert eventually(lambda: "new" in reader.item_nodes(1))
+        assert (reader.current(), shown("refresh").runs, shown("refresh").paused) == (1, runs, True)
+        assert REGISTRY.get_sample_value("hsnn_publishing_held") == 1
+        assert await_leader(reader, ask(reader, "resume", "refresh"), 5)
+        assert eventually(lambda: shown("refresh").state.last.outcome == "held")
+        assert reader.current() == 1
+        release(reader.redis)
+        assert eventually(lambda: reader.current() == 2)
+        assert eventually(lambda: REGISTRY.get_sample_value("hsnn_publishing_held") == 0)
+
+
+def test_damage_is_mended_beside_the_running_scheduler(redis_server, reader, toy) -> None:
+    with scheduling(redis_server):
+        toy.snapshot()
+        assert eventually(lambda: reader.current() == 1)
+        reader.redis.hdel(reader.key("items", 1), "i1")
+        reader.redis.hset(reader.key("items", 1), "ghost", 0)
+        assert repair(reader.redis, 1, QUICK)[1].clean
+        toy.put("new", 3)
+        assert eventually(lambda: reader.item_nodes(1) == toy.alive()), "and the leader goes on"
+        assert verify(reader, 1, patience=1.0).clean

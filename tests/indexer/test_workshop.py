@@ -1,11 +1,17 @@
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 from prometheus_client import REGISTRY
 
+from indexer.deadline import safe_point
 from indexer.errors import FencedError
+from indexer.journal import Journal, history, jobs_of
+from indexer.lease import Lease
+from indexer.store import IndexStore
 from indexer.workshop import Workshop
+from monitoring.audit import AuditTrail
 
 
 def runs(job: str, outcome: str) -> float:
@@ -90,3 +96,107 @@ def test_a_fenced_job_ends_the_lead(workshop, lost) -> None:
     workshop.add("fenced", job, every=3600)
     workshop.start()
     assert lost.wait(5)
+
+
+def test_a_sweep_that_falls_into_a_pause_is_made_up_for_once(workshop) -> None:
+    runs = []
+    workshop.add("swept", lambda: runs.append(1), every=1.0)
+    workshop.pause("swept")
+    workshop.start()
+    time.sleep(0.2)
+    assert runs == [], "not even the first one"
+    workshop.resume("swept")
+    assert eventually(lambda: runs, seconds=0.5), "now, not at the next sweep"
+
+
+def test_resuming_what_was_not_due_starts_nothing(workshop) -> None:
+    runs = []
+    workshop.add("job", lambda: runs.append(1), every=3600)
+    workshop.start()
+    assert eventually(lambda: len(runs) == 1)
+    workshop.pause("job")
+    workshop.resume("job")
+    time.sleep(0.1)
+    assert len(runs) == 1
+
+
+def test_the_end_comes_though_a_job_is_called_while_it_waits_for_its_last_run(lost) -> None:
+    workshop, started, go = Workshop(lost.set), threading.Event(), threading.Event()
+
+    def job() -> None:
+        started.set()
+        go.wait(5)
+
+    workshop.add("job", job, every=3600)
+    workshop.start()
+    assert started.wait(5)
+    workshop.wake("job")
+    stopping = threading.Thread(target=workshop.stop, daemon=True)
+    stopping.start()
+    time.sleep(0.1)
+    go.set()
+    stopping.join(5)
+    assert not stopping.is_alive()
+
+
+def test_jitter_delays_sweeps_by_its_share_at_most(lost) -> None:
+    workshop, starts = Workshop(lost.set, jitter=1.0), []
+    workshop.add("job", lambda: starts.append(time.monotonic()), every=0.1)
+    workshop.start()
+    assert eventually(lambda: len(starts) >= 12)
+    workshop.stop()
+    gaps = [after - before for before, after in pairwise(starts)]
+    assert 0.11 < sum(gaps) / len(gaps) < 0.3, "0.15 s on average"
+    assert max(gaps) - min(gaps) > 0.02
+
+
+def test_an_overrun_is_alarmed_while_it_runs_and_stops_at_a_safe_point(store, lost) -> None:
+    audit = AuditTrail(store.redis, store.key("audit"))
+    workshop, go = Workshop(lost.set, Journal(store, audit), timeout=0.05), threading.Event()
+
+    def job() -> None:
+        safe_point("at the start")
+        assert go.wait(5)
+        safe_point("in the middle")
+
+    workshop.add("verify", job, every=3600)
+    workshop.start()
+    time.sleep(0.1)
+    workshop.watch()
+    workshop.watch()
+    (alarm,) = audit.read()
+    assert (alarm.event, alarm.kind, alarm.detail["job"]) == ("alarm", "job_overrun", "verify")
+    assert next(job for job in jobs_of(store) if job.name == "verify").state.overrun_since == alarm.detail["ts"]
+    go.set()
+    assert eventually(lambda: history(store, "verify"))
+    (run,) = history(store, "verify")
+    assert run.outcome == "overrun"
+    assert "stopped in the middle, after its limit of 0.05 s" in run.detail
+    assert eventually(lambda: len(audit.read()) == 2)
+    assert (audit.read()[1].event, audit.read()[1].outcome) == ("outcome", "overrun")
+    workshop.stop()
+    assert not lost.is_set()
+
+
+def test_an_overrun_that_nobody_watched_is_alarmed_at_its_end(store, lost) -> None:
+    audit = AuditTrail(store.redis, store.key("audit"))
+    workshop = Workshop(lost.set, Journal(store, audit), timeout=0.01)
+    workshop.add("clean", lambda: time.sleep(0.05), every=3600)
+    workshop.start()
+    assert eventually(lambda: len(audit.read()) == 2)
+    workshop.stop()
+    assert [(entry.event, entry.outcome) for entry in audit.read()] == [("alarm", ""), ("outcome", "done")]
+    assert [run.outcome for run in history(store, "clean")] == ["done"], "it met no safe point, and is whole"
+
+
+def test_a_leader_that_was_replaced_notices_when_it_notes_a_run(redis_client, lost) -> None:
+    old = Lease(redis_client, 30, "old")
+    assert old.take()
+    store = IndexStore(redis_client, old)
+    assert Lease(redis_client, 30, "new").take(by_force=True)
+    workshop = Workshop(lost.set, Journal(store, AuditTrail(redis_client, store.key("audit"))))
+    workshop.add("clean", lambda: None, every=3600)
+    workshop.start()
+    assert lost.wait(5)
+    workshop.stop()
+    assert history(store, "clean") == []

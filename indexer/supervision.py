@@ -1,0 +1,114 @@
+"""Supervision: which jobs run now, since when, and whether any is over its time; every run gets its line."""
+
+from __future__ import annotations
+
+import logging
+import time
+from threading import Lock, RLock
+from typing import NamedTuple
+
+from redis.exceptions import RedisError
+
+from indexer import metrics
+from indexer.journal import Journal, Run
+
+_log = logging.getLogger(__name__)
+
+
+class Start(NamedTuple):
+    """When a run began: by the monotonic clock in seconds, and in wall time, epoch ms."""
+
+    at: float
+    ms: int
+
+
+class Supervision:
+    """Keeps the clock of running jobs and writes to the journal.
+
+    A journal that cannot be reached costs its line, never the run.
+
+    Parameters
+    ----------
+    journal
+        None: nothing is written.
+    timeout
+        Seconds that a run may take.
+    """
+
+    def __init__(self, journal: Journal | None, timeout: float) -> None:
+        self._journal, self._timeout = journal, timeout
+        self._every: dict[str, float] = {}
+        self._running: dict[str, Start] = {}
+        self._alarmed: set[str] = set()
+        self._lock = Lock()
+        self._writing = RLock()  # the alarm about a run lies before its line
+
+    def expect(self, name: str, every: float) -> None:
+        """Note a job and its interval in seconds."""
+        self._every[name] = every
+
+    def begin(self, name: str) -> Start:
+        """Start the clock of a run."""
+        start = Start(time.monotonic(), time.time_ns() // 1_000_000)
+        with self._lock:
+            self._running[name] = start
+        return start
+
+    def watch(self) -> None:
+        """Raise the alarm about runs that are over their time, once each.
+
+        Raises
+        ------
+        FencedError
+            Somebody else leads.
+        """
+        now = time.monotonic()
+        with self._lock:
+            late = [name for name, start in self._running.items() if now - start.at > self._timeout]
+        for name in late:
+            self._alarm(name)
+
+    def end(self, name: str, run: Run) -> None:
+        """Stop the clock and note the run.
+
+        Raises
+        ------
+        FencedError
+            Somebody else leads; the run has no line.
+        """
+        try:
+            with self._writing:
+                self._note(name, run)
+        except RedisError as error:
+            _log.warning("a run of %s could not be noted: %s", name, error)
+        finally:
+            with self._lock:
+                self._running.pop(name, None)
+                self._alarmed.discard(name)
+
+    def _note(self, name: str, run: Run) -> None:
+        over = run.seconds > self._timeout
+        if over:
+            self._alarm(name)
+        if self._journal is not None:
+            self._journal.note(name, self._every[name], run)
+            if over:
+                self._journal.overran(name, run)
+
+    def _alarm(self, name: str) -> None:
+        with self._writing:
+            self._alarm_once(name)
+
+    def _alarm_once(self, name: str) -> None:
+        with self._lock:
+            start = self._running.get(name)
+            if start is None or name in self._alarmed:
+                return
+            self._alarmed.add(name)
+        metrics.JOB_OVERRUNS.labels(name).inc()
+        _log.warning("%s runs longer than indexer.job_timeout, %g s", name, self._timeout)
+        if self._journal is not None:
+            try:
+                self._journal.overrun(name, self._every[name], start.ms, self._timeout)
+            except RedisError as error:
+                _log.warning("the overrun of %s could not be noted: %s", name, error)

@@ -1,0 +1,184 @@
+"""A person beside the leader: whatever is broken is mended, a hold lasts, and the old leader writes nothing more."""
+
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from indexer import by_hand
+from indexer.builder import Builder
+from indexer.delta import Delta
+from indexer.errors import FencedError, HeldError, RollbackError
+from indexer.hold import standing_hold
+from indexer.jobs import Jobs
+from indexer.leader import Leader
+from indexer.lease import Lease
+from indexer.repair import repair
+from indexer.store import IndexStore
+from indexer.verify import KINDS, verify
+from monitoring.audit import AuditTrail
+
+
+def trail(store):
+    return AuditTrail(store.redis, store.key("audit")).read()
+
+
+def plant(store, toy, kind: str, number: int) -> None:
+    """Damage of one kind, done to item number of the toy."""
+    items, name, row = store.key("items", 1), f"i{number}", number
+    if kind == "missing":
+        store.redis.hdel(items, name)
+    elif kind == "extra":
+        store.redis.hset(items, f"ghost{number}", 1)
+    elif kind == "misplaced":
+        store.redis.hset(items, name, 9)
+    elif kind == "unreadable":
+        store.redis.hset(items, name, "?")
+    elif kind == "stale":
+        toy.delete(name)
+    else:
+        store.apply(1, [Delta("delete", 1, row, name)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_of_every_kind_is_mended(leader, store, toy, config, kind) -> None:
+    leader.publish(toy.snapshot(), "test")
+    plant(store, toy, kind, 3)
+    before, after = repair(store.redis, 1, config)
+    assert before.counts == dict.fromkeys(KINDS, 0) | {kind: 1}
+    assert after.clean
+    assert store.item_nodes(1) == toy.alive()
+    assert verify(store, 1).clean
+    (entry,) = trail(store)
+    assert (entry.event, entry.outcome, entry.version) == ("repair", "done", 1)
+    assert (entry.detail["found"], entry.detail["left"]) == (before.counts, after.counts)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damage=st.lists(st.tuples(st.sampled_from([*KINDS, "unreadable"]), st.integers(0, 7)), max_size=12))
+def test_any_damage_is_mended(redis_client, toy, config, damage) -> None:
+    redis_client.flushall()
+    lease = Lease(redis_client, 30)
+    assert lease.take()
+    store, world = IndexStore(redis_client, lease), type(toy)(redis_client)
+    for number in range(8):
+        world.put(f"i{number}", number % 4)
+    Leader(store, Builder(store)).publish(world.snapshot(), "test")
+    for kind, number in damage:
+        plant(store, world, kind, number)
+    _, after = repair(redis_client, 1, config)
+    assert after.clean
+    assert store.item_nodes(1) == world.alive()
+
+
+def test_readers_are_told_of_what_a_repair_changes(leader, store, toy, config) -> None:
+    leader.publish(toy.snapshot(), "test")
+    toy.delete("i0")
+    plant(store, toy, "unassigned", 1)
+    last = store.last_delta_id(1)
+    repair(store.redis, 1, config)
+    assert {(delta.op, delta.item, delta.reason) for _, delta in store.read_deltas(1, last)} == {
+        ("delete", "i0", "deleted"), ("insert", "i1", "new"),
+    }  # fmt: skip
+
+
+def test_what_comes_during_a_repair_is_not_held_against_it(leader, store, toy, config, monkeypatch) -> None:
+    leader.publish(toy.snapshot(), "test")
+    plant(store, toy, "missing", 1)
+    mend = IndexStore.mend
+
+    def busily(*arguments):
+        mend(*arguments)
+        toy.put("new", 1)
+
+    monkeypatch.setattr(IndexStore, "mend", busily)
+    assert repair(store.redis, 1, config)[1].clean
+    assert verify(store, 1).unassigned == ["new"], "the leader's next step"
+
+
+def test_an_older_version_is_mended_too(leader, store, toy, config) -> None:
+    leader.publish(toy.snapshot(), "test")
+    leader.publish(toy.snapshot(), "test")
+    plant(store, toy, "missing", 1)
+    toy.pass_time(5000)
+    assert repair(store.redis, 1, config)[1].clean
+    assert len(store.item_nodes(1)) == 8, "only the version in use is held against the catalogue"
+    assert len(verify(store, 2).stale) == 8
+
+
+def test_the_leader_is_fenced_by_a_repair_and_a_fenced_repair_writes_nothing(leader, store, toy, config) -> None:
+    leader.publish(toy.snapshot(), "test")
+    plant(store, toy, "missing", 1)
+    with by_hand.in_office(store.redis, config) as office:
+        with pytest.raises(FencedError):
+            store.mend(1, {"i1": 1})
+        assert "i1" not in store.item_nodes(1)
+        office.mend(1, {"i1": 1})
+    assert store.redis.get(store.key("lease")) is None, "given back"
+    assert verify(store, 1).clean
+
+
+def test_the_lease_is_kept_through_a_long_repair(store, config) -> None:
+    brief = config.model_copy(update={"lease_ttl": 0.1})
+    with by_hand.in_office(store.redis, brief) as office:
+        time.sleep(0.4)
+        office.drop_snapshot(99)
+
+
+def test_while_publishing_is_held_deltas_go_on_and_no_version_is_made(leader, store, jobs, toy, follow) -> None:
+    toy.snapshot()
+    jobs.refresh()
+    by_hand.hold(store.redis, "the new model is bad")
+    assert jobs.refresh().version == 1, "nothing to publish: nothing is held back"
+    toy.snapshot()
+    with pytest.raises(HeldError, match="the new model is bad"):
+        jobs.refresh()
+    toy.put("new", 2)
+    toy.delete("i0")
+    follow(leader)
+    assert store.item_nodes(1) == toy.alive()
+    assert (store.current(), store.versions()) == (1, [1])
+    assert by_hand.release(store.redis)
+    assert jobs.refresh().version == store.current() == 2
+    assert not by_hand.release(store.redis), "there is no hold any more"
+    assert [entry.event for entry in trail(store)] == ["hold", "release"]
+    assert trail(store)[0].detail["reason"] == "the new model is bad"
+
+
+def test_a_hold_stops_the_version_that_is_being_built(store, toy) -> None:
+    class Interrupted(Builder):
+        def draft(self, number, reason):
+            made = super().draft(number, reason)
+            by_hand.hold(store.redis, "at the last moment")
+            return made
+
+    Leader(store, Builder(store)).publish(toy.snapshot(), "test")
+    with pytest.raises(HeldError):
+        Leader(store, Interrupted(store)).publish(toy.snapshot(), "test")
+    assert (store.current(), store.versions(), store.half_built()) == (1, [1], [2])
+
+
+def test_a_rollback_with_a_hold_lasts(leader, store, toy, config, redis_client) -> None:
+    leader.publish(toy.snapshot(), "test")
+    leader.publish(toy.snapshot(), "test")
+    by_hand.rollback(redis_client, 1, config, "rolled back")
+    held = standing_hold(store)
+    assert (store.current(), held.reason) == (1, "rolled back")
+    with by_hand.in_office(redis_client, config) as office:
+        toy.snapshot()
+        jobs = Jobs(Leader(office, Builder(office)), config, AuditTrail(redis_client, store.key("audit")))
+        with pytest.raises(HeldError):
+            jobs.refresh()
+    assert store.current() == 1
+    assert [(entry.event, entry.version) for entry in trail(store)] == [("rollback", 1), ("hold", 1)]
+    by_hand.rollback(redis_client, 2, config)
+    assert standing_hold(store) == held, "a hold lasts until it is released"
+
+
+def test_a_rollback_that_fails_holds_nothing(leader, store, toy, config) -> None:
+    leader.publish(toy.snapshot(), "test")
+    with pytest.raises(RollbackError):
+        by_hand.rollback(store.redis, 7, config, "rolled back")
+    assert standing_hold(store) is None
+    assert trail(store) == []

@@ -1,0 +1,77 @@
+import pytest
+
+from indexer.errors import FencedError
+from indexer.journal import HISTORY, JOBS, Journal, Run, history, jobs_of
+from indexer.lease import Lease
+from indexer.store import IndexStore
+from monitoring.audit import AuditTrail
+
+
+@pytest.fixture
+def audit(store) -> AuditTrail:
+    return AuditTrail(store.redis, store.key("audit"))
+
+
+@pytest.fixture
+def journal(store, audit) -> Journal:
+    return Journal(store, audit)
+
+
+def run(started: int, outcome: str = "done") -> Run:
+    return Run(started=started, seconds=0.5, outcome=outcome, who="swept", detail="" if outcome == "done" else "why")
+
+
+def job(store, name):
+    return next(job for job in jobs_of(store) if job.name == name)
+
+
+def test_every_job_is_there_before_it_ever_ran(store) -> None:
+    assert tuple(job.name for job in jobs_of(store)) == JOBS
+    assert (job(store, "clean").runs, job(store, "clean").state.last, job(store, "clean").next_at) == (0, None, None)
+
+
+def test_state_count_and_history_go_together_and_the_history_is_bounded(store, journal) -> None:
+    for number in range(HISTORY + 5):
+        journal.note("settle", 2.0, run(1000 * number))
+    journal.note("settle", 2.0, run(7, "failed"))
+    found = job(store, "settle")
+    assert (found.runs, found.state.last, found.next_at) == (HISTORY + 6, run(7, "failed"), 2007)
+    kept = history(store, "settle")
+    assert len(kept) == HISTORY
+    assert kept[:2] == [run(7, "failed"), run(1000 * (HISTORY + 4))]
+    assert history(store, "settle", 1) == kept[:1]
+    assert history(store, "clean") == []
+
+
+def test_an_overrun_is_shown_until_the_run_ends_and_is_in_the_audit_trail(store, journal, audit) -> None:
+    journal.note("refresh", 5.0, run(1))
+    journal.overrun("refresh", 5.0, 5000, limit=2.0)
+    assert (job(store, "refresh").state.overrun_since, job(store, "refresh").state.last) == (5000, run(1))
+    assert job(store, "refresh").runs == 1, "a run counts when it ends"
+    journal.note("refresh", 5.0, run(5000, "overrun"))
+    journal.overran("refresh", run(5000, "overrun"))
+    assert job(store, "refresh").state.overrun_since is None
+    alarm, outcome = audit.read()
+    assert (alarm.event, alarm.kind, alarm.detail["job"], alarm.detail["limit"]) == (
+        "alarm", "job_overrun", "refresh", 2.0,
+    )  # fmt: skip
+    assert (outcome.event, outcome.outcome, outcome.alarm) == ("outcome", "overrun", alarm.alarm)
+
+
+def test_a_paused_leader_writes_no_history(redis_client, audit) -> None:
+    old = Lease(redis_client, 30, "paused")
+    assert old.take(by_force=True)
+    journal = Journal(IndexStore(redis_client, old), audit)
+    journal.note("settle", 1.0, run(1))
+    successor = Lease(redis_client, 30, "successor")
+    assert successor.take(by_force=True)
+    before = redis_client.hgetall("hsnn:{0}:jobs"), redis_client.lrange("hsnn:{0}:jobs:history:settle", 0, -1)
+    with pytest.raises(FencedError):
+        journal.note("settle", 1.0, run(2))
+    with pytest.raises(FencedError):
+        journal.overrun("settle", 1.0, 2, 1.0)
+    after = redis_client.hgetall("hsnn:{0}:jobs"), redis_client.lrange("hsnn:{0}:jobs:history:settle", 0, -1)
+    assert before == after
+    assert audit.read() == [], "not even the alarm"
+    Journal(IndexStore(redis_client, successor), audit).note("settle", 1.0, run(3))
+    assert [one.started for one in history(IndexStore(redis_client), "settle")] == [3, 1]
