@@ -22,7 +22,7 @@ class Index:
     scorer : the request side of its model
     vectors : (rows, W) float32
         Static item vectors, zero where none is known.
-    leaves : members of each node, with the traffic of each item
+    leaves : members of each node, with the worth of each item
     """
 
     def __init__(

@@ -20,7 +20,8 @@ from trainer.queries import Queries
 
 CROSS_FEATURES = SLOTS + 1 + len(COVISIT_HALF_LIVES)
 """Columns F of the cross features."""
-_MATCHES = SLOTS + 1
+MATCHES = SLOTS + 1
+"""Columns before those of co-visitation."""
 
 
 def cross_features(
@@ -63,7 +64,7 @@ def cross_features(
         np.r_[shares, np.ones(len(words))],
         len(candidates) * CROSS_FEATURES,
     ).reshape(len(queries.now), len(candidates), CROSS_FEATURES)
-    out[..., _MATCHES:] = pairs.scores(queries.history_items, queries.now, candidates)
+    out[..., MATCHES:] = pairs.scores(queries.history_items, queries.now, candidates)
     return out
 
 
@@ -93,7 +94,7 @@ def cross_features_of(
     out = np.empty((len(candidates), CROSS_FEATURES), np.float32)
     out[:, :SLOTS] = (sums / np.maximum(counts, 1)).reshape(-1, SLOTS)
     out[:, SLOTS] = weights[1][posted].sum(1)
-    out[:, _MATCHES:] = pairs.scores_one(history, int(queries.now[number]), candidates)
+    out[:, MATCHES:] = pairs.scores_one(history, int(queries.now[number]), candidates)
     return out
 
 

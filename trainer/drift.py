@@ -24,7 +24,7 @@ class DriftWatch:
 
     def update(self, prepared: Prepared, report: StepReport) -> list[Alarm]:
         """Alarms that this batch raises."""
-        if report.events == 0:
+        if report.events == 0 or len(prepared.items) == 0:  # repeats alone have no loss
             return []
         ts = int(prepared.ts.max())
         raised = [self._loss.update(report.loss, ts), self._mix.update(prepared.items.tolist(), ts)]

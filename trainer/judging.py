@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.covisitation import Covisitation
-from trainer.cross_features import CROSS_FEATURES, cross_features
+from trainer.cross_features import CROSS_FEATURES, MATCHES, cross_features
 from trainer.history import UserHistories
 from trainer.queries import Queries
 
@@ -39,11 +39,15 @@ def histories_at(
 def pair_cross_features(
     queries: Queries, tokens: NDArray[np.int32], items: NDArray[np.int64], pairs: Covisitation
 ) -> NDArray[np.float32]:
-    """Cross features (J, C) of each query and its own item of `items` (J,)."""
+    """Cross features (J, C) of each query and its own item of `items` (J,).
+
+    Co-visitation is left at zero: by now it has counted the very action that is judged.
+    """
     out = np.empty((len(items), CROSS_FEATURES), np.float32)
     for start in range(0, len(items), _CHUNK):
         part = slice(start, start + _CHUNK)
         candidates, places = np.unique(items[part], return_inverse=True)
         chunk = queries.some(part)
         out[part] = cross_features(chunk, tokens, candidates, pairs)[np.arange(len(places)), places]
+    out[:, MATCHES:] = 0
     return out

@@ -18,7 +18,7 @@ from trainer.arrays import Array
 from trainer.catalogue import ItemCatalogue, UserCatalogue
 from trainer.config import TrainerConfig
 from trainer.covisitation import Covisitation
-from trainer.cross_features import cross_features
+from trainer.cross_features import MATCHES, cross_features
 from trainer.frequency import StreamingFrequency
 from trainer.half_life import HalfLifeChoice
 from trainer.hashing import token_matrix, tokens
@@ -105,6 +105,7 @@ class Learner:
             if self.config.model.tasks:
                 self.lagged.see(row, sign.ts)
         self.histories.clear(side.deleted_users)
+        self.replay.forget(side.deleted_users)
         self._touched_items.add(list(signs))
         self._touched_users.add(side.users)
         kept = np.flatnonzero(~events.repeat)
@@ -149,7 +150,7 @@ class Learner:
         On a slow stream a batch is learned in several steps: there every event has more to teach.
         """
         if len(prepared.items) == 0:
-            return StepReport(float("nan"), float("nan"), prepared.events)
+            return self._judge_alone(prepared)
         parts = prepared.parts(self.config.slow_step if self.slow else len(prepared.items))
         return joined([self._learn(part) for part in parts])
 
@@ -177,7 +178,18 @@ class Learner:
             self.leaves.move(candidates.rows[alive], losses.leaves[alive])
             self._more(lessons, candidates)
         self._count(prepared)
-        return StepReport(losses.item, losses.node, prepared.events, chances=losses.chances)
+        return StepReport(losses.item, losses.node, prepared.events, 0, losses.chances, judged=True)
+
+    def _judge_alone(self, prepared: Prepared) -> StepReport:
+        """Account for a batch without lessons; what was judged with it is learned all the same."""
+        nothing = StepReport(float("nan"), float("nan"), prepared.events, judged=True)
+        if prepared.judged is None:
+            return nothing
+        loss, chances = self.network.judge_alone(prepared.judged, self.items.tokens, self.leaves)
+        self.steps += 1
+        if not np.isfinite(loss):
+            return nothing._replace(events=0, unsafe=prepared.events, judged=False)
+        return nothing._replace(chances=chances)
 
     def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which of `rows` (n,) may be recommended at the watermark."""
@@ -251,6 +263,7 @@ class Learner:
         cross = None
         if self.config.model.cross:
             cross = cross_features(lessons.queries, self.items.tokens, rows, self.covisitation)
+            cross[len(prepared.items) :, :, MATCHES:] = 0  # what is learned again was counted already
         return Candidates(rows, self.items.tokens, features, log_q, targets, np.searchsorted(rows, drawn), cross)
 
     def _more(self, lessons: Lessons, candidates: Candidates) -> None:
@@ -276,7 +289,7 @@ class Learner:
             before = prepared.queries.history_items, prepared.queries.history_times
             self._touched_items.add(self.covisitation.update(*before, prepared.items, prepared.ts))
         if self.config.replay:
-            self.replay.put(Lessons(prepared.queries, prepared.items, prepared.weights))
+            self.replay.put(Lessons(prepared.queries, prepared.items, prepared.weights), prepared.users)
         self.positives += len(prepared.items)
         self.events += prepared.events
         self._last_batch = prepared.events

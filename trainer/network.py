@@ -107,6 +107,7 @@ class Network:
         self.features.weight[-1] = 0
         self.objective = IndexObjective(config)
         self.seeded_at: int | None = None
+        self.monn.levels.hierarchy.head.requires_grad_(self.objective.learner.learns_head)
         index = list(self.monn.levels.hierarchy.parameters())
         own = {id(weight) for weight in index}
         others = [weight for weight in self.monn.parameters() if id(weight) not in own]
@@ -175,10 +176,25 @@ class Network:
             self.items.give(rows, taken, self._config.embedding_rate)
             self.features.give(table.rows, table.leaf, self._config.embedding_rate)
             self.monn.observe(of_events)
-            self.objective.learner.observe(of_events.item.detach())
+            self.objective.learner.observe(of_events.item[:, : self._config.model.dim].detach())
             if view:
                 self.objective.after(view)
         return losses
+
+    def judge_alone(
+        self, judged: Judged, tokens: NDArray[np.int32], leaves: Leaves
+    ) -> tuple[float, NDArray[np.float32] | None]:
+        """One step on judged items alone, for a batch without lessons: its loss and the probabilities given before."""
+        rows, places = distinct_rows(np.zeros(0, np.int64), [judged.queries.history_items], judged)
+        taken = self.items.take(rows, tokens[rows])
+        table, features = self._features([judged.queries], taken.vectors, places.history)
+        loss, chances = self._judge(judged, self.monn.users(features), taken.vectors, places, 0, leaves)
+        loss = self._config.judgement_weight * loss
+        if math.isfinite(float(loss.detach())):
+            self._descend(loss)
+            self.items.give(rows, taken, self._config.embedding_rate)
+            self.features.give(table.rows, table.leaf, self._config.embedding_rate)
+        return float(loss.detach()), chances
 
     def more(
         self, queries: Queries, candidates: Candidates, weights: NDArray[np.float32], leaves: Leaves, events: int,
@@ -287,7 +303,7 @@ class Network:
         if work == "start":
             upkeep.start(hierarchy, points, rng)
         elif work == "refit":
-            upkeep.refit(hierarchy, points, even=self.objective.learner.task_moves_nodes)
+            upkeep.refit(hierarchy, points, even=self.objective.learner.evens)
         elif work == "revive":
             upkeep.revive_dead(hierarchy, self.objective.usage, points, rng)
         elif work == "snap":

@@ -27,6 +27,8 @@ class StepReport(NamedTuple):
         Interactions left out because their loss was not finite; the step changed nothing then.
     chances : (J, A) float32 or None
         Probabilities that were given to the labels of `Prepared.judged` before they were learned.
+    judged : bool
+        Whether the judgements of the batch were learned.
     """
 
     loss: float
@@ -34,6 +36,7 @@ class StepReport(NamedTuple):
     events: int
     unsafe: int = 0
     chances: NDArray[np.float32] | None = None
+    judged: bool = False
 
 
 def joined(reports: Sequence[StepReport]) -> StepReport:
@@ -46,13 +49,11 @@ def joined(reports: Sequence[StepReport]) -> StepReport:
     """
     if len(reports) == 1:
         return reports[0]
-    weights = np.array([report.events + report.unsafe for report in reports], np.float64)
-    losses = np.array([[report.loss, report.node_loss] for report in reports])
-    item, node = (weights @ losses / max(weights.sum(), 1.0)).tolist()
-    return StepReport(
-        item, node, sum(report.events for report in reports), sum(report.unsafe for report in reports),
-        reports[0].chances,
-    )  # fmt: skip
+    learned = [report for report in reports if report.events] or list(reports)
+    weights = np.array([max(report.events, 1) for report in learned], np.float64)
+    item, node = (weights @ np.array([[one.loss, one.node_loss] for one in learned]) / weights.sum()).tolist()
+    events, unsafe = sum(report.events for report in reports), sum(report.unsafe for report in reports)
+    return StepReport(item, node, events, unsafe, reports[0].chances, reports[0].judged)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter, deque
 from typing import Any
@@ -57,9 +58,9 @@ class Progress:
         """Account for one batch."""
         dropped = Counter(batch.dropped)
         if report.unsafe:
-            dropped[UNSAFE] += report.unsafe + batch.impressions
+            dropped[UNSAFE] += report.unsafe + (0 if report.judged else batch.impressions)
             _log.error("a step on %d events was left out: its loss is not finite", report.unsafe)
-        impressions = 0 if report.unsafe else batch.impressions
+        impressions = batch.impressions if report.judged or not report.unsafe else 0
         self.trained += report.events + impressions
         self.impressions += impressions
         self.dead_lettered += batch.dead_lettered
@@ -69,7 +70,7 @@ class Progress:
         EVENTS.labels("dropped").inc(dropped.total())
         for reason, count in dropped.items():
             DROPPED.labels(reason).inc(count)
-        if report.events:
+        if report.events and math.isfinite(report.loss):
             self.loss, self.node_loss = _mix(self.loss, report.loss), _mix(self.node_loss, report.node_loss)
             self.lag_seconds = max(time.time() - float(batch.engagements.sent_at[-1]) / 1000, 0.0)
             LOSS.set(self.loss)

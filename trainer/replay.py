@@ -42,7 +42,7 @@ class Replay:
     >>> replay = Replay(ModelConfig(history=1, user_tokens=1, context_tokens=1), size=2)
     >>> one = np.ones((3, 1), np.int32)
     >>> queries = Queries(one, one.astype(np.int64), one, one, np.arange(3))
-    >>> replay.put(Lessons(queries, np.arange(3), np.ones(3, np.float32)))
+    >>> replay.put(Lessons(queries, np.arange(3), np.ones(3, np.float32)), users=np.array([7, 7, 8]))
     >>> sorted(set(replay.draw(50, np.random.default_rng(0)).items.tolist()))
     [1, 2]
     """
@@ -58,23 +58,31 @@ class Replay:
             "now": np.zeros(size, np.int64),
             "items": np.zeros(size, np.int64),
             "weights": np.zeros(size, np.float32),
+            "users": np.full(size, -1, np.int64),
         }
 
     def __len__(self) -> int:
         return min(self.seen, self.size)
 
-    def put(self, lessons: Lessons) -> None:
-        """Add events; the oldest ones leave."""
-        columns = {**lessons.queries._asdict(), "items": lessons.items, "weights": lessons.weights}
+    def put(self, lessons: Lessons, users: NDArray[np.int64]) -> None:
+        """Add events of `users` (n,); the oldest ones leave."""
+        columns = {**lessons.queries._asdict(), "items": lessons.items, "weights": lessons.weights, "users": users}
         count = len(lessons.items)
         places = (self.seen + np.arange(count))[-self.size :] % self.size if self.size else np.zeros(0, np.int64)
         for name, column in columns.items():
             self.arrays[name][places] = column[count - len(places) :]
         self.seen += count
 
+    def forget(self, users: NDArray[np.int64]) -> None:
+        """Leave nothing of `users` (n,): their events stay in place, without history, features or weight."""
+        theirs = np.isin(self.arrays["users"], users)
+        for name in ("history_items", "user_tokens", "context_tokens"):
+            self.arrays[name][theirs] = -1
+        self.arrays["weights"][theirs] = 0
+
     def draw(self, count: int, rng: np.random.Generator) -> Lessons:
         """Draw `count` events, uniformly and with repetition."""
         at = rng.integers(len(self), size=count)
-        columns = {name: array[at] for name, array in self.arrays.items()}
+        columns = {name: array[at] for name, array in self.arrays.items() if name != "users"}
         items, weights = columns.pop("items"), columns.pop("weights")
         return Lessons(Queries(**columns), items, weights)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from trainer.config import ModelConfig
 from trainer.item_state import STATE_FEATURES
 
 DENSE_FEATURES = 7
-"""Width of `Inputs.dense`: see `trainer.queries.dense_features`."""
+"""Width of `Inputs.dense`: see `trainer.inputs.dense_features`."""
 
 
 def mlp(*widths: int) -> nn.Sequential:

@@ -227,3 +227,38 @@ def test_gone_items_are_no_candidates_any_more(config, world, teach, candidates_
     candidates = candidates_of(learner, prepared)
     assert set(candidates.rows.tolist()) == {0, old, old + 1}
     assert set(candidates.rows[candidates.uniform].tolist()) <= {old, old + 1}
+
+
+def test_slow_streams_are_learned_in_small_steps_with_past_events(config, world, teach):
+    fast, slow = (
+        Learner(config.model_copy(update={"slow_from": limit, "slow_step": 16, "index": config.index}))
+        for limit in (1e9, 1.0)
+    )
+    batches = [world.batch(64) for _ in range(10)]
+    for learner in (fast, slow):
+        for batch in batches:
+            report = learner.train(learner.prepare(batch))
+            assert (report.events, report.unsafe) == (64, 0)
+        assert learner.events == learner.positives == 640
+    assert fast.steps == 10
+    assert slow.steps == 40
+    assert len(slow.replay) == 640
+    assert slow.slow
+    assert not fast.slow
+    np.testing.assert_allclose(fast.states.values, slow.states.values, rtol=1e-5)
+
+
+def test_repeats_are_labels_and_no_lessons(config, world):
+    from dataclasses import replace
+
+    learner, batch = Learner(config), world.batch(32)
+    repeat = np.zeros(32, np.bool_)
+    repeat[5:9] = True
+    prepared = learner.prepare(replace(batch, engagements=replace(batch.engagements, repeat=repeat)))
+    assert len(prepared.items) == 28
+    assert prepared.at.tolist() == [*range(5), *range(9, 32)]
+    assert learner.train(prepared).events == 32
+    assert (learner.events, learner.positives) == (32, 28)
+    alone = replace(world.clicks(["u1"], ["c1-0"]).engagements, repeat=np.ones(1, np.bool_))
+    report = learner.train(learner.prepare(replace(batch, engagements=alone, items=[], item_sent_at=[])))
+    assert (report.events, report.unsafe) == (1, 0)

@@ -24,13 +24,18 @@ class IndexConfig(BaseModel):
         0, ge=0, description="events over which the weight of the index losses grows linearly; 0: at once"
     )
     routing: float = Field(
-        0.3, ge=0, description="weight of the straight-through loss that moves items to nodes their users choose"
+        0.3,
+        ge=0,
+        description="weight of the loss that moves items to nodes their users choose (oneshot)",
     )
     joint: float = Field(
         0.5, ge=0, description="weight of the index losses that item vectors feel (learners lti and streaming_vq)"
     )
     follow: float = Field(
-        0.3, ge=0, le=1, description="share of the way that a node moves, per batch, to the mean of its items in it"
+        0.3,
+        ge=0,
+        le=1,
+        description="share of the way that a node goes, per batch, to its items' mean (em, oneshot)",
     )
     distillation: float = Field(
         1.0,
@@ -39,19 +44,21 @@ class IndexConfig(BaseModel):
     )
     reconstruction: float = Field(0.0, ge=0, description="weight of the squared error of node vectors as item vectors")
     interaction: float = Field(
-        0.0, ge=0, description="weight of the error of the levels' own interaction towers against the item level's"
+        0.0,
+        ge=0,
+        description="weight of the levels' own interaction towers' error, where `cross` is on",
     )
     beam_negatives: float = Field(
         0.0, ge=0, description="weight of the loss among the nodes that the beam would open: hard negatives"
     )
     sharpness: float = Field(
-        5.0, gt=0, description="alpha of the soft assignment, on squared distances divided by their mean"
+        5.0, gt=0, description="alpha of the soft assignment, on squared distances divided by their mean (oneshot, lti)"
     )
     sharpness_ramp: float = Field(
         0.0, ge=0, description="events after which alpha has come 63% of its way from 1; 0: it is fixed"
     )
-    balance: float = Field(0.1, ge=0, description="weight of the KL balance of node sizes (running hard statistics)")
-    flops: float = Field(0.0, ge=0, description="weight of the FLOPs balance (soft statistics of the batch)")
+    balance: float = Field(0.1, ge=0, description="weight of the KL balance, on running hard shares (oneshot, lti)")
+    flops: float = Field(0.0, ge=0, description="weight of the FLOPs balance, on soft shares (oneshot, lti)")
     revive: bool = Field(True, description="move nodes that hold next to nothing onto items of the fullest ones")
     representatives: bool = Field(False, description="a node's representative item is one of its features")
     snap_every: int = Field(0, ge=0, description="events between snaps of every node to its nearest item; 0: never")
@@ -63,7 +70,7 @@ class IndexConfig(BaseModel):
         0.4, ge=0, le=1, description="share of a node's children that the user must have engaged with"
     )
     extra_steps: int = Field(
-        0, ge=0, description="one more ordinary step of the index losses after so many batches; 0: never"
+        0, ge=0, description="one more step on the levels' log loss after so many batches, to compare with; 0: never"
     )
     kmeans_every: int = Field(5000, ge=1, description="events between runs of k-means over the items (em and sil)")
     popularity: float = Field(

@@ -3,7 +3,7 @@
 "Nearest" is measured by what a node's vector in place of an item's would do to the item's scores. With users ``u`` of
 the item level, mean ``m`` and covariance ``C``, and ``x`` the difference of two items in vector and bias:
 
-    distance(x)^2 = x_v' C x_v  +  g^2 (m' x_v + x_b)^2
+    distance(x)^2 ~ x_v' C x_v  +  g^2 (m' x_v + x_b)^2
 
 the variance over users of the score's difference, and its mean, weighted by ``g`` (`trainer.index.popularity`): items
 that are alike in taste AND in how much they are wanted share a node, so that a node that is opened is worth its items.
@@ -40,6 +40,7 @@ class Em(IndexLearner):
 
     differentiable: ClassVar[bool] = False
     periodic: ClassVar[bool] = True
+    evens: ClassVar[bool] = True
 
     def __init__(self, config: TrainerConfig) -> None:
         super().__init__(config)
@@ -50,10 +51,8 @@ class Em(IndexLearner):
         follow(view, self.config.follow)
 
     def observe(self, users: Tensor) -> None:
-        """Take users (B, n_u*d) into the running moment."""
-        width = len(self.moment) - 1
-        each = users.reshape(-1, width)
-        extended = torch.cat([each, torch.ones(len(each), 1)], 1)  # (B*n_u, d+1)
+        """Take users (B, d) into the running moment."""
+        extended = torch.cat([users, torch.ones(len(users), 1)], 1)  # (B, d+1)
         seen = extended.T @ extended / len(extended)
         self.moment = seen if not self.moment.any() else _MEMORY * self.moment + (1 - _MEMORY) * seen
 

@@ -30,12 +30,18 @@ class IndexLearner:
         Whether assignments have gradients, so that balance losses have an effect.
     periodic : bool
         Whether nodes come from k-means over all living items now and then.
+    evens : bool
+        Whether nodes that are overfull are split then.
+    learns_head : bool
+        Whether the head in front of the nodes is learned.
     """
 
     detached: ClassVar[bool] = True
     task_moves_nodes: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
     periodic: ClassVar[bool] = False
+    evens: ClassVar[bool] = False
+    learns_head: ClassVar[bool] = False
 
     def __init__(self, config: TrainerConfig) -> None:
         self.config = config.index
@@ -52,7 +58,7 @@ class IndexLearner:
         """Move nodes once the gradient step was made."""
 
     def observe(self, users: Tensor) -> None:
-        """Look at the item level's user vectors (B, n_u*d) of a batch that was learned."""
+        """Look at the item level's first user vectors (B, d) of a batch that was learned."""
 
     def measure(self, hierarchy: Hierarchy) -> None:
         """Renew the metric in which items are near to nodes."""

@@ -88,7 +88,10 @@ def surprise(view: IndexView, mask: list[Tensor] | None = None) -> Tensor:
 
 
 def beam_negatives(view: IndexView, beam: int) -> Tensor:
-    """Log loss of the target's node among the nodes that a beam opens and itself: beam-aware training, after OTM."""
+    """Log loss of the target's node among the nodes that a beam opens and itself: beam-aware training, after OTM.
+
+    On a finer level the beam is over the families that the step's candidates lie in, not over all.
+    """
     total, step = torch.zeros(()), view.step
     for scores in view.scores:
         wanted = scores.columns[step.targets].unsqueeze(1)  # (B, 1)
@@ -100,7 +103,7 @@ def beam_negatives(view: IndexView, beam: int) -> Tensor:
 
 
 def opened_nodes(scores: LevelScores, beam: int) -> Tensor:
-    """Columns (B, b) of the nodes that a beam of this width opens."""
+    """Columns (B, b) of the nodes that a beam of this width opens among the families that the candidates lie in."""
     return scores.log_p.detach().topk(min(beam, scores.log_p.shape[1]), 1).indices
 
 

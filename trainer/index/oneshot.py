@@ -6,6 +6,8 @@ codes. The gain is ``log p - log share``: an item is not drawn to a node because
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,9 @@ from trainer.index.view import IndexView
 
 
 class OneShot(IndexLearner):
-    """The default: costs the item level nothing."""
+    """Straight-through routing on detached items: costs the item level nothing."""
+
+    learns_head: ClassVar[bool] = True
 
     def loss(self, view: IndexView) -> Tensor:
         """Routing, over all levels."""

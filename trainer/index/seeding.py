@@ -61,7 +61,7 @@ def evened(
     sizes = np.bincount(nearest, minlength=len(centres))
     for _ in range(len(centres) // 8):
         full, empty = int(sizes.argmax()), int(sizes.argmin())
-        if sizes[full] <= most * len(points) / len(centres):
+        if sizes[full] < 2 or sizes[full] <= most * len(points) / len(centres):
             break
         nearest[nearest == empty] = -1  # few; they will go where they are nearest then
         members = np.flatnonzero(nearest == full)
@@ -95,7 +95,8 @@ def revive(
         Nodes per family.
     """
     moved = 0
-    for family in np.unique(np.flatnonzero(usage < _DEAD / len(nodes)) // siblings).tolist():
+    shares = usage.reshape(-1, siblings)
+    for family in np.flatnonzero((shares < _DEAD * shares.mean(1, keepdims=True)).any(1)).tolist():
         part = slice(family * siblings, (family + 1) * siblings)
         fair = usage[part].mean()
         dead = family * siblings + np.flatnonzero(usage[part] < _DEAD * fair)

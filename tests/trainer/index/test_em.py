@@ -41,10 +41,10 @@ def test_the_moment_is_a_running_mean_over_user_vectors(toy):
     before = small.levels.hierarchy.metric.clone()
     learner.measure(small.levels.hierarchy)
     assert torch.equal(small.levels.hierarchy.metric, before)  # nobody was seen
-    first, second = torch.randn(6, 3), torch.randn(4, 6)  # two vectors per user
+    first, second = torch.randn(6, 3), torch.randn(4, 3)
     learner.observe(first)
     learner.observe(second)
-    moments = [np.c_[users.reshape(-1, 3).numpy(), np.ones(len(users.reshape(-1, 3)))] for users in (first, second)]
+    moments = [np.c_[users.numpy(), np.ones(len(users))] for users in (first, second)]
     one, two = (made.T @ made / len(made) for made in moments)
     np.testing.assert_allclose(learner.moment.numpy(), 0.99 * one + 0.01 * two, atol=1e-5)
     learner.measure(small.levels.hierarchy)

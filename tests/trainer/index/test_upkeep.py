@@ -87,7 +87,7 @@ def test_refit_is_plain_k_means_from_where_nodes_are(levels, measured):
     hierarchy = moved(hierarchy_of(counts))
     hierarchy.metric.copy_(torch.from_numpy(metric))
     before = [codes.detach().numpy().astype(np.float64).copy() for codes in hierarchy.codes]
-    upkeep.refit(hierarchy, torch.from_numpy(points))
+    upkeep.refit(hierarchy, torch.from_numpy(points), even=False)
     residual, parents = points.astype(np.float64), np.zeros(len(points), np.int64)
     for level, expected in enumerate(before):
         siblings = counts[level] // (counts[level - 1] if level else 1)
@@ -108,9 +108,9 @@ def test_refitting_settled_nodes_changes_nothing():
     points, _ = planted_items((4, 12))
     hierarchy = hierarchy_of((4, 12))
     upkeep.start(hierarchy, points, np.random.default_rng(0))
-    upkeep.refit(hierarchy, points)
+    upkeep.refit(hierarchy, points, even=False)
     before = [codes.detach().clone() for codes in hierarchy.codes]
-    upkeep.refit(hierarchy, points)
+    upkeep.refit(hierarchy, points, even=False)
     for codes, kept in zip(hierarchy.codes, before, strict=True):
         torch.testing.assert_close(codes.detach(), kept, atol=1e-4, rtol=0)
 

@@ -1,0 +1,49 @@
+"""Replay: the last events, drawn again; nothing is left of a user who was deleted."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.config import ModelConfig
+from trainer.queries import Queries
+from trainer.replay import Lessons, Replay
+
+CONFIG = ModelConfig(history=2, user_tokens=1, context_tokens=1)
+
+
+def lessons(items: list[int]) -> Lessons:
+    n = len(items)
+    own = np.array(items, np.int64)
+    history = np.stack([own, own], 1).astype(np.int32)
+    tokens = own[:, None].astype(np.int32)
+    queries = Queries(history, history.astype(np.int64), tokens, tokens, own)
+    return Lessons(queries, own, np.ones(n, np.float32))
+
+
+@given(st.lists(st.integers(1, 9), max_size=6), st.integers(1, 12))
+def test_the_last_events_are_there_and_no_others(sizes, size):
+    replay, told = Replay(CONFIG, size), 0
+    for count in sizes:
+        replay.put(lessons(list(range(told, told + count))), np.zeros(count, np.int64))
+        told += count
+    assert len(replay) == min(told, size)
+    if told:
+        drawn = replay.draw(400, np.random.default_rng(0))
+        assert set(drawn.items.tolist()) == set(range(max(told - size, 0), told))
+        assert np.array_equal(drawn.queries.history_items[:, 0], drawn.items)
+        assert np.array_equal(drawn.queries.now, drawn.items)
+
+
+def test_a_user_who_is_deleted_leaves_nothing_behind():
+    replay = Replay(CONFIG, 4)
+    replay.put(lessons([1, 2, 3]), np.array([7, 8, 7]))
+    replay.forget(np.array([7]))
+    drawn = replay.draw(50, np.random.default_rng(0))
+    theirs = drawn.items != 2
+    assert theirs.any()
+    assert (drawn.weights[theirs] == 0).all()
+    assert (drawn.queries.history_items[theirs] == -1).all()
+    assert (drawn.queries.user_tokens[theirs] == -1).all()
+    assert (drawn.weights[~theirs] == 1).all()
