@@ -16,8 +16,10 @@ from hsnn.config import Config, Loaded, known_keys
 from hsnn.config_keys import Key, flatten
 from monitoring.duration import format_duration
 from streaming.open_log import mask
+from trainer.presets import PRESETS
 
 MASK = "***"
+_PRESET = frozenset(f"trainer.model.{key}" for sizes in PRESETS.values() for key in sizes)
 _TABLE = "| key | default | meaning |"
 _NAME = re.compile(r"(?i)(?:^|[._-])(?:password|secret|token|passphrase)$")
 
@@ -66,7 +68,10 @@ def commented() -> str:
     for key in _with_tables(lines, described=True):
         if key.field.description:
             lines.append(f"# {key.field.description}")
-        lines.append(f"{_last(key)} = {_value(key, values[key.name])}")
+        if key.name in _PRESET:
+            lines.append("# (the preset says it; a value here wins over the preset)")
+        mark = "# " if key.name in _PRESET else ""
+        lines.append(f"{mark}{_last(key)} = {_value(key, values[key.name])}")
     return "\n".join(lines) + "\n"
 
 

@@ -19,13 +19,13 @@ class ItemEncoder(Protocol):
 
     @property
     def node_vectors(self) -> NDArray[np.float32]:
-        """Node vectors (K, d)."""
+        """Vectors (K, d+1) of the leaves."""
 
     def vectors(self, embeddings: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Make static vectors (n, d+1) of id embeddings (n, d+1) and tokens (n, T)."""
+        """Make static vectors (n, W) of id embeddings (n, d+1) and tokens (n, T)."""
 
     def assign(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Nodes (n,) of vectors (n, d+1)."""
+        """Leaves (n,) of vectors (n, W)."""
 
     def representatives(
         self, vectors: NDArray[np.float32], rows: NDArray[np.integer], nodes: NDArray[np.integer]
@@ -42,7 +42,7 @@ def snapshot_encoder(snapshot: Snapshot) -> ItemEncoder:
 
 
 class Placement(NamedTuple):
-    """Vectors (n, d+1) float32 and nodes (n,) int32 of some items."""
+    """Vectors (n, W) float32 and nodes (n,) int32 of some items."""
 
     vectors: NDArray[np.float32]
     nodes: NDArray[np.int32]
@@ -82,7 +82,7 @@ class Assigner:
         )
 
     def representatives(self, vectors: NDArray[np.float32], nodes: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Choose each node's representative row, (K,), from all vectors (rows, d+1) and nodes (rows,), -1 = none."""
+        """Choose each node's representative row, (K,), from all vectors (rows, W) and nodes (rows,), -1 = none."""
         rows = np.flatnonzero(nodes >= 0)
         return self._encoder.representatives(vectors[rows], rows, nodes[rows])
 

@@ -56,7 +56,7 @@ class IndexBase:
 
     Attributes
     ----------
-    vectors : (rows, d+1) float32
+    vectors : (rows, W) float32
         Static vectors of all known items, indexed or not (histories name items that left); last column = item bias.
     nodes : (rows,) int32
         Node of every item, -1 = not indexed.

@@ -85,6 +85,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     scored : item-level evaluations
     candidates : allowed items that were looked at to choose these
     nodes : nodes opened
+    evaluations : nodes scored on the way to them, over all learned levels
     corpus : items that may be returned to somebody
     certified : whether no allowed item can be missing: each was scored, or a bound shows that it would score too little
     scored_share : `scored` / `corpus`
@@ -97,6 +98,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     corpus: int
     certified: bool = False
     scored_share: float = 0.0
+    evaluations: int = 0
     took_ms: float = 0.0
 
 

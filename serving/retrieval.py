@@ -96,6 +96,7 @@ class _Search:
             stats=Stats(
                 scored=found.scored, candidates=found.candidates, nodes=found.nodes, corpus=world.corpus,
                 certified=found.certified, scored_share=round(found.scored / max(world.corpus, 1), 4),
+                evaluations=0 if self.encoded is None or request.mode == "popularity" else self.encoded.evaluations,
                 took_ms=round(1000 * (time.perf_counter() - began + shared), 3),
             ),
         )  # fmt: skip
@@ -107,7 +108,8 @@ class _Search:
             rows = leaves.best(may.rows, self.encoded.nodes[number], self.budget)
             return self._scored(number, rows, k, may, candidates=len(may.rows))
         found = leaves.candidates(self.encoded.seen[number], self.beam, self.budget, may.mask.__getitem__)
-        return self._scored(number, found.rows, k, may, found.considered, found.opened)
+        seen = self.encoded._replace(nodes=self.encoded.seen)  # the same bits, whatever the neighbours in the chunk ask
+        return self._scored(number, found.rows, k, may, found.considered, found.opened, seen)
 
     def _exact(self, number: int, may: Allowed, k: int) -> Found:
         if not self.world.index.scorer.boundable:
@@ -146,16 +148,22 @@ class _Search:
         return self.world.states.log_mass(rows, self.world.half_life, 0)
 
     def _scored(
-        self, number: int, rows: NDArray[np.int64], k: int, may: Allowed, candidates: int, nodes: int = 0
+        self,
+        number: int,
+        rows: NDArray[np.int64],
+        k: int,
+        may: Allowed,
+        candidates: int,
+        nodes: int = 0,
+        encoded: Encoded | None = None,
     ) -> Found:
         """Score `rows` by the item level and keep the best `k`; of equal ones the older item first, in every mode."""
-        assert self.encoded is not None
+        encoded = encoded or self.encoded
+        assert encoded is not None
         rows, index = np.sort(rows), self.world.index
         features = self.world.states.features(rows, int(self.queries.now[number]))
         cross = self.world.crossing.features(self.queries, number, rows) if index.config.cross else None
-        scores = index.scorer.score(
-            self.encoded, number, index.vectors[rows], features, index.leaves.node_of[rows], cross
-        )
+        scores = index.scorer.score(encoded, number, index.vectors[rows], features, index.leaves.node_of[rows], cross)
         best, scores_of_best = best_of(rows, scores, k)
         return Found(best, scores_of_best, len(rows), candidates, nodes, certified=len(rows) == may.size())
 

@@ -1,8 +1,8 @@
 """The items of every node, and the order in which a beam takes them.
 
 "Merge" order (as in Streaming VQ, 2501.08695): items of the opened nodes are ordered by node logit plus the log of the
-item's share of its node's traffic, so that the budget is not wasted on dead items. Traffic is the decayed engagement
-count of one half-life; decay is common to all items and cancels out of every share, so only touched items change.
+item's share of its node's worth (`trainer.worth`), so that the budget is not wasted on dead items. Decay is common to
+all items and cancels out of every share, so only touched items change.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Leaves:
     node_of : (rows,) int32
         -1 = in no node.
     log_mass : (rows,) float64
-        Log traffic, up to a term common to all rows.
+        Log worth, up to a term common to all rows.
     sizes : (K,) int64
     """
 

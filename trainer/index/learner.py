@@ -47,7 +47,7 @@ class IndexLearner:
         self.config = config.index
 
     def project(self, hierarchy: Hierarchy, base: Tensor) -> Tensor:
-        """First static vectors (U, d) in the index's own space."""
+        """Items (U, d+1) in the index's own space."""
         return hierarchy.project(base) if self.detached else base
 
     def loss(self, view: IndexView) -> Tensor:  # noqa: ARG002 - the neutral learner adds nothing
