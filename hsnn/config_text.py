@@ -19,7 +19,8 @@ from streaming.open_log import mask
 from trainer.presets import PRESETS
 
 MASK = "***"
-_PRESET = frozenset(f"trainer.model.{key}" for sizes in PRESETS.values() for key in sizes)
+PRESET_KEYS = frozenset(f"trainer.model.{key}" for sizes in PRESETS.values() for key in sizes)
+"""Keys that a preset sets: a file that names them all would leave it nothing to say."""
 _TABLE = "| key | default | meaning |"
 _NAME = re.compile(r"(?i)(?:^|[._-])(?:password|secret|token|passphrase)$")
 
@@ -68,10 +69,8 @@ def commented() -> str:
     for key in _with_tables(lines, described=True):
         if key.field.description:
             lines.append(f"# {key.field.description}")
-        if key.name in _PRESET:
-            lines.append("# (the preset says it; a value here wins over the preset)")
-        mark = "# " if key.name in _PRESET else ""
-        lines.append(f"{mark}{_last(key)} = {_value(key, values[key.name])}")
+        line = f"{_last(key)} = {_value(key, values[key.name])}"
+        lines.append(f"# {line}  # the preset sets it; a value here wins" if key.name in PRESET_KEYS else line)
     return "\n".join(lines) + "\n"
 
 

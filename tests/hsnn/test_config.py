@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hsnn.config import Config, ConfigError, known_keys, load
-from hsnn.config_text import commented, config_digest, effective, masked, reference, show
+from hsnn.config_text import PRESET_KEYS, commented, config_digest, effective, masked, reference, show
 
 FILE = """
 [streaming]
@@ -149,10 +149,16 @@ def test_the_written_file_explains_every_key_and_reads_back_as_the_defaults(tmp_
     text = commented()
     loaded = load(written(tmp_path, text))
     assert loaded.config == Config()
-    assert set(loaded.origins) == set(known_keys())
+    assert set(loaded.origins) == set(known_keys()) - PRESET_KEYS
     for key in known_keys().values():
         if key.field.description:
-            assert f"# {key.field.description}\n{key.name.rpartition('.')[2]} = " in text
+            mark = "# " if key.name in PRESET_KEYS else ""
+            assert f"# {key.field.description}\n{mark}{key.name.rpartition('.')[2]} = " in text
+
+
+def test_a_written_file_leaves_the_preset_its_say(tmp_path: Path) -> None:
+    model = load(written(tmp_path, commented()), ["trainer.model.preset=medium"]).config.trainer.model
+    assert (model.user_vectors, model.item_vectors, model.dim, model.over_arch) == (10, 4, 48, "mlp")
 
 
 def test_what_is_shown_reads_back_and_names_origins(tmp_path: Path) -> None:

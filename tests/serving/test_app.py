@@ -35,7 +35,7 @@ def test_retrieve(client, plant):
     assert len(answer["scores"]) == 7
     assert (answer["version"], answer["as_of"]) == (1, plant.now)
     assert answer["stats"].keys() == {
-        "scored", "candidates", "nodes", "corpus", "certified", "scored_share", "took_ms",
+        "scored", "candidates", "nodes", "corpus", "certified", "scored_share", "evaluations", "took_ms",
     }  # fmt: skip
 
 
