@@ -23,7 +23,7 @@ FIGURES = {
 }  # fmt: skip
 SMALL = (
     "--set", "trainer.model.dim=8", "--set", "trainer.model.hidden=16", "--set", "trainer.model.nodes=8",
-    "--set", "trainer.model.beam=4", "--set", "trainer.model.budget=20", "--set", "trainer.node_warmup=512",
+    "--set", "trainer.model.beam=4", "--set", "trainer.model.budget=20", "--set", "trainer.index.seed_after=512",
 )  # fmt: skip
 
 
