@@ -108,7 +108,8 @@ def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_wor
     assert lost["per_seed"] == pytest.approx([ours - theirs for ours, theirs in zip(*values, strict=True)])
     assert lost["mean"] < -0.1  # five items cannot hold what twenty-five do
     page = tables.quality(found)
-    assert "**ml-100k**" in page
+    assert "### ml-100k" in page
+    assert f"`{of['default']['config'][:12]}`" in page
     assert f"{100 * of['default']['methods']['served']['recall_at_50']:.2f}" in page
     assert "| narrow |" in page
     lost = of["narrow"]["minus_reference"]["served"]["recall_at_50"]
