@@ -11,17 +11,21 @@ at the same moment again. Last, the search alone over planted vectors in a numbe
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
 
+from benchmarks.variants import digest
 from evaluation.suited import suited
 from evaluation.system import OfflineSystem
 from hsnn.config import Config
@@ -151,7 +155,7 @@ def main() -> None:
     data = {"planted": planted(), "ml-100k": load("ml-100k", limit=EVENTS)}
     if (Path(os.environ.get("HSNN_DATA", "")) / "globo-news").is_dir():
         data["globo-news"] = load("globo-news", limit=EVENTS)
-    found = {"events": EVENTS, "cores": os.cpu_count(), "config": config.digest(), "search_alone": large()}
+    found = {"events": EVENTS, "cores": os.cpu_count(), "config": digest("default"), "search_alone": large()}
     found["sets"] = {name: measure(one, config) for name, one in data.items()}
     RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     print(RESULTS.read_text())

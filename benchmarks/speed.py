@@ -10,15 +10,19 @@ and on globo-news, a fast one, if HSNN_DATA names a folder that holds it.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import msgspec
 import numpy as np
 import torch
 
+from benchmarks.variants import digest
 from evaluation.suited import suited
 from evaluation.system import OfflineSystem
 from hsnn.config import Config
@@ -112,7 +116,7 @@ def measured(data: Dataset, config: Config) -> dict[str, Any]:
 
 def main() -> None:
     config, folder = Config(), Path(os.environ.get("HSNN_DATA", ""))
-    found: dict[str, Any] = {"cores": os.cpu_count(), "config": config.digest(), "sets": {}}
+    found: dict[str, Any] = {"cores": os.cpu_count(), "config": digest("default"), "sets": {}}
     for name, events in SETS.items():
         if name == "ml-100k" or (folder / name).is_dir():
             found["sets"][name] = measured(load(name, limit=events), config)
