@@ -95,12 +95,19 @@ def _goals(of: list[dict[str, Any]]) -> str:
 
 def _variants(first: tuple[str, dict[str, Any]], others: list[tuple[str, dict[str, Any]]]) -> str:
     """What each variant does, and how far it is from the first one on the same queries."""
-    head = "variant | served R@50 | exhaustive R@50 | served, points | exhaustive, points | max/mean | dead | churn"
+    head = (
+        "variant | served R@50 | exhaustive R@50 | served, points | exhaustive, points | merge at 50, points "
+        "| whole nodes at 100, points | max/mean | dead | churn"
+    )
     lines = [f"| {head} |", "|---" + "|--:" * head.count("|") + "|"]
     for name, of in (first, *others):
         recalls = [_percent(of["methods"][method]["recall_at_50"]) for method in ("served", "exhaustive")]
         minus = of.get("minus_reference")
         change = [_interval(minus[method]["recall_at_50"]) if minus else "" for method in ("served", "exhaustive")]
+        change += [
+            _interval(minus[order][budget]) if minus else ""
+            for order, budget in (("merge", "50"), ("whole_nodes", "100"))
+        ]
         index = of["index"]
         shape = [f"{index['max_over_mean']:.1f}", f"{100 * index['dead_share']:.1f}%"]
         churn = f"{index['churn_per_100k_events']:.1f}"
