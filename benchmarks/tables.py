@@ -45,7 +45,7 @@ def ablations(found: dict[str, Any]) -> str:
     if of is None:
         return ""
     first, *others = of["variants"].items()
-    return f"{_heading(ABLATED, first[1])}\n\n{_variants(first, others)}"
+    return "\n\n".join([_heading(ABLATED, first[1]), _methods(first[1]), _orders(first[1]), _variants(first, others)])
 
 
 def _heading(name: str, of: dict[str, Any]) -> str:

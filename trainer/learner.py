@@ -140,9 +140,9 @@ class Learner:
     def context(self, contexts: Sequence[dict[str, Scalar] | None]) -> NDArray[np.int32]:
         """Context tokens (n, X) of n context mappings."""
         model = self.config.model
-        return token_matrix(
-            [tokens(one, model.buckets, model.context_tokens) for one in contexts], model.context_tokens
-        )
+        distinct = {id(one): one for one in contexts}  # those of a data set are shared by many events
+        known = {key: tokens(one, model.buckets, model.context_tokens) for key, one in distinct.items()}
+        return token_matrix([known[id(one)] for one in contexts], model.context_tokens)
 
     def train(self, prepared: Prepared) -> StepReport:
         """Learn from a prepared batch, then count it; a part whose loss is not finite is left out.
