@@ -20,6 +20,8 @@ from trainer.config import TrainerConfig
 from trainer.index.learners import LEARNERS
 from trainer.index.levels import level_shares
 
+pytestmark = pytest.mark.slow
+
 DEPTHS: dict[int, dict[str, Any]] = {2: {"nodes": 4, "children": (3,)}, 3: {"nodes": 3, "children": (2, 2)}}
 FULL = Limits(k=30, beam=12, budget=1000)
 USERS = [f"u{number}" for number in range(12)]

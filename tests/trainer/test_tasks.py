@@ -14,6 +14,8 @@ from trainer.learner import Learner
 from trainer.prepared import Judged, Prepared
 from trainer.queries import Queries
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tasked(config: TrainerConfig) -> Callable[..., TrainerConfig]:

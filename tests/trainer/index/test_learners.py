@@ -21,6 +21,8 @@ from trainer.scorer import Encoded, Scorer
 from trainer.snapshot import Origin, snapshot_of
 from trainer.wire import Snapshot
 
+pytestmark = pytest.mark.slow
+
 DEPTHS: dict[int, dict[str, Any]] = {
     1: {"nodes": 12}, 2: {"nodes": 4, "children": (3,)}, 3: {"nodes": 3, "children": (2, 2)},
 }  # fmt: skip

@@ -15,6 +15,8 @@ from trainer.config import ModelConfig, TrainerConfig
 from trainer.index.config import IndexConfig
 from trainer.learner import Learner
 
+pytestmark = pytest.mark.slow
+
 GENRES, STYLES, SONGS = 3, 3, 10
 MODEL = ModelConfig(
     dim=16, state_dim=4, hidden=16, history=4, token_dim=4, buckets=256, nodes=GENRES, children=(STYLES,),

@@ -18,6 +18,8 @@ from trainer.index.seeding import revive
 from trainer.index.stabilisers import Usage, flops_balance, kl_balance, sharpness, warm_up
 from trainer.learner import Learner
 
+pytestmark = pytest.mark.slow
+
 every_depth = pytest.mark.parametrize("levels", [1, 2, 3])
 
 LOSSES = {
