@@ -298,8 +298,7 @@ class Network:
         hierarchy = self.monn.levels.hierarchy
         with torch.no_grad():
             self.objective.learner.measure(hierarchy)
-            vectors = index_part(self.items.vectors(rows, tokens[rows]), self._config.model.dim)
-            points = self.objective.learner.project(hierarchy, vectors)
+            vectors, points = self._points(rows, tokens)
         if work == "start":
             upkeep.start(hierarchy, points, rng)
         elif work == "refit":
@@ -324,9 +323,13 @@ class Network:
         """Leaves (n,) of the items `rows` now."""
         hierarchy = self.monn.levels.hierarchy
         with torch.no_grad():
-            vectors = index_part(self.items.vectors(rows, tokens[rows]), self._config.model.dim)
-            points = self.objective.learner.project(hierarchy, vectors)
+            _, points = self._points(rows, tokens)
             return hierarchy.paths(points)[-1].nodes.numpy().astype(np.int32)
+
+    def _points(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
+        """Items `rows` as the index sees them, (n, d+1), and in its own space, (n, d+1)."""
+        vectors = index_part(self.items.vectors(rows, tokens[rows]), self._config.model.dim)
+        return vectors, self.objective.learner.project(self.monn.levels.hierarchy, vectors)
 
     def weights(self) -> dict[str, Array]:
         """Copy the weights a snapshot carries: the model's own, ``content`` and ``features``."""
