@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -270,9 +271,7 @@ class Network:
 
     def _features(self, asked: list[Queries], vectors: Tensor, history: NDArray[np.int64]) -> tuple[_Table, Inputs]:
         """Model inputs of queries in a row; `history` (B, L) are rows of `vectors` (n, W), n for none."""
-        queries = (
-            asked[0] if len(asked) == 1 else Queries(*(np.concatenate(parts) for parts in zip(*asked, strict=True)))
-        )
+        queries = reduce(Queries.joined, asked)
         wanted = queries.feature_rows(self._config.model.buckets)
         used, inverse = np.unique(wanted, return_inverse=True)
         empty = 2 * self._config.model.buckets

@@ -36,6 +36,10 @@ class Queries(NamedTuple):
             self.context_tokens[numbers], self.now[numbers],
         )  # fmt: skip
 
+    def joined(self, others: Queries) -> Queries:
+        """Put the others behind these."""
+        return Queries(*(np.concatenate(pair) for pair in zip(*[self, others], strict=True)))
+
     def feature_rows(self, buckets: int) -> NDArray[np.int64]:
         """Rows (B, C + X) of the feature table: the user's, then the context's behind `buckets`; absent ones last."""
         context = np.where(self.context_tokens >= 0, self.context_tokens + buckets, 2 * buckets)

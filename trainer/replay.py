@@ -25,7 +25,7 @@ class Lessons(NamedTuple):
 
     def joined(self, others: Lessons) -> Lessons:
         """Put the others behind these."""
-        queries = Queries(*(np.concatenate(pair) for pair in zip(*[self.queries, others.queries], strict=True)))
+        queries = self.queries.joined(others.queries)
         return Lessons(queries, np.r_[self.items, others.items], np.r_[self.weights, others.weights])
 
 
