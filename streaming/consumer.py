@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from itertools import groupby
 from operator import itemgetter
@@ -270,10 +270,15 @@ class Consumer:
 
         The dead letters up to here are durable when this returns: after a restart nobody would write them again.
         """
+        return self.frozen()()
+
+    def frozen(self) -> Callable[[], dict[str, Any]]:
+        """Note the same without making values of it: the call of what is returned does, in any thread, at any time."""
         self._letters.flush()
-        joiner = None if self._joiner is None else self._joiner.state()
-        dedup = self._dedup.state(self._progress.watermark.value)
-        return self._progress.to_state() | {"dedup": dedup, "joiner": joiner}
+        places = self._progress.to_state()
+        joiner = None if self._joiner is None else self._joiner.frozen()
+        dedup = self._dedup.frozen(self._progress.watermark.value)
+        return lambda: places | {"dedup": dedup(), "joiner": joiner and joiner()}
 
     def commit(self, positions: Mapping[Position, int]) -> None:
         """Publish positions for lag tools, once the checkpoint that holds them is durable."""

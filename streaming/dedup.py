@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,13 @@ class Dedup:
             for kind, seen in self._seen.items():
                 seen.deliver(int(np.count_nonzero(kinds == int(kind))), mark)
 
-    def state(self, mark: int) -> list[list[list[Any]]]:
-        """Copy what was delivered and still counts at the watermark `mark`, as plain values."""
-        return [seen.state(mark) for seen in self._seen.values()]
+    def frozen(self, mark: int) -> Callable[[], list[list[list[Any]]]]:
+        """Note what was delivered and still counts at the watermark `mark`; called, it becomes plain values."""
+        noted = [seen.frozen(mark) for seen in self._seen.values()]
+        return lambda: [one() for one in noted]
 
     def restore(self, state: list[list[list[Any]]]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what was `frozen`."""
         for seen, one in zip(self._seen.values(), state, strict=True):
             seen.restore(one)
 

@@ -6,7 +6,7 @@ task that its user did meanwhile, zeros if none. Everything is a function of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -121,10 +121,14 @@ class Joiner:
 
     def state(self) -> dict[str, Any]:
         """Copy everything, as plain values."""
-        return {
-            "tasks": list(self.tasks), "shown": self._shown.state(), "actions": self._actions.state(),
-            "repeats": self._repeats.state(), "impressions": self._impressions, "ended": self._ended,
-        }  # fmt: skip
+        return self.frozen()()
+
+    def frozen(self) -> Callable[[], dict[str, Any]]:
+        """Note everything; the call of what is returned is `state` of now, in any thread, at any time."""
+        plain = {"tasks": list(self.tasks), "impressions": self._impressions, "ended": self._ended}
+        parts = {"shown": self._shown, "actions": self._actions, "repeats": self._repeats}
+        noted = {name: part.frozen() for name, part in parts.items()}
+        return lambda: plain | {name: one() for name, one in noted.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave, to the last bit.

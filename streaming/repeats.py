@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,12 +39,13 @@ class Repeats:
         self._forget(watermark - window)
         return np.array(found, np.bool_)
 
-    def state(self) -> list[list[Any]]:
-        """Copy what is known, as plain values: users, items, names and times."""
-        return [list(self._last), *([one[at] for one in self._last.values()] for at in range(3))]
+    def frozen(self) -> Callable[[], list[list[Any]]]:
+        """Note what is known; called, it becomes plain values: users, items, names and times."""
+        users, lasts = list(self._last), list(self._last.values())
+        return lambda: [users, *([one[at] for one in lasts] for at in range(3))]
 
     def restore(self, state: Sequence[Sequence[Any]]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what was `frozen`."""
         users, *lasts = state
         self._last = dict(zip(users, zip(*lasts, strict=True), strict=True))
 

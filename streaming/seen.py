@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Seen:
     """Remembers ids for a stretch of stream time.
 
     An event is a duplicate if the last event with its id was of the same user and at most `window` ms of watermark
-    ago. Asking runs ahead of delivering: `state` knows what was delivered alone.
+    ago. Asking runs ahead of delivering: `frozen` knows what was delivered alone.
 
     Examples
     --------
@@ -72,18 +73,19 @@ class Seen:
         if len(self._in) > 2 * (self._next - oldest) + _SLACK:
             self._in = {name: number for number, chunk in self._chunks.items() for name in chunk.ids}
 
-    def state(self, mark: int) -> list[list[Any]]:
-        """Ids, users and watermarks of what was delivered and still counts at the watermark `mark`."""
-        out: list[list[Any]] = [[], [], []]
-        for chunk in self._chunks.values():
-            first = max(int(np.searchsorted(chunk.marks, mark - self.window)), self._delivered - MOST - chunk.start, 0)
-            part = slice(first, max(self._delivered - chunk.start, 0))
-            for column, values in zip(out, (chunk.ids, chunk.users, chunk.marks.tolist()), strict=True):
-                column += values[part]
-        return out
+    def frozen(self, mark: int) -> Callable[[], list[list[Any]]]:
+        """Note what was delivered and still counts at the watermark `mark`.
+
+        The call of what is returned makes plain values of it, ids, users and watermarks; in any thread, at any time.
+        """
+        return partial(_columns, [(chunk, self._counting(chunk, mark)) for chunk in self._chunks.values()])
+
+    def _counting(self, chunk: _Chunk, mark: int) -> slice:
+        first = max(int(np.searchsorted(chunk.marks, mark - self.window)), self._delivered - MOST - chunk.start, 0)
+        return slice(first, max(self._delivered - chunk.start, 0))
 
     def restore(self, state: Sequence[Sequence[Any]]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what was `frozen`."""
         ids, users, marks = state
         self._in, self._chunks, self._next = {}, {}, 0
         self._accept(dict.fromkeys(ids, self._opened), ids, users, np.array(marks, np.int64))
@@ -129,3 +131,11 @@ class Seen:
         end = chunk.start + len(chunk.ids)
         old = int(chunk.marks[-1]) < mark - self.window or end <= self._delivered - MOST
         return old and end <= self._delivered
+
+
+def _columns(chunks: Sequence[tuple[_Chunk, slice]]) -> list[list[Any]]:
+    out: list[list[Any]] = [[], [], []]
+    for chunk, part in chunks:  # which is never written to
+        for column, values in zip(out, (chunk.ids[part], chunk.users[part], chunk.marks[part].tolist()), strict=True):
+            column += values
+    return out

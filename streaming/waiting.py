@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,15 +119,16 @@ class Waiting:
         slots = np.flatnonzero(self.numbers[STATUS] == status)
         return slots[np.argsort(self.numbers[ORDER, slots], kind="stable")]
 
-    def state(self) -> list[list[Any]]:
-        """Copy all rows in order of arrival, as plain values."""
-        slots = np.concatenate((self.of(OPEN), self.of(DONE)))
+    def frozen(self) -> Callable[[], list[list[Any]]]:
+        """Note all rows in order of arrival; called, they become plain values."""
+        slots = np.flatnonzero(self.numbers[STATUS] != FREE)
         slots = slots[np.argsort(self.numbers[ORDER, slots])]
-        return [*self.numbers[_SAVED, slots].tolist(), *self.objects[:, slots].tolist()]
+        numbers, objects = self.numbers[_SAVED, slots], self.objects[:, slots]
+        return lambda: [*numbers.tolist(), *objects.tolist()]
 
     @classmethod
     def restored(cls, state: Sequence[Sequence[Any]]) -> Waiting:
-        """Go on from what `state` gave."""
+        """Go on from what was `frozen`."""
         rows = cls()
         ts, mask, group, status = np.array(state[_SAVED], np.int64).reshape(_SAVED.stop, -1)
         slots = rows.enter(ts, mask, group, *state[_SAVED.stop :])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streaming.events import Feature, Item, User
 from trainer.arrays import grown
+from trainer.changes import Changes
 from trainer.config import ModelConfig
 from trainer.hashing import tokens
 from trainer.id_table import IdTable
@@ -35,6 +36,8 @@ class ItemCatalogue:
         Epoch ms; 0 = never.
     deleted : (rows,) bool
     features : one mapping per row
+    changes : Changes
+        Of all of these, and of the ids.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -45,6 +48,7 @@ class ItemCatalogue:
         self.expires_at: NDArray[np.int64] = np.zeros(1024, np.int64)
         self.deleted: NDArray[np.bool_] = np.zeros(1024, np.bool_)
         self.features: list[dict[str, Feature]] = []
+        self.changes = Changes()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -64,12 +68,18 @@ class ItemCatalogue:
 
     def describe(self, row: int, item: Item) -> None:
         """Take over an item event's features; a deleted item is back."""
+        self.changes.coming(row)
         self.features[row] = item.features
         found = tokens(item.features, self._config.buckets, self._config.item_tokens, self._ignored)
         self.tokens[row] = -1
         self.tokens[row, : len(found)] = found
         self.expires_at[row] = item.expires_at or 0
         self.deleted[row] = False
+
+    def delete(self, rows: NDArray[np.int64]) -> None:
+        """Mark items as deleted."""
+        self.changes.coming(rows)
+        self.deleted[rows] = True
 
     def feed_item(self, row: int, sign: Sign) -> FeedItem:
         """Make what the scheduler has to know of a new, changed or deleted item."""
@@ -88,6 +98,8 @@ class UserCatalogue:
     table : IdTable
     tokens : (rows, C) int32
         Hashed features, -1 padded.
+    changes : Changes
+        Of these, and of the ids.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -95,6 +107,7 @@ class UserCatalogue:
         self._ignored = frozenset(config.ignored_features)
         self.table = IdTable()
         self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
+        self.changes = Changes()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -107,10 +120,12 @@ class UserCatalogue:
 
     def describe(self, row: int, user: User) -> None:
         """Take over a user event's features."""
+        self.changes.coming(row)
         found = tokens(user.features, self._config.buckets, self._config.user_tokens, self._ignored)
         self.tokens[row] = -1
         self.tokens[row, : len(found)] = found
 
     def forget(self, rows: NDArray[np.int64]) -> None:
         """Drop the features of deleted users."""
+        self.changes.coming(rows)
         self.tokens[rows] = -1

@@ -1,14 +1,14 @@
 """Checkpoints: folders that are whole or absent.
 
 A checkpoint is written aside, fsynced, and renamed; its manifest is written last and holds the size and the SHA-256 of
-every file. Arrays are safetensors, plain values msgpack; nothing is ever unpickled.
+every file. Arrays are safetensors, plain values msgpack; nothing is ever unpickled. Large tables may be a chain of files
+(`trainer.chain`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +16,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from trainer.arrays import Array, pack, unpack
+from trainer.array_file import Column, parts_of
+from trainer.arrays import Array, unpack
+from trainer.chain import Chain, write_rows
+from trainer.chunked import pieces
+from trainer.durable import FileEntry, sync_folder, write_new
 from trainer.errors import CheckpointError
+from trainer.rows_file import TableRows, assembled
 
 _log = logging.getLogger(__name__)
 MANIFEST, ARRAYS, VALUES = "manifest.json", "arrays.safetensors", "values.msgpack"
@@ -27,15 +32,11 @@ _PREFIX = "checkpoint-"
 _ASIDE = ".writing-"
 
 
-class FileEntry(msgspec.Struct, frozen=True):
-    """Size and SHA-256 of one file."""
-
-    bytes: int
-    sha256: str
-
-
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint holds, and how the model that it holds is shaped."""
+    """What a checkpoint holds, and how the model that it holds is shaped.
+
+    `chain` names the files of its tables in order, `lengths` says how long each of their arrays is.
+    """
 
     events: int
     watermark: int
@@ -43,6 +44,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     config_digest: str
     threads: int
     files: dict[str, FileEntry]
+    chain: tuple[str, ...] = ()
+    lengths: dict[str, int] = {}
     seal: str = ""
 
     def sealed(self) -> Manifest:
@@ -68,7 +71,8 @@ class CheckpointStore:
     folder
         Made if absent.
     kept
-        How many are kept; a new one removes the oldest beyond that.
+        How many are kept; a new one removes the oldest beyond that. If all of these share their whole tables, the newest
+        one that has others is kept beside them: one damaged file must not spoil all there is.
     """
 
     def __init__(self, folder: Path, kept: int) -> None:
@@ -79,27 +83,32 @@ class CheckpointStore:
         """Names of all checkpoints, oldest first."""
         return sorted((path.name for path in self.folder.glob(f"{_PREFIX}*") if _is_name(path.name)), key=_number)
 
-    def write(self, arrays: Mapping[str, Array], values: Mapping[str, Any], **manifest: Any) -> str:
+    def write(
+        self, arrays: Mapping[str, Array], values: Mapping[str, Any], rows: TableRows | None = None, **manifest: Any
+    ) -> str:
         """Write a checkpoint; when this returns its name, it is durable.
 
-        `manifest` holds the fields of `Manifest` other than ``files``.
+        `arrays` are written whole, tables as `rows`; `manifest` holds the fields of `Manifest` that say what it is.
         """
         names = self.names()
-        name = f"{_PREFIX}{_number(names[-1]) + 1 if names else 1:08d}"
+        number = _number(names[-1]) + 1 if names else 1
+        name = f"{_PREFIX}{number:08d}"
         for leftover in self.folder.glob(f"{_ASIDE}*"):  # of a writer that was killed; a folder has one at a time
             shutil.rmtree(leftover)
         aside = self.folder / f"{_ASIDE}{name}"
         aside.mkdir()
-        blobs = {ARRAYS: pack(arrays), VALUES: msgspec.msgpack.encode(dict(values))}
-        for file, blob in blobs.items():
-            _write(aside / file, blob)
-        entries = {file: FileEntry(len(blob), hashlib.sha256(blob).hexdigest()) for file, blob in blobs.items()}
-        sealed = Manifest(files=entries, **manifest).sealed()
-        _write(aside / MANIFEST, msgspec.json.format(msgspec.json.encode(sealed)))
-        _sync_folder(aside)
+        entries, lengths, chain = {}, {}, Chain()
+        if rows is not None:
+            lengths = rows.lengths()
+            chain = write_rows(self.folder / rows.since, self._chain(rows.since), aside, rows, number)
+        entries[ARRAYS] = write_new(aside / ARRAYS, parts_of({name: Column.of(one) for name, one in arrays.items()}))
+        entries[VALUES] = write_new(aside / VALUES, pieces(values))
+        made = Manifest(files=entries | chain.files, chain=chain.names, lengths=lengths, **manifest).sealed()
+        write_new(aside / MANIFEST, [msgspec.json.format(msgspec.json.encode(made))])
+        sync_folder(aside)
         aside.rename(self.folder / name)
-        _sync_folder(self.folder)
-        for old in self.names()[: -self._kept]:
+        sync_folder(self.folder)
+        for old in self._leaving():
             leaving = (self.folder / old).rename(self.folder / f"{_ASIDE}{old}")  # nobody sees one half removed
             shutil.rmtree(leaving)
         return name
@@ -134,6 +143,8 @@ class CheckpointStore:
         """
         manifest = self.manifest(name)
         arrays = unpack(self._blob(name, ARRAYS, manifest))
+        if manifest.chain:
+            arrays |= assembled(unpack(self._blob(name, file, manifest)) for file in manifest.chain)
         return Checkpoint(name, manifest, arrays, self.values(name, manifest))
 
     def manifest(self, name: str) -> Manifest:
@@ -164,6 +175,33 @@ class CheckpointStore:
         values: dict[str, Any] = msgspec.msgpack.decode(self._blob(name, VALUES, manifest))
         return values
 
+    def _chain(self, name: str) -> Chain:
+        """Files of a checkpoint's tables; none if there is no such checkpoint, or it cannot be read."""
+        try:
+            manifest = self.manifest(name)
+        except CheckpointError as error:
+            if name:
+                _log.error("cannot go on from it: %s; writing all tables whole", error)
+            return Chain()
+        return Chain(manifest.chain, {file: manifest.files[file] for file in manifest.chain})
+
+    def _leaving(self) -> list[str]:
+        """Names of those that are to be removed, oldest first."""
+        names = self.names()
+        old, kept = names[: -self._kept], names[-self._kept :]
+        bases = {self._base(name) for name in kept}
+        if bases != {self._base(kept[-1])} or not old:
+            return old
+        others = [name for name in old if self._base(name) not in bases]
+        return [name for name in old if name not in others[-1:]]
+
+    def _base(self, name: str) -> str:
+        """Name of the file of whole tables; that of the checkpoint where it shares none."""
+        try:
+            return next(iter(self.manifest(name).chain), name)
+        except CheckpointError:
+            return name
+
     def _blob(self, name: str, file: str, manifest: Manifest) -> bytes:
         folder = self.folder / name
         try:
@@ -181,18 +219,3 @@ def _number(name: str) -> int:
 
 def _is_name(name: str) -> bool:
     return name.removeprefix(_PREFIX).isdecimal()
-
-
-def _write(path: Path, blob: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(blob)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

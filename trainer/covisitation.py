@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import grown
+from trainer.changes import Changes
 from trainer.item_pairs import COVISIT_HALF_LIVES, LAST, decayed, pairs_of
 
 NEIGHBOURS = 16
@@ -41,6 +42,7 @@ class Covisitation:
         Decayed weight of all pairs of a row, of those too whose neighbour has left the list; true at `last`.
     last : (rows,) int64
         Time of the row's newest pair, epoch ms; 0 = none yet.
+    changes : Changes
 
     Examples
     --------
@@ -60,6 +62,7 @@ class Covisitation:
         self.weights: NDArray[np.float32] = np.zeros(lists, np.float32)
         self.totals: NDArray[np.float32] = np.zeros(lists[:2], np.float32)
         self.last: NDArray[np.int64] = np.zeros(rows, np.int64)
+        self.changes = Changes()
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
@@ -76,6 +79,7 @@ class Covisitation:
     ) -> None:
         """Overwrite the lists of `rows`, as a mirror does."""
         self.reserve(int(rows.max(initial=-1)) + 1)
+        self.changes.coming(rows)
         self.neighbours[rows], self.weights[rows] = neighbours, weights
         self.totals[rows], self.last[rows] = totals, last
 
@@ -102,6 +106,7 @@ class Covisitation:
         """
         pairs = pairs_of(history_items[:, -LAST:], history_times[:, -LAST:], items, ts)
         rows, at = np.unique(pairs.source, return_inverse=True)
+        self.changes.coming(rows)
         weights = pairs.weights * decayed(self._advance(rows, at, pairs.ts)[at] - pairs.ts)  # (n, 2)
         self.totals[rows] += _sums(at, weights, len(rows))
         keys, same = np.unique(at * len(self.last) + pairs.target, return_inverse=True)

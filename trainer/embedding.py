@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.arrays import grown
+from trainer.changes import Changes
 
 _EPSILON = 1e-8
 
@@ -23,12 +24,14 @@ class EmbeddingTable:
     weight : (rows, width) float32
     accumulator : (rows,) float32
         Sum of the mean squared gradients so far.
+    changes : Changes
     """
 
     def __init__(self, rows: int, width: int, scale: float = 0.0, seed: int = 0) -> None:
         generator = np.random.default_rng([seed, rows, width])
         self.weight: NDArray[np.float32] = (scale * generator.standard_normal((rows, width))).astype(np.float32)
         self.accumulator: NDArray[np.float32] = np.zeros(rows, np.float32)
+        self.changes = Changes()
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows; new ones are zero."""
@@ -42,6 +45,7 @@ class EmbeddingTable:
         """Apply the gradient of a leaf that was taken for these unique `rows`."""
         if leaf.grad is None:
             return
+        self.changes.coming(rows)
         gradient = leaf.grad.numpy()  # (n, width)
         self.accumulator[rows] += np.square(gradient).mean(axis=1)
         step = rate / np.sqrt(self.accumulator[rows] + _EPSILON)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import grown
+from trainer.changes import Changes
 
 
 class StreamingFrequency:
@@ -21,12 +22,14 @@ class StreamingFrequency:
         Decayed counts, true at `seen`.
     seen : (rows,) int64
         Number of events learned when the count was last touched.
+    changes : Changes
     """
 
     def __init__(self, half_life: float, rows: int = 1024) -> None:
         self.half_life = half_life
         self.counts: NDArray[np.float64] = np.zeros(rows)
         self.seen: NDArray[np.int64] = np.zeros(rows, np.int64)
+        self.changes = Changes()
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
@@ -35,6 +38,7 @@ class StreamingFrequency:
     def update(self, rows: NDArray[np.integer], events: int) -> None:
         """Count one batch of item rows (n,), `events` events having been counted before it."""
         unique, counted = np.unique(rows, return_counts=True)
+        self.changes.coming(unique)
         self.counts[unique] = self._decayed(unique, events) + counted
         self.seen[unique] = events
 

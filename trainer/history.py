@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import grown
+from trainer.changes import Changes
 
 
 class UserHistories:
@@ -17,6 +18,7 @@ class UserHistories:
         Item rows, newest last, -1 padded in front.
     times : (rows, L) int64
         Event times, epoch ms.
+    changes : Changes
 
     Examples
     --------
@@ -29,6 +31,7 @@ class UserHistories:
     def __init__(self, length: int, rows: int = 1024) -> None:
         self.items: NDArray[np.int32] = np.full((rows, length), -1, np.int32)
         self.times: NDArray[np.int64] = np.zeros((rows, length), np.int64)
+        self.changes = Changes()
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
@@ -38,6 +41,7 @@ class UserHistories:
         self, users: NDArray[np.integer], items: NDArray[np.integer], ts: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Append events in order; return each event's history just before it: (n, L) items and times."""
+        self.changes.coming(users)
         before_items = np.empty((len(users), self.items.shape[1]), np.int32)
         before_times = np.empty((len(users), self.items.shape[1]), np.int64)
         for wave in _waves(users):
@@ -49,11 +53,13 @@ class UserHistories:
 
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Forget the histories of `rows`."""
+        self.changes.coming(rows)
         self.items[rows], self.times[rows] = -1, 0
 
     def put(self, rows: NDArray[np.integer], items: NDArray[np.int32], times: NDArray[np.int64]) -> None:
         """Overwrite the histories of `rows`, as a mirror does."""
         self.reserve(int(rows.max(initial=-1)) + 1)
+        self.changes.coming(rows)
         self.items[rows], self.times[rows] = items, times
 
 

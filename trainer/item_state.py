@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import grown
+from trainer.changes import Changes
 
 HOUR = 3_600_000.0
 HALF_LIVES = tuple(hours * HOUR for hours in (0.1, 0.5, 2.0, 8.0, 24.0, 168.0, 2400.0))
@@ -27,6 +28,7 @@ class ItemStates:
         Decayed counts, true at `last`.
     last, first : (rows,) int64
         Time of the last and the first sign of life, epoch ms; 0 = never seen.
+    changes : Changes
 
     Examples
     --------
@@ -41,6 +43,7 @@ class ItemStates:
         self.last: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.first: NDArray[np.int64] = np.zeros(rows, np.int64)
         self._half_lives = np.array(HALF_LIVES)
+        self.changes = Changes()
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
@@ -50,6 +53,7 @@ class ItemStates:
         """Note that items exist since `ts` without counting anything."""
         index = np.asarray(rows)
         new = index[self.first[index] == 0]
+        self.changes.coming(new)
         self.first[new] = ts
         self.last[new] = ts
 
@@ -59,6 +63,7 @@ class ItemStates:
         An event older than an item's last one is decayed to that time instead of moving it back.
         """
         unique, inverse = np.unique(rows, return_inverse=True)
+        self.changes.coming(unique)
         latest = self.last[unique].copy()
         np.maximum.at(latest, inverse, ts)
         self.values[unique] *= self._decay(latest - self.last[unique])
@@ -74,6 +79,7 @@ class ItemStates:
     ) -> None:
         """Overwrite the state of `rows`, as a mirror does."""
         self.reserve(int(rows.max(initial=-1)) + 1)
+        self.changes.coming(rows)
         self.values[rows], self.last[rows], self.first[rows] = values, last, first
 
     def counts(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:

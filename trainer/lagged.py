@@ -7,12 +7,16 @@ set of counters follows behind the first one, and is moved on to the earliest im
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import Array
 from trainer.item_state import ItemStates
+
+_Noted = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 _LONGEST = 4096
 """Batches that wait at most; where impressions stay away, the oldest are counted anyway."""
@@ -37,7 +41,7 @@ class LaggedStates:
 
     def __init__(self) -> None:
         self.states = ItemStates()
-        self._waiting: deque[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = deque()
+        self._waiting: deque[_Noted] = deque()
 
     def see(self, row: int, ts: int) -> None:
         """Note that an item exists since `ts`."""
@@ -61,17 +65,20 @@ class LaggedStates:
             if not due.all():
                 self._waiting.append((rows[~due], ts[~due], weights[~due]))
 
-    def state(self, items: int) -> dict[str, Array]:
-        """Arrays of the first `items` rows, and what waits."""
-        empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        rows, ts, weights = (np.concatenate(parts) for parts in zip(empty, *self._waiting, strict=True))
-        sizes = np.array([len(part[0]) for part in self._waiting], np.int64)
-        own: dict[str, Array] = {name: getattr(self.states, name)[:items] for name in ("values", "last", "first")}
-        return own | {"rows": rows, "ts": ts, "weights": weights, "sizes": sizes}
+    def waiting(self) -> Callable[[], dict[str, Array]]:
+        """Note what waits now; the call of what is returned makes arrays of it, in any thread, at any time."""
+        return partial(_as_arrays, tuple(self._waiting))
 
     def restore(self, arrays: dict[str, Array]) -> None:
-        """Take over what `state` returned."""
+        """Take over the arrays of `states` and `waiting`."""
         self.states.put(np.arange(len(arrays["last"])), arrays["values"], arrays["last"], arrays["first"])
         cuts = np.cumsum(arrays["sizes"])[:-1]
         parts = (np.split(arrays[name].copy(), cuts) for name in ("rows", "ts", "weights"))
         self._waiting = deque(zip(*parts, strict=True)) if len(arrays["sizes"]) else deque()
+
+
+def _as_arrays(noted: Sequence[_Noted]) -> dict[str, Array]:
+    empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    rows, ts, weights = (np.concatenate(parts) for parts in zip(empty, *noted, strict=True))
+    sizes = np.array([len(part[0]) for part in noted], np.int64)
+    return {"rows": rows, "ts": ts, "weights": weights, "sizes": sizes}

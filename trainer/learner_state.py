@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.arrays import Array
+from trainer.blobs import Packed
 from trainer.errors import CheckpointError
+from trainer.tables import tables_of
 
 if TYPE_CHECKING:
     from trainer.learner import Learner
@@ -21,30 +25,54 @@ _BY_ITEM = (
 )  # fmt: skip
 _BY_USER = ("histories.items", "histories.times", "users.tokens")
 _WHOLE = ("half_lives.loss", "half_lives.totals")
+BYTES, LENGTHS = ":bytes", ":lengths"
+"""Ends of the names of the two arrays that texts are."""
 
 
 def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
     """Copy everything that training depends on: arrays, named by part and attribute, and plain values."""
-    items, users = len(learner.items), len(learner.users)
-    parts: dict[str, Array] = {f"network.{name}": array for name, array in learner.network.state().items()}
-    for names, rows in ((_BY_ITEM, items), (_BY_USER, users), (_WHOLE, None)):
-        parts |= {name: _get(learner, name)[:rows] for name in names}
-    mass, shift = learner.leaves.sums()
-    parts |= {
-        "leaves.node_of": learner.leaves.node_of[:items], "leaves.log_mass": learner.leaves.log_mass[:items],
-        "leaves.mass": mass,
-    }  # fmt: skip
-    parts |= {f"replay.{name}": array[: len(learner.replay)] for name, array in learner.replay.arrays.items()}
-    if learner.config.model.tasks:
-        parts |= {f"lagged.{name}": array for name, array in learner.lagged.state(items).items()}
-    values = {name: getattr(learner, name) for name in _COUNTERS} | {
-        "half_lives_time": learner.half_lives.time, "leaves_shift": shift, "replay_seen": learner.replay.seen,
-        "replay_size": learner.replay.size,
+    arrays = small_of(learner)()
+    for table in tables_of(learner):
+        rows = table.rows()
+        arrays |= {name: column()[:rows].copy() for name, column in table.columns.items()}
+        for name, texts in table.texts.items():
+            arrays |= named_texts(name, texts(np.arange(rows)))
+    return arrays, values_of(learner)
+
+
+def small_of(learner: Learner) -> Callable[[], dict[str, Array]]:
+    """Copy the arrays that are no tables: dense weights, optimiser, sums, and what waits to be counted late.
+
+    The call of what is returned puts them together, in any thread, at any time.
+    """
+    parts: dict[str, Array] = {f"network.{name}": array for name, array in learner.network.dense().items()}
+    parts |= {name: _get(learner, name) for name in _WHOLE}
+    parts["leaves.mass"] = learner.leaves.sums()[0]
+    copied: dict[str, Array] = {name: np.array(array) for name, array in parts.items()}
+    if not learner.config.model.tasks:
+        return lambda: copied
+    waiting = learner.lagged.waiting()
+    return lambda: copied | {f"lagged.{name}": array for name, array in waiting().items()}
+
+
+def values_of(learner: Learner) -> dict[str, Any]:
+    """Plain values: counters, and what the arrays are of."""
+    return {name: getattr(learner, name) for name in _COUNTERS} | {
+        "half_lives_time": learner.half_lives.time, "leaves_shift": learner.leaves.sums()[1],
+        "replay_seen": learner.replay.seen, "replay_size": learner.replay.size,
         "seed": learner.config.seed, "index_learner": learner.config.index.learner,
-        "item_ids": list(learner.items.table.ids), "user_ids": list(learner.users.table.ids),
-        "features": list(learner.items.features),
+        "items": len(learner.items), "users": len(learner.users),
     }  # fmt: skip
-    return {name: np.array(array) for name, array in parts.items()}, values
+
+
+def named_texts(name: str, texts: Packed) -> dict[str, Array]:
+    """Name the two arrays that texts are."""
+    return {f"{name}{BYTES}": texts.bytes, f"{name}{LENGTHS}": texts.lengths}
+
+
+def texts_in(arrays: Mapping[str, Array], name: str) -> Packed:
+    """Find the texts that were named so."""
+    return Packed(arrays[f"{name}{BYTES}"], arrays[f"{name}{LENGTHS}"])
 
 
 def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
@@ -63,9 +91,9 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
             f"the index was learned by trainer.index.learner = {made_by}, not {own}; "
             f"use {made_by} again, or another trainer.checkpoint_dir to start from nothing"
         )
-    learner.items.rows(values["item_ids"])
-    learner.users.rows(values["user_ids"])
-    learner.items.features = list(values["features"])
+    learner.items.rows(_ids(arrays, "items.ids"))
+    learner.users.rows(_ids(arrays, "users.ids"))
+    learner.items.features = [msgspec.msgpack.decode(blob) for blob in texts_in(arrays, "items.features").split()]
     prefix = "network."
     learner.network.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
     for name in (*_BY_ITEM, *_BY_USER, *_WHOLE):
@@ -88,7 +116,11 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
     )
 
 
-def _get(learner: Learner, name: str) -> Array:
+def _ids(arrays: Mapping[str, Array], name: str) -> list[str]:
+    return [blob.decode("utf-8", "surrogatepass") for blob in texts_in(arrays, name).split()]
+
+
+def _get(learner: Learner, name: str) -> NDArray[np.generic]:
     part, _, attribute = name.partition(".")
-    array: Array = getattr(getattr(learner, part), attribute)
+    array: NDArray[np.generic] = getattr(getattr(learner, part), attribute)
     return array

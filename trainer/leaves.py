@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import grown
+from trainer.changes import Changes
 
 _PRIOR = 0.02
 """Traffic that every item is credited with, as a part of the mean item's, so that an unseen item has a share."""
@@ -60,6 +61,8 @@ class Leaves:
     log_mass : (rows,) float64
         Log worth, up to a term common to all rows.
     sizes : (K,) int64
+    changes : Changes
+        Of nodes and log worth.
     """
 
     def __init__(self, nodes: int) -> None:
@@ -70,6 +73,7 @@ class Leaves:
         self._members: list[NDArray[np.int64]] = [np.zeros(8, np.int64) for _ in range(nodes)]
         self._mass: NDArray[np.float64] = np.zeros(nodes)
         self._shift = 0.0
+        self.changes = Changes()
 
     def __len__(self) -> int:
         return int(self.sizes.sum())
@@ -82,6 +86,7 @@ class Leaves:
     def assign_all(self, nodes: NDArray[np.int32]) -> None:
         """Assign row ``i`` to ``nodes[i]`` (-1: not indexed), forgetting what was there."""
         self.reserve(len(nodes))
+        self.changes.coming(slice(None))
         self.node_of[:] = -1
         self.node_of[: len(nodes)] = nodes
         order = np.argsort(nodes, kind="stable")
@@ -113,6 +118,7 @@ class Leaves:
         self.reserve(row + 1)
         if self.node_of[row] == node:
             return
+        self.changes.coming(row)
         self.remove(row)
         size = self.sizes[node]
         self._members[node] = grown(self._members[node], size + 1)
@@ -129,6 +135,7 @@ class Leaves:
         node = self.node_of[row] if row < len(self.node_of) else -1
         if node < 0:
             return
+        self.changes.coming(row)
         self.sizes[node] -= 1
         last = self._members[node][self.sizes[node]]
         self._members[node][self._slot[row]] = last
@@ -145,6 +152,7 @@ class Leaves:
         A change of half-life changes that term: then all rows must be set at once.
         """
         self.reserve(int(rows.max(initial=-1)) + 1)
+        self.changes.coming(rows)
         rescaled = log_mass.max(initial=-np.inf) - self._shift > _LARGEST_EXPONENT
         if rescaled or 2 * len(rows) >= len(self):  # differences of unlike scales would leave nothing but rounding
             self.log_mass[rows] = log_mass

@@ -337,11 +337,16 @@ class Network:
 
     def state(self) -> dict[str, Array]:
         """Everything the next step depends on, as arrays."""
+        arrays = self.dense()
+        for name, table in self._tables().items():
+            arrays |= {f"{name}.weight": table.weight, f"{name}.accumulator": table.accumulator}
+        return arrays
+
+    def dense(self) -> dict[str, Array]:
+        """The same without the embedding tables."""
         arrays: dict[str, Array] = {f"monn.{name}": weight.numpy() for name, weight in self.monn.state_dict().items()}
         for index, slots in self.optimiser.state_dict()["state"].items():
             arrays |= {f"adam.{index}.{slot}": np.asarray(value) for slot, value in slots.items()}
-        for name, table in self._tables().items():
-            arrays |= {f"{name}.weight": table.weight, f"{name}.accumulator": table.accumulator}
         arrays |= {f"objective.{name}": array for name, array in self.objective.state().items()}
         return arrays | {"seeded": np.array(-1 if self.seeded_at is None else self.seeded_at)}
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.changes import Changes
 from trainer.config import ModelConfig
 from trainer.queries import Queries
 
@@ -36,6 +37,8 @@ class Replay:
     ----------
     seen : int
         Events put in so far.
+    changes : Changes
+        Of places in the ring.
 
     Examples
     --------
@@ -49,7 +52,7 @@ class Replay:
 
     def __init__(self, config: ModelConfig, size: int) -> None:
         history, user, context = config.history, config.user_tokens, config.context_tokens
-        self.size, self.seen = size, 0
+        self.size, self.seen, self.changes = size, 0, Changes()
         self.arrays: dict[str, NDArray[np.generic]] = {
             "history_items": np.full((size, history), -1, np.int32),
             "history_times": np.zeros((size, history), np.int64),
@@ -69,13 +72,15 @@ class Replay:
         columns = {**lessons.queries._asdict(), "items": lessons.items, "weights": lessons.weights, "users": users}
         count = len(lessons.items)
         places = (self.seen + np.arange(count))[-self.size :] % self.size if self.size else np.zeros(0, np.int64)
+        self.changes.coming(places)
         for name, column in columns.items():
             self.arrays[name][places] = column[count - len(places) :]
         self.seen += count
 
     def forget(self, users: NDArray[np.int64]) -> None:
         """Leave nothing of `users` (n,): their events stay in place, without history, features or weight."""
-        theirs = np.isin(self.arrays["users"], users)
+        theirs = np.flatnonzero(np.isin(self.arrays["users"], users))
+        self.changes.coming(theirs)
         for name in ("history_items", "user_tokens", "context_tokens"):
             self.arrays[name][theirs] = -1
         self.arrays["weights"][theirs] = 0

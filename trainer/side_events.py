@@ -58,9 +58,9 @@ def _apply_items(batch: Batch, items: ItemCatalogue) -> dict[int, Sign]:
         row = int(items.rows([str(item.id)])[0][0])
         items.describe(row, item)
         touched[row] = Sign(item.ts, sent_at)
-    for row in _known(items.table.find(batch.deleted_items)).tolist():
-        items.deleted[row] = True
-        touched[row] = Sign(batch.watermark, 0)
+    deleted = _known(items.table.find(batch.deleted_items))
+    items.delete(deleted)
+    touched |= dict.fromkeys(deleted.tolist(), Sign(batch.watermark, 0))
     for name, ts, sent_at in batch.seen_items:
         _, new = items.rows([name])
         touched.update({int(row): Sign(ts, sent_at) for row in new})

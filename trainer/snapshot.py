@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainer.arrays import Array
+from trainer.tables import tables_of
 from trainer.wire import Snapshot, SnapshotManifest
 
 if TYPE_CHECKING:
     from trainer.learner import Learner
+
+BY_ITEM = {
+    "embeddings": "network.items.weight", "tokens": "items.tokens", "values": "states.values", "last": "states.last",
+    "first": "states.first", "expires_at": "items.expires_at", "deleted": "items.deleted",
+}  # fmt: skip
+PAIRS = {
+    "neighbours": "covisitation.neighbours", "weights": "covisitation.weights", "totals": "covisitation.totals",
+    "paired": "covisitation.last",
+}  # fmt: skip
+BY_USER = {"items": "histories.items", "times": "histories.times", "tokens": "users.tokens"}
+"""What a snapshot calls the arrays of a checkpoint; `PAIRS` where there are cross features."""
 
 
 class Origin(NamedTuple):
@@ -22,31 +34,25 @@ class Origin(NamedTuple):
     config_digest: str = ""
 
 
-def snapshot_of(learner: Learner, origin: Origin) -> Snapshot:
-    """Copy the model and all states."""
-    items, users = len(learner.items), len(learner.users)
-    manifest = SnapshotManifest(
+def manifest_of(learner: Learner, origin: Origin) -> SnapshotManifest:
+    """Say what a snapshot of the learner as it is now is."""
+    return SnapshotManifest(
         **origin._asdict(), events=learner.events, watermark=learner.watermark, half_life=learner.half_life,
         model=learner.config.model.model_dump(mode="json"), expire_after_idle_ms=learner.idle_ms,
     )  # fmt: skip
-    by_item: dict[str, Array] = {
-        "embeddings": learner.network.items.ids.weight, "tokens": learner.items.tokens, "values": learner.states.values,
-        "last": learner.states.last, "first": learner.states.first,
-        "expires_at": learner.items.expires_at, "deleted": learner.items.deleted,
-    }  # fmt: skip
-    if learner.config.model.cross:
-        pairs = learner.covisitation
-        by_item |= {
-            "neighbours": pairs.neighbours, "weights": pairs.weights, "totals": pairs.totals, "paired": pairs.last
-        }  # fmt: skip
-    by_user: dict[str, Array] = {
-        "items": learner.histories.items, "times": learner.histories.times, "tokens": learner.users.tokens
-    }  # fmt: skip
+
+
+def snapshot_of(learner: Learner, origin: Origin) -> Snapshot:
+    """Copy the model and all states."""
+    tables: dict[str, Array] = {}
+    for table in tables_of(learner):
+        tables |= {name: column()[: table.rows()] for name, column in table.columns.items()}
+    by_item = BY_ITEM | (PAIRS if learner.config.model.cross else {})
     return Snapshot(
-        manifest=manifest,
+        manifest=manifest_of(learner, origin),
         model=learner.network.weights(),
-        items={name: array[:items].copy() for name, array in by_item.items()},
-        users={name: array[:users].copy() for name, array in by_user.items()},
+        items={name: tables[own].copy() for name, own in by_item.items()},
+        users={name: tables[own].copy() for name, own in BY_USER.items()},
         item_ids=list(learner.items.table.ids),
         user_ids=list(learner.users.table.ids),
         features=list(learner.items.features),

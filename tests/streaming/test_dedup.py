@@ -80,9 +80,9 @@ def test_a_restart_knows_what_was_delivered_and_nothing_else(most: int, window: 
         marked(first, events[delivered:ahead])
         mark = events[delivered - 1][2] if delivered else 0
         first.deliver(whole[:delivered].count(False), mark)
-        state = first.state(mark)
+        state = first.frozen(mark)()
         second.restore(msgspec.json.decode(msgspec.json.encode(state)))
-        assert second.state(mark) == state
+        assert second.frozen(mark)() == state
         assert marked(second, events[delivered:]) == whole[delivered:]
 
     check()
@@ -96,4 +96,4 @@ def test_little_is_kept_of_a_long_stream() -> None:
         seen.deliver(1000, int(marks[-1]))
     assert len(seen._in) < 8000
     assert len(seen._chunks) == 1
-    assert len(seen.state(199_999)[0]) == 11
+    assert len(seen.frozen(199_999)()[0]) == 11

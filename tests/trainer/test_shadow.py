@@ -1,0 +1,102 @@
+"""A copy that is made while training goes on is the state at the moment when it was begun, to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streaming.columns import Judgements
+from trainer import table_copy
+from trainer.config import TrainerConfig
+from trainer.learner import Learner
+from trainer.shadow import Shadow
+
+LEARNERS = ("em", "sil", "oneshot", "lti", "streaming_vq")
+
+
+def of(config: TrainerConfig, model: dict[str, Any], index: dict[str, Any], **more: Any) -> TrainerConfig:
+    return config.model_copy(
+        update={
+            "model": config.model.model_copy(update=model),
+            "index": config.index.model_copy(update={"seed_after": 256, "kmeans_every": 256, **index}),
+        }
+        | more
+    )
+
+
+class Course:
+    """Teaches a learner everything that happens: clicks, judgements, new features, deletions, expiry."""
+
+    def __init__(self, learner: Learner, world: Any) -> None:
+        self.learner, self.world, self.number = learner, world, 0
+
+    def step(self) -> None:
+        self.number += 1
+        world, more = self.world, {}
+        names = sorted(world.known)
+        if self.number % 3 == 0 and names:
+            more |= {
+                "deleted_items": [names[self.number % len(names)]], "deleted_users": [f"u{self.number % 60}"],
+                "users": [world.user(f"u{self.number % 50}", age=self.number)],
+                "seen_items": [(f"shown-{self.number}", world.now, 1)],
+            }  # fmt: skip
+        if self.learner.config.model.tasks and names:
+            more["judgements"] = self.judgements(names)
+        batch = world.batch(64, **more)
+        if self.number % 5 == 0 and names:
+            item = world.item(names[-self.number % len(names)], colour=self.number)
+            batch.items.append(item)
+            batch.item_sent_at.append(item.ts)
+        self.learner.train(self.learner.prepare(batch))
+
+    def judgements(self, names: list[str]) -> Judgements:
+        rng, world = np.random.default_rng(self.number), self.world
+        items = [names[at] for at in rng.integers(len(names), size=6)]
+        return Judgements(
+            ts=np.full(6, world.now - 1), decided_at=np.full(6, world.now), user=[f"u{at}" for at in rng.integers(60, size=6)], item=items,
+            labels=rng.integers(0, 2, (6, 1)).astype(np.float32), context=[None] * 6,
+        )  # fmt: skip
+
+
+def same(shadow: Shadow, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
+    found = shadow.arrays()
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
+        assert found[name].tobytes() == array.tobytes(), name
+    assert shadow.values == values
+
+
+CONFIGS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    **{name: ({}, {"learner": name}, {}) for name in LEARNERS},
+    "tasks": ({"tasks": ("click",)}, {}, {}),
+    "cross": ({"cross": True}, {}, {}),
+    "slow": ({"cross": True, "tasks": ("click",)}, {}, {"slow_from": 0.0, "slow_step": 16, "replay_size": 200}),
+    "expiring": ({"children": (2,)}, {"snap_every": 200}, {"expire_after_idle": 100.0}),
+}
+
+
+@pytest.mark.parametrize(("name", "slice_bytes"), [*product(CONFIGS, [1 << 12]), ("slow", 1), ("em", 1 << 30)])
+def test_a_copy_is_the_moment_of_its_beginning(
+    config: TrainerConfig, new_world: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str, slice_bytes: int
+) -> None:
+    monkeypatch.setattr(table_copy, "_SLICE", slice_bytes)
+    learner = Learner(of(config, *CONFIGS[name][:2], **CONFIGS[name][2]))
+    course = Course(learner, new_world())
+    shadow = Shadow(learner)
+    for steps in (0, 3, 2, 4, 1, 3):
+        for _ in range(steps):
+            course.step()
+        arrays, values = learner.state()
+        shadow.begin()
+        for number in range(3):
+            course.step()
+            if number:
+                shadow.advance(0.0)  # one slice
+        shadow.advance(60.0)
+        assert shadow.complete
+        same(shadow, arrays, values)

@@ -1,0 +1,99 @@
+"""Tables in files: whole ones, the rows that changed since, and both put together again.
+
+A file of changed rows has, of each table, its number of rows (``TABLE#count``), which of them it holds (``TABLE#rows``), and
+these rows of every array under the array's name; texts are two arrays (`trainer.learner_state.named_texts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.array_file import Column
+from trainer.arrays import Array, grown
+from trainer.blobs import Blobs
+from trainer.learner_state import BYTES, LENGTHS, named_texts, texts_in
+from trainer.table_copy import TableCopy
+
+_ROWS, _COUNT = "#rows", "#count"
+_CHUNK = 16_384
+
+
+class TableRows:
+    """What `trainer.checkpoint.CheckpointStore.write` needs of complete copies of tables.
+
+    Parameters
+    ----------
+    tables
+    since
+        Name of the checkpoint whose rows the copies' `changed` ones are news to; empty if there is none.
+    """
+
+    def __init__(self, tables: Sequence[TableCopy], since: str = "") -> None:
+        self._tables, self.since = tables, since
+
+    def lengths(self) -> dict[str, int]:
+        """First dimension of every array, by name."""
+        return {name: column.shape[0] for name, column in self.whole().items()}
+
+    def whole(self) -> dict[str, Column]:
+        """All rows."""
+        columns = {}
+        for table in self._tables:
+            columns |= {name: Column.of(array[: table.rows]) for name, array in table.arrays.items()}
+            for name, texts in table.texts.items():
+                columns |= {part: Column.of(array) for part, array in named_texts(name, texts.pack()).items()}
+        return columns
+
+    def changed(self) -> dict[str, Column]:
+        """Rows that changed."""
+        columns = {}
+        for table in self._tables:
+            rows, name = table.changed, table.table.name
+            columns |= {f"{name}{_ROWS}": Column.of(rows), f"{name}{_COUNT}": Column.of(np.array(table.rows))}
+            columns |= {name: _gathered(array, rows) for name, array in table.arrays.items()}
+            for name, texts in table.texts.items():
+                columns |= {part: Column.of(array) for part, array in named_texts(name, texts.some(rows)).items()}
+        return columns
+
+
+def assembled(files: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
+    """Put whole tables, and the files of changed rows that came after them, together in order."""
+    first, *others = files
+    if not others:
+        return dict(first)
+    names = [name.removesuffix(LENGTHS) for name in first if name.endswith(LENGTHS)]
+    texts = {name: Blobs() for name in names}
+    for name, blobs in texts.items():
+        packed = texts_in(first, name)
+        blobs.put(np.arange(len(packed.lengths)), packed)
+    arrays = {name: np.array(array) for name, array in first.items() if not name.endswith((BYTES, LENGTHS))}
+    for file in others:
+        for name, blobs in texts.items():
+            rows, count = _of_table(file, name)
+            blobs.resize(count)
+            blobs.put(rows, texts_in(file, name))
+        for name, array in arrays.items():
+            rows, count = _of_table(file, name)
+            arrays[name] = array = grown(array, count)  # what is beyond is left for a later file to write over
+            array[rows] = file[name]
+    out: dict[str, Array] = {name: array[: _of_table(others[-1], name)[1]] for name, array in arrays.items()}
+    for name, blobs in texts.items():
+        out |= named_texts(name, blobs.pack())
+    return out
+
+
+def _of_table(file: Mapping[str, Array], name: str) -> tuple[NDArray[np.int64], int]:
+    table = name.rpartition(".")[0]
+    return file[f"{table}{_ROWS}"], int(file[f"{table}{_COUNT}"])
+
+
+def _gathered(array: Array, rows: NDArray[np.int64]) -> Column:
+    return Column(array.dtype, (len(rows), *array.shape[1:]), _chunks(array, rows))
+
+
+def _chunks(array: Array, rows: NDArray[np.int64]) -> Iterator[Array]:
+    for at in range(0, len(rows), _CHUNK):
+        yield array[rows[at : at + _CHUNK]]

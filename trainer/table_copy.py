@@ -1,0 +1,136 @@
+"""A copy of one table as it was at one moment, made row by row while the table changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.arrays import Array
+from trainer.blobs import Blobs
+from trainer.changes import Rows
+from trainer.tables import Table
+
+_SLICE = 1 << 19
+"""Bytes copied in one go."""
+_TEXT = 512
+"""What a text is reckoned to cost, in bytes of an array: it is encoded."""
+
+
+class TableCopy:
+    """Rows are copied once each: in order by `advance`, or before they change.
+
+    Parameters
+    ----------
+    table
+    timed
+        A context in which time counts as waiting.
+    known
+        Whether the rows that there are now are no news.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the moment.
+    changed : (n,) int64
+        Those of them that are new or may have changed since the moment before, ascending.
+    arrays, texts
+        The copy, with room for at least `rows`; of the moment once `complete`.
+    """
+
+    def __init__(self, table: Table, timed: Callable[[], AbstractContextManager[None]], *, known: bool) -> None:
+        self.table, self._timed = table, timed
+        self.rows = table.rows() if known else 0
+        self.changed: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.arrays: dict[str, Array] = {}
+        self.texts = {name: Blobs() for name in table.texts}
+        self._touched: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._waiting: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._order: NDArray[np.int64] | None = None  # None: all rows
+        self._at = self._end = 0
+        table.changes.tell(self._coming)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows of the moment are copied."""
+        return self._at >= self._end
+
+    def begin(self) -> None:
+        """Fix the moment."""
+        before, self.rows = self.rows, self.table.rows()
+        touched = self._marks()
+        touched[before : self.rows] = True
+        self.changed = np.flatnonzero(touched[: self.rows])
+        self._touched = np.zeros(len(touched), np.bool_)
+        whole = self._make_room()
+        self._order = None if whole else self.changed
+        self._waiting = np.ones(self.rows, np.bool_) if whole else touched[: self.rows]
+        self._at, self._end = 0, self.rows if whole else len(self.changed)
+        width = sum(array[:1].nbytes for array in self.arrays.values()) + _TEXT * len(self.texts)
+        self._slice = max(_SLICE // max(width, 1), 1)
+
+    def advance(self) -> None:
+        """Copy the next slice."""
+        at, self._at = self._at, min(self._at + self._slice, self._end)
+        if self._order is not None:
+            rows = self._order[at : self._at]
+            self._copy(rows[self._waiting[rows]])
+        elif self._waiting[at : self._at].all():
+            self._copy(slice(at, self._at))
+        else:
+            self._copy(at + np.flatnonzero(self._waiting[at : self._at]))
+
+    def finish(self) -> None:
+        """Copy all that is left."""
+        while not self.complete:
+            self.advance()
+
+    def _coming(self, rows: Rows) -> None:
+        if not self.complete:
+            with self._timed():
+                self._rescue(rows)
+        self._marks()[rows] = True
+
+    def _rescue(self, rows: Rows) -> None:
+        """Copy those of some rows that were not copied yet."""
+        if isinstance(rows, slice):
+            self.finish()
+            return
+        asked = np.unique(np.asarray(rows, np.int64))
+        asked = asked[: np.searchsorted(asked, self.rows)]
+        asked = asked[self._waiting[asked]]
+        if 4 * len(asked) > self._end - self._at:
+            self.finish()
+        elif len(asked):
+            self._copy(asked)
+
+    def _copy(self, rows: NDArray[np.int64] | slice) -> None:
+        for name, array in self.arrays.items():
+            array[rows] = self.table.columns[name]()[rows]
+        if self.texts:
+            numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+            for name, texts in self.texts.items():
+                texts.put(numbers, self.table.texts[name](numbers))
+        self._waiting[rows] = False
+
+    def _marks(self) -> NDArray[np.bool_]:
+        """Rows touched since the last moment, as many as there is room for."""
+        room = self.table.room()
+        if len(self._touched) < room:
+            bigger = np.zeros(room, np.bool_)
+            bigger[: len(self._touched)] = self._touched
+            self._touched = bigger
+        return self._touched
+
+    def _make_room(self) -> bool:
+        """Make new arrays if there is no room for all rows; say whether they are new, and nothing is in them yet."""
+        for texts in self.texts.values():
+            texts.resize(self.rows)
+        if self.arrays and self.rows <= len(next(iter(self.arrays.values()))):
+            return False
+        for name, column in self.table.columns.items():
+            array = column()
+            self.arrays[name] = np.empty((self.rows + self.rows // 2, *array.shape[1:]), array.dtype)
+        return True

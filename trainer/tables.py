@@ -1,0 +1,107 @@
+"""The learner's large tables: arrays and texts by row, of items, users, hashed features and past events.
+
+They are named once, here; checkpoints copy and write them row by row. All else that a learner is made of is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.arrays import Array
+from trainer.blobs import Packed
+from trainer.changes import Changes
+
+if TYPE_CHECKING:
+    from trainer.learner import Learner
+
+Texts = Callable[[NDArray[np.integer]], Packed]
+"""Texts of rows (n,), as bytes."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Table(NamedTuple):
+    """Arrays that have a row each for the same things.
+
+    Attributes
+    ----------
+    name
+        Of the part of the learner; the names of its arrays in a checkpoint begin with it.
+    columns
+        The arrays as they are now, by name; the things' rows are the first ones of them.
+    texts
+        Texts by row, by name.
+    count
+        How many things there are now.
+    changes
+        What is asked before a row changes.
+    """
+
+    name: str
+    columns: Mapping[str, Callable[[], Array]]
+    texts: Mapping[str, Texts]
+    count: Callable[[], int]
+    changes: Changes
+
+    def rows(self) -> int:
+        """Rows that there are now: of a part that is not in use, none."""
+        return min(self.count(), self.room())
+
+    def room(self) -> int:
+        """Rows that the arrays have room for now."""
+        return len(next(iter(self.columns.values()))())
+
+
+def tables_of(learner: Learner) -> list[Table]:
+    """Name the tables of a learner."""
+    items, users = partial(len, learner.items), partial(len, learner.users)
+    network, replay = learner.network, learner.replay
+    tables = [
+        _table("states", learner.states, ("values", "last", "first"), items),
+        _table("frequency", learner.frequency, ("counts", "seen"), items),
+        _table("items", learner.items, ("tokens", "expires_at", "deleted"), items, {
+            "items.ids": partial(_ids, learner.items), "items.features": partial(_features, learner.items),
+        }),
+        _table("covisitation", learner.covisitation, ("neighbours", "weights", "totals", "last"), items),
+        _table("leaves", learner.leaves, ("node_of", "log_mass"), items),
+        _table("network.items", network.items.ids, ("weight", "accumulator"), items),
+        _fixed("network.content", network.items.content, ("weight", "accumulator")),
+        _fixed("network.features", network.features, ("weight", "accumulator")),
+        _table("histories", learner.histories, ("items", "times"), users),
+        _table("users", learner.users, ("tokens",), users, {"users.ids": partial(_ids, learner.users)}),
+        Table(
+            "replay", {f"replay.{name}": partial(replay.arrays.__getitem__, name) for name in replay.arrays}, {},
+            partial(len, replay), replay.changes,
+        ),
+    ]  # fmt: skip
+    if learner.config.model.tasks:
+        tables.append(_table("lagged", learner.lagged.states, ("values", "last", "first"), items))
+    return tables
+
+
+def _table(
+    name: str, part: Any, attributes: tuple[str, ...], count: Callable[[], int], texts: Mapping[str, Texts] | None = None
+) -> Table:
+    columns = {f"{name}.{attribute}": partial(getattr, part, attribute) for attribute in attributes}
+    return Table(name, columns, texts or {}, count, part.changes)
+
+
+def _fixed(name: str, part: Any, attributes: tuple[str, ...]) -> Table:
+    """Name a table all of whose rows are in use."""
+    return _table(name, part, attributes, lambda: len(getattr(part, attributes[0])))
+
+
+def _ids(catalogue: Any, rows: NDArray[np.integer]) -> Packed:
+    ids = catalogue.table.ids
+    return Packed.of([ids[row].encode("utf-8", "surrogatepass") for row in rows.tolist()])
+
+
+def _features(catalogue: Any, rows: NDArray[np.integer]) -> Packed:
+    features = catalogue.features
+    return Packed.of([_encode(features[row]) for row in rows.tolist()])
