@@ -34,7 +34,7 @@ from streaming.redis_client import connect
 
 RESULTS = Path(__file__).parent / "results" / "freshness.json"
 BASE_ITEMS, BASE_ENGAGEMENTS = 5000, 20_000
-SETTINGS = ("trainer.snapshot_interval=30s", "indexer.verify_interval=60s")
+SETTINGS = ("trainer.snapshot_interval=30s", "trainer.prequential_share=0.005", "indexer.verify_interval=60s")
 _PATIENCE = 120.0
 
 

@@ -9,13 +9,13 @@ from benchmarks.freshening.source import Source
 from serving.client import Client
 from serving.request import Filters, Request
 
-_EVERY = 0.02
-_SPACING = 0.1
+_EVERY = 0.04
+_SPACING = 0.25
 _LONGEST = 30.0
 
 
 class Watcher(Thread):
-    """Takes the newest item every tenth of a second and asks for it alone, by a filter that no other item passes.
+    """Takes the newest item every quarter of a second and asks for it alone, by a filter that no other item passes.
 
     Attributes
     ----------
