@@ -3,7 +3,7 @@
     make bench ARGS=benchmarks/kills.py
     python benchmarks/kills.py --kills 100 --items 20000 --seed 0 --json FILE
 
-Two schedulers compete for the lease; every fifth blow does not kill: it stops the leader past its lease, then lets it go.
+Two schedulers compete for the lease; every fifth blow stops the leader past its lease, then lets it go on.
 Redis keeps an append-only file. Exit status 1 if `verify` finds anything, the item map is not exactly the items that
 live, or the server does not answer. Writes `results/kills.json`.
 """
