@@ -1,6 +1,6 @@
 """Named moments of a process's work, for those who must interrupt it exactly there.
 
-A crash test kills the trainer at such a moment, a test counts them. Without a hook a call costs some tens of nanoseconds,
+A crash test kills the trainer at such a moment, a test counts them. Without a hook a call costs tens of nanoseconds,
 and it is made some times per batch and checkpoint, never per event.
 """
 

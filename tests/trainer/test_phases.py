@@ -1,4 +1,4 @@
-"""A trainer names the phases of its work, each before it is done and after, in the order in which an event meets them."""
+"""A trainer names the phases of its work, before each is done and after, in the order in which an event meets them."""
 
 from __future__ import annotations
 
