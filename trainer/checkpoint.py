@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from monitoring.phases import reached
 from trainer.array_file import Column, parts_of
 from trainer.arrays import Array, unpack
 from trainer.chain import Chain, write_rows
@@ -106,7 +107,9 @@ class CheckpointStore:
         made = Manifest(files=entries | chain.files, chain=chain.names, lengths=lengths, **manifest).sealed()
         write_new(aside / MANIFEST, [msgspec.json.format(msgspec.json.encode(made))])
         sync_folder(aside)
+        reached("rename")
         aside.rename(self.folder / name)
+        reached("rename")
         sync_folder(self.folder)
         for old in self._leaving():
             leaving = (self.folder / old).rename(self.folder / f"{_ASIDE}{old}")  # nobody sees one half removed

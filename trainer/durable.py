@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from monitoring.phases import reached
+
 
 class FileEntry(msgspec.Struct, frozen=True):
     """Size and SHA-256 of one file."""
@@ -22,13 +24,17 @@ def write_new(path: Path, pieces: Iterable[bytes | memoryview]) -> FileEntry:
     """Write a file that is not there yet, piece by piece, and sync it."""
     found, size = hashlib.sha256(), 0
     with path.open("xb", buffering=0) as file:
+        reached("write")
         for piece in pieces:
             view = memoryview(piece)
             found.update(view)
             size += len(view)
             while len(view):
                 view = view[file.write(view) :]
+        reached("write")
+        reached("fsync")
         os.fsync(file.fileno())
+        reached("fsync")
     return FileEntry(size, found.hexdigest())
 
 
