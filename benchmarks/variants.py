@@ -53,9 +53,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+_NO_MATTER = {"seed", "threads", "checkpoint_events", "checkpoint_time"}
+
+
 def digest(name: str) -> str:
-    """SHA-256 of a variant's configuration, but for seed and threads, which figures of quality do not depend on."""
-    values = configured(name, 0).model_dump(mode="json", exclude={"seed", "threads"})
+    """SHA-256 of a variant's configuration, but for what figures of quality do not depend on."""
+    values = configured(name, 0).model_dump(mode="json", exclude=_NO_MATTER)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -135,11 +135,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 def _counts(values: dict[str, Any]) -> dict[str, Any]:
     learner = values["learner"]
-    own: dict[str, Any] = {
-        "items": len(learner["item_ids"]),
-        "users": len(learner["user_ids"]),
-        "steps": learner["steps"],
-    }
+    own: dict[str, Any] = {name: learner[name] for name in ("items", "users", "steps")}
     return {**own, **values["progress"], "index learner": learner["index_learner"]}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,10 +98,12 @@ class CheckpointStore:
             shutil.rmtree(leftover)
         aside = self.folder / f"{_ASIDE}{name}"
         aside.mkdir()
-        entries, lengths, chain = {}, {}, Chain()
+        entries: dict[str, FileEntry] = {}
+        lengths, chain = dict[str, int](), Chain()
         if rows is not None:
             lengths = rows.lengths()
-            chain = write_rows(self.folder / rows.since, self._chain(rows.since), aside, rows, number)
+            known = self._chain(rows.since, lengths) if rows.since else Chain()
+            chain = write_rows(self.folder / rows.since, known, aside, rows, number)
         entries[ARRAYS] = write_new(aside / ARRAYS, parts_of({name: Column.of(one) for name, one in arrays.items()}))
         entries[VALUES] = write_new(aside / VALUES, pieces(values))
         made = Manifest(files=entries | chain.files, chain=chain.names, lengths=lengths, **manifest).sealed()
@@ -178,13 +180,14 @@ class CheckpointStore:
         values: dict[str, Any] = msgspec.msgpack.decode(self._blob(name, VALUES, manifest))
         return values
 
-    def _chain(self, name: str) -> Chain:
-        """Files of a checkpoint's tables; none if there is no such checkpoint, or it cannot be read."""
+    def _chain(self, name: str, arrays: Collection[str]) -> Chain:
+        """Files of a checkpoint's tables; none if they hold other arrays than these, or it cannot be read."""
         try:
             manifest = self.manifest(name)
         except CheckpointError as error:
-            if name:
-                _log.error("cannot go on from it: %s; writing all tables whole", error)
+            _log.error("%s; writing all tables whole", error)
+            return Chain()
+        if manifest.lengths.keys() != set(arrays):
             return Chain()
         return Chain(manifest.chain, {file: manifest.files[file] for file in manifest.chain})
 

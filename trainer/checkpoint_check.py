@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -98,30 +100,46 @@ def damage(store: CheckpointStore, name: str) -> list[str]:
 
 
 def array_facts(store: CheckpointStore, name: str) -> list[ArrayFacts]:
-    """Facts of the arrays, sorted by name, from the header of their file; the arrays themselves are not read.
+    """Facts of the arrays, sorted by name, from the headers of their files; the arrays themselves are not read.
+
+    A table's are those of the whole, whatever its files hold of it.
 
     Raises
     ------
     CheckpointError
-        The file is missing or its header damaged.
+        A file is missing or its header damaged.
     """
-    path = store.folder / name / ARRAYS
-    try:
-        with path.open("rb") as file:  # safetensors: the header's length in 8 bytes, the header as JSON, the arrays
-            header = file.read(min(int.from_bytes(file.read(8), "little"), path.stat().st_size))
-        found = msgspec.json.decode(header, type=dict[str, _Entry])
-    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise CheckpointError(f"checkpoint {path.parent}: {ARRAYS} cannot be read: {error}") from error
-    return [
-        ArrayFacts(array, entry.dtype, entry.shape, entry.data_offsets[1] - entry.data_offsets[0])
-        for array, entry in sorted(found.items())
-    ]
+    manifest = store.manifest(name)
+    found = _facts(store.folder / name / ARRAYS)
+    for base in manifest.chain[:1]:
+        found += [_of_length(one, manifest.lengths[one.name]) for one in _facts(store.folder / name / base)]
+    return sorted(found)
 
 
 class _Entry(msgspec.Struct):
     dtype: str
     shape: tuple[int, ...]
     data_offsets: tuple[int, int]
+
+
+def _facts(path: Path) -> list[ArrayFacts]:
+    try:
+        with path.open("rb") as file:  # safetensors: the header's length in 8 bytes, the header as JSON, the arrays
+            header = file.read(min(int.from_bytes(file.read(8), "little"), path.stat().st_size))
+        found = msgspec.json.decode(header, type=dict[str, _Entry])
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise CheckpointError(f"checkpoint {path.parent}: {path.name} cannot be read: {error}") from error
+    return [
+        ArrayFacts(array, entry.dtype, entry.shape, entry.data_offsets[1] - entry.data_offsets[0])
+        for array, entry in found.items()
+    ]
+
+
+def _of_length(facts: ArrayFacts, length: int) -> ArrayFacts:
+    """Facts of an array that has become longer or shorter."""
+    shape = (length, *facts.shape[1:])
+    width = int(re.findall(r"\d+", facts.dtype)[0]) // 8 if facts.dtype != "BOOL" else 1
+    return ArrayFacts(facts.name, facts.dtype, shape, width * math.prod(shape))
 
 
 def _look(store: CheckpointStore, name: str) -> Listed:

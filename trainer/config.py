@@ -130,6 +130,12 @@ class TrainerConfig(BaseModel):
     checkpoint_dir: Path = Field(Path("checkpoints"), description="folder of the checkpoints")
     checkpoints_kept: int = Field(3, ge=1, description="older checkpoints are removed")
     snapshot_interval: Duration = Field(60.0, description="time between checkpoints, each published as a snapshot")
+    checkpoint_events: int | None = Field(
+        None, ge=1, description="also a checkpoint whenever so many more events are learned; waits for the one before"
+    )
+    checkpoint_time: Duration | None = Field(
+        None, description="also a checkpoint whenever stream time passes a multiple of this; waits for the one before"
+    )
     flush_interval: Duration = Field(
         0.2, description="longest time a touched state waits before the mirrors hear of it"
     )

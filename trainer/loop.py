@@ -30,6 +30,7 @@ from trainer.outbox import Outbox
 from trainer.prequential import LivePrequential
 from trainer.progress import Progress
 from trainer.publisher import Publisher
+from trainer.triggers import Triggers
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
@@ -70,24 +71,27 @@ class Loop:
         self._flushed = self._published = time.monotonic()
         self._nodes_published = False
         self._positions: dict[Position, int] = {}
-        self._unsaved = False
+        self._unsaved, self._alarms = False, list[Alarm]()
+        self._triggers = Triggers(config, self.learner.events, self.learner.watermark)
+        if checkpoint is not None:
+            self._publisher.follow(self.learner, checkpoint.name)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Learn until `stop` says so, then write a last checkpoint."""
         self._health.ready("trainer")
         if self.learner.network.seeded:
-            self._publish([])  # rows of this epoch: the mirrors reload from here
+            self._publish()  # rows of this epoch: the mirrors reload from here
         while not stop():
-            batch = self.consumer.next_batch(_POLL_SECONDS)
+            batch = self.consumer.next_batch(0.0 if self._publisher.copying else _POLL_SECONDS)
             self._health.beat("poll")
-            alarms = [] if batch is None else self._learn(batch)
+            self._alarms += [] if batch is None else self._learn(batch)
             if batch is None or batch.dry or time.monotonic() - self._flushed >= self._config.flush_interval:
                 self._flush()
             self._publisher.settle()
-            if alarms or self._due():
-                self._publish(alarms)
-        if self._unsaved:
-            self._publish([])
+            if self._due():
+                self._publish()
+        if self._unsaved or self._alarms:
+            self._publish()
         self._publisher.close()
         self._prequential.close()
         self._flush()
@@ -128,17 +132,23 @@ class Loop:
         self._flushed = time.monotonic()
 
     def _due(self) -> bool:
-        """Whether a checkpoint is due: something was learned, and the interval is over or there are nodes at last."""
+        """Whether a checkpoint is due: something was learned, and the interval is over or there are nodes at last.
+
+        One that is under way is waited for only if the next one belongs to this very position.
+        """
+        if self._triggers.passed(self.learner.events, self.learner.watermark):
+            return True
         first = self.learner.network.seeded and not self._nodes_published
         over = time.monotonic() - self._published >= self._config.snapshot_interval
-        return self._unsaved and (first or over) and not self._publisher.busy
+        return bool(self._alarms or (self._unsaved and (first or over))) and not self._publisher.busy
 
-    def _publish(self, alarms: list[Alarm]) -> None:
+    def _publish(self) -> None:
         self._flush()
         self._nodes_published = self.learner.network.seeded
         self._published = time.monotonic()
         self._unsaved, positions = False, self._positions
-        values = {"consumer": self.consumer.state(), "progress": self.progress.state(), "drift": self._drift.state()}
+        values = {"consumer": self.consumer.frozen(), "progress": self.progress.state(), "drift": self._drift.state()}
+        alarms, self._alarms = self._alarms, []
         self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms)
 
     def _resumed(self, checkpoint: Checkpoint) -> Learner:
@@ -148,6 +158,8 @@ class Loop:
                 f"{checkpoint.name} in {self._config.checkpoint_dir} was written with another {', '.join(changed)}; "
                 "use the old configuration, or another trainer.checkpoint_dir to start from nothing"
             )
+        if (threads := checkpoint.manifest.threads) != self._config.threads:
+            _log.warning("%s was written with trainer.threads = %d: last bits will differ", checkpoint.name, threads)
         self.progress.restore(checkpoint.values["progress"])
         self._drift.restore(checkpoint.values["drift"])
         _log.info("going on from %s, %d events", checkpoint.name, checkpoint.manifest.events)

@@ -23,3 +23,7 @@ STEP_SECONDS = Histogram(
     "hsnn_step_seconds", "Time of one training step.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 )
 CHECKPOINT_SECONDS = Histogram("hsnn_checkpoint_seconds", "Time from a checkpoint's start to its durability.")
+CHECKPOINT_PAUSE = Histogram(
+    "hsnn_checkpoint_pause_seconds", "Time that training waited at once for a checkpoint's copies.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
+)  # fmt: skip

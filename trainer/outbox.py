@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from monitoring.alarms import Alarm
 from streaming.keys import key
 from streaming.redis_client import Redis
-from trainer.wire import Feed, FeedItem, Snapshot, StateDelta
+from trainer.wire import Feed, FeedItem, SnapshotManifest, StateDelta
 
 _ALARMS_KEPT = 1000
 
 Fields = dict[Any, Any]
 """What redis-py's stubs accept as fields: their key type is a union, and dict is invariant."""
+
+
+class Encodable(Protocol):
+    """A snapshot, as a `trainer.wire.Snapshot` or as what can be encoded like one."""
+
+    @property
+    def manifest(self) -> SnapshotManifest:
+        """What it is made of."""
+
+    def encode(self) -> dict[bytes, bytes]:
+        """Fields of the Redis hash."""
 
 
 class Outbox:
@@ -45,7 +56,7 @@ class Outbox:
         """Take the next snapshot's number; numbers grow over all incarnations."""
         return int(self._redis.incr(key("snapshot_number")))
 
-    def snapshot(self, snapshot: Snapshot) -> None:
+    def snapshot(self, snapshot: Encodable) -> None:
         """Hand a snapshot out; the checkpoint that it names must be durable already."""
         number = snapshot.manifest.snapshot
         pipeline = self._redis.pipeline(transaction=True)

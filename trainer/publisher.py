@@ -1,8 +1,8 @@
 """Checkpoint first, then everything that depends on it: committed positions, snapshots, alarms.
 
-1. copy the state between two steps; 2. write and fsync it in a thread; then 3. hand the snapshot out, from that thread,
-and 4. commit the positions to the log's group, from the thread that owns the log. Only what is durable is ever
-published or committed.
+1. copy the state of a moment between two steps, in slices between the steps that follow; 2. write and fsync it in a thread;
+then 3. hand the snapshot out, from that thread, and 4. commit the positions to the log's group, from the thread that owns the
+log. Only what is durable is ever published or committed.
 """
 
 from __future__ import annotations
@@ -11,17 +11,24 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from monitoring.alarms import Alarm
 from monitoring.phases import reached
 from trainer.checkpoint import CheckpointStore
+from trainer.handed_out import HandedOut
 from trainer.learner import Learner
-from trainer.metrics import CHECKPOINT_SECONDS
+from trainer.metrics import CHECKPOINT_PAUSE, CHECKPOINT_SECONDS
 from trainer.outbox import Outbox
-from trainer.snapshot import Origin, snapshot_of
+from trainer.rows_file import TableRows
+from trainer.shadow import Shadow
+from trainer.snapshot import Origin, manifest_of
+from trainer.wire import SnapshotManifest
 
 _log = logging.getLogger(__name__)
+_SLICE_SECONDS = 0.004
+"""Time between two steps that goes into the copy of a moment."""
 
 
 class Publisher:
@@ -36,49 +43,60 @@ class Publisher:
     def __init__(self, store: CheckpointStore, outbox: Outbox, digest: str) -> None:
         self._store, self._outbox, self._digest = store, outbox, digest
         self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._shadow: Shadow | None = None
+        self._since = ""
+        self._then: Callable[[], None] | None = None  # to be done once the moment is copied
         self._running: Future[None] | None = None
         self._commits: list[Callable[[], None]] = []
 
     @property
+    def copying(self) -> bool:
+        """Whether a moment is being copied: `settle` goes on with it."""
+        return self._then is not None
+
+    @property
     def busy(self) -> bool:
-        """Whether a checkpoint is being written."""
-        return self._running is not None and not self._running.done()
+        """Whether a checkpoint is being copied or written."""
+        return self.copying or (self._running is not None and not self._running.done())
+
+    def follow(self, learner: Learner, since: str) -> None:
+        """Note that the learner is in the state of the checkpoint `since`, so that only what changes need be written."""
+        self._shadow, self._since = Shadow(learner, known=True), since
 
     def take(
         self, learner: Learner, values: Mapping[str, Any], commit: Callable[[], None], alarms: list[Alarm]
     ) -> None:
-        """Copy the learner now and write, commit and publish in the background; waits for one that is under way.
+        """Begin a checkpoint of now, to be copied, written, committed and published; waits for one that is under way.
 
-        `values` go into the checkpoint beside the learner's own. Call with all touched states already sent.
+        `values` go into the checkpoint beside the learner's own; one that is a function is called in the thread. Call
+        with all touched states already sent.
         """
         self.wait()
         started = time.perf_counter()
-        arrays, own = learner.state()
+        if self._shadow is None or self._shadow.learner is not learner:
+            self._shadow, self._since = Shadow(learner), ""
+        self._shadow.begin()
         outbox, number = self._outbox, self._outbox.next_snapshot()
         origin = Origin(number, outbox.epoch, "", outbox.state_id, outbox.feed_id, self._digest)
-        snapshot = snapshot_of(learner, origin)
+        snapshot = manifest_of(learner, origin) if learner.network.seeded else None
         manifest = {
             "events": learner.events, "watermark": learner.watermark, "config_digest": self._digest,
             "model": learner.config.model.model_dump(mode="json"), "threads": learner.config.threads,
         }  # fmt: skip
-        seeded = learner.network.seeded
+        write = partial(self._write, self._shadow, values, manifest)
 
         def work() -> None:
-            name = self._store.write(arrays, {**values, "learner": own}, **manifest)
+            name = write()
             CHECKPOINT_SECONDS.observe(time.perf_counter() - started)
             self._commits.append(commit)
-            reached("publish")
-            if seeded:
-                self._outbox.snapshot(snapshot.of_checkpoint(name))
-                _log.info("snapshot %d of %s, %d events", number, name, manifest["events"])
-            for alarm in alarms:
-                self._outbox.alarm(alarm, number if seeded else 0)
-            reached("publish")
+            self._publish(name, snapshot, alarms)
 
-        self._running = self._pool.submit(work)
+        self._then = work
+        self._note_pause()
 
     def settle(self) -> None:
-        """Commit what has become durable; called from the thread that owns the log."""
+        """Copy another slice; commit what has become durable. Called between steps, by the thread that owns the log."""
+        self._copy(_SLICE_SECONDS)
         if self._running is not None and self._running.done():
             self._running.result()
             self._running = None
@@ -89,6 +107,7 @@ class Publisher:
 
     def wait(self) -> None:
         """Wait for the checkpoint under way and commit it; raises what went wrong in it."""
+        self._copy(float("inf"))
         if self._running is not None:
             self._running.result()
         self.settle()
@@ -97,3 +116,35 @@ class Publisher:
         """Finish what is under way."""
         self.wait()
         self._pool.shutdown()
+
+    def _copy(self, seconds: float) -> None:
+        if self._shadow is None:
+            return
+        if self._then is not None:
+            self._shadow.advance(seconds)
+            if self._shadow.complete:
+                self._running, self._then = self._pool.submit(self._then), None
+        self._note_pause()
+
+    def _note_pause(self) -> None:
+        if self._shadow is not None and self._shadow.spent:
+            CHECKPOINT_PAUSE.observe(self._shadow.spent)
+            self._shadow.spent = 0.0
+
+    def _write(self, shadow: Shadow, values: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+        """Write what was copied; in the thread."""
+        since, self._since = self._since, ""  # whatever goes wrong, nothing goes on from there
+        plain = {name: value() if callable(value) else value for name, value in values.items()}
+        rows = TableRows(shadow.tables, since)
+        self._since = self._store.write(shadow.small(), {**plain, "learner": shadow.values}, rows=rows, **manifest)
+        return self._since
+
+    def _publish(self, name: str, snapshot: SnapshotManifest | None, alarms: list[Alarm]) -> None:
+        """Hand out what is durable; in the thread."""
+        reached("publish")
+        if snapshot is not None and self._shadow is not None:
+            self._outbox.snapshot(HandedOut(snapshot, self._shadow.arrays()).of_checkpoint(name))
+            _log.info("snapshot %d of %s, %d events", snapshot.snapshot, name, snapshot.events)
+        for alarm in alarms:
+            self._outbox.alarm(alarm, 0 if snapshot is None else snapshot.snapshot)
+        reached("publish")

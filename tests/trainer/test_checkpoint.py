@@ -116,7 +116,7 @@ def test_all_damaged_is_an_error_that_says_what_to_do(store, folder):
 def test_a_writer_killed_on_the_way_leaves_nothing_that_counts(store, folder, monkeypatch):
     write(store, 10)
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.checkpoint._sync_folder", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("trainer.checkpoint.sync_folder", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             write(store, 20)
     assert [path.name[0] for path in folder.iterdir()].count(".") == 1
@@ -131,10 +131,10 @@ def test_the_manifest_is_written_last_and_all_is_synced_before_the_name_is_given
     done = []
     from trainer import checkpoint
 
-    write_file, sync = checkpoint._write, checkpoint._sync_folder
-    monkeypatch.setattr(checkpoint, "_write", lambda path, blob: (done.append(path.name), write_file(path, blob)))
+    write_file, sync = checkpoint.write_new, checkpoint.sync_folder
+    monkeypatch.setattr(checkpoint, "write_new", lambda path, all_: (done.append(path.name), write_file(path, all_))[1])
     monkeypatch.setattr(
-        checkpoint, "_sync_folder", lambda path: (done.append((path.name, len(store.names()))), sync(path))
+        checkpoint, "sync_folder", lambda path: (done.append((path.name, len(store.names()))), sync(path))
     )
     name = write(store, 1)
     assert done == ["arrays.safetensors", "values.msgpack", "manifest.json", (f".writing-{name}", 0), (folder.name, 1)]

@@ -36,10 +36,10 @@ def test_every_phase_is_met_in_order(met, config, redis_server, redis_client, tm
     loop.run(lambda: loop.progress.trained == 64 and not loop._publisher.busy)
     log.close()
     order = [phase for phase, _ in groupby(met)]
-    # A checkpoint is three files, each written and brought to disk; the log is asked again in the end, in between.
+    # A checkpoint is four files, each written and brought to disk; the log is asked again in the end, in between.
     assert [phase for phase in order if phase != "poll"] == [
         "step",
-        *["write", "fsync"] * 3,
+        *["write", "fsync"] * 4,
         "rename",
         "publish",
         "commit",

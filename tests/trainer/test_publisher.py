@@ -25,11 +25,11 @@ class Slow(CheckpointStore):
         self.may, self.diary = threading.Event(), diary
         self.fail = False
 
-    def write(self, arrays, values, **manifest) -> str:
+    def write(self, arrays, values, rows=None, **manifest) -> str:
         assert self.may.wait(10)
         if self.fail:
             raise OSError("disk full")
-        name = super().write(arrays, values, **manifest)
+        name = super().write(arrays, values, rows, **manifest)
         self.diary.append(f"durable {name}")
         return name
 
