@@ -62,6 +62,10 @@ class MonitoringConfig(BaseModel):
     stalled_after: Duration = Field(
         30.0, description="a loop without progress for this long makes its process not live"
     )
+    worker_timeout: Duration = Field(
+        120.0,
+        description="a trainer's worker that says nothing for this long is taken for lost by the others (torchrun)",
+    )
     audit_length: int = Field(10_000, ge=1, description="entries kept in the audit trail, at least")
     loss_drift: LossDriftConfig = LossDriftConfig()
     mix_drift: MixDriftConfig = MixDriftConfig()

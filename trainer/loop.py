@@ -16,20 +16,21 @@ from monitoring.phases import reached
 from monitoring.signals import stop_on_signals
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
 from streaming.log import EventLog
 from streaming.open_log import open_log
 from streaming.redis_client import Redis, connect
-from trainer.checkpoint import Checkpoint, CheckpointStore
+from trainer.checkpoint import CheckpointStore
 from trainer.config import TrainerConfig
 from trainer.drift import DriftWatch
-from trainer.errors import CheckpointError
-from trainer.learner import Learner
 from trainer.metrics import LAG_RECORDS, STEP_SECONDS
 from trainer.outbox import Outbox
 from trainer.prequential import LivePrequential
 from trainer.progress import Progress
 from trainer.publisher import Publisher
+from trainer.resume import common_checkpoint, consumer_of, resumed
+from trainer.workers.companion import Companion
+from trainer.workers.turns import turns_of
+from trainer.workers.world import World, join
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
@@ -44,6 +45,8 @@ class Loop:
         Where events come from, and where states and snapshots go.
     digest
         Of the whole configuration, written into manifests.
+    world
+        The other workers, where this is the first of several.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Loop:
         redis: Redis,
         digest: str,
         health: Health | None = None,
+        world: World | None = None,
     ) -> None:
         self._config = config
         self._health = health or Health("trainer")
@@ -64,9 +68,11 @@ class Loop:
         self._prequential = LivePrequential(config)
         self._drift = DriftWatch(monitoring)
         self.progress = Progress()
-        checkpoint = store.newest()
-        self.learner = Learner(config) if checkpoint is None else self._resumed(checkpoint)
-        self.consumer = Consumer(log, streaming, state=checkpoint and checkpoint.values["consumer"])
+        checkpoint = common_checkpoint(store, world)
+        self.learner = resumed(config, checkpoint, self.progress, self._drift)
+        self.learner.network.world = world
+        self.consumer = consumer_of(log, streaming, checkpoint, world)
+        self._turns = turns_of(self.consumer, world)
         self._flushed = self._published = time.monotonic()
         self._nodes_published = False
         self._positions: dict[Position, int] = {}
@@ -77,17 +83,21 @@ class Loop:
         self._health.ready("trainer")
         if self.learner.network.seeded:
             self._publish([])  # rows of this epoch: the mirrors reload from here
-        while not stop():
-            batch = self.consumer.next_batch(_POLL_SECONDS)
+        alarms: list[Alarm] = []
+        while True:
+            turn = self._turns.next(_POLL_SECONDS, stop=stop())
             self._health.beat("poll")
+            batch = turn.batch
             alarms = [] if batch is None else self._learn(batch)
+            if turn.stop:
+                break
             if batch is None or batch.dry or time.monotonic() - self._flushed >= self._config.flush_interval:
                 self._flush()
             self._publisher.settle()
-            if alarms or self._due():
+            if turn.settled and self._turns.agreed(bool(alarms) or self._due()):
                 self._publish(alarms)
-        if self._unsaved:
-            self._publish([])
+        if self._turns.agreed(self._unsaved):
+            self._publish(alarms)
         self._publisher.close()
         self._prequential.close()
         self._flush()
@@ -100,7 +110,7 @@ class Loop:
         with STEP_SECONDS.time():
             report = learner.train(prepared)
         reached("step")
-        self._positions, self._unsaved = batch.positions, True
+        self._positions, self._unsaved = self._positions | batch.positions, True
         self.progress.count(batch, report)
         alarms = self._drift.update(prepared, report)
         self._prequential.settle(asked)
@@ -111,7 +121,7 @@ class Loop:
         """Release touched states, then the account; both are absolute, so a repeated one does no harm."""
         if self.learner.touched:
             self._outbox.state(self.learner.delta(self._outbox.epoch))
-        lag = self.consumer.lag()[0]
+        lag = self._turns.lag()
         LAG_RECORDS.set(lag)
         progress, asked = self.progress, self._prequential
         self._outbox.progress(
@@ -120,7 +130,7 @@ class Loop:
                 "watermark": self.learner.watermark, "items": len(self.learner.items),
                 "half_life": self.learner.half_life, "events_per_second": progress.rate,
                 "loss": progress.loss, "node_loss": progress.node_loss,
-                "pending": self.consumer.pending, "lag_records": lag, "lag_seconds": progress.lag_seconds,
+                "pending": self._turns.pending, "lag_records": lag, "lag_seconds": progress.lag_seconds,
                 "measured": asked.measured, "unmeasured": asked.unmeasured, "recall": asked.recall(),
                 "recent": asked.recent(), "scored_share": asked.scored_share or 0.0,
             }
@@ -138,34 +148,37 @@ class Loop:
         self._nodes_published = self.learner.network.seeded
         self._published = time.monotonic()
         self._unsaved, positions = False, self._positions
-        values = {"consumer": self.consumer.state(), "progress": self.progress.state(), "drift": self._drift.state()}
+        values = {"consumer": self._turns.state(), "progress": self.progress.state(), "drift": self._drift.state()}
         self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms)
-
-    def _resumed(self, checkpoint: Checkpoint) -> Learner:
-        """Go on from a checkpoint; a model of another shape is refused in words."""
-        if changed := self._config.model.other_shape(checkpoint.manifest.model):
-            raise CheckpointError(
-                f"{checkpoint.name} in {self._config.checkpoint_dir} was written with another {', '.join(changed)}; "
-                "use the old configuration, or another trainer.checkpoint_dir to start from nothing"
-            )
-        self.progress.restore(checkpoint.values["progress"])
-        self._drift.restore(checkpoint.values["drift"])
-        _log.info("going on from %s, %d events", checkpoint.name, checkpoint.manifest.events)
-        return Learner.restore(self._config, checkpoint.arrays, checkpoint.values["learner"])
 
 
 def run(
     trainer: TrainerConfig, streaming: StreamingConfig, monitoring: MonitoringConfig, redis_url: str, digest: str
 ) -> None:
-    """Train until SIGTERM or SIGINT; a second signal ends the process at once."""
+    """Train until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Under torchrun this is one of several workers: the first one does what the only one would, the others help it learn.
+    """
     torch.set_num_threads(trainer.threads)
-    health = Health("trainer")
-    health.expect("poll", within=monitoring.stalled_after)
-    port = start_http(monitoring.host, monitoring.trainer_port, health)
-    _log.info("trainer reads %s; metrics and health on port %d", streaming.group, port)
+    world = join(monitoring.worker_timeout, digest)
+    health = _healthy(monitoring, streaming.group) if world is None or world.rank == 0 else None
     log = open_log(streaming.log)
     try:
         with stop_on_signals() as stop:
-            Loop(trainer, streaming, monitoring, log, connect(redis_url), digest, health).run(stop.is_set)
+            if world is not None and world.rank:
+                Companion(trainer, streaming, monitoring, log, world).run(stop.is_set)
+            else:
+                Loop(trainer, streaming, monitoring, log, connect(redis_url), digest, health, world).run(stop.is_set)
     finally:
         log.close()
+        if world is not None:
+            world.leave()
+
+
+def _healthy(monitoring: MonitoringConfig, group: str) -> Health:
+    """Open the port of metrics and health."""
+    health = Health("trainer")
+    health.expect("poll", within=monitoring.stalled_after)
+    port = start_http(monitoring.host, monitoring.trainer_port, health)
+    _log.info("trainer reads %s; metrics and health on port %d", group, port)
+    return health
