@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from streaming.control import Rebalance
 from trainer.arrays import Array
 from trainer.config import TrainerConfig
 from trainer.embedding import EmbeddingTable
@@ -96,6 +97,8 @@ class Network:
         Of the learned levels.
     seeded_at : int or None
         Events learned when the nodes were taken from items; None before.
+    embedding_rate : float
+        Of the rows a batch touches.
     """
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -114,6 +117,7 @@ class Network:
         others = [weight for weight in self.monn.parameters() if id(weight) not in own]
         groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
         self.optimiser = torch.optim.Adam(groups, foreach=True)
+        self.embedding_rate = config.embedding_rate
 
     @property
     def seeded(self) -> bool:
@@ -174,8 +178,8 @@ class Network:
         )  # fmt: skip
         if losses.finite:
             self._descend(item_loss + node_loss + self._config.judgement_weight * judged_loss)
-            self.items.give(rows, taken, self._config.embedding_rate)
-            self.features.give(table.rows, table.leaf, self._config.embedding_rate)
+            self.items.give(rows, taken, self.embedding_rate)
+            self.features.give(table.rows, table.leaf, self.embedding_rate)
             self.monn.observe(of_events)
             self.objective.learner.observe(of_events.item[:, : self._config.model.dim].detach())
             if view:
@@ -193,8 +197,8 @@ class Network:
         loss = self._config.judgement_weight * loss
         if math.isfinite(float(loss.detach())):
             self._descend(loss)
-            self.items.give(rows, taken, self._config.embedding_rate)
-            self.features.give(table.rows, table.leaf, self._config.embedding_rate)
+            self.items.give(rows, taken, self.embedding_rate)
+            self.features.give(table.rows, table.leaf, self.embedding_rate)
         return float(loss.detach()), chances
 
     def more(
@@ -308,6 +312,19 @@ class Network:
             upkeep.snap(hierarchy, points)
         else:
             upkeep.represent(hierarchy, points, vectors[:, :-1])
+
+    def rebalance(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], command: Rebalance) -> int:
+        """Even the nodes that a command names, by where the items `rows` lie; return how many were split."""
+        hierarchy = self.monn.levels.hierarchy
+        with torch.no_grad():
+            self.objective.learner.measure(hierarchy)
+            _, points = self._points(rows, tokens)
+        return upkeep.rebalance(hierarchy, self.objective.usage, points, command)
+
+    def set_rates(self, dense: float | None, embedding: float | None) -> None:
+        """Learn at other rates than the configured ones; None: the configured one."""
+        self.optimiser.param_groups[0]["lr"] = dense or self._config.dense_rate
+        self.embedding_rate = embedding or self._config.embedding_rate
 
     def expect(
         self, rows: NDArray[np.int64], tokens: NDArray[np.int32], states: NDArray[np.float32]
