@@ -60,7 +60,7 @@ class Sweep:
     def _next(self, catalogue: Catalogue, live: LiveIndex, now: float, count: int) -> Rows:
         nodes = live.node_column(len(catalogue))
         if live.number != self._version:  # all were placed just now
-            self._version, self._looked = live.number, np.full(len(nodes), now)
+            self._version, self._looked = live.number, np.full(len(nodes), now - 1.0)
         self._looked = grown(self._looked, len(nodes), now)
         indexed = np.flatnonzero((nodes >= 0) & catalogue.alive())
         heat = catalogue.heat(indexed)  # (n,)
@@ -73,5 +73,5 @@ class Sweep:
 
 def _largest(turn: Times, count: int) -> NDArray[np.int64]:
     """Places (count,) of the largest turns (n,), largest first."""
-    among = np.argpartition(-turn, count - 1)[:count] if count else np.zeros(0, np.int64)
+    among = np.sort(np.argpartition(-turn, count - 1)[:count]) if count else np.zeros(0, np.int64)
     return among[np.argsort(-turn[among], kind="stable")]

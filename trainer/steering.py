@@ -1,7 +1,7 @@
 """Steering: what commands of the control topic change in a learner, at their position in the log.
 
-``rates`` sets learning rates. ``rebalance`` evens the nodes of the families that its leaves lie in, by the learner's own
-view of the living items. Both are part of the checkpoint, so that a restart goes on as it was steered.
+``rates`` sets learning rates. ``rebalance`` evens the nodes of the families that its leaves lie in, by the learner's
+own view of the living items. Both are part of the checkpoint, so that a restart goes on as it was steered.
 
 A **generation** is the nodes between two rebalances. A command names the generation that its sender saw; a repeated or
 late one names a past one, and is passed over.
