@@ -46,8 +46,8 @@ def rebalance(
     overrides: Overrides = None,
 ) -> None:
     """Split and merge nodes of the version in use; without any, those that are out of the configured bounds."""
-    from indexer.rebalance import Bounds, Broken, broken, command_of  # not at the top: it needs torch
     from indexer.portrait import node_sizes
+    from indexer.rebalance import Bounds, Broken, broken, command_of  # not at the top: it needs torch
 
     chosen = _config(config, overrides)
     reader = IndexReader(connect(chosen.redis.url))

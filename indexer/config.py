@@ -21,7 +21,7 @@ class IndexerConfig(BaseModel):
     verify_interval: Duration = Field(60.0, gt=0, description="time between checks of base and deltas against the map")
     retention_interval: Duration = Field(30.0, gt=0, description="time between removals of old versions and snapshots")
     move_margin: float = Field(
-        0.0,
+        0.5,
         ge=0,
         description="an item leaves its node only if that is farther than the nearest one by more than this share",
     )

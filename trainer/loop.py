@@ -12,6 +12,7 @@ from monitoring.alarms import Alarm
 from monitoring.config import MonitoringConfig
 from monitoring.health import Health
 from monitoring.http import start_http
+from monitoring.phases import reached
 from monitoring.signals import stop_on_signals
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
@@ -96,8 +97,10 @@ class Loop:
         learner = self.learner
         prepared = learner.prepare(batch)
         asked = self._prequential.ask(prepared, learner)
+        reached("step")
         with STEP_SECONDS.time():
             report = learner.train(prepared)
+        reached("step")
         self._positions, self._unsaved = batch.positions, True
         self.progress.count(batch, report)
         alarms = self._drift.update(prepared, report)

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from monitoring.alarms import Alarm
+from monitoring.phases import reached
 from trainer.checkpoint import CheckpointStore
 from trainer.learner import Learner
 from trainer.metrics import CHECKPOINT_SECONDS
@@ -66,11 +67,13 @@ class Publisher:
             name = self._store.write(arrays, {**values, "learner": own}, **manifest)
             CHECKPOINT_SECONDS.observe(time.perf_counter() - started)
             self._commits.append(commit)
+            reached("publish")
             if seeded:
                 self._outbox.snapshot(snapshot.of_checkpoint(name))
                 _log.info("snapshot %d of %s, %d events", number, name, manifest["events"])
             for alarm in alarms:
                 self._outbox.alarm(alarm, number if seeded else 0)
+            reached("publish")
 
         self._running = self._pool.submit(work)
 
@@ -80,7 +83,9 @@ class Publisher:
             self._running.result()
             self._running = None
         while self._commits:
+            reached("commit")
             self._commits.pop(0)()
+            reached("commit")
 
     def wait(self) -> None:
         """Wait for the checkpoint under way and commit it; raises what went wrong in it."""
