@@ -37,7 +37,7 @@ def schedule(config: ConfigFile = None, overrides: Overrides = None) -> None:
     _log_to_stderr()
     from indexer.scheduler import run
 
-    run(chosen.indexer, chosen.monitoring, chosen.redis.url)
+    run(chosen.indexer, chosen.monitoring, chosen.redis.url, streaming=chosen.streaming)
 
 
 def serve(config: ConfigFile = None, overrides: Overrides = None, port_file: PortFile = None) -> None:

@@ -22,10 +22,12 @@ class Descent:
     ----------
     optimiser : Adam
         Of the dense weights; the learned levels have a rate of their own.
+    rate : float
+        Of the rows that are taken.
     """
 
     def __init__(self, config: TrainerConfig, monn: Monn, learner: IndexLearner, tables: StepTables) -> None:
-        self._rate, self._monn, self._tables = config.embedding_rate, monn, tables
+        self.rate, self._monn, self._tables = config.embedding_rate, monn, tables
         self._codes_move = learner.task_moves_nodes
         monn.levels.hierarchy.head.requires_grad_(learner.learns_head)
         index = list(monn.levels.hierarchy.parameters())
@@ -33,6 +35,10 @@ class Descent:
         others = [weight for weight in monn.parameters() if id(weight) not in own]
         groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
         self.optimiser = torch.optim.Adam(groups, foreach=True)
+
+    def set_rates(self, dense: float, embedding: float) -> None:
+        """Step at other rates from here on; that of the learned levels stays."""
+        self.optimiser.param_groups[0]["lr"], self.rate = dense, embedding
 
     def backward(self, loss: Tensor) -> None:
         """Collect the gradients of a loss; nothing else is changed."""
@@ -51,7 +57,7 @@ class Descent:
         """Step down the gradients that were collected: dense weights, and the rows that were taken."""
         self.optimiser.step()
         if taken is not None:
-            self._tables.give(taken, self._rate)
+            self._tables.give(taken, self.rate)
 
     def state(self) -> dict[str, Array]:
         """Return what Adam remembers: ``INDEX.SLOT``."""

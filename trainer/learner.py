@@ -34,6 +34,7 @@ from trainer.prepared import Judged, Prepared, StepReport, joined
 from trainer.queries import Queries
 from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs
+from trainer.steering import Steering, obey
 from trainer.step import Candidates
 from trainer.touched import TouchedRows
 from trainer.wire import StateDelta
@@ -71,6 +72,8 @@ class Learner:
         Index of the half-life whose popularity is trusted now.
     idle_ms : int or None
         An item without engagement for so long is gone.
+    steering : Steering
+        What commands changed.
     """
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -88,11 +91,12 @@ class Learner:
         self.replay = Replay(config.model, config.replay_size if config.replay else 0)
         self.events = self.positives = self.steps = self.watermark = self.origin = self._last_batch = 0
         self.half_life = 0
+        self.steering = Steering()
         self._touched_items, self._touched_users = TouchedRows(), TouchedRows()
         self._sent_users = 0
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Turn ids into rows, apply item and user events, extend histories."""
+        """Turn ids into rows, apply item and user events and commands, extend histories."""
         side = apply_side_events(batch, self.items, self.users)
         events = batch.engagements
         rows, new = self.items.rows(events.item)
@@ -109,6 +113,7 @@ class Learner:
         self.replay.forget(side.deleted_users)
         self._touched_items.add(list(signs))
         self._touched_users.add(side.users)
+        obey(self, batch.control)
         kept = np.flatnonzero(~events.repeat)
         rows, users, ts = rows[kept], users[kept], events.ts[kept]
         contexts = [events.context[at] for at in kept.tolist()]

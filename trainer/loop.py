@@ -71,6 +71,7 @@ class Loop:
         self._nodes_published = False
         self._positions: dict[Position, int] = {}
         self._unsaved = False
+        self._generation = self.learner.steering.generation
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Learn until `stop` says so, then write a last checkpoint."""
@@ -84,7 +85,7 @@ class Loop:
             if batch is None or batch.dry or time.monotonic() - self._flushed >= self._config.flush_interval:
                 self._flush()
             self._publisher.settle()
-            if alarms or self._due():
+            if alarms or self._due() or self._generation != self.learner.steering.generation:
                 self._publish(alarms)
         if self._unsaved:
             self._publish([])
@@ -136,6 +137,7 @@ class Loop:
     def _publish(self, alarms: list[Alarm]) -> None:
         self._flush()
         self._nodes_published = self.learner.network.seeded
+        self._generation = self.learner.steering.generation  # others wait for the nodes of a rebalance
         self._published = time.monotonic()
         self._unsaved, positions = False, self._positions
         values = {"consumer": self.consumer.state(), "progress": self.progress.state(), "drift": self._drift.state()}

@@ -19,6 +19,7 @@ RECALL = Gauge(
     "hsnn_prequential_recall", "Share of the last live queries whose next item was among the first.", ["method", "at"]
 )
 QUERIES = Counter("hsnn_prequential_queries_total", "Live prequential queries.", ["outcome"])
+REBALANCES = Counter("hsnn_rebalances_total", "Commands to rebalance the nodes, by what became of them.", ["outcome"])
 STEP_SECONDS = Histogram(
     "hsnn_step_seconds", "Time of one training step.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 )

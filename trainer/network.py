@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from streaming.control import Rebalance
 from trainer.arrays import Array
 from trainer.config import TrainerConfig
 from trainer.descent import Descent
@@ -171,6 +172,18 @@ class Network:
             upkeep.snap(hierarchy, points)
         else:
             upkeep.represent(hierarchy, points, vectors[:, :-1])
+
+    def rebalance(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], command: Rebalance) -> int:
+        """Even the nodes that a command names, by where the items `rows` lie; return how many were split."""
+        hierarchy = self.monn.levels.hierarchy
+        with torch.no_grad():
+            self.objective.learner.measure(hierarchy)
+            _, points = self._points(rows, tokens)
+        return upkeep.rebalance(hierarchy, self.objective.usage, points, command)
+
+    def set_rates(self, dense: float | None, embedding: float | None) -> None:
+        """Learn at other rates than the configured ones; None: the configured one."""
+        self.descent.set_rates(dense or self._config.dense_rate, embedding or self._config.embedding_rate)
 
     def expect(
         self, rows: NDArray[np.int64], tokens: NDArray[np.int32], states: NDArray[np.float32]
