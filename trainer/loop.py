@@ -65,6 +65,7 @@ class Loop:
         self.progress = Progress()
         checkpoint = store.newest()
         self.learner = Learner(config) if checkpoint is None else self._resumed(checkpoint)
+        self.learner.network.guard.limit = monitoring.gradient_limit
         self.consumer = Consumer(log, streaming, state=checkpoint and checkpoint.values["consumer"])
         self._flushed = self._published = time.monotonic()
         self._nodes_published = False
@@ -120,6 +121,7 @@ class Loop:
                 "pending": self.consumer.pending, "lag_records": lag, "lag_seconds": progress.lag_seconds,
                 "measured": asked.measured, "unmeasured": asked.unmeasured, "recall": asked.recall(),
                 "recent": asked.recent(), "scored_share": asked.scored_share or 0.0,
+                "held": self._drift.held,
             }
         )  # fmt: skip
         self._flushed = time.monotonic()
@@ -136,7 +138,7 @@ class Loop:
         self._published = time.monotonic()
         self._unsaved, positions = False, self._positions
         values = {"consumer": self.consumer.state(), "progress": self.progress.state(), "drift": self._drift.state()}
-        self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms)
+        self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms, self._drift.held)
 
     def _resumed(self, checkpoint: Checkpoint) -> Learner:
         """Go on from a checkpoint; a model of another shape is refused in words."""

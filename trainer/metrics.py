@@ -19,6 +19,7 @@ RECALL = Gauge(
     "hsnn_prequential_recall", "Share of the last live queries whose next item was among the first.", ["method", "at"]
 )
 QUERIES = Counter("hsnn_prequential_queries_total", "Live prequential queries.", ["outcome"])
+HELD = Gauge("hsnn_snapshots_held", "1 while snapshots are held back because the loss is far above the usual.")
 STEP_SECONDS = Histogram(
     "hsnn_step_seconds", "Time of one training step.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 )

@@ -7,7 +7,7 @@ and nodes is the index learner's matter (`trainer.index.learner`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ from trainer.model import Monn, Users, sampled_softmax_losses, weighted_mean
 from trainer.places import Places, distinct_rows
 from trainer.prepared import Judged
 from trainer.queries import Queries
+from trainer.safe_steps import EXTRA, JUDGED, STEP, GradientGuard, gradient_norm
 
 _FEATURE_SCALE = 0.05
 
@@ -68,6 +69,7 @@ class Losses(NamedTuple):
     """Losses of one step, and the leaves (U,) its candidates were assigned to (None before the nodes are seeded).
 
     `chances` (J, A) are the probabilities that were given to the labels of judged items before they were learned.
+    `refused` says why the step was not made; empty if it was. A step that was refused changed nothing.
     """
 
     item: float
@@ -75,11 +77,7 @@ class Losses(NamedTuple):
     leaves: NDArray[np.int64] | None
     judged: float = 0.0
     chances: NDArray[np.float32] | None = None
-
-    @property
-    def finite(self) -> bool:
-        """Whether the step was made; a loss that is not finite would spoil every weight it reaches."""
-        return math.isfinite(self.item) and math.isfinite(self.node) and math.isfinite(self.judged)
+    refused: str = ""
 
 
 class Network:
@@ -94,6 +92,8 @@ class Network:
         Rows of hashed user features, then of context features (2 * buckets + 1, t); the last one stays zero.
     objective : IndexObjective
         Of the learned levels.
+    guard : GradientGuard
+        Refuses unsafe steps.
     seeded_at : int or None
         Events learned when the nodes were taken from items; None before.
     """
@@ -114,6 +114,7 @@ class Network:
         others = [weight for weight in self.monn.parameters() if id(weight) not in own]
         groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
         self.optimiser = torch.optim.Adam(groups, foreach=True)
+        self.guard = GradientGuard()
 
     @property
     def seeded(self) -> bool:
@@ -172,30 +173,33 @@ class Network:
             float(new_loss.detach()), float(node_loss.detach()), view.leaves if view else None,
             float(judged_loss.detach()), chances,
         )  # fmt: skip
-        if losses.finite:
-            self._descend(item_loss + node_loss + self._config.judgement_weight * judged_loss)
-            self.items.give(rows, taken, self._config.embedding_rate)
-            self.features.give(table.rows, table.leaf, self._config.embedding_rate)
-            self.monn.observe(of_events)
-            self.objective.learner.observe(of_events.item[:, : self._config.model.dim].detach())
-            if view:
-                self.objective.after(view)
+        total = item_loss + node_loss + self._config.judgement_weight * judged_loss
+        if refused := self._descend(STEP, total, [*taken.leaves, table.leaf]):
+            return losses._replace(refused=refused)
+        self.items.give(rows, taken, self._config.embedding_rate)
+        self.features.give(table.rows, table.leaf, self._config.embedding_rate)
+        self.monn.observe(of_events)
+        self.objective.learner.observe(of_events.item[:, : self._config.model.dim].detach())
+        if view:
+            self.objective.after(view)
         return losses
 
     def judge_alone(
         self, judged: Judged, tokens: NDArray[np.int32], leaves: Leaves
-    ) -> tuple[float, NDArray[np.float32] | None]:
-        """One step on judged items alone, for a batch without lessons: its loss and the probabilities given before."""
+    ) -> tuple[str, NDArray[np.float32] | None]:
+        """One step on judged items alone, for a batch without lessons.
+
+        Why it was refused (empty if it was made), and the probabilities given before.
+        """
         rows, places = distinct_rows(np.zeros(0, np.int64), [judged.queries.history_items], judged)
         taken = self.items.take(rows, tokens[rows])
         table, features = self._features([judged.queries], taken.vectors, places.history)
         loss, chances = self._judge(judged, self.monn.users(features), taken.vectors, places, 0, leaves)
-        loss = self._config.judgement_weight * loss
-        if math.isfinite(float(loss.detach())):
-            self._descend(loss)
+        refused = self._descend(JUDGED, self._config.judgement_weight * loss, [*taken.leaves, table.leaf])
+        if not refused:
             self.items.give(rows, taken, self._config.embedding_rate)
             self.features.give(table.rows, table.leaf, self._config.embedding_rate)
-        return float(loss.detach()), chances
+        return refused, chances
 
     def more(
         self, queries: Queries, candidates: Candidates, weights: NDArray[np.float32], leaves: Leaves, events: int,
@@ -219,9 +223,7 @@ class Network:
             mask = kept_pairs(view, self._config.index, beam, leaves, queries.history_items, items)
             if not any(level.any() for level in mask):
                 return
-        loss = surprise(view, mask)
-        if torch.isfinite(loss):
-            self._descend(loss)
+        self._descend(EXTRA, surprise(view, mask), [])
 
     def _view(
         self, users: Users, vectors: Tensor, candidates: Candidates, weight: Tensor, leaves: Leaves, events: int
@@ -283,14 +285,22 @@ class Network:
         vectors_of = functional.embedding(torch.from_numpy(history), first)  # (B, L, d)
         return _Table(known, leaf), inputs(queries, vectors_of, table, places)
 
-    def _descend(self, loss: Tensor) -> None:
-        """One step of Adam on the dense weights; rows take theirs afterwards."""
+    def _descend(self, kind: str, loss: Tensor, leaves: Sequence[Tensor]) -> str:
+        """One step of Adam on the dense weights; rows, whose `leaves` collect gradients too, take theirs afterwards.
+
+        Say why the step was refused, before anything was changed; empty if it was made.
+        """
+        if not math.isfinite(float(loss.detach())):
+            return "its loss is not finite"
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if not self.objective.learner.task_moves_nodes:
             for codes in self.monn.levels.hierarchy.codes:
                 codes.grad = None
-        self.optimiser.step()
+        refused = self.guard.refusal(kind, gradient_norm([*self.monn.parameters(), *leaves]))
+        if not refused:
+            self.optimiser.step()
+        return refused
 
     def upkeep(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], work: str, rng: np.random.Generator) -> None:
         """Do to the hierarchy what `trainer.index.upkeep` calls `work`, looking at the items `rows`."""
@@ -343,6 +353,7 @@ class Network:
         for name, table in self._tables().items():
             arrays |= {f"{name}.weight": table.weight, f"{name}.accumulator": table.accumulator}
         arrays |= {f"objective.{name}": array for name, array in self.objective.state().items()}
+        arrays |= {f"guard.{name}": array for name, array in self.guard.state().items()}
         return arrays | {"seeded": np.array(-1 if self.seeded_at is None else self.seeded_at)}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
@@ -359,6 +370,8 @@ class Network:
             table.weight, table.accumulator = arrays[f"{prefix}.weight"].copy(), arrays[f"{prefix}.accumulator"].copy()
         prefix = "objective."
         self.objective.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+        prefix = "guard."
+        self.guard.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
         seeded = int(arrays["seeded"])
         self.seeded_at = None if seeded < 0 else seeded
 

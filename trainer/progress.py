@@ -28,7 +28,7 @@ _RATE_SECONDS = 5.0
 _MEMORY = 0.98
 
 UNSAFE = "unsafe_step"
-"""Reason under which events are counted whose loss was not finite."""
+"""Reason under which events are counted whose step was refused."""
 
 
 class Progress:
@@ -59,7 +59,7 @@ class Progress:
         dropped = Counter(batch.dropped)
         if report.unsafe:
             dropped[UNSAFE] += report.unsafe + (0 if report.judged else batch.impressions)
-            _log.error("a step on %d events was left out: its loss is not finite", report.unsafe)
+            _log.error("a step on %d events was left out: %s", report.unsafe, report.refused)
         impressions = batch.impressions if report.judged or not report.unsafe else 0
         self.trained += report.events + impressions
         self.impressions += impressions
