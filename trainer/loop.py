@@ -24,7 +24,7 @@ from trainer.config import TrainerConfig
 from trainer.drift import DriftWatch
 from trainer.errors import CheckpointError
 from trainer.learner import Learner
-from trainer.metrics import LAG_RECORDS, STEP_SECONDS
+from trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS
 from trainer.outbox import Outbox
 from trainer.prequential import LivePrequential
 from trainer.progress import Progress
@@ -100,6 +100,8 @@ class Loop:
             report = learner.train(prepared)
         self._positions, self._unsaved = batch.positions, True
         self.progress.count(batch, report)
+        if report.events or not report.unsafe:
+            self._health.beat("learning")
         alarms = self._drift.update(prepared, report)
         self._prequential.settle(asked)
         self._outbox.feed(prepared.feed)  # not before the answers: a new item may be one that was asked for
@@ -109,8 +111,11 @@ class Loop:
         """Release touched states, then the account; both are absolute, so a repeated one does no harm."""
         if self.learner.touched:
             self._outbox.state(self.learner.delta(self._outbox.epoch))
-        lag = self.consumer.lag()[0]
+        lag, waited = self.consumer.lag()
         LAG_RECORDS.set(lag)
+        LAG_SECONDS.set(waited)
+        if lag == 0:
+            self._health.beat("learning")  # there is nothing to learn
         progress, asked = self.progress, self._prequential
         self._outbox.progress(
             progress.state()
@@ -118,7 +123,7 @@ class Loop:
                 "watermark": self.learner.watermark, "items": len(self.learner.items),
                 "half_life": self.learner.half_life, "events_per_second": progress.rate,
                 "loss": progress.loss, "node_loss": progress.node_loss,
-                "pending": self.consumer.pending, "lag_records": lag, "lag_seconds": progress.lag_seconds,
+                "pending": self.consumer.pending, "lag_records": lag, "lag_seconds": waited,
                 "measured": asked.measured, "unmeasured": asked.unmeasured, "recall": asked.recall(),
                 "recent": asked.recent(), "scored_share": asked.scored_share or 0.0,
                 "held": self._drift.held,
@@ -160,6 +165,7 @@ def run(
     torch.set_num_threads(trainer.threads)
     health = Health("trainer")
     health.expect("poll", within=monitoring.stalled_after)
+    health.expect("learning", within=monitoring.stuck_after, reason="records wait in the log, and none is learned")
     port = start_http(monitoring.host, monitoring.trainer_port, health)
     _log.info("trainer reads %s; metrics and health on port %d", streaming.group, port)
     log = open_log(streaming.log)

@@ -12,6 +12,7 @@ import pytest
 
 from monitoring.alarms import Alarm
 from monitoring.config import GateConfig, MonitoringConfig
+from monitoring.health import Health
 from streaming.config import StreamingConfig
 from streaming.events import Interaction, encode
 from streaming.keys import key
@@ -319,6 +320,28 @@ def test_a_step_that_is_not_finite_is_dropped_and_said_so(filled, new_loop, redi
     assert json.loads(redis_client.hget(key("progress"), "dropped")) == {"unsafe_step": 3 * BATCH}
     assert loop.progress.trained == 0
     assert "its loss is not finite" in caplog.text
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_trainer_that_learns_nothing_of_what_waits_is_not_live(filled, new_loop, broken):
+    """Four seconds pass in every turn; what is polled and left out is no progress, an empty log is no stall."""
+    loop, now, live = new_loop("watched"), [0.0], []
+    loop._health = Health("trainer", clock=lambda: now[0])
+    loop._health.expect("learning", within=10, reason="none is learned")
+    if broken:
+        loop.learner.network.items.content.weight[:] = np.nan
+
+    def stop() -> bool:
+        now[0] += 4
+        live.append(loop._health.live()[0])
+        return len(live) > EVENTS // BATCH + 10 or not live[-1]
+
+    loop.run(stop)
+    assert live == ([True, True, False] if broken else [True] * len(live))
+    if broken:
+        assert loop._health.live()[1]["learning"]["reason"] == "none is learned"
+    else:
+        assert loop.consumer.lag() == (0, 0.0)
 
 
 def test_the_last_batch_may_be_short(undisturbed, new_loop, config):
