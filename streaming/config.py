@@ -44,6 +44,13 @@ class StreamingConfig(BaseModel):
     dedup_window: Duration = Field(
         600.0, description="stream time within which an event with the id of an earlier one is dropped; 0s: never"
     )
+    dead_letter_share: float | None = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="the consumer halts if more than this share of a topic's last events are dead letters; none: never",
+    )
+    dead_letter_window: int = Field(1000, ge=1, description="how many last events of a topic that is a share of")
 
     @field_validator("tasks")
     @classmethod

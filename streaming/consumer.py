@@ -20,12 +20,13 @@ from streaming.decoding import decode_records
 from streaming.dedup import Dedup
 from streaming.errors import StateError
 from streaming.joiner import Joined, joiner_of
+from streaming.letter_cap import LetterCap
 from streaming.log import EventLog, Record
 from streaming.merge import Merger, believed
 from streaming.partition import Partition
 from streaming.progress import Counts, rows_after
 from streaming.reading import Role
-from streaming.ready import Ready
+from streaming.ready import MOST_LETTERS, Ready
 from streaming.resume import resume
 from streaming.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
 from streaming.watermark import Limits, Strikes
@@ -95,10 +96,12 @@ class Consumer:
         self._of = {partition.position: partition for partition in self._partitions}
         limits = Limits(int(config.max_future * 1000), int(config.max_past * 1000))
         self._merger = Merger(self._partitions, limits, deepcopy(self._progress.watermark))
+        topics = [position[0] for position in places]
+        self._cap = LetterCap(config.dead_letter_share, config.dead_letter_window, topics)
         self._dedup, self._joiner = Dedup(int(config.dedup_window * 1000)), joiner_of(config)
         if state is not None:
             self._restore(state)
-        self._ready = Ready()
+        self._ready = Ready(config.batch_size)
         self._starving_since: float | None = None
         self._ends: dict[Position, int] = {}
         self._ends_at = -_ENDS_EVERY
@@ -115,6 +118,7 @@ class Consumer:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._dedup.restore(state["dedup"])
+        self._cap.restore(state.get("letters", {}))
         if self._joiner is not None:
             self._joiner.restore(state["joiner"])
         elif state["joiner"] is not None:
@@ -142,12 +146,21 @@ class Consumer:
         """Return the next batch, or None if there is none within `timeout` seconds.
 
         It holds exactly ``config.batch_size`` interactions. It is shorter, perhaps without any, only if everything in
-        the owned partitions was read and ``config.max_wait`` passed without more.
+        the owned partitions was read and ``config.max_wait`` passed without more, or if it holds `MOST_LETTERS` dead
+        letters.
+
+        Raises
+        ------
+        DeadLetterFloodError
+            More than ``config.dead_letter_share`` of a topic's last events are dead letters; the consumer is of no more
+            use.
+        OutOfRangeError
+            Retention removed records that were still to be read.
         """
         deadline = time.monotonic() + timeout
         while True:
             self._merge()
-            if self._ready.interactions >= self._config.batch_size:
+            if self._ready.full:
                 return self._close()
             patience = self._patience()
             if patience is not None and patience <= 0:
@@ -158,11 +171,12 @@ class Consumer:
 
     def _merge(self) -> None:
         parts = []
-        found = self._ready.interactions
-        while found < self._config.batch_size and (rows := self._merger.step()) is not None:
+        found, letters = self._ready.interactions, self._ready.letters
+        while found < self._config.batch_size and letters < MOST_LETTERS and (rows := self._merger.step()) is not None:
             self._dedup.mark(rows)
             parts.append(rows)
             found += int(np.count_nonzero(rows.column(KIND) == Kind.INTERACTION))
+            letters += int(np.count_nonzero(rows.column(KIND) == Kind.DEAD))
         for rows in parts:
             self._ready.push(rows)
 
@@ -211,7 +225,11 @@ class Consumer:
             partition.open = read[position] < self._ends[position]
 
     def _close(self) -> Batch:
-        rows = self._ready.take(self._config.batch_size)
+        rows = self._ready.take()
+        if flood := self._cap.take(rows):
+            self._letters.write(extras(rows[: flood.stop]).letters)
+            self._letters.flush()
+            raise flood.error
         dry = not len(self._ready) and self._drained()
         self._progress.advance(rows, [position for position, _ in self._owned])
         self._dedup.deliver(rows, self._progress.watermark.value)
@@ -273,7 +291,7 @@ class Consumer:
         self._letters.flush()
         joiner = None if self._joiner is None else self._joiner.state()
         dedup = self._dedup.state(self._progress.watermark.value)
-        return self._progress.to_state() | {"dedup": dedup, "joiner": joiner}
+        return self._progress.to_state() | {"dedup": dedup, "joiner": joiner, "letters": self._cap.state()}
 
     def commit(self, positions: Mapping[Position, int]) -> None:
         """Publish positions for lag tools, once the checkpoint that holds them is durable."""

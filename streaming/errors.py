@@ -23,6 +23,10 @@ class OutOfRangeError(StreamingError):
     """A position points before the oldest record the log still holds: records were lost to retention."""
 
 
+class DeadLetterFloodError(StreamingError):
+    """So many events cannot be read or believed that something is wrong with all of them."""
+
+
 class AppendError(StreamingError):
     """Records could not be written, so the log does not hold what the caller believes it holds."""
 
