@@ -22,6 +22,7 @@ from streaming.errors import StateError
 from streaming.joiner import Joined, joiner_of
 from streaming.letter_cap import LetterCap
 from streaming.log import EventLog, Record
+from streaming.lost import Loss, reading
 from streaming.merge import Merger, believed
 from streaming.partition import Partition
 from streaming.progress import Counts, rows_after
@@ -85,13 +86,15 @@ class Consumer:
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not within a world of {world_size}")
+        event_log, self._lost = reading(event_log, config.on_lost_offsets)
         self._log = event_log
         self._config = config
         self._letters = DeadLetterWriter(event_log)
         self._owned = self._owned_partitions(rank, world_size)
         self._letters.open(topic_roles(config))
         places = [position for position, _ in self._owned]
-        self._progress = resume(event_log, places, state, positions or {}, watermark)
+        self._progress, lost = resume(event_log, places, state, positions or {}, watermark, config.on_lost_offsets)
+        self._forget_letters(lost)
         self._partitions = [self._partition(number, *owned) for number, owned in enumerate(self._owned)]
         self._of = {partition.position: partition for partition in self._partitions}
         limits = Limits(int(config.max_future * 1000), int(config.max_past * 1000))
@@ -167,6 +170,7 @@ class Consumer:
                 return self._close()
             left = deadline - time.monotonic()
             if not self._fill(max(0.0, min(left, _LONGEST_WAIT if patience is None else patience))) and left <= 0:
+                self._pass_losses(idle=self._drained() and not len(self._ready))
                 return None
 
     def _merge(self) -> None:
@@ -238,13 +242,28 @@ class Consumer:
         self._starving_since = None
         if dry:
             self._skip_gaps()
+        self._pass_losses(idle=dry)
         return self._batch(rows, extras(rows), dry)
+
+    def _pass_losses(self, *, idle: bool) -> None:
+        """Count what was lost before the place that delivery has reached."""
+        passed = self._lost.passed(self._progress.places, idle)
+        if passed and idle:
+            self._skip_gaps()  # the end may lie right behind the gap
+        for loss in passed:
+            self._progress.counts.lose(loss.position[0], loss.records(self._config.on_lost_offsets))
+        self._forget_letters(passed)
+
+    def _forget_letters(self, lost: list[Loss]) -> None:
+        for loss in lost:
+            if loss.wanted > loss.end:
+                self._letters.forget(loss.position)
 
     def _skip_gaps(self) -> None:
         """Stand behind what a log's own bookkeeping takes at its end, so that lag becomes 0."""
         for position, offset in self._log.positions().items():
             place = self._progress.places[position]
-            if offset > place.offset:
+            if offset != place.offset:
                 place.offset, place.index = offset, 0
 
     def _advance_strikes(self, rows: Rows) -> None:

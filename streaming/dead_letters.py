@@ -103,6 +103,10 @@ class DeadLetterWriter:
                 ends = self._log.end_positions([place for place in newest if place[1] in held])
                 self._written.update({place: newest[place] for place, end in ends.items() if newest[place][0] < end})
 
+    def forget(self, place: Position) -> None:
+        """Take it that nothing was written of a source partition: its offsets begin anew."""
+        self._written.pop(place, None)
+
     def write(self, letters: Iterable[DeadLetter]) -> int:
         """Append those that were not written before; return how many."""
         todo: dict[str, list[Outgoing]] = {}

@@ -20,7 +20,7 @@ class UnknownTopicError(StreamingError):
 
 
 class OutOfRangeError(StreamingError):
-    """A position points before the oldest record the log still holds: records were lost to retention."""
+    """A position points to where the log holds nothing: before its oldest record (retention), or beyond its end."""
 
 
 class DeadLetterFloodError(StreamingError):

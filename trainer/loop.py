@@ -126,7 +126,7 @@ class Loop:
                 "pending": self.consumer.pending, "lag_records": lag, "lag_seconds": waited,
                 "measured": asked.measured, "unmeasured": asked.unmeasured, "recall": asked.recall(),
                 "recent": asked.recent(), "scored_share": asked.scored_share or 0.0,
-                "held": self._drift.held,
+                "held": self._drift.held, "lost": self.consumer.counts.lost,
             }
         )  # fmt: skip
         self._flushed = time.monotonic()
