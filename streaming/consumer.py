@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from monitoring.phases import reached
 from streaming.assemble import DUPLICATE, NOT_JOINED, Extras, engagements, extras, named, shown
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
@@ -201,7 +202,9 @@ class Consumer:
         enough = 4 * self._config.batch_size + 2048
         hungry = [p for p in self._partitions if len(p) < enough]
         starved = [p for p in hungry if p.open and not p.keyed]
+        reached("poll")
         records = self._log.poll(_POLL, wait, [p.position for p in (starved or hungry)])
+        reached("poll")
         for position, group in groupby(records, key=itemgetter(0, 1)):
             self._push(self._of[position], list(group))
         self._note_ends(bool(records))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from monitoring.phases import reached
 from trainer.arrays import Array, pack, unpack
 from trainer.errors import CheckpointError
 
@@ -98,7 +99,9 @@ class CheckpointStore:
         sealed = Manifest(files=entries, **manifest).sealed()
         _write(aside / MANIFEST, msgspec.json.format(msgspec.json.encode(sealed)))
         _sync_folder(aside)
+        reached("rename")
         aside.rename(self.folder / name)
+        reached("rename")
         _sync_folder(self.folder)
         for old in self.names()[: -self._kept]:
             leaving = (self.folder / old).rename(self.folder / f"{_ASIDE}{old}")  # nobody sees one half removed
@@ -186,9 +189,13 @@ def _is_name(name: str) -> bool:
 
 def _write(path: Path, blob: bytes) -> None:
     with path.open("wb") as file:
+        reached("write")
         file.write(blob)
+        reached("write")
         file.flush()
+        reached("fsync")
         os.fsync(file.fileno())
+        reached("fsync")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -25,11 +25,6 @@ class Taken(NamedTuple):
     content: Tensor
     content_rows: NDArray[np.int64]
 
-    @property
-    def leaves(self) -> tuple[Tensor, Tensor]:
-        """What collects gradients."""
-        return self.ids, self.content
-
 
 class ItemRows:
     """Embeddings of items, each table with its optimiser.

@@ -29,11 +29,12 @@ from trainer.lagged import LaggedStates
 from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
-from trainer.network import Candidates, Network
+from trainer.network import Network
 from trainer.prepared import Judged, Prepared, StepReport, joined
 from trainer.queries import Queries
 from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs
+from trainer.step import Candidates
 from trainer.touched import TouchedRows
 from trainer.wire import StateDelta
 from trainer.worth import log_worth

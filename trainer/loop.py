@@ -12,6 +12,7 @@ from monitoring.alarms import Alarm
 from monitoring.config import MonitoringConfig
 from monitoring.health import Health
 from monitoring.http import start_http
+from monitoring.phases import reached
 from monitoring.signals import stop_on_signals
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
@@ -65,7 +66,7 @@ class Loop:
         self.progress = Progress()
         checkpoint = store.newest()
         self.learner = Learner(config) if checkpoint is None else self._resumed(checkpoint)
-        self.learner.network.guard.limit = monitoring.gradient_limit
+        self.learner.network.descent.guard.limit = monitoring.gradient_limit
         self.consumer = Consumer(log, streaming, state=checkpoint and checkpoint.values["consumer"])
         self._flushed = self._published = time.monotonic()
         self._nodes_published = False
@@ -96,8 +97,10 @@ class Loop:
         learner = self.learner
         prepared = learner.prepare(batch)
         asked = self._prequential.ask(prepared, learner)
+        reached("step")
         with STEP_SECONDS.time():
             report = learner.train(prepared)
+        reached("step")
         self._positions, self._unsaved = batch.positions, True
         self.progress.count(batch, report)
         if report.events or not report.unsafe:

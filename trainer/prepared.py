@@ -83,6 +83,13 @@ class Judged:
     states: NDArray[np.float32]
     cross: NDArray[np.float32] | None = None
 
+    def some(self, cut: slice) -> Judged:
+        """Take some of the pairs."""
+        return replace(
+            self, queries=self.queries.some(cut), items=self.items[cut], labels=self.labels[cut],
+            states=self.states[cut], cross=None if self.cross is None else self.cross[cut],
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from monitoring.alarms import Alarm
+from monitoring.phases import reached
 from trainer.checkpoint import CheckpointStore
 from trainer.learner import Learner
 from trainer.metrics import CHECKPOINT_SECONDS
@@ -73,6 +74,7 @@ class Publisher:
             name = self._store.write(arrays, {**values, "learner": own}, **manifest)
             CHECKPOINT_SECONDS.observe(time.perf_counter() - started)
             self._commits.append(commit)
+            reached("publish")
             if held:
                 _log.warning("%s, %d events, is held back: %s", name, manifest["events"], held)
             if handed_out:
@@ -80,6 +82,7 @@ class Publisher:
                 _log.info("snapshot %d of %s, %d events", number, name, manifest["events"])
             for alarm in alarms:
                 self._outbox.alarm(alarm, number if handed_out else 0)
+            reached("publish")
 
         self._running = self._pool.submit(work)
 
@@ -89,7 +92,9 @@ class Publisher:
             self._running.result()
             self._running = None
         while self._commits:
+            reached("commit")
             self._commits.pop(0)()
+            reached("commit")
 
     def wait(self) -> None:
         """Wait for the checkpoint under way and commit it; raises what went wrong in it."""

@@ -80,14 +80,12 @@ class GradientGuard:
         self._seen, self._log_norm = arrays["seen"].copy(), arrays["log_norm"].copy()
 
 
-def gradient_norm(leaves: Sequence[Tensor]) -> float:
-    """Euclidean norm of the gradients of all `leaves` together; those without one count nothing.
+def gradient_norm(gradients: Sequence[Tensor]) -> float:
+    """Euclidean norm of all gradients together.
 
     Examples
     --------
-    >>> weight = torch.ones(2, requires_grad=True)
-    >>> (weight * torch.tensor([3.0, 4.0])).sum().backward()
-    >>> gradient_norm([weight, torch.ones(1)])
+    >>> gradient_norm([torch.tensor([3.0]), torch.tensor([[4.0]])])
     5.0
     """
-    return float(torch.nn.utils.get_total_norm([leaf.grad for leaf in leaves if leaf.grad is not None]))
+    return float(torch.nn.utils.get_total_norm(gradients))

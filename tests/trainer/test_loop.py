@@ -97,6 +97,16 @@ def until(loop: Loop, events: int, then: type[Exception] | None = None) -> Calla
     return stop
 
 
+def settled(loop: Loop, events: int) -> Callable[[], bool]:
+    """Stop once so many events are learned; every batch waits until the checkpoint of the one before is out."""
+
+    def stop() -> bool:
+        loop._publisher.wait()
+        return loop.learner.events >= events
+
+    return stop
+
+
 def bits(loop: Loop) -> dict[str, bytes]:
     arrays, values = loop.learner.state()
     found = {name: array.tobytes() for name, array in arrays.items()} | {"values": repr(values).encode()}
@@ -275,7 +285,7 @@ def test_a_model_off_a_cliff_is_kept_and_not_handed_out_until_it_is_well(filled,
         return redis_client.xlen(key("snapshots")), redis_client.hget(key("progress"), "held").decode()
 
     first = loop_with_a_dent()
-    first.run(lambda: first.learner.events >= 768)
+    first.run(settled(first, 768))
     count, held = told()
     assert "above the usual" in held
     manifests = [first._publisher._store.manifest(name) for name in first._publisher._store.names()]
@@ -285,10 +295,10 @@ def test_a_model_off_a_cliff_is_kept_and_not_handed_out_until_it_is_well(filled,
     )
     assert Snapshot.decode(announced).manifest.events < 768 == manifests[-1].events
     second = loop_with_a_dent()
-    second.run(lambda: second.learner.events >= 832)
+    second.run(settled(second, 832))
     assert told()[0] == count  # not even what the restart loaded
     last = loop_with_a_dent()
-    last.run(lambda: last.learner.events >= EVENTS)
+    last.run(settled(last, EVENTS))
     assert told()[0] > count
     assert told()[1] == ""
     alarms = [
