@@ -151,7 +151,7 @@ class Learner:
         return token_matrix([known[id(one)] for one in contexts], model.context_tokens)
 
     def train(self, prepared: Prepared) -> StepReport:
-        """Learn from a prepared batch, then count it; a part whose loss is not finite is left out.
+        """Learn from a prepared batch, then count it; a part whose step is refused is left out.
 
         On a slow stream a batch is learned in several steps: there every event has more to teach.
         """
@@ -176,9 +176,9 @@ class Learner:
             fresh=len(prepared.items),
         )  # fmt: skip
         self.steps += 1
-        if not losses.finite:
+        if losses.refused:
             self._last_batch = 0
-            return StepReport(losses.item, losses.node, 0, unsafe=prepared.events)
+            return StepReport(losses.item, losses.node, 0, unsafe=prepared.events, refused=losses.refused)
         if losses.leaves is not None:
             alive = self.alive(candidates.rows)  # not all that is learned again is
             self.leaves.move(candidates.rows[alive], losses.leaves[alive])
@@ -191,10 +191,10 @@ class Learner:
         nothing = StepReport(float("nan"), float("nan"), prepared.events, judged=True)
         if prepared.judged is None:
             return nothing
-        loss, chances = self.network.judge_alone(prepared.judged, self.items.tokens, self.leaves)
+        refused, chances = self.network.judge_alone(prepared.judged, self.items.tokens, self.leaves)
         self.steps += 1
-        if not np.isfinite(loss):
-            return nothing._replace(events=0, unsafe=prepared.events, judged=False)
+        if refused:
+            return nothing._replace(events=0, unsafe=prepared.events, judged=False, refused=refused)
         return nothing._replace(chances=chances)
 
     def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
