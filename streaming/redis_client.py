@@ -10,6 +10,9 @@ from redis.retry import Retry
 
 Redis = redis.Redis
 
+AWAY = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError)
+"""Errors of a server that is not there now, or not in charge; it may be again."""
+
 
 def connect(url: str, **options: Any) -> Redis:
     """Connect to ``redis://`` or ``rediss://``; values stay bytes; lost connections are retried for some seconds.

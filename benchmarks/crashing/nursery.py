@@ -15,7 +15,11 @@ from benchmarks.crashing.child import Died, Ended, Orders, train
 from benchmarks.crashing.plan import ANYWHERE, Kill
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["benchmarks.crashing.child", "streaming.kafka_log", "streaming.redis_log"])
+_IMPORTED = (
+    "__main__", "benchmarks.crashing.child", "streaming.kafka_log", "streaming.redis_log",
+    "torch._dynamo",  # torch.optim imports it with the first optimiser
+)  # fmt: skip
+_forks.set_forkserver_preload(list(_IMPORTED))
 _LONGEST = 600.0
 
 

