@@ -13,7 +13,7 @@ from typing import Any
 from monitoring.alarms import Alarm
 from streaming.keys import key
 from streaming.patience import Patience
-from streaming.redis_client import AWAY, Redis
+from streaming.redis_client import AWAY, Redis, identity
 from trainer.wire import Feed, FeedItem, Snapshot, StateDelta
 
 _ALARMS_KEPT = 1000
@@ -43,11 +43,8 @@ class Outbox:
 
     def renew(self) -> None:
         """Begin a new epoch; a snapshot must follow."""
-        self._server, self.restarted = self._called("asking who the server is", self._asked), False
+        self._server, self.restarted = self._called("asking who it is", lambda: identity(self._redis)), False
         self.epoch, self.state_id, self.feed_id = self._next("epoch", self.epoch), "0-0", "0-0"
-
-    def _asked(self) -> str:
-        return str(self._redis.info("server")["run_id"])
 
     def _next(self, counter: str, last: int) -> int:
         """Count on until the number is larger than `last`: a server may have forgotten some."""
