@@ -5,7 +5,7 @@ VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
 ARGS ?=
 
-.PHONY: help setup demo test test-fast lint bench bench-quality bench-churn kafka docs lock clean
+.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-churn kafka docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is.
@@ -27,6 +27,10 @@ test: setup ## Run the whole test suite, under ten minutes.
 test-fast: setup ## Run the tests that take no more than a few seconds each, under a minute.
 	@echo "Running the fast tests."
 	@$(PYTHON) -m pytest -m "not slow and not kafka" $(ARGS)
+
+crash-test: setup ## Kill a real trainer 200 times, on Redis Streams and on Kafka; or ARGS='--kills 20 --events 50000 --log redis'.
+	@echo "Running: python -m benchmarks.crashing $(ARGS)"
+	@$(PYTHON) -m benchmarks.crashing $(ARGS)
 
 lint: setup ## Check style, types and who imports whom.
 	@echo "Checking with ruff, mypy --strict and import-linter."

@@ -39,6 +39,9 @@ class StreamingConfig(BaseModel):
         365 * 86400.0, description="an event further than this behind the watermark goes to the dead letters"
     )
     max_wait: Duration = Field(0.2, description="how long a batch may wait for more events before it is closed short")
+    patience: Duration = Field(
+        300.0, description="how long the trainer waits for a log or a Redis that is away before it ends"
+    )
     tasks: tuple[str, ...] = Field(
         (),
         max_length=32,

@@ -14,7 +14,9 @@ from streaming.columns import Position
 from streaming.errors import AppendError, LogUnavailableError, OutOfRangeError, UnknownTopicError
 from streaming.log import Outgoing, Record
 from streaming.partitioner import Partitioner
-from streaming.redis_client import connect
+from streaming.patience import Patience
+from streaming.redis_append import Appender
+from streaming.redis_client import AWAY, connect
 from streaming.redis_entry import fields_of, offset_of, record_of, stream_key
 
 _TOPICS = "hsnn:log:topics"
@@ -31,15 +33,19 @@ class RedisLog:
     url : redis:// or rediss://
     retention
         Keep about so many newest records per partition; None keeps all.
+    patience
+        For how long `append` waits for a server that is away, beyond some seconds.
     """
 
-    def __init__(self, url: str, *, retention: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, url: str, *, retention: int | None = None, patience: Patience | None = None, **options: Any
+    ) -> None:
         # redis-py leaves `execute_command` untyped, hence Any.
         self._client: Any = connect(url, protocol=2, **options)
         # redis-py would build a dict per entry; plain lists are read four times as fast.
         self._client.set_response_callback("XREAD", lambda answer, **_: answer)
         self._where = f"redis://{self._host()}"
-        self._trim = () if retention is None else ("MAXLEN", "~", retention)
+        self._appender, self._patience = Appender(self._client, retention), patience or Patience(0.0)
         self._counts: dict[str, int] = {}
         self._partitioner = Partitioner()
         self._next: dict[Position, int] = {}
@@ -93,13 +99,12 @@ class RedisLog:
 
     def _append_chunk(self, topic: str, keys: list[str], chunk: list[Outgoing]) -> None:
         now = time.time_ns() // 1_000_000
-        pipe = self._client.pipeline(transaction=False)
-        for record in chunk:
-            key = keys[self._partitioner.choose(record, len(keys))]
-            pipe.execute_command("XADD", key, *self._trim, "0-*", *fields_of(record, now))
+        entries = [(self._partitioner.choose(record, len(keys)), fields_of(record, now)) for record in chunk]
+        again = self._appender.once(keys, entries)
+        doing = f"appending to topic {topic!r}"
         try:
-            with self._answers(f"appending to topic {topic!r}"):
-                pipe.execute()
+            with self._answers(doing):
+                self._patience.call(doing, again, AWAY)
         except redis.ResponseError as error:
             raise AppendError(
                 f"the Redis server at {self._where} refused records of topic {topic!r}: {error}; "

@@ -19,6 +19,7 @@ from streaming.config import StreamingConfig
 from streaming.consumer import Consumer
 from streaming.log import EventLog
 from streaming.open_log import open_log
+from streaming.patience import Patience
 from streaming.redis_client import Redis, connect
 from trainer.checkpoint import Checkpoint, CheckpointStore
 from trainer.config import TrainerConfig
@@ -44,6 +45,8 @@ class Loop:
         Where events come from, and where states and snapshots go.
     digest
         Of the whole configuration, written into manifests.
+    patience
+        With which Redis is waited for when it is away; that for the log is the log's own.
     """
 
     def __init__(
@@ -55,11 +58,13 @@ class Loop:
         redis: Redis,
         digest: str,
         health: Health | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._config = config
         self._health = health or Health("trainer")
         store = CheckpointStore(config.checkpoint_dir, config.checkpoints_kept)
-        self._outbox = Outbox(redis)
+        self._patience = patience or Patience(streaming.patience, self._health.waits)
+        self._outbox = Outbox(redis, self._patience)
         self._publisher = Publisher(store, self._outbox, digest)
         self._prequential = LivePrequential(config)
         self._drift = DriftWatch(monitoring)
@@ -77,6 +82,7 @@ class Loop:
     def run(self, stop: Callable[[], bool]) -> None:
         """Learn until `stop` says so, then write a last checkpoint."""
         self._health.ready("trainer")
+        self._patience.begin(stop)
         if self.learner.network.seeded:
             self._publish([])  # rows of this epoch: the mirrors reload from here
         while not stop():
@@ -85,6 +91,8 @@ class Loop:
             alarms = [] if batch is None else self._learn(batch)
             if batch is None or batch.dry or time.monotonic() - self._flushed >= self._config.flush_interval:
                 self._flush()
+            if self._outbox.restarted:
+                self._begin_anew()
             self._publisher.settle()
             if alarms or self._due() or self._generation != self.learner.steering.generation:
                 self._publish(alarms)
@@ -93,6 +101,14 @@ class Loop:
         self._publisher.close()
         self._prequential.close()
         self._flush()
+
+    def _begin_anew(self) -> None:
+        """Redis came back, perhaps without what it was told last: tell it everything, under a new epoch."""
+        self._publisher.wait()  # what it still hands out is of the epoch that ends
+        self._outbox.renew()
+        _log.warning("Redis was restarted; everything is published again, as epoch %d", self._outbox.epoch)
+        if self.learner.network.seeded:
+            self._publish([])
 
     def _learn(self, batch: Batch) -> list[Alarm]:
         learner = self.learner
@@ -173,9 +189,10 @@ def run(
     health.expect("learning", within=monitoring.stuck_after, reason="records wait in the log, and none is learned")
     port = start_http(monitoring.host, monitoring.trainer_port, health)
     _log.info("trainer reads %s; metrics and health on port %d", streaming.group, port)
-    log = open_log(streaming.log)
+    patience = Patience(streaming.patience, health.waits)
+    log = open_log(streaming.log, patience)
     try:
         with stop_on_signals() as stop:
-            Loop(trainer, streaming, monitoring, log, connect(redis_url), digest, health).run(stop.is_set)
+            Loop(trainer, streaming, monitoring, log, connect(redis_url), digest, health, patience).run(stop.is_set)
     finally:
         log.close()

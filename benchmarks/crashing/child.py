@@ -17,9 +17,12 @@ from monitoring.config import MonitoringConfig
 from monitoring.phases import on_phase
 from streaming.config import StreamingConfig
 from streaming.open_log import open_log
+from streaming.patience import Patience
 from streaming.redis_client import connect
 from trainer.config import TrainerConfig
 from trainer.loop import Loop
+
+_PATIENCE = 20.0  # seconds; servers that are gone for longer went with the harness
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,15 @@ class Ended(NamedTuple):
 
 def train(orders: Orders, kill: Kill | None, tell: Connection) -> None:
     """Learn until the log is drained or the kill comes."""
+    if len(threads := os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError(f"forked off a process with {len(threads)} threads; their locks may be held for ever here")
     logging.disable(logging.WARNING)
     torch.set_num_threads(orders.trainer.threads)
     plant(orders.fault)
-    log = open_log(orders.streaming.log)
-    loop = Loop(orders.trainer, orders.streaming, MonitoringConfig(), log, connect(orders.redis), "crash")
+    patience = Patience(_PATIENCE)
+    log = open_log(orders.streaming.log, patience)
+    redis = connect(orders.redis)
+    loop = Loop(orders.trainer, orders.streaming, MonitoringConfig(), log, redis, "crash", patience=patience)
     if kill is not None and kill.phase != ANYWHERE:
         on_phase(Killer(kill, loop, tell))
     loop.run(Drained(loop))

@@ -17,9 +17,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-os.environ["OMP_NUM_THREADS"] = "1"  # of the process that trainers are forked off: one that has threads cannot be
-
 from rich.console import Console
 
 from benchmarks.crashing import screen
