@@ -202,7 +202,7 @@ def kills(found: dict[str, Any]) -> str:
     struck = ", ".join(f"{count} x {name.replace('_', ' ')}" for name, count in found["kills"].items())
     return (
         f"{sum(found['kills'].values())} kills ({struck}) and {found['pauses_past_the_lease']} pauses in "
-        f"{found['seconds']:.0f} s; {found['items_announced']:,} items announced, version {found['version']} at the end, "
+        f"{found['seconds']:.0f} s; {found['items_announced']:,} items announced, version {found['version']} at last, "
         f"{found['fencing_token']} terms of office. Damage found by `hsnn index verify`: "
         f"{sum(found['damage'].values())}; the map holds exactly the living items: "
         f"{'yes' if found['map_is_the_living_items'] else 'NO'}."
@@ -266,8 +266,9 @@ def _total(dropped: Any) -> int:
 
 def main() -> None:
     page = PAGE.read_text("utf-8")
-    renders = {"quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn, "kills": kills,
-        "freshness": freshness,
+    renders = {
+        "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
+        "kills": kills, "freshness": freshness,
     }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"
