@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.churning.columns import HEAD, cells
+from benchmarks.churning.plots import MEASURES
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -179,6 +185,18 @@ def exact(found: dict[str, Any]) -> str:
     )
 
 
+def churn(found: dict[str, Any]) -> str:
+    """What every competitor was like after each share of the items had been replaced."""
+    parts = []
+    for items, of in found["sizes"].items():
+        lines = [f"{int(items):,} items.", "", f"| {' | '.join(HEAD)} |", "|---" + "|--:" * (len(HEAD) - 1) + "|"]
+        for name, one in of["competitors"].items():
+            lines += [f"| {' | '.join(cells(name, look))} |" for look in one["looks"]]
+        lines += [""] + [f"![{title}](img/churn-{items}-{measure}.svg)" for measure, title in MEASURES.items()]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
 def demo(found: dict[str, Any]) -> str:
     """The demo's own account, one column per run."""
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -210,7 +228,7 @@ def _total(dropped: Any) -> int:
 
 def main() -> None:
     page = PAGE.read_text("utf-8")
-    renders = {"quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo}
+    renders = {"quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn}
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"
         if path.exists():

@@ -42,12 +42,14 @@ class Health:
         self._lock = Lock()
         self._within: dict[str, float] = {}
         self._last: dict[str, float] = {}
+        self._reasons: dict[str, str] = {}
         self._ready = dict.fromkeys(awaits, False)
         self._waits: dict[str, str] = {}
 
-    def expect(self, name: str, within: float) -> None:
-        """From now on the loop `name` must `beat` at least every `within` seconds."""
+    def expect(self, name: str, within: float, reason: str = "") -> None:
+        """From now on the loop `name` must `beat` at least every `within` seconds; `reason`: what its silence means."""
         with self._lock:
+            self._reasons[name] = reason
             self._within[name] = float(within)
             self._last[name] = self._clock()
 
@@ -93,7 +95,10 @@ class Health:
         """Whether every expected loop made progress in time, and how long each has been silent."""
         with self._lock:
             now = self._clock()
-            loops = {name: self._loop(now - self._last[name], within) for name, within in self._within.items()}
+            loops = {
+                name: _loop(now - self._last[name], within, self._reasons[name])
+                for name, within in self._within.items()
+            }
             waits = {"waits": dict(self._waits)} if self._waits else {}
         return bool(waits) or all(loop["live"] for loop in loops.values()), loops | waits
 
@@ -103,6 +108,7 @@ class Health:
             parts, waits = dict(self._ready), {"waits": dict(self._waits)} if self._waits else {}
         return bool(parts) and all(parts.values()) and not waits, parts | waits
 
-    @staticmethod
-    def _loop(silent: float, within: float) -> Detail:
-        return {"silent_seconds": round(silent, 3), "within_seconds": within, "live": silent <= within}
+
+def _loop(silent: float, within: float, reason: str) -> Detail:
+    detail = {"silent_seconds": round(silent, 3), "within_seconds": within, "live": silent <= within}
+    return detail if detail["live"] or not reason else detail | {"reason": reason}

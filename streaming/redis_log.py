@@ -139,7 +139,8 @@ class RedisLog:
             left = deadline - time.monotonic()
             answer = self._read(wanted, max(1, max_records // len(wanted)), min(left, _LONGEST_BLOCK))
             if answer or left <= _LONGEST_BLOCK:
-                return [record for stream, entries in answer for record in self._records(stream, entries, wanted)]
+                found = [(self._checked(stream, entries, wanted), entries) for stream, entries in answer]
+                return [record for position, entries in found for record in self._records(position, entries)]
 
     def _read(self, wanted: list[Position], count: int, block: float) -> list[Any]:
         keys = [stream_key(*position) for position in wanted]
@@ -149,17 +150,21 @@ class RedisLog:
             answer = self._client.execute_command("XREAD", "COUNT", count, *waiting, "STREAMS", *keys, *after)
         return answer or []
 
-    def _records(self, stream: bytes, entries: list[Any], wanted: list[Position]) -> list[Record]:
+    def _checked(self, stream: bytes, entries: list[Any], wanted: list[Position]) -> Position:
+        """Whose entries these are; an error if some before them are gone."""
         topic, partition = next(p for p in wanted if stream_key(*p).encode() == stream)
-        expected = self._next[topic, partition]
-        first = offset_of(entries[0][0])
+        expected, first = self._next[topic, partition], offset_of(entries[0][0])
         if first != expected:
             raise OutOfRangeError(
                 f"{topic}/{partition} at {self._where}: the oldest record still held is {first}, wanted {expected}; "
                 "records were removed before they were read: raise the log's retention"
             )
-        self._next[topic, partition] = expected + len(entries)
-        return [record_of(topic, partition, expected + at, fields) for at, (_, fields) in enumerate(entries)]
+        return topic, partition
+
+    def _records(self, position: Position, entries: list[Any]) -> list[Record]:
+        first = self._next[position]
+        self._next[position] = first + len(entries)
+        return [record_of(*position, first + at, fields) for at, (_, fields) in enumerate(entries)]
 
     def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
         """Oldest offset still held, per partition."""

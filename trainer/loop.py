@@ -26,7 +26,7 @@ from trainer.config import TrainerConfig
 from trainer.drift import DriftWatch
 from trainer.errors import CheckpointError
 from trainer.learner import Learner
-from trainer.metrics import LAG_RECORDS, STEP_SECONDS
+from trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS
 from trainer.outbox import Outbox
 from trainer.prequential import LivePrequential
 from trainer.progress import Progress
@@ -71,11 +71,13 @@ class Loop:
         self.progress = Progress()
         checkpoint = store.newest()
         self.learner = Learner(config) if checkpoint is None else self._resumed(checkpoint)
+        self.learner.network.descent.guard.limit = monitoring.gradient_limit
         self.consumer = Consumer(log, streaming, state=checkpoint and checkpoint.values["consumer"])
         self._flushed = self._published = time.monotonic()
         self._nodes_published = False
         self._positions: dict[Position, int] = {}
         self._unsaved = False
+        self._generation = self.learner.steering.generation
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Learn until `stop` says so, then write a last checkpoint."""
@@ -92,7 +94,7 @@ class Loop:
             if self._outbox.restarted:
                 self._begin_anew()
             self._publisher.settle()
-            if alarms or self._due():
+            if alarms or self._due() or self._generation != self.learner.steering.generation:
                 self._publish(alarms)
         if self._unsaved:
             self._publish([])
@@ -118,6 +120,8 @@ class Loop:
         reached("step")
         self._positions, self._unsaved = batch.positions, True
         self.progress.count(batch, report)
+        if report.events or not report.unsafe:
+            self._health.beat("learning")
         alarms = self._drift.update(prepared, report)
         self._prequential.settle(asked)
         self._outbox.feed(prepared.feed)  # not before the answers: a new item may be one that was asked for
@@ -127,8 +131,11 @@ class Loop:
         """Release touched states, then the account; both are absolute, so a repeated one does no harm."""
         if self.learner.touched:
             self._outbox.state(self.learner.delta(self._outbox.epoch))
-        lag = self.consumer.lag()[0]
+        lag, waited = self.consumer.lag()
         LAG_RECORDS.set(lag)
+        LAG_SECONDS.set(waited)
+        if lag == 0:
+            self._health.beat("learning")  # there is nothing to learn
         progress, asked = self.progress, self._prequential
         self._outbox.progress(
             progress.state()
@@ -136,9 +143,10 @@ class Loop:
                 "watermark": self.learner.watermark, "items": len(self.learner.items),
                 "half_life": self.learner.half_life, "events_per_second": progress.rate,
                 "loss": progress.loss, "node_loss": progress.node_loss,
-                "pending": self.consumer.pending, "lag_records": lag, "lag_seconds": progress.lag_seconds,
+                "pending": self.consumer.pending, "lag_records": lag, "lag_seconds": waited,
                 "measured": asked.measured, "unmeasured": asked.unmeasured, "recall": asked.recall(),
                 "recent": asked.recent(), "scored_share": asked.scored_share or 0.0,
+                "held": self._drift.held, "lost": self.consumer.counts.lost,
             }
         )  # fmt: skip
         self._flushed = time.monotonic()
@@ -152,10 +160,11 @@ class Loop:
     def _publish(self, alarms: list[Alarm]) -> None:
         self._flush()
         self._nodes_published = self.learner.network.seeded
+        self._generation = self.learner.steering.generation  # others wait for the nodes of a rebalance
         self._published = time.monotonic()
         self._unsaved, positions = False, self._positions
         values = {"consumer": self.consumer.state(), "progress": self.progress.state(), "drift": self._drift.state()}
-        self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms)
+        self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms, self._drift.held)
 
     def _resumed(self, checkpoint: Checkpoint) -> Learner:
         """Go on from a checkpoint; a model of another shape is refused in words."""
@@ -177,6 +186,7 @@ def run(
     torch.set_num_threads(trainer.threads)
     health = Health("trainer")
     health.expect("poll", within=monitoring.stalled_after)
+    health.expect("learning", within=monitoring.stuck_after, reason="records wait in the log, and none is learned")
     port = start_http(monitoring.host, monitoring.trainer_port, health)
     _log.info("trainer reads %s; metrics and health on port %d", streaming.group, port)
     patience = Patience(streaming.patience, health.waits)
