@@ -44,13 +44,13 @@ class Outbox:
     def renew(self) -> None:
         """Begin a new epoch; a snapshot must follow."""
         self._server, self.restarted = self._called("asking who it is", lambda: identity(self._redis)), False
-        self.epoch, self.state_id, self.feed_id = self._next("epoch", self.epoch), "0-0", "0-0"
+        self.epoch, self.state_id, self.feed_id = self._next(key("epoch"), self.epoch), "0-0", "0-0"
 
     def _next(self, counter: str, last: int) -> int:
         """Count on until the number is larger than `last`: a server may have forgotten some."""
         number = last
         while number <= last:
-            number = int(self._called("taking a number", lambda: self._redis.incr(key(counter))))
+            number = int(self._called("taking a number", lambda: self._redis.incr(counter)))
         return number
 
     def _called(self, doing: str, call: Callable[[], Any]) -> Any:
@@ -69,7 +69,7 @@ class Outbox:
 
     def next_snapshot(self) -> int:
         """Take the next snapshot's number; numbers grow over all incarnations."""
-        self._number = self._next("snapshot_number", self._number)
+        self._number = self._next(key("snapshot_number"), self._number)
         return self._number
 
     def snapshot(self, snapshot: Snapshot) -> None:
