@@ -26,9 +26,10 @@ from streaming.partition import Partition
 from streaming.progress import Counts, rows_after
 from streaming.readers import Decode, ReadAhead, Reader, ReadNow
 from streaming.reading import Role
-from streaming.ready import MOST_LETTERS, Ready
+from streaming.ready import MOST_LETTERS, Ready, useless
 from streaming.resume import resume
 from streaming.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
+from streaming.shedding import LAG, Shedder
 from streaming.watermark import Limits, Strikes
 
 _ENDS_EVERY = 0.05
@@ -102,6 +103,7 @@ class Consumer:
         self._merger = Merger(self._partitions, limits, deepcopy(self._progress.watermark))
         topics = [position[0] for position in places]
         self._cap = LetterCap(config.dead_letter_share, config.dead_letter_window, topics)
+        self._shedder = Shedder(config.drop_above, config.drop_below)
         self._dedup, self._joiner = Dedup(int(config.dedup_window * 1000)), joiner_of(config)
         if state is not None:
             self._restore(state)
@@ -155,7 +157,7 @@ class Consumer:
 
         It holds exactly ``config.batch_size`` interactions. It is shorter, perhaps without any, only if everything in
         the owned partitions was read and ``config.max_wait`` passed without more, or if it holds `MOST_LETTERS` dead
-        letters.
+        letters and dropped events.
 
         Raises
         ------
@@ -184,10 +186,11 @@ class Consumer:
         parts = []
         found, letters = self._ready.interactions, self._ready.letters
         while found < self._config.batch_size and letters < MOST_LETTERS and (rows := self._merger.step()) is not None:
+            self._shedder.mark(rows)
             self._dedup.mark(rows)
             parts.append(rows)
             found += int(np.count_nonzero(rows.column(KIND) == Kind.INTERACTION))
-            letters += int(np.count_nonzero(rows.column(KIND) == Kind.DEAD))
+            letters += int(np.count_nonzero(useless(rows.column(KIND))))
         for rows in parts:
             self._ready.push(rows)
 
@@ -288,7 +291,7 @@ class Consumer:
         if more.letters:
             self._letters.write(more.letters)
         joined = self._join(rows, more, watermark)
-        dropped = {DUPLICATE: more.duplicates, NOT_JOINED: 0 if self._joiner else more.impressions}
+        dropped = {DUPLICATE: more.duplicates, LAG: more.shed, NOT_JOINED: 0 if self._joiner else more.impressions}
         counts.add(len(joined.engagements), joined.impressions, letters, len(more.letters) - letters, dropped)
         return Batch(
             **joined.columns(), positions=self._progress.positions(), watermark=watermark,

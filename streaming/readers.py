@@ -1,8 +1,9 @@
 """The reading side of a log, for one consumer: when it asks, or ahead of it on a thread of its own.
 
-Ahead: the thread polls and decodes while the consumer's own thread lets the model learn. Most of a gradient step runs outside of the interpreter's lock, and there the thread finds its time. The log's client is
-polled all along, however long a batch takes. Only what `read` returned counts as read: positions, and with them all
-that a checkpoint holds, do not depend on how far ahead the thread is.
+Ahead: the thread polls and decodes while the consumer's own thread lets the model learn. Most of a gradient step runs
+outside of the interpreter's lock, and there the thread finds its time. The log's client is polled all along, however
+long a batch takes. Only what `read` returned counts as read: positions, and with them all that a checkpoint holds, do
+not depend on how far ahead the thread is.
 """
 
 from __future__ import annotations
@@ -213,5 +214,5 @@ def _decoded(records: list[Record], decode: Decode) -> list[tuple[Position, Rows
 
 def _work(reference: weakref.ref[ReadAhead]) -> None:
     """Turn as long as there is somebody to read for."""
-    while (ahead := reference()) is not None and ahead._turn():  # noqa: SLF001 - the same module
+    while (ahead := reference()) is not None and ahead._turn():
         del ahead
