@@ -2,9 +2,9 @@
 
     make bench ARGS=benchmarks/speed.py
 
-Training: the learner on pre-decoded batches (`benchmarks/pipeline.py` feeds it from logs). Retrieval: one user at a time
-against a mirror of the trained index. On ml-100k, a slow stream (small steps, replay), and on globo-news, a fast one, if
-HSNN_DATA names a folder that holds it.
+Training: the learner on pre-decoded batches (`benchmarks/pipeline.py` feeds it from logs). Retrieval: one user at a
+time against a mirror of the trained index. On ml-100k, a slow stream (small steps, replay), and on globo-news, a fast
+one, if HSNN_DATA names a folder that holds it.
 """
 
 from __future__ import annotations
