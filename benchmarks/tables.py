@@ -140,9 +140,6 @@ def speed(found: dict[str, Any]) -> str:
         "events": lambda of: f"{of['events']:,}",
         "bare training loop, one torch thread": lambda of: _rate(of["training_events_per_second"]["threads_1"]),
         "bare training loop, two torch threads": lambda of: _rate(of["training_events_per_second"]["threads_2"]),
-        "produced to Redis Streams, one event per entry": lambda of: _rate(of["redis_events_per_second"]["produced"]),
-        "consumed and decoded from it": lambda of: _rate(of["redis_events_per_second"]["consumed"]),
-        "consumed, decoded and learned": lambda of: _rate(of["redis_events_per_second"]["learned"]),
         "items in the index": lambda of: f"{of['retrieval_milliseconds']['corpus']['items']:,.0f}",
     }
     for mode in ("beam", "exhaustive", "popularity"):
@@ -156,6 +153,24 @@ def speed(found: dict[str, Any]) -> str:
 
 def _rate(events: float) -> str:
     return f"{events:,.0f} events/s"
+
+
+def pipeline(found: dict[str, Any]) -> str:
+    """Events per second of every log against the bare loop, and where the time goes."""
+    stages = ("poll", "decode", "batch", "waited_while_learning", "step")
+    titles = ("poll", "decode", "merge and batch", "waited for while learning", "the step itself")
+    lines = [
+        f"{found['data']}, {found['events']:,} events, {found['threads']} torch threads, {found['cores']} cores, "
+        f"configuration `{found['config'][:12]}`, {found['rounds']} rounds; the bare loop: "
+        f"{_rate(found['bare_events_per_second'])}.", "",
+        f"| log | events/s | of the bare loop | by round | {' | '.join(titles)} |", "|---" + "|--:" * 8 + "|",
+    ]  # fmt: skip
+    for name, of in found["logs"].items():
+        rounds = ", ".join(f"{ratio:.2f}" for ratio in of["ratio_by_round"])
+        times = [f"{of['microseconds_per_event'][stage]:.1f} us" for stage in stages]
+        cells = [name, f"{of['events_per_second']:,.0f}", f"{of['ratio']:.2f}", rounds, *times]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def exact(found: dict[str, Any]) -> str:
@@ -197,6 +212,44 @@ def churn(found: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def kills(found: dict[str, Any]) -> str:
+    """What was dealt, and what was left of the index."""
+    struck = ", ".join(f"{count} x {name.replace('_', ' ')}" for name, count in found["kills"].items())
+    return (
+        f"{sum(found['kills'].values())} kills ({struck}) and {found['pauses_past_the_lease']} pauses in "
+        f"{found['seconds']:.0f} s; {found['items_announced']:,} items announced, version {found['version']} at last, "
+        f"{found['fencing_token']} terms of office. Damage found by `hsnn index verify`: "
+        f"{sum(found['damage'].values())}; the map holds exactly the living items: "
+        f"{'yes' if found['map_is_the_living_items'] else 'NO'}."
+    )
+
+
+def freshness(found: dict[str, Any]) -> str:
+    """How soon items could be retrieved, and how soon they were gone."""
+    sent = found["sent_per_second"]
+    lines = [
+        f"{found['seconds']:.0f} s, {found['cores']} cores for everything, log: {found['log']}; "
+        f"{sent['items']:,.0f} item events/s and {sent['engagements']:,.0f} engagements/s sent, "
+        f"{found['learned_per_second']:,.0f} learned, {found['queries'] / found['seconds']:,.0f} queries/s; "
+        f"{found['items_in_index']:,.0f} items known and {found['versions']} versions at the end, "
+        f"{found['lag_records']:,.0f} records unread.", "",
+        "| | count | p50 | p90 | p99 | longest |", "|---|--:|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    rows = {
+        "arrival_seconds": "sent to first retrieved",
+        "departure_seconds": "end to last retrieved",
+        "query_seconds": "a query over HTTP",
+    }
+    for name, title in rows.items():
+        of = found[name]
+        times = [f"{of[share]:.3f} s" for share in ("p50", "p90", "p99", "p100")]
+        lines.append(f"| {title} | {of['count']:,} | {' | '.join(times)} |")
+    return "\n".join(lines) + (
+        f"\n\nItems returned to the queries: {found['items_returned']:,}; expired ones among them: "
+        f"{found['expired_returned']}. Items that never came or never went: {found['lost']}."
+    )
+
+
 def demo(found: dict[str, Any]) -> str:
     """The demo's own account, one column per run."""
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -228,7 +281,10 @@ def _total(dropped: Any) -> int:
 
 def main() -> None:
     page = PAGE.read_text("utf-8")
-    renders = {"quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn}
+    renders = {
+        "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
+        "kills": kills, "freshness": freshness, "pipeline": pipeline,
+    }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"
         if path.exists():

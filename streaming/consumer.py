@@ -5,13 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from monitoring.phases import reached
 from streaming.assemble import DUPLICATE, NOT_JOINED, Extras, engagements, extras, named, shown, sources
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
@@ -21,21 +18,23 @@ from streaming.decoding import decode_records
 from streaming.dedup import Dedup
 from streaming.errors import StateError
 from streaming.joiner import Joined, joiner_of
-from streaming.log import EventLog, Record
+from streaming.letter_cap import LetterCap
+from streaming.log import EventLog
+from streaming.lost import Loss, reading
 from streaming.merge import Merger, believed
 from streaming.partition import Partition
 from streaming.progress import Counts, rows_after
+from streaming.readers import Decode, ReadAhead, Reader, ReadNow
 from streaming.reading import Role
-from streaming.ready import Ready
+from streaming.ready import MOST_LETTERS, Ready, useless
 from streaming.resume import resume
 from streaming.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
 from streaming.share import Share, owned_partitions, topic_roles
+from streaming.shedding import LAG, Shedder
 from streaming.watermark import Limits, Strikes
 
 _ENDS_EVERY = 0.05
 _LONGEST_WAIT = 0.5
-# More at once would only leave the processor's cache.
-_POLL = 4096
 
 
 class Consumer:
@@ -54,6 +53,9 @@ class Consumer:
         Largest event time believed before, epoch ms.
     rank, world_size
         Which partitions it owns (`streaming.share`); commands are read by all.
+    ahead
+        Read on a thread while batches are learned: the same batches, sooner. Nobody else may read `event_log` then,
+        until `close`.
 
     Raises
     ------
@@ -73,7 +75,9 @@ class Consumer:
         watermark: int | None = None,
         rank: int = 0,
         world_size: int = 1,
+        ahead: bool = False,
     ) -> None:
+        event_log, self._lost = reading(event_log, config.on_lost_offsets)
         self._log = event_log
         self._config = config
         self._letters = DeadLetterWriter(event_log)
@@ -82,23 +86,32 @@ class Consumer:
         self._numbers = np.array([partition for (_, partition), _ in self._owned], np.int64)
         self._letters.open(topic_roles(config))
         places = [position for position, _ in self._owned]
-        self._progress = resume(event_log, places, state, positions or {}, watermark)
+        self._progress, lost = resume(event_log, places, state, positions or {}, watermark, config.on_lost_offsets)
+        self._forget_letters(lost)
         self._partitions = [self._partition(number, *owned) for number, owned in enumerate(self._owned)]
         self._of = {partition.position: partition for partition in self._partitions}
         limits = Limits(int(config.max_future * 1000), int(config.max_past * 1000))
         self._merger = Merger(self._partitions, limits, deepcopy(self._progress.watermark))
+        topics = [position[0] for position in places]
+        self._cap = LetterCap(config.dead_letter_share, config.dead_letter_window, topics)
+        self._shedder = Shedder(config.drop_above, config.drop_below)
         self._dedup, self._joiner = Dedup(int(config.dedup_window * 1000)), joiner_of(config)
         if state is not None:
             self._restore(state)
-        self._ready = Ready()
+        self._ready = Ready(config.batch_size)
+        self._enough = 4 * config.batch_size + 2048  # rows of a partition that are plenty
         self._starving_since: float | None = None
         self._ends: dict[Position, int] = {}
         self._ends_at = -_ENDS_EVERY
-        self._log.seek(self._progress.positions())
+        roles = dict(self._owned)
+        decode: Decode = lambda position, records: decode_records(roles[position], records)  # noqa: E731
+        self._reader: Reader = ReadAhead(event_log, decode, self._enough) if ahead else ReadNow(event_log, decode)
+        self._reader.seek(self._progress.positions())
         self._refresh_ends()
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._dedup.restore(state["dedup"])
+        self._cap.restore(state.get("letters", {}))
         if self._joiner is not None:
             self._joiner.restore(state["joiner"])
         elif state["joiner"] is not None:
@@ -131,27 +144,41 @@ class Consumer:
         """Return the next batch, or None if there is none within `timeout` seconds.
 
         It holds exactly ``config.batch_size`` interactions. It is shorter, perhaps without any, only if everything in
-        the owned partitions was read and ``config.max_wait`` passed without more.
+        the owned partitions was read and ``config.max_wait`` passed without more, or if it holds `MOST_LETTERS` dead
+        letters and dropped events.
+
+        Raises
+        ------
+        DeadLetterFloodError
+            More than ``config.dead_letter_share`` of a topic's last events are dead letters; the consumer is of no more
+            use.
+        OutOfRangeError
+            Retention removed records that were still to be read.
         """
         deadline = time.monotonic() + timeout
         while True:
             self._merge()
-            if self._ready.interactions >= self._config.batch_size:
+            if self._ready.full:
                 return self._close()
             patience = self._patience()
             if patience is not None and patience <= 0:
                 return self._close()
             left = deadline - time.monotonic()
-            if not self._fill(max(0.0, min(left, _LONGEST_WAIT if patience is None else patience))) and left <= 0:
+            if self._fill(max(0.0, min(left, _LONGEST_WAIT if patience is None else patience))) or left > 0:
+                continue
+            if self._drained() or not self._fill(_LONGEST_WAIT):  # what is known to be there is on its way
+                self._pass_losses(idle=self._drained() and not len(self._ready))
                 return None
 
     def _merge(self) -> None:
         parts = []
-        found = self._ready.interactions
-        while found < self._config.batch_size and (rows := self._merger.step()) is not None:
+        found, letters = self._ready.interactions, self._ready.letters
+        while found < self._config.batch_size and letters < MOST_LETTERS and (rows := self._merger.step()) is not None:
+            self._shedder.mark(rows)
             self._dedup.mark(rows)
             parts.append(rows)
             found += int(np.count_nonzero(rows.column(KIND) == Kind.INTERACTION))
+            letters += int(np.count_nonzero(useless(rows.column(KIND))))
         for rows in parts:
             self._ready.push(rows)
 
@@ -169,21 +196,13 @@ class Consumer:
 
     def _fill(self, wait: float) -> bool:
         """Read more; return whether there was any."""
-        enough = 4 * self._config.batch_size + 2048
-        hungry = [p for p in self._partitions if len(p) < enough]
+        hungry = [p for p in self._partitions if len(p) < self._enough]
         starved = [p for p in hungry if p.open and not p.keyed]
-        reached("poll")
-        records = self._log.poll(_POLL, wait, [p.position for p in (starved or hungry)])
-        reached("poll")
-        for position, group in groupby(records, key=itemgetter(0, 1)):
-            self._push(self._of[position], list(group))
-        self._note_ends(bool(records))
-        return bool(records)
-
-    def _push(self, partition: Partition, records: list[Record]) -> None:
-        rows = decode_records(partition.role, records)
-        place = self._progress.places[partition.position]
-        partition.push(rows_after(rows, place))
+        found = self._reader.read(wait, [p.position for p in (starved or hungry)])
+        for position, rows in found:
+            self._of[position].push(rows_after(rows, self._progress.places[position]))
+        self._note_ends(bool(found))
+        return bool(found)
 
     def _note_ends(self, found: bool) -> None:
         closed = any(not partition.open for partition in self._partitions)
@@ -192,17 +211,21 @@ class Consumer:
         self._note_open()
 
     def _refresh_ends(self) -> None:
-        self._ends = self._log.end_positions(self._of)
+        self._ends = self._reader.end_positions(self._of)
         self._ends_at = time.monotonic()
         self._note_open()
 
     def _note_open(self) -> None:
-        read = self._log.positions()
+        read = self._reader.positions()
         for position, partition in self._of.items():
             partition.open = read[position] < self._ends[position]
 
     def _close(self) -> Batch:
-        rows = self._ready.take(self._config.batch_size)
+        rows = self._ready.take()
+        if flood := self._cap.take(rows):
+            self._letters.write(extras(rows[: flood.stop]).letters)
+            self._letters.flush()
+            raise flood.error
         dry = not len(self._ready) and self._drained()
         self._progress.advance(rows, [position for position, _ in self._owned])
         self._dedup.deliver(rows, self._progress.watermark.value)
@@ -211,13 +234,28 @@ class Consumer:
         self._starving_since = None
         if dry:
             self._skip_gaps()
+        self._pass_losses(idle=dry)
         return self._batch(rows, extras(rows), dry)
+
+    def _pass_losses(self, *, idle: bool) -> None:
+        """Count what was lost before the place that delivery has reached."""
+        passed = self._lost.passed(self._progress.places, self._reader.positions() if idle else {})
+        if passed and idle:
+            self._skip_gaps()  # the end may lie right behind the gap
+        for loss in passed:
+            self._progress.counts.lose(loss.position[0], loss.records(self._config.on_lost_offsets))
+        self._forget_letters(passed)
+
+    def _forget_letters(self, lost: list[Loss]) -> None:
+        for loss in lost:
+            if loss.wanted > loss.end:
+                self._letters.forget(loss.position)
 
     def _skip_gaps(self) -> None:
         """Stand behind what a log's own bookkeeping takes at its end, so that lag becomes 0."""
-        for position, offset in self._log.positions().items():
+        for position, offset in self._reader.positions().items():
             place = self._progress.places[position]
-            if offset > place.offset:
+            if offset != place.offset:
                 place.offset, place.index = offset, 0
 
     def _advance_strikes(self, rows: Rows) -> None:
@@ -242,7 +280,7 @@ class Consumer:
         if own:
             self._letters.write(own)
         joined = self._join(rows, more, watermark)
-        dropped = {DUPLICATE: more.duplicates, NOT_JOINED: 0 if self._joiner else more.impressions}
+        dropped = {DUPLICATE: more.duplicates, LAG: more.shed, NOT_JOINED: 0 if self._joiner else more.impressions}
         counts.add(len(joined.engagements), joined.impressions, letters, len(own) - letters, dropped)
         return Batch(
             **joined.columns(), positions=self._progress.positions(), watermark=watermark,
@@ -268,7 +306,11 @@ class Consumer:
         self._letters.flush()
         joiner = None if self._joiner is None else self._joiner.state()
         dedup = self._dedup.state(self._progress.watermark.value)
-        return self._progress.to_state() | {"dedup": dedup, "joiner": joiner}
+        return self._progress.to_state() | {"dedup": dedup, "joiner": joiner, "letters": self._cap.state()}
+
+    def close(self) -> None:
+        """Read no more; the log stays open."""
+        self._reader.close()
 
     def commit(self, positions: Mapping[Position, int]) -> None:
         """Publish positions for lag tools, once the checkpoint that holds them is durable."""
@@ -277,7 +319,7 @@ class Consumer:
     def lag(self) -> tuple[int, float]:
         """Count the records that were not delivered yet, and the seconds since the oldest known of them was sent."""
         places = {position: place for position, place in self._progress.places.items() if self._share.owns(position[1])}
-        ends = self._log.end_positions(places)
+        ends = self._reader.end_positions(places)
         records = sum(max(0, ends[position] - place.offset) for position, place in places.items())
         if not records:
             return 0, 0.0

@@ -7,6 +7,7 @@ duplicates, last actions for repeats) goes to all: it does no harm where its use
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,7 @@ def unpacked(saved: State, share: Share, shared: Sequence[str]) -> State:
         "counts": _counts([state["counts"] for state in states], first=share.rank == 0),
         "sent_at": saved["sent_at"],
         "dedup": _dedup([state["dedup"] for state in states]),
+        "letters": {},  # shares of dead letters among the last events, of other partitions
         "joiner": None if states[0]["joiner"] is None else _joiner([state["joiner"] for state in states], share),
     }
 
@@ -74,12 +76,13 @@ def _watermark(marks: Sequence[Mapping[str, int]]) -> dict[str, int]:
 
 def _counts(counts: Sequence[Mapping[str, Any]], *, first: bool) -> dict[str, Any]:
     """Sum the counts of all, for the first worker; the others begin anew."""
-    dropped: dict[str, int] = {}
-    for one in counts:
-        for reason, count in one["dropped"].items():
-            dropped[reason] = dropped.get(reason, 0) + count
-    total = {name: sum(one[name] for one in counts) for name in counts[0] if name != "dropped"} | {"dropped": dropped}
-    return total if first else {name: {} if name == "dropped" else 0 for name in total}
+    total: dict[str, Any] = {}
+    for name, one in counts[0].items():
+        if isinstance(one, dict):
+            total[name] = dict(sum((Counter(each[name]) for each in counts), Counter[str]())) if first else {}
+        else:
+            total[name] = sum(each[name] for each in counts) if first else 0
+    return total
 
 
 def _dedup(states: Sequence[Sequence[Sequence[Sequence[Any]]]]) -> list[list[list[Any]]]:

@@ -13,15 +13,15 @@ import numpy as np
 from streaming.columns import Batch, Engagements, Judgements, Position
 
 _Columns = TypeVar("_Columns", Engagements, Judgements)
-_LISTS = ("items", "item_sent_at", "users", "deleted_items", "deleted_users", "seen_items")
+_LISTS = ("items", "item_sent_at", "users", "deleted_items", "deleted_users", "seen_items", "control")
 _COUNTS = ("impressions", "pending", "early", "late_actions", "dead_lettered")
 
 
 def union(batches: Sequence[Batch]) -> Batch:
     """Join batches of disjoint partitions, in their order.
 
-    Counts add up, stream time is the furthest; it is dry if all are. Commands, which every worker reads, are the first
-    one's, and where they stand is where the last worker has come to.
+    Counts add up, stream time is the furthest; it is dry if all are. Where several have read the same partition, the
+    position is the one that all have come to.
     """
     if len(batches) == 1:
         return batches[0]
@@ -31,7 +31,6 @@ def union(batches: Sequence[Batch]) -> Batch:
         judgements=_joined([batch.judgements for batch in batches if len(batch.judgements)] or [batches[0].judgements]),
         positions=furthest_common(batch.positions for batch in batches),
         watermark=max(batch.watermark for batch in batches),
-        control=batches[0].control,
         dropped=dict(sum((Counter(batch.dropped) for batch in batches), Counter())),
         dry=all(batch.dry for batch in batches),
         **lists,

@@ -18,11 +18,12 @@ from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
 from streaming.log import EventLog
 from streaming.open_log import open_log
+from streaming.patience import Patience
 from streaming.redis_client import Redis, connect
 from trainer.checkpoint import CheckpointStore
 from trainer.config import TrainerConfig
 from trainer.drift import DriftWatch
-from trainer.metrics import LAG_RECORDS, STEP_SECONDS
+from trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS
 from trainer.outbox import Outbox
 from trainer.prequential import LivePrequential
 from trainer.progress import Progress
@@ -45,6 +46,8 @@ class Loop:
         Where events come from, and where states and snapshots go.
     digest
         Of the whole configuration, written into manifests.
+    patience
+        With which Redis is waited for when it is away; that for the log is the log's own.
     world
         The other workers, where this is the first of several.
     """
@@ -58,12 +61,14 @@ class Loop:
         redis: Redis,
         digest: str,
         health: Health | None = None,
+        patience: Patience | None = None,
         world: World | None = None,
     ) -> None:
         self._config = config
         self._health = health or Health("trainer")
         store = CheckpointStore(config.checkpoint_dir, config.checkpoints_kept)
-        self._outbox = Outbox(redis)
+        self._patience = patience or Patience(streaming.patience, self._health.waits)
+        self._outbox = Outbox(redis, self._patience)
         self._publisher = Publisher(store, self._outbox, digest)
         self._prequential = LivePrequential(config)
         self._drift = DriftWatch(monitoring)
@@ -72,15 +77,18 @@ class Loop:
         self.learner = resumed(config, checkpoint, self.progress, self._drift)
         self.learner.network.world = world
         self.consumer = consumer_of(log, streaming, checkpoint, world)
+        self.learner.network.descent.guard.limit = monitoring.gradient_limit
         self._turns = turns_of(self.consumer, world)
         self._flushed = self._published = time.monotonic()
         self._nodes_published = False
         self._positions: dict[Position, int] = {}
         self._unsaved = False
+        self._generation = self.learner.steering.generation
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Learn until `stop` says so, then write a last checkpoint."""
         self._health.ready("trainer")
+        self._patience.begin(stop)
         if self.learner.network.seeded:
             self._publish([])  # rows of this epoch: the mirrors reload from here
         alarms: list[Alarm] = []
@@ -100,7 +108,14 @@ class Loop:
             self._publish(alarms)
         self._publisher.close()
         self._prequential.close()
+        self.consumer.close()
         self._flush()
+
+    def _begin_anew(self) -> None:
+        """Redis came back, perhaps without what it was told last: tell it everything, under a new epoch."""
+        self._publisher.wait()  # what it still hands out is of the epoch that ends
+        self._outbox.renew()
+        _log.warning("Redis was restarted; everything is published again, as epoch %d", self._outbox.epoch)
 
     def _learn(self, batch: Batch) -> list[Alarm]:
         learner = self.learner
@@ -112,6 +127,8 @@ class Loop:
         reached("step")
         self._positions, self._unsaved = self._positions | batch.positions, True
         self.progress.count(batch, report)
+        if report.events or not report.unsafe:
+            self._health.beat("learning")
         alarms = self._drift.update(prepared, report)
         self._prequential.settle(asked)
         self._outbox.feed(prepared.feed)  # not before the answers: a new item may be one that was asked for
@@ -121,8 +138,11 @@ class Loop:
         """Release touched states, then the account; both are absolute, so a repeated one does no harm."""
         if self.learner.touched:
             self._outbox.state(self.learner.delta(self._outbox.epoch))
-        lag = self._turns.lag()
+        lag, waited = self._turns.lag()
         LAG_RECORDS.set(lag)
+        LAG_SECONDS.set(waited)
+        if lag == 0:
+            self._health.beat("learning")  # there is nothing to learn
         progress, asked = self.progress, self._prequential
         self._outbox.progress(
             progress.state()
@@ -130,26 +150,37 @@ class Loop:
                 "watermark": self.learner.watermark, "items": len(self.learner.items),
                 "half_life": self.learner.half_life, "events_per_second": progress.rate,
                 "loss": progress.loss, "node_loss": progress.node_loss,
-                "pending": self._turns.pending, "lag_records": lag, "lag_seconds": progress.lag_seconds,
+                "pending": self._turns.pending, "lag_records": lag, "lag_seconds": waited,
                 "measured": asked.measured, "unmeasured": asked.unmeasured, "recall": asked.recall(),
                 "recent": asked.recent(), "scored_share": asked.scored_share or 0.0,
+                "held": self._drift.held, "lost": self._turns.lost(),
             }
         )  # fmt: skip
         self._flushed = time.monotonic()
 
     def _due(self) -> bool:
-        """Whether a checkpoint is due: something was learned, and the interval is over or there are nodes at last."""
-        first = self.learner.network.seeded and not self._nodes_published
+        """Whether a checkpoint is due.
+
+        Something was learned, and the interval is over or there are nodes at last; nodes were rebalanced; or Redis must
+        be told everything again.
+        """
+        seeded = self.learner.network.seeded
+        if (self._outbox.restarted and seeded) or self._generation != self.learner.steering.generation:
+            return True
+        first = seeded and not self._nodes_published
         over = time.monotonic() - self._published >= self._config.snapshot_interval
         return self._unsaved and (first or over) and not self._publisher.busy
 
     def _publish(self, alarms: list[Alarm]) -> None:
+        if self._outbox.restarted:
+            self._begin_anew()
         self._flush()
         self._nodes_published = self.learner.network.seeded
+        self._generation = self.learner.steering.generation  # others wait for the nodes of a rebalance
         self._published = time.monotonic()
         self._unsaved, positions = False, self._positions
         values = {"consumer": self._turns.state(), "progress": self.progress.state(), "drift": self._drift.state()}
-        self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms)
+        self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms, self._drift.held)
 
 
 def run(
@@ -160,25 +191,28 @@ def run(
     Under torchrun this is one of several workers: the first one does what the only one would, the others help it learn.
     """
     torch.set_num_threads(trainer.threads)
-    world = join(monitoring.worker_timeout, digest)
-    health = _healthy(monitoring, streaming.group) if world is None or world.rank == 0 else None
-    log = open_log(streaming.log)
+    world = join(monitoring.worker_timeout + streaming.patience, digest)
+    health = Health("trainer")
+    if world is None or world.rank == 0:
+        _open_port(monitoring, health, streaming.group)
+    patience = Patience(streaming.patience, health.waits)
+    log = open_log(streaming.log, patience)
     try:
         with stop_on_signals() as stop:
             if world is not None and world.rank:
-                Companion(trainer, streaming, monitoring, log, world).run(stop.is_set)
+                Companion(trainer, streaming, monitoring, log, world, patience).run(stop.is_set)
             else:
-                Loop(trainer, streaming, monitoring, log, connect(redis_url), digest, health, world).run(stop.is_set)
+                redis = connect(redis_url)
+                Loop(trainer, streaming, monitoring, log, redis, digest, health, patience, world).run(stop.is_set)
     finally:
         log.close()
         if world is not None:
             world.leave()
 
 
-def _healthy(monitoring: MonitoringConfig, group: str) -> Health:
-    """Open the port of metrics and health."""
-    health = Health("trainer")
+def _open_port(monitoring: MonitoringConfig, health: Health, group: str) -> None:
+    """Serve metrics and health."""
     health.expect("poll", within=monitoring.stalled_after)
+    health.expect("learning", within=monitoring.stuck_after, reason="records wait in the log, and none is learned")
     port = start_http(monitoring.host, monitoring.trainer_port, health)
     _log.info("trainer reads %s; metrics and health on port %d", group, port)
-    return health

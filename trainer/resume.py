@@ -72,4 +72,4 @@ def consumer_of(log: EventLog, config: StreamingConfig, checkpoint: Checkpoint |
     state: Mapping[str, Any] | None = None
     if checkpoint is not None:
         state = unpacked(checkpoint.values["consumer"], share, (config.control_topic,))
-    return Consumer(log, config, state=state, rank=share.rank, world_size=share.world_size)
+    return Consumer(log, config, state=state, rank=share.rank, world_size=share.world_size, ahead=True)

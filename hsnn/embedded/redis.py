@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +12,8 @@ import redis
 
 from hsnn.embedded.process import EmbeddedError, Supervised, free_port
 from streaming.redis_client import connect
+
+_LOADING_SECONDS = 60.0
 
 
 def server_binary() -> Path:
@@ -102,8 +105,15 @@ class EmbeddedRedis:
     def _is_ours(self, folder: str) -> bool:
         """Whether the server that answers is the one that was started, not one that had the port before."""
         client = connect(self.url)
+        deadline = time.monotonic() + _LOADING_SECONDS
         try:
-            return bool(client.config_get("dir").get("dir") == folder)
+            while True:
+                try:
+                    return bool(client.config_get("dir").get("dir") == folder)
+                except redis.exceptions.BusyLoadingError:  # it reads what it kept
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
         except redis.RedisError:
             return False
         finally:

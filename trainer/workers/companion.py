@@ -9,6 +9,7 @@ from monitoring.phases import reached
 from streaming.columns import Batch
 from streaming.config import StreamingConfig
 from streaming.log import EventLog
+from streaming.patience import Patience
 from trainer.checkpoint import CheckpointStore
 from trainer.config import TrainerConfig
 from trainer.drift import DriftWatch
@@ -34,17 +35,21 @@ class Companion:
         monitoring: MonitoringConfig,
         log: EventLog,
         world: World,
+        patience: Patience,
     ) -> None:
+        self._patience = patience
         self.progress, self._drift = Progress(), DriftWatch(monitoring)
         store = CheckpointStore(config.checkpoint_dir, config.checkpoints_kept)
         checkpoint = common_checkpoint(store, world)
         self.learner = resumed(config, checkpoint, self.progress, self._drift)
         self.learner.network.world = world
+        self.learner.network.descent.guard.limit = monitoring.gradient_limit
         self.consumer = consumer_of(log, streaming, checkpoint, world)
         self._turns = SharedTurns(self.consumer, world)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Learn until any worker is told to stop."""
+        self._patience.begin(stop)
         if self.learner.network.seeded:
             self._turns.state()
         last = False
@@ -55,6 +60,7 @@ class Companion:
             last = turn.stop
             if turn.settled and self._turns.agreed(False):
                 self._turns.state()
+        self.consumer.close()
 
     def _learn(self, batch: Batch) -> None:
         prepared = self.learner.prepare(batch)

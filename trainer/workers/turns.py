@@ -50,8 +50,11 @@ class Turns(Protocol):
     def state(self) -> dict[str, Any]:
         """State of the consumers, for the checkpoint; to be asked after settled turns."""
 
-    def lag(self) -> int:
-        """Count the records that were not delivered yet."""
+    def lag(self) -> tuple[int, float]:
+        """Count the records that were not delivered yet, and the seconds since the oldest of them was sent."""
+
+    def lost(self) -> dict[str, int]:
+        """Count the records of each topic that were gone before they were read."""
 
     @property
     def pending(self) -> int:
@@ -76,9 +79,13 @@ class OwnTurns:
         """State of the consumer."""
         return self._consumer.state()
 
-    def lag(self) -> int:
-        """Count the records that were not delivered yet."""
-        return self._consumer.lag()[0]
+    def lag(self) -> tuple[int, float]:
+        """Return the consumer's own."""
+        return self._consumer.lag()
+
+    def lost(self) -> dict[str, int]:
+        """Return the consumer's own."""
+        return self._consumer.counts.lost
 
     @property
     def pending(self) -> int:
@@ -95,7 +102,7 @@ class _Has(IntEnum):
 
 
 class _Note(IntEnum):
-    """Columns of what workers tell each other first."""
+    """Columns of what workers tell each other first; what was lost of each topic follows."""
 
     HAS = 0
     LENGTH = 1
@@ -103,6 +110,7 @@ class _Note(IntEnum):
     FINGERPRINT = 3
     PENDING = 4
     LAG = 5
+    LAG_MS = 6
 
 
 class SharedTurns:
@@ -120,8 +128,9 @@ class SharedTurns:
         self._consumer, self._world = consumer, world
         self._held: bytes | None = None
         self._busy = False
-        self._notes = np.zeros((world.size, len(_Note)), np.int64)
-        self._lag, self._lag_at = 0, -_LAG_EVERY
+        self._topics = sorted({topic for topic, _ in consumer.owned})
+        self._notes = np.zeros((world.size, len(_Note) + len(self._topics)), np.int64)
+        self._lag, self._lag_at = (0, 0.0), -_LAG_EVERY
 
     def next(self, timeout: float, *, stop: bool) -> Turn:
         """Join what all workers have."""
@@ -135,8 +144,11 @@ class SharedTurns:
             return Turn(None, stop=last)
         blobs = self._world.all_bytes(self._held or b"", lengths.tolist())
         self._held = None
-        batch = union([decode_batch(blob) for blob in blobs if blob])
-        return Turn(replace(batch, pending=self.pending), stop=last)
+        batches = {rank: decode_batch(blob) for rank, blob in enumerate(blobs) if blob}
+        commands = (
+            batches[0].control if 0 in batches else ()
+        )  # all hear them; the first worker's place in the log counts
+        return Turn(replace(union([*batches.values()]), pending=self.pending, control=commands), stop=last)
 
     def _fetch(self, timeout: float) -> None:
         """Have a batch ready, unless there is nothing to read; while others are busy nobody waits for that."""
@@ -148,9 +160,10 @@ class SharedTurns:
     def _compare(self, stop: bool) -> NDArray[np.int64]:
         has = _Has.BATCH if self._held else _Has.NOTHING if self._consumer.idle else _Has.NOT_YET
         if stop or time.monotonic() - self._lag_at >= _LAG_EVERY:
-            self._lag, self._lag_at = self._consumer.lag()[0], time.monotonic()
-        own = [has, len(self._held or b""), stop, self._world.fingerprint, self._consumer.pending, self._lag]
-        self._notes = self._world.gathered(own)
+            self._lag, self._lag_at = self._consumer.lag(), time.monotonic()
+        lag, lost = (self._lag[0], int(1000 * self._lag[1])), self._consumer.counts.lost
+        own = [has, len(self._held or b""), stop, self._world.fingerprint, self._consumer.pending, *lag]
+        self._notes = self._world.gathered(own + [lost.get(topic, 0) for topic in self._topics])
         if len(apart := np.flatnonzero(self._notes[:, _Note.FINGERPRINT] != self._notes[0, _Note.FINGERPRINT])):
             raise ApartError(
                 f"worker {apart[0]} has not made the same last step as worker 0; all workers need the same program, "
@@ -167,17 +180,19 @@ class SharedTurns:
         blobs = self._world.everybodys(msgspec.msgpack.encode(self._consumer.state()))
         return packed([msgspec.msgpack.decode(blob) for blob in blobs])
 
-    def lag(self) -> int:
-        """Count the records that were not delivered yet, some time ago."""
-        return self._sum(_Note.LAG)
+    def lag(self) -> tuple[int, float]:
+        """Return the sum and the longest of all, as they were some time ago."""
+        return int(self._notes[:, _Note.LAG].sum()), int(self._notes[:, _Note.LAG_MS].max()) / 1000
+
+    def lost(self) -> dict[str, int]:
+        """Return the sums of all."""
+        lost = self._notes[:, len(_Note) :].sum(0).tolist()
+        return {topic: count for topic, count in zip(self._topics, lost, strict=True) if count}
 
     @property
     def pending(self) -> int:
         """Impressions that wait, in all workers."""
-        return self._sum(_Note.PENDING)
-
-    def _sum(self, note: _Note) -> int:
-        return int(self._notes[:, note].sum())
+        return int(self._notes[:, _Note.PENDING].sum())
 
 
 def turns_of(consumer: Consumer, world: World | None) -> Turns:

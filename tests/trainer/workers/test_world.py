@@ -81,7 +81,7 @@ def test_workers_stay_the_same_to_the_last_bit(learners, together, new_world, si
 
 
 def test_a_step_that_is_not_finite_for_one_is_left_out_by_all(config, together, new_world, teach):
-    made = [Learner(config), Learner(config)]
+    made = [Learner(config.model_copy(update={"uniform_negatives": 0})) for _ in range(2)]
 
     def work(world: World):
         learner, stream = made[world.rank], new_world()
@@ -89,8 +89,10 @@ def test_a_step_that_is_not_finite_for_one_is_left_out_by_all(config, together, 
         teach(learner, stream, 4)
         batch = stream.clicks(["u1", "u2", "u3", "broken"], ["c1-0", "c2-0", "c3-0", "c1-0"])
         prepared = learner.prepare(batch)
-        prepared.queries.history_times[3] = 0
-        learner.network.features.weight[prepared.queries.context_tokens[3]] = np.nan  # of the last worker's part
+        broken = learner.items.table.find(["c4-0"])[0]
+        prepared.queries.history_items[:] = -1
+        prepared.queries.history_items[3, -1] = broken  # of the last worker's part
+        learner.network.items.ids.weight[broken] = np.nan
         report = learner.train(prepared)
         return report.events, report.unsafe, told(learner)
 
