@@ -25,7 +25,7 @@ from trainer.prepared import Prepared, StepReport
 from trainer.snapshot import Origin, snapshot_of
 from trainer.wire import Feed, StateDelta
 
-_EPOCH = 1
+_FIRST_EPOCH = 1
 
 
 class Step(NamedTuple):
@@ -69,6 +69,11 @@ class OfflineSystem:
         self._catalogue: Catalogue | None = None
         self._live: LiveIndex | None = None
 
+    @property
+    def epoch(self) -> int:
+        """Epoch of the trainer: another one whenever rows of items were given to other items."""
+        return _FIRST_EPOCH + self.learner.turns
+
     def prepare(self, batch: Batch) -> Prepared:
         """Take a batch in; the queries it holds may now be asked of the mirror."""
         return self.learner.prepare(batch)
@@ -76,10 +81,10 @@ class OfflineSystem:
     def learn(self, prepared: Prepared) -> Step:
         """Learn a prepared batch, then tell scheduler and mirror."""
         report = self.learner.train(prepared)
-        state = self.learner.delta(_EPOCH)
+        state = self.learner.delta(self.epoch)
         self.mirror.apply_state(state)
         if self._catalogue is not None:
-            self._catalogue.put_feed(Feed(_EPOCH, prepared.feed))
+            self._catalogue.put_feed(Feed(self.epoch, prepared.feed))
             self._catalogue.put_state(state)
         flipped = self._due()
         if flipped:
@@ -88,12 +93,13 @@ class OfflineSystem:
 
     def _due(self) -> bool:
         time, events = self.learner.watermark - self._last[0], self.learner.events - self._last[1]
-        return self.learner.network.seeded and time >= self._every and events >= self._events
+        turned = self._catalogue is not None and self._catalogue.epoch != self.epoch
+        return turned or (self.learner.network.seeded and time >= self._every and events >= self._events)
 
     def _publish(self) -> None:
         self._last = (self.learner.watermark, self.learner.events)
         self.versions += 1
-        snapshot = snapshot_of(self.learner, Origin(self.versions, _EPOCH, "offline"))
+        snapshot = snapshot_of(self.learner, Origin(self.versions, self.epoch, "offline"))
         self._catalogue = Catalogue(snapshot)
         assigner = Assigner(snapshot, snapshot_encoder(snapshot))
         base = base_of(self._catalogue, assigner)

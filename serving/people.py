@@ -31,7 +31,7 @@ class People:
 
     def apply(self, delta: StateDelta) -> None:
         """Overwrite the users that a state delta touches."""
-        for row, name in enumerate(delta.new_users, delta.first_user_row):
+        for row, name in zip(delta.new_user_rows.tolist(), delta.new_users, strict=True):
             self.ids.put(row, name)
         self._put(delta.user_rows, delta.user_items, delta.user_times, delta.user_tokens)
 

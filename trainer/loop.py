@@ -67,7 +67,8 @@ class Loop:
         self.learner = Learner(config) if checkpoint is None else self._resumed(checkpoint)
         self.consumer = Consumer(log, streaming, state=checkpoint and checkpoint.values["consumer"])
         self._flushed = self._published = time.monotonic()
-        self._nodes_published = False
+        self._nodes_published = self._new_epoch = False
+        self._turns = self.learner.turns
         self._positions: dict[Position, int] = {}
         self._unsaved = False
 
@@ -83,7 +84,7 @@ class Loop:
             if batch is None or batch.dry or time.monotonic() - self._flushed >= self._config.flush_interval:
                 self._flush()
             self._publisher.settle()
-            if alarms or self._due():
+            if alarms or self._new_epoch or self._due():
                 self._publish(alarms)
         if self._unsaved:
             self._publish([])
@@ -94,6 +95,9 @@ class Loop:
     def _learn(self, batch: Batch) -> list[Alarm]:
         learner = self.learner
         prepared = learner.prepare(batch)
+        if learner.turns != self._turns:  # rows mean other items from here on
+            self._turns, self._new_epoch = learner.turns, True
+            self._outbox.begin_epoch()
         asked = self._prequential.ask(prepared, learner)
         with STEP_SECONDS.time():
             report = learner.train(prepared)
@@ -134,7 +138,7 @@ class Loop:
         self._flush()
         self._nodes_published = self.learner.network.seeded
         self._published = time.monotonic()
-        self._unsaved, positions = False, self._positions
+        self._unsaved, self._new_epoch, positions = False, False, self._positions
         values = {"consumer": self.consumer.state(), "progress": self.progress.state(), "drift": self._drift.state()}
         self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms)
 

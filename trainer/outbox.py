@@ -18,7 +18,7 @@ Fields = dict[Any, Any]
 
 
 class Outbox:
-    """Writes under one `epoch`, this incarnation of the trainer.
+    """Writes under an `epoch`: this incarnation of the trainer, until it uses rows of items again.
 
     Attributes
     ----------
@@ -29,8 +29,12 @@ class Outbox:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self.epoch = int(redis.incr(key("epoch")))
         self.state_id = self.feed_id = "0-0"
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Write under the next epoch from now on; readers follow with its first snapshot."""
+        self.epoch = int(self._redis.incr(key("epoch")))
 
     def state(self, delta: StateDelta) -> None:
         """Tell the mirrors of touched states."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from trainer.arrays import Array
+from trainer.catalogue import ids_of
 from trainer.wire import Snapshot, SnapshotManifest
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ def snapshot_of(learner: Learner, origin: Origin) -> Snapshot:
         model=learner.network.weights(),
         items={name: array[:items].copy() for name, array in by_item.items()},
         users={name: array[:users].copy() for name, array in by_user.items()},
-        item_ids=list(learner.items.table.ids),
-        user_ids=list(learner.users.table.ids),
+        item_ids=ids_of(learner.items, np.arange(items)),
+        user_ids=ids_of(learner.users, np.arange(users)),
         features=list(learner.items.features),
     )

@@ -126,7 +126,7 @@ def test_mirrors_learn_every_state_and_every_item(undisturbed, redis_client):
         delta = StateDelta.decode(fields[b"d"])
         states.put(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
         histories.put(delta.user_rows, delta.user_items, delta.user_times)
-        assert delta.first_user_row == len(users)
+        assert delta.new_user_rows.tolist() == list(range(len(users), len(users) + len(delta.new_users)))
         users += delta.new_users
     learner = undisturbed.learner
     rows, people = np.arange(len(learner.items)), np.arange(len(learner.users))
