@@ -35,7 +35,9 @@ def test_looking_up_adds_nothing(known, asked):
 @given(NAMES, st.data())
 def test_a_restored_table_goes_on_like_the_one_it_came_from(names, data):
     table = IdTable(names)
-    gone = np.array(sorted(data.draw(st.sets(st.sampled_from(range(len(table)))) if len(table) else st.just(set()))), int)
+    gone = np.array(
+        sorted(data.draw(st.sets(st.sampled_from(range(len(table)))) if len(table) else st.just(set()))), int
+    )
     table.remove(gone)
     again = IdTable()
     again.restore(table.state(), vacant=gone)

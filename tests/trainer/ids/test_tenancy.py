@@ -85,9 +85,7 @@ class Reference:
             self.rows[name], self.seen[name] = row, self.now
             self.named.add(name)
             self.counts.pop(name, None)
-        return [
-            self.rows.get(name, -1) if yes else row for name, yes, row in zip(names, ripe, found, strict=True)
-        ]
+        return [self.rows.get(name, -1) if yes else row for name, yes, row in zip(names, ripe, found, strict=True)]
 
     def reuse(self) -> list[int]:
         rows, self.left = self.left, []
