@@ -7,6 +7,7 @@ from indexer.builder import Builder
 from indexer.by_hand import audit_of, in_office
 from indexer.config import IndexerConfig
 from indexer.leader import Leader
+from indexer.placing import Placing
 from indexer.verify import Picture, VerifyReport, lasting
 from streaming.redis_client import Redis
 
@@ -30,7 +31,7 @@ def repair(
         picture = Picture(store, number)
         before = picture.look()
         if before.judged:
-            Leader(store, Builder(store, make_encoder, config.encode_chunk)).resume()
+            Leader(store, Builder(store, make_encoder, config.encode_chunk, Placing.of(config))).resume()
             picture.look()
         wrong = {*picture.expected.items()} ^ {*picture.item_map.items()}
         store.mend(number, {item: picture.expected.get(item) for item in sorted({item for item, _ in wrong})})

@@ -10,6 +10,14 @@ from redis.retry import Retry
 
 Redis = redis.Redis
 
+AWAY = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError)
+"""Errors of a server that is not there now, or not in charge; it may be again."""
+
+
+def identity(redis: Redis) -> str:
+    """Name of the server's process: another one after a restart or a failover, which may have lost the last writes."""
+    return str(redis.info("server")["run_id"])
+
 
 def connect(url: str, **options: Any) -> Redis:
     """Connect to ``redis://`` or ``rediss://``; values stay bytes; lost connections are retried for some seconds.

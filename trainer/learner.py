@@ -30,11 +30,13 @@ from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
 from trainer.lodging import Lodging
-from trainer.network import Candidates, Network
+from trainer.network import Network
 from trainer.prepared import Judged, Prepared, StepReport, joined
 from trainer.queries import Queries
 from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs
+from trainer.steering import Steering, obey
+from trainer.step import Candidates
 from trainer.touched import TouchedRows
 from trainer.wire import StateDelta
 from trainer.worth import log_worth
@@ -73,6 +75,8 @@ class Learner:
         An item without engagement for so long is gone.
     lodging : Lodging or None
         Who has rows of the id tables, where `trainer.ids` limits them.
+    steering : Steering
+        What commands changed.
     """
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -90,11 +94,12 @@ class Learner:
         self.replay = Replay(config.model, config.replay_size if config.replay else 0)
         self.events = self.positives = self.steps = self.watermark = self.origin = self._last_batch = 0
         self.half_life = 0
+        self.steering = Steering()
         self._touched_items, self._touched_users = TouchedRows(), TouchedRows()
         self.lodging = Lodging(self, config.ids) if config.ids.limited else None
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Turn ids into rows, apply item and user events, extend histories."""
+        """Turn ids into rows, apply item and user events and commands, extend histories."""
         if self.lodging is not None:
             self.lodging.begin(max(self.watermark, batch.watermark))
         side = apply_side_events(batch, self.items, self.users)
@@ -115,6 +120,7 @@ class Learner:
         self.forget_users(side.deleted_users)
         self._touched_items.add(list(signs))
         self._touched_users.add(side.users)
+        obey(self, batch.control)
         held = rows >= 0
         kept = np.flatnonzero(~events.repeat & held)
         rows, users, ts = rows[kept], users[kept], events.ts[kept]
@@ -162,7 +168,7 @@ class Learner:
         return token_matrix([known[id(one)] for one in contexts], model.context_tokens)
 
     def train(self, prepared: Prepared) -> StepReport:
-        """Learn from a prepared batch, then count it; a part whose loss is not finite is left out.
+        """Learn from a prepared batch, then count it; a part whose step is refused is left out.
 
         On a slow stream a batch is learned in several steps: there every event has more to teach.
         """
@@ -192,9 +198,9 @@ class Learner:
             fresh=len(prepared.items),
         )  # fmt: skip
         self.steps += 1
-        if not losses.finite:
+        if losses.refused:
             self._last_batch = 0
-            return StepReport(losses.item, losses.node, 0, unsafe=prepared.events)
+            return StepReport(losses.item, losses.node, 0, unsafe=prepared.events, refused=losses.refused)
         if losses.leaves is not None:
             alive = self.alive(candidates.rows)  # not all that is learned again is
             self.leaves.move(candidates.rows[alive], losses.leaves[alive])
@@ -207,10 +213,10 @@ class Learner:
         nothing = StepReport(float("nan"), float("nan"), prepared.events, judged=True)
         if prepared.judged is None:
             return nothing
-        loss, chances = self.network.judge_alone(prepared.judged, self.items.tokens, self.leaves)
+        refused, chances = self.network.judge_alone(prepared.judged, self.items.tokens, self.leaves)
         self.steps += 1
-        if not np.isfinite(loss):
-            return nothing._replace(events=0, unsafe=prepared.events, judged=False)
+        if refused:
+            return nothing._replace(events=0, unsafe=prepared.events, judged=False, refused=refused)
         return nothing._replace(chances=chances)
 
     def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -118,8 +118,9 @@ class AgainstAReference(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(1, 15))
     def begin(self, seconds):
-        for one in (self.plain, self.tenancy):
-            one.begin(self.plain.now + 1000 * seconds)
+        now = self.plain.now + 1000 * seconds
+        self.plain.begin(now)
+        self.tenancy.begin(now)
 
     @rule(names=NAMES, described=st.booleans())
     def find(self, names, described):
