@@ -129,5 +129,5 @@ def test_no_item_is_ever_taken_for_another(limited, new_data):
 
 
 def test_quality_is_not_judged_while_rows_change_hands(limited, new_data):
-    with pytest.raises(ProtocolError, match="judge the model without trainer.ids"):
+    with pytest.raises(ProtocolError, match=r"judge the model without trainer\.ids"):
         evaluate(new_data(500), limited, 64)

@@ -426,7 +426,7 @@ def test_a_version_from_before_a_reuse_is_not_rolled_back_to(filled, new_loop, r
     for number in numbers:
         leader.publish(number, "test")
         report = verify(store, store.current())
-        assert not (report.missing or report.extra or report.misplaced)
+        assert not report.missing + report.extra + report.misplaced
     before, after = store.manifest(store.versions()[0]), store.manifest(store.current())
     assert before.epoch < after.epoch
     with pytest.raises(RollbackError, match="their rows mean different items"):
@@ -455,6 +455,6 @@ def test_killed_while_rows_change_hands_and_resumed_is_bit_for_bit_the_undisturb
         with pytest.raises(KilledError):
             loop.run(die)
     last = new_loop("killed", **LIMITED)
-    assert 0 < last.learner.events
+    assert last.learner.events > 0
     last.run(lambda: taken(last) >= EVENTS)
     assert bits(last) == bits(whole)

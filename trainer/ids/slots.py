@@ -14,7 +14,7 @@ _FULL, _AFTER = 0.6, 0.3
 class Slots:
     """Linear probing over a power of two of slots, each a row, empty, or left behind by a removal.
 
-    It grows when 0.6 of the slots are taken. Rows of equal hashes may lie in it; telling them apart is the caller's part.
+    It grows when 0.6 of the slots are taken. Rows of equal hashes may be in it; the caller tells them apart.
 
     Examples
     --------
