@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from streaming.redis_client import connect
 from trainer.config import TrainerConfig
 from trainer.loop import Loop
 
+_PACE = 0.1
 _PATIENCE = 20.0  # seconds; servers that are gone for longer went with the harness
 
 
@@ -63,9 +65,11 @@ def train(orders: Orders, kill: Kill | None, tell: Connection) -> None:
     log = open_log(orders.streaming.log, patience)
     redis = connect(orders.redis)
     loop = Loop(orders.trainer, orders.streaming, MonitoringConfig(), log, redis, "crash", patience=patience)
+    drained = Drained(loop)
     if kill is not None and kill.phase != ANYWHERE:
-        on_phase(Killer(kill, loop, tell))
-    loop.run(Drained(loop))
+        on_phase(killer := Killer(kill, loop, tell))
+        drained = Drained(loop, killer)
+    loop.run(drained)
     progress, lag = loop.progress, loop.consumer.lag()[0]
     pending = loop.consumer.pending + lag
     tell.send(Ended(progress.trained, progress.dead_lettered, progress.dropped.total(), pending))
@@ -79,24 +83,43 @@ class Killer:
         self._kill, self._loop, self._tell = kill, loop, tell
         self._marks, self._left = 0, kill.nth
 
+    @property
+    def steps(self) -> int:
+        """Steps of this incarnation."""
+        return self._marks // 2  # each is marked before and after
+
+    @property
+    def armed(self) -> bool:
+        """Whether the next occurrences of the phase count."""
+        return self.steps > 0 and self._loop.progress.trained >= self._kill.after
+
+    @property
+    def awaits_checkpoint(self) -> bool:
+        """Whether the kill is due in the thread that writes checkpoints, or right after it."""
+        return self.armed and self._kill.phase not in ("poll", "step")
+
     def __call__(self, phase: str) -> None:
         self._marks += phase == "step"
-        steps = self._marks // 2  # each is marked before and after
-        if not steps or self._loop.progress.trained < self._kill.after or phase != self._kill.phase:
+        if not self.armed or phase != self._kill.phase:
             return
         self._left -= 1
         if self._left == 0:
-            self._tell.send(Died(phase, steps, self._loop.progress.trained))
+            self._tell.send(Died(phase, self.steps, self._loop.progress.trained))
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Drained:
-    """Whether everything in the log was delivered; asked once per turn of the loop."""
+    """Whether everything in the log was delivered; asked once per turn of the loop.
 
-    def __init__(self, loop: Loop) -> None:
-        self._loop, self._last = loop, -1
+    While a kill waits for a checkpoint the loop takes its time: else the log would end before all kills are done.
+    """
+
+    def __init__(self, loop: Loop, killer: Killer | None = None) -> None:
+        self._loop, self._killer, self._last = loop, killer, -1
 
     def __call__(self) -> bool:
+        if self._killer is not None and self._killer.awaits_checkpoint:
+            time.sleep(_PACE)
         counts: Any = self._loop.consumer.counts
         seen = counts.delivered + counts.dead_lettered + sum(counts.dropped.values())
         still, self._last = seen == self._last, seen

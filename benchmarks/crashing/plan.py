@@ -12,9 +12,9 @@ ANYWHERE = "anywhere"
 """From outside, at a random time after the process was started: while it loads, too."""
 
 KINDS = (*PHASES, ANYWHERE)
-_OFTEN = {"write": 12, "fsync": 12}
-"""Calls per checkpoint are more for these, so that a later occurrence is drawn."""
-_SELDOM = 4
+_OFTEN = {"write": 9, "fsync": 9}
+"""They are called more often per checkpoint, so a later occurrence is drawn: one of the first two checkpoints."""
+_SELDOM = 3
 
 
 class Kill(NamedTuple):
