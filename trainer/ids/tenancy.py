@@ -217,7 +217,8 @@ class Tenancy:
         alive = self._alive(rows)
         dead, living = rows[~alive], rows[alive]
         first = _least(dead, self.seen[dead], min(count, len(dead)))
-        return np.r_[first, _least(living, self.seen[living], min(count - len(first), len(living)))]
+        more = _least(living, self.seen[living], min(count - len(first), len(living)))
+        return np.concatenate([first, more])
 
     def _take_back(self, rows: Rows, why: str) -> None:
         if len(rows):
