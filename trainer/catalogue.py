@@ -14,6 +14,7 @@ from trainer.config import ModelConfig
 from trainer.hashing import tokens
 from trainer.id_table import IdTable
 from trainer.ids.tenancy import Tenancy
+from trainer.ids.texts import Texts
 from trainer.touched import TouchedRows
 from trainer.wire import FeedItem
 
@@ -155,3 +156,9 @@ def ids_of(catalogue: ItemCatalogue | UserCatalogue, rows: NDArray[np.int64]) ->
         for at in np.flatnonzero(catalogue.tenancy.seen[rows] < 0).tolist():
             ids[at] = ""
     return ids
+
+
+def all_ids(catalogue: ItemCatalogue | UserCatalogue) -> Texts:
+    """Copy all ids by row, empty where a row has none: some memory is copied, no text is made."""
+    nobody = np.zeros(0, np.int64) if catalogue.tenancy is None else catalogue.tenancy.vacant()
+    return catalogue.table.ids.copy(without=nobody)

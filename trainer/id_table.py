@@ -88,15 +88,13 @@ class IdTable:
         self._slots.remove(rows)
 
     def state(self) -> dict[str, Array]:
-        """All ids by row: their bytes one behind the other, (bytes,) uint8, and how many each has, (rows,) uint16."""
-        texts = self.ids.packed()
-        return {"bytes": texts.blob, "lengths": texts.lengths.astype(np.uint16)}
+        """Copy all ids by row as arrays; see `trainer.ids.texts.Texts.state`."""
+        return self.ids.state()
 
     def restore(self, arrays: Mapping[str, Array], vacant: NDArray[np.int64]) -> None:
         """Take over, in an empty table, what `state` returned; the `vacant` rows (n,) were removed."""
-        rows = np.arange(len(arrays["lengths"]))
-        self.ids.put(rows, Encoded(arrays["bytes"], arrays["lengths"].astype(np.int64)))
-        held = np.setdiff1d(rows, vacant)
+        self.ids = Texts.of({name: array.copy() for name, array in arrays.items()})
+        held = np.setdiff1d(np.arange(len(self.ids)), vacant)
         for start in range(0, len(held), _CHUNK):
             part = held[start : start + _CHUNK]
             self._slots.insert(part, self._hashed(self.ids.some(part)))

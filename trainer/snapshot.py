@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from trainer.arrays import Array
-from trainer.catalogue import ids_of
+from trainer.catalogue import all_ids
 from trainer.wire import Snapshot, SnapshotManifest
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ def snapshot_of(learner: Learner, origin: Origin) -> Snapshot:
         model=learner.network.weights(),
         items={name: array[:items].copy() for name, array in by_item.items()},
         users={name: array[:users].copy() for name, array in by_user.items()},
-        item_ids=ids_of(learner.items, np.arange(items)),
-        user_ids=ids_of(learner.users, np.arange(users)),
+        item_ids=all_ids(learner.items),
+        user_ids=all_ids(learner.users),
         features=list(learner.items.features),
     )

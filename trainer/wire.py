@@ -168,8 +168,8 @@ class Snapshot:
     model: dict[str, Array]
     items: dict[str, Array]
     users: dict[str, Array]
-    item_ids: list[str]
-    user_ids: list[str]
+    item_ids: Sequence[str]
+    user_ids: Sequence[str]
     features: list[dict[str, Feature]] = field(default_factory=list)
 
     def encode(self) -> dict[bytes, bytes]:
@@ -179,7 +179,7 @@ class Snapshot:
             b"model": pack(self.model),
             b"items": pack(self.items),
             b"users": pack(self.users),
-            b"ids": msgspec.msgpack.encode((self.item_ids, self.user_ids, self.features)),
+            b"ids": msgspec.msgpack.encode((list(self.item_ids), list(self.user_ids), self.features)),
         }
 
     def of_checkpoint(self, name: str) -> Snapshot:

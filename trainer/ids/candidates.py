@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import Array
-from trainer.ids.texts import Encoded, Texts
+from trainer.ids.texts import Encoded
 
 
 class Candidates:
@@ -53,6 +53,5 @@ class Candidates:
     def restore(self, arrays: dict[str, Array]) -> None:
         """Take over what `state` returned."""
         counts: NDArray[np.int64] = arrays["candidate_counts"]
-        texts = Texts()
-        texts.put(np.arange(len(counts)), Encoded(arrays["candidates"], arrays["candidate_lengths"]))
-        self._counts = OrderedDict(zip(texts[:], counts.tolist(), strict=True))
+        names = Encoded(arrays["candidates"], arrays["candidate_lengths"]).texts()
+        self._counts = OrderedDict(zip(names, counts.tolist(), strict=True))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import grown
+from trainer.arrays import Array, grown
 
 _ERRORS = "surrogatepass"
+_COLUMNS = ("bytes", "starts", "lengths")
+_CHUNK = 65_536
 
 
 class Encoded(NamedTuple):
@@ -34,6 +36,14 @@ class Encoded(NamedTuple):
         if not joined.isascii():
             lengths = np.fromiter((len(name.encode("utf-8", _ERRORS)) for name in names), np.int64, len(names))
         return cls(np.frombuffer(joined.encode("utf-8", _ERRORS), np.uint8), lengths)
+
+    def texts(self) -> list[str]:
+        """Decode all."""
+        joined, ends = self.blob.tobytes(), np.cumsum(self.lengths).tolist()
+        if joined.isascii():
+            text = joined.decode("ascii")
+            return [text[start:end] for start, end in pairwise([0, *ends])]
+        return [joined[start:end].decode("utf-8", _ERRORS) for start, end in pairwise([0, *ends])]
 
     def some(self, at: NDArray[np.int64]) -> Encoded:
         """Take the texts at some places (m,)."""
@@ -99,7 +109,8 @@ class Texts(Sequence[str]):
         return self._blob[start : start + int(self._lengths[row])].tobytes().decode("utf-8", _ERRORS)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self[:])
+        for rows in _chunks(np.arange(self._rows)):
+            yield from self.packed(rows).texts()
 
     def __eq__(self, other: object) -> bool:
         return self[:] == (other[:] if isinstance(other, Texts) else other)
@@ -114,14 +125,29 @@ class Texts(Sequence[str]):
         """Memory held, in bytes."""
         return self._starts.nbytes + self._lengths.nbytes + self._blob.nbytes
 
+    def state(self) -> dict[str, Array]:
+        """Copy everything as arrays: ``bytes`` (used,), and which of them are each row's: ``starts``, ``lengths``."""
+        columns: tuple[Array, ...] = (self._blob[: self._used], self._starts[: self._rows], self._lengths[: self._rows])
+        return {name: column.copy() for name, column in zip(_COLUMNS, columns, strict=True)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Array]) -> Texts:
+        """Make the column whose `state` this is."""
+        texts = cls()
+        texts._rows, texts._used = len(arrays["starts"]), len(arrays["bytes"])
+        texts._wasted = texts._used - int(arrays["lengths"].sum(dtype=np.int64))
+        texts._starts, texts._lengths, texts._blob = (arrays[name] for name in ("starts", "lengths", "bytes"))
+        return texts
+
+    def copy(self, without: NDArray[np.int64]) -> Texts:
+        """Copy the column as it is now, with empty texts in the rows `without` (n,)."""
+        texts = Texts.of(self.state())
+        texts._lengths[without] = 0
+        return texts
+
     def some(self, rows: NDArray[np.integer]) -> list[str]:
         """Texts of rows (n,)."""
-        blob, lengths = self.packed(rows)
-        joined, ends = blob.tobytes(), np.cumsum(lengths).tolist()
-        if joined.isascii():
-            text = joined.decode("ascii")
-            return [text[start:end] for start, end in pairwise([0, *ends])]
-        return [joined[start:end].decode("utf-8", _ERRORS) for start, end in pairwise([0, *ends])]
+        return [text for part in _chunks(rows) for text in self.packed(part).texts()]
 
     def put(self, rows: NDArray[np.int64], texts: Encoded) -> None:
         """Write texts to unique `rows` (n,), each of at most 65,535 bytes."""
@@ -149,14 +175,18 @@ class Texts(Sequence[str]):
             equal[at[np.repeat(np.arange(len(at)), asked.lengths)[differ]]] = False
         return equal
 
-    def packed(self, rows: NDArray[np.integer] | None = None) -> Encoded:
-        """All texts, or those of some rows, in order."""
-        rows = np.arange(self._rows) if rows is None else rows
+    def packed(self, rows: NDArray[np.integer]) -> Encoded:
+        """Texts of rows (n,), not made yet."""
         lengths = self._lengths[rows].astype(np.int64)
         return Encoded(self._blob[spans(self._starts[rows], lengths)], lengths)
 
     def _pack(self) -> None:
-        texts = self.packed()
-        self._starts[: self._rows] = np.cumsum(texts.lengths) - texts.lengths
-        self._used, self._wasted = len(texts.blob), 0
-        self._blob[: self._used] = texts.blob
+        blobs = [self.packed(rows).blob for rows in _chunks(np.arange(self._rows))]
+        lengths = self._lengths[: self._rows].astype(np.int64)
+        self._starts[: self._rows] = np.cumsum(lengths) - lengths
+        self._used, self._wasted = int(lengths.sum()), 0
+        self._blob[: self._used] = np.concatenate([*blobs, np.zeros(0, np.uint8)])
+
+
+def _chunks(rows: NDArray[np.integer]) -> list[NDArray[np.integer]]:
+    return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]

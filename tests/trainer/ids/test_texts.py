@@ -39,3 +39,19 @@ def test_there_is_no_row_beyond_the_last():
     for row in (2, -3):
         with pytest.raises(IndexError, match="of 2 texts"):
             texts[row]
+
+
+@given(PUTS, PUTS)
+def test_a_column_made_of_a_state_goes_on_alike_and_copies_stay_as_they_were(before, after):
+    texts = Texts()
+    for put in before:
+        texts.put(np.array([*put], np.int64), Encoded.of([*put.values()]))
+    again, plain = Texts.of(texts.state()), texts[:]
+    copy = texts.copy(without=np.arange(0, len(texts), 2))
+    for put in after:
+        for one in (texts, again):
+            one.put(np.array([*put], np.int64), Encoded.of([*put.values()]))
+    assert {name: column.tobytes() for name, column in again.state().items()} == {
+        name: column.tobytes() for name, column in texts.state().items()
+    }
+    assert copy == ["" if row % 2 == 0 else text for row, text in enumerate(plain)]
