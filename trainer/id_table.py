@@ -68,6 +68,8 @@ class IdTable:
 
     def add(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Rows of `names`, new ones added: (n,) int64."""
+        if not len(names):
+            return np.zeros(0, np.int64)
         keys = self._hashed(names)
         rows = self._find(names, keys)
         missing = np.flatnonzero(rows < 0)
@@ -77,7 +79,7 @@ class IdTable:
 
     def find(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Rows of `names`, -1 where unknown: (n,) int64."""
-        return self._find(names, self._hashed(names))
+        return self._find(names, self._hashed(names)) if len(names) else np.zeros(0, np.int64)
 
     def put(self, rows: NDArray[np.int64], names: Sequence[str]) -> None:
         """Give unique `rows` (n,) that no id has to unique `names` that have no row."""
