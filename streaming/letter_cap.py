@@ -103,9 +103,10 @@ class LetterCap:
         such = "" if example is None else _such(example)
         return DeadLetterFloodError(
             f"{name}: {reasons.total():,} of the last {self._window:,} events are dead letters, and at most "
-            f"{self._share:.0%} may be; {count:,} of them are `{commonest}`{such}. Nothing more is read, or the topic would drain into "
-            f"{name}{SUFFIX}. Did the producers change their format? `hsnn dlq show --topic {name}` shows what was put "
-            "aside; mend what is wrong and start again, or read on with --set streaming.dead_letter_share=none"
+            f"{self._share:.0%} may be; {count:,} of them are `{commonest}`{such}. Nothing more is read, or the topic "
+            f"would drain into {name}{SUFFIX}. Did the producers change their format? `hsnn dlq show --topic {name}` "
+            "shows what was put aside; mend what is wrong and start again, or read on with "
+            "--set streaming.dead_letter_share=none"
         )
 
 

@@ -72,7 +72,7 @@ class Loop:
         checkpoint = store.newest()
         self.learner = Learner(config) if checkpoint is None else self._resumed(checkpoint)
         self.learner.network.descent.guard.limit = monitoring.gradient_limit
-        self.consumer = Consumer(log, streaming, state=checkpoint and checkpoint.values["consumer"])
+        self.consumer = Consumer(log, streaming, state=checkpoint and checkpoint.values["consumer"], ahead=True)
         self._flushed = self._published = time.monotonic()
         self._nodes_published = self._new_epoch = False
         self._turns = self.learner.turns
@@ -101,6 +101,7 @@ class Loop:
             self._publish([])
         self._publisher.close()
         self._prequential.close()
+        self.consumer.close()
         self._flush()
 
     def _begin_anew(self) -> None:

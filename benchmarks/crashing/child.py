@@ -65,11 +65,9 @@ def train(orders: Orders, kill: Kill | None, tell: Connection) -> None:
     log = open_log(orders.streaming.log, patience)
     redis = connect(orders.redis)
     loop = Loop(orders.trainer, orders.streaming, MonitoringConfig(), log, redis, "crash", patience=patience)
-    drained = Drained(loop)
     if kill is not None and kill.phase != ANYWHERE:
-        on_phase(killer := Killer(kill, loop, tell))
-        drained = Drained(loop, killer)
-    loop.run(drained)
+        on_phase(Killer(kill, loop, tell))
+    loop.run(Drained(loop, kill))
     progress, lag = loop.progress, loop.consumer.lag()[0]
     pending = loop.consumer.pending + lag
     tell.send(Ended(progress.trained, progress.dead_lettered, progress.dropped.total(), pending))
@@ -83,42 +81,28 @@ class Killer:
         self._kill, self._loop, self._tell = kill, loop, tell
         self._marks, self._left = 0, kill.nth
 
-    @property
-    def steps(self) -> int:
-        """Steps of this incarnation."""
-        return self._marks // 2  # each is marked before and after
-
-    @property
-    def armed(self) -> bool:
-        """Whether the next occurrences of the phase count."""
-        return self.steps > 0 and self._loop.progress.trained >= self._kill.after
-
-    @property
-    def awaits_checkpoint(self) -> bool:
-        """Whether the kill is due in the thread that writes checkpoints, or right after it."""
-        return self.armed and self._kill.phase not in ("poll", "step")
-
     def __call__(self, phase: str) -> None:
         self._marks += phase == "step"
-        if not self.armed or phase != self._kill.phase:
+        steps = self._marks // 2  # each is marked before and after
+        if not steps or self._loop.progress.trained < self._kill.after or phase != self._kill.phase:
             return
         self._left -= 1
         if self._left == 0:
-            self._tell.send(Died(phase, self.steps, self._loop.progress.trained))
+            self._tell.send(Died(phase, steps, self._loop.progress.trained))
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Drained:
     """Whether everything in the log was delivered; asked once per turn of the loop.
 
-    While a kill waits for a checkpoint the loop takes its time: else the log would end before all kills are done.
+    From the place of its kill on the loop takes its time: else the log would end before all kills are done.
     """
 
-    def __init__(self, loop: Loop, killer: Killer | None = None) -> None:
-        self._loop, self._killer, self._last = loop, killer, -1
+    def __init__(self, loop: Loop, kill: Kill | None) -> None:
+        self._loop, self._kill, self._last = loop, kill, -1
 
     def __call__(self) -> bool:
-        if self._killer is not None and self._killer.awaits_checkpoint:
+        if self._kill is not None and self._loop.progress.trained >= self._kill.after:
             time.sleep(_PACE)
         counts: Any = self._loop.consumer.counts
         seen = counts.delivered + counts.dead_lettered + sum(counts.dropped.values())

@@ -25,7 +25,8 @@ class Kill(NamedTuple):
     phase
         Of `monitoring.phases`, or `ANYWHERE`.
     after
-        Events the run must have learned before, with at least one step in this incarnation.
+        Events the run must have learned before, with at least one step in this incarnation; `ANYWHERE` does not wait
+        for them. From there on the trainer takes its time.
     nth
         Which occurrence of the phase it is from then on.
     seconds
