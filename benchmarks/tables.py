@@ -250,6 +250,20 @@ def freshness(found: dict[str, Any]) -> str:
     )
 
 
+def ids(found: dict[str, Any]) -> str:
+    """Cost of an id by table and batch."""
+    lines = [
+        f"{found['runs'][0]['ids']:,} ids, {found['cores']} cores, one thread. Microseconds per id.", "",
+        "| table | ids per call | insert | longest call | look-up, even | look-up, Zipf | bytes per id |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    for run in found["runs"]:
+        times = [f"{run[name]['per_id']:.2f}" for name in ("insert", "even", "zipf")]
+        times.insert(1, f"{run['insert']['longest']:,.0f} ms")
+        lines.append(f"| {run['table']} | {run['batch']:,} | {' | '.join(times)} | {run['bytes_per_id']:.0f} |")
+    return "\n".join(lines)
+
+
 def demo(found: dict[str, Any]) -> str:
     """The demo's own account, one column per run."""
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -283,7 +297,7 @@ def main() -> None:
     page = PAGE.read_text("utf-8")
     renders = {
         "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
-        "kills": kills, "freshness": freshness, "pipeline": pipeline,
+        "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline,
     }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"

@@ -113,7 +113,11 @@ class Picture:
         alive, known = catalogue.alive(), catalogue.known[: len(catalogue)]  # (rows,)
         living = {catalogue.ids[row] for row in np.flatnonzero(alive)}
         dead = {catalogue.ids[row] for row in np.flatnonzero(known & ~alive)}
-        return sorted(dead & (self.expected.keys() | self.item_map.keys())), sorted(living - self.expected.keys()), True
+        return (
+            sorted((dead - living) & (self.expected.keys() | self.item_map.keys())),
+            sorted(living - self.expected.keys()),
+            True,
+        )
 
 
 def verify(
