@@ -294,9 +294,9 @@ def fuzz(found: dict[str, Any]) -> str:
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in found["dropped"].items()) or "0"
     return (
         f"{found['messages']:,} messages (log: {found['log']}, seed {found['seed']}) in {found['seconds']:,.0f} s: "
-        f"{found['produced']:,} events produced = {found['trained']:,} trained + {found['dead_lettered']:,} dead-lettered + "
-        f"dropped ({dropped}) + {found['pending']:,} pending; {found['unaccounted']:,} unaccounted for. "
-        f"{found['letters']:,} dead letters of all topics, each written once; {found['restarts']} restarts from a state. "
+        f"{found['produced']:,} events produced = {found['trained']:,} trained + {found['dead_lettered']:,} "
+        f"dead-lettered + dropped ({dropped}) + {found['pending']:,} pending; {found['unaccounted']:,} unaccounted. "
+        f"{found['letters']:,} dead letters of all topics, each once; {found['restarts']} restarts from a state. "
         f"The process held {found['memory_after_a_quarter_mb']:,} MB after a quarter of the stream and "
         f"{found['memory_at_the_end_mb']:,} MB at its end."
     )
