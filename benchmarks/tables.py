@@ -289,6 +289,19 @@ def demo(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def fuzz(found: dict[str, Any]) -> str:
+    """The account of the hostile messages."""
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in found["dropped"].items()) or "0"
+    return (
+        f"{found['messages']:,} messages (log: {found['log']}, seed {found['seed']}) in {found['seconds']:,.0f} s: "
+        f"{found['produced']:,} events produced = {found['trained']:,} trained + {found['dead_lettered']:,} "
+        f"dead-lettered + dropped ({dropped}) + {found['pending']:,} pending; {found['unaccounted']:,} unaccounted. "
+        f"{found['letters']:,} dead letters of all topics, each once; {found['restarts']} restarts from a state. "
+        f"The process held {found['memory_after_a_quarter_mb']:,} MB after a quarter of the stream and "
+        f"{found['memory_at_the_end_mb']:,} MB at its end."
+    )
+
+
 def _total(dropped: Any) -> int:
     return sum(dropped.values()) if isinstance(dropped, dict) else int(dropped)
 
@@ -298,6 +311,7 @@ def main() -> None:
     renders = {
         "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
         "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline,
+        "fuzz": fuzz,
     }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"
