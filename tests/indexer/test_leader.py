@@ -1,6 +1,10 @@
+import pytest
+
 from indexer.builder import Builder
 from indexer.leader import Leader
 from indexer.verify import verify
+
+pytestmark = pytest.mark.every_server
 
 
 def published(leader, toy):

@@ -10,6 +10,8 @@ from indexer.lease import Lease
 from indexer.store import IndexStore
 from streaming.redis_client import Redis
 
+pytestmark = pytest.mark.every_server
+
 
 def insert(row: int, item: str, node: int) -> Delta:
     return Delta("insert", 1, row, item, node, pack_vector(np.ones(3)), reason="new")

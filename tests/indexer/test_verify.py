@@ -3,6 +3,8 @@ import pytest
 from indexer.delta import Delta
 from indexer.verify import KINDS, verify
 
+pytestmark = pytest.mark.every_server
+
 
 @pytest.fixture
 def version(leader, store, toy) -> str:
