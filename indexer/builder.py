@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.assignment import Assigner, MakeEncoder, snapshot_encoder
+from indexer.bulk import Items
 from indexer.catalogue import Catalogue
 from indexer.deadline import safe_point
 from indexer.delta import Delta
@@ -123,9 +124,10 @@ class Builder:
         snapshot = self._store.load_snapshot(number)
         catalogue, assigner = Catalogue(snapshot), self.assigner(snapshot)
         base = base_of(catalogue, assigner)
-        manifest = manifest_of(snapshot.manifest, self._store.allocate(), base, assigner.nodes, reason)
-        indexed = np.flatnonzero(base.nodes >= 0)
-        items = dict(zip((catalogue.ids[row] for row in indexed), base.nodes[indexed].tolist(), strict=True))
+        manifest = manifest_of(
+            snapshot.manifest, self._store.allocate(), base, assigner.nodes, reason, self._store.shards
+        )
+        items = Items(catalogue.ids, catalogue.expires_at)
         safe_point("before a version is written aside")
         self._store.write_aside(manifest, base, items)
         return Draft(self._store, manifest, catalogue, LiveIndex(manifest.version, assigner, base.nodes))
@@ -147,11 +149,13 @@ def base_of(catalogue: Catalogue, assigner: Assigner) -> IndexBase:
     return IndexBase(vectors, nodes, assigner.representatives(vectors, nodes))
 
 
-def manifest_of(source: SnapshotManifest, number: int, base: IndexBase, nodes: int, reason: str) -> VersionManifest:
-    """Describe version `number`, made from the snapshot `source`, with `nodes` nodes."""
+def manifest_of(
+    source: SnapshotManifest, number: int, base: IndexBase, nodes: int, reason: str, shards: int = 1
+) -> VersionManifest:
+    """Describe version `number`, made from the snapshot `source`, with `nodes` nodes, spread over `shards`."""
     return VersionManifest(
         version=number, epoch=source.epoch, snapshot=source.snapshot, checkpoint=source.checkpoint,
         events=source.events, watermark=source.watermark, created_at=time.time_ns() // 1_000_000,
         items=int((base.nodes >= 0).sum()), rows=len(base.nodes), nodes=nodes, config_digest=source.config_digest,
-        state_id=source.state_id, reason=reason,
+        state_id=source.state_id, reason=reason, shards=tuple(range(shards)),
     )  # fmt: skip

@@ -21,18 +21,23 @@ def redis_server() -> Iterator[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what is marked `every_server` on every kind of server there is."""
     if metafunc.definition.get_closest_marker("every_server"):
-        metafunc.fixturenames.insert(0, "server_url")
-        metafunc.parametrize("server_url", servers.KINDS, indirect=True, scope="session")
+        metafunc.fixturenames.insert(0, "server_kind")
+        metafunc.parametrize("server_kind", servers.KINDS, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
-def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Address of the server that a test runs on: the embedded one unless it is marked `every_server`."""
-    kind = getattr(request, "param", "embedded")
-    if kind == "embedded":
+def server_kind(request: pytest.FixtureRequest) -> str:
+    """Kind of server that a test runs on: the embedded one unless it is marked `every_server`."""
+    return str(getattr(request, "param", "embedded"))
+
+
+@pytest.fixture(scope="session")
+def server_url(request: pytest.FixtureRequest, server_kind: str) -> Iterator[str]:
+    """Address of the server that a test runs on."""
+    if server_kind == "embedded":
         yield request.getfixturevalue("redis_server")
         return
-    with servers.running(kind) as url:
+    with servers.running(server_kind) as url:
         yield url
 
 
