@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.churning.columns import HEAD, cells
+from benchmarks.churning.plots import MEASURES
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -179,6 +185,56 @@ def exact(found: dict[str, Any]) -> str:
     )
 
 
+def churn(found: dict[str, Any]) -> str:
+    """What every competitor was like after each share of the items had been replaced."""
+    parts = []
+    for items, of in found["sizes"].items():
+        lines = [f"{int(items):,} items.", "", f"| {' | '.join(HEAD)} |", "|---" + "|--:" * (len(HEAD) - 1) + "|"]
+        for name, one in of["competitors"].items():
+            lines += [f"| {' | '.join(cells(name, look))} |" for look in one["looks"]]
+        lines += [""] + [f"![{title}](img/churn-{items}-{measure}.svg)" for measure, title in MEASURES.items()]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def kills(found: dict[str, Any]) -> str:
+    """What was dealt, and what was left of the index."""
+    struck = ", ".join(f"{count} x {name.replace('_', ' ')}" for name, count in found["kills"].items())
+    return (
+        f"{sum(found['kills'].values())} kills ({struck}) and {found['pauses_past_the_lease']} pauses in "
+        f"{found['seconds']:.0f} s; {found['items_announced']:,} items announced, version {found['version']} at last, "
+        f"{found['fencing_token']} terms of office. Damage found by `hsnn index verify`: "
+        f"{sum(found['damage'].values())}; the map holds exactly the living items: "
+        f"{'yes' if found['map_is_the_living_items'] else 'NO'}."
+    )
+
+
+def freshness(found: dict[str, Any]) -> str:
+    """How soon items could be retrieved, and how soon they were gone."""
+    sent = found["sent_per_second"]
+    lines = [
+        f"{found['seconds']:.0f} s, {found['cores']} cores for everything, log: {found['log']}; "
+        f"{sent['items']:,.0f} item events/s and {sent['engagements']:,.0f} engagements/s sent, "
+        f"{found['learned_per_second']:,.0f} learned, {found['queries'] / found['seconds']:,.0f} queries/s; "
+        f"{found['items_in_index']:,.0f} items known and {found['versions']} versions at the end, "
+        f"{found['lag_records']:,.0f} records unread.", "",
+        "| | count | p50 | p90 | p99 | longest |", "|---|--:|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    rows = {
+        "arrival_seconds": "sent to first retrieved",
+        "departure_seconds": "end to last retrieved",
+        "query_seconds": "a query over HTTP",
+    }
+    for name, title in rows.items():
+        of = found[name]
+        times = [f"{of[share]:.3f} s" for share in ("p50", "p90", "p99", "p100")]
+        lines.append(f"| {title} | {of['count']:,} | {' | '.join(times)} |")
+    return "\n".join(lines) + (
+        f"\n\nItems returned to the queries: {found['items_returned']:,}; expired ones among them: "
+        f"{found['expired_returned']}. Items that never came or never went: {found['lost']}."
+    )
+
+
 def demo(found: dict[str, Any]) -> str:
     """The demo's own account, one column per run."""
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -210,7 +266,10 @@ def _total(dropped: Any) -> int:
 
 def main() -> None:
     page = PAGE.read_text("utf-8")
-    renders = {"quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo}
+    renders = {
+        "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
+        "kills": kills, "freshness": freshness,
+    }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"
         if path.exists():

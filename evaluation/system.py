@@ -16,6 +16,7 @@ from indexer.builder import base_of, manifest_of
 from indexer.catalogue import Catalogue
 from indexer.delta import Delta
 from indexer.live import LiveIndex
+from indexer.placing import FREE, Placing
 from indexer.version import Version
 from serving.mirror import Mirror
 from streaming.columns import Batch
@@ -48,6 +49,8 @@ class OfflineSystem:
         Stream seconds between versions.
     snapshot_events : int
         Events between versions at least, however much stream time has passed.
+    rules
+        How items are placed; by default each in its nearest node.
 
     Attributes
     ----------
@@ -59,13 +62,16 @@ class OfflineSystem:
         Items put into and taken out of the index between versions.
     """
 
-    def __init__(self, config: TrainerConfig, snapshot_every: float, snapshot_events: int) -> None:
+    def __init__(
+        self, config: TrainerConfig, snapshot_every: float, snapshot_events: int, rules: Placing = FREE
+    ) -> None:
         self.learner = Learner(config)
         self.mirror = Mirror()
         self.versions = 0
         self.expired = self.arrived = 0
         self._every, self._events = snapshot_every * 1000, snapshot_events
         self._last = (-float("inf"), -(10**18))
+        self._rules = rules
         self._catalogue: Catalogue | None = None
         self._live: LiveIndex | None = None
 
@@ -95,11 +101,12 @@ class OfflineSystem:
         self.versions += 1
         snapshot = snapshot_of(self.learner, Origin(self.versions, _EPOCH, "offline"))
         self._catalogue = Catalogue(snapshot)
-        assigner = Assigner(snapshot, snapshot_encoder(snapshot))
-        base = base_of(self._catalogue, assigner)
-        manifest = manifest_of(snapshot.manifest, self.versions, base, assigner.nodes, "snapshot")
-        self._live = LiveIndex(self.versions, assigner, base.nodes)
-        self.mirror.load_version(Version(manifest, snapshot, base))
+        assigner = Assigner(snapshot, snapshot_encoder(snapshot), rules=self._rules)
+        before = None if self._live is None else self._live.nodes
+        made = base_of(self._catalogue, assigner, before)
+        manifest = manifest_of(snapshot.manifest, self.versions, made, assigner, "snapshot")
+        self._live = LiveIndex(self.versions, assigner, made.base.nodes, made.wanted)
+        self.mirror.load_version(Version(manifest, snapshot, made.base))
 
     def _maintain(self) -> list[Delta]:
         """Bring the index in line with what arrived, changed and expired, as the scheduler's jobs do."""

@@ -15,7 +15,7 @@ HISTORY = 200
 """Runs kept per job."""
 _RUNS, _PAUSED = ":runs", ":paused"
 
-JOBS = ("alarms", "clean", "refresh", "settle", "verify")
+JOBS = ("alarms", "clean", "rebalance", "refresh", "settle", "sweep", "verify")
 """The jobs that people may run, pause and resume."""
 
 

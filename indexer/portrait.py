@@ -56,6 +56,19 @@ def sizes_of(nodes: NDArray[np.integer], count: int) -> Sizes:
     )
 
 
+def node_sizes(reader: IndexReader, number: int) -> NDArray[np.int64]:
+    """Items per node of a version by its item map, (K,).
+
+    Raises
+    ------
+    VersionGoneError
+        There is no such version.
+    """
+    count = reader.manifest(number).nodes
+    nodes = np.fromiter(reader.item_nodes(number).values(), np.int64)  # (items,)
+    return np.bincount(nodes, minlength=count)
+
+
 def portrait(reader: IndexReader, number: int) -> Portrait:
     """Look at a version: its manifest, its item map, and the memory of its keys.
 

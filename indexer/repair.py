@@ -11,6 +11,7 @@ from indexer.config import IndexerConfig
 from indexer.delta import Delta, pack_vector
 from indexer.leader import Leader
 from indexer.picture import Picture
+from indexer.placing import Placing
 from indexer.store import IndexStore
 from indexer.verify import VerifyReport, lasting, report_of
 from streaming.redis_client import Redis
@@ -33,7 +34,7 @@ def repair(
         The lease went to somebody else meanwhile; what was written is right, the rest is not mended.
     """
     with in_office(redis, config) as store:
-        builder = Builder(store, make_encoder, config.encode_chunk)
+        builder = Builder(store, make_encoder, config.encode_chunk, Placing.of(config))
         picture = Picture(store, number)
         before = report_of(picture)
         leader = Leader(store, builder)

@@ -159,3 +159,13 @@ return 'OK'
 """
 )
 """A request is taken off the stream and its lasting part done, by the leader alone."""
+
+KEEP = (
+    _FENCE
+    + """
+-- KEYS: lease, the key. ARGV: lease, what it holds from now on.
+redis.call('SET', KEYS[2], ARGV[2])
+return 'OK'
+"""
+)
+"""A note that the leader makes for itself and its successors."""

@@ -32,6 +32,15 @@ class VersionManifest(msgspec.Struct, frozen=True, kw_only=True):
         ``first``, ``snapshot``, ``alarm:KIND``, ...
     shards
         Shards whose keys belong to the version.
+    moved, common
+        Items that are in another node than in the version before, of those in both; 0 of 0 where the one before is of
+        another epoch.
+    spilled
+        Items whose nearest node was full.
+    over_mean, floor
+        Bound on the size of its nodes, deltas included: see `indexer.placing.Placing`; `over_mean` 0 = none.
+    generation
+        Rebalances of the trainer's nodes so far: see `trainer.steering`.
     """
 
     version: int
@@ -48,6 +57,12 @@ class VersionManifest(msgspec.Struct, frozen=True, kw_only=True):
     state_id: str
     reason: str
     shards: tuple[int, ...] = (0,)
+    moved: int = 0
+    common: int = 0
+    spilled: int = 0
+    over_mean: float = 0.0
+    floor: int = 0
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

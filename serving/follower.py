@@ -19,7 +19,7 @@ from monitoring.health import Health
 from serving.metrics import ServingMetrics
 from serving.mirror import Mirror
 from serving.warm_up import warm_up
-from streaming.redis_client import Redis, server_of
+from streaming.redis_client import Redis, identity
 from trainer.wire import StateDelta
 
 _log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Follower(Thread):
                 return
 
     def _same_server(self) -> bool:
-        server = server_of(self._reader.redis)
+        server = identity(self._reader.redis)
         same = server == self._server
         self._server = server
         return same

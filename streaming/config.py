@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from monitoring.duration import Duration
+
+OnLostOffsets = Literal["fail", "earliest", "latest"]
+"""What to do where the log does not hold the next record."""
 
 
 class StreamingConfig(BaseModel):
@@ -22,6 +27,10 @@ class StreamingConfig(BaseModel):
     users_topic: str = "users"
     control_topic: str = "control"
     partitions: int = Field(4, ge=1, description="partitions of a topic that does not exist yet")
+    on_lost_offsets: OnLostOffsets = Field(
+        "fail",
+        description="if the log does not hold the next record (any more, or yet): fail, or go on at earliest or latest",
+    )
     batch_size: int = Field(512, ge=1, description="interactions per training batch")
     max_future: Duration = Field(
         30 * 86400.0, description="an event further than this ahead of the watermark goes to the dead letters"
@@ -30,6 +39,9 @@ class StreamingConfig(BaseModel):
         365 * 86400.0, description="an event further than this behind the watermark goes to the dead letters"
     )
     max_wait: Duration = Field(0.2, description="how long a batch may wait for more events before it is closed short")
+    patience: Duration = Field(
+        300.0, description="how long the trainer waits for a log or a Redis that is away before it ends"
+    )
     tasks: tuple[str, ...] = Field(
         (),
         max_length=32,
@@ -44,6 +56,13 @@ class StreamingConfig(BaseModel):
     dedup_window: Duration = Field(
         600.0, description="stream time within which an event with the id of an earlier one is dropped; 0s: never"
     )
+    dead_letter_share: float | None = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="the consumer halts if more than this share of a topic's last events are dead letters; none: never",
+    )
+    dead_letter_window: int = Field(1000, ge=1, description="how many last events of a topic that is a share of")
 
     @field_validator("tasks")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from monitoring.phases import reached
 from streaming.assemble import DUPLICATE, NOT_JOINED, Extras, engagements, extras, named, shown
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
@@ -20,12 +21,14 @@ from streaming.decoding import decode_records
 from streaming.dedup import Dedup
 from streaming.errors import StateError
 from streaming.joiner import Joined, joiner_of
+from streaming.letter_cap import LetterCap
 from streaming.log import EventLog, Record
+from streaming.lost import Loss, reading
 from streaming.merge import Merger, believed
 from streaming.partition import Partition
 from streaming.progress import Counts, rows_after
 from streaming.reading import Role
-from streaming.ready import Ready
+from streaming.ready import MOST_LETTERS, Ready
 from streaming.resume import resume
 from streaming.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
 from streaming.watermark import Limits, Strikes
@@ -84,21 +87,25 @@ class Consumer:
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not within a world of {world_size}")
+        event_log, self._lost = reading(event_log, config.on_lost_offsets)
         self._log = event_log
         self._config = config
         self._letters = DeadLetterWriter(event_log)
         self._owned = self._owned_partitions(rank, world_size)
         self._letters.open(topic_roles(config))
         places = [position for position, _ in self._owned]
-        self._progress = resume(event_log, places, state, positions or {}, watermark)
+        self._progress, lost = resume(event_log, places, state, positions or {}, watermark, config.on_lost_offsets)
+        self._forget_letters(lost)
         self._partitions = [self._partition(number, *owned) for number, owned in enumerate(self._owned)]
         self._of = {partition.position: partition for partition in self._partitions}
         limits = Limits(int(config.max_future * 1000), int(config.max_past * 1000))
         self._merger = Merger(self._partitions, limits, deepcopy(self._progress.watermark))
+        topics = [position[0] for position in places]
+        self._cap = LetterCap(config.dead_letter_share, config.dead_letter_window, topics)
         self._dedup, self._joiner = Dedup(int(config.dedup_window * 1000)), joiner_of(config)
         if state is not None:
             self._restore(state)
-        self._ready = Ready()
+        self._ready = Ready(config.batch_size)
         self._starving_since: float | None = None
         self._ends: dict[Position, int] = {}
         self._ends_at = -_ENDS_EVERY
@@ -115,6 +122,7 @@ class Consumer:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._dedup.restore(state["dedup"])
+        self._cap.restore(state.get("letters", {}))
         if self._joiner is not None:
             self._joiner.restore(state["joiner"])
         elif state["joiner"] is not None:
@@ -142,27 +150,38 @@ class Consumer:
         """Return the next batch, or None if there is none within `timeout` seconds.
 
         It holds exactly ``config.batch_size`` interactions. It is shorter, perhaps without any, only if everything in
-        the owned partitions was read and ``config.max_wait`` passed without more.
+        the owned partitions was read and ``config.max_wait`` passed without more, or if it holds `MOST_LETTERS` dead
+        letters.
+
+        Raises
+        ------
+        DeadLetterFloodError
+            More than ``config.dead_letter_share`` of a topic's last events are dead letters; the consumer is of no more
+            use.
+        OutOfRangeError
+            Retention removed records that were still to be read.
         """
         deadline = time.monotonic() + timeout
         while True:
             self._merge()
-            if self._ready.interactions >= self._config.batch_size:
+            if self._ready.full:
                 return self._close()
             patience = self._patience()
             if patience is not None and patience <= 0:
                 return self._close()
             left = deadline - time.monotonic()
             if not self._fill(max(0.0, min(left, _LONGEST_WAIT if patience is None else patience))) and left <= 0:
+                self._pass_losses(idle=self._drained() and not len(self._ready))
                 return None
 
     def _merge(self) -> None:
         parts = []
-        found = self._ready.interactions
-        while found < self._config.batch_size and (rows := self._merger.step()) is not None:
+        found, letters = self._ready.interactions, self._ready.letters
+        while found < self._config.batch_size and letters < MOST_LETTERS and (rows := self._merger.step()) is not None:
             self._dedup.mark(rows)
             parts.append(rows)
             found += int(np.count_nonzero(rows.column(KIND) == Kind.INTERACTION))
+            letters += int(np.count_nonzero(rows.column(KIND) == Kind.DEAD))
         for rows in parts:
             self._ready.push(rows)
 
@@ -183,7 +202,9 @@ class Consumer:
         enough = 4 * self._config.batch_size + 2048
         hungry = [p for p in self._partitions if len(p) < enough]
         starved = [p for p in hungry if p.open and not p.keyed]
+        reached("poll")
         records = self._log.poll(_POLL, wait, [p.position for p in (starved or hungry)])
+        reached("poll")
         for position, group in groupby(records, key=itemgetter(0, 1)):
             self._push(self._of[position], list(group))
         self._note_ends(bool(records))
@@ -211,7 +232,11 @@ class Consumer:
             partition.open = read[position] < self._ends[position]
 
     def _close(self) -> Batch:
-        rows = self._ready.take(self._config.batch_size)
+        rows = self._ready.take()
+        if flood := self._cap.take(rows):
+            self._letters.write(extras(rows[: flood.stop]).letters)
+            self._letters.flush()
+            raise flood.error
         dry = not len(self._ready) and self._drained()
         self._progress.advance(rows, [position for position, _ in self._owned])
         self._dedup.deliver(rows, self._progress.watermark.value)
@@ -220,13 +245,28 @@ class Consumer:
         self._starving_since = None
         if dry:
             self._skip_gaps()
+        self._pass_losses(idle=dry)
         return self._batch(rows, extras(rows), dry)
+
+    def _pass_losses(self, *, idle: bool) -> None:
+        """Count what was lost before the place that delivery has reached."""
+        passed = self._lost.passed(self._progress.places, idle)
+        if passed and idle:
+            self._skip_gaps()  # the end may lie right behind the gap
+        for loss in passed:
+            self._progress.counts.lose(loss.position[0], loss.records(self._config.on_lost_offsets))
+        self._forget_letters(passed)
+
+    def _forget_letters(self, lost: list[Loss]) -> None:
+        for loss in lost:
+            if loss.wanted > loss.end:
+                self._letters.forget(loss.position)
 
     def _skip_gaps(self) -> None:
         """Stand behind what a log's own bookkeeping takes at its end, so that lag becomes 0."""
         for position, offset in self._log.positions().items():
             place = self._progress.places[position]
-            if offset > place.offset:
+            if offset != place.offset:
                 place.offset, place.index = offset, 0
 
     def _advance_strikes(self, rows: Rows) -> None:
@@ -273,7 +313,7 @@ class Consumer:
         self._letters.flush()
         joiner = None if self._joiner is None else self._joiner.state()
         dedup = self._dedup.state(self._progress.watermark.value)
-        return self._progress.to_state() | {"dedup": dedup, "joiner": joiner}
+        return self._progress.to_state() | {"dedup": dedup, "joiner": joiner, "letters": self._cap.state()}
 
     def commit(self, positions: Mapping[Position, int]) -> None:
         """Publish positions for lag tools, once the checkpoint that holds them is durable."""

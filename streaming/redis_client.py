@@ -13,6 +13,9 @@ from redis.retry import Retry
 Redis = redis.Redis
 CLUSTER = "+cluster"
 
+AWAY = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError)
+"""Errors of a server that is not there now, or not in charge; it may be again."""
+
 
 def connect(url: str, **options: Any) -> Redis:
     """Connect to ``redis://`` or ``rediss://``; values stay bytes; lost connections are retried for some seconds.
@@ -35,8 +38,11 @@ def connect(url: str, **options: Any) -> Redis:
         raise redis.ConnectionError(str(error)) from error
 
 
-def server_of(client: Redis) -> str:
-    """Name the server process that answers, or those of a cluster: another name means that what it held may be gone."""
+def identity(client: Redis) -> str:
+    """Name of the server's process, or of those of a cluster.
+
+    It is another one after a restart or a failover, which may have lost the last writes.
+    """
     if isinstance(client, RedisCluster):
         found: Any = client.info("server", target_nodes=RedisCluster.PRIMARIES)
         answers = found.values() if all(isinstance(value, dict) for value in found.values()) else [found]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from monitoring.phases import reached
 from trainer.arrays import Array, pack, unpack
 from trainer.errors import CheckpointError
 
@@ -35,7 +36,7 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint holds, and how the model that it holds is shaped."""
+    """What a checkpoint holds, how the model that it holds is shaped, and why it was not handed out, if so."""
 
     events: int
     watermark: int
@@ -43,6 +44,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     config_digest: str
     threads: int
     files: dict[str, FileEntry]
+    held: str = ""
     seal: str = ""
 
     def sealed(self) -> Manifest:
@@ -97,7 +99,9 @@ class CheckpointStore:
         sealed = Manifest(files=entries, **manifest).sealed()
         _write(aside / MANIFEST, msgspec.json.format(msgspec.json.encode(sealed)))
         _sync_folder(aside)
+        reached("rename")
         aside.rename(self.folder / name)
+        reached("rename")
         _sync_folder(self.folder)
         for old in self.names()[: -self._kept]:
             leaving = (self.folder / old).rename(self.folder / f"{_ASIDE}{old}")  # nobody sees one half removed
@@ -185,9 +189,13 @@ def _is_name(name: str) -> bool:
 
 def _write(path: Path, blob: bytes) -> None:
     with path.open("wb") as file:
+        reached("write")
         file.write(blob)
+        reached("write")
         file.flush()
+        reached("fsync")
         os.fsync(file.fileno())
+        reached("fsync")
 
 
 def _sync_folder(folder: Path) -> None:

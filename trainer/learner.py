@@ -29,11 +29,13 @@ from trainer.lagged import LaggedStates
 from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
-from trainer.network import Candidates, Network
+from trainer.network import Network
 from trainer.prepared import Judged, Prepared, StepReport, joined
 from trainer.queries import Queries
 from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs
+from trainer.steering import Steering, obey
+from trainer.step import Candidates
 from trainer.touched import TouchedRows
 from trainer.wire import StateDelta
 from trainer.worth import log_worth
@@ -70,6 +72,8 @@ class Learner:
         Index of the half-life whose popularity is trusted now.
     idle_ms : int or None
         An item without engagement for so long is gone.
+    steering : Steering
+        What commands changed.
     """
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -87,11 +91,12 @@ class Learner:
         self.replay = Replay(config.model, config.replay_size if config.replay else 0)
         self.events = self.positives = self.steps = self.watermark = self.origin = self._last_batch = 0
         self.half_life = 0
+        self.steering = Steering()
         self._touched_items, self._touched_users = TouchedRows(), TouchedRows()
         self._sent_users = 0
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Turn ids into rows, apply item and user events, extend histories."""
+        """Turn ids into rows, apply item and user events and commands, extend histories."""
         side = apply_side_events(batch, self.items, self.users)
         events = batch.engagements
         rows, new = self.items.rows(events.item)
@@ -108,6 +113,7 @@ class Learner:
         self.replay.forget(side.deleted_users)
         self._touched_items.add(list(signs))
         self._touched_users.add(side.users)
+        obey(self, batch.control)
         kept = np.flatnonzero(~events.repeat)
         rows, users, ts = rows[kept], users[kept], events.ts[kept]
         contexts = [events.context[at] for at in kept.tolist()]
@@ -145,7 +151,7 @@ class Learner:
         return token_matrix([known[id(one)] for one in contexts], model.context_tokens)
 
     def train(self, prepared: Prepared) -> StepReport:
-        """Learn from a prepared batch, then count it; a part whose loss is not finite is left out.
+        """Learn from a prepared batch, then count it; a part whose step is refused is left out.
 
         On a slow stream a batch is learned in several steps: there every event has more to teach.
         """
@@ -170,9 +176,9 @@ class Learner:
             fresh=len(prepared.items),
         )  # fmt: skip
         self.steps += 1
-        if not losses.finite:
+        if losses.refused:
             self._last_batch = 0
-            return StepReport(losses.item, losses.node, 0, unsafe=prepared.events)
+            return StepReport(losses.item, losses.node, 0, unsafe=prepared.events, refused=losses.refused)
         if losses.leaves is not None:
             alive = self.alive(candidates.rows)  # not all that is learned again is
             self.leaves.move(candidates.rows[alive], losses.leaves[alive])
@@ -185,10 +191,10 @@ class Learner:
         nothing = StepReport(float("nan"), float("nan"), prepared.events, judged=True)
         if prepared.judged is None:
             return nothing
-        loss, chances = self.network.judge_alone(prepared.judged, self.items.tokens, self.leaves)
+        refused, chances = self.network.judge_alone(prepared.judged, self.items.tokens, self.leaves)
         self.steps += 1
-        if not np.isfinite(loss):
-            return nothing._replace(events=0, unsafe=prepared.events, judged=False)
+        if refused:
+            return nothing._replace(events=0, unsafe=prepared.events, judged=False, refused=refused)
         return nothing._replace(chances=chances)
 
     def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from trainer.arrays import Array
 from trainer.errors import CheckpointError
+from trainer.steering import steer
 
 if TYPE_CHECKING:
     from trainer.learner import Learner
@@ -42,7 +43,7 @@ def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
         "replay_size": learner.replay.size,
         "seed": learner.config.seed, "index_learner": learner.config.index.learner,
         "item_ids": list(learner.items.table.ids), "user_ids": list(learner.users.table.ids),
-        "features": list(learner.items.features),
+        "features": list(learner.items.features), "steering": learner.steering.state(),
     }  # fmt: skip
     return {name: np.array(array) for name, array in parts.items()}, values
 
@@ -79,6 +80,8 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
             array[: len(saved)] = saved
         learner.replay.seen = values["replay_seen"]
     learner.half_lives.time = values["half_lives_time"]
+    learner.steering.restore(values.get("steering", {}))  # older checkpoints know of no commands
+    steer(learner)
     if learner.config.model.tasks:
         prefix = "lagged."
         learner.lagged.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})

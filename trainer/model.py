@@ -140,9 +140,13 @@ class Monn(nn.Module):
         return Parts(products, moving, vectors[:, -1] + state[:, -1], coarse.detach(), interaction)
 
     @torch.no_grad()
-    def observe(self, users: Users) -> None:
-        """Take users into the running mean that `expected` asks."""
-        seen = torch.cat([users.item[:, : self.config.dim], users.state], 1).mean(0)  # (d+p,)
+    def seen(self, users: Users, total: int) -> Tensor:
+        """Mean (d+p,) of users, or a part's summand of it: `total` is the number of all."""
+        return torch.cat([users.item[:, : self.config.dim], users.state], 1).sum(0) / total
+
+    @torch.no_grad()
+    def observe(self, seen: Tensor) -> None:
+        """Take a mean user (d+p,) into the running mean that `expected` asks."""
         self.mean_user.mul_(_MEMORY).add_(seen, alpha=1 - _MEMORY)
 
     def expected(self, vectors: Tensor, states: Tensor) -> Tensor:
@@ -169,19 +173,9 @@ class Monn(nn.Module):
         return config.over_arch == "dot" and not config.cross and config.user_vectors == config.item_vectors
 
 
-def sampled_softmax(logits: Tensor, log_q: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean, over `weights` (B,), of `sampled_softmax_losses`."""
-    return weighted_mean(sampled_softmax_losses(logits, log_q, targets), weights)
-
-
 def sampled_softmax_losses(logits: Tensor, log_q: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy (B,) of `targets` (B,) among candidates.
 
     `logits` are (B, n), `log_q` (n,) is the log expected count of each candidate in the sample and is subtracted.
     """
     return functional.cross_entropy(logits - log_q, targets, reduction="none")
-
-
-def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
-    """Mean of losses (B,) under weights (B,)."""
-    return (losses * weights).sum() / weights.sum().clamp_min(1e-6)

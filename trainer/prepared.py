@@ -24,11 +24,13 @@ class StepReport(NamedTuple):
     events : int
         Interactions learned.
     unsafe : int
-        Interactions left out because their loss was not finite; the step changed nothing then.
+        Interactions left out because their step was refused (`trainer.safe_steps`); it changed nothing then.
     chances : (J, A) float32 or None
         Probabilities that were given to the labels of `Prepared.judged` before they were learned.
     judged : bool
         Whether the judgements of the batch were learned.
+    refused : str
+        Why a step was refused; empty if none was.
     """
 
     loss: float
@@ -37,6 +39,7 @@ class StepReport(NamedTuple):
     unsafe: int = 0
     chances: NDArray[np.float32] | None = None
     judged: bool = False
+    refused: str = ""
 
 
 def joined(reports: Sequence[StepReport]) -> StepReport:
@@ -53,7 +56,8 @@ def joined(reports: Sequence[StepReport]) -> StepReport:
     weights = np.array([max(report.events, 1) for report in learned], np.float64)
     item, node = (weights @ np.array([[one.loss, one.node_loss] for one in learned]) / weights.sum()).tolist()
     events, unsafe = sum(report.events for report in reports), sum(report.unsafe for report in reports)
-    return StepReport(item, node, events, unsafe, reports[0].chances, reports[0].judged)
+    refused = next((report.refused for report in reports if report.refused), "")
+    return StepReport(item, node, events, unsafe, reports[0].chances, reports[0].judged, refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,13 @@ class Judged:
     task_weights: NDArray[np.float32]
     states: NDArray[np.float32]
     cross: NDArray[np.float32] | None = None
+
+    def some(self, cut: slice) -> Judged:
+        """Take some of the pairs."""
+        return replace(
+            self, queries=self.queries.some(cut), items=self.items[cut], labels=self.labels[cut],
+            states=self.states[cut], cross=None if self.cross is None else self.cross[cut],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ def snapshot_of(learner: Learner, origin: Origin) -> Snapshot:
     manifest = SnapshotManifest(
         **origin._asdict(), events=learner.events, watermark=learner.watermark, half_life=learner.half_life,
         model=learner.config.model.model_dump(mode="json"), expire_after_idle_ms=learner.idle_ms,
+        generation=learner.steering.generation,
     )  # fmt: skip
     by_item: dict[str, Array] = {
         "embeddings": learner.network.items.ids.weight, "tokens": learner.items.tokens, "values": learner.states.values,

@@ -124,7 +124,10 @@ class Feed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a snapshot is made of; `state_id` and `feed_id` say where its readers go on in the streams."""
+    """What a snapshot is made of; `state_id` and `feed_id` say where its readers go on in the streams.
+
+    `generation` counts the rebalances of the nodes (`trainer.steering`).
+    """
 
     snapshot: int
     epoch: int
@@ -137,6 +140,7 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     model: dict[str, Any]
     config_digest: str
     expire_after_idle_ms: int | None = None
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

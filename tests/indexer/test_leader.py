@@ -128,8 +128,8 @@ def test_what_comes_while_a_version_is_built_is_not_lost(store, toy, follow) -> 
     class Interrupted(Builder):
         """Between draft and flip the world goes on: the old version gets deltas."""
 
-        def draft(self, number, reason):
-            made = super().draft(number, reason)
+        def draft(self, number, reason, nodes_of):
+            made = super().draft(number, reason, nodes_of)
             if number == 2:
                 toy.put("during", 2, sent_at=55)
                 toy.delete("i0")

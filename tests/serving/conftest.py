@@ -109,7 +109,7 @@ class Plant:
         self.nodes[row] = node
         return Delta(
             "move", self.epoch, row, self.ids[row], node, pack_vector(self.vectors[row]), self.features[row],
-            int(self.states.first[row]), int(self.states.last[row]), self.expires[row], 0, "refresh",
+            int(self.states.first[row]), int(self.states.last[row]), self.expires[row], 0, "nearer",
         )  # fmt: skip
 
     def delete(self, row: int, reason: Any = "deleted") -> Delta:

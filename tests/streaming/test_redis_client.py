@@ -3,7 +3,7 @@ import redis
 
 from hsnn.embedded.process import free_port
 from streaming.keys import key
-from streaming.redis_client import Redis, connect, server_of
+from streaming.redis_client import Redis, connect, identity
 
 
 @pytest.mark.every_server
@@ -11,9 +11,9 @@ def test_values_stay_bytes_and_the_server_has_a_name(server_url: str, redis_clie
     for shard in range(4):
         redis_client.set(key("x", shard=shard), b"\xff")
         assert redis_client.get(key("x", shard=shard)) == b"\xff"
-    name, again = server_of(redis_client), connect(server_url)
+    name, again = identity(redis_client), connect(server_url)
     assert len(name.split()) == (3 if "+cluster" in server_url else 1)
-    assert server_of(again) == name
+    assert identity(again) == name
     again.close()
 
 

@@ -15,9 +15,9 @@ from streaming.events import Item, User
 from trainer.config import ModelConfig, TrainerConfig
 from trainer.index.config import IndexConfig
 from trainer.learner import Learner
-from trainer.network import Candidates
 from trainer.prepared import Prepared, StepReport
 from trainer.replay import Lessons
+from trainer.step import Candidates
 
 torch.set_num_threads(1)  # as in production; two tests at once must not fight over the cores
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trainer.frequency import StreamingFrequency
-from trainer.model import sampled_softmax
+from trainer.model import sampled_softmax_losses
 
 BATCH, ITEMS = 64, 200
 
@@ -64,13 +64,13 @@ def test_log_q_is_subtracted():
     """A candidate drawn e times as often must score one nat more for the same loss: its logit is corrected DOWN."""
     logits, log_q = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([1.0, 0.0, -1.0])
     expected = -torch.log_softmax(torch.tensor([[1.0, 1.0, 1.0]]), 1)[0, 1]
-    assert sampled_softmax(logits, log_q, torch.tensor([1]), torch.ones(1)) == pytest.approx(float(expected))
+    assert sampled_softmax_losses(logits, log_q, torch.tensor([1])) == pytest.approx(float(expected))
 
 
 def test_a_frequent_negative_is_pushed_down_less():
     logits = torch.zeros(1, 3, requires_grad=True)
     log_q = torch.tensor([0.0, 1.0, -1.0])  # the target, a frequent negative, a rare one
-    sampled_softmax(logits, log_q, torch.tensor([0]), torch.ones(1)).backward()
+    sampled_softmax_losses(logits, log_q, torch.tensor([0])).sum().backward()
     assert logits.grad is not None
     target, frequent, rare = logits.grad[0].tolist()
     assert target < 0 < frequent < rare
@@ -93,7 +93,7 @@ def test_with_the_correction_scores_become_preferences_and_without_it_they_do_no
         absent = torch.from_numpy(rng.random(4) >= drawn) & ~torch.eye(4, dtype=torch.bool)  # a target is always there
         logits = torch.where(absent, -torch.inf, scores)  # (4 targets, 4 candidates)
         optimiser.zero_grad()
-        sampled_softmax(logits, log_q, torch.arange(4), click).backward()
+        (sampled_softmax_losses(logits, log_q, torch.arange(4)) * click).sum().backward()
         optimiser.step()
         average += scores.detach() if step >= 500 else 0
     order = average.argsort(descending=True).tolist()

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from monitoring.alarms import Alarm
-from monitoring.config import MonitoringConfig
+from monitoring.config import GateConfig, MonitoringConfig
+from monitoring.health import Health
 from streaming.config import StreamingConfig
 from streaming.events import Interaction, encode
 from streaming.keys import key
@@ -68,11 +69,16 @@ def new_loop(config, redis_client, redis_server, tmp_path) -> Iterator[Callable[
 
     logs = []
 
-    def make(folder: str = "one", streaming: StreamingConfig = STREAMING, **changes) -> Loop:
+    def make(
+        folder: str = "one",
+        streaming: StreamingConfig = STREAMING,
+        monitoring: MonitoringConfig = MonitoringConfig(),  # noqa: B008 - it is frozen
+        **changes,
+    ) -> Loop:
         settings = {"checkpoint_dir": tmp_path / folder, "snapshot_interval": 1e9, "flush_interval": 0.0} | changes
         trainer: TrainerConfig = config.model_copy(update=settings)
         logs.append(RedisLog(redis_server))
-        return Loop(trainer, streaming, MonitoringConfig(), logs[-1], redis_client, "digest")
+        return Loop(trainer, streaming, monitoring, logs[-1], redis_client, "digest")
 
     yield make
     for log in logs:
@@ -87,6 +93,16 @@ def until(loop: Loop, events: int, then: type[Exception] | None = None) -> Calla
         if done and then is not None:
             raise then
         return done
+
+    return stop
+
+
+def settled(loop: Loop, events: int) -> Callable[[], bool]:
+    """Stop once so many events are learned; every batch waits until the checkpoint of the one before is out."""
+
+    def stop() -> bool:
+        loop._publisher.wait()
+        return loop.learner.events >= events
 
     return stop
 
@@ -253,6 +269,46 @@ def test_an_alarm_is_answered_by_a_snapshot_taken_because_of_it(filled, new_loop
     assert manifest.events == 15 * BATCH
 
 
+def test_a_model_off_a_cliff_is_kept_and_not_handed_out_until_it_is_well(filled, new_loop, redis_client, tmp_path):
+    """The losses are planted: bad from event 640 to event 960; in the middle of that the trainer is restarted."""
+    gate = GateConfig(recent=32, usual=10_000, patience=64, warm_up=512)
+
+    def loop_with_a_dent() -> Loop:
+        loop = new_loop("held", monitoring=MonitoringConfig(gate=gate), snapshot_interval=0.0)
+        train = loop.learner.train
+        loop.learner.train = lambda prepared: train(prepared)._replace(
+            loss=9.0 if 640 <= loop.learner.events < 960 else 3.0
+        )
+        return loop
+
+    def told() -> tuple[int, str]:
+        return redis_client.xlen(key("snapshots")), redis_client.hget(key("progress"), "held").decode()
+
+    first = loop_with_a_dent()
+    first.run(settled(first, 768))
+    count, held = told()
+    assert "above the usual" in held
+    manifests = [first._publisher._store.manifest(name) for name in first._publisher._store.names()]
+    assert manifests[-1].held == held
+    announced = redis_client.hgetall(
+        key("snapshot", int(redis_client.xrevrange(key("snapshots"), count=1)[0][1][b"n"]))
+    )
+    assert Snapshot.decode(announced).manifest.events < 768 == manifests[-1].events
+    second = loop_with_a_dent()
+    second.run(settled(second, 832))
+    assert told()[0] == count  # not even what the restart loaded
+    last = loop_with_a_dent()
+    last.run(settled(last, EVENTS))
+    assert told()[0] > count
+    assert told()[1] == ""
+    alarms = [
+        (Alarm.decode(fields[b"d"]).kind, int(fields[b"snapshot"])) for _, fields in redis_client.xrange(key("alarms"))
+    ]
+    (cliff, none), (recovered, number) = (alarm for alarm in alarms if alarm[0].startswith("quality"))
+    assert (cliff, none, recovered) == ("quality_cliff", 0, "quality_recovered")
+    assert Snapshot.decode(redis_client.hgetall(key("snapshot", number))).manifest.events >= 960
+
+
 def test_a_model_of_another_shape_is_refused_in_words(undisturbed, new_loop, config, tmp_path):
     model = config.model.model_copy(update={"nodes": 99, "dim": 4, "beam": 3})
     with pytest.raises(
@@ -274,6 +330,28 @@ def test_a_step_that_is_not_finite_is_dropped_and_said_so(filled, new_loop, redi
     assert json.loads(redis_client.hget(key("progress"), "dropped")) == {"unsafe_step": 3 * BATCH}
     assert loop.progress.trained == 0
     assert "its loss is not finite" in caplog.text
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_trainer_that_learns_nothing_of_what_waits_is_not_live(filled, new_loop, broken):
+    """Four seconds pass in every turn; what is polled and left out is no progress, an empty log is no stall."""
+    loop, now, live = new_loop("watched"), [0.0], []
+    loop._health = Health("trainer", clock=lambda: now[0])
+    loop._health.expect("learning", within=10, reason="none is learned")
+    if broken:
+        loop.learner.network.items.content.weight[:] = np.nan
+
+    def stop() -> bool:
+        now[0] += 4
+        live.append(loop._health.live()[0])
+        return len(live) > EVENTS // BATCH + 10 or not live[-1]
+
+    loop.run(stop)
+    assert live == ([True, True, False] if broken else [True] * len(live))
+    if broken:
+        assert loop._health.live()[1]["learning"]["reason"] == "none is learned"
+    else:
+        assert loop.consumer.lag() == (0, 0.0)
 
 
 def test_the_last_batch_may_be_short(undisturbed, new_loop, config):

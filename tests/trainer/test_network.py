@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.learner import Learner
-from trainer.network import Candidates
+from trainer.step import Candidates
 
 
 @pytest.fixture
@@ -31,18 +31,18 @@ def question(learner, new_world, candidates_of):
 def gradients(learner: Learner, question: list, *, nodes: bool = True) -> dict[str, np.ndarray]:
     """Gradients of the dense weights and of the embedding rows, with or without the learned levels' loss."""
     network, found = learner.network, {}
-    loss_of, taught = network.objective.loss, network._taught
+    loss_of, taught = network.objective.loss, network.forward.taught
     if not nodes:
         network.objective.loss = lambda view: loss_of(view).detach()
-        network._taught = lambda *args: taught(*args).detach()
-    network.optimiser.step = lambda: found.update(
+        network.forward.taught = lambda *args: taught(*args).detach()
+    network.descent.optimiser.step = lambda: found.update(
         {
             name: weight.grad.numpy().copy()
             for name, weight in network.monn.named_parameters()
             if weight.grad is not None
         }
     )
-    for name, table in network._tables().items():
+    for name, table in network.tables.items():
         table.give = lambda rows, leaf, rate, name=name: found.update({name: leaf.grad.numpy().copy()})
     network.step(*question)
     return found

@@ -50,10 +50,13 @@ class Em(IndexLearner):
         """Take the M-step's mean."""
         follow(view, self.config.follow)
 
-    def observe(self, users: Tensor) -> None:
-        """Take users (B, d) into the running moment."""
+    def seen(self, users: Tensor, total: int) -> Tensor:
+        """Moment (d+1, d+1) of users (B, d)."""
         extended = torch.cat([users, torch.ones(len(users), 1)], 1)  # (B, d+1)
-        seen = extended.T @ extended / len(extended)
+        return extended.T @ extended / total
+
+    def observe(self, seen: Tensor) -> None:
+        """Take users' moment (d+1, d+1) into the running one."""
         self.moment = seen if not self.moment.any() else _MEMORY * self.moment + (1 - _MEMORY) * seen
 
     def measure(self, hierarchy: Hierarchy) -> None:

@@ -57,8 +57,15 @@ class IndexLearner:
     def after(self, view: IndexView) -> None:
         """Move nodes once the gradient step was made."""
 
-    def observe(self, users: Tensor) -> None:
-        """Look at the item level's first user vectors (B, d) of a batch that was learned."""
+    def seen(self, users: Tensor, total: int) -> Tensor:  # noqa: ARG002 - the neutral learner looks at nobody
+        """Return what `observe` wants to know of the item level's first user vectors (B, d).
+
+        It is a mean over `total` users, so that those of the parts of a batch add up.
+        """
+        return torch.zeros(0)
+
+    def observe(self, seen: Tensor) -> None:
+        """Look at the users of a batch that was learned, by what `seen` returned for all of them."""
 
     def measure(self, hierarchy: Hierarchy) -> None:
         """Renew the metric in which items are near to nodes."""

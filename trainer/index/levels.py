@@ -96,8 +96,8 @@ class Levels(nn.Module):
         """Log probabilities of all leaves (B, K) for users, one (B, m_l*d) per level."""
         log_p = torch.zeros(len(users[0]), 1)
         for level, over_arch in enumerate(self.over_archs):
-            own = over_arch(users[level], self.features(level), slice(None), shares[level])
-            log_p = self._joined(level, own.view(len(own), -1, self.hierarchy.siblings(level)), log_p)
+            own, count = over_arch(users[level], self.features(level), slice(None), shares[level]), log_p.shape[1]
+            log_p = self._joined(level, own.view(len(own), count, self.hierarchy.siblings(level)), log_p)
         return log_p
 
     def beam(self, users: tuple[Tensor, ...], shares: list[Tensor], width: int) -> tuple[Tensor, int]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from trainer.index.hierarchy import soft_assignment
 from trainer.index.learner import IndexLearner
 from trainer.index.view import IndexView
-from trainer.model import sampled_softmax
+from trainer.model import sampled_softmax_losses
 
 
 class Lti(IndexLearner):
@@ -41,7 +41,7 @@ class Lti(IndexLearner):
                 pseudo = torch.bmm(soft.unsqueeze(1), own).squeeze(1)
             summed, residual, parents = summed + pseudo, residual - pseudo, path.nodes
             logits = pseudo_logits(view, level, summed)
-            total = total + sampled_softmax(logits, step.log_q, step.targets, step.weight)
+            total = total + step.mean(sampled_softmax_losses(logits, step.log_q, step.targets))
         return self.config.joint * total
 
 

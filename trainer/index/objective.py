@@ -46,15 +46,15 @@ class IndexObjective:
 
     def loss(self, view: IndexView) -> Tensor:
         """All losses that need nothing of the item level, ()."""
-        config = self._config
+        config, share = self._config, view.step.totals.share
         total = surprise(view) + self.learner.loss(view)
         if self.learner.differentiable:
             if config.balance:
-                total = total + config.balance * kl_balance(view, self.usage)
+                total = total + config.balance * share * kl_balance(view, self.usage)
             if config.flops:
-                total = total + config.flops * flops_balance(view)
+                total = total + config.flops * share * flops_balance(view)
         if config.reconstruction:
-            total = total + config.reconstruction * reconstruction(view)
+            total = total + config.reconstruction * share * reconstruction(view)
         if config.beam_negatives:
             total = total + config.beam_negatives * beam_negatives(view, self._model.beam)
         return warm_up(config, view.step.events) * total

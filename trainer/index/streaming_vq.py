@@ -23,7 +23,7 @@ from trainer.index.hierarchy import Hierarchy
 from trainer.index.learner import IndexLearner
 from trainer.index.lti import pseudo_logits
 from trainer.index.view import IndexView
-from trainer.model import sampled_softmax
+from trainer.model import sampled_softmax_losses
 
 _BETA = 0.25
 _LARGEST_HELP = 0.05
@@ -54,7 +54,7 @@ class StreamingVq(IndexLearner):
             nodes = view.levels.hierarchy.vectors(level)[path.nodes].detach()  # (U, d)
             passed = view.projected + (nodes - view.projected).detach()
             logits = pseudo_logits(view, level, passed)
-            total = total + sampled_softmax(logits, step.log_q, step.targets, step.weight)
+            total = total + step.mean(sampled_softmax_losses(logits, step.log_q, step.targets))
         return self.config.joint * total
 
     def after(self, view: IndexView) -> None:

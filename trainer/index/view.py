@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainer.index.hierarchy import LevelPath, soft_assignment
 from trainer.index.levels import Levels, LevelScores
+from trainer.part import Totals, mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class IndexStep:
         Log share of the traffic that goes to each leaf.
     events : int
         Events since the nodes were seeded.
+    totals : Totals
+        Of the whole step, where this is a part of it.
     """
 
     base: Tensor
@@ -42,10 +45,11 @@ class IndexStep:
     uniform: NDArray[np.int64]
     leaf_log_share: Tensor
     events: int
+    totals: Totals
 
     def mean(self, values: Tensor) -> Tensor:
-        """Weighted mean over the users of values (B,)."""
-        return (values * self.weight).sum() / self.weight.sum().clamp_min(1e-6)
+        """Weighted mean over the users of values (B,), or a part's summand of it."""
+        return mean(values, self.weight, self.totals.weight)
 
 
 @dataclass(frozen=True, slots=True)

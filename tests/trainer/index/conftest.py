@@ -16,6 +16,7 @@ from trainer.index.config import IndexConfig
 from trainer.index.levels import Levels
 from trainer.index.objective import IndexObjective
 from trainer.index.view import IndexStep, IndexView
+from trainer.part import Totals
 
 LEVELS = {1: {"nodes": 12}, 2: {"nodes": 4, "children": (3,)}, 3: {"nodes": 3, "children": (2, 2)}}
 """Models of one, two and three learned levels with twelve leaves each."""
@@ -54,15 +55,18 @@ def make_toy(
         for weights in made.parameters():
             weights.copy_(torch.randn(weights.shape))
     share = rng.random(model.leaves) + 0.1
+    targets = torch.from_numpy(rng.integers(items, size=users))
+    weight = torch.from_numpy(rng.random(users).astype(np.float32) + 0.5)
     step = IndexStep(
         base=(2 * torch.randn(items, 4)).requires_grad_(),
         users=tuple(torch.randn(users, width, requires_grad=True) for width in made.widths),
-        targets=torch.from_numpy(rng.integers(items, size=users)),
-        weight=torch.from_numpy(rng.random(users).astype(np.float32) + 0.5),
+        targets=targets,
+        weight=weight,
         log_q=torch.from_numpy(rng.normal(size=items).astype(np.float32)),
         uniform=np.sort(rng.choice(items, items // 2, replace=False)),
         leaf_log_share=torch.from_numpy(np.log(share / share.sum()).astype(np.float32)),
         events=100,
+        totals=Totals(weight.sum(), weight.sum(), users),
     )
     return Toy(config, made, step)
 

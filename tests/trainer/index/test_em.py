@@ -42,8 +42,8 @@ def test_the_moment_is_a_running_mean_over_user_vectors(toy):
     learner.measure(small.levels.hierarchy)
     assert torch.equal(small.levels.hierarchy.metric, before)  # nobody was seen
     first, second = torch.randn(6, 3), torch.randn(4, 3)
-    learner.observe(first)
-    learner.observe(second)
+    learner.observe(learner.seen(first, 6))
+    learner.observe(learner.seen(second[:1], 4) + learner.seen(second[1:], 4))  # in two parts
     moments = [np.c_[users.numpy(), np.ones(len(users))] for users in (first, second)]
     one, two = (made.T @ made / len(made) for made in moments)
     np.testing.assert_allclose(learner.moment.numpy(), 0.99 * one + 0.01 * two, atol=1e-5)

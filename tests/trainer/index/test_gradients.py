@@ -45,18 +45,18 @@ def prepared_learner(
 def gradients(learner: Learner, asked: list[Any], *, index: bool = True) -> dict[str, np.ndarray]:
     """Gradients that a step would be made with, by name; with or without the losses of the index."""
     network, found = learner.network, {}
-    loss_of, taught = network.objective.loss, network._taught
+    loss_of, taught = network.objective.loss, network.forward.taught
     if not index:
         network.objective.loss = lambda view: loss_of(view).detach()  # type: ignore[method-assign]
-        network._taught = lambda *args: taught(*args).detach()  # type: ignore[method-assign]
-    network.optimiser.step = lambda: found.update(  # type: ignore[method-assign]
+        network.forward.taught = lambda *args: taught(*args).detach()  # type: ignore[method-assign]
+    network.descent.optimiser.step = lambda: found.update(  # type: ignore[method-assign]
         {
             name: weight.grad.numpy().copy()
             for name, weight in network.monn.named_parameters()
             if weight.grad is not None
         }
     )
-    for name, table in network._tables().items():
+    for name, table in network.tables.items():
         table.give = lambda rows, leaf, rate, name=name: found.update({name: leaf.grad.numpy().copy()})  # type: ignore
     network.step(*asked)
     return found
@@ -93,7 +93,7 @@ def test_adam_does_not_move_nodes_that_the_task_may_not_move(prepared_learner, n
     learner, _ = prepared_learner(name)
     names = [name for name, _ in learner.network.monn.named_parameters()]
     own = {id(weight): name for name, weight in learner.network.monn.named_parameters()}
-    remembered = {own[id(weight)] for weight in learner.network.optimiser.state}
+    remembered = {own[id(weight)] for weight in learner.network.descent.optimiser.state}
     assert {name for name in names if ".codes." in name} & remembered == (
         {f"levels.hierarchy.codes.{level}" for level in range(2)} if name in MOVED_BY_THE_TASK else set()
     )

@@ -53,7 +53,7 @@ def test_an_option_adds_its_loss_times_its_weight_and_at_0_is_not_computed(toy, 
 @pytest.mark.parametrize("option", ["distillation", "interaction"])
 def test_what_the_item_level_teaches_can_be_switched_off(config, with_index, new_world, teach, monkeypatch, option):
     function = {"distillation": "distillation", "interaction": "interaction_error"}[option]
-    monkeypatch.setattr("trainer.network." + function, None)
+    monkeypatch.setattr("trainer.forward." + function, None)
     crossed = config.model_copy(update={"model": config.model.model_copy(update={"cross": True})})
     off = {"seed_after": 64, "distillation": 0.0, "interaction": 0.0}
     teach(Learner(with_index(crossed, **off)), new_world(), 3)

@@ -1,0 +1,125 @@
+"""Churn: items are replaced while queries run, here and in nearest-neighbour indexes. Writes `results/churn.json`.
+
+    make bench-churn
+    make bench-churn ARGS='--items 100000 --churn 0.1 --peers hnswlib,faiss --json FILE'
+
+Every competitor has a process of its own, one after the other, on the same items, replacements and queries (by seed):
+`hsnn` is the real scheduler, a Redis-protocol server and a following mirror, its node vectors never touched;
+`refitted` publishes a version with fitted nodes before each look, which is the fresh rebuild to compare with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.churning.columns import HEAD, cells
+from benchmarks.churning.peers import PEERS
+from benchmarks.churning.plots import draw
+from benchmarks.churning.protocol import run
+from benchmarks.churning.servers import NoVectorSetsError
+from benchmarks.churning.system import System
+from benchmarks.churning.world import World
+from evaluation.errors import MissingPackageError
+
+HERE = Path(__file__).parent
+RESULTS, PICTURES = HERE / "results" / "churn.json", HERE.parent / "docs" / "img"
+OWN = ("hsnn", "refitted")
+USERS = 1000
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options, console = _options(arguments), Console(width=140)
+    sizes = {}
+    for items in options.items:
+        found = _competitors(items, options, console)
+        sizes[str(items)] = {"churn": options.churn, "users": USERS, "seed": options.seed, "competitors": found}
+        console.print(_table(items, found))
+    _keep(sizes, options, console)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Churn, side by side with nearest-neighbour indexes.")
+    parser.add_argument(
+        "--items", type=lambda text: [int(one) for one in _names(text)], default=[100_000], help="sizes, with commas"
+    )
+    parser.add_argument(
+        "--churn", type=lambda text: sorted(float(one) for one in _names(text)), default=[0.01, 0.1, 0.5, 1.0],
+        help="shares of the items replaced at which it is looked, with commas; up to 1",
+    )  # fmt: skip
+    parser.add_argument("--peers", type=_names, default=list(PEERS), help=f"of {', '.join(PEERS)}, or nothing")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=None, help="write here, and no plots, instead of the results")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.peers) - PEERS.keys():
+        parser.error(f"no peer is called {', '.join(sorted(unknown))}; there are: {', '.join(PEERS)}")
+    if not all(0 < share <= 1 for share in options.churn) or not all(items >= 10_000 for items in options.items):
+        parser.error("--churn takes shares above 0 up to 1, --items 10000 or more")
+    return options
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _competitors(items: int, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    found = {}
+    for name in (*OWN, *options.peers):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            try:
+                found[name] = pool.apply(measure, (name, items, options.churn, options.seed))
+            except (NoVectorSetsError, MissingPackageError) as error:
+                console.print(f"{name}: left out: {error}")
+                continue
+        console.print(f"{items:,} items, {name}: done")
+    return found
+
+
+def measure(name: str, items: int, churn: Sequence[float], seed: int) -> dict[str, Any]:
+    """Put one competitor through the protocol, in this process."""
+    torch.set_num_threads(1)
+    world = World(items, USERS, seed)
+    first = world.arrivals(items, 0.0)
+    competitor = System(world, refit=name == "refitted") if name in OWN else PEERS[name](world)
+    return run(competitor, world, first, churn)
+
+
+def _table(items: int, found: dict[str, Any]) -> Table:
+    table = Table(title=f"{items:,} items, one thread each")
+    for column in HEAD:
+        table.add_column(column, justify="left" if not column else "right")
+    for name, of in found.items():
+        for look in of["looks"]:
+            table.add_row(*cells(name, look))
+        table.add_section()
+    return table
+
+
+def _keep(sizes: dict[str, Any], options: argparse.Namespace, console: Console) -> None:
+    """Write what was measured; in the results, sizes that were not measured now stay."""
+    path = options.json or RESULTS
+    before = json.loads(RESULTS.read_text("utf-8"))["sizes"] if path == RESULTS and RESULTS.exists() else {}
+    machine = {"machine": platform.machine(), "cores": os.cpu_count()}
+    path.write_text(json.dumps({"on": machine, "sizes": before | sizes}, indent=2) + "\n", "utf-8")
+    if path == RESULTS:
+        for items, of in sizes.items():
+            draw(of["competitors"], PICTURES, f"churn-{items}")
+    console.print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""One plot per measure, one line per competitor, over the share of the items replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evaluation.neighbours import package
+
+MEASURES = {
+    "recall": "recall@50 against brute force", "p99_ms": "p99 of a query, ms", "mb": "memory, MB",
+    "items_per_second": "items replaced per second",
+}  # fmt: skip
+_COLOURS = {
+    "hsnn": "#0b6e4f", "refitted": "#7fb77e", "hnswlib": "#3b6ea8", "faiss": "#c1440e",
+    "faiss_rebuilt": "#e0a07c", "vectorset": "#7a4f9a",
+}  # fmt: skip
+_LOGARITHMIC = ("p99_ms", "mb", "items_per_second")
+_STYLE: dict[str, Any] = {
+    "svg.hashsalt": "hsnn", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
+    "figure.figsize": (7.0, 3.6), "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+def draw(competitors: Mapping[str, Any], folder: Path, stem: str) -> list[Path]:
+    """Write the plots of one size into `folder`; return their files."""
+    matplotlib = package("matplotlib", "the plots", "matplotlib")
+    matplotlib.use("Agg")
+    files = []
+    with matplotlib.rc_context(_STYLE):
+        pyplot = package("matplotlib.pyplot", "the plots", "matplotlib")
+        for measure, title in MEASURES.items():
+            figure, axes = pyplot.subplots()
+            for name, of in competitors.items():
+                looks = [look for look in of["looks"] if look.get(measure) is not None]
+                churn = [100 * look["churn"] for look in looks]
+                axes.plot(
+                    churn, [look[measure] for look in looks], "o-", label=name.replace("_", " "), color=_COLOURS[name]
+                )
+            if measure in _LOGARITHMIC:
+                axes.set_yscale("log")
+            axes.set(xlabel="items replaced, % of all", ylabel=title)
+            axes.legend()
+            files.append(folder / f"{stem}-{measure}.svg")
+            figure.savefig(files[-1], metadata={"Date": None})
+            pyplot.close(figure)
+    return files

@@ -1,0 +1,126 @@
+"""What every competitor goes through: build, then replace items step by step while queries run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.churning.world import Block, World, joined
+
+K = 50
+"""Items asked for."""
+
+CHUNK = 1000
+_QUERIES_PER_CHUNK = 10
+_QUERIES = 400
+_BLOCK = 50
+
+Numbers = NDArray[np.int64]
+
+
+class Competitor(Protocol):
+    """An index of the world's items that can be searched and changed."""
+
+    def build(self, items: Block) -> None:
+        """Start from these items."""
+
+    def replace(self, gone: Block, new: Block) -> None:
+        """Take items out and put as many in; `settle` says when that must be done."""
+
+    def settle(self) -> None:
+        """Return once everything replaced so far is replaced for searchers, too."""
+
+    def search(self, user: int, k: int) -> Numbers:
+        """Numbers (<= k,) of the items with the largest scores for a user, best first."""
+
+    def bytes(self) -> int:
+        """Memory of the index, wherever it lies."""
+
+    def facts(self) -> dict[str, Any]:
+        """What there is to say of the index besides."""
+
+    def end(self) -> None:
+        """Give back what was taken."""
+
+
+class Look(NamedTuple):
+    """What searching was like at one moment, in milliseconds and shares."""
+
+    recall: float
+    p50_ms: float
+    p99_ms: float
+    gone: int
+    """Items found that had been taken out."""
+
+
+def run(competitor: Competitor, world: World, first: Block, churn: Sequence[float]) -> dict[str, Any]:
+    """Build on `first` (N,), look, then replace up to each share of `churn` (of N, ascending) and look again."""
+    began = time.perf_counter()
+    competitor.build(first)
+    competitor.settle()
+    built = time.perf_counter() - began
+    alive = first
+    looks = [{"churn": 0.0, **_look(competitor, world, alive)._asdict(), "mb": competitor.bytes() / 1e6}]
+    looks[0] |= competitor.facts()
+    done = 0
+    for share in churn:
+        count = round(share * len(first.numbers)) - done
+        seconds, during, alive = _churn(competitor, world, alive, count, share)
+        done += count
+        look = _look(competitor, world, alive)
+        looks.append({
+            "churn": share, **look._asdict(), "mb": competitor.bytes() / 1e6, "items_per_second": count / seconds,
+            "during_p50_ms": float(np.percentile(during, 50)), "during_p99_ms": float(np.percentile(during, 99)),
+            **competitor.facts(),
+        })  # fmt: skip
+    competitor.end()
+    return {"build_seconds": built, "looks": looks}
+
+
+def _churn(
+    competitor: Competitor, world: World, alive: Block, count: int, turn: float
+) -> tuple[float, NDArray[np.float64], Block]:
+    """Replace the `count` oldest items; seconds of replacing alone, seconds of each query meanwhile, who is alive."""
+    new = world.arrivals(count, turn)
+    spent, times = 0.0, []
+    for start in range(0, count, CHUNK):
+        part = slice(start, min(start + CHUNK, count))
+        began = time.perf_counter()
+        competitor.replace(alive.some(part), new.some(part))
+        spent += time.perf_counter() - began
+        times += _timed(competitor, world, _QUERIES_PER_CHUNK, start)[1]
+    began = time.perf_counter()
+    competitor.settle()
+    spent += time.perf_counter() - began
+    return spent, np.array(times) * 1000, joined([alive.some(slice(count, None)), new])
+
+
+def _look(competitor: Competitor, world: World, alive: Block) -> Look:
+    found, seconds = _timed(competitor, world, min(_QUERIES, world.users), 0)
+    truth = _truth(world, alive, len(found))
+    hits = [len(np.intersect1d(one, best)) / len(best) for one, best in zip(found, truth, strict=True)]
+    gone = sum(int(np.count_nonzero(~np.isin(one, alive.numbers))) for one in found)
+    p50, p99 = np.percentile(seconds, (50, 99)) * 1000
+    return Look(float(np.mean(hits)), float(p50), float(p99), gone)
+
+
+def _timed(competitor: Competitor, world: World, count: int, first: int) -> tuple[list[Numbers], list[float]]:
+    found, seconds = [], []
+    for number in range(first, first + count):
+        began = time.perf_counter()
+        found.append(competitor.search(number % world.users, K))
+        seconds.append(time.perf_counter() - began)
+    return found, seconds
+
+
+def _truth(world: World, alive: Block, count: int) -> list[Numbers]:
+    """The best K items of each of the first `count` users, by brute force."""
+    best: list[Numbers] = []
+    for start in range(0, count, _BLOCK):
+        scores = world.queries[start : min(start + _BLOCK, count)] @ alive.vectors.T  # (b, N)
+        best += list(alive.numbers[np.argpartition(-scores, K - 1, axis=1)[:, :K]])
+    return best

@@ -1,0 +1,78 @@
+"""Kill a real trainer again and again; it must end bit for bit as one that nobody touched.
+
+    make crash-test
+    make crash-test ARGS='--kills 20 --events 50000 --log redis --seed 7 --json FILE'
+
+Real events (globo-news if HSNN_DATA holds it, else ml-100k, which is fetched) go into a log, with some broken and some
+repeated ones among them. A trainer learns them and is killed by SIGKILL in every phase of its work, and started anew.
+At the end its checkpoint is compared with that of a run without kills. Exit status 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.crashing import screen
+from benchmarks.crashing.faults import FAULTS
+from benchmarks.crashing.nursery import TrainerFailedError
+from benchmarks.crashing.plan import least, plan
+from benchmarks.crashing.runs import killed, undisturbed
+from benchmarks.crashing.stage import LOGS, batch_size, stage
+from benchmarks.crashing.verdict import differences
+from streaming.datasets import Dataset, load
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the harness; 0 if every killed run ended as the undisturbed one."""
+    options, console = _options(arguments), Console()
+    data = load(options.data or _best(), options.events)
+    console.print(f"{len(data):,} events of {data.name}, {options.kills} kills, seed {options.seed}")
+    found = {}
+    for kind in LOGS if options.log == "both" else (options.log,):
+        found[kind] = _on(kind, data, options, console)
+    if options.json:
+        result = {"data": data.name, "events": len(data), "kills": options.kills, "seed": options.seed, "logs": found}
+        options.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    return int(any(one["differences"] for one in found.values()))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make crash-test", description="Kill a trainer again and again.")
+    parser.add_argument("--kills", type=int, default=200, help="SIGKILLs per log; 200")
+    parser.add_argument("--events", type=int, default=200_000, help="events from the start of the data; 200,000")
+    parser.add_argument("--log", choices=(*LOGS, "both"), default="both", help="where the events lie; both")
+    parser.add_argument("--seed", type=int, default=0, help="of the kills; 0")
+    parser.add_argument("--data", help="NAME or NAME:FOLDER, as `hsnn data list` names it")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--fault", choices=FAULTS, help="break the trainer's restart, to see the harness fail")
+    return parser.parse_args(arguments)
+
+
+def _best() -> str:
+    shelf = os.environ.get("HSNN_DATA", "")
+    return "globo-news" if shelf and Path(shelf, "globo-news").is_dir() else "ml-100k"
+
+
+def _on(kind: str, data: Dataset, options: argparse.Namespace, console: Console) -> dict[str, object]:
+    """Both runs over a log of this kind, and what is different."""
+    kills = plan(options.kills, len(data), batch_size(len(data)), options.seed)
+    with screen.Progress(console, kind) as progress, stage(kind, data, progress.filling(len(data))) as at:
+        try:
+            one = killed(at, kills, options.fault, progress.killing(len(kills)))
+            progress.says("undisturbed run")
+            calm = undisturbed(at)
+        except TrainerFailedError as error:
+            return screen.failed(console, kind, str(error))
+    wrong = differences(one, calm, at.filled, least(options.kills))
+    return screen.show(console, kind, one, calm, wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

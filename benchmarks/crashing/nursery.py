@@ -1,0 +1,74 @@
+"""Trainers by the dozen: forked off a process that has imported everything once and has a single thread.
+
+Each is a process with memory of its own, as one started by hand is; what it is spared is the import of torch.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from benchmarks.crashing.child import Died, Ended, Orders, train
+from benchmarks.crashing.plan import ANYWHERE, Kill
+
+os.environ["OMP_NUM_THREADS"] = "1"  # a process with threads of its own cannot be forked off safely
+_forks = multiprocessing.get_context("forkserver")
+_IMPORTED = (
+    "benchmarks.crashing.child", "streaming.kafka_log", "streaming.redis_log",
+    "torch._dynamo",  # torch.optim imports it with the first optimiser
+)  # fmt: skip
+_forks.set_forkserver_preload(list(_IMPORTED))
+_LONGEST = 600.0
+
+
+class TrainerFailedError(Exception):
+    """A trainer ended by itself, or by somebody else; it is no crash that was asked for."""
+
+
+class Outcome(NamedTuple):
+    """How a trainer's process ended: by the kill (at the phase it died in), or at the end of the log."""
+
+    seconds: float
+    died: Died | None
+    ended: Ended | None
+
+
+def run(orders: Orders, kill: Kill | None) -> Outcome:
+    """Start a trainer and wait until it is dead or done.
+
+    Raises
+    ------
+    TrainerFailedError
+        It ended otherwise.
+    """
+    ours, theirs = _forks.Pipe(duplex=False)
+    process = _forks.Process(target=train, args=(orders, kill, theirs), daemon=True)
+    started = time.monotonic()
+    process.start()
+    theirs.close()
+    if kill is not None and kill.phase == ANYWHERE:
+        process.join(kill.seconds)
+        process.kill()
+    process.join(_LONGEST)
+    if process.is_alive():
+        process.kill()
+        raise TrainerFailedError(f"a trainer did not end within {_LONGEST:g} s; it was to die at {kill}")
+    seconds = time.monotonic() - started
+    with ours, suppress(EOFError):  # nothing was said
+        return _outcome(seconds, process.exitcode, ours.recv(), kill)
+    return _outcome(seconds, process.exitcode, None, kill)
+
+
+def _outcome(seconds: float, code: int | None, said: Died | Ended | None, kill: Kill | None) -> Outcome:
+    if isinstance(said, Ended) and code == 0:
+        return Outcome(seconds, None, said)
+    if code == -signal.SIGKILL and kill is not None:
+        if isinstance(said, Died):
+            return Outcome(seconds, said, None)
+        if kill.phase == ANYWHERE:
+            return Outcome(seconds, Died(ANYWHERE, 0, 0), None)
+    raise TrainerFailedError(f"a trainer ended with status {code}, said {said}; it was to die at {kill}")

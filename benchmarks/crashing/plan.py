@@ -1,0 +1,74 @@
+"""When a trainer is killed: every phase equally often, in random order, spread over the run. All by the seed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from monitoring.phases import PHASES
+
+ANYWHERE = "anywhere"
+"""From outside, at a random time after the process was started: while it loads, too."""
+
+KINDS = (*PHASES, ANYWHERE)
+_OFTEN = {"write": 12, "fsync": 12}
+"""Calls per checkpoint are more for these, so that a later occurrence is drawn."""
+_SELDOM = 4
+
+
+class Kill(NamedTuple):
+    """One SIGKILL.
+
+    Attributes
+    ----------
+    phase
+        Of `monitoring.phases`, or `ANYWHERE`.
+    after
+        Events the run must have learned before, with at least one step in this incarnation.
+    nth
+        Which occurrence of the phase it is from then on.
+    seconds
+        After the start of the process, for `ANYWHERE`.
+    kept
+        Share of a half-written file that is left of it, for ``write``; 1 leaves it as it is.
+    """
+
+    phase: str
+    after: int
+    nth: int
+    seconds: float
+    kept: float
+
+
+def plan(kills: int, events: int, batch: int, seed: int) -> list[Kill]:
+    """Draw `kills` kills over a run of `events`, in the order in which they happen.
+
+    Every kind comes up equally often (one more for some, if it does not go up). Events are left at the end, so that
+    the last kill still finds its phase.
+
+    Examples
+    --------
+    >>> from collections import Counter
+    >>> kills = plan(200, 200_000, 256, seed=0)
+    >>> set(Counter(kill.phase for kill in kills).values()), kills == plan(200, 200_000, 256, seed=0)
+    ({25}, True)
+    >>> [kill.after for kill in kills] == sorted(kill.after for kill in kills)
+    True
+    """
+    rng = np.random.default_rng(seed)
+    phases = rng.permutation(np.resize(rng.permutation(KINDS), kills)).tolist()
+    last = max(0, events - 24 * batch)
+    places = np.sort(rng.integers(0, last + 1, kills)).tolist()
+    return [_kill(phase, after, rng) for phase, after in zip(phases, places, strict=True)]
+
+
+def least(kills: int) -> int:
+    """How often each phase must be hit, of `kills`: 10 of 200."""
+    return min(10, kills // len(KINDS))
+
+
+def _kill(phase: str, after: int, rng: np.random.Generator) -> Kill:
+    nth = int(rng.integers(1, _OFTEN.get(phase, _SELDOM) + 1))
+    torn = phase == "write" and rng.random() < 0.5
+    return Kill(phase, after, nth, float(rng.uniform(0, 1.5)), float(rng.random()) if torn else 1.0)

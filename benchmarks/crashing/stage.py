@@ -1,0 +1,75 @@
+"""Where it plays: a log and a Redis of the harness' own, the log full of real events, a folder for checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.crashing.child import Orders
+from benchmarks.crashing.filling import Filled, fill
+from evaluation.suited import joining, suited
+from hsnn.embedded.kafka import EmbeddedKafka
+from hsnn.embedded.redis import EmbeddedRedis
+from streaming.datasets import Dataset
+from streaming.dead_letters import SUFFIX
+from streaming.log import EventLog
+from streaming.open_log import open_log
+from streaming.redis_client import Redis, connect
+from trainer.config import TrainerConfig
+from trainer.index.config import IndexConfig
+
+LOGS = ("redis", "kafka")
+
+
+@dataclass
+class Stage:
+    """A filled log, and what is needed to let a trainer loose on it."""
+
+    log: EventLog
+    redis: Redis
+    folder: Path
+    filled: Filled
+    orders: Orders
+
+    def of_run(self, name: str, interval: float, fault: str | None = None) -> Orders:
+        """Orders of a run with checkpoints, group and dead letters of its own."""
+        trainer = self.orders.trainer.model_copy(
+            update={"checkpoint_dir": self.folder / name, "snapshot_interval": interval}
+        )
+        streaming = self.orders.streaming.model_copy(update={"group": name})
+        return Orders(trainer, streaming, self.orders.redis, fault)
+
+    def dead_letters(self) -> int:
+        """Records in the dead letters of the engagements."""
+        topic = self.orders.streaming.engagements_topic + SUFFIX
+        return sum(self.log.end_positions([(topic, number) for number in self.log.partitions(topic)]).values())
+
+
+@contextmanager
+def stage(kind: str, data: Dataset, told: Callable[[int], object]) -> Iterator[Stage]:
+    """Start the servers, fill the log of this kind (``redis`` or ``kafka``), and clear all away afterwards."""
+    with ExitStack() as stack:
+        server = stack.enter_context(EmbeddedRedis())
+        url = stack.enter_context(EmbeddedKafka()).url if kind == "kafka" else server.url
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="hsnn-crash-")))
+        log, redis = open_log(url), connect(server.url)
+        stack.callback(log.close)
+        stack.callback(redis.close)
+        orders = _orders(data, url, server.url)
+        yield Stage(log, redis, folder, fill(log, data, orders.streaming, told), orders)
+
+
+def batch_size(events: int) -> int:
+    """Interactions per step: some hundred steps at least, so that there are phases to be killed in."""
+    return max(16, min(256, events // 128))
+
+
+def _orders(data: Dataset, log: str, redis: str) -> Orders:
+    """The default model with cross features: all state that a trainer can have on such data."""
+    seeded = IndexConfig(seed_after=min(IndexConfig().seed_after, len(data) // 10))
+    trainer = suited(TrainerConfig.model_validate({"model": {"cross": True}, "index": seeded}), data)
+    changes = {"log": log, "batch_size": batch_size(len(data)), "max_wait": 0.05}
+    return Orders(trainer, joining(trainer).model_copy(update=changes), redis)

@@ -1,0 +1,53 @@
+"""Whether the killed run is the undisturbed one, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.crashing.filling import Filled
+from benchmarks.crashing.runs import Run
+from monitoring.phases import PHASES
+
+_MOST = 12
+
+
+def differences(killed: Run, calm: Run, filled: Filled, wanted: int) -> list[str]:
+    """Say everything that is not as it must be; empty if nothing is.
+
+    Parameters
+    ----------
+    wanted
+        Kills that every phase must have had.
+    """
+    hits = [
+        f"{phase} was hit {killed.hits[phase]} times, asked for {wanted}"
+        for phase in PHASES
+        if killed.hits[phase] < wanted
+    ]
+    accounts = [f"{name} run: {what}" for name, run in (("killed", killed), ("undisturbed", calm))
+                for what in _account(run, filled)]  # fmt: skip
+    return [*_parts(killed.parts, calm.parts), *accounts, *hits, *killed.broken]
+
+
+def _parts(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
+    """Names of the arrays and values that differ; `trainer.digest.parts` has one line for each."""
+    names = sorted({line.split()[1] for line in set(ours) ^ set(theirs)})
+    if not names:
+        return [] if ours else ["there is no checkpoint at the end"]
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return [f"the digests differ, in {', '.join(names[:_MOST])}{more}"]
+
+
+def _account(run: Run, filled: Filled) -> list[str]:
+    """Produced = trained + dead-lettered + dropped + pending, and each as the log was filled."""
+    if run.ended is None:
+        return ["it did not reach the end of the log"]
+    ended, found = run.ended, []
+    events = filled.produced - filled.broken - filled.twice
+    if filled.produced != sum(ended):
+        found.append(f"{filled.produced} produced is not {' + '.join(map(str, ended))} = {sum(ended)}")
+    if (ended.trained, ended.dead_lettered, ended.dropped) != (events, filled.broken, filled.twice):
+        found.append(f"{events} events, {filled.broken} broken, {filled.twice} twice became {ended}")
+    if run.dead_letters != filled.broken:
+        found.append(f"{run.dead_letters} dead letters are in the log, {filled.broken} records are broken")
+    return found

@@ -1,0 +1,91 @@
+"""Single items watched from outside: when the server first returns them, and when no longer."""
+
+from __future__ import annotations
+
+import time
+from threading import Event, Thread
+
+from benchmarks.freshening.source import Source
+from serving.client import Client
+from serving.request import Filters, Request
+
+_EVERY = 0.04
+_SPACING = 0.25
+_LONGEST = 30.0
+
+
+class Watcher(Thread):
+    """Takes the newest item every quarter of a second and asks for it alone, by a filter that no other item passes.
+
+    Attributes
+    ----------
+    arrival : list of float
+        Seconds from sending to the first answer that holds the item.
+    departure : list of float
+        Seconds from the item's end to the first answer without it; wall clock, which event time follows.
+    lost : int
+        Items that did not come, or did not go, within 30 s.
+    """
+
+    def __init__(self, server: str, source: Source) -> None:
+        super().__init__(name="watcher", daemon=True)
+        self._client, self._source = Client(server, timeout=30.0), source
+        self._coming: set[str] = set()
+        self._going: set[str] = set()
+        self._last = 0.0
+        self._ended = Event()
+        self.arrival: list[float] = []
+        self.departure: list[float] = []
+        self.lost = 0
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Watch until `end`."""
+        try:
+            while not self._ended.wait(_EVERY):
+                self._choose()
+                self._ask()
+        except Exception as error:
+            self.error = error
+        finally:
+            self._client.close()
+
+    def end(self) -> None:
+        """Watch no more; items under way are left."""
+        self._ended.set()
+        self.join(30.0)
+
+    def _choose(self) -> None:
+        now = time.monotonic()
+        if now - self._last >= _SPACING and self._source.sent_at:
+            self._last = now
+            self._coming.add(f"i{len(self._source.sent_at) - 1}")
+
+    def _ask(self) -> None:
+        now = time.time() * 1000
+        due = [name for name in self._going if now >= self._source.expires_at[name]]
+        names = [*self._coming, *due]
+        if not names:
+            return
+        asked = [Request(user="watcher", k=1, filters=Filters(items=[name])) for name in names]
+        answers = self._client.retrieve_many(asked)
+        then = time.time() * 1000
+        for name, answer in zip(names, answers, strict=True):
+            (self._came if name in self._coming else self._went)(name, name in answer.items, then)
+
+    def _came(self, name: str, there: bool, now: float) -> None:
+        seconds = (now - self._source.sent_at[name]) / 1000
+        if there or seconds > _LONGEST:
+            self._coming.remove(name)
+            self.lost += not there
+            if there:
+                self.arrival.append(seconds)
+                self._going |= {name} if self._source.expires_at[name] else set()
+
+    def _went(self, name: str, there: bool, now: float) -> None:
+        seconds = (now - self._source.expires_at[name]) / 1000
+        if not there or seconds > _LONGEST:
+            self._going.remove(name)
+            self.lost += there
+            if not there:
+                self.departure.append(seconds)

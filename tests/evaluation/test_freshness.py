@@ -1,0 +1,46 @@
+"""The freshness benchmark: what its producer sends, and a short run through all roles."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks import freshness
+from benchmarks.freshening.source import Source
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.memory_log import MemoryLog
+
+
+def test_the_source_sends_items_that_come_and_go_and_engagements_with_them():
+    log, config = MemoryLog(), StreamingConfig(partitions=2, batch_size=64)
+    source = Source(log, config, items=0, engagements=0, life=20.0)
+    source.fill(100, 200)
+    source._items(50)
+    batches = []
+    consumer = Consumer(log, config)
+    while (batch := consumer.next_batch(0.5)) is not None:
+        batches.append(batch)
+    items = {str(item.id): item.expires_at for batch in batches for item in batch.items}
+    assert items == {name: end or None for name, end in source.expires_at.items()}
+    assert sum(end is not None for end in items.values()) == 25
+    assert sum(len(batch.engagements) for batch in batches) == 200
+    assert {name for batch in batches for name in batch.engagements.item} <= items.keys()
+
+
+@pytest.mark.slow
+def test_a_short_run_counts_arrivals_and_departures(tmp_path):
+    file = tmp_path / "freshness.json"
+    freshness.main([
+        "--items", "20", "--engagements", "200", "--queries", "5", "--seconds", "15", "--json", str(file)
+    ])  # fmt: skip
+    found = json.loads(file.read_text())
+    assert found["expired_returned"] == 0
+    assert found["items_returned"] > 0
+    assert found["arrival_seconds"]["count"] > 50
+    assert found["lost"] == 0

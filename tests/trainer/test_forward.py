@@ -1,0 +1,84 @@
+"""Parts of a step add up to the step: losses, gradients and what is looked at, for every learner and option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainer.index.learners import LEARNERS
+from trainer.learner import Learner
+from trainer.part import WHOLE, Part
+from trainer.prepared import Judged
+from trainer.step import Step
+
+
+def gradients_of(learner: Learner, step: Step, part: Part) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Gradients and sums of one part of a step that is not made."""
+    network, judged = learner.network, step.judged
+    asked = [step.queries] if judged is None else [step.queries, judged.queries]
+    taken = network._tables.take(step.candidates.rows, step.candidates.tokens, asked, judged)
+    outcome = network.forward(step.of(part), taken.of(part), step.totals(part))
+    network.descent.backward(outcome.loss)
+    found = [gradient.numpy().copy() for gradient in network.descent.gradients(taken)]
+    return found, [one.numpy() for one in outcome.sums]
+
+
+@pytest.fixture
+def question(config: Any, with_index: Any, new_world: type, teach: Any, candidates_of: Any) -> Any:
+    """``question("em", tasks=True)``: a learner with nodes, and a step that it has not made."""
+
+    def make(name: str, *, tasks: bool = False, events: int = 33, **index: Any) -> tuple[Learner, Step]:
+        model = config.model.model_copy(
+            update={"nodes": 4, "children": (3,), "cross": tasks, "tasks": ("click", "like") if tasks else ()}
+        )
+        changes = {"learner": name, "seed_after": 256, "interaction": 0.5, **index}
+        learner, world = Learner(with_index(config.model_copy(update={"model": model}), **changes)), new_world()
+        teach(learner, world, 8)
+        prepared = learner.prepare(world.batch(events))
+        candidates, rng = candidates_of(learner, prepared), np.random.default_rng(1)
+        weights, judged = rng.random(events, np.float32) + np.float32(0.5), None
+        if tasks:
+            rows, items = rng.integers(events, size=19), rng.integers(len(learner.items), size=19)
+            labels = rng.integers(2, size=(19, 2)).astype(np.float32)
+            states = learner.states.features(items, world.now)
+            cross = rng.random((19, candidates.cross.shape[2]), np.float32)
+            judged = Judged(prepared.queries.some(rows), items, labels, np.array([1, 3], np.float32), states, cross)
+        since = learner.events - (learner.network.seeded_at or 0)
+        return learner, Step(prepared.queries, candidates, weights, learner.leaves, since, judged, fresh=20)
+
+    return make
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in LEARNERS),
+        ("oneshot", {"flops": 0.2, "reconstruction": 0.3, "beam_negatives": 0.5, "ramp": 2000}),
+        ("em", {"tasks": True}),
+    ],
+    ids=str,
+)
+def test_the_parts_of_a_step_add_up_to_it(question, name, options, parts):
+    learner, step = question(name, **options)
+    gradients, sums = gradients_of(learner, step, WHOLE)
+    own = [gradients_of(learner, step, Part(number, parts)) for number in range(parts)]
+    assert all(len(part[0]) == len(gradients) for part in own)
+    for place, whole in enumerate(gradients):
+        np.testing.assert_allclose(sum(part[0][place] for part in own), whole, rtol=1e-3, atol=2e-5)
+    for place, whole in enumerate(sums):
+        np.testing.assert_allclose(sum(part[1][place] for part in own), whole, rtol=1e-4, atol=1e-5)
+    assert all(np.abs(part[0][0] - gradients[0]).max() > 1e-6 for part in own)  # each is but a part
+
+
+def test_a_part_may_be_without_new_events_or_judged_items(question):
+    learner, step = question("em", tasks=True)
+    few = step.judged.some(slice(0, 1))
+    step = Step(step.queries, step.candidates, step.weights, step.leaves, step.since_seeded, few, fresh=1)
+    sums = gradients_of(learner, step, WHOLE)[1]
+    first, second = (gradients_of(learner, step, Part(number, 2))[1] for number in range(2))
+    assert first[0][2] == 0  # the item level's is of new events, the tasks' of judged ones
+    assert second[0][0] == 0
+    np.testing.assert_allclose(first[0] + second[0], sums[0], rtol=1e-5)

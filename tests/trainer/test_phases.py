@@ -1,0 +1,48 @@
+"""A trainer names the phases of its work, before each is done and after, in the order in which an event meets them."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import pytest
+
+from monitoring.config import MonitoringConfig
+from monitoring.phases import PHASES, on_phase
+from streaming.config import StreamingConfig
+from streaming.events import Interaction, encode
+from streaming.log import Outgoing
+from streaming.redis_log import RedisLog
+from trainer.loop import Loop
+
+
+@pytest.fixture
+def met():
+    met: list[str] = []
+    on_phase(met.append)
+    yield met
+    on_phase(None)
+
+
+def test_every_phase_is_met_in_order(met, config, redis_server, redis_client, tmp_path, with_index):
+    log = RedisLog(redis_server)
+    log.create_topic("engagements", 1)
+    events = [
+        Interaction(id=at, ts=1_700_000_000_000 + at, user="ann", item=f"i{at}", action="click") for at in range(64)
+    ]
+    log.append("engagements", [Outgoing(b"ann", encode(event)) for event in events])
+    config = with_index(config, seed_after=0).model_copy(update={"checkpoint_dir": tmp_path})
+    streaming = StreamingConfig(batch_size=64, partitions=1, max_wait=0.05)
+    loop = Loop(config, streaming, MonitoringConfig(), log, redis_client, "digest")
+    loop.run(lambda: loop.progress.trained == 64 and not loop._publisher.busy)
+    log.close()
+    order = [phase for phase, _ in groupby(met)]
+    # A checkpoint is three files, each written and brought to disk; the log is asked again in the end, in between.
+    assert [phase for phase in order if phase != "poll"] == [
+        "step",
+        *["write", "fsync"] * 3,
+        "rename",
+        "publish",
+        "commit",
+    ]
+    assert order.index("poll") < order.index("step")
+    assert all(met.count(phase) % 2 == 0 for phase in PHASES)

@@ -1,0 +1,83 @@
+"""The step down: Adam on the dense weights, row-wise Adagrad on the rows that were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.arrays import Array
+from trainer.config import TrainerConfig
+from trainer.index.learner import IndexLearner
+from trainer.model import Monn
+from trainer.safe_steps import GradientGuard, gradient_norm
+from trainer.taken import StepTables, TakenRows
+
+
+class Descent:
+    """Both optimisers.
+
+    Attributes
+    ----------
+    optimiser : Adam
+        Of the dense weights; the learned levels have a rate of their own.
+    rate : float
+        Of the rows that are taken.
+    guard : GradientGuard
+        Refuses unsafe steps.
+    """
+
+    def __init__(self, config: TrainerConfig, monn: Monn, learner: IndexLearner, tables: StepTables) -> None:
+        self.rate, self._monn, self._tables = config.embedding_rate, monn, tables
+        self._codes_move = learner.task_moves_nodes
+        monn.levels.hierarchy.head.requires_grad_(learner.learns_head)
+        index = list(monn.levels.hierarchy.parameters())
+        own = {id(weight) for weight in index}
+        others = [weight for weight in monn.parameters() if id(weight) not in own]
+        groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
+        self.optimiser = torch.optim.Adam(groups, foreach=True)
+        self.guard = GradientGuard()
+
+    def set_rates(self, dense: float, embedding: float) -> None:
+        """Step at other rates from here on; that of the learned levels stays."""
+        self.optimiser.param_groups[0]["lr"], self.rate = dense, embedding
+
+    def backward(self, loss: Tensor) -> None:
+        """Collect the gradients of a loss; nothing else is changed."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if not self._codes_move:
+            for codes in self._monn.levels.hierarchy.codes:
+                codes.grad = None
+
+    def refusal(self, kind: str, finite: bool, taken: TakenRows | None = None) -> str:
+        """Say why a step must not be made, with a loss that is `finite` and these gradients; empty if it may."""
+        return self.guard.refusal(kind, gradient_norm(self.gradients(taken))) if finite else "its loss is not finite"
+
+    def gradients(self, taken: TakenRows | None) -> list[Tensor]:
+        """All gradients that were collected, dense ones first, always in the same order."""
+        leaves = [*self._monn.parameters(), *(() if taken is None else taken.leaves)]
+        return [leaf.grad for leaf in leaves if leaf.grad is not None]
+
+    def apply(self, taken: TakenRows | None = None) -> None:
+        """Step down the gradients that were collected: dense weights, and the rows that were taken."""
+        self.optimiser.step()
+        if taken is not None:
+            self._tables.give(taken, self.rate)
+
+    def state(self) -> dict[str, Array]:
+        """Return what Adam remembers: ``INDEX.SLOT``."""
+        slots_of = self.optimiser.state_dict()["state"]
+        return {
+            f"{index}.{slot}": np.asarray(value) for index, slots in slots_of.items() for slot, value in slots.items()
+        }
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take over what `state` returned."""
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, array in arrays.items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = torch.from_numpy(np.array(array))
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})

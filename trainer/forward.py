@@ -1,0 +1,124 @@
+"""From the rows of a step to its losses: item level, learned levels and tasks. Nothing is changed here.
+
+JOIM, HSNN (arXiv 2408.06653) §4: one supervised loss per level, summed. Which gradients reach items and nodes is the
+index learner's matter (`trainer.index.learner`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainer.config import TrainerConfig
+from trainer.index.hierarchy import index_part
+from trainer.index.objective import IndexObjective, distillation, interaction_error
+from trainer.index.stabilisers import warm_up
+from trainer.index.view import IndexStep, IndexView
+from trainer.model import Monn, Users, sampled_softmax_losses
+from trainer.part import Totals, mean
+from trainer.step import Step
+from trainer.taken import TakenRows
+from trainer.task_loss import task_logits, task_loss
+
+
+class Sums(NamedTuple):
+    """What is summed over the queries of a step beside its gradients; those of all parts add up to the step's.
+
+    Attributes
+    ----------
+    losses : (3,)
+        Item loss of the new events, node loss, judged loss.
+    user : (d + p,)
+        What `Monn.observe` looks at.
+    learner : any shape
+        What `IndexLearner.observe` looks at.
+    chances : (J, A)
+        Probabilities of the labels of judged items; zeros for those of other parts.
+    """
+
+    losses: Tensor
+    user: Tensor
+    learner: Tensor
+    chances: Tensor
+
+
+class Outcome(NamedTuple):
+    """What a step comes to, before anything is changed: the loss to descend, the sums, what the learned levels say."""
+
+    loss: Tensor
+    sums: Sums
+    view: IndexView | None
+
+
+class Forward:
+    """Computes the losses of a step, or of a part of it."""
+
+    def __init__(self, config: TrainerConfig, monn: Monn, objective: IndexObjective) -> None:
+        self._config, self._monn, self._objective = config, monn, objective
+
+    def __call__(self, step: Step, taken: TakenRows, totals: Totals) -> Outcome:
+        """Score the queries of `step` against its candidates."""
+        inputs, vectors = taken.inputs(self._config.model.dim), taken.candidates()  # (U, W)
+        users, events = self._monn.users(inputs), len(step.weights)
+        asking = users if step.judged is None else users.some(slice(0, events))
+        view = self.view(step, asking, vectors, totals)
+        item_losses, node_loss = self._levels(step, asking, vectors, view, totals)
+        weight = torch.from_numpy(step.weights)
+        item_loss = mean(item_losses, weight, totals.weight)
+        judged_loss, chances = self._judge(step, users, taken, totals)
+        new_loss = mean(item_losses[: step.fresh], weight[: step.fresh], totals.fresh)
+        sums = Sums(
+            torch.stack([new_loss, node_loss, judged_loss]).detach(), self._monn.seen(asking, totals.queries),
+            self._objective.learner.seen(asking.item[:, : self._config.model.dim].detach(), totals.queries), chances,
+        )  # fmt: skip
+        return Outcome(item_loss + node_loss + self._config.judgement_weight * judged_loss, sums, view)
+
+    def view(self, step: Step, users: Users, vectors: Tensor, totals: Totals) -> IndexView | None:
+        """Return what the learned levels say of candidates with vectors (U, W); nothing before they are seeded."""
+        if step.since_seeded is None:
+            return None
+        candidates = step.candidates
+        seen = IndexStep(
+            index_part(vectors, self._config.model.dim), users.levels, torch.from_numpy(candidates.targets),
+            torch.from_numpy(step.weights), torch.from_numpy(candidates.log_q), candidates.uniform,
+            torch.from_numpy(step.leaves.node_log_share()), step.since_seeded, totals,
+        )  # fmt: skip
+        return self._objective.view(self._monn.levels, seen)
+
+    def _levels(
+        self, step: Step, users: Users, vectors: Tensor, view: IndexView | None, totals: Totals
+    ) -> tuple[Tensor, Tensor]:
+        """Losses of the item level (B,), and of the learned levels together."""
+        candidates, targets = step.candidates, torch.from_numpy(step.candidates.targets)
+        coarse = view.coarse if view else torch.zeros(len(targets), len(vectors))
+        cross = None if candidates.cross is None else torch.from_numpy(candidates.cross)
+        parts = self._monn.parts(users, vectors, torch.from_numpy(candidates.states), coarse, cross)
+        logits = self._monn.over_arch(parts)  # (B, U)
+        losses = sampled_softmax_losses(logits, torch.from_numpy(candidates.log_q), targets)
+        if view is None:
+            return losses, torch.zeros(())
+        return losses, self._objective.loss(view) + self.taught(step, view, logits, parts.interaction, totals)
+
+    def taught(self, step: Step, view: IndexView, logits: Tensor, interaction: Tensor | None, totals: Totals) -> Tensor:
+        """Sum what the item level teaches the learned ones."""
+        config, loss = self._config.index, torch.zeros(())
+        part = len(logits) / totals.queries
+        if config.distillation:
+            share = torch.from_numpy(step.leaves.log_share_within(step.candidates.rows, view.leaves))
+            loss = loss + config.distillation * part * distillation(view, logits, share)
+        if config.interaction and interaction is not None:
+            explained = self._monn.over_arch.explained(interaction)
+            loss = loss + config.interaction * part * interaction_error(view, explained)
+        return warm_up(config, view.step.events) * loss
+
+    def _judge(self, step: Step, users: Users, taken: TakenRows, totals: Totals) -> tuple[Tensor, Tensor]:
+        """Loss of the tasks on judged items, and the chances (J, A) that were given to their labels."""
+        if step.judged is None:
+            return torch.zeros(()), torch.zeros(0, 0)
+        shown, seeded = users.some(slice(len(step.weights), None)), step.since_seeded is not None
+        logits = task_logits(self._monn, step.judged, shown, taken.judged(), step.leaves, seeded=seeded)
+        chances = torch.zeros(totals.judged, logits.shape[1])
+        chances[totals.judged_cut] = torch.sigmoid(logits.detach())
+        return task_loss(logits, step.judged, totals.judged), chances

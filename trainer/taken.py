@@ -1,0 +1,113 @@
+"""The rows that a step needs, taken out of the tables once, as leaves that collect its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.config import ModelConfig
+from trainer.embedding import EmbeddingTable
+from trainer.inputs import Inputs, inputs
+from trainer.item_rows import ItemRows, Taken
+from trainer.part import Part
+from trainer.places import Places, distinct_rows
+from trainer.prepared import Judged
+from trainer.queries import Queries
+
+
+@dataclass(frozen=True, slots=True)
+class TakenRows:
+    """What a step with U candidates, J judged items and R queries (of events, then of judged items) has taken.
+
+    Attributes
+    ----------
+    queries : Queries
+        All R.
+    rows : (n,) int64
+        Distinct items: candidates, histories, judged ones.
+    places : Places
+        Where these are among `rows`.
+    items : Taken
+        Static vectors of `rows`, and their leaves.
+    feature_rows : (f,) int64
+        Rows of the feature table; `features` (f, t) is their leaf.
+    feature_places : (R, C + X) int64
+        Rows of `features`; f for none.
+    """
+
+    queries: Queries
+    rows: NDArray[np.int64]
+    places: Places
+    items: Taken
+    feature_rows: NDArray[np.int64]
+    features: Tensor
+    feature_places: NDArray[np.int64]
+
+    def of(self, part: Part) -> TakenRows:
+        """Return the same rows, seen from the queries and judged items of one part alone."""
+        if part.of == 1:
+            return self
+        judged, first = self.places.judged, len(self.queries.now) - len(self.places.judged)
+        cut = part.cut(len(judged))
+        own = np.r_[part.cut(first), first + cut.start : first + cut.stop]
+        places = self.places._replace(history=self.places.history[own], judged=judged[cut])
+        return replace(
+            self, queries=self.queries.some(own), places=places, feature_places=self.feature_places[own]
+        )  # fmt: skip
+
+    def inputs(self, dim: int) -> Inputs:
+        """Model inputs of the queries; `dim` is the width of one item vector."""
+        table = torch.cat([self.features, torch.zeros(1, self.features.shape[1])])  # (f+1, t)
+        first = torch.cat([self.items.vectors[:, :dim], torch.zeros(1, dim)])  # (n+1, d)
+        history = functional.embedding(torch.from_numpy(self.places.history), first)  # (R, L, d)
+        return inputs(self.queries, history, table, torch.from_numpy(self.feature_places))
+
+    def candidates(self) -> Tensor:
+        """Return the static vectors of the candidates, (U, W)."""
+        return functional.embedding(torch.from_numpy(self.places.candidates), self.items.vectors)
+
+    def judged(self) -> Tensor:
+        """Return the static vectors of the judged items, (J, W)."""
+        return functional.embedding(torch.from_numpy(self.places.judged), self.items.vectors)
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The leaves that collect gradients: ids, content, features."""
+        return [self.items.ids, self.items.content, self.features]
+
+
+class StepTables:
+    """The tables of items and of hashed features, as a step sees them."""
+
+    def __init__(self, model: ModelConfig, items: ItemRows, features: EmbeddingTable) -> None:
+        self._empty = 2 * model.buckets
+        self._buckets, self._items, self._features = model.buckets, items, features
+
+    def take(
+        self,
+        candidates: NDArray[np.int64],
+        tokens: NDArray[np.int32],
+        asked: Sequence[Queries],
+        judged: Judged | None = None,
+    ) -> TakenRows:
+        """Take what candidates (U,), queries and judged items need; `tokens` are the content tokens of all items."""
+        rows, places = distinct_rows(candidates, [one.history_items for one in asked], judged)
+        items = self._items.take(rows, tokens[rows])
+        queries = reduce(Queries.joined, asked)
+        wanted = queries.feature_rows(self._buckets)
+        used, inverse = np.unique(wanted, return_inverse=True)
+        known = used[used != self._empty]
+        feature_places = inverse.reshape(wanted.shape).astype(np.int64)
+        return TakenRows(queries, rows, places, items, known, self._features.take(known), feature_places)
+
+    def give(self, taken: TakenRows, rate: float) -> None:
+        """Apply the gradients of what was taken."""
+        self._items.give(taken.rows, taken.items, rate)
+        self._features.give(taken.feature_rows, taken.features, rate)

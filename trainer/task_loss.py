@@ -1,0 +1,30 @@
+"""What the tasks' heads say of judged items, and its cross-entropy."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.leaves import Leaves
+from trainer.model import Monn, Users
+from trainer.prepared import Judged
+
+
+def task_logits(monn: Monn, judged: Judged, users: Users, items: Tensor, leaves: Leaves, *, seeded: bool) -> Tensor:
+    """Logits (J, A) of the tasks on judged items with static vectors (J, W), shown to `users`."""
+    with torch.no_grad():
+        nodes = leaves.node_of[judged.items]
+        log_p = monn.log_probs(users, torch.from_numpy(leaves.node_log_share()))
+        coarse = log_p.gather(1, torch.from_numpy(np.maximum(nodes, 0).astype(np.int64)).unsqueeze(1)).squeeze(1)
+        coarse = torch.where(torch.from_numpy(nodes >= 0), coarse, log_p.amin(1)) * float(seeded)
+    cross = None if judged.cross is None else torch.from_numpy(judged.cross)
+    return monn.task_logits(monn.pair_parts(users, items, torch.from_numpy(judged.states), coarse, cross))
+
+
+def task_loss(logits: Tensor, judged: Judged, total: int) -> Tensor:
+    """Weighted cross-entropy () of the tasks on j judged items out of `total`, a summand of the mean over all."""
+    labels, weights = torch.from_numpy(judged.labels), torch.from_numpy(judged.task_weights)
+    losses = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none") * weights  # (j, A)
+    return losses.sum(1).sum() / total
