@@ -13,7 +13,8 @@ from indexer import postings
 from indexer.parts import REST, Part, parts_of, spread
 from indexer.version import IndexBase
 
-_AT_ONCE = 4 << 20  # bytes in one pipeline
+AT_ONCE = 4 << 20
+"""Bytes in one pipeline."""
 _ENTRY = 40  # bytes of a map's or set's entry, about
 
 Command = tuple[Any, ...]
@@ -71,7 +72,7 @@ def send(redis: Any, batch: Iterator[tuple[Command, int]]) -> None:
     for command, size in batch:
         pipeline.execute_command(*command)
         waiting += size
-        if waiting >= _AT_ONCE:
+        if waiting >= AT_ONCE:
             pipeline.execute()
             waiting = 0
     pipeline.execute()
