@@ -5,7 +5,7 @@ VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
 ARGS ?=
 
-.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-churn kafka docs lock clean
+.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn kafka docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is.
@@ -46,6 +46,10 @@ bench: setup ## Run the benchmarks, or some: make bench ARGS='benchmarks/NAME.py
 bench-quality: setup ## Measure retrieval quality: make bench-quality ARGS='--sets ml-100k --variants default --seeds 3 --jobs 2'.
 	@echo "Running benchmarks/quality.py $(ARGS)"
 	@$(PYTHON) benchmarks/quality.py $(ARGS)
+
+bench-pipeline: setup ## Measure the way from the log to the step, against the step alone: Kafka, Arrow, Redis Streams.
+	@echo "Running benchmarks/pipeline.py $(ARGS)"
+	@$(PYTHON) benchmarks/pipeline.py $(ARGS)
 
 bench-churn: setup ## Measure churn beside other indexes: make bench-churn ARGS='--items 100000 --churn 0.1 --peers hnswlib,faiss --json FILE'.
 	@echo "Running benchmarks/churn.py $(ARGS)"

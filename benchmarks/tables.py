@@ -140,9 +140,6 @@ def speed(found: dict[str, Any]) -> str:
         "events": lambda of: f"{of['events']:,}",
         "bare training loop, one torch thread": lambda of: _rate(of["training_events_per_second"]["threads_1"]),
         "bare training loop, two torch threads": lambda of: _rate(of["training_events_per_second"]["threads_2"]),
-        "produced to Redis Streams, one event per entry": lambda of: _rate(of["redis_events_per_second"]["produced"]),
-        "consumed and decoded from it": lambda of: _rate(of["redis_events_per_second"]["consumed"]),
-        "consumed, decoded and learned": lambda of: _rate(of["redis_events_per_second"]["learned"]),
         "items in the index": lambda of: f"{of['retrieval_milliseconds']['corpus']['items']:,.0f}",
     }
     for mode in ("beam", "exhaustive", "popularity"):
@@ -156,6 +153,24 @@ def speed(found: dict[str, Any]) -> str:
 
 def _rate(events: float) -> str:
     return f"{events:,.0f} events/s"
+
+
+def pipeline(found: dict[str, Any]) -> str:
+    """Events per second of every log against the bare loop, and where the time goes."""
+    stages = ("poll", "decode", "batch", "waited_while_learning", "step")
+    titles = ("poll", "decode", "merge and batch", "waited for while learning", "the step itself")
+    lines = [
+        f"{found['data']}, {found['events']:,} events, {found['threads']} torch threads, {found['cores']} cores, "
+        f"configuration `{found['config'][:12]}`, {found['rounds']} rounds; the bare loop: "
+        f"{_rate(found['bare_events_per_second'])}.", "",
+        f"| log | events/s | of the bare loop | by round | {' | '.join(titles)} |", "|---" + "|--:" * 8 + "|",
+    ]  # fmt: skip
+    for name, of in found["logs"].items():
+        rounds = ", ".join(f"{ratio:.2f}" for ratio in of["ratio_by_round"])
+        times = [f"{of['microseconds_per_event'][stage]:.1f} us" for stage in stages]
+        cells = [name, f"{of['events_per_second']:,.0f}", f"{of['ratio']:.2f}", rounds, *times]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def exact(found: dict[str, Any]) -> str:
@@ -235,6 +250,20 @@ def freshness(found: dict[str, Any]) -> str:
     )
 
 
+def ids(found: dict[str, Any]) -> str:
+    """Cost of an id by table and batch."""
+    lines = [
+        f"{found['runs'][0]['ids']:,} ids, {found['cores']} cores, one thread. Microseconds per id.", "",
+        "| table | ids per call | insert | longest call | look-up, even | look-up, Zipf | bytes per id |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    for run in found["runs"]:
+        times = [f"{run[name]['per_id']:.2f}" for name in ("insert", "even", "zipf")]
+        times.insert(1, f"{run['insert']['longest']:,.0f} ms")
+        lines.append(f"| {run['table']} | {run['batch']:,} | {' | '.join(times)} | {run['bytes_per_id']:.0f} |")
+    return "\n".join(lines)
+
+
 def demo(found: dict[str, Any]) -> str:
     """The demo's own account, one column per run."""
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -268,7 +297,7 @@ def main() -> None:
     page = PAGE.read_text("utf-8")
     renders = {
         "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
-        "kills": kills, "freshness": freshness,
+        "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline,
     }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"

@@ -116,7 +116,8 @@ class Picture:
         alive, known = catalogue.alive(), catalogue.known[: len(catalogue)]  # (rows,)
         living = {catalogue.ids[row] for row in np.flatnonzero(alive)}
         dead = {catalogue.ids[row] for row in np.flatnonzero(known & ~alive)}
-        return sorted(dead & (self.expected.keys() | self.item_map.keys())), sorted(living - self.expected.keys()), True
+        stale = (dead - living) & (self.expected.keys() | self.item_map.keys())
+        return sorted(stale), sorted(living - self.expected.keys()), True
 
     def name_of(self, row: int) -> str:
         """Id of a row's item, or that it is unknown."""

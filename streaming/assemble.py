@@ -32,6 +32,7 @@ class Extras:
     letters: list[DeadLetter] = field(default_factory=list)
     impressions: int = 0
     duplicates: int = 0
+    shed: int = 0
 
 
 def engagements(rows: Rows) -> Engagements:
@@ -89,6 +90,8 @@ def _add(out: Extras, kind: int, sent_at: int, payload: Any) -> None:
         out.seen_items += _seen(payload, sent_at)
     elif kind == Kind.DUPLICATE:
         out.duplicates += 1
+    elif kind == Kind.SHED:
+        out.shed += 1
     else:
         lists: dict[int, list[Any]] = {
             Kind.DELETED_ITEM: out.deleted_items, Kind.DELETED_USER: out.deleted_users,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from monitoring.duration import Duration
 
@@ -42,6 +42,13 @@ class StreamingConfig(BaseModel):
     patience: Duration = Field(
         300.0, description="how long the trainer waits for a log or a Redis that is away before it ends"
     )
+    drop_above: Duration | None = Field(
+        None,
+        gt=0,
+        description="when the next engagement was sent longer than this ago, engagements are dropped until they are "
+        "fresh again; none: never. Not with streaming.tasks",
+    )
+    drop_below: Duration = Field(5.0, ge=0, description="how fresh they are when dropping ends; below drop_above")
     tasks: tuple[str, ...] = Field(
         (),
         max_length=32,
@@ -63,6 +70,16 @@ class StreamingConfig(BaseModel):
         description="the consumer halts if more than this share of a topic's last events are dead letters; none: never",
     )
     dead_letter_window: int = Field(1000, ge=1, description="how many last events of a topic that is a share of")
+
+    @model_validator(mode="after")
+    def _can_drop(self) -> Self:
+        if self.drop_above is None:
+            return self
+        if self.drop_below >= self.drop_above:
+            raise ValueError(f"drop_below ({self.drop_below:g}s) must be less than drop_above ({self.drop_above:g}s)")
+        if self.tasks:
+            raise ValueError("drop_above cannot go with tasks: a dropped action would make its impression a negative")
+        return self
 
     @field_validator("tasks")
     @classmethod

@@ -5,13 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from monitoring.phases import reached
 from streaming.assemble import DUPLICATE, NOT_JOINED, Extras, engagements, extras, named, shown
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
@@ -22,21 +19,20 @@ from streaming.dedup import Dedup
 from streaming.errors import StateError
 from streaming.joiner import Joined, joiner_of
 from streaming.letter_cap import LetterCap
-from streaming.log import EventLog, Record
+from streaming.log import EventLog
 from streaming.lost import Loss, reading
 from streaming.merge import Merger, believed
 from streaming.partition import Partition
 from streaming.progress import Counts, rows_after
+from streaming.readers import ENDS_EVERY, Decode, ReadAhead, Reader, ReadNow
 from streaming.reading import Role
-from streaming.ready import MOST_LETTERS, Ready
+from streaming.ready import MOST_LETTERS, Ready, useless
 from streaming.resume import resume
 from streaming.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
+from streaming.shedding import LAG, Shedder
 from streaming.watermark import Limits, Strikes
 
-_ENDS_EVERY = 0.05
 _LONGEST_WAIT = 0.5
-# More at once would only leave the processor's cache.
-_POLL = 4096
 
 
 def topic_roles(config: StreamingConfig) -> dict[str, Role]:
@@ -65,6 +61,9 @@ class Consumer:
         Largest event time believed before, epoch ms.
     rank, world_size
         Partition p of every topic belongs to rank ``p % world_size``.
+    ahead
+        Read on a thread while batches are learned: the same batches, sooner. Nobody else may read `event_log` then,
+        until `close`.
 
     Raises
     ------
@@ -84,6 +83,7 @@ class Consumer:
         watermark: int | None = None,
         rank: int = 0,
         world_size: int = 1,
+        ahead: bool = False,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not within a world of {world_size}")
@@ -102,15 +102,18 @@ class Consumer:
         self._merger = Merger(self._partitions, limits, deepcopy(self._progress.watermark))
         topics = [position[0] for position in places]
         self._cap = LetterCap(config.dead_letter_share, config.dead_letter_window, topics)
+        self._shedder = Shedder(config.drop_above, config.drop_below)
         self._dedup, self._joiner = Dedup(int(config.dedup_window * 1000)), joiner_of(config)
         if state is not None:
             self._restore(state)
         self._ready = Ready(config.batch_size)
+        self._enough = 4 * config.batch_size + 2048  # rows of a partition that are plenty
         self._starving_since: float | None = None
-        self._ends: dict[Position, int] = {}
-        self._ends_at = -_ENDS_EVERY
-        self._log.seek(self._progress.positions())
-        self._refresh_ends()
+        roles = dict(self._owned)
+        decode: Decode = lambda position, records: decode_records(roles[position], records)  # noqa: E731
+        self._reader: Reader = ReadAhead(event_log, decode, self._enough) if ahead else ReadNow(event_log, decode)
+        self._reader.seek(self._progress.positions())
+        self._note_open()
 
     def _owned_partitions(self, rank: int, world_size: int) -> list[tuple[Position, Role]]:
         owned: list[tuple[Position, Role]] = []
@@ -151,7 +154,7 @@ class Consumer:
 
         It holds exactly ``config.batch_size`` interactions. It is shorter, perhaps without any, only if everything in
         the owned partitions was read and ``config.max_wait`` passed without more, or if it holds `MOST_LETTERS` dead
-        letters.
+        letters and dropped events.
 
         Raises
         ------
@@ -170,7 +173,9 @@ class Consumer:
             if patience is not None and patience <= 0:
                 return self._close()
             left = deadline - time.monotonic()
-            if not self._fill(max(0.0, min(left, _LONGEST_WAIT if patience is None else patience))) and left <= 0:
+            if self._fill(max(0.0, min(left, _LONGEST_WAIT if patience is None else patience))) or left > 0:
+                continue
+            if self._drained() or not self._fill(_LONGEST_WAIT):  # what is known to be there is on its way
                 self._pass_losses(idle=self._drained() and not len(self._ready))
                 return None
 
@@ -178,10 +183,11 @@ class Consumer:
         parts = []
         found, letters = self._ready.interactions, self._ready.letters
         while found < self._config.batch_size and letters < MOST_LETTERS and (rows := self._merger.step()) is not None:
+            self._shedder.mark(rows)
             self._dedup.mark(rows)
             parts.append(rows)
             found += int(np.count_nonzero(rows.column(KIND) == Kind.INTERACTION))
-            letters += int(np.count_nonzero(rows.column(KIND) == Kind.DEAD))
+            letters += int(np.count_nonzero(useless(rows.column(KIND))))
         for rows in parts:
             self._ready.push(rows)
 
@@ -199,37 +205,19 @@ class Consumer:
 
     def _fill(self, wait: float) -> bool:
         """Read more; return whether there was any."""
-        enough = 4 * self._config.batch_size + 2048
-        hungry = [p for p in self._partitions if len(p) < enough]
+        hungry = [p for p in self._partitions if len(p) < self._enough]
         starved = [p for p in hungry if p.open and not p.keyed]
-        reached("poll")
-        records = self._log.poll(_POLL, wait, [p.position for p in (starved or hungry)])
-        reached("poll")
-        for position, group in groupby(records, key=itemgetter(0, 1)):
-            self._push(self._of[position], list(group))
-        self._note_ends(bool(records))
-        return bool(records)
-
-    def _push(self, partition: Partition, records: list[Record]) -> None:
-        rows = decode_records(partition.role, records)
-        place = self._progress.places[partition.position]
-        partition.push(rows_after(rows, place))
-
-    def _note_ends(self, found: bool) -> None:
-        closed = any(not partition.open for partition in self._partitions)
-        if time.monotonic() - self._ends_at >= _ENDS_EVERY and (closed or not found):
-            self._refresh_ends()
+        found = self._reader.read(wait, [p.position for p in (starved or hungry)])
+        for position, rows in found:
+            self._of[position].push(rows_after(rows, self._progress.places[position]))
         self._note_open()
-
-    def _refresh_ends(self) -> None:
-        self._ends = self._log.end_positions(self._of)
-        self._ends_at = time.monotonic()
-        self._note_open()
+        return bool(found)
 
     def _note_open(self) -> None:
-        read = self._log.positions()
+        """Note which partitions are known to hold more than was read."""
+        read, ends = self._reader.positions(), self._reader.ends(ENDS_EVERY)
         for position, partition in self._of.items():
-            partition.open = read[position] < self._ends[position]
+            partition.open = read[position] < ends[position]
 
     def _close(self) -> Batch:
         rows = self._ready.take()
@@ -250,7 +238,7 @@ class Consumer:
 
     def _pass_losses(self, *, idle: bool) -> None:
         """Count what was lost before the place that delivery has reached."""
-        passed = self._lost.passed(self._progress.places, idle)
+        passed = self._lost.passed(self._progress.places, self._reader.positions() if idle else {})
         if passed and idle:
             self._skip_gaps()  # the end may lie right behind the gap
         for loss in passed:
@@ -264,7 +252,7 @@ class Consumer:
 
     def _skip_gaps(self) -> None:
         """Stand behind what a log's own bookkeeping takes at its end, so that lag becomes 0."""
-        for position, offset in self._log.positions().items():
+        for position, offset in self._reader.positions().items():
             place = self._progress.places[position]
             if offset != place.offset:
                 place.offset, place.index = offset, 0
@@ -290,7 +278,7 @@ class Consumer:
         if more.letters:
             self._letters.write(more.letters)
         joined = self._join(rows, more, watermark)
-        dropped = {DUPLICATE: more.duplicates, NOT_JOINED: 0 if self._joiner else more.impressions}
+        dropped = {DUPLICATE: more.duplicates, LAG: more.shed, NOT_JOINED: 0 if self._joiner else more.impressions}
         counts.add(len(joined.engagements), joined.impressions, letters, len(more.letters) - letters, dropped)
         return Batch(
             **joined.columns(), positions=self._progress.positions(), watermark=watermark,
@@ -315,13 +303,17 @@ class Consumer:
         dedup = self._dedup.state(self._progress.watermark.value)
         return self._progress.to_state() | {"dedup": dedup, "joiner": joiner, "letters": self._cap.state()}
 
+    def close(self) -> None:
+        """Read no more; the log stays open."""
+        self._reader.close()
+
     def commit(self, positions: Mapping[Position, int]) -> None:
         """Publish positions for lag tools, once the checkpoint that holds them is durable."""
         self._log.commit(self._config.group, positions)
 
     def lag(self) -> tuple[int, float]:
         """Count the records that were not delivered yet, and the seconds since the oldest known of them was sent."""
-        ends = self._log.end_positions(self._of)
+        ends = self._reader.ends(0.0)
         records = sum(max(0, ends[position] - place.offset) for position, place in self._progress.places.items())
         if not records:
             return 0, 0.0

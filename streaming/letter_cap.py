@@ -83,7 +83,8 @@ class LetterCap:
         before = self._last[name]
         seen = np.concatenate((before, codes[at]))
         self._last[name] = seen[-self._window :]
-        if not codes[at].any() or len(seen) < self._window:
+        full = len(before) == self._window
+        if len(seen) < self._window or (full and not codes[at].any()):
             return None
         sums = np.concatenate(([0], np.cumsum(seen != _FINE)))
         over = sums[self._window :] - sums[: -self._window] > (self._share or 0.0) * self._window
@@ -98,12 +99,18 @@ class LetterCap:
         reasons = Counter(self._reasons[code] for code in window[window != _FINE].tolist())
         commonest, count = reasons.most_common(1)[0]
         letters = [one for one in rows.objects[PAYLOAD] if isinstance(one, DeadLetter) and one.record.topic == name]
-        example = next((one for one in letters if one.reason == commonest), letters[-1])
-        where = f"{name}/{example.record.partition} at offset {example.record.offset}"
+        example = next((one for one in letters if one.reason == commonest), letters[-1] if letters else None)
+        such = "" if example is None else _such(example)
         return DeadLetterFloodError(
             f"{name}: {reasons.total():,} of the last {self._window:,} events are dead letters, and at most "
-            f"{self._share:.0%} may be; {count:,} of them are `{commonest}`, such as {where} "
-            f"({example.reason}: {example.detail[:200]}). Nothing more is read, or the topic would drain into "
-            f"{name}{SUFFIX}. Did the producers change their format? `hsnn dlq show --topic {name}` shows what was put "
-            "aside; mend what is wrong and start again, or read on with --set streaming.dead_letter_share=none"
+            f"{self._share:.0%} may be; {count:,} of them are `{commonest}`{such}. Nothing more is read, or the topic "
+            f"would drain into {name}{SUFFIX}. Did the producers change their format? `hsnn dlq show --topic {name}` "
+            "shows what was put aside; mend what is wrong and start again, or read on with "
+            "--set streaming.dead_letter_share=none"
         )
+
+
+def _such(letter: DeadLetter) -> str:
+    record = letter.record
+    where = f"{record.topic}/{record.partition} at offset {record.offset}"
+    return f", such as {where} ({letter.reason}: {letter.detail[:200]})"

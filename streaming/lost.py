@@ -146,17 +146,26 @@ class LostOffsets:
         self._passing += found
         self._suspected = []
 
-    def passed(self, places: Mapping[Position, Place], drained: bool) -> list[Loss]:
-        """Jumps that delivery has passed since the last call: all, if everything that was read was delivered.
+    def passed(self, places: Mapping[Position, Place], read: Mapping[Position, int]) -> list[Loss]:
+        """Jumps that delivery has passed since the last call; may be called while another thread polls.
 
-        A jump is counted with the state that lies behind it: a restart from before it meets it again.
+        Parameters
+        ----------
+        places
+            Where delivery stands. A jump is counted with the state that lies behind it: a restart from before it meets
+            it again.
+        read
+            Where reading stands, if everything that was read was delivered; else nothing.
         """
         done = [
             loss
-            for loss in self._passing
-            if drained or loss.wanted > loss.end or places[loss.position].offset > loss.wanted
+            for loss in list(self._passing)
+            if loss.wanted > loss.end
+            or places[loss.position].offset > loss.wanted
+            or read.get(loss.position, loss.wanted) != loss.wanted
         ]
-        self._passing = [loss for loss in self._passing if loss not in done]
+        for loss in done:
+            self._passing.remove(loss)
         return done
 
 

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from streaming.rows import KIND, Kind, Rows, concat, new_rows
 
 MOST_LETTERS = 4096
-"""Dead letters after which a batch is full without its interactions: a stream of nothing else must not pile up."""
+"""Dead letters and dropped events after which a batch is full without its interactions: they must not pile up."""
 
 
 class Ready:
-    """A queue of merged rows that knows where its n-th interaction and its n-th dead letter end.
+    """A queue of merged rows that knows where its n-th interaction and its n-th dead letter or dropped event end.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Ready:
 
     @property
     def letters(self) -> int:
-        """How many of them are dead letters."""
+        """How many of them are dead letters or dropped."""
         return len(self._letters)
 
     @property
@@ -53,9 +53,9 @@ class Ready:
         left = self._rows[self._row :]
         self._rows = concat([left, rows]) if len(left) else rows
         self._row = 0
-        self._ends, self._letters = (
-            np.flatnonzero(self._rows.column(KIND) == kind) + 1 for kind in (Kind.INTERACTION, Kind.DEAD)
-        )
+        kinds = self._rows.column(KIND)
+        self._ends = np.flatnonzero(kinds == Kind.INTERACTION) + 1
+        self._letters = np.flatnonzero(useless(kinds)) + 1
 
     def take(self) -> Rows:
         """Take the rows of a full batch, or all if there are fewer."""
@@ -64,6 +64,12 @@ class Ready:
         self._row = stop
         self._ends, self._letters = (ends[ends > stop] for ends in (self._ends, self._letters))
         return taken
+
+
+def useless(kinds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows, by their kinds (n,), are dead letters or dropped."""
+    found: NDArray[np.bool_] = (kinds == Kind.DEAD) | (kinds == Kind.SHED)
+    return found
 
 
 def _last(ends: NDArray[np.intp], count: int) -> int:

@@ -31,6 +31,7 @@ class Kind(IntEnum):
     DEAD = 7
     EMPTY = 8
     DUPLICATE = 9
+    SHED = 10
 
 
 TS, SENT_AT, OFFSET, INDEX, LAST, KIND, KEY, PART, MARK = range(9)

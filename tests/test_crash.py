@@ -90,7 +90,8 @@ ENDED = Ended(trained=90, dead_lettered=6, dropped=4, pending=0)
         ({"ended": ENDED._replace(trained=89, pending=1)}, "90 events, 6 broken, 4 twice became"),
         ({"ended": None}, "did not reach the end"),
         ({"dead_letters": 7}, "7 dead letters are in the log, 6 records are broken"),
-        ({"hits": {"step": 1}}, "poll was hit 0 times, asked for 1"),
+        ({"hits": {"step": 8}}, "poll was hit 0 times, asked for 1"),
+        ({"hits": dict.fromkeys(PHASES, 1)}, "7 kills were done, asked for 8"),
         ({"broken": ["a snapshot of nothing is announced"]}, "a snapshot of nothing is announced"),
     ],
 )
@@ -98,11 +99,11 @@ def test_the_verdict_names_what_is_wrong(change, said):
     lines = ["array a <f4[2] 1", "value learner.steps 2"]
 
     def run(**changes):
-        fields = {"ended": ENDED, "parts": lines, "dead_letters": 6, "hits": dict.fromkeys(PHASES, 1)}
+        fields = {"ended": ENDED, "parts": lines, "dead_letters": 6, "hits": dict.fromkeys(KINDS, 1)}
         made = Run(**{**fields, **changes})
         made.hits = type(Run().hits)(made.hits)
         return made
 
     calm, filled = run(parts=[] if change.get("parts") == [] else lines), Filled(produced=100, broken=6, twice=4)
-    assert differences(run(), run(), filled, 1) == []
-    assert any(said in line for line in differences(run(**change), calm, filled, 1))
+    assert differences(run(), run(), filled, 8) == []
+    assert any(said in line for line in differences(run(**change), calm, filled, 8))

@@ -72,9 +72,10 @@ class Loop:
         checkpoint = store.newest()
         self.learner = Learner(config) if checkpoint is None else self._resumed(checkpoint)
         self.learner.network.descent.guard.limit = monitoring.gradient_limit
-        self.consumer = Consumer(log, streaming, state=checkpoint and checkpoint.values["consumer"])
+        self.consumer = Consumer(log, streaming, state=checkpoint and checkpoint.values["consumer"], ahead=True)
         self._flushed = self._published = time.monotonic()
-        self._nodes_published = False
+        self._nodes_published = self._new_epoch = False
+        self._turns = self.learner.turns
         self._positions: dict[Position, int] = {}
         self._unsaved = False
         self._generation = self.learner.steering.generation
@@ -94,12 +95,13 @@ class Loop:
             if self._outbox.restarted:
                 self._begin_anew()
             self._publisher.settle()
-            if alarms or self._due() or self._generation != self.learner.steering.generation:
+            if alarms or self._new_epoch or self._due() or self._generation != self.learner.steering.generation:
                 self._publish(alarms)
         if self._unsaved:
             self._publish([])
         self._publisher.close()
         self._prequential.close()
+        self.consumer.close()
         self._flush()
 
     def _begin_anew(self) -> None:
@@ -113,6 +115,9 @@ class Loop:
     def _learn(self, batch: Batch) -> list[Alarm]:
         learner = self.learner
         prepared = learner.prepare(batch)
+        if learner.turns != self._turns:  # rows mean other items from here on
+            self._turns, self._new_epoch = learner.turns, True
+            self._outbox.begin_epoch()
         asked = self._prequential.ask(prepared, learner)
         reached("step")
         with STEP_SECONDS.time():
@@ -162,7 +167,7 @@ class Loop:
         self._nodes_published = self.learner.network.seeded
         self._generation = self.learner.steering.generation  # others wait for the nodes of a rebalance
         self._published = time.monotonic()
-        self._unsaved, positions = False, self._positions
+        self._unsaved, self._new_epoch, positions = False, False, self._positions
         values = {"consumer": self.consumer.state(), "progress": self.progress.state(), "drift": self._drift.state()}
         self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms, self._drift.held)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from streaming.redis_client import connect
 from trainer.config import TrainerConfig
 from trainer.loop import Loop
 
+_PACE = 0.1
 _PATIENCE = 20.0  # seconds; servers that are gone for longer went with the harness
 
 
@@ -65,7 +67,7 @@ def train(orders: Orders, kill: Kill | None, tell: Connection) -> None:
     loop = Loop(orders.trainer, orders.streaming, MonitoringConfig(), log, redis, "crash", patience=patience)
     if kill is not None and kill.phase != ANYWHERE:
         on_phase(Killer(kill, loop, tell))
-    loop.run(Drained(loop))
+    loop.run(Drained(loop, kill))
     progress, lag = loop.progress, loop.consumer.lag()[0]
     pending = loop.consumer.pending + lag
     tell.send(Ended(progress.trained, progress.dead_lettered, progress.dropped.total(), pending))
@@ -91,12 +93,17 @@ class Killer:
 
 
 class Drained:
-    """Whether everything in the log was delivered; asked once per turn of the loop."""
+    """Whether everything in the log was delivered; asked once per turn of the loop.
 
-    def __init__(self, loop: Loop) -> None:
-        self._loop, self._last = loop, -1
+    From the place of its kill on the loop takes its time: else the log would end before all kills are done.
+    """
+
+    def __init__(self, loop: Loop, kill: Kill | None) -> None:
+        self._loop, self._kill, self._last = loop, kill, -1
 
     def __call__(self) -> bool:
+        if self._kill is not None and self._loop.progress.trained >= self._kill.after:
+            time.sleep(_PACE)
         counts: Any = self._loop.consumer.counts
         seen = counts.delivered + counts.dead_lettered + sum(counts.dropped.values())
         still, self._last = seen == self._last, seen

@@ -1,1 +1,1 @@
-"""What publishing costs: a version of planted items step by step, one operation after the other, beside raw pipelines."""
+"""What publishing costs: a version of planted items step by step, single operations, and raw pipelines beside."""

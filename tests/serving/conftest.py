@@ -144,7 +144,7 @@ class Plant:
             self.epoch, self.events, self.now, self.half_life,
             items, self.states.values[items], self.states.last[items], self.states.first[items],
             users, self.histories.items[users], self.histories.times[users], self._tokens(len(users)),
-            first, self.users[first:], *self._pairs(items),
+            np.arange(first, len(self.users), dtype=np.int32), self.users[first:], *self._pairs(items),
         )  # fmt: skip
         return StateDelta.decode(delta.encode())
 

@@ -219,7 +219,7 @@ def test_kafka_is_killed_and_comes_back(kafka_tools, new_loop, new_world, tmp_pa
         log = open_log(url)
         fill(log, new_world())
         loop = new_loop("killed", url)
-        loop.run(until_done(loop, kafka, (300, 700), seconds=1.0))
+        loop.run(until_done(loop, kafka, (500,), seconds=1.0))
         assert (loop.progress.trained, loop.progress.dead_lettered) == (EVENTS, BAD)
         assert dead_letters(log) == BAD
         calm = new_loop("calm", url)
