@@ -1,9 +1,10 @@
 """What publishing a version of N items costs, what one operation on it costs, and what it weighs in Redis.
 
     make bench ARGS=benchmarks/publish.py
-    python benchmarks/publish.py --items 10000 100000 1000000 --shards 1 --json FILE
+    python benchmarks/publish.py --items 10000 100000 1000000 --bare 10000000 --shards 1 --json FILE
 
-Planted items (`benchmarks/churning/world.py`), the embedded server, one thread. Writes `results/publish.json`.
+Planted items (`benchmarks/churning/world.py`), the embedded server, one thread. `--bare` sizes have the index alone,
+with random vectors and without a snapshot: some 6 GB for 10 million items. Writes `results/publish.json`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 
 from benchmarks.churning.memory import resident
 from benchmarks.churning.world import World
+from benchmarks.publishing.bare import bare
 from benchmarks.publishing.operations import Operations
 from benchmarks.publishing.pipelines import compared
 from benchmarks.publishing.version import Publication
@@ -38,9 +40,12 @@ RESULTS = Path(__file__).parent / "results" / "publish.json"
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"cores": os.cpu_count(), "shards": options.shards, "items": {}}
+    found: dict[str, Any] = {"cores": os.cpu_count(), "shards": options.shards, "items": {}, "bare": {}}
     for items in options.items:
         found["items"][str(items)] = measured(items, options.shards, options.seed)
+        options.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    for items in options.bare:
+        found["bare"][str(items)] = bare(items, options.shards, options.seed)
         options.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     print(options.json.read_text("utf-8"))
 
@@ -75,6 +80,7 @@ def _memory(store: IndexStore, version: int, items: int) -> dict[str, Any]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Publish planted items.")
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--bare", type=int, nargs="*", default=[], help="sizes to measure without a snapshot")
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=RESULTS)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,10 @@ class Items(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """Rows in the order in which they are written: shard by shard, leaf by leaf; (rows,) each."""
+    """Rows (rows,) in the order of their records, shard by shard, leaf by leaf, and the leaf of each, counted through.
+
+    `slots` (rows,) are the places of the records, by row.
+    """
 
     rows: NDArray[np.int64]
     group: NDArray[np.int64]
@@ -53,11 +57,12 @@ def commands(number: int, base: IndexBase, items: Items, shards: int, chunk: int
     parts = parts_of(number, range(shards))
     for part in parts:
         yield ("HSET", part.head, "nodes", nodes, "width", width, "calls", 0), _ENTRY
-    order = _ordered(base.nodes, spread(items.ids, shards), nodes)
+    shard_of = spread(items.ids, shards)  # (rows,)
+    order = _ordered(base.nodes, shard_of, nodes)
     yield from _leaves(parts, order, base, nodes)
     for part in parts:
-        mine = order.group // (nodes + 1) == part.shard  # (rows,)
-        yield from _entries(part, order.rows[mine], order.slots[mine], base, items, chunk)
+        rows = np.flatnonzero((shard_of == part.shard) & (base.nodes >= 0))  # by row: ids lie so in memory
+        yield from _entries(part, rows, order.slots, base, items, chunk)
 
 
 def send(redis: Any, batch: Iterator[tuple[Command, int]]) -> None:
@@ -84,7 +89,9 @@ def _ordered(leaf_of: NDArray[np.int32], shard_of: NDArray[np.int64], nodes: int
     rows = np.argsort(group, kind="stable")
     group = group[rows]
     starts = np.searchsorted(group, group)  # (rows,), first of the same group
-    return _Order(rows, group, np.arange(len(rows)) - starts)
+    slots = np.empty(len(rows), np.int64)
+    slots[rows] = np.arange(len(rows)) - starts
+    return _Order(rows, group, slots)
 
 
 def _leaves(parts: Sequence[Part], order: _Order, base: IndexBase, nodes: int) -> Iterator[tuple[Command, int]]:
@@ -100,16 +107,21 @@ def _leaves(parts: Sequence[Part], order: _Order, base: IndexBase, nodes: int) -
 def _entries(
     part: Part, rows: NDArray[np.int64], slots: NDArray[np.int64], base: IndexBase, items: Items, chunk: int
 ) -> Iterator[tuple[Command, int]]:
-    """Item map and expiry set of one part."""
-    inside = base.nodes[rows] >= 0
-    rows, slots = rows[inside], slots[inside]
+    """Item map and expiry set of one part with the items of `rows` (n,); `slots` are by row."""
+    leaf_texts = [f"{leaf}:" for leaf in range(len(base.representatives))]
+    slot_texts = [str(slot) for slot in range(int(slots.max(initial=-1)) + 1)]
+    id_of, leaf_of, slot_of = items.ids.__getitem__, leaf_texts.__getitem__, slot_texts.__getitem__
     for start in range(0, len(rows), chunk):
         some = rows[start : start + chunk]
-        where = zip(base.nodes[some].tolist(), slots[start : start + chunk].tolist(), strict=True)
-        pairs = zip([items.ids[row] for row in some.tolist()], [f"{leaf}:{slot}" for leaf, slot in where], strict=True)
-        yield ("HSET", part.items, *(text for pair in pairs for text in pair)), _ENTRY * len(some)
+        leaves, places = base.nodes[some].tolist(), slots[some].tolist()
+        texts = map(operator.add, map(leaf_of, leaves), map(slot_of, places))
+        yield ("HSET", part.items, *_woven(map(id_of, some.tolist()), texts)), _ENTRY * len(some)
     mortal = rows[items.ends[rows] > 0]
     for start in range(0, len(mortal), chunk):
         some = mortal[start : start + chunk]
-        ends = zip(items.ends[some].tolist(), [items.ids[row] for row in some.tolist()], strict=True)
-        yield ("ZADD", part.ends, *(value for pair in ends for value in pair)), _ENTRY * len(some)
+        yield ("ZADD", part.ends, *_woven(items.ends[some].tolist(), map(id_of, some.tolist()))), _ENTRY * len(some)
+
+
+def _woven(first: Iterable[Any], second: Iterable[Any]) -> Iterator[Any]:
+    """One of the first, one of the second, and so on."""
+    return chain.from_iterable(zip(first, second, strict=True))

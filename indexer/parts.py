@@ -33,27 +33,27 @@ class Part(NamedTuple):
     @property
     def head(self) -> str:
         """What the part is like; the first of its keys to be written, the last to be removed."""
-        return self._key("part")
+        return key("part", self.number, shard=self.shard)
 
     @property
     def items(self) -> str:
         """Item id -> leaf and place in it."""
-        return self._key("items")
+        return key("items", self.number, shard=self.shard)
 
     @property
     def ends(self) -> str:
         """Items by the end of their life, those that have one."""
-        return self._key("expiry")
+        return key("expiry", self.number, shard=self.shard)
 
     @property
     def deltas(self) -> str:
         """What changed since the version was written."""
-        return self._key("deltas")
+        return key("deltas", self.number, shard=self.shard)
 
     @property
     def leaves(self) -> str:
         """What the names of all leaves begin with."""
-        return self._key("leaf")
+        return key("leaf", self.number, shard=self.shard)
 
     def leaf(self, node: int | str) -> str:
         """Name the posting of a leaf."""
@@ -62,9 +62,6 @@ class Part(NamedTuple):
     def all_leaves(self, nodes: int) -> list[str]:
         """Names of the postings of all `nodes` leaves, and of `REST`."""
         return [self.leaf(node) for node in (*range(nodes), REST)]
-
-    def _key(self, name: str) -> str:
-        return key(name, self.number, shard=self.shard)
 
 
 def parts_of(number: int, shards: Sequence[int]) -> list[Part]:

@@ -88,15 +88,15 @@ class IndexReader:
         Raises
         ------
         VersionGoneError
-            There is no such version (any more); look at `current` again.
+            There is no such version (any more), or it lacks a part; look at `current` again.
         """
         fields: Any = self.redis.hgetall(self.key("version", number))
         if _MANIFEST.encode() not in fields:
             raise self._gone(number)
         manifest = msgspec.json.decode(fields[_MANIFEST.encode()], type=VersionManifest)
         self._shards[number] = manifest.shards
-        nothing: NDArray[np.float32] = np.zeros((0, 0), np.float32)
-        return Version.decode(fields, self._vectors(manifest) if vectors else nothing)
+        width = self._whole(manifest)
+        return Version.decode(fields, self._vectors(manifest, width) if vectors else np.zeros((0, 0), np.float32))
 
     def read_deltas(
         self, number: int, after: str = START, count: int = 1000, block_ms: int | None = None
@@ -157,15 +157,18 @@ class IndexReader:
         names, ids = [part.deltas for part in self.parts(number)], position.split(",")
         return dict(zip(names, ids * len(names) if len(ids) == 1 else ids, strict=True))
 
-    def _vectors(self, manifest: VersionManifest) -> NDArray[np.float32]:
-        """Vectors (rows, W) of a version, out of the leaves of all shards."""
-        parts = parts_of(manifest.version, manifest.shards)
-        widths = [self.width(part) for part in parts]
+    def _whole(self, manifest: VersionManifest) -> int:
+        """Width W of the vectors of a version all of whose parts are there."""
+        widths = [self.width(part) for part in parts_of(manifest.version, manifest.shards)]
         if None in widths:
             raise self._gone(manifest.version)
-        vectors = postings.gather(
-            (records for part in parts for _, records in self.leaves(part, manifest)), manifest.rows, widths[0] or 0
-        )
+        return widths[0] or 0
+
+    def _vectors(self, manifest: VersionManifest, width: int) -> NDArray[np.float32]:
+        """Vectors (rows, W) of a version, out of the leaves of all shards."""
+        parts = parts_of(manifest.version, manifest.shards)
+        leaves = (records for part in parts for _, records in self.leaves(part, manifest))
+        vectors = postings.gather(leaves, manifest.rows, width)
         if not self.redis.hexists(self.key("version", manifest.version), _MANIFEST):
             raise self._gone(manifest.version)  # removed while it was read: its leaves go after it
         return vectors

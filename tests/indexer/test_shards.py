@@ -7,7 +7,7 @@ import pytest
 
 from indexer.builder import Builder
 from indexer.delta import Delta, pack_vector
-from indexer.errors import FencedError, MovedError
+from indexer.errors import FencedError, MovedError, VersionGoneError
 from indexer.leader import Leader
 from indexer.lease import Lease, lease_key
 from indexer.parts import Part, shard_of
@@ -142,3 +142,16 @@ def test_a_call_that_arrives_twice_or_late_changes_nothing(redis_client, toy, mo
     successor = of(redis_client, 1, toy)
     successor.store.apply(1, [insert(9, "y")])
     assert "y" in successor.store.item_nodes(1), "who comes after counts on"
+
+
+def test_a_version_that_lacks_a_part_is_gone_and_the_next_one_repairs_it(redis_client, toy) -> None:
+    leader = of(redis_client, 3, toy)
+    leader.publish(toy.snapshot(), "test")
+    redis_client.delete(Part(1, 2).head)
+    successor = of(redis_client, 3, toy)
+    assert successor.live is None
+    with pytest.raises(VersionGoneError):
+        successor.store.load_version(1)
+    successor.publish(toy.snapshot(), "test")
+    assert successor.store.item_nodes(2) == toy.alive()
+    assert verify(successor.store, 2).clean
