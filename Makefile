@@ -5,7 +5,7 @@ VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
 ARGS ?=
 
-.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn kafka docs lock clean
+.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn fuzz kafka docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is.
@@ -54,6 +54,10 @@ bench-pipeline: setup ## Measure the way from the log to the step, against the s
 bench-churn: setup ## Measure churn beside other indexes: make bench-churn ARGS='--items 100000 --churn 0.1 --peers hnswlib,faiss --json FILE'.
 	@echo "Running benchmarks/churn.py $(ARGS)"
 	@$(PYTHON) benchmarks/churn.py $(ARGS)
+
+fuzz: setup ## Send a trainer a million hostile messages: make fuzz ARGS='--messages 100000 --log redis --seed 7 --json FILE'.
+	@echo "Running benchmarks/fuzz.py $(ARGS)"
+	@$(PYTHON) benchmarks/fuzz.py $(ARGS)
 
 kafka: setup ## Fetch Apache Kafka with Maven and run one broker on loopback until Ctrl+C.
 	@echo "Running: hsnn kafka start $(ARGS)"

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.churning.columns import HEAD, cells
 from benchmarks.churning.plots import MEASURES
+from benchmarks.publishing.table import table as publish
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -250,6 +251,20 @@ def freshness(found: dict[str, Any]) -> str:
     )
 
 
+def ids(found: dict[str, Any]) -> str:
+    """Cost of an id by table and batch."""
+    lines = [
+        f"{found['runs'][0]['ids']:,} ids, {found['cores']} cores, one thread. Microseconds per id.", "",
+        "| table | ids per call | insert | longest call | look-up, even | look-up, Zipf | bytes per id |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    for run in found["runs"]:
+        times = [f"{run[name]['per_id']:.2f}" for name in ("insert", "even", "zipf")]
+        times.insert(1, f"{run['insert']['longest']:,.0f} ms")
+        lines.append(f"| {run['table']} | {run['batch']:,} | {' | '.join(times)} | {run['bytes_per_id']:.0f} |")
+    return "\n".join(lines)
+
+
 def demo(found: dict[str, Any]) -> str:
     """The demo's own account, one column per run."""
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -275,6 +290,19 @@ def demo(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def fuzz(found: dict[str, Any]) -> str:
+    """The account of the hostile messages."""
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in found["dropped"].items()) or "0"
+    return (
+        f"{found['messages']:,} messages (log: {found['log']}, seed {found['seed']}) in {found['seconds']:,.0f} s: "
+        f"{found['produced']:,} events produced = {found['trained']:,} trained + {found['dead_lettered']:,} "
+        f"dead-lettered + dropped ({dropped}) + {found['pending']:,} pending; {found['unaccounted']:,} unaccounted. "
+        f"{found['letters']:,} dead letters of all topics, each once; {found['restarts']} restarts from a state. "
+        f"The process held {found['memory_after_a_quarter_mb']:,} MB after a quarter of the stream and "
+        f"{found['memory_at_the_end_mb']:,} MB at its end."
+    )
+
+
 def _total(dropped: Any) -> int:
     return sum(dropped.values()) if isinstance(dropped, dict) else int(dropped)
 
@@ -283,7 +311,7 @@ def main() -> None:
     page = PAGE.read_text("utf-8")
     renders = {
         "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
-        "kills": kills, "freshness": freshness, "pipeline": pipeline,
+        "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "publish": publish, "fuzz": fuzz,
     }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"

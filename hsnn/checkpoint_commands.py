@@ -136,8 +136,8 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 def _counts(values: dict[str, Any]) -> dict[str, Any]:
     learner = values["learner"]
     own: dict[str, Any] = {
-        "items": len(learner["item_ids"]),
-        "users": len(learner["user_ids"]),
+        "items": learner["items"],
+        "users": learner["users"],
         "steps": learner["steps"],
     }
     return {**own, **values["progress"], "index learner": learner["index_learner"]}

@@ -24,7 +24,7 @@ from streaming.lost import Loss, reading
 from streaming.merge import Merger, believed
 from streaming.partition import Partition
 from streaming.progress import Counts, rows_after
-from streaming.readers import Decode, ReadAhead, Reader, ReadNow
+from streaming.readers import ENDS_EVERY, Decode, ReadAhead, Reader, ReadNow
 from streaming.reading import Role
 from streaming.ready import MOST_LETTERS, Ready, useless
 from streaming.resume import resume
@@ -33,7 +33,6 @@ from streaming.share import Share, owned_partitions, topic_roles
 from streaming.shedding import LAG, Shedder
 from streaming.watermark import Limits, Strikes
 
-_ENDS_EVERY = 0.05
 _LONGEST_WAIT = 0.5
 
 
@@ -101,13 +100,11 @@ class Consumer:
         self._ready = Ready(config.batch_size)
         self._enough = 4 * config.batch_size + 2048  # rows of a partition that are plenty
         self._starving_since: float | None = None
-        self._ends: dict[Position, int] = {}
-        self._ends_at = -_ENDS_EVERY
         roles = dict(self._owned)
         decode: Decode = lambda position, records: decode_records(roles[position], records)  # noqa: E731
         self._reader: Reader = ReadAhead(event_log, decode, self._enough) if ahead else ReadNow(event_log, decode)
         self._reader.seek(self._progress.positions())
-        self._refresh_ends()
+        self._note_open()
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._dedup.restore(state["dedup"])
@@ -201,24 +198,14 @@ class Consumer:
         found = self._reader.read(wait, [p.position for p in (starved or hungry)])
         for position, rows in found:
             self._of[position].push(rows_after(rows, self._progress.places[position]))
-        self._note_ends(bool(found))
+        self._note_open()
         return bool(found)
 
-    def _note_ends(self, found: bool) -> None:
-        closed = any(not partition.open for partition in self._partitions)
-        if time.monotonic() - self._ends_at >= _ENDS_EVERY and (closed or not found):
-            self._refresh_ends()
-        self._note_open()
-
-    def _refresh_ends(self) -> None:
-        self._ends = self._reader.end_positions(self._of)
-        self._ends_at = time.monotonic()
-        self._note_open()
-
     def _note_open(self) -> None:
-        read = self._reader.positions()
+        """Note which partitions are known to hold more than was read."""
+        read, ends = self._reader.positions(), self._reader.ends(ENDS_EVERY)
         for position, partition in self._of.items():
-            partition.open = read[position] < self._ends[position]
+            partition.open = read[position] < ends[position]
 
     def _close(self) -> Batch:
         rows = self._ready.take()
@@ -319,7 +306,7 @@ class Consumer:
     def lag(self) -> tuple[int, float]:
         """Count the records that were not delivered yet, and the seconds since the oldest known of them was sent."""
         places = {position: place for position, place in self._progress.places.items() if self._share.owns(position[1])}
-        ends = self._reader.end_positions(places)
+        ends = self._reader.ends(0.0)
         records = sum(max(0, ends[position] - place.offset) for position, place in places.items())
         if not records:
             return 0, 0.0

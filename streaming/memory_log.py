@@ -113,7 +113,8 @@ class MemoryLog:
         """Hold the records of a partition before this offset no longer, as a retention would."""
         topic, partition = position
         held = self._topics[topic][partition]
-        held[:before] = [record._replace(value=None) for record in held[:before]]
+        for at in range(self._begins.get(position, 0), before):
+            held[at] = held[at]._replace(key=None, value=None, headers=())
         self._begins[position] = before
 
     def end_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:

@@ -8,6 +8,7 @@ not depend on how far ahead the thread is.
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -28,6 +29,9 @@ _POLL = 4096
 _WAIT = 0.02
 """Longest poll, in seconds: others who ask the log something wait for its end."""
 
+ENDS_EVERY = 0.05
+"""Seconds for which the ends of the partitions count as known."""
+
 Decode = Callable[[Position, list[Record]], Rows]
 
 
@@ -43,8 +47,8 @@ class Reader(Protocol):
     def positions(self) -> dict[Position, int]:
         """Next offset to take, per partition of the last `seek`; past gaps that hold no more records."""
 
-    def end_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
-        """Offset after the last record, per partition."""
+    def ends(self, within: float) -> dict[Position, int]:
+        """Offset after the last record, per partition of the last `seek`, as it was at most `within` seconds ago."""
 
     def close(self) -> None:
         """Read no more; the log stays open."""
@@ -62,7 +66,13 @@ class ReadNow:
 
     def __init__(self, event_log: EventLog, decode: Decode) -> None:
         self._log, self._decode = event_log, decode
-        self.seek, self.positions, self.end_positions = event_log.seek, event_log.positions, event_log.end_positions
+        self._ends = _Ends(event_log)
+        self.positions, self.ends = event_log.positions, self._ends.within
+
+    def seek(self, positions: Mapping[Position, int]) -> None:
+        """Read exactly these partitions from these offsets on."""
+        self._log.seek(positions)
+        self._ends.begin(positions)
 
     def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, Rows]]:
         """Take what there is of some partitions; see `Reader`."""
@@ -87,6 +97,7 @@ class ReadAhead:
 
     def __init__(self, event_log: EventLog, decode: Decode, most: int) -> None:
         self._log, self._decode, self._most = event_log, decode, most
+        self._ends = _Ends(event_log)
         self._client, self._asking = Lock(), 0
         self._news = Condition()
         self._waiting: dict[Position, deque[tuple[Rows | None, int]]] = {}
@@ -101,6 +112,7 @@ class ReadAhead:
         """Read exactly these partitions from these offsets on; what was read ahead is forgotten."""
         with self._asks():
             self._log.seek(positions)
+            self._ends.begin(positions)
             with self._news:
                 self._read, self._fetched = dict(positions), dict(positions)
                 self._waiting = {position: deque() for position in positions}
@@ -136,10 +148,11 @@ class ReadAhead:
                     self._read[position] = self._fetched[position]
             return dict(self._read)
 
-    def end_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
-        """Offset after the last record, per partition."""
-        with self._asks():
-            return self._log.end_positions(partitions)
+    def ends(self, within: float) -> dict[Position, int]:
+        """Offset after the last record, per partition; asked for by the thread, so it may be a poll older than said."""
+        if self._thread is None or not self._thread.is_alive():
+            return self._ends.within(within)
+        return self._ends.known
 
     def close(self) -> None:
         """End the thread, and wait for its last poll; the log stays open."""
@@ -175,14 +188,13 @@ class ReadAhead:
         """Poll once, if there is room; False when reading has ended."""
         with self._news:
             hungry = [position for position, rows in self._rows.items() if rows < self._most]
-            idle = self._asking or self._error is not None or not hungry
+            idle = bool(self._asking) or self._error is not None or not (hungry or self._ends.due)
             if idle and not self._ended:
                 self._news.wait(_WAIT / 10 if self._asking else _WAIT)
             if idle or self._ended:
                 return not self._ended
         try:
-            with self._client:
-                self._poll(hungry)
+            self._poll(hungry)
         except Exception as error:
             with self._news:
                 self._error = error
@@ -190,8 +202,10 @@ class ReadAhead:
         return True
 
     def _poll(self, hungry: list[Position]) -> None:
-        records = _polled(self._log, _WAIT, hungry)
-        after = self._log.positions()
+        with self._client:
+            records = _polled(self._log, _WAIT, hungry) if hungry else []
+            after = self._log.positions()
+            self._ends.within(ENDS_EVERY)
         found = _decoded(records, self._decode)
         with self._news:
             for position, rows in found:
@@ -199,6 +213,31 @@ class ReadAhead:
                 self._rows[position] += len(rows)
             self._fetched = after
             self._news.notify_all()
+
+
+class _Ends:
+    """Where the partitions of a log end."""
+
+    def __init__(self, event_log: EventLog) -> None:
+        self._log = event_log
+        self._at = 0.0
+        self.known: dict[Position, int] = {}
+
+    @property
+    def due(self) -> bool:
+        """Whether what is known is no longer fresh."""
+        return time.monotonic() - self._at >= ENDS_EVERY
+
+    def begin(self, partitions: Iterable[Position]) -> None:
+        """Ask for these partitions, now and from now on."""
+        self.known = self._log.end_positions(partitions)
+        self._at = time.monotonic()
+
+    def within(self, seconds: float) -> dict[Position, int]:
+        """Return what is known if it is not older than so many seconds, else ask."""
+        if time.monotonic() - self._at >= seconds:
+            self.begin(self.known)
+        return self.known
 
 
 def _polled(event_log: EventLog, timeout: float, partitions: Collection[Position]) -> list[Record]:

@@ -139,6 +139,10 @@ class Leaves:
         if self._mass[node] < _NOISE * before:
             self._sum_again([int(node)], before)
 
+    def forget(self, rows: NDArray[np.integer]) -> None:
+        """Make `rows` (n,), which are in no node, as rows that never were."""
+        self.log_mass[rows] = -np.inf
+
     def set_mass(self, rows: NDArray[np.integer], log_mass: NDArray[np.float64]) -> None:
         """Set the log traffic of unique `rows` (n,), up to a term common to all rows.
 

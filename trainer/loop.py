@@ -80,7 +80,8 @@ class Loop:
         self.learner.network.descent.guard.limit = monitoring.gradient_limit
         self._turns = turns_of(self.consumer, world)
         self._flushed = self._published = time.monotonic()
-        self._nodes_published = False
+        self._nodes_published = self._new_epoch = False
+        self._turned = self.learner.turns
         self._positions: dict[Position, int] = {}
         self._unsaved = False
         self._generation = self.learner.steering.generation
@@ -120,6 +121,9 @@ class Loop:
     def _learn(self, batch: Batch) -> list[Alarm]:
         learner = self.learner
         prepared = learner.prepare(batch)
+        if learner.turns != self._turned:  # rows mean other items from here on
+            self._turned, self._new_epoch = learner.turns, True
+            self._outbox.begin_epoch()
         asked = self._prequential.ask(prepared, learner)
         reached("step")
         with STEP_SECONDS.time():
@@ -161,11 +165,12 @@ class Loop:
     def _due(self) -> bool:
         """Whether a checkpoint is due.
 
-        Something was learned, and the interval is over or there are nodes at last; nodes were rebalanced; or Redis must
-        be told everything again.
+        Something was learned, and the interval is over or there are nodes at last; nodes were rebalanced; rows mean
+        other items; or Redis must be told everything again.
         """
         seeded = self.learner.network.seeded
-        if (self._outbox.restarted and seeded) or self._generation != self.learner.steering.generation:
+        anew = self._new_epoch or (self._outbox.restarted and seeded)
+        if anew or self._generation != self.learner.steering.generation:
             return True
         first = seeded and not self._nodes_published
         over = time.monotonic() - self._published >= self._config.snapshot_interval
@@ -178,7 +183,7 @@ class Loop:
         self._nodes_published = self.learner.network.seeded
         self._generation = self.learner.steering.generation  # others wait for the nodes of a rebalance
         self._published = time.monotonic()
-        self._unsaved, positions = False, self._positions
+        self._unsaved, self._new_epoch, positions = False, False, self._positions
         values = {"consumer": self._turns.state(), "progress": self.progress.state(), "drift": self._drift.state()}
         self._publisher.take(self.learner, values, lambda: self.consumer.commit(positions), alarms, self._drift.held)
 

@@ -19,6 +19,10 @@ RECALL = Gauge(
     "hsnn_prequential_recall", "Share of the last live queries whose next item was among the first.", ["method", "at"]
 )
 QUERIES = Counter("hsnn_prequential_queries_total", "Live prequential queries.", ["outcome"])
+ID_ROWS = Gauge("hsnn_id_rows", "Rows of the id tables: held by an id, free, or left and not to be used yet.",
+                ["table", "state"])  # fmt: skip
+IDS = Counter("hsnn_ids_total", "Ids that were admitted (of them: to a reused row), refused, expired or evicted.",
+              ["table", "outcome"])  # fmt: skip
 REBALANCES = Counter("hsnn_rebalances_total", "Commands to rebalance the nodes, by what became of them.", ["outcome"])
 HELD = Gauge("hsnn_snapshots_held", "1 while snapshots are held back because the loss is far above the usual.")
 STEP_SECONDS = Histogram(

@@ -23,7 +23,7 @@ Fields = dict[Any, Any]
 
 
 class Outbox:
-    """Writes under one `epoch`, this incarnation of the trainer; waits for a server that is away.
+    """Writes under one `epoch` at a time; waits for a server that is away.
 
     Attributes
     ----------
@@ -45,6 +45,10 @@ class Outbox:
         """Begin a new epoch; a snapshot must follow."""
         self._server, self.restarted = self._called("asking who it is", lambda: identity(self._redis)), False
         self.epoch, self.state_id, self.feed_id = self._next(key("epoch"), self.epoch), "0-0", "0-0"
+
+    def begin_epoch(self) -> None:
+        """Write under the next epoch from now on: rows mean other items. A snapshot must follow."""
+        self.epoch = self._next(key("epoch"), self.epoch)
 
     def _next(self, counter: str, last: int) -> int:
         """Count on until the number is larger than `last`: a server may have forgotten some."""
@@ -78,10 +82,8 @@ class Outbox:
         fields: Fields = {**snapshot.encode()}
 
         def write() -> None:
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.hset(key("snapshot", number), mapping=fields)
-            pipeline.xadd(key("snapshots"), {b"n": number})
-            pipeline.execute()
+            self._redis.hset(key("snapshot", number), mapping=fields)
+            self._redis.xadd(key("snapshots"), {b"n": number})  # nobody looks at it before
 
         self._called("handing out a snapshot", write)
 

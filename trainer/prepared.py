@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -31,6 +31,8 @@ class StepReport(NamedTuple):
         Whether the judgements of the batch were learned.
     refused : str
         Why a step was refused; empty if none was.
+    rowless : int
+        Interactions not learned because their item has no row.
     """
 
     loss: float
@@ -40,6 +42,7 @@ class StepReport(NamedTuple):
     chances: NDArray[np.float32] | None = None
     judged: bool = False
     refused: str = ""
+    rowless: int = 0
 
 
 def joined(reports: Sequence[StepReport]) -> StepReport:
@@ -98,6 +101,7 @@ class Prepared:
     Attributes
     ----------
     items, users, ts : (n,) int64
+        A user without a row is -1.
     weights : (n,) float32
     queries : Queries
         What a server would be asked just before each event.
@@ -112,7 +116,9 @@ class Prepared:
     at : (n,) int64
         Place of each lesson among the batch's interactions. The others are repeats of the one before: labels only.
     events : int
-        Interactions of the batch.
+        Interactions of the batch whose item has a row, and `rowless` of the others.
+    strangers : place among the lessons -> id
+        Users without a row; their row is -1.
     """
 
     items: NDArray[np.int64]
@@ -126,6 +132,8 @@ class Prepared:
     judged: Judged | None = None
     at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     events: int = 0
+    rowless: int = 0
+    strangers: Mapping[int, str] = field(default_factory=dict)
 
     def parts(self, size: int) -> list[Prepared]:
         """Cut the lessons into parts of at most `size`; what is not a lesson goes with the first."""

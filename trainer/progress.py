@@ -29,6 +29,9 @@ _MEMORY = 0.98
 UNSAFE = "unsafe_step"
 """Reason under which events are counted whose step was refused."""
 
+ROWLESS = "no_row"
+"""Reason under which events are counted whose item has no row of the id table (`trainer.ids`)."""
+
 
 class Progress:
     """Counts engagement events by outcome; the counts are part of the checkpoint, so that a restart doubles nothing.
@@ -56,6 +59,8 @@ class Progress:
         if report.unsafe:
             dropped[UNSAFE] += report.unsafe + (0 if report.judged else batch.impressions)
             _log.error("a step on %d events was left out: %s", report.unsafe, report.refused)
+        if report.rowless:
+            dropped[ROWLESS] += report.rowless
         impressions = batch.impressions if report.judged or not report.unsafe else 0
         self.trained += report.events + impressions
         self.impressions += impressions

@@ -10,6 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.builder import Builder
+from indexer.errors import RollbackError
+from indexer.leader import Leader
+from indexer.lease import Lease
+from indexer.store import IndexStore
+from indexer.verify import verify
 from monitoring.alarms import Alarm
 from monitoring.config import GateConfig, MonitoringConfig
 from monitoring.health import Health
@@ -21,6 +27,8 @@ from streaming.redis_log import RedisLog
 from trainer.config import TrainerConfig
 from trainer.errors import CheckpointError
 from trainer.history import UserHistories
+from trainer.ids.config import IdsConfig, Limits
+from trainer.index.config import IndexConfig
 from trainer.item_state import ItemStates
 from trainer.loop import Loop
 from trainer.wire import Feed, Snapshot, StateDelta
@@ -142,7 +150,7 @@ def test_mirrors_learn_every_state_and_every_item(undisturbed, redis_client):
         delta = StateDelta.decode(fields[b"d"])
         states.put(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
         histories.put(delta.user_rows, delta.user_items, delta.user_times)
-        assert delta.first_user_row == len(users)
+        assert delta.new_user_rows.tolist() == list(range(len(users), len(users) + len(delta.new_users)))
         users += delta.new_users
     learner = undisturbed.learner
     rows, people = np.arange(len(learner.items)), np.arange(len(learner.users))
@@ -366,3 +374,87 @@ def test_a_checkpoint_folder_is_made(new_loop, tmp_path, filled):
     loop = new_loop(str(Path("a") / "b"))
     loop.run(lambda: loop.progress.trained > 0)
     assert len(list((tmp_path / "a" / "b").iterdir())) == 1
+
+
+LIMITED = {
+    "ids": IdsConfig(
+        items=Limits(cap=100, expire_after=10.0), users=Limits(cap=30, admit_after=2), reuse_after=2 * BATCH
+    ),
+    "expire_after_idle": 60.0,
+    "index": IndexConfig(seed_after=128),
+}
+
+
+def taken(loop: Loop) -> int:
+    return loop.progress.trained + loop.progress.dropped.total()
+
+
+def test_within_an_epoch_a_row_means_one_item_and_readers_are_told_of_the_next(filled, new_loop, redis_client):
+    loop = new_loop("limited", **LIMITED)
+    loop.run(lambda: taken(loop) >= EVENTS)
+    assert taken(loop) == EVENTS
+    assert loop.progress.dropped.total() < EVENTS / 3
+    turns, meant = loop.learner.turns, {}
+    assert turns >= 3
+    assert loop._outbox.epoch == 1 + turns
+    for _, fields in redis_client.xrange(key("feed")):
+        feed = Feed.decode(fields[b"d"])
+        for item in feed.items:
+            assert meant.setdefault((feed.epoch, item.row), item.id) == item.id
+    epochs = []
+    for _, fields in redis_client.xrange(key("snapshots")):
+        snapshot = Snapshot.decode(redis_client.hgetall(key("snapshot", int(fields[b"n"]))))
+        epochs.append(snapshot.manifest.epoch)
+        for row, name in enumerate(snapshot.item_ids):
+            assert not name or meant.setdefault((epochs[-1], row), name) == name
+    told = [StateDelta.decode(fields[b"d"]).epoch for _, fields in redis_client.xrange(key("state"))]
+    assert sorted(told) == told
+    assert epochs == sorted(epochs)
+    assert {*epochs} >= {*range(2, 2 + turns)}, "each new epoch has a snapshot at once"
+    rows = {row for _, row in meant}
+    assert len({*meant.values()}) > len(rows), "rows were reused"
+
+
+def test_a_version_from_before_a_reuse_is_not_rolled_back_to(filled, new_loop, redis_client):
+    loop = new_loop("limited", **LIMITED)
+    loop.run(lambda: taken(loop) >= EVENTS)
+    lease = Lease(redis_client, ttl=30, owner="test")
+    assert lease.take()
+    store = IndexStore(redis_client, lease)
+    leader = Leader(store, Builder(store))
+    numbers = [int(fields[b"n"]) for _, fields in redis_client.xrange(key("snapshots"))]
+    for number in numbers:
+        leader.publish(number, "test")
+        report = verify(store, store.current())
+        assert not report.missing + report.extra + report.misplaced
+    before, after = store.manifest(store.versions()[0]), store.manifest(store.current())
+    assert before.epoch < after.epoch
+    with pytest.raises(RollbackError, match="their rows mean different items"):
+        store.rollback(before.version)
+    assert store.current() == after.version
+    assert {*store.item_nodes(after.version)} == alive_of(loop)
+
+
+def alive_of(loop: Loop) -> set[str]:
+    learner = loop.learner
+    rows = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
+    return {learner.items.table.ids[row] for row in rows.tolist()}
+
+
+def test_killed_while_rows_change_hands_and_resumed_is_bit_for_bit_the_undisturbed_run(filled, new_loop):
+    whole = new_loop("whole", **LIMITED)
+    whole.run(lambda: taken(whole) >= EVENTS)
+    for death in (300, 700):
+        loop = new_loop("killed", snapshot_interval=0.02, **LIMITED)
+
+        def die(loop=loop, death=death) -> bool:
+            if taken(loop) >= death and not loop._publisher.busy:
+                raise KilledError
+            return False
+
+        with pytest.raises(KilledError):
+            loop.run(die)
+    last = new_loop("killed", **LIMITED)
+    assert last.learner.events > 0
+    last.run(lambda: taken(last) >= EVENTS)
+    assert bits(last) == bits(whole)

@@ -17,7 +17,7 @@ from monitoring.phases import on_phase
 from trainer.digest import digest
 from trainer.workers.companion import Companion
 
-RANK = os.environ["RANK"]
+RANK = os.environ.get("RANK", "")
 
 
 def telling(run: Any) -> Any:
