@@ -324,7 +324,8 @@ def main() -> None:
     page = PAGE.read_text("utf-8")
     renders = {
         "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
-        "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "workers": workers, "publish": publish, "fuzz": fuzz,
+        "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "publish": publish, "fuzz": fuzz,
+        "workers": workers,
     }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"

@@ -1,6 +1,7 @@
 """One trainer against several under torchrun, on one machine. Writes `results/workers.json`.
 
-    make bench ARGS='benchmarks/workers.py --events 100000 --json FILE'
+    make bench ARGS=benchmarks/workers.py
+    python benchmarks/workers.py --events 40000 --rounds 1 --json FILE
 
 Every run is a real `hsnn train` on an embedded server, with one torch thread per process. ``batch`` is what one worker
 reads per step: 256 by two workers is the step of 512 by one, 512 by two is a step of 1,024. Timed from the moment when
