@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from monitoring.errors import HsnnError
 from trainer.part import WHOLE, Part
@@ -131,6 +133,6 @@ def join(timeout: float, digest: str, environment: Mapping[str, str] = os.enviro
 
 def _meet(world: World, timeout: timedelta, attempt: str) -> None:
     """Make the process group; torchrun keeps the store of addresses over restarts, so each attempt has its own page."""
-    store, _, _ = next(dist.rendezvous("env://", timeout=timeout))
-    page = dist.PrefixStore(f"hsnn/{attempt}", store)
+    store, _, _ = next(rendezvous("env://", timeout=timeout))
+    page = PrefixStore(f"hsnn/{attempt}", store)
     dist.init_process_group("gloo", store=page, rank=world.rank, world_size=world.size, timeout=timeout)
