@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.churning.columns import HEAD, cells
 from benchmarks.churning.plots import MEASURES
+from benchmarks.publishing.table import table as publish
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -310,8 +311,7 @@ def main() -> None:
     page = PAGE.read_text("utf-8")
     renders = {
         "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
-        "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline,
-        "fuzz": fuzz,
+        "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "publish": publish, "fuzz": fuzz,
     }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"

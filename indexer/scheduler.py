@@ -77,7 +77,7 @@ class Scheduler:
         self._send = send
         self._rules = Rules(monitoring.rules)
         self._audit = AuditTrail(redis, key("audit"), monitoring.audit_length)
-        self._lease = Lease(redis, config.lease_ttl, owner)
+        self._lease = Lease(redis, config.lease_ttl, owner, config.shards)
         self._lost = Event()
         for loop in _LOOPS:
             health.expect(loop, within=monitoring.stalled_after)

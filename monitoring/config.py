@@ -75,6 +75,9 @@ class MonitoringConfig(BaseModel):
     stalled_after: Duration = Field(
         30.0, description="a loop without progress for this long makes its process not live"
     )
+    worker_timeout: Duration = Field(
+        60.0, description="under torchrun: a worker silent for this and `streaming.patience` is taken for lost"
+    )
     stuck_after: Duration = Field(
         120.0, description="a trainer that has events waiting and learns none for this long is not live"
     )

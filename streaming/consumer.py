@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from streaming.assemble import DUPLICATE, NOT_JOINED, Extras, engagements, extras, named, shown
+from streaming.assemble import DUPLICATE, NOT_JOINED, Extras, engagements, extras, named, shown, sources
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
 from streaming.control import ended
@@ -29,20 +29,11 @@ from streaming.reading import Role
 from streaming.ready import MOST_LETTERS, Ready, useless
 from streaming.resume import resume
 from streaming.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
+from streaming.share import Share, owned_partitions, topic_roles
 from streaming.shedding import LAG, Shedder
 from streaming.watermark import Limits, Strikes
 
 _LONGEST_WAIT = 0.5
-
-
-def topic_roles(config: StreamingConfig) -> dict[str, Role]:
-    """Topics that are consumed, in the order in which they go first at equal times."""
-    return {
-        config.items_topic: Role.ITEMS,
-        config.users_topic: Role.USERS,
-        config.control_topic: Role.CONTROL,
-        config.engagements_topic: Role.ENGAGEMENTS,
-    }
 
 
 class Consumer:
@@ -60,7 +51,7 @@ class Consumer:
     watermark
         Largest event time believed before, epoch ms.
     rank, world_size
-        Partition p of every topic belongs to rank ``p % world_size``.
+        Which partitions it owns (`streaming.share`); commands are read by all.
     ahead
         Read on a thread while batches are learned: the same batches, sooner. Nobody else may read `event_log` then,
         until `close`.
@@ -85,13 +76,13 @@ class Consumer:
         world_size: int = 1,
         ahead: bool = False,
     ) -> None:
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank} is not within a world of {world_size}")
         event_log, self._lost = reading(event_log, config.on_lost_offsets)
         self._log = event_log
         self._config = config
         self._letters = DeadLetterWriter(event_log)
-        self._owned = self._owned_partitions(rank, world_size)
+        self._share = Share(rank, world_size)
+        self._owned = owned_partitions(event_log, config, self._share)
+        self._numbers = np.array([partition for (_, partition), _ in self._owned], np.int64)
         self._letters.open(topic_roles(config))
         places = [position for position, _ in self._owned]
         self._progress, lost = resume(event_log, places, state, positions or {}, watermark, config.on_lost_offsets)
@@ -115,14 +106,6 @@ class Consumer:
         self._reader.seek(self._progress.positions())
         self._note_open()
 
-    def _owned_partitions(self, rank: int, world_size: int) -> list[tuple[Position, Role]]:
-        owned: list[tuple[Position, Role]] = []
-        for topic, role in topic_roles(self._config).items():
-            compacted = role in (Role.ITEMS, Role.USERS)
-            self._log.create_topic(topic, self._config.partitions, compacted=compacted)
-            owned += [((topic, p), role) for p in self._log.partitions(topic) if p % world_size == rank]
-        return owned
-
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._dedup.restore(state["dedup"])
         self._cap.restore(state.get("letters", {}))
@@ -143,6 +126,11 @@ class Consumer:
     def pending(self) -> int:
         """Count the impressions that wait for their last item to be judged."""
         return 0 if self._joiner is None else self._joiner.pending
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything in the owned partitions was read and delivered."""
+        return not len(self._ready) and self._drained()
 
     @property
     def counts(self) -> Counts:
@@ -274,12 +262,13 @@ class Consumer:
 
     def _batch(self, rows: Rows, more: Extras, dry: bool) -> Batch:
         counts, watermark = self._progress.counts, max(0, self._progress.watermark.value)
-        letters = sum(letter.record.topic == self._config.engagements_topic for letter in more.letters)
-        if more.letters:
-            self._letters.write(more.letters)
+        own = [letter for letter in more.letters if self._share.owns(letter.record.partition)]
+        letters = sum(letter.record.topic == self._config.engagements_topic for letter in own)
+        if own:
+            self._letters.write(own)
         joined = self._join(rows, more, watermark)
         dropped = {DUPLICATE: more.duplicates, LAG: more.shed, NOT_JOINED: 0 if self._joiner else more.impressions}
-        counts.add(len(joined.engagements), joined.impressions, letters, len(more.letters) - letters, dropped)
+        counts.add(len(joined.engagements), joined.impressions, letters, len(own) - letters, dropped)
         return Batch(
             **joined.columns(), positions=self._progress.positions(), watermark=watermark,
             items=more.items, item_sent_at=more.item_sent_at, users=more.users, deleted_items=more.deleted_items,
@@ -291,7 +280,10 @@ class Consumer:
         events = engagements(rows)
         if self._joiner is None:
             return Joined(events)
-        return self._joiner.update(events, named(rows), shown(rows), watermark, ended(more.control))
+        return self._joiner.update(
+            events, named(rows), shown(rows, self._numbers), watermark, ended(more.control),
+            sources(rows, self._numbers),
+        )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after the last batch, as plain values; goes into the checkpoint.
@@ -313,8 +305,9 @@ class Consumer:
 
     def lag(self) -> tuple[int, float]:
         """Count the records that were not delivered yet, and the seconds since the oldest known of them was sent."""
+        places = {position: place for position, place in self._progress.places.items() if self._share.owns(position[1])}
         ends = self._reader.ends(0.0)
-        records = sum(max(0, ends[position] - place.offset) for position, place in self._progress.places.items())
+        records = sum(max(0, ends[position] - place.offset) for position, place in places.items())
         if not records:
             return 0, 0.0
         sent = min((int(r.column(SENT_AT)[0]) for r in self._oldest() if len(r)), default=self._progress.sent_at)

@@ -13,7 +13,7 @@ from streaming.errors import StateError
 from streaming.rows import INDEX, KEY, LAST, MARK, OFFSET, PART, SENT_AT, Rows
 from streaming.watermark import NONE, Strikes, Watermark
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(slots=True)

