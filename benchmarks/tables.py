@@ -174,6 +174,19 @@ def pipeline(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def workers(found: dict[str, Any]) -> str:
+    """Events per second of one trainer and of several."""
+    lines = [
+        f"{found['data']}, {found['events']:,} events, {found['cores']} cores, one torch thread per worker.", "",
+        "| workers | events per batch of each | per step | events/s, mean | by round |", "|--:|--:|--:|--:|---|",
+    ]  # fmt: skip
+    for run in found["runs"]:
+        rounds, step = run["events_per_second"], run["workers"] * run["batch"]
+        by_round = ", ".join(f"{rate:,.0f}" for rate in rounds)
+        lines.append(f"| {run['workers']} | {run['batch']} | {step:,} | {np.mean(rounds):,.0f} | {by_round} |")
+    return "\n".join(lines)
+
+
 def exact(found: dict[str, Any]) -> str:
     """Share scored and milliseconds of the modes, medians over the queries."""
     alone = found["search_alone"]
@@ -312,6 +325,7 @@ def main() -> None:
     renders = {
         "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
         "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "publish": publish, "fuzz": fuzz,
+        "workers": workers,
     }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"

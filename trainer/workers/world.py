@@ -120,10 +120,17 @@ def join(timeout: float, digest: str, environment: Mapping[str, str] = os.enviro
     rank = int(environment["RANK"])
     world = World(rank, size)
     with world.all_there("meeting"):
-        dist.init_process_group("gloo", timeout=timedelta(seconds=timeout))
+        _meet(world, timedelta(seconds=timeout), environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
     if others := [at for at, theirs in enumerate(world.everybodys(digest.encode())) if theirs != digest.encode()]:
         raise ApartError(
             f"worker {others[0]} has another configuration than worker {rank}; start all with the same file, "
             "environment and --set options"
         )
     return world
+
+
+def _meet(world: World, timeout: timedelta, attempt: str) -> None:
+    """Make the process group; torchrun keeps the store of addresses over restarts, so each attempt has its own page."""
+    store, _, _ = next(dist.rendezvous("env://", timeout=timeout))
+    page = dist.PrefixStore(f"hsnn/{attempt}", store)
+    dist.init_process_group("gloo", store=page, rank=world.rank, world_size=world.size, timeout=timeout)
