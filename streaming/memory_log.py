@@ -113,8 +113,8 @@ class MemoryLog:
         """Hold the records of a partition before this offset no longer, as a retention would."""
         topic, partition = position
         held = self._topics[topic][partition]
-        for at in range(self._begins.get(position, 0), before):
-            held[at] = held[at]._replace(key=None, value=None, headers=())
+        start = self._begins.get(position, 0)
+        held[start:before] = [Record(*position, -1, None, None, (), 0)] * (before - start)
         self._begins[position] = before
 
     def end_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:

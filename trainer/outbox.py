@@ -96,10 +96,10 @@ class Outbox:
         )
 
     def progress(self, values: Mapping[str, Any]) -> None:
-        """Note how far training is, and look who the server is; what is no number or text is written as JSON."""
+        """Note how far training is, and look who the server is; values are written as JSON."""
         fields: Fields = {"epoch": self.epoch}
         for name, value in values.items():
-            fields[name] = value if isinstance(value, int | float | str) else json.dumps(value)
+            fields[name] = json.dumps(value)
 
         def write() -> str:
             pipeline = self._redis.pipeline(transaction=False)

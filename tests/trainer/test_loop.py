@@ -290,7 +290,7 @@ def test_a_model_off_a_cliff_is_kept_and_not_handed_out_until_it_is_well(filled,
         return loop
 
     def told() -> tuple[int, str]:
-        return redis_client.xlen(key("snapshots")), redis_client.hget(key("progress"), "held").decode()
+        return redis_client.xlen(key("snapshots")), json.loads(redis_client.hget(key("progress"), "held"))
 
     first = loop_with_a_dent()
     first.run(settled(first, 768))
