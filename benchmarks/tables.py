@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.churning.columns import HEAD, cells
 from benchmarks.churning.plots import MEASURES
+from benchmarks.publishing.table import table as publish
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -140,9 +141,6 @@ def speed(found: dict[str, Any]) -> str:
         "events": lambda of: f"{of['events']:,}",
         "bare training loop, one torch thread": lambda of: _rate(of["training_events_per_second"]["threads_1"]),
         "bare training loop, two torch threads": lambda of: _rate(of["training_events_per_second"]["threads_2"]),
-        "produced to Redis Streams, one event per entry": lambda of: _rate(of["redis_events_per_second"]["produced"]),
-        "consumed and decoded from it": lambda of: _rate(of["redis_events_per_second"]["consumed"]),
-        "consumed, decoded and learned": lambda of: _rate(of["redis_events_per_second"]["learned"]),
         "items in the index": lambda of: f"{of['retrieval_milliseconds']['corpus']['items']:,.0f}",
     }
     for mode in ("beam", "exhaustive", "popularity"):
@@ -156,6 +154,37 @@ def speed(found: dict[str, Any]) -> str:
 
 def _rate(events: float) -> str:
     return f"{events:,.0f} events/s"
+
+
+def pipeline(found: dict[str, Any]) -> str:
+    """Events per second of every log against the bare loop, and where the time goes."""
+    stages = ("poll", "decode", "batch", "waited_while_learning", "step")
+    titles = ("poll", "decode", "merge and batch", "waited for while learning", "the step itself")
+    lines = [
+        f"{found['data']}, {found['events']:,} events, {found['threads']} torch threads, {found['cores']} cores, "
+        f"configuration `{found['config'][:12]}`, {found['rounds']} rounds; the bare loop: "
+        f"{_rate(found['bare_events_per_second'])}.", "",
+        f"| log | events/s | of the bare loop | by round | {' | '.join(titles)} |", "|---" + "|--:" * 8 + "|",
+    ]  # fmt: skip
+    for name, of in found["logs"].items():
+        rounds = ", ".join(f"{ratio:.2f}" for ratio in of["ratio_by_round"])
+        times = [f"{of['microseconds_per_event'][stage]:.1f} us" for stage in stages]
+        cells = [name, f"{of['events_per_second']:,.0f}", f"{of['ratio']:.2f}", rounds, *times]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def workers(found: dict[str, Any]) -> str:
+    """Events per second of one trainer and of several."""
+    lines = [
+        f"{found['data']}, {found['events']:,} events, {found['cores']} cores, one torch thread per worker.", "",
+        "| workers | events per batch of each | per step | events/s, mean | by round |", "|--:|--:|--:|--:|---|",
+    ]  # fmt: skip
+    for run in found["runs"]:
+        rounds, step = run["events_per_second"], run["workers"] * run["batch"]
+        by_round = ", ".join(f"{rate:,.0f}" for rate in rounds)
+        lines.append(f"| {run['workers']} | {run['batch']} | {step:,} | {np.mean(rounds):,.0f} | {by_round} |")
+    return "\n".join(lines)
 
 
 def exact(found: dict[str, Any]) -> str:
@@ -197,6 +226,58 @@ def churn(found: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def kills(found: dict[str, Any]) -> str:
+    """What was dealt, and what was left of the index."""
+    struck = ", ".join(f"{count} x {name.replace('_', ' ')}" for name, count in found["kills"].items())
+    return (
+        f"{sum(found['kills'].values())} kills ({struck}) and {found['pauses_past_the_lease']} pauses in "
+        f"{found['seconds']:.0f} s; {found['items_announced']:,} items announced, version {found['version']} at last, "
+        f"{found['fencing_token']} terms of office. Damage found by `hsnn index verify`: "
+        f"{sum(found['damage'].values())}; the map holds exactly the living items: "
+        f"{'yes' if found['map_is_the_living_items'] else 'NO'}."
+    )
+
+
+def freshness(found: dict[str, Any]) -> str:
+    """How soon items could be retrieved, and how soon they were gone."""
+    sent = found["sent_per_second"]
+    lines = [
+        f"{found['seconds']:.0f} s, {found['cores']} cores for everything, log: {found['log']}; "
+        f"{sent['items']:,.0f} item events/s and {sent['engagements']:,.0f} engagements/s sent, "
+        f"{found['learned_per_second']:,.0f} learned, {found['queries'] / found['seconds']:,.0f} queries/s; "
+        f"{found['items_in_index']:,.0f} items known and {found['versions']} versions at the end, "
+        f"{found['lag_records']:,.0f} records unread.", "",
+        "| | count | p50 | p90 | p99 | longest |", "|---|--:|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    rows = {
+        "arrival_seconds": "sent to first retrieved",
+        "departure_seconds": "end to last retrieved",
+        "query_seconds": "a query over HTTP",
+    }
+    for name, title in rows.items():
+        of = found[name]
+        times = [f"{of[share]:.3f} s" for share in ("p50", "p90", "p99", "p100")]
+        lines.append(f"| {title} | {of['count']:,} | {' | '.join(times)} |")
+    return "\n".join(lines) + (
+        f"\n\nItems returned to the queries: {found['items_returned']:,}; expired ones among them: "
+        f"{found['expired_returned']}. Items that never came or never went: {found['lost']}."
+    )
+
+
+def ids(found: dict[str, Any]) -> str:
+    """Cost of an id by table and batch."""
+    lines = [
+        f"{found['runs'][0]['ids']:,} ids, {found['cores']} cores, one thread. Microseconds per id.", "",
+        "| table | ids per call | insert | longest call | look-up, even | look-up, Zipf | bytes per id |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    for run in found["runs"]:
+        times = [f"{run[name]['per_id']:.2f}" for name in ("insert", "even", "zipf")]
+        times.insert(1, f"{run['insert']['longest']:,.0f} ms")
+        lines.append(f"| {run['table']} | {run['batch']:,} | {' | '.join(times)} | {run['bytes_per_id']:.0f} |")
+    return "\n".join(lines)
+
+
 def demo(found: dict[str, Any]) -> str:
     """The demo's own account, one column per run."""
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -222,13 +303,30 @@ def demo(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def fuzz(found: dict[str, Any]) -> str:
+    """The account of the hostile messages."""
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in found["dropped"].items()) or "0"
+    return (
+        f"{found['messages']:,} messages (log: {found['log']}, seed {found['seed']}) in {found['seconds']:,.0f} s: "
+        f"{found['produced']:,} events produced = {found['trained']:,} trained + {found['dead_lettered']:,} "
+        f"dead-lettered + dropped ({dropped}) + {found['pending']:,} pending; {found['unaccounted']:,} unaccounted. "
+        f"{found['letters']:,} dead letters of all topics, each once; {found['restarts']} restarts from a state. "
+        f"The process held {found['memory_after_a_quarter_mb']:,} MB after a quarter of the stream and "
+        f"{found['memory_at_the_end_mb']:,} MB at its end."
+    )
+
+
 def _total(dropped: Any) -> int:
     return sum(dropped.values()) if isinstance(dropped, dict) else int(dropped)
 
 
 def main() -> None:
     page = PAGE.read_text("utf-8")
-    renders = {"quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn}
+    renders = {
+        "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
+        "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "publish": publish, "fuzz": fuzz,
+        "workers": workers,
+    }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"
         if path.exists():

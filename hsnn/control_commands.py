@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -84,8 +84,8 @@ def _time(config: Config, at: int | None) -> int:
     if at is not None:
         return at
     reader = IndexReader(connect(config.redis.url))
-    watermark = reader.redis.hget(reader.key("progress"), "watermark")
-    return int(watermark or 0)  # type: ignore[arg-type]
+    watermark: Any = reader.redis.hget(reader.key("progress"), "watermark")
+    return int(watermark or 0)
 
 
 def _config(file: Path | None, overrides: list[str] | None) -> Config:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.assignment import Assigner, MakeEncoder, Placement, snapshot_encoder
+from indexer.bulk import Items
 from indexer.catalogue import Catalogue, Rows
 from indexer.deadline import safe_point
 from indexer.delta import Delta, Op
@@ -21,7 +22,7 @@ from indexer.seating import seat_all
 from indexer.store import IndexStore
 from indexer.version import IndexBase, Version, VersionManifest
 from trainer.arrays import grown
-from trainer.wire import SnapshotManifest
+from trainer.wire import Snapshot, SnapshotManifest
 
 Nodes = NDArray[np.int32]
 NodesOf = Callable[[int], Nodes | None]
@@ -125,6 +126,10 @@ class Builder:
         self._chunk = chunk
         self._rules = rules
 
+    def assigner(self, snapshot: Snapshot) -> Assigner:
+        """Place items as this snapshot's model does."""
+        return Assigner(snapshot, self._make_encoder(snapshot), self._chunk, self._rules)
+
     def live(self, version: Version, deltas: Sequence[Delta]) -> LiveIndex:
         """Index of a version that was made before, after its deltas; its bound stays the one that it was made with."""
         rules = self._rules.of_version(version.manifest)
@@ -145,12 +150,11 @@ class Builder:
         """
         snapshot = self._store.load_snapshot(number)
         catalogue = Catalogue(snapshot)
-        assigner = Assigner(snapshot, self._make_encoder(snapshot), self._chunk, self._rules)
+        assigner = self.assigner(snapshot)
         made = base_of(catalogue, assigner, nodes_of(snapshot.manifest.epoch))
         base = made.base
-        manifest = manifest_of(snapshot.manifest, self._store.allocate(), made, assigner, reason)
-        indexed = np.flatnonzero(base.nodes >= 0)
-        items = dict(zip((catalogue.ids[row] for row in indexed), base.nodes[indexed].tolist(), strict=True))
+        manifest = manifest_of(snapshot.manifest, self._store.allocate(), made, assigner, reason, self._store.shards)
+        items = Items(catalogue.ids, catalogue.expires_at)
         safe_point("before a version is written aside")
         self._store.write_aside(manifest, base, items)
         live = LiveIndex(manifest.version, assigner, base.nodes, made.wanted)
@@ -200,8 +204,10 @@ def base_of(catalogue: Catalogue, assigner: Assigner, before: Nodes | None = Non
     return Made(base, wanted, int((both & (nodes != old)).sum()), int(both.sum()))
 
 
-def manifest_of(source: SnapshotManifest, number: int, made: Made, assigner: Assigner, reason: str) -> VersionManifest:
-    """Describe version `number`, made from the snapshot `source`."""
+def manifest_of(
+    source: SnapshotManifest, number: int, made: Made, assigner: Assigner, reason: str, shards: int = 1
+) -> VersionManifest:
+    """Describe version `number`, made from the snapshot `source`, spread over `shards`."""
     base, rules = made.base, assigner.rules
     return VersionManifest(
         version=number, epoch=source.epoch, snapshot=source.snapshot, checkpoint=source.checkpoint,
@@ -210,5 +216,5 @@ def manifest_of(source: SnapshotManifest, number: int, made: Made, assigner: Ass
         config_digest=source.config_digest, state_id=source.state_id, reason=reason,
         moved=made.moved, common=made.common, spilled=int((made.wanted >= 0).sum()),
         over_mean=0.0 if math.isinf(rules.over_mean) else rules.over_mean, floor=rules.floor,
-        generation=source.generation,
+        generation=source.generation, shards=tuple(range(shards)),
     )  # fmt: skip

@@ -13,6 +13,9 @@ class IndexerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lease_ttl: Duration = Field(5.0, gt=0, description="a leader that is silent for so long is replaced")
+    shards: int = Field(
+        1, ge=1, description="over so many shards the items of new versions are spread, each in one slot of a cluster"
+    )
     versions_kept: int = Field(3, ge=3, description="newest versions kept in Redis, to roll back to")
     snapshots_kept: int = Field(2, ge=1, description="newest snapshots kept; versions hold copies of theirs")
     refresh_sweep: Duration = Field(5.0, gt=0, description="look again for snapshots whose announcement was missed")

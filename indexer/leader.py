@@ -51,7 +51,7 @@ class Leader:
         if number is None:
             return
         try:
-            version = self.store.load_version(number)
+            version = self.store.load_version(number, vectors=False)
         except VersionGoneError as error:
             _log.error("the pointer leads nowhere, the next snapshot repairs it: %s", error)
             return

@@ -35,7 +35,7 @@ from monitoring.signals import stop_on_signals
 from streaming.config import StreamingConfig
 from streaming.control import Sender
 from streaming.keys import key
-from streaming.redis_client import Redis, connect
+from streaming.redis_client import Redis, connect, identity
 
 _log = logging.getLogger(__name__)
 _LOOPS = ("lease", "follower")
@@ -77,7 +77,7 @@ class Scheduler:
         self._send = send
         self._rules = Rules(monitoring.rules)
         self._audit = AuditTrail(redis, key("audit"), monitoring.audit_length)
-        self._lease = Lease(redis, config.lease_ttl, owner)
+        self._lease = Lease(redis, config.lease_ttl, owner, config.shards)
         self._lost = Event()
         for loop in _LOOPS:
             health.expect(loop, within=monitoring.stalled_after)
@@ -106,7 +106,7 @@ class Scheduler:
         """One time in office, from a fresh look at what is there until the lease is lost or `stop` is set."""
         _log.info("leads with fencing token %d", self._lease.token)
         self._lost.clear()
-        keeper = Thread(target=self._keep, name="lease", daemon=True)
+        keeper = Thread(target=self._keep, args=(identity(self._redis),), name="lease", daemon=True)
         keeper.start()
         metrics.LEADING.set(1)
         try:
@@ -158,12 +158,19 @@ class Scheduler:
         workshop.add("verify", jobs.verify, self._config.verify_interval)
         return workshop
 
-    def _keep(self) -> None:
-        """Renew the lease until it is lost; an unreachable server is asked again as long as the lease may hold."""
+    def _keep(self, server: str) -> None:
+        """Renew the lease until it is lost; an unreachable server is asked again as long as the lease may hold.
+
+        A server that is another process than `server` may have lost what this leader wrote last: the lead is given up,
+        and the next leader, perhaps this one, begins with what is there.
+        """
         while not self._lost.wait(self._config.lease_ttl / 5):
             try:
                 if not self._lease.renew():
                     _log.warning("the lease is lost to another scheduler")
+                    self._lost.set()
+                elif identity(self._redis) != server:
+                    _log.warning("Redis was restarted; what it still holds is looked at afresh")
                     self._lost.set()
                 self._health.beat("lease")
             except RedisError as error:

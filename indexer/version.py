@@ -84,21 +84,18 @@ class IndexBase:
     representatives: NDArray[np.int32]
 
     def encode(self) -> dict[bytes, bytes]:
-        """Fields of the version's hash: raw little-endian numbers."""
+        """Fields of the version's hash: raw little-endian numbers. The vectors lie in the leaves."""
         return {
-            b"vectors": self.vectors.astype("<f4", copy=False).tobytes(),
             b"nodes": self.nodes.astype("<i4", copy=False).tobytes(),
             b"representatives": self.representatives.astype("<i4", copy=False).tobytes(),
         }
 
     @classmethod
-    def decode(cls, fields: dict[bytes, bytes]) -> IndexBase:
-        """Read what `encode` wrote; the arrays are writable copies."""
+    def decode(cls, fields: dict[bytes, bytes], vectors: NDArray[np.float32]) -> IndexBase:
+        """Read what `encode` wrote, to go with vectors (rows, W); the arrays are writable copies."""
         nodes = np.frombuffer(fields[b"nodes"], "<i4").astype(np.int32)
-        vectors = np.frombuffer(fields[b"vectors"], "<f4").astype(np.float32)
-        width = len(vectors) // max(len(nodes), 1)
         representatives = np.frombuffer(fields[b"representatives"], "<i4").astype(np.int32)
-        return cls(vectors.reshape(len(nodes), width), nodes, representatives)
+        return cls(vectors, nodes, representatives)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ class Version:
     index: IndexBase
 
     @classmethod
-    def decode(cls, fields: dict[bytes, bytes]) -> Version:
-        """Read a version's hash."""
+    def decode(cls, fields: dict[bytes, bytes], vectors: NDArray[np.float32]) -> Version:
+        """Read a version's hash, to go with the vectors (rows, W) of its leaves."""
         manifest = msgspec.json.decode(fields[b"version"], type=VersionManifest)
-        return cls(manifest, Snapshot.decode(fields), IndexBase.decode(fields))
+        return cls(manifest, Snapshot.decode(fields), IndexBase.decode(fields, vectors))

@@ -36,7 +36,7 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint holds, and how the model that it holds is shaped."""
+    """What a checkpoint holds, how the model that it holds is shaped, and why it was not handed out, if so."""
 
     events: int
     watermark: int
@@ -44,6 +44,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     config_digest: str
     threads: int
     files: dict[str, FileEntry]
+    held: str = ""
     seal: str = ""
 
     def sealed(self) -> Manifest:

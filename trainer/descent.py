@@ -12,6 +12,7 @@ from trainer.arrays import Array
 from trainer.config import TrainerConfig
 from trainer.index.learner import IndexLearner
 from trainer.model import Monn
+from trainer.safe_steps import GradientGuard, gradient_norm
 from trainer.taken import StepTables, TakenRows
 
 
@@ -24,6 +25,8 @@ class Descent:
         Of the dense weights; the learned levels have a rate of their own.
     rate : float
         Of the rows that are taken.
+    guard : GradientGuard
+        Refuses unsafe steps.
     """
 
     def __init__(self, config: TrainerConfig, monn: Monn, learner: IndexLearner, tables: StepTables) -> None:
@@ -35,6 +38,7 @@ class Descent:
         others = [weight for weight in monn.parameters() if id(weight) not in own]
         groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
         self.optimiser = torch.optim.Adam(groups, foreach=True)
+        self.guard = GradientGuard()
 
     def set_rates(self, dense: float, embedding: float) -> None:
         """Step at other rates from here on; that of the learned levels stays."""
@@ -48,9 +52,13 @@ class Descent:
             for codes in self._monn.levels.hierarchy.codes:
                 codes.grad = None
 
-    def gradients(self, taken: TakenRows) -> list[Tensor]:
+    def refusal(self, kind: str, finite: bool, taken: TakenRows | None = None) -> str:
+        """Say why a step must not be made, with a loss that is `finite` and these gradients; empty if it may."""
+        return self.guard.refusal(kind, gradient_norm(self.gradients(taken))) if finite else "its loss is not finite"
+
+    def gradients(self, taken: TakenRows | None) -> list[Tensor]:
         """All gradients that were collected, dense ones first, always in the same order."""
-        leaves = [*self._monn.parameters(), *taken.leaves]
+        leaves = [*self._monn.parameters(), *(() if taken is None else taken.leaves)]
         return [leaf.grad for leaf in leaves if leaf.grad is not None]
 
     def apply(self, taken: TakenRows | None = None) -> None:

@@ -61,6 +61,15 @@ class LaggedStates:
             if not due.all():
                 self._waiting.append((rows[~due], ts[~due], weights[~due]))
 
+    def forget(self, gone: NDArray[np.bool_]) -> None:
+        """Forget items, by row, with what was noted of them."""
+        self.states.clear(np.flatnonzero(gone[: len(self.states.last)]))
+        for _ in range(len(self._waiting)):
+            rows, ts, weights = self._waiting.popleft()
+            kept = ~gone[rows]
+            if kept.any():
+                self._waiting.append((rows[kept], ts[kept], weights[kept]))
+
     def state(self, items: int) -> dict[str, Array]:
         """Arrays of the first `items` rows, and what waits."""
         empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))

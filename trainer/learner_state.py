@@ -9,6 +9,7 @@ import numpy as np
 
 from trainer.arrays import Array
 from trainer.errors import CheckpointError
+from trainer.lodging import ids_state, restore_ids
 from trainer.steering import steer
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
         "leaves.node_of": learner.leaves.node_of[:items], "leaves.log_mass": learner.leaves.log_mass[:items],
         "leaves.mass": mass,
     }  # fmt: skip
+    parts |= ids_state(learner)
     parts |= {f"replay.{name}": array[: len(learner.replay)] for name, array in learner.replay.arrays.items()}
     if learner.config.model.tasks:
         parts |= {f"lagged.{name}": array for name, array in learner.lagged.state(items).items()}
@@ -42,8 +44,8 @@ def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
         "half_lives_time": learner.half_lives.time, "leaves_shift": shift, "replay_seen": learner.replay.seen,
         "replay_size": learner.replay.size,
         "seed": learner.config.seed, "index_learner": learner.config.index.learner,
-        "item_ids": list(learner.items.table.ids), "user_ids": list(learner.users.table.ids),
-        "features": list(learner.items.features), "steering": learner.steering.state(),
+        "items": items, "users": users, "features": list(learner.items.features),
+        "steering": learner.steering.state(),
     }  # fmt: skip
     return {name: np.array(array) for name, array in parts.items()}, values
 
@@ -64,8 +66,7 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
             f"the index was learned by trainer.index.learner = {made_by}, not {own}; "
             f"use {made_by} again, or another trainer.checkpoint_dir to start from nothing"
         )
-    learner.items.rows(values["item_ids"])
-    learner.users.rows(values["user_ids"])
+    restore_ids(learner, arrays, values["watermark"])
     learner.items.features = list(values["features"])
     prefix = "network."
     learner.network.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})

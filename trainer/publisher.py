@@ -45,11 +45,17 @@ class Publisher:
         return self._running is not None and not self._running.done()
 
     def take(
-        self, learner: Learner, values: Mapping[str, Any], commit: Callable[[], None], alarms: list[Alarm]
+        self,
+        learner: Learner,
+        values: Mapping[str, Any],
+        commit: Callable[[], None],
+        alarms: list[Alarm],
+        held: str = "",
     ) -> None:
         """Copy the learner now and write, commit and publish in the background; waits for one that is under way.
 
-        `values` go into the checkpoint beside the learner's own. Call with all touched states already sent.
+        `values` go into the checkpoint beside the learner's own. With a reason why the model is `held`, the checkpoint
+        says so and its snapshot is not handed out. Call with all touched states already sent.
         """
         self.wait()
         started = time.perf_counter()
@@ -60,19 +66,22 @@ class Publisher:
         manifest = {
             "events": learner.events, "watermark": learner.watermark, "config_digest": self._digest,
             "model": learner.config.model.model_dump(mode="json"), "threads": learner.config.threads,
+            "held": held,
         }  # fmt: skip
-        seeded = learner.network.seeded
+        handed_out = learner.network.seeded and not held
 
         def work() -> None:
             name = self._store.write(arrays, {**values, "learner": own}, **manifest)
             CHECKPOINT_SECONDS.observe(time.perf_counter() - started)
             self._commits.append(commit)
             reached("publish")
-            if seeded:
+            if held:
+                _log.warning("%s, %d events, is held back: %s", name, manifest["events"], held)
+            if handed_out:
                 self._outbox.snapshot(snapshot.of_checkpoint(name))
                 _log.info("snapshot %d of %s, %d events", number, name, manifest["events"])
             for alarm in alarms:
-                self._outbox.alarm(alarm, number if seeded else 0)
+                self._outbox.alarm(alarm, number if handed_out else 0)
             reached("publish")
 
         self._running = self._pool.submit(work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainer.arrays import Array
+from trainer.catalogue import all_ids
 from trainer.wire import Snapshot, SnapshotManifest
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def snapshot_of(learner: Learner, origin: Origin) -> Snapshot:
         model=learner.network.weights(),
         items={name: array[:items].copy() for name, array in by_item.items()},
         users={name: array[:users].copy() for name, array in by_user.items()},
-        item_ids=list(learner.items.table.ids),
-        user_ids=list(learner.users.table.ids),
+        item_ids=all_ids(learner.items),
+        user_ids=all_ids(learner.users),
         features=list(learner.items.features),
     )

@@ -14,6 +14,7 @@ from indexer.config import IndexerConfig
 from indexer.jobs import Jobs
 from indexer.leader import Leader
 from indexer.lease import Lease
+from indexer.parts import Part, shard_of
 from indexer.store import IndexStore
 from monitoring.audit import AuditTrail
 from streaming.keys import key
@@ -169,9 +170,15 @@ def toy(redis_client: Redis) -> ToyTrainer:
     return trainer
 
 
+@pytest.fixture(scope="session")
+def shards(server_kind: str) -> int:
+    """One on the embedded server, as by default; several on the others."""
+    return 1 if server_kind == "embedded" else 4
+
+
 @pytest.fixture
-def lease(redis_client: Redis) -> Lease:
-    taken = Lease(redis_client, ttl=30, owner="test")
+def lease(redis_client: Redis, shards: int) -> Lease:
+    taken = Lease(redis_client, ttl=30, owner="test", shards=shards)
     assert taken.take()
     return taken
 
@@ -182,13 +189,19 @@ def store(redis_client: Redis, lease: Lease) -> IndexStore:
 
 
 @pytest.fixture
+def part_of(shards: int) -> Callable[[str], Part]:
+    """Part of version 1 that an item is in."""
+    return lambda item: Part(1, shard_of(item, shards))
+
+
+@pytest.fixture
 def leader(store: IndexStore) -> Leader:
     return Leader(store, Builder(store))
 
 
 @pytest.fixture
-def config() -> IndexerConfig:
-    return IndexerConfig(alarm_patience="2s")
+def config(shards: int) -> IndexerConfig:
+    return IndexerConfig(alarm_patience="2s", shards=shards)
 
 
 @pytest.fixture
