@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from indexer.deadline import safe_point
 from indexer.placing import FREE, Placing
+from indexer.progress import so_far
 from trainer.config import ModelConfig
 from trainer.encoder import Encoder
 from trainer.wire import Snapshot
@@ -86,7 +87,10 @@ class Assigner:
         """Place items by row (n,) and tokens (n, T); one newer than the snapshot has its content only."""
         starts = range(0, max(len(rows), 1), self._chunk)
         parts = [slice(start, start + self._chunk) for start in starts]
-        placed = [self._place(rows[part], tokens[part]) for part in parts]
+        placed = []
+        for part in parts:
+            placed.append(self._place(rows[part], tokens[part]))
+            so_far("items encoded", min(part.stop, len(rows)), len(rows))
         return Placement(
             np.concatenate([part.vectors for part in placed]), np.concatenate([part.nodes for part in placed])
         )

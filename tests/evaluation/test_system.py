@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 import numpy as np
 import pytest
 
 from evaluation.system import OfflineSystem
 from indexer.placing import Placing
+from indexer.rebalance import Bounds, broken, command_of
+from indexer.version import VersionManifest
 from serving.mirror import Mirror
+from streaming.events import Item
+from trainer.snapshot import Origin, snapshot_of
 
 
 @pytest.mark.slow
@@ -69,3 +76,31 @@ def test_an_item_changes_its_node_only_for_one_that_is_nearer_by_the_margin(conf
         before = nodes
     assert moved > 0
     assert stayed > 0
+
+
+def test_new_items_crowd_a_node_and_a_rebalance_makes_room(config, new_data):
+    """From the look at the nodes to the version that answers: only the learner changed the nodes, once."""
+    system = OfflineSystem(config, snapshot_every=60.0, snapshot_events=512)
+    batches = list(new_data(2200).batches(64))
+    for batch in batches[:-2]:
+        system.learn(system.prepare(batch))
+    now = system.learner.watermark
+    crowd = [Item(id=f"new{n}", ts=now, features={"topic": "c0", "sort": f"s{n % 40}"}) for n in range(300)]
+    system.learn(system.prepare(replace(batches[-2], items=crowd, item_sent_at=[now] * len(crowd))))
+    before = system.sizes()
+    found = broken(before, Bounds(over_mean=3.0, floor=20, starved=1.0))
+    assert len(found.split) > 0
+    manifest = snapshot_of(system.learner, Origin(1, 1)).manifest
+    assert manifest.generation == 0
+    version = VersionManifest(
+        version=system.versions, epoch=1, snapshot=1, checkpoint="", events=0, watermark=0, created_at=0, items=0,
+        rows=0, nodes=len(before), config_digest="", state_id="", reason="",
+    )  # fmt: skip
+    command = msgspec.json.encode(command_of(version, found, now, over=3.0))
+    system.learn(system.prepare(replace(batches[-1], control=(command, command))))
+    assert system.learner.steering.generation == 1
+    system._publish()
+    after = system.sizes()
+    assert after.sum() == before.sum()
+    assert after.max() < 0.75 * before.max()
+    assert (system.mirror.world.index.leaves.sizes == after).all()
