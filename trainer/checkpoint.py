@@ -1,8 +1,8 @@
 """Checkpoints: folders that are whole or absent.
 
 A checkpoint is written aside, fsynced, and renamed; its manifest is written last and holds the size and the SHA-256 of
-every file. Arrays are safetensors, plain values msgpack; nothing is ever unpickled. Large tables may be a chain of files
-(`trainer.chain`).
+every file. Arrays are safetensors, plain values msgpack; nothing is ever unpickled. Large tables may be a chain of
+files (`trainer.chain`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ASIDE = ".writing-"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint holds, and how the model that it holds is shaped.
+    """What a checkpoint holds, how the model that it holds is shaped, and why it was not handed out, if so.
 
     `chain` names the files of its tables in order, `lengths` says how long each of their arrays is.
     """
@@ -47,6 +47,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, FileEntry]
     chain: tuple[str, ...] = ()
     lengths: dict[str, int] = {}
+    held: str = ""
     seal: str = ""
 
     def sealed(self) -> Manifest:
@@ -72,8 +73,8 @@ class CheckpointStore:
     folder
         Made if absent.
     kept
-        How many are kept; a new one removes the oldest beyond that. If all of these share their whole tables, the newest
-        one that has others is kept beside them: one damaged file must not spoil all there is.
+        How many are kept; a new one removes the oldest beyond that. If all of these share their whole tables, the
+        newest one that has others is kept beside them: one damaged file must not spoil all there is.
     """
 
     def __init__(self, folder: Path, kept: int) -> None:

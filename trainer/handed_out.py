@@ -1,7 +1,7 @@
 """The snapshot that a checkpoint's copy of the learner makes, as its readers get it.
 
-The same bytes as `trainer.wire.Snapshot` makes, without an object per item or user, and in small steps where the interpreter's
-lock is held: it is made beside training.
+The same bytes as `trainer.wire.Snapshot` makes, without an object per item or user, and in small steps where the
+interpreter's lock is held: it is made beside training.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import msgspec
 
 from trainer.array_file import Column, parts_of
 from trainer.arrays import Array
-from trainer.blobs import Packed
 from trainer.chunked import list_head
 from trainer.export import weights_of
+from trainer.ids.texts import Texts
 from trainer.learner_state import texts_in
+from trainer.lodging import saved_ids
 from trainer.snapshot import BY_ITEM, BY_USER, PAIRS
 from trainer.wire import SnapshotManifest
 
@@ -47,8 +48,8 @@ class HandedOut:
 
     def _ids(self) -> Iterator[bytes]:
         yield list_head(3)
-        yield from _texts(texts_in(self.arrays, "items.ids"))
-        yield from _texts(texts_in(self.arrays, "users.ids"))
+        yield from _texts(saved_ids(self.arrays, "items"))
+        yield from _texts(saved_ids(self.arrays, "users"))
         features = texts_in(self.arrays, "items.features")  # each of them is encoded already
         yield list_head(len(features.lengths))
         yield features.bytes.tobytes()
@@ -58,12 +59,8 @@ def _packed(arrays: Mapping[str, Array]) -> bytes:
     return b"".join(parts_of({name: Column.of(array) for name, array in arrays.items()}))
 
 
-def _texts(texts: Packed) -> Iterator[bytes]:
-    yield list_head(len(texts.lengths))
-    start = 0
-    for at in range(0, len(texts.lengths), _CHUNK):
-        lengths = texts.lengths[at : at + _CHUNK]
-        end = start + int(lengths.sum())
-        part = [one.decode("utf-8", "surrogatepass") for one in Packed(texts.bytes[start:end], lengths).split()]
+def _texts(texts: Texts) -> Iterator[bytes]:
+    yield list_head(len(texts))
+    for at in range(0, len(texts), _CHUNK):
+        part = texts[at : at + _CHUNK]
         yield msgspec.msgpack.encode(part)[len(list_head(len(part))) :]
-        start = end

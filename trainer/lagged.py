@@ -69,6 +69,15 @@ class LaggedStates:
         """Note what waits now; the call of what is returned makes arrays of it, in any thread, at any time."""
         return partial(_as_arrays, tuple(self._waiting))
 
+    def forget(self, gone: NDArray[np.bool_]) -> None:
+        """Forget items, by row, with what was noted of them."""
+        self.states.clear(np.flatnonzero(gone[: len(self.states.last)]))
+        for _ in range(len(self._waiting)):
+            rows, ts, weights = self._waiting.popleft()
+            kept = ~gone[rows]
+            if kept.any():
+                self._waiting.append((rows[kept], ts[kept], weights[kept]))
+
     def restore(self, arrays: dict[str, Array]) -> None:
         """Take over the arrays of `states` and `waiting`."""
         self.states.put(np.arange(len(arrays["last"])), arrays["values"], arrays["last"], arrays["first"])

@@ -1,8 +1,8 @@
 """Checkpoint first, then everything that depends on it: committed positions, snapshots, alarms.
 
-1. copy the state of a moment between two steps, in slices between the steps that follow; 2. write and fsync it in a thread;
-then 3. hand the snapshot out, from that thread, and 4. commit the positions to the log's group, from the thread that owns the
-log. Only what is durable is ever published or committed.
+1. copy the state of a moment between two steps, in slices between the steps that follow; 2. write and fsync it in a
+thread; then 3. hand the snapshot out, from that thread, and 4. commit the positions to the log's group, from the
+thread that owns the log. Only what is durable is ever published or committed.
 """
 
 from __future__ import annotations
@@ -60,16 +60,22 @@ class Publisher:
         return self.copying or (self._running is not None and not self._running.done())
 
     def follow(self, learner: Learner, since: str) -> None:
-        """Note that the learner is in the state of the checkpoint `since`, so that only what changes need be written."""
+        """Note that the learner is in the state of the checkpoint `since`: only what changes need be written."""
         self._shadow, self._since = Shadow(learner, known=True), since
 
     def take(
-        self, learner: Learner, values: Mapping[str, Any], commit: Callable[[], None], alarms: list[Alarm]
+        self,
+        learner: Learner,
+        values: Mapping[str, Any],
+        commit: Callable[[], None],
+        alarms: list[Alarm],
+        held: str = "",
     ) -> None:
         """Begin a checkpoint of now, to be copied, written, committed and published; waits for one that is under way.
 
-        `values` go into the checkpoint beside the learner's own; one that is a function is called in the thread. Call
-        with all touched states already sent.
+        `values` go into the checkpoint beside the learner's own; one that is a function is called in the thread. With a
+        reason why the model is `held`, the checkpoint says so and its snapshot is not handed out. Call with all touched
+        states already sent.
         """
         self.wait()
         started = time.perf_counter()
@@ -78,10 +84,11 @@ class Publisher:
         self._shadow.begin()
         outbox, number = self._outbox, self._outbox.next_snapshot()
         origin = Origin(number, outbox.epoch, "", outbox.state_id, outbox.feed_id, self._digest)
-        snapshot = manifest_of(learner, origin) if learner.network.seeded else None
+        snapshot = manifest_of(learner, origin) if learner.network.seeded and not held else None
         manifest = {
             "events": learner.events, "watermark": learner.watermark, "config_digest": self._digest,
             "model": learner.config.model.model_dump(mode="json"), "threads": learner.config.threads,
+            "held": held,
         }  # fmt: skip
         write = partial(self._write, self._shadow, values, manifest)
 
@@ -89,6 +96,8 @@ class Publisher:
             name = write()
             CHECKPOINT_SECONDS.observe(time.perf_counter() - started)
             self._commits.append(commit)
+            if held:
+                _log.warning("%s, %d events, is held back: %s", name, manifest["events"], held)
             self._publish(name, snapshot, alarms)
 
         self._then = work

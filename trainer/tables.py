@@ -37,8 +37,8 @@ class Table(NamedTuple):
         The arrays as they are now, by name; the things' rows are the first ones of them.
     texts
         Texts by row, by name.
-    count
-        How many things there are now.
+    things
+        How many of them there are now.
     changes
         What is asked before a row changes.
     """
@@ -46,12 +46,12 @@ class Table(NamedTuple):
     name: str
     columns: Mapping[str, Callable[[], Array]]
     texts: Mapping[str, Texts]
-    count: Callable[[], int]
+    things: Callable[[], int]
     changes: Changes
 
     def rows(self) -> int:
         """Rows that there are now: of a part that is not in use, none."""
-        return min(self.count(), self.room())
+        return min(self.things(), self.room())
 
     def room(self) -> int:
         """Rows that the arrays have room for now."""
@@ -66,7 +66,7 @@ def tables_of(learner: Learner) -> list[Table]:
         _table("states", learner.states, ("values", "last", "first"), items),
         _table("frequency", learner.frequency, ("counts", "seen"), items),
         _table("items", learner.items, ("tokens", "expires_at", "deleted"), items, {
-            "items.ids": partial(_ids, learner.items), "items.features": partial(_features, learner.items),
+            "items.features": partial(_features, learner.items),
         }),
         _table("covisitation", learner.covisitation, ("neighbours", "weights", "totals", "last"), items),
         _table("leaves", learner.leaves, ("node_of", "log_mass"), items),
@@ -74,7 +74,7 @@ def tables_of(learner: Learner) -> list[Table]:
         _fixed("network.content", network.items.content, ("weight", "accumulator")),
         _fixed("network.features", network.features, ("weight", "accumulator")),
         _table("histories", learner.histories, ("items", "times"), users),
-        _table("users", learner.users, ("tokens",), users, {"users.ids": partial(_ids, learner.users)}),
+        _table("users", learner.users, ("tokens",), users),
         Table(
             "replay", {f"replay.{name}": partial(replay.arrays.__getitem__, name) for name in replay.arrays}, {},
             partial(len, replay), replay.changes,
@@ -86,7 +86,11 @@ def tables_of(learner: Learner) -> list[Table]:
 
 
 def _table(
-    name: str, part: Any, attributes: tuple[str, ...], count: Callable[[], int], texts: Mapping[str, Texts] | None = None
+    name: str,
+    part: Any,
+    attributes: tuple[str, ...],
+    count: Callable[[], int],
+    texts: Mapping[str, Texts] | None = None,
 ) -> Table:
     columns = {f"{name}.{attribute}": partial(getattr, part, attribute) for attribute in attributes}
     return Table(name, columns, texts or {}, count, part.changes)
@@ -95,11 +99,6 @@ def _table(
 def _fixed(name: str, part: Any, attributes: tuple[str, ...]) -> Table:
     """Name a table all of whose rows are in use."""
     return _table(name, part, attributes, lambda: len(getattr(part, attributes[0])))
-
-
-def _ids(catalogue: Any, rows: NDArray[np.integer]) -> Packed:
-    ids = catalogue.table.ids
-    return Packed.of([ids[row].encode("utf-8", "surrogatepass") for row in rows.tolist()])
 
 
 def _features(catalogue: Any, rows: NDArray[np.integer]) -> Packed:

@@ -12,9 +12,16 @@ import pytest
 from streaming.columns import Judgements
 from trainer import table_copy
 from trainer.config import TrainerConfig
+from trainer.ids.config import IdsConfig, Limits
 from trainer.learner import Learner
 from trainer.shadow import Shadow
 
+LIMITS = IdsConfig(
+    items=Limits(cap=120, expire_after=60.0), users=Limits(cap=40, admit_after=2), candidates=64, reuse_after=256
+)
+LIMITS = IdsConfig(
+    items=Limits(cap=120, expire_after=60.0), users=Limits(cap=40, admit_after=2), candidates=64, reuse_after=256
+)
 LEARNERS = ("em", "sil", "oneshot", "lti", "streaming_vq")
 
 
@@ -57,7 +64,8 @@ class Course:
         rng, world = np.random.default_rng(self.number), self.world
         items = [names[at] for at in rng.integers(len(names), size=6)]
         return Judgements(
-            ts=np.full(6, world.now - 1), decided_at=np.full(6, world.now), user=[f"u{at}" for at in rng.integers(60, size=6)], item=items,
+            ts=np.full(6, world.now - 1), decided_at=np.full(6, world.now),
+            user=[f"u{at}" for at in rng.integers(60, size=6)], item=items,
             labels=rng.integers(0, 2, (6, 1)).astype(np.float32), context=[None] * 6,
         )  # fmt: skip
 
@@ -76,6 +84,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "tasks": ({"tasks": ("click",)}, {}, {}),
     "cross": ({"cross": True}, {}, {}),
     "slow": ({"cross": True, "tasks": ("click",)}, {}, {"slow_from": 0.0, "slow_step": 16, "replay_size": 200}),
+    "limited": ({"cross": True, "tasks": ("click",)}, {}, {"replay_size": 200, "slow_from": 0.0, "ids": LIMITS}),
     "expiring": ({"children": (2,)}, {"snap_every": 200}, {"expire_after_idle": 100.0}),
 }
 
