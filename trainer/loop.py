@@ -11,6 +11,7 @@ import torch
 from monitoring.alarms import Alarm
 from monitoring.config import MonitoringConfig
 from monitoring.health import Health
+from monitoring.heap import settle_heap
 from monitoring.http import start_http
 from monitoring.phases import reached
 from monitoring.signals import stop_on_signals
@@ -213,10 +214,14 @@ def run(
     try:
         with stop_on_signals() as stop:
             if world is not None and world.rank:
-                Companion(trainer, streaming, monitoring, log, world, patience).run(stop.is_set)
+                companion = Companion(trainer, streaming, monitoring, log, world, patience)
+                settle_heap()
+                companion.run(stop.is_set)
             else:
                 redis = connect(redis_url)
-                Loop(trainer, streaming, monitoring, log, redis, digest, health, patience, world).run(stop.is_set)
+                loop = Loop(trainer, streaming, monitoring, log, redis, digest, health, patience, world)
+                settle_heap()
+                loop.run(stop.is_set)
     finally:
         log.close()
         if world is not None:
