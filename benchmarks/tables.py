@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.publishing.table import table as publish
-from benchmarks.tabling.parts import exact, ids, pipeline, speed, workers
+from benchmarks.tabling.parts import checkpoints, exact, ids, pipeline, speed, workers
 from benchmarks.tabling.quality import ablations, quality
 from benchmarks.tabling.whole import churn, demo, freshness, fuzz, kills
 
@@ -24,7 +24,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 def main() -> None:
     page = PAGE.read_text("utf-8")
     renders = {
-        "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
+        "quality": quality, "checkpoints": checkpoints, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
         "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "publish": publish, "fuzz": fuzz,
         "workers": workers,
     }  # fmt: skip

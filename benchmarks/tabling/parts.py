@@ -99,5 +99,26 @@ def ids(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def checkpoints(found: dict[str, Any]) -> str:
+    """Pauses and sizes of three checkpoints in a row, and what they take of the throughput."""
+    lines = [
+        f"{found['rows']:,} items and as many users, {found['cores']} cores.", "",
+        "| checkpoint | longest pause | of it to begin | paused in all | steps meanwhile | until durable | written | whole |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    for name, of in zip(("first, whole", "what changed", "what changed"), found["pauses"], strict=True):
+        lines.append(
+            f"| {name} | {of['longest_pause_ms']:.1f} ms | {of['first_pause_ms']:.1f} ms | {of['paused_ms']:.0f} ms "
+            f"| {of['steps_meanwhile']:.0f} | {of['seconds']:.1f} s | {of['megabytes_written']:,.0f} MB "
+            f"| {of['megabytes']:,.0f} MB |"
+        )
+    of = found["throughput"]
+    bare, kept = (", ".join(f"{rate:,.0f}" for rate in of[side]) for side in ("without", "with"))
+    return "\n".join(lines) + (
+        f"\n\n{of['data']}, {of['events']:,} events: {bare} events/s without checkpoints, {kept} with one every "
+        f"{of['every']:,} events: {of['ratio']:.3f} of the throughput is left."
+    )
+
+
 def _rate(events: float) -> str:
     return f"{events:,.0f} events/s"
