@@ -103,7 +103,8 @@ def _watched(
     new = sum(file.stat().st_size for file in files if file.stat().st_nlink == 1)
     return {
         "longest_pause_ms": 1000 * max(waits), "first_pause_ms": 1000 * waits[0],
-        "paused_ms": 1000 * sum(waits), "steps_meanwhile": float(steps), "seconds": time.perf_counter() - began, "megabytes_written": new / 1e6,
+        "paused_ms": 1000 * sum(waits), "steps_meanwhile": float(steps),
+        "seconds": time.perf_counter() - began, "megabytes_written": new / 1e6,
         "megabytes": sum(file.stat().st_size for file in files) / 1e6,
     }  # fmt: skip
 

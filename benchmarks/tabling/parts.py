@@ -103,7 +103,7 @@ def checkpoints(found: dict[str, Any]) -> str:
     """Pauses and sizes of three checkpoints in a row, and what they take of the throughput."""
     lines = [
         f"{found['rows']:,} items and as many users, {found['cores']} cores.", "",
-        "| checkpoint | longest pause | of it to begin | paused in all | steps meanwhile | until durable | written | whole |",
+        "| checkpoint | longest pause | to begin | paused in all | steps meanwhile | until durable | written | whole |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]  # fmt: skip
     for name, of in zip(("first, whole", "what changed", "what changed"), found["pauses"], strict=True):
