@@ -24,8 +24,8 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 def main() -> None:
     page = PAGE.read_text("utf-8")
     renders = {
-        "quality": quality,
-        "checkpoints": checkpoints, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
+        "quality": quality, "ablations": ablations, "checkpoints": checkpoints, "speed": speed,
+        "exact": exact, "demo": demo, "churn": churn,
         "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "publish": publish, "fuzz": fuzz,
         "workers": workers,
     }  # fmt: skip
