@@ -130,12 +130,13 @@ class ReadAhead:
         Raises
         ------
         Exception
-            What the log or its decoder raised, once everything read before that was taken; reading then goes on.
+            What the log or its decoder raised, once what was read before of these partitions was taken; others may
+            hold more, but who asks cannot go on without these. Reading then goes on.
         """
         with self._news:
             self._await(partitions, timeout)
             found = [(position, rows) for position in partitions for rows in self._taken(position)]
-            if not found and self._error is not None and not any(self._rows.values()):
+            if not found and self._error is not None:
                 error, self._error = self._error, None
                 self._news.notify_all()
                 raise error
