@@ -221,9 +221,10 @@ class ReadAhead:
     def _poll(self, hungry: list[Position]) -> None:
         with self._client:
             records = _polled(self._log, self._appetite, _WAIT, hungry) if hungry else []
-            after = self._log.positions()
-            self._ends.within(ENDS_EVERY)
-        found = _decoded(records, self._decode, self._appetite)
+            self._keep(_decoded(records, self._decode, self._appetite), self._log.positions())
+            self._ends.within(ENDS_EVERY)  # last: it may fail, and what was polled is not polled again
+
+    def _keep(self, found: list[tuple[Position, Rows]], after: dict[Position, int]) -> None:
         with self._news:
             for position, rows in found:
                 self._waiting[position].append((rows, after[position]))
