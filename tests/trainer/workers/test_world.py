@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streaming.columns import Judgements
 from trainer.digest import digest
 from trainer.index.learners import LEARNERS
 from trainer.learner import Learner
@@ -109,3 +110,22 @@ def test_few_queries_are_not_shared_out():
 def test_without_torchrun_there_is_nobody_to_join():
     assert join(1.0, "digest", {}) is None
     assert join(1.0, "digest", {"WORLD_SIZE": "1", "RANK": "0"}) is None
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_judged_items_too_few_for_all_are_learned_by_all(config, together, new_world, size):
+    model = config.model.model_copy(update={"tasks": ("click",), "cross": True})
+    found = [Learner(config.model_copy(update={"model": model})) for _ in range(size)]
+
+    def work(world: World) -> None:
+        learner, stream = found[world.rank], new_world()
+        learner.network.world = world
+        for judged in (0, 3, 1, 0, 2, 1):
+            ts = np.full(judged, stream.now, np.int64)
+            labels = np.ones((judged, 1), np.float32)
+            shown = Judgements(ts, ts, ["u1"] * judged, ["c1-0"] * judged, labels, [None] * judged)
+            learner.train(learner.prepare(stream.batch(32, judgements=shown)))
+
+    together(size, work)
+    assert len({told(learner) for learner in found}) == 1
+    assert len({learner.network.world.fingerprint for learner in found}) == 1
