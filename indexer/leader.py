@@ -8,6 +8,7 @@ from threading import Lock, RLock
 
 import numpy as np
 from numpy.typing import NDArray
+from redis.exceptions import RedisError
 
 from indexer import metrics
 from indexer.builder import Builder
@@ -42,6 +43,7 @@ class Leader:
         self._builder = builder
         self._lock = RLock()
         self._building = Lock()
+        self._unsure = False
         self.catalogue: Catalogue | None = None
         self.live: LiveIndex | None = None
 
@@ -93,6 +95,7 @@ class Leader:
             The lease is lost.
         """
         with self._lock:
+            self._make_sure()
             if self.catalogue is None or self.live is None:
                 return []
             deltas = self.live.pending(self.catalogue)
@@ -119,6 +122,7 @@ class Leader:
             The lease is lost.
         """
         with self._lock:
+            self._make_sure()
             if self.catalogue is None or self.live is None:
                 return []
             rows = choose(self.catalogue, self.live)
@@ -174,11 +178,25 @@ class Leader:
     def _write(self, deltas: Sequence[Delta]) -> None:
         if self.catalogue is None or self.live is None or not deltas:
             return
-        self.store.apply(self.live.number, deltas)
+        try:
+            self.store.apply(self.live.number, deltas)
+        except RedisError:
+            self._unsure = True
+            raise
         metrics.count_moves(delta.reason for delta in deltas if self._moves(delta))
         self.live.apply(deltas)
         self.catalogue.told([delta.row for delta in deltas])
         self._count(deltas)
+
+    def _make_sure(self) -> None:
+        """Read again what is in the index, if a write failed: some of it may be done, and only Redis knows."""
+        if self._unsure:
+            self._unsure = False
+            try:
+                self.resume()
+            except RedisError:
+                self._unsure = True
+                raise
 
     def _moves(self, delta: Delta) -> bool:
         return delta.op == "move" and self.live is not None and self.live.node_of(delta.row) != delta.node

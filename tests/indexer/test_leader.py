@@ -1,4 +1,5 @@
 import pytest
+import redis
 
 from indexer.builder import Builder
 from indexer.leader import Leader
@@ -222,3 +223,24 @@ def test_a_pointer_that_leads_nowhere_is_repaired_by_the_next_snapshot(leader, s
     published(successor, toy)
     assert store.current() == 2
     assert store.item_nodes(2) == toy.alive()
+
+
+def test_what_was_written_though_the_answer_was_lost_is_known(leader, store, toy, follow, monkeypatch) -> None:
+    published(leader, toy)
+    toy.put("new", 3)
+    write = store.write
+
+    def lost(*arguments) -> None:
+        write(*arguments)
+        raise redis.ConnectionError("the answer was lost")
+
+    monkeypatch.setattr(store, "write", lost)
+    with pytest.raises(redis.ConnectionError):
+        follow(leader)
+    monkeypatch.setattr(store, "write", write)
+    toy.delete("new")
+    follow(leader)
+    leader.settle()
+    assert store.item_nodes(1) == toy.alive()
+    assert leader.sizes()[1].tolist() == [2, 2, 2, 2]
+    assert verify(store, 1).clean
