@@ -116,10 +116,12 @@ class Leaves:
     def put(self, row: int, node: int) -> None:
         """Insert `row` into `node`, or move it there."""
         self.reserve(row + 1)
-        if self.node_of[row] == node:
-            return
-        self.changes.coming(row)
-        self.remove(row)
+        if self.node_of[row] != node:
+            self.changes.coming(row)
+            self._put(row, node)
+
+    def _put(self, row: int, node: int) -> None:
+        self._take_out(row)
         size = self.sizes[node]
         self._members[node] = grown(self._members[node], size + 1)
         self._members[node][size] = row
@@ -132,10 +134,14 @@ class Leaves:
 
     def remove(self, row: int) -> None:
         """Take `row` out; nothing happens if it is in no node."""
-        node = self.node_of[row] if row < len(self.node_of) else -1
+        if row < len(self.node_of) and self.node_of[row] >= 0:
+            self.changes.coming(row)
+            self._take_out(row)
+
+    def _take_out(self, row: int) -> None:
+        node = self.node_of[row]
         if node < 0:
             return
-        self.changes.coming(row)
         self.sizes[node] -= 1
         last = self._members[node][self.sizes[node]]
         self._members[node][self._slot[row]] = last
@@ -192,9 +198,11 @@ class Leaves:
 
     def move(self, rows: NDArray[np.integer], nodes: NDArray[np.integer]) -> None:
         """Insert or move unique `rows` (n,) into `nodes` (n,)."""
+        self.reserve(int(rows.max(initial=-1)) + 1)
         moved = self.node_of[rows] != nodes
+        self.changes.coming(rows[moved])
         for row, node in zip(rows[moved].tolist(), nodes[moved].tolist(), strict=True):
-            self.put(row, node)
+            self._put(row, node)
 
     def candidates(
         self,
