@@ -5,7 +5,7 @@ VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
 ARGS ?=
 
-.PHONY: help setup demo test test-fast lint bench bench-quality bench-churn kafka docs lock clean
+.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn fuzz kafka docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is.
@@ -28,6 +28,10 @@ test-fast: setup ## Run the tests that take no more than a few seconds each, und
 	@echo "Running the fast tests."
 	@$(PYTHON) -m pytest -m "not slow and not kafka" $(ARGS)
 
+crash-test: setup ## Kill a real trainer 200 times, on Redis Streams and on Kafka; or ARGS='--kills 20 --events 50000 --log redis'.
+	@echo "Running: python -m benchmarks.crashing $(ARGS)"
+	@$(PYTHON) -m benchmarks.crashing $(ARGS)
+
 lint: setup ## Check style, types and who imports whom.
 	@echo "Checking with ruff, mypy --strict and import-linter."
 	@$(PYTHON) -m ruff check .
@@ -43,9 +47,17 @@ bench-quality: setup ## Measure retrieval quality: make bench-quality ARGS='--se
 	@echo "Running benchmarks/quality.py $(ARGS)"
 	@$(PYTHON) benchmarks/quality.py $(ARGS)
 
+bench-pipeline: setup ## Measure the way from the log to the step, against the step alone: Kafka, Arrow, Redis Streams.
+	@echo "Running benchmarks/pipeline.py $(ARGS)"
+	@$(PYTHON) benchmarks/pipeline.py $(ARGS)
+
 bench-churn: setup ## Measure churn beside other indexes: make bench-churn ARGS='--items 100000 --churn 0.1 --peers hnswlib,faiss --json FILE'.
 	@echo "Running benchmarks/churn.py $(ARGS)"
 	@$(PYTHON) benchmarks/churn.py $(ARGS)
+
+fuzz: setup ## Send a trainer a million hostile messages: make fuzz ARGS='--messages 100000 --log redis --seed 7 --json FILE'.
+	@echo "Running benchmarks/fuzz.py $(ARGS)"
+	@$(PYTHON) benchmarks/fuzz.py $(ARGS)
 
 kafka: setup ## Fetch Apache Kafka with Maven and run one broker on loopback until Ctrl+C.
 	@echo "Running: hsnn kafka start $(ARGS)"

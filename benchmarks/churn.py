@@ -5,7 +5,7 @@
 
 Every competitor has a process of its own, one after the other, on the same items, replacements and queries (by seed):
 `hsnn` is the real scheduler, a Redis-protocol server and a following mirror, its node vectors never touched;
-`hsnn_refitted` publishes a version with fitted nodes before each look, which is the fresh rebuild to compare with.
+`refitted` publishes a version with fitted nodes before each look, which is the fresh rebuild to compare with.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from evaluation.errors import MissingPackageError
 
 HERE = Path(__file__).parent
 RESULTS, PICTURES = HERE / "results" / "churn.json", HERE.parent / "docs" / "img"
-OWN = ("hsnn", "hsnn_refitted")
+OWN = ("hsnn", "refitted")
 USERS = 1000
 
 
@@ -94,7 +94,7 @@ def measure(name: str, items: int, churn: Sequence[float], seed: int) -> dict[st
     torch.set_num_threads(1)
     world = World(items, USERS, seed)
     first = world.arrivals(items, 0.0)
-    competitor = System(world, refit=name == "hsnn_refitted") if name in OWN else PEERS[name](world)
+    competitor = System(world, refit=name == "refitted") if name in OWN else PEERS[name](world)
     return run(competitor, world, first, churn)
 
 

@@ -106,8 +106,7 @@ def _settled(reader: IndexReader, alive: set[str]) -> bool:
     """Whether the item map of the version in use becomes exactly the living items."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     while time.monotonic() < deadline:
-        held = {name.decode() for name in reader.redis.hkeys(reader.key("items", reader.current() or 0))}
-        if held == alive:
+        if reader.item_nodes(reader.current() or 0).keys() == alive:
             return True
         time.sleep(0.2)
     return False

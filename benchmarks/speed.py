@@ -2,9 +2,9 @@
 
     make bench ARGS=benchmarks/speed.py
 
-Training: the learner on pre-decoded batches. Pipeline: the same step fed from Redis Streams through the consumer.
-Retrieval: one user at a time against a mirror of the trained index. On ml-100k, a slow stream (small steps, replay),
-and on globo-news, a fast one, if HSNN_DATA names a folder that holds it.
+Training: the learner on pre-decoded batches (`benchmarks/pipeline.py` feeds it from logs). Retrieval: one user at a
+time against a mirror of the trained index. On ml-100k, a slow stream (small steps, replay), and on globo-news, a fast
+one, if HSNN_DATA names a folder that holds it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,9 @@ from benchmarks.variants import digest
 from evaluation.suited import suited
 from evaluation.system import OfflineSystem
 from hsnn.config import Config
-from hsnn.embedded.redis import EmbeddedRedis
 from serving.request import Request
 from serving.retrieval import Limits, retrieve
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
 from streaming.datasets import Dataset, load
-from streaming.open_log import open_log
-from streaming.produce import produce
 from trainer.learner import Learner
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
@@ -49,40 +43,6 @@ def training(data: Dataset, config: Config, threads: int) -> float:
     for batch in data.batches(config.streaming.batch_size):
         learner.train(learner.prepare(batch))
     return learner.events / (time.perf_counter() - start)
-
-
-def pipeline(data: Dataset, config: Config, threads: int) -> dict[str, float]:
-    """Events per second produced to Redis Streams, consumed from it, and consumed and learned."""
-    torch.set_num_threads(threads)
-    with EmbeddedRedis() as server:
-        streaming = StreamingConfig(log=server.url)
-        produced = produce(data, open_log(server.url), config=streaming)
-        consumed = _drain(streaming, lambda consumer: _batches(consumer, data, id))
-        learner = Learner(config.trainer)
-        learned = _drain(
-            streaming, lambda consumer: _batches(consumer, data, lambda batch: learner.train(learner.prepare(batch)))
-        )
-    return {"produced": produced.events_per_second, "consumed": consumed, "learned": learned}
-
-
-def _drain(streaming: StreamingConfig, work: Callable[[Consumer], int]) -> float:
-    log = open_log(streaming.log)
-    consumer = Consumer(log, streaming)
-    start = time.perf_counter()
-    events = work(consumer)
-    seconds = time.perf_counter() - start
-    log.close()
-    return events / seconds
-
-
-def _batches(consumer: Consumer, data: Dataset, each: Callable[..., object]) -> int:
-    events = 0
-    while events < len(data.engagements):
-        batch = consumer.next_batch(1.0)
-        if batch is not None:
-            each(batch)
-            events += len(batch.engagements)
-    return events
 
 
 def retrieval(data: Dataset, config: Config) -> dict[str, dict[str, float]]:
@@ -109,7 +69,6 @@ def measured(data: Dataset, config: Config) -> dict[str, Any]:
     bare = {f"threads_{threads}": training(data, config, threads) for threads in (1, 2)}
     return {
         "events": len(data.engagements), "training_events_per_second": bare,
-        "redis_events_per_second": pipeline(data, config, config.trainer.threads),
         "retrieval_milliseconds": retrieval(data, config),
     }  # fmt: skip
 

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from trainer.config import TrainerConfig
+from trainer.ids.config import IdsConfig
 
 _ONESHOT: dict[str, Any] = {"learner": "oneshot", "follow": 0.03}
 _LTI: dict[str, Any] = {"learner": "lti", "flops": 0.1, "sharpness": 10.0, "sharpness_ramp": 20_000.0, "ramp": 10_000}
@@ -58,7 +59,9 @@ _NO_MATTER = {"seed", "threads", "checkpoint_events", "checkpoint_time"}
 
 def digest(name: str) -> str:
     """SHA-256 of a variant's configuration, but for what figures of quality do not depend on."""
-    values = configured(name, 0).model_dump(mode="json", exclude=_NO_MATTER)
+    config = configured(name, 0)
+    later = {"ids"} if config.ids == IdsConfig() else set()  # did not exist when figures were measured
+    values = config.model_dump(mode="json", exclude=_NO_MATTER | later)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

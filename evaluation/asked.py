@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -116,7 +117,7 @@ class Sampler:
         return asked, history
 
 
-def _request(user: str, names: list[str], prepared: Prepared, at: int, k: int) -> Request:
+def _request(user: str, names: Sequence[str], prepared: Prepared, at: int, k: int) -> Request:
     rows, times = prepared.queries.history_items[at], prepared.queries.history_times[at]
     history: list[Id | Engaged] = [
         Engaged(names[row], int(time)) for row, time in zip(rows.tolist(), times.tolist(), strict=True) if row >= 0

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from evaluation.asked import Sampler, Window
 from evaluation.baselines import USUAL, checked
 from evaluation.churn import Churn
+from evaluation.errors import ProtocolError
 from evaluation.judge import Judge
 from evaluation.run import Run
 from evaluation.suited import joining
@@ -60,11 +61,16 @@ def evaluate(
     Raises
     ------
     ProtocolError
-        The window holds no event, or a baseline is not known.
+        The window holds no event, a baseline is not known, or `trainer.ids` limits the id tables.
     MissingPackageError
         A baseline needs a package that is not installed.
     """
     torch.set_num_threads(config.threads)
+    if config.ids.limited:
+        raise ProtocolError(
+            "trainer.ids limits the id tables, so rows change hands, and the baselines count by row; "
+            "judge the model without trainer.ids"
+        )
     window = Window.of(len(data.engagements), query_share, query_from, query_to)
     sampler, tally, churn = Sampler(window, config.seed), Tally(), Churn()
     system = OfflineSystem(config, snapshot_every, snapshot_events)

@@ -16,6 +16,7 @@ from indexer.builder import base_of, manifest_of
 from indexer.catalogue import Catalogue
 from indexer.delta import Delta
 from indexer.live import LiveIndex
+from indexer.placing import FREE, Placing
 from indexer.version import Version
 from serving.mirror import Mirror
 from streaming.columns import Batch
@@ -25,7 +26,7 @@ from trainer.prepared import Prepared, StepReport
 from trainer.snapshot import Origin, snapshot_of
 from trainer.wire import Feed, StateDelta
 
-_EPOCH = 1
+_FIRST_EPOCH = 1
 
 
 class Step(NamedTuple):
@@ -48,6 +49,8 @@ class OfflineSystem:
         Stream seconds between versions.
     snapshot_events : int
         Events between versions at least, however much stream time has passed.
+    rules
+        How items are placed; by default each in its nearest node.
 
     Attributes
     ----------
@@ -59,15 +62,23 @@ class OfflineSystem:
         Items put into and taken out of the index between versions.
     """
 
-    def __init__(self, config: TrainerConfig, snapshot_every: float, snapshot_events: int) -> None:
+    def __init__(
+        self, config: TrainerConfig, snapshot_every: float, snapshot_events: int, rules: Placing = FREE
+    ) -> None:
         self.learner = Learner(config)
         self.mirror = Mirror()
         self.versions = 0
         self.expired = self.arrived = 0
         self._every, self._events = snapshot_every * 1000, snapshot_events
         self._last = (-float("inf"), -(10**18))
+        self._rules = rules
         self._catalogue: Catalogue | None = None
         self._live: LiveIndex | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the trainer: another one whenever rows of items were given to other items."""
+        return _FIRST_EPOCH + self.learner.turns
 
     def prepare(self, batch: Batch) -> Prepared:
         """Take a batch in; the queries it holds may now be asked of the mirror."""
@@ -76,10 +87,10 @@ class OfflineSystem:
     def learn(self, prepared: Prepared) -> Step:
         """Learn a prepared batch, then tell scheduler and mirror."""
         report = self.learner.train(prepared)
-        state = self.learner.delta(_EPOCH)
+        state = self.learner.delta(self.epoch)
         self.mirror.apply_state(state)
         if self._catalogue is not None:
-            self._catalogue.put_feed(Feed(_EPOCH, prepared.feed))
+            self._catalogue.put_feed(Feed(self.epoch, prepared.feed))
             self._catalogue.put_state(state)
         flipped = self._due()
         if flipped:
@@ -88,18 +99,24 @@ class OfflineSystem:
 
     def _due(self) -> bool:
         time, events = self.learner.watermark - self._last[0], self.learner.events - self._last[1]
-        return self.learner.network.seeded and time >= self._every and events >= self._events
+        return self._turned() or (self.learner.network.seeded and time >= self._every and events >= self._events)
+
+    def _turned(self) -> bool:
+        """Whether the rows of the version in use mean other items by now."""
+        return self._catalogue is not None and self._catalogue.epoch != self.epoch
 
     def _publish(self) -> None:
         self._last = (self.learner.watermark, self.learner.events)
         self.versions += 1
-        snapshot = snapshot_of(self.learner, Origin(self.versions, _EPOCH, "offline"))
+        snapshot = snapshot_of(self.learner, Origin(self.versions, self.epoch, "offline"))
+        turned = self._turned()
         self._catalogue = Catalogue(snapshot)
-        assigner = Assigner(snapshot, snapshot_encoder(snapshot))
-        base = base_of(self._catalogue, assigner)
-        manifest = manifest_of(snapshot.manifest, self.versions, base, assigner.nodes, "snapshot")
-        self._live = LiveIndex(self.versions, assigner, base.nodes)
-        self.mirror.load_version(Version(manifest, snapshot, base))
+        assigner = Assigner(snapshot, snapshot_encoder(snapshot), rules=self._rules)
+        before = None if self._live is None or turned else self._live.nodes
+        made = base_of(self._catalogue, assigner, before)
+        manifest = manifest_of(snapshot.manifest, self.versions, made, assigner, "snapshot")
+        self._live = LiveIndex(self.versions, assigner, made.base.nodes, made.wanted)
+        self.mirror.load_version(Version(manifest, snapshot, made.base))
 
     def _maintain(self) -> list[Delta]:
         """Bring the index in line with what arrived, changed and expired, as the scheduler's jobs do."""

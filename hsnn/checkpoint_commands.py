@@ -120,7 +120,7 @@ def _read(store: CheckpointStore, name: str | None) -> Checkpoint:
 
 
 def _row(one: Listed) -> list[str]:
-    state = "[red]damaged" if one.damage else "whole"
+    state = "[red]damaged" if one.damage else "whole, held" if one.manifest and one.manifest.held else "whole"
     known = ["?", "?"] if one.manifest is None else [f"{one.manifest.events:,}", _utc(one.manifest.watermark)]
     return [one.name, state, *known, f"{one.bytes:,} B", _age(time.time() - one.written_at)]
 
@@ -129,7 +129,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     files = {file: f"{entry.bytes:,} B, SHA-256 {entry.sha256}" for file, entry in manifest.files.items()}
     return {
         "events": f"{manifest.events:,}", "watermark": _utc(manifest.watermark), "threads": manifest.threads,
-        "config digest": manifest.config_digest, **files, "seal": manifest.seal,
+        "config digest": manifest.config_digest, "held back": manifest.held or "no", **files, "seal": manifest.seal,
     }  # fmt: skip
 
 

@@ -24,6 +24,9 @@ ELSEWHERE = {
     "checkpoint": Elsewhere(
         "hsnn.checkpoint_commands", "checkpoint_app", "Checkpoints: list, inspect, verify, export, digest."
     ),
+    "control": Elsewhere(
+        "hsnn.control_commands", "control_app", "Commands to the trainer: learning rates, rebalance, end of a stream."
+    ),
     "data": Elsewhere("hsnn.data_commands", "data_app", "Data sets: list them, get them, see what they hold."),
     "dlq": Elsewhere("hsnn.dlq_commands", "dlq_app", "Dead letters: list them, show them, send them again."),
     "index": Elsewhere(

@@ -22,9 +22,24 @@ class LogKind(StrEnum):
     kafka = "kafka"
 
 
-def train(config: ConfigFile = None, overrides: Overrides = None) -> None:
+class LostOffsets(StrEnum):
+    """What the trainer may do where the log does not hold the next records."""
+
+    fail = "fail"
+    earliest = "earliest"
+    latest = "latest"
+
+
+def train(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    on_lost_offsets: Annotated[
+        LostOffsets | None, typer.Option(help="if the log lost the next records: sets streaming.on_lost_offsets")
+    ] = None,
+) -> None:
     """Run the trainer: log to model, states and snapshots. Ends at SIGTERM or Ctrl+C, a second one at once."""
-    chosen = settings(config, overrides).config
+    lost = [] if on_lost_offsets is None else [f"streaming.on_lost_offsets={on_lost_offsets.value}"]
+    chosen = settings(config, [*(overrides or ()), *lost]).config
     _log_to_stderr()
     from trainer.loop import run
 
@@ -37,7 +52,7 @@ def schedule(config: ConfigFile = None, overrides: Overrides = None) -> None:
     _log_to_stderr()
     from indexer.scheduler import run
 
-    run(chosen.indexer, chosen.monitoring, chosen.redis.url)
+    run(chosen.indexer, chosen.monitoring, chosen.redis.url, streaming=chosen.streaming)
 
 
 def serve(config: ConfigFile = None, overrides: Overrides = None, port_file: PortFile = None) -> None:

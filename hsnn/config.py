@@ -48,7 +48,8 @@ class RedisConfig(BaseModel):
 
     url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="Redis or Valkey, 7 or newer: redis://[user:password@]HOST:PORT/DB or rediss://...",
+        description="Redis or Valkey, 7 or newer: redis://[user:password@]HOST:PORT/DB or rediss://...; "
+        "redis+cluster://HOST:PORT, one node of a Redis Cluster",
     )
 
 

@@ -76,8 +76,14 @@ def jobs_table(jobs: Sequence[Job]) -> Table:
     for job in jobs:
         last, over = job.state.last, job.state.overrun_since
         shown = ("-", "-", "-", "-") if last is None else run_cells(last)
+        running = job.state.running
         if over is not None:
             shown = (moment(over), "over its time, running", f"{time.time() - over / 1000:.0f}", "-")
+        elif running is not None:
+            shown = (moment(running.since), "running", f"{time.time() - running.since / 1000:.0f}", "-")
+        if running is not None and running.progress is not None:
+            far = running.progress
+            shown = (shown[0], f"{shown[1]}: {far.done:,} of {far.total:,} {far.what}", *shown[2:])
         table.add_row(job.name, *shown, f"{job.runs:,}", _next(job))
     return table
 

@@ -17,6 +17,7 @@ from streaming.datasets import DataError, load
 from streaming.errors import StreamingError
 from streaming.follow import learned_from
 from streaming.open_log import open_log
+from streaming.packing import Format
 from streaming.produce import Produced
 from streaming.produce import produce as send
 
@@ -35,6 +36,9 @@ def produce(
     ahead: Annotated[
         int | None, typer.Option(min=1, help="most engagements in the log that are not learned yet")
     ] = None,
+    form: Annotated[
+        Format, typer.Option("--format", help="json: one event per record; arrow: many interactions in one")
+    ] = "json",
     json_file: Annotated[Path | None, typer.Option("--json", help="write the counts here, while running too")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -44,7 +48,7 @@ def produce(
         raise typer.BadParameter("--follow and --ahead belong together")
     streaming = settings(config, overrides).config.streaming
     try:
-        done = run(data, log or streaming.log, streaming, speed, limit, follow, ahead, json_file)
+        done = run(data, log or streaming.log, streaming, speed, limit, follow, ahead, json_file, form)
     except (DataError, StreamingError, ValueError) as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(1) from error
@@ -63,6 +67,7 @@ def run(
     follow: str | None = None,
     ahead: int | None = None,
     json_file: Path | None = None,
+    form: Format = "json",
 ) -> Produced:
     """Load, connect, send; see `streaming.produce.produce`. SIGINT and SIGTERM stop it, a second one at once.
 
@@ -84,6 +89,7 @@ def run(
                 learned=None if follow is None else learned_from(follow),
                 progress=None if json_file is None else lambda produced: _write(json_file, produced),
                 stop=asked.is_set,
+                form=form,
             )
         finally:
             opened.close()

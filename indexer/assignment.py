@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.deadline import safe_point
+from indexer.placing import FREE, Placing
+from indexer.progress import so_far
 from trainer.config import ModelConfig
 from trainer.encoder import Encoder
 from trainer.wire import Snapshot
@@ -26,6 +28,12 @@ class ItemEncoder(Protocol):
 
     def assign(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
         """Leaves (n,) of vectors (n, W)."""
+
+    def distances(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Squared distances (n, K) of vectors (n, W) to all leaves."""
+
+    def distances_to(self, vectors: NDArray[np.float32], nodes: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Squared distances (n,) of vectors (n, W) to one leaf each, nodes (n,)."""
 
     def representatives(
         self, vectors: NDArray[np.float32], rows: NDArray[np.integer], nodes: NDArray[np.integer]
@@ -59,13 +67,16 @@ class Assigner:
         Brings content vectors and nodes.
     chunk
         Items encoded at once.
+    rules
+        What there is to placing beyond the nearest node; `indexer.seating` follows them.
     """
 
-    def __init__(self, snapshot: Snapshot, encoder: ItemEncoder, chunk: int = 65_536) -> None:
+    def __init__(self, snapshot: Snapshot, encoder: ItemEncoder, chunk: int = 65_536, rules: Placing = FREE) -> None:
         self._embeddings: NDArray[np.float32] = snapshot.items["embeddings"]
         self._known = min(len(self._embeddings), len(snapshot.item_ids))
         self._encoder = encoder
         self._chunk = chunk
+        self.rules = rules
 
     @property
     def nodes(self) -> int:
@@ -76,10 +87,23 @@ class Assigner:
         """Place items by row (n,) and tokens (n, T); one newer than the snapshot has its content only."""
         starts = range(0, max(len(rows), 1), self._chunk)
         parts = [slice(start, start + self._chunk) for start in starts]
-        placed = [self._place(rows[part], tokens[part]) for part in parts]
+        placed = []
+        for part in parts:
+            placed.append(self._place(rows[part], tokens[part]))
+            so_far("items encoded", min(part.stop, len(rows)), len(rows))
         return Placement(
             np.concatenate([part.vectors for part in placed]), np.concatenate([part.nodes for part in placed])
         )
+
+    def distances(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Squared distances (n, K) of vectors (n, W) to all nodes."""
+        return self._encoder.distances(vectors)
+
+    def distances_to(self, vectors: NDArray[np.float32], nodes: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Squared distances (n,) of vectors (n, W) to one node each, (n,)."""
+        starts = range(0, max(len(nodes), 1), self._chunk)
+        parts = [slice(start, start + self._chunk) for start in starts]
+        return np.concatenate([self._encoder.distances_to(vectors[part], nodes[part]) for part in parts])
 
     def representatives(self, vectors: NDArray[np.float32], nodes: NDArray[np.int32]) -> NDArray[np.int32]:
         """Choose each node's representative row, (K,), from all vectors (rows, W) and nodes (rows,), -1 = none."""

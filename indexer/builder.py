@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.assignment import Assigner, MakeEncoder, snapshot_encoder
-from indexer.catalogue import Catalogue
+from indexer.assignment import Assigner, MakeEncoder, Placement, snapshot_encoder
+from indexer.bulk import Items
+from indexer.catalogue import Catalogue, Rows
 from indexer.deadline import safe_point
-from indexer.delta import Delta
+from indexer.delta import Delta, Op
 from indexer.following import catch_up
-from indexer.live import LiveIndex
+from indexer.live import LiveIndex, Wanted, most_held, replayed
+from indexer.placing import FREE, Placing
+from indexer.seating import seat_all
 from indexer.store import IndexStore
-from indexer.version import IndexBase, VersionManifest
+from indexer.version import IndexBase, Version, VersionManifest
+from trainer.arrays import grown
 from trainer.wire import Snapshot, SnapshotManifest
+
+Nodes = NDArray[np.int32]
+NodesOf = Callable[[int], Nodes | None]
+"""Nodes (rows,) of the items now, if the version in use is of an epoch; None if it is of another."""
 
 
 class Draft:
@@ -42,7 +53,7 @@ class Draft:
         What readers of `current` do not know yet is left to `finish`, so that its freshness is told once.
         """
         catch_up(self.catalogue, self._store)
-        self._write([delta for delta in self._pending(current) if not _is_news(delta, current) or current is None])
+        self._write(self._pending(current, None if current is None else _known_to(current)))
 
     def finish(self, current: LiveIndex | None) -> list[Delta]:
         """Re-assign the rest under the new model, then flip; nobody may write deltas of `current` meanwhile.
@@ -77,10 +88,10 @@ class Draft:
         self._store.flip(self.manifest.version, old, seen)
         return [delta for delta in deltas if _is_news(delta, current)]
 
-    def _pending(self, current: LiveIndex | None) -> list[Delta]:
+    def _pending(self, current: LiveIndex | None, wanted: Wanted | None = None) -> list[Delta]:
         if current is not None:
             self.catalogue.told_before(current.node_column(len(self.catalogue)))
-        return self.live.pending(self.catalogue)
+        return self.live.pending(self.catalogue, wanted)
 
     def _write(self, deltas: list[Delta]) -> None:
         self._store.apply(self.manifest.version, deltas)
@@ -99,21 +110,38 @@ class Builder:
         Encoder of a snapshot's model.
     chunk
         Items encoded at once.
+    rules
+        How items are placed.
     """
 
-    def __init__(self, store: IndexStore, make_encoder: MakeEncoder = snapshot_encoder, chunk: int = 65_536) -> None:
+    def __init__(
+        self,
+        store: IndexStore,
+        make_encoder: MakeEncoder = snapshot_encoder,
+        chunk: int = 65_536,
+        rules: Placing = FREE,
+    ) -> None:
         self._store = store
         self._make_encoder = make_encoder
         self._chunk = chunk
+        self._rules = rules
 
     def assigner(self, snapshot: Snapshot) -> Assigner:
         """Place items as this snapshot's model does."""
-        return Assigner(snapshot, self._make_encoder(snapshot), self._chunk)
+        return Assigner(snapshot, self._make_encoder(snapshot), self._chunk, self._rules)
 
-    def draft(self, number: int, reason: str) -> Draft:
+    def live(self, version: Version, deltas: Sequence[Delta]) -> LiveIndex:
+        """Index of a version that was made before, after its deltas; its bound stays the one that it was made with."""
+        rules = self._rules.of_version(version.manifest)
+        assigner = Assigner(version.snapshot, self._make_encoder(version.snapshot), self._chunk, rules)
+        base = version.index.nodes
+        return LiveIndex(version.manifest.version, assigner, replayed(base, deltas), peak=most_held(base, deltas))
+
+    def draft(self, number: int, reason: str, nodes_of: NodesOf = lambda _: None) -> Draft:
         """Encode and assign the items of snapshot `number`, and write that aside as a new version.
 
-        Vectors are kept of items that left, too: the histories of users still name them.
+        Vectors are kept of items that left, too: the histories of users still name them. An item whose node in the
+        version in use, by `nodes_of`, is hardly farther than its nearest one stays there.
 
         Raises
         ------
@@ -121,14 +149,26 @@ class Builder:
             The snapshot is not there (any more).
         """
         snapshot = self._store.load_snapshot(number)
-        catalogue, assigner = Catalogue(snapshot), self.assigner(snapshot)
-        base = base_of(catalogue, assigner)
-        manifest = manifest_of(snapshot.manifest, self._store.allocate(), base, assigner.nodes, reason)
-        indexed = np.flatnonzero(base.nodes >= 0)
-        items = dict(zip((catalogue.ids[row] for row in indexed), base.nodes[indexed].tolist(), strict=True))
+        catalogue = Catalogue(snapshot)
+        assigner = self.assigner(snapshot)
+        made = base_of(catalogue, assigner, nodes_of(snapshot.manifest.epoch))
+        base = made.base
+        manifest = manifest_of(snapshot.manifest, self._store.allocate(), made, assigner, reason, self._store.shards)
+        items = Items(catalogue.ids, catalogue.expires_at)
         safe_point("before a version is written aside")
         self._store.write_aside(manifest, base, items)
-        return Draft(self._store, manifest, catalogue, LiveIndex(manifest.version, assigner, base.nodes))
+        live = LiveIndex(manifest.version, assigner, base.nodes, made.wanted)
+        return Draft(self._store, manifest, catalogue, live)
+
+
+def _known_to(current: LiveIndex) -> Wanted:
+    """Tell what is no news to readers of `current`: departures of what they lack, arrivals of what they have."""
+
+    def wanted(op: Op, rows: Rows) -> NDArray[np.bool_]:
+        indexed = current.node_column(int(rows.max(initial=-1)) + 1)[rows] >= 0
+        return ~indexed if op == "delete" else indexed
+
+    return wanted
 
 
 def _is_news(delta: Delta, current: LiveIndex | None) -> bool:
@@ -139,19 +179,42 @@ def _is_news(delta: Delta, current: LiveIndex | None) -> bool:
     return indexed if delta.op == "delete" else not indexed
 
 
-def base_of(catalogue: Catalogue, assigner: Assigner) -> IndexBase:
-    """Encode all items of a catalogue and assign those that are alive."""
+class Made(NamedTuple):
+    """The base of a version, where its items would rather be (rows,), and what became of those in the one before.
+
+    `moved` of `common` items are in another node than before.
+    """
+
+    base: IndexBase
+    wanted: Nodes
+    moved: int
+    common: int
+
+
+def base_of(catalogue: Catalogue, assigner: Assigner, before: Nodes | None = None) -> Made:
+    """Encode all items of a catalogue and seat those that are alive; `before` (rows,) are their nodes until now."""
     rows = np.arange(len(catalogue))
-    vectors, assigned = assigner.place(rows, catalogue.tokens)
-    nodes: NDArray[np.int32] = np.where(catalogue.alive(), assigned, -1).astype(np.int32)
-    return IndexBase(vectors, nodes, assigner.representatives(vectors, nodes))
+    placed = assigner.place(rows, catalogue.tokens)
+    old = np.full(len(rows), -1, np.int32) if before is None else grown(before, len(rows), -1)[: len(rows)]
+    alive = np.flatnonzero(catalogue.alive())
+    nodes, wanted = np.full(len(rows), -1, np.int32), np.full(len(rows), -1, np.int32)
+    nodes[alive], wanted[alive] = seat_all(assigner, Placement(placed.vectors[alive], placed.nodes[alive]), old[alive])
+    both = (nodes >= 0) & (old >= 0)
+    base = IndexBase(placed.vectors, nodes, assigner.representatives(placed.vectors, nodes))
+    return Made(base, wanted, int((both & (nodes != old)).sum()), int(both.sum()))
 
 
-def manifest_of(source: SnapshotManifest, number: int, base: IndexBase, nodes: int, reason: str) -> VersionManifest:
-    """Describe version `number`, made from the snapshot `source`, with `nodes` nodes."""
+def manifest_of(
+    source: SnapshotManifest, number: int, made: Made, assigner: Assigner, reason: str, shards: int = 1
+) -> VersionManifest:
+    """Describe version `number`, made from the snapshot `source`, spread over `shards`."""
+    base, rules = made.base, assigner.rules
     return VersionManifest(
         version=number, epoch=source.epoch, snapshot=source.snapshot, checkpoint=source.checkpoint,
         events=source.events, watermark=source.watermark, created_at=time.time_ns() // 1_000_000,
-        items=int((base.nodes >= 0).sum()), rows=len(base.nodes), nodes=nodes, config_digest=source.config_digest,
-        state_id=source.state_id, reason=reason,
+        items=int((base.nodes >= 0).sum()), rows=len(base.nodes), nodes=assigner.nodes,
+        config_digest=source.config_digest, state_id=source.state_id, reason=reason,
+        moved=made.moved, common=made.common, spilled=int((made.wanted >= 0).sum()),
+        over_mean=0.0 if math.isinf(rules.over_mean) else rules.over_mean, floor=rules.floor,
+        generation=source.generation, shards=tuple(range(shards)),
     )  # fmt: skip

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 @contextmanager
 def in_office(redis: Redis, config: IndexerConfig) -> Iterator[IndexStore]:
     """Take the lease by force, keep it, and give it back: the leader is fenced, and afterwards leads again."""
-    lease, over = Lease(redis, config.lease_ttl), Event()
+    lease, over = Lease(redis, config.lease_ttl, shards=config.shards), Event()
     lease.take(by_force=True)
     keeper = Thread(target=_keep, args=(lease, over, config.lease_ttl / 5), name="lease", daemon=True)
     keeper.start()

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from streaming.events import Feature
 from trainer.arrays import grown
 from trainer.hashing import token_matrix
+from trainer.item_state import HALF_LIVES
 from trainer.lifetime import dies_at
 from trainer.wire import Feed, FeedItem, Snapshot, StateDelta
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+_HEAT = 5
+"""Place of the half-life of a week."""
 
 
 class Catalogue:
@@ -39,6 +42,8 @@ class Catalogue:
     tokens : (rows, T) int32
     first, last, expires_at, sent_at : (rows,) int64
         Times in ms; `expires_at` 0 = never; `sent_at` 0 = already told, or unknown.
+    counts : (rows,) float32
+        Engagements as of `last`, decayed with the half-life `heat` is about.
     known, deleted : (rows,) bool
     changed
         Rows whose tokens, features or end are others than readers were `told`.
@@ -57,6 +62,7 @@ class Catalogue:
         self.first: Rows = items["first"][:count].copy()
         self.last: Rows = items["last"][:count].copy()
         self.expires_at: Rows = items["expires_at"][:count].copy()
+        self.counts: NDArray[np.float32] = items["values"][:count, _HEAT].copy()
         self.deleted: Mask = items["deleted"][:count].astype(np.bool_)
         self.known: Mask = np.ones(count, np.bool_)
         self.sent_at: Rows = np.zeros(count, np.int64)
@@ -78,11 +84,17 @@ class Catalogue:
         rows = delta.item_rows
         self._reserve(int(rows.max(initial=-1)) + 1)
         self.last[rows], self.first[rows] = delta.item_last, delta.item_first
+        self.counts[rows] = delta.item_values[:, _HEAT]
         self.watermark = max(self.watermark, delta.watermark)
 
     def alive(self) -> Mask:
         """Which rows are items that may be in the index now: (rows,) bool."""
         return self.known[: len(self)] & self._living(slice(0, len(self)))
+
+    def heat(self, rows: Rows) -> NDArray[np.float32]:
+        """How popular `rows` (n,) are at the watermark: engagements, decayed with a half-life of a week, (n,)."""
+        age = np.maximum(self.watermark - self.last[rows], 0)
+        return (self.counts[rows] * np.exp2(-age / HALF_LIVES[_HEAT])).astype(np.float32)
 
     def due_for_expiry(self, nodes: NDArray[np.int32]) -> Rows:
         """Rows that are indexed, by `nodes` (rows,) with -1 = not, and must not be: expired or deleted."""
@@ -131,5 +143,6 @@ class Catalogue:
         self.features.extend({} for _ in range(missing))
         self.tokens = grown(self.tokens, rows, -1)
         self.first, self.last = grown(self.first, rows), grown(self.last, rows)
+        self.counts = grown(self.counts, rows)
         self.expires_at, self.sent_at = grown(self.expires_at, rows), grown(self.sent_at, rows)
         self.deleted, self.known = grown(self.deleted, rows), grown(self.known, rows)

@@ -13,6 +13,9 @@ class IndexerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lease_ttl: Duration = Field(5.0, gt=0, description="a leader that is silent for so long is replaced")
+    shards: int = Field(
+        1, ge=1, description="over so many shards the items of new versions are spread, each in one slot of a cluster"
+    )
     versions_kept: int = Field(3, ge=3, description="newest versions kept in Redis, to roll back to")
     snapshots_kept: int = Field(2, ge=1, description="newest snapshots kept; versions hold copies of theirs")
     refresh_sweep: Duration = Field(5.0, gt=0, description="look again for snapshots whose announcement was missed")
@@ -20,6 +23,25 @@ class IndexerConfig(BaseModel):
     item_sweep: Duration = Field(1.0, gt=0, description="look again for items left unassigned or due for expiry")
     verify_interval: Duration = Field(60.0, gt=0, description="time between checks of base and deltas against the map")
     retention_interval: Duration = Field(30.0, gt=0, description="time between removals of old versions and snapshots")
+    move_margin: float = Field(
+        0.5,
+        ge=0,
+        description="an item leaves its node only if that is farther than the nearest one by more than this share",
+    )
+    node_over_mean: float = Field(
+        8.0, ge=1, description="most items per node, as a multiple of the mean; who finds a node full goes to the next"
+    )
+    node_floor: int = Field(64, ge=1, description="a node may always hold so many items, whatever the mean")
+    sweep_interval: Duration = Field(1.0, gt=0, description="time between parts of the rolling sweep over the items")
+    sweep_rate: float = Field(1000.0, gt=0, description="items per second that the rolling sweep looks at")
+    rebalance_interval: Duration = Field(30.0, gt=0, description="time between looks at how full the nodes are")
+    rebalance_pause: Duration = Field(600.0, gt=0, description="time between two commands to the trainer to rebalance")
+    rebalance_over_mean: float = Field(
+        5.0, gt=1, description="a node with more than so many times the mean, and more than `node_floor`, is split"
+    )
+    rebalance_starved: float = Field(
+        0.05, ge=0, le=1, description="share of nodes with next to no items above which they are merged away"
+    )
     jitter: float = Field(
         0.1,
         ge=0,

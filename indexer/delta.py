@@ -13,8 +13,8 @@ from streaming.events import Feature
 Op = Literal["insert", "move", "delete", "superseded"]
 """``insert`` and ``move`` put an item into a node, ``delete`` takes it out; ``superseded``: readers were flipped."""
 
-Reason = Literal["", "new", "returned", "changed", "refresh", "expired", "deleted"]
-"""Why: a new item; an expired one that was engaged with again; changed features; a new model; left by time; deleted."""
+Reason = Literal["", "new", "returned", "changed", "nearer", "expired", "deleted"]
+"""Why: a new item; an expired one engaged with again; changed features; a nearer node; left by time; deleted."""
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True):

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from indexer.delta import Delta
 from indexer.errors import ExportError
 from indexer.reader import IndexReader
-from indexer.streams import START, follow
 from indexer.version import VersionManifest
 from trainer.arrays import Array, grown, pack, unpack
 
@@ -88,10 +87,10 @@ def collect(reader: IndexReader, number: int) -> tuple[Export, VersionManifest, 
         There is no such version.
     """
     version = reader.load_version(number)
-    nodes, vectors, last = version.index.nodes, version.index.vectors, START
+    nodes, vectors, last = version.index.nodes, version.index.vectors, reader.last_delta_id(number)
     ids = dict(enumerate(version.snapshot.item_ids))
-    for entry in follow(reader.redis, reader.key("deltas", number)):
-        delta, last = Delta.decode(entry.fields[b"d"]), entry.id
+    for entry in reader.delta_entries(number, upto=last):
+        delta = Delta.decode(entry.fields[b"d"])
         if delta.op == "superseded":
             continue
         nodes, vectors = grown(nodes, delta.row + 1, -1), grown(vectors, delta.row + 1)

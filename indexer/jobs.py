@@ -12,6 +12,7 @@ from indexer.deadline import safe_point
 from indexer.errors import HeldError, SnapshotGoneError, StoppingError
 from indexer.hold import standing_hold
 from indexer.leader import Leader
+from indexer.sweep import Sweep
 from indexer.verify import VerifyReport, verify
 from indexer.version import VersionManifest
 from monitoring.audit import AuditTrail
@@ -39,6 +40,7 @@ class Jobs:
         self._store = leader.store
         self._config = config
         self._audit = audit
+        self._sweep = Sweep(config.sweep_rate, config.sweep_interval)
         self._publishing = Lock()
         self._stopping = Event()
 
@@ -79,6 +81,11 @@ class Jobs:
         """Assign what is left unassigned and let go what is due; return how many items that were."""
         safe_point("before deltas are written")
         return len(self._leader.settle())
+
+    def sweep(self) -> int:
+        """Look at the next items of the rolling sweep; return how many went to a nearer node."""
+        safe_point("before deltas are written")
+        return len(self._leader.sweep(self._sweep.choose))
 
     def clean(self) -> list[int]:
         """Remove old versions, snapshots and stream entries, and what dead publishers left; return versions removed."""

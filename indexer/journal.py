@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from indexer import scripts
+from indexer.progress import Progress
 from indexer.reader import IndexReader
 from indexer.store import IndexStore
 from monitoring.audit import AuditTrail
@@ -15,7 +16,7 @@ HISTORY = 200
 """Runs kept per job."""
 _RUNS, _PAUSED = ":runs", ":paused"
 
-JOBS = ("alarms", "clean", "refresh", "settle", "verify")
+JOBS = ("alarms", "clean", "rebalance", "refresh", "settle", "sweep", "verify")
 """The jobs that people may run, pause and resume."""
 
 
@@ -44,12 +45,23 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class Running(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run that goes on: since when (epoch ms), and how far it is if it says so."""
+
+    since: int
+    progress: Progress | None = None
+
+
 class JobState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the leader says of a job: its interval in seconds, its last run, since when a run is over its limit."""
+    """What the leader says of a job: its interval in seconds, its last run, since when a run is over its limit.
+
+    `running` is there while a run takes longer than a moment.
+    """
 
     every: float
     last: Run | None = None
     overrun_since: int | None = None
+    running: Running | None = None
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +103,18 @@ class Journal:
             Somebody else leads; nothing was written.
         """
         self._write(name, JobState(every=every, last=run), msgspec.json.encode(run))
+
+    def running(self, name: str, every: float, run: Running, *, over: bool = False) -> None:
+        """Show a run that goes on; `over` its limit or not.
+
+        Raises
+        ------
+        FencedError
+            Somebody else leads; nothing was written.
+        """
+        last = history(self._store, name, 1)
+        since = run.since if over else None
+        self._write(name, JobState(every=every, last=last[0] if last else None, overrun_since=since, running=run), b"")
 
     def overrun(self, name: str, every: float, started: int, limit: float) -> None:
         """Raise the alarm about a run that goes on beyond its limit of seconds.

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock, RLock
+
+import numpy as np
+from numpy.typing import NDArray
 
 from indexer import metrics
 from indexer.builder import Builder
-from indexer.catalogue import Catalogue
+from indexer.catalogue import Catalogue, Rows
 from indexer.delta import Delta
 from indexer.errors import VersionGoneError
 from indexer.following import catch_up, take
-from indexer.live import LiveIndex, replayed
+from indexer.live import LiveIndex
 from indexer.store import IndexStore
 from indexer.streams import START, Entry
 from indexer.version import VersionManifest
 
 _log = logging.getLogger(__name__)
+
+Choose = Callable[[Catalogue, LiveIndex], Rows]
+"""Which indexed rows (n,) to look at."""
 
 
 class Leader:
@@ -45,12 +51,11 @@ class Leader:
         if number is None:
             return
         try:
-            version = self.store.load_version(number)
+            version = self.store.load_version(number, vectors=False)
         except VersionGoneError as error:
             _log.error("the pointer leads nowhere, the next snapshot repairs it: %s", error)
             return
-        nodes = replayed(version.index.nodes, self._deltas(number))
-        live = LiveIndex(number, self._builder.assigner(version.snapshot), nodes)
+        live = self._builder.live(version, self._deltas(number))
         catalogue = Catalogue(version.snapshot)
         catch_up(catalogue, self.store)
         catalogue.told_before(live.node_column(len(catalogue)))
@@ -91,11 +96,35 @@ class Leader:
             if self.catalogue is None or self.live is None:
                 return []
             deltas = self.live.pending(self.catalogue)
-            if deltas:
-                self.store.apply(self.live.number, deltas)
-                self.live.apply(deltas)
-                self.catalogue.told([delta.row for delta in deltas])
-                self._count(deltas)
+            self._write(deltas)
+            return deltas
+
+    def sizes(self) -> tuple[int, NDArray[np.int64]] | None:
+        """Version in use and items per node of it now, (K,); None before the first one."""
+        with self._lock:
+            return None if self.live is None else (self.live.number, self.live.sizes())
+
+    @property
+    def watermark(self) -> int:
+        """Event time as far as this leader knows, epoch ms; 0 before the first version."""
+        with self._lock:
+            return 0 if self.catalogue is None else self.catalogue.watermark
+
+    def sweep(self, choose: Choose) -> list[Delta]:
+        """Take those of the items that `choose` names to a nearer node that have one with room.
+
+        Raises
+        ------
+        FencedError
+            The lease is lost.
+        """
+        with self._lock:
+            if self.catalogue is None or self.live is None:
+                return []
+            rows = choose(self.catalogue, self.live)
+            deltas = self.live.nearer(self.catalogue, rows)
+            metrics.SWEPT.inc(len(rows))
+            self._write(deltas)
             return deltas
 
     def publish(self, snapshot: int, reason: str) -> VersionManifest:
@@ -109,14 +138,19 @@ class Leader:
             Somebody else leads now.
         """
         with self._building:
-            draft = self._builder.draft(snapshot, reason)
+            draft = self._builder.draft(snapshot, reason, self._nodes_of)
             draft.advance(self._comparable(draft.catalogue.epoch))
             with self._lock:
                 news = draft.finish(self._comparable(draft.catalogue.epoch))
                 self.catalogue, self.live = draft.catalogue, draft.live
                 self._count(news)
-        _log.info("version %d from snapshot %d (%s)", draft.manifest.version, snapshot, reason)
-        return draft.manifest
+        manifest = draft.manifest
+        metrics.show_refresh(manifest)
+        _log.info(
+            "version %d from snapshot %d (%s), %d of %d items moved", manifest.version, snapshot, reason,
+            manifest.moved, manifest.common,
+        )  # fmt: skip
+        return manifest
 
     def remove_half_built(self) -> list[int]:
         """Remove versions that a dead publisher left unfinished."""
@@ -130,6 +164,24 @@ class Leader:
         with self._lock:
             same = self.catalogue is not None and self.catalogue.epoch == epoch
             return self.live if same else None
+
+    def _nodes_of(self, epoch: int) -> NDArray[np.int32] | None:
+        """Nodes (rows,) of the items now; None if the rows of `epoch` are others."""
+        with self._lock:
+            live = self._comparable(epoch)
+            return None if live is None else live.nodes.copy()
+
+    def _write(self, deltas: Sequence[Delta]) -> None:
+        if self.catalogue is None or self.live is None or not deltas:
+            return
+        self.store.apply(self.live.number, deltas)
+        metrics.count_moves(delta.reason for delta in deltas if self._moves(delta))
+        self.live.apply(deltas)
+        self.catalogue.told([delta.row for delta in deltas])
+        self._count(deltas)
+
+    def _moves(self, delta: Delta) -> bool:
+        return delta.op == "move" and self.live is not None and self.live.node_of(delta.row) != delta.node
 
     def _deltas(self, number: int) -> list[Delta]:
         deltas: list[Delta] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from indexer.assignment import Assigner
 from indexer.catalogue import Catalogue, Rows
 from indexer.delta import Delta, Op, Reason, pack_vector
+from indexer.placing import Room
+from indexer.seating import seat
 from trainer.arrays import grown
+
+Wanted = Callable[[Op, Rows], NDArray[np.bool_]]
+"""Which of some rows (n,) are dealt with now, by what would be done to them."""
 
 
 class LiveIndex:
@@ -24,18 +29,34 @@ class LiveIndex:
         Places items under the version's model.
     nodes : (rows,) int32
         -1 = not indexed; use `node_column` for as many rows as the catalogue has.
+    wanted : (rows,) int32
+        Node that an item would be in if there were room, -1 = it is there, or nobody knows.
+    room
+        What the nodes hold and may hold.
+
+    Parameters
+    ----------
+    wanted
+        None: nobody knows.
+    peak
+        Most items that the version held at once.
     """
 
-    def __init__(self, number: int, assigner: Assigner, nodes: NDArray[np.int32]) -> None:
+    def __init__(
+        self, number: int, assigner: Assigner, nodes: NDArray[np.int32], wanted: NDArray[np.int32] | None = None,
+        peak: int = 0,
+    ) -> None:  # fmt: skip
         self.number = number
         self.assigner = assigner
         self.nodes = nodes.copy()
+        self.wanted = np.full(len(nodes), -1, np.int32) if wanted is None else wanted.copy()
         self._was_indexed = self.nodes >= 0
+        self.room = Room(assigner.rules, np.bincount(nodes[nodes >= 0], minlength=assigner.nodes), peak)
 
     def node_column(self, rows: int) -> NDArray[np.int32]:
         """Nodes of the first `rows` rows, (rows,)."""
         self.nodes = grown(self.nodes, rows, -1)
-        self._was_indexed = grown(self._was_indexed, rows)
+        self.wanted, self._was_indexed = grown(self.wanted, rows, -1), grown(self._was_indexed, rows)
         return self.nodes[:rows]
 
     def node_of(self, row: int) -> int:
@@ -44,35 +65,52 @@ class LiveIndex:
 
     def sizes(self) -> NDArray[np.int64]:
         """Items per node, (K,)."""
-        return np.bincount(self.nodes[self.nodes >= 0], minlength=self.assigner.nodes)
+        return self.room.sizes.copy()
 
-    def pending(self, catalogue: Catalogue) -> list[Delta]:
-        """Deltas that bring the index in line with the catalogue: departures, arrivals, changed items."""
+    def pending(self, catalogue: Catalogue, wanted: Wanted | None = None) -> list[Delta]:
+        """Deltas that bring the index in line with the catalogue: departures, arrivals, changed items.
+
+        They are to be written in this order, and all of them: then no node is ever above its cap.
+        """
         nodes = self.node_column(len(catalogue))
         changed = np.array(sorted(catalogue.changed), np.int64)
-        leaving = catalogue.due_for_expiry(nodes)
+        leaving, arriving = catalogue.due_for_expiry(nodes), catalogue.unassigned(nodes)
         moving = changed[(nodes[changed] >= 0) & ~np.isin(changed, leaving)]
+        if wanted is not None:
+            leaving, arriving = leaving[wanted("delete", leaving)], arriving[wanted("insert", arriving)]
+        room = self.room.copy()
+        for node in nodes[leaving].tolist():
+            room.leave(node)
         deltas = [self._delete(catalogue, int(row)) for row in leaving]
-        deltas += self._put("insert", catalogue, catalogue.unassigned(nodes))
-        return deltas + self._put("move", catalogue, moving)
+        deltas += self._put("insert", catalogue, arriving, room)
+        return deltas + self._put("move", catalogue, moving, room)
+
+    def nearer(self, catalogue: Catalogue, rows: Rows) -> list[Delta]:
+        """Deltas that take those of the indexed `rows` (n,) to a nearer node that have one with room."""
+        found = self._put("move", catalogue, rows, self.room.copy(), "nearer")
+        return [delta for delta in found if delta.node != self.nodes[delta.row]]
 
     def apply(self, deltas: Iterable[Delta]) -> None:
         """Take note of deltas that were written."""
         for delta in deltas:
             if delta.op != "superseded":
                 self.node_column(delta.row + 1)
+                self.room.leave(int(self.nodes[delta.row]))
                 self.nodes[delta.row] = delta.node
                 self._was_indexed[delta.row] |= delta.node >= 0
+                if delta.node >= 0:
+                    self.room.enter(delta.node)
 
-    def _put(self, op: Op, catalogue: Catalogue, rows: Rows) -> list[Delta]:
-        vectors, nodes = self.assigner.place(rows, catalogue.tokens[rows])
+    def _put(self, op: Op, catalogue: Catalogue, rows: Rows, room: Room, reason: Reason = "") -> list[Delta]:
+        placed = self.assigner.place(rows, catalogue.tokens[rows])
+        nodes, self.wanted[rows] = seat(self.assigner, placed, self.nodes[rows], room)
         return [
             Delta(
                 op, catalogue.epoch, row, catalogue.ids[row], node, pack_vector(vector), catalogue.features[row],
                 int(catalogue.first[row]), int(catalogue.last[row]), int(catalogue.expires_at[row]),
-                int(catalogue.sent_at[row]), self._reason(op, row),
+                int(catalogue.sent_at[row]), reason or self._reason(op, row),
             )
-            for row, node, vector in zip(rows.tolist(), nodes.tolist(), vectors, strict=True)
+            for row, node, vector in zip(rows.tolist(), nodes.tolist(), placed.vectors, strict=True)
         ]  # fmt: skip
 
     def _reason(self, op: Op, row: int) -> Reason:
@@ -94,3 +132,16 @@ def replayed(nodes: NDArray[np.int32], deltas: Sequence[Delta]) -> NDArray[np.in
             nodes = grown(nodes, delta.row + 1, -1)
             nodes[delta.row] = delta.node
     return nodes
+
+
+def most_held(nodes: NDArray[np.int32], deltas: Sequence[Delta]) -> int:
+    """Most items that a version held at once: after its base of nodes (rows,), or after any of its deltas."""
+    indexed = {int(row) for row in np.flatnonzero(nodes >= 0)}
+    most = len(indexed)
+    for delta in deltas:
+        if delta.op == "delete":
+            indexed.discard(delta.row)
+        elif delta.op != "superseded":
+            indexed.add(delta.row)
+            most = max(most, len(indexed))
+    return most

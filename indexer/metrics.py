@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
+
+from indexer.version import VersionManifest
 
 _JOB_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
 
@@ -19,6 +24,11 @@ LEADING = Gauge("hsnn_scheduler_leading", "1 while this scheduler holds the leas
 UNREADABLE = Counter("hsnn_entries_unreadable_total", "Stream entries that could not be decoded and were passed over.")
 JOB_RUNS = Counter("hsnn_job_runs_total", "Runs of the scheduler's jobs.", ["job", "outcome"])
 JOB_OVERRUNS = Counter("hsnn_job_overruns_total", "Runs that took longer than indexer.job_timeout.", ["job"])
+MOVED = Counter("hsnn_items_moved_total", "Items that changed their node, by why.", ["reason"])
+MOVED_SHARE = Gauge("hsnn_index_moved_share", "Share of the items that the last refresh took to another node.")
+SPILLED = Gauge("hsnn_index_spilled", "Items of the last refresh whose nearest node was full.")
+REBALANCES = Counter("hsnn_rebalances_asked_total", "Commands to rebalance that were sent to the trainer.")
+SWEPT = Counter("hsnn_items_swept_total", "Items that the rolling sweep looked at.")
 HELD = Gauge("hsnn_publishing_held", "1 while publishing is held by a person, else 0.")
 JOB_SECONDS = Histogram("hsnn_job_seconds", "Time a job took.", ["job"], buckets=_JOB_BUCKETS)
 
@@ -30,3 +40,16 @@ def show_index(version: int, sizes: NDArray[np.int64]) -> None:
     NODES.set(len(sizes))
     MAX_OVER_MEAN.set(sizes.max(initial=0) / max(sizes.mean(), 1e-9))
     DEAD_NODES.set((sizes == 0).sum())
+
+
+def show_refresh(manifest: VersionManifest) -> None:
+    """Show how many items a new version took to another node."""
+    MOVED.labels("refresh").inc(manifest.moved)
+    MOVED_SHARE.set(manifest.moved / max(manifest.common, 1))
+    SPILLED.set(manifest.spilled)
+
+
+def count_moves(reasons: Iterable[str]) -> None:
+    """Count items that a delta took to another node, by its reason."""
+    for reason, count in Tally(reasons).items():
+        MOVED.labels(reason).inc(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,19 @@ def sizes_of(nodes: NDArray[np.integer], count: int) -> Sizes:
     )
 
 
+def node_sizes(reader: IndexReader, number: int) -> NDArray[np.int64]:
+    """Items per node of a version by its item map, (K,).
+
+    Raises
+    ------
+    VersionGoneError
+        There is no such version.
+    """
+    count = reader.manifest(number).nodes
+    nodes = np.fromiter(reader.item_nodes(number).values(), np.int64)  # (items,)
+    return np.bincount(nodes, minlength=count)
+
+
 def portrait(reader: IndexReader, number: int) -> Portrait:
     """Look at a version: its manifest, its item map, and the memory of its keys.
 
@@ -65,14 +79,21 @@ def portrait(reader: IndexReader, number: int) -> Portrait:
     """
     manifest = reader.manifest(number)
     nodes = np.fromiter(reader.item_nodes(number).values(), np.int64)  # (items,)
-    deltas: Any = reader.redis.xlen(reader.key("deltas", number))
-    names = [reader.key(part, number) for part in ("version", "items", "deltas")]
+    parts = reader.parts(number)
+    deltas: list[Any] = [reader.redis.xlen(part.deltas) for part in parts]
+    memory = {reader.key("version", number): _memory(reader, [reader.key("version", number)])}
+    for part in parts:
+        memory |= {name: _memory(reader, [name]) for name in (part.items, part.ends, part.deltas)}
+        memory[f"{part.leaves}:*"] = _memory(reader, part.all_leaves(manifest.nodes))
     return Portrait(
-        manifest, reader.current() == number, sizes_of(nodes, manifest.nodes), int(deltas),
-        time.time() - manifest.created_at / 1000, {name: _memory(reader, name) for name in names},
+        manifest, reader.current() == number, sizes_of(nodes[nodes >= 0], manifest.nodes), sum(deltas),
+        time.time() - manifest.created_at / 1000, memory,
     )  # fmt: skip
 
 
-def _memory(reader: IndexReader, name: str) -> int:
-    found: Any = reader.redis.memory_usage(name, samples=_SAMPLES)
-    return int(found or 0)
+def _memory(reader: IndexReader, names: Sequence[str]) -> int:
+    """Bytes of some keys of one shard; those that do not exist have none."""
+    pipeline = reader.redis.pipeline(transaction=False)
+    for name in names:
+        pipeline.memory_usage(name, samples=_SAMPLES)
+    return sum(int(found or 0) for found in pipeline.execute())

@@ -20,6 +20,8 @@ from indexer.jobs import Jobs
 from indexer.journal import Journal, paused_jobs
 from indexer.leader import Leader
 from indexer.lease import Lease
+from indexer.placing import Placing
+from indexer.rebalance import Commands, Rebalancer
 from indexer.requests import NAME as REQUESTS
 from indexer.requests import Requests
 from indexer.store import IndexStore
@@ -30,8 +32,10 @@ from monitoring.config import MonitoringConfig
 from monitoring.health import Health
 from monitoring.http import start_http
 from monitoring.signals import stop_on_signals
+from streaming.config import StreamingConfig
+from streaming.control import Sender
 from streaming.keys import key
-from streaming.redis_client import Redis, connect
+from streaming.redis_client import Redis, connect, identity
 
 _log = logging.getLogger(__name__)
 _LOOPS = ("lease", "follower")
@@ -52,6 +56,8 @@ class Scheduler:
         Encoder of a snapshot's model.
     owner
         Name shown in the lease.
+    send
+        Takes commands to the trainer; None: the job `rebalance` is not there.
     """
 
     def __init__(
@@ -62,14 +68,16 @@ class Scheduler:
         health: Health,
         make_encoder: MakeEncoder = snapshot_encoder,
         owner: str | None = None,
+        send: Commands | None = None,
     ) -> None:
         self._redis = redis
         self._config = config
         self._health = health
         self._make_encoder = make_encoder
+        self._send = send
         self._rules = Rules(monitoring.rules)
         self._audit = AuditTrail(redis, key("audit"), monitoring.audit_length)
-        self._lease = Lease(redis, config.lease_ttl, owner)
+        self._lease = Lease(redis, config.lease_ttl, owner, config.shards)
         self._lost = Event()
         for loop in _LOOPS:
             health.expect(loop, within=monitoring.stalled_after)
@@ -98,7 +106,7 @@ class Scheduler:
         """One time in office, from a fresh look at what is there until the lease is lost or `stop` is set."""
         _log.info("leads with fencing token %d", self._lease.token)
         self._lost.clear()
-        keeper = Thread(target=self._keep, name="lease", daemon=True)
+        keeper = Thread(target=self._keep, args=(identity(self._redis),), name="lease", daemon=True)
         keeper.start()
         metrics.LEADING.set(1)
         try:
@@ -112,10 +120,10 @@ class Scheduler:
 
     def _work(self, stop: Event) -> None:
         store = IndexStore(self._redis, self._lease, chunk=self._config.write_chunk)
-        leader = Leader(store, Builder(store, self._make_encoder, self._config.encode_chunk))
+        leader = Leader(store, Builder(store, self._make_encoder, self._config.encode_chunk, Placing.of(self._config)))
         leader.resume()
         jobs = Jobs(leader, self._config, self._audit)
-        workshop = self._workshop(jobs, store)
+        workshop = self._workshop(jobs, leader)
         requests = Requests(store, self._audit, workshop)
         workshop.add(REQUESTS, requests.carry_out, self._config.refresh_sweep)
         for name in paused_jobs(store):
@@ -134,23 +142,35 @@ class Scheduler:
             jobs.stop()
             workshop.stop()
 
-    def _workshop(self, jobs: Jobs, store: IndexStore) -> Workshop:
+    def _workshop(self, jobs: Jobs, leader: Leader) -> Workshop:
+        store = leader.store
         journal = Journal(store, self._audit)
         workshop = Workshop(self._lost.set, journal, self._config.job_timeout, self._config.jitter)
         answers = AlarmAnswers(store, self._rules, self._audit, jobs.refresh_for)
         workshop.add("refresh", jobs.refresh, self._config.refresh_sweep)
         workshop.add("alarms", answers.answer_all, self._config.alarm_sweep)
         workshop.add("settle", jobs.settle, self._config.item_sweep)
+        workshop.add("sweep", jobs.sweep, self._config.sweep_interval)
+        if self._send is not None:
+            rebalancer = Rebalancer(leader, self._config, self._audit, self._send)
+            workshop.add("rebalance", rebalancer.look, self._config.rebalance_interval)
         workshop.add("clean", jobs.clean, self._config.retention_interval)
         workshop.add("verify", jobs.verify, self._config.verify_interval)
         return workshop
 
-    def _keep(self) -> None:
-        """Renew the lease until it is lost; an unreachable server is asked again as long as the lease may hold."""
+    def _keep(self, server: str) -> None:
+        """Renew the lease until it is lost; an unreachable server is asked again as long as the lease may hold.
+
+        A server that is another process than `server` may have lost what this leader wrote last: the lead is given up,
+        and the next leader, perhaps this one, begins with what is there.
+        """
         while not self._lost.wait(self._config.lease_ttl / 5):
             try:
                 if not self._lease.renew():
                     _log.warning("the lease is lost to another scheduler")
+                    self._lost.set()
+                elif identity(self._redis) != server:
+                    _log.warning("Redis was restarted; what it still holds is looked at afresh")
                     self._lost.set()
                 self._health.beat("lease")
             except RedisError as error:
@@ -164,6 +184,7 @@ def run(
     monitoring: MonitoringConfig,
     redis_url: str,
     *,
+    streaming: StreamingConfig | None = None,
     stop: Event | None = None,
     listening: Callable[[int], None] | None = None,
 ) -> None:
@@ -175,6 +196,8 @@ def run(
         Parts of the configuration; the rules for alarms are in `monitoring`.
     redis_url
         ``redis://...`` of the index, where the trainer writes, too.
+    streaming
+        Where commands to the trainer go; None: there are none.
     stop
         Ends the run when set. In the main thread the signals set it as well; a second signal ends the process at once.
     listening
@@ -189,7 +212,8 @@ def run(
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # its news are every run, and every call during a run
     health = Health("scheduler")
     redis = connect(redis_url)
-    scheduler = Scheduler(redis, config, monitoring, health)
+    send = None if streaming is None else Sender(streaming)
+    scheduler = Scheduler(redis, config, monitoring, health, send=send)
     port = start_http(monitoring.host, monitoring.scheduler_port, health)
     _log.info("metrics and health on http://%s:%d", monitoring.host, port)
     if listening is not None:

@@ -1,26 +1,71 @@
 """What must be atomic in Redis: each write checks the fencing token in the same script.
 
-``KEYS[1]`` is the lease and ``ARGV[1]`` what it must hold. Scripts answer ``OK`` or the reason why nothing was written.
+All keys of a script lie in one shard. ``KEYS[1]`` is that shard's lease and ``ARGV[1]`` what it must hold. Scripts
+answer ``OK`` or the reason why nothing was written.
 """
 
 from __future__ import annotations
 
 _FENCE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'FENCED' end\n"
 
+# A record's place is found by the map: "leaf:slot". `part`, `map` and `ends` are names of keys, `leaves` the beginning
+# of the leaves' names, which lie in the same slot.
+_PLACES = """
+local width = tonumber(redis.call('HGET', part, 'width') or '-1')
+if width < 0 then return 'GONE' end
+local size = 4 + 4 * width
+local function int(number) return struct.pack('<i4', number) end
+local function rub_out(leaf, slot, row)
+  local name, at = leaves .. ':' .. leaf, slot * size
+  if tonumber(row) < 0 then return end
+  if redis.call('GETRANGE', name, at, at + 3) == int(row) then redis.call('SETRANGE', name, at, int(-row - 1)) end
+end
+local function place_of(item)
+  local place = redis.call('HGET', map, item)
+  if place then return place:match('^(%d+):(%d+)$') end
+end
+local function take_out(item, row)
+  local leaf, slot = place_of(item)
+  if slot then rub_out(leaf, slot, row) end
+  redis.call('HDEL', map, item)
+  redis.call('ZREM', ends, item)
+end
+local function put_in(item, row, leaf, vector, dies)
+  local name, old_leaf, slot = leaves .. ':' .. leaf, place_of(item)
+  local stays = old_leaf == leaf and redis.call('GETRANGE', name, slot * size, slot * size + 3) == int(row)
+  if not stays then
+    if slot then rub_out(old_leaf, slot, row) end
+    local length = redis.call('STRLEN', name)
+    slot = math.ceil(length / size)
+    if length % size > 0 then redis.call('SETRANGE', name, (slot - 1) * size, int(-2147483648)) end
+  end
+  redis.call('SETRANGE', name, slot * size, int(row) .. vector)
+  redis.call('HSET', map, item, leaf .. ':' .. slot)
+  if dies == '0' then redis.call('ZREM', ends, item) else redis.call('ZADD', ends, dies, item) end
+end
+"""
+
 APPLY = (
     _FENCE
     + """
--- KEYS: lease, version hash, item map, delta stream. ARGV: lease, then (item, node or '', delta) for each item.
-if redis.call('EXISTS', KEYS[2]) == 0 then return 'GONE' end
-for i = 2, #ARGV, 3 do
-  if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[3], ARGV[i])
-  else redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
-  redis.call('XADD', KEYS[4], '*', 'd', ARGV[i + 2])
+-- KEYS: lease, part, item map, expiry set, delta stream, beginning of the leaves' names.
+-- ARGV: lease, number of this call, then (item, row, leaf or '', vector, end of life or 0, delta) for each item.
+local part, map, ends, leaves = KEYS[2], KEYS[3], KEYS[4], KEYS[6]
+"""
+    + _PLACES
+    + """
+if tonumber(ARGV[2]) <= tonumber(redis.call('HGET', part, 'calls') or '0') then return 'OK' end
+redis.call('HSET', part, 'calls', ARGV[2])
+for i = 3, #ARGV, 6 do
+  if ARGV[i + 2] == '' then take_out(ARGV[i], ARGV[i + 1])
+  else put_in(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]) end
+  redis.call('XADD', KEYS[5], '*', 'd', ARGV[i + 5])
 end
 return 'OK'
 """
 )
-"""Item map and delta stream of one version change together, for many items."""
+"""Leaf, item map, expiry set and delta stream change together, for many items; a call that was done, or that a later
+one has overtaken, changes nothing."""
 
 FLIP = (
     _FENCE
@@ -58,19 +103,35 @@ return 'OK'
 )
 """Keys of an old or half-built version, or of old snapshots, go."""
 
+REMOVE = (
+    _FENCE
+    + """
+-- KEYS: lease, then the keys to remove. ARGV: lease.
+for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
+return 'OK'
+"""
+)
+"""Keys of what nobody reads any more go."""
+
 MEND = (
     _FENCE
     + """
--- KEYS: lease, version hash, item map. ARGV: lease, then (item, node or '') for each item.
-if redis.call('EXISTS', KEYS[2]) == 0 then return 'GONE' end
-for i = 2, #ARGV, 2 do
-  if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[3], ARGV[i])
-  else redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+-- KEYS: lease, part, item map, expiry set, beginning of the leaves' names. ARGV: lease, number of records to rub out,
+-- (leaf, slot, row) for each, then (item, row, leaf or '', vector, end of life or 0) for each item.
+local part, map, ends, leaves = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+"""
+    + _PLACES
+    + """
+local items = 3 + 3 * tonumber(ARGV[2])
+for i = 3, items - 1, 3 do rub_out(ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+for i = items, #ARGV, 5 do
+  if ARGV[i + 2] == '' then take_out(ARGV[i], ARGV[i + 1])
+  else put_in(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]) end
 end
 return 'OK'
 """
 )
-"""An item map is set right; readers, who follow base and deltas, need not be told."""
+"""Leaves, item map and expiry set are set right; readers, who follow base and deltas, need not be told."""
 
 NOTE = (
     _FENCE
@@ -98,3 +159,13 @@ return 'OK'
 """
 )
 """A request is taken off the stream and its lasting part done, by the leader alone."""
+
+KEEP = (
+    _FENCE
+    + """
+-- KEYS: lease, the key. ARGV: lease, what it holds from now on.
+redis.call('SET', KEYS[2], ARGV[2])
+return 'OK'
+"""
+)
+"""A note that the leader makes for itself and its successors."""

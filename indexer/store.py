@@ -1,28 +1,34 @@
-"""IndexStore: the only place that knows how versions, item maps and deltas lie in Redis."""
+"""IndexStore: the only place that knows how a version gets into Redis, changes there, and becomes the one in use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
-from indexer import scripts, streams
+from indexer import bulk, scripts, streams
+from indexer.bulk import Items
 from indexer.delta import Delta
-from indexer.errors import FencedError, HeldError, InUseError, MovedError, RollbackError, SnapshotGoneError
+from indexer.errors import HeldError, MovedError, RollbackError
 from indexer.hold import Hold
 from indexer.lease import Lease
-from indexer.reader import IndexReader
+from indexer.parts import Part, by_shard
+from indexer.shelves import Shelves
 from indexer.version import IndexBase, VersionManifest
 from streaming.redis_client import Redis
-from trainer.wire import Snapshot, SnapshotManifest
-
-_PARTS = ("version", "items", "deltas")
-_LOOK_BACK = 16  # a publisher that slept through this many versions may leave its half-built one behind
 
 
-class IndexStore(IndexReader):
+class Record(NamedTuple):
+    """A record of a leaf, and the row that it is of."""
+
+    shard: int
+    leaf: int | str
+    slot: int
+    row: int
+
+
+class IndexStore(Shelves):
     """Reads versions and deltas; with a lease, writes them.
 
     Every change that a reader could see goes through a script that checks the lease's fencing token. What is written
@@ -34,62 +40,74 @@ class IndexStore(IndexReader):
         A client whose values are bytes.
     lease
         Needed for writing only.
-    shard
-        Shard whose keys are used.
     chunk
         Items per script call.
     """
 
-    def __init__(self, redis: Redis, lease: Lease | None = None, shard: int = 0, chunk: int = 500) -> None:
-        super().__init__(redis, shard)
-        self._lease = lease
+    def __init__(self, redis: Redis, lease: Lease | None = None, chunk: int = 500) -> None:
+        super().__init__(redis, lease)
         self._chunk = chunk
-
-    def newest_snapshot(self) -> SnapshotManifest | None:
-        """Manifest of the snapshot announced last that still exists."""
-        announced: Any = self.redis.xrevrange(self.key("snapshots"), count=16)
-        for _, fields in announced:
-            blob: Any = self.redis.hget(self.key("snapshot", int(fields[b"n"])), "manifest")
-            if blob is not None:
-                return msgspec.json.decode(blob, type=SnapshotManifest)
-        return None
-
-    def load_snapshot(self, number: int) -> Snapshot:
-        """Whole snapshot.
-
-        Raises
-        ------
-        SnapshotGoneError
-            It was never written or already removed.
-        """
-        fields: Any = self.redis.hgetall(self.key("snapshot", number))
-        if b"manifest" not in fields:
-            raise self._no_snapshot(number)
-        return Snapshot.decode(fields)
+        self._widths: dict[Part, int] = {}
+        self._calls: dict[Part, int] = {}  # the last one of each part
 
     def allocate(self) -> int:
         """Take a number for a new version; nobody else gets it."""
         number: Any = self.redis.incr(self.key("version", "counter"))
         return int(number)
 
-    def write_aside(self, manifest: VersionManifest, base: IndexBase, items: Mapping[str, int]) -> None:
-        """Write the base of a version that no reader looks at yet: a copy of its snapshot, index and item map.
+    def write_aside(self, manifest: VersionManifest, base: IndexBase, items: Items) -> None:
+        """Write the base of a version that no reader looks at yet: a copy of its snapshot, its index, all its parts.
 
         Raises
         ------
         SnapshotGoneError
             The snapshot was removed in the meantime.
         """
-        name, item_map = self.key("version", manifest.version), self.key("items", manifest.version)
+        name = self.key("version", manifest.version)
         if not self.redis.copy(self.key("snapshot", manifest.snapshot), name, replace=True):
             raise self._no_snapshot(manifest.snapshot)
-        pairs = iter(items.items())
-        while part := dict(islice(pairs, 10 * self._chunk)):
-            self.redis.hset(item_map, mapping=_plain(part))
-        self.redis.hset(name, mapping=_plain(base.encode() | {b"version": msgspec.json.encode(manifest)}))
+        shards = len(manifest.shards)
+        bulk.send(self.redis, bulk.commands(manifest.version, base, items, shards, 10 * self._chunk))
+        fields: dict[Any, Any] = {**base.encode(), b"version": msgspec.json.encode(manifest)}
+        self.redis.hset(name, mapping=fields)
 
     def apply(self, number: int, deltas: Sequence[Delta]) -> None:
-        """Change the item map of a version and tell its readers: atomic per call of up to `chunk` deltas, in order.
+        """Change leaves, item map and expiry set of a version and tell its readers, in order within a shard.
+
+        Atomic per call of up to `chunk` deltas of one shard. A call that arrives twice, or after a later one, because
+        a connection broke, changes nothing the second time.
+
+        Raises
+        ------
+        FencedError
+            The lease is lost; this call wrote nothing.
+        MovedError
+            The version is gone.
+        ValueError
+            A delta puts an item somewhere without a vector of the version's width.
+        """
+        parts, items = self.parts(number), [delta.item for delta in deltas]
+        for shard, mine in by_shard(deltas, items, len(parts)):
+            part = parts[shard]
+            keys = (part.head, part.items, part.ends, part.deltas, part.leaves)
+            width = self._width_of(part, number)
+            for start in range(0, len(mine), self._chunk):
+                some = mine[start : start + self._chunk]
+                arguments = [value for delta in some for value in (*_put(delta, width), delta.encode())]
+                arguments.insert(0, self._next_call(part))
+                self.write(scripts.APPLY, keys, arguments, f"deltas of version {number}", part.shard)
+
+    def mend(self, number: int, rubbed_out: Sequence[Record], items: Sequence[Delta]) -> None:
+        """Set leaves, item map and expiry set of a version right without telling its readers; atomic per call.
+
+        Parameters
+        ----------
+        number
+            The version.
+        rubbed_out
+            Records that no item should have.
+        items
+            Where each item should be after that, as deltas.
 
         Raises
         ------
@@ -98,25 +116,19 @@ class IndexStore(IndexReader):
         MovedError
             The version is gone.
         """
-        keys = (self.key("version", number), self.key("items", number), self.key("deltas", number))
-        for start in range(0, len(deltas), self._chunk):
-            part = deltas[start : start + self._chunk]
-            arguments = [text for delta in part for text in _arguments(delta)]
-            self.write(scripts.APPLY, keys, arguments, f"deltas of version {number}")
-
-    def mend(self, number: int, items: Mapping[str, int | None]) -> None:
-        """Set the nodes of some items in a version's item map, None: not in it; atomic per `chunk` items.
-
-        Raises
-        ------
-        FencedError
-            The lease is lost; this call wrote nothing.
-        """
-        keys = (self.key("version", number), self.key("items", number))
-        pairs = iter(items.items())
-        while part := list(islice(pairs, self._chunk)):
-            arguments = [text for item, node in part for text in _placed(item, node)]
-            self.write(scripts.MEND, keys, arguments, f"repair of version {number}")
+        parts = self.parts(number)
+        mended = dict(by_shard(items, [delta.item for delta in items], len(parts)))
+        for part in parts:
+            keys, what = (part.head, part.items, part.ends, part.leaves), f"repair of version {number}"
+            records = [record for record in rubbed_out if record.shard == part.shard]
+            for start in range(0, len(records), self._chunk):
+                some = records[start : start + self._chunk]
+                places = [value for record in some for value in record[1:]]
+                self.write(scripts.MEND, keys, [len(some), *places], what, part.shard)
+            mine, width = mended.get(part.shard, []), self._width_of(part, number)
+            for start in range(0, len(mine), self._chunk):
+                puts = [value for delta in mine[start : start + self._chunk] for value in _put(delta, width)]
+                self.write(scripts.MEND, keys, [0, *puts], what, part.shard)
 
     def flip(self, number: int, old: int | None, seen: str, hold: Hold | None = None, *, heed: bool = True) -> None:
         """Make `number` the version that readers use, and wake the readers of `old`.
@@ -143,10 +155,11 @@ class IndexStore(IndexReader):
         HeldError
             Publishing is held, and that is heeded; nothing was written.
         """
+        stream = self._unmoved(number, old, seen)
         keys = (
-            self.key("current"), self.key("versions"), self.key("version", number), self.key("deltas", old or "none"),
-            self.key("hold"),
+            self.key("current"), self.key("versions"), self.key("version", number), stream.deltas, self.key("hold"),
         )  # fmt: skip
+        seen = seen.partition(",")[0]
         superseded = Delta("superseded", version=number).encode()
         held = ("heed" if heed else "ignore", b"" if hold is None else hold.encode())
         arguments = (number, "" if old is None else old, seen, superseded, *held)
@@ -181,89 +194,44 @@ class IndexStore(IndexReader):
             )
         self.flip(number, current, self.last_delta_id(current), hold, heed=False)
 
-    def drop_version(self, number: int) -> None:
-        """Remove a version that is not current, whole or half-built."""
-        keys = [self.key(part, number) for part in _PARTS]
-        self._drop(keys, str(number), f"removal of version {number}")
+    def _unmoved(self, number: int, old: int | None, seen: str) -> Part:
+        """Look whether `number` is whole and no shard of `old` has moved; the part that the script looks at itself.
 
-    def drop_snapshot(self, number: int) -> None:
-        """Remove a snapshot; versions made from it have their own copy."""
-        self._drop([self.key("snapshot", number)], "", f"removal of snapshot {number}")
-
-    def snapshots(self) -> list[int]:
-        """List the snapshots in Redis, by number."""
-        announced: Any = self.redis.xrange(self.key("snapshots"))
-        numbers = sorted(int(fields[b"n"]) for _, fields in announced)
-        return self._existing("snapshot", numbers[0] - _LOOK_BACK, numbers[-1]) if numbers else []
-
-    def forget_announcements(self, oldest: int) -> None:
-        """Shorten the stream of announced snapshots to those from number `oldest` on."""
-        announced: Any = self.redis.xrange(self.key("snapshots"))
-        kept = [id_ for id_, fields in announced if int(fields[b"n"]) >= oldest]
-        if kept:
-            self.redis.xtrim(self.key("snapshots"), minid=kept[0].decode(), approximate=False)
-
-    def trim_sources(self) -> None:
-        """Shorten the trainer's state and feed streams to what a reader of any kept version may still need."""
-        blobs: list[Any] = [self.redis.hget(self.key("version", number), "manifest") for number in self.versions()]
-        sources = [msgspec.json.decode(blob, type=SnapshotManifest) for blob in blobs if blob is not None]
-        if sources:
-            self._trim("state", [source.state_id for source in sources])
-            self._trim("feed", [source.feed_id for source in sources])
-
-    def write(self, script: str, keys: Sequence[str], arguments: Sequence[Any], what: str) -> None:
-        """Run a script of `indexer.scripts` under the lease; `keys` and `arguments` without the lease's own.
-
-        Raises
-        ------
-        FencedError, MovedError, InUseError, HeldError
-            Redis refused; nothing was written.
+        Between this look and the flip nobody else can write deltas: they would have taken the lease, and the flip would
+        be refused.
         """
-        if self._lease is None:
-            raise FencedError(f"{what}: this store was opened for reading; give it a lease to write")
-        names = (self._lease.key, *keys)
-        answer: Any = self.redis.eval(script, len(names), *names, self._lease.value, *arguments)
-        if answer != b"OK":
-            raise _REFUSALS[answer](f"{what} was refused by Redis: {answer.decode().lower()}; nothing was written")
+        if not all(self.redis.exists(part.head) for part in self.parts(number)):
+            raise MovedError(f"version {number} is not whole; nothing was written")
+        if old is None:
+            return Part(0, 0)
+        first, *others = self.parts(old)
+        for part, position in zip(others, seen.split(",")[1:], strict=True):
+            if streams.last_id(self.redis, part.deltas) != position:
+                raise MovedError(f"version {old} has moved past {seen}; nothing was written")
+        return first
 
-    def _trim(self, stream: str, needed: Sequence[str]) -> None:
-        self.redis.xtrim(self.key(stream), minid=min(needed, key=streams.order), approximate=True)
+    def _width_of(self, part: Part, number: int) -> int:
+        """Width W of a part's vectors, which is looked up together with the number of the last call."""
+        if part not in self._widths:
+            width, calls = self.redis.hmget(part.head, ["width", "calls"])
+            if width is None:
+                raise MovedError(f"version {number} is gone from shard {part.shard}; nothing was written")
+            self._widths[part], self._calls[part] = int(width), int(calls or 0)
+        return self._widths[part]
 
-    def half_built(self) -> list[int]:
-        """List versions that exist in part but were never published: a publisher died, or is still at work."""
-        published = self.versions()
-        newest: Any = self.redis.get(self.key("version", "counter"))
-        bounds = (min(published, default=1) - _LOOK_BACK, int(newest or 0))
-        found = {number for part in _PARTS for number in self._existing(part, *bounds)}
-        return sorted(found - set(published))
-
-    def _existing(self, part: str, first: int, last: int) -> list[int]:
-        numbers = range(max(first, 0), last + 1)
-        pipeline = self.redis.pipeline(transaction=False)
-        for number in numbers:
-            pipeline.exists(self.key(part, number))
-        return [number for number, exists in zip(numbers, pipeline.execute(), strict=True) if exists]
-
-    def _drop(self, names: Sequence[str], number: str, what: str) -> None:
-        self.write(scripts.DROP, (self.key("current"), self.key("versions"), *names), (number,), what)
-
-    def _no_snapshot(self, number: int) -> SnapshotGoneError:
-        return SnapshotGoneError(f"snapshot {number} is not in Redis; there are {self.snapshots() or 'none'}")
+    def _next_call(self, part: Part) -> int:
+        self._calls[part] += 1
+        return self._calls[part]
 
 
-_REFUSALS: dict[bytes, Callable[[str], Exception]] = {
-    b"FENCED": FencedError, b"MOVED": MovedError, b"GONE": MovedError, b"CURRENT": InUseError,
-    b"HELD": HeldError,
-}  # fmt: skip
+def _put(delta: Delta, width: int) -> tuple[bytes, int, str, bytes, int]:
+    """Item, row, leaf or nothing, vector, end of life: what a script needs to know of a delta."""
+    if delta.op == "delete":
+        return _bytes(delta.item), delta.row, "", b"", 0
+    if len(delta.packed) != 4 * width:
+        raise ValueError(f"the delta of item {delta.item!r} carries {len(delta.packed)} bytes, not {width} numbers")
+    return _bytes(delta.item), delta.row, str(delta.node), delta.packed, delta.expires_at
 
 
-def _arguments(delta: Delta) -> tuple[str, str, bytes]:
-    return delta.item, "" if delta.op == "delete" else str(delta.node), delta.encode()
-
-
-def _placed(item: str, node: int | None) -> tuple[bytes, str]:
-    return item.encode(errors="surrogateescape"), "" if node is None else str(node)
-
-
-def _plain(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
-    return dict(mapping)
+def _bytes(item: str) -> bytes:
+    return item.encode(errors="surrogateescape")

@@ -10,9 +10,11 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 
 from indexer import metrics
-from indexer.journal import Journal, Run
+from indexer.journal import Journal, Run, Running
+from indexer.progress import Progress
 
 _log = logging.getLogger(__name__)
+_MOMENT = 1.0  # seconds after which a run is shown while it goes on, and between two times
 
 
 class Start(NamedTuple):
@@ -40,6 +42,8 @@ class Supervision:
         self._every: dict[str, float] = {}
         self._running: dict[str, Start] = {}
         self._alarmed: set[str] = set()
+        self._progress: dict[str, Progress] = {}
+        self._shown: dict[str, float] = {}
         self._lock = Lock()
         self._writing = RLock()  # the alarm about a run lies before its line
 
@@ -54,8 +58,12 @@ class Supervision:
             self._running[name] = start
         return start
 
+    def follow(self, name: str, progress: Progress) -> None:
+        """Note how far a run is; it is shown by `watch`."""
+        self._progress[name] = progress
+
     def watch(self) -> None:
-        """Raise the alarm about runs that are over their time, once each.
+        """Raise the alarm about runs that are over their time, once each; show those that take long.
 
         Raises
         ------
@@ -65,8 +73,27 @@ class Supervision:
         now = time.monotonic()
         with self._lock:
             late = [name for name, start in self._running.items() if now - start.at > self._timeout]
+            shown = [name for name in self._running if now - self._last_shown(name) > _MOMENT]
         for name in late:
             self._alarm(name)
+        for name in shown:
+            self._show(name, now)
+
+    def _last_shown(self, name: str) -> float:
+        return max(self._running[name].at, self._shown.get(name, 0.0))
+
+    def _show(self, name: str, now: float) -> None:
+        with self._writing:
+            with self._lock:
+                start, over = self._running.get(name), name in self._alarmed
+            if start is None or self._journal is None:
+                return
+            self._shown[name] = now
+            try:
+                run = Running(since=start.ms, progress=self._progress.get(name))
+                self._journal.running(name, self._every[name], run, over=over)
+            except RedisError as error:
+                _log.warning("the run of %s could not be shown: %s", name, error)
 
     def end(self, name: str, run: Run) -> None:
         """Stop the clock and note the run.
@@ -76,15 +103,16 @@ class Supervision:
         FencedError
             Somebody else leads; the run has no line.
         """
-        try:
-            with self._writing:
+        with self._writing:
+            try:
                 self._note(name, run)
-        except RedisError as error:
-            _log.warning("a run of %s could not be noted: %s", name, error)
-        finally:
-            with self._lock:
-                self._running.pop(name, None)
-                self._alarmed.discard(name)
+            except RedisError as error:
+                _log.warning("a run of %s could not be noted: %s", name, error)
+            finally:
+                with self._lock:
+                    self._running.pop(name, None)
+                    self._alarmed.discard(name)
+                    self._progress.pop(name, None)
 
     def _note(self, name: str, run: Run) -> None:
         over = run.seconds > self._timeout

@@ -32,6 +32,15 @@ class VersionManifest(msgspec.Struct, frozen=True, kw_only=True):
         ``first``, ``snapshot``, ``alarm:KIND``, ...
     shards
         Shards whose keys belong to the version.
+    moved, common
+        Items that are in another node than in the version before, of those in both; 0 of 0 where the one before is of
+        another epoch.
+    spilled
+        Items whose nearest node was full.
+    over_mean, floor
+        Bound on the size of its nodes, deltas included: see `indexer.placing.Placing`; `over_mean` 0 = none.
+    generation
+        Rebalances of the trainer's nodes so far: see `trainer.steering`.
     """
 
     version: int
@@ -48,6 +57,12 @@ class VersionManifest(msgspec.Struct, frozen=True, kw_only=True):
     state_id: str
     reason: str
     shards: tuple[int, ...] = (0,)
+    moved: int = 0
+    common: int = 0
+    spilled: int = 0
+    over_mean: float = 0.0
+    floor: int = 0
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +84,18 @@ class IndexBase:
     representatives: NDArray[np.int32]
 
     def encode(self) -> dict[bytes, bytes]:
-        """Fields of the version's hash: raw little-endian numbers."""
+        """Fields of the version's hash: raw little-endian numbers. The vectors lie in the leaves."""
         return {
-            b"vectors": self.vectors.astype("<f4", copy=False).tobytes(),
             b"nodes": self.nodes.astype("<i4", copy=False).tobytes(),
             b"representatives": self.representatives.astype("<i4", copy=False).tobytes(),
         }
 
     @classmethod
-    def decode(cls, fields: dict[bytes, bytes]) -> IndexBase:
-        """Read what `encode` wrote; the arrays are writable copies."""
+    def decode(cls, fields: dict[bytes, bytes], vectors: NDArray[np.float32]) -> IndexBase:
+        """Read what `encode` wrote, to go with vectors (rows, W); the arrays are writable copies."""
         nodes = np.frombuffer(fields[b"nodes"], "<i4").astype(np.int32)
-        vectors = np.frombuffer(fields[b"vectors"], "<f4").astype(np.float32)
-        width = len(vectors) // max(len(nodes), 1)
         representatives = np.frombuffer(fields[b"representatives"], "<i4").astype(np.int32)
-        return cls(vectors.reshape(len(nodes), width), nodes, representatives)
+        return cls(vectors, nodes, representatives)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +107,7 @@ class Version:
     index: IndexBase
 
     @classmethod
-    def decode(cls, fields: dict[bytes, bytes]) -> Version:
-        """Read a version's hash."""
+    def decode(cls, fields: dict[bytes, bytes], vectors: NDArray[np.float32]) -> Version:
+        """Read a version's hash, to go with the vectors (rows, W) of its leaves."""
         manifest = msgspec.json.decode(fields[b"version"], type=VersionManifest)
-        return cls(manifest, Snapshot.decode(fields), IndexBase.decode(fields))
+        return cls(manifest, Snapshot.decode(fields), IndexBase.decode(fields, vectors))

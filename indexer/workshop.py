@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -20,10 +21,11 @@ from indexer import metrics
 from indexer.deadline import within
 from indexer.errors import FencedError, HeldError, MovedError, OverrunError, StoppingError
 from indexer.journal import Journal, Run
+from indexer.progress import followed
 from indexer.supervision import Supervision
 
 _log = logging.getLogger(__name__)
-_WORKERS = 6
+_WORKERS = 8  # one per job
 
 Work = Callable[[], object]
 
@@ -114,7 +116,7 @@ class Workshop:
                 return
             who = self._called.pop(name, "swept")
         started = self._supervision.begin(name)
-        with within(self._timeout):
+        with within(self._timeout), followed(partial(self._supervision.follow, name)):
             outcome, detail = self._attempt(name, work)
         seconds = time.monotonic() - started.at
         metrics.JOB_RUNS.labels(name, outcome).inc()

@@ -47,6 +47,19 @@ class MixDriftConfig(BaseModel):
     cool_down: int = Field(4, ge=0, description="windows after an alarm before the next one")
 
 
+class GateConfig(BaseModel):
+    """When the model is so much worse than usual that it is not handed out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(True, description="hold snapshots back while the prequential loss is off a cliff")
+    margin: float = Field(0.2, gt=0, description="a recent loss beyond the usual one by this share of it is a cliff")
+    recent: int = Field(2048, ge=1, description="events that the recent loss is a running mean over")
+    usual: int = Field(50_000, ge=1, description="events that the usual loss is a running mean over")
+    patience: int = Field(1024, ge=1, description="events for which the loss must be that bad before the gate closes")
+    warm_up: int = Field(20_000, ge=0, description="events after the start before the gate may close")
+
+
 class MonitoringConfig(BaseModel):
     """What is watched, where it is shown, and what follows from an alarm."""
 
@@ -62,6 +75,18 @@ class MonitoringConfig(BaseModel):
     stalled_after: Duration = Field(
         30.0, description="a loop without progress for this long makes its process not live"
     )
+    worker_timeout: Duration = Field(
+        60.0, description="under torchrun: a worker silent for this and `streaming.patience` is taken for lost"
+    )
+    stuck_after: Duration = Field(
+        120.0, description="a trainer that has events waiting and learns none for this long is not live"
+    )
+    gradient_limit: float | None = Field(
+        1000.0,
+        gt=1,
+        description="a step whose gradient's norm is beyond this many times the usual is left out; none: no limit",
+    )
+    gate: GateConfig = GateConfig()
     audit_length: int = Field(10_000, ge=1, description="entries kept in the audit trail, at least")
     loss_drift: LossDriftConfig = LossDriftConfig()
     mix_drift: MixDriftConfig = MixDriftConfig()

@@ -42,11 +42,14 @@ class Health:
         self._lock = Lock()
         self._within: dict[str, float] = {}
         self._last: dict[str, float] = {}
+        self._reasons: dict[str, str] = {}
         self._ready = dict.fromkeys(awaits, False)
+        self._waits: dict[str, str] = {}
 
-    def expect(self, name: str, within: float) -> None:
-        """From now on the loop `name` must `beat` at least every `within` seconds."""
+    def expect(self, name: str, within: float, reason: str = "") -> None:
+        """From now on the loop `name` must `beat` at least every `within` seconds; `reason`: what its silence means."""
         with self._lock:
+            self._reasons[name] = reason
             self._within[name] = float(within)
             self._last[name] = self._clock()
 
@@ -65,19 +68,47 @@ class Health:
         with self._lock:
             self._ready[name] = ready
 
+    def waits(self, what: str, why: str | None) -> None:
+        """Note that the process waits for a server with `what` it does, and why; None: it goes on.
+
+        Until then it is not ready, and live however silent its loops are: a restart would not bring the server back.
+
+        Examples
+        --------
+        >>> health = Health()
+        >>> health.ready("trainer")
+        >>> health.waits("reading the log", "connection refused")
+        >>> health.live(), health.is_ready()[0]
+        ((True, {'waits': {'reading the log': 'connection refused'}}), False)
+        >>> health.waits("reading the log", None)
+        >>> health.live(), health.is_ready()[0]
+        ((True, {}), True)
+        """
+        with self._lock:
+            if why is None:
+                self._waits.pop(what, None)
+                self._last = dict.fromkeys(self._last, self._clock())
+            else:
+                self._waits[what] = why
+
     def live(self) -> tuple[bool, Detail]:
         """Whether every expected loop made progress in time, and how long each has been silent."""
         with self._lock:
             now = self._clock()
-            loops = {name: self._loop(now - self._last[name], within) for name, within in self._within.items()}
-        return all(loop["live"] for loop in loops.values()), loops
+            loops = {
+                name: _loop(now - self._last[name], within, self._reasons[name])
+                for name, within in self._within.items()
+            }
+            waits = {"waits": dict(self._waits)} if self._waits else {}
+        return bool(waits) or all(loop["live"] for loop in loops.values()), loops | waits
 
     def is_ready(self) -> tuple[bool, Detail]:
         """Whether every awaited part is ready, and each part's state."""
         with self._lock:
-            parts = dict(self._ready)
-        return bool(parts) and all(parts.values()), dict(parts)
+            parts, waits = dict(self._ready), {"waits": dict(self._waits)} if self._waits else {}
+        return bool(parts) and all(parts.values()) and not waits, parts | waits
 
-    @staticmethod
-    def _loop(silent: float, within: float) -> Detail:
-        return {"silent_seconds": round(silent, 3), "within_seconds": within, "live": silent <= within}
+
+def _loop(silent: float, within: float, reason: str) -> Detail:
+    detail = {"silent_seconds": round(silent, 3), "within_seconds": within, "live": silent <= within}
+    return detail if detail["live"] or not reason else detail | {"reason": reason}

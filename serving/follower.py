@@ -19,7 +19,7 @@ from monitoring.health import Health
 from serving.metrics import ServingMetrics
 from serving.mirror import Mirror
 from serving.warm_up import warm_up
-from streaming.redis_client import Redis
+from streaming.redis_client import Redis, identity
 from trainer.wire import StateDelta
 
 _log = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ class Follower(Thread):
         self._reader, self._mirror, self._metrics, self._health = IndexReader(redis), mirror, metrics, health
         self._number: int | None = None
         self._server = ""
-        self._state_id = self._delta_id = START
+        self._state_id = START
+        self._delta_ids: dict[str, str] = {}  # of each shard's stream
         self._ended = Event()
         self.freshness: OrderedDict[str, float] = OrderedDict()
 
@@ -105,14 +106,15 @@ class Follower(Thread):
                 return
 
     def _same_server(self) -> bool:
-        server = str(self._reader.redis.info("server")["run_id"])
+        server = identity(self._reader.redis)
         same = server == self._server
         self._server = server
         return same
 
     def _load(self, number: int) -> None:
         version = self._reader.load_version(number)
-        entries = list(follow(self._reader.redis, self._reader.key("deltas", number)))
+        start = {part.deltas: START for part in self._reader.parts(number)}
+        entries = list(self._reader.delta_entries(number))
         deltas = [delta for delta in map(self._decoded_delta, entries) if delta is not None]
         first = not self._mirror.loaded
         news = [delta for delta in deltas if _is_news(delta) and not self._mirror.indexed(delta.item)]
@@ -121,7 +123,8 @@ class Follower(Thread):
             self._metrics.loads.labels("everything").inc()
         else:
             self._metrics.loads.labels("index").inc()
-        self._number, self._delta_id = number, entries[-1].id if entries else START
+        self._number = number
+        self._delta_ids = start | {entry.stream: entry.id for entry in entries}
         for delta in () if first else news:
             self._note_freshness(delta)
         self._metrics.version.set(number)
@@ -139,10 +142,7 @@ class Follower(Thread):
             self._take(entry)
 
     def _read(self) -> list[Entry]:
-        positions = {
-            self._reader.key("state"): self._state_id,
-            self._reader.key("deltas", self._number or 0): self._delta_id,
-        }
+        positions = {self._reader.key("state"): self._state_id} | self._delta_ids
         return read(self._reader.redis, positions, block_ms=_BLOCK_MS)
 
     def _take(self, entry: Entry) -> bool:
@@ -151,7 +151,7 @@ class Follower(Thread):
             self._state_id = entry.id
             self._take_state(entry)
             return False
-        self._delta_id = entry.id
+        self._delta_ids[entry.stream] = entry.id
         delta = self._decoded_delta(entry)
         if delta is None:
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +25,7 @@ class People:
         Hashed features, -1 padded.
     """
 
-    def __init__(self, config: ModelConfig, ids: list[str], arrays: dict[str, Array]) -> None:
+    def __init__(self, config: ModelConfig, ids: Iterable[str], arrays: dict[str, Array]) -> None:
         self.ids = RowIds(ids)
         self.histories = UserHistories(config.history)
         self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
@@ -31,7 +33,7 @@ class People:
 
     def apply(self, delta: StateDelta) -> None:
         """Overwrite the users that a state delta touches."""
-        for row, name in enumerate(delta.new_users, delta.first_user_row):
+        for row, name in zip(delta.new_user_rows.tolist(), delta.new_users, strict=True):
             self.ids.put(row, name)
         self._put(delta.user_rows, delta.user_items, delta.user_times, delta.user_tokens)
 

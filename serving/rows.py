@@ -21,17 +21,20 @@ class RowIds:
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self.ids = list(ids)
-        self._rows = {name: row for row, name in enumerate(self.ids)}
+        self._rows = {name: row for row, name in enumerate(self.ids) if name}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def put(self, row: int, name: str) -> None:
-        """Name a row."""
+        """Name a row, or nobody with an empty name; whoever had it before is unknown now."""
         if row >= len(self.ids):
             self.ids.extend([""] * (row + 1 - len(self.ids)))
+        if self._rows.get(self.ids[row]) == row:
+            del self._rows[self.ids[row]]
         self.ids[row] = name
-        self._rows[name] = row
+        if name:
+            self._rows[name] = row
 
     def row(self, name: str) -> int:
         """Row of `name`, -1 where unknown."""

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streaming.columns import Engagements
 from streaming.dead_letters import DeadLetter
 from streaming.events import Impression, Item, User
 from streaming.joiner import Shown
-from streaming.rows import ACTION, CONTEXT, ID, ITEM, KIND, PAYLOAD, SENT_AT, TS, USER, Kind, Rows
+from streaming.rows import ACTION, CONTEXT, ID, ITEM, KIND, PART, PAYLOAD, SENT_AT, TS, USER, Kind, Rows
 
 NOT_JOINED = "impression_not_joined"
 DUPLICATE = "duplicate"
@@ -32,6 +33,7 @@ class Extras:
     letters: list[DeadLetter] = field(default_factory=list)
     impressions: int = 0
     duplicates: int = 0
+    shed: int = 0
 
 
 def engagements(rows: Rows) -> Engagements:
@@ -48,15 +50,21 @@ def named(rows: Rows) -> list[str | None]:
     return names
 
 
-def shown(rows: Rows) -> Shown:
-    """Columns of the impressions among the rows, in order."""
+def sources(rows: Rows, partitions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Partition that each interaction among the rows came from, (n,), by the consumer's numbers of its partitions."""
+    return partitions[_only(rows, Kind.INTERACTION).column(PART)]
+
+
+def shown(rows: Rows, partitions: NDArray[np.int64]) -> Shown:
+    """Columns of the impressions among the rows, in order; `partitions` as in `sources`."""
     rows = _only(rows, Kind.IMPRESSION)
     if not len(rows):
         return Shown()
     user, name, events = (rows.objects[column].tolist() for column in (USER, ID, PAYLOAD))
     return Shown(
-        rows.numbers[TS].copy(), user, name, [event.items for event in events], [event.context for event in events]
-    )
+        rows.numbers[TS].copy(), user, name, [event.items for event in events], [event.context for event in events],
+        partitions[rows.column(PART)],
+    )  # fmt: skip
 
 
 def _only(rows: Rows, kind: Kind) -> Rows:
@@ -89,6 +97,8 @@ def _add(out: Extras, kind: int, sent_at: int, payload: Any) -> None:
         out.seen_items += _seen(payload, sent_at)
     elif kind == Kind.DUPLICATE:
         out.duplicates += 1
+    elif kind == Kind.SHED:
+        out.shed += 1
     else:
         lists: dict[int, list[Any]] = {
             Kind.DELETED_ITEM: out.deleted_items, Kind.DELETED_USER: out.deleted_users,

@@ -106,6 +106,14 @@ class Judgements:
     def __len__(self) -> int:
         return len(self.ts)
 
+    def some(self, at: NDArray[np.int64]) -> Judgements:
+        """Take some of them."""
+        places = at.tolist()
+        return Judgements(
+            self.ts[at], self.decided_at[at], take(self.user, places), take(self.item, places), self.labels[at],
+            take(self.context, places),
+        )  # fmt: skip
+
     @classmethod
     def none(cls, tasks: int = 0) -> Judgements:
         """No judgements, of so many tasks."""

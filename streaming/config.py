@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from monitoring.duration import Duration
+
+OnLostOffsets = Literal["fail", "earliest", "latest"]
+"""What to do where the log does not hold the next record."""
 
 
 class StreamingConfig(BaseModel):
@@ -22,6 +27,10 @@ class StreamingConfig(BaseModel):
     users_topic: str = "users"
     control_topic: str = "control"
     partitions: int = Field(4, ge=1, description="partitions of a topic that does not exist yet")
+    on_lost_offsets: OnLostOffsets = Field(
+        "fail",
+        description="if the log does not hold the next record (any more, or yet): fail, or go on at earliest or latest",
+    )
     batch_size: int = Field(512, ge=1, description="interactions per training batch")
     max_future: Duration = Field(
         30 * 86400.0, description="an event further than this ahead of the watermark goes to the dead letters"
@@ -30,6 +39,16 @@ class StreamingConfig(BaseModel):
         365 * 86400.0, description="an event further than this behind the watermark goes to the dead letters"
     )
     max_wait: Duration = Field(0.2, description="how long a batch may wait for more events before it is closed short")
+    patience: Duration = Field(
+        300.0, description="how long the trainer waits for a log or a Redis that is away before it ends"
+    )
+    drop_above: Duration | None = Field(
+        None,
+        gt=0,
+        description="when the next engagement was sent longer than this ago, engagements are dropped until they are "
+        "fresh again; none: never. Not with streaming.tasks",
+    )
+    drop_below: Duration = Field(5.0, ge=0, description="how fresh they are when dropping ends; below drop_above")
     tasks: tuple[str, ...] = Field(
         (),
         max_length=32,
@@ -44,6 +63,23 @@ class StreamingConfig(BaseModel):
     dedup_window: Duration = Field(
         600.0, description="stream time within which an event with the id of an earlier one is dropped; 0s: never"
     )
+    dead_letter_share: float | None = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="the consumer halts if more than this share of a topic's last events are dead letters; none: never",
+    )
+    dead_letter_window: int = Field(1000, ge=1, description="how many last events of a topic that is a share of")
+
+    @model_validator(mode="after")
+    def _can_drop(self) -> Self:
+        if self.drop_above is None:
+            return self
+        if self.drop_below >= self.drop_above:
+            raise ValueError(f"drop_below ({self.drop_below:g}s) must be less than drop_above ({self.drop_above:g}s)")
+        if self.tasks:
+            raise ValueError("drop_above cannot go with tasks: a dropped action would make its impression a negative")
+        return self
 
     @field_validator("tasks")
     @classmethod

@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from monitoring.phases import reached
-from streaming.assemble import DUPLICATE, NOT_JOINED, Extras, engagements, extras, named, shown
+from streaming.assemble import DUPLICATE, NOT_JOINED, Extras, engagements, extras, named, shown, sources
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
 from streaming.control import ended
@@ -21,30 +18,22 @@ from streaming.decoding import decode_records
 from streaming.dedup import Dedup
 from streaming.errors import StateError
 from streaming.joiner import Joined, joiner_of
-from streaming.log import EventLog, Record
+from streaming.letter_cap import LetterCap
+from streaming.log import EventLog
+from streaming.lost import Loss, reading
 from streaming.merge import Merger, believed
 from streaming.partition import Partition
 from streaming.progress import Counts, rows_after
+from streaming.readers import ENDS_EVERY, Decode, ReadAhead, Reader, ReadNow
 from streaming.reading import Role
-from streaming.ready import Ready
+from streaming.ready import MOST_LETTERS, Ready, useless
 from streaming.resume import resume
 from streaming.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
+from streaming.share import Share, owned_partitions, topic_roles
+from streaming.shedding import LAG, Shedder
 from streaming.watermark import Limits, Strikes
 
-_ENDS_EVERY = 0.05
 _LONGEST_WAIT = 0.5
-# More at once would only leave the processor's cache.
-_POLL = 4096
-
-
-def topic_roles(config: StreamingConfig) -> dict[str, Role]:
-    """Topics that are consumed, in the order in which they go first at equal times."""
-    return {
-        config.items_topic: Role.ITEMS,
-        config.users_topic: Role.USERS,
-        config.control_topic: Role.CONTROL,
-        config.engagements_topic: Role.ENGAGEMENTS,
-    }
 
 
 class Consumer:
@@ -62,7 +51,10 @@ class Consumer:
     watermark
         Largest event time believed before, epoch ms.
     rank, world_size
-        Partition p of every topic belongs to rank ``p % world_size``.
+        Which partitions it owns (`streaming.share`); commands are read by all.
+    ahead
+        Read on a thread while batches are learned: the same batches, sooner. Nobody else may read `event_log` then,
+        until `close`.
 
     Raises
     ------
@@ -82,40 +74,41 @@ class Consumer:
         watermark: int | None = None,
         rank: int = 0,
         world_size: int = 1,
+        ahead: bool = False,
     ) -> None:
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank} is not within a world of {world_size}")
+        event_log, self._lost = reading(event_log, config.on_lost_offsets)
         self._log = event_log
         self._config = config
         self._letters = DeadLetterWriter(event_log)
-        self._owned = self._owned_partitions(rank, world_size)
+        self._share = Share(rank, world_size)
+        self._owned = owned_partitions(event_log, config, self._share)
+        self._numbers = np.array([partition for (_, partition), _ in self._owned], np.int64)
         self._letters.open(topic_roles(config))
         places = [position for position, _ in self._owned]
-        self._progress = resume(event_log, places, state, positions or {}, watermark)
+        self._progress, lost = resume(event_log, places, state, positions or {}, watermark, config.on_lost_offsets)
+        self._forget_letters(lost)
         self._partitions = [self._partition(number, *owned) for number, owned in enumerate(self._owned)]
         self._of = {partition.position: partition for partition in self._partitions}
         limits = Limits(int(config.max_future * 1000), int(config.max_past * 1000))
         self._merger = Merger(self._partitions, limits, deepcopy(self._progress.watermark))
+        topics = [position[0] for position in places]
+        self._cap = LetterCap(config.dead_letter_share, config.dead_letter_window, topics)
+        self._shedder = Shedder(config.drop_above, config.drop_below)
         self._dedup, self._joiner = Dedup(int(config.dedup_window * 1000)), joiner_of(config)
         if state is not None:
             self._restore(state)
-        self._ready = Ready()
+        self._ready = Ready(config.batch_size)
+        self._enough = 4 * config.batch_size + 2048  # rows of a partition that are plenty
         self._starving_since: float | None = None
-        self._ends: dict[Position, int] = {}
-        self._ends_at = -_ENDS_EVERY
-        self._log.seek(self._progress.positions())
-        self._refresh_ends()
-
-    def _owned_partitions(self, rank: int, world_size: int) -> list[tuple[Position, Role]]:
-        owned: list[tuple[Position, Role]] = []
-        for topic, role in topic_roles(self._config).items():
-            compacted = role in (Role.ITEMS, Role.USERS)
-            self._log.create_topic(topic, self._config.partitions, compacted=compacted)
-            owned += [((topic, p), role) for p in self._log.partitions(topic) if p % world_size == rank]
-        return owned
+        roles = dict(self._owned)
+        decode: Decode = lambda position, records: decode_records(roles[position], records)  # noqa: E731
+        self._reader: Reader = ReadAhead(event_log, decode, self._enough) if ahead else ReadNow(event_log, decode)
+        self._reader.seek(self._progress.positions())
+        self._note_open()
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._dedup.restore(state["dedup"])
+        self._cap.restore(state.get("letters", {}))
         if self._joiner is not None:
             self._joiner.restore(state["joiner"])
         elif state["joiner"] is not None:
@@ -135,6 +128,11 @@ class Consumer:
         return 0 if self._joiner is None else self._joiner.pending
 
     @property
+    def idle(self) -> bool:
+        """Whether everything in the owned partitions was read and delivered."""
+        return not len(self._ready) and self._drained()
+
+    @property
     def counts(self) -> Counts:
         """What became of the events delivered so far."""
         return self._progress.counts
@@ -143,27 +141,41 @@ class Consumer:
         """Return the next batch, or None if there is none within `timeout` seconds.
 
         It holds exactly ``config.batch_size`` interactions. It is shorter, perhaps without any, only if everything in
-        the owned partitions was read and ``config.max_wait`` passed without more.
+        the owned partitions was read and ``config.max_wait`` passed without more, or if it holds `MOST_LETTERS` dead
+        letters and dropped events.
+
+        Raises
+        ------
+        DeadLetterFloodError
+            More than ``config.dead_letter_share`` of a topic's last events are dead letters; the consumer is of no more
+            use.
+        OutOfRangeError
+            Retention removed records that were still to be read.
         """
         deadline = time.monotonic() + timeout
         while True:
             self._merge()
-            if self._ready.interactions >= self._config.batch_size:
+            if self._ready.full:
                 return self._close()
             patience = self._patience()
             if patience is not None and patience <= 0:
                 return self._close()
             left = deadline - time.monotonic()
-            if not self._fill(max(0.0, min(left, _LONGEST_WAIT if patience is None else patience))) and left <= 0:
+            if self._fill(max(0.0, min(left, _LONGEST_WAIT if patience is None else patience))) or left > 0:
+                continue
+            if self._drained() or not self._fill(_LONGEST_WAIT):  # what is known to be there is on its way
+                self._pass_losses(idle=self._drained() and not len(self._ready))
                 return None
 
     def _merge(self) -> None:
         parts = []
-        found = self._ready.interactions
-        while found < self._config.batch_size and (rows := self._merger.step()) is not None:
+        found, letters = self._ready.interactions, self._ready.letters
+        while found < self._config.batch_size and letters < MOST_LETTERS and (rows := self._merger.step()) is not None:
+            self._shedder.mark(rows)
             self._dedup.mark(rows)
             parts.append(rows)
             found += int(np.count_nonzero(rows.column(KIND) == Kind.INTERACTION))
+            letters += int(np.count_nonzero(useless(rows.column(KIND))))
         for rows in parts:
             self._ready.push(rows)
 
@@ -181,40 +193,26 @@ class Consumer:
 
     def _fill(self, wait: float) -> bool:
         """Read more; return whether there was any."""
-        enough = 4 * self._config.batch_size + 2048
-        hungry = [p for p in self._partitions if len(p) < enough]
+        hungry = [p for p in self._partitions if len(p) < self._enough]
         starved = [p for p in hungry if p.open and not p.keyed]
-        reached("poll")
-        records = self._log.poll(_POLL, wait, [p.position for p in (starved or hungry)])
-        reached("poll")
-        for position, group in groupby(records, key=itemgetter(0, 1)):
-            self._push(self._of[position], list(group))
-        self._note_ends(bool(records))
-        return bool(records)
-
-    def _push(self, partition: Partition, records: list[Record]) -> None:
-        rows = decode_records(partition.role, records)
-        place = self._progress.places[partition.position]
-        partition.push(rows_after(rows, place))
-
-    def _note_ends(self, found: bool) -> None:
-        closed = any(not partition.open for partition in self._partitions)
-        if time.monotonic() - self._ends_at >= _ENDS_EVERY and (closed or not found):
-            self._refresh_ends()
+        found = self._reader.read(wait, [p.position for p in (starved or hungry)])
+        for position, rows in found:
+            self._of[position].push(rows_after(rows, self._progress.places[position]))
         self._note_open()
-
-    def _refresh_ends(self) -> None:
-        self._ends = self._log.end_positions(self._of)
-        self._ends_at = time.monotonic()
-        self._note_open()
+        return bool(found)
 
     def _note_open(self) -> None:
-        read = self._log.positions()
+        """Note which partitions are known to hold more than was read."""
+        read, ends = self._reader.positions(), self._reader.ends(ENDS_EVERY)
         for position, partition in self._of.items():
-            partition.open = read[position] < self._ends[position]
+            partition.open = read[position] < ends[position]
 
     def _close(self) -> Batch:
-        rows = self._ready.take(self._config.batch_size)
+        rows = self._ready.take()
+        if flood := self._cap.take(rows):
+            self._letters.write(extras(rows[: flood.stop]).letters)
+            self._letters.flush()
+            raise flood.error
         dry = not len(self._ready) and self._drained()
         self._progress.advance(rows, [position for position, _ in self._owned])
         self._dedup.deliver(rows, self._progress.watermark.value)
@@ -223,13 +221,28 @@ class Consumer:
         self._starving_since = None
         if dry:
             self._skip_gaps()
+        self._pass_losses(idle=dry)
         return self._batch(rows, extras(rows), dry)
+
+    def _pass_losses(self, *, idle: bool) -> None:
+        """Count what was lost before the place that delivery has reached."""
+        passed = self._lost.passed(self._progress.places, self._reader.positions() if idle else {})
+        if passed and idle:
+            self._skip_gaps()  # the end may lie right behind the gap
+        for loss in passed:
+            self._progress.counts.lose(loss.position[0], loss.records(self._config.on_lost_offsets))
+        self._forget_letters(passed)
+
+    def _forget_letters(self, lost: list[Loss]) -> None:
+        for loss in lost:
+            if loss.wanted > loss.end:
+                self._letters.forget(loss.position)
 
     def _skip_gaps(self) -> None:
         """Stand behind what a log's own bookkeeping takes at its end, so that lag becomes 0."""
-        for position, offset in self._log.positions().items():
+        for position, offset in self._reader.positions().items():
             place = self._progress.places[position]
-            if offset > place.offset:
+            if offset != place.offset:
                 place.offset, place.index = offset, 0
 
     def _advance_strikes(self, rows: Rows) -> None:
@@ -249,12 +262,13 @@ class Consumer:
 
     def _batch(self, rows: Rows, more: Extras, dry: bool) -> Batch:
         counts, watermark = self._progress.counts, max(0, self._progress.watermark.value)
-        letters = sum(letter.record.topic == self._config.engagements_topic for letter in more.letters)
-        if more.letters:
-            self._letters.write(more.letters)
+        own = [letter for letter in more.letters if self._share.owns(letter.record.partition)]
+        letters = sum(letter.record.topic == self._config.engagements_topic for letter in own)
+        if own:
+            self._letters.write(own)
         joined = self._join(rows, more, watermark)
-        dropped = {DUPLICATE: more.duplicates, NOT_JOINED: 0 if self._joiner else more.impressions}
-        counts.add(len(joined.engagements), joined.impressions, letters, len(more.letters) - letters, dropped)
+        dropped = {DUPLICATE: more.duplicates, LAG: more.shed, NOT_JOINED: 0 if self._joiner else more.impressions}
+        counts.add(len(joined.engagements), joined.impressions, letters, len(own) - letters, dropped)
         return Batch(
             **joined.columns(), positions=self._progress.positions(), watermark=watermark,
             items=more.items, item_sent_at=more.item_sent_at, users=more.users, deleted_items=more.deleted_items,
@@ -266,7 +280,10 @@ class Consumer:
         events = engagements(rows)
         if self._joiner is None:
             return Joined(events)
-        return self._joiner.update(events, named(rows), shown(rows), watermark, ended(more.control))
+        return self._joiner.update(
+            events, named(rows), shown(rows, self._numbers), watermark, ended(more.control),
+            sources(rows, self._numbers),
+        )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after the last batch, as plain values; goes into the checkpoint.
@@ -278,10 +295,14 @@ class Consumer:
     def frozen(self) -> Callable[[], dict[str, Any]]:
         """Note the same without making values of it: the call of what is returned does, in any thread, at any time."""
         self._letters.flush()
-        places = self._progress.to_state()
+        state = self._progress.to_state() | {"letters": self._cap.state()}
         joiner = None if self._joiner is None else self._joiner.frozen()
         dedup = self._dedup.frozen(self._progress.watermark.value)
-        return lambda: places | {"dedup": dedup(), "joiner": joiner and joiner()}
+        return lambda: state | {"dedup": dedup(), "joiner": joiner and joiner()}
+
+    def close(self) -> None:
+        """Read no more; the log stays open."""
+        self._reader.close()
 
     def commit(self, positions: Mapping[Position, int]) -> None:
         """Publish positions for lag tools, once the checkpoint that holds them is durable."""
@@ -289,8 +310,9 @@ class Consumer:
 
     def lag(self) -> tuple[int, float]:
         """Count the records that were not delivered yet, and the seconds since the oldest known of them was sent."""
-        ends = self._log.end_positions(self._of)
-        records = sum(max(0, ends[position] - place.offset) for position, place in self._progress.places.items())
+        places = {position: place for position, place in self._progress.places.items() if self._share.owns(position[1])}
+        ends = self._reader.ends(0.0)
+        records = sum(max(0, ends[position] - place.offset) for position, place in places.items())
         if not records:
             return 0, 0.0
         sent = min((int(r.column(SENT_AT)[0]) for r in self._oldest() if len(r)), default=self._progress.sent_at)

@@ -19,9 +19,11 @@ WHOLE = -1
 """Index of a dead letter that is a whole record which should have held several events."""
 
 _LONGEST_DETAIL = 500
-# Kafka's default limit of a message is 1 MiB, headers included.
-_LONGEST_VALUE = 1_000_000
+# Kafka's default limit of a message is 1 MiB, headers included; what is left is for the headers that say why.
+_LARGEST = 1_000_000
 _TAIL = 1000
+
+Headers = tuple[tuple[str, bytes], ...]
 
 Source = tuple[int, int]
 """(offset, index) in the source partition."""
@@ -49,20 +51,34 @@ def outgoing(letter: DeadLetter, partitions: int) -> Outgoing:
         ("hsnn-offset", str(record.offset)),
         ("hsnn-index", str(letter.index)),
     ]
-    if value is not None and len(value) > _LONGEST_VALUE:
-        headers.append(("hsnn-truncated-from", str(len(value))))
-        value = value[:_LONGEST_VALUE]
+    key, theirs = record.key, record.headers
+    size = len(key or b"") + len(value or b"") + _size(theirs)
+    if size > _LARGEST:
+        headers.append(("hsnn-truncated-from", str(len(value or b"") or size)))
+        key, value, theirs = _cut(key, value, theirs)
     ours = tuple((name, text.encode(errors="backslashreplace")) for name, text in headers)
     # Kafka's client refuses a record that has neither key nor value.
-    key = b"" if record.key is None and value is None else record.key
-    return Outgoing(key, value, record.headers + ours, partition=record.partition % partitions)
+    return Outgoing(b"" if key is value is None else key, value, theirs + ours, partition=record.partition % partitions)
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(content) + 16 for name, content in headers)
+
+
+def _cut(key: bytes | None, value: bytes | None, headers: Headers) -> tuple[bytes | None, bytes | None, Headers]:
+    """Make a record small enough for any broker: of the value as much as fits beside headers and key."""
+    if len(key or b"") + _size(headers) > _LARGEST:
+        headers = ()
+    key = key and key[:_LARGEST]
+    return key, value and value[: _LARGEST - len(key or b"") - _size(headers)], headers
 
 
 class DeadLetterWriter:
     """Append dead letters to ``TOPIC.dlq``, each source position once.
 
     A restart reads events again that were consumed after the checkpoint. Dead letters of one source partition are
-    written in the order of their positions and into one partition, so the newest one there says what was written.
+    written in the order of their positions and into one partition, so the newest one there says what was written. It
+    says nothing if its source lies beyond the end of the source's partition: that topic was made anew since.
 
     Parameters
     ----------
@@ -82,7 +98,14 @@ class DeadLetterWriter:
             found = self._log.partitions(topic + SUFFIX)
             if found:
                 self._partitions[topic] = len(found)
-                self._written.update(_newest(self._log, topic, found))
+                newest = _newest(self._log, topic, found)
+                held = set(self._log.partitions(topic))
+                ends = self._log.end_positions([place for place in newest if place[1] in held])
+                self._written.update({place: newest[place] for place, end in ends.items() if newest[place][0] < end})
+
+    def forget(self, place: Position) -> None:
+        """Take it that nothing was written of a source partition: its offsets begin anew."""
+        self._written.pop(place, None)
 
     def write(self, letters: Iterable[DeadLetter]) -> int:
         """Append those that were not written before; return how many."""

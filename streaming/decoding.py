@@ -13,13 +13,29 @@ import numpy as np
 
 from streaming.arrow import ArrowError, is_arrow, read_interactions
 from streaming.dead_letters import WHOLE, DeadLetter
-from streaming.events import Impression, Interaction, Item, Millis, User
+from streaming.events import LAST_MS, Impression, Interaction, Item, Millis, User
 from streaming.ids import text_id
 from streaming.log import Record
 from streaming.plain import plain_engagements
 from streaming.reading import Refused, read_event, strip_schema_id
 from streaming.reading import Role as Role
-from streaming.rows import ACTION, CONTEXT, ID, INDEX, ITEM, KIND, LAST, PAYLOAD, TS, USER, Kind, Rows, concat, new_rows
+from streaming.rows import (
+    ACTION,
+    CONTEXT,
+    ID,
+    INDEX,
+    ITEM,
+    KIND,
+    LAST,
+    NO_TIME,
+    PAYLOAD,
+    TS,
+    USER,
+    Kind,
+    Rows,
+    concat,
+    new_rows,
+)
 
 MAX_TOMBSTONE_KEY = 1024
 _KINDS = {Interaction: Kind.INTERACTION, Impression: Kind.IMPRESSION, Item: Kind.ITEM, User: Kind.USER}
@@ -108,7 +124,12 @@ def _deletion(role: Role, record: Record) -> tuple[Kind, int, Any]:
         raise Refused("no_key", f"a record without value deletes what its key names: {error}") from None
     stamp = dict(record.headers).get("ts", b"")
     kind = Kind.DELETED_ITEM if role is Role.ITEMS else Kind.DELETED_USER
-    return kind, int(stamp) if stamp.isdigit() and len(stamp) < 16 else max(-1, record.sent_at), name
+    return kind, int(stamp) if stamp.isdigit() and len(stamp) < 16 else _plausible(record.sent_at), name
+
+
+def _plausible(sent_at: int) -> int:
+    """When a record says it was sent; no time if that is none: a larger one would not survive being added to."""
+    return sent_at if 0 <= sent_at <= LAST_MS else NO_TIME
 
 
 def _arrow(role: Role, record: Record) -> Rows:

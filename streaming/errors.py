@@ -20,7 +20,11 @@ class UnknownTopicError(StreamingError):
 
 
 class OutOfRangeError(StreamingError):
-    """A position points before the oldest record the log still holds: records were lost to retention."""
+    """A position points to where the log holds nothing: before its oldest record (retention), or beyond its end."""
+
+
+class DeadLetterFloodError(StreamingError):
+    """So many events cannot be read or believed that something is wrong with all of them."""
 
 
 class AppendError(StreamingError):

@@ -20,7 +20,10 @@ Scalar = str | int | float | bool | None
 Feature = Scalar | list[Scalar]
 """A feature: one value or several (genres, topics)."""
 
-Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999, epoch ms."""
+
+Millis = Annotated[int, Meta(ge=0, le=LAST_MS)]
 """Epoch milliseconds, from 1970 to the end of the year 9999."""
 
 

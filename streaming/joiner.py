@@ -27,13 +27,14 @@ NEVER = -1
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """m impressions as columns, in order: event time (m,) int64, user, id, items, context."""
+    """m impressions as columns, in order: event time (m,) int64, user, id, items, context, and their partitions."""
 
     ts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     user: Sequence[str] = ()
     name: Sequence[str] = ()
     items: Sequence[Sequence[str]] = ()
     context: Sequence[dict[str, Scalar] | None] = ()
+    partition: NDArray[np.int64] | int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Joiner:
         shown: Shown,
         watermark: int,
         ended: int = NEVER,
+        partition: NDArray[np.int64] | int = 0,
     ) -> Joined:
         """Take in a batch and judge what is due at its end.
 
@@ -103,11 +105,13 @@ class Joiner:
             After the batch, epoch ms.
         ended
             All events up to this time were sent: shown items from before it wait no longer.
+        partition
+            That the interactions came from, (n,) or one for all.
         """
         self._ended = max(self._ended, ended)
         before = len(self._left)
         self._enter(shown)
-        late = self._join(events, named)
+        late = self._join(events, named, np.broadcast_to(partition, len(events)))
         judgements, early = self._judge(watermark)
         self._retire(watermark)
         repeat = self._repeats.mark(events, named, watermark)
@@ -162,7 +166,8 @@ class Joiner:
         at = row.tolist()
         user, name, context = take(shown.user, at), take(shown.name, at), take(shown.context, at)
         item = list(chain.from_iterable(items))
-        self._shown.enter(shown.ts[row], 0, groups, user, item, name, context)
+        partition = np.broadcast_to(shown.partition, len(items))[row]
+        self._shown.enter(shown.ts[row], 0, groups, partition, user, item, name, context)
         if len(self._actions):
             self._answer(np.array(self._actions.chained(user, item), np.int64))
 
@@ -175,7 +180,7 @@ class Joiner:
             np.bitwise_or.at(self._shown.numbers[MASK], found[there], numbers[MASK, waiting[there]])
             self._actions.leave(waiting[there])
 
-    def _join(self, events: Engagements, named: Sequence[str | None]) -> int:
+    def _join(self, events: Engagements, named: Sequence[str | None], partition: NDArray[np.int64]) -> int:
         """Label what the batch's actions answer; return how many came too late."""
         bits = np.fromiter((self._bits.get(action, 0) for action in events.action), np.int64, len(events))
         at = np.flatnonzero(bits)
@@ -190,7 +195,7 @@ class Joiner:
         if len(alone := np.flatnonzero(~there)):
             rows = alone.tolist()
             texts = take(user, rows), take(item, rows), take(name, rows)
-            self._actions.enter(ts[alone], bits[alone], 0, *texts, [None] * len(rows))
+            self._actions.enter(ts[alone], bits[alone], 0, partition[at[alone]], *texts, [None] * len(rows))
         return int(np.count_nonzero(self._shown.numbers[STATUS, found[there]] == DONE))
 
     def _judge(self, watermark: int) -> tuple[Judgements, int]:

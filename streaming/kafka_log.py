@@ -22,7 +22,12 @@ from streaming.kafka_options import client_options
 from streaming.kafka_reader import KafkaReader
 from streaming.log import Outgoing, Record
 from streaming.partitioner import Partitioner
+from streaming.patience import Patience
 
+_AWAY = (kafka.errors.KafkaError, OSError)
+_DELIVERY_MS = 120_000
+# kafka-python would let half a minute pass between two looks for a broker that was away.
+_CLIENT = {"reconnect_backoff_max_ms": 1000}
 _PRODUCER = {"acks": "all", "linger_ms": 5, "batch_size": 1 << 17, "max_block_ms": 30_000}
 
 
@@ -33,14 +38,17 @@ class KafkaLog:
     ----------
     servers
         HOST:PORT of some brokers.
+    patience
+        For how long records wait for a broker that is away, if that is more than kafka-python's two minutes.
     options
         For kafka-python, as text; see `streaming.kafka_options`.
     """
 
-    def __init__(self, servers: list[str], **options: str) -> None:
+    def __init__(self, servers: list[str], patience: Patience | None = None, **options: str) -> None:
+        self._patience = patience or Patience(0.0)
         self._where = "kafka://" + ",".join(servers)
         chosen = client_options(options)
-        self._options = {kind: {"bootstrap_servers": servers, **some} for kind, some in chosen.items()}
+        self._options = {kind: {"bootstrap_servers": servers, **_CLIENT, **some} for kind, some in chosen.items()}
         self._producer_made: Any = None
         self._counts: dict[str, int] = {}
         self._partitioner = Partitioner()
@@ -59,8 +67,12 @@ class KafkaLog:
     def _producer(self) -> Any:
         if self._producer_made is None:
             with self._answers("connecting a producer"):
-                self._producer_made = KafkaProducer(**{**_PRODUCER, **self._options["producer"]})
+                self._producer_made = self._patience.call("connecting a producer", self._new_producer, _AWAY)
         return self._producer_made
+
+    def _new_producer(self) -> Any:
+        waits = max(_DELIVERY_MS, int(1000 * self._patience.seconds))
+        return KafkaProducer(**{**_PRODUCER, "delivery_timeout_ms": waits, **self._options["producer"]})
 
     def create_topic(self, topic: str, partitions: int, *, compacted: bool = False) -> None:
         """Make `topic` unless it exists, with the cluster's default number of copies."""
@@ -112,7 +124,7 @@ class KafkaLog:
         """
         if self._producer_made is not None:
             try:
-                self._producer_made.flush(timeout=60)
+                self._producer_made.flush(timeout=max(60.0, self._patience.seconds))
             except kafka.errors.KafkaError as error:
                 self._failed.append(error)
         if self._failed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -90,7 +90,7 @@ class KafkaReader:
         for (topic, partition), some in found.items():
             # ConsumerRecord: topic, partition, epoch, offset, timestamp, its type, key, value, headers, ...
             self._held.setdefault((topic, partition), []).extend(
-                _new(Record, (topic, partition, r[3], r[6], r[7], tuple(r[8]) if r[8] else (), r[4])) for r in some
+                _new(Record, (topic, partition, r[3], r[6], r[7], _headers(r[8]) if r[8] else (), r[4])) for r in some
             )
         if not found:
             self._pass_gaps()
@@ -117,3 +117,8 @@ class KafkaReader:
     def close(self) -> None:
         """Give back the connection."""
         self._consumer.close()
+
+
+def _headers(found: Sequence[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    """Headers as text and bytes; Kafka allows null for the latter."""
+    return tuple((name, content or b"") for name, content in found)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from streaming.config import StreamingConfig
-from streaming.consumer import topic_roles
 from streaming.dead_letters import SUFFIX, source_of
 from streaming.errors import UnknownTopicError
 from streaming.log import EventLog, Record
+from streaming.share import topic_roles
 from streaming.sweep import everything
 
 OURS = "hsnn-"

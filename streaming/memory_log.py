@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 
 from streaming.columns import Position
-from streaming.errors import AppendError, UnknownTopicError
+from streaming.errors import AppendError, OutOfRangeError, UnknownTopicError
 from streaming.log import Outgoing, Record
 from streaming.partitioner import partition_of
 
@@ -30,6 +30,7 @@ class MemoryLog:
         self._topics: dict[str, list[list[Record]]] = {}
         self._groups: dict[str, dict[Position, int]] = {}
         self._next: dict[Position, int] = {}
+        self._begins: dict[Position, int] = {}
         self._turn = itertools.count()
 
     def create_topic(self, topic: str, partitions: int, *, compacted: bool = False) -> None:  # noqa: ARG002
@@ -87,6 +88,7 @@ class MemoryLog:
             time.sleep(0.001)
 
     def _take(self, wanted: list[Position], share: int) -> list[Record]:
+        self._check(wanted)
         records: list[Record] = []
         for topic, partition in wanted:
             start = self._next[topic, partition]
@@ -95,9 +97,25 @@ class MemoryLog:
             records += some
         return records
 
+    def _check(self, wanted: list[Position]) -> None:
+        for position in wanted:
+            begin, expected = self._begins.get(position, 0), self._next[position]
+            if expected < begin:
+                raise OutOfRangeError(
+                    f"{position[0]}/{position[1]}: the oldest record still held is {begin}, wanted {expected}"
+                )
+
     def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
         """Oldest offset still held, per partition."""
-        return dict.fromkeys(partitions, 0)
+        return {position: self._begins.get(position, 0) for position in partitions}
+
+    def remove(self, position: Position, before: int) -> None:
+        """Hold the records of a partition before this offset no longer, as a retention would."""
+        topic, partition = position
+        held = self._topics[topic][partition]
+        start = self._begins.get(position, 0)
+        held[start:before] = [Record(*position, -1, None, None, (), 0)] * (before - start)
+        self._begins[position] = before
 
     def end_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
         """Offset after the last record, per partition."""

@@ -175,9 +175,9 @@ class Merger:
 
 
 def believed(rows: Rows, number: int) -> NDArray[np.bool_]:
-    """Which rows are engagements of this partition that were believed, duplicates among them."""
+    """Which rows are engagements of this partition that were believed, duplicates and dropped ones among them."""
     kinds = rows.column(KIND)
-    found: NDArray[np.bool_] = (kinds <= Kind.IMPRESSION) | (kinds == Kind.DUPLICATE)
+    found: NDArray[np.bool_] = (kinds <= Kind.IMPRESSION) | (kinds == Kind.DUPLICATE) | (kinds == Kind.SHED)
     found &= rows.column(PART) == number
     return found
 

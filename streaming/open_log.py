@@ -8,11 +8,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from streaming.errors import LogUrlError
 from streaming.log import EventLog
+from streaming.patience import Patience
+from streaming.patient_log import PatientLog
 
 _SECRETS = ("password", "secret", "token")
 
 
-def open_log(url: str) -> EventLog:
+def open_log(url: str, patience: Patience | None = None) -> EventLog:
     """Connect to the log at `url`.
 
     ``kafka://HOST:PORT[,HOST:PORT...]?option=value&...`` passes its options to kafka-python
@@ -21,6 +23,8 @@ def open_log(url: str) -> EventLog:
     ``NAME_env=VARIABLE`` takes the value of option NAME from the environment, so that no password need be in the
     address: ``sasl_plain_password_env=KAFKA_PASSWORD``.
 
+    With `patience` the log waits for its server when that is away.
+
     Raises
     ------
     LogUrlError
@@ -28,18 +32,24 @@ def open_log(url: str) -> EventLog:
     LogUnavailableError
         No server answers there.
     """
+    log = _opened(url, patience or Patience(0.0))
+    return log if patience is None else PatientLog(log, patience)
+
+
+def _opened(url: str, patience: Patience) -> EventLog:
     parts = urlsplit(url)
     options = _from_environment(dict(parse_qsl(parts.query, keep_blank_values=True)), os.environ)
     if parts.scheme == "kafka":
         from streaming.kafka_log import KafkaLog
 
-        return KafkaLog(_servers(parts.netloc, url), **options)
+        return KafkaLog(_servers(parts.netloc, url), patience, **options)
     if parts.scheme in ("redis", "rediss", "unix"):
         from streaming.redis_log import RedisLog
 
         retention = options.pop("retention", None)
         rest = urlunsplit(parts._replace(query=urlencode(options)))
-        return RedisLog(rest, retention=None if retention is None else _whole("retention", retention))
+        kept = None if retention is None else _whole("retention", retention)
+        return RedisLog(rest, retention=kept, patience=patience)
     raise LogUrlError(f"{mask(url)!r} is no log; write kafka://HOST:PORT or redis://HOST:PORT/DB")
 
 

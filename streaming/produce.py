@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from streaming.config import StreamingConfig
 from streaming.control import end
 from streaming.datasets.base import ENGAGEMENTS, ITEMS, USERS, Dataset
-from streaming.events import encode
+from streaming.events import Event
 from streaming.log import EventLog, Outgoing
+from streaming.packing import Format, as_arrow, as_json
 from streaming.replay import Keyed, Pacer, due, parse_speed
 
 _GROUP = 1000  # events appended at once
@@ -58,6 +59,7 @@ def produce(
     learned: Callable[[], int] | None = None,
     progress: Callable[[Produced], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    form: Format = "json",
 ) -> Produced:
     """Append the events of a data set, stamped with the wall time of sending, and flush.
 
@@ -82,6 +84,8 @@ def produce(
         Called about four times a second, and at the end.
     stop
         Asked between groups; once true, what was appended is flushed and the count returned.
+    form
+        ``json``: one event per record; ``arrow``: the interactions of a partition in a group together in one.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def produce(
         raise ValueError("ahead must be at least 1, and needs a source of what was learned")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; it counts engagements and must be at least 1")
-    sender = _Sender(log, config or StreamingConfig(), min(len(dataset), limit or len(dataset)), progress)
+    sender = _Sender(log, config or StreamingConfig(), min(len(dataset), limit or len(dataset)), progress, form)
     gate = _Gate(ahead, learned, sender.held()) if ahead is not None and learned is not None else None
     size = max(1, min(_GROUP, ahead // 2)) if ahead is not None else _GROUP
     for ready in due(dataset.events(), Pacer(factor), size, stop):
@@ -138,9 +142,14 @@ class _Sender:
     """Appends groups of events, counts and reports them."""
 
     def __init__(
-        self, log: EventLog, config: StreamingConfig, wanted: int, progress: Callable[[Produced], None] | None
+        self,
+        log: EventLog,
+        config: StreamingConfig,
+        wanted: int,
+        progress: Callable[[Produced], None] | None,
+        form: Format,
     ) -> None:
-        self._log, self._config, self._wanted, self._progress = log, config, wanted, progress
+        self._log, self._config, self._wanted, self._progress, self._form = log, config, wanted, progress, form
         self._topics = {ITEMS: config.items_topic, USERS: config.users_topic, ENGAGEMENTS: config.engagements_topic}
         for name, topic in self._topics.items():
             log.create_topic(topic, config.partitions, compacted=name != ENGAGEMENTS)
@@ -157,7 +166,7 @@ class _Sender:
         return self.sent >= self._wanted
 
     def held(self) -> int:
-        """Count the engagement records that the log holds already."""
+        """Count the engagement records that the log holds already; an Arrow record counts as one."""
         topic = self._topics[ENGAGEMENTS]
         parts = [(topic, partition) for partition in self._log.partitions(topic)]
         begin, end = self._log.begin_positions(parts), self._log.end_positions(parts)
@@ -174,12 +183,17 @@ class _Sender:
     def send(self, group: list[Keyed]) -> None:
         """Append a group: items and users before the engagements that name them."""
         for name, topic in self._topics.items():
-            part = [(key, encode(event)) for kind, key, event in group if kind == name]
-            now = time.time_ns() // 1_000_000
+            part = [(key, event) for kind, key, event in group if kind == name]
             if part:
-                self._log.append(topic, [Outgoing(key, value, (), now) for key, value in part])
+                self._log.append(topic, self._records(name, topic, part))
                 self._counts[name] += len(part)
         self._watermark = group[-1][2].ts
+
+    def _records(self, name: str, topic: str, events: list[tuple[bytes, Event]]) -> list[Outgoing]:
+        now = time.time_ns() // 1_000_000
+        if self._form == "arrow" and name == ENGAGEMENTS:
+            return as_arrow(events, now, len(self._log.partitions(topic)))
+        return as_json(events, now)
 
     def end(self) -> None:
         """Tell every rank of the trainer that all events so far were sent."""

@@ -13,7 +13,7 @@ from streaming.errors import StateError
 from streaming.rows import INDEX, KEY, LAST, MARK, OFFSET, PART, SENT_AT, Rows
 from streaming.watermark import NONE, Strikes, Watermark
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(slots=True)
@@ -46,6 +46,8 @@ class Counts:
         Interactions.
     judged
         Impressions of which every item was judged.
+    lost
+        Records of a topic that were gone before they were read.
     """
 
     delivered: int = 0
@@ -53,6 +55,12 @@ class Counts:
     dead_lettered: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     side_dead_lettered: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+
+    def lose(self, topic: str, records: int) -> None:
+        """Count records that were gone before they were read."""
+        if records:
+            self.lost[topic] = self.lost.get(topic, 0) + records
 
     def add(self, delivered: int, judged: int, dead: int, side_dead: int, dropped: Mapping[str, int]) -> None:
         """Count a batch; `dropped` events, by reason, are left out on purpose."""
@@ -122,7 +130,7 @@ class Progress:
                 for topic, number, offset, index, key, *strikes in state["places"]
             }
             counts = Counts(**state["counts"])
-            counts.dropped = dict(counts.dropped)
+            counts.dropped, counts.lost = dict(counts.dropped), dict(counts.lost)
             return cls(places, Watermark(**state["watermark"]), counts, int(state["sent_at"]))
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, StateError):

@@ -7,15 +7,24 @@ from numpy.typing import NDArray
 
 from streaming.rows import KIND, Kind, Rows, concat, new_rows
 
+MOST_LETTERS = 4096
+"""Dead letters and dropped events after which a batch is full without its interactions: they must not pile up."""
+
 
 class Ready:
-    """A queue of merged rows that knows where its n-th interaction ends."""
+    """A queue of merged rows that knows where its n-th interaction and its n-th dead letter or dropped event end.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    size
+        Interactions of a full batch.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._rows = new_rows([], Kind.EMPTY)
-        self._ends: NDArray[np.intp] = np.zeros(0, np.intp)
+        self._ends = self._letters = np.zeros(0, np.intp)
         self._row = 0
-        self._interaction = 0
 
     def __len__(self) -> int:
         return len(self._rows) - self._row
@@ -23,7 +32,17 @@ class Ready:
     @property
     def interactions(self) -> int:
         """How many of the waiting rows are interactions."""
-        return len(self._ends) - self._interaction
+        return len(self._ends)
+
+    @property
+    def letters(self) -> int:
+        """How many of them are dead letters or dropped."""
+        return len(self._letters)
+
+    @property
+    def full(self) -> bool:
+        """Whether a whole batch waits."""
+        return self.interactions >= self._size or self.letters >= MOST_LETTERS
 
     def first(self) -> Rows:
         """Look at the first waiting row."""
@@ -33,14 +52,26 @@ class Ready:
         """Add rows behind those that wait."""
         left = self._rows[self._row :]
         self._rows = concat([left, rows]) if len(left) else rows
-        self._ends = np.flatnonzero(self._rows.column(KIND) == Kind.INTERACTION) + 1
-        self._row = self._interaction = 0
+        self._row = 0
+        kinds = self._rows.column(KIND)
+        self._ends = np.flatnonzero(kinds == Kind.INTERACTION) + 1
+        self._letters = np.flatnonzero(useless(kinds)) + 1
 
-    def take(self, interactions: int) -> Rows:
-        """Take the rows up to the n-th interaction, or all if there are fewer."""
-        whole = self._interaction + interactions > len(self._ends)
-        stop = len(self._rows) if whole else int(self._ends[self._interaction + interactions - 1])
-        self._interaction = min(len(self._ends), self._interaction + interactions)
+    def take(self) -> Rows:
+        """Take the rows of a full batch, or all if there are fewer."""
+        stop = min(_last(self._ends, self._size), _last(self._letters, MOST_LETTERS), len(self._rows))
         taken = self._rows[self._row : stop]
         self._row = stop
+        self._ends, self._letters = (ends[ends > stop] for ends in (self._ends, self._letters))
         return taken
+
+
+def useless(kinds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows, by their kinds (n,), are dead letters or dropped."""
+    found: NDArray[np.bool_] = (kinds == Kind.DEAD) | (kinds == Kind.SHED)
+    return found
+
+
+def _last(ends: NDArray[np.intp], count: int) -> int:
+    """Where the n-th ends; beyond everything if there are fewer."""
+    return int(ends[count - 1]) if len(ends) >= count else 1 << 62

@@ -52,7 +52,19 @@ def record_of(topic: str, partition: int, offset: int, fields: list[bytes]) -> R
     """Read an entry's fields, as the names and values that the server sends in turn."""
     # The common shape, t v k, is read by place.
     if len(fields) == 6 and fields[2] == b"v" and fields[4] == b"k":
-        return _new(Record, (topic, partition, offset, fields[5], fields[3], (), int(fields[1])))
+        return _new(Record, (topic, partition, offset, fields[5], fields[3], (), _time(fields[1])))
     named = dict(zip(fields[::2], fields[1::2], strict=False))
-    headers = _headers_decoder.decode(named[b"h"]) if b"h" in named else ()
-    return Record(topic, partition, offset, named.get(b"k"), named.get(b"v"), headers, int(named.get(b"t", 0)))
+    headers = _headers(named[b"h"]) if b"h" in named else ()
+    return Record(topic, partition, offset, named.get(b"k"), named.get(b"v"), headers, _time(named.get(b"t", b"")))
+
+
+def _time(text: bytes) -> int:
+    """Epoch ms; 0 if an entry that another program appended says something else."""
+    return int(text) if len(text) < 17 and text.isdigit() else 0
+
+
+def _headers(blob: bytes) -> tuple[tuple[str, bytes], ...]:
+    try:
+        return _headers_decoder.decode(blob)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()  # of another program

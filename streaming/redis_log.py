@@ -14,7 +14,9 @@ from streaming.columns import Position
 from streaming.errors import AppendError, LogUnavailableError, OutOfRangeError, UnknownTopicError
 from streaming.log import Outgoing, Record
 from streaming.partitioner import Partitioner
-from streaming.redis_client import connect
+from streaming.patience import Patience
+from streaming.redis_append import Appender
+from streaming.redis_client import AWAY, connect
 from streaming.redis_entry import fields_of, offset_of, record_of, stream_key
 
 _TOPICS = "hsnn:log:topics"
@@ -31,15 +33,19 @@ class RedisLog:
     url : redis:// or rediss://
     retention
         Keep about so many newest records per partition; None keeps all.
+    patience
+        For how long `append` waits for a server that is away, beyond some seconds.
     """
 
-    def __init__(self, url: str, *, retention: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, url: str, *, retention: int | None = None, patience: Patience | None = None, **options: Any
+    ) -> None:
         # redis-py leaves `execute_command` untyped, hence Any.
         self._client: Any = connect(url, protocol=2, **options)
         # redis-py would build a dict per entry; plain lists are read four times as fast.
         self._client.set_response_callback("XREAD", lambda answer, **_: answer)
         self._where = f"redis://{self._host()}"
-        self._trim = () if retention is None else ("MAXLEN", "~", retention)
+        self._appender, self._patience = Appender(self._client, retention), patience or Patience(0.0)
         self._counts: dict[str, int] = {}
         self._partitioner = Partitioner()
         self._next: dict[Position, int] = {}
@@ -93,13 +99,12 @@ class RedisLog:
 
     def _append_chunk(self, topic: str, keys: list[str], chunk: list[Outgoing]) -> None:
         now = time.time_ns() // 1_000_000
-        pipe = self._client.pipeline(transaction=False)
-        for record in chunk:
-            key = keys[self._partitioner.choose(record, len(keys))]
-            pipe.execute_command("XADD", key, *self._trim, "0-*", *fields_of(record, now))
+        entries = [(self._partitioner.choose(record, len(keys)), fields_of(record, now)) for record in chunk]
+        again = self._appender.once(keys, entries)
+        doing = f"appending to topic {topic!r}"
         try:
-            with self._answers(f"appending to topic {topic!r}"):
-                pipe.execute()
+            with self._answers(doing):
+                self._patience.call(doing, again, AWAY)
         except redis.ResponseError as error:
             raise AppendError(
                 f"the Redis server at {self._where} refused records of topic {topic!r}: {error}; "
@@ -134,7 +139,8 @@ class RedisLog:
             left = deadline - time.monotonic()
             answer = self._read(wanted, max(1, max_records // len(wanted)), min(left, _LONGEST_BLOCK))
             if answer or left <= _LONGEST_BLOCK:
-                return [record for stream, entries in answer for record in self._records(stream, entries, wanted)]
+                found = [(self._checked(stream, entries, wanted), entries) for stream, entries in answer]
+                return [record for position, entries in found for record in self._records(position, entries)]
 
     def _read(self, wanted: list[Position], count: int, block: float) -> list[Any]:
         keys = [stream_key(*position) for position in wanted]
@@ -144,17 +150,21 @@ class RedisLog:
             answer = self._client.execute_command("XREAD", "COUNT", count, *waiting, "STREAMS", *keys, *after)
         return answer or []
 
-    def _records(self, stream: bytes, entries: list[Any], wanted: list[Position]) -> list[Record]:
+    def _checked(self, stream: bytes, entries: list[Any], wanted: list[Position]) -> Position:
+        """Whose entries these are; an error if some before them are gone."""
         topic, partition = next(p for p in wanted if stream_key(*p).encode() == stream)
-        expected = self._next[topic, partition]
-        first = offset_of(entries[0][0])
+        expected, first = self._next[topic, partition], offset_of(entries[0][0])
         if first != expected:
             raise OutOfRangeError(
                 f"{topic}/{partition} at {self._where}: the oldest record still held is {first}, wanted {expected}; "
                 "records were removed before they were read: raise the log's retention"
             )
-        self._next[topic, partition] = expected + len(entries)
-        return [record_of(topic, partition, expected + at, fields) for at, (_, fields) in enumerate(entries)]
+        return topic, partition
+
+    def _records(self, position: Position, entries: list[Any]) -> list[Record]:
+        first = self._next[position]
+        self._next[position] = first + len(entries)
+        return [record_of(*position, first + at, fields) for at, (_, fields) in enumerate(entries)]
 
     def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
         """Oldest offset still held, per partition."""

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streaming.columns import Position
-from streaming.errors import OutOfRangeError, StateError
+from streaming.config import OnLostOffsets
+from streaming.errors import StateError
 from streaming.log import EventLog
+from streaming.lost import Loss, losses, settled
 from streaming.progress import Place, Progress
 from streaming.watermark import Watermark
 
@@ -18,17 +20,18 @@ def resume(
     state: Mapping[str, Any] | None,
     given: Mapping[Position, int],
     watermark: int | None,
-) -> Progress:
-    """Find the start; see `streaming.consumer.Consumer` for the parameters.
+    policy: OnLostOffsets = "fail",
+) -> tuple[Progress, list[Loss]]:
+    """Find the start, and what of it was lost; see `streaming.consumer.Consumer` for the parameters.
 
     Raises
     ------
     OutOfRangeError
-        The log does not hold the records at a position.
+        The log does not hold the records at a position, and the policy is to stop.
     StateError
         The state is unreadable, or of partitions that are not owned.
     """
-    begin, end = event_log.begin_positions(owned), event_log.end_positions(owned)
+    begin = event_log.begin_positions(owned)
     if state is None:
         progress = Progress({p: Place(given.get(p, begin[p])) for p in owned})
         progress.watermark = Watermark() if watermark is None else Watermark(watermark)
@@ -38,20 +41,9 @@ def resume(
             raise StateError(f"the state is of partitions {sorted(strange)}, which this rank does not own")
         for position in owned:  # partitions may have been added since
             progress.places.setdefault(position, Place(begin[position]))
-    for position, place in progress.places.items():
-        _check_range(position, place.offset, begin[position], end[position])
-    return progress
-
-
-def _check_range(position: Position, offset: int, begin: int, end: int) -> None:
-    name = f"{position[0]}/{position[1]}"
-    if offset < begin:
-        raise OutOfRangeError(
-            f"{name}: the oldest record still held is {begin}, wanted {offset}; records were removed before they were "
-            "learned: raise the log's retention, and start from a newer checkpoint or from none"
-        )
-    if offset > end:
-        raise OutOfRangeError(
-            f"{name}: the log ends at {end}, but this checkpoint stands at {offset}; the log was replaced: "
-            "point `streaming.log` at the right one, or start without a checkpoint"
-        )
+    found = losses(event_log, progress.positions())
+    for position, offset in settled(found, policy).items():
+        progress.places[position].offset, progress.places[position].index = offset, 0
+    for loss in found:
+        progress.counts.lose(loss.position[0], loss.records(policy))
+    return progress, found

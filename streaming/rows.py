@@ -14,6 +14,9 @@ from streaming.log import Record
 NO_TIME = -1
 """Event time of rows that have none: unreadable records, deletions, commands."""
 
+# A producer's wall time may be anything, and is added to later on.
+_LATEST = 1 << 53
+
 
 class Kind(IntEnum):
     """What a row is."""
@@ -28,6 +31,7 @@ class Kind(IntEnum):
     DEAD = 7
     EMPTY = 8
     DUPLICATE = 9
+    SHED = 10
 
 
 TS, SENT_AT, OFFSET, INDEX, LAST, KIND, KEY, PART, MARK = range(9)
@@ -74,7 +78,7 @@ def new_rows(records: Sequence[Record], kind: Kind) -> Rows:
     objects = np.full((7, n), None, dtype=object)
     if n:
         numbers[OFFSET] = [record[2] for record in records]  # by place: half the time of by name
-        numbers[SENT_AT] = [record[6] for record in records]
+        numbers[SENT_AT] = np.clip([record[6] for record in records], NO_TIME, _LATEST)
         objects[RECORD] = np.fromiter(records, dtype=object, count=n)
     numbers[TS], numbers[LAST], numbers[KIND] = NO_TIME, 1, kind
     return Rows(numbers, objects, np.full(n, np.nan, np.float32))

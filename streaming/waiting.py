@@ -13,9 +13,9 @@ from streaming.events import Scalar
 FREE, OPEN, DONE = range(3)
 """What a row is: not in use, waiting, or kept to know that it waited."""
 
-TS, MASK, GROUP, STATUS, ORDER, OLDER, NEWER = range(7)
+TS, MASK, GROUP, PARTITION, STATUS, ORDER, OLDER, NEWER = range(8)
 USER, ITEM, NAME, CONTEXT = range(4)
-_NUMBERS, _OBJECTS = 7, 4
+_NUMBERS, _OBJECTS = 8, 4
 _SAVED = slice(TS, STATUS + 1)
 
 
@@ -24,16 +24,16 @@ class Waiting:
 
     Attributes
     ----------
-    numbers : (7, slots) int64
-        Event time, bits of tasks, number of the impression, status, order of arrival, next earlier and later slot of
-        the chain (-1: none).
+    numbers : (8, slots) int64
+        Event time, bits of tasks, number of the impression, partition it came from, status, order of arrival, next
+        earlier and later slot of the chain (-1: none).
     objects : (4, slots) objects
         User, item, id of the impression or None, context or None.
 
     Examples
     --------
     >>> rows = Waiting()
-    >>> rows.enter(np.array([10, 20]), 0, 0, ["u", "u"], ["a", "a"], ["s1", "s2"], [None, None]).tolist()
+    >>> rows.enter(np.array([10, 20]), 0, 0, 0, ["u", "u"], ["a", "a"], ["s1", "s2"], [None, None]).tolist()
     [0, 1]
     >>> rows.find(["u", "u", "u"], ["a", "a", "a"], [None, None, "s1"], np.array([15, 90, 90]), 60)
     [0, -1, 0]
@@ -54,6 +54,7 @@ class Waiting:
         ts: NDArray[np.int64],
         mask: NDArray[np.int64] | int,
         group: NDArray[np.int64] | int,
+        partition: NDArray[np.int64] | int,
         user: Sequence[str],
         item: Sequence[str],
         name: Sequence[str | None],
@@ -64,6 +65,7 @@ class Waiting:
         slots = self._take(n)
         numbers, objects = self.numbers, self.objects
         numbers[TS, slots], numbers[MASK, slots], numbers[GROUP, slots] = ts, mask, group
+        numbers[PARTITION, slots] = partition
         numbers[STATUS, slots], numbers[OLDER, slots], numbers[NEWER, slots] = OPEN, -1, -1
         numbers[ORDER, slots] = np.arange(self._arrived, self._arrived + n)
         self._arrived += n
@@ -130,8 +132,8 @@ class Waiting:
     def restored(cls, state: Sequence[Sequence[Any]]) -> Waiting:
         """Go on from what was `frozen`."""
         rows = cls()
-        ts, mask, group, status = np.array(state[_SAVED], np.int64).reshape(_SAVED.stop, -1)
-        slots = rows.enter(ts, mask, group, *state[_SAVED.stop :])
+        ts, mask, group, partition, status = np.array(state[_SAVED], np.int64).reshape(_SAVED.stop, -1)
+        slots = rows.enter(ts, mask, group, partition, *state[_SAVED.stop :])
         rows.numbers[STATUS, slots] = status
         return rows
 

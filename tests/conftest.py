@@ -7,21 +7,44 @@ from collections.abc import Iterator
 
 import pytest
 
-from hsnn.embedded import EmbeddedRedis
 from streaming.redis_client import Redis, connect
+from tests import servers
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
     """Address of an embedded Redis-protocol server of this test session."""
-    with EmbeddedRedis() as server:
-        yield server.url
+    with servers.running("embedded") as url:
+        yield url
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `every_server` on every kind of server there is."""
+    if metafunc.definition.get_closest_marker("every_server"):
+        metafunc.fixturenames.insert(0, "server_kind")
+        metafunc.parametrize("server_kind", servers.KINDS, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def server_kind(request: pytest.FixtureRequest) -> str:
+    """Kind of server that a test runs on: the embedded one unless it is marked `every_server`."""
+    return str(getattr(request, "param", "embedded"))
+
+
+@pytest.fixture(scope="session")
+def server_url(request: pytest.FixtureRequest, server_kind: str) -> Iterator[str]:
+    """Address of the server that a test runs on."""
+    if server_kind == "embedded":
+        yield request.getfixturevalue("redis_server")
+        return
+    with servers.running(server_kind) as url:
+        yield url
 
 
 @pytest.fixture
-def redis_client(redis_server: str) -> Iterator[Redis]:
-    """A connection to the session's server, emptied first."""
-    client = connect(redis_server)
+def redis_client(server_url: str) -> Iterator[Redis]:
+    """A connection to the test's server, emptied first."""
+    client = connect(server_url)
     client.flushall()
     yield client
     client.close()

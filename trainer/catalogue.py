@@ -14,6 +14,9 @@ from trainer.changes import Changes
 from trainer.config import ModelConfig
 from trainer.hashing import tokens
 from trainer.id_table import IdTable
+from trainer.ids.tenancy import Tenancy
+from trainer.ids.texts import Texts
+from trainer.touched import TouchedRows
 from trainer.wire import FeedItem
 
 
@@ -36,8 +39,10 @@ class ItemCatalogue:
         Epoch ms; 0 = never.
     deleted : (rows,) bool
     features : one mapping per row
+    tenancy : Tenancy or None
+        Who may have a row, where not everybody may.
     changes : Changes
-        Of all of these, and of the ids.
+        Of all of these.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -48,6 +53,7 @@ class ItemCatalogue:
         self.expires_at: NDArray[np.int64] = np.zeros(1024, np.int64)
         self.deleted: NDArray[np.bool_] = np.zeros(1024, np.bool_)
         self.features: list[dict[str, Feature]] = []
+        self.tenancy: Tenancy | None = None
         self.changes = Changes()
 
     def __len__(self) -> int:
@@ -58,13 +64,26 @@ class ItemCatalogue:
         self.tokens = grown(self.tokens, rows, -1)
         self.expires_at, self.deleted = grown(self.expires_at, rows), grown(self.deleted, rows)
 
-    def rows(self, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of `names` (n,), and those that came into being with this call, once each."""
+    def rows(self, names: Sequence[str], *, described: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of `names` (n,), -1 for those without one, and those that were given with this call, once each."""
         before = len(self.table)
-        found = self.table.add(names)
+        if self.tenancy is None:
+            found = self.table.add(names)
+            new = np.arange(before, len(self.table))
+        else:
+            found, new = self.tenancy.rows(names, described=described)
         self.reserve(len(self.table))
-        self.features.extend({} for _ in range(len(self.table) - before))
-        return found, np.arange(before, len(self.table))
+        self.features.extend({} for _ in range(len(self.table) - len(self.features)))
+        self.changes.coming(new)
+        self.deleted[new] = False
+        return found, new
+
+    def clear(self, rows: NDArray[np.int64]) -> None:
+        """Forget what `rows` without an item were; they stay deleted until they are given again."""
+        self.changes.coming(rows)
+        self.tokens[rows], self.expires_at[rows] = -1, 0
+        for row in rows.tolist():
+            self.features[row] = {}
 
     def describe(self, row: int, item: Item) -> None:
         """Take over an item event's features; a deleted item is back."""
@@ -98,8 +117,12 @@ class UserCatalogue:
     table : IdTable
     tokens : (rows, C) int32
         Hashed features, -1 padded.
+    tenancy : Tenancy or None
+        Who may have a row, where not everybody may.
+    named : TouchedRows
+        Rows that were given to users.
     changes : Changes
-        Of these, and of the ids.
+        Of the tokens.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -107,16 +130,28 @@ class UserCatalogue:
         self._ignored = frozenset(config.ignored_features)
         self.table = IdTable()
         self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
+        self.tenancy: Tenancy | None = None
+        self.named = TouchedRows()
         self.changes = Changes()
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def rows(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Rows of `names` (n,), new ones appended."""
-        found = self.table.add(names)
+    def rows(self, names: Sequence[str], *, described: bool = False) -> NDArray[np.int64]:
+        """Rows of `names` (n,), -1 for those without one."""
+        before = len(self.table)
+        if self.tenancy is None:
+            found = self.table.add(names)
+            self.named.add(np.arange(before, len(self.table)))
+        else:
+            found, given = self.tenancy.rows(names, described=described)
+            self.named.add(given)
         self.tokens = grown(self.tokens, len(self.table), -1)
         return found
+
+    def tokens_of(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Feature tokens (n, C) of rows (n,), none of -1."""
+        return np.where(rows[:, None] >= 0, self.tokens[rows], -1)
 
     def describe(self, row: int, user: User) -> None:
         """Take over a user event's features."""
@@ -129,3 +164,18 @@ class UserCatalogue:
         """Drop the features of deleted users."""
         self.changes.coming(rows)
         self.tokens[rows] = -1
+
+
+def ids_of(catalogue: ItemCatalogue | UserCatalogue, rows: NDArray[np.int64]) -> list[str]:
+    """Ids of `rows` (n,), empty where a row has none (any more)."""
+    ids = catalogue.table.ids.some(rows)
+    if catalogue.tenancy is not None:
+        for at in np.flatnonzero(catalogue.tenancy.seen[rows] < 0).tolist():
+            ids[at] = ""
+    return ids
+
+
+def all_ids(catalogue: ItemCatalogue | UserCatalogue) -> Texts:
+    """Copy all ids by row, empty where a row has none: some memory is copied, no text is made."""
+    nobody = np.zeros(0, np.int64) if catalogue.tenancy is None else catalogue.tenancy.vacant()
+    return catalogue.table.ids.copy(without=nobody)

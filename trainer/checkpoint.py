@@ -34,7 +34,7 @@ _ASIDE = ".writing-"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint holds, and how the model that it holds is shaped.
+    """What a checkpoint holds, how the model that it holds is shaped, and why it was not handed out, if so.
 
     `chain` names the files of its tables in order, `lengths` says how long each of their arrays is.
     """
@@ -47,6 +47,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, FileEntry]
     chain: tuple[str, ...] = ()
     lengths: dict[str, int] = {}
+    held: str = ""
     seal: str = ""
 
     def sealed(self) -> Manifest:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from monitoring.duration import Duration
+from trainer.ids.config import IdsConfig
 from trainer.index.config import IndexConfig
 from trainer.presets import filled
 
@@ -106,6 +107,7 @@ class TrainerConfig(BaseModel):
 
     model: ModelConfig = ModelConfig()
     index: IndexConfig = IndexConfig()
+    ids: IdsConfig = IdsConfig()
     seed: int = 0
     threads: int = Field(1, ge=1, description="torch threads; part of what makes a run repeatable")
     dense_rate: float = Field(2e-3, gt=0, description="Adam rate of the dense weights")

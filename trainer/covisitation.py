@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.arrays import grown
 from trainer.changes import Changes
+from trainer.history import named
 from trainer.item_pairs import COVISIT_HALF_LIVES, LAST, decayed, pairs_of
 
 NEIGHBOURS = 16
@@ -68,6 +69,15 @@ class Covisitation:
         """Make room for `rows` rows."""
         self.neighbours, self.weights = grown(self.neighbours, rows, -1), grown(self.weights, rows)
         self.totals, self.last = grown(self.totals, rows), grown(self.last, rows)
+
+    def forget(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Forget items, by row: their own lists and their places in others'; return the rows that changed."""
+        rows, left = np.flatnonzero(gone[: len(self.last)]), named(self.neighbours, gone)
+        changed = np.union1d(rows, np.flatnonzero(left.any((1, 2))))
+        self.changes.coming(changed)
+        self.neighbours[rows], self.weights[rows], self.totals[rows], self.last[rows] = -1, 0, 0, 0
+        self.neighbours[left], self.weights[left] = -1, 0
+        return changed
 
     def put(
         self,

@@ -12,6 +12,7 @@ from trainer.arrays import Array
 from trainer.config import TrainerConfig
 from trainer.index.learner import IndexLearner
 from trainer.model import Monn
+from trainer.safe_steps import GradientGuard, gradient_norm
 from trainer.taken import StepTables, TakenRows
 
 
@@ -22,10 +23,14 @@ class Descent:
     ----------
     optimiser : Adam
         Of the dense weights; the learned levels have a rate of their own.
+    rate : float
+        Of the rows that are taken.
+    guard : GradientGuard
+        Refuses unsafe steps.
     """
 
     def __init__(self, config: TrainerConfig, monn: Monn, learner: IndexLearner, tables: StepTables) -> None:
-        self._rate, self._monn, self._tables = config.embedding_rate, monn, tables
+        self.rate, self._monn, self._tables = config.embedding_rate, monn, tables
         self._codes_move = learner.task_moves_nodes
         monn.levels.hierarchy.head.requires_grad_(learner.learns_head)
         index = list(monn.levels.hierarchy.parameters())
@@ -33,6 +38,11 @@ class Descent:
         others = [weight for weight in monn.parameters() if id(weight) not in own]
         groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
         self.optimiser = torch.optim.Adam(groups, foreach=True)
+        self.guard = GradientGuard()
+
+    def set_rates(self, dense: float, embedding: float) -> None:
+        """Step at other rates from here on; that of the learned levels stays."""
+        self.optimiser.param_groups[0]["lr"], self.rate = dense, embedding
 
     def backward(self, loss: Tensor) -> None:
         """Collect the gradients of a loss; nothing else is changed."""
@@ -42,16 +52,20 @@ class Descent:
             for codes in self._monn.levels.hierarchy.codes:
                 codes.grad = None
 
-    def gradients(self, taken: TakenRows) -> list[Tensor]:
+    def refusal(self, kind: str, finite: bool, taken: TakenRows | None = None) -> str:
+        """Say why a step must not be made, with a loss that is `finite` and these gradients; empty if it may."""
+        return self.guard.refusal(kind, gradient_norm(self.gradients(taken))) if finite else "its loss is not finite"
+
+    def gradients(self, taken: TakenRows | None) -> list[Tensor]:
         """All gradients that were collected, dense ones first, always in the same order."""
-        leaves = [*self._monn.parameters(), *taken.leaves]
+        leaves = [*self._monn.parameters(), *(() if taken is None else taken.leaves)]
         return [leaf.grad for leaf in leaves if leaf.grad is not None]
 
     def apply(self, taken: TakenRows | None = None) -> None:
         """Step down the gradients that were collected: dense weights, and the rows that were taken."""
         self.optimiser.step()
         if taken is not None:
-            self._tables.give(taken, self._rate)
+            self._tables.give(taken, self.rate)
 
     def state(self) -> dict[str, Array]:
         """Return what Adam remembers: ``INDEX.SLOT``."""

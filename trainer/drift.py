@@ -1,4 +1,4 @@
-"""Drift as the trainer sees it: detectors over its own prequential loss and over the items it is shown."""
+"""Drift as the trainer sees it: detectors over its own prequential loss and the items it is shown, and the gate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 from monitoring.alarms import Alarm
 from monitoring.config import MonitoringConfig
 from monitoring.drift import LossDrift, MixDrift
+from monitoring.gate import QualityGate
 from monitoring.metrics import ALARMS
+from trainer.metrics import HELD
 from trainer.prepared import Prepared, StepReport
 
 _log = logging.getLogger(__name__)
@@ -21,13 +23,22 @@ class DriftWatch:
     def __init__(self, config: MonitoringConfig) -> None:
         self._loss = LossDrift(config.loss_drift)
         self._mix = MixDrift(config.mix_drift)
+        self._gate = QualityGate(config.gate)
+
+    @property
+    def held(self) -> str:
+        """Why the model is not to be handed out now; empty if it may be."""
+        return self._gate.reason
 
     def update(self, prepared: Prepared, report: StepReport) -> list[Alarm]:
         """Alarms that this batch raises."""
-        if report.events == 0 or len(prepared.items) == 0:  # repeats alone have no loss
+        if len(prepared.items) == 0:  # repeats alone have no loss
             return []
         ts = int(prepared.ts.max())
-        raised = [self._loss.update(report.loss, ts), self._mix.update(prepared.items.tolist(), ts)]
+        raised: list[Alarm | None] = [self._gate.update(report.loss, report.events + report.unsafe, ts)]
+        HELD.set(bool(self.held))
+        if report.events:
+            raised += [self._loss.update(report.loss, ts), self._mix.update(prepared.items.tolist(), ts)]
         alarms = [alarm for alarm in raised if alarm is not None]
         for alarm in alarms:
             ALARMS.labels(alarm.kind).inc()
@@ -43,5 +54,5 @@ class DriftWatch:
         for name, detector in self._detectors():
             detector.restore(state[name])
 
-    def _detectors(self) -> Iterator[tuple[str, LossDrift | MixDrift]]:
-        yield from (("loss", self._loss), ("mix", self._mix))
+    def _detectors(self) -> Iterator[tuple[str, LossDrift | MixDrift | QualityGate]]:
+        yield from (("loss", self._loss), ("mix", self._mix), ("gate", self._gate))

@@ -37,6 +37,11 @@ class EmbeddingTable:
         """Make room for `rows` rows; new ones are zero."""
         self.weight, self.accumulator = grown(self.weight, rows), grown(self.accumulator, rows)
 
+    def clear(self, rows: NDArray[np.integer]) -> None:
+        """Make `rows` as new ones are, their optimiser's state too."""
+        self.changes.coming(rows)
+        self.weight[rows], self.accumulator[rows] = 0, 0
+
     def take(self, rows: NDArray[np.integer]) -> Tensor:
         """Copy of `rows` as a leaf that collects gradients: (n, width)."""
         return torch.from_numpy(self.weight[rows]).requires_grad_()

@@ -68,6 +68,24 @@ class Encoder:
         with torch.inference_mode():
             return self._hierarchy.assign(self._part(vectors)).numpy().astype(np.int32)
 
+    def distances(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Squared distances (n, K) of static vectors (n, W) to all leaves; with one level, `assign` takes the least."""
+        with torch.inference_mode():
+            metric = self._hierarchy.metric
+            mapped = self._hierarchy.project(self._part(vectors)) @ metric  # (n, d+1)
+            leaves = torch.from_numpy(self.node_vectors) @ metric  # (K, d+1)
+            squares = mapped.square().sum(1, keepdim=True) + leaves.square().sum(1)
+            found = (squares - 2 * mapped @ leaves.T).clamp_min(0) * self._hierarchy.discount(len(self._hierarchy) - 1)
+            return found.numpy()
+
+    def distances_to(self, vectors: NDArray[np.float32], nodes: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Squared distances (n,) of static vectors (n, W) to one leaf each, nodes (n,)."""
+        with torch.inference_mode():
+            left = self._hierarchy.project(self._part(vectors)) - torch.from_numpy(self.node_vectors[nodes])
+            factors = self._hierarchy.discount(len(self._hierarchy) - 1)[torch.from_numpy(np.asarray(nodes, np.int64))]
+            found: NDArray[np.float32] = ((left @ self._hierarchy.metric).square().sum(1) * factors).numpy()
+        return found
+
     def representatives(
         self, vectors: NDArray[np.float32], rows: NDArray[np.integer], nodes: NDArray[np.integer]
     ) -> NDArray[np.int32]:

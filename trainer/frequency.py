@@ -42,6 +42,11 @@ class StreamingFrequency:
         self.counts[unique] = self._decayed(unique, events) + counted
         self.seen[unique] = events
 
+    def clear(self, rows: NDArray[np.integer]) -> None:
+        """Forget `rows`."""
+        self.changes.coming(rows)
+        self.counts[rows], self.seen[rows] = 0, 0
+
     def log_q(
         self, rows: NDArray[np.integer], events: int, batch: int, uniform: int, items: int
     ) -> NDArray[np.float32]:

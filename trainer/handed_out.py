@@ -10,17 +10,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
+import numpy as np
 
 from trainer.array_file import Column, parts_of
 from trainer.arrays import Array
-from trainer.blobs import Packed
+from trainer.blobs import Packed, texts_in
 from trainer.chunked import list_head
 from trainer.export import weights_of
-from trainer.learner_state import texts_in
 from trainer.snapshot import BY_ITEM, BY_USER, PAIRS
 from trainer.wire import SnapshotManifest
 
 _CHUNK = 4096
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +48,31 @@ class HandedOut:
 
     def _ids(self) -> Iterator[bytes]:
         yield list_head(3)
-        yield from _texts(texts_in(self.arrays, "items.ids"))
-        yield from _texts(texts_in(self.arrays, "users.ids"))
+        for part in ("items", "users"):
+            yield from _texts(texts_in(self.arrays, f"{part}.ids.texts"), self._vacant(part))
         features = texts_in(self.arrays, "items.features")  # each of them is encoded already
         yield list_head(len(features.lengths))
         yield features.bytes.tobytes()
+
+
+    def _vacant(self, part: str) -> set[int]:
+        """Rows that no id has, whatever they were called."""
+        lists = [self.arrays.get(f"lodging.{part}.{kind}", _NONE) for kind in ("free", "left")]
+        return set(np.concatenate(lists).tolist())
 
 
 def _packed(arrays: Mapping[str, Array]) -> bytes:
     return b"".join(parts_of({name: Column.of(array) for name, array in arrays.items()}))
 
 
-def _texts(texts: Packed) -> Iterator[bytes]:
+def _texts(texts: Packed, vacant: set[int]) -> Iterator[bytes]:
     yield list_head(len(texts.lengths))
     start = 0
     for at in range(0, len(texts.lengths), _CHUNK):
         lengths = texts.lengths[at : at + _CHUNK]
         end = start + int(lengths.sum())
         part = [one.decode("utf-8", "surrogatepass") for one in Packed(texts.bytes[start:end], lengths).split()]
+        if vacant:
+            part = ["" if at + place in vacant else name for place, name in enumerate(part)]
         yield msgspec.msgpack.encode(part)[len(list_head(len(part))) :]
         start = end

@@ -40,10 +40,13 @@ class UserHistories:
     def extend(
         self, users: NDArray[np.integer], items: NDArray[np.integer], ts: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Append events in order; return each event's history just before it: (n, L) items and times."""
-        self.changes.coming(users)
-        before_items = np.empty((len(users), self.items.shape[1]), np.int32)
-        before_times = np.empty((len(users), self.items.shape[1]), np.int64)
+        """Append events in order; return each event's history just before it: (n, L) items and times.
+
+        The user -1 stands for people without a row: they have no history, and get none.
+        """
+        self.changes.coming(users[users >= 0])
+        before_items = np.full((len(users), self.items.shape[1]), -1, np.int32)
+        before_times = np.zeros((len(users), self.items.shape[1]), np.int64)
         for wave in _waves(users):
             rows = users[wave]
             before_items[wave], before_times[wave] = self.items[rows], self.times[rows]
@@ -56,6 +59,18 @@ class UserHistories:
         self.changes.coming(rows)
         self.items[rows], self.times[rows] = -1, 0
 
+    def of(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Copy the histories of rows (n,), empty ones of -1: items and times, both (n, L)."""
+        known = rows[:, None] >= 0
+        return np.where(known, self.items[rows], -1), np.where(known, self.times[rows], 0)
+
+    def without(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Take items out of all histories, and return the rows that changed; see `named`."""
+        rows = np.flatnonzero(named(self.items, gone).any(1))
+        self.changes.coming(rows)
+        self.items[rows], self.times[rows] = closed_up(self.items[rows], self.times[rows], gone)
+        return rows
+
     def put(self, rows: NDArray[np.integer], items: NDArray[np.int32], times: NDArray[np.int64]) -> None:
         """Overwrite the histories of `rows`, as a mirror does."""
         self.reserve(int(rows.max(initial=-1)) + 1)
@@ -63,11 +78,34 @@ class UserHistories:
         self.items[rows], self.times[rows] = items, times
 
 
+def named(items: NDArray[np.integer], gone: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of some item rows, -1 for none, are `gone` (rows + 1,): by row, False in the last place."""
+    found: NDArray[np.bool_] = gone[items]
+    return found
+
+
+def closed_up(
+    items: NDArray[np.int32], times: NDArray[np.int64], gone: NDArray[np.bool_]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Take items out of histories (n, L), what is left moving to the end; see `named`.
+
+    Examples
+    --------
+    >>> items, times = np.array([[-1, 0, 1, 2]], np.int32), np.array([[0, 5, 6, 7]])
+    >>> closed_up(items, times, np.array([False, True, False, False]))[0].tolist()
+    [[-1, -1, 0, 2]]
+    """
+    out = named(items, gone) | (items < 0)
+    items, times = np.where(out, -1, items), np.where(out, 0, times)
+    order = np.argsort(~out, axis=1, kind="stable")
+    return np.take_along_axis(items, order, 1), np.take_along_axis(times, order, 1)
+
+
 def _waves(users: NDArray[np.integer]) -> list[NDArray[np.int64]]:
     """Split event indices so that no user occurs twice in a wave and a user's events stay in order."""
-    order = np.argsort(users, kind="stable")
+    order = np.argsort(users, kind="stable")[np.count_nonzero(users < 0) :]
     ranked = users[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(users) else np.zeros(0, np.int64)
-    occurrence = np.empty(len(users), np.int64)
-    occurrence[order] = np.arange(len(users)) - np.repeat(starts, np.diff(np.r_[starts, len(users)]))
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(order) else np.zeros(0, np.int64)
+    occurrence = np.full(len(users), -1, np.int64)
+    occurrence[order] = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
     return [np.flatnonzero(occurrence == rank) for rank in range(int(occurrence.max(initial=-1)) + 1)]

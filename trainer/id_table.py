@@ -1,15 +1,38 @@
-"""Id table: text ids to dense rows, in order of first appearance; rows are never reused."""
+"""Id table: text ids to dense rows, in arrays; new ids get rows in order of first appearance."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.arrays import Array
+from trainer.changes import Changes
+from trainer.ids.slots import Slots
+from trainer.ids.texts import Encoded, Texts
+
+_CHUNK = 65_536
+Hash = Callable[[Sequence[str]], NDArray[np.int64]]
+
+
+def hashes(names: Sequence[str]) -> NDArray[np.int64]:
+    """64-bit hashes (n,) of texts: Python's own SipHash, keyed per process; no row depends on them."""
+    return np.fromiter(map(hash, names), np.int64, len(names))
+
 
 class IdTable:
-    """A growing map from id to row.
+    """A growing map from id to row, without a Python object per id.
+
+    Ids are told apart by their bytes, whatever their hashes are. Hashes are another in each process (they cannot be
+    chosen by who sends the ids); they only say where to look, and are made afresh when a table is restored.
+
+    Attributes
+    ----------
+    ids : Texts
+        By row; what a removed row was called stays until the row is given to another id.
+    changes : Changes
+        Of what rows are called.
 
     Examples
     --------
@@ -18,36 +41,92 @@ class IdTable:
     ([0, 1, 0], ['b', 'a'])
     >>> table.find(["a", "x"]).tolist()
     [1, -1]
+    >>> table.remove(np.array([0]))
+    >>> table.put(np.array([0]), ["c"])
+    >>> table.find(["b", "c"]).tolist(), len(table)
+    ([-1, 0], 2)
     """
 
-    def __init__(self, ids: Iterable[str] = ()) -> None:
-        self.ids = list(ids)
-        self._rows = {name: row for row, name in enumerate(self.ids)}
+    def __init__(self, ids: Iterable[str] = (), *, hashed: Hash = hashes) -> None:
+        self.ids = Texts()
+        self._slots = Slots()
+        self._hashed = hashed
+        self.changes = Changes()
+        self.add(list(ids))
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def held(self) -> int:
+        """How many ids have a row."""
+        return len(self._slots)
+
     def __contains__(self, name: str) -> bool:
-        return name in self._rows
+        return bool(self.find([name])[0] >= 0)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
+        return self.ids.nbytes + self._slots.nbytes
 
     def add(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Rows of `names`, new ones appended: (n,) int64."""
-        rows = self._rows
-        found = [rows.setdefault(name, len(rows)) for name in names]
-        if len(rows) > len(self.ids):
-            self.ids.extend(_tail(rows, len(self.ids)))
-        return np.array(found, np.int64)
+        """Rows of `names`, new ones added: (n,) int64."""
+        if not len(names):
+            return np.zeros(0, np.int64)
+        keys = self._hashed(names)
+        rows = self._find(names, keys)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            rows[missing] = self._append([names[at] for at in missing.tolist()], keys[missing])
+        return rows
 
     def find(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Rows of `names`, -1 where unknown: (n,) int64."""
-        rows = self._rows
-        return np.array([rows.get(name, -1) for name in names], np.int64)
+        return self._find(names, self._hashed(names)) if len(names) else np.zeros(0, np.int64)
 
+    def put(self, rows: NDArray[np.int64], names: Sequence[str]) -> None:
+        """Give unique `rows` (n,) that no id has to unique `names` that have no row."""
+        self.changes.coming(rows[rows < len(self)])
+        self._put(rows, names, self._hashed(names))
 
-def _tail(rows: dict[str, int], start: int) -> list[str]:
-    names = []
-    for name in reversed(rows):
-        if rows[name] < start:
-            break
-        names.append(name)
-    return names[::-1]
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Take unique `rows` (n,) from their ids."""
+        self._slots.remove(rows)
+
+    def state(self) -> dict[str, Array]:
+        """Copy all ids by row as arrays; see `trainer.ids.texts.Texts.state`."""
+        return self.ids.state()
+
+    def restore(self, arrays: Mapping[str, Array], vacant: NDArray[np.int64]) -> None:
+        """Take over, in an empty table, what `state` returned; the `vacant` rows (n,) were removed."""
+        self.ids = Texts.of({name: array.copy() for name, array in arrays.items()})
+        held = np.setdiff1d(np.arange(len(self.ids)), vacant)
+        for start in range(0, len(held), _CHUNK):
+            part = held[start : start + _CHUNK]
+            self._slots.insert(part, self._hashed(self.ids.some(part)))
+
+    def _find(self, names: Sequence[str], keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        rows = self._slots.find(keys)
+        at = np.flatnonzero(rows >= 0)
+        if not len(at):
+            return rows
+        asked = Encoded.of(names if len(at) == len(rows) else [names[one] for one in at.tolist()])
+        for one in at[~self.ids.same(rows[at], asked)].tolist():  # equal hashes of unlike ids
+            others = [row for row in self._slots.every(int(keys[one])) if self.ids[row] == names[one]]
+            rows[one] = others[0] if others else -1
+        return rows
+
+    def _append(self, names: list[str], keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of names that have none yet; a name may come several times."""
+        places: dict[str, int] = {}
+        order = np.array([places.setdefault(name, len(places)) for name in names], np.int64)
+        rows = np.arange(len(self.ids), len(self.ids) + len(places))
+        own = np.empty(len(places), np.int64)
+        own[order] = keys
+        self._put(rows, list(places), own)
+        return rows[order]
+
+    def _put(self, rows: NDArray[np.int64], names: Sequence[str], keys: NDArray[np.int64]) -> None:
+        self.ids.put(rows, Encoded.of(names))
+        self._slots.insert(rows, keys)

@@ -74,6 +74,11 @@ class ItemStates:
         self.first[unique] = earliest
         self.last[unique] = latest
 
+    def clear(self, rows: NDArray[np.integer]) -> None:
+        """Forget all of `rows`."""
+        self.changes.coming(rows)
+        self.values[rows], self.last[rows], self.first[rows] = 0, 0, 0
+
     def put(
         self, rows: NDArray[np.integer], values: NDArray[np.float32], last: NDArray[np.int64], first: NDArray[np.int64]
     ) -> None:

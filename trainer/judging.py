@@ -29,7 +29,7 @@ def histories_at(
     >>> histories_at(histories, np.array([0]), np.array([30]))[0].tolist()
     [[-1, 7, 8]]
     """
-    items, times = histories.items[users].copy(), histories.times[users].copy()
+    items, times = histories.of(users)
     later = (times >= ts[:, None]) | (items < 0)
     items[later], times[later] = -1, 0
     order = np.argsort(~later, axis=1, kind="stable")  # what is left moves to the end

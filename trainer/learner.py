@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streaming.columns import Batch, Judgements
 from streaming.events import Scalar
 from trainer.arrays import Array
-from trainer.catalogue import ItemCatalogue, UserCatalogue
+from trainer.catalogue import ItemCatalogue, UserCatalogue, ids_of
 from trainer.config import TrainerConfig
 from trainer.covisitation import Covisitation
 from trainer.cross_features import MATCHES, cross_features
@@ -29,11 +29,13 @@ from trainer.lagged import LaggedStates
 from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
 from trainer.lifetime import dies_at
+from trainer.lodging import Lodging
 from trainer.network import Network
 from trainer.prepared import Judged, Prepared, StepReport, joined
 from trainer.queries import Queries
 from trainer.replay import Lessons, Replay
 from trainer.side_events import apply_side_events, first_signs
+from trainer.steering import Steering, obey
 from trainer.step import Candidates
 from trainer.touched import TouchedRows
 from trainer.wire import StateDelta
@@ -71,6 +73,10 @@ class Learner:
         Index of the half-life whose popularity is trusted now.
     idle_ms : int or None
         An item without engagement for so long is gone.
+    lodging : Lodging or None
+        Who has rows of the id tables, where `trainer.ids` limits them.
+    steering : Steering
+        What commands changed.
     """
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -88,16 +94,22 @@ class Learner:
         self.replay = Replay(config.model, config.replay_size if config.replay else 0)
         self.events = self.positives = self.steps = self.watermark = self.origin = self._last_batch = 0
         self.half_life = 0
+        self.steering = Steering()
         self._touched_items, self._touched_users = TouchedRows(), TouchedRows()
-        self._sent_users = 0
+        self.lodging = Lodging(self, config.ids) if config.ids.limited else None
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Turn ids into rows, apply item and user events, extend histories."""
+        """Turn ids into rows, apply item and user events and commands, extend histories."""
+        if self.lodging is not None:
+            self.lodging.begin(max(self.watermark, batch.watermark))
         side = apply_side_events(batch, self.items, self.users)
         events = batch.engagements
         rows, new = self.items.rows(events.item)
         signs = first_signs(events, rows, new) | side.items
         users = self.users.rows(events.user)
+        judged = self._judged_rows(batch.judgements)
+        if self.lodging is not None:
+            signs = self.lodging.departures(batch.watermark) | signs
         self.reserve()
         self.watermark = max(self.watermark, batch.watermark)
         self.origin = self.origin or self.watermark
@@ -105,31 +117,41 @@ class Learner:
             self.states.see([row], sign.ts)
             if self.config.model.tasks:
                 self.lagged.see(row, sign.ts)
-        self.histories.clear(side.deleted_users)
-        self.replay.forget(side.deleted_users)
+        self.forget_users(side.deleted_users)
         self._touched_items.add(list(signs))
         self._touched_users.add(side.users)
-        kept = np.flatnonzero(~events.repeat)
+        obey(self, batch.control)
+        held = rows >= 0
+        kept = np.flatnonzero(~events.repeat & held)
         rows, users, ts = rows[kept], users[kept], events.ts[kept]
         contexts = [events.context[at] for at in kept.tolist()]
         actions = [events.action[at] for at in kept.tolist()]
         before = self.histories.extend(users, rows, ts)
-        queries = Queries(*before, self.users.tokens[users], self.context(contexts), ts)
+        queries = Queries(*before, self.users.tokens_of(users), self.context(contexts), ts)
         weights = np.array([self.config.action_weights.get(action, 1.0) for action in actions], np.float32)
+        strangers = {at: events.user[kept[at]] for at in np.flatnonzero(users < 0).tolist()}
         feed = [self.items.feed_item(row, sign) for row, sign in signs.items()]
         return Prepared(
-            rows, users, ts, weights, queries, feed, contexts, batch.watermark, self._judged(batch.judgements),
-            kept, len(events),
+            rows, users, ts, weights, queries, feed, contexts, batch.watermark, self._judged(batch.judgements, *judged),
+            kept, int(np.count_nonzero(held)), int(np.count_nonzero(~held)), strangers,
         )  # fmt: skip
 
-    def _judged(self, judgements: Judgements) -> Judged | None:
-        """Turn judgements into pairs; nothing where there are none, or no tasks."""
-        if not len(judgements) or not self.config.model.tasks:
+    def _judged_rows(self, judgements: Judgements) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of items and users of judgements, none where there are no tasks."""
+        if not self.config.model.tasks:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        limited = self.lodging is not None  # an item that was refused when it was shown is not let in by this
+        items = self.items.table.find(judgements.item) if limited else self.items.rows(judgements.item)[0]
+        return items, self.users.rows(judgements.user)
+
+    def _judged(self, judgements: Judgements, items: NDArray[np.int64], users: NDArray[np.int64]) -> Judged | None:
+        """Turn judgements into pairs; nothing where there are none."""
+        if (items < 0).any():
+            judgements, users, items = judgements.some(np.flatnonzero(items >= 0)), users[items >= 0], items[items >= 0]
+        if not len(items):
             return None
-        items, users = self.items.rows(judgements.item)[0], self.users.rows(judgements.user)
-        self.reserve()
         before = histories_at(self.histories, users, judgements.ts)
-        queries = Queries(*before, self.users.tokens[users], self.context(judgements.context), judgements.ts)
+        queries = Queries(*before, self.users.tokens_of(users), self.context(judgements.context), judgements.ts)
         weights = [self.config.action_weights.get(task, 1.0) for task in self.config.model.tasks]
         self.lagged.advance(int(judgements.ts.min()))
         states = self.lagged.states.features(items, judgements.ts)
@@ -146,14 +168,19 @@ class Learner:
         return token_matrix([known[id(one)] for one in contexts], model.context_tokens)
 
     def train(self, prepared: Prepared) -> StepReport:
-        """Learn from a prepared batch, then count it; a part whose loss is not finite is left out.
+        """Learn from a prepared batch, then count it; a part whose step is refused is left out.
 
         On a slow stream a batch is learned in several steps: there every event has more to teach.
         """
         if len(prepared.items) == 0:
-            return self._judge_alone(prepared)
+            return self._judge_alone(prepared)._replace(rowless=prepared.rowless)
         parts = prepared.parts(self.config.slow_step if self.slow else len(prepared.items))
-        return joined([self._learn(part) for part in parts])
+        return joined([self._learn(part) for part in parts])._replace(rowless=prepared.rowless)
+
+    @property
+    def turns(self) -> int:
+        """How often rows of items were given to other items; see `trainer.lodging`."""
+        return 0 if self.lodging is None else self.lodging.turns
 
     @property
     def slow(self) -> bool:
@@ -171,9 +198,9 @@ class Learner:
             fresh=len(prepared.items),
         )  # fmt: skip
         self.steps += 1
-        if not losses.finite:
+        if losses.refused:
             self._last_batch = 0
-            return StepReport(losses.item, losses.node, 0, unsafe=prepared.events)
+            return StepReport(losses.item, losses.node, 0, unsafe=prepared.events, refused=losses.refused)
         if losses.leaves is not None:
             alive = self.alive(candidates.rows)  # not all that is learned again is
             self.leaves.move(candidates.rows[alive], losses.leaves[alive])
@@ -186,10 +213,10 @@ class Learner:
         nothing = StepReport(float("nan"), float("nan"), prepared.events, judged=True)
         if prepared.judged is None:
             return nothing
-        loss, chances = self.network.judge_alone(prepared.judged, self.items.tokens, self.leaves)
+        refused, chances = self.network.judge_alone(prepared.judged, self.items.tokens, self.leaves)
         self.steps += 1
-        if not np.isfinite(loss):
-            return nothing._replace(events=0, unsafe=prepared.events, judged=False)
+        if refused:
+            return nothing._replace(events=0, unsafe=prepared.events, judged=False, refused=refused)
         return nothing._replace(chances=chances)
 
     def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -205,16 +232,20 @@ class Learner:
     def delta(self, epoch: int = 0) -> StateDelta:
         """Absolute states of all rows touched since the last call."""
         rows, users = self._touched_items.drain(), self._touched_users.drain()
-        first = self._sent_users
-        self._sent_users = len(self.users)
+        named = self.users.named.drain()
         pairs, paired = self.covisitation, rows[: len(rows) if self.config.model.cross else 0]
         return StateDelta(
             epoch, self.events, self.watermark, self.half_life,
             rows.astype(np.int32), self.states.values[rows], self.states.last[rows], self.states.first[rows],
             users.astype(np.int32), self.histories.items[users], self.histories.times[users], self.users.tokens[users],
-            first, self.users.table.ids[first:],
+            named.astype(np.int32), ids_of(self.users, named),
             pairs.neighbours[paired], pairs.weights[paired], pairs.totals[paired], pairs.last[paired],
         )  # fmt: skip
+
+    def forget_touched(self) -> None:
+        """Take what changed so far for told: here nobody wants to hear of it."""
+        self._touched_items.drain()
+        self._touched_users.drain()
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Copy everything that training depends on: arrays, and plain values."""
@@ -231,8 +262,19 @@ class Learner:
         """
         learner = cls(config)
         put_state(learner, arrays, values)
-        learner._sent_users = len(learner.users)
         return learner
+
+    def note_touched(self, items: NDArray[np.int64], users: NDArray[np.int64]) -> None:
+        """Have the next `delta` tell of rows (n,) of items and (m,) of users."""
+        self._touched_items.add(items)
+        self._touched_users.add(users)
+
+    def forget_users(self, rows: NDArray[np.int64]) -> None:
+        """Leave nothing of users (n,): histories, features, and their part in what is learned again."""
+        self.histories.clear(rows)
+        self.users.forget(rows)
+        self.replay.forget(rows)
+        self._touched_users.add(rows)
 
     def reserve(self) -> None:
         """Make room in all parts for the items and users there are."""
@@ -285,7 +327,7 @@ class Learner:
         self.frequency.update(prepared.items, self.positives)
         self._weigh(np.unique(prepared.items))
         self._touched_items.add(prepared.items)
-        self._touched_users.add(prepared.users)
+        self._touched_users.add(prepared.users[prepared.users >= 0])
         if self.config.model.cross:
             before = prepared.queries.history_items, prepared.queries.history_times
             self._touched_items.add(self.covisitation.update(*before, prepared.items, prepared.ts))

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import Array
-from trainer.blobs import Packed
+from trainer.blobs import named_texts, texts_in
 from trainer.errors import CheckpointError
+from trainer.lodging import restore_ids
+from trainer.steering import steer
 from trainer.tables import tables_of
 
 if TYPE_CHECKING:
@@ -25,8 +27,6 @@ _BY_ITEM = (
 )  # fmt: skip
 _BY_USER = ("histories.items", "histories.times", "users.tokens")
 _WHOLE = ("half_lives.loss", "half_lives.totals")
-BYTES, LENGTHS = ":bytes", ":lengths"
-"""Ends of the names of the two arrays that texts are."""
 
 
 def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -48,6 +48,8 @@ def small_of(learner: Learner) -> Callable[[], dict[str, Array]]:
     parts: dict[str, Array] = {f"network.{name}": array for name, array in learner.network.dense().items()}
     parts |= {name: _get(learner, name) for name in _WHOLE}
     parts["leaves.mass"] = learner.leaves.sums()[0]
+    if learner.lodging is not None:
+        parts |= {f"lodging.{name}": array for name, array in learner.lodging.state().items()}
     copied: dict[str, Array] = {name: np.array(array) for name, array in parts.items()}
     if not learner.config.model.tasks:
         return lambda: copied
@@ -61,18 +63,8 @@ def values_of(learner: Learner) -> dict[str, Any]:
         "half_lives_time": learner.half_lives.time, "leaves_shift": learner.leaves.sums()[1],
         "replay_seen": learner.replay.seen, "replay_size": learner.replay.size,
         "seed": learner.config.seed, "index_learner": learner.config.index.learner,
-        "items": len(learner.items), "users": len(learner.users),
+        "items": len(learner.items), "users": len(learner.users), "steering": learner.steering.state(),
     }  # fmt: skip
-
-
-def named_texts(name: str, texts: Packed) -> dict[str, Array]:
-    """Name the two arrays that texts are."""
-    return {f"{name}{BYTES}": texts.bytes, f"{name}{LENGTHS}": texts.lengths}
-
-
-def texts_in(arrays: Mapping[str, Array], name: str) -> Packed:
-    """Find the texts that were named so."""
-    return Packed(arrays[f"{name}{BYTES}"], arrays[f"{name}{LENGTHS}"])
 
 
 def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
@@ -91,8 +83,7 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
             f"the index was learned by trainer.index.learner = {made_by}, not {own}; "
             f"use {made_by} again, or another trainer.checkpoint_dir to start from nothing"
         )
-    learner.items.rows(_ids(arrays, "items.ids"))
-    learner.users.rows(_ids(arrays, "users.ids"))
+    restore_ids(learner, arrays, values["watermark"])
     learner.items.features = [msgspec.msgpack.decode(blob) for blob in texts_in(arrays, "items.features").split()]
     prefix = "network."
     learner.network.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
@@ -107,6 +98,8 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
             array[: len(saved)] = saved
         learner.replay.seen = values["replay_seen"]
     learner.half_lives.time = values["half_lives_time"]
+    learner.steering.restore(values.get("steering", {}))  # older checkpoints know of no commands
+    steer(learner)
     if learner.config.model.tasks:
         prefix = "lagged."
         learner.lagged.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
@@ -114,10 +107,6 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
     learner.leaves.restore(
         arrays["leaves.node_of"], arrays["leaves.log_mass"], arrays["leaves.mass"], values["leaves_shift"]
     )
-
-
-def _ids(arrays: Mapping[str, Array], name: str) -> list[str]:
-    return [blob.decode("utf-8", "surrogatepass") for blob in texts_in(arrays, name).split()]
 
 
 def _get(learner: Learner, name: str) -> NDArray[np.generic]:

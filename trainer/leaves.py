@@ -152,6 +152,11 @@ class Leaves:
         if self._mass[node] < _NOISE * before:
             self._sum_again([int(node)], before)
 
+    def forget(self, rows: NDArray[np.integer]) -> None:
+        """Make `rows` (n,), which are in no node, as rows that never were."""
+        self.changes.coming(rows)
+        self.log_mass[rows] = -np.inf
+
     def set_mass(self, rows: NDArray[np.integer], log_mass: NDArray[np.float64]) -> None:
         """Set the log traffic of unique `rows` (n,), up to a term common to all rows.
 
@@ -243,13 +248,14 @@ class Leaves:
     def _sum_again(self, nodes: list[int], before: float) -> None:
         """Sum nodes that lost nearly all of their traffic afresh: what subtraction leaves of it is rounding.
 
-        If all there is is small against `before`, it is counted in a new unit.
+        If all there is is small against `before`, it is counted in a new unit. Summed in the order of the rows, as
+        restored leaves would: their members lie in another order.
         """
         if float(self._mass.sum()) < _NOISE * before:
             self._sum_masses()
             return
         for node in nodes:
-            self._mass[node] = np.exp(self.log_mass[self.members(node)] - self._shift).sum()
+            self._mass[node] = np.exp(self.log_mass[np.sort(self.members(node))] - self._shift).sum()
 
     def _sum_masses(self) -> None:
         held = np.flatnonzero(self.node_of >= 0)

@@ -10,7 +10,7 @@ JUDGED = Counter("hsnn_judgements_total", "Shown items judged: when due, or earl
 LATE_ACTIONS = Counter("hsnn_late_actions_total", "Actions on items that were judged already.")
 PENDING = Gauge("hsnn_impressions_pending", "Impressions that wait for their last item to be judged.")
 LAG_RECORDS = Gauge("hsnn_lag_records", "Records between the read position and the end of the log.")
-LAG_SECONDS = Gauge("hsnn_lag_seconds", "Age of the newest learned event, from its sending.")
+LAG_SECONDS = Gauge("hsnn_lag_seconds", "Age of the oldest record that is not learned yet, from its sending.")
 RATE = Gauge("hsnn_events_per_second", "Events learned per second over the last seconds.")
 LOSS = Gauge("hsnn_loss", "Item-level loss of new batches, running mean, nats.")
 NODE_LOSS = Gauge("hsnn_node_loss", "Node-level loss of new batches, running mean, nats.")
@@ -19,6 +19,12 @@ RECALL = Gauge(
     "hsnn_prequential_recall", "Share of the last live queries whose next item was among the first.", ["method", "at"]
 )
 QUERIES = Counter("hsnn_prequential_queries_total", "Live prequential queries.", ["outcome"])
+ID_ROWS = Gauge("hsnn_id_rows", "Rows of the id tables: held by an id, free, or left and not to be used yet.",
+                ["table", "state"])  # fmt: skip
+IDS = Counter("hsnn_ids_total", "Ids that were admitted (of them: to a reused row), refused, expired or evicted.",
+              ["table", "outcome"])  # fmt: skip
+REBALANCES = Counter("hsnn_rebalances_total", "Commands to rebalance the nodes, by what became of them.", ["outcome"])
+HELD = Gauge("hsnn_snapshots_held", "1 while snapshots are held back because the loss is far above the usual.")
 STEP_SECONDS = Histogram(
     "hsnn_step_seconds", "Time of one training step.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 )

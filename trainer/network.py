@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from streaming.control import Rebalance
 from trainer.arrays import Array
 from trainer.config import TrainerConfig
 from trainer.descent import Descent
@@ -28,9 +29,12 @@ from trainer.model import Monn
 from trainer.part import WHOLE
 from trainer.prepared import Judged
 from trainer.queries import Queries
+from trainer.safe_steps import EXTRA, JUDGED, STEP
 from trainer.step import Candidates, Losses, Step
-from trainer.taken import StepTables
+from trainer.taken import StepTables, TakenRows
 from trainer.task_loss import task_logits, task_loss
+from trainer.workers.fingerprint import fingerprint
+from trainer.workers.world import World
 
 _FEATURE_SCALE = 0.05
 
@@ -49,6 +53,8 @@ class Network:
         Of the learned levels.
     seeded_at : int or None
         Events learned when the nodes were taken from items; None before.
+    world : World or None
+        The workers that make each step together; None: this one makes it alone.
     """
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -61,6 +67,7 @@ class Network:
         self.features.weight[-1] = 0
         self.objective = IndexObjective(config)
         self.seeded_at: int | None = None
+        self.world: World | None = None
         self._tables = StepTables(model, self.items, self.features)
         self.forward = Forward(config, self.monn, self.objective)
         self.descent = Descent(config, self.monn, self.objective.learner, self._tables)
@@ -100,13 +107,24 @@ class Network:
         step = Step(queries, candidates, weights, leaves, self._since_seeded(events), judged, new)
         asked = [queries] if judged is None else [queries, judged.queries]
         taken = self._tables.take(candidates.rows, candidates.tokens, asked, judged)
-        outcome = self.forward(step, taken, step.totals(WHOLE))
-        self.descent.backward(outcome.loss)
+        outcome = self._computed(step, taken)
         losses = _losses(outcome, judged)
-        if losses.finite:
-            self.descent.apply(taken)
-            self._look_on(outcome)
+        if refused := self.descent.refusal(STEP, losses.finite, taken):
+            return losses._replace(refused=refused)
+        self.descent.apply(taken)
+        self._look_on(outcome)
         return losses
+
+    def _computed(self, step: Step, taken: TakenRows) -> Outcome:
+        """Compute losses and gradients; in a world of several workers each its part, and then the sums of all."""
+        part = WHOLE if self.world is None else self.world.part(len(step.weights))
+        outcome = self.forward(step.of(part), taken.of(part), step.totals(part))
+        self.descent.backward(outcome.loss)
+        if self.world is not None:
+            self.world.fingerprint = fingerprint(step, taken, self.world.fingerprint)
+            if part.of > 1:
+                self.world.sum([*self.descent.gradients(taken), *outcome.sums])
+        return outcome
 
     def _since_seeded(self, events: int) -> int | None:
         return None if self.seeded_at is None else events - self.seeded_at
@@ -120,16 +138,20 @@ class Network:
 
     def judge_alone(
         self, judged: Judged, tokens: NDArray[np.int32], leaves: Leaves
-    ) -> tuple[float, NDArray[np.float32] | None]:
-        """One step on judged items alone, for a batch without lessons: its loss and the probabilities given before."""
+    ) -> tuple[str, NDArray[np.float32] | None]:
+        """One step on judged items alone, for a batch without lessons.
+
+        Why it was refused (empty if it was made), and the probabilities given before.
+        """
         taken = self._tables.take(np.zeros(0, np.int64), tokens, [judged.queries], judged)
         users = self.monn.users(taken.inputs(self._config.model.dim))
         logits = task_logits(self.monn, judged, users, taken.judged(), leaves, seeded=self.seeded)
         loss = self._config.judgement_weight * task_loss(logits, judged, len(judged.items))
         self.descent.backward(loss)
-        if torch.isfinite(loss):
+        refused = self.descent.refusal(JUDGED, bool(torch.isfinite(loss)), taken)
+        if not refused:
             self.descent.apply(taken)
-        return float(loss.detach()), torch.sigmoid(logits.detach()).numpy()
+        return refused, torch.sigmoid(logits.detach()).numpy()
 
     def more(
         self, queries: Queries, candidates: Candidates, weights: NDArray[np.float32], leaves: Leaves, events: int,
@@ -152,7 +174,7 @@ class Network:
                 return
         loss = surprise(view, mask)
         self.descent.backward(loss)
-        if torch.isfinite(loss):
+        if not self.descent.refusal(EXTRA, bool(torch.isfinite(loss))):
             self.descent.apply()
 
     def upkeep(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], work: str, rng: np.random.Generator) -> None:
@@ -171,6 +193,18 @@ class Network:
             upkeep.snap(hierarchy, points)
         else:
             upkeep.represent(hierarchy, points, vectors[:, :-1])
+
+    def rebalance(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], command: Rebalance) -> int:
+        """Even the nodes that a command names, by where the items `rows` lie; return how many were split."""
+        hierarchy = self.monn.levels.hierarchy
+        with torch.no_grad():
+            self.objective.learner.measure(hierarchy)
+            _, points = self._points(rows, tokens)
+        return upkeep.rebalance(hierarchy, self.objective.usage, points, command)
+
+    def set_rates(self, dense: float | None, embedding: float | None) -> None:
+        """Learn at other rates than the configured ones; None: the configured one."""
+        self.descent.set_rates(dense or self._config.dense_rate, embedding or self._config.embedding_rate)
 
     def expect(
         self, rows: NDArray[np.int64], tokens: NDArray[np.int32], states: NDArray[np.float32]
@@ -210,6 +244,7 @@ class Network:
         arrays: dict[str, Array] = {f"monn.{name}": weight.numpy() for name, weight in self.monn.state_dict().items()}
         arrays |= {f"adam.{name}": array for name, array in self.descent.state().items()}
         arrays |= {f"objective.{name}": array for name, array in self.objective.state().items()}
+        arrays |= {f"guard.{name}": array for name, array in self.descent.guard.state().items()}
         return arrays | {"seeded": np.array(-1 if self.seeded_at is None else self.seeded_at)}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
@@ -220,6 +255,7 @@ class Network:
         for prefix, table in self.tables.items():
             table.weight, table.accumulator = arrays[f"{prefix}.weight"].copy(), arrays[f"{prefix}.accumulator"].copy()
         self.objective.restore(_within(arrays, "objective."))
+        self.descent.guard.restore(_within(arrays, "guard."))
         seeded = int(arrays["seeded"])
         self.seeded_at = None if seeded < 0 else seeded
 

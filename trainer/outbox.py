@@ -1,14 +1,19 @@
-"""What the trainer writes to Redis: states, the item feed, snapshots, progress, alarms."""
+"""What the trainer writes to Redis: states, the item feed, snapshots, progress, alarms.
+
+Every write may come twice (an answer was lost, it was tried again): states, items, snapshots and progress are absolute,
+an alarm is known by its id. A server that comes back may have lost what it was told last; `restarted` says so.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from monitoring.alarms import Alarm
 from streaming.keys import key
-from streaming.redis_client import Redis
+from streaming.patience import Patience
+from streaming.redis_client import AWAY, Redis, identity
 from trainer.wire import Feed, FeedItem, SnapshotManifest, StateDelta
 
 _ALARMS_KEPT = 1000
@@ -29,53 +34,91 @@ class Encodable(Protocol):
 
 
 class Outbox:
-    """Writes under one `epoch`, this incarnation of the trainer.
+    """Writes under one `epoch` at a time; waits for a server that is away.
 
     Attributes
     ----------
     epoch : int
+        Larger than any before, also after the server forgot the last ones.
+    restarted : bool
+        Whether the server is another process than the one this epoch began with: what it was told may be lost, and only
+        a snapshot under a new epoch (`renew`) sets all readers right.
     state_id, feed_id : str
         The last entries written to the two streams; a reader of a snapshot goes on after them.
     """
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self.epoch = int(redis.incr(key("epoch")))
-        self.state_id = self.feed_id = "0-0"
+    def __init__(self, redis: Redis, patience: Patience | None = None) -> None:
+        self._redis, self._patience = redis, patience or Patience(0.0)
+        self.epoch = self._number = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin a new epoch; a snapshot must follow."""
+        self._server, self.restarted = self._called("asking who it is", lambda: identity(self._redis)), False
+        self.epoch, self.state_id, self.feed_id = self._next(key("epoch"), self.epoch), "0-0", "0-0"
+
+    def begin_epoch(self) -> None:
+        """Write under the next epoch from now on: rows mean other items. A snapshot must follow."""
+        self.epoch = self._next(key("epoch"), self.epoch)
+
+    def _next(self, counter: str, last: int) -> int:
+        """Count on until the number is larger than `last`: a server may have forgotten some."""
+        number = last
+        while number <= last:
+            number = int(self._called("taking a number", lambda: self._redis.incr(counter)))
+        return number
+
+    def _called(self, doing: str, call: Callable[[], Any]) -> Any:
+        return self._patience.call(f"Redis, {doing}", call, AWAY)
 
     def state(self, delta: StateDelta) -> None:
         """Tell the mirrors of touched states."""
-        self.state_id = _text(self._redis.xadd(key("state"), {b"d": delta.encode()}))
+        fields: Fields = {b"d": delta.encode()}
+        self.state_id = _text(self._called("telling states", lambda: self._redis.xadd(key("state"), fields)))
 
     def feed(self, items: list[FeedItem]) -> None:
         """Tell the scheduler of new, changed and deleted items."""
         if items:
-            self.feed_id = _text(self._redis.xadd(key("feed"), {b"d": Feed(self.epoch, items).encode()}))
+            fields: Fields = {b"d": Feed(self.epoch, items).encode()}
+            self.feed_id = _text(self._called("telling items", lambda: self._redis.xadd(key("feed"), fields)))
 
     def next_snapshot(self) -> int:
         """Take the next snapshot's number; numbers grow over all incarnations."""
-        return int(self._redis.incr(key("snapshot_number")))
+        self._number = self._next(key("snapshot_number"), self._number)
+        return self._number
 
     def snapshot(self, snapshot: Encodable) -> None:
         """Hand a snapshot out; the checkpoint that it names must be durable already."""
         number = snapshot.manifest.snapshot
-        pipeline = self._redis.pipeline(transaction=True)
         fields: Fields = {**snapshot.encode()}
-        pipeline.hset(key("snapshot", number), mapping=fields)
-        pipeline.xadd(key("snapshots"), {b"n": number})
-        pipeline.execute()
+
+        def write() -> None:
+            self._redis.hset(key("snapshot", number), mapping=fields)
+            self._redis.xadd(key("snapshots"), {b"n": number})  # nobody looks at it before
+
+        self._called("handing out a snapshot", write)
 
     def alarm(self, alarm: Alarm, snapshot: int) -> None:
         """Raise an alarm, answered best with the `snapshot` taken because of it."""
         fields: Fields = {b"d": alarm.encode(), b"snapshot": snapshot}
-        self._redis.xadd(key("alarms"), fields, maxlen=_ALARMS_KEPT, approximate=True)
+        self._called(
+            "raising an alarm",
+            lambda: self._redis.xadd(key("alarms"), fields, maxlen=_ALARMS_KEPT, approximate=True),
+        )
 
     def progress(self, values: Mapping[str, Any]) -> None:
-        """Note how far training is; anything but numbers and texts is written as JSON."""
+        """Note how far training is, and look who the server is; values are written as JSON."""
         fields: Fields = {"epoch": self.epoch}
         for name, value in values.items():
-            fields[name] = value if isinstance(value, int | float | str) else json.dumps(value)
-        self._redis.hset(key("progress"), mapping=fields)
+            fields[name] = json.dumps(value)
+
+        def write() -> str:
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.info("server")
+            pipeline.hset(key("progress"), mapping=fields)
+            return str(pipeline.execute()[0]["run_id"])
+
+        self.restarted |= self._called("noting progress", write) != self._server
 
 
 def _text(stream_id: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -24,11 +24,15 @@ class StepReport(NamedTuple):
     events : int
         Interactions learned.
     unsafe : int
-        Interactions left out because their loss was not finite; the step changed nothing then.
+        Interactions left out because their step was refused (`trainer.safe_steps`); it changed nothing then.
     chances : (J, A) float32 or None
         Probabilities that were given to the labels of `Prepared.judged` before they were learned.
     judged : bool
         Whether the judgements of the batch were learned.
+    refused : str
+        Why a step was refused; empty if none was.
+    rowless : int
+        Interactions not learned because their item has no row.
     """
 
     loss: float
@@ -37,6 +41,8 @@ class StepReport(NamedTuple):
     unsafe: int = 0
     chances: NDArray[np.float32] | None = None
     judged: bool = False
+    refused: str = ""
+    rowless: int = 0
 
 
 def joined(reports: Sequence[StepReport]) -> StepReport:
@@ -53,7 +59,8 @@ def joined(reports: Sequence[StepReport]) -> StepReport:
     weights = np.array([max(report.events, 1) for report in learned], np.float64)
     item, node = (weights @ np.array([[one.loss, one.node_loss] for one in learned]) / weights.sum()).tolist()
     events, unsafe = sum(report.events for report in reports), sum(report.unsafe for report in reports)
-    return StepReport(item, node, events, unsafe, reports[0].chances, reports[0].judged)
+    refused = next((report.refused for report in reports if report.refused), "")
+    return StepReport(item, node, events, unsafe, reports[0].chances, reports[0].judged, refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,7 @@ class Prepared:
     Attributes
     ----------
     items, users, ts : (n,) int64
+        A user without a row is -1.
     weights : (n,) float32
     queries : Queries
         What a server would be asked just before each event.
@@ -108,7 +116,9 @@ class Prepared:
     at : (n,) int64
         Place of each lesson among the batch's interactions. The others are repeats of the one before: labels only.
     events : int
-        Interactions of the batch.
+        Interactions of the batch whose item has a row, and `rowless` of the others.
+    strangers : place among the lessons -> id
+        Users without a row; their row is -1.
     """
 
     items: NDArray[np.int64]
@@ -122,6 +132,8 @@ class Prepared:
     judged: Judged | None = None
     at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     events: int = 0
+    rowless: int = 0
+    strangers: Mapping[int, str] = field(default_factory=dict)
 
     def parts(self, size: int) -> list[Prepared]:
         """Cut the lessons into parts of at most `size`; what is not a lesson goes with the first."""

@@ -138,7 +138,7 @@ class LivePrequential:
         known = prepared.queries.history_items[at] >= 0
         rows, times = prepared.queries.history_items[at][known], prepared.queries.history_times[at][known]
         return {
-            "user": learner.users.table.ids[prepared.users[at]],
+            "user": prepared.strangers.get(at) or learner.users.table.ids[prepared.users[at]],
             "k": max(_CUTS),
             "history": [[names[row], int(time)] for row, time in zip(rows, times, strict=True)],
             "context": prepared.contexts[at],

@@ -13,7 +13,6 @@ from trainer.metrics import (
     DROPPED,
     EVENTS,
     JUDGED,
-    LAG_SECONDS,
     LATE_ACTIONS,
     LOSS,
     NODE_LOSS,
@@ -28,7 +27,10 @@ _RATE_SECONDS = 5.0
 _MEMORY = 0.98
 
 UNSAFE = "unsafe_step"
-"""Reason under which events are counted whose loss was not finite."""
+"""Reason under which events are counted whose step was refused."""
+
+ROWLESS = "no_row"
+"""Reason under which events are counted whose item has no row of the id table (`trainer.ids`)."""
 
 
 class Progress:
@@ -43,15 +45,12 @@ class Progress:
     dropped : counts per reason
     loss, node_loss : float
         Running means, nats.
-    lag_seconds : float
-        Age of the newest learned event, since it was sent.
     """
 
     def __init__(self) -> None:
         self.trained = self.dead_lettered = self.impressions = 0
         self.dropped: Counter[str] = Counter()
         self.loss = self.node_loss = 0.0
-        self.lag_seconds = 0.0
         self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     def count(self, batch: Batch, report: StepReport) -> None:
@@ -59,7 +58,9 @@ class Progress:
         dropped = Counter(batch.dropped)
         if report.unsafe:
             dropped[UNSAFE] += report.unsafe + (0 if report.judged else batch.impressions)
-            _log.error("a step on %d events was left out: its loss is not finite", report.unsafe)
+            _log.error("a step on %d events was left out: %s", report.unsafe, report.refused)
+        if report.rowless:
+            dropped[ROWLESS] += report.rowless
         impressions = batch.impressions if report.judged or not report.unsafe else 0
         self.trained += report.events + impressions
         self.impressions += impressions
@@ -72,10 +73,8 @@ class Progress:
             DROPPED.labels(reason).inc(count)
         if report.events and math.isfinite(report.loss):
             self.loss, self.node_loss = _mix(self.loss, report.loss), _mix(self.node_loss, report.node_loss)
-            self.lag_seconds = max(time.time() - float(batch.engagements.sent_at[-1]) / 1000, 0.0)
             LOSS.set(self.loss)
             NODE_LOSS.set(self.node_loss)
-            LAG_SECONDS.set(self.lag_seconds)
         WATERMARK.set(batch.watermark / 1000)
         JUDGED.labels("due").inc(len(batch.judgements) - batch.early)
         JUDGED.labels("early").inc(batch.early)

@@ -64,12 +64,18 @@ class Publisher:
         self._shadow, self._since = Shadow(learner, known=True), since
 
     def take(
-        self, learner: Learner, values: Mapping[str, Any], commit: Callable[[], None], alarms: list[Alarm]
+        self,
+        learner: Learner,
+        values: Mapping[str, Any],
+        commit: Callable[[], None],
+        alarms: list[Alarm],
+        held: str = "",
     ) -> None:
         """Begin a checkpoint of now, to be copied, written, committed and published; waits for one that is under way.
 
-        `values` go into the checkpoint beside the learner's own; one that is a function is called in the thread. Call
-        with all touched states already sent.
+        `values` go into the checkpoint beside the learner's own; one that is a function is called in the thread. With a
+        reason why the model is `held`, the checkpoint says so and its snapshot is not handed out. Call with all touched
+        states already sent.
         """
         self.wait()
         started = time.perf_counter()
@@ -78,10 +84,11 @@ class Publisher:
         self._shadow.begin()
         outbox, number = self._outbox, self._outbox.next_snapshot()
         origin = Origin(number, outbox.epoch, "", outbox.state_id, outbox.feed_id, self._digest)
-        snapshot = manifest_of(learner, origin) if learner.network.seeded else None
+        snapshot = manifest_of(learner, origin) if learner.network.seeded and not held else None
         manifest = {
             "events": learner.events, "watermark": learner.watermark, "config_digest": self._digest,
             "model": learner.config.model.model_dump(mode="json"), "threads": learner.config.threads,
+            "held": held,
         }  # fmt: skip
         write = partial(self._write, self._shadow, values, manifest)
 
@@ -89,6 +96,8 @@ class Publisher:
             name = write()
             CHECKPOINT_SECONDS.observe(time.perf_counter() - started)
             self._commits.append(commit)
+            if held:
+                _log.warning("%s, %d events, is held back: %s", name, manifest["events"], held)
             self._publish(name, snapshot, alarms)
 
         self._then = work

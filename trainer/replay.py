@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.arrays import Array
 from trainer.changes import Changes
 from trainer.config import ModelConfig
+from trainer.history import closed_up, named
 from trainer.queries import Queries
 
 
@@ -53,7 +55,7 @@ class Replay:
     def __init__(self, config: ModelConfig, size: int) -> None:
         history, user, context = config.history, config.user_tokens, config.context_tokens
         self.size, self.seen, self.changes = size, 0, Changes()
-        self.arrays: dict[str, NDArray[np.generic]] = {
+        self.arrays: dict[str, Array] = {
             "history_items": np.full((size, history), -1, np.int32),
             "history_times": np.zeros((size, history), np.int64),
             "user_tokens": np.full((size, user), -1, np.int32),
@@ -85,9 +87,19 @@ class Replay:
             self.arrays[name][theirs] = -1
         self.arrays["weights"][theirs] = 0
 
+    def forget_items(self, gone: NDArray[np.bool_]) -> None:
+        """Leave nothing of items: events on them are not drawn any more, histories close up; see `history.named`."""
+        events = slice(0, len(self))
+        items, history, times = (self.arrays[name][events] for name in ("items", "history_items", "history_times"))
+        theirs, rows = np.flatnonzero(named(items, gone)), np.flatnonzero(named(history, gone).any(1))
+        self.changes.coming(np.union1d(theirs, rows))
+        items[theirs] = -1
+        history[rows], times[rows] = closed_up(history[rows], times[rows], gone)
+
     def draw(self, count: int, rng: np.random.Generator) -> Lessons:
-        """Draw `count` events, uniformly and with repetition."""
+        """Draw `count` events, uniformly and with repetition; fewer where their items were forgotten."""
         at = rng.integers(len(self), size=count)
+        at = at[self.arrays["items"][at] >= 0]
         columns = {name: array[at] for name, array in self.arrays.items() if name != "users"}
         items, weights = columns.pop("items"), columns.pop("weights")
-        return Lessons(Queries(**columns), items, weights)  # type: ignore[arg-type]
+        return Lessons(Queries(**columns), items, weights)

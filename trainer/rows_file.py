@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from trainer.array_file import Column
 from trainer.arrays import Array, grown
-from trainer.blobs import Blobs
-from trainer.learner_state import BYTES, LENGTHS, named_texts, texts_in
+from trainer.blobs import BYTES, LENGTHS, Blobs, named_texts, texts_in
 from trainer.table_copy import TableCopy
 
 _ROWS, _COUNT = "#rows", "#count"

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trainer.arrays import Array
-from trainer.learner_state import named_texts, small_of, values_of
+from trainer.blobs import named_texts
+from trainer.learner_state import small_of, values_of
 from trainer.table_copy import TableCopy
 from trainer.tables import tables_of
 

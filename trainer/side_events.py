@@ -33,19 +33,20 @@ def apply_side_events(batch: Batch, items: ItemCatalogue, users: UserCatalogue) 
 
     Deleting what is not known changes nothing.
     """
-    described = users.rows([str(user.id) for user in batch.users])
+    described = users.rows([str(user.id) for user in batch.users], described=True)
     for row, user in zip(described.tolist(), batch.users, strict=True):
-        users.describe(row, user)
+        if row >= 0:
+            users.describe(row, user)
     deleted = _known(users.table.find(batch.deleted_users))
     users.forget(deleted)
-    return SideEvents(_apply_items(batch, items), np.r_[described, deleted], deleted)
+    return SideEvents(_apply_items(batch, items), np.r_[_known(described), deleted], deleted)
 
 
 def first_signs(events: Engagements, rows: NDArray[np.int64], new: NDArray[np.int64]) -> dict[int, Sign]:
     """Make the first sign of each of the `new` rows among the engagements' item `rows` (n,)."""
     if len(new) == 0:
         return {}
-    index = np.flatnonzero(rows >= new[0])
+    index = np.flatnonzero(np.isin(rows, new))
     unique, first = np.unique(rows[index], return_index=True)
     at = index[first]
     times, sent = events.ts[at].tolist(), events.sent_at[at].tolist()
@@ -54,16 +55,19 @@ def first_signs(events: Engagements, rows: NDArray[np.int64], new: NDArray[np.in
 
 def _apply_items(batch: Batch, items: ItemCatalogue) -> dict[int, Sign]:
     touched: dict[int, Sign] = {}
-    for item, sent_at in zip(batch.items, batch.item_sent_at, strict=True):
-        row = int(items.rows([str(item.id)])[0][0])
-        items.describe(row, item)
-        touched[row] = Sign(item.ts, sent_at)
+    described, _ = items.rows([str(item.id) for item in batch.items], described=True)
+    for row, item, sent_at in zip(described.tolist(), batch.items, batch.item_sent_at, strict=True):
+        if row >= 0:
+            items.describe(row, item)
+            touched[row] = Sign(item.ts, sent_at)
     deleted = _known(items.table.find(batch.deleted_items))
     items.delete(deleted)
     touched |= dict.fromkeys(deleted.tolist(), Sign(batch.watermark, 0))
-    for name, ts, sent_at in batch.seen_items:
-        _, new = items.rows([name])
-        touched.update({int(row): Sign(ts, sent_at) for row in new})
+    shown, new = items.rows([name for name, _, _ in batch.seen_items])
+    first = dict.fromkeys(new.tolist())
+    for row, (_, ts, sent_at) in zip(shown.tolist(), batch.seen_items, strict=True):
+        if row in first and row not in touched:
+            touched[row] = Sign(ts, sent_at)
     return touched
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainer.arrays import Array
+from trainer.catalogue import all_ids
 from trainer.tables import tables_of
 from trainer.wire import Snapshot, SnapshotManifest
 
@@ -39,6 +40,7 @@ def manifest_of(learner: Learner, origin: Origin) -> SnapshotManifest:
     return SnapshotManifest(
         **origin._asdict(), events=learner.events, watermark=learner.watermark, half_life=learner.half_life,
         model=learner.config.model.model_dump(mode="json"), expire_after_idle_ms=learner.idle_ms,
+        generation=learner.steering.generation,
     )  # fmt: skip
 
 
@@ -53,7 +55,7 @@ def snapshot_of(learner: Learner, origin: Origin) -> Snapshot:
         model=learner.network.weights(),
         items={name: tables[own].copy() for name, own in by_item.items()},
         users={name: tables[own].copy() for name, own in BY_USER.items()},
-        item_ids=list(learner.items.table.ids),
-        user_ids=list(learner.users.table.ids),
+        item_ids=all_ids(learner.items),
+        user_ids=all_ids(learner.users),
         features=list(learner.items.features),
     )

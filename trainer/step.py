@@ -97,6 +97,7 @@ class Losses(NamedTuple):
     """Losses of one step, and the leaves (U,) its candidates were assigned to (None before the nodes are seeded).
 
     `chances` (J, A) are the probabilities that were given to the labels of judged items before they were learned.
+    `refused` says why the step was not made; empty if it was. A step that was refused changed nothing.
     """
 
     item: float
@@ -104,8 +105,9 @@ class Losses(NamedTuple):
     leaves: NDArray[np.int64] | None
     judged: float = 0.0
     chances: NDArray[np.float32] | None = None
+    refused: str = ""
 
     @property
     def finite(self) -> bool:
-        """Whether the step was made; a loss that is not finite would spoil every weight it reaches."""
+        """Whether all of them are; a loss that is not finite would spoil every weight it reaches."""
         return math.isfinite(self.item) and math.isfinite(self.node) and math.isfinite(self.judged)

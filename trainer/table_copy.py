@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -50,6 +51,7 @@ class TableCopy:
         self._waiting: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._order: NDArray[np.int64] | None = None  # None: all rows
         self._at = self._end = 0
+        self._room = -1
         table.changes.tell(self._coming)
 
     @property
@@ -99,7 +101,7 @@ class TableCopy:
             self.finish()
             return
         asked = np.unique(np.asarray(rows, np.int64))
-        asked = asked[: np.searchsorted(asked, self.rows)]
+        asked = asked[slice(*np.searchsorted(asked, (0, self.rows)))]
         asked = asked[self._waiting[asked]]
         if 4 * len(asked) > self._end - self._at:
             self.finish()
@@ -128,9 +130,10 @@ class TableCopy:
         """Make new arrays if there is no room for all rows; say whether they are new, and nothing is in them yet."""
         for texts in self.texts.values():
             texts.resize(self.rows)
-        if self.arrays and self.rows <= len(next(iter(self.arrays.values()))):
+        if self.rows <= self._room:
             return False
+        self._room = self.rows + self.rows // 2 if self.table.columns else sys.maxsize
         for name, column in self.table.columns.items():
             array = column()
-            self.arrays[name] = np.empty((self.rows + self.rows // 2, *array.shape[1:]), array.dtype)
+            self.arrays[name] = np.empty((self._room, *array.shape[1:]), array.dtype)
         return True

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from trainer.arrays import Array
 from trainer.blobs import Packed
 from trainer.changes import Changes
+from trainer.id_table import IdTable
 
 if TYPE_CHECKING:
     from trainer.learner import Learner
@@ -55,7 +56,7 @@ class Table(NamedTuple):
 
     def room(self) -> int:
         """Rows that the arrays have room for now."""
-        return len(next(iter(self.columns.values()))())
+        return min((len(column()) for column in self.columns.values()), default=self.count())
 
 
 def tables_of(learner: Learner) -> list[Table]:
@@ -66,15 +67,16 @@ def tables_of(learner: Learner) -> list[Table]:
         _table("states", learner.states, ("values", "last", "first"), items),
         _table("frequency", learner.frequency, ("counts", "seen"), items),
         _table("items", learner.items, ("tokens", "expires_at", "deleted"), items, {
-            "items.ids": partial(_ids, learner.items), "items.features": partial(_features, learner.items),
+            "items.features": partial(_features, learner.items),
         }),
+        _ids("items.ids", learner.items.table), _ids("users.ids", learner.users.table),
         _table("covisitation", learner.covisitation, ("neighbours", "weights", "totals", "last"), items),
         _table("leaves", learner.leaves, ("node_of", "log_mass"), items),
         _table("network.items", network.items.ids, ("weight", "accumulator"), items),
         _fixed("network.content", network.items.content, ("weight", "accumulator")),
         _fixed("network.features", network.features, ("weight", "accumulator")),
         _table("histories", learner.histories, ("items", "times"), users),
-        _table("users", learner.users, ("tokens",), users, {"users.ids": partial(_ids, learner.users)}),
+        _table("users", learner.users, ("tokens",), users),
         Table(
             "replay", {f"replay.{name}": partial(replay.arrays.__getitem__, name) for name in replay.arrays}, {},
             partial(len, replay), replay.changes,
@@ -82,6 +84,9 @@ def tables_of(learner: Learner) -> list[Table]:
     ]  # fmt: skip
     if learner.config.model.tasks:
         tables.append(_table("lagged", learner.lagged.states, ("values", "last", "first"), items))
+    if learner.lodging is not None:
+        for name, tenancy in (("items", learner.lodging.items), ("users", learner.lodging.users)):
+            tables.append(_table(f"lodging.{name}", tenancy, ("seen",), partial(len, tenancy.table)))
     return tables
 
 
@@ -97,9 +102,12 @@ def _fixed(name: str, part: Any, attributes: tuple[str, ...]) -> Table:
     return _table(name, part, attributes, lambda: len(getattr(part, attributes[0])))
 
 
-def _ids(catalogue: Any, rows: NDArray[np.integer]) -> Packed:
-    ids = catalogue.table.ids
-    return Packed.of([ids[row].encode("utf-8", "surrogatepass") for row in rows.tolist()])
+def _ids(name: str, table: IdTable) -> Table:
+    def texts(rows: NDArray[np.integer]) -> Packed:
+        blob, lengths = table.ids.packed(rows)
+        return Packed(blob, lengths.astype(np.int32))
+
+    return Table(name, {}, {f"{name}.texts": texts}, partial(len, table), table.changes)
 
 
 def _features(catalogue: Any, rows: NDArray[np.integer]) -> Packed:

@@ -44,7 +44,8 @@ class StateDelta:
     user_items : (m, L) int32
         History, newest last, -1 padded in front.
     user_times : (m, L) int64
-    new_users : ids of the rows from `first_user_row` on
+    new_user_rows : (k,) int32
+        Rows that were given to users since the last delta, and their ids, `new_users`.
     user_tokens : (m, C) int32
         Hashed user features, -1 padded.
     item_neighbours, item_weights, item_totals, item_paired
@@ -64,7 +65,7 @@ class StateDelta:
     user_items: NDArray[np.int32]
     user_times: NDArray[np.int64]
     user_tokens: NDArray[np.int32]
-    first_user_row: int = 0
+    new_user_rows: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     new_users: Sequence[str] = ()
     item_neighbours: NDArray[np.int32] = field(default_factory=lambda: np.zeros(_LISTS, np.int32))
     item_weights: NDArray[np.float32] = field(default_factory=lambda: np.zeros(_LISTS, np.float32))
@@ -73,22 +74,21 @@ class StateDelta:
 
     _ARRAYS = (
         "item_rows", "item_values", "item_last", "item_first", "user_rows", "user_items", "user_times", "user_tokens",
+        "new_user_rows",
     )  # fmt: skip
     _PAIRS = ("item_neighbours", "item_weights", "item_totals", "item_paired")
 
     def encode(self) -> bytes:
         """Bytes for the stream."""
-        scalars = (self.epoch, self.events, self.watermark, self.half_life, self.first_user_row, list(self.new_users))
+        scalars = (self.epoch, self.events, self.watermark, self.half_life, list(self.new_users))
         names = self._ARRAYS + (self._PAIRS if len(self.item_paired) else ())
         return msgspec.msgpack.encode((scalars, pack({name: getattr(self, name) for name in names})))
 
     @classmethod
     def decode(cls, blob: bytes) -> StateDelta:
         """Read what `encode` wrote."""
-        (epoch, events, watermark, half_life, first_user_row, new_users), arrays = msgspec.msgpack.decode(blob)
-        return cls(
-            epoch, events, watermark, half_life, **unpack(arrays), first_user_row=first_user_row, new_users=new_users
-        )
+        (epoch, events, watermark, half_life, new_users), arrays = msgspec.msgpack.decode(blob)
+        return cls(epoch, events, watermark, half_life, **unpack(arrays), new_users=new_users)
 
 
 class FeedItem(msgspec.Struct, frozen=True, array_like=True):
@@ -124,7 +124,10 @@ class Feed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a snapshot is made of; `state_id` and `feed_id` say where its readers go on in the streams."""
+    """What a snapshot is made of; `state_id` and `feed_id` say where its readers go on in the streams.
+
+    `generation` counts the rebalances of the nodes (`trainer.steering`).
+    """
 
     snapshot: int
     epoch: int
@@ -137,6 +140,7 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     model: dict[str, Any]
     config_digest: str
     expire_after_idle_ms: int | None = None
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,7 @@ class Snapshot:
     users
         ``items`` (m, L) int32, ``times`` (m, L) int64, ``tokens`` (m, C) int32.
     item_ids, user_ids
-        Ids by row.
+        Ids by row, empty for rows without one.
     features
         Raw item features by row, for filters and display.
     """
@@ -164,8 +168,8 @@ class Snapshot:
     model: dict[str, Array]
     items: dict[str, Array]
     users: dict[str, Array]
-    item_ids: list[str]
-    user_ids: list[str]
+    item_ids: Sequence[str]
+    user_ids: Sequence[str]
     features: list[dict[str, Feature]] = field(default_factory=list)
 
     def encode(self) -> dict[bytes, bytes]:
@@ -175,7 +179,7 @@ class Snapshot:
             b"model": pack(self.model),
             b"items": pack(self.items),
             b"users": pack(self.users),
-            b"ids": msgspec.msgpack.encode((self.item_ids, self.user_ids, self.features)),
+            b"ids": msgspec.msgpack.encode((list(self.item_ids), list(self.user_ids), self.features)),
         }
 
     def of_checkpoint(self, name: str) -> Snapshot:

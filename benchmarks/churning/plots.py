@@ -13,7 +13,7 @@ MEASURES = {
     "items_per_second": "items replaced per second",
 }  # fmt: skip
 _COLOURS = {
-    "hsnn": "#0b6e4f", "hsnn_refitted": "#7fb77e", "hnswlib": "#3b6ea8", "faiss": "#c1440e",
+    "hsnn": "#0b6e4f", "refitted": "#7fb77e", "hnswlib": "#3b6ea8", "faiss": "#c1440e",
     "faiss_rebuilt": "#e0a07c", "vectorset": "#7a4f9a",
 }  # fmt: skip
 _LOGARITHMIC = ("p99_ms", "mb", "items_per_second")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -17,9 +18,13 @@ from monitoring.config import MonitoringConfig
 from monitoring.phases import on_phase
 from streaming.config import StreamingConfig
 from streaming.open_log import open_log
+from streaming.patience import Patience
 from streaming.redis_client import connect
 from trainer.config import TrainerConfig
 from trainer.loop import Loop
+
+_PACE = 0.1
+_PATIENCE = 20.0  # seconds; servers that are gone for longer went with the harness
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,18 @@ class Ended(NamedTuple):
 
 def train(orders: Orders, kill: Kill | None, tell: Connection) -> None:
     """Learn until the log is drained or the kill comes."""
+    if len(threads := os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError(f"forked off a process with {len(threads)} threads; their locks may be held for ever here")
     logging.disable(logging.WARNING)
     torch.set_num_threads(orders.trainer.threads)
     plant(orders.fault)
-    log = open_log(orders.streaming.log)
-    loop = Loop(orders.trainer, orders.streaming, MonitoringConfig(), log, connect(orders.redis), "crash")
+    patience = Patience(_PATIENCE)
+    log = open_log(orders.streaming.log, patience)
+    redis = connect(orders.redis)
+    loop = Loop(orders.trainer, orders.streaming, MonitoringConfig(), log, redis, "crash", patience=patience)
     if kill is not None and kill.phase != ANYWHERE:
         on_phase(Killer(kill, loop, tell))
-    loop.run(Drained(loop))
+    loop.run(Drained(loop, kill))
     progress, lag = loop.progress, loop.consumer.lag()[0]
     pending = loop.consumer.pending + lag
     tell.send(Ended(progress.trained, progress.dead_lettered, progress.dropped.total(), pending))
@@ -84,12 +93,17 @@ class Killer:
 
 
 class Drained:
-    """Whether everything in the log was delivered; asked once per turn of the loop."""
+    """Whether everything in the log was delivered; asked once per turn of the loop.
 
-    def __init__(self, loop: Loop) -> None:
-        self._loop, self._last = loop, -1
+    From the place of its kill on the loop takes its time: else the log would end before all kills are done.
+    """
+
+    def __init__(self, loop: Loop, kill: Kill | None) -> None:
+        self._loop, self._kill, self._last = loop, kill, -1
 
     def __call__(self) -> bool:
+        if self._kill is not None and self._loop.progress.trained >= self._kill.after:
+            time.sleep(_PACE)
         counts: Any = self._loop.consumer.counts
         seen = counts.delivered + counts.dead_lettered + sum(counts.dropped.values())
         still, self._last = seen == self._last, seen

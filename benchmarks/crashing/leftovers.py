@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from streaming.keys import key
 from streaming.log import EventLog
 from streaming.redis_client import Redis
 from trainer.checkpoint import Checkpoint, CheckpointStore
-from trainer.wire import Snapshot
+from trainer.wire import SnapshotManifest
 
 
 def tear(folder: Path, kept: float) -> bool:
@@ -42,7 +44,8 @@ def _announced(redis: Redis) -> str:
     if not newest:
         return ""
     number = int(newest[0][1][b"n"])
-    return Snapshot.decode(redis.hgetall(key("snapshot", number))).manifest.checkpoint
+    manifest = msgspec.json.decode(redis.hget(key("snapshot", number), "manifest"), type=SnapshotManifest)
+    return manifest.checkpoint
 
 
 def _ahead(newest: Checkpoint | None, log: EventLog, group: str) -> list[str]:

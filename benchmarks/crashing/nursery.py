@@ -6,6 +6,7 @@ Each is a process with memory of its own, as one started by hand is; what it is 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import time
 from contextlib import suppress
@@ -14,8 +15,13 @@ from typing import NamedTuple
 from benchmarks.crashing.child import Died, Ended, Orders, train
 from benchmarks.crashing.plan import ANYWHERE, Kill
 
+os.environ["OMP_NUM_THREADS"] = "1"  # a process with threads of its own cannot be forked off safely
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["benchmarks.crashing.child", "streaming.kafka_log", "streaming.redis_log"])
+_IMPORTED = (
+    "benchmarks.crashing.child", "streaming.kafka_log", "streaming.redis_log",
+    "torch._dynamo",  # torch.optim imports it with the first optimiser
+)  # fmt: skip
+_forks.set_forkserver_preload(list(_IMPORTED))
 _LONGEST = 600.0
 
 

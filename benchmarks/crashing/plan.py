@@ -12,9 +12,9 @@ ANYWHERE = "anywhere"
 """From outside, at a random time after the process was started: while it loads, too."""
 
 KINDS = (*PHASES, ANYWHERE)
-_OFTEN = {"write": 12, "fsync": 12}
-"""Calls per checkpoint are more for these, so that a later occurrence is drawn."""
-_SELDOM = 4
+_OFTEN = {"write": 9, "fsync": 9}
+"""They are called more often per checkpoint, so a later occurrence is drawn: one of the first two checkpoints."""
+_SELDOM = 3
 
 
 class Kill(NamedTuple):
@@ -25,7 +25,8 @@ class Kill(NamedTuple):
     phase
         Of `monitoring.phases`, or `ANYWHERE`.
     after
-        Events the run must have learned before, with at least one step in this incarnation.
+        Events the run must have learned before, with at least one step in this incarnation; `ANYWHERE` does not wait
+        for them. From there on the trainer takes its time.
     nth
         Which occurrence of the phase it is from then on.
     seconds

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from benchmarks.crashing import nursery
 from benchmarks.crashing.child import Died, Ended, Orders
 from benchmarks.crashing.leftovers import broken_promises, tear, tidy
-from benchmarks.crashing.plan import Kill
+from benchmarks.crashing.plan import ANYWHERE, Kill
 from benchmarks.crashing.stage import Stage
 from trainer.checkpoint import CheckpointStore
 from trainer.digest import digest, parts
@@ -29,7 +29,9 @@ class Run:
     ended
         Account at the end of the log.
     hits
-        Kills per phase; `steps` of the incarnation and `events` of the run at the least of them.
+        Kills per phase.
+    steps
+        Of the incarnation that was killed in a phase after the fewest.
     torn
         Half-written files that were damaged.
     """
@@ -40,6 +42,7 @@ class Run:
     parts: list[str] = field(default_factory=list)
     dead_letters: int = 0
     hits: Counter[str] = field(default_factory=Counter)
+    steps: int | None = None
     torn: int = 0
     broken: list[str] = field(default_factory=list)
 
@@ -54,6 +57,8 @@ def killed(stage: Stage, kills: Sequence[Kill], fault: str | None, told: Callabl
             run.ended = outcome.ended
             break
         run.hits[kill.phase] += 1
+        if kill.phase != ANYWHERE:
+            run.steps = min(outcome.died.steps, run.steps or outcome.died.steps)
         _look(stage, orders, kill, run)
         told(outcome.died)
     if run.ended is None:

@@ -57,6 +57,7 @@ def show(console: Console, kind: str, killed: Run, calm: Run, wrong: Sequence[st
     table = Table(title=f"crash test, log: {kind}", show_header=False)
     for phase in KINDS:
         table.add_row(f"killed in {phase}" if phase != "anywhere" else "killed anywhere", f"{killed.hits[phase]}")
+    table.add_row("fewest steps before a kill in a phase", f"{killed.steps}")
     table.add_row("half-written files torn", f"{killed.torn}")
     table.add_row("killed run", f"{killed.seconds:.0f} s, {per_kill:.2f} s per kill")
     table.add_row("undisturbed run", f"{calm.seconds:.0f} s")
@@ -69,7 +70,7 @@ def show(console: Console, kind: str, killed: Run, calm: Run, wrong: Sequence[st
     if not wrong:
         console.print(f"[green]{kind}: {kills} kills, and not a bit differs")
     return {
-        "hits": {phase: killed.hits[phase] for phase in KINDS}, "torn": killed.torn,
+        "hits": {phase: killed.hits[phase] for phase in KINDS}, "fewest_steps": killed.steps, "torn": killed.torn,
         "seconds": round(killed.seconds, 1), "seconds_per_kill": round(per_kill, 3),
         "undisturbed_seconds": round(calm.seconds, 1),
         "account": None if killed.ended is None else killed.ended._asdict(),

@@ -49,8 +49,11 @@ class Stage:
 
 
 @contextmanager
-def stage(kind: str, data: Dataset, told: Callable[[int], object]) -> Iterator[Stage]:
-    """Start the servers, fill the log of this kind (``redis`` or ``kafka``), and clear all away afterwards."""
+def stage(kind: str, data: Dataset, batch: int, told: Callable[[int], object]) -> Iterator[Stage]:
+    """Start the servers, fill the log of this kind (``redis`` or ``kafka``), and clear all away afterwards.
+
+    `batch` is the size of a trainer's batches; `told` is called with the number of events in the log.
+    """
     with ExitStack() as stack:
         server = stack.enter_context(EmbeddedRedis())
         url = stack.enter_context(EmbeddedKafka()).url if kind == "kafka" else server.url
@@ -58,18 +61,18 @@ def stage(kind: str, data: Dataset, told: Callable[[int], object]) -> Iterator[S
         log, redis = open_log(url), connect(server.url)
         stack.callback(log.close)
         stack.callback(redis.close)
-        orders = _orders(data, url, server.url)
+        orders = _orders(data, batch, url, server.url)
         yield Stage(log, redis, folder, fill(log, data, orders.streaming, told), orders)
 
 
-def batch_size(events: int) -> int:
-    """Interactions per step: some hundred steps at least, so that there are phases to be killed in."""
-    return max(16, min(256, events // 128))
+def batch_size(events: int, kills: int) -> int:
+    """Interactions per step: a hundred steps at least, and some per kill, so that the log does not end before them."""
+    return max(16, min(256, events // 128, events // (4 * max(kills, 1))))
 
 
-def _orders(data: Dataset, log: str, redis: str) -> Orders:
+def _orders(data: Dataset, batch: int, log: str, redis: str) -> Orders:
     """The default model with cross features: all state that a trainer can have on such data."""
     seeded = IndexConfig(seed_after=min(IndexConfig().seed_after, len(data) // 10))
     trainer = suited(TrainerConfig.model_validate({"model": {"cross": True}, "index": seeded}), data)
-    changes = {"log": log, "batch_size": batch_size(len(data)), "max_wait": 0.05}
+    changes = {"log": log, "batch_size": batch, "max_wait": 0.05}
     return Orders(trainer, joining(trainer).model_copy(update=changes), redis)

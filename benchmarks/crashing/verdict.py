@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.crashing.filling import Filled
+from benchmarks.crashing.plan import least
 from benchmarks.crashing.runs import Run
 from monitoring.phases import PHASES
 
 _MOST = 12
 
 
-def differences(killed: Run, calm: Run, filled: Filled, wanted: int) -> list[str]:
+def differences(killed: Run, calm: Run, filled: Filled, kills: int) -> list[str]:
     """Say everything that is not as it must be; empty if nothing is.
 
     Parameters
     ----------
-    wanted
-        Kills that every phase must have had.
+    kills
+        How many were asked for; every phase must have had its share.
     """
-    hits = [
+    done, wanted = sum(killed.hits.values()), least(kills)
+    hits = [f"{done} kills were done, asked for {kills}: the log ended before"] if done < kills else []
+    hits += [
         f"{phase} was hit {killed.hits[phase]} times, asked for {wanted}"
         for phase in PHASES
         if killed.hits[phase] < wanted

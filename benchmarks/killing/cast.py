@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from hsnn.demo.settings import free_ports
 from hsnn.demo.stage import ready
-from hsnn.embedded.process import Supervised
+from hsnn.embedded.process import Supervised, accepts
 from hsnn.embedded.redis import EmbeddedRedis
 from streaming.keys import key
 from streaming.redis_client import Redis, connect
@@ -58,6 +58,8 @@ class Cast:
         self.kills[name] += 1
         if name == "redis":
             self._redis.kill()
+            while accepts(self._redis.port):  # the killed one still holds the port
+                time.sleep(0.01)
             self._redis.start()
         else:
             self._roles[name].kill()

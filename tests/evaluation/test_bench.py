@@ -11,8 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks import cells, quality, tables, variants
+from benchmarks import cells, quality, variants
 from benchmarks.cells import Cell, Protocol
+from benchmarks.tabling.quality import quality as quality_table
 
 CELL = Cell("ml-100k", "default", 0, Protocol(2000, 0.5), ("popularity",))
 
@@ -107,7 +108,7 @@ def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_wor
     values = [of[name]["intervals"]["served"]["recall_at_20"]["per_seed"] for name in ("narrow", "default")]
     assert lost["per_seed"] == pytest.approx([ours - theirs for ours, theirs in zip(*values, strict=True)])
     assert lost["mean"] < -0.1  # five items cannot hold what twenty-five do
-    page = tables.quality(found)
+    page = quality_table(found)
     assert "### ml-100k" in page
     assert f"`{of['default']['config'][:12]}`" in page
     assert f"{100 * of['default']['methods']['served']['recall_at_50']:.2f}" in page

@@ -71,7 +71,7 @@ def test_the_bench_measures_the_system_beside_peers(tmp_path, monkeypatch, capsy
     file = tmp_path / "churn.json"
     churn.main(["--items", "10000", "--churn", "0.1", "--peers", "hnswlib,vectorset", "--json", str(file)])
     found = json.loads(file.read_text())["sizes"]["10000"]["competitors"]
-    assert set(found) == {"hsnn", "hsnn_refitted", "hnswlib"}
+    assert set(found) == {"hsnn", "refitted", "hnswlib"}
     assert "vectorset: left out" in capsys.readouterr().out
     for of in found.values():
         assert [look["churn"] for look in of["looks"]] == [0.0, 0.1]

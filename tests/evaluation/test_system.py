@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 import numpy as np
 import pytest
 
 from evaluation.system import OfflineSystem
+from indexer.placing import Placing
+from indexer.rebalance import Bounds, broken, command_of
+from indexer.version import VersionManifest
+from serving.mirror import Mirror
+from streaming.events import Item
+from trainer.snapshot import Origin, snapshot_of
 
 
 @pytest.mark.slow
@@ -23,3 +32,75 @@ def test_the_mirror_has_what_the_learner_has(config, new_data):
         assert np.array_equal(getattr(told, name)[:rows], getattr(own, name)[:rows])
     indexed = np.flatnonzero(system.mirror.world.index.leaves.node_of[:rows] >= 0)
     assert np.array_equal(held.tokens[indexed], learner.items.tokens[indexed])
+
+
+def test_in_a_mirror_no_node_is_ever_above_its_bound(config, new_data, monkeypatch):
+    seen, rules, apply = [], Placing(margin=0.3, over_mean=1.5, floor=2), Mirror.apply_delta
+    system = OfflineSystem(config, snapshot_every=60.0, snapshot_events=512, rules=rules)
+
+    def watched(mirror, delta):
+        done = apply(mirror, delta)
+        seen.append((mirror.version, mirror.world.index.leaves.sizes.copy()))
+        return done
+
+    monkeypatch.setattr(Mirror, "apply_delta", watched)
+    for batch in new_data(2000, drifting=True).batches(64):
+        flipped = system.learn(system.prepare(batch)).flipped
+        if flipped:
+            seen.append((system.mirror.version, system.mirror.world.index.leaves.sizes.copy()))
+    peaks: dict[int, int] = {}
+    for version, sizes in seen:
+        peaks[version] = max(peaks.get(version, 0), int(sizes.sum()))
+        assert sizes.max() <= rules.cap(peaks[version], len(sizes))
+    assert len(peaks) > 1
+    assert sum(sizes.max() == rules.cap(int(sizes.sum()), len(sizes)) for _, sizes in seen) > 3, "the bound is reached"
+
+
+def test_an_item_changes_its_node_only_for_one_that_is_nearer_by_the_margin(config, new_data):
+    system, before = OfflineSystem(config, snapshot_every=60.0, snapshot_events=512, rules=Placing(margin=0.5)), None
+    moved = stayed = 0
+    for batch in new_data(2000).batches(64):
+        if not system.learn(system.prepare(batch)).flipped:
+            continue
+        index, assigner = system.mirror.world.index, system._live.assigner
+        nodes = index.leaves.node_of.copy()
+        if before is not None:
+            rows = np.flatnonzero((before >= 0) & (nodes >= 0))
+            vectors, nearest = index.vectors[rows], assigner.distances(index.vectors[rows]).argmin(1)
+            old, now = (np.sqrt(assigner.distances_to(vectors, column[rows])) for column in (before, nodes))
+            other = before[rows] != nodes[rows]
+            assert (old[other] > 1.5 * now[other]).all()
+            assert (nodes[rows][other] == nearest[other]).all()
+            kept = ~other & (nodes[rows] != nearest)
+            moved, stayed = moved + int(other.sum()), stayed + int(kept.sum())
+        before = nodes
+    assert moved > 0
+    assert stayed > 0
+
+
+def test_new_items_crowd_a_node_and_a_rebalance_makes_room(config, new_data):
+    """From the look at the nodes to the version that answers: only the learner changed the nodes, once."""
+    system = OfflineSystem(config, snapshot_every=60.0, snapshot_events=512)
+    batches = list(new_data(2200).batches(64))
+    for batch in batches[:-2]:
+        system.learn(system.prepare(batch))
+    now = system.learner.watermark
+    crowd = [Item(id=f"new{n}", ts=now, features={"topic": "c0", "sort": f"s{n % 40}"}) for n in range(300)]
+    system.learn(system.prepare(replace(batches[-2], items=crowd, item_sent_at=[now] * len(crowd))))
+    before = system.sizes()
+    found = broken(before, Bounds(over_mean=3.0, floor=20, starved=1.0))
+    assert len(found.split) > 0
+    manifest = snapshot_of(system.learner, Origin(1, 1)).manifest
+    assert manifest.generation == 0
+    version = VersionManifest(
+        version=system.versions, epoch=1, snapshot=1, checkpoint="", events=0, watermark=0, created_at=0, items=0,
+        rows=0, nodes=len(before), config_digest="", state_id="", reason="",
+    )  # fmt: skip
+    command = msgspec.json.encode(command_of(version, found, now, over=3.0))
+    system.learn(system.prepare(replace(batches[-1], control=(command, command))))
+    assert system.learner.steering.generation == 1
+    system._publish()
+    after = system.sizes()
+    assert after.sum() == before.sum()
+    assert after.max() < 0.75 * before.max()
+    assert (system.mirror.world.index.leaves.sizes == after).all()

@@ -107,6 +107,7 @@ def test_an_old_python_is_passed_over_and_none_at_all_is_said(clone: Clone) -> N
         ("demo", ["-m hsnn demo --log kafka"]),
         ("test", ["-m pytest --log kafka"]),
         ("test-fast", ["-m pytest -m not slow and not kafka --log kafka"]),
+        ("crash-test", ["-m benchmarks.crashing --log kafka"]),
         ("kafka", ["-m hsnn kafka start --log kafka"]),
         ("docs", ["-m hsnn.config_text docs/configuration.md"]),
     ],
@@ -128,16 +129,37 @@ def test_help_explains_every_target(clone: Clone) -> None:
     assert calls == []
 
 
-@pytest.mark.parametrize(("tools", "required"), [((), ""), (("mvn",), "1")])
-def test_ci_runs_the_whole_suite_and_wants_kafka_where_it_can_be_had(
-    clone: Clone, tools: tuple[str, ...], required: str
+NO_REDIS = "Redis to test against: none, and none could be installed; those tests are skipped"
+APT = """#!/bin/sh
+[ "$1" = install ] || exit 0
+printf '#!/bin/sh\\necho a Redis' >"$BIN/redis-server" && /bin/chmod +x "$BIN/redis-server"
+"""
+
+
+@pytest.mark.parametrize(
+    ("tools", "kafka", "redis"),
+    [
+        ({}, "", ""),
+        ({"mvn": "#!/bin/sh\n"}, "1", ""),
+        ({"redis-server": "#!/bin/sh\necho a Redis\n"}, "", "1"),
+        ({"apt-get": APT, "id": "#!/bin/sh\necho 0\n"}, "", "1"),
+        ({"apt-get": "#!/bin/sh\nexit 1\n", "id": "#!/bin/sh\necho 0\n"}, "", ""),
+        ({"apt-get": APT, "id": "#!/bin/sh\necho 1000\n"}, "", ""),
+    ],
+)
+def test_ci_runs_the_whole_suite_and_wants_the_servers_that_can_be_had(
+    clone: Clone, tools: dict[str, str], kafka: str, redis: str
 ) -> None:
     (clone.bin / "make").unlink()
-    executable(clone.bin / "make", '#!/bin/sh\necho "make $* with REQUIRE_KAFKA=${REQUIRE_KAFKA-}"\n')
-    for tool in tools:
-        executable(clone.bin / tool, "#!/bin/sh\n")
-    status, said, _ = clone.run("bash", ".ci/run")
-    assert (status, said) == (0, f"make test with REQUIRE_KAFKA={required}\n")
+    show = "REQUIRE_KAFKA=${REQUIRE_KAFKA-} REQUIRE_REDIS=${REQUIRE_REDIS-} REDIS_SERVER=${REDIS_SERVER-}"
+    executable(clone.bin / "make", f'#!/bin/sh\necho "make $* with {show}"\n')
+    for tool, text in tools.items():
+        executable(clone.bin / tool, text)
+    status, said, _ = clone.run("bash", ".ci/run", BIN=str(clone.bin))
+    server = str(clone.bin / "redis-server") if redis else ""
+    about = "Redis to test against: a Redis" if redis else NO_REDIS
+    wanted = f"make test with REQUIRE_KAFKA={kafka} REQUIRE_REDIS={redis} REDIS_SERVER={server}"
+    assert (status, said.splitlines()) == (0, [about, wanted])
 
 
 def test_nothing_names_a_registry() -> None:

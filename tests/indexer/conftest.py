@@ -14,6 +14,7 @@ from indexer.config import IndexerConfig
 from indexer.jobs import Jobs
 from indexer.leader import Leader
 from indexer.lease import Lease
+from indexer.parts import Part, shard_of
 from indexer.store import IndexStore
 from monitoring.audit import AuditTrail
 from streaming.keys import key
@@ -53,6 +54,7 @@ class ToyTrainer:
     items: list[ToyItem] = field(default_factory=list)
     feed_id: str = "0-0"
     state_id: str = "0-0"
+    generation: int = 0
     trained: int = 0  # rows that the embedding table knew at the last snapshot
 
     def row(self, name: str) -> int:
@@ -142,7 +144,7 @@ class ToyTrainer:
         manifest = SnapshotManifest(
             snapshot=number, epoch=self.epoch, checkpoint=f"ckpt-{number}", events=n, watermark=self.watermark,
             state_id=self.state_id, feed_id=self.feed_id, half_life=0, model=MODEL.model_dump(mode="json"),
-            config_digest="digest", expire_after_idle_ms=self.idle,
+            config_digest="digest", expire_after_idle_ms=self.idle, generation=self.generation,
         )  # fmt: skip
         features = [{"cluster": item.cluster} for item in self.items]
         return Snapshot(manifest, model, items, users, [item.id for item in self.items], [], features)
@@ -168,9 +170,15 @@ def toy(redis_client: Redis) -> ToyTrainer:
     return trainer
 
 
+@pytest.fixture(scope="session")
+def shards(server_kind: str) -> int:
+    """One on the embedded server, as by default; several on the others."""
+    return 1 if server_kind == "embedded" else 4
+
+
 @pytest.fixture
-def lease(redis_client: Redis) -> Lease:
-    taken = Lease(redis_client, ttl=30, owner="test")
+def lease(redis_client: Redis, shards: int) -> Lease:
+    taken = Lease(redis_client, ttl=30, owner="test", shards=shards)
     assert taken.take()
     return taken
 
@@ -181,13 +189,19 @@ def store(redis_client: Redis, lease: Lease) -> IndexStore:
 
 
 @pytest.fixture
+def part_of(shards: int) -> Callable[[str], Part]:
+    """Part of version 1 that an item is in."""
+    return lambda item: Part(1, shard_of(item, shards))
+
+
+@pytest.fixture
 def leader(store: IndexStore) -> Leader:
     return Leader(store, Builder(store))
 
 
 @pytest.fixture
-def config() -> IndexerConfig:
-    return IndexerConfig(alarm_patience="2s")
+def config(shards: int) -> IndexerConfig:
+    return IndexerConfig(alarm_patience="2s", shards=shards)
 
 
 @pytest.fixture

@@ -2,39 +2,61 @@
 
 import time
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer import by_hand
+from indexer import by_hand, postings
 from indexer.builder import Builder
-from indexer.delta import Delta
+from indexer.delta import Delta, pack_vector
 from indexer.errors import FencedError, HeldError, RollbackError
 from indexer.hold import standing_hold
 from indexer.jobs import Jobs
 from indexer.leader import Leader
 from indexer.lease import Lease
+from indexer.parts import shard_of
+from indexer.postings import Place
 from indexer.repair import repair
-from indexer.store import IndexStore
+from indexer.store import IndexStore, Record
 from indexer.verify import KINDS, verify
 from monitoring.audit import AuditTrail
+
+pytestmark = pytest.mark.every_server
 
 
 def trail(store):
     return AuditTrail(store.redis, store.key("audit")).read()
 
 
+DAMAGES = (*KINDS, "unreadable", "cut short", "lost")
+
+
 def plant(store, toy, kind: str, number: int) -> None:
     """Damage of one kind, done to item number of the toy."""
-    items, name, row = store.key("items", 1), f"i{number}", number
+    name, row, node = f"i{number}", number, number % 4
+    part = store.parts(1)[shard_of(name, len(store.parts(1)))]
+    record = postings.pack(np.array([row]), np.full((1, 3), 9.0))
+    place = Place.read(store.redis.hget(part.items, name) or b"")
     if kind == "missing":
-        store.redis.hdel(items, name)
+        store.redis.hdel(part.items, name)
     elif kind == "extra":
-        store.redis.hset(items, f"ghost{number}", 1)
+        ghost = f"ghost{number}"
+        store.redis.hset(store.parts(1)[shard_of(ghost, len(store.parts(1)))].items, ghost, "1:0")
     elif kind == "misplaced":
-        store.redis.hset(items, name, 9)
+        store.redis.hset(part.items, name, f"{node}:9")
     elif kind == "unreadable":
-        store.redis.hset(items, name, "?")
+        store.redis.hset(part.items, name, "?")
+    elif kind == "unposted":
+        store.redis.setrange(part.leaf(node), 16 * max(place.slot, 0), postings.pack(np.array([~row]), np.ones((1, 3))))
+    elif kind == "stray":
+        store.redis.append(part.leaf((node + 1) % 4), record)
+    elif kind == "cut short":
+        store.redis.set(part.leaf(node), (store.redis.get(part.leaf(node)) or b"")[:-3])
+    elif kind == "lost":
+        store.redis.delete(part.leaf(node))
+    elif kind == "misdated":
+        store.redis.zadd(part.ends, {name: 5})
     elif kind == "stale":
         toy.delete(name)
     else:
@@ -56,10 +78,10 @@ def test_damage_of_every_kind_is_mended(leader, store, toy, config, kind) -> Non
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(damage=st.lists(st.tuples(st.sampled_from([*KINDS, "unreadable"]), st.integers(0, 7)), max_size=12))
+@given(damage=st.lists(st.tuples(st.sampled_from(DAMAGES), st.integers(0, 7)), max_size=12))
 def test_any_damage_is_mended(redis_client, toy, config, damage) -> None:
     redis_client.flushall()
-    lease = Lease(redis_client, 30)
+    lease = Lease(redis_client, 30, shards=config.shards)
     assert lease.take()
     store, world = IndexStore(redis_client, lease), type(toy)(redis_client)
     for number in range(8):
@@ -70,6 +92,9 @@ def test_any_damage_is_mended(redis_client, toy, config, damage) -> None:
     _, after = repair(redis_client, 1, config)
     assert after.clean
     assert store.item_nodes(1) == world.alive()
+    made, rows = Builder(store).draft(1, "as it should be"), [world.row(item) for item in world.alive()]
+    found, wanted = (store.load_version(number).index.vectors[rows] for number in (1, made.manifest.version))
+    assert np.array_equal(found, wanted)
 
 
 def test_readers_are_told_of_what_a_repair_changes(leader, store, toy, config) -> None:
@@ -107,14 +132,19 @@ def test_an_older_version_is_mended_too(leader, store, toy, config) -> None:
     assert len(verify(store, 2).stale) == 8
 
 
-def test_the_leader_is_fenced_by_a_repair_and_a_fenced_repair_writes_nothing(leader, store, toy, config) -> None:
+def test_the_leader_is_fenced_by_a_repair_and_a_fenced_repair_writes_nothing(
+    leader, store, toy, config, part_of
+) -> None:
     leader.publish(toy.snapshot(), "test")
+    place = Place.read(store.redis.hget(part_of("i1").items, "i1"))
+    rubbed_out = [Record(part_of("i1").shard, *place, 1)]
     plant(store, toy, "missing", 1)
+    mended = Delta("insert", row=1, item="i1", node=1, packed=pack_vector(np.ones(3)))
     with by_hand.in_office(store.redis, config) as office:
         with pytest.raises(FencedError):
-            store.mend(1, {"i1": 1})
+            store.mend(1, rubbed_out, [mended])
         assert "i1" not in store.item_nodes(1)
-        office.mend(1, {"i1": 1})
+        office.mend(1, rubbed_out, [mended])
     assert store.redis.get(store.key("lease")) is None, "given back"
     assert verify(store, 1).clean
 
@@ -148,8 +178,8 @@ def test_while_publishing_is_held_deltas_go_on_and_no_version_is_made(leader, st
 
 def test_a_hold_stops_the_version_that_is_being_built(store, toy) -> None:
     class Interrupted(Builder):
-        def draft(self, number, reason):
-            made = super().draft(number, reason)
+        def draft(self, number, reason, nodes_of):
+            made = super().draft(number, reason, nodes_of)
             by_hand.hold(store.redis, "at the last moment")
             return made
 

@@ -7,6 +7,7 @@ from indexer.alarms import AlarmAnswers
 from indexer.builder import Draft
 from indexer.deadline import within
 from indexer.errors import OverrunError, SnapshotGoneError
+from indexer.verify import KINDS
 from monitoring.alarms import Alarm, Rules
 from monitoring.audit import AuditTrail
 
@@ -71,7 +72,9 @@ def test_old_versions_snapshots_and_entries_go_and_the_current_version_stays(sto
     assert store.versions() == [2, 3, 4, 5]
     assert store.snapshots() == [4, 5]
     assert store.load_version(2).manifest.snapshot == 2, "versions keep a copy of their snapshot"
-    assert not store.redis.exists(store.key("version", 1), store.key("items", 1), store.key("deltas", 1))
+    assert {name.split(b":")[-1] for name in store.redis.keys("*:items:*")} == {b"2", b"3", b"4", b"5"}
+    patterns = ("version:1", "part:1", "items:1", "expiry:1", "deltas:1", "leaf:1:*")
+    assert [name for pattern in patterns for name in store.redis.keys(f"*:{pattern}")] == []
     assert store.redis.xlen(store.key("snapshots")) == 2
     store.rollback(5)
     jobs.clean()
@@ -176,11 +179,11 @@ def test_verify_puts_damage_on_record(store, jobs, toy, audit) -> None:
     jobs.refresh()
     assert jobs.verify().clean
     assert audit.read() == []
-    store.redis.hset(store.key("items", 1), "ghost", 2)
+    store.redis.hset(store.key("items", 1), "ghost", "2:0")
     assert not jobs.verify().clean
     entry = audit.read()[-1]
     assert (entry.event, entry.outcome, entry.version) == ("verify", "failed", 1)
-    assert entry.detail["counts"] == {"missing": 0, "extra": 1, "misplaced": 0, "stale": 0, "unassigned": 0}
+    assert entry.detail["counts"] == dict.fromkeys(KINDS, 0) | {"extra": 1}
 
 
 def test_verify_gives_the_leader_time_and_then_puts_a_forgotten_expiry_on_record(jobs, leader, toy, audit) -> None:

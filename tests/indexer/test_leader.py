@@ -1,6 +1,10 @@
+import pytest
+
 from indexer.builder import Builder
 from indexer.leader import Leader
 from indexer.verify import verify
+
+pytestmark = pytest.mark.every_server
 
 
 def published(leader, toy):
@@ -62,7 +66,8 @@ def test_idle_items_leave_and_come_back_by_themselves(leader, store, toy, follow
     toy.engage("i5")
     follow(leader)
     assert store.item_nodes(1) == {"i1": 1, "i5": 1} == toy.alive()
-    assert (newest(store).reason, newest(store).sent_at) == ("returned", 0)
+    returned = [delta for _, delta in store.read_deltas(1) if delta.op == "insert"]
+    assert [(delta.item, delta.reason, delta.sent_at) for delta in returned] == [("i5", "returned", 0)]
 
 
 def test_an_item_leaves_at_its_own_end_not_before(leader, store, toy, follow) -> None:
@@ -123,8 +128,8 @@ def test_what_comes_while_a_version_is_built_is_not_lost(store, toy, follow) -> 
     class Interrupted(Builder):
         """Between draft and flip the world goes on: the old version gets deltas."""
 
-        def draft(self, number, reason):
-            made = super().draft(number, reason)
+        def draft(self, number, reason, nodes_of):
+            made = super().draft(number, reason, nodes_of)
             if number == 2:
                 toy.put("during", 2, sent_at=55)
                 toy.delete("i0")

@@ -6,6 +6,8 @@ from indexer.errors import FencedError
 from indexer.lease import Lease
 from streaming.redis_client import Redis
 
+pytestmark = pytest.mark.every_server
+
 
 def test_one_holds_it_at_a_time_and_tokens_grow(redis_client: Redis) -> None:
     first, second = Lease(redis_client, 30, "a"), Lease(redis_client, 30, "b")

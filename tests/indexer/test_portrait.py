@@ -3,6 +3,7 @@ import time
 import pytest
 
 from indexer.errors import VersionGoneError
+from indexer.parts import Part
 from indexer.portrait import portrait
 
 
@@ -26,14 +27,17 @@ def test_a_version_is_described_as_it_is_now(leader, store, toy, follow) -> None
 def test_the_memory_of_each_key_is_measured(leader, store, toy) -> None:
     leader.publish(toy.snapshot(), "test")
     small = portrait(store, 1)
-    assert set(small.memory) == {store.key("version", 1), store.key("items", 1), store.key("deltas", 1)}
+    part = Part(1, 0)
+    assert set(small.memory) == {store.key("version", 1), part.items, part.ends, part.deltas, f"{part.leaves}:*"}
+    assert small.memory[f"{part.leaves}:*"] > 8 * 16
+    assert small.memory[part.ends] == 0, "none of the items has an end"
     fields = sum(map(len, store.redis.hvals(store.key("version", 1))))
     assert small.memory[store.key("version", 1)] > fields
     assert small.bytes_per_item == sum(small.memory.values()) / 8
     for number in range(500):
         toy.put(f"another{number}", 1)
     leader.publish(toy.snapshot(), "test")
-    assert portrait(store, 2).memory[store.key("items", 2)] > small.memory[store.key("items", 1)] + 500 * 10
+    assert portrait(store, 2).memory[Part(2, 0).items] > small.memory[part.items] + 500 * 10
 
 
 def test_a_version_that_is_gone_is_named(store) -> None:

@@ -8,6 +8,8 @@ from indexer.builder import Builder
 from indexer.leader import Leader
 from indexer.verify import verify
 
+pytestmark = pytest.mark.every_server
+
 NAMES = st.sampled_from([f"i{n}" for n in range(8)] + ["x", "y", "z"])
 STEPS = st.one_of(
     st.tuples(st.just("put"), NAMES, st.integers(0, 3), st.sampled_from([0, 300, 2000])),

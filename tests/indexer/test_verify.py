@@ -1,46 +1,94 @@
+import numpy as np
 import pytest
 
+from indexer import postings
 from indexer.delta import Delta
+from indexer.parts import REST
+from indexer.postings import Place
 from indexer.verify import KINDS, verify
+
+pytestmark = pytest.mark.every_server
 
 
 @pytest.fixture
-def version(leader, store, toy) -> str:
-    """Version 1 of eight items; the name of its item map."""
+def version(leader, store, toy) -> None:
+    """Version 1 of eight items, two of which have an end."""
+    toy.put("i6", 2, expires_at=toy.watermark + 500)
+    toy.put("i7", 3, expires_at=toy.watermark + 600)
     leader.publish(toy.snapshot(), "test")
     assert verify(store, 1).clean
-    return store.key("items", 1)
 
 
-def test_planted_damage_of_every_kind_is_named(store, toy, version) -> None:
-    store.redis.hdel(version, "i1")
-    store.redis.hset(version, "ghost", 2)
-    store.redis.hset(version, "i2", 0)
-    store.redis.hset(version, "i3", "no number")
+def place(store, part, item: str) -> Place:
+    return Place.read(store.redis.hget(part.items, item))
+
+
+def test_planted_damage_of_every_kind_is_named(store, toy, version, part_of) -> None:
+    store.redis.hdel(part_of("i1").items, "i1")
+    store.redis.hset(part_of("ghost").items, "ghost", "2:0")
+    store.redis.hset(part_of("i2").items, "i2", "0:0")
+    store.redis.hset(part_of("i3").items, "i3", "no place")
+    leaf = part_of("i0").leaf(0)
+    at = 16 * place(store, part_of("i0"), "i0").slot
+    store.redis.setrange(leaf, at, postings.pack(np.array([~0]), np.ones((1, 3))))
+    store.redis.append(leaf, postings.pack(np.array([77]), np.ones((1, 3))))
+    store.redis.zrem(part_of("i6").ends, "i6")
+    store.redis.zadd(part_of("i7").ends, {"i7": 5})
     toy.delete("i4")
     toy.put("new", 1)
     store.apply(1, [Delta("delete", 1, 5, "i5")])
     report = verify(store, 1)
     assert (report.missing, report.extra, report.misplaced) == (["i1"], ["ghost"], ["i2", "i3"])
+    assert (report.unposted, report.stray, report.misdated) == (["i0"], ["row 77"], ["i6", "i7"])
     assert (report.stale, report.unassigned, report.judged) == (["i4"], ["i5", "new"], True)
-    assert report.counts == {"missing": 1, "extra": 1, "misplaced": 2, "stale": 1, "unassigned": 2}
+    assert report.counts == {
+        "missing": 1, "extra": 1, "misplaced": 2, "unposted": 1, "stray": 1, "misdated": 2, "stale": 1, "unassigned": 2,
+    }  # fmt: skip
     assert set(report.counts) == set(KINDS)
     assert not report.clean
 
 
+def test_a_leaf_that_is_lost_or_cut_short_is_found(store, toy, version, part_of) -> None:
+    leaf = part_of("i1").leaf(1)
+    in_leaf = [item for item, node in toy.alive().items() if node == 1 and part_of(item).leaf(1) == leaf]
+    blob = store.redis.get(leaf)
+    store.redis.set(leaf, blob[:-1])
+    (cut,) = verify(store, 1).unposted
+    assert cut in in_leaf
+    store.redis.delete(leaf)
+    assert verify(store, 1).unposted == sorted(in_leaf)
+
+
+def test_a_record_in_a_foreign_leaf_and_a_second_one_are_stray(store, toy, version, part_of) -> None:
+    part = part_of("i1")
+    record = postings.pack(np.array([1]), np.ones((1, 3)))
+    store.redis.append(part.leaf(0), record)
+    assert (verify(store, 1).stray, verify(store, 1).unposted) == (["i1"], [])
+    store.redis.delete(part.leaf(0))
+    store.redis.append(part.leaf(1), record)
+    assert verify(store, 1).stray == ["i1"]
+    store.redis.append(part.leaf(REST), record)
+    assert "i1" in verify(store, 1).stray
+
+
 def test_items_that_expired_by_the_watermark_are_stale(store, toy, version) -> None:
-    toy.pass_time(999)
+    toy.pass_time(499)
+    assert verify(store, 1).clean
+    toy.pass_time(1)
+    assert verify(store, 1).stale == ["i6"], "by its own end"
+    toy.put("i6", 2), toy.put("i7", 3)
+    toy.pass_time(499)
     toy.engage("i0")
-    assert verify(store, 1).clean, "each has a millisecond left"
+    assert verify(store, 1).stale == [], "each has a millisecond left"
     toy.pass_time(1)
     assert verify(store, 1).stale == [f"i{number}" for number in range(1, 8)]
 
 
-def test_an_item_that_left_and_was_put_back_into_the_map_is_stale(leader, store, toy, version, follow) -> None:
+def test_an_item_that_left_and_was_put_back_into_the_map_is_stale(leader, store, toy, version, follow, part_of) -> None:
     toy.delete("i4")
     follow(leader)
     assert verify(store, 1).clean
-    store.redis.hset(version, "i4", 0)
+    store.redis.hset(part_of("i4").items, "i4", "0:0")
     assert (verify(store, 1).stale, verify(store, 1).extra) == (["i4"], ["i4"])
 
 
@@ -59,11 +107,11 @@ def test_what_the_leader_does_within_the_patience_is_no_damage(leader, store, to
     assert verify(store, 1, 3.0, waited.append).unassigned == ["newer"]
 
 
-def test_a_version_that_is_not_in_use_is_held_against_no_catalogue(leader, store, toy, version) -> None:
+def test_a_version_that_is_not_in_use_is_held_against_no_catalogue(leader, store, toy, version, part_of) -> None:
     leader.publish(toy.snapshot(), "test")
     toy.pass_time(5000)
     assert verify(store, 1).clean
     assert not verify(store, 1).judged
     assert len(verify(store, 2).stale) == 8
-    store.redis.hdel(version, "i1")
+    store.redis.hdel(part_of("i1").items, "i1")
     assert verify(store, 1).missing == ["i1"]

@@ -9,8 +9,9 @@ from indexer.deadline import safe_point
 from indexer.errors import FencedError
 from indexer.journal import Journal, history, jobs_of
 from indexer.lease import Lease
+from indexer.progress import Progress, so_far
 from indexer.store import IndexStore
-from indexer.workshop import Workshop
+from indexer.workshop import _WORKERS, Workshop
 from monitoring.audit import AuditTrail
 
 
@@ -200,3 +201,71 @@ def test_a_leader_that_was_replaced_notices_when_it_notes_a_run(redis_client, lo
     assert lost.wait(5)
     workshop.stop()
     assert history(store, "clean") == []
+
+
+def state(store, name):
+    return next(job for job in jobs_of(store) if job.name == name).state
+
+
+def test_a_run_that_takes_long_is_shown_with_its_progress_until_it_ends(store, lost, monkeypatch) -> None:
+    monkeypatch.setattr("indexer.supervision._MOMENT", 0.03)
+    workshop, go = Workshop(lost.set, Journal(store, AuditTrail(store.redis, store.key("audit")))), threading.Event()
+
+    def job() -> None:
+        so_far("items encoded", 3, 7)
+        assert go.wait(5)
+
+    workshop.add("refresh", job, every=3600)
+    workshop.start()
+
+    def shown() -> bool:
+        workshop.watch()
+        return state(store, "refresh").running is not None
+
+    assert eventually(shown)
+    found = state(store, "refresh").running
+    assert found.progress == Progress("items encoded", 3, 7)
+    assert abs(found.since - 1000 * time.time()) < 5000
+    go.set()
+    assert eventually(lambda: state(store, "refresh").last is not None)
+    assert state(store, "refresh").running is None
+    workshop.watch()
+    assert state(store, "refresh").running is None
+    workshop.stop()
+
+
+def test_what_is_due_while_all_hands_are_busy_runs_late_and_once(workshop) -> None:
+    """No misfire limit: the sweep below falls due some twenty times before there is a hand for it."""
+    go, runs = threading.Event(), []
+    for number in range(_WORKERS):
+        workshop.add(f"busy{number}", lambda: go.wait(5), every=3600)
+    workshop.add("swept", lambda: runs.append(time.monotonic()), every=0.01)
+    workshop.start()
+    time.sleep(0.2)
+    assert runs == []
+    workshop.pause("swept")
+    go.set()
+    workshop.resume("swept")
+    assert eventually(lambda: runs)
+    time.sleep(0.005)
+    assert len(runs) <= 3, "many due runs became one"
+
+
+def test_what_a_leader_owed_its_successor_does(store, lost) -> None:
+    """A call is kept in memory; but every job runs when a leader begins, or is owed if it is paused."""
+    first, runs = Workshop(lost.set), []
+    first.add("clean", lambda: runs.append("first"), every=3600)
+    first.pause("clean")
+    first.start()
+    first.wake("clean", "by hand")
+    time.sleep(0.05)
+    first.stop()
+    second = Workshop(lost.set)
+    second.add("clean", lambda: runs.append("second"), every=3600)
+    second.pause("clean")
+    second.start()
+    time.sleep(0.1)
+    assert runs == []
+    second.resume("clean")
+    assert eventually(lambda: runs == ["second"])
+    second.stop()

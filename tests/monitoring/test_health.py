@@ -25,6 +25,15 @@ def test_a_silent_loop_is_not_live_and_a_beat_revives_it() -> None:
     assert health.live()[0]
 
 
+def test_a_loop_that_is_not_live_says_what_that_means() -> None:
+    clock = Clock()
+    health = Health(clock=clock)
+    health.expect("learning", within=10, reason="nothing is learned")
+    assert "reason" not in health.live()[1]["learning"]
+    clock.now = 11.0
+    assert health.live()[1]["learning"]["reason"] == "nothing is learned"
+
+
 def test_without_expectations_a_process_is_live() -> None:
     assert Health().live() == (True, {})
 

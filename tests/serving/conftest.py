@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from indexer.bulk import Items
 from indexer.delta import Delta, pack_vector
+from indexer.store import IndexStore
 from indexer.version import IndexBase, Version, VersionManifest
 from serving.mirror import Mirror
+from streaming.keys import key
+from streaming.redis_client import Redis
 from trainer.config import ModelConfig
 from trainer.covisitation import Covisitation
 from trainer.hashing import token_matrix, tokens
@@ -105,7 +109,7 @@ class Plant:
         self.nodes[row] = node
         return Delta(
             "move", self.epoch, row, self.ids[row], node, pack_vector(self.vectors[row]), self.features[row],
-            int(self.states.first[row]), int(self.states.last[row]), self.expires[row], 0, "refresh",
+            int(self.states.first[row]), int(self.states.last[row]), self.expires[row], 0, "nearer",
         )  # fmt: skip
 
     def delete(self, row: int, reason: Any = "deleted") -> Delta:
@@ -140,7 +144,7 @@ class Plant:
             self.epoch, self.events, self.now, self.half_life,
             items, self.states.values[items], self.states.last[items], self.states.first[items],
             users, self.histories.items[users], self.histories.times[users], self._tokens(len(users)),
-            first, self.users[first:], *self._pairs(items),
+            np.arange(first, len(self.users), dtype=np.int32), self.users[first:], *self._pairs(items),
         )  # fmt: skip
         return StateDelta.decode(delta.encode())
 
@@ -164,10 +168,10 @@ class Plant:
         weights = self.weights | {"content": np.zeros((self.config.buckets, width), np.float32)}
         return Snapshot(manifest, weights, items, users, list(self.ids), list(self.users), list(self.features))
 
-    def version(self, state_id: str = "0-0") -> dict[bytes, bytes]:
-        """Publish: the fields of the next version's hash."""
+    def version(self, state_id: str = "0-0") -> Version:
+        """Publish: the next version."""
         self.version_number += 1
-        snapshot, n = self.snapshot(), len(self.ids)
+        snapshot, n = Snapshot.decode(self.snapshot().encode()), len(self.ids)
         base = IndexBase(
             np.array(self.vectors, np.float32).reshape(n, self.config.dim + 1), np.array(self.nodes, np.int32),
             np.full(self.config.nodes, -1, np.int32),
@@ -177,11 +181,20 @@ class Plant:
             events=self.events, watermark=self.now, created_at=self.now, items=n, rows=n, nodes=self.config.nodes,
             config_digest="", state_id=state_id, reason="snapshot",
         )  # fmt: skip
-        return snapshot.encode() | base.encode() | {b"version": msgspec.json.encode(manifest)}
+        return Version(manifest, snapshot, base)
+
+    def write(self, redis: Redis, state_id: str = "0-0", shards: int = 1) -> int:
+        """Publish the next version and write it as the scheduler does, not flipped to; its number."""
+        made = self.version(state_id)
+        manifest = msgspec.structs.replace(made.manifest, shards=tuple(range(shards)))
+        redis.hset(key("snapshot", manifest.snapshot), mapping=made.snapshot.encode())
+        items = Items(made.snapshot.item_ids, made.snapshot.items["expires_at"])
+        IndexStore(redis).write_aside(manifest, made.index, items)
+        return manifest.version
 
     def load(self, mirror: Mirror) -> None:
         """Publish a version and let a mirror load it."""
-        mirror.load_version(Version.decode(self.version()))
+        mirror.load_version(self.version())
 
     def _content(self, row: int) -> list[int]:
         """Tokens of an item; planted vectors have no part of them, so they matter to cross features only."""

@@ -32,9 +32,7 @@ class Publisher:
         self.redis.xadd(key("deltas", number or self.number), {b"d": delta.encode()})
 
     def aside(self) -> int:
-        fields = self.plant.version(self.state_id)
-        self.redis.hset(key("version", self.plant.version_number), mapping=fields)
-        return self.plant.version_number
+        return self.plant.write(self.redis, self.state_id)
 
     def flip(self, number: int) -> None:
         if self.number:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.delta import Delta
-from indexer.version import Version
 from serving.limits import Limits
 from serving.mirror import Mirror
 from serving.request import Filters, Request
@@ -98,28 +98,28 @@ def test_a_version_of_another_epoch_replaces_everything(plant, mirror, fresh_pla
     fresh_plant.engage("u0", "only")
     fresh_plant.engage("u1", "only")
     fresh_plant.version_number = 1
-    assert mirror.load_version(Version.decode(fresh_plant.version()))
+    assert mirror.load_version(fresh_plant.version())
     assert (mirror.version, mirror.epoch) == (2, 2)
     assert everything(mirror) == {"only"}
     assert retrieve(mirror, [Request(user="u0")])[0].items == []  # its only item is in its history
 
 
 def test_a_version_of_the_same_epoch_keeps_states_that_are_ahead_of_it(plant, mirror):
-    fields = plant.version()
+    version = plant.version()
     plant.engage("late", "c2-2", after=23 * HOUR)
     mirror.apply_state(plant.state())
-    assert not mirror.load_version(Version.decode(fields))
+    assert not mirror.load_version(version)
     assert mirror.version == 2
     assert mirror.watermark == plant.now
     assert "c2-2" not in retrieve(mirror, [Request(user="late", k=60)], EVERYTHING)[0].items
 
 
 def test_a_deletion_survives_a_version_made_before_it(plant, mirror):
-    fields = plant.version()
+    version = plant.version()
     plant.engage("x", "c0-0")
     mirror.apply_state(plant.state())
     mirror.apply_delta(plant.delete(5))
-    mirror.load_version(Version.decode(fields))
+    mirror.load_version(version)
     assert "c0-5" not in everything(mirror)
 
 
@@ -165,12 +165,12 @@ def test_reset_reloads_the_same_epoch(plant, mirror):
     mirror.reset()
     assert not mirror.apply_state(plant.state())
     assert len(everything(mirror)) == 60  # still answers
-    assert mirror.load_version(Version.decode(plant.version()))
+    assert mirror.load_version(plant.version())
 
 
 @pytest.mark.slow
 def test_readers_see_a_whole_world_while_it_is_fed(plant, mirror):
-    versions = [Version.decode(plant.version()) for _ in range(20)]
+    versions = [plant.version() for _ in range(20)]
     failures, done = [], threading.Event()
 
     def read() -> None:
@@ -213,11 +213,11 @@ class Log:
 
     def snapshot(self) -> None:
         self.plant.nodes = [(node + 1) % 6 if node >= 0 else -1 for node in self.plant.nodes]
-        self.fields, self.since, self.state_since = self.plant.version(), [], len(self.states)
+        self.written, self.since, self.state_since = self.plant.version(), [], len(self.states)
 
     def flip(self) -> None:
-        self.base, self.deltas, self.state_id = self.fields, self.since, self.state_since
-        if self.mirror.load_version(Version.decode(self.base), self.deltas):
+        self.base, self.deltas, self.state_id = self.written, self.since, self.state_since
+        if self.mirror.load_version(deepcopy(self.base), self.deltas):
             for state in self.states[self.state_id :]:
                 self.mirror.apply_state(state)
 
@@ -239,7 +239,7 @@ class Log:
 
     def fresh(self) -> Mirror:
         mirror = Mirror()
-        mirror.load_version(Version.decode(self.base), self.deltas)
+        mirror.load_version(deepcopy(self.base), self.deltas)
         for state in self.states[self.state_id :]:
             mirror.apply_state(state)
         return mirror

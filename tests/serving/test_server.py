@@ -67,7 +67,7 @@ def test_a_process_of_its_own_serves_and_ends_gracefully(redis_server, redis_cli
         with Client(server.url, "secret") as client, pytest.raises(ClientError, match="no version") as refused:
             client.retrieve("u0")
         assert refused.value.status == 503
-        redis_client.hset(key("version", 1), mapping=plant.version())
+        plant.write(redis_client)
         redis_client.set(key("current"), 1)
         server.wait_ready()
         with Client(server.url, "secret") as client:

@@ -408,9 +408,10 @@ def test_ranks_share_the_partitions() -> None:
     log = MemoryLog()
     lively(log, 400, seed=4)
     consumers = [Consumer(log_view(log), CONFIG, rank=rank, world_size=3) for rank in range(3)]
-    owned = [set(consumer.owned) for consumer in consumers]
-    assert sum(map(len, owned)) == len(set().union(*owned)) == 16
+    owned = [{place for place in consumer.owned if place[0] != "control"} for consumer in consumers]
+    assert sum(map(len, owned)) == len(set().union(*owned)) == 12
     assert all(p % 3 == rank for rank, places in enumerate(owned) for _, p in places)
+    assert all(("control", p) in consumer.owned for consumer in consumers for p in range(4))  # commands are for all
     single = Consumer(log_view(log), CONFIG)
     drain(single)
     for consumer in consumers:

@@ -127,10 +127,10 @@ def test_a_state_is_a_copy(config, world, teach):
     teach(learner, world, 6)
     arrays, values = learner.state()
     before = {name: array.copy() for name, array in arrays.items()}
-    counts = values["users"], values["events"]
+    counts = values["items"], values["users"]
     teach(learner, world, 2)
     assert all(np.array_equal(arrays[name], before[name]) for name in arrays)
-    assert (values["users"], values["events"]) == counts
+    assert (values["items"], values["users"]) == counts
 
 
 def test_a_model_of_another_shape_is_refused(config, world, teach):
@@ -145,14 +145,14 @@ def test_a_delta_holds_what_changed_since_the_last_one(config, world):
     learner = Learner(config)
     learner.train(learner.prepare(world.clicks(["u", "v"], ["a", "b"])))
     first = learner.delta(epoch=2)
-    assert (first.first_user_row, list(first.new_users)) == (0, ["u", "v"])
+    assert (first.new_user_rows.tolist(), list(first.new_users)) == ([0, 1], ["u", "v"])
     assert first.item_rows.tolist() == [0, 1]
     assert not learner.touched
     learner.train(learner.prepare(world.clicks(["w", "u"], ["b", "b"])))
     second = learner.delta(epoch=2)
     assert second.item_rows.tolist() == [1]
     assert second.user_rows.tolist() == [0, 2]
-    assert (second.first_user_row, list(second.new_users)) == (2, ["w"])
+    assert (second.new_user_rows.tolist(), list(second.new_users)) == ([2], ["w"])
     assert second.user_items[0].tolist() == [-1, -1, 0, 1]
     assert (second.item_values == learner.states.values[[1]]).all()
     assert second.events == 4

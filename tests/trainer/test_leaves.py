@@ -190,3 +190,21 @@ def test_rows_beyond_the_first_thousand():
     leaves.remove(9999)  # never heard of
     assert leaves.sizes.tolist() == [1500, 1499]
     assert len(leaves.members(0)) == 1500
+
+
+def test_restored_leaves_sum_a_node_again_to_the_same_bits():
+    """Members lie in the order in which they came and went; restored ones by row. A sum must not depend on it."""
+    rng = np.random.default_rng(0)
+    leaves = Leaves(3)
+    for row in rng.permutation(400).tolist():
+        leaves.put(row, row % 3)
+    leaves.set_mass(np.arange(400), rng.normal(size=400))
+    leaves.set_mass(np.array([6, 7]), np.array([30.0, 30.0]))  # of node 0 and node 1
+    for row in rng.permutation(np.arange(8, 400))[:50].tolist():
+        leaves.remove(row)
+        leaves.put(row, (row + 1) % 3)
+    again = Leaves(3)
+    again.restore(leaves.node_of[:400], leaves.log_mass[:400], *leaves.sums())
+    for one in (leaves, again):
+        one.remove(7)  # nearly all of its node's traffic: the rest is summed again
+    assert leaves.sums()[0].tobytes() == again.sums()[0].tobytes()

@@ -10,8 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.builder import Builder
+from indexer.errors import RollbackError
+from indexer.leader import Leader
+from indexer.lease import Lease
+from indexer.store import IndexStore
+from indexer.verify import verify
 from monitoring.alarms import Alarm
-from monitoring.config import MonitoringConfig
+from monitoring.config import GateConfig, MonitoringConfig
+from monitoring.health import Health
 from streaming.config import StreamingConfig
 from streaming.events import Interaction, encode
 from streaming.keys import key
@@ -20,6 +27,8 @@ from streaming.redis_log import RedisLog
 from trainer.config import TrainerConfig
 from trainer.errors import CheckpointError
 from trainer.history import UserHistories
+from trainer.ids.config import IdsConfig, Limits
+from trainer.index.config import IndexConfig
 from trainer.item_state import ItemStates
 from trainer.loop import Loop
 from trainer.wire import Feed, Snapshot, StateDelta
@@ -68,11 +77,16 @@ def new_loop(config, redis_client, redis_server, tmp_path) -> Iterator[Callable[
 
     logs = []
 
-    def make(folder: str = "one", streaming: StreamingConfig = STREAMING, **changes) -> Loop:
+    def make(
+        folder: str = "one",
+        streaming: StreamingConfig = STREAMING,
+        monitoring: MonitoringConfig = MonitoringConfig(),  # noqa: B008 - it is frozen
+        **changes,
+    ) -> Loop:
         settings = {"checkpoint_dir": tmp_path / folder, "snapshot_interval": 1e9, "flush_interval": 0.0} | changes
         trainer: TrainerConfig = config.model_copy(update=settings)
         logs.append(RedisLog(redis_server))
-        return Loop(trainer, streaming, MonitoringConfig(), logs[-1], redis_client, "digest")
+        return Loop(trainer, streaming, monitoring, logs[-1], redis_client, "digest")
 
     yield make
     for log in logs:
@@ -87,6 +101,16 @@ def until(loop: Loop, events: int, then: type[Exception] | None = None) -> Calla
         if done and then is not None:
             raise then
         return done
+
+    return stop
+
+
+def settled(loop: Loop, events: int) -> Callable[[], bool]:
+    """Stop once so many events are learned; every batch waits until the checkpoint of the one before is out."""
+
+    def stop() -> bool:
+        loop._publisher.wait()
+        return loop.learner.events >= events
 
     return stop
 
@@ -126,7 +150,7 @@ def test_mirrors_learn_every_state_and_every_item(undisturbed, redis_client):
         delta = StateDelta.decode(fields[b"d"])
         states.put(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
         histories.put(delta.user_rows, delta.user_items, delta.user_times)
-        assert delta.first_user_row == len(users)
+        assert delta.new_user_rows.tolist() == list(range(len(users), len(users) + len(delta.new_users)))
         users += delta.new_users
     learner = undisturbed.learner
     rows, people = np.arange(len(learner.items)), np.arange(len(learner.users))
@@ -253,6 +277,46 @@ def test_an_alarm_is_answered_by_a_snapshot_taken_because_of_it(filled, new_loop
     assert manifest.events == 15 * BATCH
 
 
+def test_a_model_off_a_cliff_is_kept_and_not_handed_out_until_it_is_well(filled, new_loop, redis_client, tmp_path):
+    """The losses are planted: bad from event 640 to event 960; in the middle of that the trainer is restarted."""
+    gate = GateConfig(recent=32, usual=10_000, patience=64, warm_up=512)
+
+    def loop_with_a_dent() -> Loop:
+        loop = new_loop("held", monitoring=MonitoringConfig(gate=gate), snapshot_interval=0.0)
+        train = loop.learner.train
+        loop.learner.train = lambda prepared: train(prepared)._replace(
+            loss=9.0 if 640 <= loop.learner.events < 960 else 3.0
+        )
+        return loop
+
+    def told() -> tuple[int, str]:
+        return redis_client.xlen(key("snapshots")), json.loads(redis_client.hget(key("progress"), "held"))
+
+    first = loop_with_a_dent()
+    first.run(settled(first, 768))
+    count, held = told()
+    assert "above the usual" in held
+    manifests = [first._publisher._store.manifest(name) for name in first._publisher._store.names()]
+    assert manifests[-1].held == held
+    announced = redis_client.hgetall(
+        key("snapshot", int(redis_client.xrevrange(key("snapshots"), count=1)[0][1][b"n"]))
+    )
+    assert Snapshot.decode(announced).manifest.events < 768 == manifests[-1].events
+    second = loop_with_a_dent()
+    second.run(settled(second, 832))
+    assert told()[0] == count  # not even what the restart loaded
+    last = loop_with_a_dent()
+    last.run(settled(last, EVENTS))
+    assert told()[0] > count
+    assert told()[1] == ""
+    alarms = [
+        (Alarm.decode(fields[b"d"]).kind, int(fields[b"snapshot"])) for _, fields in redis_client.xrange(key("alarms"))
+    ]
+    (cliff, none), (recovered, number) = (alarm for alarm in alarms if alarm[0].startswith("quality"))
+    assert (cliff, none, recovered) == ("quality_cliff", 0, "quality_recovered")
+    assert Snapshot.decode(redis_client.hgetall(key("snapshot", number))).manifest.events >= 960
+
+
 def test_a_model_of_another_shape_is_refused_in_words(undisturbed, new_loop, config, tmp_path):
     model = config.model.model_copy(update={"nodes": 99, "dim": 4, "beam": 3})
     with pytest.raises(
@@ -276,6 +340,28 @@ def test_a_step_that_is_not_finite_is_dropped_and_said_so(filled, new_loop, redi
     assert "its loss is not finite" in caplog.text
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_trainer_that_learns_nothing_of_what_waits_is_not_live(filled, new_loop, broken):
+    """Four seconds pass in every turn; what is polled and left out is no progress, an empty log is no stall."""
+    loop, now, live = new_loop("watched"), [0.0], []
+    loop._health = Health("trainer", clock=lambda: now[0])
+    loop._health.expect("learning", within=10, reason="none is learned")
+    if broken:
+        loop.learner.network.items.content.weight[:] = np.nan
+
+    def stop() -> bool:
+        now[0] += 4
+        live.append(loop._health.live()[0])
+        return len(live) > EVENTS // BATCH + 10 or not live[-1]
+
+    loop.run(stop)
+    assert live == ([True, True, False] if broken else [True] * len(live))
+    if broken:
+        assert loop._health.live()[1]["learning"]["reason"] == "none is learned"
+    else:
+        assert loop.consumer.lag() == (0, 0.0)
+
+
 def test_the_last_batch_may_be_short(undisturbed, new_loop, config):
     """Other batches, other bits: but no event is lost at the end of the log."""
     loop = new_loop("odd", streaming=STREAMING.model_copy(update={"batch_size": 100}))
@@ -288,3 +374,87 @@ def test_a_checkpoint_folder_is_made(new_loop, tmp_path, filled):
     loop = new_loop(str(Path("a") / "b"))
     loop.run(lambda: loop.progress.trained > 0)
     assert len(list((tmp_path / "a" / "b").iterdir())) == 1
+
+
+LIMITED = {
+    "ids": IdsConfig(
+        items=Limits(cap=100, expire_after=10.0), users=Limits(cap=30, admit_after=2), reuse_after=2 * BATCH
+    ),
+    "expire_after_idle": 60.0,
+    "index": IndexConfig(seed_after=128),
+}
+
+
+def taken(loop: Loop) -> int:
+    return loop.progress.trained + loop.progress.dropped.total()
+
+
+def test_within_an_epoch_a_row_means_one_item_and_readers_are_told_of_the_next(filled, new_loop, redis_client):
+    loop = new_loop("limited", **LIMITED)
+    loop.run(lambda: taken(loop) >= EVENTS)
+    assert taken(loop) == EVENTS
+    assert loop.progress.dropped.total() < EVENTS / 3
+    turns, meant = loop.learner.turns, {}
+    assert turns >= 3
+    assert loop._outbox.epoch == 1 + turns
+    for _, fields in redis_client.xrange(key("feed")):
+        feed = Feed.decode(fields[b"d"])
+        for item in feed.items:
+            assert meant.setdefault((feed.epoch, item.row), item.id) == item.id
+    epochs = []
+    for _, fields in redis_client.xrange(key("snapshots")):
+        snapshot = Snapshot.decode(redis_client.hgetall(key("snapshot", int(fields[b"n"]))))
+        epochs.append(snapshot.manifest.epoch)
+        for row, name in enumerate(snapshot.item_ids):
+            assert not name or meant.setdefault((epochs[-1], row), name) == name
+    told = [StateDelta.decode(fields[b"d"]).epoch for _, fields in redis_client.xrange(key("state"))]
+    assert sorted(told) == told
+    assert epochs == sorted(epochs)
+    assert {*epochs} >= {*range(2, 2 + turns)}, "each new epoch has a snapshot at once"
+    rows = {row for _, row in meant}
+    assert len({*meant.values()}) > len(rows), "rows were reused"
+
+
+def test_a_version_from_before_a_reuse_is_not_rolled_back_to(filled, new_loop, redis_client):
+    loop = new_loop("limited", **LIMITED)
+    loop.run(lambda: taken(loop) >= EVENTS)
+    lease = Lease(redis_client, ttl=30, owner="test")
+    assert lease.take()
+    store = IndexStore(redis_client, lease)
+    leader = Leader(store, Builder(store))
+    numbers = [int(fields[b"n"]) for _, fields in redis_client.xrange(key("snapshots"))]
+    for number in numbers:
+        leader.publish(number, "test")
+        report = verify(store, store.current())
+        assert not report.missing + report.extra + report.misplaced
+    before, after = store.manifest(store.versions()[0]), store.manifest(store.current())
+    assert before.epoch < after.epoch
+    with pytest.raises(RollbackError, match="their rows mean different items"):
+        store.rollback(before.version)
+    assert store.current() == after.version
+    assert {*store.item_nodes(after.version)} == alive_of(loop)
+
+
+def alive_of(loop: Loop) -> set[str]:
+    learner = loop.learner
+    rows = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
+    return {learner.items.table.ids[row] for row in rows.tolist()}
+
+
+def test_killed_while_rows_change_hands_and_resumed_is_bit_for_bit_the_undisturbed_run(filled, new_loop):
+    whole = new_loop("whole", **LIMITED)
+    whole.run(lambda: taken(whole) >= EVENTS)
+    for death in (300, 700):
+        loop = new_loop("killed", snapshot_interval=0.02, **LIMITED)
+
+        def die(loop=loop, death=death) -> bool:
+            if taken(loop) >= death and not loop._publisher.busy:
+                raise KilledError
+            return False
+
+        with pytest.raises(KilledError):
+            loop.run(die)
+    last = new_loop("killed", **LIMITED)
+    assert last.learner.events > 0
+    last.run(lambda: taken(last) >= EVENTS)
+    assert bits(last) == bits(whole)

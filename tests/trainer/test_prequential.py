@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import httpx
 import msgspec
@@ -62,7 +63,7 @@ def ask(asker, prepared, learner) -> None:
 
 
 def test_hits_are_counted_by_method_and_cut(new_asker, prepared, learner):
-    names = learner.items.table.ids
+    names = [*learner.items.table.ids]
     filler = [f"x{n}" for n in range(60)]
 
     def handler(request):
@@ -99,6 +100,14 @@ def test_queries_are_what_a_server_understands_and_hold_no_answer(new_asker, pre
         assert request.context == {"hour": request.as_of // 3_600_000 % 24}
 
 
+def test_users_without_a_row_are_asked_for_by_name(new_asker, prepared, learner):
+    asked = []
+    asker = new_asker(lambda request: asked.append(request) or answers(request, lambda query: []))
+    strangers = {at: f"stranger {at}" for at in range(len(prepared.users))}
+    ask(asker, replace(prepared, users=np.full_like(prepared.users, -1), strangers=strangers), learner)
+    assert {*(request.user for request in parse_many(asked[0].content))} <= {*strangers.values()}
+
+
 def test_events_that_repeat_their_history_are_not_asked(new_asker, prepared, learner):
     asker = new_asker(lambda request: answers(request, lambda query: []))
     prepared.queries.history_items[:, -1] = prepared.items
@@ -111,7 +120,7 @@ def test_late_answers_are_unmeasured_and_the_server_is_left_alone_until_it_has_a
     def handler(request):
         calls.append(request)
         may.wait(10)
-        return answers(request, lambda query: learner.items.table.ids)
+        return answers(request, lambda query: [*learner.items.table.ids])
 
     asker = new_asker(handler)
     began = time.monotonic()

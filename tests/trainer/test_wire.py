@@ -57,7 +57,8 @@ def test_a_state_delta_comes_back(items, users, new_users, numbers):
         rng.integers(2**60, size=items), rng.integers(2**60, size=items),
         rng.integers(2**31 - 1, size=users).astype(np.int32),
         rng.integers(-1, 9, size=(users, 4)).astype(np.int32), rng.integers(2**60, size=(users, 4)),
-        rng.integers(-1, 9, size=(users, 2)).astype(np.int32), 7, new_users,
+        rng.integers(-1, 9, size=(users, 2)).astype(np.int32),
+        rng.integers(9, size=len(new_users)).astype(np.int32), new_users,
     )  # fmt: skip
     again = StateDelta.decode(delta.encode())
     for field in dataclasses.fields(delta):

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from trainer.config import ModelConfig
 
+_AT_ONCE, _MANY = 1 << 20, 1 << 23
+"""Distances that stay in the processor's cache; so many that going in parts is three times as fast."""
+
 
 class LevelPath(NamedTuple):
     """One level of the paths of n items; k is the number of nodes they choose from: all of level 1, or siblings.
@@ -141,7 +144,10 @@ class Hierarchy(nn.Module):
 
     def assign(self, vectors: Tensor) -> Tensor:
         """Leaves (n,) of items (n, d+1): what is published and served."""
-        return self.paths(self.project(vectors))[-1].nodes
+        if len(vectors) * self.levels[0] <= _MANY:
+            return self.paths(self.project(vectors))[-1].nodes
+        parts = vectors.split(max(_AT_ONCE // self.levels[0], 1))
+        return torch.cat([self.paths(self.project(part))[-1].nodes for part in parts])
 
 
 def parents_of(nodes: Tensor, siblings: int) -> Tensor:

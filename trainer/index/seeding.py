@@ -42,12 +42,14 @@ def lloyd(
 
 
 def evened(
-    points: NDArray[np.float32], centres: NDArray[np.float32], most: float, metric: NDArray[np.float32]
-) -> NDArray[np.float32]:
+    points: NDArray[np.float32], centres: NDArray[np.float32], most: float, metric: NDArray[np.float32],
+    least: float = 0.0, splits: int | None = None,
+) -> NDArray[np.float32]:  # fmt: skip
     """Give the emptiest centres (k, d) to the fullest until none holds more than `most` times the mean of points.
 
     A centre that is split becomes the means of two equal halves, cut across the direction in which its points differ
-    most. At most an eighth of the centres is given away; the points are assigned as `lloyd` does it.
+    most. At most `splits` centres, by default an eighth, are given away; the points are assigned as `lloyd` does it.
+    A centre with less than `least` times the mean is given away even if none is above `most`.
 
     Examples
     --------
@@ -59,9 +61,10 @@ def evened(
     centres, mapped = centres.copy(), points @ metric
     nearest = _nearest(mapped, centres @ metric)
     sizes = np.bincount(nearest, minlength=len(centres))
-    for _ in range(len(centres) // 8):
+    for _ in range(len(centres) // 8 if splits is None else splits):
         full, empty = int(sizes.argmax()), int(sizes.argmin())
-        if sizes[full] < 2 or sizes[full] <= most * len(points) / len(centres):
+        starved = sizes[empty] < least * len(points) / len(centres) and sizes[full] > 2 * sizes[empty]
+        if sizes[full] < 2 or (sizes[full] <= most * len(points) / len(centres) and not starved):
             break
         nearest[nearest == empty] = -1  # few; they will go where they are nearest then
         members = np.flatnonzero(nearest == full)

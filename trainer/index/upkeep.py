@@ -7,13 +7,14 @@ representative items are HSNN's features of a node (arXiv 2408.06653 §3).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from streaming.control import Rebalance
 from trainer.index.hierarchy import Hierarchy, LevelPath
 from trainer.index.seeding import evened, lloyd, revive, seed_nodes
 from trainer.index.stabilisers import Usage
@@ -54,6 +55,34 @@ def revive_dead(hierarchy: Hierarchy, usage: Usage, points: Tensor, rng: np.rand
         codes, shares = hierarchy.codes[level].data.numpy(), usage.shares[level]
         moved += revive(codes, shares, path.residual.numpy(), path.nodes.numpy(), rng, hierarchy.siblings(level))
     return moved
+
+
+@torch.no_grad()
+def rebalance(hierarchy: Hierarchy, usage: Usage, points: Tensor, command: Rebalance) -> int:
+    """Split and merge nodes of the families that the leaves of a command lie in, over items (n, d+1).
+
+    A node counts as overfull or starved by these items, whatever the command's sender saw. One that is given away to
+    an overfull one starts with its family's mean usage, so that it is not taken for dead. Returns how many were split.
+    """
+    metric, before = hierarchy.metric.numpy(), [codes.detach().clone() for codes in hierarchy.codes]
+    named = np.array([leaf for leaf in (*command.split, *command.merge) if leaf < hierarchy.levels[-1]], np.int64)
+    families = [named // (hierarchy.levels[-1] * hierarchy.siblings(level) // count)
+                for level, count in enumerate(hierarchy.levels)]  # fmt: skip
+
+    def fit(members: Points, codes: Points) -> Points:
+        return evened(
+            members, codes, command.over, metric, least=command.under, splits=min(len(named), len(codes) // 2)
+        )
+
+    _walk(hierarchy, points, fit, dict(enumerate(map(set, (family.tolist() for family in families)))))
+    split = 0
+    for level, codes in enumerate(hierarchy.codes):
+        other = (codes.detach() != before[level]).any(1).numpy()  # (K_l,)
+        shares = usage.shares[level].reshape(-1, hierarchy.siblings(level))
+        fair = np.repeat(shares.mean(1), hierarchy.siblings(level))
+        usage.shares[level] = np.where(other, fair, usage.shares[level]).astype(np.float32)
+        split += int(other.sum()) // 2
+    return split
 
 
 @torch.no_grad()
@@ -103,13 +132,15 @@ def nearest_items(
     return nodes[first], first
 
 
-def _walk(hierarchy: Hierarchy, points: Tensor, fit: Fit) -> None:
-    """Fit the codes of every family that holds items, level by level."""
+def _walk(hierarchy: Hierarchy, points: Tensor, fit: Fit, only: Mapping[int, set[int]] | None = None) -> None:
+    """Fit the codes of every family that holds items, level by level; `only` some families of each level."""
     residual, parents = points, None
     for level in range(len(hierarchy)):
         count = hierarchy.siblings(level)
         codes = hierarchy.codes[level].data.view(-1, count, points.shape[1])
         for family, members in _families(parents):
+            if only is not None and family not in only[level]:
+                continue
             codes[family] = torch.from_numpy(fit(residual[members].numpy(), codes[family].numpy()))
         path = hierarchy.step(level, residual, parents)
         residual, parents = residual - hierarchy.codes[level][path.nodes], path.nodes

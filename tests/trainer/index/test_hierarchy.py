@@ -61,3 +61,12 @@ def test_sharpness_is_relative_to_the_distances(scale):
     assert soft_assignment(scale * distances, 5.0)[0].tolist() == pytest.approx(
         torch.softmax(-5.0 * distances / 2.0, 1)[0].tolist(), rel=1e-4
     )
+
+
+def test_many_items_are_assigned_in_parts_to_the_same_leaves(monkeypatch):
+    hierarchy = Hierarchy(ModelConfig(dim=4, nodes=8, children=(4,)))
+    points = torch.randn(1000, 5)
+    whole = hierarchy.assign(points)
+    monkeypatch.setattr("trainer.index.hierarchy._MANY", 100)
+    monkeypatch.setattr("trainer.index.hierarchy._AT_ONCE", 64)
+    assert torch.equal(hierarchy.assign(points), whole)

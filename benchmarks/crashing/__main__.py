@@ -17,15 +17,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-os.environ["OMP_NUM_THREADS"] = "1"  # of the process that trainers are forked off: one that has threads cannot be
-
 from rich.console import Console
 
 from benchmarks.crashing import screen
 from benchmarks.crashing.faults import FAULTS
 from benchmarks.crashing.nursery import TrainerFailedError
-from benchmarks.crashing.plan import least, plan
+from benchmarks.crashing.plan import plan
 from benchmarks.crashing.runs import killed, undisturbed
 from benchmarks.crashing.stage import LOGS, batch_size, stage
 from benchmarks.crashing.verdict import differences
@@ -65,15 +62,16 @@ def _best() -> str:
 
 def _on(kind: str, data: Dataset, options: argparse.Namespace, console: Console) -> dict[str, object]:
     """Both runs over a log of this kind, and what is different."""
-    kills = plan(options.kills, len(data), batch_size(len(data)), options.seed)
-    with screen.Progress(console, kind) as progress, stage(kind, data, progress.filling(len(data))) as at:
+    batch = batch_size(len(data), options.kills)
+    kills = plan(options.kills, len(data), batch, options.seed)
+    with screen.Progress(console, kind) as progress, stage(kind, data, batch, progress.filling(len(data))) as at:
         try:
             one = killed(at, kills, options.fault, progress.killing(len(kills)))
             progress.says("undisturbed run")
             calm = undisturbed(at)
         except TrainerFailedError as error:
             return screen.failed(console, kind, str(error))
-    wrong = differences(one, calm, at.filled, least(options.kills))
+    wrong = differences(one, calm, at.filled, options.kills)
     return screen.show(console, kind, one, calm, wrong)
 
 

@@ -1,0 +1,186 @@
+"""The whole way from the log to the gradient step, against the step alone. Writes `results/pipeline.json`.
+
+    make bench-pipeline
+    make bench-pipeline ARGS='--events 50000 --logs redis,redis-arrow --rounds 1 --json FILE'
+
+`bare` is the training loop on batches that were decoded before, `pipeline` the same loop on what a consumer reads from
+a log that was filled before; same model, same configuration, two torch threads, in turn in one process, so that their
+ratio means something. The profile says where a pipeline's time goes: reading and making batches alone, stage by stage,
+and what of that is left to wait for when the model learns meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import msgspec
+import numpy as np
+import torch
+
+from benchmarks.timed_log import TimedLog
+from benchmarks.variants import digest
+from evaluation.suited import suited
+from hsnn.config import Config
+from hsnn.embedded.kafka import EmbeddedKafka
+from hsnn.embedded.redis import EmbeddedRedis
+from streaming import consumer as consuming
+from streaming.columns import Batch
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.datasets import Dataset, load
+from streaming.open_log import open_log
+from streaming.packing import Format
+from streaming.produce import produce
+from trainer.config import TrainerConfig
+from trainer.learner import Learner
+
+RESULTS = Path(__file__).parent / "results" / "pipeline.json"
+LOGS: dict[str, tuple[str, Format]] = {
+    "redis": ("redis", "json"), "redis-arrow": ("redis", "arrow"),
+    "kafka": ("kafka", "json"), "kafka-arrow": ("kafka", "arrow"),
+}  # fmt: skip
+THREADS = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    torch.set_num_threads(THREADS)
+    data = _data(options.events)
+    config = suited(Config().trainer, data)
+    with ExitStack() as stack:
+        filled = {name: _filled(name, data, stack) for name in options.logs}
+        found = _measured(data, config, filled, options.rounds)
+    options.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    print(options.json.read_text())
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Log to step, against the step alone.")
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--logs", type=lambda text: text.split(","), default=list(LOGS), help=f"of {', '.join(LOGS)}")
+    parser.add_argument("--rounds", type=int, default=3, help="every loop so often, in turn; 3")
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    if unknown := set(options.logs) - LOGS.keys():
+        parser.error(f"no log is called {', '.join(sorted(unknown))}; there are: {', '.join(LOGS)}")
+    return options
+
+
+def _data(events: int) -> Dataset:
+    """Globo news if HSNN_DATA names a folder that holds it, else ml-100k."""
+    name = "globo-news" if (Path(os.environ.get("HSNN_DATA", "")) / "globo-news").is_dir() else "ml-100k"
+    return load(name, limit=events)
+
+
+def _filled(name: str, data: Dataset, stack: ExitStack) -> StreamingConfig:
+    """Start a server and put the data into it."""
+    kind, form = LOGS[name]
+    if kind == "redis":
+        url = stack.enter_context(EmbeddedRedis()).url
+    else:
+        url = stack.enter_context(EmbeddedKafka(Path(stack.enter_context(tempfile.TemporaryDirectory())))).url
+    config, log = StreamingConfig(log=url), open_log(url)
+    produce(data, log, config=config, form=form)
+    log.close()
+    return config
+
+
+def _measured(data: Dataset, config: TrainerConfig, filled: dict[str, StreamingConfig], rounds: int) -> dict[str, Any]:
+    batches = list(data.batches(Config().streaming.batch_size))
+    alone = {name: _stages(streaming, len(data)) for name, streaming in filled.items()}
+    bare: list[float] = []
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in filled}
+    for _ in range(rounds):
+        bare.append(_bare(batches, config))
+        for name, streaming in filled.items():
+            runs[name].append(_pipeline(streaming, config, len(data)))
+    per_second = float(np.mean(bare))
+    return {
+        "data": data.name, "events": len(data), "cores": os.cpu_count(), "threads": THREADS, "rounds": rounds,
+        "config": digest("default"), "bare_events_per_second": per_second,
+        "logs": {name: _figures(runs[name], alone[name], bare) for name in filled},
+    }  # fmt: skip
+
+
+def _figures(runs: list[tuple[float, float]], alone: dict[str, float], bare: list[float]) -> dict[str, Any]:
+    rates, waits = [rate for rate, _ in runs], [wait for _, wait in runs]
+    return {
+        "events_per_second": float(np.mean(rates)),
+        "ratio": float(np.mean(rates) / np.mean(bare)),
+        "ratio_by_round": [float(rate / one) for rate, one in zip(rates, bare, strict=True)],
+        "microseconds_per_event": alone
+        | {"waited_while_learning": float(np.mean(waits)), "step": float(1e6 / np.mean(bare))},
+    }
+
+
+def _bare(batches: Iterable[Batch], config: TrainerConfig) -> float:
+    """Events per second of the step alone."""
+    learner = Learner(config)
+    began = time.perf_counter()
+    for batch in batches:
+        learner.train(learner.prepare(batch))
+    return learner.events / (time.perf_counter() - began)
+
+
+def _pipeline(streaming: StreamingConfig, config: TrainerConfig, events: int) -> tuple[float, float]:
+    """Events per second from the log to the step, and microseconds per event waited for a batch."""
+    learner, waited, log = Learner(config), 0.0, open_log(streaming.log)
+    consumer = Consumer(log, streaming, ahead=True)
+    began = time.perf_counter()
+    while learner.events < events:
+        asked = time.perf_counter()
+        batch = consumer.next_batch(5.0)
+        waited += time.perf_counter() - asked
+        assert batch is not None, "the log holds less than was put into it"
+        learner.train(learner.prepare(batch))
+    seconds = time.perf_counter() - began
+    consumer.close()
+    log.close()
+    return learner.events / seconds, 1e6 * waited / learner.events
+
+
+def _stages(streaming: StreamingConfig, events: int) -> dict[str, float]:
+    """Microseconds per event of reading alone, on one thread: polling, decoding, and what makes batches of it."""
+    log = TimedLog(open_log(streaming.log))
+    decoding = _Timed(consuming.decode_records)
+    consuming.decode_records = decoding
+    try:
+        consumer, done, began = Consumer(log, streaming), 0, time.perf_counter()
+        while done < events:
+            batch = consumer.next_batch(5.0)
+            assert batch is not None, "the log holds less than was put into it"
+            done += len(batch.engagements)
+        seconds = time.perf_counter() - began
+    finally:
+        consuming.decode_records = decoding.function
+        log.close()
+    parts = {"poll": log.seconds, "decode": decoding.seconds, "batch": seconds - log.seconds - decoding.seconds}
+    return {name: 1e6 * one / events for name, one in parts.items()}
+
+
+class _Timed:
+    """A function that counts the seconds it takes."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.seconds = function, 0.0
+
+    def __call__(self, *arguments: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return self.function(*arguments)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()

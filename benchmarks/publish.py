@@ -1,0 +1,91 @@
+"""What publishing a version of N items costs, what one operation on it costs, and what it weighs in Redis.
+
+    make bench ARGS=benchmarks/publish.py
+    python benchmarks/publish.py --items 10000 100000 1000000 --bare 10000000 --shards 1 --json FILE
+
+Planted items (`benchmarks/churning/world.py`), the embedded server, one thread. `--bare` sizes have the index alone,
+with random vectors and without a snapshot: some 6 GB for 10 million items. Writes `results/publish.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from benchmarks.churning.memory import resident
+from benchmarks.churning.world import World
+from benchmarks.publishing.bare import bare
+from benchmarks.publishing.operations import Operations
+from benchmarks.publishing.pipelines import compared
+from benchmarks.publishing.version import Publication
+from hsnn.embedded.redis import EmbeddedRedis
+from indexer.lease import Lease
+from indexer.portrait import portrait
+from indexer.store import IndexStore
+from streaming.redis_client import connect
+from trainer.outbox import Outbox
+
+RESULTS = Path(__file__).parent / "results" / "publish.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {"cores": os.cpu_count(), "shards": options.shards, "items": {}, "bare": {}}
+    for items in options.items:
+        found["items"][str(items)] = measured(items, options.shards, options.seed)
+        options.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    for items in options.bare:
+        found["bare"][str(items)] = bare(items, options.shards, options.seed)
+        options.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    print(options.json.read_text("utf-8"))
+
+
+def measured(items: int, shards: int, seed: int = 0) -> dict[str, Any]:
+    """All figures of one size."""
+    with EmbeddedRedis() as server:
+        redis = connect(server.url, socket_timeout=600)
+        lease = Lease(redis, 3600, shards=shards)
+        assert lease.take()
+        store, world = IndexStore(redis, lease), World(items, 100, seed)
+        publication = Publication(world, items, Outbox(redis), store)
+        before = resident()
+        publication.publish()
+        found = {"publish": publication.report(), "leaves": publication.manifest.nodes}
+        found["memory"] = _memory(store, publication.manifest.version, items)
+        found["memory"]["publisher_and_mirror_bytes_per_item"] = (resident() - before) / items
+        found["write"] = compared(publication, store)
+        found["operations"] = Operations(publication, world, store).report()
+        return found
+
+
+def _memory(store: IndexStore, version: int, items: int) -> dict[str, Any]:
+    """Bytes per item, by kind of key, of the version alone; the copy of the snapshot is in the key of the version."""
+    kinds: dict[str, float] = {}
+    for name, size in portrait(store, version).memory.items():
+        kind = name.split(":")[2]
+        kinds[kind] = kinds.get(kind, 0.0) + size / items
+    return {"bytes_per_item": kinds, "total": sum(kinds.values())}
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Publish planted items.")
+    parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--bare", type=int, nargs="*", default=[], help="sizes to measure without a snapshot")
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

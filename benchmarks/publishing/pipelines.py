@@ -1,0 +1,64 @@
+"""The write phase against what pipelines of the same commands reach when everything to be sent lies ready."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from benchmarks.publishing.version import Publication
+from indexer import bulk
+from indexer.store import IndexStore
+from streaming.keys import key
+
+_RUNS = 3
+
+
+def compared(publication: Publication, store: IndexStore) -> dict[str, Any]:
+    """Seconds of both, the better of them once warm and in turns, and their ratio."""
+    made, base, items = publication.manifest, publication.base, publication.items
+    batches, sent = _ready(list(bulk.commands(made.version, base, items, len(made.shards), 5000)))
+    fields: dict[Any, Any] = {**base.encode(), b"version": msgspec.json.encode(made)}
+    name = store.key("version", made.version)
+
+    def raw() -> None:
+        store.redis.copy(key("snapshot", made.snapshot), name, replace=True)
+        for batch in batches:
+            pipeline = store.redis.pipeline(transaction=False)
+            for command in batch:
+                pipeline.execute_command(*command)
+            pipeline.execute()
+        store.redis.hset(name, mapping=fields)
+
+    ours, theirs = [], []
+    for _ in range(_RUNS):
+        ours.append(_timed(lambda: store.write_aside(made, base, items)))
+        theirs.append(_timed(raw))
+    seconds = {"ours": statistics.median(ours), "raw": statistics.median(theirs)}
+    return seconds | {
+        "share": seconds["raw"] / seconds["ours"], "commands": sum(map(len, batches)), "megabytes": sent / 1e6,
+        "runs": {"ours": ours, "raw": theirs},
+    }  # fmt: skip
+
+
+def _ready(commands: Iterable[tuple[bulk.Command, int]]) -> tuple[list[list[bulk.Command]], int]:
+    """Commands in the batches in which they are sent, and their bytes together."""
+    batches: list[list[bulk.Command]] = [[]]
+    waiting = total = 0
+    for command, size in commands:
+        batches[-1].append(command)
+        total += sum(len(part) if isinstance(part, bytes | str) else 8 for part in command)
+        waiting += size
+        if waiting >= bulk.AT_ONCE:
+            batches.append([])
+            waiting = 0
+    return batches, total
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

@@ -1,0 +1,74 @@
+"""A version of N planted items, published as the scheduler does and loaded as the server does, step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.churning.world import World
+from benchmarks.publishing.clock import Clock
+from indexer.assignment import Assigner, snapshot_encoder
+from indexer.builder import Made, base_of, manifest_of
+from indexer.bulk import Items
+from indexer.catalogue import Catalogue
+from indexer.following import catch_up
+from indexer.placing import Placing
+from indexer.store import IndexStore
+from indexer.version import IndexBase, VersionManifest
+from serving.mirror import Mirror
+from trainer.outbox import Outbox
+
+RULES = Placing(over_mean=4.0, floor=64)
+
+
+class Publication:
+    """Hands a snapshot of a world out, makes a version of it, flips to it, and loads it into a mirror.
+
+    Attributes
+    ----------
+    clock : seconds of each step
+    manifest, base, items, mirror : what was made
+    """
+
+    def __init__(self, world: World, items: int, outbox: Outbox, store: IndexStore) -> None:
+        block = world.arrivals(items, 0.0)
+        world.fit(block.vectors)
+        source = {
+            "snapshot": outbox.next_snapshot(), "epoch": outbox.epoch, "checkpoint": "planted",
+            "state_id": outbox.state_id, "feed_id": outbox.feed_id,
+        }  # fmt: skip
+        outbox.snapshot(world.snapshot(source, block, np.zeros(items, np.bool_)))
+        self._store, self._snapshot = store, source["snapshot"]
+        self.clock = Clock()
+        self.manifest: VersionManifest
+        self.base: IndexBase
+        self.items: Items
+        self.mirror = Mirror()
+
+    def publish(self) -> None:
+        """All steps."""
+        clock, store = self.clock, self._store
+        with clock.of("read the snapshot"):
+            snapshot = store.load_snapshot(self._snapshot)
+            catalogue = Catalogue(snapshot)
+        with clock.of("encode and assign"):
+            assigner = Assigner(snapshot, snapshot_encoder(snapshot), rules=RULES)
+            made: Made = base_of(catalogue, assigner)
+        self.base, self.items = made.base, Items(catalogue.ids, catalogue.expires_at)
+        reason = "benchmark"
+        self.manifest = manifest_of(snapshot.manifest, store.allocate(), made, assigner, reason, store.shards)
+        with clock.of("write"):
+            store.write_aside(self.manifest, self.base, self.items)
+        with clock.of("flip"):
+            old = store.current()
+            catch_up(catalogue, store)
+            store.flip(self.manifest.version, old, "" if old is None else store.last_delta_id(old))
+        with clock.of("read into a mirror"):
+            version = store.load_version(self.manifest.version)
+        with clock.of("index in the mirror"):
+            self.mirror.load_version(version)
+
+    def report(self) -> dict[str, Any]:
+        """Seconds by step and together."""
+        return {"seconds": self.clock.seconds, "total": sum(self.clock.seconds.values())}

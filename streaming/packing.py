@@ -1,0 +1,54 @@
+"""Engagements as records: one event each as JSON, or the interactions of a partition together as Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from streaming.arrow import write_interactions
+from streaming.events import Event, Interaction, encode
+from streaming.log import Outgoing
+from streaming.partitioner import partition_of
+
+Format = Literal["json", "arrow"]
+
+_Keyed = tuple[bytes, Event]
+
+
+def as_json(events: Iterable[_Keyed], now: int) -> list[Outgoing]:
+    """One record per event, sent at `now` (epoch ms)."""
+    return [Outgoing(key, encode(event), (), now) for key, event in events]
+
+
+def as_arrow(events: Sequence[_Keyed], now: int, partitions: int) -> list[Outgoing]:
+    """Pack interactions of one partition that follow one another into one record; what is none stays JSON.
+
+    The order within each partition is kept, and a user's events go where they would go one by one.
+
+    Examples
+    --------
+    >>> events = [(b"u", Interaction(id=n, ts=n, user="u", item="i", action="click")) for n in range(3)]
+    >>> [record.partition is not None for record in as_arrow(events, 7, 4)]
+    [True]
+    """
+    runs: dict[int, list[Interaction]] = {}
+    out: list[Outgoing] = []
+    for key, event in events:
+        partition = partition_of(key, partitions)
+        if isinstance(event, Interaction):
+            runs.setdefault(partition, []).append(event)
+            continue
+        if run := runs.pop(partition, None):
+            out.append(_packed(run, now, partition))
+        out.append(Outgoing(key, encode(event), (), now, partition))
+    return out + [_packed(run, now, partition) for partition, run in sorted(runs.items())]
+
+
+def _packed(events: list[Interaction], now: int, partition: int) -> Outgoing:
+    value = write_interactions(
+        [event.ts for event in events], [str(event.user) for event in events], [str(event.item) for event in events],
+        [event.action for event in events], [event.value for event in events], [event.context for event in events],
+        [str(event.id) for event in events],
+        [None if event.impression is None else str(event.impression) for event in events],
+    )  # fmt: skip
+    return Outgoing(None, value, (), now, partition)

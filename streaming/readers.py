@@ -1,0 +1,257 @@
+"""The reading side of a log, for one consumer: when it asks, or ahead of it on a thread of its own.
+
+Ahead: the thread polls and decodes while the consumer's own thread lets the model learn. Most of a gradient step runs
+outside of the interpreter's lock, and there the thread finds its time. The log's client is polled all along, however
+long a batch takes. Only what `read` returned counts as read: positions, and with them all that a checkpoint holds, do
+not depend on how far ahead the thread is.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
+from threading import Condition, Lock, Thread
+from typing import Protocol
+
+from monitoring.phases import reached
+from streaming.columns import Position
+from streaming.log import EventLog, Record
+from streaming.rows import Rows
+
+_POLL = 4096
+"""Records asked for at once: more would only leave the processor's cache."""
+
+_WAIT = 0.02
+"""Longest poll, in seconds: others who ask the log something wait for its end."""
+
+ENDS_EVERY = 0.05
+"""Seconds for which the ends of the partitions count as known."""
+
+Decode = Callable[[Position, list[Record]], Rows]
+
+
+class Reader(Protocol):
+    """Reads some partitions of a log and decodes what it reads."""
+
+    def seek(self, positions: Mapping[Position, int]) -> None:
+        """Read exactly these partitions from these offsets on."""
+
+    def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, Rows]]:
+        """Take what there is of some partitions; waits at most `timeout` seconds for the first rows."""
+
+    def positions(self) -> dict[Position, int]:
+        """Next offset to take, per partition of the last `seek`; past gaps that hold no more records."""
+
+    def ends(self, within: float) -> dict[Position, int]:
+        """Offset after the last record, per partition of the last `seek`, as it was at most `within` seconds ago."""
+
+    def close(self) -> None:
+        """Read no more; the log stays open."""
+
+
+class ReadNow:
+    """Reads when it is asked to.
+
+    Parameters
+    ----------
+    event_log
+    decode
+        Makes rows of some records of one partition.
+    """
+
+    def __init__(self, event_log: EventLog, decode: Decode) -> None:
+        self._log, self._decode = event_log, decode
+        self._ends = _Ends(event_log)
+        self.positions, self.ends = event_log.positions, self._ends.within
+
+    def seek(self, positions: Mapping[Position, int]) -> None:
+        """Read exactly these partitions from these offsets on."""
+        self._log.seek(positions)
+        self._ends.begin(positions)
+
+    def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, Rows]]:
+        """Take what there is of some partitions; see `Reader`."""
+        return _decoded(_polled(self._log, timeout, partitions), self._decode)
+
+    def close(self) -> None:
+        """Nothing is under way."""
+
+
+class ReadAhead:
+    """Reads on a thread, which ends with `close`, or when nobody refers to this any more.
+
+    Parameters
+    ----------
+    event_log
+        Nobody else may poll or seek it.
+    decode
+        Makes rows of some records of one partition; called on the thread.
+    most
+        Rows of a partition that may wait, and then up to one more poll.
+    """
+
+    def __init__(self, event_log: EventLog, decode: Decode, most: int) -> None:
+        self._log, self._decode, self._most = event_log, decode, most
+        self._ends = _Ends(event_log)
+        self._client, self._asking = Lock(), 0
+        self._news = Condition()
+        self._waiting: dict[Position, deque[tuple[Rows | None, int]]] = {}
+        self._rows: dict[Position, int] = {}
+        self._read: dict[Position, int] = {}
+        self._fetched: dict[Position, int] = {}
+        self._error: BaseException | None = None
+        self._ended = False
+        self._thread: Thread | None = None
+
+    def seek(self, positions: Mapping[Position, int]) -> None:
+        """Read exactly these partitions from these offsets on; what was read ahead is forgotten."""
+        with self._asks():
+            self._log.seek(positions)
+            self._ends.begin(positions)
+            with self._news:
+                self._read, self._fetched = dict(positions), dict(positions)
+                self._waiting = {position: deque() for position in positions}
+                self._rows = dict.fromkeys(positions, 0)
+                self._error = None
+        if self._thread is None and positions:
+            self._thread = Thread(target=_work, args=(weakref.ref(self),), name="read-ahead", daemon=True)
+            self._thread.start()
+
+    def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, Rows]]:
+        """Take what was read of some partitions; waits at most `timeout` seconds for the first rows.
+
+        Raises
+        ------
+        Exception
+            What the log or its decoder raised, once everything read before that was taken; reading then goes on.
+        """
+        with self._news:
+            self._news.wait_for(lambda: self._has(partitions) or self._error is not None, timeout)
+            found = [(position, rows) for position in partitions for rows in self._taken(position)]
+            if not found and self._error is not None and not any(self._rows.values()):
+                error, self._error = self._error, None
+                self._news.notify_all()
+                raise error
+            self._news.notify_all()
+        return found
+
+    def positions(self) -> dict[Position, int]:
+        """Next offset to take, per partition of the last `seek`; past gaps that hold no more records."""
+        with self._news:
+            for position, waiting in self._waiting.items():
+                if not waiting:
+                    self._read[position] = self._fetched[position]
+            return dict(self._read)
+
+    def ends(self, within: float) -> dict[Position, int]:
+        """Offset after the last record, per partition; asked for by the thread, so it may be a poll older than said."""
+        if self._thread is None or not self._thread.is_alive():
+            return self._ends.within(within)
+        return self._ends.known
+
+    def close(self) -> None:
+        """End the thread, and wait for its last poll; the log stays open."""
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _has(self, partitions: Collection[Position]) -> bool:
+        return any(self._waiting.get(position) for position in partitions)
+
+    def _taken(self, position: Position) -> Iterator[Rows]:
+        waiting = self._waiting.get(position, ())
+        while waiting:
+            rows, offset = waiting.popleft()
+            self._read[position] = offset
+            if rows is not None:
+                self._rows[position] -= len(rows)
+                yield rows
+
+    @contextmanager
+    def _asks(self) -> Iterator[None]:
+        """Have the client to oneself; the thread, which would take it again at once, stands back."""
+        self._asking += 1
+        try:
+            with self._client:
+                yield
+        finally:
+            self._asking -= 1
+
+    def _turn(self) -> bool:
+        """Poll once, if there is room; False when reading has ended."""
+        with self._news:
+            hungry = [position for position, rows in self._rows.items() if rows < self._most]
+            idle = bool(self._asking) or self._error is not None or not (hungry or self._ends.due)
+            if idle and not self._ended:
+                self._news.wait(_WAIT / 10 if self._asking else _WAIT)
+            if idle or self._ended:
+                return not self._ended
+        try:
+            self._poll(hungry)
+        except Exception as error:
+            with self._news:
+                self._error = error
+                self._news.notify_all()
+        return True
+
+    def _poll(self, hungry: list[Position]) -> None:
+        with self._client:
+            records = _polled(self._log, _WAIT, hungry) if hungry else []
+            after = self._log.positions()
+            self._ends.within(ENDS_EVERY)
+        found = _decoded(records, self._decode)
+        with self._news:
+            for position, rows in found:
+                self._waiting[position].append((rows, after[position]))
+                self._rows[position] += len(rows)
+            self._fetched = after
+            self._news.notify_all()
+
+
+class _Ends:
+    """Where the partitions of a log end."""
+
+    def __init__(self, event_log: EventLog) -> None:
+        self._log = event_log
+        self._at = 0.0
+        self.known: dict[Position, int] = {}
+
+    @property
+    def due(self) -> bool:
+        """Whether what is known is no longer fresh."""
+        return time.monotonic() - self._at >= ENDS_EVERY
+
+    def begin(self, partitions: Iterable[Position]) -> None:
+        """Ask for these partitions, now and from now on."""
+        self.known = self._log.end_positions(partitions)
+        self._at = time.monotonic()
+
+    def within(self, seconds: float) -> dict[Position, int]:
+        """Return what is known if it is not older than so many seconds, else ask."""
+        if time.monotonic() - self._at >= seconds:
+            self.begin(self.known)
+        return self.known
+
+
+def _polled(event_log: EventLog, timeout: float, partitions: Collection[Position]) -> list[Record]:
+    reached("poll")
+    records = event_log.poll(_POLL, timeout, partitions)
+    reached("poll")
+    return records
+
+
+def _decoded(records: list[Record], decode: Decode) -> list[tuple[Position, Rows]]:
+    return [(position, decode(position, list(group))) for position, group in groupby(records, key=itemgetter(0, 1))]
+
+
+def _work(reference: weakref.ref[ReadAhead]) -> None:
+    """Turn as long as there is somebody to read for."""
+    while (ahead := reference()) is not None and ahead._turn():
+        del ahead

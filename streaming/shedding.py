@@ -1,0 +1,53 @@
+"""Fresh over complete, for those who prefer it: while the consumer is far behind, old engagements are dropped.
+
+With hysteresis: dropping begins when the next engagement was sent longer than `above` ago, and ends at the first one
+that was sent at most `below` ago. What is dropped depends on the wall clock, so two runs over one log differ: the claim
+that a run can be repeated to the last bit does not hold with it. Items, users and commands are never dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from prometheus_client import Gauge
+
+from streaming.rows import KIND, SENT_AT, Kind, Rows
+
+LAG = "lag"
+"""Reason under which dropped engagements are counted."""
+
+SHEDDING = Gauge("hsnn_shedding", "1 while engagements are dropped because the trainer is too far behind.")
+
+
+class Shedder:
+    """Turns engagements that are too old into rows of kind `SHED`.
+
+    Parameters
+    ----------
+    above, below
+        Seconds; `above` None: nothing is ever dropped.
+    clock
+        Wall time, epoch seconds.
+    """
+
+    def __init__(self, above: float | None, below: float, clock: Callable[[], float] = time.time) -> None:
+        self._above, self._below, self._clock = above, below, clock
+        self.shedding = False
+
+    def mark(self, rows: Rows) -> None:
+        """Look at rows in the order of their delivery, before anything else counts them."""
+        if self._above is None:
+            return
+        at = np.flatnonzero(rows.column(KIND) <= Kind.IMPRESSION)
+        if not len(at):
+            return
+        ages = self._clock() - rows.column(SENT_AT)[at] / 1000  # (n,) seconds
+        self.shedding = self.shedding or bool(ages[0] > self._above)
+        if self.shedding:
+            fresh = np.flatnonzero(ages <= self._below)
+            stop = int(fresh[0]) if len(fresh) else len(at)
+            rows.numbers[KIND, at[:stop]] = Kind.SHED
+            self.shedding = not len(fresh)
+        SHEDDING.set(self.shedding)

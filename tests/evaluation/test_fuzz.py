@@ -1,0 +1,64 @@
+"""Hostile messages: no crash and nothing lost with the cap lifted, a halt with the cap in place."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from benchmarks.fuzzing.blobs import events_of
+from benchmarks.fuzzing.hostile import Hostile
+from benchmarks.fuzzing.trial import Trial, streaming
+from streaming.errors import DeadLetterFloodError
+from streaming.log import EventLog, Outgoing
+from streaming.memory_log import MemoryLog
+from streaming.open_log import open_log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_event_is_accounted_for(seed: int) -> None:
+    config = streaming()
+    found = Trial(MemoryLog(), config, Hostile(seed, config)).run(10_000)
+    dropped = sum(found["dropped"].values())
+    assert found["produced"] == found["trained"] + found["dead_lettered"] + dropped
+    assert found["unaccounted"] == found["pending"] == 0
+    assert min(found["trained"], found["dead_lettered"], dropped) > 0
+
+
+def test_with_the_cap_in_place_the_same_stream_halts() -> None:
+    config = streaming(dead_letter_share=0.3)
+    trial = Trial(MemoryLog(), config, Hostile(1, config))
+    with pytest.raises(DeadLetterFloodError, match=r"(engagements|items|users): .* dead letters"):
+        trial.run(10_000)
+
+
+def test_a_lost_event_would_be_noticed() -> None:
+    """The account must be able to fail: here a message counts as one event more than it is."""
+    config = streaming()
+    source = Hostile(1, config)
+    true = source.next
+    source.next = lambda count: [one._replace(events=one.events + (at == 7)) for at, one in enumerate(true(count))]
+    with pytest.raises(AssertionError, match=r"^1 of .* events are unaccounted for"):
+        Trial(MemoryLog(), config, source).run(500)
+
+
+def test_the_same_seed_sends_the_same() -> None:
+    config = streaming()
+    assert Hostile(3, config).next(500) == Hostile(3, config).next(500)
+    assert Hostile(3, config).next(500) != Hostile(4, config).next(500)
+
+
+@pytest.mark.parametrize("server", ["redis_server", pytest.param("kafka_url", marks=pytest.mark.kafka)])
+@pytest.mark.slow
+def test_on_a_real_log_too(server: str, request: pytest.FixtureRequest) -> None:
+    config = streaming(prefix=f"{uuid4().hex}-")
+    log: EventLog = open_log(request.getfixturevalue(server))
+    found = Trial(log, config, Hostile(5, config, wild_clock=server == "redis_server")).run(4000)
+    assert found["unaccounted"] == 0
+    log.close()
+
+
+def test_what_a_record_counts_as() -> None:
+    assert [events_of(value) for value in (None, b"", b"{}", b"ARROW1??", b"\0abcd{}")] == [1] * 5
+    assert isinstance(Hostile(0, streaming()).next(1)[0].record, Outgoing)

@@ -1,0 +1,73 @@
+"""Redis is killed under a scheduler and comes back without its last writes; the scheduler begins with what is there."""
+
+import threading
+import time
+
+import pytest
+
+from hsnn.embedded import EmbeddedRedis
+from hsnn.embedded.process import accepts
+from indexer.config import IndexerConfig
+from indexer.scheduler import Scheduler
+from indexer.store import IndexStore
+from monitoring.config import MonitoringConfig
+from monitoring.health import Health
+from streaming.keys import key
+from streaming.redis_client import connect
+
+pytestmark = pytest.mark.slow
+
+QUIET = IndexerConfig(lease_ttl="3s", refresh_sweep="2s", alarm_sweep="60s", item_sweep="60s")
+
+
+def eventually(condition, seconds=15.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "redis"
+
+
+@pytest.fixture
+def scheduled(folder):
+    """Servers that keep what they hold, one at first; a client, and a scheduler that works on it."""
+    servers = [EmbeddedRedis(folder=folder).start()]
+    client, own = connect(servers[0].url), connect(servers[0].url)
+    stop, health = threading.Event(), Health("scheduler")
+    thread = threading.Thread(target=Scheduler(own, QUIET, MonitoringConfig(), health).run, args=(stop,))
+    thread.start()
+    yield servers, client, health
+    stop.set()
+    thread.join(20)
+    for server in servers:
+        server.stop()
+    assert not thread.is_alive()
+
+
+def test_a_delta_that_redis_lost_is_written_again(scheduled, toy, folder) -> None:
+    servers, client, health = scheduled
+    toy, reader = type(toy)(client, idle=None), IndexStore(client)
+    toy.put("early", 2)
+    toy.snapshot()
+    assert eventually(lambda: reader.current() == 1)
+    written = next((folder / "appendonlydir").glob("*.incr.aof"))
+    before = written.stat().st_size
+    toy.put("late", 1)
+    assert eventually(lambda: "late" in reader.item_nodes(1))
+    servers[0].kill()
+    while accepts(servers[0].port):
+        time.sleep(0.01)
+    blob = written.read_bytes()
+    written.write_bytes(blob[: blob.index(key("deltas", 1).encode(), before)])  # in the middle of the leader's write
+    servers.append(EmbeddedRedis(servers[0].port, folder).start())
+    assert eventually(lambda: "late" in reader.item_nodes(1))
+    assert reader.item_nodes(1) == toy.alive()
+    toy.put("later", 3)
+    assert eventually(lambda: reader.item_nodes(1) == toy.alive())
+    assert health.live()[0]

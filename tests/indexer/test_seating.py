@@ -1,0 +1,146 @@
+"""Seating on a line: nodes stand at 0, 10, 20, ..., items somewhere between them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer.assignment import Assigner, Placement
+from indexer.placing import FREE, Placing, Room
+from indexer.seating import seat, seat_all
+
+NODES = 4
+
+
+class Line:
+    """An encoder whose vectors are places on the line."""
+
+    node_vectors = 10 * np.arange(NODES, dtype=np.float32)[:, None]
+
+    def vectors(self, embeddings, tokens):
+        return tokens[:, :1].astype(np.float32)
+
+    def assign(self, vectors):
+        return self.distances(vectors).argmin(1).astype(np.int32)
+
+    def distances(self, vectors):
+        return np.square(vectors - self.node_vectors.T)
+
+    def distances_to(self, vectors, nodes):
+        return self.distances(vectors)[np.arange(len(nodes)), nodes]
+
+    def representatives(self, vectors, rows, nodes):
+        return np.full(NODES, -1, np.int32)
+
+
+def assigner(rules: Placing) -> Assigner:
+    nothing = SimpleNamespace(items={"embeddings": np.zeros((0, 1), np.float32)}, item_ids=[])
+    return Assigner(nothing, Line(), rules=rules)
+
+
+def placed(*places: float) -> Placement:
+    vectors = np.array(places, np.float32)[:, None]
+    return Placement(vectors, Line().assign(vectors))
+
+
+def nowhere(count: int) -> np.ndarray:
+    return np.full(count, -1, np.int32)
+
+
+def one_by_one(rules, places, before=None, sizes=(0,) * NODES):
+    before = nowhere(len(places)) if before is None else np.array(before, np.int32)
+    return seat(assigner(rules), placed(*places), before, Room(rules, np.array(sizes)))
+
+
+def test_without_rules_every_item_is_in_its_nearest_node():
+    places = (1.0, 9.0, 2.0, 31.0, 4.9)
+    for seated in (one_by_one(FREE, places), seat_all(assigner(FREE), placed(*places), nowhere(5))):
+        assert seated.nodes.tolist() == [0, 1, 0, 3, 0]
+        assert seated.wanted.tolist() == [-1] * 5
+
+
+def test_who_finds_a_node_full_goes_to_the_next_and_remembers():
+    rules = Placing(over_mean=1.0, floor=2)
+    seated = one_by_one(rules, (1.0, 1.0, 1.0, 4.0))
+    assert seated.nodes.tolist() == [0, 0, 1, 1]
+    assert seated.wanted.tolist() == [-1, -1, 0, 0]
+
+
+def test_in_a_new_version_the_nearest_stay_whatever_the_order():
+    rules = Placing(over_mean=1.0, floor=2)
+    seated = seat_all(assigner(rules), placed(4.0, 1.0, 3.0, 0.0), nowhere(4))
+    assert seated.nodes.tolist() == [1, 0, 1, 0]
+    assert seated.wanted.tolist() == [0, -1, 0, -1]
+
+
+def test_a_move_makes_room_where_it_leaves():
+    rules = Placing(over_mean=1.0, floor=1)
+    seated = one_by_one(rules, (10.0, 0.0), before=(0, -1), sizes=(1, 0, 1, 1))
+    assert seated.nodes.tolist() == [1, 0]
+
+
+def test_an_item_leaves_its_node_only_for_one_that_is_nearer_by_the_margin():
+    for margin, stays in ((0.0, False), (0.2, False), (0.3, True)):  # 5.5 is 5.5 from its node, 4.5 from the nearest
+        rules = Placing(margin=margin)
+        assert one_by_one(rules, (5.5,), before=(0,), sizes=(1, 0, 0, 0)).nodes.tolist() == [0 if stays else 1]
+        assert seat_all(assigner(rules), placed(5.5), np.array([0], np.int32)).nodes.tolist() == [0 if stays else 1]
+
+
+def test_a_full_node_is_no_reason_to_leave_for_one_that_is_hardly_nearer():
+    rules = Placing(margin=0.5, over_mean=1.0, floor=2)
+    waiting = one_by_one(rules, (12.0,), before=(2,), sizes=(0, 2, 1, 0))
+    assert (waiting.nodes.tolist(), waiting.wanted.tolist()) == ([2], [1]), "0 is farther, 1 is full"
+
+
+def test_between_two_nodes_an_item_does_not_flap():
+    """Nodes shake a little from model to model; an item in the middle changes sides again and again, or never."""
+    rng, moves = np.random.default_rng(0), {}
+    shaken = 5.0 + rng.normal(0, 0.3, 200)
+    for margin in (0.0, 0.3):
+        made, node = assigner(Placing(margin=margin)), np.array([0], np.int32)
+        moves[margin] = 0
+        for place in shaken:
+            after = seat_all(made, placed(place), node).nodes
+            moves[margin] += int(after[0] != node[0])
+            node = after
+    assert moves[0.0] > 50
+    assert moves[0.3] <= 1
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+@given(data=st.data())
+def test_no_node_is_ever_above_its_cap_and_only_for_want_of_room_is_an_item_elsewhere(bulk, data):
+    places = data.draw(st.lists(st.floats(-5, 36, width=32), min_size=1, max_size=40))
+    before = data.draw(st.lists(st.integers(-1, NODES - 1), min_size=len(places), max_size=len(places)))
+    rules = Placing(data.draw(st.sampled_from([0.0, 0.2])), data.draw(st.floats(1, 3)), data.draw(st.integers(0, 3)))
+    if bulk:
+        seated = seat_all(assigner(rules), placed(*places), np.array(before, np.int32))
+        cap = rules.cap(len(places), NODES)
+    else:
+        before = nowhere(len(places)).tolist()
+        room = Room(rules, np.zeros(NODES, np.int64))
+        seated, sizes = seat(assigner(rules), placed(*places), nowhere(len(places)), room), np.zeros(NODES, np.int64)
+        for count, node in enumerate(seated.nodes.tolist(), 1):
+            sizes[node] += 1
+            assert sizes.max() <= rules.cap(count, NODES)
+        assert room.sizes.tolist() == sizes.tolist()
+        cap = room.cap
+    sizes = np.bincount(seated.nodes, minlength=NODES)
+    assert sizes.max() <= cap
+    nearest = placed(*places).nodes
+    for node, wanted, near, old in zip(seated.nodes, seated.wanted, nearest, before, strict=True):
+        assert node in (near, old) or wanted >= 0
+        if wanted >= 0 and bulk:
+            assert sizes[wanted] == cap
+
+
+def test_the_cap_follows_the_most_that_was_there_and_never_falls():
+    room = Room(Placing(over_mean=2.0), np.zeros(NODES, np.int64))
+    for number in range(20):
+        room.enter(number % NODES)
+    assert room.cap == 10
+    for number in range(16):
+        room.leave(number % NODES)
+    assert room.cap == 10, "departures alone break no bound"

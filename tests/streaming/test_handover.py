@@ -1,0 +1,169 @@
+"""Several workers over one log: each event once, whatever their number, before and after it changes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streaming.batch_bytes import decode_batch, encode_batch
+from streaming.columns import Batch
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.control import end
+from streaming.handover import packed, unpacked
+from streaming.log import Outgoing
+from streaming.memory_log import MemoryLog
+from streaming.share import Share
+from streaming.union import union
+
+T0 = 893_286_638_000
+USERS, ROUNDS = 23, 40
+CONFIG = StreamingConfig(
+    log="memory", batch_size=10, max_wait=0.0, partitions=5, tasks=("click", "view"), attribution_window=60.0,
+    dedup_window=3600.0,
+)  # fmt: skip
+LAST = T0 + 1000 * USERS * ROUNDS
+
+
+def filled() -> MemoryLog:
+    """Shown items, of which every second is clicked at some time within the window; some events are sent twice."""
+    log, rng = MemoryLog(), np.random.default_rng(3)
+    for topic in ("engagements", "items", "users", "control"):
+        log.create_topic(topic, 5)
+    sent: list[tuple[int, str, dict[str, Any]]] = []
+    for number in range(USERS * ROUNDS):
+        ts, user = T0 + 1000 * number, f"u{number % USERS}"
+        shown = {"type": "impression", "id": f"s{number}", "user": user, "items": [f"i{number % 7}", "other"]}
+        sent.append((ts, user, shown))
+        if number % 2:
+            click = {
+                "type": "interaction",
+                "id": f"c{number}",
+                "user": user,
+                "item": f"i{number % 7}",
+                "action": "click",
+            }
+            sent.append((ts + int(rng.integers(1, 50_000)), user, click))
+    for ts, user, event in sorted(sent, key=lambda one: one[0]):
+        value = json.dumps(event | {"ts": ts}).encode()
+        again = 1 + (event["id"].endswith("7") and event["type"] == "interaction")
+        log.append("engagements", [Outgoing(user.encode(), value, sent_at=T0)] * again)
+    log.append("engagements", [Outgoing(b"u1", b"{broken", sent_at=T0)])
+    log.append("control", [Outgoing(b"", end(LAST + 60_000), sent_at=T0)])
+    return log
+
+
+def view(log: MemoryLog) -> MemoryLog:
+    own = MemoryLog()
+    own._topics = log._topics
+    return own
+
+
+def workers(log: MemoryLog, world: int, saved: Any = None) -> list[Consumer]:
+    shares = [Share(rank, world) for rank in range(world)]
+    states = [None if saved is None else unpacked(saved, share, ("control",)) for share in shares]
+    return [
+        Consumer(view(log), CONFIG, state=state, rank=share.rank, world_size=world)
+        for share, state in zip(shares, states, strict=True)
+    ]
+
+
+def run(consumers: list[Consumer], turns: int | None = None) -> list[Batch]:
+    """What the workers make of the log together, turn by turn."""
+    found = []
+    while turns is None or len(found) < turns:
+        batches = [batch for consumer in consumers if (batch := consumer.next_batch(0.0)) is not None]
+        if not batches:
+            break
+        found.append(union([decode_batch(encode_batch(batch)) for batch in batches]))
+    return found
+
+
+def account(batches: list[Batch]) -> dict[str, Any]:
+    judged = [
+        (ts, user, item, *labels)
+        for told in (batch.judgements for batch in batches)
+        for ts, user, item, labels in zip(told.ts.tolist(), told.user, told.item, told.labels.tolist(), strict=True)
+    ]
+    return {
+        "delivered": sum(len(batch.engagements) for batch in batches),
+        "impressions": sum(batch.impressions for batch in batches),
+        "dead": sum(batch.dead_lettered for batch in batches),
+        "dropped": dict(sum((Counter(batch.dropped) for batch in batches), Counter())),
+        "judged": sorted(judged),
+        "clicks": sorted(
+            (ts, user) for b in batches for ts, user in zip(b.engagements.ts, b.engagements.user, strict=True)
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def log() -> MemoryLog:
+    return filled()
+
+
+@pytest.fixture(scope="module")
+def alone(log: MemoryLog) -> dict[str, Any]:
+    return account(run(workers(log, 1)))
+
+
+def test_the_toy_world_has_what_it_is_about(alone):
+    assert alone["impressions"] == USERS * ROUNDS
+    assert alone["dead"] == 1
+    assert alone["dropped"] == {"duplicate": USERS * ROUNDS // 10}
+    assert sum(row[3] for row in alone["judged"]) > 0.4 * USERS * ROUNDS
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_any_number_of_workers_comes_to_the_same_account(log, alone, world):
+    consumers = workers(log, world)
+    assert account(run(consumers)) == alone
+    assert sum(consumer.pending for consumer in consumers) == 0
+    assert all(consumer.idle and consumer.lag() == (0, 0.0) for consumer in consumers)
+
+
+@pytest.mark.parametrize("worlds", [(1, 2), (2, 1), (2, 3), (3, 2), (2, 1, 3)], ids=str)
+@pytest.mark.parametrize("turns", [1, 6])
+def test_another_number_of_workers_goes_on_with_nothing_lost_or_doubled(log, alone, worlds, turns):
+    saved, found, pending = None, [], 0
+    for world in worlds:
+        consumers = workers(log, world, saved)
+        assert sum(consumer.pending for consumer in consumers) == pending
+        found += run(consumers, turns if world is not worlds[-1] else None)
+        saved = packed([consumer.state() for consumer in consumers])
+        pending = sum(consumer.pending for consumer in consumers)
+    assert pending == 0
+    assert account(found) == alone
+    assert packed_counts(saved)["delivered"] == alone["delivered"]
+
+
+def packed_counts(saved: Any) -> Counter[str]:
+    states = saved.get("workers", [saved])
+    return Counter({"delivered": sum(state["counts"]["delivered"] for state in states)})
+
+
+def test_the_same_number_gets_its_own_states_back(log):
+    consumers = workers(log, 3)
+    run(consumers, 5)
+    states = [consumer.state() for consumer in consumers]
+    saved = packed(states)
+    for rank, state in enumerate(states):
+        assert unpacked(saved, Share(rank, 3), ("control",)) == state | {"sent_at": saved["sent_at"]}
+    assert packed(states[:1]) is states[0]
+    assert {tuple(place[:2]) for place in saved["places"]} == {
+        (topic, p) for topic in ("engagements", "items", "users", "control") for p in range(5)
+    }
+
+
+def test_stream_time_goes_on_from_the_slowest(log):
+    consumers = workers(log, 2)
+    run(consumers, 3)
+    run(consumers[:1], 20)
+    states = [consumer.state() for consumer in consumers]
+    ahead, behind = (state["watermark"]["value"] for state in states)
+    assert ahead > behind
+    assert unpacked(packed(states), Share(0, 1), ("control",))["watermark"]["value"] == behind

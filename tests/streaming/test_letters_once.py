@@ -1,0 +1,86 @@
+"""A crash between a dead letter and the checkpoint behind it: the letter is written once, in every log."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from streaming.arrow import write_interactions
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.letters import letters
+from streaming.log import EventLog, Outgoing
+from streaming.memory_log import MemoryLog
+from streaming.open_log import open_log
+
+T0 = 1_600_000_000_000
+LETTERS = 4 * 37 + 2
+
+
+@pytest.fixture(params=["memory", "redis", pytest.param("kafka", marks=pytest.mark.kafka)])
+def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
+    if request.param == "memory":
+        yield MemoryLog()
+        return
+    opened = open_log(request.getfixturevalue({"redis": "redis_server", "kafka": "kafka_url"}[request.param]))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def config(log: EventLog) -> StreamingConfig:
+    """Topics of this test's own, filled: four partitions, every fourth record is broken, and one is Arrow."""
+    name = uuid.uuid4().hex
+    topics = {f"{kind}_topic": f"{kind}-{name}" for kind in ("engagements", "items", "users", "control")}
+    config = StreamingConfig(log="given", batch_size=32, max_wait=0.05, **topics)
+    log.create_topic(config.engagements_topic, 4)
+    for at in range(4 * 37):
+        event = {"type": "interaction", "id": at, "ts": T0 + at, "user": "u", "item": f"i{at}", "action": "click"}
+        values = [json.dumps(event | {"id": f"{at}-{n}"}).encode() for n in range(3)] + [b"{broken %d" % at]
+        log.append(config.engagements_topic, [Outgoing(b"k", value, (("a", b"b"),), T0, at % 4) for value in values])
+    table = write_interactions([T0 + 200, T0 + 201, T0 + 202], ["u", "", "u"], ["a", "b", ""], ["click"] * 3)
+    log.append(config.engagements_topic, [Outgoing(b"k", table, (), T0, 2)])
+    log.flush()
+    return config
+
+
+def places(log: EventLog, config: StreamingConfig) -> Counter[tuple[int, int, int]]:
+    topic = config.engagements_topic
+    return Counter((one.partition, one.offset, one.index) for one in letters(log, [topic]) if not one.foreign)
+
+
+def read(consumer: Consumer, letters_at_least: int) -> None:
+    while consumer.counts.dead_lettered < letters_at_least:
+        assert consumer.next_batch(20.0) is not None
+
+
+@pytest.mark.parametrize("deaths", [[1], [60, 20, 100], [LETTERS, LETTERS]])
+def test_once(log: EventLog, config: StreamingConfig, deaths: list[int]) -> None:
+    """Consumers die after so many letters without a checkpoint; each begins where the one before began."""
+    start = Consumer(log, config).state()
+    for death in deaths:
+        read(Consumer(log, config, state=start), death)
+        log.flush()  # what was handed to a client arrives, though nobody noted how far the consumer was
+    last = Consumer(log, config, state=start)
+    read(last, LETTERS)
+    last.state()
+    found = places(log, config)
+    assert len(found) == LETTERS
+    assert set(found.values()) == {1}
+
+
+def test_a_letter_is_the_original_with_where_and_why(log: EventLog, config: StreamingConfig) -> None:
+    consumer = Consumer(log, config)
+    read(consumer, LETTERS)
+    consumer.state()
+    broken = [one for one in letters(log, [config.engagements_topic]) if one.reason == "malformed"]
+    assert len(broken) == 4 * 37
+    for one in broken:
+        assert (one.record.key, one.headers, one.topic) == (b"k", (("a", b"b"),), config.engagements_topic)
+        at = int((one.record.value or b"").removeprefix(b"{broken "))
+        assert (one.partition, one.offset) == (at % 4, at // 4 * 4 + 3)
+        assert one.detail

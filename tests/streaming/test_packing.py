@@ -1,0 +1,64 @@
+"""Records of engagements: Arrow holds what JSON holds, in the same order per partition."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming.arrow import is_arrow
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.events import Event, Impression, Interaction
+from streaming.memory_log import MemoryLog
+from streaming.packing import as_arrow, as_json
+
+CONFIG = StreamingConfig(log="memory", batch_size=8, max_wait=0.0, partitions=3, tasks=("click",))
+START = 893_286_638_000
+
+users = st.sampled_from(["u0", "u1", "u2", "7"])
+events = st.lists(
+    st.tuples(users, st.booleans(), st.sampled_from([None, 0.5]), st.sampled_from([None, {"page": "a"}])), max_size=40
+)
+
+
+def made(drawn) -> list[tuple[bytes, Event]]:
+    found: list[tuple[bytes, Event]] = []
+    for at, (user, shown, value, context) in enumerate(drawn):
+        if shown:
+            event: Event = Impression(ts=START + at, id=f"p{at}", user=user, items=["a", 3])
+        else:
+            event = Interaction(
+                ts=START + at,
+                id=at,
+                user=user,
+                item="a",
+                action="click",
+                value=value,
+                context=context,
+                impression=f"p{at - 1}",
+            )
+        found.append((user.encode(), event))
+    return found
+
+
+def consumed(records) -> list[tuple[object, ...]]:
+    log = MemoryLog()
+    log.create_topic("engagements", 3)
+    log.append("engagements", records)
+    consumer, found = Consumer(log, CONFIG), []
+    while (batch := consumer.next_batch(0.0)) is not None:
+        of = batch.engagements
+        found.append((of.ts.tolist(), of.user, of.item, of.action, str(of.value), of.context, batch.seen_items))
+    return found
+
+
+@given(events)
+def test_a_consumer_cannot_tell_the_two_apart(drawn):
+    assert consumed(as_arrow(made(drawn), 5, 3)) == consumed(as_json(made(drawn), 5))
+
+
+def test_interactions_that_follow_one_another_share_a_record():
+    drawn = [("u0", False, None, None)] * 30
+    (record,) = as_arrow(made(drawn), 5, 3)
+    assert is_arrow(record.value or b"")
+    assert record.sent_at == 5

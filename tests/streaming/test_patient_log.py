@@ -1,0 +1,111 @@
+"""A log whose server goes away and comes back: reads are repeated, appends are done once, losses are noticed."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from streaming.errors import LogUnavailableError, OutOfRangeError
+from streaming.log import Outgoing
+from streaming.memory_log import MemoryLog
+from streaming.patience import Patience
+from streaming.patient_log import PatientLog
+from streaming.redis_log import RedisLog
+
+TOPIC, PLACE = "engagements", ("engagements", 0)
+
+
+class Flaky(MemoryLog):
+    """Fails at every other call of a method that asks the server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: set[str] = set()
+
+    def __getattribute__(self, name: str):
+        found = super().__getattribute__(name)
+        if name.startswith("_") or name in ("failed", "append", "flush", "positions", "close") or not callable(found):
+            return found
+
+        def now_and_then(*args, **more):
+            self.failed ^= {name}
+            if name in self.failed:
+                raise LogUnavailableError(f"{name}: not now")
+            return found(*args, **more)
+
+        return now_and_then
+
+
+@pytest.fixture
+def waiting(monkeypatch) -> Patience:
+    monkeypatch.setattr("streaming.patience.time.sleep", lambda seconds: None)
+    patience = Patience(60.0)
+    patience.begin()
+    return patience
+
+
+def test_everything_that_asks_is_asked_again(waiting):
+    flaky = Flaky()
+    log = PatientLog(flaky, waiting)
+    log.create_topic(TOPIC, 1)
+    assert log.append(TOPIC, [Outgoing(b"k", b"%d" % number) for number in range(3)]) == 3
+    log.flush()
+    assert log.partitions(TOPIC) == [0]
+    assert (log.begin_positions([PLACE]), log.end_positions(iter([PLACE]))) == ({PLACE: 0}, {PLACE: 3})
+    log.seek({PLACE: 1})
+    assert [record.value for record in log.poll(9, 0.0)] == [b"1", b"2"]
+    assert (log.positions(), log.lag()) == ({PLACE: 3}, 0)
+    log.commit("group", {PLACE: 3})
+    assert log.committed("group", iter([PLACE])) == {PLACE: 3}
+    assert not flaky.failed, "each failed once and was asked again"
+
+
+def test_an_end_before_what_was_read_is_no_end(waiting, monkeypatch):
+    memory = MemoryLog()
+    log = PatientLog(memory, waiting)
+    log.create_topic(TOPIC, 1)
+    log.append(TOPIC, [Outgoing(b"k", b"v")] * 3)
+    log.seek({PLACE: 0})
+    log.poll(9, 0.0)
+    monkeypatch.setattr(memory, "end_positions", lambda partitions: {PLACE: 2})
+    with pytest.raises(OutOfRangeError, match=r"engagements/0 .* ends at 2, and 3 was read"):
+        log.end_positions([PLACE])
+
+
+class Deaf:
+    """A client of Redis that loses the answers of some scripts, after they ran, or loses the scripts themselves."""
+
+    def __init__(self, script, fates: list[str]) -> None:
+        self._script, self._fates = script, fates
+
+    def __call__(self, **arguments):
+        fate = self._fates.pop(0) if self._fates else "heard"
+        answer = None if fate == "lost" else self._script(**arguments)
+        if fate != "heard":
+            raise redis.ConnectionError(fate)
+        return answer
+
+
+def test_an_append_whose_answer_was_lost_is_not_done_twice(redis_server, redis_client, waiting):
+    log = RedisLog(redis_server, patience=waiting)
+    log.create_topic(TOPIC, 1)
+    log._appender._append = Deaf(log._appender._append, ["unheard", "lost", "unheard", "heard", "lost"])
+    log.append(TOPIC, [Outgoing(b"k", b"%d" % number, (("h", b"x"),)) for number in range(3)])
+    log.append(TOPIC, [Outgoing(b"k", None), Outgoing(None, b"4")])
+    log.seek({PLACE: 0})
+    found = log.poll(9, 0.0)
+    assert [(record.offset, record.key, record.value) for record in found] == [
+        (0, b"k", b"0"), (1, b"k", b"1"), (2, b"k", b"2"), (3, b"k", None), (4, None, b"4"),
+    ]  # fmt: skip
+    assert found[0].headers == (("h", b"x"),)
+    assert not log._appender._append._fates
+    log.close()
+
+
+def test_without_patience_an_unheard_append_is_an_error(redis_server, redis_client):
+    log = RedisLog(redis_server)
+    log.create_topic(TOPIC, 1)
+    log._appender._append = Deaf(log._appender._append, ["lost"])
+    with pytest.raises(LogUnavailableError, match="appending to topic 'engagements'"):
+        log.append(TOPIC, [Outgoing(b"k", b"v")])
+    log.close()

@@ -1,0 +1,151 @@
+"""Both readers give the same batches; the one that reads ahead is bounded, tells of errors, and ends."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Collection
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streaming.columns import Batch, Position
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.decoding import decode_records
+from streaming.errors import LogUnavailableError
+from streaming.events import Interaction, Item, encode
+from streaming.log import Outgoing, Record
+from streaming.memory_log import MemoryLog
+from streaming.readers import ReadAhead, ReadNow
+from streaming.reading import Role
+
+CONFIG = StreamingConfig(log="memory", batch_size=16, max_wait=0.0, partitions=3)
+FIRST: Position = ("engagements", 0)
+
+
+class Slow(MemoryLog):
+    """A log that gives as many records per poll as it is told, and notes who polls."""
+
+    def __init__(self, sizes: list[int] | None = None) -> None:
+        super().__init__()
+        self.sizes, self.polls, self.pollers = sizes or [], 0, set[str]()
+        self.failure: Exception | None = None
+
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        self.polls += 1
+        self.pollers.add(threading.current_thread().name)
+        size = self.sizes[self.polls % len(self.sizes)] if self.sizes else max_records
+        return super().poll(min(size, max_records), min(timeout, 0.002), partitions)
+
+
+def filled(log: Slow, events: int) -> Slow:
+    for topic, partitions in (("engagements", 3), ("items", 3), ("users", 3), ("control", 3)):
+        log.create_topic(topic, partitions)
+    for at in range(events):
+        event = Interaction(ts=893_286_638_000 + 1000 * at, id=at, user=f"u{at % 7}", item=f"i{at % 11}", action="view")
+        log.append("engagements", [Outgoing(f"u{at % 7}".encode(), encode(event), (), 1)])
+        if at % 20 == 0:
+            log.append("items", [Outgoing(b"i", encode(Item(ts=event.ts, id=f"i{at}")), (), 1)])
+    return log
+
+
+def batches(consumer: Consumer) -> list[tuple[object, ...]]:
+    found = []
+    while (batch := consumer.next_batch(0.05)) is not None:
+        found.append(told(batch))
+    consumer.close()
+    return found
+
+
+def told(batch: Batch) -> tuple[object, ...]:
+    return (*batch.engagements.user, *batch.engagements.item, *(item.id for item in batch.items),
+            tuple(batch.positions.items()), batch.watermark)  # fmt: skip
+
+
+@given(st.integers(0, 200), st.lists(st.integers(1, 40), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=15)
+def test_the_same_batches_whoever_reads_and_however_much_at_once(events: int, sizes: list[int]) -> None:
+    expected = batches(Consumer(filled(Slow(), events), CONFIG))
+    assert batches(Consumer(filled(Slow(sizes), events), CONFIG, ahead=True)) == expected
+    assert sum(len(one) > 0 for one in expected) >= events // CONFIG.batch_size
+
+
+def test_a_state_taken_while_more_was_read_goes_on_where_delivery_stood() -> None:
+    expected = batches(Consumer(filled(Slow(), 200), CONFIG))
+    log = filled(Slow(), 200)
+    first = Consumer(log, CONFIG, ahead=True)
+    found = [told(batch) for _ in range(3) if (batch := first.next_batch(5.0)) is not None]
+    state = first.state()
+    first.close()
+    assert found + batches(Consumer(log, CONFIG, state=state, ahead=True)) == expected
+
+
+def test_what_waits_is_bounded() -> None:
+    log = filled(Slow([10]), 2000)
+    reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=50)
+    reader.seek({FIRST: 0})
+    time.sleep(0.3)
+    assert 50 <= sum(len(rows) for _, rows in reader.read(0.0, [FIRST])) <= 60
+    assert reader.positions()[FIRST] <= 60
+    reader.close()
+
+
+def test_the_log_is_polled_while_a_batch_is_learned() -> None:
+    log = filled(Slow(), 40)
+    consumer = Consumer(log, CONFIG, ahead=True)
+    assert consumer.next_batch(5.0) is not None
+    before = log.polls
+    time.sleep(0.5)  # a long step
+    assert log.polls > before
+    assert log.pollers == {"read-ahead"}
+    consumer.close()
+
+
+def until_it_fails(consumer: Consumer) -> None:
+    for _ in range(100):
+        consumer.next_batch(0.05)
+
+
+def test_an_error_of_the_log_reaches_the_consumer_and_reading_goes_on() -> None:
+    log = filled(Slow(), 40)
+    consumer = Consumer(log, CONFIG, ahead=True)
+    log.failure = LogUnavailableError("gone for a moment")
+    with pytest.raises(LogUnavailableError, match="gone for a moment"):
+        until_it_fails(consumer)
+    log.append(
+        "engagements", [Outgoing(b"u", encode(Interaction(ts=1, id="x", user="u", item="i", action="a")), (), 1)]
+    )
+    for _ in range(100):
+        if (batch := consumer.next_batch(0.05)) is not None and batch.dead_lettered:
+            break
+    assert batch is not None, "the event, which is too old, was read after the error"
+    consumer.close()
+
+
+def test_the_thread_ends_with_its_consumer() -> None:
+    def alive() -> int:
+        return sum(thread.name == "read-ahead" for thread in threading.enumerate())
+
+    before = alive()
+    consumer = Consumer(filled(Slow(), 40), CONFIG, ahead=True)
+    assert alive() == before + 1
+    del consumer
+    gc.collect()
+    deadline = time.monotonic() + 5.0
+    while alive() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert alive() == before
+
+
+def test_reading_when_asked_uses_no_thread() -> None:
+    log = filled(Slow(), 40)
+    reader = ReadNow(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records))
+    reader.seek({FIRST: 0})
+    assert reader.read(0.0, [FIRST])
+    assert log.pollers == {"MainThread"}

@@ -1,0 +1,23 @@
+import pytest
+import redis
+
+from hsnn.embedded.process import free_port
+from streaming.keys import key
+from streaming.redis_client import Redis, connect, identity
+
+
+@pytest.mark.every_server
+def test_values_stay_bytes_and_the_server_has_a_name(server_url: str, redis_client: Redis) -> None:
+    for shard in range(4):
+        redis_client.set(key("x", shard=shard), b"\xff")
+        assert redis_client.get(key("x", shard=shard)) == b"\xff"
+    name, again = identity(redis_client), connect(server_url)
+    assert len(name.split()) == (3 if "+cluster" in server_url else 1)
+    assert identity(again) == name
+    again.close()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+def test_nobody_there_is_a_lost_connection(scheme: str) -> None:
+    with pytest.raises(redis.ConnectionError):
+        connect(f"{scheme}://127.0.0.1:{free_port()}", socket_timeout=0.2).ping()

@@ -1,0 +1,84 @@
+"""Dropping what is old: with hysteresis, counted, and never what is no engagement."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from streaming import consumer as consuming
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.events import Interaction, Item, encode
+from streaming.log import Outgoing, Record
+from streaming.memory_log import MemoryLog
+from streaming.rows import KIND, SENT_AT, Kind, new_rows
+from streaming.shedding import Shedder
+
+NOW = 1_700_000_000
+
+
+def rows(*ages: float, kind: Kind = Kind.INTERACTION):
+    found = new_rows([Record("engagements", 0, at, None, b"", (), 0) for at in range(len(ages))], kind)
+    found.numbers[SENT_AT] = [1000 * (NOW - age) for age in ages]
+    return found
+
+
+def shed(shedder: Shedder, *ages: float) -> str:
+    found = rows(*ages)
+    shedder.mark(found)
+    return "".join("x" if kind == Kind.SHED else "." for kind in found.column(KIND).tolist())
+
+
+def test_it_begins_above_and_ends_below():
+    shedder = Shedder(60.0, 5.0, clock=lambda: NOW)
+    assert shed(shedder, 50, 59, 70) == "..."  # the next one is not too old yet
+    assert shed(shedder, 61, 30, 6) == "xxx"
+    assert shedder.shedding
+    assert shed(shedder, 30, 5, 30) == "x.."
+    assert not shedder.shedding
+    assert shed(shedder, 59) == "."
+
+
+def test_nothing_is_dropped_by_default():
+    assert shed(Shedder(None, 5.0, clock=lambda: NOW), 1e9, 1e9) == ".."
+
+
+@pytest.mark.parametrize("kind", [Kind.ITEM, Kind.USER, Kind.CONTROL, Kind.DEAD, Kind.DELETED_ITEM])
+def test_only_engagements_are_dropped(kind):
+    shedder, found = Shedder(60.0, 5.0, clock=lambda: NOW), rows(100, 100, kind=kind)
+    shedder.mark(found)
+    assert np.all(found.column(KIND) == kind)
+
+
+def test_what_is_dropped_is_counted_and_items_are_not(monkeypatch):
+    config = StreamingConfig(log="memory", batch_size=8, max_wait=0.0, partitions=1, drop_above=60.0, drop_below=5.0)
+    log = MemoryLog()
+    for topic in ("engagements", "items"):
+        log.create_topic(topic, 1)
+    for at in range(6000):
+        age = 100 if at < 5900 else 0
+        event = Interaction(ts=893_286_638_000 + at, id=at, user="u", item="i", action="view")
+        log.append("engagements", [Outgoing(b"u", encode(event), (), 1000 * (NOW - age))])
+    log.append("items", [Outgoing(b"i", encode(Item(ts=893_286_638_000, id="i")), (), 1000 * (NOW - 100))])
+    monkeypatch.setattr(consuming, "Shedder", lambda above, below: Shedder(above, below, clock=lambda: NOW))
+    consumer, found = Consumer(log, config), []
+    while (batch := consumer.next_batch(0.0)) is not None:
+        found.append(batch)
+    assert sum(batch.dropped.get("lag", 0) for batch in found) == 5900
+    assert sum(len(batch.engagements) for batch in found) == 100
+    assert [item.id for batch in found for item in batch.items] == ["i"]
+    assert max(batch.dropped.get("lag", 0) for batch in found) <= 4096, "they do not pile up in one batch"
+    assert consumer.counts.delivered + consumer.counts.dropped["lag"] == 6000
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"drop_above": 5.0, "drop_below": 5.0}, "must be less than"),
+        ({"drop_above": 60, "tasks": ("click",)}, "negative"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(values, said):
+    with pytest.raises(ValidationError, match=said):
+        StreamingConfig(**values)

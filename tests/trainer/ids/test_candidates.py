@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.ids.candidates import Candidates
+
+SEEN = st.lists(st.text("abcÜ", min_size=1, max_size=2), max_size=40)
+
+
+@given(SEEN, st.integers(1, 5))
+def test_counts_are_exact_for_the_names_seen_last(seen, room):
+    candidates, counts = Candidates(room), {}
+    for name in seen:
+        count = counts.pop(name, 0) + 1
+        counts[name] = count
+        if len(counts) > room:
+            del counts[next(iter(counts))]
+        assert candidates.count(name) == count
+        assert len(candidates) == len(counts)
+
+
+@given(SEEN, SEEN)
+def test_restored_ones_go_on_alike(before, after):
+    one, other = Candidates(4), Candidates(4)
+    for name in before:
+        one.count(name)
+    other.restore(one.state())
+    assert [one.count(name) for name in after] == [other.count(name) for name in after]
+
+
+def test_a_dropped_name_begins_again():
+    candidates = Candidates(4)
+    candidates.count("a")
+    candidates.drop("a")
+    candidates.drop("b")
+    assert candidates.count("a") == 1

@@ -1,0 +1,73 @@
+"""A model that fell off a cliff is kept, but not handed out; once it is well again it is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from monitoring.config import GateConfig, MonitoringConfig
+from streaming.columns import Batch
+from trainer.drift import DriftWatch
+from trainer.learner import Learner
+from trainer.metrics import HELD
+
+GATE = GateConfig(recent=512, usual=20_000, patience=256, warm_up=2048)
+
+
+def watched(learner: Learner, watch: DriftWatch, batches: list[Batch]) -> list[str]:
+    """Kinds of the alarms while some batches are learned."""
+    kinds = []
+    for batch in batches:
+        prepared = learner.prepare(batch)
+        kinds += [alarm.kind for alarm in watch.update(prepared, learner.train(prepared))]
+    return kinds
+
+
+def shuffled(batch: Batch, rng: np.random.Generator) -> Batch:
+    """The same batch, but who clicked what is left to chance."""
+    events = batch.engagements
+    return dataclasses.replace(
+        batch, engagements=dataclasses.replace(events, item=rng.permutation(list(events.item)).tolist())
+    )
+
+
+@pytest.fixture
+def started(config, world) -> tuple[Learner, DriftWatch]:
+    """A learner in a world that holds still, and its watch; the gate was never closed."""
+    learner, watch = Learner(config), DriftWatch(MonitoringConfig(gate=GATE))
+    assert "quality_cliff" not in watched(learner, watch, [world.batch(64) for _ in range(200)])
+    assert watch.held == ""
+    return learner, watch
+
+
+def test_broken_labels_hold_and_true_ones_release(started, world):
+    learner, watch = started
+    rng = np.random.default_rng(0)
+    kinds = watched(learner, watch, [shuffled(world.batch(64), rng) for _ in range(40)])
+    assert "quality_cliff" in kinds
+    assert "above the usual" in watch.held
+    assert HELD._value.get() == 1
+    again = DriftWatch(MonitoringConfig(gate=GATE))
+    again.restore(watch.state())
+    assert again.held == watch.held
+    kinds = watched(learner, watch, [world.batch(64) for _ in range(120)])
+    assert "quality_recovered" in kinds
+    assert (watch.held, HELD._value.get()) == ("", 0)
+
+
+def test_broken_weights_hold(started, world):
+    learner, watch = started
+    weights = learner.network.items.content.weight
+    weights[:] = np.random.default_rng(0).permutation(weights)
+    ids = learner.network.items.ids.weight
+    ids[:120] = np.random.default_rng(1).permutation(ids[:120])
+    assert "quality_cliff" in watched(learner, watch, [world.batch(64) for _ in range(20)])
+
+
+def test_weights_that_are_not_finite_hold_for_good(started, world):
+    learner, watch = started
+    learner.network.items.content.weight[:] = np.nan
+    assert watched(learner, watch, [world.batch(64) for _ in range(50)]) == ["quality_cliff"]
+    assert "is not finite" in watch.held

@@ -1,0 +1,246 @@
+"""Rows that come and go: nothing of an id is left in its row, and the same stream gives the same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streaming.columns import Batch, Judgements
+from trainer.config import TrainerConfig
+from trainer.ids.config import IdsConfig, Limits
+from trainer.learner import Learner
+from trainer.progress import ROWLESS, Progress
+
+LIMITED = IdsConfig(
+    items=Limits(cap=80, expire_after=20.0, floor=8),
+    users=Limits(cap=40, expire_after=300.0, floor=4, admit_after=2),
+    candidates=30,
+    reuse_after=256,
+)
+
+
+@pytest.fixture
+def limited(config) -> TrainerConfig:
+    """Small tables; items leave after a minute without a click; everything is learned again, with cross features."""
+    model = config.model.model_copy(update={"cross": True, "tasks": ("click",)})
+    return config.model_copy(
+        update={"ids": LIMITED, "expire_after_idle": 60.0, "model": model, "slow_from": 0.0, "replay_size": 300}
+    )
+
+
+class Stream:
+    """Clicks on a catalogue that moves on: 24 items at a time, other ones every eight batches; some users come once."""
+
+    def __init__(self, world) -> None:
+        self.world, self.number, self.known = world, 0, set()
+        self.rng = np.random.default_rng(5)
+
+    def batch(self, size: int = 64) -> Batch:
+        self.number += 1
+        users = [f"u{n}" if n < 40 else f"once{self.number}-{n}" for n in self.rng.integers(50, size=size).tolist()]
+        items = [f"c{n % 6}-{self.number // 8 * 4 + n // 6}" for n in self.rng.integers(24, size=size).tolist()]
+        new = [self.world.item(name) for name in dict.fromkeys(items) if name not in self.known]
+        self.known |= {*items}
+        described = [self.world.user(f"d{self.number}", age="20s")] if self.number % 3 == 0 else []
+        return self.world.clicks(users, items, items=new, users=described, judgements=self.judged(users, items))
+
+    def judged(self, users, items) -> Judgements:
+        ts = self.world.now - np.arange(8)
+        labels = (np.arange(8) % 2).astype(np.float32)[:, None]
+        return Judgements(ts, ts, users[:8], [*items[:7], "never shown"], labels, [None] * 8)
+
+
+@pytest.fixture
+def new_stream(new_world):
+    return lambda: Stream(new_world())
+
+
+def learn(learner: Learner, stream: Stream, batches: int) -> None:
+    for _ in range(batches):
+        learner.train(learner.prepare(stream.batch()))
+
+
+def bits(learner: Learner) -> dict[str, bytes]:
+    arrays, values = learner.state()
+    return {name: array.tobytes() for name, array in arrays.items()} | {"values": repr(values).encode()}
+
+
+@pytest.mark.slow
+def test_rows_are_reused_and_the_tables_stay_small(limited, new_stream):
+    learner, stream = Learner(limited), new_stream()
+    learn(learner, stream, 60)
+    assert learner.turns >= 3
+    assert len(stream.known) > 2 * LIMITED.items.cap
+    assert len(learner.items) <= LIMITED.items.cap
+    assert len(learner.users) <= LIMITED.users.cap
+    assert learner.items.table.held >= 24  # the catalogue of the day
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [17, 45])
+def test_a_restored_learner_goes_on_to_the_last_bit(limited, new_stream, at):
+    straight, stream = Learner(limited), new_stream()
+    learn(straight, stream, 60)
+    first, again = Learner(limited), new_stream()
+    learn(first, again, at)
+    second = Learner.restore(limited, *first.state())
+    assert bits(second) == bits(first)
+    learn(second, again, 60 - at)
+    assert bits(second) == bits(straight)
+
+
+def test_a_reused_row_is_as_a_row_that_never_was(limited, new_stream, monkeypatch):
+    learner, stream, seen = Learner(limited), new_stream(), []
+    fresh = Learner(limited)
+    fresh.items.rows(["other"])
+    fresh.reserve()
+    begin = learner.lodging.begin
+
+    def watched(now):
+        before, left = learner.turns, list(learner.lodging.items.left)
+        begin(now)
+        if learner.turns > before:
+            seen.extend(left)
+            check(np.array(left))
+
+    def check(rows):
+        for part, names in PER_ROW.items():
+            for name in names:
+                mine, new = (getattr(_part(one, part), name) for one in (learner, fresh))
+                assert (mine[rows] == new[:1]).all(), (part, name)
+        assert not any(learner.items.features[row] for row in rows)
+        assert not np.isin(learner.histories.items, rows).any()
+        assert not np.isin(learner.covisitation.neighbours, rows).any()
+        held = {name: array[: len(learner.replay)] for name, array in learner.replay.arrays.items()}
+        assert not np.isin(held["history_items"], rows).any()
+        assert not np.isin(held["items"], rows).any()
+        assert not np.isin([row for part in learner.lagged._waiting for row in part[0]], rows).any()
+        assert not np.isin(np.concatenate([learner.leaves.members(node) for node in range(12)]), rows).any()
+
+    monkeypatch.setattr(learner.lodging, "begin", watched)
+    learn(learner, stream, 60)
+    assert len(seen) > 30
+
+
+PER_ROW = {
+    "states": ("values", "last", "first"),
+    "lagged.states": ("values", "last", "first"),
+    "frequency": ("counts", "seen"),
+    "network.items.ids": ("weight", "accumulator"),
+    "covisitation": ("neighbours", "weights", "totals", "last"),
+    "items": ("tokens", "expires_at"),
+    "leaves": ("log_mass",),
+}
+
+
+def _part(learner, path):
+    for name in path.split("."):
+        learner = getattr(learner, name)
+    return learner
+
+
+def test_within_an_epoch_a_row_never_means_two_items(limited, new_stream):
+    learner, stream, meant = Learner(limited), new_stream(), {}
+    for _ in range(60):
+        prepared = learner.prepare(stream.batch())
+        for item in prepared.feed:
+            assert meant.setdefault((learner.turns, item.row), item.id) == item.id
+        learner.train(prepared)
+    rows = {row for _, row in meant}
+    assert len({row: name for (_, row), name in meant.items()}) == len(rows) < len({*meant.values()})
+
+
+def test_an_item_that_gives_up_its_row_is_deleted_for_the_others(limited, new_stream):
+    learner, stream = Learner(limited), new_stream()
+    alive, deleted = set(), set()
+    for _ in range(40):
+        prepared = learner.prepare(stream.batch())
+        for item in prepared.feed:
+            (deleted if item.deleted else alive).add(item.id)
+            (alive if item.deleted else deleted).discard(item.id)
+        rows = learner.items.table.find(sorted(alive))
+        assert (rows >= 0).all()
+        assert (learner.items.table.find(sorted(deleted)) < 0).all()
+        learner.train(prepared)
+    assert len(deleted) > 20
+
+
+def test_a_user_without_a_row_has_no_history_and_gets_one_when_admitted(config, world):
+    learner = Learner(config.model_copy(update={"ids": IdsConfig(users=Limits(admit_after=3))}))
+    first = learner.prepare(world.clicks(["a", "b", "a"], ["x", "y", "y"], users=[world.user("b", age="20s")]))
+    assert first.users.tolist() == [-1, 0, -1]
+    assert (first.queries.history_items == -1).all()
+    assert ((first.queries.user_tokens >= 0).sum(1) > 0).tolist() == [False, True, False]
+    assert first.strangers == {0: "a", 2: "a"}
+    learner.train(first)
+    second = learner.prepare(world.clicks(["a", "a"], ["x", "y"]))
+    assert second.users.tolist() == [1, 1]
+    assert second.queries.history_items[:, -1].tolist() == [-1, 0]
+    delta = learner.delta()
+    assert (delta.new_user_rows.tolist(), list(delta.new_users)) == ([0, 1], ["b", "a"])
+
+
+def test_a_user_who_left_is_a_stranger_again_and_the_row_is_somebody_elses(config, world):
+    learner = Learner(config.model_copy(update={"ids": IdsConfig(users=Limits(cap=1))}))
+    learner.train(learner.prepare(world.clicks(["a", "a"], ["x", "y"], users=[world.user("a", age="20s")])))
+    learner.delta()
+    prepared = learner.prepare(world.clicks(["b"], ["x"]))
+    assert prepared.users.tolist() == [0]
+    assert (prepared.queries.history_items == -1).all()
+    assert (prepared.queries.user_tokens == -1).all()
+    learner.train(prepared)
+    delta = learner.delta()
+    assert (delta.user_rows.tolist(), delta.new_user_rows.tolist(), list(delta.new_users)) == ([0], [0], ["b"])
+    assert delta.user_items[0, -1] == 0
+
+
+def test_events_on_items_without_a_row_are_dropped_and_counted(config, world):
+    learner = Learner(config.model_copy(update={"ids": IdsConfig(items=Limits(cap=2, floor=2))}))
+    batch, progress = world.clicks(["a", "b", "c", "d"], ["x", "y", "z", "x"]), Progress()
+    prepared = learner.prepare(batch)
+    assert prepared.items.tolist() == [0, 1, 0]
+    assert prepared.at.tolist() == [0, 1, 3]
+    progress.count(batch, learner.train(prepared))
+    assert (progress.trained, progress.dropped) == (3, {ROWLESS: 1})
+    nothing = world.clicks(["a"], ["z"])
+    progress.count(nothing, learner.train(learner.prepare(nothing)))
+    assert (progress.trained, progress.dropped) == (3, {ROWLESS: 2})
+
+
+def test_items_that_leave_alive_at_the_cap_are_the_longest_unseen(config, world):
+    ids = IdsConfig(items=Limits(cap=3), reuse_after=2)
+    learner = Learner(config.model_copy(update={"ids": ids}))
+    learner.train(learner.prepare(world.clicks(["a"] * 3, ["x", "y", "z"])))
+    learner.train(learner.prepare(world.clicks(["a"] * 2, ["x", "z"])))
+    refused = learner.prepare(world.clicks(["a"], ["new"]))
+    assert [(item.id, item.deleted) for item in refused.feed] == [("y", True)]
+    learner.train(refused)
+    given = learner.prepare(world.clicks(["b", "a"], ["new", "y"]))
+    assert learner.turns == 1
+    assert [(item.id, item.row, item.deleted) for item in given.feed] == [("x", 0, True), ("new", 1, False)]
+
+
+@pytest.mark.slow
+def test_limits_may_come_and_go_between_two_runs(config, limited, new_stream):
+    plain = limited.model_copy(update={"ids": IdsConfig()})
+    learner, stream = Learner(plain), new_stream()
+    learn(learner, stream, 10)
+    learner = Learner.restore(limited, *learner.state())
+    held = learner.items.table.held
+    assert held == len(learner.items)
+    learn(learner, stream, 30)
+    assert learner.turns
+    vacant = learner.lodging.items.vacant()
+    names = [learner.items.table.ids[row] for row in vacant.tolist()]
+    learner = Learner.restore(plain, *learner.state())
+    assert len(vacant)
+    assert not (np.isin(learner.items.table.find(names), vacant)).any()
+    size = len(learner.items)
+    learn(learner, stream, 30)
+    assert len(learner.items) > size, "without a cap there is no end of rows"
+    again = Learner.restore(plain, *learner.state())
+    assert bits(again) == bits(learner)
+
+
+def test_without_limits_there_is_no_lodging(config):
+    assert Learner(config).lodging is None

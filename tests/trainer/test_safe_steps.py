@@ -1,0 +1,107 @@
+"""Steps that would wreck the model are not made, and leave no trace but in the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from trainer.learner import Learner
+from trainer.prepared import StepReport
+from trainer.safe_steps import EXTRA, JUDGED, STEP, GradientGuard
+
+Arrays = dict[str, np.ndarray]
+
+
+def everything(learner: Learner) -> Arrays:
+    """A copy of all arrays that training depends on, without what the guard remembers."""
+    return {name: array.copy() for name, array in learner.state()[0].items() if not name.startswith("network.guard.")}
+
+
+def differing(before: Arrays, after: Arrays) -> set[str]:
+    return {name for name in before if before[name].tobytes() != after[name].tobytes()}
+
+
+@pytest.fixture
+def exploding(taught, copy_of, new_world) -> Callable[[float | None], tuple[Learner, StepReport, Arrays]]:
+    """Let a learner meet a batch whose gradient is 10,000 times the usual; what it was just before the step."""
+
+    def meet(limit: float | None) -> tuple[Learner, StepReport, Arrays]:
+        learner, world = copy_of(taught[0]), new_world(seed=5)
+        learner.network.descent.guard.limit = limit
+        world.now = learner.watermark
+        prepared = learner.prepare(world.batch(32))
+        backward = learner.network.descent.backward
+        learner.network.descent.backward = lambda loss: backward(10_000 * loss)
+        before = everything(learner)
+        return learner, learner.train(prepared), before
+
+    return meet
+
+
+def test_an_exploding_gradient_changes_nothing_and_is_counted(exploding):
+    learner, report, before = exploding(1000.0)
+    assert (report.events, report.unsafe) == (0, 32)
+    assert np.isfinite(report.loss)
+    assert "is beyond 1000 times the usual" in report.refused
+    assert differing(before, everything(learner)) == set()
+
+
+def test_without_a_limit_it_is_learned_from(exploding):
+    """The test above can fail: the same batch changes all of it where nothing refuses the step."""
+    learner, report, before = exploding(None)
+    assert (report.events, report.unsafe, report.refused) == (32, 0, "")
+    parts = {name.split(".")[1] for name in differing(before, everything(learner)) if name.startswith("network.")}
+    assert parts == {"monn", "adam", "items", "content", "features", "objective"}
+
+
+def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(taught, copy_of, new_world):
+    learner, world = copy_of(taught[0]), new_world(seed=5)
+    world.now = learner.watermark
+    prepared = learner.prepare(world.batch(32))
+    weight = learner.network.monn.over_arch.ensemble
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = everything(learner)
+    report = learner.train(prepared)
+    assert (report.unsafe, report.refused) == (32, "its gradient is not finite")
+    assert differing(before, everything(learner)) == set()
+
+
+def test_ordinary_steps_are_far_from_the_limit(taught, copy_of, new_world, teach):
+    learner, world = copy_of(taught[0]), new_world(seed=7)
+    world.now = learner.watermark
+    learner.network.descent.guard.limit = 30.0
+    assert all(teach(learner, world, 1).unsafe == 0 for _ in range(30))
+
+
+def test_a_restart_refuses_the_same_steps(taught, copy_of):
+    guard, again = taught[0].network.descent.guard, copy_of(taught[0]).network.descent.guard
+    assert guard.state()["seen"][0] == 250
+    assert {name: array.tobytes() for name, array in guard.state().items()} == {
+        name: array.tobytes() for name, array in again.state().items()
+    }
+
+
+def test_a_young_model_may_do_anything_finite():
+    guard = GradientGuard()
+    assert [guard.refusal(STEP, norm) for norm in (1e-6, 1e6, 1e-6, 0.0)] == [""] * 4
+    assert guard.refusal(STEP, float("inf")) != ""
+
+
+def test_kinds_of_steps_have_norms_of_their_own():
+    guard = GradientGuard(limit=10.0)
+    for _ in range(100):
+        assert guard.refusal(STEP, 100.0) == guard.refusal(JUDGED, 1.0) == ""
+    assert guard.refusal(JUDGED, 100.0) != ""
+    assert guard.refusal(STEP, 100.0) == guard.refusal(EXTRA, 1e9) == ""
+
+
+def test_what_stays_large_becomes_usual():
+    guard = GradientGuard(limit=100.0)
+    for _ in range(100):
+        guard.refusal(STEP, 1.0)
+    refused = [bool(guard.refusal(STEP, 1e4)) for _ in range(300)]
+    assert refused[0]
+    assert not refused[-1]
+    assert refused == sorted(refused, reverse=True)

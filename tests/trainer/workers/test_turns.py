@@ -1,0 +1,140 @@
+"""Turns that several workers take together: the same ones in every run, and nothing between them."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+from streaming.columns import Position
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.control import end
+from streaming.events import Interaction, encode
+from streaming.handover import unpacked
+from streaming.log import Outgoing, Record
+from streaming.memory_log import MemoryLog
+from streaming.share import Share
+from trainer.workers.turns import OwnTurns, SharedTurns
+from trainer.workers.world import ApartError, World
+
+T0 = 893_286_638_000
+EVENTS = 300
+CONFIG = StreamingConfig(log="memory", batch_size=16, max_wait=0.0, partitions=3, dedup_window=0.0)
+
+
+@pytest.fixture(scope="module")
+def log() -> MemoryLog:
+    """Clicks of 20 users in three partitions, and one command."""
+    made = MemoryLog()
+    for topic in ("engagements", "items", "users", "control"):
+        made.create_topic(topic, 3)
+    for number in range(EVENTS):
+        event = Interaction(id=number, ts=T0 + number * 1000, user=f"u{number % 20}", item="i", action="click")
+        made.append("engagements", [Outgoing(f"u{number % 20}".encode(), encode(event), sent_at=T0)])
+    made.append("control", [Outgoing(b"", end(T0), sent_at=T0)])
+    return made
+
+
+class Hesitating(MemoryLog):
+    """Gives few records at a time, and often none."""
+
+    def __init__(self, log: MemoryLog, seed: int) -> None:
+        super().__init__()
+        self._topics, self._random = log._topics, random.Random(seed)
+
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+        if self._random.random() < 0.5:
+            time.sleep(min(timeout, 0.001))
+            return []
+        return super().poll(self._random.randint(1, 20), 0.0, partitions)
+
+
+def turns_of(log: MemoryLog, world: World, seed: int) -> tuple[Consumer, SharedTurns]:
+    own = Hesitating(log, seed * 10 + world.rank)
+    consumer = Consumer(own, CONFIG, rank=world.rank, world_size=world.size)
+    return consumer, SharedTurns(consumer, world)
+
+
+def course(log: MemoryLog, world: World, seed: int) -> list[list[tuple[int, str]]]:
+    """What each turn brought, until the log is drained in all workers."""
+    consumer, turns = turns_of(log, world, seed)
+    found: list[list[tuple[int, str]]] = []
+    while True:
+        turn = turns.next(0.01, stop=consumer.idle)
+        if turn.batch is not None:
+            assert turn.settled
+            events = turn.batch.engagements
+            found.append(list(zip(events.ts.tolist(), events.user, strict=True)))
+        if turn.stop and sum(map(len, found)) == EVENTS:
+            return found
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_turns_are_the_same_in_all_workers_and_in_every_run(log, together, size):
+    runs = [course_of for seed in range(3) for course_of in together(size, lambda world, s=seed: course(log, world, s))]
+    assert all(run == runs[0] for run in runs)
+    assert sorted(event for turn in runs[0] for event in turn) == [
+        (T0 + number * 1000, f"u{number % 20}") for number in range(EVENTS)
+    ]
+    assert [len(turn) for turn in runs[0][:3]] == [16 * size] * 3
+
+
+def test_a_stop_of_one_stops_all_where_everything_read_is_learned(log, together):
+    def work(world: World) -> tuple[int, dict[str, Any]]:
+        _, turns = turns_of(log, world, 5)
+        learned = steps = 0
+        while True:
+            turn = turns.next(0.01, stop=world.rank == 1 and steps >= 2)
+            if turn.batch is not None:
+                steps, learned = steps + 1, learned + len(turn.batch.engagements)
+            if turn.stop:
+                return learned, turns.state()
+
+    (learned, state), other = together(2, work)
+    assert other == (learned, state)
+    delivered = [unpacked(state, Share(rank, 2), ("control",))["counts"]["delivered"] for rank in range(2)]
+    assert sum(delivered) == learned < EVENTS
+
+
+def test_commands_are_the_first_workers(log, together):
+    def work(world: World) -> list[bytes]:
+        consumer, turns = turns_of(log, world, 1)
+        heard: list[bytes] = []
+        while not ((turn := turns.next(0.01, stop=consumer.idle)).stop and turn.batch is None):
+            heard += turn.batch.control if turn.batch is not None else ()
+        return heard
+
+    assert together(2, work) == [[end(T0)]] * 2
+
+
+def test_workers_that_have_come_apart_are_found(log, together):
+    def work(world: World) -> None:
+        _, turns = turns_of(log, world, 1)
+        world.fingerprint = world.rank
+        with pytest.raises(ApartError, match="worker 1 has not made the same last step as worker 0"):
+            turns.next(0.01, stop=False)
+
+    together(2, work)
+
+
+def test_the_first_one_decides_and_the_lag_is_that_of_all(log, together):
+    def work(world: World) -> tuple[bool, int, int]:
+        _, turns = turns_of(log, world, 1)
+        turns.next(0.0, stop=False)
+        return turns.agreed(world.rank == 0), turns.lag()[0], turns.pending
+
+    assert together(2, work) == [(True, EVENTS + 1, 0)] * 2
+
+
+def test_alone_there_is_nothing_to_agree_on(log):
+    consumer = Consumer(Hesitating(log, 1), CONFIG)
+    turns = OwnTurns(consumer)
+    assert turns.agreed(True)
+    assert not turns.agreed(False)
+    assert turns.next(0.01, stop=True) == (None, True, True)
+    assert turns.state() == consumer.state()
+    assert turns.lag()[0] == EVENTS + 1

@@ -1,0 +1,57 @@
+"""Ids that were seen and have no row yet: how often, for as many as there is room."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.arrays import Array
+from trainer.ids.texts import Encoded
+
+
+class Candidates:
+    """Counts of the `room` ids that were seen last.
+
+    Exact for an id as long as it is remembered; one that was forgotten is counted from nothing again. So an id that
+    comes often enough is let in, and a flood of ids that come once costs no more than the room.
+
+    Examples
+    --------
+    >>> candidates = Candidates(room=2)
+    >>> [candidates.count(name) for name in ("a", "b", "a", "c", "b")]
+    [1, 1, 2, 1, 1]
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._counts: OrderedDict[str, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def count(self, name: str) -> int:
+        """Note that an id was seen once more; return how often it was seen."""
+        seen = self._counts[name] = self._counts.pop(name, 0) + 1
+        if len(self._counts) > self._room:
+            self._counts.popitem(last=False)
+        return seen
+
+    def drop(self, name: str) -> None:
+        """Forget an id, which has a row now."""
+        self._counts.pop(name, None)
+
+    def state(self) -> dict[str, Array]:
+        """Everything as arrays, longest unseen first."""
+        texts = Encoded.of(list(self._counts))
+        return {
+            "candidates": texts.blob, "candidate_lengths": texts.lengths,
+            "candidate_counts": np.fromiter(self._counts.values(), np.int64, len(self)),
+        }  # fmt: skip
+
+    def restore(self, arrays: dict[str, Array]) -> None:
+        """Take over what `state` returned."""
+        counts: NDArray[np.int64] = arrays["candidate_counts"]
+        names = Encoded(arrays["candidates"], arrays["candidate_lengths"]).texts()
+        self._counts = OrderedDict(zip(names, counts.tolist(), strict=True))

@@ -1,0 +1,246 @@
+"""Who has a row of an id table, and who has to go: admission, expiry, cap and floor.
+
+All times are event times, so the same stream gives the same rows. Where a table is unlimited there is no tenancy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.arrays import Array, grown
+from trainer.changes import Changes
+from trainer.id_table import IdTable
+from trainer.ids.candidates import Candidates
+from trainer.ids.config import Limits
+from trainer.metrics import ID_ROWS, IDS
+
+Rows = NDArray[np.int64]
+
+_RESERVE = 16
+"""With a cap, one row of so many is kept ready for newcomers, or on its way."""
+_SCANS = 16
+"""How often the table is looked through for expired ids, per `expire_after`."""
+
+
+class Found(NamedTuple):
+    """Rows of names (n,), -1 where there is none, and those of them that were given with this call (m,)."""
+
+    rows: Rows
+    given: Rows
+
+
+class Tenancy:
+    """Gives the rows of a table to ids, and takes them back.
+
+    A row that is taken back is `left`; it may be given to another id after `reuse`. What was kept under it is to be
+    forgotten before.
+
+    Parameters
+    ----------
+    name
+        Of the table, for metrics.
+    room
+        Ids without a row that are remembered.
+    leave
+        Called with rows (n,) that are taken from their ids.
+    alive
+        Tells which of some rows (n,) are in use still, seen or not: they do not expire, and at the cap go last.
+
+    Attributes
+    ----------
+    seen : (rows,) int64
+        Event time of the last batch that named the row's id, epoch ms; -1 for a row without an id.
+    free, left : lists of rows
+        To be given to the next newcomers, in this order; and not to be used before `reuse`.
+    changes : Changes
+        Of `seen`.
+
+    Examples
+    --------
+    >>> table = IdTable()
+    >>> tenancy = Tenancy("doc", table, Limits(admit_after=2, cap=2), 100, lambda rows: None)
+    >>> tenancy.begin(1000)
+    >>> tenancy.rows(["a", "b", "a"]).rows.tolist()
+    [-1, -1, 0]
+    """
+
+    def __init__(
+        self,
+        name: str,
+        table: IdTable,
+        limits: Limits,
+        room: int,
+        leave: Callable[[Rows], None],
+        alive: Callable[[Rows], NDArray[np.bool_]] | None = None,
+    ) -> None:
+        self.table, self._limits, self._name = table, limits, name
+        self._leave, self._alive = leave, alive
+        self._candidates = Candidates(room)
+        self.seen: Rows = np.full(1024, -1, np.int64)
+        self.free: list[int] = []
+        self.left: list[int] = []
+        self._now = self._scanned = 0
+        self._named: list[Rows] = []
+        self.changes = Changes()
+
+    @property
+    def available(self) -> int | None:
+        """Rows that newcomers can have now; None: any number."""
+        return None if self._limits.cap is None else len(self.free) + max(self._limits.cap - len(self.table), 0)
+
+    @property
+    def short(self) -> bool:
+        """Whether newcomers may soon find no row."""
+        available = self.available
+        return available is not None and available <= self._reserve // 2
+
+    def begin(self, now: int) -> None:
+        """Begin a batch at event time `now`; ids that are due give up their rows."""
+        self._now = max(self._now, now)
+        self._named.clear()
+        if self._limits.expire_after is None:
+            return
+        patience = int(self._limits.expire_after * 1000)
+        if self._now - self._scanned >= patience // _SCANS:
+            self._scanned = self._now
+            self._expire(self._now - patience)
+
+    def rows(self, names: Sequence[str], *, described: bool = False) -> Found:
+        """Rows of `names` (n,), newcomers let in where they may; `described` ones need not be seen more than once."""
+        rows = self.table.find(names)
+        known = rows[rows >= 0]
+        self.seen = grown(self.seen, len(self.table), -1)
+        self.changes.coming(known)
+        self.seen[known] = self._now
+        self._named.append(known)
+        missing = np.flatnonzero(rows < 0)
+        if not len(missing):
+            return Found(rows, missing)
+        ripe = self._ripe([names[at] for at in missing.tolist()], 1 if described else self._limits.admit_after)
+        given = self._give(list(dict.fromkeys(name for name in ripe if name)))
+        rows[missing] = [given.get(name, -1) for name in ripe]
+        IDS.labels(self._name, "refused").inc(sum(bool(name) and name not in given for name in ripe))
+        return Found(rows, np.fromiter(given.values(), np.int64, len(given)))
+
+    def reuse(self) -> Rows:
+        """Let the rows that were left be given again; return them (n,)."""
+        rows = np.array(self.left, np.int64)
+        self.free += self.left
+        self.left = []
+        return rows
+
+    def vacant(self) -> Rows:
+        """Rows without an id, (n,)."""
+        return np.array([*self.left, *self.free], np.int64)
+
+    def take_in(self, now: int) -> None:
+        """Take over a table that was not limited so far: all its ids count as seen at event time `now`."""
+        self._now = now
+        self.seen = grown(self.seen, len(self.table), -1)
+        self.seen[: len(self.table)] = now
+
+    def state(self) -> dict[str, Array]:
+        """Everything but the table and `seen`, as arrays."""
+        return self._candidates.state() | {
+            "free": np.array(self.free, np.int64), "left": np.array(self.left, np.int64),
+            "times": np.array([self._now, self._scanned], np.int64),
+        }  # fmt: skip
+
+    def restore(self, arrays: dict[str, Array]) -> None:
+        """Take over what `state` returned, and `seen`; the table has its ids already."""
+        self._candidates.restore(arrays)
+        self.seen = grown(arrays["seen"].copy(), 1024, -1)
+        self.free, self.left = arrays["free"].tolist(), arrays["left"].tolist()
+        self._now, self._scanned = arrays["times"].tolist()
+        self.show()
+
+    def show(self) -> None:
+        """Bring the gauges up to date."""
+        for kind, count in (("held", self.table.held), ("free", len(self.free)), ("left", len(self.left))):
+            ID_ROWS.labels(self._name, kind).set(count)
+
+    @property
+    def _reserve(self) -> int:
+        return max((self._limits.cap or 0) // _RESERVE, 1)
+
+    def _ripe(self, names: list[str], needed: int) -> list[str]:
+        """Names without a row, as often as they were seen; empty where it was not often enough yet."""
+        return [name if self._candidates.count(name) >= needed else "" for name in names]
+
+    def _give(self, newcomers: list[str]) -> dict[str, int]:
+        """Give rows to distinct newcomers, the first ones first, as far as there are rows."""
+        self._make_room(len(newcomers))
+        wanted = len(newcomers) if self.available is None else min(len(newcomers), self.available)
+        again = self.free[:wanted]
+        del self.free[:wanted]
+        size = len(self.table)
+        rows = np.array([*again, *range(size, size + wanted - len(again))], np.int64)
+        names = newcomers[:wanted]
+        self.table.put(rows, names)
+        self.seen = grown(self.seen, len(self.table), -1)
+        self.changes.coming(rows)
+        self.seen[rows] = self._now
+        self._named.append(rows)
+        for name in names:
+            self._candidates.drop(name)
+        IDS.labels(self._name, "admitted").inc(wanted)
+        IDS.labels(self._name, "reused").inc(len(again))
+        return dict(zip(names, rows.tolist(), strict=True))
+
+    def _make_room(self, newcomers: int) -> None:
+        """Have the longest unseen ids leave, if newcomers find too few rows; not below the floor."""
+        available = self.available
+        if available is None or not newcomers:
+            return
+        ready = available + len(self.left)
+        if ready < max(newcomers, self._reserve // 2 + 1):
+            leaving = self._longest_unseen(max(newcomers, self._reserve) - ready)
+            self._take_back(leaving, "evicted")
+
+    def _expire(self, before: int) -> None:
+        rows = np.flatnonzero((self.seen >= 0) & (self.seen <= before))
+        if self._alive is not None:
+            rows = rows[~self._alive(rows)]
+        self._take_back(_least(rows, self.seen[rows], min(self._spare, len(rows))), "expired")
+
+    @property
+    def _spare(self) -> int:
+        """Ids above the floor."""
+        return max(self.table.held - self._limits.floor, 0)
+
+    def _longest_unseen(self, count: int) -> Rows:
+        """Choose at most `count` ids that this batch has not named, those out of use first."""
+        may = self.seen >= 0
+        may[np.concatenate([*self._named, np.zeros(0, np.int64)])] = False
+        rows = np.flatnonzero(may)
+        count = min(count, self._spare)
+        if self._alive is None:
+            return _least(rows, self.seen[rows], min(count, len(rows)))
+        alive = self._alive(rows)
+        dead, living = rows[~alive], rows[alive]
+        first = _least(dead, self.seen[dead], min(count, len(dead)))
+        more = _least(living, self.seen[living], min(count - len(first), len(living)))
+        return np.concatenate([first, more])
+
+    def _take_back(self, rows: Rows, why: str) -> None:
+        if len(rows):
+            self.table.remove(rows)
+            self.changes.coming(rows)
+            self.seen[rows] = -1
+            self.left += rows.tolist()
+            self._leave(rows)
+            IDS.labels(self._name, why).inc(len(rows))
+
+
+def _least(rows: Rows, seen: NDArray[np.int64], count: int) -> Rows:
+    """Choose `count` of ascending `rows` (n,), those with the least `seen` (n,); of equal ones the lower rows."""
+    if count <= 0 or count >= len(rows):
+        return rows[: max(count, 0)]
+    edge = int(np.partition(seen, count - 1)[count - 1])
+    below = rows[seen < edge]
+    chosen: Rows = np.sort(np.r_[below, rows[seen == edge][: count - len(below)]])
+    return chosen

@@ -1,0 +1,192 @@
+"""Texts by row, as bytes one behind the other: no Python object per text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.arrays import Array, grown
+
+_ERRORS = "surrogatepass"
+_COLUMNS = ("bytes", "starts", "lengths")
+_CHUNK = 65_536
+
+
+class Encoded(NamedTuple):
+    """n texts as UTF-8: their bytes one behind the other, and how many each has, (n,) int64."""
+
+    blob: NDArray[np.uint8]
+    lengths: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Encoded:
+        """Encode texts.
+
+        Examples
+        --------
+        >>> Encoded.of(["a", "Ü"]).lengths.tolist()
+        [1, 2]
+        """
+        joined = "".join(names)
+        lengths = np.fromiter(map(len, names), np.int64, len(names))
+        if not joined.isascii():
+            lengths = np.fromiter((len(name.encode("utf-8", _ERRORS)) for name in names), np.int64, len(names))
+        return cls(np.frombuffer(joined.encode("utf-8", _ERRORS), np.uint8), lengths)
+
+    def texts(self) -> list[str]:
+        """Decode all."""
+        joined, ends = self.blob.tobytes(), np.cumsum(self.lengths).tolist()
+        if joined.isascii():
+            text = joined.decode("ascii")
+            return [text[start:end] for start, end in pairwise([0, *ends])]
+        return [joined[start:end].decode("utf-8", _ERRORS) for start, end in pairwise([0, *ends])]
+
+    def some(self, at: NDArray[np.int64]) -> Encoded:
+        """Take the texts at some places (m,)."""
+        starts = np.cumsum(self.lengths) - self.lengths
+        return Encoded(self.blob[spans(starts[at], self.lengths[at])], self.lengths[at])
+
+
+def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Every place of the spans that begin at `starts` (n,) and are `lengths` (n,) long, one behind the other.
+
+    Examples
+    --------
+    >>> spans(np.array([7, 2]), np.array([2, 3])).tolist()
+    [7, 8, 2, 3, 4]
+    """
+    shifts = starts - (np.cumsum(lengths) - lengths)
+    places: NDArray[np.int64] = np.arange(int(lengths.sum())) + np.repeat(shifts, lengths)
+    return places
+
+
+class Texts(Sequence[str]):
+    """A growing column of texts; reading one makes a `str` of it, slices are lists.
+
+    What an overwritten text held is wasted, until waste is more than half of all bytes: then they are moved together.
+
+    Attributes
+    ----------
+    nbytes : int
+        Memory held.
+
+    Examples
+    --------
+    >>> texts = Texts()
+    >>> texts.put(np.array([0, 2]), Encoded.of(["a", "Über"]))
+    >>> texts, texts[2], texts[-1:], len(texts)
+    (['a', '', 'Über'], 'Über', ['Über'], 3)
+    >>> texts.same(np.array([0, 2]), Encoded.of(["b", "Über"])).tolist()
+    [False, True]
+    """
+
+    def __init__(self) -> None:
+        self._rows = self._used = self._wasted = 0
+        self._starts: NDArray[np.int64] = np.zeros(1024, np.int64)
+        self._lengths: NDArray[np.uint16] = np.zeros(1024, np.uint16)
+        self._blob: NDArray[np.uint8] = np.zeros(8192, np.uint8)
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return self.some(np.arange(self._rows)[row])
+        if not -self._rows <= row < self._rows:
+            raise IndexError(f"row {row} of {self._rows} texts")
+        row %= self._rows
+        start = int(self._starts[row])
+        return self._blob[start : start + int(self._lengths[row])].tobytes().decode("utf-8", _ERRORS)
+
+    def __iter__(self) -> Iterator[str]:
+        for rows in _chunks(np.arange(self._rows)):
+            yield from self.packed(rows).texts()
+
+    def __eq__(self, other: object) -> bool:
+        return self[:] == (other[:] if isinstance(other, Texts) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self[:])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
+        return self._starts.nbytes + self._lengths.nbytes + self._blob.nbytes
+
+    def state(self) -> dict[str, Array]:
+        """Copy everything as arrays: ``bytes`` (used,), and which of them are each row's: ``starts``, ``lengths``."""
+        columns: tuple[Array, ...] = (self._blob[: self._used], self._starts[: self._rows], self._lengths[: self._rows])
+        return {name: column.copy() for name, column in zip(_COLUMNS, columns, strict=True)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Array]) -> Texts:
+        """Make the column whose `state` this is."""
+        texts = cls()
+        texts._rows, texts._used = len(arrays["starts"]), len(arrays["bytes"])
+        texts._wasted = texts._used - int(arrays["lengths"].sum(dtype=np.int64))
+        texts._starts, texts._lengths, texts._blob = (arrays[name] for name in ("starts", "lengths", "bytes"))
+        return texts
+
+    def copy(self, without: NDArray[np.int64]) -> Texts:
+        """Copy the column as it is now, with empty texts in the rows `without` (n,)."""
+        texts = Texts.of(self.state())
+        texts._lengths[without] = 0
+        return texts
+
+    def some(self, rows: NDArray[np.integer]) -> list[str]:
+        """Texts of rows (n,)."""
+        return [text for part in _chunks(rows) for text in self.packed(part).texts()]
+
+    def put(self, rows: NDArray[np.int64], texts: Encoded) -> None:
+        """Write texts to unique `rows` (n,), each of at most 65,535 bytes."""
+        if not len(rows):
+            return
+        self._rows = max(self._rows, int(rows.max()) + 1)
+        self._starts, self._lengths = grown(self._starts, self._rows), grown(self._lengths, self._rows)
+        self._wasted += int(self._lengths[rows].sum(dtype=np.int64))
+        self._lengths[rows] = 0
+        if 2 * self._wasted > self._used + len(texts.blob):
+            self._pack()
+        self._lengths[rows] = texts.lengths
+        self._blob = grown(self._blob, self._used + len(texts.blob))
+        self._blob[self._used : self._used + len(texts.blob)] = texts.blob
+        self._starts[rows] = self._used + np.cumsum(texts.lengths) - texts.lengths
+        self._used += len(texts.blob)
+
+    def same(self, rows: NDArray[np.int64], texts: Encoded) -> NDArray[np.bool_]:
+        """Whether the rows (n,) hold these texts: (n,) bool."""
+        equal: NDArray[np.bool_] = self._lengths[rows] == texts.lengths
+        at = np.flatnonzero(equal)
+        asked = texts if len(at) == len(rows) else texts.some(at)
+        differ = self._blob[spans(self._starts[rows[at]], asked.lengths)] != asked.blob
+        if differ.any():
+            equal[at[np.repeat(np.arange(len(at)), asked.lengths)[differ]]] = False
+        return equal
+
+    def packed(self, rows: NDArray[np.integer]) -> Encoded:
+        """Texts of rows (n,), not made yet."""
+        lengths = self._lengths[rows].astype(np.int64)
+        return Encoded(self._blob[spans(self._starts[rows], lengths)], lengths)
+
+    def _pack(self) -> None:
+        blobs = [self.packed(rows).blob for rows in _chunks(np.arange(self._rows))]
+        lengths = self._lengths[: self._rows].astype(np.int64)
+        self._starts[: self._rows] = np.cumsum(lengths) - lengths
+        self._used, self._wasted = int(lengths.sum()), 0
+        self._blob[: self._used] = np.concatenate([*blobs, np.zeros(0, np.uint8)])
+
+
+def _chunks(rows: NDArray[np.integer]) -> list[NDArray[np.integer]]:
+    return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]

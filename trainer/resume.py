@@ -1,0 +1,77 @@
+"""Where a trainer starts: at the newest checkpoint, the same one in all workers, or at nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.handover import unpacked
+from streaming.log import EventLog
+from streaming.share import Share
+from trainer.checkpoint import Checkpoint, CheckpointStore
+from trainer.config import TrainerConfig
+from trainer.drift import DriftWatch
+from trainer.errors import CheckpointError
+from trainer.learner import Learner
+from trainer.progress import Progress
+from trainer.workers.world import World
+
+_log = logging.getLogger(__name__)
+
+
+def common_checkpoint(store: CheckpointStore, world: World | None) -> Checkpoint | None:
+    """Read the newest whole checkpoint that worker 0 finds; None if there is none.
+
+    Raises
+    ------
+    CheckpointError
+        Every checkpoint is damaged, or this worker does not see the one that worker 0 chose.
+    """
+    if world is None:
+        return store.newest()
+    newest = store.newest() if world.rank == 0 else None
+    name = world.everybodys(b"" if newest is None else newest.name.encode())[0].decode()
+    if world.rank == 0 or not name:
+        return newest
+    try:
+        return store.read(name)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"worker {world.rank} cannot read the checkpoint that worker 0 goes on from ({error}); "
+            "all workers need the same trainer.checkpoint_dir, on storage that they share"
+        ) from error
+
+
+def resumed(config: TrainerConfig, checkpoint: Checkpoint | None, progress: Progress, drift: DriftWatch) -> Learner:
+    """Go on from a checkpoint, or start; a model of another shape is refused in words.
+
+    Raises
+    ------
+    CheckpointError
+        The checkpoint holds another model.
+    """
+    if checkpoint is None:
+        return Learner(config)
+    if changed := config.model.other_shape(checkpoint.manifest.model):
+        raise CheckpointError(
+            f"{checkpoint.name} in {config.checkpoint_dir} was written with another {', '.join(changed)}; "
+            "use the old configuration, or another trainer.checkpoint_dir to start from nothing"
+        )
+    if (threads := checkpoint.manifest.threads) != config.threads:
+        _log.warning("%s was written with trainer.threads = %d: last bits will differ", checkpoint.name, threads)
+    progress.restore(checkpoint.values["progress"])
+    drift.restore(checkpoint.values["drift"])
+    _log.info("going on from %s, %d events", checkpoint.name, checkpoint.manifest.events)
+    return Learner.restore(config, checkpoint.arrays, checkpoint.values["learner"])
+
+
+def consumer_of(log: EventLog, config: StreamingConfig, checkpoint: Checkpoint | None, world: World | None) -> Consumer:
+    """Make this worker's consumer; it goes on from a checkpoint of any number of workers."""
+    share = Share() if world is None else Share(world.rank, world.size)
+    state: Mapping[str, Any] | None = None
+    if checkpoint is not None:
+        state = unpacked(checkpoint.values["consumer"], share, (config.control_topic,))
+    return Consumer(log, config, state=state, rank=share.rank, world_size=share.world_size, ahead=True)

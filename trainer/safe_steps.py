@@ -1,0 +1,91 @@
+"""Which gradient steps are safe to make: one that is not finite, or wildly beyond the usual, wrecks what it reaches.
+
+The decision falls after the gradients are known and before anything is changed by them, and is a function of the
+gradients so far alone, so that a replay decides alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.arrays import Array
+
+LIMIT = 1000.0
+"""Times the usual norm; on the data sets of the benchmarks no step comes near it."""
+
+STEP, JUDGED, EXTRA = KINDS = ("step", "judged", "extra")
+"""Kinds of steps, each with norms of its own: on a batch, on judged items alone, of the learned levels alone."""
+
+_MEMORY = 0.99
+_WARM_UP = 64
+_SMALLEST = 1e-12
+
+
+class GradientGuard:
+    """Refuses steps by the norm of their gradient: one that is not finite, or beyond `limit` times the usual norm.
+
+    Usual is the running geometric mean of the norms of a kind of steps. A refused norm counts as one at the limit: what
+    stays that large becomes usual within some hundred steps, and a model is never shut off for ever.
+
+    Attributes
+    ----------
+    limit : float or None
+        None: only norms that are not finite are refused.
+
+    Examples
+    --------
+    >>> guard = GradientGuard(limit=10.0)
+    >>> [guard.refusal(STEP, 2.0) for _ in range(64)] == [""] * 64
+    True
+    >>> guard.refusal(STEP, 21.0), guard.refusal(STEP, 19.0)
+    ("its gradient's norm 21 is beyond 10 times the usual 2", '')
+    """
+
+    def __init__(self, limit: float | None = LIMIT) -> None:
+        self.limit = limit
+        self._seen = np.zeros(len(KINDS), np.int64)
+        self._log_norm = np.zeros(len(KINDS))
+
+    def refusal(self, kind: str, norm: float) -> str:
+        """Say why a step with this gradient norm must not be made; empty if it may."""
+        if not math.isfinite(norm):
+            return "its gradient is not finite"
+        at = KINDS.index(kind)
+        usual = math.exp(self._log_norm[at])
+        limited = self.limit is not None and self._seen[at] >= _WARM_UP
+        most = (self.limit or 0.0) * usual if limited else math.inf
+        self._take(at, min(norm, most))
+        return (
+            ""
+            if norm <= most
+            else f"its gradient's norm {norm:.3g} is beyond {self.limit:g} times the usual {usual:.3g}"
+        )
+
+    def _take(self, at: int, norm: float) -> None:
+        share = max(1 - _MEMORY, 1 / (self._seen[at] + 1))
+        self._log_norm[at] += share * (math.log(max(norm, _SMALLEST)) - self._log_norm[at])
+        self._seen[at] += 1
+
+    def state(self) -> dict[str, Array]:
+        """Arrays that the next decision depends on."""
+        return {"seen": self._seen, "log_norm": self._log_norm}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take over what `state` returned."""
+        self._seen, self._log_norm = arrays["seen"].copy(), arrays["log_norm"].copy()
+
+
+def gradient_norm(gradients: Sequence[Tensor]) -> float:
+    """Euclidean norm of all gradients together.
+
+    Examples
+    --------
+    >>> gradient_norm([torch.tensor([3.0]), torch.tensor([[4.0]])])
+    5.0
+    """
+    return float(torch.nn.utils.get_total_norm(gradients))

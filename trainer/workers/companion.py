@@ -1,0 +1,72 @@
+"""The loop of a worker that is not the first: it learns what all learn, and hands nothing out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from monitoring.config import MonitoringConfig
+from monitoring.phases import reached
+from streaming.columns import Batch
+from streaming.config import StreamingConfig
+from streaming.log import EventLog
+from streaming.patience import Patience
+from trainer.checkpoint import CheckpointStore
+from trainer.config import TrainerConfig
+from trainer.drift import DriftWatch
+from trainer.progress import Progress
+from trainer.resume import common_checkpoint, consumer_of, resumed
+from trainer.workers.turns import SharedTurns
+from trainer.workers.world import World
+
+_POLL_SECONDS = 0.2
+
+
+class Companion:
+    """Keeps step with the first worker, whose loop is `trainer.loop.Loop`.
+
+    Checkpoints, snapshots, deltas, the feed, alarms, metrics and committed positions are the first one's alone; what
+    goes into its checkpoint from here is the state of this worker's consumer.
+    """
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        streaming: StreamingConfig,
+        monitoring: MonitoringConfig,
+        log: EventLog,
+        world: World,
+        patience: Patience,
+    ) -> None:
+        self._patience = patience
+        self.progress, self._drift = Progress(), DriftWatch(monitoring)
+        store = CheckpointStore(config.checkpoint_dir, config.checkpoints_kept)
+        checkpoint = common_checkpoint(store, world)
+        self.learner = resumed(config, checkpoint, self.progress, self._drift)
+        self.learner.network.world = world
+        self.learner.network.descent.guard.limit = monitoring.gradient_limit
+        self.consumer = consumer_of(log, streaming, checkpoint, world)
+        self._turns = SharedTurns(self.consumer, world)
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Learn until any worker is told to stop."""
+        self._patience.begin(stop)
+        if self.learner.network.seeded:
+            self._turns.state()
+        last = False
+        while not last:
+            turn = self._turns.next(_POLL_SECONDS, stop=stop())
+            if turn.batch is not None:
+                self._learn(turn.batch)
+            last = turn.stop
+            if turn.settled and self._turns.agreed(False):
+                self._turns.state()
+        self.consumer.close()
+
+    def _learn(self, batch: Batch) -> None:
+        prepared = self.learner.prepare(batch)
+        reached("step")
+        report = self.learner.train(prepared)
+        reached("step")
+        self.progress.count(batch, report)
+        self._drift.update(prepared, report)
+        self.learner.forget_touched()

@@ -1,0 +1,213 @@
+"""Where the loop's batches come from: this worker's own consumer, or all workers' consumers, joined in step.
+
+A turn is **settled** when no worker is between two batches of its own: everything that was read is learned once the
+turn's batch is, so what the consumers stand at belongs to the model as it is then. A worker that has not read enough
+for its next batch lets all others wait; one that has read everything takes part without a batch. So on a log that is
+complete the batches are the same ones in every run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from enum import IntEnum
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.batch_bytes import decode_batch, encode_batch
+from streaming.columns import Batch
+from streaming.consumer import Consumer
+from streaming.handover import packed
+from streaming.union import union
+from trainer.workers.world import ApartError, World
+
+_NAP = 0.05
+"""Longest wait, in seconds, of a worker that has read everything."""
+
+_LAG_EVERY = 1.0
+
+
+class Turn(NamedTuple):
+    """One turn of the loop: a batch, if there is one; whether it settles what was read; whether it is the last."""
+
+    batch: Batch | None
+    settled: bool = True
+    stop: bool = False
+
+
+class Turns(Protocol):
+    """What the loop asks for batches, and what hangs on them."""
+
+    def next(self, timeout: float, *, stop: bool) -> Turn:
+        """Take the next turn, which may be without a batch after `timeout` seconds; `stop` asks for the last one."""
+
+    def agreed(self, due: bool) -> bool:
+        """Whether the first worker finds it `due`; to be asked after settled turns."""
+
+    def state(self) -> dict[str, Any]:
+        """State of the consumers, for the checkpoint; to be asked after settled turns."""
+
+    def frozen(self) -> Callable[[], dict[str, Any]]:
+        """Note the same; the call of what is returned makes plain values of it, in any thread, at any time."""
+
+    def lag(self) -> tuple[int, float]:
+        """Count the records that were not delivered yet, and the seconds since the oldest of them was sent."""
+
+    def lost(self) -> dict[str, int]:
+        """Count the records of each topic that were gone before they were read."""
+
+    @property
+    def pending(self) -> int:
+        """Impressions that wait."""
+
+
+class OwnTurns:
+    """Of a trainer that is alone."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def next(self, timeout: float, *, stop: bool) -> Turn:
+        """Take the consumer's next batch."""
+        return Turn(None, stop=True) if stop else Turn(self._consumer.next_batch(timeout))
+
+    def agreed(self, due: bool) -> bool:
+        """Return what was asked: there is nobody else."""
+        return due
+
+    def state(self) -> dict[str, Any]:
+        """State of the consumer."""
+        return self._consumer.state()
+
+    def frozen(self) -> Callable[[], dict[str, Any]]:
+        """Note the same."""
+        return self._consumer.frozen()
+
+    def lag(self) -> tuple[int, float]:
+        """Return the consumer's own."""
+        return self._consumer.lag()
+
+    def lost(self) -> dict[str, int]:
+        """Return the consumer's own."""
+        return self._consumer.counts.lost
+
+    @property
+    def pending(self) -> int:
+        """Impressions that wait."""
+        return self._consumer.pending
+
+
+class _Has(IntEnum):
+    """What a worker brings to a turn."""
+
+    NOTHING = 0
+    NOT_YET = 1
+    BATCH = 2
+
+
+class _Note(IntEnum):
+    """Columns of what workers tell each other first; what was lost of each topic follows."""
+
+    HAS = 0
+    LENGTH = 1
+    STOP = 2
+    FINGERPRINT = 3
+    PENDING = 4
+    LAG = 5
+    LAG_MS = 6
+
+
+class SharedTurns:
+    """Of several workers: every one gets the same batch, made of one of each.
+
+    Raises
+    ------
+    LostWorkerError
+        Another worker is gone.
+    ApartError
+        The last step was not the same in all workers.
+    """
+
+    def __init__(self, consumer: Consumer, world: World) -> None:
+        self._consumer, self._world = consumer, world
+        self._held: bytes | None = None
+        self._busy = False
+        self._topics = sorted({topic for topic, _ in consumer.owned})
+        self._notes = np.zeros((world.size, len(_Note) + len(self._topics)), np.int64)
+        self._lag, self._lag_at = (0, 0.0), -_LAG_EVERY
+
+    def next(self, timeout: float, *, stop: bool) -> Turn:
+        """Join what all workers have."""
+        self._fetch(timeout)
+        notes = self._compare(stop)
+        if (notes[:, _Note.HAS] == _Has.NOT_YET).any():
+            return Turn(None, settled=False)
+        last, lengths = bool(notes[:, _Note.STOP].any()), notes[:, _Note.LENGTH]
+        self._busy = bool(lengths.any())
+        if not self._busy:
+            return Turn(None, stop=last)
+        blobs = self._world.all_bytes(self._held or b"", lengths.tolist())
+        self._held = None
+        batches = {rank: decode_batch(blob) for rank, blob in enumerate(blobs) if blob}
+        commands = (
+            batches[0].control if 0 in batches else ()
+        )  # all hear them; the first worker's place in the log counts
+        return Turn(replace(union([*batches.values()]), pending=self.pending, control=commands), stop=last)
+
+    def _fetch(self, timeout: float) -> None:
+        """Have a batch ready, unless there is nothing to read; while others are busy nobody waits for that."""
+        if self._held is None:
+            idle = self._consumer.idle
+            batch = self._consumer.next_batch((0.0 if self._busy else min(timeout, _NAP)) if idle else timeout)
+            self._held = None if batch is None else encode_batch(batch)
+
+    def _compare(self, stop: bool) -> NDArray[np.int64]:
+        has = _Has.BATCH if self._held else _Has.NOTHING if self._consumer.idle else _Has.NOT_YET
+        if stop or time.monotonic() - self._lag_at >= _LAG_EVERY:
+            self._lag, self._lag_at = self._consumer.lag(), time.monotonic()
+        lag, lost = (self._lag[0], int(1000 * self._lag[1])), self._consumer.counts.lost
+        own = [has, len(self._held or b""), stop, self._world.fingerprint, self._consumer.pending, *lag]
+        self._notes = self._world.gathered(own + [lost.get(topic, 0) for topic in self._topics])
+        if len(apart := np.flatnonzero(self._notes[:, _Note.FINGERPRINT] != self._notes[0, _Note.FINGERPRINT])):
+            raise ApartError(
+                f"worker {apart[0]} has not made the same last step as worker 0; all workers need the same program, "
+                "packages and kind of processor: put that right and start again, from the newest checkpoint"
+            )
+        return self._notes
+
+    def agreed(self, due: bool) -> bool:
+        """Whether the first worker finds it `due`."""
+        return bool(self._world.firsts(int(due)))
+
+    def state(self) -> dict[str, Any]:
+        """States of all consumers, as `streaming.handover` packs them."""
+        blobs = self._world.everybodys(msgspec.msgpack.encode(self._consumer.state()))
+        return packed([msgspec.msgpack.decode(blob) for blob in blobs])
+
+    def frozen(self) -> Callable[[], dict[str, Any]]:
+        """Exchange states at once: all workers are there now."""
+        state = self.state()
+        return lambda: state
+
+    def lag(self) -> tuple[int, float]:
+        """Return the sum and the longest of all, as they were some time ago."""
+        return int(self._notes[:, _Note.LAG].sum()), int(self._notes[:, _Note.LAG_MS].max()) / 1000
+
+    def lost(self) -> dict[str, int]:
+        """Return the sums of all."""
+        lost = self._notes[:, len(_Note) :].sum(0).tolist()
+        return {topic: count for topic, count in zip(self._topics, lost, strict=True) if count}
+
+    @property
+    def pending(self) -> int:
+        """Impressions that wait, in all workers."""
+        return int(self._notes[:, _Note.PENDING].sum())
+
+
+def turns_of(consumer: Consumer, world: World | None) -> Turns:
+    """Return the turns of a worker, alone or not."""
+    return OwnTurns(consumer) if world is None else SharedTurns(consumer, world)
