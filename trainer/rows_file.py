@@ -32,6 +32,8 @@ class TableRows:
 
     def __init__(self, tables: Sequence[TableCopy], since: str = "") -> None:
         self._tables, self.since = tables, since
+        for table in tables:
+            table.settle()
 
     def lengths(self) -> dict[str, int]:
         """First dimension of every array, by name."""

@@ -76,6 +76,7 @@ class Shadow:
         """All arrays of the moment, once it is complete, named as `trainer.learner_state.state_of` names them; views."""
         arrays = self.small()
         for table in self.tables:
+            table.settle()
             arrays |= {name: array[: table.rows] for name, array in table.arrays.items()}
             for name, texts in table.texts.items():
                 arrays |= named_texts(name, texts.pack())

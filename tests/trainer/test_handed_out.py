@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainer.arrays import unpack
-from trainer.handed_out import HandedOut
+from trainer.blobs import Packed
+from trainer.handed_out import HandedOut, encoded_texts
 from trainer.ids.config import IdsConfig, Limits
 from trainer.learner import Learner
 from trainer.snapshot import Origin, manifest_of, snapshot_of
@@ -32,3 +36,14 @@ def test_the_same_fields(config, world, teach, kind):
         assert all(one[at].dtype == other[at].dtype and one[at].tobytes() == other[at].tobytes() for at in one)
     assert msgspec.json.decode(found[b"manifest"])["checkpoint"] == "one"
     assert list(Snapshot.decode(found).item_ids) == list(snapshot_of(learner, origin).item_ids)
+
+
+NAMES = st.lists(st.text() | st.integers(0, 700).map("x".__mul__) | st.just("y" * 65_535), max_size=12)
+
+
+@given(NAMES, st.sets(st.integers(0, 11)))
+def test_texts_are_encoded_as_one_would(names, vacant):
+    rows = np.array([row for row in sorted(vacant) if row < len(names)], np.int64)
+    names = [name if len(name.encode()) <= 65_535 else "" for name in names]
+    found = b"".join(encoded_texts(Packed.of([name.encode() for name in names]), rows))
+    assert found == b"".join(msgspec.msgpack.encode("" if row in rows else name) for row, name in enumerate(names))
