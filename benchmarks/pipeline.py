@@ -33,6 +33,7 @@ from evaluation.suited import suited
 from hsnn.config import Config
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
+from monitoring.heap import settle_heap
 from streaming import consumer as consuming
 from streaming.columns import Batch
 from streaming.config import StreamingConfig
@@ -97,6 +98,7 @@ def _filled(name: str, data: Dataset, stack: ExitStack) -> StreamingConfig:
 
 def _measured(data: Dataset, config: TrainerConfig, filled: dict[str, StreamingConfig], rounds: int) -> dict[str, Any]:
     batches = list(data.batches(Config().streaming.batch_size))
+    settle_heap()  # as the trainer does; for all loops alike
     alone = {name: _stages(streaming, len(data)) for name, streaming in filled.items()}
     bare: list[float] = []
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in filled}

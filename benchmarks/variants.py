@@ -55,6 +55,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 _NO_MATTER = {"seed", "threads", "checkpoint_events", "checkpoint_time"}
+"""Keys that figures of quality do not depend on."""
 
 
 def digest(name: str) -> str:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from streaming.contexts import Context, Contexts
 from streaming.events import Scalar
 from streaming.ids import MAX_ID
 
@@ -28,7 +29,8 @@ _STREAM = b"\xff\xff\xff\xff"
 _FILE = b"ARROW1"
 _MAX_ACTION = 64
 _LAST_MS = 253_402_300_799_999
-_contexts: msgspec.json.Decoder[dict[str, Scalar]] = msgspec.json.Decoder(dict[str, Scalar])
+_shared: Contexts[str] = Contexts()
+_contexts: msgspec.json.Decoder[Context] = msgspec.json.Decoder(Context)
 
 
 class ArrowError(ValueError):
@@ -202,8 +204,17 @@ def _values(table: Any, refused: dict[int, str]) -> NDArray[np.float32]:
 
 
 def _read_contexts(column: Any, refused: dict[int, str]) -> NDArray[np.object_]:
-    out = np.full(len(column), None, dtype=object)
-    for at, one in enumerate(column.to_pylist()):
+    ones = column.to_pylist()
+    try:
+        texts = _shared.decode(["null" if one is None else one for one in ones])
+        return np.fromiter(texts, dtype=object, count=len(ones))
+    except Exception:
+        return _contexts_one_by_one(ones, refused)  # which also reads structs
+
+
+def _contexts_one_by_one(ones: list[Any], refused: dict[int, str]) -> NDArray[np.object_]:
+    out = np.full(len(ones), None, dtype=object)
+    for at, one in enumerate(ones):
         try:
             if one is not None:
                 out[at] = _contexts.decode(one) if isinstance(one, str) else msgspec.convert(one, dict[str, Scalar])

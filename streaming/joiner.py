@@ -130,7 +130,7 @@ class Joiner:
     def frozen(self) -> Callable[[], dict[str, Any]]:
         """Note everything; the call of what is returned is `state` of now, in any thread, at any time."""
         plain = {"tasks": list(self.tasks), "impressions": self._impressions, "ended": self._ended}
-        parts = {"shown": self._shown, "actions": self._actions, "repeats": self._repeats}
+        parts: dict[str, Any] = {"shown": self._shown, "actions": self._actions, "repeats": self._repeats}
         noted = {name: part.frozen() for name, part in parts.items()}
         return lambda: plain | {name: one() for name, one in noted.items()}
 

@@ -21,8 +21,8 @@ _CONSUMER = {
     # A fetch that waits at the end of quiet partitions holds back those that are asked for next.
     "fetch_max_wait_ms": 50,
 }
-# Records of one partition that may wait here while others are read.
-_AHEAD = 4096
+# Records of one partition, and their bytes, that may wait here while others are read.
+_AHEAD, _AHEAD_BYTES = 4096, 16 << 20
 _new = tuple.__new__
 
 
@@ -42,6 +42,7 @@ class KafkaReader:
         self._next: dict[Position, int] = {}
         self._paused: set[Position] = set()
         self._held: dict[Position, list[Record]] = {}
+        self._bytes: dict[Position, int] = {}
         with translated(where, "connecting a consumer"):
             self._consumer = KafkaConsumer(**{**_CONSUMER, **options})
 
@@ -53,7 +54,7 @@ class KafkaReader:
             self._consumer.assign([TopicPartition(*position) for position in positions])
             for position, offset in positions.items():
                 self._consumer.seek(TopicPartition(*position), offset)
-        self._next, self._paused, self._held = dict(positions), set(), {}
+        self._next, self._paused, self._held, self._bytes = dict(positions), set(), {}, {}
 
     def positions(self) -> dict[Position, int]:
         """Next offset to read, per partition of the last `seek`; past gaps that hold no more records."""
@@ -84,14 +85,16 @@ class KafkaReader:
         paused in the middle of it (`Fetcher.fetched_records` keeps it aside while the place it belongs into holds
         another partition's exhausted fetch), hence `_held`.
         """
-        self._pause({p for p, held in self._held.items() if len(held) >= _AHEAD} - wanted)
+        self._pause({p for p in self._held if self._plenty(p)} - wanted)
         with translated(self._where, "reading the log"):
             found = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=sys.maxsize)
         for (topic, partition), some in found.items():
             # ConsumerRecord: topic, partition, epoch, offset, timestamp, its type, key, value, headers, ...
-            self._held.setdefault((topic, partition), []).extend(
+            records = [
                 _new(Record, (topic, partition, r[3], r[6], r[7], _headers(r[8]) if r[8] else (), r[4])) for r in some
-            )
+            ]
+            self._held.setdefault((topic, partition), []).extend(records)
+            self._bytes[topic, partition] = self._bytes.get((topic, partition), 0) + _size(records)
         if not found:
             self._pass_gaps()
 
@@ -99,8 +102,13 @@ class KafkaReader:
         held = self._held.pop(position)
         if len(held) > count:
             self._held[position] = held[count:]
-        self._next[position] = held[:count][-1].offset + 1
-        return held[:count]
+        taken = held[:count]
+        self._next[position] = taken[-1].offset + 1
+        self._bytes[position] -= _size(taken)
+        return taken
+
+    def _plenty(self, position: Position) -> bool:
+        return len(self._held[position]) >= _AHEAD or self._bytes[position] >= _AHEAD_BYTES
 
     def _pause(self, paused: set[Position]) -> None:
         self._consumer.resume(*(TopicPartition(*p) for p in self._paused - paused))
@@ -117,6 +125,10 @@ class KafkaReader:
     def close(self) -> None:
         """Give back the connection."""
         self._consumer.close()
+
+
+def _size(records: Sequence[Record]) -> int:
+    return sum([len(record[4]) for record in records if record[4] is not None])
 
 
 def _headers(found: Sequence[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:

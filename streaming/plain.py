@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from streaming.contexts import Contexts
 from streaming.events import Id, Impression, Interaction
 from streaming.ids import text_id
 from streaming.log import Record
@@ -15,8 +16,17 @@ from streaming.reading import MAX_JSON, canonical
 from streaming.rows import ACTION, CONTEXT, ID, ITEM, KIND, PAYLOAD, TS, USER, Kind, Rows, new_rows
 
 _TEXT = {str}
+
+
+class _Interaction(Interaction, tag="interaction", frozen=True, gc=False):
+    """An interaction whose context is left as it was written."""
+
+    context: msgspec.Raw = msgspec.Raw(b"null")  # type: ignore[assignment]
+
+
 # A union even where interactions alone are wanted: a decoder of one type alone would not ask for the field `type`.
-_engagements: msgspec.json.Decoder[Interaction | Impression] = msgspec.json.Decoder(Interaction | Impression)
+_engagements: msgspec.json.Decoder[_Interaction | Impression] = msgspec.json.Decoder(_Interaction | Impression)
+_contexts: Contexts[bytes] = Contexts()
 
 
 def plain_engagements(records: Sequence[Record]) -> Rows | None:
@@ -31,7 +41,7 @@ def plain_engagements(records: Sequence[Record]) -> Rows | None:
         return None  # whatever it was, reading one by one names it
 
 
-def _rows(records: Sequence[Record], events: list[Interaction | Impression]) -> Rows:
+def _rows(records: Sequence[Record], events: list[_Interaction | Impression]) -> Rows:
     rows = new_rows(records, Kind.INTERACTION)
     kinds = list(map(type, events))
     if Impression not in kinds:
@@ -41,21 +51,22 @@ def _rows(records: Sequence[Record], events: list[Interaction | Impression]) -> 
     rows.numbers[KIND, shown] = Kind.IMPRESSION
     _impressions(rows, np.flatnonzero(shown), [canonical(one) for one in events if type(one) is Impression])
     if not shown.all():
-        _interactions(rows, np.flatnonzero(~shown), [one for one in events if type(one) is Interaction])
+        _interactions(rows, np.flatnonzero(~shown), [one for one in events if type(one) is _Interaction])
     return rows
 
 
-def _interactions(rows: Rows, at: Any, events: list[Interaction]) -> None:
+def _interactions(rows: Rows, at: Any, events: list[_Interaction]) -> None:
     objects = rows.objects
     rows.numbers[TS, at] = [event.ts for event in events]
     objects[ID, at] = _texts([event.id for event in events])
     objects[USER, at] = _texts([event.user for event in events])
     objects[ITEM, at] = _texts([event.item for event in events])
     objects[ACTION, at] = [event.action for event in events]
-    named, contexts = [event.impression for event in events], [event.context for event in events]
-    if any(named):
+    named = [event.impression for event in events]
+    contexts = _contexts.decode([bytes(event.context) for event in events])
+    if named.count(None) < len(named):
         objects[PAYLOAD, at] = [None if name is None else text_id(name) for name in named]
-    if any(contexts):
+    if contexts.count(None) < len(contexts):
         objects[CONTEXT, at] = np.fromiter(contexts, dtype=object, count=len(events))
     with np.errstate(over="raise"):
         rows.value[at] = np.array([event.value for event in events], np.float64).astype(np.float32)

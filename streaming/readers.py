@@ -19,15 +19,16 @@ from threading import Condition, Lock, Thread
 from typing import Protocol
 
 from monitoring.phases import reached
+from streaming.appetite import Appetite
 from streaming.columns import Position
 from streaming.log import EventLog, Record
 from streaming.rows import Rows
 
-_POLL = 4096
-"""Records asked for at once: more would only leave the processor's cache."""
-
 _WAIT = 0.02
 """Longest poll, in seconds: others who ask the log something wait for its end."""
+
+_REST = 0.1
+"""Seconds between polls that find nothing while rows wait here: a client's empty poll takes time from the model."""
 
 ENDS_EVERY = 0.05
 """Seconds for which the ends of the partitions count as known."""
@@ -66,7 +67,7 @@ class ReadNow:
 
     def __init__(self, event_log: EventLog, decode: Decode) -> None:
         self._log, self._decode = event_log, decode
-        self._ends = _Ends(event_log)
+        self._ends, self._appetite = _Ends(event_log), Appetite()
         self.positions, self.ends = event_log.positions, self._ends.within
 
     def seek(self, positions: Mapping[Position, int]) -> None:
@@ -76,7 +77,8 @@ class ReadNow:
 
     def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, Rows]]:
         """Take what there is of some partitions; see `Reader`."""
-        return _decoded(_polled(self._log, timeout, partitions), self._decode)
+        records = _polled(self._log, self._appetite, timeout, partitions)
+        return _decoded(records, self._decode, self._appetite)
 
     def close(self) -> None:
         """Nothing is under way."""
@@ -97,7 +99,7 @@ class ReadAhead:
 
     def __init__(self, event_log: EventLog, decode: Decode, most: int) -> None:
         self._log, self._decode, self._most = event_log, decode, most
-        self._ends = _Ends(event_log)
+        self._ends, self._appetite = _Ends(event_log), Appetite()
         self._client, self._asking = Lock(), 0
         self._news = Condition()
         self._waiting: dict[Position, deque[tuple[Rows | None, int]]] = {}
@@ -105,7 +107,7 @@ class ReadAhead:
         self._read: dict[Position, int] = {}
         self._fetched: dict[Position, int] = {}
         self._error: BaseException | None = None
-        self._ended = False
+        self._ended = self._awaited = self._dry = False
         self._thread: Thread | None = None
 
     def seek(self, positions: Mapping[Position, int]) -> None:
@@ -131,7 +133,7 @@ class ReadAhead:
             What the log or its decoder raised, once everything read before that was taken; reading then goes on.
         """
         with self._news:
-            self._news.wait_for(lambda: self._has(partitions) or self._error is not None, timeout)
+            self._await(partitions, timeout)
             found = [(position, rows) for position in partitions for rows in self._taken(position)]
             if not found and self._error is not None and not any(self._rows.values()):
                 error, self._error = self._error, None
@@ -162,6 +164,13 @@ class ReadAhead:
         if self._thread is not None:
             self._thread.join()
 
+    def _await(self, partitions: Collection[Position], timeout: float) -> None:
+        if not self._has(partitions) and timeout > 0:
+            self._awaited = True
+            self._news.notify_all()
+            self._news.wait_for(lambda: self._has(partitions) or self._error is not None, timeout)
+            self._awaited = False
+
     def _has(self, partitions: Collection[Position]) -> bool:
         return any(self._waiting.get(position) for position in partitions)
 
@@ -187,6 +196,8 @@ class ReadAhead:
     def _turn(self) -> bool:
         """Poll once, if there is room; False when reading has ended."""
         with self._news:
+            if self._dry:
+                self._news.wait_for(lambda: not self._may_rest, _REST)
             hungry = [position for position, rows in self._rows.items() if rows < self._most]
             idle = bool(self._asking) or self._error is not None or not (hungry or self._ends.due)
             if idle and not self._ended:
@@ -201,17 +212,22 @@ class ReadAhead:
                 self._news.notify_all()
         return True
 
+    @property
+    def _may_rest(self) -> bool:
+        """Whether there are rows for the consumer to go on with, and nobody waits for anything."""
+        return any(self._rows.values()) and not (self._awaited or self._asking or self._ended)
+
     def _poll(self, hungry: list[Position]) -> None:
         with self._client:
-            records = _polled(self._log, _WAIT, hungry) if hungry else []
+            records = _polled(self._log, self._appetite, _WAIT, hungry) if hungry else []
             after = self._log.positions()
             self._ends.within(ENDS_EVERY)
-        found = _decoded(records, self._decode)
+        found = _decoded(records, self._decode, self._appetite)
         with self._news:
             for position, rows in found:
                 self._waiting[position].append((rows, after[position]))
                 self._rows[position] += len(rows)
-            self._fetched = after
+            self._fetched, self._dry = after, not found
             self._news.notify_all()
 
 
@@ -240,15 +256,17 @@ class _Ends:
         return self.known
 
 
-def _polled(event_log: EventLog, timeout: float, partitions: Collection[Position]) -> list[Record]:
+def _polled(event_log: EventLog, appetite: Appetite, timeout: float, partitions: Collection[Position]) -> list[Record]:
     reached("poll")
-    records = event_log.poll(_POLL, timeout, partitions)
+    records = event_log.poll(appetite.records, timeout, partitions)
     reached("poll")
     return records
 
 
-def _decoded(records: list[Record], decode: Decode) -> list[tuple[Position, Rows]]:
-    return [(position, decode(position, list(group))) for position, group in groupby(records, key=itemgetter(0, 1))]
+def _decoded(records: list[Record], decode: Decode, appetite: Appetite) -> list[tuple[Position, Rows]]:
+    found = [(position, decode(position, list(group))) for position, group in groupby(records, key=itemgetter(0, 1))]
+    appetite.note(records, sum(len(rows) for _, rows in found))
+    return found
 
 
 def _work(reference: weakref.ref[ReadAhead]) -> None:

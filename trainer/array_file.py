@@ -1,7 +1,7 @@
 """Safetensors files written as they come: no copy of an array is made, and other threads are kept waiting by none.
 
-The library encodes a file in one piece, with the interpreter's lock held: a pause of tens of milliseconds per 100 MB. What is
-written here is what it reads.
+The library encodes a file in one piece, with the interpreter's lock held: a pause of tens of milliseconds per 100 MB.
+What is written here is what it reads.
 """
 
 from __future__ import annotations

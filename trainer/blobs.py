@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -24,12 +25,12 @@ class Packed(NamedTuple):
     lengths: NDArray[np.int32]
 
     @classmethod
-    def of(cls, parts: Sequence[bytes]) -> Packed:
+    def of(cls, parts: Sequence[builtins.bytes]) -> Packed:
         """Put byte strings one behind the other."""
         joined = np.frombuffer(b"".join(parts), np.uint8)
         return cls(joined, np.fromiter(map(len, parts), np.int32, len(parts)))
 
-    def split(self) -> list[bytes]:
+    def split(self) -> list[builtins.bytes]:
         """Take them apart again.
 
         Examples

@@ -1,8 +1,8 @@
 """The files of a checkpoint's tables: whole ones, then changed rows, file by file, shared with the checkpoints before.
 
-A checkpoint's folder has all files that it needs; those that it shares with an older one are hard links. So any checkpoint
-can be removed, copied and checked alone. Once the changed rows outgrow a half of the whole tables, or there are many
-files of them, the tables are written whole again.
+A checkpoint's folder has all files that it needs; those that it shares with an older one are hard links. So any
+checkpoint can be removed, copied and checked alone. Once the changed rows outgrow a half of the whole tables, or
+there are many files of them, the tables are written whole again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Chain(NamedTuple):
 
 
 def write_rows(before: Path, known: Chain, aside: Path, rows: TableRows, number: int) -> Chain:
-    """Write tables into the folder `aside`: as changes to what the folder `before` has, if they are small, else whole."""
+    """Write tables into the folder `aside`: as changes to what `before` has, if they are small, else whole."""
     changed = rows.changed() if known.names else {}
     if known.takes(changed) and _linked(before, known, aside):
         name = f"rows-{number:08d}.safetensors"

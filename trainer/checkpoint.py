@@ -1,8 +1,8 @@
 """Checkpoints: folders that are whole or absent.
 
 A checkpoint is written aside, fsynced, and renamed; its manifest is written last and holds the size and the SHA-256 of
-every file. Arrays are safetensors, plain values msgpack; nothing is ever unpickled. Large tables may be a chain of files
-(`trainer.chain`).
+every file. Arrays are safetensors, plain values msgpack; nothing is ever unpickled. Large tables may be a chain of
+files (`trainer.chain`).
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class CheckpointStore:
     folder
         Made if absent.
     kept
-        How many are kept; a new one removes the oldest beyond that. If all of these share their whole tables, the newest
-        one that has others is kept beside them: one damaged file must not spoil all there is.
+        How many are kept; a new one removes the oldest beyond that. If all of these share their whole tables, the
+        newest one that has others is kept beside them: one damaged file must not spoil all there is.
     """
 
     def __init__(self, folder: Path, kept: int) -> None:

@@ -1,7 +1,7 @@
 """The snapshot that a checkpoint's copy of the learner makes, as its readers get it.
 
-The same bytes as `trainer.wire.Snapshot` makes, without an object per item or user, and in small steps where the interpreter's
-lock is held: it is made beside training.
+The same bytes as `trainer.wire.Snapshot` makes, without an object per item or user, and in small steps where the
+interpreter's lock is held: it is made beside training.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from trainer.blobs import Packed, texts_in
 from trainer.chunked import list_head
 from trainer.export import weights_of
 from trainer.ids.texts import spans
+from trainer.lodging import vacant
 from trainer.snapshot import BY_ITEM, BY_USER, PAIRS
 from trainer.wire import SnapshotManifest
 
 _CHUNK = 65_536
+_LODGING = "lodging."
 _FIX, _BYTE = 31, 255
 """Longest texts whose heads have one byte, and two."""
 
@@ -50,27 +52,23 @@ class HandedOut:
         }
 
     def _ids(self) -> Iterator[bytes]:
+        lodging = {name.removeprefix(_LODGING): one for name, one in self.arrays.items() if name.startswith(_LODGING)}
         yield list_head(3)
         for part in ("items", "users"):
             texts = texts_in(self.arrays, f"{part}.ids.texts")
             yield list_head(len(texts.lengths))
-            yield from encoded_texts(texts, self._vacant(part))
+            yield from encoded_texts(texts, vacant(lodging, part))
         features = texts_in(self.arrays, "items.features")  # each of them is encoded already
         yield list_head(len(features.lengths))
         yield features.bytes.tobytes()
-
-    def _vacant(self, part: str) -> NDArray[np.int64]:
-        """Rows that no id has, whatever they were called."""
-        lists = [self.arrays[name] for kind in ("free", "left") if (name := f"lodging.{part}.{kind}") in self.arrays]
-        return np.concatenate([*lists, np.zeros(0, np.int64)])
 
 
 def _packed(arrays: Mapping[str, Array]) -> bytes:
     return b"".join(parts_of({name: Column.of(array) for name, array in arrays.items()}))
 
 
-def encoded_texts(texts: Packed, vacant: NDArray[np.int64]) -> Iterator[bytes]:
-    """Encode texts as MessagePack, one behind the other, those of `vacant` rows (n,) as empty ones.
+def encoded_texts(texts: Packed, without: NDArray[np.int64]) -> Iterator[bytes]:
+    """Encode texts as MessagePack, one behind the other, those of the rows `without` (n,) as empty ones.
 
     A text is its length in one to three bytes, then its UTF-8. That is put together in arrays: a loop over a million texts
     would let the training thread wait for the interpreter's lock at every operation.
@@ -83,7 +81,7 @@ def encoded_texts(texts: Packed, vacant: NDArray[np.int64]) -> Iterator[bytes]:
     """
     lengths = texts.lengths.astype(np.int64)
     starts = np.cumsum(lengths) - lengths
-    lengths[vacant] = 0
+    lengths[without] = 0
     for at in range(0, len(lengths), _CHUNK):
         part = slice(at, at + _CHUNK)
         yield _joined(texts.bytes, starts[part], lengths[part]).tobytes()
@@ -97,6 +95,10 @@ def _joined(blob: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray
     one, two, three = (np.flatnonzero(heads == size) for size in (1, 2, 3))
     out[places[one]] = 0xA0 | lengths[one]
     out[places[two]], out[places[two] + 1] = 0xD9, lengths[two]
-    out[places[three]], out[places[three] + 1], out[places[three] + 2] = 0xDA, lengths[three] >> 8, lengths[three] & 0xFF
+    out[places[three]], out[places[three] + 1], out[places[three] + 2] = (
+        0xDA,
+        lengths[three] >> 8,
+        lengths[three] & 0xFF,
+    )
     out[spans(places + heads, lengths)] = blob[spans(starts, lengths)]
     return out

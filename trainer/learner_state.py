@@ -41,7 +41,7 @@ def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 def small_of(learner: Learner) -> Callable[[], dict[str, Array]]:
-    """Copy the arrays that are no tables: dense weights, optimiser, sums, and what waits to be counted late.
+    """Copy the arrays that are no tables: dense weights, optimiser, sums, ids, and what waits to be counted late.
 
     The call of what is returned puts them together, in any thread, at any time.
     """

@@ -120,17 +120,22 @@ def restore_ids(learner: Learner, arrays: Mapping[str, Array], watermark: int) -
     if saved and learner.lodging is None:
         learner.lodging = Lodging(learner, learner.config.ids)
     for part, table in (("items", learner.items.table), ("users", learner.users.table)):
-        vacant = [saved[f"{part}.{kind}"] for kind in ("free", "left")] if saved else []
         texts = texts_in(arrays, f"{part}.ids.texts")
         starts = np.cumsum(texts.lengths, dtype=np.int64) - texts.lengths
         columns: dict[str, Array] = {"bytes": texts.bytes, "starts": starts, "lengths": texts.lengths.astype(np.uint16)}
-        table.restore(columns, np.concatenate([*vacant, np.zeros(0, np.int64)]))
+        table.restore(columns, vacant(saved, part))
     if learner.lodging is None:
         return
     if saved:
         learner.lodging.restore(saved)
     else:
         learner.lodging.take_in(watermark)
+
+
+def vacant(saved: Mapping[str, Array], part: str) -> NDArray[np.int64]:
+    """Rows that no id has, of ``items`` or ``users``, in what `Lodging.state` returned; none where it is empty."""
+    kinds = [saved[f"{part}.{kind}"] for kind in ("free", "left")] if saved else []
+    return np.concatenate([*kinds, np.zeros(0, np.int64)])
 
 
 def _part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:

@@ -11,6 +11,7 @@ import torch
 from monitoring.alarms import Alarm
 from monitoring.config import MonitoringConfig
 from monitoring.health import Health
+from monitoring.heap import settle_heap
 from monitoring.http import start_http
 from monitoring.phases import reached
 from monitoring.signals import stop_on_signals
@@ -85,10 +86,10 @@ class Loop:
         self._turned = self.learner.turns
         self._positions: dict[Position, int] = {}
         self._unsaved, self._alarms = False, list[Alarm]()
+        self._generation = self.learner.steering.generation
         self._triggers = Triggers(config, self.learner.events, self.learner.watermark)
         if checkpoint is not None:
             self._publisher.follow(self.learner, checkpoint.name)
-        self._generation = self.learner.steering.generation
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Learn until `stop` says so, then write a last checkpoint."""
@@ -168,14 +169,16 @@ class Loop:
     def _due(self) -> bool:
         """Whether a checkpoint is due.
 
-        Something was learned, and the interval is over or there are nodes at last; there are alarms; so many events or so
-        much stream time went by; nodes were rebalanced; rows mean other items; or Redis must be told everything again.
-        One that is under way is waited for only where the next one belongs to this very position.
+        So many events, or so much stream time, were learned; or something was learned, and the interval is over or
+        there are nodes at last; an alarm waits; nodes were rebalanced; rows mean other items; or Redis must be told
+        everything again. Only for the first of these a checkpoint that is under way is waited for: it belongs to this
+        very position.
         """
-        passed = self._triggers.passed(self.learner.events, self.learner.watermark)
+        if self._triggers.passed(self.learner.events, self.learner.watermark):
+            return True
         seeded = self.learner.network.seeded
         anew = self._new_epoch or (self._outbox.restarted and seeded)
-        if passed or anew or self._generation != self.learner.steering.generation:
+        if anew or self._generation != self.learner.steering.generation:
             return True
         first = seeded and not self._nodes_published
         over = time.monotonic() - self._published >= self._config.snapshot_interval
@@ -211,10 +214,14 @@ def run(
     try:
         with stop_on_signals() as stop:
             if world is not None and world.rank:
-                Companion(trainer, streaming, monitoring, log, world, patience).run(stop.is_set)
+                companion = Companion(trainer, streaming, monitoring, log, world, patience)
+                settle_heap()
+                companion.run(stop.is_set)
             else:
                 redis = connect(redis_url)
-                Loop(trainer, streaming, monitoring, log, redis, digest, health, patience, world).run(stop.is_set)
+                loop = Loop(trainer, streaming, monitoring, log, redis, digest, health, patience, world)
+                settle_heap()
+                loop.run(stop.is_set)
     finally:
         log.close()
         if world is not None:

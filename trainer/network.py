@@ -240,7 +240,7 @@ class Network:
         return arrays
 
     def dense(self) -> dict[str, Array]:
-        """The same without the embedding tables."""
+        """Copy the same without the embedding tables."""
         arrays: dict[str, Array] = {f"monn.{name}": weight.numpy() for name, weight in self.monn.state_dict().items()}
         arrays |= {f"adam.{name}": array for name, array in self.descent.state().items()}
         arrays |= {f"objective.{name}": array for name, array in self.objective.state().items()}

@@ -1,8 +1,8 @@
 """Checkpoint first, then everything that depends on it: committed positions, snapshots, alarms.
 
-1. copy the state of a moment between two steps, in slices between the steps that follow; 2. write and fsync it in a thread;
-then 3. hand the snapshot out, from that thread, and 4. commit the positions to the log's group, from the thread that owns the
-log. Only what is durable is ever published or committed.
+1. copy the state of a moment between two steps, in slices between the steps that follow; 2. write and fsync it in a
+thread; then 3. hand the snapshot out, from that thread, and 4. commit the positions to the log's group, from the
+thread that owns the log. Only what is durable is ever published or committed.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Publisher:
         return self.copying or (self._running is not None and not self._running.done())
 
     def follow(self, learner: Learner, since: str) -> None:
-        """Note that the learner is in the state of the checkpoint `since`, so that only what changes need be written."""
+        """Note that the learner is in the state of the checkpoint `since`: only what changes need be written."""
         self._shadow, self._since = Shadow(learner, known=True), since
 
     def take(

@@ -89,6 +89,7 @@ class Replay:
 
     def forget_items(self, gone: NDArray[np.bool_]) -> None:
         """Leave nothing of items: events on them are not drawn any more, histories close up; see `history.named`."""
+        self.changes.coming(slice(None))
         events = slice(0, len(self))
         items, history, times = (self.arrays[name][events] for name in ("items", "history_items", "history_times"))
         theirs, rows = np.flatnonzero(named(items, gone)), np.flatnonzero(named(history, gone).any(1))

@@ -1,7 +1,8 @@
 """Tables in files: whole ones, the rows that changed since, and both put together again.
 
-A file of changed rows has, of each table, its number of rows (``TABLE#count``), which of them it holds (``TABLE#rows``), and
-these rows of every array under the array's name; texts are two arrays (`trainer.learner_state.named_texts`).
+A file of changed rows has, of each table, its number of rows (``TABLE#count``), which of them it holds
+(``TABLE#rows``), and these rows of every array under the array's name; texts are two arrays
+(`trainer.learner_state.named_texts`).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class TableRows:
 
     def whole(self) -> dict[str, Column]:
         """All rows."""
-        columns = {}
+        columns: dict[str, Column] = {}
         for table in self._tables:
             columns |= {name: Column.of(array[: table.rows]) for name, array in table.arrays.items()}
             for name, texts in table.texts.items():
@@ -50,7 +51,7 @@ class TableRows:
 
     def changed(self) -> dict[str, Column]:
         """Rows that changed."""
-        columns = {}
+        columns: dict[str, Column] = {}
         for table in self._tables:
             rows, name = table.changed, table.table.name
             columns |= {f"{name}{_ROWS}": Column.of(rows), f"{name}{_COUNT}": Column.of(np.array(table.rows))}

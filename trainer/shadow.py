@@ -1,8 +1,8 @@
 """A copy of the learner as it was at one moment, made while training goes on.
 
-`begin` fixes the moment: what is small is copied at once. The rows of the large tables that changed since the moment before
-are copied in slices between steps, and those that a step is about to change before it does (`trainer.changes`). So
-training waits for a few milliseconds at a time, whatever the tables' size.
+`begin` fixes the moment: what is small is copied at once. The rows of the large tables that changed since the moment
+before are copied in slices between steps, and those that a step is about to change before it does
+(`trainer.changes`). So training waits for a few milliseconds at a time, whatever the tables' size.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Shadow:
         return self._small()
 
     def arrays(self) -> dict[str, Array]:
-        """All arrays of the moment, once it is complete, named as `trainer.learner_state.state_of` names them; views."""
+        """All arrays of the moment, once it is complete, named as in `trainer.learner_state.state_of`; views."""
         arrays = self.small()
         for table in self.tables:
             table.settle()

@@ -38,8 +38,8 @@ class Table(NamedTuple):
         The arrays as they are now, by name; the things' rows are the first ones of them.
     texts
         Texts by row, by name.
-    count
-        How many things there are now.
+    things
+        How many of them there are now.
     changes
         What is asked before a row changes.
     """
@@ -47,16 +47,16 @@ class Table(NamedTuple):
     name: str
     columns: Mapping[str, Callable[[], Array]]
     texts: Mapping[str, Texts]
-    count: Callable[[], int]
+    things: Callable[[], int]
     changes: Changes
 
     def rows(self) -> int:
         """Rows that there are now: of a part that is not in use, none."""
-        return min(self.count(), self.room())
+        return min(self.things(), self.room())
 
     def room(self) -> int:
         """Rows that the arrays have room for now."""
-        return min((len(column()) for column in self.columns.values()), default=self.count())
+        return min((len(column()) for column in self.columns.values()), default=self.things())
 
 
 def tables_of(learner: Learner) -> list[Table]:
@@ -91,7 +91,11 @@ def tables_of(learner: Learner) -> list[Table]:
 
 
 def _table(
-    name: str, part: Any, attributes: tuple[str, ...], count: Callable[[], int], texts: Mapping[str, Texts] | None = None
+    name: str,
+    part: Any,
+    attributes: tuple[str, ...],
+    count: Callable[[], int],
+    texts: Mapping[str, Texts] | None = None,
 ) -> Table:
     columns = {f"{name}.{attribute}": partial(getattr, part, attribute) for attribute in attributes}
     return Table(name, columns, texts or {}, count, part.changes)

@@ -26,9 +26,7 @@ class Large:
 
     def __init__(self, rows: int) -> None:
         config = TrainerConfig()
-        self.learner = Learner(
-            config.model_copy(update={"index": config.index.model_copy(update={"seed_after": 0})})
-        )
+        self.learner = Learner(config.model_copy(update={"index": config.index.model_copy(update={"seed_after": 0})}))
         self.rows, self.now = rows, NOW
         self._rng = np.random.default_rng(0)
         for at in range(0, rows, _BLOCK):
@@ -55,7 +53,9 @@ class Large:
         learner.states.first[:rows] = NOW - 10**8
         learner.histories.items[:rows] = rng.integers(0, rows, learner.histories.items[:rows].shape)
         learner.histories.times[:rows] = NOW - 1000
-        learner.network.items.ids.weight[:rows] = 0.1 * rng.standard_normal(learner.network.items.ids.weight[:rows].shape)
+        learner.network.items.ids.weight[:rows] = 0.1 * rng.standard_normal(
+            learner.network.items.ids.weight[:rows].shape
+        )
 
     def _batch(self) -> Batch:
         ts = self.now + np.arange(1, _BATCH + 1)

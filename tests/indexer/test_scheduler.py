@@ -25,7 +25,10 @@ from monitoring.alarms import Alarm
 from monitoring.audit import AuditTrail
 from monitoring.config import MonitoringConfig
 from monitoring.health import Health
+from streaming.config import StreamingConfig
+from streaming.control import Sender, read
 from streaming.redis_client import connect
+from streaming.redis_log import RedisLog
 
 pytestmark = pytest.mark.slow
 
@@ -42,10 +45,10 @@ def eventually(condition, seconds=10.0):
 
 
 @contextmanager
-def scheduling(url, config=QUICK, owner="one"):
+def scheduling(url, config=QUICK, owner="one", send=None):
     stop, health = threading.Event(), Health("scheduler")
     client = connect(url)
-    scheduler = Scheduler(client, config, MonitoringConfig(), health, owner=owner)
+    scheduler = Scheduler(client, config, MonitoringConfig(), health, owner=owner, send=send)
     thread = threading.Thread(target=scheduler.run, args=(stop,))
     thread.start()
     try:
@@ -271,3 +274,41 @@ def test_damage_is_mended_beside_the_running_scheduler(redis_server, reader, toy
         toy.put("new", 3)
         assert eventually(lambda: reader.item_nodes(1) == toy.alive()), "and the leader goes on"
         assert verify(reader, 1, patience=1.0).clean
+
+
+def test_a_crowded_node_is_asked_to_be_split_once_and_the_answer_is_on_record(redis_server, reader, toy) -> None:
+    """Items arrive as deltas and crowd a node; one command on a real log, also over a change of leaders."""
+    streaming = StreamingConfig(log=redis_server, partitions=1)
+    eager = {"rebalance_interval": 0.05, "rebalance_over_mean": 2.0, "node_floor": 5}
+    config, audit = QUICK.model_copy(update=eager), AuditTrail(reader.redis, reader.key("audit"))
+
+    def commands() -> list:
+        log = RedisLog(redis_server)
+        log.seek({("control", 0): 0})
+        found = read([record.value for record in log.poll(10, 0.2)]) if log.partitions("control") else []
+        log.close()
+        return found
+
+    def said(event: str) -> list:
+        return [entry for entry in audit.read() if entry.event == event and entry.action == "rebalance"]
+
+    with scheduling(redis_server, config, send=Sender(streaming)):
+        toy.snapshot()
+        assert eventually(lambda: reader.current() == 1)
+        for number in range(12):
+            toy.put(f"new{number}", 1)
+        assert eventually(lambda: said("action"))
+    with scheduling(redis_server, config, owner="next", send=Sender(streaming)):
+        assert await_leader(reader, ask(reader, "run", "rebalance"), 5)
+        time.sleep(0.3)
+        (command,) = commands()
+        assert (command.split, command.generation, command.version) == ((1,), 0, 1)
+        toy.generation = 1
+        for item in toy.items:
+            item.cluster = toy.row(item.id) % 4
+        toy.snapshot()
+        assert eventually(lambda: said("outcome"))
+    (outcome,) = said("outcome")
+    assert (outcome.version, outcome.detail["generation"]) == (2, 1)
+    assert outcome.detail["after"] < 2.0 < outcome.detail["before"]
+    assert len(commands()) == 1

@@ -107,6 +107,20 @@ def test_the_log_is_polled_while_a_batch_is_learned() -> None:
     consumer.close()
 
 
+def test_little_is_polled_while_there_is_enough_to_learn_and_at_once_when_somebody_waits() -> None:
+    log = filled(Slow(), 40)
+    reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=50)
+    reader.seek({FIRST: 0, ("engagements", 1): 0})
+    time.sleep(0.3)
+    before = log.polls
+    time.sleep(1.0)
+    assert 1 <= log.polls - before <= 12, "ten a second"
+    assert reader.read(0.0, [FIRST])
+    log.append("engagements", [Outgoing(None, b"late", (), 1, 0)])
+    assert reader.read(5.0, [FIRST])
+    reader.close()
+
+
 def until_it_fails(consumer: Consumer) -> None:
     for _ in range(100):
         consumer.next_batch(0.05)

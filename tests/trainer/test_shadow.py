@@ -62,7 +62,8 @@ class Course:
         rng, world = np.random.default_rng(self.number), self.world
         items = [names[at] for at in rng.integers(len(names), size=6)]
         return Judgements(
-            ts=np.full(6, world.now - 1), decided_at=np.full(6, world.now), user=[f"u{at}" for at in rng.integers(60, size=6)], item=items,
+            ts=np.full(6, world.now - 1), decided_at=np.full(6, world.now),
+            user=[f"u{at}" for at in rng.integers(60, size=6)], item=items,
             labels=rng.integers(0, 2, (6, 1)).astype(np.float32), context=[None] * 6,
         )  # fmt: skip
 

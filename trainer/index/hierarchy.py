@@ -146,7 +146,7 @@ class Hierarchy(nn.Module):
         """Leaves (n,) of items (n, d+1): what is published and served."""
         if len(vectors) * self.levels[0] <= _MANY:
             return self.paths(self.project(vectors))[-1].nodes
-        parts = vectors.split(max(_AT_ONCE // self.levels[0], 1))
+        parts = torch.split(vectors, max(_AT_ONCE // self.levels[0], 1))
         return torch.cat([self.paths(self.project(part))[-1].nodes for part in parts])
 
 

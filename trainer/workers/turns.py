@@ -52,7 +52,7 @@ class Turns(Protocol):
         """State of the consumers, for the checkpoint; to be asked after settled turns."""
 
     def frozen(self) -> Callable[[], dict[str, Any]]:
-        """Note the same; the call of what is returned makes plain values of it, in any thread, at any time."""
+        """Note the same without making values of it: the call of what is returned does, in any thread."""
 
     def lag(self) -> tuple[int, float]:
         """Count the records that were not delivered yet, and the seconds since the oldest of them was sent."""
@@ -84,7 +84,7 @@ class OwnTurns:
         return self._consumer.state()
 
     def frozen(self) -> Callable[[], dict[str, Any]]:
-        """Note the same."""
+        """Freeze the consumer's own."""
         return self._consumer.frozen()
 
     def lag(self) -> tuple[int, float]:
@@ -189,7 +189,7 @@ class SharedTurns:
         return packed([msgspec.msgpack.decode(blob) for blob in blobs])
 
     def frozen(self) -> Callable[[], dict[str, Any]]:
-        """Exchange states at once: all workers are there now."""
+        """Gather the states now: all workers are here for it."""
         state = self.state()
         return lambda: state
 

@@ -1,0 +1,101 @@
+"""No item is answered after its end, though no delta has taken it out of the index: the clock is the watermark."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from serving.limits import Limits
+from serving.mirror import Mirror
+from serving.request import MODES, Filters, Request
+from serving.retrieval import retrieve
+
+S = 1000
+EVERYTHING = Limits(beam=6, budget=100)
+WAYS = [(mode, filters) for mode in MODES for filters in (Filters(), Filters(features={"topic": ["c0"]}))]
+
+
+def answered(mirror: Mirror, mode: str, filters: Filters = Filters()) -> set[str]:  # noqa: B008 - frozen
+    request = Request(user="a stranger", k=100, mode=mode, filters=filters)
+    return set(retrieve(mirror, [request], EVERYTHING)[0].items)
+
+
+def tick(plant, mirror: Mirror, ms: int) -> None:
+    """Time passes, by an engagement with an item of another cluster; nobody writes a delta of an item."""
+    plant.engage("u5", "c5-0", after=ms)
+    mirror.apply_state(plant.state())
+
+
+@pytest.mark.parametrize(("mode", "filters"), WAYS)
+def test_its_own_end(plant, mode, filters):
+    mirror = Mirror()
+    plant.add("offer", 0, expires_at=plant.now + 5 * S, topic="c0")
+    plant.idle_ms = None
+    plant.load(mirror)
+    assert "offer" in answered(mirror, mode, filters)
+    tick(plant, mirror, 5 * S - 1)
+    assert "offer" in answered(mirror, mode, filters), "its last millisecond"
+    tick(plant, mirror, 1)
+    assert "offer" not in answered(mirror, mode, filters)
+    assert mirror.indexed("offer"), "the scheduler has not taken it out yet"
+
+
+@pytest.mark.parametrize(("mode", "filters"), WAYS)
+def test_nobody_touched_it_for_too_long(plant, mode, filters):
+    mirror = Mirror()
+    plant.idle_ms = 60 * S
+    plant.load(mirror)
+    plant.engage("u0", "c0-0", after=30 * S)
+    mirror.apply_state(plant.state())
+    before = answered(mirror, mode, filters)
+    assert {"c0-0", "c0-9"} <= before
+    tick(plant, mirror, 40 * S)
+    after = answered(mirror, mode, filters)
+    assert "c0-0" in after, "touched 40 s ago"
+    assert "c0-9" not in after
+    assert mirror.indexed("c0-9")
+    tick(plant, mirror, 20 * S)
+    assert "c0-0" not in answered(mirror, mode, filters)
+
+
+@pytest.mark.parametrize(("mode", "filters"), WAYS)
+def test_it_was_deleted(plant, mode, filters):
+    """A deletion has no clock: it holds from the delta on that tells it, and no later state brings the item back."""
+    mirror = Mirror()
+    plant.load(mirror)
+    assert "c0-3" in answered(mirror, mode, filters)
+    mirror.apply_delta(plant.delete(3))
+    plant.engage("u1", "c0-3")
+    mirror.apply_state(plant.state())
+    assert "c0-3" not in answered(mirror, mode, filters)
+
+
+@pytest.mark.slow
+def test_through_a_real_server_and_while_the_scheduler_is_away(redis_client, plant):
+    """The follower alone: states go on, no delta is written; the item is gone once the watermark says so."""
+    from monitoring.health import Health
+    from serving.follower import LOOP, VERSION, WARM, Follower
+    from serving.metrics import ServingMetrics
+    from streaming.keys import key
+
+    plant.idle_ms = None
+    plant.add("offer", 0, expires_at=plant.now + 5 * S, topic="c0")
+    state_id = redis_client.xadd(key("state"), {b"d": plant.state().encode()}).decode()
+    redis_client.set(key("current"), plant.write(redis_client, state_id))
+    health, mirror = Health(VERSION, WARM), Mirror()
+    health.expect(LOOP, within=5)
+    follower = Follower(redis_client, mirror, ServingMetrics(), health)
+    follower.start()
+    try:
+        deadline = time.monotonic() + 10
+        while not mirror.loaded and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert mirror.loaded
+        plant.engage("u5", "c5-0", after=5 * S)
+        redis_client.xadd(key("state"), {b"d": plant.state().encode()})
+        while mirror.watermark < plant.now and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "offer" not in answered(mirror, "exhaustive")
+    finally:
+        follower.end()

@@ -1,0 +1,58 @@
+"""What is read at once is bounded, whatever a record holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from streaming.appetite import BYTES, ROWS, Appetite
+from streaming.arrow import write_interactions
+from streaming.columns import Position
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.log import Outgoing, Record
+from streaming.memory_log import MemoryLog
+
+
+def records(count: int, size: int) -> list[Record]:
+    return [Record("t", 0, at, None, b"x" * size, (), 0) for at in range(count)]
+
+
+def test_single_events_are_read_by_thousands() -> None:
+    appetite = Appetite()
+    appetite.note(records(64, 200), 64)
+    assert appetite.records == ROWS
+
+
+def test_large_records_are_read_by_few_and_one_at_least() -> None:
+    appetite = Appetite()
+    appetite.note(records(4, 1 << 20), 4)
+    assert appetite.records == BYTES >> 20
+    appetite.note(records(1, 10), 1_000_000)
+    assert appetite.records == 1
+    appetite.note([], 0)
+    assert appetite.records == 1
+
+
+class Counting(MemoryLog):
+    """Knows how many records were read."""
+
+    read = 0
+
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+        found = super().poll(max_records, timeout, partitions)
+        self.read += len(found)
+        return found
+
+
+def test_little_is_read_ahead_of_records_with_many_events() -> None:
+    log = Counting()
+    log.create_topic("engagements", 1)
+    n = 4096
+    value = write_interactions([893_286_638_000] * n, ["u"] * n, ["i"] * n, ["a"] * n)
+    log.append("engagements", [Outgoing(None, value, (), 1) for _ in range(300)])
+    consumer = Consumer(log, StreamingConfig(log="memory", partitions=1, dedup_window=0.0), ahead=True)
+    assert consumer.next_batch(10.0) is not None
+    time.sleep(0.3)
+    assert log.read < 80
+    consumer.close()

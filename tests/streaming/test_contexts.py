@@ -1,0 +1,74 @@
+"""Contexts decoded once: the same values as one by one, and the same refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming.arrow import read_interactions, write_interactions
+from streaming.contexts import Contexts
+from streaming.decoding import decode_records
+from streaming.events import decode
+from streaming.log import Record
+from streaming.reading import Role
+from streaming.rows import CONTEXT, KIND, PAYLOAD, Kind
+
+scalars = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5)
+contexts = st.none() | st.dictionaries(st.text(max_size=3), scalars, max_size=4)
+
+
+def record(at: int, **more: Any) -> Record:
+    event = {"type": "interaction", "id": at, "ts": 5, "user": "u", "item": "i", "action": "a", **more}
+    return Record("engagements", 0, at, b"u", json.dumps(event).encode(), (), 1)
+
+
+@given(st.lists(contexts, max_size=20))
+def test_they_are_what_reading_one_by_one_gives(values: list[dict[str, Any] | None]) -> None:
+    records = [record(at, context=value) for at, value in enumerate(values)]
+    expected = [decode(one.value or b"").context for one in records]  # type: ignore[union-attr]
+    assert decode_records(Role.ENGAGEMENTS, records).objects[CONTEXT].tolist() == expected
+
+
+def test_a_missing_one_is_none() -> None:
+    assert decode_records(Role.ENGAGEMENTS, [record(1), record(2, context={"h": 1})]).objects[CONTEXT].tolist() == [
+        None,
+        {"h": 1},
+    ]
+
+
+@pytest.mark.parametrize("bad", [5, "x", [1], {"a": {"b": 1}}, {"a": [1]}])
+def test_a_bad_one_is_a_dead_letter_and_spoils_no_other(bad: Any) -> None:
+    rows = decode_records(Role.ENGAGEMENTS, [record(1, context={"h": 1}), record(2, context=bad), record(3)])
+    assert rows.column(KIND).tolist() == [Kind.INTERACTION, Kind.DEAD, Kind.INTERACTION]
+    assert rows.objects[CONTEXT].tolist() == [{"h": 1}, None, None]
+
+
+def test_equal_ones_are_one_object_in_arrow_too() -> None:
+    value = write_interactions([5] * 3, ["u"] * 3, ["i"] * 3, ["a"] * 3, context=[{"h": 1}, None, {"h": 1}])
+    one, none, two = read_interactions(value).context.tolist()  # type: ignore[union-attr]
+    assert one == {"h": 1}
+    assert one is two
+    assert none is None
+
+
+def test_no_more_are_remembered_than_said() -> None:
+    some: Contexts[bytes] = Contexts(most=10)
+    for at in range(100):
+        assert some.decode([b'{"n":%d}' % at]) == [{"n": at}]
+        assert len(some) <= 10
+
+
+def test_what_is_no_context_is_refused_each_time() -> None:
+    some: Contexts[bytes] = Contexts()
+    for _ in range(2):
+        with pytest.raises(msgspec.ValidationError):
+            some.decode([b"5"])
+
+
+def test_an_action_may_name_impression_0() -> None:
+    assert decode_records(Role.ENGAGEMENTS, [record(1, impression=0)]).objects[PAYLOAD].tolist() == ["0"]
