@@ -1,11 +1,11 @@
-"""What checkpoints cost: the pauses that they make in training with large tables, and throughput. Writes `results/checkpoints.json`.
+"""What checkpoints cost: pauses in training with large tables, and throughput. Writes `results/checkpoints.json`.
 
-    make bench ARGS=benchmarks/checkpoints.py                    # a million items and users; some 12 minutes, 8 GB of memory
+    make bench ARGS=benchmarks/checkpoints.py    # a million items and users; some 10 minutes and 8 GB of memory
     make bench ARGS='benchmarks/checkpoints.py --rows 100000 --events 100000'
 
-Pauses: a learner trains on while checkpoints are copied, written and handed out in a real Redis; every wait of training is
-counted. Throughput: the bare loop with and without a checkpoint every 50,000 events, in turn, on globo-news if HSNN_DATA
-names a folder that holds it, else on ml-100k.
+Pauses: a learner trains on while checkpoints are copied, written and handed out in a real Redis; every wait of training
+is counted. Throughput: the bare loop with and without a checkpoint every 50,000 events, in turn, on globo-news if
+HSNN_DATA names a folder that holds it, else on ml-100k.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ROUNDS = 3
 
 
 def pauses(rows: int, url: str, folder: Path) -> list[dict[str, Any]]:
-    """Take a whole checkpoint, one of the rows that 50,000 events change, and one soon after; what each of them costs."""
+    """Take a whole checkpoint, one of what 50,000 events change, and one soon after; what each of them costs."""
     large, waits = Large(rows), list[float]()
     store = CheckpointStore(folder, 3)
     publisher = Publisher(store, Outbox(connect(url)), "", on_pause=waits.append)

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.publishing.table import table as publish
-from benchmarks.tabling.parts import exact, ids, pipeline, speed, workers
+from benchmarks.tabling.parts import checkpoints, exact, ids, pipeline, speed, workers
 from benchmarks.tabling.quality import ablations, quality
 from benchmarks.tabling.whole import churn, demo, freshness, fuzz, kills
 
@@ -26,7 +26,7 @@ def main() -> None:
     renders = {
         "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
         "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "publish": publish, "fuzz": fuzz,
-        "workers": workers,
+        "workers": workers, "checkpoints": checkpoints,
     }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"

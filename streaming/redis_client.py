@@ -56,8 +56,8 @@ def identity(client: Redis) -> str:
 def bulk(client: Redis) -> Redis:
     """Make a second client of the same server, for values of many megabytes.
 
-    It sends values as they are. The usual one joins them into one message first, with the interpreter's lock held: 200 ms
-    per 100 MB in which no other thread runs. Of a cluster's client it is the client itself.
+    It sends values as they are. The usual one joins them into one message first, with the interpreter's lock held:
+    200 ms per 100 MB in which no other thread runs. Of a cluster's client it is the client itself.
     """
     if isinstance(client, RedisCluster):
         return client

@@ -70,8 +70,8 @@ def _packed(arrays: Mapping[str, Array]) -> bytes:
 def encoded_texts(texts: Packed, without: NDArray[np.int64]) -> Iterator[bytes]:
     """Encode texts as MessagePack, one behind the other, those of the rows `without` (n,) as empty ones.
 
-    A text is its length in one to three bytes, then its UTF-8. That is put together in arrays: a loop over a million texts
-    would let the training thread wait for the interpreter's lock at every operation.
+    A text is its length in one to three bytes, then its UTF-8. That is put together in arrays: a loop over a million
+    texts would let the training thread wait for the interpreter's lock at every operation.
 
     Examples
     --------

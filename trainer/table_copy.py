@@ -23,8 +23,8 @@ _TEXT = 512
 class TableCopy:
     """Rows are copied in order by `advance`; those that change before it comes to them are put aside first.
 
-    They are put in their places by `settle`, which may take place in another thread: in new arrays the system would make room
-    for each of them, far apart as they are, while training waits.
+    They are put in their places by `settle`, perhaps in another thread: in new arrays the system would make
+    room for each of them, far apart as they are, while training waits.
 
     Parameters
     ----------

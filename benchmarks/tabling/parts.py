@@ -99,5 +99,31 @@ def ids(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def checkpoints(found: dict[str, Any]) -> str:
+    """Pauses, times and sizes of checkpoints of large tables, and what they cost in throughput."""
+    cost = found["cost"]
+    rates = {kind: float(np.median(of)) for kind, of in cost["events_per_second"].items()}
+    lines = [
+        f"{found['rows']:,} items and as many users, {found['cores']} cores, one thread, configuration "
+        f"`{found['config'][:12]}`.", "",
+        "| written | longest pause | waited in all | copied after | durable and handed out after | file of it | "
+        "one step: alone / while copied / while written |", "|---" + "|--:" * 6 + "|",
+    ]  # fmt: skip
+    for one in found["checkpoints"]:
+        steps = (f"{one[when]['p50']:.0f}" for when in ("steps_alone", "steps_while_copying", "steps_while_writing"))
+        cells = [
+            one["kind"], f"{one['longest_pause_ms']:.1f} ms", f"{one['waited_ms']:,.0f} ms",
+            f"{one['copied_seconds']:.1f} s", f"{one['handed_out_seconds']:.1f} s", f"{one['chain'][-1] / 1e6:,.0f} MB",
+            f"{' / '.join(steps)} ms",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + (
+        f"\n\n{cost['data']}, {cost['events']:,} events, a checkpoint every {cost['every']:,}: "
+        f"{_rate(rates['with'])} with, "
+        f"{_rate(rates['without'])} without them, medians of {len(cost['events_per_second']['with'])} runs each; "
+        f"ratio {cost['ratio']:.3f}."
+    )
+
+
 def _rate(events: float) -> str:
     return f"{events:,.0f} events/s"

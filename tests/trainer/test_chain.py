@@ -1,4 +1,4 @@
-"""Checkpoints that share files: each is whole by itself, is what a whole one would be, and damage costs no more than it must."""
+"""Checkpoints that share files: each is what a whole one would be, and damage costs no more than it must."""
 
 from __future__ import annotations
 
