@@ -24,9 +24,10 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 def main() -> None:
     page = PAGE.read_text("utf-8")
     renders = {
-        "quality": quality, "ablations": ablations, "speed": speed, "exact": exact, "demo": demo, "churn": churn,
+        "quality": quality, "ablations": ablations, "checkpoints": checkpoints, "speed": speed,
+        "exact": exact, "demo": demo, "churn": churn,
         "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "publish": publish, "fuzz": fuzz,
-        "workers": workers, "checkpoints": checkpoints,
+        "workers": workers,
     }  # fmt: skip
     for name, render in renders.items():
         path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"

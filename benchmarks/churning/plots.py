@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,4 +47,6 @@ def draw(competitors: Mapping[str, Any], folder: Path, stem: str) -> list[Path]:
             files.append(folder / f"{stem}-{measure}.svg")
             figure.savefig(files[-1], metadata={"Date": None})
             pyplot.close(figure)
+            plain = re.sub(r"\n *<metadata>.*?</metadata>", "", files[-1].read_text("utf-8"), flags=re.DOTALL)
+            files[-1].write_text(plain, "utf-8")
     return files
