@@ -325,3 +325,8 @@ class Consumer:
     def owned(self) -> Collection[Position]:
         """Partitions of this rank."""
         return self._of.keys()
+
+    @property
+    def topics(self) -> Collection[str]:
+        """Topics that are read: the same for every rank, whether it owns a partition of them or not."""
+        return topic_roles(self._config).keys()

@@ -130,12 +130,13 @@ class ReadAhead:
         Raises
         ------
         Exception
-            What the log or its decoder raised, once everything read before that was taken; reading then goes on.
+            What the log or its decoder raised, once what was read before of these partitions was taken; others may
+            hold more, but who asks cannot go on without these. Reading then goes on.
         """
         with self._news:
             self._await(partitions, timeout)
             found = [(position, rows) for position in partitions for rows in self._taken(position)]
-            if not found and self._error is not None and not any(self._rows.values()):
+            if not found and self._error is not None:
                 error, self._error = self._error, None
                 self._news.notify_all()
                 raise error
@@ -220,9 +221,10 @@ class ReadAhead:
     def _poll(self, hungry: list[Position]) -> None:
         with self._client:
             records = _polled(self._log, self._appetite, _WAIT, hungry) if hungry else []
-            after = self._log.positions()
-            self._ends.within(ENDS_EVERY)
-        found = _decoded(records, self._decode, self._appetite)
+            self._keep(_decoded(records, self._decode, self._appetite), self._log.positions())
+            self._ends.within(ENDS_EVERY)  # last: it may fail, and what was polled is not polled again
+
+    def _keep(self, found: list[tuple[Position, Rows]], after: dict[Position, int]) -> None:
         with self._news:
             for position, rows in found:
                 self._waiting[position].append((rows, after[position]))

@@ -45,7 +45,8 @@ class RedisLog:
         # redis-py would build a dict per entry; plain lists are read four times as fast.
         self._client.set_response_callback("XREAD", lambda answer, **_: answer)
         self._where = f"redis://{self._host()}"
-        self._appender, self._patience = Appender(self._client, retention), patience or Patience(0.0)
+        self._patience = patience or Patience(0.0)
+        self._appender = Appender(self._client, retention, self._patience.seconds)
         self._counts: dict[str, int] = {}
         self._partitioner = Partitioner()
         self._next: dict[Position, int] = {}

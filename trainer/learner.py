@@ -246,6 +246,7 @@ class Learner:
         """Take what changed so far for told: here nobody wants to hear of it."""
         self._touched_items.drain()
         self._touched_users.drain()
+        self.users.named.drain()
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Copy everything that training depends on: arrays, and plain values."""

@@ -29,8 +29,9 @@ _SMALLEST = 1e-12
 class GradientGuard:
     """Refuses steps by the norm of their gradient: one that is not finite, or beyond `limit` times the usual norm.
 
-    Usual is the running geometric mean of the norms of a kind of steps. A refused norm counts as one at the limit: what
-    stays that large becomes usual within some hundred steps, and a model is never shut off for ever.
+    Usual is the running geometric mean of the norms of a kind of steps, those without a gradient left out. A refused
+    norm counts as one at the limit: what stays that large becomes usual within some hundred steps, and a model is never
+    shut off for ever.
 
     Attributes
     ----------
@@ -55,6 +56,8 @@ class GradientGuard:
         """Say why a step with this gradient norm must not be made; empty if it may."""
         if not math.isfinite(norm):
             return "its gradient is not finite"
+        if norm < _SMALLEST:
+            return ""  # moves nothing, and says nothing of steps that do
         at = KINDS.index(kind)
         usual = math.exp(self._log_norm[at])
         limited = self.limit is not None and self._seen[at] >= _WARM_UP
@@ -68,7 +71,7 @@ class GradientGuard:
 
     def _take(self, at: int, norm: float) -> None:
         share = max(1 - _MEMORY, 1 / (self._seen[at] + 1))
-        self._log_norm[at] += share * (math.log(max(norm, _SMALLEST)) - self._log_norm[at])
+        self._log_norm[at] += share * (math.log(norm) - self._log_norm[at])
         self._seen[at] += 1
 
     def state(self) -> dict[str, Array]:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import streaming.readers
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
 from streaming.consumer import Consumer
 from streaming.decoding import decode_records
-from streaming.errors import LogUnavailableError
+from streaming.errors import LogUnavailableError, OutOfRangeError
 from streaming.events import Interaction, Item, encode
 from streaming.log import Outgoing, Record
 from streaming.memory_log import MemoryLog
 from streaming.readers import ReadAhead, ReadNow
 from streaming.reading import Role
+from streaming.rows import Rows
 
 CONFIG = StreamingConfig(log="memory", batch_size=16, max_wait=0.0, partitions=3)
 FIRST: Position = ("engagements", 0)
@@ -163,3 +165,78 @@ def test_reading_when_asked_uses_no_thread() -> None:
     reader.seek({FIRST: 0})
     assert reader.read(0.0, [FIRST])
     assert log.pollers == {"MainThread"}
+
+
+class Parted(Slow):
+    """Gives half of a partition, then only the other one, then says that the rest of the first one is gone."""
+
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+        gone = self.positions()[FIRST] >= 100 and FIRST in (partitions or ())
+        if gone and self.polls >= 300:
+            raise OutOfRangeError("engagements/0: gone")
+        time.sleep(0.001)
+        return super().poll(max_records, timeout, [p for p in partitions or () if not gone or p != FIRST])
+
+
+def test_an_error_reaches_who_waits_for_one_partition_while_rows_of_others_lie_ready() -> None:
+    log = Parted([1])
+    for topic in ("engagements", "items", "users", "control"):
+        log.create_topic(topic, 2)
+    for at in range(800):
+        event = Interaction(ts=893_286_638_000 + 1000 * at, id=at, user="u", item="i", action="view")
+        log.append("engagements", [Outgoing(b"u", encode(event), (), 1, partition=at % 2)])
+    consumer = Consumer(log, CONFIG, ahead=True)
+    with pytest.raises(OutOfRangeError, match="gone"):
+        until_it_fails(consumer)
+    consumer.close()
+
+
+class Endless(Slow):
+    """Does not know its ends when it is asked for them after the first records were read."""
+
+    failed = False
+
+    def end_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
+        if any(self.positions().values()) and not self.failed:
+            self.failed = True
+            raise LogUnavailableError("away")
+        return super().end_positions(partitions)
+
+
+def test_nothing_is_lost_where_only_the_ends_could_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming.readers, "ENDS_EVERY", 0.0)
+    log = filled(Endless([1]), 60)
+    reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=500)
+    reader.seek({("engagements", number): 0 for number in range(3)})
+    found, failed = 0, 0
+    deadline = time.monotonic() + 5.0
+    while (found < 60 or not failed) and time.monotonic() < deadline:
+        try:
+            found += sum(len(rows) for _, rows in reader.read(0.05, [("engagements", n) for n in range(3)]))
+        except LogUnavailableError:
+            failed += 1
+    assert (found, failed) == (60, 1)
+    reader.close()
+
+
+def test_a_seek_forgets_what_is_just_being_decoded() -> None:
+    log, decoding, go_on = filled(Slow(), 40), threading.Event(), threading.Event()
+
+    def decode(_: Position, records: list[Record]) -> Rows:
+        decoding.set()
+        go_on.wait(0.3)
+        return decode_records(Role.ENGAGEMENTS, records)
+
+    reader = ReadAhead(log, decode, most=500)
+    held = len(log._topics["engagements"][0])
+    assert held > 2
+    reader.seek({FIRST: 0})
+    assert decoding.wait(5.0)
+    reader.seek({FIRST: held - 1})
+    go_on.set()
+    found = []
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        found += reader.read(0.05, [FIRST])
+    assert sum(len(rows) for _, rows in found) == 1
+    reader.close()

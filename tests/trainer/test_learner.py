@@ -262,3 +262,12 @@ def test_repeats_are_labels_and_no_lessons(config, world):
     alone = replace(world.clicks(["u1"], ["c1-0"]).engagements, repeat=np.ones(1, np.bool_))
     report = learner.train(learner.prepare(replace(batch, engagements=alone, items=[], item_sent_at=[])))
     assert (report.events, report.unsafe) == (1, 0)
+
+
+def test_who_tells_nobody_keeps_no_list_of_new_users(config, new_world):
+    learner = Learner(config)
+    learner.train(learner.prepare(new_world().batch(32)))
+    assert learner.users.named
+    learner.forget_touched()
+    assert not learner.users.named
+    assert not learner.touched

@@ -105,3 +105,14 @@ def test_what_stays_large_becomes_usual():
     assert refused[0]
     assert not refused[-1]
     assert refused == sorted(refused, reverse=True)
+
+
+def test_steps_without_a_gradient_do_not_make_usual_steps_unusual():
+    guard = GradientGuard()
+    for _ in range(64):  # a catalogue of one item, or events without weight
+        assert guard.refusal(STEP, 0.0) == ""
+    assert [guard.refusal(STEP, 1.0) for _ in range(300)] == [""] * 300
+    for _ in range(300):
+        assert guard.refusal(STEP, 0.0) == ""
+    assert guard.refusal(STEP, 1.0) == ""
+    assert guard.refusal(STEP, 1001.0)

@@ -136,7 +136,7 @@ class SharedTurns:
         self._consumer, self._world = consumer, world
         self._held: bytes | None = None
         self._busy = False
-        self._topics = sorted({topic for topic, _ in consumer.owned})
+        self._topics = sorted(consumer.topics)
         self._notes = np.zeros((world.size, len(_Note) + len(self._topics)), np.int64)
         self._lag, self._lag_at = (0, 0.0), -_LAG_EVERY
 

@@ -138,3 +138,22 @@ def test_alone_there_is_nothing_to_agree_on(log):
     assert turns.next(0.01, stop=True) == (None, True, True)
     assert turns.state() == consumer.state()
     assert turns.lag()[0] == EVENTS + 1
+
+
+def test_workers_agree_where_some_own_no_partition_of_a_topic(together):
+    few = MemoryLog()
+    for topic, partitions in (("engagements", 2), ("items", 1), ("users", 1), ("control", 1)):
+        few.create_topic(topic, partitions)
+    for number in range(40):
+        event = Interaction(id=number, ts=T0 + number * 1000, user=f"u{number}", item="i", action="click")
+        few.append("engagements", [Outgoing(b"u", encode(event), sent_at=T0, partition=number % 2)])
+
+    def work(world: World) -> int:
+        consumer, turns = turns_of(few, world, 1)
+        learned = 0
+        while not ((turn := turns.next(0.01, stop=consumer.idle)).stop and turn.batch is None):
+            learned += 0 if turn.batch is None else len(turn.batch.engagements)
+        assert turns.lost() == {}
+        return learned
+
+    assert together(2, work) == [40, 40]

@@ -1,0 +1,33 @@
+"""What is appended twice is there once, for as long as somebody may try."""
+
+from __future__ import annotations
+
+import pytest
+
+from streaming.log import Outgoing
+from streaming.patience import Patience
+from streaming.redis_append import Appender
+from streaming.redis_client import Redis
+from streaming.redis_log import RedisLog
+
+
+def test_a_second_attempt_changes_nothing(redis_client: Redis) -> None:
+    again = Appender(redis_client, None, 0.0).once(["s"], [(0, ["t", 1]), (0, ["t", 2])])
+    for _ in range(2):
+        again()
+    assert redis_client.xlen("s") == 2
+    Appender(redis_client, None, 0.0).once(["s"], [(0, ["t", 1])])()
+    assert redis_client.xlen("s") == 3, "the same record, sent again on purpose"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 10_000.0])
+def test_an_append_is_remembered_for_longer_than_it_is_tried(
+    redis_server: str, redis_client: Redis, seconds: float
+) -> None:
+    log = RedisLog(redis_server, patience=Patience(seconds))
+    log.create_topic("t", 1)
+    log.append("t", [Outgoing(b"k", b"v")])
+    marks = list(redis_client.scan_iter("hsnn:log:appended:*"))
+    assert len(marks) == 1
+    assert redis_client.ttl(marks[0]) > seconds + 600
+    log.close()
