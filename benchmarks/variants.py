@@ -50,13 +50,29 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "small": {"model": {"preset": "small"}},
     "small_cross": {"model": {"preset": "small", "cross": True}},
     "no_tasks": {"judgement_weight": 0.0},
+    # the start of a stream
+    "early": {"index": {"early": True}},
 }
+
+_ADDED = {"early": False}
+"""Keys of `trainer.index` that are younger than results which are kept, and the values with which nothing changed."""
 
 
 def digest(name: str) -> str:
-    """SHA-256 of a variant's configuration, but for seed and threads, which figures of quality do not depend on."""
-    values = configured(name, 0).model_dump(mode="json", exclude={"seed", "threads"})
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    """SHA-256 of `identity`."""
+    return hashlib.sha256(json.dumps(identity(name), sort_keys=True).encode()).hexdigest()
+
+
+def identity(name: str) -> dict[str, Any]:
+    """Return what a variant's figures depend on of its configuration: all but seed and threads.
+
+    Keys that came later and are off are left out, so that what was measured before keeps its name.
+    """
+    values: dict[str, Any] = configured(name, 0).model_dump(mode="json", exclude={"seed", "threads"})
+    values["index"] = {
+        key: value for key, value in values["index"].items() if key not in _ADDED or value != _ADDED[key]
+    }
+    return values
 
 
 def configured(name: str, seed: int) -> TrainerConfig:

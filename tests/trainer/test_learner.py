@@ -262,3 +262,18 @@ def test_repeats_are_labels_and_no_lessons(config, world):
     alone = replace(world.clicks(["u1"], ["c1-0"]).engagements, repeat=np.ones(1, np.bool_))
     report = learner.train(learner.prepare(replace(batch, engagements=alone, items=[], item_sent_at=[])))
     assert (report.events, report.unsafe) == (1, 0)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_the_best_half_life_is_followed_from_the_first_steps_on_if_it_is_wanted(config, with_index, new_world, early):
+    """Clicks in the planted world never grow old; an hour lies between two of them."""
+    learner, world = Learner(with_index(config, early=early)), new_world(step=3_600_000)
+    used = []
+    for _ in range(66):
+        learner.train(learner.prepare(world.batch(16)))
+        used.append(learner.half_life)
+    changed = [step for step in range(1, 66) if used[step] != used[step - 1]]
+    assert set(changed) <= ({1, 2, 4, 8, 16, 32, 64} if early else {64})
+    if early:
+        assert changed[0] < 64
+        assert used[-1] == learner.half_lives.best > 0
