@@ -10,7 +10,7 @@ ARGS ?=
 
 help: ## Say what there is.
 	@echo "hsnn: retrieval that learns while it serves."
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
 	@echo "Set-up goes to $(VENV) (or \$$HSNN_VENV) and happens once; ARGS='...' is passed on."
 
 setup: ## Install the project and its pinned dependencies, unless that is done.

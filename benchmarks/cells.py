@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.variants import configured
+from benchmarks.variants import configured, identity
 from evaluation.harness import evaluate
 from evaluation.report import summary
 from evaluation.run import Run, load, save
@@ -61,9 +61,8 @@ class Cell:
 
     def key(self) -> dict[str, Any]:
         """Everything that the figures depend on, but the code."""
-        config = configured(self.variant, self.seed).model_dump(mode="json", exclude={"seed", "threads"})
         return {
-            "data": self.data, "seed": self.seed, "config": config, "protocol": asdict(self.protocol),
+            "data": self.data, "seed": self.seed, "config": identity(self.variant), "protocol": asdict(self.protocol),
             "baselines": list(self.baselines), "batch": _BATCH,
         }  # fmt: skip
 

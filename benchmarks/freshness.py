@@ -27,7 +27,7 @@ from benchmarks.freshening.asker import Asker
 from benchmarks.freshening.source import Source
 from benchmarks.freshening.watcher import Watcher
 from hsnn.config import load
-from hsnn.demo.stage import Stage
+from hsnn.demo.stage import Stage, ready
 from streaming.keys import key
 from streaming.open_log import open_log
 from streaming.redis_client import connect
@@ -58,7 +58,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--queries", type=float, default=20.0, help="queries per second, 100 items each")
     parser.add_argument("--seconds", type=float, default=90.0, help="measured, after the start")
     parser.add_argument("--log", choices=("redis", "kafka"), default="redis")
-    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--json", type=Path, default=RESULTS, help="write the figures there")
     return parser.parse_args(arguments)
 
 
@@ -69,6 +69,7 @@ def measured(stage: Stage, options: argparse.Namespace) -> dict[str, Any]:
     source.fill(BASE_ITEMS, BASE_ENGAGEMENTS)
     client = connect(stage.redis_url)
     stage.roles.until(lambda: bool(client.get(key("current"))), "the first version", _PATIENCE)
+    stage.roles.until(lambda: ready(stage.server), "the server to have loaded it", _PATIENCE)
     asker, watcher = Asker(stage.server, source, options.queries), Watcher(stage.server, source)
     threads = (source, asker, watcher)
     before = _progress(client)

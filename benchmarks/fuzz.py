@@ -23,6 +23,7 @@ import torch
 
 from benchmarks.fuzzing.hostile import Hostile
 from benchmarks.fuzzing.trial import Trial, streaming
+from benchmarks.sizes import positive
 from hsnn.embedded import EmbeddedRedis
 from streaming.log import EventLog
 from streaming.memory_log import MemoryLog
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make fuzz", description="Send a trainer hostile messages.")
-    parser.add_argument("--messages", type=int, default=1_000_000, help="how many; 1,000,000")
+    parser.add_argument("--messages", type=positive, default=1_000_000, help="how many; 1,000,000")
     parser.add_argument("--log", choices=LOGS, default="memory", help="where they lie; memory")
     parser.add_argument("--seed", type=int, default=0, help="of the messages; 0")
     parser.add_argument("--json", type=Path, default=RESULTS, help="write the figures there")

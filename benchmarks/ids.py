@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.sizes import positive
 from trainer.id_table import IdTable
 
 RESULTS = Path(__file__).parent / "results" / "ids.json"
@@ -110,7 +111,7 @@ def _resident() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the id table beside a dict.")
-    parser.add_argument("--ids", type=int, default=10_000_000, help="how many ids")
+    parser.add_argument("--ids", type=positive, default=10_000_000, help="how many ids")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the result goes")
     arguments = parser.parse_args()
     jobs = [(kind, arguments.ids, size) for size in BATCHES for kind in TABLES]

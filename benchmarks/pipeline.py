@@ -27,6 +27,7 @@ import msgspec
 import numpy as np
 import torch
 
+from benchmarks.sizes import positive
 from benchmarks.timed_log import TimedLog
 from benchmarks.variants import digest
 from evaluation.suited import suited
@@ -67,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Log to step, against the step alone.")
-    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--events", type=positive, default=100_000, help="events from the start of the data; 100,000")
     parser.add_argument("--logs", type=lambda text: text.split(","), default=list(LOGS), help=f"of {', '.join(LOGS)}")
-    parser.add_argument("--rounds", type=int, default=3, help="every loop so often, in turn; 3")
-    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--rounds", type=positive, default=3, help="every loop so often, in turn; 3")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="write the figures there")
     options = parser.parse_args(arguments)
     if unknown := set(options.logs) - LOGS.keys():
         parser.error(f"no log is called {', '.join(sorted(unknown))}; there are: {', '.join(LOGS)}")

@@ -27,6 +27,7 @@ from benchmarks.publishing.bare import bare
 from benchmarks.publishing.operations import Operations
 from benchmarks.publishing.pipelines import compared
 from benchmarks.publishing.version import Publication
+from benchmarks.sizes import positive
 from hsnn.embedded.redis import EmbeddedRedis
 from indexer.lease import Lease
 from indexer.portrait import portrait
@@ -79,11 +80,13 @@ def _memory(store: IndexStore, version: int, items: int) -> dict[str, Any]:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Publish planted items.")
-    parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--bare", type=int, nargs="*", default=[], help="sizes to measure without a snapshot")
-    parser.add_argument("--shards", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--items", type=positive, nargs="+", default=[10_000, 100_000, 1_000_000], help="sizes; 10,000 to 1,000,000"
+    )
+    parser.add_argument("--bare", type=positive, nargs="*", default=[], help="sizes to measure without a snapshot")
+    parser.add_argument("--shards", type=positive, default=1, help="of the index; 1")
+    parser.add_argument("--seed", type=int, default=0, help="of the items; 0")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="write the figures there")
     return parser.parse_args(arguments)
 
 

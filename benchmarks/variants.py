@@ -51,7 +51,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "small": {"model": {"preset": "small"}},
     "small_cross": {"model": {"preset": "small", "cross": True}},
     "no_tasks": {"judgement_weight": 0.0},
+    # the start of a stream
+    "early": {"index": {"early": True}},
 }
+
+_ADDED = {"early": False}
+"""Keys of `trainer.index` that are younger than results which are kept, and the values with which nothing changed."""
 
 
 _NO_MATTER = {"seed", "threads", "checkpoint_events", "checkpoint_time"}
@@ -59,11 +64,22 @@ _NO_MATTER = {"seed", "threads", "checkpoint_events", "checkpoint_time"}
 
 
 def digest(name: str) -> str:
-    """SHA-256 of a variant's configuration, but for what figures of quality do not depend on."""
+    """SHA-256 of `identity`."""
+    return hashlib.sha256(json.dumps(identity(name), sort_keys=True).encode()).hexdigest()
+
+
+def identity(name: str) -> dict[str, Any]:
+    """Return what a variant's figures depend on of its configuration.
+
+    Keys that came later and are off are left out, so that what was measured before keeps its name.
+    """
     config = configured(name, 0)
-    later = {"ids"} if config.ids == IdsConfig() else set()  # did not exist when figures were measured
-    values = config.model_dump(mode="json", exclude=_NO_MATTER | later)
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    later = {"ids"} if config.ids == IdsConfig() else set()
+    values: dict[str, Any] = config.model_dump(mode="json", exclude=_NO_MATTER | later)
+    values["index"] = {
+        key: value for key, value in values["index"].items() if key not in _ADDED or value != _ADDED[key]
+    }
+    return values
 
 
 def configured(name: str, seed: int) -> TrainerConfig:

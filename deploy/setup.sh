@@ -27,6 +27,10 @@ if [ -z "$python" ]; then
     exit 1
 fi
 
+[ ! -f "$stamp" ] || last=$(sed -n 2p "$stamp")
+if [ "${last:-$(pwd -P)}" != "$(pwd -P)" ]; then
+    echo "$venv was set up for $last; from now on it runs the code of $(pwd -P)."
+fi
 echo "Setting up $venv with $("$python" --version): once, one or two minutes, about 5 GB with PyTorch."
 [ -x "$venv/bin/python" ] && recent "$venv/bin/python" || "$python" -m venv "$venv"
 rm -f "$stamp"

@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluation.figures import RARE
 from evaluation.plots import draw
-from evaluation.report import percent
+from evaluation.report import percent, probabilities
 from evaluation.run import Run
 
 _COLUMNS = {
@@ -29,8 +29,10 @@ def write(path: Path, runs: Sequence[Run], found: Mapping[str, Any], title: str)
         matplotlib is not installed.
     """
     plots = draw(runs, found, path.parent, path.stem)
+    shown = probabilities(found)
     parts = [
         f"# {title}", _introduction(found), methods_table(found["methods"]), _legend(),
+        *([] if shown is None else ["## Probabilities", f"{shown}."]),
         "## Differences", comparisons_table(found), "## Over the stream", _picture(plots["stream"], "recall over time"),
         "## What is scored, and what it finds", _picture(plots["curves"], "recall against the share scored"),
         curves_table(found["curves"]), "## The index", _index(found), _picture(plots["nodes"], "node sizes"),

@@ -116,6 +116,18 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def probabilities(found: Mapping[str, Any]) -> str | None:
+    """Say how good the predicted probabilities of shown items are; None where no impressions tell."""
+    if "probabilities" not in found:
+        return None
+    values = found["probabilities"]
+    return (
+        f"{values['shown']:,.0f} shown items, probability of the first task: normalised entropy "
+        f"{values['normalised_entropy']:.3f} (1: as good as their mean rate, less is better), calibration "
+        f"{values['calibration']:.3f} (predicted over observed)"
+    )
+
+
 def percent(share: float | None) -> str:
     """Write a share as percent; a dash where there is none.
 

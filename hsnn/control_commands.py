@@ -56,9 +56,13 @@ def rebalance(
         raise VersionGoneError("there is no version yet, so there are no nodes to rebalance")
     bounds = Bounds.of(chosen.indexer)
     bounds = bounds if over is None else bounds._replace(over_mean=over, floor=0, starved=0.0)
+    sizes = node_sizes(reader, number)
     found = Broken(tuple(split or ()), tuple(merge or ()))
+    strange = [node for node in (*found.split, *found.merge) if node >= len(sizes)]
+    if strange:
+        raise typer.BadParameter(f"version {number} has nodes 0 to {len(sizes) - 1}, and no {strange[0]}")
     if not any(found):
-        found = broken(node_sizes(reader, number), bounds)
+        found = broken(sizes, bounds)
     if not any(found):
         typer.echo(f"version {number}: every node is within its bounds; nothing was sent")
         return

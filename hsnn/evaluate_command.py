@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from evaluation.baselines import chosen
 from evaluation.harness import Run, evaluate
-from evaluation.report import across, sentences, table
+from evaluation.report import across, probabilities, sentences, table
 from evaluation.suited import suited
 from hsnn.config import Config
 from streaming.datasets import load
@@ -81,6 +81,8 @@ def _show(console: Console, figures: Mapping[str, Any], task: Task) -> None:
     console.print(table(figures, title))
     for sentence in _differences(figures) if task.seeds > 1 else sentences(figures):
         console.print(sentence)
+    if shown := probabilities(figures):
+        console.print(shown)
     hours = figures["popularity_half_life_hours"]
     console.print(f"popularity's best half-life: {'none, it never forgets' if hours is None else f'{hours:g} h'}")
     console.print(f"{figures['events_per_second']:,.0f} events/s learned")

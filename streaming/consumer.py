@@ -295,10 +295,10 @@ class Consumer:
     def frozen(self) -> Callable[[], dict[str, Any]]:
         """Note the same without making values of it: the call of what is returned does, in any thread, at any time."""
         self._letters.flush()
-        places, letters = self._progress.to_state(), self._cap.state()
+        state = self._progress.to_state() | {"letters": self._cap.state()}
         joiner = None if self._joiner is None else self._joiner.frozen()
         dedup = self._dedup.frozen(self._progress.watermark.value)
-        return lambda: places | {"dedup": dedup(), "joiner": joiner and joiner(), "letters": letters}
+        return lambda: state | {"dedup": dedup(), "joiner": joiner and joiner()}
 
     def close(self) -> None:
         """Read no more; the log stays open."""

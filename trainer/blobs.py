@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import grown
+from trainer.arrays import Array, grown
 
 _CHUNK = 65_536
+
+
+BYTES, LENGTHS = ":bytes", ":lengths"
+"""Ends of the names of the two arrays that texts are in a checkpoint."""
 
 
 class Packed(NamedTuple):
@@ -37,6 +41,16 @@ class Packed(NamedTuple):
         blob, ends = self.bytes.tobytes(), np.cumsum(self.lengths, dtype=np.int64)
         starts = ends - self.lengths
         return [blob[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def named_texts(name: str, texts: Packed) -> dict[str, Array]:
+    """Name the two arrays that texts are."""
+    return {f"{name}{BYTES}": texts.bytes, f"{name}{LENGTHS}": texts.lengths}
+
+
+def texts_in(arrays: Mapping[str, Array], name: str) -> Packed:
+    """Find the texts that were named so."""
+    return Packed(arrays[f"{name}{BYTES}"], arrays[f"{name}{LENGTHS}"])
 
 
 class Blobs:

@@ -39,10 +39,10 @@ class ItemCatalogue:
         Epoch ms; 0 = never.
     deleted : (rows,) bool
     features : one mapping per row
-    changes : Changes
-        Of all of these, and of the ids.
     tenancy : Tenancy or None
         Who may have a row, where not everybody may.
+    changes : Changes
+        Of all of these.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -53,8 +53,8 @@ class ItemCatalogue:
         self.expires_at: NDArray[np.int64] = np.zeros(1024, np.int64)
         self.deleted: NDArray[np.bool_] = np.zeros(1024, np.bool_)
         self.features: list[dict[str, Feature]] = []
-        self.changes = Changes()
         self.tenancy: Tenancy | None = None
+        self.changes = Changes()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -117,12 +117,12 @@ class UserCatalogue:
     table : IdTable
     tokens : (rows, C) int32
         Hashed features, -1 padded.
-    changes : Changes
-        Of these, and of the ids.
     tenancy : Tenancy or None
         Who may have a row, where not everybody may.
     named : TouchedRows
         Rows that were given to users.
+    changes : Changes
+        Of the tokens.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -130,9 +130,9 @@ class UserCatalogue:
         self._ignored = frozenset(config.ignored_features)
         self.table = IdTable()
         self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
-        self.changes = Changes()
         self.tenancy: Tenancy | None = None
         self.named = TouchedRows()
+        self.changes = Changes()
 
     def __len__(self) -> int:
         return len(self.table)

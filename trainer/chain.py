@@ -8,7 +8,6 @@ there are many files of them, the tables are written whole again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,13 +53,11 @@ def _linked(before: Path, known: Chain, aside: Path) -> bool:
     try:
         for name in known.names:
             link_or_copy(before / name, aside / name)
-        return _sizes(aside, known.names) == [known.files[name].bytes for name in known.names]
+            if (size := (aside / name).stat().st_size) != known.files[name].bytes:
+                raise OSError(f"{name} has {size} bytes, not {known.files[name].bytes}")
     except OSError as error:
         _log.error("cannot go on from %s: %s; writing all tables whole", before, error)
         for name in known.names:
             (aside / name).unlink(missing_ok=True)
         return False
-
-
-def _sizes(folder: Path, names: Sequence[str]) -> list[int]:
-    return [(folder / name).stat().st_size for name in names]
+    return True

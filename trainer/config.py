@@ -14,6 +14,7 @@ from trainer.index.config import IndexConfig
 from trainer.presets import filled
 
 _NO_SHAPE = frozenset({"beam", "budget"})
+_NARROW = 8
 
 
 class ModelConfig(BaseModel):
@@ -84,6 +85,17 @@ class ModelConfig(BaseModel):
     def vector_width(self) -> int:
         """Numbers of a static item vector: `item_vectors` of width `dim`, and a bias."""
         return self.item_vectors * self.dim + 1
+
+    @property
+    def interaction_width(self) -> int:
+        """Numbers of the interaction tower's vectors together: as wide as the others in the paper's sizes, else 8 each.
+
+        Examples
+        --------
+        >>> ModelConfig().interaction_width, ModelConfig(preset="medium", interaction_vectors=2).interaction_width
+        (8, 96)
+        """
+        return self.interaction_vectors * (_NARROW if self.preset == "tiny" else self.dim)
 
     def other_shape(self, written: Mapping[str, Any]) -> list[str]:
         """Name the fields, in order, in which a model written as JSON values has another shape than this one.

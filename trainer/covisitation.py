@@ -72,12 +72,12 @@ class Covisitation:
 
     def forget(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Forget items, by row: their own lists and their places in others'; return the rows that changed."""
-        self.changes.coming(slice(None))
-        rows = np.flatnonzero(gone[: len(self.last)])
+        rows, left = np.flatnonzero(gone[: len(self.last)]), named(self.neighbours, gone)
+        changed = np.union1d(rows, np.flatnonzero(left.any((1, 2))))
+        self.changes.coming(changed)
         self.neighbours[rows], self.weights[rows], self.totals[rows], self.last[rows] = -1, 0, 0, 0
-        left = named(self.neighbours, gone)
         self.neighbours[left], self.weights[left] = -1, 0
-        return np.union1d(rows, np.flatnonzero(left.any((1, 2))))
+        return changed
 
     def put(
         self,

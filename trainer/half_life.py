@@ -14,7 +14,14 @@ _PRIOR = 0.1
 class HalfLifeChoice:
     """Running log loss of popularity at every half-life; the smallest names the one to trust.
 
-    Popularity at a half-life gives an item the probability (its count + prior) / (all counts + prior * items).
+    Popularity at a half-life gives an item the probability (its count + prior) / (all counts + prior * items). It can
+    say nothing of an item that nobody engaged with before: on a young stream, where many are new, those favour the
+    half-life that has forgotten most.
+
+    Parameters
+    ----------
+    known
+        Judge by events on items that were engaged with before alone.
 
     Attributes
     ----------
@@ -24,7 +31,8 @@ class HalfLifeChoice:
         Sum of all items' counts, true at `time` (epoch ms).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, known: bool = False) -> None:
+        self._known = known
         self.loss: NDArray[np.float64] = np.zeros(len(HALF_LIVES))
         self.totals: NDArray[np.float64] = np.zeros(len(HALF_LIVES))
         self.time = 0
@@ -39,6 +47,9 @@ class HalfLifeChoice:
         self.totals *= np.exp2(-max(now - self.time, 0) / np.array(HALF_LIVES))
         self.time = max(now, self.time)
         counts = states.counts(rows, now)  # (n, H)
-        losses = np.log(self.totals + _PRIOR * max(items, 1)) - np.log(counts + _PRIOR)
-        self.loss = _MEMORY * self.loss + (1 - _MEMORY) * losses.mean(0)
+        if self._known:
+            counts = counts[counts[:, -1] > 0]
+        if len(counts):
+            losses = np.log(self.totals + _PRIOR * max(items, 1)) - np.log(counts + _PRIOR)
+            self.loss = _MEMORY * self.loss + (1 - _MEMORY) * losses.mean(0)
         self.totals += mass

@@ -10,18 +10,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from trainer.array_file import Column, parts_of
 from trainer.arrays import Array
+from trainer.blobs import Packed, texts_in
 from trainer.chunked import list_head
 from trainer.export import weights_of
-from trainer.ids.texts import Texts
-from trainer.learner_state import texts_in
-from trainer.lodging import saved_ids
+from trainer.ids.texts import spans
+from trainer.lodging import vacant
 from trainer.snapshot import BY_ITEM, BY_USER, PAIRS
 from trainer.wire import SnapshotManifest
 
-_CHUNK = 4096
+_CHUNK = 65_536
+_LODGING = "lodging."
+_FIX, _BYTE = 31, 255
+"""Longest texts whose heads have one byte, and two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,12 @@ class HandedOut:
         }
 
     def _ids(self) -> Iterator[bytes]:
+        lodging = {name.removeprefix(_LODGING): one for name, one in self.arrays.items() if name.startswith(_LODGING)}
         yield list_head(3)
-        yield from _texts(saved_ids(self.arrays, "items"))
-        yield from _texts(saved_ids(self.arrays, "users"))
+        for part in ("items", "users"):
+            texts = texts_in(self.arrays, f"{part}.ids.texts")
+            yield list_head(len(texts.lengths))
+            yield from encoded_texts(texts, vacant(lodging, part))
         features = texts_in(self.arrays, "items.features")  # each of them is encoded already
         yield list_head(len(features.lengths))
         yield features.bytes.tobytes()
@@ -59,8 +67,38 @@ def _packed(arrays: Mapping[str, Array]) -> bytes:
     return b"".join(parts_of({name: Column.of(array) for name, array in arrays.items()}))
 
 
-def _texts(texts: Texts) -> Iterator[bytes]:
-    yield list_head(len(texts))
-    for at in range(0, len(texts), _CHUNK):
-        part = texts[at : at + _CHUNK]
-        yield msgspec.msgpack.encode(part)[len(list_head(len(part))) :]
+def encoded_texts(texts: Packed, without: NDArray[np.int64]) -> Iterator[bytes]:
+    """Encode texts as MessagePack, one behind the other, those of the rows `without` (n,) as empty ones.
+
+    A text is its length in one to three bytes, then its UTF-8. That is put together in arrays: a loop over a million
+    texts would let the training thread wait for the interpreter's lock at every operation.
+
+    Examples
+    --------
+    >>> texts = Packed.of([b"a", b"gone", b"x" * 40])
+    >>> b"".join(encoded_texts(texts, np.array([1]))) == b"".join(map(msgspec.msgpack.encode, ["a", "", "x" * 40]))
+    True
+    """
+    lengths = texts.lengths.astype(np.int64)
+    starts = np.cumsum(lengths) - lengths
+    lengths[without] = 0
+    for at in range(0, len(lengths), _CHUNK):
+        part = slice(at, at + _CHUNK)
+        yield _joined(texts.bytes, starts[part], lengths[part]).tobytes()
+
+
+def _joined(blob: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Texts (n,) of `blob` behind their heads: at most 65,535 bytes each, as `trainer.ids.texts` has them."""
+    heads = 1 + (lengths > _FIX) + (lengths > _BYTE)  # (n,) bytes of each head
+    places = np.cumsum(heads + lengths) - heads - lengths
+    out = np.empty(int((heads + lengths).sum()), np.uint8)
+    one, two, three = (np.flatnonzero(heads == size) for size in (1, 2, 3))
+    out[places[one]] = 0xA0 | lengths[one]
+    out[places[two]], out[places[two] + 1] = 0xD9, lengths[two]
+    out[places[three]], out[places[three] + 1], out[places[three] + 2] = (
+        0xDA,
+        lengths[three] >> 8,
+        lengths[three] & 0xFF,
+    )
+    out[spans(places + heads, lengths)] = blob[spans(starts, lengths)]
+    return out

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import Array
+from trainer.changes import Changes
 from trainer.ids.slots import Slots
 from trainer.ids.texts import Encoded, Texts
 
@@ -30,6 +31,8 @@ class IdTable:
     ----------
     ids : Texts
         By row; what a removed row was called stays until the row is given to another id.
+    changes : Changes
+        Of what rows are called.
 
     Examples
     --------
@@ -48,6 +51,7 @@ class IdTable:
         self.ids = Texts()
         self._slots = Slots()
         self._hashed = hashed
+        self.changes = Changes()
         self.add(list(ids))
 
     def __len__(self) -> int:
@@ -83,6 +87,7 @@ class IdTable:
 
     def put(self, rows: NDArray[np.int64], names: Sequence[str]) -> None:
         """Give unique `rows` (n,) that no id has to unique `names` that have no row."""
+        self.changes.coming(rows[rows < len(self)])
         self._put(rows, names, self._hashed(names))
 
     def remove(self, rows: NDArray[np.int64]) -> None:

@@ -65,10 +65,6 @@ class LaggedStates:
             if not due.all():
                 self._waiting.append((rows[~due], ts[~due], weights[~due]))
 
-    def waiting(self) -> Callable[[], dict[str, Array]]:
-        """Note what waits now; the call of what is returned makes arrays of it, in any thread, at any time."""
-        return partial(_as_arrays, tuple(self._waiting))
-
     def forget(self, gone: NDArray[np.bool_]) -> None:
         """Forget items, by row, with what was noted of them."""
         self.states.clear(np.flatnonzero(gone[: len(self.states.last)]))
@@ -77,6 +73,10 @@ class LaggedStates:
             kept = ~gone[rows]
             if kept.any():
                 self._waiting.append((rows[kept], ts[kept], weights[kept]))
+
+    def waiting(self) -> Callable[[], dict[str, Array]]:
+        """Note what waits now; the call of what is returned makes arrays of it, in any thread, at any time."""
+        return partial(_as_arrays, tuple(self._waiting))
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Take over the arrays of `states` and `waiting`."""

@@ -89,7 +89,7 @@ class Learner:
         self.covisitation = Covisitation(rows=0)
         self.lagged = LaggedStates()
         self.frequency = StreamingFrequency(config.frequency_half_life)
-        self.half_lives = HalfLifeChoice()
+        self.half_lives = HalfLifeChoice(known=config.index.early)
         self.leaves = Leaves(config.model.leaves)
         self.replay = Replay(config.model, config.replay_size if config.replay else 0)
         self.events = self.positives = self.steps = self.watermark = self.origin = self._last_batch = 0
@@ -346,13 +346,17 @@ class Learner:
         self.leaves.set_mass(rows, worth)
 
     def _chores(self, rng: np.random.Generator) -> None:
-        """Take the nodes from items once; now and then look after them, and follow the best half-life."""
+        """Take the nodes from items once; now and then look after them, and follow the best half-life.
+
+        With `trainer.index.early` the half-life is looked at whenever the number of steps has doubled, too.
+        """
         work = self._due()
         if work:
             living = np.flatnonzero(self.alive(np.arange(len(self.items))))
             if len(living):
                 self._upkeep(work, living, rng)
-        if self.steps % _CHORES_EVERY == 0 and self.half_lives.best != self.half_life:
+        doubled = self.config.index.early and self.steps & (self.steps - 1) == 0
+        if (doubled or self.steps % _CHORES_EVERY == 0) and self.half_lives.best != self.half_life:
             self.half_life = self.half_lives.best
             self._weigh(np.arange(len(self.items)))
 

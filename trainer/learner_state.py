@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import Array
-from trainer.blobs import Packed
+from trainer.blobs import named_texts, texts_in
 from trainer.errors import CheckpointError
-from trainer.lodging import ids_state, restore_ids
+from trainer.lodging import restore_ids
 from trainer.steering import steer
 from trainer.tables import tables_of
 
@@ -27,8 +27,6 @@ _BY_ITEM = (
 )  # fmt: skip
 _BY_USER = ("histories.items", "histories.times", "users.tokens")
 _WHOLE = ("half_lives.loss", "half_lives.totals")
-BYTES, LENGTHS = ":bytes", ":lengths"
-"""Ends of the names of the two arrays that texts are."""
 
 
 def state_of(learner: Learner) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -50,7 +48,8 @@ def small_of(learner: Learner) -> Callable[[], dict[str, Array]]:
     parts: dict[str, Array] = {f"network.{name}": array for name, array in learner.network.dense().items()}
     parts |= {name: _get(learner, name) for name in _WHOLE}
     parts["leaves.mass"] = learner.leaves.sums()[0]
-    parts |= ids_state(learner)
+    if learner.lodging is not None:
+        parts |= {f"lodging.{name}": array for name, array in learner.lodging.state().items()}
     copied: dict[str, Array] = {name: np.array(array) for name, array in parts.items()}
     if not learner.config.model.tasks:
         return lambda: copied
@@ -66,16 +65,6 @@ def values_of(learner: Learner) -> dict[str, Any]:
         "seed": learner.config.seed, "index_learner": learner.config.index.learner,
         "items": len(learner.items), "users": len(learner.users), "steering": learner.steering.state(),
     }  # fmt: skip
-
-
-def named_texts(name: str, texts: Packed) -> dict[str, Array]:
-    """Name the two arrays that texts are."""
-    return {f"{name}{BYTES}": texts.bytes, f"{name}{LENGTHS}": texts.lengths}
-
-
-def texts_in(arrays: Mapping[str, Array], name: str) -> Packed:
-    """Find the texts that were named so."""
-    return Packed(arrays[f"{name}{BYTES}"], arrays[f"{name}{LENGTHS}"])
 
 
 def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:

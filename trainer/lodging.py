@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import Array
+from trainer.blobs import texts_in
 from trainer.catalogue import Sign
 from trainer.ids.config import IdsConfig
 from trainer.ids.tenancy import Tenancy
-from trainer.ids.texts import Texts
 from trainer.wiping import wipe
 
 if TYPE_CHECKING:
@@ -110,15 +110,8 @@ class Lodging:
         self.users.reuse()
 
 
-def ids_state(learner: Learner) -> dict[str, Array]:
-    """Both id tables of a learner, and its lodging if it has one, as arrays."""
-    tables = {"items.ids": learner.items.table.state(), "users.ids": learner.users.table.state()}
-    lodging = {} if learner.lodging is None else {"lodging": learner.lodging.state()}
-    return {f"{part}.{name}": array for part, arrays in (tables | lodging).items() for name, array in arrays.items()}
-
-
 def restore_ids(learner: Learner, arrays: Mapping[str, Array], watermark: int) -> None:
-    """Give a fresh learner what `ids_state` returned; `watermark` is the checkpoint's, epoch ms.
+    """Give a fresh learner the ids of a checkpoint and their lodging; `watermark` is the checkpoint's, epoch ms.
 
     Limits may come and go between two runs. Where there are new ones, all ids count as seen just now; where there are
     none any more, the rows that were given up must still be known.
@@ -127,7 +120,10 @@ def restore_ids(learner: Learner, arrays: Mapping[str, Array], watermark: int) -
     if saved and learner.lodging is None:
         learner.lodging = Lodging(learner, learner.config.ids)
     for part, table in (("items", learner.items.table), ("users", learner.users.table)):
-        table.restore(_part(arrays, f"{part}.ids."), _vacant(saved, part))
+        texts = texts_in(arrays, f"{part}.ids.texts")
+        starts = np.cumsum(texts.lengths, dtype=np.int64) - texts.lengths
+        columns: dict[str, Array] = {"bytes": texts.bytes, "starts": starts, "lengths": texts.lengths.astype(np.uint16)}
+        table.restore(columns, vacant(saved, part))
     if learner.lodging is None:
         return
     if saved:
@@ -136,13 +132,8 @@ def restore_ids(learner: Learner, arrays: Mapping[str, Array], watermark: int) -
         learner.lodging.take_in(watermark)
 
 
-def saved_ids(arrays: Mapping[str, Array], part: str) -> Texts:
-    """Ids by row of `part`, ``items`` or ``users``, in what `ids_state` returned; empty where a row has none."""
-    saved, texts = _part(arrays, "lodging."), Texts.of(_part(arrays, f"{part}.ids."))
-    return texts.copy(without=_vacant(saved, part))
-
-
-def _vacant(saved: Mapping[str, Array], part: str) -> NDArray[np.int64]:
+def vacant(saved: Mapping[str, Array], part: str) -> NDArray[np.int64]:
+    """Rows that no id has, of ``items`` or ``users``, in what `Lodging.state` returned; none where it is empty."""
     kinds = [saved[f"{part}.{kind}"] for kind in ("free", "left")] if saved else []
     return np.concatenate([*kinds, np.zeros(0, np.int64)])
 

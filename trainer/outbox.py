@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from monitoring.alarms import Alarm
 from streaming.keys import key
 from streaming.patience import Patience
-from streaming.redis_client import AWAY, Redis, identity
+from streaming.redis_client import AWAY, Redis, bulk, identity
 from trainer.wire import Feed, FeedItem, SnapshotManifest, StateDelta
 
 _ALARMS_KEPT = 1000
@@ -49,6 +49,7 @@ class Outbox:
 
     def __init__(self, redis: Redis, patience: Patience | None = None) -> None:
         self._redis, self._patience = redis, patience or Patience(0.0)
+        self._bulk = bulk(redis)
         self.epoch = self._number = 0
         self.renew()
 
@@ -93,7 +94,7 @@ class Outbox:
         fields: Fields = {**snapshot.encode()}
 
         def write() -> None:
-            self._redis.hset(key("snapshot", number), mapping=fields)
+            self._bulk.hset(key("snapshot", number), mapping=fields)
             self._redis.xadd(key("snapshots"), {b"n": number})  # nobody looks at it before
 
         self._called("handing out a snapshot", write)

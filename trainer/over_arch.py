@@ -16,7 +16,6 @@ from trainer.config import ModelConfig
 from trainer.cross_features import CROSS_FEATURES
 from trainer.towers import mlp
 
-_INTERACTION_WIDTH = 8
 _HIDDEN = 32
 
 
@@ -33,7 +32,7 @@ class Parts(NamedTuple):
         Of the item and of its state.
     coarse : (B, n)
         Logit of the item's leaf, reused.
-    interaction : (B, n, n_ui * 8) or None
+    interaction : (B, n, n_ui * w) or None
         The interaction tower's vectors.
     """
 
@@ -80,15 +79,14 @@ class NodeOverArch(nn.Module):
 
 
 class InteractionTower(nn.Module):
-    """Cross features (..., F) to n_ui vectors of 8 numbers, flattened."""
+    """Cross features (..., F) to n_ui vectors of width w, flattened."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.width = config.interaction_vectors * _INTERACTION_WIDTH
-        self.layers = mlp(CROSS_FEATURES, 16, self.width)
+        self.layers = mlp(CROSS_FEATURES, 16, config.interaction_width)
 
     def forward(self, cross: Tensor) -> Tensor:
-        """Encode cross features (..., F) as (..., n_ui * 8)."""
+        """Encode cross features (..., F) as (..., n_ui * w)."""
         out: Tensor = self.layers(cross)
         return out
 
@@ -103,7 +101,7 @@ class DotOverArch(nn.Module):
         self.ensemble = nn.Parameter(torch.tensor(0.0))
         matching = torch.eye(config.user_vectors, config.item_vectors).flatten()
         self.register_buffer("matching", matching, persistent=False)
-        self.interaction = nn.Linear(config.interaction_vectors * _INTERACTION_WIDTH, 1) if config.cross else None
+        self.interaction = nn.Linear(config.interaction_width, 1) if config.cross else None
 
     def forward(self, parts: Parts) -> Tensor:
         """Join the parts of B users and n items: (B, n)."""
@@ -126,7 +124,7 @@ class MlpOverArch(DotOverArch):
         super().__init__(config)
         self.scale = config.dim**-0.5
         width = config.user_vectors * config.item_vectors + 3
-        width += config.interaction_vectors * _INTERACTION_WIDTH if config.cross else 0
+        width += config.interaction_width if config.cross else 0
         self.network = mlp(width, _HIDDEN, 1)
         for weight in self.network[-1].parameters():
             nn.init.zeros_(weight)

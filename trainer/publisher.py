@@ -38,10 +38,18 @@ class Publisher:
     ----------
     digest
         Of the configuration, for manifests.
+    on_pause
+        Told how long training waited for copies, in seconds, since the last call and in one step.
     """
 
-    def __init__(self, store: CheckpointStore, outbox: Outbox, digest: str) -> None:
-        self._store, self._outbox, self._digest = store, outbox, digest
+    def __init__(
+        self,
+        store: CheckpointStore,
+        outbox: Outbox,
+        digest: str,
+        on_pause: Callable[[float], None] = CHECKPOINT_PAUSE.observe,
+    ) -> None:
+        self._store, self._outbox, self._digest, self._on_pause = store, outbox, digest, on_pause
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._shadow: Shadow | None = None
         self._since = ""
@@ -137,7 +145,7 @@ class Publisher:
 
     def _note_pause(self) -> None:
         if self._shadow is not None and self._shadow.spent:
-            CHECKPOINT_PAUSE.observe(self._shadow.spent)
+            self._on_pause(self._shadow.spent)
             self._shadow.spent = 0.0
 
     def _write(self, shadow: Shadow, values: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:

@@ -92,8 +92,9 @@ class Replay:
         self.changes.coming(slice(None))
         events = slice(0, len(self))
         items, history, times = (self.arrays[name][events] for name in ("items", "history_items", "history_times"))
-        items[named(items, gone)] = -1
-        rows = np.flatnonzero(named(history, gone).any(1))
+        theirs, rows = np.flatnonzero(named(items, gone)), np.flatnonzero(named(history, gone).any(1))
+        self.changes.coming(np.union1d(theirs, rows))
+        items[theirs] = -1
         history[rows], times[rows] = closed_up(history[rows], times[rows], gone)
 
     def draw(self, count: int, rng: np.random.Generator) -> Lessons:

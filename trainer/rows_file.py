@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.array_file import Column
 from trainer.arrays import Array, grown
-from trainer.blobs import Blobs
-from trainer.learner_state import BYTES, LENGTHS, named_texts, texts_in
+from trainer.blobs import BYTES, LENGTHS, Blobs, named_texts, texts_in
 from trainer.table_copy import TableCopy
 
 _ROWS, _COUNT = "#rows", "#count"
@@ -34,6 +33,8 @@ class TableRows:
 
     def __init__(self, tables: Sequence[TableCopy], since: str = "") -> None:
         self._tables, self.since = tables, since
+        for table in tables:
+            table.settle()
 
     def lengths(self) -> dict[str, int]:
         """First dimension of every array, by name."""

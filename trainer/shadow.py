@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trainer.arrays import Array
-from trainer.learner_state import named_texts, small_of, values_of
+from trainer.blobs import named_texts
+from trainer.learner_state import small_of, values_of
 from trainer.table_copy import TableCopy
 from trainer.tables import tables_of
 
@@ -75,6 +76,7 @@ class Shadow:
         """All arrays of the moment, once it is complete, named as in `trainer.learner_state.state_of`; views."""
         arrays = self.small()
         for table in self.tables:
+            table.settle()
             arrays |= {name: array[: table.rows] for name, array in table.arrays.items()}
             for name, texts in table.texts.items():
                 arrays |= named_texts(name, texts.pack())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import Array
-from trainer.blobs import Blobs
+from trainer.blobs import Blobs, Packed
 from trainer.changes import Rows
 from trainer.tables import Table
 
@@ -20,7 +21,10 @@ _TEXT = 512
 
 
 class TableCopy:
-    """Rows are copied once each: in order by `advance`, or before they change.
+    """Rows are copied in order by `advance`; those that change before it comes to them are put aside first.
+
+    They are put in their places by `settle`, perhaps in another thread: in new arrays the system would make
+    room for each of them, far apart as they are, while training waits.
 
     Parameters
     ----------
@@ -37,7 +41,7 @@ class TableCopy:
     changed : (n,) int64
         Those of them that are new or may have changed since the moment before, ascending.
     arrays, texts
-        The copy, with room for at least `rows`; of the moment once `complete`.
+        The copy, with room for at least `rows`; of the moment once `complete` and settled.
     """
 
     def __init__(self, table: Table, timed: Callable[[], AbstractContextManager[None]], *, known: bool) -> None:
@@ -49,7 +53,9 @@ class TableCopy:
         self._touched: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._waiting: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._order: NDArray[np.int64] | None = None  # None: all rows
+        self._aside: list[tuple[NDArray[np.int64], dict[str, Array], dict[str, Packed]]] = []
         self._at = self._end = 0
+        self._room = -1
         table.changes.tell(self._coming)
 
     @property
@@ -58,7 +64,8 @@ class TableCopy:
         return self._at >= self._end
 
     def begin(self) -> None:
-        """Fix the moment."""
+        """Fix the moment; the one before is complete."""
+        self.settle()
         before, self.rows = self.rows, self.table.rows()
         touched = self._marks()
         touched[before : self.rows] = True
@@ -73,19 +80,29 @@ class TableCopy:
 
     def advance(self) -> None:
         """Copy the next slice."""
-        at, self._at = self._at, min(self._at + self._slice, self._end)
-        if self._order is not None:
-            rows = self._order[at : self._at]
-            self._copy(rows[self._waiting[rows]])
-        elif self._waiting[at : self._at].all():
-            self._copy(slice(at, self._at))
-        else:
-            self._copy(at + np.flatnonzero(self._waiting[at : self._at]))
+        part = slice(self._at, min(self._at + self._slice, self._end))
+        rows = part if self._order is None else self._order[part]
+        for name, array in self.arrays.items():
+            array[rows] = self.table.columns[name]()[rows]
+        for name, texts in self.texts.items():
+            numbers = np.arange(part.start, part.stop) if self._order is None else self._order[part]
+            texts.put(numbers, self.table.texts[name](numbers))
+        self._waiting[rows] = False
+        self._at = part.stop
 
     def finish(self) -> None:
         """Copy all that is left."""
         while not self.complete:
             self.advance()
+
+    def settle(self) -> None:
+        """Put what was put aside in its places."""
+        for rows, arrays, texts in self._aside:
+            for name, values in arrays.items():
+                self.arrays[name][rows] = values
+            for name, packed in texts.items():
+                self.texts[name].put(rows, packed)
+        self._aside = []
 
     def _coming(self, rows: Rows) -> None:
         if not self.complete:
@@ -94,26 +111,17 @@ class TableCopy:
         self._marks()[rows] = True
 
     def _rescue(self, rows: Rows) -> None:
-        """Copy those of some rows that were not copied yet."""
-        if isinstance(rows, slice):
+        """Put those of some rows aside that were not copied yet; copy all, if they are many of what is left."""
+        if isinstance(rows, slice) or 4 * np.size(rows) > self._end - self._at:
             self.finish()
             return
         asked = np.unique(np.asarray(rows, np.int64))
-        asked = asked[: np.searchsorted(asked, self.rows)]
+        asked = asked[slice(*np.searchsorted(asked, (0, self.rows)))]
         asked = asked[self._waiting[asked]]
-        if 4 * len(asked) > self._end - self._at:
-            self.finish()
-        elif len(asked):
-            self._copy(asked)
-
-    def _copy(self, rows: NDArray[np.int64] | slice) -> None:
-        for name, array in self.arrays.items():
-            array[rows] = self.table.columns[name]()[rows]
-        if self.texts:
-            numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-            for name, texts in self.texts.items():
-                texts.put(numbers, self.table.texts[name](numbers))
-        self._waiting[rows] = False
+        if len(asked):
+            arrays = {name: column()[asked] for name, column in self.table.columns.items()}
+            self._aside.append((asked, arrays, {name: texts(asked) for name, texts in self.table.texts.items()}))
+            self._waiting[asked] = False
 
     def _marks(self) -> NDArray[np.bool_]:
         """Rows touched since the last moment, as many as there is room for."""
@@ -128,9 +136,10 @@ class TableCopy:
         """Make new arrays if there is no room for all rows; say whether they are new, and nothing is in them yet."""
         for texts in self.texts.values():
             texts.resize(self.rows)
-        if self.arrays and self.rows <= len(next(iter(self.arrays.values()))):
+        if self.rows <= self._room:
             return False
+        self._room = self.rows + self.rows // 2 if self.table.columns else sys.maxsize
         for name, column in self.table.columns.items():
             array = column()
-            self.arrays[name] = np.empty((self.rows + self.rows // 2, *array.shape[1:]), array.dtype)
+            self.arrays[name] = np.empty((self._room, *array.shape[1:]), array.dtype)
         return True

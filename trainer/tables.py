@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from trainer.arrays import Array
 from trainer.blobs import Packed
 from trainer.changes import Changes
+from trainer.id_table import IdTable
 
 if TYPE_CHECKING:
     from trainer.learner import Learner
@@ -55,7 +56,7 @@ class Table(NamedTuple):
 
     def room(self) -> int:
         """Rows that the arrays have room for now."""
-        return len(next(iter(self.columns.values()))())
+        return min((len(column()) for column in self.columns.values()), default=self.things())
 
 
 def tables_of(learner: Learner) -> list[Table]:
@@ -68,6 +69,7 @@ def tables_of(learner: Learner) -> list[Table]:
         _table("items", learner.items, ("tokens", "expires_at", "deleted"), items, {
             "items.features": partial(_features, learner.items),
         }),
+        _ids("items.ids", learner.items.table), _ids("users.ids", learner.users.table),
         _table("covisitation", learner.covisitation, ("neighbours", "weights", "totals", "last"), items),
         _table("leaves", learner.leaves, ("node_of", "log_mass"), items),
         _table("network.items", network.items.ids, ("weight", "accumulator"), items),
@@ -82,6 +84,9 @@ def tables_of(learner: Learner) -> list[Table]:
     ]  # fmt: skip
     if learner.config.model.tasks:
         tables.append(_table("lagged", learner.lagged.states, ("values", "last", "first"), items))
+    if learner.lodging is not None:
+        for name, tenancy in (("items", learner.lodging.items), ("users", learner.lodging.users)):
+            tables.append(_table(f"lodging.{name}", tenancy, ("seen",), partial(len, tenancy.table)))
     return tables
 
 
@@ -99,6 +104,14 @@ def _table(
 def _fixed(name: str, part: Any, attributes: tuple[str, ...]) -> Table:
     """Name a table all of whose rows are in use."""
     return _table(name, part, attributes, lambda: len(getattr(part, attributes[0])))
+
+
+def _ids(name: str, table: IdTable) -> Table:
+    def texts(rows: NDArray[np.integer]) -> Packed:
+        blob, lengths = table.ids.packed(rows)
+        return Packed(blob, lengths.astype(np.int32))
+
+    return Table(name, {}, {f"{name}.texts": texts}, partial(len, table), table.changes)
 
 
 def _features(catalogue: Any, rows: NDArray[np.integer]) -> Packed:

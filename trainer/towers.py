@@ -1,7 +1,8 @@
 """The towers of a MoNN: what it knows of a user, of an item, of an item's state, and of the two together.
 
 HSNN (arXiv 2408.06653) §3: user, item and interaction tower of independent sizes; each is an MLP (implicit
-interactions) and, from preset ``small`` on, an attention-FM layer beside it (explicit pairwise ones).
+interactions) and, from preset ``small`` on, an attention-FM layer beside it (explicit pairwise ones). The interaction
+tower (`trainer.over_arch`) is an MLP alone: it runs once for every pair of user and item.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from benchmarks.crashing.plan import plan
 from benchmarks.crashing.runs import killed, undisturbed
 from benchmarks.crashing.stage import LOGS, batch_size, stage
 from benchmarks.crashing.verdict import differences
+from benchmarks.sizes import positive
 from streaming.datasets import Dataset, load
 
 
@@ -45,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make crash-test", description="Kill a trainer again and again.")
-    parser.add_argument("--kills", type=int, default=200, help="SIGKILLs per log; 200")
-    parser.add_argument("--events", type=int, default=200_000, help="events from the start of the data; 200,000")
+    parser.add_argument("--kills", type=positive, default=200, help="SIGKILLs per log; 200")
+    parser.add_argument("--events", type=positive, default=200_000, help="events from the start of the data; 200,000")
     parser.add_argument("--log", choices=(*LOGS, "both"), default="both", help="where the events lie; both")
     parser.add_argument("--seed", type=int, default=0, help="of the kills; 0")
     parser.add_argument("--data", help="NAME or NAME:FOLDER, as `hsnn data list` names it")

@@ -100,23 +100,28 @@ def ids(found: dict[str, Any]) -> str:
 
 
 def checkpoints(found: dict[str, Any]) -> str:
-    """Pauses and sizes of three checkpoints in a row, and what they take of the throughput."""
+    """Pauses, times and sizes of checkpoints of large tables, and what they cost in throughput."""
+    cost = found["cost"]
+    rates = {kind: float(np.median(of)) for kind, of in cost["events_per_second"].items()}
     lines = [
-        f"{found['rows']:,} items and as many users, {found['cores']} cores.", "",
-        "| checkpoint | longest pause | to begin | paused in all | steps meanwhile | until durable | written | whole |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
+        f"{found['rows']:,} items and as many users, {found['cores']} cores, one thread, configuration "
+        f"`{found['config'][:12]}`.", "",
+        "| written | longest pause | waited in all | copied after | durable and handed out after | file of it | "
+        "one step: alone / while copied / while written |", "|---" + "|--:" * 6 + "|",
     ]  # fmt: skip
-    for name, of in zip(("first, whole", "what changed", "what changed"), found["pauses"], strict=True):
-        lines.append(
-            f"| {name} | {of['longest_pause_ms']:.1f} ms | {of['first_pause_ms']:.1f} ms | {of['paused_ms']:.0f} ms "
-            f"| {of['steps_meanwhile']:.0f} | {of['seconds']:.1f} s | {of['megabytes_written']:,.0f} MB "
-            f"| {of['megabytes']:,.0f} MB |"
-        )
-    of = found["throughput"]
-    bare, kept = (", ".join(f"{rate:,.0f}" for rate in of[side]) for side in ("without", "with"))
+    for one in found["checkpoints"]:
+        steps = (f"{one[when]['p50']:.0f}" for when in ("steps_alone", "steps_while_copying", "steps_while_writing"))
+        cells = [
+            one["kind"], f"{one['longest_pause_ms']:.1f} ms", f"{one['waited_ms']:,.0f} ms",
+            f"{one['copied_seconds']:.1f} s", f"{one['handed_out_seconds']:.1f} s", f"{one['chain'][-1] / 1e6:,.0f} MB",
+            f"{' / '.join(steps)} ms",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + (
-        f"\n\n{of['data']}, {of['events']:,} events: {bare} events/s without checkpoints, {kept} with one every "
-        f"{of['every']:,} events: {of['ratio']:.3f} of the throughput is left."
+        f"\n\n{cost['data']}, {cost['events']:,} events, a checkpoint every {cost['every']:,}: "
+        f"{_rate(rates['with'])} with, "
+        f"{_rate(rates['without'])} without them, medians of {len(cost['events_per_second']['with'])} runs each; "
+        f"ratio {cost['ratio']:.3f}."
     )
 
 

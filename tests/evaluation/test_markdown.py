@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from evaluation.errors import MissingPackageError
 from evaluation.markdown import write
 from evaluation.plots import over_stream
-from evaluation.report import across, percent
+from evaluation.report import across, percent, probabilities
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +34,18 @@ def test_a_report_is_written_with_its_plots_beside_it(run, tmp_path):
     drawn = files[2].read_text()
     assert "popularity filter" in drawn
     assert "served, budget 25" in drawn
+
+
+def test_probabilities_are_reported_where_impressions_tell(run, tmp_path):
+    text = write(tmp_path / "a.md", [run], across([run]), "t")[0].read_text()
+    assert "normalised entropy" not in text
+    judged = replace(run, predicted=np.full(4, 0.5, np.float32), engaged=np.array([1, 0, 0, 0], np.float32))
+    found = across([judged])
+    text = write(tmp_path / "b.md", [judged], found, "t")[0].read_text()
+    assert f"## Probabilities\n\n{probabilities(found)}.\n" in text
+    assert "4 shown items" in text
+    assert "normalised entropy 1.233 (" in text
+    assert "calibration 2.000 (" in text
 
 
 def test_the_same_runs_give_the_same_files(run, tmp_path):

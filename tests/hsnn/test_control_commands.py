@@ -116,6 +116,13 @@ def test_a_rebalance_of_nodes_that_a_person_names(call, sent, crowded):
     assert (command.split, command.merge) == ((0, 2), (3,))
 
 
+@pytest.mark.parametrize("words", [("--split", "4"), ("--split", "1", "--merge", "9")])
+def test_a_node_that_the_version_does_not_have_is_refused(call, sent, crowded, words):
+    answer = call("rebalance", *words)
+    assert (answer.exit_code, f"version 1 has nodes 0 to 3, and no {words[-1]}" in answer.output) == (2, True)
+    assert sent() == []
+
+
 def test_without_a_version_there_is_nothing_to_rebalance(call, sent):
     assert isinstance(call("rebalance").exception, VersionGoneError)
     assert sent() == []

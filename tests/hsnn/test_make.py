@@ -81,7 +81,10 @@ def test_it_happens_again_after_a_failure_or_a_move(clone: Clone) -> None:
     executable(clone.root / ".venv" / "bin" / "python", PYTHON)
     assert clone.run("make", "setup")[0] == 0
     clone.root = clone.root.rename(clone.root.with_name("moved elsewhere"))
-    assert len(clone.run("make", "setup")[2]) == 2
+    _, said, calls = clone.run("make", "setup")
+    assert len(calls) == 2
+    assert "was set up for" in said, "an environment that served another folder serves this one from now on"
+    assert f"runs the code of {clone.root}" in said
 
 
 def test_another_virtual_environment_may_be_named(clone: Clone, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import redis
 
 from hsnn.embedded.process import free_port
 from streaming.keys import key
-from streaming.redis_client import Redis, connect, identity
+from streaming.redis_client import Redis, bulk, connect, identity
 
 
 @pytest.mark.every_server
@@ -21,3 +21,15 @@ def test_values_stay_bytes_and_the_server_has_a_name(server_url: str, redis_clie
 def test_nobody_there_is_a_lost_connection(scheme: str) -> None:
     with pytest.raises(redis.ConnectionError):
         connect(f"{scheme}://127.0.0.1:{free_port()}", socket_timeout=0.2).ping()
+
+
+@pytest.mark.every_server
+def test_large_values_are_sent_as_they_are(redis_client: Redis) -> None:
+    second = bulk(redis_client)
+    large = bytes(range(256)) * 4096
+    second.hset(key("large"), mapping={b"a": large, b"b": b"small"})
+    assert redis_client.hgetall(key("large")) == {b"a": large, b"b": b"small"}
+    if second is not redis_client:
+        packed = second.connection_pool.get_connection()._command_packer.pack("HSET", "x", "a", large)
+        assert any(part is large for part in packed)
+        second.close()

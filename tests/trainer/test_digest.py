@@ -113,6 +113,22 @@ def test_stopped_or_killed_and_resumed_gives_the_digest_of_the_undisturbed_run(r
 
 
 @pytest.mark.slow
+def test_checkpoints_by_events_lie_at_the_same_places_in_every_run(run, tmp_path):
+    def places(folder: str) -> list[tuple[int, str]]:
+        store = CheckpointStore(tmp_path / folder, kept=99)
+        return [(store.manifest(name).events, of(store.read(name))) for name in store.names()]
+
+    every = {"checkpoint_events": 200, "checkpoints_kept": 99, "snapshot_interval": 1e9}
+    last = run("one", **every)
+    run("other", until=500, die=True, **every)
+    run("other", **every)
+    assert of(last) == of(run("undisturbed"))
+    by_events = [place for place in places("one") if place[0] in (256, 448, 640, 832)]
+    assert [events for events, _ in by_events] == [256, 448, 640, 832]
+    assert set(by_events) <= set(places("other"))
+
+
+@pytest.mark.slow
 def test_another_seed_gives_another_digest(run):
     assert of(run("one", until=BATCH)) != of(run("other", until=BATCH, seed=1))
 

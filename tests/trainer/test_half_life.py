@@ -9,9 +9,9 @@ from trainer.item_state import HALF_LIVES, ItemStates
 MINUTE = 60_000
 
 
-def follow(streams: list[list[int]], items: int) -> HalfLifeChoice:
+def follow(streams: list[list[int]], items: int, **options: bool) -> HalfLifeChoice:
     """One batch of clicks a minute."""
-    states, choice = ItemStates(), HalfLifeChoice()
+    states, choice = ItemStates(), HalfLifeChoice(**options)
     for number, rows in enumerate(streams):
         now = 1_700_000_000_000 + number * MINUTE
         choice.update(states, np.array(rows), now, items, mass=float(len(rows)))
@@ -53,3 +53,18 @@ def test_time_that_runs_back_decays_nothing():
     choice.update(ItemStates(), np.array([0]), 10**12 - 10**9, 1, 1.0)
     assert choice.totals.tolist() == [5.0] * len(HALF_LIVES)
     assert choice.time == 10**12
+
+
+def test_items_that_nobody_knows_say_nothing_of_half_lives_if_known_ones_are_asked_alone():
+    """Half of every batch is clicks on classics, which never grow old, half is new items."""
+    streams = [[number % 5, (number + 1) % 5, 10 + 2 * number, 11 + 2 * number] for number in range(60)]
+    assert follow(streams, 200).best == 0
+    assert follow(streams, 200, known=True).best == len(HALF_LIVES) - 1
+
+
+def test_known_items_are_judged_as_before():
+    """After a first batch with all items, both choices hear the same."""
+    every = [list(range(6)), *([number % 6, number % 4] for number in range(40))]
+    whole, known = follow(every, 6), follow(every, 6, known=True)
+    first = 0.01 * np.log(6) * 0.99**40  # the first batch knew none
+    np.testing.assert_allclose(whole.loss, known.loss + first, rtol=1e-9)

@@ -39,4 +39,4 @@ def test_every_phase_is_met_in_order(met, config, redis_server, redis_client, tm
     # A checkpoint is four files, each written and brought to disk.
     assert order == ["step", *["write", "fsync"] * 4, "rename", "publish", "commit"]
     assert met.index("poll") < met.index("step")
-    assert all(met.count(phase) % 2 == 0 for phase in PHASES)
+    assert all(met.count(phase) % 2 == 0 for phase in PHASES if phase != "poll")  # a thread may be at one

@@ -26,6 +26,9 @@ def test_the_papers_sizes(name, user, item, interaction, width):
     assert (model.item_tower.tower.layers[-1].out_features if item > 1 else 0) == (item - 1) * width
     assert config.vector_width == item * width + 1
     assert model.item_user_tower.explicit is not None
+    assert model.interaction_tower is None
+    crossed = Monn(config.model_copy(update={"cross": True}))
+    assert crossed.interaction_tower.layers[-1].out_features == interaction * width
 
 
 def test_tiny_is_the_defaults():

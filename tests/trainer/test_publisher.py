@@ -154,3 +154,71 @@ def test_an_outbox_is_an_incarnation(redis_client, config, world):
     assert redis_client.hgetall(key("progress")) == {
         b"epoch": str(second.epoch).encode(), b"trained": b"3", b"dropped": b'{"a": 1}', b"loss": b"0.5",
     }  # fmt: skip
+
+
+def test_copies_are_made_between_steps_and_before_them(store, outbox, config, world, teach, redis_client, monkeypatch):
+    """However slowly a moment is copied, the checkpoint is that moment; what training waited for is told."""
+    monkeypatch.setattr("trainer.table_copy._SLICE", 1)
+    pauses: list[float] = []
+    publisher = Publisher(store, outbox, "digest", on_pause=pauses.append)
+    learner = Learner(config)
+    teach(learner, world, 12)
+    store.may.set()
+    for _ in range(2):
+        arrays, values = learner.state()
+        publisher.take(learner, {"late": lambda: learner.events}, lambda: None, [])
+        rounds = 0
+        while publisher.busy:
+            teach(learner, world, 1)
+            publisher._copy(0.0)
+            rounds += 1
+            if rounds == 20:
+                publisher.wait()
+        checkpoint = store.newest()
+        assert rounds == 20
+        assert all(checkpoint.arrays[name].tobytes() == arrays[name].tobytes() for name in arrays)
+        assert checkpoint.values["learner"]["events"] == values["events"] < checkpoint.values["late"] == learner.events
+    assert len(pauses) >= 40
+    assert min(pauses) > 0
+    publisher.close()
+
+
+def test_after_a_failure_everything_is_written(publisher, store, config, world, teach, redis_client):
+    learner = Learner(config)
+    teach(learner, world, 12)
+    store.may.set()
+    publisher.take(learner, {}, lambda: None, [])
+    publisher.wait()
+    store.fail = True
+    teach(learner, world, 1)
+    publisher.take(learner, {}, lambda: None, [])
+    with pytest.raises(OSError, match="disk full"):
+        publisher.wait()
+    store.fail, publisher._running = False, None
+    publisher.take(learner, {}, lambda: None, [])
+    publisher.wait()
+    arrays, _ = learner.state()
+    found = store.newest()
+    assert len(found.manifest.chain) == 1
+    assert all(found.arrays[name].tobytes() == arrays[name].tobytes() for name in arrays)
+
+
+def test_a_publisher_goes_on_from_the_checkpoint_that_was_loaded(store, outbox, config, world, teach, redis_client):
+    learner = Learner(config)
+    teach(learner, world, 12)
+    store.may.set()
+    first = Publisher(store, outbox, "digest")
+    first.take(learner, {}, lambda: None, [])
+    first.close()
+    loaded = store.newest()
+    again = Learner.restore(config, loaded.arrays, loaded.values["learner"])
+    second = Publisher(store, outbox, "digest")
+    second.follow(again, loaded.name)
+    teach(again, world, 1, 4)
+    arrays, _ = again.state()
+    second.take(again, {}, lambda: None, [])
+    second.close()
+    found = store.newest()
+    assert found.manifest.chain[0] == loaded.manifest.chain[0]
+    assert len(found.manifest.chain) == 2
+    assert all(found.arrays[name].tobytes() == arrays[name].tobytes() for name in arrays)

@@ -16,12 +16,10 @@ from trainer.ids.config import IdsConfig, Limits
 from trainer.learner import Learner
 from trainer.shadow import Shadow
 
-LIMITS = IdsConfig(
-    items=Limits(cap=120, expire_after=60.0), users=Limits(cap=40, admit_after=2), candidates=64, reuse_after=256
-)
-LIMITS = IdsConfig(
-    items=Limits(cap=120, expire_after=60.0), users=Limits(cap=40, admit_after=2), candidates=64, reuse_after=256
-)
+LIMITED = IdsConfig(
+    items=Limits(cap=80, expire_after=20.0, floor=8), users=Limits(cap=40, floor=4, admit_after=2), candidates=30,
+    reuse_after=128,
+)  # fmt: skip
 LEARNERS = ("em", "sil", "oneshot", "lti", "streaming_vq")
 
 
@@ -47,7 +45,7 @@ class Course:
         names = sorted(world.known)
         if self.number % 3 == 0 and names:
             more |= {
-                "deleted_items": [names[self.number % len(names)]], "deleted_users": [f"u{self.number % 60}"],
+                "deleted_items": [names[self.number % len(names)]], "deleted_users": [f"u{(self.number + 7) % 60}"],
                 "users": [world.user(f"u{self.number % 50}", age=self.number)],
                 "seen_items": [(f"shown-{self.number}", world.now, 1)],
             }  # fmt: skip
@@ -84,7 +82,11 @@ CONFIGS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "tasks": ({"tasks": ("click",)}, {}, {}),
     "cross": ({"cross": True}, {}, {}),
     "slow": ({"cross": True, "tasks": ("click",)}, {}, {"slow_from": 0.0, "slow_step": 16, "replay_size": 200}),
-    "limited": ({"cross": True, "tasks": ("click",)}, {}, {"replay_size": 200, "slow_from": 0.0, "ids": LIMITS}),
+    "limited": (
+        {"cross": True, "tasks": ("click",)},
+        {},
+        {"ids": LIMITED, "expire_after_idle": 60.0, "slow_from": 0.0, "replay_size": 300},
+    ),
     "expiring": ({"children": (2,)}, {"snap_every": 200}, {"expire_after_idle": 100.0}),
 }
 
@@ -109,3 +111,41 @@ def test_a_copy_is_the_moment_of_its_beginning(
         shadow.advance(60.0)
         assert shadow.complete
         same(shadow, arrays, values)
+    assert name != "limited" or learner.turns  # rows were given to others
+
+
+@pytest.mark.parametrize("place", range(16))
+def test_a_table_that_changes_unannounced_is_found_out(
+    config: TrainerConfig, new_world: Callable[..., Any], place: int
+) -> None:
+    learner = Learner(of(config, *CONFIGS["limited"][:2], **CONFIGS["limited"][2]))
+    course = Course(learner, new_world())
+    for _ in range(8):
+        course.step()
+    shadow = Shadow(learner)
+    assert len(shadow.tables) == 16
+    table = shadow.tables[place].table
+    table.changes.tell(lambda rows: None)
+    arrays, values = learner.state()
+    shadow.begin()
+    for _ in range(12):
+        course.step()
+    shadow.advance(60.0)
+    with pytest.raises(AssertionError, match=rf"^{table.name}\."):
+        same(shadow, arrays, values)
+
+
+def test_a_copy_goes_on_when_a_learner_is_known(
+    config: TrainerConfig, new_world: Callable[..., Any], teach: Any
+) -> None:
+    learner, world = Learner(config), new_world()
+    teach(learner, world, 6)
+    shadow = Shadow(learner, known=True)
+    teach(learner, world, 1)
+    arrays, values = learner.state()
+    shadow.begin()
+    shadow.advance(60.0)
+    same(shadow, arrays, values)  # all of it is copied, but little of it is news
+    states = next(copy for copy in shadow.tables if copy.table.name == "states")
+    assert 0 < len(states.changed) < states.rows
+    assert shadow.spent > 0

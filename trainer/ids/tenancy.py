@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import Array, grown
+from trainer.changes import Changes
 from trainer.id_table import IdTable
 from trainer.ids.candidates import Candidates
 from trainer.ids.config import Limits
@@ -55,6 +56,8 @@ class Tenancy:
         Event time of the last batch that named the row's id, epoch ms; -1 for a row without an id.
     free, left : lists of rows
         To be given to the next newcomers, in this order; and not to be used before `reuse`.
+    changes : Changes
+        Of `seen`.
 
     Examples
     --------
@@ -82,6 +85,7 @@ class Tenancy:
         self.left: list[int] = []
         self._now = self._scanned = 0
         self._named: list[Rows] = []
+        self.changes = Changes()
 
     @property
     def available(self) -> int | None:
@@ -110,6 +114,7 @@ class Tenancy:
         rows = self.table.find(names)
         known = rows[rows >= 0]
         self.seen = grown(self.seen, len(self.table), -1)
+        self.changes.coming(known)
         self.seen[known] = self._now
         self._named.append(known)
         missing = np.flatnonzero(rows < 0)
@@ -139,14 +144,14 @@ class Tenancy:
         self.seen[: len(self.table)] = now
 
     def state(self) -> dict[str, Array]:
-        """Everything but the table, as arrays."""
+        """Everything but the table and `seen`, as arrays."""
         return self._candidates.state() | {
-            "seen": self.seen[: len(self.table)], "free": np.array(self.free, np.int64),
-            "left": np.array(self.left, np.int64), "times": np.array([self._now, self._scanned], np.int64),
+            "free": np.array(self.free, np.int64), "left": np.array(self.left, np.int64),
+            "times": np.array([self._now, self._scanned], np.int64),
         }  # fmt: skip
 
     def restore(self, arrays: dict[str, Array]) -> None:
-        """Take over what `state` returned; the table has its ids already."""
+        """Take over what `state` returned, and `seen`; the table has its ids already."""
         self._candidates.restore(arrays)
         self.seen = grown(arrays["seen"].copy(), 1024, -1)
         self.free, self.left = arrays["free"].tolist(), arrays["left"].tolist()
@@ -177,6 +182,7 @@ class Tenancy:
         names = newcomers[:wanted]
         self.table.put(rows, names)
         self.seen = grown(self.seen, len(self.table), -1)
+        self.changes.coming(rows)
         self.seen[rows] = self._now
         self._named.append(rows)
         for name in names:
@@ -223,6 +229,7 @@ class Tenancy:
     def _take_back(self, rows: Rows, why: str) -> None:
         if len(rows):
             self.table.remove(rows)
+            self.changes.coming(rows)
             self.seen[rows] = -1
             self.left += rows.tolist()
             self._leave(rows)

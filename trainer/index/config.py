@@ -19,6 +19,10 @@ class IndexConfig(BaseModel):
         description="em, lti (the paper's joint learner), oneshot, streaming_vq or sil (periodic k-means, not joint)",
     )
     seed_after: int = Field(2048, ge=0, description="events before the node vectors are taken from item vectors")
+    early: bool = Field(
+        False,
+        description="look for the best half-life from the first steps on, by items that were engaged with before",
+    )
     rate: float = Field(3e-3, gt=0, description="Adam rate of the node vectors and the index head")
     ramp: int = Field(
         0, ge=0, description="events over which the weight of the index losses grows linearly; 0: at once"
@@ -49,7 +53,7 @@ class IndexConfig(BaseModel):
         description="weight of the levels' own interaction towers' error, where `cross` is on",
     )
     beam_negatives: float = Field(
-        0.0, ge=0, description="weight of the loss among the nodes that the beam would open: hard negatives"
+        0.0, ge=0, description="weight of the loss among the nodes that a beam opens on each level: hard negatives"
     )
     sharpness: float = Field(
         5.0, gt=0, description="alpha of the soft assignment, on squared distances divided by their mean (oneshot, lti)"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainer.config import ModelConfig
 from trainer.index.hierarchy import Hierarchy, LevelPath
@@ -44,6 +45,25 @@ class LevelScores(NamedTuple):
     columns: Tensor
     log_share: Tensor
     nodes: Tensor
+
+
+class Visited(NamedTuple):
+    """Nodes of one level that a beam scores, n of them for each of B users.
+
+    Attributes
+    ----------
+    nodes : (B, n) int64
+    log_p : (B, n)
+        The ensemble.
+    """
+
+    nodes: Tensor
+    log_p: Tensor
+
+    def best(self, width: int) -> Visited:
+        """Keep the `width` best of each user, (B, <= width): those that the beam opens."""
+        kept = self.log_p.detach().topk(min(width, self.log_p.shape[1]), 1).indices  # (B, b)
+        return Visited(self.nodes.gather(1, kept), self.log_p.gather(1, kept))
 
 
 class Levels(nn.Module):
@@ -105,18 +125,26 @@ class Levels(nn.Module):
 
         Returns also how many nodes were scored per user.
         """
+        visited = self.visit(users, shares, width)
+        nodes, log_p = visited[-1]
+        seen = torch.full((len(nodes), self.hierarchy.levels[-1]), -torch.inf).scatter_(1, nodes, log_p)
+        return seen, sum(level.nodes.shape[1] for level in visited)
+
+    def visit(self, users: tuple[Tensor, ...], shares: list[Tensor], width: int) -> list[Visited]:
+        """Search down the levels for users, one (B, m_l*d) per level: what the beam scores, level by level.
+
+        All nodes of level 1; then the children of the `width` best, so that a level of many nodes costs no more.
+        """
         log_p = self._joined(0, self.over_archs[0](users[0], self.features(0), slice(None), shares[0]).unsqueeze(1))
-        scored = log_p.shape[1]
+        found = [Visited(torch.arange(log_p.shape[1]).expand_as(log_p), log_p)]  # (B, K_1)
         for level in range(1, len(self.over_archs)):
             count = self.hierarchy.siblings(level)
-            coarse, kept = log_p.topk(min(width, log_p.shape[1]), 1)  # (B, b)
+            kept, coarse = found[-1].best(width)  # (B, b)
             nodes = (kept.unsqueeze(2) * count + torch.arange(count)).flatten(1)  # (B, b*F)
-            over_arch, features = self.over_archs[level], self.features(level)
-            own = over_arch.forward_each(users[level], features[nodes], nodes, shares[level][nodes])  # type: ignore[operator]
-            seen = self._joined(level, own.view(len(own), -1, count), coarse)
-            log_p = torch.full((len(own), self.hierarchy.levels[level]), -torch.inf).scatter_(1, nodes, seen)
-            scored += nodes.shape[1]
-        return log_p, scored
+            over_arch, vectors = self.over_archs[level], functional.embedding(nodes, self.features(level))
+            own = over_arch.forward_each(users[level], vectors, nodes, shares[level][nodes])  # type: ignore[operator]
+            found.append(Visited(nodes, self._joined(level, own.view(len(own), -1, count), coarse)))
+        return found
 
     def _joined(self, level: int, own: Tensor, coarse: Tensor | None = None) -> Tensor:
         """Ensemble (B, P*F) of a level's own scores (B, P, F) and its parents' log probabilities (B, P)."""

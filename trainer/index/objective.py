@@ -15,7 +15,7 @@ from torch.nn import functional
 from trainer.arrays import Array
 from trainer.config import TrainerConfig
 from trainer.index.learners import new_learner
-from trainer.index.levels import Levels, LevelScores, level_shares
+from trainer.index.levels import Levels, Visited, level_shares
 from trainer.index.stabilisers import Usage, flops_balance, kl_balance, sharpness, warm_up
 from trainer.index.view import IndexStep, IndexView
 
@@ -88,23 +88,24 @@ def surprise(view: IndexView, mask: list[Tensor] | None = None) -> Tensor:
 
 
 def beam_negatives(view: IndexView, beam: int) -> Tensor:
-    """Log loss of the target's node among the nodes that a beam opens and itself: beam-aware training, after OTM.
+    """Log loss of the target's node among the nodes that a beam opens and itself, summed over levels.
 
-    On a finer level the beam is over the families that the step's candidates lie in, not over all.
+    Beam-aware training, after OTM: on every level the rivals are those of a search for this user, not of the batch.
     """
     total, step = torch.zeros(()), view.step
-    for scores in view.scores:
-        wanted = scores.columns[step.targets].unsqueeze(1)  # (B, 1)
-        opened = opened_nodes(scores, beam)  # (B, b)
-        others = scores.log_p.gather(1, opened).masked_fill(opened == wanted, -torch.inf)
-        logits = torch.cat([scores.log_p.gather(1, wanted), others], 1)
+    for scores, opened in zip(view.scores, opened_nodes(view, beam), strict=True):
+        column = scores.columns[step.targets].unsqueeze(1)  # (B, 1)
+        others = opened.log_p.masked_fill(opened.nodes == scores.nodes[column], -torch.inf)  # (B, b)
+        logits = torch.cat([scores.log_p.gather(1, column), others], 1)  # (B, 1 + b)
         total = total + step.mean(-torch.log_softmax(logits, 1)[:, 0])
     return total
 
 
-def opened_nodes(scores: LevelScores, beam: int) -> Tensor:
-    """Columns (B, b) of the nodes that a beam of this width opens among the families that the candidates lie in."""
-    return scores.log_p.detach().topk(min(beam, scores.log_p.shape[1]), 1).indices
+def opened_nodes(view: IndexView, beam: int) -> list[Visited]:
+    """Nodes that a beam of this width opens for each user, (B, <= beam) per level: those that a request would open."""
+    levels, step = view.levels, view.step
+    shares = level_shares(step.leaf_log_share, levels.hierarchy.levels)
+    return [visited.best(beam) for visited in levels.visit(step.users, shares, beam)]
 
 
 def reconstruction(view: IndexView) -> Tensor:

@@ -18,6 +18,7 @@ from trainer.index.view import IndexView
 from trainer.leaves import Leaves
 
 
+@torch.no_grad()
 def kept_pairs(
     view: IndexView,
     config: IndexConfig,
@@ -28,7 +29,7 @@ def kept_pairs(
 ) -> list[Tensor]:
     """Which pairs <user, node of the target at a level> become lessons: per level (B,) float32 of 0 and 1.
 
-    A leaf is relevant if the beam opens it and it holds the user's next item.
+    A leaf is relevant if a beam down all levels opens it for the user and it holds the user's next item.
 
     Parameters
     ----------
@@ -39,9 +40,9 @@ def kept_pairs(
     items : (B,)
         Rows of their next ones.
     """
-    targets, last = view.step.targets, view.scores[-1]
-    found = opened_nodes(last, beam) == last.columns[targets].unsqueeze(1)
-    relevant = found.any(1).float()  # (B,)
+    targets = view.step.targets
+    opened = opened_nodes(view, beam)[-1].nodes  # (B, b) leaves
+    relevant = (opened == view.paths[-1].nodes[targets].unsqueeze(1)).any(1).float()  # (B,)
     engaged = np.concatenate([history, items[:, None]], 1)  # (B, L+1) rows
     kept = []
     for level, path in enumerate(view.paths):

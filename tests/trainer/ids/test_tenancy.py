@@ -140,11 +140,12 @@ class AgainstAReference(RuleBasedStateMachine):
     @rule()
     def restart(self):
         table, state = self.tenancy.table.state(), self.tenancy.state()
+        seen = self.tenancy.seen[: len(self.tenancy.table)]
         named = self.tenancy._named
         self.tenancy = self.made()
         vacant = np.r_[state["left"], state["free"]]
         self.tenancy.table.restore(table, vacant)
-        self.tenancy.restore(state)
+        self.tenancy.restore(state | {"seen": seen})
         self.tenancy._named = named  # a restart is between two batches; here it may be within one
 
     @invariant()

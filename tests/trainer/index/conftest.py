@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainer.config import ModelConfig, TrainerConfig
 from trainer.index.config import IndexConfig
-from trainer.index.levels import Levels
+from trainer.index.levels import Levels, level_shares
 from trainer.index.objective import IndexObjective
 from trainer.index.view import IndexStep, IndexView
 from trainer.part import Totals
@@ -36,6 +36,28 @@ class Toy:
 
     def view(self) -> IndexView:
         return self.objective.view(self.levels, self.step)
+
+    def plain_beam(self, user: int, width: int) -> list[dict[int, float]]:
+        """Search level by level for one user, with loops: nodes scored on each level, with log probabilities."""
+        model, made = self.config.model, self.levels
+        shares = level_shares(self.step.leaf_log_share, model.levels)
+        found: list[dict[int, float]] = []
+        for level in range(len(model.levels)):
+            count, scored = made.hierarchy.siblings(level), {}
+            opened = sorted(found[-1], key=found[-1].__getitem__, reverse=True)[:width] if found else [0]
+            heads, vectors = self.step.users[level][user].view(-1, model.dim), made.features(level)
+            over_arch = made.over_archs[level]
+            for family in opened:
+                nodes = range(family * count, (family + 1) * count)
+                logits = torch.stack([
+                    torch.logsumexp(heads @ vectors[k], 0) + over_arch.bias[k] + over_arch.share * shares[level][k]
+                    for k in nodes
+                ])  # fmt: skip
+                coarse = float(made.ensemble[level - 1].detach()) * found[-1][family] if found else 0.0
+                own = torch.log_softmax(logits, 0).tolist()
+                scored |= {node: log_p + coarse for node, log_p in zip(nodes, own, strict=True)}
+            found.append(scored)
+        return found
 
     @property
     def base(self) -> Tensor:

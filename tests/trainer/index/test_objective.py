@@ -51,19 +51,25 @@ def test_a_mask_keeps_some_users_at_some_levels(toy):
     torch.testing.assert_close(surprise(view, some), expected)
 
 
+def opened_by_hand(small, user, beam):
+    return [
+        {node: level[node] for node in sorted(level, key=level.__getitem__, reverse=True)[:beam]}
+        for level in small.plain_beam(user, beam)
+    ]
+
+
 @every_depth
 @pytest.mark.parametrize("beam", [1, 2, 3, 100])
 def test_beam_negatives_by_hand(toy, levels, beam):
-    """The target's node against the nodes that the beam opens: each once, and the target's own not twice."""
-    small = toy(levels)
+    """The target's node against the nodes that a search opens: each once, and the target's own not twice."""
+    small = toy(levels, items=4)
     view, step, total = small.view(), small.step, 0.0
-    for scores in view.scores:
-        for user, target in enumerate(step.targets.tolist()):
-            logits = dict(zip(scores.nodes.tolist(), scores.log_p[user].tolist(), strict=True))
-            wanted = int(scores.nodes[scores.columns[target]])
-            opened = sorted(logits, key=logits.__getitem__, reverse=True)[:beam]
-            rivals = {wanted, *opened}
-            loss = math.log(sum(math.exp(logits[node]) for node in rivals)) - logits[wanted]
+    for user, target in enumerate(step.targets.tolist()):
+        for level, opened in enumerate(opened_by_hand(small, user, beam)):
+            wanted = int(view.paths[level].nodes[target])
+            own = float(view.scores[level].log_p[user, view.scores[level].columns[target]].detach())
+            rivals = opened | {wanted: own}
+            loss = math.log(sum(math.exp(log_p) for log_p in rivals.values())) - own
             total += loss * float(step.weight[user] / step.weight.sum())
     assert float(beam_negatives(view, beam).detach()) == pytest.approx(total, rel=1e-4, abs=1e-5)
 
@@ -73,10 +79,31 @@ def test_beam_negatives_of_a_beam_that_opens_everything_are_the_surprise(toy):
     torch.testing.assert_close(beam_negatives(view, 12), surprise(view))
 
 
-def test_opened_nodes_are_the_best(toy):
-    scores = toy(1).view().scores[0]
-    for user, opened in enumerate(opened_nodes(scores, 3).tolist()):
-        assert set(opened) == set(np.argsort(-scores.log_p[user].detach().numpy())[:3].tolist())
+@pytest.mark.parametrize("levels", [2, 3])
+def test_rivals_come_from_families_that_no_candidate_lies_in(toy, levels):
+    """One candidate touches one family of the leaves; the nodes that a search opens elsewhere feel the loss too."""
+    small = toy(levels, items=1)
+    view, codes = small.view(), small.levels.hierarchy.codes[-1]
+    beam_negatives(view, 3).backward()
+    leaves = small.config.model.leaves
+    family = torch.arange(leaves) // small.levels.hierarchy.siblings(levels - 1)
+    own = family == family[int(view.leaves[0])]
+    opened = torch.zeros(leaves, dtype=torch.bool)
+    for user in range(7):
+        opened[list(small.plain_beam(user, 3)[-1])] = True
+    assert (opened & ~own).any()
+    assert codes.grad is not None
+    torch.testing.assert_close(codes.grad[:, :-1].any(1), opened | own)
+
+
+@every_depth
+def test_opened_nodes_are_those_of_a_search(toy, levels):
+    small = toy(levels)
+    found = opened_nodes(small.view(), 3)
+    for user in range(7):
+        for level, opened in enumerate(opened_by_hand(small, user, 3)):
+            log_p = dict(zip(found[level].nodes[user].tolist(), found[level].log_p[user].tolist(), strict=True))
+            assert log_p == pytest.approx(opened, abs=1e-4)
 
 
 @every_depth

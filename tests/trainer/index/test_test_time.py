@@ -65,16 +65,15 @@ def test_interest_by_hand(drawn):
     rate=st.sampled_from([0.0, 0.2, 0.5, 1.0]), places=st.lists(st.integers(-1, 11), min_size=15, max_size=15),
 )  # fmt: skip
 def test_kept_pairs_by_hand(toy, levels, seed, beam, depth, rate, places):
-    """Of users whose beam finds the leaf of their next item: the deepest levels' nodes, if engaged with enough."""
+    """Of users whose search opens the leaf of their next item: the deepest levels' nodes, if engaged with enough."""
     small = toy(levels, seed=seed)
     view, counts = small.view(), small.config.model.levels
     rng = np.random.default_rng(seed)
     history, items = rng.integers(-1, 15, size=(7, 4)), small.step.targets.numpy()
     config = IndexConfig(test_time_depth=depth, test_time_interest=rate)
     found = kept_pairs(view, config, beam, leaves_of(places, 12), history, items)
-    last = view.scores[-1]
     for user, target in enumerate(items.tolist()):
-        log_p = dict(zip(last.nodes.tolist(), last.log_p[user].tolist(), strict=True))
+        log_p = small.plain_beam(user, beam)[-1]
         opened = sorted(log_p, key=log_p.__getitem__, reverse=True)[:beam]
         relevant = int(view.paths[-1].nodes[target]) in opened
         for level in range(levels):

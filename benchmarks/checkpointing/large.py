@@ -1,0 +1,68 @@
+"""A learner with a million items and a million users, and what happens to it next."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from streaming.columns import Batch, Engagements
+from trainer.config import TrainerConfig
+from trainer.learner import Learner
+
+NOW = 1_700_000_000_000
+_BATCH = 512
+_BLOCK = 65_536
+
+
+class Large:
+    """A learner whose tables are full of made-up numbers, and an even stream of events on all of its rows.
+
+    Parameters
+    ----------
+    rows
+        Items, and users.
+    """
+
+    def __init__(self, rows: int) -> None:
+        config = TrainerConfig()
+        self.learner = Learner(config.model_copy(update={"index": config.index.model_copy(update={"seed_after": 0})}))
+        self.rows, self.now = rows, NOW
+        self._rng = np.random.default_rng(0)
+        for at in range(0, rows, _BLOCK):
+            numbers = range(at, min(at + _BLOCK, rows))
+            self.learner.items.rows([f"item-{number}" for number in numbers])
+            self.learner.users.rows([f"user-{number}" for number in numbers])
+        self.learner.reserve()
+        self._fill(self.learner)
+        self.step()  # nodes are taken from the items, which are assigned
+
+    def step(self) -> float:
+        """Learn a batch; return the seconds that took."""
+        batch = self._batch()
+        started = time.perf_counter()
+        self.learner.train(self.learner.prepare(batch))
+        return time.perf_counter() - started
+
+    def _fill(self, learner: Learner) -> None:
+        rows, rng = self.rows, self._rng
+        learner.items.features = [{"topic": number % 50, "source": "news"} for number in range(rows)]
+        learner.items.tokens[:rows, :2] = rng.integers(0, learner.config.model.buckets, (rows, 2))
+        learner.states.values[:rows] = rng.random(learner.states.values[:rows].shape)
+        learner.states.last[:rows] = NOW - rng.integers(0, 10**7, rows)
+        learner.states.first[:rows] = NOW - 10**8
+        learner.histories.items[:rows] = rng.integers(0, rows, learner.histories.items[:rows].shape)
+        learner.histories.times[:rows] = NOW - 1000
+        learner.network.items.ids.weight[:rows] = 0.1 * rng.standard_normal(
+            learner.network.items.ids.weight[:rows].shape
+        )
+
+    def _batch(self) -> Batch:
+        ts = self.now + np.arange(1, _BATCH + 1)
+        self.now = int(ts[-1])
+        items, users = self._rng.integers(0, self.rows, (2, _BATCH)).tolist()
+        events = Engagements(
+            ts, ts, [f"user-{row}" for row in users], [f"item-{row}" for row in items], ["click"] * _BATCH,
+            np.full(_BATCH, np.nan, np.float32), [None] * _BATCH,
+        )  # fmt: skip
+        return Batch(engagements=events, positions={}, watermark=self.now, items=[], item_sent_at=[])

@@ -1,0 +1,49 @@
+"""What a checkpoint's copy hands out is what the learner itself would have."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.arrays import unpack
+from trainer.blobs import Packed
+from trainer.handed_out import HandedOut, encoded_texts
+from trainer.ids.config import IdsConfig, Limits
+from trainer.learner import Learner
+from trainer.snapshot import Origin, manifest_of, snapshot_of
+from trainer.wire import Snapshot
+
+
+@pytest.mark.parametrize("kind", ["plain", "cross", "limited"])
+def test_the_same_fields(config, world, teach, kind):
+    model = config.model.model_copy(update={"cross": kind == "cross"})
+    ids = IdsConfig(items=Limits(cap=50), users=Limits(cap=20)) if kind == "limited" else IdsConfig()
+    learner = Learner(config.model_copy(update={"model": model, "ids": ids, "expire_after_idle": 60.0}))
+    teach(learner, world, 12)
+    assert kind != "limited" or len(learner.lodging.items.vacant())
+    origin = Origin(4, 2, "", "17-3", "18-0", "abc")
+    expected = snapshot_of(learner, origin).of_checkpoint("one").encode()
+    found = HandedOut(manifest_of(learner, origin), learner.state()[0]).of_checkpoint("one").encode()
+    assert found.keys() == expected.keys()
+    for name in (b"manifest", b"ids"):
+        assert found[name] == expected[name]
+    for name in (b"model", b"items", b"users"):
+        one, other = unpack(found[name]), unpack(expected[name])
+        assert one.keys() == other.keys()
+        assert all(one[at].dtype == other[at].dtype and one[at].tobytes() == other[at].tobytes() for at in one)
+    assert msgspec.json.decode(found[b"manifest"])["checkpoint"] == "one"
+    assert list(Snapshot.decode(found).item_ids) == list(snapshot_of(learner, origin).item_ids)
+
+
+NAMES = st.lists(st.text() | st.integers(0, 700).map("x".__mul__) | st.just("y" * 65_535), max_size=12)
+
+
+@given(NAMES, st.sets(st.integers(0, 11)))
+def test_texts_are_encoded_as_one_would(names, vacant):
+    rows = np.array([row for row in sorted(vacant) if row < len(names)], np.int64)
+    names = [name if len(name.encode()) <= 65_535 else "" for name in names]
+    found = b"".join(encoded_texts(Packed.of([name.encode() for name in names]), rows))
+    assert found == b"".join(msgspec.msgpack.encode("" if row in rows else name) for row, name in enumerate(names))

@@ -1,0 +1,79 @@
+"""Whole tables and the rows that changed since are, put together, the tables: whatever happened in between."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.array_file import parts_of
+from trainer.arrays import Array, grown, unpack
+from trainer.blobs import Packed
+from trainer.changes import Changes
+from trainer.rows_file import TableRows, assembled
+from trainer.table_copy import TableCopy
+from trainer.tables import Table
+
+
+class Toy:
+    """A table with numbers and texts by row."""
+
+    def __init__(self) -> None:
+        self.numbers: Array = np.zeros((2, 2), np.int64)
+        self.texts: list[bytes] = []
+        self.changes = Changes()
+        self.table = Table(
+            "toy", {"toy.numbers": lambda: self.numbers},
+            {"toy.texts": lambda rows: Packed.of([self.texts[row] for row in rows.tolist()])},
+            lambda: len(self.texts), self.changes,
+        )  # fmt: skip
+
+    def set(self, row: int, value: int) -> None:
+        """Write to a row, or add one."""
+        row = min(row, len(self.texts))
+        if row == len(self.texts):
+            self.numbers = grown(self.numbers, row + 1)
+            self.texts.append(b"")
+        else:
+            self.changes.coming(row)
+        self.numbers[row] = value
+        self.texts[row] = b"x" * (value % 7)
+
+    def cut(self, rows: int) -> None:
+        """Lose the last rows, as a ring that starts anew does."""
+        del self.texts[rows:]
+
+    def now(self) -> dict[str, Array]:
+        packed = Packed.of(self.texts)
+        return {
+            "toy.numbers": self.numbers[: len(self.texts)].copy(),
+            "toy.texts:bytes": packed.bytes, "toy.texts:lengths": packed.lengths,
+        }  # fmt: skip
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 12), st.integers(1, 100)), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(STEPS, STEPS, st.none() | st.integers(0, 6)), min_size=1, max_size=6))
+def test_the_parts_make_the_whole(course):
+    toy, files = Toy(), []
+    copy = TableCopy(toy.table, nullcontext, known=False)
+    for steps, meanwhile, cut in course:
+        for step in steps:
+            toy.set(*step)
+        if cut is not None:
+            toy.cut(cut)
+        then = toy.now()
+        copy.begin()
+        for step in meanwhile:
+            toy.set(*step)
+        copy.finish()
+        rows = TableRows([copy])
+        files.append(unpack(b"".join(parts_of(rows.changed() if files else rows.whole()))))
+        assert rows.lengths() == {name: len(array) for name, array in then.items()}
+        for found in (assembled(files), unpack(b"".join(parts_of(rows.whole())))):
+            assert found.keys() == then.keys()
+            assert all(np.array_equal(found[name], array) for name, array in then.items())
