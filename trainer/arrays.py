@@ -30,6 +30,17 @@ def unpack(blob: bytes) -> dict[str, Array]:
     return dict(load(blob))
 
 
+def within(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """Arrays whose name begins with `prefix`, by the rest of their name.
+
+    Examples
+    --------
+    >>> sorted(within({"a.x": np.zeros(1), "a.y": np.zeros(1), "b.x": np.zeros(1)}, "a."))
+    ['x', 'y']
+    """
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
 def grown(array: Array, rows: int, fill: float = 0) -> Array:
     """`array` itself if it has `rows` rows, else a copy of at least twice its size, new rows filled with `fill`."""
     if rows <= len(array):

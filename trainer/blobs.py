@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.arrays import Array, grown
+from trainer.ids.texts import spans
 
 _CHUNK = 65_536
-
 
 BYTES, LENGTHS = ":bytes", ":lengths"
 """Ends of the names of the two arrays that texts are in a checkpoint."""
@@ -110,8 +110,5 @@ class Blobs:
         return self._pieces[0]
 
     def _take(self, blob: NDArray[np.uint8], rows: NDArray[np.integer]) -> NDArray[np.uint8]:
-        lengths = self._lengths[rows].astype(np.int64)
-        ends = np.cumsum(lengths)
-        shift = self._starts[rows] - (ends - lengths)
-        taken: NDArray[np.uint8] = blob[np.arange(lengths.sum()) + np.repeat(shift, lengths)]
+        taken: NDArray[np.uint8] = blob[spans(self._starts[rows], self._lengths[rows].astype(np.int64))]
         return taken

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.arrays import Array
+from trainer.arrays import Array, within
 from trainer.config import ModelConfig
 from trainer.index.hierarchy import Hierarchy, index_part
 from trainer.index.upkeep import nearest_items
@@ -41,12 +41,8 @@ class Encoder:
         self._content: NDArray[np.float32] = arrays["content"]
         self._tower, self._hierarchy = ItemTower(config), Hierarchy(config)
         for prefix, module in (("item_tower.", self._tower), ("levels.hierarchy.", self._hierarchy)):
-            weights = {
-                name.removeprefix(prefix): torch.from_numpy(array)
-                for name, array in arrays.items()
-                if name.startswith(prefix)
-            }
-            module.load_state_dict(weights)
+            weights = within(arrays, prefix)
+            module.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
 
     @property
     def node_vectors(self) -> NDArray[np.float32]:

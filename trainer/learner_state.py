@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array
+from trainer.arrays import Array, within
 from trainer.blobs import named_texts, texts_in
 from trainer.errors import CheckpointError
 from trainer.lodging import restore_ids
@@ -85,8 +85,7 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
         )
     restore_ids(learner, arrays, values["watermark"])
     learner.items.features = [msgspec.msgpack.decode(blob) for blob in texts_in(arrays, "items.features").split()]
-    prefix = "network."
-    learner.network.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+    learner.network.restore(within(arrays, "network."))
     for name in (*_BY_ITEM, *_BY_USER, *_WHOLE):
         part, _, attribute = name.partition(".")
         setattr(getattr(learner, part), attribute, arrays[name].copy())
@@ -101,8 +100,7 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
     learner.steering.restore(values.get("steering", {}))  # older checkpoints know of no commands
     steer(learner)
     if learner.config.model.tasks:
-        prefix = "lagged."
-        learner.lagged.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+        learner.lagged.restore(within(arrays, "lagged."))
     learner.reserve()
     learner.leaves.restore(
         arrays["leaves.node_of"], arrays["leaves.log_mass"], arrays["leaves.mass"], values["leaves_shift"]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array
+from trainer.arrays import Array, within
 from trainer.blobs import texts_in
 from trainer.catalogue import Sign
 from trainer.ids.config import IdsConfig
@@ -81,8 +81,8 @@ class Lodging:
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Take over what `state` returned; the tables have their ids already."""
-        self.items.restore(_part(arrays, "items."))
-        self.users.restore(_part(arrays, "users."))
+        self.items.restore(within(arrays, "items."))
+        self.users.restore(within(arrays, "users."))
         self.turns, self._turned = arrays["turns"].tolist()
 
     def take_in(self, now: int) -> None:
@@ -116,7 +116,7 @@ def restore_ids(learner: Learner, arrays: Mapping[str, Array], watermark: int) -
     Limits may come and go between two runs. Where there are new ones, all ids count as seen just now; where there are
     none any more, the rows that were given up must still be known.
     """
-    saved = _part(arrays, "lodging.")
+    saved = within(arrays, "lodging.")
     if saved and learner.lodging is None:
         learner.lodging = Lodging(learner, learner.config.ids)
     for part, table in (("items", learner.items.table), ("users", learner.users.table)):
@@ -136,7 +136,3 @@ def vacant(saved: Mapping[str, Array], part: str) -> NDArray[np.int64]:
     """Rows that no id has, of ``items`` or ``users``, in what `Lodging.state` returned; none where it is empty."""
     kinds = [saved[f"{part}.{kind}"] for kind in ("free", "left")] if saved else []
     return np.concatenate([*kinds, np.zeros(0, np.int64)])
-
-
-def _part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streaming.control import Rebalance
-from trainer.arrays import Array
+from trainer.arrays import Array, within
 from trainer.config import TrainerConfig
 from trainer.descent import Descent
 from trainer.embedding import EmbeddingTable
@@ -251,11 +251,11 @@ class Network:
         """Take over what `state` returned."""
         own = self.monn.state_dict()
         self.monn.load_state_dict({name: torch.from_numpy(arrays[f"monn.{name}"].copy()) for name in own})
-        self.descent.restore(_within(arrays, "adam."))
+        self.descent.restore(within(arrays, "adam."))
         for prefix, table in self.tables.items():
             table.weight, table.accumulator = arrays[f"{prefix}.weight"].copy(), arrays[f"{prefix}.accumulator"].copy()
-        self.objective.restore(_within(arrays, "objective."))
-        self.descent.guard.restore(_within(arrays, "guard."))
+        self.objective.restore(within(arrays, "objective."))
+        self.descent.guard.restore(within(arrays, "guard."))
         seeded = int(arrays["seeded"])
         self.seeded_at = None if seeded < 0 else seeded
 
@@ -269,7 +269,3 @@ def _losses(outcome: Outcome, judged: Judged | None) -> Losses:
     item, node, tasks = outcome.sums.losses.tolist()
     leaves = None if outcome.view is None else outcome.view.leaves
     return Losses(item, node, leaves, tasks, None if judged is None else outcome.sums.chances.numpy())
-
-
-def _within(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

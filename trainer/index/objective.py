@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.arrays import Array
+from trainer.arrays import Array, within
 from trainer.config import TrainerConfig
 from trainer.index.learners import new_learner
 from trainer.index.levels import Levels, Visited, level_shares
@@ -72,8 +72,7 @@ class IndexObjective:
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take over what `state` returned."""
         self.usage.shares = [arrays[f"usage_{level}"].copy() for level in range(len(self.usage.shares))]
-        prefix = "learner."
-        self.learner.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+        self.learner.restore(within(arrays, "learner."))
 
 
 def surprise(view: IndexView, mask: list[Tensor] | None = None) -> Tensor:
