@@ -94,13 +94,7 @@ class Leader:
         FencedError
             The lease is lost.
         """
-        with self._lock:
-            self._make_sure()
-            if self.catalogue is None or self.live is None:
-                return []
-            deltas = self.live.pending(self.catalogue)
-            self._write(deltas)
-            return deltas
+        return self._written(lambda catalogue, live: live.pending(catalogue))
 
     def sizes(self) -> tuple[int, NDArray[np.int64]] | None:
         """Version in use and items per node of it now, (K,); None before the first one."""
@@ -121,15 +115,14 @@ class Leader:
         FencedError
             The lease is lost.
         """
-        with self._lock:
-            self._make_sure()
-            if self.catalogue is None or self.live is None:
-                return []
-            rows = choose(self.catalogue, self.live)
-            deltas = self.live.nearer(self.catalogue, rows)
+
+        def nearer(catalogue: Catalogue, live: LiveIndex) -> list[Delta]:
+            rows = choose(catalogue, live)
+            deltas = live.nearer(catalogue, rows)
             metrics.SWEPT.inc(len(rows))
-            self._write(deltas)
             return deltas
+
+        return self._written(nearer)
 
     def publish(self, snapshot: int, reason: str) -> VersionManifest:
         """Make a version out of a snapshot and flip readers to it; one at a time.
@@ -175,17 +168,26 @@ class Leader:
             live = self._comparable(epoch)
             return None if live is None else live.nodes.copy()
 
-    def _write(self, deltas: Sequence[Delta]) -> None:
-        if self.catalogue is None or self.live is None or not deltas:
-            return
+    def _written(self, wanted: Callable[[Catalogue, LiveIndex], list[Delta]]) -> list[Delta]:
+        """Write the deltas that are `wanted`, and return them; none before the first version."""
+        with self._lock:
+            self._make_sure()
+            if self.catalogue is None or self.live is None:
+                return []
+            deltas = wanted(self.catalogue, self.live)
+            if deltas:
+                self._write(deltas, self.catalogue, self.live)
+            return deltas
+
+    def _write(self, deltas: Sequence[Delta], catalogue: Catalogue, live: LiveIndex) -> None:
         try:
-            self.store.apply(self.live.number, deltas)
+            self.store.apply(live.number, deltas)
         except RedisError:
             self._unsure = True
             raise
-        metrics.count_moves(delta.reason for delta in deltas if self._moves(delta))
-        self.live.apply(deltas)
-        self.catalogue.told([delta.row for delta in deltas])
+        metrics.count_moves(delta.reason for delta in deltas if _moves(delta, live))
+        live.apply(deltas)
+        catalogue.told([delta.row for delta in deltas])
         self._count(deltas)
 
     def _make_sure(self) -> None:
@@ -197,9 +199,6 @@ class Leader:
             except RedisError:
                 self._unsure = True
                 raise
-
-    def _moves(self, delta: Delta) -> bool:
-        return delta.op == "move" and self.live is not None and self.live.node_of(delta.row) != delta.node
 
     def _deltas(self, number: int) -> list[Delta]:
         deltas: list[Delta] = []
@@ -217,3 +216,7 @@ class Leader:
     def _show(self) -> None:
         if self.live is not None:
             metrics.show_index(self.live.number, self.live.sizes())
+
+
+def _moves(delta: Delta, live: LiveIndex) -> bool:
+    return delta.op == "move" and live.node_of(delta.row) != delta.node
