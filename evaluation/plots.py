@@ -21,7 +21,7 @@ _COLOURS = {
     "merge_traffic": "#7fb77e", "whole_nodes": "#3b6ea8", "whole_nodes_dense": "#8fb3d9",
     "popularity_filter": "#c1440e",
 }  # fmt: skip
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "svg.hashsalt": "hsnn", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
     "figure.figsize": (7.0, 3.6), "figure.constrained_layout.use": True,
@@ -42,7 +42,7 @@ def draw(runs: Sequence[Run], found: Mapping[str, Any], folder: Path, stem: str)
     matplotlib.use("Agg")
     plots = {"stream": _stream, "curves": _curves, "nodes": _nodes}
     files = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         pyplot = package("matplotlib.pyplot", "the report", "matplotlib")
         for name, plot in plots.items():
             figure, axes = pyplot.subplots()

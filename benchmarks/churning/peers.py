@@ -9,9 +9,10 @@ import numpy as np
 
 from benchmarks.churning.memory import resident
 from benchmarks.churning.protocol import Numbers
-from benchmarks.churning.servers import VectorServer
+from benchmarks.churning.servers import vector_server
 from benchmarks.churning.world import Block, Vectors, World
 from evaluation.neighbours import package
+from streaming.redis_client import connect
 
 _LINKS, _BUILD_EF, _SEARCH_EF = 16, 100, 200
 
@@ -130,8 +131,8 @@ class VectorSet:
     """The vector sets of Redis 8: vectors are made as long as one another, so that its cosine orders like a product."""
 
     def __init__(self, world: World) -> None:
-        self._world, self._server = world, VectorServer()
-        self._redis = self._server.start()
+        self._world, self._server = world, vector_server()
+        self._redis = connect(self._server.url)
 
     def build(self, items: Block) -> None:
         """Put these items in."""

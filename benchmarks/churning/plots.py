@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.neighbours import package
+from evaluation.plots import STYLE
 
 MEASURES = {
     "recall": "recall@50 against brute force", "p99_ms": "p99 of a query, ms", "mb": "memory, MB",
@@ -18,11 +19,6 @@ _COLOURS = {
     "faiss_rebuilt": "#e0a07c", "vectorset": "#7a4f9a",
 }  # fmt: skip
 _LOGARITHMIC = ("p99_ms", "mb", "items_per_second")
-_STYLE: dict[str, Any] = {
-    "svg.hashsalt": "hsnn", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
-    "figure.figsize": (7.0, 3.6), "figure.constrained_layout.use": True,
-}  # fmt: skip
 
 
 def draw(competitors: Mapping[str, Any], folder: Path, stem: str) -> list[Path]:
@@ -30,7 +26,7 @@ def draw(competitors: Mapping[str, Any], folder: Path, stem: str) -> list[Path]:
     matplotlib = package("matplotlib", "the plots", "matplotlib")
     matplotlib.use("Agg")
     files = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         pyplot = package("matplotlib.pyplot", "the plots", "matplotlib")
         for measure, title in MEASURES.items():
             figure, axes = pyplot.subplots()

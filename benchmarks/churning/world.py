@@ -77,13 +77,14 @@ class World:
             budget=max(200, items // 50),
         )  # fmt: skip
         self._rng = np.random.default_rng(seed)
+        self._weights = planted_weights(self.config)
         self.clusters = max(16, leaves // 4)
-        self._content = self._embeddings()
+        self._weights["content"] = self._embeddings()
+        self._encoder = Encoder(self.config, self._weights)
         self._made = 0
         self._shares = self._popularity()
         taste = self._rng.integers(self.clusters, size=users)
         self._past = self._block(np.repeat(taste, _HISTORY))
-        self._weights = planted_weights(self.config) | {"content": self._content}
         weights = _history_weights()
         self.queries: Vectors = np.einsum(
             "l,uld->ud", weights, self._past.vectors.reshape(users, _HISTORY, _DIM)
@@ -146,9 +147,7 @@ class World:
         tokens = np.c_[clusters, others].astype(np.int32)
         numbers = np.arange(self._made, self._made + count)
         self._made += count
-        vectors = Encoder(self.config, planted_weights(self.config) | {"content": self._content}).vectors(
-            np.zeros((count, _DIM + 1), np.float32), tokens
-        )
+        vectors = self._encoder.vectors(np.zeros((count, _DIM + 1), np.float32), tokens)
         return Block(numbers, tokens, vectors[:, :_DIM].copy())
 
     def _embeddings(self) -> Vectors:
@@ -182,12 +181,13 @@ def planted_weights(config: ModelConfig) -> dict[str, Any]:
     """
     weights = {name: torch.zeros_like(value) for name, value in Monn(config).state_dict().items()}
     d, both = config.dim, torch.cat([torch.eye(config.dim), -torch.eye(config.dim)])  # (2d, d)
-    for tower in ("item_user_tower", "node_user_tower"):
+    for tower, copies in (("item_user_tower", 1), ("node_user_tower", config.node_heads)):
         weights[f"{tower}.layers.0.weight"][: 2 * d, :d] = both
         weights[f"{tower}.layers.2.weight"][: 2 * d, : 2 * d] = torch.eye(2 * d)
-        weights[f"{tower}.layers.4.weight"][:d, : 2 * d] = 5 * both.T
+        for copy in range(copies):
+            weights[f"{tower}.layers.4.weight"][copy * d : (copy + 1) * d, : 2 * d] = 5 * both.T
     weights["levels.hierarchy.head.weight"] = torch.eye(d)
-    weights["levels.hierarchy.metric"][:d, :d] = torch.eye(d)
+    weights["levels.hierarchy.metric"][:d, :d] = torch.eye(d)  # blind to biases
     weights["levels.hierarchy.discount_0"][:] = 1.0
     weights["features"] = torch.zeros(2 * config.buckets + 1, config.token_dim)
     return {name: value.numpy() for name, value in weights.items()}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from threading import Event, Thread
 
+from benchmarks.freshening.caller import Caller
 from benchmarks.freshening.source import Source
-from serving.client import Client
 from serving.request import Filters, Request
 
 _EVERY = 0.04
@@ -14,7 +13,7 @@ _SPACING = 0.25
 _LONGEST = 30.0
 
 
-class Watcher(Thread):
+class Watcher(Caller):
     """Takes the newest item every quarter of a second and asks for it alone, by a filter that no other item passes.
 
     Attributes
@@ -28,32 +27,19 @@ class Watcher(Thread):
     """
 
     def __init__(self, server: str, source: Source) -> None:
-        super().__init__(name="watcher", daemon=True)
-        self._client, self._source = Client(server, timeout=30.0), source
+        super().__init__("watcher", server, _EVERY)
+        self._source = source
         self._coming: set[str] = set()
         self._going: set[str] = set()
         self._last = 0.0
-        self._ended = Event()
         self.arrival: list[float] = []
         self.departure: list[float] = []
         self.lost = 0
-        self.error: Exception | None = None
 
-    def run(self) -> None:
-        """Watch until `end`."""
-        try:
-            while not self._ended.wait(_EVERY):
-                self._choose()
-                self._ask()
-        except Exception as error:
-            self.error = error
-        finally:
-            self._client.close()
-
-    def end(self) -> None:
-        """Watch no more; items under way are left."""
-        self._ended.set()
-        self.join(30.0)
+    def turn(self) -> None:
+        """Choose whom to watch, and ask for all that are watched; those under way at the end are left."""
+        self._choose()
+        self._ask()
 
     def _choose(self) -> None:
         now = time.monotonic()
@@ -68,7 +54,7 @@ class Watcher(Thread):
         if not names:
             return
         asked = [Request(user="watcher", k=1, filters=Filters(items=[name])) for name in names]
-        answers = self._client.retrieve_many(asked)
+        answers = self.client.retrieve_many(asked)
         then = time.time() * 1000
         for name, answer in zip(names, answers, strict=True):
             (self._came if name in self._coming else self._went)(name, name in answer.items, then)

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import churn
 from benchmarks.churning import protocol
-from benchmarks.churning.servers import NoVectorSetsError, VectorServer
+from benchmarks.churning.servers import NoVectorSetsError, vector_server
 from benchmarks.churning.world import World, joined
 
 
@@ -83,4 +83,4 @@ def test_a_server_without_vector_sets_is_named(monkeypatch):
 
     monkeypatch.setenv("REDIS_SERVER", str(server_binary()))
     with pytest.raises(NoVectorSetsError, match="has no vector sets"):
-        VectorServer().start()
+        vector_server()

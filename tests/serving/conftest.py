@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.churning.world import planted_weights
 from indexer.bulk import Items
 from indexer.delta import Delta, pack_vector
 from indexer.store import IndexStore
@@ -23,32 +24,10 @@ from trainer.covisitation import Covisitation
 from trainer.hashing import token_matrix, tokens
 from trainer.history import UserHistories
 from trainer.item_state import ItemStates
-from trainer.model import Monn
 from trainer.wire import Snapshot, SnapshotManifest, StateDelta
 
 HOUR = 3_600_000
 START = 1_700_000_000_000
-
-
-def planted_weights(config: ModelConfig) -> dict[str, Any]:
-    """A model whose user vector is the weighted mean of the history's vectors: scores are known dot products.
-
-    The towers carry x as relu(x) - relu(-x); states add nothing; a node's logit is user . node.
-    """
-    torch.manual_seed(0)
-    weights = {name: torch.zeros_like(value) for name, value in Monn(config).state_dict().items()}
-    d, both = config.dim, torch.cat([torch.eye(config.dim), -torch.eye(config.dim)])  # (2d, d)
-    for tower, copies in (("item_user_tower", 1), ("node_user_tower", config.node_heads)):
-        weights[f"{tower}.layers.0.weight"][: 2 * d, :d] = both
-        weights[f"{tower}.layers.2.weight"][: 2 * d, : 2 * d] = torch.eye(2 * d)
-        for copy in range(copies):
-            weights[f"{tower}.layers.4.weight"][copy * d : (copy + 1) * d, : 2 * d] = 5 * both.T
-    weights["levels.hierarchy.codes.0"][:, :d] = torch.eye(d)[: config.nodes]
-    weights["levels.hierarchy.head.weight"] = torch.eye(d)
-    weights["levels.hierarchy.metric"][:d, :d] = torch.eye(d)  # blind to biases
-    weights["levels.hierarchy.discount_0"][:] = 1.0
-    weights["features"] = torch.zeros(2 * config.buckets + 1, config.token_dim)
-    return {name: value.numpy() for name, value in weights.items()}
 
 
 @dataclass
@@ -77,7 +56,9 @@ class Plant:
         self.states, self.histories = ItemStates(), UserHistories(self.config.history)
         self.pairs = Covisitation(rows=0)
         self.rng = np.random.default_rng(0)
+        torch.manual_seed(0)
         self.weights = planted_weights(self.config)
+        self.weights["levels.hierarchy.codes.0"][:, : self.config.dim] = np.eye(self.config.dim)[: self.config.nodes]
 
     def add(self, name: str, cluster: int, expires_at: int = 0, **features: Any) -> Delta:
         """A new item; the delta that inserts it."""

@@ -1,0 +1,42 @@
+"""A thread that calls the server again and again."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from threading import Event, Thread
+
+from serving.client import Client
+
+
+class Caller(Thread):
+    """Takes a `turn` every `pause` seconds until `end`; what went wrong is in `error`.
+
+    Attributes
+    ----------
+    client : Client
+    error : Exception or None
+    """
+
+    def __init__(self, name: str, server: str, pause: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self.client, self._pause, self._ended = Client(server, timeout=30.0), pause, Event()
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Take turns until `end`."""
+        try:
+            while not self._ended.wait(self._pause):
+                self.turn()
+        except Exception as error:
+            self.error = error
+        finally:
+            self.client.close()
+
+    @abstractmethod
+    def turn(self) -> None:
+        """Call the server once."""
+
+    def end(self) -> None:
+        """Take no more turns, and wait for the one that is under way."""
+        self._ended.set()
+        self.join(30.0)
