@@ -12,6 +12,7 @@ from indexer.leader import Leader
 from indexer.placing import Placing
 from indexer.sweep import Sweep
 from indexer.verify import verify
+from tests.indexer.happenings import Happenings
 
 NAMES = st.sampled_from([f"i{n}" for n in range(8)] + [f"x{n}" for n in range(12)])
 CLUSTERS = st.sampled_from([1, 1, 1, 1, 2, 3])  # most want into one node
@@ -49,9 +50,10 @@ def watched(store, number) -> int:
     return len(deltas)
 
 
-class World:
+class World(Happenings):
     def __init__(self, toy, store, follow, rules) -> None:
-        self.toy, self.store, self._follow, self.rules = toy, store, follow, rules
+        super().__init__(toy, store, follow)
+        self.rules = rules
         self.leader = self._leader()
         for number in range(8):
             toy.put(f"i{number}", 1)
@@ -60,28 +62,11 @@ class World:
     def _leader(self) -> Leader:
         return Leader(self.store, Builder(self.store, rules=self.rules))
 
-    def put(self, name, cluster, life) -> None:
-        self.toy.put(name, cluster, expires_at=life and self.toy.watermark + life)
-
-    def delete(self, name) -> None:
-        if self.toy.row(name) >= 0:
-            self.toy.delete(name)
-
-    def engage(self, name) -> None:
-        if self.toy.row(name) >= 0:
-            self.toy.engage(name)
-
-    def pass_time(self, ms) -> None:
-        self.toy.pass_time(ms)
-
     def publish(self, turn) -> None:
         number = self.toy.snapshot()
         self.toy.put("while it is built", 1)
         self.toy.turn = turn
         self.leader.publish(number, "test")
-
-    def follow(self) -> None:
-        self._follow(self.leader)
 
     def sweep(self) -> None:
         sweep = Sweep(rate=100, every=1.0)

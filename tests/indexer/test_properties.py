@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from indexer.builder import Builder
 from indexer.leader import Leader
 from indexer.verify import verify
+from tests.indexer.happenings import Happenings
 
 pytestmark = pytest.mark.every_server
 
@@ -21,30 +22,16 @@ STEPS = st.one_of(
 )
 
 
-class World:
+class World(Happenings):
     """A toy trainer, and a scheduler that does what each step says."""
 
     def __init__(self, toy, store, follow) -> None:
-        self.toy, self.store, self._follow = toy, store, follow
+        super().__init__(toy, store, follow)
         self.leader = Leader(store, Builder(store))
         self.waiting: tuple[int, int] | None = None  # a snapshot not yet published, and its model
         for number in range(8):
             toy.put(f"i{number}", number % 4)
         self.publish()
-
-    def put(self, name, cluster, life) -> None:
-        self.toy.put(name, cluster, expires_at=life and self.toy.watermark + life)
-
-    def delete(self, name) -> None:
-        if self.toy.row(name) >= 0:
-            self.toy.delete(name)
-
-    def engage(self, name) -> None:
-        if self.toy.row(name) >= 0:
-            self.toy.engage(name)
-
-    def pass_time(self, ms) -> None:
-        self.toy.pass_time(ms)
 
     def take_snapshot(self, turn) -> None:
         before, self.toy.turn = self.toy.turn, turn
@@ -57,9 +44,6 @@ class World:
         number, self.toy.turn = self.waiting
         self.leader.publish(number, "test")
         self.waiting = None
-
-    def follow(self) -> None:
-        self._follow(self.leader)
 
     def succeed(self) -> None:
         self.leader = Leader(self.store, Builder(self.store))

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -12,15 +13,9 @@ from indexer.requests import Requests, ask, await_leader
 from indexer.store import IndexStore
 from indexer.workshop import Workshop
 from monitoring.audit import AuditTrail
+from tests import waiting
 
-
-def eventually(condition, seconds=5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.005)
-    return False
+eventually = partial(waiting.eventually, seconds=5.0)
 
 
 class Calls:

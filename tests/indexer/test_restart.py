@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -14,19 +15,13 @@ from monitoring.config import MonitoringConfig
 from monitoring.health import Health
 from streaming.keys import key
 from streaming.redis_client import connect
+from tests import waiting
+
+eventually = partial(waiting.eventually, seconds=15.0)
 
 pytestmark = pytest.mark.slow
 
 QUIET = IndexerConfig(lease_ttl="3s", refresh_sweep="2s", alarm_sweep="60s", item_sweep="60s")
-
-
-def eventually(condition, seconds=15.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.request
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from prometheus_client import REGISTRY
@@ -29,19 +30,12 @@ from streaming.config import StreamingConfig
 from streaming.control import Sender, read
 from streaming.redis_client import connect
 from streaming.redis_log import RedisLog
+from tests import waiting
 
+eventually = partial(waiting.eventually, seconds=10.0)
 pytestmark = pytest.mark.slow
 
 QUICK = IndexerConfig(lease_ttl="500ms", refresh_sweep="10s", alarm_sweep="10s", item_sweep="10s")
-
-
-def eventually(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.002)
-    return False
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 import threading
 import time
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -13,19 +14,13 @@ from indexer.progress import Progress, so_far
 from indexer.store import IndexStore
 from indexer.workshop import _WORKERS, Workshop
 from monitoring.audit import AuditTrail
+from tests import waiting
+
+eventually = partial(waiting.eventually, seconds=5.0)
 
 
 def runs(job: str, outcome: str) -> float:
     return REGISTRY.get_sample_value("hsnn_job_runs_total", {"job": job, "outcome": outcome}) or 0.0
-
-
-def eventually(condition, seconds=5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.005)
-    return False
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,6 +15,7 @@ from serving.request import Filters, Request
 from serving.retrieval import retrieve
 from streaming.keys import key
 from streaming.redis_client import Redis, connect
+from tests.waiting import come_true
 
 pytestmark = pytest.mark.slow
 
@@ -62,13 +63,6 @@ class Following:
         return self.mirror.loaded and retrieve(self.mirror, [asked])[0].items == [item]
 
 
-def eventually(holds: Callable[[], object], within: float = 5.0) -> None:
-    end = time.monotonic() + within
-    while not holds():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.005)
-
-
 @pytest.fixture
 def publisher(redis_client, plant) -> Publisher:
     return Publisher(redis_client, plant)
@@ -87,26 +81,26 @@ def test_waits_for_the_first_version_and_becomes_ready(publisher, following):
     assert following.health.live()[0]
     assert not following.health.is_ready()[0]
     publisher.publish()
-    eventually(lambda: following.health.is_ready()[0])
+    come_true(lambda: following.health.is_ready()[0])
     assert following.mirror.version == 1
     assert following.value("hsnn_index_version") == 1
 
 
 def test_deltas_and_states_arrive_within_a_fraction_of_a_second(publisher, following, plant):
     publisher.publish()
-    eventually(lambda: following.health.is_ready()[0])
+    come_true(lambda: following.health.is_ready()[0])
     delta = plant.add("newcomer", 2)
     began = time.monotonic()
     sent = Delta.decode(delta.encode())
     publisher.state()
     publisher.delta(_sent_now(sent))
-    eventually(lambda: following.retrievable("newcomer"))
+    come_true(lambda: following.retrievable("newcomer"))
     assert time.monotonic() - began < 1
     assert following.value("hsnn_freshness_seconds_count") == 1
     assert following.value("hsnn_freshness_seconds_sum") < 1
     assert following.follower.freshness["newcomer"] < 1
     publisher.delta(plant.delete(plant.ids.index("newcomer")))
-    eventually(lambda: not following.retrievable("newcomer"))
+    come_true(lambda: not following.retrievable("newcomer"))
 
 
 def test_what_came_after_the_base_is_caught_up_on(publisher, redis_client, plant):
@@ -116,7 +110,7 @@ def test_what_came_after_the_base_is_caught_up_on(publisher, redis_client, plant
     publisher.state()
     following = Following(redis_client)
     try:
-        eventually(lambda: following.health.is_ready()[0])
+        come_true(lambda: following.health.is_ready()[0])
         assert following.retrievable("after")
         assert following.mirror.watermark == plant.now
         assert following.value("hsnn_freshness_seconds_count") == 0  # nobody could wait for it here
@@ -126,7 +120,7 @@ def test_what_came_after_the_base_is_caught_up_on(publisher, redis_client, plant
 
 def test_follows_a_flip_to_the_next_version_and_its_deltas(publisher, following, plant):
     publisher.publish()
-    eventually(lambda: following.mirror.version == 1)
+    come_true(lambda: following.mirror.version == 1)
     number = publisher.aside()
     for_both = _sent_now(plant.add("between", 3))
     plant.engage("x", "between")
@@ -134,47 +128,47 @@ def test_follows_a_flip_to_the_next_version_and_its_deltas(publisher, following,
     publisher.delta(for_both)
     publisher.delta(for_both, number)
     publisher.flip(number)
-    eventually(lambda: following.mirror.version == 2)
+    come_true(lambda: following.mirror.version == 2)
     assert following.retrievable("between")
     assert following.value("hsnn_mirror_loads_total", extent="index") == 1
     assert following.value("hsnn_freshness_seconds_count") == 1
     publisher.delta(plant.delete(0))
-    eventually(lambda: not following.retrievable("c0-0"))
+    come_true(lambda: not following.retrievable("c0-0"))
 
 
 def test_follows_a_rollback(publisher, following):
     publisher.publish()
-    eventually(lambda: following.mirror.version == 1)
+    come_true(lambda: following.mirror.version == 1)
     publisher.publish()
-    eventually(lambda: following.mirror.version == 2)
+    come_true(lambda: following.mirror.version == 2)
     publisher.flip(1)
-    eventually(lambda: following.mirror.version == 1)
+    come_true(lambda: following.mirror.version == 1)
     publisher.delta(publisher.plant.delete(3))
-    eventually(lambda: not following.retrievable("c0-3"))
+    come_true(lambda: not following.retrievable("c0-3"))
 
 
 def test_a_restarted_trainer_brings_an_epoch_of_its_own(publisher, following, plant):
     publisher.publish()
-    eventually(lambda: following.mirror.version == 1)
+    come_true(lambda: following.mirror.version == 1)
     plant.epoch = 2
     plant.engage("x", "c5-5")
     publisher.state()
     publisher.publish()
     plant.engage("x", "c5-6")
     publisher.state()
-    eventually(lambda: following.mirror.epoch == 2 and following.mirror.watermark == plant.now)
+    come_true(lambda: following.mirror.epoch == 2 and following.mirror.watermark == plant.now)
     assert following.value("hsnn_mirror_loads_total", extent="everything") == 2
 
 
 def test_unreadable_entries_are_counted_and_passed_over(publisher, following, redis_client, plant):
     publisher.publish()
-    eventually(lambda: following.mirror.version == 1)
+    come_true(lambda: following.mirror.version == 1)
     for stream in (key("state"), key("deltas", 1)):
         redis_client.xadd(stream, {b"d": b"\xc1 nonsense"})
         redis_client.xadd(stream, {b"x": b"no field d"})
     publisher.delta(plant.delete(0))
-    eventually(lambda: not following.retrievable("c0-0"))
-    eventually(lambda: following.value("hsnn_mirror_unreadable_total") == 4)
+    come_true(lambda: not following.retrievable("c0-0"))
+    come_true(lambda: following.value("hsnn_mirror_unreadable_total") == 4)
 
 
 def test_a_version_that_is_gone_is_waited_for(publisher, following, redis_client):
@@ -182,7 +176,7 @@ def test_a_version_that_is_gone_is_waited_for(publisher, following, redis_client
     time.sleep(0.3)
     assert not following.mirror.loaded
     publisher.publish()
-    eventually(lambda: following.mirror.version == 1)
+    come_true(lambda: following.mirror.version == 1)
 
 
 def test_survives_a_redis_that_restarts_empty_and_reloads(plant, new_plant):
@@ -192,7 +186,7 @@ def test_survives_a_redis_that_restarts_empty_and_reloads(plant, new_plant):
     following = Following(connect(server.url))
     again = None
     try:
-        eventually(lambda: following.health.is_ready()[0])
+        come_true(lambda: following.health.is_ready()[0])
         server.stop()
         time.sleep(1)
         assert len(retrieve(following.mirror, [Request(user="u0", k=5)])[0].items) == 5  # answers go on
@@ -200,7 +194,7 @@ def test_survives_a_redis_that_restarts_empty_and_reloads(plant, new_plant):
         other = new_plant()  # same epoch, same version number, other rows
         other.add("rebuilt", 0)
         Publisher(connect(again.url), other).publish()
-        eventually(lambda: following.retrievable("rebuilt"), within=30)
+        come_true(lambda: following.retrievable("rebuilt"), seconds=30)
         assert not following.retrievable("c0-5")
     finally:
         following.follower.end()

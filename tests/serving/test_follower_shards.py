@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from serving.follower import LOOP, VERSION, WARM, Follower
 from serving.metrics import ServingMetrics
 from serving.mirror import Mirror
 from streaming.keys import key
+from tests.waiting import come_true
 
 pytestmark = pytest.mark.every_server
 SHARDS = (1, 4, 3)
@@ -30,13 +30,6 @@ def mirror(redis_client) -> Iterator[Mirror]:
     follower.end()
 
 
-def eventually(holds: Callable[[], object], within: float = 5.0) -> None:
-    end = time.monotonic() + within
-    while not holds():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.005)
-
-
 def test_deltas_of_all_shards_arrive_and_a_flip_leads_to_other_shards(redis_client, plant, mirror) -> None:
     def tell(number: int, shards: int, delta: Delta) -> None:
         redis_client.xadd(Part(number, shard_of(delta.item, shards)).deltas, {b"d": delta.encode()})
@@ -47,10 +40,10 @@ def test_deltas_of_all_shards_arrive_and_a_flip_leads_to_other_shards(redis_clie
         redis_client.set(key("current"), number)
         if before:
             redis_client.xadd(Part(number - 1, 0).deltas, {b"d": Delta("superseded", version=number).encode()})
-        eventually(lambda number=number: mirror.version == number)
+        come_true(lambda number=number: mirror.version == number)
         assert np.array_equal(mirror.world.index.vectors[: len(told)], told)
         assert mirror.world.index.leaves.node_of[: len(told)].tolist() == plant.nodes
         for item in range(8):
             name = f"new{number}-{item}"
             tell(number, shards, plant.add(name, item % 6, topic="new"))
-        eventually(lambda number=number: all(mirror.indexed(f"new{number}-{item}") for item in range(8)))
+        come_true(lambda number=number: all(mirror.indexed(f"new{number}-{item}") for item in range(8)))

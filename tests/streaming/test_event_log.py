@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,19 +12,6 @@ from streaming.log import EventLog, Outgoing, Record
 from streaming.memory_log import MemoryLog
 from streaming.open_log import open_log
 from streaming.partitioner import partition_of
-
-LOGS = ["memory", "redis", pytest.param("kafka", marks=pytest.mark.kafka)]
-
-
-@pytest.fixture(params=LOGS)
-def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
-    if request.param == "memory":
-        yield MemoryLog()
-        return
-    fixture = {"redis": "redis_server", "kafka": "kafka_url"}[request.param]
-    opened = open_log(request.getfixturevalue(fixture))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,21 +17,9 @@ from streaming.letter_replay import ALREADY, CUT, NO_LETTER, NOT_WANTED, Account
 from streaming.letters import Wanted, letters
 from streaming.log import EventLog, Outgoing, Record
 from streaming.memory_log import MemoryLog
-from streaming.open_log import open_log
 from streaming.sweep import everything
 
-LOGS = ["memory", "redis", pytest.param("kafka", marks=pytest.mark.kafka)]
 NOW = 1_700_000_000_000
-
-
-@pytest.fixture(params=LOGS)
-def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
-    if request.param == "memory":
-        yield MemoryLog()
-        return
-    opened = open_log(request.getfixturevalue({"redis": "redis_server", "kafka": "kafka_url"}[request.param]))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,21 +13,9 @@ from streaming.config import StreamingConfig
 from streaming.consumer import Consumer
 from streaming.letters import letters
 from streaming.log import EventLog, Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.open_log import open_log
 
 T0 = 1_600_000_000_000
 LETTERS = 4 * 37 + 2
-
-
-@pytest.fixture(params=["memory", "redis", pytest.param("kafka", marks=pytest.mark.kafka)])
-def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
-    if request.param == "memory":
-        yield MemoryLog()
-        return
-    opened = open_log(request.getfixturevalue({"redis": "redis_server", "kafka": "kafka_url"}[request.param]))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

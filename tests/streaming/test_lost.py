@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,8 +15,6 @@ from streaming.consumer import Consumer
 from streaming.errors import OutOfRangeError
 from streaming.log import EventLog, Outgoing
 from streaming.lost import LOST
-from streaming.memory_log import MemoryLog
-from streaming.open_log import open_log
 from streaming.redis_entry import stream_key
 
 T0 = 1_600_000_000_000
@@ -24,16 +22,6 @@ EVENTS = 60
 BATCH = 10
 Place = tuple[str, int]
 Remove = Callable[[Place, int], None]
-
-
-@pytest.fixture(params=["memory", "redis", pytest.param("kafka", marks=pytest.mark.kafka)])
-def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
-    if request.param == "memory":
-        yield MemoryLog()
-        return
-    opened = open_log(request.getfixturevalue({"redis": "redis_server", "kafka": "kafka_url"}[request.param]))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
