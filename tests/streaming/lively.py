@@ -1,0 +1,198 @@
+"""A lively stream: events of all kinds, broken ones among them, and what a consumer makes of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from streaming.arrow import write_interactions
+from streaming.columns import Batch, Position
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.log import EventLog, Outgoing, Record
+from streaming.memory_log import MemoryLog
+
+T0 = 893_286_638_000
+
+
+DAY = 86_400_000
+
+
+IDS = itertools.count()
+
+
+CONFIG = StreamingConfig(log="memory", batch_size=10, max_wait=0.0)
+
+
+JOINED = CONFIG.model_copy(
+    update={"tasks": ("click", "view"), "attribution_window": 3600.0, "joiner_capacity": 30, "dedup_window": 7200.0}
+)
+
+
+class Biting(MemoryLog):
+    """A log that gives a random number of records of random partitions, as a network would."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._random = random.Random(seed)
+
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+        wanted = list(partitions or self._next)
+        chosen = self._random.sample(wanted, self._random.randint(1, len(wanted)))
+        return super().poll(min(max_records, self._random.randint(1, 60)), 0.0, chosen)
+
+
+def interaction(ts: int, user: str = "u", item: str = "i", **more: Any) -> bytes:
+    return json.dumps(
+        {"type": "interaction", "id": next(IDS), "ts": ts, "user": user, "item": item, "action": "click", **more}
+    ).encode()
+
+
+def item(ts: int, name: str) -> bytes:
+    return json.dumps({"type": "item", "id": name, "ts": ts, "features": {"n": name}}).encode()
+
+
+def send(log: EventLog, topic: str, *values: bytes | None, key: bytes = b"k", partition: int | None = None) -> None:
+    log.create_topic(topic, 4)
+    log.append(topic, [Outgoing(key, value, sent_at=T0 + 5, partition=partition) for value in values])
+
+
+def drain(consumer: Consumer, timeout: float = 0.02) -> list[Batch]:
+    batches: list[Batch] = []
+    while (batch := consumer.next_batch(timeout)) is not None:
+        batches.append(batch)
+    return batches
+
+
+def until_dry(consumer: Consumer) -> list[Batch]:
+    batches: list[Batch] = []
+    while not batches or not batches[-1].dry:
+        batch = consumer.next_batch(20.0)
+        assert batch is not None
+        batches.append(batch)
+    return batches
+
+
+def told(batch: Batch) -> dict[str, Any]:
+    """Everything a trainer can see of a batch, to compare."""
+    events = batch.engagements
+    return {
+        "events": list(zip(events.ts.tolist(), events.user, events.item, strict=True)),
+        "positions": batch.positions,
+        "watermark": batch.watermark,
+        "items": [one.id for one in batch.items],
+        "more": (list(batch.deleted_items), list(batch.seen_items), list(batch.control), len(batch.users)),
+        "counts": (batch.dead_lettered, batch.dropped),
+        "repeat": events.repeat.tolist(),
+        "joined": (batch.impressions, batch.pending, batch.early, batch.late_actions),
+        "judged": judged(batch),
+    }
+
+
+def judged(batch: Batch) -> list[tuple[Any, ...]]:
+    found = batch.judgements
+    columns = found.ts.tolist(), found.decided_at.tolist(), found.user, found.item, found.labels.tolist(), found.context
+    return list(zip(*columns, strict=True))
+
+
+def impression(ts: int, name: Any, user: str = "u", items: Sequence[Any] = ("i",), **more: Any) -> bytes:
+    event = {"type": "impression", "id": name, "ts": ts, "user": user, "items": list(items), **more}
+    return json.dumps(event).encode()
+
+
+def lively(log: EventLog, events: int = 1000, seed: int = 0) -> None:
+    """Fill a log with some of everything: late, repeated, joined events, bad stamps, junk, Arrow, items, commands."""
+    chance = random.Random(seed)
+    shown: list[tuple[str, str, str]] = []
+    for topic in ("engagements", "items", "users", "control"):
+        log.create_topic(topic, 4)
+    for i in range(events):
+        ts = T0 + i * 60_000 - (chance.random() < 0.1) * chance.randint(0, 10 * DAY)
+        user = b"%d" % chance.randint(0, 40)
+        draw = chance.random()
+        if draw < 0.02:
+            ts = chance.choice([4_000_000_000_000, 5_000, T0 - 400 * DAY, T0 + 200 * DAY])
+        value = interaction(ts, user.decode(), str(i))
+        if draw > 0.97:
+            value = chance.choice([b"?", b"{}", item(ts, "x"), b"", b"\xff\xff\xff\xff"])
+        elif draw > 0.95:
+            n = chance.randint(0, 30)
+            value = write_interactions(
+                [ts + j for j in range(n)], [user.decode()] * n, [f"{i}-{j}" for j in range(n)], ["view"] * n
+            )
+        elif draw > 0.92:
+            value = json.dumps({"type": "impression", "id": i, "ts": ts, "user": 1, "items": [i, "z"]}).encode()
+        elif draw > 0.8:
+            items = [str(i + chance.randint(-3, 9)) for _ in range(3)]
+            shown.append((user.decode(), items[0], f"s{i // 20}"))
+            value = impression(ts, f"s{i // 20}", user.decode(), items, context={"n": i})
+        elif draw > 0.7 and shown:
+            who, what, name = chance.choice(shown[-15:])
+            user = who.encode()
+            what_for = {"impression": chance.choice([None, name]), "action": chance.choice(["click", "view"])}
+            value = interaction(ts, who, what, **what_for)
+        copies = 1 + (chance.random() < 0.05)
+        log.append("engagements", [Outgoing(user, value, sent_at=T0 + i)] * copies)
+        if draw < 0.2:
+            log.append("items", [Outgoing(b"%d" % i, item(ts, str(i)), sent_at=T0 + i)])
+        if 0.3 < draw < 0.32:
+            log.append("items", [Outgoing(b"%d" % (i // 2), None, (("ts", b"%d" % ts),), sent_at=T0 + i)])
+        if 0.4 < draw < 0.41:
+            log.append("control", [Outgoing(None, b'{"ts":%d}' % ts, sent_at=T0 + i)])
+            log.append("users", [Outgoing(user, b'{"type":"user","id":1,"ts":%d}' % ts, sent_at=T0 + i)])
+
+
+def events_in(value: bytes) -> int:
+    """Count the events of a record without the project's own decoder."""
+    if value[:4] == b"\xff\xff\xff\xff" and len(value) > 4:
+        import pyarrow as pa
+
+        return len(pa.ipc.open_stream(value).read_all())
+    return 1
+
+
+def read(log: MemoryLog, topic: str, partition: int) -> list[Record]:
+    return log._topics[topic][partition]
+
+
+def dead_letters(log: MemoryLog) -> list[tuple[int, int, int, str]]:
+    letters = []
+    for partition in log.partitions("engagements.dlq"):
+        for record in read(log, "engagements.dlq", partition):
+            told = dict(record.headers)
+            place = (int(told["hsnn-partition"]), int(told["hsnn-offset"]), int(told["hsnn-index"]))
+            letters.append((*place, told["hsnn-reason"].decode()))
+    return letters
+
+
+def log_view(log: MemoryLog) -> MemoryLog:
+    """The same records with a reading position of its own."""
+    view = MemoryLog()
+    view._topics = log._topics
+    return view
+
+
+def copy_log(log: MemoryLog, real: EventLog, names: Iterable[str]) -> None:
+    for name in names:
+        topic = name.rpartition("-")[0]
+        real.create_topic(name, 4)
+        for partition in log.partitions(topic):
+            copies = [Outgoing(r.key, r.value, r.headers, r.sent_at, partition) for r in read(log, topic, partition)]
+            real.append(name, copies)
+    real.flush()
+
+
+class Careful(MemoryLog):
+    """A log that knows whether everything appended was flushed."""
+
+    unflushed = 0
+
+    def append(self, topic: str, records: Iterable[Outgoing]) -> int:
+        self.unflushed += 1
+        return super().append(topic, records)
+
+    def flush(self) -> None:
+        self.unflushed = 0

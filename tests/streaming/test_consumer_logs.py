@@ -1,0 +1,54 @@
+"""The consumer on real logs."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from streaming.consumer import Consumer
+from streaming.log import Outgoing
+from streaming.memory_log import MemoryLog
+from streaming.open_log import open_log
+from streaming.redis_client import Redis
+from tests.streaming.lively import (
+    CONFIG,
+    T0,
+    copy_log,
+    drain,
+    interaction,
+    lively,
+    told,
+    until_dry,
+)
+
+
+@pytest.mark.parametrize("server", ["redis", pytest.param("kafka", marks=pytest.mark.kafka)])
+def test_real_logs_give_the_batches_of_the_one_in_memory(server: str, request: pytest.FixtureRequest) -> None:
+    log = MemoryLog()
+    names = {
+        f"{kind}_topic": f"{kind}-{random.randrange(10**12)}" for kind in ("engagements", "items", "users", "control")
+    }
+    config = CONFIG.model_copy(update={**names, "max_wait": 0.2})
+    lively(log, 600, seed=6)
+    real = open_log(request.getfixturevalue("redis_server" if server == "redis" else "kafka_url"))
+    copy_log(log, real, names.values())
+    found = [told(batch) for batch in until_dry(Consumer(real, config))]
+    renamed = MemoryLog()
+    copy_log(log, renamed, names.values())
+    assert found == [told(batch) for batch in until_dry(Consumer(renamed, config))]
+    real.close()
+
+
+def test_a_consumer_on_a_growing_redis_log_misses_nothing(redis_server: str, redis_client: Redis) -> None:
+    log, producer = open_log(redis_server), open_log(redis_server)
+    consumer = Consumer(log, CONFIG)
+    names: list[str] = []
+    for i in range(20):
+        producer.append("engagements", [Outgoing(b"%d" % j, interaction(T0 + i, item=f"{i}-{j}")) for j in range(7)])
+        if (batch := consumer.next_batch(0.01)) is not None:
+            names += batch.engagements.item
+    names += [name for batch in drain(consumer) for name in batch.engagements.item]
+    assert sorted(names) == sorted(f"{i}-{j}" for i in range(20) for j in range(7))
+    log.close()
+    producer.close()

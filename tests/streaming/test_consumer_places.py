@@ -1,0 +1,129 @@
+"""Where a consumer stands: states, restarts, positions, ranks, lag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from streaming.config import StreamingConfig
+from streaming.consumer import Consumer
+from streaming.errors import OutOfRangeError, StateError
+from streaming.memory_log import MemoryLog
+from tests.streaming.lively import (
+    CONFIG,
+    JOINED,
+    T0,
+    Careful,
+    dead_letters,
+    drain,
+    interaction,
+    lively,
+    log_view,
+    send,
+    told,
+)
+
+
+@pytest.mark.parametrize("config", [CONFIG, JOINED], ids=["plain", "joined"])
+@pytest.mark.parametrize("stop", [1, 7, 30, 60])
+def test_a_restart_from_the_state_goes_on_with_the_same_batches(stop: int, config: StreamingConfig) -> None:
+    log = MemoryLog()
+    lively(log, seed=3)
+    undisturbed = Consumer(log, config)
+    expected = [told(batch) for batch in drain(undisturbed)]
+    letters = dead_letters(log)
+    first = Consumer(log, config)
+    found = [told(batch) for _ in range(stop) if (batch := first.next_batch(0.05)) is not None]
+    second = Consumer(log, config, state=msgspec.json.decode(msgspec.json.encode(first.state())))
+    assert found + [told(batch) for batch in drain(second)] == expected
+    assert second.state() == undisturbed.state()
+    assert dead_letters(log) == letters, "dead letters are written once"
+
+
+def test_a_state_of_other_tasks_is_refused() -> None:
+    state = Consumer(MemoryLog(), JOINED).state()
+    for tasks in ((), ("click",)):
+        with pytest.raises(StateError, match="set it back"):
+            Consumer(MemoryLog(), JOINED.model_copy(update={"tasks": tasks}), state=state)
+
+
+def test_ranks_share_the_partitions() -> None:
+    log = MemoryLog()
+    lively(log, 400, seed=4)
+    consumers = [Consumer(log_view(log), CONFIG, rank=rank, world_size=3) for rank in range(3)]
+    owned = [{place for place in consumer.owned if place[0] != "control"} for consumer in consumers]
+    assert sum(map(len, owned)) == len(set().union(*owned)) == 12
+    assert all(p % 3 == rank for rank, places in enumerate(owned) for _, p in places)
+    assert all(("control", p) in consumer.owned for consumer in consumers for p in range(4))  # commands are for all
+    single = Consumer(log_view(log), CONFIG)
+    drain(single)
+    for consumer in consumers:
+        drain(consumer)
+    assert sum(consumer.counts.delivered for consumer in consumers) == single.counts.delivered
+
+
+def test_lag_counts_what_was_not_delivered() -> None:
+    log = MemoryLog()
+    send(log, "engagements", *(interaction(T0 + i) for i in range(25)))
+    consumer = Consumer(log, CONFIG)
+    assert consumer.lag()[0] == 25
+    consumer.next_batch(0.1)
+    records, seconds = consumer.lag()
+    assert records == 15
+    assert seconds > 20 * 365 * 86400
+    drain(consumer)
+    assert consumer.lag() == (0, 0.0)
+
+
+def test_positions_are_published_on_demand_only() -> None:
+    log = MemoryLog()
+    send(log, "engagements", interaction(T0))
+    consumer = Consumer(log, CONFIG)
+    (batch,) = drain(consumer)
+    assert log.committed("hsnn", consumer.owned) == {}
+    consumer.commit(batch.positions)
+    assert log.committed("hsnn", consumer.owned) == batch.positions
+
+
+def test_given_positions_and_watermark_are_where_it_starts() -> None:
+    log = MemoryLog()
+    send(log, "engagements", *(interaction(T0 + i, item=str(i)) for i in range(9)), partition=1)
+    consumer = Consumer(log, CONFIG, positions={("engagements", 1): 6}, watermark=T0 + 50)
+    (batch,) = drain(consumer)
+    assert batch.engagements.item == ["6", "7", "8"]
+    assert batch.watermark == T0 + 50
+
+
+def test_a_replaced_log_is_noticed() -> None:
+    with pytest.raises(OutOfRangeError, match="the log was replaced"):
+        Consumer(MemoryLog(), CONFIG, positions={("engagements", 1): 6})
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"version": 99}, {"version": 1, "places": [[1]], "watermark": {}, "counts": {}, "sent_at": 0}]
+)
+def test_a_state_that_is_none_is_refused(state: dict[str, Any]) -> None:
+    with pytest.raises(StateError):
+        Consumer(MemoryLog(), CONFIG, state=state)
+
+
+def test_a_state_of_another_rank_is_refused() -> None:
+    log = MemoryLog()
+    state = Consumer(log, CONFIG, rank=1, world_size=2).state()
+    with pytest.raises(StateError, match="does not own"):
+        Consumer(log, CONFIG, rank=0, world_size=2, state=state)
+    with pytest.raises(ValueError, match="rank 2"):
+        Consumer(log, CONFIG, rank=2, world_size=2)
+
+
+def test_dead_letters_are_durable_before_a_state_that_lies_behind_them() -> None:
+    log = Careful()
+    send(log, "engagements", b"?", interaction(T0))
+    log.flush()
+    consumer = Consumer(log, CONFIG)
+    drain(consumer)
+    assert log.unflushed == 1
+    consumer.state()
+    assert log.unflushed == 0
