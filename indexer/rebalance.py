@@ -6,7 +6,8 @@ next to nothing lead to a command in the log's control topic. The trainer carrie
 the bound of `indexer.placing` holds all the same.
 
 A command names the generation of nodes that was looked at, so it may be sent again without harm: by a leader that died
-before it could note it, or because the trainer was away.
+before it could note it, or because the trainer was away. The audit is told before the note is made: of a leader that
+died between the two there are two entries, never none.
 """
 
 from __future__ import annotations
@@ -135,24 +136,24 @@ class Rebalancer:
     def _ask(self, manifest: VersionManifest, sizes: NDArray[np.int64], found: Broken) -> Rebalance:
         command = command_of(manifest, found, self._leader.watermark, self._bounds.over_mean)
         self._send(command)
-        self._note(
-            Asked(generation=manifest.generation, version=manifest.version, at=round(1000 * self._clock()),
-                  max_over_mean=_over_mean(sizes))
-        )  # fmt: skip
         metrics.REBALANCES.inc()
         self._audit.record(
             "action", kind="rebalance", action="rebalance", version=manifest.version, split=list(found.split),
             merge=list(found.merge), generation=manifest.generation, max_over_mean=_over_mean(sizes),
         )  # fmt: skip
+        self._note(
+            Asked(generation=manifest.generation, version=manifest.version, at=round(1000 * self._clock()),
+                  max_over_mean=_over_mean(sizes))
+        )  # fmt: skip
         _log.info("version %d: %d nodes to split, %d to merge; asked the trainer", manifest.version, *map(len, found))
         return command
 
     def _answered(self, asked: Asked, manifest: VersionManifest, sizes: NDArray[np.int64]) -> None:
-        self._note(msgspec.structs.replace(asked, answered=True))
         self._audit.record(
             "outcome", kind="rebalance", action="rebalance", outcome="done", version=manifest.version,
             generation=manifest.generation, moved=manifest.moved, before=asked.max_over_mean, after=_over_mean(sizes),
         )  # fmt: skip
+        self._note(msgspec.structs.replace(asked, answered=True))
 
     def _note(self, asked: Asked) -> None:
         self._store.write(scripts.KEEP, (_key(self._store),), (msgspec.json.encode(asked),), "note of a rebalance")

