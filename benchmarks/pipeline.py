@@ -5,7 +5,8 @@
 
 `bare` is the training loop on batches that were decoded before, `pipeline` the same loop on what a consumer reads from
 a log that was filled before; same model, same configuration, two torch threads, in turn in one process, so that their
-ratio means something. The profile says where a pipeline's time goes: reading and making batches alone, stage by stage,
+ratio means something. Both are timed from their second batch to their last full one: a consumer's opening is no part of
+its throughput, nor is its patience (`streaming.max_wait`) with what could still fill the last batch. The profile says where a pipeline's time goes: reading and making batches alone, stage by stage,
 and what of that is left to wait for when the model learns meanwhile.
 """
 
@@ -68,11 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Log to step, against the step alone.")
-    parser.add_argument("--events", type=positive, default=100_000, help="events from the start of the data; 100,000")
+    parser.add_argument("--events", type=positive, default=150_000, help="events from the start of the data; 150,000")
     parser.add_argument("--logs", type=lambda text: text.split(","), default=list(LOGS), help=f"of {', '.join(LOGS)}")
     parser.add_argument("--rounds", type=positive, default=3, help="every loop so often, in turn; 3")
     parser.add_argument("--json", type=Path, default=RESULTS, help="write the figures there")
     options = parser.parse_args(arguments)
+    if options.events < 2 * Config().streaming.batch_size:
+        parser.error(f"two batches are the least: --events {2 * Config().streaming.batch_size}")
     if unknown := set(options.logs) - LOGS.keys():
         parser.error(f"no log is called {', '.join(sorted(unknown))}; there are: {', '.join(LOGS)}")
     return options
@@ -98,15 +101,16 @@ def _filled(name: str, data: Dataset, stack: ExitStack) -> StreamingConfig:
 
 
 def _measured(data: Dataset, config: TrainerConfig, filled: dict[str, StreamingConfig], rounds: int) -> dict[str, Any]:
-    batches = list(data.batches(Config().streaming.batch_size))
+    size = Config().streaming.batch_size
+    batches = [batch for batch in data.batches(size) if len(batch.engagements) == size]
     settle_heap()  # as the trainer does; for all loops alike
-    alone = {name: _stages(streaming, len(data)) for name, streaming in filled.items()}
+    alone = {name: _stages(streaming, len(batches)) for name, streaming in filled.items()}
     bare: list[float] = []
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in filled}
     for _ in range(rounds):
         bare.append(_bare(batches, config))
         for name, streaming in filled.items():
-            runs[name].append(_pipeline(streaming, config, len(data)))
+            runs[name].append(_pipeline(streaming, config, len(batches)))
     per_second = float(np.mean(bare))
     return {
         "data": data.name, "events": len(data), "cores": os.cpu_count(), "threads": THREADS, "rounds": rounds,
@@ -126,43 +130,49 @@ def _figures(runs: list[tuple[float, float]], alone: dict[str, float], bare: lis
     }
 
 
-def _bare(batches: Iterable[Batch], config: TrainerConfig) -> float:
+def _bare(batches: Sequence[Batch], config: TrainerConfig) -> float:
     """Events per second of the step alone."""
     learner = Learner(config)
+    learner.train(learner.prepare(batches[0]))
     began = time.perf_counter()
-    for batch in batches:
+    for batch in batches[1:]:
         learner.train(learner.prepare(batch))
-    return learner.events / (time.perf_counter() - began)
+    return (learner.events - len(batches[0].engagements)) / (time.perf_counter() - began)
 
 
-def _pipeline(streaming: StreamingConfig, config: TrainerConfig, events: int) -> tuple[float, float]:
+def _pipeline(streaming: StreamingConfig, config: TrainerConfig, batches: int) -> tuple[float, float]:
     """Events per second from the log to the step, and microseconds per event waited for a batch."""
     learner, waited, log = Learner(config), 0.0, open_log(streaming.log)
     consumer = Consumer(log, streaming, ahead=True)
-    began = time.perf_counter()
-    while learner.events < events:
+    learner.train(learner.prepare(_next(consumer)))
+    first, began = learner.events, time.perf_counter()
+    for _ in range(batches - 1):
         asked = time.perf_counter()
-        batch = consumer.next_batch(5.0)
+        batch = _next(consumer)
         waited += time.perf_counter() - asked
-        assert batch is not None, "the log holds less than was put into it"
         learner.train(learner.prepare(batch))
     seconds = time.perf_counter() - began
     consumer.close()
     log.close()
-    return learner.events / seconds, 1e6 * waited / learner.events
+    return (learner.events - first) / seconds, 1e6 * waited / (learner.events - first)
 
 
-def _stages(streaming: StreamingConfig, events: int) -> dict[str, float]:
+def _next(consumer: Consumer) -> Batch:
+    batch = consumer.next_batch(5.0)
+    assert batch is not None, "the log holds less than was put into it"
+    return batch
+
+
+def _stages(streaming: StreamingConfig, batches: int) -> dict[str, float]:
     """Microseconds per event of reading alone, on one thread: polling, decoding, and what makes batches of it."""
     log = TimedLog(open_log(streaming.log))
     decoding = _Timed(consuming.decode_records)
     consuming.decode_records = decoding
     try:
-        consumer, done, began = Consumer(log, streaming), 0, time.perf_counter()
-        while done < events:
-            batch = consumer.next_batch(5.0)
-            assert batch is not None, "the log holds less than was put into it"
-            done += len(batch.engagements)
+        consumer = Consumer(log, streaming)
+        _next(consumer)
+        log.seconds, decoding.seconds, began = 0.0, 0.0, time.perf_counter()
+        events = sum(len(_next(consumer).engagements) for _ in range(batches - 1))
         seconds = time.perf_counter() - began
     finally:
         consuming.decode_records = decoding.function
