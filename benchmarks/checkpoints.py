@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import msgspec
 import numpy as np
-import torch
 
 from benchmarks.checkpointing.large import Large
 from benchmarks.variants import digest
@@ -36,6 +35,7 @@ from trainer.config import TrainerConfig
 from trainer.learner import Learner
 from trainer.outbox import Outbox
 from trainer.publisher import Publisher
+from trainer.threads import use_threads
 from trainer.triggers import Triggers
 
 RESULTS = Path(__file__).parent / "results" / "checkpoints.json"
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--events", type=int, default=250_000)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    use_threads(1)
     name = "globo-news" if (Path(os.environ.get("HSNN_DATA", "")) / "globo-news").is_dir() else "ml-100k"
     found: dict[str, Any] = {"cores": os.cpu_count(), "config": digest("default"), "rows": options.rows}
     with tempfile.TemporaryDirectory() as folder, EmbeddedRedis() as server:

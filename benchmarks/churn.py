@@ -23,7 +23,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -35,6 +34,7 @@ from benchmarks.churning.servers import NoVectorSetsError
 from benchmarks.churning.system import System
 from benchmarks.churning.world import World
 from evaluation.errors import MissingPackageError
+from trainer.threads import use_threads
 
 HERE = Path(__file__).parent
 RESULTS, PICTURES = HERE / "results" / "churn.json", HERE.parent / "docs" / "img"
@@ -91,7 +91,7 @@ def _competitors(items: int, options: argparse.Namespace, console: Console) -> d
 
 def measure(name: str, items: int, churn: Sequence[float], seed: int) -> dict[str, Any]:
     """Put one competitor through the protocol, in this process."""
-    torch.set_num_threads(1)
+    use_threads(1)
     world = World(items, USERS, seed)
     first = world.arrivals(items, 0.0)
     competitor = System(world, refit=name == "refitted") if name in OWN else PEERS[name](world)

@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import msgspec
 import numpy as np
-import torch
 from msgspec.structs import replace
 
 from benchmarks.variants import digest
@@ -38,6 +37,7 @@ from streaming.datasets import Dataset, load
 from streaming.events import Item
 from trainer.bounds import Bounds, DotQuery, Members
 from trainer.prepared import Prepared
+from trainer.threads import use_threads
 
 RESULTS = Path(__file__).parent / "results" / "exact.json"
 EVENTS = 60_000
@@ -150,7 +150,7 @@ def large() -> dict[str, Any]:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
+    use_threads(1)
     config = Config()
     data = {"planted": planted(), "ml-100k": load("ml-100k", limit=EVENTS)}
     if (Path(os.environ.get("HSNN_DATA", "")) / "globo-news").is_dir():

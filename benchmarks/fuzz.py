@@ -19,7 +19,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
 
 from benchmarks.fuzzing.hostile import Hostile
 from benchmarks.fuzzing.trial import Trial, streaming
@@ -28,6 +27,7 @@ from hsnn.embedded import EmbeddedRedis
 from streaming.log import EventLog
 from streaming.memory_log import MemoryLog
 from streaming.open_log import open_log
+from trainer.threads import use_threads
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.json"
 LOGS = ("memory", "redis", "kafka")
@@ -36,7 +36,7 @@ LOGS = ("memory", "redis", "kafka")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; 0 if every event is accounted for."""
     options = _options(arguments)
-    torch.set_num_threads(1)
+    use_threads(1)
     config = streaming()
     with log_of(options.log) as log:
         source = Hostile(options.seed, config, wild_clock=options.log != "kafka")

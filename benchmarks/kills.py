@@ -22,7 +22,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import torch
 
 from benchmarks.churning.world import World
 from benchmarks.killing.cast import LEASE_SECONDS, ROLES, Cast
@@ -31,6 +30,7 @@ from indexer.reader import IndexReader
 from indexer.verify import verify
 from streaming.keys import key
 from streaming.redis_client import Redis
+from trainer.threads import use_threads
 
 RESULTS = Path(__file__).parent / "results" / "kills.json"
 _PAUSE_EVERY = 5
@@ -39,7 +39,7 @@ _SETTLE_SECONDS = 60.0
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
-    torch.set_num_threads(1)
+    use_threads(1)
     with tempfile.TemporaryDirectory(prefix="hsnn-kills-") as folder:
         cast = Cast(Path(folder))
         try:

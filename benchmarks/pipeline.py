@@ -6,8 +6,9 @@
 `bare` is the training loop on batches that were decoded before, `pipeline` the same loop on what a consumer reads from
 a log that was filled before; same model, same configuration, two torch threads, in turn in one process, so that their
 ratio means something. Both are timed from their second batch to their last full one: a consumer's opening is no part of
-its throughput, nor is its patience (`streaming.max_wait`) with what could still fill the last batch. The profile says where a pipeline's time goes: reading and making batches alone, stage by stage,
-and what of that is left to wait for when the model learns meanwhile.
+its throughput, nor is its patience (`streaming.max_wait`) with what could still fill the last batch. The profile says
+where a pipeline's time goes: reading and making batches alone, stage by stage, and what of that is left to wait for
+when the model learns meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import msgspec
 import numpy as np
-import torch
 
 from benchmarks.sizes import positive
 from benchmarks.timed_log import TimedLog
@@ -46,6 +46,7 @@ from streaming.packing import Format
 from streaming.produce import produce
 from trainer.config import TrainerConfig
 from trainer.learner import Learner
+from trainer.threads import use_threads
 
 RESULTS = Path(__file__).parent / "results" / "pipeline.json"
 LOGS: dict[str, tuple[str, Format]] = {
@@ -57,7 +58,7 @@ THREADS = 2
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
-    torch.set_num_threads(THREADS)
+    use_threads(THREADS)
     data = _data(options.events)
     config = suited(Config().trainer, data)
     with ExitStack() as stack:

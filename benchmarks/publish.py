@@ -19,7 +19,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
 
 from benchmarks.churning.memory import resident
 from benchmarks.churning.world import World
@@ -34,13 +33,14 @@ from indexer.portrait import portrait
 from indexer.store import IndexStore
 from streaming.redis_client import connect
 from trainer.outbox import Outbox
+from trainer.threads import use_threads
 
 RESULTS = Path(__file__).parent / "results" / "publish.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
-    torch.set_num_threads(1)
+    use_threads(1)
     found: dict[str, Any] = {"cores": os.cpu_count(), "shards": options.shards, "items": {}, "bare": {}}
     for items in options.items:
         found["items"][str(items)] = measured(items, options.shards, options.seed)

@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import msgspec
 import numpy as np
-import torch
 
 from benchmarks.variants import digest
 from evaluation.suited import suited
@@ -29,6 +28,7 @@ from serving.request import Request
 from serving.retrieval import Limits, retrieve
 from streaming.datasets import Dataset, load
 from trainer.learner import Learner
+from trainer.threads import use_threads
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 SETS = {"ml-100k": 60_000, "globo-news": 150_000}
@@ -37,7 +37,7 @@ REQUESTS = 1000
 
 def training(data: Dataset, config: Config, threads: int) -> float:
     """Events per second of the bare loop."""
-    torch.set_num_threads(threads)
+    use_threads(threads)
     learner = Learner(config.trainer)
     start = time.perf_counter()
     for batch in data.batches(config.streaming.batch_size):
@@ -47,7 +47,7 @@ def training(data: Dataset, config: Config, threads: int) -> float:
 
 def retrieval(data: Dataset, config: Config) -> dict[str, dict[str, float]]:
     """Milliseconds per request by mode, one user at a time, one thread: p50 and p99."""
-    torch.set_num_threads(1)
+    use_threads(1)
     system = OfflineSystem(config.trainer, 600.0, 2048)
     for batch in data.batches(config.streaming.batch_size):
         system.learn(system.prepare(batch))

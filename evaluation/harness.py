@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from evaluation.asked import Sampler, Window
@@ -25,6 +24,7 @@ from evaluation.system import OfflineSystem
 from evaluation.tally import Tally
 from streaming.datasets.base import Dataset
 from trainer.config import TrainerConfig
+from trainer.threads import use_threads
 
 __all__ = ["Run", "evaluate"]
 
@@ -65,7 +65,7 @@ def evaluate(
     MissingPackageError
         A baseline needs a package that is not installed.
     """
-    torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     if config.ids.limited:
         raise ProtocolError(
             "trainer.ids limits the id tables, so rows change hands, and the baselines count by row; "

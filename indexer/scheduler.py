@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from threading import Event, Thread
 
-import torch
 from redis.exceptions import RedisError
 
 from indexer import metrics
@@ -36,6 +35,7 @@ from streaming.config import StreamingConfig
 from streaming.control import Sender
 from streaming.keys import key
 from streaming.redis_client import Redis, connect, identity
+from trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
 _LOOPS = ("lease", "follower")
@@ -208,7 +208,7 @@ def run(
     PortTakenError
         Metrics and health cannot be served on the configured address.
     """
-    torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # its news are every run, and every call during a run
     health = Health("scheduler")
     redis = connect(redis_url)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-import torch
 import uvicorn
 
 from monitoring.health import Health
@@ -22,6 +21,7 @@ from serving.follower import LOOP, VERSION, WARM, Follower
 from serving.metrics import ServingMetrics
 from serving.mirror import Mirror
 from streaming.redis_client import connect
+from trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
 _GRACE = 5  # seconds that running requests get at the end
@@ -53,7 +53,7 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
     TokenError
         A token is configured but not set.
     """
-    torch.set_num_threads(1)
+    use_threads(1)
     mirror, metrics, health = Mirror(), ServingMetrics(), Health(VERSION, WARM)
     health.expect(LOOP, within=stalled_after)
     token, listening = config.token(), _bound(config)

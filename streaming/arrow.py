@@ -39,8 +39,9 @@ class ArrowError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """Columns of one record; `refused` says for some rows why they are not usable."""
+    """Columns of some records, of so many rows each; `refused` says for some rows why they are not usable."""
 
+    lengths: NDArray[np.int64]
     ts: NDArray[np.int64]
     user: NDArray[np.object_]
     item: NDArray[np.object_]
@@ -122,27 +123,32 @@ def _table(value: bytes) -> Any:
     return table
 
 
-def read_interactions(value: bytes) -> Interactions:
-    """Read one record.
+def read_interactions(*values: bytes) -> Interactions:
+    """Read one record, or several of one schema behind one another: much of the work is per call, not per row.
 
     Raises
     ------
     ArrowError
-        The bytes are damaged, a column is missing or of a wrong type, or there are more than `MAX_ROWS` rows.
+        The bytes are damaged, a column is missing or of a wrong type, there are more than `MAX_ROWS` rows in a record,
+        or the schemas differ.
     """
-    table = _table(value)
+    tables = [_table(value) for value in values]
+    try:
+        table = pa.concat_tables(tables)
+    except pa.ArrowInvalid as error:
+        raise ArrowError(f"the records have different columns: {error}") from None
     missing = [name for name in ("ts", "user", "item", "action") if table.schema.names.count(name) != 1]
     if missing:
         raise ArrowError(f"columns {', '.join(missing)} must be there once; there are {', '.join(table.schema.names)}")
     try:
-        return _read(table)
+        return _read(table, np.array([len(one) for one in tables]))
     except ArrowError:
         raise
     except Exception as error:  # a cast that does not work, whichever pyarrow's name for it
         raise ArrowError(f"a column has a wrong type: {type(error).__name__}: {error}") from None
 
 
-def _read(table: Any) -> Interactions:
+def _read(table: Any, lengths: NDArray[np.int64]) -> Interactions:
     refused: dict[int, str] = {}
     ts = _times(table["ts"], refused)
     user, item = (_texts(table, name, MAX_ID, refused) for name in ("user", "item"))
@@ -153,7 +159,7 @@ def _read(table: Any) -> Interactions:
     value = _values(table, refused)
     context = _read_contexts(table["context"], refused) if "context" in table.schema.names else None
     ids, impression = (_maybe_texts(table, name, refused) for name in ("id", "impression"))
-    return Interactions(ts, user, item, action, value, context, ids, impression, refused)
+    return Interactions(lengths, ts, user, item, action, value, context, ids, impression, refused)
 
 
 def _times(column: Any, refused: dict[int, str]) -> NDArray[np.int64]:

@@ -6,12 +6,13 @@ What cannot be read becomes a dead letter, never an error.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from streaming.arrow import ArrowError, is_arrow, read_interactions
+from streaming.arrow import ArrowError, Interactions, is_arrow, read_interactions
 from streaming.dead_letters import WHOLE, DeadLetter
 from streaming.events import LAST_MS, Impression, Interaction, Item, Millis, User
 from streaming.ids import text_id
@@ -61,15 +62,12 @@ def decode_records(role: Role, records: Sequence[Record]) -> Rows:
     """
     if role is Role.ENGAGEMENTS and (rows := plain_engagements(records)) is not None:
         return rows
-    parts: list[Rows] = []
-    run: list[Record] = []
-    for record in records:
-        if record.value is not None and is_arrow(strip_schema_id(record.value)):
-            parts += [_one_by_one(role, run), _arrow(role, record)]
-            run = []
-        else:
-            run.append(record)
-    return concat([*parts, _one_by_one(role, run)])
+    runs = [(packed, list(run)) for packed, run in groupby(records, key=_is_packed)] or [(False, [])]
+    return concat([(_arrow if packed else _one_by_one)(role, run) for packed, run in runs])
+
+
+def _is_packed(record: Record) -> bool:
+    return record.value is not None and is_arrow(strip_schema_id(record.value))
 
 
 def _one_by_one(role: Role, records: Sequence[Record]) -> Rows:
@@ -132,28 +130,36 @@ def _plausible(sent_at: int) -> int:
     return sent_at if 0 <= sent_at <= LAST_MS else NO_TIME
 
 
-def _arrow(role: Role, record: Record) -> Rows:
-    """All interactions of one Arrow record; one dead letter for the whole if it cannot be read."""
+def _arrow(role: Role, records: Sequence[Record]) -> Rows:
+    """All interactions of some Arrow records; one dead letter for the whole of each that cannot be read."""
     try:
         if role is not Role.ENGAGEMENTS:
             raise ArrowError(f"Arrow records are read from the engagements topic only, not from {role.value!r}")
-        table = read_interactions(strip_schema_id(record.value or b""))
+        table = read_interactions(*(strip_schema_id(record.value or b"") for record in records))
     except ArrowError as error:
-        rows = new_rows([record], Kind.DEAD)
-        rows.objects[PAYLOAD, 0] = DeadLetter(record, WHOLE, "arrow", str(error))
+        if len(records) > 1:
+            return concat([_arrow(role, [record]) for record in records])
+        rows = new_rows(records, Kind.DEAD)
+        rows.objects[PAYLOAD, 0] = DeadLetter(records[0], WHOLE, "arrow", str(error))
         return rows
-    n = len(table.ts)
-    if not n:
-        return new_rows([record], Kind.EMPTY)
-    rows = new_rows([record], Kind.INTERACTION)[np.zeros(n, np.intp)]
-    rows.numbers[TS], rows.numbers[INDEX], rows.numbers[LAST] = table.ts, np.arange(n), 0
-    rows.numbers[LAST, -1] = 1
+    if not table.lengths.all():
+        return new_rows(records, Kind.EMPTY) if len(records) == 1 else concat([_arrow(role, [one]) for one in records])
+    return _packed(records, table)
+
+
+def _packed(records: Sequence[Record], table: Interactions) -> Rows:
+    ends = np.cumsum(table.lengths)
+    of = np.repeat(np.arange(len(records)), table.lengths)
+    rows = new_rows(records, Kind.INTERACTION)[of]
+    rows.numbers[TS], rows.numbers[INDEX] = table.ts, np.arange(len(of)) - (ends - table.lengths)[of]
+    rows.numbers[LAST] = 0
+    rows.numbers[LAST, ends - 1] = 1
     rows.objects[USER], rows.objects[ITEM], rows.objects[ACTION] = table.user, table.item, table.action
     for column, texts in ((CONTEXT, table.context), (ID, table.id), (PAYLOAD, table.impression)):
         if texts is not None:
             rows.objects[column] = texts
     rows.value[:] = table.value
-    for index, detail in table.refused.items():
-        rows.numbers[KIND, index], rows.numbers[TS, index] = Kind.DEAD, -1
-        rows.objects[PAYLOAD, index] = DeadLetter(record, index, "invalid", detail)
+    for at, detail in table.refused.items():
+        rows.numbers[KIND, at], rows.numbers[TS, at] = Kind.DEAD, NO_TIME
+        rows.objects[PAYLOAD, at] = DeadLetter(records[of[at]], int(rows.numbers[INDEX, at]), "invalid", detail)
     return rows

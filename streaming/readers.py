@@ -28,7 +28,7 @@ _WAIT = 0.02
 """Longest poll, in seconds: others who ask the log something wait for its end."""
 
 _REST = 0.1
-"""Seconds between polls that find nothing while rows wait here: a client's empty poll takes time from the model."""
+"""Longest time between polls, in seconds, while there is room."""
 
 ENDS_EVERY = 0.05
 """Seconds for which the ends of the partitions count as known."""
@@ -107,7 +107,8 @@ class ReadAhead:
         self._read: dict[Position, int] = {}
         self._fetched: dict[Position, int] = {}
         self._error: BaseException | None = None
-        self._ended = self._awaited = self._dry = False
+        self._ended = self._awaited = False
+        self._polled = 0.0
         self._thread: Thread | None = None
 
     def seek(self, positions: Mapping[Position, int]) -> None:
@@ -197,9 +198,7 @@ class ReadAhead:
     def _turn(self) -> bool:
         """Poll once, if there is room; False when reading has ended."""
         with self._news:
-            if self._dry:
-                self._news.wait_for(lambda: not self._may_rest, _REST)
-            hungry = [position for position, rows in self._rows.items() if rows < self._most]
+            hungry = self._hungry()
             idle = bool(self._asking) or self._error is not None or not (hungry or self._ends.due)
             if idle and not self._ended:
                 self._news.wait(_WAIT / 10 if self._asking else _WAIT)
@@ -213,15 +212,22 @@ class ReadAhead:
                 self._news.notify_all()
         return True
 
-    @property
-    def _may_rest(self) -> bool:
-        """Whether there are rows for the consumer to go on with, and nobody waits for anything."""
-        return any(self._rows.values()) and not (self._awaited or self._asking or self._ended)
+    def _hungry(self) -> list[Position]:
+        """Partitions with room, once one that holds more than was read has little left here, or somebody waits.
+
+        A client's polls take time from the model, so few large ones are better than many small ones.
+        """
+        if any(self._rows.values()) and not self._awaited and time.monotonic() - self._polled < _REST:
+            known, low = self._ends.known, self._most // 2
+            if all(rows >= low or self._fetched[at] >= known.get(at, 0) for at, rows in self._rows.items()):
+                return []
+        return [position for position, rows in self._rows.items() if rows < self._most]
 
     def _poll(self, hungry: list[Position]) -> None:
         with self._client:
             records = _polled(self._log, self._appetite, _WAIT, hungry) if hungry else []
             self._keep(_decoded(records, self._decode, self._appetite), self._log.positions())
+            self._polled = time.monotonic() if hungry else self._polled
             self._ends.within(ENDS_EVERY)  # last: it may fail, and what was polled is not polled again
 
     def _keep(self, found: list[tuple[Position, Rows]], after: dict[Position, int]) -> None:
@@ -229,7 +235,7 @@ class ReadAhead:
             for position, rows in found:
                 self._waiting[position].append((rows, after[position]))
                 self._rows[position] += len(rows)
-            self._fetched, self._dry = after, not found
+            self._fetched = after
             self._news.notify_all()
 
 

@@ -6,8 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 
-import torch
-
 from monitoring.alarms import Alarm
 from monitoring.config import MonitoringConfig
 from monitoring.health import Health
@@ -30,6 +28,7 @@ from trainer.prequential import LivePrequential
 from trainer.progress import Progress
 from trainer.publisher import Publisher
 from trainer.resume import common_checkpoint, consumer_of, resumed
+from trainer.threads import use_threads
 from trainer.triggers import Triggers
 from trainer.workers.companion import Companion
 from trainer.workers.turns import turns_of
@@ -204,7 +203,7 @@ def run(
 
     Under torchrun this is one of several workers: the first one does what the only one would, the others help it learn.
     """
-    torch.set_num_threads(trainer.threads)
+    use_threads(trainer.threads)
     world = join(monitoring.worker_timeout + streaming.patience, digest)
     health = Health("trainer")
     if world is None or world.rank == 0:

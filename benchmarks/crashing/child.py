@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-import torch
-
 from benchmarks.crashing.faults import plant
 from benchmarks.crashing.plan import ANYWHERE, Kill
 from monitoring.config import MonitoringConfig
@@ -22,6 +20,7 @@ from streaming.patience import Patience
 from streaming.redis_client import connect
 from trainer.config import TrainerConfig
 from trainer.loop import Loop
+from trainer.threads import use_threads
 
 _PACE = 0.1
 _PATIENCE = 20.0  # seconds; servers that are gone for longer went with the harness
@@ -59,7 +58,7 @@ def train(orders: Orders, kill: Kill | None, tell: Connection) -> None:
     if len(threads := os.listdir("/proc/self/task")) > 1:
         raise RuntimeError(f"forked off a process with {len(threads)} threads; their locks may be held for ever here")
     logging.disable(logging.WARNING)
-    torch.set_num_threads(orders.trainer.threads)
+    use_threads(orders.trainer.threads)
     plant(orders.fault)
     patience = Patience(_PATIENCE)
     log = open_log(orders.streaming.log, patience)

@@ -206,3 +206,25 @@ def test_any_bytes_are_read_and_counted(values: list[bytes | None], role: Role) 
             assert all(0 < len(text) <= 256 and text.encode() for text in texts)
             assert rows.numbers[TS, at] >= 0
             assert not np.isinf(rows.value[at])
+
+
+_fields = st.fixed_dictionaries({"ts": st.integers(-2, 9), "user": st.sampled_from(["", "u", "é"])})
+
+
+@st.composite
+def _arrow(draw: st.DrawFn) -> bytes:
+    rows = draw(st.lists(_fields, max_size=4))
+    more = {"value": [1.5] * len(rows)} if draw(st.booleans()) else {}
+    columns = [row["ts"] for row in rows], [row["user"] for row in rows], ["i"] * len(rows), ["click"] * len(rows)
+    return write_interactions(*columns, **more)
+
+
+@given(st.lists(st.one_of(_arrow(), st.sampled_from([written(GOOD), b"\xff\xff\xff\xff", b"?"])), max_size=8))
+@settings(deadline=None)
+def test_records_read_together_are_what_each_is_alone(values: list[bytes]) -> None:
+    records = [record(value, offset) for offset, value in enumerate(values)]
+    together = decode_records(Role.ENGAGEMENTS, records)
+    alone = [decode_records(Role.ENGAGEMENTS, [one]) for one in records]
+    assert together.numbers.T.tolist() == [row for rows in alone for row in rows.numbers.T.tolist()]
+    assert together.objects.T.tolist() == [row for rows in alone for row in rows.objects.T.tolist()]
+    assert np.array_equal(together.value, np.concatenate([np.zeros(0), *(r.value for r in alone)]), equal_nan=True)

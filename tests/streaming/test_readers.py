@@ -93,7 +93,7 @@ def test_what_waits_is_bounded() -> None:
     reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=50)
     reader.seek({FIRST: 0})
     time.sleep(0.3)
-    assert 50 <= sum(len(rows) for _, rows in reader.read(0.0, [FIRST])) <= 60
+    assert 25 <= sum(len(rows) for _, rows in reader.read(0.0, [FIRST])) <= 60
     assert reader.positions()[FIRST] <= 60
     reader.close()
 
