@@ -64,6 +64,8 @@ class Picture:
         Ends by the expiry set.
     records
         Records of rows that are in a leaf.
+    ragged
+        Shard and leaf where bytes are missing: what the others are is no longer known, so no record in it counts.
     vectors
         Packed vectors that deltas brought, by item.
     """
@@ -82,6 +84,7 @@ class Picture:
         self.item_map: dict[str, Place] = {}
         self.ends: dict[str, int] = {}
         self.records: list[Record] = []
+        self.ragged: set[tuple[int, int | str]] = set()
         self.vectors: dict[str, bytes] = {}
         self._seen = dict.fromkeys(reader.parts(number), START)
         self._moving: set[str] = set()
@@ -89,7 +92,7 @@ class Picture:
     def look(self) -> None:
         """Read everything anew; the catalogue is at least as old as the rest."""
         catch_up(self._catalogue, self._reader)
-        self.item_map, self.ends, self.records, self._moving = {}, {}, [], set()
+        self.item_map, self.ends, self.records, self.ragged, self._moving = {}, {}, [], set(), set()
         for part in self._seen:
             self._replay(part)
             self._scan(part)
@@ -133,6 +136,8 @@ class Picture:
             if placed is None or placed.row != record.row or placed.leaf != record.leaf:
                 stray.add(item)
                 continue
+            if (record.shard, record.leaf) in self.ragged:
+                continue
             if item in posted:
                 stray.add(item)
             if item not in posted or place == (record.leaf, record.slot):
@@ -167,12 +172,12 @@ class Picture:
         for item, end in redis.zscan_iter(part.ends, count=_PAGE):
             self.ends[_text(item)] = int(end)
         for name, records in self._reader.leaves(part, self.version.manifest):
-            leaf = name.rpartition(":")[2]
+            last = name.rpartition(":")[2]
+            leaf = int(last) if last.isdigit() else last
             inside = np.flatnonzero(records.rows >= 0).tolist()
-            self.records += [
-                Record(part.shard, int(leaf) if leaf.isdigit() else leaf, slot, int(records.rows[slot]))
-                for slot in inside
-            ]
+            self.records += [Record(part.shard, leaf, slot, int(records.rows[slot])) for slot in inside]
+            if not records.whole:
+                self.ragged.add((part.shard, leaf))
 
 
 def _text(item: bytes) -> str:

@@ -21,10 +21,11 @@ _READ_AT_ONCE = 8 << 20  # bytes
 
 
 class Records(NamedTuple):
-    """Records of one leaf: rows (n,) int32, as they are written, and vectors (n, W) float32."""
+    """Records of one leaf: rows (n,) int32, as they are written, vectors (n, W) float32, and whether that is all."""
 
     rows: NDArray[np.int32]
     vectors: NDArray[np.float32]
+    whole: bool = True
 
 
 class Place(NamedTuple):
@@ -64,7 +65,7 @@ def unpack(blob: bytes, width: int) -> Records:
     """Read what `pack` wrote, W = `width`; a last record that was cut short is left out."""
     kind = _record(width)
     records = np.frombuffer(blob, kind, len(blob) // kind.itemsize)
-    return Records(records["row"], records["vector"])
+    return Records(records["row"], records["vector"], len(blob) == records.nbytes)
 
 
 def size_of(width: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -97,13 +97,18 @@ class IndexStore(Shelves):
                 arguments.insert(0, self._next_call(part))
                 self.write(scripts.APPLY, keys, arguments, f"deltas of version {number}", part.shard)
 
-    def mend(self, number: int, rubbed_out: Sequence[Record], items: Sequence[Delta]) -> None:
+    def mend(
+        self, number: int, ragged: Collection[tuple[int, int | str]], rubbed_out: Sequence[Record],
+        items: Sequence[Delta],
+    ) -> None:  # fmt: skip
         """Set leaves, item map and expiry set of a version right without telling its readers; atomic per call.
 
         Parameters
         ----------
         number
             The version.
+        ragged
+            Shard and leaf of what is to be given up as a whole.
         rubbed_out
             Records that no item should have.
         items
@@ -120,6 +125,8 @@ class IndexStore(Shelves):
         mended = dict(by_shard(items, [delta.item for delta in items], len(parts)))
         for part in parts:
             keys, what = (part.head, part.items, part.ends, part.leaves), f"repair of version {number}"
+            if given_up := [f"{part.leaves}:{leaf}" for shard, leaf in ragged if shard == part.shard]:
+                self.write(scripts.REMOVE, given_up, (), what, part.shard)
             records = [record for record in rubbed_out if record.shard == part.shard]
             for start in range(0, len(records), self._chunk):
                 some = records[start : start + self._chunk]

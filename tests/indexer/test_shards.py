@@ -87,7 +87,7 @@ def test_a_former_leader_is_fenced_in_every_shard(redis_client, toy) -> None:
         with pytest.raises(FencedError):
             old.store.apply(1, [insert(8 + number, f"new{number}")])
         with pytest.raises(FencedError):
-            old.store.mend(1, [], [insert(8 + number, f"new{number}")])
+            old.store.mend(1, (), [], [insert(8 + number, f"new{number}")])
 
 
 def test_a_late_copy_of_an_old_lease_is_refused(redis_client) -> None:
