@@ -19,7 +19,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
 from benchmarks.fuzzing.hostile import Hostile
 from benchmarks.fuzzing.trial import Trial, streaming
 from benchmarks.sizes import positive

@@ -19,7 +19,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
 from benchmarks.churning.memory import resident
 from benchmarks.churning.world import World
 from benchmarks.publishing.bare import bare

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.publishing.table import table as publish
 from benchmarks.tabling.parts import checkpoints, exact, ids, pipeline, speed, workers
 from benchmarks.tabling.quality import ablations, quality
-from benchmarks.tabling.whole import churn, demo, freshness, fuzz, kills
+from benchmarks.tabling.whole import churn, crash, demo, freshness, fuzz, kills
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -25,7 +25,7 @@ def main() -> None:
     page = PAGE.read_text("utf-8")
     renders = {
         "quality": quality, "ablations": ablations, "checkpoints": checkpoints, "speed": speed,
-        "exact": exact, "demo": demo, "churn": churn,
+        "exact": exact, "demo": demo, "churn": churn, "crash": crash,
         "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "publish": publish, "fuzz": fuzz,
         "workers": workers,
     }  # fmt: skip

@@ -84,6 +84,31 @@ def kills(found: dict[str, Any]) -> str:
     )
 
 
+def crash(found: dict[str, Any]) -> str:
+    """What was killed, and what became of it, by log."""
+    logs = found["logs"]
+    rows: dict[str, list[str]] = {
+        "kills": [f"{sum(one['hits'].values())}" for one in logs.values()],
+        "by phase": [", ".join(f"{count} {phase}" for phase, count in one["hits"].items()) for one in logs.values()],
+        "fewest steps before a kill": [f"{one['fewest_steps']}" for one in logs.values()],
+        "files cut short besides": [f"{one['torn']}" for one in logs.values()],
+        "trained + dead-lettered + dropped + pending": [
+            " + ".join(f"{one['account'][part]:,}" for part in ("trained", "dead_lettered", "dropped", "pending"))
+            for one in logs.values()
+        ],
+        "seconds, undisturbed / killed": [
+            f"{one['undisturbed_seconds']:.0f} / {one['seconds']:.0f}" for one in logs.values()
+        ],
+        "digest, undisturbed / killed": [
+            f"`{one['undisturbed_digest'][:12]}` / `{one['digest'][:12]}`" for one in logs.values()
+        ],
+        "differences": [str(len(one["differences"])) for one in logs.values()],
+    }
+    head = [f"| | {' | '.join(logs)} |", f"|---|{'---|' * len(logs)}"]
+    lines = [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
+    return "\n".join([f"{found['events']:,} events of {found['data']}, seed {found['seed']}.", "", *head, *lines])
+
+
 def fuzz(found: dict[str, Any]) -> str:
     """The account of the hostile messages."""
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in found["dropped"].items()) or "0"
