@@ -23,6 +23,7 @@ from trainer.frequency import StreamingFrequency
 from trainer.half_life import HalfLifeChoice
 from trainer.hashing import token_matrix, tokens
 from trainer.history import UserHistories
+from trainer.index.upkeep import refit_interval
 from trainer.item_state import HALF_LIVES, ItemStates
 from trainer.judging import histories_at, pair_cross_features
 from trainer.lagged import LaggedStates
@@ -366,7 +367,7 @@ class Learner:
         if not self.network.seeded:
             return ["start"] if self.events >= index.seed_after else []
         work = []
-        if learner.periodic and self._passed(index.kmeans_every):
+        if learner.periodic and self._passed(refit_interval(index.kmeans_every, len(self.leaves))):
             work.append("refit")
         if index.snap_every and self._passed(index.snap_every):
             work.append("snap")

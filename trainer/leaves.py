@@ -21,6 +21,8 @@ _PRIOR = 0.02
 """Traffic that every item is credited with, as a part of the mean item's, so that an unseen item has a share."""
 _LARGEST_EXPONENT = 300.0
 _NOISE = 1e-6
+_MANY = 16_384
+"""Moves at once that are no longer made one by one."""
 
 
 class Candidates(NamedTuple):
@@ -88,6 +90,10 @@ class Leaves:
         self.reserve(len(nodes))
         self.changes.coming(slice(None))
         self.node_of[:] = -1
+        self._seat(nodes)
+
+    def _seat(self, nodes: NDArray[np.int32]) -> None:
+        """Put each row ``i`` into ``nodes[i]``."""
         self.node_of[: len(nodes)] = nodes
         order = np.argsort(nodes, kind="stable")
         self.sizes = np.bincount(nodes[nodes >= 0], minlength=len(self.sizes))
@@ -206,6 +212,11 @@ class Leaves:
         self.reserve(int(rows.max(initial=-1)) + 1)
         moved = self.node_of[rows] != nodes
         self.changes.coming(rows[moved])
+        if np.count_nonzero(moved) > _MANY:
+            seats = self.node_of.copy()
+            seats[rows] = nodes
+            self._seat(seats)
+            return
         for row, node in zip(rows[moved].tolist(), nodes[moved].tolist(), strict=True):
             self._put(row, node)
 

@@ -208,3 +208,25 @@ def test_restored_leaves_sum_a_node_again_to_the_same_bits():
     for one in (leaves, again):
         one.remove(7)  # nearly all of its node's traffic: the rest is summed again
     assert leaves.sums()[0].tobytes() == again.sums()[0].tobytes()
+
+
+def test_many_moves_at_once_are_what_they_are_one_by_one(monkeypatch):
+    rng = np.random.default_rng(1)
+    one_by_one, at_once = Leaves(5), Leaves(5)
+    for leaves in (one_by_one, at_once):
+        leaves.assign_all(np.arange(300, dtype=np.int32) % 4 - 1)  # a third is in no node
+        leaves.set_mass(np.arange(300), np.linspace(-3, 3, 300))
+    rows, nodes = rng.permutation(300)[:200], rng.integers(0, 5, 200)
+    one_by_one.move(rows, nodes)
+    monkeypatch.setattr("trainer.leaves._MANY", 10)
+    at_once.move(rows, nodes)
+    assert at_once.node_of.tolist() == one_by_one.node_of.tolist()
+    assert at_once.sizes.tolist() == one_by_one.sizes.tolist()
+    assert at_once.sums()[0] == pytest.approx(one_by_one.sums()[0])
+    for node in range(5):
+        assert sorted(at_once.members(node)) == sorted(one_by_one.members(node))
+    at_once.remove(int(rows[0]))  # slots are right, too
+    one_by_one.remove(int(rows[0]))
+    assert [sorted(at_once.members(node)) for node in range(5)] == [
+        sorted(one_by_one.members(node)) for node in range(5)
+    ]

@@ -28,6 +28,19 @@ Fit = Callable[[Points, Points], Points]
 """Members of a family (n, d+1) and its codes (F, d+1) to new codes (F, d+1)."""
 
 
+def refit_interval(events: int, items: int) -> int:
+    """Events between two refits: `events`, doubled until a refit looks at no more than four items per event.
+
+    Examples
+    --------
+    >>> refit_interval(5000, 20_000), refit_interval(5000, 1_000_000)
+    (5000, 320000)
+    """
+    while 4 * events < items:
+        events *= 2
+    return events
+
+
 @torch.no_grad()
 def start(hierarchy: Hierarchy, points: Tensor, rng: np.random.Generator) -> None:
     """Take the codes of all levels from items (n, d+1): k-means over all, then over the residuals of every family."""
