@@ -4,11 +4,11 @@
     make bench-pipeline ARGS='--events 50000 --logs redis,redis-arrow --rounds 1 --json FILE'
 
 `bare` is the training loop on batches that were decoded before, `pipeline` the same loop on what a consumer reads from
-a log that was filled before; same model, same configuration, two torch threads, in turn in one process, so that their
-ratio means something. Both are timed from their second batch to their last full one: a consumer's opening is no part of
-its throughput, nor is its patience (`streaming.max_wait`) with what could still fill the last batch. The profile says
-where a pipeline's time goes: reading and making batches alone, stage by stage, and what of that is left to wait for
-when the model learns meanwhile.
+a log that was filled before; same model, same configuration, in turn in one process, with two torch threads and with
+one (the trainer's default), so that their ratio means something. Both are timed from their second batch to their last
+full one: a consumer's opening is no part of its throughput, nor is its patience (`streaming.max_wait`) with what could
+still fill the last batch. The profile says where a pipeline's time goes: reading and making batches alone, stage by
+stage, and what of that is left to wait for when the model learns meanwhile.
 """
 
 from __future__ import annotations
@@ -53,17 +53,20 @@ LOGS: dict[str, tuple[str, Format]] = {
     "redis": ("redis", "json"), "redis-arrow": ("redis", "arrow"),
     "kafka": ("kafka", "json"), "kafka-arrow": ("kafka", "arrow"),
 }  # fmt: skip
-THREADS = 2
+THREADS = (2, 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
-    use_threads(THREADS)
     data = _data(options.events)
     config = suited(Config().trainer, data)
     with ExitStack() as stack:
         filled = {name: _filled(name, data, stack) for name in options.logs}
-        found = _measured(data, config, filled, options.rounds)
+        runs = [_measured(data, config, filled, options.rounds, threads) for threads in THREADS]
+    found = {
+        "data": data.name, "events": len(data), "cores": os.cpu_count(), "rounds": options.rounds,
+        "config": digest("default"), "runs": runs,
+    }  # fmt: skip
     options.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     print(options.json.read_text())
 
@@ -101,7 +104,10 @@ def _filled(name: str, data: Dataset, stack: ExitStack) -> StreamingConfig:
     return config
 
 
-def _measured(data: Dataset, config: TrainerConfig, filled: dict[str, StreamingConfig], rounds: int) -> dict[str, Any]:
+def _measured(
+    data: Dataset, config: TrainerConfig, filled: dict[str, StreamingConfig], rounds: int, threads: int
+) -> dict[str, Any]:
+    use_threads(threads)
     size = Config().streaming.batch_size
     batches = [batch for batch in data.batches(size) if len(batch.engagements) == size]
     settle_heap()  # as the trainer does; for all loops alike
@@ -112,10 +118,8 @@ def _measured(data: Dataset, config: TrainerConfig, filled: dict[str, StreamingC
         bare.append(_bare(batches, config))
         for name, streaming in filled.items():
             runs[name].append(_pipeline(streaming, config, len(batches)))
-    per_second = float(np.mean(bare))
     return {
-        "data": data.name, "events": len(data), "cores": os.cpu_count(), "threads": THREADS, "rounds": rounds,
-        "config": digest("default"), "bare_events_per_second": per_second,
+        "threads": threads, "bare_events_per_second": float(np.mean(bare)),
         "logs": {name: _figures(runs[name], alone[name], bare) for name in filled},
     }  # fmt: skip
 

@@ -32,16 +32,19 @@ def pipeline(found: dict[str, Any]) -> str:
     stages = ("poll", "decode", "batch", "waited_while_learning", "step")
     titles = ("poll", "decode", "merge and batch", "waited for while learning", "the step itself")
     lines = [
-        f"{found['data']}, {found['events']:,} events, {found['threads']} torch threads, {found['cores']} cores, "
-        f"configuration `{found['config'][:12]}`, {found['rounds']} rounds; the bare loop: "
-        f"{_rate(found['bare_events_per_second'])}.", "",
-        f"| log | events/s | of the bare loop | by round | {' | '.join(titles)} |", "|---" + "|--:" * 8 + "|",
+        f"{found['data']}, {found['events']:,} events, {found['cores']} cores, configuration "
+        f"`{found['config'][:12]}`, {found['rounds']} rounds.", "",
+        f"| torch threads | log | events/s | of the bare loop | by round | {' | '.join(titles)} |",
+        "|--:|---" + "|--:" * 8 + "|",
     ]  # fmt: skip
-    for name, of in found["logs"].items():
-        rounds = ", ".join(f"{ratio:.2f}" for ratio in of["ratio_by_round"])
-        times = [f"{of['microseconds_per_event'][stage]:.1f} us" for stage in stages]
-        cells = [name, f"{of['events_per_second']:,.0f}", f"{of['ratio']:.2f}", rounds, *times]
-        lines.append(f"| {' | '.join(cells)} |")
+    for run in found["runs"]:
+        threads = str(run["threads"])
+        lines.append(f"| {threads} | the bare loop | {run['bare_events_per_second']:,.0f} |{' |' * 7}")
+        for name, of in run["logs"].items():
+            rounds = ", ".join(f"{ratio:.2f}" for ratio in of["ratio_by_round"])
+            times = [f"{of['microseconds_per_event'][stage]:.1f} us" for stage in stages]
+            cells = [threads, name, f"{of['events_per_second']:,.0f}", f"{of['ratio']:.2f}", rounds, *times]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
