@@ -44,12 +44,15 @@ USERS = 1000
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options, console = _options(arguments), Console(width=140)
-    sizes = {}
     for items in options.items:
-        found = _competitors(items, options, console)
-        sizes[str(items)] = {"churn": options.churn, "users": USERS, "seed": options.seed, "competitors": found}
+        found: dict[str, Any] = {}
+        for name in (*OWN, *options.peers):
+            if (figures := _measured(name, items, options, console)) is not None:
+                found[name] = figures
+                _keep(items, found, options)  # a run that is cut off leaves what it has
         console.print(_table(items, found))
-    _keep(sizes, options, console)
+        if options.json is None:
+            draw(found, PICTURES, f"churn-{items}")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -76,17 +79,16 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def _competitors(items: int, options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    found = {}
-    for name in (*OWN, *options.peers):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            try:
-                found[name] = pool.apply(measure, (name, items, options.churn, options.seed))
-            except (NoVectorSetsError, MissingPackageError) as error:
-                console.print(f"{name}: left out: {error}")
-                continue
-        console.print(f"{items:,} items, {name}: done")
-    return found
+def _measured(name: str, items: int, options: argparse.Namespace, console: Console) -> dict[str, Any] | None:
+    """Figures of one competitor, measured in a process of its own; None if it cannot be measured here."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        try:
+            figures: dict[str, Any] = pool.apply(measure, (name, items, options.churn, options.seed))
+        except (NoVectorSetsError, MissingPackageError) as error:
+            console.print(f"{name}: left out: {error}")
+            return None
+    console.print(f"{items:,} items, {name}: done")
+    return figures
 
 
 def measure(name: str, items: int, churn: Sequence[float], seed: int) -> dict[str, Any]:
@@ -109,16 +111,13 @@ def _table(items: int, found: dict[str, Any]) -> Table:
     return table
 
 
-def _keep(sizes: dict[str, Any], options: argparse.Namespace, console: Console) -> None:
-    """Write what was measured; in the results, sizes that were not measured now stay."""
+def _keep(items: int, found: dict[str, Any], options: argparse.Namespace) -> None:
+    """Write what was measured; in the results, other sizes stay."""
     path = options.json or RESULTS
     before = json.loads(RESULTS.read_text("utf-8"))["sizes"] if path == RESULTS and RESULTS.exists() else {}
-    machine = {"machine": platform.machine(), "cores": os.cpu_count()}
-    path.write_text(json.dumps({"on": machine, "sizes": before | sizes}, indent=2) + "\n", "utf-8")
-    if path == RESULTS:
-        for items, of in sizes.items():
-            draw(of["competitors"], PICTURES, f"churn-{items}")
-    console.print(f"written to {path}")
+    size = {"churn": options.churn, "users": USERS, "seed": options.seed, "competitors": found}
+    on = {"machine": platform.machine(), "cores": os.cpu_count()}
+    path.write_text(json.dumps({"on": on, "sizes": before | {str(items): size}}, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -16,19 +16,19 @@ from streaming.columns import Batch, Judgements
 from streaming.events import Scalar
 from trainer.arrays import Array
 from trainer.catalogue import ItemCatalogue, UserCatalogue, ids_of
+from trainer.chores import do_chores
 from trainer.config import TrainerConfig
 from trainer.covisitation import Covisitation
-from trainer.cross_features import MATCHES, cross_features
 from trainer.frequency import StreamingFrequency
 from trainer.half_life import HalfLifeChoice
 from trainer.hashing import token_matrix, tokens
 from trainer.history import UserHistories
-from trainer.index.upkeep import refit_interval
 from trainer.item_state import HALF_LIVES, ItemStates
 from trainer.judging import histories_at, pair_cross_features
 from trainer.lagged import LaggedStates
 from trainer.learner_state import put_state, state_of
 from trainer.leaves import Leaves
+from trainer.lessons import candidates_of, lessons_of
 from trainer.lifetime import dies_at
 from trainer.lodging import Lodging
 from trainer.network import Network
@@ -41,10 +41,6 @@ from trainer.step import Candidates
 from trainer.touched import TouchedRows
 from trainer.wire import StateDelta
 from trainer.worth import log_worth
-
-_CHORES_EVERY = 64
-_SAMPLE, _FIT_SAMPLE = 4096, 65_536
-"""Living items looked at in the upkeep of nodes, at most."""
 
 
 class Learner:
@@ -191,9 +187,9 @@ class Learner:
     def _learn(self, prepared: Prepared) -> StepReport:
         """Take one gradient step, and count its events."""
         rng = np.random.default_rng([self.config.seed, self.steps])
-        self._chores(rng)
-        lessons = self._lessons(prepared, rng)
-        candidates = self._candidates(prepared, lessons, rng)
+        do_chores(self, rng)
+        lessons = lessons_of(self, prepared, rng)
+        candidates = candidates_of(self, prepared, lessons, rng)
         losses = self.network.step(
             lessons.queries, candidates, lessons.weights, self.leaves, self.events, prepared.judged,
             fresh=len(prepared.items),
@@ -224,6 +220,11 @@ class Learner:
         """Which of `rows` (n,) may be recommended at the watermark."""
         last, expires_at, deleted = self.states.last[rows], self.items.expires_at[rows], self.items.deleted[rows]
         return dies_at(last, expires_at, deleted, self.idle_ms) > self.watermark
+
+    def passed(self, every: int) -> bool:
+        """Whether a multiple of `every` events was passed in the last step."""
+        last = self.events - self._last_batch
+        return self.events // every > last // every
 
     @property
     def touched(self) -> bool:
@@ -287,30 +288,6 @@ class Learner:
         if self.config.model.cross:
             self.covisitation.reserve(items)
 
-    def _lessons(self, prepared: Prepared, rng: np.random.Generator) -> Lessons:
-        """Take the batch's events, and past ones to learn again where the stream is slow."""
-        fresh = Lessons(prepared.queries, prepared.items, prepared.weights)
-        past = int(self.config.replay * len(fresh.items))
-        return fresh.joined(self.replay.draw(past, rng)) if past and self.slow and len(self.replay) else fresh
-
-    def _candidates(self, prepared: Prepared, lessons: Lessons, rng: np.random.Generator) -> Candidates:
-        """Distinct items of the lessons and uniform draws out of the living ones."""
-        items = len(self.items)
-        drawn = np.unique(rng.integers(items, size=self.config.uniform_negatives))
-        dead = ~self.alive(drawn)
-        for row in drawn[dead]:
-            self.leaves.remove(int(row))
-        drawn = drawn[~dead]
-        rows = np.union1d(lessons.items, drawn)
-        log_q = self.frequency.log_q(rows, self.positives, len(lessons.items), self.config.uniform_negatives, items)
-        features = self.states.features(rows, int(prepared.ts.max()))
-        targets = np.searchsorted(rows, lessons.items)
-        cross = None
-        if self.config.model.cross:
-            cross = cross_features(lessons.queries, self.items.tokens, rows, self.covisitation)
-            cross[len(prepared.items) :, :, MATCHES:] = 0  # what is learned again was counted already
-        return Candidates(rows, self.items.tokens, features, log_q, targets, np.searchsorted(rows, drawn), cross)
-
     def _more(self, lessons: Lessons, candidates: Candidates) -> None:
         """Take the extra steps of the learned levels that are due."""
         index = self.config.index
@@ -327,7 +304,7 @@ class Learner:
         if self.config.model.tasks:
             self.lagged.put(prepared.items, prepared.ts, prepared.weights)
         self.frequency.update(prepared.items, self.positives)
-        self._weigh(np.unique(prepared.items))
+        self.weigh(np.unique(prepared.items))
         self._touched_items.add(prepared.items)
         self._touched_users.add(prepared.users[prepared.users >= 0])
         if self.config.model.cross:
@@ -339,54 +316,10 @@ class Learner:
         self.events += prepared.events
         self._last_batch = prepared.events
 
-    def _weigh(self, rows: NDArray[np.int64]) -> None:
+    def weigh(self, rows: NDArray[np.int64]) -> None:
+        """Say anew what unique `rows` (n,) are worth to those who order the items of a node."""
         worth = log_worth(
             self.states, rows, self.half_life, self.origin,
             lambda asked, features: self.network.expect(asked, self.items.tokens, features),
         )  # fmt: skip
         self.leaves.set_mass(rows, worth)
-
-    def _chores(self, rng: np.random.Generator) -> None:
-        """Take the nodes from items once; now and then look after them, and follow the best half-life.
-
-        With `trainer.index.early` the half-life is looked at whenever the number of steps has doubled, too.
-        """
-        work = self._due()
-        if work:
-            living = np.flatnonzero(self.alive(np.arange(len(self.items))))
-            if len(living):
-                self._upkeep(work, living, rng)
-        doubled = self.config.index.early and self.steps & (self.steps - 1) == 0
-        if (doubled or self.steps % _CHORES_EVERY == 0) and self.half_lives.best != self.half_life:
-            self.half_life = self.half_lives.best
-            self._weigh(np.arange(len(self.items)))
-
-    def _due(self) -> list[str]:
-        """Name what is due of `trainer.index.upkeep`."""
-        index, learner = self.config.index, self.network.objective.learner
-        if not self.network.seeded:
-            return ["start"] if self.events >= index.seed_after else []
-        work = []
-        if learner.periodic and self._passed(refit_interval(index.kmeans_every, len(self.leaves))):
-            work.append("refit")
-        if index.snap_every and self._passed(index.snap_every):
-            work.append("snap")
-        if self.steps % _CHORES_EVERY == 0:
-            work += ["revive"] if index.revive and (learner.task_moves_nodes or not learner.periodic) else []
-            work += ["represent"] if index.representatives else []
-        return work
-
-    def _passed(self, every: int) -> bool:
-        """Whether a multiple of `every` events was passed in the last step."""
-        last = self.events - self._last_batch
-        return self.events // every > last // every
-
-    def _upkeep(self, work: list[str], living: NDArray[np.int64], rng: np.random.Generator) -> None:
-        for one in work:
-            most = _FIT_SAMPLE if one in ("start", "refit") else _SAMPLE
-            sample = living if len(living) <= most else np.sort(rng.choice(living, most, replace=False))
-            self.network.upkeep(sample, self.items.tokens, one, rng)
-        if "start" in work:
-            self.network.seeded_at = self.events
-        if work[0] in ("start", "refit", "snap"):
-            self.leaves.move(living, self.network.assign(living, self.items.tokens))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import trainer.lessons
 from streaming.columns import Batch, Engagements
 from streaming.events import Item, User
 from trainer.config import ModelConfig, TrainerConfig
@@ -97,7 +98,7 @@ def candidates_of() -> Callable[[Learner, Prepared], Candidates]:
 
     def draw(learner: Learner, prepared: Prepared) -> Candidates:
         lessons = Lessons(prepared.queries, prepared.items, prepared.weights)
-        return learner._candidates(prepared, lessons, np.random.default_rng(0))
+        return trainer.lessons.candidates_of(learner, prepared, lessons, np.random.default_rng(0))
 
     return draw
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainer.chores import look_after
 from trainer.config import ModelConfig, TrainerConfig
 from trainer.encoder import Encoder
 from trainer.errors import CheckpointError
@@ -145,7 +146,7 @@ def test_after_upkeep_every_living_item_is_where_it_is_published(trained, name, 
     for work in ("start", "refit", "snap"):
         learner = trained(name, depth)
         living = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
-        learner._upkeep([work], living, np.random.default_rng(0))
+        look_after(learner, [work], living, np.random.default_rng(0))
         encoder, _, vectors = published(learner)
         own = learner.network.assign(living, learner.items.tokens)
         assert learner.leaves.node_of[living].tolist() == own.tolist() == encoder.assign(vectors)[living].tolist()
