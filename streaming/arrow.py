@@ -135,7 +135,7 @@ def read_interactions(*values: bytes) -> Interactions:
     tables = [_table(value) for value in values]
     try:
         table = pa.concat_tables(tables)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise ArrowError(f"the records have different columns: {error}") from None
     missing = [name for name in ("ts", "user", "item", "action") if table.schema.names.count(name) != 1]
     if missing:

@@ -23,7 +23,7 @@ def do_chores(learner: Learner, rng: np.random.Generator) -> None:
 
     With `trainer.index.early` the half-life is looked at whenever the number of steps has doubled, too.
     """
-    work = _due(learner)
+    work = due(learner)
     if work:
         living = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
         if len(living):
@@ -46,7 +46,8 @@ def look_after(learner: Learner, work: list[str], living: NDArray[np.int64], rng
         learner.leaves.move(living, learner.network.assign(living, learner.items.tokens))
 
 
-def _due(learner: Learner) -> list[str]:
+def due(learner: Learner) -> list[str]:
+    """Name what is due of `trainer.index.upkeep`."""
     index, kind = learner.config.index, learner.network.objective.learner
     if not learner.network.seeded:
         return ["start"] if learner.events >= index.seed_after else []

@@ -53,8 +53,7 @@ def test_a_leaf_that_is_lost_or_cut_short_is_found(store, toy, version, part_of)
     in_leaf = [item for item, node in toy.alive().items() if node == 1 and part_of(item).leaf(1) == leaf]
     blob = store.redis.get(leaf)
     store.redis.set(leaf, blob[:-1])
-    (cut,) = verify(store, 1).unposted
-    assert cut in in_leaf
+    assert verify(store, 1).unposted == sorted(in_leaf)  # nobody knows which bytes are missing
     store.redis.delete(leaf)
     assert verify(store, 1).unposted == sorted(in_leaf)
 

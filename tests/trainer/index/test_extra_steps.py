@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainer.chores import due
 from trainer.config import TrainerConfig
 from trainer.index.learners import LEARNERS
 from trainer.learner import Learner
@@ -77,9 +78,9 @@ def test_without_seeded_nodes_there_is_nothing_to_learn(config, world, candidate
 def test_a_refit_is_not_repeated_after_a_step_that_was_left_out(config, with_index, new_world, teach):
     learner, world = Learner(with_index(config, learner="sil", seed_after=64, kmeans_every=64)), new_world()
     teach(learner, world, 3)
-    assert learner._due() == ["refit"]
+    assert due(learner) == ["refit"]
     weight = learner.network.items.content.weight.copy()
     learner.network.items.content.weight[:] = np.nan
     assert teach(learner, world, 1).unsafe == 64
     learner.network.items.content.weight = weight
-    assert learner._due() == []
+    assert due(learner) == []
