@@ -166,6 +166,7 @@ def test_retention_that_overtakes_a_running_consumer_is_counted_once(log, config
     assert again.state()["places"] == consumer.state()["places"]
 
 
+@pytest.mark.slow
 def test_latest_in_mid_run_goes_on_with_what_comes(log, config, remove):
     config = policy(config, "latest")
     consumer = overtaken(log, config, remove)

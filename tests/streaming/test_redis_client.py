@@ -17,6 +17,7 @@ def test_values_stay_bytes_and_the_server_has_a_name(server_url: str, redis_clie
     again.close()
 
 
+@pytest.mark.slow  # a client tries again for some seconds
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
 def test_nobody_there_is_a_lost_connection(scheme: str) -> None:
     with pytest.raises(redis.ConnectionError):
