@@ -62,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = suited(Config().trainer, data)
     with ExitStack() as stack:
         filled = {name: _filled(name, data, stack) for name in options.logs}
-        runs = [_measured(data, config, filled, options.rounds, threads) for threads in THREADS]
+        size = Config().streaming.batch_size
+        batches = [batch for batch in data.batches(size) if len(batch.engagements) == size]
+        settle_heap()  # as the trainer does; for all loops alike
+        runs = [_measured(batches, config, filled, options.rounds, threads) for threads in THREADS]
     found = {
         "data": data.name, "events": len(data), "cores": os.cpu_count(), "rounds": options.rounds,
         "config": digest("default"), "runs": runs,
@@ -105,12 +108,9 @@ def _filled(name: str, data: Dataset, stack: ExitStack) -> StreamingConfig:
 
 
 def _measured(
-    data: Dataset, config: TrainerConfig, filled: dict[str, StreamingConfig], rounds: int, threads: int
+    batches: Sequence[Batch], config: TrainerConfig, filled: dict[str, StreamingConfig], rounds: int, threads: int
 ) -> dict[str, Any]:
     use_threads(threads)
-    size = Config().streaming.batch_size
-    batches = [batch for batch in data.batches(size) if len(batch.engagements) == size]
-    settle_heap()  # as the trainer does; for all loops alike
     alone = {name: _stages(streaming, len(batches)) for name, streaming in filled.items()}
     bare: list[float] = []
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in filled}

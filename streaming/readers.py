@@ -108,7 +108,7 @@ class ReadAhead:
         self._fetched: dict[Position, int] = {}
         self._error: BaseException | None = None
         self._ended = self._awaited = False
-        self._polled = 0.0
+        self._polled_at = 0.0
         self._thread: Thread | None = None
 
     def seek(self, positions: Mapping[Position, int]) -> None:
@@ -217,7 +217,7 @@ class ReadAhead:
 
         A client's polls take time from the model, so few large ones are better than many small ones.
         """
-        if any(self._rows.values()) and not self._awaited and time.monotonic() - self._polled < _REST:
+        if any(self._rows.values()) and not self._awaited and time.monotonic() - self._polled_at < _REST:
             known, low = self._ends.known, self._most // 2
             if all(rows >= low or self._fetched[at] >= known.get(at, 0) for at, rows in self._rows.items()):
                 return []
@@ -227,7 +227,8 @@ class ReadAhead:
         with self._client:
             records = _polled(self._log, self._appetite, _WAIT, hungry) if hungry else []
             self._keep(_decoded(records, self._decode, self._appetite), self._log.positions())
-            self._polled = time.monotonic() if hungry else self._polled
+            if hungry:
+                self._polled_at = time.monotonic()
             self._ends.within(ENDS_EVERY)  # last: it may fail, and what was polled is not polled again
 
     def _keep(self, found: list[tuple[Position, Rows]], after: dict[Position, int]) -> None:

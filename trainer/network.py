@@ -37,8 +37,6 @@ from trainer.workers.fingerprint import fingerprint
 from trainer.workers.world import World
 
 _FEATURE_SCALE = 0.05
-_AT_ONCE = 32_768
-"""Items that are assigned in one go: more would leave the processor's cache."""
 
 
 class Network:
@@ -219,14 +217,9 @@ class Network:
 
     def assign(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> NDArray[np.int32]:
         """Leaves (n,) of the items `rows` now."""
-        hierarchy = self.monn.levels.hierarchy
-        nodes = np.empty(len(rows), np.int32)
         with torch.no_grad():
-            for start in range(0, len(rows), _AT_ONCE):
-                part = slice(start, start + _AT_ONCE)
-                _, points = self._points(rows[part], tokens)
-                nodes[part] = hierarchy.paths(points)[-1].nodes.numpy()
-        return nodes
+            _, points = self._points(rows, tokens)
+            return self.monn.levels.hierarchy.leaves_of(points).numpy().astype(np.int32)
 
     def _points(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
         """Items `rows` as the index sees them, (n, d+1), and in its own space, (n, d+1)."""

@@ -144,10 +144,14 @@ class Hierarchy(nn.Module):
 
     def assign(self, vectors: Tensor) -> Tensor:
         """Leaves (n,) of items (n, d+1): what is published and served."""
-        if len(vectors) * self.levels[0] <= _MANY:
-            return self.paths(self.project(vectors))[-1].nodes
-        parts = torch.split(vectors, max(_AT_ONCE // self.levels[0], 1))
-        return torch.cat([self.paths(self.project(part))[-1].nodes for part in parts])
+        return self.leaves_of(self.project(vectors))
+
+    def leaves_of(self, projected: Tensor) -> Tensor:
+        """Leaves (n,) of items (n, d+1) in the index's own space; of many, part by part."""
+        if len(projected) * self.levels[0] <= _MANY:
+            return self.paths(projected)[-1].nodes
+        parts = torch.split(projected, max(_AT_ONCE // self.levels[0], 1))
+        return torch.cat([self.paths(part)[-1].nodes for part in parts])
 
 
 def parents_of(nodes: Tensor, siblings: int) -> Tensor:
