@@ -8,6 +8,7 @@ import json
 import random
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -79,7 +80,8 @@ def prefixed(event: Event, rng: random.Random) -> bytes:
 
 
 def compressed(event: Event, rng: random.Random) -> bytes:
-    whole = rng.choice((gzip.compress, zlib.compress, bz2.compress))(json.dumps(event).encode())
+    packed = rng.choice((partial(gzip.compress, mtime=0), zlib.compress, bz2.compress))  # gzip would write the hour
+    whole: bytes = packed(json.dumps(event).encode())
     return rng.choice((whole, whole[: len(whole) // 2], whole + b"{}"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from uuid import uuid4
 
 import pytest
@@ -43,10 +44,12 @@ def test_a_lost_event_would_be_noticed() -> None:
         Trial(MemoryLog(), config, source).run(500)
 
 
-def test_the_same_seed_sends_the_same() -> None:
+def test_the_same_seed_sends_the_same_at_any_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     config = streaming()
-    assert Hostile(3, config).next(500) == Hostile(3, config).next(500)
-    assert Hostile(3, config).next(500) != Hostile(4, config).next(500)
+    now = Hostile(3, config).next(500)
+    monkeypatch.setattr(time, "time", lambda: 7.0)
+    assert now == Hostile(3, config).next(500)
+    assert now != Hostile(4, config).next(500)
 
 
 @pytest.mark.parametrize("server", ["redis_server", pytest.param("kafka_url", marks=pytest.mark.kafka)])
