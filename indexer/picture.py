@@ -30,7 +30,7 @@ class Placed(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """Items by kind of damage; see `indexer.verify.VerifyReport`."""
+    """Items, or leaves, by kind of damage; see `indexer.verify.VerifyReport`."""
 
     missing: set[str]
     extra: set[str]
@@ -38,6 +38,7 @@ class Wrong(NamedTuple):
     unposted: set[str]
     stray: set[str]
     misdated: set[str]
+    damaged: set[str]
 
 
 class Picture:
@@ -64,8 +65,8 @@ class Picture:
         Ends by the expiry set.
     records
         Records of rows that are in a leaf.
-    ragged
-        Shard and leaf where bytes are missing: what the others are is no longer known, so no record in it counts.
+    damaged
+        Shard and leaf where bytes are missing or others than were written: no record in it counts.
     vectors
         Packed vectors that deltas brought, by item.
     """
@@ -84,7 +85,7 @@ class Picture:
         self.item_map: dict[str, Place] = {}
         self.ends: dict[str, int] = {}
         self.records: list[Record] = []
-        self.ragged: set[tuple[int, int | str]] = set()
+        self.damaged: set[tuple[int, int | str]] = set()
         self.vectors: dict[str, bytes] = {}
         self._seen = dict.fromkeys(reader.parts(number), START)
         self._moving: set[str] = set()
@@ -92,7 +93,7 @@ class Picture:
     def look(self) -> None:
         """Read everything anew; the catalogue is at least as old as the rest."""
         catch_up(self._catalogue, self._reader)
-        self.item_map, self.ends, self.records, self.ragged, self._moving = {}, {}, [], set(), set()
+        self.item_map, self.ends, self.records, self.damaged, self._moving = {}, {}, [], set(), set()
         for part in self._seen:
             self._replay(part)
             self._scan(part)
@@ -108,6 +109,7 @@ class Picture:
             missing=theirs.keys() - ours.keys(), extra=ours.keys() - theirs.keys(), misplaced=misplaced,
             unposted=theirs.keys() - posted.keys(), stray=stray,
             misdated={item for item, _ in ends.items() ^ self.ends.items()},
+            damaged={f"leaf {leaf}, shard {shard}" for shard, leaf in self.damaged},
         )  # fmt: skip
         return Wrong(*(kind - self._moving for kind in found))
 
@@ -136,7 +138,7 @@ class Picture:
             if placed is None or placed.row != record.row or placed.leaf != record.leaf:
                 stray.add(item)
                 continue
-            if (record.shard, record.leaf) in self.ragged:
+            if (record.shard, record.leaf) in self.damaged:
                 continue
             if item in posted:
                 stray.add(item)
@@ -177,7 +179,7 @@ class Picture:
             inside = np.flatnonzero(records.rows >= 0).tolist()
             self.records += [Record(part.shard, leaf, slot, int(records.rows[slot])) for slot in inside]
             if not records.whole:
-                self.ragged.add((part.shard, leaf))
+                self.damaged.add((part.shard, leaf))
 
 
 def _text(item: bytes) -> str:

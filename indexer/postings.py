@@ -1,8 +1,9 @@
 """Postings: a leaf's items as one packed value in Redis, records of row and static vector, changed in place.
 
-A record is 4 + 4 W bytes: the item's row as int32, its vector as W float32, little-endian. A record whose row is
-negative, ``~row``, is of an item that is not in the leaf any more: its vector still counts until another is found.
-`EMPTY` is no item's.
+A record is 8 + 4 W bytes, little-endian: the item's row as int32, its vector as W float32, their checksum as uint32. A
+record whose row is negative, ``~row``, is of an item that is not in the leaf any more: its vector still counts until
+another is found, and its checksum is the same. `EMPTY` is no item's. A record whose checksum is another counts as
+`EMPTY`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from streaming.redis_client import Redis
 EMPTY = -(2**31)
 """Row of a record that says nothing."""
 _READ_AT_ONCE = 8 << 20  # bytes
+_START, _STRIDE = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B)  # of the checksum; odd: damage to one word always shows
 
 
 class Records(NamedTuple):
-    """Records of one leaf: rows (n,) int32, as they are written, vectors (n, W) float32, and whether that is all."""
+    """Records of one leaf: rows (n,) int32, vectors (n, W) float32, and whether all are there, as they were written."""
 
     rows: NDArray[np.int32]
     vectors: NDArray[np.float32]
@@ -58,14 +60,23 @@ def pack(rows: NDArray[np.integer], vectors: NDArray[np.floating]) -> bytes:
     """
     records = np.empty(len(rows), _record(vectors.shape[1]))
     records["row"], records["vector"] = rows, vectors
+    records["sum"] = _sums(records)
     return records.tobytes()
 
 
 def unpack(blob: bytes, width: int) -> Records:
-    """Read what `pack` wrote, W = `width`; a last record that was cut short is left out."""
+    """Read what `pack` wrote, W = `width`; damaged records become `EMPTY`, one that was cut short is left out."""
     kind = _record(width)
     records = np.frombuffer(blob, kind, len(blob) // kind.itemsize)
-    return Records(records["row"], records["vector"], len(blob) == records.nbytes)
+    sound = (records["sum"] == _sums(records)) | (records["row"] == EMPTY)  # (n,)
+    whole = len(blob) == records.nbytes and bool(sound.all())
+    return Records(np.where(sound, records["row"], np.int32(EMPTY)), records["vector"], whole)
+
+
+def split(blob: bytes, width: int) -> list[bytes]:
+    """Single records out of what `pack` wrote, W = `width`."""
+    size = size_of(width)
+    return [blob[start : start + size] for start in range(0, len(blob), size)]
 
 
 def size_of(width: int) -> int:
@@ -99,4 +110,13 @@ def gather(leaves: Iterable[Records], rows: int, width: int) -> NDArray[np.float
 
 
 def _record(width: int) -> np.dtype[Any]:
-    return np.dtype([("row", "<i4"), ("vector", "<f4", (width,))])
+    return np.dtype([("row", "<i4"), ("vector", "<f4", (width,)), ("sum", "<u4")])
+
+
+def _sums(records: NDArray[Any]) -> NDArray[np.uint32]:
+    """Checksums (n,) of records (n,): the words of row, or of what ``~row`` turned, and vector, by odd factors."""
+    rows = np.where(records["row"] < 0, ~records["row"], records["row"]).astype(np.uint32)  # (n,)
+    words: NDArray[np.uint32] = records.view("<u4").reshape(len(records), records.itemsize // 4)[:, 1:-1]  # (n, W)
+    factors = _STRIDE * np.arange(3, 2 * words.shape[1] + 3, 2, dtype=np.uint32)  # (W,)
+    sums: NDArray[np.uint32] = words @ factors + _STRIDE * rows + _START
+    return sums

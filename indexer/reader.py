@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from indexer import postings, streams
 from indexer.delta import Delta
 from indexer.errors import VersionGoneError
+from indexer.metrics import DAMAGED
 from indexer.parts import Part, parts_of
 from indexer.postings import Records
 from indexer.streams import START, Entry
@@ -19,6 +21,7 @@ from indexer.version import Version, VersionManifest
 from streaming.keys import key
 from streaming.redis_client import Redis
 
+_log = logging.getLogger(__name__)
 _MANIFEST = "version"
 _PAGE = 5000  # entries of a hash or set that are looked at in one go
 
@@ -167,11 +170,19 @@ class IndexReader:
     def _vectors(self, manifest: VersionManifest, width: int) -> NDArray[np.float32]:
         """Vectors (rows, W) of a version, out of the leaves of all shards."""
         parts = parts_of(manifest.version, manifest.shards)
-        leaves = (records for part in parts for _, records in self.leaves(part, manifest))
+        leaves = (records for part in parts for records in self._told(part, manifest))
         vectors = postings.gather(leaves, manifest.rows, width)
         if not self.redis.hexists(self.key("version", manifest.version), _MANIFEST):
             raise self._gone(manifest.version)  # removed while it was read: its leaves go after it
         return vectors
+
+    def _told(self, part: Part, manifest: VersionManifest) -> Iterator[Records]:
+        """Read the leaves of a part, with a loud line about each that is damaged."""
+        for name, records in self.leaves(part, manifest):
+            if not records.whole:
+                _log.error("%s is damaged; what cannot be read of it is left out: hsnn index verify --repair", name)
+                DAMAGED.inc()
+            yield records
 
     def _gone(self, number: int) -> VersionGoneError:
         return VersionGoneError(

@@ -50,12 +50,12 @@ def repair(
 
 
 def _mend(store: IndexStore, picture: Picture, builder: Builder) -> None:
-    """Give up ragged leaves and rub out all records of what is wrong, then write it anew as base and deltas have it."""
+    """Give up damaged leaves, rub out all records of what is wrong, and write it anew as base and deltas have it."""
     wrong = set[str]().union(*picture.wrong())
     known = sorted(wrong & (picture.expected.keys() | picture.item_map.keys() | picture.ends.keys()))
     vectors = _vectors(picture, [item for item in known if item in picture.expected], builder)
     records = [record for record in picture.records if picture.name_of(record.row) in wrong]
-    store.mend(picture.number, picture.ragged, records, [_as_expected(picture, item, vectors) for item in known])
+    store.mend(picture.number, picture.damaged, records, [_as_expected(picture, item, vectors) for item in known])
 
 
 def _tell(leader: Leader, rows: list[int]) -> None:

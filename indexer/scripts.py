@@ -13,7 +13,7 @@ _FENCE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'FENCED' end\n"
 _PLACES = """
 local width = tonumber(redis.call('HGET', part, 'width') or '-1')
 if width < 0 then return 'GONE' end
-local size = 4 + 4 * width
+local size = 8 + 4 * width
 local function int(number) return struct.pack('<i4', number) end
 local function rub_out(leaf, slot, row)
   local name, at = leaves .. ':' .. leaf, slot * size
@@ -30,7 +30,7 @@ local function take_out(item, row)
   redis.call('HDEL', map, item)
   redis.call('ZREM', ends, item)
 end
-local function put_in(item, row, leaf, vector, dies)
+local function put_in(item, row, leaf, record, dies)
   local name, old_leaf, slot = leaves .. ':' .. leaf, place_of(item)
   local stays = old_leaf == leaf and redis.call('GETRANGE', name, slot * size, slot * size + 3) == int(row)
   if not stays then
@@ -39,7 +39,7 @@ local function put_in(item, row, leaf, vector, dies)
     slot = math.ceil(length / size)
     if length % size > 0 then redis.call('SETRANGE', name, (slot - 1) * size, int(-2147483648)) end
   end
-  redis.call('SETRANGE', name, slot * size, int(row) .. vector)
+  redis.call('SETRANGE', name, slot * size, record)
   redis.call('HSET', map, item, leaf .. ':' .. slot)
   if dies == '0' then redis.call('ZREM', ends, item) else redis.call('ZADD', ends, dies, item) end
 end
@@ -49,7 +49,7 @@ APPLY = (
     _FENCE
     + """
 -- KEYS: lease, part, item map, expiry set, delta stream, beginning of the leaves' names.
--- ARGV: lease, number of this call, then (item, row, leaf or '', vector, end of life or 0, delta) for each item.
+-- ARGV: lease, number of this call, then (item, row, leaf or '', record, end of life or 0, delta) for each item.
 local part, map, ends, leaves = KEYS[2], KEYS[3], KEYS[4], KEYS[6]
 """
     + _PLACES
@@ -117,7 +117,7 @@ MEND = (
     _FENCE
     + """
 -- KEYS: lease, part, item map, expiry set, beginning of the leaves' names. ARGV: lease, number of records to rub out,
--- (leaf, slot, row) for each, then (item, row, leaf or '', vector, end of life or 0) for each item.
+-- (leaf, slot, row) for each, then (item, row, leaf or '', record, end of life or 0) for each item.
 local part, map, ends, leaves = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 """
     + _PLACES

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
-from indexer import bulk, scripts, streams
+from indexer import bulk, postings, scripts, streams
 from indexer.bulk import Items
 from indexer.delta import Delta
 from indexer.errors import HeldError, MovedError, RollbackError
@@ -93,12 +95,13 @@ class IndexStore(Shelves):
             width = self._width_of(part, number)
             for start in range(0, len(mine), self._chunk):
                 some = mine[start : start + self._chunk]
-                arguments = [value for delta in some for value in (*_put(delta, width), delta.encode())]
+                puts = zip(some, _puts(some, width), strict=True)
+                arguments = [value for delta, put in puts for value in (*put, delta.encode())]
                 arguments.insert(0, self._next_call(part))
                 self.write(scripts.APPLY, keys, arguments, f"deltas of version {number}", part.shard)
 
     def mend(
-        self, number: int, ragged: Collection[tuple[int, int | str]], rubbed_out: Sequence[Record],
+        self, number: int, damaged: Collection[tuple[int, int | str]], rubbed_out: Sequence[Record],
         items: Sequence[Delta],
     ) -> None:  # fmt: skip
         """Set leaves, item map and expiry set of a version right without telling its readers; atomic per call.
@@ -107,7 +110,7 @@ class IndexStore(Shelves):
         ----------
         number
             The version.
-        ragged
+        damaged
             Shard and leaf of what is to be given up as a whole.
         rubbed_out
             Records that no item should have.
@@ -125,7 +128,7 @@ class IndexStore(Shelves):
         mended = dict(by_shard(items, [delta.item for delta in items], len(parts)))
         for part in parts:
             keys, what = (part.head, part.items, part.ends, part.leaves), f"repair of version {number}"
-            if given_up := [f"{part.leaves}:{leaf}" for shard, leaf in ragged if shard == part.shard]:
+            if given_up := [f"{part.leaves}:{leaf}" for shard, leaf in damaged if shard == part.shard]:
                 self.write(scripts.REMOVE, given_up, (), what, part.shard)
             records = [record for record in rubbed_out if record.shard == part.shard]
             for start in range(0, len(records), self._chunk):
@@ -134,7 +137,7 @@ class IndexStore(Shelves):
                 self.write(scripts.MEND, keys, [len(some), *places], what, part.shard)
             mine, width = mended.get(part.shard, []), self._width_of(part, number)
             for start in range(0, len(mine), self._chunk):
-                puts = [value for delta in mine[start : start + self._chunk] for value in _put(delta, width)]
+                puts = chain.from_iterable(_puts(mine[start : start + self._chunk], width))
                 self.write(scripts.MEND, keys, [0, *puts], what, part.shard)
 
     def flip(self, number: int, old: int | None, seen: str, hold: Hold | None = None, *, heed: bool = True) -> None:
@@ -231,13 +234,19 @@ class IndexStore(Shelves):
         return self._calls[part]
 
 
-def _put(delta: Delta, width: int) -> tuple[bytes, int, str, bytes, int]:
-    """Item, row, leaf or nothing, vector, end of life: what a script needs to know of a delta."""
-    if delta.op == "delete":
-        return _bytes(delta.item), delta.row, "", b"", 0
-    if len(delta.packed) != 4 * width:
-        raise ValueError(f"the delta of item {delta.item!r} carries {len(delta.packed)} bytes, not {width} numbers")
-    return _bytes(delta.item), delta.row, str(delta.node), delta.packed, delta.expires_at
+def _puts(deltas: Sequence[Delta], width: int) -> list[tuple[bytes, int, str, bytes, int]]:
+    """Item, row, leaf or nothing, record, end of life: what a script needs to know of each delta."""
+    for delta in deltas:
+        if delta.op != "delete" and len(delta.packed) != 4 * width:
+            raise ValueError(f"the delta of item {delta.item!r} carries {len(delta.packed)} bytes, not {width} numbers")
+    entering = [delta for delta in deltas if delta.op != "delete"]
+    vectors = np.frombuffer(b"".join(delta.packed for delta in entering), "<f4").reshape(-1, width)  # (n, W)
+    records = iter(postings.split(postings.pack(np.array([delta.row for delta in entering], np.int64), vectors), width))
+    return [
+        (_bytes(delta.item), delta.row, "", b"", 0) if delta.op == "delete"
+        else (_bytes(delta.item), delta.row, str(delta.node), next(records), delta.expires_at)
+        for delta in deltas
+    ]  # fmt: skip
 
 
 def _bytes(item: str) -> bytes:

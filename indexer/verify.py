@@ -17,6 +17,7 @@ KINDS = {
     "unposted": "without a record in its leaf",
     "stray": "with a record where none should be",
     "misdated": "in the expiry set with another end, or not, or for nothing",
+    "damaged": "leaves whose bytes are not those that were written; no record in them counts",
     "stale": "still indexed, though deleted or expired",
     "unassigned": "alive, but not indexed",
 }
@@ -24,7 +25,7 @@ KINDS = {
 
 
 class VerifyReport(NamedTuple):
-    """What `verify` found in one version; the lists hold item ids, in order, an item may be in several.
+    """What `verify` found in one version: sorted lists of item ids, an item may be in several, and of leaves.
 
     Attributes
     ----------
@@ -42,6 +43,9 @@ class VerifyReport(NamedTuple):
         Items that have a record in another leaf than theirs, or two; ``row N`` where nobody knows the item.
     misdated
         Items whose end in the expiry set is not that of base and deltas.
+    damaged
+        Leaves, ``leaf N, shard S``, that miss bytes or hold a record with another checksum: all their items are
+        unposted.
     stale
         Items in the map, or in base and deltas, that were deleted or have expired by the watermark.
     unassigned
@@ -58,6 +62,7 @@ class VerifyReport(NamedTuple):
     unposted: list[str]
     stray: list[str]
     misdated: list[str]
+    damaged: list[str]
     stale: list[str]
     unassigned: list[str]
     judged: bool

@@ -47,10 +47,13 @@ def plant(store, toy, kind: str, number: int) -> None:
         store.redis.hset(part.items, name, f"{node}:9")
     elif kind == "unreadable":
         store.redis.hset(part.items, name, "?")
-    elif kind == "unposted" and 16 * place.slot <= store.redis.strlen(part.leaf(node)):  # no zeros in between
-        store.redis.setrange(part.leaf(node), 16 * max(place.slot, 0), postings.pack(np.array([~row]), np.ones((1, 3))))
+    elif kind == "unposted" and 20 * place.slot <= store.redis.strlen(part.leaf(node)):  # no zeros in between
+        store.redis.setrange(part.leaf(node), 20 * max(place.slot, 0), postings.pack(np.array([~row]), np.ones((1, 3))))
     elif kind == "stray":
         store.redis.append(part.leaf((node + 1) % 4), record)
+    elif kind == "damaged":
+        at = 160 * max(place.slot, 0) + 8 * number  # within the record of five words
+        store.redis.setbit(part.leaf(node), at, 1 - store.redis.getbit(part.leaf(node), at))
     elif kind == "cut short":
         store.redis.set(part.leaf(node), (store.redis.get(part.leaf(node)) or b"")[:-3])
     elif kind == "lost":
@@ -68,7 +71,8 @@ def test_damage_of_every_kind_is_mended(leader, store, toy, config, kind) -> Non
     leader.publish(toy.snapshot(), "test")
     plant(store, toy, kind, 3)
     before, after = repair(store.redis, 1, config)
-    assert before.counts == dict.fromkeys(KINDS, 0) | {kind: 1}
+    besides = {"unposted": len(before.unposted)} if kind == "damaged" else {}  # nothing in that leaf counts
+    assert before.counts == dict.fromkeys(KINDS, 0) | besides | {kind: 1}
     assert after.clean
     assert store.item_nodes(1) == toy.alive()
     assert verify(store, 1).clean

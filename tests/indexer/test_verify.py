@@ -29,7 +29,7 @@ def test_planted_damage_of_every_kind_is_named(store, toy, version, part_of) -> 
     store.redis.hset(part_of("i2").items, "i2", "0:0")
     store.redis.hset(part_of("i3").items, "i3", "no place")
     leaf = part_of("i0").leaf(0)
-    at = 16 * place(store, part_of("i0"), "i0").slot
+    at = 20 * place(store, part_of("i0"), "i0").slot
     store.redis.setrange(leaf, at, postings.pack(np.array([~0]), np.ones((1, 3))))
     store.redis.append(leaf, postings.pack(np.array([77]), np.ones((1, 3))))
     store.redis.zrem(part_of("i6").ends, "i6")
@@ -42,7 +42,8 @@ def test_planted_damage_of_every_kind_is_named(store, toy, version, part_of) -> 
     assert (report.unposted, report.stray, report.misdated) == (["i0"], ["row 77"], ["i6", "i7"])
     assert (report.stale, report.unassigned, report.judged) == (["i4"], ["i5", "new"], True)
     assert report.counts == {
-        "missing": 1, "extra": 1, "misplaced": 2, "unposted": 1, "stray": 1, "misdated": 2, "stale": 1, "unassigned": 2,
+        "missing": 1, "extra": 1, "misplaced": 2, "unposted": 1, "stray": 1, "misdated": 2, "damaged": 0, "stale": 1,
+        "unassigned": 2,
     }  # fmt: skip
     assert set(report.counts) == set(KINDS)
     assert not report.clean
@@ -53,9 +54,28 @@ def test_a_leaf_that_is_lost_or_cut_short_is_found(store, toy, version, part_of)
     in_leaf = [item for item, node in toy.alive().items() if node == 1 and part_of(item).leaf(1) == leaf]
     blob = store.redis.get(leaf)
     store.redis.set(leaf, blob[:-1])
-    assert verify(store, 1).unposted == sorted(in_leaf)  # nobody knows which bytes are missing
+    report = verify(store, 1)
+    assert report.unposted == sorted(in_leaf)  # nobody knows which bytes are missing
+    assert report.damaged == [f"leaf 1, shard {part_of('i1').shard}"]
     store.redis.delete(leaf)
     assert verify(store, 1).unposted == sorted(in_leaf)
+
+
+@pytest.mark.parametrize("bit", [0, 31, 32, 63, 100, 127, 128, 159])
+def test_a_single_bit_of_a_record_is_missed(store, toy, version, part_of, bit, caplog) -> None:
+    before = store.load_version(1).index.vectors
+    leaf, slot = part_of("i1").leaf(1), place(store, part_of("i1"), "i1").slot
+    at = 160 * slot + bit
+    at += 7 - 2 * (at % 8)  # Redis counts the bits of a byte from the left
+    store.redis.setbit(leaf, at, 1 - store.redis.getbit(leaf, at))
+    report = verify(store, 1)
+    assert report.damaged == [f"leaf 1, shard {part_of('i1').shard}"]
+    assert "i1" in report.unposted
+    assert not caplog.records
+    loaded = store.load_version(1).index.vectors
+    assert f"{leaf} is damaged" in caplog.text
+    assert (loaded != before).any(axis=1).nonzero()[0].tolist() == [toy.row("i1")]
+    assert not loaded[toy.row("i1")].any(), "nothing rather than something wrong"
 
 
 def test_a_record_in_a_foreign_leaf_and_a_second_one_are_stray(store, toy, version, part_of) -> None:
