@@ -1,9 +1,10 @@
-"""The reading side of a log, for one consumer: when it asks, or ahead of it on a thread of its own.
+"""The reading side of a log, for one consumer: when it asks, or on a thread of its own.
 
-Ahead: the thread polls and decodes while the consumer's own thread lets the model learn. Most of a gradient step runs
-outside of the interpreter's lock, and there the thread finds its time. The log's client is polled all along, however
-long a batch takes. Only what `read` returned counts as read: positions, and with them all that a checkpoint holds, do
-not depend on how far ahead the thread is.
+The thread reads and decodes when somebody waits for rows, many at once, and rests while the model learns: two threads
+that both need the interpreter's lock take more time than one after the other. Only once in a while it polls all the
+same, so that the log's client is polled however long a batch takes, and a log that is away holds up nobody who does
+not wait for it. Only what `read` returned counts as read: positions, and with them all that a checkpoint holds, do not
+depend on how far ahead the thread is.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ from streaming.rows import Rows
 _WAIT = 0.02
 """Longest poll, in seconds: others who ask the log something wait for its end."""
 
-_REST = 0.1
-"""Longest time between polls, in seconds, while there is room."""
+_REST = 1.0
+"""Seconds between polls while nobody waits."""
 
 ENDS_EVERY = 0.05
 """Seconds for which the ends of the partitions count as known."""
+
+_ENDS_BEHIND = 0.25
+"""The same while more is known to be there than was read."""
 
 Decode = Callable[[Position, list[Record]], Rows]
 
@@ -107,7 +111,8 @@ class ReadAhead:
         self._read: dict[Position, int] = {}
         self._fetched: dict[Position, int] = {}
         self._error: BaseException | None = None
-        self._ended = self._awaited = False
+        self._ended = False
+        self._awaited: Collection[Position] = ()
         self._polled_at = 0.0
         self._thread: Thread | None = None
 
@@ -120,7 +125,7 @@ class ReadAhead:
                 self._read, self._fetched = dict(positions), dict(positions)
                 self._waiting = {position: deque() for position in positions}
                 self._rows = dict.fromkeys(positions, 0)
-                self._error = None
+                self._error, self._polled_at = None, 0.0
         if self._thread is None and positions:
             self._thread = Thread(target=_work, args=(weakref.ref(self),), name="read-ahead", daemon=True)
             self._thread.start()
@@ -141,7 +146,6 @@ class ReadAhead:
                 error, self._error = self._error, None
                 self._news.notify_all()
                 raise error
-            self._news.notify_all()
         return found
 
     def positions(self) -> dict[Position, int]:
@@ -167,11 +171,13 @@ class ReadAhead:
             self._thread.join()
 
     def _await(self, partitions: Collection[Position], timeout: float) -> None:
-        if not self._has(partitions) and timeout > 0:
-            self._awaited = True
-            self._news.notify_all()
+        if self._has(partitions):
+            return
+        self._awaited = partitions
+        self._news.notify_all()
+        if timeout > 0:
             self._news.wait_for(lambda: self._has(partitions) or self._error is not None, timeout)
-            self._awaited = False
+            self._awaited = ()
 
     def _has(self, partitions: Collection[Position]) -> bool:
         return any(self._waiting.get(position) for position in partitions)
@@ -199,9 +205,9 @@ class ReadAhead:
         """Poll once, if there is room; False when reading has ended."""
         with self._news:
             hungry = self._hungry()
-            idle = bool(self._asking) or self._error is not None or not (hungry or self._ends.due)
+            idle = bool(self._asking) or self._error is not None or not hungry
             if idle and not self._ended:
-                self._news.wait(_WAIT / 10 if self._asking else _WAIT)
+                self._news.wait(_WAIT / 10 if self._asking else _REST / 10)
             if idle or self._ended:
                 return not self._ended
         try:
@@ -213,23 +219,24 @@ class ReadAhead:
         return True
 
     def _hungry(self) -> list[Position]:
-        """Partitions with room, once one that holds more than was read has little left here, or somebody waits.
-
-        A client's polls take time from the model, so few large ones are better than many small ones.
-        """
-        if any(self._rows.values()) and not self._awaited and time.monotonic() - self._polled_at < _REST:
-            known, low = self._ends.known, self._most // 2
-            if all(rows >= low or self._fetched[at] >= known.get(at, 0) for at, rows in self._rows.items()):
-                return []
+        """Partitions that somebody waits for; once in a while all that have room."""
+        if self._awaited:
+            return list(self._awaited)
+        if time.monotonic() - self._polled_at < _REST:
+            return []
         return [position for position, rows in self._rows.items() if rows < self._most]
 
     def _poll(self, hungry: list[Position]) -> None:
         with self._client:
-            records = _polled(self._log, self._appetite, _WAIT, hungry) if hungry else []
-            self._keep(_decoded(records, self._decode, self._appetite), self._log.positions())
-            if hungry:
-                self._polled_at = time.monotonic()
-            self._ends.within(ENDS_EVERY)  # last: it may fail, and what was polled is not polled again
+            patience = _WAIT if self._awaited else 0.0
+            records = _polled(self._log, self._appetite, patience, hungry)
+            found, after = _decoded(records, self._decode, self._appetite), self._log.positions()
+            self._polled_at = time.monotonic()
+            behind = any(offset < self._ends.known.get(position, 0) for position, offset in after.items())
+            try:
+                self._ends.within(_ENDS_BEHIND if behind else ENDS_EVERY)
+            finally:  # it may fail, and what was polled is not polled again
+                self._keep(found, after)
 
     def _keep(self, found: list[tuple[Position, Rows]], after: dict[Position, int]) -> None:
         with self._news:
@@ -237,6 +244,8 @@ class ReadAhead:
                 self._waiting[position].append((rows, after[position]))
                 self._rows[position] += len(rows)
             self._fetched = after
+            if self._has(self._awaited):
+                self._awaited = ()
             self._news.notify_all()
 
 
@@ -247,11 +256,6 @@ class _Ends:
         self._log = event_log
         self._at = 0.0
         self.known: dict[Position, int] = {}
-
-    @property
-    def due(self) -> bool:
-        """Whether what is known is no longer fresh."""
-        return time.monotonic() - self._at >= ENDS_EVERY
 
     def begin(self, partitions: Iterable[Position]) -> None:
         """Ask for these partitions, now and from now on."""

@@ -48,11 +48,19 @@ def offset_of(entry_id: bytes) -> int:
     return int(entry_id[entry_id.index(b"-") + 1 :]) - 1
 
 
-def record_of(topic: str, partition: int, offset: int, fields: list[bytes]) -> Record:
-    """Read an entry's fields, as the names and values that the server sends in turn."""
-    # The common shape, t v k, is read by place.
-    if len(fields) == 6 and fields[2] == b"v" and fields[4] == b"k":
-        return _new(Record, (topic, partition, offset, fields[5], fields[3], (), _time(fields[1])))
+def records_of(topic: str, partition: int, first: int, entries: list[Any]) -> list[Record]:
+    """Read entries as the server sends them, id and fields; `first` is the offset of the first one."""
+    # The common shape, t v k, is read by place, and without a call.
+    return [
+        _new(Record, (topic, partition, at, f[5], f[3], (), int(f[1])))
+        if len(f) == 6 and f[2] == b"v" and f[4] == b"k" and f[0] == b"t" and f[1].isdigit() and len(f[1]) < 17
+        else _record_of(topic, partition, at, f)
+        for at, (_, f) in enumerate(entries, first)
+    ]
+
+
+def _record_of(topic: str, partition: int, offset: int, fields: list[bytes]) -> Record:
+    """Read an entry's fields, names and values in turn, whatever another program has put there."""
     named = dict(zip(fields[::2], fields[1::2], strict=False))
     headers = _headers(named[b"h"]) if b"h" in named else ()
     return Record(topic, partition, offset, named.get(b"k"), named.get(b"v"), headers, _time(named.get(b"t", b"")))

@@ -17,7 +17,7 @@ from streaming.partitioner import Partitioner
 from streaming.patience import Patience
 from streaming.redis_append import Appender
 from streaming.redis_client import AWAY, connect
-from streaming.redis_entry import fields_of, offset_of, record_of, stream_key
+from streaming.redis_entry import fields_of, offset_of, records_of, stream_key
 
 _TOPICS = "hsnn:log:topics"
 _CHUNK = 2000
@@ -165,7 +165,7 @@ class RedisLog:
     def _records(self, position: Position, entries: list[Any]) -> list[Record]:
         first = self._next[position]
         self._next[position] = first + len(entries)
-        return [record_of(*position, first + at, fields) for at, (_, fields) in enumerate(entries)]
+        return records_of(*position, first, entries)
 
     def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
         """Oldest offset still held, per partition."""
