@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; 0 if every event is accounted for."""
     options = _options(arguments)
     use_threads(1)
+    logging.disable(logging.ERROR)  # a line per batch of dead letters, and per command that is none
     config = streaming()
     with log_of(options.log) as log:
         source = Hostile(options.seed, config, wild_clock=options.log != "kafka")

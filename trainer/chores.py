@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _EVERY = 64
 """Steps between two looks at the nodes and the half-lives."""
-_SAMPLE, _FIT_SAMPLE = 4096, 65_536
-"""Living items looked at in the upkeep of nodes, at most."""
+_SAMPLE, FIT_SAMPLE = 4096, 65_536
+"""Living items looked at in the upkeep of nodes, and in making them, at most."""
 
 
 def do_chores(learner: Learner, rng: np.random.Generator) -> None:
@@ -25,7 +25,7 @@ def do_chores(learner: Learner, rng: np.random.Generator) -> None:
     """
     work = due(learner)
     if work:
-        living = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
+        living = living_rows(learner)
         if len(living):
             look_after(learner, work, living, rng)
     doubled = learner.config.index.early and learner.steps & (learner.steps - 1) == 0
@@ -37,13 +37,22 @@ def do_chores(learner: Learner, rng: np.random.Generator) -> None:
 def look_after(learner: Learner, work: list[str], living: NDArray[np.int64], rng: np.random.Generator) -> None:
     """Do `work`, by its names in `trainer.index.upkeep`, to the nodes; `living` (n,) are the rows of living items."""
     for one in work:
-        most = _FIT_SAMPLE if one in ("start", "refit") else _SAMPLE
-        sample = living if len(living) <= most else np.sort(rng.choice(living, most, replace=False))
+        sample = sampled(living, FIT_SAMPLE if one in ("start", "refit") else _SAMPLE, rng)
         learner.network.upkeep(sample, learner.items.tokens, one, rng)
     if "start" in work:
         learner.network.seeded_at = learner.events
     if work[0] in ("start", "refit", "snap"):
         learner.leaves.move(living, learner.network.assign(living, learner.items.tokens))
+
+
+def living_rows(learner: Learner) -> NDArray[np.int64]:
+    """Rows (n,) of the items that are alive now."""
+    return np.flatnonzero(learner.alive(np.arange(len(learner.items))))
+
+
+def sampled(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """At most so many of some rows (n,), in order."""
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
 
 
 def due(learner: Learner) -> list[str]:

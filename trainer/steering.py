@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streaming.control import Rates, Rebalance, read
+from trainer.chores import FIT_SAMPLE, living_rows, sampled
 from trainer.metrics import REBALANCES
 
 if TYPE_CHECKING:
     from trainer.learner import Learner
 
 _log = logging.getLogger(__name__)
-_SAMPLE = 65_536
-"""Living items looked at, at most."""
 
 
 class Steering:
@@ -75,13 +74,12 @@ def _set_rates(learner: Learner, command: Rates) -> None:
 
 def _rebalance(learner: Learner, command: Rebalance) -> None:
     steering = learner.steering
-    living = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
+    living = living_rows(learner)
     if command.generation != steering.generation or not learner.network.seeded or not len(living):
         REBALANCES.labels("passed_over").inc()
         return
     rng = np.random.default_rng([learner.config.seed, learner.steps, steering.generation])
-    sample = living if len(living) <= _SAMPLE else np.sort(rng.choice(living, _SAMPLE, replace=False))
-    split = learner.network.rebalance(sample, learner.items.tokens, command)
+    split = learner.network.rebalance(sampled(living, FIT_SAMPLE, rng), learner.items.tokens, command)
     learner.leaves.move(living, learner.network.assign(living, learner.items.tokens))
     steering.generation += 1
     REBALANCES.labels("done").inc()

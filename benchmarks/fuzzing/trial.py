@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
@@ -74,7 +73,6 @@ class Trial:
         AssertionError
             Events are unaccounted for.
         """
-        logging.disable(logging.ERROR)  # a line per batch of dead letters, and per command that is none
         started = time.perf_counter()
         for start in range(0, messages, CHUNK):
             self._chunk(self._source.next(min(CHUNK, messages - start)))

@@ -27,7 +27,6 @@ AHEAD = 2000
 """Engagements that the log may hold unlearned: enough that the trainer never waits, few enough that all is fresh."""
 
 _READY = 120.0
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 _TOPICS = ("engagements_topic", "items_topic", "users_topic", "control_topic")
 
 
@@ -55,7 +54,7 @@ class Stage:
 
     def __init__(self, loaded: Loaded, log: LogKind, expire_after_idle: float | None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hsnn-demo-"))
-        self.roles = Roles(self.folder, _ONE_THREAD)
+        self.roles = Roles(self.folder, {"PYTHONUNBUFFERED": "1"})
         self._loaded, self._kind, self._idle = loaded, log, expire_after_idle
         self._redis = EmbeddedRedis()
         self._kafka: EmbeddedKafka | None = None
