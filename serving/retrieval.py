@@ -16,6 +16,7 @@ from serving.mirror import Mirror, World
 from serving.request import MODES, Answer, Engaged, Filters, Request, RequestError, Stats
 from serving.tick import Tick
 from streaming.events import Id
+from trainer.arrays import gathered
 from trainer.bounds import DotQuery
 from trainer.hashing import token_matrix, tokens
 from trainer.scorer import Encoded, Queries
@@ -163,7 +164,8 @@ class _Search:
         rows, index = np.sort(rows), self.world.index
         features = self.world.states.features(rows, int(self.queries.now[number]))
         cross = self.world.crossing.features(self.queries, number, rows) if index.config.cross else None
-        scores = index.scorer.score(encoded, number, index.vectors[rows], features, index.leaves.node_of[rows], cross)
+        vectors, leaves = gathered(index.vectors, rows), index.leaves.node_of[rows]
+        scores = index.scorer.score(encoded, number, vectors, features, leaves, cross)
         best, scores_of_best = best_of(rows, scores, k)
         return Found(best, scores_of_best, len(rows), candidates, nodes, certified=len(rows) == may.size())
 

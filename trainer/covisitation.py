@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import grown
+from trainer.arrays import gathered, grown
 from trainer.changes import Changes
 from trainer.history import named
 from trainer.item_pairs import COVISIT_HALF_LIVES, LAST, decayed, pairs_of
@@ -208,7 +208,7 @@ class Covisitation:
         """Neighbours of `rows` (n,) and their shares at `now` (n,): both (n, 2, N)."""
         decay = decayed(np.maximum(now - self.last[rows], 0)).astype(np.float32)  # (n, 2)
         scale = decay / (_PRIOR + self.totals[rows] * decay)
-        return self.neighbours[rows], self.weights[rows] * scale[..., None]
+        return gathered(self.neighbours, rows), gathered(self.weights, rows) * scale[..., None]
 
 
 def _recent(history_items: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

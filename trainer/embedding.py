@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.arrays import grown
+from trainer.arrays import gathered, grown
 from trainer.changes import Changes
 
 _EPSILON = 1e-8
@@ -44,7 +44,7 @@ class EmbeddingTable:
 
     def take(self, rows: NDArray[np.integer]) -> Tensor:
         """Copy of `rows` as a leaf that collects gradients: (n, width)."""
-        return torch.from_numpy(self.weight[rows]).requires_grad_()
+        return torch.from_numpy(gathered(self.weight, rows)).requires_grad_()
 
     def give(self, rows: NDArray[np.integer], leaf: Tensor, rate: float) -> None:
         """Apply the gradient of a leaf that was taken for these unique `rows`."""

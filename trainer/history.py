@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import grown
+from trainer.arrays import gathered, grown
 from trainer.changes import Changes
 
 
@@ -62,7 +62,7 @@ class UserHistories:
     def of(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Copy the histories of rows (n,), empty ones of -1: items and times, both (n, L)."""
         known = rows[:, None] >= 0
-        return np.where(known, self.items[rows], -1), np.where(known, self.times[rows], 0)
+        return np.where(known, gathered(self.items, rows), -1), np.where(known, gathered(self.times, rows), 0)
 
     def without(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Take items out of all histories, and return the rows that changed; see `named`."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import grown
+from trainer.arrays import gathered, grown
 from trainer.changes import Changes
 
 HOUR = 3_600_000.0
@@ -89,7 +89,7 @@ class ItemStates:
 
     def counts(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:
         """Decayed counts of `rows` at time `now`, or at a time for each (n,): (n, H)."""
-        decayed: NDArray[np.float32] = self.values[rows] * self._decay(np.maximum(now - self.last[rows], 0))
+        decayed: NDArray[np.float32] = gathered(self.values, rows) * self._decay(np.maximum(now - self.last[rows], 0))
         return decayed
 
     def features(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:
