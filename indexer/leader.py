@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from threading import Lock, RLock
 
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 from indexer import metrics
 from indexer.builder import Builder
 from indexer.catalogue import Catalogue, Rows
+from indexer.deadline import safe_point
 from indexer.delta import Delta
 from indexer.errors import VersionGoneError
 from indexer.following import catch_up, take
@@ -22,6 +24,9 @@ from indexer.streams import START, Entry
 from indexer.version import VersionManifest
 
 _log = logging.getLogger(__name__)
+
+_LONGEST_WAIT = 30.0
+"""Seconds that readers get to load a version, at most."""
 
 Choose = Callable[[Catalogue, LiveIndex], Rows]
 """Which indexed rows (n,) to look at."""
@@ -127,15 +132,24 @@ class Leader:
     def publish(self, snapshot: int, reason: str) -> VersionManifest:
         """Make a version out of a snapshot and flip readers to it; one at a time.
 
+        Before the flip readers get as much time to load it as making it took: theirs is about the same work, and who
+        has to load first is not told of arrivals meanwhile.
+
         Raises
         ------
         SnapshotGoneError
             There is no such snapshot.
         FencedError, MovedError
             Somebody else leads now.
+        OverrunError
+            The job's time is over; nothing became visible.
         """
         with self._building:
+            began = time.monotonic()
             draft = self._builder.draft(snapshot, reason, self._nodes_of)
+            if self.live is not None:
+                self.store.announce(draft.manifest.version)
+                _wait(min(time.monotonic() - began, _LONGEST_WAIT))
             draft.advance(self._comparable(draft.catalogue.epoch))
             with self._lock:
                 news = draft.finish(self._comparable(draft.catalogue.epoch))
@@ -216,6 +230,13 @@ class Leader:
     def _show(self) -> None:
         if self.live is not None:
             metrics.show_index(self.live.number, self.live.sizes())
+
+
+def _wait(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        safe_point("while readers load a version")
+        time.sleep(min(left, 0.1))
 
 
 def _moves(delta: Delta, live: LiveIndex) -> bool:

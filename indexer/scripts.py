@@ -89,6 +89,16 @@ return 'OK'
 )
 """The pointer moves only if the old version stands where the builder saw it, and publishing is not held."""
 
+ANNOUNCE = (
+    _FENCE
+    + """
+-- KEYS: lease, announcements. ARGV: lease, number of the version.
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', 100, '*', 'n', ARGV[2])
+return 'OK'
+"""
+)
+"""Readers are told of a version that they will be flipped to."""
+
 DROP = (
     _FENCE
     + """

@@ -140,6 +140,16 @@ class IndexStore(Shelves):
                 puts = chain.from_iterable(_puts(mine[start : start + self._chunk], width))
                 self.write(scripts.MEND, keys, [0, *puts], what, part.shard)
 
+    def announce(self, number: int) -> None:
+        """Tell readers of a version that is written aside, so that they load it before they are flipped to it.
+
+        Raises
+        ------
+        FencedError
+            The lease is lost; nobody was told.
+        """
+        self.write(scripts.ANNOUNCE, (self.key("announced"),), (number,), f"announcement of version {number}")
+
     def flip(self, number: int, old: int | None, seen: str, hold: Hold | None = None, *, heed: bool = True) -> None:
         """Make `number` the version that readers use, and wake the readers of `old`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from threading import Event, Thread
 
 import msgspec
@@ -14,10 +15,11 @@ from safetensors import SafetensorError
 from indexer.delta import Delta
 from indexer.errors import VersionGoneError
 from indexer.reader import IndexReader
-from indexer.streams import START, Entry, follow, read
+from indexer.streams import START, Entry, follow, last_id, read
 from monitoring.health import Health
 from serving.metrics import ServingMetrics
 from serving.mirror import Mirror
+from serving.preload import Preload
 from serving.warm_up import warm_up
 from streaming.redis_client import Redis, identity
 from trainer.wire import StateDelta
@@ -35,7 +37,7 @@ VERSION, WARM = "version", "warm_up"
 
 
 class Follower(Thread):
-    """Loads the current version, then tails its deltas and the state stream.
+    """Loads the current version, then tails its deltas and the state stream; loads what is announced beforehand.
 
     Whenever the Redis server turns out to be another process than before (restarted, failed over, emptied), everything
     is loaded again from the current version; until then the mirror answers from what it has.
@@ -57,6 +59,7 @@ class Follower(Thread):
     def __init__(self, redis: Redis, mirror: Mirror, metrics: ServingMetrics, health: Health) -> None:
         super().__init__(name=LOOP, daemon=True)
         self._reader, self._mirror, self._metrics, self._health = IndexReader(redis), mirror, metrics, health
+        self._preload, self._announced = Preload(redis), START
         self._number: int | None = None
         self._server = ""
         self._state_id = START
@@ -92,6 +95,8 @@ class Follower(Thread):
     def _turn(self) -> None:
         if not self._same_server():
             self._mirror.reset()
+            self._preload.forget()
+            self._announced = last_id(self._reader.redis, self._reader.key("announced"))
             self._number = None
         current = self._reader.current()
         if current is None:
@@ -102,7 +107,7 @@ class Follower(Thread):
         until = time.monotonic() + _RECHECK
         while not self._ended.is_set() and time.monotonic() < until:
             entries = self._read()
-            if not entries or any(self._take(entry) for entry in entries):
+            if not entries or self._take_all(entries):
                 return
 
     def _same_server(self) -> bool:
@@ -112,7 +117,7 @@ class Follower(Thread):
         return same
 
     def _load(self, number: int) -> None:
-        version = self._reader.load_version(number)
+        version = self._preload.take(number) or self._reader.load_version(number)
         start = {part.deltas: START for part in self._reader.parts(number)}
         entries = list(self._reader.delta_entries(number))
         deltas = [delta for delta in map(self._decoded_delta, entries) if delta is not None]
@@ -142,27 +147,40 @@ class Follower(Thread):
             self._take(entry)
 
     def _read(self) -> list[Entry]:
-        positions = {self._reader.key("state"): self._state_id} | self._delta_ids
-        return read(self._reader.redis, positions, block_ms=_BLOCK_MS)
+        once = {self._reader.key("state"): self._state_id, self._reader.key("announced"): self._announced}
+        return read(self._reader.redis, once | self._delta_ids, block_ms=_BLOCK_MS)
 
-    def _take(self, entry: Entry) -> bool:
-        """Apply one entry; True if the version was superseded."""
-        if entry.stream == self._reader.key("state"):
+    def _take_all(self, entries: Sequence[Entry]) -> bool:
+        """Apply entries; True if the version was superseded: what comes behind that is left for its successor."""
+        deltas: list[Delta] = []
+        for entry in entries:
+            if entry.stream not in self._delta_ids:
+                self._take(entry)
+                continue
+            self._delta_ids[entry.stream] = entry.id
+            delta = self._decoded_delta(entry)
+            if delta is not None and delta.op == "superseded":
+                self._change(deltas)
+                return True
+            deltas += [] if delta is None else [delta]
+        self._change(deltas)
+        return False
+
+    def _take(self, entry: Entry) -> None:
+        if entry.stream == self._reader.key("announced"):
+            self._announced = entry.id
+            self._preload.begin(int(entry.fields[b"n"]))
+        else:
             self._state_id = entry.id
             self._take_state(entry)
-            return False
-        self._delta_ids[entry.stream] = entry.id
-        delta = self._decoded_delta(entry)
-        if delta is None:
-            return False
-        if delta.op == "superseded":
-            return True
-        new = _is_news(delta) and not self._mirror.indexed(delta.item)
-        if self._mirror.apply_delta(delta):
+
+    def _change(self, deltas: Sequence[Delta]) -> None:
+        arriving = {delta.item for delta in deltas if _is_news(delta) and not self._mirror.indexed(delta.item)}
+        for delta in self._mirror.apply_deltas(deltas):
             self._metrics.deltas.labels(delta.op).inc()
-            if new:
+            if _is_news(delta) and delta.item in arriving:
+                arriving.discard(delta.item)
                 self._note_freshness(delta)
-        return False
 
     def _take_state(self, entry: Entry) -> None:
         try:

@@ -45,19 +45,18 @@ class Index:
         self.vectors = grown(self.vectors, rows)
         self.leaves.reserve(rows)
 
-    def put(self, row: int, node: int, vector: NDArray[np.float32] | None, states: ItemStates, half_life: int) -> None:
-        """Insert an item or move it; `vector` is (W,), or None to keep it."""
+    def put(self, row: int, node: int, vector: NDArray[np.float32] | None) -> None:
+        """Insert an item or move it, to be weighed afterwards; `vector` is (W,), or None to keep it."""
         self.reserve(row + 1)
         if vector is not None:
             self.vectors[row] = vector
         self.leaves.put(row, node)
-        self.weigh(np.array([row]), states, half_life)
 
     def remove(self, row: int) -> None:
         """Take an item out; its vector stays, histories still refer to it."""
         self.leaves.remove(row)
         if row < len(self.leaves.log_mass):
-            self.leaves.set_mass(np.array([row]), np.array([-np.inf]))  # it may come back under another half-life
+            self.leaves.forget(np.array([row]))  # it may come back under another half-life
 
     def indexed(self, row: int) -> bool:
         """Whether the row is in a node."""

@@ -1,13 +1,13 @@
 """The mirror: everything a request needs, in memory, fed by versions, item deltas and state deltas. No I/O.
 
-One thread writes (`load_version`, `apply_delta`, `apply_state`), any number read. What a version brings is built aside;
-the lock is held to swap it in, to apply one delta, and by readers for one chunk of requests.
+One thread writes (`load_version`, `apply_deltas`, `apply_state`), any number read. What a version brings is built
+aside; the lock is held to swap it in, to apply some deltas, and by readers for one chunk of requests.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from serving.tick import Tick
 from trainer.config import ModelConfig
 from trainer.item_state import HALF_LIVES, ItemStates
 from trainer.wire import StateDelta
+
+AT_ONCE = 128
+"""Deltas applied while the lock is held once: about a millisecond."""
 
 
 class World:
@@ -90,27 +93,32 @@ class World:
             self._tick = Tick(self.index, self.states, alive, now)
         return self._tick
 
-    def apply_delta(self, delta: Delta, index: Index) -> None:
-        """Change one item in `index` and in the catalogue."""
-        if delta.op == "delete":
-            index.remove(delta.row)
-            if delta.reason == "deleted":
-                self.catalogue.delete(delta.row, self.watermark)
-        else:
-            self._put(delta, index)
-        row = np.array([delta.row])
-        self.catalogue.settle(row, self.states.last[row])
+    def apply_deltas(self, deltas: Sequence[Delta], index: Index) -> None:
+        """Change items in `index` and in the catalogue, in order; worth and death are worked out once, at the end."""
+        rows = np.unique([delta.row for delta in deltas])
+        self.states.reserve(int(rows[-1]) + 1)
+        self.catalogue.reserve(int(rows[-1]) + 1)
+        self._meet([delta for delta in deltas if delta.op != "delete"])
+        for delta in deltas:
+            if delta.op == "delete":
+                index.remove(delta.row)
+                if delta.reason == "deleted":
+                    self.catalogue.delete(delta.row, self.watermark)
+            else:
+                self.catalogue.put(delta.row, delta.item, delta.features, delta.expires_at)
+                self.crossing.put(delta.row, delta.features)
+                index.put(delta.row, delta.node, delta.vector)
+        index.weigh(rows, self.states, self.half_life)
+        self.catalogue.settle(rows, self.states.last[rows])
         self._alive = None
 
-    def _put(self, delta: Delta, index: Index) -> None:
-        row = np.array([delta.row])
-        self.states.reserve(delta.row + 1)
-        if self.states.last[delta.row] == 0:
-            nothing = np.zeros((1, len(HALF_LIVES)), np.float32)
-            self.states.put(row, nothing, np.array([delta.last]), np.array([delta.first]))
-        self.catalogue.put(delta.row, delta.item, delta.features, delta.expires_at)
-        self.crossing.put(delta.row, delta.features)
-        index.put(delta.row, delta.node, delta.vector, self.states, self.half_life)
+    def _meet(self, deltas: Sequence[Delta]) -> None:
+        """Take signs of life from deltas where no state tells of any; of an item's deltas the first."""
+        lives = {delta.row: (delta.last, delta.first) for delta in reversed(deltas)}
+        rows = np.array([row for row in lives if self.states.last[row] == 0], np.int64)
+        if len(rows):
+            last, first = np.array([lives[row] for row in rows.tolist()], np.int64).T
+            self.states.put(rows, np.zeros((len(rows), len(HALF_LIVES)), np.float32), last, first)
 
     def apply_state(self, delta: StateDelta) -> None:
         """Overwrite the touched item and user states; costs in proportion to them."""
@@ -184,7 +192,7 @@ class Mirror:
         """Whether an item is in the index."""
         return self._world is not None and self._world.index.indexed(self._world.catalogue.ids.row(item))
 
-    def load_version(self, version: Version, deltas: Iterable[Delta] = ()) -> bool:
+    def load_version(self, version: Version, deltas: Sequence[Delta] = ()) -> bool:
         """Swap to a version with the `deltas` that its stream already holds; True if everything was reloaded.
 
         A version of the same epoch changes model, vectors and nodes, and keeps the states; one of another epoch
@@ -192,8 +200,7 @@ class Mirror:
         """
         if self._world is None or self._world.epoch != version.manifest.epoch:
             world = World(version)
-            for delta in deltas:
-                _apply(world, delta, world.index)
+            self._apply(world, deltas, world.index)
             with self.lock:
                 self._world = world
             return True
@@ -206,9 +213,13 @@ class Mirror:
             self._world.epoch = -1
 
     def apply_delta(self, delta: Delta) -> bool:
-        """Insert, move or delete one item; False if it is not for this epoch (or no change of an item)."""
-        with self.lock:
-            return self._world is not None and _apply(self._world, delta, self._world.index)
+        """Insert, move or delete one item; see `apply_deltas`."""
+        return bool(self.apply_deltas([delta]))
+
+    def apply_deltas(self, deltas: Sequence[Delta]) -> list[Delta]:
+        """Insert, move or delete items, in order; return those that were for this epoch, and changes of items."""
+        world = self._world
+        return [] if world is None else self._apply(world, deltas, world.index)
 
     def apply_state(self, delta: StateDelta) -> bool:
         """Take over touched states; False if they are of another epoch than the version in use."""
@@ -218,22 +229,21 @@ class Mirror:
             self._world.apply_state(delta)
             return True
 
-    def _flip(self, world: World, version: Version, deltas: Iterable[Delta]) -> None:
+    def _flip(self, world: World, version: Version, deltas: Sequence[Delta]) -> None:
         index, changes = world.build(version), world.catalogue.changes(version.snapshot)
         with self.lock:
             world.catalogue.load(version.snapshot, changes)
             world.crossing.load(version.snapshot, changes)
             world.settle()
-        for delta in deltas:
-            with self.lock:
-                _apply(world, delta, index)
+        self._apply(world, deltas, index)
         with self.lock:
             world.index = index
             world.settle()
 
-
-def _apply(world: World, delta: Delta, index: Index) -> bool:
-    if delta.epoch != world.epoch or delta.op == "superseded":
-        return False
-    world.apply_delta(delta, index)
-    return True
+    def _apply(self, world: World, deltas: Sequence[Delta], index: Index) -> list[Delta]:
+        """Change items in an index of a world, some at once; return the deltas that did."""
+        meant = [delta for delta in deltas if delta.epoch == world.epoch and delta.op != "superseded"]
+        for start in range(0, len(meant), AT_ONCE):
+            with self.lock:
+                world.apply_deltas(meant[start : start + AT_ONCE], index)
+        return meant

@@ -145,6 +145,7 @@ class Loop:
         """Release touched states, then the account; both are absolute, so a repeated one does no harm."""
         if self.learner.touched:
             self._outbox.state(self.learner.delta(self._outbox.epoch))
+            self._flushed = time.monotonic()
         lag, waited = self._turns.lag()
         LAG_RECORDS.set(lag)
         LAG_SECONDS.set(waited)
@@ -163,7 +164,6 @@ class Loop:
                 "held": self._drift.held, "lost": self._turns.lost(),
             }
         )  # fmt: skip
-        self._flushed = time.monotonic()
 
     def _due(self) -> bool:
         """Whether a checkpoint is due.

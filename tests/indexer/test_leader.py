@@ -1,7 +1,12 @@
+import time
+
 import pytest
 import redis
 
+import indexer.leader
 from indexer.builder import Builder
+from indexer.deadline import within
+from indexer.errors import OverrunError
 from indexer.leader import Leader
 from indexer.verify import verify
 
@@ -31,6 +36,41 @@ def test_items_fed_after_the_snapshot_are_in_the_first_version(leader, store, to
     told = {delta.item: delta for _, delta in store.read_deltas(1)}
     assert (told["late"].sent_at, told["late"].node, told["late"].features) == (77, 2, {"cluster": 2})
     assert told["i0"].reason == "deleted"
+
+
+def announced(store):
+    return [int(fields[b"n"]) for _, fields in store.redis.xrange(store.key("announced"))]
+
+
+def test_readers_get_as_much_time_to_load_a_version_as_making_it_took(leader, store, toy, monkeypatch) -> None:
+    draft, waited = Builder.draft, []
+    monkeypatch.setattr(Builder, "draft", lambda *given: (time.sleep(0.2), draft(*given))[1])
+    monkeypatch.setattr(indexer.leader, "_wait", lambda seconds: waited.append((seconds, store.current())))
+    published(leader, toy)
+    assert (announced(store), waited) == ([], []), "nobody reads yet"
+    published(leader, toy)
+    assert announced(store) == [2]
+    ((seconds, current),) = waited
+    assert seconds >= 0.2
+    assert current == 1, "before the flip"
+    assert store.current() == 2
+
+
+def test_arrivals_while_readers_load_a_version_are_in_both(leader, store, toy, follow, monkeypatch) -> None:
+    published(leader, toy)
+
+    def wait(_: float) -> None:
+        toy.put("meanwhile", 1, sent_at=5)
+        follow(leader)
+
+    monkeypatch.setattr(indexer.leader, "_wait", wait)
+    published(leader, toy)
+    assert store.item_nodes(1) == store.item_nodes(2) == toy.alive()
+
+
+def test_a_job_whose_time_is_over_stops_waiting_for_readers() -> None:
+    with pytest.raises(OverrunError, match="while readers load a version"), within(0.01):
+        indexer.leader._wait(60.0)
 
 
 def test_a_new_item_gets_the_node_of_its_content(leader, store, toy, follow) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
+import serving.follower
 from hsnn.embedded import EmbeddedRedis
 from indexer.delta import Delta
+from indexer.reader import IndexReader
 from monitoring.health import Health
 from serving.follower import LOOP, VERSION, WARM, Follower
 from serving.metrics import ServingMetrics
@@ -44,6 +47,9 @@ class Publisher:
 
     def publish(self) -> None:
         self.flip(self.aside())
+
+    def announce(self, number: int) -> None:
+        self.redis.xadd(key("announced"), {b"n": number})
 
 
 class Following:
@@ -134,6 +140,61 @@ def test_follows_a_flip_to_the_next_version_and_its_deltas(publisher, following,
     assert following.value("hsnn_freshness_seconds_count") == 1
     publisher.delta(plant.delete(0))
     come_true(lambda: not following.retrievable("c0-0"))
+
+
+def loaded(monkeypatch) -> list[tuple[str, int]]:
+    """Who loads which version, from now on."""
+    found, load = [], IndexReader.load_version
+
+    def noted(self, number, **options):
+        found.append((threading.current_thread().name, number))
+        return load(self, number, **options)
+
+    monkeypatch.setattr(IndexReader, "load_version", noted)
+    return found
+
+
+def test_an_announced_version_is_loaded_before_the_flip(publisher, following, plant, monkeypatch):
+    publisher.publish()
+    come_true(lambda: following.mirror.version == 1)
+    who = loaded(monkeypatch)
+    number = publisher.aside()
+    publisher.announce(number)
+    come_true(lambda: who == [("preload", 2)])
+    between = _sent_now(plant.add("between", 3))
+    publisher.state()
+    publisher.delta(between, number)
+    publisher.flip(number)
+    come_true(lambda: following.mirror.version == 2)
+    assert following.retrievable("between"), "deltas come on top of what was loaded before them"
+    assert who == [("preload", 2)], "only once"
+    publisher.publish()
+    come_true(lambda: following.mirror.version == 3)
+    assert who[1:] == [(LOOP, 3)], "who was not told loads it at the flip"
+
+
+def test_an_announcement_that_comes_to_nothing_does_no_harm(publisher, following, monkeypatch):
+    publisher.publish()
+    come_true(lambda: following.mirror.version == 1)
+    who = loaded(monkeypatch)
+    publisher.announce(77)
+    come_true(lambda: ("preload", 77) in who)
+    publisher.publish()
+    come_true(lambda: following.mirror.version == 2)
+    assert who == [("preload", 77), (LOOP, 2)]
+
+
+def test_what_was_loaded_of_another_server_is_not_used(publisher, following, plant, monkeypatch, redis_client):
+    publisher.publish()
+    come_true(lambda: following.mirror.version == 1)
+    who = loaded(monkeypatch)
+    publisher.announce(publisher.aside())
+    come_true(lambda: who == [("preload", 2)])
+    monkeypatch.setattr(serving.follower, "identity", lambda redis: "another one")
+    come_true(lambda: (LOOP, 1) in who, 10.0)
+    publisher.flip(2)
+    come_true(lambda: following.mirror.version == 2)
+    assert who[-1] == (LOOP, 2)
 
 
 def test_follows_a_rollback(publisher, following):
