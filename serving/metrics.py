@@ -12,6 +12,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from indexer.metrics import DAMAGED
 from monitoring.metrics import FRESHNESS_BUCKETS, REQUEST_BUCKETS, SCORED_BUCKETS
 
 
@@ -23,6 +24,7 @@ class ServingMetrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+        registry.register(DAMAGED)
         self.requests = Counter("hsnn_requests_total", "Calls answered.", ["endpoint", "status"], registry=registry)
         self.request_seconds = Histogram(
             "hsnn_request_seconds", "Time of one call.", ["endpoint"], buckets=REQUEST_BUCKETS, registry=registry

@@ -197,6 +197,15 @@ def test_what_was_loaded_of_another_server_is_not_used(publisher, following, pla
     assert who[-1] == (LOOP, 2)
 
 
+def test_a_damaged_leaf_is_counted(publisher, following, redis_client):
+    before = following.value("hsnn_leaves_damaged_total")
+    number = publisher.aside()
+    redis_client.setbit(key("leaf", number, 0), 40, 1 - redis_client.getbit(key("leaf", number, 0), 40))
+    publisher.flip(number)
+    come_true(lambda: following.health.is_ready()[0])
+    assert following.value("hsnn_leaves_damaged_total") == before + 1
+
+
 def test_follows_a_rollback(publisher, following):
     publisher.publish()
     come_true(lambda: following.mirror.version == 1)
