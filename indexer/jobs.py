@@ -47,6 +47,7 @@ class Jobs:
     def stop(self) -> None:
         """Wait for nothing any more."""
         self._stopping.set()
+        self._leader.hurried.set()
 
     def refresh(self) -> VersionManifest | None:
         """Publish the newest snapshot unless a version was made from it or a later one; those in between are skipped.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from threading import Lock, RLock
+from threading import Event, Lock, RLock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +41,16 @@ class Leader:
         With the lease.
     builder
         Makes versions.
+
+    Attributes
+    ----------
+    hurried
+        Set once this process is to end: readers are no longer waited for.
     """
 
     def __init__(self, store: IndexStore, builder: Builder) -> None:
         self.store = store
+        self.hurried = Event()
         self._builder = builder
         self._lock = RLock()
         self._building = Lock()
@@ -149,7 +155,7 @@ class Leader:
             draft = self._builder.draft(snapshot, reason, self._nodes_of)
             if self.live is not None:
                 self.store.announce(draft.manifest.version)
-                _wait(min(time.monotonic() - began, _LONGEST_WAIT))
+                self._wait(min(time.monotonic() - began, _LONGEST_WAIT))
             draft.advance(self._comparable(draft.catalogue.epoch))
             with self._lock:
                 news = draft.finish(self._comparable(draft.catalogue.epoch))
@@ -170,6 +176,11 @@ class Leader:
             for number in found:
                 self.store.drop_version(number)
         return found
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self.hurried.wait(min(left, 0.1)):
+            safe_point("while readers load a version")
 
     def _comparable(self, epoch: int) -> LiveIndex | None:
         with self._lock:
@@ -230,13 +241,6 @@ class Leader:
     def _show(self) -> None:
         if self.live is not None:
             metrics.show_index(self.live.number, self.live.sizes())
-
-
-def _wait(seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        safe_point("while readers load a version")
-        time.sleep(min(left, 0.1))
 
 
 def _moves(delta: Delta, live: LiveIndex) -> bool:

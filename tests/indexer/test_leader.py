@@ -3,7 +3,6 @@ import time
 import pytest
 import redis
 
-import indexer.leader
 from indexer.builder import Builder
 from indexer.deadline import within
 from indexer.errors import OverrunError
@@ -45,7 +44,7 @@ def announced(store):
 def test_readers_get_as_much_time_to_load_a_version_as_making_it_took(leader, store, toy, monkeypatch) -> None:
     draft, waited = Builder.draft, []
     monkeypatch.setattr(Builder, "draft", lambda *given: (time.sleep(0.2), draft(*given))[1])
-    monkeypatch.setattr(indexer.leader, "_wait", lambda seconds: waited.append((seconds, store.current())))
+    monkeypatch.setattr(Leader, "_wait", lambda _, seconds: waited.append((seconds, store.current())))
     published(leader, toy)
     assert (announced(store), waited) == ([], []), "nobody reads yet"
     published(leader, toy)
@@ -59,18 +58,25 @@ def test_readers_get_as_much_time_to_load_a_version_as_making_it_took(leader, st
 def test_arrivals_while_readers_load_a_version_are_in_both(leader, store, toy, follow, monkeypatch) -> None:
     published(leader, toy)
 
-    def wait(_: float) -> None:
+    def wait(leader: Leader, _: float) -> None:
         toy.put("meanwhile", 1, sent_at=5)
         follow(leader)
 
-    monkeypatch.setattr(indexer.leader, "_wait", wait)
+    monkeypatch.setattr(Leader, "_wait", wait)
     published(leader, toy)
     assert store.item_nodes(1) == store.item_nodes(2) == toy.alive()
 
 
-def test_a_job_whose_time_is_over_stops_waiting_for_readers() -> None:
+def test_a_job_whose_time_is_over_stops_waiting_for_readers(leader) -> None:
     with pytest.raises(OverrunError, match="while readers load a version"), within(0.01):
-        indexer.leader._wait(60.0)
+        leader._wait(60.0)
+
+
+def test_readers_are_not_waited_for_at_the_end(leader, jobs) -> None:
+    jobs.stop()
+    began = time.monotonic()
+    leader._wait(60.0)
+    assert time.monotonic() - began < 60
 
 
 def test_a_new_item_gets_the_node_of_its_content(leader, store, toy, follow) -> None:
