@@ -21,7 +21,9 @@ class IndexerConfig(BaseModel):
     refresh_sweep: Duration = Field(5.0, gt=0, description="look again for snapshots whose announcement was missed")
     alarm_sweep: Duration = Field(5.0, gt=0, description="look again for alarms without an answer")
     item_sweep: Duration = Field(1.0, gt=0, description="look again for items left unassigned or due for expiry")
-    verify_interval: Duration = Field(60.0, gt=0, description="time between checks of base and deltas against the map")
+    verify_interval: Duration = Field(
+        60.0, gt=0, description="time between checks of a version, at least; they rest 19 times as long as one takes"
+    )
     retention_interval: Duration = Field(30.0, gt=0, description="time between removals of old versions and snapshots")
     move_margin: float = Field(
         0.5,

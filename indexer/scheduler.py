@@ -39,6 +39,7 @@ from trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
 _LOOPS = ("lease", "follower")
+_VERIFY_REST = 19.0  # a twentieth of the time: a look at a million items takes it from whoever waits for arrivals
 
 
 class Scheduler:
@@ -155,7 +156,7 @@ class Scheduler:
             rebalancer = Rebalancer(leader, self._config, self._audit, self._send)
             workshop.add("rebalance", rebalancer.look, self._config.rebalance_interval)
         workshop.add("clean", jobs.clean, self._config.retention_interval)
-        workshop.add("verify", jobs.verify, self._config.verify_interval)
+        workshop.add("verify", jobs.verify, self._config.verify_interval, _VERIFY_REST)
         return workshop
 
     def _keep(self, server: str) -> None:

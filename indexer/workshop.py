@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -57,6 +57,8 @@ class Workshop:
         self._lock = Lock()
         self._called: dict[str, str] = {}  # job -> who called it since its last run began
         self._paused: set[str] = set()
+        self._rests: dict[str, tuple[float, float]] = {}
+        self._pause: dict[str, float] = {}  # of jobs that rest for longer than their interval
         self._executor = ThreadPoolExecutor(_WORKERS)
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -65,8 +67,12 @@ class Workshop:
         )
         self._scheduler.add_listener(self._finished, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
 
-    def add(self, name: str, work: Work, every: float) -> None:
-        """Run `work` now and then every so many seconds, give or take the jitter."""
+    def add(self, name: str, work: Work, every: float, rest: float = 0.0) -> None:
+        """Run `work` now and then every so many seconds, give or take the jitter.
+
+        After a run a job rests at least `rest` times as long as that took, unless it is called.
+        """
+        self._rests[name] = every, rest
         self._supervision.expect(name, every)
         self._scheduler.add_job(
             self._run, "interval", (name, work), id=name, name=name, seconds=every, jitter=self._jitter * every,
@@ -122,6 +128,7 @@ class Workshop:
         metrics.JOB_RUNS.labels(name, outcome).inc()
         metrics.JOB_SECONDS.labels(name).observe(seconds)
         run = Run(started=started.ms, seconds=seconds, outcome=outcome, who=who, detail=detail)
+        self._rest(name, seconds)
         try:
             self._supervision.end(name, run)
         except FencedError:
@@ -155,10 +162,18 @@ class Workshop:
             again = event.job_id in self._called and event.job_id not in self._paused
         if again:
             self._hasten(event.job_id)
+        elif pause := self._pause.get(event.job_id):
+            self._hasten(event.job_id, pause)
 
-    def _hasten(self, name: str) -> None:
+    def _rest(self, name: str, seconds: float) -> None:
+        """Note how long a job rests after a run of so many seconds."""
+        every, rest = self._rests[name]
+        self._pause[name] = rest * seconds if rest * seconds > every else 0.0
+        self._supervision.expect(name, max(every, self._pause[name]))
+
+    def _hasten(self, name: str, pause: float = 0.0) -> None:
         try:
-            self._scheduler.modify_job(name, next_run_time=_now())
+            self._scheduler.modify_job(name, next_run_time=_now() + timedelta(seconds=pause))
         except JobLookupError:
             _log.debug("%s is called after the end", name)
 

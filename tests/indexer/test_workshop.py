@@ -48,6 +48,25 @@ def test_a_job_runs_at_the_start_at_calls_and_by_the_sweep(workshop) -> None:
     assert eventually(lambda: len(swept) >= 4)
 
 
+def test_a_job_that_takes_long_rests_for_longer_than_its_interval(workshop) -> None:
+    ends, others = [], []
+
+    def slow() -> None:
+        time.sleep(0.1)
+        ends.append(time.monotonic())
+
+    workshop.add("slow", slow, every=0.05, rest=10.0)
+    workshop.add("other", lambda: others.append(1), every=0.05, rest=0.0)
+    workshop.start()
+    assert eventually(lambda: len(ends) == 3)
+    assert min(late - early for early, late in pairwise(ends)) > 1.0
+    assert len(others) > 10
+    workshop.wake("slow")
+    asked = time.monotonic()
+    assert eventually(lambda: len(ends) == 4)
+    assert ends[3] - asked < 1.0, "whoever calls it does not wait"
+
+
 def test_a_call_during_a_run_is_not_lost_and_runs_never_overlap(workshop) -> None:
     work, seen, running, overlaps = [], [], [], []
 
