@@ -31,6 +31,7 @@ from monitoring.config import MonitoringConfig
 from monitoring.health import Health
 from monitoring.http import start_http
 from monitoring.signals import stop_on_signals
+from monitoring.turns import take_short_turns
 from streaming.config import StreamingConfig
 from streaming.control import Sender
 from streaming.keys import key
@@ -210,6 +211,7 @@ def run(
         Metrics and health cannot be served on the configured address.
     """
     use_threads(config.threads)
+    take_short_turns()
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # its news are every run, and every call during a run
     health = Health("scheduler")
     redis = connect(redis_url)

@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 
 from monitoring.health import Health
+from monitoring.turns import take_short_turns
 from serving.app import Api, create_app
 from serving.config import ServingConfig
 from serving.errors import ServerError
@@ -54,6 +55,7 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
         A token is configured but not set.
     """
     use_threads(1)
+    take_short_turns()
     mirror, metrics, health = Mirror(), ServingMetrics(), Health(VERSION, WARM)
     health.expect(LOOP, within=stalled_after)
     token, listening = config.token(), _bound(config)
