@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from threading import Event, Lock
+from threading import Lock
 
 from indexer import streams
 from indexer.config import IndexerConfig
@@ -42,12 +42,11 @@ class Jobs:
         self._audit = audit
         self._sweep = Sweep(config.sweep_rate, config.sweep_interval)
         self._publishing = Lock()
-        self._stopping = Event()
+        self._stopping = leader.stopping
 
     def stop(self) -> None:
         """Wait for nothing any more."""
         self._stopping.set()
-        self._leader.hurried.set()
 
     def refresh(self) -> VersionManifest | None:
         """Publish the newest snapshot unless a version was made from it or a later one; those in between are skipped.

@@ -44,13 +44,13 @@ class Leader:
 
     Attributes
     ----------
-    hurried
-        Set once this process is to end: readers are no longer waited for.
+    stopping
+        Set once this process is to end: nothing is waited for any more.
     """
 
     def __init__(self, store: IndexStore, builder: Builder) -> None:
         self.store = store
-        self.hurried = Event()
+        self.stopping = Event()
         self._builder = builder
         self._lock = RLock()
         self._building = Lock()
@@ -179,7 +179,7 @@ class Leader:
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self.hurried.wait(min(left, 0.1)):
+        while (left := until - time.monotonic()) > 0 and not self.stopping.wait(min(left, 0.1)):
             safe_point("while readers load a version")
 
     def _comparable(self, epoch: int) -> LiveIndex | None:

@@ -88,7 +88,7 @@ class Workshop:
         with self._lock:
             if self._called.get(name) != "by hand":
                 self._called[name] = who
-        self._hasten(name)
+        self._run_in(0.0, name)
 
     def pause(self, name: str) -> None:
         """Start no run of a job any more; one that is under way ends by itself."""
@@ -101,7 +101,7 @@ class Workshop:
             self._paused.discard(name)
             owed = name in self._called
         if owed:
-            self._hasten(name)
+            self._run_in(0.0, name)
 
     def watch(self) -> None:
         """Raise the alarm about runs that are over their time; call it often."""
@@ -157,13 +157,13 @@ class Workshop:
         return "done", ""
 
     def _finished(self, event: Any) -> None:
-        """Run a job again that was called during its run, now that the executor has let go of it."""
+        """Let a job rest, or run again if it was called meanwhile, now that the executor has let go of it."""
+        if pause := self._pause.get(event.job_id):
+            self._run_in(pause, event.job_id)
         with self._lock:
             again = event.job_id in self._called and event.job_id not in self._paused
-        if again:
-            self._hasten(event.job_id)
-        elif pause := self._pause.get(event.job_id):
-            self._hasten(event.job_id, pause)
+        if again:  # looked at last: a call that comes before this is in here, one that comes after it sets its own time
+            self._run_in(0.0, event.job_id)
 
     def _rest(self, name: str, seconds: float) -> None:
         """Note how long a job rests after a run of so many seconds."""
@@ -171,9 +171,9 @@ class Workshop:
         self._pause[name] = rest * seconds if rest * seconds > every else 0.0
         self._supervision.expect(name, max(every, self._pause[name]))
 
-    def _hasten(self, name: str, pause: float = 0.0) -> None:
+    def _run_in(self, seconds: float, name: str) -> None:
         try:
-            self._scheduler.modify_job(name, next_run_time=_now() + timedelta(seconds=pause))
+            self._scheduler.modify_job(name, next_run_time=_now() + timedelta(seconds=seconds))
         except JobLookupError:
             _log.debug("%s is called after the end", name)
 

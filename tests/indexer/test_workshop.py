@@ -67,6 +67,20 @@ def test_a_job_that_takes_long_rests_for_longer_than_its_interval(workshop) -> N
     assert ends[3] - asked < 1.0, "whoever calls it does not wait"
 
 
+def test_a_call_in_the_moment_a_job_goes_to_rest_is_not_put_off(workshop, monkeypatch) -> None:
+    runs_of, run_in = [], workshop._run_in
+
+    def called_just_before(seconds: float, name: str) -> None:
+        if seconds and len(runs_of) == 1:
+            workshop.wake(name)
+        run_in(seconds, name)
+
+    monkeypatch.setattr(workshop, "_run_in", called_just_before)
+    workshop.add("slow", lambda: (runs_of.append(1), time.sleep(0.05)), every=0.01, rest=2000.0)
+    workshop.start()
+    assert eventually(lambda: len(runs_of) == 2)
+
+
 def test_a_call_during_a_run_is_not_lost_and_runs_never_overlap(workshop) -> None:
     work, seen, running, overlaps = [], [], [], []
 
