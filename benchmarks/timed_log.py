@@ -7,7 +7,8 @@ from collections.abc import Collection
 from typing import Any
 
 from streaming.columns import Position
-from streaming.log import EventLog, Record
+from streaming.log import EventLog
+from streaming.records import Records
 
 
 class TimedLog:
@@ -25,7 +26,7 @@ class TimedLog:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         """Read the next records; see `EventLog.poll`."""
         began = time.perf_counter()
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streaming.log import Record
+from streaming.records import Records
 
 ROWS = 4096
 """Events read at once: more would only leave the processor's cache."""
@@ -20,10 +20,11 @@ class Appetite:
 
     Examples
     --------
+    >>> from streaming.records import Record
     >>> appetite = Appetite()
     >>> appetite.records
     64
-    >>> appetite.note([Record("t", 0, at, None, b"x" * 100, (), 0) for at in range(64)], rows=64 * 512)
+    >>> appetite.note([Records.of([Record("t", 0, at, None, b"x" * 100, (), 0) for at in range(64)])], rows=64 * 512)
     >>> appetite.records
     8
     """
@@ -31,9 +32,9 @@ class Appetite:
     def __init__(self) -> None:
         self.records = _FIRST
 
-    def note(self, records: Sequence[Record], rows: int) -> None:
-        """Learn from what came: so many records, with so many events."""
-        if records:
-            size = sum([len(record[4]) for record in records if record[4] is not None])
-            fit = min(ROWS * len(records) // max(1, rows), BYTES * len(records) // max(1, size))
+    def note(self, found: Sequence[Records], rows: int) -> None:
+        """Learn from what came: records with so many events."""
+        if found:
+            count, size = sum(map(len, found)), sum(records.size for records in found)
+            fit = min(ROWS * count // max(1, rows), BYTES * count // max(1, size))
             self.records = max(1, min(ROWS, fit))

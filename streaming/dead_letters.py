@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from streaming.arrow import one_row
 from streaming.columns import Position
-from streaming.log import EventLog, Outgoing, Record
+from streaming.log import EventLog, Outgoing
+from streaming.records import Headers, Record
 from streaming.sweep import sweep
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,6 @@ _LONGEST_DETAIL = 500
 # Kafka's default limit of a message is 1 MiB, headers included; what is left is for the headers that say why.
 _LARGEST = 1_000_000
 _TAIL = 1000
-
-Headers = tuple[tuple[str, bytes], ...]
 
 Source = tuple[int, int]
 """(offset, index) in the source partition."""

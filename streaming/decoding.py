@@ -5,8 +5,7 @@ What cannot be read becomes a dead letter, never an error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -16,10 +15,10 @@ from streaming.arrow import ArrowError, Interactions, is_arrow, read_interaction
 from streaming.dead_letters import WHOLE, DeadLetter
 from streaming.events import LAST_MS, Impression, Interaction, Item, Millis, User
 from streaming.ids import text_id
-from streaming.log import Record
 from streaming.plain import plain_engagements
 from streaming.reading import Refused, read_event, strip_schema_id
 from streaming.reading import Role as Role
+from streaming.records import Record, Records
 from streaming.rows import (
     ACTION,
     CONTEXT,
@@ -49,28 +48,27 @@ class _Stamp(msgspec.Struct):
 _stamps: msgspec.json.Decoder[_Stamp] = msgspec.json.Decoder(_Stamp)
 
 
-def decode_records(role: Role, records: Sequence[Record]) -> Rows:
+def decode_records(role: Role, records: Records) -> Rows:
     """Rows of some records of one partition, in their order; at least one row per record.
 
     Examples
     --------
     >>> value = b'{"type":"interaction","id":1,"ts":5,"user":7,"item":"a","action":"click"}'
     >>> good, bad = Record("engagements", 0, 8, b"7", value, (), 6), Record("engagements", 0, 9, None, b"?", (), 7)
-    >>> rows = decode_records(Role.ENGAGEMENTS, [good, bad])
+    >>> rows = decode_records(Role.ENGAGEMENTS, Records.of([good, bad]))
     >>> rows.objects[USER, 0], rows.objects[PAYLOAD, 1].reason
     ('7', 'malformed')
     """
     if role is Role.ENGAGEMENTS and (rows := plain_engagements(records)) is not None:
         return rows
-    runs = [(packed, list(run)) for packed, run in groupby(records, key=_is_packed)] or [(False, [])]
-    return concat([(_arrow if packed else _one_by_one)(role, run) for packed, run in runs])
+    packed = np.array([value is not None and is_arrow(strip_schema_id(value)) for value in records.values])
+    bounds = [0, *(np.flatnonzero(np.diff(packed)) + 1).tolist(), len(records)]
+    return concat([
+        (_arrow if packed[start] else _one_by_one)(role, records[start:stop]) for start, stop in pairwise(bounds)
+    ])  # fmt: skip
 
 
-def _is_packed(record: Record) -> bool:
-    return record.value is not None and is_arrow(strip_schema_id(record.value))
-
-
-def _one_by_one(role: Role, records: Sequence[Record]) -> Rows:
+def _one_by_one(role: Role, records: Records) -> Rows:
     rows = new_rows(records, Kind.DEAD)
     for at, record in enumerate(records):
         try:
@@ -130,24 +128,28 @@ def _plausible(sent_at: int) -> int:
     return sent_at if 0 <= sent_at <= LAST_MS else NO_TIME
 
 
-def _arrow(role: Role, records: Sequence[Record]) -> Rows:
+def _arrow(role: Role, records: Records) -> Rows:
     """All interactions of some Arrow records; one dead letter for the whole of each that cannot be read."""
     try:
         if role is not Role.ENGAGEMENTS:
             raise ArrowError(f"Arrow records are read from the engagements topic only, not from {role.value!r}")
-        table = read_interactions(*(strip_schema_id(record.value or b"") for record in records))
+        table = read_interactions(*(strip_schema_id(value or b"") for value in records.values))
     except ArrowError as error:
         if len(records) > 1:
-            return concat([_arrow(role, [record]) for record in records])
+            return _apart(role, records)
         rows = new_rows(records, Kind.DEAD)
         rows.objects[PAYLOAD, 0] = DeadLetter(records[0], WHOLE, "arrow", str(error))
         return rows
     if not table.lengths.all():
-        return new_rows(records, Kind.EMPTY) if len(records) == 1 else concat([_arrow(role, [one]) for one in records])
+        return new_rows(records, Kind.EMPTY) if len(records) == 1 else _apart(role, records)
     return _packed(records, table)
 
 
-def _packed(records: Sequence[Record], table: Interactions) -> Rows:
+def _apart(role: Role, records: Records) -> Rows:
+    return concat([_arrow(role, records[at : at + 1]) for at in range(len(records))])
+
+
+def _packed(records: Records, table: Interactions) -> Rows:
     ends = np.cumsum(table.lengths)
     of = np.repeat(np.arange(len(records)), table.lengths)
     rows = new_rows(records, Kind.INTERACTION)[of]

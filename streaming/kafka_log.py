@@ -20,9 +20,10 @@ from streaming.errors import AppendError, StreamingError, UnknownTopicError
 from streaming.kafka_errors import patiently, translated
 from streaming.kafka_options import client_options
 from streaming.kafka_reader import KafkaReader
-from streaming.log import Outgoing, Record
+from streaming.log import Outgoing
 from streaming.partitioner import Partitioner
 from streaming.patience import Patience
+from streaming.records import Records
 
 _AWAY = (kafka.errors.KafkaError, OSError)
 _DELIVERY_MS = 120_000
@@ -142,7 +143,7 @@ class KafkaLog:
         """Next offset to read, per partition of the last `seek`; past gaps that hold no more records."""
         return self._reader.positions()
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         """Read the next records; see `EventLog.poll`."""
         return self._reader.poll(max_records, timeout, partitions)
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from streaming.config import StreamingConfig
 from streaming.dead_letters import SUFFIX, source_of
 from streaming.errors import UnknownTopicError
-from streaming.log import EventLog, Record
+from streaming.log import EventLog
+from streaming.records import Record
 from streaming.share import topic_roles
 from streaming.sweep import everything
 

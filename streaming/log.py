@@ -6,18 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from streaming.columns import Position
-
-
-class Record(NamedTuple):
-    """One record of a log; `value` None marks a deletion in a compacted topic; `sent_at` is epoch ms."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-    sent_at: int
+from streaming.records import Headers, Records
 
 
 class Outgoing(NamedTuple):
@@ -25,7 +14,7 @@ class Outgoing(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
     sent_at: int | None = None
     partition: int | None = None
 
@@ -52,11 +41,11 @@ class EventLog(Protocol):
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on (static ownership; no group rebalance)."""
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         """Read the next records, of some of the partitions of the last `seek` (of all, if not said).
 
-        About `max_records` at most (at least one per partition may come); the records of a partition lie together
-        and in offset order; waits at most `timeout` seconds for the first.
+        About `max_records` at most (at least one per partition may come), those of a partition together, none empty;
+        waits at most `timeout` seconds for the first.
         """
 
     def positions(self) -> dict[Position, int]:

@@ -12,8 +12,9 @@ from prometheus_client import Counter
 from streaming.columns import Position
 from streaming.config import OnLostOffsets
 from streaming.errors import OutOfRangeError
-from streaming.log import EventLog, Record
+from streaming.log import EventLog
 from streaming.progress import Place
+from streaming.records import Records
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY = 1.0
@@ -111,7 +112,7 @@ class LostOffsets:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         """Read the next records; see `EventLog.poll`.
 
         Raises

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 from streaming.columns import Position
 from streaming.errors import AppendError, OutOfRangeError, UnknownTopicError
-from streaming.log import Outgoing, Record
+from streaming.log import Outgoing
 from streaming.partitioner import partition_of
+from streaming.records import Record, Records
 
 
 class MemoryLog:
@@ -22,8 +23,8 @@ class MemoryLog:
     >>> log.append("greetings", [Outgoing(b"k", b"hello")])
     1
     >>> log.seek({("greetings", 0): 0})
-    >>> log.poll(10, 0.0)[0].value
-    b'hello'
+    >>> log.poll(10, 0.0)[0].values
+    [b'hello']
     """
 
     def __init__(self) -> None:
@@ -76,7 +77,7 @@ class MemoryLog:
         """Next offset to read, per partition of the last `seek`."""
         return dict(self._next)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         """Read the next records; see `EventLog.poll`."""
         wanted = [p for p in (self._next if partitions is None else partitions) if p in self._next]
         deadline = time.monotonic() + timeout
@@ -87,15 +88,16 @@ class MemoryLog:
                 return []
             time.sleep(0.001)
 
-    def _take(self, wanted: list[Position], share: int) -> list[Record]:
+    def _take(self, wanted: list[Position], share: int) -> list[Records]:
         self._check(wanted)
-        records: list[Record] = []
+        found: list[Records] = []
         for topic, partition in wanted:
             start = self._next[topic, partition]
             some = self._topics[topic][partition][start : start + share]
             self._next[topic, partition] = start + len(some)
-            records += some
-        return records
+            if some:
+                found.append(Records.of(some))
+        return found
 
     def _check(self, wanted: list[Position]) -> None:
         for position in wanted:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streaming.dead_letters import DeadLetter
 from streaming.partition import Partition
 from streaming.reading import Role
-from streaming.rows import INDEX, KEY, KIND, MARK, OFFSET, PART, PAYLOAD, RECORD, SENT_AT, TS, Kind, Rows, concat
+from streaming.rows import INDEX, KEY, KIND, MARK, OFFSET, PART, PAYLOAD, SENT_AT, TS, Kind, Rows, concat
 from streaming.watermark import EARLIEST, NONE, QUORUM, WINDOW, Limits, Strikes, Watermark, start_time
 
 _FOREVER = 1 << 62
@@ -166,7 +166,7 @@ class Merger:
 
     def _refuse(self, rows: Rows, which: NDArray[np.intp], reason: str) -> None:
         for at in which.tolist():
-            ts, index, record = int(rows.numbers[TS, at]), int(rows.numbers[INDEX, at]), rows.objects[RECORD, at]
+            ts, index, record = int(rows.numbers[TS, at]), int(rows.numbers[INDEX, at]), rows.record(at)
             detail = (
                 f"its time {ts} is too far from the watermark {self.watermark.reference}; {self.limits._asdict()} ms"
             )

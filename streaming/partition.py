@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from streaming.columns import Position
 from streaming.reading import Role
-from streaming.rows import KEY, PART, TS, Kind, Rows, concat, new_rows
+from streaming.rows import KEY, PART, TS, Rows, concat, no_rows
 from streaming.watermark import NONE, Strikes, order_keys
 
 
@@ -32,7 +32,7 @@ class Partition:
         self.key = key
         self.strikes = Strikes()
         self.keyed = 0
-        self._rows = new_rows([], Kind.EMPTY)
+        self._rows = no_rows()
         self._stray = self._proven = np.zeros(0, np.bool_)
 
     def __len__(self) -> int:

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from streaming.columns import Position
 from streaming.errors import LogUnavailableError, OutOfRangeError, UnknownTopicError
-from streaming.log import EventLog, Outgoing, Record
+from streaming.log import EventLog, Outgoing
 from streaming.patience import Patience
+from streaming.records import Records
 
 # A broker that starts may not know its topics yet.
 _AWAY = (LogUnavailableError, UnknownTopicError)
@@ -57,7 +58,7 @@ class PatientLog:
         """Read exactly these partitions from these offsets on."""
         self._call("assigning partitions", lambda: self._log.seek(positions))
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         """Read the next records; see `EventLog.poll`."""
         return self._call("reading the log", lambda: self._log.poll(max_records, timeout, partitions))
 

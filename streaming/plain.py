@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,8 +10,8 @@ import numpy as np
 from streaming.contexts import Contexts
 from streaming.events import Id, Impression, Interaction
 from streaming.ids import text_id
-from streaming.log import Record
 from streaming.reading import MAX_JSON, canonical
+from streaming.records import Records
 from streaming.rows import ACTION, CONTEXT, ID, ITEM, KIND, PAYLOAD, TS, USER, Kind, Rows, new_rows
 
 _TEXT = {str}
@@ -29,9 +28,9 @@ _engagements: msgspec.json.Decoder[_Interaction | Impression] = msgspec.json.Dec
 _contexts: Contexts[bytes] = Contexts()
 
 
-def plain_engagements(records: Sequence[Record]) -> Rows | None:
+def plain_engagements(records: Records) -> Rows | None:
     """Rows of the records if every one is an ordinary JSON engagement; None if any is not."""
-    values = [record[4] for record in records]
+    values = records.values
     try:
         if max(map(len, values), default=0) > MAX_JSON:  # type: ignore[arg-type]
             return None
@@ -41,7 +40,7 @@ def plain_engagements(records: Sequence[Record]) -> Rows | None:
         return None  # whatever it was, reading one by one names it
 
 
-def _rows(records: Sequence[Record], events: list[_Interaction | Impression]) -> Rows:
+def _rows(records: Records, events: list[_Interaction | Impression]) -> Rows:
     rows = new_rows(records, Kind.INTERACTION)
     kinds = list(map(type, events))
     if Impression not in kinds:

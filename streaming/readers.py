@@ -14,15 +14,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import groupby
-from operator import itemgetter
 from threading import Condition, Lock, Thread
 from typing import Protocol
 
 from monitoring.phases import reached
 from streaming.appetite import Appetite
 from streaming.columns import Position
-from streaming.log import EventLog, Record
+from streaming.log import EventLog
+from streaming.records import Records
 from streaming.rows import Rows
 
 _WAIT = 0.02
@@ -37,7 +36,7 @@ ENDS_EVERY = 0.05
 _ENDS_BEHIND = 0.25
 """The same while more is known to be there than was read."""
 
-Decode = Callable[[Position, list[Record]], Rows]
+Decode = Callable[[Position, Records], Rows]
 
 
 class Reader(Protocol):
@@ -81,8 +80,8 @@ class ReadNow:
 
     def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, Rows]]:
         """Take what there is of some partitions; see `Reader`."""
-        records = _polled(self._log, self._appetite, timeout, partitions)
-        return _decoded(records, self._decode, self._appetite)
+        polled = _polled(self._log, self._appetite, timeout, partitions)
+        return _decoded(polled, self._decode, self._appetite)
 
     def close(self) -> None:
         """Nothing is under way."""
@@ -229,8 +228,8 @@ class ReadAhead:
     def _poll(self, hungry: list[Position]) -> None:
         with self._client:
             patience = _WAIT if self._awaited else 0.0
-            records = _polled(self._log, self._appetite, patience, hungry)
-            found, after = _decoded(records, self._decode, self._appetite), self._log.positions()
+            polled = _polled(self._log, self._appetite, patience, hungry)
+            found, after = _decoded(polled, self._decode, self._appetite), self._log.positions()
             self._polled_at = time.monotonic()
             behind = any(offset < self._ends.known.get(position, 0) for position, offset in after.items())
             try:
@@ -269,16 +268,16 @@ class _Ends:
         return self.known
 
 
-def _polled(event_log: EventLog, appetite: Appetite, timeout: float, partitions: Collection[Position]) -> list[Record]:
+def _polled(event_log: EventLog, appetite: Appetite, timeout: float, partitions: Collection[Position]) -> list[Records]:
     reached("poll")
-    records = event_log.poll(appetite.records, timeout, partitions)
+    polled = event_log.poll(appetite.records, timeout, partitions)
     reached("poll")
-    return records
+    return polled
 
 
-def _decoded(records: list[Record], decode: Decode, appetite: Appetite) -> list[tuple[Position, Rows]]:
-    found = [(position, decode(position, list(group))) for position, group in groupby(records, key=itemgetter(0, 1))]
-    appetite.note(records, sum(len(rows) for _, rows in found))
+def _decoded(polled: list[Records], decode: Decode, appetite: Appetite) -> list[tuple[Position, Rows]]:
+    found = [(records.position, decode(records.position, records)) for records in polled]
+    appetite.note(polled, sum(len(rows) for _, rows in found))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.rows import KIND, Kind, Rows, concat, new_rows
+from streaming.rows import KIND, Kind, Rows, concat, no_rows
 
 MOST_LETTERS = 4096
 """Dead letters and dropped events after which a batch is full without its interactions: they must not pile up."""
@@ -22,7 +22,7 @@ class Ready:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._rows = new_rows([], Kind.EMPTY)
+        self._rows = no_rows()
         self._ends = self._letters = np.zeros(0, np.intp)
         self._row = 0
 

@@ -7,14 +7,20 @@ without gaps, so that entry ``0-(n + 1)`` has offset n. An entry has the fields 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from streaming.log import Outgoing, Record
+from streaming.columns import Position
+from streaming.log import Outgoing
+from streaming.records import Headers, Records
 
-# A NamedTuple's own constructor takes twice as long, and there is one per record.
-_new = tuple.__new__
+_COMMON = {(b"t", b"v", b"k")}
+"""Names of the fields of most entries."""
 
 _headers_encoder = msgspec.msgpack.Encoder()
 _headers_decoder = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
@@ -48,30 +54,29 @@ def offset_of(entry_id: bytes) -> int:
     return int(entry_id[entry_id.index(b"-") + 1 :]) - 1
 
 
-def records_of(topic: str, partition: int, first: int, entries: list[Any]) -> list[Record]:
+def records_of(position: Position, first: int, entries: list[Any]) -> Records:
     """Read entries as the server sends them, id and fields; `first` is the offset of the first one."""
-    # The common shape, t v k, is read by place, and without a call.
-    return [
-        _new(Record, (topic, partition, at, f[5], f[3], (), int(f[1])))
-        if len(f) == 6 and f[2] == b"v" and f[4] == b"k" and f[0] == b"t" and f[1].isdigit() and len(f[1]) < 17
-        else _record_of(topic, partition, at, f)
-        for at, (_, f) in enumerate(entries, first)
-    ]
+    n = len(entries)
+    fields = [entry[1] for entry in entries]
+    headers: list[Headers] = [()] * n
+    times: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    keys: Sequence[bytes | None]
+    if set(map(len, fields)) == {6} and set(map(itemgetter(0, 2, 4), fields)) == _COMMON:
+        _, times, _, values, _, keys = zip(*fields, strict=True)
+    else:
+        named = [dict(zip(one[::2], one[1::2], strict=False)) for one in fields]
+        times, values, keys = ([one.get(name) for one in named] for name in (b"t", b"v", b"k"))
+        headers = [_headers(one[b"h"]) if b"h" in one else () for one in named]
+    return Records(position, np.arange(first, first + n), keys, values, headers, _times(times))
 
 
-def _record_of(topic: str, partition: int, offset: int, fields: list[bytes]) -> Record:
-    """Read an entry's fields, names and values in turn, whatever another program has put there."""
-    named = dict(zip(fields[::2], fields[1::2], strict=False))
-    headers = _headers(named[b"h"]) if b"h" in named else ()
-    return Record(topic, partition, offset, named.get(b"k"), named.get(b"v"), headers, _time(named.get(b"t", b"")))
+def _times(texts: Sequence[bytes | None]) -> NDArray[np.int64]:
+    """Epoch ms; 0 where an entry that another program appended says something else."""
+    return np.array([int(text) if text and len(text) < 17 and text.isdigit() else 0 for text in texts], np.int64)
 
 
-def _time(text: bytes) -> int:
-    """Epoch ms; 0 if an entry that another program appended says something else."""
-    return int(text) if len(text) < 17 and text.isdigit() else 0
-
-
-def _headers(blob: bytes) -> tuple[tuple[str, bytes], ...]:
+def _headers(blob: bytes) -> Headers:
     try:
         return _headers_decoder.decode(blob)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -12,9 +12,10 @@ import redis
 
 from streaming.columns import Position
 from streaming.errors import AppendError, LogUnavailableError, OutOfRangeError, UnknownTopicError
-from streaming.log import Outgoing, Record
+from streaming.log import Outgoing
 from streaming.partitioner import Partitioner
 from streaming.patience import Patience
+from streaming.records import Records
 from streaming.redis_append import Appender
 from streaming.redis_client import AWAY, connect
 from streaming.redis_entry import fields_of, offset_of, records_of, stream_key
@@ -123,7 +124,7 @@ class RedisLog:
         """Next offset to read, per partition of the last `seek`."""
         return dict(self._next)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         """Read the next records; see `EventLog.poll`.
 
         Raises
@@ -141,7 +142,7 @@ class RedisLog:
             answer = self._read(wanted, max(1, max_records // len(wanted)), min(left, _LONGEST_BLOCK))
             if answer or left <= _LONGEST_BLOCK:
                 found = [(self._checked(stream, entries, wanted), entries) for stream, entries in answer]
-                return [record for position, entries in found for record in self._records(position, entries)]
+                return [self._records(position, entries) for position, entries in found]
 
     def _read(self, wanted: list[Position], count: int, block: float) -> list[Any]:
         keys = [stream_key(*position) for position in wanted]
@@ -162,10 +163,10 @@ class RedisLog:
             )
         return topic, partition
 
-    def _records(self, position: Position, entries: list[Any]) -> list[Record]:
+    def _records(self, position: Position, entries: list[Any]) -> Records:
         first = self._next[position]
         self._next[position] = first + len(entries)
-        return records_of(*position, first, entries)
+        return records_of(position, first, entries)
 
     def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
         """Oldest offset still held, per partition."""

@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.log import Record
+from streaming.records import Record, Records
 
 NO_TIME = -1
 """Event time of rows that have none: unreadable records, deletions, commands."""
@@ -49,8 +49,8 @@ class Rows:
         `Kind`, and what the merge fills in: order key, number of the partition, watermark after the row.
     objects : (7, n) objects
         User, item and action of interactions, context, payload (the id of the impression that an interaction names, or
-        the event, id, bytes or `DeadLetter` of other rows), the record it came from, and the event id of an engagement
-        that has one. Impressions have their user too.
+        the event, id, bytes or `DeadLetter` of other rows), the `Records` it came with, and the event id of an
+        engagement that has one. Impressions have their user too.
     value : (n,) float32
         NaN where the event had none.
     """
@@ -67,20 +67,28 @@ class Rows:
         column: NDArray[np.int64] = self.numbers[name]
         return column
 
+    def record(self, at: int) -> Record:
+        """Record that a row came from."""
+        records: Records = self.objects[RECORD, at]
+        return records.at(int(self.numbers[OFFSET, at]))
+
     def __getitem__(self, at: slice | NDArray[np.intp] | NDArray[np.bool_]) -> Rows:
         return Rows(self.numbers[:, at], self.objects[:, at], self.value[at])
 
 
-def new_rows(records: Sequence[Record], kind: Kind) -> Rows:
+def no_rows() -> Rows:
+    """Return rows of nothing."""
+    return Rows(np.zeros((9, 0), np.int64), np.empty((7, 0), dtype=object), np.zeros(0, np.float32))
+
+
+def new_rows(records: Records, kind: Kind) -> Rows:
     """One row per record, with the record's own facts filled in and no event time."""
     n = len(records)
     numbers = np.zeros((9, n), np.int64)
     objects = np.full((7, n), None, dtype=object)
-    if n:
-        numbers[OFFSET] = [record[2] for record in records]  # by place: half the time of by name
-        numbers[SENT_AT] = np.clip([record[6] for record in records], NO_TIME, _LATEST)
-        objects[RECORD] = np.fromiter(records, dtype=object, count=n)
+    numbers[OFFSET], numbers[SENT_AT] = records.offsets, np.clip(records.sent_at, NO_TIME, _LATEST)
     numbers[TS], numbers[LAST], numbers[KIND] = NO_TIME, 1, kind
+    objects[RECORD].fill(records)
     return Rows(numbers, objects, np.full(n, np.nan, np.float32))
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from streaming.columns import Position
-from streaming.log import EventLog, Record
+from streaming.log import EventLog
+from streaming.records import Record
 
 _AT_ONCE = 1000
 
@@ -26,9 +29,8 @@ def sweep(event_log: EventLog, begin: Mapping[Position, int], end: Mapping[Posit
     """
     event_log.seek(begin)
     while behind := [place for place, at in event_log.positions().items() if at < end[place]]:
-        for record in event_log.poll(_AT_ONCE, 1.0, behind):
-            if record.offset < end[record[:2]]:
-                yield record
+        for records in event_log.poll(_AT_ONCE, 1.0, behind):
+            yield from records[: int(np.searchsorted(records.offsets, end[records.position]))]
 
 
 def everything(event_log: EventLog, topic: str) -> Iterator[Record]:

@@ -159,11 +159,12 @@ def _read(event_log: EventLog, position: Position, role: Role, lives: Lives) -> 
     event_log.seek({position: begin})
     count = 0
     while event_log.positions()[position] < end:
-        rows = decode_records(role, event_log.poll(_PAGE, 1.0))
-        kinds, times = rows.column(KIND).tolist(), rows.column(TS).tolist()
-        count += len(kinds) - kinds.count(Kind.EMPTY)
-        for kind, ts, item, payload in zip(kinds, times, rows.objects[ITEM], rows.objects[PAYLOAD], strict=True):
-            _note(lives, kind, ts, item, payload)
+        for records in event_log.poll(_PAGE, 1.0):
+            rows = decode_records(role, records)
+            kinds, times = rows.column(KIND).tolist(), rows.column(TS).tolist()
+            count += len(kinds) - kinds.count(Kind.EMPTY)
+            for kind, ts, item, payload in zip(kinds, times, rows.objects[ITEM], rows.objects[PAYLOAD], strict=True):
+                _note(lives, kind, ts, item, payload)
     return count
 
 

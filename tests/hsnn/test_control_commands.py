@@ -47,9 +47,10 @@ def sent(redis_server: str) -> Callable[[], list[object]]:
         log = RedisLog(redis_server)
         places = [("control", partition) for partition in log.partitions("control")]
         log.seek(dict.fromkeys(places, 0))
-        records = log.poll(100, 0.5) if places else []
+        polled = log.poll(100, 0.5) if places else []
+        held = {records.position: list(filter(None, records.values)) for records in polled}
         log.close()
-        found = [[r.value for r in records if r.partition == partition and r.value] for _, partition in places]
+        found = [held.get(place, []) for place in places]
         assert all(part == found[0] for part in found)
         return list(read(found[0])) if found else []
 

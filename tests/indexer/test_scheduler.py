@@ -279,9 +279,9 @@ def test_a_crowded_node_is_asked_to_be_split_once_and_the_answer_is_on_record(re
     def commands() -> list:
         log = RedisLog(redis_server)
         log.seek({("control", 0): 0})
-        found = read([record.value for record in log.poll(10, 0.2)]) if log.partitions("control") else []
+        polled = log.poll(10, 0.2) if log.partitions("control") else []
         log.close()
-        return found
+        return read([value for records in polled for value in records.values])
 
     def said(event: str) -> list:
         return [entry for entry in audit.read() if entry.event == event and entry.action == "rebalance"]

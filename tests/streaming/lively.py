@@ -12,8 +12,9 @@ from streaming.arrow import write_interactions
 from streaming.columns import Batch, Position
 from streaming.config import StreamingConfig
 from streaming.consumer import Consumer
-from streaming.log import EventLog, Outgoing, Record
+from streaming.log import EventLog, Outgoing
 from streaming.memory_log import MemoryLog
+from streaming.records import Records
 
 T0 = 893_286_638_000
 
@@ -39,7 +40,7 @@ class Biting(MemoryLog):
         super().__init__()
         self._random = random.Random(seed)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         wanted = list(partitions or self._next)
         chosen = self._random.sample(wanted, self._random.randint(1, len(wanted)))
         return super().poll(min(max_records, self._random.randint(1, 60)), 0.0, chosen)
@@ -154,7 +155,7 @@ def events_in(value: bytes) -> int:
     return 1
 
 
-def read(log: MemoryLog, topic: str, partition: int) -> list[Record]:
+def read(log: MemoryLog, topic: str, partition: int) -> list[Records]:
     return log._topics[topic][partition]
 
 

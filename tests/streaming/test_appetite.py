@@ -10,12 +10,13 @@ from streaming.arrow import write_interactions
 from streaming.columns import Position
 from streaming.config import StreamingConfig
 from streaming.consumer import Consumer
-from streaming.log import Outgoing, Record
+from streaming.log import Outgoing
 from streaming.memory_log import MemoryLog
+from streaming.records import Record, Records
 
 
-def records(count: int, size: int) -> list[Record]:
-    return [Record("t", 0, at, None, b"x" * size, (), 0) for at in range(count)]
+def records(count: int, size: int) -> list[Records]:
+    return [Records.of([Record("t", 0, at, None, b"x" * size, (), 0) for at in range(count)])]
 
 
 def test_single_events_are_read_by_thousands() -> None:
@@ -39,9 +40,9 @@ class Counting(MemoryLog):
 
     read = 0
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         found = super().poll(max_records, timeout, partitions)
-        self.read += len(found)
+        self.read += sum(map(len, found))
         return found
 
 

@@ -48,7 +48,7 @@ def reasons(log: MemoryLog) -> list[str]:
     view = MemoryLog()
     view._topics = log._topics
     view.seek(dict.fromkeys(places, 0))
-    return [dict(record.headers)["hsnn-reason"].decode() for record in view.poll(10_000, 0.0)]
+    return [dict(record.headers)["hsnn-reason"].decode() for records in view.poll(10_000, 0.0) for record in records]
 
 
 def test_one_bad_future_stamp_is_passed_over() -> None:

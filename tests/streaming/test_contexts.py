@@ -14,8 +14,8 @@ from streaming.arrow import read_interactions, write_interactions
 from streaming.contexts import Contexts
 from streaming.decoding import decode_records
 from streaming.events import decode
-from streaming.log import Record
 from streaming.reading import Role
+from streaming.records import Record, Records
 from streaming.rows import CONTEXT, KIND, PAYLOAD, Kind
 
 scalars = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5)
@@ -27,23 +27,26 @@ def record(at: int, **more: Any) -> Record:
     return Record("engagements", 0, at, b"u", json.dumps(event).encode(), (), 1)
 
 
-@given(st.lists(contexts, max_size=20))
+def contexts_of(*records: Record) -> list[Any]:
+    found: list[Any] = decode_records(Role.ENGAGEMENTS, Records.of(records)).objects[CONTEXT].tolist()
+    return found
+
+
+@given(st.lists(contexts, min_size=1, max_size=20))
 def test_they_are_what_reading_one_by_one_gives(values: list[dict[str, Any] | None]) -> None:
     records = [record(at, context=value) for at, value in enumerate(values)]
     expected = [decode(one.value or b"").context for one in records]  # type: ignore[union-attr]
-    assert decode_records(Role.ENGAGEMENTS, records).objects[CONTEXT].tolist() == expected
+    assert contexts_of(*records) == expected
 
 
 def test_a_missing_one_is_none() -> None:
-    assert decode_records(Role.ENGAGEMENTS, [record(1), record(2, context={"h": 1})]).objects[CONTEXT].tolist() == [
-        None,
-        {"h": 1},
-    ]
+    assert contexts_of(record(1), record(2, context={"h": 1})) == [None, {"h": 1}]
 
 
 @pytest.mark.parametrize("bad", [5, "x", [1], {"a": {"b": 1}}, {"a": [1]}])
 def test_a_bad_one_is_a_dead_letter_and_spoils_no_other(bad: Any) -> None:
-    rows = decode_records(Role.ENGAGEMENTS, [record(1, context={"h": 1}), record(2, context=bad), record(3)])
+    records = Records.of([record(1, context={"h": 1}), record(2, context=bad), record(3)])
+    rows = decode_records(Role.ENGAGEMENTS, records)
     assert rows.column(KIND).tolist() == [Kind.INTERACTION, Kind.DEAD, Kind.INTERACTION]
     assert rows.objects[CONTEXT].tolist() == [{"h": 1}, None, None]
 
@@ -71,4 +74,4 @@ def test_what_is_no_context_is_refused_each_time() -> None:
 
 
 def test_an_action_may_name_impression_0() -> None:
-    assert decode_records(Role.ENGAGEMENTS, [record(1, impression=0)]).objects[PAYLOAD].tolist() == ["0"]
+    assert decode_records(Role.ENGAGEMENTS, Records.of([record(1, impression=0)])).objects[PAYLOAD].tolist() == ["0"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from streaming.arrow import read_interactions, write_interactions
 from streaming.dead_letters import WHOLE, DeadLetter, DeadLetterWriter, outgoing
-from streaming.log import Outgoing, Record
+from streaming.log import Outgoing
 from streaming.memory_log import MemoryLog
+from streaming.records import Record
 
 
 def letter(offset: int, index: int = 0, partition: int = 1, value: bytes | None = b"?") -> DeadLetter:
@@ -16,7 +17,7 @@ def letter(offset: int, index: int = 0, partition: int = 1, value: bytes | None 
 def written(log: MemoryLog) -> list[Record]:
     places = [("engagements.dlq", partition) for partition in log.partitions("engagements.dlq")]
     log.seek(dict.fromkeys(places, 0))
-    return log.poll(10_000, 0.0)
+    return [record for records in log.poll(10_000, 0.0) for record in records]
 
 
 def a_log(partitions: int = 4) -> MemoryLog:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
+from itertools import chain
 
 import pytest
 
 from streaming.errors import AppendError, UnknownTopicError
-from streaming.log import EventLog, Outgoing, Record
+from streaming.log import EventLog, Outgoing
 from streaming.memory_log import MemoryLog
 from streaming.open_log import open_log
 from streaming.partitioner import partition_of
+from streaming.records import Record
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def read_all(log: EventLog, count: int, step: int = 1000, seconds: float = 20.0)
     found: list[Record] = []
     deadline = time.monotonic() + seconds
     while len(found) < count and time.monotonic() < deadline:
-        found += log.poll(step, 0.2)
+        found += chain.from_iterable(log.poll(step, 0.2))
     return found
 
 
@@ -138,9 +140,9 @@ def test_only_the_partitions_asked_for_are_read(log: EventLog, topic: str) -> No
     turn = 0
     while sum(map(len, found.values())) < 3000 and time.monotonic() < deadline:
         turn = (turn + 1) % 3
-        records = log.poll(70, 0.1, [(topic, turn)])
-        assert {record.partition for record in records} <= {turn}
-        found[turn] += [record.offset for record in records]
+        for records in log.poll(70, 0.1, [(topic, turn)]):
+            assert records.position == (topic, turn)
+            found[turn] += records.offsets.tolist()
     assert found == {partition: list(range(end[topic, partition])) for partition in range(3)}
 
 
@@ -148,9 +150,11 @@ def test_poll_is_bounded_and_fair(log: EventLog, topic: str) -> None:
     fill(log, topic, 3000)
     log.seek(dict.fromkeys(places(topic), 0))
     sizes = []
-    while records := log.poll(300, 1.0):
-        sizes.append(len(records))
-        assert len(records) <= 300
+    while found := log.poll(300, 1.0):
+        assert all(map(len, found))
+        assert len({records.position for records in found}) == len(found)
+        sizes.append(sum(map(len, found)))
+        assert sizes[-1] <= 300
     assert sum(sizes) == 3000
 
 
@@ -161,7 +165,7 @@ def test_poll_waits_for_the_first_record_and_no_longer(log: EventLog, topic: str
     assert 0.2 < time.monotonic() - start < 3.0
     fill(log, topic, 1)
     start = time.monotonic()
-    assert len(log.poll(10, 10.0)) == 1
+    assert [len(records) for records in log.poll(10, 10.0)] == [1]
     assert time.monotonic() - start < 5.0
 
 

@@ -15,10 +15,11 @@ from streaming.consumer import Consumer
 from streaming.dead_letters import DeadLetter
 from streaming.errors import DeadLetterFloodError
 from streaming.letter_cap import LetterCap
-from streaming.log import Outgoing, Record
+from streaming.log import Outgoing
 from streaming.memory_log import MemoryLog
 from streaming.ready import MOST_LETTERS
-from streaming.rows import KIND, PART, PAYLOAD, Kind, Rows, new_rows
+from streaming.records import Record, Records
+from streaming.rows import KIND, PART, PAYLOAD, Kind, Rows, new_rows, no_rows
 
 T0 = 1_600_000_000_000
 CONFIG = StreamingConfig(
@@ -28,7 +29,9 @@ CONFIG = StreamingConfig(
 
 def rows(pattern: str, start: int = 0) -> Rows:
     """Delivered rows of partition 0: ``.`` is fine, ``x`` is malformed, ``i`` is invalid."""
-    records = [Record("engagements", 0, start + at, b"k", b"v", (), 5) for at in range(len(pattern))]
+    if not pattern:
+        return no_rows()
+    records = Records.of([Record("engagements", 0, start + at, b"k", b"v", (), 5) for at in range(len(pattern))])
     made = new_rows(records, Kind.INTERACTION)
     for at, (mark, record) in enumerate(zip(pattern, records, strict=True)):
         if mark != ".":

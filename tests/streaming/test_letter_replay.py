@@ -15,8 +15,9 @@ from streaming.errors import AppendError
 from streaming.events import Interaction, encode
 from streaming.letter_replay import ALREADY, CUT, NO_LETTER, NOT_WANTED, Account, replay, replayed
 from streaming.letters import Wanted, letters
-from streaming.log import EventLog, Outgoing, Record
+from streaming.log import EventLog, Outgoing
 from streaming.memory_log import MemoryLog
+from streaming.records import Record
 from streaming.sweep import everything
 
 NOW = 1_700_000_000_000

@@ -11,9 +11,10 @@ from streaming.dead_letters import WHOLE, DeadLetter, DeadLetterWriter
 from streaming.errors import UnknownTopicError
 from streaming.letter_counts import count_letters
 from streaming.letters import FOREIGN, Letter, Wanted, letter_of, letters, topics_with_letters
-from streaming.log import Outgoing, Record
+from streaming.log import Outgoing
 from streaming.memory_log import MemoryLog
 from streaming.preview import preview
+from streaming.records import Record
 from streaming.sweep import everything, sweep
 
 

@@ -53,7 +53,7 @@ def test_everything_that_asks_is_asked_again(waiting):
     assert log.partitions(TOPIC) == [0]
     assert (log.begin_positions([PLACE]), log.end_positions(iter([PLACE]))) == ({PLACE: 0}, {PLACE: 3})
     log.seek({PLACE: 1})
-    assert [record.value for record in log.poll(9, 0.0)] == [b"1", b"2"]
+    assert [records.values for records in log.poll(9, 0.0)] == [[b"1", b"2"]]
     assert (log.positions(), log.lag()) == ({PLACE: 3}, 0)
     log.commit("group", {PLACE: 3})
     assert log.committed("group", iter([PLACE])) == {PLACE: 3}
@@ -93,7 +93,7 @@ def test_an_append_whose_answer_was_lost_is_not_done_twice(redis_server, redis_c
     log.append(TOPIC, [Outgoing(b"k", b"%d" % number, (("h", b"x"),)) for number in range(3)])
     log.append(TOPIC, [Outgoing(b"k", None), Outgoing(None, b"4")])
     log.seek({PLACE: 0})
-    found = log.poll(9, 0.0)
+    (found,) = log.poll(9, 0.0)
     assert [(record.offset, record.key, record.value) for record in found] == [
         (0, b"k", b"0"), (1, b"k", b"1"), (2, b"k", b"2"), (3, b"k", None), (4, None, b"4"),
     ]  # fmt: skip

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from streaming.datasets.base import Dataset, Impressions
 from streaming.events import Interaction, Item, User, decode
 from streaming.follow import learned_from
 from streaming.keys import key
-from streaming.log import EventLog, Record
+from streaming.log import EventLog
 from streaming.open_log import open_log
 from streaming.produce import Produced, produce
+from streaming.records import Record
 from streaming.redis_client import Redis
 
 CONFIG = StreamingConfig(partitions=2)
@@ -39,7 +41,7 @@ def read(log: EventLog, topic: str) -> list[Record]:
     log.seek({(topic, partition): 0 for partition in log.partitions(topic)})
     records: list[Record] = []
     while part := log.poll(10_000, 0.05):
-        records += part
+        records += chain.from_iterable(part)
     return records
 
 

@@ -18,10 +18,11 @@ from streaming.consumer import Consumer
 from streaming.decoding import decode_records
 from streaming.errors import LogUnavailableError, OutOfRangeError
 from streaming.events import Interaction, Item, encode
-from streaming.log import Outgoing, Record
+from streaming.log import Outgoing
 from streaming.memory_log import MemoryLog
 from streaming.readers import ReadAhead, ReadNow
 from streaming.reading import Role
+from streaming.records import Records
 from streaming.rows import Rows
 
 CONFIG = StreamingConfig(log="memory", batch_size=16, max_wait=0.0, partitions=3)
@@ -36,7 +37,7 @@ class Slow(MemoryLog):
         self.sizes, self.polls, self.pollers = sizes or [], 0, set[str]()
         self.failure: Exception | None = None
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
@@ -185,7 +186,7 @@ def test_reading_when_asked_uses_no_thread() -> None:
 class Parted(Slow):
     """Gives half of a partition, then only the other one, then says that the rest of the first one is gone."""
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         gone = self.positions()[FIRST] >= 100 and FIRST in (partitions or ())
         if gone and self.polls >= 300:
             raise OutOfRangeError("engagements/0: gone")
@@ -237,7 +238,7 @@ def test_nothing_is_lost_where_only_the_ends_could_not_be_asked_for(monkeypatch:
 def test_a_seek_forgets_what_is_just_being_decoded() -> None:
     log, decoding, go_on = filled(Slow(), 40), threading.Event(), threading.Event()
 
-    def decode(_: Position, records: list[Record]) -> Rows:
+    def decode(_: Position, records: Records) -> Rows:
         decoding.set()
         go_on.wait(0.3)
         return decode_records(Role.ENGAGEMENTS, records)

@@ -10,8 +10,9 @@ from streaming import consumer as consuming
 from streaming.config import StreamingConfig
 from streaming.consumer import Consumer
 from streaming.events import Interaction, Item, encode
-from streaming.log import Outgoing, Record
+from streaming.log import Outgoing
 from streaming.memory_log import MemoryLog
+from streaming.records import Record, Records
 from streaming.rows import KIND, SENT_AT, Kind, new_rows
 from streaming.shedding import Shedder
 
@@ -19,7 +20,7 @@ NOW = 1_700_000_000
 
 
 def rows(*ages: float, kind: Kind = Kind.INTERACTION):
-    found = new_rows([Record("engagements", 0, at, None, b"", (), 0) for at in range(len(ages))], kind)
+    found = new_rows(Records.of([Record("engagements", 0, at, None, b"", (), 0) for at in range(len(ages))]), kind)
     found.numbers[SENT_AT] = [1000 * (NOW - age) for age in ages]
     return found
 

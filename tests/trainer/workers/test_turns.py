@@ -15,8 +15,9 @@ from streaming.consumer import Consumer
 from streaming.control import end
 from streaming.events import Interaction, encode
 from streaming.handover import unpacked
-from streaming.log import Outgoing, Record
+from streaming.log import Outgoing
 from streaming.memory_log import MemoryLog
+from streaming.records import Records
 from streaming.share import Share
 from trainer.workers.turns import OwnTurns, SharedTurns
 from trainer.workers.world import ApartError, World
@@ -46,7 +47,7 @@ class Hesitating(MemoryLog):
         super().__init__()
         self._topics, self._random = log._topics, random.Random(seed)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Record]:
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
         if self._random.random() < 0.5:
             time.sleep(min(timeout, 0.001))
             return []

@@ -1,0 +1,93 @@
+"""Records of one partition as they are read: columns, because there are thousands and hardly one is looked at alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.columns import Position
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Record(NamedTuple):
+    """One record of a log; `value` None marks a deletion in a compacted topic; `sent_at` is epoch ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    sent_at: int
+
+
+class Records(Sequence[Record]):
+    """n records of one partition, in offset order.
+
+    Attributes
+    ----------
+    position
+        Topic and partition.
+    offsets : (n,) int64
+        Ascending, perhaps with gaps.
+    keys, values, headers : n each
+    sent_at : (n,) int64
+        Epoch ms, as the producer said.
+
+    Examples
+    --------
+    >>> records = Records.of([Record("t", 0, 7, b"k", b"v", (), 5), Record("t", 0, 9, None, b"w", (), 6)])
+    >>> records.values, records.at(9).value, len(records[1:])
+    ([b'v', b'w'], b'w', 1)
+    """
+
+    __slots__ = ("headers", "keys", "offsets", "position", "sent_at", "values")
+
+    def __init__(
+        self,
+        position: Position,
+        offsets: NDArray[np.int64],
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        headers: Sequence[Headers],
+        sent_at: NDArray[np.int64],
+    ) -> None:
+        self.position, self.offsets, self.sent_at = position, offsets, sent_at
+        self.keys, self.values, self.headers = keys, values, headers
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Records:
+        """Put some records of one partition together; at least one."""
+        _, _, offsets, keys, values, headers, sent_at = map(list, zip(*records, strict=True))
+        return cls(records[0][:2], np.array(offsets, np.int64), keys, values, headers, np.array(sent_at, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, at: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Records: ...
+
+    def __getitem__(self, at: int | slice) -> Record | Records:
+        offsets, sent_at = self.offsets[at], self.sent_at[at]
+        if isinstance(at, slice):
+            return Records(self.position, offsets, self.keys[at], self.values[at], self.headers[at], sent_at)
+        return Record(*self.position, int(offsets), self.keys[at], self.values[at], self.headers[at], int(sent_at))
+
+    def __iter__(self) -> Iterator[Record]:
+        return map(self.__getitem__, range(len(self)))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all values."""
+        return sum(map(len, filter(None, self.values)))
+
+    def at(self, offset: int) -> Record:
+        """Return the record at an offset that is among them."""
+        return self[int(np.searchsorted(self.offsets, offset))]
