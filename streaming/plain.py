@@ -67,8 +67,10 @@ def _interactions(rows: Rows, at: Any, events: list[_Interaction]) -> None:
         objects[PAYLOAD, at] = [None if name is None else text_id(name) for name in named]
     if contexts.count(None) < len(contexts):
         objects[CONTEXT, at] = np.fromiter(contexts, dtype=object, count=len(events))
-    with np.errstate(over="raise"):
-        rows.value[at] = np.array([event.value for event in events], np.float64).astype(np.float32)
+    values = [event.value for event in events]
+    if values.count(None) < len(values):
+        with np.errstate(over="raise"):
+            rows.value[at] = np.array(values, np.float64).astype(np.float32)
 
 
 def _impressions(rows: Rows, at: Any, events: list[Impression]) -> None:

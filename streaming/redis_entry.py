@@ -8,7 +8,6 @@ without gaps, so that entry ``0-(n + 1)`` has offset n. An entry has the fields 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -19,8 +18,7 @@ from streaming.columns import Position
 from streaming.log import Outgoing
 from streaming.records import Headers, Records
 
-_COMMON = {(b"t", b"v", b"k")}
-"""Names of the fields of most entries."""
+_PLACES = 10 ** np.arange(12, -1, -1)
 
 _headers_encoder = msgspec.msgpack.Encoder()
 _headers_decoder = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
@@ -56,24 +54,27 @@ def offset_of(entry_id: bytes) -> int:
 
 def records_of(position: Position, first: int, entries: list[Any]) -> Records:
     """Read entries as the server sends them, id and fields; `first` is the offset of the first one."""
-    n = len(entries)
+    offsets = np.arange(first, first + len(entries))
     fields = [entry[1] for entry in entries]
-    headers: list[Headers] = [()] * n
-    times: Sequence[bytes | None]
-    values: Sequence[bytes | None]
-    keys: Sequence[bytes | None]
-    if set(map(len, fields)) == {6} and set(map(itemgetter(0, 2, 4), fields)) == _COMMON:
-        _, times, _, values, _, keys = zip(*fields, strict=True)
-    else:
-        named = [dict(zip(one[::2], one[1::2], strict=False)) for one in fields]
-        times, values, keys = ([one.get(name) for one in named] for name in (b"t", b"v", b"k"))
-        headers = [_headers(one[b"h"]) if b"h" in one else () for one in named]
-    return Records(position, np.arange(first, first + n), keys, values, headers, _times(times))
+    if set(map(len, fields)) == {6}:
+        t, times, v, values, k, keys = zip(*fields, strict=True)
+        if (set(t), set(v), set(k)) == ({b"t"}, {b"v"}, {b"k"}):  # as the log itself writes them
+            return Records(position, offsets, keys, values, [()] * len(entries), _times(times))
+    named: list[dict[bytes, bytes]] = [dict(zip(one[::2], one[1::2], strict=False)) for one in fields]
+    headers = [_headers(one[b"h"]) if b"h" in one else () for one in named]
+    return Records(
+        position, offsets, [one.get(b"k") for one in named], [one.get(b"v") for one in named], headers,
+        _times([one.get(b"t", b"") for one in named]),
+    )  # fmt: skip
 
 
-def _times(texts: Sequence[bytes | None]) -> NDArray[np.int64]:
-    """Epoch ms; 0 where an entry that another program appended says something else."""
-    return np.array([int(text) if text and len(text) < 17 and text.isdigit() else 0 for text in texts], np.int64)
+def _times(texts: Sequence[bytes]) -> NDArray[np.int64]:
+    """Epoch ms, (n,); 0 where an entry that another program appended says something else."""
+    joined = b"".join(texts)
+    if set(map(len, texts)) == {len(_PLACES)} and joined.isdigit():  # from 2001 to 2286
+        digits = np.frombuffer(joined, np.uint8).reshape(-1, len(_PLACES)) - ord("0")  # (n, 13)
+        return digits @ _PLACES
+    return np.array([int(text) if len(text) < 17 and text.isdigit() else 0 for text in texts], np.int64)
 
 
 def _headers(blob: bytes) -> Headers:

@@ -19,6 +19,7 @@ from streaming.records import Records
 from streaming.redis_append import Appender
 from streaming.redis_client import AWAY, connect
 from streaming.redis_entry import fields_of, offset_of, records_of, stream_key
+from streaming.redis_read import AT_ONCE, read_on
 
 _TOPICS = "hsnn:log:topics"
 _CHUNK = 2000
@@ -148,9 +149,13 @@ class RedisLog:
         keys = [stream_key(*position) for position in wanted]
         after = [f"0-{self._next[position]}" for position in wanted]
         waiting = ("BLOCK", int(block * 1000)) if block >= 0.001 else ()
+        first = min(count, AT_ONCE)
         with self._answers("reading the log"):
-            answer = self._client.execute_command("XREAD", "COUNT", count, *waiting, "STREAMS", *keys, *after)
-        return answer or []
+            answer = self._client.execute_command("XREAD", "COUNT", first, *waiting, "STREAMS", *keys, *after) or []
+        for stream, entries in answer:
+            if len(entries) == first < count:
+                entries += read_on(self._client, stream.decode(), offset_of(entries[-1][0]) + 1, count - first)
+        return answer
 
     def _checked(self, stream: bytes, entries: list[Any], wanted: list[Position]) -> Position:
         """Whose entries these are; an error if some before them are gone."""
