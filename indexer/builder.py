@@ -135,7 +135,8 @@ class Builder:
         rules = self._rules.of_version(version.manifest)
         assigner = Assigner(version.snapshot, self._make_encoder(version.snapshot), self._chunk, rules)
         base = version.index.nodes
-        return LiveIndex(version.manifest.version, assigner, replayed(base, deltas), peak=most_held(base, deltas))
+        peak, shards = most_held(base, deltas), len(version.manifest.shards)
+        return LiveIndex(version.manifest.version, assigner, replayed(base, deltas), peak=peak, shards=shards)
 
     def draft(self, number: int, reason: str, nodes_of: NodesOf = lambda _: None) -> Draft:
         """Encode and assign the items of snapshot `number`, and write that aside as a new version.
@@ -157,7 +158,7 @@ class Builder:
         items = Items(catalogue.ids, catalogue.expires_at)
         safe_point("before a version is written aside")
         self._store.write_aside(manifest, base, items)
-        live = LiveIndex(manifest.version, assigner, base.nodes, made.wanted)
+        live = LiveIndex(manifest.version, assigner, base.nodes, made.wanted, shards=self._store.shards)
         return Draft(self._store, manifest, catalogue, live)
 
 

@@ -220,6 +220,8 @@ class Leader:
         if self._unsure:
             self._unsure = False
             try:
+                if self.live is not None:
+                    self.store.overtake(self.live.number)
                 self.resume()
             except RedisError:
                 self._unsure = True

@@ -1,4 +1,9 @@
-"""The index of one version as the scheduler knows it, and the deltas that make it true again."""
+"""The index of one version as the scheduler knows it, and the deltas that make it true again.
+
+Deltas are planned one after the other, and after each of them no node is above its cap. So they have to be written in
+this order. A call to Redis changes one shard: therefore a plan goes **shard by shard**, first what leaves, then what
+enters or moves. So it takes two calls per shard, and an item is given no place that only a later call makes free.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from numpy.typing import NDArray
 from indexer.assignment import Assigner
 from indexer.catalogue import Catalogue, Rows
 from indexer.delta import Delta, Op, Reason, pack_vector
+from indexer.parts import spread
 from indexer.placing import Room
 from indexer.seating import seat
 from trainer.arrays import grown
@@ -40,17 +46,20 @@ class LiveIndex:
         None: nobody knows.
     peak
         Most items that the version held at once.
+    shards
+        Over how many its items are spread.
     """
 
     def __init__(
         self, number: int, assigner: Assigner, nodes: NDArray[np.int32], wanted: NDArray[np.int32] | None = None,
-        peak: int = 0,
+        peak: int = 0, shards: int = 1,
     ) -> None:  # fmt: skip
         self.number = number
         self.assigner = assigner
         self.nodes = nodes.copy()
         self.wanted = np.full(len(nodes), -1, np.int32) if wanted is None else wanted.copy()
         self._was_indexed = self.nodes >= 0
+        self._shards = shards
         self.room = Room(assigner.rules, np.bincount(nodes[nodes >= 0], minlength=assigner.nodes), peak)
 
     def node_column(self, rows: int) -> NDArray[np.int32]:
@@ -81,13 +90,15 @@ class LiveIndex:
         room = self.room.copy()
         for node in nodes[leaving].tolist():
             room.leave(node)
-        deltas = [self._delete(catalogue, int(row)) for row in leaving]
-        deltas += self._put("insert", catalogue, arriving, room)
-        return deltas + self._put("move", catalogue, moving, room)
+        deltas = [self._delete(catalogue, row) for row in self._by_shard(catalogue, leaving).tolist()]
+        return deltas + self._put(catalogue, np.concatenate([arriving, moving]), room)
 
     def nearer(self, catalogue: Catalogue, rows: Rows) -> list[Delta]:
-        """Deltas that take those of the indexed `rows` (n,) to a nearer node that have one with room."""
-        found = self._put("move", catalogue, rows, self.room.copy(), "nearer")
+        """Deltas, in the order to write them, that take those of the indexed `rows` (n,) nearer that can be.
+
+        Of the items of one shard the first ones get what room there is.
+        """
+        found = self._put(catalogue, rows, self.room.copy(), "nearer")
         return [delta for delta in found if delta.node != self.nodes[delta.row]]
 
     def apply(self, deltas: Iterable[Delta]) -> None:
@@ -101,16 +112,23 @@ class LiveIndex:
                 if delta.node >= 0:
                     self.room.enter(delta.node)
 
-    def _put(self, op: Op, catalogue: Catalogue, rows: Rows, room: Room, reason: Reason = "") -> list[Delta]:
-        placed = self.assigner.place(rows, catalogue.tokens[rows])
-        nodes, self.wanted[rows] = seat(self.assigner, placed, self.nodes[rows], room)
+    def _by_shard(self, catalogue: Catalogue, rows: Rows) -> Rows:
+        """Rows (n,) shard by shard, in their order within one."""
+        shards = spread([catalogue.ids[row] for row in rows.tolist()], self._shards)
+        return rows[np.argsort(shards, kind="stable")]
+
+    def _put(self, catalogue: Catalogue, rows: Rows, room: Room, reason: Reason = "") -> list[Delta]:
+        rows = self._by_shard(catalogue, rows)
+        placed, before = self.assigner.place(rows, catalogue.tokens[rows]), self.nodes[rows]
+        nodes, self.wanted[rows] = seat(self.assigner, placed, before, room)
+        ops: list[Op] = ["insert" if node < 0 else "move" for node in before.tolist()]
         return [
             Delta(
                 op, catalogue.epoch, row, catalogue.ids[row], node, pack_vector(vector), catalogue.features[row],
                 int(catalogue.first[row]), int(catalogue.last[row]), int(catalogue.expires_at[row]),
                 int(catalogue.sent_at[row]), reason or self._reason(op, row),
             )
-            for row, node, vector in zip(rows.tolist(), nodes.tolist(), placed.vectors, strict=True)
+            for op, row, node, vector in zip(ops, rows.tolist(), nodes.tolist(), placed.vectors, strict=True)
         ]  # fmt: skip
 
     def _reason(self, op: Op, row: int) -> Reason:

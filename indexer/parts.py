@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -85,6 +87,19 @@ def spread(items: Sequence[str], shards: int) -> NDArray[np.int64]:
     if shards == 1:
         return np.zeros(len(items), np.int64)
     return np.fromiter((shard_of(item, shards) for item in items), np.int64, len(items))
+
+
+def runs(of: Sequence[T], items: Sequence[str], shards: int) -> Iterator[tuple[int, list[T]]]:
+    """Things of some items in their order, in runs of one shard each.
+
+    Examples
+    --------
+    >>> list(runs([1, 2, 3, 4], ["a", "c", "d", "b"], 4))
+    [(3, [1, 2]), (0, [3]), (1, [4])]
+    """
+    pairs = zip(spread(items, shards).tolist(), of, strict=True)
+    for shard, run in groupby(pairs, key=itemgetter(0)):
+        yield shard, [thing for _, thing in run]
 
 
 def by_shard(of: Sequence[T], items: Sequence[str], shards: int) -> Iterator[tuple[int, list[T]]]:

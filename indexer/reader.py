@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer import postings, streams
+from indexer.calls import in_order
 from indexer.delta import Delta
 from indexer.errors import VersionGoneError
 from indexer.metrics import DAMAGED
@@ -104,14 +105,15 @@ class IndexReader:
     def read_deltas(
         self, number: int, after: str = START, count: int = 1000, block_ms: int | None = None
     ) -> list[tuple[str, Delta]]:
-        """Return the next deltas of a version, in order, with the position behind each; at most `count` per shard.
+        """Return the next deltas of a version, in the order of their writing, with the position behind each.
 
-        With `block_ms` it waits that long for the first one; keep it below the client's socket timeout. An empty list
-        means that there is nothing new.
+        At most `count` per shard are read, and those of other shards that were written between them. With `block_ms` it
+        waits that long for the first one; keep it below the client's socket timeout. An empty list means that there is
+        nothing new.
         """
         at = self._positions(number, after)
         found = []
-        for entry in streams.read(self.redis, at, count, block_ms):
+        for entry in in_order(self.redis, streams.read(self.redis, at, count, block_ms), at):
             at[entry.stream] = entry.id
             found.append((",".join(at.values()), Delta.decode(entry.fields[b"d"])))
         return found

@@ -59,7 +59,7 @@ redis.call('HSET', part, 'calls', ARGV[2])
 for i = 3, #ARGV, 6 do
   if ARGV[i + 2] == '' then take_out(ARGV[i], ARGV[i + 1])
   else put_in(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]) end
-  redis.call('XADD', KEYS[5], '*', 'd', ARGV[i + 5])
+  redis.call('XADD', KEYS[5], '*', 'd', ARGV[i + 5], 'c', ARGV[2])
 end
 return 'OK'
 """
@@ -72,14 +72,14 @@ FLIP = (
     + """
 -- KEYS: lease, pointer, versions, new version hash, old delta stream, hold.
 -- ARGV: lease, new number, old number or '', last delta of the old version that was seen, superseding delta,
---       'heed' or 'ignore' (what to do about a hold), hold to place or ''.
+--       'heed' or 'ignore' (what to do about a hold), hold to place or '', number that a call to the old version has.
 if ARGV[6] == 'heed' and redis.call('EXISTS', KEYS[6]) == 1 then return 'HELD' end
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return 'MOVED' end
 if redis.call('EXISTS', KEYS[4]) == 0 then return 'GONE' end
 if ARGV[3] ~= '' then
   local newest = redis.call('XREVRANGE', KEYS[5], '+', '-', 'COUNT', 1)
   if (newest[1] and newest[1][1] or '0-0') ~= ARGV[4] then return 'MOVED' end
-  redis.call('XADD', KEYS[5], '*', 'd', ARGV[5])
+  redis.call('XADD', KEYS[5], '*', 'd', ARGV[5], 'c', ARGV[8])
 end
 redis.call('SET', KEYS[2], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])

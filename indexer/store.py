@@ -15,7 +15,7 @@ from indexer.delta import Delta
 from indexer.errors import HeldError, MovedError, RollbackError
 from indexer.hold import Hold
 from indexer.lease import Lease
-from indexer.parts import Part, by_shard
+from indexer.parts import Part, by_shard, runs
 from indexer.shelves import Shelves
 from indexer.version import IndexBase, VersionManifest
 from streaming.redis_client import Redis
@@ -49,8 +49,8 @@ class IndexStore(Shelves):
     def __init__(self, redis: Redis, lease: Lease | None = None, chunk: int = 500) -> None:
         super().__init__(redis, lease)
         self._chunk = chunk
-        self._widths: dict[Part, int] = {}
-        self._calls: dict[Part, int] = {}  # the last one of each part
+        self._widths: dict[int, int] = {}
+        self._calls: dict[int, int] = {}  # the last one of each version
 
     def allocate(self) -> int:
         """Take a number for a new version; nobody else gets it."""
@@ -74,10 +74,10 @@ class IndexStore(Shelves):
         self.redis.hset(name, mapping=fields)
 
     def apply(self, number: int, deltas: Sequence[Delta]) -> None:
-        """Change leaves, item map and expiry set of a version and tell its readers, in order within a shard.
+        """Change leaves, item map and expiry set of a version and tell its readers, in order.
 
-        Atomic per call of up to `chunk` deltas of one shard. A call that arrives twice, or after a later one, because
-        a connection broke, changes nothing the second time.
+        Atomic per call of up to `chunk` deltas that follow one another and are of one shard. A call that arrives
+        twice, or after a later one to its shard, because a connection broke, changes nothing the second time.
 
         Raises
         ------
@@ -89,16 +89,24 @@ class IndexStore(Shelves):
             A delta puts an item somewhere without a vector of the version's width.
         """
         parts, items = self.parts(number), [delta.item for delta in deltas]
-        for shard, mine in by_shard(deltas, items, len(parts)):
-            part = parts[shard]
-            keys = (part.head, part.items, part.ends, part.deltas, part.leaves)
-            width = self._width_of(part, number)
+        for shard, mine in runs(deltas, items, len(parts)):
+            width = self._width_of(number)
             for start in range(0, len(mine), self._chunk):
                 some = mine[start : start + self._chunk]
                 puts = zip(some, _puts(some, width), strict=True)
-                arguments = [value for delta, put in puts for value in (*put, delta.encode())]
-                arguments.insert(0, self._next_call(part))
-                self.write(scripts.APPLY, keys, arguments, f"deltas of version {number}", part.shard)
+                self._call(parts[shard], [value for delta, put in puts for value in (*put, delta.encode())])
+
+    def overtake(self, number: int) -> None:
+        """Make sure that calls of before, which may still be on their way, change nothing of a version any more.
+
+        Raises
+        ------
+        FencedError, MovedError
+            As of `apply`.
+        """
+        self._width_of(number)
+        for part in self.parts(number):
+            self._call(part, ())
 
     def mend(
         self, number: int, damaged: Collection[tuple[int, int | str]], rubbed_out: Sequence[Record],
@@ -135,7 +143,7 @@ class IndexStore(Shelves):
                 some = records[start : start + self._chunk]
                 places = [value for record in some for value in record[1:]]
                 self.write(scripts.MEND, keys, [len(some), *places], what, part.shard)
-            mine, width = mended.get(part.shard, []), self._width_of(part, number)
+            mine, width = mended.get(part.shard, []), self._width_of(number)
             for start in range(0, len(mine), self._chunk):
                 puts = chain.from_iterable(_puts(mine[start : start + self._chunk], width))
                 self.write(scripts.MEND, keys, [0, *puts], what, part.shard)
@@ -176,13 +184,14 @@ class IndexStore(Shelves):
             Publishing is held, and that is heeded; nothing was written.
         """
         stream = self._unmoved(number, old, seen)
+        call = 0 if old is None else self._last_call(old) + 1
         keys = (
             self.key("current"), self.key("versions"), self.key("version", number), stream.deltas, self.key("hold"),
         )  # fmt: skip
         seen = seen.partition(",")[0]
         superseded = Delta("superseded", version=number).encode()
         held = ("heed" if heed else "ignore", b"" if hold is None else hold.encode())
-        arguments = (number, "" if old is None else old, seen, superseded, *held)
+        arguments = (number, "" if old is None else old, seen, superseded, *held, call)
         try:
             self.write(scripts.FLIP, keys, arguments, f"flip from version {old} to {number}")
         except (MovedError, HeldError):
@@ -230,18 +239,27 @@ class IndexStore(Shelves):
                 raise MovedError(f"version {old} has moved past {seen}; nothing was written")
         return first
 
-    def _width_of(self, part: Part, number: int) -> int:
-        """Width W of a part's vectors, which is looked up together with the number of the last call."""
-        if part not in self._widths:
-            width, calls = self.redis.hmget(part.head, ["width", "calls"])
-            if width is None:
-                raise MovedError(f"version {number} is gone from shard {part.shard}; nothing was written")
-            self._widths[part], self._calls[part] = int(width), int(calls or 0)
-        return self._widths[part]
+    def _width_of(self, number: int) -> int:
+        """Width W of a version's vectors, which is looked up together with the number of the last call."""
+        if number not in self._widths:
+            widths = [self.width(part) for part in self.parts(number)]
+            if None in widths:
+                raise MovedError(f"version {number} is gone from shard {widths.index(None)}; nothing was written")
+            self._calls[number] = self._last_call(number)
+            self._widths[number] = widths[0] or 0
+        return self._widths[number]
 
-    def _next_call(self, part: Part) -> int:
-        self._calls[part] += 1
-        return self._calls[part]
+    def _last_call(self, number: int) -> int:
+        """Look up the number of the last call that wrote deltas of a version, in any of its parts."""
+        found: list[Any] = [self.redis.hget(part.head, "calls") for part in self.parts(number)]
+        return max(int(calls or 0) for calls in found)
+
+    def _call(self, part: Part, changes: Sequence[Any]) -> None:
+        """Change a part of a version that was looked up, by the next call."""
+        self._calls[part.number] += 1
+        keys = (part.head, part.items, part.ends, part.deltas, part.leaves)
+        arguments = (self._calls[part.number], *changes)
+        self.write(scripts.APPLY, keys, arguments, f"deltas of version {part.number}", part.shard)
 
 
 def _puts(deltas: Sequence[Delta], width: int) -> list[tuple[bytes, int, str, bytes, int]]:

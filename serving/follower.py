@@ -12,6 +12,7 @@ import msgspec
 from redis.exceptions import RedisError
 from safetensors import SafetensorError
 
+from indexer.calls import in_order
 from indexer.delta import Delta
 from indexer.errors import VersionGoneError
 from indexer.reader import IndexReader
@@ -119,7 +120,7 @@ class Follower(Thread):
     def _load(self, number: int) -> None:
         version = self._preload.take(number) or self._reader.load_version(number)
         start = {part.deltas: START for part in self._reader.parts(number)}
-        entries = list(self._reader.delta_entries(number))
+        entries = in_order(self._reader.redis, list(self._reader.delta_entries(number)), start)
         deltas = [delta for delta in map(self._decoded_delta, entries) if delta is not None]
         first = not self._mirror.loaded
         news = [delta for delta in deltas if _is_news(delta) and not self._mirror.indexed(delta.item)]
@@ -148,7 +149,9 @@ class Follower(Thread):
 
     def _read(self) -> list[Entry]:
         once = {self._reader.key("state"): self._state_id, self._reader.key("announced"): self._announced}
-        return read(self._reader.redis, once | self._delta_ids, block_ms=_BLOCK_MS)
+        found = read(self._reader.redis, once | self._delta_ids, block_ms=_BLOCK_MS)
+        deltas = in_order(self._reader.redis, [entry for entry in found if entry.stream not in once], self._delta_ids)
+        return [entry for entry in found if entry.stream in once] + deltas
 
     def _take_all(self, entries: Sequence[Entry]) -> bool:
         """Apply entries; True if the version was superseded: what comes behind that is left for its successor."""

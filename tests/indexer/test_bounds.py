@@ -1,15 +1,21 @@
 """At no moment of any version does a node hold more than it may, whatever comes, moves and goes."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from indexer import scripts
 from indexer.builder import Builder
 from indexer.leader import Leader
+from indexer.lease import Lease
+from indexer.parts import REST
 from indexer.placing import Placing
+from indexer.reader import IndexReader
+from indexer.store import IndexStore
 from indexer.sweep import Sweep
 from indexer.verify import verify
 from tests.indexer.happenings import Happenings
@@ -50,6 +56,32 @@ def watched(store, number) -> int:
     return len(deltas)
 
 
+class Moments:
+    """Looks at the leaves in Redis after every single call that writes deltas."""
+
+    def __init__(self, store) -> None:
+        self.store, self._write, self.peaks = store, store.write, {}
+        self.looks, self.least_room = 0, math.inf
+        store.write = self
+
+    def __call__(self, script, keys, *rest) -> None:
+        self._write(script, keys, *rest)
+        if script == scripts.APPLY:
+            self.look(int(keys[0].rpartition(":")[2]))
+
+    def look(self, number) -> None:
+        manifest, sizes = self.store.manifest(number), np.zeros(4, np.int64)
+        for part in self.store.parts(number):
+            for name, records in self.store.leaves(part, manifest):
+                leaf = name.rpartition(":")[2]
+                if leaf != REST:
+                    sizes[int(leaf)] += np.count_nonzero(records.rows >= 0)
+        self.peaks[number] = max(self.peaks.get(number, manifest.items), int(sizes.sum()))
+        room = Placing().of_version(manifest).cap(self.peaks[number], 4) - int(sizes.max())
+        self.looks, self.least_room = self.looks + 1, min(self.least_room, room)
+        assert room >= 0, (number, sizes, self.peaks)
+
+
 class World(Happenings):
     def __init__(self, toy, store, follow, rules) -> None:
         super().__init__(toy, store, follow)
@@ -86,11 +118,15 @@ class World(Happenings):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shards", [1, 4])
 @given(st.lists(STEPS, max_size=30), st.sampled_from([1.0, 1.3, 2.0]), st.integers(1, 3), st.sampled_from([0.0, 0.5]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_node_is_ever_above_its_cap(redis_client, store, lease, toy, follow, steps, over, floor, margin) -> None:
+def test_no_node_is_ever_above_its_cap(redis_client, toy, follow, shards, steps, over, floor, margin) -> None:
     redis_client.flushall()
+    lease = Lease(redis_client, 30, shards=shards)
     assert lease.take()
+    store = IndexStore(redis_client, lease, chunk=3)
+    Moments(store)
     world = World(type(toy)(redis_client), store, follow, Placing(margin, over, floor))
     for name, *arguments in steps:
         getattr(world, name)(*arguments)
@@ -101,6 +137,90 @@ def test_no_node_is_ever_above_its_cap(redis_client, store, lease, toy, follow, 
         assert verify(store, number).clean
     sizes = np.bincount(list(store.item_nodes(store.current()).values()), minlength=4)
     assert world.leader.sizes()[1].tolist() == sizes.tolist()
+
+
+class Crowd:
+    """A leader with five shards, and items that come, change and go, most of them in two nodes."""
+
+    rules = Placing(over_mean=1.3, floor=2)
+
+    def __init__(self, toy, follow, seed, chunk=3) -> None:
+        lease, self._rng = Lease(toy.redis, 30, shards=5), np.random.default_rng(seed)
+        assert lease.take()
+        self._toy, self._follow = toy, follow
+        self.store = IndexStore(toy.redis, lease, chunk)
+        self.leader = Leader(self.store, Builder(self.store, rules=self.rules))
+        self.leader.publish(toy.snapshot(), "test")
+
+    def stir(self, items=8) -> None:
+        for name in self._rng.choice(5 * items, items, replace=False).tolist():
+            self._toy.put(f"i{name}", int(self._rng.integers(4)) // 2)
+            if self._rng.random() < 0.4:
+                self._toy.delete(f"i{name}")
+        self._follow(self.leader)
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize("seed", range(3))
+def test_after_no_call_a_node_is_above_its_cap_in_redis(toy, follow, seed) -> None:
+    crowd = Crowd(toy, follow, seed)
+    moments = Moments(crowd.store)
+    for _ in range(40):
+        crowd.stir()
+    assert moments.looks > 100
+    assert moments.least_room == 0, "the bound is reached"
+    assert verify(crowd.store, 1).clean
+
+
+def test_what_is_written_at_once_takes_two_calls_per_shard(toy, follow) -> None:
+    crowd = Crowd(toy, follow, 0, chunk=500)
+    moments = Moments(crowd.store)
+    crowd.stir(200)
+    looks, at = moments.looks, crowd.store.last_delta_id(1)
+    crowd.stir(200)
+    assert {delta.op for _, delta in crowd.store.read_deltas(1, at)} == {"delete", "insert", "move"}
+    assert moments.looks - looks == 2 * 5
+
+
+class Held:
+    """Calls of a leader that are not made before a reader asks Redis for something: one with each question."""
+
+    def __init__(self, store, redis) -> None:
+        self._write, self._redis, self.calls = store.write, redis, []
+        store.write = lambda *call: self.calls.append(call)
+
+    def __getattr__(self, name):
+        found = getattr(self._redis, name)
+        return partial(self._asked, found) if name in ("xread", "xrange") else found
+
+    def _asked(self, question, *arguments, **options):
+        if self.calls:
+            self._write(*self.calls.pop(0))
+        return question(*arguments, **options)
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize("seed", range(3))
+def test_a_reader_of_many_shards_never_sees_a_node_above_its_cap(redis_client, toy, follow, seed) -> None:
+    """It asks shard after shard, and between two questions the leader goes on."""
+    crowd = Crowd(toy, follow, seed)
+    store, held = crowd.store, Held(crowd.store, redis_client)
+    reader, at = IndexReader(held), store.last_delta_id(1)
+    nodes = dict(enumerate(store.load_version(1).index.nodes.tolist()))
+    peak, read = len(nodes), 0
+    for _ in range(40):
+        crowd.stir()
+        while (page := reader.read_deltas(1, at)) or held.calls:
+            at = page[-1][0] if page else at
+            for _, delta in page:
+                nodes.pop(delta.row, None)
+                if delta.op != "delete":
+                    nodes[delta.row] = delta.node
+                read, peak = read + 1, max(peak, len(nodes))
+                sizes = np.bincount(list(nodes.values()), minlength=4)
+                assert sizes.max() <= crowd.rules.cap(peak, 4), (sizes, peak)
+    assert store.item_nodes(1) == {crowd.leader.catalogue.ids[row]: node for row, node in nodes.items()}
+    assert read > 100
 
 
 def test_a_version_keeps_the_bound_it_was_made_with(store, toy, follow) -> None:

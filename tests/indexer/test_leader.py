@@ -290,3 +290,29 @@ def test_what_was_written_though_the_answer_was_lost_is_known(leader, store, toy
     assert store.item_nodes(1) == toy.alive()
     assert leader.sizes()[1].tolist() == [2, 2, 2, 2]
     assert verify(store, 1).clean
+
+
+def test_a_call_without_an_answer_changes_nothing_once_the_leader_has_looked(
+    leader, store, toy, follow, monkeypatch
+) -> None:
+    published(leader, toy)
+    names, held = [f"new{number}" for number in range(6)], []
+    for name in names:
+        toy.put(name, 3)
+    write = store.write
+
+    def lost(*call) -> None:
+        held.append(call)
+        raise redis.ConnectionError("the call is on its way")
+
+    monkeypatch.setattr(store, "write", lost)
+    with pytest.raises(redis.ConnectionError):
+        follow(leader)
+    monkeypatch.setattr(store, "write", write)
+    for name in names:
+        toy.delete(name)
+    follow(leader)
+    for call in held:
+        write(*call)
+    assert store.item_nodes(1) == toy.alive()
+    assert verify(store, 1).clean

@@ -144,6 +144,26 @@ def test_a_call_that_arrives_twice_or_late_changes_nothing(redis_client, toy, mo
     assert "y" in successor.store.item_nodes(1), "who comes after counts on"
 
 
+def test_deltas_of_all_shards_are_read_in_the_order_of_their_writing(redis_client, toy) -> None:
+    leader = of(redis_client, 4, toy)
+    leader.publish(toy.snapshot(), "test")
+    for number in range(6):
+        leader.store.apply(1, [insert(8 + number, f"new{number}")])
+    leader.publish(toy.snapshot(), "test")
+    leader.store.rollback(1)
+    successor = of(redis_client, 4, toy)
+    for number in range(6, 12):
+        successor.store.apply(1, [insert(8 + number, f"new{number}")])
+    names = [f"new{number}" for number in range(12)]
+    assert len({shard_of(name, 4) for name in names}) == 4
+    deltas = [delta for _, delta in successor.store.read_deltas(1) if delta.op != "delete"]
+    assert [delta.item for delta in deltas] == [*names[:6], "", *names[6:]], "the flip in between"
+    at, paged = "0-0", []
+    while page := successor.store.read_deltas(1, at, count=1):
+        at, paged = page[-1][0], paged + [delta for _, delta in page if delta.op != "delete"]
+    assert paged == deltas
+
+
 def test_a_version_that_lacks_a_part_is_gone_and_the_next_one_repairs_it(redis_client, toy) -> None:
     leader = of(redis_client, 3, toy)
     leader.publish(toy.snapshot(), "test")

@@ -20,6 +20,23 @@ pytestmark = pytest.mark.every_server
 SHARDS = (1, 4, 3)
 
 
+class Between:
+    """A client; once a question names `stream`, and was answered, something is done before the answer is given."""
+
+    def __init__(self, redis) -> None:
+        self._redis, self.stream, self.happens = redis, "", lambda: None
+
+    def __getattr__(self, name):
+        return getattr(self._redis, name)
+
+    def xread(self, positions, **options):
+        answer = self._redis.xread(positions, **options)
+        if self.stream in positions:
+            self.stream = ""
+            self.happens()
+        return answer
+
+
 @pytest.fixture
 def mirror(redis_client) -> Iterator[Mirror]:
     mirror, health = Mirror(), Health(VERSION, WARM)
@@ -47,3 +64,26 @@ def test_deltas_of_all_shards_arrive_and_a_flip_leads_to_other_shards(redis_clie
             name = f"new{number}-{item}"
             tell(number, shards, plant.add(name, item % 6, topic="new"))
         come_true(lambda number=number: all(mirror.indexed(f"new{number}-{item}") for item in range(8)))
+
+
+def test_what_was_written_before_something_is_applied_before_it(redis_client, plant, monkeypatch) -> None:
+    """Between a look at shard 0 and one at shard 1, first an item of shard 0 left and then one of shard 1 came."""
+    number = plant.write(redis_client, shards=2)
+    redis_client.set(key("current"), number)
+    gone = next(item for item in plant.ids if shard_of(item, 2) == 0)
+    new = next(name for name in map(str, range(99)) if shard_of(name, 2) == 1)
+    deltas = [Delta("delete", plant.epoch, plant.ids.index(gone), gone), plant.add(new, 0, topic="new")]
+
+    def write() -> None:
+        for call, delta in enumerate(deltas, 1):
+            redis_client.xadd(Part(number, call - 1).deltas, {b"d": delta.encode(), b"c": call})
+
+    mirror, client, applied = Mirror(), Between(redis_client), []
+    apply = mirror.apply_deltas
+    monkeypatch.setattr(mirror, "apply_deltas", lambda some: (applied.extend(some), apply(some))[1])
+    follower = Follower(client, mirror, ServingMetrics(), Health(VERSION, WARM))
+    follower._turn()
+    client.stream, client.happens = Part(number, 0).deltas, write
+    while len(applied) < 2:
+        follower._turn()
+    assert applied == deltas
