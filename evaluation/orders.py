@@ -55,6 +55,6 @@ def _merged(field: Field, leaves: Leaves, count: int) -> NDArray[np.int64]:
     for number, history in enumerate(field.queries.history_items):
         may = alive.copy()
         may[history[(history >= 0) & (history < len(may))]] = False
-        rows = leaves.candidates(field.encoded.seen[number], beam, count, may.__getitem__).rows  # (<= count,)
+        rows = leaves.candidates(field.encoded.seen[number], beam, count, may.__getitem__).best_first()  # (<= count,)
         order[number, : len(rows)] = field.at(rows)
     return order

@@ -55,7 +55,7 @@ class ShuffledIndex:
             allowed[history[(history >= 0) & (history < len(alive))]] = False
             rows = self.leaves.candidates(
                 encoded.seen[number], index.config.beam, budget, allowed.__getitem__
-            ).rows  # (<= budget,)
+            ).best_first()  # (<= budget,)
             order[number, : len(rows)] = field.at(rows)
         ranks, scored = ranks_within(order, scores, field.places, (budget,))
         return Found(ranks[:, 0], best_of(order, scores), scored[:, 0])

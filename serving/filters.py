@@ -20,21 +20,20 @@ class Allowed(NamedTuple):
     Attributes
     ----------
     mask : (rows,) bool
-        By everything but an allow-list.
+        By everything but an allow-list. It holds until the world is asked for the next request.
     rows : (n,) int64 or None
         The allowed rows themselves where they are so few that no beam is needed to find them.
+    size : int
+        How many rows are allowed.
     """
 
     mask: NDArray[np.bool_]
     rows: NDArray[np.int64] | None
+    size: int
 
     def all_rows(self) -> NDArray[np.int64]:
         """Every allowed row, (n,)."""
         return np.flatnonzero(self.mask) if self.rows is None else self.rows
-
-    def size(self) -> int:
-        """How many rows are allowed."""
-        return int(np.count_nonzero(self.mask)) if self.rows is None else len(self.rows)
 
     def whole_mask(self) -> NDArray[np.bool_]:
         """Which rows are allowed, (rows,) bool, by an allow-list too."""
@@ -53,25 +52,20 @@ def allowed(world: World, request: Request, history: NDArray[np.integer], budget
     RequestError
         A feature filter names a feature that no item has.
     """
-    mask = world.alive().copy()
     ids = world.catalogue.ids
-    _forbid(mask, history)
-    if request.filters.exclude:
-        _forbid(mask, ids.find(request.filters.exclude))
+    forbidden = np.unique(np.concatenate([history, ids.find(request.filters.exclude)]))
+    mask, size = world.living.without(forbidden)
     for name, values in request.filters.features.items():
-        mask &= _feature(world, name, frozenset(values), len(mask))
+        mask = mask & _feature(world, name, frozenset(values), len(mask))
     if request.filters.items is not None:
         listed = np.unique(ids.find(request.filters.items))
         listed = listed[(listed >= 0) & (listed < len(mask))]
-        return Allowed(mask, listed[mask[listed]])
+        listed = listed[mask[listed]]
+        return Allowed(mask, listed, len(listed))
     if request.filters.features:
         found = np.flatnonzero(mask)
-        return Allowed(mask, found if len(found) <= _DIRECT * budget else None)
-    return Allowed(mask, None)
-
-
-def _forbid(mask: NDArray[np.bool_], rows: NDArray[np.integer]) -> None:
-    mask[rows[(rows >= 0) & (rows < len(mask))]] = False
+        return Allowed(mask, found if len(found) <= _DIRECT * budget else None, len(found))
+    return Allowed(mask, None, size)
 
 
 def _feature(

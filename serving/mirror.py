@@ -17,6 +17,7 @@ from indexer.version import Version
 from serving.catalogue import Catalogue
 from serving.crossing import Crossing
 from serving.index import Index
+from serving.living import Living
 from serving.people import People
 from serving.request import NotReadyError
 from serving.tick import Tick
@@ -53,9 +54,8 @@ class World:
         self.crossing = Crossing(config, snapshot)
         self.catalogue.load(snapshot, self.catalogue.changes(snapshot))
         self.index = self.build(version)
-        self._alive: NDArray[np.bool_] | None = None
+        self._living: Living | None = None
         self._tick: Tick | None = None
-        self.corpus = 0
         self.settle()
 
     def build(self, version: Version) -> Index:
@@ -75,22 +75,30 @@ class World:
         rows = len(self.states.last)
         self.catalogue.reserve(rows)
         self.catalogue.settle(slice(0, rows), self.states.last)
-        self._alive = None
+        self._living = self._tick = None
+
+    @property
+    def living(self) -> Living:
+        """Which rows may be returned."""
+        if self._living is None:
+            nodes = self.index.leaves.node_of
+            self.catalogue.reserve(len(nodes))
+            self._living = Living(nodes, self.catalogue.dead_at, self.watermark)
+        return self._living
+
+    @property
+    def corpus(self) -> int:
+        """How many rows may be returned."""
+        return self.living.count
 
     def alive(self) -> NDArray[np.bool_]:
         """Which rows may be returned: indexed, not deleted, not expired at the watermark; not to be written to."""
-        if self._alive is None:
-            nodes = self.index.leaves.node_of
-            self.catalogue.reserve(len(nodes))
-            self._alive = (nodes >= 0) & (self.catalogue.dead_at[: len(nodes)] > self.watermark)
-            self.corpus = int(np.count_nonzero(self._alive))
-        return self._alive
+        return self.living.mask
 
     def tick(self, now: int) -> Tick:
         """All living items at time `now`; the last one is kept until anything here changes."""
-        alive = self.alive()  # another array after every change
-        if self._tick is None or self._tick.alive is not alive or self._tick.now != now:
-            self._tick = Tick(self.index, self.states, alive, now)
+        if self._tick is None or self._tick.now != now:
+            self._tick = Tick(self.index, self.states, self.alive(), now)
         return self._tick
 
     def apply_deltas(self, deltas: Sequence[Delta], index: Index) -> None:
@@ -110,7 +118,7 @@ class World:
                 index.put(delta.row, delta.node, delta.vector)
         index.weigh(rows, self.states, self.half_life)
         self.catalogue.settle(rows, self.states.last[rows])
-        self._alive = None
+        self._changed(rows)
 
     def _meet(self, deltas: Sequence[Delta]) -> None:
         """Take signs of life from deltas where no state tells of any; of an item's deltas the first."""
@@ -136,7 +144,17 @@ class World:
         else:
             self.half_life = delta.half_life
             self.index.weigh_all(self.states, self.half_life)
-        self._alive = None
+        self._changed(delta.item_rows.astype(np.int64))
+
+    def _changed(self, rows: NDArray[np.int64]) -> None:
+        """Note that nodes or times of death of unique `rows` (n,) may be others, and that time may have passed."""
+        self._tick = None
+        if self._living is not None:
+            nodes = self.index.leaves.node_of
+            self.catalogue.reserve(len(nodes))
+            dead_at = self.catalogue.dead_at
+            self._living.change(rows[rows < len(nodes)], nodes, dead_at, self.watermark)
+            self._living.pass_to(self.watermark, dead_at)
 
 
 class Mirror:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from serving import exact
 from serving.filters import Allowed, allowed
-from serving.found import Found, best_of, top
+from serving.found import Found, top
 from serving.limits import Limits
 from serving.mirror import Mirror, World
 from serving.request import MODES, Answer, Engaged, Filters, Request, RequestError, Stats
@@ -106,9 +106,9 @@ class _Search:
         assert self.encoded is not None
         leaves = self.world.index.leaves
         if may.rows is not None:
-            rows = leaves.best(may.rows, self.encoded.nodes[number], self.budget)
+            rows = leaves.best(may.rows, self.encoded.nodes[number], self.budget).rows
             return self._scored(number, rows, k, may, candidates=len(may.rows))
-        found = leaves.candidates(self.encoded.seen[number], self.beam, self.budget, may.mask.__getitem__)
+        found = leaves.candidates(self.encoded.seen[number], self.beam, self.budget, may.mask.take)
         seen = self.encoded._replace(nodes=self.encoded.seen)  # the same bits, whatever the neighbours in the chunk ask
         return self._scored(number, found.rows, k, may, found.considered, found.opened, seen)
 
@@ -164,10 +164,10 @@ class _Search:
         rows, index = np.sort(rows), self.world.index
         features = self.world.states.features(rows, int(self.queries.now[number]))
         cross = self.world.crossing.features(self.queries, number, rows) if index.config.cross else None
-        vectors, leaves = gathered(index.vectors, rows), index.leaves.node_of[rows]
+        vectors, leaves = gathered(index.vectors, rows), gathered(index.leaves.node_of, rows)
         scores = index.scorer.score(encoded, number, vectors, features, leaves, cross)
-        best, scores_of_best = best_of(rows, scores, k)
-        return Found(best, scores_of_best, len(rows), candidates, nodes, certified=len(rows) == may.size())
+        best = top(scores, k)
+        return Found(rows[best], scores[best], len(rows), candidates, nodes, certified=len(rows) == may.size)
 
 
 def queries_of(world: World, requests: Sequence[Request]) -> Queries:

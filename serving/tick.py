@@ -21,15 +21,14 @@ class Tick:
 
     Attributes
     ----------
-    alive : (rows,) bool
-        The mask that it was made of.
+    now : int
     rows : (n,) int64
         Living rows, grouped by node.
     members : the same items as vectors
     """
 
     def __init__(self, index: Index, states: ItemStates, alive: NDArray[np.bool_], now: int) -> None:
-        self.alive, self.now, self._split = alive, now, index.config.vector_width - 1
+        self.now, self._split = now, index.config.vector_width - 1
         living = np.flatnonzero(alive)
         self.rows = living[np.argsort(index.leaves.node_of[living], kind="stable")]
         state = index.scorer.states(states.features(self.rows, now))  # (n, p+1)

@@ -66,8 +66,8 @@ class ItemStates:
         self.changes.coming(unique)
         latest = self.last[unique].copy()
         np.maximum.at(latest, inverse, ts)
-        self.values[unique] *= self._decay(latest - self.last[unique])
-        added = weights[:, None] * self._decay(latest[inverse] - ts)  # (n, H)
+        self.values[unique] *= self._decay(latest - self.last[unique]).T
+        added = weights[:, None] * self._decay(latest[inverse] - ts).T  # (n, H)
         np.add.at(self.values, unique[inverse], added.astype(np.float32))
         earliest = np.where(self.first[unique] == 0, np.iinfo(np.int64).max, self.first[unique])
         np.minimum.at(earliest, inverse, ts)
@@ -89,8 +89,7 @@ class ItemStates:
 
     def counts(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:
         """Decayed counts of `rows` at time `now`, or at a time for each (n,): (n, H)."""
-        decayed: NDArray[np.float32] = gathered(self.values, rows) * self._decay(np.maximum(now - self.last[rows], 0))
-        return decayed
+        return np.ascontiguousarray(self._counted(rows, np.maximum(now - gathered(self.last, rows), 0)).T)
 
     def features(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:
         """Make what the model sees of a state: log counts, trend, age, time since the last engagement.
@@ -99,11 +98,13 @@ class ItemStates:
         -------
         (n, STATE_FEATURES) float32
         """
-        counts = np.log1p(self.counts(rows, now))  # (n, H)
-        age = np.log1p(np.maximum(now - self.first[rows], 0) / HOUR)[:, None]
-        idle = np.log1p(np.maximum(now - self.last[rows], 0) / HOUR)[:, None]
-        trend = counts[:, :-1] - counts[:, 1:]  # (n, H-1)
-        return np.concatenate([counts / 3, trend, age / 3, idle / 3], axis=1, dtype=np.float32)
+        elapsed = np.maximum(now - gathered(self.last, rows), 0)
+        counts = np.log1p(self._counted(rows, elapsed))  # (H, n)
+        age = np.log1p(np.maximum(now - gathered(self.first, rows), 0) / HOUR)
+        idle = np.log1p(elapsed / HOUR)
+        trend = counts[:-1] - counts[1:]  # (H-1, n)
+        across = np.concatenate([counts / 3, trend, age[None] / 3, idle[None] / 3], dtype=np.float32)
+        return np.ascontiguousarray(across.T)
 
     def log_mass(self, rows: NDArray[np.integer] | slice, half_life: int, origin: int) -> NDArray[np.float64]:
         """Log of the decayed count at one half-life, up to a term common to all items, (n,).
@@ -115,8 +116,14 @@ class ItemStates:
             mass: NDArray[np.float64] = np.log(self.values[rows, half_life].astype(np.float64)) + grown_since
         return mass
 
+    def _counted(self, rows: NDArray[np.integer] | slice, elapsed: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the counts (H, n) of `rows` when `elapsed` (n,) have gone by since their `last`."""
+        counted: NDArray[np.float32] = gathered(self.values, rows).T * self._decay(elapsed)
+        return counted
+
     def _decay(self, elapsed: NDArray[np.int64]) -> NDArray[np.float32]:
-        decay: NDArray[np.float32] = np.exp2(-elapsed[:, None] / self._half_lives).astype(np.float32)
+        """Compute factors (H, n), one half-life after the other: loops as long as there are rows, not as half-lives."""
+        decay: NDArray[np.float32] = np.exp2(-elapsed / self._half_lives[:, None]).astype(np.float32)
         return decay
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import grown
+from trainer.arrays import gathered, grown
 from trainer.changes import Changes
 
 _PRIOR = 0.02
@@ -30,17 +30,24 @@ class Candidates(NamedTuple):
 
     Attributes
     ----------
-    rows : (<= budget,) int64
-        Best first.
+    rows : (n <= budget,) int64
+        In no order: whoever scores them all needs none, and sorting them costs as much as choosing them.
+    keys : (n,) float64
+        Merge order is that of falling keys.
     opened : int
-        Nodes opened.
+        Nodes opened; 0 where the rows were given.
     considered : int
-        Items that were in them and allowed.
+        Items that were in them and allowed, or given.
     """
 
     rows: NDArray[np.int64]
+    keys: NDArray[np.float64]
     opened: int
     considered: int
+
+    def best_first(self) -> NDArray[np.int64]:
+        """Rows (n,) in merge order."""
+        return self.rows[np.argsort(-self.keys, kind="stable")]
 
 
 class Leaves:
@@ -51,7 +58,7 @@ class Leaves:
     >>> leaves = Leaves(2)
     >>> leaves.assign_all(np.array([0, 0, 1, -1], np.int32))
     >>> leaves.set_mass(np.array([0, 1, 2]), np.log([1.0, 3.0, 4.0]))
-    >>> leaves.candidates(np.array([0.0, -5.0]), beam=2, budget=2).rows.tolist()
+    >>> leaves.candidates(np.array([0.0, -5.0]), beam=2, budget=2).best_first().tolist()
     [1, 0]
     >>> leaves.sizes.tolist(), len(leaves)
     ([2, 1], 3)
@@ -235,23 +242,31 @@ class Leaves:
         ranked = np.where(self.sizes > 0, node_logits, -np.inf)
         beam = min(beam, int((ranked > -np.inf).sum()))
         if beam == 0:
-            return Candidates(np.zeros(0, np.int64), 0, 0)
+            return Candidates(np.zeros(0, np.int64), np.zeros(0), 0, 0)
         opened = np.argpartition(-ranked, beam - 1)[:beam]
         rows = np.concatenate([self.members(node) for node in opened])
+        nodes = np.repeat(opened, self.sizes[opened])  # without a look at each row
         if allow is not None:
-            rows = rows[allow(rows)]
-        return Candidates(self.best(rows, node_logits, budget), beam, len(rows))
+            allowed = allow(rows)
+            rows, nodes = rows[allowed], nodes[allowed]
+        return self._first(rows, nodes, node_logits, budget)._replace(opened=beam)
 
-    def best(self, rows: NDArray[np.int64], node_logits: NDArray[np.float32], budget: int) -> NDArray[np.int64]:
-        """Choose the first `budget` of `rows` (n,) in merge order, best first."""
-        prior = self._prior()
+    def best(self, rows: NDArray[np.int64], node_logits: NDArray[np.float32], budget: int) -> Candidates:
+        """Choose the first `budget` of `rows` (n,) in merge order."""
+        return self._first(rows, gathered(self.node_of, rows), node_logits, budget)
+
+    def _first(
+        self, rows: NDArray[np.int64], nodes: NDArray[np.integer], node_logits: NDArray[np.float32], budget: int
+    ) -> Candidates:
+        """`best` of rows (n,) in the nodes (n,)."""
+        prior, considered = self._prior(), len(rows)
         totals = np.log(np.maximum(self._mass + prior * self.sizes, 1e-300))  # (K,)
-        nodes = self.node_of[rows]
-        keys = (node_logits - totals)[nodes] + np.log(np.exp(self.log_mass[rows] - self._shift) + prior + 1e-300)
-        if len(rows) > budget:
+        masses = np.exp(gathered(self.log_mass, rows) - self._shift)
+        keys = (node_logits - totals)[nodes] + np.log(masses + prior + 1e-300)
+        if considered > budget:
             chosen = np.argpartition(-keys, budget - 1)[:budget]
             rows, keys = rows[chosen], keys[chosen]
-        return rows[np.argsort(-keys, kind="stable")]
+        return Candidates(rows, keys, 0, considered)
 
     def _prior(self) -> float:
         return _PRIOR * float(self._mass.sum()) / max(len(self), 1)

@@ -53,6 +53,7 @@ class Scorer:
         own = self.model.state_dict()
         self.model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in own})
         self.model.eval()
+        self.model.levels.keep_features()
         self._features = torch.from_numpy(arrays["features"])
 
     @property

@@ -122,3 +122,24 @@ def test_a_mirror_takes_states_over_as_they_are():
     mirror.put(rows, states.values[rows], states.last[rows], states.first[rows])
     np.testing.assert_array_equal(mirror.features(rows, START + 99), states.features(rows, START + 99))
     mirror.put(np.zeros(0, np.int64), states.values[:0], states.last[:0], states.first[:0])  # nothing is fine, too
+
+
+def test_features_are_to_the_last_bit_those_of_the_plain_formula():
+    """However the arrays lie while they are computed: models and answers were made with these bits."""
+    rng, states = np.random.default_rng(0), ItemStates(rows=500)
+    states.values[:] = rng.exponential(3, states.values.shape)
+    states.last[:] = START - rng.integers(0, 2000 * int(HOUR), 500)
+    states.first[:] = states.last - rng.integers(0, 500 * int(HOUR), 500)
+    rows = rng.permutation(500)[:333]
+    for now in (START, START + rng.integers(-int(HOUR), int(HOUR), 333)):
+        elapsed = np.maximum(now - states.last[rows], 0)
+        decay = np.exp2(-elapsed[:, None] / np.array(HALF_LIVES)).astype(np.float32)
+        counts = states.values[rows] * decay  # (n, H)
+        logs = np.log1p(counts)
+        age = np.log1p(np.maximum(now - states.first[rows], 0) / HOUR)[:, None]
+        idle = np.log1p(elapsed / HOUR)[:, None]
+        plain = np.concatenate([logs / 3, logs[:, :-1] - logs[:, 1:], age / 3, idle / 3], axis=1, dtype=np.float32)
+        features = states.features(rows, now)
+        assert features.tobytes() == plain.tobytes()
+        assert states.counts(rows, now).tobytes() == counts.tobytes()
+        assert features.flags.c_contiguous, "a matrix product of another layout has other bits"

@@ -90,7 +90,7 @@ def test_any_sequence_of_changes_equals_the_naive_model(steps, logits):
     assert sorted(everything.rows.tolist()) == sorted(naive.node_of)
     assert (everything.opened, everything.considered) == (len(set(naive.node_of.values())), len(naive.node_of))
     if any(naive.relative().values()):
-        keys = np.array([naive.key(row, np.array(logits)) for row in everything.rows.tolist()])
+        keys = np.array([naive.key(row, np.array(logits)) for row in everything.best_first().tolist()])
         assert (np.diff(keys) < 1e-4).all()  # merge order: best first
 
 
@@ -130,7 +130,7 @@ def test_only_the_best_nodes_are_opened(leaves):
 
 
 def test_a_popular_item_of_a_worse_node_goes_before_an_unpopular_one_of_the_best(leaves):
-    assert leaves.candidates(flat(0, -0.5, 0, -9), beam=3, budget=3).rows.tolist() == [0, 3, 4]
+    assert leaves.candidates(flat(0, -0.5, 0, -9), beam=3, budget=3).best_first().tolist() == [0, 3, 4]
 
 
 def test_the_budget_is_spent_on_allowed_items_only(leaves):
@@ -178,7 +178,7 @@ def test_an_unseen_item_has_a_share():
     leaves = Leaves(1)
     leaves.assign_all(np.array([0, 0], np.int32))
     leaves.set_mass(np.array([0]), np.array([0.0]))
-    assert leaves.best(np.array([1, 0]), flat(0), budget=2).tolist() == [0, 1]
+    assert leaves.best(np.array([1, 0]), flat(0), budget=2).best_first().tolist() == [0, 1]
     assert np.isfinite(leaves.node_log_share()).all()
 
 

@@ -145,3 +145,14 @@ def test_dense_features_know_hour_and_weekday():
     np.testing.assert_allclose(found[2, 3:5], found[0, 3:5], atol=1e-6)
     assert abs(found[2, 5] - found[0, 5]) > 0.5
     np.testing.assert_allclose(found[3], found[0], atol=1e-6)
+
+
+def test_features_of_nodes_are_computed_once_and_keep_their_bits(learner, published, asked):
+    _, scorer, vectors = published
+    levels = scorer.model.levels
+    kept = [levels.features(level) for level in range(len(levels.over_archs))]
+    assert all(levels.features(level) is one for level, one in enumerate(kept))
+    found = scorer.encode(asked[0].queries, vectors, learner.leaves.node_log_share()).nodes
+    levels._kept = []
+    assert all(torch.equal(levels.features(level), one) for level, one in enumerate(kept))
+    assert scorer.encode(asked[0].queries, vectors, learner.leaves.node_log_share()).nodes.tobytes() == found.tobytes()

@@ -80,9 +80,17 @@ class Levels(nn.Module):
         self.represent = nn.ModuleList(nn.Linear(config.dim, config.dim, bias=False) for _ in config.levels)
         for weight in self.represent.parameters():
             nn.init.zeros_(weight)
+        self._kept: list[Tensor] = []
+
+    @torch.no_grad()
+    def keep_features(self) -> None:
+        """Compute all `features` for good: no weight changes any more."""
+        self._kept = [self.features(level) for level in range(len(self.represent))]
 
     def features(self, level: int) -> Tensor:
         """Join what a level's MoNN sees of its nodes, (K_l, d): their vectors and their representative items."""
+        if self._kept:
+            return self._kept[level]
         own = self.hierarchy.vectors(level)[:, :-1]
         added: Tensor = self.represent[level](self.hierarchy.representative(level))
         return own + added
@@ -168,7 +176,8 @@ def level_shares(leaf_log_share: Tensor, levels: tuple[int, ...]) -> list[Tensor
     >>> [round(share, 2) for share in [*first.exp().tolist(), *second.exp().tolist()]]
     [0.4, 0.6, 0.25, 0.75, 1.0, 0.0]
     """
-    joint = [torch.logsumexp(leaf_log_share.view(count, -1), 1) for count in levels]
+    coarser = [torch.logsumexp(leaf_log_share.view(count, -1), 1) for count in levels[:-1]]
+    joint = [*coarser, leaf_log_share]
     conditional = [joint[0]]
     for level in range(1, len(levels)):
         siblings = levels[level] // levels[level - 1]

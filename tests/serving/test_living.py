@@ -1,0 +1,78 @@
+"""Living rows against a look at all of them, whatever changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving import living
+from serving.living import Living
+from serving.mirror import Mirror
+from serving.request import Filters, Request
+from serving.retrieval import retrieve
+from trainer.lifetime import NEVER
+
+ROWS = 12
+CHANGES = st.lists(
+    st.tuples(
+        st.dictionaries(
+            st.integers(0, 2 * ROWS - 1),
+            st.tuples(st.sampled_from([-1, 0, 3]), st.sampled_from([0, 5, 9, 14, NEVER])),
+            max_size=4,
+        ),
+        st.integers(0, 3),
+        st.sets(st.integers(-2, 3 * ROWS), max_size=4),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(CHANGES)
+def test_any_changes_and_any_time_equal_a_look_at_all_rows(changes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(living, "_BLOCK", 4)
+        nodes, dead_at, watermark = np.zeros(ROWS, np.int32), np.full(ROWS, NEVER), 0
+        kept = Living(nodes, dead_at, watermark)
+        for changed, later, forbidden in changes:
+            if max(changed, default=0) >= len(nodes):
+                nodes = np.r_[nodes, np.full(ROWS, -1, np.int32)]
+                dead_at = np.r_[dead_at, np.full(ROWS, NEVER)]
+            for row, (node, death) in changed.items():
+                nodes[row], dead_at[row] = node, death
+            watermark += later
+            kept.change(np.array(list(changed), np.int64), nodes, dead_at, watermark)
+            kept.pass_to(watermark, dead_at)
+            alive = (nodes >= 0) & (dead_at > watermark)
+            assert kept.mask.tolist() == alive.tolist()
+            assert kept.count == np.count_nonzero(alive)
+            mask, count = kept.without(np.array(sorted(forbidden), np.int64))
+            assert mask.tolist() == [bool(one) and row not in forbidden for row, one in enumerate(alive)]
+            assert count == np.count_nonzero(mask)
+            assert kept.mask.tolist() == alive.tolist(), "what one request may not get, the next one may"
+
+
+def test_no_request_copies_all_rows_or_looks_at_them(mirror):
+    """The cost of a query must not follow the number of rows that there ever were: each replaced item leaves one."""
+    retrieve(mirror, [Request(user="u0")])
+    mask = mirror.world.living.without(np.zeros(0, np.int64))[0]
+    before = mirror.world.living
+    for request in (Request(user="u1"), Request(user="u2", filters=Filters(exclude=["c0-1"]))):
+        retrieve(mirror, [request])
+        assert mirror.world.living.without(np.zeros(0, np.int64))[0] is mask
+    assert mirror.world.living is before
+
+
+def test_a_delta_or_a_state_does_not_look_at_all_rows_again(plant, mirror: Mirror):
+    before, corpus = mirror.world.living, mirror.world.corpus
+    mirror.apply_delta(plant.delete(7))
+    mirror.apply_delta(plant.add("new", 3))
+    plant.engage("x", "new")
+    mirror.apply_state(plant.state())
+    world = mirror.world
+    assert world.living is before
+    assert world.corpus == corpus
+    nodes = world.index.leaves.node_of
+    assert world.alive().tolist() == ((nodes >= 0) & (world.catalogue.dead_at[: len(nodes)] > world.watermark)).tolist()
