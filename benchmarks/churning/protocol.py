@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,14 @@ class Competitor(Protocol):
         """Give back what was taken."""
 
 
+@runtime_checkable
+class Controlled(Competitor, Protocol):
+    """Keeps the index as it was built beside the one that changes."""
+
+    def search_first(self, user: int, k: int) -> Numbers:
+        """Search the index as it was built."""
+
+
 class Look(NamedTuple):
     """What searching was like at one moment, in milliseconds and shares."""
 
@@ -55,6 +63,8 @@ class Look(NamedTuple):
     p99_ms: float
     gone: int
     """Items found that had been taken out."""
+    against_first: float | None
+    """Median of a query over that in the index as it was built, asked in turn: both meet the same load."""
 
 
 def run(competitor: Competitor, world: World, first: Block, churn: Sequence[float]) -> dict[str, Any]:
@@ -105,7 +115,20 @@ def _look(competitor: Competitor, world: World, alive: Block) -> Look:
     hits = [len(np.intersect1d(one, best)) / len(best) for one, best in zip(found, truth, strict=True)]
     gone = sum(int(np.count_nonzero(~np.isin(one, alive.numbers))) for one in found)
     p50, p99 = np.percentile(seconds, (50, 99)) * 1000
-    return Look(float(np.mean(hits)), float(p50), float(p99), gone)
+    return Look(float(np.mean(hits)), float(p50), float(p99), gone, _against_first(competitor, world))
+
+
+def _against_first(competitor: Competitor, world: World) -> float | None:
+    if not isinstance(competitor, Controlled):
+        return None
+    seconds = np.zeros((min(_QUERIES, world.users), 2))
+    for number in range(len(seconds)):
+        for at, search in enumerate((competitor.search, competitor.search_first)):
+            began = time.perf_counter()
+            search(number, K)
+            seconds[number, at] = time.perf_counter() - began
+    now, first = np.median(seconds, axis=0)
+    return float(now / first)
 
 
 def _timed(competitor: Competitor, world: World, count: int, first: int) -> tuple[list[Numbers], list[float]]:

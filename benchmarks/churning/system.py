@@ -15,6 +15,7 @@ from benchmarks.churning.protocol import CHUNK, Numbers
 from benchmarks.churning.world import Block, World, joined, name_of, user_name
 from hsnn.demo.roles import Roles
 from hsnn.embedded.redis import EmbeddedRedis
+from indexer.reader import IndexReader
 from monitoring.health import Health
 from serving.follower import Follower
 from serving.metrics import ServingMetrics
@@ -46,7 +47,7 @@ class System:
         self._folder = tempfile.TemporaryDirectory(prefix="hsnn-churn-")
         self._redis_server = EmbeddedRedis().start()
         self._redis = connect(self._redis_server.url)
-        self._outbox, self._mirror = Outbox(self._redis), Mirror()
+        self._outbox, self._mirror, self._first = Outbox(self._redis), Mirror(), Mirror()
         health = Health("follower")
         self._follower = Follower(connect(self._redis_server.url), self._mirror, ServingMetrics(), health)
         self._roles = Roles(Path(self._folder.name), {"OMP_NUM_THREADS": "1"})
@@ -64,6 +65,9 @@ class System:
         self._publish()
         self._follower.start()
         self._until(lambda: self._mirror.loaded)
+        before = resident()
+        self._first.load_version(IndexReader(self._redis).load_version(self._mirror.version))
+        self._before += resident() - before
 
     def replace(self, gone: Block, new: Block) -> None:
         """Announce both to the scheduler; wait only while too much is on its way."""
@@ -88,8 +92,11 @@ class System:
 
     def search(self, user: int, k: int) -> Numbers:
         """Numbers (<= k,), best first: one request to the beam search that serves."""
-        answer = retrieve(self._mirror, [Request(user=user_name(user), k=k)], self._limits)[0]
-        return np.array([int(item[1:]) for item in answer.items], np.int64)
+        return self._search(self._mirror, user, k)
+
+    def search_first(self, user: int, k: int) -> Numbers:
+        """Answer the same from a mirror of the first version that was never changed."""
+        return self._search(self._first, user, k)
 
     def bytes(self) -> int:
         """Growth of this process (the mirror, and what the follower reads), and what Redis uses."""
@@ -124,6 +131,10 @@ class System:
             "state_id": outbox.state_id, "feed_id": outbox.feed_id,
         }  # fmt: skip
         outbox.snapshot(self._world.snapshot(manifest, every, np.arange(len(every.numbers)) < self._deleted))
+
+    def _search(self, mirror: Mirror, user: int, k: int) -> Numbers:
+        answer = retrieve(mirror, [Request(user=user_name(user), k=k)], self._limits)[0]
+        return np.array([int(item[1:]) for item in answer.items], np.int64)
 
     def _alive(self) -> Block:
         return joined(self._sent).some(slice(self._deleted, None))
