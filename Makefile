@@ -1,5 +1,6 @@
 # Every target sets the project up first, once; `make help` says what there is. HSNN_VENV names another virtual
 # environment than .venv, ARGS is passed on: make demo ARGS='--log kafka', make test ARGS='tests/streaming -x'.
+# The fast tests run in two processes, the tests of a file in one of them; ARGS='-n 0' runs them in this one.
 SHELL := /bin/sh
 VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
@@ -24,9 +25,9 @@ test: setup ## Run the whole test suite, under ten minutes.
 	@echo "Running the whole test suite."
 	@$(PYTHON) -m pytest $(ARGS)
 
-test-fast: setup ## Run the tests that take no more than a few seconds each, under a minute.
+test-fast: setup ## Run the tests that take no more than a second or so each, in two processes, under a minute.
 	@echo "Running the fast tests."
-	@$(PYTHON) -m pytest -m "not slow and not kafka" $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow and not kafka" $(ARGS)
 
 crash-test: setup ## Kill a real trainer 200 times, on Redis Streams and on Kafka; or ARGS='--kills 20 --events 50000 --log redis'.
 	@echo "Running: python -m benchmarks.crashing $(ARGS)"

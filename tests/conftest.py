@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in production; must be known before numpy and torch are loaded
+
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +19,15 @@ def redis_server() -> Iterator[str]:
     """Address of an embedded Redis-protocol server of this test session."""
     with servers.running("embedded") as url:
         yield url
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without the slow tests, look at fewer examples where a test names no number; the whole suite takes a hundred."""
+    if "not slow" in config.option.markexpr and not config.getoption("--hypothesis-profile"):
+        from hypothesis import settings
+
+        settings.register_profile("fast", max_examples=25)
+        settings.load_profile("fast")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -32,13 +44,24 @@ def server_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def server_url(request: pytest.FixtureRequest, server_kind: str) -> Iterator[str]:
-    """Address of the server that a test runs on."""
-    if server_kind == "embedded":
-        yield request.getfixturevalue("redis_server")
-        return
-    with servers.running(server_kind) as url:
+def other_server() -> Iterator[str]:
+    """Address of the server that REDIS_SERVER names."""
+    with servers.running("redis") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """Address of a cluster of three nodes."""
+    with servers.running("cluster") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def server_url(request: pytest.FixtureRequest, server_kind: str) -> str:
+    """Address of the server that a test runs on; once started, it stays up as long as the session."""
+    fixture = {"embedded": "redis_server", "redis": "other_server", "cluster": "cluster"}[server_kind]
+    return str(request.getfixturevalue(fixture))
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ def test_every_event_is_accounted_for(seed: int) -> None:
     assert min(found["trained"], found["dead_lettered"], dropped) > 0
 
 
+@pytest.mark.slow
 def test_with_the_cap_in_place_the_same_stream_halts() -> None:
     config = streaming(dead_letter_share=0.3)
     trial = Trial(MemoryLog(), config, Hostile(1, config))

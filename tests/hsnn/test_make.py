@@ -109,7 +109,7 @@ def test_an_old_python_is_passed_over_and_none_at_all_is_said(clone: Clone) -> N
     [
         ("demo", ["-m hsnn demo --log kafka"]),
         ("test", ["-m pytest --log kafka"]),
-        ("test-fast", ["-m pytest -m not slow and not kafka --log kafka"]),
+        ("test-fast", ["-m pytest -n 2 --dist loadfile -m not slow and not kafka --log kafka"]),
         ("crash-test", ["-m benchmarks.crashing --log kafka"]),
         ("kafka", ["-m hsnn kafka start --log kafka"]),
         ("docs", ["-m hsnn.config_text docs/configuration.md"]),

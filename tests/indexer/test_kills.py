@@ -27,7 +27,7 @@ def test_a_few_kills_and_a_pause_leave_the_index_whole(tmp_path):
 
 
 def test_an_item_that_is_lost_or_should_not_be_there_is_seen(redis_client, monkeypatch):
-    monkeypatch.setattr(kills, "_SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr(kills, "_SETTLE_SECONDS", 0.1)
     reader = IndexReader(redis_client)
     redis_client.set(reader.key("current"), 1)
     redis_client.hset(reader.key("items", 1), mapping={"a": 1, "b": 2})

@@ -48,6 +48,7 @@ def test_a_job_runs_at_the_start_at_calls_and_by_the_sweep(workshop) -> None:
     assert eventually(lambda: len(swept) >= 4)
 
 
+@pytest.mark.slow  # it rests for more than a second, twice
 def test_a_job_that_takes_long_rests_for_longer_than_its_interval(workshop) -> None:
     ends, others = [], []
 
@@ -168,6 +169,7 @@ def test_the_end_comes_though_a_job_is_called_while_it_waits_for_its_last_run(lo
     assert not stopping.is_alive()
 
 
+@pytest.mark.slow  # a mean of some gaps of 0.15 s
 def test_jitter_delays_sweeps_by_its_share_at_most(lost) -> None:
     workshop, starts = Workshop(lost.set, jitter=1.0), []
     workshop.add("job", lambda: starts.append(time.monotonic()), every=0.1)

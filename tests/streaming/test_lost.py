@@ -177,6 +177,7 @@ def test_latest_in_mid_run_goes_on_with_what_comes(log, config, remove):
     assert items(consumer, 5) == list(range(260, 265))
 
 
+@pytest.mark.slow  # looks twice, a second apart
 def test_a_partition_of_which_nothing_is_left_is_noticed_too(log, config, remove):
     """A log that holds nothing has nothing to say; that it once held more is in its bounds."""
     consumer = Consumer(log, config)

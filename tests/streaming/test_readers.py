@@ -71,6 +71,7 @@ def told(batch: Batch) -> tuple[object, ...]:
             tuple(batch.positions.items()), batch.watermark)  # fmt: skip
 
 
+@pytest.mark.slow  # at the end of every stream both wait for what does not come
 @given(st.integers(0, 200), st.lists(st.integers(1, 40), min_size=1, max_size=6))
 @settings(deadline=None, max_examples=15)
 def test_the_same_batches_whoever_reads_and_however_much_at_once(events: int, sizes: list[int]) -> None:
@@ -100,17 +101,19 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     reader.close()
 
 
-def test_the_log_is_polled_while_a_batch_is_learned() -> None:
+def test_the_log_is_polled_while_a_batch_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming.readers, "_REST", 0.2)
     log = filled(Slow(), 40)
     consumer = Consumer(log, CONFIG, ahead=True)
     assert consumer.next_batch(5.0) is not None
     before = log.polls
-    time.sleep(1.5)  # a long step
+    time.sleep(0.5)  # a long step
     assert log.polls > before
     assert log.pollers == {"read-ahead"}
     consumer.close()
 
 
+@pytest.mark.slow  # counts the polls of more than a second
 def test_hardly_anything_is_polled_until_somebody_waits() -> None:
     log = filled(Slow(), 40)
     reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=50)
@@ -235,6 +238,7 @@ def test_nothing_is_lost_where_only_the_ends_could_not_be_asked_for(monkeypatch:
     reader.close()
 
 
+@pytest.mark.slow  # waits for more than a second for what must not come
 def test_a_seek_forgets_what_is_just_being_decoded() -> None:
     log, decoding, go_on = filled(Slow(), 40), threading.Event(), threading.Event()
 

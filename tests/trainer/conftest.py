@@ -103,7 +103,7 @@ def candidates_of() -> Callable[[Learner, Prepared], Candidates]:
     return draw
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config() -> TrainerConfig:
     return SMALL
 
@@ -141,7 +141,7 @@ def taught() -> tuple[Learner, World]:
     return learner, world
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def copy_of() -> Callable[[Learner], Learner]:
     """An independent learner in the same state."""
     return lambda learner: Learner.restore(learner.config, *learner.state())

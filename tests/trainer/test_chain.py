@@ -51,12 +51,18 @@ class Writer:
         return self.store.manifest(name).chain
 
 
-@pytest.fixture
-def learner(config, new_world, teach) -> Learner:
+@pytest.fixture(scope="module")
+def first(config, new_world, teach) -> Learner:
+    """A learner at the first checkpoint; not to be changed."""
     model = config.model.model_copy(update={"buckets": 4096})  # so that most of a table stays as it is
     learner = Learner(config.model_copy(update={"model": model}))
     teach(learner, new_world(), 12)
     return learner
+
+
+@pytest.fixture
+def learner(first, copy_of) -> Learner:
+    return copy_of(first)
 
 
 @pytest.fixture

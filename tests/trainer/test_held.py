@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,13 +35,26 @@ def shuffled(batch: Batch, rng: np.random.Generator) -> Batch:
     )
 
 
-@pytest.fixture
-def started(config, world) -> tuple[Learner, DriftWatch]:
-    """A learner in a world that holds still, and its watch; the gate was never closed."""
-    learner, watch = Learner(config), DriftWatch(MonitoringConfig(gate=GATE))
+@pytest.fixture(scope="module")
+def calm(config, new_world) -> tuple[Learner, DriftWatch, Any]:
+    """A learner in a world that holds still, its watch, and that world; not to be changed."""
+    learner, watch, world = Learner(config), DriftWatch(MonitoringConfig(gate=GATE)), new_world()
     assert "quality_cliff" not in watched(learner, watch, [world.batch(64) for _ in range(200)])
+    return learner, watch, world
+
+
+@pytest.fixture
+def world(calm) -> Any:
+    return deepcopy(calm[2])
+
+
+@pytest.fixture
+def started(calm, copy_of) -> tuple[Learner, DriftWatch]:
+    """A learner and its watch as they were then; the gate was never closed."""
+    watch = DriftWatch(MonitoringConfig(gate=GATE))
+    watch.restore(deepcopy(calm[1].state()))
     assert watch.held == ""
-    return learner, watch
+    return copy_of(calm[0]), watch
 
 
 def test_broken_labels_hold_and_true_ones_release(started, world):

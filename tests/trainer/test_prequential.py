@@ -114,6 +114,7 @@ def test_events_that_repeat_their_history_are_not_asked(new_asker, prepared, lea
     assert asker.ask(prepared, learner) is None
 
 
+@pytest.mark.slow  # waits for the deadline
 def test_late_answers_are_unmeasured_and_the_server_is_left_alone_until_it_has_answered(new_asker, prepared, learner):
     calls, may = [], threading.Event()
 

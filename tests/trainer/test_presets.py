@@ -48,7 +48,7 @@ def test_an_unknown_name_is_refused():
         ModelConfig(preset="huge")
 
 
-@pytest.mark.parametrize("name", ["small", "medium", "large"])
+@pytest.mark.parametrize("name", ["small", "medium", pytest.param("large", marks=pytest.mark.slow)])
 def test_a_larger_model_learns_and_is_published(config, new_world, teach, name):
     model = ModelConfig.model_validate(
         {"preset": name, "dim": 8, "hidden": 16, "history": 4, "token_dim": 4, "buckets": 256, "nodes": 4,

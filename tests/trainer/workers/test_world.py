@@ -71,7 +71,7 @@ def test_workers_learn_what_one_would(learners, together, new_world, size, name)
             assert others[0].state()[0][part].tobytes() == array.tobytes(), part
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_workers_stay_the_same_to_the_last_bit(learners, together, new_world, size):
     """Batches of a single event and of none among them."""
     found = learners(size, "em")
