@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from streaming.records import Records
 
-ROWS = 4096
-"""Events read at once: more would only leave the processor's cache."""
+AT_ONCE = 1024
+"""Events of one poll: more would only leave the processor's cache before they are decoded."""
 
 BYTES = 8 << 20
 """Size of what is read at once."""
@@ -16,7 +16,7 @@ _FIRST = 64
 
 
 class Appetite:
-    """Asks for as many records as should hold `ROWS` events and `BYTES` bytes, going by those that came last.
+    """Asks for as many records as should hold `AT_ONCE` events and `BYTES` bytes, going by those that came last.
 
     Examples
     --------
@@ -26,7 +26,7 @@ class Appetite:
     64
     >>> appetite.note([Records.of([Record("t", 0, at, None, b"x" * 100, (), 0) for at in range(64)])], rows=64 * 512)
     >>> appetite.records
-    8
+    2
     """
 
     def __init__(self) -> None:
@@ -36,5 +36,5 @@ class Appetite:
         """Learn from what came: records with so many events."""
         if found:
             count, size = sum(map(len, found)), sum(records.size for records in found)
-            fit = min(ROWS * count // max(1, rows), BYTES * count // max(1, size))
-            self.records = max(1, min(ROWS, fit))
+            fit = min(AT_ONCE * count // max(1, rows), BYTES * count // max(1, size))
+            self.records = max(1, min(AT_ONCE, fit))

@@ -23,8 +23,9 @@ from streaming.log import EventLog
 from streaming.lost import Loss, reading
 from streaming.merge import Merger, believed
 from streaming.partition import Partition
+from streaming.polling import Decode
 from streaming.progress import Counts, rows_after
-from streaming.readers import ENDS_EVERY, Decode, ReadAhead, Reader, ReadNow
+from streaming.readers import ENDS_EVERY, ReadAhead, Reader, ReadNow
 from streaming.reading import Role
 from streaming.ready import MOST_LETTERS, Ready, useless
 from streaming.resume import resume

@@ -51,7 +51,8 @@ class LetterCap:
         if self._share is None or not len(rows):
             return None
         codes, topics = self._codes(rows), self._number[rows.column(PART)]
-        floods = [self._count(name, np.flatnonzero(topics == at), codes, rows) for at, name in enumerate(self._names)]
+        there = np.flatnonzero(np.bincount(topics, minlength=len(self._names))).tolist()
+        floods = [self._count(self._names[at], np.flatnonzero(topics == at), codes, rows) for at in there]
         return min((flood for flood in floods if flood), key=lambda flood: flood.stop, default=None)
 
     def state(self) -> dict[str, list[list[Any]]]:

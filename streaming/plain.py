@@ -65,8 +65,7 @@ def _interactions(rows: Rows, at: Any, events: list[_Interaction]) -> None:
     contexts = _contexts.decode([bytes(event.context) for event in events])
     if named.count(None) < len(named):
         objects[PAYLOAD, at] = [None if name is None else text_id(name) for name in named]
-    if contexts.count(None) < len(contexts):
-        objects[CONTEXT, at] = np.fromiter(contexts, dtype=object, count=len(events))
+    objects[CONTEXT, at] = np.fromiter(contexts, dtype=object, count=len(events))
     values = [event.value for event in events]
     if values.count(None) < len(values):
         with np.errstate(over="raise"):

@@ -12,16 +12,14 @@ from __future__ import annotations
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Condition, Lock, Thread
 from typing import Protocol
 
-from monitoring.phases import reached
-from streaming.appetite import Appetite
 from streaming.columns import Position
 from streaming.log import EventLog
-from streaming.records import Records
+from streaming.polling import Decode, Polling
 from streaming.rows import Rows
 
 _WAIT = 0.02
@@ -35,8 +33,6 @@ ENDS_EVERY = 0.05
 
 _ENDS_BEHIND = 0.25
 """The same while more is known to be there than was read."""
-
-Decode = Callable[[Position, Records], Rows]
 
 
 class Reader(Protocol):
@@ -69,19 +65,19 @@ class ReadNow:
     """
 
     def __init__(self, event_log: EventLog, decode: Decode) -> None:
-        self._log, self._decode = event_log, decode
-        self._ends, self._appetite = _Ends(event_log), Appetite()
+        self._log, self._polling = event_log, Polling(event_log, decode)
+        self._ends = _Ends(event_log)
         self.positions, self.ends = event_log.positions, self._ends.within
 
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on."""
         self._log.seek(positions)
+        self._polling.begin()
         self._ends.begin(positions)
 
     def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, Rows]]:
         """Take what there is of some partitions; see `Reader`."""
-        polled = _polled(self._log, self._appetite, timeout, partitions)
-        return _decoded(polled, self._decode, self._appetite)
+        return self._polling.read(timeout, partitions)
 
     def close(self) -> None:
         """Nothing is under way."""
@@ -97,12 +93,12 @@ class ReadAhead:
     decode
         Makes rows of some records of one partition; called on the thread.
     most
-        Rows of a partition that may wait, and then up to one more poll.
+        Rows of a partition that may wait, and then what is read at once.
     """
 
     def __init__(self, event_log: EventLog, decode: Decode, most: int) -> None:
-        self._log, self._decode, self._most = event_log, decode, most
-        self._ends, self._appetite = _Ends(event_log), Appetite()
+        self._log, self._polling, self._most = event_log, Polling(event_log, decode), most
+        self._ends = _Ends(event_log)
         self._client, self._asking = Lock(), 0
         self._news = Condition()
         self._waiting: dict[Position, deque[tuple[Rows | None, int]]] = {}
@@ -119,6 +115,7 @@ class ReadAhead:
         """Read exactly these partitions from these offsets on; what was read ahead is forgotten."""
         with self._asks():
             self._log.seek(positions)
+            self._polling.begin()
             self._ends.begin(positions)
             with self._news:
                 self._read, self._fetched = dict(positions), dict(positions)
@@ -228,8 +225,7 @@ class ReadAhead:
     def _poll(self, hungry: list[Position]) -> None:
         with self._client:
             patience = _WAIT if self._awaited else 0.0
-            polled = _polled(self._log, self._appetite, patience, hungry)
-            found, after = _decoded(polled, self._decode, self._appetite), self._log.positions()
+            found, after = self._polling.read(patience, hungry), self._log.positions()
             self._polled_at = time.monotonic()
             behind = any(offset < self._ends.known.get(position, 0) for position, offset in after.items())
             try:
@@ -266,19 +262,6 @@ class _Ends:
         if time.monotonic() - self._at >= seconds:
             self.begin(self.known)
         return self.known
-
-
-def _polled(event_log: EventLog, appetite: Appetite, timeout: float, partitions: Collection[Position]) -> list[Records]:
-    reached("poll")
-    polled = event_log.poll(appetite.records, timeout, partitions)
-    reached("poll")
-    return polled
-
-
-def _decoded(polled: list[Records], decode: Decode, appetite: Appetite) -> list[tuple[Position, Rows]]:
-    found = [(records.position, decode(records.position, records)) for records in polled]
-    appetite.note(polled, sum(len(rows) for _, rows in found))
-    return found
 
 
 def _work(reference: weakref.ref[ReadAhead]) -> None:

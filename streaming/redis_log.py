@@ -16,10 +16,10 @@ from streaming.log import Outgoing
 from streaming.partitioner import Partitioner
 from streaming.patience import Patience
 from streaming.records import Records
+from streaming.redis_ahead import AskedAhead, Question
 from streaming.redis_append import Appender
 from streaming.redis_client import AWAY, connect
 from streaming.redis_entry import fields_of, offset_of, records_of, stream_key
-from streaming.redis_read import AT_ONCE, read_on
 
 _TOPICS = "hsnn:log:topics"
 _CHUNK = 2000
@@ -46,6 +46,7 @@ class RedisLog:
         self._client: Any = connect(url, protocol=2, **options)
         # redis-py would build a dict per entry; plain lists are read four times as fast.
         self._client.set_response_callback("XREAD", lambda answer, **_: answer)
+        self._ahead = AskedAhead(self._client)
         self._where = f"redis://{self._host()}"
         self._patience = patience or Patience(0.0)
         self._appender = Appender(self._client, retention, self._patience.seconds)
@@ -119,6 +120,7 @@ class RedisLog:
 
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on."""
+        self._ahead.forget()
         self._next = dict(positions)
 
     def positions(self) -> dict[Position, int]:
@@ -137,28 +139,33 @@ class RedisLog:
         if not wanted:
             time.sleep(timeout)
             return []
+        share = max(1, max_records // len(wanted))
         deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
-            answer = self._read(wanted, max(1, max_records // len(wanted)), min(left, _LONGEST_BLOCK))
+            answer = self._ahead.answer(self._question(wanted, share))
+            answer = answer or self._read(wanted, share, min(left, _LONGEST_BLOCK))
             if answer or left <= _LONGEST_BLOCK:
-                found = [(self._checked(stream, entries, wanted), entries) for stream, entries in answer]
-                return [self._records(position, entries) for position, entries in found]
+                return self._records(answer, wanted, share)
 
-    def _read(self, wanted: list[Position], count: int, block: float) -> list[Any]:
+    def _question(self, wanted: list[Position], share: int, *waiting: str | int) -> Question:
         keys = [stream_key(*position) for position in wanted]
-        after = [f"0-{self._next[position]}" for position in wanted]
-        waiting = ("BLOCK", int(block * 1000)) if block >= 0.001 else ()
-        first = min(count, AT_ONCE)
-        with self._answers("reading the log"):
-            answer = self._client.execute_command("XREAD", "COUNT", first, *waiting, "STREAMS", *keys, *after) or []
-        for stream, entries in answer:
-            if len(entries) == first < count:
-                entries += read_on(self._client, stream.decode(), offset_of(entries[-1][0]) + 1, count - first)
-        return answer
+        return "XREAD", "COUNT", share, *waiting, "STREAMS", *keys, *(f"0-{self._next[one]}" for one in wanted)
 
-    def _checked(self, stream: bytes, entries: list[Any], wanted: list[Position]) -> Position:
-        """Whose entries these are; an error if some before them are gone."""
+    def _read(self, wanted: list[Position], share: int, block: float) -> list[Any]:
+        waiting = ("BLOCK", int(block * 1000)) if block >= 0.001 else ()
+        with self._answers("reading the log"):
+            return self._client.execute_command(*self._question(wanted, share, *waiting)) or []
+
+    def _records(self, answer: list[Any], wanted: list[Position], share: int) -> list[Records]:
+        found = [(*self._checked(stream, entries, wanted), entries) for stream, entries in answer]
+        self._next.update({position: first + len(entries) for position, first, entries in found})
+        if any(len(entries) == share for _, _, entries in found):
+            self._ahead.ask(self._question(wanted, share))  # there is more, and what came will be taken apart first
+        return [records_of(*one) for one in found]
+
+    def _checked(self, stream: bytes, entries: list[Any], wanted: list[Position]) -> tuple[Position, int]:
+        """Whose entries these are, and the offset of the first; an error if some before them are gone."""
         topic, partition = next(p for p in wanted if stream_key(*p).encode() == stream)
         expected, first = self._next[topic, partition], offset_of(entries[0][0])
         if first != expected:
@@ -166,12 +173,7 @@ class RedisLog:
                 f"{topic}/{partition} at {self._where}: the oldest record still held is {first}, wanted {expected}; "
                 "records were removed before they were read: raise the log's retention"
             )
-        return topic, partition
-
-    def _records(self, position: Position, entries: list[Any]) -> Records:
-        first = self._next[position]
-        self._next[position] = first + len(entries)
-        return records_of(position, first, entries)
+        return (topic, partition), first
 
     def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
         """Oldest offset still held, per partition."""
@@ -224,4 +226,5 @@ class RedisLog:
 
     def close(self) -> None:
         """Give back connections."""
+        self._ahead.forget()
         self._client.close()

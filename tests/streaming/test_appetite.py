@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from streaming.appetite import BYTES, ROWS, Appetite
+from streaming.appetite import AT_ONCE, BYTES, Appetite
 from streaming.arrow import write_interactions
 from streaming.columns import Position
 from streaming.config import StreamingConfig
@@ -22,7 +22,7 @@ def records(count: int, size: int) -> list[Records]:
 def test_single_events_are_read_by_thousands() -> None:
     appetite = Appetite()
     appetite.note(records(64, 200), 64)
-    assert appetite.records == ROWS
+    assert appetite.records == AT_ONCE
 
 
 def test_large_records_are_read_by_few_and_one_at_least() -> None:

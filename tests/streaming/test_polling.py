@@ -1,0 +1,103 @@
+"""Polling goes on while there is more, and neither loses rows nor swallows an error."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pytest
+
+import streaming.polling
+from streaming.appetite import AT_ONCE
+from streaming.columns import Position
+from streaming.decoding import decode_records
+from streaming.errors import OutOfRangeError
+from streaming.events import Interaction, encode
+from streaming.log import Outgoing
+from streaming.memory_log import MemoryLog
+from streaming.polling import Polling
+from streaming.reading import Role
+from streaming.records import Records
+from streaming.rows import OFFSET, Rows
+
+PLACES: list[Position] = [("engagements", number) for number in range(3)]
+
+
+class Failing(MemoryLog):
+    """Counts its polls, and fails at one of them."""
+
+    def __init__(self, fails: int = 0) -> None:
+        super().__init__()
+        self.polls, self._fails = 0, fails
+
+    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+        self.polls += 1
+        if self.polls == self._fails:
+            raise OutOfRangeError("gone")
+        return super().poll(max_records, timeout, partitions)
+
+
+def polling(log: MemoryLog, *sizes: int) -> Polling:
+    """A log with so many events in its partitions, and what polls it."""
+    log.create_topic("engagements", len(PLACES))
+    for (topic, partition), size in zip(PLACES, sizes, strict=True):
+        events = [Interaction(id=at, ts=at, user="u", item="i", action="a") for at in range(size)]
+        log.append(topic, [Outgoing(None, encode(event), partition=partition) for event in events])
+    log.seek(dict.fromkeys(PLACES, 0))
+    return Polling(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records))
+
+
+def offsets(found: list[tuple[Position, Rows]]) -> dict[Position, list[int]]:
+    assert len({position for position, _ in found}) == len(found)
+    return {position: rows.column(OFFSET).tolist() for position, rows in found}
+
+
+@pytest.mark.parametrize("sizes", [(0, 0, 0), (5, 0, 0), (1, 2, 3), (3000, 0, 2), (900, 700, 2000)])
+def test_everything_that_is_there_comes_once_and_in_order(sizes: tuple[int, ...]) -> None:
+    reads = polling(MemoryLog(), *sizes)
+    found: dict[Position, list[int]] = {place: [] for place in PLACES}
+    for _ in range(10):
+        for position, some in offsets(reads.read(0.0, PLACES)).items():
+            found[position] += some
+    assert found == {place: list(range(size)) for place, size in zip(PLACES, sizes, strict=True)}
+
+
+def test_one_read_polls_until_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming.polling, "ENOUGH", 3 * AT_ONCE)
+    log = Failing()
+    reads = polling(log, 6 * AT_ONCE, 0, 0)
+    first = len(offsets(reads.read(0.0, PLACES[:1]))[PLACES[0]])
+    assert 3 * AT_ONCE <= first < 4 * AT_ONCE
+    before = log.polls
+    assert len(offsets(reads.read(0.0, PLACES[:1]))[PLACES[0]]) == 6 * AT_ONCE - first
+    assert log.polls - before <= 4
+
+
+def test_little_is_polled_once() -> None:
+    log = Failing()
+    reads = polling(log, 3, 2, 0)
+    assert reads.read(0.0, PLACES)
+    assert log.polls == 1
+    reads._appetite.records = 1  # fewer than there are partitions
+    assert reads.read(0.0, PLACES) == []
+    assert log.polls == 2
+
+
+@pytest.mark.parametrize("fails", [1, 2, 3])
+def test_an_error_comes_behind_the_rows_that_were_read_before_it(fails: int) -> None:
+    log = Failing(fails)
+    reads = polling(log, 3000, 0, 0)
+    found: list[int] = []
+    if fails > 1:
+        found += offsets(reads.read(0.0, PLACES))[PLACES[0]]
+    with pytest.raises(OutOfRangeError, match="gone"):
+        reads.read(0.0, PLACES)
+    for _ in range(3):
+        found += offsets(reads.read(0.0, PLACES)).get(PLACES[0], [])
+    assert found == list(range(3000))
+
+
+def test_an_error_is_forgotten_when_the_log_is_sought() -> None:
+    reads = polling(Failing(2), 3000, 0, 0)
+    assert reads.read(0.0, PLACES)
+    reads.begin()
+    assert reads.read(0.0, PLACES)

@@ -1,0 +1,99 @@
+"""A question that is asked ahead gives the answer that asking gives, or none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+import redis.backoff
+import redis.retry
+
+from streaming.log import Outgoing
+from streaming.redis_ahead import AskedAhead, Question
+from streaming.redis_client import Redis, connect
+from streaming.redis_log import RedisLog
+
+ONE: Question = ("GET", "one")
+
+
+@pytest.fixture
+def client(redis_server: str, redis_client: Redis) -> Iterator[Redis]:
+    client = connect(redis_server, protocol=2)
+    redis_client.set("one", 1)
+    yield client
+    client.close()
+
+
+def test_the_answer_is_of_the_moment_of_asking_and_is_taken_once(client: Redis) -> None:
+    ahead = AskedAhead(client)
+    ahead.ask(ONE)
+    time.sleep(0.05)  # the server may look at connections in any order
+    client.set("one", 2)
+    client.get("two")
+    assert ahead.answer(ONE) == b"1"
+    assert ahead.answer(ONE) is None
+
+
+def test_another_question_has_no_answer_and_leaves_nothing_behind(client: Redis) -> None:
+    ahead = AskedAhead(client)
+    ahead.ask(ONE)
+    assert ahead.answer(("GET", "two")) is None
+    assert ahead.answer(ONE) is None
+    ahead.ask(ONE)
+    ahead.ask(("GET", "two"))
+    ahead.forget()
+    assert [client.get("one") for _ in range(3)] == [b"1"] * 3
+
+
+def test_an_error_is_no_answer(client: Redis) -> None:
+    ahead = AskedAhead(client)
+    ahead.ask(("LPOP", "one"))
+    assert ahead.answer(("LPOP", "one")) is None
+    assert client.get("one") == b"1"
+
+
+def test_a_server_that_went_away_has_none(client: Redis, redis_client: Redis) -> None:
+    ahead = AskedAhead(client)
+    ahead.ask(ONE)
+    redis_client.client_kill_filter(_type="normal", skipme=True)
+    assert ahead.answer(ONE) in (b"1", None)  # it may have been on its way
+    away = AskedAhead(redis.Redis(port=1, retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0)))
+    away.ask(ONE)
+    assert away.answer(ONE) is None
+    assert client.get("one") == b"1"
+
+
+@pytest.mark.parametrize("asked", [[("t", 0)], [("t", 1), ("t", 0)], [("t", 0), ("t", 1)]])
+def test_a_log_that_asks_ahead_gives_every_record_once(
+    redis_server: str, redis_client: Redis, asked: list[tuple[str, int]]
+) -> None:
+    log = RedisLog(redis_server)
+    log.create_topic("t", 2)
+    for turn in range(3):  # records come between question and answer, too
+        log.append("t", [Outgoing(None, b"%d" % at, partition=at % 2) for at in range(40 * turn, 40 * turn + 40)])
+        if turn == 0:
+            log.seek({("t", 0): 0, ("t", 1): 0})
+            found = {0: list[int](), 1: list[int]()}
+        for wanted in (asked, [("t", 0), ("t", 1)], asked):
+            for records in log.poll(8, 0.0, wanted):
+                found[records.position[1]] += map(int, filter(None, records.values))
+    log.seek(log.positions())
+    while polled := log.poll(7, 0.0):
+        for records in polled:
+            found[records.position[1]] += map(int, filter(None, records.values))
+    assert found == {0: list(range(0, 120, 2)), 1: list(range(1, 120, 2))}
+    log.close()
+
+
+def test_what_was_asked_ahead_and_removed_meanwhile_is_no_surprise(redis_server: str, redis_client: Redis) -> None:
+    log = RedisLog(redis_server)
+    log.create_topic("t", 1)
+    log.append("t", [Outgoing(None, b"%d" % at) for at in range(30)])
+    log.seek({("t", 0): 0})
+    assert [records.offsets.tolist() for records in log.poll(10, 0.0)] == [list(range(10))]
+    time.sleep(0.05)
+    redis_client.xtrim("hsnn:log:{t:0}", minid="0-26", approximate=False)
+    assert [records.offsets.tolist() for records in log.poll(10, 0.0)] == [list(range(10, 20))], "they had been read"
+    log.close()
