@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from streaming.records import Records
 
 AT_ONCE = 1024
-"""Events of one poll: more would only leave the processor's cache before they are decoded."""
+"""Records of one poll: more would only leave the processor's cache before they are decoded."""
+
+ROWS = 4096
+"""Events of one poll, where a record holds many."""
 
 BYTES = 8 << 20
 """Size of what is read at once."""
@@ -16,7 +19,9 @@ _FIRST = 64
 
 
 class Appetite:
-    """Asks for as many records as should hold `AT_ONCE` events and `BYTES` bytes, going by those that came last.
+    """Asks for as many records as should hold `ROWS` events and `BYTES` bytes, going by those that came last.
+
+    It asks for `AT_ONCE` at most.
 
     Examples
     --------
@@ -26,7 +31,7 @@ class Appetite:
     64
     >>> appetite.note([Records.of([Record("t", 0, at, None, b"x" * 100, (), 0) for at in range(64)])], rows=64 * 512)
     >>> appetite.records
-    2
+    8
     """
 
     def __init__(self) -> None:
@@ -36,5 +41,5 @@ class Appetite:
         """Learn from what came: records with so many events."""
         if found:
             count, size = sum(map(len, found)), sum(records.size for records in found)
-            fit = min(AT_ONCE * count // max(1, rows), BYTES * count // max(1, size))
+            fit = min(ROWS * count // max(1, rows), BYTES * count // max(1, size))
             self.records = max(1, min(AT_ONCE, fit))

@@ -42,5 +42,5 @@ def test_a_short_run_counts_arrivals_and_departures(tmp_path):
     found = json.loads(file.read_text())
     assert found["expired_returned"] == 0
     assert found["items_returned"] > 0
-    assert found["arrival_seconds"]["count"] > 50
+    assert found["arrival_seconds"]["count"] > 30  # four a second are looked for, on an idle machine
     assert found["lost"] == 0

@@ -95,7 +95,8 @@ def new_loop(redis, config, tmp_path, monkeypatch) -> Iterator[Callable[..., Loo
 
     It reads little at once, so that there is always something left to be read.
     """
-    monkeypatch.setattr("streaming.appetite.ROWS", 64)
+    monkeypatch.setattr("streaming.appetite.AT_ONCE", 64)
+    monkeypatch.setattr("streaming.polling.ENOUGH", 64)
     opened: list[Any] = []
 
     def make(folder: str, log: EventLog | str, health: Health | None = None) -> Loop:
