@@ -5,10 +5,11 @@
 
 `bare` is the training loop on batches that were decoded before, `pipeline` the same loop on what a consumer reads from
 a log that was filled before; same model, same configuration, in turn in one process, with two torch threads and with
-one (the trainer's default), so that their ratio means something. Both are timed from their second batch to their last
-full one: a consumer's opening is no part of its throughput, nor is its patience (`streaming.max_wait`) with what could
-still fill the last batch. The profile says where a pipeline's time goes: reading and making batches alone, stage by
-stage, and what of that is left to wait for when the model learns meanwhile.
+one (the trainer's default), so that their ratio means something. One log after the other: of all servers only that of
+the log at hand runs. Both loops are timed from their second batch to their last full one: a consumer's opening is no
+part of its throughput, nor is its patience (`streaming.max_wait`) with what could still fill the last batch. The
+profile says where a pipeline's time goes: reading and making batches alone, stage by stage, and what of that is left to
+wait for when the model learns meanwhile.
 """
 
 from __future__ import annotations
@@ -60,15 +61,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     data = _data(options.events)
     config = suited(Config().trainer, data)
-    with ExitStack() as stack:
-        filled = {name: _filled(name, data, stack) for name in options.logs}
-        size = Config().streaming.batch_size
-        batches = [batch for batch in data.batches(size) if len(batch.engagements) == size]
-        settle_heap()  # as the trainer does; for all loops alike
-        runs = [_measured(batches, config, filled, options.rounds, threads) for threads in THREADS]
+    size = Config().streaming.batch_size
+    batches = [batch for batch in data.batches(size) if len(batch.engagements) == size]
+    settle_heap()  # as the trainer does; for all loops alike
+    logs: dict[str, list[dict[str, Any]]] = {}
+    for name in options.logs:
+        with ExitStack() as stack:
+            streaming = _filled(name, data, stack)
+            logs[name] = [_measured(batches, config, streaming, options.rounds, threads) for threads in THREADS]
     found = {
         "data": data.name, "events": len(data), "cores": os.cpu_count(), "rounds": options.rounds,
-        "config": digest("default"), "runs": runs,
+        "config": digest("default"),
+        "runs": [
+            {"threads": threads, "logs": {name: of[at] for name, of in logs.items()}}
+            for at, threads in enumerate(THREADS)
+        ],
     }  # fmt: skip
     options.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     print(options.json.read_text())
@@ -108,31 +115,23 @@ def _filled(name: str, data: Dataset, stack: ExitStack) -> StreamingConfig:
 
 
 def _measured(
-    batches: Sequence[Batch], config: TrainerConfig, filled: dict[str, StreamingConfig], rounds: int, threads: int
+    batches: Sequence[Batch], config: TrainerConfig, streaming: StreamingConfig, rounds: int, threads: int
 ) -> dict[str, Any]:
     use_threads(threads)
-    alone = {name: _stages(streaming, len(batches)) for name, streaming in filled.items()}
-    bare: list[float] = []
-    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in filled}
+    alone = _stages(streaming, len(batches))
+    bare, rates, waits = [], [], []
     for _ in range(rounds):
         bare.append(_bare(batches, config))
-        for name, streaming in filled.items():
-            runs[name].append(_pipeline(streaming, config, len(batches)))
+        rate, wait = _pipeline(streaming, config, len(batches))
+        rates.append(rate)
+        waits.append(wait)
     return {
-        "threads": threads, "bare_events_per_second": float(np.mean(bare)),
-        "logs": {name: _figures(runs[name], alone[name], bare) for name in filled},
-    }  # fmt: skip
-
-
-def _figures(runs: list[tuple[float, float]], alone: dict[str, float], bare: list[float]) -> dict[str, Any]:
-    rates, waits = [rate for rate, _ in runs], [wait for _, wait in runs]
-    return {
-        "events_per_second": float(np.mean(rates)),
+        "bare_events_per_second": float(np.mean(bare)), "events_per_second": float(np.mean(rates)),
         "ratio": float(np.mean(rates) / np.mean(bare)),
         "ratio_by_round": [float(rate / one) for rate, one in zip(rates, bare, strict=True)],
         "microseconds_per_event": alone
         | {"waited_while_learning": float(np.mean(waits)), "step": float(1e6 / np.mean(bare))},
-    }
+    }  # fmt: skip
 
 
 def _bare(batches: Sequence[Batch], config: TrainerConfig) -> float:

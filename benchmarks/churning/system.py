@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.churning.memory import resident
+from benchmarks.churning.memory import needed, resident
 from benchmarks.churning.protocol import CHUNK, Numbers
 from benchmarks.churning.world import Block, World, joined, name_of, user_name
 from hsnn.demo.roles import Roles
@@ -65,9 +65,9 @@ class System:
         self._publish()
         self._follower.start()
         self._until(lambda: self._mirror.loaded)
-        before = resident()
+        before = needed()
         self._first.load_version(IndexReader(self._redis).load_version(self._mirror.version))
-        self._before += resident() - before
+        self._before += needed() - before
 
     def replace(self, gone: Block, new: Block) -> None:
         """Announce both to the scheduler; wait only while too much is on its way."""

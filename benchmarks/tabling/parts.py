@@ -34,16 +34,16 @@ def pipeline(found: dict[str, Any]) -> str:
     lines = [
         f"{found['data']}, {found['events']:,} events, {found['cores']} cores, configuration "
         f"`{found['config'][:12]}`, {found['rounds']} rounds.", "",
-        f"| torch threads | log | events/s | of the bare loop | by round | {' | '.join(titles)} |",
-        "|--:|---" + "|--:" * 8 + "|",
+        f"| torch threads | log | events/s | bare loop | ratio | by round | {' | '.join(titles)} |",
+        "|--:|---" + "|--:" * 9 + "|",
     ]  # fmt: skip
     for run in found["runs"]:
         threads = str(run["threads"])
-        lines.append(f"| {threads} | the bare loop | {run['bare_events_per_second']:,.0f} |{' |' * 7}")
         for name, of in run["logs"].items():
             rounds = ", ".join(f"{ratio:.2f}" for ratio in of["ratio_by_round"])
             times = [f"{of['microseconds_per_event'][stage]:.1f} us" for stage in stages]
-            cells = [threads, name, f"{of['events_per_second']:,.0f}", f"{of['ratio']:.2f}", rounds, *times]
+            rates = [f"{of[loop]:,.0f}" for loop in ("events_per_second", "bare_events_per_second")]
+            cells = [threads, name, *rates, f"{of['ratio']:.2f}", rounds, *times]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
