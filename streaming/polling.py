@@ -45,7 +45,9 @@ class Polling:
         Exception
             What the log raised; after rows were read, with the next call.
         """
-        self._raise()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
         found: dict[Position, list[Rows]] = {}
         count = 0
         while count < ENOUGH:
@@ -53,17 +55,18 @@ class Polling:
             try:
                 polled = self._polled(asked, 0.0 if found else timeout, partitions)
             except Exception as error:
+                if not found:
+                    raise
                 self._error = error
                 break
             rows = [self._decode(records.position, records) for records in polled]
             for records, some in zip(polled, rows, strict=True):
                 found.setdefault(records.position, []).append(some)
-            self._appetite.note(polled, sum(map(len, rows)))
-            count += sum(map(len, rows))
+            came = sum(map(len, rows))
+            self._appetite.note(polled, came)
+            count += came
             if sum(map(len, polled)) < max(1, asked // max(1, len(partitions))):
                 break  # of no partition is there more
-        if not found:
-            self._raise()
         return [(position, concat(some)) for position, some in found.items()]
 
     def _polled(self, count: int, timeout: float, partitions: Collection[Position]) -> list[Records]:
@@ -71,8 +74,3 @@ class Polling:
         polled = self._log.poll(count, timeout, partitions)
         reached("poll")
         return polled
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error

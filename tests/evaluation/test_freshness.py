@@ -37,10 +37,10 @@ def test_the_source_sends_items_that_come_and_go_and_engagements_with_them():
 def test_a_short_run_counts_arrivals_and_departures(tmp_path):
     file = tmp_path / "freshness.json"
     freshness.main([
-        "--items", "20", "--engagements", "200", "--queries", "5", "--seconds", "15", "--json", str(file)
+        "--items", "20", "--engagements", "200", "--queries", "5", "--seconds", "20", "--json", str(file)
     ])  # fmt: skip
     found = json.loads(file.read_text())
     assert found["expired_returned"] == 0
     assert found["items_returned"] > 0
-    assert found["arrival_seconds"]["count"] > 30  # four a second are looked for, on an idle machine
+    assert found["arrival_seconds"]["count"] > 50
     assert found["lost"] == 0
