@@ -5,6 +5,7 @@ SHELL := /bin/sh
 VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
 ARGS ?=
+BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz
 
 .PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn fuzz kafka docs lock clean
 .DEFAULT_GOAL := help
@@ -30,8 +31,8 @@ test-fast: setup ## Run the tests that take no more than a second or so each, in
 	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow and not kafka" $(ARGS)
 
 crash-test: setup ## Kill a real trainer 200 times, on Redis Streams and on Kafka; or ARGS='--kills 20 --events 50000 --log redis'.
-	@echo "Running: python -m benchmarks.crashing $(ARGS)"
-	@$(PYTHON) -m benchmarks.crashing $(ARGS)
+	@echo "Running: python -m benchmarks.crash $(ARGS)"
+	@$(PYTHON) -m benchmarks.crash $(ARGS)
 
 lint: setup ## Check style, types and who imports whom.
 	@echo "Checking with ruff, mypy --strict and import-linter."
@@ -40,25 +41,26 @@ lint: setup ## Check style, types and who imports whom.
 	@$(PYTHON) -m mypy
 	@"$(VENV)/bin/lint-imports"
 
-bench: setup ## Run the benchmarks, or some: make bench ARGS='benchmarks/NAME.py'.
-	@for file in $(if $(ARGS),$(ARGS),benchmarks/*.py); do \
-		if [ -f "$$file" ]; then echo "Running $$file"; $(PYTHON) "$$file" || exit 1; fi; done
+bench: setup ## Run the benchmarks, or one: make bench ARGS='publish --items 10000', ARGS='parts.speed'.
+	@for name in $(if $(ARGS),,$(BENCHMARKS)); do \
+		echo "Running: python -m benchmarks.$$name"; $(PYTHON) -m benchmarks.$$name || exit 1; done
+	@$(if $(ARGS),echo "Running: python -m benchmarks.$(ARGS)"; $(PYTHON) -m benchmarks.$(ARGS))
 
 bench-quality: setup ## Measure retrieval quality: make bench-quality ARGS='--sets ml-100k --variants default --seeds 3 --jobs 2'.
-	@echo "Running benchmarks/quality.py $(ARGS)"
-	@$(PYTHON) benchmarks/quality.py $(ARGS)
+	@echo "Running: python -m benchmarks.quality $(ARGS)"
+	@$(PYTHON) -m benchmarks.quality $(ARGS)
 
 bench-pipeline: setup ## Measure the way from the log to the step, against the step alone: Kafka, Arrow, Redis Streams.
-	@echo "Running benchmarks/pipeline.py $(ARGS)"
-	@$(PYTHON) benchmarks/pipeline.py $(ARGS)
+	@echo "Running: python -m benchmarks.pipeline $(ARGS)"
+	@$(PYTHON) -m benchmarks.pipeline $(ARGS)
 
 bench-churn: setup ## Measure churn beside other indexes: make bench-churn ARGS='--items 100000 --churn 0.1 --peers hnswlib,faiss --json FILE'.
-	@echo "Running benchmarks/churn.py $(ARGS)"
-	@$(PYTHON) benchmarks/churn.py $(ARGS)
+	@echo "Running: python -m benchmarks.churn $(ARGS)"
+	@$(PYTHON) -m benchmarks.churn $(ARGS)
 
 fuzz: setup ## Send a trainer a million hostile messages: make fuzz ARGS='--messages 100000 --log redis --seed 7 --json FILE'.
-	@echo "Running benchmarks/fuzz.py $(ARGS)"
-	@$(PYTHON) benchmarks/fuzz.py $(ARGS)
+	@echo "Running: python -m benchmarks.fuzz $(ARGS)"
+	@$(PYTHON) -m benchmarks.fuzz $(ARGS)
 
 kafka: setup ## Fetch Apache Kafka with Maven and run one broker on loopback until Ctrl+C.
 	@echo "Running: hsnn kafka start $(ARGS)"
@@ -66,8 +68,8 @@ kafka: setup ## Fetch Apache Kafka with Maven and run one broker on loopback unt
 
 docs: setup ## Rewrite the generated parts of the documentation.
 	@echo "Rewriting the tables of docs/configuration.md and docs/benchmarks.md."
-	@$(PYTHON) -m hsnn.config_text docs/configuration.md
-	@$(PYTHON) benchmarks/tables.py
+	@$(PYTHON) -m hsnn.config.render docs/configuration.md
+	@$(PYTHON) -m benchmarks.tables
 
 lock: setup ## Pin the dependencies of pyproject.toml anew; needs uv.
 	@echo "Writing requirements.lock."

@@ -11,58 +11,82 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evaluation.harness import evaluate
-    from hsnn.config import Config, load
+    from hsnn.config.loader import Config, load
     from hsnn.embedded.kafka import EmbeddedKafka
     from hsnn.embedded.redis import EmbeddedRedis
-    from indexer.reader import IndexReader
-    from monitoring.alarms import Alarm
-    from monitoring.audit import AuditTrail
-    from monitoring.drift import LossDrift, MixDrift
-    from monitoring.errors import HsnnError
-    from monitoring.health import Health
-    from serving.client import Client
-    from serving.mirror import Mirror
-    from streaming.columns import Batch, Engagements
-    from streaming.consumer import Consumer
-    from streaming.events import Impression, Interaction, Item, User
-    from streaming.log import EventLog
-    from streaming.open_log import open_log
-    from trainer.encoder import Encoder
-    from trainer.learner import Learner
-    from trainer.leaves import Leaves
-    from trainer.scorer import Scorer
+    from hsnn.evaluation.harness.prequential import evaluate
+    from hsnn.indexer.store.reader import IndexReader
+    from hsnn.monitoring.alarms import Alarm
+    from hsnn.monitoring.audit import AuditTrail
+    from hsnn.monitoring.drift import LossDrift, MixDrift
+    from hsnn.monitoring.errors import HsnnError
+    from hsnn.monitoring.health import Health
+    from hsnn.serving.api.client import Client
+    from hsnn.serving.mirror.mirror import Mirror
+    from hsnn.streaming.consumer.consumer import Consumer
+    from hsnn.streaming.log.base import EventLog
+    from hsnn.streaming.log.open import open_log
+    from hsnn.streaming.schema.batch import Batch, Engagements
+    from hsnn.streaming.schema.events import Impression, Interaction, Item, User
+    from hsnn.trainer.features.inverted_lists import Leaves
+    from hsnn.trainer.model.item_encoder import Encoder
+    from hsnn.trainer.model.scorer import Scorer
+    from hsnn.trainer.training.learner import Learner
 
 _HOMES = {
-    "evaluation.harness": ("evaluate",),
-    "hsnn.config": ("Config", "load"),
+    "hsnn.evaluation.harness.prequential": ("evaluate",),
+    "hsnn.config.loader": ("Config", "load"),
     "hsnn.embedded.kafka": ("EmbeddedKafka",),
     "hsnn.embedded.redis": ("EmbeddedRedis",),
-    "indexer.reader": ("IndexReader",),
-    "monitoring.alarms": ("Alarm",),
-    "monitoring.audit": ("AuditTrail",),
-    "monitoring.drift": ("LossDrift", "MixDrift"),
-    "monitoring.errors": ("HsnnError",),
-    "monitoring.health": ("Health",),
-    "serving.client": ("Client",),
-    "serving.mirror": ("Mirror",),
-    "streaming.columns": ("Batch", "Engagements"),
-    "streaming.consumer": ("Consumer",),
-    "streaming.events": ("Impression", "Interaction", "Item", "User"),
-    "streaming.log": ("EventLog",),
-    "streaming.open_log": ("open_log",),
-    "trainer.encoder": ("Encoder",),
-    "trainer.leaves": ("Leaves",),
-    "trainer.learner": ("Learner",),
-    "trainer.scorer": ("Scorer",),
+    "hsnn.indexer.store.reader": ("IndexReader",),
+    "hsnn.monitoring.alarms": ("Alarm",),
+    "hsnn.monitoring.audit": ("AuditTrail",),
+    "hsnn.monitoring.drift": ("LossDrift", "MixDrift"),
+    "hsnn.monitoring.errors": ("HsnnError",),
+    "hsnn.monitoring.health": ("Health",),
+    "hsnn.serving.api.client": ("Client",),
+    "hsnn.serving.mirror.mirror": ("Mirror",),
+    "hsnn.streaming.schema.batch": ("Batch", "Engagements"),
+    "hsnn.streaming.consumer.consumer": ("Consumer",),
+    "hsnn.streaming.schema.events": ("Impression", "Interaction", "Item", "User"),
+    "hsnn.streaming.log.base": ("EventLog",),
+    "hsnn.streaming.log.open": ("open_log",),
+    "hsnn.trainer.model.item_encoder": ("Encoder",),
+    "hsnn.trainer.features.inverted_lists": ("Leaves",),
+    "hsnn.trainer.training.learner": ("Learner",),
+    "hsnn.trainer.model.scorer": ("Scorer",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Alarm", "AuditTrail", "Batch", "Client", "Config", "Consumer", "EmbeddedKafka", "EmbeddedRedis", "Encoder",
-    "Engagements", "EventLog", "Health", "HsnnError", "Impression", "IndexReader", "Interaction", "Item", "Learner",
-    "Leaves", "LossDrift", "Mirror", "MixDrift", "Scorer", "User", "evaluate", "load", "open_log",
-]  # fmt: skip
+    "Alarm",
+    "AuditTrail",
+    "Batch",
+    "Client",
+    "Config",
+    "Consumer",
+    "EmbeddedKafka",
+    "EmbeddedRedis",
+    "Encoder",
+    "Engagements",
+    "EventLog",
+    "Health",
+    "HsnnError",
+    "Impression",
+    "IndexReader",
+    "Interaction",
+    "Item",
+    "Learner",
+    "Leaves",
+    "LossDrift",
+    "Mirror",
+    "MixDrift",
+    "Scorer",
+    "User",
+    "evaluate",
+    "load",
+    "open_log",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """``python -m hsnn``."""
 
-from hsnn.cli import main
+from hsnn.cli.app import main
 
 if __name__ == "__main__":
     main()

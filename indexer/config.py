@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from monitoring.duration import Duration
+from hsnn.monitoring.duration import Duration
 
 
 class IndexerConfig(BaseModel):

@@ -1,9 +1,10 @@
 """Deadlines of jobs: work looks at its own where it can stop without leaving half a write.
 
 The deadline belongs to the thread that runs the job, so that what a job calls need not pass it on. Where it is looked
-at: between chunks of items that are encoded (`indexer.assignment`), before a version is written aside and before the
-flip (`indexer.builder`), before deltas are written (`indexer.jobs`), between alarms, between removals, between the
-looks of a verification. Never between two writes that belong together: those are one script.
+at: between chunks of items that are encoded (`hsnn.indexer.assign.assigner`), before a version is written aside and
+before the flip (`hsnn.indexer.build.builder`), before deltas are written (`hsnn.indexer.jobs.index_jobs`), between
+alarms, between removals, between the looks of a verification. Never between two writes that belong together: those are
+one script.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from indexer.errors import OverrunError
+from hsnn.indexer.errors import OverrunError
 
 _END: ContextVar[tuple[float, float] | None] = ContextVar("end", default=None)
 

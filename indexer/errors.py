@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.errors import HsnnError
+from hsnn.monitoring.errors import HsnnError
 
 
 class IndexingError(HsnnError):

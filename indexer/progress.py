@@ -1,6 +1,6 @@
 """Progress of jobs: work says how far it is, whoever supervises looks; nothing is passed on from call to call.
 
-As with deadlines (`indexer.deadline`), the place where it is noted belongs to the thread that runs the job.
+As with deadlines (`hsnn.indexer.deadline`), the place where it is noted belongs to the thread that runs the job.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from monitoring.config import Action
+from hsnn.monitoring.config import Action
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):

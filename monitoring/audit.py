@@ -46,7 +46,7 @@ class AuditTrail:
     client
         A Redis client; values as bytes.
     key
-        Name of the stream, ``streaming.keys.key("audit")``.
+        Name of the stream, ``hsnn.streaming.redis.keys.key("audit")``.
     length
         Entries kept at least; older ones are trimmed now and then.
     """
@@ -75,9 +75,15 @@ class AuditTrail:
             The server cannot be reached or refuses the write.
         """
         entry = AuditEntry(
-            at=time.time_ns() // 1_000_000, event=event, kind=kind, alarm=alarm, action=action, outcome=outcome,
-            version=version, detail=detail,
-        )  # fmt: skip
+            at=time.time_ns() // 1_000_000,
+            event=event,
+            kind=kind,
+            alarm=alarm,
+            action=action,
+            outcome=outcome,
+            version=version,
+            detail=detail,
+        )
         self._client.xadd(self._key, {"d": msgspec.json.encode(entry)}, maxlen=self._length, approximate=True)
         return entry
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from monitoring.duration import Duration
+from hsnn.monitoring.duration import Duration
 
 Action = Literal["refresh", "none"]
 """What the scheduler can do about an alarm."""

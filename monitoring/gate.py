@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from monitoring.alarms import Alarm
-from monitoring.config import GateConfig
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import GateConfig
 
 _LIMITS = ("recent", "usual")
 

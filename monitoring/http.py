@@ -9,8 +9,8 @@ from threading import Thread
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from monitoring.errors import HsnnError
-from monitoring.health import Health
+from hsnn.monitoring.errors import HsnnError
+from hsnn.monitoring.health import Health
 
 LIVE = "/healthz/live"
 READY = "/healthz/ready"

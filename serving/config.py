@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from monitoring.duration import Duration
-from monitoring.errors import HsnnError
-from serving.limits import Limits
+from hsnn.monitoring.duration import Duration
+from hsnn.monitoring.errors import HsnnError
+from hsnn.serving.limits import Limits
 
 
 class TokenError(HsnnError):

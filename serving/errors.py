@@ -1,8 +1,8 @@
-"""What can go wrong between a client and the server, besides what `serving.request` names."""
+"""What can go wrong between a client and the server, besides what `hsnn.serving.schema` names."""
 
 from __future__ import annotations
 
-from monitoring.errors import HsnnError
+from hsnn.monitoring.errors import HsnnError
 
 
 class UnauthorizedError(HsnnError):

@@ -12,8 +12,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from indexer.metrics import DAMAGED
-from monitoring.metrics import FRESHNESS_BUCKETS, REQUEST_BUCKETS, SCORED_BUCKETS
+from hsnn.indexer.metrics import DAMAGED
+from hsnn.monitoring.metrics import FRESHNESS_BUCKETS, REQUEST_BUCKETS, SCORED_BUCKETS
 
 
 class ServingMetrics:
@@ -30,13 +30,18 @@ class ServingMetrics:
             "hsnn_request_seconds", "Time of one call.", ["endpoint"], buckets=REQUEST_BUCKETS, registry=registry
         )
         self.request_scored = Histogram(
-            "hsnn_request_scored", "Items scored by the item level per query.", ["mode"], buckets=SCORED_BUCKETS,
+            "hsnn_request_scored",
+            "Items scored by the item level per query.",
+            ["mode"],
+            buckets=SCORED_BUCKETS,
             registry=registry,
-        )  # fmt: skip
+        )
         self.freshness = Histogram(
-            "hsnn_freshness_seconds", "From a new item's sending by its producer to its being retrievable here.",
-            buckets=FRESHNESS_BUCKETS, registry=registry,
-        )  # fmt: skip
+            "hsnn_freshness_seconds",
+            "From a new item's sending by its producer to its being retrievable here.",
+            buckets=FRESHNESS_BUCKETS,
+            registry=registry,
+        )
         self.version = Gauge("hsnn_index_version", "Version of the index that answers.", registry=registry)
         self.items = Gauge("hsnn_index_items", "Items that may be returned.", registry=registry)
         self.nodes = Gauge("hsnn_index_nodes", "Nodes of the learned level.", registry=registry)
@@ -46,6 +51,7 @@ class ServingMetrics:
         self.deltas = Counter("hsnn_mirror_deltas_total", "Deltas applied.", ["kind"], registry=registry)
         self.loads = Counter("hsnn_mirror_loads_total", "Versions loaded.", ["extent"], registry=registry)
         self.unreadable = Counter(
-            "hsnn_mirror_unreadable_total", "Stream entries that could not be read and were passed over.",
+            "hsnn_mirror_unreadable_total",
+            "Stream entries that could not be read and were passed over.",
             registry=registry,
-        )  # fmt: skip
+        )

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from monitoring.errors import HsnnError
-from streaming.events import Id, Millis, Scalar
+from hsnn.monitoring.errors import HsnnError
+from hsnn.streaming.schema.events import Id, Millis, Scalar
 
 MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
 """``beam`` serves; ``exact`` proves the answer of ``exhaustive``; the others are references from the same states."""

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from monitoring.duration import Duration
+from hsnn.monitoring.duration import Duration
 
 OnLostOffsets = Literal["fail", "earliest", "latest"]
 """What to do where the log does not hold the next record."""

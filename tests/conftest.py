@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streaming.redis_client import Redis, connect
+from hsnn.streaming.redis.client import Redis, connect
 from tests import servers
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hsnn.embedded import EmbeddedRedis
 from hsnn.embedded.process import free_port
-from streaming.redis_client import Redis, connect
+from hsnn.streaming.redis.client import Redis, connect
 
 KINDS = ("embedded", "redis", "cluster")
 """The wheel's Valkey; the server that REDIS_SERVER names; a cluster of three nodes of the former."""

@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.events import Feature
-from trainer.arrays import Array, pack, unpack
-from trainer.covisitation import NEIGHBOURS
-from trainer.item_pairs import COVISIT_HALF_LIVES
+from hsnn.streaming.schema.events import Feature
+from hsnn.trainer.features.covisitation import NEIGHBOURS
+from hsnn.trainer.features.item_pairs import COVISIT_HALF_LIVES
+from hsnn.trainer.rowstore.arrays import Array, pack, unpack
 
 _LISTS = (0, len(COVISIT_HALF_LIVES), NEIGHBOURS)
 
@@ -49,8 +49,8 @@ class StateDelta:
     user_tokens : (m, C) int32
         Hashed user features, -1 padded.
     item_neighbours, item_weights, item_totals, item_paired
-        Co-visitation of `item_rows`, the arrays of `trainer.covisitation.Covisitation` in order; without rows, and not
-        sent, where the model has no cross features.
+        Co-visitation of `item_rows`, the arrays of `hsnn.trainer.features.covisitation.Covisitation` in order; without
+        rows, and not sent, where the model has no cross features.
     """
 
     epoch: int
@@ -73,9 +73,16 @@ class StateDelta:
     item_paired: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     _ARRAYS = (
-        "item_rows", "item_values", "item_last", "item_first", "user_rows", "user_items", "user_times", "user_tokens",
+        "item_rows",
+        "item_values",
+        "item_last",
+        "item_first",
+        "user_rows",
+        "user_items",
+        "user_times",
+        "user_tokens",
         "new_user_rows",
-    )  # fmt: skip
+    )
     _PAIRS = ("item_neighbours", "item_weights", "item_totals", "item_paired")
 
     def encode(self) -> bytes:
@@ -126,7 +133,7 @@ class Feed(msgspec.Struct, frozen=True, array_like=True):
 class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a snapshot is made of; `state_id` and `feed_id` say where its readers go on in the streams.
 
-    `generation` counts the rebalances of the nodes (`trainer.steering`).
+    `generation` counts the rebalances of the nodes (`hsnn.trainer.training.commands`).
     """
 
     snapshot: int
@@ -150,12 +157,12 @@ class Snapshot:
     Attributes
     ----------
     model
-        Weights of the dense modules and the node vectors (`trainer.model.Monn.state_dict`).
+        Weights of the dense modules and the node vectors (`hsnn.trainer.model.monn.Monn.state_dict`).
     items
         ``embeddings`` (n, d+1) float32, ``tokens`` (n, T) int32, ``values`` (n, H) float32, ``last``, ``first``,
         ``expires_at`` (n,) int64 (0: never), ``deleted`` (n,) bool; row = the trainer's item row. With cross features
         also ``neighbours`` (n, 2, N) int32, ``weights`` (n, 2, N) and ``totals`` (n, 2) float32, ``paired`` (n,) int64:
-        see `trainer.covisitation.Covisitation`.
+        see `hsnn.trainer.features.covisitation.Covisitation`.
     users
         ``items`` (m, L) int32, ``times`` (m, L) int64, ``tokens`` (m, C) int32.
     item_ids, user_ids
@@ -192,6 +199,10 @@ class Snapshot:
         item_ids, user_ids, features = msgspec.msgpack.decode(fields[b"ids"])
         return cls(
             msgspec.json.decode(fields[b"manifest"], type=SnapshotManifest),
-            unpack(fields[b"model"]), unpack(fields[b"items"]), unpack(fields[b"users"]),
-            item_ids, user_ids, features,
-        )  # fmt: skip
+            unpack(fields[b"model"]),
+            unpack(fields[b"items"]),
+            unpack(fields[b"users"]),
+            item_ids,
+            user_ids,
+            features,
+        )

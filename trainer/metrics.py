@@ -19,10 +19,14 @@ RECALL = Gauge(
     "hsnn_prequential_recall", "Share of the last live queries whose next item was among the first.", ["method", "at"]
 )
 QUERIES = Counter("hsnn_prequential_queries_total", "Live prequential queries.", ["outcome"])
-ID_ROWS = Gauge("hsnn_id_rows", "Rows of the id tables: held by an id, free, or left and not to be used yet.",
-                ["table", "state"])  # fmt: skip
-IDS = Counter("hsnn_ids_total", "Ids that were admitted (of them: to a reused row), refused, expired or evicted.",
-              ["table", "outcome"])  # fmt: skip
+ID_ROWS = Gauge(
+    "hsnn_id_rows", "Rows of the id tables: held by an id, free, or left and not to be used yet.", ["table", "state"]
+)
+IDS = Counter(
+    "hsnn_ids_total",
+    "Ids that were admitted (of them: to a reused row), refused, expired or evicted.",
+    ["table", "outcome"],
+)
 REBALANCES = Counter("hsnn_rebalances_total", "Commands to rebalance the nodes, by what became of them.", ["outcome"])
 HELD = Gauge("hsnn_snapshots_held", "1 while snapshots are held back because the loss is far above the usual.")
 STEP_SECONDS = Histogram(
@@ -30,6 +34,7 @@ STEP_SECONDS = Histogram(
 )
 CHECKPOINT_SECONDS = Histogram("hsnn_checkpoint_seconds", "Time from a checkpoint's start to its durability.")
 CHECKPOINT_PAUSE = Histogram(
-    "hsnn_checkpoint_pause_seconds", "Time that training waited at once for a checkpoint's copies.",
+    "hsnn_checkpoint_pause_seconds",
+    "Time that training waited at once for a checkpoint's copies.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
-)  # fmt: skip
+)

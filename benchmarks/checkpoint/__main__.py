@@ -1,7 +1,7 @@
 """What checkpoints cost: pauses in training with large tables, and throughput. Writes `results/checkpoints.json`.
 
-    make bench ARGS=benchmarks/checkpoints.py    # a million items and users; some 10 minutes and 8 GB of memory
-    make bench ARGS='benchmarks/checkpoints.py --rows 100000 --events 100000'
+    make bench ARGS='checkpoint    # a million items and users; some 10 minutes and 8 GB of memory
+    make bench ARGS='checkpoint --rows 100000 --events 100000'
 
 Pauses: a learner trains on while checkpoints are copied, written and handed out in a real Redis; every wait of training
 is counted. Throughput: the bare loop with and without a checkpoint every 50,000 events, in turn, on globo-news if
@@ -12,33 +12,31 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import msgspec
 import numpy as np
 
-from benchmarks.checkpointing.large import Large
-from benchmarks.variants import digest
-from evaluation.suited import suited
-from hsnn.config import Config
+from benchmarks.checkpoint.large_learner import Large
+from benchmarks.paths import RESULTS_FOLDER
+from benchmarks.quality.variants import digest
+from hsnn.config.loader import Config
 from hsnn.embedded.redis import EmbeddedRedis
-from streaming.datasets import Dataset, load
-from streaming.redis_client import connect
-from trainer.checkpoint import CheckpointStore
-from trainer.config import TrainerConfig
-from trainer.learner import Learner
-from trainer.outbox import Outbox
-from trainer.publisher import Publisher
-from trainer.threads import use_threads
-from trainer.triggers import Triggers
+from hsnn.evaluation.harness.data_config import suited
+from hsnn.streaming.datasets import Dataset, load
+from hsnn.streaming.redis.client import connect
+from hsnn.trainer.checkpoint.store import CheckpointStore
+from hsnn.trainer.checkpoint.triggers import Triggers
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.publish.publisher import Publisher
+from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.threads import use_threads
+from hsnn.trainer.training.learner import Learner
 
-RESULTS = Path(__file__).parent / "results" / "checkpoints.json"
+RESULTS = RESULTS_FOLDER / "checkpoints.json"
 EVERY = 50_000
 _ROUNDS = 3
 
@@ -69,11 +67,15 @@ def _one(large: Large, publisher: Publisher, store: CheckpointStore, waits: list
         copied = copied or (0.0 if publisher.copying else time.perf_counter() - started)
     seconds, files = time.perf_counter() - started, store.manifest(store.names()[-1])
     return {
-        "longest_pause_ms": 1000 * max(waits), "pauses": len(waits), "waited_ms": 1000 * sum(waits),
-        "copied_seconds": copied, "handed_out_seconds": seconds,
-        "steps_while_copying": _ms(steps), "steps_while_writing": _ms(writing),
+        "longest_pause_ms": 1000 * max(waits),
+        "pauses": len(waits),
+        "waited_ms": 1000 * sum(waits),
+        "copied_seconds": copied,
+        "handed_out_seconds": seconds,
+        "steps_while_copying": _ms(steps),
+        "steps_while_writing": _ms(writing),
         "chain": [files.files[name].bytes for name in files.chain],
-    }  # fmt: skip
+    }
 
 
 def _ms(seconds: list[float]) -> dict[str, float]:

@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 
-from streaming.columns import Batch, Engagements
-from trainer.config import TrainerConfig
-from trainer.learner import Learner
+from hsnn.streaming.schema.batch import Batch, Engagements
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.training.learner import Learner
 
 NOW = 1_700_000_000_000
 _BATCH = 512
@@ -62,7 +62,12 @@ class Large:
         self.now = int(ts[-1])
         items, users = self._rng.integers(0, self.rows, (2, _BATCH)).tolist()
         events = Engagements(
-            ts, ts, [f"user-{row}" for row in users], [f"item-{row}" for row in items], ["click"] * _BATCH,
-            np.full(_BATCH, np.nan, np.float32), [None] * _BATCH,
-        )  # fmt: skip
+            ts,
+            ts,
+            [f"user-{row}" for row in users],
+            [f"item-{row}" for row in items],
+            ["click"] * _BATCH,
+            np.full(_BATCH, np.nan, np.float32),
+            [None] * _BATCH,
+        )
         return Batch(engagements=events, positions={}, watermark=self.now, items=[], item_sent_at=[])

@@ -15,29 +15,27 @@ import json
 import multiprocessing
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.churning.columns import HEAD, cells
-from benchmarks.churning.peers import PEERS
-from benchmarks.churning.plots import draw
-from benchmarks.churning.protocol import run
-from benchmarks.churning.servers import NoVectorSetsError
-from benchmarks.churning.system import System
-from benchmarks.churning.world import World
-from evaluation.errors import MissingPackageError
-from trainer.threads import use_threads
+from benchmarks.churn.columns import HEAD, cells
+from benchmarks.churn.peers import PEERS
+from benchmarks.churn.planted_data import World
+from benchmarks.churn.plots import draw
+from benchmarks.churn.protocol import run
+from benchmarks.churn.system import System
+from benchmarks.churn.vector_set_server import NoVectorSetsError
+from benchmarks.paths import RESULTS_FOLDER, ROOT
+from hsnn.evaluation.errors import MissingPackageError
+from hsnn.trainer.threads import use_threads
 
-HERE = Path(__file__).parent
-RESULTS, PICTURES = HERE / "results" / "churn.json", HERE.parent / "docs" / "img"
+RESULTS, PICTURES = RESULTS_FOLDER / "churn.json", ROOT / "docs" / "img"
 OWN = ("hsnn", "refitted")
 USERS = 1000
 
@@ -61,9 +59,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--items", type=lambda text: [int(one) for one in _names(text)], default=[100_000], help="sizes, with commas"
     )
     parser.add_argument(
-        "--churn", type=lambda text: sorted(float(one) for one in _names(text)), default=[0.01, 0.1, 0.5, 1.0],
+        "--churn",
+        type=lambda text: sorted(float(one) for one in _names(text)),
+        default=[0.01, 0.1, 0.5, 1.0],
         help="shares of the items replaced at which it is looked, with commas; up to 1",
-    )  # fmt: skip
+    )
     parser.add_argument("--peers", type=_names, default=list(PEERS), help=f"of {', '.join(PEERS)}, or nothing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=None, help="write here, and no plots, instead of the results")

@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 HEAD = (
-    "", "replaced", "recall@50", "p50 / p99 ms", "p50 / first", "meanwhile", "items/s", "MB", "fullest / mean",
+    "",
+    "replaced",
+    "recall@50",
+    "p50 / p99 ms",
+    "p50 / first",
+    "meanwhile",
+    "items/s",
+    "MB",
+    "fullest / mean",
     "gone found",
-)  # fmt: skip
+)
 
 
 def cells(name: str, look: dict[str, Any]) -> list[str]:
@@ -17,7 +25,14 @@ def cells(name: str, look: dict[str, Any]) -> list[str]:
     fullest = look.get("fullest_over_mean") or look.get("max_over_mean")
     against = f"{look['against_first']:.2f}" if look.get("against_first") else ""
     return [
-        name.replace("_", " "), f"{100 * look['churn']:g}%", f"{look['recall']:.3f}",
-        f"{look['p50_ms']:.2f} / {look['p99_ms']:.2f}", against, meanwhile, rate, f"{look['mb']:,.0f}",
-        f"{fullest:.1f}" if fullest else "", str(look["gone"]),
-    ]  # fmt: skip
+        name.replace("_", " "),
+        f"{100 * look['churn']:g}%",
+        f"{look['recall']:.3f}",
+        f"{look['p50_ms']:.2f} / {look['p99_ms']:.2f}",
+        against,
+        meanwhile,
+        rate,
+        f"{look['mb']:,.0f}",
+        f"{fullest:.1f}" if fullest else "",
+        str(look["gone"]),
+    ]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.churning.memory import resident
-from benchmarks.churning.protocol import Numbers
-from benchmarks.churning.servers import vector_server
-from benchmarks.churning.world import Block, Vectors, World
-from evaluation.neighbours import package
-from streaming.redis_client import connect
+from benchmarks.churn.memory import resident
+from benchmarks.churn.planted_data import Block, Vectors, World
+from benchmarks.churn.protocol import Numbers
+from benchmarks.churn.vector_set_server import vector_server
+from hsnn.evaluation.baselines.ann_indexes import package
+from hsnn.streaming.redis.client import connect
 
 _LINKS, _BUILD_EF, _SEARCH_EF = 16, 100, 200
 
@@ -187,6 +187,9 @@ class VectorSet:
 
 
 PEERS: dict[str, Callable[[World], Any]] = {
-    "hnswlib": Hnswlib, "faiss": Faiss, "faiss_rebuilt": FaissRebuilt, "vectorset": VectorSet
-}  # fmt: skip
+    "hnswlib": Hnswlib,
+    "faiss": Faiss,
+    "faiss_rebuilt": FaissRebuilt,
+    "vectorset": VectorSet,
+}
 """By name, as options have them."""

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.config import ModelConfig
-from trainer.encoder import Encoder
-from trainer.index.seeding import evened, seed_nodes
-from trainer.item_state import HALF_LIVES
-from trainer.model import Monn
-from trainer.wire import FeedItem, Snapshot, SnapshotManifest
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.item_counters import HALF_LIVES
+from hsnn.trainer.index.kmeans import evened, seed_nodes
+from hsnn.trainer.messages import FeedItem, Snapshot, SnapshotManifest
+from hsnn.trainer.model.item_encoder import Encoder
+from hsnn.trainer.model.monn import Monn
 
 NOW = 1_700_000_000_000
 """Event time of everything, epoch ms: states are alike, so that vectors alone decide."""
@@ -73,9 +73,14 @@ class World:
         self.items, self.users = items, users
         leaves = 1 << int(np.ceil(np.log2(np.sqrt(10 * items))))
         self.config = ModelConfig(
-            dim=_DIM, history=_HISTORY, item_tokens=_TOKENS, nodes=leaves, node_heads=1, beam=min(leaves, 128),
+            dim=_DIM,
+            history=_HISTORY,
+            item_tokens=_TOKENS,
+            nodes=leaves,
+            node_heads=1,
+            beam=min(leaves, 128),
             budget=max(200, items // 50),
-        )  # fmt: skip
+        )
         self._rng = np.random.default_rng(seed)
         self._weights = planted_weights(self.config)
         self.clusters = max(16, leaves // 4)
@@ -110,23 +115,32 @@ class World:
         history = np.arange(self.users * _HISTORY, dtype=np.int32).reshape(self.users, _HISTORY)
         return Snapshot(
             manifest=SnapshotManifest(
-                **manifest, events=0, watermark=NOW, half_life=0, model=self.config.model_dump(mode="json"),
+                **manifest,
+                events=0,
+                watermark=NOW,
+                half_life=0,
+                model=self.config.model_dump(mode="json"),
                 config_digest="",
             ),
             model=dict(self._weights),
             items={
-                "embeddings": np.zeros((rows, _DIM + 1), np.float32), "tokens": every.tokens,
+                "embeddings": np.zeros((rows, _DIM + 1), np.float32),
+                "tokens": every.tokens,
                 "values": np.zeros((rows, len(HALF_LIVES)), np.float32),
-                "last": np.full(rows, NOW), "first": np.full(rows, NOW), "expires_at": np.zeros(rows, np.int64),
+                "last": np.full(rows, NOW),
+                "first": np.full(rows, NOW),
+                "expires_at": np.zeros(rows, np.int64),
                 "deleted": np.r_[np.ones(self.first_row, np.bool_), gone],
             },
             users={
-                "items": history, "times": np.full(history.shape, NOW),
+                "items": history,
+                "times": np.full(history.shape, NOW),
                 "tokens": np.full((self.users, self.config.user_tokens), -1, np.int32),
             },
             item_ids=[name_of(number) for number in every.numbers.tolist()],
-            user_ids=[user_name(number) for number in range(self.users)], features=[{} for _ in range(rows)],
-        )  # fmt: skip
+            user_ids=[user_name(number) for number in range(self.users)],
+            features=[{} for _ in range(rows)],
+        )
 
     def feed(self, items: Block, sent_at: int, *, deleted: bool) -> list[FeedItem]:
         """Announce items that are new, or gone; an item's number is its row."""

@@ -7,17 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluation.neighbours import package
-from evaluation.plots import STYLE
+from hsnn.evaluation.baselines.ann_indexes import package
+from hsnn.evaluation.report.plots import STYLE
 
 MEASURES = {
-    "recall": "recall@50 against brute force", "p99_ms": "p99 of a query, ms", "mb": "memory, MB",
+    "recall": "recall@50 against brute force",
+    "p99_ms": "p99 of a query, ms",
+    "mb": "memory, MB",
     "items_per_second": "items replaced per second",
-}  # fmt: skip
+}
 _COLOURS = {
-    "hsnn": "#0b6e4f", "refitted": "#7fb77e", "hnswlib": "#3b6ea8", "faiss": "#c1440e",
-    "faiss_rebuilt": "#e0a07c", "vectorset": "#7a4f9a",
-}  # fmt: skip
+    "hsnn": "#0b6e4f",
+    "refitted": "#7fb77e",
+    "hnswlib": "#3b6ea8",
+    "faiss": "#c1440e",
+    "faiss_rebuilt": "#e0a07c",
+    "vectorset": "#7a4f9a",
+}
 _LOGARITHMIC = ("p99_ms", "mb", "items_per_second")
 
 

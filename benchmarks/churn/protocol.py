@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.churning.world import Block, World, joined
+from benchmarks.churn.planted_data import Block, World, joined
 
 K = 50
 """Items asked for."""
@@ -82,11 +82,17 @@ def run(competitor: Competitor, world: World, first: Block, churn: Sequence[floa
         seconds, during, alive = _churn(competitor, world, alive, count, share)
         done += count
         look = _look(competitor, world, alive)
-        looks.append({
-            "churn": share, **look._asdict(), "mb": competitor.bytes() / 1e6, "items_per_second": count / seconds,
-            "during_p50_ms": float(np.percentile(during, 50)), "during_p99_ms": float(np.percentile(during, 99)),
-            **competitor.facts(),
-        })  # fmt: skip
+        looks.append(
+            {
+                "churn": share,
+                **look._asdict(),
+                "mb": competitor.bytes() / 1e6,
+                "items_per_second": count / seconds,
+                "during_p50_ms": float(np.percentile(during, 50)),
+                "during_p99_ms": float(np.percentile(during, 99)),
+                **competitor.facts(),
+            }
+        )
     competitor.end()
     return {"build_seconds": built, "looks": looks}
 

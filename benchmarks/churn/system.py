@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.churning.memory import needed, resident
-from benchmarks.churning.protocol import CHUNK, Numbers
-from benchmarks.churning.world import Block, World, joined, name_of, user_name
-from hsnn.demo.roles import Roles
+from benchmarks.churn.memory import needed, resident
+from benchmarks.churn.planted_data import Block, World, joined, name_of, user_name
+from benchmarks.churn.protocol import CHUNK, Numbers
+from hsnn.demo.processes import Roles
 from hsnn.embedded.redis import EmbeddedRedis
-from indexer.reader import IndexReader
-from monitoring.health import Health
-from serving.follower import Follower
-from serving.metrics import ServingMetrics
-from serving.mirror import Mirror
-from serving.request import Request
-from serving.retrieval import Limits, retrieve
-from streaming.redis_client import connect
-from trainer.outbox import Outbox
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.monitoring.health import Health
+from hsnn.serving.metrics import ServingMetrics
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import Request
+from hsnn.serving.search.beam import Limits, retrieve
+from hsnn.serving.sync.follower import Follower
+from hsnn.streaming.redis.client import connect
+from hsnn.trainer.publish.redis_writer import Outbox
 
 _IN_FLIGHT = 4 * CHUNK
 """Items that may be on their way to the mirror: replacing goes on meanwhile, as it does when events arrive."""
@@ -109,11 +109,12 @@ class System:
         fullest, self._fullest = self._fullest, 0.0
         config = self._world.config
         return {
-            "max_over_mean": float(sizes.max() / sizes.mean()), "fullest_over_mean": fullest or None,
+            "max_over_mean": float(sizes.max() / sizes.mean()),
+            "fullest_over_mean": fullest or None,
             "redis_mb": int(self._redis.info("memory")["used_memory"]) / 1e6,
             "arrival_p99_seconds": float(np.percentile(seconds, 99)) if seconds else None,
             "set": f"{config.leaves} nodes, beam {config.beam}, budget {config.budget}",
-        }  # fmt: skip
+        }
 
     def end(self) -> None:
         """End scheduler, follower and server."""
@@ -127,9 +128,12 @@ class System:
         number = self._outbox.next_snapshot()
         outbox = self._outbox
         manifest = {
-            "snapshot": number, "epoch": outbox.epoch, "checkpoint": "planted",
-            "state_id": outbox.state_id, "feed_id": outbox.feed_id,
-        }  # fmt: skip
+            "snapshot": number,
+            "epoch": outbox.epoch,
+            "checkpoint": "planted",
+            "state_id": outbox.state_id,
+            "feed_id": outbox.feed_id,
+        }
         outbox.snapshot(self._world.snapshot(manifest, every, np.arange(len(every.numbers)) < self._deleted))
 
     def _search(self, mirror: Mirror, user: int, k: int) -> Numbers:

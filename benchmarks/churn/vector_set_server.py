@@ -8,7 +8,7 @@ from pathlib import Path
 import redis
 
 from hsnn.embedded.redis import EmbeddedRedis
-from streaming.redis_client import connect
+from hsnn.streaming.redis.client import connect
 
 
 class NoVectorSetsError(RuntimeError):

@@ -19,15 +19,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.crashing import screen
-from benchmarks.crashing.faults import FAULTS
-from benchmarks.crashing.nursery import TrainerFailedError
-from benchmarks.crashing.plan import plan
-from benchmarks.crashing.runs import killed, undisturbed
-from benchmarks.crashing.stage import LOGS, batch_size, stage
-from benchmarks.crashing.verdict import differences
-from benchmarks.sizes import positive
-from streaming.datasets import Dataset, load
+from benchmarks.arguments import positive
+from benchmarks.crash.faults import FAULTS
+from benchmarks.crash.fork_server import TrainerFailedError
+from benchmarks.crash.plan import plan
+from benchmarks.crash.runs import killed, undisturbed
+from benchmarks.crash.sandbox import LOGS, batch_size, stage
+from benchmarks.crash.verdict import differences
+from hsnn.streaming.datasets import Dataset, load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,15 +64,15 @@ def _on(kind: str, data: Dataset, options: argparse.Namespace, console: Console)
     """Both runs over a log of this kind, and what is different."""
     batch = batch_size(len(data), options.kills)
     kills = plan(options.kills, len(data), batch, options.seed)
-    with screen.Progress(console, kind) as progress, stage(kind, data, batch, progress.filling(len(data))) as at:
+    with console.Progress(console, kind) as progress, stage(kind, data, batch, progress.filling(len(data))) as at:
         try:
             one = killed(at, kills, options.fault, progress.killing(len(kills)))
             progress.says("undisturbed run")
             calm = undisturbed(at)
         except TrainerFailedError as error:
-            return screen.failed(console, kind, str(error))
+            return console.failed(console, kind, str(error))
     wrong = differences(one, calm, at.filled, options.kills)
-    return screen.show(console, kind, one, calm, wrong)
+    return console.show(console, kind, one, calm, wrong)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from benchmarks.crashing.faults import plant
-from benchmarks.crashing.plan import ANYWHERE, Kill
-from monitoring.config import MonitoringConfig
-from monitoring.phases import on_phase
-from streaming.config import StreamingConfig
-from streaming.open_log import open_log
-from streaming.patience import Patience
-from streaming.redis_client import connect
-from trainer.config import TrainerConfig
-from trainer.loop import Loop
-from trainer.threads import use_threads
+from benchmarks.crash.faults import plant
+from benchmarks.crash.plan import ANYWHERE, Kill
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.process.failpoints import on_phase
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.redis.client import connect
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.online.loop import Loop
+from hsnn.trainer.threads import use_threads
 
 _PACE = 0.1
 _PATIENCE = 20.0  # seconds; servers that are gone for longer went with the harness

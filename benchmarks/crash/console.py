@@ -9,9 +9,9 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.crashing.child import Died
-from benchmarks.crashing.plan import KINDS
-from benchmarks.crashing.runs import Run
+from benchmarks.crash.child import Died
+from benchmarks.crash.plan import KINDS
+from benchmarks.crash.runs import Run
 
 
 class Progress:
@@ -70,12 +70,17 @@ def show(console: Console, kind: str, killed: Run, calm: Run, wrong: Sequence[st
     if not wrong:
         console.print(f"[green]{kind}: {kills} kills, and not a bit differs")
     return {
-        "hits": {phase: killed.hits[phase] for phase in KINDS}, "fewest_steps": killed.steps, "torn": killed.torn,
-        "seconds": round(killed.seconds, 1), "seconds_per_kill": round(per_kill, 3),
+        "hits": {phase: killed.hits[phase] for phase in KINDS},
+        "fewest_steps": killed.steps,
+        "torn": killed.torn,
+        "seconds": round(killed.seconds, 1),
+        "seconds_per_kill": round(per_kill, 3),
         "undisturbed_seconds": round(calm.seconds, 1),
         "account": None if killed.ended is None else killed.ended._asdict(),
-        "digest": killed.digest, "undisturbed_digest": calm.digest, "differences": list(wrong),
-    }  # fmt: skip
+        "digest": killed.digest,
+        "undisturbed_digest": calm.digest,
+        "differences": list(wrong),
+    }
 
 
 def failed(console: Console, kind: str, why: str) -> dict[str, Any]:

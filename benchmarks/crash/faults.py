@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streaming.consumer import Consumer
-from trainer.learner import Learner
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.trainer.training.learner import Learner
 
 FAULTS = ("generator", "position")
 

@@ -12,15 +12,17 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from benchmarks.crashing.child import Died, Ended, Orders, train
-from benchmarks.crashing.plan import ANYWHERE, Kill
+from benchmarks.crash.child import Died, Ended, Orders, train
+from benchmarks.crash.plan import ANYWHERE, Kill
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a process with threads of its own cannot be forked off safely
 _forks = multiprocessing.get_context("forkserver")
 _IMPORTED = (
-    "benchmarks.crashing.child", "streaming.kafka_log", "streaming.redis_log",
+    "benchmarks.crash.child",
+    "hsnn.streaming.log.kafka.log",
+    "hsnn.streaming.log.redis.log",
     "torch._dynamo",  # torch.optim imports it with the first optimiser
-)  # fmt: skip
+)
 _forks.set_forkserver_preload(list(_IMPORTED))
 _LONGEST = 600.0
 

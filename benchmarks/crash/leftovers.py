@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from streaming.keys import key
-from streaming.log import EventLog
-from streaming.redis_client import Redis
-from trainer.checkpoint import Checkpoint, CheckpointStore
-from trainer.wire import SnapshotManifest
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
+from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore
+from hsnn.trainer.messages import SnapshotManifest
 
 
 def tear(folder: Path, kept: float) -> bool:

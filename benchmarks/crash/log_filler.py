@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from streaming.config import StreamingConfig
-from streaming.control import end
-from streaming.datasets import Dataset
-from streaming.datasets.base import ENGAGEMENTS, ITEMS, USERS
-from streaming.events import encode
-from streaming.log import EventLog, Outgoing
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.datasets import Dataset
+from hsnn.streaming.datasets.base import ENGAGEMENTS, ITEMS, USERS
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.schema.commands import end
+from hsnn.streaming.schema.events import encode
 
 _BROKEN_EVERY, _TWICE_EVERY, _CHUNK = 499, 613, 2000
 

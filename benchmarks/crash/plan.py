@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitoring.phases import PHASES
+from hsnn.monitoring.process.failpoints import PHASES
 
 ANYWHERE = "anywhere"
 """From outside, at a random time after the process was started: while it loads, too."""
@@ -23,7 +23,7 @@ class Kill(NamedTuple):
     Attributes
     ----------
     phase
-        Of `monitoring.phases`, or `ANYWHERE`.
+        Of `hsnn.monitoring.process.failpoints`, or `ANYWHERE`.
     after
         Events the run must have learned before, with at least one step in this incarnation; `ANYWHERE` does not wait
         for them. From there on the trainer takes its time.

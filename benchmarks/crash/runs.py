@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.crashing import nursery
-from benchmarks.crashing.child import Died, Ended, Orders
-from benchmarks.crashing.leftovers import broken_promises, tear, tidy
-from benchmarks.crashing.plan import ANYWHERE, Kill
-from benchmarks.crashing.stage import Stage
-from trainer.checkpoint import CheckpointStore
-from trainer.digest import digest, parts
-from trainer.errors import CheckpointError
+from benchmarks.crash import fork_server
+from benchmarks.crash.child import Died, Ended, Orders
+from benchmarks.crash.leftovers import broken_promises, tear, tidy
+from benchmarks.crash.plan import ANYWHERE, Kill
+from benchmarks.crash.sandbox import Stage
+from hsnn.trainer.checkpoint.digest import digest, parts
+from hsnn.trainer.checkpoint.store import CheckpointStore
+from hsnn.trainer.errors import CheckpointError
 
 _CALM = 10.0
 """Seconds between the checkpoints of the undisturbed run: others than those of the killed one."""
@@ -52,7 +52,7 @@ def killed(stage: Stage, kills: Sequence[Kill], fault: str | None, told: Callabl
     orders, run = stage.of_run("killed", 0.0, fault), Run()
     started = time.monotonic()
     for kill in kills:
-        outcome = nursery.run(orders, kill)
+        outcome = fork_server.run(orders, kill)
         if outcome.died is None:  # the log ended before the phase came: nothing is left to kill
             run.ended = outcome.ended
             break
@@ -62,7 +62,7 @@ def killed(stage: Stage, kills: Sequence[Kill], fault: str | None, told: Callabl
         _look(stage, orders, kill, run)
         told(outcome.died)
     if run.ended is None:
-        run.ended = nursery.run(orders, None).ended
+        run.ended = fork_server.run(orders, None).ended
     return _judged(stage, orders, run, started)
 
 
@@ -70,7 +70,7 @@ def undisturbed(stage: Stage) -> Run:
     """Let one trainer learn the whole log."""
     orders, run = stage.of_run("undisturbed", _CALM), Run()
     started = time.monotonic()
-    run.ended = nursery.run(orders, None).ended
+    run.ended = fork_server.run(orders, None).ended
     return _judged(stage, orders, run, started)
 
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.crashing.child import Orders
-from benchmarks.crashing.filling import Filled, fill
-from evaluation.suited import joining, suited
+from benchmarks.crash.child import Orders
+from benchmarks.crash.log_filler import Filled, fill
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
-from streaming.datasets import Dataset
-from streaming.dead_letters import SUFFIX
-from streaming.log import EventLog
-from streaming.open_log import open_log
-from streaming.redis_client import Redis, connect
-from trainer.config import TrainerConfig
-from trainer.index.config import IndexConfig
+from hsnn.evaluation.harness.data_config import joining, suited
+from hsnn.streaming.datasets import Dataset
+from hsnn.streaming.dead_letters.writer import SUFFIX
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.redis.client import Redis, connect
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.model import TrainerConfig
 
 LOGS = ("redis", "kafka")
 

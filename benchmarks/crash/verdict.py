@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.crashing.filling import Filled
-from benchmarks.crashing.plan import least
-from benchmarks.crashing.runs import Run
-from monitoring.phases import PHASES
+from benchmarks.crash.log_filler import Filled
+from benchmarks.crash.plan import least
+from benchmarks.crash.runs import Run
+from hsnn.monitoring.process.failpoints import PHASES
 
 _MOST = 12
 
@@ -27,13 +27,16 @@ def differences(killed: Run, calm: Run, filled: Filled, kills: int) -> list[str]
         for phase in PHASES
         if killed.hits[phase] < wanted
     ]
-    accounts = [f"{name} run: {what}" for name, run in (("killed", killed), ("undisturbed", calm))
-                for what in _account(run, filled)]  # fmt: skip
+    accounts = [
+        f"{name} run: {what}"
+        for name, run in (("killed", killed), ("undisturbed", calm))
+        for what in _account(run, filled)
+    ]
     return [*_parts(killed.parts, calm.parts), *accounts, *hits, *killed.broken]
 
 
 def _parts(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
-    """Names of the arrays and values that differ; `trainer.digest.parts` has one line for each."""
+    """Names of the arrays and values that differ; `hsnn.trainer.checkpoint.digest.parts` has one line for each."""
     names = sorted({line.split()[1] for line in set(ours) ^ set(theirs)})
     if not names:
         return [] if ours else ["there is no checkpoint at the end"]

@@ -1,7 +1,7 @@
 """Freshness under load: items come and go at a fixed rate while the trainer learns and queries run.
 
-    make bench ARGS=benchmarks/freshness.py
-    python benchmarks/freshness.py --items 2000 --engagements 2000 --queries 20 --seconds 90 --log redis
+    make bench ARGS='freshness'
+    python -m benchmarks.freshness --items 2000 --engagements 2000 --queries 20 --seconds 90 --log redis
 
 All roles are processes of their own, as in the demo, on an embedded server; this process sends, asks and watches.
 Writes `results/freshness.json`.
@@ -11,28 +11,26 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import msgspec
 import numpy as np
 import redis
 
-from benchmarks.freshening.asker import Asker
-from benchmarks.freshening.source import Source
-from benchmarks.freshening.watcher import Watcher
-from hsnn.config import load
-from hsnn.demo.stage import Stage, ready
-from streaming.keys import key
-from streaming.open_log import open_log
-from streaming.redis_client import connect
+from benchmarks.freshness.probe import Watcher
+from benchmarks.freshness.producer import Source
+from benchmarks.freshness.query_load import Asker
+from benchmarks.paths import RESULTS_FOLDER
+from hsnn.config.loader import load
+from hsnn.demo.sandbox import Stage, ready
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.redis.client import connect
+from hsnn.streaming.redis.keys import key
 
-RESULTS = Path(__file__).parent / "results" / "freshness.json"
+RESULTS = RESULTS_FOLDER / "freshness.json"
 BASE_ITEMS, BASE_ENGAGEMENTS = 5000, 20_000
 SETTINGS = ("trainer.snapshot_interval=30s", "trainer.prequential_share=0.005", "indexer.verify_interval=60s")
 _PATIENCE = 120.0
@@ -84,15 +82,23 @@ def measured(stage: Stage, options: argparse.Namespace) -> dict[str, Any]:
         if thread.error is not None:
             raise thread.error
     return {
-        "cores": os.cpu_count(), "log": options.log, "seconds": seconds,
+        "cores": os.cpu_count(),
+        "log": options.log,
+        "seconds": seconds,
         "sent_per_second": {"items": len(source.sent_at) / seconds, "engagements": source.engagements / seconds},
-        "source_late_seconds": source.late, "learned_per_second": (after["trained"] - before["trained"]) / seconds,
-        "lag_records": after["lag_records"], "items_in_index": after["items"],
+        "source_late_seconds": source.late,
+        "learned_per_second": (after["trained"] - before["trained"]) / seconds,
+        "lag_records": after["lag_records"],
+        "items_in_index": after["items"],
         "versions": int(client.zcard(key("versions"))),
-        "arrival_seconds": _percentiles(watcher.arrival), "departure_seconds": _percentiles(watcher.departure),
-        "lost": watcher.lost, "queries": len(asker.seconds), "query_seconds": _percentiles(asker.seconds),
-        "items_returned": asker.items, "expired_returned": asker.expired,
-    }  # fmt: skip
+        "arrival_seconds": _percentiles(watcher.arrival),
+        "departure_seconds": _percentiles(watcher.departure),
+        "lost": watcher.lost,
+        "queries": len(asker.seconds),
+        "query_seconds": _percentiles(asker.seconds),
+        "items_returned": asker.items,
+        "expired_returned": asker.expired,
+    }
 
 
 def _progress(client: redis.Redis) -> dict[str, float]:

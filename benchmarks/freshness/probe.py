@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.freshening.caller import Caller
-from benchmarks.freshening.source import Source
-from serving.request import Filters, Request
+from benchmarks.freshness.client_thread import Caller
+from benchmarks.freshness.producer import Source
+from hsnn.serving.schema import Filters, Request
 
 _EVERY = 0.04
 _SPACING = 0.25

@@ -7,9 +7,9 @@ from threading import Event, Thread
 
 import numpy as np
 
-from streaming.config import StreamingConfig
-from streaming.events import Interaction, Item, encode
-from streaming.log import EventLog, Outgoing
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.schema.events import Interaction, Item, encode
 
 _TICK = 0.02
 _CLUSTERS, _USERS = 64, 5000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.freshening.caller import Caller
-from benchmarks.freshening.source import Source
+from benchmarks.freshness.client_thread import Caller
+from benchmarks.freshness.producer import Source
 
 _USERS, _K = 5000, 100
 

@@ -1,1 +1,1 @@
-"""Parts of `benchmarks/fuzz.py`."""
+"""Parts of `benchmarks.fuzz`."""

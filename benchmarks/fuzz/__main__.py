@@ -18,18 +18,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.fuzzing.hostile import Hostile
-from benchmarks.fuzzing.trial import Trial, streaming
-from benchmarks.sizes import positive
+from benchmarks.arguments import positive
+from benchmarks.fuzz.messages import Hostile
+from benchmarks.fuzz.trial import Trial, streaming
+from benchmarks.paths import RESULTS_FOLDER
 from hsnn.embedded import EmbeddedRedis
-from streaming.log import EventLog
-from streaming.memory_log import MemoryLog
-from streaming.open_log import open_log
-from trainer.threads import use_threads
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.open import open_log
+from hsnn.trainer.threads import use_threads
 
-RESULTS = Path(__file__).parent / "results" / "fuzz.json"
+RESULTS = RESULTS_FOLDER / "fuzz.json"
 LOGS = ("memory", "redis", "kafka")
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from streaming.arrow import ArrowError, is_arrow, read_interactions, write_interactions
-from streaming.reading import strip_schema_id
+from hsnn.streaming.decode.json_event import strip_schema_id
+from hsnn.streaming.schema.arrow import ArrowError, is_arrow, read_interactions, write_interactions
 
 Event = dict[str, Any]
 Maker = Callable[[Event, random.Random], bytes]
@@ -52,12 +52,14 @@ def arrow_flipped(event: Event, rng: random.Random) -> bytes:
 
 def arrow_columns(event: Event, rng: random.Random) -> bytes:
     odd: list[Any] = [
-        {"ts": [1]}, {"ts": ["a"], "user": ["u"], "item": ["i"], "action": ["c"]}, {},
+        {"ts": [1]},
+        {"ts": ["a"], "user": ["u"], "item": ["i"], "action": ["c"]},
+        {},
         {"ts": [1.5], "user": [1], "item": [2], "action": [3]},
         {"ts": [1], "user": [[1]], "item": ["i"], "action": ["c"]},
         {"ts": [None], "user": [None], "item": [None], "action": [None]},
         {"ts": [event["ts"]], "user": ["u"], "item": ["i"], "action": ["c"], "context": ["{broken"]},
-    ]  # fmt: skip
+    ]
     table, sink = pa.table(rng.choice(odd)), pa.BufferOutputStream()
     writer = rng.choice((pa.ipc.new_stream, pa.ipc.new_file))
     with writer(sink, table.schema) as out:
@@ -86,8 +88,15 @@ def compressed(event: Event, rng: random.Random) -> bytes:
 
 
 MAKERS: tuple[Maker, ...] = (
-    arrow, arrow_rows_wrong, arrow_cut, arrow_flipped, arrow_columns, wrong_magic, prefixed, compressed
-)  # fmt: skip
+    arrow,
+    arrow_rows_wrong,
+    arrow_cut,
+    arrow_flipped,
+    arrow_columns,
+    wrong_magic,
+    prefixed,
+    compressed,
+)
 
 
 def events_of(value: bytes | None) -> int:

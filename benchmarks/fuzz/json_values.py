@@ -11,13 +11,50 @@ Event = dict[str, Any]
 Maker = Callable[[Event, random.Random], bytes]
 
 _ODD_VALUES = (
-    None, True, False, 0, -1, 1.5, -0.0, "", " ", "\x00", "7", [], {}, [1], {"a": 1}, [None], "x" * 300,
-    2**31, 2**63, -(2**63) - 1, 2**64, 10**30, "\U0001f600" * 100, "\u202e\u0000", "NaN",
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1.5,
+    -0.0,
+    "",
+    " ",
+    "\x00",
+    "7",
+    [],
+    {},
+    [1],
+    {"a": 1},
+    [None],
+    "x" * 300,
+    2**31,
+    2**63,
+    -(2**63) - 1,
+    2**64,
+    10**30,
+    "\U0001f600" * 100,
+    "\u202e\u0000",
+    "NaN",
+)
 _NUMBERS = (
-    b"NaN", b"Infinity", b"-Infinity", b"1e400", b"-1e400", b"1e-400", b"9" * 400, b"-" + b"9" * 5000, 
-    b"1." + b"3" * 2000, b"0x10", b"1_000", b"01", b"+1", b".5", b"1e", b"--1",
-)  # fmt: skip
+    b"NaN",
+    b"Infinity",
+    b"-Infinity",
+    b"1e400",
+    b"-1e400",
+    b"1e-400",
+    b"9" * 400,
+    b"-" + b"9" * 5000,
+    b"1." + b"3" * 2000,
+    b"0x10",
+    b"1_000",
+    b"01",
+    b"+1",
+    b".5",
+    b"1e",
+    b"--1",
+)
 _ESCAPES = (
     rb"\ud800",
     rb"\udfff\ud800",
@@ -123,10 +160,17 @@ def encoding(event: Event, rng: random.Random) -> bytes:
 
 
 def context(event: Event, rng: random.Random) -> bytes:
-    odd: Any = rng.choice((
-        {f"key {at}": rng.choice(_ODD_VALUES[:12]) for at in range(rng.choice((50, 300)))},
-        {"k" * 5000: "v" * 5000}, {"": ""}, {"a": {"b": 1}}, {"\ud800": 1}, [["a", 1]], {"a": 1e308},
-    ))  # fmt: skip
+    odd: Any = rng.choice(
+        (
+            {f"key {at}": rng.choice(_ODD_VALUES[:12]) for at in range(rng.choice((50, 300)))},
+            {"k" * 5000: "v" * 5000},
+            {"": ""},
+            {"a": {"b": 1}},
+            {"\ud800": 1},
+            [["a", 1]],
+            {"a": 1e308},
+        )
+    )
     return _dump({**event, "context": odd})
 
 
@@ -154,6 +198,20 @@ def no_object(event: Event, rng: random.Random) -> bytes:
 
 
 MAKERS: tuple[Maker, ...] = (
-    random_bytes, cut, flipped, spliced, deep, huge_id, wrong_type, missing, number, time, twice, text, encoding,
-    context, kind, no_object,
-)  # fmt: skip
+    random_bytes,
+    cut,
+    flipped,
+    spliced,
+    deep,
+    huge_id,
+    wrong_type,
+    missing,
+    number,
+    time,
+    twice,
+    text,
+    encoding,
+    context,
+    kind,
+    no_object,
+)

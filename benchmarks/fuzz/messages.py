@@ -7,9 +7,9 @@ import random
 from collections import deque
 from typing import Any, NamedTuple
 
-from benchmarks.fuzzing import blobs, json_values
-from streaming.config import StreamingConfig
-from streaming.log import Outgoing
+from benchmarks.fuzz import blobs, json_values
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.base import Outgoing
 
 START = 1_600_000_000_000
 _STEP_MS = 50
@@ -64,9 +64,13 @@ class Hostile:
         rng = self._rng
         user = f"u{rng.randrange(_USERS)}"
         return {
-            "type": "interaction", "id": f"e{self.made}", "ts": self.now, "user": user,
-            "item": f"i{rng.randrange(_ITEMS)}", "action": rng.choice(("click", "view")),
-        }  # fmt: skip
+            "type": "interaction",
+            "id": f"e{self.made}",
+            "ts": self.now,
+            "user": user,
+            "item": f"i{rng.randrange(_ITEMS)}",
+            "action": rng.choice(("click", "view")),
+        }
 
     def _sound(self, event: dict[str, Any]) -> Message:
         """What is right, though not always ordinary: ids in any script, repeats, impressions, Arrow."""

@@ -7,29 +7,39 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.churning.memory import resident
-from benchmarks.fuzzing.hostile import Hostile, Message
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer, topic_roles
-from streaming.control import end
-from streaming.dead_letters import SUFFIX
-from streaming.log import EventLog, Outgoing
-from streaming.memory_log import MemoryLog
-from trainer.config import ModelConfig, TrainerConfig
-from trainer.index.config import IndexConfig
-from trainer.learner import Learner
-from trainer.progress import Progress
-from trainer.snapshot import Origin, snapshot_of
-from trainer.wire import Feed
+from benchmarks.churn.memory import resident
+from benchmarks.fuzz.messages import Hostile, Message
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer, topic_roles
+from hsnn.streaming.dead_letters.writer import SUFFIX
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.schema.commands import end
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.model import ModelConfig, TrainerConfig
+from hsnn.trainer.messages import Feed
+from hsnn.trainer.online.accounting import Progress
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.training.learner import Learner
 
 TASKS = ("click",)
 TRAINER = TrainerConfig(
     model=ModelConfig(
-        dim=8, state_dim=4, hidden=16, history=4, token_dim=4, buckets=256, nodes=12, node_heads=2, beam=2, budget=30,
+        dim=8,
+        state_dim=4,
+        hidden=16,
+        history=4,
+        token_dim=4,
+        buckets=256,
+        nodes=12,
+        node_heads=2,
+        beam=2,
+        budget=30,
         tasks=TASKS,
     ),
-    index=IndexConfig(seed_after=2048), uniform_negatives=64,
-)  # fmt: skip
+    index=IndexConfig(seed_after=2048),
+    uniform_negatives=64,
+)
 CHUNK = 10_000
 _RESTART_EVERY = 10
 _PARTITIONS = 4
@@ -129,9 +139,13 @@ class Trial:
         pending = self._consumer.pending
         known = progress.trained + progress.dead_lettered + progress.dropped.total() + pending
         return {
-            "produced": self._produced, "trained": progress.trained, "dead_lettered": progress.dead_lettered,
-            "dropped": dict(progress.dropped), "pending": pending, "unaccounted": self._produced - known,
-        }  # fmt: skip
+            "produced": self._produced,
+            "trained": progress.trained,
+            "dead_lettered": progress.dead_lettered,
+            "dropped": dict(progress.dropped),
+            "pending": pending,
+            "unaccounted": self._produced - known,
+        }
 
     def _let_go(self, log: MemoryLog) -> None:
         """Hold no records that were read, as a log with a retention."""
@@ -149,8 +163,14 @@ class Trial:
         assert written == dead, f"{written} letters were written of {dead}"
         after = self._resident[len(self._resident) // 4]
         return {
-            "messages": messages, **self.account(), "letters": written, "restarts": self._restarts,
-            "items": len(self._learner.items), "users": len(self._learner.users), "seconds": round(seconds, 1),
-            "messages_per_second": round(messages / seconds), "memory_after_a_quarter_mb": round(after),
+            "messages": messages,
+            **self.account(),
+            "letters": written,
+            "restarts": self._restarts,
+            "items": len(self._learner.items),
+            "users": len(self._learner.users),
+            "seconds": round(seconds, 1),
+            "messages_per_second": round(messages / seconds),
+            "memory_after_a_quarter_mb": round(after),
             "memory_at_the_end_mb": round(self._resident[-1]),
-        }  # fmt: skip
+        }

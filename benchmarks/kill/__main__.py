@@ -1,7 +1,7 @@
 """Schedulers, server and Redis are killed at random while items come and go; the index must be whole at the end.
 
-    make bench ARGS=benchmarks/kills.py
-    python benchmarks/kills.py --kills 100 --items 20000 --seed 0 --json FILE
+    make bench ARGS='kill'
+    python -m benchmarks.kill --kills 100 --items 20000 --seed 0 --json FILE
 
 Two schedulers compete for the lease; every fifth blow stops the leader past its lease, then lets it go on.
 Redis keeps an append-only file. Exit status 1 if `verify` finds anything, the item map is not exactly the items that
@@ -19,20 +19,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 
-from benchmarks.churning.world import World
-from benchmarks.killing.cast import LEASE_SECONDS, ROLES, Cast
-from benchmarks.killing.feed import Feed
-from indexer.reader import IndexReader
-from indexer.verify import verify
-from streaming.keys import key
-from streaming.redis_client import Redis
-from trainer.threads import use_threads
+from benchmarks.churn.planted_data import World
+from benchmarks.kill.feed import Feed
+from benchmarks.kill.processes import LEASE_SECONDS, ROLES, Cast
+from benchmarks.paths import RESULTS_FOLDER
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.verify.verify import verify
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
+from hsnn.trainer.threads import use_threads
 
-RESULTS = Path(__file__).parent / "results" / "kills.json"
+RESULTS = RESULTS_FOLDER / "kills.json"
 _PAUSE_EVERY = 5
 _SETTLE_SECONDS = 60.0
 
@@ -80,11 +79,18 @@ def run(cast: Cast, options: argparse.Namespace) -> dict[str, Any]:
     report = verify(reader, number, patience=2.0)
     answers = cast.answers()
     return {
-        "whole": report.clean and settled and answers, "kills": cast.kills, "pauses_past_the_lease": cast.pauses,
-        "seconds": time.monotonic() - began, "items_announced": feed.sent, "snapshots": feed.snapshots,
-        "version": number, "fencing_token": int(client.get(key("fence")) or 0), "damage": report.counts,
-        "map_is_the_living_items": settled, "server_answers": answers,
-    }  # fmt: skip
+        "whole": report.clean and settled and answers,
+        "kills": cast.kills,
+        "pauses_past_the_lease": cast.pauses,
+        "seconds": time.monotonic() - began,
+        "items_announced": feed.sent,
+        "snapshots": feed.snapshots,
+        "version": number,
+        "fencing_token": int(client.get(key("fence")) or 0),
+        "damage": report.counts,
+        "map_is_the_living_items": settled,
+        "server_answers": answers,
+    }
 
 
 def _deal(cast: Cast, client: Redis, rng: np.random.Generator, *, pause: bool) -> None:

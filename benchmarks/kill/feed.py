@@ -10,9 +10,9 @@ from typing import TypeVar
 import numpy as np
 from redis.exceptions import RedisError
 
-from benchmarks.churning.world import Block, World, joined, name_of
-from streaming.redis_client import Redis
-from trainer.outbox import Outbox
+from benchmarks.churn.planted_data import Block, World, joined, name_of
+from hsnn.streaming.redis.client import Redis
+from hsnn.trainer.publish.redis_writer import Outbox
 
 _STEP, _PAUSE = 20, 0.05
 _SNAPSHOT_EVERY = 5.0
@@ -78,9 +78,12 @@ class Feed(Thread):
         number = self._insist(self._outbox.next_snapshot)
         outbox = self._outbox
         manifest = {
-            "snapshot": number, "epoch": outbox.epoch, "checkpoint": "planted",
-            "state_id": outbox.state_id, "feed_id": outbox.feed_id,
-        }  # fmt: skip
+            "snapshot": number,
+            "epoch": outbox.epoch,
+            "checkpoint": "planted",
+            "state_id": outbox.state_id,
+            "feed_id": outbox.feed_id,
+        }
         snapshot = self._world.snapshot(manifest, every, np.arange(len(every.numbers)) < self.gone)
         self._insist(lambda: self._outbox.snapshot(snapshot))
         self._published = time.monotonic()

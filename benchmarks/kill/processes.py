@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 from redis.exceptions import RedisError
 
+from hsnn.demo.sandbox import ready
 from hsnn.demo.settings import free_ports
-from hsnn.demo.stage import ready
 from hsnn.embedded.process import Supervised, accepts
 from hsnn.embedded.redis import EmbeddedRedis
-from streaming.keys import key
-from streaming.redis_client import Redis, connect
+from hsnn.streaming.redis.client import Redis, connect
+from hsnn.streaming.redis.keys import key
 
 LEASE_SECONDS = 1.0
 ROLES = ("scheduler_1", "scheduler_2", "server")

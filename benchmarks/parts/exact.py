@@ -1,6 +1,6 @@
 """What the exact mode scores and costs beside exhaustive search and beam. Writes `results/exact.json`.
 
-    make bench ARGS=benchmarks/exact.py
+    make bench ARGS='parts.exact'
 
 Planted clusters, ml-100k and globo-news (if HSNN_DATA names a folder that holds it) run through the whole loop; in the
 second half, some events are asked in every mode before they are learned, and every exact answer is compared with the
@@ -11,35 +11,33 @@ at the same moment again. Last, the search alone over planted vectors in a numbe
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from benchmarks.variants import digest
-from evaluation.suited import suited
-from evaluation.system import OfflineSystem
-from hsnn.config import Config
-from serving import exact
-from serving.limits import Limits
-from serving.request import Engaged, Request
-from serving.retrieval import retrieve
-from streaming.columns import Engagements
-from streaming.datasets import Dataset, load
-from streaming.events import Item
-from trainer.bounds import Bounds, DotQuery, Members
-from trainer.prepared import Prepared
-from trainer.threads import use_threads
+from benchmarks.paths import RESULTS_FOLDER
+from benchmarks.quality.variants import digest
+from hsnn.config.loader import Config
+from hsnn.evaluation.harness.data_config import suited
+from hsnn.evaluation.harness.offline_system import OfflineSystem
+from hsnn.serving.limits import Limits
+from hsnn.serving.schema import Engaged, Request
+from hsnn.serving.search import exact
+from hsnn.serving.search.beam import retrieve
+from hsnn.streaming.datasets import Dataset, load
+from hsnn.streaming.schema.batch import Engagements
+from hsnn.streaming.schema.events import Item
+from hsnn.trainer.model.score_bounds import Bounds, DotQuery, Members
+from hsnn.trainer.threads import use_threads
+from hsnn.trainer.training.prepared import Prepared
 
-RESULTS = Path(__file__).parent / "results" / "exact.json"
+RESULTS = RESULTS_FOLDER / "exact.json"
 EVENTS = 60_000
 ASKED = 0.015  # of the second half's events
 MODES = ("beam", "exact", "exhaustive")
@@ -86,9 +84,12 @@ def compare(system: OfflineSystem, request: Request, k: int) -> dict[str, dict[s
             times.append(1000 * (time.perf_counter() - start))
         stats = answers[mode].stats
         found[mode] = {
-            "share": stats.scored / max(stats.corpus, 1), "certified": float(stats.certified), "nodes": stats.nodes,
-            "new_moment_ms": times[0], "same_moment_ms": times[1],
-        }  # fmt: skip
+            "share": stats.scored / max(stats.corpus, 1),
+            "certified": float(stats.certified),
+            "nodes": stats.nodes,
+            "new_moment_ms": times[0],
+            "same_moment_ms": times[1],
+        }
     proven, reference = answers["exact"], answers["exhaustive"]
     if (proven.items, proven.scores) != (reference.items, reference.scores) or not proven.stats.certified:
         raise RuntimeError(f"the exact answer is not the exhaustive one: {request}")

@@ -1,7 +1,7 @@
 """Id tables: insert and look-up of many ids, in small and large batches, beside a dict. Writes `results/ids.json`.
 
-    make bench ARGS=benchmarks/ids.py            # 10,000,000 ids, some minutes
-    make bench ARGS='benchmarks/ids.py --ids 1000000'
+    make bench ARGS='parts.ids            # 10,000,000 ids, some minutes
+    make bench ARGS='parts.ids --ids 1000000'
 
 Each run is a process of its own, so that what it holds is what its memory grew by. Ids are texts of some 14 characters,
 made anew for each call and not timed. Look-ups are of ids drawn evenly from all, or as people come: Zipf's law.
@@ -13,22 +13,20 @@ import argparse
 import gc
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.sizes import positive
-from trainer.id_table import IdTable
+from benchmarks.arguments import positive
+from benchmarks.paths import RESULTS_FOLDER
+from hsnn.trainer.ids.id_table import IdTable
 
-RESULTS = Path(__file__).parent / "results" / "ids.json"
+RESULTS = RESULTS_FOLDER / "ids.json"
 BATCHES = (512, 65_536)
 LOOKED_UP = 2_000_000
 _STRIDE, _RANGE = 7_919, 10**9 + 7
@@ -99,9 +97,14 @@ def measured(job: tuple[str, int, int]) -> dict[str, Any]:
     even = timed(table, (rng.integers(ids, size=size) for _ in range(looks)))
     people = timed(table, (rng.zipf(1.2, size=size) % ids for _ in range(looks)))
     return {
-        "table": kind, "ids": ids, "batch": size, "insert": inserted._asdict(), "even": even._asdict(),
-        "zipf": people._asdict(), "bytes_per_id": held / ids,
-    }  # fmt: skip
+        "table": kind,
+        "ids": ids,
+        "batch": size,
+        "insert": inserted._asdict(),
+        "even": even._asdict(),
+        "zipf": people._asdict(),
+        "bytes_per_id": held / ids,
+    }
 
 
 def _resident() -> int:

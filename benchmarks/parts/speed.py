@@ -1,8 +1,8 @@
 """What the parts cost on this machine, alone. Writes `results/speed.json`.
 
-    make bench ARGS=benchmarks/speed.py
+    make bench ARGS='parts.speed'
 
-Training: the learner on pre-decoded batches (`benchmarks/pipeline.py` feeds it from logs). Retrieval: one user at a
+Training: the learner on pre-decoded batches (`benchmarks.pipeline` feeds it from logs). Retrieval: one user at a
 time against a mirror of the trained index. On ml-100k, a slow stream (small steps, replay), and on globo-news, a fast
 one, if HSNN_DATA names a folder that holds it.
 """
@@ -10,27 +10,25 @@ one, if HSNN_DATA names a folder that holds it.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import msgspec
 import numpy as np
 
-from benchmarks.variants import digest
-from evaluation.suited import suited
-from evaluation.system import OfflineSystem
-from hsnn.config import Config
-from serving.request import Request
-from serving.retrieval import Limits, retrieve
-from streaming.datasets import Dataset, load
-from trainer.learner import Learner
-from trainer.threads import use_threads
+from benchmarks.paths import RESULTS_FOLDER
+from benchmarks.quality.variants import digest
+from hsnn.config.loader import Config
+from hsnn.evaluation.harness.data_config import suited
+from hsnn.evaluation.harness.offline_system import OfflineSystem
+from hsnn.serving.schema import Request
+from hsnn.serving.search.beam import Limits, retrieve
+from hsnn.streaming.datasets import Dataset, load
+from hsnn.trainer.threads import use_threads
+from hsnn.trainer.training.learner import Learner
 
-RESULTS = Path(__file__).parent / "results" / "speed.json"
+RESULTS = RESULTS_FOLDER / "speed.json"
 SETS = {"ml-100k": 60_000, "globo-news": 150_000}
 REQUESTS = 1000
 
@@ -68,9 +66,10 @@ def measured(data: Dataset, config: Config) -> dict[str, Any]:
     config = config.model_copy(update={"trainer": suited(config.trainer, data)})
     bare = {f"threads_{threads}": training(data, config, threads) for threads in (1, 2)}
     return {
-        "events": len(data.engagements), "training_events_per_second": bare,
+        "events": len(data.engagements),
+        "training_events_per_second": bare,
         "retrieval_milliseconds": retrieval(data, config),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

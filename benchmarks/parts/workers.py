@@ -1,7 +1,7 @@
 """One trainer against several under torchrun, on one machine. Writes `results/workers.json`.
 
-    make bench ARGS=benchmarks/workers.py
-    python benchmarks/workers.py --events 40000 --rounds 1 --json FILE
+    make bench ARGS='parts.workers'
+    python -m benchmarks.parts.workers --events 40000 --rounds 1 --json FILE
 
 Every run is a real `hsnn train` on an embedded server, with one torch thread per process. ``batch`` is what one worker
 reads per step: 256 by two workers is the step of 512 by one, 512 by two is a step of 1,024. Timed from the moment when
@@ -21,20 +21,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import msgspec
 
+from benchmarks.paths import RESULTS_FOLDER, ROOT
 from hsnn.embedded.redis import EmbeddedRedis
-from streaming.config import StreamingConfig
-from streaming.datasets import Dataset, load
-from streaming.keys import key
-from streaming.open_log import open_log
-from streaming.produce import produce
-from streaming.redis_client import Redis, connect
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.datasets import Dataset, load
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.producer.produce import produce
+from hsnn.streaming.redis.client import Redis, connect
+from hsnn.streaming.redis.keys import key
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).parent / "results" / "workers.json"
+RESULTS = RESULTS_FOLDER / "workers.json"
 RUNS = ((1, 512), (2, 256), (2, 512))
 """Workers, and interactions per batch of each."""
 
@@ -77,9 +75,13 @@ def measured(data: Dataset, workers: int, batch: int) -> float:
 
 def _start(url: str, workers: int, batch: int, folder: str) -> subprocess.Popen[bytes]:
     keys: dict[str, Any] = {
-        "streaming.log": url, "redis.url": url, "trainer.checkpoint_dir": folder, "streaming.batch_size": batch,
-        "monitoring.trainer_port": 0, "trainer.threads": 1,
-    }  # fmt: skip
+        "streaming.log": url,
+        "redis.url": url,
+        "trainer.checkpoint_dir": folder,
+        "streaming.batch_size": batch,
+        "monitoring.trainer_port": 0,
+        "trainer.threads": 1,
+    }
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
     command = [sys.executable, *(torchrun if workers > 1 else []), "-m", "hsnn", "train"]
     options = [part for name, value in keys.items() for part in ("--set", f"{name}={value}")]

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,36 +23,37 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import msgspec
 import numpy as np
 
-from benchmarks.sizes import positive
-from benchmarks.timed_log import TimedLog
-from benchmarks.variants import digest
-from evaluation.suited import suited
-from hsnn.config import Config
+from benchmarks.arguments import positive
+from benchmarks.paths import RESULTS_FOLDER
+from benchmarks.pipeline.timed_log import TimedLog
+from benchmarks.quality.variants import digest
+from hsnn.config.loader import Config
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
-from monitoring.heap import settle_heap
-from streaming import consumer as consuming
-from streaming.columns import Batch
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.datasets import Dataset, load
-from streaming.open_log import open_log
-from streaming.packing import Format
-from streaming.produce import produce
-from trainer.config import TrainerConfig
-from trainer.learner import Learner
-from trainer.threads import use_threads
+from hsnn.evaluation.harness.data_config import suited
+from hsnn.monitoring.process.gc_tuning import settle_heap
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer import consumer as consuming
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.datasets import Dataset, load
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.producer.produce import produce
+from hsnn.streaming.producer.records import Format
+from hsnn.streaming.schema.batch import Batch
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.threads import use_threads
+from hsnn.trainer.training.learner import Learner
 
-RESULTS = Path(__file__).parent / "results" / "pipeline.json"
+RESULTS = RESULTS_FOLDER / "pipeline.json"
 LOGS: dict[str, tuple[str, Format]] = {
-    "redis": ("redis", "json"), "redis-arrow": ("redis", "arrow"),
-    "kafka": ("kafka", "json"), "kafka-arrow": ("kafka", "arrow"),
-}  # fmt: skip
+    "redis": ("redis", "json"),
+    "redis-arrow": ("redis", "arrow"),
+    "kafka": ("kafka", "json"),
+    "kafka-arrow": ("kafka", "arrow"),
+}
 THREADS = (2, 1)
 
 
@@ -70,13 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             streaming = _filled(name, data, stack)
             logs[name] = [_measured(batches, config, streaming, options.rounds, threads) for threads in THREADS]
     found = {
-        "data": data.name, "events": len(data), "cores": os.cpu_count(), "rounds": options.rounds,
+        "data": data.name,
+        "events": len(data),
+        "cores": os.cpu_count(),
+        "rounds": options.rounds,
         "config": digest("default"),
         "runs": [
             {"threads": threads, "logs": {name: of[at] for name, of in logs.items()}}
             for at, threads in enumerate(THREADS)
         ],
-    }  # fmt: skip
+    }
     options.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     print(options.json.read_text())
 
@@ -126,12 +129,13 @@ def _measured(
         rates.append(rate)
         waits.append(wait)
     return {
-        "bare_events_per_second": float(np.mean(bare)), "events_per_second": float(np.mean(rates)),
+        "bare_events_per_second": float(np.mean(bare)),
+        "events_per_second": float(np.mean(rates)),
         "ratio": float(np.mean(rates) / np.mean(bare)),
         "ratio_by_round": [float(rate / one) for rate, one in zip(rates, bare, strict=True)],
         "microseconds_per_event": alone
         | {"waited_while_learning": float(np.mean(waits)), "step": float(1e6 / np.mean(bare))},
-    }  # fmt: skip
+    }
 
 
 def _bare(batches: Sequence[Batch], config: TrainerConfig) -> float:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from streaming.columns import Position
-from streaming.log import EventLog
-from streaming.records import Records
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.records import Records
+from hsnn.streaming.schema.batch import Position
 
 
 class TimedLog:

@@ -1,10 +1,10 @@
 """What publishing a version of N items costs, what one operation on it costs, and what it weighs in Redis.
 
-    make bench ARGS=benchmarks/publish.py
-    python benchmarks/publish.py --items 10000 100000 1000000 --bare 10000000 --shards 1 --json FILE
+    make bench ARGS='publish'
+    python -m benchmarks.publish --items 10000 100000 1000000 --bare 10000000 --shards 1 --json FILE
 
-Planted items (`benchmarks/churning/world.py`), the embedded server, one thread. `--bare` sizes have the index alone,
-with random vectors and without a snapshot: some 6 GB for 10 million items. Writes `results/publish.json`.
+Planted items (`benchmarks/churn/planted_data.py`), the embedded server, one thread. `--bare` sizes have the index
+alone, with random vectors and without a snapshot: some 6 GB for 10 million items. Writes `results/publish.json`.
 """
 
 from __future__ import annotations
@@ -12,29 +12,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.churning.memory import resident
-from benchmarks.churning.world import World
-from benchmarks.publishing.bare import bare
-from benchmarks.publishing.operations import Operations
-from benchmarks.publishing.pipelines import compared
-from benchmarks.publishing.version import Publication
-from benchmarks.sizes import positive
+from benchmarks.arguments import positive
+from benchmarks.churn.memory import resident
+from benchmarks.churn.planted_data import World
+from benchmarks.paths import RESULTS_FOLDER
+from benchmarks.publish.index_only import bare
+from benchmarks.publish.operations import Operations
+from benchmarks.publish.pipelines import compared
+from benchmarks.publish.version import Publication
 from hsnn.embedded.redis import EmbeddedRedis
-from indexer.lease import Lease
-from indexer.portrait import portrait
-from indexer.store import IndexStore
-from streaming.redis_client import connect
-from trainer.outbox import Outbox
-from trainer.threads import use_threads
+from hsnn.indexer.admin.stats import portrait
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.streaming.redis.client import connect
+from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.threads import use_threads
 
-RESULTS = Path(__file__).parent / "results" / "publish.json"
+RESULTS = RESULTS_FOLDER / "publish.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

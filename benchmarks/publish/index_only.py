@@ -9,16 +9,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.publishing.clock import Clock
+from benchmarks.publish.stopwatch import Clock
 from hsnn.embedded.redis import EmbeddedRedis
-from indexer import bulk, postings
-from indexer.bulk import Items
-from indexer.delta import Delta, Op, pack_vector
-from indexer.lease import Lease
-from indexer.parts import parts_of
-from indexer.store import IndexStore
-from indexer.version import IndexBase, VersionManifest
-from streaming.redis_client import connect
+from hsnn.indexer.store import bulk_load, posting_lists
+from hsnn.indexer.store.bulk_load import Items
+from hsnn.indexer.store.delta import Delta, Op, pack_vector
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.shards import parts_of
+from hsnn.indexer.store.version import IndexBase, VersionManifest
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.streaming.redis.client import connect
 
 _WIDTH, _MANY, _SINGLE = 33, 2000, 200
 
@@ -37,18 +37,20 @@ def bare(items: int, shards: int, seed: int = 0) -> dict[str, Any]:
         assert lease.take()
         store, before = IndexStore(redis, lease), _used(redis)
         with clock.of("write"):
-            bulk.send(redis, bulk.commands(1, base, Items(ids, ends), shards, 5000))
+            bulk_load.send(redis, bulk_load.commands(1, base, Items(ids, ends), shards, 5000))
         manifest = _manifest(items, nodes, shards)
         redis.hset(store.key("version", 1), mapping={"version": msgspec.json.encode(manifest)})
         per_item = (_used(redis) - before) / items
         with clock.of("read the leaves"):
             leaves = (found for part in parts_of(1, manifest.shards) for _, found in store.leaves(part, manifest))
-            read = postings.gather(leaves, items, _WIDTH)
+            read = posting_lists.gather(leaves, items, _WIDTH)
         assert np.array_equal(read, vectors)
         return {
-            "leaves": nodes, "seconds": clock.seconds, "bytes_per_item": per_item,
+            "leaves": nodes,
+            "seconds": clock.seconds,
+            "bytes_per_item": per_item,
             "operations": {name: _operation(store, items, nodes, name) for name in ("insert", "move", "delete")},
-        }  # fmt: skip
+        }
 
 
 def _operation(store: IndexStore, items: int, nodes: int, op: Op) -> dict[str, float]:
@@ -71,9 +73,21 @@ def _operation(store: IndexStore, items: int, nodes: int, op: Op) -> dict[str, f
 
 def _manifest(items: int, nodes: int, shards: int) -> VersionManifest:
     return VersionManifest(
-        version=1, epoch=1, snapshot=0, checkpoint="none", events=0, watermark=0, created_at=0, items=items, rows=items,
-        nodes=nodes, config_digest="", state_id="0-0", reason="benchmark", shards=tuple(range(shards)),
-    )  # fmt: skip
+        version=1,
+        epoch=1,
+        snapshot=0,
+        checkpoint="none",
+        events=0,
+        watermark=0,
+        created_at=0,
+        items=items,
+        rows=items,
+        nodes=nodes,
+        config_digest="",
+        state_id="0-0",
+        reason="benchmark",
+        shards=tuple(range(shards)),
+    )
 
 
 def _used(redis: Any) -> int:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.churning.world import NOW, World
-from benchmarks.publishing.version import RULES, Publication
-from indexer.builder import Builder
-from indexer.leader import Leader
-from indexer.store import IndexStore
-from trainer.item_state import HALF_LIVES
-from trainer.wire import Feed, FeedItem, StateDelta
+from benchmarks.churn.planted_data import NOW, World
+from benchmarks.publish.version import RULES, Publication
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.trainer.features.item_counters import HALF_LIVES
+from hsnn.trainer.messages import Feed, FeedItem, StateDelta
 
 _MANY, _SINGLE = 2000, 20
 
@@ -71,10 +71,20 @@ class Operations:
         none, rows = np.zeros(0, np.int64), np.zeros(0, np.int32)
         self._leader.catalogue.put_state(
             StateDelta(
-                self._epoch, 0, NOW + 2, 0, rows, np.zeros((0, len(HALF_LIVES)), np.float32), none, none, rows,
-                np.zeros((0, 4), np.int32), np.zeros((0, 4), np.int64), np.zeros((0, 1), np.int32),
+                self._epoch,
+                0,
+                NOW + 2,
+                0,
+                rows,
+                np.zeros((0, len(HALF_LIVES)), np.float32),
+                none,
+                none,
+                rows,
+                np.zeros((0, 4), np.int32),
+                np.zeros((0, 4), np.int64),
+                np.zeros((0, 1), np.int32),
             )
-        )  # fmt: skip
+        )
         began = time.perf_counter()
         gone = self._leader.settle()
         assert len(gone) >= _MANY

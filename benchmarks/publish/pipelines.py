@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.publishing.version import Publication
-from indexer import bulk
-from indexer.store import IndexStore
-from streaming.keys import key
+from benchmarks.publish.version import Publication
+from hsnn.indexer.store import bulk_load
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.streaming.redis.keys import key
 
 _RUNS = 3
 
@@ -20,7 +20,7 @@ _RUNS = 3
 def compared(publication: Publication, store: IndexStore) -> dict[str, Any]:
     """Seconds of both, the better of them once warm and in turns, and their ratio."""
     made, base, items = publication.manifest, publication.base, publication.items
-    batches, sent = _ready(list(bulk.commands(made.version, base, items, len(made.shards), 5000)))
+    batches, sent = _ready(list(bulk_load.commands(made.version, base, items, len(made.shards), 5000)))
     fields: dict[Any, Any] = {**base.encode(), b"version": msgspec.json.encode(made)}
     name = store.key("version", made.version)
 
@@ -39,20 +39,22 @@ def compared(publication: Publication, store: IndexStore) -> dict[str, Any]:
         theirs.append(_timed(raw))
     seconds = {"ours": statistics.median(ours), "raw": statistics.median(theirs)}
     return seconds | {
-        "share": seconds["raw"] / seconds["ours"], "commands": sum(map(len, batches)), "megabytes": sent / 1e6,
+        "share": seconds["raw"] / seconds["ours"],
+        "commands": sum(map(len, batches)),
+        "megabytes": sent / 1e6,
         "runs": {"ours": ours, "raw": theirs},
-    }  # fmt: skip
+    }
 
 
-def _ready(commands: Iterable[tuple[bulk.Command, int]]) -> tuple[list[list[bulk.Command]], int]:
+def _ready(commands: Iterable[tuple[bulk_load.Command, int]]) -> tuple[list[list[bulk_load.Command]], int]:
     """Commands in the batches in which they are sent, and their bytes together."""
-    batches: list[list[bulk.Command]] = [[]]
+    batches: list[list[bulk_load.Command]] = [[]]
     waiting = total = 0
     for command, size in commands:
         batches[-1].append(command)
         total += sum(len(part) if isinstance(part, bytes | str) else 8 for part in command)
         waiting += size
-        if waiting >= bulk.AT_ONCE:
+        if waiting >= bulk_load.AT_ONCE:
             batches.append([])
             waiting = 0
     return batches, total

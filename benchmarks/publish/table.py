@@ -7,8 +7,13 @@ from typing import Any
 
 Figures = dict[str, Any]
 _STEPS = (
-    "read the snapshot", "encode and assign", "write", "flip", "read into a mirror", "index in the mirror",
-)  # fmt: skip
+    "read the snapshot",
+    "encode and assign",
+    "write",
+    "flip",
+    "read into a mirror",
+    "index in the mirror",
+)
 _KINDS = {"version": "snapshot and nodes", "leaf": "leaves", "items": "item map"}
 
 

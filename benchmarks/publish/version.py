@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.churning.world import World
-from benchmarks.publishing.clock import Clock
-from indexer.assignment import Assigner, snapshot_encoder
-from indexer.builder import Made, base_of, manifest_of
-from indexer.bulk import Items
-from indexer.catalogue import Catalogue
-from indexer.following import catch_up
-from indexer.placing import Placing
-from indexer.store import IndexStore
-from indexer.version import IndexBase, VersionManifest
-from serving.mirror import Mirror
-from trainer.outbox import Outbox
+from benchmarks.churn.planted_data import World
+from benchmarks.publish.stopwatch import Clock
+from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
+from hsnn.indexer.assign.capacity import Placing
+from hsnn.indexer.assign.catalogue import Catalogue
+from hsnn.indexer.assign.catalogue_sync import catch_up
+from hsnn.indexer.build.builder import Made, base_of, manifest_of
+from hsnn.indexer.store.bulk_load import Items
+from hsnn.indexer.store.version import IndexBase, VersionManifest
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.trainer.publish.redis_writer import Outbox
 
 RULES = Placing(over_mean=4.0, floor=64)
 
@@ -35,9 +35,12 @@ class Publication:
         block = world.arrivals(items, 0.0)
         world.fit(block.vectors)
         source = {
-            "snapshot": outbox.next_snapshot(), "epoch": outbox.epoch, "checkpoint": "planted",
-            "state_id": outbox.state_id, "feed_id": outbox.feed_id,
-        }  # fmt: skip
+            "snapshot": outbox.next_snapshot(),
+            "epoch": outbox.epoch,
+            "checkpoint": "planted",
+            "state_id": outbox.state_id,
+            "feed_id": outbox.feed_id,
+        }
         outbox.snapshot(world.snapshot(source, block, np.zeros(items, np.bool_)))
         self._store, self._snapshot = store, source["snapshot"]
         self.clock = Clock()

@@ -15,30 +15,29 @@ import json
 import multiprocessing
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from rich.console import Console
 
-from benchmarks.cells import ROOT, Cell, Protocol, code_digest, source
-from benchmarks.goals import goals
-from benchmarks.variants import VARIANTS, configured, digest
-from evaluation.baselines import chosen
-from evaluation.comparison import compare, compare_columns
-from evaluation.curves import ORDERS
-from evaluation.orders import BUDGETS
-from evaluation.report import across, plain, table
-from evaluation.run import Run
+from benchmarks.paths import RESULTS_FOLDER, ROOT
+from benchmarks.quality.cells import Cell, Protocol, code_digest, source
+from benchmarks.quality.goals import goals
+from benchmarks.quality.variants import VARIANTS, configured, digest
+from hsnn.evaluation.baselines.registry import chosen
+from hsnn.evaluation.harness.candidate_orders import BUDGETS
+from hsnn.evaluation.metrics.budget_curves import ORDERS
+from hsnn.evaluation.metrics.paired_differences import compare, compare_columns
+from hsnn.evaluation.metrics.run import Run
+from hsnn.evaluation.report.summary import across, plain, table
 
-RESULTS = Path(__file__).parent / "results" / "quality.json"
+RESULTS = RESULTS_FOLDER / "quality.json"
 SETS = {
     "ml-100k": Protocol(None, 0.65),
     "globo-news": Protocol(1_200_000, 0.055, 600_000, 1_200_000),
@@ -70,7 +69,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Retrieval quality, offline.")
     names = lambda text: [name for name in text.split(",") if name]  # noqa: E731
     parser.add_argument("--sets", type=names, default=list(SETS), help="data sets, with commas; all that are there")
-    parser.add_argument("--variants", type=names, default=[REFERENCE], help="of benchmarks/variants.py, beside default")
+    parser.add_argument(
+        "--variants", type=names, default=[REFERENCE], help="of benchmarks/quality/variants.py, beside default"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="passes each, with seeds from 0; 3")
     parser.add_argument("--jobs", type=int, default=1, help="passes at once; 1")
     parser.add_argument("--baselines", default="all", help="of the default variant: all, none or names with commas")

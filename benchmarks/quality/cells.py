@@ -13,22 +13,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.variants import configured, identity
-from evaluation.harness import evaluate
-from evaluation.report import summary
-from evaluation.run import Run, load, save
-from evaluation.suited import suited
-from streaming.datasets import load as load_data
-from streaming.datasets.base import Dataset
+from benchmarks.paths import ROOT
+from benchmarks.quality.variants import configured, identity
+from hsnn.evaluation.harness.data_config import suited
+from hsnn.evaluation.harness.prequential import evaluate
+from hsnn.evaluation.metrics.run import Run, load, save
+from hsnn.evaluation.report.summary import summary
+from hsnn.streaming.datasets import load as load_data
+from hsnn.streaming.datasets.base import Dataset
 
-ROOT = Path(__file__).resolve().parents[1]
 _ROOMS = ("streaming", "trainer", "indexer", "serving", "evaluation")
 _BATCH = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a data set is asked; see `evaluation.harness.evaluate`.
+    """How a data set is asked; see `hsnn.evaluation.harness.prequential.evaluate`.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Cell:
     ----------
     data, variant, seed
     protocol : Protocol
-    baselines : names from `evaluation.baselines`
+    baselines : names from `hsnn.evaluation.baselines.registry`
     """
 
     data: str
@@ -62,9 +62,13 @@ class Cell:
     def key(self) -> dict[str, Any]:
         """Everything that the figures depend on, but the code."""
         return {
-            "data": self.data, "seed": self.seed, "config": identity(self.variant), "protocol": asdict(self.protocol),
-            "baselines": list(self.baselines), "batch": _BATCH,
-        }  # fmt: skip
+            "data": self.data,
+            "seed": self.seed,
+            "config": identity(self.variant),
+            "protocol": asdict(self.protocol),
+            "baselines": list(self.baselines),
+            "batch": _BATCH,
+        }
 
     def path(self, cache: Path) -> Path:
         """Where its ranks are kept; the figures are in the ``.json`` beside it."""
@@ -85,9 +89,14 @@ class Cell:
         config = suited(configured(self.variant, self.seed), data).model_copy(update={"threads": 1})
         protocol = self.protocol
         run = evaluate(
-            data, config, _BATCH, query_share=protocol.query_share, query_from=protocol.query_from,
-            query_to=protocol.query_to, baselines=self.baselines,
-        )  # fmt: skip
+            data,
+            config,
+            _BATCH,
+            query_share=protocol.query_share,
+            query_from=protocol.query_from,
+            query_to=protocol.query_to,
+            baselines=self.baselines,
+        )
         path = self.path(cache)
         path.parent.mkdir(parents=True, exist_ok=True)
         save(run, path)

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import source
-from evaluation.comparison import Interval, compare, compare_columns, interval
-from evaluation.curves import ORDERS
-from evaluation.figures import figures, ranks
-from evaluation.orders import BUDGETS
-from evaluation.ranks import recall
-from evaluation.report import plain
-from evaluation.run import Run, among
+from benchmarks.quality.cells import source
+from hsnn.evaluation.harness.candidate_orders import BUDGETS
+from hsnn.evaluation.metrics.budget_curves import ORDERS
+from hsnn.evaluation.metrics.method_metrics import figures, ranks
+from hsnn.evaluation.metrics.paired_differences import Interval, compare, compare_columns, interval
+from hsnn.evaluation.metrics.ranks import recall
+from hsnn.evaluation.metrics.run import Run, among
+from hsnn.evaluation.report.summary import plain
 
 Runs = Mapping[str, Sequence[Run]]
 """Variant -> one run per seed."""

@@ -10,8 +10,8 @@ import hashlib
 import json
 from typing import Any
 
-from trainer.config import TrainerConfig
-from trainer.ids.config import IdsConfig
+from hsnn.trainer.config.ids import IdsConfig
+from hsnn.trainer.config.model import TrainerConfig
 
 _ONESHOT: dict[str, Any] = {"learner": "oneshot", "follow": 0.03}
 _LTI: dict[str, Any] = {"learner": "lti", "flops": 0.1, "sharpness": 10.0, "sharpness_ramp": 20_000.0, "ramp": 10_000}
@@ -91,8 +91,8 @@ def configured(name: str, seed: int) -> TrainerConfig:
         There is no such variant, or what it changes is no configuration; the text says what is wrong.
     """
     if name not in VARIANTS:
-        raise SystemExit(f"no variant is called {name}; benchmarks/variants.py has: {', '.join(VARIANTS)}")
+        raise SystemExit(f"no variant is called {name}; benchmarks/quality/variants.py has: {', '.join(VARIANTS)}")
     try:
         return TrainerConfig.model_validate({**VARIANTS[name], "seed": seed})
     except ValueError as error:
-        raise SystemExit(f"benchmarks/variants.py, {name}: {error}") from error
+        raise SystemExit(f"benchmarks/quality/variants.py, {name}: {error}") from error

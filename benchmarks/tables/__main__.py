@@ -7,30 +7,37 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.paths import RESULTS_FOLDER, ROOT
+from benchmarks.publish.table import table as publish
+from benchmarks.tables.parts import checkpoints, exact, ids, pipeline, speed, workers
+from benchmarks.tables.quality import ablations, quality
+from benchmarks.tables.system import churn, crash, demo, freshness, fuzz, kills
 
-from benchmarks.publishing.table import table as publish
-from benchmarks.tabling.parts import checkpoints, exact, ids, pipeline, speed, workers
-from benchmarks.tabling.quality import ablations, quality
-from benchmarks.tabling.whole import churn, crash, demo, freshness, fuzz, kills
-
-HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "benchmarks.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def main() -> None:
     page = PAGE.read_text("utf-8")
     renders = {
-        "quality": quality, "ablations": ablations, "checkpoints": checkpoints, "speed": speed,
-        "exact": exact, "demo": demo, "churn": churn, "crash": crash,
-        "kills": kills, "freshness": freshness, "ids": ids, "pipeline": pipeline, "publish": publish, "fuzz": fuzz,
+        "quality": quality,
+        "ablations": ablations,
+        "checkpoints": checkpoints,
+        "speed": speed,
+        "exact": exact,
+        "demo": demo,
+        "churn": churn,
+        "crash": crash,
+        "kills": kills,
+        "freshness": freshness,
+        "ids": ids,
+        "pipeline": pipeline,
+        "publish": publish,
+        "fuzz": fuzz,
         "workers": workers,
-    }  # fmt: skip
+    }
     for name, render in renders.items():
-        path = HERE / "results" / f"{'quality' if name == 'ablations' else name}.json"
+        path = RESULTS_FOLDER / f"{'quality' if name == 'ablations' else name}.json"
         if path.exists():
             table = render(json.loads(path.read_text("utf-8")))
             between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)

@@ -33,10 +33,11 @@ def pipeline(found: dict[str, Any]) -> str:
     titles = ("poll", "decode", "merge and batch", "waited for while learning", "the step itself")
     lines = [
         f"{found['data']}, {found['events']:,} events, {found['cores']} cores, configuration "
-        f"`{found['config'][:12]}`, {found['rounds']} rounds.", "",
+        f"`{found['config'][:12]}`, {found['rounds']} rounds.",
+        "",
         f"| torch threads | log | events/s | bare loop | ratio | by round | {' | '.join(titles)} |",
         "|--:|---" + "|--:" * 9 + "|",
-    ]  # fmt: skip
+    ]
     for run in found["runs"]:
         threads = str(run["threads"])
         for name, of in run["logs"].items():
@@ -51,9 +52,11 @@ def pipeline(found: dict[str, Any]) -> str:
 def workers(found: dict[str, Any]) -> str:
     """Events per second of one trainer and of several."""
     lines = [
-        f"{found['data']}, {found['events']:,} events, {found['cores']} cores, one torch thread per worker.", "",
-        "| workers | events per batch of each | per step | events/s, mean | by round |", "|--:|--:|--:|--:|---|",
-    ]  # fmt: skip
+        f"{found['data']}, {found['events']:,} events, {found['cores']} cores, one torch thread per worker.",
+        "",
+        "| workers | events per batch of each | per step | events/s, mean | by round |",
+        "|--:|--:|--:|--:|---|",
+    ]
     for run in found["runs"]:
         rounds, step = run["events_per_second"], run["workers"] * run["batch"]
         by_round = ", ".join(f"{rate:,.0f}" for rate in rounds)
@@ -66,10 +69,11 @@ def exact(found: dict[str, Any]) -> str:
     alone = found["search_alone"]
     lines = [
         f"{found['events']:,} events each, {found['cores']} cores, one thread, configuration `{found['config'][:12]}`. "
-        "Medians; time per request at a moment that was not asked about before / that was.", "",
+        "Medians; time per request at a moment that was not asked about before / that was.",
+        "",
         "| data, k | items | queries | exact scored (90th percentile) | beam scored | exact | exhaustive | beam |",
         "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for name, run in found["sets"].items():
         for size in (key for key in run if key.startswith("k_")):
             modes = run[size]
@@ -91,10 +95,11 @@ def exact(found: dict[str, Any]) -> str:
 def ids(found: dict[str, Any]) -> str:
     """Cost of an id by table and batch."""
     lines = [
-        f"{found['runs'][0]['ids']:,} ids, {found['cores']} cores, one thread. Microseconds per id.", "",
+        f"{found['runs'][0]['ids']:,} ids, {found['cores']} cores, one thread. Microseconds per id.",
+        "",
         "| table | ids per call | insert | longest call | look-up, even | look-up, Zipf | bytes per id |",
         "|---|--:|--:|--:|--:|--:|--:|",
-    ]  # fmt: skip
+    ]
     for run in found["runs"]:
         times = [f"{run[name]['per_id']:.2f}" for name in ("insert", "even", "zipf")]
         times.insert(1, f"{run['insert']['longest']:,.0f} ms")
@@ -108,17 +113,23 @@ def checkpoints(found: dict[str, Any]) -> str:
     rates = {kind: float(np.median(of)) for kind, of in cost["events_per_second"].items()}
     lines = [
         f"{found['rows']:,} items and as many users, {found['cores']} cores, one thread, configuration "
-        f"`{found['config'][:12]}`.", "",
+        f"`{found['config'][:12]}`.",
+        "",
         "| written | longest pause | waited in all | copied after | durable and handed out after | file of it | "
-        "one step: alone / while copied / while written |", "|---" + "|--:" * 6 + "|",
-    ]  # fmt: skip
+        "one step: alone / while copied / while written |",
+        "|---" + "|--:" * 6 + "|",
+    ]
     for one in found["checkpoints"]:
         steps = (f"{one[when]['p50']:.0f}" for when in ("steps_alone", "steps_while_copying", "steps_while_writing"))
         cells = [
-            one["kind"], f"{one['longest_pause_ms']:.1f} ms", f"{one['waited_ms']:,.0f} ms",
-            f"{one['copied_seconds']:.1f} s", f"{one['handed_out_seconds']:.1f} s", f"{one['chain'][-1] / 1e6:,.0f} MB",
+            one["kind"],
+            f"{one['longest_pause_ms']:.1f} ms",
+            f"{one['waited_ms']:,.0f} ms",
+            f"{one['copied_seconds']:.1f} s",
+            f"{one['handed_out_seconds']:.1f} s",
+            f"{one['chain'][-1] / 1e6:,.0f} MB",
             f"{' / '.join(steps)} ms",
-        ]  # fmt: skip
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + (
         f"\n\n{cost['data']}, {cost['events']:,} events, a checkpoint every {cost['every']:,}: "

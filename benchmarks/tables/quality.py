@@ -7,9 +7,14 @@ from typing import Any
 import numpy as np
 
 COLUMNS = {
-    "R@20": "recall_at_20", "R@50": "recall_at_50", "R@200": "recall_at_200", "NDCG@20": "ndcg_at_20",
-    "fresh": "fresh_24h_recall_at_50", "rare": "rare_recall_at_50", "coverage": "coverage",
-}  # fmt: skip
+    "R@20": "recall_at_20",
+    "R@50": "recall_at_50",
+    "R@200": "recall_at_200",
+    "NDCG@20": "ndcg_at_20",
+    "fresh": "fresh_24h_recall_at_50",
+    "rare": "rare_recall_at_50",
+    "coverage": "coverage",
+}
 ABLATED = "globo-news-300k"
 """Of the sets, the one whose table is that of the ablations."""
 BUDGETS = ("50", "100", "200", "500", "1000")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.churning.columns import HEAD, cells
-from benchmarks.churning.plots import MEASURES
+from benchmarks.churn.columns import HEAD, cells
+from benchmarks.churn.plots import MEASURES
 
 
 def demo(found: dict[str, Any]) -> str:
@@ -42,9 +42,11 @@ def freshness(found: dict[str, Any]) -> str:
         f"{sent['items']:,.0f} item events/s and {sent['engagements']:,.0f} engagements/s sent, "
         f"{found['learned_per_second']:,.0f} learned, {found['queries'] / found['seconds']:,.0f} queries/s; "
         f"{found['items_in_index']:,.0f} items known and {found['versions']} versions at the end, "
-        f"{found['lag_records']:,.0f} records unread.", "",
-        "| | count | p50 | p90 | p99 | longest |", "|---|--:|--:|--:|--:|--:|",
-    ]  # fmt: skip
+        f"{found['lag_records']:,.0f} records unread.",
+        "",
+        "| | count | p50 | p90 | p99 | longest |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     rows = {
         "arrival_seconds": "sent to first retrieved",
         "departure_seconds": "end to last retrieved",

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.errors import MissingPackageError
-from evaluation.field import Field, Found, View, best_of
-from evaluation.ranks import ranks_within
-from evaluation.two_tower import TwoTower, user_side
-from serving.mirror import World
-from trainer.config import ModelConfig
+from hsnn.evaluation.baselines.two_tower import TwoTower, user_side
+from hsnn.evaluation.errors import MissingPackageError
+from hsnn.evaluation.harness.query_batch import Field, Found, View, best_of
+from hsnn.evaluation.metrics.ranks import ranks_within
+from hsnn.serving.mirror.mirror import World
+from hsnn.trainer.config.model import ModelConfig
 
 _LINKS, _BUILD_EF = 16, 100
 _PER_LIST = 4

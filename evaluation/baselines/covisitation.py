@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.decay import Origin
-from evaluation.field import Field, Found
-from evaluation.popularity import HOURS as POPULARITY_HOURS
-from evaluation.ranks import ranks_of
-from evaluation.sparse_counts import SparseCounts
-from trainer.arrays import grown
+from hsnn.evaluation.baselines.decayed_sums import Origin
+from hsnn.evaluation.baselines.popularity import HOURS as POPULARITY_HOURS
+from hsnn.evaluation.baselines.sparse_counts import SparseCounts
+from hsnn.evaluation.harness.query_batch import Field, Found
+from hsnn.evaluation.metrics.ranks import ranks_of
+from hsnn.trainer.rowstore.arrays import grown
 
 HOURS = (1.0, 12.0, 168.0, 2400.0)
 """Half-lives that are tried, in hours."""

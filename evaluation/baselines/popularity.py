@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.decay import Origin
-from evaluation.field import TOP, Field, Found, best_of
-from evaluation.ranks import MISS, ranks_within
-from trainer.arrays import grown
+from hsnn.evaluation.baselines.decayed_sums import Origin
+from hsnn.evaluation.harness.query_batch import TOP, Field, Found, best_of
+from hsnn.evaluation.metrics.ranks import MISS, ranks_within
+from hsnn.trainer.rowstore.arrays import grown
 
 HOURS = (0.1, 0.25, 0.5, 1.0, 4.0, 24.0, 168.0, 720.0, 2400.0, float("inf"))
 """Half-lives that are tried, in hours; the last one never forgets."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from evaluation.errors import ProtocolError
+from hsnn.evaluation.errors import ProtocolError
 
 BASELINES = ("popularity", "popularity_filter", "shuffled_index", "covisitation", "two_tower", "hnsw", "ivf")
 """All of them; the exhaustive search by the served model is always there."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.field import Field, Found, best_of
-from evaluation.ranks import ranks_within
-from indexer.delta import Delta
-from serving.mirror import World
-from trainer.leaves import Leaves
-from trainer.wire import StateDelta
+from hsnn.evaluation.harness.query_batch import Field, Found, best_of
+from hsnn.evaluation.metrics.ranks import ranks_within
+from hsnn.indexer.store.delta import Delta
+from hsnn.serving.mirror.mirror import World
+from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.messages import StateDelta
 
 
 class ShuffledIndex:

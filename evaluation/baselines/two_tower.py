@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evaluation.field import Field, View
-from indexer.assignment import Assigner, snapshot_encoder
-from serving.mirror import World
-from streaming.columns import Batch
-from trainer.arrays import grown
-from trainer.config import ModelConfig, TrainerConfig
-from trainer.learner import Learner
-from trainer.prepared import Prepared
-from trainer.scorer import Encoded, Scorer
-from trainer.snapshot import Origin, snapshot_of
+from hsnn.evaluation.harness.query_batch import Field, View
+from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
+from hsnn.serving.mirror.mirror import World
+from hsnn.streaming.schema.batch import Batch
+from hsnn.trainer.config.model import ModelConfig, TrainerConfig
+from hsnn.trainer.model.scorer import Encoded, Scorer
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.rowstore.arrays import grown
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.prepared import Prepared
 
 _NEVER = 2**62
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.field import Field
-from trainer.leaves import Leaves
+from hsnn.evaluation.harness.query_batch import Field
+from hsnn.trainer.features.inverted_lists import Leaves
 
 BUDGETS = (50, 100, 200, 500, 1000)
 """Budgets of the curves."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from streaming.config import StreamingConfig
-from streaming.datasets.base import Dataset
-from trainer.config import TrainerConfig
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.datasets.base import Dataset
+from hsnn.trainer.config.model import TrainerConfig
 
 
 def suited(config: TrainerConfig, data: Dataset) -> TrainerConfig:

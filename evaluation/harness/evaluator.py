@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.asked import Asked
-from evaluation.covisitation import CoVisitation
-from evaluation.field import Field, Found
-from evaluation.neighbours import GRAPHS, Neighbours
-from evaluation.orders import BUDGETS, merge_order, traffic_order, whole_nodes_order
-from evaluation.popularity import Leaders, Popularity, filtered, popular
-from evaluation.ranks import ranks_of, ranks_within
-from evaluation.served import served
-from evaluation.shuffled import ShuffledIndex
-from evaluation.system import OfflineSystem, Step
-from evaluation.tally import Tally
-from evaluation.two_tower import TwoTower
-from serving.retrieval import CHUNK
-from streaming.columns import Batch
-from trainer.config import TrainerConfig
-from trainer.prepared import Prepared
+from hsnn.evaluation.baselines.ann_indexes import GRAPHS, Neighbours
+from hsnn.evaluation.baselines.covisitation import CoVisitation
+from hsnn.evaluation.baselines.popularity import Leaders, Popularity, filtered, popular
+from hsnn.evaluation.baselines.shuffled_index import ShuffledIndex
+from hsnn.evaluation.baselines.two_tower import TwoTower
+from hsnn.evaluation.harness.candidate_orders import BUDGETS, merge_order, traffic_order, whole_nodes_order
+from hsnn.evaluation.harness.offline_system import OfflineSystem, Step
+from hsnn.evaluation.harness.query_batch import Field, Found
+from hsnn.evaluation.harness.query_sampling import Asked
+from hsnn.evaluation.harness.recorder import Tally
+from hsnn.evaluation.harness.served_path import served
+from hsnn.evaluation.metrics.ranks import ranks_of, ranks_within
+from hsnn.serving.search.beam import CHUNK
+from hsnn.streaming.schema.batch import Batch
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.training.prepared import Prepared
 
 K = 200
 """Items asked for at least, so that recall@200 can be read."""
@@ -36,7 +36,7 @@ class Judge:
     config
         Of the trainer whose model serves.
     baselines
-        Out of `evaluation.baselines.BASELINES`.
+        Out of `hsnn.evaluation.baselines.registry.BASELINES`.
     """
 
     def __init__(self, config: TrainerConfig, baselines: Sequence[str]) -> None:

@@ -11,20 +11,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.assignment import Assigner, snapshot_encoder
-from indexer.builder import base_of, manifest_of
-from indexer.catalogue import Catalogue
-from indexer.delta import Delta
-from indexer.live import LiveIndex
-from indexer.placing import FREE, Placing
-from indexer.version import Version
-from serving.mirror import Mirror
-from streaming.columns import Batch
-from trainer.config import TrainerConfig
-from trainer.learner import Learner
-from trainer.prepared import Prepared, StepReport
-from trainer.snapshot import Origin, snapshot_of
-from trainer.wire import Feed, StateDelta
+from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
+from hsnn.indexer.assign.capacity import FREE, Placing
+from hsnn.indexer.assign.catalogue import Catalogue
+from hsnn.indexer.assign.live_index import LiveIndex
+from hsnn.indexer.build.builder import base_of, manifest_of
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.version import Version
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.streaming.schema.batch import Batch
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.messages import Feed, StateDelta
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.prepared import Prepared, StepReport
 
 _FIRST_EPOCH = 1
 

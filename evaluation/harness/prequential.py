@@ -13,18 +13,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.asked import Sampler, Window
-from evaluation.baselines import USUAL, checked
-from evaluation.churn import Churn
-from evaluation.errors import ProtocolError
-from evaluation.judge import Judge
-from evaluation.run import Run
-from evaluation.suited import joining
-from evaluation.system import OfflineSystem
-from evaluation.tally import Tally
-from streaming.datasets.base import Dataset
-from trainer.config import TrainerConfig
-from trainer.threads import use_threads
+from hsnn.evaluation.baselines.registry import USUAL, checked
+from hsnn.evaluation.errors import ProtocolError
+from hsnn.evaluation.harness.data_config import joining
+from hsnn.evaluation.harness.evaluator import Judge
+from hsnn.evaluation.harness.offline_system import OfflineSystem
+from hsnn.evaluation.harness.query_sampling import Sampler, Window
+from hsnn.evaluation.harness.recorder import Tally
+from hsnn.evaluation.metrics.assignment_churn import Churn
+from hsnn.evaluation.metrics.run import Run
+from hsnn.streaming.datasets.base import Dataset
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.threads import use_threads
 
 __all__ = ["Run", "evaluate"]
 
@@ -54,7 +54,7 @@ def evaluate(
     query_from, query_to
         Queries start and end there: shares of the stream up to 1, numbers of events above. The pass ends with them.
     baselines
-        What to compare with, out of `evaluation.baselines.BASELINES`.
+        What to compare with, out of `hsnn.evaluation.baselines.registry.BASELINES`.
     snapshot_every, snapshot_events
         A new version comes after so many stream seconds, but not before so many events.
 
@@ -103,13 +103,29 @@ def evaluate(
             report(system.learner.events, window.stop)
     churned, traffic = churn.per_100k()
     return Run(
-        ranks=tally.ranks(), work=tally.work(), event=tally.plain("event"), ts=tally.plain("ts"),
-        age=tally.plain("age"), corpus=tally.plain("corpus"), coverage=tally.coverage(), popular=tally.popular(),
-        sizes=system.sizes(), churn=churned, traffic_churn=traffic, baselines=names, budget=config.model.budget,
-        events=system.learner.events, versions=system.versions, arrived=system.arrived, expired=system.expired,
-        seconds=time.perf_counter() - began, training_seconds=training, judging_seconds=judging,
-        predicted=_joined(judgements, 0), engaged=_joined(judgements, 1),
-    )  # fmt: skip
+        ranks=tally.ranks(),
+        work=tally.work(),
+        event=tally.plain("event"),
+        ts=tally.plain("ts"),
+        age=tally.plain("age"),
+        corpus=tally.plain("corpus"),
+        coverage=tally.coverage(),
+        popular=tally.popular(),
+        sizes=system.sizes(),
+        churn=churned,
+        traffic_churn=traffic,
+        baselines=names,
+        budget=config.model.budget,
+        events=system.learner.events,
+        versions=system.versions,
+        arrived=system.arrived,
+        expired=system.expired,
+        seconds=time.perf_counter() - began,
+        training_seconds=training,
+        judging_seconds=judging,
+        predicted=_joined(judgements, 0),
+        engaged=_joined(judgements, 1),
+    )
 
 
 def _joined(parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]], which: int) -> NDArray[np.float32] | None:

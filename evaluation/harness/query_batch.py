@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.asked import Asked
-from evaluation.ranks import top
-from serving.mirror import World
-from serving.retrieval import queries_of
-from trainer.cross_features import cross_features
-from trainer.scorer import Encoded, Scorer
+from hsnn.evaluation.harness.query_sampling import Asked
+from hsnn.evaluation.metrics.ranks import top
+from hsnn.serving.mirror.mirror import World
+from hsnn.serving.search.beam import queries_of
+from hsnn.trainer.features.cross_features import cross_features
+from hsnn.trainer.model.scorer import Encoded, Scorer
 
 TOP = 20
 """Items of an answer that coverage and popularity share look at."""

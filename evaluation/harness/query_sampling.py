@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.errors import ProtocolError
-from serving.request import Engaged, Request
-from streaming.events import Id
-from trainer.history import UserHistories
-from trainer.learner import Learner
-from trainer.prepared import Prepared
+from hsnn.evaluation.errors import ProtocolError
+from hsnn.serving.schema import Engaged, Request
+from hsnn.streaming.schema.events import Id
+from hsnn.trainer.features.user_history import UserHistories
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.prepared import Prepared
 
 REPEATS = 10
 """An event that repeats one of the user's last so many items is not asked."""
@@ -51,9 +51,14 @@ class Asked(NamedTuple):
     def part(self, chosen: slice) -> Asked:
         """Take some of them."""
         return Asked(
-            self.requests[chosen], self.targets[chosen], self.names[chosen], self.event[chosen], self.ts[chosen],
-            self.age[chosen], self.history[chosen],
-        )  # fmt: skip
+            self.requests[chosen],
+            self.targets[chosen],
+            self.names[chosen],
+            self.event[chosen],
+            self.ts[chosen],
+            self.age[chosen],
+            self.history[chosen],
+        )
 
 
 class Window(NamedTuple):

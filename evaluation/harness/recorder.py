@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.field import Field, Found
-from evaluation.popularity import HOURS, Leaders
-from trainer.arrays import grown
+from hsnn.evaluation.baselines.popularity import HOURS, Leaders
+from hsnn.evaluation.harness.query_batch import Field, Found
+from hsnn.trainer.rowstore.arrays import grown
 
 POPULAR = 50
 """So many items of most engagement are called popular."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.asked import Asked
-from evaluation.field import TOP, Field, Found
-from evaluation.ranks import MISS
-from serving.limits import Limits
-from serving.mirror import Mirror
-from serving.retrieval import retrieve
+from hsnn.evaluation.harness.query_batch import TOP, Field, Found
+from hsnn.evaluation.harness.query_sampling import Asked
+from hsnn.evaluation.metrics.ranks import MISS
+from hsnn.serving.limits import Limits
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.search.beam import retrieve
 
 
 def served(mirror: Mirror, field: Field, k: int) -> Found:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.mirror import Mirror
-from trainer.leaves import Leaves
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.trainer.features.inverted_lists import Leaves
 
 _PER = 100_000
 

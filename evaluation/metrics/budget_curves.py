@@ -1,4 +1,4 @@
-"""What the orders of `evaluation.orders` find at several budgets."""
+"""What the orders of `hsnn.evaluation.harness.candidate_orders` find at several budgets."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evaluation.popularity import HOURS
-from evaluation.ranks import recall
-from evaluation.run import Run
+from hsnn.evaluation.baselines.popularity import HOURS
+from hsnn.evaluation.metrics.ranks import recall
+from hsnn.evaluation.metrics.run import Run
 
 CUTS = (20, 50, 200)
 ORDERS = ("merge", "merge_traffic", "whole_nodes", "whole_nodes_dense")

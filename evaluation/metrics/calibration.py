@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.errors import ProtocolError
+from hsnn.evaluation.errors import ProtocolError
 
 _SMALLEST = 1e-12
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import covisitation, popularity
-from evaluation.ranks import mrr, ndcg, recall
-from evaluation.run import Run
-from evaluation.tally import POPULAR
+from hsnn.evaluation.baselines import covisitation, popularity
+from hsnn.evaluation.harness.recorder import POPULAR
+from hsnn.evaluation.metrics.ranks import mrr, ndcg, recall
+from hsnn.evaluation.metrics.run import Run
 
 RARE = POPULAR
 """Targets of this popularity rank or above are shown apart."""

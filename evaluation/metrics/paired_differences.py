@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
-from evaluation.errors import ProtocolError
-from evaluation.figures import figures
-from evaluation.ranks import recall
-from evaluation.run import Run
+from hsnn.evaluation.errors import ProtocolError
+from hsnn.evaluation.metrics.method_metrics import figures
+from hsnn.evaluation.metrics.ranks import recall
+from hsnn.evaluation.metrics.run import Run
 
 Verdict = Literal["met", "missed", "unresolved"]
 

@@ -14,9 +14,19 @@ _TABLES = ("ranks", "work", "popular")
 _COLUMNS = ("event", "ts", "age", "corpus", "sizes")
 _OPTIONAL = ("predicted", "engaged")
 _PLAIN = (
-    "coverage", "churn", "traffic_churn", "baselines", "budget", "events", "versions", "arrived", "expired", "seconds",
-    "training_seconds", "judging_seconds",
-)  # fmt: skip
+    "coverage",
+    "churn",
+    "traffic_churn",
+    "baselines",
+    "budget",
+    "events",
+    "versions",
+    "arrived",
+    "expired",
+    "seconds",
+    "training_seconds",
+    "judging_seconds",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +95,11 @@ def among(run: Run, kept: NDArray[np.bool_]) -> Run:
         run,
         ranks={name: column[kept] for name, column in run.ranks.items()},
         work={name: column[kept] for name, column in run.work.items()},
-        event=run.event[kept], ts=run.ts[kept], age=run.age[kept], corpus=run.corpus[kept],
-    )  # fmt: skip
+        event=run.event[kept],
+        ts=run.ts[kept],
+        age=run.age[kept],
+        corpus=run.corpus[kept],
+    )
 
 
 def save(run: Run, path: Path) -> None:

@@ -6,22 +6,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.figures import RARE
-from evaluation.plots import draw
-from evaluation.report import percent, probabilities
-from evaluation.run import Run
+from hsnn.evaluation.metrics.method_metrics import RARE
+from hsnn.evaluation.metrics.run import Run
+from hsnn.evaluation.report.plots import draw
+from hsnn.evaluation.report.summary import percent, probabilities
 
 _COLUMNS = {
-    "R@20": "recall_at_20", "R@50": "recall_at_50", "R@200": "recall_at_200", "NDCG@20": "ndcg_at_20", "MRR": "mrr",
-    "fresh 6 h": "fresh_6h_recall_at_50", "fresh 24 h": "fresh_24h_recall_at_50", "rare": "rare_recall_at_50",
-    "coverage": "coverage", "popular": "popularity_share",
-}  # fmt: skip
+    "R@20": "recall_at_20",
+    "R@50": "recall_at_50",
+    "R@200": "recall_at_200",
+    "NDCG@20": "ndcg_at_20",
+    "MRR": "mrr",
+    "fresh 6 h": "fresh_6h_recall_at_50",
+    "fresh 24 h": "fresh_24h_recall_at_50",
+    "rare": "rare_recall_at_50",
+    "coverage": "coverage",
+    "popular": "popularity_share",
+}
 
 
 def write(path: Path, runs: Sequence[Run], found: Mapping[str, Any], title: str) -> list[Path]:
     """Write the report of runs that differ in their seed, and its plots, named after it; return the files.
 
-    `found` is `evaluation.report.across` of the runs.
+    `found` is `hsnn.evaluation.report.summary.across` of the runs.
 
     Raises
     ------
@@ -31,12 +38,22 @@ def write(path: Path, runs: Sequence[Run], found: Mapping[str, Any], title: str)
     plots = draw(runs, found, path.parent, path.stem)
     shown = probabilities(found)
     parts = [
-        f"# {title}", _introduction(found), methods_table(found["methods"]), _legend(),
+        f"# {title}",
+        _introduction(found),
+        methods_table(found["methods"]),
+        _legend(),
         *([] if shown is None else ["## Probabilities", f"{shown}."]),
-        "## Differences", comparisons_table(found), "## Over the stream", _picture(plots["stream"], "recall over time"),
-        "## What is scored, and what it finds", _picture(plots["curves"], "recall against the share scored"),
-        curves_table(found["curves"]), "## The index", _index(found), _picture(plots["nodes"], "node sizes"),
-    ]  # fmt: skip
+        "## Differences",
+        comparisons_table(found),
+        "## Over the stream",
+        _picture(plots["stream"], "recall over time"),
+        "## What is scored, and what it finds",
+        _picture(plots["curves"], "recall against the share scored"),
+        curves_table(found["curves"]),
+        "## The index",
+        _index(found),
+        _picture(plots["nodes"], "node sizes"),
+    ]
     path.write_text("\n\n".join(parts) + "\n", "utf-8")
     return [path, *plots.values()]
 
@@ -45,11 +62,13 @@ def methods_table(methods: Mapping[str, Mapping[str, float]]) -> str:
     """One row per method; percent."""
     rows = [
         [
-            name.replace("_", " "), *(percent(figures[key]) for key in _COLUMNS.values()), f"{figures['scored']:.0f}",
+            name.replace("_", " "),
+            *(percent(figures[key]) for key in _COLUMNS.values()),
+            f"{figures['scored']:.0f}",
             f"{100 * figures['scored_share']:.1f}%",
         ]
         for name, figures in methods.items()
-    ]  # fmt: skip
+    ]
     return grid(["method", *_COLUMNS, "scored", "share"], rows)
 
 

@@ -9,29 +9,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.curves import points
-from evaluation.figures import best
-from evaluation.neighbours import package
-from evaluation.run import Run
+from hsnn.evaluation.baselines.ann_indexes import package
+from hsnn.evaluation.metrics.budget_curves import points
+from hsnn.evaluation.metrics.method_metrics import best
+from hsnn.evaluation.metrics.run import Run
 
 _BUCKETS = 20
 _DAY = 86_400_000.0
 _COLOURS = {
-    "served": "#0b6e4f", "exhaustive": "#1d1d1d", "popularity": "#c1440e", "merge": "#0b6e4f",
-    "merge_traffic": "#7fb77e", "whole_nodes": "#3b6ea8", "whole_nodes_dense": "#8fb3d9",
+    "served": "#0b6e4f",
+    "exhaustive": "#1d1d1d",
+    "popularity": "#c1440e",
+    "merge": "#0b6e4f",
+    "merge_traffic": "#7fb77e",
+    "whole_nodes": "#3b6ea8",
+    "whole_nodes_dense": "#8fb3d9",
     "popularity_filter": "#c1440e",
-}  # fmt: skip
+}
 STYLE: dict[str, Any] = {
-    "svg.hashsalt": "hsnn", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
-    "figure.figsize": (7.0, 3.6), "figure.constrained_layout.use": True,
-}  # fmt: skip
+    "svg.hashsalt": "hsnn",
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "figure.figsize": (7.0, 3.6),
+    "figure.constrained_layout.use": True,
+}
 
 
 def draw(runs: Sequence[Run], found: Mapping[str, Any], folder: Path, stem: str) -> dict[str, Path]:
     """Write the plots of runs that differ in their seed into `folder`; return their files by name.
 
-    `found` is `evaluation.report.across` of the runs.
+    `found` is `hsnn.evaluation.report.summary.across` of the runs.
 
     Raises
     ------
@@ -80,15 +92,24 @@ def _curves(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
     for name, curve in found["curves"].items():
         shares, recalls = points(curve, "recall_at_50")
         axes.plot(
-            100 * np.array(shares), 100 * np.array(recalls), "o-", color=_COLOURS[name], markersize=4,
+            100 * np.array(shares),
+            100 * np.array(recalls),
+            "o-",
+            color=_COLOURS[name],
+            markersize=4,
             label=name.replace("_", " "),
-        )  # fmt: skip
+        )
     served, exhaustive = found["methods"]["served"], found["methods"]["exhaustive"]["recall_at_50"]
     axes.axhline(100 * exhaustive, color=_COLOURS["exhaustive"], linestyle="--", linewidth=1.2, label="exhaustive")
     axes.plot(
-        100 * served["scored_share"], 100 * served["recall_at_50"], "D", color=_COLOURS["served"], markersize=8,
-        markerfacecolor="none", label=f"served, budget {runs[0].budget}",
-    )  # fmt: skip
+        100 * served["scored_share"],
+        100 * served["recall_at_50"],
+        "D",
+        color=_COLOURS["served"],
+        markersize=8,
+        markerfacecolor="none",
+        label=f"served, budget {runs[0].budget}",
+    )
     axes.set(xlabel="share of the living items that is scored, percent", ylabel="recall@50, percent", xscale="log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
@@ -103,6 +124,9 @@ def _nodes(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
     axes.annotate("mean", (ranks[-1], sizes.mean()), ha="right", va="bottom")
     dead = found["index"]["dead_share"]
     axes.set(
-        xlabel="nodes, fullest first", ylabel="items", xlim=(1, len(ranks)), ylim=(0, None),
+        xlabel="nodes, fullest first",
+        ylabel="items",
+        xlim=(1, len(ranks)),
+        ylim=(0, None),
         title=f"fullest over mean {found['index']['max_over_mean']:.1f}, dead {100 * dead:.0f}%",
-    )  # fmt: skip
+    )

@@ -9,20 +9,20 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from evaluation.calibration import calibration, normalised_entropy
-from evaluation.comparison import Interval, compare, interval
-from evaluation.curves import curves
-from evaluation.errors import NothingMeasuredError
-from evaluation.figures import RARE, best, figures, half_life, methods, rare
-from evaluation.ranks import paired
-from evaluation.run import Run
+from hsnn.evaluation.errors import NothingMeasuredError
+from hsnn.evaluation.metrics.budget_curves import curves
+from hsnn.evaluation.metrics.calibration import calibration, normalised_entropy
+from hsnn.evaluation.metrics.method_metrics import RARE, best, figures, half_life, methods, rare
+from hsnn.evaluation.metrics.paired_differences import Interval, compare, interval
+from hsnn.evaluation.metrics.ranks import paired
+from hsnn.evaluation.metrics.run import Run
 
 CUTS = (20, 50)
 _COMPARED = ("recall_at_20", "recall_at_50")
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """Figures of one run as plain values; see `evaluation.figures.figures` for those of a method.
+    """Figures of one run as plain values; see `hsnn.evaluation.metrics.method_metrics.figures` for those of a method.
 
     ``popularity_half_life_hours`` is the best one for recall@20.
 
@@ -78,29 +78,42 @@ def plain(found: Interval) -> dict[str, Any]:
     """Write an interval as plain values; ends that there are none of become None."""
     mean, low, high, per_seed = found
     return {
-        "mean": mean, "low": None if np.isnan(low) else low, "high": None if np.isnan(high) else high,
+        "mean": mean,
+        "low": None if np.isnan(low) else low,
+        "high": None if np.isnan(high) else high,
         "per_seed": list(per_seed),
-    }  # fmt: skip
+    }
 
 
 def table(found: Mapping[str, Any], title: str) -> Table:
     """Render the methods as a table for the terminal; percent."""
     shown = {
-        "R@20": "recall_at_20", "R@50": "recall_at_50", "R@200": "recall_at_200", "rare": "rare_recall_at_50",
-        "fresh": "fresh_6h_recall_at_50", "cover": "coverage",
-    }  # fmt: skip
+        "R@20": "recall_at_20",
+        "R@50": "recall_at_50",
+        "R@200": "recall_at_200",
+        "rare": "rare_recall_at_50",
+        "fresh": "fresh_6h_recall_at_50",
+        "cover": "coverage",
+    }
     caption = f"R@50 of targets of popularity rank ≥ {RARE} (rare), first seen < 6 h ago (fresh); of the items (cover)"
     grid = Table(
-        title=title, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD,
-        pad_edge=False, collapse_padding=True,
-    )  # fmt: skip
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for name in ("method", *shown, "scored", "share"):
         grid.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     for name, method in found["methods"].items():
         grid.add_row(
-            name.replace("_", " "), *(percent(method[figure]) for figure in shown.values()),
-            f"{method['scored']:.0f}", f"{100 * method['scored_share']:.1f}%",
-        )  # fmt: skip
+            name.replace("_", " "),
+            *(percent(method[figure]) for figure in shown.values()),
+            f"{method['scored']:.0f}",
+            f"{100 * method['scored_share']:.1f}%",
+        )
     return grid
 
 
@@ -142,12 +155,18 @@ def percent(share: float | None) -> str:
 def _index(run: Run) -> dict[str, Any]:
     sizes = run.sizes
     return {
-        "items": int(sizes.sum()), "nodes": len(sizes), "max_over_mean": float(sizes.max() / sizes.mean()),
-        "std_over_mean": float(sizes.std() / sizes.mean()), "dead": int((sizes == 0).sum()),
-        "dead_share": float((sizes == 0).mean()), "churn_per_100k_events": run.churn,
-        "traffic_churn_per_100k_events": run.traffic_churn, "versions": run.versions, "new": run.arrived,
+        "items": int(sizes.sum()),
+        "nodes": len(sizes),
+        "max_over_mean": float(sizes.max() / sizes.mean()),
+        "std_over_mean": float(sizes.std() / sizes.mean()),
+        "dead": int((sizes == 0).sum()),
+        "dead_share": float((sizes == 0).mean()),
+        "churn_per_100k_events": run.churn,
+        "traffic_churn_per_100k_events": run.traffic_churn,
+        "versions": run.versions,
+        "new": run.arrived,
         "expired": run.expired,
-    }  # fmt: skip
+    }
 
 
 def _probabilities(run: Run) -> dict[str, Any]:

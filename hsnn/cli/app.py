@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import typer
 
-from hsnn import commands
+from hsnn.cli import processes
 
 
 class Elsewhere(NamedTuple):
@@ -22,36 +22,36 @@ class Elsewhere(NamedTuple):
 
 ELSEWHERE = {
     "checkpoint": Elsewhere(
-        "hsnn.checkpoint_commands", "checkpoint_app", "Checkpoints: list, inspect, verify, export, digest."
+        "hsnn.cli.checkpoint", "checkpoint_app", "Checkpoints: list, inspect, verify, export, digest."
     ),
     "control": Elsewhere(
-        "hsnn.control_commands", "control_app", "Commands to the trainer: learning rates, rebalance, end of a stream."
+        "hsnn.cli.control", "control_app", "Commands to the trainer: learning rates, rebalance, end of a stream."
     ),
-    "data": Elsewhere("hsnn.data_commands", "data_app", "Data sets: list them, get them, see what they hold."),
-    "dlq": Elsewhere("hsnn.dlq_commands", "dlq_app", "Dead letters: list them, show them, send them again."),
+    "data": Elsewhere("hsnn.cli.data", "data_app", "Data sets: list them, get them, see what they hold."),
+    "dlq": Elsewhere("hsnn.cli.dlq", "dlq_app", "Dead letters: list them, show them, send them again."),
     "index": Elsewhere(
-        "hsnn.index_commands", "index_app", "Index: show, verify, compare, export it; its jobs; the way back."
+        "hsnn.cli.index", "index_app", "Index: show, verify, compare, export it; its jobs; the way back."
     ),
-    "produce": Elsewhere("hsnn.produce_command", "produce", "Send a data set into the log in event-time order."),
+    "produce": Elsewhere("hsnn.cli.produce", "produce", "Send a data set into the log in event-time order."),
 }
 COMMANDS: tuple[Callable[..., None], ...] = (
-    commands.demo,
-    commands.train,
-    commands.schedule,
-    commands.serve,
-    commands.evaluate,
-    commands.doctor,
-    commands.version,
+    processes.demo,
+    processes.train,
+    processes.schedule,
+    processes.serve,
+    processes.evaluate,
+    processes.doctor,
+    processes.version,
 )
 GROUPS: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
     ("config", "Configuration: write a file, show what is in force."): {
-        "init": commands.config_init,
-        "show": commands.config_show,
+        "init": processes.config_init,
+        "show": processes.config_show,
     },
     ("kafka", "One Apache Kafka broker on loopback, for tests and demos."): {
-        "fetch": commands.kafka_fetch,
-        "start": commands.kafka_start,
-        "stop": commands.kafka_stop,
+        "fetch": processes.kafka_fetch,
+        "start": processes.kafka_start,
+        "stop": processes.kafka_stop,
     },
 }
 
@@ -76,7 +76,7 @@ def main() -> None:
     try:
         application(sys.argv[1:])(prog_name="hsnn")
     except Exception as error:
-        from hsnn.errors import sentence
+        from hsnn.cli.error_messages import sentence
 
         said = sentence(error)
         if said is None:

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from hsnn.options import ConfigFile, Overrides, settings
-from trainer.checkpoint import Checkpoint, CheckpointStore, Manifest
-from trainer.checkpoint_check import Listed, array_facts, chosen, damage, listed, opened
-from trainer.digest import LEFT_OUT, digest, parts
-from trainer.export import export
+from hsnn.cli.options import ConfigFile, Overrides, settings
+from hsnn.trainer.checkpoint.digest import LEFT_OUT, digest, parts
+from hsnn.trainer.checkpoint.export import export
+from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore, Manifest
+from hsnn.trainer.checkpoint.verify import Listed, array_facts, chosen, damage, listed, opened
 
 checkpoint_app = typer.Typer(
     name="checkpoint",
@@ -128,9 +128,14 @@ def _row(one: Listed) -> list[str]:
 def _facts(manifest: Manifest) -> dict[str, Any]:
     files = {file: f"{entry.bytes:,} B, SHA-256 {entry.sha256}" for file, entry in manifest.files.items()}
     return {
-        "events": f"{manifest.events:,}", "watermark": _utc(manifest.watermark), "threads": manifest.threads,
-        "config digest": manifest.config_digest, "held back": manifest.held or "no", **files, "seal": manifest.seal,
-    }  # fmt: skip
+        "events": f"{manifest.events:,}",
+        "watermark": _utc(manifest.watermark),
+        "threads": manifest.threads,
+        "config digest": manifest.config_digest,
+        "held back": manifest.held or "no",
+        **files,
+        "seal": manifest.seal,
+    }
 
 
 def _counts(values: dict[str, Any]) -> dict[str, Any]:

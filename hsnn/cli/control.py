@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from hsnn.config import Config
-from hsnn.options import ConfigFile, Overrides, settings
-from indexer.errors import VersionGoneError
-from indexer.reader import IndexReader
-from streaming.control import Command, End, Rates, Rebalance, Sender
-from streaming.redis_client import connect
+from hsnn.cli.options import ConfigFile, Overrides, settings
+from hsnn.config.loader import Config
+from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.streaming.redis.client import connect
+from hsnn.streaming.schema.commands import Command, End, Rates, Rebalance, Sender
 
 control_app = typer.Typer(
     name="control", help="Commands to the trainer: learning rates, rebalance, end of a stream.", no_args_is_help=True
@@ -46,8 +46,8 @@ def rebalance(
     overrides: Overrides = None,
 ) -> None:
     """Split and merge nodes of the version in use; without any, those that are out of the configured bounds."""
-    from indexer.portrait import node_sizes
-    from indexer.rebalance import Bounds, Broken, broken, command_of  # not at the top: it needs torch
+    from hsnn.indexer.admin.stats import node_sizes
+    from hsnn.indexer.jobs.rebalance import Bounds, Broken, broken, command_of  # not at the top: it needs torch
 
     chosen = _config(config, overrides)
     reader = IndexReader(connect(chosen.redis.url))

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from streaming.datasets import DataError, cache, describe, get, load, names, source
+from hsnn.streaming.datasets import DataError, cache, describe, get, load, names, source
 
 data_app = typer.Typer(name="data", help="Data sets: list them, get them, see what they hold.", no_args_is_help=True)
 

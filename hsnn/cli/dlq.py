@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from hsnn.options import ConfigFile, Overrides, settings
-from streaming.dead_letters import SUFFIX
-from streaming.letter_counts import count_letters
-from streaming.letter_replay import REPLAYED, Account, replay, replayed
-from streaming.letters import Letter, Wanted, letters, topics_with_letters
-from streaming.log import EventLog
-from streaming.open_log import mask, open_log
-from streaming.preview import preview
+from hsnn.cli.options import ConfigFile, Overrides, settings
+from hsnn.streaming.dead_letters.counts import count_letters
+from hsnn.streaming.dead_letters.preview import preview
+from hsnn.streaming.dead_letters.reader import Letter, Wanted, letters, topics_with_letters
+from hsnn.streaming.dead_letters.replay import REPLAYED, Account, replay, replayed
+from hsnn.streaming.dead_letters.writer import SUFFIX
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.open import mask, open_log
 
 dlq_app = typer.Typer(
     name="dlq",
@@ -63,10 +63,16 @@ def list_command(topic: Topic = None, config: ConfigFile = None, overrides: Over
 
 @dlq_app.command("show")
 def show_command(
-    topic: Topic = None, reason: Reason = None, partition: Partition = None, offset: Offset = None,
-    limit: Limit = 20, width: Width = 200, as_json: Json = False,
-    config: ConfigFile = None, overrides: Overrides = None,
-) -> None:  # fmt: skip
+    topic: Topic = None,
+    reason: Reason = None,
+    partition: Partition = None,
+    offset: Offset = None,
+    limit: Limit = 20,
+    width: Width = 200,
+    as_json: Json = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
     """Show dead letters, oldest first per partition; exit status 1 if none matches."""
     wanted = Wanted(reason, partition, offset)
     with _letters(topic, config, overrides) as (log, topics, where):
@@ -80,9 +86,14 @@ def show_command(
 
 @dlq_app.command("replay")
 def replay_command(
-    topic: Topic = None, reason: Reason = None, partition: Partition = None, offset: Offset = None,
-    dry_run: DryRun = False, config: ConfigFile = None, overrides: Overrides = None,
-) -> None:  # fmt: skip
+    topic: Topic = None,
+    reason: Reason = None,
+    partition: Partition = None,
+    offset: Offset = None,
+    dry_run: DryRun = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
     """Send letters back to their topics, each once; exit status 1 if some that were asked for cannot be sent."""
     with _letters(topic, config, overrides) as (log, topics, _):
         account = replay(log, topics, Wanted(reason, partition, offset), dry_run=dry_run)
@@ -139,13 +150,19 @@ def _where(letter: Letter) -> str:
 def _as_json(letter: Letter, width: int) -> dict[str, Any]:
     record = letter.record
     return {
-        "topic": letter.topic, "partition": letter.partition, "offset": letter.offset, "index": letter.index,
-        "reason": letter.reason, "detail": letter.detail, "written_at": record.sent_at,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "index": letter.index,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "written_at": record.sent_at,
         "letter": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
         "truncated_from": letter.truncated_from or None,
         "headers": [{"name": name, **_bytes(value, width)} for name, value in letter.headers],
-        "key": _bytes(record.key, width), "value": _bytes(record.value, width),
-    }  # fmt: skip
+        "key": _bytes(record.key, width),
+        "value": _bytes(record.value, width),
+    }
 
 
 def _bytes(value: bytes | None, width: int) -> dict[str, Any]:

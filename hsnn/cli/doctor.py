@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from hsnn.config import Config
-from hsnn.config_text import masked
-from hsnn.errors import sentence
+from hsnn.cli.error_messages import sentence
+from hsnn.config.loader import Config
+from hsnn.config.render import masked
 
 State = Literal["ok", "warn", "fail"]
 _GIB = 2**30
@@ -83,7 +83,7 @@ def crc32c(_config: Config) -> Finding:
 
 def redis(config: Config) -> Finding:
     """Check that Redis answers, and numbers stream entries as the log needs it (``0-*``, version 7)."""
-    from streaming.redis_client import connect
+    from hsnn.streaming.redis.client import connect
 
     where = masked(config.redis.url)
     try:
@@ -101,8 +101,8 @@ def redis(config: Config) -> Finding:
 
 def log(config: Config) -> Finding:
     """Check that the event log answers; a topic that does not exist yet is made by trainer or producer."""
-    from streaming.errors import UnknownTopicError
-    from streaming.open_log import open_log
+    from hsnn.streaming.errors import UnknownTopicError
+    from hsnn.streaming.log.open import open_log
 
     where, topic = masked(config.streaming.log), config.streaming.engagements_topic
     try:

@@ -11,14 +11,14 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
-from evaluation.baselines import chosen
-from evaluation.harness import Run, evaluate
-from evaluation.report import across, probabilities, sentences, table
-from evaluation.suited import suited
-from hsnn.config import Config
-from streaming.datasets import load
-from streaming.datasets.base import Dataset
-from trainer.config import TrainerConfig
+from hsnn.config.loader import Config
+from hsnn.evaluation.baselines.registry import chosen
+from hsnn.evaluation.harness.data_config import suited
+from hsnn.evaluation.harness.prequential import Run, evaluate
+from hsnn.evaluation.report.summary import across, probabilities, sentences, table
+from hsnn.streaming.datasets import load
+from hsnn.streaming.datasets.base import Dataset
+from hsnn.trainer.config.model import TrainerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Task:
     ----------
     data : name of a data set, or name:path
     events : first engagements of it; None: all
-    query_share, query_from, query_to : as in `evaluation.harness.evaluate`
+    query_share, query_from, query_to : as in `hsnn.evaluation.harness.prequential.evaluate`
     baselines : ``all``, ``none`` or names with commas
     seeds : how many, counted from the configuration's
     """
@@ -59,7 +59,7 @@ def evaluate_data(config: Config, task: Task, json_file: Path | None, report: Pa
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
         console.print(f"written to {json_file}", markup=False)
     if report is not None:
-        from evaluation.markdown import write
+        from hsnn.evaluation.report.markdown import write
 
         files = write(report, runs, figures, f"hsnn on {dataset.name}")
         console.print(f"written to {', '.join(map(str, files))}", markup=False)
@@ -69,10 +69,15 @@ def _run(console: Console, data: Dataset, trainer: TrainerConfig, task: Task, co
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"{data.name}, one pass, seed {trainer.seed}", total=len(data.engagements))
         return evaluate(
-            data, trainer, config.streaming.batch_size, query_share=task.query_share, query_from=task.query_from,
-            query_to=task.query_to, baselines=chosen(task.baselines),
+            data,
+            trainer,
+            config.streaming.batch_size,
+            query_share=task.query_share,
+            query_from=task.query_from,
+            query_to=task.query_to,
+            baselines=chosen(task.baselines),
             report=lambda done, total: progress.update(bar, completed=done, total=total),
-        )  # fmt: skip
+        )
 
 
 def _show(console: Console, figures: Mapping[str, Any], task: Task) -> None:

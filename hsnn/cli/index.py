@@ -8,19 +8,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hsnn import index_views as views
-from hsnn.config import Config
-from hsnn.job_commands import jobs_app
-from hsnn.options import ConfigFile, Overrides, settings
-from indexer import by_hand
-from indexer.comparison import compare_versions
-from indexer.errors import VersionGoneError
-from indexer.export import write_export
-from indexer.hold import cut_off, standing_hold
-from indexer.portrait import portrait
-from indexer.reader import IndexReader
-from indexer.verify import verify as verify_version
-from streaming.redis_client import connect
+from hsnn.cli import views as views
+from hsnn.cli.jobs import jobs_app
+from hsnn.cli.options import ConfigFile, Overrides, settings
+from hsnn.config.loader import Config
+from hsnn.indexer.admin import operations
+from hsnn.indexer.admin.diff import compare_versions
+from hsnn.indexer.admin.export import write_export
+from hsnn.indexer.admin.stats import portrait
+from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.store.publish_hold import cut_off, standing_hold
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.verify.verify import verify as verify_version
+from hsnn.streaming.redis.client import connect
 
 index_app = typer.Typer(
     name="index", help="Index: show, verify, compare, export it; its jobs; the way back.", no_args_is_help=True
@@ -68,7 +68,7 @@ def verify(
     report = verify_version(reader, version, _PATIENCE * chosen.indexer.item_sweep)
     typer.echo(views.verify_text(report))
     if repair and not report.clean:
-        from indexer.repair import repair as mend  # not at the top: it needs torch
+        from hsnn.indexer.admin.repair import repair as mend  # not at the top: it needs torch
 
         _, report = mend(redis, version, chosen.indexer)
         typer.echo(f"\nafter the repair: {views.verify_text(report)}")
@@ -111,7 +111,7 @@ def rollback(
     """Flip readers back to an older version, beside running processes."""
     chosen = _config(config, overrides)
     reason = f"rolled back to version {number}" if hold else ""
-    by_hand.rollback(connect(chosen.redis.url), number, chosen.indexer, reason)
+    operations.rollback(connect(chosen.redis.url), number, chosen.indexer, reason)
     after = "until `hsnn index release`" if hold else "until the trainer's next snapshot"
     typer.echo(f"readers use version {number} again, {after}")
 
@@ -124,14 +124,14 @@ def hold(
 ) -> None:
     """Make no new version until `release`; new and expired items go on being told."""
     reader = IndexReader(connect(_config(config, overrides).redis.url))
-    held = by_hand.hold(reader.redis, reason)
+    held = operations.hold(reader.redis, reason)
     typer.echo(views.hold_text(held, cut_off(reader)))
 
 
 @index_app.command("release")
 def release(config: ConfigFile = None, overrides: Overrides = None) -> None:
     """End the hold; the newest snapshot becomes a version."""
-    lifted = by_hand.release(connect(_config(config, overrides).redis.url))
+    lifted = operations.release(connect(_config(config, overrides).redis.url))
     typer.echo("publishing goes on" if lifted else "publishing was not held")
 
 

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hsnn import index_views as views
-from hsnn.options import ConfigFile, Overrides, settings
-from indexer.hold import cut_off, standing_hold
-from indexer.journal import JOBS, history, jobs_of
-from indexer.reader import IndexReader
-from indexer.requests import Op, ask, await_leader
-from streaming.redis_client import connect
+from hsnn.cli import views as views
+from hsnn.cli.options import ConfigFile, Overrides, settings
+from hsnn.indexer.jobs.control import Op, ask, await_leader
+from hsnn.indexer.jobs.history import JOBS, history, jobs_of
+from hsnn.indexer.store.publish_hold import cut_off, standing_hold
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.streaming.redis.client import connect
 
 jobs_app = typer.Typer(
     help="The scheduler's jobs: how they go; run, pause and resume them.", invoke_without_command=True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from hsnn.config import Loaded
+    from hsnn.config.loader import Loaded
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file; hsnn.toml here, if there is one")
@@ -23,9 +23,9 @@ def settings(file: Path | None, overrides: list[str] | None) -> Loaded:
 
     Raises
     ------
-    hsnn.config.ConfigError
+    hsnn.config.loader.ConfigError
         It cannot be used.
     """
-    from hsnn.config import load  # not at the top: `hsnn --help` must not wait for pydantic
+    from hsnn.config.loader import load  # not at the top: `hsnn --help` must not wait for pydantic
 
     return load(file, overrides or ())

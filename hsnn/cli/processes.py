@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hsnn.options import ConfigFile, Overrides, settings
+from hsnn.cli.options import ConfigFile, Overrides, settings
 
 PortFile = Annotated[Path | None, typer.Option(help="written with the port once it is listened on")]
 DataSet = Annotated[str, typer.Option("--data", metavar="NAME[:PATH]", help="a data set; see `hsnn data list`")]
@@ -41,7 +41,7 @@ def train(
     lost = [] if on_lost_offsets is None else [f"streaming.on_lost_offsets={on_lost_offsets.value}"]
     chosen = settings(config, [*(overrides or ()), *lost]).config
     _log_to_stderr()
-    from trainer.loop import run
+    from hsnn.trainer.online.loop import run
 
     run(chosen.trainer, chosen.streaming, chosen.monitoring, chosen.redis.url, chosen.digest())
 
@@ -50,7 +50,7 @@ def schedule(config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Run the scheduler: snapshots to versions, items to deltas. Ends at SIGTERM or Ctrl+C."""
     chosen = settings(config, overrides).config
     _log_to_stderr()
-    from indexer.scheduler import run
+    from hsnn.indexer.jobs.scheduler import run
 
     run(chosen.indexer, chosen.monitoring, chosen.redis.url, streaming=chosen.streaming)
 
@@ -59,7 +59,7 @@ def serve(config: ConfigFile = None, overrides: Overrides = None, port_file: Por
     """Run the server: index to answers, over HTTP. Ends at SIGTERM or Ctrl+C."""
     chosen = settings(config, overrides).config
     _log_to_stderr()
-    from serving.server import run
+    from hsnn.serving.api.server import run
 
     run(chosen.serving, chosen.redis.url, port_file, chosen.monitoring.stalled_after)
 
@@ -84,7 +84,7 @@ def evaluate(
     for file in (json_file, report):
         if file is not None and not file.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {file.absolute().parent} to write to")
-    from hsnn.evaluate_command import Task, evaluate_data
+    from hsnn.cli.evaluate import Task, evaluate_data
 
     task = Task(data, events, query_share, query_from, query_to, baselines, seeds)
     evaluate_data(loaded, task, json_file, report)
@@ -112,7 +112,7 @@ def demo(
 
 def doctor(config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Check this machine and what the configuration points to; exit status 1 if anything fails."""
-    from hsnn.doctor import examine, report
+    from hsnn.cli.doctor import examine, report
 
     findings = examine(settings(config, overrides).config)
     report(findings)
@@ -129,8 +129,8 @@ def version() -> None:
 
 def config_init(path: Annotated[Path, typer.Argument(help="file to write")] = Path("hsnn.toml")) -> None:
     """Write a file with every key at its default and explained; never over an existing one."""
-    from hsnn.config import ConfigError
-    from hsnn.config_text import commented
+    from hsnn.config.loader import ConfigError
+    from hsnn.config.render import commented
 
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -144,7 +144,7 @@ def config_init(path: Annotated[Path, typer.Argument(help="file to write")] = Pa
 
 def config_show(config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Print the effective configuration and where each value came from; passwords are hidden."""
-    from hsnn.config_text import show
+    from hsnn.config.render import show
 
     typer.echo(show(settings(config, overrides)), nl=False)
 

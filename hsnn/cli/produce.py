@@ -10,16 +10,16 @@ from typing import Annotated
 
 import typer
 
-from hsnn.options import ConfigFile, Overrides, settings
-from monitoring.signals import stop_on_signals
-from streaming.config import StreamingConfig
-from streaming.datasets import DataError, load
-from streaming.errors import StreamingError
-from streaming.follow import learned_from
-from streaming.open_log import open_log
-from streaming.packing import Format
-from streaming.produce import Produced
-from streaming.produce import produce as send
+from hsnn.cli.options import ConfigFile, Overrides, settings
+from hsnn.monitoring.process.signals import stop_on_signals
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.datasets import DataError, load
+from hsnn.streaming.errors import StreamingError
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.producer.produce import Produced
+from hsnn.streaming.producer.produce import produce as send
+from hsnn.streaming.producer.records import Format
+from hsnn.streaming.producer.trainer_progress import learned_from
 
 
 def produce(
@@ -69,7 +69,7 @@ def run(
     json_file: Path | None = None,
     form: Format = "json",
 ) -> Produced:
-    """Load, connect, send; see `streaming.produce.produce`. SIGINT and SIGTERM stop it, a second one at once.
+    """Load, connect, send; see `hsnn.streaming.producer.produce`. SIGINT and SIGTERM stop it, a second one at once.
 
     Raises
     ------

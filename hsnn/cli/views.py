@@ -10,11 +10,11 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from indexer.comparison import Comparison
-from indexer.hold import Hold
-from indexer.journal import Job, Run
-from indexer.portrait import Portrait
-from indexer.verify import KINDS, VerifyReport
+from hsnn.indexer.admin.diff import Comparison
+from hsnn.indexer.admin.stats import Portrait
+from hsnn.indexer.jobs.history import Job, Run
+from hsnn.indexer.store.publish_hold import Hold
+from hsnn.indexer.verify.verify import KINDS, VerifyReport
 
 _SHOWN = 10
 
@@ -46,8 +46,9 @@ def verify_text(report: VerifyReport) -> str:
     head = f"version {report.version}, {report.items:,} items in the map: {'clean' if report.clean else 'DAMAGED'}"
     lines = [head] + [
         f"  {kind:<10} {count:>7,}  {KINDS[kind]}: {some(getattr(report, kind))}"
-        for kind, count in report.counts.items() if count
-    ]  # fmt: skip
+        for kind, count in report.counts.items()
+        if count
+    ]
     if not report.judged:
         lines.append("  not compared with the catalogue: readers use another version")
     return "\n".join(lines)

@@ -19,13 +19,13 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from hsnn.config_keys import Key, flatten, keys, nearest, nested
-from indexer.config import IndexerConfig
-from monitoring.config import MonitoringConfig
-from monitoring.errors import HsnnError
-from serving.config import ServingConfig
-from streaming.config import StreamingConfig
-from trainer.config import TrainerConfig
+from hsnn.config.keys import Key, flatten, keys, nearest, nested
+from hsnn.indexer.config import IndexerConfig
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.errors import HsnnError
+from hsnn.serving.config import ServingConfig
+from hsnn.streaming.config import StreamingConfig
+from hsnn.trainer.config.model import TrainerConfig
 
 DEFAULT_FILE = "hsnn.toml"
 ENV_PREFIX = "HSNN_"
@@ -89,7 +89,7 @@ class Config(BaseSettings):
 
     def digest(self) -> str:
         """SHA-256 of the configuration without its secrets; checkpoints and versions carry it."""
-        from hsnn.config_text import config_digest  # it imports this module
+        from hsnn.config.render import config_digest  # it imports this module
 
         return config_digest(self)
 

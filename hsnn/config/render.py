@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hsnn.config import Config, Loaded, known_keys
-from hsnn.config_keys import Key, flatten
-from monitoring.duration import format_duration
-from streaming.open_log import mask
-from trainer.presets import PRESETS
+from hsnn.config.keys import Key, flatten
+from hsnn.config.loader import Config, Loaded, known_keys
+from hsnn.monitoring.duration import format_duration
+from hsnn.streaming.log.open import mask
+from hsnn.trainer.config.presets import PRESETS
 
 MASK = "***"
 PRESET_KEYS = frozenset(f"trainer.model.{key}" for sizes in PRESETS.values() for key in sizes)

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from streaming.columns import Position
-from streaming.config import StreamingConfig
-from streaming.decoding import Role, decode_records
-from streaming.events import Impression, Item
-from streaming.log import EventLog
-from streaming.rows import ITEM, KIND, PAYLOAD, TS, Kind
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.decode.decoder import Role, decode_records
+from hsnn.streaming.decode.rows import ITEM, KIND, PAYLOAD, TS, Kind
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.schema.events import Impression, Item
 
 _PAGE = 20_000
 _NEVER = 1 << 62
@@ -121,7 +121,7 @@ def judge(event_log: EventLog, config: StreamingConfig, answers: Path, idle: flo
 
 
 def check(lives: Lives, answers: Iterable[dict[str, object]], idle_ms: int | None) -> Verdict:
-    """Check answers, as in `serving.answer_log.AnswerLog`; stops at none."""
+    """Check answers, as in `hsnn.serving.api.request_log.AnswerLog`; stops at none."""
     verdict = Verdict()
     for answer in answers:
         as_of, items = int(str(answer["as_of"])), answer["items"]

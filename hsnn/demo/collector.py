@@ -14,9 +14,9 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from hsnn.demo.figures import Figures, Index
-from monitoring.audit import AuditEntry
-from streaming.keys import key
-from streaming.redis_client import Redis
+from hsnn.monitoring.audit import AuditEntry
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
 
 _PAGES_EVERY = 0.5  # seconds between looks at metrics pages
 _SPEED_SECONDS = 5.0
@@ -77,8 +77,21 @@ class Watch:
             return
         known = figures.accounted
         figures.waiting = found.get("pending", 0)
-        for name in ("trained", "impressions", "dead_lettered", "dropped", "watermark", "lag_records", "lag_seconds",
-                     "loss", "measured", "unmeasured", "recall", "recent", "scored_share"):  # fmt: skip
+        for name in (
+            "trained",
+            "impressions",
+            "dead_lettered",
+            "dropped",
+            "watermark",
+            "lag_records",
+            "lag_seconds",
+            "loss",
+            "measured",
+            "unmeasured",
+            "recall",
+            "recent",
+            "scored_share",
+        ):
             setattr(figures, name, found.get(name, getattr(figures, name)))
         figures.rate = found.get("events_per_second", 0.0)
         figures.pending = max(figures.produced - figures.accounted, 0)

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hsnn.demo.figures import Figures
-from hsnn.demo.people import Person
-from monitoring.audit import AuditEntry
+from hsnn.demo.sample_users import Person
+from hsnn.monitoring.audit import AuditEntry
 
 _PLAIN: dict[str, Any] = {"title_justify": "left", "box": None, "expand": True, "padding": (0, 1, 0, 0)}
 _COLOURS = {"alarm": "yellow", "action": "cyan", "outcome": "green"}
@@ -68,10 +68,15 @@ def summary(figures: dict[str, Any]) -> Table:
         f"p50 {_seconds(fresh['p50'])}, p99 {_seconds(fresh['p99'])} by {probes['answered']:,} HTTP probes"
         f" ({probes['unanswered']} unanswered); histogram {_seconds(histogram['p50'])}, {_seconds(histogram['p99'])}",
     )
-    table.add_row("expired returned", f"{figures['expired_returned']} in {figures['answers_checked']:,} answers of "
-                  f"{figures['items_checked']:,} items")  # fmt: skip
-    table.add_row("index", f"{index['items']:,} items, {index['new']:,} new, {index['expired']:,} expired; version "
-                  f"{figures['version']}")  # fmt: skip
+    table.add_row(
+        "expired returned",
+        f"{figures['expired_returned']} in {figures['answers_checked']:,} answers of "
+        f"{figures['items_checked']:,} items",
+    )
+    table.add_row(
+        "index",
+        f"{index['items']:,} items, {index['new']:,} new, {index['expired']:,} expired; version {figures['version']}",
+    )
     table.add_row("nodes", f"{index['nodes']}, fullest over mean {index['max_over_mean']:.2f}, {index['dead']} dead")
     table.add_row("alarms", f"{figures['alarms']}")
     return table

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from monitoring.audit import AuditEntry
+from hsnn.monitoring.audit import AuditEntry
 
 Recall = dict[str, dict[str, float]]
 """``{"recall_at_20": {"served": ..., "popularity": ...}, "recall_at_50": ...}``; empty before the first answer."""

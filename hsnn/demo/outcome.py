@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hsnn.demo.checker import Verdict
 from hsnn.demo.figures import Figures
-from hsnn.demo.oracle import Verdict
 
 
 def outcome(figures: Figures, verdict: Verdict, in_log: int) -> dict[str, Any]:
@@ -21,8 +21,11 @@ def outcome(figures: Figures, verdict: Verdict, in_log: int) -> dict[str, Any]:
     index, unanswered = figures.index, figures.unanswered_probes
     return {
         "events": {
-            "produced": figures.produced, "trained": figures.trained, "dead_lettered": figures.dead_lettered,
-            "dropped": sum(figures.dropped.values()), "pending": figures.pending,
+            "produced": figures.produced,
+            "trained": figures.trained,
+            "dead_lettered": figures.dead_lettered,
+            "dropped": sum(figures.dropped.values()),
+            "pending": figures.pending,
         },
         "events_per_second": round(figures.events_per_second, 1),
         "replay_speed": round(figures.replay_speed, 1),
@@ -32,17 +35,26 @@ def outcome(figures: Figures, verdict: Verdict, in_log: int) -> dict[str, Any]:
         "freshness_seconds": {"p50": _ms(probed and probed[0]), "p99": _ms(probed and probed[1])},
         "expired_returned": len(verdict.violations),
         "index": {
-            "items": index.items, "new": index.new, "expired": index.expired, "nodes": index.nodes,
-            "max_over_mean": round(index.max_over_mean, 3), "dead": index.dead,
+            "items": index.items,
+            "new": index.new,
+            "expired": index.expired,
+            "nodes": index.nodes,
+            "max_over_mean": round(index.max_over_mean, 3),
+            "dead": index.dead,
         },
         "version": index.version,
-        "data": figures.data, "log": figures.log, "seconds": round(figures.seconds, 2), "in_log": in_log,
-        "dropped_reasons": figures.dropped, "queries_unmeasured": figures.unmeasured,
-        "answers_checked": verdict.answers, "items_checked": verdict.items,
+        "data": figures.data,
+        "log": figures.log,
+        "seconds": round(figures.seconds, 2),
+        "in_log": in_log,
+        "dropped_reasons": figures.dropped,
+        "queries_unmeasured": figures.unmeasured,
+        "answers_checked": verdict.answers,
+        "items_checked": verdict.items,
         "probes": {"answered": len(figures.probes) - unanswered, "unanswered": unanswered},
         "freshness_histogram_seconds": {"p50": _ms(histogram and histogram[0]), "p99": _ms(histogram and histogram[1])},
         "alarms": figures.alarms,
-    }  # fmt: skip
+    }
 
 
 def complaints(figures: Figures, verdict: Verdict, in_log: int) -> list[str]:

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import msgspec
 
-from streaming.keys import key
-from streaming.redis_client import Redis
-from trainer.wire import Feed, FeedItem
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
+from hsnn.trainer.messages import Feed, FeedItem
 
 _EVERY = 0.04  # seconds between questions about items that were not returned yet
 _LONGEST = 30.0

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hsnn.config import ENV_PREFIX, OTHER_VARIABLES
+from hsnn.config.loader import ENV_PREFIX, OTHER_VARIABLES
 from hsnn.embedded.process import Supervised
-from monitoring.errors import HsnnError
+from hsnn.monitoring.errors import HsnnError
 
 _TAIL = 1500  # bytes of a log that are shown
 _POLL = 0.05

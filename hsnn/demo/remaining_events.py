@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streaming.config import StreamingConfig
-from streaming.log import EventLog
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.base import EventLog
 
 
 def pending(event_log: EventLog, config: StreamingConfig) -> int:

@@ -12,27 +12,27 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from hsnn.config import Loaded
-from hsnn.demo import screen
-from hsnn.demo.accounts import pending
+from hsnn.config.loader import Loaded
+from hsnn.demo import dashboard
+from hsnn.demo.checker import Verdict, judge
+from hsnn.demo.collector import Watch
 from hsnn.demo.figures import Figures
 from hsnn.demo.interrupt import INTERRUPTED, Interrupt
-from hsnn.demo.oracle import Verdict, judge
 from hsnn.demo.outcome import complaints, outcome
-from hsnn.demo.people import Person, ask
 from hsnn.demo.probes import Probes
-from hsnn.demo.roles import RoleError
-from hsnn.demo.stage import LogKind, Stage, ready
-from hsnn.demo.watch import Watch
+from hsnn.demo.processes import RoleError
+from hsnn.demo.remaining_events import pending
+from hsnn.demo.sample_users import Person, ask
+from hsnn.demo.sandbox import LogKind, Stage, ready
 from hsnn.embedded.process import EmbeddedError
-from indexer.errors import VersionGoneError
-from indexer.reader import IndexReader
-from serving.client import Client
-from serving.errors import ClientError
-from streaming.datasets import load
-from streaming.log import EventLog
-from streaming.open_log import open_log
-from streaming.redis_client import connect
+from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.serving.api.client import Client
+from hsnn.serving.errors import ClientError
+from hsnn.streaming.datasets import load
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.redis.client import connect
 
 _TICK = 0.25
 _LINE_EVERY = 5.0
@@ -50,7 +50,7 @@ class Demo:
     loaded
         The user's configuration.
     data
-        Data set as for `streaming.datasets.load`.
+        Data set as for `hsnn.streaming.datasets.load`.
     events
         Engagements to send at most; None: all.
     """
@@ -195,8 +195,8 @@ class Demo:
         return left
 
     def _tell(self, figures: dict[str, Any], json_file: Path | None) -> None:
-        self._console.print(screen.summary(figures))
-        self._console.print(screen.people(self.people))
+        self._console.print(dashboard.summary(figures))
+        self._console.print(dashboard.people(self.people))
         if json_file is not None:
             json_file.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
             self._console.print(f"written to {json_file}", markup=False)
@@ -216,11 +216,11 @@ class Demo:
         """Give a function that shows the figures: on a terminal a live panel, else a line every few seconds."""
         if self._console.is_terminal:
             with Live(console=self._console, auto_refresh=False) as live:
-                yield lambda last: live.update(screen.render(self.figures), refresh=True)  # noqa: ARG005
+                yield lambda last: live.update(dashboard.render(self.figures), refresh=True)  # noqa: ARG005
         else:
             yield self._line
 
     def _line(self, last: bool) -> None:
         if last or time.monotonic() - self._line_at >= _LINE_EVERY:
             self._line_at = time.monotonic()
-            self._console.print(screen.line(self.figures), markup=False, highlight=False, soft_wrap=True)
+            self._console.print(dashboard.line(self.figures), markup=False, highlight=False, soft_wrap=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from serving.client import Client
-from streaming.datasets.base import Dataset
+from hsnn.serving.api.client import Client
+from hsnn.streaming.datasets.base import Dataset
 
 _LAST = 4
 _TOP = 5
@@ -36,7 +36,7 @@ def choose(data: Dataset, count: int = 3, least: int = 5) -> dict[str, list[str]
 
 
 def ask(data: Dataset, client: Client) -> list[Person]:
-    """Ask the server for recommendations for three users; raises as `serving.client.Client.retrieve` does."""
+    """Ask the server for recommendations for three users; raises as `hsnn.serving.api.client.Client.retrieve` does."""
     people = []
     for user, items in choose(data).items():
         answer = client.retrieve(user, k=_TOP)

@@ -13,12 +13,12 @@ from typing import Literal
 
 import httpx
 
-from hsnn.config import Config, Loaded
-from hsnn.demo.roles import Roles
+from hsnn.config.loader import Config, Loaded
+from hsnn.demo.processes import Roles
 from hsnn.demo.settings import compose, write
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
-from streaming.dead_letters import SUFFIX
+from hsnn.streaming.dead_letters.writer import SUFFIX
 
 _log = logging.getLogger(__name__)
 
@@ -103,9 +103,13 @@ class Stage:
         tell(f"starting Redis{' and Kafka' if self._kind == 'kafka' and not self._borrowed else ''}")
         self._redis.start()
         self.config = compose(
-            self._loaded, folder=self.folder, redis=self._redis.url, log=self._log_url(), topics=self._topics(),
+            self._loaded,
+            folder=self.folder,
+            redis=self._redis.url,
+            log=self._log_url(),
+            topics=self._topics(),
             expire_after_idle=self._idle,
-        )  # fmt: skip
+        )
         write(self.config, self._file)
         tell("starting server, scheduler and trainer, each its own process")
         port_file = self.folder / "server.port"
@@ -118,10 +122,28 @@ class Stage:
 
     def send(self, data: str, limit: int, ahead: int = AHEAD) -> None:
         """Start the producer: the first `limit` engagements of a data set, just ahead of the trainer."""
-        self.roles.start("producer", [
-            "produce", "--data", data, "--log", self.config.streaming.log, "--limit", str(limit), "--speed", "max",
-            "--follow", self._redis.url, "--ahead", str(ahead), "--json", str(self.produced), *self._options,
-        ], ends=True)  # fmt: skip
+        self.roles.start(
+            "producer",
+            [
+                "produce",
+                "--data",
+                data,
+                "--log",
+                self.config.streaming.log,
+                "--limit",
+                str(limit),
+                "--speed",
+                "max",
+                "--follow",
+                self._redis.url,
+                "--ahead",
+                str(ahead),
+                "--json",
+                str(self.produced),
+                *self._options,
+            ],
+            ends=True,
+        )
 
     def end(self, keep_folder: bool = False) -> None:
         """End roles, then services; remove the folder unless it is to be looked at."""

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from hsnn.config import Config, Loaded, known_keys
-from hsnn.config_keys import flatten, nested
-from hsnn.config_text import show
+from hsnn.config.keys import flatten, nested
+from hsnn.config.loader import Config, Loaded, known_keys
+from hsnn.config.render import show
 
 SUITABLE: dict[str, Any] = {
     "trainer.snapshot_interval": 1.0,  # a fast replay makes a second of staleness half an hour of stream time
@@ -42,12 +42,19 @@ def compose(
     suggested = {**SUITABLE, "trainer.expire_after_idle": expire_after_idle}
     wanted = {name: value for name, value in suggested.items() if name not in loaded.origins}
     fixed: dict[str, Any] = {
-        "redis.url": redis, "streaming.log": log, **topics,
-        "trainer.checkpoint_dir": folder / "checkpoints", "trainer.server": f"http://127.0.0.1:{ports[0]}",
-        "serving.host": "127.0.0.1", "serving.port": ports[0], "serving.token_env": None,
+        "redis.url": redis,
+        "streaming.log": log,
+        **topics,
+        "trainer.checkpoint_dir": folder / "checkpoints",
+        "trainer.server": f"http://127.0.0.1:{ports[0]}",
+        "serving.host": "127.0.0.1",
+        "serving.port": ports[0],
+        "serving.token_env": None,
         "serving.answer_log": folder / "answers.jsonl",
-        "monitoring.host": "127.0.0.1", "monitoring.trainer_port": ports[1], "monitoring.scheduler_port": ports[2],
-    }  # fmt: skip
+        "monitoring.host": "127.0.0.1",
+        "monitoring.trainer_port": ports[1],
+        "monitoring.scheduler_port": ports[2],
+    }
     values = dict(flatten(loaded.config.model_dump(), known_keys()))
     return Config(**nested((values | wanted | fixed).items()))
 

@@ -56,7 +56,7 @@ class EmbeddedKafka:
 
     @property
     def url(self) -> str:
-        """Address for `streaming.open_log.open_log`."""
+        """Address for `hsnn.streaming.log.open.open_log`."""
         return f"kafka://{self.bootstrap}"
 
     @property

@@ -62,9 +62,12 @@ class Supervised:
         with log.open("ab") as out:
             self._process = subprocess.Popen(  # noqa: S603
                 ["/bin/sh", "-c", _WATCH, "sh", *command],
-                stdin=subprocess.PIPE, stdout=out, stderr=out, env=changed,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+                env=changed,
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
     @property
     def pid(self) -> int:

@@ -12,7 +12,7 @@ from types import TracebackType
 import redis
 
 from hsnn.embedded.process import EmbeddedError, Supervised, free_port
-from streaming.redis_client import connect
+from hsnn.streaming.redis.client import connect
 
 _LOADING_SECONDS = 60.0
 
@@ -53,7 +53,7 @@ class EmbeddedRedis:
 
     Examples
     --------
-    >>> from streaming.redis_client import connect
+    >>> from hsnn.streaming.redis.client import connect
     >>> with EmbeddedRedis() as server:
     ...     connect(server.url).ping()
     True
@@ -74,7 +74,7 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """Address for `streaming.redis_client.connect` and `streaming.open_log.open_log`."""
+        """Address for `hsnn.streaming.redis.client.connect` and `hsnn.streaming.log.open.open_log`."""
         if self._server is None:
             raise EmbeddedError("the embedded Redis is not running; call start() or use it in a with statement")
         return f"redis://127.0.0.1:{self.port}/0"

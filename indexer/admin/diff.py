@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from indexer.reader import IndexReader
+from hsnn.indexer.store.reader import IndexReader
 
 
 class NodeChange(NamedTuple):

@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.delta import Delta
-from indexer.errors import ExportError
-from indexer.reader import IndexReader
-from indexer.version import VersionManifest
-from trainer.arrays import Array, grown, pack, unpack
+from hsnn.indexer.errors import ExportError
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.version import VersionManifest
+from hsnn.trainer.rowstore.arrays import Array, grown, pack, unpack
 
 FORMATS = (".npz", ".safetensors")
 
@@ -46,9 +46,12 @@ class Export(NamedTuple):
         texts = [name.encode() for name in self.ids]
         ends = np.cumsum([len(text) for text in texts], dtype=np.int64)  # (n,)
         return {
-            "ids": np.frombuffer(b"".join(texts), np.uint8), "id_ends": ends, "nodes": self.nodes,
-            "vectors": self.vectors, "representatives": self.representatives,
-        }  # fmt: skip
+            "ids": np.frombuffer(b"".join(texts), np.uint8),
+            "id_ends": ends,
+            "nodes": self.nodes,
+            "vectors": self.vectors,
+            "representatives": self.representatives,
+        }
 
     @classmethod
     def of_arrays(cls, arrays: dict[str, Array]) -> Export:
@@ -102,8 +105,9 @@ def collect(reader: IndexReader, number: int) -> tuple[Export, VersionManifest, 
     place[rows] = np.arange(len(rows))
     return (
         Export([ids[row] for row in rows.tolist()], nodes[rows], vectors[rows], place[version.index.representatives]),
-        version.manifest, last,
-    )  # fmt: skip
+        version.manifest,
+        last,
+    )
 
 
 def write_export(reader: IndexReader, number: int, file: Path) -> ExportManifest:
@@ -125,10 +129,14 @@ def write_export(reader: IndexReader, number: int, file: Path) -> ExportManifest
     arrays = made.arrays()
     blob = _npz(arrays) if file.suffix == ".npz" else pack(arrays)
     manifest = ExportManifest(
-        file=file.name, sha256=hashlib.sha256(blob).hexdigest(), exported_at=time.time_ns() // 1_000_000,
-        items=len(made.ids), last_delta=last, version=version,
+        file=file.name,
+        sha256=hashlib.sha256(blob).hexdigest(),
+        exported_at=time.time_ns() // 1_000_000,
+        items=len(made.ids),
+        last_delta=last,
+        version=version,
         arrays={name: (str(array.dtype), list(array.shape)) for name, array in arrays.items()},
-    )  # fmt: skip
+    )
     try:
         _write(file, blob)
         _write(beside, msgspec.json.format(msgspec.json.encode(manifest)))

@@ -9,14 +9,14 @@ from threading import Event, Thread
 
 from redis.exceptions import RedisError
 
-from indexer.config import IndexerConfig
-from indexer.hold import Hold, lift, new_hold, place
-from indexer.lease import Lease, default_owner
-from indexer.reader import IndexReader
-from indexer.requests import ask
-from indexer.store import IndexStore
-from monitoring.audit import AuditTrail
-from streaming.redis_client import Redis
+from hsnn.indexer.config import IndexerConfig
+from hsnn.indexer.jobs.control import ask
+from hsnn.indexer.store.lease import Lease, default_owner
+from hsnn.indexer.store.publish_hold import Hold, lift, new_hold, place
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.monitoring.audit import AuditTrail
+from hsnn.streaming.redis.client import Redis
 
 _log = logging.getLogger(__name__)
 

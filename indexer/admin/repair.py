@@ -1,20 +1,20 @@
-"""Repair: all that `indexer.verify` finds in a version is mended, under the lease."""
+"""Repair: all that `hsnn.indexer.verify.verify` finds in a version is mended, under the lease."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from indexer.assignment import MakeEncoder, snapshot_encoder
-from indexer.builder import Builder
-from indexer.by_hand import audit_of, in_office
-from indexer.config import IndexerConfig
-from indexer.delta import Delta, pack_vector
-from indexer.leader import Leader
-from indexer.picture import Picture
-from indexer.placing import Placing
-from indexer.store import IndexStore
-from indexer.verify import VerifyReport, lasting, report_of
-from streaming.redis_client import Redis
+from hsnn.indexer.admin.operations import audit_of, in_office
+from hsnn.indexer.assign.assigner import MakeEncoder, snapshot_encoder
+from hsnn.indexer.assign.capacity import Placing
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.config import IndexerConfig
+from hsnn.indexer.store.delta import Delta, pack_vector
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.indexer.verify.consistency import Picture
+from hsnn.indexer.verify.verify import VerifyReport, lasting, report_of
+from hsnn.streaming.redis.client import Redis
 
 
 def repair(

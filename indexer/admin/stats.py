@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.reader import IndexReader
-from indexer.version import VersionManifest
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.version import VersionManifest
 
 _SAMPLES = 1000  # fields or entries whose sizes are measured; the rest is taken to be like them
 
@@ -86,9 +86,13 @@ def portrait(reader: IndexReader, number: int) -> Portrait:
         memory |= {name: _memory(reader, [name]) for name in (part.items, part.ends, part.deltas)}
         memory[f"{part.leaves}:*"] = _memory(reader, part.all_leaves(manifest.nodes))
     return Portrait(
-        manifest, reader.current() == number, sizes_of(nodes[nodes >= 0], manifest.nodes), sum(deltas),
-        time.time() - manifest.created_at / 1000, memory,
-    )  # fmt: skip
+        manifest,
+        reader.current() == number,
+        sizes_of(nodes[nodes >= 0], manifest.nodes),
+        sum(deltas),
+        time.time() - manifest.created_at / 1000,
+        memory,
+    )
 
 
 def _memory(reader: IndexReader, names: Sequence[str]) -> int:

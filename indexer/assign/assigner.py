@@ -8,16 +8,16 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.deadline import safe_point
-from indexer.placing import FREE, Placing
-from indexer.progress import so_far
-from trainer.config import ModelConfig
-from trainer.encoder import Encoder
-from trainer.wire import Snapshot
+from hsnn.indexer.assign.capacity import FREE, Placing
+from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.progress import so_far
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.messages import Snapshot
+from hsnn.trainer.model.item_encoder import Encoder
 
 
 class ItemEncoder(Protocol):
-    """What assignment needs of `trainer.encoder.Encoder`."""
+    """What assignment needs of `hsnn.trainer.model.item_encoder.Encoder`."""
 
     @property
     def node_vectors(self) -> NDArray[np.float32]:
@@ -68,7 +68,7 @@ class Assigner:
     chunk
         Items encoded at once.
     rules
-        What there is to placing beyond the nearest node; `indexer.seating` follows them.
+        What there is to placing beyond the nearest node; `hsnn.indexer.assign.placement` follows them.
     """
 
     def __init__(self, snapshot: Snapshot, encoder: ItemEncoder, chunk: int = 65_536, rules: Placing = FREE) -> None:

@@ -16,8 +16,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.config import IndexerConfig
-from indexer.version import VersionManifest
+from hsnn.indexer.config import IndexerConfig
+from hsnn.indexer.store.version import VersionManifest
 
 Sizes = NDArray[np.int64]
 

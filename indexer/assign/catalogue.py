@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.events import Feature
-from trainer.arrays import grown
-from trainer.hashing import token_matrix
-from trainer.item_state import HALF_LIVES
-from trainer.lifetime import dies_at
-from trainer.wire import Feed, FeedItem, Snapshot, StateDelta
+from hsnn.streaming.schema.events import Feature
+from hsnn.trainer.features.expiry import dies_at
+from hsnn.trainer.features.hashing import token_matrix
+from hsnn.trainer.features.item_counters import HALF_LIVES
+from hsnn.trainer.messages import Feed, FeedItem, Snapshot, StateDelta
+from hsnn.trainer.rowstore.arrays import grown
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]

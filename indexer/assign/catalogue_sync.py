@@ -7,11 +7,11 @@ import logging
 import msgspec
 from safetensors import SafetensorError
 
-from indexer.catalogue import Catalogue
-from indexer.metrics import UNREADABLE
-from indexer.reader import IndexReader
-from indexer.streams import Entry, follow
-from trainer.wire import Feed, StateDelta
+from hsnn.indexer.assign.catalogue import Catalogue
+from hsnn.indexer.metrics import UNREADABLE
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.streams import Entry, follow
+from hsnn.trainer.messages import Feed, StateDelta
 
 _log = logging.getLogger(__name__)
 

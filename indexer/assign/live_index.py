@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.assignment import Assigner
-from indexer.catalogue import Catalogue, Rows
-from indexer.delta import Delta, Op, Reason, pack_vector
-from indexer.parts import spread
-from indexer.placing import Room
-from indexer.seating import seat
-from trainer.arrays import grown
+from hsnn.indexer.assign.assigner import Assigner
+from hsnn.indexer.assign.capacity import Room
+from hsnn.indexer.assign.catalogue import Catalogue, Rows
+from hsnn.indexer.assign.placement import seat
+from hsnn.indexer.store.delta import Delta, Op, Reason, pack_vector
+from hsnn.indexer.store.shards import spread
+from hsnn.trainer.rowstore.arrays import grown
 
 Wanted = Callable[[Op, Rows], NDArray[np.bool_]]
 """Which of some rows (n,) are dealt with now, by what would be done to them."""
@@ -51,9 +51,14 @@ class LiveIndex:
     """
 
     def __init__(
-        self, number: int, assigner: Assigner, nodes: NDArray[np.int32], wanted: NDArray[np.int32] | None = None,
-        peak: int = 0, shards: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        number: int,
+        assigner: Assigner,
+        nodes: NDArray[np.int32],
+        wanted: NDArray[np.int32] | None = None,
+        peak: int = 0,
+        shards: int = 1,
+    ) -> None:
         self.number = number
         self.assigner = assigner
         self.nodes = nodes.copy()
@@ -124,12 +129,21 @@ class LiveIndex:
         ops: list[Op] = ["insert" if node < 0 else "move" for node in before.tolist()]
         return [
             Delta(
-                op, catalogue.epoch, row, catalogue.ids[row], node, pack_vector(vector), catalogue.features[row],
-                int(catalogue.first[row]), int(catalogue.last[row]), int(catalogue.expires_at[row]),
-                int(catalogue.sent_at[row]), reason or self._reason(op, row),
+                op,
+                catalogue.epoch,
+                row,
+                catalogue.ids[row],
+                node,
+                pack_vector(vector),
+                catalogue.features[row],
+                int(catalogue.first[row]),
+                int(catalogue.last[row]),
+                int(catalogue.expires_at[row]),
+                int(catalogue.sent_at[row]),
+                reason or self._reason(op, row),
             )
             for op, row, node, vector in zip(ops, rows.tolist(), nodes.tolist(), placed.vectors, strict=True)
-        ]  # fmt: skip
+        ]
 
     def _reason(self, op: Op, row: int) -> Reason:
         if op == "move":

@@ -1,4 +1,4 @@
-"""Seating: which node an item goes to, by `indexer.placing`: its nearest, unless it stays where it is, or that is full.
+"""Placement: an item goes to its nearest node, unless it stays where it is, or that is full.
 
 Who finds the node full goes to the nearest one with room, and `Seated.wanted` remembers where it would rather be: the
 rolling sweep takes it there once there is room.
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.assignment import Assigner, Placement
-from indexer.placing import Room
+from hsnn.indexer.assign.assigner import Assigner, Placement
+from hsnn.indexer.assign.capacity import Room
 
 Nodes = NDArray[np.int32]
 _SPILLED_AT_ONCE = 2048  # rows of a matrix of distances to all nodes

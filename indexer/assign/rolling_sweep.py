@@ -18,9 +18,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.catalogue import Catalogue, Rows
-from indexer.live import LiveIndex
-from trainer.arrays import grown
+from hsnn.indexer.assign.catalogue import Catalogue, Rows
+from hsnn.indexer.assign.live_index import LiveIndex
+from hsnn.trainer.rowstore.arrays import grown
 
 Times = NDArray[np.float64]
 _LEAST = 1e-9  # popularity by which turns go on where nothing is popular

@@ -10,19 +10,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.assignment import Assigner, MakeEncoder, Placement, snapshot_encoder
-from indexer.bulk import Items
-from indexer.catalogue import Catalogue, Rows
-from indexer.deadline import safe_point
-from indexer.delta import Delta, Op
-from indexer.following import catch_up
-from indexer.live import LiveIndex, Wanted, most_held, replayed
-from indexer.placing import FREE, Placing
-from indexer.seating import seat_all
-from indexer.store import IndexStore
-from indexer.version import IndexBase, Version, VersionManifest
-from trainer.arrays import grown
-from trainer.wire import Snapshot, SnapshotManifest
+from hsnn.indexer.assign.assigner import Assigner, MakeEncoder, Placement, snapshot_encoder
+from hsnn.indexer.store.bulk_load import Items
+from hsnn.indexer.assign.catalogue import Catalogue, Rows
+from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.store.delta import Delta, Op
+from hsnn.indexer.assign.catalogue_sync import catch_up
+from hsnn.indexer.assign.live_index import LiveIndex, Wanted, most_held, replayed
+from hsnn.indexer.assign.capacity import FREE, Placing
+from hsnn.indexer.assign.placement import seat_all
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.indexer.store.version import IndexBase, Version, VersionManifest
+from hsnn.trainer.rowstore.arrays import grown
+from hsnn.trainer.messages import Snapshot, SnapshotManifest
 
 Nodes = NDArray[np.int32]
 NodesOf = Callable[[int], Nodes | None]
@@ -218,4 +218,4 @@ def manifest_of(
         moved=made.moved, common=made.common, spilled=int((made.wanted >= 0).sum()),
         over_mean=0.0 if math.isinf(rules.over_mean) else rules.over_mean, floor=rules.floor,
         generation=source.generation, shards=tuple(range(shards)),
-    )  # fmt: skip
+    )

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
-from indexer import metrics
-from indexer.builder import Builder
-from indexer.catalogue import Catalogue, Rows
-from indexer.deadline import safe_point
-from indexer.delta import Delta
-from indexer.errors import VersionGoneError
-from indexer.following import catch_up, take
-from indexer.live import LiveIndex
-from indexer.store import IndexStore
-from indexer.streams import START, Entry
-from indexer.version import VersionManifest
+from hsnn.indexer import metrics
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.assign.catalogue import Catalogue, Rows
+from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.assign.catalogue_sync import catch_up, take
+from hsnn.indexer.assign.live_index import LiveIndex
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.indexer.store.streams import Entry, START
+from hsnn.indexer.store.version import VersionManifest
 
 _log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class Leader:
         _log.info(
             "version %d from snapshot %d (%s), %d of %d items moved", manifest.version, snapshot, reason,
             manifest.moved, manifest.common,
-        )  # fmt: skip
+        )
         return manifest
 
     def remove_half_built(self) -> list[int]:

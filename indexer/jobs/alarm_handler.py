@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from indexer.deadline import safe_point
-from indexer.errors import FencedError, HeldError, SnapshotGoneError
-from indexer.reader import IndexReader
-from indexer.streams import START, Entry, Fields, follow
-from indexer.version import VersionManifest
-from monitoring.alarms import Alarm, Rules
-from monitoring.audit import AuditTrail
+from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.errors import FencedError, HeldError, SnapshotGoneError
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.streams import START, Entry, Fields, follow
+from hsnn.indexer.store.version import VersionManifest
+from hsnn.monitoring.alarms import Alarm, Rules
+from hsnn.monitoring.audit import AuditTrail
 
 _log = logging.getLogger(__name__)
 _REMEMBERED = 1000
@@ -75,15 +75,25 @@ class AlarmAnswers:
     def _act(self, alarm: Alarm, fields: Fields) -> None:
         action = self._rules.action(alarm.kind)
         self._audit.record(
-            "alarm", kind=alarm.kind, alarm=alarm.id, ts=alarm.ts, value=alarm.value, threshold=alarm.threshold,
+            "alarm",
+            kind=alarm.kind,
+            alarm=alarm.id,
+            ts=alarm.ts,
+            value=alarm.value,
+            threshold=alarm.threshold,
             text=alarm.detail,
-        )  # fmt: skip
+        )
         self._audit.record("action", kind=alarm.kind, alarm=alarm.id, action=action)
         done = self._refreshed(alarm, fields) if action == "refresh" else _Done("noted")
         self._audit.record(
-            "outcome", kind=alarm.kind, alarm=alarm.id, action=action, outcome=done.outcome, version=done.version,
+            "outcome",
+            kind=alarm.kind,
+            alarm=alarm.id,
+            action=action,
+            outcome=done.outcome,
+            version=done.version,
             **done.detail,
-        )  # fmt: skip
+        )
 
     def _refreshed(self, alarm: Alarm, fields: Fields) -> _Done:
         named = int(fields.get(b"snapshot") or 0)

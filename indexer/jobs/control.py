@@ -8,15 +8,16 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from indexer import metrics, scripts
-from indexer.errors import RequestError
-from indexer.hold import standing_hold
-from indexer.journal import JOBS
-from indexer.lease import default_owner
-from indexer.reader import IndexReader
-from indexer.store import IndexStore
-from indexer.streams import START, Entry, follow, order
-from monitoring.audit import AuditTrail
+from hsnn.indexer import metrics
+from hsnn.indexer.errors import RequestError
+from hsnn.indexer.jobs.history import JOBS
+from hsnn.indexer.store import lua_scripts
+from hsnn.indexer.store.lease import default_owner
+from hsnn.indexer.store.publish_hold import standing_hold
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.streams import START, Entry, follow, order
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.monitoring.audit import AuditTrail
 
 _log = logging.getLogger(__name__)
 _KEPT = 1000
@@ -37,7 +38,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobControl(Protocol):
-    """What requests need of `indexer.workshop.Workshop`."""
+    """What requests need of `hsnn.indexer.jobs.runner.Workshop`."""
 
     def wake(self, name: str, who: str = "called") -> None:
         """Have a job run now."""
@@ -112,7 +113,7 @@ class Requests:
         request = _read(entry)
         keys = (self._store.key("jobs", "position"), self._store.key("jobs"))
         op, job, blob = (request.op, request.job, entry.fields[b"d"]) if request else ("", "", b"")
-        self._store.write(scripts.REQUEST, keys, (entry.id, op, job, blob), f"request {entry.id}")
+        self._store.write(lua_scripts.REQUEST, keys, (entry.id, op, job, blob), f"request {entry.id}")
         if request is None:
             return False
         self._tell(request)

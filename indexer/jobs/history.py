@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from indexer import scripts
-from indexer.progress import Progress
-from indexer.reader import IndexReader
-from indexer.store import IndexStore
-from monitoring.audit import AuditTrail
+from hsnn.indexer.progress import Progress
+from hsnn.indexer.store import lua_scripts
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.monitoring.audit import AuditTrail
 
 HISTORY = 200
 """Runs kept per job."""
@@ -127,21 +127,31 @@ class Journal:
         last = history(self._store, name, 1)
         self._write(name, JobState(every=every, last=last[0] if last else None, overrun_since=started), b"")
         self._audit.record(
-            "alarm", kind="job_overrun", alarm=f"job_overrun:{name}:{started}", ts=started, job=name, limit=limit,
+            "alarm",
+            kind="job_overrun",
+            alarm=f"job_overrun:{name}:{started}",
+            ts=started,
+            job=name,
+            limit=limit,
             text=f"{name} runs longer than {limit:g} s; it is stopped at its next safe point",
-        )  # fmt: skip
+        )
 
     def overran(self, name: str, run: Run) -> None:
         """Put on record how a run ended that the alarm was raised about."""
         self._audit.record(
-            "outcome", kind="job_overrun", alarm=f"job_overrun:{name}:{run.started}", action="stop",
-            outcome=run.outcome, job=name, seconds=run.seconds,
-        )  # fmt: skip
+            "outcome",
+            kind="job_overrun",
+            alarm=f"job_overrun:{name}:{run.started}",
+            action="stop",
+            outcome=run.outcome,
+            job=name,
+            seconds=run.seconds,
+        )
 
     def _write(self, name: str, state: JobState, run: bytes) -> None:
         keys = (self._store.key("jobs"), self._store.key("jobs", "history", name))
         arguments = (name, msgspec.json.encode(state), run, HISTORY)
-        self._store.write(scripts.NOTE, keys, arguments, f"journal of {name}")
+        self._store.write(lua_scripts.NOTE, keys, arguments, f"journal of {name}")
 
 
 def jobs_of(reader: IndexReader) -> list[Job]:

@@ -6,17 +6,17 @@ import logging
 import time
 from threading import Lock
 
-from indexer import streams
-from indexer.config import IndexerConfig
-from indexer.deadline import safe_point
-from indexer.errors import HeldError, SnapshotGoneError, StoppingError
-from indexer.hold import standing_hold
-from indexer.leader import Leader
-from indexer.sweep import Sweep
-from indexer.verify import VerifyReport, verify
-from indexer.version import VersionManifest
-from monitoring.audit import AuditTrail
-from trainer.wire import SnapshotManifest
+from hsnn.indexer.assign.rolling_sweep import Sweep
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.config import IndexerConfig
+from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.errors import HeldError, SnapshotGoneError, StoppingError
+from hsnn.indexer.store import streams
+from hsnn.indexer.store.publish_hold import standing_hold
+from hsnn.indexer.store.version import VersionManifest
+from hsnn.indexer.verify.verify import VerifyReport, verify
+from hsnn.monitoring.audit import AuditTrail
+from hsnn.trainer.messages import SnapshotManifest
 
 _log = logging.getLogger(__name__)
 _PATIENCE_SWEEPS = 2  # what is due or unassigned for so long was forgotten

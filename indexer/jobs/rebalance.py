@@ -2,8 +2,8 @@
 
 Only the trainer changes nodes. So a node that has become overfull, by the version and its deltas, or too many that hold
 next to nothing lead to a command in the log's control topic. The trainer carries it out at its place in the log
-(`trainer.steering`), takes a snapshot at once, and the next version is made of it: one version, one model. Until then
-the bound of `indexer.placing` holds all the same.
+(`hsnn.trainer.training.commands`), takes a snapshot at once, and the next version is made of it: one version, one
+model. Until then the bound of `hsnn.indexer.assign.capacity` holds all the same.
 
 A command names the generation of nodes that was looked at, so it may be sent again without harm: by a leader that died
 before it could note it, or because the trainer was away. The audit is told before the note is made: of a leader that
@@ -21,14 +21,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer import metrics, scripts
-from indexer.config import IndexerConfig
-from indexer.deadline import safe_point
-from indexer.leader import Leader
-from indexer.reader import IndexReader
-from indexer.version import VersionManifest
-from monitoring.audit import AuditTrail
-from streaming.control import Rebalance
+from hsnn.indexer import metrics
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.config import IndexerConfig
+from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.store import lua_scripts
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.version import VersionManifest
+from hsnn.monitoring.audit import AuditTrail
+from hsnn.streaming.schema.commands import Rebalance
 
 _log = logging.getLogger(__name__)
 STARVED = 0.05
@@ -45,7 +46,7 @@ class Commands(Protocol):
 
 
 class Bounds(NamedTuple):
-    """When nodes are out of balance: see `indexer.config`."""
+    """When nodes are out of balance: see `hsnn.indexer.config`."""
 
     over_mean: float
     floor: int
@@ -110,9 +111,13 @@ class Rebalancer:
     """
 
     def __init__(
-        self, leader: Leader, config: IndexerConfig, audit: AuditTrail, send: Commands,
+        self,
+        leader: Leader,
+        config: IndexerConfig,
+        audit: AuditTrail,
+        send: Commands,
         clock: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._leader, self._store = leader, leader.store
         self._bounds, self._pause = Bounds.of(config), config.rebalance_pause
         self._audit, self._send, self._clock = audit, send, clock
@@ -138,33 +143,55 @@ class Rebalancer:
         self._send(command)
         metrics.REBALANCES.inc()
         self._audit.record(
-            "action", kind="rebalance", action="rebalance", version=manifest.version, split=list(found.split),
-            merge=list(found.merge), generation=manifest.generation, max_over_mean=_over_mean(sizes),
-        )  # fmt: skip
+            "action",
+            kind="rebalance",
+            action="rebalance",
+            version=manifest.version,
+            split=list(found.split),
+            merge=list(found.merge),
+            generation=manifest.generation,
+            max_over_mean=_over_mean(sizes),
+        )
         self._note(
-            Asked(generation=manifest.generation, version=manifest.version, at=round(1000 * self._clock()),
-                  max_over_mean=_over_mean(sizes))
-        )  # fmt: skip
+            Asked(
+                generation=manifest.generation,
+                version=manifest.version,
+                at=round(1000 * self._clock()),
+                max_over_mean=_over_mean(sizes),
+            )
+        )
         _log.info("version %d: %d nodes to split, %d to merge; asked the trainer", manifest.version, *map(len, found))
         return command
 
     def _answered(self, asked: Asked, manifest: VersionManifest, sizes: NDArray[np.int64]) -> None:
         self._audit.record(
-            "outcome", kind="rebalance", action="rebalance", outcome="done", version=manifest.version,
-            generation=manifest.generation, moved=manifest.moved, before=asked.max_over_mean, after=_over_mean(sizes),
-        )  # fmt: skip
+            "outcome",
+            kind="rebalance",
+            action="rebalance",
+            outcome="done",
+            version=manifest.version,
+            generation=manifest.generation,
+            moved=manifest.moved,
+            before=asked.max_over_mean,
+            after=_over_mean(sizes),
+        )
         self._note(msgspec.structs.replace(asked, answered=True))
 
     def _note(self, asked: Asked) -> None:
-        self._store.write(scripts.KEEP, (_key(self._store),), (msgspec.json.encode(asked),), "note of a rebalance")
+        self._store.write(lua_scripts.KEEP, (_key(self._store),), (msgspec.json.encode(asked),), "note of a rebalance")
 
 
 def command_of(manifest: VersionManifest, found: Broken, watermark: int, over: float) -> Rebalance:
     """Write a command about the nodes of a version, to be met at a watermark (epoch ms)."""
     return Rebalance(
-        ts=max(watermark, 0), generation=manifest.generation, version=manifest.version, split=found.split,
-        merge=found.merge, over=over, under=STARVED,
-    )  # fmt: skip
+        ts=max(watermark, 0),
+        generation=manifest.generation,
+        version=manifest.version,
+        split=found.split,
+        merge=found.merge,
+        over=over,
+        under=STARVED,
+    )
 
 
 def last_asked(reader: IndexReader) -> Asked | None:

@@ -17,12 +17,12 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from redis.exceptions import RedisError
 
-from indexer import metrics
-from indexer.deadline import within
-from indexer.errors import FencedError, HeldError, MovedError, OverrunError, StoppingError
-from indexer.journal import Journal, Run
-from indexer.progress import followed
-from indexer.supervision import Supervision
+from hsnn.indexer import metrics
+from hsnn.indexer.deadline import within
+from hsnn.indexer.errors import FencedError, HeldError, MovedError, OverrunError, StoppingError
+from hsnn.indexer.jobs.history import Journal, Run
+from hsnn.indexer.jobs.watchdog import Supervision
+from hsnn.indexer.progress import followed
 
 _log = logging.getLogger(__name__)
 _WORKERS = 8  # one per job
@@ -75,9 +75,15 @@ class Workshop:
         self._rests[name] = every, rest
         self._supervision.expect(name, every)
         self._scheduler.add_job(
-            self._run, "interval", (name, work), id=name, name=name, seconds=every, jitter=self._jitter * every,
+            self._run,
+            "interval",
+            (name, work),
+            id=name,
+            name=name,
+            seconds=every,
+            jitter=self._jitter * every,
             next_run_time=_now(),
-        )  # fmt: skip
+        )
 
     def start(self) -> None:
         """Begin."""

@@ -8,35 +8,35 @@ from threading import Event, Thread
 
 from redis.exceptions import RedisError
 
-from indexer import metrics
-from indexer.alarms import AlarmAnswers
-from indexer.assignment import MakeEncoder, snapshot_encoder
-from indexer.builder import Builder
-from indexer.config import IndexerConfig
-from indexer.errors import FencedError, MovedError
-from indexer.follower import Follower
-from indexer.jobs import Jobs
-from indexer.journal import Journal, paused_jobs
-from indexer.leader import Leader
-from indexer.lease import Lease
-from indexer.placing import Placing
-from indexer.rebalance import Commands, Rebalancer
-from indexer.requests import NAME as REQUESTS
-from indexer.requests import Requests
-from indexer.store import IndexStore
-from indexer.workshop import Workshop
-from monitoring.alarms import Rules
-from monitoring.audit import AuditTrail
-from monitoring.config import MonitoringConfig
-from monitoring.health import Health
-from monitoring.http import start_http
-from monitoring.signals import stop_on_signals
-from monitoring.turns import take_short_turns
-from streaming.config import StreamingConfig
-from streaming.control import Sender
-from streaming.keys import key
-from streaming.redis_client import Redis, connect, identity
-from trainer.threads import use_threads
+from hsnn.indexer import metrics
+from hsnn.indexer.assign.assigner import MakeEncoder, snapshot_encoder
+from hsnn.indexer.assign.capacity import Placing
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.config import IndexerConfig
+from hsnn.indexer.errors import FencedError, MovedError
+from hsnn.indexer.jobs.alarm_handler import AlarmAnswers
+from hsnn.indexer.jobs.control import NAME as REQUESTS
+from hsnn.indexer.jobs.control import Requests
+from hsnn.indexer.jobs.history import Journal, paused_jobs
+from hsnn.indexer.jobs.index_jobs import Jobs
+from hsnn.indexer.jobs.rebalance import Commands, Rebalancer
+from hsnn.indexer.jobs.runner import Workshop
+from hsnn.indexer.jobs.stream_follower import Follower
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.monitoring.alarms import Rules
+from hsnn.monitoring.audit import AuditTrail
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.health import Health
+from hsnn.monitoring.http import start_http
+from hsnn.monitoring.process.gil import take_short_turns
+from hsnn.monitoring.process.signals import stop_on_signals
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.redis.client import Redis, connect, identity
+from hsnn.streaming.redis.keys import key
+from hsnn.streaming.schema.commands import Sender
+from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
 _LOOPS = ("lease", "follower")

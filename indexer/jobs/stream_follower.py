@@ -9,16 +9,18 @@ from threading import Event, Thread
 
 from redis.exceptions import RedisError
 
-from indexer import metrics, requests, streams
-from indexer.errors import FencedError, MovedError
-from indexer.leader import Leader
-from indexer.streams import Entry
+from hsnn.indexer import metrics
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.errors import FencedError, MovedError
+from hsnn.indexer.jobs import control
+from hsnn.indexer.store import streams
+from hsnn.indexer.store.streams import Entry
 
 _log = logging.getLogger(__name__)
 _BLOCK_MS = 300  # how soon an end is noticed; an entry ends the wait at once
 _PAUSE = 0.5
 
-JOB_OF_STREAM = {"snapshots": "refresh", "alarms": "alarms", "jobs:requests": requests.NAME}
+JOB_OF_STREAM = {"snapshots": "refresh", "alarms": "alarms", "jobs:requests": control.NAME}
 """Streams whose entries call a job."""
 
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
-from indexer import metrics
-from indexer.journal import Journal, Run, Running
-from indexer.progress import Progress
+from hsnn.indexer import metrics
+from hsnn.indexer.jobs.history import Journal, Run, Running
+from hsnn.indexer.progress import Progress
 
 _log = logging.getLogger(__name__)
 _MOMENT = 1.0  # seconds after which a run is shown while it goes on, and between two times

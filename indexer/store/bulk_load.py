@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer import postings
-from indexer.parts import REST, Part, parts_of, spread
-from indexer.version import IndexBase
+from hsnn.indexer.store import posting_lists
+from hsnn.indexer.store.shards import REST, Part, parts_of, spread
+from hsnn.indexer.store.version import IndexBase
 
 AT_ONCE = 4 << 20
 """Bytes in one pipeline."""
@@ -100,7 +100,7 @@ def _leaves(parts: Sequence[Part], order: _Order, base: IndexBase, nodes: int) -
     for group, (start, end) in zip(groups.tolist(), pairwise(bounds), strict=True):
         rows = order.rows[start:end]
         shard, leaf = divmod(group, nodes + 1)
-        blob = postings.pack(rows if leaf < nodes else ~rows, base.vectors[rows])
+        blob = posting_lists.pack(rows if leaf < nodes else ~rows, base.vectors[rows])
         yield ("SET", parts[shard].leaf(leaf if leaf < nodes else REST), blob), len(blob)
 
 

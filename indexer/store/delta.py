@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.events import Feature
+from hsnn.streaming.schema.events import Feature
 
 Op = Literal["insert", "move", "delete", "superseded"]
 """``insert`` and ``move`` put an item into a node, ``delete`` takes it out; ``superseded``: readers were flipped."""

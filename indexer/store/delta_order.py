@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
-from indexer.streams import Entry, follow
-from streaming.redis_client import Redis
+from hsnn.indexer.store.streams import Entry, follow
+from hsnn.streaming.redis.client import Redis
 
 FIELD = "c"
 """Where an entry has the number of its call."""

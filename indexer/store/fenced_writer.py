@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from indexer.errors import FencedError, HeldError, InUseError, MovedError
-from indexer.lease import Lease, lease_key
-from indexer.reader import IndexReader
-from streaming.redis_client import Redis
+from hsnn.indexer.errors import FencedError, HeldError, InUseError, MovedError
+from hsnn.indexer.store.lease import Lease, lease_key
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.streaming.redis.client import Redis
 
 
 class FencedWriter(IndexReader):
-    """Reads the index; with a lease, runs the scripts of `indexer.scripts`.
+    """Reads the index; with a lease, runs the scripts of `hsnn.indexer.store.lua_scripts`.
 
     Parameters
     ----------
@@ -53,6 +53,9 @@ class FencedWriter(IndexReader):
 
 
 _REFUSALS: dict[bytes, Callable[[str], Exception]] = {
-    b"FENCED": FencedError, b"MOVED": MovedError, b"GONE": MovedError, b"CURRENT": InUseError,
+    b"FENCED": FencedError,
+    b"MOVED": MovedError,
+    b"GONE": MovedError,
+    b"CURRENT": InUseError,
     b"HELD": HeldError,
-}  # fmt: skip
+}

@@ -14,9 +14,9 @@ import socket
 import time
 from typing import Any
 
-from indexer.errors import FencedError
-from streaming.keys import key
-from streaming.redis_client import Redis
+from hsnn.indexer.errors import FencedError
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
 
 _TAKE = """
 if ARGV[3] == '0' and redis.call('EXISTS', KEYS[1]) == 1 then return false end

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.redis_client import Redis
+from hsnn.streaming.redis.client import Redis
 
 EMPTY = -(2**31)
 """Row of a record that says nothing."""

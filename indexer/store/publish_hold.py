@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from indexer.lease import default_owner
-from indexer.reader import IndexReader
+from hsnn.indexer.store.lease import default_owner
+from hsnn.indexer.store.reader import IndexReader
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,17 +10,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer import postings, streams
-from indexer.calls import in_order
-from indexer.delta import Delta
-from indexer.errors import VersionGoneError
-from indexer.metrics import DAMAGED
-from indexer.parts import Part, parts_of
-from indexer.postings import Records
-from indexer.streams import START, Entry
-from indexer.version import Version, VersionManifest
-from streaming.keys import key
-from streaming.redis_client import Redis
+from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.metrics import DAMAGED
+from hsnn.indexer.store import posting_lists, streams
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.delta_order import in_order
+from hsnn.indexer.store.posting_lists import Records
+from hsnn.indexer.store.shards import Part, parts_of
+from hsnn.indexer.store.streams import START, Entry
+from hsnn.indexer.store.version import Version, VersionManifest
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
 
 _log = logging.getLogger(__name__)
 _MANIFEST = "version"
@@ -133,7 +133,7 @@ class IndexReader:
         found: dict[str, int] = {}
         for part in self.parts(number):
             for item, place in self.redis.hscan_iter(part.items, count=_PAGE):
-                found[item.decode(errors="surrogateescape")] = postings.Place.read(place).leaf
+                found[item.decode(errors="surrogateescape")] = posting_lists.Place.read(place).leaf
         return found
 
     def width(self, part: Part) -> int | None:
@@ -144,9 +144,9 @@ class IndexReader:
     def leaves(self, part: Part, manifest: VersionManifest) -> Iterator[tuple[str, Records]]:
         """Names and records of the leaves of a part that hold anything, read one after the other."""
         width = self.width(part) or 0
-        expected = manifest.rows * postings.size_of(width) // len(manifest.shards)
-        for name, blob in postings.read_leaves(self.redis, part.all_leaves(manifest.nodes), expected):
-            yield name, postings.unpack(blob, width)
+        expected = manifest.rows * posting_lists.size_of(width) // len(manifest.shards)
+        for name, blob in posting_lists.read_leaves(self.redis, part.all_leaves(manifest.nodes), expected):
+            yield name, posting_lists.unpack(blob, width)
 
     def newest_published(self) -> VersionManifest | None:
         """Manifest of the newest version, which is not the current one after a rollback; None before the first."""
@@ -173,7 +173,7 @@ class IndexReader:
         """Vectors (rows, W) of a version, out of the leaves of all shards."""
         parts = parts_of(manifest.version, manifest.shards)
         leaves = (records for part in parts for records in self._told(part, manifest))
-        vectors = postings.gather(leaves, manifest.rows, width)
+        vectors = posting_lists.gather(leaves, manifest.rows, width)
         if not self.redis.hexists(self.key("version", manifest.version), _MANIFEST):
             raise self._gone(manifest.version)  # removed while it was read: its leaves go after it
         return vectors

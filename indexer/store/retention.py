@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from indexer import scripts, streams
-from indexer.errors import SnapshotGoneError, VersionGoneError
-from indexer.parts import Part, parts_of
-from indexer.writer import FencedWriter
-from trainer.wire import Snapshot, SnapshotManifest
+from hsnn.indexer.errors import SnapshotGoneError, VersionGoneError
+from hsnn.indexer.store import lua_scripts, streams
+from hsnn.indexer.store.fenced_writer import FencedWriter
+from hsnn.indexer.store.shards import Part, parts_of
+from hsnn.trainer.messages import Snapshot, SnapshotManifest
 
 _LOOK_BACK = 16  # a publisher that slept through this many versions may leave its half-built one behind
 _REMOVED_AT_ONCE = 1000
@@ -77,7 +77,7 @@ class Shelves(FencedWriter):
         for part in parts_of(number, self.covered):
             names = [*part.all_leaves(nodes), part.items, part.ends, part.deltas, part.head]
             for start in range(0, len(names), _REMOVED_AT_ONCE):
-                self.write(scripts.REMOVE, names[start : start + _REMOVED_AT_ONCE], (), what, part.shard)
+                self.write(lua_scripts.REMOVE, names[start : start + _REMOVED_AT_ONCE], (), what, part.shard)
 
     def drop_snapshot(self, number: int) -> None:
         """Remove a snapshot; versions made from it have their own copy."""
@@ -117,7 +117,7 @@ class Shelves(FencedWriter):
         return [number for number, exists in zip(names, pipeline.execute(), strict=True) if exists]
 
     def _drop(self, names: Sequence[str], number: str, what: str) -> None:
-        self.write(scripts.DROP, (self.key("current"), self.key("versions"), *names), (number,), what)
+        self.write(lua_scripts.DROP, (self.key("current"), self.key("versions"), *names), (number,), what)
 
     def _no_snapshot(self, number: int) -> SnapshotGoneError:
         return SnapshotGoneError(f"snapshot {number} is not in Redis; there are {self.snapshots() or 'none'}")

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.keys import key
+from hsnn.streaming.redis.keys import key
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from streaming.redis_client import Redis
+from hsnn.streaming.redis.client import Redis
 
 START = "0-0"
 """The position before the first entry of any stream."""

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.wire import Snapshot
+from hsnn.trainer.messages import Snapshot
 
 
 class VersionManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,9 +38,10 @@ class VersionManifest(msgspec.Struct, frozen=True, kw_only=True):
     spilled
         Items whose nearest node was full.
     over_mean, floor
-        Bound on the size of its nodes, deltas included: see `indexer.placing.Placing`; `over_mean` 0 = none.
+        Bound on the size of its nodes, deltas included: see `hsnn.indexer.assign.capacity.Placing`; `over_mean` 0 =
+        none.
     generation
-        Rebalances of the trainer's nodes so far: see `trainer.steering`.
+        Rebalances of the trainer's nodes so far: see `hsnn.trainer.training.commands`.
     """
 
     version: int

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from indexer import bulk, postings, scripts, streams
-from indexer.bulk import Items
-from indexer.delta import Delta
-from indexer.errors import HeldError, MovedError, RollbackError
-from indexer.hold import Hold
-from indexer.lease import Lease
-from indexer.parts import Part, by_shard, runs
-from indexer.shelves import Shelves
-from indexer.version import IndexBase, VersionManifest
-from streaming.redis_client import Redis
+from hsnn.indexer.errors import HeldError, MovedError, RollbackError
+from hsnn.indexer.store import bulk_load, lua_scripts, posting_lists, streams
+from hsnn.indexer.store.bulk_load import Items
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.publish_hold import Hold
+from hsnn.indexer.store.retention import Shelves
+from hsnn.indexer.store.shards import Part, by_shard, runs
+from hsnn.indexer.store.version import IndexBase, VersionManifest
+from hsnn.streaming.redis.client import Redis
 
 
 class Record(NamedTuple):
@@ -69,7 +69,7 @@ class IndexStore(Shelves):
         if not self.redis.copy(self.key("snapshot", manifest.snapshot), name, replace=True):
             raise self._no_snapshot(manifest.snapshot)
         shards = len(manifest.shards)
-        bulk.send(self.redis, bulk.commands(manifest.version, base, items, shards, 10 * self._chunk))
+        bulk_load.send(self.redis, bulk_load.commands(manifest.version, base, items, shards, 10 * self._chunk))
         fields: dict[Any, Any] = {**base.encode(), b"version": msgspec.json.encode(manifest)}
         self.redis.hset(name, mapping=fields)
 
@@ -109,9 +109,12 @@ class IndexStore(Shelves):
             self._call(part, ())
 
     def mend(
-        self, number: int, damaged: Collection[tuple[int, int | str]], rubbed_out: Sequence[Record],
+        self,
+        number: int,
+        damaged: Collection[tuple[int, int | str]],
+        rubbed_out: Sequence[Record],
         items: Sequence[Delta],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Set leaves, item map and expiry set of a version right without telling its readers; atomic per call.
 
         Parameters
@@ -137,16 +140,16 @@ class IndexStore(Shelves):
         for part in parts:
             keys, what = (part.head, part.items, part.ends, part.leaves), f"repair of version {number}"
             if given_up := [f"{part.leaves}:{leaf}" for shard, leaf in damaged if shard == part.shard]:
-                self.write(scripts.REMOVE, given_up, (), what, part.shard)
+                self.write(lua_scripts.REMOVE, given_up, (), what, part.shard)
             records = [record for record in rubbed_out if record.shard == part.shard]
             for start in range(0, len(records), self._chunk):
                 some = records[start : start + self._chunk]
                 places = [value for record in some for value in record[1:]]
-                self.write(scripts.MEND, keys, [len(some), *places], what, part.shard)
+                self.write(lua_scripts.MEND, keys, [len(some), *places], what, part.shard)
             mine, width = mended.get(part.shard, []), self._width_of(number)
             for start in range(0, len(mine), self._chunk):
                 puts = chain.from_iterable(_puts(mine[start : start + self._chunk], width))
-                self.write(scripts.MEND, keys, [0, *puts], what, part.shard)
+                self.write(lua_scripts.MEND, keys, [0, *puts], what, part.shard)
 
     def announce(self, number: int) -> None:
         """Tell readers of a version that is written aside, so that they load it before they are flipped to it.
@@ -156,7 +159,7 @@ class IndexStore(Shelves):
         FencedError
             The lease is lost; nobody was told.
         """
-        self.write(scripts.ANNOUNCE, (self.key("announced"),), (number,), f"announcement of version {number}")
+        self.write(lua_scripts.ANNOUNCE, (self.key("announced"),), (number,), f"announcement of version {number}")
 
     def flip(self, number: int, old: int | None, seen: str, hold: Hold | None = None, *, heed: bool = True) -> None:
         """Make `number` the version that readers use, and wake the readers of `old`.
@@ -186,14 +189,18 @@ class IndexStore(Shelves):
         stream = self._unmoved(number, old, seen)
         call = 0 if old is None else self._last_call(old) + 1
         keys = (
-            self.key("current"), self.key("versions"), self.key("version", number), stream.deltas, self.key("hold"),
-        )  # fmt: skip
+            self.key("current"),
+            self.key("versions"),
+            self.key("version", number),
+            stream.deltas,
+            self.key("hold"),
+        )
         seen = seen.partition(",")[0]
         superseded = Delta("superseded", version=number).encode()
         held = ("heed" if heed else "ignore", b"" if hold is None else hold.encode())
         arguments = (number, "" if old is None else old, seen, superseded, *held, call)
         try:
-            self.write(scripts.FLIP, keys, arguments, f"flip from version {old} to {number}")
+            self.write(lua_scripts.FLIP, keys, arguments, f"flip from version {old} to {number}")
         except (MovedError, HeldError):
             if self.current() != number:  # else the client sent it again after a lost answer: it is done
                 raise
@@ -259,7 +266,7 @@ class IndexStore(Shelves):
         self._calls[part.number] += 1
         keys = (part.head, part.items, part.ends, part.deltas, part.leaves)
         arguments = (self._calls[part.number], *changes)
-        self.write(scripts.APPLY, keys, arguments, f"deltas of version {part.number}", part.shard)
+        self.write(lua_scripts.APPLY, keys, arguments, f"deltas of version {part.number}", part.shard)
 
 
 def _puts(deltas: Sequence[Delta], width: int) -> list[tuple[bytes, int, str, bytes, int]]:
@@ -269,12 +276,15 @@ def _puts(deltas: Sequence[Delta], width: int) -> list[tuple[bytes, int, str, by
             raise ValueError(f"the delta of item {delta.item!r} carries {len(delta.packed)} bytes, not {width} numbers")
     entering = [delta for delta in deltas if delta.op != "delete"]
     vectors = np.frombuffer(b"".join(delta.packed for delta in entering), "<f4").reshape(-1, width)  # (n, W)
-    records = iter(postings.split(postings.pack(np.array([delta.row for delta in entering], np.int64), vectors), width))
+    records = iter(
+        posting_lists.split(posting_lists.pack(np.array([delta.row for delta in entering], np.int64), vectors), width)
+    )
     return [
-        (_bytes(delta.item), delta.row, "", b"", 0) if delta.op == "delete"
+        (_bytes(delta.item), delta.row, "", b"", 0)
+        if delta.op == "delete"
         else (_bytes(delta.item), delta.row, str(delta.node), next(records), delta.expires_at)
         for delta in deltas
-    ]  # fmt: skip
+    ]
 
 
 def _bytes(item: str) -> bytes:

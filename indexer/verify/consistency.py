@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from indexer import streams
-from indexer.catalogue import Catalogue
-from indexer.delta import Delta
-from indexer.following import catch_up
-from indexer.parts import Part
-from indexer.postings import Place
-from indexer.reader import IndexReader
-from indexer.store import Record
-from indexer.streams import START
-from indexer.version import Version
+from hsnn.indexer.assign.catalogue import Catalogue
+from hsnn.indexer.assign.catalogue_sync import catch_up
+from hsnn.indexer.store import streams
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.posting_lists import Place
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.shards import Part
+from hsnn.indexer.store.streams import START
+from hsnn.indexer.store.version import Version
+from hsnn.indexer.store.writer import Record
 
 _PAGE = 5000  # entries of a hash or set that are looked at in one go
 
@@ -30,7 +30,7 @@ class Placed(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """Items, or leaves, by kind of damage; see `indexer.verify.VerifyReport`."""
+    """Items, or leaves, by kind of damage; see `hsnn.indexer.verify.verify.VerifyReport`."""
 
     missing: set[str]
     extra: set[str]
@@ -106,11 +106,14 @@ class Picture:
         misplaced = {item for item in theirs.keys() & ours.keys() if not self._is_at(item, posted.get(item))}
         ends = {item: placed.ends for item, placed in theirs.items() if placed.ends > 0}
         found = Wrong(
-            missing=theirs.keys() - ours.keys(), extra=ours.keys() - theirs.keys(), misplaced=misplaced,
-            unposted=theirs.keys() - posted.keys(), stray=stray,
+            missing=theirs.keys() - ours.keys(),
+            extra=ours.keys() - theirs.keys(),
+            misplaced=misplaced,
+            unposted=theirs.keys() - posted.keys(),
+            stray=stray,
             misdated={item for item, _ in ends.items() ^ self.ends.items()},
             damaged={f"leaf {leaf}, shard {shard}" for shard, leaf in self.damaged},
-        )  # fmt: skip
+        )
         return Wrong(*(kind - self._moving for kind in found))
 
     def judged(self) -> tuple[list[str], list[str], bool]:

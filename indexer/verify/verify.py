@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from indexer.deadline import safe_point
-from indexer.picture import Picture
-from indexer.reader import IndexReader
+from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.verify.consistency import Picture
 
 KINDS = {
     "missing": "in base and deltas, not in the item map",

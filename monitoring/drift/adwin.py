@@ -7,9 +7,9 @@ from typing import Any
 
 from river.drift import ADWIN
 
-from monitoring.alarms import Alarm
-from monitoring.config import LossDriftConfig
-from monitoring.drift.detector import Pause
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import LossDriftConfig
+from hsnn.monitoring.drift.detector import Pause
 
 
 class LossDrift:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar
 
-from monitoring.alarms import Alarm
+from hsnn.monitoring.alarms import Alarm
 
 Input = TypeVar("Input", contravariant=True)
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.alarms import Alarm
-from monitoring.config import MixDriftConfig
-from monitoring.drift.detector import Pause
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import MixDriftConfig
+from hsnn.monitoring.drift.detector import Pause
 
 _KEEP = 0.75
 """What a reference keeps of itself when it takes in a window: it remembers about four windows."""

@@ -12,21 +12,25 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client.exposition import choose_encoder
 
-from monitoring.health import Health
-from monitoring.http import LIVE, METRICS, READY
-from serving import request as schema
-from serving.answer_log import AnswerLog
-from serving.config import ServingConfig
-from serving.errors import DeadlineError, TooLargeError, UnauthorizedError
-from serving.inspection import describe, summary
-from serving.metrics import ServingMetrics
-from serving.mirror import Mirror
-from serving.request import Answer, Answers, NotReadyError, RequestError
-from serving.retrieval import CHUNK, retrieve
+from hsnn.monitoring.health import Health
+from hsnn.monitoring.http import LIVE, METRICS, READY
+from hsnn.serving import schema as schema
+from hsnn.serving.api.inspection import describe, summary
+from hsnn.serving.api.request_log import AnswerLog
+from hsnn.serving.config import ServingConfig
+from hsnn.serving.errors import DeadlineError, TooLargeError, UnauthorizedError
+from hsnn.serving.metrics import ServingMetrics
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import Answer, Answers, NotReadyError, RequestError
+from hsnn.serving.search.beam import CHUNK, retrieve
 
 _STATUS: dict[type[Exception], int] = {
-    RequestError: 422, NotReadyError: 503, DeadlineError: 504, TooLargeError: 413, UnauthorizedError: 401,
-}  # fmt: skip
+    RequestError: 422,
+    NotReadyError: 503,
+    DeadlineError: 504,
+    TooLargeError: 413,
+    UnauthorizedError: 401,
+}
 
 
 class Api:

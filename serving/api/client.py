@@ -10,8 +10,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from serving.errors import ClientError
-from serving.request import Answer, Answers, Queries, Request
+from hsnn.serving.errors import ClientError
+from hsnn.serving.schema import Answer, Answers, Queries, Request
 
 
 class Client:
@@ -39,7 +39,7 @@ class Client:
         user
             Id.
         **wishes
-            Any other field of `serving.request.Request`: ``k``, ``mode``, ``filters``, ``history``, ``context``,
+            Any other field of `hsnn.serving.schema.Request`: ``k``, ``mode``, ``filters``, ``history``, ``context``,
             ``as_of``.
 
         Raises

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.mirror import Mirror
-from trainer.item_state import HALF_LIVES, HOUR
-from trainer.lifetime import NEVER
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.trainer.features.expiry import NEVER
+from hsnn.trainer.features.item_counters import HALF_LIVES, HOUR
 
 
 def summary(mirror: Mirror) -> dict[str, Any]:
@@ -21,11 +21,18 @@ def summary(mirror: Mirror) -> dict[str, Any]:
         world = mirror.world
         world.alive()
         return {
-            "version": world.index.number, "epoch": mirror.epoch, "events": world.events, "watermark": world.watermark,
-            "items": world.corpus, "indexed": len(world.index.leaves), "nodes": world.index.config.leaves,
-            "users": len(world.people.ids), "beam": world.index.config.beam, "budget": world.index.config.budget,
+            "version": world.index.number,
+            "epoch": mirror.epoch,
+            "events": world.events,
+            "watermark": world.watermark,
+            "items": world.corpus,
+            "indexed": len(world.index.leaves),
+            "nodes": world.index.config.leaves,
+            "users": len(world.people.ids),
+            "beam": world.index.config.beam,
+            "budget": world.index.config.budget,
             "popularity_half_life_hours": HALF_LIVES[world.half_life] / HOUR,
-        }  # fmt: skip
+        }
 
 
 def describe(mirror: Mirror, item: str) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from threading import Lock
 
 import msgspec
 
-from serving.request import Answer, Request
+from hsnn.serving.schema import Answer, Request
 
 
 class AnswerLog:
@@ -32,12 +32,16 @@ class AnswerLog:
         lines = [
             msgspec.json.encode(
                 {
-                    "t": now, "user": str(request.user), "mode": request.mode, "as_of": answer.as_of,
-                    "version": answer.version, "items": answer.items,
+                    "t": now,
+                    "user": str(request.user),
+                    "mode": request.mode,
+                    "as_of": answer.as_of,
+                    "version": answer.version,
+                    "items": answer.items,
                 }
             )
             for request, answer in asked
-        ]  # fmt: skip
+        ]
         if lines:
             with self._lock:
                 self._file.write(b"\n".join(lines) + b"\n")

@@ -13,16 +13,16 @@ from types import FrameType
 
 import uvicorn
 
-from monitoring.health import Health
-from monitoring.turns import take_short_turns
-from serving.app import Api, create_app
-from serving.config import ServingConfig
-from serving.errors import ServerError
-from serving.follower import LOOP, VERSION, WARM, Follower
-from serving.metrics import ServingMetrics
-from serving.mirror import Mirror
-from streaming.redis_client import connect
-from trainer.threads import use_threads
+from hsnn.monitoring.health import Health
+from hsnn.monitoring.process.gil import take_short_turns
+from hsnn.serving.api.app import Api, create_app
+from hsnn.serving.config import ServingConfig
+from hsnn.serving.errors import ServerError
+from hsnn.serving.metrics import ServingMetrics
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.sync.follower import LOOP, VERSION, WARM, Follower
+from hsnn.streaming.redis.client import connect
+from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
 _GRACE = 5  # seconds that running requests get at the end
@@ -109,8 +109,12 @@ class _Server(uvicorn.Server):
 def _uvicorn_config(app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        access_log=False, log_config=None, lifespan="off", timeout_graceful_shutdown=_GRACE, server_header=False,
-    )  # fmt: skip
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE,
+        server_header=False,
+    )
 
 
 def _bound(config: ServingConfig) -> socket.socket:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import gathered, grown
-from trainer.lifetime import NEVER
+from hsnn.trainer.features.expiry import NEVER
+from hsnn.trainer.rowstore.arrays import gathered, grown
 
 _BLOCK = 4096
 """Rows that are looked at again together when one of them dies."""

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.events import Feature
-from trainer.arrays import grown
-from trainer.config import ModelConfig
-from trainer.covisitation import Covisitation
-from trainer.cross_features import cross_features_of
-from trainer.hashing import tokens
-from trainer.queries import Queries
-from trainer.wire import Snapshot, StateDelta
+from hsnn.streaming.schema.events import Feature
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.covisitation import Covisitation
+from hsnn.trainer.features.cross_features import cross_features_of
+from hsnn.trainer.features.hashing import tokens
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.messages import Snapshot, StateDelta
+from hsnn.trainer.rowstore.arrays import grown
 
 
 class Crossing:

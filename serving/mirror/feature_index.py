@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.events import Feature, Scalar
+from hsnn.streaming.schema.events import Feature, Scalar
 
 _KEPT_MASKS = 256
 

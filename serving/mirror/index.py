@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array, grown
-from trainer.config import ModelConfig
-from trainer.item_state import ItemStates
-from trainer.leaves import Leaves
-from trainer.scorer import Scorer
-from trainer.worth import log_worth
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.features.item_counters import ItemStates
+from hsnn.trainer.features.item_prior import log_worth
+from hsnn.trainer.model.scorer import Scorer
+from hsnn.trainer.rowstore.arrays import Array, grown
 
 
 class Index:

@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.index import Index
-from trainer.bounds import Bounds, Members
-from trainer.item_state import ItemStates
+from hsnn.serving.mirror.index import Index
+from hsnn.trainer.features.item_counters import ItemStates
+from hsnn.trainer.model.score_bounds import Bounds, Members
 
 
 class Tick:

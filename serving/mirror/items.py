@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.feature_index import FeatureIndex
-from serving.rows import RowIds
-from streaming.events import Feature
-from trainer.arrays import grown
-from trainer.lifetime import NEVER, dies_at
-from trainer.wire import Snapshot
+from hsnn.serving.mirror.feature_index import FeatureIndex
+from hsnn.serving.mirror.row_ids import RowIds
+from hsnn.streaming.schema.events import Feature
+from hsnn.trainer.features.expiry import NEVER, dies_at
+from hsnn.trainer.messages import Snapshot
+from hsnn.trainer.rowstore.arrays import grown
 
 
 class Catalogue:

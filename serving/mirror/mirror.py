@@ -12,18 +12,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.delta import Delta
-from indexer.version import Version
-from serving.catalogue import Catalogue
-from serving.crossing import Crossing
-from serving.index import Index
-from serving.living import Living
-from serving.people import People
-from serving.request import NotReadyError
-from serving.tick import Tick
-from trainer.config import ModelConfig
-from trainer.item_state import HALF_LIVES, ItemStates
-from trainer.wire import StateDelta
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.version import Version
+from hsnn.serving.mirror.alive_mask import Living
+from hsnn.serving.mirror.cross_features import Crossing
+from hsnn.serving.mirror.index import Index
+from hsnn.serving.mirror.item_vectors import Tick
+from hsnn.serving.mirror.items import Catalogue
+from hsnn.serving.mirror.users import People
+from hsnn.serving.schema import NotReadyError
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
+from hsnn.trainer.messages import StateDelta
 
 AT_ONCE = 128
 """Deltas applied while the lock is held once: about a millisecond."""
@@ -34,7 +34,7 @@ class World:
 
     Attributes
     ----------
-    epoch, events, watermark, half_life : as in `trainer.wire.StateDelta`
+    epoch, events, watermark, half_life : as in `hsnn.trainer.messages.StateDelta`
     index : the version in use
     catalogue, states : items by row
     people : users by row

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.rows import RowIds
-from trainer.arrays import Array, grown
-from trainer.config import ModelConfig
-from trainer.history import UserHistories
-from trainer.wire import StateDelta
+from hsnn.serving.mirror.row_ids import RowIds
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.user_history import UserHistories
+from hsnn.trainer.messages import StateDelta
+from hsnn.trainer.rowstore.arrays import Array, grown
 
 
 class People:

@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from serving import exact
-from serving.filters import Allowed, allowed
-from serving.found import Found, top
-from serving.limits import Limits
-from serving.mirror import Mirror, World
-from serving.request import MODES, Answer, Engaged, Filters, Request, RequestError, Stats
-from serving.tick import Tick
-from streaming.events import Id
-from trainer.arrays import gathered
-from trainer.bounds import DotQuery
-from trainer.hashing import token_matrix, tokens
-from trainer.scorer import Encoded, Queries
+from hsnn.serving.limits import Limits
+from hsnn.serving.mirror.item_vectors import Tick
+from hsnn.serving.mirror.mirror import Mirror, World
+from hsnn.serving.schema import MODES, Answer, Engaged, Filters, Request, RequestError, Stats
+from hsnn.serving.search import exact
+from hsnn.serving.search.filters import Allowed, allowed
+from hsnn.serving.search.topk import Found, top
+from hsnn.streaming.schema.events import Id
+from hsnn.trainer.features.hashing import token_matrix, tokens
+from hsnn.trainer.model.score_bounds import DotQuery
+from hsnn.trainer.model.scorer import Encoded, Queries
+from hsnn.trainer.rowstore.arrays import gathered
 
 __all__ = ["CHUNK", "Limits", "queries_of", "retrieve"]
 
@@ -95,12 +95,16 @@ class _Search:
             version=world.index.number,
             as_of=world.watermark,
             stats=Stats(
-                scored=found.scored, candidates=found.candidates, nodes=found.nodes, corpus=world.corpus,
-                certified=found.certified, scored_share=round(found.scored / max(world.corpus, 1), 4),
+                scored=found.scored,
+                candidates=found.candidates,
+                nodes=found.nodes,
+                corpus=world.corpus,
+                certified=found.certified,
+                scored_share=round(found.scored / max(world.corpus, 1), 4),
                 evaluations=0 if self.encoded is None or request.mode == "popularity" else self.encoded.evaluations,
                 took_ms=round(1000 * (time.perf_counter() - began + shared), 3),
             ),
-        )  # fmt: skip
+        )
 
     def _beam(self, number: int, may: Allowed, k: int) -> Found:
         assert self.encoded is not None

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.mirror import World
-from serving.request import Request, RequestError
+from hsnn.serving.mirror.mirror import World
+from hsnn.serving.schema import Request, RequestError
 
 _DIRECT = 16
 """A feature filter that leaves at most this many times the budget is searched without the beam."""

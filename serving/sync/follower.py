@@ -12,18 +12,18 @@ import msgspec
 from redis.exceptions import RedisError
 from safetensors import SafetensorError
 
-from indexer.calls import in_order
-from indexer.delta import Delta
-from indexer.errors import VersionGoneError
-from indexer.reader import IndexReader
-from indexer.streams import START, Entry, follow, last_id, read
-from monitoring.health import Health
-from serving.metrics import ServingMetrics
-from serving.mirror import Mirror
-from serving.preload import Preload
-from serving.warm_up import warm_up
-from streaming.redis_client import Redis, identity
-from trainer.wire import StateDelta
+from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.delta_order import in_order
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.streams import START, Entry, follow, last_id, read
+from hsnn.monitoring.health import Health
+from hsnn.serving.metrics import ServingMetrics
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.sync.preload import Preload
+from hsnn.serving.sync.warm_up import warm_up
+from hsnn.streaming.redis.client import Redis, identity
+from hsnn.trainer.messages import StateDelta
 
 _log = logging.getLogger(__name__)
 _BLOCK_MS = 500  # how soon an end is noticed; an entry ends the wait at once

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from threading import Thread
 
-from indexer.reader import IndexReader
-from indexer.version import Version
-from streaming.redis_client import Redis
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.version import Version
+from hsnn.streaming.redis.client import Redis
 
 _log = logging.getLogger(__name__)
 

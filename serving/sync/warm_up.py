@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from serving.mirror import Mirror
-from serving.request import MODES, Request
-from serving.retrieval import retrieve
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import MODES, Request
+from hsnn.serving.search.beam import retrieve
 
 _USERS = 16
 

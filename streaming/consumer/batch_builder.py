@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Engagements
-from streaming.dead_letters import DeadLetter
-from streaming.events import Impression, Item, User
-from streaming.joiner import Shown
-from streaming.rows import ACTION, CONTEXT, ID, ITEM, KIND, PART, PAYLOAD, SENT_AT, TS, USER, Kind, Rows
+from hsnn.streaming.dead_letters.writer import DeadLetter
+from hsnn.streaming.decode.rows import ACTION, CONTEXT, ID, ITEM, KIND, PART, PAYLOAD, SENT_AT, TS, USER, Kind, Rows
+from hsnn.streaming.join.joiner import Shown
+from hsnn.streaming.schema.batch import Engagements
+from hsnn.streaming.schema.events import Impression, Item, User
 
 NOT_JOINED = "impression_not_joined"
 DUPLICATE = "duplicate"
@@ -62,9 +62,13 @@ def shown(rows: Rows, partitions: NDArray[np.int64]) -> Shown:
         return Shown()
     user, name, events = (rows.objects[column].tolist() for column in (USER, ID, PAYLOAD))
     return Shown(
-        rows.numbers[TS].copy(), user, name, [event.items for event in events], [event.context for event in events],
+        rows.numbers[TS].copy(),
+        user,
+        name,
+        [event.items for event in events],
+        [event.context for event in events],
         partitions[rows.column(PART)],
-    )  # fmt: skip
+    )
 
 
 def _only(rows: Rows, kind: Kind) -> Rows:
@@ -101,9 +105,12 @@ def _add(out: Extras, kind: int, sent_at: int, payload: Any) -> None:
         out.shed += 1
     else:
         lists: dict[int, list[Any]] = {
-            Kind.DELETED_ITEM: out.deleted_items, Kind.DELETED_USER: out.deleted_users,
-            Kind.CONTROL: out.control, Kind.DEAD: out.letters, Kind.EMPTY: [],
-        }  # fmt: skip
+            Kind.DELETED_ITEM: out.deleted_items,
+            Kind.DELETED_USER: out.deleted_users,
+            Kind.CONTROL: out.control,
+            Kind.DEAD: out.letters,
+            Kind.EMPTY: [],
+        }
         lists[kind].append(payload)
 
 

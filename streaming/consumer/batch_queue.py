@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.rows import KIND, Kind, Rows, concat, no_rows
+from hsnn.streaming.decode.rows import KIND, Kind, Rows, concat, no_rows
 
 MOST_LETTERS = 4096
 """Dead letters and dropped events after which a batch is full without its interactions: they must not pile up."""

@@ -9,30 +9,39 @@ from typing import Any
 
 import numpy as np
 
-from streaming.assemble import DUPLICATE, NOT_JOINED, Extras, engagements, extras, named, shown, sources
-from streaming.columns import Batch, Position
-from streaming.config import StreamingConfig
-from streaming.control import ended
-from streaming.dead_letters import DeadLetterWriter
-from streaming.decoding import decode_records
-from streaming.dedup import Dedup
-from streaming.errors import StateError
-from streaming.joiner import Joined, joiner_of
-from streaming.letter_cap import LetterCap
-from streaming.log import EventLog
-from streaming.lost import Loss, reading
-from streaming.merge import Merger, believed
-from streaming.partition import Partition
-from streaming.polling import Decode
-from streaming.progress import Counts, rows_after
-from streaming.readers import ENDS_EVERY, ReadAhead, Reader, ReadNow
-from streaming.reading import Role
-from streaming.ready import MOST_LETTERS, Ready, useless
-from streaming.resume import resume
-from streaming.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
-from streaming.share import Share, owned_partitions, topic_roles
-from streaming.shedding import LAG, Shedder
-from streaming.watermark import Limits, Strikes
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.batch_builder import (
+    DUPLICATE,
+    NOT_JOINED,
+    Extras,
+    engagements,
+    extras,
+    named,
+    shown,
+    sources,
+)
+from hsnn.streaming.consumer.batch_queue import MOST_LETTERS, Ready, useless
+from hsnn.streaming.consumer.dead_letter_limit import LetterCap
+from hsnn.streaming.consumer.dedup import Dedup
+from hsnn.streaming.consumer.fetcher import ENDS_EVERY, ReadAhead, Reader, ReadNow
+from hsnn.streaming.consumer.load_shedding import LAG, Shedder
+from hsnn.streaming.consumer.merge import Merger, believed
+from hsnn.streaming.consumer.offsets import Counts, rows_after
+from hsnn.streaming.consumer.out_of_range import Loss, reading
+from hsnn.streaming.consumer.partition_assignment import Share, owned_partitions, topic_roles
+from hsnn.streaming.consumer.partition_buffer import Partition
+from hsnn.streaming.consumer.polling import Decode
+from hsnn.streaming.consumer.start_position import resume
+from hsnn.streaming.consumer.watermark import Limits, Strikes
+from hsnn.streaming.dead_letters.writer import DeadLetterWriter
+from hsnn.streaming.decode.decoder import decode_records
+from hsnn.streaming.decode.json_event import Role
+from hsnn.streaming.decode.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
+from hsnn.streaming.errors import StateError
+from hsnn.streaming.join.joiner import Joined, joiner_of
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.schema.batch import Batch, Position
+from hsnn.streaming.schema.commands import ended
 
 _LONGEST_WAIT = 0.5
 
@@ -52,7 +61,7 @@ class Consumer:
     watermark
         Largest event time believed before, epoch ms.
     rank, world_size
-        Which partitions it owns (`streaming.share`); commands are read by all.
+        Which partitions it owns (`hsnn.streaming.consumer.partition_assignment`); commands are read by all.
     ahead
         Read on a thread while batches are learned: the same batches, sooner. Nobody else may read `event_log` then,
         until `close`.
@@ -271,20 +280,33 @@ class Consumer:
         dropped = {DUPLICATE: more.duplicates, LAG: more.shed, NOT_JOINED: 0 if self._joiner else more.impressions}
         counts.add(len(joined.engagements), joined.impressions, letters, len(own) - letters, dropped)
         return Batch(
-            **joined.columns(), positions=self._progress.positions(), watermark=watermark,
-            items=more.items, item_sent_at=more.item_sent_at, users=more.users, deleted_items=more.deleted_items,
-            deleted_users=more.deleted_users, seen_items=more.seen_items, control=more.control, dead_lettered=letters,
-            dropped={reason: count for reason, count in dropped.items() if count}, dry=dry,
-        )  # fmt: skip
+            **joined.columns(),
+            positions=self._progress.positions(),
+            watermark=watermark,
+            items=more.items,
+            item_sent_at=more.item_sent_at,
+            users=more.users,
+            deleted_items=more.deleted_items,
+            deleted_users=more.deleted_users,
+            seen_items=more.seen_items,
+            control=more.control,
+            dead_lettered=letters,
+            dropped={reason: count for reason, count in dropped.items() if count},
+            dry=dry,
+        )
 
     def _join(self, rows: Rows, more: Extras, watermark: int) -> Joined:
         events = engagements(rows)
         if self._joiner is None:
             return Joined(events)
         return self._joiner.update(
-            events, named(rows), shown(rows, self._numbers), watermark, ended(more.control),
+            events,
+            named(rows),
+            shown(rows, self._numbers),
+            watermark,
+            ended(more.control),
             sources(rows, self._numbers),
-        )  # fmt: skip
+        )
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after the last batch, as plain values; goes into the checkpoint.

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.dead_letters import SUFFIX, DeadLetter
-from streaming.errors import DeadLetterFloodError
-from streaming.rows import KIND, PART, PAYLOAD, Kind, Rows
+from hsnn.streaming.dead_letters.writer import SUFFIX, DeadLetter
+from hsnn.streaming.decode.rows import KIND, PART, PAYLOAD, Kind, Rows
+from hsnn.streaming.errors import DeadLetterFloodError
 
 _FINE = 0
 

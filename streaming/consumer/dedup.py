@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.rows import ID, KIND, MARK, USER, Kind, Rows
-from streaming.seen import Seen
+from hsnn.streaming.consumer.seen_ids import Seen
+from hsnn.streaming.decode.rows import ID, KIND, MARK, USER, Kind, Rows
 
 _KINDS = (Kind.INTERACTION, Kind.IMPRESSION)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streaming.records import Records
+from hsnn.streaming.log.records import Records
 
 AT_ONCE = 1024
 """Records of one poll: more would only leave the processor's cache before they are decoded."""
@@ -25,7 +25,7 @@ class Appetite:
 
     Examples
     --------
-    >>> from streaming.records import Record
+    >>> from hsnn.streaming.log.records import Record
     >>> appetite = Appetite()
     >>> appetite.records
     64

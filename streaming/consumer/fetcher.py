@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from threading import Condition, Lock, Thread
 from typing import Protocol
 
-from streaming.columns import Position
-from streaming.log import EventLog
-from streaming.polling import Decode, Polling
-from streaming.rows import Rows
+from hsnn.streaming.consumer.polling import Decode, Polling
+from hsnn.streaming.decode.rows import Rows
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.schema.batch import Position
 
 _WAIT = 0.02
 """Longest poll, in seconds: others who ask the log something wait for its end."""

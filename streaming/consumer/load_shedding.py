@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from prometheus_client import Gauge
 
-from streaming.rows import KIND, SENT_AT, Kind, Rows
+from hsnn.streaming.decode.rows import KIND, SENT_AT, Kind, Rows
 
 LAG = "lag"
 """Reason under which dropped engagements are counted."""

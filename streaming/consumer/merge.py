@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.dead_letters import DeadLetter
-from streaming.partition import Partition
-from streaming.reading import Role
-from streaming.rows import INDEX, KEY, KIND, MARK, OFFSET, PART, PAYLOAD, SENT_AT, TS, Kind, Rows, concat
-from streaming.watermark import EARLIEST, NONE, QUORUM, WINDOW, Limits, Strikes, Watermark, start_time
+from hsnn.streaming.consumer.partition_buffer import Partition
+from hsnn.streaming.consumer.watermark import EARLIEST, NONE, QUORUM, WINDOW, Limits, Strikes, Watermark, start_time
+from hsnn.streaming.dead_letters.writer import DeadLetter
+from hsnn.streaming.decode.json_event import Role
+from hsnn.streaming.decode.rows import INDEX, KEY, KIND, MARK, OFFSET, PART, PAYLOAD, SENT_AT, TS, Kind, Rows, concat
 
 _FOREVER = 1 << 62
 
@@ -65,9 +65,11 @@ class Merger:
         rows = merged.rows
         times = rows.column(TS)
         verdict = self.watermark.judge(
-            np.where(merged.engagement, times, NONE), np.where(merged.timed, times, NONE),
-            self._latest(rows), self.limits,
-        )  # fmt: skip
+            np.where(merged.engagement, times, NONE),
+            np.where(merged.timed, times, NONE),
+            self._latest(rows),
+            self.limits,
+        )
         if verdict.stop == 0:
             return self._leap(merged)
         return self._take(merged, verdict.stop, verdict.too_old, verdict.after)

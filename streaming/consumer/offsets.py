@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from streaming.columns import Position
-from streaming.errors import StateError
-from streaming.rows import INDEX, KEY, LAST, MARK, OFFSET, PART, SENT_AT, Rows
-from streaming.watermark import NONE, Strikes, Watermark
+from hsnn.streaming.consumer.watermark import NONE, Strikes, Watermark
+from hsnn.streaming.decode.rows import INDEX, KEY, LAST, MARK, OFFSET, PART, SENT_AT, Rows
+from hsnn.streaming.errors import StateError
+from hsnn.streaming.schema.batch import Position
 
 VERSION = 3
 

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, cast
 
 from prometheus_client import Counter
 
-from streaming.columns import Position
-from streaming.config import OnLostOffsets
-from streaming.errors import OutOfRangeError
-from streaming.log import EventLog
-from streaming.progress import Place
-from streaming.records import Records
+from hsnn.streaming.config import OnLostOffsets
+from hsnn.streaming.consumer.offsets import Place
+from hsnn.streaming.errors import OutOfRangeError
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.records import Records
+from hsnn.streaming.schema.batch import Position
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY = 1.0

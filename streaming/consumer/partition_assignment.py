@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streaming.columns import Position
-from streaming.config import StreamingConfig
-from streaming.log import EventLog
-from streaming.reading import Role
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.decode.json_event import Role
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.schema.batch import Position
 
 
 @dataclass(frozen=True, slots=True)

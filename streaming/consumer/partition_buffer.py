@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Position
-from streaming.reading import Role
-from streaming.rows import KEY, PART, TS, Rows, concat, no_rows
-from streaming.watermark import NONE, Strikes, order_keys
+from hsnn.streaming.consumer.watermark import NONE, Strikes, order_keys
+from hsnn.streaming.decode.json_event import Role
+from hsnn.streaming.decode.rows import KEY, PART, TS, Rows, concat, no_rows
+from hsnn.streaming.schema.batch import Position
 
 
 class Partition:
@@ -70,7 +70,7 @@ class Partition:
         return int(np.searchsorted(keys, limit[0], side="right" if self.number <= limit[1] else "left"))
 
     def flags(self, count: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """`stray` and `proven` of the first rows; see `streaming.watermark.Order`."""
+        """`stray` and `proven` of the first rows; see `hsnn.streaming.consumer.watermark.Order`."""
         return self._stray[:count], self._proven[:count]
 
     def drop(self, count: int) -> None:

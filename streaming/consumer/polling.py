@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from monitoring.phases import reached
-from streaming.appetite import Appetite
-from streaming.columns import Position
-from streaming.log import EventLog
-from streaming.records import Records
-from streaming.rows import Rows, concat
+from hsnn.monitoring.process.failpoints import reached
+from hsnn.streaming.consumer.fetch_size import Appetite
+from hsnn.streaming.decode.rows import Rows, concat
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.records import Records
+from hsnn.streaming.schema.batch import Position
 
 ENOUGH = 8192
 """Rows after which it is not polled again for the same who waits."""

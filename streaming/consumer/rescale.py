@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streaming.share import Share
-from streaming.waiting import GROUP, PARTITION, TS
-from streaming.watermark import NONE
+from hsnn.streaming.consumer.partition_assignment import Share
+from hsnn.streaming.consumer.watermark import NONE
+from hsnn.streaming.join.pending import GROUP, PARTITION, TS
 
 State = Mapping[str, Any]
 _COLUMNS = 9

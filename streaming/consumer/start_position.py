@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streaming.columns import Position
-from streaming.config import OnLostOffsets
-from streaming.errors import StateError
-from streaming.log import EventLog
-from streaming.lost import Loss, losses, settled
-from streaming.progress import Place, Progress
-from streaming.watermark import Watermark
+from hsnn.streaming.config import OnLostOffsets
+from hsnn.streaming.consumer.offsets import Place, Progress
+from hsnn.streaming.consumer.out_of_range import Loss, losses, settled
+from hsnn.streaming.consumer.watermark import Watermark
+from hsnn.streaming.errors import StateError
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.schema.batch import Position
 
 
 def resume(
@@ -22,7 +22,7 @@ def resume(
     watermark: int | None,
     policy: OnLostOffsets = "fail",
 ) -> tuple[Progress, list[Loss]]:
-    """Find the start, and what of it was lost; see `streaming.consumer.Consumer` for the parameters.
+    """Find the start, and what of it was lost; see `hsnn.streaming.consumer.consumer.Consumer` for the parameters.
 
     Raises
     ------

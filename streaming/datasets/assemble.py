@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streaming.columns import Engagements
-from streaming.datasets.base import Dataset, Impressions
-from streaming.events import Feature, Item, Scalar, User
+from hsnn.streaming.datasets.base import Dataset, Impressions
+from hsnn.streaming.schema.batch import Engagements
+from hsnn.streaming.schema.events import Feature, Item, Scalar, User
 
 Features = Mapping[str, dict[str, Feature]]
 """Id -> features."""
@@ -69,10 +69,14 @@ def interactions(
     """Columns of interactions that are already in order; one `action` may stand for all."""
     n = len(ts)
     return Engagements(
-        ts=ts, sent_at=ts, user=user, item=item, action=[action] * n if isinstance(action, str) else action,
+        ts=ts,
+        sent_at=ts,
+        user=user,
+        item=item,
+        action=[action] * n if isinstance(action, str) else action,
         value=np.full(n, np.nan, np.float32) if value is None else value,
         context=[None] * n if context is None else context,
-    )  # fmt: skip
+    )
 
 
 def build(

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Batch, Engagements, take
-from streaming.config import StreamingConfig
-from streaming.events import Event, Impression, Interaction, Item, Scalar, User
-from streaming.joiner import NEVER, Joined, Joiner, Shown, joiner_of
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.join.joiner import NEVER, Joined, Joiner, Shown, joiner_of
+from hsnn.streaming.schema.batch import Batch, Engagements, take
+from hsnn.streaming.schema.events import Event, Impression, Interaction, Item, Scalar, User
 
 ENGAGEMENTS, ITEMS, USERS = "engagements", "items", "users"
 """Topics that `Dataset.events` names; a producer maps them to the configured ones."""
@@ -52,7 +52,7 @@ class Dataset:
     Attributes
     ----------
     name
-        The name under which `streaming.datasets.registry` knows it.
+        The name under which `hsnn.streaming.datasets.registry` knows it.
     engagements
         The interactions. `sent_at` equals `ts`: nobody has sent them yet. Rows share contexts: do not change them.
     items, users
@@ -93,10 +93,15 @@ class Dataset:
         link = -1 if self.links is None else int(self.links[row])
         value = float(e.value[row])
         return Interaction(
-            id=f"i{row}", ts=int(e.ts[row]), user=e.user[row], item=e.item[row], action=e.action[row],
-            value=None if np.isnan(value) else value, impression=None if link < 0 else f"s{link}",
+            id=f"i{row}",
+            ts=int(e.ts[row]),
+            user=e.user[row],
+            item=e.item[row],
+            action=e.action[row],
+            value=None if np.isnan(value) else value,
+            impression=None if link < 0 else f"s{link}",
             context=e.context[row],
-        )  # fmt: skip
+        )
 
     def impression(self, row: int) -> Impression:
         """Impression `row` as an event; its id is ``s<row>``.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from streaming.datasets.base import Dataset
+from hsnn.streaming.datasets.base import Dataset
 
 
 def facts(data: Dataset) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from streaming.datasets import tables
-from streaming.datasets.assemble import build, contexts, interactions, labels, time_order
-from streaming.datasets.base import DataError, Dataset
-from streaming.events import Feature
+from hsnn.streaming.datasets import tables
+from hsnn.streaming.datasets.assemble import build, contexts, interactions, labels, time_order
+from hsnn.streaming.datasets.base import DataError, Dataset
+from hsnn.streaming.schema.events import Feature
 
 NAME = "globo-news"
 

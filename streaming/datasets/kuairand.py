@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Engagements
-from streaming.datasets import tables
-from streaming.datasets.assemble import Features, build, contexts, interactions, labels, time_order
-from streaming.datasets.base import DataError, Dataset, Impressions
-from streaming.events import Feature
+from hsnn.streaming.datasets import tables
+from hsnn.streaming.datasets.assemble import Features, build, contexts, interactions, labels, time_order
+from hsnn.streaming.datasets.base import DataError, Dataset, Impressions
+from hsnn.streaming.schema.batch import Engagements
+from hsnn.streaming.schema.events import Feature
 
 NAME = "kuairand"
 
@@ -30,9 +30,15 @@ _LOG = ("user_id", "video_id", "time_ms", "tab", *_ACTIONS)
 _VIDEO = ("video_id", "author_id", "video_type", "upload_dt", "upload_type", "video_duration", "music_type", "tag")
 # How active a user is was counted at a time the source does not give: such columns could know the future.
 _USER = (
-    "user_id", "is_live_streamer", "is_video_author", "follow_user_num_range", "fans_user_num_range",
-    "friend_user_num_range", "register_days_range", *(f"onehot_feat{number}" for number in range(18)),
-)  # fmt: skip
+    "user_id",
+    "is_live_streamer",
+    "is_video_author",
+    "follow_user_num_range",
+    "fans_user_num_range",
+    "friend_user_num_range",
+    "register_days_range",
+    *(f"onehot_feat{number}" for number in range(18)),
+)
 
 
 def read(folder: Path, limit: int | None = None) -> Dataset:

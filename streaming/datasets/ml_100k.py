@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from streaming.datasets.assemble import build, interactions, time_order
-from streaming.datasets.base import DataError, Dataset
-from streaming.events import Feature
+from hsnn.streaming.datasets.assemble import build, interactions, time_order
+from hsnn.streaming.datasets.base import DataError, Dataset
+from hsnn.streaming.schema.events import Feature
 
 NAME = "ml-100k"
 
@@ -17,9 +17,26 @@ Rows = list[list[str]]
 
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
 _GENRES = (
-    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)  # fmt: skip
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
 
 
 def read(folder: Path, limit: int | None = None) -> Dataset:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from streaming.datasets.assemble import build, interactions, time_order
-from streaming.datasets.base import DataError, Dataset
-from streaming.events import Feature
+from hsnn.streaming.datasets.assemble import build, interactions, time_order
+from hsnn.streaming.datasets.base import DataError, Dataset
+from hsnn.streaming.schema.events import Feature
 
 NAME = "movietweetings"
 

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.datasets import tables
-from streaming.datasets.assemble import build, interactions, labels, time_order
-from streaming.datasets.base import DataError, Dataset
-from streaming.events import Feature
+from hsnn.streaming.datasets import tables
+from hsnn.streaming.datasets.assemble import build, interactions, labels, time_order
+from hsnn.streaming.datasets.base import DataError, Dataset
+from hsnn.streaming.schema.events import Feature
 
 NAME = "online-retail-ii"
 

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from streaming.datasets import cache
-from streaming.datasets.base import DataError, Dataset
-from streaming.datasets.facts import facts
-from streaming.datasets.source import Source
-from streaming.datasets.sources import SOURCES
+from hsnn.streaming.datasets import cache
+from hsnn.streaming.datasets.base import DataError, Dataset
+from hsnn.streaming.datasets.facts import facts
+from hsnn.streaming.datasets.source import Source
+from hsnn.streaming.datasets.sources import SOURCES
 
 
 def names() -> list[str]:
@@ -76,7 +76,7 @@ def load(spec: str, limit: int | None = None) -> Dataset:
 
 
 def describe(data: Dataset) -> dict[str, Any]:
-    """Count a loaded data set; see `streaming.datasets.facts.facts`."""
+    """Count a loaded data set; see `hsnn.streaming.datasets.facts.facts`."""
     return facts(data)
 
 

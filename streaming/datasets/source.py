@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from streaming.datasets.base import Dataset
+from hsnn.streaming.datasets.base import Dataset
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streaming.datasets import globo_news, kuairand, ml_100k, ml_100k_fetch, movietweetings, online_retail_ii
-from streaming.datasets.source import Source
+from hsnn.streaming.datasets import globo_news, kuairand, ml_100k, ml_100k_fetch, movietweetings, online_retail_ii
+from hsnn.streaming.datasets.source import Source
 
 _ML_100K = Source(
     name=ml_100k.NAME,

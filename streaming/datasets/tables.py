@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from streaming.datasets.base import DataError
+from hsnn.streaming.datasets.base import DataError
 
 _ENDINGS = (".parquet", ".csv", ".csv.gz")
 

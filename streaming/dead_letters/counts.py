@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
-from streaming.letters import Letter
+from hsnn.streaming.dead_letters.reader import Letter
 
 
 @dataclass(slots=True)

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from streaming.config import StreamingConfig
-from streaming.dead_letters import SUFFIX, source_of
-from streaming.errors import UnknownTopicError
-from streaming.log import EventLog
-from streaming.records import Record
-from streaming.share import topic_roles
-from streaming.sweep import everything
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.partition_assignment import topic_roles
+from hsnn.streaming.dead_letters.writer import SUFFIX, source_of
+from hsnn.streaming.errors import UnknownTopicError
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.records import Record
+from hsnn.streaming.log.scan import everything
 
 OURS = "hsnn-"
 """How the headers begin that are the project's; what a producer sent has others."""

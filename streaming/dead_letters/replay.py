@@ -1,9 +1,9 @@
 """Dead letters back into their topic, each once, with an account of all that were read.
 
 What was sent again is remembered in the log itself, in the compacted topic ``NAME.dlq.replayed``: one record per
-letter, its key the letter's identity (`streaming.letters.Letter.identity`). It is written after the events are durable,
-so a run that dies in between sends at most `CHUNK` letters a second time when it is run again; of these, engagements
-with an id are dropped as duplicates.
+letter, its key the letter's identity (`hsnn.streaming.dead_letters.reader.Letter.identity`). It is written after the
+events are durable, so a run that dies in between sends at most `CHUNK` letters a second time when it is run again; of
+these, engagements with an id are dropped as duplicates.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from itertools import islice
 
 import msgspec
 
-from streaming.dead_letters import SUFFIX
-from streaming.letters import Letter, Wanted, letters
-from streaming.log import EventLog, Outgoing
-from streaming.sweep import everything
+from hsnn.streaming.dead_letters.reader import Letter, Wanted, letters
+from hsnn.streaming.dead_letters.writer import SUFFIX
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.scan import everything
 
 REPLAYED = SUFFIX + ".replayed"
 CHUNK = 500
@@ -78,7 +78,7 @@ def replay(event_log: EventLog, topics: list[str], wanted: Wanted, *, dry_run: b
     event_log
         For this call alone: it seeks.
     topics
-        That have dead letters; see `streaming.letters.topics_with_letters`.
+        That have dead letters; see `hsnn.streaming.dead_letters.reader.topics_with_letters`.
     wanted
         Letters that it does not match are skipped.
     dry_run

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from streaming.arrow import one_row
-from streaming.columns import Position
-from streaming.log import EventLog, Outgoing
-from streaming.records import Headers, Record
-from streaming.sweep import sweep
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.records import Headers, Record
+from hsnn.streaming.log.scan import sweep
+from hsnn.streaming.schema.arrow import one_row
+from hsnn.streaming.schema.batch import Position
 
 log = logging.getLogger(__name__)
 

@@ -11,15 +11,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from streaming.arrow import ArrowError, Interactions, is_arrow, read_interactions
-from streaming.dead_letters import WHOLE, DeadLetter
-from streaming.events import LAST_MS, Impression, Interaction, Item, Millis, User
-from streaming.ids import text_id
-from streaming.plain import plain_engagements
-from streaming.reading import Refused, read_event, strip_schema_id
-from streaming.reading import Role as Role
-from streaming.records import Record, Records
-from streaming.rows import (
+from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter
+from hsnn.streaming.decode.json_batch import plain_engagements
+from hsnn.streaming.decode.json_event import Refused, read_event, strip_schema_id
+from hsnn.streaming.decode.json_event import Role as Role
+from hsnn.streaming.decode.rows import (
     ACTION,
     CONTEXT,
     ID,
@@ -36,6 +32,10 @@ from streaming.rows import (
     concat,
     new_rows,
 )
+from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.schema.arrow import ArrowError, Interactions, is_arrow, read_interactions
+from hsnn.streaming.schema.events import LAST_MS, Impression, Interaction, Item, Millis, User
+from hsnn.streaming.schema.ids import text_id
 
 MAX_TOMBSTONE_KEY = 1024
 _KINDS = {Interaction: Kind.INTERACTION, Impression: Kind.IMPRESSION, Item: Kind.ITEM, User: Kind.USER}
@@ -63,9 +63,9 @@ def decode_records(role: Role, records: Records) -> Rows:
         return rows
     packed = np.array([value is not None and is_arrow(strip_schema_id(value)) for value in records.values])
     bounds = [0, *(np.flatnonzero(np.diff(packed)) + 1).tolist(), len(records)]
-    return concat([
-        (_arrow if packed[start] else _one_by_one)(role, records[start:stop]) for start, stop in pairwise(bounds)
-    ])  # fmt: skip
+    return concat(
+        [(_arrow if packed[start] else _one_by_one)(role, records[start:stop]) for start, stop in pairwise(bounds)]
+    )
 
 
 def _one_by_one(role: Role, records: Records) -> Rows:

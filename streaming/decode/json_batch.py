@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from streaming.contexts import Contexts
-from streaming.events import Id, Impression, Interaction
-from streaming.ids import text_id
-from streaming.reading import MAX_JSON, canonical
-from streaming.records import Records
-from streaming.rows import ACTION, CONTEXT, ID, ITEM, KIND, PAYLOAD, TS, USER, Kind, Rows, new_rows
+from hsnn.streaming.decode.json_event import MAX_JSON, canonical
+from hsnn.streaming.decode.rows import ACTION, CONTEXT, ID, ITEM, KIND, PAYLOAD, TS, USER, Kind, Rows, new_rows
+from hsnn.streaming.log.records import Records
+from hsnn.streaming.schema.contexts import Contexts
+from hsnn.streaming.schema.events import Id, Impression, Interaction
+from hsnn.streaming.schema.ids import text_id
 
 _TEXT = {str}
 

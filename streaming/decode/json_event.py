@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from streaming.events import Event, Impression, Interaction, Item, User, decode
-from streaming.ids import text_id
+from hsnn.streaming.schema.events import Event, Impression, Interaction, Item, User, decode
+from hsnn.streaming.schema.ids import text_id
 
 MAX_JSON = 1 << 20
 """Longest JSON event, in bytes."""

@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.records import Record, Records
+from hsnn.streaming.log.records import Record, Records
 
 NO_TIME = -1
 """Event time of rows that have none: unreadable records, deletions, commands."""

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Engagements, Judgements, take
-from streaming.config import StreamingConfig
-from streaming.errors import StateError
-from streaming.events import Scalar
-from streaming.repeats import Repeats
-from streaming.waiting import CONTEXT, DONE, GROUP, ITEM, MASK, OPEN, STATUS, TS, USER, Waiting
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.errors import StateError
+from hsnn.streaming.join.pending import CONTEXT, DONE, GROUP, ITEM, MASK, OPEN, STATUS, TS, USER, Waiting
+from hsnn.streaming.join.repeats import Repeats
+from hsnn.streaming.schema.batch import Engagements, Judgements, take
+from hsnn.streaming.schema.events import Scalar
 
 NEVER = -1
 """Stream time before which everything was sent, while nobody has said so."""
@@ -39,7 +39,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What joining a batch gave; the names are those of `streaming.columns.Batch`."""
+    """What joining a batch gave; the names are those of `hsnn.streaming.schema.batch.Batch`."""
 
     engagements: Engagements
     judgements: Judgements = field(default_factory=Judgements.none)
@@ -51,9 +51,13 @@ class Joined:
     def columns(self) -> dict[str, Any]:
         """Return the fields by name, for `Batch`."""
         return {
-            "engagements": self.engagements, "judgements": self.judgements, "impressions": self.impressions,
-            "pending": self.pending, "early": self.early, "late_actions": self.late_actions,
-        }  # fmt: skip
+            "engagements": self.engagements,
+            "judgements": self.judgements,
+            "impressions": self.impressions,
+            "pending": self.pending,
+            "early": self.early,
+            "late_actions": self.late_actions,
+        }
 
 
 class Joiner:

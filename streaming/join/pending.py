@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.events import Scalar
+from hsnn.streaming.schema.events import Scalar
 
 FREE, OPEN, DONE = range(3)
 """What a row is: not in use, waiting, or kept to know that it waited."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Engagements
+from hsnn.streaming.schema.batch import Engagements
 
 _Last = tuple[str, str | None, int]
 

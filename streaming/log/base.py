@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from streaming.columns import Position
-from streaming.records import Headers, Records
+from hsnn.streaming.log.records import Headers, Records
+from hsnn.streaming.schema.batch import Position
 
 
 class Outgoing(NamedTuple):

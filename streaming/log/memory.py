@@ -6,11 +6,11 @@ import itertools
 import time
 from collections.abc import Collection, Iterable, Mapping
 
-from streaming.columns import Position
-from streaming.errors import AppendError, OutOfRangeError, UnknownTopicError
-from streaming.log import Outgoing
-from streaming.partitioner import partition_of
-from streaming.records import Record, Records
+from hsnn.streaming.errors import AppendError, OutOfRangeError, UnknownTopicError
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.partitioner import partition_of
+from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.schema.batch import Position
 
 
 class MemoryLog:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from streaming.errors import LogUrlError
-from streaming.log import EventLog
-from streaming.patience import Patience
-from streaming.patient_log import PatientLog
+from hsnn.streaming.errors import LogUrlError
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.log.retrying import PatientLog
 
 _SECRETS = ("password", "secret", "token")
 
@@ -40,11 +40,11 @@ def _opened(url: str, patience: Patience) -> EventLog:
     parts = urlsplit(url)
     options = _from_environment(dict(parse_qsl(parts.query, keep_blank_values=True)), os.environ)
     if parts.scheme == "kafka":
-        from streaming.kafka_log import KafkaLog
+        from hsnn.streaming.log.kafka.log import KafkaLog
 
         return KafkaLog(_servers(parts.netloc, url), patience, **options)
     if parts.scheme in ("redis", "rediss", "unix"):
-        from streaming.redis_log import RedisLog
+        from hsnn.streaming.log.redis.log import RedisLog
 
         retention = options.pop("retention", None)
         rest = urlunsplit(parts._replace(query=urlencode(options)))

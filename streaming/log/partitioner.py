@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import count as counter
 
-from streaming.errors import AppendError
-from streaming.log import Outgoing
+from hsnn.streaming.errors import AppendError
+from hsnn.streaming.log.base import Outgoing
 
 _MASK = 0xFFFFFFFF
 _MIX = 0x5BD1E995

@@ -8,7 +8,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Position
+from hsnn.streaming.schema.batch import Position
 
 Headers = tuple[tuple[str, bytes], ...]
 

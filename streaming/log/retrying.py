@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
-from streaming.columns import Position
-from streaming.errors import LogUnavailableError, OutOfRangeError, UnknownTopicError
-from streaming.log import EventLog, Outgoing
-from streaming.patience import Patience
-from streaming.records import Records
+from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError, UnknownTopicError
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.records import Records
+from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.schema.batch import Position
 
 # A broker that starts may not know its topics yet.
 _AWAY = (LogUnavailableError, UnknownTopicError)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from streaming.columns import Position
-from streaming.log import EventLog
-from streaming.records import Record
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.records import Record
+from hsnn.streaming.schema.batch import Position
 
 _AT_ONCE = 1000
 
@@ -18,8 +18,8 @@ def sweep(event_log: EventLog, begin: Mapping[Position, int], end: Mapping[Posit
 
     Examples
     --------
-    >>> from streaming.log import Outgoing
-    >>> from streaming.memory_log import MemoryLog
+    >>> from hsnn.streaming.log.base import Outgoing
+    >>> from hsnn.streaming.log.memory import MemoryLog
     >>> log = MemoryLog()
     >>> log.create_topic("t", 1)
     >>> log.append("t", [Outgoing(b"k", b"%d" % n) for n in range(5)])

@@ -6,10 +6,10 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from streaming.events import Event
+from hsnn.streaming.schema.events import Event
 
 Keyed = tuple[str, bytes, Event]
-"""(topic, key, event) as `streaming.datasets.Dataset.events` yields them."""
+"""(topic, key, event) as `hsnn.streaming.datasets.Dataset.events` yields them."""
 
 _TICK = 0.005  # seconds; events that fall due within one tick go out together
 _NAP = 0.1  # seconds; the longest sleep that does not look whether to stop

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streaming.config import StreamingConfig
-from streaming.control import end
-from streaming.datasets.base import ENGAGEMENTS, ITEMS, USERS, Dataset
-from streaming.events import Event
-from streaming.log import EventLog, Outgoing
-from streaming.packing import Format, as_arrow, as_json
-from streaming.replay import Keyed, Pacer, due, parse_speed
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.datasets.base import ENGAGEMENTS, ITEMS, USERS, Dataset
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.producer.pacing import Keyed, Pacer, due, parse_speed
+from hsnn.streaming.producer.records import Format, as_arrow, as_json
+from hsnn.streaming.schema.commands import end
+from hsnn.streaming.schema.events import Event
 
 _GROUP = 1000  # events appended at once
 _REPORT_EVERY = 0.25  # seconds

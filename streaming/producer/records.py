@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from streaming.arrow import write_interactions
-from streaming.events import Event, Interaction, encode
-from streaming.log import Outgoing
-from streaming.partitioner import partition_of
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.partitioner import partition_of
+from hsnn.streaming.schema.arrow import write_interactions
+from hsnn.streaming.schema.events import Event, Interaction, encode
 
 Format = Literal["json", "arrow"]
 
@@ -46,9 +46,13 @@ def as_arrow(events: Sequence[_Keyed], now: int, partitions: int) -> list[Outgoi
 
 def _packed(events: list[Interaction], now: int, partition: int) -> Outgoing:
     value = write_interactions(
-        [event.ts for event in events], [str(event.user) for event in events], [str(event.item) for event in events],
-        [event.action for event in events], [event.value for event in events], [event.context for event in events],
+        [event.ts for event in events],
+        [str(event.user) for event in events],
+        [str(event.item) for event in events],
+        [event.action for event in events],
+        [event.value for event in events],
+        [event.context for event in events],
         [str(event.id) for event in events],
         [None if event.impression is None else str(event.impression) for event in events],
-    )  # fmt: skip
+    )
     return Outgoing(None, value, (), now, partition)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from streaming.keys import key
-from streaming.redis_client import connect
+from hsnn.streaming.redis.client import connect
+from hsnn.streaming.redis.keys import key
 
 
 def learned_from(url: str) -> Callable[[], int]:

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from streaming.contexts import Context, Contexts
-from streaming.events import Scalar
-from streaming.ids import MAX_ID
+from hsnn.streaming.schema.contexts import Context, Contexts
+from hsnn.streaming.schema.events import Scalar
+from hsnn.streaming.schema.ids import MAX_ID
 
 MAX_ROWS = 1_000_000
 """Most interactions in one record."""

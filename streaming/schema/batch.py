@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.events import Item, Scalar, User
+from hsnn.streaming.schema.events import Item, Scalar, User
 
 Position = tuple[str, int]
 """(topic, partition)."""
@@ -69,9 +69,15 @@ class Engagements:
         """Rows ``start`` to ``stop``; arrays are views."""
         part = slice(start, stop)
         return Engagements(
-            self.ts[part], self.sent_at[part], self.user[part], self.item[part], self.action[part], self.value[part],
-            self.context[part], self.repeat[part],
-        )  # fmt: skip
+            self.ts[part],
+            self.sent_at[part],
+            self.user[part],
+            self.item[part],
+            self.action[part],
+            self.value[part],
+            self.context[part],
+            self.repeat[part],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +116,13 @@ class Judgements:
         """Take some of them."""
         places = at.tolist()
         return Judgements(
-            self.ts[at], self.decided_at[at], take(self.user, places), take(self.item, places), self.labels[at],
+            self.ts[at],
+            self.decided_at[at],
+            take(self.user, places),
+            take(self.item, places),
+            self.labels[at],
             take(self.context, places),
-        )  # fmt: skip
+        )
 
     @classmethod
     def none(cls, tasks: int = 0) -> Judgements:

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import msgspec
 
-from streaming.config import StreamingConfig
-from streaming.events import Millis
-from streaming.log import EventLog, Outgoing
-from streaming.open_log import open_log
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.schema.events import Millis
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from streaming.events import Scalar
+from hsnn.streaming.schema.events import Scalar
 
 Context = dict[str, Scalar] | None
 _Text = TypeVar("_Text", str, bytes)

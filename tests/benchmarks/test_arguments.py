@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from benchmarks import fuzz, publish
-from benchmarks.sizes import positive
+from benchmarks.arguments import positive
+from benchmarks.fuzz.__main__ import main as fuzz
+from benchmarks.publish.__main__ import main as publish
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "1.5", "many", ""])
 def test_a_size_is_a_whole_number_of_at_least_1(text, capsys):
-    for main, name in ((fuzz.main, "--messages"), (publish.main, "--items")):
+    for main, name in ((fuzz, "--messages"), (publish, "--items")):
         with pytest.raises(SystemExit) as ended:
             main([f"{name}={text}"])
         assert ended.value.code == 2

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from benchmarks import churn
-from benchmarks.churning import protocol
-from benchmarks.churning.servers import NoVectorSetsError, vector_server
-from benchmarks.churning.world import World, joined
+from benchmarks.churn import __main__, protocol
+from benchmarks.churn.planted_data import World, joined
+from benchmarks.churn.vector_set_server import NoVectorSetsError, vector_server
 
 
 class Perfect:
@@ -69,7 +64,7 @@ def test_clusters_rise_and_fall():
 def test_the_bench_measures_the_system_beside_peers(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("REDIS_SERVER", raising=False)
     file = tmp_path / "churn.json"
-    churn.main(["--items", "10000", "--churn", "0.1", "--peers", "hnswlib,vectorset", "--json", str(file)])
+    __main__.main(["--items", "10000", "--churn", "0.1", "--peers", "hnswlib,vectorset", "--json", str(file)])
     found = json.loads(file.read_text())["sizes"]["10000"]["competitors"]
     assert set(found) == {"hsnn", "refitted", "hnswlib"}
     assert "vectorset: left out" in capsys.readouterr().out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.crashing.__main__ import main
-from benchmarks.crashing.child import Ended
-from benchmarks.crashing.filling import Filled
-from benchmarks.crashing.plan import KINDS, least, plan
-from benchmarks.crashing.runs import Run
-from benchmarks.crashing.verdict import differences
-from monitoring.phases import PHASES
+from benchmarks.crash.__main__ import main
+from benchmarks.crash.child import Ended
+from benchmarks.crash.log_filler import Filled
+from benchmarks.crash.plan import KINDS, least, plan
+from benchmarks.crash.runs import Run
+from benchmarks.crash.verdict import differences
+from hsnn.monitoring.process.failpoints import PHASES
 
 EVENTS = 2500
 

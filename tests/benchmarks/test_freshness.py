@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from benchmarks import freshness
-from benchmarks.freshening.source import Source
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.memory_log import MemoryLog
+from benchmarks.freshness import __main__
+from benchmarks.freshness.producer import Source
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.log.memory import MemoryLog
 
 
 def test_the_source_sends_items_that_come_and_go_and_engagements_with_them():
@@ -36,9 +32,7 @@ def test_the_source_sends_items_that_come_and_go_and_engagements_with_them():
 @pytest.mark.slow
 def test_a_short_run_counts_arrivals_and_departures(tmp_path):
     file = tmp_path / "freshness.json"
-    freshness.main([
-        "--items", "20", "--engagements", "200", "--queries", "5", "--seconds", "20", "--json", str(file)
-    ])  # fmt: skip
+    __main__.main(["--items", "20", "--engagements", "200", "--queries", "5", "--seconds", "20", "--json", str(file)])
     found = json.loads(file.read_text())
     assert found["expired_returned"] == 0
     assert found["items_returned"] > 0

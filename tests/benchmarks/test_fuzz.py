@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from benchmarks.fuzzing.blobs import events_of
-from benchmarks.fuzzing.hostile import Hostile
-from benchmarks.fuzzing.trial import Trial, streaming
-from streaming.errors import DeadLetterFloodError
-from streaming.log import EventLog, Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.open_log import open_log
+from benchmarks.fuzz.blobs import events_of
+from benchmarks.fuzz.messages import Hostile
+from benchmarks.fuzz.trial import Trial, streaming
+from hsnn.streaming.errors import DeadLetterFloodError
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.open import open_log
 
 
 @pytest.mark.slow

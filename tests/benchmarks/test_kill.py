@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from benchmarks import kills
-from indexer.reader import IndexReader
+from benchmarks.kill import __main__
+from hsnn.indexer.store.reader import IndexReader
 
 
 @pytest.mark.slow
 def test_a_few_kills_and_a_pause_leave_the_index_whole(tmp_path):
     file = tmp_path / "kills.json"
     with pytest.raises(SystemExit) as ended:
-        kills.main(["--kills", "6", "--items", "10000", "--seed", "3", "--json", str(file)])
+        __main__.main(["--kills", "6", "--items", "10000", "--seed", "3", "--json", str(file)])
     found = json.loads(file.read_text())
     assert ended.value.code == 0, found
     assert sum(found["kills"].values()) + found["pauses_past_the_lease"] == 6
@@ -27,10 +23,10 @@ def test_a_few_kills_and_a_pause_leave_the_index_whole(tmp_path):
 
 
 def test_an_item_that_is_lost_or_should_not_be_there_is_seen(redis_client, monkeypatch):
-    monkeypatch.setattr(kills, "_SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(__main__, "_SETTLE_SECONDS", 0.1)
     reader = IndexReader(redis_client)
     redis_client.set(reader.key("current"), 1)
     redis_client.hset(reader.key("items", 1), mapping={"a": 1, "b": 2})
-    assert kills._settled(reader, {"a", "b"})
-    assert not kills._settled(reader, {"a", "b", "c"})
-    assert not kills._settled(reader, {"a"})
+    assert __main__._settled(reader, {"a", "b"})
+    assert not __main__._settled(reader, {"a", "b", "c"})
+    assert not __main__._settled(reader, {"a"})

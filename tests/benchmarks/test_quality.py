@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from benchmarks import cells, quality, variants
-from benchmarks.cells import Cell, Protocol
-from benchmarks.tabling.quality import quality as quality_table
+from benchmarks.quality import __main__, cells, variants
+from benchmarks.quality.cells import Cell, Protocol
+from benchmarks.tables.quality import quality as quality_table
 
 CELL = Cell("ml-100k", "default", 0, Protocol(2000, 0.5), ("popularity",))
 
@@ -34,9 +30,12 @@ def test_a_cell_is_named_by_what_its_figures_depend_on(tmp_path, monkeypatch):
     monkeypatch.setitem(variants.VARIANTS, "narrow", {"model": {"beam": 7}})
     monkeypatch.setitem(variants.VARIANTS, "same", {})
     other = [
-        replace(CELL, data="kuairand"), replace(CELL, seed=1), replace(CELL, variant="narrow"),
-        replace(CELL, protocol=Protocol(2000, 0.4)), replace(CELL, baselines=()),
-    ]  # fmt: skip
+        replace(CELL, data="kuairand"),
+        replace(CELL, seed=1),
+        replace(CELL, variant="narrow"),
+        replace(CELL, protocol=Protocol(2000, 0.4)),
+        replace(CELL, baselines=()),
+    ]
     assert len({cell.path(tmp_path) for cell in (CELL, *other)}) == 6
     assert replace(CELL, variant="same").path(tmp_path) == CELL.path(tmp_path)
 
@@ -61,17 +60,24 @@ def test_code_is_told_apart(tmp_path, monkeypatch):
 def small_world(tmp_path, monkeypatch, new_data):
     """The bench over a planted data set and two variants, in this process."""
     model = {
-        "dim": 8, "state_dim": 4, "hidden": 16, "history": 4, "token_dim": 4, "buckets": 256, "nodes": 12, "beam": 3,
+        "dim": 8,
+        "state_dim": 4,
+        "hidden": 16,
+        "history": 4,
+        "token_dim": 4,
+        "buckets": 256,
+        "nodes": 12,
+        "beam": 3,
         "budget": 25,
-    }  # fmt: skip
+    }
     base = {"model": model, "index": {"seed_after": 512}, "uniform_negatives": 48}
     monkeypatch.setattr(
         variants, "VARIANTS", {"default": base, "narrow": {**base, "model": {**model, "beam": 1, "budget": 5}}}
     )
-    monkeypatch.setattr(quality, "VARIANTS", variants.VARIANTS)
-    monkeypatch.setattr(quality, "SETS", {"ml-100k": Protocol(None, 0.4)})
-    monkeypatch.setattr(quality, "RESULTS", tmp_path / "quality.json")
-    monkeypatch.setattr(quality, "ROOT", tmp_path)
+    monkeypatch.setattr(__main__, "VARIANTS", variants.VARIANTS)
+    monkeypatch.setattr(__main__, "SETS", {"ml-100k": Protocol(None, 0.4)})
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path / "quality.json")
+    monkeypatch.setattr(__main__, "ROOT", tmp_path)
     monkeypatch.setattr(cells, "_data", lambda name, limit: new_data(6000))
     made = []
 
@@ -95,18 +101,18 @@ def small_world(tmp_path, monkeypatch, new_data):
             future.set_result(work(cache))
             return future
 
-    monkeypatch.setattr(quality, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(__main__, "ProcessPoolExecutor", Here)
     return made
 
 
 @pytest.mark.slow
 def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_world, tmp_path):
     arguments = ["--cache", str(tmp_path / "cache"), "--seeds", "2", "--baselines", "popularity,popularity_filter"]
-    quality.main([*arguments, "--variants", "default"])
+    __main__.main([*arguments, "--variants", "default"])
     assert len(small_world) == 2
-    quality.main([*arguments, "--variants", "narrow"])
+    __main__.main([*arguments, "--variants", "narrow"])
     assert [(cell.variant, cell.seed) for cell in small_world[2:]] == [("narrow", 0), ("narrow", 1)]
-    quality.main([*arguments, "--variants", "default"])  # nothing is made, and what is known of the other stays
+    __main__.main([*arguments, "--variants", "default"])  # nothing is made, and what is known of the other stays
     assert len(small_world) == 4
     found = json.loads((tmp_path / "quality.json").read_text())
     of = found["sets"]["ml-100k"]["variants"]
@@ -127,17 +133,17 @@ def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_wor
 @pytest.mark.slow
 def test_passes_of_other_code_are_used_and_said_or_made_again(small_world, tmp_path, monkeypatch, capsys):
     arguments = ["--cache", str(tmp_path / "cache"), "--seeds", "1", "--baselines", "none"]
-    quality.main(arguments)
-    monkeypatch.setattr(quality, "code_digest", lambda: "another")
-    quality.main(arguments)
+    __main__.main(arguments)
+    monkeypatch.setattr(__main__, "code_digest", lambda: "another")
+    __main__.main(arguments)
     assert "1 passes were made by other code" in capsys.readouterr().out
     assert len(small_world) == 1
-    quality.main([*arguments, "--fresh"])
+    __main__.main([*arguments, "--fresh"])
     assert len(small_world) == 2
 
 
 def test_unknown_names_are_said(capsys):
     for arguments in (["--sets", "ml-1b"], ["--variants", "no-such"]):
         with pytest.raises(SystemExit):
-            quality.main(arguments)
+            __main__.main(arguments)
     assert "no data set is called ml-1b; there are: ml-100k, globo-news" in capsys.readouterr().err

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.asked import Asked, Sampler, Window
-from evaluation.baselines import BASELINES
-from evaluation.field import Field
-from evaluation.harness import Run, evaluate
-from evaluation.judge import Judge
-from evaluation.system import OfflineSystem
-from streaming.columns import Engagements
-from streaming.datasets.base import Dataset
-from streaming.events import Item
-from trainer.config import ModelConfig, TrainerConfig
-from trainer.index.config import IndexConfig
+from hsnn.evaluation.baselines.registry import BASELINES
+from hsnn.evaluation.harness.evaluator import Judge
+from hsnn.evaluation.harness.offline_system import OfflineSystem
+from hsnn.evaluation.harness.prequential import Run, evaluate
+from hsnn.evaluation.harness.query_batch import Field
+from hsnn.evaluation.harness.query_sampling import Asked, Sampler, Window
+from hsnn.streaming.datasets.base import Dataset
+from hsnn.streaming.schema.batch import Engagements
+from hsnn.streaming.schema.events import Item
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 
 START = 1_700_000_000_000
 CLUSTERS, PER_CLUSTER = 6, 20

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.figures import ranks
-from evaluation.harness import evaluate
-from evaluation.system import OfflineSystem
-from serving.limits import Limits
-from serving.request import Filters, Request
-from serving.retrieval import queries_of, retrieve
-from trainer.config import TrainerConfig
-from trainer.index.learners import LEARNERS
-from trainer.index.levels import level_shares
+from hsnn.evaluation.harness.offline_system import OfflineSystem
+from hsnn.evaluation.harness.prequential import evaluate
+from hsnn.evaluation.metrics.method_metrics import ranks
+from hsnn.serving.limits import Limits
+from hsnn.serving.schema import Filters, Request
+from hsnn.serving.search.beam import queries_of, retrieve
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.index.levels import level_shares
 
 pytestmark = pytest.mark.slow
 

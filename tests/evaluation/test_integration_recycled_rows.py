@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.errors import ProtocolError
-from evaluation.harness import evaluate
-from evaluation.system import OfflineSystem
-from indexer.version import Version
-from serving.request import Request
-from serving.retrieval import retrieve
-from streaming.columns import Batch
-from streaming.events import Item
-from trainer.encoder import Encoder
-from trainer.hashing import token_matrix, tokens
-from trainer.ids.config import IdsConfig, Limits
+from hsnn.evaluation.errors import ProtocolError
+from hsnn.evaluation.harness.offline_system import OfflineSystem
+from hsnn.evaluation.harness.prequential import evaluate
+from hsnn.indexer.store.version import Version
+from hsnn.serving.schema import Request
+from hsnn.serving.search.beam import retrieve
+from hsnn.streaming.schema.batch import Batch
+from hsnn.streaming.schema.events import Item
+from hsnn.trainer.config.ids import IdsConfig, Limits
+from hsnn.trainer.features.hashing import token_matrix, tokens
+from hsnn.trainer.model.item_encoder import Encoder
 
 IDS = IdsConfig(
     items=Limits(cap=200, expire_after=100.0, floor=10),

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsnn.config import Config
-from hsnn.demo.roles import Roles
+from hsnn.config.loader import Config
+from hsnn.demo.collector import plain
+from hsnn.demo.processes import Roles
+from hsnn.demo.sandbox import ready
 from hsnn.demo.settings import free_ports, write
-from hsnn.demo.stage import ready
-from hsnn.demo.watch import plain
-from indexer.reader import IndexReader
-from monitoring.audit import AuditEntry, AuditTrail
-from streaming.events import Interaction, encode
-from streaming.keys import key
-from streaming.log import Outgoing
-from streaming.open_log import open_log
-from streaming.redis_client import Redis
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.monitoring.audit import AuditEntry, AuditTrail
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
+from hsnn.streaming.schema.events import Interaction, encode
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 
@@ -49,15 +49,18 @@ def config(folder: Path, url: str) -> Config:
             "redis": {"url": url},
             "streaming": {"log": url, "batch_size": BATCH, "partitions": 2},
             "trainer": {
-                "checkpoint_dir": folder / "checkpoints", "snapshot_interval": "1h", "index": {"seed_after": 1024},
+                "checkpoint_dir": folder / "checkpoints",
+                "snapshot_interval": "1h",
+                "index": {"seed_after": 1024},
                 "model": {"nodes": 16, "beam": 4, "buckets": 256},
             },
             "monitoring": {
-                "trainer_port": ports[0], "scheduler_port": ports[1],
+                "trainer_port": ports[0],
+                "scheduler_port": ports[1],
                 "mix_drift": {"window": 1024, "warm_up": 3},
             },
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

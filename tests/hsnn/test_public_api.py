@@ -5,13 +5,11 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import hsnn
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 def test_every_public_name_is_there() -> None:
@@ -40,6 +38,8 @@ def test_importing_it_imports_no_room() -> None:
 
 
 def test_reading_the_configuration_does_not_import_torch() -> None:
-    code = "import sys, hsnn.config; print([name for name in ('torch', 'pyarrow', 'kafka') if name in sys.modules])"
+    code = (
+        "import sys, hsnn.config.loader; print([name for name in ('torch', 'pyarrow', 'kafka') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"

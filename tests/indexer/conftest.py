@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from indexer.builder import Builder
-from indexer.config import IndexerConfig
-from indexer.jobs import Jobs
-from indexer.leader import Leader
-from indexer.lease import Lease
-from indexer.parts import Part, shard_of
-from indexer.store import IndexStore
-from monitoring.audit import AuditTrail
-from streaming.keys import key
-from streaming.redis_client import Redis
-from trainer.config import ModelConfig
-from trainer.item_state import HALF_LIVES
-from trainer.wire import Feed, FeedItem, Snapshot, SnapshotManifest, StateDelta
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.config import IndexerConfig
+from hsnn.indexer.jobs.index_jobs import Jobs
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.shards import Part, shard_of
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.monitoring.audit import AuditTrail
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.item_counters import HALF_LIVES
+from hsnn.trainer.messages import Feed, FeedItem, Snapshot, SnapshotManifest, StateDelta
 
 MODEL = ModelConfig(dim=2, nodes=4, item_tokens=2, buckets=16, history=3, user_tokens=1)
 CENTRES = np.array([[4, 4], [-4, 4], [-4, -4], [4, -4]], np.float32)
@@ -104,11 +104,19 @@ class ToyTrainer:
     def flush(self, *rows: int) -> None:
         n, m = len(rows), MODEL.history
         delta = StateDelta(
-            self.epoch, 0, self.watermark, 0, np.array(rows, np.int32), np.ones((n, len(HALF_LIVES)), np.float32),
+            self.epoch,
+            0,
+            self.watermark,
+            0,
+            np.array(rows, np.int32),
+            np.ones((n, len(HALF_LIVES)), np.float32),
             np.array([self.items[r].last for r in rows], np.int64),
             np.array([self.items[r].ts for r in rows], np.int64),
-            np.zeros(0, np.int32), np.zeros((0, m), np.int32), np.zeros((0, m), np.int64), np.zeros((0, 1), np.int32),
-        )  # fmt: skip
+            np.zeros(0, np.int32),
+            np.zeros((0, m), np.int32),
+            np.zeros((0, m), np.int64),
+            np.zeros((0, 1), np.int32),
+        )
         self.state_id = self.redis.xadd(key("state"), {b"d": delta.encode()}).decode()
 
     def snapshot(self, *, announce: bool = True) -> int:
@@ -124,10 +132,12 @@ class ToyTrainer:
         for cluster in range(len(CENTRES)):
             content[cluster, :2] = CENTRES[self.node(cluster)]
         hierarchy = {
-            "codes.0": np.c_[CENTRES, np.zeros(4, np.float32)], "head.weight": np.eye(2, dtype=np.float32),
-            "metric": np.diag([1, 1, 0]).astype(np.float32), "discount_0": np.ones(4, np.float32),
+            "codes.0": np.c_[CENTRES, np.zeros(4, np.float32)],
+            "head.weight": np.eye(2, dtype=np.float32),
+            "metric": np.diag([1, 1, 0]).astype(np.float32),
+            "discount_0": np.ones(4, np.float32),
             "representative_0": np.zeros((4, 2), np.float32),
-        }  # fmt: skip
+        }
         model = {"content": content} | {f"levels.hierarchy.{name}": array for name, array in hierarchy.items()}
         column = {name: np.array([getattr(i, name) for i in self.items], np.int64) for name in ("last", "expires_at")}
         items = column | {
@@ -138,14 +148,24 @@ class ToyTrainer:
             "deleted": np.array([i.deleted for i in self.items], np.bool_),
         }
         users = {
-            "items": np.zeros((0, MODEL.history), np.int32), "times": np.zeros((0, MODEL.history), np.int64),
+            "items": np.zeros((0, MODEL.history), np.int32),
+            "times": np.zeros((0, MODEL.history), np.int64),
             "tokens": np.zeros((0, 1), np.int32),
-        }  # fmt: skip
+        }
         manifest = SnapshotManifest(
-            snapshot=number, epoch=self.epoch, checkpoint=f"ckpt-{number}", events=n, watermark=self.watermark,
-            state_id=self.state_id, feed_id=self.feed_id, half_life=0, model=MODEL.model_dump(mode="json"),
-            config_digest="digest", expire_after_idle_ms=self.idle, generation=self.generation,
-        )  # fmt: skip
+            snapshot=number,
+            epoch=self.epoch,
+            checkpoint=f"ckpt-{number}",
+            events=n,
+            watermark=self.watermark,
+            state_id=self.state_id,
+            feed_id=self.feed_id,
+            half_life=0,
+            model=MODEL.model_dump(mode="json"),
+            config_digest="digest",
+            expire_after_idle_ms=self.idle,
+            generation=self.generation,
+        )
         features = [{"cluster": item.cluster} for item in self.items]
         return Snapshot(manifest, model, items, users, [item.id for item in self.items], [], features)
 
@@ -212,7 +232,7 @@ def jobs(leader: Leader, config: IndexerConfig, redis_client: Redis) -> Jobs:
 @pytest.fixture
 def follow() -> Callable[[Leader], None]:
     """One turn of the follower, without its thread."""
-    from indexer.streams import read
+    from hsnn.indexer.store.streams import read
 
     def turn(leader: Leader) -> None:
         catalogue, positions = leader.positions()

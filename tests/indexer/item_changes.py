@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from indexer.leader import Leader
+from hsnn.indexer.build.leader import Leader
 
 
 class Happenings:

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer.builder import Builder
-from indexer.leader import Leader
-from indexer.verify import verify
-from tests.indexer.happenings import Happenings
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.verify.verify import verify
+from tests.indexer.item_changes import Happenings
 
 pytestmark = pytest.mark.every_server
 

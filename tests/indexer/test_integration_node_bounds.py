@@ -8,17 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer import scripts
-from indexer.builder import Builder
-from indexer.leader import Leader
-from indexer.lease import Lease
-from indexer.parts import REST
-from indexer.placing import Placing
-from indexer.reader import IndexReader
-from indexer.store import IndexStore
-from indexer.sweep import Sweep
-from indexer.verify import verify
-from tests.indexer.happenings import Happenings
+from hsnn.indexer.assign.capacity import Placing
+from hsnn.indexer.assign.rolling_sweep import Sweep
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.store import lua_scripts
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.indexer.store.shards import REST
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.indexer.verify.verify import verify
+from tests.indexer.item_changes import Happenings
 
 NAMES = st.sampled_from([f"i{n}" for n in range(8)] + [f"x{n}" for n in range(12)])
 CLUSTERS = st.sampled_from([1, 1, 1, 1, 2, 3])  # most want into one node
@@ -66,7 +66,7 @@ class Moments:
 
     def __call__(self, script, keys, *rest) -> None:
         self._write(script, keys, *rest)
-        if script == scripts.APPLY:
+        if script == lua_scripts.APPLY:
             self.look(int(keys[0].rpartition(":")[2]))
 
     def look(self, number) -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from hsnn.embedded import EmbeddedRedis
 from hsnn.embedded.process import accepts
-from indexer.config import IndexerConfig
-from indexer.scheduler import Scheduler
-from indexer.store import IndexStore
-from monitoring.config import MonitoringConfig
-from monitoring.health import Health
-from streaming.keys import key
-from streaming.redis_client import connect
+from hsnn.indexer.config import IndexerConfig
+from hsnn.indexer.jobs.scheduler import Scheduler
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.health import Health
+from hsnn.streaming.redis.client import connect
+from hsnn.streaming.redis.keys import key
 from tests import waiting
 
 eventually = partial(waiting.eventually, seconds=15.0)

@@ -5,16 +5,21 @@ import json
 import msgspec
 import pytest
 
-from monitoring.alarms import Alarm, Rules
-from monitoring.config import MonitoringConfig
+from hsnn.monitoring.alarms import Alarm, Rules
+from hsnn.monitoring.config import MonitoringConfig
 
 ALARM = Alarm(id="loss_drift:7", kind="loss_drift", ts=7, value=6.5, threshold=5.5, detail="worse")
 
 
 def test_alarm_on_the_wire_is_json() -> None:
     assert json.loads(ALARM.encode()) == {
-        "id": "loss_drift:7", "kind": "loss_drift", "ts": 7, "value": 6.5, "threshold": 5.5, "detail": "worse",
-    }  # fmt: skip
+        "id": "loss_drift:7",
+        "kind": "loss_drift",
+        "ts": 7,
+        "value": 6.5,
+        "threshold": 5.5,
+        "detail": "worse",
+    }
     assert Alarm.decode(ALARM.encode()) == ALARM
 
 

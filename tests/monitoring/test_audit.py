@@ -4,7 +4,7 @@ import time
 
 import redis
 
-from monitoring.audit import AuditTrail
+from hsnn.monitoring.audit import AuditTrail
 
 
 def test_entries_come_back_in_order_with_everything_said(redis_client: redis.Redis) -> None:

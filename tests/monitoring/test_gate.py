@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.alarms import Alarm
-from monitoring.config import GateConfig
-from monitoring.gate import QualityGate
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import GateConfig
+from hsnn.monitoring.gate import QualityGate
 
 CONFIG = GateConfig(recent=400, usual=10_000, patience=200, warm_up=2000)
 BATCH = 100

@@ -1,6 +1,6 @@
 """Liveness follows progress; readiness follows the parts that are awaited."""
 
-from monitoring.health import Health
+from hsnn.monitoring.health import Health
 
 
 class Clock:

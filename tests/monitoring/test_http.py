@@ -8,8 +8,8 @@ import urllib.request
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from monitoring.health import Health
-from monitoring.http import PortTakenError, start_http
+from hsnn.monitoring.health import Health
+from hsnn.monitoring.http import PortTakenError, start_http
 
 
 def get(port: int, path: str) -> tuple[int, str]:

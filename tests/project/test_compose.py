@@ -20,20 +20,21 @@ import typer
 import yaml
 from prometheus_client import REGISTRY
 
-import indexer.metrics  # noqa: F401 - importing it defines its metrics
-import monitoring.metrics  # noqa: F401
-import trainer.metrics  # noqa: F401
-from hsnn.cli import ELSEWHERE, application
-from hsnn.config import OTHER_VARIABLES, Config, known_keys, load
-from hsnn.errors import ROOMS
-from monitoring.health import Health
-from monitoring.http import LIVE, METRICS, READY
-from serving.app import Api, create_app
-from serving.config import ServingConfig
-from serving.metrics import ServingMetrics
-from serving.mirror import Mirror
+import hsnn.indexer.metrics
+import hsnn.monitoring.metrics
+import hsnn.trainer.metrics  # noqa: F401
+from hsnn.cli.app import ELSEWHERE, application
+from hsnn.config.loader import OTHER_VARIABLES, Config, known_keys, load
+from hsnn.monitoring.health import Health
+from hsnn.monitoring.http import LIVE, METRICS, READY
+from hsnn.serving.api.app import Api, create_app
+from hsnn.serving.config import ServingConfig
+from hsnn.serving.metrics import ServingMetrics
+from hsnn.serving.mirror.mirror import Mirror
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
+ROOMS = ("evaluation", "hsnn", "indexer", "monitoring", "serving", "streaming", "trainer")
+
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ROLES = {name: service for name, service in SERVICES.items() if "build" in service}

@@ -18,14 +18,25 @@ import numpy as np
 import pytest
 import typer
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
+
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = ("monitoring", "streaming", "trainer", "indexer", "serving", "evaluation", "hsnn")
 SECTIONS = ("redis", "streaming", "trainer", "indexer", "serving", "monitoring")
 PUBLIC_HOSTS = {
-    "127.0.0.1", "localhost", "arxiv.org", "www.apache.org", "maven.apache.org", "www.w3.org", "github.com",
-    "grouplens.org", "files.grouplens.org", "www.kaggle.com", "kuairand.com", "archive.ics.uci.edu",
-}  # fmt: skip
+    "127.0.0.1",
+    "localhost",
+    "arxiv.org",
+    "www.apache.org",
+    "maven.apache.org",
+    "www.w3.org",
+    "github.com",
+    "grouplens.org",
+    "files.grouplens.org",
+    "www.kaggle.com",
+    "kuairand.com",
+    "archive.ics.uci.edu",
+}
 """Hosts that a committed file may name; names without a dot are examples or services of the Compose file."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -100,7 +111,7 @@ def test_operations_explains_every_metric() -> None:
 
 @every_page
 def test_configuration_keys_that_are_named_exist(page: Path) -> None:
-    from hsnn.config import known_keys
+    from hsnn.config.loader import known_keys
 
     known = set(known_keys())
     opened = {name for name, key in known_keys().items() if key.open}
@@ -124,7 +135,7 @@ def is_code(name: str) -> bool:
 
 @every_page
 def test_environment_variables_that_are_named_exist(page: Path) -> None:
-    from hsnn.config import OTHER_VARIABLES, known_keys
+    from hsnn.config.loader import OTHER_VARIABLES, known_keys
 
     known = {"HSNN_" + name.upper().replace(".", "__") for name in known_keys()} | OTHER_VARIABLES
     for name in set(re.findall(r"HSNN_[A-Z_]+", text(page))) - {"HSNN_SECTION__KEY"}:
@@ -133,7 +144,7 @@ def test_environment_variables_that_are_named_exist(page: Path) -> None:
 
 @every_page
 def test_a_configuration_file_that_is_shown_is_accepted(page: Path, tmp_path: Path) -> None:
-    from hsnn.config import load
+    from hsnn.config.loader import load
 
     for number, code in enumerate(blocks(page, "toml")):
         file = tmp_path / f"{number}.toml"
@@ -145,7 +156,7 @@ def test_a_configuration_file_that_is_shown_is_accepted(page: Path, tmp_path: Pa
 
 @every_page
 def test_commands_that_are_named_exist(page: Path) -> None:
-    from hsnn.cli import ELSEWHERE, application
+    from hsnn.cli.app import ELSEWHERE, application
 
     root = typer.main.get_command(application(tuple(ELSEWHERE)))
     shown = [line.partition("#")[0] for code in blocks(page, "sh") for line in code.splitlines()]
@@ -214,7 +225,7 @@ def test_reasons_of_dead_letters_and_of_dropped_events_exist() -> None:
 
 @every_page
 def test_events_that_are_shown_are_accepted(page: Path) -> None:
-    from streaming.events import decode
+    from hsnn.streaming.schema.events import decode
 
     for code in blocks(page, "json"):
         decode(code.encode())
@@ -284,9 +295,13 @@ def run_snippet(name: str, changes: dict[str, str]) -> None:
 
 
 FILMS = {
-    "alien": "horror", "the-thing": "horror", "dune": "sci-fi", "blade-runner": "sci-fi", "heat": "crime",
+    "alien": "horror",
+    "the-thing": "horror",
+    "dune": "sci-fi",
+    "blade-runner": "sci-fi",
+    "heat": "crime",
     "ronin": "crime",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -294,9 +309,9 @@ def server() -> Iterator[str]:
     """A server whose mirror has learned a few films."""
     import uvicorn
 
-    from serving.app import Api, create_app
-    from serving.config import ServingConfig
-    from serving.metrics import ServingMetrics
+    from hsnn.serving.api.app import Api, create_app
+    from hsnn.serving.config import ServingConfig
+    from hsnn.serving.metrics import ServingMetrics
 
     metrics = ServingMetrics()
     app = create_app(Api(learned_mirror(), ServingConfig(), metrics), metrics, healthy())
@@ -312,17 +327,17 @@ def server() -> Iterator[str]:
 
 
 def healthy() -> Any:
-    from monitoring.health import Health
+    from hsnn.monitoring.health import Health
 
     return Health("version")
 
 
 def learned_mirror() -> Any:
-    from evaluation.system import OfflineSystem
-    from streaming.columns import Batch, Engagements
-    from streaming.events import Item
-    from trainer.config import ModelConfig, TrainerConfig
-    from trainer.index.config import IndexConfig
+    from hsnn.evaluation.harness.offline_system import OfflineSystem
+    from hsnn.streaming.schema.batch import Batch, Engagements
+    from hsnn.streaming.schema.events import Item
+    from hsnn.trainer.config.index import IndexConfig
+    from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 
     model = ModelConfig(dim=8, hidden=16, buckets=256, nodes=2, beam=2, budget=10)
     config = TrainerConfig(model=model, index=IndexConfig(seed_after=64))

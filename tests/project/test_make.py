@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 TOOLS = ("sh", "bash", "cat", "cksum", "dirname", "env", "make", "mkdir", "cp", "rm", "sed", "expand", "find", "uname")
 PYTHON = """#!/bin/sh
 echo "$*" >>"$CALLS"
@@ -110,9 +111,9 @@ def test_an_old_python_is_passed_over_and_none_at_all_is_said(clone: Clone) -> N
         ("demo", ["-m hsnn demo --log kafka"]),
         ("test", ["-m pytest --log kafka"]),
         ("test-fast", ["-m pytest -n 2 --dist loadfile -m not slow and not kafka --log kafka"]),
-        ("crash-test", ["-m benchmarks.crashing --log kafka"]),
+        ("crash-test", ["-m benchmarks.crash --log kafka"]),
         ("kafka", ["-m hsnn kafka start --log kafka"]),
-        ("docs", ["-m hsnn.config_text docs/configuration.md"]),
+        ("docs", ["-m hsnn.config.render docs/configuration.md", "-m benchmarks.tables"]),
     ],
 )
 def test_targets_set_up_first_say_what_they_do_and_pass_arguments_on(
@@ -120,8 +121,7 @@ def test_targets_set_up_first_say_what_they_do_and_pass_arguments_on(
 ) -> None:
     status, said, made = clone.run("make", target, "ARGS=--log kafka")
     assert status == 0
-    assert made[-1:] == calls
-    assert len(made) == 4
+    assert made[3:] == calls  # after the three of the set-up
     assert len(said.splitlines()) >= 2
 
 

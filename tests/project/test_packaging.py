@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
@@ -16,9 +17,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from hsnn.errors import ROOMS
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
+ROOMS = ("evaluation", "hsnn", "indexer", "monitoring", "serving", "streaming", "trainer")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 WANTED = (*PROJECT["dependencies"], *EXTRAS["evaluation"], *(text for text in EXTRAS["dev"] if "hsnn" not in text))
@@ -27,12 +28,14 @@ HERE = [pin for pin in LOCK if pin.marker is None or pin.marker.evaluate()]
 
 
 def source_files(room: str) -> set[str]:
+    """Files of a room under the names that they have in the wheel; links are not followed."""
     found = (path.relative_to(ROOT) for path in (ROOT / room).rglob("*"))
-    return {path.as_posix() for path in found if "__pycache__" not in path.parts and (ROOT / path).is_file()}
+    here = {path.as_posix() for path in found if "__pycache__" not in path.parts and (ROOT / path).is_file()}
+    return here if room == "hsnn" else {f"hsnn/{name}" for name in here}
 
 
 def test_the_rooms_are_the_packages() -> None:
-    top = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    top = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"benchmarks"}
     assert top == set(ROOMS)
     assert all((ROOT / room / "py.typed").exists() for room in ROOMS)
 
@@ -63,12 +66,14 @@ def test_what_is_installed_is_what_is_pinned() -> None:
     assert differing == {}
 
 
-def test_no_other_distribution_brings_a_rooms_name() -> None:
-    brought = packages_distributions()
-    locked = {canonicalize_name(pin.name) for pin in HERE}
-    for room in ROOMS:
-        others = {canonicalize_name(name) for name in brought.get(room, ())} - {"hsnn"}
-        assert not others & locked, f"{room} is also a module of {others}"
+def test_no_other_distribution_brings_the_import_name() -> None:
+    brought = {canonicalize_name(name) for name in packages_distributions().get("hsnn", ())}
+    assert brought <= {"hsnn"}
+
+
+def test_every_room_is_a_link_of_the_one_package() -> None:
+    links = {path.name: path.readlink().as_posix() for path in (ROOT / "hsnn").iterdir() if path.is_symlink()}
+    assert links == {room: f"../{room}" for room in ROOMS if room != "hsnn"}
 
 
 def test_every_dependency_is_explained() -> None:
@@ -96,27 +101,107 @@ def test_every_dependency_is_used() -> None:
             assert re.search(rf"^\s*(?:import|from) {module.get(name, name)}\b", code, re.MULTILINE), name
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel, built from a copy so that nothing is left in the clone."""
-    copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
-    for name in (*ROOMS, "tests"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, copy / name)
+def built(source: Path, out: Path) -> Path:
+    """Build the wheel of the project in `source`, with the build tool that is installed here."""
     build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([sys.executable, "-c", build, str(out)], cwd=copy, env=environ, capture_output=True, check=True)
-    return zipfile.ZipFile(next(out.glob("*.whl")))
+    subprocess.run([sys.executable, "-c", build, str(out)], cwd=source, env=environ, capture_output=True, check=True)
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy so that nothing is left in the clone."""
+    copy = tmp_path_factory.mktemp("copy")
+    for name in (*ROOMS, "tests", "benchmarks"):
+        shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, copy / name)
+    return built(copy, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def wheel(wheel_file: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(wheel_file)
 
 
 @pytest.mark.slow
 def test_the_wheel_holds_the_rooms_whole_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert shipped == set().union(*(source_files(room) for room in ROOMS))
+    assert {name.partition("/")[0] for name in shipped} == {"hsnn"}
 
 
 @pytest.mark.slow
 def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
     entry = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert "hsnn = hsnn.cli:main" in wheel.read(entry).decode()
+    assert "hsnn = hsnn.cli.app:main" in wheel.read(entry).decode()
+
+
+SMALL_LEARNER = """
+import sys
+import numpy as np
+import streaming
+import hsnn
+from hsnn.streaming.schema.batch import Batch
+
+assert streaming.WHOSE == "another distribution", streaming
+config = hsnn.Config().trainer
+learner = hsnn.Learner(config)
+events = [hsnn.Interaction(id=n, ts=1_700_000_000_000 + n, user=f"u{n % 3}", item=f"i{n % 5}", action="view")
+          for n in range(50)]
+with hsnn.EmbeddedRedis() as redis:
+    from hsnn.streaming.log.base import Outgoing
+    from hsnn.streaming.schema.events import encode
+    log = hsnn.open_log(redis.url)
+    log.create_topic("engagements", 1)
+    for event in events:
+        log.append("engagements", [Outgoing(b"u", encode(event))])
+    log.flush()
+    batch = hsnn.Consumer(log, hsnn.Config().streaming).next_batch(timeout=10.0)
+    report = learner.train(learner.prepare(batch))
+    log.close()
+print("learned", report.events, "in", hsnn.__file__, sorted({name.partition(".")[0] for name in sys.modules} & {
+    "trainer", "indexer", "serving", "monitoring", "evaluation"}))
+"""
+
+
+@pytest.fixture(scope="module")
+def crowded_environment(wheel_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel, and installed after it a distribution that brings a top-level `streaming`."""
+    folder = tmp_path_factory.mktemp("crowded")
+    foreign = folder / "foreign"
+    (foreign / "streaming").mkdir(parents=True)
+    (foreign / "streaming" / "__init__.py").write_text('WHOSE = "another distribution"\n')
+    (foreign / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "another-streaming"\nversion = "1.0"\n[tool.setuptools]\npackages = ["streaming"]\n'
+    )
+    environment = folder / "environment"
+    venv.create(environment, with_pip=False, symlinks=True)
+    site = next((environment / "lib").glob("python*/site-packages"))
+    # dependencies come from where these tests run; a line of a .pth file adds the folder, not the .pth files in it,
+    # so the editable install of this clone stays out
+    (site / "dependencies.pth").write_text(f"{Path(pytest.__file__).parents[1]}\n")
+    for file in (wheel_file, built(foreign, folder / "wheel-of-another")):
+        pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"), "install", "--quiet"]
+        subprocess.run([*pip, "--no-deps", "--no-index", str(file)], check=True)
+    return environment
+
+
+@pytest.mark.slow
+def test_a_foreign_package_called_streaming_does_not_break_an_installation(
+    crowded_environment: Path, tmp_path: Path
+) -> None:
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        program = [str(crowded_environment / "bin" / command[0]), *command[1:]]
+        return subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, env=environ, check=False)
+
+    learned = run("python", "-c", SMALL_LEARNER)
+    assert learned.returncode == 0, learned.stderr
+    assert re.fullmatch(rf"learned 50 in {crowded_environment}.*/hsnn/__init__.py \[\]\n", learned.stdout)
+    examined = run("hsnn", "doctor")
+    assert "torch" in examined.stdout, examined.stdout + examined.stderr
+    assert "Traceback" not in examined.stderr
+    assert run("python", "-m", "hsnn", "--help").returncode == 0

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.churning.world import planted_weights
-from indexer.bulk import Items
-from indexer.delta import Delta, pack_vector
-from indexer.store import IndexStore
-from indexer.version import IndexBase, Version, VersionManifest
-from serving.mirror import Mirror
-from streaming.keys import key
-from streaming.redis_client import Redis
-from trainer.config import ModelConfig
-from trainer.covisitation import Covisitation
-from trainer.hashing import token_matrix, tokens
-from trainer.history import UserHistories
-from trainer.item_state import ItemStates
-from trainer.wire import Snapshot, SnapshotManifest, StateDelta
+from benchmarks.churn.planted_data import planted_weights
+from hsnn.indexer.store.bulk_load import Items
+from hsnn.indexer.store.delta import Delta, pack_vector
+from hsnn.indexer.store.version import IndexBase, Version, VersionManifest
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.covisitation import Covisitation
+from hsnn.trainer.features.hashing import token_matrix, tokens
+from hsnn.trainer.features.item_counters import ItemStates
+from hsnn.trainer.features.user_history import UserHistories
+from hsnn.trainer.messages import Snapshot, SnapshotManifest, StateDelta
 
 HOUR = 3_600_000
 START = 1_700_000_000_000
@@ -80,18 +80,37 @@ class Plant:
     def insert(self, row: int, reason: Any = "new") -> Delta:
         """The delta that says where an item is."""
         return Delta(
-            "insert", self.epoch, row, self.ids[row], self.nodes[row], pack_vector(self.vectors[row]),
-            self.features[row], int(self.states.first[row]), int(self.states.last[row]), self.expires[row],
-            self.now, reason,
-        )  # fmt: skip
+            "insert",
+            self.epoch,
+            row,
+            self.ids[row],
+            self.nodes[row],
+            pack_vector(self.vectors[row]),
+            self.features[row],
+            int(self.states.first[row]),
+            int(self.states.last[row]),
+            self.expires[row],
+            self.now,
+            reason,
+        )
 
     def move(self, row: int, node: int) -> Delta:
         """Re-assign an item."""
         self.nodes[row] = node
         return Delta(
-            "move", self.epoch, row, self.ids[row], node, pack_vector(self.vectors[row]), self.features[row],
-            int(self.states.first[row]), int(self.states.last[row]), self.expires[row], 0, "nearer",
-        )  # fmt: skip
+            "move",
+            self.epoch,
+            row,
+            self.ids[row],
+            node,
+            pack_vector(self.vectors[row]),
+            self.features[row],
+            int(self.states.first[row]),
+            int(self.states.last[row]),
+            self.expires[row],
+            0,
+            "nearer",
+        )
 
     def delete(self, row: int, reason: Any = "deleted") -> Delta:
         """Take an item out of the index."""
@@ -122,27 +141,49 @@ class Plant:
         first, self.sent_users = self.sent_users, len(self.users)
         self.touched_items, self.touched_users = set(), set()
         delta = StateDelta(
-            self.epoch, self.events, self.now, self.half_life,
-            items, self.states.values[items], self.states.last[items], self.states.first[items],
-            users, self.histories.items[users], self.histories.times[users], self._tokens(len(users)),
-            np.arange(first, len(self.users), dtype=np.int32), self.users[first:], *self._pairs(items),
-        )  # fmt: skip
+            self.epoch,
+            self.events,
+            self.now,
+            self.half_life,
+            items,
+            self.states.values[items],
+            self.states.last[items],
+            self.states.first[items],
+            users,
+            self.histories.items[users],
+            self.histories.times[users],
+            self._tokens(len(users)),
+            np.arange(first, len(self.users), dtype=np.int32),
+            self.users[first:],
+            *self._pairs(items),
+        )
         return StateDelta.decode(delta.encode())
 
     def snapshot(self) -> Snapshot:
         """Model and states as they are now."""
         n, m, width = len(self.ids), len(self.users), self.config.dim + 1
         manifest = SnapshotManifest(
-            snapshot=self.version_number, epoch=self.epoch, checkpoint="none", events=self.events, watermark=self.now,
-            state_id="0-0", feed_id="0-0", half_life=self.half_life, model=self.config.model_dump(mode="json"),
-            config_digest="", expire_after_idle_ms=self.idle_ms,
-        )  # fmt: skip
+            snapshot=self.version_number,
+            epoch=self.epoch,
+            checkpoint="none",
+            events=self.events,
+            watermark=self.now,
+            state_id="0-0",
+            feed_id="0-0",
+            half_life=self.half_life,
+            model=self.config.model_dump(mode="json"),
+            config_digest="",
+            expire_after_idle_ms=self.idle_ms,
+        )
         items = {
             "embeddings": np.array(self.vectors, np.float32).reshape(n, width),
             "tokens": token_matrix([self._content(row) for row in range(n)], self.config.item_tokens),
-            "values": self.states.values[:n], "last": self.states.last[:n], "first": self.states.first[:n],
-            "expires_at": np.array(self.expires, np.int64), "deleted": np.array(self.deleted, np.bool_),
-        }  # fmt: skip
+            "values": self.states.values[:n],
+            "last": self.states.last[:n],
+            "first": self.states.first[:n],
+            "expires_at": np.array(self.expires, np.int64),
+            "deleted": np.array(self.deleted, np.bool_),
+        }
         if self.config.cross:
             items |= dict(zip(("neighbours", "weights", "totals", "paired"), self._pairs(np.arange(n)), strict=True))
         users = {"items": self.histories.items[:m], "times": self.histories.times[:m], "tokens": self._tokens(m)}
@@ -154,14 +195,25 @@ class Plant:
         self.version_number += 1
         snapshot, n = Snapshot.decode(self.snapshot().encode()), len(self.ids)
         base = IndexBase(
-            np.array(self.vectors, np.float32).reshape(n, self.config.dim + 1), np.array(self.nodes, np.int32),
+            np.array(self.vectors, np.float32).reshape(n, self.config.dim + 1),
+            np.array(self.nodes, np.int32),
             np.full(self.config.nodes, -1, np.int32),
-        )  # fmt: skip
+        )
         manifest = VersionManifest(
-            version=self.version_number, epoch=self.epoch, snapshot=snapshot.manifest.snapshot, checkpoint="none",
-            events=self.events, watermark=self.now, created_at=self.now, items=n, rows=n, nodes=self.config.nodes,
-            config_digest="", state_id=state_id, reason="snapshot",
-        )  # fmt: skip
+            version=self.version_number,
+            epoch=self.epoch,
+            snapshot=snapshot.manifest.snapshot,
+            checkpoint="none",
+            events=self.events,
+            watermark=self.now,
+            created_at=self.now,
+            items=n,
+            rows=n,
+            nodes=self.config.nodes,
+            config_digest="",
+            state_id=state_id,
+            reason="snapshot",
+        )
         return Version(manifest, snapshot, base)
 
     def write(self, redis: Redis, state_id: str = "0-0", shards: int = 1) -> int:

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from serving.limits import Limits
-from serving.mirror import Mirror
-from serving.request import MODES, Filters, Request
-from serving.retrieval import retrieve
+from hsnn.serving.limits import Limits
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import MODES, Filters, Request
+from hsnn.serving.search.beam import retrieve
 
 S = 1000
 EVERYTHING = Limits(beam=6, budget=100)
@@ -74,10 +74,10 @@ def test_it_was_deleted(plant, mode, filters):
 @pytest.mark.slow
 def test_through_a_real_server_and_while_the_scheduler_is_away(redis_client, plant):
     """The follower alone: states go on, no delta is written; the item is gone once the watermark says so."""
-    from monitoring.health import Health
-    from serving.follower import LOOP, VERSION, WARM, Follower
-    from serving.metrics import ServingMetrics
-    from streaming.keys import key
+    from hsnn.monitoring.health import Health
+    from hsnn.serving.metrics import ServingMetrics
+    from hsnn.serving.sync.follower import LOOP, VERSION, WARM, Follower
+    from hsnn.streaming.redis.keys import key
 
     plant.idle_ms = None
     plant.add("offer", 0, expires_at=plant.now + 5 * S, topic="c0")

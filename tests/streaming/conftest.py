@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from streaming.log import EventLog
-from streaming.memory_log import MemoryLog
-from streaming.open_log import open_log
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.open import open_log
 
 
 @pytest.fixture(params=["memory", "redis", pytest.param("kafka", marks=pytest.mark.kafka)])

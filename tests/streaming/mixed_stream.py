@@ -8,13 +8,13 @@ import random
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from streaming.arrow import write_interactions
-from streaming.columns import Batch, Position
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.log import EventLog, Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.records import Records
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.records import Records
+from hsnn.streaming.schema.arrow import write_interactions
+from hsnn.streaming.schema.batch import Batch, Position
 
 T0 = 893_286_638_000
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-import trainer.lessons
-from streaming.columns import Batch, Engagements
-from streaming.events import Item, User
-from trainer.config import ModelConfig, TrainerConfig
-from trainer.index.config import IndexConfig
-from trainer.learner import Learner
-from trainer.prepared import Prepared, StepReport
-from trainer.replay import Lessons
-from trainer.step import Candidates
+import hsnn.trainer.training.sampling
+from hsnn.streaming.schema.batch import Batch, Engagements
+from hsnn.streaming.schema.events import Item, User
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.model import ModelConfig, TrainerConfig
+from hsnn.trainer.optim.step import Candidates
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.prepared import Prepared, StepReport
+from hsnn.trainer.training.replay_buffer import Lessons
 
 torch.set_num_threads(1)  # as in production; two tests at once must not fight over the cores
 
@@ -98,7 +98,7 @@ def candidates_of() -> Callable[[Learner, Prepared], Candidates]:
 
     def draw(learner: Learner, prepared: Prepared) -> Candidates:
         lessons = Lessons(prepared.queries, prepared.items, prepared.weights)
-        return trainer.lessons.candidates_of(learner, prepared, lessons, np.random.default_rng(0))
+        return hsnn.trainer.training.sampling.candidates_of(learner, prepared, lessons, np.random.default_rng(0))
 
     return draw
 

@@ -8,19 +8,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.item_state import HALF_LIVES
-from trainer.learner import Learner
-from trainer.snapshot import Origin, snapshot_of
-from trainer.wire import Feed, FeedItem, Snapshot, StateDelta
+from hsnn.trainer.features.item_counters import HALF_LIVES
+from hsnn.trainer.messages import Feed, FeedItem, Snapshot, StateDelta
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.training.learner import Learner
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(max_size=5)
 )
 FEATURES = st.dictionaries(st.text(max_size=4), st.one_of(SCALARS, st.lists(SCALARS, max_size=3)), max_size=3)
 FEED_ITEMS = st.builds(
-    FeedItem, st.text(max_size=5), st.integers(0, 2**31), st.lists(st.integers(0, 8191), max_size=8), FEATURES,
-    st.integers(0, 2**45), st.integers(0, 2**45), st.none() | st.integers(1, 2**45), st.booleans(),
-)  # fmt: skip
+    FeedItem,
+    st.text(max_size=5),
+    st.integers(0, 2**31),
+    st.lists(st.integers(0, 8191), max_size=8),
+    FEATURES,
+    st.integers(0, 2**45),
+    st.integers(0, 2**45),
+    st.none() | st.integers(1, 2**45),
+    st.booleans(),
+)
 
 
 @pytest.mark.parametrize("cross", [True, False])
@@ -28,9 +35,11 @@ def test_co_visitation_travels_only_where_there_is_any(cross):
     n = 3 if cross else 0
     rng = np.random.default_rng(0)
     pairs = (
-        rng.integers(-1, 9, (n, 2, 16)).astype(np.int32), rng.random((n, 2, 16)).astype(np.float32),
-        rng.random((n, 2)).astype(np.float32), rng.integers(2**60, size=n),
-    )  # fmt: skip
+        rng.integers(-1, 9, (n, 2, 16)).astype(np.int32),
+        rng.random((n, 2, 16)).astype(np.float32),
+        rng.random((n, 2)).astype(np.float32),
+        rng.integers(2**60, size=n),
+    )
     rows, nothing = np.arange(3, dtype=np.int32), np.zeros((3, 2), np.int64)
     blob = StateDelta(1, 2, 3, 4, *[rows] * 5, nothing, nothing, nothing, 0, [], *pairs).encode()
     again = StateDelta.decode(blob)
@@ -51,15 +60,21 @@ def test_a_feed_comes_back(epoch, items):
 def test_a_state_delta_comes_back(items, users, new_users, numbers):
     rng = np.random.default_rng(numbers)
     delta = StateDelta(
-        numbers, numbers + 1, numbers + 2, 3,
+        numbers,
+        numbers + 1,
+        numbers + 2,
+        3,
         rng.integers(2**31 - 1, size=items).astype(np.int32),
         rng.standard_normal((items, len(HALF_LIVES))).astype(np.float32),
-        rng.integers(2**60, size=items), rng.integers(2**60, size=items),
+        rng.integers(2**60, size=items),
+        rng.integers(2**60, size=items),
         rng.integers(2**31 - 1, size=users).astype(np.int32),
-        rng.integers(-1, 9, size=(users, 4)).astype(np.int32), rng.integers(2**60, size=(users, 4)),
+        rng.integers(-1, 9, size=(users, 4)).astype(np.int32),
+        rng.integers(2**60, size=(users, 4)),
         rng.integers(-1, 9, size=(users, 2)).astype(np.int32),
-        rng.integers(9, size=len(new_users)).astype(np.int32), new_users,
-    )  # fmt: skip
+        rng.integers(9, size=len(new_users)).astype(np.int32),
+        new_users,
+    )
     again = StateDelta.decode(delta.encode())
     for field in dataclasses.fields(delta):
         one, other = getattr(delta, field.name), getattr(again, field.name)

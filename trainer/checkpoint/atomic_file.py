@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from monitoring.phases import reached
+from hsnn.monitoring.process.failpoints import reached
 
 
 class FileEntry(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from trainer.arrays import Array
+from hsnn.trainer.rowstore.arrays import Array
 
 LEFT_OUT = {"consumer.sent_at": "when its producer sent the newest delivered record"}
 """Wall-clock values of a checkpoint, and what they are; training does not depend on them."""

@@ -9,16 +9,16 @@ from pathlib import Path
 import msgspec
 from safetensors.numpy import save
 
-from trainer.arrays import Array
-from trainer.checkpoint import Checkpoint
-from trainer.errors import CheckpointError
+from hsnn.trainer.checkpoint.store import Checkpoint
+from hsnn.trainer.errors import CheckpointError
+from hsnn.trainer.rowstore.arrays import Array
 
 _DENSE = "network.monn."
 _TABLES = {"network.content.weight": "content", "network.features.weight": "features"}
 
 
 def weights_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Pick the model's weights out of a checkpoint's arrays, named as `trainer.network.Network.weights` names them.
+    """Pick the model's weights out of a checkpoint's arrays, named as by `hsnn.trainer.optim.network.Network`.
 
     Vectors of single items are none: they are states by row, and mean nothing without the id table.
 
@@ -43,9 +43,12 @@ def export(checkpoint: Checkpoint, file: Path) -> dict[str, Array]:
     """
     weights, manifest = weights_of(checkpoint.arrays), checkpoint.manifest
     about = {
-        "checkpoint": checkpoint.name, "events": str(manifest.events), "watermark": str(manifest.watermark),
-        "config_digest": manifest.config_digest, "model": msgspec.json.encode(manifest.model).decode(),
-    }  # fmt: skip
+        "checkpoint": checkpoint.name,
+        "events": str(manifest.events),
+        "watermark": str(manifest.watermark),
+        "config_digest": manifest.config_digest,
+        "model": msgspec.json.encode(manifest.model).decode(),
+    }
     blob = save(weights, about)
     try:
         with file.open("xb") as opened:

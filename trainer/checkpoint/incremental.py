@@ -11,9 +11,9 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from trainer.array_file import Column, parts_of
-from trainer.durable import FileEntry, link_or_copy, write_new
-from trainer.rows_file import TableRows
+from hsnn.trainer.checkpoint.atomic_file import FileEntry, link_or_copy, write_new
+from hsnn.trainer.checkpoint.row_delta import TableRows
+from hsnn.trainer.checkpoint.safetensors_writer import Column, parts_of
 
 _log = logging.getLogger(__name__)
 _MOST = 16

@@ -2,7 +2,7 @@
 
 `begin` fixes the moment: what is small is copied at once. The rows of the large tables that changed since the moment
 before are copied in slices between steps, and those that a step is about to change before it does
-(`trainer.changes`). So training waits for a few milliseconds at a time, whatever the tables' size.
+(`hsnn.trainer.rowstore.write_barrier`). So training waits for a few milliseconds at a time, whatever the tables' size.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from trainer.arrays import Array
-from trainer.blobs import named_texts
-from trainer.learner_state import small_of, values_of
-from trainer.table_copy import TableCopy
-from trainer.tables import tables_of
+from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.rowstore.byte_strings import named_texts
+from hsnn.trainer.rowstore.copy_on_write import TableCopy
+from hsnn.trainer.training.state_dict import small_of, values_of
+from hsnn.trainer.training.tables import tables_of
 
 if TYPE_CHECKING:
-    from trainer.learner import Learner
+    from hsnn.trainer.training.learner import Learner
 
 
 class Shadow:
@@ -73,7 +73,7 @@ class Shadow:
         return self._small()
 
     def arrays(self) -> dict[str, Array]:
-        """All arrays of the moment, once it is complete, named as in `trainer.learner_state.state_of`; views."""
+        """All arrays of the moment, once it is complete, named as in `hsnn.trainer.training.state_dict`; views."""
         arrays = self.small()
         for table in self.tables:
             table.settle()

@@ -2,7 +2,7 @@
 
 A file of changed rows has, of each table, its number of rows (``TABLE#count``), which of them it holds
 (``TABLE#rows``), and these rows of every array under the array's name; texts are two arrays
-(`trainer.learner_state.named_texts`).
+(`hsnn.trainer.training.state_dict.named_texts`).
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.array_file import Column
-from trainer.arrays import Array, grown
-from trainer.blobs import BYTES, LENGTHS, Blobs, named_texts, texts_in
-from trainer.table_copy import TableCopy
+from hsnn.trainer.checkpoint.safetensors_writer import Column
+from hsnn.trainer.rowstore.arrays import Array, grown
+from hsnn.trainer.rowstore.byte_strings import BYTES, LENGTHS, Blobs, named_texts, texts_in
+from hsnn.trainer.rowstore.copy_on_write import TableCopy
 
 _ROWS, _COUNT = "#rows", "#count"
 _CHUNK = 16_384
 
 
 class TableRows:
-    """What `trainer.checkpoint.CheckpointStore.write` needs of complete copies of tables.
+    """What `hsnn.trainer.checkpoint.store.CheckpointStore.write` needs of complete copies of tables.
 
     Parameters
     ----------

@@ -12,12 +12,22 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from trainer.arrays import Array
+from hsnn.trainer.rowstore.arrays import Array
 
 _NAMES = {
-    "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "float16": "F16", "uint32": "U32",
-    "int32": "I32", "float32": "F32", "uint64": "U64", "int64": "I64", "float64": "F64",
-}  # fmt: skip
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "uint16": "U16",
+    "int16": "I16",
+    "float16": "F16",
+    "uint32": "U32",
+    "int32": "I32",
+    "float32": "F32",
+    "uint64": "U64",
+    "int64": "I64",
+    "float64": "F64",
+}
 
 
 class Column(NamedTuple):
@@ -43,7 +53,7 @@ def parts_of(columns: Mapping[str, Column]) -> Iterator[bytes | memoryview]:
 
     Examples
     --------
-    >>> from trainer.arrays import unpack
+    >>> from hsnn.trainer.rowstore.arrays import unpack
     >>> unpack(b"".join(parts_of({"a": Column.of(np.arange(3))})))
     {'a': array([0, 1, 2])}
     """
@@ -53,8 +63,10 @@ def parts_of(columns: Mapping[str, Column]) -> Iterator[bytes | memoryview]:
         column = columns[name]
         start, end = end, end + column.nbytes
         entries[name] = {
-            "dtype": _NAMES[column.dtype.name], "shape": list(column.shape), "data_offsets": [start, end],
-        }  # fmt: skip
+            "dtype": _NAMES[column.dtype.name],
+            "shape": list(column.shape),
+            "data_offsets": [start, end],
+        }
     header = msgspec.json.encode(entries)
     header += b" " * (-len(header) % 8)
     yield len(header).to_bytes(8, "little") + header

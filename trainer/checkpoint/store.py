@@ -2,7 +2,7 @@
 
 A checkpoint is written aside, fsynced, and renamed; its manifest is written last and holds the size and the SHA-256 of
 every file. Arrays are safetensors, plain values msgpack; nothing is ever unpickled. Large tables may be a chain of
-files (`trainer.chain`).
+files (`hsnn.trainer.checkpoint.incremental`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from monitoring.phases import reached
-from trainer.array_file import Column, parts_of
-from trainer.arrays import Array, unpack
-from trainer.chain import Chain, write_rows
-from trainer.chunked import pieces
-from trainer.durable import FileEntry, sync_folder, write_new
-from trainer.errors import CheckpointError
-from trainer.rows_file import TableRows, assembled
+from hsnn.monitoring.process.failpoints import reached
+from hsnn.trainer.checkpoint.atomic_file import FileEntry, sync_folder, write_new
+from hsnn.trainer.checkpoint.incremental import Chain, write_rows
+from hsnn.trainer.checkpoint.msgpack_writer import pieces
+from hsnn.trainer.checkpoint.row_delta import TableRows, assembled
+from hsnn.trainer.checkpoint.safetensors_writer import Column, parts_of
+from hsnn.trainer.errors import CheckpointError
+from hsnn.trainer.rowstore.arrays import Array, unpack
 
 _log = logging.getLogger(__name__)
 MANIFEST, ARRAYS, VALUES = "manifest.json", "arrays.safetensors", "values.msgpack"

@@ -5,7 +5,7 @@ Both lie at multiples, which every run over the same log passes with the same ba
 
 from __future__ import annotations
 
-from trainer.config import TrainerConfig
+from hsnn.trainer.config.model import TrainerConfig
 
 
 class Triggers:

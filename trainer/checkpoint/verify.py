@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from trainer.checkpoint import ARRAYS, CheckpointStore, Manifest
-from trainer.errors import CheckpointError
+from hsnn.trainer.checkpoint.store import ARRAYS, CheckpointStore, Manifest
+from hsnn.trainer.errors import CheckpointError
 
 
 class Listed(NamedTuple):

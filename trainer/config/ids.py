@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from monitoring.duration import Duration
+from hsnn.monitoring.duration import Duration
 
 
 class Limits(BaseModel):
@@ -44,9 +44,10 @@ class IdsConfig(BaseModel):
         65_536, ge=1, description="ids remembered at most, per table, that were seen and have no row"
     )
     reuse_after: int = Field(
-        1_000_000, ge=0,
+        1_000_000,
+        ge=0,
         description="events at least between two reuses of the rows that items gave up; each one is a new epoch",
-    )  # fmt: skip
+    )
 
     @property
     def limited(self) -> bool:

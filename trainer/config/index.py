@@ -77,9 +77,10 @@ class IndexConfig(BaseModel):
         0, ge=0, description="one more step on the levels' log loss after so many batches, to compare with; 0: never"
     )
     kmeans_every: int = Field(
-        5000, ge=1,
+        5000,
+        ge=1,
         description="events between runs of k-means over the items (em and sil); more with many items",
-    )  # fmt: skip
+    )
     popularity: float = Field(
         0.5, ge=0, description="weight of an item's mean score in the metric of its assignment (em); 0: taste alone"
     )

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from monitoring.duration import Duration
-from trainer.ids.config import IdsConfig
-from trainer.index.config import IndexConfig
-from trainer.presets import filled
+from hsnn.monitoring.duration import Duration
+from hsnn.trainer.config.ids import IdsConfig
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.presets import filled
 
 _NO_SHAPE = frozenset({"beam", "budget"})
 _NARROW = 8

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from streaming.columns import Batch, Engagements, Judgements
-from streaming.events import Item, User
+from hsnn.streaming.schema.batch import Batch, Engagements, Judgements
+from hsnn.streaming.schema.events import Item, User
 
 
 class _Fields(msgspec.Struct):
@@ -34,7 +34,7 @@ def encode_batch(batch: Batch) -> bytes:
 
     Examples
     --------
-    >>> from streaming.columns import Judgements
+    >>> from hsnn.streaming.schema.batch import Judgements
     >>> nothing = Engagements(np.zeros(0, np.int64), np.zeros(0, np.int64), [], [], [], np.zeros(0, np.float32), [])
     >>> decode_batch(encode_batch(Batch(nothing, {("clicks", 2): 7}, 5, dropped={"duplicate": 1}))).positions
     {('clicks', 2): 7}
@@ -52,10 +52,15 @@ def decode_batch(blob: bytes) -> Batch:
         {name: _column(value) for name, value in columns.items()} for columns in (read.engagements, read.judgements)
     )
     return Batch(
-        engagements=Engagements(**engagements), judgements=Judgements(**judgements),
+        engagements=Engagements(**engagements),
+        judgements=Judgements(**judgements),
         positions={(topic, partition): offset for topic, partition, offset in read.positions},
-        items=read.items, users=read.users, control=read.control, seen_items=read.seen_items, **read.plain,
-    )  # fmt: skip
+        items=read.items,
+        users=read.users,
+        control=read.control,
+        seen_items=read.seen_items,
+        **read.plain,
+    )
 
 
 def _array(value: Any) -> Any:

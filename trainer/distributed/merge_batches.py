@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from streaming.columns import Batch, Engagements, Judgements, Position
+from hsnn.streaming.schema.batch import Batch, Engagements, Judgements, Position
 
 _Columns = TypeVar("_Columns", Engagements, Judgements)
 _LISTS = ("items", "item_sent_at", "users", "deleted_items", "deleted_users", "seen_items", "control")

@@ -15,8 +15,8 @@ from torch import distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from monitoring.errors import HsnnError
-from trainer.part import WHOLE, Part
+from hsnn.monitoring.errors import HsnnError
+from hsnn.trainer.distributed.shard import WHOLE, Part
 
 
 class LostWorkerError(HsnnError):
@@ -35,7 +35,7 @@ class World:
     rank, size : int
         Number of this worker, from 0, and how many there are.
     fingerprint : int
-        Checksum of all steps since the start, see `trainer.workers.fingerprint`.
+        Checksum of all steps since the start, see `hsnn.trainer.training.fingerprint`.
     """
 
     def __init__(self, rank: int, size: int) -> None:

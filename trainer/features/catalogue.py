@@ -8,16 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.events import Feature, Item, User
-from trainer.arrays import grown
-from trainer.changes import Changes
-from trainer.config import ModelConfig
-from trainer.hashing import tokens
-from trainer.id_table import IdTable
-from trainer.ids.tenancy import Tenancy
-from trainer.ids.texts import Texts
-from trainer.touched import TouchedRows
-from trainer.wire import FeedItem
+from hsnn.streaming.schema.events import Feature, Item, User
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.hashing import tokens
+from hsnn.trainer.ids.admission import Tenancy
+from hsnn.trainer.ids.id_table import IdTable
+from hsnn.trainer.ids.string_store import Texts
+from hsnn.trainer.messages import FeedItem
+from hsnn.trainer.rowstore.arrays import grown
+from hsnn.trainer.rowstore.dirty_rows import TouchedRows
+from hsnn.trainer.rowstore.write_barrier import Changes
 
 
 class Sign(NamedTuple):
@@ -104,9 +104,15 @@ class ItemCatalogue:
         """Make what the scheduler has to know of a new, changed or deleted item."""
         present = self.tokens[row][self.tokens[row] >= 0]
         return FeedItem(
-            self.table.ids[row], row, present.tolist(), self.features[row], sign.ts, sign.sent_at,
-            int(self.expires_at[row]) or None, bool(self.deleted[row]),
-        )  # fmt: skip
+            self.table.ids[row],
+            row,
+            present.tolist(),
+            self.features[row],
+            sign.ts,
+            sign.sent_at,
+            int(self.expires_at[row]) or None,
+            bool(self.deleted[row]),
+        )
 
 
 class UserCatalogue:

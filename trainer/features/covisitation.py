@@ -1,8 +1,9 @@
 """Co-visitation: which items the same users engage with shortly before or after an item, as decayed weights.
 
 Every item row has two bounded lists of neighbours, one per half-life, and the time at which their weights were true. As
-in `trainer.item_state`, a reading at a later time decays them exactly, so only touched rows ever change. The scores are
-dense user-item cross features for HSNN's interaction tower (arXiv 2408.06653 §3); see `trainer.cross_features`.
+in `hsnn.trainer.features.item_counters`, a reading at a later time decays them exactly, so only touched rows ever
+change. The scores are dense user-item cross features for HSNN's interaction tower (arXiv 2408.06653 §3); see
+`hsnn.trainer.features.cross_features`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import gathered, grown
-from trainer.changes import Changes
-from trainer.history import named
-from trainer.item_pairs import COVISIT_HALF_LIVES, LAST, decayed, pairs_of
+from hsnn.trainer.features.item_pairs import COVISIT_HALF_LIVES, LAST, decayed, pairs_of
+from hsnn.trainer.features.user_history import named
+from hsnn.trainer.rowstore.arrays import gathered, grown
+from hsnn.trainer.rowstore.write_barrier import Changes
 
 NEIGHBOURS = 16
 """Places N of a list."""
@@ -25,7 +26,7 @@ _COLUMNS = np.arange(len(COVISIT_HALF_LIVES))[:, None]
 class Covisitation:
     """Neighbours of all items, by row.
 
-    Pairs are those of `trainer.item_pairs`. A new neighbour takes the place of the smallest weight
+    Pairs are those of `hsnn.trainer.features.item_pairs`. A new neighbour takes the place of the smallest weight
     of its list: of the new ones of a batch, heaviest first, the first two always, the others if they are heavier.
 
     Parameters

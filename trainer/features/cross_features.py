@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from trainer.covisitation import Covisitation
-from trainer.hashing import SLOTS
-from trainer.item_pairs import COVISIT_HALF_LIVES
-from trainer.queries import Queries
+from hsnn.trainer.features.covisitation import Covisitation
+from hsnn.trainer.features.hashing import SLOTS
+from hsnn.trainer.features.item_pairs import COVISIT_HALF_LIVES
+from hsnn.trainer.features.queries import Queries
 
 CROSS_FEATURES = SLOTS + 1 + len(COVISIT_HALF_LIVES)
 """Columns F of the cross features."""
@@ -31,7 +31,8 @@ def cross_features(
 
     Columns, in order:
 
-    - ``history_0`` .. ``history_3``, one per slot of fields (`trainer.hashing`): how much of the history, weighted by
+    - ``history_0`` .. ``history_3``, one per slot of fields (`hsnn.trainer.features.hashing`): how much of the history,
+    weighted by
       recency, has the candidate's attributes of this slot, on average over these: 0 to 1;
     - ``own``: how many of the candidate's attributes the user has, too;
     - ``session``, ``month``: co-visitation of the last items and the candidate (`Covisitation.scores`).
@@ -132,8 +133,11 @@ def _gathered(
     order = np.argsort(cells, kind="stable")
     begins = np.searchsorted(cells[order], np.arange(size))
     summed = functional.embedding_bag(
-        torch.from_numpy(words[order]), torch.from_numpy(table), torch.from_numpy(begins), mode="sum",
+        torch.from_numpy(words[order]),
+        torch.from_numpy(table),
+        torch.from_numpy(begins),
+        mode="sum",
         per_sample_weights=torch.from_numpy(shares[order].astype(np.float32)),
-    )  # fmt: skip
+    )
     by_query: NDArray[np.float32] = summed.T.contiguous().numpy()  # copies faster than NumPy
     return by_query

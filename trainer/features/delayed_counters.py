@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array
-from trainer.item_state import ItemStates
+from hsnn.trainer.features.item_counters import ItemStates
+from hsnn.trainer.rowstore.arrays import Array
 
 _Noted = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.item_state import HALF_LIVES, ItemStates
+from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
 
 _MEMORY = 0.99
 _PRIOR = 0.1

@@ -1,7 +1,7 @@
 """Feature hashing: ``field=value`` pairs to a fixed number of token rows, the same in every process.
 
 A token says which slot its field hashes to, ``token % SLOTS``, so that matches can be told apart by field
-(`trainer.cross_features`). The price: the values of one field share a quarter of the rows.
+(`hsnn.trainer.features.cross_features`). The price: the values of one field share a quarter of the rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.events import Feature, Scalar
+from hsnn.streaming.schema.events import Feature, Scalar
 
 SLOTS = 4
 """Slots that the fields are hashed to."""

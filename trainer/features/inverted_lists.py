@@ -1,8 +1,8 @@
 """The items of every node, and the order in which a beam takes them.
 
 "Merge" order (as in Streaming VQ, 2501.08695): items of the opened nodes are ordered by node logit plus the log of the
-item's share of its node's worth (`trainer.worth`), so that the budget is not wasted on dead items. Decay is common to
-all items and cancels out of every share, so only touched items change.
+item's share of its node's worth (`hsnn.trainer.features.item_prior`), so that the budget is not wasted on dead items.
+Decay is common to all items and cancels out of every share, so only touched items change.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import gathered, grown
-from trainer.changes import Changes
+from hsnn.trainer.rowstore.arrays import gathered, grown
+from hsnn.trainer.rowstore.write_barrier import Changes
 
 _PRIOR = 0.02
 """Traffic that every item is credited with, as a part of the mean item's, so that an unseen item has a share."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import gathered, grown
-from trainer.changes import Changes
+from hsnn.trainer.rowstore.arrays import gathered, grown
+from hsnn.trainer.rowstore.write_barrier import Changes
 
 HOUR = 3_600_000.0
 HALF_LIVES = tuple(hours * HOUR for hours in (0.1, 0.5, 2.0, 8.0, 24.0, 168.0, 2400.0))

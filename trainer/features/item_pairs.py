@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.item_state import HOUR
+from hsnn.trainer.features.item_counters import HOUR
 
 COVISIT_HALF_LIVES = (1.0 * HOUR, 720.0 * HOUR)
 """Half-lives of co-visitation, ms: the same session, and the same month."""
@@ -67,9 +67,11 @@ def pairs_of(
     weights = decayed(np.maximum(at - history_times[:, -LAST:][event, column], 0)) / apart[:, None]  # (n, 2)
     weights[weights < _LEAST] = 0
     return Pairs(
-        np.r_[old, new].astype(np.int64), np.r_[new, old].astype(np.int64), np.r_[at, at],
+        np.r_[old, new].astype(np.int64),
+        np.r_[new, old].astype(np.int64),
+        np.r_[at, at],
         np.r_[weights, _BACKWARD * weights],
-    )  # fmt: skip
+    )
 
 
 def decayed(elapsed: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """What an item is worth: its part of its node's traffic, as counted and as the model expects it.
 
-The order inside nodes (`trainer.leaves`) needs one number per item that is the same for all users. Counts alone know
-nothing of a new item, and nothing of what else the model has learned; so worth is the geometric mean of both:
+The order inside nodes (`hsnn.trainer.features.inverted_lists`) needs one number per item that is the same for all
+users. Counts alone know nothing of a new item, and nothing of what else the model has learned; so worth is the
+geometric mean of both:
 
     log worth = 1/2 log(count + 0.05) + 1/2 expected score - decay since the item's last engagement
 
@@ -16,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.item_state import HALF_LIVES, ItemStates
+from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
 
 _UNSEEN = 0.05
 

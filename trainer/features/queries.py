@@ -32,9 +32,12 @@ class Queries(NamedTuple):
     def some(self, numbers: NDArray[np.int64] | slice) -> Queries:
         """Take some of the requests."""
         return Queries(
-            self.history_items[numbers], self.history_times[numbers], self.user_tokens[numbers],
-            self.context_tokens[numbers], self.now[numbers],
-        )  # fmt: skip
+            self.history_items[numbers],
+            self.history_times[numbers],
+            self.user_tokens[numbers],
+            self.context_tokens[numbers],
+            self.now[numbers],
+        )
 
     def joined(self, others: Queries) -> Queries:
         """Put the others behind these."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import grown
-from trainer.changes import Changes
+from hsnn.trainer.rowstore.arrays import grown
+from hsnn.trainer.rowstore.write_barrier import Changes
 
 
 class StreamingFrequency:

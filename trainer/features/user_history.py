@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import gathered, grown
-from trainer.changes import Changes
+from hsnn.trainer.rowstore.arrays import gathered, grown
+from hsnn.trainer.rowstore.write_barrier import Changes
 
 
 class UserHistories:

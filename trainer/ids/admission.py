@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array, grown
-from trainer.changes import Changes
-from trainer.id_table import IdTable
-from trainer.ids.candidates import Candidates
-from trainer.ids.config import Limits
-from trainer.metrics import ID_ROWS, IDS
+from hsnn.trainer.config.ids import Limits
+from hsnn.trainer.ids.candidate_counter import Candidates
+from hsnn.trainer.ids.id_table import IdTable
+from hsnn.trainer.metrics import ID_ROWS, IDS
+from hsnn.trainer.rowstore.arrays import Array, grown
+from hsnn.trainer.rowstore.write_barrier import Changes
 
 Rows = NDArray[np.int64]
 
@@ -146,9 +146,10 @@ class Tenancy:
     def state(self) -> dict[str, Array]:
         """Everything but the table and `seen`, as arrays."""
         return self._candidates.state() | {
-            "free": np.array(self.free, np.int64), "left": np.array(self.left, np.int64),
+            "free": np.array(self.free, np.int64),
+            "left": np.array(self.left, np.int64),
             "times": np.array([self._now, self._scanned], np.int64),
-        }  # fmt: skip
+        }
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Take over what `state` returned, and `seen`; the table has its ids already."""

@@ -7,8 +7,8 @@ from collections import OrderedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array
-from trainer.ids.texts import Encoded
+from hsnn.trainer.ids.string_store import Encoded
+from hsnn.trainer.rowstore.arrays import Array
 
 
 class Candidates:
@@ -46,9 +46,10 @@ class Candidates:
         """Everything as arrays, longest unseen first."""
         texts = Encoded.of(list(self._counts))
         return {
-            "candidates": texts.blob, "candidate_lengths": texts.lengths,
+            "candidates": texts.blob,
+            "candidate_lengths": texts.lengths,
             "candidate_counts": np.fromiter(self._counts.values(), np.int64, len(self)),
-        }  # fmt: skip
+        }
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Take over what `state` returned."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import grown
+from hsnn.trainer.rowstore.arrays import grown
 
 _EMPTY, _GONE = -1, -2
 _FULL, _AFTER = 0.6, 0.3

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array
-from trainer.changes import Changes
-from trainer.ids.slots import Slots
-from trainer.ids.texts import Encoded, Texts
+from hsnn.trainer.ids.hash_table import Slots
+from hsnn.trainer.ids.string_store import Encoded, Texts
+from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.rowstore.write_barrier import Changes
 
 _CHUNK = 65_536
 Hash = Callable[[Sequence[str]], NDArray[np.int64]]
@@ -95,7 +95,7 @@ class IdTable:
         self._slots.remove(rows)
 
     def state(self) -> dict[str, Array]:
-        """Copy all ids by row as arrays; see `trainer.ids.texts.Texts.state`."""
+        """Copy all ids by row as arrays; see `hsnn.trainer.ids.string_store.Texts.state`."""
         return self.ids.state()
 
     def restore(self, arrays: Mapping[str, Array], vacant: NDArray[np.int64]) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array, grown
+from hsnn.trainer.rowstore.arrays import Array, grown
 
 _ERRORS = "surrogatepass"
 _COLUMNS = ("bytes", "starts", "lengths")

@@ -9,7 +9,7 @@ level is a (path, child) pair whose code is added to the vector of its parent. W
 Paths keep a level of many nodes cheap: an item is compared with the children of its parent only.
 
 An item enters as its first static vector and its bias, d+1 numbers; distances are measured after a linear map, the
-**metric**, which is blind to the bias unless a learner says otherwise (`trainer.index.em`).
+**metric**, which is blind to the bias unless a learner says otherwise (`hsnn.trainer.index.learners.em`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainer.config import ModelConfig
+from hsnn.trainer.config.model import ModelConfig
 
 _AT_ONCE, _MANY = 1 << 20, 1 << 23
 """Distances that stay in the processor's cache; so many that going in parts is three times as fast."""

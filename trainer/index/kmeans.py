@@ -42,9 +42,13 @@ def lloyd(
 
 
 def evened(
-    points: NDArray[np.float32], centres: NDArray[np.float32], most: float, metric: NDArray[np.float32],
-    least: float = 0.0, splits: int | None = None,
-) -> NDArray[np.float32]:  # fmt: skip
+    points: NDArray[np.float32],
+    centres: NDArray[np.float32],
+    most: float,
+    metric: NDArray[np.float32],
+    least: float = 0.0,
+    splits: int | None = None,
+) -> NDArray[np.float32]:
     """Give the emptiest centres (k, d) to the fullest until none holds more than `most` times the mean of points.
 
     A centre that is split becomes the means of two equal halves, cut across the direction in which its points differ

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.config import ModelConfig
-from trainer.index.hierarchy import Hierarchy, LevelPath
-from trainer.over_arch import NodeOverArch
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.index.hierarchy import Hierarchy, LevelPath
+from hsnn.trainer.modules.over_arch import NodeOverArch
 
 
 class LevelScores(NamedTuple):

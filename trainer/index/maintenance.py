@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streaming.control import Rebalance
-from trainer.index.hierarchy import Hierarchy, LevelPath
-from trainer.index.seeding import evened, lloyd, revive, seed_nodes
-from trainer.index.stabilisers import Usage
+from hsnn.streaming.schema.commands import Rebalance
+from hsnn.trainer.index.hierarchy import Hierarchy, LevelPath
+from hsnn.trainer.index.kmeans import evened, lloyd, revive, seed_nodes
+from hsnn.trainer.index.regularizers import Usage
 
 _REFIT_ROUNDS = 3
 _OVERFULL = 3.0
@@ -79,8 +79,10 @@ def rebalance(hierarchy: Hierarchy, usage: Usage, points: Tensor, command: Rebal
     """
     metric, before = hierarchy.metric.numpy(), [codes.detach().clone() for codes in hierarchy.codes]
     named = np.array([leaf for leaf in (*command.split, *command.merge) if leaf < hierarchy.levels[-1]], np.int64)
-    families = [named // (hierarchy.levels[-1] * hierarchy.siblings(level) // count)
-                for level, count in enumerate(hierarchy.levels)]  # fmt: skip
+    families = [
+        named // (hierarchy.levels[-1] * hierarchy.siblings(level) // count)
+        for level, count in enumerate(hierarchy.levels)
+    ]
 
     def fit(members: Points, codes: Points) -> Points:
         return evened(

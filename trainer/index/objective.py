@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.arrays import Array, within
-from trainer.config import TrainerConfig
-from trainer.index.learners import new_learner
-from trainer.index.levels import Levels, Visited, level_shares
-from trainer.index.stabilisers import Usage, flops_balance, kl_balance, sharpness, warm_up
-from trainer.index.view import IndexStep, IndexView
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.index.learners.registry import new_learner
+from hsnn.trainer.index.levels import Levels, Visited, level_shares
+from hsnn.trainer.index.regularizers import Usage, flops_balance, kl_balance, sharpness, warm_up
+from hsnn.trainer.index.step_view import IndexStep, IndexView
+from hsnn.trainer.rowstore.arrays import Array, within
 
 
 class IndexObjective:
@@ -40,9 +40,13 @@ class IndexObjective:
         paths = levels.hierarchy.paths(projected)
         shares = level_shares(step.leaf_log_share, self._model.levels)
         return IndexView(
-            step, levels, projected, paths, levels.scores(step.users, shares, paths),
+            step,
+            levels,
+            projected,
+            paths,
+            levels.scores(step.users, shares, paths),
             sharpness(self._config, step.events),
-        )  # fmt: skip
+        )
 
     def loss(self, view: IndexView) -> Tensor:
         """All losses that need nothing of the item level, ()."""

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.index.config import IndexConfig
-from trainer.index.hierarchy import parents_of
-from trainer.index.view import IndexView
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.index.hierarchy import parents_of
+from hsnn.trainer.index.step_view import IndexView
 
 _USAGE_MEMORY = 0.98
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.index.hierarchy import LevelPath, soft_assignment
-from trainer.index.levels import Levels, LevelScores
-from trainer.part import Totals, mean
+from hsnn.trainer.distributed.shard import Totals, mean
+from hsnn.trainer.index.hierarchy import LevelPath, soft_assignment
+from hsnn.trainer.index.levels import Levels, LevelScores
 
 
 @dataclass(frozen=True, slots=True)

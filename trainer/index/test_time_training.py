@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.index.config import IndexConfig
-from trainer.index.objective import opened_nodes
-from trainer.index.view import IndexView
-from trainer.leaves import Leaves
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.index.objective import opened_nodes
+from hsnn.trainer.index.step_view import IndexView
 
 
 @torch.no_grad()

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.arrays import Array, within
-from trainer.config import ModelConfig
-from trainer.index.hierarchy import Hierarchy, index_part
-from trainer.index.upkeep import nearest_items
-from trainer.towers import ItemTower
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.index.hierarchy import Hierarchy, index_part
+from hsnn.trainer.index.maintenance import nearest_items
+from hsnn.trainer.modules.towers import ItemTower
+from hsnn.trainer.rowstore.arrays import Array, within
 
 
 def content_sum(content: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.config import ModelConfig
-from trainer.index.levels import Levels, level_heads, level_shares
-from trainer.inputs import Inputs
-from trainer.over_arch import DotOverArch, InteractionTower, MlpOverArch, Parts, TaskHeads
-from trainer.towers import HistoryEncoder, ItemTower, StateTower, Tower, user_fields
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.index.levels import Levels, level_heads, level_shares
+from hsnn.trainer.modules.inputs import Inputs
+from hsnn.trainer.modules.over_arch import DotOverArch, InteractionTower, MlpOverArch, Parts, TaskHeads
+from hsnn.trainer.modules.towers import HistoryEncoder, ItemTower, StateTower, Tower, user_fields
 
 
 class Users(NamedTuple):
@@ -47,7 +47,7 @@ _MEMORY = 0.99
 
 
 class Monn(nn.Module):
-    """Dense weights of the model; id, content and feature rows live in `trainer.embedding.EmbeddingTable`.
+    """Dense weights of the model; id, content and feature rows live in `hsnn.trainer.optim.embedding_table`.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ class Monn(nn.Module):
 
     @property
     def boundable(self) -> bool:
-        """Whether an item's logit is a dot product and sums, as the bounds of `trainer.bounds` need it."""
+        """Whether an item's logit is a dot product and sums, as `hsnn.trainer.model.score_bounds` needs it."""
         config = self.config
         return config.over_arch == "dot" and not config.cross and config.user_vectors == config.item_vectors
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.arrays import Array
-from trainer.bounds import DotQuery
-from trainer.config import ModelConfig
-from trainer.index.levels import level_shares
-from trainer.inputs import inputs
-from trainer.model import Monn, Users
-from trainer.queries import Queries
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.index.levels import level_shares
+from hsnn.trainer.model.monn import Monn, Users
+from hsnn.trainer.model.score_bounds import DotQuery
+from hsnn.trainer.modules.inputs import inputs
+from hsnn.trainer.rowstore.arrays import Array
 
 __all__ = ["Encoded", "Queries", "Scorer"]
 
@@ -58,7 +58,7 @@ class Scorer:
 
     @property
     def boundable(self) -> bool:
-        """Whether `dot_query` says all there is to know of a request: see `trainer.model.Monn.boundable`."""
+        """Whether `dot_query` says all there is to know of a request: see `hsnn.trainer.model.monn.Monn.boundable`."""
         return self.model.boundable
 
     @torch.inference_mode()
@@ -80,7 +80,7 @@ class Scorer:
         vectors : (rows, W)
             Static item vectors by row, for the histories.
         node_log_share : (K,)
-            From `trainer.leaves.Leaves.node_log_share`.
+            From `hsnn.trainer.features.inverted_lists.Leaves.node_log_share`.
         beam
             Nodes kept per level on the way to the leaves that are `seen`; None: the model's own.
         full
@@ -170,7 +170,10 @@ class Scorer:
     ) -> NDArray[np.float32]:
         of_items = np.where(nodes >= 0, node_logits[:, np.maximum(nodes, 0)], node_logits.min(1, keepdims=True))
         scores: NDArray[np.float32] = self.model.item_logits(
-            users, torch.from_numpy(vectors), torch.from_numpy(state_features), torch.from_numpy(of_items),
+            users,
+            torch.from_numpy(vectors),
+            torch.from_numpy(state_features),
+            torch.from_numpy(of_items),
             None if cross is None else torch.from_numpy(cross),
-        ).numpy()  # fmt: skip
+        ).numpy()
         return scores

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.item_state import HOUR
-from trainer.queries import Queries
+from hsnn.trainer.features.item_counters import HOUR
+from hsnn.trainer.features.queries import Queries
 
 
 class Inputs(NamedTuple):
@@ -70,7 +70,12 @@ def dense_features(
     """History length, time since the last item, and the phase of the day and the week: (B, 7)."""
     day, week = now / (24 * HOUR), now / (168 * HOUR)
     columns = [
-        known[:, -1], known.mean(1), last_gap / 5,
-        np.sin(2 * np.pi * day), np.cos(2 * np.pi * day), np.sin(2 * np.pi * week), np.cos(2 * np.pi * week),
-    ]  # fmt: skip
+        known[:, -1],
+        known.mean(1),
+        last_gap / 5,
+        np.sin(2 * np.pi * day),
+        np.cos(2 * np.pi * day),
+        np.sin(2 * np.pi * week),
+        np.cos(2 * np.pi * week),
+    ]
     return np.stack(columns, 1).astype(np.float32)

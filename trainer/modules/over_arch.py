@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainer.config import ModelConfig
-from trainer.cross_features import CROSS_FEATURES
-from trainer.towers import mlp
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.cross_features import CROSS_FEATURES
+from hsnn.trainer.modules.towers import mlp
 
 _HIDDEN = 32
 

@@ -2,7 +2,7 @@
 
 HSNN (arXiv 2408.06653) §3: user, item and interaction tower of independent sizes; each is an MLP (implicit
 interactions) and, from preset ``small`` on, an attention-FM layer beside it (explicit pairwise ones). The interaction
-tower (`trainer.over_arch`) is an MLP alone: it runs once for every pair of user and item.
+tower (`hsnn.trainer.modules.over_arch`) is an MLP alone: it runs once for every pair of user and item.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from trainer.config import ModelConfig
-from trainer.item_state import STATE_FEATURES
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.item_counters import STATE_FEATURES
 
 DENSE_FEATURES = 7
-"""Width of `Inputs.dense`: see `trainer.inputs.dense_features`."""
+"""Width of `Inputs.dense`: see `hsnn.trainer.modules.inputs.dense_features`."""
 
 
 def mlp(*widths: int) -> nn.Sequential:

@@ -8,19 +8,9 @@ import time
 from collections import Counter, deque
 from typing import Any
 
-from streaming.columns import Batch
-from trainer.metrics import (
-    DROPPED,
-    EVENTS,
-    JUDGED,
-    LATE_ACTIONS,
-    LOSS,
-    NODE_LOSS,
-    PENDING,
-    RATE,
-    WATERMARK,
-)
-from trainer.prepared import StepReport
+from hsnn.streaming.schema.batch import Batch
+from hsnn.trainer.metrics import DROPPED, EVENTS, JUDGED, LATE_ACTIONS, LOSS, NODE_LOSS, PENDING, RATE, WATERMARK
+from hsnn.trainer.training.prepared import StepReport
 
 _log = logging.getLogger(__name__)
 _RATE_SECONDS = 5.0
@@ -91,9 +81,11 @@ class Progress:
     def state(self) -> dict[str, Any]:
         """Copy the counts, for the checkpoint."""
         return {
-            "trained": self.trained, "impressions": self.impressions,
-            "dead_lettered": self.dead_lettered, "dropped": dict(self.dropped),
-        }  # fmt: skip
+            "trained": self.trained,
+            "impressions": self.impressions,
+            "dead_lettered": self.dead_lettered,
+            "dropped": dict(self.dropped),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""

@@ -18,12 +18,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.batch_bytes import decode_batch, encode_batch
-from streaming.columns import Batch
-from streaming.consumer import Consumer
-from streaming.handover import packed
-from streaming.union import union
-from trainer.workers.world import ApartError, World
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.rescale import packed
+from hsnn.streaming.schema.batch import Batch
+from hsnn.trainer.distributed.batch_codec import decode_batch, encode_batch
+from hsnn.trainer.distributed.merge_batches import union
+from hsnn.trainer.distributed.process_group import ApartError, World
 
 _NAP = 0.05
 """Longest wait, in seconds, of a worker that has read everything."""
@@ -184,7 +184,7 @@ class SharedTurns:
         return bool(self._world.firsts(int(due)))
 
     def state(self) -> dict[str, Any]:
-        """States of all consumers, as `streaming.handover` packs them."""
+        """States of all consumers, as `hsnn.streaming.consumer.rescale` packs them."""
         blobs = self._world.everybodys(msgspec.msgpack.encode(self._consumer.state()))
         return packed([msgspec.msgpack.decode(blob) for blob in blobs])
 

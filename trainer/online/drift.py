@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from monitoring.alarms import Alarm
-from monitoring.config import MonitoringConfig
-from monitoring.drift import LossDrift, MixDrift
-from monitoring.gate import QualityGate
-from monitoring.metrics import ALARMS
-from trainer.metrics import HELD
-from trainer.prepared import Prepared, StepReport
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.drift import LossDrift, MixDrift
+from hsnn.monitoring.gate import QualityGate
+from hsnn.monitoring.metrics import ALARMS
+from hsnn.trainer.metrics import HELD
+from hsnn.trainer.training.prepared import Prepared, StepReport
 
 _log = logging.getLogger(__name__)
 

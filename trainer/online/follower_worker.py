@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from monitoring.config import MonitoringConfig
-from monitoring.phases import reached
-from streaming.columns import Batch
-from streaming.config import StreamingConfig
-from streaming.log import EventLog
-from streaming.patience import Patience
-from trainer.checkpoint import CheckpointStore
-from trainer.config import TrainerConfig
-from trainer.drift import DriftWatch
-from trainer.progress import Progress
-from trainer.resume import common_checkpoint, consumer_of, resumed
-from trainer.workers.turns import SharedTurns
-from trainer.workers.world import World
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.process.failpoints import reached
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.schema.batch import Batch
+from hsnn.trainer.checkpoint.store import CheckpointStore
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.distributed.process_group import World
+from hsnn.trainer.online.accounting import Progress
+from hsnn.trainer.online.batch_source import SharedTurns
+from hsnn.trainer.online.drift import DriftWatch
+from hsnn.trainer.online.resume import common_checkpoint, consumer_of, resumed
 
 _POLL_SECONDS = 0.2
 
 
 class Companion:
-    """Keeps step with the first worker, whose loop is `trainer.loop.Loop`.
+    """Keeps step with the first worker, whose loop is `hsnn.trainer.online.loop.Loop`.
 
     Checkpoints, snapshots, deltas, the feed, alarms, metrics and committed positions are the first one's alone; what
     goes into its checkpoint from here is the state of this worker's consumer.

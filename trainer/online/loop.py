@@ -6,33 +6,33 @@ import logging
 import time
 from collections.abc import Callable
 
-from monitoring.alarms import Alarm
-from monitoring.config import MonitoringConfig
-from monitoring.health import Health
-from monitoring.heap import settle_heap
-from monitoring.http import start_http
-from monitoring.phases import reached
-from monitoring.signals import stop_on_signals
-from streaming.columns import Batch, Position
-from streaming.config import StreamingConfig
-from streaming.log import EventLog
-from streaming.open_log import open_log
-from streaming.patience import Patience
-from streaming.redis_client import Redis, connect
-from trainer.checkpoint import CheckpointStore
-from trainer.config import TrainerConfig
-from trainer.drift import DriftWatch
-from trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS
-from trainer.outbox import Outbox
-from trainer.prequential import LivePrequential
-from trainer.progress import Progress
-from trainer.publisher import Publisher
-from trainer.resume import common_checkpoint, consumer_of, resumed
-from trainer.threads import use_threads
-from trainer.triggers import Triggers
-from trainer.workers.companion import Companion
-from trainer.workers.turns import turns_of
-from trainer.workers.world import World, join
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.health import Health
+from hsnn.monitoring.http import start_http
+from hsnn.monitoring.process.failpoints import reached
+from hsnn.monitoring.process.gc_tuning import settle_heap
+from hsnn.monitoring.process.signals import stop_on_signals
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.redis.client import Redis, connect
+from hsnn.streaming.schema.batch import Batch, Position
+from hsnn.trainer.checkpoint.store import CheckpointStore
+from hsnn.trainer.checkpoint.triggers import Triggers
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.distributed.process_group import World, join
+from hsnn.trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS
+from hsnn.trainer.online.accounting import Progress
+from hsnn.trainer.online.batch_source import turns_of
+from hsnn.trainer.online.drift import DriftWatch
+from hsnn.trainer.online.follower_worker import Companion
+from hsnn.trainer.online.prequential import LivePrequential
+from hsnn.trainer.online.resume import common_checkpoint, consumer_of, resumed
+from hsnn.trainer.publish.publisher import Publisher
+from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
@@ -155,15 +155,24 @@ class Loop:
         self._outbox.progress(
             progress.state()
             | {
-                "watermark": self.learner.watermark, "items": len(self.learner.items),
-                "half_life": self.learner.half_life, "events_per_second": progress.rate,
-                "loss": progress.loss, "node_loss": progress.node_loss,
-                "pending": self._turns.pending, "lag_records": lag, "lag_seconds": waited,
-                "measured": asked.measured, "unmeasured": asked.unmeasured, "recall": asked.recall(),
-                "recent": asked.recent(), "scored_share": asked.scored_share or 0.0,
-                "held": self._drift.held, "lost": self._turns.lost(),
+                "watermark": self.learner.watermark,
+                "items": len(self.learner.items),
+                "half_life": self.learner.half_life,
+                "events_per_second": progress.rate,
+                "loss": progress.loss,
+                "node_loss": progress.node_loss,
+                "pending": self._turns.pending,
+                "lag_records": lag,
+                "lag_seconds": waited,
+                "measured": asked.measured,
+                "unmeasured": asked.unmeasured,
+                "recall": asked.recall(),
+                "recent": asked.recent(),
+                "scored_share": asked.scored_share or 0.0,
+                "held": self._drift.held,
+                "lost": self._turns.lost(),
             }
-        )  # fmt: skip
+        )
 
     def _due(self) -> bool:
         """Whether a checkpoint is due.

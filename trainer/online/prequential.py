@@ -17,11 +17,11 @@ import httpx
 import msgspec
 import numpy as np
 
-from trainer.config import TrainerConfig
-from trainer.errors import TokenError
-from trainer.learner import Learner
-from trainer.metrics import QUERIES, RECALL
-from trainer.prepared import Prepared
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.errors import TokenError
+from hsnn.trainer.metrics import QUERIES, RECALL
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.prepared import Prepared
 
 _log = logging.getLogger(__name__)
 _CUTS = (20, 50)

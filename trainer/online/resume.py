@@ -6,18 +6,18 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.handover import unpacked
-from streaming.log import EventLog
-from streaming.share import Share
-from trainer.checkpoint import Checkpoint, CheckpointStore
-from trainer.config import TrainerConfig
-from trainer.drift import DriftWatch
-from trainer.errors import CheckpointError
-from trainer.learner import Learner
-from trainer.progress import Progress
-from trainer.workers.world import World
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.partition_assignment import Share
+from hsnn.streaming.consumer.rescale import unpacked
+from hsnn.streaming.log.base import EventLog
+from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.distributed.process_group import World
+from hsnn.trainer.errors import CheckpointError
+from hsnn.trainer.online.accounting import Progress
+from hsnn.trainer.online.drift import DriftWatch
+from hsnn.trainer.training.learner import Learner
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.arrays import gathered, grown
-from trainer.changes import Changes
+from hsnn.trainer.rowstore.arrays import gathered, grown
+from hsnn.trainer.rowstore.write_barrier import Changes
 
 _EPSILON = 1e-8
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.config import ModelConfig
-from trainer.embedding import EmbeddingTable
-from trainer.inputs import Inputs, inputs
-from trainer.item_rows import ItemRows, Taken
-from trainer.part import Part
-from trainer.places import Places, distinct_rows
-from trainer.prepared import Judged
-from trainer.queries import Queries
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.distributed.shard import Part
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.modules.inputs import Inputs, inputs
+from hsnn.trainer.optim.embedding_table import EmbeddingTable
+from hsnn.trainer.optim.item_embeddings import ItemRows, Taken
+from hsnn.trainer.optim.sparse_rows import Places, distinct_rows
+from hsnn.trainer.training.prepared import Judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,7 @@ class TakenRows:
         cut = part.cut(len(judged))
         own = np.r_[part.cut(first), first + cut.start : first + cut.stop]
         places = self.places._replace(history=self.places.history[own], judged=judged[cut])
-        return replace(
-            self, queries=self.queries.some(own), places=places, feature_places=self.feature_places[own]
-        )  # fmt: skip
+        return replace(self, queries=self.queries.some(own), places=places, feature_places=self.feature_places[own])
 
     def inputs(self, dim: int) -> Inputs:
         """Model inputs of the queries; `dim` is the width of one item vector."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.arrays import Array
+from hsnn.trainer.rowstore.arrays import Array
 
 LIMIT = 1000.0
 """Times the usual norm; on the data sets of the benchmarks no step comes near it."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.config import TrainerConfig
-from trainer.embedding import EmbeddingTable
-from trainer.towers import ItemTower
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.modules.towers import ItemTower
+from hsnn.trainer.optim.embedding_table import EmbeddingTable
 
 _CONTENT_SCALE = 0.1
 

@@ -11,16 +11,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.config import TrainerConfig
-from trainer.index.hierarchy import index_part
-from trainer.index.objective import IndexObjective, distillation, interaction_error
-from trainer.index.stabilisers import warm_up
-from trainer.index.view import IndexStep, IndexView
-from trainer.model import Monn, Users, sampled_softmax_losses
-from trainer.part import Totals, mean
-from trainer.step import Step
-from trainer.taken import TakenRows
-from trainer.task_loss import task_logits, task_loss
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.distributed.shard import Totals, mean
+from hsnn.trainer.index.hierarchy import index_part
+from hsnn.trainer.index.objective import IndexObjective, distillation, interaction_error
+from hsnn.trainer.index.regularizers import warm_up
+from hsnn.trainer.index.step_view import IndexStep, IndexView
+from hsnn.trainer.model.monn import Monn, Users, sampled_softmax_losses
+from hsnn.trainer.optim.gather import TakenRows
+from hsnn.trainer.optim.step import Step
+from hsnn.trainer.optim.task_loss import task_logits, task_loss
 
 
 class Sums(NamedTuple):
@@ -70,9 +70,11 @@ class Forward:
         judged_loss, chances = self._judge(step, users, taken, totals)
         new_loss = mean(item_losses[: step.fresh], weight[: step.fresh], totals.fresh)
         sums = Sums(
-            torch.stack([new_loss, node_loss, judged_loss]).detach(), self._monn.seen(asking, totals.queries),
-            self._objective.learner.seen(asking.item[:, : self._config.model.dim].detach(), totals.queries), chances,
-        )  # fmt: skip
+            torch.stack([new_loss, node_loss, judged_loss]).detach(),
+            self._monn.seen(asking, totals.queries),
+            self._objective.learner.seen(asking.item[:, : self._config.model.dim].detach(), totals.queries),
+            chances,
+        )
         return Outcome(item_loss + node_loss + self._config.judgement_weight * judged_loss, sums, view)
 
     def view(self, step: Step, users: Users, vectors: Tensor, totals: Totals) -> IndexView | None:
@@ -81,10 +83,16 @@ class Forward:
             return None
         candidates = step.candidates
         seen = IndexStep(
-            index_part(vectors, self._config.model.dim), users.levels, torch.from_numpy(candidates.targets),
-            torch.from_numpy(step.weights), torch.from_numpy(candidates.log_q), candidates.uniform,
-            torch.from_numpy(step.leaves.node_log_share()), step.since_seeded, totals,
-        )  # fmt: skip
+            index_part(vectors, self._config.model.dim),
+            users.levels,
+            torch.from_numpy(candidates.targets),
+            torch.from_numpy(step.weights),
+            torch.from_numpy(candidates.log_q),
+            candidates.uniform,
+            torch.from_numpy(step.leaves.node_log_share()),
+            step.since_seeded,
+            totals,
+        )
         return self._objective.view(self._monn.levels, seen)
 
     def _levels(

@@ -1,7 +1,8 @@
 """All weights, and what is done with them: a gradient step, upkeep of the nodes, and their state.
 
-A step has three parts: `trainer.forward` computes the losses, `trainer.descent` collects the gradients and steps down,
-and what merely looks on (running means, usage, nodes that follow their items) is told when the step was made.
+A step has three parts: `hsnn.trainer.optim.loss` computes the losses, `hsnn.trainer.optim.optimizer` collects the
+gradients and steps down, and what merely looks on (running means, usage, nodes that follow their items) is told when
+the step was made.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streaming.control import Rebalance
-from trainer.arrays import Array, within
-from trainer.config import TrainerConfig
-from trainer.descent import Descent
-from trainer.embedding import EmbeddingTable
-from trainer.forward import Forward, Outcome
-from trainer.index import upkeep
-from trainer.index.hierarchy import index_part
-from trainer.index.objective import IndexObjective, surprise
-from trainer.index.test_time import kept_pairs
-from trainer.item_rows import ItemRows
-from trainer.leaves import Leaves
-from trainer.model import Monn
-from trainer.part import WHOLE
-from trainer.prepared import Judged
-from trainer.queries import Queries
-from trainer.safe_steps import EXTRA, JUDGED, STEP
-from trainer.step import Candidates, Losses, Step
-from trainer.taken import StepTables, TakenRows
-from trainer.task_loss import task_logits, task_loss
-from trainer.workers.fingerprint import fingerprint
-from trainer.workers.world import World
+from hsnn.streaming.schema.commands import Rebalance
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.distributed.process_group import World
+from hsnn.trainer.distributed.shard import WHOLE
+from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.index import maintenance
+from hsnn.trainer.index.hierarchy import index_part
+from hsnn.trainer.index.objective import IndexObjective, surprise
+from hsnn.trainer.index.test_time_training import kept_pairs
+from hsnn.trainer.model.monn import Monn
+from hsnn.trainer.optim.embedding_table import EmbeddingTable
+from hsnn.trainer.optim.gather import StepTables, TakenRows
+from hsnn.trainer.optim.gradient_guard import EXTRA, JUDGED, STEP
+from hsnn.trainer.optim.item_embeddings import ItemRows
+from hsnn.trainer.optim.loss import Forward, Outcome
+from hsnn.trainer.optim.optimizer import Descent
+from hsnn.trainer.optim.step import Candidates, Losses, Step
+from hsnn.trainer.optim.task_loss import task_logits, task_loss
+from hsnn.trainer.rowstore.arrays import Array, within
+from hsnn.trainer.training.fingerprint import fingerprint
+from hsnn.trainer.training.prepared import Judged
 
 _FEATURE_SCALE = 0.05
 
@@ -154,9 +155,15 @@ class Network:
         return refused, torch.sigmoid(logits.detach()).numpy()
 
     def more(
-        self, queries: Queries, candidates: Candidates, weights: NDArray[np.float32], leaves: Leaves, events: int,
-        *, test_time: bool,
-    ) -> None:  # fmt: skip
+        self,
+        queries: Queries,
+        candidates: Candidates,
+        weights: NDArray[np.float32],
+        leaves: Leaves,
+        events: int,
+        *,
+        test_time: bool,
+    ) -> None:
         """One more step of the learned levels alone: on test-time pairs (`test_time`), or on all events as before."""
         with torch.no_grad():
             taken = self._tables.take(candidates.rows, candidates.tokens, [queries])
@@ -178,21 +185,21 @@ class Network:
             self.descent.apply()
 
     def upkeep(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], work: str, rng: np.random.Generator) -> None:
-        """Do to the hierarchy what `trainer.index.upkeep` calls `work`, looking at the items `rows`."""
+        """Do to the hierarchy what `hsnn.trainer.index.maintenance` calls `work`, looking at the items `rows`."""
         hierarchy = self.monn.levels.hierarchy
         with torch.no_grad():
             self.objective.learner.measure(hierarchy)
             vectors, points = self._points(rows, tokens)
         if work == "start":
-            upkeep.start(hierarchy, points, rng)
+            maintenance.start(hierarchy, points, rng)
         elif work == "refit":
-            upkeep.refit(hierarchy, points, even=self.objective.learner.evens)
+            maintenance.refit(hierarchy, points, even=self.objective.learner.evens)
         elif work == "revive":
-            upkeep.revive_dead(hierarchy, self.objective.usage, points, rng)
+            maintenance.revive_dead(hierarchy, self.objective.usage, points, rng)
         elif work == "snap":
-            upkeep.snap(hierarchy, points)
+            maintenance.snap(hierarchy, points)
         else:
-            upkeep.represent(hierarchy, points, vectors[:, :-1])
+            maintenance.represent(hierarchy, points, vectors[:, :-1])
 
     def rebalance(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], command: Rebalance) -> int:
         """Even the nodes that a command names, by where the items `rows` lie; return how many were split."""
@@ -200,7 +207,7 @@ class Network:
         with torch.no_grad():
             self.objective.learner.measure(hierarchy)
             _, points = self._points(rows, tokens)
-        return upkeep.rebalance(hierarchy, self.objective.usage, points, command)
+        return maintenance.rebalance(hierarchy, self.objective.usage, points, command)
 
     def set_rates(self, dense: float | None, embedding: float | None) -> None:
         """Learn at other rates than the configured ones; None: the configured one."""
@@ -209,7 +216,7 @@ class Network:
     def expect(
         self, rows: NDArray[np.int64], tokens: NDArray[np.int32], states: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Score unique `rows` (n,) for the mean user: (n,); see `trainer.worth`."""
+        """Score unique `rows` (n,) for the mean user: (n,); see `hsnn.trainer.features.item_prior`."""
         with torch.no_grad():
             vectors = self.items.vectors(rows, tokens[rows])
             scores: NDArray[np.float32] = self.monn.expected(vectors, torch.from_numpy(states)).numpy()

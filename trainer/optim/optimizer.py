@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.arrays import Array
-from trainer.config import TrainerConfig
-from trainer.index.learner import IndexLearner
-from trainer.model import Monn
-from trainer.safe_steps import GradientGuard, gradient_norm
-from trainer.taken import StepTables, TakenRows
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.index.learners.base import IndexLearner
+from hsnn.trainer.model.monn import Monn
+from hsnn.trainer.optim.gather import StepTables, TakenRows
+from hsnn.trainer.optim.gradient_guard import GradientGuard, gradient_norm
+from hsnn.trainer.rowstore.arrays import Array
 
 
 class Descent:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.leaves import Leaves
-from trainer.part import Part, Totals
-from trainer.prepared import Judged
-from trainer.queries import Queries
+from hsnn.trainer.distributed.shard import Part, Totals
+from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.training.prepared import Judged
 
 
 class Candidates(NamedTuple):
@@ -75,9 +75,7 @@ class Step:
         """Return what the sums of a part are divided by."""
         weight = torch.from_numpy(self.weights)
         judged = 0 if self.judged is None else len(self.judged.items)
-        return Totals(
-            weight.sum(), weight[: self.fresh].sum(), len(weight), judged, part.cut(judged), 1 / part.of
-        )  # fmt: skip
+        return Totals(weight.sum(), weight[: self.fresh].sum(), len(weight), judged, part.cut(judged), 1 / part.of)
 
     def of(self, part: Part) -> Step:
         """Return the same step with the queries and judged items of one part alone."""
@@ -86,11 +84,13 @@ class Step:
         cut, own = part.cut(len(self.weights)), self.candidates
         cross = None if own.cross is None else own.cross[cut]
         return replace(
-            self, queries=self.queries.some(cut), weights=self.weights[cut],
+            self,
+            queries=self.queries.some(cut),
+            weights=self.weights[cut],
             candidates=own._replace(targets=own.targets[cut], cross=cross),
             judged=self.judged and self.judged.some(part.cut(len(self.judged.items))),
             fresh=min(max(self.fresh - cut.start, 0), cut.stop - cut.start),
-        )  # fmt: skip
+        )
 
 
 class Losses(NamedTuple):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.leaves import Leaves
-from trainer.model import Monn, Users
-from trainer.prepared import Judged
+from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.model.monn import Monn, Users
+from hsnn.trainer.training.prepared import Judged
 
 
 def task_logits(monn: Monn, judged: Judged, users: Users, items: Tensor, leaves: Leaves, *, seeded: bool) -> Tensor:

@@ -14,17 +14,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from monitoring.alarms import Alarm
-from monitoring.phases import reached
-from trainer.checkpoint import CheckpointStore
-from trainer.handed_out import HandedOut
-from trainer.learner import Learner
-from trainer.metrics import CHECKPOINT_PAUSE, CHECKPOINT_SECONDS
-from trainer.outbox import Outbox
-from trainer.rows_file import TableRows
-from trainer.shadow import Shadow
-from trainer.snapshot import Origin, manifest_of
-from trainer.wire import SnapshotManifest
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.process.failpoints import reached
+from hsnn.trainer.checkpoint.learner_copy import Shadow
+from hsnn.trainer.checkpoint.row_delta import TableRows
+from hsnn.trainer.checkpoint.store import CheckpointStore
+from hsnn.trainer.messages import SnapshotManifest
+from hsnn.trainer.metrics import CHECKPOINT_PAUSE, CHECKPOINT_SECONDS
+from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.publish.snapshot import Origin, manifest_of
+from hsnn.trainer.publish.snapshot_encoder import HandedOut
+from hsnn.trainer.training.learner import Learner
 
 _log = logging.getLogger(__name__)
 _SLICE_SECONDS = 0.004
@@ -94,10 +94,13 @@ class Publisher:
         origin = Origin(number, outbox.epoch, "", outbox.state_id, outbox.feed_id, self._digest)
         snapshot = manifest_of(learner, origin) if learner.network.seeded and not held else None
         manifest = {
-            "events": learner.events, "watermark": learner.watermark, "config_digest": self._digest,
-            "model": learner.config.model.model_dump(mode="json"), "threads": learner.config.threads,
+            "events": learner.events,
+            "watermark": learner.watermark,
+            "config_digest": self._digest,
+            "model": learner.config.model.model_dump(mode="json"),
+            "threads": learner.config.threads,
             "held": held,
-        }  # fmt: skip
+        }
         write = partial(self._write, self._shadow, values, manifest)
 
         def work() -> None:

@@ -10,11 +10,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from monitoring.alarms import Alarm
-from streaming.keys import key
-from streaming.patience import Patience
-from streaming.redis_client import AWAY, Redis, bulk, identity
-from trainer.wire import Feed, FeedItem, SnapshotManifest, StateDelta
+from hsnn.monitoring.alarms import Alarm
+from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.redis.client import AWAY, Redis, bulk, identity
+from hsnn.streaming.redis.keys import key
+from hsnn.trainer.messages import Feed, FeedItem, SnapshotManifest, StateDelta
 
 _ALARMS_KEPT = 1000
 
@@ -23,7 +23,7 @@ Fields = dict[Any, Any]
 
 
 class Encodable(Protocol):
-    """A snapshot, as a `trainer.wire.Snapshot` or as what can be encoded like one."""
+    """A snapshot, as a `hsnn.trainer.messages.Snapshot` or as what can be encoded like one."""
 
     @property
     def manifest(self) -> SnapshotManifest:

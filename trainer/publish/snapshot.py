@@ -4,28 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from trainer.arrays import Array
-from trainer.catalogue import all_ids
-from trainer.tables import tables_of
-from trainer.wire import Snapshot, SnapshotManifest
+from hsnn.trainer.features.catalogue import all_ids
+from hsnn.trainer.messages import Snapshot, SnapshotManifest
+from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.training.tables import tables_of
 
 if TYPE_CHECKING:
-    from trainer.learner import Learner
+    from hsnn.trainer.training.learner import Learner
 
 BY_ITEM = {
-    "embeddings": "network.items.weight", "tokens": "items.tokens", "values": "states.values", "last": "states.last",
-    "first": "states.first", "expires_at": "items.expires_at", "deleted": "items.deleted",
-}  # fmt: skip
+    "embeddings": "network.items.weight",
+    "tokens": "items.tokens",
+    "values": "states.values",
+    "last": "states.last",
+    "first": "states.first",
+    "expires_at": "items.expires_at",
+    "deleted": "items.deleted",
+}
 PAIRS = {
-    "neighbours": "covisitation.neighbours", "weights": "covisitation.weights", "totals": "covisitation.totals",
+    "neighbours": "covisitation.neighbours",
+    "weights": "covisitation.weights",
+    "totals": "covisitation.totals",
     "paired": "covisitation.last",
-}  # fmt: skip
+}
 BY_USER = {"items": "histories.items", "times": "histories.times", "tokens": "users.tokens"}
 """What a snapshot calls the arrays of a checkpoint; `PAIRS` where there are cross features."""
 
 
 class Origin(NamedTuple):
-    """What a snapshot says of itself beside the learner's state; see `trainer.wire.SnapshotManifest`."""
+    """What a snapshot says of itself beside the learner's state; see `hsnn.trainer.messages.SnapshotManifest`."""
 
     snapshot: int
     epoch: int
@@ -38,10 +45,14 @@ class Origin(NamedTuple):
 def manifest_of(learner: Learner, origin: Origin) -> SnapshotManifest:
     """Say what a snapshot of the learner as it is now is."""
     return SnapshotManifest(
-        **origin._asdict(), events=learner.events, watermark=learner.watermark, half_life=learner.half_life,
-        model=learner.config.model.model_dump(mode="json"), expire_after_idle_ms=learner.idle_ms,
+        **origin._asdict(),
+        events=learner.events,
+        watermark=learner.watermark,
+        half_life=learner.half_life,
+        model=learner.config.model.model_dump(mode="json"),
+        expire_after_idle_ms=learner.idle_ms,
         generation=learner.steering.generation,
-    )  # fmt: skip
+    )
 
 
 def snapshot_of(learner: Learner, origin: Origin) -> Snapshot:

@@ -1,7 +1,7 @@
 """The snapshot that a checkpoint's copy of the learner makes, as its readers get it.
 
-The same bytes as `trainer.wire.Snapshot` makes, without an object per item or user, and in small steps where the
-interpreter's lock is held: it is made beside training.
+The same bytes as `hsnn.trainer.messages.Snapshot` makes, without an object per item or user, and in small steps where
+the interpreter's lock is held: it is made beside training.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.array_file import Column, parts_of
-from trainer.arrays import Array
-from trainer.blobs import Packed, texts_in
-from trainer.chunked import list_head
-from trainer.export import weights_of
-from trainer.ids.texts import spans
-from trainer.lodging import vacant
-from trainer.snapshot import BY_ITEM, BY_USER, PAIRS
-from trainer.wire import SnapshotManifest
+from hsnn.trainer.checkpoint.export import weights_of
+from hsnn.trainer.checkpoint.msgpack_writer import list_head
+from hsnn.trainer.checkpoint.safetensors_writer import Column, parts_of
+from hsnn.trainer.ids.string_store import spans
+from hsnn.trainer.messages import SnapshotManifest
+from hsnn.trainer.publish.snapshot import BY_ITEM, BY_USER, PAIRS
+from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.rowstore.byte_strings import Packed, texts_in
+from hsnn.trainer.training.row_recycling import vacant
 
 _CHUNK = 65_536
 _LODGING = "lodging."
@@ -88,7 +88,7 @@ def encoded_texts(texts: Packed, without: NDArray[np.int64]) -> Iterator[bytes]:
 
 
 def _joined(blob: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Texts (n,) of `blob` behind their heads: at most 65,535 bytes each, as `trainer.ids.texts` has them."""
+    """Texts (n,) of `blob` behind their heads: at most 65,535 bytes each, see `hsnn.trainer.ids.string_store`."""
     heads = 1 + (lengths > _FIX) + (lengths > _BYTE)  # (n,) bytes of each head
     places = np.cumsum(heads + lengths) - heads - lengths
     out = np.empty(int((heads + lengths).sum()), np.uint8)

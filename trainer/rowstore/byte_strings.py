@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array, grown
-from trainer.ids.texts import spans
+from hsnn.trainer.ids.string_store import spans
+from hsnn.trainer.rowstore.arrays import Array, grown
 
 _CHUNK = 65_536
 

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array
-from trainer.blobs import Blobs, Packed
-from trainer.changes import Rows
-from trainer.tables import Table
+from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.rowstore.byte_strings import Blobs, Packed
+from hsnn.trainer.rowstore.write_barrier import Rows
+from hsnn.trainer.training.tables import Table
 
 _SLICE = 1 << 19
 """Bytes copied in one go."""

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streaming.control import Rates, Rebalance, read
-from trainer.chores import FIT_SAMPLE, living_rows, sampled
-from trainer.metrics import REBALANCES
+from hsnn.streaming.schema.commands import Rates, Rebalance, read
+from hsnn.trainer.metrics import REBALANCES
+from hsnn.trainer.training.maintenance import FIT_SAMPLE, living_rows, sampled
 
 if TYPE_CHECKING:
-    from trainer.learner import Learner
+    from hsnn.trainer.training.learner import Learner
 
 _log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 
-from trainer.arrays import Array
-from trainer.step import Step
-from trainer.taken import TakenRows
+from hsnn.trainer.optim.gather import TakenRows
+from hsnn.trainer.optim.step import Step
+from hsnn.trainer.rowstore.arrays import Array
 
 
 def fingerprint(step: Step, taken: TakenRows, before: int) -> int:

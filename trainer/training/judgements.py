@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.covisitation import Covisitation
-from trainer.cross_features import CROSS_FEATURES, MATCHES, cross_features
-from trainer.history import UserHistories
-from trainer.queries import Queries
+from hsnn.trainer.features.covisitation import Covisitation
+from hsnn.trainer.features.cross_features import CROSS_FEATURES, MATCHES, cross_features
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.user_history import UserHistories
 
 _CHUNK = 64
 

@@ -12,35 +12,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Batch, Judgements
-from streaming.events import Scalar
-from trainer.arrays import Array
-from trainer.catalogue import ItemCatalogue, UserCatalogue, ids_of
-from trainer.chores import do_chores
-from trainer.config import TrainerConfig
-from trainer.covisitation import Covisitation
-from trainer.frequency import StreamingFrequency
-from trainer.half_life import HalfLifeChoice
-from trainer.hashing import token_matrix, tokens
-from trainer.history import UserHistories
-from trainer.item_state import HALF_LIVES, ItemStates
-from trainer.judging import histories_at, pair_cross_features
-from trainer.lagged import LaggedStates
-from trainer.learner_state import put_state, state_of
-from trainer.leaves import Leaves
-from trainer.lessons import candidates_of, lessons_of
-from trainer.lifetime import dies_at
-from trainer.lodging import Lodging
-from trainer.network import Network
-from trainer.prepared import Judged, Prepared, StepReport, joined
-from trainer.queries import Queries
-from trainer.replay import Lessons, Replay
-from trainer.side_events import apply_side_events, first_signs
-from trainer.steering import Steering, obey
-from trainer.step import Candidates
-from trainer.touched import TouchedRows
-from trainer.wire import StateDelta
-from trainer.worth import log_worth
+from hsnn.streaming.schema.batch import Batch, Judgements
+from hsnn.streaming.schema.events import Scalar
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.features.catalogue import ItemCatalogue, UserCatalogue, ids_of
+from hsnn.trainer.features.covisitation import Covisitation
+from hsnn.trainer.features.delayed_counters import LaggedStates
+from hsnn.trainer.features.expiry import dies_at
+from hsnn.trainer.features.half_life import HalfLifeChoice
+from hsnn.trainer.features.hashing import token_matrix, tokens
+from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
+from hsnn.trainer.features.item_prior import log_worth
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.sampling_frequency import StreamingFrequency
+from hsnn.trainer.features.user_history import UserHistories
+from hsnn.trainer.messages import StateDelta
+from hsnn.trainer.optim.network import Network
+from hsnn.trainer.optim.step import Candidates
+from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.rowstore.dirty_rows import TouchedRows
+from hsnn.trainer.training.commands import Steering, obey
+from hsnn.trainer.training.judgements import histories_at, pair_cross_features
+from hsnn.trainer.training.maintenance import do_chores
+from hsnn.trainer.training.prepared import Judged, Prepared, StepReport, joined
+from hsnn.trainer.training.preprocess import apply_side_events, first_signs
+from hsnn.trainer.training.replay_buffer import Lessons, Replay
+from hsnn.trainer.training.row_recycling import Lodging
+from hsnn.trainer.training.sampling import candidates_of, lessons_of
+from hsnn.trainer.training.state_dict import put_state, state_of
 
 
 class Learner:
@@ -129,9 +129,20 @@ class Learner:
         strangers = {at: events.user[kept[at]] for at in np.flatnonzero(users < 0).tolist()}
         feed = [self.items.feed_item(row, sign) for row, sign in signs.items()]
         return Prepared(
-            rows, users, ts, weights, queries, feed, contexts, batch.watermark, self._judged(batch.judgements, *judged),
-            kept, int(np.count_nonzero(held)), int(np.count_nonzero(~held)), strangers,
-        )  # fmt: skip
+            rows,
+            users,
+            ts,
+            weights,
+            queries,
+            feed,
+            contexts,
+            batch.watermark,
+            self._judged(batch.judgements, *judged),
+            kept,
+            int(np.count_nonzero(held)),
+            int(np.count_nonzero(~held)),
+            strangers,
+        )
 
     def _judged_rows(self, judgements: Judgements) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of items and users of judgements, none where there are no tasks."""
@@ -176,7 +187,7 @@ class Learner:
 
     @property
     def turns(self) -> int:
-        """How often rows of items were given to other items; see `trainer.lodging`."""
+        """How often rows of items were given to other items; see `hsnn.trainer.training.row_recycling`."""
         return 0 if self.lodging is None else self.lodging.turns
 
     @property
@@ -191,9 +202,14 @@ class Learner:
         lessons = lessons_of(self, prepared, rng)
         candidates = candidates_of(self, prepared, lessons, rng)
         losses = self.network.step(
-            lessons.queries, candidates, lessons.weights, self.leaves, self.events, prepared.judged,
+            lessons.queries,
+            candidates,
+            lessons.weights,
+            self.leaves,
+            self.events,
+            prepared.judged,
             fresh=len(prepared.items),
-        )  # fmt: skip
+        )
         self.steps += 1
         if losses.refused:
             self._last_batch = 0
@@ -237,12 +253,25 @@ class Learner:
         named = self.users.named.drain()
         pairs, paired = self.covisitation, rows[: len(rows) if self.config.model.cross else 0]
         return StateDelta(
-            epoch, self.events, self.watermark, self.half_life,
-            rows.astype(np.int32), self.states.values[rows], self.states.last[rows], self.states.first[rows],
-            users.astype(np.int32), self.histories.items[users], self.histories.times[users], self.users.tokens[users],
-            named.astype(np.int32), ids_of(self.users, named),
-            pairs.neighbours[paired], pairs.weights[paired], pairs.totals[paired], pairs.last[paired],
-        )  # fmt: skip
+            epoch,
+            self.events,
+            self.watermark,
+            self.half_life,
+            rows.astype(np.int32),
+            self.states.values[rows],
+            self.states.last[rows],
+            self.states.first[rows],
+            users.astype(np.int32),
+            self.histories.items[users],
+            self.histories.times[users],
+            self.users.tokens[users],
+            named.astype(np.int32),
+            ids_of(self.users, named),
+            pairs.neighbours[paired],
+            pairs.weights[paired],
+            pairs.totals[paired],
+            pairs.last[paired],
+        )
 
     def forget_touched(self) -> None:
         """Take what changed so far for told: here nobody wants to hear of it."""
@@ -319,7 +348,10 @@ class Learner:
     def weigh(self, rows: NDArray[np.int64]) -> None:
         """Say anew what unique `rows` (n,) are worth to those who order the items of a node."""
         worth = log_worth(
-            self.states, rows, self.half_life, self.origin,
+            self.states,
+            rows,
+            self.half_life,
+            self.origin,
             lambda asked, features: self.network.expect(asked, self.items.tokens, features),
-        )  # fmt: skip
+        )
         self.leaves.set_mass(rows, worth)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.index.upkeep import refit_interval
+from hsnn.trainer.index.maintenance import refit_interval
 
 if TYPE_CHECKING:
-    from trainer.learner import Learner
+    from hsnn.trainer.training.learner import Learner
 
 _EVERY = 64
 """Steps between two looks at the nodes and the half-lives."""
@@ -35,7 +35,7 @@ def do_chores(learner: Learner, rng: np.random.Generator) -> None:
 
 
 def look_after(learner: Learner, work: list[str], living: NDArray[np.int64], rng: np.random.Generator) -> None:
-    """Do `work`, by its names in `trainer.index.upkeep`, to the nodes; `living` (n,) are the rows of living items."""
+    """Do `work`, named as in `hsnn.trainer.index.maintenance`; `living` (n,) are the rows of living items."""
     for one in work:
         sample = sampled(living, FIT_SAMPLE if one in ("start", "refit") else _SAMPLE, rng)
         learner.network.upkeep(sample, learner.items.tokens, one, rng)
@@ -56,7 +56,7 @@ def sampled(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDA
 
 
 def due(learner: Learner) -> list[str]:
-    """Name what is due of `trainer.index.upkeep`."""
+    """Name what is due of `hsnn.trainer.index.maintenance`."""
     index, kind = learner.config.index, learner.network.objective.learner
     if not learner.network.seeded:
         return ["start"] if learner.events >= index.seed_after else []

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.events import Scalar
-from trainer.queries import Queries
-from trainer.wire import FeedItem
+from hsnn.streaming.schema.events import Scalar
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.messages import FeedItem
 
 
 class StepReport(NamedTuple):
@@ -24,7 +24,8 @@ class StepReport(NamedTuple):
     events : int
         Interactions learned.
     unsafe : int
-        Interactions left out because their step was refused (`trainer.safe_steps`); it changed nothing then.
+        Interactions left out because their step was refused (`hsnn.trainer.optim.gradient_guard`); it changed nothing
+        then.
     chances : (J, A) float32 or None
         Probabilities that were given to the labels of `Prepared.judged` before they were learned.
     judged : bool
@@ -89,9 +90,13 @@ class Judged:
     def some(self, cut: slice) -> Judged:
         """Take some of the pairs."""
         return replace(
-            self, queries=self.queries.some(cut), items=self.items[cut], labels=self.labels[cut],
-            states=self.states[cut], cross=None if self.cross is None else self.cross[cut],
-        )  # fmt: skip
+            self,
+            queries=self.queries.some(cut),
+            items=self.items[cut],
+            labels=self.labels[cut],
+            states=self.states[cut],
+            cross=None if self.cross is None else self.cross[cut],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +148,15 @@ class Prepared:
     def _part(self, cut: slice, *, first: bool) -> Prepared:
         repeats = self.events - len(self.items)
         return replace(
-            self, items=self.items[cut], users=self.users[cut], ts=self.ts[cut], weights=self.weights[cut],
-            queries=self.queries.some(cut), contexts=self.contexts[cut], at=self.at[cut],
-            feed=self.feed if first else [], judged=self.judged if first else None,
+            self,
+            items=self.items[cut],
+            users=self.users[cut],
+            ts=self.ts[cut],
+            weights=self.weights[cut],
+            queries=self.queries.some(cut),
+            contexts=self.contexts[cut],
+            at=self.at[cut],
+            feed=self.feed if first else [],
+            judged=self.judged if first else None,
             events=len(self.items[cut]) + (repeats if first else 0),
-        )  # fmt: skip
+        )

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Batch, Engagements
-from trainer.catalogue import ItemCatalogue, Sign, UserCatalogue
+from hsnn.streaming.schema.batch import Batch, Engagements
+from hsnn.trainer.features.catalogue import ItemCatalogue, Sign, UserCatalogue
 
 
 class SideEvents(NamedTuple):

@@ -2,7 +2,7 @@
 
 A ring of the last events, each with the query it was. On a slow catalogue a single pass with sparse updates learns far
 too little from an event; on news, what was clicked an hour ago is the wrong lesson. Which of the two a stream is, the
-trainer knows by itself: it is the half-life whose popularity predicts best (`trainer.half_life`).
+trainer knows by itself: it is the half-life whose popularity predicts best (`hsnn.trainer.features.half_life`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array
-from trainer.changes import Changes
-from trainer.config import ModelConfig
-from trainer.history import closed_up, named
-from trainer.queries import Queries
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.user_history import closed_up, named
+from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.rowstore.write_barrier import Changes
 
 
 class Lessons(NamedTuple):

@@ -1,8 +1,8 @@
 """Rows that come and go: what a learner with limited id tables does when an id gives its row up.
 
 **Users.** Only the trainer and the mirrors know their rows, and a mirror learns all of a row from the state stream, in
-order: whose it is, together with the history and features that count from then on (`trainer.wire.StateDelta`). So a
-user's row is emptied when its user leaves, and may have another user at once.
+order: whose it is, together with the history and features that count from then on (`hsnn.trainer.messages.StateDelta`).
+So a user's row is emptied when its user leaves, and may have another user at once.
 
 **Items.** Their rows are in histories, versions of the index, the scheduler's catalogue, and messages that nobody has
 read yet; nobody could tell which item an old one means. So an item that gives up its row is deleted for the rest of
@@ -25,15 +25,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array, within
-from trainer.blobs import texts_in
-from trainer.catalogue import Sign
-from trainer.ids.config import IdsConfig
-from trainer.ids.tenancy import Tenancy
-from trainer.wiping import wipe
+from hsnn.trainer.config.ids import IdsConfig
+from hsnn.trainer.features.catalogue import Sign
+from hsnn.trainer.ids.admission import Tenancy
+from hsnn.trainer.rowstore.arrays import Array, within
+from hsnn.trainer.rowstore.byte_strings import texts_in
+from hsnn.trainer.training.row_wiping import wipe
 
 if TYPE_CHECKING:
-    from trainer.learner import Learner
+    from hsnn.trainer.training.learner import Learner
 
 _WORTH_A_TURN = 8
 
@@ -51,9 +51,7 @@ class Lodging:
         self._learner, self._config = learner, config
         self.turns = self._turned = 0
         self._departed: list[int] = []
-        self.items = Tenancy(
-            "items", learner.items.table, config.items, config.candidates, self._retire, learner.alive
-        )  # fmt: skip
+        self.items = Tenancy("items", learner.items.table, config.items, config.candidates, self._retire, learner.alive)
         self.users = Tenancy("users", learner.users.table, config.users, config.candidates, self._forget)
         learner.items.tenancy, learner.users.tenancy = self.items, self.users
 

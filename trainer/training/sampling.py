@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.cross_features import MATCHES, cross_features
-from trainer.prepared import Prepared
-from trainer.replay import Lessons
-from trainer.step import Candidates
+from hsnn.trainer.features.cross_features import MATCHES, cross_features
+from hsnn.trainer.optim.step import Candidates
+from hsnn.trainer.training.prepared import Prepared
+from hsnn.trainer.training.replay_buffer import Lessons
 
 if TYPE_CHECKING:
-    from trainer.learner import Learner
+    from hsnn.trainer.training.learner import Learner
 
 
 def lessons_of(learner: Learner, prepared: Prepared, rng: np.random.Generator) -> Lessons:

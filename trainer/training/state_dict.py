@@ -9,22 +9,31 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array, within
-from trainer.blobs import named_texts, texts_in
-from trainer.errors import CheckpointError
-from trainer.lodging import restore_ids
-from trainer.steering import steer
-from trainer.tables import tables_of
+from hsnn.trainer.errors import CheckpointError
+from hsnn.trainer.rowstore.arrays import Array, within
+from hsnn.trainer.rowstore.byte_strings import named_texts, texts_in
+from hsnn.trainer.training.commands import steer
+from hsnn.trainer.training.row_recycling import restore_ids
+from hsnn.trainer.training.tables import tables_of
 
 if TYPE_CHECKING:
-    from trainer.learner import Learner
+    from hsnn.trainer.training.learner import Learner
 
 _COUNTERS = ("events", "positives", "steps", "watermark", "origin", "half_life", "_last_batch")
 _BY_ITEM = (
-    "states.values", "states.last", "states.first", "frequency.counts", "frequency.seen",
-    "items.tokens", "items.expires_at", "items.deleted",
-    "covisitation.neighbours", "covisitation.weights", "covisitation.totals", "covisitation.last",
-)  # fmt: skip
+    "states.values",
+    "states.last",
+    "states.first",
+    "frequency.counts",
+    "frequency.seen",
+    "items.tokens",
+    "items.expires_at",
+    "items.deleted",
+    "covisitation.neighbours",
+    "covisitation.weights",
+    "covisitation.totals",
+    "covisitation.last",
+)
 _BY_USER = ("histories.items", "histories.times", "users.tokens")
 _WHOLE = ("half_lives.loss", "half_lives.totals")
 
@@ -60,11 +69,16 @@ def small_of(learner: Learner) -> Callable[[], dict[str, Array]]:
 def values_of(learner: Learner) -> dict[str, Any]:
     """Plain values: counters, and what the arrays are of."""
     return {name: getattr(learner, name) for name in _COUNTERS} | {
-        "half_lives_time": learner.half_lives.time, "leaves_shift": learner.leaves.sums()[1],
-        "replay_seen": learner.replay.seen, "replay_size": learner.replay.size,
-        "seed": learner.config.seed, "index_learner": learner.config.index.learner,
-        "items": len(learner.items), "users": len(learner.users), "steering": learner.steering.state(),
-    }  # fmt: skip
+        "half_lives_time": learner.half_lives.time,
+        "leaves_shift": learner.leaves.sums()[1],
+        "replay_seen": learner.replay.seen,
+        "replay_size": learner.replay.size,
+        "seed": learner.config.seed,
+        "index_learner": learner.config.index.learner,
+        "items": len(learner.items),
+        "users": len(learner.users),
+        "steering": learner.steering.state(),
+    }
 
 
 def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:

@@ -13,13 +13,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.arrays import Array
-from trainer.blobs import Packed
-from trainer.changes import Changes
-from trainer.id_table import IdTable
+from hsnn.trainer.ids.id_table import IdTable
+from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.rowstore.byte_strings import Packed
+from hsnn.trainer.rowstore.write_barrier import Changes
 
 if TYPE_CHECKING:
-    from trainer.learner import Learner
+    from hsnn.trainer.training.learner import Learner
 
 Texts = Callable[[NDArray[np.integer]], Packed]
 """Texts of rows (n,), as bytes."""
@@ -66,10 +66,17 @@ def tables_of(learner: Learner) -> list[Table]:
     tables = [
         _table("states", learner.states, ("values", "last", "first"), items),
         _table("frequency", learner.frequency, ("counts", "seen"), items),
-        _table("items", learner.items, ("tokens", "expires_at", "deleted"), items, {
-            "items.features": partial(_features, learner.items),
-        }),
-        _ids("items.ids", learner.items.table), _ids("users.ids", learner.users.table),
+        _table(
+            "items",
+            learner.items,
+            ("tokens", "expires_at", "deleted"),
+            items,
+            {
+                "items.features": partial(_features, learner.items),
+            },
+        ),
+        _ids("items.ids", learner.items.table),
+        _ids("users.ids", learner.users.table),
         _table("covisitation", learner.covisitation, ("neighbours", "weights", "totals", "last"), items),
         _table("leaves", learner.leaves, ("node_of", "log_mass"), items),
         _table("network.items", network.items.ids, ("weight", "accumulator"), items),
@@ -78,10 +85,13 @@ def tables_of(learner: Learner) -> list[Table]:
         _table("histories", learner.histories, ("items", "times"), users),
         _table("users", learner.users, ("tokens",), users),
         Table(
-            "replay", {f"replay.{name}": partial(replay.arrays.__getitem__, name) for name in replay.arrays}, {},
-            partial(len, replay), replay.changes,
+            "replay",
+            {f"replay.{name}": partial(replay.arrays.__getitem__, name) for name in replay.arrays},
+            {},
+            partial(len, replay),
+            replay.changes,
         ),
-    ]  # fmt: skip
+    ]
     if learner.config.model.tasks:
         tables.append(_table("lagged", learner.lagged.states, ("values", "last", "first"), items))
     if learner.lodging is not None:

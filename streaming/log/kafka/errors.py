@@ -9,7 +9,7 @@ from typing import Any
 
 import kafka.errors
 
-from streaming.errors import LogUnavailableError, OutOfRangeError, UnknownTopicError
+from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError, UnknownTopicError
 
 
 @contextmanager

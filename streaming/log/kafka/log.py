@@ -15,15 +15,15 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata
 
-from streaming.columns import Position
-from streaming.errors import AppendError, StreamingError, UnknownTopicError
-from streaming.kafka_errors import patiently, translated
-from streaming.kafka_options import client_options
-from streaming.kafka_reader import KafkaReader
-from streaming.log import Outgoing
-from streaming.partitioner import Partitioner
-from streaming.patience import Patience
-from streaming.records import Records
+from hsnn.streaming.errors import AppendError, StreamingError, UnknownTopicError
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.kafka.errors import patiently, translated
+from hsnn.streaming.log.kafka.options import client_options
+from hsnn.streaming.log.kafka.reader import KafkaReader
+from hsnn.streaming.log.partitioner import Partitioner
+from hsnn.streaming.log.records import Records
+from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.schema.batch import Position
 
 _AWAY = (kafka.errors.KafkaError, OSError)
 _DELIVERY_MS = 120_000
@@ -42,7 +42,7 @@ class KafkaLog:
     patience
         For how long records wait for a broker that is away, if that is more than kafka-python's two minutes.
     options
-        For kafka-python, as text; see `streaming.kafka_options`.
+        For kafka-python, as text; see `hsnn.streaming.log.kafka.options`.
     """
 
     def __init__(self, servers: list[str], patience: Patience | None = None, **options: str) -> None:

@@ -8,14 +8,23 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
-from streaming.errors import LogUrlError
+from hsnn.streaming.errors import LogUrlError
 
 # What these decide is part of the contract of `EventLog`, not a matter of taste.
 _FIXED = {
-    "bootstrap_servers", "group_id", "enable_auto_commit", "auto_offset_reset", "isolation_level", "acks",
-    "key_deserializer", "value_deserializer", "key_serializer", "value_serializer", "consumer_timeout_ms",
+    "bootstrap_servers",
+    "group_id",
+    "enable_auto_commit",
+    "auto_offset_reset",
+    "isolation_level",
+    "acks",
+    "key_deserializer",
+    "value_deserializer",
+    "key_serializer",
+    "value_serializer",
+    "consumer_timeout_ms",
     "partitioner",
-}  # fmt: skip
+}
 _CLIENTS: dict[str, Any] = {"admin": KafkaAdminClient, "consumer": KafkaConsumer, "producer": KafkaProducer}
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
-from streaming.columns import Position
-from streaming.kafka_errors import translated
-from streaming.records import Headers, Records
+from hsnn.streaming.log.kafka.errors import translated
+from hsnn.streaming.log.records import Headers, Records
+from hsnn.streaming.schema.batch import Position
 
 _CONSUMER = {
     "auto_offset_reset": "none",  # jumping over lost records would lose them in silence

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.columns import Position
-from streaming.log import Outgoing
-from streaming.records import Headers, Records
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.records import Headers, Records
+from hsnn.streaming.schema.batch import Position
 
 _PLACES = 10 ** np.arange(12, -1, -1)
 
@@ -63,9 +63,13 @@ def records_of(position: Position, first: int, entries: list[Any]) -> Records:
     named: list[dict[bytes, bytes]] = [dict(zip(one[::2], one[1::2], strict=False)) for one in fields]
     headers = [_headers(one[b"h"]) if b"h" in one else () for one in named]
     return Records(
-        position, offsets, [one.get(b"k") for one in named], [one.get(b"v") for one in named], headers,
+        position,
+        offsets,
+        [one.get(b"k") for one in named],
+        [one.get(b"v") for one in named],
+        headers,
         _times([one.get(b"t", b"") for one in named]),
-    )  # fmt: skip
+    )
 
 
 def _times(texts: Sequence[bytes]) -> NDArray[np.int64]:

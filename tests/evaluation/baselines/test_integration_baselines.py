@@ -8,17 +8,17 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from evaluation.baselines import BASELINES, chosen
-from evaluation.covisitation import BACKWARD, HOURS, KAPPA, LAST, SMOOTHING, CoVisitation
-from evaluation.curves import ORDERS
-from evaluation.errors import MissingPackageError, ProtocolError
-from evaluation.harness import evaluate
-from evaluation.neighbours import GRAPHS, Neighbours, package
-from evaluation.popularity import HOURS as POPULARITY_HOURS
-from evaluation.popularity import Leaders, filtered, popular
-from evaluation.ranks import MISS, rank, ranks_of
-from evaluation.two_tower import item_side, user_side
-from trainer.config import ModelConfig
+from hsnn.evaluation.baselines.ann_indexes import GRAPHS, Neighbours, package
+from hsnn.evaluation.baselines.covisitation import BACKWARD, HOURS, KAPPA, LAST, SMOOTHING, CoVisitation
+from hsnn.evaluation.baselines.popularity import HOURS as POPULARITY_HOURS
+from hsnn.evaluation.baselines.popularity import Leaders, filtered, popular
+from hsnn.evaluation.baselines.registry import BASELINES, chosen
+from hsnn.evaluation.baselines.two_tower import item_side, user_side
+from hsnn.evaluation.errors import MissingPackageError, ProtocolError
+from hsnn.evaluation.harness.prequential import evaluate
+from hsnn.evaluation.metrics.budget_curves import ORDERS
+from hsnn.evaluation.metrics.ranks import MISS, rank, ranks_of
+from hsnn.trainer.config.model import ModelConfig
 
 HOUR = 3_600_000
 START = 1_700_000_000_000
@@ -239,7 +239,7 @@ def test_baselines_are_chosen_by_name():
 @pytest.mark.slow
 def test_what_is_not_asked_for_is_not_made(config, new_data, monkeypatch):
     for name in ("CoVisitation", "TwoTower", "ShuffledIndex", "Neighbours"):
-        monkeypatch.setattr(f"evaluation.judge.{name}", None)
+        monkeypatch.setattr(f"hsnn.evaluation.harness.evaluator.{name}", None)
     found = evaluate(new_data(1500), config, 64, query_share=0.5, snapshot_events=512, baselines=())
     methods = {column.partition("@")[0].partition(":")[0] for column in found.ranks}
     assert methods == {"served", "exhaustive", "popularity", *ORDERS}

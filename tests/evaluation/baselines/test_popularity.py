@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.popularity import HOURS, Popularity
+from hsnn.evaluation.baselines.popularity import HOURS, Popularity
 
 HOUR = 3_600_000
 START = 1_700_000_000_000

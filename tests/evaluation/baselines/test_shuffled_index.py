@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from evaluation.shuffled import ShuffledIndex
-from evaluation.system import OfflineSystem
+from hsnn.evaluation.baselines.shuffled_index import ShuffledIndex
+from hsnn.evaluation.harness.offline_system import OfflineSystem
 
 
 def follow(config, data, batches: int, **schedule) -> tuple[OfflineSystem, ShuffledIndex, list[bool]]:

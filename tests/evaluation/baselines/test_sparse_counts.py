@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation import sparse_counts
-from evaluation.sparse_counts import SparseCounts
+from hsnn.evaluation.baselines import sparse_counts
+from hsnn.evaluation.baselines.sparse_counts import SparseCounts
 
 CELLS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(1, 9)), max_size=12)
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from evaluation.orders import merge_order, whole_nodes_order
-from evaluation.ranks import MISS, ranks_within
-from evaluation.served import served
+from hsnn.evaluation.harness.candidate_orders import merge_order, whole_nodes_order
+from hsnn.evaluation.harness.served_path import served
+from hsnn.evaluation.metrics.ranks import MISS, ranks_within
 
 pytestmark = pytest.mark.slow
 

@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from evaluation.system import OfflineSystem
-from indexer.placing import Placing
-from indexer.rebalance import Bounds, broken, command_of
-from indexer.version import VersionManifest
-from serving.mirror import Mirror
-from streaming.events import Item
-from trainer.snapshot import Origin, snapshot_of
+from hsnn.evaluation.harness.offline_system import OfflineSystem
+from hsnn.indexer.assign.capacity import Placing
+from hsnn.indexer.jobs.rebalance import Bounds, broken, command_of
+from hsnn.indexer.store.version import VersionManifest
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.streaming.schema.events import Item
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
 
 
 @pytest.mark.slow
@@ -93,9 +93,20 @@ def test_new_items_crowd_a_node_and_a_rebalance_makes_room(config, new_data):
     manifest = snapshot_of(system.learner, Origin(1, 1)).manifest
     assert manifest.generation == 0
     version = VersionManifest(
-        version=system.versions, epoch=1, snapshot=1, checkpoint="", events=0, watermark=0, created_at=0, items=0,
-        rows=0, nodes=len(before), config_digest="", state_id="", reason="",
-    )  # fmt: skip
+        version=system.versions,
+        epoch=1,
+        snapshot=1,
+        checkpoint="",
+        events=0,
+        watermark=0,
+        created_at=0,
+        items=0,
+        rows=0,
+        nodes=len(before),
+        config_digest="",
+        state_id="",
+        reason="",
+    )
     command = msgspec.json.encode(command_of(version, found, now, over=3.0))
     system.learn(system.prepare(replace(batches[-1], control=(command, command))))
     assert system.learner.steering.generation == 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.asked import REPEATS
-from evaluation.errors import NothingMeasuredError
-from evaluation.figures import columns
-from evaluation.harness import evaluate
-from evaluation.ranks import MISS
-from evaluation.report import sentences, summary, table
-from evaluation.system import OfflineSystem
+from hsnn.evaluation.errors import NothingMeasuredError
+from hsnn.evaluation.harness.offline_system import OfflineSystem
+from hsnn.evaluation.harness.prequential import evaluate
+from hsnn.evaluation.harness.query_sampling import REPEATS
+from hsnn.evaluation.metrics.method_metrics import columns
+from hsnn.evaluation.metrics.ranks import MISS
+from hsnn.evaluation.report.summary import sentences, summary, table
 
 pytestmark = pytest.mark.slow
 

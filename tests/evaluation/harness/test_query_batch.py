@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.field import TOP, best_of
-from evaluation.judge import K
-from evaluation.ranks import ranks_of, top
-from serving.limits import Limits
-from serving.retrieval import retrieve
+from hsnn.evaluation.harness.evaluator import K
+from hsnn.evaluation.harness.query_batch import TOP, best_of
+from hsnn.evaluation.metrics.ranks import ranks_of, top
+from hsnn.serving.limits import Limits
+from hsnn.serving.search.beam import retrieve
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.asked import Sampler, Window
-from evaluation.errors import ProtocolError
-from evaluation.system import OfflineSystem
-from trainer.index.config import IndexConfig
+from hsnn.evaluation.errors import ProtocolError
+from hsnn.evaluation.harness.offline_system import OfflineSystem
+from hsnn.evaluation.harness.query_sampling import Sampler, Window
+from hsnn.trainer.config.index import IndexConfig
 
 
 def drawn(config, data, window: Window, batch: int = 64):

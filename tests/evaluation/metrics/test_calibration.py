@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.calibration import calibration, normalised_entropy
-from evaluation.errors import ProtocolError
+from hsnn.evaluation.errors import ProtocolError
+from hsnn.evaluation.metrics.calibration import calibration, normalised_entropy
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=30).filter(lambda y: 0 < sum(y) < len(y)))

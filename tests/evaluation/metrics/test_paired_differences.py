@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.comparison import compare, interval, same_queries
-from evaluation.errors import ProtocolError
-from evaluation.figures import figures
+from hsnn.evaluation.errors import ProtocolError
+from hsnn.evaluation.metrics.method_metrics import figures
+from hsnn.evaluation.metrics.paired_differences import compare, interval, same_queries
 
 
 def test_an_interval_by_hand():

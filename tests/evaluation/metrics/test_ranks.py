@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.ranks import MISS, mrr, ndcg, paired, rank, ranks_of, ranks_within, recall, top
+from hsnn.evaluation.metrics.ranks import MISS, mrr, ndcg, paired, rank, ranks_of, ranks_within, recall, top
 
 SCORES = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=12)
 WITH_BARRED = st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=12)

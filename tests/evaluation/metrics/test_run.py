@@ -7,12 +7,12 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from evaluation.churn import Churn, moved
-from evaluation.figures import best, figures
-from evaluation.popularity import HOURS
-from evaluation.ranks import MISS
-from evaluation.report import across, summary
-from evaluation.run import Run, load, save
+from hsnn.evaluation.baselines.popularity import HOURS
+from hsnn.evaluation.metrics.assignment_churn import Churn, moved
+from hsnn.evaluation.metrics.method_metrics import best, figures
+from hsnn.evaluation.metrics.ranks import MISS
+from hsnn.evaluation.metrics.run import Run, load, save
+from hsnn.evaluation.report.summary import across, summary
 
 HOUR = 3_600_000
 POPULAR = {f"popularity:{hours}": np.full(4, 60, np.float32) for hours in HOURS}
@@ -24,12 +24,27 @@ def by_hand(**changes) -> Run:
     ranks = POPULAR | {"popularity:1.0": np.array([10, 49, 50, MISS], np.float32), "served": served}
     ranks |= {"exhaustive": np.array([0, 30, 150, 300], np.float32), "merge@25": served, "whole_nodes@25": served}
     run = Run(
-        ranks=ranks, work={"served": np.array([20, 20, 30, 30], np.int32), "merge@25": np.full(4, 25, np.int32)},
-        event=np.arange(4), ts=np.arange(4) * 1000, age=np.array([0, 5, 7, 30]) * HOUR, corpus=np.full(4, 100),
-        coverage=dict.fromkeys(ranks, 0.5), popular={name: np.linspace(0, 0.9, len(HOURS)) for name in ranks},
-        sizes=np.array([0, 2, 4, 2]), churn=1.5, traffic_churn=0.5, baselines=("popularity",), budget=25, events=1000,
-        versions=3, arrived=2, expired=1, seconds=2.0, training_seconds=1.0, judging_seconds=0.5,
-    )  # fmt: skip
+        ranks=ranks,
+        work={"served": np.array([20, 20, 30, 30], np.int32), "merge@25": np.full(4, 25, np.int32)},
+        event=np.arange(4),
+        ts=np.arange(4) * 1000,
+        age=np.array([0, 5, 7, 30]) * HOUR,
+        corpus=np.full(4, 100),
+        coverage=dict.fromkeys(ranks, 0.5),
+        popular={name: np.linspace(0, 0.9, len(HOURS)) for name in ranks},
+        sizes=np.array([0, 2, 4, 2]),
+        churn=1.5,
+        traffic_churn=0.5,
+        baselines=("popularity",),
+        budget=25,
+        events=1000,
+        versions=3,
+        arrived=2,
+        expired=1,
+        seconds=2.0,
+        training_seconds=1.0,
+        judging_seconds=0.5,
+    )
     return replace(run, **changes)
 
 
@@ -63,8 +78,10 @@ def test_predictions_are_judged_where_there_are_any():
     assert "probabilities" not in summary(by_hand())
     shown = {"predicted": np.array([0.25] * 4, np.float32), "engaged": np.array([1, 0, 0, 0], np.float32)}
     assert summary(by_hand(**shown))["probabilities"] == {
-        "normalised_entropy": pytest.approx(1.0), "calibration": pytest.approx(1.0), "shown": 4,
-    }  # fmt: skip
+        "normalised_entropy": pytest.approx(1.0),
+        "calibration": pytest.approx(1.0),
+        "shown": 4,
+    }
 
 
 def test_seeds_are_averaged_and_their_spread_is_told():

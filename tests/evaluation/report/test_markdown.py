@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from evaluation.errors import MissingPackageError
-from evaluation.markdown import write
-from evaluation.plots import over_stream
-from evaluation.report import across, percent, probabilities
+from hsnn.evaluation.errors import MissingPackageError
+from hsnn.evaluation.report.markdown import write
+from hsnn.evaluation.report.plots import over_stream
+from hsnn.evaluation.report.summary import across, percent, probabilities
 
 pytestmark = pytest.mark.slow
 

@@ -13,11 +13,12 @@ import redis
 import typer
 from typer.testing import CliRunner, Result
 
-from hsnn.cli import ELSEWHERE, application, main
-from hsnn.config import Config
-from hsnn.doctor import crc32c, examine
-from hsnn.errors import sentence
-from monitoring.errors import HsnnError
+from hsnn.cli.app import ELSEWHERE, application, main
+from hsnn.cli.doctor import crc32c, examine
+from hsnn.cli.error_messages import sentence
+from hsnn.config.loader import Config
+from hsnn.monitoring.errors import HsnnError
+from tests.paths import ROOT
 
 HEAVY = ("torch", "pydantic", "numpy", "redis", "pyarrow", "rich", "prometheus_client", "asyncio")
 
@@ -46,12 +47,12 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from hsnn.cli import main; sys.argv = ['hsnn', '--help']\n"
+        "import sys; from hsnn.cli.app import main; sys.argv = ['hsnn', '--help']\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"
     )
-    root = str(Path(__file__).parents[2])
+    root = str(ROOT)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=60, check=True
     )
@@ -134,9 +135,13 @@ def test_faults_of_the_program_keep_their_traceback() -> None:
 @pytest.mark.parametrize(
     ("command", "runner", "expected"),
     [
-        ("train", "trainer.loop.run", lambda c: (c.trainer, c.streaming, c.monitoring, c.redis.url, c.digest())),
-        ("schedule", "indexer.scheduler.run", lambda c: (c.indexer, c.monitoring, c.redis.url)),
-        ("serve", "serving.server.run", lambda c: (c.serving, c.redis.url, None, c.monitoring.stalled_after)),
+        (
+            "train",
+            "hsnn.trainer.online.loop.run",
+            lambda c: (c.trainer, c.streaming, c.monitoring, c.redis.url, c.digest()),
+        ),
+        ("schedule", "hsnn.indexer.jobs.scheduler.run", lambda c: (c.indexer, c.monitoring, c.redis.url)),
+        ("serve", "hsnn.serving.api.server.run", lambda c: (c.serving, c.redis.url, None, c.monitoring.stalled_after)),
     ],
 )
 def test_each_role_gets_its_part_of_the_configuration(

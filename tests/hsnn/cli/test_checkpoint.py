@@ -12,15 +12,15 @@ import pytest
 from safetensors.numpy import load_file
 from typer.testing import CliRunner, Result
 
-from hsnn.cli import application, main
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.memory_log import MemoryLog
-from trainer.checkpoint import ARRAYS, CheckpointStore
-from trainer.config import ModelConfig, TrainerConfig
-from trainer.digest import digest
-from trainer.learner import Learner
-from trainer.progress import Progress
+from hsnn.cli.app import application, main
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.trainer.checkpoint.digest import digest
+from hsnn.trainer.checkpoint.store import ARRAYS, CheckpointStore
+from hsnn.trainer.config.model import ModelConfig, TrainerConfig
+from hsnn.trainer.online.accounting import Progress
+from hsnn.trainer.training.learner import Learner
 
 
 @pytest.fixture(autouse=True)
@@ -82,9 +82,18 @@ def test_inspect_shows_counts_positions_and_arrays(store: CheckpointStore) -> No
     assert done.exit_code == 0, done.output
     array = store.read("checkpoint-00000002").arrays["network.features.weight"]
     for text in (
-        "checkpoint-00000002", "config digest", "12,345", "duplicate", "engagements", "network.features.weight", "F32",
-        " x ".join(map(str, array.shape)), f"{array.nbytes:,}", "nodes", "seal",
-    ):  # fmt: skip
+        "checkpoint-00000002",
+        "config digest",
+        "12,345",
+        "duplicate",
+        "engagements",
+        "network.features.weight",
+        "F32",
+        " x ".join(map(str, array.shape)),
+        f"{array.nbytes:,}",
+        "nodes",
+        "seal",
+    ):
         assert text in done.stdout, text
 
 

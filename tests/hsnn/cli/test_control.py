@@ -11,15 +11,16 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner, Result
 
-from hsnn.cli import application
-from indexer.builder import Builder
-from indexer.errors import VersionGoneError
-from indexer.leader import Leader
-from indexer.lease import Lease
-from indexer.store import IndexStore
-from streaming.control import End, Rates, Rebalance, read
-from streaming.redis_client import Redis
-from streaming.redis_log import RedisLog
+from hsnn.cli.app import application
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.streaming.log.redis.log import RedisLog
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.schema.commands import End, Rates, Rebalance, read
+from tests.paths import ROOT
 
 Call = Callable[..., Result]
 WATERMARK = 10_000
@@ -59,7 +60,7 @@ def sent(redis_server: str) -> Callable[[], list[object]]:
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    file = Path(__file__).parents[1] / "indexer" / "conftest.py"
+    file = ROOT / "tests" / "indexer" / "conftest.py"
     spec = importlib.util.spec_from_file_location("toys_for_control", file)
     assert spec is not None
     assert spec.loader is not None

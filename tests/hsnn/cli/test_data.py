@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hsnn.data_commands import data_app
+from hsnn.cli.data import data_app
 
 run = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from hsnn.cli import application, main
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.events import Interaction, encode
-from streaming.log import Outgoing
-from streaming.redis_client import Redis
-from streaming.redis_log import RedisLog
-from streaming.sweep import everything
+from hsnn.cli.app import application, main
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.redis.log import RedisLog
+from hsnn.streaming.log.scan import everything
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.schema.events import Interaction, encode
 
 NOW = 1_700_000_000_000
 EVIL = b"\x1b[2J[red]\xff{"
@@ -154,12 +154,13 @@ def test_replay_of_what_cannot_be_sent_is_exit_status_1(log: RedisLog) -> None:
     [
         (("show", "--topic", "items"), "there is no topic 'items.dlq' in the log: no event of 'items' was "),
         pytest.param(
-            ("list", "--set", "streaming.log=redis://:pa55@127.0.0.1:1/0"), "the Redis server at redis://127.0.0.1:1",
+            ("list", "--set", "streaming.log=redis://:pa55@127.0.0.1:1/0"),
+            "the Redis server at redis://127.0.0.1:1",
             marks=pytest.mark.slow,  # the client tries again for some seconds
         ),
         (("replay", "--set", "streaming.log=ftp://x"), "is no log"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_done_is_a_sentence_and_exit_status_2(
     log: RedisLog, arguments: Any, said: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,21 +11,48 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from evaluation.curves import ORDERS
-from hsnn.cli import application, main
+from hsnn.cli.app import application, main
+from hsnn.evaluation.metrics.budget_curves import ORDERS
 
 METHODS = {
-    "served", "exhaustive", "popularity", "popularity_filter", "shuffled_index", "covisitation", "two_tower", "hnsw",
+    "served",
+    "exhaustive",
+    "popularity",
+    "popularity_filter",
+    "shuffled_index",
+    "covisitation",
+    "two_tower",
+    "hnsw",
     "ivf",
-}  # fmt: skip
+}
 FIGURES = {
-    "recall_at_20", "recall_at_50", "recall_at_200", "ndcg_at_20", "mrr", "fresh_6h_recall_at_50",
-    "fresh_24h_recall_at_50", "rare_recall_at_50", "coverage", "popularity_share", "scored", "scored_share",
-}  # fmt: skip
+    "recall_at_20",
+    "recall_at_50",
+    "recall_at_200",
+    "ndcg_at_20",
+    "mrr",
+    "fresh_6h_recall_at_50",
+    "fresh_24h_recall_at_50",
+    "rare_recall_at_50",
+    "coverage",
+    "popularity_share",
+    "scored",
+    "scored_share",
+}
 SMALL = (
-    "--set", "trainer.model.dim=8", "--set", "trainer.model.hidden=16", "--set", "trainer.model.nodes=8",
-    "--set", "trainer.model.beam=4", "--set", "trainer.model.budget=20", "--set", "trainer.index.seed_after=512",
-)  # fmt: skip
+    "--set",
+    "trainer.model.dim=8",
+    "--set",
+    "trainer.model.hidden=16",
+    "--set",
+    "trainer.model.nodes=8",
+    "--set",
+    "trainer.model.beam=4",
+    "--set",
+    "trainer.model.budget=20",
+    "--set",
+    "trainer.index.seed_after=512",
+)
 
 
 @pytest.fixture
@@ -55,9 +82,20 @@ def call(*arguments: str) -> Result:
 @pytest.mark.slow
 def test_everything_is_compared_over_seeds_and_written_down(ratings: Path) -> None:
     done = call(
-        *SMALL, "--query-share", "0.3", "--query-from", "4000", "--query-to", "5500", "--seeds", "2",
-        "--json", "found.json", "--report", "found.md",
-    )  # fmt: skip
+        *SMALL,
+        "--query-share",
+        "0.3",
+        "--query-from",
+        "4000",
+        "--query-to",
+        "5500",
+        "--seeds",
+        "2",
+        "--json",
+        "found.json",
+        "--report",
+        "found.md",
+    )
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads((ratings / "found.json").read_text())
     assert set(found["methods"]) == METHODS
@@ -70,8 +108,10 @@ def test_everything_is_compared_over_seeds_and_written_down(ratings: Path) -> No
     assert "served - two tower, recall@50: " in done.output
     assert (ratings / "found.md").read_text().startswith("# hsnn on ml-100k\n")
     assert sorted(path.name for path in ratings.glob("*.svg")) == [
-        "found-curves.svg", "found-nodes.svg", "found-stream.svg",
-    ]  # fmt: skip
+        "found-curves.svg",
+        "found-nodes.svg",
+        "found-stream.svg",
+    ]
 
 
 @pytest.mark.slow

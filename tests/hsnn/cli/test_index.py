@@ -13,18 +13,19 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from hsnn.cli import application
-from indexer.builder import Builder
-from indexer.errors import VersionGoneError
-from indexer.export import read_export
-from indexer.hold import standing_hold
-from indexer.journal import Journal, Run, paused_jobs
-from indexer.leader import Leader
-from indexer.lease import Lease
-from indexer.requests import Requests
-from indexer.store import IndexStore
-from monitoring.audit import AuditTrail
-from streaming.redis_client import Redis
+from hsnn.cli.app import application
+from hsnn.indexer.admin.export import read_export
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.jobs.control import Requests
+from hsnn.indexer.jobs.history import Journal, Run, paused_jobs
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.publish_hold import standing_hold
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.monitoring.audit import AuditTrail
+from hsnn.streaming.redis.client import Redis
+from tests.paths import ROOT
 
 
 class Toys:
@@ -51,7 +52,7 @@ class Toys:
 def toys(redis_client: Redis, redis_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Toys:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    file = Path(__file__).parents[1] / "indexer" / "conftest.py"
+    file = ROOT / "tests" / "indexer" / "conftest.py"
     spec = importlib.util.spec_from_file_location("toys_of_the_indexer", file)
     assert spec is not None
     assert spec.loader is not None
@@ -178,11 +179,11 @@ def a_leader_listens(toys: Toys) -> Iterator[None]:
 
 
 def test_requests_wait_for_a_leader_and_say_so(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsnn.job_commands._PATIENCE", 0.05)
+    monkeypatch.setattr("hsnn.cli.jobs._PATIENCE", 0.05)
     alone = toys.call("jobs", "pause", "clean")
     assert alone.exit_code == 1
     assert "no scheduler leads" in alone.stdout
-    monkeypatch.setattr("hsnn.job_commands._PATIENCE", 5.0)
+    monkeypatch.setattr("hsnn.cli.jobs._PATIENCE", 5.0)
     with a_leader_listens(toys):
         for op in ("run", "pause"):
             assert toys.call("jobs", op, "refresh").stdout == f"{op} refresh: the leader has taken it\n"

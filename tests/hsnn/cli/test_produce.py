@@ -12,9 +12,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hsnn.produce_command import produce
-from streaming.open_log import open_log
-from streaming.redis_client import Redis
+from hsnn.cli.produce import produce
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.redis.client import Redis
 
 app = typer.Typer()
 app.command()(produce)
@@ -71,7 +71,7 @@ def test_a_signal_stops_it_after_what_was_sent_is_safe(
 ) -> None:
     counts = tmp_path / "counts.json"
     arguments = ["--data", data, "--log", redis_server, "--speed", "20x", "--json", str(counts)]
-    code = "import typer; from hsnn.produce_command import produce; typer.run(produce)"
+    code = "import typer; from hsnn.cli.produce import produce; typer.run(produce)"
     command = [sys.executable, "-c", code, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "NO_COLOR": "1"}) as process:
         deadline = time.monotonic() + 60

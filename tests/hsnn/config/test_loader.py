@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hsnn.config import Config, ConfigError, known_keys, load
-from hsnn.config_text import PRESET_KEYS, commented, config_digest, effective, masked, reference, show
+from hsnn.config.loader import Config, ConfigError, known_keys, load
+from hsnn.config.render import PRESET_KEYS, commented, config_digest, effective, masked, reference, show
+from tests.paths import ROOT
 
 FILE = """
 [streaming]
@@ -76,7 +77,7 @@ def test_without_any_source_it_is_the_defaults() -> None:
     ("key", "meant"),
     [
         ("streaming.batchsize", "streaming.batch_size"),
-        ("trainer.model.dimm", "trainer.model.dim"),
+        ("hsnn.trainer.model.monn.dimm", "trainer.model.dim"),
         ("model.dim", "trainer.model.dim"),
         ("redis.uri", "redis.url"),
         ("dim", "trainer.model.dim"),
@@ -196,7 +197,7 @@ def test_the_digest_follows_values_but_not_secrets() -> None:
 
 
 def test_the_documentation_lists_every_key() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    page = (ROOT / "docs" / "configuration.md").read_text()
     assert reference() in page, "docs/configuration.md is out of date: run `make docs`"
 
 
@@ -207,7 +208,7 @@ def test_effective_holds_json_values_only() -> None:
 
 
 def test_the_example_in_the_docs_is_valid(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    page = (ROOT / "docs" / "configuration.md").read_text()
     example = page.partition("```toml\n")[2].partition("```")[0]
     assert tomllib.loads(example)
     load(written(tmp_path, example))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hsnn.demo.figures import Figures, Index, Recall
-from monitoring.audit import AuditEntry
+from hsnn.monitoring.audit import AuditEntry
 
 
 def recall(served_20: float, popularity_20: float, served_50: float, popularity_50: float) -> Recall:
@@ -23,14 +23,34 @@ def recall(served_20: float, popularity_20: float, served_50: float, popularity_
 def figures() -> Figures:
     """A run at its end: nothing lost, one alarm answered."""
     found = Figures(
-        data="ml-100k", log="redis", phase="done", wanted=100_000, produced=100_000, sent_all=True, trained=99_990,
-        dead_lettered=0, dropped={"not_joined": 10}, seconds=50.0, rate=2_100.0, lag_records=1_234, lag_seconds=0.51,
-        loss=5.123, watermark=101_000_000, first_ts=1_000_000, speed=2_500.0,
-        recall=recall(0.171, 0.08, 0.3, 0.17), recent=recall(0.181, 0.09, 0.32, 0.18),
-        measured=2_900, unmeasured=3, scored_share=0.1058,
+        data="ml-100k",
+        log="redis",
+        phase="done",
+        wanted=100_000,
+        produced=100_000,
+        sent_all=True,
+        trained=99_990,
+        dead_lettered=0,
+        dropped={"not_joined": 10},
+        seconds=50.0,
+        rate=2_100.0,
+        lag_records=1_234,
+        lag_seconds=0.51,
+        loss=5.123,
+        watermark=101_000_000,
+        first_ts=1_000_000,
+        speed=2_500.0,
+        recall=recall(0.171, 0.08, 0.3, 0.17),
+        recent=recall(0.181, 0.09, 0.32, 0.18),
+        measured=2_900,
+        unmeasured=3,
+        scored_share=0.1058,
         index=Index(items=1_682, new=855, expired=17, nodes=256, max_over_mean=3.25, dead=2, version=40),
-        probes=[n / 100 for n in range(1, 101)], unanswered_probes=1, freshness=(0.36, 1.7), alarms=1,
-    )  # fmt: skip
+        probes=[n / 100 for n in range(1, 101)],
+        unanswered_probes=1,
+        freshness=(0.36, 1.7),
+        alarms=1,
+    )
     found.audit.append(
         AuditEntry(at=0, event="alarm", kind="loss_drift", alarm="loss_drift:7", detail={"text": "the loss rose"})
     )

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.demo.accounts import pending
-from hsnn.demo.oracle import Life, check, judge, replay
-from serving.answer_log import AnswerLog
-from serving.request import Answer, Request, Stats
-from streaming.config import StreamingConfig
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
+from hsnn.demo.checker import Life, check, judge, replay
+from hsnn.demo.remaining_events import pending
+from hsnn.serving.api.request_log import AnswerLog
+from hsnn.serving.schema import Answer, Request, Stats
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
 
 CONFIG = StreamingConfig(partitions=2)
 HOUR = 3_600_000

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from hsnn.demo.collector import Watch, quantile, samples
 from hsnn.demo.figures import Figures
-from hsnn.demo.watch import Watch, quantile, samples
-from monitoring.audit import AuditTrail
-from monitoring.health import Health
-from monitoring.http import start_http
-from streaming.keys import key
-from streaming.redis_client import Redis
-from trainer.outbox import Outbox
+from hsnn.monitoring.audit import AuditTrail
+from hsnn.monitoring.health import Health
+from hsnn.monitoring.http import start_http
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
+from hsnn.trainer.publish.redis_writer import Outbox
 
 
 @pytest.fixture
@@ -46,12 +46,23 @@ def test_everything_is_read(redis_client: Redis, pages: Iterator[tuple[str, str]
     recall = {"recall_at_20": {"served": 0.2, "popularity": 0.1}}
     Outbox(redis_client).progress(
         {
-            "trained": 300, "impressions": 40, "pending": 6, "dead_lettered": 2, "dropped": {"duplicate": 3},
-            "watermark": 9_000, "lag_records": 7,
-            "lag_seconds": 0.5, "loss": 4.5, "measured": 9, "unmeasured": 1, "recall": recall, "recent": recall,
-            "scored_share": 0.02, "events_per_second": 123.4,
+            "trained": 300,
+            "impressions": 40,
+            "pending": 6,
+            "dead_lettered": 2,
+            "dropped": {"duplicate": 3},
+            "watermark": 9_000,
+            "lag_records": 7,
+            "lag_seconds": 0.5,
+            "loss": 4.5,
+            "measured": 9,
+            "unmeasured": 1,
+            "recall": recall,
+            "recent": recall,
+            "scored_share": 0.02,
+            "events_per_second": 123.4,
         }
-    )  # fmt: skip
+    )
     AuditTrail(redis_client, key("audit")).record("alarm", kind="loss_drift", alarm="loss_drift:1")
     watch.refresh(pages=True)
     assert (figures.produced, figures.accounted, figures.pending, figures.sent_all) == (400, 305, 95, False)

@@ -7,11 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from hsnn.demo import screen
+from hsnn.demo import dashboard
+from hsnn.demo.checker import Verdict, Violation
 from hsnn.demo.figures import Figures
-from hsnn.demo.oracle import Verdict, Violation
 from hsnn.demo.outcome import complaints, outcome
-from hsnn.demo.people import Person
+from hsnn.demo.sample_users import Person
 
 
 def shown(renderable: object, width: int = 100) -> str:
@@ -22,29 +22,51 @@ def shown(renderable: object, width: int = 100) -> str:
 
 
 def test_the_panel_shows_every_figure(figures: Figures) -> None:
-    text = shown(screen.render(figures))
+    text = shown(dashboard.render(figures))
     for part in (
-        "ml-100k", "log: redis", "done", "100,000 of 100,000", "99,990", "2,100", "1,234 records · 0.51 s", "5.123",
-        "2,500x", "17.10%", "8.00%", "18.10%", "32.00%", "18.00%", "1,682", "855 · 17", "256", "3.25", "0.51 s",
-        "server says 0.36 s", "server says 1.70 s", "10.58% of the items", "2,900", "3 late", "the loss rose",
+        "ml-100k",
+        "log: redis",
+        "done",
+        "100,000 of 100,000",
+        "99,990",
+        "2,100",
+        "1,234 records · 0.51 s",
+        "5.123",
+        "2,500x",
+        "17.10%",
+        "8.00%",
+        "18.10%",
+        "32.00%",
+        "18.00%",
+        "1,682",
+        "855 · 17",
+        "256",
+        "3.25",
+        "0.51 s",
+        "server says 0.36 s",
+        "server says 1.70 s",
+        "10.58% of the items",
+        "2,900",
+        "3 late",
+        "the loss rose",
         "loss_drift refresh done version 41",
-    ):  # fmt: skip
+    ):
         assert part in text, part
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_the_panel_keeps_its_height_and_width(figures: Figures, width: int) -> None:
-    full, empty = shown(screen.render(figures), width), shown(screen.render(Figures()), width)
+    full, empty = shown(dashboard.render(figures), width), shown(dashboard.render(Figures()), width)
     assert len(full.splitlines()) == len(empty.splitlines()) <= 24
     assert max(map(len, full.splitlines())) == width
 
 
 def test_a_line_for_output_that_is_no_terminal(figures: Figures) -> None:
-    line = screen.line(figures)
+    line = dashboard.line(figures)
     assert "\n" not in line
     for part in ("99,990 learned", "recall@20 17.10% (popularity 8.00%)", "17 expired", "1 alarms"):
         assert part in line
-    assert "recall@20 - (popularity -)" in screen.line(Figures())
+    assert "recall@20 - (popularity -)" in dashboard.line(Figures())
 
 
 def test_the_json_has_the_shape_that_scripts_rely_on(figures: Figures) -> None:
@@ -71,7 +93,7 @@ def test_the_json_of_a_run_that_measured_nothing_says_null() -> None:
     found = outcome(Figures(), Verdict(), in_log=0)
     assert found["recall_at_20"] == {"served": None, "popularity": None}
     assert found["freshness_seconds"] == {"p50": None, "p99": None}
-    assert "0 HTTP probes" in shown(screen.summary(found))
+    assert "0 HTTP probes" in shown(dashboard.summary(found))
 
 
 def test_a_good_run_has_nothing_to_complain_of(figures: Figures) -> None:
@@ -100,10 +122,10 @@ def test_whatever_is_lost_or_wrong_is_said(figures: Figures) -> None:
 
 
 def test_the_tables_at_the_end(figures: Figures) -> None:
-    text = shown(screen.summary(outcome(figures, Verdict(answers=10, items=200), in_log=100_000)), 120)
+    text = shown(dashboard.summary(outcome(figures, Verdict(answers=10, items=200), in_log=100_000)), 120)
     assert "100,000 produced = 99,990 trained + 0 dead-lettered + 10 dropped + 0 pending" in text
     assert "0 in 10 answers of 200 items" in text
     assert "2,000x" in text
-    table = shown(screen.people([Person("7", ["Fargo [1996]"], ["Heat (1995)", "Alien (1979)"])]), 120)
+    table = shown(dashboard.people([Person("7", ["Fargo [1996]"], ["Heat (1995)", "Alien (1979)"])]), 120)
     for part in ("Fargo [1996]", "1. Heat (1995)", "2. Alien (1979)"):
         assert part in table

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import ROOT
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-ROOT = Path(__file__).parents[3]
 
 
 class Run:
@@ -24,8 +25,10 @@ class Run:
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder
         environment = {n: v for n, v in os.environ.items() if not n.startswith("HSNN_")} | {
-            "TMPDIR": str(folder), "COLUMNS": "200", "PYTHONPATH": str(ROOT),
-        }  # fmt: skip
+            "TMPDIR": str(folder),
+            "COLUMNS": "200",
+            "PYTHONPATH": str(ROOT),
+        }
         self.out = folder.with_suffix(".out")
         with self.out.open("wb") as out:
             self.process = subprocess.Popen(
@@ -107,10 +110,23 @@ def test_events_flow_items_come_and_go_and_everything_is_accounted_for(
 ) -> None:
     figures = folder.parent / "figures.json"
     run = Run(
-        folder, "--data", f"ml-100k:{films(8000)}", "--events", "7500", "--json", str(figures), "--keep",
-        "--set", "trainer.expire_after_idle=12h", "--set", "trainer.prequential_share=0.2",
-        "--set", "trainer.index.seed_after=1024", "--set", "trainer.model.nodes=16",
-    )  # fmt: skip
+        folder,
+        "--data",
+        f"ml-100k:{films(8000)}",
+        "--events",
+        "7500",
+        "--json",
+        str(figures),
+        "--keep",
+        "--set",
+        "trainer.expire_after_idle=12h",
+        "--set",
+        "trainer.prequential_share=0.2",
+        "--set",
+        "trainer.index.seed_after=1024",
+        "--set",
+        "trainer.model.nodes=16",
+    )
     runs.append(run)
     run.until(lambda: "curl -s" in run.text, 120)
     found = json.loads(figures.read_text())

@@ -13,9 +13,9 @@ import pytest
 
 from hsnn.demo import probes
 from hsnn.demo.probes import Probes
-from streaming.keys import key
-from streaming.redis_client import Redis, connect
-from trainer.wire import Feed, FeedItem
+from hsnn.streaming.redis.client import Redis, connect
+from hsnn.streaming.redis.keys import key
+from hsnn.trainer.messages import Feed, FeedItem
 
 pytestmark = pytest.mark.slow
 

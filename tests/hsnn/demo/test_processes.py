@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hsnn.demo.roles import RoleError, Roles
+from hsnn.demo.processes import RoleError, Roles
+from tests.paths import ROOT
 
 SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
@@ -115,11 +116,11 @@ def test_the_configuration_comes_from_the_file_alone(tmp_path: Path, monkeypatch
 
 def test_roles_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from hsnn.demo.roles import Roles\n"
+        "import sys, time; from pathlib import Path; from hsnn.demo.processes import Roles\n"
         f"roles = Roles(Path(sys.argv[1])); roles.start('child', [{SLEEP!r}], program=['-c'])\n"
         "time.sleep(60)"
     )
-    root = Path(__file__).parents[3]
+    root = ROOT
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root)
     log = tmp_path / "child.log"
     deadline = time.monotonic() + 30

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hsnn.demo.people import ask, choose
-from streaming.datasets import load
+from hsnn.demo.sample_users import ask, choose
+from hsnn.streaming.datasets import load
 
 
 class Answering:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hsnn.config import Loaded, load
+from hsnn.config.loader import Loaded, load
 from hsnn.demo.settings import SUITABLE, compose, free_ports, write
 
 
@@ -18,9 +18,13 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def composed(loaded: Loaded, folder: Path, idle: float | None = 86_400.0) -> Loaded:
     config = compose(
-        loaded, folder=folder, redis="redis://127.0.0.1:7/0", log="redis://127.0.0.1:7/0", topics={},
+        loaded,
+        folder=folder,
+        redis="redis://127.0.0.1:7/0",
+        log="redis://127.0.0.1:7/0",
+        topics={},
         expire_after_idle=idle,
-    )  # fmt: skip
+    )
     write(config, folder / "demo.toml")
     again = load(folder / "demo.toml")
     assert again.config.model_dump() == config.model_dump(), "the roles read what was composed"
@@ -38,8 +42,14 @@ def test_the_defaults_of_the_demo_and_the_data_set(tmp_path: Path) -> None:
 
 
 def test_the_user_is_stronger_than_the_defaults_but_stays_on_the_stage(tmp_path: Path) -> None:
-    wishes = ["trainer.snapshot_interval=2s", "trainer.expire_after_idle=1h", "streaming.batch_size=64",
-              "serving.host=::1", "trainer.checkpoint_dir=/elsewhere", "redis.url=redis://elsewhere:1/0"]  # fmt: skip
+    wishes = [
+        "trainer.snapshot_interval=2s",
+        "trainer.expire_after_idle=1h",
+        "streaming.batch_size=64",
+        "serving.host=::1",
+        "trainer.checkpoint_dir=/elsewhere",
+        "redis.url=redis://elsewhere:1/0",
+    ]
     config = composed(load(overrides=wishes), tmp_path).config
     assert (config.trainer.snapshot_interval, config.trainer.expire_after_idle) == (2.0, 3600.0)
     assert config.streaming.batch_size == 64

@@ -14,7 +14,7 @@ import pytest
 from hsnn.embedded import EmbeddedRedis
 from hsnn.embedded import kafka as embedded_kafka
 from hsnn.embedded.process import EmbeddedError, Supervised, accepts, free_port
-from streaming.redis_client import connect
+from hsnn.streaming.redis.client import connect
 
 
 def gone(port: int, seconds: float = 10.0) -> bool:
@@ -118,8 +118,8 @@ def test_kafka_starts_keeps_its_data_and_stops(kafka_tools: None, tmp_path: Path
 
 
 def check_topic(port: int, run: int) -> None:
-    from streaming.log import Outgoing
-    from streaming.open_log import open_log
+    from hsnn.streaming.log.base import Outgoing
+    from hsnn.streaming.log.open import open_log
 
     log = open_log(f"kafka://127.0.0.1:{port}")
     log.create_topic("kept", 1)

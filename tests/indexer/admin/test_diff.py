@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.comparison import compare, compare_versions
-from indexer.errors import VersionGoneError
+from hsnn.indexer.admin.diff import compare, compare_versions
+from hsnn.indexer.errors import VersionGoneError
 
 MAPS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 3))
 
@@ -32,8 +32,11 @@ def test_versions_are_compared_with_their_deltas(leader, store, toy, follow) -> 
     follow(leader)
     found = compare_versions(store, 1, 2)
     assert (found.only_before, found.only_after, found.moved, found.common) == (
-        ["i0"], ["new", "newer"], {"i1": (1, 3)}, 7,
-    )  # fmt: skip
+        ["i0"],
+        ["new", "newer"],
+        {"i1": (1, 3)},
+        7,
+    )
     assert found.share_moved == 1 / 7
     assert found.nodes[0][:1] == (1,), "one came, one went"
     with pytest.raises(VersionGoneError):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from indexer.errors import ExportError, VersionGoneError
-from indexer.export import FORMATS, read_export, write_export
+from hsnn.indexer.admin.export import FORMATS, read_export, write_export
+from hsnn.indexer.errors import ExportError, VersionGoneError
 
 
 @pytest.fixture

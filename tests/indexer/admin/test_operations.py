@@ -7,20 +7,21 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from indexer import by_hand, postings
-from indexer.builder import Builder
-from indexer.delta import Delta, pack_vector
-from indexer.errors import FencedError, HeldError, RollbackError
-from indexer.hold import standing_hold
-from indexer.jobs import Jobs
-from indexer.leader import Leader
-from indexer.lease import Lease
-from indexer.parts import shard_of
-from indexer.postings import Place
-from indexer.repair import repair
-from indexer.store import IndexStore, Record
-from indexer.verify import KINDS, verify
-from monitoring.audit import AuditTrail
+from hsnn.indexer.admin import operations
+from hsnn.indexer.admin.repair import repair
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.errors import FencedError, HeldError, RollbackError
+from hsnn.indexer.jobs.index_jobs import Jobs
+from hsnn.indexer.store import posting_lists
+from hsnn.indexer.store.delta import Delta, pack_vector
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.posting_lists import Place
+from hsnn.indexer.store.publish_hold import standing_hold
+from hsnn.indexer.store.shards import shard_of
+from hsnn.indexer.store.writer import IndexStore, Record
+from hsnn.indexer.verify.verify import KINDS, verify
+from hsnn.monitoring.audit import AuditTrail
 
 pytestmark = pytest.mark.every_server
 
@@ -36,7 +37,7 @@ def plant(store, toy, kind: str, number: int) -> None:
     """Damage of one kind, done to item number of the toy."""
     name, row, node = f"i{number}", number, number % 4
     part = store.parts(1)[shard_of(name, len(store.parts(1)))]
-    record = postings.pack(np.array([row]), np.full((1, 3), 9.0))
+    record = posting_lists.pack(np.array([row]), np.full((1, 3), 9.0))
     place = Place.read(store.redis.hget(part.items, name) or b"")
     if kind == "missing":
         store.redis.hdel(part.items, name)
@@ -48,7 +49,9 @@ def plant(store, toy, kind: str, number: int) -> None:
     elif kind == "unreadable":
         store.redis.hset(part.items, name, "?")
     elif kind == "unposted" and 20 * place.slot <= store.redis.strlen(part.leaf(node)):  # no zeros in between
-        store.redis.setrange(part.leaf(node), 20 * max(place.slot, 0), postings.pack(np.array([~row]), np.ones((1, 3))))
+        store.redis.setrange(
+            part.leaf(node), 20 * max(place.slot, 0), posting_lists.pack(np.array([~row]), np.ones((1, 3)))
+        )
     elif kind == "stray":
         store.redis.append(part.leaf((node + 1) % 4), record)
     elif kind == "damaged":
@@ -109,8 +112,9 @@ def test_readers_are_told_of_what_a_repair_changes(leader, store, toy, config) -
     last = store.last_delta_id(1)
     repair(store.redis, 1, config)
     assert {(delta.op, delta.item, delta.reason) for _, delta in store.read_deltas(1, last)} == {
-        ("delete", "i0", "deleted"), ("insert", "i1", "new"),
-    }  # fmt: skip
+        ("delete", "i0", "deleted"),
+        ("insert", "i1", "new"),
+    }
 
 
 def test_what_comes_during_a_repair_is_not_held_against_it(leader, store, toy, config, monkeypatch) -> None:
@@ -145,7 +149,7 @@ def test_the_leader_is_fenced_by_a_repair_and_a_fenced_repair_writes_nothing(
     rubbed_out = [Record(part_of("i1").shard, *place, 1)]
     plant(store, toy, "missing", 1)
     mended = Delta("insert", row=1, item="i1", node=1, packed=pack_vector(np.ones(3)))
-    with by_hand.in_office(store.redis, config) as office:
+    with operations.in_office(store.redis, config) as office:
         with pytest.raises(FencedError):
             store.mend(1, (), rubbed_out, [mended])
         assert "i1" not in store.item_nodes(1)
@@ -156,7 +160,7 @@ def test_the_leader_is_fenced_by_a_repair_and_a_fenced_repair_writes_nothing(
 
 def test_the_lease_is_kept_through_a_long_repair(store, config) -> None:
     brief = config.model_copy(update={"lease_ttl": 0.1})
-    with by_hand.in_office(store.redis, brief) as office:
+    with operations.in_office(store.redis, brief) as office:
         time.sleep(0.4)
         office.drop_snapshot(99)
 
@@ -164,7 +168,7 @@ def test_the_lease_is_kept_through_a_long_repair(store, config) -> None:
 def test_while_publishing_is_held_deltas_go_on_and_no_version_is_made(leader, store, jobs, toy, follow) -> None:
     toy.snapshot()
     jobs.refresh()
-    by_hand.hold(store.redis, "the new model is bad")
+    operations.hold(store.redis, "the new model is bad")
     assert jobs.refresh().version == 1, "nothing to publish: nothing is held back"
     toy.snapshot()
     with pytest.raises(HeldError, match="the new model is bad"):
@@ -174,9 +178,9 @@ def test_while_publishing_is_held_deltas_go_on_and_no_version_is_made(leader, st
     follow(leader)
     assert store.item_nodes(1) == toy.alive()
     assert (store.current(), store.versions()) == (1, [1])
-    assert by_hand.release(store.redis)
+    assert operations.release(store.redis)
     assert jobs.refresh().version == store.current() == 2
-    assert not by_hand.release(store.redis), "there is no hold any more"
+    assert not operations.release(store.redis), "there is no hold any more"
     assert [entry.event for entry in trail(store)] == ["hold", "release"]
     assert trail(store)[0].detail["reason"] == "the new model is bad"
 
@@ -185,7 +189,7 @@ def test_a_hold_stops_the_version_that_is_being_built(store, toy) -> None:
     class Interrupted(Builder):
         def draft(self, number, reason, nodes_of):
             made = super().draft(number, reason, nodes_of)
-            by_hand.hold(store.redis, "at the last moment")
+            operations.hold(store.redis, "at the last moment")
             return made
 
     Leader(store, Builder(store)).publish(toy.snapshot(), "test")
@@ -197,23 +201,23 @@ def test_a_hold_stops_the_version_that_is_being_built(store, toy) -> None:
 def test_a_rollback_with_a_hold_lasts(leader, store, toy, config, redis_client) -> None:
     leader.publish(toy.snapshot(), "test")
     leader.publish(toy.snapshot(), "test")
-    by_hand.rollback(redis_client, 1, config, "rolled back")
+    operations.rollback(redis_client, 1, config, "rolled back")
     held = standing_hold(store)
     assert (store.current(), held.reason) == (1, "rolled back")
-    with by_hand.in_office(redis_client, config) as office:
+    with operations.in_office(redis_client, config) as office:
         toy.snapshot()
         jobs = Jobs(Leader(office, Builder(office)), config, AuditTrail(redis_client, store.key("audit")))
         with pytest.raises(HeldError):
             jobs.refresh()
     assert store.current() == 1
     assert [(entry.event, entry.version) for entry in trail(store)] == [("rollback", 1), ("hold", 1)]
-    by_hand.rollback(redis_client, 2, config)
+    operations.rollback(redis_client, 2, config)
     assert standing_hold(store) == held, "a hold lasts until it is released"
 
 
 def test_a_rollback_that_fails_holds_nothing(leader, store, toy, config) -> None:
     leader.publish(toy.snapshot(), "test")
     with pytest.raises(RollbackError):
-        by_hand.rollback(store.redis, 7, config, "rolled back")
+        operations.rollback(store.redis, 7, config, "rolled back")
     assert standing_hold(store) is None
     assert trail(store) == []

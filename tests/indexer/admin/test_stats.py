@@ -2,9 +2,9 @@ import time
 
 import pytest
 
-from indexer.errors import VersionGoneError
-from indexer.parts import Part
-from indexer.portrait import portrait
+from hsnn.indexer.admin.stats import portrait
+from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.store.shards import Part
 
 
 def test_a_version_is_described_as_it_is_now(leader, store, toy, follow) -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.assignment import Assigner, Placement
-from indexer.placing import FREE, Placing, Room
-from indexer.seating import seat, seat_all
+from hsnn.indexer.assign.assigner import Assigner, Placement
+from hsnn.indexer.assign.capacity import FREE, Placing, Room
+from hsnn.indexer.assign.placement import seat, seat_all
 
 NODES = 4
 

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from indexer.builder import Builder
-from indexer.leader import Leader
-from indexer.placing import Placing
-from indexer.sweep import Sweep
-from indexer.verify import verify
+from hsnn.indexer.assign.capacity import Placing
+from hsnn.indexer.assign.rolling_sweep import Sweep
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.verify.verify import verify
 
 
 class Clock:
@@ -40,9 +40,11 @@ def picture(heat, wanted=None, sizes=(1, 1), cap=9, number=1):
             return heat[rows]
 
     live = SimpleNamespace(
-        number=number, wanted=wanted, room=SimpleNamespace(sizes=np.array(sizes), cap=cap),
+        number=number,
+        wanted=wanted,
+        room=SimpleNamespace(sizes=np.array(sizes), cap=cap),
         node_column=lambda rows: np.zeros(rows, np.int32),
-    )  # fmt: skip
+    )
     return Catalogue(), live
 
 

@@ -3,11 +3,11 @@ import time
 import pytest
 import redis
 
-from indexer.builder import Builder
-from indexer.deadline import within
-from indexer.errors import OverrunError
-from indexer.leader import Leader
-from indexer.verify import verify
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.deadline import within
+from hsnn.indexer.errors import OverrunError
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.verify.verify import verify
 
 pytestmark = pytest.mark.every_server
 
@@ -196,7 +196,7 @@ def test_what_comes_while_a_version_is_built_is_not_lost(store, toy, follow) -> 
 
 
 def test_after_a_flip_entries_read_for_the_old_catalogue_are_left_alone(leader, store, toy) -> None:
-    from indexer.streams import read
+    from hsnn.indexer.store.streams import read
 
     published(leader, toy)
     catalogue, positions = leader.positions()

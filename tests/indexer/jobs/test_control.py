@@ -6,13 +6,13 @@ from functools import partial
 
 import pytest
 
-from indexer.errors import FencedError, RequestError
-from indexer.journal import Journal, history, jobs_of, paused_jobs
-from indexer.lease import Lease
-from indexer.requests import Requests, ask, await_leader
-from indexer.store import IndexStore
-from indexer.workshop import Workshop
-from monitoring.audit import AuditTrail
+from hsnn.indexer.errors import FencedError, RequestError
+from hsnn.indexer.jobs.control import Requests, ask, await_leader
+from hsnn.indexer.jobs.history import Journal, history, jobs_of, paused_jobs
+from hsnn.indexer.jobs.runner import Workshop
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.monitoring.audit import AuditTrail
 from tests import waiting
 
 eventually = partial(waiting.eventually, seconds=5.0)
@@ -72,8 +72,9 @@ def test_requests_are_carried_out_in_order_once_and_put_on_record(store, request
     assert paused_jobs(store) == {"clean"}
     assert [job.name for job in jobs_of(store) if job.paused] == ["clean"]
     assert [(entry.event, entry.action, entry.detail["job"]) for entry in audit.read()][:2] == [
-        ("job", "pause", "refresh"), ("job", "run", "verify"),
-    ]  # fmt: skip
+        ("job", "pause", "refresh"),
+        ("job", "run", "verify"),
+    ]
 
 
 def test_a_job_that_does_not_exist_is_named(store) -> None:

@@ -1,10 +1,10 @@
 import pytest
 
-from indexer.errors import FencedError
-from indexer.journal import HISTORY, JOBS, Journal, Run, history, jobs_of
-from indexer.lease import Lease
-from indexer.store import IndexStore
-from monitoring.audit import AuditTrail
+from hsnn.indexer.errors import FencedError
+from hsnn.indexer.jobs.history import HISTORY, JOBS, Journal, Run, history, jobs_of
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.monitoring.audit import AuditTrail
 
 
 @pytest.fixture
@@ -53,8 +53,11 @@ def test_an_overrun_is_shown_until_the_run_ends_and_is_in_the_audit_trail(store,
     assert job(store, "refresh").state.overrun_since is None
     alarm, outcome = audit.read()
     assert (alarm.event, alarm.kind, alarm.detail["job"], alarm.detail["limit"]) == (
-        "alarm", "job_overrun", "refresh", 2.0,
-    )  # fmt: skip
+        "alarm",
+        "job_overrun",
+        "refresh",
+        2.0,
+    )
     assert (outcome.event, outcome.outcome, outcome.alarm) == ("outcome", "overrun", alarm.alarm)
 
 

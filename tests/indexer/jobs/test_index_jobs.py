@@ -2,14 +2,14 @@ import time
 
 import pytest
 
-from indexer import by_hand
-from indexer.alarms import AlarmAnswers
-from indexer.builder import Draft
-from indexer.deadline import within
-from indexer.errors import OverrunError, SnapshotGoneError
-from indexer.verify import KINDS
-from monitoring.alarms import Alarm, Rules
-from monitoring.audit import AuditTrail
+from hsnn.indexer.admin import operations
+from hsnn.indexer.build.builder import Draft
+from hsnn.indexer.deadline import within
+from hsnn.indexer.errors import OverrunError, SnapshotGoneError
+from hsnn.indexer.jobs.alarm_handler import AlarmAnswers
+from hsnn.indexer.verify.verify import KINDS
+from hsnn.monitoring.alarms import Alarm, Rules
+from hsnn.monitoring.audit import AuditTrail
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_verify_gives_the_leader_time_and_then_puts_a_forgotten_expiry_on_record
 def test_an_alarm_while_publishing_is_held_is_on_record_as_held(store, jobs, toy, answers, audit) -> None:
     toy.snapshot()
     jobs.refresh()
-    by_hand.hold(store.redis, "wait")
+    operations.hold(store.redis, "wait")
     raise_alarm(store, snapshot=toy.snapshot())
     assert answers.answer_all() == 1
     assert (audit.read()[-1].outcome, store.current()) == ("held", 1)

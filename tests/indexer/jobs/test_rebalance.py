@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from indexer.builder import Builder
-from indexer.errors import FencedError
-from indexer.leader import Leader
-from indexer.lease import Lease
-from indexer.rebalance import Bounds, Rebalancer, broken, last_asked
-from monitoring.audit import AuditTrail
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.errors import FencedError
+from hsnn.indexer.jobs.rebalance import Bounds, Rebalancer, broken, last_asked
+from hsnn.indexer.store.lease import Lease
+from hsnn.monitoring.audit import AuditTrail
 
 BOUNDS = Bounds(over_mean=3.0, floor=10, starved=0.1)
 

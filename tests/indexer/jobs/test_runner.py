@@ -6,14 +6,14 @@ from itertools import pairwise
 import pytest
 from prometheus_client import REGISTRY
 
-from indexer.deadline import safe_point
-from indexer.errors import FencedError
-from indexer.journal import Journal, history, jobs_of
-from indexer.lease import Lease
-from indexer.progress import Progress, so_far
-from indexer.store import IndexStore
-from indexer.workshop import _WORKERS, Workshop
-from monitoring.audit import AuditTrail
+from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.errors import FencedError
+from hsnn.indexer.jobs.history import Journal, history, jobs_of
+from hsnn.indexer.jobs.runner import _WORKERS, Workshop
+from hsnn.indexer.progress import Progress, so_far
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.monitoring.audit import AuditTrail
 from tests import waiting
 
 eventually = partial(waiting.eventually, seconds=5.0)
@@ -238,7 +238,7 @@ def state(store, name):
 
 
 def test_a_run_that_takes_long_is_shown_with_its_progress_until_it_ends(store, lost, monkeypatch) -> None:
-    monkeypatch.setattr("indexer.supervision._MOMENT", 0.03)
+    monkeypatch.setattr("hsnn.indexer.jobs.watchdog._MOMENT", 0.03)
     workshop, go = Workshop(lost.set, Journal(store, AuditTrail(store.redis, store.key("audit")))), threading.Event()
 
     def job() -> None:

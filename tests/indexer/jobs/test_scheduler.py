@@ -13,23 +13,23 @@ from functools import partial
 import pytest
 from prometheus_client import REGISTRY
 
-from indexer.by_hand import hold, release, rollback
-from indexer.config import IndexerConfig
-from indexer.journal import history, jobs_of
-from indexer.lease import Lease
-from indexer.repair import repair
-from indexer.requests import ask, await_leader
-from indexer.scheduler import Scheduler, run
-from indexer.store import IndexStore
-from indexer.verify import verify
-from monitoring.alarms import Alarm
-from monitoring.audit import AuditTrail
-from monitoring.config import MonitoringConfig
-from monitoring.health import Health
-from streaming.config import StreamingConfig
-from streaming.control import Sender, read
-from streaming.redis_client import connect
-from streaming.redis_log import RedisLog
+from hsnn.indexer.admin.operations import hold, release, rollback
+from hsnn.indexer.admin.repair import repair
+from hsnn.indexer.config import IndexerConfig
+from hsnn.indexer.jobs.control import ask, await_leader
+from hsnn.indexer.jobs.history import history, jobs_of
+from hsnn.indexer.jobs.scheduler import Scheduler, run
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.indexer.verify.verify import verify
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.audit import AuditTrail
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.health import Health
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.redis.log import RedisLog
+from hsnn.streaming.redis.client import connect
+from hsnn.streaming.schema.commands import Sender, read
 from tests import waiting
 
 eventually = partial(waiting.eventually, seconds=30.0)
@@ -202,9 +202,9 @@ def test_the_process_shows_metrics_and_health_and_ends(redis_server, reader, toy
 
 PROCESS = """
 import sys
-from indexer.config import IndexerConfig
-from indexer.scheduler import run
-from monitoring.config import MonitoringConfig
+from hsnn.indexer.config import IndexerConfig
+from hsnn.indexer.jobs.scheduler import run
+from hsnn.monitoring.config import MonitoringConfig
 run(IndexerConfig(), MonitoringConfig(scheduler_port=0), sys.argv[1])
 """
 

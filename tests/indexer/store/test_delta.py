@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from msgspec import MsgspecError
 
-from indexer.delta import Delta, pack_vector
+from hsnn.indexer.store.delta import Delta, pack_vector
 
 
 def test_a_delta_survives_the_stream() -> None:

@@ -2,9 +2,9 @@ import time
 
 import pytest
 
-from indexer.errors import FencedError
-from indexer.lease import Lease
-from streaming.redis_client import Redis
+from hsnn.indexer.errors import FencedError
+from hsnn.indexer.store.lease import Lease
+from hsnn.streaming.redis.client import Redis
 
 pytestmark = pytest.mark.every_server
 

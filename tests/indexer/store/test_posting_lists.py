@@ -5,11 +5,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer.bulk import Items, commands, send
-from indexer.delta import Delta, pack_vector
-from indexer.parts import REST, Part
-from indexer.postings import EMPTY, Place, Records, gather, pack, unpack
-from indexer.version import IndexBase
+from hsnn.indexer.store.bulk_load import Items, commands, send
+from hsnn.indexer.store.delta import Delta, pack_vector
+from hsnn.indexer.store.posting_lists import EMPTY, Place, Records, gather, pack, unpack
+from hsnn.indexer.store.shards import REST, Part
+from hsnn.indexer.store.version import IndexBase
 
 pytestmark = pytest.mark.every_server
 
@@ -31,9 +31,10 @@ def test_bulk_writes_every_item_where_the_map_says(redis_client, shards) -> None
     rng = np.random.default_rng(0)
     n, width, nodes = 200, 3, 5
     base = IndexBase(
-        rng.normal(size=(n, width)).astype(np.float32), rng.integers(-1, nodes - 1, n).astype(np.int32),
+        rng.normal(size=(n, width)).astype(np.float32),
+        rng.integers(-1, nodes - 1, n).astype(np.int32),
         np.zeros(nodes, np.int32),
-    )  # fmt: skip
+    )
     items = Items([f"i{row}" for row in range(n)], rng.integers(0, 3, n))
     send(redis_client, commands(4, base, items, shards, 7))
     found: list[Records] = []

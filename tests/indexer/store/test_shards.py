@@ -5,16 +5,16 @@ import time
 import numpy as np
 import pytest
 
-from indexer.builder import Builder
-from indexer.delta import Delta, pack_vector
-from indexer.errors import FencedError, MovedError, VersionGoneError
-from indexer.leader import Leader
-from indexer.lease import Lease, lease_key
-from indexer.parts import Part, shard_of
-from indexer.store import IndexStore
-from indexer.verify import verify
-from streaming.keys import key
-from streaming.redis_client import Redis
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.errors import FencedError, MovedError, VersionGoneError
+from hsnn.indexer.store.delta import Delta, pack_vector
+from hsnn.indexer.store.lease import Lease, lease_key
+from hsnn.indexer.store.shards import Part, shard_of
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.indexer.verify.verify import verify
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
 
 pytestmark = pytest.mark.every_server
 

@@ -3,13 +3,13 @@ import time
 import numpy as np
 import pytest
 
-from indexer.builder import Builder
-from indexer.delta import Delta, pack_vector
-from indexer.errors import FencedError, InUseError, MovedError, RollbackError, SnapshotGoneError, VersionGoneError
-from indexer.lease import Lease
-from indexer.parts import shard_of
-from indexer.store import IndexStore
-from streaming.redis_client import Redis
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.errors import FencedError, InUseError, MovedError, RollbackError, SnapshotGoneError, VersionGoneError
+from hsnn.indexer.store.delta import Delta, pack_vector
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.shards import shard_of
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.streaming.redis.client import Redis
 
 pytestmark = pytest.mark.every_server
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from indexer import postings
-from indexer.delta import Delta
-from indexer.parts import REST
-from indexer.postings import Place
-from indexer.verify import KINDS, verify
+from hsnn.indexer.store import posting_lists
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.posting_lists import Place
+from hsnn.indexer.store.shards import REST
+from hsnn.indexer.verify.verify import KINDS, verify
 
 pytestmark = pytest.mark.every_server
 
@@ -30,8 +30,8 @@ def test_planted_damage_of_every_kind_is_named(store, toy, version, part_of) -> 
     store.redis.hset(part_of("i3").items, "i3", "no place")
     leaf = part_of("i0").leaf(0)
     at = 20 * place(store, part_of("i0"), "i0").slot
-    store.redis.setrange(leaf, at, postings.pack(np.array([~0]), np.ones((1, 3))))
-    store.redis.append(leaf, postings.pack(np.array([77]), np.ones((1, 3))))
+    store.redis.setrange(leaf, at, posting_lists.pack(np.array([~0]), np.ones((1, 3))))
+    store.redis.append(leaf, posting_lists.pack(np.array([77]), np.ones((1, 3))))
     store.redis.zrem(part_of("i6").ends, "i6")
     store.redis.zadd(part_of("i7").ends, {"i7": 5})
     toy.delete("i4")
@@ -42,9 +42,16 @@ def test_planted_damage_of_every_kind_is_named(store, toy, version, part_of) -> 
     assert (report.unposted, report.stray, report.misdated) == (["i0"], ["row 77"], ["i6", "i7"])
     assert (report.stale, report.unassigned, report.judged) == (["i4"], ["i5", "new"], True)
     assert report.counts == {
-        "missing": 1, "extra": 1, "misplaced": 2, "unposted": 1, "stray": 1, "misdated": 2, "damaged": 0, "stale": 1,
+        "missing": 1,
+        "extra": 1,
+        "misplaced": 2,
+        "unposted": 1,
+        "stray": 1,
+        "misdated": 2,
+        "damaged": 0,
+        "stale": 1,
         "unassigned": 2,
-    }  # fmt: skip
+    }
     assert set(report.counts) == set(KINDS)
     assert not report.clean
 
@@ -80,7 +87,7 @@ def test_a_single_bit_of_a_record_is_missed(store, toy, version, part_of, bit, c
 
 def test_a_record_in_a_foreign_leaf_and_a_second_one_are_stray(store, toy, version, part_of) -> None:
     part = part_of("i1")
-    record = postings.pack(np.array([1]), np.ones((1, 3)))
+    record = posting_lists.pack(np.array([1]), np.ones((1, 3)))
     store.redis.append(part.leaf(0), record)
     assert (verify(store, 1).stray, verify(store, 1).unposted) == (["i1"], [])
     store.redis.delete(part.leaf(0))

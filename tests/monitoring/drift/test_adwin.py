@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from monitoring.alarms import Alarm
-from monitoring.config import LossDriftConfig
-from monitoring.drift.adwin import LossDrift
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import LossDriftConfig
+from hsnn.monitoring.drift.adwin import LossDrift
 
 
 def run(losses: np.ndarray, config: LossDriftConfig | None = None) -> list[Alarm]:

@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitoring.alarms import Alarm
-from monitoring.config import LossDriftConfig, MixDriftConfig
-from monitoring.drift.adwin import LossDrift
-from monitoring.drift.detector import Detector
-from monitoring.drift.psi import MixDrift
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import LossDriftConfig, MixDriftConfig
+from hsnn.monitoring.drift.adwin import LossDrift
+from hsnn.monitoring.drift.detector import Detector
+from hsnn.monitoring.drift.psi import MixDrift
 
 BATCHES, SHIFT = 400, 250
 

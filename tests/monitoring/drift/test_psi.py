@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from monitoring.alarms import Alarm
-from monitoring.config import MixDriftConfig
-from monitoring.drift.psi import MixDrift, psi
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import MixDriftConfig
+from hsnn.monitoring.drift.psi import MixDrift, psi
 
 CONFIG = MixDriftConfig(window=1000)
 

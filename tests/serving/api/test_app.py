@@ -6,12 +6,12 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.health import Health
-from serving.app import Api, create_app
-from serving.config import ServingConfig
-from serving.follower import LOOP, VERSION, WARM
-from serving.metrics import ServingMetrics
-from serving.mirror import Mirror
+from hsnn.monitoring.health import Health
+from hsnn.serving.api.app import Api, create_app
+from hsnn.serving.config import ServingConfig
+from hsnn.serving.metrics import ServingMetrics
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.sync.follower import LOOP, VERSION, WARM
 
 
 def serve(mirror: Mirror, token: str | None = None, health: Health | None = None, **config) -> TestClient:
@@ -35,8 +35,15 @@ def test_retrieve(client, plant):
     assert len(answer["scores"]) == 7
     assert (answer["version"], answer["as_of"]) == (1, plant.now)
     assert answer["stats"].keys() == {
-        "scored", "candidates", "nodes", "corpus", "certified", "scored_share", "evaluations", "took_ms",
-    }  # fmt: skip
+        "scored",
+        "candidates",
+        "nodes",
+        "corpus",
+        "certified",
+        "scored_share",
+        "evaluations",
+        "took_ms",
+    }
 
 
 def test_retrieve_many_answers_in_order(client):

@@ -11,18 +11,19 @@ import httpx
 import msgspec
 import pytest
 
-from serving.client import Client
-from serving.config import ServingConfig
-from serving.errors import ClientError, ServerError
-from serving.request import Filters, Request
-from serving.server import run
-from streaming.keys import key
+from hsnn.serving.api.client import Client
+from hsnn.serving.api.server import run
+from hsnn.serving.config import ServingConfig
+from hsnn.serving.errors import ClientError, ServerError
+from hsnn.serving.schema import Filters, Request
+from hsnn.streaming.redis.keys import key
+from tests.paths import ROOT
 
 _PROCESS = """
 import sys
 from pathlib import Path
-from serving.config import ServingConfig
-from serving.server import run
+from hsnn.serving.config import ServingConfig
+from hsnn.serving.api.server import run
 run(ServingConfig.model_validate_json(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
 """
 
@@ -33,7 +34,7 @@ class Process:
     def __init__(self, redis_url: str, folder: Path, config: str = '{"port": 0}') -> None:
         self.port_file = folder / "port"
         self.popen = subprocess.Popen(
-            [sys.executable, "-c", _PROCESS, config, redis_url, str(self.port_file)], cwd=Path(__file__).parents[2]
+            [sys.executable, "-c", _PROCESS, config, redis_url, str(self.port_file)], cwd=ROOT
         )
         end = time.monotonic() + 30
         while not self.port_file.exists():

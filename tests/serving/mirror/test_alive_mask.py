@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving import living
-from serving.living import Living
-from serving.mirror import Mirror
-from serving.request import Filters, Request
-from serving.retrieval import retrieve
-from trainer.lifetime import NEVER
+from hsnn.serving.mirror import alive_mask
+from hsnn.serving.mirror.alive_mask import Living
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import Filters, Request
+from hsnn.serving.search.beam import retrieve
+from hsnn.trainer.features.expiry import NEVER
 
 ROWS = 12
 CHANGES = st.lists(
@@ -33,7 +33,7 @@ CHANGES = st.lists(
 @given(CHANGES)
 def test_any_changes_and_any_time_equal_a_look_at_all_rows(changes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(living, "_BLOCK", 4)
+        patch.setattr(alive_mask, "_BLOCK", 4)
         nodes, dead_at, watermark = np.zeros(ROWS, np.int32), np.full(ROWS, NEVER), 0
         kept = Living(nodes, dead_at, watermark)
         for changed, later, forbidden in changes:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.mirror import Mirror
-from serving.request import Engaged, Request
-from serving.retrieval import queries_of
-from trainer.cross_features import CROSS_FEATURES, cross_features
-from trainer.hashing import token_matrix, tokens
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import Engaged, Request
+from hsnn.serving.search.beam import queries_of
+from hsnn.trainer.features.cross_features import CROSS_FEATURES, cross_features
+from hsnn.trainer.features.hashing import token_matrix, tokens
 
 
 @pytest.fixture

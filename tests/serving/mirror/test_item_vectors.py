@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serving.mirror import Mirror
-from serving.request import Request
-from serving.retrieval import retrieve
-from trainer.model import Monn
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import Request
+from hsnn.serving.search.beam import retrieve
+from hsnn.trainer.model.monn import Monn
 
 
 def test_requests_of_one_moment_share_a_tick(plant, mirror):

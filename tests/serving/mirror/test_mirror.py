@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.delta import Delta
-from serving.limits import Limits
-from serving.mirror import Mirror
-from serving.request import Filters, Request
-from serving.retrieval import retrieve
+from hsnn.indexer.store.delta import Delta
+from hsnn.serving.limits import Limits
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import Filters, Request
+from hsnn.serving.search.beam import retrieve
 
 HOUR = 3_600_000
 MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
@@ -268,8 +268,21 @@ class Log:
             self.publish(plant.insert(row, "changed"))
 
 
-OPS = ("add", "add", "engage", "engage", "flush", "snapshot", "flip", "restart", "half_life", "deleted", "expired",
-       "move", "changed")  # fmt: skip
+OPS = (
+    "add",
+    "add",
+    "engage",
+    "engage",
+    "flush",
+    "snapshot",
+    "flip",
+    "restart",
+    "half_life",
+    "deleted",
+    "expired",
+    "move",
+    "changed",
+)
 
 
 def crossing(mirror: Mirror) -> list[np.ndarray]:

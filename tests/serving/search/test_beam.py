@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from serving.limits import Limits
-from serving.mirror import Mirror
-from serving.request import Engaged, Filters, NotReadyError, Request, RequestError
-from serving.retrieval import retrieve
+from hsnn.serving.limits import Limits
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import Engaged, Filters, NotReadyError, Request, RequestError
+from hsnn.serving.search.beam import retrieve
 
 HOUR = 3_600_000
 

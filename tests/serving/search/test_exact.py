@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving import exact
-from serving.found import Found
-from serving.limits import Limits
-from serving.mirror import Mirror
-from serving.request import Filters, Request, RequestError
-from serving.retrieval import queries_of, retrieve
-from serving.warm_up import warm_up
-from trainer.bounds import Bounds, DotQuery, Members
-from trainer.model import Monn
+from hsnn.serving.limits import Limits
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import Filters, Request, RequestError
+from hsnn.serving.search import exact
+from hsnn.serving.search.beam import queries_of, retrieve
+from hsnn.serving.search.topk import Found
+from hsnn.serving.sync.warm_up import warm_up
+from hsnn.trainer.model.monn import Monn
+from hsnn.trainer.model.score_bounds import Bounds, DotQuery, Members
 
 HOUR = 3_600_000
 SEARCH_ALWAYS = Limits(budget=1, max_k=200)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from serving.limits import Limits
-from serving.request import Filters, Request, parse
-from serving.retrieval import retrieve
+from hsnn.serving.limits import Limits
+from hsnn.serving.schema import Filters, Request, parse
+from hsnn.serving.search.beam import retrieve
 
 MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
 

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
-import serving.follower
+import hsnn.serving.sync.follower
 from hsnn.embedded import EmbeddedRedis
-from indexer.delta import Delta
-from indexer.reader import IndexReader
-from monitoring.health import Health
-from serving.follower import LOOP, VERSION, WARM, Follower
-from serving.metrics import ServingMetrics
-from serving.mirror import Mirror
-from serving.request import Filters, Request
-from serving.retrieval import retrieve
-from streaming.keys import key
-from streaming.redis_client import Redis, connect
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.monitoring.health import Health
+from hsnn.serving.metrics import ServingMetrics
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import Filters, Request
+from hsnn.serving.search.beam import retrieve
+from hsnn.serving.sync.follower import LOOP, VERSION, WARM, Follower
+from hsnn.streaming.redis.client import Redis, connect
+from hsnn.streaming.redis.keys import key
 from tests.waiting import come_true
 
 pytestmark = pytest.mark.slow
@@ -190,7 +190,7 @@ def test_what_was_loaded_of_another_server_is_not_used(publisher, following, pla
     who = loaded(monkeypatch)
     publisher.announce(publisher.aside())
     come_true(lambda: who == [("preload", 2)])
-    monkeypatch.setattr(serving.follower, "identity", lambda redis: "another one")
+    monkeypatch.setattr(hsnn.serving.sync.follower, "identity", lambda redis: "another one")
     come_true(lambda: (LOOP, 1) in who, 10.0)
     publisher.flip(2)
     come_true(lambda: following.mirror.version == 2)

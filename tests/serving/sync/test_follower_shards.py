@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from indexer.delta import Delta
-from indexer.parts import Part, shard_of
-from monitoring.health import Health
-from serving.follower import LOOP, VERSION, WARM, Follower
-from serving.metrics import ServingMetrics
-from serving.mirror import Mirror
-from streaming.keys import key
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.shards import Part, shard_of
+from hsnn.monitoring.health import Health
+from hsnn.serving.metrics import ServingMetrics
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.sync.follower import LOOP, VERSION, WARM, Follower
+from hsnn.streaming.redis.keys import key
 from tests.waiting import come_true
 
 pytestmark = pytest.mark.every_server

@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from streaming.arrow import write_interactions
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.control import end
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from tests.streaming.lively import (
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.schema.arrow import write_interactions
+from hsnn.streaming.schema.commands import end
+from tests.streaming.mixed_stream import (
     CONFIG,
     DAY,
     JOINED,
@@ -116,8 +116,13 @@ def test_deleted_and_sent_again() -> None:
     log.create_topic("items", 1)
     stamp = (("ts", b"%d" % T0),)
     records: list[tuple[bytes, bytes | None]] = [
-        (b"a", item(T0, "a")), (b"b", item(T0, "b")), (b"a", None), (b"c", None), (b"c", item(T0, "c")), (b"d", None),
-    ]  # fmt: skip
+        (b"a", item(T0, "a")),
+        (b"b", item(T0, "b")),
+        (b"a", None),
+        (b"c", None),
+        (b"c", item(T0, "c")),
+        (b"d", None),
+    ]
     log.append("items", [Outgoing(key, value, stamp, T0) for key, value in records])
     (batch,) = drain(Consumer(log, CONFIG))
     assert [one.id for one in batch.items] == ["b", "c"]
@@ -188,17 +193,23 @@ def test_impressions_meet_their_actions() -> None:
     log = MemoryLog()
     config = CONFIG.model_copy(update={"tasks": ("click", "like"), "attribution_window": 60.0})
     send(
-        log, "engagements",
-        impression(T0, 1, "u", [7, "b", "c"], context={"h": 1}), impression(T0 + 1, "two", "v", ["b"]),
-        interaction(T0 + 2, "u", "b", impression=1), interaction(T0 + 3, "u", "b", action="like"),
-        interaction(T0 + 4, "v", "b"), interaction(T0 + 60_002, "w", "z"),
-    )  # fmt: skip
+        log,
+        "engagements",
+        impression(T0, 1, "u", [7, "b", "c"], context={"h": 1}),
+        impression(T0 + 1, "two", "v", ["b"]),
+        interaction(T0 + 2, "u", "b", impression=1),
+        interaction(T0 + 3, "u", "b", action="like"),
+        interaction(T0 + 4, "v", "b"),
+        interaction(T0 + 60_002, "w", "z"),
+    )
     (batch,) = drain(Consumer(log, config))
     assert (batch.impressions, batch.pending, batch.dropped) == (2, 0, {})
     assert judged(batch) == [
-        (T0, T0 + 60_002, "u", "7", [0, 0], {"h": 1}), (T0, T0 + 60_002, "u", "b", [1, 1], {"h": 1}),
-        (T0, T0 + 60_002, "u", "c", [0, 0], {"h": 1}), (T0 + 1, T0 + 60_002, "v", "b", [1, 0], None),
-    ]  # fmt: skip
+        (T0, T0 + 60_002, "u", "7", [0, 0], {"h": 1}),
+        (T0, T0 + 60_002, "u", "b", [1, 1], {"h": 1}),
+        (T0, T0 + 60_002, "u", "c", [0, 0], {"h": 1}),
+        (T0 + 1, T0 + 60_002, "v", "b", [1, 0], None),
+    ]
     assert batch.engagements.repeat.tolist() == [False, True, False, False]
     assert [item for item, _, _ in batch.seen_items] == ["7", "b", "c", "b"]
 

@@ -6,21 +6,12 @@ import random
 
 import pytest
 
-from streaming.consumer import Consumer
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.open_log import open_log
-from streaming.redis_client import Redis
-from tests.streaming.lively import (
-    CONFIG,
-    T0,
-    copy_log,
-    drain,
-    interaction,
-    lively,
-    told,
-    until_dry,
-)
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.redis.client import Redis
+from tests.streaming.mixed_stream import CONFIG, T0, copy_log, drain, interaction, lively, told, until_dry
 
 
 @pytest.mark.parametrize("server", ["redis", pytest.param("kafka", marks=pytest.mark.kafka)])

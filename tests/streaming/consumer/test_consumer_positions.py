@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.errors import OutOfRangeError, StateError
-from streaming.memory_log import MemoryLog
-from tests.streaming.lively import (
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.errors import OutOfRangeError, StateError
+from hsnn.streaming.log.memory import MemoryLog
+from tests.streaming.mixed_stream import (
     CONFIG,
     JOINED,
     T0,

@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from streaming.columns import Batch
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.watermark import QUORUM
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.watermark import QUORUM
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.schema.batch import Batch
 
 T0 = 893_286_638_000
 DAY = 86_400_000

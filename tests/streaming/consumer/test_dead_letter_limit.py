@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.dead_letters import DeadLetter
-from streaming.errors import DeadLetterFloodError
-from streaming.letter_cap import LetterCap
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.ready import MOST_LETTERS
-from streaming.records import Record, Records
-from streaming.rows import KIND, PART, PAYLOAD, Kind, Rows, new_rows, no_rows
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.batch_queue import MOST_LETTERS
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.dead_letter_limit import LetterCap
+from hsnn.streaming.dead_letters.writer import DeadLetter
+from hsnn.streaming.decode.rows import KIND, PART, PAYLOAD, Kind, Rows, new_rows, no_rows
+from hsnn.streaming.errors import DeadLetterFloodError
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.records import Record, Records
 
 T0 = 1_600_000_000_000
 CONFIG = StreamingConfig(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from streaming.appetite import AT_ONCE, BYTES, Appetite
-from streaming.arrow import write_interactions
-from streaming.columns import Position
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.records import Record, Records
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.fetch_size import AT_ONCE, BYTES, Appetite
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.schema.arrow import write_interactions
+from hsnn.streaming.schema.batch import Position
 
 
 def records(count: int, size: int) -> list[Records]:

@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import streaming.readers
-from streaming.columns import Batch, Position
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.decoding import decode_records
-from streaming.errors import LogUnavailableError, OutOfRangeError
-from streaming.events import Interaction, Item, encode
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.readers import ReadAhead, ReadNow
-from streaming.reading import Role
-from streaming.records import Records
-from streaming.rows import Rows
+import hsnn.streaming.consumer.fetcher
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.fetcher import ReadAhead, ReadNow
+from hsnn.streaming.decode.decoder import decode_records
+from hsnn.streaming.decode.json_event import Role
+from hsnn.streaming.decode.rows import Rows
+from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.records import Records
+from hsnn.streaming.schema.batch import Batch, Position
+from hsnn.streaming.schema.events import Interaction, Item, encode
 
 CONFIG = StreamingConfig(log="memory", batch_size=16, max_wait=0.0, partitions=3)
 FIRST: Position = ("engagements", 0)
@@ -67,8 +67,13 @@ def batches(consumer: Consumer) -> list[tuple[object, ...]]:
 
 
 def told(batch: Batch) -> tuple[object, ...]:
-    return (*batch.engagements.user, *batch.engagements.item, *(item.id for item in batch.items),
-            tuple(batch.positions.items()), batch.watermark)  # fmt: skip
+    return (
+        *batch.engagements.user,
+        *batch.engagements.item,
+        *(item.id for item in batch.items),
+        tuple(batch.positions.items()),
+        batch.watermark,
+    )
 
 
 @pytest.mark.slow  # at the end of every stream both wait for what does not come
@@ -93,7 +98,7 @@ def test_a_state_taken_while_more_was_read_goes_on_where_delivery_stood() -> Non
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     log = filled(Slow([10]), 2000)
     reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=50)
-    monkeypatch.setattr(streaming.readers, "_REST", 0.0)
+    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_REST", 0.0)
     reader.seek({FIRST: 0})
     time.sleep(0.3)
     assert 25 <= sum(len(rows) for _, rows in reader.read(0.0, [FIRST])) <= 60
@@ -102,7 +107,7 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_log_is_polled_while_a_batch_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming.readers, "_REST", 0.2)
+    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_REST", 0.2)
     log = filled(Slow(), 40)
     consumer = Consumer(log, CONFIG, ahead=True)
     assert consumer.next_batch(5.0) is not None
@@ -129,7 +134,7 @@ def test_hardly_anything_is_polled_until_somebody_waits() -> None:
 
 
 def test_who_asks_without_waiting_finds_soon_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming.readers, "_REST", 60.0)
+    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_REST", 60.0)
     log = filled(Slow(), 0)
     reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=50)
     reader.seek({FIRST: 0})
@@ -223,7 +228,7 @@ class Endless(Slow):
 
 
 def test_nothing_is_lost_where_only_the_ends_could_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming.readers, "ENDS_EVERY", 0.0)
+    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "ENDS_EVERY", 0.0)
     log = filled(Endless([1]), 60)
     reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=500)
     reader.seek({("engagements", number): 0 for number in range(3)})

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from streaming import consumer as consuming
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.events import Interaction, Item, encode
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.records import Record, Records
-from streaming.rows import KIND, SENT_AT, Kind, new_rows
-from streaming.shedding import Shedder
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer import consumer as consuming
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.load_shedding import Shedder
+from hsnn.streaming.decode.rows import KIND, SENT_AT, Kind, new_rows
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.schema.events import Interaction, Item, encode
 
 NOW = 1_700_000_000
 

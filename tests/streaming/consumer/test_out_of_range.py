@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.errors import OutOfRangeError
-from streaming.log import EventLog, Outgoing
-from streaming.lost import LOST
-from streaming.redis_entry import stream_key
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.out_of_range import LOST
+from hsnn.streaming.errors import OutOfRangeError
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.redis.entry import stream_key
 
 T0 = 1_600_000_000_000
 EVENTS = 60

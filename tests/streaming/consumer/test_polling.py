@@ -6,18 +6,18 @@ from collections.abc import Collection
 
 import pytest
 
-import streaming.polling
-from streaming.appetite import AT_ONCE
-from streaming.columns import Position
-from streaming.decoding import decode_records
-from streaming.errors import OutOfRangeError
-from streaming.events import Interaction, encode
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.polling import Polling
-from streaming.reading import Role
-from streaming.records import Records
-from streaming.rows import OFFSET, Rows
+import hsnn.streaming.consumer.polling
+from hsnn.streaming.consumer.fetch_size import AT_ONCE
+from hsnn.streaming.consumer.polling import Polling
+from hsnn.streaming.decode.decoder import decode_records
+from hsnn.streaming.decode.json_event import Role
+from hsnn.streaming.decode.rows import OFFSET, Rows
+from hsnn.streaming.errors import OutOfRangeError
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.records import Records
+from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.schema.events import Interaction, encode
 
 PLACES: list[Position] = [("engagements", number) for number in range(3)]
 
@@ -62,7 +62,7 @@ def test_everything_that_is_there_comes_once_and_in_order(sizes: tuple[int, ...]
 
 
 def test_one_read_polls_until_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming.polling, "ENOUGH", 3 * AT_ONCE)
+    monkeypatch.setattr(hsnn.streaming.consumer.polling, "ENOUGH", 3 * AT_ONCE)
     log = Failing()
     reads = polling(log, 6 * AT_ONCE, 0, 0)
     first = len(offsets(reads.read(0.0, PLACES[:1]))[PLACES[0]])

@@ -9,23 +9,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streaming.batch_bytes import decode_batch, encode_batch
-from streaming.columns import Batch
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.control import end
-from streaming.handover import packed, unpacked
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.share import Share
-from streaming.union import union
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.partition_assignment import Share
+from hsnn.streaming.consumer.rescale import packed, unpacked
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.schema.batch import Batch
+from hsnn.streaming.schema.commands import end
+from hsnn.trainer.distributed.batch_codec import decode_batch, encode_batch
+from hsnn.trainer.distributed.merge_batches import union
 
 T0 = 893_286_638_000
 USERS, ROUNDS = 23, 40
 CONFIG = StreamingConfig(
-    log="memory", batch_size=10, max_wait=0.0, partitions=5, tasks=("click", "view"), attribution_window=60.0,
+    log="memory",
+    batch_size=10,
+    max_wait=0.0,
+    partitions=5,
+    tasks=("click", "view"),
+    attribution_window=60.0,
     dedup_window=3600.0,
-)  # fmt: skip
+)
 LAST = T0 + 1000 * USERS * ROUNDS
 
 

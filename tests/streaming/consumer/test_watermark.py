@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streaming.watermark import EARLIEST, NONE, QUORUM, WINDOW, Limits, Strikes, Watermark, order_keys, start_time
+from hsnn.streaming.consumer.watermark import (
+    EARLIEST,
+    NONE,
+    QUORUM,
+    WINDOW,
+    Limits,
+    Strikes,
+    Watermark,
+    order_keys,
+    start_time,
+)
 
 T0 = 1_700_000_000_000
 FUTURE = 1_000

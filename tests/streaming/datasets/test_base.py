@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.datasets.assemble import build, interactions, time_order
-from streaming.datasets.base import Dataset, Impressions
-from streaming.events import Impression, Interaction, Item, User
+from hsnn.streaming.datasets.assemble import build, interactions, time_order
+from hsnn.streaming.datasets.base import Dataset, Impressions
+from hsnn.streaming.schema.events import Impression, Interaction, Item, User
 
 CLICKS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3), st.integers(0, 6)), max_size=40)
 """(time, user, item) in the order of a source."""
@@ -76,9 +76,15 @@ def test_impressions_count_as_engagements() -> None:
     shown = Impressions(ts, ["u", "u"], [["a", "b"], ["c"]], [None, None])
     clicked = interactions(np.array([20], np.int64), ["u"], ["b"], "click")
     data = build(
-        "made", clicked, item_features={}, user_features={}, titles={}, impressions=shown,
-        links=np.array([0]), sequence=np.array([-1, 0, -2]),
-    )  # fmt: skip
+        "made",
+        clicked,
+        item_features={},
+        user_features={},
+        titles={},
+        impressions=shown,
+        links=np.array([0]),
+        sequence=np.array([-1, 0, -2]),
+    )
     assert len(data) == 3
     assert data.times().tolist() == [10, 20, 30]
     assert [(item.id, item.ts) for item in data.items] == [("a", 9), ("b", 9), ("c", 29)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.datasets import cache
+from hsnn.streaming.datasets import cache
 
 
 def write(folder: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.datasets import DataError, globo_news
+from hsnn.streaming.datasets import DataError, globo_news
 
 
 def test_clicks_in_time_order_with_their_context(globo: Path) -> None:
@@ -15,8 +15,13 @@ def test_clicks_in_time_order_with_their_context(globo: Path) -> None:
     np.testing.assert_array_equal(e.ts, [1000, 2000, 3000, 4000])
     assert np.isnan(e.value).all()
     assert e.context[1] == {
-        "environment": "2", "device_group": "3", "os": "2", "country": "1", "region": "5", "referrer": "7",
-    }  # fmt: skip
+        "environment": "2",
+        "device_group": "3",
+        "os": "2",
+        "country": "1",
+        "region": "5",
+        "referrer": "7",
+    }
     assert e.context[0] is e.context[3]  # equal contexts are one object: millions of clicks share a few thousand
 
 

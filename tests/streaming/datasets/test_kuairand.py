@@ -7,12 +7,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.datasets import DataError, Dataset, kuairand
-from streaming.events import Impression, Interaction
-from streaming.memory_log import MemoryLog
-from streaming.produce import produce
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.datasets import DataError, Dataset, kuairand
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.producer.produce import produce
+from hsnn.streaming.schema.events import Impression, Interaction
 
 
 def test_every_row_is_an_impression_followed_by_what_was_done(videos: Path) -> None:
@@ -40,8 +40,12 @@ def test_features_without_what_could_know_the_future(videos: Path) -> None:
     data = kuairand.read(videos)
     assert [(item.id, item.ts) for item in data.items] == [("6", 999), ("5", 2999)]
     assert data.items[0].features == {
-        "author": "78", "kind": "AD", "upload": "Web", "tags": ["2"], "uploaded": "2022-04-11",
-    }  # fmt: skip
+        "author": "78",
+        "kind": "AD",
+        "upload": "Web",
+        "tags": ["2"],
+        "uploaded": "2022-04-11",
+    }
     assert data.items[1].features["tags"] == ["20", "43"]
     assert data.items[1].features["seconds"] == 9.0
     assert [user.id for user in data.users] == ["1"]
@@ -78,9 +82,12 @@ def later(data: Dataset) -> Dataset:
     events, shown, by = data.engagements, data.impressions, 1_650_000_000_000
     assert shown is not None
     return replace(
-        data, engagements=replace(events, ts=events.ts + by), impressions=replace(shown, ts=shown.ts + by),
-        items=[msgspec.structs.replace(item, ts=item.ts + by) for item in data.items], users=[],
-    )  # fmt: skip
+        data,
+        engagements=replace(events, ts=events.ts + by),
+        impressions=replace(shown, ts=shown.ts + by),
+        items=[msgspec.structs.replace(item, ts=item.ts + by) for item in data.items],
+        users=[],
+    )
 
 
 def test_the_consumer_judges_as_the_data_set_does(videos: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.datasets import DataError, ml_100k
+from hsnn.streaming.datasets import DataError, ml_100k
 
 
 def test_ratings_become_interactions_in_time_order_with_ties_as_in_the_file(grouplens: Path) -> None:

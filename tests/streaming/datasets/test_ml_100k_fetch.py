@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.datasets import DataError, describe, get, load, ml_100k_fetch
+from hsnn.streaming.datasets import DataError, describe, get, load, ml_100k_fetch
 
 
 def archive(path: Path, **files: bytes) -> dict[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.datasets import DataError, movietweetings
+from hsnn.streaming.datasets import DataError, movietweetings
 
 
 def test_ratings_and_films(tweets: Path) -> None:

@@ -6,7 +6,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from streaming.datasets import DataError, online_retail_ii
+from hsnn.streaming.datasets import DataError, online_retail_ii
 
 AT_EIGHT = 1_262_332_800_000  # 2010-01-01 08:00 UTC
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.datasets import DataError, cache, describe, get, load, names, source
+from hsnn.streaming.datasets import DataError, cache, describe, get, load, names, source
 
 
 def test_all_data_sets_are_known_with_terms_and_origin() -> None:
@@ -55,6 +55,16 @@ def test_get_uses_the_cache(recbole: Path) -> None:
 
 def test_describe_counts(videos: Path) -> None:
     assert describe(load(f"kuairand:{videos}")) == {
-        "events": 6, "interactions": 3, "impressions": 3, "users": 2, "items": 2, "actions": {"click": 2, "like": 1},
-        "first": 1000, "last": 3000, "hours": 0.0, "arrivals": 1, "departures": 1, "expire_after_idle": None,
-    }  # fmt: skip
+        "events": 6,
+        "interactions": 3,
+        "impressions": 3,
+        "users": 2,
+        "items": 2,
+        "actions": {"click": 2, "like": 1},
+        "first": 1000,
+        "last": 3000,
+        "hours": 0.0,
+        "arrivals": 1,
+        "departures": 1,
+        "expire_after_idle": None,
+    }

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.config import StreamingConfig
-from streaming.dead_letters import WHOLE, DeadLetter, DeadLetterWriter
-from streaming.errors import UnknownTopicError
-from streaming.letter_counts import count_letters
-from streaming.letters import FOREIGN, Letter, Wanted, letter_of, letters, topics_with_letters
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.preview import preview
-from streaming.records import Record
-from streaming.sweep import everything, sweep
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.dead_letters.counts import count_letters
+from hsnn.streaming.dead_letters.preview import preview
+from hsnn.streaming.dead_letters.reader import FOREIGN, Letter, Wanted, letter_of, letters, topics_with_letters
+from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter, DeadLetterWriter
+from hsnn.streaming.errors import UnknownTopicError
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.records import Record
+from hsnn.streaming.log.scan import everything, sweep
 
 
 def dead(offset: int, reason: str = "invalid", partition: int = 0, index: int = 0, value: bytes = b"?") -> DeadLetter:
@@ -41,9 +41,12 @@ def all_of(log: MemoryLog) -> list[Letter]:
 def test_each_knows_where_it_came_from(log: MemoryLog) -> None:
     found = all_of(log)
     assert sorted((one.partition, one.offset, one.index, one.reason) for one in found) == [
-        (-1, -1, -1, FOREIGN), (0, 7, 0, "invalid"), (0, 8, 0, "malformed"), (0, 9, 0, "invalid"),
+        (-1, -1, -1, FOREIGN),
+        (0, 7, 0, "invalid"),
+        (0, 8, 0, "malformed"),
+        (0, 9, 0, "invalid"),
         (1, 3, WHOLE, "invalid"),
-    ]  # fmt: skip
+    ]
     assert [one.foreign for one in found] == [one.reason == FOREIGN for one in found]
     assert {one.truncated_from for one in found} == {0, 2_000_000}
     assert {one.detail for one in found if not one.foreign} == {"why"}

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from streaming import letter_replay
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.dead_letters import DeadLetter, DeadLetterWriter
-from streaming.errors import AppendError
-from streaming.events import Interaction, encode
-from streaming.letter_replay import ALREADY, CUT, NO_LETTER, NOT_WANTED, Account, replay, replayed
-from streaming.letters import Wanted, letters
-from streaming.log import EventLog, Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.records import Record
-from streaming.sweep import everything
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.dead_letters import replay as replay_module
+from hsnn.streaming.dead_letters.reader import Wanted, letters
+from hsnn.streaming.dead_letters.replay import ALREADY, CUT, NO_LETTER, NOT_WANTED, Account, replay, replayed
+from hsnn.streaming.dead_letters.writer import DeadLetter, DeadLetterWriter
+from hsnn.streaming.errors import AppendError
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.records import Record
+from hsnn.streaming.log.scan import everything
+from hsnn.streaming.schema.events import Interaction, encode
 
 NOW = 1_700_000_000_000
 
@@ -110,7 +110,7 @@ def test_a_topic_with_fewer_partitions_than_before_takes_them_by_key(log: EventL
 
 
 def test_several_chunks(log: EventLog, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(letter_replay, "CHUNK", 3)
+    monkeypatch.setattr(replay_module, "CHUNK", 3)
     assert replay(log, [topic], Wanted()).replayed[topic] == 10
     assert len(replayed(log, [topic])) == len(sent(log, topic)) == 10
 
@@ -119,7 +119,7 @@ def test_a_run_that_dies_sends_a_chunk_again_at_most(
     topic: str, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The events were durable, their marks were not."""
-    monkeypatch.setattr(letter_replay, "CHUNK", 3)
+    monkeypatch.setattr(replay_module, "CHUNK", 3)
     real, calls = log.append, []
 
     def append(to: str, records: Any) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from streaming.arrow import read_interactions, write_interactions
-from streaming.dead_letters import WHOLE, DeadLetter, DeadLetterWriter, outgoing
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.records import Record
+from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter, DeadLetterWriter, outgoing
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.records import Record
+from hsnn.streaming.schema.arrow import read_interactions, write_interactions
 
 
 def letter(offset: int, index: int = 0, partition: int = 1, value: bytes | None = b"?") -> DeadLetter:

@@ -8,11 +8,11 @@ from collections import Counter
 
 import pytest
 
-from streaming.arrow import write_interactions
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.letters import letters
-from streaming.log import EventLog, Outgoing
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.dead_letters.reader import letters
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.schema.arrow import write_interactions
 
 T0 = 1_600_000_000_000
 LETTERS = 4 * 37 + 2

@@ -10,12 +10,26 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streaming.arrow import write_interactions
-from streaming.dead_letters import WHOLE, DeadLetter
-from streaming.decoding import decode_records
-from streaming.reading import MAX_JSON, Role
-from streaming.records import Record, Records
-from streaming.rows import ACTION, CONTEXT, INDEX, ITEM, KIND, LAST, OFFSET, PAYLOAD, RECORD, TS, USER, Kind, Rows
+from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter
+from hsnn.streaming.decode.decoder import decode_records
+from hsnn.streaming.decode.json_event import MAX_JSON, Role
+from hsnn.streaming.decode.rows import (
+    ACTION,
+    CONTEXT,
+    INDEX,
+    ITEM,
+    KIND,
+    LAST,
+    OFFSET,
+    PAYLOAD,
+    RECORD,
+    TS,
+    USER,
+    Kind,
+    Rows,
+)
+from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.schema.arrow import write_interactions
 
 GOOD: dict[str, Any] = {"type": "interaction", "id": 1, "ts": 5, "user": 7, "item": "a", "action": "click"}
 OTHERS: dict[str, dict[str, Any]] = {
@@ -181,9 +195,17 @@ def test_an_empty_arrow_record_is_passed() -> None:
 _ids = st.one_of(st.text(max_size=5), st.integers(), st.none(), st.floats(), st.booleans())
 _events = st.fixed_dictionaries(
     {"type": st.sampled_from(["interaction", "impression", "item", "user", "x", 3]), "ts": st.integers() | _ids},
-    optional={"user": _ids, "id": _ids, "item": _ids, "items": st.lists(_ids, max_size=3), "action": _ids,
-              "value": _ids, "context": st.dictionaries(st.text(max_size=3), _ids, max_size=2), "features": _ids},
-)  # fmt: skip
+    optional={
+        "user": _ids,
+        "id": _ids,
+        "item": _ids,
+        "items": st.lists(_ids, max_size=3),
+        "action": _ids,
+        "value": _ids,
+        "context": st.dictionaries(st.text(max_size=3), _ids, max_size=2),
+        "features": _ids,
+    },
+)
 _arrow = st.builds(
     lambda record, at, byte: record[:at] + bytes([byte]) + record[at + 1 :],
     st.just(write_interactions([1, 2], ["u", "v"], ["a", "b"], ["c", "d"], [1.0, None], [{"x": 1}, None])),

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.columns import Engagements
-from streaming.config import StreamingConfig
-from streaming.errors import StateError
-from streaming.joiner import NEVER, Joined, Joiner, Shown, joiner_of
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.errors import StateError
+from hsnn.streaming.join.joiner import NEVER, Joined, Joiner, Shown, joiner_of
+from hsnn.streaming.schema.batch import Engagements
 
 TASKS = ("click", "like")
 
@@ -157,22 +157,35 @@ def feed(joiner: Joiner, step: Step) -> Joined:
     acts, sees = step.acts, step.sees
     ts = np.array([act.ts for act in acts], np.int64)
     events = Engagements(
-        ts, ts, [a.user for a in acts], [a.item for a in acts], [a.action for a in acts],
-        np.full(len(acts), np.nan, np.float32), [None] * len(acts),
-    )  # fmt: skip
+        ts,
+        ts,
+        [a.user for a in acts],
+        [a.item for a in acts],
+        [a.action for a in acts],
+        np.full(len(acts), np.nan, np.float32),
+        [None] * len(acts),
+    )
     shown = Shown(
-        np.array([see.ts for see in sees], np.int64), [see.user for see in sees], [see.name for see in sees],
-        [see.items for see in sees], [{"of": see.name} for see in sees],
-    )  # fmt: skip
+        np.array([see.ts for see in sees], np.int64),
+        [see.user for see in sees],
+        [see.name for see in sees],
+        [see.items for see in sees],
+        [{"of": see.name} for see in sees],
+    )
     return joiner.update(events, [act.name for act in acts], shown, step.watermark, step.ended)
 
 
 def told(joined: Joined) -> dict[str, Any]:
     found = joined.judgements
     rows = zip(
-        found.ts.tolist(), found.decided_at.tolist(), found.user, found.item, found.labels.tolist(), found.context,
+        found.ts.tolist(),
+        found.decided_at.tolist(),
+        found.user,
+        found.item,
+        found.labels.tolist(),
+        found.context,
         strict=True,
-    )  # fmt: skip
+    )
     return {
         "judged": list(rows),
         "counts": (joined.impressions, joined.pending, joined.early, joined.late_actions),
@@ -244,8 +257,9 @@ def test_labels_negatives_and_the_window_end() -> None:
     acts = [Act(15, "u", "a", "click"), Act(110, "u", "a", "like"), Act(50, "u", "a", "view")]
     assert told(feed(joiner, Step(acts, sees, 110)))["judged"] == [], "an action at the window's end is in time"
     assert told(feed(joiner, Step([], [], 111)))["judged"] == [
-        (10, 111, "u", "a", [1.0, 1.0], {"of": "s1"}), (10, 111, "u", "b", [0.0, 0.0], {"of": "s1"}),
-    ]  # fmt: skip
+        (10, 111, "u", "a", [1.0, 1.0], {"of": "s1"}),
+        (10, 111, "u", "b", [0.0, 0.0], {"of": "s1"}),
+    ]
     late = feed(joiner, Step([Act(105, "u", "b", "click", "s1")], [], 120))
     assert (late.late_actions, late.impressions, late.pending) == (1, 0, 1)
 
@@ -275,10 +289,16 @@ def test_a_full_joiner_judges_the_oldest_early_and_loses_none() -> None:
 
 def test_a_repeat_is_more_of_the_same() -> None:
     acts = [
-        Act(10, "u", "a", "click"), Act(20, "u", "a", "like"), Act(30, "v", "a", "click"), Act(40, "u", "b", "click"),
-        Act(50, "u", "a", "view"), Act(151, "u", "a", "view"), Act(300, "v", "b", "click", "s"),
-        Act(500, "v", "b", "like", "s"), Act(501, "v", "b", "like", "t"),
-    ]  # fmt: skip
+        Act(10, "u", "a", "click"),
+        Act(20, "u", "a", "like"),
+        Act(30, "v", "a", "click"),
+        Act(40, "u", "b", "click"),
+        Act(50, "u", "a", "view"),
+        Act(151, "u", "a", "view"),
+        Act(300, "v", "b", "click", "s"),
+        Act(500, "v", "b", "like", "s"),
+        Act(501, "v", "b", "like", "t"),
+    ]
     found = feed(Joiner(TASKS, 100, 1000), Step(acts, [], 501)).engagements.repeat
     assert np.flatnonzero(found).tolist() == [1, 7, 8]
 

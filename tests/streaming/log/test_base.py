@@ -8,12 +8,12 @@ from itertools import chain
 
 import pytest
 
-from streaming.errors import AppendError, UnknownTopicError
-from streaming.log import EventLog, Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.open_log import open_log
-from streaming.partitioner import partition_of
-from streaming.records import Record
+from hsnn.streaming.errors import AppendError, UnknownTopicError
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.log.partitioner import partition_of
+from hsnn.streaming.log.records import Record
 
 
 @pytest.fixture

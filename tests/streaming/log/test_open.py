@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from streaming.errors import LogUnavailableError, LogUrlError, OutOfRangeError
-from streaming.kafka_options import client_options
-from streaming.log import Outgoing
-from streaming.open_log import mask, open_log
-from streaming.redis_client import Redis
-from streaming.redis_log import RedisLog, stream_key
+from hsnn.streaming.errors import LogUnavailableError, LogUrlError, OutOfRangeError
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.kafka.options import client_options
+from hsnn.streaming.log.open import mask, open_log
+from hsnn.streaming.log.redis.log import RedisLog, stream_key
+from hsnn.streaming.redis.client import Redis
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,16 @@ def test_an_address_that_cannot_work_is_refused(url: str, word: str) -> None:
 
 def test_options_reach_the_clients_that_know_them() -> None:
     options = client_options(
-        {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_password": "hush", "ssl_cafile": "ca",
-         "linger_ms": "7", "fetch_min_bytes": "9", "ssl_check_hostname": "false"}
-    )  # fmt: skip
+        {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "PLAIN",
+            "sasl_plain_password": "hush",
+            "ssl_cafile": "ca",
+            "linger_ms": "7",
+            "fetch_min_bytes": "9",
+            "ssl_check_hostname": "false",
+        }
+    )
     shared = {"security_protocol", "sasl_mechanism", "sasl_plain_password", "ssl_cafile", "ssl_check_hostname"}
     assert set(options["admin"]) == shared
     assert set(options["producer"]) == shared | {"linger_ms"}
@@ -64,8 +71,10 @@ def test_an_unreachable_server_is_named_without_its_password(monkeypatch: pytest
         log.partitions("engagements")
     assert "hush" not in f"{caught.value} {log!r}"
     with pytest.raises(LogUnavailableError, match=r"127\.0\.0\.1:1") as caught:
-        open_log("kafka://127.0.0.1:1?security_protocol=SASL_PLAINTEXT&sasl_mechanism=PLAIN&sasl_plain_username=me"
-                 "&sasl_plain_password_env=SECRET&bootstrap_timeout_ms=500")  # fmt: skip
+        open_log(
+            "kafka://127.0.0.1:1?security_protocol=SASL_PLAINTEXT&sasl_mechanism=PLAIN&sasl_plain_username=me"
+            "&sasl_plain_password_env=SECRET&bootstrap_timeout_ms=500"
+        )
     assert "hush" not in str(caught.value)
 
 

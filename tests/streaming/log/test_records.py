@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.records import Record, Records
+from hsnn.streaming.log.records import Record, Records
 
 _bytes = st.none() | st.binary(max_size=3)
 _headers = st.lists(st.tuples(st.text(max_size=2), st.binary(max_size=2)), max_size=2).map(tuple)

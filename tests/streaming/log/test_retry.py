@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from streaming import patience as module
-from streaming.patience import Patience
+from hsnn.streaming.log import retry as module
+from hsnn.streaming.log.retry import Patience
 
 
 class AwayError(Exception):

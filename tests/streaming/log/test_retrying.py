@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import redis
 
-from streaming.errors import LogUnavailableError, OutOfRangeError
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.patience import Patience
-from streaming.patient_log import PatientLog
-from streaming.redis_log import RedisLog
+from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.redis.log import RedisLog
+from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.log.retrying import PatientLog
 
 TOPIC, PLACE = "engagements", ("engagements", 0)
 
@@ -38,7 +38,7 @@ class Flaky(MemoryLog):
 
 @pytest.fixture
 def waiting(monkeypatch) -> Patience:
-    monkeypatch.setattr("streaming.patience.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("hsnn.streaming.log.retry.time.sleep", lambda seconds: None)
     patience = Patience(60.0)
     patience.begin()
     return patience
@@ -95,8 +95,12 @@ def test_an_append_whose_answer_was_lost_is_not_done_twice(redis_server, redis_c
     log.seek({PLACE: 0})
     (found,) = log.poll(9, 0.0)
     assert [(record.offset, record.key, record.value) for record in found] == [
-        (0, b"k", b"0"), (1, b"k", b"1"), (2, b"k", b"2"), (3, b"k", None), (4, None, b"4"),
-    ]  # fmt: skip
+        (0, b"k", b"0"),
+        (1, b"k", b"1"),
+        (2, b"k", b"2"),
+        (3, b"k", None),
+        (4, None, b"4"),
+    ]
     assert found[0].headers == (("h", b"x"),)
     assert not log._appender._append._fates
     log.close()

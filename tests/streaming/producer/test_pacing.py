@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.events import Item
-from streaming.replay import Keyed, Pacer, due, parse_speed
+from hsnn.streaming.producer.pacing import Keyed, Pacer, due, parse_speed
+from hsnn.streaming.schema.events import Item
 
 
 class Clock:

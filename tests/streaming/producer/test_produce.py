@@ -7,18 +7,18 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from streaming.config import StreamingConfig
-from streaming.control import ended
-from streaming.datasets.assemble import build, interactions
-from streaming.datasets.base import Dataset, Impressions
-from streaming.events import Interaction, Item, User, decode
-from streaming.follow import learned_from
-from streaming.keys import key
-from streaming.log import EventLog
-from streaming.open_log import open_log
-from streaming.produce import Produced, produce
-from streaming.records import Record
-from streaming.redis_client import Redis
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.datasets.assemble import build, interactions
+from hsnn.streaming.datasets.base import Dataset, Impressions
+from hsnn.streaming.log.base import EventLog
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.log.records import Record
+from hsnn.streaming.producer.produce import Produced, produce
+from hsnn.streaming.producer.trainer_progress import learned_from
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
+from hsnn.streaming.schema.commands import ended
+from hsnn.streaming.schema.events import Interaction, Item, User, decode
 
 CONFIG = StreamingConfig(partitions=2)
 
@@ -196,9 +196,15 @@ def test_a_data_set_with_impressions_ends_with_the_command_that_says_so(log: Eve
     shown = Impressions(np.array([5, 9], np.int64), ["u", "v"], [["a", "b"], ["a"]], [None, None])
     clicks = interactions(np.array([9], np.int64), ["u"], ["b"], "click")
     data = build(
-        "made", clicks, item_features={}, user_features={}, titles={}, impressions=shown, links=np.array([0]),
+        "made",
+        clicks,
+        item_features={},
+        user_features={},
+        titles={},
+        impressions=shown,
+        links=np.array([0]),
         sequence=np.array([-1, 0, -2]),
-    )  # fmt: skip
+    )
     done = produce(data, log, config=CONFIG)
     assert (done.engagements, done.finished) == (3, True)
     records = read(log, "control")

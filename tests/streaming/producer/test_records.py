@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.arrow import is_arrow
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.events import Event, Impression, Interaction
-from streaming.memory_log import MemoryLog
-from streaming.packing import as_arrow, as_json
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.producer.records import as_arrow, as_json
+from hsnn.streaming.schema.arrow import is_arrow
+from hsnn.streaming.schema.events import Event, Impression, Interaction
 
 CONFIG = StreamingConfig(log="memory", batch_size=8, max_wait=0.0, partitions=3, tasks=("click",))
 START = 893_286_638_000

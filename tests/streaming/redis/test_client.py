@@ -2,8 +2,8 @@ import pytest
 import redis
 
 from hsnn.embedded.process import free_port
-from streaming.keys import key
-from streaming.redis_client import Redis, bulk, connect, identity
+from hsnn.streaming.redis.client import Redis, bulk, connect, identity
+from hsnn.streaming.redis.keys import key
 
 
 @pytest.mark.every_server

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from streaming.arrow import ArrowError, is_arrow, read_interactions, write_interactions
+from hsnn.streaming.schema.arrow import ArrowError, is_arrow, read_interactions, write_interactions
 
 
 def stream(file: bool = False, **columns: Any) -> bytes:
@@ -26,8 +26,11 @@ def test_what_is_written_is_read() -> None:
     assert is_arrow(record)
     read = read_interactions(record)
     assert (read.ts.tolist(), read.user.tolist(), read.item.tolist(), read.action.tolist()) == (
-        [5, 6], ["u", "v"], ["a", "b"], ["x", "x"],
-    )  # fmt: skip
+        [5, 6],
+        ["u", "v"],
+        ["a", "b"],
+        ["x", "x"],
+    )
     assert read.value[0] == 1.5
     assert np.isnan(read.value[1])
     assert read.context is not None

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.arrow import read_interactions, write_interactions
-from streaming.contexts import Contexts
-from streaming.decoding import decode_records
-from streaming.events import decode
-from streaming.reading import Role
-from streaming.records import Record, Records
-from streaming.rows import CONTEXT, KIND, PAYLOAD, Kind
+from hsnn.streaming.decode.decoder import decode_records
+from hsnn.streaming.decode.json_event import Role
+from hsnn.streaming.decode.rows import CONTEXT, KIND, PAYLOAD, Kind
+from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.schema.arrow import read_interactions, write_interactions
+from hsnn.streaming.schema.contexts import Contexts
+from hsnn.streaming.schema.events import decode
 
 scalars = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5)
 contexts = st.none() | st.dictionaries(st.text(max_size=3), scalars, max_size=4)

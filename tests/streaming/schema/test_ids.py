@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner import murmur2 as theirs
 
-from streaming.ids import MAX_ID, text_id
-from streaming.partitioner import murmur2, partition_of
+from hsnn.streaming.log.partitioner import murmur2, partition_of
+from hsnn.streaming.schema.ids import MAX_ID, text_id
 
 
 @given(st.binary(max_size=40))

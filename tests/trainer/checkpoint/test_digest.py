@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitoring.config import MonitoringConfig
-from streaming.config import StreamingConfig
-from streaming.events import Impression, Interaction, encode
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from trainer.arrays import Array
-from trainer.checkpoint import Checkpoint, CheckpointStore
-from trainer.digest import LEFT_OUT, digest, parts
-from trainer.learner import Learner
-from trainer.loop import Loop
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.schema.events import Impression, Interaction, encode
+from hsnn.trainer.checkpoint.digest import LEFT_OUT, digest, parts
+from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore
+from hsnn.trainer.online.loop import Loop
+from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.training.learner import Learner
 
 EVENTS, BATCH = 1024, 64
 STREAMING = StreamingConfig(
@@ -192,8 +192,11 @@ def test_names_dtype_and_shape_count_order_does_not():
     base = digest({"a": one, "b": two}, {"x": {"k": 1, "l": [1, 2]}, "y": 2})
     assert digest({"b": two, "a": one}, {"y": 2, "x": {"l": (1, 2), "k": 1}}) == base
     others = [
-        {"a": one.reshape(2, 3), "b": two}, {"a": one.view(np.uint32), "b": two}, {"a": one, "c": two}, {"a": one},
-    ]  # fmt: skip
+        {"a": one.reshape(2, 3), "b": two},
+        {"a": one.view(np.uint32), "b": two},
+        {"a": one, "c": two},
+        {"a": one},
+    ]
     values: dict[str, Any] = {"x": {"k": 1, "l": [1, 2]}, "y": 2}
     assert len({base, *(digest(other, values) for other in others)}) == 5
     swapped, whole = digest({"a": one, "b": two}, values | {"x": {"k": 1, "l": [2, 1]}}), {"k": 1.0, "l": [1, 2]}

@@ -9,9 +9,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from trainer.checkpoint import CheckpointStore
-from trainer.errors import CheckpointError
-from trainer.export import export, weights_of
+from hsnn.trainer.checkpoint.export import export, weights_of
+from hsnn.trainer.checkpoint.store import CheckpointStore
+from hsnn.trainer.errors import CheckpointError
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from trainer import chain
-from trainer.checkpoint import ARRAYS, MANIFEST, VALUES, CheckpointStore
-from trainer.checkpoint_check import array_facts, damage
-from trainer.digest import digest
-from trainer.errors import CheckpointError
-from trainer.learner import Learner
-from trainer.rows_file import TableRows
-from trainer.shadow import Shadow
+from hsnn.trainer.checkpoint import incremental
+from hsnn.trainer.checkpoint.digest import digest
+from hsnn.trainer.checkpoint.learner_copy import Shadow
+from hsnn.trainer.checkpoint.row_delta import TableRows
+from hsnn.trainer.checkpoint.store import ARRAYS, MANIFEST, VALUES, CheckpointStore
+from hsnn.trainer.checkpoint.verify import array_facts, damage
+from hsnn.trainer.errors import CheckpointError
+from hsnn.trainer.training.learner import Learner
 
 ABOUT: dict[str, Any] = {"events": 1, "watermark": 2, "model": {}, "config_digest": "", "threads": 1}
 
@@ -73,7 +73,7 @@ def writer(tmp_path, learner, new_world, teach) -> Writer:
 
 
 def test_every_checkpoint_of_a_chain_is_what_a_whole_one_would_be(writer, learner, monkeypatch):
-    monkeypatch.setattr(chain, "_MOST", 3)
+    monkeypatch.setattr(incremental, "_MOST", 3)
     kinds = []
     for _ in range(8):
         name = writer.write()
@@ -178,7 +178,7 @@ def test_the_newest_one_that_is_whole_is_used(writer, caplog, file, how):
 
 
 def test_one_with_other_tables_is_kept_beside_those_that_share_theirs(writer, monkeypatch):
-    monkeypatch.setattr(chain, "_MOST", 5)
+    monkeypatch.setattr(incremental, "_MOST", 5)
     names = [writer.write() for _ in range(11)]
     bases = {name: writer.chain(name)[0] for name in writer.store.names()}
     assert writer.store.names() == [names[5], *names[8:]]

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streaming.columns import Judgements
-from trainer import table_copy
-from trainer.config import TrainerConfig
-from trainer.ids.config import IdsConfig, Limits
-from trainer.learner import Learner
-from trainer.shadow import Shadow
+from hsnn.streaming.schema.batch import Judgements
+from hsnn.trainer.checkpoint.learner_copy import Shadow
+from hsnn.trainer.config.ids import IdsConfig, Limits
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.rowstore import copy_on_write
+from hsnn.trainer.training.learner import Learner
 
 LIMITED = IdsConfig(
-    items=Limits(cap=80, expire_after=20.0, floor=8), users=Limits(cap=40, floor=4, admit_after=2), candidates=30,
+    items=Limits(cap=80, expire_after=20.0, floor=8),
+    users=Limits(cap=40, floor=4, admit_after=2),
+    candidates=30,
     reuse_after=128,
-)  # fmt: skip
+)
 LEARNERS = ("em", "sil", "oneshot", "lti", "streaming_vq")
 
 
@@ -46,10 +48,11 @@ class Course:
         names = sorted(world.known)
         if self.number % 3 == 0 and names:
             more |= {
-                "deleted_items": [names[self.number % len(names)]], "deleted_users": [f"u{(self.number + 7) % 60}"],
+                "deleted_items": [names[self.number % len(names)]],
+                "deleted_users": [f"u{(self.number + 7) % 60}"],
                 "users": [world.user(f"u{self.number % 50}", age=self.number)],
                 "seen_items": [(f"shown-{self.number}", world.now, 1)],
-            }  # fmt: skip
+            }
         if self.learner.config.model.tasks and names:
             more["judgements"] = self.judgements(names)
         batch = world.batch(64, **more)
@@ -63,10 +66,13 @@ class Course:
         rng, world = np.random.default_rng(self.number), self.world
         items = [names[at] for at in rng.integers(len(names), size=6)]
         return Judgements(
-            ts=np.full(6, world.now - 1), decided_at=np.full(6, world.now),
-            user=[f"u{at}" for at in rng.integers(60, size=6)], item=items,
-            labels=rng.integers(0, 2, (6, 1)).astype(np.float32), context=[None] * 6,
-        )  # fmt: skip
+            ts=np.full(6, world.now - 1),
+            decided_at=np.full(6, world.now),
+            user=[f"u{at}" for at in rng.integers(60, size=6)],
+            item=items,
+            labels=rng.integers(0, 2, (6, 1)).astype(np.float32),
+            context=[None] * 6,
+        )
 
 
 def same(shadow: Shadow, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
@@ -99,7 +105,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 def test_a_copy_is_the_moment_of_its_beginning(
     config: TrainerConfig, new_world: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str, slice_bytes: int
 ) -> None:
-    monkeypatch.setattr(table_copy, "_SLICE", slice_bytes)
+    monkeypatch.setattr(copy_on_write, "_SLICE", slice_bytes)
     learner = Learner(of(config, *CONFIGS[name][:2], **CONFIGS[name][2]))
     course = Course(learner, new_world())
     shadow = Shadow(learner)

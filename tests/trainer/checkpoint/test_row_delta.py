@@ -8,13 +8,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.array_file import parts_of
-from trainer.arrays import Array, grown, unpack
-from trainer.blobs import Packed
-from trainer.changes import Changes
-from trainer.rows_file import TableRows, assembled
-from trainer.table_copy import TableCopy
-from trainer.tables import Table
+from hsnn.trainer.checkpoint.row_delta import TableRows, assembled
+from hsnn.trainer.checkpoint.safetensors_writer import parts_of
+from hsnn.trainer.rowstore.arrays import Array, grown, unpack
+from hsnn.trainer.rowstore.byte_strings import Packed
+from hsnn.trainer.rowstore.copy_on_write import TableCopy
+from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.training.tables import Table
 
 
 class Toy:
@@ -25,10 +25,12 @@ class Toy:
         self.texts: list[bytes] = []
         self.changes = Changes()
         self.table = Table(
-            "toy", {"toy.numbers": lambda: self.numbers},
+            "toy",
+            {"toy.numbers": lambda: self.numbers},
             {"toy.texts": lambda rows: Packed.of([self.texts[row] for row in rows.tolist()])},
-            lambda: len(self.texts), self.changes,
-        )  # fmt: skip
+            lambda: len(self.texts),
+            self.changes,
+        )
 
     def set(self, row: int, value: int) -> None:
         """Write to a row, or add one."""
@@ -49,8 +51,9 @@ class Toy:
         packed = Packed.of(self.texts)
         return {
             "toy.numbers": self.numbers[: len(self.texts)].copy(),
-            "toy.texts:bytes": packed.bytes, "toy.texts:lengths": packed.lengths,
-        }  # fmt: skip
+            "toy.texts:bytes": packed.bytes,
+            "toy.texts:lengths": packed.lengths,
+        }
 
 
 STEPS = st.lists(st.tuples(st.integers(0, 12), st.integers(1, 100)), max_size=8)

@@ -7,9 +7,10 @@ import logging
 import numpy as np
 import pytest
 
-from trainer.checkpoint import CheckpointStore
-from trainer.config import ModelConfig
-from trainer.errors import CheckpointError
+from hsnn.trainer.checkpoint import store as store_module
+from hsnn.trainer.checkpoint.store import CheckpointStore
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.errors import CheckpointError
 
 MODEL = ModelConfig().model_dump(mode="json")
 FILES = ("arrays.safetensors", "values.msgpack", "manifest.json")
@@ -123,7 +124,7 @@ def test_all_damaged_is_an_error_that_says_what_to_do(store, folder):
 def test_a_writer_killed_on_the_way_leaves_nothing_that_counts(store, folder, monkeypatch):
     write(store, 10)
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.checkpoint.sync_folder", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("hsnn.trainer.checkpoint.store.sync_folder", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             write(store, 20)
     assert [path.name[0] for path in folder.iterdir()].count(".") == 1
@@ -136,12 +137,12 @@ def test_a_writer_killed_on_the_way_leaves_nothing_that_counts(store, folder, mo
 
 def test_the_manifest_is_written_last_and_all_is_synced_before_the_name_is_given(store, folder, monkeypatch):
     done = []
-    from trainer import checkpoint
-
-    write_file, sync = checkpoint.write_new, checkpoint.sync_folder
-    monkeypatch.setattr(checkpoint, "write_new", lambda path, all_: (done.append(path.name), write_file(path, all_))[1])
+    write_file, sync = store_module.write_new, store_module.sync_folder
     monkeypatch.setattr(
-        checkpoint, "sync_folder", lambda path: (done.append((path.name, len(store.names()))), sync(path))
+        store_module, "write_new", lambda path, all_: (done.append(path.name), write_file(path, all_))[1]
+    )
+    monkeypatch.setattr(
+        store_module, "sync_folder", lambda path: (done.append((path.name, len(store.names()))), sync(path))
     )
     name = write(store, 1)
     assert done == ["arrays.safetensors", "values.msgpack", "manifest.json", (f".writing-{name}", 0), (folder.name, 1)]

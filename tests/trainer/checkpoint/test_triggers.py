@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trainer.config import TrainerConfig
-from trainer.triggers import Triggers
+from hsnn.trainer.checkpoint.triggers import Triggers
+from hsnn.trainer.config.model import TrainerConfig
 
 
 def due(triggers: Triggers, course: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.checkpoint import ARRAYS, MANIFEST, VALUES, CheckpointStore
-from trainer.checkpoint_check import array_facts, chosen, damage, listed, opened
-from trainer.errors import CheckpointError
+from hsnn.trainer.checkpoint.store import ARRAYS, MANIFEST, VALUES, CheckpointStore
+from hsnn.trainer.checkpoint.verify import array_facts, chosen, damage, listed, opened
+from hsnn.trainer.errors import CheckpointError
 
 FILES = (ARRAYS, VALUES, MANIFEST)
 

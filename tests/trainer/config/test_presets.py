@@ -5,17 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.config import ModelConfig
-from trainer.encoder import Encoder
-from trainer.learner import Learner
-from trainer.model import Monn
-from trainer.presets import PRESETS
-from trainer.snapshot import Origin, snapshot_of
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.config.presets import PRESETS
+from hsnn.trainer.model.item_encoder import Encoder
+from hsnn.trainer.model.monn import Monn
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.training.learner import Learner
 
 
-@pytest.mark.parametrize(("name", "user", "item", "interaction", "width"), [
-    ("small", 8, 1, 1, 40), ("medium", 10, 4, 1, 48), ("large", 30, 8, 1, 48),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "user", "item", "interaction", "width"),
+    [
+        ("small", 8, 1, 1, 40),
+        ("medium", 10, 4, 1, 48),
+        ("large", 30, 8, 1, 48),
+    ],
+)
 def test_the_papers_sizes(name, user, item, interaction, width):
     config = ModelConfig(preset=name)
     found = config.user_vectors, config.item_vectors, config.interaction_vectors, config.dim
@@ -51,9 +56,21 @@ def test_an_unknown_name_is_refused():
 @pytest.mark.parametrize("name", ["small", "medium", pytest.param("large", marks=pytest.mark.slow)])
 def test_a_larger_model_learns_and_is_published(config, new_world, teach, name):
     model = ModelConfig.model_validate(
-        {"preset": name, "dim": 8, "hidden": 16, "history": 4, "token_dim": 4, "buckets": 256, "nodes": 4,
-         "children": [3], "node_heads": 2, "beam": 2, "budget": 30, "state_dim": 4}
-    )  # fmt: skip
+        {
+            "preset": name,
+            "dim": 8,
+            "hidden": 16,
+            "history": 4,
+            "token_dim": 4,
+            "buckets": 256,
+            "nodes": 4,
+            "children": [3],
+            "node_heads": 2,
+            "beam": 2,
+            "budget": 30,
+            "state_dim": 4,
+        }
+    )
     learner, world = Learner(config.model_copy(update={"model": model})), new_world()
     losses = [teach(learner, world, 1).loss for _ in range(30)]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3

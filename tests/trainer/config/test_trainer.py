@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from trainer.config import ModelConfig, TrainerConfig
+from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 
 
 def test_another_shape_is_named_and_beam_and_budget_are_none():

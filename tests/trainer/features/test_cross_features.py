@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.covisitation import Covisitation
-from trainer.cross_features import CROSS_FEATURES, cross_features, cross_features_of
-from trainer.hashing import SLOTS, token_matrix, tokens
-from trainer.queries import Queries
+from hsnn.trainer.features.covisitation import Covisitation
+from hsnn.trainer.features.cross_features import CROSS_FEATURES, cross_features, cross_features_of
+from hsnn.trainer.features.hashing import SLOTS, token_matrix, tokens
+from hsnn.trainer.features.queries import Queries
 
 START = 1_700_000_000_000
 ITEMS, WIDTH, LENGTH = 12, 5, 7
@@ -30,9 +30,12 @@ def asked(histories: list[tuple[list[int], list[int]]]) -> Queries:
     own = token_matrix([tokens for _, tokens in histories], 3)
     now = START + 1000 * np.arange(count)
     return Queries(
-        padded([items for items, _ in histories], LENGTH), np.full((count, LENGTH), START), own,
-        np.full((count, 1), -1, np.int32), now,
-    )  # fmt: skip
+        padded([items for items, _ in histories], LENGTH),
+        np.full((count, LENGTH), START),
+        own,
+        np.full((count, 1), -1, np.int32),
+        now,
+    )
 
 
 def naive(history: list[int], own: list[int], item: list[int], by_row: list[list[int]]) -> list[float]:

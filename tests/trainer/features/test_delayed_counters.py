@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.item_state import ItemStates
-from trainer.lagged import LaggedStates
+from hsnn.trainer.features.delayed_counters import LaggedStates
+from hsnn.trainer.features.item_counters import ItemStates
 
 BATCHES = st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 50)), min_size=1, max_size=6), max_size=8)
 

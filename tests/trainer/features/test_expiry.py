@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.catalogue import Catalogue as SchedulerCatalogue
-from serving.catalogue import Catalogue as ServerCatalogue
-from trainer.learner import Learner
-from trainer.lifetime import NEVER, dies_at
-from trainer.snapshot import Origin, snapshot_of
-from trainer.wire import StateDelta
+from hsnn.indexer.assign.catalogue import Catalogue as SchedulerCatalogue
+from hsnn.serving.mirror.items import Catalogue as ServerCatalogue
+from hsnn.trainer.features.expiry import NEVER, dies_at
+from hsnn.trainer.messages import StateDelta
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.training.learner import Learner
 
 TIMES = st.integers(1, 100)
 ITEMS = st.lists(st.tuples(TIMES, st.one_of(st.just(0), TIMES), st.booleans()), min_size=1, max_size=8)
@@ -57,7 +57,7 @@ _LEARNER: list[Learner] = []
 
 
 def learner_of(names: list[str], items: list[tuple[int, int, bool]], idle_ms: int | None, watermark: int) -> Learner:
-    from trainer.config import ModelConfig, TrainerConfig
+    from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 
     if not _LEARNER:  # making one takes a while
         _LEARNER.append(Learner(TrainerConfig(model=ModelConfig(dim=2, hidden=2, nodes=2, buckets=16))))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.half_life import HalfLifeChoice
-from trainer.item_state import HALF_LIVES, ItemStates
+from hsnn.trainer.features.half_life import HalfLifeChoice
+from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
 
 MINUTE = 60_000
 

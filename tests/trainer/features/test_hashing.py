@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -11,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.hashing import SLOTS, token_matrix, tokens
+from hsnn.trainer.features.hashing import SLOTS, token_matrix, tokens
+from tests.paths import ROOT
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
 FEATURES = st.dictionaries(st.text(max_size=4), st.one_of(SCALARS, st.lists(SCALARS, max_size=4)), max_size=5)
@@ -25,12 +25,16 @@ def test_tokens_are_these_numbers():
 
 
 def test_another_process_agrees_whatever_its_hash_seed():
-    code = f"from trainer.hashing import tokens; print(tokens({EXAMPLE!r}, 8192, 8))"
+    code = f"from hsnn.trainer.features.hashing import tokens; print(tokens({EXAMPLE!r}, 8192, 8))"
     for seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-X", "utf8", "-c", code], capture_output=True, text=True, check=True,
-            env={"PYTHONHASHSEED": seed, "PATH": ""}, cwd=Path(__file__).parents[2],
-        )  # fmt: skip
+            [sys.executable, "-X", "utf8", "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PATH": ""},
+            cwd=ROOT,
+        )
         assert done.stdout.strip() == str(EXPECTED)
 
 

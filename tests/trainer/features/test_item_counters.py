@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.item_state import HALF_LIVES, HOUR, STATE_FEATURES, ItemStates
+from hsnn.trainer.features.item_counters import HALF_LIVES, HOUR, STATE_FEATURES, ItemStates
 
 START = 1_700_000_000_000
 EVENTS = st.lists(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.frequency import StreamingFrequency
-from trainer.model import sampled_softmax_losses
+from hsnn.trainer.features.sampling_frequency import StreamingFrequency
+from hsnn.trainer.model.monn import sampled_softmax_losses
 
 BATCH, ITEMS = 64, 200
 

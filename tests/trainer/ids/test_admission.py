@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from prometheus_client import REGISTRY
 
-from trainer.id_table import IdTable
-from trainer.ids.config import Limits
-from trainer.ids.tenancy import Tenancy
+from hsnn.trainer.config.ids import Limits
+from hsnn.trainer.ids.admission import Tenancy
+from hsnn.trainer.ids.id_table import IdTable
 
 NAMES = st.lists(st.sampled_from([f"n{number}" for number in range(30)]), max_size=12)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.ids.candidates import Candidates
+from hsnn.trainer.ids.candidate_counter import Candidates
 
 SEEN = st.lists(st.text("abcÜ", min_size=1, max_size=2), max_size=40)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.ids.texts import Encoded, Texts
+from hsnn.trainer.ids.string_store import Encoded, Texts
 
 PUTS = st.lists(st.dictionaries(st.integers(0, 9), st.text("abÜ\ud800", max_size=4), max_size=6), max_size=8)
 

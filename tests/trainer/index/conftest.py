@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.config import ModelConfig, TrainerConfig
-from trainer.index.config import IndexConfig
-from trainer.index.levels import Levels, level_shares
-from trainer.index.objective import IndexObjective
-from trainer.index.view import IndexStep, IndexView
-from trainer.part import Totals
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.model import ModelConfig, TrainerConfig
+from hsnn.trainer.distributed.shard import Totals
+from hsnn.trainer.index.levels import Levels, level_shares
+from hsnn.trainer.index.objective import IndexObjective
+from hsnn.trainer.index.step_view import IndexStep, IndexView
 
 LEVELS = {1: {"nodes": 12}, 2: {"nodes": 4, "children": (3,)}, 3: {"nodes": 3, "children": (2, 2)}}
 """Models of one, two and three learned levels with twelve leaves each."""
@@ -49,10 +49,12 @@ class Toy:
             over_arch = made.over_archs[level]
             for family in opened:
                 nodes = range(family * count, (family + 1) * count)
-                logits = torch.stack([
-                    torch.logsumexp(heads @ vectors[k], 0) + over_arch.bias[k] + over_arch.share * shares[level][k]
-                    for k in nodes
-                ])  # fmt: skip
+                logits = torch.stack(
+                    [
+                        torch.logsumexp(heads @ vectors[k], 0) + over_arch.bias[k] + over_arch.share * shares[level][k]
+                        for k in nodes
+                    ]
+                )
                 coarse = float(made.ensemble[level - 1].detach()) * found[-1][family] if found else 0.0
                 own = torch.log_softmax(logits, 0).tolist()
                 scored |= {node: log_p + coarse for node, log_p in zip(nodes, own, strict=True)}

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainer.config import ModelConfig
-from trainer.index.hierarchy import Hierarchy, soft_assignment, straight_through
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.index.hierarchy import Hierarchy, soft_assignment, straight_through
 
 CONFIG = ModelConfig(dim=4, nodes=3)
 
@@ -67,6 +67,6 @@ def test_many_items_are_assigned_in_parts_to_the_same_leaves(monkeypatch):
     hierarchy = Hierarchy(ModelConfig(dim=4, nodes=8, children=(4,)))
     points = torch.randn(1000, 5)
     whole = hierarchy.assign(points)
-    monkeypatch.setattr("trainer.index.hierarchy._MANY", 100)
-    monkeypatch.setattr("trainer.index.hierarchy._AT_ONCE", 64)
+    monkeypatch.setattr("hsnn.trainer.index.hierarchy._MANY", 100)
+    monkeypatch.setattr("hsnn.trainer.index.hierarchy._AT_ONCE", 64)
     assert torch.equal(hierarchy.assign(points), whole)

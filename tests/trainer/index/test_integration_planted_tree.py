@@ -11,17 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.config import ModelConfig, TrainerConfig
-from trainer.index.config import IndexConfig
-from trainer.learner import Learner
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.model import ModelConfig, TrainerConfig
+from hsnn.trainer.training.learner import Learner
 
 pytestmark = pytest.mark.slow
 
 GENRES, STYLES, SONGS = 3, 3, 10
 MODEL = ModelConfig(
-    dim=16, state_dim=4, hidden=16, history=4, token_dim=4, buckets=256, nodes=GENRES, children=(STYLES,),
-    node_heads=2, beam=2, budget=30,
-)  # fmt: skip
+    dim=16,
+    state_dim=4,
+    hidden=16,
+    history=4,
+    token_dim=4,
+    buckets=256,
+    nodes=GENRES,
+    children=(STYLES,),
+    node_heads=2,
+    beam=2,
+    budget=30,
+)
 
 
 def plays(world: Any, seed: int) -> Callable[[], Any]:

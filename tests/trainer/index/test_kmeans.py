@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.index.seeding import evened, revive, seed_nodes
+from hsnn.trainer.index.kmeans import evened, revive, seed_nodes
 
 
 def test_nodes_are_seeded_at_the_items():

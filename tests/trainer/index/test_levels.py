@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.config import ModelConfig
-from trainer.index.hierarchy import parents_of
-from trainer.index.levels import level_heads, level_shares
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.index.hierarchy import parents_of
+from hsnn.trainer.index.levels import level_heads, level_shares
 
 every_depth = pytest.mark.parametrize("levels", [1, 2, 3])
 

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.config import ModelConfig
-from trainer.index import upkeep
-from trainer.index.hierarchy import Hierarchy
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.index import maintenance
+from hsnn.trainer.index.hierarchy import Hierarchy
 
 every_depth = pytest.mark.parametrize("levels", [1, 2, 3])
 
@@ -52,7 +52,7 @@ def test_a_well_separated_tree_is_found_at_the_start(counts):
     points, leaves = planted_items(counts)
     for seed in range(5):
         hierarchy = hierarchy_of(counts)
-        upkeep.start(hierarchy, points, np.random.default_rng(seed))
+        maintenance.start(hierarchy, points, np.random.default_rng(seed))
         for level, path in enumerate(hierarchy.paths(points)):
             pairs = set(zip(path.nodes.tolist(), (leaves // (counts[-1] // counts[level])).tolist(), strict=True))
             assert len(pairs) == counts[level]  # one node for one branch, and the other way round
@@ -65,7 +65,7 @@ def test_the_start_depends_on_the_generator_only():
     points, _ = planted_items((4, 12))
     made = [hierarchy_of((4, 12)) for _ in range(3)]
     for hierarchy, seed in zip(made, (1, 1, 2), strict=True):
-        upkeep.start(hierarchy, points, np.random.default_rng(seed))
+        maintenance.start(hierarchy, points, np.random.default_rng(seed))
     assert all(torch.equal(a, b) for a, b in zip(made[0].codes, made[1].codes, strict=True))
     assert not torch.equal(made[0].codes[0], made[2].codes[0])
 
@@ -73,7 +73,7 @@ def test_the_start_depends_on_the_generator_only():
 @pytest.mark.parametrize("counts", [(12,), (4, 12), (3, 6, 12)])
 def test_few_items_start_too(counts):
     hierarchy = hierarchy_of(counts)
-    upkeep.start(hierarchy, torch.randn(2, 6), np.random.default_rng(0))
+    maintenance.start(hierarchy, torch.randn(2, 6), np.random.default_rng(0))
     assert all(torch.isfinite(codes).all() for codes in hierarchy.codes)
 
 
@@ -87,7 +87,7 @@ def test_refit_is_plain_k_means_from_where_nodes_are(levels, measured):
     hierarchy = moved(hierarchy_of(counts))
     hierarchy.metric.copy_(torch.from_numpy(metric))
     before = [codes.detach().numpy().astype(np.float64).copy() for codes in hierarchy.codes]
-    upkeep.refit(hierarchy, torch.from_numpy(points), even=False)
+    maintenance.refit(hierarchy, torch.from_numpy(points), even=False)
     residual, parents = points.astype(np.float64), np.zeros(len(points), np.int64)
     for level, expected in enumerate(before):
         siblings = counts[level] // (counts[level - 1] if level else 1)
@@ -107,10 +107,10 @@ def test_refit_is_plain_k_means_from_where_nodes_are(levels, measured):
 def test_refitting_settled_nodes_changes_nothing():
     points, _ = planted_items((4, 12))
     hierarchy = hierarchy_of((4, 12))
-    upkeep.start(hierarchy, points, np.random.default_rng(0))
-    upkeep.refit(hierarchy, points, even=False)
+    maintenance.start(hierarchy, points, np.random.default_rng(0))
+    maintenance.refit(hierarchy, points, even=False)
     before = [codes.detach().clone() for codes in hierarchy.codes]
-    upkeep.refit(hierarchy, points, even=False)
+    maintenance.refit(hierarchy, points, even=False)
     for codes, kept in zip(hierarchy.codes, before, strict=True):
         torch.testing.assert_close(codes.detach(), kept, atol=1e-4, rtol=0)
 
@@ -123,7 +123,7 @@ def test_after_a_snap_every_node_with_items_is_one(levels, seed):
     counts = {1: (5,), 2: (3, 9), 3: (2, 4, 12)}[levels]
     points = torch.from_numpy(np.random.default_rng(seed).normal(scale=3, size=(60, 6)).astype(np.float32))
     hierarchy = moved(hierarchy_of(counts), seed)
-    upkeep.snap(hierarchy, points)
+    maintenance.snap(hierarchy, points)
     with torch.no_grad():
         for level, path in enumerate(hierarchy.paths(points)):
             siblings = hierarchy.siblings(level)
@@ -138,7 +138,7 @@ def test_a_snap_goes_to_the_nearest_own_item(seed):
     hierarchy = moved(hierarchy_of((5,)), seed)
     before = hierarchy.codes[0].detach().clone()
     nodes = hierarchy.paths(points)[0].nodes
-    upkeep.snap(hierarchy, points)
+    maintenance.snap(hierarchy, points)
     for node in nodes.unique().tolist():
         own = points[nodes == node]
         assert torch.equal(hierarchy.codes[0][node], own[(own - before[node]).square().sum(1).argmin()])
@@ -152,7 +152,7 @@ def test_a_node_that_comes_to_hold_items_by_a_snap_is_snapped_too():
     points = torch.zeros(2, 6)
     points[:, 0] = torch.tensor([-2.0, 2.4])
     assert hierarchy.paths(points)[0].nodes.tolist() == [0, 0]
-    upkeep.snap(hierarchy, points)
+    maintenance.snap(hierarchy, points)
     assert hierarchy.codes[0][:, 0].tolist() == pytest.approx([-2.0, 2.4])
 
 
@@ -163,7 +163,7 @@ def test_representatives_are_the_static_vectors_of_the_nearest_items(levels):
     points = torch.from_numpy(rng.normal(scale=3, size=(40, 6)).astype(np.float32))
     vectors = torch.from_numpy(rng.normal(size=(40, 5)).astype(np.float32))
     hierarchy = moved(hierarchy_of(counts))
-    upkeep.represent(hierarchy, points, vectors)
+    maintenance.represent(hierarchy, points, vectors)
     with torch.no_grad():
         for level, path in enumerate(hierarchy.paths(points)):
             for node in range(counts[level]):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.index.levels import level_shares
-from trainer.index.objective import (
+from hsnn.trainer.index.levels import level_shares
+from hsnn.trainer.index.objective import (
     IndexObjective,
     beam_negatives,
     distillation,

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.chores import due
-from trainer.config import TrainerConfig
-from trainer.index.learners import LEARNERS
-from trainer.learner import Learner
-from trainer.leaves import Leaves
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.maintenance import due
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.config import TrainerConfig
-from trainer.index.learners import LEARNERS
-from trainer.index.objective import surprise
-from trainer.learner import Learner
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.index.objective import surprise
+from hsnn.trainer.training.learner import Learner
 
 ALONE: dict[str, float] = {"routing": 0.0, "balance": 0.0, "joint": 0.0, "follow": 0.0, "distillation": 0.0}
 """With these the surprise of the levels is the only loss of the index."""

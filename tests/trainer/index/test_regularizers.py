@@ -11,21 +11,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.index import objective, upkeep
-from trainer.index.config import IndexConfig
-from trainer.index.learners import LEARNERS
-from trainer.index.seeding import revive
-from trainer.index.stabilisers import Usage, flops_balance, kl_balance, sharpness, warm_up
-from trainer.learner import Learner
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.index import maintenance, objective
+from hsnn.trainer.index.kmeans import revive
+from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.index.regularizers import Usage, flops_balance, kl_balance, sharpness, warm_up
+from hsnn.trainer.training.learner import Learner
 
 pytestmark = pytest.mark.slow
 
 every_depth = pytest.mark.parametrize("levels", [1, 2, 3])
 
 LOSSES = {
-    "balance": "kl_balance", "flops": "flops_balance", "reconstruction": "reconstruction",
+    "balance": "kl_balance",
+    "flops": "flops_balance",
+    "reconstruction": "reconstruction",
     "beam_negatives": "beam_negatives",
-}  # fmt: skip
+}
 """Options of the objective, and the function that computes each."""
 
 
@@ -53,7 +55,7 @@ def test_an_option_adds_its_loss_times_its_weight_and_at_0_is_not_computed(toy, 
 @pytest.mark.parametrize("option", ["distillation", "interaction"])
 def test_what_the_item_level_teaches_can_be_switched_off(config, with_index, new_world, teach, monkeypatch, option):
     function = {"distillation": "distillation", "interaction": "interaction_error"}[option]
-    monkeypatch.setattr("trainer.forward." + function, None)
+    monkeypatch.setattr("hsnn.trainer.optim.loss." + function, None)
     crossed = config.model_copy(update={"model": config.model.model_copy(update={"cross": True})})
     off = {"seed_after": 64, "distillation": 0.0, "interaction": 0.0}
     teach(Learner(with_index(crossed, **off)), new_world(), 3)
@@ -68,17 +70,24 @@ def test_what_the_item_level_teaches_can_be_switched_off(config, with_index, new
 def test_a_learners_own_losses_and_moves_can_be_switched_off(toy, name, option):
     """At 0, the option has no effect at all: neither on the loss nor on the nodes."""
     uses = {
-        "routing": ("oneshot",), "joint": ("lti", "streaming_vq"), "follow": ("oneshot", "em"),
+        "routing": ("oneshot",),
+        "joint": ("lti", "streaming_vq"),
+        "follow": ("oneshot", "em"),
         "discount": ("streaming_vq",),
-    }[option]  # fmt: skip
+    }[option]
     effects = []
     for weight in (0.0, 0.5):
         small = toy(2, learner=name, **{option: weight})
         made = small.objective
         loss = made.learner.loss(small.view())
         made.learner.after(small.view())
-        effects.append((float(loss.detach()), [codes.detach().clone() for codes in small.levels.hierarchy.codes],
-                        [small.levels.hierarchy.discount(level).clone() for level in range(2)]))  # fmt: skip
+        effects.append(
+            (
+                float(loss.detach()),
+                [codes.detach().clone() for codes in small.levels.hierarchy.codes],
+                [small.levels.hierarchy.discount(level).clone() for level in range(2)],
+            )
+        )
     same = effects[0][0] == effects[1][0] and all(
         torch.equal(a, b) for part in (1, 2) for a, b in zip(effects[0][part], effects[1][part], strict=True)
     )
@@ -92,9 +101,14 @@ def test_a_learners_own_losses_and_moves_can_be_switched_off(toy, name, option):
         assert all((factors == 1).all() for factors in effects[0][2])
 
 
-@pytest.mark.parametrize(("option", "value", "work"), [
-    ("revive", True, "revive"), ("representatives", True, "represent"), ("snap_every", 64, "snap"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("option", "value", "work"),
+    [
+        ("revive", True, "revive"),
+        ("representatives", True, "represent"),
+        ("snap_every", 64, "snap"),
+    ],
+)
 def test_upkeep_is_done_if_it_is_wanted(config, with_index, new_world, teach, option, value, work):
     off = {"revive": False, "representatives": False, "snap_every": 0}
     done: dict[bool, set[str]] = {}
@@ -103,8 +117,9 @@ def test_upkeep_is_done_if_it_is_wanted(config, with_index, new_world, teach, op
         done[wanted] = set()
         upkeep_of = learner.network.upkeep
         learner.network.upkeep = lambda rows, tokens, one, rng, seen=done[wanted], do=upkeep_of: (
-            seen.add(one), do(rows, tokens, one, rng)
-        )  # fmt: skip
+            seen.add(one),
+            do(rows, tokens, one, rng),
+        )
         teach(learner, new_world(), 66)
     assert done == {False: {"start"}, True: {"start", work}}
 
@@ -260,7 +275,7 @@ def test_a_dead_child_is_revived_inside_its_family_only(toy):
     usage.shares[1][:] = 1 / 12
     usage.shares[1][dead] = 1e-5
     before = [codes.detach().clone() for codes in hierarchy.codes]
-    assert upkeep.revive_dead(hierarchy, usage, points, np.random.default_rng(0)) == 1
+    assert maintenance.revive_dead(hierarchy, usage, points, np.random.default_rng(0)) == 1
     assert torch.equal(hierarchy.codes[0], before[0])
     others = [node for node in range(12) if node != dead]
     assert torch.equal(hierarchy.codes[1][others], before[1][others])

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.index.config import IndexConfig
-from trainer.index.objective import surprise
-from trainer.index.test_time import interest, kept_pairs
-from trainer.leaves import Leaves
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.index.objective import surprise
+from hsnn.trainer.index.test_time_training import interest, kept_pairs
 
 COUNTS = [(6,), (3, 6), (2, 4, 12)]
 ITEMS = 20
@@ -61,9 +61,13 @@ def test_interest_by_hand(drawn):
 
 @settings(deadline=None, max_examples=60)
 @given(
-    levels=st.sampled_from([1, 2, 3]), seed=st.integers(0, 50), beam=st.integers(1, 12), depth=st.integers(1, 3),
-    rate=st.sampled_from([0.0, 0.2, 0.5, 1.0]), places=st.lists(st.integers(-1, 11), min_size=15, max_size=15),
-)  # fmt: skip
+    levels=st.sampled_from([1, 2, 3]),
+    seed=st.integers(0, 50),
+    beam=st.integers(1, 12),
+    depth=st.integers(1, 3),
+    rate=st.sampled_from([0.0, 0.2, 0.5, 1.0]),
+    places=st.lists(st.integers(-1, 11), min_size=15, max_size=15),
+)
 def test_kept_pairs_by_hand(toy, levels, seed, beam, depth, rate, places):
     """Of users whose search opens the leaf of their next item: the deepest levels' nodes, if engaged with enough."""
     small = toy(levels, seed=seed)

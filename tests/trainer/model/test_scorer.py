@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.encoder import Encoder, content_sum
-from trainer.inputs import dense_features, inputs
-from trainer.queries import Queries
-from trainer.scorer import Scorer
-from trainer.snapshot import Origin, snapshot_of
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.model.item_encoder import Encoder, content_sum
+from hsnn.trainer.model.scorer import Scorer
+from hsnn.trainer.modules.inputs import dense_features, inputs
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
 
 
 @pytest.fixture

@@ -7,18 +7,22 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.config import ModelConfig
-from trainer.cross_features import CROSS_FEATURES
-from trainer.item_state import STATE_FEATURES
-from trainer.model import Monn, Users
-from trainer.over_arch import NodeOverArch, Parts
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.cross_features import CROSS_FEATURES
+from hsnn.trainer.features.item_counters import STATE_FEATURES
+from hsnn.trainer.model.monn import Monn, Users
+from hsnn.trainer.modules.over_arch import NodeOverArch, Parts
 
 B, N = 4, 9
 MODELS: list[dict[str, Any]] = [
-    {}, {"over_arch": "mlp"}, {"cross": True}, {"over_arch": "mlp", "cross": True, "interaction_vectors": 2},
-    {"user_vectors": 3, "item_vectors": 2}, {"user_vectors": 3, "item_vectors": 2, "over_arch": "mlp", "cross": True},
+    {},
+    {"over_arch": "mlp"},
+    {"cross": True},
+    {"over_arch": "mlp", "cross": True, "interaction_vectors": 2},
+    {"user_vectors": 3, "item_vectors": 2},
+    {"user_vectors": 3, "item_vectors": 2, "over_arch": "mlp", "cross": True},
     {"user_vectors": 2, "item_vectors": 3, "tasks": ("click", "like")},
-]  # fmt: skip
+]
 every_model = pytest.mark.parametrize("shape", MODELS, ids=str)
 
 
@@ -33,8 +37,12 @@ def asked(shape: dict[str, Any], *, random: bool = True) -> tuple[Monn, Users, d
                 weights.copy_(0.3 * torch.randn(weights.shape))
     users = Users(torch.randn(B, config.user_vectors * 5), torch.randn(B, 3), (torch.randn(B, model.levels.widths[0]),))
     cross = torch.rand(B, N, CROSS_FEATURES) if config.cross else None
-    items = {"vectors": torch.randn(N, config.vector_width), "states": torch.randn(N, STATE_FEATURES),
-             "coarse": torch.randn(B, N), "cross": cross}  # fmt: skip
+    items = {
+        "vectors": torch.randn(N, config.vector_width),
+        "states": torch.randn(N, STATE_FEATURES),
+        "coarse": torch.randn(B, N),
+        "cross": cross,
+    }
     return model, users, items
 
 
@@ -143,9 +151,15 @@ def test_nodes_of_ones_own_are_scored_as_nodes_of_all(cross, heads):
         torch.testing.assert_close(every[2, node], expected)
 
 
-@pytest.mark.parametrize(("shape", "boundable"), [
-    ({}, True), ({"over_arch": "mlp"}, False), ({"cross": True}, False), ({"user_vectors": 2, "item_vectors": 2}, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "boundable"),
+    [
+        ({}, True),
+        ({"over_arch": "mlp"}, False),
+        ({"cross": True}, False),
+        ({"user_vectors": 2, "item_vectors": 2}, True),
+    ],
+)
 def test_which_models_have_bounds(shape, boundable):
     assert Monn(ModelConfig(**shape)).boundable == boundable
 

@@ -7,8 +7,8 @@ from itertools import combinations
 import pytest
 import torch
 
-from trainer.config import ModelConfig
-from trainer.towers import AttentionFm, HistoryEncoder, ItemTower, Tower
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.modules.towers import AttentionFm, HistoryEncoder, ItemTower, Tower
 
 
 @pytest.mark.parametrize("fields", [(3, 2), (4, 4, 1, 2), (1,) * 6])

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.workers.world import World
+from hsnn.trainer.distributed.process_group import World
 
 
 class ThreadWorld(World):

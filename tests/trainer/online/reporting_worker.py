@@ -11,11 +11,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import trainer.loop
-from hsnn.cli import main
-from monitoring.phases import on_phase
-from trainer.digest import digest
-from trainer.workers.companion import Companion
+import hsnn.trainer.online.loop
+from hsnn.cli.app import main
+from hsnn.monitoring.process.failpoints import on_phase
+from hsnn.trainer.checkpoint.digest import digest
+from hsnn.trainer.online.follower_worker import Companion
 
 RANK = os.environ.get("RANK", "")
 
@@ -41,7 +41,7 @@ class Dying:
 
 
 if __name__ == "__main__":
-    trainer.loop.Loop.run = telling(trainer.loop.Loop.run)  # type: ignore[method-assign]
+    hsnn.trainer.online.loop.Loop.run = telling(hsnn.trainer.online.loop.Loop.run)  # type: ignore[method-assign]
     Companion.run = telling(Companion.run)  # type: ignore[method-assign]
     rank, _, steps = os.environ.get("DIES", "-1:0").partition(":")
     if rank == RANK and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from monitoring.config import LossDriftConfig, MixDriftConfig, MonitoringConfig
-from streaming.columns import Judgements
-from trainer.drift import DriftWatch
-from trainer.learner import Learner
-from trainer.metrics import JUDGED, PENDING
-from trainer.prepared import StepReport
-from trainer.progress import Progress
+from hsnn.monitoring.config import LossDriftConfig, MixDriftConfig, MonitoringConfig
+from hsnn.streaming.schema.batch import Judgements
+from hsnn.trainer.metrics import JUDGED, PENDING
+from hsnn.trainer.online.accounting import Progress
+from hsnn.trainer.online.drift import DriftWatch
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.prepared import StepReport
 
 
 def test_every_event_is_accounted_for_once(world):

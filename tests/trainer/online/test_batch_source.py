@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from streaming.columns import Position
-from streaming.config import StreamingConfig
-from streaming.consumer import Consumer
-from streaming.control import end
-from streaming.events import Interaction, encode
-from streaming.handover import unpacked
-from streaming.log import Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.records import Records
-from streaming.share import Share
-from trainer.workers.turns import OwnTurns, SharedTurns
-from trainer.workers.world import ApartError, World
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.partition_assignment import Share
+from hsnn.streaming.consumer.rescale import unpacked
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.records import Records
+from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.schema.commands import end
+from hsnn.streaming.schema.events import Interaction, encode
+from hsnn.trainer.distributed.process_group import ApartError, World
+from hsnn.trainer.online.batch_source import OwnTurns, SharedTurns
 
 T0 = 893_286_638_000
 EVENTS = 300

@@ -14,23 +14,31 @@ from typing import Any
 
 import pytest
 
-from streaming.events import Interaction, encode
-from streaming.keys import key
-from streaming.log import Outgoing
-from streaming.redis_log import RedisLog
-from trainer.checkpoint import CheckpointStore
-from trainer.digest import digest
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.redis.log import RedisLog
+from hsnn.streaming.redis.keys import key
+from hsnn.streaming.schema.events import Interaction, encode
+from hsnn.trainer.checkpoint.digest import digest
+from hsnn.trainer.checkpoint.store import CheckpointStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 EVENTS, BAD = 1600, 7
 TOPICS = ("engagements", "items", "users", "control")
 SMALL = {
-    "streaming.batch_size": 32, "streaming.max_wait": "50ms", "monitoring.trainer_port": 0,
-    "monitoring.worker_timeout": "30s", "streaming.patience": "10s", "trainer.snapshot_interval": "100ms",
-    "trainer.index.seed_after": 256, "trainer.uniform_negatives": 48, "trainer.model.dim": 8,
-    "trainer.model.nodes": 12, "trainer.model.hidden": 16, "trainer.model.buckets": 256,
-}  # fmt: skip
+    "streaming.batch_size": 32,
+    "streaming.max_wait": "50ms",
+    "monitoring.trainer_port": 0,
+    "monitoring.worker_timeout": "30s",
+    "streaming.patience": "10s",
+    "trainer.snapshot_interval": "100ms",
+    "trainer.index.seed_after": 256,
+    "trainer.uniform_negatives": 48,
+    "trainer.model.dim": 8,
+    "trainer.model.nodes": 12,
+    "trainer.model.hidden": 16,
+    "trainer.model.buckets": 256,
+}
 
 
 @pytest.fixture
@@ -75,13 +83,24 @@ def train(redis_server: str, redis_client: Any, tmp_path: Path) -> Iterator[Call
             "--max-restarts",
             "1",
         ]
-        several = [*torchrun, str(Path(__file__).with_name("telling.py")), "train"]
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path), "TOLD": str(told),
-               "CHECKPOINTS": str(folder), **environment}  # fmt: skip
+        several = [*torchrun, str(Path(__file__).with_name("reporting_worker.py")), "train"]
+        env = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TOLD": str(told),
+            "CHECKPOINTS": str(folder),
+            **environment,
+        }
         redis_client.delete(key("progress"))
         log = (tmp_path / f"{name}.log").open("ab")
-        process = subprocess.Popen([sys.executable, *(alone if workers == 1 else several), *options],
-                                   env=env, cwd=tmp_path, stdout=log, stderr=log)  # fmt: skip
+        process = subprocess.Popen(
+            [sys.executable, *(alone if workers == 1 else several), *options],
+            env=env,
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+        )
         running.append(process)
         progress = _until(redis_client, process, expected, log.name)
         os.kill(process.pid if workers == 1 else _first(process.pid), signal.SIGTERM)

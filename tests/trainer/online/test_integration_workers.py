@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streaming.columns import Judgements
-from trainer.digest import digest
-from trainer.index.learners import LEARNERS
-from trainer.learner import Learner
-from trainer.part import WHOLE, Part
-from trainer.workers.world import World, join
+from hsnn.streaming.schema.batch import Judgements
+from hsnn.trainer.checkpoint.digest import digest
+from hsnn.trainer.distributed.process_group import World, join
+from hsnn.trainer.distributed.shard import WHOLE, Part
+from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.training.learner import Learner
 
 
 def weights(learner: Learner) -> np.ndarray:

@@ -10,28 +10,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.builder import Builder
-from indexer.errors import RollbackError
-from indexer.leader import Leader
-from indexer.lease import Lease
-from indexer.store import IndexStore
-from indexer.verify import verify
-from monitoring.alarms import Alarm
-from monitoring.config import GateConfig, MonitoringConfig
-from monitoring.health import Health
-from streaming.config import StreamingConfig
-from streaming.events import Interaction, encode
-from streaming.keys import key
-from streaming.log import Outgoing
-from streaming.redis_log import RedisLog
-from trainer.config import TrainerConfig
-from trainer.errors import CheckpointError
-from trainer.history import UserHistories
-from trainer.ids.config import IdsConfig, Limits
-from trainer.index.config import IndexConfig
-from trainer.item_state import ItemStates
-from trainer.loop import Loop
-from trainer.wire import Feed, Snapshot, StateDelta
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.errors import RollbackError
+from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.writer import IndexStore
+from hsnn.indexer.verify.verify import verify
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import GateConfig, MonitoringConfig
+from hsnn.monitoring.health import Health
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.redis.log import RedisLog
+from hsnn.streaming.redis.keys import key
+from hsnn.streaming.schema.events import Interaction, encode
+from hsnn.trainer.config.ids import IdsConfig, Limits
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.errors import CheckpointError
+from hsnn.trainer.features.item_counters import ItemStates
+from hsnn.trainer.features.user_history import UserHistories
+from hsnn.trainer.messages import Feed, Snapshot, StateDelta
+from hsnn.trainer.online.loop import Loop
 
 pytestmark = pytest.mark.slow
 

@@ -6,13 +6,13 @@ from itertools import groupby
 
 import pytest
 
-from monitoring.config import MonitoringConfig
-from monitoring.phases import PHASES, on_phase
-from streaming.config import StreamingConfig
-from streaming.events import Interaction, encode
-from streaming.log import Outgoing
-from streaming.redis_log import RedisLog
-from trainer.loop import Loop
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.process.failpoints import PHASES, on_phase
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.redis.log import RedisLog
+from hsnn.streaming.schema.events import Interaction, encode
+from hsnn.trainer.online.loop import Loop
 
 
 @pytest.fixture

@@ -14,23 +14,23 @@ import pytest
 from hsnn.embedded import EmbeddedRedis
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.process import accepts
-from monitoring.config import MonitoringConfig
-from monitoring.health import Health
-from streaming.config import StreamingConfig
-from streaming.dead_letters import SUFFIX
-from streaming.errors import OutOfRangeError
-from streaming.events import Interaction, encode
-from streaming.keys import key
-from streaming.log import EventLog, Outgoing
-from streaming.memory_log import MemoryLog
-from streaming.open_log import open_log
-from streaming.patience import Patience
-from streaming.redis_client import connect
-from trainer.checkpoint import CheckpointStore
-from trainer.digest import parts
-from trainer.item_state import ItemStates
-from trainer.loop import Loop
-from trainer.wire import Snapshot, StateDelta
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.health import Health
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.dead_letters.writer import SUFFIX
+from hsnn.streaming.errors import OutOfRangeError
+from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.memory import MemoryLog
+from hsnn.streaming.log.open import open_log
+from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.redis.client import connect
+from hsnn.streaming.redis.keys import key
+from hsnn.streaming.schema.events import Interaction, encode
+from hsnn.trainer.checkpoint.digest import parts
+from hsnn.trainer.checkpoint.store import CheckpointStore
+from hsnn.trainer.features.item_counters import ItemStates
+from hsnn.trainer.messages import Snapshot, StateDelta
+from hsnn.trainer.online.loop import Loop
 
 pytestmark = pytest.mark.slow
 
@@ -95,8 +95,8 @@ def new_loop(redis, config, tmp_path, monkeypatch) -> Iterator[Callable[..., Loo
 
     It reads little at once, so that there is always something left to be read.
     """
-    monkeypatch.setattr("streaming.appetite.AT_ONCE", 64)
-    monkeypatch.setattr("streaming.polling.ENOUGH", 64)
+    monkeypatch.setattr("hsnn.streaming.consumer.fetch_size.AT_ONCE", 64)
+    monkeypatch.setattr("hsnn.streaming.consumer.polling.ENOUGH", 64)
     opened: list[Any] = []
 
     def make(folder: str, log: EventLog | str, health: Health | None = None) -> Loop:

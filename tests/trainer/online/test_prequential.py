@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from serving.request import parse_many
-from trainer.errors import TokenError
-from trainer.prequential import LivePrequential
+from hsnn.serving.schema import parse_many
+from hsnn.trainer.errors import TokenError
+from hsnn.trainer.online.prequential import LivePrequential
 
 DEADLINE = 1.0
 
@@ -51,10 +51,15 @@ def new_asker(config):
 def answers(request: httpx.Request, items) -> httpx.Response:
     """Answer every query by ``items(query)``."""
     found = [
-        {"items": items(query), "scores": [], "version": 1, "as_of": 0,
-         "stats": {"scored": 10, "candidates": 20, "nodes": 2, "corpus": 40, "took_ms": 1.0}}
+        {
+            "items": items(query),
+            "scores": [],
+            "version": 1,
+            "as_of": 0,
+            "stats": {"scored": 10, "candidates": 20, "nodes": 2, "corpus": 40, "took_ms": 1.0},
+        }
         for query in msgspec.json.decode(request.content)["queries"]
-    ]  # fmt: skip
+    ]
     return httpx.Response(200, content=msgspec.json.encode({"answers": found}))
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.embedding import EmbeddingTable
+from hsnn.trainer.optim.embedding_table import EmbeddingTable
 
 
 def step(table: EmbeddingTable, rows: list[int], rate: float = 0.2) -> np.ndarray:

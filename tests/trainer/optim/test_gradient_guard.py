@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from trainer.learner import Learner
-from trainer.prepared import StepReport
-from trainer.safe_steps import EXTRA, JUDGED, STEP, GradientGuard
+from hsnn.trainer.optim.gradient_guard import EXTRA, JUDGED, STEP, GradientGuard
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.prepared import StepReport
 
 Arrays = dict[str, np.ndarray]
 

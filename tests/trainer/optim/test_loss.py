@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.index.learners import LEARNERS
-from trainer.learner import Learner
-from trainer.part import WHOLE, Part
-from trainer.prepared import Judged
-from trainer.step import Step
+from hsnn.trainer.distributed.shard import WHOLE, Part
+from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.optim.step import Step
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.prepared import Judged
 
 
 def gradients_of(learner: Learner, step: Step, part: Part) -> tuple[list[np.ndarray], list[np.ndarray]]:

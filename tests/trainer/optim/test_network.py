@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.learner import Learner
-from trainer.step import Candidates
+from hsnn.trainer.optim.step import Candidates
+from hsnn.trainer.training.learner import Learner
 
 
 @pytest.fixture

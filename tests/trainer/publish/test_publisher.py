@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from monitoring.alarms import Alarm
-from streaming.keys import key
-from trainer.checkpoint import CheckpointStore
-from trainer.learner import Learner
-from trainer.outbox import Outbox
-from trainer.publisher import Publisher
-from trainer.wire import Feed, Snapshot, StateDelta
+from hsnn.monitoring.alarms import Alarm
+from hsnn.streaming.redis.keys import key
+from hsnn.trainer.checkpoint.store import CheckpointStore
+from hsnn.trainer.messages import Feed, Snapshot, StateDelta
+from hsnn.trainer.publish.publisher import Publisher
+from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.training.learner import Learner
 
 ALARM = Alarm(id="loss_drift:1", kind="loss_drift", ts=1, value=2.0, threshold=1.0)
 
@@ -152,13 +152,16 @@ def test_an_outbox_is_an_incarnation(redis_client, config, world):
     assert StateDelta.decode(fields[b"d"]).epoch == second.epoch
     second.progress({"trained": 3, "dropped": {"a": 1}, "loss": 0.5})
     assert redis_client.hgetall(key("progress")) == {
-        b"epoch": str(second.epoch).encode(), b"trained": b"3", b"dropped": b'{"a": 1}', b"loss": b"0.5",
-    }  # fmt: skip
+        b"epoch": str(second.epoch).encode(),
+        b"trained": b"3",
+        b"dropped": b'{"a": 1}',
+        b"loss": b"0.5",
+    }
 
 
 def test_copies_are_made_between_steps_and_before_them(store, outbox, config, world, teach, redis_client, monkeypatch):
     """However slowly a moment is copied, the checkpoint is that moment; what training waited for is told."""
-    monkeypatch.setattr("trainer.table_copy._SLICE", 1)
+    monkeypatch.setattr("hsnn.trainer.rowstore.copy_on_write._SLICE", 1)
     pauses: list[float] = []
     publisher = Publisher(store, outbox, "digest", on_pause=pauses.append)
     learner = Learner(config)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitoring.config import GateConfig, MonitoringConfig
-from streaming.columns import Batch
-from trainer.drift import DriftWatch
-from trainer.learner import Learner
-from trainer.metrics import HELD
+from hsnn.monitoring.config import GateConfig, MonitoringConfig
+from hsnn.streaming.schema.batch import Batch
+from hsnn.trainer.metrics import HELD
+from hsnn.trainer.online.drift import DriftWatch
+from hsnn.trainer.training.learner import Learner
 
 GATE = GateConfig(recent=512, usual=20_000, patience=256, warm_up=2048)
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.arrays import unpack
-from trainer.blobs import Packed
-from trainer.handed_out import HandedOut, encoded_texts
-from trainer.ids.config import IdsConfig, Limits
-from trainer.learner import Learner
-from trainer.snapshot import Origin, manifest_of, snapshot_of
-from trainer.wire import Snapshot
+from hsnn.trainer.config.ids import IdsConfig, Limits
+from hsnn.trainer.messages import Snapshot
+from hsnn.trainer.publish.snapshot import Origin, manifest_of, snapshot_of
+from hsnn.trainer.publish.snapshot_encoder import HandedOut, encoded_texts
+from hsnn.trainer.rowstore.arrays import unpack
+from hsnn.trainer.rowstore.byte_strings import Packed
+from hsnn.trainer.training.learner import Learner
 
 
 @pytest.mark.parametrize("kind", ["plain", "cross", "limited"])

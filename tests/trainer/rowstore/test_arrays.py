@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from trainer.arrays import grown, pack, unpack
+from hsnn.trainer.rowstore.arrays import grown, pack, unpack
 
 ARRAYS = st.sampled_from([np.float32, np.float64, np.int32, np.int64, np.bool_]).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))

@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from streaming.control import Rates, Rebalance, read
-from streaming.log import Outgoing
-from trainer.learner import Learner
-from trainer.snapshot import Origin, snapshot_of
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.schema.commands import Rates, Rebalance, read
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.training.learner import Learner
 
 START = 1_700_000_000_000
 
@@ -156,14 +156,14 @@ class TestInTheLoop:
     """On a real log and a real server."""
 
     def test_a_rebalance_is_carried_out_once_and_published_at_once(self, redis_server, redis_client, config, tmp_path):
-        from monitoring.config import MonitoringConfig
-        from streaming.config import StreamingConfig
-        from streaming.control import Sender
-        from streaming.events import Interaction, encode
-        from streaming.keys import key
-        from streaming.redis_log import RedisLog
-        from trainer.loop import Loop
-        from trainer.wire import Snapshot
+        from hsnn.monitoring.config import MonitoringConfig
+        from hsnn.streaming.config import StreamingConfig
+        from hsnn.streaming.log.redis.log import RedisLog
+        from hsnn.streaming.redis.keys import key
+        from hsnn.streaming.schema.commands import Sender
+        from hsnn.streaming.schema.events import Interaction, encode
+        from hsnn.trainer.messages import Snapshot
+        from hsnn.trainer.online.loop import Loop
 
         streaming = StreamingConfig(log=redis_server, batch_size=64, partitions=3, max_wait=0.05)
         log = RedisLog(redis_server)

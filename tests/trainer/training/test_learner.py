@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.encoder import Encoder
-from trainer.hashing import token_matrix, tokens
-from trainer.learner import Learner
-from trainer.queries import Queries
-from trainer.scorer import Scorer
-from trainer.snapshot import Origin, snapshot_of
+from hsnn.trainer.features.hashing import token_matrix, tokens
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.model.item_encoder import Encoder
+from hsnn.trainer.model.scorer import Scorer
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.training.learner import Learner
 
 CODES = "levels.hierarchy.codes.0"
 
@@ -191,9 +191,12 @@ def test_new_items_are_told_of_with_the_time_of_their_first_sign(config, world):
     learner = Learner(config)
     item = world.item("announced")
     shown = [("shown", world.now + 1, world.now + 2), ("announced", world.now + 3, world.now + 4)]
-    feed = {one.id: one for one in learner.prepare(
-        world.clicks(["u", "v", "u"], ["announced", "clicked", "clicked"], items=[item], seen_items=shown)
-    ).feed}  # fmt: skip
+    feed = {
+        one.id: one
+        for one in learner.prepare(
+            world.clicks(["u", "v", "u"], ["announced", "clicked", "clicked"], items=[item], seen_items=shown)
+        ).feed
+    }
     assert feed.keys() == {"announced", "clicked", "shown"}
     assert (feed["announced"].ts, feed["announced"].sent_at) == (item.ts, item.ts)
     assert feed["announced"].tokens

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.config import TrainerConfig
-from trainer.learner import Learner
-from trainer.snapshot import Origin, snapshot_of
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.training.learner import Learner
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.config import TrainerConfig
-from trainer.learner import Learner
-from trainer.prepared import Judged, Prepared
-from trainer.queries import Queries
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.prepared import Judged, Prepared
 
 pytestmark = pytest.mark.slow
 
@@ -36,9 +36,12 @@ def shown(learner: Learner, prepared: Prepared, rng: np.random.Generator, size: 
     labels = np.zeros((size, 2), np.float32)
     labels[:, 0] = cluster[items] == cluster[prepared.items[asked]]  # users click in their own cluster
     return Judged(
-        Queries(*(column[asked] for column in prepared.queries)), items.astype(np.int64), labels,
-        np.ones(2, np.float32), learner.states.features(items, int(prepared.ts.max())),
-    )  # fmt: skip
+        Queries(*(column[asked] for column in prepared.queries)),
+        items.astype(np.int64),
+        labels,
+        np.ones(2, np.float32),
+        learner.states.features(items, int(prepared.ts.max())),
+    )
 
 
 def course(learner: Learner, world: Any, batches: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -127,9 +130,12 @@ def test_what_is_judged_is_learned_with_its_item(tasked, world):
     row = learner.items.table.find(["c1-new"])[0]
     known = np.flatnonzero((prepared.queries.history_items >= 0).any(1))[:1]
     judged = Judged(
-        Queries(*(column[known] for column in prepared.queries)), np.array([row]), np.ones((1, 2), np.float32),
-        np.ones(2, np.float32), learner.states.features(np.array([row]), world.now),
-    )  # fmt: skip
+        Queries(*(column[known] for column in prepared.queries)),
+        np.array([row]),
+        np.ones((1, 2), np.float32),
+        np.ones(2, np.float32),
+        learner.states.features(np.array([row]), world.now),
+    )
     assert not learner.network.items.ids.weight[row].any()
     learner.train(replace(prepared, judged=judged))
     assert learner.network.items.ids.weight[row].any()

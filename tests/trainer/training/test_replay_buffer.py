@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.config import ModelConfig
-from trainer.queries import Queries
-from trainer.replay import Lessons, Replay
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.training.replay_buffer import Lessons, Replay
 
 CONFIG = ModelConfig(history=2, user_tokens=1, context_tokens=1)
 

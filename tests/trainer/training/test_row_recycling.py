@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streaming.columns import Batch, Judgements
-from trainer.config import TrainerConfig
-from trainer.ids.config import IdsConfig, Limits
-from trainer.learner import Learner
-from trainer.progress import ROWLESS, Progress
+from hsnn.streaming.schema.batch import Batch, Judgements
+from hsnn.trainer.config.ids import IdsConfig, Limits
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.online.accounting import ROWLESS, Progress
+from hsnn.trainer.training.learner import Learner
 
 LIMITED = IdsConfig(
     items=Limits(cap=80, expire_after=20.0, floor=8),

@@ -11,10 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from trainer.arrays import Array
-from trainer.config import TrainerConfig
-from trainer.index.hierarchy import Hierarchy
-from trainer.index.view import IndexView
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.index.hierarchy import Hierarchy
+from hsnn.trainer.index.step_view import IndexView
+from hsnn.trainer.rowstore.arrays import Array
 
 
 class IndexLearner:

@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from trainer.index.hierarchy import straight_through
-from trainer.index.learner import IndexLearner, follow
-from trainer.index.view import IndexView
+from hsnn.trainer.index.hierarchy import straight_through
+from hsnn.trainer.index.learners.base import IndexLearner, follow
+from hsnn.trainer.index.step_view import IndexView
 
 
 class OneShot(IndexLearner):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from trainer.config import TrainerConfig
-from trainer.index.em import Em
-from trainer.index.learner import IndexLearner
-from trainer.index.lti import Lti
-from trainer.index.oneshot import OneShot
-from trainer.index.sil import Sil
-from trainer.index.streaming_vq import StreamingVq
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.index.learners.base import IndexLearner
+from hsnn.trainer.index.learners.em import Em
+from hsnn.trainer.index.learners.lti import Lti
+from hsnn.trainer.index.learners.oneshot import OneShot
+from hsnn.trainer.index.learners.sil import Sil
+from hsnn.trainer.index.learners.streaming_vq import StreamingVq
 
 LEARNERS: dict[str, type[IndexLearner]] = {
-    "oneshot": OneShot, "lti": Lti, "em": Em, "sil": Sil, "streaming_vq": StreamingVq,
-}  # fmt: skip
+    "oneshot": OneShot,
+    "lti": Lti,
+    "em": Em,
+    "sil": Sil,
+    "streaming_vq": StreamingVq,
+}
 
 
 def new_learner(config: TrainerConfig) -> IndexLearner:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from trainer.index.learner import IndexLearner
+from hsnn.trainer.index.learners.base import IndexLearner
 
 
 class Sil(IndexLearner):

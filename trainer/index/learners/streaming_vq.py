@@ -17,13 +17,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from trainer.arrays import Array
-from trainer.config import TrainerConfig
-from trainer.index.hierarchy import Hierarchy
-from trainer.index.learner import IndexLearner
-from trainer.index.lti import pseudo_logits
-from trainer.index.view import IndexView
-from trainer.model import sampled_softmax_losses
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.index.hierarchy import Hierarchy
+from hsnn.trainer.index.learners.base import IndexLearner
+from hsnn.trainer.index.learners.lti import pseudo_logits
+from hsnn.trainer.index.step_view import IndexView
+from hsnn.trainer.model.monn import sampled_softmax_losses
+from hsnn.trainer.rowstore.arrays import Array
 
 _BETA = 0.25
 _LARGEST_HELP = 0.05

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from streaming.log import Outgoing
-from streaming.patience import Patience
-from streaming.redis_append import Appender
-from streaming.redis_client import Redis
-from streaming.redis_log import RedisLog
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.redis.idempotent_append import Appender
+from hsnn.streaming.log.redis.log import RedisLog
+from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.redis.client import Redis
 
 
 def test_a_second_attempt_changes_nothing(redis_client: Redis) -> None:

@@ -10,10 +10,10 @@ import redis
 import redis.backoff
 import redis.retry
 
-from streaming.log import Outgoing
-from streaming.redis_ahead import AskedAhead, Question
-from streaming.redis_client import Redis, connect
-from streaming.redis_log import RedisLog
+from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.redis.log import RedisLog
+from hsnn.streaming.log.redis.prefetch import AskedAhead, Question
+from hsnn.streaming.redis.client import Redis, connect
 
 ONE: Question = ("GET", "one")
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.index.em import Em, task_metric
-from trainer.learner import Learner
+from hsnn.trainer.index.learners.em import Em, task_metric
+from hsnn.trainer.training.learner import Learner
 
 
 @settings(deadline=None, max_examples=40)

@@ -10,29 +10,44 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.chores import look_after
-from trainer.config import ModelConfig, TrainerConfig
-from trainer.encoder import Encoder
-from trainer.errors import CheckpointError
-from trainer.index.config import IndexConfig
-from trainer.index.learners import LEARNERS
-from trainer.learner import Learner
-from trainer.queries import Queries
-from trainer.scorer import Encoded, Scorer
-from trainer.snapshot import Origin, snapshot_of
-from trainer.wire import Snapshot
+from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.model import ModelConfig, TrainerConfig
+from hsnn.trainer.errors import CheckpointError
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.messages import Snapshot
+from hsnn.trainer.model.item_encoder import Encoder
+from hsnn.trainer.model.scorer import Encoded, Scorer
+from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.maintenance import look_after
 
 pytestmark = pytest.mark.slow
 
 DEPTHS: dict[int, dict[str, Any]] = {
-    1: {"nodes": 12}, 2: {"nodes": 4, "children": (3,)}, 3: {"nodes": 3, "children": (2, 2)},
-}  # fmt: skip
+    1: {"nodes": 12},
+    2: {"nodes": 4, "children": (3,)},
+    3: {"nodes": 3, "children": (2, 2)},
+}
 LEAVES = 12
 ALL_ON: dict[str, Any] = {
-    "ramp": 200, "routing": 0.2, "joint": 0.3, "follow": 0.02, "distillation": 0.1, "reconstruction": 0.1,
-    "beam_negatives": 0.1, "sharpness_ramp": 100.0, "balance": 0.2, "flops": 0.1, "representatives": True,
-    "snap_every": 300, "test_time": 3, "test_time_interest": 0.1, "extra_steps": 2, "kmeans_every": 256,
-}  # fmt: skip
+    "ramp": 200,
+    "routing": 0.2,
+    "joint": 0.3,
+    "follow": 0.02,
+    "distillation": 0.1,
+    "reconstruction": 0.1,
+    "beam_negatives": 0.1,
+    "sharpness_ramp": 100.0,
+    "balance": 0.2,
+    "flops": 0.1,
+    "representatives": True,
+    "snap_every": 300,
+    "test_time": 3,
+    "test_time_interest": 0.1,
+    "extra_steps": 2,
+    "kmeans_every": 256,
+}
 """Every option of the index at once, as often as possible."""
 
 every_learner = pytest.mark.parametrize("name", LEARNERS)
@@ -41,13 +56,22 @@ every_depth = pytest.mark.parametrize("depth", DEPTHS)
 
 def config_of(name: str, depth: int, **index: Any) -> TrainerConfig:
     model = ModelConfig(
-        dim=8, state_dim=4, hidden=16, history=4, token_dim=4, buckets=256, node_heads=2, beam=3, budget=30,
+        dim=8,
+        state_dim=4,
+        hidden=16,
+        history=4,
+        token_dim=4,
+        buckets=256,
+        node_heads=2,
+        beam=3,
+        budget=30,
         **DEPTHS[depth],
-    )  # fmt: skip
+    )
     return TrainerConfig(
-        model=model, uniform_negatives=48,
+        model=model,
+        uniform_negatives=48,
         index=IndexConfig(learner=name, **{"seed_after": 512, "balance": 1.0, "kmeans_every": 1024, **index}),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session")

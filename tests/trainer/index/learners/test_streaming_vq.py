@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.index.streaming_vq import StreamingVq
+from hsnn.trainer.index.learners.streaming_vq import StreamingVq
 
 every_depth = pytest.mark.parametrize("levels", [1, 2, 3])
 

@@ -1,0 +1,1 @@
+"""Retrieval quality, offline: data sets x variants x seeds."""

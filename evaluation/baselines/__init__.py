@@ -1,0 +1,1 @@
+"""What the served path is compared with."""

@@ -1,0 +1,1 @@
+"""The prequential harness: sampled queries put to the served path and to every baseline."""

@@ -1,0 +1,1 @@
+"""The configuration of all rooms, composed: loaded, listed and rendered."""

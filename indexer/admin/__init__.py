@@ -1,0 +1,1 @@
+"""What an operator does to an index: repair, rollback, statistics, diff, export."""

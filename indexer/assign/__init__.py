@@ -1,0 +1,1 @@
+"""Items to leaves: assignment, capacity, placement, the live catalogue."""

@@ -1,0 +1,1 @@
+"""The scheduler's process: jobs, their runner, history and control."""

@@ -1,0 +1,1 @@
+"""The index in Redis: reading and fenced writing, versions, deltas, retention."""

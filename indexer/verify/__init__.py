@@ -1,0 +1,1 @@
+"""Whether the index in Redis is what it must be."""

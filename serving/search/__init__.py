@@ -1,0 +1,1 @@
+"""Requests to items: filters, beam search, exact search, top-k."""

@@ -1,0 +1,1 @@
+"""The mirror kept up to date with Redis."""

@@ -1,0 +1,1 @@
+"""Partitions read, merged in event-time order and cut into deterministic batches."""

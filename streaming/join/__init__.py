@@ -1,0 +1,1 @@
+"""Impressions joined with the actions that follow them."""

@@ -1,0 +1,1 @@
+"""Events and commands appended to a log."""

@@ -1,0 +1,1 @@
+"""Redis as a server to connect to: the client and the names of keys."""

@@ -1,0 +1,1 @@
+"""Checkpoints: copied, written, verified, read and compared."""

@@ -1,0 +1,1 @@
+"""The part of the configuration that `trainer` owns."""

@@ -1,0 +1,1 @@
+"""Features of users, items and pairs, without parameters: one code for training and serving."""

@@ -1,0 +1,1 @@
+"""The index learners: how nodes and assignments move, one file each."""

@@ -1,0 +1,1 @@
+"""The MoNN, and its faces as arrays: item encoder, scorer, score bounds."""

@@ -1,0 +1,1 @@
+"""Parts of the network: towers, over-arch, inputs and losses."""

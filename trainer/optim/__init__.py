@@ -1,0 +1,1 @@
+"""One gradient step: gather rows, compute losses, apply gradients."""

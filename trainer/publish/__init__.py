@@ -1,0 +1,1 @@
+"""What the trainer hands to Redis: states, feed and snapshots."""

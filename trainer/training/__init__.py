@@ -1,0 +1,1 @@
+"""The learner: all state that training depends on, and how a batch changes it."""
