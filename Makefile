@@ -34,12 +34,13 @@ crash-test: setup ## Kill a real trainer 200 times, on Redis Streams and on Kafk
 	@echo "Running: python -m benchmarks.crash $(ARGS)"
 	@$(PYTHON) -m benchmarks.crash $(ARGS)
 
-lint: setup ## Check style, types and who imports whom.
-	@echo "Checking with ruff, mypy --strict and import-linter."
+lint: setup ## Check style, types, who imports whom, and the rules of the source tree.
+	@echo "Checking with ruff, mypy --strict, import-linter and tools/house_rules.py."
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@"$(VENV)/bin/lint-imports"
+	@$(PYTHON) -m tools.house_rules
 
 bench: setup ## Run the benchmarks, or one: make bench ARGS='publish --items 10000', ARGS='parts.speed'.
 	@for name in $(if $(ARGS),,$(BENCHMARKS)); do \

@@ -124,7 +124,9 @@ def test_all_damaged_is_an_error_that_says_what_to_do(store, folder):
 def test_a_writer_killed_on_the_way_leaves_nothing_that_counts(store, folder, monkeypatch):
     write(store, 10)
     with monkeypatch.context() as patch:
-        patch.setattr("hsnn.trainer.checkpoint.store.sync_folder", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "hsnn.trainer.checkpoint.store.sync_folder", lambda path: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             write(store, 20)
     assert [path.name[0] for path in folder.iterdir()].count(".") == 1
