@@ -33,6 +33,7 @@ MOST_POSITIONAL = 4
 """Positional arguments of a call: with more, a reader cannot tell which is which."""
 
 RETIRED = ROOT / "tools" / "retired_words"
+READABLE = frozenset({".py", ".md", ".toml", ".yml", ".lua"})
 CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*$")
 
 
