@@ -10,11 +10,12 @@ import msgspec
 from benchmarks.churn.memory import resident
 from benchmarks.fuzz.messages import Hostile, Message
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.consumer.consumer import Consumer, topic_roles
+from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.dead_letters.writer import SUFFIX
 from hsnn.streaming.log.base import EventLog, Outgoing
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.schema.commands import end
+from hsnn.streaming.schema.topics import topic_roles
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.messages import Feed

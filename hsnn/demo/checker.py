@@ -16,11 +16,12 @@ from typing import NamedTuple
 import msgspec
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.decode.decoder import Role, decode_records
+from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.rows import ITEM, KIND, PAYLOAD, TS, Kind
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.schema.batch import Position
 from hsnn.streaming.schema.events import Impression, Item
+from hsnn.streaming.schema.topics import TopicRole
 
 _PAGE = 20_000
 _NEVER = 1 << 62
@@ -146,15 +147,15 @@ def replay(event_log: EventLog, config: StreamingConfig) -> tuple[Lives, int]:
     """Read the topics of items and engagements from their beginning to their present end; count the engagements."""
     lives: Lives = {}
     engagements = 0
-    for topic, role in ((config.items_topic, Role.ITEMS), (config.engagements_topic, Role.ENGAGEMENTS)):
+    for topic, role in ((config.items_topic, TopicRole.ITEMS), (config.engagements_topic, TopicRole.ENGAGEMENTS)):
         count = sum(_read(event_log, (topic, partition), role, lives) for partition in event_log.partitions(topic))
-        engagements += count if role is Role.ENGAGEMENTS else 0
+        engagements += count if role is TopicRole.ENGAGEMENTS else 0
     for life in lives.values():
         life.settle()
     return lives, engagements
 
 
-def _read(event_log: EventLog, position: Position, role: Role, lives: Lives) -> int:
+def _read(event_log: EventLog, position: Position, role: TopicRole, lives: Lives) -> int:
     begin, end = event_log.begin_positions([position])[position], event_log.end_positions([position])[position]
     event_log.seek({position: begin})
     count = 0

@@ -28,20 +28,20 @@ from hsnn.streaming.consumer.load_shedding import LAG, Shedder
 from hsnn.streaming.consumer.merge import Merger, believed
 from hsnn.streaming.consumer.offsets import Counts, rows_after
 from hsnn.streaming.consumer.out_of_range import Loss, reading
-from hsnn.streaming.consumer.partition_assignment import Share, owned_partitions, topic_roles
+from hsnn.streaming.consumer.partition_assignment import Share, owned_partitions
 from hsnn.streaming.consumer.partition_buffer import Partition
 from hsnn.streaming.consumer.polling import Decode
 from hsnn.streaming.consumer.start_position import resume
 from hsnn.streaming.consumer.watermark import Limits, Strikes
 from hsnn.streaming.dead_letters.writer import DeadLetterWriter
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.json_event import Role
 from hsnn.streaming.decode.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
 from hsnn.streaming.errors import StateError
 from hsnn.streaming.join.joiner import Joined, joiner_of
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.schema.batch import Batch, Position
 from hsnn.streaming.schema.commands import ended
+from hsnn.streaming.schema.topics import TopicRole, topic_roles
 
 _LONGEST_WAIT = 0.5
 
@@ -126,7 +126,7 @@ class Consumer:
                 f"the checkpoint was written with streaming.tasks = {state['joiner']['tasks']}; set it back"
             )
 
-    def _partition(self, number: int, position: Position, role: Role) -> Partition:
+    def _partition(self, number: int, position: Position, role: TopicRole) -> Partition:
         place = self._progress.places[position]
         partition = Partition(position, role, number, place.key)
         partition.strikes = place.strikes

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from hsnn.streaming.consumer.partition_buffer import Partition
 from hsnn.streaming.consumer.watermark import EARLIEST, NONE, QUORUM, WINDOW, Limits, Strikes, Watermark, start_time
 from hsnn.streaming.dead_letters.writer import DeadLetter
-from hsnn.streaming.decode.json_event import Role
 from hsnn.streaming.decode.rows import INDEX, KEY, KIND, MARK, OFFSET, PART, PAYLOAD, SENT_AT, TS, Kind, Rows, concat
+from hsnn.streaming.schema.topics import TopicRole
 
 _FOREVER = 1 << 62
 
@@ -78,7 +78,7 @@ class Merger:
         """Whether it is known where stream time starts, or no engagement was read that could tell."""
         if self.watermark.reference != NONE:
             return True
-        sources = [p for p in self.partitions if p.role is Role.ENGAGEMENTS]
+        sources = [p for p in self.partitions if p.role is TopicRole.ENGAGEMENTS]
         firsts = [_timed(p.first(4 * WINDOW))[:, :WINDOW] for p in sources]
         if any(
             p.open and first.shape[1] < WINDOW and len(p) < 4 * WINDOW for p, first in zip(sources, firsts, strict=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.decode.json_event import Role
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.schema.topics import TopicRole, topic_roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +37,14 @@ class Share:
         return partition % self.world_size == self.rank
 
 
-def topic_roles(config: StreamingConfig) -> dict[str, Role]:
-    """Topics that are consumed, in the order in which they go first at equal times."""
-    return {
-        config.items_topic: Role.ITEMS,
-        config.users_topic: Role.USERS,
-        config.control_topic: Role.CONTROL,
-        config.engagements_topic: Role.ENGAGEMENTS,
-    }
-
-
-def owned_partitions(event_log: EventLog, config: StreamingConfig, share: Share) -> list[tuple[Position, Role]]:
+def owned_partitions(event_log: EventLog, config: StreamingConfig, share: Share) -> list[tuple[Position, TopicRole]]:
     """Partitions that a worker reads, with their roles; topics that do not exist are made.
 
     Commands are read by all: each worker hears them where they stand in its own order.
     """
-    owned: list[tuple[Position, Role]] = []
+    owned: list[tuple[Position, TopicRole]] = []
     for topic, role in topic_roles(config).items():
-        event_log.create_topic(topic, config.partitions, compacted=role in (Role.ITEMS, Role.USERS))
+        event_log.create_topic(topic, config.partitions, compacted=role in (TopicRole.ITEMS, TopicRole.USERS))
         partitions = event_log.partitions(topic)
-        owned += [((topic, p), role) for p in partitions if role is Role.CONTROL or share.owns(p)]
+        owned += [((topic, p), role) for p in partitions if role is TopicRole.CONTROL or share.owns(p)]
     return owned

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.consumer.watermark import NONE, Strikes, order_keys
-from hsnn.streaming.decode.json_event import Role
 from hsnn.streaming.decode.rows import KEY, PART, TS, Rows, concat, no_rows
 from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.schema.topics import TopicRole
 
 
 class Partition:
@@ -26,7 +26,7 @@ class Partition:
         Refused leaps ahead that agree.
     """
 
-    def __init__(self, position: Position, role: Role, number: int, key: int = NONE) -> None:
+    def __init__(self, position: Position, role: TopicRole, number: int, key: int = NONE) -> None:
         self.position, self.role, self.number = position, role, number
         self.open = False
         self.key = key

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.consumer.partition_assignment import topic_roles
 from hsnn.streaming.dead_letters.writer import SUFFIX, source_of
 from hsnn.streaming.errors import UnknownTopicError
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Record
 from hsnn.streaming.log.scan import everything
+from hsnn.streaming.schema.topics import topic_roles
 
 OURS = "hsnn-"
 """How the headers begin that are the project's; what a producer sent has others."""

@@ -14,7 +14,6 @@ import numpy as np
 from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter
 from hsnn.streaming.decode.json_batch import plain_engagements
 from hsnn.streaming.decode.json_event import Refused, read_event, strip_schema_id
-from hsnn.streaming.decode.json_event import Role as Role
 from hsnn.streaming.decode.rows import (
     ACTION,
     CONTEXT,
@@ -36,6 +35,7 @@ from hsnn.streaming.log.records import Record, Records
 from hsnn.streaming.schema.arrow import ArrowError, Interactions, is_arrow, read_interactions
 from hsnn.streaming.schema.events import LAST_MS, Impression, Interaction, Item, Millis, User
 from hsnn.streaming.schema.ids import text_id
+from hsnn.streaming.schema.topics import TopicRole
 
 MAX_TOMBSTONE_KEY = 1024
 _KINDS = {Interaction: Kind.INTERACTION, Impression: Kind.IMPRESSION, Item: Kind.ITEM, User: Kind.USER}
@@ -48,18 +48,18 @@ class _Stamp(msgspec.Struct):
 _stamps: msgspec.json.Decoder[_Stamp] = msgspec.json.Decoder(_Stamp)
 
 
-def decode_records(role: Role, records: Records) -> Rows:
+def decode_records(role: TopicRole, records: Records) -> Rows:
     """Rows of some records of one partition, in their order; at least one row per record.
 
     Examples
     --------
     >>> value = b'{"type":"interaction","id":1,"ts":5,"user":7,"item":"a","action":"click"}'
     >>> good, bad = Record("engagements", 0, 8, b"7", value, (), 6), Record("engagements", 0, 9, None, b"?", (), 7)
-    >>> rows = decode_records(Role.ENGAGEMENTS, Records.of([good, bad]))
+    >>> rows = decode_records(TopicRole.ENGAGEMENTS, Records.of([good, bad]))
     >>> rows.objects[USER, 0], rows.objects[PAYLOAD, 1].reason
     ('7', 'malformed')
     """
-    if role is Role.ENGAGEMENTS and (rows := plain_engagements(records)) is not None:
+    if role is TopicRole.ENGAGEMENTS and (rows := plain_engagements(records)) is not None:
         return rows
     packed = np.array([value is not None and is_arrow(strip_schema_id(value)) for value in records.values])
     bounds = [0, *(np.flatnonzero(np.diff(packed)) + 1).tolist(), len(records)]
@@ -68,7 +68,7 @@ def decode_records(role: Role, records: Records) -> Rows:
     )
 
 
-def _one_by_one(role: Role, records: Records) -> Rows:
+def _one_by_one(role: TopicRole, records: Records) -> Rows:
     rows = new_rows(records, Kind.DEAD)
     for at, record in enumerate(records):
         try:
@@ -78,10 +78,10 @@ def _one_by_one(role: Role, records: Records) -> Rows:
     return rows
 
 
-def _fill(rows: Rows, at: int, role: Role, record: Record) -> None:
+def _fill(rows: Rows, at: int, role: TopicRole, record: Record) -> None:
     kind: Kind
     payload: Any
-    if role is Role.CONTROL:
+    if role is TopicRole.CONTROL:
         kind, ts, payload = Kind.CONTROL, _control_time(record), record.value or b""
     elif record.value is None:
         kind, ts, payload = _deletion(role, record)
@@ -109,8 +109,8 @@ def _control_time(record: Record) -> int:
     return -1 if ts is None else ts
 
 
-def _deletion(role: Role, record: Record) -> tuple[Kind, int, Any]:
-    if role is Role.ENGAGEMENTS:
+def _deletion(role: TopicRole, record: Record) -> tuple[Kind, int, Any]:
+    if role is TopicRole.ENGAGEMENTS:
         raise Refused("empty", "the record has no value; engagements cannot be deleted")
     if not record.key or len(record.key) > MAX_TOMBSTONE_KEY:
         raise Refused("no_key", "a record without value deletes what its key names, and it has no usable key")
@@ -119,7 +119,7 @@ def _deletion(role: Role, record: Record) -> tuple[Kind, int, Any]:
     except ValueError as error:
         raise Refused("no_key", f"a record without value deletes what its key names: {error}") from None
     stamp = dict(record.headers).get("ts", b"")
-    kind = Kind.DELETED_ITEM if role is Role.ITEMS else Kind.DELETED_USER
+    kind = Kind.DELETED_ITEM if role is TopicRole.ITEMS else Kind.DELETED_USER
     return kind, int(stamp) if stamp.isdigit() and len(stamp) < 16 else _plausible(record.sent_at), name
 
 
@@ -128,10 +128,10 @@ def _plausible(sent_at: int) -> int:
     return sent_at if 0 <= sent_at <= LAST_MS else NO_TIME
 
 
-def _arrow(role: Role, records: Records) -> Rows:
+def _arrow(role: TopicRole, records: Records) -> Rows:
     """All interactions of some Arrow records; one dead letter for the whole of each that cannot be read."""
     try:
-        if role is not Role.ENGAGEMENTS:
+        if role is not TopicRole.ENGAGEMENTS:
             raise ArrowError(f"Arrow records are read from the engagements topic only, not from {role.value!r}")
         table = read_interactions(*(strip_schema_id(value or b"") for value in records.values))
     except ArrowError as error:
@@ -145,7 +145,7 @@ def _arrow(role: Role, records: Records) -> Rows:
     return _packed(records, table)
 
 
-def _apart(role: Role, records: Records) -> Rows:
+def _apart(role: TopicRole, records: Records) -> Rows:
     return concat([_arrow(role, records[at : at + 1]) for at in range(len(records))])
 
 

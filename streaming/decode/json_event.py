@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,6 +10,7 @@ import numpy as np
 
 from hsnn.streaming.schema.events import Event, Impression, Interaction, Item, User, decode
 from hsnn.streaming.schema.ids import text_id
+from hsnn.streaming.schema.topics import TopicRole
 
 MAX_JSON = 1 << 20
 """Longest JSON event, in bytes."""
@@ -20,19 +20,10 @@ EventT = TypeVar("EventT", bound=Event)
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-class Role(Enum):
-    """What a topic is for."""
-
-    ITEMS = "items"
-    USERS = "users"
-    CONTROL = "control"
-    ENGAGEMENTS = "engagements"
-
-
-_TYPES: dict[Role, tuple[type, ...]] = {
-    Role.ENGAGEMENTS: (Interaction, Impression),
-    Role.ITEMS: (Item,),
-    Role.USERS: (User,),
+_TYPES: dict[TopicRole, tuple[type, ...]] = {
+    TopicRole.ENGAGEMENTS: (Interaction, Impression),
+    TopicRole.ITEMS: (Item,),
+    TopicRole.USERS: (User,),
 }
 
 
@@ -49,7 +40,7 @@ def strip_schema_id(value: bytes) -> bytes:
     return value[5:] if value[:1] == b"\0" else value
 
 
-def read_event(role: Role, value: bytes) -> Event:
+def read_event(role: TopicRole, value: bytes) -> Event:
     """One JSON event with canonical ids.
 
     Raises

@@ -16,7 +16,6 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.fetcher import ReadAhead, ReadNow
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.json_event import Role
 from hsnn.streaming.decode.rows import Rows
 from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError
 from hsnn.streaming.log.base import Outgoing
@@ -24,6 +23,7 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Records
 from hsnn.streaming.schema.batch import Batch, Position
 from hsnn.streaming.schema.events import Interaction, Item, encode
+from hsnn.streaming.schema.topics import TopicRole
 
 CONFIG = StreamingConfig(log="memory", batch_size=16, max_wait=0.0, partitions=3)
 FIRST: Position = ("engagements", 0)
@@ -97,7 +97,7 @@ def test_a_state_taken_while_more_was_read_goes_on_where_delivery_stood() -> Non
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     log = filled(Slow([10]), 2000)
-    reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=50)
+    reader = ReadAhead(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), most=50)
     monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_REST", 0.0)
     reader.seek({FIRST: 0})
     time.sleep(0.3)
@@ -121,7 +121,7 @@ def test_the_log_is_polled_while_a_batch_is_learned(monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow  # counts the polls of more than a second
 def test_hardly_anything_is_polled_until_somebody_waits() -> None:
     log = filled(Slow(), 40)
-    reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=50)
+    reader = ReadAhead(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), most=50)
     reader.seek({FIRST: 0, ("engagements", 1): 0})
     time.sleep(0.3)
     before = log.polls
@@ -136,7 +136,7 @@ def test_hardly_anything_is_polled_until_somebody_waits() -> None:
 def test_who_asks_without_waiting_finds_soon_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_REST", 60.0)
     log = filled(Slow(), 0)
-    reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=50)
+    reader = ReadAhead(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), most=50)
     reader.seek({FIRST: 0})
     time.sleep(0.2)
     log.append("engagements", [Outgoing(None, b"late", (), 1, 0)])
@@ -185,7 +185,7 @@ def test_the_thread_ends_with_its_consumer() -> None:
 
 def test_reading_when_asked_uses_no_thread() -> None:
     log = filled(Slow(), 40)
-    reader = ReadNow(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records))
+    reader = ReadNow(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records))
     reader.seek({FIRST: 0})
     assert reader.read(0.0, [FIRST])
     assert log.pollers == {"MainThread"}
@@ -230,7 +230,7 @@ class Endless(Slow):
 def test_nothing_is_lost_where_only_the_ends_could_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "ENDS_EVERY", 0.0)
     log = filled(Endless([1]), 60)
-    reader = ReadAhead(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records), most=500)
+    reader = ReadAhead(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), most=500)
     reader.seek({("engagements", number): 0 for number in range(3)})
     found, failed = 0, 0
     deadline = time.monotonic() + 5.0
@@ -250,7 +250,7 @@ def test_a_seek_forgets_what_is_just_being_decoded() -> None:
     def decode(_: Position, records: Records) -> Rows:
         decoding.set()
         go_on.wait(0.3)
-        return decode_records(Role.ENGAGEMENTS, records)
+        return decode_records(TopicRole.ENGAGEMENTS, records)
 
     reader = ReadAhead(log, decode, most=500)
     held = len(log._topics["engagements"][0])

@@ -10,7 +10,6 @@ import hsnn.streaming.consumer.polling
 from hsnn.streaming.consumer.fetch_size import AT_ONCE
 from hsnn.streaming.consumer.polling import Polling
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.json_event import Role
 from hsnn.streaming.decode.rows import OFFSET, Rows
 from hsnn.streaming.errors import OutOfRangeError
 from hsnn.streaming.log.base import Outgoing
@@ -18,6 +17,7 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Records
 from hsnn.streaming.schema.batch import Position
 from hsnn.streaming.schema.events import Interaction, encode
+from hsnn.streaming.schema.topics import TopicRole
 
 PLACES: list[Position] = [("engagements", number) for number in range(3)]
 
@@ -43,7 +43,7 @@ def polling(log: MemoryLog, *sizes: int) -> Polling:
         events = [Interaction(id=at, ts=at, user="u", item="i", action="a") for at in range(size)]
         log.append(topic, [Outgoing(None, encode(event), partition=partition) for event in events])
     log.seek(dict.fromkeys(PLACES, 0))
-    return Polling(log, lambda _, records: decode_records(Role.ENGAGEMENTS, records))
+    return Polling(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records))
 
 
 def offsets(found: list[tuple[Position, Rows]]) -> dict[Position, list[int]]:

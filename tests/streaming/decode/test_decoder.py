@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.json_event import MAX_JSON, Role
+from hsnn.streaming.decode.json_event import MAX_JSON
 from hsnn.streaming.decode.rows import (
     ACTION,
     CONTEXT,
@@ -30,6 +30,7 @@ from hsnn.streaming.decode.rows import (
 )
 from hsnn.streaming.log.records import Record, Records
 from hsnn.streaming.schema.arrow import write_interactions
+from hsnn.streaming.schema.topics import TopicRole
 
 GOOD: dict[str, Any] = {"type": "interaction", "id": 1, "ts": 5, "user": 7, "item": "a", "action": "click"}
 OTHERS: dict[str, dict[str, Any]] = {
@@ -43,7 +44,7 @@ def record(value: bytes | None, offset: int = 0, key: bytes | None = b"k", **mor
     return Record(more.get("topic", "engagements"), 0, offset, key, value, more.get("headers", ()), 1_000)
 
 
-def decoded(role: Role, records: list[Record]) -> Rows:
+def decoded(role: TopicRole, records: list[Record]) -> Rows:
     return decode_records(role, Records.of(records))
 
 
@@ -53,7 +54,7 @@ def facts(rows: Rows) -> list[list[Any]]:
     return [[*objects, rows.record(at)] for at, objects in enumerate(found)]
 
 
-def one(role: Role, value: bytes | None, **more: Any) -> tuple[Kind, Any, Rows]:
+def one(role: TopicRole, value: bytes | None, **more: Any) -> tuple[Kind, Any, Rows]:
     rows = decoded(role, [record(value, **more)])
     assert len(rows) == 1
     return Kind(rows.numbers[KIND, 0]), rows.objects[PAYLOAD, 0], rows
@@ -64,7 +65,7 @@ def written(event: Any, **changes: Any) -> bytes:
 
 
 def test_an_interaction_becomes_columns() -> None:
-    kind, _, rows = one(Role.ENGAGEMENTS, written(GOOD, value=2.5, context={"hour": 3}, colour="red"), offset=9)
+    kind, _, rows = one(TopicRole.ENGAGEMENTS, written(GOOD, value=2.5, context={"hour": 3}, colour="red"), offset=9)
     assert kind is Kind.INTERACTION
     assert rows.objects[[USER, ITEM, ACTION, CONTEXT], 0].tolist() == ["7", "a", "click", {"hour": 3}]
     assert rows.numbers[[TS, OFFSET, INDEX, LAST], 0].tolist() == [5, 9, 0, 1]
@@ -72,7 +73,7 @@ def test_an_interaction_becomes_columns() -> None:
 
 
 def test_ids_are_text_whichever_way_they_were_written() -> None:
-    rows = decoded(Role.ENGAGEMENTS, [record(written(GOOD, user=user)) for user in (7, "7", "é", -1)])
+    rows = decoded(TopicRole.ENGAGEMENTS, [record(written(GOOD, user=user)) for user in (7, "7", "é", -1)])
     assert rows.objects[USER].tolist() == ["7", "7", "é", "-1"]
     assert np.isnan(rows.value).all()
 
@@ -80,9 +81,9 @@ def test_ids_are_text_whichever_way_they_were_written() -> None:
 def test_one_by_one_and_all_at_once_agree() -> None:
     """The second list has an impression in it, so it takes the other way through the decoder."""
     values = [written(GOOD, user=i, value=i / 3, context={"a": i} if i % 2 else None, ts=i) for i in range(9)]
-    fast = decoded(Role.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
+    fast = decoded(TopicRole.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
     slow = decoded(
-        Role.ENGAGEMENTS, [record(value, i) for i, value in enumerate([*values, written(OTHERS["impression"])])]
+        TopicRole.ENGAGEMENTS, [record(value, i) for i, value in enumerate([*values, written(OTHERS["impression"])])]
     )
     assert np.array_equal(fast.numbers, slow.numbers[:, :9])
     assert facts(fast) == facts(slow)[:9]
@@ -90,10 +91,13 @@ def test_one_by_one_and_all_at_once_agree() -> None:
 
 
 def test_each_type_has_its_topic() -> None:
-    kind, impression, _ = one(Role.ENGAGEMENTS, written(OTHERS["impression"]))
+    kind, impression, _ = one(TopicRole.ENGAGEMENTS, written(OTHERS["impression"]))
     assert kind is Kind.IMPRESSION
     assert (impression.id, impression.user, impression.items) == ("x", "7", ["1", "b"])
-    assert [one(Role.ITEMS, written(OTHERS["item"]))[1].id, one(Role.USERS, written(OTHERS["user"]))[1].id] == [
+    assert [
+        one(TopicRole.ITEMS, written(OTHERS["item"]))[1].id,
+        one(TopicRole.USERS, written(OTHERS["user"]))[1].id,
+    ] == [
         "3",
         "4",
     ]
@@ -102,39 +106,39 @@ def test_each_type_has_its_topic() -> None:
 @pytest.mark.parametrize(
     ("role", "value", "reason"),
     [
-        (Role.ENGAGEMENTS, b"", "malformed"),
-        (Role.ENGAGEMENTS, b"{", "malformed"),
-        (Role.ENGAGEMENTS, b"\xff\xfe", "malformed"),
-        (Role.ENGAGEMENTS, written(GOOD)[:-1] + b',"value":NaN}', "malformed"),
-        (Role.ENGAGEMENTS, written(GOOD, value=float("inf")), "malformed"),
-        (Role.ENGAGEMENTS, written(GOOD, user="\ud800"), "malformed"),
-        (Role.ENGAGEMENTS, written(GOOD, user="~").replace(b"~", b"\xed\xa0\x80"), "bad_text"),
-        (Role.ENGAGEMENTS, written(GOOD)[:-1] + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too_deep"),
-        (Role.ENGAGEMENTS, written(GOOD, x="y" * MAX_JSON), "too_large"),
-        (Role.ENGAGEMENTS, b"[]", "invalid"),
-        (Role.ENGAGEMENTS, b"null", "invalid"),
-        (Role.ENGAGEMENTS, written(GOOD, type="purchase"), "unknown_type"),
-        (Role.ENGAGEMENTS, written(GOOD, type=None), "unknown_type"),
-        (Role.ENGAGEMENTS, b'{"id":1,"ts":5,"user":7,"item":"a","action":"click"}', "invalid"),
-        (Role.ENGAGEMENTS, written(GOOD, ts="5"), "invalid"),
-        (Role.ENGAGEMENTS, written(GOOD, ts=-1), "invalid"),
-        (Role.ENGAGEMENTS, written(GOOD, ts=10**15), "invalid"),
-        (Role.ENGAGEMENTS, written(GOOD, user=""), "invalid"),
-        (Role.ENGAGEMENTS, written(GOOD, user=True), "invalid"),
-        (Role.ENGAGEMENTS, written(GOOD, item="i" * 257), "invalid"),
-        (Role.ENGAGEMENTS, written(GOOD, item=10**300), "invalid"),
-        (Role.ENGAGEMENTS, written(GOOD, value=1e300), "invalid"),
-        (Role.ENGAGEMENTS, written(GOOD, context={"a": {"b": 1}}), "invalid"),
-        (Role.ENGAGEMENTS, written(OTHERS["impression"], items=[]), "invalid"),
-        (Role.ENGAGEMENTS, written(OTHERS["item"]), "wrong_topic"),
-        (Role.ITEMS, written(GOOD), "wrong_topic"),
-        (Role.USERS, written(OTHERS["item"]), "wrong_topic"),
-        (Role.ENGAGEMENTS, None, "empty"),
-        (Role.ENGAGEMENTS, b"\xff\xff\xff\xff\x00", "arrow"),
-        (Role.ITEMS, write_interactions([5], ["u"], ["i"], ["click"]), "arrow"),
+        (TopicRole.ENGAGEMENTS, b"", "malformed"),
+        (TopicRole.ENGAGEMENTS, b"{", "malformed"),
+        (TopicRole.ENGAGEMENTS, b"\xff\xfe", "malformed"),
+        (TopicRole.ENGAGEMENTS, written(GOOD)[:-1] + b',"value":NaN}', "malformed"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, value=float("inf")), "malformed"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, user="\ud800"), "malformed"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, user="~").replace(b"~", b"\xed\xa0\x80"), "bad_text"),
+        (TopicRole.ENGAGEMENTS, written(GOOD)[:-1] + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too_deep"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, x="y" * MAX_JSON), "too_large"),
+        (TopicRole.ENGAGEMENTS, b"[]", "invalid"),
+        (TopicRole.ENGAGEMENTS, b"null", "invalid"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, type="purchase"), "unknown_type"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, type=None), "unknown_type"),
+        (TopicRole.ENGAGEMENTS, b'{"id":1,"ts":5,"user":7,"item":"a","action":"click"}', "invalid"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, ts="5"), "invalid"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, ts=-1), "invalid"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, ts=10**15), "invalid"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, user=""), "invalid"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, user=True), "invalid"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, item="i" * 257), "invalid"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, item=10**300), "invalid"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, value=1e300), "invalid"),
+        (TopicRole.ENGAGEMENTS, written(GOOD, context={"a": {"b": 1}}), "invalid"),
+        (TopicRole.ENGAGEMENTS, written(OTHERS["impression"], items=[]), "invalid"),
+        (TopicRole.ENGAGEMENTS, written(OTHERS["item"]), "wrong_topic"),
+        (TopicRole.ITEMS, written(GOOD), "wrong_topic"),
+        (TopicRole.USERS, written(OTHERS["item"]), "wrong_topic"),
+        (TopicRole.ENGAGEMENTS, None, "empty"),
+        (TopicRole.ENGAGEMENTS, b"\xff\xff\xff\xff\x00", "arrow"),
+        (TopicRole.ITEMS, write_interactions([5], ["u"], ["i"], ["click"]), "arrow"),
     ],
 )
-def test_what_cannot_be_believed_says_why(role: Role, value: bytes | None, reason: str) -> None:
+def test_what_cannot_be_believed_says_why(role: TopicRole, value: bytes | None, reason: str) -> None:
     kind, letter, rows = one(role, value, offset=4)
     assert kind is Kind.DEAD
     assert isinstance(letter, DeadLetter)
@@ -145,39 +149,39 @@ def test_what_cannot_be_believed_says_why(role: Role, value: bytes | None, reaso
 
 def test_a_bad_record_does_not_take_its_neighbours_along() -> None:
     values = [written(GOOD, user=i) if i % 3 else b"?" for i in range(10)]
-    rows = decoded(Role.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
+    rows = decoded(TopicRole.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
     assert (rows.column(KIND) == Kind.DEAD).tolist() == [i % 3 == 0 for i in range(10)]
     assert rows.column(OFFSET).tolist() == list(range(10))
 
 
 def test_confluents_prefix_is_left_out() -> None:
     prefix = b"\x00\x00\x00\x00\x07"
-    assert one(Role.ENGAGEMENTS, prefix + written(GOOD))[0] is Kind.INTERACTION
-    assert one(Role.ENGAGEMENTS, prefix + write_interactions([5], ["u"], ["i"], ["click"]))[0] is Kind.INTERACTION
-    assert one(Role.ENGAGEMENTS, prefix)[1].reason == "malformed"
+    assert one(TopicRole.ENGAGEMENTS, prefix + written(GOOD))[0] is Kind.INTERACTION
+    assert one(TopicRole.ENGAGEMENTS, prefix + write_interactions([5], ["u"], ["i"], ["click"]))[0] is Kind.INTERACTION
+    assert one(TopicRole.ENGAGEMENTS, prefix)[1].reason == "malformed"
 
 
 def test_a_null_value_deletes_what_the_key_names() -> None:
-    kind, name, rows = one(Role.ITEMS, None, key="é7".encode(), headers=(("ts", b"1234"),))
+    kind, name, rows = one(TopicRole.ITEMS, None, key="é7".encode(), headers=(("ts", b"1234"),))
     assert (kind, name, rows.numbers[TS, 0]) == (Kind.DELETED_ITEM, "é7", 1234)
-    kind, name, rows = one(Role.USERS, None, key=b"u", headers=(("ts", b"soon"),))
+    kind, name, rows = one(TopicRole.USERS, None, key=b"u", headers=(("ts", b"soon"),))
     assert (kind, name, rows.numbers[TS, 0]) == (Kind.DELETED_USER, "u", 1000)
     for key in (None, b"", b"\xff", b"x" * 300):
-        assert one(Role.ITEMS, None, key=key)[1].reason == "no_key"
+        assert one(TopicRole.ITEMS, None, key=key)[1].reason == "no_key"
 
 
 def test_commands_pass_as_they_are() -> None:
-    kind, payload, rows = one(Role.CONTROL, b'{"op":"split","ts":77}')
+    kind, payload, rows = one(TopicRole.CONTROL, b'{"op":"split","ts":77}')
     assert (kind, payload, rows.numbers[TS, 0]) == (Kind.CONTROL, b'{"op":"split","ts":77}', 77)
     for value in (b"?", b'{"ts":"x"}', b"[" * 100_000, b'{"ts":-9}'):
-        kind, payload, rows = one(Role.CONTROL, value)
+        kind, payload, rows = one(TopicRole.CONTROL, value)
         assert (kind, payload, rows.numbers[TS, 0]) == (Kind.CONTROL, value, -1)
 
 
 def test_arrow_rows_lie_between_json_ones() -> None:
     arrow = write_interactions([1, 2, 3], ["u", "", "w"], ["a", "b", "c"], ["click"] * 3, value=[None, 1.0, 2.0])
     values = [written(GOOD), arrow, b"?", arrow[: len(arrow) // 2], written(GOOD)]
-    rows = decoded(Role.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
+    rows = decoded(TopicRole.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
     assert rows.column(OFFSET).tolist() == [0, 1, 1, 1, 2, 3, 4]
     assert rows.column(INDEX).tolist() == [0, 0, 1, 2, 0, 0, 0]
     assert rows.column(LAST).tolist() == [1, 0, 0, 1, 1, 1, 1]
@@ -188,7 +192,7 @@ def test_arrow_rows_lie_between_json_ones() -> None:
 
 
 def test_an_empty_arrow_record_is_passed() -> None:
-    kind, _, rows = one(Role.ENGAGEMENTS, write_interactions([], [], [], []))
+    kind, _, rows = one(TopicRole.ENGAGEMENTS, write_interactions([], [], [], []))
     assert (kind, rows.numbers[LAST, 0]) == (Kind.EMPTY, 1)
 
 
@@ -224,9 +228,9 @@ _values = st.one_of(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(_values, min_size=1, max_size=6), st.sampled_from(Role))
-@example([b'{"ts": 9223372036854775808}'], Role.CONTROL)
-def test_any_bytes_are_read_and_counted(values: list[bytes | None], role: Role) -> None:
+@given(st.lists(_values, min_size=1, max_size=6), st.sampled_from(TopicRole))
+@example([b'{"ts": 9223372036854775808}'], TopicRole.CONTROL)
+def test_any_bytes_are_read_and_counted(values: list[bytes | None], role: TopicRole) -> None:
     rows = decoded(role, [record(value, i) for i, value in enumerate(values)])
     assert np.unique(rows.column(OFFSET)).tolist() == list(range(len(values)))
     assert int(rows.column(LAST).sum()) == len(values)
@@ -258,8 +262,8 @@ _some = st.one_of(_arrow(), st.sampled_from([written(GOOD), b"\xff\xff\xff\xff",
 @settings(deadline=None)
 def test_records_read_together_are_what_each_is_alone(values: list[bytes]) -> None:
     records = [record(value, offset) for offset, value in enumerate(values)]
-    together = decoded(Role.ENGAGEMENTS, records)
-    alone = [decoded(Role.ENGAGEMENTS, [one]) for one in records]
+    together = decoded(TopicRole.ENGAGEMENTS, records)
+    alone = [decoded(TopicRole.ENGAGEMENTS, [one]) for one in records]
     assert together.numbers.T.tolist() == [row for rows in alone for row in rows.numbers.T.tolist()]
     assert facts(together) == [row for rows in alone for row in facts(rows)]
     assert np.array_equal(together.value, np.concatenate([np.zeros(0), *(r.value for r in alone)]), equal_nan=True)

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.json_event import Role
 from hsnn.streaming.decode.rows import CONTEXT, KIND, PAYLOAD, Kind
 from hsnn.streaming.log.records import Record, Records
 from hsnn.streaming.schema.arrow import read_interactions, write_interactions
 from hsnn.streaming.schema.contexts import Contexts
 from hsnn.streaming.schema.events import decode
+from hsnn.streaming.schema.topics import TopicRole
 
 scalars = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5)
 contexts = st.none() | st.dictionaries(st.text(max_size=3), scalars, max_size=4)
@@ -28,7 +28,7 @@ def record(at: int, **more: Any) -> Record:
 
 
 def contexts_of(*records: Record) -> list[Any]:
-    found: list[Any] = decode_records(Role.ENGAGEMENTS, Records.of(records)).objects[CONTEXT].tolist()
+    found: list[Any] = decode_records(TopicRole.ENGAGEMENTS, Records.of(records)).objects[CONTEXT].tolist()
     return found
 
 
@@ -46,7 +46,7 @@ def test_a_missing_one_is_none() -> None:
 @pytest.mark.parametrize("bad", [5, "x", [1], {"a": {"b": 1}}, {"a": [1]}])
 def test_a_bad_one_is_a_dead_letter_and_spoils_no_other(bad: Any) -> None:
     records = Records.of([record(1, context={"h": 1}), record(2, context=bad), record(3)])
-    rows = decode_records(Role.ENGAGEMENTS, records)
+    rows = decode_records(TopicRole.ENGAGEMENTS, records)
     assert rows.column(KIND).tolist() == [Kind.INTERACTION, Kind.DEAD, Kind.INTERACTION]
     assert rows.objects[CONTEXT].tolist() == [{"h": 1}, None, None]
 
@@ -74,4 +74,6 @@ def test_what_is_no_context_is_refused_each_time() -> None:
 
 
 def test_an_action_may_name_impression_0() -> None:
-    assert decode_records(Role.ENGAGEMENTS, Records.of([record(1, impression=0)])).objects[PAYLOAD].tolist() == ["0"]
+    assert decode_records(TopicRole.ENGAGEMENTS, Records.of([record(1, impression=0)])).objects[PAYLOAD].tolist() == [
+        "0"
+    ]
