@@ -35,7 +35,7 @@ class World:
     rank, size : int
         Number of this worker, from 0, and how many there are.
     fingerprint : int
-        Checksum of all steps since the start, see `hsnn.trainer.training.fingerprint`.
+        Checksum of all steps since the start, see `hsnn.trainer.optim.fingerprint`.
     """
 
     def __init__(self, rank: int, size: int) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.rowstore.arrays import Array, grown
+from hsnn.trainer.rowstore.arrays import Array, grown, spans
 
 _ERRORS = "surrogatepass"
 _COLUMNS = ("bytes", "starts", "lengths")
@@ -49,19 +49,6 @@ class Encoded(NamedTuple):
         """Take the texts at some places (m,)."""
         starts = np.cumsum(self.lengths) - self.lengths
         return Encoded(self.blob[spans(starts[at], self.lengths[at])], self.lengths[at])
-
-
-def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Every place of the spans that begin at `starts` (n,) and are `lengths` (n,) long, one behind the other.
-
-    Examples
-    --------
-    >>> spans(np.array([7, 2]), np.array([2, 3])).tolist()
-    [7, 8, 2, 3, 4]
-    """
-    shifts = starts - (np.cumsum(lengths) - lengths)
-    places: NDArray[np.int64] = np.arange(int(lengths.sum())) + np.repeat(shifts, lengths)
-    return places
 
 
 class Texts(Sequence[str]):

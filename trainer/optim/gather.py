@@ -16,10 +16,10 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.distributed.shard import Part
 from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.modules.inputs import Inputs, inputs
+from hsnn.trainer.optim.batch import Judged
 from hsnn.trainer.optim.embedding_table import EmbeddingTable
 from hsnn.trainer.optim.item_embeddings import ItemRows, Taken
 from hsnn.trainer.optim.sparse_rows import Places, distinct_rows
-from hsnn.trainer.training.prepared import Judged
 
 
 @dataclass(frozen=True, slots=True)

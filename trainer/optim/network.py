@@ -25,7 +25,9 @@ from hsnn.trainer.index.hierarchy import index_part
 from hsnn.trainer.index.objective import IndexObjective, surprise
 from hsnn.trainer.index.test_time_training import kept_pairs
 from hsnn.trainer.model.monn import Monn
+from hsnn.trainer.optim.batch import Judged
 from hsnn.trainer.optim.embedding_table import EmbeddingTable
+from hsnn.trainer.optim.fingerprint import fingerprint
 from hsnn.trainer.optim.gather import StepTables, TakenRows
 from hsnn.trainer.optim.gradient_guard import EXTRA, JUDGED, STEP
 from hsnn.trainer.optim.item_embeddings import ItemRows
@@ -34,8 +36,6 @@ from hsnn.trainer.optim.optimizer import Descent
 from hsnn.trainer.optim.step import Candidates, Losses, Step
 from hsnn.trainer.optim.task_loss import task_logits, task_loss
 from hsnn.trainer.rowstore.arrays import Array, within
-from hsnn.trainer.training.fingerprint import fingerprint
-from hsnn.trainer.training.prepared import Judged
 
 _FEATURE_SCALE = 0.05
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.training.prepared import Judged
+from hsnn.trainer.optim.batch import Judged
 
 
 class Places(NamedTuple):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hsnn.trainer.distributed.shard import Part, Totals
 from hsnn.trainer.features.inverted_lists import Leaves
 from hsnn.trainer.features.queries import Queries
-from hsnn.trainer.training.prepared import Judged
+from hsnn.trainer.optim.batch import Judged
 
 
 class Candidates(NamedTuple):

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from hsnn.trainer.features.inverted_lists import Leaves
 from hsnn.trainer.model.monn import Monn, Users
-from hsnn.trainer.training.prepared import Judged
+from hsnn.trainer.optim.batch import Judged
 
 
 def task_logits(monn: Monn, judged: Judged, users: Users, items: Tensor, leaves: Leaves, *, seeded: bool) -> Tensor:

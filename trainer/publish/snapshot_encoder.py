@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from hsnn.trainer.checkpoint.export import weights_of
 from hsnn.trainer.checkpoint.msgpack_writer import list_head
 from hsnn.trainer.checkpoint.safetensors_writer import Column, parts_of
-from hsnn.trainer.ids.string_store import spans
 from hsnn.trainer.messages import SnapshotManifest
 from hsnn.trainer.publish.snapshot import BY_ITEM, BY_USER, PAIRS
-from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.rowstore.arrays import Array, spans
 from hsnn.trainer.rowstore.byte_strings import Packed, texts_in
 from hsnn.trainer.training.row_recycling import vacant
 

@@ -53,3 +53,16 @@ def grown(array: Array, rows: int, fill: float = 0) -> Array:
 def gathered(array: Array, rows: NDArray[np.integer] | slice) -> Array:
     """Copy some rows of `array`, (n, ...): what indexing gives, in a third of the time where rows are short."""
     return array[rows] if isinstance(rows, slice) else array.take(rows, axis=0)
+
+
+def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Every place of the spans that begin at `starts` (n,) and are `lengths` (n,) long, one behind the other.
+
+    Examples
+    --------
+    >>> spans(np.array([7, 2]), np.array([2, 3])).tolist()
+    [7, 8, 2, 3, 4]
+    """
+    shifts = starts - (np.cumsum(lengths) - lengths)
+    places: NDArray[np.int64] = np.arange(int(lengths.sum())) + np.repeat(shifts, lengths)
+    return places

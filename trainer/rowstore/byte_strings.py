@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.ids.string_store import spans
-from hsnn.trainer.rowstore.arrays import Array, grown
+from hsnn.trainer.rowstore.arrays import Array, grown, spans
 
 _CHUNK = 65_536
 

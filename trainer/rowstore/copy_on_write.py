@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from hsnn.trainer.rowstore.arrays import Array
 from hsnn.trainer.rowstore.byte_strings import Blobs, Packed
+from hsnn.trainer.rowstore.table import Table
 from hsnn.trainer.rowstore.write_barrier import Rows
-from hsnn.trainer.training.tables import Table
 
 _SLICE = 1 << 19
 """Bytes copied in one go."""

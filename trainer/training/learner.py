@@ -28,6 +28,7 @@ from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.features.sampling_frequency import StreamingFrequency
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.messages import StateDelta
+from hsnn.trainer.optim.batch import Judged
 from hsnn.trainer.optim.network import Network
 from hsnn.trainer.optim.step import Candidates
 from hsnn.trainer.rowstore.arrays import Array
@@ -35,7 +36,7 @@ from hsnn.trainer.rowstore.dirty_rows import TouchedRows
 from hsnn.trainer.training.commands import Steering, obey
 from hsnn.trainer.training.judgements import histories_at, pair_cross_features
 from hsnn.trainer.training.maintenance import do_chores
-from hsnn.trainer.training.prepared import Judged, Prepared, StepReport, joined
+from hsnn.trainer.training.prepared import Prepared, StepReport, joined
 from hsnn.trainer.training.preprocess import apply_side_events, first_signs
 from hsnn.trainer.training.replay_buffer import Lessons, Replay
 from hsnn.trainer.training.row_recycling import Lodging

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hsnn.streaming.schema.events import Scalar
 from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.messages import FeedItem
+from hsnn.trainer.optim.batch import Judged
 
 
 class StepReport(NamedTuple):
@@ -62,41 +63,6 @@ def joined(reports: Sequence[StepReport]) -> StepReport:
     events, unsafe = sum(report.events for report in reports), sum(report.unsafe for report in reports)
     refused = next((report.refused for report in reports if report.refused), "")
     return StepReport(item, node, events, unsafe, reports[0].chances, reports[0].judged, refused)
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Items that were shown to people, and what became of them: J pairs, A tasks.
-
-    Attributes
-    ----------
-    queries : Queries
-        Of the moments when they were shown.
-    items : (J,) int64
-    labels : (J, A) float32
-    task_weights : (A,) float32
-    states : (J, F) float32
-        State features of the items.
-    cross : (J, C) float32 or None
-    """
-
-    queries: Queries
-    items: NDArray[np.int64]
-    labels: NDArray[np.float32]
-    task_weights: NDArray[np.float32]
-    states: NDArray[np.float32]
-    cross: NDArray[np.float32] | None = None
-
-    def some(self, cut: slice) -> Judged:
-        """Take some of the pairs."""
-        return replace(
-            self,
-            queries=self.queries.some(cut),
-            items=self.items[cut],
-            labels=self.labels[cut],
-            states=self.states[cut],
-            cross=None if self.cross is None else self.cross[cut],
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from hsnn.trainer.checkpoint.safetensors_writer import parts_of
 from hsnn.trainer.rowstore.arrays import Array, grown, unpack
 from hsnn.trainer.rowstore.byte_strings import Packed
 from hsnn.trainer.rowstore.copy_on_write import TableCopy
+from hsnn.trainer.rowstore.table import Table
 from hsnn.trainer.rowstore.write_barrier import Changes
-from hsnn.trainer.training.tables import Table
 
 
 class Toy:

@@ -9,9 +9,9 @@ import pytest
 
 from hsnn.trainer.distributed.shard import WHOLE, Part
 from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.optim.batch import Judged
 from hsnn.trainer.optim.step import Step
 from hsnn.trainer.training.learner import Learner
-from hsnn.trainer.training.prepared import Judged
 
 
 def gradients_of(learner: Learner, step: Step, part: Part) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -11,8 +11,9 @@ import pytest
 
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.optim.batch import Judged
 from hsnn.trainer.training.learner import Learner
-from hsnn.trainer.training.prepared import Judged, Prepared
+from hsnn.trainer.training.prepared import Prepared
 
 pytestmark = pytest.mark.slow
 

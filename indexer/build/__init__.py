@@ -1,0 +1,1 @@
+"""New versions of the index, and the leader that makes them."""
