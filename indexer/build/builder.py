@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.indexer.assign.assigner import Assigner, MakeEncoder, Placement, snapshot_encoder
-from hsnn.indexer.store.bulk_load import Items
+from hsnn.indexer.assign.capacity import FREE, Placing
 from hsnn.indexer.assign.catalogue import Catalogue, Rows
-from hsnn.indexer.deadline import safe_point
-from hsnn.indexer.store.delta import Delta, Op
 from hsnn.indexer.assign.catalogue_sync import catch_up
 from hsnn.indexer.assign.live_index import LiveIndex, Wanted, most_held, replayed
-from hsnn.indexer.assign.capacity import FREE, Placing
 from hsnn.indexer.assign.placement import seat_all
-from hsnn.indexer.store.writer import IndexStore
+from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.store.bulk_load import Items
+from hsnn.indexer.store.delta import Delta, Op
 from hsnn.indexer.store.version import IndexBase, Version, VersionManifest
-from hsnn.trainer.rowstore.arrays import grown
+from hsnn.indexer.store.writer import IndexStore
 from hsnn.trainer.messages import Snapshot, SnapshotManifest
+from hsnn.trainer.rowstore.arrays import grown
 
 Nodes = NDArray[np.int32]
 NodesOf = Callable[[int], Nodes | None]
@@ -211,11 +211,24 @@ def manifest_of(
     """Describe version `number`, made from the snapshot `source`, spread over `shards`."""
     base, rules = made.base, assigner.rules
     return VersionManifest(
-        version=number, epoch=source.epoch, snapshot=source.snapshot, checkpoint=source.checkpoint,
-        events=source.events, watermark=source.watermark, created_at=time.time_ns() // 1_000_000,
-        items=int((base.nodes >= 0).sum()), rows=len(base.nodes), nodes=assigner.nodes,
-        config_digest=source.config_digest, state_id=source.state_id, reason=reason,
-        moved=made.moved, common=made.common, spilled=int((made.wanted >= 0).sum()),
-        over_mean=0.0 if math.isinf(rules.over_mean) else rules.over_mean, floor=rules.floor,
-        generation=source.generation, shards=tuple(range(shards)),
+        version=number,
+        epoch=source.epoch,
+        snapshot=source.snapshot,
+        checkpoint=source.checkpoint,
+        events=source.events,
+        watermark=source.watermark,
+        created_at=time.time_ns() // 1_000_000,
+        items=int((base.nodes >= 0).sum()),
+        rows=len(base.nodes),
+        nodes=assigner.nodes,
+        config_digest=source.config_digest,
+        state_id=source.state_id,
+        reason=reason,
+        moved=made.moved,
+        common=made.common,
+        spilled=int((made.wanted >= 0).sum()),
+        over_mean=0.0 if math.isinf(rules.over_mean) else rules.over_mean,
+        floor=rules.floor,
+        generation=source.generation,
+        shards=tuple(range(shards)),
     )

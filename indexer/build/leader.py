@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
 from hsnn.indexer import metrics
-from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.assign.catalogue import Catalogue, Rows
-from hsnn.indexer.deadline import safe_point
-from hsnn.indexer.store.delta import Delta
-from hsnn.indexer.errors import VersionGoneError
 from hsnn.indexer.assign.catalogue_sync import catch_up, take
 from hsnn.indexer.assign.live_index import LiveIndex
-from hsnn.indexer.store.writer import IndexStore
-from hsnn.indexer.store.streams import Entry, START
+from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.streams import START, Entry
 from hsnn.indexer.store.version import VersionManifest
+from hsnn.indexer.store.writer import IndexStore
 
 _log = logging.getLogger(__name__)
 
@@ -164,8 +164,12 @@ class Leader:
         manifest = draft.manifest
         metrics.show_refresh(manifest)
         _log.info(
-            "version %d from snapshot %d (%s), %d of %d items moved", manifest.version, snapshot, reason,
-            manifest.moved, manifest.common,
+            "version %d from snapshot %d (%s), %d of %d items moved",
+            manifest.version,
+            snapshot,
+            reason,
+            manifest.moved,
+            manifest.common,
         )
         return manifest
 

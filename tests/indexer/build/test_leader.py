@@ -4,9 +4,9 @@ import pytest
 import redis
 
 from hsnn.indexer.build.builder import Builder
+from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.deadline import within
 from hsnn.indexer.errors import OverrunError
-from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.verify.verify import verify
 
 pytestmark = pytest.mark.every_server
