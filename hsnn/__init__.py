@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hsnn.config.loader import Config, load
+    from hsnn.config.loader import load
+    from hsnn.config.schema import Config
     from hsnn.embedded.kafka import EmbeddedKafka
     from hsnn.embedded.redis import EmbeddedRedis
     from hsnn.evaluation.harness.prequential import evaluate

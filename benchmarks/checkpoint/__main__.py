@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.checkpoint.large_learner import Large
 from benchmarks.paths import RESULTS_FOLDER
 from benchmarks.quality.variants import digest
-from hsnn.config.loader import Config
+from hsnn.config.schema import Config
 from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.evaluation.harness.data_config import suited
 from hsnn.streaming.datasets import Dataset, load

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.paths import RESULTS_FOLDER
 from benchmarks.quality.variants import digest
-from hsnn.config.loader import Config
+from hsnn.config.schema import Config
 from hsnn.evaluation.harness.data_config import suited
 from hsnn.evaluation.harness.offline_system import OfflineSystem
 from hsnn.serving.schema import Request

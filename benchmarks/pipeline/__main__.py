@@ -30,7 +30,7 @@ from benchmarks.arguments import positive
 from benchmarks.paths import RESULTS_FOLDER
 from benchmarks.pipeline.timed_log import TimedLog
 from benchmarks.quality.variants import digest
-from hsnn.config.loader import Config
+from hsnn.config.schema import Config
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.evaluation.harness.data_config import suited

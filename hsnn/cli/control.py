@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hsnn.cli.options import ConfigFile, Overrides, settings
-from hsnn.config.loader import Config
+from hsnn.config.schema import Config
 from hsnn.indexer.errors import VersionGoneError
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.streaming.redis.client import connect

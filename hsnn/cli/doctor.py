@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from hsnn.cli.error_messages import sentence
-from hsnn.config.loader import Config
-from hsnn.config.render import masked
+from hsnn.config.masking import mask_address
+from hsnn.config.schema import Config
 
 State = Literal["ok", "warn", "fail"]
 _GIB = 2**30
@@ -85,7 +85,7 @@ def redis(config: Config) -> Finding:
     """Check that Redis answers, and numbers stream entries as the log needs it (``0-*``, version 7)."""
     from hsnn.streaming.redis.client import connect
 
-    where = masked(config.redis.url)
+    where = mask_address(config.redis.url)
     try:
         _answers(config.redis.url)
         client = connect(config.redis.url)
@@ -104,7 +104,7 @@ def log(config: Config) -> Finding:
     from hsnn.streaming.errors import UnknownTopicError
     from hsnn.streaming.log.open import open_log
 
-    where, topic = masked(config.streaming.log), config.streaming.engagements_topic
+    where, topic = mask_address(config.streaming.log), config.streaming.engagements_topic
     try:
         _answers(config.streaming.log)
         opened = open_log(config.streaming.log)

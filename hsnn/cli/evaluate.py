@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
-from hsnn.config.loader import Config
+from hsnn.config.schema import Config
 from hsnn.evaluation.baselines.registry import chosen
 from hsnn.evaluation.harness.data_config import suited
 from hsnn.evaluation.harness.prequential import Run, evaluate

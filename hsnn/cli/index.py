@@ -11,7 +11,7 @@ from rich.console import Console
 from hsnn.cli import views as views
 from hsnn.cli.jobs import jobs_app
 from hsnn.cli.options import ConfigFile, Overrides, settings
-from hsnn.config.loader import Config
+from hsnn.config.schema import Config
 from hsnn.indexer.admin import operations
 from hsnn.indexer.admin.diff import compare_versions
 from hsnn.indexer.admin.export import write_export

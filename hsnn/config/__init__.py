@@ -1,1 +1,1 @@
-"""The configuration of all rooms, composed: loaded, listed and rendered."""
+"""The configuration of all rooms: its model, its sources, and how it is written out."""

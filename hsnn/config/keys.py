@@ -1,4 +1,4 @@
-"""The keys of the configuration, read off the models; and the nearest one to a mistyped name."""
+"""List the keys of a configuration model, convert between nested and dotted form, and suggest the nearest key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Key:
 
     @property
     def optional(self) -> bool:
-        """Whether ``none`` is a value."""
+        """Whether ``none`` is allowed."""
         return type(None) in _alternatives(self.field.annotation)
 
     @property
@@ -39,7 +39,7 @@ class Key:
 
     @property
     def open(self) -> bool:
-        """Whether it holds names of the user's own, as in ``trainer.action_weights.click``."""
+        """Whether the value is a table with names chosen by the user, as in ``trainer.action_weights.click``."""
         return any(get_origin(part) is dict for part in _alternatives(self.field.annotation))
 
     @property
@@ -49,19 +49,19 @@ class Key:
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
-    """All keys of a model and of the models in it, in order; a model's own keys come before those of models in it."""
-    inner = []
+    """Yield all keys of a model in order, those of nested models last."""
+    sections = []
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            inner.append((field.annotation, f"{prefix}{name}."))
+            sections.append((field.annotation, f"{prefix}{name}."))
         else:
             yield Key(prefix + name, field)
-    for section, name in inner:
+    for section, name in sections:
         yield from keys(section, name)
 
 
 def flatten(tree: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of a nested mapping; what lies in an open key stays whole."""
+    """Yield dotted names and values of a nested mapping; the value of an open key stays one table."""
     for name, value in tree.items():
         if isinstance(value, Mapping) and prefix + name not in known:
             yield from flatten(value, known, f"{prefix}{name}.")
@@ -70,7 +70,7 @@ def flatten(tree: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "")
 
 
 def nested(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Turn dotted names into a nested mapping.
+    """Build a nested mapping from dotted names; the inverse of `flatten`.
 
     Examples
     --------
@@ -100,8 +100,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     names = list(known)
     last = name.rpartition(".")[2]
     same_end = [candidate for candidate in names if candidate.rpartition(".")[2] == last]
-    found = get_close_matches(name, same_end or names, n=1, cutoff=0.0 if same_end else 0.5)
-    return found[0] if found else None
+    # A key that ends the same is meant whatever stands before it; else half of the characters must agree.
+    matches = get_close_matches(name, same_end or names, n=1, cutoff=0.0 if same_end else 0.5)
+    return matches[0] if matches else None
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The configuration: the rooms' own parts composed, read from arguments, environment, file, defaults, in this order."""
+"""Read the configuration from arguments, environment variables, a TOML file and defaults, strongest first."""
 
 from __future__ import annotations
 
@@ -8,110 +8,46 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource, SettingsError
 
-from hsnn.config.keys import Key, flatten, keys, nearest, nested
-from hsnn.indexer.config import IndexerConfig
-from hsnn.monitoring.config import MonitoringConfig
+from hsnn.config.keys import Key, flatten, nearest, nested
+from hsnn.config.schema import Config, known_keys
 from hsnn.monitoring.errors import HsnnError
-from hsnn.serving.config import ServingConfig
-from hsnn.streaming.config import StreamingConfig
-from hsnn.trainer.config.model import TrainerConfig
 
 DEFAULT_FILE = "hsnn.toml"
 ENV_PREFIX = "HSNN_"
 OTHER_VARIABLES = frozenset({"HSNN_CONFIG", "HSNN_CACHE", "HSNN_DATA", "HSNN_VENV"})
-"""The project's environment variables that are no configuration keys: file, cache, data sets, virtual environment."""
+"""Environment variables of the project that are not keys: configuration file, cache, data sets, virtual environment."""
 
 
-Setting = tuple[str, Any, str]
-"""Key, value, and the source it came from."""
+class Setting(NamedTuple):
+    """A value that a source gives to a key; `origin` names the source: ``--set``, a variable or a file."""
+
+    key: str
+    value: Any
+    origin: str
 
 
 class ConfigError(HsnnError):
-    """The configuration cannot be used; the text names key, source and remedy."""
-
-
-class RedisConfig(BaseModel):
-    """Where the index lives."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: str = Field(
-        "redis://127.0.0.1:6379/0",
-        description="Redis or Valkey, 7 or newer: redis://[user:password@]HOST:PORT/DB or rediss://...; "
-        "redis+cluster://HOST:PORT, one node of a Redis Cluster",
-    )
-
-
-class Config(BaseSettings):
-    """Everything that can be configured. ``Config()`` is the defaults alone; `load` reads the other sources too."""
-
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
-
-    redis: RedisConfig = RedisConfig()
-    streaming: StreamingConfig = StreamingConfig()
-    trainer: TrainerConfig = TrainerConfig()
-    indexer: IndexerConfig = IndexerConfig()
-    serving: ServingConfig = ServingConfig()
-    monitoring: MonitoringConfig = MonitoringConfig()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the names are pydantic's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take arguments only: `load` merges the sources itself, because it also tells where each value came from."""
-        return (init_settings,)
-
-    @model_validator(mode="after")
-    def _same_tasks(self) -> Self:
-        joined, learned = self.streaming.tasks, self.trainer.model.tasks
-        if learned and learned != joined:
-            raise ValueError(
-                f"trainer.model.tasks is {list(learned)}, but streaming.tasks, by which impressions are joined, is "
-                f"{list(joined)}; make them the same"
-            )
-        return self
-
-    def digest(self) -> str:
-        """SHA-256 of the configuration without its secrets; checkpoints and versions carry it."""
-        from hsnn.config.render import config_digest  # it imports this module
-
-        return config_digest(self)
+    """The configuration cannot be used; the message names key, source and remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration and where its values came from.
+    """A configuration and the origins of its values.
 
     Attributes
     ----------
     config
     origins
-        Source of every key that is not at its default: ``--set``, an environment variable or a file.
+        Source of every key that was set: ``--set``, an environment variable or a file.
     """
 
     config: Config
     origins: dict[str, str]
-
-
-def known_keys() -> dict[str, Key]:
-    """All keys of the configuration by dotted name, in order."""
-    return {key.name: key for key in keys(Config)}
 
 
 def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Loaded:
@@ -146,14 +82,15 @@ def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Loaded:
         *_from_arguments(overrides, known),
     ):
         key = known[name]
+        # A table with names of the user's own is merged entry by entry, so that sources add to one another.
         merged = {**values[name], **value} if key.open and isinstance(value, dict) else value
         values[name] = None if key.optional and merged == "none" else merged
         origins[name] = origin
     try:
-        given = {name: values[name] for name in origins}  # no defaults: a preset sets what is not given
+        given = {name: values[name] for name in origins}  # without defaults: a preset must see what was not set
         return Loaded(Config(**nested(given.items())), origins)
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(dict(problem), origins) for problem in error.errors())) from error
+        raise ConfigError("; ".join(_describe_problem(dict(problem), origins) for problem in error.errors())) from error
 
 
 def _from_file(file: Path | None, known: Mapping[str, Key]) -> list[Setting]:
@@ -169,49 +106,49 @@ def _from_file(file: Path | None, known: Mapping[str, Key]) -> list[Setting]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    return [(_known(name, known, str(path)), value, str(path)) for name, value in flatten(tree, known)]
+    return [Setting(_resolve_key(name, known, str(path)), value, str(path)) for name, value in flatten(tree, known)]
 
 
 def _from_environment(known: Mapping[str, Key]) -> list[Setting]:
-    variables = {}
+    variables = {}  # of each key, so that an error names the variable
     for variable in os.environ:
         if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in OTHER_VARIABLES:
             name = variable[len(ENV_PREFIX) :].lower().replace("__", ".")
-            whole_section = any(key.startswith(f"{name}.") for key in known)  # as JSON
-            variables[name if whole_section else _known(name, known, variable)] = variable
+            whole_section = any(key.startswith(f"{name}.") for key in known)  # set as JSON
+            variables[name if whole_section else _resolve_key(name, known, variable)] = variable
     try:
         tree = EnvSettingsSource(Config, env_prefix=ENV_PREFIX, env_nested_delimiter="__", case_sensitive=False)()
     except SettingsError as error:
         raise ConfigError(f"environment: {error}; lists and tables are written as JSON") from error
     return [
-        (_known(name, known, "environment"), value, variables.get(name, "environment"))
+        Setting(_resolve_key(name, known, "environment"), value, variables.get(name, "environment"))
         for name, value in flatten(tree, known)
     ]
 
 
 def _from_arguments(overrides: Sequence[str], known: Mapping[str, Key]) -> list[Setting]:
-    found: list[Setting] = []
+    settings: list[Setting] = []
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"--set {override}: write it as --set section.key=value")
-        key = known[_known(name.strip(), known, "--set")]
+        key = known[_resolve_key(name.strip(), known, "--set")]
         inner = name.strip()[len(key.name) + 1 :]
-        value: Any = {inner: text} if inner else _plain(key, text)
-        found.append((key.name, value, "--set"))
-    return found
+        value: Any = {inner: text} if inner else _parse_override(key, text)
+        settings.append(Setting(key.name, value, "--set"))
+    return settings
 
 
-def _plain(key: Key, text: str) -> Any:
-    """Read a list or a table as JSON, all else as it is: the models turn text into numbers and truth values."""
+def _parse_override(key: Key, text: str) -> Any:
+    """Parse lists and tables as JSON; leave other text to the models, which parse numbers and booleans."""
     try:
         return json.loads(text) if key.open or key.listed else text
     except json.JSONDecodeError as error:
         raise ConfigError(f"--set {key.name}={text}: lists and tables are written as JSON ({error})") from error
 
 
-def _known(name: str, known: Mapping[str, Key], source: str) -> str:
-    """Return the key that a name means, `name` itself or the open key it lies in; raise if there is none."""
+def _resolve_key(name: str, known: Mapping[str, Key], source: str) -> str:
+    """Return the key of a name: itself, or the open key that contains it; raise if there is none."""
     if name in known:
         return name
     for key in known.values():
@@ -222,7 +159,7 @@ def _known(name: str, known: Mapping[str, Key], source: str) -> str:
     raise ConfigError(f"{source}: no configuration key is called {name}; {hint}")
 
 
-def _sentence(problem: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+def _describe_problem(problem: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     place = [str(part) for part in problem["loc"]]
     name = ".".join(place)
     origin = next((origins[key] for key in origins if name == key or name.startswith(f"{key}.")), "default")

@@ -13,7 +13,8 @@ from typing import Literal
 
 import httpx
 
-from hsnn.config.loader import Config, Loaded
+from hsnn.config.loader import Loaded
+from hsnn.config.schema import Config
 from hsnn.demo.processes import Roles
 from hsnn.demo.settings import compose, write
 from hsnn.embedded.kafka import EmbeddedKafka

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hsnn.config.keys import flatten, nested
-from hsnn.config.loader import Config, Loaded, known_keys
+from hsnn.config.loader import Loaded
 from hsnn.config.render import show
+from hsnn.config.schema import Config, known_keys
 
 SUITABLE: dict[str, Any] = {
     "trainer.snapshot_interval": 1.0,  # a fast replay makes a second of staleness half an hour of stream time

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsnn.config.loader import Config
+from hsnn.config.schema import Config
 from hsnn.demo.collector import plain
 from hsnn.demo.processes import Roles
 from hsnn.demo.sandbox import ready

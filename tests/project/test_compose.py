@@ -24,7 +24,8 @@ import hsnn.indexer.metrics
 import hsnn.monitoring.metrics
 import hsnn.trainer.metrics  # noqa: F401
 from hsnn.cli.app import ELSEWHERE, application
-from hsnn.config.loader import OTHER_VARIABLES, Config, known_keys, load
+from hsnn.config.loader import OTHER_VARIABLES, load
+from hsnn.config.schema import Config, known_keys
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import LIVE, METRICS, READY
 from hsnn.serving.api.app import Api, create_app

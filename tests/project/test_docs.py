@@ -111,7 +111,7 @@ def test_operations_explains_every_metric() -> None:
 
 @every_page
 def test_configuration_keys_that_are_named_exist(page: Path) -> None:
-    from hsnn.config.loader import known_keys
+    from hsnn.config.schema import known_keys
 
     known = set(known_keys())
     opened = {name for name, key in known_keys().items() if key.open}
@@ -135,7 +135,8 @@ def is_code(name: str) -> bool:
 
 @every_page
 def test_environment_variables_that_are_named_exist(page: Path) -> None:
-    from hsnn.config.loader import OTHER_VARIABLES, known_keys
+    from hsnn.config.loader import OTHER_VARIABLES
+    from hsnn.config.schema import known_keys
 
     known = {"HSNN_" + name.upper().replace(".", "__") for name in known_keys()} | OTHER_VARIABLES
     for name in set(re.findall(r"HSNN_[A-Z_]+", text(page))) - {"HSNN_SECTION__KEY"}:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from hsnn.cli.app import ELSEWHERE, application, main
 from hsnn.cli.doctor import crc32c, examine
 from hsnn.cli.error_messages import sentence
-from hsnn.config.loader import Config
+from hsnn.config.schema import Config
 from hsnn.monitoring.errors import HsnnError
 from tests.paths import ROOT
 

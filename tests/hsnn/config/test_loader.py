@@ -1,4 +1,4 @@
-"""The configuration: precedence, unknown keys in every source, durations, round trip, secrets, digest."""
+"""Precedence of the sources, unknown keys in each of them, values of every kind."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hsnn.config.loader import Config, ConfigError, known_keys, load
-from hsnn.config.render import PRESET_KEYS, commented, config_digest, effective, masked, reference, show
+from hsnn.config.loader import ConfigError, load
+from hsnn.config.schema import Config
+from tests.hsnn.config.conftest import write_config
 from tests.paths import ROOT
 
 FILE = """
@@ -22,25 +23,8 @@ dim = 8
 """
 
 
-@pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No `hsnn.toml` and no variables of whoever runs the tests."""
-    import os
-
-    for variable in list(os.environ):
-        if variable.startswith("HSNN_"):
-            monkeypatch.delenv(variable)
-    monkeypatch.chdir(tmp_path)
-
-
-def written(folder: Path, text: str, name: str = "hsnn.toml") -> Path:
-    path = folder / name
-    path.write_text(text)
-    return path
-
-
 def test_each_source_is_stronger_than_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = written(tmp_path, FILE)
+    path = write_config(tmp_path, FILE)
     assert load().config.streaming.batch_size == 11
     monkeypatch.setenv("HSNN_STREAMING__BATCH_SIZE", "22")
     monkeypatch.setenv("HSNN_TRAINER__MODEL__BEAM", "5")
@@ -59,7 +43,7 @@ def test_each_source_is_stronger_than_the_next(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_file_is_named_by_option_or_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = written(tmp_path, "[streaming]\nbatch_size = 7\n", "other.toml")
+    other = write_config(tmp_path, "[streaming]\nbatch_size = 7\n", "other.toml")
     assert load(other).config.streaming.batch_size == 7
     monkeypatch.setenv("HSNN_CONFIG", str(other))
     assert load().config.streaming.batch_size == 7
@@ -89,7 +73,7 @@ def test_an_unknown_key_is_rejected_in_every_source_with_the_nearest_named(
     expected = rf"{key}; did you mean {meant}\?"
     with pytest.raises(ConfigError, match=f"--set: .*{expected}"):
         load(overrides=[f"{key}=1"])
-    path = written(tmp_path, f"{key} = 1\n", "typo.toml")
+    path = write_config(tmp_path, f"{key} = 1\n", "typo.toml")
     with pytest.raises(ConfigError, match=rf"typo\.toml: .*{expected}"):
         load(path)
     variable = "HSNN_" + key.upper().replace(".", "__")
@@ -120,13 +104,13 @@ def test_a_value_that_is_not_allowed_is_named_with_its_source(override: str, mes
 
 
 def test_a_bad_value_in_a_file_or_variable_names_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written(tmp_path, "[streaming]\nbatch_size = -1\n")
+    write_config(tmp_path, "[streaming]\nbatch_size = -1\n")
     with pytest.raises(ConfigError, match=r"hsnn\.toml: streaming\.batch_size = -1"):
         load()
-    written(tmp_path, "streaming = [\n")
+    write_config(tmp_path, "streaming = [\n")
     with pytest.raises(ConfigError, match=r"hsnn\.toml is not TOML"):
         load()
-    written(tmp_path, "")
+    write_config(tmp_path, "")
     monkeypatch.setenv("HSNN_TRAINER__MODEL__IGNORED_FEATURES", "title")
     with pytest.raises(ConfigError, match="JSON"):
         load()
@@ -146,69 +130,8 @@ def test_values_of_every_kind_from_text(monkeypatch: pytest.MonkeyPatch) -> None
     assert load(overrides=["trainer.expire_after_idle=none"]).config.trainer.expire_after_idle is None
 
 
-def test_the_written_file_explains_every_key_and_reads_back_as_the_defaults(tmp_path: Path) -> None:
-    text = commented()
-    loaded = load(written(tmp_path, text))
-    assert loaded.config == Config()
-    assert set(loaded.origins) == set(known_keys()) - PRESET_KEYS
-    for key in known_keys().values():
-        if key.field.description:
-            mark = "# " if key.name in PRESET_KEYS else ""
-            assert f"# {key.field.description}\n{mark}{key.name.rpartition('.')[2]} = " in text
-
-
-def test_a_written_file_leaves_the_preset_its_say(tmp_path: Path) -> None:
-    model = load(written(tmp_path, commented()), ["trainer.model.preset=medium"]).config.trainer.model
-    assert (model.user_vectors, model.item_vectors, model.dim, model.over_arch) == (10, 4, 48, "mlp")
-
-
-def test_what_is_shown_reads_back_and_names_origins(tmp_path: Path) -> None:
-    loaded = load(overrides=["trainer.expire_after_idle=90m", "trainer.action_weights.add to cart=2"])
-    text = show(loaded)
-    assert 'expire_after_idle = "90m"  # --set' in text
-    assert load(written(tmp_path, text)).config == loaded.config
-
-
-def test_secrets_are_masked_wherever_they_stand() -> None:
-    overrides = [
-        "redis.url=rediss://me:pa%2055@db:6380/1",
-        "streaming.log=kafka://h1:9092,h2:9092?security_protocol=SASL_SSL&sasl_plain_username=me&sasl_plain_password=pa55&x=1",
-    ]
-    loaded = load(overrides=overrides)
-    text = show(loaded)
-    assert "pa%2055" not in text
-    assert "pa55" not in text
-    assert 'url = "rediss://me:***@db:6380/1"' in text
-    assert "sasl_plain_username=me&sasl_plain_password=***&x=1" in text
-    assert masked("redis://:pw@h/0") == "redis://:***@h/0"
-    assert masked("redis://h:6379/0") == "redis://h:6379/0"
-    assert masked("redis://me:p@ss@h:1/0") == "redis://me:***@h:1/0"
-
-
-def test_the_digest_follows_values_but_not_secrets() -> None:
-    def digest(*overrides: str) -> str:
-        return config_digest(load(overrides=overrides).config)
-
-    assert digest() == config_digest(Config())
-    assert len(digest()) == 64
-    assert digest("trainer.model.dim=16") != digest()
-    assert digest("redis.url=redis://:one@h:1/0") == digest("redis.url=redis://:two@h:1/0")
-    assert digest("trainer.expire_after_idle=60m") == digest("trainer.expire_after_idle=1h")
-
-
-def test_the_documentation_lists_every_key() -> None:
-    page = (ROOT / "docs" / "configuration.md").read_text()
-    assert reference() in page, "docs/configuration.md is out of date: run `make docs`"
-
-
-def test_effective_holds_json_values_only() -> None:
-    import json
-
-    assert set(json.loads(json.dumps(effective(Config())))) == set(known_keys())
-
-
 def test_the_example_in_the_docs_is_valid(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
     example = page.partition("```toml\n")[2].partition("```")[0]
     assert tomllib.loads(example)
-    load(written(tmp_path, example))
+    load(write_config(tmp_path, example))

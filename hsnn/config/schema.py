@@ -1,0 +1,72 @@
+"""The model of the whole configuration: the sections of all rooms, composed."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from hsnn.config.digest import config_digest
+from hsnn.config.keys import Key, keys
+from hsnn.indexer.config import IndexerConfig
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.serving.config import ServingConfig
+from hsnn.streaming.config import StreamingConfig
+from hsnn.trainer.config.model import TrainerConfig
+
+
+class RedisConfig(BaseModel):
+    """Where the index lives."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis or Valkey, 7 or newer: redis://[user:password@]HOST:PORT/DB or rediss://...; "
+        "redis+cluster://HOST:PORT, one node of a Redis Cluster",
+    )
+
+
+class Config(BaseSettings):
+    """Everything that can be configured; `hsnn.load` reads it from its sources, ``Config()`` has defaults only."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    redis: RedisConfig = RedisConfig()
+    streaming: StreamingConfig = StreamingConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    indexer: IndexerConfig = IndexerConfig()
+    serving: ServingConfig = ServingConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the names are pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read constructor arguments only: `hsnn.config.loader.load` merges the sources and records the origins."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _same_tasks(self) -> Self:
+        joined, learned = self.streaming.tasks, self.trainer.model.tasks
+        if learned and learned != joined:
+            raise ValueError(
+                f"trainer.model.tasks is {list(learned)}, but streaming.tasks, by which impressions are joined, is "
+                f"{list(joined)}; make them the same"
+            )
+        return self
+
+    def digest(self) -> str:
+        """Compute the SHA-256 of the configuration without its secrets; checkpoints and versions carry it."""
+        return config_digest(self)
+
+
+def known_keys() -> dict[str, Key]:
+    """Return all keys of the configuration by dotted name, in order."""
+    return {key.name: key for key in keys(Config)}
