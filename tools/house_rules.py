@@ -1,7 +1,7 @@
 """Check the rules of the source tree that no published linter has: sizes of folders, names, calls, constants, words.
 
-Run from the root of the clone: ``python -m tools.house_rules``. Every complaint is one line, ``path:line: what``; the
-exit status is 1 if there is one. The rules are explained in ``docs/architecture.md``.
+Run from the root of the clone: ``python -m tools.house_rules [FOLDER/ ...]``. Every complaint is one line,
+``path:line: what``; the exit status is 1 if there is one. ``docs/architecture.md`` has the reasons.
 """
 
 from __future__ import annotations
@@ -14,194 +14,223 @@ import sys
 import tokenize
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("monitoring", "streaming", "trainer", "indexer", "serving", "evaluation", "hsnn")
-"""Folders of the product."""
+"""Top-level folders of the product."""
 
-MOST_FILES = 16
-"""Files in one folder of a room, `__init__` not counted: more of them are several ideas side by side."""
+MAX_FILES = 16
+"""Files in one folder of a room, `__init__` not counted; with more, several ideas lie side by side."""
 
-MOST_LINES = 500
-"""Lines of a file: more of them are several ideas one below the other."""
+MAX_LINES = 500
+"""Lines of a file; with more, several ideas lie one below the other."""
 
-MOST_POSITIONAL = 4
-"""Positional arguments of a call: with more, a reader cannot tell which is which."""
+MAX_POSITIONAL = 4
+"""Positional arguments of a call; with more, a reader cannot tell which is which."""
 
-RETIRED = ROOT / "tools" / "retired_words"
+VARIADIC = frozenset({"joinpath", "Path", "key", "min", "max", "print", "zip", "einsum", "union"})
+"""Functions whose positional arguments are all of one kind, however many."""
+
 READABLE = frozenset({".py", ".md", ".toml", ".yml", ".lua"})
+"""Files in which retired words are looked for."""
+
 CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*$")
 
 
 class Complaint(NamedTuple):
-    """One line that breaks a rule."""
+    """A line that breaks a rule; `path` is relative to the root."""
 
-    path: Path
+    path: str
     line: int
     what: str
 
     def __str__(self) -> str:
-        return f"{self.path.relative_to(ROOT)}:{self.line}: {self.what}"
+        return f"{self.path}:{self.line}: {self.what}"
 
 
-@cache
-def tracked() -> tuple[Path, ...]:
-    """List the files that are committed, or would be; links are left out, so that no file comes twice."""
-    listed = subprocess.run(
-        ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    return tuple(path for path in map(ROOT.joinpath, listed) if path.is_file() and not path.is_symlink())
+class Tree:
+    """The files of a clone: those that are committed or would be. Links are left out, so that no file comes twice.
 
-
-@cache
-def product() -> tuple[Path, ...]:
-    """List the Python files of the rooms."""
-    return tuple(path for path in tracked() if path.suffix == ".py" and room_of(path) in ROOMS)
-
-
-def room_of(path: Path) -> str:
-    """Name the top-level folder of a file.
-
-    Examples
-    --------
-    >>> room_of(ROOT / "trainer" / "index" / "levels.py")
-    'trainer'
+    Parameters
+    ----------
+    root
+        Of a git work tree.
     """
-    return path.relative_to(ROOT).parts[0]
+
+    def __init__(self, root: Path) -> None:
+        listed = subprocess.run(
+            ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        self.root = root
+        self.names = [name for name in listed if (root / name).is_file() and not (root / name).is_symlink()]
+        self.product = [name for name in self.names if name.endswith(".py") and name.partition("/")[0] in ROOMS]
+        self.text = cache(self._text)
+        self.parsed = cache(self._parsed)
+
+    def _text(self, name: str) -> str:
+        return (self.root / name).read_text("utf-8")
+
+    def _parsed(self, name: str) -> ast.Module:
+        return ast.parse(self.text(name), name)
 
 
-@cache
-def tree(path: Path) -> ast.Module:
-    """Parse a file once."""
-    return ast.parse(path.read_text("utf-8"), str(path))
-
-
-def sizes() -> Iterator[Complaint]:
+def sizes(tree: Tree) -> Iterator[Complaint]:
     """Complain of folders with too many files and of files with too many lines."""
-    folders = defaultdict(list)
-    for path in product():
-        if path.name != "__init__.py":
-            folders[path.parent].append(path)
-        if (lines := len(path.read_text("utf-8").splitlines())) > MOST_LINES:
-            yield Complaint(path, lines, f"{lines} lines, at most {MOST_LINES}: which of its ideas wants its own file?")
+    folders: dict[str, int] = defaultdict(int)
+    for name in tree.product:
+        folder, _, file = name.rpartition("/")
+        folders[folder] += file != "__init__.py"
+        if (lines := len(tree.text(name).splitlines())) > MAX_LINES:
+            yield Complaint(name, lines, f"{lines} lines, at most {MAX_LINES}: which of its ideas wants its own file?")
     for folder, files in folders.items():
-        if len(files) > MOST_FILES:
-            yield Complaint(folder, 0, f"{len(files)} files, at most {MOST_FILES}: which of them belong together?")
+        if files > MAX_FILES:
+            yield Complaint(folder, 0, f"{files} files, at most {MAX_FILES}: which of them belong together?")
 
 
-def class_names() -> Iterator[Complaint]:
+def class_names(tree: Tree) -> Iterator[Complaint]:
     """Complain of a class name that stands for two things."""
-    seen: dict[str, tuple[Path, int]] = {}
-    for path in product():
-        for node in ast.walk(tree(path)):
+    seen: dict[str, str] = {}
+    for name in tree.product:
+        for node in ast.walk(tree.parsed(name)):
             if isinstance(node, ast.ClassDef):
                 if node.name in seen:
-                    other, line = seen[node.name]
-                    where = f"{other.relative_to(ROOT)}:{line}"
-                    yield Complaint(path, node.lineno, f"the class name {node.name} is taken, by {where}")
-                seen.setdefault(node.name, (path, node.lineno))
+                    yield Complaint(name, node.lineno, f"the class name {node.name} is taken, by {seen[node.name]}")
+                seen.setdefault(node.name, f"{name}:{node.lineno}")
 
 
-def positional() -> Iterator[Complaint]:
-    """Complain of calls with many positional arguments; variadic functions of a path or a key's parts are let be."""
-    for path in product():
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.Call) and len(node.args) > MOST_POSITIONAL:
-                name = ast.unparse(node.func)
-                if name.rpartition(".")[2] in VARIADIC or any(isinstance(arg, ast.Starred) for arg in node.args):
-                    continue
-                yield Complaint(path, node.lineno, f"{name} is called with {len(node.args)} positional arguments")
+def positional_arguments(tree: Tree) -> Iterator[Complaint]:
+    """Complain of calls with many positional arguments."""
+    for name in tree.product:
+        for node in ast.walk(tree.parsed(name)):
+            if not isinstance(node, ast.Call) or len(node.args) <= MAX_POSITIONAL:
+                continue
+            called = ast.unparse(node.func)
+            if called.rpartition(".")[2] in VARIADIC or any(isinstance(arg, ast.Starred) for arg in node.args):
+                continue
+            yield Complaint(name, node.lineno, f"{called} is called with {len(node.args)} positional arguments")
 
 
-VARIADIC = frozenset({"joinpath", "Path", "key", "min", "max", "print", "zip", "einsum", "union"})
-"""Functions whose positional arguments are all of one kind."""
-
-
-def formatter() -> Iterator[Complaint]:
+def formatter_switches(tree: Tree) -> Iterator[Complaint]:
     """Complain of places where the formatter is switched off."""
-    for path in tracked():
-        if path.suffix != ".py":
-            continue
-        with path.open("rb") as file:
-            for token in tokenize.tokenize(file.readline):
-                if token.type == tokenize.COMMENT and re.match(r"#\s*fmt:", token.string):
-                    yield Complaint(path, token.start[0], "the formatter is switched off")
+    for name in tree.names:
+        if name.endswith(".py"):
+            with (tree.root / name).open("rb") as file:
+                for token in tokenize.tokenize(file.readline):
+                    if token.type == tokenize.COMMENT and re.match(r"#\s*fmt:", token.string):
+                        yield Complaint(name, token.start[0], "the formatter is switched off")
 
 
-def constants() -> Iterator[Complaint]:
-    """Complain of number constants of a module without a comment above or a docstring below."""
-    for path in product():
-        lines = path.read_text("utf-8").splitlines()
-        body = tree(path).body
-        for node, after in zip(body, [*body[1:], None], strict=True):
-            if not isinstance(node, ast.Assign | ast.AnnAssign) or not _holds_a_number(node.value):
+def constants(tree: Tree) -> Iterator[Complaint]:
+    """Complain of number constants of a module without a comment above them or a docstring below."""
+    for name in tree.product:
+        lines, body = tree.text(name).splitlines(), tree.parsed(name).body
+        for node, after in zip_longest(body, body[1:]):
+            if not isinstance(node, ast.Assign | ast.AnnAssign) or not _is_arithmetic(node.value):
                 continue
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)]
-            if not names or not all(CONSTANT.match(name) for name in names):
+            assigned = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+            if not assigned or not all(CONSTANT.match(one) for one in assigned):
                 continue
             above = node.lineno >= 2 and lines[node.lineno - 2].lstrip().startswith("#")
             below = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
             if not above and not below:
-                yield Complaint(path, node.lineno, f"{', '.join(names)} has neither unit nor reason in a line above")
+                what = f"{', '.join(assigned)} has neither unit nor reason in the line above"
+                yield Complaint(name, node.lineno, what)
 
 
-def _holds_a_number(value: ast.expr | None) -> bool:
-    """Whether an expression is arithmetic of numbers alone."""
+def _is_arithmetic(value: ast.expr | None) -> bool:
+    """Whether an expression is made of numbers, names and operators, with one number at least."""
     if value is None:
         return False
     parts = [part for part in ast.walk(value) if not isinstance(part, ast.operator | ast.unaryop | ast.expr_context)]
-    numbers = [part for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, int | float)]
-    numbers = [part for part in numbers if not isinstance(part.value, bool)]
-    allowed = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.Tuple, ast.Name)
-    return bool(numbers) and all(isinstance(part, allowed) for part in parts)
+    values = [part.value for part in parts if isinstance(part, ast.Constant)]
+    allowed = all(isinstance(part, ast.Constant | ast.BinOp | ast.UnaryOp | ast.Tuple | ast.Name) for part in parts)
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+    return bool(values) and allowed and numbers
 
 
-def retired() -> Iterator[Complaint]:
-    """Complain of retired words: identifiers in code, phrases in comments, docstrings and pages."""
+def mirrored_tests(tree: Tree) -> Iterator[Complaint]:
+    """Complain of a test file whose path does not say which source file it tests.
+
+    ``tests/ROOM/PACKAGE/test_NAME.py`` and ``test_NAME_ASPECT.py`` test ``ROOM/PACKAGE/NAME.py`` (or the package NAME);
+    ``test_integration_WHAT.py`` tests several files.
+    """
+    stems: dict[str, set[str]] = defaultdict(set)
+    for name in tree.names:
+        if name.endswith(".py"):
+            *folders, file = name.split("/")
+            stems["/".join(folders)].add("init" if file == "__init__.py" else file.removesuffix(".py"))
+            if folders:
+                stems["/".join(folders[:-1])].add(folders[-1])
+    for name in tree.names:
+        match = re.fullmatch(r"tests/((?:\w+/)*\w+)/test_(\w+)\.py", name)
+        if not match or match[1].partition("/")[0] == "project":
+            continue
+        folder, stem = match.groups()
+        tested = any(stem == source or stem.startswith(f"{source}_") for source in stems[folder])
+        if not tested and not stem.startswith("integration_"):
+            yield Complaint(name, 1, f"no file of {folder}/ has this name; tests of several are test_integration_*.py")
+
+
+def retired_words(tree: Tree) -> Iterator[Complaint]:
+    """Complain of words that the files of ``tools/retired_words`` retire."""
+    folder = "tools/retired_words/"
     rules = [
         (re.compile(rule["pattern"]), rule["use"], tuple(rule.get("only", ())), tuple(rule.get("except", ())))
-        for file in sorted(RETIRED.glob("*.toml"))
-        for rule in tomllib.loads(file.read_text("utf-8"))["word"]
+        for name in tree.names
+        if name.startswith(folder)
+        for rule in tomllib.loads(tree.text(name))["word"]
     ]
-    for path in tracked():
-        name = path.relative_to(ROOT).as_posix()
-        if (
-            path.suffix not in (".py", ".md", ".toml", ".yml", ".lua")
-            or RETIRED in path.parents
-            or name == "CHANGELOG.md"
-        ):
+    for name in tree.names:
+        if Path(name).suffix not in READABLE or name.startswith(folder) or name == "CHANGELOG.md":
             continue
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-            for pattern, use, only, exempt in rules:
-                if (only and not name.startswith(only)) or (exempt and name.startswith(exempt)):
-                    continue
+        here = [
+            (pattern, use)
+            for pattern, use, only, exempt in rules
+            if (not only or name.startswith(only)) and not name.startswith(exempt or ("\0",))
+        ]
+        for number, line in enumerate(tree.text(name).splitlines(), 1):
+            for pattern, use in here:
                 if match := pattern.search(line):
-                    yield Complaint(path, number, f"{match.group()!r} is retired: {use}")
+                    yield Complaint(name, number, f"{match.group().strip()!r} is retired: {use}")
 
 
-RULES = (sizes, class_names, positional, formatter, constants, retired)
+RULES = (
+    sizes,
+    class_names,
+    positional_arguments,
+    formatter_switches,
+    constants,
+    mirrored_tests,
+    retired_words,
+)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def complaints(root: Path) -> list[Complaint]:
+    """Apply all rules to the clone in `root`."""
+    tree = Tree(root)
+    return sorted({complaint for rule in RULES for complaint in rule(tree)})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the complaints; 0 if there are none."""
-    parser = argparse.ArgumentParser(prog="python -m tools.house_rules", description=__doc__.partition("\n")[0])
-    parser.add_argument("paths", nargs="*", help="complain of files under these folders only")
-    options = parser.parse_args(arguments)
-    found = sorted({complaint for rule in RULES for complaint in rule()})
-    wanted = [one for one in found if not options.paths or str(one).startswith(tuple(options.paths))]
-    for complaint in wanted:
+    summary = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m tools.house_rules", description=summary)
+    parser.add_argument("folders", nargs="*", help="complain of files under these folders only")
+    wanted = tuple(parser.parse_args(arguments).folders) or ("",)
+    found = [complaint for complaint in complaints(Path.cwd()) if complaint.path.startswith(wanted)]
+    for complaint in found:
         print(complaint)
-    print(f"{len(wanted)} complaints" if wanted else "No complaints.")
-    return int(bool(wanted))
+    print(f"{len(found)} complaints." if found else "No complaints.")
+    return int(bool(found))
 
 
 if __name__ == "__main__":

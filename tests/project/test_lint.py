@@ -21,15 +21,10 @@ LINT_IMPORTS = "import sys; from importlinter.cli import lint_imports; sys.exit(
         ("-m", "ruff", "format", "--check", "."),
         ("-m", "mypy"),
         ("-c", LINT_IMPORTS),
+        ("-m", "tools.house_rules"),
     ],
-    ids=["ruff check", "ruff format", "mypy", "import-linter"],
+    ids=["ruff check", "ruff format", "mypy", "import-linter", "house rules"],
 )
 def test_no_complaint(command: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_no_file_is_too_long_to_hold_one_idea() -> None:
-    rooms = (path.parent for path in ROOT.glob("*/__init__.py"))
-    long = [str(path) for room in rooms for path in room.rglob("*.py") if len(path.read_text().splitlines()) > 500]
-    assert long == []

@@ -95,6 +95,39 @@ def test_another_virtual_environment_may_be_named(clone: Clone, tmp_path: Path) 
     assert not (clone.root / ".venv").exists()
 
 
+def test_an_environment_of_another_clone_is_not_taken_unless_told(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        folder.mkdir()
+    first, second = map(Clone, folders)
+    shared = str(tmp_path / "shared")
+    assert first.run("make", "setup", HSNN_VENV=shared)[0] == 0
+    status, said, calls = second.run("make", "test", HSNN_VENV=shared)
+    assert status != 0
+    assert calls == [], "nothing is installed and no test is run"
+    assert f"{shared} belongs to another clone, {first.root.resolve()}" in said
+    assert "HSNN_VENV_TAKE=1" in said
+    assert first.run("make", "setup", HSNN_VENV=shared) == (0, "", []), "it is still the first one's"
+    status, said, _ = second.run("make", "setup", HSNN_VENV=shared, HSNN_VENV_TAKE="1")
+    assert status == 0
+    assert f"runs the code of {second.root.resolve()}" in said
+    assert second.run("make", "setup", HSNN_VENV=shared) == (0, "", [])
+    assert first.run("make", "setup", HSNN_VENV=shared)[0] != 0
+
+
+def test_an_unfinished_set_up_has_an_owner_too(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        folder.mkdir()
+    first, second = map(Clone, folders)
+    shared = str(tmp_path / "shared")
+    executable(first.bin / "python3.11", PYTHON + 'case "$*" in *--editable*) exit 7 ;; esac\n')
+    assert first.run("make", "setup", HSNN_VENV=shared)[0] != 0
+    status, said, _ = second.run("make", "setup", HSNN_VENV=shared)
+    assert status != 0
+    assert "belongs to another clone" in said
+
+
 def test_an_old_python_is_passed_over_and_none_at_all_is_said(clone: Clone) -> None:
     (clone.bin / "python3.11").rename(clone.bin / "python3")
     assert clone.run("make", "setup")[0] == 0
