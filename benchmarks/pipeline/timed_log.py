@@ -7,8 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.log.records import Records
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position, Records
 
 
 class TimedLog:

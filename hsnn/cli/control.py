@@ -11,8 +11,9 @@ from hsnn.cli.options import ConfigFile, Overrides, settings
 from hsnn.config.schema import Config
 from hsnn.indexer.errors import VersionGoneError
 from hsnn.indexer.store.reader import IndexReader
+from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import connect
-from hsnn.streaming.schema.commands import Command, End, Rates, Rebalance, Sender
+from hsnn.streaming.schema.commands import Command, End, Rates, Rebalance
 
 control_app = typer.Typer(
     name="control", help="Commands to the trainer: learning rates, rebalance, end of a stream.", no_args_is_help=True
@@ -78,7 +79,7 @@ def end(at: At = None, config: ConfigFile = None, overrides: Overrides = None) -
 
 
 def _send(config: Config, command: Command) -> None:
-    Sender(config.streaming)(command)
+    CommandSender(config.streaming)(command)
     kind = "rebalance" if isinstance(command, Rebalance) else "rates" if isinstance(command, Rates) else "end"
     typer.echo(f"{kind}: in topic {config.streaming.control_topic}, to be met at {command.ts}")
 

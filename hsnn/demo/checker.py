@@ -19,7 +19,7 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.rows import ITEM, KIND, PAYLOAD, TS, Kind
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.events import Impression, Item
 from hsnn.streaming.schema.topics import TopicRole
 

@@ -33,9 +33,9 @@ from hsnn.monitoring.http import start_http
 from hsnn.monitoring.process.gil import take_short_turns
 from hsnn.monitoring.process.signals import stop_on_signals
 from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import Redis, connect, identity
 from hsnn.streaming.redis.keys import key
-from hsnn.streaming.schema.commands import Sender
 from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
@@ -215,7 +215,7 @@ def run(
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # its news are every run, and every call during a run
     health = Health("scheduler")
     redis = connect(redis_url)
-    send = None if streaming is None else Sender(streaming)
+    send = None if streaming is None else CommandSender(streaming)
     scheduler = Scheduler(redis, config, monitoring, health, send=send)
     port = start_http(monitoring.host, monitoring.scheduler_port, health)
     _log.info("metrics and health on http://%s:%d", monitoring.host, port)

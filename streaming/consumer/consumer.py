@@ -39,7 +39,8 @@ from hsnn.streaming.decode.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind,
 from hsnn.streaming.errors import StateError
 from hsnn.streaming.join.joiner import Joined, joiner_of
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.schema.batch import Batch, Position
+from hsnn.streaming.log.records import Position
+from hsnn.streaming.schema.batch import Batch
 from hsnn.streaming.schema.commands import ended
 from hsnn.streaming.schema.topics import TopicRole, topic_roles
 

@@ -20,7 +20,7 @@ from typing import Protocol
 from hsnn.streaming.consumer.polling import Decode, Polling
 from hsnn.streaming.decode.rows import Rows
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position
 
 _WAIT = 0.02
 """Longest poll, in seconds: others who ask the log something wait for its end."""

@@ -11,7 +11,7 @@ import numpy as np
 from hsnn.streaming.consumer.watermark import NONE, Strikes, Watermark
 from hsnn.streaming.decode.rows import INDEX, KEY, LAST, MARK, OFFSET, PART, SENT_AT, Rows
 from hsnn.streaming.errors import StateError
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position
 
 VERSION = 3
 

@@ -13,8 +13,7 @@ from hsnn.streaming.config import OnLostOffsets
 from hsnn.streaming.consumer.offsets import Place
 from hsnn.streaming.errors import OutOfRangeError
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.log.records import Records
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position, Records
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY = 1.0

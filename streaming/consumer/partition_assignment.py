@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.topics import TopicRole, topic_roles
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.consumer.watermark import NONE, Strikes, order_keys
 from hsnn.streaming.decode.rows import KEY, PART, TS, Rows, concat, no_rows
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.topics import TopicRole
 
 

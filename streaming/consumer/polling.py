@@ -8,8 +8,7 @@ from hsnn.monitoring.process.failpoints import reached
 from hsnn.streaming.consumer.fetch_size import Appetite
 from hsnn.streaming.decode.rows import Rows, concat
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.log.records import Records
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position, Records
 
 ENOUGH = 8192
 """Rows after which it is not polled again for the same who waits."""

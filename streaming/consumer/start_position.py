@@ -11,7 +11,7 @@ from hsnn.streaming.consumer.out_of_range import Loss, losses, settled
 from hsnn.streaming.consumer.watermark import Watermark
 from hsnn.streaming.errors import StateError
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position
 
 
 def resume(

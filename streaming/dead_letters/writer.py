@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hsnn.streaming.log.base import EventLog, Outgoing
-from hsnn.streaming.log.records import Headers, Record
+from hsnn.streaming.log.records import Headers, Position, Record
 from hsnn.streaming.log.scan import sweep
 from hsnn.streaming.schema.arrow import one_row
-from hsnn.streaming.schema.batch import Position
 
 log = logging.getLogger(__name__)
 

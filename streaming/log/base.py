@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from hsnn.streaming.log.records import Headers, Records
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Headers, Position, Records
 
 
 class Outgoing(NamedTuple):

@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from hsnn.streaming.errors import AppendError, OutOfRangeError, UnknownTopicError
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.partitioner import partition_of
-from hsnn.streaming.log.records import Record, Records
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position, Record, Records
 
 
 class MemoryLog:

@@ -8,7 +8,8 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.schema.batch import Position
+Position = tuple[str, int]
+"""A partition of a topic: (topic, partition)."""
 
 Headers = tuple[tuple[str, bytes], ...]
 

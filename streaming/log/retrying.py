@@ -7,9 +7,8 @@ from typing import TypeVar
 
 from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError, UnknownTopicError
 from hsnn.streaming.log.base import EventLog, Outgoing
-from hsnn.streaming.log.records import Records
+from hsnn.streaming.log.records import Position, Records
 from hsnn.streaming.log.retry import Patience
-from hsnn.streaming.schema.batch import Position
 
 # A broker that starts may not know its topics yet.
 _AWAY = (LogUnavailableError, UnknownTopicError)

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.log.records import Record
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position, Record
 
 _AT_ONCE = 1000
 

@@ -10,11 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.events import Item, Scalar, User
-
-Position = tuple[str, int]
-"""(topic, partition)."""
-
 
 _T = TypeVar("_T")
 

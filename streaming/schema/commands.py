@@ -11,9 +11,6 @@ from typing import Annotated
 
 import msgspec
 
-from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.log.base import EventLog, Outgoing
-from hsnn.streaming.log.open import open_log
 from hsnn.streaming.schema.events import Millis
 
 _log = logging.getLogger(__name__)
@@ -98,39 +95,3 @@ def read(records: list[bytes] | tuple[bytes, ...], *, quiet: bool = False) -> li
             if not quiet:
                 _log.error("a record of the control topic is no command and is passed over: %s", error)
     return found
-
-
-class Sender:
-    """Takes commands to the control topic; the log is opened for each of them: they are few.
-
-    Parameters
-    ----------
-    config
-        Names log and topic.
-    """
-
-    def __init__(self, config: StreamingConfig) -> None:
-        self._config = config
-
-    def __call__(self, command: Command) -> None:
-        """Append a command on every partition, since each rank of the trainer reads its own; returns when it is safe.
-
-        Raises
-        ------
-        LogUnavailableError, AppendError
-            The log cannot be reached, or does not take it.
-        """
-        log = open_log(self._config.log)
-        try:
-            send(log, self._config, command)
-        finally:
-            log.close()
-
-
-def send(log: EventLog, config: StreamingConfig, command: Command) -> None:
-    """Append a command to an open log, as `Sender` does."""
-    log.create_topic(config.control_topic, config.partitions)
-    value = msgspec.json.encode(command)
-    partitions = log.partitions(config.control_topic)
-    log.append(config.control_topic, [Outgoing(None, value, partition=partition) for partition in partitions])
-    log.flush()

@@ -12,9 +12,9 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.log.base import EventLog, Outgoing
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.log.records import Records
+from hsnn.streaming.log.records import Position, Records
 from hsnn.streaming.schema.arrow import write_interactions
-from hsnn.streaming.schema.batch import Batch, Position
+from hsnn.streaming.schema.batch import Batch
 
 T0 = 893_286_638_000
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hsnn.streaming.schema.batch import Batch, Engagements, Judgements, Position
+from hsnn.streaming.log.records import Position
+from hsnn.streaming.schema.batch import Batch, Engagements, Judgements
 
 _Columns = TypeVar("_Columns", Engagements, Judgements)
 _LISTS = ("items", "item_sent_at", "users", "deleted_items", "deleted_users", "seen_items", "control")

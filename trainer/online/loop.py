@@ -16,9 +16,10 @@ from hsnn.monitoring.process.signals import stop_on_signals
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.open import open_log
+from hsnn.streaming.log.records import Position
 from hsnn.streaming.log.retry import Patience
 from hsnn.streaming.redis.client import Redis, connect
-from hsnn.streaming.schema.batch import Batch, Position
+from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.checkpoint.triggers import Triggers
 from hsnn.trainer.config.model import TrainerConfig

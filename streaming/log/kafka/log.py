@@ -21,9 +21,8 @@ from hsnn.streaming.log.kafka.errors import patiently, translated
 from hsnn.streaming.log.kafka.options import client_options
 from hsnn.streaming.log.kafka.reader import KafkaReader
 from hsnn.streaming.log.partitioner import Partitioner
-from hsnn.streaming.log.records import Records
+from hsnn.streaming.log.records import Position, Records
 from hsnn.streaming.log.retry import Patience
-from hsnn.streaming.schema.batch import Position
 
 _AWAY = (kafka.errors.KafkaError, OSError)
 _DELIVERY_MS = 120_000

@@ -11,8 +11,7 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
 from hsnn.streaming.log.kafka.errors import translated
-from hsnn.streaming.log.records import Headers, Records
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Headers, Position, Records
 
 _CONSUMER = {
     "auto_offset_reset": "none",  # jumping over lost records would lose them in silence

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.log.base import Outgoing
-from hsnn.streaming.log.records import Headers, Records
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Headers, Position, Records
 
 _PLACES = 10 ** np.arange(12, -1, -1)
 

@@ -13,13 +13,12 @@ import redis
 from hsnn.streaming.errors import AppendError, LogUnavailableError, OutOfRangeError, UnknownTopicError
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.partitioner import Partitioner
-from hsnn.streaming.log.records import Records
+from hsnn.streaming.log.records import Position, Records
 from hsnn.streaming.log.redis.entry import fields_of, offset_of, records_of, stream_key
 from hsnn.streaming.log.redis.idempotent_append import Appender
 from hsnn.streaming.log.redis.prefetch import AskedAhead, Question
 from hsnn.streaming.log.retry import Patience
 from hsnn.streaming.redis.client import AWAY, connect
-from hsnn.streaming.schema.batch import Position
 
 _TOPICS = "hsnn:log:topics"
 _CHUNK = 2000

@@ -28,8 +28,9 @@ from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.health import Health
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.redis.log import RedisLog
+from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import connect
-from hsnn.streaming.schema.commands import Sender, read
+from hsnn.streaming.schema.commands import read
 from tests import waiting
 
 eventually = partial(waiting.eventually, seconds=30.0)
@@ -286,13 +287,13 @@ def test_a_crowded_node_is_asked_to_be_split_once_and_the_answer_is_on_record(re
     def said(event: str) -> list:
         return [entry for entry in audit.read() if entry.event == event and entry.action == "rebalance"]
 
-    with scheduling(redis_server, config, send=Sender(streaming)):
+    with scheduling(redis_server, config, send=CommandSender(streaming)):
         toy.snapshot()
         assert eventually(lambda: reader.current() == 1)
         for number in range(12):
             toy.put(f"new{number}", 1)
         assert eventually(lambda: said("action"))
-    with scheduling(redis_server, config, owner="next", send=Sender(streaming)):
+    with scheduling(redis_server, config, owner="next", send=CommandSender(streaming)):
         assert await_leader(reader, ask(reader, "run", "rebalance"), 5)
         time.sleep(0.3)
         (command,) = commands()

@@ -10,9 +10,8 @@ from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.fetch_size import AT_ONCE, BYTES, Appetite
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.log.records import Position, Record, Records
 from hsnn.streaming.schema.arrow import write_interactions
-from hsnn.streaming.schema.batch import Position
 
 
 def records(count: int, size: int) -> list[Records]:

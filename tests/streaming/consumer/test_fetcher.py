@@ -20,8 +20,8 @@ from hsnn.streaming.decode.rows import Rows
 from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.log.records import Records
-from hsnn.streaming.schema.batch import Batch, Position
+from hsnn.streaming.log.records import Position, Records
+from hsnn.streaming.schema.batch import Batch
 from hsnn.streaming.schema.events import Interaction, Item, encode
 from hsnn.streaming.schema.topics import TopicRole
 

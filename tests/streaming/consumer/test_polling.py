@@ -14,8 +14,7 @@ from hsnn.streaming.decode.rows import OFFSET, Rows
 from hsnn.streaming.errors import OutOfRangeError
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.log.records import Records
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position, Records
 from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.streaming.schema.topics import TopicRole
 

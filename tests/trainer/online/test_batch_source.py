@@ -15,8 +15,7 @@ from hsnn.streaming.consumer.partition_assignment import Share
 from hsnn.streaming.consumer.rescale import unpacked
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.log.records import Records
-from hsnn.streaming.schema.batch import Position
+from hsnn.streaming.log.records import Position, Records
 from hsnn.streaming.schema.commands import end
 from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.trainer.distributed.process_group import ApartError, World

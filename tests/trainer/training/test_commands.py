@@ -159,8 +159,8 @@ class TestInTheLoop:
         from hsnn.monitoring.config import MonitoringConfig
         from hsnn.streaming.config import StreamingConfig
         from hsnn.streaming.log.redis.log import RedisLog
+        from hsnn.streaming.producer.commands import CommandSender
         from hsnn.streaming.redis.keys import key
-        from hsnn.streaming.schema.commands import Sender
         from hsnn.streaming.schema.events import Interaction, encode
         from hsnn.trainer.messages import Snapshot
         from hsnn.trainer.online.loop import Loop
@@ -174,7 +174,7 @@ class TestInTheLoop:
         ]
         log.append("engagements", [Outgoing(event.user.encode(), encode(event)) for event in events])
         log.flush()
-        Sender(streaming)(Rebalance(ts=START + 1100, split=(0,), over=1.2))
+        CommandSender(streaming)(Rebalance(ts=START + 1100, split=(0,), over=1.2))
         settings = {"checkpoint_dir": tmp_path / "one", "snapshot_interval": 1e9}
         loop = Loop(config.model_copy(update=settings), streaming, MonitoringConfig(), log, redis_client, "digest")
         loop.run(lambda: loop.progress.trained >= 1280)
