@@ -1,4 +1,4 @@
-"""Retrieval that learns while it serves: the public names of all rooms, imported when they are first used.
+"""Retrieval that learns while it serves. The public API: names of all rooms, each imported at its first use.
 
 Examples
 --------
@@ -34,30 +34,36 @@ if TYPE_CHECKING:
     from hsnn.trainer.model.scorer import Scorer
     from hsnn.trainer.training.learner import Learner
 
-_HOMES = {
-    "hsnn.evaluation.harness.prequential": ("evaluate",),
-    "hsnn.config.loader": ("Config", "load"),
-    "hsnn.embedded.kafka": ("EmbeddedKafka",),
-    "hsnn.embedded.redis": ("EmbeddedRedis",),
-    "hsnn.indexer.store.reader": ("IndexReader",),
-    "hsnn.monitoring.alarms": ("Alarm",),
-    "hsnn.monitoring.audit": ("AuditTrail",),
-    "hsnn.monitoring.drift": ("LossDrift", "MixDrift"),
-    "hsnn.monitoring.errors": ("HsnnError",),
-    "hsnn.monitoring.health": ("Health",),
-    "hsnn.serving.api.client": ("Client",),
-    "hsnn.serving.mirror.mirror": ("Mirror",),
-    "hsnn.streaming.schema.batch": ("Batch", "Engagements"),
-    "hsnn.streaming.consumer.consumer": ("Consumer",),
-    "hsnn.streaming.schema.events": ("Impression", "Interaction", "Item", "User"),
-    "hsnn.streaming.log.base": ("EventLog",),
-    "hsnn.streaming.log.open": ("open_log",),
-    "hsnn.trainer.model.item_encoder": ("Encoder",),
-    "hsnn.trainer.features.inverted_lists": ("Leaves",),
-    "hsnn.trainer.training.learner": ("Learner",),
-    "hsnn.trainer.model.scorer": ("Scorer",),
+_MODULES = {
+    "Alarm": "hsnn.monitoring.alarms",
+    "AuditTrail": "hsnn.monitoring.audit",
+    "Batch": "hsnn.streaming.schema.batch",
+    "Client": "hsnn.serving.api.client",
+    "Config": "hsnn.config.schema",
+    "Consumer": "hsnn.streaming.consumer.consumer",
+    "EmbeddedKafka": "hsnn.embedded.kafka",
+    "EmbeddedRedis": "hsnn.embedded.redis",
+    "Encoder": "hsnn.trainer.model.item_encoder",
+    "Engagements": "hsnn.streaming.schema.batch",
+    "EventLog": "hsnn.streaming.log.base",
+    "Health": "hsnn.monitoring.health",
+    "HsnnError": "hsnn.monitoring.errors",
+    "Impression": "hsnn.streaming.schema.events",
+    "IndexReader": "hsnn.indexer.store.reader",
+    "Interaction": "hsnn.streaming.schema.events",
+    "Item": "hsnn.streaming.schema.events",
+    "Learner": "hsnn.trainer.training.learner",
+    "Leaves": "hsnn.trainer.features.inverted_lists",
+    "LossDrift": "hsnn.monitoring.drift",
+    "Mirror": "hsnn.serving.mirror.mirror",
+    "MixDrift": "hsnn.monitoring.drift",
+    "Scorer": "hsnn.trainer.model.scorer",
+    "User": "hsnn.streaming.schema.events",
+    "evaluate": "hsnn.evaluation.harness.prequential",
+    "load": "hsnn.config.loader",
+    "open_log": "hsnn.streaming.log.open",
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+"""The module that defines each public name; imported at the first use of the name."""
 
 __all__ = [
     "Alarm",
@@ -91,10 +97,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room."""
-    if name not in _HOME:
+    """Import the module that defines a public name."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'hsnn' has no attribute {name!r}; public names: {', '.join(__all__)}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
