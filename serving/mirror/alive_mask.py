@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.features.expiry import NEVER
-from hsnn.trainer.rowstore.arrays import gathered, grown
+from hsnn.trainer.rowstore.arrays import gather_rows, grown
 
 _BLOCK = 4096
 """Rows that are looked at again together when one of them dies."""
@@ -58,7 +58,7 @@ class Living:
         """Look again at unique `rows` (n,), by the nodes (rows,) and the times of death (rows,) of all."""
         self.mask, self._lent = grown(self.mask, len(nodes)), grown(self._lent, len(nodes))
         self._ends = grown(self._ends, -(-len(self.mask) // _BLOCK), NEVER)
-        alive = (gathered(nodes, rows) >= 0) & (gathered(dead_at, rows) > watermark)
+        alive = (gather_rows(nodes, rows) >= 0) & (gather_rows(dead_at, rows) > watermark)
         self.count += int(np.count_nonzero(alive)) - int(np.count_nonzero(self.mask[rows]))
         self.mask[rows] = self._lent[rows] = alive
         np.minimum.at(self._ends, rows[alive] // _BLOCK, dead_at[rows[alive]])

@@ -19,7 +19,7 @@ from hsnn.streaming.schema.events import Id
 from hsnn.trainer.features.hashing import token_matrix, tokens
 from hsnn.trainer.model.score_bounds import DotQuery
 from hsnn.trainer.model.scorer import Encoded, Queries
-from hsnn.trainer.rowstore.arrays import gathered
+from hsnn.trainer.rowstore.arrays import gather_rows
 
 __all__ = ["CHUNK", "Limits", "queries_of", "retrieve"]
 
@@ -168,7 +168,7 @@ class _Search:
         rows, index = np.sort(rows), self.world.index
         features = self.world.states.features(rows, int(self.queries.now[number]))
         cross = self.world.crossing.features(self.queries, number, rows) if index.config.cross else None
-        vectors, leaves = gathered(index.vectors, rows), gathered(index.leaves.node_of, rows)
+        vectors, leaves = gather_rows(index.vectors, rows), gather_rows(index.leaves.node_of, rows)
         scores = index.scorer.score(encoded, number, vectors, features, leaves, cross)
         best = top(scores, k)
         return Found(rows[best], scores[best], len(rows), candidates, nodes, certified=len(rows) == may.size)

@@ -16,8 +16,8 @@ from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.ids.string_store import Texts
 from hsnn.trainer.messages import FeedItem
 from hsnn.trainer.rowstore.arrays import grown
-from hsnn.trainer.rowstore.dirty_rows import TouchedRows
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.dirty_rows import DirtyRows
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
 class Sign(NamedTuple):
@@ -41,7 +41,7 @@ class ItemCatalogue:
     features : one mapping per row
     tenancy : Tenancy or None
         Who may have a row, where not everybody may.
-    changes : Changes
+    barrier : WriteBarrier
         Of all of these.
     """
 
@@ -54,7 +54,7 @@ class ItemCatalogue:
         self.deleted: NDArray[np.bool_] = np.zeros(1024, np.bool_)
         self.features: list[dict[str, Feature]] = []
         self.tenancy: Tenancy | None = None
-        self.changes = Changes()
+        self.barrier = WriteBarrier()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -74,20 +74,20 @@ class ItemCatalogue:
             found, new = self.tenancy.rows(names, described=described)
         self.reserve(len(self.table))
         self.features.extend({} for _ in range(len(self.table) - len(self.features)))
-        self.changes.coming(new)
+        self.barrier.before_write(new)
         self.deleted[new] = False
         return found, new
 
     def clear(self, rows: NDArray[np.int64]) -> None:
         """Forget what `rows` without an item were; they stay deleted until they are given again."""
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.tokens[rows], self.expires_at[rows] = -1, 0
         for row in rows.tolist():
             self.features[row] = {}
 
     def describe(self, row: int, item: Item) -> None:
         """Take over an item event's features; a deleted item is back."""
-        self.changes.coming(row)
+        self.barrier.before_write(row)
         self.features[row] = item.features
         found = tokens(item.features, self._config.buckets, self._config.item_tokens, self._ignored)
         self.tokens[row] = -1
@@ -97,7 +97,7 @@ class ItemCatalogue:
 
     def delete(self, rows: NDArray[np.int64]) -> None:
         """Mark items as deleted."""
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.deleted[rows] = True
 
     def feed_item(self, row: int, sign: Sign) -> FeedItem:
@@ -125,9 +125,9 @@ class UserCatalogue:
         Hashed features, -1 padded.
     tenancy : Tenancy or None
         Who may have a row, where not everybody may.
-    named : TouchedRows
+    named : DirtyRows
         Rows that were given to users.
-    changes : Changes
+    barrier : WriteBarrier
         Of the tokens.
     """
 
@@ -137,8 +137,8 @@ class UserCatalogue:
         self.table = IdTable()
         self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
         self.tenancy: Tenancy | None = None
-        self.named = TouchedRows()
-        self.changes = Changes()
+        self.named = DirtyRows()
+        self.barrier = WriteBarrier()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -161,14 +161,14 @@ class UserCatalogue:
 
     def describe(self, row: int, user: User) -> None:
         """Take over a user event's features."""
-        self.changes.coming(row)
+        self.barrier.before_write(row)
         found = tokens(user.features, self._config.buckets, self._config.user_tokens, self._ignored)
         self.tokens[row] = -1
         self.tokens[row, : len(found)] = found
 
     def forget(self, rows: NDArray[np.int64]) -> None:
         """Drop the features of deleted users."""
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.tokens[rows] = -1
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from hsnn.trainer.features.item_pairs import COVISIT_HALF_LIVES, LAST, decayed, pairs_of
 from hsnn.trainer.features.user_history import named
-from hsnn.trainer.rowstore.arrays import gathered, grown
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.arrays import gather_rows, grown
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 NEIGHBOURS = 16
 """Places N of a list."""
@@ -44,7 +44,7 @@ class Covisitation:
         Decayed weight of all pairs of a row, of those too whose neighbour has left the list; true at `last`.
     last : (rows,) int64
         Time of the row's newest pair, epoch ms; 0 = none yet.
-    changes : Changes
+    barrier : WriteBarrier
 
     Examples
     --------
@@ -64,7 +64,7 @@ class Covisitation:
         self.weights: NDArray[np.float32] = np.zeros(lists, np.float32)
         self.totals: NDArray[np.float32] = np.zeros(lists[:2], np.float32)
         self.last: NDArray[np.int64] = np.zeros(rows, np.int64)
-        self.changes = Changes()
+        self.barrier = WriteBarrier()
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
@@ -75,7 +75,7 @@ class Covisitation:
         """Forget items, by row: their own lists and their places in others'; return the rows that changed."""
         rows, left = np.flatnonzero(gone[: len(self.last)]), named(self.neighbours, gone)
         changed = np.union1d(rows, np.flatnonzero(left.any((1, 2))))
-        self.changes.coming(changed)
+        self.barrier.before_write(changed)
         self.neighbours[rows], self.weights[rows], self.totals[rows], self.last[rows] = -1, 0, 0, 0
         self.neighbours[left], self.weights[left] = -1, 0
         return changed
@@ -90,7 +90,7 @@ class Covisitation:
     ) -> None:
         """Overwrite the lists of `rows`, as a mirror does."""
         self.reserve(int(rows.max(initial=-1)) + 1)
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.neighbours[rows], self.weights[rows] = neighbours, weights
         self.totals[rows], self.last[rows] = totals, last
 
@@ -117,7 +117,7 @@ class Covisitation:
         """
         pairs = pairs_of(history_items[:, -LAST:], history_times[:, -LAST:], items, ts)
         rows, at = np.unique(pairs.source, return_inverse=True)
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         weights = pairs.weights * decayed(self._advance(rows, at, pairs.ts)[at] - pairs.ts)  # (n, 2)
         self.totals[rows] += _sums(at, weights, len(rows))
         keys, same = np.unique(at * len(self.last) + pairs.target, return_inverse=True)
@@ -209,7 +209,7 @@ class Covisitation:
         """Neighbours of `rows` (n,) and their shares at `now` (n,): both (n, 2, N)."""
         decay = decayed(np.maximum(now - self.last[rows], 0)).astype(np.float32)  # (n, 2)
         scale = decay / (_PRIOR + self.totals[rows] * decay)
-        return gathered(self.neighbours, rows), gathered(self.weights, rows) * scale[..., None]
+        return gather_rows(self.neighbours, rows), gather_rows(self.weights, rows) * scale[..., None]
 
 
 def _recent(history_items: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

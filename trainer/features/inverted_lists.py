@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.rowstore.arrays import gathered, grown
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.arrays import gather_rows, grown
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 _PRIOR = 0.02
 """Traffic that every item is credited with, as a part of the mean item's, so that an unseen item has a share."""
@@ -70,7 +70,7 @@ class Leaves:
     log_mass : (rows,) float64
         Log worth, up to a term common to all rows.
     sizes : (K,) int64
-    changes : Changes
+    barrier : WriteBarrier
         Of nodes and log worth.
     """
 
@@ -82,7 +82,7 @@ class Leaves:
         self._members: list[NDArray[np.int64]] = [np.zeros(8, np.int64) for _ in range(nodes)]
         self._mass: NDArray[np.float64] = np.zeros(nodes)
         self._shift = 0.0
-        self.changes = Changes()
+        self.barrier = WriteBarrier()
 
     def __len__(self) -> int:
         return int(self.sizes.sum())
@@ -95,7 +95,7 @@ class Leaves:
     def assign_all(self, nodes: NDArray[np.int32]) -> None:
         """Assign row ``i`` to ``nodes[i]`` (-1: not indexed), forgetting what was there."""
         self.reserve(len(nodes))
-        self.changes.coming(slice(None))
+        self.barrier.before_write(slice(None))
         self.node_of[:] = -1
         self._seat(nodes)
 
@@ -130,7 +130,7 @@ class Leaves:
         """Insert `row` into `node`, or move it there."""
         self.reserve(row + 1)
         if self.node_of[row] != node:
-            self.changes.coming(row)
+            self.barrier.before_write(row)
             self._put(row, node)
 
     def _put(self, row: int, node: int) -> None:
@@ -148,7 +148,7 @@ class Leaves:
     def remove(self, row: int) -> None:
         """Take `row` out; nothing happens if it is in no node."""
         if row < len(self.node_of) and self.node_of[row] >= 0:
-            self.changes.coming(row)
+            self.barrier.before_write(row)
             self._take_out(row)
 
     def _take_out(self, row: int) -> None:
@@ -167,7 +167,7 @@ class Leaves:
 
     def forget(self, rows: NDArray[np.integer]) -> None:
         """Make `rows` (n,), which are in no node, as rows that never were."""
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.log_mass[rows] = -np.inf
 
     def set_mass(self, rows: NDArray[np.integer], log_mass: NDArray[np.float64]) -> None:
@@ -176,7 +176,7 @@ class Leaves:
         A change of half-life changes that term: then all rows must be set at once.
         """
         self.reserve(int(rows.max(initial=-1)) + 1)
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         rescaled = log_mass.max(initial=-np.inf) - self._shift > _LARGEST_EXPONENT
         if rescaled or 2 * len(rows) >= len(self):  # differences of unlike scales would leave nothing but rounding
             self.log_mass[rows] = log_mass
@@ -218,7 +218,7 @@ class Leaves:
         """Insert or move unique `rows` (n,) into `nodes` (n,)."""
         self.reserve(int(rows.max(initial=-1)) + 1)
         moved = self.node_of[rows] != nodes
-        self.changes.coming(rows[moved])
+        self.barrier.before_write(rows[moved])
         if np.count_nonzero(moved) > _MANY:
             seats = self.node_of.copy()
             seats[rows] = nodes
@@ -253,7 +253,7 @@ class Leaves:
 
     def best(self, rows: NDArray[np.int64], node_logits: NDArray[np.float32], budget: int) -> Candidates:
         """Choose the first `budget` of `rows` (n,) in merge order."""
-        return self._first(rows, gathered(self.node_of, rows), node_logits, budget)
+        return self._first(rows, gather_rows(self.node_of, rows), node_logits, budget)
 
     def _first(
         self, rows: NDArray[np.int64], nodes: NDArray[np.integer], node_logits: NDArray[np.float32], budget: int
@@ -261,7 +261,7 @@ class Leaves:
         """`best` of rows (n,) in the nodes (n,)."""
         prior, considered = self._prior(), len(rows)
         totals = np.log(np.maximum(self._mass + prior * self.sizes, 1e-300))  # (K,)
-        masses = np.exp(gathered(self.log_mass, rows) - self._shift)
+        masses = np.exp(gather_rows(self.log_mass, rows) - self._shift)
         keys = (node_logits - totals)[nodes] + np.log(masses + prior + 1e-300)
         if considered > budget:
             chosen = np.argpartition(-keys, budget - 1)[:budget]

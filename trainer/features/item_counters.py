@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.rowstore.arrays import gathered, grown
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.arrays import gather_rows, grown
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 HOUR = 3_600_000.0
 HALF_LIVES = tuple(hours * HOUR for hours in (0.1, 0.5, 2.0, 8.0, 24.0, 168.0, 2400.0))
@@ -28,7 +28,7 @@ class ItemStates:
         Decayed counts, true at `last`.
     last, first : (rows,) int64
         Time of the last and the first sign of life, epoch ms; 0 = never seen.
-    changes : Changes
+    barrier : WriteBarrier
 
     Examples
     --------
@@ -43,7 +43,7 @@ class ItemStates:
         self.last: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.first: NDArray[np.int64] = np.zeros(rows, np.int64)
         self._half_lives = np.array(HALF_LIVES)
-        self.changes = Changes()
+        self.barrier = WriteBarrier()
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
@@ -53,7 +53,7 @@ class ItemStates:
         """Note that items exist since `ts` without counting anything."""
         index = np.asarray(rows)
         new = index[self.first[index] == 0]
-        self.changes.coming(new)
+        self.barrier.before_write(new)
         self.first[new] = ts
         self.last[new] = ts
 
@@ -63,7 +63,7 @@ class ItemStates:
         An event older than an item's last one is decayed to that time instead of moving it back.
         """
         unique, inverse = np.unique(rows, return_inverse=True)
-        self.changes.coming(unique)
+        self.barrier.before_write(unique)
         latest = self.last[unique].copy()
         np.maximum.at(latest, inverse, ts)
         self.values[unique] *= self._decay(latest - self.last[unique]).T
@@ -76,7 +76,7 @@ class ItemStates:
 
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Forget all of `rows`."""
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.values[rows], self.last[rows], self.first[rows] = 0, 0, 0
 
     def put(
@@ -84,12 +84,12 @@ class ItemStates:
     ) -> None:
         """Overwrite the state of `rows`, as a mirror does."""
         self.reserve(int(rows.max(initial=-1)) + 1)
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.values[rows], self.last[rows], self.first[rows] = values, last, first
 
     def counts(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:
         """Decayed counts of `rows` at time `now`, or at a time for each (n,): (n, H)."""
-        return np.ascontiguousarray(self._counted(rows, np.maximum(now - gathered(self.last, rows), 0)).T)
+        return np.ascontiguousarray(self._counted(rows, np.maximum(now - gather_rows(self.last, rows), 0)).T)
 
     def features(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:
         """Make what the model sees of a state: log counts, trend, age, time since the last engagement.
@@ -98,9 +98,9 @@ class ItemStates:
         -------
         (n, STATE_FEATURES) float32
         """
-        elapsed = np.maximum(now - gathered(self.last, rows), 0)
+        elapsed = np.maximum(now - gather_rows(self.last, rows), 0)
         counts = np.log1p(self._counted(rows, elapsed))  # (H, n)
-        age = np.log1p(np.maximum(now - gathered(self.first, rows), 0) / HOUR)
+        age = np.log1p(np.maximum(now - gather_rows(self.first, rows), 0) / HOUR)
         idle = np.log1p(elapsed / HOUR)
         trend = counts[:-1] - counts[1:]  # (H-1, n)
         across = np.concatenate([counts / 3, trend, age[None] / 3, idle[None] / 3], dtype=np.float32)
@@ -118,7 +118,7 @@ class ItemStates:
 
     def _counted(self, rows: NDArray[np.integer] | slice, elapsed: NDArray[np.int64]) -> NDArray[np.float32]:
         """Read the counts (H, n) of `rows` when `elapsed` (n,) have gone by since their `last`."""
-        counted: NDArray[np.float32] = gathered(self.values, rows).T * self._decay(elapsed)
+        counted: NDArray[np.float32] = gather_rows(self.values, rows).T * self._decay(elapsed)
         return counted
 
     def _decay(self, elapsed: NDArray[np.int64]) -> NDArray[np.float32]:

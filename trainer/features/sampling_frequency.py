@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.rowstore.arrays import grown
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
 class StreamingFrequency:
@@ -22,14 +22,14 @@ class StreamingFrequency:
         Decayed counts, true at `seen`.
     seen : (rows,) int64
         Number of events learned when the count was last touched.
-    changes : Changes
+    barrier : WriteBarrier
     """
 
     def __init__(self, half_life: float, rows: int = 1024) -> None:
         self.half_life = half_life
         self.counts: NDArray[np.float64] = np.zeros(rows)
         self.seen: NDArray[np.int64] = np.zeros(rows, np.int64)
-        self.changes = Changes()
+        self.barrier = WriteBarrier()
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
@@ -38,13 +38,13 @@ class StreamingFrequency:
     def update(self, rows: NDArray[np.integer], events: int) -> None:
         """Count one batch of item rows (n,), `events` events having been counted before it."""
         unique, counted = np.unique(rows, return_counts=True)
-        self.changes.coming(unique)
+        self.barrier.before_write(unique)
         self.counts[unique] = self._decayed(unique, events) + counted
         self.seen[unique] = events
 
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Forget `rows`."""
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.counts[rows], self.seen[rows] = 0, 0
 
     def log_q(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.rowstore.arrays import gathered, grown
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.arrays import gather_rows, grown
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
 class UserHistories:
@@ -18,7 +18,7 @@ class UserHistories:
         Item rows, newest last, -1 padded in front.
     times : (rows, L) int64
         Event times, epoch ms.
-    changes : Changes
+    barrier : WriteBarrier
 
     Examples
     --------
@@ -31,7 +31,7 @@ class UserHistories:
     def __init__(self, length: int, rows: int = 1024) -> None:
         self.items: NDArray[np.int32] = np.full((rows, length), -1, np.int32)
         self.times: NDArray[np.int64] = np.zeros((rows, length), np.int64)
-        self.changes = Changes()
+        self.barrier = WriteBarrier()
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
@@ -44,7 +44,7 @@ class UserHistories:
 
         The user -1 stands for people without a row: they have no history, and get none.
         """
-        self.changes.coming(users[users >= 0])
+        self.barrier.before_write(users[users >= 0])
         before_items = np.full((len(users), self.items.shape[1]), -1, np.int32)
         before_times = np.zeros((len(users), self.items.shape[1]), np.int64)
         for wave in _waves(users):
@@ -56,25 +56,25 @@ class UserHistories:
 
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Forget the histories of `rows`."""
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.items[rows], self.times[rows] = -1, 0
 
     def of(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Copy the histories of rows (n,), empty ones of -1: items and times, both (n, L)."""
         known = rows[:, None] >= 0
-        return np.where(known, gathered(self.items, rows), -1), np.where(known, gathered(self.times, rows), 0)
+        return np.where(known, gather_rows(self.items, rows), -1), np.where(known, gather_rows(self.times, rows), 0)
 
     def without(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Take items out of all histories, and return the rows that changed; see `named`."""
         rows = np.flatnonzero(named(self.items, gone).any(1))
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.items[rows], self.times[rows] = closed_up(self.items[rows], self.times[rows], gone)
         return rows
 
     def put(self, rows: NDArray[np.integer], items: NDArray[np.int32], times: NDArray[np.int64]) -> None:
         """Overwrite the histories of `rows`, as a mirror does."""
         self.reserve(int(rows.max(initial=-1)) + 1)
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.items[rows], self.times[rows] = items, times
 
 

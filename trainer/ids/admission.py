@@ -16,7 +16,7 @@ from hsnn.trainer.ids.candidate_counter import Candidates
 from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.metrics import ID_ROWS, IDS
 from hsnn.trainer.rowstore.arrays import Array, grown
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 Rows = NDArray[np.int64]
 
@@ -56,7 +56,7 @@ class Tenancy:
         Event time of the last batch that named the row's id, epoch ms; -1 for a row without an id.
     free, left : lists of rows
         To be given to the next newcomers, in this order; and not to be used before `reuse`.
-    changes : Changes
+    barrier : WriteBarrier
         Of `seen`.
 
     Examples
@@ -85,7 +85,7 @@ class Tenancy:
         self.left: list[int] = []
         self._now = self._scanned = 0
         self._named: list[Rows] = []
-        self.changes = Changes()
+        self.barrier = WriteBarrier()
 
     @property
     def available(self) -> int | None:
@@ -114,7 +114,7 @@ class Tenancy:
         rows = self.table.find(names)
         known = rows[rows >= 0]
         self.seen = grown(self.seen, len(self.table), -1)
-        self.changes.coming(known)
+        self.barrier.before_write(known)
         self.seen[known] = self._now
         self._named.append(known)
         missing = np.flatnonzero(rows < 0)
@@ -183,7 +183,7 @@ class Tenancy:
         names = newcomers[:wanted]
         self.table.put(rows, names)
         self.seen = grown(self.seen, len(self.table), -1)
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.seen[rows] = self._now
         self._named.append(rows)
         for name in names:
@@ -230,7 +230,7 @@ class Tenancy:
     def _take_back(self, rows: Rows, why: str) -> None:
         if len(rows):
             self.table.remove(rows)
-            self.changes.coming(rows)
+            self.barrier.before_write(rows)
             self.seen[rows] = -1
             self.left += rows.tolist()
             self._leave(rows)

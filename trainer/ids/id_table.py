@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hsnn.trainer.ids.hash_table import Slots
 from hsnn.trainer.ids.string_store import Encoded, Texts
 from hsnn.trainer.rowstore.arrays import Array
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 _CHUNK = 65_536
 Hash = Callable[[Sequence[str]], NDArray[np.int64]]
@@ -31,7 +31,7 @@ class IdTable:
     ----------
     ids : Texts
         By row; what a removed row was called stays until the row is given to another id.
-    changes : Changes
+    barrier : WriteBarrier
         Of what rows are called.
 
     Examples
@@ -51,7 +51,7 @@ class IdTable:
         self.ids = Texts()
         self._slots = Slots()
         self._hashed = hashed
-        self.changes = Changes()
+        self.barrier = WriteBarrier()
         self.add(list(ids))
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ class IdTable:
 
     def put(self, rows: NDArray[np.int64], names: Sequence[str]) -> None:
         """Give unique `rows` (n,) that no id has to unique `names` that have no row."""
-        self.changes.coming(rows[rows < len(self)])
+        self.barrier.before_write(rows[rows < len(self)])
         self._put(rows, names, self._hashed(names))
 
     def remove(self, rows: NDArray[np.int64]) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.rowstore.arrays import Array, grown, spans
+from hsnn.trainer.rowstore.arrays import Array, grown, span_indices
 
 _ERRORS = "surrogatepass"
 _COLUMNS = ("bytes", "starts", "lengths")
@@ -48,7 +48,7 @@ class Encoded(NamedTuple):
     def some(self, at: NDArray[np.int64]) -> Encoded:
         """Take the texts at some places (m,)."""
         starts = np.cumsum(self.lengths) - self.lengths
-        return Encoded(self.blob[spans(starts[at], self.lengths[at])], self.lengths[at])
+        return Encoded(self.blob[span_indices(starts[at], self.lengths[at])], self.lengths[at])
 
 
 class Texts(Sequence[str]):
@@ -157,7 +157,7 @@ class Texts(Sequence[str]):
         equal: NDArray[np.bool_] = self._lengths[rows] == texts.lengths
         at = np.flatnonzero(equal)
         asked = texts if len(at) == len(rows) else texts.some(at)
-        differ = self._blob[spans(self._starts[rows[at]], asked.lengths)] != asked.blob
+        differ = self._blob[span_indices(self._starts[rows[at]], asked.lengths)] != asked.blob
         if differ.any():
             equal[at[np.repeat(np.arange(len(at)), asked.lengths)[differ]]] = False
         return equal
@@ -165,7 +165,7 @@ class Texts(Sequence[str]):
     def packed(self, rows: NDArray[np.integer]) -> Encoded:
         """Texts of rows (n,), not made yet."""
         lengths = self._lengths[rows].astype(np.int64)
-        return Encoded(self._blob[spans(self._starts[rows], lengths)], lengths)
+        return Encoded(self._blob[span_indices(self._starts[rows], lengths)], lengths)
 
     def _pack(self) -> None:
         blobs = [self.packed(rows).blob for rows in _chunks(np.arange(self._rows))]

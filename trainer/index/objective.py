@@ -17,7 +17,7 @@ from hsnn.trainer.index.learners.registry import new_learner
 from hsnn.trainer.index.levels import Levels, Visited, level_shares
 from hsnn.trainer.index.regularizers import Usage, flops_balance, kl_balance, sharpness, warm_up
 from hsnn.trainer.index.step_view import IndexStep, IndexView
-from hsnn.trainer.rowstore.arrays import Array, within
+from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
 
 class IndexObjective:
@@ -76,7 +76,7 @@ class IndexObjective:
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take over what `state` returned."""
         self.usage.shares = [arrays[f"usage_{level}"].copy() for level in range(len(self.usage.shares))]
-        self.learner.restore(within(arrays, "learner."))
+        self.learner.restore(select_prefix(arrays, "learner."))
 
 
 def surprise(view: IndexView, mask: list[Tensor] | None = None) -> Tensor:

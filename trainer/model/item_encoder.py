@@ -13,7 +13,7 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.index.hierarchy import Hierarchy, index_part
 from hsnn.trainer.index.maintenance import nearest_items
 from hsnn.trainer.modules.towers import ItemTower
-from hsnn.trainer.rowstore.arrays import Array, within
+from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
 
 def content_sum(content: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -41,7 +41,7 @@ class Encoder:
         self._content: NDArray[np.float32] = arrays["content"]
         self._tower, self._hierarchy = ItemTower(config), Hierarchy(config)
         for prefix, module in (("item_tower.", self._tower), ("levels.hierarchy.", self._hierarchy)):
-            weights = within(arrays, prefix)
+            weights = select_prefix(arrays, prefix)
             module.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
 
     @property

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hsnn.trainer.rowstore.arrays import gathered, grown
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.arrays import gather_rows, grown
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 _EPSILON = 1e-8
 
@@ -24,14 +24,14 @@ class EmbeddingTable:
     weight : (rows, width) float32
     accumulator : (rows,) float32
         Sum of the mean squared gradients so far.
-    changes : Changes
+    barrier : WriteBarrier
     """
 
     def __init__(self, rows: int, width: int, scale: float = 0.0, seed: int = 0) -> None:
         generator = np.random.default_rng([seed, rows, width])
         self.weight: NDArray[np.float32] = (scale * generator.standard_normal((rows, width))).astype(np.float32)
         self.accumulator: NDArray[np.float32] = np.zeros(rows, np.float32)
-        self.changes = Changes()
+        self.barrier = WriteBarrier()
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows; new ones are zero."""
@@ -39,18 +39,18 @@ class EmbeddingTable:
 
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Make `rows` as new ones are, their optimiser's state too."""
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         self.weight[rows], self.accumulator[rows] = 0, 0
 
     def take(self, rows: NDArray[np.integer]) -> Tensor:
         """Copy of `rows` as a leaf that collects gradients: (n, width)."""
-        return torch.from_numpy(gathered(self.weight, rows)).requires_grad_()
+        return torch.from_numpy(gather_rows(self.weight, rows)).requires_grad_()
 
     def give(self, rows: NDArray[np.integer], leaf: Tensor, rate: float) -> None:
         """Apply the gradient of a leaf that was taken for these unique `rows`."""
         if leaf.grad is None:
             return
-        self.changes.coming(rows)
+        self.barrier.before_write(rows)
         gradient = leaf.grad.numpy()  # (n, width)
         self.accumulator[rows] += np.square(gradient).mean(axis=1)
         step = rate / np.sqrt(self.accumulator[rows] + _EPSILON)

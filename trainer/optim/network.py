@@ -35,7 +35,7 @@ from hsnn.trainer.optim.loss import Forward, Outcome
 from hsnn.trainer.optim.optimizer import Descent
 from hsnn.trainer.optim.step import Candidates, Losses, Step
 from hsnn.trainer.optim.task_loss import task_logits, task_loss
-from hsnn.trainer.rowstore.arrays import Array, within
+from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
 _FEATURE_SCALE = 0.05
 
@@ -257,11 +257,11 @@ class Network:
         """Take over what `state` returned."""
         own = self.monn.state_dict()
         self.monn.load_state_dict({name: torch.from_numpy(arrays[f"monn.{name}"].copy()) for name in own})
-        self.descent.restore(within(arrays, "adam."))
+        self.descent.restore(select_prefix(arrays, "adam."))
         for prefix, table in self.tables.items():
             table.weight, table.accumulator = arrays[f"{prefix}.weight"].copy(), arrays[f"{prefix}.accumulator"].copy()
-        self.objective.restore(within(arrays, "objective."))
-        self.descent.guard.restore(within(arrays, "guard."))
+        self.objective.restore(select_prefix(arrays, "objective."))
+        self.descent.guard.restore(select_prefix(arrays, "guard."))
         seeded = int(arrays["seeded"])
         self.seeded_at = None if seeded < 0 else seeded
 

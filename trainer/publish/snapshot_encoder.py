@@ -18,7 +18,7 @@ from hsnn.trainer.checkpoint.msgpack_writer import list_head
 from hsnn.trainer.checkpoint.safetensors_writer import Column, parts_of
 from hsnn.trainer.messages import SnapshotManifest
 from hsnn.trainer.publish.snapshot import BY_ITEM, BY_USER, PAIRS
-from hsnn.trainer.rowstore.arrays import Array, spans
+from hsnn.trainer.rowstore.arrays import Array, span_indices
 from hsnn.trainer.rowstore.byte_strings import Packed, texts_in
 from hsnn.trainer.training.row_recycling import vacant
 
@@ -99,5 +99,5 @@ def _joined(blob: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray
         lengths[three] >> 8,
         lengths[three] & 0xFF,
     )
-    out[spans(places + heads, lengths)] = blob[spans(starts, lengths)]
+    out[span_indices(places + heads, lengths)] = blob[span_indices(starts, lengths)]
     return out

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.rowstore.arrays import Array, grown, spans
+from hsnn.trainer.rowstore.arrays import Array, grown, span_indices
 
 _CHUNK = 65_536
 
@@ -109,5 +109,5 @@ class Blobs:
         return self._pieces[0]
 
     def _take(self, blob: NDArray[np.uint8], rows: NDArray[np.integer]) -> NDArray[np.uint8]:
-        taken: NDArray[np.uint8] = blob[spans(self._starts[rows], self._lengths[rows].astype(np.int64))]
+        taken: NDArray[np.uint8] = blob[span_indices(self._starts[rows], self._lengths[rows].astype(np.int64))]
         return taken

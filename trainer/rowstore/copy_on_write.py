@@ -56,7 +56,7 @@ class TableCopy:
         self._aside: list[tuple[NDArray[np.int64], dict[str, Array], dict[str, Packed]]] = []
         self._at = self._end = 0
         self._room = -1
-        table.changes.tell(self._coming)
+        table.barrier.subscribe(self._coming)
 
     @property
     def complete(self) -> bool:

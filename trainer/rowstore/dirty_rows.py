@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class TouchedRows:
+class DirtyRows:
     """Collects rows until they are drained.
 
     Examples
     --------
-    >>> touched = TouchedRows()
-    >>> touched.add([3, 1, 3])
-    >>> bool(touched), touched.drain().tolist(), bool(touched)
+    >>> dirty = DirtyRows()
+    >>> dirty.add([3, 1, 3])
+    >>> bool(dirty), dirty.drain().tolist(), bool(dirty)
     (True, [1, 3], False)
     """
 

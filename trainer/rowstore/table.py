@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hsnn.trainer.rowstore.arrays import Array
 from hsnn.trainer.rowstore.byte_strings import Packed
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 Texts = Callable[[NDArray[np.integer]], Packed]
 """Texts of rows (n,), as bytes."""
@@ -37,7 +37,7 @@ class Table(NamedTuple):
     columns: Mapping[str, Callable[[], Array]]
     texts: Mapping[str, Texts]
     things: Callable[[], int]
-    changes: Changes
+    barrier: WriteBarrier
 
     def rows(self) -> int:
         """Rows that there are now: of a part that is not in use, none."""

@@ -11,17 +11,17 @@ Rows = NDArray[np.integer] | Sequence[int] | int | slice
 """Rows of a table: some, one, or ``slice(None)`` for all."""
 
 
-class Changes:
+class WriteBarrier:
     """What a table with arrays by row says before it writes to them; without a listener nothing happens.
 
     Rows that never existed before need not be announced, nor room that is made for them.
 
     Examples
     --------
-    >>> changes, heard = Changes(), []
-    >>> changes.coming([1, 2])
-    >>> changes.tell(heard.append)
-    >>> changes.coming([3])
+    >>> barrier, heard = WriteBarrier(), []
+    >>> barrier.before_write([1, 2])
+    >>> barrier.subscribe(heard.append)
+    >>> barrier.before_write([3])
     >>> heard
     [[3]]
     """
@@ -31,11 +31,11 @@ class Changes:
     def __init__(self) -> None:
         self._listener: Callable[[Rows], None] | None = None
 
-    def tell(self, listener: Callable[[Rows], None]) -> None:
+    def subscribe(self, listener: Callable[[Rows], None]) -> None:
         """Let `listener` hear of all rows from now on, instead of the one before."""
         self._listener = listener
 
-    def coming(self, rows: Rows) -> None:
+    def before_write(self, rows: Rows) -> None:
         """Announce that `rows` may change now; they still hold what they held."""
         if self._listener is not None:
             self._listener(rows)

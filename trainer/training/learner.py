@@ -32,7 +32,7 @@ from hsnn.trainer.optim.batch import Judged
 from hsnn.trainer.optim.network import Network
 from hsnn.trainer.optim.step import Candidates
 from hsnn.trainer.rowstore.arrays import Array
-from hsnn.trainer.rowstore.dirty_rows import TouchedRows
+from hsnn.trainer.rowstore.dirty_rows import DirtyRows
 from hsnn.trainer.training.commands import Steering, obey
 from hsnn.trainer.training.judgements import histories_at, pair_cross_features
 from hsnn.trainer.training.maintenance import do_chores
@@ -93,7 +93,7 @@ class Learner:
         self.events = self.positives = self.steps = self.watermark = self.origin = self._last_batch = 0
         self.half_life = 0
         self.steering = Steering()
-        self._touched_items, self._touched_users = TouchedRows(), TouchedRows()
+        self._touched_items, self._touched_users = DirtyRows(), DirtyRows()
         self.lodging = Lodging(self, config.ids) if config.ids.limited else None
 
     def prepare(self, batch: Batch) -> Prepared:

@@ -16,7 +16,7 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.features.user_history import closed_up, named
 from hsnn.trainer.rowstore.arrays import Array
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
 class Lessons(NamedTuple):
@@ -39,7 +39,7 @@ class Replay:
     ----------
     seen : int
         Events put in so far.
-    changes : Changes
+    barrier : WriteBarrier
         Of places in the ring.
 
     Examples
@@ -54,7 +54,7 @@ class Replay:
 
     def __init__(self, config: ModelConfig, size: int) -> None:
         history, user, context = config.history, config.user_tokens, config.context_tokens
-        self.size, self.seen, self.changes = size, 0, Changes()
+        self.size, self.seen, self.barrier = size, 0, WriteBarrier()
         self.arrays: dict[str, Array] = {
             "history_items": np.full((size, history), -1, np.int32),
             "history_times": np.zeros((size, history), np.int64),
@@ -74,7 +74,7 @@ class Replay:
         columns = {**lessons.queries._asdict(), "items": lessons.items, "weights": lessons.weights, "users": users}
         count = len(lessons.items)
         places = (self.seen + np.arange(count))[-self.size :] % self.size if self.size else np.zeros(0, np.int64)
-        self.changes.coming(places)
+        self.barrier.before_write(places)
         for name, column in columns.items():
             self.arrays[name][places] = column[count - len(places) :]
         self.seen += count
@@ -82,18 +82,18 @@ class Replay:
     def forget(self, users: NDArray[np.int64]) -> None:
         """Leave nothing of `users` (n,): their events stay in place, without history, features or weight."""
         theirs = np.flatnonzero(np.isin(self.arrays["users"], users))
-        self.changes.coming(theirs)
+        self.barrier.before_write(theirs)
         for name in ("history_items", "user_tokens", "context_tokens"):
             self.arrays[name][theirs] = -1
         self.arrays["weights"][theirs] = 0
 
     def forget_items(self, gone: NDArray[np.bool_]) -> None:
         """Leave nothing of items: events on them are not drawn any more, histories close up; see `history.named`."""
-        self.changes.coming(slice(None))
+        self.barrier.before_write(slice(None))
         events = slice(0, len(self))
         items, history, times = (self.arrays[name][events] for name in ("items", "history_items", "history_times"))
         theirs, rows = np.flatnonzero(named(items, gone)), np.flatnonzero(named(history, gone).any(1))
-        self.changes.coming(np.union1d(theirs, rows))
+        self.barrier.before_write(np.union1d(theirs, rows))
         items[theirs] = -1
         history[rows], times[rows] = closed_up(history[rows], times[rows], gone)
 

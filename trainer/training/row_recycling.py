@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from hsnn.trainer.config.ids import IdsConfig
 from hsnn.trainer.features.catalogue import Sign
 from hsnn.trainer.ids.admission import Tenancy
-from hsnn.trainer.rowstore.arrays import Array, within
+from hsnn.trainer.rowstore.arrays import Array, select_prefix
 from hsnn.trainer.rowstore.byte_strings import texts_in
 from hsnn.trainer.training.row_wiping import wipe
 
@@ -79,8 +79,8 @@ class Lodging:
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Take over what `state` returned; the tables have their ids already."""
-        self.items.restore(within(arrays, "items."))
-        self.users.restore(within(arrays, "users."))
+        self.items.restore(select_prefix(arrays, "items."))
+        self.users.restore(select_prefix(arrays, "users."))
         self.turns, self._turned = arrays["turns"].tolist()
 
     def take_in(self, now: int) -> None:
@@ -114,7 +114,7 @@ def restore_ids(learner: Learner, arrays: Mapping[str, Array], watermark: int) -
     Limits may come and go between two runs. Where there are new ones, all ids count as seen just now; where there are
     none any more, the rows that were given up must still be known.
     """
-    saved = within(arrays, "lodging.")
+    saved = select_prefix(arrays, "lodging.")
     if saved and learner.lodging is None:
         learner.lodging = Lodging(learner, learner.config.ids)
     for part, table in (("items", learner.items.table), ("users", learner.users.table)):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.errors import CheckpointError
-from hsnn.trainer.rowstore.arrays import Array, within
+from hsnn.trainer.rowstore.arrays import Array, select_prefix
 from hsnn.trainer.rowstore.byte_strings import named_texts, texts_in
 from hsnn.trainer.training.commands import steer
 from hsnn.trainer.training.row_recycling import restore_ids
@@ -99,7 +99,7 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
         )
     restore_ids(learner, arrays, values["watermark"])
     learner.items.features = [msgspec.msgpack.decode(blob) for blob in texts_in(arrays, "items.features").split()]
-    learner.network.restore(within(arrays, "network."))
+    learner.network.restore(select_prefix(arrays, "network."))
     for name in (*_BY_ITEM, *_BY_USER, *_WHOLE):
         part, _, attribute = name.partition(".")
         setattr(getattr(learner, part), attribute, arrays[name].copy())
@@ -114,7 +114,7 @@ def put_state(learner: Learner, arrays: Mapping[str, Array], values: Mapping[str
     learner.steering.restore(values.get("steering", {}))  # older checkpoints know of no commands
     steer(learner)
     if learner.config.model.tasks:
-        learner.lagged.restore(within(arrays, "lagged."))
+        learner.lagged.restore(select_prefix(arrays, "lagged."))
     learner.reserve()
     learner.leaves.restore(
         arrays["leaves.node_of"], arrays["leaves.log_mass"], arrays["leaves.mass"], values["leaves_shift"]

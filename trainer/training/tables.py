@@ -53,7 +53,7 @@ def tables_of(learner: Learner) -> list[Table]:
             {f"replay.{name}": partial(replay.arrays.__getitem__, name) for name in replay.arrays},
             {},
             partial(len, replay),
-            replay.changes,
+            replay.barrier,
         ),
     ]
     if learner.config.model.tasks:
@@ -72,7 +72,7 @@ def _table(
     texts: Mapping[str, Texts] | None = None,
 ) -> Table:
     columns = {f"{name}.{attribute}": partial(getattr, part, attribute) for attribute in attributes}
-    return Table(name, columns, texts or {}, count, part.changes)
+    return Table(name, columns, texts or {}, count, part.barrier)
 
 
 def _fixed(name: str, part: Any, attributes: tuple[str, ...]) -> Table:
@@ -85,7 +85,7 @@ def _ids(name: str, table: IdTable) -> Table:
         blob, lengths = table.ids.packed(rows)
         return Packed(blob, lengths.astype(np.int32))
 
-    return Table(name, {}, {f"{name}.texts": texts}, partial(len, table), table.changes)
+    return Table(name, {}, {f"{name}.texts": texts}, partial(len, table), table.barrier)
 
 
 def _features(catalogue: Any, rows: NDArray[np.integer]) -> Packed:

@@ -142,7 +142,7 @@ def test_a_table_that_changes_unannounced_is_found_out(
     shadow = Shadow(learner)
     assert len(shadow.tables) == 16
     table = shadow.tables[place].table
-    table.changes.tell(lambda rows: None)
+    table.barrier.subscribe(lambda rows: None)
     arrays, values = learner.state()
     shadow.begin()
     for _ in range(12):

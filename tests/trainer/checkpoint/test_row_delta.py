@@ -14,7 +14,7 @@ from hsnn.trainer.rowstore.arrays import Array, grown, unpack
 from hsnn.trainer.rowstore.byte_strings import Packed
 from hsnn.trainer.rowstore.copy_on_write import TableCopy
 from hsnn.trainer.rowstore.table import Table
-from hsnn.trainer.rowstore.write_barrier import Changes
+from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
 class Toy:
@@ -23,13 +23,13 @@ class Toy:
     def __init__(self) -> None:
         self.numbers: Array = np.zeros((2, 2), np.int64)
         self.texts: list[bytes] = []
-        self.changes = Changes()
+        self.barrier = WriteBarrier()
         self.table = Table(
             "toy",
             {"toy.numbers": lambda: self.numbers},
             {"toy.texts": lambda rows: Packed.of([self.texts[row] for row in rows.tolist()])},
             lambda: len(self.texts),
-            self.changes,
+            self.barrier,
         )
 
     def set(self, row: int, value: int) -> None:
@@ -39,7 +39,7 @@ class Toy:
             self.numbers = grown(self.numbers, row + 1)
             self.texts.append(b"")
         else:
-            self.changes.coming(row)
+            self.barrier.before_write(row)
         self.numbers[row] = value
         self.texts[row] = b"x" * (value % 7)
 
