@@ -68,9 +68,10 @@ kafka: setup ## Fetch Apache Kafka with Maven and run one broker on loopback unt
 	@$(PYTHON) -m hsnn kafka start $(ARGS)
 
 docs: setup ## Rewrite the generated parts of the documentation.
-	@echo "Rewriting the tables of docs/configuration.md and docs/benchmarks.md."
+	@echo "Rewriting docs/api.md and the tables of docs/configuration.md and docs/benchmarks.md."
 	@$(PYTHON) -m hsnn.config.render docs/configuration.md
 	@$(PYTHON) -m benchmarks.tables
+	@$(PYTHON) -m tools.api_reference docs/api.md
 
 lock: setup ## Pin the dependencies of pyproject.toml anew; needs uv.
 	@echo "Writing requirements.lock."

@@ -20,7 +20,10 @@ import typer
 
 from tests.paths import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 ROOMS = ("monitoring", "streaming", "trainer", "indexer", "serving", "evaluation", "hsnn")
 SECTIONS = ("redis", "streaming", "trainer", "indexer", "serving", "monitoring")
 PUBLIC_HOSTS = {
@@ -230,6 +233,22 @@ def test_events_that_are_shown_are_accepted(page: Path) -> None:
 
     for code in blocks(page, "json"):
         decode(code.encode())
+
+
+def test_every_term_of_the_glossary_has_one_meaning_and_an_owner_that_exists() -> None:
+    page = text(ROOT / "docs" / "glossary.md")
+    rows = re.findall(r"^\| (?!term \|)([^|]+) \| [^|]+ \| `([^`|]+)` \|$", page, re.MULTILINE)
+    assert len(rows) == len(re.findall(r"^\| (?!term \|)", page, re.MULTILINE)), "a row without an owner"
+    terms = [term for cell, _ in rows for term in cell.split(", ")]
+    assert sorted(terms) == sorted(set(terms))
+    for cell, owner in rows:
+        assert (ROOT / owner).exists(), f"{cell}: {owner}"
+
+
+def test_the_api_reference_is_what_the_docstrings_say() -> None:
+    from tools.api_reference import reference
+
+    assert text(ROOT / "docs" / "api.md") == reference(), "docs/api.md is out of date: run `make docs`"
 
 
 def test_no_file_names_a_machine() -> None:

@@ -146,7 +146,14 @@ def test_an_old_python_is_passed_over_and_none_at_all_is_said(clone: Clone) -> N
         ("test-fast", ["-m pytest -n 2 --dist loadfile -m not slow and not kafka --log kafka"]),
         ("crash-test", ["-m benchmarks.crash --log kafka"]),
         ("kafka", ["-m hsnn kafka start --log kafka"]),
-        ("docs", ["-m hsnn.config.render docs/configuration.md", "-m benchmarks.tables"]),
+        (
+            "docs",
+            [
+                "-m hsnn.config.render docs/configuration.md",
+                "-m benchmarks.tables",
+                "-m tools.api_reference docs/api.md",
+            ],
+        ),
     ],
 )
 def test_targets_set_up_first_say_what_they_do_and_pass_arguments_on(
