@@ -19,7 +19,7 @@ from hsnn.monitoring.errors import HsnnError
 
 DEFAULT_FILE = "hsnn.toml"
 ENV_PREFIX = "HSNN_"
-OTHER_VARIABLES = frozenset({"HSNN_CONFIG", "HSNN_CACHE", "HSNN_DATA", "HSNN_VENV"})
+OTHER_VARIABLES = frozenset({"HSNN_CONFIG", "HSNN_CACHE", "HSNN_DATA", "HSNN_VENV", "HSNN_VENV_TAKE"})
 """Environment variables of the project that are not keys: configuration file, cache, data sets, virtual environment."""
 
 
