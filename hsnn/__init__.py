@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from hsnn.streaming.log.open import open_log
     from hsnn.streaming.schema.batch import Batch, Engagements
     from hsnn.streaming.schema.events import Impression, Interaction, Item, User
-    from hsnn.trainer.features.inverted_lists import Leaves
     from hsnn.trainer.model.item_encoder import Encoder
     from hsnn.trainer.model.scorer import Scorer
+    from hsnn.trainer.retrieval.inverted_lists import Leaves
     from hsnn.trainer.training.learner import Learner
 
 _MODULES = {
@@ -53,7 +53,7 @@ _MODULES = {
     "Interaction": "hsnn.streaming.schema.events",
     "Item": "hsnn.streaming.schema.events",
     "Learner": "hsnn.trainer.training.learner",
-    "Leaves": "hsnn.trainer.features.inverted_lists",
+    "Leaves": "hsnn.trainer.retrieval.inverted_lists",
     "LossDrift": "hsnn.monitoring.drift",
     "Mirror": "hsnn.serving.mirror.mirror",
     "MixDrift": "hsnn.monitoring.drift",

@@ -14,10 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Feature
-from hsnn.trainer.features.covisitation import NEIGHBOURS
-from hsnn.trainer.features.item_pairs import COVISIT_HALF_LIVES
 from hsnn.trainer.rowstore.arrays import Array, pack, unpack
 
+COVISIT_HALF_LIVES = (3_600_000.0, 2_592_000_000.0)
+"""Half-lives of co-visitation weights, ms: an hour (the same session) and 30 days (the same month)."""
+
+NEIGHBOURS = 16
+"""Neighbours N per item and half-life: enough for those that carry weight, at 128 bytes per list of a message."""
+
+# Shape of the lists of no items: the default of a message without co-visitation.
 _LISTS = (0, len(COVISIT_HALF_LIVES), NEIGHBOURS)
 
 

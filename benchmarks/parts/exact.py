@@ -33,7 +33,7 @@ from hsnn.serving.search.beam import retrieve
 from hsnn.streaming.datasets import Dataset, load
 from hsnn.streaming.schema.batch import Engagements
 from hsnn.streaming.schema.events import Item
-from hsnn.trainer.model.score_bounds import Bounds, DotQuery, Members
+from hsnn.trainer.retrieval.score_bounds import Bounds, DotQuery, Members
 from hsnn.trainer.threads import use_threads
 from hsnn.trainer.training.prepared import Prepared
 

@@ -11,8 +11,8 @@ from hsnn.evaluation.harness.query_batch import Field, Found, best_of
 from hsnn.evaluation.metrics.ranks import ranks_within
 from hsnn.indexer.store.delta import Delta
 from hsnn.serving.mirror.mirror import World
-from hsnn.trainer.features.inverted_lists import Leaves
 from hsnn.trainer.messages import StateDelta
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 
 
 class ShuffledIndex:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.evaluation.harness.query_batch import Field
-from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 
 BUDGETS = (50, 100, 200, 500, 1000)
 """Budgets of the curves."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 
 _PER = 100_000
 

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.features.inverted_lists import Leaves
 from hsnn.trainer.features.item_counters import ItemStates
 from hsnn.trainer.features.item_prior import log_worth
 from hsnn.trainer.model.scorer import Scorer
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 from hsnn.trainer.rowstore.arrays import Array, grown
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hsnn.serving.mirror.index import Index
 from hsnn.trainer.features.item_counters import ItemStates
-from hsnn.trainer.model.score_bounds import Bounds, Members
+from hsnn.trainer.retrieval.score_bounds import Bounds, Members
 
 
 class Tick:

@@ -17,8 +17,8 @@ from hsnn.serving.search.filters import Allowed, allowed
 from hsnn.serving.search.topk import Found, top
 from hsnn.streaming.schema.events import Id
 from hsnn.trainer.features.hashing import token_matrix, tokens
-from hsnn.trainer.model.score_bounds import DotQuery
 from hsnn.trainer.model.scorer import Encoded, Queries
+from hsnn.trainer.retrieval.score_bounds import DotQuery
 from hsnn.trainer.rowstore.arrays import gather_rows
 
 __all__ = ["CHUNK", "Limits", "queries_of", "retrieve"]

@@ -3,7 +3,7 @@
 Nodes are opened best bound first, and of their items only those are scored whose own bound reaches the k-th best score
 so far. It ends when no bound does: then every item that was not scored would score less than the k-th, strictly, so
 neither it nor a tie is missed. A score does not depend on which other items are scored
-(`hsnn.trainer.model.score_bounds.dots`), so rows, scores and order are those of `everything`, to the last bit.
+(`hsnn.trainer.retrieval.score_bounds.dots`), so rows, scores and order are those of `everything`, to the last bit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hsnn.serving.mirror.item_vectors import Tick
 from hsnn.serving.search.topk import Found, best_of
-from hsnn.trainer.model.score_bounds import Bounds, DotQuery
+from hsnn.trainer.retrieval.score_bounds import Bounds, DotQuery
 
 _BLOCK = 64
 """Items scored before the k-th best score is looked at again; a quarter of all scored so far where that is more."""

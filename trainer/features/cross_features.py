@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from hsnn.trainer.features.covisitation import Covisitation
 from hsnn.trainer.features.hashing import SLOTS
-from hsnn.trainer.features.item_pairs import COVISIT_HALF_LIVES
 from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.messages import COVISIT_HALF_LIVES
 
 CROSS_FEATURES = SLOTS + 1 + len(COVISIT_HALF_LIVES)
 """Columns F of the cross features."""

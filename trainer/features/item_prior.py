@@ -1,6 +1,6 @@
 """What an item is worth: its part of its node's traffic, as counted and as the model expects it.
 
-The order inside nodes (`hsnn.trainer.features.inverted_lists`) needs one number per item that is the same for all
+The order inside nodes (`hsnn.trainer.retrieval.inverted_lists`) needs one number per item that is the same for all
 users. Counts alone know nothing of a new item, and nothing of what else the model has learned; so worth is the
 geometric mean of both:
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.index.batch import IndexStep, IndexView
 from hsnn.trainer.index.learners.registry import new_learner
 from hsnn.trainer.index.levels import Levels, Visited, level_shares
 from hsnn.trainer.index.regularizers import Usage, flops_balance, kl_balance, sharpness, warm_up
-from hsnn.trainer.index.step_view import IndexStep, IndexView
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
 

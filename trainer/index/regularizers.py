@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.index.batch import IndexView
 from hsnn.trainer.index.hierarchy import parents_of
-from hsnn.trainer.index.step_view import IndexView
 
 _USAGE_MEMORY = 0.98
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hsnn.trainer.config.index import IndexConfig
-from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.index.batch import IndexView
 from hsnn.trainer.index.objective import opened_nodes
-from hsnn.trainer.index.step_view import IndexView
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 
 
 @torch.no_grad()

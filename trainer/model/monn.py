@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.index.levels import Levels, level_heads, level_shares
@@ -168,14 +167,6 @@ class Monn(nn.Module):
 
     @property
     def boundable(self) -> bool:
-        """Whether an item's logit is a dot product and sums, as `hsnn.trainer.model.score_bounds` needs it."""
+        """Whether an item's logit is a dot product and sums, as `hsnn.trainer.retrieval.score_bounds` needs it."""
         config = self.config
         return config.over_arch == "dot" and not config.cross and config.user_vectors == config.item_vectors
-
-
-def sampled_softmax_losses(logits: Tensor, log_q: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy (B,) of `targets` (B,) among candidates.
-
-    `logits` are (B, n), `log_q` (n,) is the log expected count of each candidate in the sample and is subtracted.
-    """
-    return functional.cross_entropy(logits - log_q, targets, reduction="none")

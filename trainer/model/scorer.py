@@ -13,8 +13,8 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.index.levels import level_shares
 from hsnn.trainer.model.monn import Monn, Users
-from hsnn.trainer.model.score_bounds import DotQuery
 from hsnn.trainer.modules.inputs import inputs
+from hsnn.trainer.retrieval.score_bounds import DotQuery
 from hsnn.trainer.rowstore.arrays import Array
 
 __all__ = ["Encoded", "Queries", "Scorer"]
@@ -80,7 +80,7 @@ class Scorer:
         vectors : (rows, W)
             Static item vectors by row, for the histories.
         node_log_share : (K,)
-            From `hsnn.trainer.features.inverted_lists.Leaves.node_log_share`.
+            From `hsnn.trainer.retrieval.inverted_lists.Leaves.node_log_share`.
         beam
             Nodes kept per level on the way to the leaves that are `seen`; None: the model's own.
         full

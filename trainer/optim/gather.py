@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,14 @@ from hsnn.trainer.modules.inputs import Inputs, inputs
 from hsnn.trainer.optim.batch import Judged
 from hsnn.trainer.optim.embedding_table import EmbeddingTable
 from hsnn.trainer.optim.item_embeddings import ItemRows, Taken
-from hsnn.trainer.optim.sparse_rows import Places, distinct_rows
+
+
+class Places(NamedTuple):
+    """Where candidates (U,), histories (B, L) and judged items (J,) are among the distinct rows; n of them: nowhere."""
+
+    candidates: NDArray[np.int64]
+    history: NDArray[np.int64]
+    judged: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +117,17 @@ class StepTables:
         """Apply the gradients of what was taken."""
         self._items.give(taken.rows, taken.items, rate)
         self._features.give(taken.feature_rows, taken.features, rate)
+
+
+def distinct_rows(
+    candidates: NDArray[np.int64], histories: list[NDArray[np.int32]], judged: Judged | None
+) -> tuple[NDArray[np.int64], Places]:
+    """Distinct rows (n,) of all items of a step, and where its parts are among them."""
+    history = np.concatenate(histories)  # (B, L)
+    known = history >= 0
+    of_judged = np.zeros(0, np.int64) if judged is None else judged.items
+    rows, inverse = np.unique(np.concatenate([candidates, of_judged, history[known]]), return_inverse=True)
+    first, second = len(candidates), len(candidates) + len(of_judged)
+    places = np.full(history.shape, len(rows), np.int64)
+    places[known] = inverse[second:]
+    return rows, Places(inverse[:first], places, inverse[first:second])

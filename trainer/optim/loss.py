@@ -13,11 +13,12 @@ from torch import Tensor
 
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.shard import Totals, mean
+from hsnn.trainer.index.batch import IndexStep, IndexView
 from hsnn.trainer.index.hierarchy import index_part
 from hsnn.trainer.index.objective import IndexObjective, distillation, interaction_error
 from hsnn.trainer.index.regularizers import warm_up
-from hsnn.trainer.index.step_view import IndexStep, IndexView
-from hsnn.trainer.model.monn import Monn, Users, sampled_softmax_losses
+from hsnn.trainer.model.monn import Monn, Users
+from hsnn.trainer.modules.losses import sampled_softmax_losses
 from hsnn.trainer.optim.gather import TakenRows
 from hsnn.trainer.optim.step import Step
 from hsnn.trainer.optim.task_loss import task_logits, task_loss

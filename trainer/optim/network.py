@@ -18,7 +18,6 @@ from hsnn.streaming.schema.commands import Rebalance
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.process_group import World
 from hsnn.trainer.distributed.shard import WHOLE
-from hsnn.trainer.features.inverted_lists import Leaves
 from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.index import maintenance
 from hsnn.trainer.index.hierarchy import index_part
@@ -35,6 +34,7 @@ from hsnn.trainer.optim.loss import Forward, Outcome
 from hsnn.trainer.optim.optimizer import Descent
 from hsnn.trainer.optim.step import Candidates, Losses, Step
 from hsnn.trainer.optim.task_loss import task_logits, task_loss
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
 _FEATURE_SCALE = 0.05

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from hsnn.trainer.distributed.shard import Part, Totals
-from hsnn.trainer.features.inverted_lists import Leaves
 from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.optim.batch import Judged
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 
 
 class Candidates(NamedTuple):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hsnn.trainer.features.inverted_lists import Leaves
 from hsnn.trainer.model.monn import Monn, Users
 from hsnn.trainer.optim.batch import Judged
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 
 
 def task_logits(monn: Monn, judged: Judged, users: Users, items: Tensor, leaves: Leaves, *, seeded: bool) -> Tensor:

@@ -21,7 +21,6 @@ from hsnn.trainer.features.delayed_counters import LaggedStates
 from hsnn.trainer.features.expiry import dies_at
 from hsnn.trainer.features.half_life import HalfLifeChoice
 from hsnn.trainer.features.hashing import token_matrix, tokens
-from hsnn.trainer.features.inverted_lists import Leaves
 from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
 from hsnn.trainer.features.item_prior import log_worth
 from hsnn.trainer.features.queries import Queries
@@ -31,6 +30,7 @@ from hsnn.trainer.messages import StateDelta
 from hsnn.trainer.optim.batch import Judged
 from hsnn.trainer.optim.network import Network
 from hsnn.trainer.optim.step import Candidates
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 from hsnn.trainer.rowstore.arrays import Array
 from hsnn.trainer.rowstore.dirty_rows import DirtyRows
 from hsnn.trainer.training.commands import Steering, obey

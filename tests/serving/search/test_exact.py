@@ -17,7 +17,7 @@ from hsnn.serving.search.beam import queries_of, retrieve
 from hsnn.serving.search.topk import Found
 from hsnn.serving.sync.warm_up import warm_up
 from hsnn.trainer.model.monn import Monn
-from hsnn.trainer.model.score_bounds import Bounds, DotQuery, Members
+from hsnn.trainer.retrieval.score_bounds import Bounds, DotQuery, Members
 
 HOUR = 3_600_000
 SEARCH_ALWAYS = Limits(budget=1, max_k=200)

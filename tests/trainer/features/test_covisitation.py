@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsnn.trainer.features.covisitation import NEIGHBOURS, Covisitation
-from hsnn.trainer.features.item_pairs import COVISIT_HALF_LIVES, LAST
+from hsnn.trainer.features.covisitation import LAST, Covisitation
+from hsnn.trainer.messages import COVISIT_HALF_LIVES, NEIGHBOURS
 
 START = 1_700_000_000_000
 HOUR = 3_600_000

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hsnn.trainer.features.sampling_frequency import StreamingFrequency
-from hsnn.trainer.model.monn import sampled_softmax_losses
+from hsnn.trainer.modules.losses import sampled_softmax_losses
 
 BATCH, ITEMS = 64, 200
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.distributed.shard import Totals
+from hsnn.trainer.index.batch import IndexStep, IndexView
 from hsnn.trainer.index.levels import Levels, level_shares
 from hsnn.trainer.index.objective import IndexObjective
-from hsnn.trainer.index.step_view import IndexStep, IndexView
 
 LEVELS = {1: {"nodes": 12}, 2: {"nodes": 4, "children": (3,)}, 3: {"nodes": 3, "children": (2, 2)}}
 """Models of one, two and three learned levels with twelve leaves each."""

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.features.inverted_lists import Leaves
 from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.maintenance import due
 

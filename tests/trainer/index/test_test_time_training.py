@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsnn.trainer.config.index import IndexConfig
-from hsnn.trainer.features.inverted_lists import Leaves
 from hsnn.trainer.index.objective import surprise
 from hsnn.trainer.index.test_time_training import interest, kept_pairs
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 
 COUNTS = [(6,), (3, 6), (2, 4, 12)]
 ITEMS = 20

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.index.batch import IndexView
 from hsnn.trainer.index.hierarchy import Hierarchy
-from hsnn.trainer.index.step_view import IndexView
 from hsnn.trainer.rowstore.arrays import Array
 
 

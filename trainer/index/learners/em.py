@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.index.batch import IndexView
 from hsnn.trainer.index.hierarchy import Hierarchy
 from hsnn.trainer.index.learners.base import IndexLearner, follow
-from hsnn.trainer.index.step_view import IndexView
 from hsnn.trainer.rowstore.arrays import Array
 
 _MEMORY = 0.99

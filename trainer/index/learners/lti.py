@@ -14,10 +14,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hsnn.trainer.index.batch import IndexView
 from hsnn.trainer.index.hierarchy import soft_assignment
 from hsnn.trainer.index.learners.base import IndexLearner
-from hsnn.trainer.index.step_view import IndexView
-from hsnn.trainer.model.monn import sampled_softmax_losses
+from hsnn.trainer.modules.losses import sampled_softmax_losses
 
 
 class Lti(IndexLearner):

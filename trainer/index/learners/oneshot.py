@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hsnn.trainer.index.batch import IndexView
 from hsnn.trainer.index.hierarchy import straight_through
 from hsnn.trainer.index.learners.base import IndexLearner, follow
-from hsnn.trainer.index.step_view import IndexView
 
 
 class OneShot(IndexLearner):

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.index.batch import IndexView
 from hsnn.trainer.index.hierarchy import Hierarchy
 from hsnn.trainer.index.learners.base import IndexLearner
 from hsnn.trainer.index.learners.lti import pseudo_logits
-from hsnn.trainer.index.step_view import IndexView
-from hsnn.trainer.model.monn import sampled_softmax_losses
+from hsnn.trainer.modules.losses import sampled_softmax_losses
 from hsnn.trainer.rowstore.arrays import Array
 
 _BETA = 0.25

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsnn.trainer.features.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import Leaves
 
 NODES, ROWS = 4, 8
 PRIOR = 0.02
@@ -218,7 +218,7 @@ def test_many_moves_at_once_are_what_they_are_one_by_one(monkeypatch):
         leaves.set_mass(np.arange(300), np.linspace(-3, 3, 300))
     rows, nodes = rng.permutation(300)[:200], rng.integers(0, 5, 200)
     one_by_one.move(rows, nodes)
-    monkeypatch.setattr("hsnn.trainer.features.inverted_lists._MANY", 10)
+    monkeypatch.setattr("hsnn.trainer.retrieval.inverted_lists._MANY", 10)
     at_once.move(rows, nodes)
     assert at_once.node_of.tolist() == one_by_one.node_of.tolist()
     assert at_once.sizes.tolist() == one_by_one.sizes.tolist()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsnn.trainer.model.score_bounds import Bounds, DotQuery, Members, dots
+from hsnn.trainer.retrieval.score_bounds import Bounds, DotQuery, Members, dots
 
 SPLIT = 5
 
