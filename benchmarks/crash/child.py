@@ -16,14 +16,14 @@ from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.process.failpoints import on_phase
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.open import open_log
-from hsnn.streaming.log.retry import Patience
 from hsnn.streaming.redis.client import connect
+from hsnn.streaming.retry import RetryPolicy
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.online.loop import Loop
 from hsnn.trainer.threads import use_threads
 
 _PACE = 0.1
-_PATIENCE = 20.0  # seconds; servers that are gone for longer went with the harness
+_RETRY_SECONDS = 20.0  # seconds; servers that are gone for longer went with the harness
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def train(orders: Orders, kill: Kill | None, tell: Connection) -> None:
     logging.disable(logging.WARNING)
     use_threads(orders.trainer.threads)
     plant(orders.fault)
-    patience = Patience(_PATIENCE)
+    patience = RetryPolicy(_RETRY_SECONDS)
     log = open_log(orders.streaming.log, patience)
     redis = connect(orders.redis)
-    loop = Loop(orders.trainer, orders.streaming, MonitoringConfig(), log, redis, "crash", patience=patience)
+    loop = Loop(orders.trainer, orders.streaming, MonitoringConfig(), log, redis, "crash", retry_policy=patience)
     if kill is not None and kill.phase != ANYWHERE:
         on_phase(Killer(kill, loop, tell))
     loop.run(Drained(loop, kill))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ import redis
 
 from hsnn.embedded.process import EmbeddedError, Supervised, free_port
 from hsnn.streaming.redis.client import connect
+from hsnn.streaming.retry import RetryPolicy
 
 _LOADING_SECONDS = 60.0
 
@@ -54,6 +55,7 @@ class EmbeddedRedis:
     Examples
     --------
     >>> from hsnn.streaming.redis.client import connect
+    from hsnn.streaming.retry import RetryPolicy
     >>> with EmbeddedRedis() as server:
     ...     connect(server.url).ping()
     True
@@ -117,15 +119,13 @@ class EmbeddedRedis:
     def _is_ours(self, folder: str) -> bool:
         """Whether the server that answers is the one that was started, not one that had the port before."""
         client = connect(self.url)
-        deadline = time.monotonic() + _LOADING_SECONDS
+        loading = RetryPolicy(_LOADING_SECONDS, log_level=logging.DEBUG)
+        loading.start()
         try:
-            while True:
-                try:
-                    return bool(client.config_get("dir").get("dir") == folder)
-                except redis.exceptions.BusyLoadingError:  # it reads what it kept
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.05)
+            found = loading.call(
+                "reading the folder", lambda: client.config_get("dir"), (redis.exceptions.BusyLoadingError,)
+            )
+            return bool(found.get("dir") == folder)
         except redis.RedisError:
             return False
         finally:

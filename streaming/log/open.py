@@ -8,13 +8,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from hsnn.streaming.errors import LogUrlError
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.log.retry import Patience
-from hsnn.streaming.log.retrying import PatientLog
+from hsnn.streaming.log.retrying import RetryingLog
+from hsnn.streaming.retry import RetryPolicy
 
 _SECRETS = ("password", "secret", "token")
 
 
-def open_log(url: str, patience: Patience | None = None) -> EventLog:
+def open_log(url: str, retry_policy: RetryPolicy | None = None) -> EventLog:
     """Connect to the log at `url`.
 
     ``kafka://HOST:PORT[,HOST:PORT...]?option=value&...`` passes its options to kafka-python
@@ -32,24 +32,24 @@ def open_log(url: str, patience: Patience | None = None) -> EventLog:
     LogUnavailableError
         No server answers there.
     """
-    log = _opened(url, patience or Patience(0.0))
-    return log if patience is None else PatientLog(log, patience)
+    log = _opened(url, retry_policy or RetryPolicy(0.0))
+    return log if retry_policy is None else RetryingLog(log, retry_policy)
 
 
-def _opened(url: str, patience: Patience) -> EventLog:
+def _opened(url: str, retry_policy: RetryPolicy) -> EventLog:
     parts = urlsplit(url)
     options = _from_environment(dict(parse_qsl(parts.query, keep_blank_values=True)), os.environ)
     if parts.scheme == "kafka":
         from hsnn.streaming.log.kafka.log import KafkaLog
 
-        return KafkaLog(_servers(parts.netloc, url), patience, **options)
+        return KafkaLog(_servers(parts.netloc, url), retry_policy, **options)
     if parts.scheme in ("redis", "rediss", "unix"):
         from hsnn.streaming.log.redis.log import RedisLog
 
         retention = options.pop("retention", None)
         rest = urlunsplit(parts._replace(query=urlencode(options)))
         kept = None if retention is None else _whole("retention", retention)
-        return RedisLog(rest, retention=kept, patience=patience)
+        return RedisLog(rest, retention=kept, retry_policy=retry_policy)
     raise LogUrlError(f"{mask(url)!r} is no log; write kafka://HOST:PORT or redis://HOST:PORT/DB")
 
 

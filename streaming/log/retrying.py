@@ -1,4 +1,4 @@
-"""An event log that waits for its server when that is away, and notices when it comes back with less than it had."""
+"""An event log that retries while its server is unavailable, and detects records lost by a server's restart."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import TypeVar
 from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError, UnknownTopicError
 from hsnn.streaming.log.base import EventLog, Outgoing
 from hsnn.streaming.log.records import Position, Records
-from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.retry import RetryPolicy
 
-# A broker that starts may not know its topics yet.
-_AWAY = (LogUnavailableError, UnknownTopicError)
-Answer = TypeVar("Answer")
+# A broker that is starting may not know its topics yet.
+_RETRYABLE_ERRORS = (LogUnavailableError, UnknownTopicError)
+Result = TypeVar("Result")
 
 
-class PatientLog:
-    """An `EventLog` in front of another one: what only reads, and commits, are repeated until the server answers.
+class RetryingLog:
+    """A decorator of an `EventLog`: repeats reads and commits by a retry policy until the server answers.
 
-    `append` and `flush` are the log's own business: only it can tell what is in it already.
+    `append` and `flush` are passed on: only the log itself can tell what it already holds.
 
     Parameters
     ----------
     log
-        The log itself.
-    patience
+        The log to call.
+    retry_policy
         For how long.
     """
 
-    def __init__(self, log: EventLog, patience: Patience) -> None:
-        self._log, self._patience = log, patience
+    def __init__(self, log: EventLog, retry_policy: RetryPolicy) -> None:
+        self._log, self._retry_policy = log, retry_policy
 
     def __repr__(self) -> str:
-        return f"PatientLog({self._log!r})"
+        return f"RetryingLog({self._log!r})"
 
-    def _call(self, doing: str, call: Callable[[], Answer]) -> Answer:
-        return self._patience.call(doing, call, _AWAY)
+    def _call(self, operation: str, call: Callable[[], Result]) -> Result:
+        return self._retry_policy.call(operation, call, _RETRYABLE_ERRORS)
 
     def create_topic(self, topic: str, partitions: int, *, compacted: bool = False) -> None:
-        """Make `topic` unless it exists."""
+        """Create `topic` unless it exists."""
         self._call("creating a topic", lambda: self._log.create_topic(topic, partitions, compacted=compacted))
 
     def partitions(self, topic: str) -> list[int]:
-        """Partition numbers of `topic`."""
+        """Return the partition numbers of `topic`."""
         return self._call("reading partitions", lambda: self._log.partitions(topic))
 
     def append(self, topic: str, records: Iterable[Outgoing]) -> int:
@@ -62,16 +62,16 @@ class PatientLog:
         return self._call("reading the log", lambda: self._log.poll(max_records, timeout, partitions))
 
     def positions(self) -> dict[Position, int]:
-        """Next offset to read, per partition of the last `seek`."""
+        """Return the next offset to read, per partition of the last `seek`."""
         return self._log.positions()
 
     def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
-        """Oldest offset still held, per partition."""
+        """Return the oldest offset still retained, per partition."""
         wanted = list(partitions)
-        return self._call("asking for the log's beginning", lambda: self._log.begin_positions(wanted))
+        return self._call("reading the log's begin", lambda: self._log.begin_positions(wanted))
 
     def end_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
-        """Offset after the last record, per partition.
+        """Return the offset after the last record, per partition.
 
         Raises
         ------
@@ -79,13 +79,14 @@ class PatientLog:
             The log ends before what was read from it.
         """
         wanted = list(partitions)
-        ends = self._call("asking for the log's end", lambda: self._log.end_positions(wanted))
+        ends = self._call("reading the log's end", lambda: self._log.end_positions(wanted))
         for position, read in self._log.positions().items():
             if ends.get(position, read) < read:
                 raise OutOfRangeError(
                     f"{position[0]}/{position[1]} of {self._log!r} ends at {ends[position]}, and {read} was read: the "
-                    "server lost records that it had acknowledged. What comes now has offsets that were read before: "
-                    "start from a checkpoint from before the loss, and let the log write to disk before it answers"
+                    "server lost records that it had acknowledged. New records would have offsets that were read "
+                    "before: start from a checkpoint older than the loss, and let the log write to disk before it "
+                    "acknowledges"
                 )
         return ends
 
@@ -94,14 +95,14 @@ class PatientLog:
         self._call("committing positions", lambda: self._log.commit(group, positions))
 
     def committed(self, group: str, partitions: Iterable[Position]) -> dict[Position, int]:
-        """Positions last committed under a group name."""
+        """Return the positions last committed under a group name."""
         wanted = list(partitions)
         return self._call("reading committed positions", lambda: self._log.committed(group, wanted))
 
     def lag(self) -> int:
         """Count the records between the read positions and the end."""
-        return self._call("asking for the lag", self._log.lag)
+        return self._call("reading the lag", self._log.lag)
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close the connections."""
         self._log.close()

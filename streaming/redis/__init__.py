@@ -1,1 +1,1 @@
-"""Redis as a server to connect to: the client and the names of keys."""
+"""Access to a Redis server: the client and the key names."""

@@ -1,63 +1,68 @@
-"""One way to connect to a Redis-protocol server, or to a Redis Cluster."""
+"""Connections to a Redis-protocol server or a Redis Cluster."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
 import redis
-from redis.backoff import ExponentialBackoff
 from redis.cluster import RedisCluster
 from redis.connection import PythonRespSerializer
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
+from hsnn.streaming.retry import BACKOFF
+
 Redis = redis.Redis
 CLUSTER = "+cluster"
-_CUTOFF = 6000
-"""Bytes from which on a value is sent by itself, as redis-py does."""
 
-AWAY = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError)
-"""Errors of a server that is not there now, or not in charge; it may be again."""
+# Bytes from which on a value is sent by itself: as in redis-py.
+_CUTOFF = 6000
+
+# With the pauses of `BACKOFF` some five seconds: a restart or a failover of a server passes unnoticed.
+_RETRIES = 9
+
+UNAVAILABLE_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError)
+"""Errors of a server that is down, or that is a replica after a failover; a later attempt may succeed."""
 
 
 def connect(url: str, **options: Any) -> Redis:
     """Connect to ``redis://`` or ``rediss://``; values stay bytes; lost connections are retried for some seconds.
 
-    ``redis+cluster://`` and ``rediss+cluster://`` name one node of a Redis Cluster, it knows the others. The client
-    has the same methods, as long as all keys of a call lie in one slot. `options` go to redis-py as they are.
+    ``redis+cluster://`` and ``rediss+cluster://`` name one node of a Redis Cluster; the others are discovered. The
+    client has the same methods, as long as all keys of a call lie in one slot. `options` are passed to redis-py.
 
     Raises
     ------
     redis.ConnectionError
-        No node of the cluster answers. A single server is asked with the first command only.
+        No node of the cluster answers. A single server is contacted with the first command only.
     """
-    scheme, mark, place = url.partition("://")
+    scheme, separator, address = url.partition("://")
     common = {"decode_responses": False, "health_check_interval": 30, **options}
     if not scheme.endswith(CLUSTER):
-        return redis.Redis.from_url(url, retry=_retry(), **common)
+        return redis.Redis.from_url(url, retry=Retry(BACKOFF, _RETRIES), **common)
     try:
-        return cast(Redis, RedisCluster.from_url(scheme.removesuffix(CLUSTER) + mark + place, **common))
+        return cast(Redis, RedisCluster.from_url(scheme.removesuffix(CLUSTER) + separator + address, **common))
     except RedisClusterException as error:
         raise redis.ConnectionError(str(error)) from error
 
 
 def identity(client: Redis) -> str:
-    """Name of the server's process, or of those of a cluster.
+    """Return the run id of the server process, or those of a cluster's primaries.
 
-    It is another one after a restart or a failover, which may have lost the last writes.
+    It changes with a restart or a failover, which may have lost the last writes.
     """
     if isinstance(client, RedisCluster):
-        found: Any = client.info("server", target_nodes=RedisCluster.PRIMARIES)
-        answers = found.values() if all(isinstance(value, dict) for value in found.values()) else [found]
+        info: Any = client.info("server", target_nodes=RedisCluster.PRIMARIES)
+        answers = info.values() if all(isinstance(value, dict) for value in info.values()) else [info]
         return " ".join(sorted(str(answer["run_id"]) for answer in answers))
     return str(client.info("server")["run_id"])
 
 
 def bulk(client: Redis) -> Redis:
-    """Make a second client of the same server, for values of many megabytes.
+    """Make a second client of the same server, for values of many megabytes; of a cluster's client, return itself.
 
-    It sends values as they are. The usual one joins them into one message first, with the interpreter's lock held:
-    200 ms per 100 MB in which no other thread runs. Of a cluster's client it is the client itself.
+    It sends each value without a copy. The usual client joins the values into one message first while it holds the
+    interpreter's lock: 200 ms per 100 MB in which no other thread runs.
     """
     if isinstance(client, RedisCluster):
         return client
@@ -65,7 +70,3 @@ def bulk(client: Redis) -> Redis:
     packer = PythonRespSerializer(_CUTOFF, pool.get_encoder().encode)
     options = {**pool.connection_kwargs, "command_packer": packer}
     return redis.Redis(connection_pool=redis.ConnectionPool(pool.connection_class, **options))
-
-
-def _retry() -> Retry:
-    return Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=8)

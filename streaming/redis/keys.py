@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def key(*parts: str | int, shard: int = 0) -> str:
-    """Name a key.
+    """Build the name of a key from its parts.
 
     Examples
     --------

@@ -8,7 +8,7 @@ from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.process.failpoints import reached
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.log.retry import Patience
+from hsnn.streaming.retry import RetryPolicy
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.config.model import TrainerConfig
@@ -35,9 +35,9 @@ class Companion:
         monitoring: MonitoringConfig,
         log: EventLog,
         world: World,
-        patience: Patience,
+        retry_policy: RetryPolicy,
     ) -> None:
-        self._patience = patience
+        self._retry_policy = retry_policy
         self.progress, self._drift = Progress(), DriftWatch(monitoring)
         store = CheckpointStore(config.checkpoint_dir, config.checkpoints_kept)
         checkpoint = common_checkpoint(store, world)
@@ -49,7 +49,7 @@ class Companion:
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Learn until any worker is told to stop."""
-        self._patience.begin(stop)
+        self._retry_policy.start(stop)
         if self.learner.network.seeded:
             self._turns.state()
         last = False

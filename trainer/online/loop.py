@@ -17,8 +17,8 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.log.records import Position
-from hsnn.streaming.log.retry import Patience
 from hsnn.streaming.redis.client import Redis, connect
+from hsnn.streaming.retry import RetryPolicy
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.checkpoint.triggers import Triggers
@@ -63,14 +63,14 @@ class Loop:
         redis: Redis,
         digest: str,
         health: Health | None = None,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         world: World | None = None,
     ) -> None:
         self._config = config
         self._health = health or Health("trainer")
         store = CheckpointStore(config.checkpoint_dir, config.checkpoints_kept)
-        self._patience = patience or Patience(streaming.patience, self._health.waits)
-        self._outbox = Outbox(redis, self._patience)
+        self._retry_policy = retry_policy or RetryPolicy(streaming.patience, self._health.waits)
+        self._outbox = Outbox(redis, self._retry_policy)
         self._publisher = Publisher(store, self._outbox, digest)
         self._prequential = LivePrequential(config)
         self._drift = DriftWatch(monitoring)
@@ -94,7 +94,7 @@ class Loop:
     def run(self, stop: Callable[[], bool]) -> None:
         """Learn until `stop` says so, then write a last checkpoint."""
         self._health.ready("trainer")
-        self._patience.begin(stop)
+        self._retry_policy.start(stop)
         if self.learner.network.seeded:
             self._publish()  # rows of this epoch: the mirrors reload from here
         while True:
@@ -218,17 +218,17 @@ def run(
     health = Health("trainer")
     if world is None or world.rank == 0:
         _open_port(monitoring, health, streaming.group)
-    patience = Patience(streaming.patience, health.waits)
-    log = open_log(streaming.log, patience)
+    retry_policy = RetryPolicy(streaming.patience, health.waits)
+    log = open_log(streaming.log, retry_policy)
     try:
         with stop_on_signals() as stop:
             if world is not None and world.rank:
-                companion = Companion(trainer, streaming, monitoring, log, world, patience)
+                companion = Companion(trainer, streaming, monitoring, log, world, retry_policy)
                 settle_heap()
                 companion.run(stop.is_set)
             else:
                 redis = connect(redis_url)
-                loop = Loop(trainer, streaming, monitoring, log, redis, digest, health, patience, world)
+                loop = Loop(trainer, streaming, monitoring, log, redis, digest, health, retry_policy, world)
                 settle_heap()
                 loop.run(stop.is_set)
     finally:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from hsnn.monitoring.alarms import Alarm
-from hsnn.streaming.log.retry import Patience
-from hsnn.streaming.redis.client import AWAY, Redis, bulk, identity
+from hsnn.streaming.redis.client import UNAVAILABLE_ERRORS, Redis, bulk, identity
 from hsnn.streaming.redis.keys import key
+from hsnn.streaming.retry import RetryPolicy
 from hsnn.trainer.messages import Feed, FeedItem, SnapshotManifest, StateDelta
 
 _ALARMS_KEPT = 1000
@@ -47,8 +47,8 @@ class Outbox:
         The last entries written to the two streams; a reader of a snapshot goes on after them.
     """
 
-    def __init__(self, redis: Redis, patience: Patience | None = None) -> None:
-        self._redis, self._patience = redis, patience or Patience(0.0)
+    def __init__(self, redis: Redis, retry_policy: RetryPolicy | None = None) -> None:
+        self._redis, self._retry_policy = redis, retry_policy or RetryPolicy(0.0)
         self._bulk = bulk(redis)
         self.epoch = self._number = 0
         self.renew()
@@ -70,7 +70,7 @@ class Outbox:
         return number
 
     def _called(self, doing: str, call: Callable[[], Any]) -> Any:
-        return self._patience.call(f"Redis, {doing}", call, AWAY)
+        return self._retry_policy.call(f"Redis, {doing}", call, UNAVAILABLE_ERRORS)
 
     def state(self, delta: StateDelta) -> None:
         """Tell the mirrors of touched states."""

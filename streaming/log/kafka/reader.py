@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
-from hsnn.streaming.log.kafka.errors import translated
+from hsnn.streaming.log.kafka.errors import translate_errors
 from hsnn.streaming.log.records import Headers, Position, Records
 
 _CONSUMER = {
@@ -42,12 +42,12 @@ class KafkaReader:
         self._paused: set[Position] = set()
         self._held: dict[Position, list[Any]] = {}
         self._bytes: dict[Position, int] = {}
-        with translated(where, "connecting a consumer"):
+        with translate_errors(where, "connecting a consumer"):
             self._consumer = KafkaConsumer(**{**_CONSUMER, **options})
 
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on."""
-        with translated(self._where, "assigning partitions"):
+        with translate_errors(self._where, "assigning partitions"):
             # What was fetched for the assignment before must not come up again.
             self._consumer.unsubscribe()
             self._consumer.assign([TopicPartition(*position) for position in positions])
@@ -85,7 +85,7 @@ class KafkaReader:
         another partition's exhausted fetch), hence `_held`.
         """
         self._pause({p for p in self._held if self._plenty(p)} - wanted)
-        with translated(self._where, "reading the log"):
+        with translate_errors(self._where, "reading the log"):
             found = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=sys.maxsize)
         for (topic, partition), some in found.items():
             self._held.setdefault((topic, partition), []).extend(some)
@@ -112,7 +112,7 @@ class KafkaReader:
 
     def _pass_gaps(self) -> None:
         """Compaction and transactions leave offsets without records; the consumer knows how far it is past them."""
-        with translated(self._where, "reading positions"):
+        with translate_errors(self._where, "reading positions"):
             for position in self._next.keys() - self._held.keys():
                 there = self._consumer.position(TopicPartition(*position), 1000) or 0
                 self._next[position] = max(self._next[position], there)

@@ -17,8 +17,8 @@ from hsnn.streaming.log.records import Position, Records
 from hsnn.streaming.log.redis.entry import fields_of, offset_of, records_of, stream_key
 from hsnn.streaming.log.redis.idempotent_append import Appender
 from hsnn.streaming.log.redis.prefetch import AskedAhead, Question
-from hsnn.streaming.log.retry import Patience
-from hsnn.streaming.redis.client import AWAY, connect
+from hsnn.streaming.redis.client import UNAVAILABLE_ERRORS, connect
+from hsnn.streaming.retry import RetryPolicy
 
 _TOPICS = "hsnn:log:topics"
 _CHUNK = 2000
@@ -39,7 +39,7 @@ class RedisLog:
     """
 
     def __init__(
-        self, url: str, *, retention: int | None = None, patience: Patience | None = None, **options: Any
+        self, url: str, *, retention: int | None = None, retry_policy: RetryPolicy | None = None, **options: Any
     ) -> None:
         # redis-py leaves `execute_command` untyped, hence Any.
         self._client: Any = connect(url, protocol=2, **options)
@@ -47,8 +47,8 @@ class RedisLog:
         self._client.set_response_callback("XREAD", lambda answer, **_: answer)
         self._ahead = AskedAhead(self._client)
         self._where = f"redis://{self._host()}"
-        self._patience = patience or Patience(0.0)
-        self._appender = Appender(self._client, retention, self._patience.seconds)
+        self._retry_policy = retry_policy or RetryPolicy(0.0)
+        self._appender = Appender(self._client, retention, self._retry_policy.seconds)
         self._counts: dict[str, int] = {}
         self._partitioner = Partitioner()
         self._next: dict[Position, int] = {}
@@ -107,7 +107,7 @@ class RedisLog:
         doing = f"appending to topic {topic!r}"
         try:
             with self._answers(doing):
-                self._patience.call(doing, again, AWAY)
+                self._retry_policy.call(doing, again, UNAVAILABLE_ERRORS)
         except redis.ResponseError as error:
             raise AppendError(
                 f"the Redis server at {self._where} refused records of topic {topic!r}: {error}; "
@@ -184,7 +184,7 @@ class RedisLog:
         pipe = self._client.pipeline(transaction=False)
         for position in wanted:
             pipe.execute_command("XREVRANGE", stream_key(*position), "+", "-", "COUNT", 1)
-        with self._answers("asking for the end of the log"):
+        with self._answers("reading the end of the log"):
             answers = pipe.execute()
         return {
             position: offset_of(answer[0][0]) + 1 if answer else self._info(position)[1]
@@ -194,7 +194,7 @@ class RedisLog:
     def _info(self, position: Position) -> tuple[int, int]:
         """Begin and end of a partition, for streams that may be empty or trimmed."""
         try:
-            with self._answers("asking for the bounds of the log"):
+            with self._answers("reading the bounds of the log"):
                 answer = self._client.execute_command("XINFO", "STREAM", stream_key(*position))
         except redis.ResponseError:  # no such key: nothing was ever appended
             return 0, 0

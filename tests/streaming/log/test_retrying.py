@@ -9,8 +9,8 @@ from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.redis.log import RedisLog
-from hsnn.streaming.log.retry import Patience
-from hsnn.streaming.log.retrying import PatientLog
+from hsnn.streaming.log.retrying import RetryingLog
+from hsnn.streaming.retry import RetryPolicy
 
 TOPIC, PLACE = "engagements", ("engagements", 0)
 
@@ -37,16 +37,16 @@ class Flaky(MemoryLog):
 
 
 @pytest.fixture
-def waiting(monkeypatch) -> Patience:
-    monkeypatch.setattr("hsnn.streaming.log.retry.time.sleep", lambda seconds: None)
-    patience = Patience(60.0)
-    patience.begin()
+def waiting(monkeypatch) -> RetryPolicy:
+    monkeypatch.setattr("hsnn.streaming.retry.time.sleep", lambda seconds: None)
+    patience = RetryPolicy(60.0)
+    patience.start()
     return patience
 
 
 def test_everything_that_asks_is_asked_again(waiting):
     flaky = Flaky()
-    log = PatientLog(flaky, waiting)
+    log = RetryingLog(flaky, waiting)
     log.create_topic(TOPIC, 1)
     assert log.append(TOPIC, [Outgoing(b"k", b"%d" % number) for number in range(3)]) == 3
     log.flush()
@@ -62,7 +62,7 @@ def test_everything_that_asks_is_asked_again(waiting):
 
 def test_an_end_before_what_was_read_is_no_end(waiting, monkeypatch):
     memory = MemoryLog()
-    log = PatientLog(memory, waiting)
+    log = RetryingLog(memory, waiting)
     log.create_topic(TOPIC, 1)
     log.append(TOPIC, [Outgoing(b"k", b"v")] * 3)
     log.seek({PLACE: 0})
@@ -87,7 +87,7 @@ class Deaf:
 
 
 def test_an_append_whose_answer_was_lost_is_not_done_twice(redis_server, redis_client, waiting):
-    log = RedisLog(redis_server, patience=waiting)
+    log = RedisLog(redis_server, retry_policy=waiting)
     log.create_topic(TOPIC, 1)
     log._appender._append = Deaf(log._appender._append, ["unheard", "lost", "unheard", "heard", "lost"])
     log.append(TOPIC, [Outgoing(b"k", b"%d" % number, (("h", b"x"),)) for number in range(3)])

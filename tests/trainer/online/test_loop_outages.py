@@ -22,9 +22,9 @@ from hsnn.streaming.errors import OutOfRangeError
 from hsnn.streaming.log.base import EventLog, Outgoing
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.open import open_log
-from hsnn.streaming.log.retry import Patience
 from hsnn.streaming.redis.client import connect
 from hsnn.streaming.redis.keys import key
+from hsnn.streaming.retry import RetryPolicy
 from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.trainer.checkpoint.digest import parts
 from hsnn.trainer.checkpoint.store import CheckpointStore
@@ -102,7 +102,7 @@ def new_loop(redis, config, tmp_path, monkeypatch) -> Iterator[Callable[..., Loo
     def make(folder: str, log: EventLog | str, health: Health | None = None) -> Loop:
         trainer = config.model_copy(update={"checkpoint_dir": tmp_path / folder, "snapshot_interval": 0.1})
         health = health or Health("trainer")
-        waits = Patience(120.0, lambda what, why: health.waits(what, why))
+        waits = RetryPolicy(120.0, lambda what, why: health.waits(what, why))
         log = open_log(log, waits) if isinstance(log, str) else log
         opened.extend((log, connect(redis.running.url)))
         return Loop(trainer, STREAMING, MonitoringConfig(), log, opened[-1], "digest", health, waits)
@@ -148,8 +148,8 @@ def last_checkpoint(tmp_path: Path, folder: str) -> list[str]:
 
 def dead_letters(url: str) -> int:
     """Count them with a new client: one that was there while the server was away may not know that it is back."""
-    patience = Patience(60.0)
-    patience.begin()
+    patience = RetryPolicy(60.0)
+    patience.start()
     log = open_log(url, patience)
     found = sum(log.end_positions([("engagements" + SUFFIX, number) for number in (0, 1)]).values())
     log.close()

@@ -7,8 +7,8 @@ import pytest
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.redis.idempotent_append import Appender
 from hsnn.streaming.log.redis.log import RedisLog
-from hsnn.streaming.log.retry import Patience
 from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.retry import RetryPolicy
 
 
 def test_a_second_attempt_changes_nothing(redis_client: Redis) -> None:
@@ -24,7 +24,7 @@ def test_a_second_attempt_changes_nothing(redis_client: Redis) -> None:
 def test_an_append_is_remembered_for_longer_than_it_is_tried(
     redis_server: str, redis_client: Redis, seconds: float
 ) -> None:
-    log = RedisLog(redis_server, patience=Patience(seconds))
+    log = RedisLog(redis_server, retry_policy=RetryPolicy(seconds))
     log.create_topic("t", 1)
     log.append("t", [Outgoing(b"k", b"v")])
     marks = list(redis_client.scan_iter("hsnn:log:appended:*"))
