@@ -9,12 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hsnn.monitoring.duration import Duration
-from hsnn.monitoring.errors import HsnnError
-from hsnn.serving.limits import Limits
-
-
-class TokenError(HsnnError):
-    """A token is asked for that is not there."""
+from hsnn.serving.errors import ServerTokenError
+from hsnn.serving.limits import RetrievalLimits
 
 
 class ServingConfig(BaseModel):
@@ -49,23 +45,23 @@ class ServingConfig(BaseModel):
         return self
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> RetrievalLimits:
         """What retrieval needs of this."""
-        return Limits(self.k, self.max_k, self.beam, self.budget)
+        return RetrievalLimits(self.k, self.max_k, self.beam, self.budget)
 
     def token(self) -> str | None:
         """Token that clients must send, None for no token.
 
         Raises
         ------
-        TokenError
+        ServerTokenError
             The variable that `token_env` names is empty.
         """
         if self.token_env is None:
             return None
         token = os.environ.get(self.token_env, "")
         if not token:
-            raise TokenError(f"serving.token_env names {self.token_env}, which is not set; put the token into it")
+            raise ServerTokenError(f"serving.token_env names {self.token_env}, which is not set; put the token into it")
         return token
 
 

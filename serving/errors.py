@@ -1,8 +1,20 @@
-"""What can go wrong between a client and the server, besides what `hsnn.serving.schema` names."""
+"""Errors of `serving`."""
 
 from __future__ import annotations
 
 from hsnn.monitoring.errors import HsnnError
+
+
+class RequestError(HsnnError):
+    """The request cannot be answered as it stands; the text says why, and which values are known."""
+
+
+class NotReadyError(HsnnError):
+    """No version of the index has been loaded yet."""
+
+
+class ServerTokenError(HsnnError):
+    """A token is configured, but its environment variable is empty."""
 
 
 class UnauthorizedError(HsnnError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Limits(NamedTuple):
+class RetrievalLimits(NamedTuple):
     """Sizes of a retrieval; None is the model's own."""
 
     k: int = 20

@@ -1,4 +1,4 @@
-"""What goes in and what comes out: requests, answers, and the errors a caller can cause."""
+"""Wire format of requests and answers, and the retrieval modes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from hsnn.monitoring.errors import HsnnError
+from hsnn.serving.errors import RequestError
 from hsnn.streaming.schema.events import Id, Millis, Scalar
 
 MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
@@ -15,14 +15,6 @@ MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
 
 FILTERS = ("items", "exclude", "features")
 """Names of the filters."""
-
-
-class RequestError(HsnnError):
-    """The request cannot be answered as it stands; the text says why and what is known."""
-
-
-class NotReadyError(HsnnError):
-    """No version of the index has been loaded yet."""
 
 
 class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -40,7 +32,7 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     features: dict[str, list[Scalar]] = {}
 
 
-class Engaged(msgspec.Struct, frozen=True, array_like=True):
+class HistoryItem(msgspec.Struct, frozen=True, array_like=True):
     """An item of a given history with its time, ``[id, epoch ms]``.
 
     (Not a tuple: msgspec 0.22 crashes in garbage collection on a union of a constrained text and a fixed tuple.)
@@ -64,7 +56,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Examples
     --------
-    >>> parse(b'{"user": 7, "k": 3, "filters": {"exclude": ["a"]}}').filters.exclude
+    >>> parse_request(b'{"user": 7, "k": 3, "filters": {"exclude": ["a"]}}').filters.exclude
     ['a']
     """
 
@@ -72,12 +64,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     k: Annotated[int, Meta(ge=1)] | None = None
     mode: str = "beam"
     filters: Filters = Filters()
-    history: list[Id | Engaged] | None = None
+    history: list[Id | HistoryItem] | None = None
     context: dict[str, Scalar] | None = None
     as_of: Millis | None = None
 
 
-class Stats(msgspec.Struct, frozen=True, kw_only=True):
+class AnswerStats(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer cost, and what it is worth.
 
     Attributes
@@ -109,26 +101,26 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     scores: list[float]
     version: int
     as_of: int
-    stats: Stats
+    stats: AnswerStats
 
 
-class Queries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class QueriesBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of ``/v1/retrieve_many``."""
 
     queries: list[Request]
 
 
-class Answers(msgspec.Struct, frozen=True):
+class AnswersBody(msgspec.Struct, frozen=True):
     """Answer of ``/v1/retrieve_many``, in the order of the queries."""
 
     answers: list[Answer]
 
 
 _request = msgspec.json.Decoder(Request)
-_queries = msgspec.json.Decoder(Queries)
+_queries = msgspec.json.Decoder(QueriesBody)
 
 
-def parse(body: bytes) -> Request:
+def parse_request(body: bytes) -> Request:
     """Read one request.
 
     Raises
@@ -140,9 +132,9 @@ def parse(body: bytes) -> Request:
     return request
 
 
-def parse_many(body: bytes) -> list[Request]:
+def parse_requests(body: bytes) -> list[Request]:
     """Read the requests of ``{"queries": [...]}``; raises as `parse` does."""
-    queries: Queries = _parsed(_queries, body)
+    queries: QueriesBody = _parsed(_queries, body)
     return queries.queries
 
 

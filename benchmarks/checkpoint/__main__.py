@@ -25,7 +25,7 @@ from benchmarks.paths import RESULTS_FOLDER
 from benchmarks.quality.variants import digest
 from hsnn.config.schema import Config
 from hsnn.embedded.redis import EmbeddedRedis
-from hsnn.evaluation.harness.data_config import suited
+from hsnn.evaluation.harness.data_config import config_for_dataset
 from hsnn.streaming.datasets import Dataset, load
 from hsnn.streaming.redis.client import connect
 from hsnn.trainer.checkpoint.store import CheckpointStore
@@ -101,7 +101,7 @@ def rate(data: Dataset, config: TrainerConfig, batch_size: int, publisher: Publi
 def cost(name: str, events: int, url: str, folder: Path) -> dict[str, Any]:
     """Rates with and without checkpoints, in turn."""
     config, data = Config(), load(name, limit=events)
-    trainer, size = suited(config.trainer, data), config.streaming.batch_size
+    trainer, size = config_for_dataset(config.trainer, data), config.streaming.batch_size
     found: dict[str, list[float]] = {"without": [], "with": []}
     for number in range(_ROUNDS):
         found["without"].append(rate(data, trainer, size, None))

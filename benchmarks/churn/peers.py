@@ -11,7 +11,7 @@ from benchmarks.churn.memory import resident
 from benchmarks.churn.planted_data import Block, Vectors, World
 from benchmarks.churn.protocol import Numbers
 from benchmarks.churn.vector_set_server import vector_server
-from hsnn.evaluation.baselines.ann_indexes import package
+from hsnn.evaluation.baselines.ann_indexes import import_optional
 from hsnn.streaming.redis.client import connect
 
 _LINKS, _BUILD_EF, _SEARCH_EF = 16, 100, 200
@@ -22,7 +22,7 @@ class Hnswlib:
 
     def __init__(self, world: World) -> None:
         self._world, self._before = world, resident()
-        self._index = package("hnswlib", "hnswlib").Index(space="ip", dim=world.queries.shape[1])
+        self._index = import_optional("hnswlib", "hnswlib").Index(space="ip", dim=world.queries.shape[1])
 
     def build(self, items: Block) -> None:
         """Start from these items."""
@@ -64,7 +64,7 @@ class Faiss:
 
     def __init__(self, world: World) -> None:
         self._world, self._before = world, resident()
-        self._faiss = package("faiss", "faiss", "faiss-cpu")
+        self._faiss = import_optional("faiss", "faiss", "faiss-cpu")
         self._faiss.omp_set_num_threads(1)
 
     def build(self, items: Block) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hsnn.evaluation.baselines.ann_indexes import package
+from hsnn.evaluation.baselines.ann_indexes import import_optional
 from hsnn.evaluation.report.plots import STYLE
 
 MEASURES = {
@@ -29,11 +29,11 @@ _LOGARITHMIC = ("p99_ms", "mb", "items_per_second")
 
 def draw(competitors: Mapping[str, Any], folder: Path, stem: str) -> list[Path]:
     """Write the plots of one size into `folder`; return their files."""
-    matplotlib = package("matplotlib", "the plots", "matplotlib")
+    matplotlib = import_optional("matplotlib", "the plots", "matplotlib")
     matplotlib.use("Agg")
     files = []
     with matplotlib.rc_context(STYLE):
-        pyplot = package("matplotlib.pyplot", "the plots", "matplotlib")
+        pyplot = import_optional("matplotlib.pyplot", "the plots", "matplotlib")
         for measure, title in MEASURES.items():
             figure, axes = pyplot.subplots()
             for name, of in competitors.items():

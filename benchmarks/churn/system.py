@@ -20,8 +20,8 @@ from hsnn.monitoring.health import Health
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Request
-from hsnn.serving.search.beam import Limits, retrieve
-from hsnn.serving.sync.follower import Follower
+from hsnn.serving.search.beam import RetrievalLimits, retrieve
+from hsnn.serving.sync.follower import MirrorFollower
 from hsnn.streaming.redis.client import connect
 from hsnn.trainer.publish.redis_writer import Outbox
 
@@ -49,9 +49,9 @@ class System:
         self._redis = connect(self._redis_server.url)
         self._outbox, self._mirror, self._first = Outbox(self._redis), Mirror(), Mirror()
         health = Health("follower")
-        self._follower = Follower(connect(self._redis_server.url), self._mirror, ServingMetrics(), health)
+        self._follower = MirrorFollower(connect(self._redis_server.url), self._mirror, ServingMetrics(), health)
         self._roles = Roles(Path(self._folder.name), {"OMP_NUM_THREADS": "1"})
-        self._limits = Limits(max_k=1000, beam=world.config.beam, budget=world.config.budget)
+        self._limits = RetrievalLimits(max_k=1000, beam=world.config.beam, budget=world.config.budget)
         self._sent: list[Block] = []
         self._deleted = 0
         self._fullest = 0.0
@@ -118,7 +118,7 @@ class System:
 
     def end(self) -> None:
         """End scheduler, follower and server."""
-        self._follower.end()
+        self._follower.stop()
         self._roles.end()
         self._redis_server.stop()
         self._folder.cleanup()
@@ -144,11 +144,11 @@ class System:
         return joined(self._sent).some(slice(self._deleted, None))
 
     def _has(self, items: Block) -> bool:
-        return self._mirror.indexed(name_of(int(items.numbers[-1])))
+        return self._mirror.is_indexed(name_of(int(items.numbers[-1])))
 
     def _sizes(self) -> Numbers:
         with self._mirror.lock:
-            return self._mirror.world.index.leaves.sizes.copy()
+            return self._mirror.state.index.leaves.sizes.copy()
 
     def _look_at_nodes(self) -> None:
         sizes = self._sizes()

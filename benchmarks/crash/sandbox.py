@@ -12,7 +12,7 @@ from benchmarks.crash.child import Orders
 from benchmarks.crash.log_filler import Filled, fill
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
-from hsnn.evaluation.harness.data_config import joining, suited
+from hsnn.evaluation.harness.data_config import config_for_dataset, join_config
 from hsnn.streaming.datasets import Dataset
 from hsnn.streaming.dead_letters.writer import SUFFIX
 from hsnn.streaming.log.base import EventLog
@@ -73,6 +73,6 @@ def batch_size(events: int, kills: int) -> int:
 def _orders(data: Dataset, batch: int, log: str, redis: str) -> Orders:
     """The default model with cross features: all state that a trainer can have on such data."""
     seeded = IndexConfig(seed_after=min(IndexConfig().seed_after, len(data) // 10))
-    trainer = suited(TrainerConfig.model_validate({"model": {"cross": True}, "index": seeded}), data)
+    trainer = config_for_dataset(TrainerConfig.model_validate({"model": {"cross": True}, "index": seeded}), data)
     changes = {"log": log, "batch_size": batch, "max_wait": 0.05}
-    return Orders(trainer, joining(trainer).model_copy(update=changes), redis)
+    return Orders(trainer, join_config(trainer).model_copy(update=changes), redis)

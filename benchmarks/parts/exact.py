@@ -24,10 +24,10 @@ from msgspec.structs import replace
 from benchmarks.paths import RESULTS_FOLDER
 from benchmarks.quality.variants import digest
 from hsnn.config.schema import Config
-from hsnn.evaluation.harness.data_config import suited
+from hsnn.evaluation.harness.data_config import config_for_dataset
 from hsnn.evaluation.harness.offline_system import OfflineSystem
-from hsnn.serving.limits import Limits
-from hsnn.serving.schema import Engaged, Request
+from hsnn.serving.limits import RetrievalLimits
+from hsnn.serving.schema import HistoryItem, Request
 from hsnn.serving.search import exact
 from hsnn.serving.search.beam import retrieve
 from hsnn.streaming.datasets import Dataset, load
@@ -67,7 +67,7 @@ def asked(system: OfflineSystem, prepared: Prepared, rng: np.random.Generator) -
     names, users, queries = system.learner.items.table.ids, system.learner.users.table.ids, prepared.queries
     for at in np.flatnonzero(rng.random(len(prepared.items)) < ASKED).tolist():
         seen = zip(queries.history_items[at].tolist(), queries.history_times[at].tolist(), strict=True)
-        history = [Engaged(names[row], ts) for row, ts in seen if row >= 0]
+        history = [HistoryItem(names[row], ts) for row, ts in seen if row >= 0]
         context, now = prepared.contexts[at], int(prepared.ts[at])
         yield Request(user=users[prepared.users[at]], history=history, context=context, as_of=now)
 
@@ -80,7 +80,7 @@ def compare(system: OfflineSystem, request: Request, k: int) -> dict[str, dict[s
         retrieve(system.mirror, [replace(one, as_of=(request.as_of or 0) + 1)])  # another moment: the tick is lost
         for _ in range(2):
             start = time.perf_counter()
-            answers[mode] = retrieve(system.mirror, [one], Limits())[0]
+            answers[mode] = retrieve(system.mirror, [one], RetrievalLimits())[0]
             times.append(1000 * (time.perf_counter() - start))
         stats = answers[mode].stats
         found[mode] = {
@@ -98,7 +98,7 @@ def compare(system: OfflineSystem, request: Request, k: int) -> dict[str, dict[s
 
 def measure(data: Dataset, config: Config) -> dict[str, Any]:
     """Run a data set through the loop and ask."""
-    trainer = suited(config.trainer, data)
+    trainer = config_for_dataset(config.trainer, data)
     system, rng = OfflineSystem(trainer, 600.0, 2048), np.random.default_rng(0)
     found: dict[int, list[dict[str, dict[str, float]]]] = {k: [] for k in SIZES}
     for batch in data.batches(config.streaming.batch_size):
@@ -109,7 +109,7 @@ def measure(data: Dataset, config: Config) -> dict[str, Any]:
                     found[k].append(compare(system, request, k))
         system.learn(prepared)
     sizes = {f"k_{k}": {mode: medians([one[mode] for one in found[k]]) for mode in MODES} for k in SIZES}
-    return {"queries": len(found[SIZES[0]]), "items": system.mirror.world.corpus} | sizes
+    return {"queries": len(found[SIZES[0]]), "items": system.mirror.state.corpus} | sizes
 
 
 def medians(of: list[dict[str, float]]) -> dict[str, float]:
@@ -134,7 +134,7 @@ def large() -> dict[str, Any]:
             centres[number] + 0.3 * rng.standard_normal(48, np.float32), 32, np.zeros(LARGE_NODES, np.float32)
         )
         answers = {}
-        for name, find in (("exact", exact.search), ("exhaustive", exact.everything)):
+        for name, find in (("exact", exact.search), ("exhaustive", exact.score_all)):
             start = time.perf_counter()
             answers[name] = find(tick, query, mask, 20)
             times[name].append(1000 * (time.perf_counter() - start))

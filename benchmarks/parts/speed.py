@@ -20,10 +20,10 @@ import numpy as np
 from benchmarks.paths import RESULTS_FOLDER
 from benchmarks.quality.variants import digest
 from hsnn.config.schema import Config
-from hsnn.evaluation.harness.data_config import suited
+from hsnn.evaluation.harness.data_config import config_for_dataset
 from hsnn.evaluation.harness.offline_system import OfflineSystem
 from hsnn.serving.schema import Request
-from hsnn.serving.search.beam import Limits, retrieve
+from hsnn.serving.search.beam import RetrievalLimits, retrieve
 from hsnn.streaming.datasets import Dataset, load
 from hsnn.trainer.threads import use_threads
 from hsnn.trainer.training.learner import Learner
@@ -55,15 +55,15 @@ def retrieval(data: Dataset, config: Config) -> dict[str, dict[str, float]]:
         times = []
         for user in users:
             start = time.perf_counter()
-            retrieve(system.mirror, [Request(user=user, k=50, mode=mode)], Limits())
+            retrieve(system.mirror, [Request(user=user, k=50, mode=mode)], RetrievalLimits())
             times.append(1000 * (time.perf_counter() - start))
         found[mode] = {"p50": float(np.percentile(times, 50)), "p99": float(np.percentile(times, 99))}
-    return found | {"corpus": {"items": float(system.mirror.world.corpus)}}
+    return found | {"corpus": {"items": float(system.mirror.state.corpus)}}
 
 
 def measured(data: Dataset, config: Config) -> dict[str, Any]:
     """All figures of one data set."""
-    config = config.model_copy(update={"trainer": suited(config.trainer, data)})
+    config = config.model_copy(update={"trainer": config_for_dataset(config.trainer, data)})
     bare = {f"threads_{threads}": training(data, config, threads) for threads in (1, 2)}
     return {
         "events": len(data.engagements),

@@ -33,7 +33,7 @@ from benchmarks.quality.variants import digest
 from hsnn.config.schema import Config
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
-from hsnn.evaluation.harness.data_config import suited
+from hsnn.evaluation.harness.data_config import config_for_dataset
 from hsnn.monitoring.process.gc_tuning import settle_heap
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer import consumer as consuming
@@ -60,7 +60,7 @@ THREADS = (2, 1)
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     data = _data(options.events)
-    config = suited(Config().trainer, data)
+    config = config_for_dataset(Config().trainer, data)
     size = Config().streaming.batch_size
     batches = [batch for batch in data.batches(size) if len(batch.engagements) == size]
     settle_heap()  # as the trainer does; for all loops alike

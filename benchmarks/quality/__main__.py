@@ -30,7 +30,7 @@ from benchmarks.paths import RESULTS_FOLDER, ROOT
 from benchmarks.quality.cells import Cell, Protocol, code_digest, source
 from benchmarks.quality.goals import goals
 from benchmarks.quality.variants import VARIANTS, configured, digest
-from hsnn.evaluation.baselines.registry import chosen
+from hsnn.evaluation.baselines.registry import parse_baselines
 from hsnn.evaluation.harness.candidate_orders import BUDGETS
 from hsnn.evaluation.metrics.budget_curves import ORDERS
 from hsnn.evaluation.metrics.paired_differences import compare, compare_columns
@@ -94,7 +94,7 @@ def _available(name: str, console: Console) -> bool:
 
 
 def _cells(name: str, variant: str, options: argparse.Namespace) -> list[Cell]:
-    baselines = chosen(options.baselines) if variant == REFERENCE else FEW
+    baselines = parse_baselines(options.baselines) if variant == REFERENCE else FEW
     return [Cell(name, variant, seed, SETS[name], baselines) for seed in range(options.seeds)]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.paths import ROOT
 from benchmarks.quality.variants import configured, identity
-from hsnn.evaluation.harness.data_config import suited
+from hsnn.evaluation.harness.data_config import config_for_dataset
 from hsnn.evaluation.harness.prequential import evaluate
 from hsnn.evaluation.metrics.run import Run, load, save
 from hsnn.evaluation.report.summary import summary
@@ -86,7 +86,7 @@ class Cell:
         """Make the pass and keep it."""
         code = code_digest()  # what is loaded now, whatever is edited during the pass
         data = _data(source(self.data), self.protocol.limit)
-        config = suited(configured(self.variant, self.seed), data).model_copy(update={"threads": 1})
+        config = config_for_dataset(configured(self.variant, self.seed), data).model_copy(update={"threads": 1})
         protocol = self.protocol
         run = evaluate(
             data,

@@ -13,7 +13,7 @@ from hsnn.evaluation.metrics.budget_curves import ORDERS
 from hsnn.evaluation.metrics.method_metrics import figures, ranks
 from hsnn.evaluation.metrics.paired_differences import Interval, compare, compare_columns, interval
 from hsnn.evaluation.metrics.ranks import recall
-from hsnn.evaluation.metrics.run import Run, among
+from hsnn.evaluation.metrics.run import Run, select_queries
 from hsnn.evaluation.report.summary import plain
 
 Runs = Mapping[str, Sequence[Run]]
@@ -27,7 +27,7 @@ def goals(name: str, runs: Runs) -> list[dict[str, Any]]:
     """Judge the runs of one data set of the grid."""
     default, found = runs["default"], []
     if name == "globo-news":
-        indexed = [among(run, np.isfinite(run.ranks["exhaustive"])) for run in default]
+        indexed = [select_queries(run, np.isfinite(run.ranks["exhaustive"])) for run in default]
         for runs_of, text in ((indexed, " of targets that were in the index"), (default, ", all targets")):
             found += [_goal(f"served {figure}{text}", goal, _each(runs_of, figure)) for figure, goal in _NEWS.items()]
         found.append(_goal("recall@200 at 500 scored / exhaustive", 0.99, _each(default, _of_exhaustive)))

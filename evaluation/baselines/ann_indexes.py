@@ -16,7 +16,7 @@ from hsnn.evaluation.baselines.two_tower import TwoTower, user_side
 from hsnn.evaluation.errors import MissingPackageError
 from hsnn.evaluation.harness.query_batch import Field, Found, View, best_of
 from hsnn.evaluation.metrics.ranks import ranks_within
-from hsnn.serving.mirror.mirror import World
+from hsnn.serving.mirror.mirror import EpochState
 from hsnn.trainer.config.model import ModelConfig
 
 _LINKS, _BUILD_EF = 16, 100
@@ -41,7 +41,7 @@ class Hnsw:
     """hnswlib's graph; one thread, so that the same vectors give the same graph."""
 
     def __init__(self, config: ModelConfig) -> None:
-        self._library = package("hnswlib", "hnsw")
+        self._library = import_optional("hnswlib", "hnsw")
         del config
 
     def build(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
@@ -84,7 +84,7 @@ class Ivf:
     """faiss' inverted lists: as many lists as the served level has nodes, as many probed as its beam opens."""
 
     def __init__(self, config: ModelConfig) -> None:
-        self._library = package("faiss", "ivf", "faiss-cpu")
+        self._library = import_optional("faiss", "ivf", "faiss-cpu")
         self._library.omp_set_num_threads(1)
         self._lists, self._probes = config.leaves, config.beam
 
@@ -124,7 +124,7 @@ class Neighbours:
         self._waiting: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
         self._built = False
 
-    def follow(self, model: TwoTower, world: World, changed: NDArray[np.int64], flipped: bool) -> None:
+    def follow(self, model: TwoTower, world: EpochState, changed: NDArray[np.int64], flipped: bool) -> None:
         """Take over a version, or the rows (n,) of items that arrived or changed since."""
         alive = world.alive()
         rows = changed[changed < len(alive)]
@@ -154,7 +154,7 @@ class Neighbours:
         self._waiting = []
 
 
-def package(module: str, needed_by: str, name: str | None = None) -> Any:
+def import_optional(module: str, needed_by: str, name: str | None = None) -> Any:
     """Import a package of the extra `evaluation`.
 
     Raises

@@ -8,16 +8,16 @@ from hsnn.evaluation.errors import ProtocolError
 
 BASELINES = ("popularity", "popularity_filter", "shuffled_index", "covisitation", "two_tower", "hnsw", "ivf")
 """All of them; the exhaustive search by the served model is always there."""
-USUAL = ("popularity", "popularity_filter", "shuffled_index")
+DEFAULT_BASELINES = ("popularity", "popularity_filter", "shuffled_index")
 """Those that cost next to nothing."""
 
 
-def chosen(text: str) -> tuple[str, ...]:
+def parse_baselines(text: str) -> tuple[str, ...]:
     """Read ``all``, ``none`` or a list of names with commas.
 
     Examples
     --------
-    >>> chosen("none"), chosen("ivf, popularity")
+    >>> parse_baselines("none"), parse_baselines("ivf, popularity")
     ((), ('popularity', 'ivf'))
 
     Raises
@@ -27,10 +27,10 @@ def chosen(text: str) -> tuple[str, ...]:
     """
     if text in ("all", "none"):
         return BASELINES if text == "all" else ()
-    return checked(name.strip() for name in text.split(",") if name.strip())
+    return ordered_baselines(name.strip() for name in text.split(",") if name.strip())
 
 
-def checked(names: Iterable[str]) -> tuple[str, ...]:
+def ordered_baselines(names: Iterable[str]) -> tuple[str, ...]:
     """Put `names` into the order of `BASELINES`; raises as `chosen` does."""
     wanted = set(names)
     if unknown := sorted(wanted - set(BASELINES)):

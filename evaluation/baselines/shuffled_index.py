@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hsnn.evaluation.harness.query_batch import Field, Found, best_of
 from hsnn.evaluation.metrics.ranks import ranks_within
 from hsnn.indexer.store.delta import Delta
-from hsnn.serving.mirror.mirror import World
+from hsnn.serving.mirror.mirror import EpochState
 from hsnn.trainer.messages import StateDelta
 from hsnn.trainer.retrieval.inverted_lists import Leaves
 
@@ -26,7 +26,7 @@ class ShuffledIndex:
         self.leaves = Leaves(nodes)
         self._half_life = -1
 
-    def follow(self, world: World, state: StateDelta, deltas: Sequence[Delta], flipped: bool) -> None:
+    def follow(self, world: EpochState, state: StateDelta, deltas: Sequence[Delta], flipped: bool) -> None:
         """Take over what happened to the mirror's index: touched states, item deltas, and whether a version came."""
         if flipped:
             self._shuffle(world)
@@ -44,7 +44,7 @@ class ShuffledIndex:
 
     def judge(self, field: Field, scores: NDArray[np.float32]) -> Found:
         """Answer as the served path would over this index; `scores` (B, N) are the served model's."""
-        index, alive = field.world.index, field.world.alive()
+        index, alive = field.state.index, field.state.alive()
         encoded = index.scorer.encode(field.queries, index.vectors, self.leaves.node_log_share())
         budget = index.config.budget
         order = np.full((len(field), budget), -1, np.int64)
@@ -60,7 +60,7 @@ class ShuffledIndex:
         ranks, scored = ranks_within(order, scores, field.places, (budget,))
         return Found(ranks[:, 0], best_of(order, scores), scored[:, 0])
 
-    def _shuffle(self, world: World) -> None:
+    def _shuffle(self, world: EpochState) -> None:
         own = world.index.leaves
         nodes = own.node_of.copy()
         held = np.flatnonzero(nodes >= 0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hsnn.evaluation.harness.query_batch import Field, View
 from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
-from hsnn.serving.mirror.mirror import World
+from hsnn.serving.mirror.mirror import EpochState
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.model.scorer import Encoded, Scorer
@@ -73,7 +73,7 @@ class TwoTower:
             self.scorer, self.scorer.encode(field.queries, self.vectors, self._share), self.vectors, self._nodes
         )
 
-    def items(self, world: World, rows: NDArray[np.int64], now: int) -> NDArray[np.float32]:
+    def items(self, world: EpochState, rows: NDArray[np.int64], now: int) -> NDArray[np.float32]:
         """Item vectors (n, d + p + 1) of `rows` (n,) as their states are at `now`, epoch ms."""
         return item_side(self.scorer, self.vectors[rows], world.states.features(rows, now))
 

@@ -16,15 +16,15 @@ BUDGETS = (50, 100, 200, 500, 1000)
 
 def merge_order(field: Field, count: int) -> NDArray[np.int64]:
     """Places in the order in which the served path takes them, (B, count), -1 padded."""
-    return _merged(field, field.world.index.leaves, count)
+    return _merged(field, field.state.index.leaves, count)
 
 
 def traffic_order(field: Field, count: int) -> NDArray[np.int64]:
     """Places as `merge_order` gives them if an item's worth were its traffic alone, (B, count), -1 padded."""
-    index, states = field.world.index, field.world.states
+    index, states = field.state.index, field.state.states
     leaves = Leaves(len(index.leaves.sizes))
     leaves.log_mass = np.full(len(index.leaves.node_of), -np.inf)
-    leaves.log_mass[field.rows] = states.log_mass(field.rows, field.world.half_life, 0)
+    leaves.log_mass[field.rows] = states.log_mass(field.rows, field.state.half_life, 0)
     leaves.assign_all(index.leaves.node_of)
     return _merged(field, leaves, count)
 
@@ -34,7 +34,7 @@ def whole_nodes_order(field: Field, count: int, *, dense: bool = False) -> NDArr
 
     Nodes come by log probability, or, if `dense`, by that of one of their items: log probability less log size.
     """
-    nodes = field.world.index.leaves.node_of[field.rows]  # (N,)
+    nodes = field.state.index.leaves.node_of[field.rows]  # (N,)
     members, sizes = np.argsort(nodes, kind="stable"), np.bincount(nodes, minlength=field.encoded.nodes.shape[1])
     bounds = np.r_[0, np.cumsum(sizes)]
     by_node = [members[start:stop] for start, stop in pairwise(bounds)]
@@ -50,7 +50,7 @@ def whole_nodes_order(field: Field, count: int, *, dense: bool = False) -> NDArr
 
 
 def _merged(field: Field, leaves: Leaves, count: int) -> NDArray[np.int64]:
-    alive, beam = field.world.alive(), field.world.index.config.beam
+    alive, beam = field.state.alive(), field.state.index.config.beam
     order = np.full((len(field), count), -1, np.int64)
     for number, history in enumerate(field.queries.history_items):
         may = alive.copy()

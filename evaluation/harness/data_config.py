@@ -9,7 +9,7 @@ from hsnn.streaming.datasets.base import Dataset
 from hsnn.trainer.config.model import TrainerConfig
 
 
-def suited(config: TrainerConfig, data: Dataset) -> TrainerConfig:
+def config_for_dataset(config: TrainerConfig, data: Dataset) -> TrainerConfig:
     """Fill in when items leave, and which actions answer impressions, where the configuration leaves both open."""
     if config.expire_after_idle is None:
         config = config.model_copy(update={"expire_after_idle": data.expire_after_idle})
@@ -20,6 +20,6 @@ def suited(config: TrainerConfig, data: Dataset) -> TrainerConfig:
     return config
 
 
-def joining(config: TrainerConfig) -> StreamingConfig:
+def join_config(config: TrainerConfig) -> StreamingConfig:
     """How impressions are joined for the tasks of a model."""
     return StreamingConfig(tasks=config.model.tasks)

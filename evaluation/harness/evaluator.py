@@ -73,12 +73,12 @@ class Judge:
             changed = np.union1d(changed, arrived).astype(np.int64)
             if system.mirror.loaded:
                 for rival in self._neighbours:
-                    rival.follow(self._two_tower, system.mirror.world, changed, step.flipped)
+                    rival.follow(self._two_tower, system.mirror.state, changed, step.flipped)
         if self._shuffled is not None and system.mirror.loaded:
-            self._shuffled.follow(system.mirror.world, step.state, step.deltas, step.flipped)
+            self._shuffled.follow(system.mirror.state, step.state, step.deltas, step.flipped)
 
     def _ask(self, system: OfflineSystem, asked: Asked, tally: Tally) -> None:
-        field = Field(system.mirror.world, asked)
+        field = Field(system.mirror.state, asked)
         leaders = Leaders(self._popularity, field, max(self._budgets) + field.barred.shape[1])
         views = [field.own()]
         if self._two_tower is not None:

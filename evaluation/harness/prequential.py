@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.evaluation.baselines.registry import USUAL, checked
+from hsnn.evaluation.baselines.registry import DEFAULT_BASELINES, ordered_baselines
 from hsnn.evaluation.errors import ProtocolError
-from hsnn.evaluation.harness.data_config import joining
+from hsnn.evaluation.harness.data_config import join_config
 from hsnn.evaluation.harness.evaluator import Judge
 from hsnn.evaluation.harness.offline_system import OfflineSystem
 from hsnn.evaluation.harness.query_sampling import Sampler, Window
@@ -40,7 +40,7 @@ def evaluate(
     query_share: float = 0.05,
     query_from: float = 0.5,
     query_to: float = 1.0,
-    baselines: Sequence[str] = USUAL,
+    baselines: Sequence[str] = DEFAULT_BASELINES,
     snapshot_every: float = 600.0,
     snapshot_events: int = 2048,
     report: Report | None = None,
@@ -74,11 +74,11 @@ def evaluate(
     window = Window.of(len(data.engagements), query_share, query_from, query_to)
     sampler, tally, churn = Sampler(window, config.seed), Tally(), Churn()
     system = OfflineSystem(config, snapshot_every, snapshot_events)
-    names = checked(baselines)
+    names = ordered_baselines(baselines)
     judge = Judge(config, names)
     began, training, judging = time.perf_counter(), 0.0, 0.0
     judgements: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
-    for batch in data.batches(batch_size, joining(config)):
+    for batch in data.batches(batch_size, join_config(config)):
         if system.learner.events >= window.stop:
             break
         start = time.perf_counter()

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hsnn.evaluation.harness.query_sampling import Asked
 from hsnn.evaluation.metrics.ranks import top
-from hsnn.serving.mirror.mirror import World
-from hsnn.serving.search.beam import queries_of
+from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.search.beam import queries_from_requests
 from hsnn.trainer.features.cross_features import cross_features
 from hsnn.trainer.model.scorer import Encoded, Scorer
 
@@ -75,10 +75,10 @@ class Field:
         Of the items of the user's history, each once, which no method may return.
     """
 
-    def __init__(self, world: World, asked: Asked) -> None:
+    def __init__(self, world: EpochState, asked: Asked) -> None:
         index, alive = world.index, world.alive()
-        self.world, self.asked = world, asked
-        self.queries = queries_of(world, asked.requests)
+        self.state, self.asked = world, asked
+        self.queries = queries_from_requests(world, asked.requests)
         self.encoded = index.scorer.encode(self.queries, index.vectors, index.leaves.node_log_share())
         self.rows: NDArray[np.int64] = np.flatnonzero(alive)
         self._place_of = np.full(len(alive) + 1, -1, np.int64)  # the last one is for rows beyond
@@ -96,7 +96,7 @@ class Field:
 
     def own(self) -> View:
         """Return the view of the model that serves."""
-        index = self.world.index
+        index = self.state.index
         return View(index.scorer, self.encoded, index.vectors, index.leaves.node_of)
 
     def score(self, views: Sequence[View]) -> list[NDArray[np.float32]]:
@@ -126,14 +126,14 @@ class Field:
 
     def _cross(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """Cross features (b, N, C) of some queries and all items."""
-        crossing, queries = self.world.crossing, self.queries.some(numbers)
-        return cross_features(queries, crossing.tokens, self.rows, crossing.pairs)
+        crossing, queries = self.state.cross_features, self.queries.some(numbers)
+        return cross_features(queries, crossing.tokens, self.rows, crossing.covisitation)
 
     def _moments(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Each distinct time: the numbers of its queries, and the state features (N, F) of all items."""
         times, which = np.unique(self.queries.now, return_inverse=True)
         for moment, now in enumerate(times.tolist()):
-            yield np.flatnonzero(which == moment), self.world.states.features(self.rows, now)
+            yield np.flatnonzero(which == moment), self.state.states.features(self.rows, now)
 
 
 def _distinct(places: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.evaluation.errors import ProtocolError
-from hsnn.serving.schema import Engaged, Request
+from hsnn.serving.schema import HistoryItem, Request
 from hsnn.streaming.schema.events import Id
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.training.learner import Learner
@@ -124,7 +124,7 @@ class Sampler:
 
 def _request(user: str, names: Sequence[str], prepared: Prepared, at: int, k: int) -> Request:
     rows, times = prepared.queries.history_items[at], prepared.queries.history_times[at]
-    history: list[Id | Engaged] = [
-        Engaged(names[row], int(time)) for row, time in zip(rows.tolist(), times.tolist(), strict=True) if row >= 0
+    history: list[Id | HistoryItem] = [
+        HistoryItem(names[row], int(time)) for row, time in zip(rows.tolist(), times.tolist(), strict=True) if row >= 0
     ]
     return Request(user=user, k=k, history=history, context=prepared.contexts[at], as_of=int(prepared.ts[at]))

@@ -28,15 +28,15 @@ class Tally:
         self._plain: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
         self._shown: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(1024, np.bool_))
         self._popular: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(len(HOURS)))
-        self._living: NDArray[np.bool_] = np.zeros(1024, np.bool_)
+        self._alive_mask: NDArray[np.bool_] = np.zeros(1024, np.bool_)
         self._queries = 0
 
     def begin(self, field: Field, leaders: Leaders) -> None:
         """Turn to the queries of `field`."""
         self._field, self._leaders = field, leaders
         asked = field.asked
-        self._living = grown(self._living, int(field.rows.max(initial=-1)) + 1)
-        self._living[field.rows] = True
+        self._alive_mask = grown(self._alive_mask, int(field.rows.max(initial=-1)) + 1)
+        self._alive_mask[field.rows] = True
         self._queries += len(field)
         corpus = np.full(len(field), len(field.rows))
         for name, column in (("event", asked.event), ("ts", asked.ts), ("age", asked.age), ("corpus", corpus)):
@@ -47,7 +47,7 @@ class Tally:
         self._ranks[name].append(found.ranks)
         if found.scored is not None:
             self._work[name].append(found.scored)
-        shown = self._shown[name] = grown(self._shown[name], len(self._living))
+        shown = self._shown[name] = grown(self._shown[name], len(self._alive_mask))
         shown[self._field.rows[found.top[found.top >= 0]]] = True
         self._popular[name] += self._leaders.among(found.top, POPULAR).sum(1)
 
@@ -81,7 +81,7 @@ class Tally:
 
     def coverage(self) -> dict[str, float]:
         """Share of all items that lived when something was asked that some answer's first `TOP` held, by column."""
-        living = max(int(self._living.sum()), 1)
+        living = max(int(self._alive_mask.sum()), 1)
         return {name: float(shown.sum()) / living for name, shown in self._shown.items()}
 
     def popular(self) -> dict[str, NDArray[np.float64]]:

@@ -27,11 +27,11 @@ class Churn:
 
     def before(self, mirror: Mirror) -> None:
         """Keep hold of the index in use."""
-        self._leaves = mirror.world.index.leaves if mirror.loaded else None
+        self._leaves = mirror.state.index.leaves if mirror.loaded else None
 
     def after(self, mirror: Mirror, events: int) -> None:
         """Compare it with the version that came after `events` events."""
-        leaves = mirror.world.index.leaves
+        leaves = mirror.state.index.leaves
         if self._leaves is None:
             self._first = events
         else:

@@ -89,7 +89,7 @@ class Run:
         return self.work.get("served", np.zeros(0, np.int32))
 
 
-def among(run: Run, kept: NDArray[np.bool_]) -> Run:
+def select_queries(run: Run, kept: NDArray[np.bool_]) -> Run:
     """Take some of a run's queries, `kept` (queries,); what was counted over all of them stays as it is."""
     return replace(
         run,

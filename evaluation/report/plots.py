@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.evaluation.baselines.ann_indexes import package
+from hsnn.evaluation.baselines.ann_indexes import import_optional
 from hsnn.evaluation.metrics.budget_curves import points
 from hsnn.evaluation.metrics.method_metrics import best
 from hsnn.evaluation.metrics.run import Run
@@ -50,12 +50,12 @@ def draw(runs: Sequence[Run], found: Mapping[str, Any], folder: Path, stem: str)
     MissingPackageError
         matplotlib is not installed.
     """
-    matplotlib = package("matplotlib", "the report", "matplotlib")
+    matplotlib = import_optional("matplotlib", "the report", "matplotlib")
     matplotlib.use("Agg")
     plots = {"stream": _stream, "curves": _curves, "nodes": _nodes}
     files = {}
     with matplotlib.rc_context(STYLE):
-        pyplot = package("matplotlib.pyplot", "the report", "matplotlib")
+        pyplot = import_optional("matplotlib.pyplot", "the report", "matplotlib")
         for name, plot in plots.items():
             figure, axes = pyplot.subplots()
             plot(axes, runs, found)

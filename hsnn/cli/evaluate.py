@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from hsnn.config.schema import Config
-from hsnn.evaluation.baselines.registry import chosen
-from hsnn.evaluation.harness.data_config import suited
+from hsnn.evaluation.baselines.registry import parse_baselines
+from hsnn.evaluation.harness.data_config import config_for_dataset
 from hsnn.evaluation.harness.prequential import Run, evaluate
 from hsnn.evaluation.report.summary import across, probabilities, sentences, table
 from hsnn.streaming.datasets import load
@@ -46,9 +46,9 @@ class Task:
 def evaluate_data(config: Config, task: Task, json_file: Path | None, report: Path | None) -> None:
     """Measure under `config` and show the figures; write them to `json_file` and `report` (Markdown) if given."""
     console = Console()
-    chosen(task.baselines)  # a wrong name is said before the data are read
+    parse_baselines(task.baselines)  # a wrong name is said before the data are read
     dataset = load(task.data, limit=task.events)
-    trainer = suited(config.trainer, dataset)
+    trainer = config_for_dataset(config.trainer, dataset)
     runs = [
         _run(console, dataset, trainer.model_copy(update={"seed": trainer.seed + number}), task, config)
         for number in range(task.seeds)
@@ -75,7 +75,7 @@ def _run(console: Console, data: Dataset, trainer: TrainerConfig, task: Task, co
             query_share=task.query_share,
             query_from=task.query_from,
             query_to=task.query_to,
-            baselines=chosen(task.baselines),
+            baselines=parse_baselines(task.baselines),
             report=lambda done, total: progress.update(bar, completed=done, total=total),
         )
 

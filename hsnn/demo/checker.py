@@ -122,7 +122,7 @@ def judge(event_log: EventLog, config: StreamingConfig, answers: Path, idle: flo
 
 
 def check(lives: Lives, answers: Iterable[dict[str, object]], idle_ms: int | None) -> Verdict:
-    """Check answers, as in `hsnn.serving.api.request_log.AnswerLog`; stops at none."""
+    """Check answers, as in `hsnn.serving.api.request_log.RequestLog`; stops at none."""
     verdict = Verdict()
     for answer in answers:
         as_of, items = int(str(answer["as_of"])), answer["items"]

@@ -16,12 +16,12 @@ from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import LIVE, METRICS, READY
 from hsnn.serving import schema as schema
 from hsnn.serving.api.inspection import describe, summary
-from hsnn.serving.api.request_log import AnswerLog
+from hsnn.serving.api.request_log import RequestLog
 from hsnn.serving.config import ServingConfig
-from hsnn.serving.errors import DeadlineError, TooLargeError, UnauthorizedError
+from hsnn.serving.errors import DeadlineError, NotReadyError, RequestError, TooLargeError, UnauthorizedError
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.schema import Answer, Answers, NotReadyError, RequestError
+from hsnn.serving.schema import Answer, AnswersBody
 from hsnn.serving.search.beam import CHUNK, retrieve
 
 _STATUS: dict[type[Exception], int] = {
@@ -59,21 +59,21 @@ class Api:
         self._mirror, self._config, self._metrics = mirror, config, metrics
         self._token = None if token is None else f"Bearer {token}".encode()
         self._freshness = {} if freshness is None else freshness  # it fills later: an empty one is no absent one
-        self.log = AnswerLog(config.answer_log) if config.answer_log else None
+        self.request_log = RequestLog(config.answer_log) if config.answer_log else None
 
     async def retrieve(self, request: Request) -> bytes:
         """``POST /v1/retrieve``: one request, one answer."""
-        asked = [schema.parse(await self._body(request))]
+        asked = [schema.parse_request(await self._body(request))]
         if asked[0].mode in ("exact", "exhaustive"):  # slow where the catalogue is large: not in the way of others
             return msgspec.json.encode((await run_in_threadpool(self._answered, asked))[0])
         return msgspec.json.encode(self._answered(asked)[0])
 
     async def retrieve_many(self, request: Request) -> bytes:
         """``POST /v1/retrieve_many``: answers in the order of the queries; other calls are served in between."""
-        asked = schema.parse_many(await self._body(request))
+        asked = schema.parse_requests(await self._body(request))
         if len(asked) > self._config.max_queries:
             raise RequestError(f"{len(asked)} queries in one call; the most is {self._config.max_queries}")
-        return await run_in_threadpool(lambda: msgspec.json.encode(Answers(self._in_time(asked))))
+        return await run_in_threadpool(lambda: msgspec.json.encode(AnswersBody(self._in_time(asked))))
 
     async def version(self, request: Request) -> bytes:
         """``GET /v1/version``: what answers, and how far it is."""
@@ -91,8 +91,8 @@ class Api:
         answers = retrieve(self._mirror, asked, self._config.limits)
         for one, answer in zip(asked, answers, strict=True):
             self._metrics.request_scored.labels(one.mode).observe(answer.stats.scored)
-        if self.log is not None:
-            self.log.write(zip(asked, answers, strict=True))
+        if self.request_log is not None:
+            self.request_log.append(zip(asked, answers, strict=True))
         return answers
 
     def _in_time(self, asked: Sequence[schema.Request]) -> list[Answer]:
@@ -128,7 +128,7 @@ def create_app(api: Api, metrics: ServingMetrics, health: Health) -> FastAPI:
     app = FastAPI(title="hsnn", summary="Retrieval from the live index.", docs_url=None, redoc_url=None)
     for path, method, answer, body in (
         ("/v1/retrieve", "POST", api.retrieve, schema.Request),
-        ("/v1/retrieve_many", "POST", api.retrieve_many, schema.Queries),
+        ("/v1/retrieve_many", "POST", api.retrieve_many, schema.QueriesBody),
         ("/v1/version", "GET", api.version, None),
         ("/v1/items/{item:path}", "GET", api.item, None),
     ):

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from hsnn.serving.errors import ClientError
-from hsnn.serving.schema import Answer, Answers, Queries, Request
+from hsnn.serving.schema import Answer, AnswersBody, QueriesBody, Request
 
 
 class Client:
@@ -52,8 +52,8 @@ class Client:
 
     def retrieve_many(self, requests: Sequence[Request]) -> list[Answer]:
         """Answers to many requests, in their order; raises as `retrieve` does."""
-        body = msgspec.json.encode(Queries(list(requests)))
-        return msgspec.json.decode(self._call("POST", "/v1/retrieve_many", body), type=Answers).answers
+        body = msgspec.json.encode(QueriesBody(list(requests)))
+        return msgspec.json.decode(self._call("POST", "/v1/retrieve_many", body), type=AnswersBody).answers
 
     def version(self) -> dict[str, Any]:
         """Ask what the server answers from; raises as `retrieve` does."""

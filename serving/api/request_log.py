@@ -12,7 +12,7 @@ import msgspec
 from hsnn.serving.schema import Answer, Request
 
 
-class AnswerLog:
+class RequestLog:
     """Appends ``{"t", "user", "mode", "as_of", "version", "items"}``; `t` is the wall time in ms.
 
     Parameters
@@ -26,7 +26,7 @@ class AnswerLog:
         self._file = path.open("ab")
         self._lock = Lock()
 
-    def write(self, asked: Iterable[tuple[Request, Answer]]) -> None:
+    def append(self, asked: Iterable[tuple[Request, Answer]]) -> None:
         """Append answers; they are in the file when this returns."""
         now = time.time_ns() // 1_000_000
         lines = [

@@ -20,7 +20,7 @@ from hsnn.serving.config import ServingConfig
 from hsnn.serving.errors import ServerError
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.sync.follower import LOOP, VERSION, WARM, Follower
+from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
 from hsnn.streaming.redis.client import connect
 from hsnn.trainer.threads import use_threads
 
@@ -51,7 +51,7 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
     ------
     ServerError
         The address cannot be listened on.
-    TokenError
+    ServerTokenError
         A token is configured but not set.
     """
     use_threads(1)
@@ -61,23 +61,23 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
     token, listening = config.token(), _bound(config)
     port = int(listening.getsockname()[1])
     redis = connect(redis_url)
-    follower = Follower(redis, mirror, metrics, health)
+    follower = MirrorFollower(redis, mirror, metrics, health)
     api = Api(mirror, config, metrics, token, follower.freshness)
-    server = _Server(_uvicorn_config(create_app(api, metrics, health)), port, port_file)
+    server = _UvicornServer(_uvicorn_config(create_app(api, metrics, health)), port, port_file)
     follower.start()
     try:
         server.run(sockets=[listening])
     finally:
-        follower.end()
+        follower.stop()
         redis.close()
-        if api.log is not None:
-            api.log.close()
+        if api.request_log is not None:
+            api.request_log.close()
         if port_file is not None:
             port_file.unlink(missing_ok=True)
     return port
 
 
-class _Server(uvicorn.Server):
+class _UvicornServer(uvicorn.Server):
     """Uvicorn that says its port, and ends by returning instead of by raising the signal again."""
 
     def __init__(self, config: uvicorn.Config, port: int, port_file: Path | None) -> None:

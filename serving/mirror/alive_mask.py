@@ -12,7 +12,7 @@ _BLOCK = 4096
 """Rows that are looked at again together when one of them dies."""
 
 
-class Living:
+class AliveMask:
     """Rows that are in a node and not dead at the watermark.
 
     Attributes
@@ -24,12 +24,12 @@ class Living:
 
     Examples
     --------
-    >>> living = Living(np.array([0, 1, -1]), np.array([NEVER, 50, NEVER]), watermark=10)
-    >>> mask, count = living.without(np.array([0]))
-    >>> mask.tolist(), count, living.mask.tolist(), living.count
+    >>> alive = AliveMask(np.array([0, 1, -1]), np.array([NEVER, 50, NEVER]), watermark=10)
+    >>> mask, count = alive.without(np.array([0]))
+    >>> mask.tolist(), count, alive.mask.tolist(), alive.count
     ([False, True, False], 1, [True, True, False], 2)
-    >>> living.pass_to(50, np.array([NEVER, 50, NEVER]))
-    >>> living.mask.tolist(), living.count
+    >>> alive.advance(50, np.array([NEVER, 50, NEVER]))
+    >>> alive.mask.tolist(), alive.count
     ([True, False, False], 1)
     """
 
@@ -38,36 +38,36 @@ class Living:
         self.mask: NDArray[np.bool_] = (nodes >= 0) & (dead_at[:rows] > watermark)
         self.count = int(np.count_nonzero(self.mask))
         ends = np.where(self.mask, dead_at[:rows], NEVER)
-        self._ends = np.minimum.reduceat(ends, np.arange(0, rows, _BLOCK))  # (blocks,): the next death in each
-        self._lent = self.mask.copy()
-        self._taken: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._next_expiry = np.minimum.reduceat(ends, np.arange(0, rows, _BLOCK))  # (blocks,): the next death in each
+        self._scratch = self.mask.copy()
+        self._cleared: NDArray[np.int64] = np.zeros(0, np.int64)
 
     def without(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.bool_], int]:
         """`mask` without unique `rows` (n,), unknown ones ignored, and how many rows that leaves.
 
         The mask holds until the next call: a copy for each request costs the more, the more rows there ever were.
         """
-        self._lent[self._taken] = self.mask[self._taken]
-        self._taken = rows[(rows >= 0) & (rows < len(self.mask))].astype(np.int64)
-        self._lent[self._taken] = False
-        return self._lent, self.count - int(np.count_nonzero(self.mask[self._taken]))
+        self._scratch[self._cleared] = self.mask[self._cleared]
+        self._cleared = rows[(rows >= 0) & (rows < len(self.mask))].astype(np.int64)
+        self._scratch[self._cleared] = False
+        return self._scratch, self.count - int(np.count_nonzero(self.mask[self._cleared]))
 
-    def change(
+    def update(
         self, rows: NDArray[np.int64], nodes: NDArray[np.int32], dead_at: NDArray[np.int64], watermark: int
     ) -> None:
         """Look again at unique `rows` (n,), by the nodes (rows,) and the times of death (rows,) of all."""
-        self.mask, self._lent = grown(self.mask, len(nodes)), grown(self._lent, len(nodes))
-        self._ends = grown(self._ends, -(-len(self.mask) // _BLOCK), NEVER)
+        self.mask, self._scratch = grown(self.mask, len(nodes)), grown(self._scratch, len(nodes))
+        self._next_expiry = grown(self._next_expiry, -(-len(self.mask) // _BLOCK), NEVER)
         alive = (gather_rows(nodes, rows) >= 0) & (gather_rows(dead_at, rows) > watermark)
         self.count += int(np.count_nonzero(alive)) - int(np.count_nonzero(self.mask[rows]))
-        self.mask[rows] = self._lent[rows] = alive
-        np.minimum.at(self._ends, rows[alive] // _BLOCK, dead_at[rows[alive]])
+        self.mask[rows] = self._scratch[rows] = alive
+        np.minimum.at(self._next_expiry, rows[alive] // _BLOCK, dead_at[rows[alive]])
 
-    def pass_to(self, watermark: int, dead_at: NDArray[np.int64]) -> None:
+    def advance(self, watermark: int, dead_at: NDArray[np.int64]) -> None:
         """Let those die whose time has come, by the times of death (rows,) of all."""
-        for block in np.flatnonzero(self._ends <= watermark).tolist():
+        for block in np.flatnonzero(self._next_expiry <= watermark).tolist():
             part = slice(block * _BLOCK, min((block + 1) * _BLOCK, len(self.mask)))
             alive = self.mask[part] & (dead_at[part] > watermark)
             self.count -= int(np.count_nonzero(self.mask[part])) - int(np.count_nonzero(alive))
-            self.mask[part] = self._lent[part] = alive
-            self._ends[block] = dead_at[part][alive].min(initial=NEVER)
+            self.mask[part] = self._scratch[part] = alive
+            self._next_expiry[block] = dead_at[part][alive].min(initial=NEVER)

@@ -17,7 +17,7 @@ from hsnn.trainer.messages import Snapshot, StateDelta
 from hsnn.trainer.rowstore.arrays import grown
 
 
-class Crossing:
+class MirroredCrossFeatures:
     """Tokens and co-visitation by item row; nothing is kept if the model has no cross features.
 
     Attributes
@@ -31,26 +31,26 @@ class Crossing:
         self._config = config
         self._ignored = frozenset(config.ignored_features)
         self.tokens: NDArray[np.int32] = np.full((0, config.item_tokens), -1, np.int32)
-        self.pairs = Covisitation(rows=0)
+        self.covisitation = Covisitation(rows=0)
         rows, items = np.arange(len(snapshot.item_ids)), snapshot.items
         if config.cross:
-            self.pairs.put(rows, items["neighbours"], items["weights"], items["totals"], items["paired"])
-        self.load(snapshot, rows)
+            self.covisitation.put(rows, items["neighbours"], items["weights"], items["totals"], items["paired"])
+        self.load_snapshot(snapshot, rows)
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
         if self._config.cross:
             self.tokens = grown(self.tokens, rows, -1)
-            self.pairs.reserve(rows)
+            self.covisitation.reserve(rows)
 
-    def load(self, snapshot: Snapshot, changed: Iterable[int]) -> None:
+    def load_snapshot(self, snapshot: Snapshot, changed: Iterable[int]) -> None:
         """Take over a snapshot's tokens of the `changed` rows."""
         if self._config.cross:
             rows = np.array([*changed], np.int64)
             self.reserve(int(rows.max(initial=-1)) + 1)
             self.tokens[rows] = snapshot.items["tokens"][rows]
 
-    def put(self, row: int, features: Mapping[str, Feature]) -> None:
+    def set_features(self, row: int, features: Mapping[str, Feature]) -> None:
         """Learn of an item's features."""
         if self._config.cross:
             found = tokens(features, self._config.buckets, self._config.item_tokens, self._ignored)
@@ -58,13 +58,13 @@ class Crossing:
             self.tokens[row] = -1
             self.tokens[row, : len(found)] = found
 
-    def apply(self, delta: StateDelta) -> None:
+    def apply_state(self, delta: StateDelta) -> None:
         """Overwrite the co-visitation of the items that a state delta touches."""
         if self._config.cross:
-            self.pairs.put(
+            self.covisitation.put(
                 delta.item_rows, delta.item_neighbours, delta.item_weights, delta.item_totals, delta.item_paired
             )
 
     def features(self, queries: Queries, number: int, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """Cross features of one of the queries and items `rows` (n,), ascending: (n, CROSS_FEATURES)."""
-        return cross_features_of(queries, number, self.tokens, rows, self.pairs)
+        return cross_features_of(queries, number, self.tokens, rows, self.covisitation)

@@ -23,8 +23,8 @@ class FeatureIndex:
     Examples
     --------
     >>> index = FeatureIndex()
-    >>> index.put(0, {"genres": ["war", "drama"]})
-    >>> index.put(1, {"genres": ["comedy"]})
+    >>> index.set_features(0, {"genres": ["war", "drama"]})
+    >>> index.set_features(1, {"genres": ["comedy"]})
     >>> index.mask("genres", ["war"], rows=3).tolist()
     [True, False, False]
     """
@@ -39,27 +39,27 @@ class FeatureIndex:
         """Feature names that some item has or had."""
         return sorted(self._postings)
 
-    def put(self, row: int, features: Mapping[str, Feature]) -> None:
+    def set_features(self, row: int, features: Mapping[str, Feature]) -> None:
         """Set the features of a row."""
         before = self.features.get(row, {})
         self.features[row] = features
         for name in before.keys() | features.keys():
             old, new = _values(before.get(name)), _values(features.get(name))
             if old != new:
-                self._change(row, name, old, new)
+                self._update_postings(row, name, old, new)
 
     def mask(self, name: str, values: Iterable[Scalar], rows: int) -> NDArray[np.bool_]:
         """Which of the first `rows` rows have one of `values`: (rows,) bool, not to be written to."""
         wanted = (name, frozenset(values))
         found = self._masks.get(wanted)
         if found is None or len(found) < rows:
-            found = self._masks[wanted] = self._computed(*wanted, rows=rows)
+            found = self._masks[wanted] = self._build_mask(*wanted, rows=rows)
         self._masks.move_to_end(wanted)
         if len(self._masks) > _KEPT_MASKS:
             self._masks.popitem(last=False)
         return found[:rows]
 
-    def _computed(self, name: str, values: Values, rows: int) -> NDArray[np.bool_]:
+    def _build_mask(self, name: str, values: Values, rows: int) -> NDArray[np.bool_]:
         mask = np.zeros(rows, np.bool_)
         for value in values:
             posted = self._postings.get(name, {}).get(value, ())
@@ -67,7 +67,7 @@ class FeatureIndex:
             mask[index[index < rows]] = True
         return mask
 
-    def _change(self, row: int, name: str, old: Values, new: Values) -> None:
+    def _update_postings(self, row: int, name: str, old: Values, new: Values) -> None:
         postings = self._postings.setdefault(name, {})
         for value in old - new:
             postings[value].discard(row)

@@ -13,7 +13,7 @@ from hsnn.trainer.retrieval.inverted_lists import Leaves
 from hsnn.trainer.rowstore.arrays import Array, grown
 
 
-class Index:
+class MirroredIndex:
     """Replaced as a whole by each version, changed in place by deltas.
 
     Attributes
@@ -27,13 +27,13 @@ class Index:
 
     def __init__(
         self,
-        number: int,
+        version: int,
         config: ModelConfig,
         model: dict[str, Array],
         vectors: NDArray[np.float32],
         nodes: NDArray[np.int32],
     ) -> None:
-        self.number = number
+        self.version = version
         self.config = config
         self.scorer = Scorer(config, model)
         self.vectors: NDArray[np.float32] = np.array(vectors, np.float32).reshape(-1, config.vector_width)
@@ -45,7 +45,7 @@ class Index:
         self.vectors = grown(self.vectors, rows)
         self.leaves.reserve(rows)
 
-    def put(self, row: int, node: int, vector: NDArray[np.float32] | None) -> None:
+    def insert(self, row: int, node: int, vector: NDArray[np.float32] | None) -> None:
         """Insert an item or move it, to be weighed afterwards; `vector` is (W,), or None to keep it."""
         self.reserve(row + 1)
         if vector is not None:
@@ -58,28 +58,28 @@ class Index:
         if row < len(self.leaves.log_mass):
             self.leaves.forget(np.array([row]))  # it may come back under another half-life
 
-    def indexed(self, row: int) -> bool:
+    def is_indexed(self, row: int) -> bool:
         """Whether the row is in a node."""
         return 0 <= row < len(self.leaves.node_of) and bool(self.leaves.node_of[row] >= 0)
 
-    def weigh(self, rows: NDArray[np.int64], states: ItemStates, half_life: int) -> None:
+    def update_log_mass(self, rows: NDArray[np.int64], states: ItemStates, half_life: int) -> None:
         """Set the traffic of those of the unique `rows` that are indexed.
 
         Masses are relative to the beginning of time, not to the mirror's own, so that all mirrors agree.
         """
         held = rows[rows < len(self.leaves.node_of)]
         held = held[self.leaves.node_of[held] >= 0]
-        self.leaves.set_mass(held, self._worth(held, states, half_life))
+        self.leaves.set_mass(held, self._log_mass(held, states, half_life))
 
-    def weigh_all(self, states: ItemStates, half_life: int) -> None:
+    def rebuild_log_mass(self, states: ItemStates, half_life: int) -> None:
         """Set the traffic of all items anew: masses of different half-lives have nothing in common."""
         nodes = self.leaves.node_of.copy()
         held = np.flatnonzero(nodes >= 0)
         self.leaves.log_mass[:] = -np.inf
-        self.leaves.log_mass[held] = self._worth(held, states, half_life)
+        self.leaves.log_mass[held] = self._log_mass(held, states, half_life)
         self.leaves.assign_all(nodes)
 
-    def _worth(self, rows: NDArray[np.int64], states: ItemStates, half_life: int) -> NDArray[np.float64]:
+    def _log_mass(self, rows: NDArray[np.int64], states: ItemStates, half_life: int) -> NDArray[np.float64]:
         def expect(asked: NDArray[np.int64], features: NDArray[np.float32]) -> NDArray[np.float32]:
             return self.scorer.expected(self.vectors[asked], features)
 

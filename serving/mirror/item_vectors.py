@@ -11,12 +11,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.serving.mirror.index import Index
+from hsnn.serving.mirror.index import MirroredIndex
 from hsnn.trainer.features.item_counters import ItemStates
 from hsnn.trainer.retrieval.score_bounds import Bounds, Members
 
 
-class Tick:
+class ItemVectors:
     """The living items of an index at time `now` (epoch ms).
 
     Attributes
@@ -27,16 +27,16 @@ class Tick:
     members : the same items as vectors
     """
 
-    def __init__(self, index: Index, states: ItemStates, alive: NDArray[np.bool_], now: int) -> None:
+    def __init__(self, index: MirroredIndex, states: ItemStates, alive: NDArray[np.bool_], now: int) -> None:
         self.now, self._split = now, index.config.vector_width - 1
         living = np.flatnonzero(alive)
         self.rows = living[np.argsort(index.leaves.node_of[living], kind="stable")]
         state = index.scorer.states(states.features(self.rows, now))  # (n, p+1)
         static = index.vectors[self.rows]  # (n, d+1)
         vectors = np.concatenate([static[:, :-1], state[:, :-1]], axis=1)  # (n, d+p)
-        self.members = Members(vectors, static[:, -1] + state[:, -1], index.leaves.node_of[self.rows])
+        self.vectors = Members(vectors, static[:, -1] + state[:, -1], index.leaves.node_of[self.rows])
 
     @cached_property
     def bounds(self) -> Bounds:
         """Bounds of the items; there must be some."""
-        return Bounds(self.members, self._split)
+        return Bounds(self.vectors, self._split)

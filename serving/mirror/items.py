@@ -15,7 +15,7 @@ from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.rowstore.arrays import grown
 
 
-class Catalogue:
+class MirroredItems:
     """Items by row.
 
     Attributes
@@ -36,17 +36,17 @@ class Catalogue:
         self.features = FeatureIndex()
         self.expires_at: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.deleted_at: NDArray[np.int64] = np.zeros(rows, np.int64)
-        self.dead_at: NDArray[np.int64] = np.full(rows, NEVER)
+        self.unavailable_from: NDArray[np.int64] = np.full(rows, NEVER)
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
         self.expires_at, self.deleted_at = grown(self.expires_at, rows), grown(self.deleted_at, rows)
-        if rows > len(self.dead_at):
-            bigger = np.full(max(rows, 2 * len(self.dead_at)), NEVER)
-            bigger[: len(self.dead_at)] = self.dead_at
-            self.dead_at = bigger
+        if rows > len(self.unavailable_from):
+            bigger = np.full(max(rows, 2 * len(self.unavailable_from)), NEVER)
+            bigger[: len(self.unavailable_from)] = self.unavailable_from
+            self.unavailable_from = bigger
 
-    def load(self, snapshot: Snapshot, changed: Mapping[int, Mapping[str, Feature]]) -> None:
+    def load_snapshot(self, snapshot: Snapshot, changed: Mapping[int, Mapping[str, Feature]]) -> None:
         """Take over a snapshot's items, and those of its features that `changes` found.
 
         A deletion that the mirror learned of after the snapshot's position stays.
@@ -56,24 +56,24 @@ class Catalogue:
         self.reserve(rows)
         if self.ids.ids[:rows] != snapshot.item_ids:
             for row, name in enumerate(snapshot.item_ids):
-                self.ids.put(row, name)
+                self.ids.assign(row, name)
         for row, features in changed.items():
-            self.features.put(row, features)
+            self.features.set_features(row, features)
         self.expires_at[:rows] = snapshot.items["expires_at"][:rows]
         later = np.where(self.deleted_at > snapshot.manifest.watermark, self.deleted_at, 0)
         self.deleted_at = later
         self.deleted_at[:rows] = np.where(snapshot.items["deleted"][:rows], 1, later[:rows])
 
-    def changes(self, snapshot: Snapshot) -> dict[int, Mapping[str, Feature]]:
+    def changed_features(self, snapshot: Snapshot) -> dict[int, Mapping[str, Feature]]:
         """Rows whose features in the snapshot differ from the ones known."""
         known = self.features.features
         return {row: features for row, features in enumerate(snapshot.features) if known.get(row, {}) != features}
 
-    def put(self, row: int, item: str, features: Mapping[str, Feature], expires_at: int) -> None:
+    def set_item(self, row: int, item: str, features: Mapping[str, Feature], expires_at: int) -> None:
         """Learn of an item that exists."""
         self.reserve(row + 1)
-        self.ids.put(row, item)
-        self.features.put(row, features)
+        self.ids.assign(row, item)
+        self.features.set_features(row, features)
         self.expires_at[row] = expires_at
         self.deleted_at[row] = 0
 
@@ -82,11 +82,11 @@ class Catalogue:
         self.reserve(row + 1)
         self.deleted_at[row] = max(watermark, 1)
 
-    def settle(self, rows: NDArray[np.integer] | slice, last: NDArray[np.int64]) -> None:
+    def refresh_expiry(self, rows: NDArray[np.integer] | slice, last: NDArray[np.int64]) -> None:
         """Recompute `dead_at` of `rows`, whose last sign of life was at `last` (n,), 0 where none is known yet.
 
         With `expire_after_idle_ms`, an item of which nothing is known cannot be told from an expired one and is not
         returned.
         """
         deleted = self.deleted_at[rows] > 0
-        self.dead_at[rows] = dies_at(last, self.expires_at[rows], deleted, self.expire_after_idle_ms)
+        self.unavailable_from[rows] = dies_at(last, self.expires_at[rows], deleted, self.expire_after_idle_ms)

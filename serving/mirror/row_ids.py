@@ -14,8 +14,8 @@ class RowIds:
     Examples
     --------
     >>> ids = RowIds(["a"])
-    >>> ids.put(2, "c")
-    >>> ids.find(["c", "x"]).tolist(), ids.ids
+    >>> ids.assign(2, "c")
+    >>> ids.rows(["c", "x"]).tolist(), ids.ids
     ([2, -1], ['a', '', 'c'])
     """
 
@@ -26,7 +26,7 @@ class RowIds:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def put(self, row: int, name: str) -> None:
+    def assign(self, row: int, name: str) -> None:
         """Name a row, or nobody with an empty name; whoever had it before is unknown now."""
         if row >= len(self.ids):
             self.ids.extend([""] * (row + 1 - len(self.ids)))
@@ -40,7 +40,7 @@ class RowIds:
         """Row of `name`, -1 where unknown."""
         return self._rows.get(name, -1)
 
-    def find(self, names: Sequence[str | int]) -> NDArray[np.int64]:
+    def rows(self, names: Sequence[str | int]) -> NDArray[np.int64]:
         """Rows of `names`, -1 where unknown: (n,) int64."""
         rows = self._rows
         return np.array([rows.get(str(name), -1) for name in names], np.int64)

@@ -14,7 +14,7 @@ from hsnn.trainer.messages import StateDelta
 from hsnn.trainer.rowstore.arrays import Array, grown
 
 
-class People:
+class MirroredUsers:
     """Users by row.
 
     Attributes
@@ -29,15 +29,15 @@ class People:
         self.ids = RowIds(ids)
         self.histories = UserHistories(config.history)
         self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
-        self._put(np.arange(len(arrays["items"])), arrays["items"], arrays["times"], arrays["tokens"])
+        self._set_users(np.arange(len(arrays["items"])), arrays["items"], arrays["times"], arrays["tokens"])
 
-    def apply(self, delta: StateDelta) -> None:
+    def apply_state(self, delta: StateDelta) -> None:
         """Overwrite the users that a state delta touches."""
         for row, name in zip(delta.new_user_rows.tolist(), delta.new_users, strict=True):
-            self.ids.put(row, name)
-        self._put(delta.user_rows, delta.user_items, delta.user_times, delta.user_tokens)
+            self.ids.assign(row, name)
+        self._set_users(delta.user_rows, delta.user_items, delta.user_times, delta.user_tokens)
 
-    def _put(
+    def _set_users(
         self,
         rows: NDArray[np.integer],
         items: NDArray[np.int32],

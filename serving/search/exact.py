@@ -11,30 +11,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.serving.mirror.item_vectors import Tick
-from hsnn.serving.search.topk import Found, best_of
+from hsnn.serving.mirror.item_vectors import ItemVectors
+from hsnn.serving.search.topk import SearchResult, top_k_rows
 from hsnn.trainer.retrieval.score_bounds import Bounds, DotQuery
 
 _BLOCK = 64
 """Items scored before the k-th best score is looked at again; a quarter of all scored so far where that is more."""
 
 
-def everything(tick: Tick, query: DotQuery, mask: NDArray[np.bool_], k: int) -> Found:
+def score_all(tick: ItemVectors, query: DotQuery, mask: NDArray[np.bool_], k: int) -> SearchResult:
     """Score all allowed items; `mask` (rows,) says which are."""
     at = np.flatnonzero(mask[tick.rows])
-    rows, scores = best_of(tick.rows[at], tick.members.scores(query, at), k)
-    return Found(rows, scores, len(at), len(at), nodes=0, certified=True)
+    rows, scores = top_k_rows(tick.rows[at], tick.vectors.scores(query, at), k)
+    return SearchResult(rows, scores, len(at), len(at), nodes=0, certified=True)
 
 
-def search(tick: Tick, query: DotQuery, mask: NDArray[np.bool_], k: int) -> Found:
+def search(tick: ItemVectors, query: DotQuery, mask: NDArray[np.bool_], k: int) -> SearchResult:
     """Find what `everything` finds.
 
     In the answer, `nodes` counts nodes opened, `candidates` allowed items in them, whose own bounds were looked at, and
     `scored` items that were scored.
     """
     if len(tick.rows) == 0 or not np.isfinite(tick.bounds.slack(query)):
-        return everything(tick, query, mask, k)
-    hunt = _Hunt(tick, query, mask, k)
+        return score_all(tick, query, mask, k)
+    hunt = _BoundedSearch(tick, query, mask, k)
     hunt.open_for(2 * max(k, _BLOCK))
     hunt.score()
     hunt.open_all()
@@ -43,11 +43,11 @@ def search(tick: Tick, query: DotQuery, mask: NDArray[np.bool_], k: int) -> Foun
     return hunt.found()
 
 
-class _Hunt:
+class _BoundedSearch:
     """One request's search."""
 
-    def __init__(self, tick: Tick, query: DotQuery, mask: NDArray[np.bool_], k: int) -> None:
-        self._tick, self._query, self._k = tick, query, k
+    def __init__(self, tick: ItemVectors, query: DotQuery, mask: NDArray[np.bool_], k: int) -> None:
+        self._item_vectors, self._query, self._k = tick, query, k
         self._allowed = mask[tick.rows]  # (n,)
         self._ceilings = tick.bounds.against(query)
         self._order = np.argsort(-self._ceilings.nodes, kind="stable")  # groups, best bound first
@@ -60,7 +60,7 @@ class _Hunt:
 
     def open_for(self, items: int) -> None:
         """Open the best nodes that hold `items` allowed items together."""
-        held = np.add.reduceat(self._allowed, self._tick.bounds.starts, dtype=np.int64)[self._order]
+        held = np.add.reduceat(self._allowed, self._item_vectors.bounds.starts, dtype=np.int64)[self._order]
         self._expand(int(np.searchsorted(np.cumsum(held), items)) + 1)
 
     def open_all(self) -> None:
@@ -73,20 +73,20 @@ class _Hunt:
         size = min(max(_BLOCK, self._k, len(self._at) // 4), int(reaching))
         at, self._open, self._bounds = self._open[:size], self._open[size:], self._bounds[size:]
         self._at = np.concatenate([self._at, at])
-        self._scores = np.concatenate([self._scores, self._tick.members.scores(self._query, at)])
+        self._scores = np.concatenate([self._scores, self._item_vectors.vectors.scores(self._query, at)])
         if len(self._scores) >= self._k:
             self._least = float(np.partition(self._scores, -self._k)[-self._k])
         return size > 0
 
-    def found(self) -> Found:
+    def found(self) -> SearchResult:
         """Answer."""
-        rows, scores = best_of(self._tick.rows[self._at], self._scores, self._k)
-        return Found(rows, scores, len(self._at), self._candidates, self._opened, certified=True)
+        rows, scores = top_k_rows(self._item_vectors.rows[self._at], self._scores, self._k)
+        return SearchResult(rows, scores, len(self._at), self._candidates, self._opened, certified=True)
 
     def _expand(self, until: int) -> None:
         groups = self._order[self._opened : until]
         self._opened += len(groups)
-        at = _members(self._tick.bounds, groups)
+        at = _members(self._item_vectors.bounds, groups)
         at = at[self._allowed[at]]
         self._candidates += len(at)
         at = np.concatenate([self._open, at])

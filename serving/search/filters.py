@@ -7,14 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.serving.mirror.mirror import World
-from hsnn.serving.schema import Request, RequestError
+from hsnn.serving.errors import RequestError
+from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.schema import Request
 
 _DIRECT = 16
 """A feature filter that leaves at most this many times the budget is searched without the beam."""
 
 
-class Allowed(NamedTuple):
+class AllowedRows(NamedTuple):
     """What a request may get.
 
     Attributes
@@ -35,7 +36,7 @@ class Allowed(NamedTuple):
         """Every allowed row, (n,)."""
         return np.flatnonzero(self.mask) if self.rows is None else self.rows
 
-    def whole_mask(self) -> NDArray[np.bool_]:
+    def full_mask(self) -> NDArray[np.bool_]:
         """Which rows are allowed, (rows,) bool, by an allow-list too."""
         if self.rows is None:
             return self.mask
@@ -44,7 +45,7 @@ class Allowed(NamedTuple):
         return mask
 
 
-def allowed(world: World, request: Request, history: NDArray[np.integer], budget: int) -> Allowed:
+def allowed_rows(world: EpochState, request: Request, history: NDArray[np.integer], budget: int) -> AllowedRows:
     """Rows that may be returned to a request whose `history` (L,) holds the rows of the user's last items.
 
     Raises
@@ -52,26 +53,26 @@ def allowed(world: World, request: Request, history: NDArray[np.integer], budget
     RequestError
         A feature filter names a feature that no item has.
     """
-    ids = world.catalogue.ids
-    forbidden = np.unique(np.concatenate([history, ids.find(request.filters.exclude)]))
-    mask, size = world.living.without(forbidden)
+    ids = world.items.ids
+    forbidden = np.unique(np.concatenate([history, ids.rows(request.filters.exclude)]))
+    mask, size = world.alive_mask.without(forbidden)
     for name, values in request.filters.features.items():
         mask = mask & _feature(world, name, frozenset(values), len(mask))
     if request.filters.items is not None:
-        listed = np.unique(ids.find(request.filters.items))
+        listed = np.unique(ids.rows(request.filters.items))
         listed = listed[(listed >= 0) & (listed < len(mask))]
         listed = listed[mask[listed]]
-        return Allowed(mask, listed, len(listed))
+        return AllowedRows(mask, listed, len(listed))
     if request.filters.features:
         found = np.flatnonzero(mask)
-        return Allowed(mask, found if len(found) <= _DIRECT * budget else None, len(found))
-    return Allowed(mask, None, size)
+        return AllowedRows(mask, found if len(found) <= _DIRECT * budget else None, len(found))
+    return AllowedRows(mask, None, size)
 
 
 def _feature(
-    world: World, name: str, values: frozenset[str | int | float | bool | None], rows: int
+    world: EpochState, name: str, values: frozenset[str | int | float | bool | None], rows: int
 ) -> NDArray[np.bool_]:
-    index = world.catalogue.features
+    index = world.items.features
     if name not in index.names:
         raise RequestError(
             f"no item has a feature {name!r} to filter by; known: {', '.join(index.names) or 'none yet'}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """Rows best first with their scores (<= k,), what finding them cost, and whether there can be no better ones."""
 
     rows: NDArray[np.int64]
@@ -19,22 +19,22 @@ class Found(NamedTuple):
     certified: bool
 
 
-def best_of(
+def top_k_rows(
     rows: NDArray[np.int64], scores: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Choose the best `k` of `rows` (n,) by `scores` (n,), best first; of equal ones the older item first.
 
     Examples
     --------
-    >>> best_of(np.array([7, 3, 5]), np.array([1, 1, 2], np.float32), 2)[0].tolist()
+    >>> top_k_rows(np.array([7, 3, 5]), np.array([1, 1, 2], np.float32), 2)[0].tolist()
     [5, 3]
     """
     order = np.argsort(rows)
-    chosen = order[top(scores[order], k)]
+    chosen = order[top_k(scores[order], k)]
     return rows[chosen], scores[chosen]
 
 
-def top(values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
+def top_k(values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
     """Positions of the `k` largest of `values` (n,), best first, equal ones in order of position."""
     if k >= len(values):
         return np.argsort(-values, kind="stable")

@@ -20,7 +20,7 @@ from hsnn.indexer.store.streams import START, Entry, follow, last_id, read
 from hsnn.monitoring.health import Health
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.sync.preload import Preload
+from hsnn.serving.sync.preload import VersionPreloader
 from hsnn.serving.sync.warm_up import warm_up
 from hsnn.streaming.redis.client import Redis, identity
 from hsnn.trainer.messages import StateDelta
@@ -37,7 +37,7 @@ VERSION, WARM = "version", "warm_up"
 """Parts of the server's readiness."""
 
 
-class Follower(Thread):
+class MirrorFollower(Thread):
     """Loads the current version, then tails its deltas and the state stream; loads what is announced beforehand.
 
     Whenever the Redis server turns out to be another process than before (restarted, failed over, emptied), everything
@@ -60,55 +60,57 @@ class Follower(Thread):
     def __init__(self, redis: Redis, mirror: Mirror, metrics: ServingMetrics, health: Health) -> None:
         super().__init__(name=LOOP, daemon=True)
         self._reader, self._mirror, self._metrics, self._health = IndexReader(redis), mirror, metrics, health
-        self._preload, self._announced = Preload(redis), START
-        self._number: int | None = None
+        self._preload, self._announced = VersionPreloader(redis), START
+        self._version: int | None = None
         self._server = ""
         self._state_id = START
         self._delta_ids: dict[str, str] = {}  # of each shard's stream
-        self._ended = Event()
+        self._stopped = Event()
         self.freshness: OrderedDict[str, float] = OrderedDict()
 
     def run(self) -> None:
         """Follow until `end`."""
-        while not self._ended.is_set():
+        while not self._stopped.is_set():
             try:
-                self._turn()
+                self._poll()
             except RedisError as error:
-                _log.warning("follower: Redis does not answer (%s); answers go on from version %s", error, self._number)
+                _log.warning(
+                    "follower: Redis does not answer (%s); answers go on from version %s", error, self._version
+                )
                 self._server = ""
-                self._ended.wait(_PAUSE)
+                self._stopped.wait(_PAUSE)
             except VersionGoneError as error:
                 _log.warning("follower: %s", error)
-                self._ended.wait(_PAUSE)
+                self._stopped.wait(_PAUSE)
             except Exception:  # without a beat: if it goes on like this, the process is not live
                 _log.exception("follower failed; it is tried again")
                 self._server = ""
-                self._ended.wait(_PAUSE)
+                self._stopped.wait(_PAUSE)
                 continue
             self._health.beat(LOOP)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Finish the current turn and stop; waits for it."""
-        self._ended.set()
+        self._stopped.set()
         if self.is_alive():
             self.join(timeout=10)
 
-    def _turn(self) -> None:
+    def _poll(self) -> None:
         if not self._same_server():
             self._mirror.reset()
-            self._preload.forget()
+            self._preload.discard()
             self._announced = last_id(self._reader.redis, self._reader.key("announced"))
-            self._number = None
+            self._version = None
         current = self._reader.current()
         if current is None:
-            self._ended.wait(_NO_VERSION_PAUSE)
+            self._stopped.wait(_NO_VERSION_PAUSE)
             return
-        if current != self._number:
+        if current != self._version:
             self._load(current)
         until = time.monotonic() + _RECHECK
-        while not self._ended.is_set() and time.monotonic() < until:
+        while not self._stopped.is_set() and time.monotonic() < until:
             entries = self._read()
-            if not entries or self._take_all(entries):
+            if not entries or self._apply_entries(entries):
                 return
 
     def _same_server(self) -> bool:
@@ -118,18 +120,18 @@ class Follower(Thread):
         return same
 
     def _load(self, number: int) -> None:
-        version = self._preload.take(number) or self._reader.load_version(number)
+        version = self._preload.pop(number) or self._reader.load_version(number)
         start = {part.deltas: START for part in self._reader.parts(number)}
         entries = in_order(self._reader.redis, list(self._reader.delta_entries(number)), start)
         deltas = [delta for delta in map(self._decoded_delta, entries) if delta is not None]
         first = not self._mirror.loaded
-        news = [delta for delta in deltas if _is_news(delta) and not self._mirror.indexed(delta.item)]
+        news = [delta for delta in deltas if _is_new_item(delta) and not self._mirror.is_indexed(delta.item)]
         if self._mirror.load_version(version, deltas):
             self._state_id = version.manifest.state_id
             self._metrics.loads.labels("everything").inc()
         else:
             self._metrics.loads.labels("index").inc()
-        self._number = number
+        self._version = number
         self._delta_ids = start | {entry.stream: entry.id for entry in entries}
         for delta in () if first else news:
             self._note_freshness(delta)
@@ -137,7 +139,7 @@ class Follower(Thread):
         self._metrics.nodes.set(version.manifest.nodes)
         _log.info("follower: version %d (%d items, epoch %d)", number, version.manifest.items, version.manifest.epoch)
         self._health.ready(VERSION)
-        self._show()
+        self._update_gauges()
         if first:
             self._catch_up()
             warm_up(self._mirror)
@@ -145,7 +147,7 @@ class Follower(Thread):
 
     def _catch_up(self) -> None:
         for entry in follow(self._reader.redis, self._reader.key("state"), self._state_id):
-            self._take(entry)
+            self._apply_entry(entry)
 
     def _read(self) -> list[Entry]:
         once = {self._reader.key("state"): self._state_id, self._reader.key("announced"): self._announced}
@@ -153,56 +155,56 @@ class Follower(Thread):
         deltas = in_order(self._reader.redis, [entry for entry in found if entry.stream not in once], self._delta_ids)
         return [entry for entry in found if entry.stream in once] + deltas
 
-    def _take_all(self, entries: Sequence[Entry]) -> bool:
+    def _apply_entries(self, entries: Sequence[Entry]) -> bool:
         """Apply entries; True if the version was superseded: what comes behind that is left for its successor."""
         deltas: list[Delta] = []
         for entry in entries:
             if entry.stream not in self._delta_ids:
-                self._take(entry)
+                self._apply_entry(entry)
                 continue
             self._delta_ids[entry.stream] = entry.id
             delta = self._decoded_delta(entry)
             if delta is not None and delta.op == "superseded":
-                self._change(deltas)
+                self._apply_deltas(deltas)
                 return True
             deltas += [] if delta is None else [delta]
-        self._change(deltas)
+        self._apply_deltas(deltas)
         return False
 
-    def _take(self, entry: Entry) -> None:
+    def _apply_entry(self, entry: Entry) -> None:
         if entry.stream == self._reader.key("announced"):
             self._announced = entry.id
-            self._preload.begin(int(entry.fields[b"n"]))
+            self._preload.start(int(entry.fields[b"n"]))
         else:
             self._state_id = entry.id
-            self._take_state(entry)
+            self._apply_state(entry)
 
-    def _change(self, deltas: Sequence[Delta]) -> None:
-        arriving = {delta.item for delta in deltas if _is_news(delta) and not self._mirror.indexed(delta.item)}
+    def _apply_deltas(self, deltas: Sequence[Delta]) -> None:
+        arriving = {delta.item for delta in deltas if _is_new_item(delta) and not self._mirror.is_indexed(delta.item)}
         for delta in self._mirror.apply_deltas(deltas):
             self._metrics.deltas.labels(delta.op).inc()
-            if _is_news(delta) and delta.item in arriving:
+            if _is_new_item(delta) and delta.item in arriving:
                 arriving.discard(delta.item)
                 self._note_freshness(delta)
 
-    def _take_state(self, entry: Entry) -> None:
+    def _apply_state(self, entry: Entry) -> None:
         try:
             delta = StateDelta.decode(entry.fields[b"d"])
         except (msgspec.MsgspecError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            self._pass_over(entry, error)
+            self._skip(entry, error)
             return
         if self._mirror.apply_state(delta):
             self._metrics.deltas.labels("state").inc()
-            self._show()
+            self._update_gauges()
 
     def _decoded_delta(self, entry: Entry) -> Delta | None:
         try:
             return Delta.decode(entry.fields[b"d"])
         except (msgspec.MsgspecError, KeyError) as error:
-            self._pass_over(entry, error)
+            self._skip(entry, error)
             return None
 
-    def _pass_over(self, entry: Entry, error: Exception) -> None:
+    def _skip(self, entry: Entry, error: Exception) -> None:
         self._metrics.unreadable.inc()
         _log.error("entry %s of %s cannot be read and is passed over: %s", entry.id, entry.stream, error)
 
@@ -213,14 +215,14 @@ class Follower(Thread):
         if len(self.freshness) > _REMEMBERED:
             self.freshness.popitem(last=False)
 
-    def _show(self) -> None:
+    def _update_gauges(self) -> None:
         with self._mirror.lock:
-            world = self._mirror.world
+            world = self._mirror.state
             world.alive()
             watermark, corpus = world.watermark, world.corpus
         self._metrics.watermark.set(watermark / 1000)
         self._metrics.items.set(corpus)
 
 
-def _is_news(delta: Delta) -> bool:
+def _is_new_item(delta: Delta) -> bool:
     return delta.op == "insert" and delta.reason == "new" and delta.sent_at > 0

@@ -12,7 +12,7 @@ from hsnn.streaming.redis.client import Redis
 _log = logging.getLogger(__name__)
 
 
-class Preload:
+class VersionPreloader:
     """Loads one version at a time, on a thread of its own; what is asked of it comes from one other thread.
 
     A version's base stays as it was when it was announced, so it may be loaded at any time before the flip.
@@ -25,14 +25,14 @@ class Preload:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._loading: _Loading | None = None
+        self._loading: _LoadThread | None = None
 
-    def begin(self, number: int) -> None:
+    def start(self, number: int) -> None:
         """Load a version; what was loaded before is forgotten."""
-        self._loading = _Loading(IndexReader(self._redis), number)
+        self._loading = _LoadThread(IndexReader(self._redis), number)
         self._loading.start()
 
-    def take(self, number: int) -> Version | None:
+    def pop(self, number: int) -> Version | None:
         """Hand out a version, waiting for its end if it is being loaded; None if it is not there."""
         loading, self._loading = self._loading, None
         if loading is None or loading.number != number:
@@ -40,12 +40,12 @@ class Preload:
         loading.join()
         return loading.version
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Forget what was loaded, or is being loaded: it is of another server."""
         self._loading = None
 
 
-class _Loading(Thread):
+class _LoadThread(Thread):
     def __init__(self, reader: IndexReader, number: int) -> None:
         super().__init__(name="preload", daemon=True)
         self._reader, self.number = reader, number

@@ -21,7 +21,7 @@ _FIRST = 64
 class Appetite:
     """Asks for as many records as should hold `ROWS` events and `BYTES` bytes, going by those that came last.
 
-    It asks for `AT_ONCE` at most.
+    It asks for `DELTAS_PER_LOCK` at most.
 
     Examples
     --------

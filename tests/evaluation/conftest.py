@@ -109,7 +109,7 @@ def moment() -> Moment:
         judge.prepare(batch)
         asked, history = sampler.draw(prepared, system.learner, 200)
         if len(asked.requests):
-            return Moment(system, judge, asked, Field(system.mirror.world, asked))
+            return Moment(system, judge, asked, Field(system.mirror.state, asked))
         step = system.learn(prepared)
         judge.learned(prepared, history, system, step)
     raise AssertionError("nothing was asked")

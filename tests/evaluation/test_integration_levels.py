@@ -13,9 +13,9 @@ import torch
 from hsnn.evaluation.harness.offline_system import OfflineSystem
 from hsnn.evaluation.harness.prequential import evaluate
 from hsnn.evaluation.metrics.method_metrics import ranks
-from hsnn.serving.limits import Limits
+from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.schema import Filters, Request
-from hsnn.serving.search.beam import queries_of, retrieve
+from hsnn.serving.search.beam import queries_from_requests, retrieve
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.index.levels import level_shares
@@ -23,7 +23,7 @@ from hsnn.trainer.index.levels import level_shares
 pytestmark = pytest.mark.slow
 
 DEPTHS: dict[int, dict[str, Any]] = {2: {"nodes": 4, "children": (3,)}, 3: {"nodes": 3, "children": (2, 2)}}
-FULL = Limits(k=30, beam=12, budget=1000)
+FULL = RetrievalLimits(k=30, beam=12, budget=1000)
 USERS = [f"u{number}" for number in range(12)]
 
 every_depth = pytest.mark.parametrize("depth", DEPTHS)
@@ -72,7 +72,7 @@ def test_a_beam_that_opens_everything_finds_what_scoring_everything_finds(system
 @every_learner
 def test_a_narrow_beam_scores_some_items_and_each_as_before(system, name, depth):
     mirror = system(name, depth).mirror
-    limits = Limits(k=1000, beam=2, budget=1000)
+    limits = RetrievalLimits(k=1000, beam=2, budget=1000)
     beam = retrieve(mirror, [Request(user=user) for user in USERS], limits)
     every = retrieve(mirror, [Request(user=user, mode="exhaustive") for user in USERS], FULL._replace(k=1000))
     fewer = 0
@@ -90,8 +90,8 @@ def test_a_narrow_beam_scores_some_items_and_each_as_before(system, name, depth)
 def test_a_narrow_beam_opens_the_best_leaves_that_it_comes_to(system, name, depth):
     """By a plain search: two nodes of every level are kept, and the two best leaves below them are opened."""
     made = system(name, depth)
-    index = made.mirror.world.index
-    queries = queries_of(made.mirror.world, [Request(user=user) for user in USERS])
+    index = made.mirror.state.index
+    queries = queries_from_requests(made.mirror.state, [Request(user=user) for user in USERS])
     encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share(), 2)
     model, every = index.config, of_all_levels(index, encoded.users.levels)
     for user in range(len(USERS)):

@@ -41,11 +41,11 @@ class Witness:
             self.clicked[user].append(item)
 
     def named(self, rows) -> list[str]:
-        ids = self.system.mirror.world.catalogue.ids.ids
+        ids = self.system.mirror.state.items.ids.ids
         return [ids[row] for row in rows]
 
     def checks(self) -> int:
-        world = self.system.mirror.world
+        world = self.system.mirror.state
         living = np.flatnonzero(world.alive())
         self.checks_items(world, living)
         self.checks_users(world)
@@ -55,7 +55,7 @@ class Witness:
         learner, names = self.system.learner, self.named(living)
         assert learner.items.table.find(names).tolist() == living.tolist()
         assert learner.alive(living).all()
-        topics = [world.catalogue.features.features[row] for row in living.tolist()]
+        topics = [world.items.features.features[row] for row in living.tolist()]
         assert topics == [{"topic": name.partition("-")[0]} for name in names]
         assert np.allclose(world.index.vectors[living], self.vectors(living, names, topics), atol=1e-6)
         assert np.array_equal(world.states.values[living], learner.states.values[living])
@@ -74,11 +74,11 @@ class Witness:
 
     def checks_users(self, world) -> None:
         for user in self.clicked:
-            row = world.people.ids.row(user)
+            row = world.users.ids.row(user)
             own = self.system.learner.users.table.find([user])[0]
             assert row == own
             if row >= 0:
-                items = world.people.histories.items[row]
+                items = world.users.histories.items[row]
                 held = self.named(items[items >= 0])
                 assert is_part(held, self.clicked[user])
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from hsnn.serving.config import ServingConfig, TokenError
+from hsnn.serving.config import ServingConfig
+from hsnn.serving.errors import ServerTokenError
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
@@ -21,7 +22,7 @@ def test_loopback_needs_nothing(host):
 
 def test_the_token_comes_from_the_environment(monkeypatch):
     config = ServingConfig(token_env="HSNN_TEST_TOKEN")
-    with pytest.raises(TokenError, match="HSNN_TEST_TOKEN"):
+    with pytest.raises(ServerTokenError, match="HSNN_TEST_TOKEN"):
         config.token()
     monkeypatch.setenv("HSNN_TEST_TOKEN", "s")
     assert config.token() == "s"

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from hsnn.serving.limits import Limits
+from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import MODES, Filters, Request
 from hsnn.serving.search.beam import retrieve
 
 S = 1000
-EVERYTHING = Limits(beam=6, budget=100)
+EVERYTHING = RetrievalLimits(beam=6, budget=100)
 WAYS = [(mode, filters) for mode in MODES for filters in (Filters(), Filters(features={"topic": ["c0"]}))]
 
 
@@ -21,7 +21,7 @@ def answered(mirror: Mirror, mode: str, filters: Filters = Filters()) -> set[str
     return set(retrieve(mirror, [request], EVERYTHING)[0].items)
 
 
-def tick(plant, mirror: Mirror, ms: int) -> None:
+def advance_time(plant, mirror: Mirror, ms: int) -> None:
     """Time passes, by an engagement with an item of another cluster; nobody writes a delta of an item."""
     plant.engage("u5", "c5-0", after=ms)
     mirror.apply_state(plant.state())
@@ -34,11 +34,11 @@ def test_its_own_end(plant, mode, filters):
     plant.idle_ms = None
     plant.load(mirror)
     assert "offer" in answered(mirror, mode, filters)
-    tick(plant, mirror, 5 * S - 1)
+    advance_time(plant, mirror, 5 * S - 1)
     assert "offer" in answered(mirror, mode, filters), "its last millisecond"
-    tick(plant, mirror, 1)
+    advance_time(plant, mirror, 1)
     assert "offer" not in answered(mirror, mode, filters)
-    assert mirror.indexed("offer"), "the scheduler has not taken it out yet"
+    assert mirror.is_indexed("offer"), "the scheduler has not taken it out yet"
 
 
 @pytest.mark.parametrize(("mode", "filters"), WAYS)
@@ -50,12 +50,12 @@ def test_nobody_touched_it_for_too_long(plant, mode, filters):
     mirror.apply_state(plant.state())
     before = answered(mirror, mode, filters)
     assert {"c0-0", "c0-9"} <= before
-    tick(plant, mirror, 40 * S)
+    advance_time(plant, mirror, 40 * S)
     after = answered(mirror, mode, filters)
     assert "c0-0" in after, "touched 40 s ago"
     assert "c0-9" not in after
-    assert mirror.indexed("c0-9")
-    tick(plant, mirror, 20 * S)
+    assert mirror.is_indexed("c0-9")
+    advance_time(plant, mirror, 20 * S)
     assert "c0-0" not in answered(mirror, mode, filters)
 
 
@@ -76,7 +76,7 @@ def test_through_a_real_server_and_while_the_scheduler_is_away(redis_client, pla
     """The follower alone: states go on, no delta is written; the item is gone once the watermark says so."""
     from hsnn.monitoring.health import Health
     from hsnn.serving.metrics import ServingMetrics
-    from hsnn.serving.sync.follower import LOOP, VERSION, WARM, Follower
+    from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
     from hsnn.streaming.redis.keys import key
 
     plant.idle_ms = None
@@ -85,7 +85,7 @@ def test_through_a_real_server_and_while_the_scheduler_is_away(redis_client, pla
     redis_client.set(key("current"), plant.write(redis_client, state_id))
     health, mirror = Health(VERSION, WARM), Mirror()
     health.expect(LOOP, within=5)
-    follower = Follower(redis_client, mirror, ServingMetrics(), health)
+    follower = MirrorFollower(redis_client, mirror, ServingMetrics(), health)
     follower.start()
     try:
         deadline = time.monotonic() + 10
@@ -98,4 +98,4 @@ def test_through_a_real_server_and_while_the_scheduler_is_away(redis_client, pla
             time.sleep(0.01)
         assert "offer" not in answered(mirror, "exhaustive")
     finally:
-        follower.end()
+        follower.stop()

@@ -8,11 +8,11 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from hsnn.evaluation.baselines.ann_indexes import GRAPHS, Neighbours, package
+from hsnn.evaluation.baselines.ann_indexes import GRAPHS, Neighbours, import_optional
 from hsnn.evaluation.baselines.covisitation import BACKWARD, HOURS, KAPPA, LAST, SMOOTHING, CoVisitation
 from hsnn.evaluation.baselines.popularity import HOURS as POPULARITY_HOURS
 from hsnn.evaluation.baselines.popularity import Leaders, filtered, popular
-from hsnn.evaluation.baselines.registry import BASELINES, chosen
+from hsnn.evaluation.baselines.registry import BASELINES, parse_baselines
 from hsnn.evaluation.baselines.two_tower import item_side, user_side
 from hsnn.evaluation.errors import MissingPackageError, ProtocolError
 from hsnn.evaluation.harness.prequential import evaluate
@@ -148,7 +148,7 @@ def test_the_two_tower_model_is_one_dot_product(moment):
     scores = field.score([view])[0]
     assert not model.learner.network.seeded
     for number, now in enumerate(field.queries.now.tolist()):
-        features = field.world.states.features(field.rows, now)
+        features = field.state.states.features(field.rows, now)
         items = item_side(view.scorer, view.vectors[field.rows], features)
         products = (user_side(view.encoded)[number] @ items.T).astype(np.float64)
         places = field.barred[number]
@@ -172,9 +172,9 @@ def test_an_index_finds_what_the_exhaustive_search_finds_if_it_may_score_everyth
     field, model = moment.field, moment.judge._two_tower
     view = model.view(field)
     scores = field.score([view])[0]
-    wide = moment.system.mirror.world.index.config.model_copy(update={"budget": 500, "beam": 500})
+    wide = moment.system.mirror.state.index.config.model_copy(update={"budget": 500, "beam": 500})
     rival = Neighbours(name, wide)
-    world = moment.system.mirror.world
+    world = moment.system.mirror.state
     half = len(model.learner.items) // 2
     rival.follow(model, world, np.arange(half), True)
     rival.follow(model, world, np.arange(half, len(model.learner.items)), False)  # these arrived later
@@ -225,15 +225,15 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
         Neighbours("hnsw", ModelConfig())
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(MissingPackageError, match="ivf needs faiss-cpu"):
-        package("faiss", "ivf", "faiss-cpu")
+        import_optional("faiss", "ivf", "faiss-cpu")
 
 
 def test_baselines_are_chosen_by_name():
-    assert chosen("all") == BASELINES
-    assert chosen("none") == ()
-    assert chosen("ivf,popularity") == ("popularity", "ivf")
+    assert parse_baselines("all") == BASELINES
+    assert parse_baselines("none") == ()
+    assert parse_baselines("ivf,popularity") == ("popularity", "ivf")
     with pytest.raises(ProtocolError, match=r"no baseline is called itemknn; there are: popularity, "):
-        chosen("popularity,itemknn")
+        parse_baselines("popularity,itemknn")
 
 
 @pytest.mark.slow

@@ -13,17 +13,17 @@ def follow(config, data, batches: int, **schedule) -> tuple[OfflineSystem, Shuff
     for _, batch in zip(range(batches), data.batches(64), strict=False):
         _, state, deltas, flipped = system.learn(system.prepare(batch))
         if system.mirror.loaded:
-            shuffled.follow(system.mirror.world, state, deltas, flipped)
+            shuffled.follow(system.mirror.state, state, deltas, flipped)
         flips.append(flipped)
         if flipped:
-            assert shuffled.leaves.sizes.tolist() == system.mirror.world.index.leaves.sizes.tolist()
+            assert shuffled.leaves.sizes.tolist() == system.mirror.state.index.leaves.sizes.tolist()
     return system, shuffled, flips
 
 
 def test_nodes_keep_their_sizes_and_items_do_not_keep_their_nodes(config, new_data):
     system, shuffled, flips = follow(config, new_data(3000), 40, snapshot_every=0.0, snapshot_events=512)
     assert sum(flips) >= 3
-    own = system.mirror.world.index.leaves
+    own = system.mirror.state.index.leaves
     held = np.flatnonzero(own.node_of >= 0)
     assert len(held) > 90
     assert (shuffled.leaves.node_of[held] == own.node_of[held]).mean() < 0.5
@@ -34,8 +34,8 @@ def test_it_holds_the_same_items_with_the_same_traffic(config, new_data):
     config = config.model_copy(update={"expire_after_idle": 400.0})
     system, shuffled, _ = follow(config, new_data(4000, drifting=True), 60, snapshot_every=0.0, snapshot_events=1500)
     assert system.expired > 20
-    assert system.mirror.world.half_life == system.learner.half_life
-    own = system.mirror.world.index.leaves
+    assert system.mirror.state.half_life == system.learner.half_life
+    own = system.mirror.state.index.leaves
     held = np.flatnonzero(own.node_of >= 0)
     assert np.flatnonzero(shuffled.leaves.node_of >= 0).tolist() == held.tolist()
     assert shuffled.leaves.log_mass[held].tolist() == own.log_mass[held].tolist()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_merge_curve_at_the_served_budget_is_the_served_path(moment):
-    field, budget = moment.field, moment.system.mirror.world.index.config.budget
+    field, budget = moment.field, moment.system.mirror.state.index.config.budget
     scores = field.score([field.own()])[0]
     ranks, scored = ranks_within(merge_order(field, 1000), scores, field.places, (budget,))
     answers = served(moment.system.mirror, field, 200)
@@ -37,7 +37,7 @@ def test_whole_runs_agree_too(run):
 def test_whole_nodes_are_opened_one_after_the_other(moment):
     """Against the plain account: nodes by logit, items of each by age, what is barred left out, cut at the budget."""
     field, budget = moment.field, 17
-    nodes = field.world.index.leaves.node_of[field.rows]
+    nodes = field.state.index.leaves.node_of[field.rows]
     scores = field.score([field.own()])[0]
     order = whole_nodes_order(field, 40)
     ranks, scored = ranks_within(order, scores, field.places, (budget, 1000))

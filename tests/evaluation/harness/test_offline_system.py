@@ -25,12 +25,12 @@ def test_the_mirror_has_what_the_learner_has(config, new_data):
         system.learn(system.prepare(batch))
     assert system.versions > 1
     assert system.arrived > 0
-    learner, held = system.learner, system.mirror.world.crossing
-    rows, told, own = len(learner.items), held.pairs, learner.covisitation
+    learner, held = system.learner, system.mirror.state.cross_features
+    rows, told, own = len(learner.items), held.covisitation, learner.covisitation
     assert (own.neighbours >= 0).any()
     for name in ("neighbours", "weights", "totals", "last"):
         assert np.array_equal(getattr(told, name)[:rows], getattr(own, name)[:rows])
-    indexed = np.flatnonzero(system.mirror.world.index.leaves.node_of[:rows] >= 0)
+    indexed = np.flatnonzero(system.mirror.state.index.leaves.node_of[:rows] >= 0)
     assert np.array_equal(held.tokens[indexed], learner.items.tokens[indexed])
 
 
@@ -40,14 +40,14 @@ def test_in_a_mirror_no_node_is_ever_above_its_bound(config, new_data, monkeypat
 
     def watched(mirror, delta):
         done = apply(mirror, delta)
-        seen.append((mirror.version, mirror.world.index.leaves.sizes.copy()))
+        seen.append((mirror.version, mirror.state.index.leaves.sizes.copy()))
         return done
 
     monkeypatch.setattr(Mirror, "apply_delta", watched)
     for batch in new_data(2000, drifting=True).batches(64):
         flipped = system.learn(system.prepare(batch)).flipped
         if flipped:
-            seen.append((system.mirror.version, system.mirror.world.index.leaves.sizes.copy()))
+            seen.append((system.mirror.version, system.mirror.state.index.leaves.sizes.copy()))
     peaks: dict[int, int] = {}
     for version, sizes in seen:
         peaks[version] = max(peaks.get(version, 0), int(sizes.sum()))
@@ -62,7 +62,7 @@ def test_an_item_changes_its_node_only_for_one_that_is_nearer_by_the_margin(conf
     for batch in new_data(2000).batches(64):
         if not system.learn(system.prepare(batch)).flipped:
             continue
-        index, assigner = system.mirror.world.index, system._live.assigner
+        index, assigner = system.mirror.state.index, system._live.assigner
         nodes = index.leaves.node_of.copy()
         if before is not None:
             rows = np.flatnonzero((before >= 0) & (nodes >= 0))
@@ -114,4 +114,4 @@ def test_new_items_crowd_a_node_and_a_rebalance_makes_room(config, new_data):
     after = system.sizes()
     assert after.sum() == before.sum()
     assert after.max() < 0.75 * before.max()
-    assert (system.mirror.world.index.leaves.sizes == after).all()
+    assert (system.mirror.state.index.leaves.sizes == after).all()

@@ -188,9 +188,9 @@ def test_the_mirror_holds_what_the_learner_knows(config, new_data):
     system = OfflineSystem(config, 0.0, 500)
     for batch in new_data(2000).batches(64):
         system.learn(system.prepare(batch))
-    learner, world = system.learner, system.mirror.world
+    learner, world = system.learner, system.mirror.state
     rows = np.arange(len(learner.items))
     assert world.states.values[rows].tobytes() == learner.states.values[rows].tobytes()
-    assert world.catalogue.ids.ids == learner.items.table.ids
+    assert world.items.ids.ids == learner.items.table.ids
     assert world.alive()[rows].tolist() == learner.alive(rows).tolist()
     assert system.sizes().tolist() == world.index.leaves.sizes.tolist()

@@ -8,7 +8,7 @@ import pytest
 from hsnn.evaluation.harness.evaluator import K
 from hsnn.evaluation.harness.query_batch import TOP, best_of
 from hsnn.evaluation.metrics.ranks import ranks_of, top
-from hsnn.serving.limits import Limits
+from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.search.beam import retrieve
 
 pytestmark = pytest.mark.slow
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def exhaustive(moment):
     """Answers of the serving code that scores every item."""
     requests = [type(one)(**{**one_fields(one), "mode": "exhaustive", "k": 1000}) for one in moment.asked.requests]
-    return retrieve(moment.system.mirror, requests, Limits(max_k=1000))
+    return retrieve(moment.system.mirror, requests, RetrievalLimits(max_k=1000))
 
 
 def one_fields(request):
@@ -25,7 +25,7 @@ def one_fields(request):
 
 
 def test_scores_are_those_of_the_serving_code(moment):
-    field, names = moment.field, moment.system.mirror.world.catalogue.ids.ids
+    field, names = moment.field, moment.system.mirror.state.items.ids.ids
     scores = field.score([field.own()])[0]
     assert len(np.unique(field.asked.ts)) > 30  # each query has a time of its own
     for answer, row, place in zip(exhaustive(moment), scores, field.places, strict=True):
@@ -45,7 +45,7 @@ def test_queries_of_one_time_are_scored_like_queries_of_times_of_their_own(momen
         field.queries.now[:] = same.max()
         together = field.score([field.own()])[0]
         view = field.own()
-        features = field.world.states.features(field.rows, int(same.max()))
+        features = field.state.states.features(field.rows, int(same.max()))
         alone = np.stack(
             [
                 view.scorer.score(view.encoded, number, view.vectors[field.rows], features, view.nodes[field.rows])
@@ -72,7 +72,7 @@ def test_places_of_rows_that_are_not_there(moment):
     field = moment.field
     assert field.at(np.array([-1, 10**6])).tolist() == [-1, -1]
     assert field.at(field.rows).tolist() == list(range(len(field.rows)))
-    dead = np.flatnonzero(~field.world.alive())
+    dead = np.flatnonzero(~field.state.alive())
     assert (field.at(dead) == -1).all()
 
 
@@ -95,7 +95,7 @@ def test_exhaustive_ranks_are_places_in_the_exhaustive_answer(moment):
 
 
 def test_tops_are_the_first_of_the_answer(moment):
-    field, names = moment.field, moment.system.mirror.world.catalogue.ids.ids
+    field, names = moment.field, moment.system.mirror.state.items.ids.ids
     tops = top(field.score([field.own()])[0], TOP)
     for answer, places in zip(exhaustive(moment), tops, strict=True):
         assert {names[row] for row in field.rows[places]} == set(answer.items[:TOP])

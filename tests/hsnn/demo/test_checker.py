@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from hsnn.demo.checker import Life, check, judge, replay
 from hsnn.demo.remaining_events import pending
-from hsnn.serving.api.request_log import AnswerLog
-from hsnn.serving.schema import Answer, Request, Stats
+from hsnn.serving.api.request_log import RequestLog
+from hsnn.serving.schema import Answer, AnswerStats, Request
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
@@ -92,11 +92,11 @@ def test_events_of_unreadable_records_count_and_do_no_harm() -> None:
 
 def test_a_run_is_judged_from_its_answer_log(tmp_path: Path) -> None:
     log = log_of([click("a", 1000), click("b", 1000 + 2 * HOUR, "v")])
-    answers = AnswerLog(tmp_path / "answers.jsonl")
-    stats = Stats(scored=1, candidates=1, nodes=1, corpus=2)
+    answers = RequestLog(tmp_path / "answers.jsonl")
+    stats = AnswerStats(scored=1, candidates=1, nodes=1, corpus=2)
     for as_of, items in ((1000, ["a"]), (1000 + 2 * HOUR, ["b"]), (1000 + 2 * HOUR, ["b", "a"])):
         given_ = Answer(items=items, scores=[0.0] * len(items), version=3, as_of=as_of, stats=stats)
-        answers.write([(Request(user=7), given_)])
+        answers.append([(Request(user=7), given_)])
     answers.close()
     verdict, in_log = judge(log, CONFIG, tmp_path / "answers.jsonl", idle=3600.0)
     assert (verdict.answers, verdict.items, in_log) == (3, 4, 2)

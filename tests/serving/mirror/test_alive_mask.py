@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsnn.serving.mirror import alive_mask
-from hsnn.serving.mirror.alive_mask import Living
+from hsnn.serving.mirror.alive_mask import AliveMask
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Filters, Request
 from hsnn.serving.search.beam import retrieve
@@ -35,7 +35,7 @@ def test_any_changes_and_any_time_equal_a_look_at_all_rows(changes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alive_mask, "_BLOCK", 4)
         nodes, dead_at, watermark = np.zeros(ROWS, np.int32), np.full(ROWS, NEVER), 0
-        kept = Living(nodes, dead_at, watermark)
+        kept = AliveMask(nodes, dead_at, watermark)
         for changed, later, forbidden in changes:
             if max(changed, default=0) >= len(nodes):
                 nodes = np.r_[nodes, np.full(ROWS, -1, np.int32)]
@@ -43,8 +43,8 @@ def test_any_changes_and_any_time_equal_a_look_at_all_rows(changes):
             for row, (node, death) in changed.items():
                 nodes[row], dead_at[row] = node, death
             watermark += later
-            kept.change(np.array(list(changed), np.int64), nodes, dead_at, watermark)
-            kept.pass_to(watermark, dead_at)
+            kept.update(np.array(list(changed), np.int64), nodes, dead_at, watermark)
+            kept.advance(watermark, dead_at)
             alive = (nodes >= 0) & (dead_at > watermark)
             assert kept.mask.tolist() == alive.tolist()
             assert kept.count == np.count_nonzero(alive)
@@ -57,22 +57,25 @@ def test_any_changes_and_any_time_equal_a_look_at_all_rows(changes):
 def test_no_request_copies_all_rows_or_looks_at_them(mirror):
     """The cost of a query must not follow the number of rows that there ever were: each replaced item leaves one."""
     retrieve(mirror, [Request(user="u0")])
-    mask = mirror.world.living.without(np.zeros(0, np.int64))[0]
-    before = mirror.world.living
+    mask = mirror.state.alive_mask.without(np.zeros(0, np.int64))[0]
+    before = mirror.state.alive_mask
     for request in (Request(user="u1"), Request(user="u2", filters=Filters(exclude=["c0-1"]))):
         retrieve(mirror, [request])
-        assert mirror.world.living.without(np.zeros(0, np.int64))[0] is mask
-    assert mirror.world.living is before
+        assert mirror.state.alive_mask.without(np.zeros(0, np.int64))[0] is mask
+    assert mirror.state.alive_mask is before
 
 
 def test_a_delta_or_a_state_does_not_look_at_all_rows_again(plant, mirror: Mirror):
-    before, corpus = mirror.world.living, mirror.world.corpus
+    before, corpus = mirror.state.alive_mask, mirror.state.corpus
     mirror.apply_delta(plant.delete(7))
     mirror.apply_delta(plant.add("new", 3))
     plant.engage("x", "new")
     mirror.apply_state(plant.state())
-    world = mirror.world
-    assert world.living is before
+    world = mirror.state
+    assert world.alive_mask is before
     assert world.corpus == corpus
     nodes = world.index.leaves.node_of
-    assert world.alive().tolist() == ((nodes >= 0) & (world.catalogue.dead_at[: len(nodes)] > world.watermark)).tolist()
+    assert (
+        world.alive().tolist()
+        == ((nodes >= 0) & (world.items.unavailable_from[: len(nodes)] > world.watermark)).tolist()
+    )

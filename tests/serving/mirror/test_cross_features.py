@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.schema import Engaged, Request
-from hsnn.serving.search.beam import queries_of
+from hsnn.serving.schema import HistoryItem, Request
+from hsnn.serving.search.beam import queries_from_requests
 from hsnn.trainer.features.cross_features import CROSS_FEATURES, cross_features
 from hsnn.trainer.features.hashing import token_matrix, tokens
 
@@ -27,9 +27,9 @@ def crossed(new_plant: Callable[..., Any]) -> Any:
 
 
 def columns(mirror: Mirror, *requests: Request) -> np.ndarray:
-    world = mirror.world
-    queries, rows = queries_of(world, requests), np.arange(len(world.catalogue.ids))
-    return np.stack([world.crossing.features(queries, number, rows) for number in range(len(requests))])
+    world = mirror.state
+    queries, rows = queries_from_requests(world, requests), np.arange(len(world.items.ids))
+    return np.stack([world.cross_features.features(queries, number, rows) for number in range(len(requests))])
 
 
 def test_a_mirror_computes_the_columns_that_training_does(crossed):
@@ -38,7 +38,7 @@ def test_a_mirror_computes_the_columns_that_training_does(crossed):
     requests = [Request(user=f"u{number}") for number in range(5)]
     content = [tokens(one, crossed.config.buckets, crossed.config.item_tokens) for one in crossed.features]
     matrix = token_matrix(content, crossed.config.item_tokens)
-    wanted = cross_features(queries_of(mirror.world, requests), matrix, np.arange(12), crossed.pairs)
+    wanted = cross_features(queries_from_requests(mirror.state, requests), matrix, np.arange(12), crossed.pairs)
     assert (wanted > 0).any(axis=(0, 1)).sum() >= 4  # two fields, two half-lives
     np.testing.assert_allclose(columns(mirror, *requests), wanted, atol=1e-6)
 
@@ -54,7 +54,10 @@ def test_a_fed_mirror_equals_a_loaded_one(crossed):
     crossed.features[0] = {"genre": "love"}
     fed.apply_delta(crossed.insert(0, "changed"))
     crossed.load(loaded)
-    asked = [Request(user="u1"), Request(user="x", history=[Engaged("late", crossed.now), Engaged("i0", crossed.now)])]
+    asked = [
+        Request(user="u1"),
+        Request(user="x", history=[HistoryItem("late", crossed.now), HistoryItem("i0", crossed.now)]),
+    ]
     one, other = columns(fed, *asked), columns(loaded, *asked)
     assert one[:, :, -2:].any()
     assert np.array_equal(one, other)
@@ -67,7 +70,7 @@ def test_a_version_brings_changed_tokens(crossed):
     crossed.load(mirror)
     crossed.features[3] = {"genre": "comedy"}
     crossed.load(mirror)
-    found = mirror.world.crossing.tokens[3]
+    found = mirror.state.cross_features.tokens[3]
     assert found[found >= 0].tolist() == tokens({"genre": "comedy"}, crossed.config.buckets, 8)
 
 
@@ -85,5 +88,5 @@ def test_without_cross_features_nothing_is_kept(plant, mirror):
     plant.engage("u0", "c1-1")
     mirror.apply_state(plant.state())
     mirror.apply_delta(plant.add("newcomer", 3, topic="c3"))
-    held = mirror.world.crossing
-    assert (len(held.tokens), len(held.pairs.last)) == (0, 0)
+    held = mirror.state.cross_features
+    assert (len(held.tokens), len(held.covisitation.last)) == (0, 0)

@@ -10,17 +10,17 @@ from hsnn.trainer.model.monn import Monn
 
 
 def test_requests_of_one_moment_share_a_tick(plant, mirror):
-    first = mirror.world.tick(plant.now)
-    assert mirror.world.tick(plant.now) is first
-    assert mirror.world.tick(plant.now + 1) is not first
+    first = mirror.state.item_vectors(plant.now)
+    assert mirror.state.item_vectors(plant.now) is first
+    assert mirror.state.item_vectors(plant.now + 1) is not first
 
 
 def test_a_tick_holds_the_living_grouped_by_node(plant, mirror):
     mirror.apply_delta(plant.delete(7))
-    tick, nodes = mirror.world.tick(plant.now), mirror.world.index.leaves.node_of
+    tick, nodes = mirror.state.item_vectors(plant.now), mirror.state.index.leaves.node_of
     assert sorted(tick.rows.tolist()) == [row for row in range(60) if row != 7]
-    assert (np.diff(tick.members.nodes) >= 0).all()
-    assert (tick.members.nodes == nodes[tick.rows]).all()
+    assert (np.diff(tick.vectors.nodes) >= 0).all()
+    assert (tick.vectors.nodes == nodes[tick.rows]).all()
 
 
 @pytest.mark.parametrize("change", ["state", "insert", "move", "delete", "version"])
@@ -32,10 +32,10 @@ def test_no_change_is_missed(plant, mirror, monkeypatch, change):
     plant.load(mirror)
     request = Request(user="nobody", history=["c2-0"], mode="exhaustive", k=60)
     retrieve(mirror, [request])
-    before = mirror.world.tick(mirror.world.watermark)
+    before = mirror.state.item_vectors(mirror.state.watermark)
     _change(plant, mirror, change)
     answer = retrieve(mirror, [request])[0]
-    assert mirror.world.tick(mirror.world.watermark) is not before
+    assert mirror.state.item_vectors(mirror.state.watermark) is not before
     monkeypatch.setattr(Monn, "boundable", property(lambda self: False))
     plain = retrieve(mirror, [request])[0]
     scores = dict(zip(plain.items, plain.scores, strict=True))

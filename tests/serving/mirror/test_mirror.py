@@ -9,25 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsnn.indexer.store.delta import Delta
-from hsnn.serving.limits import Limits
+from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Filters, Request
 from hsnn.serving.search.beam import retrieve
 
 HOUR = 3_600_000
 MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
-EVERYTHING = Limits(beam=6, budget=1000)
+EVERYTHING = RetrievalLimits(beam=6, budget=1000)
 
 
 def everything(mirror: Mirror) -> set[str]:
-    return set(retrieve(mirror, [Request(user="nobody", k=5000, mode="exhaustive")], Limits(max_k=5000))[0].items)
+    return set(
+        retrieve(mirror, [Request(user="nobody", k=5000, mode="exhaustive")], RetrievalLimits(max_k=5000))[0].items
+    )
 
 
 def test_an_insert_is_retrievable_at_once(plant, mirror):
     delta = plant.add("newcomer", 3, topic="c3")
-    assert not mirror.indexed("newcomer")
+    assert not mirror.is_indexed("newcomer")
     assert mirror.apply_delta(delta)
-    assert mirror.indexed("newcomer")
+    assert mirror.is_indexed("newcomer")
     only = Request(user="u0", filters=Filters(items=["newcomer"]))
     assert retrieve(mirror, [only])[0].items == ["newcomer"]
 
@@ -145,7 +147,7 @@ def test_a_state_may_arrive_before_its_item(plant, mirror):
 
 def test_the_merge_order_follows_a_change_of_half_life(plant, mirror):
     def first() -> list[str]:
-        return retrieve(mirror, [Request(user="y", history=["c3-0"], k=1)], Limits(budget=1))[0].items
+        return retrieve(mirror, [Request(user="y", history=["c3-0"], k=1)], RetrievalLimits(budget=1))[0].items
 
     for _ in range(5):
         plant.engage("x", "c3-4")
@@ -287,8 +289,8 @@ OPS = (
 
 def crossing(mirror: Mirror) -> list[np.ndarray]:
     """What the cross features are made of, by row."""
-    held, rows = mirror.world.crossing, len(mirror.world.catalogue.ids)
-    pairs = held.pairs
+    held, rows = mirror.state.cross_features, len(mirror.state.items.ids)
+    pairs = held.covisitation
     return [part[:rows] for part in (held.tokens, pairs.neighbours, pairs.weights, pairs.totals, pairs.last)]
 
 
@@ -314,7 +316,7 @@ def test_a_fed_mirror_equals_one_loaded_fresh(new_plant, cross, ops):
         if not (cross and mode == "exact")  # such a model has no bounds
         for items in (None, [f"i{n}" for n in range(0, 40, 3)])
     ]
-    for limits in (EVERYTHING, Limits(beam=2, budget=3)):
+    for limits in (EVERYTHING, RetrievalLimits(beam=2, budget=3)):
         for one, other in zip(retrieve(fed, queries, limits), retrieve(fresh, queries, limits), strict=True):
             assert one.items == other.items
             assert one.scores == pytest.approx(other.scores, abs=1e-4)

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from hsnn.serving.limits import Limits
+from hsnn.serving.errors import NotReadyError, RequestError
+from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.schema import Engaged, Filters, NotReadyError, Request, RequestError
+from hsnn.serving.schema import Filters, HistoryItem, Request
 from hsnn.serving.search.beam import retrieve
 
 HOUR = 3_600_000
@@ -27,7 +28,7 @@ def test_a_score_is_the_dot_product_that_was_planted(plant, mirror):
 
 
 def test_whole_beam_and_budget_is_exhaustive(mirror):
-    everything = Limits(beam=6, budget=60)
+    everything = RetrievalLimits(beam=6, budget=60)
     users = ["u0", "u3", "unknown"]
     beam = retrieve(mirror, [Request(user=user, k=60) for user in users], everything)
     exhaustive = retrieve(mirror, [Request(user=user, k=60, mode="exhaustive") for user in users], everything)
@@ -62,14 +63,14 @@ def test_unknown_user_gets_a_full_answer(mirror):
 
 def test_history_is_never_returned(mirror):
     for mode in ("beam", "exact", "exhaustive", "popularity", "popularity_filter"):
-        answer = retrieve(mirror, [Request(user="u0", k=60, mode=mode)], Limits(beam=6, budget=60))[0]
+        answer = retrieve(mirror, [Request(user="u0", k=60, mode=mode)], RetrievalLimits(beam=6, budget=60))[0]
         assert not {"c0-0", "c0-1", "c0-2"} & set(answer.items)
         given = retrieve(mirror, [Request(user="u0", k=60, mode=mode, history=["c1-5", "nonsense"])])[0]
         assert "c1-5" not in given.items
 
 
 def test_given_history_replaces_the_mirrored_one(mirror):
-    for first in (Engaged("c4-0", 1), ("c4-0", 1), "c4-0"):
+    for first in (HistoryItem("c4-0", 1), ("c4-0", 1), "c4-0"):
         answer = retrieve(mirror, [Request(user="u0", k=5, history=[first, "c4-1"])])[0]
         assert all(item.startswith("c4-") for item in answer.items)
         assert not {"c4-0", "c4-1"} & set(answer.items)
@@ -89,7 +90,7 @@ def test_merge_order_puts_the_engaged_item_into_a_budget_of_one(plant, mirror):
     plant.engage("x", "c3-7")
     plant.engage("x", "c3-7")
     mirror.apply_state(plant.state())
-    only = retrieve(mirror, [Request(user="y", history=["c3-0"], k=1)], Limits(budget=1))[0]
+    only = retrieve(mirror, [Request(user="y", history=["c3-0"], k=1)], RetrievalLimits(budget=1))[0]
     assert only.items == ["c3-7"]
 
 

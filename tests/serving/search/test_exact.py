@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsnn.serving.limits import Limits
+from hsnn.serving.errors import RequestError
+from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.schema import Filters, Request, RequestError
+from hsnn.serving.schema import Filters, Request
 from hsnn.serving.search import exact
-from hsnn.serving.search.beam import queries_of, retrieve
-from hsnn.serving.search.topk import Found
+from hsnn.serving.search.beam import queries_from_requests, retrieve
+from hsnn.serving.search.topk import SearchResult
 from hsnn.serving.sync.warm_up import warm_up
 from hsnn.trainer.model.monn import Monn
 from hsnn.trainer.retrieval.score_bounds import Bounds, DotQuery, Members
 
 HOUR = 3_600_000
-SEARCH_ALWAYS = Limits(budget=1, max_k=200)
+SEARCH_ALWAYS = RetrievalLimits(budget=1, max_k=200)
 
 
 def wild(plant, rng) -> None:
@@ -77,7 +78,7 @@ def test_exact_is_exhaustive_to_the_last_bit(new_plant, seed, items, block, aske
     mirror = world_of(new_plant(), seed, items)
     with mock.patch.object(exact, "_BLOCK", block):
         for request in asked:
-            if request.filters.features and not mirror.world.catalogue.features.names:
+            if request.filters.features and not mirror.state.items.features.names:
                 continue
             proven, reference = (ask(mirror, request, mode) for mode in ("exact", "exhaustive"))
             assert (proven.items, proven.scores) == (reference.items, reference.scores)
@@ -102,13 +103,13 @@ def ask(mirror: Mirror, request: Request, mode: str):
 def test_both_are_the_best_by_the_model_itself(new_plant, seed):
     """Against the plain reference: every living item by the model's own item level, sorted."""
     mirror = world_of(new_plant(), seed, 60)
-    world, request = mirror.world, Request(user="u1", k=200)
-    queries = queries_of(world, [request])
+    world, request = mirror.state, Request(user="u1", k=200)
+    queries = queries_from_requests(world, [request])
     index, rows = world.index, np.setdiff1d(np.flatnonzero(world.alive()), queries.history_items[0])
     encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share())
     features = world.states.features(rows, world.watermark)
     plain = index.scorer.score(encoded, 0, index.vectors[rows], features, index.leaves.node_of[rows])
-    by_name = {world.catalogue.ids.ids[row]: score for row, score in zip(rows.tolist(), plain.tolist(), strict=True)}
+    by_name = {world.items.ids.ids[row]: score for row, score in zip(rows.tolist(), plain.tolist(), strict=True)}
     for mode in ("exact", "exhaustive"):
         answer = ask(mirror, request, mode)
         assert set(answer.items) == set(by_name)
@@ -117,10 +118,10 @@ def test_both_are_the_best_by_the_model_itself(new_plant, seed):
 
 
 class Made:
-    """A tick of given items: what a search needs of one."""
+    """The parts of `ItemVectors` that a search uses, of given items."""
 
     def __init__(self, members: Members, rows: np.ndarray) -> None:
-        self.members, self.rows, self.bounds = members, rows, Bounds(members, 4)
+        self.vectors, self.rows, self.bounds = members, rows, Bounds(members, 4)
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 10, 100, 3000]), st.sampled_from([0.02, 0.5, 1.0]))
@@ -190,7 +191,7 @@ def test_on_planted_clusters_less_than_30_percent_is_scored(new_plant):
 
 
 def test_every_answer_says_whether_it_is_certified(mirror):
-    some, everything = Limits(), Limits(beam=6, budget=60)
+    some, everything = RetrievalLimits(), RetrievalLimits(beam=6, budget=60)
     said = {
         (mode, limits): retrieve(mirror, [Request(user="u0", mode=mode)], limits)[0].stats
         for mode in ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
@@ -226,8 +227,8 @@ def test_without_a_living_item_the_answer_is_empty(fresh_plant):
     fresh_plant.load(mirror)
     answer = ask(mirror, Request(user="u"), "exact")
     assert (answer.items, answer.stats.scored_share, answer.stats.certified) == ([], 0.0, True)
-    tick = mirror.world.tick(0)
+    tick = mirror.state.item_vectors(0)
     query = DotQuery(np.ones(12, np.float32), 8, np.zeros(6, np.float32))
-    found = exact.search(tick, query, mirror.world.alive(), 5)
-    assert isinstance(found, Found)
+    found = exact.search(tick, query, mirror.state.alive(), 5)
+    assert isinstance(found, SearchResult)
     assert len(found.rows) == 0

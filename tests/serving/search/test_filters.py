@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from hsnn.serving.limits import Limits
-from hsnn.serving.schema import Filters, Request, parse
+from hsnn.serving.limits import RetrievalLimits
+from hsnn.serving.schema import Filters, Request, parse_request
 from hsnn.serving.search.beam import retrieve
 
 MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
@@ -12,7 +12,9 @@ MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
 @pytest.mark.parametrize("mode", MODES)
 def test_allow_list_reaches_items_outside_the_beam(mirror, mode):
     listed = ["c5-0", "c5-1", "c3-9", "c0-0", "unheard of"]  # u0 has had c0-0
-    answer = retrieve(mirror, [Request(user="u0", k=20, mode=mode, filters=Filters(items=listed))], Limits(beam=1))[0]
+    answer = retrieve(
+        mirror, [Request(user="u0", k=20, mode=mode, filters=Filters(items=listed))], RetrievalLimits(beam=1)
+    )[0]
     assert set(answer.items) == {"c5-0", "c5-1", "c3-9"}
 
 
@@ -46,7 +48,7 @@ def test_excluded_items_do_not_use_up_the_budget(mirror, mode):
 )
 def test_feature_filters_never_leak_and_find_all(mirror, mode, features, holds):
     request = Request(user="nobody", k=60, mode=mode, filters=Filters(features=features))
-    answer = retrieve(mirror, [request], Limits(beam=1, budget=60))[0]
+    answer = retrieve(mirror, [request], RetrievalLimits(beam=1, budget=60))[0]
     expected = {f"c{cluster}-{number}" for cluster in range(6) for number in range(10)}
     assert set(answer.items) == {item for item in expected if holds(item)}
 
@@ -58,7 +60,7 @@ def test_filters_follow_changed_features(plant, mirror):
     mirror.apply_delta(plant.insert(7, "changed"))
     assert retrieve(mirror, [wanted])[0].items == ["c0-7"]
     gone = Request(user="nobody", k=60, filters=Filters(features={"topic": ["c0"]}))
-    assert "c0-7" not in retrieve(mirror, [gone], Limits(budget=60))[0].items
+    assert "c0-7" not in retrieve(mirror, [gone], RetrievalLimits(budget=60))[0].items
 
 
 def test_filters_apply_together(mirror):
@@ -69,5 +71,5 @@ def test_filters_apply_together(mirror):
 def test_numbers_and_texts_name_the_same_item(plant, mirror):
     mirror.apply_delta(plant.add("77", 2))
     mirror.apply_state(plant.state())
-    request = parse(b'{"user": 5, "filters": {"items": [77]}}')
+    request = parse_request(b'{"user": 5, "filters": {"items": [77]}}')
     assert retrieve(mirror, [request])[0].items == ["77"]

@@ -15,7 +15,7 @@ from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Filters, Request
 from hsnn.serving.search.beam import retrieve
-from hsnn.serving.sync.follower import LOOP, VERSION, WARM, Follower
+from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
 from hsnn.streaming.redis.client import Redis, connect
 from hsnn.streaming.redis.keys import key
 from tests.waiting import come_true
@@ -58,7 +58,7 @@ class Following:
     def __init__(self, redis: Redis) -> None:
         self.mirror, self.metrics, self.health = Mirror(), ServingMetrics(), Health(VERSION, WARM)
         self.health.expect(LOOP, within=5)
-        self.follower = Follower(redis, self.mirror, self.metrics, self.health)
+        self.follower = MirrorFollower(redis, self.mirror, self.metrics, self.health)
         self.follower.start()
 
     def value(self, name: str, **labels: str) -> float:
@@ -78,7 +78,7 @@ def publisher(redis_client, plant) -> Publisher:
 def following(redis_client) -> Iterator[Following]:
     following = Following(redis_client)
     yield following
-    following.follower.end()
+    following.follower.stop()
     assert not following.follower.is_alive()
 
 
@@ -121,7 +121,7 @@ def test_what_came_after_the_base_is_caught_up_on(publisher, redis_client, plant
         assert following.mirror.watermark == plant.now
         assert following.value("hsnn_freshness_seconds_count") == 0  # nobody could wait for it here
     finally:
-        following.follower.end()
+        following.follower.stop()
 
 
 def test_follows_a_flip_to_the_next_version_and_its_deltas(publisher, following, plant):
@@ -267,7 +267,7 @@ def test_survives_a_redis_that_restarts_empty_and_reloads(plant, new_plant):
         come_true(lambda: following.retrievable("rebuilt"), seconds=30)
         assert not following.retrievable("c0-5")
     finally:
-        following.follower.end()
+        following.follower.stop()
         server.stop()
         if again is not None:
             again.stop()

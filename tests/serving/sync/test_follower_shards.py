@@ -12,7 +12,7 @@ from hsnn.indexer.store.shards import Part, shard_of
 from hsnn.monitoring.health import Health
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.sync.follower import LOOP, VERSION, WARM, Follower
+from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
 from hsnn.streaming.redis.keys import key
 from tests.waiting import come_true
 
@@ -41,10 +41,10 @@ class Between:
 def mirror(redis_client) -> Iterator[Mirror]:
     mirror, health = Mirror(), Health(VERSION, WARM)
     health.expect(LOOP, within=5)
-    follower = Follower(redis_client, mirror, ServingMetrics(), health)
+    follower = MirrorFollower(redis_client, mirror, ServingMetrics(), health)
     follower.start()
     yield mirror
-    follower.end()
+    follower.stop()
 
 
 def test_deltas_of_all_shards_arrive_and_a_flip_leads_to_other_shards(redis_client, plant, mirror) -> None:
@@ -58,12 +58,12 @@ def test_deltas_of_all_shards_arrive_and_a_flip_leads_to_other_shards(redis_clie
         if before:
             redis_client.xadd(Part(number - 1, 0).deltas, {b"d": Delta("superseded", version=number).encode()})
         come_true(lambda number=number: mirror.version == number)
-        assert np.array_equal(mirror.world.index.vectors[: len(told)], told)
-        assert mirror.world.index.leaves.node_of[: len(told)].tolist() == plant.nodes
+        assert np.array_equal(mirror.state.index.vectors[: len(told)], told)
+        assert mirror.state.index.leaves.node_of[: len(told)].tolist() == plant.nodes
         for item in range(8):
             name = f"new{number}-{item}"
             tell(number, shards, plant.add(name, item % 6, topic="new"))
-        come_true(lambda number=number: all(mirror.indexed(f"new{number}-{item}") for item in range(8)))
+        come_true(lambda number=number: all(mirror.is_indexed(f"new{number}-{item}") for item in range(8)))
 
 
 def test_what_was_written_before_something_is_applied_before_it(redis_client, plant, monkeypatch) -> None:
@@ -81,9 +81,9 @@ def test_what_was_written_before_something_is_applied_before_it(redis_client, pl
     mirror, client, applied = Mirror(), Between(redis_client), []
     apply = mirror.apply_deltas
     monkeypatch.setattr(mirror, "apply_deltas", lambda some: (applied.extend(some), apply(some))[1])
-    follower = Follower(client, mirror, ServingMetrics(), Health(VERSION, WARM))
-    follower._turn()
+    follower = MirrorFollower(client, mirror, ServingMetrics(), Health(VERSION, WARM))
+    follower._poll()
     client.stream, client.happens = Part(number, 0).deltas, write
     while len(applied) < 2:
-        follower._turn()
+        follower._poll()
     assert applied == deltas

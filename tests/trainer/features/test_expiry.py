@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsnn.indexer.assign.catalogue import Catalogue as SchedulerCatalogue
-from hsnn.serving.mirror.items import Catalogue as ServerCatalogue
+from hsnn.serving.mirror.items import MirroredItems as ServerCatalogue
 from hsnn.trainer.features.expiry import NEVER, dies_at
 from hsnn.trainer.messages import StateDelta
 from hsnn.trainer.publish.snapshot import Origin, snapshot_of
@@ -48,9 +48,9 @@ def test_trainer_scheduler_and_server_agree(items, idle_ms, watermark):
     assert SchedulerCatalogue(snapshot).alive().tolist() == expected
 
     server = ServerCatalogue(idle_ms)
-    server.load(snapshot, server.changes(snapshot))
-    server.settle(rows, snapshot.items["last"])
-    assert (server.dead_at[rows] > watermark).tolist() == expected
+    server.load_snapshot(snapshot, server.changed_features(snapshot))
+    server.refresh_expiry(rows, snapshot.items["last"])
+    assert (server.unavailable_from[rows] > watermark).tolist() == expected
 
 
 _LEARNER: list[Learner] = []

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from hsnn.serving.schema import parse_many
+from hsnn.serving.schema import parse_requests
 from hsnn.trainer.errors import TokenError
 from hsnn.trainer.online.prequential import LivePrequential
 
@@ -95,7 +95,7 @@ def test_queries_are_what_a_server_understands_and_hold_no_answer(new_asker, pre
     asked = []
     asker = new_asker(lambda request: asked.append(request) or answers(request, lambda query: []))
     ask(asker, prepared, learner)
-    requests = parse_many(asked[0].content)
+    requests = parse_requests(asked[0].content)
     assert str(asked[0].url) == "http://server/v1/retrieve_many"
     assert len(requests) == 2 * asker.measured
     for request in requests:
@@ -110,7 +110,7 @@ def test_users_without_a_row_are_asked_for_by_name(new_asker, prepared, learner)
     asker = new_asker(lambda request: asked.append(request) or answers(request, lambda query: []))
     strangers = {at: f"stranger {at}" for at in range(len(prepared.users))}
     ask(asker, replace(prepared, users=np.full_like(prepared.users, -1), strangers=strangers), learner)
-    assert {*(request.user for request in parse_many(asked[0].content))} <= {*strangers.values()}
+    assert {*(request.user for request in parse_requests(asked[0].content))} <= {*strangers.values()}
 
 
 def test_events_that_repeat_their_history_are_not_asked(new_asker, prepared, learner):
