@@ -245,6 +245,28 @@ def test_every_term_of_the_glossary_has_one_meaning_and_an_owner_that_exists() -
         assert (ROOT / owner).exists(), f"{cell}: {owner}"
 
 
+def test_architecture_lists_every_package_once() -> None:
+    page = text(ROOT / "docs" / "architecture.md")
+    listed = re.findall(r"^\| \**`([\w/]+)/`\** \|", page, re.MULTILINE)
+    folders = {path.parent.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).glob("**/__init__.py")}
+    packages = {folder.as_posix() for folder in folders if len(folder.parts) <= 2 and not (ROOT / folder).is_symlink()}
+    assert sorted(listed) == sorted(packages)
+
+
+def test_the_data_flows_of_the_architecture_pass_each_package_once() -> None:
+    page = text(ROOT / "docs" / "architecture.md")
+    table = page.partition("### Data flow")[2].partition("## ")[0]
+    for flow in re.findall(r"^\| (?!flow)\w.*? \| (.*) \|$", table, re.MULTILINE):
+        main, _, record = flow.partition("; its record: ")
+        for way in (main, record):
+            packages = re.findall(r"`(\w+\.\w+)`", way)
+            assert len(packages) == len(set(packages)), way
+            for name in packages:
+                assert (ROOT / name.replace(".", "/")).exists() or (ROOT / f"{name.replace('.', '/')}.py").exists(), (
+                    name
+                )
+
+
 def test_the_api_reference_is_what_the_docstrings_say() -> None:
     from tools.api_reference import reference
 
