@@ -1,4 +1,4 @@
-"""Waiting for what other threads and processes do."""
+"""Wait for what other threads and processes do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def eventually(condition: Callable[[], object], seconds: float) -> bool:
-    """Whether a condition comes true in time."""
+    """Return whether a condition holds in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -16,6 +16,6 @@ def eventually(condition: Callable[[], object], seconds: float) -> bool:
     return False
 
 
-def come_true(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait for a condition that has to come true in time."""
-    assert eventually(condition, seconds), "it did not come true in time"
+def wait_until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait until a condition holds; fail if it does not in time."""
+    assert eventually(condition, seconds), "the condition did not hold in time"

@@ -1,1 +1,1 @@
-"""What a checkpoint costs: pauses with large tables, and throughput."""
+"""Checkpoint benchmark: pauses with large tables, and the cost in throughput."""

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.checkpoint.large_learner import Large
+from benchmarks.checkpoint.large_learner import LargeLearner
 from benchmarks.paths import RESULTS_FOLDER
 from benchmarks.quality.variants import digest
 from hsnn.config.schema import Config
@@ -43,7 +43,7 @@ _ROUNDS = 3
 
 def pauses(rows: int, url: str, folder: Path) -> list[dict[str, Any]]:
     """Take a whole checkpoint, one of what 50,000 events change, and one soon after; what each of them costs."""
-    large, waits = Large(rows), list[float]()
+    large, waits = LargeLearner(rows), list[float]()
     store = CheckpointStore(folder, 3)
     publisher = Publisher(store, Outbox(connect(url)), "", on_pause=waits.append)
     found = []
@@ -58,7 +58,7 @@ def pauses(rows: int, url: str, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _one(large: Large, publisher: Publisher, store: CheckpointStore, waits: list[float]) -> dict[str, Any]:
+def _one(large: LargeLearner, publisher: Publisher, store: CheckpointStore, waits: list[float]) -> dict[str, Any]:
     started, copied, steps, writing = time.perf_counter(), 0.0, list[float](), list[float]()
     publisher.take(large.learner, {}, lambda: None, [])
     while publisher.busy:

@@ -15,7 +15,7 @@ _BATCH = 512
 _BLOCK = 65_536
 
 
-class Large:
+class LargeLearner:
     """A learner whose tables are full of made-up numbers, and an even stream of events on all of its rows.
 
     Parameters

@@ -1,1 +1,1 @@
-"""The churn benchmark's parts: a planted world, the system and its peers behind one contract, and the protocol."""
+"""Churn benchmark: planted data, the system and its peers behind one contract, and the protocol."""

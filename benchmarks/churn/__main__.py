@@ -26,10 +26,10 @@ from rich.table import Table
 
 from benchmarks.churn.columns import HEAD, cells
 from benchmarks.churn.peers import PEERS
-from benchmarks.churn.planted_data import World
+from benchmarks.churn.planted_data import PlantedData
 from benchmarks.churn.plots import draw
 from benchmarks.churn.protocol import run
-from benchmarks.churn.system import System
+from benchmarks.churn.system import HsnnCompetitor
 from benchmarks.churn.vector_set_server import NoVectorSetsError
 from benchmarks.paths import RESULTS_FOLDER, ROOT
 from hsnn.evaluation.errors import MissingPackageError
@@ -94,9 +94,9 @@ def _measured(name: str, items: int, options: argparse.Namespace, console: Conso
 def measure(name: str, items: int, churn: Sequence[float], seed: int) -> dict[str, Any]:
     """Put one competitor through the protocol, in this process."""
     use_threads(1)
-    world = World(items, USERS, seed)
-    first = world.arrivals(items, 0.0)
-    competitor = System(world, refit=name == "refitted") if name in OWN else PEERS[name](world)
+    world = PlantedData(items, USERS, seed)
+    first = world.new_items(items, 0.0)
+    competitor = HsnnCompetitor(world, refit=name == "refitted") if name in OWN else PEERS[name](world)
     return run(competitor, world, first, churn)
 
 

@@ -1,4 +1,4 @@
-"""What was seen of a competitor, as the columns of a table."""
+"""Columns of the table of one competitor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEAD = (
 
 
 def cells(name: str, look: dict[str, Any]) -> list[str]:
-    """One row: what was seen of a competitor at one look."""
+    """Format one measurement of a competitor as a row."""
     meanwhile = "{during_p50_ms:.2f} / {during_p99_ms:.2f}".format(**look) if "during_p50_ms" in look else ""
     rate = f"{look['items_per_second']:,.0f}" if "items_per_second" in look else ""
     fullest = look.get("fullest_over_mean") or look.get("max_over_mean")

@@ -15,7 +15,7 @@ def resident(process: str = "self") -> int:
 
 
 def needed() -> int:
-    """Bytes that this process holds, after it gave back what it needs no more (glibc)."""
+    """Bytes that this process holds, after it returned free memory to the system (glibc)."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return resident()

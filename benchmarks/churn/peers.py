@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.churn.memory import resident
-from benchmarks.churn.planted_data import Block, Vectors, World
+from benchmarks.churn.planted_data import Block, PlantedData, Vectors
 from benchmarks.churn.protocol import Numbers
 from benchmarks.churn.vector_set_server import vector_server
 from hsnn.evaluation.baselines.ann_indexes import import_optional
@@ -18,9 +18,9 @@ _LINKS, _BUILD_EF, _SEARCH_EF = 16, 100, 200
 
 
 class Hnswlib:
-    """hnswlib: deleted places are taken by new items (`allow_replace_deleted`)."""
+    """hnswlib: new items reuse the places of deleted ones (`allow_replace_deleted`)."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: PlantedData) -> None:
         self._world, self._before = world, resident()
         self._index = import_optional("hnswlib", "hnswlib").Index(space="ip", dim=world.queries.shape[1])
 
@@ -39,8 +39,8 @@ class Hnswlib:
             self._index.mark_deleted(number)
         self._index.add_items(new.vectors, new.numbers, replace_deleted=True)
 
-    def settle(self) -> None:
-        """Nothing is left to do."""
+    def wait_until_visible(self) -> None:
+        """Do nothing: changes are visible at once."""
 
     def search(self, user: int, k: int) -> Numbers:
         """Numbers (k,), best first."""
@@ -51,18 +51,18 @@ class Hnswlib:
         """Growth of this process."""
         return resident() - self._before
 
-    def facts(self) -> dict[str, Any]:
-        """Say how it is set."""
+    def details(self) -> dict[str, Any]:
+        """Return the parameters."""
         return {"set": f"M {_LINKS}, ef {_BUILD_EF}/{_SEARCH_EF}"}
 
     def end(self) -> None:
-        """Nothing was taken."""
+        """Do nothing."""
 
 
 class Faiss:
     """faiss' inverted lists under the inner product, as many as the system has leaves; the coarse quantiser stays."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: PlantedData) -> None:
         self._world, self._before = world, resident()
         self._faiss = import_optional("faiss", "faiss", "faiss-cpu")
         self._faiss.omp_set_num_threads(1)
@@ -85,8 +85,8 @@ class Faiss:
         self._index.remove_ids(self._faiss.IDSelectorArray(gone.numbers))
         self._index.add_with_ids(new.vectors, new.numbers)
 
-    def settle(self) -> None:
-        """Nothing is left to do."""
+    def wait_until_visible(self) -> None:
+        """Do nothing: changes are visible at once."""
 
     def search(self, user: int, k: int) -> Numbers:
         """Numbers (<= k,), best first."""
@@ -97,13 +97,13 @@ class Faiss:
         """Growth of this process."""
         return resident() - self._before
 
-    def facts(self) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
         """Sizes of the lists, and how it is set."""
         sizes = np.array([self._index.invlists.list_size(n) for n in range(self._index.nlist)])
         return {"max_over_mean": float(sizes.max() / sizes.mean()), "set": f"nprobe {self._index.nprobe}"}
 
     def end(self) -> None:
-        """Nothing was taken."""
+        """Do nothing."""
 
 
 class FaissRebuilt(Faiss):
@@ -120,7 +120,7 @@ class FaissRebuilt(Faiss):
         self._gone.append(gone.numbers)
         self._items = Block(*(np.concatenate(pair) for pair in zip(self._items, new, strict=True)))
 
-    def settle(self) -> None:
+    def wait_until_visible(self) -> None:
         """Build again, if anything was replaced."""
         if self._gone:
             stays = ~np.isin(self._items.numbers, np.concatenate(self._gone))
@@ -130,7 +130,7 @@ class FaissRebuilt(Faiss):
 class VectorSet:
     """The vector sets of Redis 8: vectors are made as long as one another, so that its cosine orders like a product."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: PlantedData) -> None:
         self._world, self._server = world, vector_server()
         self._redis = connect(self._server.url)
 
@@ -148,8 +148,8 @@ class VectorSet:
         pipeline.execute()
         self._add(new)
 
-    def settle(self) -> None:
-        """Nothing is left to do."""
+    def wait_until_visible(self) -> None:
+        """Do nothing: changes are visible at once."""
 
     def search(self, user: int, k: int) -> Numbers:
         """Numbers (k,), best first."""
@@ -161,8 +161,8 @@ class VectorSet:
         """Growth of the server."""
         return self._used() - self._before
 
-    def facts(self) -> dict[str, Any]:
-        """Say how it is set."""
+    def details(self) -> dict[str, Any]:
+        """Return the parameters."""
         return {"set": f"M {_LINKS}, ef {_BUILD_EF}/{_SEARCH_EF}, not quantised"}
 
     def end(self) -> None:
@@ -186,7 +186,7 @@ class VectorSet:
         return int(self._redis.info("memory")["used_memory"])
 
 
-PEERS: dict[str, Callable[[World], Any]] = {
+PEERS: dict[str, Callable[[PlantedData], Any]] = {
     "hnswlib": Hnswlib,
     "faiss": Faiss,
     "faiss_rebuilt": FaissRebuilt,

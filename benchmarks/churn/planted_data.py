@@ -1,4 +1,4 @@
-"""A planted world: items in clusters that rise and fall, users whose taste is one cluster, a model that says so.
+"""Planted data: items in clusters whose popularity moves, users whose taste is one cluster, a model that says so.
 
 Nothing is trained. The model's towers are set by hand so that a user's vector is the weighted mean of the items in the
 user's history and an item's score is its inner product with that: what every nearest-neighbour index can search for,
@@ -27,7 +27,9 @@ NOW = 1_700_000_000_000
 _DIM, _HISTORY, _TOKENS = 32, 4, 8
 _NOISE = 0.13
 """Standard deviation of each of the seven tokens that tell items of a cluster apart, times sqrt(d)."""
+# items that k-means runs over
 _SAMPLE = 65_536
+# a leaf with so many times the mean is split
 _OVERFULL = 3.0
 
 Vectors = NDArray[np.float32]
@@ -40,18 +42,18 @@ class Block(NamedTuple):
     tokens: NDArray[np.int32]
     vectors: Vectors
 
-    def some(self, part: slice) -> Block:
-        """Take some of the items."""
+    def select(self, part: slice) -> Block:
+        """Select items."""
         return Block(self.numbers[part], self.tokens[part], self.vectors[part])
 
 
-def joined(blocks: Sequence[Block]) -> Block:
-    """Put blocks behind one another."""
+def concatenate(blocks: Sequence[Block]) -> Block:
+    """Concatenate blocks."""
     return Block(*(np.concatenate(columns) for columns in zip(*blocks, strict=True)))
 
 
-class World:
-    """Everything that all competitors are asked about.
+class PlantedData:
+    """Items, users and the model that all competitors share.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ class World:
             "l,uld->ud", weights, self._past.vectors.reshape(users, _HISTORY, _DIM)
         ).astype(np.float32)
 
-    def arrivals(self, count: int, turn: float) -> Block:
+    def new_items(self, count: int, turn: float) -> Block:
         """Make `count` new items; `turn` in [0, 1] says how far the clusters' popularity has moved to another order."""
         shares = (1 - turn) * self._shares + turn * self._shares[::-1]
         return self._block(self._rng.choice(self.clusters, count, p=shares))
@@ -109,8 +111,8 @@ class World:
         self._weights["levels.hierarchy.codes.0"] = evened(points, nodes, _OVERFULL, metric)
 
     def snapshot(self, manifest: dict[str, Any], items: Block, gone: NDArray[np.bool_]) -> Snapshot:
-        """Make what a trainer would hand out of `items` (n,), by row after the histories' own, `gone` (n,) or not."""
-        every = joined([self._past, items])
+        """Make the snapshot of `items` (n,) behind the rows of the histories; `gone` (n,) says which are deleted."""
+        every = concatenate([self._past, items])
         rows = len(every.numbers)
         history = np.arange(self.users * _HISTORY, dtype=np.int32).reshape(self.users, _HISTORY)
         return Snapshot(

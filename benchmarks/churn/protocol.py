@@ -1,4 +1,4 @@
-"""What every competitor goes through: build, then replace items step by step while queries run."""
+"""Protocol of every competitor: build, then replace items step by step while queries run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.churn.planted_data import Block, World, joined
+from benchmarks.churn.planted_data import Block, PlantedData, concatenate
 
 K = 50
-"""Items asked for."""
+"""Items per query."""
 
+# items replaced between two groups of queries
 CHUNK = 1000
 _QUERIES_PER_CHUNK = 10
+# queries of one measurement
 _QUERIES = 400
+# queries in a row before the other index is asked as many
 _BLOCK = 50
 
 Numbers = NDArray[np.int64]
@@ -29,10 +32,10 @@ class Competitor(Protocol):
         """Start from these items."""
 
     def replace(self, gone: Block, new: Block) -> None:
-        """Take items out and put as many in; `settle` says when that must be done."""
+        """Take items out and put as many in; `wait_until_visible` says when that must be done."""
 
-    def settle(self) -> None:
-        """Return once everything replaced so far is replaced for searchers, too."""
+    def wait_until_visible(self) -> None:
+        """Return once everything replaced so far is visible to searches."""
 
     def search(self, user: int, k: int) -> Numbers:
         """Numbers (<= k,) of the items with the largest scores for a user, best first."""
@@ -40,11 +43,11 @@ class Competitor(Protocol):
     def bytes(self) -> int:
         """Memory of the index, wherever it lies."""
 
-    def facts(self) -> dict[str, Any]:
-        """What there is to say of the index besides."""
+    def details(self) -> dict[str, Any]:
+        """Further figures of the index."""
 
     def end(self) -> None:
-        """Give back what was taken."""
+        """Release all resources."""
 
 
 @runtime_checkable
@@ -55,8 +58,8 @@ class Controlled(Competitor, Protocol):
         """Search the index as it was built."""
 
 
-class Look(NamedTuple):
-    """What searching was like at one moment, in milliseconds and shares."""
+class Measurement(NamedTuple):
+    """Measurements at one moment, in milliseconds and shares."""
 
     recall: float
     p50_ms: float
@@ -67,21 +70,21 @@ class Look(NamedTuple):
     """Median of a query over that in the index as it was built, asked in turn: both meet the same load."""
 
 
-def run(competitor: Competitor, world: World, first: Block, churn: Sequence[float]) -> dict[str, Any]:
+def run(competitor: Competitor, world: PlantedData, first: Block, churn: Sequence[float]) -> dict[str, Any]:
     """Build on `first` (N,), look, then replace up to each share of `churn` (of N, ascending) and look again."""
     began = time.perf_counter()
     competitor.build(first)
-    competitor.settle()
+    competitor.wait_until_visible()
     built = time.perf_counter() - began
     alive = first
-    looks = [{"churn": 0.0, **_look(competitor, world, alive)._asdict(), "mb": competitor.bytes() / 1e6}]
-    looks[0] |= competitor.facts()
+    looks = [{"churn": 0.0, **_measure(competitor, world, alive)._asdict(), "mb": competitor.bytes() / 1e6}]
+    looks[0] |= competitor.details()
     done = 0
     for share in churn:
         count = round(share * len(first.numbers)) - done
         seconds, during, alive = _churn(competitor, world, alive, count, share)
         done += count
-        look = _look(competitor, world, alive)
+        look = _measure(competitor, world, alive)
         looks.append(
             {
                 "churn": share,
@@ -90,7 +93,7 @@ def run(competitor: Competitor, world: World, first: Block, churn: Sequence[floa
                 "items_per_second": count / seconds,
                 "during_p50_ms": float(np.percentile(during, 50)),
                 "during_p99_ms": float(np.percentile(during, 99)),
-                **competitor.facts(),
+                **competitor.details(),
             }
         )
     competitor.end()
@@ -98,33 +101,33 @@ def run(competitor: Competitor, world: World, first: Block, churn: Sequence[floa
 
 
 def _churn(
-    competitor: Competitor, world: World, alive: Block, count: int, turn: float
+    competitor: Competitor, world: PlantedData, alive: Block, count: int, turn: float
 ) -> tuple[float, NDArray[np.float64], Block]:
     """Replace the `count` oldest items; seconds of replacing alone, seconds of each query meanwhile, who is alive."""
-    new = world.arrivals(count, turn)
+    new = world.new_items(count, turn)
     spent, times = 0.0, []
     for start in range(0, count, CHUNK):
         part = slice(start, min(start + CHUNK, count))
         began = time.perf_counter()
-        competitor.replace(alive.some(part), new.some(part))
+        competitor.replace(alive.select(part), new.select(part))
         spent += time.perf_counter() - began
         times += _timed(competitor, world, _QUERIES_PER_CHUNK, start)[1]
     began = time.perf_counter()
-    competitor.settle()
+    competitor.wait_until_visible()
     spent += time.perf_counter() - began
-    return spent, np.array(times) * 1000, joined([alive.some(slice(count, None)), new])
+    return spent, np.array(times) * 1000, concatenate([alive.select(slice(count, None)), new])
 
 
-def _look(competitor: Competitor, world: World, alive: Block) -> Look:
+def _measure(competitor: Competitor, world: PlantedData, alive: Block) -> Measurement:
     found, seconds = _timed(competitor, world, min(_QUERIES, world.users), 0)
     truth = _truth(world, alive, len(found))
     hits = [len(np.intersect1d(one, best)) / len(best) for one, best in zip(found, truth, strict=True)]
     gone = sum(int(np.count_nonzero(~np.isin(one, alive.numbers))) for one in found)
     p50, p99 = np.percentile(seconds, (50, 99)) * 1000
-    return Look(float(np.mean(hits)), float(p50), float(p99), gone, _against_first(competitor, world))
+    return Measurement(float(np.mean(hits)), float(p50), float(p99), gone, _against_first(competitor, world))
 
 
-def _against_first(competitor: Competitor, world: World) -> float | None:
+def _against_first(competitor: Competitor, world: PlantedData) -> float | None:
     if not isinstance(competitor, Controlled):
         return None
     seconds = np.zeros((min(_QUERIES, world.users), 2))
@@ -137,7 +140,7 @@ def _against_first(competitor: Competitor, world: World) -> float | None:
     return float(now / first)
 
 
-def _timed(competitor: Competitor, world: World, count: int, first: int) -> tuple[list[Numbers], list[float]]:
+def _timed(competitor: Competitor, world: PlantedData, count: int, first: int) -> tuple[list[Numbers], list[float]]:
     found, seconds = [], []
     for number in range(first, first + count):
         began = time.perf_counter()
@@ -146,7 +149,7 @@ def _timed(competitor: Competitor, world: World, count: int, first: int) -> tupl
     return found, seconds
 
 
-def _truth(world: World, alive: Block, count: int) -> list[Numbers]:
+def _truth(world: PlantedData, alive: Block, count: int) -> list[Numbers]:
     """The best K items of each of the first `count` users, by brute force."""
     best: list[Numbers] = []
     for start in range(0, count, _BLOCK):

@@ -1,4 +1,4 @@
-"""The system under churn: the real scheduler in a process of its own, Redis between, and a mirror that follows."""
+"""hsnn as a competitor: the real scheduler in its own process, an embedded Redis, and a mirror that follows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.churn.memory import needed, resident
-from benchmarks.churn.planted_data import Block, World, joined, name_of, user_name
+from benchmarks.churn.planted_data import Block, PlantedData, concatenate, name_of, user_name
 from benchmarks.churn.protocol import CHUNK, Numbers
 from hsnn.demo.processes import Roles
 from hsnn.embedded.redis import EmbeddedRedis
@@ -28,10 +28,11 @@ from hsnn.trainer.publish.redis_writer import Outbox
 _IN_FLIGHT = 4 * CHUNK
 """Items that may be on their way to the mirror: replacing goes on meanwhile, as it does when events arrive."""
 
-_PATIENCE = 600.0
+# seconds until a version must have arrived
+_WAIT_SECONDS = 600.0
 
 
-class System:
+class HsnnCompetitor:
     """`hsnn schedule` on an embedded Redis-protocol server, fed as a trainer feeds it.
 
     Parameters
@@ -41,7 +42,7 @@ class System:
         Whether `settle` publishes a new version with node vectors fitted to the items that are there.
     """
 
-    def __init__(self, world: World, refit: bool = False) -> None:
+    def __init__(self, world: PlantedData, refit: bool = False) -> None:
         self._world, self._refit = world, refit
         self._before = resident()
         self._folder = tempfile.TemporaryDirectory(prefix="hsnn-churn-")
@@ -57,7 +58,7 @@ class System:
         self._fullest = 0.0
 
     def build(self, items: Block) -> None:
-        """Fit the nodes, hand a snapshot out, and wait until the mirror has the version made of it."""
+        """Fit the nodes, publish a snapshot, and wait until the mirror has the version made of it."""
         self._world.fit(items.vectors)
         self._sent = [items]
         options = ["--set", f"redis.url={self._redis_server.url}", "--set", "monitoring.scheduler_port=0"]
@@ -81,7 +82,7 @@ class System:
             self._until(lambda: self._has(late))
         self._look_at_nodes()
 
-    def settle(self) -> None:
+    def wait_until_visible(self) -> None:
         """Wait until the mirror has everything, under a new version if it is to be refitted."""
         self._until(lambda: self._has(self._sent[-1]))
         if self._refit and self._deleted:
@@ -102,7 +103,7 @@ class System:
         """Growth of this process (the mirror, and what the follower reads), and what Redis uses."""
         return resident() - self._before + int(self._redis.info("memory")["used_memory"])
 
-    def facts(self) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
         """Node sizes now and the fullest since the last look, freshness, memory of Redis alone."""
         sizes = self._sizes()
         seconds = list(self._follower.freshness.values())
@@ -124,7 +125,7 @@ class System:
         self._folder.cleanup()
 
     def _publish(self) -> None:
-        every = joined(self._sent)
+        every = concatenate(self._sent)
         number = self._outbox.next_snapshot()
         outbox = self._outbox
         manifest = {
@@ -141,7 +142,7 @@ class System:
         return np.array([int(item[1:]) for item in answer.items], np.int64)
 
     def _alive(self) -> Block:
-        return joined(self._sent).some(slice(self._deleted, None))
+        return concatenate(self._sent).select(slice(self._deleted, None))
 
     def _has(self, items: Block) -> bool:
         return self._mirror.is_indexed(name_of(int(items.numbers[-1])))
@@ -155,4 +156,4 @@ class System:
         self._fullest = max(self._fullest, float(sizes.max() / sizes.mean()))
 
     def _until(self, done: Callable[[], bool]) -> None:
-        self._roles.until(done, "the mirror to follow", _PATIENCE)
+        self._roles.until(done, "the mirror to follow", _WAIT_SECONDS)

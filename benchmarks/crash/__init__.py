@@ -1,1 +1,1 @@
-"""The crash harness: a real trainer is killed again and again, and must end as one that nobody touched."""
+"""Crash test: a real trainer is killed again and again and must end bit for bit like one that was not."""

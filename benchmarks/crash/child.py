@@ -1,4 +1,4 @@
-"""The trainer's process: the real loop over the real log, with a hook that kills it where it is told to."""
+"""The killed process: the real training loop over the real log, with a hook that kills it at a failpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from benchmarks.crash.faults import plant
+from benchmarks.crash.faults import inject
 from benchmarks.crash.plan import ANYWHERE, Kill
 from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.process.failpoints import on_phase
@@ -22,13 +22,15 @@ from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.online.loop import Loop
 from hsnn.trainer.threads import use_threads
 
-_PACE = 0.1
-_RETRY_SECONDS = 20.0  # seconds; servers that are gone for longer went with the harness
+# seconds per iteration of the loop from the kill's place on, so that the log does not end before the kill
+SLOW_DOWN_SECONDS = 0.1
+# seconds; servers that are gone for longer ended with the test
+_RETRY_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What a trainer is to do, and where it is to die."""
+class TrainerJob:
+    """Configuration of a trainer, and the fault that is injected into it."""
 
     trainer: TrainerConfig
     streaming: StreamingConfig
@@ -36,16 +38,16 @@ class Orders:
     fault: str | None = None
 
 
-class Died(NamedTuple):
-    """Said just before the kill: where, after how many steps of this incarnation and events of the run."""
+class KillReport(NamedTuple):
+    """Sent just before the kill: the failpoint, steps since the restart, and events since the start of the run."""
 
     phase: str
     steps: int
     events: int
 
 
-class Ended(NamedTuple):
-    """Said at the end of the log: what became of its engagement records."""
+class FinalCounts(NamedTuple):
+    """Sent at the end of the log: what became of its engagement records."""
 
     trained: int
     dead_lettered: int
@@ -53,31 +55,31 @@ class Ended(NamedTuple):
     pending: int
 
 
-def train(orders: Orders, kill: Kill | None, tell: Connection) -> None:
+def train(job: TrainerJob, kill: Kill | None, connection: Connection) -> None:
     """Learn until the log is drained or the kill comes."""
     if len(threads := os.listdir("/proc/self/task")) > 1:
         raise RuntimeError(f"forked off a process with {len(threads)} threads; their locks may be held for ever here")
     logging.disable(logging.WARNING)
-    use_threads(orders.trainer.threads)
-    plant(orders.fault)
-    patience = RetryPolicy(_RETRY_SECONDS)
-    log = open_log(orders.streaming.log, patience)
-    redis = connect(orders.redis)
-    loop = Loop(orders.trainer, orders.streaming, MonitoringConfig(), log, redis, "crash", retry_policy=patience)
+    use_threads(job.trainer.threads)
+    inject(job.fault)
+    retry_policy = RetryPolicy(_RETRY_SECONDS)
+    log = open_log(job.streaming.log, retry_policy)
+    redis = connect(job.redis)
+    loop = Loop(job.trainer, job.streaming, MonitoringConfig(), log, redis, "crash", retry_policy=retry_policy)
     if kill is not None and kill.phase != ANYWHERE:
-        on_phase(Killer(kill, loop, tell))
+        on_phase(Killer(kill, loop, connection))
     loop.run(Drained(loop, kill))
     progress, lag = loop.progress, loop.consumer.lag()[0]
     pending = loop.consumer.pending + lag
-    tell.send(Ended(progress.trained, progress.dead_lettered, progress.dropped.total(), pending))
+    connection.send(FinalCounts(progress.trained, progress.dead_lettered, progress.dropped.total(), pending))
     log.close()
 
 
 class Killer:
-    """Ends this process by SIGKILL at the occurrence of a phase that a `Kill` names."""
+    """Kill this process by SIGKILL at the failpoint and occurrence that a `Kill` names."""
 
-    def __init__(self, kill: Kill, loop: Loop, tell: Connection) -> None:
-        self._kill, self._loop, self._tell = kill, loop, tell
+    def __init__(self, kill: Kill, loop: Loop, connection: Connection) -> None:
+        self._kill, self._loop, self._connection = kill, loop, connection
         self._marks, self._left = 0, kill.nth
 
     def __call__(self, phase: str) -> None:
@@ -87,14 +89,14 @@ class Killer:
             return
         self._left -= 1
         if self._left == 0:
-            self._tell.send(Died(phase, steps, self._loop.progress.trained))
+            self._connection.send(KillReport(phase, steps, self._loop.progress.trained))
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Drained:
-    """Whether everything in the log was delivered; asked once per turn of the loop.
+    """Whether everything in the log was delivered; asked once per iteration of the loop.
 
-    From the place of its kill on the loop takes its time: else the log would end before all kills are done.
+    From the place of its kill on the loop is slowed down: else the log would end before all kills are done.
     """
 
     def __init__(self, loop: Loop, kill: Kill | None) -> None:
@@ -102,7 +104,7 @@ class Drained:
 
     def __call__(self) -> bool:
         if self._kill is not None and self._loop.progress.trained >= self._kill.after:
-            time.sleep(_PACE)
+            time.sleep(SLOW_DOWN_SECONDS)
         counts: Any = self._loop.consumer.counts
         seen = counts.delivered + counts.dead_lettered + sum(counts.dropped.values())
         still, self._last = seen == self._last, seen

@@ -1,4 +1,4 @@
-"""Faults that the harness must find: planted in a trainer's process by patches, never in the program."""
+"""Faults that the crash test must find, injected into a trainer's process by monkey patches."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hsnn.trainer.training.learner import Learner
 FAULTS = ("generator", "position")
 
 
-def plant(fault: str | None) -> None:
-    """Break this process: the step that random numbers are drawn by starts anew, or reading starts one record late."""
+def inject(fault: str | None) -> None:
+    """Break this process: its random numbers start anew, or it reads from one record too far."""
     if fault == "generator":
         _forget_steps()
     elif fault == "position":
@@ -39,7 +39,7 @@ def _skip_a_record() -> None:
 
 def _off_by_one(state: dict[str, Any]) -> dict[str, Any]:
     """Move the first partition of the engagements on by a record, unless it is at its beginning."""
-    places = [list(place) for place in state["places"]]
-    first = next(place for place in places if place[0] == "engagements")
+    positions = [list(position) for position in state["places"]]
+    first = next(position for position in positions if position[0] == "engagements")
     first[2] += 1 if first[2] else 0
-    return {**state, "places": places}
+    return {**state, "places": positions}

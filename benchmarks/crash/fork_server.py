@@ -1,4 +1,4 @@
-"""Trainers by the dozen: forked off a process that has imported everything once and has a single thread.
+"""Trainer processes, forked off a process that has imported everything once and has a single thread.
 
 Each is a process with memory of its own, as one started by hand is; what it is spared is the import of torch.
 """
@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from benchmarks.crash.child import Died, Ended, Orders, train
+from benchmarks.crash.child import FinalCounts, KillReport, TrainerJob, train
 from benchmarks.crash.plan import ANYWHERE, Kill
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a process with threads of its own cannot be forked off safely
@@ -21,10 +21,11 @@ _IMPORTED = (
     "benchmarks.crash.child",
     "hsnn.streaming.log.kafka.log",
     "hsnn.streaming.log.redis.log",
-    "torch._dynamo",  # torch.optim imports it with the first optimiser
+    "torch._dynamo",  # torch.optim imports it with the first optimizer
 )
 _forks.set_forkserver_preload(list(_IMPORTED))
-_LONGEST = 600.0
+# seconds; a trainer that takes longer hangs
+_TIMEOUT = 600.0
 
 
 class TrainerFailedError(Exception):
@@ -35,42 +36,42 @@ class Outcome(NamedTuple):
     """How a trainer's process ended: by the kill (at the phase it died in), or at the end of the log."""
 
     seconds: float
-    died: Died | None
-    ended: Ended | None
+    died: KillReport | None
+    ended: FinalCounts | None
 
 
-def run(orders: Orders, kill: Kill | None) -> Outcome:
+def run(job: TrainerJob, kill: Kill | None) -> Outcome:
     """Start a trainer and wait until it is dead or done.
 
     Raises
     ------
     TrainerFailedError
-        It ended otherwise.
+        It ended in another way.
     """
     ours, theirs = _forks.Pipe(duplex=False)
-    process = _forks.Process(target=train, args=(orders, kill, theirs), daemon=True)
+    process = _forks.Process(target=train, args=(job, kill, theirs), daemon=True)
     started = time.monotonic()
     process.start()
     theirs.close()
     if kill is not None and kill.phase == ANYWHERE:
         process.join(kill.seconds)
         process.kill()
-    process.join(_LONGEST)
+    process.join(_TIMEOUT)
     if process.is_alive():
         process.kill()
-        raise TrainerFailedError(f"a trainer did not end within {_LONGEST:g} s; it was to die at {kill}")
+        raise TrainerFailedError(f"a trainer did not end within {_TIMEOUT:g} s; it was to die at {kill}")
     seconds = time.monotonic() - started
     with ours, suppress(EOFError):  # nothing was said
         return _outcome(seconds, process.exitcode, ours.recv(), kill)
     return _outcome(seconds, process.exitcode, None, kill)
 
 
-def _outcome(seconds: float, code: int | None, said: Died | Ended | None, kill: Kill | None) -> Outcome:
-    if isinstance(said, Ended) and code == 0:
+def _outcome(seconds: float, code: int | None, said: KillReport | FinalCounts | None, kill: Kill | None) -> Outcome:
+    if isinstance(said, FinalCounts) and code == 0:
         return Outcome(seconds, None, said)
     if code == -signal.SIGKILL and kill is not None:
-        if isinstance(said, Died):
+        if isinstance(said, KillReport):
             return Outcome(seconds, said, None)
         if kill.phase == ANYWHERE:
-            return Outcome(seconds, Died(ANYWHERE, 0, 0), None)
+            return Outcome(seconds, KillReport(ANYWHERE, 0, 0), None)
     raise TrainerFailedError(f"a trainer ended with status {code}, said {said}; it was to die at {kill}")

@@ -13,7 +13,7 @@ from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore
 from hsnn.trainer.messages import SnapshotManifest
 
 
-def tear(folder: Path, kept: float) -> bool:
+def truncate_partial_file(folder: Path, kept: float) -> bool:
     """Cut the file that was being written aside to a share of its size; whether there was one.
 
     The kernel keeps what a killed process wrote; a machine that loses its power does not.
@@ -27,7 +27,7 @@ def tear(folder: Path, kept: float) -> bool:
     return True
 
 
-def broken_promises(folder: Path, redis: Redis, log: EventLog, group: str) -> list[str]:
+def premature_announcements(folder: Path, redis: Redis, log: EventLog, group: str) -> list[str]:
     """Say what was announced before it was durable: snapshots without their checkpoint, positions ahead of it."""
     store = CheckpointStore(folder, kept=1)
     names, newest = store.names(), store.newest()
@@ -61,7 +61,7 @@ def _ahead(newest: Checkpoint | None, log: EventLog, group: str) -> list[str]:
     ]
 
 
-def tidy(redis: Redis) -> None:
+def trim_streams(redis: Redis) -> None:
     """Remove what no reader needs any more, as the scheduler does: old snapshots and stream entries."""
     numbers = sorted(int(fields[b"n"]) for _, fields in redis.xrange(key("snapshots")))
     for number in numbers[:-1]:

@@ -1,4 +1,4 @@
-"""When a trainer is killed: every phase equally often, in random order, spread over the run. All by the seed."""
+"""Plan of the kills: every failpoint equally often, in random order, spread over the run, drawn by a seed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ ANYWHERE = "anywhere"
 """From outside, at a random time after the process was started: while it loads, too."""
 
 KINDS = (*PHASES, ANYWHERE)
-_OFTEN = {"write": 9, "fsync": 9}
+_FREQUENT = {"write": 9, "fsync": 9}
 """They are called more often per checkpoint, so a later occurrence is drawn: one of the first two checkpoints."""
-_SELDOM = 3
+# the occurrence of a failpoint at which the kill comes is drawn from 1 to this
+_MAX_OCCURRENCE = 3
 
 
 class Kill(NamedTuple):
@@ -26,7 +27,7 @@ class Kill(NamedTuple):
         Of `hsnn.monitoring.process.failpoints`, or `ANYWHERE`.
     after
         Events the run must have learned before, with at least one step in this incarnation; `ANYWHERE` does not wait
-        for them. From there on the trainer takes its time.
+        for them. From there on the trainer is slowed down.
     nth
         Which occurrence of the phase it is from then on.
     seconds
@@ -39,7 +40,7 @@ class Kill(NamedTuple):
     after: int
     nth: int
     seconds: float
-    kept: float
+    kept_share: float
 
 
 def plan(kills: int, events: int, batch: int, seed: int) -> list[Kill]:
@@ -64,12 +65,12 @@ def plan(kills: int, events: int, batch: int, seed: int) -> list[Kill]:
     return [_kill(phase, after, rng) for phase, after in zip(phases, places, strict=True)]
 
 
-def least(kills: int) -> int:
+def min_hits(kills: int) -> int:
     """How often each phase must be hit, of `kills`: 10 of 200."""
     return min(10, kills // len(KINDS))
 
 
 def _kill(phase: str, after: int, rng: np.random.Generator) -> Kill:
-    nth = int(rng.integers(1, _OFTEN.get(phase, _SELDOM) + 1))
+    nth = int(rng.integers(1, _FREQUENT.get(phase, _MAX_OCCURRENCE) + 1))
     torn = phase == "write" and rng.random() < 0.5
     return Kill(phase, after, nth, float(rng.uniform(0, 1.5)), float(rng.random()) if torn else 1.0)

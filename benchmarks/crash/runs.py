@@ -1,4 +1,4 @@
-"""The two runs over one log: one that is killed again and again, one that nobody touches."""
+"""The two runs over one log: one that is killed again and again, one that is not."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.crash import fork_server
-from benchmarks.crash.child import Died, Ended, Orders
-from benchmarks.crash.leftovers import broken_promises, tear, tidy
+from benchmarks.crash.child import FinalCounts, KillReport, TrainerJob
+from benchmarks.crash.leftovers import premature_announcements, trim_streams, truncate_partial_file
 from benchmarks.crash.plan import ANYWHERE, Kill
-from benchmarks.crash.sandbox import Stage
+from benchmarks.crash.sandbox import Sandbox
 from hsnn.trainer.checkpoint.digest import digest, parts
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.errors import CheckpointError
 
-_CALM = 10.0
+_UNDISTURBED_INTERVAL = 10.0
 """Seconds between the checkpoints of the undisturbed run: others than those of the killed one."""
 
 
 @dataclass
-class Run:
-    """What one run came to.
+class CrashRun:
+    """Result of one run.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Run:
     """
 
     seconds: float = 0.0
-    ended: Ended | None = None
+    ended: FinalCounts | None = None
     digest: str = ""
     parts: list[str] = field(default_factory=list)
     dead_letters: int = 0
@@ -47,52 +47,54 @@ class Run:
     broken: list[str] = field(default_factory=list)
 
 
-def killed(stage: Stage, kills: Sequence[Kill], fault: str | None, told: Callable[[Died], object]) -> Run:
+def run_with_kills(
+    box: Sandbox, kills: Sequence[Kill], fault: str | None, on_kill: Callable[[KillReport], object]
+) -> CrashRun:
     """Start trainers one after the other, kill each as planned, and let the last one finish."""
-    orders, run = stage.of_run("killed", 0.0, fault), Run()
+    job, run = box.job_of("killed", 0.0, fault), CrashRun()
     started = time.monotonic()
     for kill in kills:
-        outcome = fork_server.run(orders, kill)
+        outcome = fork_server.run(job, kill)
         if outcome.died is None:  # the log ended before the phase came: nothing is left to kill
             run.ended = outcome.ended
             break
         run.hits[kill.phase] += 1
         if kill.phase != ANYWHERE:
             run.steps = min(outcome.died.steps, run.steps or outcome.died.steps)
-        _look(stage, orders, kill, run)
-        told(outcome.died)
+        _check_after_kill(box, job, kill, run)
+        on_kill(outcome.died)
     if run.ended is None:
-        run.ended = fork_server.run(orders, None).ended
-    return _judged(stage, orders, run, started)
+        run.ended = fork_server.run(job, None).ended
+    return _finished(box, job, run, started)
 
 
-def undisturbed(stage: Stage) -> Run:
+def run_undisturbed(box: Sandbox) -> CrashRun:
     """Let one trainer learn the whole log."""
-    orders, run = stage.of_run("undisturbed", _CALM), Run()
+    job, run = box.job_of("undisturbed", _UNDISTURBED_INTERVAL), CrashRun()
     started = time.monotonic()
-    run.ended = fork_server.run(orders, None).ended
-    return _judged(stage, orders, run, started)
+    run.ended = fork_server.run(job, None).ended
+    return _finished(box, job, run, started)
 
 
-def _look(stage: Stage, orders: Orders, kill: Kill, run: Run) -> None:
-    """After a kill: damage what lies about, and see whether anything was promised that is not there."""
-    folder = orders.trainer.checkpoint_dir
-    if kill.kept < 1:
-        run.torn += tear(folder, kill.kept)
+def _check_after_kill(box: Sandbox, job: TrainerJob, kill: Kill, run: CrashRun) -> None:
+    """Truncate partial files, and check that nothing was announced before it was durable."""
+    folder = job.trainer.checkpoint_dir
+    if kill.kept_share < 1:
+        run.torn += truncate_partial_file(folder, kill.kept_share)
     try:
-        found = broken_promises(folder, stage.redis, stage.log, orders.streaming.group)
+        found = premature_announcements(folder, box.redis, box.log, job.streaming.group)
     except CheckpointError as error:
         found = [str(error)]
     run.broken += [f"after a kill in {kill.phase}: {what}" for what in found]
-    tidy(stage.redis)
+    trim_streams(box.redis)
 
 
-def _judged(stage: Stage, orders: Orders, run: Run, started: float) -> Run:
+def _finished(box: Sandbox, job: TrainerJob, run: CrashRun, started: float) -> CrashRun:
     run.seconds = time.monotonic() - started
-    checkpoint = CheckpointStore(orders.trainer.checkpoint_dir, 1).newest()
+    checkpoint = CheckpointStore(job.trainer.checkpoint_dir, 1).newest()
     if checkpoint is not None:
         run.parts = parts(checkpoint.arrays, checkpoint.values)
         run.digest = digest(checkpoint.arrays, checkpoint.values)
-    run.dead_letters = stage.dead_letters()
-    tidy(stage.redis)
+    run.dead_letters = box.dead_letters()
+    trim_streams(box.redis)
     return run

@@ -1,4 +1,4 @@
-"""Where it plays: a log and a Redis of the harness' own, the log full of real events, a folder for checkpoints."""
+"""Servers and files of a crash test: a log full of real events, a Redis, a folder for checkpoints."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.crash.child import Orders
-from benchmarks.crash.log_filler import Filled, fill
+from benchmarks.crash.child import TrainerJob
+from benchmarks.crash.log_filler import LogContents, fill
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.evaluation.harness.data_config import config_for_dataset, join_config
@@ -25,34 +25,34 @@ LOGS = ("redis", "kafka")
 
 
 @dataclass
-class Stage:
-    """A filled log, and what is needed to let a trainer loose on it."""
+class Sandbox:
+    """A filled log, and the configuration of a trainer that reads it."""
 
     log: EventLog
     redis: Redis
     folder: Path
-    filled: Filled
-    orders: Orders
+    contents: LogContents
+    job: TrainerJob
 
-    def of_run(self, name: str, interval: float, fault: str | None = None) -> Orders:
-        """Orders of a run with checkpoints, group and dead letters of its own."""
-        trainer = self.orders.trainer.model_copy(
+    def job_of(self, name: str, interval: float, fault: str | None = None) -> TrainerJob:
+        """Return the job of a run with checkpoints, group and dead letters of its own."""
+        trainer = self.job.trainer.model_copy(
             update={"checkpoint_dir": self.folder / name, "snapshot_interval": interval}
         )
-        streaming = self.orders.streaming.model_copy(update={"group": name})
-        return Orders(trainer, streaming, self.orders.redis, fault)
+        streaming = self.job.streaming.model_copy(update={"group": name})
+        return TrainerJob(trainer, streaming, self.job.redis, fault)
 
     def dead_letters(self) -> int:
         """Records in the dead letters of the engagements."""
-        topic = self.orders.streaming.engagements_topic + SUFFIX
+        topic = self.job.streaming.engagements_topic + SUFFIX
         return sum(self.log.end_positions([(topic, number) for number in self.log.partitions(topic)]).values())
 
 
 @contextmanager
-def stage(kind: str, data: Dataset, batch: int, told: Callable[[int], object]) -> Iterator[Stage]:
-    """Start the servers, fill the log of this kind (``redis`` or ``kafka``), and clear all away afterwards.
+def sandbox(kind: str, data: Dataset, batch: int, on_progress: Callable[[int], object]) -> Iterator[Sandbox]:
+    """Start the servers, fill the log of this kind (``redis`` or ``kafka``), and remove everything afterwards.
 
-    `batch` is the size of a trainer's batches; `told` is called with the number of events in the log.
+    `batch` is the size of a trainer's batches; `on_progress` is called with the number of events in the log.
     """
     with ExitStack() as stack:
         server = stack.enter_context(EmbeddedRedis())
@@ -61,8 +61,8 @@ def stage(kind: str, data: Dataset, batch: int, told: Callable[[int], object]) -
         log, redis = open_log(url), connect(server.url)
         stack.callback(log.close)
         stack.callback(redis.close)
-        orders = _orders(data, batch, url, server.url)
-        yield Stage(log, redis, folder, fill(log, data, orders.streaming, told), orders)
+        job = _job(data, batch, url, server.url)
+        yield Sandbox(log, redis, folder, fill(log, data, job.streaming, on_progress), job)
 
 
 def batch_size(events: int, kills: int) -> int:
@@ -70,9 +70,9 @@ def batch_size(events: int, kills: int) -> int:
     return max(16, min(256, events // 128, events // (4 * max(kills, 1))))
 
 
-def _orders(data: Dataset, batch: int, log: str, redis: str) -> Orders:
+def _job(data: Dataset, batch: int, log: str, redis: str) -> TrainerJob:
     """The default model with cross features: all state that a trainer can have on such data."""
     seeded = IndexConfig(seed_after=min(IndexConfig().seed_after, len(data) // 10))
     trainer = config_for_dataset(TrainerConfig.model_validate({"model": {"cross": True}, "index": seeded}), data)
     changes = {"log": log, "batch_size": batch, "max_wait": 0.05}
-    return Orders(trainer, join_config(trainer).model_copy(update=changes), redis)
+    return TrainerJob(trainer, join_config(trainer).model_copy(update=changes), redis)

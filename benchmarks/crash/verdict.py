@@ -1,26 +1,27 @@
-"""Whether the killed run is the undisturbed one, in words."""
+"""Differences between the killed run and the undisturbed one, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.crash.log_filler import Filled
-from benchmarks.crash.plan import least
-from benchmarks.crash.runs import Run
+from benchmarks.crash.log_filler import LogContents
+from benchmarks.crash.plan import min_hits
+from benchmarks.crash.runs import CrashRun
 from hsnn.monitoring.process.failpoints import PHASES
 
-_MOST = 12
+# names of differing parts in one message
+_MAX_NAMES = 12
 
 
-def differences(killed: Run, calm: Run, filled: Filled, kills: int) -> list[str]:
-    """Say everything that is not as it must be; empty if nothing is.
+def differences(killed: CrashRun, undisturbed: CrashRun, contents: LogContents, kills: int) -> list[str]:
+    """List every difference; an empty list is a pass.
 
     Parameters
     ----------
     kills
         How many were asked for; every phase must have had its share.
     """
-    done, wanted = sum(killed.hits.values()), least(kills)
+    done, wanted = sum(killed.hits.values()), min_hits(kills)
     hits = [f"{done} kills were done, asked for {kills}: the log ended before"] if done < kills else []
     hits += [
         f"{phase} was hit {killed.hits[phase]} times, asked for {wanted}"
@@ -29,10 +30,10 @@ def differences(killed: Run, calm: Run, filled: Filled, kills: int) -> list[str]
     ]
     accounts = [
         f"{name} run: {what}"
-        for name, run in (("killed", killed), ("undisturbed", calm))
-        for what in _account(run, filled)
+        for name, run in (("killed", killed), ("undisturbed", undisturbed))
+        for what in _account(run, contents)
     ]
-    return [*_parts(killed.parts, calm.parts), *accounts, *hits, *killed.broken]
+    return [*_parts(killed.parts, undisturbed.parts), *accounts, *hits, *killed.broken]
 
 
 def _parts(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
@@ -40,20 +41,20 @@ def _parts(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
     names = sorted({line.split()[1] for line in set(ours) ^ set(theirs)})
     if not names:
         return [] if ours else ["there is no checkpoint at the end"]
-    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    return [f"the digests differ, in {', '.join(names[:_MOST])}{more}"]
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return [f"the digests differ, in {', '.join(names[:_MAX_NAMES])}{more}"]
 
 
-def _account(run: Run, filled: Filled) -> list[str]:
-    """Produced = trained + dead-lettered + dropped + pending, and each as the log was filled."""
+def _account(run: CrashRun, contents: LogContents) -> list[str]:
+    """Produced = trained + dead-lettered + dropped + pending, and each as the log was contents."""
     if run.ended is None:
         return ["it did not reach the end of the log"]
     ended, found = run.ended, []
-    events = filled.produced - filled.broken - filled.twice
-    if filled.produced != sum(ended):
-        found.append(f"{filled.produced} produced is not {' + '.join(map(str, ended))} = {sum(ended)}")
-    if (ended.trained, ended.dead_lettered, ended.dropped) != (events, filled.broken, filled.twice):
-        found.append(f"{events} events, {filled.broken} broken, {filled.twice} twice became {ended}")
-    if run.dead_letters != filled.broken:
-        found.append(f"{run.dead_letters} dead letters are in the log, {filled.broken} records are broken")
+    events = contents.produced - contents.broken - contents.repeated
+    if contents.produced != sum(ended):
+        found.append(f"{contents.produced} produced is not {' + '.join(map(str, ended))} = {sum(ended)}")
+    if (ended.trained, ended.dead_lettered, ended.dropped) != (events, contents.broken, contents.repeated):
+        found.append(f"{events} events, {contents.broken} broken, {contents.repeated} twice became {ended}")
+    if run.dead_letters != contents.broken:
+        found.append(f"{run.dead_letters} dead letters are in the log, {contents.broken} records are broken")
     return found

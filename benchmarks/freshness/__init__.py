@@ -1,1 +1,1 @@
-"""The freshness benchmark's parts: who sends, who asks, who waits for single items."""
+"""Freshness benchmark: a producer, query load, and probes of single items, around the real processes."""

@@ -1,9 +1,9 @@
-"""Freshness under load: items come and go at a fixed rate while the trainer learns and queries run.
+"""Freshness under load: items arrive and expire at a fixed rate while the trainer learns and queries run.
 
     make bench ARGS='freshness'
     python -m benchmarks.freshness --items 2000 --engagements 2000 --queries 20 --seconds 90 --log redis
 
-All roles are processes of their own, as in the demo, on an embedded server; this process sends, asks and watches.
+All roles are processes of their own, as in the demo, on an embedded server; this process produces, queries and probes.
 Writes `results/freshness.json`.
 """
 
@@ -20,9 +20,9 @@ import msgspec
 import numpy as np
 import redis
 
-from benchmarks.freshness.probe import Watcher
-from benchmarks.freshness.producer import Source
-from benchmarks.freshness.query_load import Asker
+from benchmarks.freshness.probe import ItemProbe
+from benchmarks.freshness.producer import ProducerThread
+from benchmarks.freshness.query_load import QueryLoad
 from benchmarks.paths import RESULTS_FOLDER
 from hsnn.config.loader import load
 from hsnn.demo.sandbox import Stage, ready
@@ -33,7 +33,8 @@ from hsnn.streaming.redis.keys import key
 RESULTS = RESULTS_FOLDER / "freshness.json"
 BASE_ITEMS, BASE_ENGAGEMENTS = 5000, 20_000
 SETTINGS = ("trainer.snapshot_interval=30s", "trainer.prequential_share=0.005", "indexer.verify_interval=60s")
-_PATIENCE = 120.0
+# seconds until the first version must be served
+_READY_SECONDS = 120.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,12 +64,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def measured(stage: Stage, options: argparse.Namespace) -> dict[str, Any]:
     """Fill, wait for the first version, then measure."""
     config = stage.config.streaming
-    source = Source(open_log(config.log), config, options.items, options.engagements, life=20.0)
+    source = ProducerThread(open_log(config.log), config, options.items, options.engagements, life=20.0)
     source.fill(BASE_ITEMS, BASE_ENGAGEMENTS)
     client = connect(stage.redis_url)
-    stage.roles.until(lambda: bool(client.get(key("current"))), "the first version", _PATIENCE)
-    stage.roles.until(lambda: ready(stage.server), "the server to have loaded it", _PATIENCE)
-    asker, watcher = Asker(stage.server, source, options.queries), Watcher(stage.server, source)
+    stage.roles.until(lambda: bool(client.get(key("current"))), "the first version", _READY_SECONDS)
+    stage.roles.until(lambda: ready(stage.server), "the server to have loaded it", _READY_SECONDS)
+    asker, watcher = QueryLoad(stage.server, source, options.queries), ItemProbe(stage.server, source)
     threads = (source, asker, watcher)
     before = _progress(client)
     began = time.monotonic()

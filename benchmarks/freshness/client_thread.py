@@ -8,8 +8,8 @@ from threading import Event, Thread
 from hsnn.serving.api.client import Client
 
 
-class Caller(Thread):
-    """Takes a `turn` every `pause` seconds until `end`; what went wrong is in `error`.
+class ClientThread(Thread):
+    """Makes a `call_once` every `pause` seconds until `end`; an exception is kept in `error`.
 
     Attributes
     ----------
@@ -23,20 +23,20 @@ class Caller(Thread):
         self.error: Exception | None = None
 
     def run(self) -> None:
-        """Take turns until `end`."""
+        """Call until `end`."""
         try:
             while not self._ended.wait(self._pause):
-                self.turn()
+                self.call_once()
         except Exception as error:
             self.error = error
         finally:
             self.client.close()
 
     @abstractmethod
-    def turn(self) -> None:
+    def call_once(self) -> None:
         """Call the server once."""
 
     def end(self) -> None:
-        """Take no more turns, and wait for the one that is under way."""
+        """Stop, and wait for the call that is under way."""
         self._ended.set()
         self.join(30.0)

@@ -1,19 +1,22 @@
-"""Single items watched from outside: when the server first returns them, and when no longer."""
+"""Probes of single items: when the server first returns them, and when no longer."""
 
 from __future__ import annotations
 
 import time
 
-from benchmarks.freshness.client_thread import Caller
-from benchmarks.freshness.producer import Source
+from benchmarks.freshness.client_thread import ClientThread
+from benchmarks.freshness.producer import ProducerThread
 from hsnn.serving.schema import Filters, Request
 
+# seconds between queries
 _EVERY = 0.04
+# seconds between two items that are probed
 _SPACING = 0.25
-_LONGEST = 30.0
+# seconds after which an item counts as lost
+_MAX_SECONDS = 30.0
 
 
-class Watcher(Caller):
+class ItemProbe(ClientThread):
     """Takes the newest item every quarter of a second and asks for it alone, by a filter that no other item passes.
 
     Attributes
@@ -26,7 +29,7 @@ class Watcher(Caller):
         Items that did not come, or did not go, within 30 s.
     """
 
-    def __init__(self, server: str, source: Source) -> None:
+    def __init__(self, server: str, source: ProducerThread) -> None:
         super().__init__("watcher", server, _EVERY)
         self._source = source
         self._coming: set[str] = set()
@@ -36,8 +39,8 @@ class Watcher(Caller):
         self.departure: list[float] = []
         self.lost = 0
 
-    def turn(self) -> None:
-        """Choose whom to watch, and ask for all that are watched; those under way at the end are left."""
+    def call_once(self) -> None:
+        """Choose an item to probe, and query all probed items; those under way at the end are left out."""
         self._choose()
         self._ask()
 
@@ -61,7 +64,7 @@ class Watcher(Caller):
 
     def _came(self, name: str, there: bool, now: float) -> None:
         seconds = (now - self._source.sent_at[name]) / 1000
-        if there or seconds > _LONGEST:
+        if there or seconds > _MAX_SECONDS:
             self._coming.remove(name)
             self.lost += not there
             if there:
@@ -70,7 +73,7 @@ class Watcher(Caller):
 
     def _went(self, name: str, there: bool, now: float) -> None:
         seconds = (now - self._source.expires_at[name]) / 1000
-        if not there or seconds > _LONGEST:
+        if not there or seconds > _MAX_SECONDS:
             self._going.remove(name)
             self.lost += there
             if not there:

@@ -1,4 +1,4 @@
-"""A producer at a fixed rate: items that come and go, and users who engage with those that are there."""
+"""A producer at a fixed rate: items that arrive and expire, and users who engage with living ones."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.base import EventLog, Outgoing
 from hsnn.streaming.schema.events import Interaction, Item, encode
 
+# seconds between sends
 _TICK = 0.02
 _CLUSTERS, _USERS = 64, 5000
 _RECENT = 4000
 """Engagements are with one of so many newest items."""
 
 
-class Source(Thread):
+class ProducerThread(Thread):
     """Sends until `end`; event time is the wall clock.
 
     Parameters
@@ -52,7 +53,7 @@ class Source(Thread):
             log.create_topic(topic, config.partitions, compacted=topic == config.items_topic)
 
     def fill(self, items: int, engagements: int) -> None:
-        """Send a first catalogue that stays, and what users did with it, at once."""
+        """Send a first catalogue without ends, and engagements with it, at once."""
         life, self._life = self._life, 0.0
         self._items(items)
         self._engagements(engagements)
@@ -76,7 +77,7 @@ class Source(Thread):
             self.error = error
 
     def end(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         self._ended.set()
         self.join(10.0)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.freshness.client_thread import Caller
-from benchmarks.freshness.producer import Source
+from benchmarks.freshness.client_thread import ClientThread
+from benchmarks.freshness.producer import ProducerThread
 
 _USERS, _K = 5000, 100
 
 
-class Asker(Caller):
+class QueryLoad(ClientThread):
     """Asks for users in turn until `end`.
 
     Attributes
@@ -21,13 +21,13 @@ class Asker(Caller):
         Items returned; those past their end at the watermark of their answer.
     """
 
-    def __init__(self, server: str, source: Source, rate: float) -> None:
+    def __init__(self, server: str, source: ProducerThread, rate: float) -> None:
         super().__init__("asker", server, 1.0 / rate)
         self._source = source
         self.seconds: list[float] = []
         self.items = self.expired = 0
 
-    def turn(self) -> None:
+    def call_once(self) -> None:
         """Ask for one user."""
         began = time.perf_counter()
         answer = self.client.retrieve(f"u{len(self.seconds) % _USERS}", k=_K)

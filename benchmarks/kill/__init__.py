@@ -1,1 +1,1 @@
-"""The kill benchmark's parts: the processes that are killed, and the feed that never stops."""
+"""Kill test: schedulers, server and Redis are killed at random while the index changes."""

@@ -1,4 +1,4 @@
-"""The trainer's part, played by a thread that is never killed: items come and go, and now and then a snapshot."""
+"""Stand-in for the trainer, a thread that is never killed: feeds new and deleted items, and snapshots."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from typing import TypeVar
 import numpy as np
 from redis.exceptions import RedisError
 
-from benchmarks.churn.planted_data import Block, World, joined, name_of
+from benchmarks.churn.planted_data import Block, PlantedData, concatenate, name_of
 from hsnn.streaming.redis.client import Redis
 from hsnn.trainer.publish.redis_writer import Outbox
 
-_STEP, _PAUSE = 20, 0.05
+# items replaced at once
+_STEP = 20
+# seconds between replacements, and between retries
+_PAUSE = 0.05
+# seconds
 _SNAPSHOT_EVERY = 5.0
-_Given = TypeVar("_Given")
+_Result = TypeVar("_Result")
 
 
-class Feed(Thread):
+class FeedThread(Thread):
     """Replaces the oldest items, until `end`; what Redis did not take is sent again, as a trainer does.
 
     Attributes
@@ -29,10 +33,10 @@ class Feed(Thread):
     snapshots : int
     """
 
-    def __init__(self, world: World, redis: Redis, items: int) -> None:
+    def __init__(self, world: PlantedData, redis: Redis, items: int) -> None:
         super().__init__(name="feed", daemon=True)
-        self._world, self._outbox = world, Outbox(redis)
-        self._blocks, self.gone = [world.arrivals(items, 0.0)], 0
+        self._world, self._writer = world, Outbox(redis)
+        self._blocks, self.deleted = [world.new_items(items, 0.0)], 0
         world.fit(self._blocks[0].vectors)
         self._ended, self._published = Event(), 0.0
         self.snapshots = 0
@@ -42,7 +46,7 @@ class Feed(Thread):
     @property
     def alive(self) -> set[str]:
         """Ids of the items that must be in the index, and no others."""
-        return {name_of(number) for number in self._all().numbers[self.gone :].tolist()}
+        return {name_of(number) for number in self._all().numbers[self.deleted :].tolist()}
 
     @property
     def sent(self) -> int:
@@ -60,39 +64,39 @@ class Feed(Thread):
             self.error = error
 
     def end(self) -> None:
-        """Feed no more."""
+        """Stop feeding."""
         self._ended.set()
         self.join()
 
     def _replace(self) -> None:
         now = int(time.time() * 1000)
-        new, every = self._world.arrivals(_STEP, 0.5), self._all()
-        old = every.some(slice(self.gone, self.gone + _STEP))
+        new, every = self._world.new_items(_STEP, 0.5), self._all()
+        old = every.select(slice(self.deleted, self.deleted + _STEP))
         entries = self._world.feed(old, now, deleted=True) + self._world.feed(new, now, deleted=False)
-        self._insist(lambda: self._outbox.feed(entries))
+        self._retry(lambda: self._writer.feed(entries))
         self._blocks = [every, new]
-        self.gone += _STEP
+        self.deleted += _STEP
 
     def _snapshot(self) -> None:
         every = self._all()
-        number = self._insist(self._outbox.next_snapshot)
-        outbox = self._outbox
+        number = self._retry(self._writer.next_snapshot)
+        writer = self._writer
         manifest = {
             "snapshot": number,
-            "epoch": outbox.epoch,
+            "epoch": writer.epoch,
             "checkpoint": "planted",
-            "state_id": outbox.state_id,
-            "feed_id": outbox.feed_id,
+            "state_id": writer.state_id,
+            "feed_id": writer.feed_id,
         }
-        snapshot = self._world.snapshot(manifest, every, np.arange(len(every.numbers)) < self.gone)
-        self._insist(lambda: self._outbox.snapshot(snapshot))
+        snapshot = self._world.snapshot(manifest, every, np.arange(len(every.numbers)) < self.deleted)
+        self._retry(lambda: self._writer.snapshot(snapshot))
         self._published = time.monotonic()
         self.snapshots += 1
 
     def _all(self) -> Block:
-        return joined(self._blocks)
+        return concatenate(self._blocks)
 
-    def _insist(self, send: Callable[[], _Given]) -> _Given:
+    def _retry(self, send: Callable[[], _Result]) -> _Result:
         while True:
             try:
                 return send()

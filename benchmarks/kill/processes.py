@@ -17,13 +17,15 @@ from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.streaming.redis.client import Redis, connect
 from hsnn.streaming.redis.keys import key
 
+# short, so that a new leader takes over between two disruptions
 LEASE_SECONDS = 1.0
 ROLES = ("scheduler_1", "scheduler_2", "server")
-_PATIENCE = 120.0
+# seconds until all processes must be ready
+_READY_SECONDS = 120.0
 _ENVIRONMENT: dict[str, str | None] = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "HSNN_CONFIG": None}
 
 
-class Cast:
+class Processes:
     """Starts all of them; `kill` and `pause` name one.
 
     Parameters
@@ -47,7 +49,7 @@ class Cast:
         return f"http://127.0.0.1:{self._ports['server']}"
 
     def start(self) -> Redis:
-        """Start Redis and the roles; return a client. They are ready when there is something to be ready for."""
+        """Start Redis and the roles; return a client. Roles are ready once there is a version."""
         self._redis.start()
         for name in ROLES:
             self._launch(name)
@@ -66,7 +68,7 @@ class Cast:
             self._launch(name)
 
     def pause(self, name: str) -> None:
-        """SIGSTOP a scheduler past its lease, then let it go on as if nothing had been."""
+        """SIGSTOP a scheduler past its lease, then resume it."""
         self.pauses += 1
         self._roles[name].send(signal.SIGSTOP)
         time.sleep(2.5 * LEASE_SECONDS)
@@ -92,13 +94,13 @@ class Cast:
         TimeoutError
             One was not within two minutes.
         """
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _READY_SECONDS
         while len(self.up()) <= len(ROLES):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"only {', '.join(self.up())} are ready; the logs are in {self._folder}")
             time.sleep(0.1)
 
-    def answers(self) -> bool:
+    def server_answers(self) -> bool:
         """Whether the server answers a query."""
         body = {"user": "u1", "k": 5}
         try:

@@ -4,7 +4,7 @@
     make bench ARGS='parts.ids --ids 1000000'
 
 Each run is a process of its own, so that what it holds is what its memory grew by. Ids are texts of some 14 characters,
-made anew for each call and not timed. Look-ups are of ids drawn evenly from all, or as people come: Zipf's law.
+made anew for each call and not timed. Look-ups are of ids drawn evenly from all, or by Zipf's law.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Table(Protocol):
         """Rows of names, new ones added."""
 
 
-class Plain:
-    """The obvious table: a dict, and a list for the way back."""
+class DictTable:
+    """Baseline: a dict, and a list from rows to ids."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -55,7 +55,7 @@ class Plain:
         return np.array(found, np.int64)
 
 
-TABLES: dict[str, Callable[[], Table]] = {"arrays": IdTable, "dict": Plain}
+TABLES: dict[str, Callable[[], Table]] = {"arrays": IdTable, "dict": DictTable}
 
 
 class Timed(NamedTuple):

@@ -1,1 +1,1 @@
-"""What publishing costs: a version of planted items step by step, single operations, and raw pipelines beside."""
+"""Publish benchmark: a version of planted items step by step, single operations, and raw pipelines."""

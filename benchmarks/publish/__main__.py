@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.arguments import positive
 from benchmarks.churn.memory import resident
-from benchmarks.churn.planted_data import World
+from benchmarks.churn.planted_data import PlantedData
 from benchmarks.paths import RESULTS_FOLDER
 from benchmarks.publish.index_only import bare
 from benchmarks.publish.operations import Operations
@@ -54,7 +54,7 @@ def measured(items: int, shards: int, seed: int = 0) -> dict[str, Any]:
         redis = connect(server.url, socket_timeout=600)
         lease = Lease(redis, 3600, shards=shards)
         assert lease.take()
-        store, world = IndexStore(redis, lease), World(items, 100, seed)
+        store, world = IndexStore(redis, lease), PlantedData(items, 100, seed)
         publication = Publication(world, items, Outbox(redis), store)
         before = resident()
         publication.publish()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.churn.planted_data import NOW, World
+from benchmarks.churn.planted_data import NOW, PlantedData
 from benchmarks.publish.version import RULES, Publication
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
@@ -23,11 +23,11 @@ _MANY, _SINGLE = 2000, 20
 class Operations:
     """A leader and a mirror of a publication, and new items to work with."""
 
-    def __init__(self, publication: Publication, world: World, store: IndexStore) -> None:
+    def __init__(self, publication: Publication, world: PlantedData, store: IndexStore) -> None:
         self._leader, self._mirror = Leader(store, Builder(store, rules=RULES)), publication.mirror
         self._epoch = publication.manifest.epoch
         self._leader.resume()
-        self._made = world.arrivals(_MANY + 3 * _SINGLE, 0.0)
+        self._made = world.new_items(_MANY + 3 * _SINGLE, 0.0)
         self._world = world
 
     def report(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Operations:
 
     def _feed(self, part: slice, ends: int, *, deleted: bool) -> Sequence[Any]:
         assert self._leader.catalogue is not None
-        items = self._world.feed(self._made.some(part), 0, deleted=deleted)
+        items = self._world.feed(self._made.select(part), 0, deleted=deleted)
         told = [FeedItem(i.id, i.row, i.tokens, {}, NOW, 0, ends or None, deleted) for i in items]
         self._leader.catalogue.put_feed(Feed(self._epoch, told))
         return self._leader.settle()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.churn.planted_data import World
+from benchmarks.churn.planted_data import PlantedData
 from benchmarks.publish.stopwatch import Clock
 from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
 from hsnn.indexer.assign.capacity import Placing
@@ -31,8 +31,8 @@ class Publication:
     manifest, base, items, mirror : what was made
     """
 
-    def __init__(self, world: World, items: int, outbox: Outbox, store: IndexStore) -> None:
-        block = world.arrivals(items, 0.0)
+    def __init__(self, world: PlantedData, items: int, outbox: Outbox, store: IndexStore) -> None:
+        block = world.new_items(items, 0.0)
         world.fit(block.vectors)
         source = {
             "snapshot": outbox.next_snapshot(),

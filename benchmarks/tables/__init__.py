@@ -1,1 +1,1 @@
-"""Tables of `docs/benchmarks.md`: a function makes the text of one from the JSON that a benchmark wrote."""
+"""Generated tables of `docs/benchmarks.md`: one function per benchmark turns its JSON into text."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.churn import __main__, protocol
-from benchmarks.churn.planted_data import World, joined
+from benchmarks.churn.planted_data import PlantedData, concatenate
 from benchmarks.churn.vector_set_server import NoVectorSetsError, vector_server
 
 
@@ -23,9 +23,9 @@ class Perfect:
 
     def replace(self, gone, new):
         kept = np.ones(len(self.items.numbers), np.bool_) if self.keeps else ~np.isin(self.items.numbers, gone.numbers)
-        self.items = joined([type(new)(*(column[kept] for column in self.items)), new])
+        self.items = concatenate([type(new)(*(column[kept] for column in self.items)), new])
 
-    def settle(self):
+    def wait_until_visible(self):
         pass
 
     def search(self, user, k):
@@ -34,7 +34,7 @@ class Perfect:
     def bytes(self):
         return self.items.vectors.nbytes
 
-    def facts(self):
+    def details(self):
         return {}
 
     def end(self):
@@ -42,21 +42,23 @@ class Perfect:
 
 
 def test_a_perfect_index_has_recall_1_and_a_stale_one_returns_what_is_gone():
-    looks = protocol.run(Perfect(world := World(2000, 40, 0)), world, world.arrivals(2000, 0.0), [0.1, 1.0])["looks"]
+    looks = protocol.run(Perfect(world := PlantedData(2000, 40, 0)), world, world.new_items(2000, 0.0), [0.1, 1.0])[
+        "looks"
+    ]
     assert [(look["churn"], look["recall"], look["gone"]) for look in looks] == [
         (0.0, 1.0, 0),
         (0.1, 1.0, 0),
         (1.0, 1.0, 0),
     ]
-    world = World(2000, 40, 0)
-    stale = protocol.run(Perfect(world, keeps=True), world, world.arrivals(2000, 0.0), [0.5])["looks"][-1]
+    world = PlantedData(2000, 40, 0)
+    stale = protocol.run(Perfect(world, keeps=True), world, world.new_items(2000, 0.0), [0.5])["looks"][-1]
     assert stale["gone"] > 0
     assert stale["recall"] < 1
 
 
 def test_clusters_rise_and_fall():
-    world = World(2000, 4, 0)
-    early, late = world.arrivals(2000, 0.0).tokens[:, 0], world.arrivals(2000, 1.0).tokens[:, 0]
+    world = PlantedData(2000, 4, 0)
+    early, late = world.new_items(2000, 0.0).tokens[:, 0], world.new_items(2000, 1.0).tokens[:, 0]
     assert np.mean(early) < world.clusters / 2 < np.mean(late)
 
 

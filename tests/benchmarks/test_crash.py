@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.crash.__main__ import main
-from benchmarks.crash.child import Ended
-from benchmarks.crash.log_filler import Filled
-from benchmarks.crash.plan import KINDS, least, plan
-from benchmarks.crash.runs import Run
+from benchmarks.crash.child import FinalCounts
+from benchmarks.crash.log_filler import LogContents
+from benchmarks.crash.plan import KINDS, min_hits, plan
+from benchmarks.crash.runs import CrashRun
 from benchmarks.crash.verdict import differences
 from hsnn.monitoring.process.failpoints import PHASES
 
@@ -69,13 +69,13 @@ def test_a_planted_fault_is_found(fault, named, clicks, tmp_path):
 def test_every_phase_has_its_share_of_the_kills():
     kills = plan(200, 200_000, 256, seed=7)
     assert [kill.phase for kill in kills] != [kill.phase for kill in plan(200, 200_000, 256, seed=8)]
-    assert all(sum(kill.phase == phase for kill in kills) >= least(200) == 10 for phase in PHASES)
+    assert all(sum(kill.phase == phase for kill in kills) >= min_hits(200) == 10 for phase in PHASES)
     assert max(kill.after for kill in kills) < 200_000 - 20 * 256
-    assert any(kill.kept < 1 for kill in kills)
-    assert all(kill.phase == "write" for kill in kills if kill.kept < 1)
+    assert any(kill.kept_share < 1 for kill in kills)
+    assert all(kill.phase == "write" for kill in kills if kill.kept_share < 1)
 
 
-ENDED = Ended(trained=90, dead_lettered=6, dropped=4, pending=0)
+ENDED = FinalCounts(trained=90, dead_lettered=6, dropped=4, pending=0)
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,13 @@ def test_the_verdict_names_what_is_wrong(change, said):
 
     def run(**changes):
         fields = {"ended": ENDED, "parts": lines, "dead_letters": 6, "hits": dict.fromkeys(KINDS, 1)}
-        made = Run(**{**fields, **changes})
-        made.hits = type(Run().hits)(made.hits)
+        made = CrashRun(**{**fields, **changes})
+        made.hits = type(CrashRun().hits)(made.hits)
         return made
 
-    calm, filled = run(parts=[] if change.get("parts") == [] else lines), Filled(produced=100, broken=6, twice=4)
+    calm, filled = (
+        run(parts=[] if change.get("parts") == [] else lines),
+        LogContents(produced=100, broken=6, repeated=4),
+    )
     assert differences(run(), run(), filled, 8) == []
     assert any(said in line for line in differences(run(**change), calm, filled, 8))

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks.freshness import __main__
-from benchmarks.freshness.producer import Source
+from benchmarks.freshness.producer import ProducerThread
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.log.memory import MemoryLog
@@ -15,7 +15,7 @@ from hsnn.streaming.log.memory import MemoryLog
 
 def test_the_source_sends_items_that_come_and_go_and_engagements_with_them():
     log, config = MemoryLog(), StreamingConfig(partitions=2, batch_size=64)
-    source = Source(log, config, items=0, engagements=0, life=20.0)
+    source = ProducerThread(log, config, items=0, engagements=0, life=20.0)
     source.fill(100, 200)
     source._items(50)
     batches = []

@@ -18,7 +18,7 @@ from hsnn.serving.search.beam import retrieve
 from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
 from hsnn.streaming.redis.client import Redis, connect
 from hsnn.streaming.redis.keys import key
-from tests.waiting import come_true
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -87,26 +87,26 @@ def test_waits_for_the_first_version_and_becomes_ready(publisher, following):
     assert following.health.live()[0]
     assert not following.health.is_ready()[0]
     publisher.publish()
-    come_true(lambda: following.health.is_ready()[0])
+    wait_until(lambda: following.health.is_ready()[0])
     assert following.mirror.version == 1
     assert following.value("hsnn_index_version") == 1
 
 
 def test_deltas_and_states_arrive_within_a_fraction_of_a_second(publisher, following, plant):
     publisher.publish()
-    come_true(lambda: following.health.is_ready()[0])
+    wait_until(lambda: following.health.is_ready()[0])
     delta = plant.add("newcomer", 2)
     began = time.monotonic()
     sent = Delta.decode(delta.encode())
     publisher.state()
     publisher.delta(_sent_now(sent))
-    come_true(lambda: following.retrievable("newcomer"))
+    wait_until(lambda: following.retrievable("newcomer"))
     assert time.monotonic() - began < 1
     assert following.value("hsnn_freshness_seconds_count") == 1
     assert following.value("hsnn_freshness_seconds_sum") < 1
     assert following.follower.freshness["newcomer"] < 1
     publisher.delta(plant.delete(plant.ids.index("newcomer")))
-    come_true(lambda: not following.retrievable("newcomer"))
+    wait_until(lambda: not following.retrievable("newcomer"))
 
 
 def test_what_came_after_the_base_is_caught_up_on(publisher, redis_client, plant):
@@ -116,7 +116,7 @@ def test_what_came_after_the_base_is_caught_up_on(publisher, redis_client, plant
     publisher.state()
     following = Following(redis_client)
     try:
-        come_true(lambda: following.health.is_ready()[0])
+        wait_until(lambda: following.health.is_ready()[0])
         assert following.retrievable("after")
         assert following.mirror.watermark == plant.now
         assert following.value("hsnn_freshness_seconds_count") == 0  # nobody could wait for it here
@@ -126,7 +126,7 @@ def test_what_came_after_the_base_is_caught_up_on(publisher, redis_client, plant
 
 def test_follows_a_flip_to_the_next_version_and_its_deltas(publisher, following, plant):
     publisher.publish()
-    come_true(lambda: following.mirror.version == 1)
+    wait_until(lambda: following.mirror.version == 1)
     number = publisher.aside()
     for_both = _sent_now(plant.add("between", 3))
     plant.engage("x", "between")
@@ -134,12 +134,12 @@ def test_follows_a_flip_to_the_next_version_and_its_deltas(publisher, following,
     publisher.delta(for_both)
     publisher.delta(for_both, number)
     publisher.flip(number)
-    come_true(lambda: following.mirror.version == 2)
+    wait_until(lambda: following.mirror.version == 2)
     assert following.retrievable("between")
     assert following.value("hsnn_mirror_loads_total", extent="index") == 1
     assert following.value("hsnn_freshness_seconds_count") == 1
     publisher.delta(plant.delete(0))
-    come_true(lambda: not following.retrievable("c0-0"))
+    wait_until(lambda: not following.retrievable("c0-0"))
 
 
 def loaded(monkeypatch) -> list[tuple[str, int]]:
@@ -156,44 +156,44 @@ def loaded(monkeypatch) -> list[tuple[str, int]]:
 
 def test_an_announced_version_is_loaded_before_the_flip(publisher, following, plant, monkeypatch):
     publisher.publish()
-    come_true(lambda: following.mirror.version == 1)
+    wait_until(lambda: following.mirror.version == 1)
     who = loaded(monkeypatch)
     number = publisher.aside()
     publisher.announce(number)
-    come_true(lambda: who == [("preload", 2)])
+    wait_until(lambda: who == [("preload", 2)])
     between = _sent_now(plant.add("between", 3))
     publisher.state()
     publisher.delta(between, number)
     publisher.flip(number)
-    come_true(lambda: following.mirror.version == 2)
+    wait_until(lambda: following.mirror.version == 2)
     assert following.retrievable("between"), "deltas come on top of what was loaded before them"
     assert who == [("preload", 2)], "only once"
     publisher.publish()
-    come_true(lambda: following.mirror.version == 3)
+    wait_until(lambda: following.mirror.version == 3)
     assert who[1:] == [(LOOP, 3)], "who was not told loads it at the flip"
 
 
 def test_an_announcement_that_comes_to_nothing_does_no_harm(publisher, following, monkeypatch):
     publisher.publish()
-    come_true(lambda: following.mirror.version == 1)
+    wait_until(lambda: following.mirror.version == 1)
     who = loaded(monkeypatch)
     publisher.announce(77)
-    come_true(lambda: ("preload", 77) in who)
+    wait_until(lambda: ("preload", 77) in who)
     publisher.publish()
-    come_true(lambda: following.mirror.version == 2)
+    wait_until(lambda: following.mirror.version == 2)
     assert who == [("preload", 77), (LOOP, 2)]
 
 
 def test_what_was_loaded_of_another_server_is_not_used(publisher, following, plant, monkeypatch, redis_client):
     publisher.publish()
-    come_true(lambda: following.mirror.version == 1)
+    wait_until(lambda: following.mirror.version == 1)
     who = loaded(monkeypatch)
     publisher.announce(publisher.aside())
-    come_true(lambda: who == [("preload", 2)])
+    wait_until(lambda: who == [("preload", 2)])
     monkeypatch.setattr(hsnn.serving.sync.follower, "identity", lambda redis: "another one")
-    come_true(lambda: (LOOP, 1) in who, 10.0)
+    wait_until(lambda: (LOOP, 1) in who, 10.0)
     publisher.flip(2)
-    come_true(lambda: following.mirror.version == 2)
+    wait_until(lambda: following.mirror.version == 2)
     assert who[-1] == (LOOP, 2)
 
 
@@ -202,43 +202,43 @@ def test_a_damaged_leaf_is_counted(publisher, following, redis_client):
     number = publisher.aside()
     redis_client.setbit(key("leaf", number, 0), 40, 1 - redis_client.getbit(key("leaf", number, 0), 40))
     publisher.flip(number)
-    come_true(lambda: following.health.is_ready()[0])
+    wait_until(lambda: following.health.is_ready()[0])
     assert following.value("hsnn_leaves_damaged_total") == before + 1
 
 
 def test_follows_a_rollback(publisher, following):
     publisher.publish()
-    come_true(lambda: following.mirror.version == 1)
+    wait_until(lambda: following.mirror.version == 1)
     publisher.publish()
-    come_true(lambda: following.mirror.version == 2)
+    wait_until(lambda: following.mirror.version == 2)
     publisher.flip(1)
-    come_true(lambda: following.mirror.version == 1)
+    wait_until(lambda: following.mirror.version == 1)
     publisher.delta(publisher.plant.delete(3))
-    come_true(lambda: not following.retrievable("c0-3"))
+    wait_until(lambda: not following.retrievable("c0-3"))
 
 
 def test_a_restarted_trainer_brings_an_epoch_of_its_own(publisher, following, plant):
     publisher.publish()
-    come_true(lambda: following.mirror.version == 1)
+    wait_until(lambda: following.mirror.version == 1)
     plant.epoch = 2
     plant.engage("x", "c5-5")
     publisher.state()
     publisher.publish()
     plant.engage("x", "c5-6")
     publisher.state()
-    come_true(lambda: following.mirror.epoch == 2 and following.mirror.watermark == plant.now)
+    wait_until(lambda: following.mirror.epoch == 2 and following.mirror.watermark == plant.now)
     assert following.value("hsnn_mirror_loads_total", extent="everything") == 2
 
 
 def test_unreadable_entries_are_counted_and_passed_over(publisher, following, redis_client, plant):
     publisher.publish()
-    come_true(lambda: following.mirror.version == 1)
+    wait_until(lambda: following.mirror.version == 1)
     for stream in (key("state"), key("deltas", 1)):
         redis_client.xadd(stream, {b"d": b"\xc1 nonsense"})
         redis_client.xadd(stream, {b"x": b"no field d"})
     publisher.delta(plant.delete(0))
-    come_true(lambda: not following.retrievable("c0-0"))
-    come_true(lambda: following.value("hsnn_mirror_unreadable_total") == 4)
+    wait_until(lambda: not following.retrievable("c0-0"))
+    wait_until(lambda: following.value("hsnn_mirror_unreadable_total") == 4)
 
 
 def test_a_version_that_is_gone_is_waited_for(publisher, following, redis_client):
@@ -246,7 +246,7 @@ def test_a_version_that_is_gone_is_waited_for(publisher, following, redis_client
     time.sleep(0.3)
     assert not following.mirror.loaded
     publisher.publish()
-    come_true(lambda: following.mirror.version == 1)
+    wait_until(lambda: following.mirror.version == 1)
 
 
 def test_survives_a_redis_that_restarts_empty_and_reloads(plant, new_plant):
@@ -256,7 +256,7 @@ def test_survives_a_redis_that_restarts_empty_and_reloads(plant, new_plant):
     following = Following(connect(server.url))
     again = None
     try:
-        come_true(lambda: following.health.is_ready()[0])
+        wait_until(lambda: following.health.is_ready()[0])
         server.stop()
         time.sleep(1)
         assert len(retrieve(following.mirror, [Request(user="u0", k=5)])[0].items) == 5  # answers go on
@@ -264,7 +264,7 @@ def test_survives_a_redis_that_restarts_empty_and_reloads(plant, new_plant):
         other = new_plant()  # same epoch, same version number, other rows
         other.add("rebuilt", 0)
         Publisher(connect(again.url), other).publish()
-        come_true(lambda: following.retrievable("rebuilt"), seconds=30)
+        wait_until(lambda: following.retrievable("rebuilt"), seconds=30)
         assert not following.retrievable("c0-5")
     finally:
         following.follower.stop()

@@ -14,7 +14,7 @@ from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
 from hsnn.streaming.redis.keys import key
-from tests.waiting import come_true
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.every_server
 SHARDS = (1, 4, 3)
@@ -57,13 +57,13 @@ def test_deltas_of_all_shards_arrive_and_a_flip_leads_to_other_shards(redis_clie
         redis_client.set(key("current"), number)
         if before:
             redis_client.xadd(Part(number - 1, 0).deltas, {b"d": Delta("superseded", version=number).encode()})
-        come_true(lambda number=number: mirror.version == number)
+        wait_until(lambda number=number: mirror.version == number)
         assert np.array_equal(mirror.state.index.vectors[: len(told)], told)
         assert mirror.state.index.leaves.node_of[: len(told)].tolist() == plant.nodes
         for item in range(8):
             name = f"new{number}-{item}"
             tell(number, shards, plant.add(name, item % 6, topic="new"))
-        come_true(lambda number=number: all(mirror.is_indexed(f"new{number}-{item}") for item in range(8)))
+        wait_until(lambda number=number: all(mirror.is_indexed(f"new{number}-{item}") for item in range(8)))
 
 
 def test_what_was_written_before_something_is_applied_before_it(redis_client, plant, monkeypatch) -> None:
