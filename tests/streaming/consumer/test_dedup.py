@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.streaming.consumer import seen_ids as module
-from hsnn.streaming.consumer.seen_ids import Seen
+from hsnn.streaming.consumer import dedup as module
+from hsnn.streaming.consumer.dedup import Seen
 
 EVENTS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("uv"), st.integers(0, 4)), max_size=60)
 CUTS = st.lists(st.integers(0, 60), max_size=6)

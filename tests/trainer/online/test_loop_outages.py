@@ -95,7 +95,7 @@ def new_loop(redis, config, tmp_path, monkeypatch) -> Iterator[Callable[..., Loo
 
     It reads little at once, so that there is always something left to be read.
     """
-    monkeypatch.setattr("hsnn.streaming.consumer.fetch_size.AT_ONCE", 64)
+    monkeypatch.setattr("hsnn.streaming.consumer.polling.AT_ONCE", 64)
     monkeypatch.setattr("hsnn.streaming.consumer.polling.ENOUGH", 64)
     opened: list[Any] = []
 
