@@ -117,7 +117,7 @@ class Trial:
         """Go on from what a checkpoint would hold."""
         arrays, own = self._learner.state()
         snapshot_of(self._learner, Origin(1, 1)).encode()
-        values = {"consumer": self._consumer.state(), "learner": own, "progress": self._progress.state()}
+        values = {"consumer": self._consumer.state_dict(), "learner": own, "progress": self._progress.state()}
         values = msgspec.msgpack.decode(msgspec.msgpack.encode(values))
         self._consumer = Consumer(self._log, self._config, state=values["consumer"])
         self._learner = Learner.restore(TRAINER, arrays, values["learner"])
@@ -132,7 +132,7 @@ class Trial:
         self._log.append(topic, [Outgoing(b"", said, partition=p) for p in self._log.partitions(topic)])
         self._log.flush()
         self._learn()
-        self._consumer.state()
+        self._consumer.state_dict()
 
     def account(self) -> dict[str, Any]:
         """What became of the engagement events that were sent."""

@@ -151,7 +151,7 @@ def _bare(batches: Sequence[Batch], config: TrainerConfig) -> float:
 def _pipeline(streaming: StreamingConfig, config: TrainerConfig, batches: int) -> tuple[float, float]:
     """Events per second from the log to the step, and microseconds per event waited for a batch."""
     learner, waited, log = Learner(config), 0.0, open_log(streaming.log)
-    consumer = Consumer(log, streaming, ahead=True)
+    consumer = Consumer(log, streaming, prefetch=True)
     learner.train(learner.prepare(_next(consumer)))
     first, began = learner.events, time.perf_counter()
     for _ in range(batches - 1):

@@ -17,7 +17,7 @@ import msgspec
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.rows import ITEM, KIND, PAYLOAD, TS, Kind
+from hsnn.streaming.decode.rows import ITEM, KIND, PAYLOAD, TS, RowKind
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.events import Impression, Item
@@ -163,14 +163,14 @@ def _read(event_log: EventLog, position: Position, role: TopicRole, lives: Lives
         for records in event_log.poll(_PAGE, 1.0):
             rows = decode_records(role, records)
             kinds, times = rows.column(KIND).tolist(), rows.column(TS).tolist()
-            count += len(kinds) - kinds.count(Kind.EMPTY)
+            count += len(kinds) - kinds.count(RowKind.EMPTY)
             for kind, ts, item, payload in zip(kinds, times, rows.objects[ITEM], rows.objects[PAYLOAD], strict=True):
                 _note(lives, kind, ts, item, payload)
     return count
 
 
 def _note(lives: Lives, kind: int, ts: int, item: str, payload: object) -> None:
-    if kind == Kind.INTERACTION:
+    if kind == RowKind.INTERACTION:
         _life(lives, item).signs.append(ts)
     elif isinstance(payload, Impression):
         for shown in map(str, payload.items):
@@ -179,7 +179,7 @@ def _note(lives: Lives, kind: int, ts: int, item: str, payload: object) -> None:
         life = _life(lives, str(payload.id))
         life.signs.append(ts)
         life.facts.append(Fact(ts, False, payload.expires_at or _NEVER))
-    elif kind == Kind.DELETED_ITEM:
+    elif kind == RowKind.DELETED_ITEM:
         _life(lives, str(payload)).facts.append(Fact(ts, True, _NEVER))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.dead_letters.writer import DeadLetter
-from hsnn.streaming.decode.rows import ACTION, CONTEXT, ID, ITEM, KIND, PART, PAYLOAD, SENT_AT, TS, USER, Kind, Rows
-from hsnn.streaming.join.joiner import Shown
+from hsnn.streaming.decode.rows import ACTION, CONTEXT, ID, ITEM, KIND, PART, PAYLOAD, SENT_AT, TS, USER, RowKind, Rows
+from hsnn.streaming.join.joiner import ImpressionBatch
 from hsnn.streaming.schema.batch import Engagements
 from hsnn.streaming.schema.events import Impression, Item, User
 
@@ -20,7 +20,7 @@ DUPLICATE = "duplicate"
 
 
 @dataclass(slots=True)
-class Extras:
+class SideEvents:
     """What lies between the interactions of a batch; the names are those of `Batch`."""
 
     items: list[Item] = field(default_factory=list)
@@ -36,32 +36,32 @@ class Extras:
     shed: int = 0
 
 
-def engagements(rows: Rows) -> Engagements:
+def build_engagements(rows: Rows) -> Engagements:
     """Columns of the interactions among the rows, in order."""
-    rows = _only(rows, Kind.INTERACTION)
+    rows = _only(rows, RowKind.INTERACTION)
     user, item, action, context = (rows.objects[name].tolist() for name in (USER, ITEM, ACTION, CONTEXT))
     ts, sent_at = rows.numbers[TS].copy(), rows.numbers[SENT_AT].copy()
     return Engagements(ts, sent_at, user, item, action, rows.value.copy(), context)
 
 
-def named(rows: Rows) -> list[str | None]:
+def impression_ids(rows: Rows) -> list[str | None]:
     """Id of the impression that each interaction among the rows names, in order."""
-    names: list[str | None] = _only(rows, Kind.INTERACTION).objects[PAYLOAD].tolist()
+    names: list[str | None] = _only(rows, RowKind.INTERACTION).objects[PAYLOAD].tolist()
     return names
 
 
-def sources(rows: Rows, partitions: NDArray[np.int64]) -> NDArray[np.int64]:
+def source_partitions(rows: Rows, partitions: NDArray[np.int64]) -> NDArray[np.int64]:
     """Partition that each interaction among the rows came from, (n,), by the consumer's numbers of its partitions."""
-    return partitions[_only(rows, Kind.INTERACTION).column(PART)]
+    return partitions[_only(rows, RowKind.INTERACTION).column(PART)]
 
 
-def shown(rows: Rows, partitions: NDArray[np.int64]) -> Shown:
+def build_impressions(rows: Rows, partitions: NDArray[np.int64]) -> ImpressionBatch:
     """Columns of the impressions among the rows, in order; `partitions` as in `sources`."""
-    rows = _only(rows, Kind.IMPRESSION)
+    rows = _only(rows, RowKind.IMPRESSION)
     if not len(rows):
-        return Shown()
+        return ImpressionBatch()
     user, name, events = (rows.objects[column].tolist() for column in (USER, ID, PAYLOAD))
-    return Shown(
+    return ImpressionBatch(
         rows.numbers[TS].copy(),
         user,
         name,
@@ -71,15 +71,15 @@ def shown(rows: Rows, partitions: NDArray[np.int64]) -> Shown:
     )
 
 
-def _only(rows: Rows, kind: Kind) -> Rows:
+def _only(rows: Rows, kind: RowKind) -> Rows:
     which = rows.column(KIND) == kind
     return rows if which.all() else rows[which]
 
 
-def extras(rows: Rows) -> Extras:
+def collect_side_events(rows: Rows) -> SideEvents:
     """Everything among the rows that is no interaction."""
-    out = Extras()
-    which = np.flatnonzero(rows.column(KIND) != Kind.INTERACTION)
+    out = SideEvents()
+    which = np.flatnonzero(rows.column(KIND) != RowKind.INTERACTION)
     if len(which):
         kinds, sent = rows.column(KIND)[which].tolist(), rows.column(SENT_AT)[which].tolist()
         for kind, sent_at, payload in zip(kinds, sent, rows.objects[PAYLOAD, which].tolist(), strict=True):
@@ -88,28 +88,28 @@ def extras(rows: Rows) -> Extras:
     return out
 
 
-def _add(out: Extras, kind: int, sent_at: int, payload: Any) -> None:
-    if kind == Kind.ITEM:
+def _add(out: SideEvents, kind: int, sent_at: int, payload: Any) -> None:
+    if kind == RowKind.ITEM:
         out.items.append(payload)
         out.item_sent_at.append(sent_at)
         _forget(out.deleted_items, payload.id)
-    elif kind == Kind.USER:
+    elif kind == RowKind.USER:
         out.users.append(payload)
         _forget(out.deleted_users, payload.id)
-    elif kind == Kind.IMPRESSION:
+    elif kind == RowKind.IMPRESSION:
         out.impressions += 1
         out.seen_items += _seen(payload, sent_at)
-    elif kind == Kind.DUPLICATE:
+    elif kind == RowKind.DUPLICATE:
         out.duplicates += 1
-    elif kind == Kind.SHED:
+    elif kind == RowKind.SHED:
         out.shed += 1
     else:
         lists: dict[int, list[Any]] = {
-            Kind.DELETED_ITEM: out.deleted_items,
-            Kind.DELETED_USER: out.deleted_users,
-            Kind.CONTROL: out.control,
-            Kind.DEAD: out.letters,
-            Kind.EMPTY: [],
+            RowKind.DELETED_ITEM: out.deleted_items,
+            RowKind.DELETED_USER: out.deleted_users,
+            RowKind.CONTROL: out.control,
+            RowKind.DEAD: out.letters,
+            RowKind.EMPTY: [],
         }
         lists[kind].append(payload)
 
@@ -124,7 +124,7 @@ def _forget(deleted: list[str], name: str | int) -> None:
         deleted.remove(str(name))
 
 
-def _settle(out: Extras) -> None:
+def _settle(out: SideEvents) -> None:
     """Leave out what was sent and then deleted within the same batch, so that the order of lists tells no lie."""
     if gone := set(out.deleted_items):
         kept = [at for at, item in enumerate(out.items) if str(item.id) not in gone]

@@ -13,31 +13,31 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.batch_builder import (
     DUPLICATE,
     NOT_JOINED,
-    Extras,
-    engagements,
-    extras,
-    named,
-    shown,
-    sources,
+    SideEvents,
+    build_engagements,
+    build_impressions,
+    collect_side_events,
+    impression_ids,
+    source_partitions,
 )
-from hsnn.streaming.consumer.batch_queue import MOST_LETTERS, Ready, useless
-from hsnn.streaming.consumer.dead_letter_limit import LetterCap
-from hsnn.streaming.consumer.dedup import Dedup
-from hsnn.streaming.consumer.fetcher import ENDS_EVERY, ReadAhead, Reader, ReadNow
-from hsnn.streaming.consumer.load_shedding import LAG, Shedder
-from hsnn.streaming.consumer.merge import Merger, believed
-from hsnn.streaming.consumer.offsets import Counts, rows_after
-from hsnn.streaming.consumer.out_of_range import Loss, reading
-from hsnn.streaming.consumer.partition_assignment import Share, owned_partitions
-from hsnn.streaming.consumer.partition_buffer import Partition
+from hsnn.streaming.consumer.batch_queue import MAX_DISCARDED, BatchQueue, is_discarded
+from hsnn.streaming.consumer.dead_letter_limit import DeadLetterLimit
+from hsnn.streaming.consumer.dedup import Deduplicator
+from hsnn.streaming.consumer.fetcher import END_OFFSETS_MAX_AGE, DirectFetcher, Fetcher, PrefetchingFetcher
+from hsnn.streaming.consumer.load_shedding import LAG, LoadShedder
+from hsnn.streaming.consumer.merge import Merger, accepted_engagements
+from hsnn.streaming.consumer.offsets import EventCounts, skip_delivered
+from hsnn.streaming.consumer.out_of_range import OutOfRangePosition, reading
+from hsnn.streaming.consumer.partition_assignment import PartitionAssignment, owned_partitions
+from hsnn.streaming.consumer.partition_buffer import PartitionBuffer
 from hsnn.streaming.consumer.polling import Decode
-from hsnn.streaming.consumer.start_position import resume
-from hsnn.streaming.consumer.watermark import Limits, Strikes
+from hsnn.streaming.consumer.start_position import resolve_start
+from hsnn.streaming.consumer.watermark import EventTimeLimits, Rejections
 from hsnn.streaming.dead_letters.writer import DeadLetterWriter
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.rows import INDEX, KIND, OFFSET, PART, SENT_AT, Kind, Rows
+from hsnn.streaming.decode.rows import INDEX, KIND, OFFSET, PART, SENT_AT, RowKind, Rows
 from hsnn.streaming.errors import StateError
-from hsnn.streaming.join.joiner import Joined, joiner_of
+from hsnn.streaming.join.joiner import JoinResult, joiner_from_config
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.batch import Batch
@@ -85,52 +85,56 @@ class Consumer:
         watermark: int | None = None,
         rank: int = 0,
         world_size: int = 1,
-        ahead: bool = False,
+        prefetch: bool = False,
     ) -> None:
         event_log, self._lost = reading(event_log, config.on_lost_offsets)
         self._log = event_log
         self._config = config
         self._letters = DeadLetterWriter(event_log)
-        self._share = Share(rank, world_size)
+        self._share = PartitionAssignment(rank, world_size)
         self._owned = owned_partitions(event_log, config, self._share)
         self._numbers = np.array([partition for (_, partition), _ in self._owned], np.int64)
         self._letters.open(topic_roles(config))
         places = [position for position, _ in self._owned]
-        self._progress, lost = resume(event_log, places, state, positions or {}, watermark, config.on_lost_offsets)
+        self._progress, lost = resolve_start(
+            event_log, places, state, positions or {}, watermark, config.on_lost_offsets
+        )
         self._forget_letters(lost)
         self._partitions = [self._partition(number, *owned) for number, owned in enumerate(self._owned)]
         self._of = {partition.position: partition for partition in self._partitions}
-        limits = Limits(int(config.max_future * 1000), int(config.max_past * 1000))
+        limits = EventTimeLimits(int(config.max_future * 1000), int(config.max_past * 1000))
         self._merger = Merger(self._partitions, limits, deepcopy(self._progress.watermark))
         topics = [position[0] for position in places]
-        self._cap = LetterCap(config.dead_letter_share, config.dead_letter_window, topics)
-        self._shedder = Shedder(config.drop_above, config.drop_below)
-        self._dedup, self._joiner = Dedup(int(config.dedup_window * 1000)), joiner_of(config)
+        self._cap = DeadLetterLimit(config.dead_letter_share, config.dead_letter_window, topics)
+        self._shedder = LoadShedder(config.drop_above, config.drop_below)
+        self._dedup, self._joiner = Deduplicator(int(config.dedup_window * 1000)), joiner_from_config(config)
         if state is not None:
             self._restore(state)
-        self._ready = Ready(config.batch_size)
+        self._ready = BatchQueue(config.batch_size)
         self._enough = 4 * config.batch_size + 2048  # rows of a partition that are plenty
         self._starving_since: float | None = None
         roles = dict(self._owned)
         decode: Decode = lambda position, records: decode_records(roles[position], records)  # noqa: E731
-        self._reader: Reader = ReadAhead(event_log, decode, self._enough) if ahead else ReadNow(event_log, decode)
+        self._reader: Fetcher = (
+            PrefetchingFetcher(event_log, decode, self._enough) if prefetch else DirectFetcher(event_log, decode)
+        )
         self._reader.seek(self._progress.positions())
         self._note_open()
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        self._dedup.restore(state["dedup"])
-        self._cap.restore(state.get("letters", {}))
+        self._dedup.load_state_dict(state["dedup"])
+        self._cap.load_state_dict(state.get("letters", {}))
         if self._joiner is not None:
-            self._joiner.restore(state["joiner"])
+            self._joiner.load_state_dict(state["joiner"])
         elif state["joiner"] is not None:
             raise StateError(
                 f"the checkpoint was written with streaming.tasks = {state['joiner']['tasks']}; set it back"
             )
 
-    def _partition(self, number: int, position: Position, role: TopicRole) -> Partition:
-        place = self._progress.places[position]
-        partition = Partition(position, role, number, place.key)
-        partition.strikes = place.strikes
+    def _partition(self, number: int, position: Position, role: TopicRole) -> PartitionBuffer:
+        place = self._progress.partitions[position]
+        partition = PartitionBuffer(position, role, number, place.key)
+        partition.rejections = place.rejections
         return partition
 
     @property
@@ -144,7 +148,7 @@ class Consumer:
         return not len(self._ready) and self._drained()
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> EventCounts:
         """What became of the events delivered so far."""
         return self._progress.counts
 
@@ -152,7 +156,7 @@ class Consumer:
         """Return the next batch, or None if there is none within `timeout` seconds.
 
         It holds exactly ``config.batch_size`` interactions. It is shorter, perhaps without any, only if everything in
-        the owned partitions was read and ``config.max_wait`` passed without more, or if it holds `MOST_LETTERS` dead
+        the owned partitions was read and ``config.max_wait`` passed without more, or if it holds `MAX_DISCARDED` dead
         letters and dropped events.
 
         Raises
@@ -180,15 +184,19 @@ class Consumer:
 
     def _merge(self) -> None:
         parts = []
-        found, letters = self._ready.interactions, self._ready.letters
-        while found < self._config.batch_size and letters < MOST_LETTERS and (rows := self._merger.step()) is not None:
+        found, letters = self._ready.interactions, self._ready.discarded
+        while (
+            found < self._config.batch_size
+            and letters < MAX_DISCARDED
+            and (rows := self._merger.merge_next()) is not None
+        ):
             self._shedder.mark(rows)
             self._dedup.mark(rows)
             parts.append(rows)
-            found += int(np.count_nonzero(rows.column(KIND) == Kind.INTERACTION))
-            letters += int(np.count_nonzero(useless(rows.column(KIND))))
+            found += int(np.count_nonzero(rows.column(KIND) == RowKind.INTERACTION))
+            letters += int(np.count_nonzero(is_discarded(rows.column(KIND))))
         for rows in parts:
-            self._ready.push(rows)
+            self._ready.append(rows)
 
     def _patience(self) -> float | None:
         """Seconds until the waiting rows become a short batch; None while that cannot be."""
@@ -200,28 +208,28 @@ class Consumer:
         return self._starving_since + self._config.max_wait - now
 
     def _drained(self) -> bool:
-        return not any(partition.open or len(partition) for partition in self._partitions)
+        return not any(partition.has_more or len(partition) for partition in self._partitions)
 
     def _fill(self, wait: float) -> bool:
         """Read more; return whether there was any."""
         hungry = [p for p in self._partitions if len(p) < self._enough]
-        starved = [p for p in hungry if p.open and not p.keyed]
+        starved = [p for p in hungry if p.has_more and not p.keyed]
         found = self._reader.read(wait, [p.position for p in (starved or hungry)])
         for position, rows in found:
-            self._of[position].push(rows_after(rows, self._progress.places[position]))
+            self._of[position].append(skip_delivered(rows, self._progress.partitions[position]))
         self._note_open()
         return bool(found)
 
     def _note_open(self) -> None:
         """Note which partitions are known to hold more than was read."""
-        read, ends = self._reader.positions(), self._reader.ends(ENDS_EVERY)
+        read, ends = self._reader.positions(), self._reader.end_offsets(END_OFFSETS_MAX_AGE)
         for position, partition in self._of.items():
-            partition.open = read[position] < ends[position]
+            partition.has_more = read[position] < ends[position]
 
     def _close(self) -> Batch:
-        rows = self._ready.take()
-        if flood := self._cap.take(rows):
-            self._letters.write(extras(rows[: flood.stop]).letters)
+        rows = self._ready.pop_batch()
+        if flood := self._cap.check(rows):
+            self._letters.write(collect_side_events(rows[: flood.stop]).letters)
             self._letters.flush()
             raise flood.error
         dry = not len(self._ready) and self._drained()
@@ -233,18 +241,18 @@ class Consumer:
         if dry:
             self._skip_gaps()
         self._pass_losses(idle=dry)
-        return self._batch(rows, extras(rows), dry)
+        return self._batch(rows, collect_side_events(rows), dry)
 
     def _pass_losses(self, *, idle: bool) -> None:
         """Count what was lost before the place that delivery has reached."""
-        passed = self._lost.passed(self._progress.places, self._reader.positions() if idle else {})
+        passed = self._lost.pop_delivered_resets(self._progress.partitions, self._reader.positions() if idle else {})
         if passed and idle:
             self._skip_gaps()  # the end may lie right behind the gap
         for loss in passed:
-            self._progress.counts.lose(loss.position[0], loss.records(self._config.on_lost_offsets))
+            self._progress.counts.add_lost(loss.position[0], loss.lost_records(self._config.on_lost_offsets))
         self._forget_letters(passed)
 
-    def _forget_letters(self, lost: list[Loss]) -> None:
+    def _forget_letters(self, lost: list[OutOfRangePosition]) -> None:
         for loss in lost:
             if loss.wanted > loss.end:
                 self._letters.forget(loss.position)
@@ -252,26 +260,26 @@ class Consumer:
     def _skip_gaps(self) -> None:
         """Stand behind what a log's own bookkeeping takes at its end, so that lag becomes 0."""
         for position, offset in self._reader.positions().items():
-            place = self._progress.places[position]
+            place = self._progress.partitions[position]
             if offset != place.offset:
                 place.offset, place.index = offset, 0
 
     def _advance_strikes(self, rows: Rows) -> None:
         for place in self._struck(rows):
             number, at = place
-            partition = self._progress.places[self._partitions[number].position]
+            partition = self._progress.partitions[self._partitions[number].position]
             key = (number, *rows.numbers[OFFSET : INDEX + 1, at].tolist())
-            partition.strikes = self._merger.strikes_after.pop(key, partition.strikes)
-            if believed(rows[at + 1 :], number).any():
-                partition.strikes = Strikes()
+            partition.rejections = self._merger.rejections_after.pop(key, partition.rejections)
+            if accepted_engagements(rows[at + 1 :], number).any():
+                partition.rejections = Rejections()
 
     def _struck(self, rows: Rows) -> list[tuple[int, int]]:
         """(partition, row) where strikes may change: refused leaps, or the start for partitions that have some."""
-        waiting = [n for n, p in enumerate(self._partitions) if self._progress.places[p.position].strikes.count]
-        dead = np.flatnonzero(rows.column(KIND) == Kind.DEAD) if self._merger.strikes_after else ()
+        waiting = [n for n, p in enumerate(self._partitions) if self._progress.partitions[p.position].rejections.count]
+        dead = np.flatnonzero(rows.column(KIND) == RowKind.DEAD) if self._merger.rejections_after else ()
         return [*((n, -1) for n in waiting), *((int(rows.numbers[PART, at]), int(at)) for at in dead)]
 
-    def _batch(self, rows: Rows, more: Extras, dry: bool) -> Batch:
+    def _batch(self, rows: Rows, more: SideEvents, dry: bool) -> Batch:
         counts, watermark = self._progress.counts, max(0, self._progress.watermark.value)
         own = [letter for letter in more.letters if self._share.owns(letter.record.partition)]
         letters = sum(letter.record.topic == self._config.engagements_topic for letter in own)
@@ -279,9 +287,9 @@ class Consumer:
             self._letters.write(own)
         joined = self._join(rows, more, watermark)
         dropped = {DUPLICATE: more.duplicates, LAG: more.shed, NOT_JOINED: 0 if self._joiner else more.impressions}
-        counts.add(len(joined.engagements), joined.impressions, letters, len(own) - letters, dropped)
+        counts.add_batch(len(joined.engagements), joined.impressions, letters, len(own) - letters, dropped)
         return Batch(
-            **joined.columns(),
+            **joined.batch_fields(),
             positions=self._progress.positions(),
             watermark=watermark,
             items=more.items,
@@ -296,32 +304,32 @@ class Consumer:
             dry=dry,
         )
 
-    def _join(self, rows: Rows, more: Extras, watermark: int) -> Joined:
-        events = engagements(rows)
+    def _join(self, rows: Rows, more: SideEvents, watermark: int) -> JoinResult:
+        events = build_engagements(rows)
         if self._joiner is None:
-            return Joined(events)
+            return JoinResult(events)
         return self._joiner.update(
             events,
-            named(rows),
-            shown(rows, self._numbers),
+            impression_ids(rows),
+            build_impressions(rows, self._numbers),
             watermark,
             ended(more.control),
-            sources(rows, self._numbers),
+            source_partitions(rows, self._numbers),
         )
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on after the last batch, as plain values; goes into the checkpoint.
 
         The dead letters up to here are durable when this returns: after a restart nobody would write them again.
         """
-        return self.frozen()()
+        return self.capture_state()()
 
-    def frozen(self) -> Callable[[], dict[str, Any]]:
+    def capture_state(self) -> Callable[[], dict[str, Any]]:
         """Note the same without making values of it: the call of what is returned does, in any thread, at any time."""
         self._letters.flush()
-        state = self._progress.to_state() | {"letters": self._cap.state()}
-        joiner = None if self._joiner is None else self._joiner.frozen()
-        dedup = self._dedup.frozen(self._progress.watermark.value)
+        state = self._progress.state_dict() | {"letters": self._cap.state_dict()}
+        joiner = None if self._joiner is None else self._joiner.capture_state()
+        dedup = self._dedup.capture_state(self._progress.watermark.value)
         return lambda: state | {"dedup": dedup(), "joiner": joiner and joiner()}
 
     def close(self) -> None:
@@ -334,8 +342,10 @@ class Consumer:
 
     def lag(self) -> tuple[int, float]:
         """Count the records that were not delivered yet, and the seconds since the oldest known of them was sent."""
-        places = {position: place for position, place in self._progress.places.items() if self._share.owns(position[1])}
-        ends = self._reader.ends(0.0)
+        places = {
+            position: place for position, place in self._progress.partitions.items() if self._share.owns(position[1])
+        }
+        ends = self._reader.end_offsets(0.0)
         records = sum(max(0, ends[position] - place.offset) for position, place in places.items())
         if not records:
             return 0, 0.0
@@ -343,7 +353,7 @@ class Consumer:
         return records, max(0.0, time.time() - sent / 1000) if sent > 0 else 0.0
 
     def _oldest(self) -> Iterable[Rows]:
-        return (self._ready.first(), *(partition.first(1) for partition in self._partitions))
+        return (self._ready.head(), *(partition.head(1) for partition in self._partitions))
 
     @property
     def owned(self) -> Collection[Position]:

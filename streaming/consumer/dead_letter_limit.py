@@ -11,20 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.dead_letters.writer import SUFFIX, DeadLetter
-from hsnn.streaming.decode.rows import KIND, PART, PAYLOAD, Kind, Rows
+from hsnn.streaming.decode.rows import KIND, PART, PAYLOAD, RowKind, Rows
 from hsnn.streaming.errors import DeadLetterFloodError
 
 _FINE = 0
 
 
-class Flood(NamedTuple):
+class LimitExceeded(NamedTuple):
     """The cap was exceeded: by the row before `stop`, and what to tell people."""
 
     stop: int
     error: DeadLetterFloodError
 
 
-class LetterCap:
+class DeadLetterLimit:
     """Watches what share of the last `window` events of each topic are dead letters; there is no cap before so many.
 
     It looks at delivered events in their order, so every run halts at the same one, and a restart goes on counting.
@@ -46,7 +46,7 @@ class LetterCap:
         self._reasons = [""]
         self._last: dict[str, NDArray[np.int16]] = {name: np.zeros(0, np.int16) for name in self._names}
 
-    def take(self, rows: Rows) -> Flood | None:
+    def check(self, rows: Rows) -> LimitExceeded | None:
         """Count delivered rows; say where the cap was exceeded first, if it was."""
         if self._share is None or not len(rows):
             return None
@@ -55,7 +55,7 @@ class LetterCap:
         floods = [self._count(self._names[at], np.flatnonzero(topics == at), codes, rows) for at in there]
         return min((flood for flood in floods if flood), key=lambda flood: flood.stop, default=None)
 
-    def state(self) -> dict[str, list[list[Any]]]:
+    def state_dict(self) -> dict[str, list[list[Any]]]:
         """Reasons of the last events of each topic, empty for those that were fine, as runs of [reason, count]."""
         return {
             name: [[self._reasons[code], len(list(run))] for code, run in groupby(last.tolist())]
@@ -63,7 +63,7 @@ class LetterCap:
             if len(last)
         }
 
-    def restore(self, state: dict[str, list[list[Any]]]) -> None:
+    def load_state_dict(self, state: dict[str, list[list[Any]]]) -> None:
         """Take over what `state` returned."""
         for name, runs in state.items():
             codes = [self._code(reason) for reason, _ in runs]
@@ -71,7 +71,7 @@ class LetterCap:
 
     def _codes(self, rows: Rows) -> NDArray[np.int16]:
         codes = np.zeros(len(rows), np.int16)
-        dead = np.flatnonzero(rows.column(KIND) == Kind.DEAD)
+        dead = np.flatnonzero(rows.column(KIND) == RowKind.DEAD)
         codes[dead] = [self._code(letter.reason) for letter in rows.objects[PAYLOAD, dead]]
         return codes
 
@@ -80,7 +80,7 @@ class LetterCap:
             self._reasons.append(reason)
         return self._reasons.index(reason)
 
-    def _count(self, name: str, at: NDArray[np.intp], codes: NDArray[np.int16], rows: Rows) -> Flood | None:
+    def _count(self, name: str, at: NDArray[np.intp], codes: NDArray[np.int16], rows: Rows) -> LimitExceeded | None:
         before = self._last[name]
         seen = np.concatenate((before, codes[at]))
         self._last[name] = seen[-self._window :]
@@ -94,7 +94,7 @@ class LetterCap:
             return None
         end = int(np.argmax(over)) + self._window
         stop = int(at[end - len(before) - 1]) + 1
-        return Flood(stop, self._error(name, seen[end - self._window : end], rows[:stop]))
+        return LimitExceeded(stop, self._error(name, seen[end - self._window : end], rows[:stop]))
 
     def _error(self, name: str, window: NDArray[np.int16], rows: Rows) -> DeadLetterFloodError:
         reasons = Counter(self._reasons[code] for code in window[window != _FINE].tolist())

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.decode.rows import ID, KIND, MARK, USER, Kind, Rows
+from hsnn.streaming.decode.rows import ID, KIND, MARK, USER, RowKind, Rows
 
-MOST = 1_000_000
+MAX_IDS = 1_000_000
 """Ids that are remembered at most; beyond it the oldest are forgotten."""
 
 _SLACK = 4096
 
-_KINDS = (Kind.INTERACTION, Kind.IMPRESSION)
+_KINDS = (RowKind.INTERACTION, RowKind.IMPRESSION)
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class _Chunk:
         return self.places[name]
 
 
-class Seen:
+class SeenIds:
     """Remembers ids for a stretch of stream time.
 
     An event is a duplicate if the last event with its id was of the same user and at most `window` ms of watermark
@@ -77,7 +77,7 @@ class Seen:
         if len(self._in) > 2 * (self._next - oldest) + _SLACK:
             self._in = {name: number for number, chunk in self._chunks.items() for name in chunk.ids}
 
-    def frozen(self, mark: int) -> Callable[[], list[list[Any]]]:
+    def capture_state(self, mark: int) -> Callable[[], list[list[Any]]]:
         """Note what was delivered and still counts at the watermark `mark`.
 
         The call of what is returned makes plain values of it, ids, users and watermarks; in any thread, at any time.
@@ -85,10 +85,10 @@ class Seen:
         return partial(_columns, [(chunk, self._counting(chunk, mark)) for chunk in self._chunks.values()])
 
     def _counting(self, chunk: _Chunk, mark: int) -> slice:
-        first = max(int(np.searchsorted(chunk.marks, mark - self.window)), self._delivered - MOST - chunk.start, 0)
+        first = max(int(np.searchsorted(chunk.marks, mark - self.window)), self._delivered - MAX_IDS - chunk.start, 0)
         return slice(first, max(self._delivered - chunk.start, 0))
 
-    def restore(self, state: Sequence[Sequence[Any]]) -> None:
+    def load_state_dict(self, state: Sequence[Sequence[Any]]) -> None:
         """Go on from what was `frozen`."""
         ids, users, marks = state
         self._in, self._chunks, self._next = {}, {}, 0
@@ -114,7 +114,9 @@ class Seen:
                 last = users[row], int(marks[row]), self._next + own[name]
             else:
                 last = self._last(name)
-            found[at] = last[0] == user and mark - last[1] <= self.window and self._next + len(kept) - last[2] <= MOST
+            found[at] = (
+                last[0] == user and mark - last[1] <= self.window and self._next + len(kept) - last[2] <= MAX_IDS
+            )
             if not found[at]:
                 own[name] = len(kept)
                 kept.append(at)
@@ -133,7 +135,7 @@ class Seen:
     def _dead(self, number: int, mark: int) -> bool:
         chunk = self._chunks[number]
         end = chunk.start + len(chunk.ids)
-        old = int(chunk.marks[-1]) < mark - self.window or end <= self._delivered - MOST
+        old = int(chunk.marks[-1]) < mark - self.window or end <= self._delivered - MAX_IDS
         return old and end <= self._delivered
 
 
@@ -145,7 +147,7 @@ def _columns(chunks: Sequence[tuple[_Chunk, slice]]) -> list[list[Any]]:
     return out
 
 
-class Dedup:
+class Deduplicator:
     """Finds the engagements whose id was there within `window` ms of stream time, interactions and impressions apart.
 
     Rows are marked as they are merged and become part of the state as they are delivered; what is in between is merged
@@ -155,7 +157,7 @@ class Dedup:
     def __init__(self, window: int) -> None:
         self._window = window
         self._gaps = False  # whether an event without id was met
-        self._seen = {kind: Seen(window) for kind in _KINDS}
+        self._seen = {kind: SeenIds(window) for kind in _KINDS}
 
     def mark(self, rows: Rows) -> None:
         """Turn the duplicates among rows merged next into rows of kind `DUPLICATE`."""
@@ -163,7 +165,7 @@ class Dedup:
             for kind, at in _by_kind(rows):
                 self._mark(rows, self._seen[kind], at)
 
-    def _mark(self, rows: Rows, seen: Seen, at: Any) -> None:
+    def _mark(self, rows: Rows, seen: SeenIds, at: Any) -> None:
         ids = rows.objects[ID, at].tolist()
         if None in ids:
             self._gaps = True
@@ -171,7 +173,7 @@ class Dedup:
             ids = rows.objects[ID, at].tolist()
         found = seen.duplicates(ids, rows.objects[USER, at].tolist(), rows.numbers[MARK, at].copy())
         if found is not None:
-            rows.numbers[KIND, np.arange(len(rows))[at][found]] = Kind.DUPLICATE
+            rows.numbers[KIND, np.arange(len(rows))[at][found]] = RowKind.DUPLICATE
 
     def deliver(self, rows: Rows, mark: int) -> None:
         """Note that rows were delivered, after which the watermark is `mark`."""
@@ -182,20 +184,20 @@ class Dedup:
             for kind, seen in self._seen.items():
                 seen.deliver(int(np.count_nonzero(kinds == int(kind))), mark)
 
-    def frozen(self, mark: int) -> Callable[[], list[list[list[Any]]]]:
+    def capture_state(self, mark: int) -> Callable[[], list[list[list[Any]]]]:
         """Note what was delivered and still counts at the watermark `mark`; called, it becomes plain values."""
-        noted = [seen.frozen(mark) for seen in self._seen.values()]
+        noted = [seen.capture_state(mark) for seen in self._seen.values()]
         return lambda: [one() for one in noted]
 
-    def restore(self, state: list[list[list[Any]]]) -> None:
+    def load_state_dict(self, state: list[list[list[Any]]]) -> None:
         """Go on from what was `frozen`."""
         for seen, one in zip(self._seen.values(), state, strict=True):
-            seen.restore(one)
+            seen.load_state_dict(one)
 
 
-def _by_kind(rows: Rows) -> list[tuple[Kind, slice | NDArray[np.intp]]]:
+def _by_kind(rows: Rows) -> list[tuple[RowKind, slice | NDArray[np.intp]]]:
     """Interactions and impressions, where there are any."""
     kinds = rows.column(KIND)
     if not kinds.any():
-        return [(Kind.INTERACTION, slice(None))]
+        return [(RowKind.INTERACTION, slice(None))]
     return [(kind, at) for kind in _KINDS if len(at := np.flatnonzero(kinds == kind))]

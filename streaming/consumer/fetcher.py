@@ -17,25 +17,25 @@ from contextlib import contextmanager
 from threading import Condition, Lock, Thread
 from typing import Protocol
 
-from hsnn.streaming.consumer.polling import Decode, Polling
+from hsnn.streaming.consumer.polling import Decode, Poller
 from hsnn.streaming.decode.rows import Rows
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position
 
-_WAIT = 0.02
+_MAX_POLL_WAIT = 0.02
 """Longest poll, in seconds: others who ask the log something wait for its end."""
 
-_REST = 1.0
+_IDLE_POLL_INTERVAL = 1.0
 """Seconds between polls while nobody waits."""
 
-ENDS_EVERY = 0.05
+END_OFFSETS_MAX_AGE = 0.05
 """Seconds for which the ends of the partitions count as known."""
 
-_ENDS_BEHIND = 0.25
+_END_OFFSETS_MAX_AGE_BEHIND = 0.25
 """The same while more is known to be there than was read."""
 
 
-class Reader(Protocol):
+class Fetcher(Protocol):
     """Reads some partitions of a log and decodes what it reads."""
 
     def seek(self, positions: Mapping[Position, int]) -> None:
@@ -47,14 +47,14 @@ class Reader(Protocol):
     def positions(self) -> dict[Position, int]:
         """Next offset to take, per partition of the last `seek`; past gaps that hold no more records."""
 
-    def ends(self, within: float) -> dict[Position, int]:
+    def end_offsets(self, within: float) -> dict[Position, int]:
         """Offset after the last record, per partition of the last `seek`, as it was at most `within` seconds ago."""
 
     def close(self) -> None:
         """Read no more; the log stays open."""
 
 
-class ReadNow:
+class DirectFetcher:
     """Reads when it is asked to.
 
     Parameters
@@ -65,25 +65,25 @@ class ReadNow:
     """
 
     def __init__(self, event_log: EventLog, decode: Decode) -> None:
-        self._log, self._polling = event_log, Polling(event_log, decode)
+        self._log, self._polling = event_log, Poller(event_log, decode)
         self._ends = _Ends(event_log)
-        self.positions, self.ends = event_log.positions, self._ends.within
+        self.positions, self.end_offsets = event_log.positions, self._ends.within
 
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on."""
         self._log.seek(positions)
-        self._polling.begin()
+        self._polling.reset()
         self._ends.begin(positions)
 
     def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, Rows]]:
-        """Take what there is of some partitions; see `Reader`."""
+        """Take what there is of some partitions; see `Fetcher`."""
         return self._polling.read(timeout, partitions)
 
     def close(self) -> None:
         """Nothing is under way."""
 
 
-class ReadAhead:
+class PrefetchingFetcher:
     """Reads on a thread, which ends with `close`, or when nobody refers to this any more.
 
     Parameters
@@ -96,8 +96,8 @@ class ReadAhead:
         Rows of a partition that may wait, and then what is read at once.
     """
 
-    def __init__(self, event_log: EventLog, decode: Decode, most: int) -> None:
-        self._log, self._polling, self._most = event_log, Polling(event_log, decode), most
+    def __init__(self, event_log: EventLog, decode: Decode, max_rows: int) -> None:
+        self._log, self._polling, self._most = event_log, Poller(event_log, decode), max_rows
         self._ends = _Ends(event_log)
         self._client, self._asking = Lock(), 0
         self._news = Condition()
@@ -115,7 +115,7 @@ class ReadAhead:
         """Read exactly these partitions from these offsets on; what was read ahead is forgotten."""
         with self._asks():
             self._log.seek(positions)
-            self._polling.begin()
+            self._polling.reset()
             self._ends.begin(positions)
             with self._news:
                 self._read, self._fetched = dict(positions), dict(positions)
@@ -152,7 +152,7 @@ class ReadAhead:
                     self._read[position] = self._fetched[position]
             return dict(self._read)
 
-    def ends(self, within: float) -> dict[Position, int]:
+    def end_offsets(self, within: float) -> dict[Position, int]:
         """Offset after the last record, per partition; asked for by the thread, so it may be a poll older than said."""
         if self._thread is None or not self._thread.is_alive():
             return self._ends.within(within)
@@ -203,7 +203,7 @@ class ReadAhead:
             hungry = self._hungry()
             idle = bool(self._asking) or self._error is not None or not hungry
             if idle and not self._ended:
-                self._news.wait(_WAIT / 10 if self._asking else _REST / 10)
+                self._news.wait(_MAX_POLL_WAIT / 10 if self._asking else _IDLE_POLL_INTERVAL / 10)
             if idle or self._ended:
                 return not self._ended
         try:
@@ -218,18 +218,18 @@ class ReadAhead:
         """Partitions that somebody waits for; once in a while all that have room."""
         if self._awaited:
             return list(self._awaited)
-        if time.monotonic() - self._polled_at < _REST:
+        if time.monotonic() - self._polled_at < _IDLE_POLL_INTERVAL:
             return []
         return [position for position, rows in self._rows.items() if rows < self._most]
 
     def _poll(self, hungry: list[Position]) -> None:
         with self._client:
-            patience = _WAIT if self._awaited else 0.0
+            patience = _MAX_POLL_WAIT if self._awaited else 0.0
             found, after = self._polling.read(patience, hungry), self._log.positions()
             self._polled_at = time.monotonic()
             behind = any(offset < self._ends.known.get(position, 0) for position, offset in after.items())
             try:
-                self._ends.within(_ENDS_BEHIND if behind else ENDS_EVERY)
+                self._ends.within(_END_OFFSETS_MAX_AGE_BEHIND if behind else END_OFFSETS_MAX_AGE)
             finally:  # it may fail, and what was polled is not polled again
                 self._keep(found, after)
 
@@ -264,7 +264,7 @@ class _Ends:
         return self.known
 
 
-def _work(reference: weakref.ref[ReadAhead]) -> None:
+def _work(reference: weakref.ref[PrefetchingFetcher]) -> None:
     """Turn as long as there is somebody to read for."""
     while (ahead := reference()) is not None and ahead._turn():
         del ahead

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from prometheus_client import Gauge
 
-from hsnn.streaming.decode.rows import KIND, SENT_AT, Kind, Rows
+from hsnn.streaming.decode.rows import KIND, SENT_AT, RowKind, Rows
 
 LAG = "lag"
 """Reason under which dropped engagements are counted."""
@@ -21,7 +21,7 @@ LAG = "lag"
 SHEDDING = Gauge("hsnn_shedding", "1 while engagements are dropped because the trainer is too far behind.")
 
 
-class Shedder:
+class LoadShedder:
     """Turns engagements that are too old into rows of kind `SHED`.
 
     Parameters
@@ -40,7 +40,7 @@ class Shedder:
         """Look at rows in the order of their delivery, before anything else counts them."""
         if self._above is None:
             return
-        at = np.flatnonzero(rows.column(KIND) <= Kind.IMPRESSION)
+        at = np.flatnonzero(rows.column(KIND) <= RowKind.IMPRESSION)
         if not len(at):
             return
         ages = self._clock() - rows.column(SENT_AT)[at] / 1000  # (n,) seconds
@@ -48,6 +48,6 @@ class Shedder:
         if self.shedding:
             fresh = np.flatnonzero(ages <= self._below)
             stop = int(fresh[0]) if len(fresh) else len(at)
-            rows.numbers[KIND, at[:stop]] = Kind.SHED
+            rows.numbers[KIND, at[:stop]] = RowKind.SHED
             self.shedding = not len(fresh)
         SHEDDING.set(self.shedding)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hsnn.streaming.consumer.watermark import NONE, Strikes, Watermark
+from hsnn.streaming.consumer.watermark import NO_TIME, Rejections, Watermark
 from hsnn.streaming.decode.rows import INDEX, KEY, LAST, MARK, OFFSET, PART, SENT_AT, Rows
 from hsnn.streaming.errors import StateError
 from hsnn.streaming.log.records import Position
@@ -17,7 +17,7 @@ VERSION = 3
 
 
 @dataclass(slots=True)
-class Place:
+class PartitionProgress:
     """Where one partition stands, after the rows that were delivered.
 
     Attributes
@@ -32,12 +32,12 @@ class Place:
 
     offset: int
     index: int = 0
-    key: int = NONE
-    strikes: Strikes = field(default_factory=Strikes)
+    key: int = NO_TIME
+    rejections: Rejections = field(default_factory=Rejections)
 
 
 @dataclass(slots=True)
-class Counts:
+class EventCounts:
     """Events delivered so far, by what became of them; side topics (items, users, control) apart.
 
     Attributes
@@ -57,12 +57,12 @@ class Counts:
     side_dead_lettered: int = 0
     lost: dict[str, int] = field(default_factory=dict)
 
-    def lose(self, topic: str, records: int) -> None:
+    def add_lost(self, topic: str, records: int) -> None:
         """Count records that were gone before they were read."""
         if records:
             self.lost[topic] = self.lost.get(topic, 0) + records
 
-    def add(self, delivered: int, judged: int, dead: int, side_dead: int, dropped: Mapping[str, int]) -> None:
+    def add_batch(self, delivered: int, judged: int, dead: int, side_dead: int, dropped: Mapping[str, int]) -> None:
         """Count a batch; `dropped` events, by reason, are left out on purpose."""
         self.delivered += delivered
         self.judged += judged
@@ -74,12 +74,12 @@ class Counts:
 
 
 @dataclass(slots=True)
-class Progress:
+class ConsumerProgress:
     """State of a consumer at a batch's end."""
 
-    places: dict[Position, Place]
+    partitions: dict[Position, PartitionProgress]
     watermark: Watermark = field(default_factory=Watermark)
-    counts: Counts = field(default_factory=Counts)
+    counts: EventCounts = field(default_factory=EventCounts)
     sent_at: int = 0
 
     def advance(self, rows: Rows, partitions: list[Position]) -> None:
@@ -88,7 +88,7 @@ class Progress:
             return
         last = dict(zip(rows.column(PART).tolist(), range(len(rows)), strict=True))
         for number, at in last.items():
-            place = self.places[partitions[number]]
+            place = self.partitions[partitions[number]]
             whole = bool(rows.numbers[LAST, at])
             place.offset = int(rows.numbers[OFFSET, at]) + whole
             place.index = 0 if whole else int(rows.numbers[INDEX, at]) + 1
@@ -98,15 +98,15 @@ class Progress:
 
     def positions(self) -> dict[Position, int]:
         """Offset of the record that holds the next event, per partition."""
-        return {position: place.offset for position, place in self.places.items()}
+        return {position: place.offset for position, place in self.partitions.items()}
 
-    def to_state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return plain values (dict, list, str, int), for JSON or msgpack."""
         return {
             "version": VERSION,
             "places": [
                 [*position, place.offset, place.index, place.key, *_strikes(place)]
-                for position, place in self.places.items()
+                for position, place in self.partitions.items()
             ],
             "watermark": asdict(self.watermark),
             "counts": asdict(self.counts),
@@ -114,7 +114,7 @@ class Progress:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Progress:
+    def from_state_dict(cls, state: Mapping[str, Any]) -> ConsumerProgress:
         """Read `to_state` back.
 
         Raises
@@ -126,10 +126,10 @@ class Progress:
             if state["version"] != VERSION:
                 raise StateError(f"the consumer's state has version {state['version']}; this program reads {VERSION}")
             places = {
-                (str(topic), int(number)): Place(offset, index, key, Strikes(*strikes))
+                (str(topic), int(number)): PartitionProgress(offset, index, key, Rejections(*strikes))
                 for topic, number, offset, index, key, *strikes in state["places"]
             }
-            counts = Counts(**state["counts"])
+            counts = EventCounts(**state["counts"])
             counts.dropped, counts.lost = dict(counts.dropped), dict(counts.lost)
             return cls(places, Watermark(**state["watermark"]), counts, int(state["sent_at"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -140,11 +140,11 @@ class Progress:
             ) from error
 
 
-def _strikes(place: Place) -> tuple[int, int, int]:
-    return place.strikes.count, place.strikes.low, place.strikes.high
+def _strikes(place: PartitionProgress) -> tuple[int, int, int]:
+    return place.rejections.count, place.rejections.low, place.rejections.high
 
 
-def rows_after(rows: Rows, place: Place) -> Rows:
+def skip_delivered(rows: Rows, place: PartitionProgress) -> Rows:
     """Leave out the events of a record that were delivered before a restart in its middle."""
     if place.index == 0:
         return rows

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 from prometheus_client import Counter
 
 from hsnn.streaming.config import OnLostOffsets
-from hsnn.streaming.consumer.offsets import Place
+from hsnn.streaming.consumer.offsets import PartitionProgress
 from hsnn.streaming.errors import OutOfRangeError
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position, Records
@@ -18,10 +18,12 @@ from hsnn.streaming.log.records import Position, Records
 _log = logging.getLogger(__name__)
 _LOOK_EVERY = 1.0
 
-LOST = Counter("hsnn_records_lost_total", "Records that were left out because the log no longer held them.", ["topic"])
+RECORDS_LOST = Counter(
+    "hsnn_records_lost_total", "Records that were left out because the log no longer held them.", ["topic"]
+)
 
 
-class Loss(NamedTuple):
+class OutOfRangePosition(NamedTuple):
     """A partition whose next record is not there.
 
     Attributes
@@ -38,15 +40,15 @@ class Loss(NamedTuple):
     begin: int
     end: int
 
-    def start(self, policy: OnLostOffsets) -> int:
+    def resume_offset(self, policy: OnLostOffsets) -> int:
         """Offset to go on from."""
         return self.begin if policy == "earliest" else self.end
 
-    def records(self, policy: OnLostOffsets) -> int:
+    def lost_records(self, policy: OnLostOffsets) -> int:
         """How many records are left out; none where the log was replaced by a shorter one."""
-        return max(0, self.start(policy) - self.wanted)
+        return max(0, self.resume_offset(policy) - self.wanted)
 
-    def sentence(self) -> str:
+    def describe(self) -> str:
         """Say what is wrong, and the choices.
 
         Examples
@@ -67,18 +69,20 @@ class Loss(NamedTuple):
         return (
             f"{topic}/{partition}: the next record to learn is {self.wanted:,}, the log holds {held}: {what}. Choose: "
             f"{mend}; or `hsnn train --on-lost-offsets earliest` goes on at {self.begin:,} and counts "
-            f"{self.records('earliest'):,} as lost, `latest` at {self.end:,} and {self.records('latest'):,}"
+            f"{self.lost_records('earliest'):,} as lost, `latest` at {self.end:,} and {self.lost_records('latest'):,}"
         )
 
 
-def losses(event_log: EventLog, positions: Mapping[Position, int]) -> list[Loss]:
+def find_out_of_range(event_log: EventLog, positions: Mapping[Position, int]) -> list[OutOfRangePosition]:
     """Find those positions that lie outside of what the log holds."""
     begin, end = event_log.begin_positions(positions), event_log.end_positions(positions)
-    found = [Loss(position, wanted, begin[position], end[position]) for position, wanted in positions.items()]
+    found = [
+        OutOfRangePosition(position, wanted, begin[position], end[position]) for position, wanted in positions.items()
+    ]
     return [loss for loss in found if not loss.begin <= loss.wanted <= loss.end]
 
 
-def settled(found: list[Loss], policy: OnLostOffsets) -> dict[Position, int]:
+def reset_offsets(found: list[OutOfRangePosition], policy: OnLostOffsets) -> dict[Position, int]:
     """Where to go on instead, as it was decided.
 
     Raises
@@ -87,15 +91,15 @@ def settled(found: list[Loss], policy: OnLostOffsets) -> dict[Position, int]:
         It was decided to stop.
     """
     if found and policy == "fail":
-        raise OutOfRangeError("; ".join(loss.sentence() for loss in found))
+        raise OutOfRangeError("; ".join(loss.describe() for loss in found))
     for loss in found:
-        start, count = loss.start(policy), loss.records(policy)
-        _log.error("%s Going on at %s, %d records are lost", loss.sentence().partition(" Choose")[0], start, count)
-        LOST.labels(loss.position[0]).inc(count)
-    return {loss.position: loss.start(policy) for loss in found}
+        start, count = loss.resume_offset(policy), loss.lost_records(policy)
+        _log.error("%s Going on at %s, %d records are lost", loss.describe().partition(" Choose")[0], start, count)
+        RECORDS_LOST.labels(loss.position[0]).inc(count)
+    return {loss.position: loss.resume_offset(policy) for loss in found}
 
 
-class LostOffsets:
+class OffsetResetLog:
     """An event log that a consumer reads from; it meets lost positions in mid-run as the policy says.
 
     Retention may overtake a slow consumer. A log says so by an error, or by giving nothing though it holds more: then
@@ -104,9 +108,9 @@ class LostOffsets:
 
     def __init__(self, event_log: EventLog, policy: OnLostOffsets) -> None:
         self._inner, self._policy = event_log, policy
-        self._suspected: list[Loss] = []
+        self._suspected: list[OutOfRangePosition] = []
         self._looked_at = time.monotonic()
-        self._passing: list[Loss] = []
+        self._passing: list[OutOfRangePosition] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -122,7 +126,7 @@ class LostOffsets:
         try:
             records = self._inner.poll(max_records, timeout, partitions)
         except OutOfRangeError:
-            found = losses(self._inner, self._inner.positions())
+            found = find_out_of_range(self._inner, self._inner.positions())
             if not found:
                 raise
             self._jump(found)
@@ -134,19 +138,21 @@ class LostOffsets:
     def _look(self) -> None:
         """Ask for the bounds; what is out of them twice in a row, at the same place, is."""
         self._looked_at = time.monotonic()
-        found = losses(self._inner, self._inner.positions())
+        found = find_out_of_range(self._inner, self._inner.positions())
         before = {(loss.position, loss.wanted) for loss in self._suspected}
         self._suspected = found
         sure = [loss for loss in found if (loss.position, loss.wanted) in before]
         if sure:
             self._jump(sure)
 
-    def _jump(self, found: list[Loss]) -> None:
-        self._inner.seek(self._inner.positions() | settled(found, self._policy))
+    def _jump(self, found: list[OutOfRangePosition]) -> None:
+        self._inner.seek(self._inner.positions() | reset_offsets(found, self._policy))
         self._passing += found
         self._suspected = []
 
-    def passed(self, places: Mapping[Position, Place], read: Mapping[Position, int]) -> list[Loss]:
+    def pop_delivered_resets(
+        self, places: Mapping[Position, PartitionProgress], read: Mapping[Position, int]
+    ) -> list[OutOfRangePosition]:
         """Jumps that delivery has passed since the last call; may be called while another thread polls.
 
         Parameters
@@ -169,7 +175,7 @@ class LostOffsets:
         return done
 
 
-def reading(event_log: EventLog, policy: OnLostOffsets) -> tuple[EventLog, LostOffsets]:
+def reading(event_log: EventLog, policy: OnLostOffsets) -> tuple[EventLog, OffsetResetLog]:
     """Return the log to read from, and the same as what knows of losses."""
-    lost = LostOffsets(event_log, policy)
+    lost = OffsetResetLog(event_log, policy)
     return cast(EventLog, lost), lost

@@ -11,7 +11,7 @@ from hsnn.streaming.schema.topics import TopicRole, topic_roles
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class PartitionAssignment:
     """What one worker of a world owns: partition p of every topic belongs to rank ``p % world_size``.
 
     Examples
@@ -37,7 +37,9 @@ class Share:
         return partition % self.world_size == self.rank
 
 
-def owned_partitions(event_log: EventLog, config: StreamingConfig, share: Share) -> list[tuple[Position, TopicRole]]:
+def owned_partitions(
+    event_log: EventLog, config: StreamingConfig, share: PartitionAssignment
+) -> list[tuple[Position, TopicRole]]:
     """Partitions that a worker reads, with their roles; topics that do not exist are made.
 
     Commands are read by all: each worker hears them where they stand in its own order.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.consumer.watermark import NONE, Strikes, order_keys
+from hsnn.streaming.consumer.watermark import NO_TIME, Rejections, order_keys
 from hsnn.streaming.decode.rows import KEY, PART, TS, Rows, concat, no_rows
 from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.topics import TopicRole
 
 
-class Partition:
+class PartitionBuffer:
     """The waiting rows of one partition, the first `keyed` of them with their place in the merge.
 
     Attributes
@@ -21,16 +21,16 @@ class Partition:
     open
         Whether the log is known to hold more than was read.
     key
-        Order key of the last row that left; `NONE` before the first.
+        Order key of the last row that left; `NO_TIME` before the first.
     strikes
         Refused leaps ahead that agree.
     """
 
-    def __init__(self, position: Position, role: TopicRole, number: int, key: int = NONE) -> None:
+    def __init__(self, position: Position, role: TopicRole, number: int, key: int = NO_TIME) -> None:
         self.position, self.role, self.number = position, role, number
-        self.open = False
+        self.has_more = False
         self.key = key
-        self.strikes = Strikes()
+        self.rejections = Rejections()
         self.keyed = 0
         self._rows = no_rows()
         self._stray = self._proven = np.zeros(0, np.bool_)
@@ -38,25 +38,25 @@ class Partition:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def push(self, rows: Rows) -> None:
+    def append(self, rows: Rows) -> None:
         """Add what was read next."""
         rows.numbers[PART] = self.number
         self._rows = concat([self._rows, rows]) if len(self._rows) else rows
 
-    def first(self, count: int) -> Rows:
+    def head(self, count: int) -> Rows:
         """Look at the first rows."""
         return self._rows[:count]
 
-    def order(self, start: int, max_future: int) -> None:
+    def assign_order_keys(self, start: int, max_future: int) -> None:
         """Give order keys to the rows that have none yet, as far as what was read allows."""
         if self.keyed == len(self._rows):
             return
         todo = self._rows.column(TS)[self.keyed :]
-        order = order_keys(todo, self.last_key, start, max_future, complete=not self.open)
+        order = order_keys(todo, self.last_key, start, max_future, complete=not self.has_more)
         m = len(order.keys)
         self._rows.numbers[KEY, self.keyed : self.keyed + m] = order.keys
-        self._stray = np.concatenate((self._stray, order.stray))
-        self._proven = np.concatenate((self._proven, order.proven))
+        self._stray = np.concatenate((self._stray, order.outlier))
+        self._proven = np.concatenate((self._proven, order.confirmed))
         self.keyed += m
 
     @property
@@ -64,16 +64,16 @@ class Partition:
         """No row still to come, read or not, has a smaller key than this."""
         return int(self._rows.numbers[KEY, self.keyed - 1]) if self.keyed else self.key
 
-    def ready(self, limit: tuple[int, int]) -> int:
+    def count_up_to(self, limit: tuple[int, int]) -> int:
         """How many rows lie at or before (key, number of the partition)."""
         keys = self._rows.column(KEY)[: self.keyed]
         return int(np.searchsorted(keys, limit[0], side="right" if self.number <= limit[1] else "left"))
 
     def flags(self, count: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """`stray` and `proven` of the first rows; see `hsnn.streaming.consumer.watermark.Order`."""
+        """`stray` and `proven` of the first rows; see `hsnn.streaming.consumer.watermark.OrderKeys`."""
         return self._stray[:count], self._proven[:count]
 
-    def drop(self, count: int) -> None:
+    def drop_merged(self, count: int) -> None:
         """Let the first rows go: they were merged."""
         if count:
             self.key = int(self._rows.numbers[KEY, count - 1])

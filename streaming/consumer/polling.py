@@ -9,16 +9,16 @@ from hsnn.streaming.decode.rows import Rows, concat
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position, Records
 
-ENOUGH = 8192
+ROWS_PER_READ = 8192
 """Rows after which it is not polled again for the same who waits."""
 
-AT_ONCE = 1024
+MAX_RECORDS = 1024
 """Records of one poll: more would only leave the processor's cache before they are decoded."""
 
-ROWS = 4096
+ROWS_PER_POLL = 4096
 """Events of one poll, where a record holds many."""
 
-BYTES = 8 << 20
+BYTES_PER_POLL = 8 << 20
 """Size of what is read at once."""
 
 _FIRST = 64
@@ -26,10 +26,10 @@ _FIRST = 64
 Decode = Callable[[Position, Records], Rows]
 
 
-class Appetite:
-    """Asks for as many records as should hold `ROWS` events and `BYTES` bytes, going by those that came last.
+class FetchSize:
+    """Asks for as many records as should hold `ROWS_PER_POLL` events and `BYTES_PER_POLL` bytes, going by those that came last.
 
-    It asks for `AT_ONCE` at most.
+    It asks for `MAX_RECORDS` at most.
 
     Examples
     --------
@@ -45,15 +45,15 @@ class Appetite:
     def __init__(self) -> None:
         self.records = _FIRST
 
-    def note(self, found: Sequence[Records], rows: int) -> None:
+    def update(self, found: Sequence[Records], rows: int) -> None:
         """Learn from what came: records with so many events."""
         if found:
             count, size = sum(map(len, found)), sum(records.size for records in found)
-            fit = min(ROWS * count // max(1, rows), BYTES * count // max(1, size))
-            self.records = max(1, min(AT_ONCE, fit))
+            fit = min(ROWS_PER_POLL * count // max(1, rows), BYTES_PER_POLL * count // max(1, size))
+            self.records = max(1, min(MAX_RECORDS, fit))
 
 
-class Polling:
+class Poller:
     """Reads a log for one reader.
 
     Parameters
@@ -66,15 +66,15 @@ class Polling:
 
     def __init__(self, event_log: EventLog, decode: Decode) -> None:
         self._log, self._decode = event_log, decode
-        self._appetite = Appetite()
+        self._fetch_size = FetchSize()
         self._error: Exception | None = None
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Forget what went wrong: the log was sought."""
         self._error = None
 
     def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, Rows]]:
-        """Rows of some partitions, as many as there are, `ENOUGH` or a poll more; waits for the first of them.
+        """Rows of some partitions, as many as there are, `ROWS_PER_READ` or a poll more; waits for the first of them.
 
         Raises
         ------
@@ -86,8 +86,8 @@ class Polling:
             raise error
         found: dict[Position, list[Rows]] = {}
         count = 0
-        while count < ENOUGH:
-            asked = self._appetite.records
+        while count < ROWS_PER_READ:
+            asked = self._fetch_size.records
             try:
                 polled = self._polled(asked, 0.0 if found else timeout, partitions)
             except Exception as error:
@@ -99,7 +99,7 @@ class Polling:
             for records, some in zip(polled, rows, strict=True):
                 found.setdefault(records.position, []).append(some)
             came = sum(map(len, rows))
-            self._appetite.note(polled, came)
+            self._fetch_size.update(polled, came)
             count += came
             if sum(map(len, polled)) < max(1, asked // max(1, len(partitions))):
                 break  # of no partition is there more

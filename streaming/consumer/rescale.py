@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hsnn.streaming.consumer.partition_assignment import Share
-from hsnn.streaming.consumer.watermark import NONE
+from hsnn.streaming.consumer.partition_assignment import PartitionAssignment
+from hsnn.streaming.consumer.watermark import NO_TIME
 from hsnn.streaming.join.pending import GROUP, PARTITION, TS
 
 State = Mapping[str, Any]
@@ -20,7 +20,7 @@ _COLUMNS = 9
 """Of a saved table of waiting rows."""
 
 
-def packed(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def pack_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return what a checkpoint holds of the states of all workers; that of a single one is itself."""
     if len(states) == 1:
         return states[0]
@@ -30,29 +30,29 @@ def packed(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"workers": workers, "places": [*places.values()], "sent_at": sent_at}
 
 
-def unpacked(saved: State, share: Share, shared: Sequence[str]) -> State:
+def unpack_state(saved: State, assignment: PartitionAssignment, shared_topics: Sequence[str]) -> State:
     """State of one worker, from what `packed` returned; `shared` are the topics that every worker reads."""
     states = [one | {"sent_at": saved["sent_at"]} for one in saved["workers"]] if "workers" in saved else [saved]
-    if len(states) == share.world_size:
-        return states[share.rank]
-    own = [state for state in states if any(_owned(place, share, ()) for place in state["places"])]
+    if len(states) == assignment.world_size:
+        return states[assignment.rank]
+    own = [state for state in states if any(_owned(place, assignment, ()) for place in state["places"])]
     return {
         "version": states[0]["version"],
-        "places": _places(states, share, shared),
+        "places": _places(states, assignment, shared_topics),
         "watermark": _watermark([state["watermark"] for state in own or states]),
-        "counts": _counts([state["counts"] for state in states], first=share.rank == 0),
+        "counts": _counts([state["counts"] for state in states], first=assignment.rank == 0),
         "sent_at": saved["sent_at"],
         "dedup": _dedup([state["dedup"] for state in states]),
         "letters": {},  # shares of dead letters among the last events, of other partitions
-        "joiner": None if states[0]["joiner"] is None else _joiner([state["joiner"] for state in states], share),
+        "joiner": None if states[0]["joiner"] is None else _joiner([state["joiner"] for state in states], assignment),
     }
 
 
-def _owned(place: Sequence[Any], share: Share, shared: Sequence[str]) -> bool:
+def _owned(place: Sequence[Any], share: PartitionAssignment, shared: Sequence[str]) -> bool:
     return place[0] in shared or share.owns(place[1])
 
 
-def _places(states: Sequence[State], share: Share, shared: Sequence[str]) -> list[Sequence[Any]]:
+def _places(states: Sequence[State], share: PartitionAssignment, shared: Sequence[str]) -> list[Sequence[Any]]:
     """Places of the partitions of a worker; of those that all read, the one that all have come to."""
     found: dict[tuple[str, int], Sequence[Any]] = {}
     for state in states:
@@ -70,7 +70,8 @@ def _offset(place: Sequence[Any]) -> tuple[int, int]:
 def _watermark(marks: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """Stream time of the slowest: what the others are ahead comes again only as the order of their partitions."""
     return {
-        name: min((mark[name] for mark in marks if mark[name] != NONE), default=NONE) for name in ("value", "start")
+        name: min((mark[name] for mark in marks if mark[name] != NO_TIME), default=NO_TIME)
+        for name in ("value", "start")
     }
 
 
@@ -100,7 +101,7 @@ def _dedup(states: Sequence[Sequence[Sequence[Sequence[Any]]]]) -> list[list[lis
     return kinds
 
 
-def _joiner(states: Sequence[Mapping[str, Any]], share: Share) -> dict[str, Any]:
+def _joiner(states: Sequence[Mapping[str, Any]], share: PartitionAssignment) -> dict[str, Any]:
     """Give a worker the waiting rows of its partitions, by event time; all hear an end again if one has not."""
     offsets = [sum(state["impressions"] for state in states[:at]) for at in range(len(states))]
     return {
@@ -113,7 +114,9 @@ def _joiner(states: Sequence[Mapping[str, Any]], share: Share) -> dict[str, Any]
     }
 
 
-def _rows(tables: Sequence[Sequence[Sequence[Any]]], offsets: Sequence[int], share: Share) -> list[list[Any]]:
+def _rows(
+    tables: Sequence[Sequence[Sequence[Any]]], offsets: Sequence[int], share: PartitionAssignment
+) -> list[list[Any]]:
     rows = []
     for table, offset in zip(tables, offsets, strict=True):
         for row in zip(*table, strict=True):

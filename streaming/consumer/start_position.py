@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hsnn.streaming.config import OnLostOffsets
-from hsnn.streaming.consumer.offsets import Place, Progress
-from hsnn.streaming.consumer.out_of_range import Loss, losses, settled
+from hsnn.streaming.consumer.offsets import ConsumerProgress, PartitionProgress
+from hsnn.streaming.consumer.out_of_range import OutOfRangePosition, find_out_of_range, reset_offsets
 from hsnn.streaming.consumer.watermark import Watermark
 from hsnn.streaming.errors import StateError
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position
 
 
-def resume(
+def resolve_start(
     event_log: EventLog,
     owned: Sequence[Position],
     state: Mapping[str, Any] | None,
     given: Mapping[Position, int],
     watermark: int | None,
     policy: OnLostOffsets = "fail",
-) -> tuple[Progress, list[Loss]]:
+) -> tuple[ConsumerProgress, list[OutOfRangePosition]]:
     """Find the start, and what of it was lost; see `hsnn.streaming.consumer.consumer.Consumer` for the parameters.
 
     Raises
@@ -33,17 +33,17 @@ def resume(
     """
     begin = event_log.begin_positions(owned)
     if state is None:
-        progress = Progress({p: Place(given.get(p, begin[p])) for p in owned})
+        progress = ConsumerProgress({p: PartitionProgress(given.get(p, begin[p])) for p in owned})
         progress.watermark = Watermark() if watermark is None else Watermark(watermark)
     else:
-        progress = Progress.from_state(state)
-        if strange := set(progress.places) - set(owned):
+        progress = ConsumerProgress.from_state_dict(state)
+        if strange := set(progress.partitions) - set(owned):
             raise StateError(f"the state is of partitions {sorted(strange)}, which this rank does not own")
         for position in owned:  # partitions may have been added since
-            progress.places.setdefault(position, Place(begin[position]))
-    found = losses(event_log, progress.positions())
-    for position, offset in settled(found, policy).items():
-        progress.places[position].offset, progress.places[position].index = offset, 0
+            progress.partitions.setdefault(position, PartitionProgress(begin[position]))
+    found = find_out_of_range(event_log, progress.positions())
+    for position, offset in reset_offsets(found, policy).items():
+        progress.partitions[position].offset, progress.partitions[position].index = offset, 0
     for loss in found:
-        progress.counts.lose(loss.position[0], loss.records(policy))
+        progress.counts.add_lost(loss.position[0], loss.lost_records(policy))
     return progress, found

@@ -5,7 +5,7 @@ Three questions, all answered from the log alone, so that every run over the sam
 * where does stream time *start* (`start_time`): at the median of the first events, never at a single one;
 * in which *order* is a partition merged with the others (`order_keys`): by its running maximum, except that a leap
   ahead which the partition's next events do not follow is passed over at once;
-* is an event *believed* when its turn comes (`Watermark.judge`): within `max_future` of the largest believed time, or
+* is an event *believed* when its turn comes (`Watermark.check`): within `max_future` of the largest believed time, or
   part of a leap that at least `QUORUM` events agree on (a stream that was paused for long goes on).
 """
 
@@ -26,12 +26,12 @@ WINDOW = 64
 QUORUM = 32
 """How many events must agree on a leap before stream time follows it."""
 
-NONE = -1
+NO_TIME = -1
 """No time yet."""
 
 
 def start_time(ts: NDArray[np.int64]) -> int:
-    """Where stream time starts: the lower median of the plausible ones of the first event times; `NONE` without any.
+    """Where stream time starts: the lower median of the plausible ones of the first event times; `NO_TIME` without any.
 
     Examples
     --------
@@ -39,18 +39,18 @@ def start_time(ts: NDArray[np.int64]) -> int:
     894000000000
     """
     plausible = np.sort(ts[ts >= EARLIEST])
-    return int(plausible[(len(plausible) - 1) // 2]) if len(plausible) else NONE
+    return int(plausible[(len(plausible) - 1) // 2]) if len(plausible) else NO_TIME
 
 
-class Limits(NamedTuple):
+class EventTimeLimits(NamedTuple):
     """How far from the watermark an event may be, ms."""
 
     max_future: int
     max_past: int
 
 
-class Verdict(NamedTuple):
-    """What `Watermark.judge` found.
+class EventTimeCheck(NamedTuple):
+    """What `Watermark.check` found.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Verdict(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class OrderKeys:
     """Place of a partition's rows in the merge.
 
     Attributes
@@ -81,19 +81,19 @@ class Order:
     """
 
     keys: NDArray[np.int64]
-    stray: NDArray[np.bool_]
-    proven: NDArray[np.bool_]
+    outlier: NDArray[np.bool_]
+    confirmed: NDArray[np.bool_]
 
 
-def order_keys(ts: NDArray[np.int64], key: int, start: int, max_future: int, complete: bool) -> Order:
+def order_keys(ts: NDArray[np.int64], key: int, start: int, max_future: int, complete: bool) -> OrderKeys:
     """Order keys of the next rows of one partition.
 
     Parameters
     ----------
     ts : (n,) int64
-        Event times, `NONE` for rows without one; those lie right after the row before them.
+        Event times, `NO_TIME` for rows without one; those lie right after the row before them.
     key
-        Key of the partition's last row before these; `NONE` at its beginning.
+        Key of the partition's last row before these; `NO_TIME` at its beginning.
     start
         Start of stream time; the first row is no leap if it is within reach of it.
     max_future : ms
@@ -112,35 +112,37 @@ def order_keys(ts: NDArray[np.int64], key: int, start: int, max_future: int, com
         before = np.maximum.accumulate(np.concatenate(([key], ts[at:])))
         keys[at:] = before[1:]
         reach = np.maximum(before[:-1], start) + max_future
-        leaps = np.flatnonzero((ts[at:] > reach) & ((before[:-1] != NONE) | (start != NONE)))
+        leaps = np.flatnonzero((ts[at:] > reach) & ((before[:-1] != NO_TIME) | (start != NO_TIME)))
         if not len(leaps):
-            return Order(keys, stray, proven)
+            return OrderKeys(keys, stray, proven)
         leap = at + int(leaps[0])
         key = int(before[leaps[0]])
         window = ts[leap + 1 :]
-        window = window[window != NONE][:WINDOW]
+        window = window[window != NO_TIME][:WINDOW]
         if len(window) < WINDOW and not complete:
-            return Order(keys[:leap], stray[:leap], proven[:leap])
+            return OrderKeys(keys[:leap], stray[:leap], proven[:leap])
         agreeing = int(np.count_nonzero(window > reach[leaps[0]]))
         stray[leap] = len(window) > 0 and agreeing * 2 <= len(window)
         proven[leap] = agreeing >= QUORUM
         keys[leap] = key = key if stray[leap] else int(ts[leap])
         at = leap + 1
-    return Order(keys, stray, proven)
+    return OrderKeys(keys, stray, proven)
 
 
 @dataclass(frozen=True, slots=True)
-class Strikes:
+class Rejections:
     """Refused events of one partition, in a row, that agree with each other about a time far ahead."""
 
     count: int = 0
     low: int = 0
     high: int = 0
 
-    def add(self, ts: int, max_future: int) -> Strikes:
+    def add(self, ts: int, max_future: int) -> Rejections:
         """Count one more, or begin anew if it disagrees."""
         low, high = min(self.low, ts), max(self.high, ts)
-        return Strikes(self.count + 1, low, high) if self.count and high - low <= max_future else Strikes(1, ts, ts)
+        return (
+            Rejections(self.count + 1, low, high) if self.count and high - low <= max_future else Rejections(1, ts, ts)
+        )
 
 
 @dataclass(slots=True)
@@ -150,38 +152,42 @@ class Watermark:
     Attributes
     ----------
     value : epoch ms
-        `NONE` until an event was believed.
+        `NO_TIME` until an event was believed.
     start : epoch ms
-        What the first events are compared with; `NONE` until it is known.
+        What the first events are compared with; `NO_TIME` until it is known.
     """
 
-    value: int = NONE
-    start: int = NONE
+    value: int = NO_TIME
+    start: int = NO_TIME
 
     @property
     def reference(self) -> int:
         """What event times are compared with."""
         return max(self.value, self.start)
 
-    def judge(
-        self, engagements: NDArray[np.int64], judged: NDArray[np.int64], latest: NDArray[np.int64], limits: Limits
-    ) -> Verdict:
+    def check(
+        self,
+        engagements: NDArray[np.int64],
+        judged: NDArray[np.int64],
+        latest: NDArray[np.int64],
+        limits: EventTimeLimits,
+    ) -> EventTimeCheck:
         """Look at rows in merge order, up to the first one that is too far ahead.
 
         Parameters
         ----------
         engagements : (n,) int64
-            Event times of engagements, which move the watermark; `NONE` for other rows.
+            Event times of engagements, which move the watermark; `NO_TIME` for other rows.
         judged : (n,) int64
-            Event times of engagements and of others that may be too far ahead; `NONE` for the rest.
+            Event times of engagements and of others that may be too far ahead; `NO_TIME` for the rest.
         latest : (n,) int64
             Latest believable time of each row while there is no watermark to compare with.
         limits
         """
         reach = np.maximum.accumulate(np.concatenate(([self.reference], engagements)))[:-1]
-        ahead = np.flatnonzero(judged > np.where(reach == NONE, latest, reach + limits.max_future))
-        oldest = np.where(reach == NONE, EARLIEST, np.maximum(EARLIEST, reach - limits.max_past))
-        too_old = (engagements != NONE) & (engagements < oldest)
-        believed = np.where(too_old, NONE, engagements)
+        ahead = np.flatnonzero(judged > np.where(reach == NO_TIME, latest, reach + limits.max_future))
+        oldest = np.where(reach == NO_TIME, EARLIEST, np.maximum(EARLIEST, reach - limits.max_past))
+        too_old = (engagements != NO_TIME) & (engagements < oldest)
+        believed = np.where(too_old, NO_TIME, engagements)
         after = np.maximum.accumulate(np.concatenate(([self.value], believed)))[1:]
-        return Verdict(int(ahead[0]) if len(ahead) else len(judged), too_old, after)
+        return EventTimeCheck(int(ahead[0]) if len(ahead) else len(judged), too_old, after)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.join.joiner import NEVER, Joined, Joiner, Shown, joiner_of
+from hsnn.streaming.join.joiner import NOT_ENDED, ImpressionBatch, Joiner, JoinResult, joiner_from_config
 from hsnn.streaming.schema.batch import Batch, Engagements, take
 from hsnn.streaming.schema.events import Event, Impression, Interaction, Item, Scalar, User
 
@@ -151,7 +151,7 @@ class Dataset:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        return _batches(self, batch_size, None if config is None else joiner_of(config))
+        return _batches(self, batch_size, None if config is None else joiner_from_config(config))
 
     def times(self) -> NDArray[np.int64]:
         """Event time of every engagement event, (n + m,) epoch ms, in order."""
@@ -185,12 +185,12 @@ def _batches(data: Dataset, size: int, joiner: Joiner | None) -> Iterator[Batch]
         next_user = int(np.searchsorted(user_times, watermark, "right"))
         items = data.items[item:next_item]
         events, sequence = data.engagements.slice(start, stop), data.sequence[at:end]
-        joined = Joined(events)
+        joined = JoinResult(events)
         if joiner is not None:
-            ended = watermark if last else NEVER
+            ended = watermark if last else NOT_ENDED
             joined = joiner.update(events, data.named(start, stop), _shown(data, sequence), watermark, ended)
         yield Batch(
-            **joined.columns(),
+            **joined.batch_fields(),
             positions={(ENGAGEMENTS, 0): end, (ITEMS, 0): next_item, (USERS, 0): next_user},
             watermark=watermark,
             items=items,
@@ -202,14 +202,14 @@ def _batches(data: Dataset, size: int, joiner: Joiner | None) -> Iterator[Batch]
         start, at, item, user = stop, end, next_item, next_user
 
 
-def _shown(data: Dataset, sequence: NDArray[np.int64]) -> Shown:
+def _shown(data: Dataset, sequence: NDArray[np.int64]) -> ImpressionBatch:
     shown = data.impressions
     rows = -1 - sequence[sequence < 0]
     if shown is None or not len(rows):
-        return Shown()
+        return ImpressionBatch()
     at = rows.tolist()
     user, items, context = take(shown.user, at), take(shown.items, at), take(shown.context, at)
-    return Shown(shown.ts[rows], user, [f"s{row}" for row in at], items, context)
+    return ImpressionBatch(shown.ts[rows], user, [f"s{row}" for row in at], items, context)
 
 
 def _seen(data: Dataset, sequence: NDArray[np.int64]) -> list[tuple[str, int, int]]:

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 
 from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter
-from hsnn.streaming.decode.json_batch import plain_engagements
-from hsnn.streaming.decode.json_event import Refused, read_event, strip_schema_id
+from hsnn.streaming.decode.json_batch import decode_json_batch
+from hsnn.streaming.decode.json_event import InvalidEvent, decode_event, strip_schema_id
 from hsnn.streaming.decode.rows import (
     ACTION,
     CONTEXT,
@@ -26,7 +26,7 @@ from hsnn.streaming.decode.rows import (
     PAYLOAD,
     TS,
     USER,
-    Kind,
+    RowKind,
     Rows,
     concat,
     new_rows,
@@ -38,7 +38,7 @@ from hsnn.streaming.schema.ids import text_id
 from hsnn.streaming.schema.topics import TopicRole
 
 MAX_TOMBSTONE_KEY = 1024
-_KINDS = {Interaction: Kind.INTERACTION, Impression: Kind.IMPRESSION, Item: Kind.ITEM, User: Kind.USER}
+_KINDS = {Interaction: RowKind.INTERACTION, Impression: RowKind.IMPRESSION, Item: RowKind.ITEM, User: RowKind.USER}
 
 
 class _Stamp(msgspec.Struct):
@@ -59,7 +59,7 @@ def decode_records(role: TopicRole, records: Records) -> Rows:
     >>> rows.objects[USER, 0], rows.objects[PAYLOAD, 1].reason
     ('7', 'malformed')
     """
-    if role is TopicRole.ENGAGEMENTS and (rows := plain_engagements(records)) is not None:
+    if role is TopicRole.ENGAGEMENTS and (rows := decode_json_batch(records)) is not None:
         return rows
     packed = np.array([value is not None and is_arrow(strip_schema_id(value)) for value in records.values])
     bounds = [0, *(np.flatnonzero(np.diff(packed)) + 1).tolist(), len(records)]
@@ -69,34 +69,34 @@ def decode_records(role: TopicRole, records: Records) -> Rows:
 
 
 def _one_by_one(role: TopicRole, records: Records) -> Rows:
-    rows = new_rows(records, Kind.DEAD)
+    rows = new_rows(records, RowKind.DEAD)
     for at, record in enumerate(records):
         try:
             _fill(rows, at, role, record)
-        except Refused as refused:
+        except InvalidEvent as refused:
             rows.objects[PAYLOAD, at] = DeadLetter(record, 0, refused.reason, str(refused))
     return rows
 
 
 def _fill(rows: Rows, at: int, role: TopicRole, record: Record) -> None:
-    kind: Kind
+    kind: RowKind
     payload: Any
     if role is TopicRole.CONTROL:
-        kind, ts, payload = Kind.CONTROL, _control_time(record), record.value or b""
+        kind, ts, payload = RowKind.CONTROL, _control_time(record), record.value or b""
     elif record.value is None:
         kind, ts, payload = _deletion(role, record)
     else:
-        event = read_event(role, record.value)
+        event = decode_event(role, record.value)
         kind, ts, payload = _KINDS[type(event)], event.ts, event
     rows.numbers[KIND, at], rows.numbers[TS, at] = kind, ts
-    if kind is Kind.INTERACTION:
+    if kind is RowKind.INTERACTION:
         rows.objects[USER, at], rows.objects[ITEM, at] = payload.user, payload.item
         rows.objects[ACTION, at], rows.objects[CONTEXT, at] = payload.action, payload.context
         rows.value[at] = np.nan if payload.value is None else payload.value
         rows.objects[ID, at], rows.objects[PAYLOAD, at] = payload.id, payload.impression
     else:
         rows.objects[PAYLOAD, at] = payload
-    if kind is Kind.IMPRESSION:
+    if kind is RowKind.IMPRESSION:
         rows.objects[ID, at], rows.objects[USER, at] = payload.id, payload.user
 
 
@@ -109,17 +109,17 @@ def _control_time(record: Record) -> int:
     return -1 if ts is None else ts
 
 
-def _deletion(role: TopicRole, record: Record) -> tuple[Kind, int, Any]:
+def _deletion(role: TopicRole, record: Record) -> tuple[RowKind, int, Any]:
     if role is TopicRole.ENGAGEMENTS:
-        raise Refused("empty", "the record has no value; engagements cannot be deleted")
+        raise InvalidEvent("empty", "the record has no value; engagements cannot be deleted")
     if not record.key or len(record.key) > MAX_TOMBSTONE_KEY:
-        raise Refused("no_key", "a record without value deletes what its key names, and it has no usable key")
+        raise InvalidEvent("no_key", "a record without value deletes what its key names, and it has no usable key")
     try:
         name = text_id(record.key.decode())
     except ValueError as error:
-        raise Refused("no_key", f"a record without value deletes what its key names: {error}") from None
+        raise InvalidEvent("no_key", f"a record without value deletes what its key names: {error}") from None
     stamp = dict(record.headers).get("ts", b"")
-    kind = Kind.DELETED_ITEM if role is TopicRole.ITEMS else Kind.DELETED_USER
+    kind = RowKind.DELETED_ITEM if role is TopicRole.ITEMS else RowKind.DELETED_USER
     return kind, int(stamp) if stamp.isdigit() and len(stamp) < 16 else _plausible(record.sent_at), name
 
 
@@ -137,11 +137,11 @@ def _arrow(role: TopicRole, records: Records) -> Rows:
     except ArrowError as error:
         if len(records) > 1:
             return _apart(role, records)
-        rows = new_rows(records, Kind.DEAD)
+        rows = new_rows(records, RowKind.DEAD)
         rows.objects[PAYLOAD, 0] = DeadLetter(records[0], WHOLE, "arrow", str(error))
         return rows
     if not table.lengths.all():
-        return new_rows(records, Kind.EMPTY) if len(records) == 1 else _apart(role, records)
+        return new_rows(records, RowKind.EMPTY) if len(records) == 1 else _apart(role, records)
     return _packed(records, table)
 
 
@@ -152,7 +152,7 @@ def _apart(role: TopicRole, records: Records) -> Rows:
 def _packed(records: Records, table: Interactions) -> Rows:
     ends = np.cumsum(table.lengths)
     of = np.repeat(np.arange(len(records)), table.lengths)
-    rows = new_rows(records, Kind.INTERACTION)[of]
+    rows = new_rows(records, RowKind.INTERACTION)[of]
     rows.numbers[TS], rows.numbers[INDEX] = table.ts, np.arange(len(of)) - (ends - table.lengths)[of]
     rows.numbers[LAST] = 0
     rows.numbers[LAST, ends - 1] = 1
@@ -162,6 +162,6 @@ def _packed(records: Records, table: Interactions) -> Rows:
             rows.objects[column] = texts
     rows.value[:] = table.value
     for at, detail in table.refused.items():
-        rows.numbers[KIND, at], rows.numbers[TS, at] = Kind.DEAD, NO_TIME
+        rows.numbers[KIND, at], rows.numbers[TS, at] = RowKind.DEAD, NO_TIME
         rows.objects[PAYLOAD, at] = DeadLetter(records[of[at]], int(rows.numbers[INDEX, at]), "invalid", detail)
     return rows

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from hsnn.streaming.decode.json_event import MAX_JSON, canonical
-from hsnn.streaming.decode.rows import ACTION, CONTEXT, ID, ITEM, KIND, PAYLOAD, TS, USER, Kind, Rows, new_rows
+from hsnn.streaming.decode.json_event import MAX_JSON, canonicalize_ids
+from hsnn.streaming.decode.rows import ACTION, CONTEXT, ID, ITEM, KIND, PAYLOAD, TS, USER, RowKind, Rows, new_rows
 from hsnn.streaming.log.records import Records
 from hsnn.streaming.schema.contexts import Contexts
 from hsnn.streaming.schema.events import Id, Impression, Interaction
@@ -28,7 +28,7 @@ _engagements: msgspec.json.Decoder[_Interaction | Impression] = msgspec.json.Dec
 _contexts: Contexts[bytes] = Contexts()
 
 
-def plain_engagements(records: Records) -> Rows | None:
+def decode_json_batch(records: Records) -> Rows | None:
     """Rows of the records if every one is an ordinary JSON engagement; None if any is not."""
     values = records.values
     try:
@@ -41,14 +41,14 @@ def plain_engagements(records: Records) -> Rows | None:
 
 
 def _rows(records: Records, events: list[_Interaction | Impression]) -> Rows:
-    rows = new_rows(records, Kind.INTERACTION)
+    rows = new_rows(records, RowKind.INTERACTION)
     kinds = list(map(type, events))
     if Impression not in kinds:
         _interactions(rows, slice(None), events)  # type: ignore[arg-type]
         return rows
     shown = np.array([kind is Impression for kind in kinds])
-    rows.numbers[KIND, shown] = Kind.IMPRESSION
-    _impressions(rows, np.flatnonzero(shown), [canonical(one) for one in events if type(one) is Impression])
+    rows.numbers[KIND, shown] = RowKind.IMPRESSION
+    _impressions(rows, np.flatnonzero(shown), [canonicalize_ids(one) for one in events if type(one) is Impression])
     if not shown.all():
         _interactions(rows, np.flatnonzero(~shown), [one for one in events if type(one) is _Interaction])
     return rows

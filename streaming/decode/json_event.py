@@ -20,14 +20,14 @@ EventT = TypeVar("EventT", bound=Event)
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-_TYPES: dict[TopicRole, tuple[type, ...]] = {
+_EVENT_TYPES: dict[TopicRole, tuple[type, ...]] = {
     TopicRole.ENGAGEMENTS: (Interaction, Impression),
     TopicRole.ITEMS: (Item,),
     TopicRole.USERS: (User,),
 }
 
 
-class Refused(Exception):  # noqa: N818
+class InvalidEvent(Exception):  # noqa: N818
     """An event is not what its topic asks for; `reason` is a code, the text is for people."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -40,7 +40,7 @@ def strip_schema_id(value: bytes) -> bytes:
     return value[5:] if value[:1] == b"\0" else value
 
 
-def read_event(role: TopicRole, value: bytes) -> Event:
+def decode_event(role: TopicRole, value: bytes) -> Event:
     """One JSON event with canonical ids.
 
     Raises
@@ -50,34 +50,34 @@ def read_event(role: TopicRole, value: bytes) -> Event:
         ``unknown_type``, ``invalid`` (a field is missing, of a wrong type or out of range).
     """
     if len(value) > MAX_JSON:
-        raise Refused("too_large", f"the event has {len(value)} bytes; at most {MAX_JSON} are read")
-    event = _parsed(value)
-    if not isinstance(event, _TYPES[role]):
+        raise InvalidEvent("too_large", f"the event has {len(value)} bytes; at most {MAX_JSON} are read")
+    event = _parse(value)
+    if not isinstance(event, _EVENT_TYPES[role]):
         name = type(event).__name__.lower()
-        raise Refused("wrong_topic", f"an event of type {name!r} does not belong into topic {role.value!r}")
+        raise InvalidEvent("wrong_topic", f"an event of type {name!r} does not belong into topic {role.value!r}")
     try:
-        return canonical(event)
+        return canonicalize_ids(event)
     except ValueError as error:
-        raise Refused("invalid", str(error)) from None
+        raise InvalidEvent("invalid", str(error)) from None
 
 
-def _parsed(value: bytes) -> Event:
+def _parse(value: bytes) -> Event:
     try:
         return decode(strip_schema_id(value))
     except msgspec.ValidationError as error:
         reason = "unknown_type" if str(error).endswith("`$.type`") else "invalid"
-        raise Refused(reason, str(error)) from None
+        raise InvalidEvent(reason, str(error)) from None
     except msgspec.DecodeError as error:
-        raise Refused("malformed", str(error)) from None
+        raise InvalidEvent("malformed", str(error)) from None
     except UnicodeDecodeError as error:
-        raise Refused("bad_text", str(error)) from None
+        raise InvalidEvent("bad_text", str(error)) from None
     except RecursionError:
-        raise Refused("too_deep", "the JSON value is nested too deeply") from None
+        raise InvalidEvent("too_deep", "the JSON value is nested too deeply") from None
     except Exception as error:  # a parser's surprise must not stop the stream
-        raise Refused("malformed", f"{type(error).__name__}: {error}") from None
+        raise InvalidEvent("malformed", f"{type(error).__name__}: {error}") from None
 
 
-def canonical(event: EventT) -> EventT:
+def canonicalize_ids(event: EventT) -> EventT:
     """Return the event with text for ids.
 
     Raises

@@ -18,7 +18,7 @@ NO_TIME = -1
 _LATEST = 1 << 53
 
 
-class Kind(IntEnum):
+class RowKind(IntEnum):
     """What a row is."""
 
     INTERACTION = 0
@@ -46,7 +46,7 @@ class Rows:
     ----------
     numbers : (9, n) int64
         Event time (`NO_TIME` if none), wall ms sent, offset, index inside the record, 1 on the last row of a record,
-        `Kind`, and what the merge fills in: order key, number of the partition, watermark after the row.
+        `RowKind`, and what the merge fills in: order key, number of the partition, watermark after the row.
     objects : (7, n) objects
         User, item and action of interactions, context, payload (the id of the impression that an interaction names, or
         the event, id, bytes or `DeadLetter` of other rows), the `Records` it came with, and the event id of an
@@ -81,7 +81,7 @@ def no_rows() -> Rows:
     return Rows(np.zeros((9, 0), np.int64), np.empty((7, 0), dtype=object), np.zeros(0, np.float32))
 
 
-def new_rows(records: Records, kind: Kind) -> Rows:
+def new_rows(records: Records, kind: RowKind) -> Rows:
     """One row per record, with the record's own facts filled in and no event time."""
     n = len(records)
     numbers = np.zeros((9, n), np.int64)

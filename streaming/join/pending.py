@@ -19,7 +19,7 @@ _NUMBERS, _OBJECTS = 8, 4
 _SAVED = slice(TS, STATUS + 1)
 
 
-class Waiting:
+class PendingTable:
     """Rows by slot; those of one user and item are linked from the latest event time to the earliest.
 
     Attributes
@@ -49,7 +49,7 @@ class Waiting:
     def __len__(self) -> int:
         return int(self.numbers.shape[1]) - len(self._free)
 
-    def enter(
+    def add(
         self,
         ts: NDArray[np.int64],
         mask: NDArray[np.int64] | int,
@@ -93,7 +93,7 @@ class Waiting:
                 found[at] = self._latest(slot, time, window) if called is None else self._named(slot, called)
         return found
 
-    def chained(self, user: Iterable[str], item: Iterable[str]) -> list[int]:
+    def find_all(self, user: Iterable[str], item: Iterable[str]) -> list[int]:
         """Slots of all rows of these users and items, each once."""
         found: dict[int, None] = {}
         for pair in zip(user, item, strict=True):
@@ -103,7 +103,7 @@ class Waiting:
                 slot = int(self.numbers[OLDER, slot])
         return list(found)
 
-    def leave(self, slots: NDArray[np.int64]) -> None:
+    def remove(self, slots: NDArray[np.int64]) -> None:
         """Remove rows."""
         if not len(slots):
             return
@@ -116,12 +116,12 @@ class Waiting:
         self.objects[:, slots] = None
         self._free += slots[::-1].tolist()
 
-    def of(self, status: int) -> NDArray[np.int64]:
+    def with_status(self, status: int) -> NDArray[np.int64]:
         """Slots of the rows of a status, in order of arrival."""
         slots = np.flatnonzero(self.numbers[STATUS] == status)
         return slots[np.argsort(self.numbers[ORDER, slots], kind="stable")]
 
-    def frozen(self) -> Callable[[], list[list[Any]]]:
+    def capture_state(self) -> Callable[[], list[list[Any]]]:
         """Note all rows in order of arrival; called, they become plain values."""
         slots = np.flatnonzero(self.numbers[STATUS] != FREE)
         slots = slots[np.argsort(self.numbers[ORDER, slots])]
@@ -129,11 +129,11 @@ class Waiting:
         return lambda: [*numbers.tolist(), *objects.tolist()]
 
     @classmethod
-    def restored(cls, state: Sequence[Sequence[Any]]) -> Waiting:
+    def from_state(cls, state: Sequence[Sequence[Any]]) -> PendingTable:
         """Go on from what was `frozen`."""
         rows = cls()
         ts, mask, group, partition, status = np.array(state[_SAVED], np.int64).reshape(_SAVED.stop, -1)
-        slots = rows.enter(ts, mask, group, partition, *state[_SAVED.stop :])
+        slots = rows.add(ts, mask, group, partition, *state[_SAVED.stop :])
         rows.numbers[STATUS, slots] = status
         return rows
 

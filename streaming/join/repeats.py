@@ -13,7 +13,7 @@ from hsnn.streaming.schema.batch import Engagements
 _Last = tuple[str, str | None, int]
 
 
-class Repeats:
+class RepeatDetector:
     """Knows the last interaction of every user for `window` ms of stream time, of at most `most` users.
 
     An interaction is a repeat if its user's last one was on the same item, and either names the same impression or lies
@@ -39,12 +39,12 @@ class Repeats:
         self._forget(watermark - window)
         return np.array(found, np.bool_)
 
-    def frozen(self) -> Callable[[], list[list[Any]]]:
+    def capture_state(self) -> Callable[[], list[list[Any]]]:
         """Note what is known; called, it becomes plain values: users, items, names and times."""
         users, lasts = list(self._last), list(self._last.values())
         return lambda: [users, *([one[at] for one in lasts] for at in range(3))]
 
-    def restore(self, state: Sequence[Sequence[Any]]) -> None:
+    def load_state_dict(self, state: Sequence[Sequence[Any]]) -> None:
         """Go on from what was `frozen`."""
         users, *lasts = state
         self._last = dict(zip(users, zip(*lasts, strict=True), strict=True))

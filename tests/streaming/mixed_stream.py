@@ -16,7 +16,7 @@ from hsnn.streaming.log.records import Position, Records
 from hsnn.streaming.schema.arrow import write_interactions
 from hsnn.streaming.schema.batch import Batch
 
-T0 = 893_286_638_000
+START = 893_286_638_000
 
 
 DAY = 86_400_000
@@ -28,12 +28,12 @@ IDS = itertools.count()
 CONFIG = StreamingConfig(log="memory", batch_size=10, max_wait=0.0)
 
 
-JOINED = CONFIG.model_copy(
+JOIN_CONFIG = CONFIG.model_copy(
     update={"tasks": ("click", "view"), "attribution_window": 3600.0, "joiner_capacity": 30, "dedup_window": 7200.0}
 )
 
 
-class Biting(MemoryLog):
+class RandomPollLog(MemoryLog):
     """A log that gives a random number of records of random partitions, as a network would."""
 
     def __init__(self, seed: int) -> None:
@@ -58,7 +58,7 @@ def item(ts: int, name: str) -> bytes:
 
 def send(log: EventLog, topic: str, *values: bytes | None, key: bytes = b"k", partition: int | None = None) -> None:
     log.create_topic(topic, 4)
-    log.append(topic, [Outgoing(key, value, sent_at=T0 + 5, partition=partition) for value in values])
+    log.append(topic, [Outgoing(key, value, sent_at=START + 5, partition=partition) for value in values])
 
 
 def drain(consumer: Consumer, timeout: float = 0.02) -> list[Batch]:
@@ -77,7 +77,7 @@ def until_dry(consumer: Consumer) -> list[Batch]:
     return batches
 
 
-def told(batch: Batch) -> dict[str, Any]:
+def batch_contents(batch: Batch) -> dict[str, Any]:
     """Everything a trainer can see of a batch, to compare."""
     events = batch.engagements
     return {
@@ -89,11 +89,11 @@ def told(batch: Batch) -> dict[str, Any]:
         "counts": (batch.dead_lettered, batch.dropped),
         "repeat": events.repeat.tolist(),
         "joined": (batch.impressions, batch.pending, batch.early, batch.late_actions),
-        "judged": judged(batch),
+        "judged": labelled(batch),
     }
 
 
-def judged(batch: Batch) -> list[tuple[Any, ...]]:
+def labelled(batch: Batch) -> list[tuple[Any, ...]]:
     found = batch.judgements
     columns = found.ts.tolist(), found.decided_at.tolist(), found.user, found.item, found.labels.tolist(), found.context
     return list(zip(*columns, strict=True))
@@ -104,18 +104,18 @@ def impression(ts: int, name: Any, user: str = "u", items: Sequence[Any] = ("i",
     return json.dumps(event).encode()
 
 
-def lively(log: EventLog, events: int = 1000, seed: int = 0) -> None:
+def fill_mixed(log: EventLog, events: int = 1000, seed: int = 0) -> None:
     """Fill a log with some of everything: late, repeated, joined events, bad stamps, junk, Arrow, items, commands."""
     chance = random.Random(seed)
     shown: list[tuple[str, str, str]] = []
     for topic in ("engagements", "items", "users", "control"):
         log.create_topic(topic, 4)
     for i in range(events):
-        ts = T0 + i * 60_000 - (chance.random() < 0.1) * chance.randint(0, 10 * DAY)
+        ts = START + i * 60_000 - (chance.random() < 0.1) * chance.randint(0, 10 * DAY)
         user = b"%d" % chance.randint(0, 40)
         draw = chance.random()
         if draw < 0.02:
-            ts = chance.choice([4_000_000_000_000, 5_000, T0 - 400 * DAY, T0 + 200 * DAY])
+            ts = chance.choice([4_000_000_000_000, 5_000, START - 400 * DAY, START + 200 * DAY])
         value = interaction(ts, user.decode(), str(i))
         if draw > 0.97:
             value = chance.choice([b"?", b"{}", item(ts, "x"), b"", b"\xff\xff\xff\xff"])
@@ -136,14 +136,14 @@ def lively(log: EventLog, events: int = 1000, seed: int = 0) -> None:
             what_for = {"impression": chance.choice([None, name]), "action": chance.choice(["click", "view"])}
             value = interaction(ts, who, what, **what_for)
         copies = 1 + (chance.random() < 0.05)
-        log.append("engagements", [Outgoing(user, value, sent_at=T0 + i)] * copies)
+        log.append("engagements", [Outgoing(user, value, sent_at=START + i)] * copies)
         if draw < 0.2:
-            log.append("items", [Outgoing(b"%d" % i, item(ts, str(i)), sent_at=T0 + i)])
+            log.append("items", [Outgoing(b"%d" % i, item(ts, str(i)), sent_at=START + i)])
         if 0.3 < draw < 0.32:
-            log.append("items", [Outgoing(b"%d" % (i // 2), None, (("ts", b"%d" % ts),), sent_at=T0 + i)])
+            log.append("items", [Outgoing(b"%d" % (i // 2), None, (("ts", b"%d" % ts),), sent_at=START + i)])
         if 0.4 < draw < 0.41:
-            log.append("control", [Outgoing(None, b'{"ts":%d}' % ts, sent_at=T0 + i)])
-            log.append("users", [Outgoing(user, b'{"type":"user","id":1,"ts":%d}' % ts, sent_at=T0 + i)])
+            log.append("control", [Outgoing(None, b'{"ts":%d}' % ts, sent_at=START + i)])
+            log.append("users", [Outgoing(user, b'{"type":"user","id":1,"ts":%d}' % ts, sent_at=START + i)])
 
 
 def events_in(value: bytes) -> int:
@@ -155,14 +155,14 @@ def events_in(value: bytes) -> int:
     return 1
 
 
-def read(log: MemoryLog, topic: str, partition: int) -> list[Records]:
+def partition_records(log: MemoryLog, topic: str, partition: int) -> list[Records]:
     return log._topics[topic][partition]
 
 
 def dead_letters(log: MemoryLog) -> list[tuple[int, int, int, str]]:
     letters = []
     for partition in log.partitions("engagements.dlq"):
-        for record in read(log, "engagements.dlq", partition):
+        for record in partition_records(log, "engagements.dlq", partition):
             told = dict(record.headers)
             place = (int(told["hsnn-partition"]), int(told["hsnn-offset"]), int(told["hsnn-index"]))
             letters.append((*place, told["hsnn-reason"].decode()))
@@ -181,12 +181,15 @@ def copy_log(log: MemoryLog, real: EventLog, names: Iterable[str]) -> None:
         topic = name.rpartition("-")[0]
         real.create_topic(name, 4)
         for partition in log.partitions(topic):
-            copies = [Outgoing(r.key, r.value, r.headers, r.sent_at, partition) for r in read(log, topic, partition)]
+            copies = [
+                Outgoing(r.key, r.value, r.headers, r.sent_at, partition)
+                for r in partition_records(log, topic, partition)
+            ]
             real.append(name, copies)
     real.flush()
 
 
-class Careful(MemoryLog):
+class FlushTrackingLog(MemoryLog):
     """A log that knows whether everything appended was flushed."""
 
     unflushed = 0

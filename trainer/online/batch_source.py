@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.consumer.rescale import packed
+from hsnn.streaming.consumer.rescale import pack_states
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.distributed.batch_codec import decode_batch, encode_batch
 from hsnn.trainer.distributed.merge_batches import union
@@ -81,11 +81,11 @@ class OwnTurns:
 
     def state(self) -> dict[str, Any]:
         """State of the consumer."""
-        return self._consumer.state()
+        return self._consumer.state_dict()
 
     def frozen(self) -> Callable[[], dict[str, Any]]:
         """Freeze the consumer's own."""
-        return self._consumer.frozen()
+        return self._consumer.capture_state()
 
     def lag(self) -> tuple[int, float]:
         """Return the consumer's own."""
@@ -185,8 +185,8 @@ class SharedTurns:
 
     def state(self) -> dict[str, Any]:
         """States of all consumers, as `hsnn.streaming.consumer.rescale` packs them."""
-        blobs = self._world.everybodys(msgspec.msgpack.encode(self._consumer.state()))
-        return packed([msgspec.msgpack.decode(blob) for blob in blobs])
+        blobs = self._world.everybodys(msgspec.msgpack.encode(self._consumer.state_dict()))
+        return pack_states([msgspec.msgpack.decode(blob) for blob in blobs])
 
     def frozen(self) -> Callable[[], dict[str, Any]]:
         """Gather the states now: all workers are here for it."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.consumer.partition_assignment import Share
-from hsnn.streaming.consumer.rescale import unpacked
+from hsnn.streaming.consumer.partition_assignment import PartitionAssignment
+from hsnn.streaming.consumer.rescale import unpack_state
 from hsnn.streaming.log.base import EventLog
 from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore
 from hsnn.trainer.config.model import TrainerConfig
@@ -70,8 +70,8 @@ def resumed(config: TrainerConfig, checkpoint: Checkpoint | None, progress: Prog
 
 def consumer_of(log: EventLog, config: StreamingConfig, checkpoint: Checkpoint | None, world: World | None) -> Consumer:
     """Make this worker's consumer; it goes on from a checkpoint of any number of workers."""
-    share = Share() if world is None else Share(world.rank, world.size)
+    share = PartitionAssignment() if world is None else PartitionAssignment(world.rank, world.size)
     state: Mapping[str, Any] | None = None
     if checkpoint is not None:
-        state = unpacked(checkpoint.values["consumer"], share, (config.control_topic,))
-    return Consumer(log, config, state=state, rank=share.rank, world_size=share.world_size, ahead=True)
+        state = unpack_state(checkpoint.values["consumer"], share, (config.control_topic,))
+    return Consumer(log, config, state=state, rank=share.rank, world_size=share.world_size, prefetch=True)

@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> CheckpointStore:
     """Two checkpoints of a learner that has learned nothing yet."""
     learner = Learner(TrainerConfig(model=ModelConfig(dim=4, hidden=8, buckets=16, nodes=2, history=2)))
     arrays, own = learner.state()
-    consumer = Consumer(MemoryLog(), StreamingConfig(partitions=2)).state()
+    consumer = Consumer(MemoryLog(), StreamingConfig(partitions=2)).state_dict()
     progress = Progress()
     progress.trained, progress.dropped["duplicate"] = 12_345, 3
     values = {"consumer": consumer, "progress": progress.state(), "drift": {}, "learner": own}

@@ -50,7 +50,7 @@ def consume(url: str, state: Any = None) -> Any:
     consumer = Consumer(log, StreamingConfig(partitions=1, max_wait=0.001), state=state)
     while consumer.next_batch(0.1) is not None:
         pass
-    found = consumer.state()
+    found = consumer.state_dict()
     log.close()
     return found
 

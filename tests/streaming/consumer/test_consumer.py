@@ -16,21 +16,21 @@ from hsnn.streaming.schema.commands import end
 from tests.streaming.mixed_stream import (
     CONFIG,
     DAY,
-    JOINED,
-    T0,
-    Biting,
+    JOIN_CONFIG,
+    START,
+    RandomPollLog,
+    batch_contents,
     dead_letters,
     drain,
     events_in,
+    fill_mixed,
     impression,
     interaction,
     item,
-    judged,
-    lively,
+    labelled,
     log_view,
-    read,
+    partition_records,
     send,
-    told,
 )
 
 
@@ -40,14 +40,14 @@ def test_batches_are_exact_and_in_order_of_time() -> None:
         send(
             log,
             "engagements",
-            *(interaction(T0 + i * 4 + partition, item=str(i * 4 + partition)) for i in range(25)),
+            *(interaction(START + i * 4 + partition, item=str(i * 4 + partition)) for i in range(25)),
             partition=partition,
         )
     batches = drain(Consumer(log, CONFIG))
     assert [len(batch.engagements) for batch in batches] == [10] * 10
     assert [name for batch in batches for name in batch.engagements.item] == [str(i) for i in range(100)]
     assert [batch.dry for batch in batches] == [False] * 9 + [True]
-    assert batches[4].watermark == T0 + 49
+    assert batches[4].watermark == START + 49
     assert {p: n for p, n in batches[4].positions.items() if n} == {
         ("engagements", p): 13 if p < 2 else 12 for p in range(4)
     }
@@ -56,14 +56,14 @@ def test_batches_are_exact_and_in_order_of_time() -> None:
 def test_equal_times_go_by_partition_then_offset() -> None:
     log = MemoryLog()
     for partition in (2, 0, 3, 1):
-        send(log, "engagements", *(interaction(T0, item=f"{partition}{i}") for i in range(3)), partition=partition)
+        send(log, "engagements", *(interaction(START, item=f"{partition}{i}") for i in range(3)), partition=partition)
     (batch,) = drain(Consumer(log, CONFIG.model_copy(update={"batch_size": 12})))
     assert batch.engagements.item == [f"{partition}{i}" for partition in range(4) for i in range(3)]
 
 
 def test_columns_carry_everything() -> None:
     log = MemoryLog()
-    send(log, "engagements", interaction(T0, "u", "a", value=2, context={"h": 1}), interaction(T0 + 1, "v", "b"))
+    send(log, "engagements", interaction(START, "u", "a", value=2, context={"h": 1}), interaction(START + 1, "v", "b"))
     (batch,) = drain(Consumer(log, CONFIG))
     events = batch.engagements
     assert (events.user, events.item, events.action) == (["u", "v"], ["a", "b"], ["click", "click"])
@@ -71,14 +71,14 @@ def test_columns_carry_everything() -> None:
     assert events.value.dtype == np.float32
     assert events.value[0] == 2
     assert np.isnan(events.value[1])
-    assert events.sent_at.tolist() == [T0 + 5] * 2
+    assert events.sent_at.tolist() == [START + 5] * 2
 
 
 def test_a_short_batch_comes_only_when_the_log_is_dry_and_patience_is_over() -> None:
     log = MemoryLog()
     consumer = Consumer(log, CONFIG.model_copy(update={"max_wait": 0.3}))
     assert consumer.next_batch(0.05) is None
-    send(log, "engagements", *(interaction(T0 + i) for i in range(13)))
+    send(log, "engagements", *(interaction(START + i) for i in range(13)))
     full = consumer.next_batch(5.0)
     assert full is not None
     assert (len(full.engagements), full.dry) == (10, False)
@@ -91,20 +91,20 @@ def test_a_short_batch_comes_only_when_the_log_is_dry_and_patience_is_over() -> 
 
 def test_side_events_come_before_the_events_that_follow_them() -> None:
     log = MemoryLog()
-    send(log, "engagements", *(interaction(T0 + i, item=str(i)) for i in range(30)))
-    send(log, "items", item(T0 + 9, "at-9"), item(T0 + 10, "at-10"), item(T0 + 25, "at-25"))
-    send(log, "users", b'{"type":"user","id":5,"ts":%d}' % (T0 + 15))
-    send(log, "control", b'{"op":"split","ts":%d}' % (T0 + 20))
+    send(log, "engagements", *(interaction(START + i, item=str(i)) for i in range(30)))
+    send(log, "items", item(START + 9, "at-9"), item(START + 10, "at-10"), item(START + 25, "at-25"))
+    send(log, "users", b'{"type":"user","id":5,"ts":%d}' % (START + 15))
+    send(log, "control", b'{"op":"split","ts":%d}' % (START + 20))
     batches = drain(Consumer(log, CONFIG))
     assert [[one.id for one in batch.items] for batch in batches] == [["at-9"], ["at-10"], ["at-25"]]
     assert [len(batch.users) for batch in batches] == [0, 1, 0]
-    assert [list(batch.control) for batch in batches] == [[], [], [b'{"op":"split","ts":%d}' % (T0 + 20)]]
-    assert batches[0].item_sent_at == [T0 + 5]
+    assert [list(batch.control) for batch in batches] == [[], [], [b'{"op":"split","ts":%d}' % (START + 20)]]
+    assert batches[0].item_sent_at == [START + 5]
 
 
 def test_items_alone_come_without_interactions() -> None:
     log = MemoryLog()
-    send(log, "items", item(T0 - 40 * DAY, "a"), item(T0, "b"))
+    send(log, "items", item(START - 40 * DAY, "a"), item(START, "b"))
     (batch,) = drain(Consumer(log, CONFIG))
     assert len(batch.engagements) == 0
     assert [one.id for one in batch.items] == ["a", "b"]
@@ -114,16 +114,16 @@ def test_items_alone_come_without_interactions() -> None:
 def test_deleted_and_sent_again() -> None:
     log = MemoryLog()
     log.create_topic("items", 1)
-    stamp = (("ts", b"%d" % T0),)
+    stamp = (("ts", b"%d" % START),)
     records: list[tuple[bytes, bytes | None]] = [
-        (b"a", item(T0, "a")),
-        (b"b", item(T0, "b")),
+        (b"a", item(START, "a")),
+        (b"b", item(START, "b")),
         (b"a", None),
         (b"c", None),
-        (b"c", item(T0, "c")),
+        (b"c", item(START, "c")),
         (b"d", None),
     ]
-    log.append("items", [Outgoing(key, value, stamp, T0) for key, value in records])
+    log.append("items", [Outgoing(key, value, stamp, START) for key, value in records])
     (batch,) = drain(Consumer(log, CONFIG))
     assert [one.id for one in batch.items] == ["b", "c"]
     assert batch.deleted_items == ["a", "d"]
@@ -131,34 +131,34 @@ def test_deleted_and_sent_again() -> None:
 
 def test_impressions_are_seen_and_counted() -> None:
     log = MemoryLog()
-    shown = b'{"type":"impression","id":1,"ts":%d,"user":1,"items":[7,"z"]}' % T0
-    send(log, "engagements", shown, interaction(T0 + 1))
+    shown = b'{"type":"impression","id":1,"ts":%d,"user":1,"items":[7,"z"]}' % START
+    send(log, "engagements", shown, interaction(START + 1))
     (batch,) = drain(Consumer(log, CONFIG))
-    assert batch.seen_items == [("7", T0, T0 + 5), ("z", T0, T0 + 5)]
+    assert batch.seen_items == [("7", START, START + 5), ("z", START, START + 5)]
     assert batch.dropped == {"impression_not_joined": 1}
     assert len(batch.engagements) == 1
 
 
-@pytest.mark.parametrize("config", [CONFIG, JOINED], ids=["plain", "joined"])
+@pytest.mark.parametrize("config", [CONFIG, JOIN_CONFIG], ids=["plain", "joined"])
 @pytest.mark.parametrize("seed", range(5))
 def test_how_the_log_is_read_changes_nothing(seed: int, config: StreamingConfig) -> None:
-    whole, bitten = MemoryLog(), Biting(seed)
-    lively(whole)
-    lively(bitten)
-    expected = [told(batch) for batch in drain(Consumer(whole, config))]
-    found = [told(batch) for batch in drain(Consumer(bitten, config))]
+    whole, bitten = MemoryLog(), RandomPollLog(seed)
+    fill_mixed(whole)
+    fill_mixed(bitten)
+    expected = [batch_contents(batch) for batch in drain(Consumer(whole, config))]
+    found = [batch_contents(batch) for batch in drain(Consumer(bitten, config))]
     assert len(expected) > 80
     assert found == expected
     assert dead_letters(bitten) == dead_letters(whole)
 
 
-@pytest.mark.parametrize("config", [CONFIG, JOINED], ids=["plain", "joined"])
+@pytest.mark.parametrize("config", [CONFIG, JOIN_CONFIG], ids=["plain", "joined"])
 def test_every_event_is_accounted_for(config: StreamingConfig) -> None:
     log = MemoryLog()
-    lively(log, 2000, seed=8)
+    fill_mixed(log, 2000, seed=8)
     produced = 0
     for partition in range(4):
-        for record in read(log, "engagements", partition):
+        for record in partition_records(log, "engagements", partition):
             produced += events_in(record.value or b"")
     consumer = Consumer(log, config)
     batches = drain(consumer)
@@ -195,20 +195,20 @@ def test_impressions_meet_their_actions() -> None:
     send(
         log,
         "engagements",
-        impression(T0, 1, "u", [7, "b", "c"], context={"h": 1}),
-        impression(T0 + 1, "two", "v", ["b"]),
-        interaction(T0 + 2, "u", "b", impression=1),
-        interaction(T0 + 3, "u", "b", action="like"),
-        interaction(T0 + 4, "v", "b"),
-        interaction(T0 + 60_002, "w", "z"),
+        impression(START, 1, "u", [7, "b", "c"], context={"h": 1}),
+        impression(START + 1, "two", "v", ["b"]),
+        interaction(START + 2, "u", "b", impression=1),
+        interaction(START + 3, "u", "b", action="like"),
+        interaction(START + 4, "v", "b"),
+        interaction(START + 60_002, "w", "z"),
     )
     (batch,) = drain(Consumer(log, config))
     assert (batch.impressions, batch.pending, batch.dropped) == (2, 0, {})
-    assert judged(batch) == [
-        (T0, T0 + 60_002, "u", "7", [0, 0], {"h": 1}),
-        (T0, T0 + 60_002, "u", "b", [1, 1], {"h": 1}),
-        (T0, T0 + 60_002, "u", "c", [0, 0], {"h": 1}),
-        (T0 + 1, T0 + 60_002, "v", "b", [1, 0], None),
+    assert labelled(batch) == [
+        (START, START + 60_002, "u", "7", [0, 0], {"h": 1}),
+        (START, START + 60_002, "u", "b", [1, 1], {"h": 1}),
+        (START, START + 60_002, "u", "c", [0, 0], {"h": 1}),
+        (START + 1, START + 60_002, "v", "b", [1, 0], None),
     ]
     assert batch.engagements.repeat.tolist() == [False, True, False, False]
     assert [item for item, _, _ in batch.seen_items] == ["7", "b", "c", "b"]
@@ -216,14 +216,14 @@ def test_impressions_meet_their_actions() -> None:
 
 def test_an_event_sent_twice_counts_once() -> None:
     log = MemoryLog()
-    one, shown = interaction(T0), impression(T0, 1)
-    arrow = write_interactions([T0] * 3, ["u"] * 3, ["i"] * 3, ["view"] * 3, id=["x", None, "x"])
+    one, shown = interaction(START), impression(START, 1)
+    arrow = write_interactions([START] * 3, ["u"] * 3, ["i"] * 3, ["view"] * 3, id=["x", None, "x"])
     values = [one, shown, one, shown, json.dumps(json.loads(one) | {"user": "v"}).encode(), arrow]
-    send(log, "engagements", *values, interaction(T0 + 600_001), one)
+    send(log, "engagements", *values, interaction(START + 600_001), one)
     (batch,) = drain(Consumer(log, CONFIG))
     assert batch.dropped == {"duplicate": 3, "impression_not_joined": 1}
-    assert (batch.engagements.user, batch.engagements.ts[-1]) == (["u", "v", "u", "u", "u", "u"], T0)
-    assert batch.seen_items == [("i", T0, T0 + 5)]
+    assert (batch.engagements.user, batch.engagements.ts[-1]) == (["u", "v", "u", "u", "u", "u"], START)
+    assert batch.seen_items == [("i", START, START + 5)]
     (batch,) = drain(Consumer(log_view(log), CONFIG.model_copy(update={"dedup_window": 0.0})))
     assert batch.dropped == {"impression_not_joined": 2}
 
@@ -231,20 +231,20 @@ def test_an_event_sent_twice_counts_once() -> None:
 def test_events_of_one_time_up_to_which_all_was_sent_do_not_wait() -> None:
     """The command may be merged before events that a slow partition still holds."""
     log = MemoryLog()
-    send(log, "engagements", impression(T0, 1))
-    send(log, "control", end(T0 + 10), b"?", b'{"op":5}')
-    consumer = Consumer(log, JOINED)
+    send(log, "engagements", impression(START, 1))
+    send(log, "control", end(START + 10), b"?", b'{"op":5}')
+    consumer = Consumer(log, JOIN_CONFIG)
     (batch,) = drain(consumer)
     assert (batch.impressions, batch.pending, len(batch.judgements)) == (1, 0, 1)
-    send(log, "engagements", impression(T0 + 5, 2), impression(T0 + 15, 3))
-    (batch,) = drain(Consumer(log, JOINED, state=consumer.state()))
+    send(log, "engagements", impression(START + 5, 2), impression(START + 15, 3))
+    (batch,) = drain(Consumer(log, JOIN_CONFIG, state=consumer.state_dict()))
     assert (batch.impressions, batch.pending) == (1, 1)
 
 
 def test_a_batch_may_end_inside_a_record() -> None:
     log = MemoryLog()
-    record = write_interactions([T0 + i for i in range(25)], ["u"] * 25, [str(i) for i in range(25)], ["view"] * 25)
-    send(log, "engagements", record, interaction(T0 + 100, item="last"), partition=2)
+    record = write_interactions([START + i for i in range(25)], ["u"] * 25, [str(i) for i in range(25)], ["view"] * 25)
+    send(log, "engagements", record, interaction(START + 100, item="last"), partition=2)
     consumer = Consumer(log, CONFIG)
     names = []
     for size in (10, 10, 6):
@@ -254,5 +254,5 @@ def test_a_batch_may_end_inside_a_record() -> None:
         names += batch.engagements.item
         if size == 10:
             assert batch.positions["engagements", 2] == 0
-        consumer = Consumer(log, CONFIG, state=consumer.state())
+        consumer = Consumer(log, CONFIG, state=consumer.state_dict())
     assert names == [*map(str, range(25)), "last"]

@@ -11,7 +11,16 @@ from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import Redis
-from tests.streaming.mixed_stream import CONFIG, T0, copy_log, drain, interaction, lively, told, until_dry
+from tests.streaming.mixed_stream import (
+    CONFIG,
+    START,
+    batch_contents,
+    copy_log,
+    drain,
+    fill_mixed,
+    interaction,
+    until_dry,
+)
 
 
 @pytest.mark.parametrize("server", ["redis", pytest.param("kafka", marks=pytest.mark.kafka)])
@@ -21,13 +30,13 @@ def test_real_logs_give_the_batches_of_the_one_in_memory(server: str, request: p
         f"{kind}_topic": f"{kind}-{random.randrange(10**12)}" for kind in ("engagements", "items", "users", "control")
     }
     config = CONFIG.model_copy(update={**names, "max_wait": 0.2})
-    lively(log, 600, seed=6)
+    fill_mixed(log, 600, seed=6)
     real = open_log(request.getfixturevalue("redis_server" if server == "redis" else "kafka_url"))
     copy_log(log, real, names.values())
-    found = [told(batch) for batch in until_dry(Consumer(real, config))]
+    found = [batch_contents(batch) for batch in until_dry(Consumer(real, config))]
     renamed = MemoryLog()
     copy_log(log, renamed, names.values())
-    assert found == [told(batch) for batch in until_dry(Consumer(renamed, config))]
+    assert found == [batch_contents(batch) for batch in until_dry(Consumer(renamed, config))]
     real.close()
 
 
@@ -36,7 +45,7 @@ def test_a_consumer_on_a_growing_redis_log_misses_nothing(redis_server: str, red
     consumer = Consumer(log, CONFIG)
     names: list[str] = []
     for i in range(20):
-        producer.append("engagements", [Outgoing(b"%d" % j, interaction(T0 + i, item=f"{i}-{j}")) for j in range(7)])
+        producer.append("engagements", [Outgoing(b"%d" % j, interaction(START + i, item=f"{i}-{j}")) for j in range(7)])
         if (batch := consumer.next_batch(0.01)) is not None:
             names += batch.engagements.item
     names += [name for batch in drain(consumer) for name in batch.engagements.item]

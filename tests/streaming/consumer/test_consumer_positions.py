@@ -13,45 +13,45 @@ from hsnn.streaming.errors import OutOfRangeError, StateError
 from hsnn.streaming.log.memory import MemoryLog
 from tests.streaming.mixed_stream import (
     CONFIG,
-    JOINED,
-    T0,
-    Careful,
+    JOIN_CONFIG,
+    START,
+    FlushTrackingLog,
+    batch_contents,
     dead_letters,
     drain,
+    fill_mixed,
     interaction,
-    lively,
     log_view,
     send,
-    told,
 )
 
 
-@pytest.mark.parametrize("config", [CONFIG, JOINED], ids=["plain", "joined"])
+@pytest.mark.parametrize("config", [CONFIG, JOIN_CONFIG], ids=["plain", "joined"])
 @pytest.mark.parametrize("stop", [1, 7, 30, 60])
 def test_a_restart_from_the_state_goes_on_with_the_same_batches(stop: int, config: StreamingConfig) -> None:
     log = MemoryLog()
-    lively(log, seed=3)
+    fill_mixed(log, seed=3)
     undisturbed = Consumer(log, config)
-    expected = [told(batch) for batch in drain(undisturbed)]
+    expected = [batch_contents(batch) for batch in drain(undisturbed)]
     letters = dead_letters(log)
     first = Consumer(log, config)
-    found = [told(batch) for _ in range(stop) if (batch := first.next_batch(0.05)) is not None]
-    second = Consumer(log, config, state=msgspec.json.decode(msgspec.json.encode(first.state())))
-    assert found + [told(batch) for batch in drain(second)] == expected
-    assert second.state() == undisturbed.state()
+    found = [batch_contents(batch) for _ in range(stop) if (batch := first.next_batch(0.05)) is not None]
+    second = Consumer(log, config, state=msgspec.json.decode(msgspec.json.encode(first.state_dict())))
+    assert found + [batch_contents(batch) for batch in drain(second)] == expected
+    assert second.state_dict() == undisturbed.state_dict()
     assert dead_letters(log) == letters, "dead letters are written once"
 
 
 def test_a_state_of_other_tasks_is_refused() -> None:
-    state = Consumer(MemoryLog(), JOINED).state()
+    state = Consumer(MemoryLog(), JOIN_CONFIG).state_dict()
     for tasks in ((), ("click",)):
         with pytest.raises(StateError, match="set it back"):
-            Consumer(MemoryLog(), JOINED.model_copy(update={"tasks": tasks}), state=state)
+            Consumer(MemoryLog(), JOIN_CONFIG.model_copy(update={"tasks": tasks}), state=state)
 
 
 def test_ranks_share_the_partitions() -> None:
     log = MemoryLog()
-    lively(log, 400, seed=4)
+    fill_mixed(log, 400, seed=4)
     consumers = [Consumer(log_view(log), CONFIG, rank=rank, world_size=3) for rank in range(3)]
     owned = [{place for place in consumer.owned if place[0] != "control"} for consumer in consumers]
     assert sum(map(len, owned)) == len(set().union(*owned)) == 12
@@ -66,7 +66,7 @@ def test_ranks_share_the_partitions() -> None:
 
 def test_lag_counts_what_was_not_delivered() -> None:
     log = MemoryLog()
-    send(log, "engagements", *(interaction(T0 + i) for i in range(25)))
+    send(log, "engagements", *(interaction(START + i) for i in range(25)))
     consumer = Consumer(log, CONFIG)
     assert consumer.lag()[0] == 25
     consumer.next_batch(0.1)
@@ -79,7 +79,7 @@ def test_lag_counts_what_was_not_delivered() -> None:
 
 def test_positions_are_published_on_demand_only() -> None:
     log = MemoryLog()
-    send(log, "engagements", interaction(T0))
+    send(log, "engagements", interaction(START))
     consumer = Consumer(log, CONFIG)
     (batch,) = drain(consumer)
     assert log.committed("hsnn", consumer.owned) == {}
@@ -89,11 +89,11 @@ def test_positions_are_published_on_demand_only() -> None:
 
 def test_given_positions_and_watermark_are_where_it_starts() -> None:
     log = MemoryLog()
-    send(log, "engagements", *(interaction(T0 + i, item=str(i)) for i in range(9)), partition=1)
-    consumer = Consumer(log, CONFIG, positions={("engagements", 1): 6}, watermark=T0 + 50)
+    send(log, "engagements", *(interaction(START + i, item=str(i)) for i in range(9)), partition=1)
+    consumer = Consumer(log, CONFIG, positions={("engagements", 1): 6}, watermark=START + 50)
     (batch,) = drain(consumer)
     assert batch.engagements.item == ["6", "7", "8"]
-    assert batch.watermark == T0 + 50
+    assert batch.watermark == START + 50
 
 
 def test_a_replaced_log_is_noticed() -> None:
@@ -111,7 +111,7 @@ def test_a_state_that_is_none_is_refused(state: dict[str, Any]) -> None:
 
 def test_a_state_of_another_rank_is_refused() -> None:
     log = MemoryLog()
-    state = Consumer(log, CONFIG, rank=1, world_size=2).state()
+    state = Consumer(log, CONFIG, rank=1, world_size=2).state_dict()
     with pytest.raises(StateError, match="does not own"):
         Consumer(log, CONFIG, rank=0, world_size=2, state=state)
     with pytest.raises(ValueError, match="rank 2"):
@@ -119,11 +119,11 @@ def test_a_state_of_another_rank_is_refused() -> None:
 
 
 def test_dead_letters_are_durable_before_a_state_that_lies_behind_them() -> None:
-    log = Careful()
-    send(log, "engagements", b"?", interaction(T0))
+    log = FlushTrackingLog()
+    send(log, "engagements", b"?", interaction(START))
     log.flush()
     consumer = Consumer(log, CONFIG)
     drain(consumer)
     assert log.unflushed == 1
-    consumer.state()
+    consumer.state_dict()
     assert log.unflushed == 0

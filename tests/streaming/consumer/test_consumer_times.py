@@ -109,7 +109,7 @@ def test_a_stream_that_was_paused_for_long_goes_on() -> None:
     for i in range(QUORUM - 1):
         send(log, "engagements", interaction(later + i))
         assert [len(batch.engagements) for batch in drain(consumer)] == [0]
-    consumer = Consumer(log, CONFIG, state=consumer.state())
+    consumer = Consumer(log, CONFIG, state=consumer.state_dict())
     send(log, "engagements", interaction(later + 1000), interaction(later + 1001))
     assert [batch.engagements.ts.tolist() for batch in drain(consumer)] == [[later + 1000, later + 1001]]
     assert consumer.counts.dead_lettered == QUORUM - 1

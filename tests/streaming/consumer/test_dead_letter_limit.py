@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.consumer.batch_queue import MOST_LETTERS
+from hsnn.streaming.consumer.batch_queue import MAX_DISCARDED
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.consumer.dead_letter_limit import LetterCap
+from hsnn.streaming.consumer.dead_letter_limit import DeadLetterLimit
 from hsnn.streaming.dead_letters.writer import DeadLetter
-from hsnn.streaming.decode.rows import KIND, PART, PAYLOAD, Kind, Rows, new_rows, no_rows
+from hsnn.streaming.decode.rows import KIND, PART, PAYLOAD, RowKind, Rows, new_rows, no_rows
 from hsnn.streaming.errors import DeadLetterFloodError
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
@@ -32,20 +32,20 @@ def rows(pattern: str, start: int = 0) -> Rows:
     if not pattern:
         return no_rows()
     records = Records.of([Record("engagements", 0, start + at, b"k", b"v", (), 5) for at in range(len(pattern))])
-    made = new_rows(records, Kind.INTERACTION)
+    made = new_rows(records, RowKind.INTERACTION)
     for at, (mark, record) in enumerate(zip(pattern, records, strict=True)):
         if mark != ".":
-            made.numbers[KIND, at] = Kind.DEAD
+            made.numbers[KIND, at] = RowKind.DEAD
             reason = "malformed" if mark == "x" else "invalid"
             made.objects[PAYLOAD, at] = DeadLetter(record, 0, reason, "detail")
     return made
 
 
-def first_flood(cap: LetterCap, pattern: str, cuts: Sequence[int] = ()) -> int | None:
+def first_flood(cap: DeadLetterLimit, pattern: str, cuts: Sequence[int] = ()) -> int | None:
     """Number of events after which the cap says stop, if it does."""
     edges = [0, *sorted(cut % (len(pattern) + 1) for cut in cuts), len(pattern)]
     for start, stop in pairwise(edges):
-        if flood := cap.take(rows(pattern[start:stop], start)):
+        if flood := cap.check(rows(pattern[start:stop], start)):
             return start + flood.stop
     return None
 
@@ -62,22 +62,24 @@ patterns = st.text("..xi", max_size=120)
 
 @given(patterns, st.lists(st.integers(0, 120), max_size=5), st.sampled_from([0.2, 0.5, 0.9]), st.integers(1, 30))
 def test_it_stops_where_a_plain_count_does_however_the_rows_come(pattern, cuts, share, window):
-    assert first_flood(LetterCap(share, window, ["engagements"]), pattern, cuts) == plainly(pattern, share, window)
+    assert first_flood(DeadLetterLimit(share, window, ["engagements"]), pattern, cuts) == plainly(
+        pattern, share, window
+    )
 
 
 @given(patterns, st.integers(0, 120))
 def test_a_restart_goes_on_counting(pattern, cut):
-    first, again = (LetterCap(0.5, 20, ["engagements"]) for _ in range(2))
+    first, again = (DeadLetterLimit(0.5, 20, ["engagements"]) for _ in range(2))
     head, tail = pattern[:cut], pattern[cut:]
     if first_flood(first, head) is None:
-        again.restore(json.loads(json.dumps(first.state())))
+        again.load_state_dict(json.loads(json.dumps(first.state_dict())))
         stop, found = first_flood(first, tail), first_flood(again, tail)
         assert stop == found
-        assert first.state() == again.state()
+        assert first.state_dict() == again.state_dict()
 
 
 def test_the_error_names_the_commonest_reason_and_where_it_is():
-    flood = LetterCap(0.5, 10, ["engagements"]).take(rows("....xxixxx", start=100))
+    flood = DeadLetterLimit(0.5, 10, ["engagements"]).check(rows("....xxixxx", start=100))
     assert flood is not None
     said = str(flood.error)
     assert said.startswith("engagements: 6 of the last 10 events are dead letters, and at most 50% may be; 5 of them")
@@ -86,17 +88,17 @@ def test_the_error_names_the_commonest_reason_and_where_it_is():
 
 
 def test_topics_are_counted_apart():
-    cap = LetterCap(0.5, 10, ["items", "engagements"])
+    cap = DeadLetterLimit(0.5, 10, ["items", "engagements"])
     fine, bad, last = rows("." * 100), rows("x" * 9), rows("x")
     bad.numbers[PART] = last.numbers[PART] = 1
-    assert [cap.take(some) for some in (fine, bad, fine)] == [None] * 3
-    flood = cap.take(last)
+    assert [cap.check(some) for some in (fine, bad, fine)] == [None] * 3
+    flood = cap.check(last)
     assert flood is not None
     assert "10 of the last 10" in str(flood.error)
 
 
 def test_without_a_cap_nothing_stops():
-    assert first_flood(LetterCap(None, 10, ["engagements"]), "x" * 500) is None
+    assert first_flood(DeadLetterLimit(None, 10, ["engagements"]), "x" * 500) is None
 
 
 def good(at: int) -> bytes:
@@ -137,7 +139,7 @@ def test_a_restart_halts_at_the_same_event_and_writes_no_letter_twice():
     consumer = Consumer(log, CONFIG)
     for _ in range(8):
         consumer.next_batch(0.0)
-    state = consumer.state()
+    state = consumer.state_dict()
     said = []
     for _ in range(2):
         with pytest.raises(DeadLetterFloodError) as error:
@@ -151,10 +153,10 @@ def test_a_restart_halts_at_the_same_event_and_writes_no_letter_twice():
 
 
 def test_a_stream_of_dead_letters_comes_in_batches_of_bounded_size():
-    log = a_log([b"?"] * (2 * MOST_LETTERS + 5) + [good(0)])
+    log = a_log([b"?"] * (2 * MAX_DISCARDED + 5) + [good(0)])
     consumer = Consumer(log, CONFIG.model_copy(update={"dead_letter_share": None}))
     letters = []
     while (batch := consumer.next_batch(0.0)) is not None:
         letters.append(batch.dead_lettered)
-    assert letters == [MOST_LETTERS, MOST_LETTERS, 5]
+    assert letters == [MAX_DISCARDED, MAX_DISCARDED, 5]
     assert consumer.counts.delivered == 1

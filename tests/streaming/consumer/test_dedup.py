@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.streaming.consumer import dedup as module
-from hsnn.streaming.consumer.dedup import Seen
+from hsnn.streaming.consumer.dedup import SeenIds
 
 EVENTS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("uv"), st.integers(0, 4)), max_size=60)
 CUTS = st.lists(st.integers(0, 60), max_size=6)
@@ -31,7 +31,7 @@ def plain(events: list[tuple[str, str, int]], window: int, most: int) -> list[bo
     return found
 
 
-def marked(seen: Seen, events: list[tuple[str, str, int]]) -> list[bool]:
+def marked(seen: SeenIds, events: list[tuple[str, str, int]]) -> list[bool]:
     if not events:
         return []
     ids, users, marks = zip(*events, strict=True)
@@ -56,7 +56,7 @@ def test_it_finds_what_a_plain_list_finds(most: int, window: int) -> None:
     @given(EVENTS, CUTS, CUTS)
     def check(gaps: list[tuple[str, str, int]], cuts: list[int], deliveries: list[int]) -> None:
         events = timed(gaps)
-        seen, found, edges = Seen(window), [], sorted({0, len(events), *(cut for cut in cuts if cut < len(events))})
+        seen, found, edges = SeenIds(window), [], sorted({0, len(events), *(cut for cut in cuts if cut < len(events))})
         delivered = 0
         for start, stop in itertools.pairwise(edges):
             found += marked(seen, events[start:stop])
@@ -75,25 +75,25 @@ def test_a_restart_knows_what_was_delivered_and_nothing_else(most: int, window: 
         events = timed(gaps)
         delivered, ahead = sorted((min(one, len(events)), min(other, len(events))))
         whole = plain(events, window, most)
-        first, second = Seen(window), Seen(window)
+        first, second = SeenIds(window), SeenIds(window)
         marked(first, events[:delivered])
         marked(first, events[delivered:ahead])
         mark = events[delivered - 1][2] if delivered else 0
         first.deliver(whole[:delivered].count(False), mark)
-        state = first.frozen(mark)()
-        second.restore(msgspec.json.decode(msgspec.json.encode(state)))
-        assert second.frozen(mark)() == state
+        state = first.capture_state(mark)()
+        second.load_state_dict(msgspec.json.decode(msgspec.json.encode(state)))
+        assert second.capture_state(mark)() == state
         assert marked(second, events[delivered:]) == whole[delivered:]
 
     check()
 
 
 def test_little_is_kept_of_a_long_stream() -> None:
-    seen = Seen(10)
+    seen = SeenIds(10)
     for start in range(0, 200_000, 1000):
         marks = np.arange(start, start + 1000)
         assert seen.duplicates([f"e{n}" for n in marks], ["u"] * 1000, marks) is None
         seen.deliver(1000, int(marks[-1]))
     assert len(seen._in) < 8000
     assert len(seen._chunks) == 1
-    assert len(seen.frozen(199_999)()[0]) == 11
+    assert len(seen.capture_state(199_999)()[0]) == 11

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import hsnn.streaming.consumer.fetcher
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.consumer.fetcher import ReadAhead, ReadNow
+from hsnn.streaming.consumer.fetcher import DirectFetcher, PrefetchingFetcher
 from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.rows import Rows
 from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError
@@ -81,23 +81,23 @@ def told(batch: Batch) -> tuple[object, ...]:
 @settings(deadline=None, max_examples=15)
 def test_the_same_batches_whoever_reads_and_however_much_at_once(events: int, sizes: list[int]) -> None:
     expected = batches(Consumer(filled(Slow(), events), CONFIG))
-    assert batches(Consumer(filled(Slow(sizes), events), CONFIG, ahead=True)) == expected
+    assert batches(Consumer(filled(Slow(sizes), events), CONFIG, prefetch=True)) == expected
     assert sum(len(one) > 0 for one in expected) >= events // CONFIG.batch_size
 
 
 def test_a_state_taken_while_more_was_read_goes_on_where_delivery_stood() -> None:
     expected = batches(Consumer(filled(Slow(), 200), CONFIG))
     log = filled(Slow(), 200)
-    first = Consumer(log, CONFIG, ahead=True)
+    first = Consumer(log, CONFIG, prefetch=True)
     found = [told(batch) for _ in range(3) if (batch := first.next_batch(5.0)) is not None]
-    state = first.state()
+    state = first.state_dict()
     first.close()
-    assert found + batches(Consumer(log, CONFIG, state=state, ahead=True)) == expected
+    assert found + batches(Consumer(log, CONFIG, state=state, prefetch=True)) == expected
 
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     log = filled(Slow([10]), 2000)
-    reader = ReadAhead(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), most=50)
+    reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
     monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_REST", 0.0)
     reader.seek({FIRST: 0})
     time.sleep(0.3)
@@ -109,7 +109,7 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_log_is_polled_while_a_batch_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_REST", 0.2)
     log = filled(Slow(), 40)
-    consumer = Consumer(log, CONFIG, ahead=True)
+    consumer = Consumer(log, CONFIG, prefetch=True)
     assert consumer.next_batch(5.0) is not None
     before = log.polls
     time.sleep(0.5)  # a long step
@@ -121,7 +121,7 @@ def test_the_log_is_polled_while_a_batch_is_learned(monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow  # counts the polls of more than a second
 def test_hardly_anything_is_polled_until_somebody_waits() -> None:
     log = filled(Slow(), 40)
-    reader = ReadAhead(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), most=50)
+    reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
     reader.seek({FIRST: 0, ("engagements", 1): 0})
     time.sleep(0.3)
     before = log.polls
@@ -136,7 +136,7 @@ def test_hardly_anything_is_polled_until_somebody_waits() -> None:
 def test_who_asks_without_waiting_finds_soon_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_REST", 60.0)
     log = filled(Slow(), 0)
-    reader = ReadAhead(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), most=50)
+    reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
     reader.seek({FIRST: 0})
     time.sleep(0.2)
     log.append("engagements", [Outgoing(None, b"late", (), 1, 0)])
@@ -154,7 +154,7 @@ def until_it_fails(consumer: Consumer) -> None:
 
 def test_an_error_of_the_log_reaches_the_consumer_and_reading_goes_on() -> None:
     log = filled(Slow(), 40)
-    consumer = Consumer(log, CONFIG, ahead=True)
+    consumer = Consumer(log, CONFIG, prefetch=True)
     log.failure = LogUnavailableError("gone for a moment")
     with pytest.raises(LogUnavailableError, match="gone for a moment"):
         until_it_fails(consumer)
@@ -173,7 +173,7 @@ def test_the_thread_ends_with_its_consumer() -> None:
         return sum(thread.name == "read-ahead" for thread in threading.enumerate())
 
     before = alive()
-    consumer = Consumer(filled(Slow(), 40), CONFIG, ahead=True)
+    consumer = Consumer(filled(Slow(), 40), CONFIG, prefetch=True)
     assert alive() == before + 1
     del consumer
     gc.collect()
@@ -185,7 +185,7 @@ def test_the_thread_ends_with_its_consumer() -> None:
 
 def test_reading_when_asked_uses_no_thread() -> None:
     log = filled(Slow(), 40)
-    reader = ReadNow(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records))
+    reader = DirectFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records))
     reader.seek({FIRST: 0})
     assert reader.read(0.0, [FIRST])
     assert log.pollers == {"MainThread"}
@@ -209,7 +209,7 @@ def test_an_error_reaches_who_waits_for_one_partition_while_rows_of_others_lie_r
     for at in range(800):
         event = Interaction(ts=893_286_638_000 + 1000 * at, id=at, user="u", item="i", action="view")
         log.append("engagements", [Outgoing(b"u", encode(event), (), 1, partition=at % 2)])
-    consumer = Consumer(log, CONFIG, ahead=True)
+    consumer = Consumer(log, CONFIG, prefetch=True)
     with pytest.raises(OutOfRangeError, match="gone"):
         until_it_fails(consumer)
     consumer.close()
@@ -230,7 +230,7 @@ class Endless(Slow):
 def test_nothing_is_lost_where_only_the_ends_could_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "ENDS_EVERY", 0.0)
     log = filled(Endless([1]), 60)
-    reader = ReadAhead(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), most=500)
+    reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=500)
     reader.seek({("engagements", number): 0 for number in range(3)})
     found, failed = 0, 0
     deadline = time.monotonic() + 5.0
@@ -252,7 +252,7 @@ def test_a_seek_forgets_what_is_just_being_decoded() -> None:
         go_on.wait(0.3)
         return decode_records(TopicRole.ENGAGEMENTS, records)
 
-    reader = ReadAhead(log, decode, most=500)
+    reader = PrefetchingFetcher(log, decode, max_rows=500)
     held = len(log._topics["engagements"][0])
     assert held > 2
     reader.seek({FIRST: 0})

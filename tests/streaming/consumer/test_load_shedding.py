@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer import consumer as consuming
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.consumer.load_shedding import Shedder
-from hsnn.streaming.decode.rows import KIND, SENT_AT, Kind, new_rows
+from hsnn.streaming.consumer.load_shedding import LoadShedder
+from hsnn.streaming.decode.rows import KIND, SENT_AT, RowKind, new_rows
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Record, Records
@@ -19,20 +19,20 @@ from hsnn.streaming.schema.events import Interaction, Item, encode
 NOW = 1_700_000_000
 
 
-def rows(*ages: float, kind: Kind = Kind.INTERACTION):
+def rows(*ages: float, kind: RowKind = RowKind.INTERACTION):
     found = new_rows(Records.of([Record("engagements", 0, at, None, b"", (), 0) for at in range(len(ages))]), kind)
     found.numbers[SENT_AT] = [1000 * (NOW - age) for age in ages]
     return found
 
 
-def shed(shedder: Shedder, *ages: float) -> str:
+def shed(shedder: LoadShedder, *ages: float) -> str:
     found = rows(*ages)
     shedder.mark(found)
-    return "".join("x" if kind == Kind.SHED else "." for kind in found.column(KIND).tolist())
+    return "".join("x" if kind == RowKind.SHED else "." for kind in found.column(KIND).tolist())
 
 
 def test_it_begins_above_and_ends_below():
-    shedder = Shedder(60.0, 5.0, clock=lambda: NOW)
+    shedder = LoadShedder(60.0, 5.0, clock=lambda: NOW)
     assert shed(shedder, 50, 59, 70) == "..."  # the next one is not too old yet
     assert shed(shedder, 61, 30, 6) == "xxx"
     assert shedder.shedding
@@ -42,12 +42,12 @@ def test_it_begins_above_and_ends_below():
 
 
 def test_nothing_is_dropped_by_default():
-    assert shed(Shedder(None, 5.0, clock=lambda: NOW), 1e9, 1e9) == ".."
+    assert shed(LoadShedder(None, 5.0, clock=lambda: NOW), 1e9, 1e9) == ".."
 
 
-@pytest.mark.parametrize("kind", [Kind.ITEM, Kind.USER, Kind.CONTROL, Kind.DEAD, Kind.DELETED_ITEM])
+@pytest.mark.parametrize("kind", [RowKind.ITEM, RowKind.USER, RowKind.CONTROL, RowKind.DEAD, RowKind.DELETED_ITEM])
 def test_only_engagements_are_dropped(kind):
-    shedder, found = Shedder(60.0, 5.0, clock=lambda: NOW), rows(100, 100, kind=kind)
+    shedder, found = LoadShedder(60.0, 5.0, clock=lambda: NOW), rows(100, 100, kind=kind)
     shedder.mark(found)
     assert np.all(found.column(KIND) == kind)
 
@@ -62,7 +62,7 @@ def test_what_is_dropped_is_counted_and_items_are_not(monkeypatch):
         event = Interaction(ts=893_286_638_000 + at, id=at, user="u", item="i", action="view")
         log.append("engagements", [Outgoing(b"u", encode(event), (), 1000 * (NOW - age))])
     log.append("items", [Outgoing(b"i", encode(Item(ts=893_286_638_000, id="i")), (), 1000 * (NOW - 100))])
-    monkeypatch.setattr(consuming, "Shedder", lambda above, below: Shedder(above, below, clock=lambda: NOW))
+    monkeypatch.setattr(consuming, "Shedder", lambda above, below: LoadShedder(above, below, clock=lambda: NOW))
     consumer, found = Consumer(log, config), []
     while (batch := consumer.next_batch(0.0)) is not None:
         found.append(batch)

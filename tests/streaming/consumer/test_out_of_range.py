@@ -12,7 +12,7 @@ import pytest
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.consumer.out_of_range import LOST
+from hsnn.streaming.consumer.out_of_range import RECORDS_LOST
 from hsnn.streaming.errors import OutOfRangeError
 from hsnn.streaming.log.base import EventLog, Outgoing
 from hsnn.streaming.log.redis.entry import stream_key
@@ -83,7 +83,7 @@ def state(log: EventLog, config: StreamingConfig) -> dict[str, Any]:
     """A checkpoint after two batches: the next event is 20."""
     consumer = Consumer(log, config)
     assert items(consumer, 2 * BATCH) == list(range(20))
-    return consumer.state()
+    return consumer.state_dict()
 
 
 def test_a_start_before_the_oldest_record_stops_and_says_all(log, config, state, remove):
@@ -102,16 +102,16 @@ def test_a_start_before_the_oldest_record_stops_and_says_all(log, config, state,
 def test_a_start_goes_on_as_decided_and_counts(log, config, state, remove, caplog, choice, first, count):
     topic = config.engagements_topic
     remove((topic, 0), 35)
-    before = LOST.labels(topic)._value.get()
+    before = RECORDS_LOST.labels(topic)._value.get()
     with caplog.at_level(logging.ERROR):
         consumer = Consumer(log, policy(config, choice), state=state)
     assert lost(consumer, config) == count
-    assert LOST.labels(topic)._value.get() == before + count
+    assert RECORDS_LOST.labels(topic)._value.get() == before + count
     assert f"Going on at {first}, {count} records are lost" in caplog.text
     send(log, config, EVENTS, EVENTS + 5)
     assert items(consumer, 65 - first) == list(range(first, 65))
     assert consumer.lag() == (0, 0.0)
-    assert lost(Consumer(log, config, state=consumer.state()), config) == count  # once
+    assert lost(Consumer(log, config, state=consumer.state_dict()), config) == count  # once
 
 
 def test_a_start_beyond_the_end_stops_and_says_so(log, config, state):
@@ -127,7 +127,7 @@ def test_a_start_beyond_the_end_goes_back_as_decided(log, config, state, choice,
     assert lost(consumer, config) == 0
     send(log, config, EVENTS, EVENTS + 5)
     assert items(consumer, 65 - first) == list(range(first, 65))
-    assert dict(consumer.state()["counts"])["lost"] == {}
+    assert dict(consumer.state_dict()["counts"])["lost"] == {}
 
 
 def move(state: dict[str, Any], config: StreamingConfig, offset: int) -> dict[str, Any]:
@@ -156,14 +156,14 @@ def test_retention_that_overtakes_a_running_consumer_stops_it(log, config, remov
 def test_retention_that_overtakes_a_running_consumer_is_counted_once(log, config, remove):
     config = policy(config, "earliest")
     consumer = overtaken(log, config, remove)
-    before = consumer.state()
+    before = consumer.state_dict()
     assert items(consumer, BATCH) == list(range(250, 260))
     assert lost(consumer, config) == 190
     assert consumer.lag() == (0, 0.0)
     again = Consumer(log, config, state=before)  # a restart from before the gap meets it again, and counts it as well
     assert items(again, BATCH) == list(range(250, 260))
     assert lost(again, config) == 190
-    assert again.state()["places"] == consumer.state()["places"]
+    assert again.state_dict()["places"] == consumer.state_dict()["places"]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 import hsnn.streaming.consumer.polling
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.consumer.polling import AT_ONCE, BYTES, Appetite, Polling
+from hsnn.streaming.consumer.polling import BYTES_PER_POLL, MAX_RECORDS, FetchSize, Poller
 from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.rows import OFFSET, Rows
 from hsnn.streaming.errors import OutOfRangeError
@@ -39,14 +39,14 @@ class Failing(MemoryLog):
         return super().poll(max_records, timeout, partitions)
 
 
-def polling(log: MemoryLog, *sizes: int) -> Polling:
+def polling(log: MemoryLog, *sizes: int) -> Poller:
     """A log with so many events in its partitions, and what polls it."""
     log.create_topic("engagements", len(PLACES))
     for (topic, partition), size in zip(PLACES, sizes, strict=True):
         events = [Interaction(id=at, ts=at, user="u", item="i", action="a") for at in range(size)]
         log.append(topic, [Outgoing(None, encode(event), partition=partition) for event in events])
     log.seek(dict.fromkeys(PLACES, 0))
-    return Polling(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records))
+    return Poller(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records))
 
 
 def offsets(found: list[tuple[Position, Rows]]) -> dict[Position, list[int]]:
@@ -65,13 +65,13 @@ def test_everything_that_is_there_comes_once_and_in_order(sizes: tuple[int, ...]
 
 
 def test_one_read_polls_until_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hsnn.streaming.consumer.polling, "ENOUGH", 3 * AT_ONCE)
+    monkeypatch.setattr(hsnn.streaming.consumer.polling, "ENOUGH", 3 * MAX_RECORDS)
     log = Failing()
-    reads = polling(log, 6 * AT_ONCE, 0, 0)
+    reads = polling(log, 6 * MAX_RECORDS, 0, 0)
     first = len(offsets(reads.read(0.0, PLACES[:1]))[PLACES[0]])
-    assert 3 * AT_ONCE <= first < 4 * AT_ONCE
+    assert 3 * MAX_RECORDS <= first < 4 * MAX_RECORDS
     before = log.polls
-    assert len(offsets(reads.read(0.0, PLACES[:1]))[PLACES[0]]) == 6 * AT_ONCE - first
+    assert len(offsets(reads.read(0.0, PLACES[:1]))[PLACES[0]]) == 6 * MAX_RECORDS - first
     assert log.polls - before <= 4
 
 
@@ -80,7 +80,7 @@ def test_little_is_polled_once() -> None:
     reads = polling(log, 3, 2, 0)
     assert reads.read(0.0, PLACES)
     assert log.polls == 1
-    reads._appetite.records = 1  # fewer than there are partitions
+    reads._fetch_size.records = 1  # fewer than there are partitions
     assert reads.read(0.0, PLACES) == []
     assert log.polls == 2
 
@@ -102,7 +102,7 @@ def test_an_error_comes_behind_the_rows_that_were_read_before_it(fails: int) -> 
 def test_an_error_is_forgotten_when_the_log_is_sought() -> None:
     reads = polling(Failing(2), 3000, 0, 0)
     assert reads.read(0.0, PLACES)
-    reads.begin()
+    reads.reset()
     assert reads.read(0.0, PLACES)
 
 
@@ -111,18 +111,18 @@ def records(count: int, size: int) -> list[Records]:
 
 
 def test_single_events_are_read_by_thousands() -> None:
-    appetite = Appetite()
-    appetite.note(records(64, 200), 64)
-    assert appetite.records == AT_ONCE
+    appetite = FetchSize()
+    appetite.update(records(64, 200), 64)
+    assert appetite.records == MAX_RECORDS
 
 
 def test_large_records_are_read_by_few_and_one_at_least() -> None:
-    appetite = Appetite()
-    appetite.note(records(4, 1 << 20), 4)
-    assert appetite.records == BYTES >> 20
-    appetite.note(records(1, 10), 1_000_000)
+    appetite = FetchSize()
+    appetite.update(records(4, 1 << 20), 4)
+    assert appetite.records == BYTES_PER_POLL >> 20
+    appetite.update(records(1, 10), 1_000_000)
     assert appetite.records == 1
-    appetite.note([], 0)
+    appetite.update([], 0)
     assert appetite.records == 1
 
 
@@ -143,7 +143,7 @@ def test_little_is_read_ahead_of_records_with_many_events() -> None:
     n = 4096
     value = write_interactions([893_286_638_000] * n, ["u"] * n, ["i"] * n, ["a"] * n)
     log.append("engagements", [Outgoing(None, value, (), 1) for _ in range(300)])
-    consumer = Consumer(log, StreamingConfig(log="memory", partitions=1, dedup_window=0.0), ahead=True)
+    consumer = Consumer(log, StreamingConfig(log="memory", partitions=1, dedup_window=0.0), prefetch=True)
     assert consumer.next_batch(10.0) is not None
     time.sleep(0.3)
     assert log.read < 80

@@ -11,8 +11,8 @@ import pytest
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.consumer.partition_assignment import Share
-from hsnn.streaming.consumer.rescale import packed, unpacked
+from hsnn.streaming.consumer.partition_assignment import PartitionAssignment
+from hsnn.streaming.consumer.rescale import pack_states, unpack_state
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.schema.batch import Batch
@@ -69,8 +69,8 @@ def view(log: MemoryLog) -> MemoryLog:
 
 
 def workers(log: MemoryLog, world: int, saved: Any = None) -> list[Consumer]:
-    shares = [Share(rank, world) for rank in range(world)]
-    states = [None if saved is None else unpacked(saved, share, ("control",)) for share in shares]
+    shares = [PartitionAssignment(rank, world) for rank in range(world)]
+    states = [None if saved is None else unpack_state(saved, share, ("control",)) for share in shares]
     return [
         Consumer(view(log), CONFIG, state=state, rank=share.rank, world_size=world)
         for share, state in zip(shares, states, strict=True)
@@ -139,7 +139,7 @@ def test_another_number_of_workers_goes_on_with_nothing_lost_or_doubled(log, alo
         consumers = workers(log, world, saved)
         assert sum(consumer.pending for consumer in consumers) == pending
         found += run(consumers, turns if world is not worlds[-1] else None)
-        saved = packed([consumer.state() for consumer in consumers])
+        saved = pack_states([consumer.state_dict() for consumer in consumers])
         pending = sum(consumer.pending for consumer in consumers)
     assert pending == 0
     assert account(found) == alone
@@ -154,11 +154,11 @@ def packed_counts(saved: Any) -> Counter[str]:
 def test_the_same_number_gets_its_own_states_back(log):
     consumers = workers(log, 3)
     run(consumers, 5)
-    states = [consumer.state() for consumer in consumers]
-    saved = packed(states)
+    states = [consumer.state_dict() for consumer in consumers]
+    saved = pack_states(states)
     for rank, state in enumerate(states):
-        assert unpacked(saved, Share(rank, 3), ("control",)) == state | {"sent_at": saved["sent_at"]}
-    assert packed(states[:1]) is states[0]
+        assert unpack_state(saved, PartitionAssignment(rank, 3), ("control",)) == state | {"sent_at": saved["sent_at"]}
+    assert pack_states(states[:1]) is states[0]
     assert {tuple(place[:2]) for place in saved["places"]} == {
         (topic, p) for topic in ("engagements", "items", "users", "control") for p in range(5)
     }
@@ -168,7 +168,7 @@ def test_stream_time_goes_on_from_the_slowest(log):
     consumers = workers(log, 2)
     run(consumers, 3)
     run(consumers[:1], 20)
-    states = [consumer.state() for consumer in consumers]
+    states = [consumer.state_dict() for consumer in consumers]
     ahead, behind = (state["watermark"]["value"] for state in states)
     assert ahead > behind
-    assert unpacked(packed(states), Share(0, 1), ("control",))["watermark"]["value"] == behind
+    assert unpack_state(pack_states(states), PartitionAssignment(0, 1), ("control",))["watermark"]["value"] == behind

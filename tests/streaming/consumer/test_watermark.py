@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.consumer.watermark import (
     EARLIEST,
-    NONE,
+    NO_TIME,
     QUORUM,
     WINDOW,
-    Limits,
-    Strikes,
+    EventTimeLimits,
+    Rejections,
     Watermark,
     order_keys,
     start_time,
@@ -33,8 +33,8 @@ def array(*values: int) -> NDArray[np.int64]:
 @pytest.mark.parametrize(
     ("first", "start"),
     [
-        ([], NONE),
-        ([5], NONE),
+        ([], NO_TIME),
+        ([5], NO_TIME),
         ([T0], T0),
         ([FAR, T0], T0),
         ([T0, FAR, T0 + 1], T0 + 1),
@@ -46,78 +46,80 @@ def test_stream_time_starts_in_the_middle(first: list[int], start: int) -> None:
 
 
 def test_keys_are_the_running_maximum() -> None:
-    order = order_keys(array(T0 + 5, T0 + 3, NONE, T0 + 9), T0, T0, FUTURE, complete=True)
+    order = order_keys(array(T0 + 5, T0 + 3, NO_TIME, T0 + 9), T0, T0, FUTURE, complete=True)
     assert order.keys.tolist() == [T0 + 5, T0 + 5, T0 + 5, T0 + 9]
-    assert not order.stray.any()
+    assert not order.outlier.any()
 
 
 def test_a_leap_that_nobody_follows_is_stray_at_once() -> None:
-    order = order_keys(array(T0, FAR, T0 + 1, T0 + 2), NONE, T0, FUTURE, complete=True)
+    order = order_keys(array(T0, FAR, T0 + 1, T0 + 2), NO_TIME, T0, FUTURE, complete=True)
     assert order.keys.tolist() == [T0, T0, T0 + 1, T0 + 2]
-    assert order.stray.tolist() == [False, True, False, False]
+    assert order.outlier.tolist() == [False, True, False, False]
 
 
 def test_a_leap_at_the_end_keeps_its_place() -> None:
-    order = order_keys(array(T0, FAR), NONE, T0, FUTURE, complete=True)
+    order = order_keys(array(T0, FAR), NO_TIME, T0, FUTURE, complete=True)
     assert order.keys.tolist() == [T0, FAR]
-    assert not order.stray.any()
-    assert not order.proven.any()
+    assert not order.outlier.any()
+    assert not order.confirmed.any()
 
 
 def test_a_leap_waits_for_the_events_after_it() -> None:
     ts = array(T0, FAR, *[FAR] * (WINDOW - 1))
-    assert len(order_keys(ts, NONE, T0, FUTURE, complete=False).keys) == 1
+    assert len(order_keys(ts, NO_TIME, T0, FUTURE, complete=False).keys) == 1
     longer = np.append(ts, FAR)
-    order = order_keys(longer, NONE, T0, FUTURE, complete=False)
+    order = order_keys(longer, NO_TIME, T0, FUTURE, complete=False)
     assert len(order.keys) == len(longer)
-    assert order.proven.nonzero()[0].tolist() == [1]
+    assert order.confirmed.nonzero()[0].tolist() == [1]
 
 
-@given(st.lists(st.integers(0, 60).map(lambda i: T0 + i * 100) | st.just(NONE) | st.just(FAR), max_size=60), st.data())
+@given(
+    st.lists(st.integers(0, 60).map(lambda i: T0 + i * 100) | st.just(NO_TIME) | st.just(FAR), max_size=60), st.data()
+)
 def test_keys_do_not_depend_on_how_rows_arrive(stamps: list[int], data: st.DataObject) -> None:
     """All at once, or piece by piece with the last piece known to be the end: the same order."""
     ts = np.array(stamps, np.int64)
-    whole = order_keys(ts, NONE, T0, FUTURE, complete=True)
+    whole = order_keys(ts, NO_TIME, T0, FUTURE, complete=True)
     keys: list[int] = []
     stray: list[bool] = []
     waiting = 0
     cuts = sorted(data.draw(st.lists(st.integers(0, len(ts)), max_size=3)))
     for cut in [*cuts, len(ts)]:
         last = cut == len(ts)
-        part = order_keys(ts[waiting:cut], keys[-1] if keys else NONE, T0, FUTURE, complete=last)
+        part = order_keys(ts[waiting:cut], keys[-1] if keys else NO_TIME, T0, FUTURE, complete=last)
         keys += part.keys.tolist()
-        stray += part.stray.tolist()
+        stray += part.outlier.tolist()
         waiting = len(keys)
     assert keys == whole.keys.tolist()
-    assert stray == whole.stray.tolist()
+    assert stray == whole.outlier.tolist()
     assert keys == sorted(keys)
 
 
 def test_judging_stops_at_the_first_that_is_too_far_ahead() -> None:
     mark = Watermark(T0, T0)
     ts = array(T0 + 900, T0 + 1_900, T0 + 2_901, T0 + 5)
-    verdict = mark.judge(ts, ts, np.full(4, ANY), Limits(FUTURE, 10_000))
+    verdict = mark.check(ts, ts, np.full(4, ANY), EventTimeLimits(FUTURE, 10_000))
     assert verdict.stop == 2
     assert verdict.after[:2].tolist() == [T0 + 900, T0 + 1_900]
 
 
 def test_too_old_moves_nothing() -> None:
-    ts = array(T0 - 9, T0 - 10_001, EARLIEST - 1, NONE)
-    verdict = Watermark(T0, T0).judge(ts, ts, np.full(4, ANY), Limits(FUTURE, 10_000))
+    ts = array(T0 - 9, T0 - 10_001, EARLIEST - 1, NO_TIME)
+    verdict = Watermark(T0, T0).check(ts, ts, np.full(4, ANY), EventTimeLimits(FUTURE, 10_000))
     assert verdict.too_old.tolist() == [False, True, True, False]
     assert verdict.after.tolist() == [T0] * 4
 
 
 def test_without_any_time_yet_the_sender_s_clock_is_the_limit() -> None:
     ts = array(FAR)
-    assert Watermark().judge(ts, ts, array(T0), Limits(FUTURE, 10_000)).stop == 0
-    assert Watermark().judge(ts, ts, array(FAR), Limits(FUTURE, 10_000)).stop == 1
+    assert Watermark().check(ts, ts, array(T0), EventTimeLimits(FUTURE, 10_000)).stop == 0
+    assert Watermark().check(ts, ts, array(FAR), EventTimeLimits(FUTURE, 10_000)).stop == 1
 
 
 def test_strikes_count_only_while_they_agree() -> None:
-    strikes = Strikes()
+    strikes = Rejections()
     for i in range(QUORUM):
         strikes = strikes.add(FAR + i, FUTURE)
     assert strikes.count == QUORUM
     assert strikes.add(FAR + FUTURE, FUTURE).count == QUORUM + 1
-    assert strikes.add(FAR + FUTURE + 1, FUTURE) == Strikes(1, FAR + FUTURE + 1, FAR + FUTURE + 1)
+    assert strikes.add(FAR + FUTURE + 1, FUTURE) == Rejections(1, FAR + FUTURE + 1, FAR + FUTURE + 1)

@@ -161,7 +161,7 @@ def test_a_letter_that_breaks_again_is_a_new_one_at_its_new_place() -> None:
     batch = consumer.next_batch(1.0)
     assert batch is not None
     assert (len(batch.engagements), batch.dead_lettered) == (3, 2)
-    state = consumer.state()
+    state = consumer.state_dict()
     assert sorted((one.offset, one.reason) for one in letters(log, ["engagements"])) == [
         (1, "malformed"),
         (3, "far_past"),

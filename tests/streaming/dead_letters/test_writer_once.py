@@ -48,13 +48,13 @@ def read(consumer: Consumer, letters_at_least: int) -> None:
 @pytest.mark.parametrize("deaths", [[1], [60, 20, 100], [LETTERS, LETTERS]])
 def test_once(log: EventLog, config: StreamingConfig, deaths: list[int]) -> None:
     """Consumers die after so many letters without a checkpoint; each begins where the one before began."""
-    start = Consumer(log, config).state()
+    start = Consumer(log, config).state_dict()
     for death in deaths:
         read(Consumer(log, config, state=start), death)
         log.flush()  # what was handed to a client arrives, though nobody noted how far the consumer was
     last = Consumer(log, config, state=start)
     read(last, LETTERS)
-    last.state()
+    last.state_dict()
     found = places(log, config)
     assert len(found) == LETTERS
     assert set(found.values()) == {1}
@@ -63,7 +63,7 @@ def test_once(log: EventLog, config: StreamingConfig, deaths: list[int]) -> None
 def test_a_letter_is_the_original_with_where_and_why(log: EventLog, config: StreamingConfig) -> None:
     consumer = Consumer(log, config)
     read(consumer, LETTERS)
-    consumer.state()
+    consumer.state_dict()
     broken = [one for one in letters(log, [config.engagements_topic]) if one.reason == "malformed"]
     assert len(broken) == 4 * 37
     for one in broken:

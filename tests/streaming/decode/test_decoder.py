@@ -25,7 +25,7 @@ from hsnn.streaming.decode.rows import (
     RECORD,
     TS,
     USER,
-    Kind,
+    RowKind,
     Rows,
 )
 from hsnn.streaming.log.records import Record, Records
@@ -54,10 +54,10 @@ def facts(rows: Rows) -> list[list[Any]]:
     return [[*objects, rows.record(at)] for at, objects in enumerate(found)]
 
 
-def one(role: TopicRole, value: bytes | None, **more: Any) -> tuple[Kind, Any, Rows]:
+def one(role: TopicRole, value: bytes | None, **more: Any) -> tuple[RowKind, Any, Rows]:
     rows = decoded(role, [record(value, **more)])
     assert len(rows) == 1
-    return Kind(rows.numbers[KIND, 0]), rows.objects[PAYLOAD, 0], rows
+    return RowKind(rows.numbers[KIND, 0]), rows.objects[PAYLOAD, 0], rows
 
 
 def written(event: Any, **changes: Any) -> bytes:
@@ -66,7 +66,7 @@ def written(event: Any, **changes: Any) -> bytes:
 
 def test_an_interaction_becomes_columns() -> None:
     kind, _, rows = one(TopicRole.ENGAGEMENTS, written(GOOD, value=2.5, context={"hour": 3}, colour="red"), offset=9)
-    assert kind is Kind.INTERACTION
+    assert kind is RowKind.INTERACTION
     assert rows.objects[[USER, ITEM, ACTION, CONTEXT], 0].tolist() == ["7", "a", "click", {"hour": 3}]
     assert rows.numbers[[TS, OFFSET, INDEX, LAST], 0].tolist() == [5, 9, 0, 1]
     assert rows.value.tolist() == [2.5]
@@ -92,7 +92,7 @@ def test_one_by_one_and_all_at_once_agree() -> None:
 
 def test_each_type_has_its_topic() -> None:
     kind, impression, _ = one(TopicRole.ENGAGEMENTS, written(OTHERS["impression"]))
-    assert kind is Kind.IMPRESSION
+    assert kind is RowKind.IMPRESSION
     assert (impression.id, impression.user, impression.items) == ("x", "7", ["1", "b"])
     assert [
         one(TopicRole.ITEMS, written(OTHERS["item"]))[1].id,
@@ -140,7 +140,7 @@ def test_each_type_has_its_topic() -> None:
 )
 def test_what_cannot_be_believed_says_why(role: TopicRole, value: bytes | None, reason: str) -> None:
     kind, letter, rows = one(role, value, offset=4)
-    assert kind is Kind.DEAD
+    assert kind is RowKind.DEAD
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.record.value, letter.record.offset) == (reason, value, 4)
     assert letter.detail
@@ -150,32 +150,34 @@ def test_what_cannot_be_believed_says_why(role: TopicRole, value: bytes | None, 
 def test_a_bad_record_does_not_take_its_neighbours_along() -> None:
     values = [written(GOOD, user=i) if i % 3 else b"?" for i in range(10)]
     rows = decoded(TopicRole.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
-    assert (rows.column(KIND) == Kind.DEAD).tolist() == [i % 3 == 0 for i in range(10)]
+    assert (rows.column(KIND) == RowKind.DEAD).tolist() == [i % 3 == 0 for i in range(10)]
     assert rows.column(OFFSET).tolist() == list(range(10))
 
 
 def test_confluents_prefix_is_left_out() -> None:
     prefix = b"\x00\x00\x00\x00\x07"
-    assert one(TopicRole.ENGAGEMENTS, prefix + written(GOOD))[0] is Kind.INTERACTION
-    assert one(TopicRole.ENGAGEMENTS, prefix + write_interactions([5], ["u"], ["i"], ["click"]))[0] is Kind.INTERACTION
+    assert one(TopicRole.ENGAGEMENTS, prefix + written(GOOD))[0] is RowKind.INTERACTION
+    assert (
+        one(TopicRole.ENGAGEMENTS, prefix + write_interactions([5], ["u"], ["i"], ["click"]))[0] is RowKind.INTERACTION
+    )
     assert one(TopicRole.ENGAGEMENTS, prefix)[1].reason == "malformed"
 
 
 def test_a_null_value_deletes_what_the_key_names() -> None:
     kind, name, rows = one(TopicRole.ITEMS, None, key="é7".encode(), headers=(("ts", b"1234"),))
-    assert (kind, name, rows.numbers[TS, 0]) == (Kind.DELETED_ITEM, "é7", 1234)
+    assert (kind, name, rows.numbers[TS, 0]) == (RowKind.DELETED_ITEM, "é7", 1234)
     kind, name, rows = one(TopicRole.USERS, None, key=b"u", headers=(("ts", b"soon"),))
-    assert (kind, name, rows.numbers[TS, 0]) == (Kind.DELETED_USER, "u", 1000)
+    assert (kind, name, rows.numbers[TS, 0]) == (RowKind.DELETED_USER, "u", 1000)
     for key in (None, b"", b"\xff", b"x" * 300):
         assert one(TopicRole.ITEMS, None, key=key)[1].reason == "no_key"
 
 
 def test_commands_pass_as_they_are() -> None:
     kind, payload, rows = one(TopicRole.CONTROL, b'{"op":"split","ts":77}')
-    assert (kind, payload, rows.numbers[TS, 0]) == (Kind.CONTROL, b'{"op":"split","ts":77}', 77)
+    assert (kind, payload, rows.numbers[TS, 0]) == (RowKind.CONTROL, b'{"op":"split","ts":77}', 77)
     for value in (b"?", b'{"ts":"x"}', b"[" * 100_000, b'{"ts":-9}'):
         kind, payload, rows = one(TopicRole.CONTROL, value)
-        assert (kind, payload, rows.numbers[TS, 0]) == (Kind.CONTROL, value, -1)
+        assert (kind, payload, rows.numbers[TS, 0]) == (RowKind.CONTROL, value, -1)
 
 
 def test_arrow_rows_lie_between_json_ones() -> None:
@@ -185,7 +187,7 @@ def test_arrow_rows_lie_between_json_ones() -> None:
     assert rows.column(OFFSET).tolist() == [0, 1, 1, 1, 2, 3, 4]
     assert rows.column(INDEX).tolist() == [0, 0, 1, 2, 0, 0, 0]
     assert rows.column(LAST).tolist() == [1, 0, 0, 1, 1, 1, 1]
-    assert rows.column(KIND).tolist() == [0, 0, Kind.DEAD, 0, Kind.DEAD, Kind.DEAD, 0]
+    assert rows.column(KIND).tolist() == [0, 0, RowKind.DEAD, 0, RowKind.DEAD, RowKind.DEAD, 0]
     assert rows.objects[PAYLOAD, 2].index == 1
     assert rows.objects[PAYLOAD, 5].index == WHOLE
     assert rows.objects[USER, [1, 3]].tolist() == ["u", "w"]
@@ -193,7 +195,7 @@ def test_arrow_rows_lie_between_json_ones() -> None:
 
 def test_an_empty_arrow_record_is_passed() -> None:
     kind, _, rows = one(TopicRole.ENGAGEMENTS, write_interactions([], [], [], []))
-    assert (kind, rows.numbers[LAST, 0]) == (Kind.EMPTY, 1)
+    assert (kind, rows.numbers[LAST, 0]) == (RowKind.EMPTY, 1)
 
 
 _ids = st.one_of(st.text(max_size=5), st.integers(), st.none(), st.floats(), st.booleans())
@@ -235,9 +237,9 @@ def test_any_bytes_are_read_and_counted(values: list[bytes | None], role: TopicR
     assert np.unique(rows.column(OFFSET)).tolist() == list(range(len(values)))
     assert int(rows.column(LAST).sum()) == len(values)
     for at in range(len(rows)):
-        if rows.numbers[KIND, at] == Kind.DEAD:
+        if rows.numbers[KIND, at] == RowKind.DEAD:
             assert rows.objects[PAYLOAD, at].record.value == values[rows.numbers[OFFSET, at]]
-        if rows.numbers[KIND, at] == Kind.INTERACTION:
+        if rows.numbers[KIND, at] == RowKind.INTERACTION:
             texts = rows.objects[[USER, ITEM, ACTION], at].tolist()
             assert all(0 < len(text) <= 256 and text.encode() for text in texts)
             assert rows.numbers[TS, at] >= 0

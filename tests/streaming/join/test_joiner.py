@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.errors import StateError
-from hsnn.streaming.join.joiner import NEVER, Joined, Joiner, Shown, joiner_of
+from hsnn.streaming.join.joiner import NOT_ENDED, ImpressionBatch, Joiner, JoinResult, joiner_from_config
 from hsnn.streaming.schema.batch import Engagements
 
 TASKS = ("click", "like")
@@ -40,7 +40,7 @@ class Step(NamedTuple):
     acts: list[Act]
     sees: list[See]
     watermark: int
-    ended: int = NEVER
+    ended: int = NOT_ENDED
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Plain:
         self.shown: list[Row] = []
         self.actions: list[Row] = []
         self.last: dict[str, Act] = {}
-        self.groups, self.ended = 0, NEVER
+        self.groups, self.ended = 0, NOT_ENDED
 
     def update(self, step: Step) -> dict[str, Any]:
         self.ended = max(self.ended, step.ended)
@@ -153,7 +153,7 @@ class Plain:
             del self.last[user]
 
 
-def feed(joiner: Joiner, step: Step) -> Joined:
+def feed(joiner: Joiner, step: Step) -> JoinResult:
     acts, sees = step.acts, step.sees
     ts = np.array([act.ts for act in acts], np.int64)
     events = Engagements(
@@ -165,7 +165,7 @@ def feed(joiner: Joiner, step: Step) -> Joined:
         np.full(len(acts), np.nan, np.float32),
         [None] * len(acts),
     )
-    shown = Shown(
+    shown = ImpressionBatch(
         np.array([see.ts for see in sees], np.int64),
         [see.user for see in sees],
         [see.name for see in sees],
@@ -175,7 +175,7 @@ def feed(joiner: Joiner, step: Step) -> Joined:
     return joiner.update(events, [act.name for act in acts], shown, step.watermark, step.ended)
 
 
-def told(joined: Joined) -> dict[str, Any]:
+def told(joined: JoinResult) -> dict[str, Any]:
     found = joined.judgements
     rows = zip(
         found.ts.tolist(),
@@ -212,7 +212,7 @@ def streams(draw: st.DrawFn) -> list[Step]:
                 [Act(watermark - ago, *rest) for ago, *rest in acts],
                 [See(watermark - ago, *rest) for ago, *rest in sees],
                 watermark,
-                watermark - 5 if end == 0 else NEVER,
+                watermark - 5 if end == 0 else NOT_ENDED,
             )
         )
     return steps
@@ -231,11 +231,11 @@ def test_a_restart_in_the_middle_changes_nothing(steps: list[Step], window: int,
     joiner, again = Joiner(TASKS, window, capacity), Joiner(TASKS, window, capacity)
     for step in steps[:cut]:
         feed(joiner, step)
-    again.restore(msgspec.json.decode(msgspec.json.encode(joiner.state())))
-    assert again.state() == joiner.state()
+    again.load_state_dict(msgspec.json.decode(msgspec.json.encode(joiner.state_dict())))
+    assert again.state_dict() == joiner.state_dict()
     for step in steps[cut:]:
         assert told(feed(again, step)) == told(feed(joiner, step))
-    assert again.state() == joiner.state()
+    assert again.state_dict() == joiner.state_dict()
 
 
 @given(streams(), st.integers(0, 20), st.sampled_from([1, 3, 1000]))
@@ -305,10 +305,10 @@ def test_a_repeat_is_more_of_the_same() -> None:
 
 def test_a_state_of_other_tasks_is_refused() -> None:
     with pytest.raises(StateError, match="set it back"):
-        Joiner(("like",), 100, 10).restore(Joiner(TASKS, 100, 10).state())
+        Joiner(("like",), 100, 10).load_state_dict(Joiner(TASKS, 100, 10).state_dict())
 
 
 def test_without_tasks_there_is_no_joiner() -> None:
-    assert joiner_of(StreamingConfig()) is None
+    assert joiner_from_config(StreamingConfig()) is None
     with pytest.raises(ValueError, match="named twice"):
         StreamingConfig(tasks=("click", "click"))

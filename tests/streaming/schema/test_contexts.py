@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.rows import CONTEXT, KIND, PAYLOAD, Kind
+from hsnn.streaming.decode.rows import CONTEXT, KIND, PAYLOAD, RowKind
 from hsnn.streaming.log.records import Record, Records
 from hsnn.streaming.schema.arrow import read_interactions, write_interactions
 from hsnn.streaming.schema.contexts import Contexts
@@ -47,7 +47,7 @@ def test_a_missing_one_is_none() -> None:
 def test_a_bad_one_is_a_dead_letter_and_spoils_no_other(bad: Any) -> None:
     records = Records.of([record(1, context={"h": 1}), record(2, context=bad), record(3)])
     rows = decode_records(TopicRole.ENGAGEMENTS, records)
-    assert rows.column(KIND).tolist() == [Kind.INTERACTION, Kind.DEAD, Kind.INTERACTION]
+    assert rows.column(KIND).tolist() == [RowKind.INTERACTION, RowKind.DEAD, RowKind.INTERACTION]
     assert rows.objects[CONTEXT].tolist() == [{"h": 1}, None, None]
 
 

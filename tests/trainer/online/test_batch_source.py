@@ -11,8 +11,8 @@ import pytest
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.consumer.partition_assignment import Share
-from hsnn.streaming.consumer.rescale import unpacked
+from hsnn.streaming.consumer.partition_assignment import PartitionAssignment
+from hsnn.streaming.consumer.rescale import unpack_state
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Position, Records
@@ -96,7 +96,9 @@ def test_a_stop_of_one_stops_all_where_everything_read_is_learned(log, together)
 
     (learned, state), other = together(2, work)
     assert other == (learned, state)
-    delivered = [unpacked(state, Share(rank, 2), ("control",))["counts"]["delivered"] for rank in range(2)]
+    delivered = [
+        unpack_state(state, PartitionAssignment(rank, 2), ("control",))["counts"]["delivered"] for rank in range(2)
+    ]
     assert sum(delivered) == learned < EVENTS
 
 
@@ -136,7 +138,7 @@ def test_alone_there_is_nothing_to_agree_on(log):
     assert turns.agreed(True)
     assert not turns.agreed(False)
     assert turns.next(0.01, stop=True) == (None, True, True)
-    assert turns.state() == consumer.state()
+    assert turns.state() == consumer.state_dict()
     assert turns.lag()[0] == EVENTS + 1
 
 
