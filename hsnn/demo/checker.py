@@ -17,7 +17,7 @@ import msgspec
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.rows import ITEM, KIND, PAYLOAD, TS, RowKind
+from hsnn.streaming.decode.event_table import RowKind
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.events import Impression, Item
@@ -162,9 +162,9 @@ def _read(event_log: EventLog, position: Position, role: TopicRole, lives: Lives
     while event_log.positions()[position] < end:
         for records in event_log.poll(_PAGE, 1.0):
             rows = decode_records(role, records)
-            kinds, times = rows.column(KIND).tolist(), rows.column(TS).tolist()
+            kinds, times = rows.kind.tolist(), rows.ts.tolist()
             count += len(kinds) - kinds.count(RowKind.EMPTY)
-            for kind, ts, item, payload in zip(kinds, times, rows.objects[ITEM], rows.objects[PAYLOAD], strict=True):
+            for kind, ts, item, payload in zip(kinds, times, rows.item, rows.payload, strict=True):
                 _note(lives, kind, ts, item, payload)
     return count
 

@@ -1,1 +1,1 @@
-"""Partitions read, merged in event-time order and cut into deterministic batches."""
+"""Partitions read, merged by event time and cut into deterministic batches."""

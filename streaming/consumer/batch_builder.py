@@ -1,4 +1,4 @@
-"""From merged rows to the batch the trainer sees."""
+"""Build the columns of a batch from merged rows."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.dead_letters.writer import DeadLetter
-from hsnn.streaming.decode.rows import ACTION, CONTEXT, ID, ITEM, KIND, PART, PAYLOAD, SENT_AT, TS, USER, RowKind, Rows
+from hsnn.streaming.decode.event_table import EventTable, RowKind
 from hsnn.streaming.join.joiner import ImpressionBatch
 from hsnn.streaming.schema.batch import Engagements
 from hsnn.streaming.schema.events import Impression, Item, User
 
 NOT_JOINED = "impression_not_joined"
+"""Reason under which impressions are counted while no tasks are configured."""
+
 DUPLICATE = "duplicate"
+"""Reason under which events are counted that were sent before."""
 
 
 @dataclass(slots=True)
 class SideEvents:
-    """What lies between the interactions of a batch; the names are those of `Batch`."""
+    """What lies between the interactions of a batch; the names are those of `hsnn.streaming.schema.batch.Batch`."""
 
     items: list[Item] = field(default_factory=list)
     item_sent_at: list[int] = field(default_factory=list)
@@ -36,106 +39,113 @@ class SideEvents:
     shed: int = 0
 
 
-def build_engagements(rows: Rows) -> Engagements:
-    """Columns of the interactions among the rows, in order."""
-    rows = _only(rows, RowKind.INTERACTION)
-    user, item, action, context = (rows.objects[name].tolist() for name in (USER, ITEM, ACTION, CONTEXT))
-    ts, sent_at = rows.numbers[TS].copy(), rows.numbers[SENT_AT].copy()
-    return Engagements(ts, sent_at, user, item, action, rows.value.copy(), context)
-
-
-def impression_ids(rows: Rows) -> list[str | None]:
-    """Id of the impression that each interaction among the rows names, in order."""
-    names: list[str | None] = _only(rows, RowKind.INTERACTION).objects[PAYLOAD].tolist()
-    return names
-
-
-def source_partitions(rows: Rows, partitions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Partition that each interaction among the rows came from, (n,), by the consumer's numbers of its partitions."""
-    return partitions[_only(rows, RowKind.INTERACTION).column(PART)]
-
-
-def build_impressions(rows: Rows, partitions: NDArray[np.int64]) -> ImpressionBatch:
-    """Columns of the impressions among the rows, in order; `partitions` as in `sources`."""
-    rows = _only(rows, RowKind.IMPRESSION)
-    if not len(rows):
-        return ImpressionBatch()
-    user, name, events = (rows.objects[column].tolist() for column in (USER, ID, PAYLOAD))
-    return ImpressionBatch(
-        rows.numbers[TS].copy(),
-        user,
-        name,
-        [event.items for event in events],
-        [event.context for event in events],
-        partitions[rows.column(PART)],
+def build_engagements(rows: EventTable) -> Engagements:
+    """Return the interactions among the rows, in order."""
+    rows = _of_kind(rows, RowKind.INTERACTION)
+    return Engagements(
+        ts=rows.ts.copy(),
+        sent_at=rows.sent_at.copy(),
+        user=rows.user.tolist(),
+        item=rows.item.tolist(),
+        action=rows.action.tolist(),
+        value=rows.value.copy(),
+        context=rows.context.tolist(),
     )
 
 
-def _only(rows: Rows, kind: RowKind) -> Rows:
-    which = rows.column(KIND) == kind
-    return rows if which.all() else rows[which]
+def impression_ids(rows: EventTable) -> list[str | None]:
+    """Return the id of the impression that each interaction among the rows names, in order."""
+    ids: list[str | None] = _of_kind(rows, RowKind.INTERACTION).payload.tolist()
+    return ids
 
 
-def collect_side_events(rows: Rows) -> SideEvents:
-    """Everything among the rows that is no interaction."""
+def source_partitions(rows: EventTable, partitions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the partition that each interaction among the rows came from, (n,).
+
+    `partitions` maps the consumer's numbers of its partitions to the partitions of the topic.
+    """
+    return partitions[_of_kind(rows, RowKind.INTERACTION).partition]
+
+
+def build_impressions(rows: EventTable, partitions: NDArray[np.int64]) -> ImpressionBatch:
+    """Return the impressions among the rows, in order; `partitions` as in `source_partitions`."""
+    rows = _of_kind(rows, RowKind.IMPRESSION)
+    if not len(rows):
+        return ImpressionBatch()
+    events = rows.payload.tolist()
+    return ImpressionBatch(
+        ts=rows.ts.copy(),
+        user=rows.user.tolist(),
+        impression_id=rows.event_id.tolist(),
+        items=[event.items for event in events],
+        context=[event.context for event in events],
+        partition=partitions[rows.partition],
+    )
+
+
+def _of_kind(rows: EventTable, kind: RowKind) -> EventTable:
+    selected = rows.kind == kind
+    return rows if selected.all() else rows[selected]
+
+
+def collect_side_events(rows: EventTable) -> SideEvents:
+    """Collect everything among the rows that is no interaction."""
     out = SideEvents()
-    which = np.flatnonzero(rows.column(KIND) != RowKind.INTERACTION)
-    if len(which):
-        kinds, sent = rows.column(KIND)[which].tolist(), rows.column(SENT_AT)[which].tolist()
-        for kind, sent_at, payload in zip(kinds, sent, rows.objects[PAYLOAD, which].tolist(), strict=True):
+    selected = np.flatnonzero(rows.kind != RowKind.INTERACTION)
+    if len(selected):
+        kinds, sent = rows.kind[selected].tolist(), rows.sent_at[selected].tolist()
+        for kind, sent_at, payload in zip(kinds, sent, rows.payload[selected].tolist(), strict=True):
             _add(out, kind, sent_at, payload)
-        _settle(out)
+        _remove_deleted(out)
     return out
 
 
 def _add(out: SideEvents, kind: int, sent_at: int, payload: Any) -> None:
-    if kind == RowKind.ITEM:
-        out.items.append(payload)
-        out.item_sent_at.append(sent_at)
-        _forget(out.deleted_items, payload.id)
-    elif kind == RowKind.USER:
-        out.users.append(payload)
-        _forget(out.deleted_users, payload.id)
-    elif kind == RowKind.IMPRESSION:
-        out.impressions += 1
-        out.seen_items += _seen(payload, sent_at)
-    elif kind == RowKind.DUPLICATE:
-        out.duplicates += 1
-    elif kind == RowKind.SHED:
-        out.shed += 1
-    else:
-        lists: dict[int, list[Any]] = {
-            RowKind.DELETED_ITEM: out.deleted_items,
-            RowKind.DELETED_USER: out.deleted_users,
-            RowKind.CONTROL: out.control,
-            RowKind.DEAD: out.letters,
-            RowKind.EMPTY: [],
-        }
-        lists[kind].append(payload)
+    match kind:
+        case RowKind.ITEM:
+            out.items.append(payload)
+            out.item_sent_at.append(sent_at)
+            _revoke_deletion(out.deleted_items, payload.id)
+        case RowKind.USER:
+            out.users.append(payload)
+            _revoke_deletion(out.deleted_users, payload.id)
+        case RowKind.DELETED_ITEM:
+            out.deleted_items.append(payload)
+        case RowKind.DELETED_USER:
+            out.deleted_users.append(payload)
+        case RowKind.CONTROL:
+            out.control.append(payload)
+        case RowKind.IMPRESSION:
+            out.impressions += 1
+            out.seen_items += _seen_items(payload, sent_at)
+        case RowKind.DEAD:
+            out.letters.append(payload)
+        case RowKind.DUPLICATE:
+            out.duplicates += 1
+        case RowKind.SHED:
+            out.shed += 1
 
 
-def _seen(event: Impression, sent_at: int) -> Iterable[tuple[str, int, int]]:
+def _seen_items(event: Impression, sent_at: int) -> Iterable[tuple[str, int, int]]:
     return [(str(item), event.ts, sent_at) for item in event.items]
 
 
-def _forget(deleted: list[str], name: str | int) -> None:
-    """Take back a deletion: what was deleted and then sent again is there."""
+def _revoke_deletion(deleted: list[str], name: str | int) -> None:
+    """Forget a deletion: what was deleted and then sent again exists."""
     while str(name) in deleted:
         deleted.remove(str(name))
 
 
-def _settle(out: SideEvents) -> None:
-    """Leave out what was sent and then deleted within the same batch, so that the order of lists tells no lie."""
+def _remove_deleted(out: SideEvents) -> None:
+    """Leave out what was sent and then deleted within the batch: lists do not say which of the two came last."""
     if gone := set(out.deleted_items):
-        kept = [at for at, item in enumerate(out.items) if str(item.id) not in gone]
-        out.items, out.item_sent_at = _pick(out.items, kept), _pick(out.item_sent_at, kept)
+        kept = [i for i, item in enumerate(out.items) if str(item.id) not in gone]
+        out.items, out.item_sent_at = _select(out.items, kept), _select(out.item_sent_at, kept)
     if gone := set(out.deleted_users):
         out.users = [user for user in out.users if str(user.id) not in gone]
-    out.deleted_items, out.deleted_users = (
-        list(dict.fromkeys(out.deleted_items)),
-        list(dict.fromkeys(out.deleted_users)),
-    )
+    out.deleted_items = list(dict.fromkeys(out.deleted_items))
+    out.deleted_users = list(dict.fromkeys(out.deleted_users))
 
 
-def _pick(values: Sequence[Any], at: Sequence[int]) -> list[Any]:
-    return [values[i] for i in at]
+def _select(values: Sequence[Any], indices: Sequence[int]) -> list[Any]:
+    return [values[i] for i in indices]

@@ -1,18 +1,21 @@
-"""Merged rows that wait to become a batch."""
+"""Queue of merged rows that wait to become a batch."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.decode.rows import KIND, RowKind, Rows, concat, no_rows
+from hsnn.streaming.decode.event_table import EventTable, RowKind, concat_tables, empty_table
 
 MAX_DISCARDED = 4096
-"""Dead letters and dropped events after which a batch is full without its interactions: they must not pile up."""
+"""Dead letters and shed events after which a batch is closed without its interactions: they must not pile up."""
+
+# Row after the last one that a queue can hold: there is no such event yet.
+_NO_ROW = 1 << 62
 
 
 class BatchQueue:
-    """A queue of merged rows that knows where its n-th interaction and its n-th dead letter or dropped event end.
+    """A queue of merged rows that knows after which row a batch is full.
 
     Parameters
     ----------
@@ -22,56 +25,61 @@ class BatchQueue:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._rows = no_rows()
-        self._ends = self._letters = np.zeros(0, np.intp)
-        self._row = 0
+        self._rows = empty_table()
+        self._first = 0  # rows before it were delivered; they go with the next `append`, not one batch after the other
+        # Row after each waiting interaction, and after each waiting row that is discarded.
+        self._interaction_ends = self._discarded_ends = np.zeros(0, np.intp)
 
     def __len__(self) -> int:
-        return len(self._rows) - self._row
+        return len(self._rows) - self._first
 
     @property
     def interactions(self) -> int:
-        """How many of the waiting rows are interactions."""
-        return len(self._ends)
+        """Count the waiting interactions."""
+        return len(self._interaction_ends)
 
     @property
     def discarded(self) -> int:
-        """How many of them are dead letters or dropped."""
-        return len(self._letters)
+        """Count the waiting dead letters and shed events."""
+        return len(self._discarded_ends)
 
     @property
     def full(self) -> bool:
         """Whether a whole batch waits."""
         return self.interactions >= self._size or self.discarded >= MAX_DISCARDED
 
-    def head(self) -> Rows:
-        """Look at the first waiting row."""
-        return self._rows[self._row : self._row + 1]
+    def head(self) -> EventTable:
+        """Return the first waiting row without removing it."""
+        return self._rows[self._first : self._first + 1]
 
-    def append(self, rows: Rows) -> None:
+    def append(self, rows: EventTable) -> None:
         """Add rows behind those that wait."""
-        left = self._rows[self._row :]
-        self._rows = concat([left, rows]) if len(left) else rows
-        self._row = 0
-        kinds = self._rows.column(KIND)
-        self._ends = np.flatnonzero(kinds == RowKind.INTERACTION) + 1
-        self._letters = np.flatnonzero(is_discarded(kinds)) + 1
+        waiting = self._rows[self._first :]
+        self._rows = concat_tables([waiting, rows]) if len(waiting) else rows
+        self._first = 0
+        self._interaction_ends = np.flatnonzero(self._rows.kind == RowKind.INTERACTION) + 1
+        self._discarded_ends = np.flatnonzero(is_discarded(self._rows.kind)) + 1
 
-    def pop_batch(self) -> Rows:
-        """Take the rows of a full batch, or all if there are fewer."""
-        stop = min(_last(self._ends, self._size), _last(self._letters, MAX_DISCARDED), len(self._rows))
-        taken = self._rows[self._row : stop]
-        self._row = stop
-        self._ends, self._letters = (ends[ends > stop] for ends in (self._ends, self._letters))
-        return taken
+    def pop_batch(self) -> EventTable:
+        """Remove and return the rows of a full batch, or all if there are fewer."""
+        stop = min(
+            _nth_end(self._interaction_ends, self._size),
+            _nth_end(self._discarded_ends, MAX_DISCARDED),
+            len(self._rows),
+        )
+        rows = self._rows[self._first : stop]
+        self._first = stop
+        self._interaction_ends = self._interaction_ends[self._interaction_ends > stop]
+        self._discarded_ends = self._discarded_ends[self._discarded_ends > stop]
+        return rows
 
 
 def is_discarded(kinds: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows, by their kinds (n,), are dead letters or dropped."""
-    found: NDArray[np.bool_] = (kinds == RowKind.DEAD) | (kinds == RowKind.SHED)
-    return found
+    """Say which rows, by their kinds (n,), are dead letters or shed, (n,)."""
+    discarded: NDArray[np.bool_] = (kinds == RowKind.DEAD) | (kinds == RowKind.SHED)
+    return discarded
 
 
-def _last(ends: NDArray[np.intp], count: int) -> int:
-    """Where the n-th ends; beyond everything if there are fewer."""
-    return int(ends[count - 1]) if len(ends) >= count else 1 << 62
+def _nth_end(ends: NDArray[np.intp], n: int) -> int:
+    """Return where the n-th ends; beyond everything if there are fewer."""
+    return int(ends[n - 1]) if len(ends) >= n else _NO_ROW

@@ -1,4 +1,4 @@
-"""The cap on dead letters: a schema break must halt the consumer, not drain a topic into its dead letters."""
+"""Limit on the share of dead letters: a schema break halts the consumer, or a whole topic would become dead letters."""
 
 from __future__ import annotations
 
@@ -11,28 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.dead_letters.writer import SUFFIX, DeadLetter
-from hsnn.streaming.decode.rows import KIND, PART, PAYLOAD, RowKind, Rows
+from hsnn.streaming.decode.event_table import EventTable, RowKind
 from hsnn.streaming.errors import DeadLetterFloodError
 
-_FINE = 0
+# Code of events that are no dead letters; its reason is the empty text.
+_VALID = 0
+
+# Characters of a dead letter's detail in the error: enough to recognize it, and the message stays readable.
+_EXAMPLE_LENGTH = 200
 
 
 class LimitExceeded(NamedTuple):
-    """The cap was exceeded: by the row before `stop`, and what to tell people."""
+    """The limit was exceeded, by the row before `stop`."""
 
     stop: int
     error: DeadLetterFloodError
 
 
 class DeadLetterLimit:
-    """Watches what share of the last `window` events of each topic are dead letters; there is no cap before so many.
+    """Checks which share of the last `window` events of each topic are dead letters; fewer events are not judged.
 
     It looks at delivered events in their order, so every run halts at the same one, and a restart goes on counting.
 
     Parameters
     ----------
     share
-        Above it the consumer halts; None lifts the cap.
+        Above it the consumer halts; None for no limit.
     window
         Events.
     topics
@@ -40,39 +44,40 @@ class DeadLetterLimit:
     """
 
     def __init__(self, share: float | None, window: int, topics: Sequence[str]) -> None:
-        self._share, self._window, self._topics = share, window, topics
-        self._names = list(dict.fromkeys(topics))
-        self._number = np.array([self._names.index(topic) for topic in topics], np.int64)
-        self._reasons = [""]
-        self._last: dict[str, NDArray[np.int16]] = {name: np.zeros(0, np.int16) for name in self._names}
+        self._share, self._window = share, window
+        self._topics = list(dict.fromkeys(topics))
+        self._topic_of = np.array([self._topics.index(topic) for topic in topics], np.int64)
+        self._reasons = [""]  # by code
+        # Codes of the last events of each topic.
+        self._last: dict[str, NDArray[np.int16]] = {topic: np.zeros(0, np.int16) for topic in self._topics}
 
-    def check(self, rows: Rows) -> LimitExceeded | None:
-        """Count delivered rows; say where the cap was exceeded first, if it was."""
+    def check(self, rows: EventTable) -> LimitExceeded | None:
+        """Count delivered rows; return where the limit was first exceeded, if it was."""
         if self._share is None or not len(rows):
             return None
-        codes, topics = self._codes(rows), self._number[rows.column(PART)]
-        there = np.flatnonzero(np.bincount(topics, minlength=len(self._names))).tolist()
-        floods = [self._count(self._names[at], np.flatnonzero(topics == at), codes, rows) for at in there]
-        return min((flood for flood in floods if flood), key=lambda flood: flood.stop, default=None)
+        codes, topics = self._codes(rows), self._topic_of[rows.partition]
+        present = np.flatnonzero(np.bincount(topics, minlength=len(self._topics))).tolist()
+        exceeded = [self._check_topic(self._topics[i], np.flatnonzero(topics == i), codes, rows) for i in present]
+        return min((one for one in exceeded if one), key=lambda one: one.stop, default=None)
 
     def state_dict(self) -> dict[str, list[list[Any]]]:
-        """Reasons of the last events of each topic, empty for those that were fine, as runs of [reason, count]."""
+        """Return the reasons of the last events of each topic, empty for valid ones, as runs of [reason, count]."""
         return {
-            name: [[self._reasons[code], len(list(run))] for code, run in groupby(last.tolist())]
-            for name, last in self._last.items()
+            topic: [[self._reasons[code], len(list(run))] for code, run in groupby(last.tolist())]
+            for topic, last in self._last.items()
             if len(last)
         }
 
     def load_state_dict(self, state: dict[str, list[list[Any]]]) -> None:
-        """Take over what `state` returned."""
-        for name, runs in state.items():
+        """Restore what `state_dict` returned."""
+        for topic, runs in state.items():
             codes = [self._code(reason) for reason, _ in runs]
-            self._last[name] = np.repeat(np.array(codes, np.int16), [count for _, count in runs])[-self._window :]
+            self._last[topic] = np.repeat(np.array(codes, np.int16), [count for _, count in runs])[-self._window :]
 
-    def _codes(self, rows: Rows) -> NDArray[np.int16]:
+    def _codes(self, rows: EventTable) -> NDArray[np.int16]:
         codes = np.zeros(len(rows), np.int16)
-        dead = np.flatnonzero(rows.column(KIND) == RowKind.DEAD)
-        codes[dead] = [self._code(letter.reason) for letter in rows.objects[PAYLOAD, dead]]
+        dead = np.flatnonzero(rows.kind == RowKind.DEAD)
+        codes[dead] = [self._code(letter.reason) for letter in rows.payload[dead]]
         return codes
 
     def _code(self, reason: str) -> int:
@@ -80,38 +85,42 @@ class DeadLetterLimit:
             self._reasons.append(reason)
         return self._reasons.index(reason)
 
-    def _count(self, name: str, at: NDArray[np.intp], codes: NDArray[np.int16], rows: Rows) -> LimitExceeded | None:
-        before = self._last[name]
-        seen = np.concatenate((before, codes[at]))
-        self._last[name] = seen[-self._window :]
-        full = len(before) == self._window
-        if len(seen) < self._window or (full and not codes[at].any()):
+    def _check_topic(
+        self, topic: str, selected: NDArray[np.intp], codes: NDArray[np.int16], rows: EventTable
+    ) -> LimitExceeded | None:
+        """Count the selected rows, which are of one topic."""
+        before, new = self._last[topic], codes[selected]
+        seen = np.concatenate((before, new))
+        self._last[topic] = seen[-self._window :]
+        # A full window that gets valid events only cannot newly exceed the limit: the common case.
+        if len(seen) < self._window or (len(before) == self._window and not new.any()):
             return None
-        sums = np.concatenate(([0], np.cumsum(seen != _FINE)))
-        over = sums[self._window :] - sums[: -self._window] > (self._share or 0.0) * self._window
-        over[: max(0, len(before) - self._window + 1)] = False  # said before
-        if not over.any():
+        sums = np.concatenate(([0], np.cumsum(seen != _VALID)))
+        # Entry i is the window of the events i to i + window.
+        exceeded = sums[self._window :] - sums[: -self._window] > (self._share or 0.0) * self._window
+        exceeded[: max(0, len(before) - self._window + 1)] = False  # windows that an earlier call has checked
+        if not exceeded.any():
             return None
-        end = int(np.argmax(over)) + self._window
-        stop = int(at[end - len(before) - 1]) + 1
-        return LimitExceeded(stop, self._error(name, seen[end - self._window : end], rows[:stop]))
+        end = int(np.argmax(exceeded)) + self._window
+        stop = int(selected[end - len(before) - 1]) + 1
+        return LimitExceeded(stop, self._error(topic, seen[end - self._window : end], rows[:stop]))
 
-    def _error(self, name: str, window: NDArray[np.int16], rows: Rows) -> DeadLetterFloodError:
-        reasons = Counter(self._reasons[code] for code in window[window != _FINE].tolist())
-        commonest, count = reasons.most_common(1)[0]
-        letters = [one for one in rows.objects[PAYLOAD] if isinstance(one, DeadLetter) and one.record.topic == name]
-        example = next((one for one in letters if one.reason == commonest), letters[-1] if letters else None)
-        such = "" if example is None else _such(example)
+    def _error(self, topic: str, window: NDArray[np.int16], rows: EventTable) -> DeadLetterFloodError:
+        reasons = Counter(self._reasons[code] for code in window[window != _VALID].tolist())
+        reason, count = reasons.most_common(1)[0]
+        letters = [one for one in rows.payload if isinstance(one, DeadLetter) and one.record.topic == topic]
+        example = next((one for one in letters if one.reason == reason), letters[-1] if letters else None)
+        such_as = "" if example is None else _such_as(example)
         return DeadLetterFloodError(
-            f"{name}: {reasons.total():,} of the last {self._window:,} events are dead letters, and at most "
-            f"{self._share:.0%} may be; {count:,} of them are `{commonest}`{such}. Nothing more is read, or the topic "
-            f"would drain into {name}{SUFFIX}. Did the producers change their format? `hsnn dlq show --topic {name}` "
-            "shows what was put aside; mend what is wrong and start again, or read on with "
+            f"{topic}: {reasons.total():,} of the last {self._window:,} events are dead letters, and at most "
+            f"{self._share:.0%} may be; {count:,} of them are `{reason}`{such_as}. Nothing more is read, or the topic "
+            f"would drain into {topic}{SUFFIX}. Did the producers change their format? `hsnn dlq show --topic {topic}` "
+            "shows the dead letters; fix the cause and start again, or read on with "
             "--set streaming.dead_letter_share=none"
         )
 
 
-def _such(letter: DeadLetter) -> str:
+def _such_as(letter: DeadLetter) -> str:
     record = letter.record
     where = f"{record.topic}/{record.partition} at offset {record.offset}"
-    return f", such as {where} ({letter.reason}: {letter.detail[:200]})"
+    return f", such as {where} ({letter.reason}: {letter.detail[:_EXAMPLE_LENGTH]})"

@@ -1,8 +1,8 @@
-"""Fresh over complete, for those who prefer it: while the consumer is far behind, old engagements are dropped.
+"""Load shedding: while the consumer is far behind, old engagements are dropped. Off by default.
 
 With hysteresis: dropping begins when the next engagement was sent longer than `above` ago, and ends at the first one
-that was sent at most `below` ago. What is dropped depends on the wall clock, so two runs over one log differ: the claim
-that a run can be repeated to the last bit does not hold with it. Items, users and commands are never dropped.
+that was sent at most `below` ago. What is dropped depends on the wall clock, so two runs over one log differ: a run
+with load shedding cannot be repeated bit by bit. Items, users and commands are never dropped.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 from prometheus_client import Gauge
 
-from hsnn.streaming.decode.rows import KIND, SENT_AT, RowKind, Rows
+from hsnn.streaming.decode.event_table import EventTable, RowKind
 
-LAG = "lag"
-"""Reason under which dropped engagements are counted."""
+DROPPED_FOR_LAG = "lag"
+"""Reason under which shed engagements are counted."""
 
 SHEDDING = Gauge("hsnn_shedding", "1 while engagements are dropped because the trainer is too far behind.")
 
@@ -27,7 +27,7 @@ class LoadShedder:
     Parameters
     ----------
     above, below
-        Seconds; `above` None: nothing is ever dropped.
+        Seconds; nothing is ever dropped if `above` is None.
     clock
         Wall time, epoch seconds.
     """
@@ -36,18 +36,18 @@ class LoadShedder:
         self._above, self._below, self._clock = above, below, clock
         self.shedding = False
 
-    def mark(self, rows: Rows) -> None:
-        """Look at rows in the order of their delivery, before anything else counts them."""
+    def mark(self, rows: EventTable) -> None:
+        """Mark the rows to shed; rows come in the order of their delivery, before anything else counts them."""
         if self._above is None:
             return
-        at = np.flatnonzero(rows.column(KIND) <= RowKind.IMPRESSION)
-        if not len(at):
+        engagements = np.flatnonzero(rows.kind <= RowKind.IMPRESSION)
+        if not len(engagements):
             return
-        ages = self._clock() - rows.column(SENT_AT)[at] / 1000  # (n,) seconds
+        ages = self._clock() - rows.sent_at[engagements] / 1000  # (n,) seconds
         self.shedding = self.shedding or bool(ages[0] > self._above)
         if self.shedding:
             fresh = np.flatnonzero(ages <= self._below)
-            stop = int(fresh[0]) if len(fresh) else len(at)
-            rows.numbers[KIND, at[:stop]] = RowKind.SHED
+            stop = int(fresh[0]) if len(fresh) else len(engagements)
+            rows.kind[engagements[:stop]] = RowKind.SHED
             self.shedding = not len(fresh)
         SHEDDING.set(self.shedding)

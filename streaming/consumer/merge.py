@@ -1,7 +1,7 @@
-"""Several partitions become one order: by event time, then partition, offset and index; the same in every run.
+"""Merge partitions into one order: by event time, then partition, offset and index; the same order in every run.
 
 A row is merged once no row still to come can belong before it: every partition that is known to hold more must have
-been read past it. Times that are too far off are refused here, where the watermark is known.
+been read past it. Implausible event times are rejected here, where the watermark is known.
 """
 
 from __future__ import annotations
@@ -15,31 +15,34 @@ from numpy.typing import NDArray
 from hsnn.streaming.consumer.partition_buffer import PartitionBuffer
 from hsnn.streaming.consumer.watermark import (
     EARLIEST,
-    NO_TIME,
     QUORUM,
     WINDOW,
+    EventTimeCheck,
     EventTimeLimits,
     Rejections,
     Watermark,
     start_time,
 )
 from hsnn.streaming.dead_letters.writer import DeadLetter
-from hsnn.streaming.decode.rows import INDEX, KEY, KIND, MARK, OFFSET, PART, PAYLOAD, SENT_AT, TS, RowKind, Rows, concat
+from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind, concat_tables
 from hsnn.streaming.schema.topics import TopicRole
 
-_FOREVER = 1 << 62
+# Later than any event time, ms; half of the largest int64, so that sums with it do not overflow.
+_NO_LIMIT = 1 << 62
 
 
 class _Candidates(NamedTuple):
-    rows: Rows
-    stray: NDArray[np.bool_]
-    proven: NDArray[np.bool_]
-    engagement: NDArray[np.bool_]
-    timed: NDArray[np.bool_]
+    """Rows in merge order that may be merged now, and what is known of each."""
+
+    rows: EventTable
+    outlier: NDArray[np.bool_]
+    confirmed: NDArray[np.bool_]
+    engagement: NDArray[np.bool_]  # engagements that are no outliers
+    timed: NDArray[np.bool_]  # rows with a time that may be too far ahead, outliers left out
 
 
 class Merger:
-    """Merge the rows of some partitions and refuse those whose time cannot be right.
+    """Merges the rows of several partitions and rejects those with an implausible event time.
 
     Parameters
     ----------
@@ -47,13 +50,13 @@ class Merger:
         By number.
     limits
     watermark
-        Moved on by every step.
+        Advanced by every step.
 
     Attributes
     ----------
-    strikes_after
-        Strikes of a partition after a refused leap at (number of the partition, offset, index); whoever uses the rows
-        takes them out.
+    rejections_after
+        Rejections of a partition after a rejected jump ahead at (number of the partition, offset, index). The code that
+        delivers the row removes the entry.
     """
 
     def __init__(self, partitions: Sequence[PartitionBuffer], limits: EventTimeLimits, watermark: Watermark) -> None:
@@ -62,140 +65,141 @@ class Merger:
         self.watermark = watermark
         self.rejections_after: dict[tuple[int, int, int], Rejections] = {}
 
-    def merge_next(self) -> Rows | None:
-        """Merge what can be merged now; None if that is nothing. Call again until it is."""
-        if not self._started():
+    def merge_next(self) -> EventTable | None:
+        """Merge rows that can be merged now; None if there are none. Call again until it is."""
+        if not self._find_start():
             return None
         for partition in self.partitions:
             partition.assign_order_keys(self.watermark.start, self.limits.max_future)
-        merged = self._merged()
-        if merged is None:
+        candidates = self._candidates()
+        if candidates is None:
             return None
-        rows = merged.rows
-        times = rows.column(TS)
-        verdict = self.watermark.check(
-            np.where(merged.engagement, times, NO_TIME),
-            np.where(merged.timed, times, NO_TIME),
-            self._latest(rows),
-            self.limits,
+        rows = candidates.rows
+        check = self.watermark.check(
+            engagements=np.where(candidates.engagement, rows.ts, NO_TIME),
+            timed=np.where(candidates.timed, rows.ts, NO_TIME),
+            latest=self._latest_plausible(rows),
+            limits=self.limits,
         )
-        if verdict.stop == 0:
-            return self._leap(merged)
-        return self._take(merged, verdict.stop, verdict.too_old, verdict.after)
+        if check.stop == 0:
+            return self._decide_jump(candidates)
+        return self._take_until_jump(candidates, check)
 
-    def _started(self) -> bool:
-        """Whether it is known where stream time starts, or no engagement was read that could tell."""
+    def _find_start(self) -> bool:
+        """Set the start of stream time; False if more of the partitions must be read to know it."""
         if self.watermark.reference != NO_TIME:
             return True
         sources = [p for p in self.partitions if p.role is TopicRole.ENGAGEMENTS]
-        firsts = [_timed(p.head(4 * WINDOW))[:, :WINDOW] for p in sources]
+        firsts = [_engagement_times(p.head(4 * WINDOW))[:, :WINDOW] for p in sources]
         if any(
             p.has_more and first.shape[1] < WINDOW and len(p) < 4 * WINDOW
             for p, first in zip(sources, firsts, strict=True)
         ):
             return False
-        first = np.concatenate([*firsts, np.empty((2, 0), np.int64)], axis=1)
-        self.watermark.start = start_time(first[0, first[0] <= first[1] + self.limits.max_future])
+        times, sent = np.concatenate([*firsts, np.empty((2, 0), np.int64)], axis=1)
+        self.watermark.start = start_time(times[times <= sent + self.limits.max_future])
         return True
 
-    def _latest(self, rows: Rows) -> NDArray[np.int64]:
-        sent = rows.column(SENT_AT)
-        return np.where(sent > EARLIEST, sent + self.limits.max_future, _FOREVER)
+    def _latest_plausible(self, rows: EventTable) -> NDArray[np.int64]:
+        """Latest event time that each row's wall time allows, (n,); there is no limit where that says nothing."""
+        return np.where(rows.sent_at > EARLIEST, rows.sent_at + self.limits.max_future, _NO_LIMIT)
 
-    def _merged(self) -> _Candidates | None:
-        limit = min(((p.last_key, p.number) for p in self.partitions if p.has_more), default=(_FOREVER, 0))
+    def _candidates(self) -> _Candidates | None:
+        # Rows beyond the smallest last key of an unfinished partition must wait: that partition may still hold earlier
+        # ones. At equal keys the partition with the smaller number goes first, so the number is part of the limit.
+        limit = min(((p.last_key, p.number) for p in self.partitions if p.has_more), default=(_NO_LIMIT, 0))
         counts = [p.count_up_to(limit) for p in self.partitions]
         if not any(counts):
             return None
         chosen = [(p, count) for p, count in zip(self.partitions, counts, strict=True) if count]
-        rows = concat([p.head(count) for p, count in chosen])
+        rows = concat_tables([p.head(count) for p, count in chosen])
         flags = [p.flags(count) for p, count in chosen]
-        order = np.argsort(rows.column(KEY), kind="stable")
+        # A stable sort of rows that lie by partition and offset orders equal keys by partition, offset and index.
+        order = np.argsort(rows.order_key, kind="stable")
         rows = rows[order]
-        stray, proven = (np.concatenate([flag[i] for flag in flags])[order] for i in (0, 1))
-        kind = rows.column(KIND)
-        engagement = (kind <= RowKind.IMPRESSION) & ~stray
-        return _Candidates(rows, stray, proven, engagement, (kind <= RowKind.USER) & ~stray)
+        outlier, confirmed = (np.concatenate(columns)[order] for columns in zip(*flags, strict=True))
+        engagement = (rows.kind <= RowKind.IMPRESSION) & ~outlier
+        return _Candidates(rows, outlier, confirmed, engagement, timed=(rows.kind <= RowKind.USER) & ~outlier)
 
-    def _take(self, merged: _Candidates, stop: int, too_old: NDArray[np.bool_], after: NDArray[np.int64]) -> Rows:
-        rows = merged.rows[:stop]
-        self._refuse(rows, np.flatnonzero(merged.stray[:stop] & (rows.column(KIND) <= RowKind.USER)), "far_future")
-        self._refuse(rows, np.flatnonzero(too_old[:stop]), "far_past")
-        rows.numbers[MARK] = after[:stop]
-        for partition, count in zip(
-            self.partitions, np.bincount(rows.column(PART), minlength=len(self.partitions)).tolist(), strict=True
-        ):
+    def _take_until_jump(self, candidates: _Candidates, check: EventTimeCheck) -> EventTable:
+        """Merge the rows before the first one that is too far ahead."""
+        rows = candidates.rows[: check.stop]
+        outliers = candidates.outlier[: check.stop] & (rows.kind <= RowKind.USER)
+        self._reject(rows, np.flatnonzero(outliers), "far_future")
+        self._reject(rows, np.flatnonzero(check.too_old[: check.stop]), "far_past")
+        rows.watermark[:] = check.after[: check.stop]
+        counts = np.bincount(rows.partition, minlength=len(self.partitions)).tolist()
+        for partition, count in zip(self.partitions, counts, strict=True):
             partition.drop_merged(count)
-        self._clear_strikes(rows)
-        self.watermark.value = int(after[stop - 1])
-        return rows
-
-    def _clear_strikes(self, rows: Rows) -> None:
         for partition in self.partitions:
             if partition.rejections.count and accepted_engagements(rows, partition.number).any():
                 partition.rejections = Rejections()
-
-    def _leap(self, merged: _Candidates) -> Rows | None:
-        """Decide about a first row that is too far ahead of the watermark."""
-        at = 0
-        if not merged.engagement[0]:
-            following = np.flatnonzero(merged.engagement)
-            if len(following) and merged.proven[following[0]]:
-                return self._one(merged, 0, believe=True)
-            if len(following):
-                at = int(following[0])
-            elif any(partition.has_more for partition in self.partitions):
-                return None  # the engagements of its time may be on their way
-        partition = self.partitions[int(merged.rows.column(PART)[at])]
-        if not merged.engagement[at]:
-            return self._one(merged, at, believe=False)
-        partition.rejections = partition.rejections.add(int(merged.rows.column(TS)[at]), self.limits.max_future)
-        believe = bool(merged.proven[at]) or partition.rejections.count >= QUORUM
-        if believe:
-            partition.rejections = Rejections()
-        else:
-            place = (partition.number, *merged.rows.numbers[OFFSET : INDEX + 1, at].tolist())
-            self.rejections_after[place] = partition.rejections
-        return self._one(merged, at, believe)
-
-    def _one(self, merged: _Candidates, at: int, believe: bool) -> Rows:
-        """Take one row out of turn, with the unreadable ones of its partition that lie before it."""
-        number = int(merged.rows.column(PART)[at])
-        mine = np.flatnonzero(merged.rows.column(PART)[: at + 1] == number)
-        rows = merged.rows[mine]
-        partition = self.partitions[number]
-        partition.drop_merged(len(mine) - 1)
-        if believe:
-            partition.drop_merged(1)
-            if merged.engagement[at]:
-                self.watermark.value = max(self.watermark.value, int(rows.column(TS)[-1]))
-        else:
-            rows.numbers[KEY, -1] = partition.key
-            partition.drop_refused()
-            self._refuse(rows, np.array([len(mine) - 1]), "far_future")
-        rows.numbers[MARK] = self.watermark.value
+        self.watermark.value = int(check.after[check.stop - 1])
         return rows
 
-    def _refuse(self, rows: Rows, which: NDArray[np.intp], reason: str) -> None:
-        for at in which.tolist():
-            ts, index, record = int(rows.numbers[TS, at]), int(rows.numbers[INDEX, at]), rows.record(at)
+    def _decide_jump(self, candidates: _Candidates) -> EventTable | None:
+        """Accept or reject a first row that is too far ahead of the watermark; None if more must be read for that."""
+        row = 0
+        if not candidates.engagement[0]:
+            # An item or user from the future is accepted if the engagements that follow have moved there, too.
+            following = np.flatnonzero(candidates.engagement)
+            if len(following) and candidates.confirmed[following[0]]:
+                return self._take_one(candidates, 0, accept=True)
+            if len(following):
+                row = int(following[0])
+            elif any(partition.has_more for partition in self.partitions):
+                return None  # the engagements of its time may still be unread
+        if not candidates.engagement[row]:
+            return self._take_one(candidates, row, accept=False)
+        ts = int(candidates.rows.ts[row])
+        partition = self.partitions[int(candidates.rows.partition[row])]
+        partition.rejections = partition.rejections.add(ts, self.limits.max_future)
+        accept = bool(candidates.confirmed[row]) or partition.rejections.count >= QUORUM
+        if accept:
+            partition.rejections = Rejections()
+        else:
+            self.rejections_after[candidates.rows.event_position(row)] = partition.rejections
+        return self._take_one(candidates, row, accept)
+
+    def _take_one(self, candidates: _Candidates, row: int, accept: bool) -> EventTable:
+        """Merge one row out of order, with the unreadable ones of its partition that lie before it."""
+        number = int(candidates.rows.partition[row])
+        rows = candidates.rows[np.flatnonzero(candidates.rows.partition[: row + 1] == number)]
+        partition = self.partitions[number]
+        partition.drop_merged(len(rows) - 1)
+        if accept:
+            partition.drop_merged(1)
+            if candidates.engagement[row]:
+                self.watermark.value = max(self.watermark.value, int(rows.ts[-1]))
+        else:
+            rows.order_key[-1] = partition.key
+            partition.drop_rejected()
+            self._reject(rows, np.array([len(rows) - 1]), "far_future")
+        rows.watermark[:] = self.watermark.value
+        return rows
+
+    def _reject(self, rows: EventTable, rejected: NDArray[np.intp], reason: str) -> None:
+        """Turn rows into dead letters."""
+        for row in rejected.tolist():
+            ts, index, record = int(rows.ts[row]), int(rows.index[row]), rows.record(row)
             detail = (
                 f"its time {ts} is too far from the watermark {self.watermark.reference}; {self.limits._asdict()} ms"
             )
-            rows.objects[PAYLOAD, at] = DeadLetter(record, index, reason, detail)
-        rows.numbers[KIND, which] = RowKind.DEAD
+            rows.payload[row] = DeadLetter(record, index, reason, detail)
+        rows.kind[rejected] = RowKind.DEAD
 
 
-def accepted_engagements(rows: Rows, number: int) -> NDArray[np.bool_]:
-    """Which rows are engagements of this partition that were believed, duplicates and dropped ones among them."""
-    kinds = rows.column(KIND)
-    found: NDArray[np.bool_] = (kinds <= RowKind.IMPRESSION) | (kinds == RowKind.DUPLICATE) | (kinds == RowKind.SHED)
-    found &= rows.column(PART) == number
-    return found
+def accepted_engagements(rows: EventTable, partition: int) -> NDArray[np.bool_]:
+    """Say which rows are engagements of a partition with an accepted time, (n,); duplicates and shed ones are, too."""
+    accepted: NDArray[np.bool_] = rows.kind <= RowKind.IMPRESSION
+    accepted |= (rows.kind == RowKind.DUPLICATE) | (rows.kind == RowKind.SHED)
+    accepted &= rows.partition == partition
+    return accepted
 
 
-def _timed(rows: Rows) -> NDArray[np.int64]:
-    """Event times and latest believable wall times of the engagements among `rows`, as two lines."""
-    which = rows.column(KIND) <= RowKind.IMPRESSION
-    sent = rows.column(SENT_AT)[which]
-    return np.stack([rows.column(TS)[which], np.where(sent > EARLIEST, sent, _FOREVER // 2)])
+def _engagement_times(rows: EventTable) -> NDArray[np.int64]:
+    """Event times of the engagements among `rows`, and the wall times that limit them, (2, m)."""
+    engagement = rows.kind <= RowKind.IMPRESSION
+    sent = rows.sent_at[engagement]
+    # Half of it: `max_future` is added.
+    return np.stack([rows.ts[engagement], np.where(sent > EARLIEST, sent, _NO_LIMIT // 2)])

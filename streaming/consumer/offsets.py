@@ -1,4 +1,4 @@
-"""Where a consumer stands: all it needs to go on after a restart, and nothing that depends on how it polled."""
+"""Progress of a consumer: everything it needs to go on after a restart, and nothing that depends on how it polled."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from hsnn.streaming.consumer.watermark import NO_TIME, Rejections, Watermark
-from hsnn.streaming.decode.rows import INDEX, KEY, LAST, MARK, OFFSET, PART, SENT_AT, Rows
+from hsnn.streaming.consumer.watermark import Rejections, Watermark
+from hsnn.streaming.decode.event_table import NO_TIME, EventTable
 from hsnn.streaming.errors import StateError
 from hsnn.streaming.log.records import Position
 
 VERSION = 3
+"""Version of the layout of `ConsumerProgress.state_dict`; a state of another version is refused."""
 
 
 @dataclass(slots=True)
 class PartitionProgress:
-    """Where one partition stands, after the rows that were delivered.
+    """Progress in one partition, after the rows that were delivered.
 
     Attributes
     ----------
     offset, index
-        Next event: record and event inside the record.
+        Next event: record, and event inside the record.
     key
         Order key of the last delivered row.
-    strikes
-        Refused leaps ahead in a row.
+    rejections
+        Consecutive rejected jumps ahead.
     """
 
     offset: int
@@ -38,16 +39,20 @@ class PartitionProgress:
 
 @dataclass(slots=True)
 class EventCounts:
-    """Events delivered so far, by what became of them; side topics (items, users, control) apart.
+    """Events delivered so far, by what became of them; those of items, users and control apart.
 
     Attributes
     ----------
     delivered
         Interactions.
     judged
-        Impressions of which every item was judged.
+        Impressions of which every item was labelled.
+    dead_lettered, side_dead_lettered
+        Unreadable or implausible events of the engagements topic, and of the other topics.
+    dropped
+        Engagements that were left out on purpose, by reason.
     lost
-        Records of a topic that were gone before they were read.
+        Records that were gone before they were read, by topic.
     """
 
     delivered: int = 0
@@ -62,12 +67,20 @@ class EventCounts:
         if records:
             self.lost[topic] = self.lost.get(topic, 0) + records
 
-    def add_batch(self, delivered: int, judged: int, dead: int, side_dead: int, dropped: Mapping[str, int]) -> None:
-        """Count a batch; `dropped` events, by reason, are left out on purpose."""
+    def add_batch(
+        self,
+        *,
+        delivered: int,
+        judged: int,
+        dead_lettered: int,
+        side_dead_lettered: int,
+        dropped: Mapping[str, int],
+    ) -> None:
+        """Add the events of a batch."""
         self.delivered += delivered
         self.judged += judged
-        self.dead_lettered += dead
-        self.side_dead_lettered += side_dead
+        self.dead_lettered += dead_lettered
+        self.side_dead_lettered += side_dead_lettered
         for reason, count in dropped.items():
             if count:
                 self.dropped[reason] = self.dropped.get(reason, 0) + count
@@ -75,38 +88,48 @@ class EventCounts:
 
 @dataclass(slots=True)
 class ConsumerProgress:
-    """State of a consumer at a batch's end."""
+    """Progress of a consumer at the end of a batch.
+
+    Attributes
+    ----------
+    partitions
+    watermark
+    counts
+    sent_at
+        Wall time at which the last delivered event was sent, epoch ms.
+    """
 
     partitions: dict[Position, PartitionProgress]
     watermark: Watermark = field(default_factory=Watermark)
     counts: EventCounts = field(default_factory=EventCounts)
     sent_at: int = 0
 
-    def advance(self, rows: Rows, partitions: list[Position]) -> None:
-        """Move past delivered rows."""
+    def advance(self, rows: EventTable, positions: list[Position]) -> None:
+        """Move past delivered rows; `positions` are the partitions by number."""
         if not len(rows):
             return
-        last = dict(zip(rows.column(PART).tolist(), range(len(rows)), strict=True))
-        for number, at in last.items():
-            place = self.partitions[partitions[number]]
-            whole = bool(rows.numbers[LAST, at])
-            place.offset = int(rows.numbers[OFFSET, at]) + whole
-            place.index = 0 if whole else int(rows.numbers[INDEX, at]) + 1
-            place.key = int(rows.numbers[KEY, at])
-        self.watermark.value = max(self.watermark.value, int(rows.numbers[MARK, -1]))
-        self.sent_at = int(rows.column(SENT_AT)[-1])
+        # A dict keeps the last value of a key: the last row of each partition.
+        last_rows = dict(zip(rows.partition.tolist(), range(len(rows)), strict=True))
+        for number, row in last_rows.items():
+            partition = self.partitions[positions[number]]
+            ends_record = bool(rows.ends_record[row])
+            partition.offset = int(rows.offset[row]) + ends_record
+            partition.index = 0 if ends_record else int(rows.index[row]) + 1
+            partition.key = int(rows.order_key[row])
+        self.watermark.value = max(self.watermark.value, int(rows.watermark[-1]))
+        self.sent_at = int(rows.sent_at[-1])
 
     def positions(self) -> dict[Position, int]:
-        """Offset of the record that holds the next event, per partition."""
-        return {position: place.offset for position, place in self.partitions.items()}
+        """Return the offset of the record that holds the next event, per partition."""
+        return {position: partition.offset for position, partition in self.partitions.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values (dict, list, str, int), for JSON or msgpack."""
         return {
             "version": VERSION,
             "places": [
-                [*position, place.offset, place.index, place.key, *_strikes(place)]
-                for position, place in self.partitions.items()
+                [*position, partition.offset, partition.index, partition.key, *_rejections(partition)]
+                for position, partition in self.partitions.items()
             ],
             "watermark": asdict(self.watermark),
             "counts": asdict(self.counts),
@@ -115,23 +138,23 @@ class ConsumerProgress:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> ConsumerProgress:
-        """Read `to_state` back.
+        """Restore what `state_dict` returned.
 
         Raises
         ------
         StateError
-            It is none, or of another version.
+            It is no state of a consumer, or one of another version.
         """
         try:
             if state["version"] != VERSION:
                 raise StateError(f"the consumer's state has version {state['version']}; this program reads {VERSION}")
-            places = {
-                (str(topic), int(number)): PartitionProgress(offset, index, key, Rejections(*strikes))
-                for topic, number, offset, index, key, *strikes in state["places"]
+            partitions = {
+                (str(topic), int(number)): PartitionProgress(offset, index, key, Rejections(*rejections))
+                for topic, number, offset, index, key, *rejections in state["places"]
             }
             counts = EventCounts(**state["counts"])
             counts.dropped, counts.lost = dict(counts.dropped), dict(counts.lost)
-            return cls(places, Watermark(**state["watermark"]), counts, int(state["sent_at"]))
+            return cls(partitions, Watermark(**state["watermark"]), counts, int(state["sent_at"]))
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, StateError):
                 raise
@@ -140,13 +163,13 @@ class ConsumerProgress:
             ) from error
 
 
-def _strikes(place: PartitionProgress) -> tuple[int, int, int]:
-    return place.rejections.count, place.rejections.low, place.rejections.high
+def _rejections(partition: PartitionProgress) -> tuple[int, int, int]:
+    return partition.rejections.count, partition.rejections.low, partition.rejections.high
 
 
-def skip_delivered(rows: Rows, place: PartitionProgress) -> Rows:
+def skip_delivered(rows: EventTable, partition: PartitionProgress) -> EventTable:
     """Leave out the events of a record that were delivered before a restart in its middle."""
-    if place.index == 0:
+    if partition.index == 0:
         return rows
-    done = (rows.column(OFFSET) == place.offset) & (rows.column(INDEX) < place.index)
-    return rows[~done] if np.any(done) else rows
+    delivered = (rows.offset == partition.offset) & (rows.index < partition.index)
+    return rows[~delivered] if np.any(delivered) else rows

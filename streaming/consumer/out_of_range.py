@@ -1,4 +1,4 @@
-"""Positions that the log no longer holds, or does not hold yet: stop in words, or go on as decided, and count."""
+"""Offsets that the log no longer holds, or does not hold yet: stop with an explanation, or reset them by policy."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position, Records
 
 _log = logging.getLogger(__name__)
-_LOOK_EVERY = 1.0
+
+# Seconds between checks of a log's bounds while it returns nothing: each check is two requests.
+_CHECK_INTERVAL = 1.0
 
 RECORDS_LOST = Counter(
-    "hsnn_records_lost_total", "Records that were left out because the log no longer held them.", ["topic"]
+    "hsnn_records_lost_total", "Records that were skipped because the log no longer held them.", ["topic"]
 )
 
 
 class OutOfRangePosition(NamedTuple):
-    """A partition whose next record is not there.
+    """A partition whose next record the log does not hold.
 
     Attributes
     ----------
@@ -40,20 +42,25 @@ class OutOfRangePosition(NamedTuple):
     begin: int
     end: int
 
+    @property
+    def log_was_truncated(self) -> bool:
+        """Whether the log ends before the record: it was replaced, or lost its end."""
+        return self.wanted > self.end
+
     def resume_offset(self, policy: OnLostOffsets) -> int:
-        """Offset to go on from."""
+        """Return the offset to go on from."""
         return self.begin if policy == "earliest" else self.end
 
     def lost_records(self, policy: OnLostOffsets) -> int:
-        """How many records are left out; none where the log was replaced by a shorter one."""
+        """Count the records that are skipped; none where the log was replaced by a shorter one."""
         return max(0, self.resume_offset(policy) - self.wanted)
 
     def describe(self) -> str:
-        """Say what is wrong, and the choices.
+        """Say what is wrong, and what the choices are.
 
         Examples
         --------
-        >>> print(Loss(("engagements", 1), 5, 1000, 3000).sentence()[:102])
+        >>> print(OutOfRangePosition(("engagements", 1), 5, 1000, 3000).describe()[:102])
         engagements/1: the next record to learn is 5, the log holds 1,000 to 2,999: 995 records were removed b
         """
         topic, partition = self.position
@@ -61,56 +68,57 @@ class OutOfRangePosition(NamedTuple):
             f"{self.begin:,} to {self.end - 1:,}" if self.end > self.begin else f"none, the next will be {self.end:,}"
         )
         if self.wanted < self.begin:
-            what = f"{self.begin - self.wanted:,} records were removed before they were learned"
-            mend = "raise the log's retention; start from a newer checkpoint, or from none"
+            cause = f"{self.begin - self.wanted:,} records were removed before they were learned"
+            remedy = "raise the log's retention; start from a newer checkpoint, or from none"
         else:
-            what = "the log was replaced, or lost its end"
-            mend = "point `streaming.log` at the right one, or start without a checkpoint"
+            cause = "the log was replaced, or lost its end"
+            remedy = "point `streaming.log` at the right one, or start without a checkpoint"
         return (
-            f"{topic}/{partition}: the next record to learn is {self.wanted:,}, the log holds {held}: {what}. Choose: "
-            f"{mend}; or `hsnn train --on-lost-offsets earliest` goes on at {self.begin:,} and counts "
+            f"{topic}/{partition}: the next record to learn is {self.wanted:,}, the log holds {held}: {cause}. Choose: "
+            f"{remedy}; or `hsnn train --on-lost-offsets earliest` goes on at {self.begin:,} and counts "
             f"{self.lost_records('earliest'):,} as lost, `latest` at {self.end:,} and {self.lost_records('latest'):,}"
         )
 
 
 def find_out_of_range(event_log: EventLog, positions: Mapping[Position, int]) -> list[OutOfRangePosition]:
-    """Find those positions that lie outside of what the log holds."""
+    """Find the offsets that lie outside of what the log holds."""
     begin, end = event_log.begin_positions(positions), event_log.end_positions(positions)
-    found = [
-        OutOfRangePosition(position, wanted, begin[position], end[position]) for position, wanted in positions.items()
+    return [
+        OutOfRangePosition(position, wanted, begin[position], end[position])
+        for position, wanted in positions.items()
+        if not begin[position] <= wanted <= end[position]
     ]
-    return [loss for loss in found if not loss.begin <= loss.wanted <= loss.end]
 
 
-def reset_offsets(found: list[OutOfRangePosition], policy: OnLostOffsets) -> dict[Position, int]:
-    """Where to go on instead, as it was decided.
+def reset_offsets(out_of_range: list[OutOfRangePosition], policy: OnLostOffsets) -> dict[Position, int]:
+    """Return the offsets to go on from by the policy; log and count what is lost.
 
     Raises
     ------
     OutOfRangeError
-        It was decided to stop.
+        There is an offset out of range, and the policy is to stop.
     """
-    if found and policy == "fail":
-        raise OutOfRangeError("; ".join(loss.describe() for loss in found))
-    for loss in found:
-        start, count = loss.resume_offset(policy), loss.lost_records(policy)
-        _log.error("%s Going on at %s, %d records are lost", loss.describe().partition(" Choose")[0], start, count)
-        RECORDS_LOST.labels(loss.position[0]).inc(count)
-    return {loss.position: loss.resume_offset(policy) for loss in found}
+    if out_of_range and policy == "fail":
+        raise OutOfRangeError("; ".join(one.describe() for one in out_of_range))
+    for one in out_of_range:
+        offset, count = one.resume_offset(policy), one.lost_records(policy)
+        _log.error("%s Going on at %s, %d records are lost", one.describe().partition(" Choose")[0], offset, count)
+        RECORDS_LOST.labels(one.position[0]).inc(count)
+    return {one.position: one.resume_offset(policy) for one in out_of_range}
 
 
 class OffsetResetLog:
-    """An event log that a consumer reads from; it meets lost positions in mid-run as the policy says.
+    """An event log that resets offsets that run out of range while it is read, by the policy.
 
-    Retention may overtake a slow consumer. A log says so by an error, or by giving nothing though it holds more: then
-    its bounds are looked at, twice, before that is believed.
+    Retention may overtake a slow consumer. A log reports that by an error, or by returning nothing though it holds
+    more: then its bounds are checked, twice, before it is believed.
     """
 
     def __init__(self, event_log: EventLog, policy: OnLostOffsets) -> None:
         self._inner, self._policy = event_log, policy
         self._suspected: list[OutOfRangePosition] = []
-        self._looked_at = time.monotonic()
-        self._passing: list[OutOfRangePosition] = []
+        self._checked_at = time.monotonic()
+        self._undelivered: list[OutOfRangePosition] = []  # resets that delivery has not passed yet
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -126,56 +134,56 @@ class OffsetResetLog:
         try:
             records = self._inner.poll(max_records, timeout, partitions)
         except OutOfRangeError:
-            found = find_out_of_range(self._inner, self._inner.positions())
-            if not found:
+            out_of_range = find_out_of_range(self._inner, self._inner.positions())
+            if not out_of_range:
                 raise
-            self._jump(found)
+            self._reset(out_of_range)
             return []
-        if not records and time.monotonic() - self._looked_at >= _LOOK_EVERY:
-            self._look()
+        if not records and time.monotonic() - self._checked_at >= _CHECK_INTERVAL:
+            self._check_bounds()
         return records
 
-    def _look(self) -> None:
-        """Ask for the bounds; what is out of them twice in a row, at the same place, is."""
-        self._looked_at = time.monotonic()
-        found = find_out_of_range(self._inner, self._inner.positions())
-        before = {(loss.position, loss.wanted) for loss in self._suspected}
-        self._suspected = found
-        sure = [loss for loss in found if (loss.position, loss.wanted) in before]
-        if sure:
-            self._jump(sure)
+    def _check_bounds(self) -> None:
+        """Compare the offsets with the log's bounds; reset those that are out of range for the second time."""
+        self._checked_at = time.monotonic()
+        out_of_range = find_out_of_range(self._inner, self._inner.positions())
+        before = {(one.position, one.wanted) for one in self._suspected}
+        self._suspected = out_of_range
+        certain = [one for one in out_of_range if (one.position, one.wanted) in before]
+        if certain:
+            self._reset(certain)
 
-    def _jump(self, found: list[OutOfRangePosition]) -> None:
-        self._inner.seek(self._inner.positions() | reset_offsets(found, self._policy))
-        self._passing += found
+    def _reset(self, out_of_range: list[OutOfRangePosition]) -> None:
+        self._inner.seek(self._inner.positions() | reset_offsets(out_of_range, self._policy))
+        self._undelivered += out_of_range
         self._suspected = []
 
     def pop_delivered_resets(
-        self, places: Mapping[Position, PartitionProgress], read: Mapping[Position, int]
+        self, delivered: Mapping[Position, PartitionProgress], read: Mapping[Position, int]
     ) -> list[OutOfRangePosition]:
-        """Jumps that delivery has passed since the last call; may be called while another thread polls.
+        """Return the resets that delivery has passed since the last call; thread-safe with a concurrent `poll`.
 
         Parameters
         ----------
-        places
-            Where delivery stands. A jump is counted with the state that lies behind it: a restart from before it meets
+        delivered
+            Progress of delivery. A reset is counted with the state that lies behind it: a restart from before it meets
             it again.
         read
-            Where reading stands, if everything that was read was delivered; else nothing.
+            Offsets of reading if everything that was read was delivered; else nothing.
         """
-        done = [
-            loss
-            for loss in list(self._passing)
-            if loss.wanted > loss.end
-            or places[loss.position].offset > loss.wanted
-            or read.get(loss.position, loss.wanted) != loss.wanted
+        passed = [
+            one
+            for one in list(self._undelivered)
+            if one.log_was_truncated
+            or delivered[one.position].offset > one.wanted
+            or read.get(one.position, one.wanted) != one.wanted
         ]
-        for loss in done:
-            self._passing.remove(loss)
-        return done
+        for one in passed:
+            self._undelivered.remove(one)
+        return passed
 
 
-def reading(event_log: EventLog, policy: OnLostOffsets) -> tuple[EventLog, OffsetResetLog]:
-    """Return the log to read from, and the same as what knows of losses."""
-    lost = OffsetResetLog(event_log, policy)
-    return cast(EventLog, lost), lost
+def with_offset_reset(event_log: EventLog, policy: OnLostOffsets) -> tuple[EventLog, OffsetResetLog]:
+    """Wrap a log in an `OffsetResetLog`; return it twice, as a log to read and as what knows of the resets."""
+    wrapped = OffsetResetLog(event_log, policy)
+    return cast(EventLog, wrapped), wrapped

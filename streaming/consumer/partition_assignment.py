@@ -1,4 +1,4 @@
-"""Who owns which partition when several workers read one log."""
+"""Which worker reads which partition when several workers share one log."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hsnn.streaming.schema.topics import TopicRole, topic_roles
 
 @dataclass(frozen=True, slots=True)
 class PartitionAssignment:
-    """What one worker of a world owns: partition p of every topic belongs to rank ``p % world_size``.
+    """The partitions of one worker: partition p of every topic belongs to rank ``p % world_size``.
 
     Examples
     --------
-    >>> [partition for partition in range(5) if Share(1, 2).owns(partition)]
+    >>> [partition for partition in range(5) if PartitionAssignment(1, 2).owns(partition)]
     [1, 3]
 
     Raises
     ------
     ValueError
-        There is no such rank in the world.
+        The rank is not below the world size.
     """
 
     rank: int = 0
@@ -33,20 +33,20 @@ class PartitionAssignment:
             raise ValueError(f"rank {self.rank} is not within a world of {self.world_size}")
 
     def owns(self, partition: int) -> bool:
-        """Whether a partition of any topic is this worker's."""
+        """Whether this worker owns a partition, of any topic."""
         return partition % self.world_size == self.rank
 
 
 def owned_partitions(
-    event_log: EventLog, config: StreamingConfig, share: PartitionAssignment
+    event_log: EventLog, config: StreamingConfig, assignment: PartitionAssignment
 ) -> list[tuple[Position, TopicRole]]:
-    """Partitions that a worker reads, with their roles; topics that do not exist are made.
+    """List the partitions that a worker reads, with the roles of their topics; create topics that do not exist.
 
-    Commands are read by all: each worker hears them where they stand in its own order.
+    Commands are read by all workers: each executes them where they lie in its own order.
     """
     owned: list[tuple[Position, TopicRole]] = []
     for topic, role in topic_roles(config).items():
         event_log.create_topic(topic, config.partitions, compacted=role in (TopicRole.ITEMS, TopicRole.USERS))
         partitions = event_log.partitions(topic)
-        owned += [((topic, p), role) for p in partitions if role is TopicRole.CONTROL or share.owns(p)]
+        owned += [((topic, p), role) for p in partitions if role is TopicRole.CONTROL or assignment.owns(p)]
     return owned

@@ -1,29 +1,29 @@
-"""What was read of one partition and is not merged yet."""
+"""Rows of one partition that were read and are not merged yet."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.consumer.watermark import NO_TIME, Rejections, order_keys
-from hsnn.streaming.decode.rows import KEY, PART, TS, Rows, concat, no_rows
+from hsnn.streaming.consumer.watermark import Rejections, order_keys
+from hsnn.streaming.decode.event_table import NO_TIME, EventTable, concat_tables, empty_table
 from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.topics import TopicRole
 
 
 class PartitionBuffer:
-    """The waiting rows of one partition, the first `keyed` of them with their place in the merge.
+    """The waiting rows of one partition; the first `keyed` of them have an order key.
 
     Attributes
     ----------
     number
-        Rank among the consumer's partitions: who goes first at equal keys.
-    open
+        Index among the consumer's partitions: the smaller one goes first at equal keys.
+    has_more
         Whether the log is known to hold more than was read.
     key
-        Order key of the last row that left; `NO_TIME` before the first.
-    strikes
-        Refused leaps ahead that agree.
+        Order key of the last row that was dropped; `NO_TIME` before the first.
+    rejections
+        Rejected jumps ahead that agree.
     """
 
     def __init__(self, position: Position, role: TopicRole, number: int, key: int = NO_TIME) -> None:
@@ -32,60 +32,60 @@ class PartitionBuffer:
         self.key = key
         self.rejections = Rejections()
         self.keyed = 0
-        self._rows = no_rows()
-        self._stray = self._proven = np.zeros(0, np.bool_)
+        self._rows = empty_table()
+        self._outlier = self._confirmed = np.zeros(0, np.bool_)
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def append(self, rows: Rows) -> None:
-        """Add what was read next."""
-        rows.numbers[PART] = self.number
-        self._rows = concat([self._rows, rows]) if len(self._rows) else rows
+    def append(self, rows: EventTable) -> None:
+        """Add the rows that were read next."""
+        rows.partition[:] = self.number
+        self._rows = concat_tables([self._rows, rows]) if len(self._rows) else rows
 
-    def head(self, count: int) -> Rows:
-        """Look at the first rows."""
+    def head(self, count: int) -> EventTable:
+        """Return the first rows without removing them."""
         return self._rows[:count]
 
     def assign_order_keys(self, start: int, max_future: int) -> None:
         """Give order keys to the rows that have none yet, as far as what was read allows."""
         if self.keyed == len(self._rows):
             return
-        todo = self._rows.column(TS)[self.keyed :]
-        order = order_keys(todo, self.last_key, start, max_future, complete=not self.has_more)
-        m = len(order.keys)
-        self._rows.numbers[KEY, self.keyed : self.keyed + m] = order.keys
-        self._stray = np.concatenate((self._stray, order.outlier))
-        self._proven = np.concatenate((self._proven, order.confirmed))
-        self.keyed += m
+        ts = self._rows.ts[self.keyed :]
+        order = order_keys(ts, self.last_key, start, max_future, complete=not self.has_more)
+        stop = self.keyed + len(order.keys)
+        self._rows.order_key[self.keyed : stop] = order.keys
+        self._outlier = np.concatenate((self._outlier, order.outlier))
+        self._confirmed = np.concatenate((self._confirmed, order.confirmed))
+        self.keyed = stop
 
     @property
     def last_key(self) -> int:
-        """No row still to come, read or not, has a smaller key than this."""
-        return int(self._rows.numbers[KEY, self.keyed - 1]) if self.keyed else self.key
+        """Largest order key so far: no row still to come, read or not, has a smaller one."""
+        return int(self._rows.order_key[self.keyed - 1]) if self.keyed else self.key
 
     def count_up_to(self, limit: tuple[int, int]) -> int:
-        """How many rows lie at or before (key, number of the partition)."""
-        keys = self._rows.column(KEY)[: self.keyed]
+        """Count the rows at or before (order key, number of the partition)."""
+        keys = self._rows.order_key[: self.keyed]
         return int(np.searchsorted(keys, limit[0], side="right" if self.number <= limit[1] else "left"))
 
     def flags(self, count: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """`stray` and `proven` of the first rows; see `hsnn.streaming.consumer.watermark.OrderKeys`."""
-        return self._stray[:count], self._proven[:count]
+        """Return `outlier` and `confirmed` of the first rows; see `hsnn.streaming.consumer.watermark.OrderKeys`."""
+        return self._outlier[:count], self._confirmed[:count]
 
     def drop_merged(self, count: int) -> None:
-        """Let the first rows go: they were merged."""
+        """Drop the first rows, which were merged."""
         if count:
-            self.key = int(self._rows.numbers[KEY, count - 1])
+            self.key = int(self._rows.order_key[count - 1])
             self._shift(count)
 
-    def drop_refused(self) -> None:
-        """Let the first row go and forget its time: what follows finds its order anew."""
-        self._rows.numbers[KEY, 0] = self.key
+    def drop_rejected(self) -> None:
+        """Drop the first row and ignore its time: the rows after it get new order keys."""
+        self._rows.order_key[0] = self.key
         self._shift(1)
-        self.keyed, self._stray, self._proven = 0, self._stray[:0], self._proven[:0]
+        self.keyed, self._outlier, self._confirmed = 0, self._outlier[:0], self._confirmed[:0]
 
     def _shift(self, count: int) -> None:
         self._rows = self._rows[count:]
         self.keyed -= count
-        self._stray, self._proven = self._stray[count:], self._proven[count:]
+        self._outlier, self._confirmed = self._outlier[count:], self._confirmed[count:]

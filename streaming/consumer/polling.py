@@ -1,67 +1,70 @@
-"""Polls of a log, each decoded while what came lies in the processor's cache, until there are rows enough."""
+"""Poll a log and decode what came, in pieces that fit the processor's cache, until there are enough rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
 from hsnn.monitoring.process.failpoints import reached
-from hsnn.streaming.decode.rows import Rows, concat
+from hsnn.streaming.decode.event_table import EventTable, concat_tables
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position, Records
 
 ROWS_PER_READ = 8192
-"""Rows after which it is not polled again for the same who waits."""
+"""Rows after which a read ends though the log holds more: the consumer merges them before it reads on."""
 
 MAX_RECORDS = 1024
-"""Records of one poll: more would only leave the processor's cache before they are decoded."""
+"""Records of one poll: more would leave the processor's cache before they are decoded."""
 
 ROWS_PER_POLL = 4096
-"""Events of one poll, where a record holds many."""
+"""Events of one poll, where a record holds many: they fit the processor's cache, too."""
 
 BYTES_PER_POLL = 8 << 20
-"""Size of what is read at once."""
+"""Bytes of one poll, where records are large: bounds the memory of what is read at once."""
 
-_FIRST = 64
+# Records of the first poll, while nothing is known of their size: few, as each may hold a hundred thousand events.
+_FIRST_RECORDS = 64
 
-Decode = Callable[[Position, Records], Rows]
+Decode = Callable[[Position, Records], EventTable]
+"""Decodes records of one partition; raises nothing."""
 
 
 class FetchSize:
-    """Asks for as many records as should hold `ROWS_PER_POLL` events and `BYTES_PER_POLL` bytes, going by those that came last.
+    """Decides how many records to ask for, when one may hold a single event or a hundred thousand.
 
-    It asks for `MAX_RECORDS` at most.
+    It asks for as many as should hold `ROWS_PER_POLL` events and `BYTES_PER_POLL` bytes, going by the last ones that
+    came, and for `MAX_RECORDS` at most.
 
     Examples
     --------
     >>> from hsnn.streaming.log.records import Record
-    >>> appetite = Appetite()
-    >>> appetite.records
+    >>> fetch_size = FetchSize()
+    >>> fetch_size.records
     64
-    >>> appetite.note([Records.of([Record("t", 0, at, None, b"x" * 100, (), 0) for at in range(64)])], rows=64 * 512)
-    >>> appetite.records
+    >>> came = [Record("t", 0, offset, None, b"x" * 100, (), 0) for offset in range(64)]
+    >>> fetch_size.update([Records.of(came)], rows=64 * 512)
+    >>> fetch_size.records
     8
     """
 
     def __init__(self) -> None:
-        self.records = _FIRST
+        self.records = _FIRST_RECORDS
 
-    def update(self, found: Sequence[Records], rows: int) -> None:
-        """Learn from what came: records with so many events."""
-        if found:
-            count, size = sum(map(len, found)), sum(records.size for records in found)
-            fit = min(ROWS_PER_POLL * count // max(1, rows), BYTES_PER_POLL * count // max(1, size))
-            self.records = max(1, min(MAX_RECORDS, fit))
+    def update(self, came: Sequence[Records], rows: int) -> None:
+        """Adapt to the records that came, which held so many events."""
+        if came:
+            count, size = sum(map(len, came)), sum(records.size for records in came)
+            fitting = min(ROWS_PER_POLL * count // max(1, rows), BYTES_PER_POLL * count // max(1, size))
+            self.records = max(1, min(MAX_RECORDS, fitting))
 
 
 class Poller:
-    """Reads a log for one reader.
+    """Polls a log for one reader.
 
     Parameters
     ----------
     event_log
         Nobody else may poll or seek it.
     decode
-        Makes rows of some records of one partition; raises nothing.
     """
 
     def __init__(self, event_log: EventLog, decode: Decode) -> None:
@@ -70,42 +73,43 @@ class Poller:
         self._error: Exception | None = None
 
     def reset(self) -> None:
-        """Forget what went wrong: the log was sought."""
+        """Forget an error that was not raised yet: the log was sought."""
         self._error = None
 
-    def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, Rows]]:
-        """Rows of some partitions, as many as there are, `ROWS_PER_READ` or a poll more; waits for the first of them.
+    def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, EventTable]]:
+        """Read some partitions until `ROWS_PER_READ` rows came or no more are there; wait `timeout` s for the first.
 
         Raises
         ------
         Exception
-            What the log raised; after rows were read, with the next call.
+            What the log raised; if that was after rows were read, with the next call.
         """
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        found: dict[Position, list[Rows]] = {}
+        tables: dict[Position, list[EventTable]] = {}
         count = 0
         while count < ROWS_PER_READ:
             asked = self._fetch_size.records
             try:
-                polled = self._polled(asked, 0.0 if found else timeout, partitions)
+                polled = self._poll(asked, 0.0 if tables else timeout, partitions)
             except Exception as error:
-                if not found:
+                if not tables:
                     raise
                 self._error = error
                 break
-            rows = [self._decode(records.position, records) for records in polled]
-            for records, some in zip(polled, rows, strict=True):
-                found.setdefault(records.position, []).append(some)
-            came = sum(map(len, rows))
-            self._fetch_size.update(polled, came)
-            count += came
+            decoded = [self._decode(records.position, records) for records in polled]
+            for records, table in zip(polled, decoded, strict=True):
+                tables.setdefault(records.position, []).append(table)
+            rows = sum(map(len, decoded))
+            self._fetch_size.update(polled, rows)
+            count += rows
+            # A log divides what it is asked for between the partitions. Less than one share: there is no more in any.
             if sum(map(len, polled)) < max(1, asked // max(1, len(partitions))):
-                break  # of no partition is there more
-        return [(position, concat(some)) for position, some in found.items()]
+                break
+        return [(position, concat_tables(parts)) for position, parts in tables.items()]
 
-    def _polled(self, count: int, timeout: float, partitions: Collection[Position]) -> list[Records]:
+    def _poll(self, count: int, timeout: float, partitions: Collection[Position]) -> list[Records]:
         reached("poll")
         polled = self._log.poll(count, timeout, partitions)
         reached("poll")

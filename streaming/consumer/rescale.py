@@ -1,8 +1,9 @@
-"""Consumers' states in a checkpoint, of one worker or several, and how another number of workers goes on from them.
+"""Consumers' states in a checkpoint, of one worker or several, and how another number of workers resumes from them.
 
-With the same number every worker gets its own state back, to the last bit. With another one, what hangs on partitions
-goes to their new owners: places, impressions that wait, actions that wait for them. What only remembers (ids for
-duplicates, last actions for repeats) goes to all: it does no harm where its users never come, and is forgotten in time.
+With the same number every worker gets its own state back, to the last bit. With another one, what belongs to partitions
+goes to their new owners: offsets, impressions that wait, actions that wait for them. What only remembers (ids for
+deduplication, last interactions for repeats) goes to all workers: it does no harm where its users never come, and
+expires.
 """
 
 from __future__ import annotations
@@ -12,12 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hsnn.streaming.consumer.partition_assignment import PartitionAssignment
-from hsnn.streaming.consumer.watermark import NO_TIME
-from hsnn.streaming.join.pending import GROUP, PARTITION, TS
+from hsnn.streaming.decode.event_table import NO_TIME
+from hsnn.streaming.join.pending import SavedRow
 
 State = Mapping[str, Any]
-_COLUMNS = 9
-"""Of a saved table of waiting rows."""
 
 
 def pack_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -31,107 +30,125 @@ def pack_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def unpack_state(saved: State, assignment: PartitionAssignment, shared_topics: Sequence[str]) -> State:
-    """State of one worker, from what `packed` returned; `shared` are the topics that every worker reads."""
-    states = [one | {"sent_at": saved["sent_at"]} for one in saved["workers"]] if "workers" in saved else [saved]
+    """Return the state of one worker from what `pack_states` returned.
+
+    Parameters
+    ----------
+    saved
+    assignment
+        The worker's, which may be of another number of workers than the states.
+    shared_topics
+        Topics that every worker reads.
+    """
+    states = [state | {"sent_at": saved["sent_at"]} for state in saved["workers"]] if "workers" in saved else [saved]
     if len(states) == assignment.world_size:
         return states[assignment.rank]
-    own = [state for state in states if any(_owned(place, assignment, ()) for place in state["places"])]
+    # Workers that had a partition that this one owns now: it continues at the slowest of their watermarks.
+    previous = [state for state in states if any(_reads(place, assignment, ()) for place in state["places"])]
+    joiner = None
+    if states[0]["joiner"] is not None:
+        joiner = _merge_joiners([state["joiner"] for state in states], assignment)
     return {
         "version": states[0]["version"],
-        "places": _places(states, assignment, shared_topics),
-        "watermark": _watermark([state["watermark"] for state in own or states]),
-        "counts": _counts([state["counts"] for state in states], first=assignment.rank == 0),
+        "places": _select_places(states, assignment, shared_topics),
+        "watermark": _slowest_watermark([state["watermark"] for state in previous or states]),
+        "counts": _sum_counts([state["counts"] for state in states], first=assignment.rank == 0),
         "sent_at": saved["sent_at"],
-        "dedup": _dedup([state["dedup"] for state in states]),
+        "dedup": _merge_dedup([state["dedup"] for state in states]),
         "letters": {},  # shares of dead letters among the last events, of other partitions
-        "joiner": None if states[0]["joiner"] is None else _joiner([state["joiner"] for state in states], assignment),
+        "joiner": joiner,
     }
 
 
-def _owned(place: Sequence[Any], share: PartitionAssignment, shared: Sequence[str]) -> bool:
-    return place[0] in shared or share.owns(place[1])
+def _reads(place: Sequence[Any], assignment: PartitionAssignment, shared_topics: Sequence[str]) -> bool:
+    topic, partition = place[0], place[1]
+    return topic in shared_topics or assignment.owns(partition)
 
 
-def _places(states: Sequence[State], share: PartitionAssignment, shared: Sequence[str]) -> list[Sequence[Any]]:
-    """Places of the partitions of a worker; of those that all read, the one that all have come to."""
-    found: dict[tuple[str, int], Sequence[Any]] = {}
+def _select_places(
+    states: Sequence[State], assignment: PartitionAssignment, shared_topics: Sequence[str]
+) -> list[Sequence[Any]]:
+    """Select the entries of a worker's partitions; of those that all read, the one that all have reached."""
+    selected: dict[tuple[str, int], Sequence[Any]] = {}
     for state in states:
         for place in state["places"]:
-            if _owned(place, share, shared):
+            if _reads(place, assignment, shared_topics):
                 position = place[0], place[1]
-                found[position] = min(place, found.get(position, place), key=_offset)
-    return list(found.values())
+                selected[position] = min(place, selected.get(position, place), key=_offset_and_index)
+    return list(selected.values())
 
 
-def _offset(place: Sequence[Any]) -> tuple[int, int]:
+def _offset_and_index(place: Sequence[Any]) -> tuple[int, int]:
     return place[2], place[3]
 
 
-def _watermark(marks: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    """Stream time of the slowest: what the others are ahead comes again only as the order of their partitions."""
+def _slowest_watermark(watermarks: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Return the smallest watermark; faster partitions reach theirs again when their next rows are merged."""
     return {
-        name: min((mark[name] for mark in marks if mark[name] != NO_TIME), default=NO_TIME)
+        name: min((mark[name] for mark in watermarks if mark[name] != NO_TIME), default=NO_TIME)
         for name in ("value", "start")
     }
 
 
-def _counts(counts: Sequence[Mapping[str, Any]], *, first: bool) -> dict[str, Any]:
-    """Sum the counts of all, for the first worker; the others begin anew."""
+def _sum_counts(counts: Sequence[Mapping[str, Any]], *, first: bool) -> dict[str, Any]:
+    """Sum the counts of all, for the first worker; the others begin at zero."""
     total: dict[str, Any] = {}
-    for name, one in counts[0].items():
-        if isinstance(one, dict):
+    for name, value in counts[0].items():
+        if isinstance(value, dict):
             total[name] = dict(sum((Counter(each[name]) for each in counts), Counter[str]())) if first else {}
         else:
             total[name] = sum(each[name] for each in counts) if first else 0
     return total
 
 
-def _dedup(states: Sequence[Sequence[Sequence[Sequence[Any]]]]) -> list[list[list[Any]]]:
-    """Ids of all, by kind, in the order of their stream time, each once per user."""
-    kinds: list[list[list[Any]]] = []
-    for kinds_of in zip(*states, strict=True):
+def _merge_dedup(states: Sequence[Sequence[Sequence[Sequence[Any]]]]) -> list[list[list[Any]]]:
+    """Merge the ids that all workers remember, per kind: in the order of their watermarks, each once per user."""
+    merged: list[list[list[Any]]] = []
+    for columns_of_kind in zip(*states, strict=True):
         latest: dict[tuple[str, str], int] = {}
-        for ids, users, marks in kinds_of:
-            for name, user, mark in zip(ids, users, marks, strict=True):
-                latest[name, user] = max(mark, latest.get((name, user), mark))
+        for ids, users, watermarks in columns_of_kind:
+            for name, user, watermark in zip(ids, users, watermarks, strict=True):
+                latest[name, user] = max(watermark, latest.get((name, user), watermark))
         ordered = sorted(latest.items(), key=lambda entry: entry[1])
-        kinds.append(
-            [[pair[0] for pair, _ in ordered], [pair[1] for pair, _ in ordered], [mark for _, mark in ordered]]
-        )
-    return kinds
+        ids = [name for (name, _), _ in ordered]
+        users = [user for (_, user), _ in ordered]
+        merged.append([ids, users, [watermark for _, watermark in ordered]])
+    return merged
 
 
-def _joiner(states: Sequence[Mapping[str, Any]], share: PartitionAssignment) -> dict[str, Any]:
-    """Give a worker the waiting rows of its partitions, by event time; all hear an end again if one has not."""
-    offsets = [sum(state["impressions"] for state in states[:at]) for at in range(len(states))]
+def _merge_joiners(states: Sequence[Mapping[str, Any]], assignment: PartitionAssignment) -> dict[str, Any]:
+    """Give a worker the waiting rows of its partitions, by event time."""
+    # Every joiner numbered its impressions from 0: those of later workers are shifted, so that no two are the same.
+    shifts = [sum(state["impressions"] for state in states[:i]) for i in range(len(states))]
     return {
         "tasks": states[0]["tasks"],
-        "shown": _rows([state["shown"] for state in states], offsets, share),
-        "actions": _rows([state["actions"] for state in states], [0] * len(states), share),
-        "repeats": _repeats([state["repeats"] for state in states]),
+        "shown": _select_rows([state["shown"] for state in states], shifts, assignment),
+        "actions": _select_rows([state["actions"] for state in states], [0] * len(states), assignment),
+        "repeats": _merge_repeats([state["repeats"] for state in states]),
         "impressions": sum(state["impressions"] for state in states),
+        # The smallest: a worker that has not read an end command yet will, and then so do all.
         "ended": min(state["ended"] for state in states),
     }
 
 
-def _rows(
-    tables: Sequence[Sequence[Sequence[Any]]], offsets: Sequence[int], share: PartitionAssignment
+def _select_rows(
+    tables: Sequence[Sequence[Sequence[Any]]], shifts: Sequence[int], assignment: PartitionAssignment
 ) -> list[list[Any]]:
-    rows = []
-    for table, offset in zip(tables, offsets, strict=True):
-        for row in zip(*table, strict=True):
-            if share.owns(row[PARTITION]):
-                rows.append([*row[:GROUP], row[GROUP] + offset, *row[GROUP + 1 :]])
-    rows.sort(key=lambda row: row[TS])
-    return [[row[column] for row in rows] for column in range(_COLUMNS)]
+    rows: list[SavedRow] = []
+    for table, shift in zip(tables, shifts, strict=True):
+        for row in map(SavedRow._make, zip(*table, strict=True)):
+            if assignment.owns(row.partition):
+                rows.append(row._replace(impression=row.impression + shift))
+    rows.sort(key=lambda row: row.ts)
+    return [[row[column] for row in rows] for column in range(len(SavedRow._fields))]
 
 
-def _repeats(states: Sequence[Sequence[Sequence[Any]]]) -> list[list[Any]]:
-    """Return the last action of every user, least lately active first."""
+def _merge_repeats(states: Sequence[Sequence[Sequence[Any]]]) -> list[list[Any]]:
+    """Return the last interaction of every user, least lately active first."""
     last: dict[str, tuple[Any, ...]] = {}
     for state in states:
-        for user, *action in zip(*state, strict=True):
-            if user not in last or last[user][2] < action[2]:
-                last[user] = tuple(action)
+        for user, item, impression_id, ts in zip(*state, strict=True):
+            if user not in last or last[user][2] < ts:
+                last[user] = (item, impression_id, ts)
     ordered = sorted(last.items(), key=lambda entry: entry[1][2])
-    return [[user for user, _ in ordered], *([action[at] for _, action in ordered] for at in range(3))]
+    return [[user for user, _ in ordered], *([values[i] for _, values in ordered] for i in range(3))]

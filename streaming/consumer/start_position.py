@@ -1,4 +1,4 @@
-"""Where a consumer starts: at a saved state, at given positions, or at the log's beginning; nowhere else in silence."""
+"""Where a consumer starts: at a saved state, at given offsets, or at the beginning of the log."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from hsnn.streaming.log.records import Position
 def resolve_start(
     event_log: EventLog,
     owned: Sequence[Position],
+    *,
     state: Mapping[str, Any] | None,
-    given: Mapping[Position, int],
+    positions: Mapping[Position, int],
     watermark: int | None,
     policy: OnLostOffsets = "fail",
 ) -> tuple[ConsumerProgress, list[OutOfRangePosition]]:
-    """Find the start, and what of it was lost; see `hsnn.streaming.consumer.consumer.Consumer` for the parameters.
+    """Find the start, and the partitions of which records before it are lost.
+
+    The parameters are those of `hsnn.streaming.consumer.consumer.Consumer`.
 
     Raises
     ------
@@ -33,7 +36,7 @@ def resolve_start(
     """
     begin = event_log.begin_positions(owned)
     if state is None:
-        progress = ConsumerProgress({p: PartitionProgress(given.get(p, begin[p])) for p in owned})
+        progress = ConsumerProgress({p: PartitionProgress(positions.get(p, begin[p])) for p in owned})
         progress.watermark = Watermark() if watermark is None else Watermark(watermark)
     else:
         progress = ConsumerProgress.from_state_dict(state)
@@ -41,9 +44,9 @@ def resolve_start(
             raise StateError(f"the state is of partitions {sorted(strange)}, which this rank does not own")
         for position in owned:  # partitions may have been added since
             progress.partitions.setdefault(position, PartitionProgress(begin[position]))
-    found = find_out_of_range(event_log, progress.positions())
-    for position, offset in reset_offsets(found, policy).items():
+    out_of_range = find_out_of_range(event_log, progress.positions())
+    for position, offset in reset_offsets(out_of_range, policy).items():
         progress.partitions[position].offset, progress.partitions[position].index = offset, 0
-    for loss in found:
-        progress.counts.add_lost(loss.position[0], loss.lost_records(policy))
-    return progress, found
+    for one in out_of_range:
+        progress.counts.add_lost(one.position[0], one.lost_records(policy))
+    return progress, out_of_range

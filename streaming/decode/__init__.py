@@ -1,1 +1,1 @@
-"""Records to rows of events."""
+"""Records decoded into tables of events."""

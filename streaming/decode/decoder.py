@@ -1,6 +1,6 @@
-"""Records into rows: JSON one event per message, or Arrow many.
+"""Decode records into a table of events: JSON with one event per record, or Arrow with many.
 
-What cannot be read becomes a dead letter, never an error.
+A record that cannot be read becomes a row with a dead letter; decoding never raises.
 """
 
 from __future__ import annotations
@@ -12,25 +12,9 @@ import msgspec
 import numpy as np
 
 from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter
+from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind, concat_tables, table_of_records
 from hsnn.streaming.decode.json_batch import decode_json_batch
 from hsnn.streaming.decode.json_event import InvalidEvent, decode_event, strip_schema_id
-from hsnn.streaming.decode.rows import (
-    ACTION,
-    CONTEXT,
-    ID,
-    INDEX,
-    ITEM,
-    KIND,
-    LAST,
-    NO_TIME,
-    PAYLOAD,
-    TS,
-    USER,
-    RowKind,
-    Rows,
-    concat,
-    new_rows,
-)
 from hsnn.streaming.log.records import Record, Records
 from hsnn.streaming.schema.arrow import ArrowError, Interactions, is_arrow, read_interactions
 from hsnn.streaming.schema.events import LAST_MS, Impression, Interaction, Item, Millis, User
@@ -38,78 +22,92 @@ from hsnn.streaming.schema.ids import text_id
 from hsnn.streaming.schema.topics import TopicRole
 
 MAX_TOMBSTONE_KEY = 1024
-_KINDS = {Interaction: RowKind.INTERACTION, Impression: RowKind.IMPRESSION, Item: RowKind.ITEM, User: RowKind.USER}
+"""Bytes of the key of a deletion: a valid id of `MAX_ID` characters has at most four bytes for each."""
+
+_KINDS = {
+    Interaction: RowKind.INTERACTION,
+    Impression: RowKind.IMPRESSION,
+    Item: RowKind.ITEM,
+    User: RowKind.USER,
+}
 
 
-class _Stamp(msgspec.Struct):
+class _CommandTime(msgspec.Struct):
+    """The event time of a command; its other fields are not looked at here."""
+
     ts: Millis | None = None
 
 
-_stamps: msgspec.json.Decoder[_Stamp] = msgspec.json.Decoder(_Stamp)
+_command_times: msgspec.json.Decoder[_CommandTime] = msgspec.json.Decoder(_CommandTime)
 
 
-def decode_records(role: TopicRole, records: Records) -> Rows:
-    """Rows of some records of one partition, in their order; at least one row per record.
+def decode_records(role: TopicRole, records: Records) -> EventTable:
+    """Decode records of one partition, in order; every record gives at least one row.
 
     Examples
     --------
     >>> value = b'{"type":"interaction","id":1,"ts":5,"user":7,"item":"a","action":"click"}'
     >>> good, bad = Record("engagements", 0, 8, b"7", value, (), 6), Record("engagements", 0, 9, None, b"?", (), 7)
-    >>> rows = decode_records(TopicRole.ENGAGEMENTS, Records.of([good, bad]))
-    >>> rows.objects[USER, 0], rows.objects[PAYLOAD, 1].reason
+    >>> table = decode_records(TopicRole.ENGAGEMENTS, Records.of([good, bad]))
+    >>> table.user[0], table.payload[1].reason
     ('7', 'malformed')
     """
-    if role is TopicRole.ENGAGEMENTS and (rows := decode_json_batch(records)) is not None:
-        return rows
-    packed = np.array([value is not None and is_arrow(strip_schema_id(value)) for value in records.values])
-    bounds = [0, *(np.flatnonzero(np.diff(packed)) + 1).tolist(), len(records)]
-    return concat(
-        [(_arrow if packed[start] else _one_by_one)(role, records[start:stop]) for start, stop in pairwise(bounds)]
+    if role is TopicRole.ENGAGEMENTS and (table := decode_json_batch(records)) is not None:
+        return table
+    # Runs of Arrow records are read together, and so are runs of JSON records.
+    arrow = np.array([value is not None and is_arrow(strip_schema_id(value)) for value in records.values])
+    bounds = [0, *(np.flatnonzero(np.diff(arrow)) + 1).tolist(), len(records)]
+    return concat_tables(
+        [
+            (_decode_arrow if arrow[start] else _decode_json)(role, records[start:stop])
+            for start, stop in pairwise(bounds)
+        ]
     )
 
 
-def _one_by_one(role: TopicRole, records: Records) -> Rows:
-    rows = new_rows(records, RowKind.DEAD)
-    for at, record in enumerate(records):
+def _decode_json(role: TopicRole, records: Records) -> EventTable:
+    table = table_of_records(records, RowKind.DEAD)
+    for row, record in enumerate(records):
         try:
-            _fill(rows, at, role, record)
-        except InvalidEvent as refused:
-            rows.objects[PAYLOAD, at] = DeadLetter(record, 0, refused.reason, str(refused))
-    return rows
+            _decode_record(table, row, role, record)
+        except InvalidEvent as error:
+            table.payload[row] = DeadLetter(record, 0, error.reason, str(error))
+    return table
 
 
-def _fill(rows: Rows, at: int, role: TopicRole, record: Record) -> None:
+def _decode_record(table: EventTable, row: int, role: TopicRole, record: Record) -> None:
     kind: RowKind
     payload: Any
     if role is TopicRole.CONTROL:
-        kind, ts, payload = RowKind.CONTROL, _control_time(record), record.value or b""
+        kind, ts, payload = RowKind.CONTROL, _command_time(record), record.value or b""
     elif record.value is None:
-        kind, ts, payload = _deletion(role, record)
+        kind, ts, payload = _decode_tombstone(role, record)
     else:
         event = decode_event(role, record.value)
         kind, ts, payload = _KINDS[type(event)], event.ts, event
-    rows.numbers[KIND, at], rows.numbers[TS, at] = kind, ts
+    table.kind[row], table.ts[row] = kind, ts
     if kind is RowKind.INTERACTION:
-        rows.objects[USER, at], rows.objects[ITEM, at] = payload.user, payload.item
-        rows.objects[ACTION, at], rows.objects[CONTEXT, at] = payload.action, payload.context
-        rows.value[at] = np.nan if payload.value is None else payload.value
-        rows.objects[ID, at], rows.objects[PAYLOAD, at] = payload.id, payload.impression
+        table.user[row], table.item[row] = payload.user, payload.item
+        table.action[row], table.context[row] = payload.action, payload.context
+        table.value[row] = np.nan if payload.value is None else payload.value
+        table.event_id[row], table.payload[row] = payload.id, payload.impression
     else:
-        rows.objects[PAYLOAD, at] = payload
+        table.payload[row] = payload
     if kind is RowKind.IMPRESSION:
-        rows.objects[ID, at], rows.objects[USER, at] = payload.id, payload.user
+        table.event_id[row], table.user[row] = payload.id, payload.user
 
 
-def _control_time(record: Record) -> int:
-    """Stream time of a command: its ``ts``, if it has one, so that a replay meets it at the same place."""
+def _command_time(record: Record) -> int:
+    """Return the event time of a command, so that a replay meets it at the same place; `NO_TIME` without one."""
     try:
-        ts = _stamps.decode(record.value or b"{}").ts
+        ts = _command_times.decode(record.value or b"{}").ts
     except Exception:
-        return -1  # whoever carries out commands refuses what is no command
-    return -1 if ts is None else ts
+        return NO_TIME  # a malformed command is reported by the code that executes commands
+    return NO_TIME if ts is None else ts
 
 
-def _deletion(role: TopicRole, record: Record) -> tuple[RowKind, int, Any]:
+def _decode_tombstone(role: TopicRole, record: Record) -> tuple[RowKind, int, Any]:
+    """Return kind, time and id of a deletion: a record without value deletes what its key names."""
     if role is TopicRole.ENGAGEMENTS:
         raise InvalidEvent("empty", "the record has no value; engagements cannot be deleted")
     if not record.key or len(record.key) > MAX_TOMBSTONE_KEY:
@@ -118,50 +116,56 @@ def _deletion(role: TopicRole, record: Record) -> tuple[RowKind, int, Any]:
         name = text_id(record.key.decode())
     except ValueError as error:
         raise InvalidEvent("no_key", f"a record without value deletes what its key names: {error}") from None
-    stamp = dict(record.headers).get("ts", b"")
     kind = RowKind.DELETED_ITEM if role is TopicRole.ITEMS else RowKind.DELETED_USER
-    return kind, int(stamp) if stamp.isdigit() and len(stamp) < 16 else _plausible(record.sent_at), name
+    stamp = dict(record.headers).get("ts", b"")
+    # 15 digits reach the year 33658; longer numbers are no epoch milliseconds.
+    return kind, int(stamp) if stamp.isdigit() and len(stamp) < 16 else _plausible_time(record.sent_at), name
 
 
-def _plausible(sent_at: int) -> int:
-    """When a record says it was sent; no time if that is none: a larger one would not survive being added to."""
+def _plausible_time(sent_at: int) -> int:
+    """Return a wall time as event time, or `NO_TIME` if it is out of range and sums with it could overflow."""
     return sent_at if 0 <= sent_at <= LAST_MS else NO_TIME
 
 
-def _arrow(role: TopicRole, records: Records) -> Rows:
-    """All interactions of some Arrow records; one dead letter for the whole of each that cannot be read."""
+def _decode_arrow(role: TopicRole, records: Records) -> EventTable:
+    """Decode the interactions of Arrow records; a record that cannot be read gives one dead letter for all of it."""
     try:
         if role is not TopicRole.ENGAGEMENTS:
             raise ArrowError(f"Arrow records are read from the engagements topic only, not from {role.value!r}")
-        table = read_interactions(*(strip_schema_id(value or b"") for value in records.values))
+        interactions = read_interactions(*(strip_schema_id(value or b"") for value in records.values))
     except ArrowError as error:
+        # One bad record fails the whole read: read each alone to find it.
         if len(records) > 1:
-            return _apart(role, records)
-        rows = new_rows(records, RowKind.DEAD)
-        rows.objects[PAYLOAD, 0] = DeadLetter(records[0], WHOLE, "arrow", str(error))
-        return rows
-    if not table.lengths.all():
-        return new_rows(records, RowKind.EMPTY) if len(records) == 1 else _apart(role, records)
-    return _packed(records, table)
+            return _decode_arrow_each(role, records)
+        table = table_of_records(records, RowKind.DEAD)
+        table.payload[0] = DeadLetter(records[0], WHOLE, "arrow", str(error))
+        return table
+    if not interactions.lengths.all():
+        # A record without rows still needs a row that moves the offset.
+        return table_of_records(records, RowKind.EMPTY) if len(records) == 1 else _decode_arrow_each(role, records)
+    return _interaction_table(records, interactions)
 
 
-def _apart(role: TopicRole, records: Records) -> Rows:
-    return concat([_arrow(role, records[at : at + 1]) for at in range(len(records))])
+def _decode_arrow_each(role: TopicRole, records: Records) -> EventTable:
+    return concat_tables([_decode_arrow(role, records[i : i + 1]) for i in range(len(records))])
 
 
-def _packed(records: Records, table: Interactions) -> Rows:
-    ends = np.cumsum(table.lengths)
-    of = np.repeat(np.arange(len(records)), table.lengths)
-    rows = new_rows(records, RowKind.INTERACTION)[of]
-    rows.numbers[TS], rows.numbers[INDEX] = table.ts, np.arange(len(of)) - (ends - table.lengths)[of]
-    rows.numbers[LAST] = 0
-    rows.numbers[LAST, ends - 1] = 1
-    rows.objects[USER], rows.objects[ITEM], rows.objects[ACTION] = table.user, table.item, table.action
-    for column, texts in ((CONTEXT, table.context), (ID, table.id), (PAYLOAD, table.impression)):
-        if texts is not None:
-            rows.objects[column] = texts
-    rows.value[:] = table.value
-    for at, detail in table.refused.items():
-        rows.numbers[KIND, at], rows.numbers[TS, at] = RowKind.DEAD, NO_TIME
-        rows.objects[PAYLOAD, at] = DeadLetter(records[of[at]], int(rows.numbers[INDEX, at]), "invalid", detail)
-    return rows
+def _interaction_table(records: Records, interactions: Interactions) -> EventTable:
+    ends = np.cumsum(interactions.lengths)
+    record_index = np.repeat(np.arange(len(records)), interactions.lengths)
+    table = table_of_records(records, RowKind.INTERACTION, record_index)
+    table.index[:] = np.arange(len(table)) - (ends - interactions.lengths)[record_index]
+    table.ends_record[:] = False
+    table.ends_record[ends - 1] = True
+    table.ts[:], table.value[:] = interactions.ts, interactions.value
+    table.user[:], table.item[:], table.action[:] = interactions.user, interactions.item, interactions.action
+    if interactions.context is not None:
+        table.context[:] = interactions.context
+    if interactions.id is not None:
+        table.event_id[:] = interactions.id
+    if interactions.impression is not None:
+        table.payload[:] = interactions.impression
+    for row, detail in interactions.refused.items():
+        table.kind[row], table.ts[row] = RowKind.DEAD, NO_TIME
+        table.payload[row] = DeadLetter(records[record_index[row]], int(table.index[row]), "invalid", detail)
+    return table

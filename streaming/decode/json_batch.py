@@ -1,4 +1,4 @@
-"""Ordinary JSON engagements, all of one poll at once: the fast way, for records that nothing is wrong with."""
+"""Decode many JSON engagements at once: the fast path, for polls in which every record is valid."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from hsnn.streaming.decode.event_table import EventTable, RowKind, table_of_records
 from hsnn.streaming.decode.json_event import MAX_JSON, canonicalize_ids
-from hsnn.streaming.decode.rows import ACTION, CONTEXT, ID, ITEM, KIND, PAYLOAD, TS, USER, RowKind, Rows, new_rows
 from hsnn.streaming.log.records import Records
 from hsnn.streaming.schema.contexts import Contexts
 from hsnn.streaming.schema.events import Id, Impression, Interaction
@@ -17,67 +17,70 @@ from hsnn.streaming.schema.ids import text_id
 _TEXT = {str}
 
 
-class _Interaction(Interaction, tag="interaction", frozen=True, gc=False):
-    """An interaction whose context is left as it was written."""
+class _RawInteraction(Interaction, tag="interaction", frozen=True, gc=False):
+    """An interaction whose context is kept as bytes: equal ones are parsed once for the whole batch."""
 
     context: msgspec.Raw = msgspec.Raw(b"null")  # type: ignore[assignment]
 
 
 # A union even where interactions alone are wanted: a decoder of one type alone would not ask for the field `type`.
-_engagements: msgspec.json.Decoder[_Interaction | Impression] = msgspec.json.Decoder(_Interaction | Impression)
+_engagements: msgspec.json.Decoder[_RawInteraction | Impression] = msgspec.json.Decoder(_RawInteraction | Impression)
 _contexts: Contexts[bytes] = Contexts()
 
 
-def decode_json_batch(records: Records) -> Rows | None:
-    """Rows of the records if every one is an ordinary JSON engagement; None if any is not."""
+def decode_json_batch(records: Records) -> EventTable | None:
+    """Decode the records if every one is a valid JSON engagement; return None if any is not."""
     values = records.values
     try:
         if max(map(len, values), default=0) > MAX_JSON:  # type: ignore[arg-type]
             return None
         events = list(map(_engagements.decode, values))  # type: ignore[arg-type]
-        return _rows(records, events)
+        return _table(records, events)
     except Exception:
-        return None  # whatever it was, reading one by one names it
+        return None  # whatever it was, decoding one by one names it
 
 
-def _rows(records: Records, events: list[_Interaction | Impression]) -> Rows:
-    rows = new_rows(records, RowKind.INTERACTION)
-    kinds = list(map(type, events))
-    if Impression not in kinds:
-        _interactions(rows, slice(None), events)  # type: ignore[arg-type]
-        return rows
-    shown = np.array([kind is Impression for kind in kinds])
-    rows.numbers[KIND, shown] = RowKind.IMPRESSION
-    _impressions(rows, np.flatnonzero(shown), [canonicalize_ids(one) for one in events if type(one) is Impression])
-    if not shown.all():
-        _interactions(rows, np.flatnonzero(~shown), [one for one in events if type(one) is _Interaction])
-    return rows
+def _table(records: Records, events: list[_RawInteraction | Impression]) -> EventTable:
+    table = table_of_records(records, RowKind.INTERACTION)
+    types = list(map(type, events))
+    if Impression not in types:
+        _fill_interactions(table, slice(None), events)  # type: ignore[arg-type]
+        return table
+    is_impression = np.array([event_type is Impression for event_type in types])
+    table.kind[is_impression] = RowKind.IMPRESSION
+    impressions = [canonicalize_ids(event) for event in events if type(event) is Impression]
+    _fill_impressions(table, np.flatnonzero(is_impression), impressions)
+    if not is_impression.all():
+        interactions = [event for event in events if type(event) is _RawInteraction]
+        _fill_interactions(table, np.flatnonzero(~is_impression), interactions)
+    return table
 
 
-def _interactions(rows: Rows, at: Any, events: list[_Interaction]) -> None:
-    objects = rows.objects
-    rows.numbers[TS, at] = [event.ts for event in events]
-    objects[ID, at] = _texts([event.id for event in events])
-    objects[USER, at] = _texts([event.user for event in events])
-    objects[ITEM, at] = _texts([event.item for event in events])
-    objects[ACTION, at] = [event.action for event in events]
-    named = [event.impression for event in events]
+def _fill_interactions(table: EventTable, rows: Any, events: list[_RawInteraction]) -> None:
+    table.ts[rows] = [event.ts for event in events]
+    table.event_id[rows] = _text_ids([event.id for event in events])
+    table.user[rows] = _text_ids([event.user for event in events])
+    table.item[rows] = _text_ids([event.item for event in events])
+    table.action[rows] = [event.action for event in events]
+    impression_ids = [event.impression for event in events]
     contexts = _contexts.decode([bytes(event.context) for event in events])
-    if named.count(None) < len(named):
-        objects[PAYLOAD, at] = [None if name is None else text_id(name) for name in named]
-    objects[CONTEXT, at] = np.fromiter(contexts, dtype=object, count=len(events))
+    if impression_ids.count(None) < len(impression_ids):
+        table.payload[rows] = [None if name is None else text_id(name) for name in impression_ids]
+    # `fromiter` keeps the mappings as objects; an assignment of the list would try to look into them.
+    table.context[rows] = np.fromiter(contexts, dtype=object, count=len(events))
     values = [event.value for event in events]
     if values.count(None) < len(values):
+        # A value beyond float32 raises here and is refused when the records are decoded one by one.
         with np.errstate(over="raise"):
-            rows.value[at] = np.array(values, np.float64).astype(np.float32)
+            table.value[rows] = np.array(values, np.float64).astype(np.float32)
 
 
-def _impressions(rows: Rows, at: Any, events: list[Impression]) -> None:
-    rows.numbers[TS, at] = [event.ts for event in events]
-    rows.objects[ID, at] = [event.id for event in events]
-    rows.objects[USER, at] = [event.user for event in events]
-    rows.objects[PAYLOAD, at] = np.fromiter(events, dtype=object, count=len(events))
+def _fill_impressions(table: EventTable, rows: Any, events: list[Impression]) -> None:
+    table.ts[rows] = [event.ts for event in events]
+    table.event_id[rows] = [event.id for event in events]
+    table.user[rows] = [event.user for event in events]
+    table.payload[rows] = np.fromiter(events, dtype=object, count=len(events))
 
 
-def _texts(names: list[Id]) -> list[str]:
-    return names if set(map(type, names)) == _TEXT else list(map(text_id, names))  # type: ignore[return-value]
+def _text_ids(ids: list[Id]) -> list[str]:
+    return ids if set(map(type, ids)) == _TEXT else list(map(text_id, ids))  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""One JSON event: from bytes to an event with canonical ids, or a reason why not."""
+"""Decode one JSON event: from bytes to an event with canonical ids, or to the reason why it is invalid."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from hsnn.streaming.schema.ids import text_id
 from hsnn.streaming.schema.topics import TopicRole
 
 MAX_JSON = 1 << 20
-"""Longest JSON event, in bytes."""
+"""Longest JSON event, in bytes; parsing a longer one would hold up the whole partition."""
 
 EventT = TypeVar("EventT", bound=Event)
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-
 
 _EVENT_TYPES: dict[TopicRole, tuple[type, ...]] = {
     TopicRole.ENGAGEMENTS: (Interaction, Impression),
@@ -28,7 +27,13 @@ _EVENT_TYPES: dict[TopicRole, tuple[type, ...]] = {
 
 
 class InvalidEvent(Exception):  # noqa: N818
-    """An event is not what its topic asks for; `reason` is a code, the text is for people."""
+    """A record is no valid event of its topic.
+
+    Attributes
+    ----------
+    reason
+        A code, for counters and dead letters; the message of the exception explains it.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -36,16 +41,16 @@ class InvalidEvent(Exception):  # noqa: N818
 
 
 def strip_schema_id(value: bytes) -> bytes:
-    """Leave out Confluent's prefix: a zero byte and the four bytes of a schema's number."""
+    """Remove the prefix of Confluent's serializers: a zero byte and the four bytes of a schema id."""
     return value[5:] if value[:1] == b"\0" else value
 
 
 def decode_event(role: TopicRole, value: bytes) -> Event:
-    """One JSON event with canonical ids.
+    """Decode one JSON event and canonicalize its ids.
 
     Raises
     ------
-    Refused
+    InvalidEvent
         With a reason: ``malformed`` (not JSON), ``bad_text`` (not UTF-8), ``too_deep``, ``too_large``, ``wrong_topic``,
         ``unknown_type``, ``invalid`` (a field is missing, of a wrong type or out of range).
     """
@@ -73,21 +78,21 @@ def _parse(value: bytes) -> Event:
         raise InvalidEvent("bad_text", str(error)) from None
     except RecursionError:
         raise InvalidEvent("too_deep", "the JSON value is nested too deeply") from None
-    except Exception as error:  # a parser's surprise must not stop the stream
+    except Exception as error:  # an unexpected error of the parser must not stop the stream
         raise InvalidEvent("malformed", f"{type(error).__name__}: {error}") from None
 
 
 def canonicalize_ids(event: EventT) -> EventT:
-    """Return the event with text for ids.
+    """Return the event with all ids as text.
 
     Raises
     ------
     ValueError
-        An id is empty or too long, or the value of an interaction does not fit.
+        An id is empty or too long, or the value of an interaction exceeds float32.
 
     Examples
     --------
-    >>> canonical(Interaction(id=1, ts=5, user=7, item="a", action="click")).user
+    >>> canonicalize_ids(Interaction(id=1, ts=5, user=7, item="a", action="click")).user
     '7'
     """
     if isinstance(event, Impression) and set(map(type, (event.id, event.user, *event.items))) == {str}:

@@ -1,1 +1,1 @@
-"""Impressions joined with the actions that follow them."""
+"""Impressions joined with the actions that answer them."""

@@ -1,7 +1,8 @@
-"""The joiner: what users were shown meets what they did with it, within a window of stream time.
+"""Join impressions with the actions that answer them, within a window of stream time.
 
-A shown item waits until the watermark is further than the window past its impression; then it is judged: a label per
-task that its user did meanwhile, zeros if none. Everything is a function of the batches alone.
+A shown item waits until the watermark is more than the window past its impression. Then it is labelled: for each task,
+whether its user did that action meanwhile; all zeros is an explicit negative. Everything is a function of the batches
+alone, so that every run gives the same labels.
 """
 
 from __future__ import annotations
@@ -16,18 +17,30 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.errors import StateError
-from hsnn.streaming.join.pending import CONTEXT, DONE, GROUP, ITEM, MASK, OPEN, STATUS, TS, USER, PendingTable
+from hsnn.streaming.join.pending import PendingTable, SlotStatus
 from hsnn.streaming.join.repeats import RepeatDetector
 from hsnn.streaming.schema.batch import Engagements, Judgements, take
 from hsnn.streaming.schema.events import Scalar
 
 NOT_ENDED = -1
-"""Stream time before which everything was sent, while nobody has said so."""
+"""Event time, epoch ms, while no command said up to when all events were sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImpressionBatch:
-    """m impressions as columns, in order: event time (m,) int64, user, id, items, context, and their partitions."""
+    """m impressions as columns, in order.
+
+    Attributes
+    ----------
+    ts : (m,) int64
+        Event time, epoch ms.
+    user, impression_id : m texts
+    items : m sequences of texts
+        The items that were shown.
+    context : m mappings or None
+    partition : (m,) int64, or one for all
+        Partition of the topic that they came from.
+    """
 
     ts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     user: Sequence[str] = ()
@@ -49,7 +62,7 @@ class JoinResult:
     late_actions: int = 0
 
     def batch_fields(self) -> dict[str, Any]:
-        """Return the fields by name, for `Batch`."""
+        """Return the fields by name, to construct a `Batch`."""
         return {
             "engagements": self.engagements,
             "judgements": self.judgements,
@@ -64,8 +77,8 @@ class Joiner:
     """Joins impressions with the actions that answer them, and marks repeats among the interactions.
 
     An action answers the impression that it names, else the latest one of its user and item at most a window before it,
-    by event time. One that comes before its impression waits for it as long. One whose impression was judged already is
-    late; this is known for one window after the judgement, or for the last `capacity` judgements.
+    by event time. An action that arrives before its impression waits for it as long. An action whose impression was
+    labelled already is late; this is known for one window after the labelling, or for the last `capacity` labels.
 
     Parameters
     ----------
@@ -74,17 +87,17 @@ class Joiner:
     window
         Milliseconds of stream time.
     capacity
-        Shown items that wait at most after a batch; beyond it the first that came are judged early. As many judged
-        ones, actions without an impression, and users for repeats are remembered.
+        Shown items that may wait after a batch; beyond it the first that came are labelled early. As many labelled
+        items, actions without an impression, and users for repeats are remembered.
     """
 
     def __init__(self, tasks: Sequence[str], window: int, capacity: int) -> None:
         self.tasks = tuple(tasks)
-        self._bits = {task: 1 << at for at, task in enumerate(self.tasks)}
+        self._bits = {task: 1 << i for i, task in enumerate(self.tasks)}
         self._window, self._capacity = window, capacity
         self._shown, self._actions = PendingTable(), PendingTable()
         self._repeats = RepeatDetector(window, capacity)
-        self._unlabelled: dict[int, int] = {}  # number of an impression -> its items that wait
+        self._unlabelled: dict[int, int] = {}  # number of an impression -> how many of its items wait
         self._impressions = 0
         self._ended_at = NOT_ENDED
 
@@ -97,145 +110,189 @@ class Joiner:
         ended_at: int = NOT_ENDED,
         partition: NDArray[np.int64] | int = 0,
     ) -> JoinResult:
-        """Take in a batch and judge what is due at its end.
+        """Add a batch and label what is due at its end.
 
         Parameters
         ----------
-        events, named
-            Interactions, and the id of the impression that each of them names.
-        shown
-            ImpressionBatch.
+        events, impression_ids
+            Interactions, and the id of the impression that each of them names, or None.
+        impressions
         watermark
             After the batch, epoch ms.
-        ended
-            All events up to this time were sent: shown items from before it wait no longer.
+        ended_at
+            All events up to this time, epoch ms, were sent: shown items from before it wait no longer.
         partition
-            That the interactions came from, (n,) or one for all.
+            Partition of the topic that the interactions came from, (n,) or one for all.
         """
         self._ended_at = max(self._ended_at, ended_at)
-        before = len(self._unlabelled)
-        self._enter(impressions)
-        late = self._join(events, impression_ids, np.broadcast_to(partition, len(events)))
-        judgements, early = self._judge(watermark)
-        self._retire(watermark)
+        pending_before = len(self._unlabelled)
+        self._add_impressions(impressions)
+        late = self._join_actions(events, impression_ids, np.broadcast_to(partition, len(events)))
+        judgements, early = self._label_due(watermark)
+        self._forget_old(watermark)
         repeat = self._repeats.mark(events, impression_ids, watermark)
-        done = before + len(impressions.impression_id) - len(self._unlabelled)
-        return JoinResult(replace(events, repeat=repeat), judgements, done, len(self._unlabelled), early, late)
+        return JoinResult(
+            engagements=replace(events, repeat=repeat),
+            judgements=judgements,
+            impressions=pending_before + len(impressions.impression_id) - len(self._unlabelled),
+            pending=len(self._unlabelled),
+            early=early,
+            late_actions=late,
+        )
 
     @property
     def pending(self) -> int:
-        """ImpressionBatch that wait for their last item to be judged."""
+        """Count the impressions that wait for their last item to be labelled."""
         return len(self._unlabelled)
 
     def state_dict(self) -> dict[str, Any]:
-        """Copy everything, as plain values."""
+        """Return everything as plain values."""
         return self.capture_state()()
 
     def capture_state(self) -> Callable[[], dict[str, Any]]:
-        """Note everything; the call of what is returned is `state` of now, in any thread, at any time."""
-        plain = {"tasks": list(self.tasks), "impressions": self._impressions, "ended": self._ended_at}
-        parts: dict[str, Any] = {"shown": self._shown, "actions": self._actions, "repeats": self._repeats}
-        noted = {name: part.frozen() for name, part in parts.items()}
-        return lambda: plain | {name: one() for name, one in noted.items()}
+        """Copy the state; the returned function makes the `state_dict` of now, in any thread, at any time."""
+        values = {"tasks": list(self.tasks), "impressions": self._impressions, "ended": self._ended_at}
+        shown, actions = self._shown.capture_state(), self._actions.capture_state()
+        repeats = self._repeats.capture_state()
+        return lambda: values | {"shown": shown(), "actions": actions(), "repeats": repeats()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave, to the last bit.
+        """Restore what `state_dict` returned, to the last bit.
 
         Raises
         ------
         StateError
-            It was of other tasks.
+            It was written with other tasks.
         """
         if tuple(state["tasks"]) != self.tasks:
             raise StateError(
                 f"the checkpoint was written with streaming.tasks = {list(state['tasks'])}, now it is "
                 f"{list(self.tasks)}; set it back, or start from no checkpoint"
             )
-        self._shown, self._actions = PendingTable.from_state(state["shown"]), PendingTable.from_state(state["actions"])
+        self._shown = PendingTable.from_state(state["shown"])
+        self._actions = PendingTable.from_state(state["actions"])
         self._repeats.load_state_dict(state["repeats"])
         self._impressions, self._ended_at = state["impressions"], state["ended"]
-        groups, counts = np.unique(self._shown.numbers[GROUP, self._shown.with_status(OPEN)], return_counts=True)
-        self._unlabelled = dict(zip(groups.tolist(), counts.tolist(), strict=True))
+        waiting = self._shown.impression[self._shown.with_status(SlotStatus.OPEN)]
+        numbers, counts = np.unique(waiting, return_counts=True)
+        self._unlabelled = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
 
-    def _enter(self, shown: ImpressionBatch) -> None:
-        """Let shown items wait, each once per impression, and give them the actions that waited for them."""
-        if not len(shown.impression_id):
+    def _add_impressions(self, impressions: ImpressionBatch) -> None:
+        """Add shown items, each once per impression, and join them with the actions that waited for them."""
+        if not len(impressions.impression_id):
             return
-        items = [list(dict.fromkeys(row)) for row in shown.items]
+        items = [list(dict.fromkeys(shown)) for shown in impressions.items]
         counts = np.fromiter(map(len, items), np.int64, len(items))
-        row = np.repeat(np.arange(len(items)), counts)  # (n,) impression of each item
-        groups = self._impressions + row
-        self._unlabelled.update(
-            zip(range(self._impressions, self._impressions + len(items)), counts.tolist(), strict=True)
-        )
+        row = np.repeat(np.arange(len(items)), counts)  # (n,) row of the impression that showed each item
+        rows = row.tolist()
+        user, item = take(impressions.user, rows), list(chain.from_iterable(items))
+        first = self._impressions
+        self._unlabelled.update(zip(range(first, first + len(items)), counts.tolist(), strict=True))
         self._impressions += len(items)
-        at = row.tolist()
-        user, name, context = take(shown.user, at), take(shown.impression_id, at), take(shown.context, at)
-        item = list(chain.from_iterable(items))
-        partition = np.broadcast_to(shown.partition, len(items))[row]
-        self._shown.add(shown.ts[row], 0, groups, partition, user, item, name, context)
+        self._shown.add(
+            impressions.ts[row],
+            task_bits=0,
+            impression=first + row,
+            partition=np.broadcast_to(impressions.partition, len(items))[row],
+            user=user,
+            item=item,
+            impression_id=take(impressions.impression_id, rows),
+            context=take(impressions.context, rows),
+        )
         if len(self._actions):
-            self._answer(np.array(self._actions.find_all(user, item), np.int64))
+            self._join_waiting(np.array(self._actions.find_all(user, item), np.int64))
 
-    def _answer(self, waiting: NDArray[np.int64]) -> None:
-        """Try again to join actions that waited."""
-        if len(waiting):
-            numbers, (user, item, name, _) = self._actions.numbers, self._actions.objects[:, waiting].tolist()
-            found = np.array(self._shown.find(user, item, name, numbers[TS, waiting], self._window), np.int64)
-            there = found >= 0
-            np.bitwise_or.at(self._shown.numbers[MASK], found[there], numbers[MASK, waiting[there]])
-            self._actions.remove(waiting[there])
+    def _join_waiting(self, slots: NDArray[np.int64]) -> None:
+        """Try again to join actions that waited for an impression."""
+        if len(slots):
+            actions = self._actions
+            user, item = actions.user[slots].tolist(), actions.item[slots].tolist()
+            impression_id = actions.impression_id[slots].tolist()
+            matches = self._find_shown(user, item, impression_id, actions.ts[slots])
+            matched = matches >= 0
+            np.bitwise_or.at(self._shown.task_bits, matches[matched], actions.task_bits[slots[matched]])
+            actions.remove(slots[matched])
 
-    def _join(self, events: Engagements, named: Sequence[str | None], partition: NDArray[np.int64]) -> int:
+    def _join_actions(
+        self, events: Engagements, impression_ids: Sequence[str | None], partition: NDArray[np.int64]
+    ) -> int:
         """Label what the batch's actions answer; return how many came too late."""
         bits = np.fromiter((self._bits.get(action, 0) for action in events.action), np.int64, len(events))
-        at = np.flatnonzero(bits)
-        if not len(at):
+        labelling = np.flatnonzero(bits)  # rows whose action is a task
+        if not len(labelling):
             return 0
-        bits, ts = bits[at], events.ts[at]
-        rows = at.tolist()
-        user, item, name = take(events.user, rows), take(events.item, rows), take(named, rows)
-        found = np.array(self._shown.find(user, item, name, ts, self._window), np.int64)
-        there = found >= 0
-        np.bitwise_or.at(self._shown.numbers[MASK], found[there], bits[there])
-        if len(alone := np.flatnonzero(~there)):
+        bits, ts = bits[labelling], events.ts[labelling]
+        rows = labelling.tolist()
+        user, item, impression_id = take(events.user, rows), take(events.item, rows), take(impression_ids, rows)
+        matches = self._find_shown(user, item, impression_id, ts)
+        matched = matches >= 0
+        # `bitwise_or.at`: several actions of a batch may answer the same item, and a plain `|=` would keep only one.
+        np.bitwise_or.at(self._shown.task_bits, matches[matched], bits[matched])
+        if len(alone := np.flatnonzero(~matched)):
             rows = alone.tolist()
-            texts = take(user, rows), take(item, rows), take(name, rows)
-            self._actions.add(ts[alone], bits[alone], 0, partition[at[alone]], *texts, [None] * len(rows))
-        return int(np.count_nonzero(self._shown.numbers[STATUS, found[there]] == DONE))
+            self._actions.add(
+                ts[alone],
+                task_bits=bits[alone],
+                impression=0,
+                partition=partition[labelling[alone]],
+                user=take(user, rows),
+                item=take(item, rows),
+                impression_id=take(impression_id, rows),
+                context=[None] * len(rows),
+            )
+        return int(np.count_nonzero(self._shown.status[matches[matched]] == SlotStatus.DONE))
 
-    def _judge(self, watermark: int) -> tuple[Judgements, int]:
-        waiting = self._shown.with_status(OPEN)
+    def _find_shown(
+        self,
+        user: Sequence[str],
+        item: Sequence[str],
+        impression_id: Sequence[str | None],
+        ts: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        slots = self._shown.find(user, item, impression_id, ts=ts, window=self._window)
+        return np.array(slots, np.int64)
+
+    def _label_due(self, watermark: int) -> tuple[Judgements, int]:
+        """Label the shown items that are due; return them, and how many were labelled early for want of room."""
+        waiting = self._shown.with_status(SlotStatus.OPEN)
         if not len(waiting):
             return Judgements.none(len(self.tasks)), 0
-        ts = self._shown.numbers[TS, waiting]
+        ts = self._shown.ts[waiting]
         due = (ts + self._window < watermark) | (ts <= self._ended_at)
         early = max(0, len(waiting) - int(np.count_nonzero(due)) - self._capacity)
         due[np.flatnonzero(~due)[:early]] = True
-        return self._judged(waiting[due], watermark), early
+        return self._label(waiting[due], watermark), early
 
-    def _judged(self, slots: NDArray[np.int64], watermark: int) -> Judgements:
-        numbers, objects = self._shown.numbers, self._shown.objects
-        numbers[STATUS, slots] = DONE
-        groups, counts = np.unique(numbers[GROUP, slots], return_counts=True)
-        for group, count in zip(groups.tolist(), counts.tolist(), strict=True):
-            self._unlabelled[group] -= count
-            if not self._unlabelled[group]:
-                del self._unlabelled[group]
-        labels = numbers[MASK, slots, None] >> np.arange(len(self.tasks)) & 1
-        user, item, context = objects[[USER, ITEM, CONTEXT]][:, slots].tolist()
+    def _label(self, slots: NDArray[np.int64], watermark: int) -> Judgements:
+        shown = self._shown
+        shown.status[slots] = SlotStatus.DONE
+        numbers, counts = np.unique(shown.impression[slots], return_counts=True)
+        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+            self._unlabelled[number] -= count
+            if not self._unlabelled[number]:
+                del self._unlabelled[number]
+        labels = shown.task_bits[slots, None] >> np.arange(len(self.tasks)) & 1
         return Judgements(
-            numbers[TS, slots], np.full(len(slots), watermark), user, item, labels.astype(np.float32), context
+            ts=shown.ts[slots],
+            decided_at=np.full(len(slots), watermark),
+            user=shown.user[slots].tolist(),
+            item=shown.item[slots].tolist(),
+            labels=labels.astype(np.float32),
+            context=shown.context[slots].tolist(),
         )
 
-    def _retire(self, watermark: int) -> None:
-        """Forget judged items, and actions that no impression came for."""
-        for rows, status, reach in ((self._shown, DONE, 2 * self._window), (self._actions, OPEN, self._window)):
-            slots = rows.with_status(status)
-            if len(slots):
-                gone = rows.numbers[TS, slots] + reach < watermark
-                gone[: max(0, len(slots) - self._capacity)] = True
-                rows.remove(slots[gone])
+    def _forget_old(self, watermark: int) -> None:
+        """Forget labelled items, and actions whose impression never came."""
+        # Two windows for labelled items: an action may come a window after its impression, and be a window late.
+        self._forget(self._shown, SlotStatus.DONE, watermark - 2 * self._window)
+        self._forget(self._actions, SlotStatus.OPEN, watermark - self._window)
+
+    def _forget(self, table: PendingTable, status: SlotStatus, before: int) -> None:
+        slots = table.with_status(status)
+        if len(slots):
+            old = table.ts[slots] < before
+            old[: max(0, len(slots) - self._capacity)] = True
+            table.remove(slots[old])
 
 
 def joiner_from_config(config: StreamingConfig) -> Joiner | None:

@@ -1,79 +1,109 @@
-"""Rows that wait for others of the same user and item: a bounded table with a chain per (user, item)."""
+"""A bounded table of rows that wait to be joined, linked per (user, item) by event time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from enum import IntEnum
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Scalar
 
-FREE, OPEN, DONE = range(3)
-"""What a row is: not in use, waiting, or kept to know that it waited."""
+# Slots of the first allocation; the table doubles when it is full.
+_FIRST_SLOTS = 1024
 
-TS, MASK, GROUP, PARTITION, STATUS, ORDER, OLDER, NEWER = range(8)
-USER, ITEM, NAME, CONTEXT = range(4)
-_NUMBERS, _OBJECTS = 8, 4
-_SAVED = slice(TS, STATUS + 1)
+
+class SlotStatus(IntEnum):
+    """State of a slot: not in use, waiting to be joined, or kept to know that it was joined already."""
+
+    FREE = 0
+    OPEN = 1
+    DONE = 2
+
+
+class SavedRow(NamedTuple):
+    """One row as a checkpoint holds it; the state of a table is one list per field, in this order."""
+
+    ts: int
+    task_bits: int
+    impression: int
+    partition: int
+    status: int
+    user: str
+    item: str
+    impression_id: str | None
+    context: dict[str, Scalar] | None
 
 
 class PendingTable:
-    """Rows by slot; those of one user and item are linked from the latest event time to the earliest.
+    """Rows by slot; those of one user and item form a doubly linked list from the latest event time to the earliest.
 
     Attributes
     ----------
-    numbers : (8, slots) int64
-        Event time, bits of tasks, number of the impression, partition it came from, status, order of arrival, next
-        earlier and later slot of the chain (-1: none).
-    objects : (4, slots) objects
-        User, item, id of the impression or None, context or None.
+    ts : (slots,) int64
+        Event time, epoch ms.
+    task_bits : (slots,) int64
+        Bit i is set if the row carries a label of task i.
+    impression : (slots,) int64
+        The joiner's number of the impression that showed the item.
+    partition : (slots,) int64
+        Partition of the topic that the row came from.
+    status : (slots,) int64
+        A `SlotStatus`.
+    user, item : (slots,) texts
+    impression_id : (slots,) text or None
+    context : (slots,) mapping or None
 
     Examples
     --------
-    >>> rows = Waiting()
-    >>> rows.enter(np.array([10, 20]), 0, 0, 0, ["u", "u"], ["a", "a"], ["s1", "s2"], [None, None]).tolist()
+    >>> table = PendingTable()
+    >>> columns = {"user": ["u", "u"], "item": ["a", "a"], "impression_id": ["s1", "s2"], "context": [None, None]}
+    >>> table.add(np.array([10, 20]), task_bits=0, impression=0, partition=0, **columns).tolist()
     [0, 1]
-    >>> rows.find(["u", "u", "u"], ["a", "a", "a"], [None, None, "s1"], np.array([15, 90, 90]), 60)
+    >>> table.find(["u"] * 3, ["a"] * 3, [None, None, "s1"], ts=np.array([15, 90, 90]), window=60)
     [0, -1, 0]
     """
 
     def __init__(self) -> None:
-        self.numbers: NDArray[np.int64] = np.zeros((_NUMBERS, 0), np.int64)
-        self.objects: NDArray[np.object_] = np.full((_OBJECTS, 0), None, object)
+        self.ts = self.task_bits = self.impression = self.partition = self.status = np.zeros(0, np.int64)
+        self.user = self.item = self.impression_id = self.context = np.empty(0, object)
+        # Order of arrival, and the neighbours in the list of the row's user and item: slots, -1 at its ends.
+        self._arrival = self._earlier = self._later = np.zeros(0, np.int64)
         self._free: list[int] = []
-        self._heads: dict[tuple[str, str], int] = {}
-        self._arrived = 0
+        self._latest: dict[tuple[str, str], int] = {}  # (user, item) -> slot of the latest row
+        self._arrivals = 0
 
     def __len__(self) -> int:
-        return int(self.numbers.shape[1]) - len(self._free)
+        return len(self.ts) - len(self._free)
 
     def add(
         self,
         ts: NDArray[np.int64],
-        mask: NDArray[np.int64] | int,
-        group: NDArray[np.int64] | int,
+        *,
+        task_bits: NDArray[np.int64] | int,
+        impression: NDArray[np.int64] | int,
         partition: NDArray[np.int64] | int,
         user: Sequence[str],
         item: Sequence[str],
-        name: Sequence[str | None],
+        impression_id: Sequence[str | None],
         context: Sequence[dict[str, Scalar] | None],
     ) -> NDArray[np.int64]:
-        """Add n rows in order of arrival, open; return their slots (n,)."""
+        """Add n open rows in order of arrival and return their slots, (n,)."""
         n = len(ts)
-        slots = self._take(n)
-        numbers, objects = self.numbers, self.objects
-        numbers[TS, slots], numbers[MASK, slots], numbers[GROUP, slots] = ts, mask, group
-        numbers[PARTITION, slots] = partition
-        numbers[STATUS, slots], numbers[OLDER, slots], numbers[NEWER, slots] = OPEN, -1, -1
-        numbers[ORDER, slots] = np.arange(self._arrived, self._arrived + n)
-        self._arrived += n
-        objects[USER, slots], objects[ITEM, slots], objects[NAME, slots] = user, item, name
-        objects[CONTEXT, slots] = np.fromiter(context, dtype=object, count=n)
-        heads = self._heads
+        slots = self._allocate(n)
+        self.ts[slots], self.task_bits[slots], self.impression[slots] = ts, task_bits, impression
+        self.partition[slots], self.status[slots] = partition, SlotStatus.OPEN
+        self._earlier[slots], self._later[slots] = -1, -1
+        self._arrival[slots] = np.arange(self._arrivals, self._arrivals + n)
+        self._arrivals += n
+        self.user[slots], self.item[slots], self.impression_id[slots] = user, item, impression_id
+        # `fromiter` keeps the mappings as objects; an assignment of the list would try to look into them.
+        self.context[slots] = np.fromiter(context, dtype=object, count=n)
+        latest = self._latest
         for pair, slot in zip(zip(user, item, strict=True), slots.tolist(), strict=True):
-            if (head := heads.setdefault(pair, slot)) != slot:
+            if (head := latest.setdefault(pair, slot)) != slot:
                 self._link(pair, slot, head)
         return slots
 
@@ -81,107 +111,144 @@ class PendingTable:
         self,
         user: Iterable[str],
         item: Iterable[str],
-        name: Iterable[str | None],
+        impression_id: Iterable[str | None],
+        *,
         ts: NDArray[np.int64],
         window: int,
     ) -> list[int]:
-        """Slots of what n actions answer: the row of that name, else the latest within `window` ms before; -1: none."""
-        heads = self._heads
-        found = [heads.get(pair, -1) for pair in zip(user, item, strict=True)]
-        for at, (slot, called, time) in enumerate(zip(found, name, ts.tolist(), strict=True)):
+        """Find the rows that n actions answer.
+
+        An action that names an impression answers the row of that impression, any other one the latest row of its user
+        and item that is at most `window` ms older than itself.
+
+        Returns
+        -------
+        slots : n ints
+            -1 where there is no such row.
+        """
+        latest = self._latest
+        slots = [latest.get(pair, -1) for pair in zip(user, item, strict=True)]
+        for i, (slot, name, time) in enumerate(zip(slots, impression_id, ts.tolist(), strict=True)):
             if slot >= 0:
-                found[at] = self._latest(slot, time, window) if called is None else self._named(slot, called)
-        return found
+                slots[i] = self._find_latest(slot, time, window) if name is None else self._find_named(slot, name)
+        return slots
 
     def find_all(self, user: Iterable[str], item: Iterable[str]) -> list[int]:
-        """Slots of all rows of these users and items, each once."""
-        found: dict[int, None] = {}
+        """Return the slots of all rows of n (user, item) pairs, each slot once."""
+        slots: dict[int, None] = {}
         for pair in zip(user, item, strict=True):
-            slot = self._heads.get(pair, -1)
-            while slot >= 0 and slot not in found:
-                found[slot] = None
-                slot = int(self.numbers[OLDER, slot])
-        return list(found)
+            slot = self._latest.get(pair, -1)
+            while slot >= 0 and slot not in slots:
+                slots[slot] = None
+                slot = int(self._earlier[slot])
+        return list(slots)
 
     def remove(self, slots: NDArray[np.int64]) -> None:
-        """Remove rows."""
+        """Remove rows and free their slots."""
         if not len(slots):
             return
-        alone = (self.numbers[OLDER, slots] < 0) & (self.numbers[NEWER, slots] < 0)
+        # Most rows are alone in their list: those need no relinking.
+        alone = (self._earlier[slots] < 0) & (self._later[slots] < 0)
         for pair in self._pairs(slots[alone]):
-            del self._heads[pair]
+            del self._latest[pair]
         for pair, slot in zip(self._pairs(slots[~alone]), slots[~alone].tolist(), strict=True):
             self._unlink(pair, slot)
-        self.numbers[STATUS, slots] = FREE
-        self.objects[:, slots] = None
+        self.status[slots] = SlotStatus.FREE
+        for column in (self.user, self.item, self.impression_id, self.context):
+            column[slots] = None
         self._free += slots[::-1].tolist()
 
-    def with_status(self, status: int) -> NDArray[np.int64]:
-        """Slots of the rows of a status, in order of arrival."""
-        slots = np.flatnonzero(self.numbers[STATUS] == status)
-        return slots[np.argsort(self.numbers[ORDER, slots], kind="stable")]
+    def with_status(self, status: SlotStatus) -> NDArray[np.int64]:
+        """Return the slots of the rows with a status, in order of arrival."""
+        slots = np.flatnonzero(self.status == status)
+        return slots[np.argsort(self._arrival[slots], kind="stable")]
 
     def capture_state(self) -> Callable[[], list[list[Any]]]:
-        """Note all rows in order of arrival; called, they become plain values."""
-        slots = np.flatnonzero(self.numbers[STATUS] != FREE)
-        slots = slots[np.argsort(self.numbers[ORDER, slots])]
-        numbers, objects = self.numbers[_SAVED, slots], self.objects[:, slots]
-        return lambda: [*numbers.tolist(), *objects.tolist()]
+        """Copy all rows in order of arrival; the returned function turns the copy into lists, see `SavedRow`."""
+        slots = np.flatnonzero(self.status != SlotStatus.FREE)
+        slots = slots[np.argsort(self._arrival[slots])]
+        numbers = self.ts, self.task_bits, self.impression, self.partition, self.status
+        objects = self.user, self.item, self.impression_id, self.context
+        copies = [column[slots] for column in (*numbers, *objects)]
+        return lambda: [column.tolist() for column in copies]
 
     @classmethod
     def from_state(cls, state: Sequence[Sequence[Any]]) -> PendingTable:
-        """Go on from what was `frozen`."""
-        rows = cls()
-        ts, mask, group, partition, status = np.array(state[_SAVED], np.int64).reshape(_SAVED.stop, -1)
-        slots = rows.add(ts, mask, group, partition, *state[_SAVED.stop :])
-        rows.numbers[STATUS, slots] = status
-        return rows
+        """Restore a table from what the function returned by `capture_state` gave."""
+        table = cls()
+        *numbers, user, item, impression_id, context = state
+        ts, task_bits, impression, partition, status = (np.array(column, np.int64) for column in numbers)
+        slots = table.add(
+            ts,
+            task_bits=task_bits,
+            impression=impression,
+            partition=partition,
+            user=user,
+            item=item,
+            impression_id=impression_id,
+            context=context,
+        )
+        table.status[slots] = status
+        return table
 
-    def _take(self, n: int) -> NDArray[np.int64]:
+    def _allocate(self, n: int) -> NDArray[np.int64]:
         if n > len(self._free):
-            old = self.numbers.shape[1]
-            new = max(2 * old, old + n, 1024)
-            self.numbers = np.concatenate((self.numbers, np.zeros((_NUMBERS, new - old), np.int64)), axis=1)
-            self.objects = np.concatenate((self.objects, np.full((_OBJECTS, new - old), None, object)), axis=1)
+            old = len(self.ts)
+            new = max(2 * old, old + n, _FIRST_SLOTS)
+            self._grow(new - old)
             self._free = [*range(new - 1, old - 1, -1), *self._free]
-        taken = np.array(self._free[len(self._free) - n :][::-1], np.int64)
+        slots = np.array(self._free[len(self._free) - n :][::-1], np.int64)
         del self._free[len(self._free) - n :]
-        return taken
+        return slots
+
+    def _grow(self, added: int) -> None:
+        numbers, objects = np.zeros(added, np.int64), np.full(added, None, object)
+        self.ts = np.concatenate((self.ts, numbers))
+        self.task_bits = np.concatenate((self.task_bits, numbers))
+        self.impression = np.concatenate((self.impression, numbers))
+        self.partition = np.concatenate((self.partition, numbers))
+        self.status = np.concatenate((self.status, numbers))
+        self._arrival = np.concatenate((self._arrival, numbers))
+        self._earlier = np.concatenate((self._earlier, numbers))
+        self._later = np.concatenate((self._later, numbers))
+        self.user = np.concatenate((self.user, objects))
+        self.item = np.concatenate((self.item, objects))
+        self.impression_id = np.concatenate((self.impression_id, objects))
+        self.context = np.concatenate((self.context, objects))
 
     def _pairs(self, slots: NDArray[np.int64]) -> Iterable[tuple[str, str]]:
-        return zip(self.objects[USER, slots].tolist(), self.objects[ITEM, slots].tolist(), strict=True)
+        return zip(self.user[slots].tolist(), self.item[slots].tolist(), strict=True)
 
     def _link(self, pair: tuple[str, str], slot: int, head: int) -> None:
-        """Put a row into its chain, before the rows of the same time."""
-        numbers = self.numbers
+        """Insert a row into the list of its user and item, before the rows of the same time."""
         later, earlier = -1, head
-        while earlier >= 0 and numbers[TS, earlier] > numbers[TS, slot]:
-            later, earlier = earlier, int(numbers[OLDER, earlier])
-        numbers[OLDER, slot], numbers[NEWER, slot] = earlier, later
+        while earlier >= 0 and self.ts[earlier] > self.ts[slot]:
+            later, earlier = earlier, int(self._earlier[earlier])
+        self._earlier[slot], self._later[slot] = earlier, later
         if earlier >= 0:
-            numbers[NEWER, earlier] = slot
+            self._later[earlier] = slot
         if later >= 0:
-            numbers[OLDER, later] = slot
+            self._earlier[later] = slot
         else:
-            self._heads[pair] = slot
+            self._latest[pair] = slot
 
     def _unlink(self, pair: tuple[str, str], slot: int) -> None:
-        earlier, later = self.numbers[OLDER : NEWER + 1, slot].tolist()
+        earlier, later = int(self._earlier[slot]), int(self._later[slot])
         if earlier >= 0:
-            self.numbers[NEWER, earlier] = later
+            self._later[earlier] = later
         if later >= 0:
-            self.numbers[OLDER, later] = earlier
+            self._earlier[later] = earlier
         elif earlier >= 0:
-            self._heads[pair] = earlier
+            self._latest[pair] = earlier
         else:
-            del self._heads[pair]
+            del self._latest[pair]
 
-    def _latest(self, slot: int, time: int, window: int) -> int:
-        while slot >= 0 and self.numbers[TS, slot] > time:
-            slot = int(self.numbers[OLDER, slot])
-        return slot if slot >= 0 and time - self.numbers[TS, slot] <= window else -1
+    def _find_latest(self, slot: int, time: int, window: int) -> int:
+        while slot >= 0 and self.ts[slot] > time:
+            slot = int(self._earlier[slot])
+        return slot if slot >= 0 and time - self.ts[slot] <= window else -1
 
-    def _named(self, slot: int, name: str) -> int:
-        while slot >= 0 and self.objects[NAME, slot] != name:
-            slot = int(self.numbers[OLDER, slot])
+    def _find_named(self, slot: int, impression_id: str) -> int:
+        while slot >= 0 and self.impression_id[slot] != impression_id:
+            slot = int(self._earlier[slot])
         return slot

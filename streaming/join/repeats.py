@@ -1,4 +1,4 @@
-"""Repeats: interactions that say more of what their user's last interaction said."""
+"""Detect repeats: interactions that add to what their user's previous interaction said."""
 
 from __future__ import annotations
 
@@ -10,50 +10,58 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.schema.batch import Engagements
 
+# Item, impression id and event time of a user's last interaction. A plain tuple: one is made per interaction.
 _Last = tuple[str, str | None, int]
 
 
 class RepeatDetector:
-    """Knows the last interaction of every user for `window` ms of stream time, of at most `most` users.
+    """Marks interactions that repeat their user's previous one.
 
-    An interaction is a repeat if its user's last one was on the same item, and either names the same impression or lies
-    within `window` ms of it.
+    An interaction is a repeat if its user's previous one was on the same item, and either both name the same impression
+    or they are at most `window` ms apart.
+
+    Parameters
+    ----------
+    window
+        Milliseconds of stream time; users who were idle for longer are forgotten.
+    max_users
+        Users that are remembered; beyond it the least lately active are forgotten.
     """
 
-    def __init__(self, window: int, most: int) -> None:
-        self._window, self._most = window, most
-        self._last: dict[str, _Last] = {}  # least lately active user first
+    def __init__(self, window: int, max_users: int) -> None:
+        self._window, self._max_users = window, max_users
+        self._last: dict[str, _Last] = {}  # per user, least lately active first
 
-    def mark(self, events: Engagements, named: Sequence[str | None], watermark: int) -> NDArray[np.bool_]:
-        """Say of n interactions in order which are repeats, then forget users who were idle for too long."""
-        found = []
+    def mark(self, events: Engagements, impression_ids: Sequence[str | None], watermark: int) -> NDArray[np.bool_]:
+        """Say which of n interactions, in order, are repeats, (n,); then forget idle users."""
+        repeats = []
         last, window = self._last, self._window
-        for user, item, name, ts in zip(events.user, events.item, named, events.ts.tolist(), strict=True):
-            before = last.pop(user, None)
-            found.append(
-                before is not None
-                and before[0] == item
-                and (abs(ts - before[2]) <= window or (name is not None and before[1] == name))
+        for user, item, name, ts in zip(events.user, events.item, impression_ids, events.ts.tolist(), strict=True):
+            previous = last.pop(user, None)
+            repeats.append(
+                previous is not None
+                and previous[0] == item
+                and (abs(ts - previous[2]) <= window or (name is not None and previous[1] == name))
             )
-            last[user] = (item, name, ts)
-        self._forget(watermark - window)
-        return np.array(found, np.bool_)
+            last[user] = (item, name, ts)  # inserted last: now the most lately active
+        self._forget_idle(watermark - window)
+        return np.array(repeats, np.bool_)
 
     def capture_state(self) -> Callable[[], list[list[Any]]]:
-        """Note what is known; called, it becomes plain values: users, items, names and times."""
-        users, lasts = list(self._last), list(self._last.values())
-        return lambda: [users, *([one[at] for one in lasts] for at in range(3))]
+        """Copy the state; the returned function makes lists of it: users, items, impression ids and times."""
+        users, last = list(self._last), list(self._last.values())
+        return lambda: [users, *([values[field] for values in last] for field in range(3))]
 
     def load_state_dict(self, state: Sequence[Sequence[Any]]) -> None:
-        """Go on from what was `frozen`."""
-        users, *lasts = state
-        self._last = dict(zip(users, zip(*lasts, strict=True), strict=True))
+        """Restore what the function returned by `capture_state` gave."""
+        users, *last = state
+        self._last = dict(zip(users, zip(*last, strict=True), strict=True))
 
-    def _forget(self, before: int) -> None:
-        gone: list[str] = []
+    def _forget_idle(self, before: int) -> None:
+        idle: list[str] = []
         for user, (_, _, ts) in self._last.items():
-            if ts >= before and len(self._last) - len(gone) <= self._most:
+            if ts >= before and len(self._last) - len(idle) <= self._max_users:
                 break
-            gone.append(user)
-        for user in gone:
+            idle.append(user)
+        for user in idle:
             del self._last[user]

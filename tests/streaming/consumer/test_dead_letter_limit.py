@@ -15,7 +15,7 @@ from hsnn.streaming.consumer.batch_queue import MAX_DISCARDED
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.dead_letter_limit import DeadLetterLimit
 from hsnn.streaming.dead_letters.writer import DeadLetter
-from hsnn.streaming.decode.rows import KIND, PART, PAYLOAD, RowKind, Rows, new_rows, no_rows
+from hsnn.streaming.decode.event_table import EventTable, RowKind, empty_table, table_of_records
 from hsnn.streaming.errors import DeadLetterFloodError
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
@@ -27,17 +27,17 @@ CONFIG = StreamingConfig(
 )
 
 
-def rows(pattern: str, start: int = 0) -> Rows:
+def rows(pattern: str, start: int = 0) -> EventTable:
     """Delivered rows of partition 0: ``.`` is fine, ``x`` is malformed, ``i`` is invalid."""
     if not pattern:
-        return no_rows()
+        return empty_table()
     records = Records.of([Record("engagements", 0, start + at, b"k", b"v", (), 5) for at in range(len(pattern))])
-    made = new_rows(records, RowKind.INTERACTION)
+    made = table_of_records(records, RowKind.INTERACTION)
     for at, (mark, record) in enumerate(zip(pattern, records, strict=True)):
         if mark != ".":
-            made.numbers[KIND, at] = RowKind.DEAD
+            made.kind[at] = RowKind.DEAD
             reason = "malformed" if mark == "x" else "invalid"
-            made.objects[PAYLOAD, at] = DeadLetter(record, 0, reason, "detail")
+            made.payload[at] = DeadLetter(record, 0, reason, "detail")
     return made
 
 
@@ -90,7 +90,7 @@ def test_the_error_names_the_commonest_reason_and_where_it_is():
 def test_topics_are_counted_apart():
     cap = DeadLetterLimit(0.5, 10, ["items", "engagements"])
     fine, bad, last = rows("." * 100), rows("x" * 9), rows("x")
-    bad.numbers[PART] = last.numbers[PART] = 1
+    bad.partition[:] = last.partition[:] = 1
     assert [cap.check(some) for some in (fine, bad, fine)] == [None] * 3
     flood = cap.check(last)
     assert flood is not None

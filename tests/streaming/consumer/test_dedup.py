@@ -46,8 +46,8 @@ def timed(events: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
 
 @pytest.fixture(params=[1_000_000, 3])
 def most(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(module, "MOST", request.param)
-    monkeypatch.setattr(module, "_SLACK", 0)
+    monkeypatch.setattr(module, "MAX_IDS", request.param)
+    monkeypatch.setattr(module, "_REBUILD_SLACK", 0)
     return int(request.param)
 
 
@@ -94,6 +94,6 @@ def test_little_is_kept_of_a_long_stream() -> None:
         marks = np.arange(start, start + 1000)
         assert seen.duplicates([f"e{n}" for n in marks], ["u"] * 1000, marks) is None
         seen.deliver(1000, int(marks[-1]))
-    assert len(seen._in) < 8000
+    assert len(seen._chunk_of) < 8000
     assert len(seen._chunks) == 1
     assert len(seen.capture_state(199_999)()[0]) == 11

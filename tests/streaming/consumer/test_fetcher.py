@@ -16,7 +16,7 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.fetcher import DirectFetcher, PrefetchingFetcher
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.rows import Rows
+from hsnn.streaming.decode.event_table import EventTable
 from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
@@ -98,7 +98,7 @@ def test_a_state_taken_while_more_was_read_goes_on_where_delivery_stood() -> Non
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     log = filled(Slow([10]), 2000)
     reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
-    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_REST", 0.0)
+    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_IDLE_POLL_INTERVAL", 0.0)
     reader.seek({FIRST: 0})
     time.sleep(0.3)
     assert 25 <= sum(len(rows) for _, rows in reader.read(0.0, [FIRST])) <= 60
@@ -107,7 +107,7 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_log_is_polled_while_a_batch_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_REST", 0.2)
+    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_IDLE_POLL_INTERVAL", 0.2)
     log = filled(Slow(), 40)
     consumer = Consumer(log, CONFIG, prefetch=True)
     assert consumer.next_batch(5.0) is not None
@@ -134,7 +134,7 @@ def test_hardly_anything_is_polled_until_somebody_waits() -> None:
 
 
 def test_who_asks_without_waiting_finds_soon_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_REST", 60.0)
+    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_IDLE_POLL_INTERVAL", 60.0)
     log = filled(Slow(), 0)
     reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
     reader.seek({FIRST: 0})
@@ -228,7 +228,7 @@ class Endless(Slow):
 
 
 def test_nothing_is_lost_where_only_the_ends_could_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "ENDS_EVERY", 0.0)
+    monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "END_OFFSETS_MAX_AGE", 0.0)
     log = filled(Endless([1]), 60)
     reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=500)
     reader.seek({("engagements", number): 0 for number in range(3)})
@@ -247,7 +247,7 @@ def test_nothing_is_lost_where_only_the_ends_could_not_be_asked_for(monkeypatch:
 def test_a_seek_forgets_what_is_just_being_decoded() -> None:
     log, decoding, go_on = filled(Slow(), 40), threading.Event(), threading.Event()
 
-    def decode(_: Position, records: Records) -> Rows:
+    def decode(_: Position, records: Records) -> EventTable:
         decoding.set()
         go_on.wait(0.3)
         return decode_records(TopicRole.ENGAGEMENTS, records)

@@ -10,7 +10,7 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer import consumer as consuming
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.load_shedding import LoadShedder
-from hsnn.streaming.decode.rows import KIND, SENT_AT, RowKind, new_rows
+from hsnn.streaming.decode.event_table import RowKind, table_of_records
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Record, Records
@@ -20,15 +20,16 @@ NOW = 1_700_000_000
 
 
 def rows(*ages: float, kind: RowKind = RowKind.INTERACTION):
-    found = new_rows(Records.of([Record("engagements", 0, at, None, b"", (), 0) for at in range(len(ages))]), kind)
-    found.numbers[SENT_AT] = [1000 * (NOW - age) for age in ages]
+    records = [Record("engagements", 0, offset, None, b"", (), 0) for offset in range(len(ages))]
+    found = table_of_records(Records.of(records), kind)
+    found.sent_at[:] = [1000 * (NOW - age) for age in ages]
     return found
 
 
 def shed(shedder: LoadShedder, *ages: float) -> str:
     found = rows(*ages)
     shedder.mark(found)
-    return "".join("x" if kind == RowKind.SHED else "." for kind in found.column(KIND).tolist())
+    return "".join("x" if kind == RowKind.SHED else "." for kind in found.kind.tolist())
 
 
 def test_it_begins_above_and_ends_below():
@@ -49,7 +50,7 @@ def test_nothing_is_dropped_by_default():
 def test_only_engagements_are_dropped(kind):
     shedder, found = LoadShedder(60.0, 5.0, clock=lambda: NOW), rows(100, 100, kind=kind)
     shedder.mark(found)
-    assert np.all(found.column(KIND) == kind)
+    assert np.all(found.kind == kind)
 
 
 def test_what_is_dropped_is_counted_and_items_are_not(monkeypatch):
@@ -62,7 +63,7 @@ def test_what_is_dropped_is_counted_and_items_are_not(monkeypatch):
         event = Interaction(ts=893_286_638_000 + at, id=at, user="u", item="i", action="view")
         log.append("engagements", [Outgoing(b"u", encode(event), (), 1000 * (NOW - age))])
     log.append("items", [Outgoing(b"i", encode(Item(ts=893_286_638_000, id="i")), (), 1000 * (NOW - 100))])
-    monkeypatch.setattr(consuming, "Shedder", lambda above, below: LoadShedder(above, below, clock=lambda: NOW))
+    monkeypatch.setattr(consuming, "LoadShedder", lambda above, below: LoadShedder(above, below, clock=lambda: NOW))
     consumer, found = Consumer(log, config), []
     while (batch := consumer.next_batch(0.0)) is not None:
         found.append(batch)

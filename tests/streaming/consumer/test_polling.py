@@ -12,7 +12,7 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.polling import BYTES_PER_POLL, MAX_RECORDS, FetchSize, Poller
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.rows import OFFSET, Rows
+from hsnn.streaming.decode.event_table import EventTable
 from hsnn.streaming.errors import OutOfRangeError
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.memory import MemoryLog
@@ -49,9 +49,9 @@ def polling(log: MemoryLog, *sizes: int) -> Poller:
     return Poller(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records))
 
 
-def offsets(found: list[tuple[Position, Rows]]) -> dict[Position, list[int]]:
+def offsets(found: list[tuple[Position, EventTable]]) -> dict[Position, list[int]]:
     assert len({position for position, _ in found}) == len(found)
-    return {position: rows.column(OFFSET).tolist() for position, rows in found}
+    return {position: rows.offset.tolist() for position, rows in found}
 
 
 @pytest.mark.parametrize("sizes", [(0, 0, 0), (5, 0, 0), (1, 2, 3), (3000, 0, 2), (900, 700, 2000)])
@@ -65,7 +65,7 @@ def test_everything_that_is_there_comes_once_and_in_order(sizes: tuple[int, ...]
 
 
 def test_one_read_polls_until_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hsnn.streaming.consumer.polling, "ENOUGH", 3 * MAX_RECORDS)
+    monkeypatch.setattr(hsnn.streaming.consumer.polling, "ROWS_PER_READ", 3 * MAX_RECORDS)
     log = Failing()
     reads = polling(log, 6 * MAX_RECORDS, 0, 0)
     first = len(offsets(reads.read(0.0, PLACES[:1]))[PLACES[0]])

@@ -12,22 +12,8 @@ from hypothesis import strategies as st
 
 from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter
 from hsnn.streaming.decode.decoder import decode_records
+from hsnn.streaming.decode.event_table import EventTable, RowKind
 from hsnn.streaming.decode.json_event import MAX_JSON
-from hsnn.streaming.decode.rows import (
-    ACTION,
-    CONTEXT,
-    INDEX,
-    ITEM,
-    KIND,
-    LAST,
-    OFFSET,
-    PAYLOAD,
-    RECORD,
-    TS,
-    USER,
-    RowKind,
-    Rows,
-)
 from hsnn.streaming.log.records import Record, Records
 from hsnn.streaming.schema.arrow import write_interactions
 from hsnn.streaming.schema.topics import TopicRole
@@ -44,20 +30,27 @@ def record(value: bytes | None, offset: int = 0, key: bytes | None = b"k", **mor
     return Record(more.get("topic", "engagements"), 0, offset, key, value, more.get("headers", ()), 1_000)
 
 
-def decoded(role: TopicRole, records: list[Record]) -> Rows:
+def decoded(role: TopicRole, records: list[Record]) -> EventTable:
     return decode_records(role, Records.of(records))
 
 
-def facts(rows: Rows) -> list[list[Any]]:
+def facts(rows: EventTable) -> list[list[Any]]:
     """Objects of each row, its record in place of what holds it."""
-    found = np.delete(rows.objects, RECORD, axis=0).T.tolist()
-    return [[*objects, rows.record(at)] for at, objects in enumerate(found)]
+    columns = rows.user, rows.item, rows.action, rows.context, rows.payload, rows.event_id
+    objects = zip(*(column.tolist() for column in columns), strict=True)
+    return [[*values, rows.record(row)] for row, values in enumerate(objects)]
 
 
-def one(role: TopicRole, value: bytes | None, **more: Any) -> tuple[RowKind, Any, Rows]:
+def numbers(rows: EventTable) -> list[list[int]]:
+    """Return all numbers of each row but the value."""
+    places = rows.offset, rows.index, rows.ends_record, rows.order_key, rows.partition, rows.watermark
+    return np.stack([rows.ts, rows.sent_at, rows.kind, *places], axis=1).tolist()
+
+
+def one(role: TopicRole, value: bytes | None, **more: Any) -> tuple[RowKind, Any, EventTable]:
     rows = decoded(role, [record(value, **more)])
     assert len(rows) == 1
-    return RowKind(rows.numbers[KIND, 0]), rows.objects[PAYLOAD, 0], rows
+    return RowKind(rows.kind[0]), rows.payload[0], rows
 
 
 def written(event: Any, **changes: Any) -> bytes:
@@ -67,14 +60,14 @@ def written(event: Any, **changes: Any) -> bytes:
 def test_an_interaction_becomes_columns() -> None:
     kind, _, rows = one(TopicRole.ENGAGEMENTS, written(GOOD, value=2.5, context={"hour": 3}, colour="red"), offset=9)
     assert kind is RowKind.INTERACTION
-    assert rows.objects[[USER, ITEM, ACTION, CONTEXT], 0].tolist() == ["7", "a", "click", {"hour": 3}]
-    assert rows.numbers[[TS, OFFSET, INDEX, LAST], 0].tolist() == [5, 9, 0, 1]
+    assert [rows.user[0], rows.item[0], rows.action[0], rows.context[0]] == ["7", "a", "click", {"hour": 3}]
+    assert [rows.ts[0], rows.offset[0], rows.index[0], rows.ends_record[0]] == [5, 9, 0, True]
     assert rows.value.tolist() == [2.5]
 
 
 def test_ids_are_text_whichever_way_they_were_written() -> None:
     rows = decoded(TopicRole.ENGAGEMENTS, [record(written(GOOD, user=user)) for user in (7, "7", "é", -1)])
-    assert rows.objects[USER].tolist() == ["7", "7", "é", "-1"]
+    assert rows.user.tolist() == ["7", "7", "é", "-1"]
     assert np.isnan(rows.value).all()
 
 
@@ -85,7 +78,7 @@ def test_one_by_one_and_all_at_once_agree() -> None:
     slow = decoded(
         TopicRole.ENGAGEMENTS, [record(value, i) for i, value in enumerate([*values, written(OTHERS["impression"])])]
     )
-    assert np.array_equal(fast.numbers, slow.numbers[:, :9])
+    assert numbers(fast) == numbers(slow)[:9]
     assert facts(fast) == facts(slow)[:9]
     assert np.array_equal(fast.value, slow.value[:9])
 
@@ -144,14 +137,14 @@ def test_what_cannot_be_believed_says_why(role: TopicRole, value: bytes | None, 
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.record.value, letter.record.offset) == (reason, value, 4)
     assert letter.detail
-    assert rows.numbers[TS, 0] == -1
+    assert rows.ts[0] == -1
 
 
 def test_a_bad_record_does_not_take_its_neighbours_along() -> None:
     values = [written(GOOD, user=i) if i % 3 else b"?" for i in range(10)]
     rows = decoded(TopicRole.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
-    assert (rows.column(KIND) == RowKind.DEAD).tolist() == [i % 3 == 0 for i in range(10)]
-    assert rows.column(OFFSET).tolist() == list(range(10))
+    assert (rows.kind == RowKind.DEAD).tolist() == [i % 3 == 0 for i in range(10)]
+    assert rows.offset.tolist() == list(range(10))
 
 
 def test_confluents_prefix_is_left_out() -> None:
@@ -165,37 +158,37 @@ def test_confluents_prefix_is_left_out() -> None:
 
 def test_a_null_value_deletes_what_the_key_names() -> None:
     kind, name, rows = one(TopicRole.ITEMS, None, key="é7".encode(), headers=(("ts", b"1234"),))
-    assert (kind, name, rows.numbers[TS, 0]) == (RowKind.DELETED_ITEM, "é7", 1234)
+    assert (kind, name, rows.ts[0]) == (RowKind.DELETED_ITEM, "é7", 1234)
     kind, name, rows = one(TopicRole.USERS, None, key=b"u", headers=(("ts", b"soon"),))
-    assert (kind, name, rows.numbers[TS, 0]) == (RowKind.DELETED_USER, "u", 1000)
+    assert (kind, name, rows.ts[0]) == (RowKind.DELETED_USER, "u", 1000)
     for key in (None, b"", b"\xff", b"x" * 300):
         assert one(TopicRole.ITEMS, None, key=key)[1].reason == "no_key"
 
 
 def test_commands_pass_as_they_are() -> None:
     kind, payload, rows = one(TopicRole.CONTROL, b'{"op":"split","ts":77}')
-    assert (kind, payload, rows.numbers[TS, 0]) == (RowKind.CONTROL, b'{"op":"split","ts":77}', 77)
+    assert (kind, payload, rows.ts[0]) == (RowKind.CONTROL, b'{"op":"split","ts":77}', 77)
     for value in (b"?", b'{"ts":"x"}', b"[" * 100_000, b'{"ts":-9}'):
         kind, payload, rows = one(TopicRole.CONTROL, value)
-        assert (kind, payload, rows.numbers[TS, 0]) == (RowKind.CONTROL, value, -1)
+        assert (kind, payload, rows.ts[0]) == (RowKind.CONTROL, value, -1)
 
 
 def test_arrow_rows_lie_between_json_ones() -> None:
     arrow = write_interactions([1, 2, 3], ["u", "", "w"], ["a", "b", "c"], ["click"] * 3, value=[None, 1.0, 2.0])
     values = [written(GOOD), arrow, b"?", arrow[: len(arrow) // 2], written(GOOD)]
     rows = decoded(TopicRole.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
-    assert rows.column(OFFSET).tolist() == [0, 1, 1, 1, 2, 3, 4]
-    assert rows.column(INDEX).tolist() == [0, 0, 1, 2, 0, 0, 0]
-    assert rows.column(LAST).tolist() == [1, 0, 0, 1, 1, 1, 1]
-    assert rows.column(KIND).tolist() == [0, 0, RowKind.DEAD, 0, RowKind.DEAD, RowKind.DEAD, 0]
-    assert rows.objects[PAYLOAD, 2].index == 1
-    assert rows.objects[PAYLOAD, 5].index == WHOLE
-    assert rows.objects[USER, [1, 3]].tolist() == ["u", "w"]
+    assert rows.offset.tolist() == [0, 1, 1, 1, 2, 3, 4]
+    assert rows.index.tolist() == [0, 0, 1, 2, 0, 0, 0]
+    assert rows.ends_record.tolist() == [1, 0, 0, 1, 1, 1, 1]
+    assert rows.kind.tolist() == [0, 0, RowKind.DEAD, 0, RowKind.DEAD, RowKind.DEAD, 0]
+    assert rows.payload[2].index == 1
+    assert rows.payload[5].index == WHOLE
+    assert rows.user[[1, 3]].tolist() == ["u", "w"]
 
 
 def test_an_empty_arrow_record_is_passed() -> None:
     kind, _, rows = one(TopicRole.ENGAGEMENTS, write_interactions([], [], [], []))
-    assert (kind, rows.numbers[LAST, 0]) == (RowKind.EMPTY, 1)
+    assert (kind, rows.ends_record[0]) == (RowKind.EMPTY, 1)
 
 
 _ids = st.one_of(st.text(max_size=5), st.integers(), st.none(), st.floats(), st.booleans())
@@ -234,15 +227,15 @@ _values = st.one_of(
 @example([b'{"ts": 9223372036854775808}'], TopicRole.CONTROL)
 def test_any_bytes_are_read_and_counted(values: list[bytes | None], role: TopicRole) -> None:
     rows = decoded(role, [record(value, i) for i, value in enumerate(values)])
-    assert np.unique(rows.column(OFFSET)).tolist() == list(range(len(values)))
-    assert int(rows.column(LAST).sum()) == len(values)
+    assert np.unique(rows.offset).tolist() == list(range(len(values)))
+    assert int(rows.ends_record.sum()) == len(values)
     for at in range(len(rows)):
-        if rows.numbers[KIND, at] == RowKind.DEAD:
-            assert rows.objects[PAYLOAD, at].record.value == values[rows.numbers[OFFSET, at]]
-        if rows.numbers[KIND, at] == RowKind.INTERACTION:
-            texts = rows.objects[[USER, ITEM, ACTION], at].tolist()
+        if rows.kind[at] == RowKind.DEAD:
+            assert rows.payload[at].record.value == values[rows.offset[at]]
+        if rows.kind[at] == RowKind.INTERACTION:
+            texts = rows.user[at], rows.item[at], rows.action[at]
             assert all(0 < len(text) <= 256 and text.encode() for text in texts)
-            assert rows.numbers[TS, at] >= 0
+            assert rows.ts[at] >= 0
             assert not np.isinf(rows.value[at])
 
 
@@ -266,6 +259,6 @@ def test_records_read_together_are_what_each_is_alone(values: list[bytes]) -> No
     records = [record(value, offset) for offset, value in enumerate(values)]
     together = decoded(TopicRole.ENGAGEMENTS, records)
     alone = [decoded(TopicRole.ENGAGEMENTS, [one]) for one in records]
-    assert together.numbers.T.tolist() == [row for rows in alone for row in rows.numbers.T.tolist()]
+    assert numbers(together) == [row for rows in alone for row in numbers(rows)]
     assert facts(together) == [row for rows in alone for row in facts(rows)]
     assert np.array_equal(together.value, np.concatenate([np.zeros(0), *(r.value for r in alone)]), equal_nan=True)

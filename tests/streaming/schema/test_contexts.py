@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.streaming.decode.decoder import decode_records
-from hsnn.streaming.decode.rows import CONTEXT, KIND, PAYLOAD, RowKind
+from hsnn.streaming.decode.event_table import RowKind
 from hsnn.streaming.log.records import Record, Records
 from hsnn.streaming.schema.arrow import read_interactions, write_interactions
 from hsnn.streaming.schema.contexts import Contexts
@@ -28,7 +28,7 @@ def record(at: int, **more: Any) -> Record:
 
 
 def contexts_of(*records: Record) -> list[Any]:
-    found: list[Any] = decode_records(TopicRole.ENGAGEMENTS, Records.of(records)).objects[CONTEXT].tolist()
+    found: list[Any] = decode_records(TopicRole.ENGAGEMENTS, Records.of(records)).context.tolist()
     return found
 
 
@@ -47,8 +47,8 @@ def test_a_missing_one_is_none() -> None:
 def test_a_bad_one_is_a_dead_letter_and_spoils_no_other(bad: Any) -> None:
     records = Records.of([record(1, context={"h": 1}), record(2, context=bad), record(3)])
     rows = decode_records(TopicRole.ENGAGEMENTS, records)
-    assert rows.column(KIND).tolist() == [RowKind.INTERACTION, RowKind.DEAD, RowKind.INTERACTION]
-    assert rows.objects[CONTEXT].tolist() == [{"h": 1}, None, None]
+    assert rows.kind.tolist() == [RowKind.INTERACTION, RowKind.DEAD, RowKind.INTERACTION]
+    assert rows.context.tolist() == [{"h": 1}, None, None]
 
 
 def test_equal_ones_are_one_object_in_arrow_too() -> None:
@@ -74,6 +74,4 @@ def test_what_is_no_context_is_refused_each_time() -> None:
 
 
 def test_an_action_may_name_impression_0() -> None:
-    assert decode_records(TopicRole.ENGAGEMENTS, Records.of([record(1, impression=0)])).objects[PAYLOAD].tolist() == [
-        "0"
-    ]
+    assert decode_records(TopicRole.ENGAGEMENTS, Records.of([record(1, impression=0)])).payload.tolist() == ["0"]

@@ -95,8 +95,8 @@ def new_loop(redis, config, tmp_path, monkeypatch) -> Iterator[Callable[..., Loo
 
     It reads little at once, so that there is always something left to be read.
     """
-    monkeypatch.setattr("hsnn.streaming.consumer.polling.AT_ONCE", 64)
-    monkeypatch.setattr("hsnn.streaming.consumer.polling.ENOUGH", 64)
+    monkeypatch.setattr("hsnn.streaming.consumer.polling.MAX_RECORDS", 64)
+    monkeypatch.setattr("hsnn.streaming.consumer.polling.ROWS_PER_READ", 64)
     opened: list[Any] = []
 
     def make(folder: str, log: EventLog | str, health: Health | None = None) -> Loop:
