@@ -3,7 +3,7 @@ FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/hsnn
 ENV PATH=/opt/hsnn/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-# Dependencies first: they change less often than the code. The lock holds the versions down; of what it pins, only
+# Dependencies first: they change less often than the code. The lock pins the versions; of these, only
 # what the project needs to run is installed, and what builds the wheel.
 COPY pyproject.toml requirements.lock ./
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \

@@ -1,6 +1,6 @@
-# Every target sets the project up first, once; `make help` says what there is. HSNN_VENV names another virtual
-# environment than .venv, ARGS is passed on: make demo ARGS='--log kafka', make test ARGS='tests/streaming -x'.
-# The fast tests run in two processes, the tests of a file in one of them; ARGS='-n 0' runs them in this one.
+# Every target first sets up the virtual environment, once: .venv, or the folder that HSNN_VENV names. `make help` lists
+# the targets. ARGS is passed on: make demo ARGS='--log kafka', make test ARGS='tests/streaming -x'.
+# The fast tests run in two processes, each file in one of them; ARGS='-n 0' runs them in a single process.
 SHELL := /bin/sh
 VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
@@ -10,15 +10,15 @@ BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality c
 .PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn fuzz kafka docs lock clean
 .DEFAULT_GOAL := help
 
-help: ## Say what there is.
+help: ## List the targets.
 	@echo "hsnn: retrieval that learns while it serves."
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
-	@echo "Set-up goes to $(VENV) (or \$$HSNN_VENV) and happens once; ARGS='...' is passed on."
+	@echo "The environment is $(VENV) (or \$$HSNN_VENV), set up once; ARGS='...' is passed on."
 
 setup: ## Install the project and its pinned dependencies, unless that is done.
 	@HSNN_VENV="$(VENV)" sh deploy/setup.sh
 
-demo: setup ## Watch the whole loop on real events, about two minutes.
+demo: setup ## Run the whole loop on real events, about two minutes.
 	@echo "Running: hsnn demo $(ARGS)"
 	@$(PYTHON) -m hsnn demo $(ARGS)
 
@@ -34,7 +34,7 @@ crash-test: setup ## Kill a real trainer 200 times, on Redis Streams and on Kafk
 	@echo "Running: python -m benchmarks.crash $(ARGS)"
 	@$(PYTHON) -m benchmarks.crash $(ARGS)
 
-lint: setup ## Check style, types, who imports whom, and the rules of the source tree.
+lint: setup ## Check style, types, import layers, and the rules of the source tree.
 	@echo "Checking with ruff, mypy --strict, import-linter and tools/house_rules.py."
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
@@ -51,11 +51,11 @@ bench-quality: setup ## Measure retrieval quality: make bench-quality ARGS='--se
 	@echo "Running: python -m benchmarks.quality $(ARGS)"
 	@$(PYTHON) -m benchmarks.quality $(ARGS)
 
-bench-pipeline: setup ## Measure the way from the log to the step, against the step alone: Kafka, Arrow, Redis Streams.
+bench-pipeline: setup ## Measure training from a log against training from memory: Kafka, Arrow, Redis Streams.
 	@echo "Running: python -m benchmarks.pipeline $(ARGS)"
 	@$(PYTHON) -m benchmarks.pipeline $(ARGS)
 
-bench-churn: setup ## Measure churn beside other indexes: make bench-churn ARGS='--items 100000 --churn 0.1 --peers hnswlib,faiss --json FILE'.
+bench-churn: setup ## Compare with other indexes under churn: make bench-churn ARGS='--items 100000 --churn 0.1 --peers hnswlib,faiss --json FILE'.
 	@echo "Running: python -m benchmarks.churn $(ARGS)"
 	@$(PYTHON) -m benchmarks.churn $(ARGS)
 
@@ -73,12 +73,12 @@ docs: setup ## Rewrite the generated parts of the documentation.
 	@$(PYTHON) -m benchmarks.tables
 	@$(PYTHON) -m tools.api_reference docs/api.md
 
-lock: setup ## Pin the dependencies of pyproject.toml anew; needs uv.
+lock: setup ## Pin the dependencies of pyproject.toml again; needs uv.
 	@echo "Writing requirements.lock."
 	@uv pip compile --universal --python-version 3.11 --extra dev -q --no-annotate --no-header --no-emit-index-url \
 		pyproject.toml -o requirements.lock
 
-clean: ## Remove what set-up, tests and builds left in this folder.
+clean: ## Remove environment, caches and build folders from this clone.
 	@echo "Removing .venv, caches and build folders."
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
