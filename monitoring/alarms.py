@@ -55,19 +55,19 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(blob, type=cls)
 
 
-class Rules:
+class AlarmRules:
     """Which action answers which kind of alarm.
 
     Examples
     --------
-    >>> rules = Rules({"mix_drift": "refresh"})
-    >>> rules.action("mix_drift"), rules.action("unheard_of")
+    >>> rules = AlarmRules({"mix_drift": "refresh"})
+    >>> rules.action_for("mix_drift"), rules.action_for("unheard_of")
     ('refresh', 'none')
     """
 
     def __init__(self, actions: Mapping[str, Action]) -> None:
         self._actions = dict(actions)
 
-    def action(self, kind: str) -> Action:
+    def action_for(self, kind: str) -> Action:
         """Look up what answers an alarm of this kind; ``none`` where no rule is."""
         return self._actions.get(kind, "none")

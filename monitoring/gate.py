@@ -55,11 +55,11 @@ class QualityGate:
         over = self._events > self._config.warm_up and self._worse >= self._config.patience
         return self._close(ts, loss) if over else None
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Everything the next decision depends on."""
         return {"means": dict(self._means), "events": self._events, "worse": self._worse, "reason": self.reason}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on as the gate that gave `state` would; one that is switched off is open."""
         self._means = {name: float(state["means"][name]) for name in _LIMITS}
         self._events, self._worse = int(state["events"]), int(state["worse"])

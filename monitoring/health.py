@@ -27,13 +27,13 @@ class Health:
     >>> health = Health("model", clock=lambda: now)
     >>> health.expect("poll", within=30)
     >>> now = 29.0
-    >>> health.live()[0]
+    >>> health.liveness()[0]
     True
     >>> now = 31.0
-    >>> health.live()
+    >>> health.liveness()
     (False, {'poll': {'silent_seconds': 31.0, 'within_seconds': 30.0, 'live': False}})
     >>> health.beat("poll")
-    >>> health.live()[0], health.is_ready()
+    >>> health.liveness()[0], health.readiness()
     (True, (False, {'model': False}))
     """
 
@@ -53,7 +53,7 @@ class Health:
             self._within[name] = float(within)
             self._last[name] = self._clock()
 
-    def forget(self, name: str) -> None:
+    def stop_expecting(self, name: str) -> None:
         """Expect nothing of the loop `name` any more: it ended as it should."""
         with self._lock:
             self._within.pop(name, None)
@@ -63,12 +63,12 @@ class Health:
         with self._lock:
             self._last[name] = self._clock()
 
-    def ready(self, name: str, ready: bool = True) -> None:
+    def set_ready(self, name: str, ready: bool = True) -> None:
         """Note that the part `name` can do its work, or no longer can."""
         with self._lock:
             self._ready[name] = ready
 
-    def waits(self, what: str, why: str | None) -> None:
+    def set_waiting(self, what: str, why: str | None) -> None:
         """Note that the process waits for a server with `what` it does, and why; None: it goes on.
 
         Until then it is not ready, and live however silent its loops are: a restart would not bring the server back.
@@ -76,12 +76,12 @@ class Health:
         Examples
         --------
         >>> health = Health()
-        >>> health.ready("trainer")
-        >>> health.waits("reading the log", "connection refused")
-        >>> health.live(), health.is_ready()[0]
+        >>> health.set_ready("trainer")
+        >>> health.set_waiting("reading the log", "connection refused")
+        >>> health.liveness(), health.readiness()[0]
         ((True, {'waits': {'reading the log': 'connection refused'}}), False)
-        >>> health.waits("reading the log", None)
-        >>> health.live(), health.is_ready()[0]
+        >>> health.set_waiting("reading the log", None)
+        >>> health.liveness(), health.readiness()[0]
         ((True, {}), True)
         """
         with self._lock:
@@ -91,7 +91,7 @@ class Health:
             else:
                 self._waits[what] = why
 
-    def live(self) -> tuple[bool, Detail]:
+    def liveness(self) -> tuple[bool, Detail]:
         """Whether every expected loop made progress in time, and how long each has been silent."""
         with self._lock:
             now = self._clock()
@@ -102,7 +102,7 @@ class Health:
             waits = {"waits": dict(self._waits)} if self._waits else {}
         return bool(waits) or all(loop["live"] for loop in loops.values()), loops | waits
 
-    def is_ready(self) -> tuple[bool, Detail]:
+    def readiness(self) -> tuple[bool, Detail]:
         """Whether every awaited part is ready, and each part's state."""
         with self._lock:
             parts, waits = dict(self._ready), {"waits": dict(self._waits)} if self._waits else {}

@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._answer(200, content_type, encode(self.server.registry))
         elif path in (LIVE, READY):
-            healthy, detail = self.server.health.live() if path == LIVE else self.server.health.is_ready()
+            healthy, detail = self.server.health.liveness() if path == LIVE else self.server.health.readiness()
             self._answer(
                 200 if healthy else 503, "application/json", json.dumps({"ok": healthy, "detail": detail}).encode()
             )

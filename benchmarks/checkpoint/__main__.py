@@ -32,7 +32,7 @@ from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.checkpoint.triggers import Triggers
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.publish.publisher import Publisher
-from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.publish.redis_writer import RedisWriter
 from hsnn.trainer.threads import use_threads
 from hsnn.trainer.training.learner import Learner
 
@@ -45,7 +45,7 @@ def pauses(rows: int, url: str, folder: Path) -> list[dict[str, Any]]:
     """Take a whole checkpoint, one of what 50,000 events change, and one soon after; what each of them costs."""
     large, waits = LargeLearner(rows), list[float]()
     store = CheckpointStore(folder, 3)
-    publisher = Publisher(store, Outbox(connect(url)), "", on_pause=waits.append)
+    publisher = Publisher(store, RedisWriter(connect(url)), "", on_pause=waits.append)
     found = []
     for kind, events in (("whole", 0), ("changed rows", EVERY), ("changed rows", EVERY // 10)):
         start, alone = large.learner.events, list[float]()
@@ -60,10 +60,10 @@ def pauses(rows: int, url: str, folder: Path) -> list[dict[str, Any]]:
 
 def _one(large: LargeLearner, publisher: Publisher, store: CheckpointStore, waits: list[float]) -> dict[str, Any]:
     started, copied, steps, writing = time.perf_counter(), 0.0, list[float](), list[float]()
-    publisher.take(large.learner, {}, lambda: None, [])
+    publisher.begin_checkpoint(large.learner, {}, lambda: None, [])
     while publisher.busy:
         (steps if publisher.copying else writing).append(large.step())
-        publisher.settle()
+        publisher.advance()
         copied = copied or (0.0 if publisher.copying else time.perf_counter() - started)
     seconds, files = time.perf_counter() - started, store.manifest(store.names()[-1])
     return {
@@ -90,9 +90,9 @@ def rate(data: Dataset, config: TrainerConfig, batch_size: int, publisher: Publi
     for batch in data.batches(batch_size):
         learner.train(learner.prepare(batch))
         if publisher is not None:
-            publisher.settle()
+            publisher.advance()
             if triggers.passed(learner.events, learner.watermark):
-                publisher.take(learner, {}, lambda: None, [])
+                publisher.begin_checkpoint(learner, {}, lambda: None, [])
     if publisher is not None:
         publisher.close()
     return learner.events / (time.perf_counter() - start)
@@ -105,7 +105,7 @@ def cost(name: str, events: int, url: str, folder: Path) -> dict[str, Any]:
     found: dict[str, list[float]] = {"without": [], "with": []}
     for number in range(_ROUNDS):
         found["without"].append(rate(data, trainer, size, None))
-        publisher = Publisher(CheckpointStore(folder / str(number), 3), Outbox(connect(url)), "")
+        publisher = Publisher(CheckpointStore(folder / str(number), 3), RedisWriter(connect(url)), "")
         found["with"].append(rate(data, trainer, size, publisher))
         print({kind: rates[-1] for kind, rates in found.items()}, flush=True)
     ratio = float(np.median(found["with"]) / np.median(found["without"]))

@@ -23,7 +23,7 @@ from hsnn.serving.schema import Request
 from hsnn.serving.search.beam import RetrievalLimits, retrieve
 from hsnn.serving.sync.follower import MirrorFollower
 from hsnn.streaming.redis.client import connect
-from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.publish.redis_writer import RedisWriter
 
 _IN_FLIGHT = 4 * CHUNK
 """Items that may be on their way to the mirror: replacing goes on meanwhile, as it does when events arrive."""
@@ -48,7 +48,7 @@ class HsnnCompetitor:
         self._folder = tempfile.TemporaryDirectory(prefix="hsnn-churn-")
         self._redis_server = EmbeddedRedis().start()
         self._redis = connect(self._redis_server.url)
-        self._outbox, self._mirror, self._first = Outbox(self._redis), Mirror(), Mirror()
+        self._outbox, self._mirror, self._first = RedisWriter(self._redis), Mirror(), Mirror()
         health = Health("follower")
         self._follower = MirrorFollower(connect(self._redis_server.url), self._mirror, ServingMetrics(), health)
         self._roles = Roles(Path(self._folder.name), {"OMP_NUM_THREADS": "1"})
@@ -73,8 +73,8 @@ class HsnnCompetitor:
     def replace(self, gone: Block, new: Block) -> None:
         """Announce both to the scheduler; wait only while too much is on its way."""
         now = int(time.time() * 1000)
-        self._outbox.feed(self._world.feed(gone, now, deleted=True))
-        self._outbox.feed(self._world.feed(new, now, deleted=False))
+        self._outbox.write_feed(self._world.feed(gone, now, deleted=True))
+        self._outbox.write_feed(self._world.feed(new, now, deleted=False))
         self._sent.append(new)
         self._deleted += len(gone.numbers)
         late = self._sent[-1 - _IN_FLIGHT // CHUNK] if len(self._sent) > _IN_FLIGHT // CHUNK + 1 else None
@@ -135,7 +135,7 @@ class HsnnCompetitor:
             "state_id": outbox.state_id,
             "feed_id": outbox.feed_id,
         }
-        outbox.snapshot(self._world.snapshot(manifest, every, np.arange(len(every.numbers)) < self._deleted))
+        outbox.write_snapshot(self._world.snapshot(manifest, every, np.arange(len(every.numbers)) < self._deleted))
 
     def _search(self, mirror: Mirror, user: int, k: int) -> Numbers:
         answer = retrieve(mirror, [Request(user=user_name(user), k=k)], self._limits)[0]

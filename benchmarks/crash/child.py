@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from benchmarks.crash.faults import inject
 from benchmarks.crash.plan import ANYWHERE, Kill
 from hsnn.monitoring.config import MonitoringConfig
-from hsnn.monitoring.process.failpoints import on_phase
+from hsnn.monitoring.process.failpoints import set_failpoint_hook
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import connect
 from hsnn.streaming.retry import RetryPolicy
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.online.loop import Loop
+from hsnn.trainer.online.loop import OnlineLoop
 from hsnn.trainer.threads import use_threads
 
 # seconds per iteration of the loop from the kill's place on, so that the log does not end before the kill
@@ -65,9 +65,9 @@ def train(job: TrainerJob, kill: Kill | None, connection: Connection) -> None:
     retry_policy = RetryPolicy(_RETRY_SECONDS)
     log = open_log(job.streaming.log, retry_policy)
     redis = connect(job.redis)
-    loop = Loop(job.trainer, job.streaming, MonitoringConfig(), log, redis, "crash", retry_policy=retry_policy)
+    loop = OnlineLoop(job.trainer, job.streaming, MonitoringConfig(), log, redis, "crash", retry_policy=retry_policy)
     if kill is not None and kill.phase != ANYWHERE:
-        on_phase(Killer(kill, loop, connection))
+        set_failpoint_hook(Killer(kill, loop, connection))
     loop.run(Drained(loop, kill))
     progress, lag = loop.progress, loop.consumer.lag()[0]
     pending = loop.consumer.pending + lag
@@ -78,7 +78,7 @@ def train(job: TrainerJob, kill: Kill | None, connection: Connection) -> None:
 class Killer:
     """Kill this process by SIGKILL at the failpoint and occurrence that a `Kill` names."""
 
-    def __init__(self, kill: Kill, loop: Loop, connection: Connection) -> None:
+    def __init__(self, kill: Kill, loop: OnlineLoop, connection: Connection) -> None:
         self._kill, self._loop, self._connection = kill, loop, connection
         self._marks, self._left = 0, kill.nth
 
@@ -99,7 +99,7 @@ class Drained:
     From the place of its kill on the loop is slowed down: else the log would end before all kills are done.
     """
 
-    def __init__(self, loop: Loop, kill: Kill | None) -> None:
+    def __init__(self, loop: OnlineLoop, kill: Kill | None) -> None:
         self._loop, self._kill, self._last = loop, kill, -1
 
     def __call__(self) -> bool:

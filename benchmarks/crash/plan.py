@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hsnn.monitoring.process.failpoints import PHASES
+from hsnn.monitoring.process.failpoints import FAILPOINTS
 
 ANYWHERE = "anywhere"
 """From outside, at a random time after the process was started: while it loads, too."""
 
-KINDS = (*PHASES, ANYWHERE)
+KINDS = (*FAILPOINTS, ANYWHERE)
 _FREQUENT = {"write": 9, "fsync": 9}
 """They are called more often per checkpoint, so a later occurrence is drawn: one of the first two checkpoints."""
 # the occurrence of a failpoint at which the kill comes is drawn from 1 to this

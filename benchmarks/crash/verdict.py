@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.crash.log_filler import LogContents
 from benchmarks.crash.plan import min_hits
 from benchmarks.crash.runs import CrashRun
-from hsnn.monitoring.process.failpoints import PHASES
+from hsnn.monitoring.process.failpoints import FAILPOINTS
 
 # names of differing parts in one message
 _MAX_NAMES = 12
@@ -25,7 +25,7 @@ def differences(killed: CrashRun, undisturbed: CrashRun, contents: LogContents, 
     hits = [f"{done} kills were done, asked for {kills}: the log ended before"] if done < kills else []
     hits += [
         f"{phase} was hit {killed.hits[phase]} times, asked for {wanted}"
-        for phase in PHASES
+        for phase in FAILPOINTS
         if killed.hits[phase] < wanted
     ]
     accounts = [

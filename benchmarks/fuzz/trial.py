@@ -19,8 +19,8 @@ from hsnn.streaming.schema.topics import topic_roles
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.messages import Feed
-from hsnn.trainer.online.accounting import Progress
-from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.online.accounting import TrainingProgress
+from hsnn.trainer.publish.snapshot import snapshot_of
 from hsnn.trainer.training.learner import Learner
 
 TASKS = ("click",)
@@ -72,7 +72,7 @@ class Trial:
 
     def __init__(self, log: EventLog, config: StreamingConfig, source: Hostile) -> None:
         self._log, self._config, self._source = log, config, source
-        self._consumer, self._learner, self._progress = Consumer(log, config), Learner(TRAINER), Progress()
+        self._consumer, self._learner, self._progress = Consumer(log, config), Learner(TRAINER), TrainingProgress()
         self._produced = self._restarts = 0
         self._resident: list[float] = []
 
@@ -116,13 +116,13 @@ class Trial:
     def _restart(self) -> None:
         """Go on from what a checkpoint would hold."""
         arrays, own = self._learner.state()
-        snapshot_of(self._learner, Origin(1, 1)).encode()
-        values = {"consumer": self._consumer.state_dict(), "learner": own, "progress": self._progress.state()}
+        snapshot_of(self._learner, SnapshotOrigin(1, 1)).encode()
+        values = {"consumer": self._consumer.state_dict(), "learner": own, "progress": self._progress.state_dict()}
         values = msgspec.msgpack.decode(msgspec.msgpack.encode(values))
         self._consumer = Consumer(self._log, self._config, state=values["consumer"])
         self._learner = Learner.restore(TRAINER, arrays, values["learner"])
-        self._progress = Progress()
-        self._progress.restore(values["progress"])
+        self._progress = TrainingProgress()
+        self._progress.load_state_dict(values["progress"])
         self._restarts += 1
 
     def _finish(self) -> None:

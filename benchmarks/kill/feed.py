@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from benchmarks.churn.planted_data import Block, PlantedData, concatenate, name_of
 from hsnn.streaming.redis.client import Redis
-from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.publish.redis_writer import RedisWriter
 
 # items replaced at once
 _STEP = 20
@@ -35,7 +35,7 @@ class FeedThread(Thread):
 
     def __init__(self, world: PlantedData, redis: Redis, items: int) -> None:
         super().__init__(name="feed", daemon=True)
-        self._world, self._writer = world, Outbox(redis)
+        self._world, self._writer = world, RedisWriter(redis)
         self._blocks, self.deleted = [world.new_items(items, 0.0)], 0
         world.fit(self._blocks[0].vectors)
         self._ended, self._published = Event(), 0.0

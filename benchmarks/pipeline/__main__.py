@@ -34,7 +34,7 @@ from hsnn.config.schema import Config
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.evaluation.harness.data_config import config_for_dataset
-from hsnn.monitoring.process.gc_tuning import settle_heap
+from hsnn.monitoring.process.gc_tuning import freeze_heap
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer import consumer as consuming
 from hsnn.streaming.consumer.consumer import Consumer
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = config_for_dataset(Config().trainer, data)
     size = Config().streaming.batch_size
     batches = [batch for batch in data.batches(size) if len(batch.engagements) == size]
-    settle_heap()  # as the trainer does; for all loops alike
+    freeze_heap()  # as the trainer does; for all loops alike
     logs: dict[str, list[dict[str, Any]]] = {}
     for name in options.logs:
         with ExitStack() as stack:

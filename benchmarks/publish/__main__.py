@@ -29,7 +29,7 @@ from hsnn.indexer.admin.stats import portrait
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.streaming.redis.client import connect
-from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.publish.redis_writer import RedisWriter
 from hsnn.trainer.threads import use_threads
 
 RESULTS = RESULTS_FOLDER / "publish.json"
@@ -55,7 +55,7 @@ def measured(items: int, shards: int, seed: int = 0) -> dict[str, Any]:
         lease = Lease(redis, 3600, shards=shards)
         assert lease.take()
         store, world = IndexStore(redis, lease), PlantedData(items, 100, seed)
-        publication = Publication(world, items, Outbox(redis), store)
+        publication = Publication(world, items, RedisWriter(redis), store)
         before = resident()
         publication.publish()
         found = {"publish": publication.report(), "leaves": publication.manifest.nodes}

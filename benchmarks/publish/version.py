@@ -17,7 +17,7 @@ from hsnn.indexer.store.bulk_load import Items
 from hsnn.indexer.store.version import IndexBase, VersionManifest
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.publish.redis_writer import RedisWriter
 
 RULES = Placing(over_mean=4.0, floor=64)
 
@@ -31,7 +31,7 @@ class Publication:
     manifest, base, items, mirror : what was made
     """
 
-    def __init__(self, world: PlantedData, items: int, outbox: Outbox, store: IndexStore) -> None:
+    def __init__(self, world: PlantedData, items: int, outbox: RedisWriter, store: IndexStore) -> None:
         block = world.new_items(items, 0.0)
         world.fit(block.vectors)
         source = {
@@ -41,7 +41,7 @@ class Publication:
             "state_id": outbox.state_id,
             "feed_id": outbox.feed_id,
         }
-        outbox.snapshot(world.snapshot(source, block, np.zeros(items, np.bool_)))
+        outbox.write_snapshot(world.snapshot(source, block, np.zeros(items, np.bool_)))
         self._store, self._snapshot = store, source["snapshot"]
         self.clock = Clock()
         self.manifest: VersionManifest

@@ -14,7 +14,7 @@ from hsnn.indexer.errors import FencedError, HeldError, SnapshotGoneError
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.streams import START, Entry, Fields, follow
 from hsnn.indexer.store.version import VersionManifest
-from hsnn.monitoring.alarms import Alarm, Rules
+from hsnn.monitoring.alarms import Alarm, AlarmRules
 from hsnn.monitoring.audit import AuditTrail
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class AlarmAnswers:
         The one action there is besides ``none``.
     """
 
-    def __init__(self, reader: IndexReader, rules: Rules, audit: AuditTrail, refresh: Refresh) -> None:
+    def __init__(self, reader: IndexReader, rules: AlarmRules, audit: AuditTrail, refresh: Refresh) -> None:
         self._reader = reader
         self._rules = rules
         self._audit = audit
@@ -73,7 +73,7 @@ class AlarmAnswers:
         return fresh
 
     def _act(self, alarm: Alarm, fields: Fields) -> None:
-        action = self._rules.action(alarm.kind)
+        action = self._rules.action_for(alarm.kind)
         self._audit.record(
             "alarm",
             kind=alarm.kind,

@@ -25,12 +25,12 @@ from hsnn.indexer.jobs.runner import Workshop
 from hsnn.indexer.jobs.stream_follower import Follower
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.writer import IndexStore
-from hsnn.monitoring.alarms import Rules
+from hsnn.monitoring.alarms import AlarmRules
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import start_http
-from hsnn.monitoring.process.gil import take_short_turns
+from hsnn.monitoring.process.gil import shorten_switch_interval
 from hsnn.monitoring.process.signals import stop_on_signals
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.producer.commands import CommandSender
@@ -77,7 +77,7 @@ class Scheduler:
         self._health = health
         self._make_encoder = make_encoder
         self._send = send
-        self._rules = Rules(monitoring.rules)
+        self._rules = AlarmRules(monitoring.rules)
         self._audit = AuditTrail(redis, key("audit"), monitoring.audit_length)
         self._lease = Lease(redis, config.lease_ttl, owner, config.shards)
         self._lost = Event()
@@ -101,7 +101,7 @@ class Scheduler:
     def _stand_by(self, stop: Event) -> None:
         for loop in _LOOPS:
             self._health.beat(loop)
-        self._health.ready("scheduler")
+        self._health.set_ready("scheduler")
         stop.wait(self._config.lease_ttl / 3)
 
     def _lead(self, stop: Event) -> None:
@@ -134,7 +134,7 @@ class Scheduler:
         follower = Follower(leader, workshop.wake, self._lost.set, lambda: self._health.beat("follower"))
         follower.start()
         workshop.start()
-        self._health.ready("scheduler")
+        self._health.set_ready("scheduler")
         try:
             while not (stop.is_set() or self._lost.is_set()):
                 self._lost.wait(0.1)
@@ -211,7 +211,7 @@ def run(
         Metrics and health cannot be served on the configured address.
     """
     use_threads(config.threads)
-    take_short_turns()
+    shorten_switch_interval()
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # its news are every run, and every call during a run
     health = Health("scheduler")
     redis = connect(redis_url)

@@ -9,7 +9,7 @@ from river.drift import ADWIN
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import LossDriftConfig
-from hsnn.monitoring.drift.detector import Pause
+from hsnn.monitoring.drift.detector import AlarmCoolDown
 
 
 class LossDrift:
@@ -32,14 +32,14 @@ class LossDrift:
 
     def __init__(self, config: LossDriftConfig) -> None:
         self._config = config
-        self._pause = Pause(config.warm_up, config.cool_down)
+        self._pause = AlarmCoolDown(config.warm_up, config.cool_down)
         self._start([])
 
     def update(self, value: float, ts: int) -> Alarm | None:
         """Take the loss of the next batch, measured before it was learned; a loss that is not finite is passed over."""
         if not self._config.enabled or not math.isfinite(value):
             return None
-        self._pause.step()
+        self._pause.advance()
         self._losses.append(value)
         self._adwin.update(value)
         if self._adwin.drift_detected:
@@ -48,14 +48,14 @@ class LossDrift:
             self._start(self._losses[len(self._losses) // 2 :])
         return None
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Losses since ADWIN was last started, at most `memory`, and the pause."""
-        return {"losses": list(self._losses), "pause": self._pause.left}
+        return {"losses": list(self._losses), "pause": self._pause.remaining}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replay the losses into a fresh ADWIN."""
         self._start([float(loss) for loss in state["losses"]])
-        self._pause.left = int(state["pause"])
+        self._pause.remaining = int(state["pause"])
 
     def _start(self, losses: list[float]) -> None:
         # clock=1 looks for a cut at every batch: batches are few, and an alarm 32 batches late is no use
@@ -68,12 +68,12 @@ class LossDrift:
         kept = int(self._adwin.width)
         before, after = _mean(self._losses[:-kept]), _mean(self._losses[-kept:])
         limit = before + self._config.min_rise * abs(before)
-        alarming = after > limit and self._pause.over()
+        alarming = after > limit and self._pause.expired()
         # the kept losses still hold some from before the shift, which would raise a second alarm for it
         self._start([] if alarming else self._losses[-kept:])
         if not alarming:
             return None
-        self._pause.again()
+        self._pause.restart()
         detail = f"the loss of new batches rose from {before:.4g} to {after:.4g}, the mean of the last {kept}"
         return Alarm(id=f"{self.kind}:{ts}", kind=self.kind, ts=ts, value=after, threshold=limit, detail=detail)
 

@@ -20,39 +20,39 @@ class Detector(Protocol[Input]):
     def update(self, value: Input, ts: int) -> Alarm | None:
         """Take the next batch's value; `ts` is the batch's event time, epoch ms."""
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Everything the detector knows, bounded, as plain values for the checkpoint."""
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on as the detector that gave `state` would."""
 
 
-class Pause:
+class AlarmCoolDown:
     """Keeps a detector silent at its start and after an alarm; counts batches or windows, never time.
 
     Examples
     --------
-    >>> pause = Pause(warm_up=1, cool_down=2)
-    >>> pause.over()
+    >>> pause = AlarmCoolDown(warm_up=1, cool_down=2)
+    >>> pause.expired()
     False
-    >>> pause.step(); pause.over()
+    >>> pause.advance(); pause.expired()
     True
-    >>> pause.again(); pause.left
+    >>> pause.restart(); pause.remaining
     2
     """
 
     def __init__(self, warm_up: int, cool_down: int) -> None:
-        self.left = warm_up
+        self.remaining = warm_up
         self._cool_down = cool_down
 
-    def step(self) -> None:
+    def advance(self) -> None:
         """One more batch or window went by."""
-        self.left = max(self.left - 1, 0)
+        self.remaining = max(self.remaining - 1, 0)
 
-    def over(self) -> bool:
+    def expired(self) -> bool:
         """Whether an alarm may be raised now."""
-        return self.left == 0
+        return self.remaining == 0
 
-    def again(self) -> None:
+    def restart(self) -> None:
         """Start the pause that follows an alarm."""
-        self.left = self._cool_down
+        self.remaining = self._cool_down

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import MixDriftConfig
-from hsnn.monitoring.drift.detector import Pause
+from hsnn.monitoring.drift.detector import AlarmCoolDown
 
 _KEEP = 0.75
 """What a reference keeps of itself when it takes in a window: it remembers about four windows."""
@@ -65,7 +65,7 @@ class MixDrift:
 
     def __init__(self, config: MixDriftConfig) -> None:
         self._config = config
-        self._pause = Pause(config.warm_up, config.cool_down)
+        self._pause = AlarmCoolDown(config.warm_up, config.cool_down)
         self._groups = np.zeros(config.groups)
         self._newness = np.zeros(2)
         self._usual: list[float] = []
@@ -84,7 +84,7 @@ class MixDrift:
             raised = self._close(window, ts) or raised
         return raised
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the references, the usual indices, the open window and the items of the last windows."""
         return {
             "groups": self._groups.tolist(),
@@ -93,10 +93,10 @@ class MixDrift:
             "pending": self._pending.tolist(),
             "seen": [list(self._seen), list(self._seen.values())],
             "windows": self._windows,
-            "pause": self._pause.left,
+            "pause": self._pause.remaining,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state` of a detector with the same configuration."""
         self._groups = np.array(state["groups"], np.float64)
         self._newness = np.array(state["newness"], np.float64)
@@ -104,7 +104,7 @@ class MixDrift:
         self._pending = np.array(state["pending"], np.int64)
         self._seen = dict(zip(*state["seen"], strict=True))
         self._windows = int(state["windows"])
-        self._pause.left = int(state["pause"])
+        self._pause.remaining = int(state["pause"])
 
     def _close(self, window: NDArray[np.int64], ts: int) -> Alarm | None:
         groups, newness = self._count(window)
@@ -125,11 +125,11 @@ class MixDrift:
         usual = float(np.quantile(self._usual, 0.9)) if self._usual else 0.0
         limit = max(self._config.threshold, self._config.ratio * usual)
         self._usual = [*self._usual, index][-_USUAL:]
-        alarming = index > limit and self._pause.over()
-        self._pause.step()
+        alarming = index > limit and self._pause.expired()
+        self._pause.advance()
         if not alarming:
             return None
-        self._pause.again()
+        self._pause.restart()
         detail = (
             f"PSI {index:.3g} of the last {self._config.window} interactions' items to those before; limit {limit:.3g}"
         )

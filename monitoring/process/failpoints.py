@@ -8,28 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-PHASES = ("poll", "step", "write", "fsync", "rename", "publish", "commit")
+FAILPOINTS = ("poll", "step", "write", "fsync", "rename", "publish", "commit")
 """Of the trainer, in the order in which an event meets them: just before each is done, and again when it is done."""
 
 _hook: Callable[[str], None] | None = None
 
 
-def reached(phase: str) -> None:
+def failpoint(phase: str) -> None:
     """Tell the hook, if there is one, that this process is at `phase`; called by whichever thread is there."""
     if _hook is not None:
         _hook(phase)
 
 
-def on_phase(hook: Callable[[str], None] | None) -> None:
+def set_failpoint_hook(hook: Callable[[str], None] | None) -> None:
     """Call `hook` with the name of every phase that this process reaches from now on; None: nothing more.
 
     Examples
     --------
     >>> seen = []
-    >>> on_phase(seen.append)
-    >>> reached("poll")
-    >>> on_phase(None)
-    >>> reached("step")
+    >>> set_failpoint_hook(seen.append)
+    >>> failpoint("poll")
+    >>> set_failpoint_hook(None)
+    >>> failpoint("step")
     >>> seen
     ['poll']
     """

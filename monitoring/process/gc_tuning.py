@@ -7,7 +7,7 @@ import gc
 _YOUNG, _MIDDLE, _OLD = 20_000, 20, 20
 
 
-def settle_heap() -> None:
+def freeze_heap() -> None:
     """Tell the collector that what is there now stays; call once, when a process has made what it needs.
 
     Python looks through everything that is alive each time enough new objects came, and libraries alone are some
@@ -17,7 +17,7 @@ def settle_heap() -> None:
     Examples
     --------
     >>> before, thresholds = gc.get_freeze_count(), gc.get_threshold()
-    >>> settle_heap()
+    >>> freeze_heap()
     >>> gc.get_freeze_count() > before
     True
     >>> gc.unfreeze(); gc.set_threshold(*thresholds)

@@ -7,7 +7,7 @@ import sys
 _TURN = 0.0005
 
 
-def take_short_turns() -> None:
+def shorten_switch_interval() -> None:
     """Let threads change places after half a millisecond; call once, when a process begins.
 
     Python's five milliseconds are what a thread that answers, or follows a stream, waits each time it comes back from
@@ -16,7 +16,7 @@ def take_short_turns() -> None:
     Examples
     --------
     >>> before = sys.getswitchinterval()
-    >>> take_short_turns()
+    >>> shorten_switch_interval()
     >>> sys.getswitchinterval() < 0.001
     True
     >>> sys.setswitchinterval(before)

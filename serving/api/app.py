@@ -195,13 +195,13 @@ def _add_health(app: FastAPI, health: Health, metrics: ServingMetrics) -> None:
     @app.get(LIVE)
     def live() -> Response:
         """Whether the follower makes progress."""
-        ok, detail = health.live()
+        ok, detail = health.liveness()
         return _json(200 if ok else 503, {"ok": ok, "detail": detail})
 
     @app.get(READY)
     def ready() -> Response:
         """Whether a version is loaded and warmed up."""
-        ok, detail = health.is_ready()
+        ok, detail = health.readiness()
         return _json(200 if ok else 503, {"ok": ok, "detail": detail})
 
     @app.get(METRICS)

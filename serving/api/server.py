@@ -14,7 +14,7 @@ from types import FrameType
 import uvicorn
 
 from hsnn.monitoring.health import Health
-from hsnn.monitoring.process.gil import take_short_turns
+from hsnn.monitoring.process.gil import shorten_switch_interval
 from hsnn.serving.api.app import Api, create_app
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.errors import ServerError
@@ -55,7 +55,7 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
         A token is configured but not set.
     """
     use_threads(1)
-    take_short_turns()
+    shorten_switch_interval()
     mirror, metrics, health = Mirror(), ServingMetrics(), Health(VERSION, WARM)
     health.expect(LOOP, within=stalled_after)
     token, listening = config.token(), _bound(config)

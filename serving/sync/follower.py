@@ -138,12 +138,12 @@ class MirrorFollower(Thread):
         self._metrics.version.set(number)
         self._metrics.nodes.set(version.manifest.nodes)
         _log.info("follower: version %d (%d items, epoch %d)", number, version.manifest.items, version.manifest.epoch)
-        self._health.ready(VERSION)
+        self._health.set_ready(VERSION)
         self._update_gauges()
         if first:
             self._catch_up()
             warm_up(self._mirror)
-            self._health.ready(WARM)
+            self._health.set_ready(WARM)
 
     def _catch_up(self) -> None:
         for entry in follow(self._reader.redis, self._reader.key("state"), self._state_id):

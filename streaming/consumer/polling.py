@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from hsnn.monitoring.process.failpoints import reached
+from hsnn.monitoring.process.failpoints import failpoint
 from hsnn.streaming.decode.event_table import EventTable, concat_tables
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position, Records
@@ -110,7 +110,7 @@ class Poller:
         return [(position, concat_tables(parts)) for position, parts in tables.items()]
 
     def _poll(self, count: int, timeout: float, partitions: Collection[Position]) -> list[Records]:
-        reached("poll")
+        failpoint("poll")
         polled = self._log.poll(count, timeout, partitions)
-        reached("poll")
+        failpoint("poll")
         return polled

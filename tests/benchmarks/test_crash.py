@@ -16,7 +16,7 @@ from benchmarks.crash.log_filler import LogContents
 from benchmarks.crash.plan import KINDS, min_hits, plan
 from benchmarks.crash.runs import CrashRun
 from benchmarks.crash.verdict import differences
-from hsnn.monitoring.process.failpoints import PHASES
+from hsnn.monitoring.process.failpoints import FAILPOINTS
 
 EVENTS = 2500
 
@@ -69,7 +69,7 @@ def test_a_planted_fault_is_found(fault, named, clicks, tmp_path):
 def test_every_phase_has_its_share_of_the_kills():
     kills = plan(200, 200_000, 256, seed=7)
     assert [kill.phase for kill in kills] != [kill.phase for kill in plan(200, 200_000, 256, seed=8)]
-    assert all(sum(kill.phase == phase for kill in kills) >= min_hits(200) == 10 for phase in PHASES)
+    assert all(sum(kill.phase == phase for kill in kills) >= min_hits(200) == 10 for phase in FAILPOINTS)
     assert max(kill.after for kill in kills) < 200_000 - 20 * 256
     assert any(kill.kept_share < 1 for kill in kills)
     assert all(kill.phase == "write" for kill in kills if kill.kept_share < 1)
@@ -88,7 +88,7 @@ ENDED = FinalCounts(trained=90, dead_lettered=6, dropped=4, pending=0)
         ({"ended": None}, "did not reach the end"),
         ({"dead_letters": 7}, "7 dead letters are in the log, 6 records are broken"),
         ({"hits": {"step": 8}}, "poll was hit 0 times, asked for 1"),
-        ({"hits": dict.fromkeys(PHASES, 1)}, "7 kills were done, asked for 8"),
+        ({"hits": dict.fromkeys(FAILPOINTS, 1)}, "7 kills were done, asked for 8"),
         ({"broken": ["a snapshot of nothing is announced"]}, "a snapshot of nothing is announced"),
     ],
 )

@@ -65,4 +65,4 @@ def test_a_delta_that_redis_lost_is_written_again(scheduled, toy, folder) -> Non
     assert reader.item_nodes(1) == toy.alive()
     toy.put("later", 3)
     assert eventually(lambda: reader.item_nodes(1) == toy.alive())
-    assert health.live()[0]
+    assert health.liveness()[0]

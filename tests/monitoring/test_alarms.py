@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from hsnn.monitoring.alarms import Alarm, Rules
+from hsnn.monitoring.alarms import Alarm, AlarmRules
 from hsnn.monitoring.config import MonitoringConfig
 
 ALARM = Alarm(id="loss_drift:7", kind="loss_drift", ts=7, value=6.5, threshold=5.5, detail="worse")
@@ -29,5 +29,5 @@ def test_bytes_that_are_no_alarm_are_refused() -> None:
 
 
 def test_default_rules_answer_both_detectors_and_nothing_else() -> None:
-    rules = Rules(MonitoringConfig().rules)
-    assert [rules.action(kind) for kind in ("loss_drift", "mix_drift", "other")] == ["refresh", "refresh", "none"]
+    rules = AlarmRules(MonitoringConfig().rules)
+    assert [rules.action_for(kind) for kind in ("loss_drift", "mix_drift", "other")] == ["refresh", "refresh", "none"]

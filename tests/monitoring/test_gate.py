@@ -82,7 +82,7 @@ def test_switched_off_it_is_open():
     closed = QualityGate(CONFIG)
     run(closed, [5.0] * 50 + [50.0] * 50)
     assert closed.reason
-    off.restore(closed.state())
+    off.load_state_dict(closed.state_dict())
     assert off.reason == ""
 
 
@@ -95,6 +95,6 @@ def test_a_restart_anywhere_goes_on_alike(warm_up, cut, seed):
     whole, first, second = QualityGate(config), QualityGate(config), QualityGate(config)
     expected = run(whole, losses)
     before = run(first, losses[:cut])
-    second.restore(first.state())
+    second.load_state_dict(first.state_dict())
     assert before + run(second, losses[cut:], cut) == expected
-    assert second.state() == whole.state()
+    assert second.state_dict() == whole.state_dict()

@@ -32,7 +32,7 @@ def test_metrics_and_health_pages() -> None:
     assert get(port, "/healthz/live")[0] == 200
     status, text = get(port, "/healthz/ready")
     assert (status, json.loads(text)) == (503, {"ok": False, "detail": {"model": False}})
-    health.ready("model")
+    health.set_ready("model")
     assert get(port, "/healthz/ready")[0] == 200
     health.expect("poll", within=-1.0)
     assert get(port, "/healthz/live?verbose")[0] == 503

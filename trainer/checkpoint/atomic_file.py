@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from hsnn.monitoring.process.failpoints import reached
+from hsnn.monitoring.process.failpoints import failpoint
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -24,17 +24,17 @@ def write_new(path: Path, pieces: Iterable[bytes | memoryview]) -> FileEntry:
     """Write a file that is not there yet, piece by piece, and sync it."""
     found, size = hashlib.sha256(), 0
     with path.open("xb", buffering=0) as file:
-        reached("write")
+        failpoint("write")
         for piece in pieces:
             view = memoryview(piece)
             found.update(view)
             size += len(view)
             while len(view):
                 view = view[file.write(view) :]
-        reached("write")
-        reached("fsync")
+        failpoint("write")
+        failpoint("fsync")
         os.fsync(file.fileno())
-        reached("fsync")
+        failpoint("fsync")
     return FileEntry(size, found.hexdigest())
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hsnn.monitoring.process.failpoints import reached
+from hsnn.monitoring.process.failpoints import failpoint
 from hsnn.trainer.checkpoint.atomic_file import FileEntry, sync_folder, write_new
 from hsnn.trainer.checkpoint.incremental import Chain, write_rows
 from hsnn.trainer.checkpoint.msgpack_writer import pieces
@@ -110,9 +110,9 @@ class CheckpointStore:
         made = Manifest(files=entries | chain.files, chain=chain.names, lengths=lengths, **manifest).sealed()
         write_new(aside / MANIFEST, [msgspec.json.format(msgspec.json.encode(made))])
         sync_folder(aside)
-        reached("rename")
+        failpoint("rename")
         aside.rename(self.folder / name)
-        reached("rename")
+        failpoint("rename")
         sync_folder(self.folder)
         for old in self._leaving():
             leaving = (self.folder / old).rename(self.folder / f"{_ASIDE}{old}")  # nobody sees one half removed

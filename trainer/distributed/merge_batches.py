@@ -18,7 +18,7 @@ _LISTS = ("items", "item_sent_at", "users", "deleted_items", "deleted_users", "s
 _COUNTS = ("impressions", "pending", "early", "late_actions", "dead_lettered")
 
 
-def union(batches: Sequence[Batch]) -> Batch:
+def merge_batches(batches: Sequence[Batch]) -> Batch:
     """Join batches of disjoint partitions, in their order.
 
     Counts add up, stream time is the furthest; it is dry if all are. Where several have read the same partition, the

@@ -16,18 +16,18 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from hsnn.monitoring.errors import HsnnError
-from hsnn.trainer.distributed.shard import WHOLE, Part
+from hsnn.trainer.distributed.shard import FULL_SHARD, QueryShard
 
 
 class LostWorkerError(HsnnError):
     """Another worker is gone, or does not answer."""
 
 
-class ApartError(HsnnError):
+class DivergedWorkersError(HsnnError):
     """Workers that should be the same to the last bit are not."""
 
 
-class World:
+class ProcessGroup:
     """The workers of one training run; everything here must be called by all of them in the same order.
 
     Attributes
@@ -42,53 +42,53 @@ class World:
         self.rank, self.size = rank, size
         self.fingerprint = 0
 
-    def part(self, queries: int) -> Part:
+    def shard(self, queries: int) -> QueryShard:
         """Which of a step's queries this worker computes; all of them where there are too few to share out."""
-        return Part(self.rank, self.size) if queries >= self.size else WHOLE
+        return QueryShard(self.rank, self.size) if queries >= self.size else FULL_SHARD
 
-    def gathered(self, numbers: Sequence[int]) -> NDArray[np.int64]:
+    def all_gather_ints(self, numbers: Sequence[int]) -> NDArray[np.int64]:
         """Return the n numbers of every worker, (size, n) int64."""
         own = torch.tensor(list(numbers), dtype=torch.int64)
         found = [torch.empty_like(own) for _ in range(self.size)]
-        with self.all_there("comparing notes"):
+        with self.translated_errors("comparing notes"):
             dist.all_gather(found, own)
         return torch.stack(found).numpy()
 
-    def all_bytes(self, blob: bytes, lengths: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
+    def all_gather_padded(self, blob: bytes, lengths: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
         """Return the bytes of every worker, whose lengths all know."""
         own = torch.zeros(int(max(lengths)), dtype=torch.uint8)
         own[: len(blob)] = torch.frombuffer(bytearray(blob), dtype=torch.uint8) if blob else own[:0]
         found = [torch.empty_like(own) for _ in range(self.size)]
-        with self.all_there("sending batches"):
+        with self.translated_errors("sending batches"):
             dist.all_gather(found, own)
         return [one[:length].numpy().tobytes() for one, length in zip(found, map(int, lengths), strict=True)]
 
-    def everybodys(self, blob: bytes) -> list[bytes]:
+    def all_gather_bytes(self, blob: bytes) -> list[bytes]:
         """Return the bytes of every worker."""
-        return self.all_bytes(blob, self.gathered([len(blob)])[:, 0])
+        return self.all_gather_padded(blob, self.all_gather_ints([len(blob)])[:, 0])
 
-    def firsts(self, number: int) -> int:
+    def broadcast_int(self, number: int) -> int:
         """Return the number that worker 0 gives."""
         told = torch.tensor([number], dtype=torch.int64)
-        with self.all_there("listening to the first worker"):
+        with self.translated_errors("listening to the first worker"):
             dist.broadcast(told, 0)
         return int(told)
 
-    def sum(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors, of the same shapes in all workers, by their sums; all get the same bits."""
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with self.all_there("adding up gradients"):
+        with self.translated_errors("adding up gradients"):
             dist.all_reduce(flat)
         for tensor, summed in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(summed.view(tensor.shape))
 
-    def leave(self) -> None:
+    def destroy(self) -> None:
         """Give back the connections."""
         with suppress(RuntimeError):
             dist.destroy_process_group()
 
     @contextmanager
-    def all_there(self, doing: str) -> Iterator[None]:
+    def translated_errors(self, doing: str) -> Iterator[None]:
         """Turn failures of a connection into words."""
         try:
             yield
@@ -99,7 +99,7 @@ class World:
             ) from error
 
 
-def join(timeout: float, digest: str, environment: Mapping[str, str] = os.environ) -> World | None:
+def join_process_group(timeout: float, digest: str, environment: Mapping[str, str] = os.environ) -> ProcessGroup | None:
     """Join the workers that torchrun started; None in a process of its own.
 
     Parameters
@@ -111,7 +111,7 @@ def join(timeout: float, digest: str, environment: Mapping[str, str] = os.enviro
 
     Raises
     ------
-    ApartError
+    DivergedWorkersError
         The workers were given different configurations.
     LostWorkerError
         Not all came.
@@ -120,18 +120,18 @@ def join(timeout: float, digest: str, environment: Mapping[str, str] = os.enviro
     if size == 1:
         return None
     rank = int(environment["RANK"])
-    world = World(rank, size)
-    with world.all_there("meeting"):
+    world = ProcessGroup(rank, size)
+    with world.translated_errors("meeting"):
         _meet(world, timedelta(seconds=timeout), environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    if others := [at for at, theirs in enumerate(world.everybodys(digest.encode())) if theirs != digest.encode()]:
-        raise ApartError(
+    if others := [at for at, theirs in enumerate(world.all_gather_bytes(digest.encode())) if theirs != digest.encode()]:
+        raise DivergedWorkersError(
             f"worker {others[0]} has another configuration than worker {rank}; start all with the same file, "
             "environment and --set options"
         )
     return world
 
 
-def _meet(world: World, timeout: timedelta, attempt: str) -> None:
+def _meet(world: ProcessGroup, timeout: timedelta, attempt: str) -> None:
     """Make the process group; torchrun keeps the store of addresses over restarts, so each attempt has its own page."""
     store, _, _ = next(rendezvous("env://", timeout=timeout))
     page = PrefixStore(f"hsnn/{attempt}", store)

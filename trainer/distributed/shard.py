@@ -1,4 +1,4 @@
-"""Which queries of a step a worker computes: everything else of the step is computed by all workers alike."""
+"""The shard of a step's queries that one worker computes; everything else of the step every worker computes in full."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Part(NamedTuple):
-    """Part `number` of `of` equal ones.
+class QueryShard(NamedTuple):
+    """Shard `rank` of `size` equal ones.
 
     Examples
     --------
-    >>> [list(range(7))[Part(number, 3).cut(7)] for number in range(3)]
+    >>> [list(range(7))[QueryShard(rank, 3).slice_of(7)] for rank in range(3)]
     [[0, 1], [2, 3], [4, 5, 6]]
-    >>> list(range(3))[WHOLE.cut(3)]
+    >>> list(range(3))[FULL_SHARD.slice_of(3)]
     [0, 1, 2]
     """
 
-    number: int = 0
-    of: int = 1
+    rank: int = 0
+    size: int = 1
 
-    def cut(self, count: int) -> slice:
-        """Those of `count` queries that are in this part."""
-        return slice(count * self.number // self.of, count * (self.number + 1) // self.of)
+    def slice_of(self, queries: int) -> slice:
+        """Return the slice of this shard in `queries` queries."""
+        return slice(queries * self.rank // self.size, queries * (self.rank + 1) // self.size)
 
 
-WHOLE = Part()
+FULL_SHARD = QueryShard()
 """All queries: what a single worker computes."""
 
 
-class Totals(NamedTuple):
-    """What sums over a part's queries are divided by, so that those of all parts add up to means over the step.
+class StepTotals(NamedTuple):
+    """Denominators of the means over a whole step; each shard divides its sums by them, so that shards add up.
 
     Attributes
     ----------
     weight, fresh : ()
         Weight of all queries, and of the new ones among them.
     queries, judged : int
-        How many there are of them, and of judged items.
+        Number of queries, and of labelled items.
     judged_cut : slice
-        The judged items of this part.
+        The labelled items of this shard.
     share : float
-        This part's share of what does not hang on queries.
+        This shard's share of the terms that do not depend on queries.
     """
 
     weight: Tensor
@@ -54,5 +54,5 @@ class Totals(NamedTuple):
 
 
 def mean(values: Tensor, weights: Tensor, total: Tensor) -> Tensor:
-    """Weighted mean of values (b,) with weights (b,), or a part's summand of it: `total` () is that of all weights."""
+    """Weighted mean of values (b,) with weights (b,), or a shard's term of it; `total` () is the sum of all weights."""
     return (values * weights).sum() / total.clamp_min(1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hsnn.trainer.distributed.shard import Totals, mean
+from hsnn.trainer.distributed.shard import StepTotals, mean
 from hsnn.trainer.index.hierarchy import LevelPath, soft_assignment
 from hsnn.trainer.index.levels import Levels, LevelScores
 
@@ -45,7 +45,7 @@ class IndexStep:
     uniform: NDArray[np.int64]
     leaf_log_share: Tensor
     events: int
-    totals: Totals
+    totals: StepTotals
 
     def mean(self, values: Tensor) -> Tensor:
         """Weighted mean over the users of values (B,), or a part's summand of it."""

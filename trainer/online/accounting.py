@@ -16,14 +16,14 @@ _log = logging.getLogger(__name__)
 _RATE_SECONDS = 5.0
 _MEMORY = 0.98
 
-UNSAFE = "unsafe_step"
+UNSAFE_STEP = "unsafe_step"
 """Reason under which events are counted whose step was refused."""
 
-ROWLESS = "no_row"
+NO_ROW = "no_row"
 """Reason under which events are counted whose item has no row of the id table (`trainer.ids`)."""
 
 
-class Progress:
+class TrainingProgress:
     """Counts engagement events by outcome; the counts are part of the checkpoint, so that a restart doubles nothing.
 
     Attributes
@@ -47,10 +47,10 @@ class Progress:
         """Account for one batch."""
         dropped = Counter(batch.dropped)
         if report.unsafe:
-            dropped[UNSAFE] += report.unsafe + (0 if report.judged else batch.impressions)
+            dropped[UNSAFE_STEP] += report.unsafe + (0 if report.judged else batch.impressions)
             _log.error("a step on %d events was left out: %s", report.unsafe, report.refused)
         if report.rowless:
-            dropped[ROWLESS] += report.rowless
+            dropped[NO_ROW] += report.rowless
         impressions = batch.impressions if report.judged or not report.unsafe else 0
         self.trained += report.events + impressions
         self.impressions += impressions
@@ -78,7 +78,7 @@ class Progress:
         (start, before), (end, after) = self._marks[0], self._marks[-1]
         return (after - before) / (end - start) if end > start else 0.0
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Copy the counts, for the checkpoint."""
         return {
             "trained": self.trained,
@@ -87,7 +87,7 @@ class Progress:
             "dropped": dict(self.dropped),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.trained, self.dead_lettered = state["trained"], state["dead_lettered"]
         self.impressions = state["impressions"]

@@ -22,8 +22,8 @@ from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.rescale import pack_states
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.distributed.batch_codec import decode_batch, encode_batch
-from hsnn.trainer.distributed.merge_batches import union
-from hsnn.trainer.distributed.process_group import ApartError, World
+from hsnn.trainer.distributed.merge_batches import merge_batches
+from hsnn.trainer.distributed.process_group import DivergedWorkersError, ProcessGroup
 
 _NAP = 0.05
 """Longest wait, in seconds, of a worker that has read everything."""
@@ -31,33 +31,33 @@ _NAP = 0.05
 _LAG_EVERY = 1.0
 
 
-class Turn(NamedTuple):
+class BatchRound(NamedTuple):
     """One turn of the loop: a batch, if there is one; whether it settles what was read; whether it is the last."""
 
     batch: Batch | None
-    settled: bool = True
+    aligned: bool = True
     stop: bool = False
 
 
-class Turns(Protocol):
+class BatchSource(Protocol):
     """What the loop asks for batches, and what hangs on them."""
 
-    def next(self, timeout: float, *, stop: bool) -> Turn:
+    def next_round(self, timeout: float, *, stop: bool) -> BatchRound:
         """Take the next turn, which may be without a batch after `timeout` seconds; `stop` asks for the last one."""
 
-    def agreed(self, due: bool) -> bool:
+    def broadcast_decision(self, due: bool) -> bool:
         """Whether the first worker finds it `due`; to be asked after settled turns."""
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """State of the consumers, for the checkpoint; to be asked after settled turns."""
 
-    def frozen(self) -> Callable[[], dict[str, Any]]:
+    def deferred_state_dict(self) -> Callable[[], dict[str, Any]]:
         """Note the same without making values of it: the call of what is returned does, in any thread."""
 
     def lag(self) -> tuple[int, float]:
         """Count the records that were not delivered yet, and the seconds since the oldest of them was sent."""
 
-    def lost(self) -> dict[str, int]:
+    def lost_records(self) -> dict[str, int]:
         """Count the records of each topic that were gone before they were read."""
 
     @property
@@ -65,25 +65,25 @@ class Turns(Protocol):
         """Impressions that wait."""
 
 
-class OwnTurns:
+class LocalBatchSource:
     """Of a trainer that is alone."""
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
 
-    def next(self, timeout: float, *, stop: bool) -> Turn:
+    def next_round(self, timeout: float, *, stop: bool) -> BatchRound:
         """Take the consumer's next batch."""
-        return Turn(None, stop=True) if stop else Turn(self._consumer.next_batch(timeout))
+        return BatchRound(None, stop=True) if stop else BatchRound(self._consumer.next_batch(timeout))
 
-    def agreed(self, due: bool) -> bool:
+    def broadcast_decision(self, due: bool) -> bool:
         """Return what was asked: there is nobody else."""
         return due
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """State of the consumer."""
         return self._consumer.state_dict()
 
-    def frozen(self) -> Callable[[], dict[str, Any]]:
+    def deferred_state_dict(self) -> Callable[[], dict[str, Any]]:
         """Freeze the consumer's own."""
         return self._consumer.capture_state()
 
@@ -91,7 +91,7 @@ class OwnTurns:
         """Return the consumer's own."""
         return self._consumer.lag()
 
-    def lost(self) -> dict[str, int]:
+    def lost_records(self) -> dict[str, int]:
         """Return the consumer's own."""
         return self._consumer.counts.lost
 
@@ -121,18 +121,18 @@ class _Note(IntEnum):
     LAG_MS = 6
 
 
-class SharedTurns:
+class DistributedBatchSource:
     """Of several workers: every one gets the same batch, made of one of each.
 
     Raises
     ------
     LostWorkerError
         Another worker is gone.
-    ApartError
+    DivergedWorkersError
         The last step was not the same in all workers.
     """
 
-    def __init__(self, consumer: Consumer, world: World) -> None:
+    def __init__(self, consumer: Consumer, world: ProcessGroup) -> None:
         self._consumer, self._world = consumer, world
         self._held: bytes | None = None
         self._busy = False
@@ -140,23 +140,25 @@ class SharedTurns:
         self._notes = np.zeros((world.size, len(_Note) + len(self._topics)), np.int64)
         self._lag, self._lag_at = (0, 0.0), -_LAG_EVERY
 
-    def next(self, timeout: float, *, stop: bool) -> Turn:
+    def next_round(self, timeout: float, *, stop: bool) -> BatchRound:
         """Join what all workers have."""
         self._fetch(timeout)
         notes = self._compare(stop)
         if (notes[:, _Note.HAS] == _Has.NOT_YET).any():
-            return Turn(None, settled=False)
+            return BatchRound(None, aligned=False)
         last, lengths = bool(notes[:, _Note.STOP].any()), notes[:, _Note.LENGTH]
         self._busy = bool(lengths.any())
         if not self._busy:
-            return Turn(None, stop=last)
-        blobs = self._world.all_bytes(self._held or b"", lengths.tolist())
+            return BatchRound(None, stop=last)
+        blobs = self._world.all_gather_padded(self._held or b"", lengths.tolist())
         self._held = None
         batches = {rank: decode_batch(blob) for rank, blob in enumerate(blobs) if blob}
         commands = (
             batches[0].control if 0 in batches else ()
         )  # all hear them; the first worker's place in the log counts
-        return Turn(replace(union([*batches.values()]), pending=self.pending, control=commands), stop=last)
+        return BatchRound(
+            replace(merge_batches([*batches.values()]), pending=self.pending, control=commands), stop=last
+        )
 
     def _fetch(self, timeout: float) -> None:
         """Have a batch ready, unless there is nothing to read; while others are busy nobody waits for that."""
@@ -171,33 +173,33 @@ class SharedTurns:
             self._lag, self._lag_at = self._consumer.lag(), time.monotonic()
         lag, lost = (self._lag[0], int(1000 * self._lag[1])), self._consumer.counts.lost
         own = [has, len(self._held or b""), stop, self._world.fingerprint, self._consumer.pending, *lag]
-        self._notes = self._world.gathered(own + [lost.get(topic, 0) for topic in self._topics])
+        self._notes = self._world.all_gather_ints(own + [lost.get(topic, 0) for topic in self._topics])
         if len(apart := np.flatnonzero(self._notes[:, _Note.FINGERPRINT] != self._notes[0, _Note.FINGERPRINT])):
-            raise ApartError(
+            raise DivergedWorkersError(
                 f"worker {apart[0]} has not made the same last step as worker 0; all workers need the same program, "
                 "packages and kind of processor: put that right and start again, from the newest checkpoint"
             )
         return self._notes
 
-    def agreed(self, due: bool) -> bool:
+    def broadcast_decision(self, due: bool) -> bool:
         """Whether the first worker finds it `due`."""
-        return bool(self._world.firsts(int(due)))
+        return bool(self._world.broadcast_int(int(due)))
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """States of all consumers, as `hsnn.streaming.consumer.rescale` packs them."""
-        blobs = self._world.everybodys(msgspec.msgpack.encode(self._consumer.state_dict()))
+        blobs = self._world.all_gather_bytes(msgspec.msgpack.encode(self._consumer.state_dict()))
         return pack_states([msgspec.msgpack.decode(blob) for blob in blobs])
 
-    def frozen(self) -> Callable[[], dict[str, Any]]:
+    def deferred_state_dict(self) -> Callable[[], dict[str, Any]]:
         """Gather the states now: all workers are here for it."""
-        state = self.state()
+        state = self.state_dict()
         return lambda: state
 
     def lag(self) -> tuple[int, float]:
         """Return the sum and the longest of all, as they were some time ago."""
         return int(self._notes[:, _Note.LAG].sum()), int(self._notes[:, _Note.LAG_MS].max()) / 1000
 
-    def lost(self) -> dict[str, int]:
+    def lost_records(self) -> dict[str, int]:
         """Return the sums of all."""
         lost = self._notes[:, len(_Note) :].sum(0).tolist()
         return {topic: count for topic, count in zip(self._topics, lost, strict=True) if count}
@@ -208,6 +210,6 @@ class SharedTurns:
         return int(self._notes[:, _Note.PENDING].sum())
 
 
-def turns_of(consumer: Consumer, world: World | None) -> Turns:
+def make_batch_source(consumer: Consumer, world: ProcessGroup | None) -> BatchSource:
     """Return the turns of a worker, alone or not."""
-    return OwnTurns(consumer) if world is None else SharedTurns(consumer, world)
+    return LocalBatchSource(consumer) if world is None else DistributedBatchSource(consumer, world)

@@ -17,7 +17,7 @@ from hsnn.trainer.training.prepared import Prepared, StepReport
 _log = logging.getLogger(__name__)
 
 
-class DriftWatch:
+class DriftMonitor:
     """Feeds every batch to the detectors; depends on the log alone, so a replay raises the same alarms."""
 
     def __init__(self, config: MonitoringConfig) -> None:
@@ -26,7 +26,7 @@ class DriftWatch:
         self._gate = QualityGate(config.gate)
 
     @property
-    def held(self) -> str:
+    def hold_reason(self) -> str:
         """Why the model is not to be handed out now; empty if it may be."""
         return self._gate.reason
 
@@ -36,7 +36,7 @@ class DriftWatch:
             return []
         ts = int(prepared.ts.max())
         raised: list[Alarm | None] = [self._gate.update(report.loss, report.events + report.unsafe, ts)]
-        HELD.set(bool(self.held))
+        HELD.set(bool(self.hold_reason))
         if report.events:
             raised += [self._loss.update(report.loss, ts), self._mix.update(prepared.items.tolist(), ts)]
         alarms = [alarm for alarm in raised if alarm is not None]
@@ -45,14 +45,14 @@ class DriftWatch:
             _log.warning("%s: %s", alarm.kind, alarm.detail)
         return alarms
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Everything the detectors know, for the checkpoint."""
-        return {name: detector.state() for name, detector in self._detectors()}
+        return {name: detector.state_dict() for name, detector in self._detectors()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as the detectors that gave `state` would."""
         for name, detector in self._detectors():
-            detector.restore(state[name])
+            detector.load_state_dict(state[name])
 
     def _detectors(self) -> Iterator[tuple[str, LossDrift | MixDrift | QualityGate]]:
         yield from (("loss", self._loss), ("mix", self._mix), ("gate", self._gate))

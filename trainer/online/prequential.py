@@ -43,7 +43,7 @@ class _Answers(msgspec.Struct):
     answers: list[_Answer]
 
 
-class Asked(NamedTuple):
+class PendingQueries(NamedTuple):
     """Queries under way: the items that followed, and the answers to come, by method."""
 
     targets: list[str]
@@ -70,7 +70,7 @@ class LivePrequential:
         self._late: Future[dict[str, list[_Answer]]] | None = None
         self.measured = self.unmeasured = 0
 
-    def ask(self, prepared: Prepared, learner: Learner) -> Asked | None:
+    def submit(self, prepared: Prepared, learner: Learner) -> PendingQueries | None:
         """Send a sample of the batch's queries; events that repeat an item of their history are not asked.
 
         While a server still owes an answer whose deadline has passed it is not asked: the sample counts as unmeasured.
@@ -87,9 +87,9 @@ class LivePrequential:
             self._miss(len(targets), "an earlier answer is still due")
             return None
         queries = [self._query(prepared, learner, int(at)) for at in chosen]
-        return Asked(targets, self._pool.submit(self._post, queries))
+        return PendingQueries(targets, self._pool.submit(self._post, queries))
 
-    def settle(self, asked: Asked | None) -> None:
+    def collect(self, asked: PendingQueries | None) -> None:
         """Wait for the answers, at most until the deadline, and count hits; a target that is not indexed is a miss."""
         if asked is None:
             return

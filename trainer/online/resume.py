@@ -13,16 +13,16 @@ from hsnn.streaming.consumer.rescale import unpack_state
 from hsnn.streaming.log.base import EventLog
 from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.distributed.process_group import World
+from hsnn.trainer.distributed.process_group import ProcessGroup
 from hsnn.trainer.errors import CheckpointError
-from hsnn.trainer.online.accounting import Progress
-from hsnn.trainer.online.drift import DriftWatch
+from hsnn.trainer.online.accounting import TrainingProgress
+from hsnn.trainer.online.drift import DriftMonitor
 from hsnn.trainer.training.learner import Learner
 
 _log = logging.getLogger(__name__)
 
 
-def common_checkpoint(store: CheckpointStore, world: World | None) -> Checkpoint | None:
+def common_checkpoint(store: CheckpointStore, world: ProcessGroup | None) -> Checkpoint | None:
     """Read the newest whole checkpoint that worker 0 finds; None if there is none.
 
     Raises
@@ -33,7 +33,7 @@ def common_checkpoint(store: CheckpointStore, world: World | None) -> Checkpoint
     if world is None:
         return store.newest()
     newest = store.newest() if world.rank == 0 else None
-    name = world.everybodys(b"" if newest is None else newest.name.encode())[0].decode()
+    name = world.all_gather_bytes(b"" if newest is None else newest.name.encode())[0].decode()
     if world.rank == 0 or not name:
         return newest
     try:
@@ -45,7 +45,9 @@ def common_checkpoint(store: CheckpointStore, world: World | None) -> Checkpoint
         ) from error
 
 
-def resumed(config: TrainerConfig, checkpoint: Checkpoint | None, progress: Progress, drift: DriftWatch) -> Learner:
+def resume_learner(
+    config: TrainerConfig, checkpoint: Checkpoint | None, progress: TrainingProgress, drift: DriftMonitor
+) -> Learner:
     """Go on from a checkpoint, or start; a model of another shape is refused in words.
 
     Raises
@@ -62,13 +64,15 @@ def resumed(config: TrainerConfig, checkpoint: Checkpoint | None, progress: Prog
         )
     if (threads := checkpoint.manifest.threads) != config.threads:
         _log.warning("%s was written with trainer.threads = %d: last bits will differ", checkpoint.name, threads)
-    progress.restore(checkpoint.values["progress"])
-    drift.restore(checkpoint.values["drift"])
+    progress.load_state_dict(checkpoint.values["progress"])
+    drift.load_state_dict(checkpoint.values["drift"])
     _log.info("going on from %s, %d events", checkpoint.name, checkpoint.manifest.events)
     return Learner.restore(config, checkpoint.arrays, checkpoint.values["learner"])
 
 
-def consumer_of(log: EventLog, config: StreamingConfig, checkpoint: Checkpoint | None, world: World | None) -> Consumer:
+def make_consumer(
+    log: EventLog, config: StreamingConfig, checkpoint: Checkpoint | None, world: ProcessGroup | None
+) -> Consumer:
     """Make this worker's consumer; it goes on from a checkpoint of any number of workers."""
     share = PartitionAssignment() if world is None else PartitionAssignment(world.rank, world.size)
     state: Mapping[str, Any] | None = None

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.distributed.shard import Part
+from hsnn.trainer.distributed.shard import QueryShard
 from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.modules.inputs import Inputs, inputs
 from hsnn.trainer.optim.batch import Judged
@@ -58,13 +58,13 @@ class TakenRows:
     features: Tensor
     feature_places: NDArray[np.int64]
 
-    def of(self, part: Part) -> TakenRows:
+    def of(self, part: QueryShard) -> TakenRows:
         """Return the same rows, seen from the queries and judged items of one part alone."""
-        if part.of == 1:
+        if part.size == 1:
             return self
         judged, first = self.places.judged, len(self.queries.now) - len(self.places.judged)
-        cut = part.cut(len(judged))
-        own = np.r_[part.cut(first), first + cut.start : first + cut.stop]
+        cut = part.slice_of(len(judged))
+        own = np.r_[part.slice_of(first), first + cut.start : first + cut.stop]
         places = self.places._replace(history=self.places.history[own], judged=judged[cut])
         return replace(self, queries=self.queries.some(own), places=places, feature_places=self.feature_places[own])
 

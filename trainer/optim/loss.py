@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.distributed.shard import Totals, mean
+from hsnn.trainer.distributed.shard import StepTotals, mean
 from hsnn.trainer.index.batch import IndexStep, IndexView
 from hsnn.trainer.index.hierarchy import index_part
 from hsnn.trainer.index.objective import IndexObjective, distillation, interaction_error
@@ -59,7 +59,7 @@ class Forward:
     def __init__(self, config: TrainerConfig, monn: Monn, objective: IndexObjective) -> None:
         self._config, self._monn, self._objective = config, monn, objective
 
-    def __call__(self, step: Step, taken: TakenRows, totals: Totals) -> Outcome:
+    def __call__(self, step: Step, taken: TakenRows, totals: StepTotals) -> Outcome:
         """Score the queries of `step` against its candidates."""
         inputs, vectors = taken.inputs(self._config.model.dim), taken.candidates()  # (U, W)
         users, events = self._monn.users(inputs), len(step.weights)
@@ -78,7 +78,7 @@ class Forward:
         )
         return Outcome(item_loss + node_loss + self._config.judgement_weight * judged_loss, sums, view)
 
-    def view(self, step: Step, users: Users, vectors: Tensor, totals: Totals) -> IndexView | None:
+    def view(self, step: Step, users: Users, vectors: Tensor, totals: StepTotals) -> IndexView | None:
         """Return what the learned levels say of candidates with vectors (U, W); nothing before they are seeded."""
         if step.since_seeded is None:
             return None
@@ -97,7 +97,7 @@ class Forward:
         return self._objective.view(self._monn.levels, seen)
 
     def _levels(
-        self, step: Step, users: Users, vectors: Tensor, view: IndexView | None, totals: Totals
+        self, step: Step, users: Users, vectors: Tensor, view: IndexView | None, totals: StepTotals
     ) -> tuple[Tensor, Tensor]:
         """Losses of the item level (B,), and of the learned levels together."""
         candidates, targets = step.candidates, torch.from_numpy(step.candidates.targets)
@@ -110,7 +110,9 @@ class Forward:
             return losses, torch.zeros(())
         return losses, self._objective.loss(view) + self.taught(step, view, logits, parts.interaction, totals)
 
-    def taught(self, step: Step, view: IndexView, logits: Tensor, interaction: Tensor | None, totals: Totals) -> Tensor:
+    def taught(
+        self, step: Step, view: IndexView, logits: Tensor, interaction: Tensor | None, totals: StepTotals
+    ) -> Tensor:
         """Sum what the item level teaches the learned ones."""
         config, loss = self._config.index, torch.zeros(())
         part = len(logits) / totals.queries
@@ -122,7 +124,7 @@ class Forward:
             loss = loss + config.interaction * part * interaction_error(view, explained)
         return warm_up(config, view.step.events) * loss
 
-    def _judge(self, step: Step, users: Users, taken: TakenRows, totals: Totals) -> tuple[Tensor, Tensor]:
+    def _judge(self, step: Step, users: Users, taken: TakenRows, totals: StepTotals) -> tuple[Tensor, Tensor]:
         """Loss of the tasks on judged items, and the chances (J, A) that were given to their labels."""
         if step.judged is None:
             return torch.zeros(()), torch.zeros(0, 0)

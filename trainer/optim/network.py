@@ -16,8 +16,8 @@ from torch import Tensor
 
 from hsnn.streaming.schema.commands import Rebalance
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.distributed.process_group import World
-from hsnn.trainer.distributed.shard import WHOLE
+from hsnn.trainer.distributed.process_group import ProcessGroup
+from hsnn.trainer.distributed.shard import FULL_SHARD
 from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.index import maintenance
 from hsnn.trainer.index.hierarchy import index_part
@@ -68,7 +68,7 @@ class Network:
         self.features.weight[-1] = 0
         self.objective = IndexObjective(config)
         self.seeded_at: int | None = None
-        self.world: World | None = None
+        self.world: ProcessGroup | None = None
         self._tables = StepTables(model, self.items, self.features)
         self.forward = Forward(config, self.monn, self.objective)
         self.descent = Descent(config, self.monn, self.objective.learner, self._tables)
@@ -118,13 +118,13 @@ class Network:
 
     def _computed(self, step: Step, taken: TakenRows) -> Outcome:
         """Compute losses and gradients; in a world of several workers each its part, and then the sums of all."""
-        part = WHOLE if self.world is None else self.world.part(len(step.weights))
+        part = FULL_SHARD if self.world is None else self.world.shard(len(step.weights))
         outcome = self.forward(step.of(part), taken.of(part), step.totals(part))
         self.descent.backward(outcome.loss)
         if self.world is not None:
             self.world.fingerprint = fingerprint(step, taken, self.world.fingerprint)
-            if part.of > 1:
-                self.world.sum([*self.descent.gradients(taken), *outcome.sums])
+            if part.size > 1:
+                self.world.all_reduce_sum([*self.descent.gradients(taken), *outcome.sums])
         return outcome
 
     def _since_seeded(self, events: int) -> int | None:
@@ -169,7 +169,7 @@ class Network:
             taken = self._tables.take(candidates.rows, candidates.tokens, [queries])
             known, vectors = self.monn.user_features(taken.inputs(self._config.model.dim)), taken.candidates()
         step = Step(queries, candidates, weights, leaves, self._since_seeded(events), None, len(weights))
-        view = self.forward.view(step, self.monn.users_of(known), vectors, step.totals(WHOLE))
+        view = self.forward.view(step, self.monn.users_of(known), vectors, step.totals(FULL_SHARD))
         if view is None:
             return
         mask = None

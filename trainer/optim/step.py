@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hsnn.trainer.distributed.shard import Part, Totals
+from hsnn.trainer.distributed.shard import QueryShard, StepTotals
 from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.optim.batch import Judged
 from hsnn.trainer.retrieval.inverted_lists import Leaves
@@ -71,24 +71,26 @@ class Step:
     judged: Judged | None
     fresh: int
 
-    def totals(self, part: Part) -> Totals:
+    def totals(self, part: QueryShard) -> StepTotals:
         """Return what the sums of a part are divided by."""
         weight = torch.from_numpy(self.weights)
         judged = 0 if self.judged is None else len(self.judged.items)
-        return Totals(weight.sum(), weight[: self.fresh].sum(), len(weight), judged, part.cut(judged), 1 / part.of)
+        return StepTotals(
+            weight.sum(), weight[: self.fresh].sum(), len(weight), judged, part.slice_of(judged), 1 / part.size
+        )
 
-    def of(self, part: Part) -> Step:
+    def of(self, part: QueryShard) -> Step:
         """Return the same step with the queries and judged items of one part alone."""
-        if part.of == 1:
+        if part.size == 1:
             return self
-        cut, own = part.cut(len(self.weights)), self.candidates
+        cut, own = part.slice_of(len(self.weights)), self.candidates
         cross = None if own.cross is None else own.cross[cut]
         return replace(
             self,
             queries=self.queries.some(cut),
             weights=self.weights[cut],
             candidates=own._replace(targets=own.targets[cut], cross=cross),
-            judged=self.judged and self.judged.some(part.cut(len(self.judged.items))),
+            judged=self.judged and self.judged.some(part.slice_of(len(self.judged.items))),
             fresh=min(max(self.fresh - cut.start, 0), cut.stop - cut.start),
         )
 

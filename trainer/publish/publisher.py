@@ -15,15 +15,15 @@ from functools import partial
 from typing import Any
 
 from hsnn.monitoring.alarms import Alarm
-from hsnn.monitoring.process.failpoints import reached
+from hsnn.monitoring.process.failpoints import failpoint
 from hsnn.trainer.checkpoint.learner_copy import Shadow
 from hsnn.trainer.checkpoint.row_delta import TableRows
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.messages import SnapshotManifest
 from hsnn.trainer.metrics import CHECKPOINT_PAUSE, CHECKPOINT_SECONDS
-from hsnn.trainer.publish.redis_writer import Outbox
-from hsnn.trainer.publish.snapshot import Origin, manifest_of
-from hsnn.trainer.publish.snapshot_encoder import HandedOut
+from hsnn.trainer.publish.redis_writer import RedisWriter
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, manifest_of
+from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder
 from hsnn.trainer.training.learner import Learner
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Publisher:
     def __init__(
         self,
         store: CheckpointStore,
-        outbox: Outbox,
+        outbox: RedisWriter,
         digest: str,
         on_pause: Callable[[float], None] = CHECKPOINT_PAUSE.observe,
     ) -> None:
@@ -67,11 +67,11 @@ class Publisher:
         """Whether a checkpoint is being copied or written."""
         return self.copying or (self._running is not None and not self._running.done())
 
-    def follow(self, learner: Learner, since: str) -> None:
+    def continue_from(self, learner: Learner, since: str) -> None:
         """Note that the learner is in the state of the checkpoint `since`: only what changes need be written."""
         self._shadow, self._since = Shadow(learner, known=True), since
 
-    def take(
+    def begin_checkpoint(
         self,
         learner: Learner,
         values: Mapping[str, Any],
@@ -91,7 +91,7 @@ class Publisher:
             self._shadow, self._since = Shadow(learner), ""
         self._shadow.begin()
         outbox, number = self._outbox, self._outbox.next_snapshot()
-        origin = Origin(number, outbox.epoch, "", outbox.state_id, outbox.feed_id, self._digest)
+        origin = SnapshotOrigin(number, outbox.epoch, "", outbox.state_id, outbox.feed_id, self._digest)
         snapshot = manifest_of(learner, origin) if learner.network.seeded and not held else None
         manifest = {
             "events": learner.events,
@@ -114,23 +114,23 @@ class Publisher:
         self._then = work
         self._note_pause()
 
-    def settle(self) -> None:
+    def advance(self) -> None:
         """Copy another slice; commit what has become durable. Called between steps, by the thread that owns the log."""
         self._copy(_SLICE_SECONDS)
         if self._running is not None and self._running.done():
             self._running.result()
             self._running = None
         while self._commits:
-            reached("commit")
+            failpoint("commit")
             self._commits.pop(0)()
-            reached("commit")
+            failpoint("commit")
 
     def wait(self) -> None:
         """Wait for the checkpoint under way and commit it; raises what went wrong in it."""
         self._copy(float("inf"))
         if self._running is not None:
             self._running.result()
-        self.settle()
+        self.advance()
 
     def close(self) -> None:
         """Finish what is under way."""
@@ -161,10 +161,10 @@ class Publisher:
 
     def _publish(self, name: str, snapshot: SnapshotManifest | None, alarms: list[Alarm]) -> None:
         """Hand out what is durable; in the thread."""
-        reached("publish")
+        failpoint("publish")
         if snapshot is not None and self._shadow is not None:
-            self._outbox.snapshot(HandedOut(snapshot, self._shadow.arrays()).of_checkpoint(name))
+            self._outbox.write_snapshot(SnapshotEncoder(snapshot, self._shadow.arrays()).of_checkpoint(name))
             _log.info("snapshot %d of %s, %d events", snapshot.snapshot, name, snapshot.events)
         for alarm in alarms:
-            self._outbox.alarm(alarm, 0 if snapshot is None else snapshot.snapshot)
-        reached("publish")
+            self._outbox.write_alarm(alarm, 0 if snapshot is None else snapshot.snapshot)
+        failpoint("publish")

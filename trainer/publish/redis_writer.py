@@ -33,7 +33,7 @@ class Encodable(Protocol):
         """Fields of the Redis hash."""
 
 
-class Outbox:
+class RedisWriter:
     """Writes under one `epoch` at a time; waits for a server that is away.
 
     Attributes
@@ -51,11 +51,11 @@ class Outbox:
         self._redis, self._retry_policy = redis, retry_policy or RetryPolicy(0.0)
         self._bulk = bulk(redis)
         self.epoch = self._number = 0
-        self.renew()
+        self.restart_epochs()
 
-    def renew(self) -> None:
+    def restart_epochs(self) -> None:
         """Begin a new epoch; a snapshot must follow."""
-        self._server, self.restarted = self._called("asking who it is", lambda: identity(self._redis)), False
+        self._server, self.server_restarted = self._called("asking who it is", lambda: identity(self._redis)), False
         self.epoch, self.state_id, self.feed_id = self._next(key("epoch"), self.epoch), "0-0", "0-0"
 
     def begin_epoch(self) -> None:
@@ -72,12 +72,12 @@ class Outbox:
     def _called(self, doing: str, call: Callable[[], Any]) -> Any:
         return self._retry_policy.call(f"Redis, {doing}", call, UNAVAILABLE_ERRORS)
 
-    def state(self, delta: StateDelta) -> None:
+    def write_state_delta(self, delta: StateDelta) -> None:
         """Tell the mirrors of touched states."""
         fields: Fields = {b"d": delta.encode()}
         self.state_id = _text(self._called("telling states", lambda: self._redis.xadd(key("state"), fields)))
 
-    def feed(self, items: list[FeedItem]) -> None:
+    def write_feed(self, items: list[FeedItem]) -> None:
         """Tell the scheduler of new, changed and deleted items."""
         if items:
             fields: Fields = {b"d": Feed(self.epoch, items).encode()}
@@ -88,7 +88,7 @@ class Outbox:
         self._number = self._next(key("snapshot_number"), self._number)
         return self._number
 
-    def snapshot(self, snapshot: Encodable) -> None:
+    def write_snapshot(self, snapshot: Encodable) -> None:
         """Hand a snapshot out; the checkpoint that it names must be durable already."""
         number = snapshot.manifest.snapshot
         fields: Fields = {**snapshot.encode()}
@@ -99,7 +99,7 @@ class Outbox:
 
         self._called("handing out a snapshot", write)
 
-    def alarm(self, alarm: Alarm, snapshot: int) -> None:
+    def write_alarm(self, alarm: Alarm, snapshot: int) -> None:
         """Raise an alarm, answered best with the `snapshot` taken because of it."""
         fields: Fields = {b"d": alarm.encode(), b"snapshot": snapshot}
         self._called(
@@ -107,7 +107,7 @@ class Outbox:
             lambda: self._redis.xadd(key("alarms"), fields, maxlen=_ALARMS_KEPT, approximate=True),
         )
 
-    def progress(self, values: Mapping[str, Any]) -> None:
+    def write_progress(self, values: Mapping[str, Any]) -> None:
         """Note how far training is, and look who the server is; values are written as JSON."""
         fields: Fields = {"epoch": self.epoch}
         for name, value in values.items():
@@ -119,7 +119,7 @@ class Outbox:
             pipeline.hset(key("progress"), mapping=fields)
             return str(pipeline.execute()[0]["run_id"])
 
-        self.restarted |= self._called("noting progress", write) != self._server
+        self.server_restarted |= self._called("noting progress", write) != self._server
 
 
 def _text(stream_id: Any) -> str:

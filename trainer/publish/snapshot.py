@@ -31,7 +31,7 @@ BY_USER = {"items": "histories.items", "times": "histories.times", "tokens": "us
 """What a snapshot calls the arrays of a checkpoint; `PAIRS` where there are cross features."""
 
 
-class Origin(NamedTuple):
+class SnapshotOrigin(NamedTuple):
     """What a snapshot says of itself beside the learner's state; see `hsnn.trainer.messages.SnapshotManifest`."""
 
     snapshot: int
@@ -42,7 +42,7 @@ class Origin(NamedTuple):
     config_digest: str = ""
 
 
-def manifest_of(learner: Learner, origin: Origin) -> SnapshotManifest:
+def manifest_of(learner: Learner, origin: SnapshotOrigin) -> SnapshotManifest:
     """Say what a snapshot of the learner as it is now is."""
     return SnapshotManifest(
         **origin._asdict(),
@@ -55,7 +55,7 @@ def manifest_of(learner: Learner, origin: Origin) -> SnapshotManifest:
     )
 
 
-def snapshot_of(learner: Learner, origin: Origin) -> Snapshot:
+def snapshot_of(learner: Learner, origin: SnapshotOrigin) -> Snapshot:
     """Copy the model and all states."""
     tables: dict[str, Array] = {}
     for table in tables_of(learner):

@@ -29,13 +29,13 @@ _FIX, _BYTE = 31, 255
 
 
 @dataclass(frozen=True, slots=True)
-class HandedOut:
+class SnapshotEncoder:
     """A snapshot of a checkpoint's `arrays`."""
 
     manifest: SnapshotManifest
     arrays: Mapping[str, Array]
 
-    def of_checkpoint(self, name: str) -> HandedOut:
+    def of_checkpoint(self, name: str) -> SnapshotEncoder:
         """Return the same snapshot, naming the durable checkpoint it was taken with."""
         return replace(self, manifest=msgspec.structs.replace(self.manifest, checkpoint=name))
 

@@ -14,7 +14,7 @@ from hsnn.indexer.jobs.rebalance import Bounds, broken, command_of
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.streaming.schema.events import Item
-from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
 
 
 @pytest.mark.slow
@@ -90,7 +90,7 @@ def test_new_items_crowd_a_node_and_a_rebalance_makes_room(config, new_data):
     before = system.sizes()
     found = broken(before, Bounds(over_mean=3.0, floor=20, starved=1.0))
     assert len(found.split) > 0
-    manifest = snapshot_of(system.learner, Origin(1, 1)).manifest
+    manifest = snapshot_of(system.learner, SnapshotOrigin(1, 1)).manifest
     assert manifest.generation == 0
     version = VersionManifest(
         version=system.versions,

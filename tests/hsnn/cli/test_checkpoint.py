@@ -19,7 +19,7 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.trainer.checkpoint.digest import digest
 from hsnn.trainer.checkpoint.store import ARRAYS, CheckpointStore
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
-from hsnn.trainer.online.accounting import Progress
+from hsnn.trainer.online.accounting import TrainingProgress
 from hsnn.trainer.training.learner import Learner
 
 
@@ -35,9 +35,9 @@ def store(tmp_path: Path) -> CheckpointStore:
     learner = Learner(TrainerConfig(model=ModelConfig(dim=4, hidden=8, buckets=16, nodes=2, history=2)))
     arrays, own = learner.state()
     consumer = Consumer(MemoryLog(), StreamingConfig(partitions=2)).state_dict()
-    progress = Progress()
+    progress = TrainingProgress()
     progress.trained, progress.dropped["duplicate"] = 12_345, 3
-    values = {"consumer": consumer, "progress": progress.state(), "drift": {}, "learner": own}
+    values = {"consumer": consumer, "progress": progress.state_dict(), "drift": {}, "learner": own}
     model = learner.config.model.model_dump(mode="json")
     store = CheckpointStore(tmp_path / "checkpoints", kept=3)
     for events in (1000, 12_345):

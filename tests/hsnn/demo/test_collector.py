@@ -17,7 +17,7 @@ from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import start_http
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
-from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.publish.redis_writer import RedisWriter
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_everything_is_read(redis_client: Redis, pages: Iterator[tuple[str, str]
     assert (figures.accounted, figures.index.items, figures.index.version) == (0, 42, 5)
     produced.write_text(json.dumps({"engagements": 400, "finished": False, "seconds": 1.0}))
     recall = {"recall_at_20": {"served": 0.2, "popularity": 0.1}}
-    Outbox(redis_client).progress(
+    RedisWriter(redis_client).write_progress(
         {
             "trained": 300,
             "impressions": 40,

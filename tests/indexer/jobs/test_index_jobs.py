@@ -8,7 +8,7 @@ from hsnn.indexer.deadline import within
 from hsnn.indexer.errors import OverrunError, SnapshotGoneError
 from hsnn.indexer.jobs.alarm_handler import AlarmAnswers
 from hsnn.indexer.verify.verify import KINDS
-from hsnn.monitoring.alarms import Alarm, Rules
+from hsnn.monitoring.alarms import Alarm, AlarmRules
 from hsnn.monitoring.audit import AuditTrail
 
 
@@ -19,7 +19,7 @@ def audit(store) -> AuditTrail:
 
 @pytest.fixture
 def answers(store, jobs, audit) -> AlarmAnswers:
-    return AlarmAnswers(store, Rules({"loss_drift": "refresh"}), audit, jobs.refresh_for)
+    return AlarmAnswers(store, AlarmRules({"loss_drift": "refresh"}), audit, jobs.refresh_for)
 
 
 def raise_alarm(store, kind="loss_drift", name="loss_drift:7", snapshot=None) -> None:
@@ -127,7 +127,7 @@ def test_an_alarm_is_answered_once_even_if_raised_again(store, jobs, toy, answer
     assert answers.answer_all() == 0
     raise_alarm(store, snapshot=toy.snapshot())
     assert answers.answer_all() == 0
-    again = AlarmAnswers(store, Rules({"loss_drift": "refresh"}), audit, jobs.refresh_for)
+    again = AlarmAnswers(store, AlarmRules({"loss_drift": "refresh"}), audit, jobs.refresh_for)
     assert again.answer_all() == 0
     assert len(audit.read()) == 3
     assert store.versions() == [1]

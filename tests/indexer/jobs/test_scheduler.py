@@ -80,8 +80,8 @@ def test_first_version_new_items_expiry_and_return_follow_the_streams(redis_serv
         assert time.monotonic() - started < 1.0
         toy.engage("i1")
         assert eventually(lambda: reader.item_nodes(1) == {"i1": 1})
-        assert health.live()[0]
-        assert health.is_ready()[0]
+        assert health.liveness()[0]
+        assert health.readiness()[0]
     assert reader.redis.get(reader.key("lease")) is None, "the lease is given back at the end"
 
 

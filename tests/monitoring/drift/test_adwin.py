@@ -34,13 +34,13 @@ def test_a_loss_that_is_not_finite_is_passed_over() -> None:
     broken[[100, 200]] = np.nan, np.inf
     drift = LossDrift(LossDriftConfig())
     assert all(drift.update(float(loss), ts) is None for ts, loss in enumerate(broken))
-    assert len(drift.state()["losses"]) == 398
+    assert len(drift.state_dict()["losses"]) == 398
 
 
 def test_switched_off_it_keeps_nothing() -> None:
     drift = LossDrift(LossDriftConfig(enabled=False))
     assert [drift.update(loss, 0) for loss in [1.0] * 200 + [9.0] * 200] == [None] * 400
-    assert drift.state()["losses"] == []
+    assert drift.state_dict()["losses"] == []
 
 
 def test_a_shift_is_found_after_the_memory_was_cut() -> None:

@@ -94,10 +94,10 @@ def test_restored_anywhere_it_goes_on_alike(case: Case, cut: int) -> None:
     whole, first, second = case.make(), case.make(), case.make()
     expected = alarms(whole, values)
     found = alarms(first, values[:cut])
-    second.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(first.state())))
+    second.load_state_dict(msgspec.msgpack.decode(msgspec.msgpack.encode(first.state_dict())))
     found += alarms(second, values[cut:], cut)
     assert found == expected
-    assert second.state() == whole.state()
+    assert second.state_dict() == whole.state_dict()
 
 
 def test_its_state_is_bounded(case: Case) -> None:
@@ -107,7 +107,7 @@ def test_its_state_is_bounded(case: Case) -> None:
     for batch, value in enumerate(values):
         detector.update(value, batch)
         if batch % 100 == 0:
-            sizes.append(len(msgspec.msgpack.encode(detector.state())))
+            sizes.append(len(msgspec.msgpack.encode(detector.state_dict())))
     assert max(sizes[30:]) <= 1.1 * max(sizes[:30])
 
 

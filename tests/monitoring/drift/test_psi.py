@@ -64,10 +64,10 @@ def test_a_batch_larger_than_the_window_and_an_empty_one() -> None:
     drift = MixDrift(CONFIG)
     assert drift.update(np.arange(2500) % 7, 1) is None
     assert drift.update(np.zeros(0, np.int64), 2) is None
-    assert len(drift.state()["pending"]) == 500
+    assert len(drift.state_dict()["pending"]) == 500
 
 
 def test_switched_off_it_keeps_nothing() -> None:
     drift = MixDrift(MixDriftConfig(window=100, enabled=False))
     assert drift.update(np.arange(1000), 1) is None
-    assert drift.state()["pending"] == []
+    assert drift.state_dict()["pending"] == []

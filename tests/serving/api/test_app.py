@@ -169,9 +169,9 @@ def test_health_pages(mirror):
     client = serve(mirror, health=health)
     assert client.get("/healthz/live").status_code == 200
     assert client.get("/healthz/ready").status_code == 503
-    health.ready(VERSION)
+    health.set_ready(VERSION)
     assert client.get("/healthz/ready").status_code == 503
-    health.ready(WARM)
+    health.set_ready(WARM)
     assert client.get("/healthz/ready").json() == {"ok": True, "detail": {"version": True, "warm_up": True}}
     now = 31.0
     assert client.get("/healthz/live").status_code == 503

@@ -84,17 +84,17 @@ def following(redis_client) -> Iterator[Following]:
 
 def test_waits_for_the_first_version_and_becomes_ready(publisher, following):
     time.sleep(0.3)
-    assert following.health.live()[0]
-    assert not following.health.is_ready()[0]
+    assert following.health.liveness()[0]
+    assert not following.health.readiness()[0]
     publisher.publish()
-    wait_until(lambda: following.health.is_ready()[0])
+    wait_until(lambda: following.health.readiness()[0])
     assert following.mirror.version == 1
     assert following.value("hsnn_index_version") == 1
 
 
 def test_deltas_and_states_arrive_within_a_fraction_of_a_second(publisher, following, plant):
     publisher.publish()
-    wait_until(lambda: following.health.is_ready()[0])
+    wait_until(lambda: following.health.readiness()[0])
     delta = plant.add("newcomer", 2)
     began = time.monotonic()
     sent = Delta.decode(delta.encode())
@@ -116,7 +116,7 @@ def test_what_came_after_the_base_is_caught_up_on(publisher, redis_client, plant
     publisher.state()
     following = Following(redis_client)
     try:
-        wait_until(lambda: following.health.is_ready()[0])
+        wait_until(lambda: following.health.readiness()[0])
         assert following.retrievable("after")
         assert following.mirror.watermark == plant.now
         assert following.value("hsnn_freshness_seconds_count") == 0  # nobody could wait for it here
@@ -202,7 +202,7 @@ def test_a_damaged_leaf_is_counted(publisher, following, redis_client):
     number = publisher.aside()
     redis_client.setbit(key("leaf", number, 0), 40, 1 - redis_client.getbit(key("leaf", number, 0), 40))
     publisher.flip(number)
-    wait_until(lambda: following.health.is_ready()[0])
+    wait_until(lambda: following.health.readiness()[0])
     assert following.value("hsnn_leaves_damaged_total") == before + 1
 
 
@@ -256,7 +256,7 @@ def test_survives_a_redis_that_restarts_empty_and_reloads(plant, new_plant):
     following = Following(connect(server.url))
     again = None
     try:
-        wait_until(lambda: following.health.is_ready()[0])
+        wait_until(lambda: following.health.readiness()[0])
         server.stop()
         time.sleep(1)
         assert len(retrieve(following.mirror, [Request(user="u0", k=5)])[0].items) == 5  # answers go on

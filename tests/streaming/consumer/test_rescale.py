@@ -18,7 +18,7 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.schema.batch import Batch
 from hsnn.streaming.schema.commands import end
 from hsnn.trainer.distributed.batch_codec import decode_batch, encode_batch
-from hsnn.trainer.distributed.merge_batches import union
+from hsnn.trainer.distributed.merge_batches import merge_batches
 
 T0 = 893_286_638_000
 USERS, ROUNDS = 23, 40
@@ -84,7 +84,7 @@ def run(consumers: list[Consumer], turns: int | None = None) -> list[Batch]:
         batches = [batch for consumer in consumers if (batch := consumer.next_batch(0.0)) is not None]
         if not batches:
             break
-        found.append(union([decode_batch(encode_batch(batch)) for batch in batches]))
+        found.append(merge_batches([decode_batch(encode_batch(batch)) for batch in batches]))
     return found
 
 

@@ -17,7 +17,7 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.schema.events import Impression, Interaction, encode
 from hsnn.trainer.checkpoint.digest import LEFT_OUT, digest, parts
 from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore
-from hsnn.trainer.online.loop import Loop
+from hsnn.trainer.online.loop import OnlineLoop
 from hsnn.trainer.rowstore.arrays import Array
 from hsnn.trainer.training.learner import Learner
 
@@ -44,7 +44,7 @@ def run(config, new_world, redis_client, tmp_path) -> Callable[..., Checkpoint]:
     def learn(folder: str, until: int = EVENTS, die: bool = False, **changes: Any) -> Checkpoint:
         path = tmp_path / folder
         settings = {"model": model, "checkpoint_dir": path, "snapshot_interval": 1e9, "flush_interval": 0.0} | changes
-        loop = Loop(
+        loop = OnlineLoop(
             config.model_copy(update=settings), STREAMING, MonitoringConfig(), filled(records), redis_client, folder
         )
 

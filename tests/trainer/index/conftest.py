@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
-from hsnn.trainer.distributed.shard import Totals
+from hsnn.trainer.distributed.shard import StepTotals
 from hsnn.trainer.index.batch import IndexStep, IndexView
 from hsnn.trainer.index.levels import Levels, level_shares
 from hsnn.trainer.index.objective import IndexObjective
@@ -90,7 +90,7 @@ def make_toy(
         uniform=np.sort(rng.choice(items, items // 2, replace=False)),
         leaf_log_share=torch.from_numpy(np.log(share / share.sum()).astype(np.float32)),
         events=100,
-        totals=Totals(weight.sum(), weight.sum(), users),
+        totals=StepTotals(weight.sum(), weight.sum(), users),
     )
     return Toy(config, made, step)
 

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hsnn.trainer.distributed.process_group import World
+from hsnn.trainer.distributed.process_group import ProcessGroup
 
 
-class ThreadWorld(World):
+class ThreadWorld(ProcessGroup):
     """A worker whose others are threads."""
 
     def __init__(self, rank: int, size: int, barrier: Barrier, board: list[Any]) -> None:
@@ -29,19 +29,19 @@ class ThreadWorld(World):
         self._barrier.wait(10)
         return found
 
-    def gathered(self, numbers: Sequence[int]) -> NDArray[np.int64]:
+    def all_gather_ints(self, numbers: Sequence[int]) -> NDArray[np.int64]:
         return np.array(self._all(list(numbers)), np.int64)
 
-    def all_bytes(self, blob: bytes, lengths: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
+    def all_gather_padded(self, blob: bytes, lengths: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
         found = self._all(blob)
         assert [len(one) for one in found] == list(lengths)
         return found
 
-    def firsts(self, number: int) -> int:
+    def broadcast_int(self, number: int) -> int:
         told: int = self._all(number)[0]
         return told
 
-    def sum(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
         everybodys = self._all([tensor.clone() for tensor in tensors])
         for at, tensor in enumerate(tensors):
             tensor.copy_(sum(theirs[at] for theirs in everybodys))
@@ -51,7 +51,7 @@ class ThreadWorld(World):
 def together() -> Callable[..., list[Any]]:
     """``together(2, work)``: what ``work(world)`` returns in each of so many workers."""
 
-    def run(size: int, work: Callable[[World], Any]) -> list[Any]:
+    def run(size: int, work: Callable[[ProcessGroup], Any]) -> list[Any]:
         barrier, board = Barrier(size), [None] * size
 
         def one(rank: int) -> Any:

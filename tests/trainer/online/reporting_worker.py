@@ -13,9 +13,9 @@ from typing import Any
 
 import hsnn.trainer.online.loop
 from hsnn.cli.app import main
-from hsnn.monitoring.process.failpoints import on_phase
+from hsnn.monitoring.process.failpoints import set_failpoint_hook
 from hsnn.trainer.checkpoint.digest import digest
-from hsnn.trainer.online.follower_worker import Companion
+from hsnn.trainer.online.follower_worker import FollowerWorker
 
 RANK = os.environ.get("RANK", "")
 
@@ -24,7 +24,7 @@ def telling(run: Any) -> Any:
     def told(self: Any, stop: Any) -> None:
         run(self, stop)
         arrays, values = self.learner.state()
-        others = {"learner": values, "progress": self.progress.state(), "drift": self._drift.state()}
+        others = {"learner": values, "progress": self.progress.state_dict(), "drift": self._drift.state_dict()}
         Path(os.environ["TOLD"], RANK).write_text(digest(arrays, others))
 
     return told
@@ -41,9 +41,9 @@ class Dying:
 
 
 if __name__ == "__main__":
-    hsnn.trainer.online.loop.Loop.run = telling(hsnn.trainer.online.loop.Loop.run)  # type: ignore[method-assign]
-    Companion.run = telling(Companion.run)  # type: ignore[method-assign]
+    hsnn.trainer.online.loop.OnlineLoop.run = telling(hsnn.trainer.online.loop.OnlineLoop.run)  # type: ignore[method-assign]
+    FollowerWorker.run = telling(FollowerWorker.run)  # type: ignore[method-assign]
     rank, _, steps = os.environ.get("DIES", "-1:0").partition(":")
     if rank == RANK and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-        on_phase(Dying(int(steps)))
+        set_failpoint_hook(Dying(int(steps)))
     main()

@@ -18,8 +18,8 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Position, Records
 from hsnn.streaming.schema.commands import end
 from hsnn.streaming.schema.events import Interaction, encode
-from hsnn.trainer.distributed.process_group import ApartError, World
-from hsnn.trainer.online.batch_source import OwnTurns, SharedTurns
+from hsnn.trainer.distributed.process_group import DivergedWorkersError, ProcessGroup
+from hsnn.trainer.online.batch_source import DistributedBatchSource, LocalBatchSource
 
 T0 = 893_286_638_000
 EVENTS = 300
@@ -53,20 +53,20 @@ class Hesitating(MemoryLog):
         return super().poll(self._random.randint(1, 20), 0.0, partitions)
 
 
-def turns_of(log: MemoryLog, world: World, seed: int) -> tuple[Consumer, SharedTurns]:
+def turns_of(log: MemoryLog, world: ProcessGroup, seed: int) -> tuple[Consumer, DistributedBatchSource]:
     own = Hesitating(log, seed * 10 + world.rank)
     consumer = Consumer(own, CONFIG, rank=world.rank, world_size=world.size)
-    return consumer, SharedTurns(consumer, world)
+    return consumer, DistributedBatchSource(consumer, world)
 
 
-def course(log: MemoryLog, world: World, seed: int) -> list[list[tuple[int, str]]]:
+def course(log: MemoryLog, world: ProcessGroup, seed: int) -> list[list[tuple[int, str]]]:
     """What each turn brought, until the log is drained in all workers."""
     consumer, turns = turns_of(log, world, seed)
     found: list[list[tuple[int, str]]] = []
     while True:
-        turn = turns.next(0.01, stop=consumer.idle)
+        turn = turns.next_round(0.01, stop=consumer.idle)
         if turn.batch is not None:
-            assert turn.settled
+            assert turn.aligned
             events = turn.batch.engagements
             found.append(list(zip(events.ts.tolist(), events.user, strict=True)))
         if turn.stop and sum(map(len, found)) == EVENTS:
@@ -84,15 +84,15 @@ def test_the_turns_are_the_same_in_all_workers_and_in_every_run(log, together, s
 
 
 def test_a_stop_of_one_stops_all_where_everything_read_is_learned(log, together):
-    def work(world: World) -> tuple[int, dict[str, Any]]:
+    def work(world: ProcessGroup) -> tuple[int, dict[str, Any]]:
         _, turns = turns_of(log, world, 5)
         learned = steps = 0
         while True:
-            turn = turns.next(0.01, stop=world.rank == 1 and steps >= 2)
+            turn = turns.next_round(0.01, stop=world.rank == 1 and steps >= 2)
             if turn.batch is not None:
                 steps, learned = steps + 1, learned + len(turn.batch.engagements)
             if turn.stop:
-                return learned, turns.state()
+                return learned, turns.state_dict()
 
     (learned, state), other = together(2, work)
     assert other == (learned, state)
@@ -103,10 +103,10 @@ def test_a_stop_of_one_stops_all_where_everything_read_is_learned(log, together)
 
 
 def test_commands_are_the_first_workers(log, together):
-    def work(world: World) -> list[bytes]:
+    def work(world: ProcessGroup) -> list[bytes]:
         consumer, turns = turns_of(log, world, 1)
         heard: list[bytes] = []
-        while not ((turn := turns.next(0.01, stop=consumer.idle)).stop and turn.batch is None):
+        while not ((turn := turns.next_round(0.01, stop=consumer.idle)).stop and turn.batch is None):
             heard += turn.batch.control if turn.batch is not None else ()
         return heard
 
@@ -114,31 +114,31 @@ def test_commands_are_the_first_workers(log, together):
 
 
 def test_workers_that_have_come_apart_are_found(log, together):
-    def work(world: World) -> None:
+    def work(world: ProcessGroup) -> None:
         _, turns = turns_of(log, world, 1)
         world.fingerprint = world.rank
-        with pytest.raises(ApartError, match="worker 1 has not made the same last step as worker 0"):
-            turns.next(0.01, stop=False)
+        with pytest.raises(DivergedWorkersError, match="worker 1 has not made the same last step as worker 0"):
+            turns.next_round(0.01, stop=False)
 
     together(2, work)
 
 
 def test_the_first_one_decides_and_the_lag_is_that_of_all(log, together):
-    def work(world: World) -> tuple[bool, int, int]:
+    def work(world: ProcessGroup) -> tuple[bool, int, int]:
         _, turns = turns_of(log, world, 1)
-        turns.next(0.0, stop=False)
-        return turns.agreed(world.rank == 0), turns.lag()[0], turns.pending
+        turns.next_round(0.0, stop=False)
+        return turns.broadcast_decision(world.rank == 0), turns.lag()[0], turns.pending
 
     assert together(2, work) == [(True, EVENTS + 1, 0)] * 2
 
 
 def test_alone_there_is_nothing_to_agree_on(log):
     consumer = Consumer(Hesitating(log, 1), CONFIG)
-    turns = OwnTurns(consumer)
-    assert turns.agreed(True)
-    assert not turns.agreed(False)
+    turns = LocalBatchSource(consumer)
+    assert turns.broadcast_decision(True)
+    assert not turns.broadcast_decision(False)
     assert turns.next(0.01, stop=True) == (None, True, True)
-    assert turns.state() == consumer.state_dict()
+    assert turns.state_dict() == consumer.state_dict()
     assert turns.lag()[0] == EVENTS + 1
 
 
@@ -150,12 +150,12 @@ def test_workers_agree_where_some_own_no_partition_of_a_topic(together):
         event = Interaction(id=number, ts=T0 + number * 1000, user=f"u{number}", item="i", action="click")
         few.append("engagements", [Outgoing(b"u", encode(event), sent_at=T0, partition=number % 2)])
 
-    def work(world: World) -> int:
+    def work(world: ProcessGroup) -> int:
         consumer, turns = turns_of(few, world, 1)
         learned = 0
-        while not ((turn := turns.next(0.01, stop=consumer.idle)).stop and turn.batch is None):
+        while not ((turn := turns.next_round(0.01, stop=consumer.idle)).stop and turn.batch is None):
             learned += 0 if turn.batch is None else len(turn.batch.engagements)
-        assert turns.lost() == {}
+        assert turns.lost_records() == {}
         return learned
 
     assert together(2, work) == [40, 40]

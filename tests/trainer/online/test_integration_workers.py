@@ -10,8 +10,8 @@ import pytest
 
 from hsnn.streaming.schema.batch import Judgements
 from hsnn.trainer.checkpoint.digest import digest
-from hsnn.trainer.distributed.process_group import World, join
-from hsnn.trainer.distributed.shard import WHOLE, Part
+from hsnn.trainer.distributed.process_group import ProcessGroup, join_process_group
+from hsnn.trainer.distributed.shard import FULL_SHARD, QueryShard
 from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.training.learner import Learner
 
@@ -50,7 +50,7 @@ def course(learner: Learner, stream: Any, sizes: Sequence[int]) -> Learner:
 def taught(learners: list[Learner], new_world: type, together: Any, sizes: Sequence[int]) -> None:
     """Let learners learn the same batches, as the workers of one world."""
 
-    def work(world: World) -> None:
+    def work(world: ProcessGroup) -> None:
         learners[world.rank].network.world = world
         course(learners[world.rank], new_world(), sizes)
 
@@ -84,7 +84,7 @@ def test_workers_stay_the_same_to_the_last_bit(learners, together, new_world, si
 def test_a_step_that_is_not_finite_for_one_is_left_out_by_all(config, together, new_world, teach):
     made = [Learner(config.model_copy(update={"uniform_negatives": 0})) for _ in range(2)]
 
-    def work(world: World):
+    def work(world: ProcessGroup):
         learner, stream = made[world.rank], new_world()
         learner.network.world = world
         teach(learner, stream, 4)
@@ -103,13 +103,13 @@ def test_a_step_that_is_not_finite_for_one_is_left_out_by_all(config, together, 
 
 
 def test_few_queries_are_not_shared_out():
-    assert World(1, 2).part(1) is WHOLE
-    assert World(1, 2).part(2) == Part(1, 2)
+    assert ProcessGroup(1, 2).shard(1) is FULL_SHARD
+    assert ProcessGroup(1, 2).shard(2) == QueryShard(1, 2)
 
 
 def test_without_torchrun_there_is_nobody_to_join():
-    assert join(1.0, "digest", {}) is None
-    assert join(1.0, "digest", {"WORLD_SIZE": "1", "RANK": "0"}) is None
+    assert join_process_group(1.0, "digest", {}) is None
+    assert join_process_group(1.0, "digest", {"WORLD_SIZE": "1", "RANK": "0"}) is None
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -117,7 +117,7 @@ def test_judged_items_too_few_for_all_are_learned_by_all(config, together, new_w
     model = config.model.model_copy(update={"tasks": ("click",), "cross": True})
     found = [Learner(config.model_copy(update={"model": model})) for _ in range(size)]
 
-    def work(world: World) -> None:
+    def work(world: ProcessGroup) -> None:
         learner, stream = found[world.rank], new_world()
         learner.network.world = world
         for judged in (0, 3, 1, 0, 2, 1):

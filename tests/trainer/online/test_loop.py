@@ -31,7 +31,7 @@ from hsnn.trainer.errors import CheckpointError
 from hsnn.trainer.features.item_counters import ItemStates
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.messages import Feed, Snapshot, StateDelta
-from hsnn.trainer.online.loop import Loop
+from hsnn.trainer.online.loop import OnlineLoop
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def filled(log, new_world):
 
 
 @pytest.fixture
-def new_loop(config, redis_client, redis_server, tmp_path) -> Iterator[Callable[..., Loop]]:
+def new_loop(config, redis_client, redis_server, tmp_path) -> Iterator[Callable[..., OnlineLoop]]:
     """``new_loop(folder=..., **changes of TrainerConfig)``: a trainer, as its process would make it."""
 
     logs = []
@@ -82,18 +82,18 @@ def new_loop(config, redis_client, redis_server, tmp_path) -> Iterator[Callable[
         streaming: StreamingConfig = STREAMING,
         monitoring: MonitoringConfig = MonitoringConfig(),  # noqa: B008 - it is frozen
         **changes,
-    ) -> Loop:
+    ) -> OnlineLoop:
         settings = {"checkpoint_dir": tmp_path / folder, "snapshot_interval": 1e9, "flush_interval": 0.0} | changes
         trainer: TrainerConfig = config.model_copy(update=settings)
         logs.append(RedisLog(redis_server))
-        return Loop(trainer, streaming, monitoring, logs[-1], redis_client, "digest")
+        return OnlineLoop(trainer, streaming, monitoring, logs[-1], redis_client, "digest")
 
     yield make
     for log in logs:
         log.close()
 
 
-def until(loop: Loop, events: int, then: type[Exception] | None = None) -> Callable[[], bool]:
+def until(loop: OnlineLoop, events: int, then: type[Exception] | None = None) -> Callable[[], bool]:
     """Stop, or die, once so many events are learned and no checkpoint is under way."""
 
     def stop() -> bool:
@@ -105,7 +105,7 @@ def until(loop: Loop, events: int, then: type[Exception] | None = None) -> Calla
     return stop
 
 
-def settled(loop: Loop, events: int) -> Callable[[], bool]:
+def settled(loop: OnlineLoop, events: int) -> Callable[[], bool]:
     """Stop once so many events are learned; every batch waits until the checkpoint of the one before is out."""
 
     def stop() -> bool:
@@ -115,14 +115,17 @@ def settled(loop: Loop, events: int) -> Callable[[], bool]:
     return stop
 
 
-def bits(loop: Loop) -> dict[str, bytes]:
+def bits(loop: OnlineLoop) -> dict[str, bytes]:
     arrays, values = loop.learner.state()
     found = {name: array.tobytes() for name, array in arrays.items()} | {"values": repr(values).encode()}
-    return found | {"drift": repr(loop._drift.state()).encode(), "counts": repr(loop.progress.state()).encode()}
+    return found | {
+        "drift": repr(loop._drift.state_dict()).encode(),
+        "counts": repr(loop.progress.state_dict()).encode(),
+    }
 
 
 @pytest.fixture
-def undisturbed(filled, new_loop) -> Loop:
+def undisturbed(filled, new_loop) -> OnlineLoop:
     loop = new_loop("undisturbed")
     loop.run(until(loop, EVENTS))
     return loop
@@ -281,7 +284,7 @@ def test_a_model_off_a_cliff_is_kept_and_not_handed_out_until_it_is_well(filled,
     """The losses are planted: bad from event 640 to event 960; in the middle of that the trainer is restarted."""
     gate = GateConfig(recent=32, usual=10_000, patience=64, warm_up=512)
 
-    def loop_with_a_dent() -> Loop:
+    def loop_with_a_dent() -> OnlineLoop:
         loop = new_loop("held", monitoring=MonitoringConfig(gate=gate), snapshot_interval=0.0)
         train = loop.learner.train
         loop.learner.train = lambda prepared: train(prepared)._replace(
@@ -351,13 +354,13 @@ def test_a_trainer_that_learns_nothing_of_what_waits_is_not_live(filled, new_loo
 
     def stop() -> bool:
         now[0] += 4
-        live.append(loop._health.live()[0])
+        live.append(loop._health.liveness()[0])
         return len(live) > EVENTS // BATCH + 10 or not live[-1]
 
     loop.run(stop)
     assert live == ([True, True, False] if broken else [True] * len(live))
     if broken:
-        assert loop._health.live()[1]["learning"]["reason"] == "none is learned"
+        assert loop._health.liveness()[1]["learning"]["reason"] == "none is learned"
     else:
         assert loop.consumer.lag() == (0, 0.0)
 
@@ -385,7 +388,7 @@ LIMITED = {
 }
 
 
-def taken(loop: Loop) -> int:
+def taken(loop: OnlineLoop) -> int:
     return loop.progress.trained + loop.progress.dropped.total()
 
 
@@ -435,7 +438,7 @@ def test_a_version_from_before_a_reuse_is_not_rolled_back_to(filled, new_loop, r
     assert {*store.item_nodes(after.version)} == alive_of(loop)
 
 
-def alive_of(loop: Loop) -> set[str]:
+def alive_of(loop: OnlineLoop) -> set[str]:
     learner = loop.learner
     rows = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
     return {learner.items.table.ids[row] for row in rows.tolist()}

@@ -7,20 +7,20 @@ from itertools import groupby
 import pytest
 
 from hsnn.monitoring.config import MonitoringConfig
-from hsnn.monitoring.process.failpoints import PHASES, on_phase
+from hsnn.monitoring.process.failpoints import FAILPOINTS, set_failpoint_hook
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.schema.events import Interaction, encode
-from hsnn.trainer.online.loop import Loop
+from hsnn.trainer.online.loop import OnlineLoop
 
 
 @pytest.fixture
 def met():
     met: list[str] = []
-    on_phase(met.append)
+    set_failpoint_hook(met.append)
     yield met
-    on_phase(None)
+    set_failpoint_hook(None)
 
 
 def test_every_phase_is_met_in_order(met, config, redis_server, redis_client, tmp_path, with_index):
@@ -32,11 +32,11 @@ def test_every_phase_is_met_in_order(met, config, redis_server, redis_client, tm
     log.append("engagements", [Outgoing(b"ann", encode(event)) for event in events])
     config = with_index(config, seed_after=0).model_copy(update={"checkpoint_dir": tmp_path})
     streaming = StreamingConfig(batch_size=64, partitions=1, max_wait=0.05)
-    loop = Loop(config, streaming, MonitoringConfig(), log, redis_client, "digest")
+    loop = OnlineLoop(config, streaming, MonitoringConfig(), log, redis_client, "digest")
     loop.run(lambda: loop.progress.trained == 64 and not loop._publisher.busy)
     log.close()
     order = [phase for phase, _ in groupby(phase for phase in met if phase != "poll")]  # the log is asked all along
     # A checkpoint is four files, each written and brought to disk.
     assert order == ["step", *["write", "fsync"] * 4, "rename", "publish", "commit"]
     assert met.index("poll") < met.index("step")
-    assert all(met.count(phase) % 2 == 0 for phase in PHASES if phase != "poll")  # a thread may be at one
+    assert all(met.count(phase) % 2 == 0 for phase in FAILPOINTS if phase != "poll")  # a thread may be at one

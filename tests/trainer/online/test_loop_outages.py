@@ -30,7 +30,7 @@ from hsnn.trainer.checkpoint.digest import parts
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.features.item_counters import ItemStates
 from hsnn.trainer.messages import Snapshot, StateDelta
-from hsnn.trainer.online.loop import Loop
+from hsnn.trainer.online.loop import OnlineLoop
 
 pytestmark = pytest.mark.slow
 
@@ -90,7 +90,7 @@ def redis(tmp_path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def new_loop(redis, config, tmp_path, monkeypatch) -> Iterator[Callable[..., Loop]]:
+def new_loop(redis, config, tmp_path, monkeypatch) -> Iterator[Callable[..., OnlineLoop]]:
     """``new_loop(folder, log)``: a trainer, as its process makes it; `log` is an address or a log.
 
     It reads little at once, so that there is always something left to be read.
@@ -99,13 +99,13 @@ def new_loop(redis, config, tmp_path, monkeypatch) -> Iterator[Callable[..., Loo
     monkeypatch.setattr("hsnn.streaming.consumer.polling.ROWS_PER_READ", 64)
     opened: list[Any] = []
 
-    def make(folder: str, log: EventLog | str, health: Health | None = None) -> Loop:
+    def make(folder: str, log: EventLog | str, health: Health | None = None) -> OnlineLoop:
         trainer = config.model_copy(update={"checkpoint_dir": tmp_path / folder, "snapshot_interval": 0.1})
         health = health or Health("trainer")
-        waits = RetryPolicy(120.0, lambda what, why: health.waits(what, why))
+        waits = RetryPolicy(120.0, lambda what, why: health.set_waiting(what, why))
         log = open_log(log, waits) if isinstance(log, str) else log
         opened.extend((log, connect(redis.running.url)))
-        return Loop(trainer, STREAMING, MonitoringConfig(), log, opened[-1], "digest", health, waits)
+        return OnlineLoop(trainer, STREAMING, MonitoringConfig(), log, opened[-1], "digest", health, waits)
 
     yield make
     for one in opened:
@@ -113,7 +113,7 @@ def new_loop(redis, config, tmp_path, monkeypatch) -> Iterator[Callable[..., Loo
 
 
 def until_done(
-    loop: Loop, server: Server | None = None, deaths: tuple[int, ...] = (), **how: Any
+    loop: OnlineLoop, server: Server | None = None, deaths: tuple[int, ...] = (), **how: Any
 ) -> Callable[[], bool]:
     """Stop at the end of the log; on the way there, have a server die after so many events each."""
     left = list(deaths)
@@ -129,14 +129,14 @@ def until_done(
 
 def watched(health: Health) -> list[tuple[bool, bool]]:
     """Whether the trainer was live and ready whenever it waited."""
-    seen, waits = [], health.waits
+    seen, waits = [], health.set_waiting
 
     def look(what: str, why: str | None) -> None:
         waits(what, why)
         if why is not None:
-            seen.append((health.live()[0], health.is_ready()[0]))
+            seen.append((health.liveness()[0], health.readiness()[0]))
 
-    health.waits = look  # type: ignore[method-assign]
+    health.set_waiting = look  # type: ignore[method-assign]
     return seen
 
 
@@ -166,7 +166,7 @@ def test_redis_as_log_and_index_is_killed_and_comes_back(redis, new_loop, new_wo
     seen = watched(health)
     loop.run(until_done(loop, redis, deaths, seconds=seconds))
     assert seen[:1] == ([(True, False)] if seconds > 5 else [])
-    assert health.live() == (True, {})
+    assert health.liveness() == (True, {})
     assert (loop.progress.trained, loop.progress.dead_lettered) == (EVENTS, BAD)
     assert dead_letters(url) == BAD
     assert loop._outbox.epoch == 1 + len(deaths)

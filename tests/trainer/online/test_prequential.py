@@ -64,7 +64,7 @@ def answers(request: httpx.Request, items) -> httpx.Response:
 
 
 def ask(asker, prepared, learner) -> None:
-    asker.settle(asker.ask(prepared, learner))
+    asker.collect(asker.submit(prepared, learner))
 
 
 def test_hits_are_counted_by_method_and_cut(new_asker, prepared, learner):
@@ -116,7 +116,7 @@ def test_users_without_a_row_are_asked_for_by_name(new_asker, prepared, learner)
 def test_events_that_repeat_their_history_are_not_asked(new_asker, prepared, learner):
     asker = new_asker(lambda request: answers(request, lambda query: []))
     prepared.queries.history_items[:, -1] = prepared.items
-    assert asker.ask(prepared, learner) is None
+    assert asker.submit(prepared, learner) is None
 
 
 @pytest.mark.slow  # waits for the deadline
@@ -134,7 +134,7 @@ def test_late_answers_are_unmeasured_and_the_server_is_left_alone_until_it_has_a
     assert DEADLINE <= time.monotonic() - began < 10  # what the server takes
     late = asker.unmeasured
     assert (asker.measured, late > 20, len(calls)) == (0, True, 1)
-    assert asker.ask(prepared, learner) is None  # not waited for again
+    assert asker.submit(prepared, learner) is None  # not waited for again
     assert (asker.measured, asker.unmeasured, len(calls)) == (0, 2 * late, 1)
     may.set()
     while not asker._late.done():
@@ -176,8 +176,8 @@ def test_nobody_there(new_asker, prepared, learner):
 
 def test_no_server_no_questions(config, prepared, learner):
     asker = LivePrequential(config)
-    assert asker.ask(prepared, learner) is None
-    asker.settle(None)
+    assert asker.submit(prepared, learner) is None
+    asker.collect(None)
     assert (asker.measured, asker.unmeasured, asker.scored_share) == (0, 0, None)
     asker.close()
 
@@ -191,9 +191,9 @@ def test_asking_leaves_training_as_it_was(new_asker, learner, copy_of, new_world
         world.now = one.watermark
         for _ in range(3):
             prepared = one.prepare(world.batch(30))
-            question = asker.ask(prepared, one) if asked else None
+            question = asker.submit(prepared, one) if asked else None
             one.train(prepared)
-            asker.settle(question)
+            asker.collect(question)
     assert asker.measured > 0
     one, other = learner.state()[0], alone.state()[0]
     assert all(one[name].tobytes() == other[name].tobytes() for name in one)

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsnn.trainer.distributed.shard import WHOLE, Part
+from hsnn.trainer.distributed.shard import FULL_SHARD, QueryShard
 from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.optim.batch import Judged
 from hsnn.trainer.optim.step import Step
 from hsnn.trainer.training.learner import Learner
 
 
-def gradients_of(learner: Learner, step: Step, part: Part) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def gradients_of(learner: Learner, step: Step, part: QueryShard) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Gradients and sums of one part of a step that is not made."""
     network, judged = learner.network, step.judged
     asked = [step.queries] if judged is None else [step.queries, judged.queries]
@@ -63,8 +63,8 @@ def question(config: Any, with_index: Any, new_world: type, teach: Any, candidat
 )
 def test_the_parts_of_a_step_add_up_to_it(question, name, options, parts):
     learner, step = question(name, **options)
-    gradients, sums = gradients_of(learner, step, WHOLE)
-    own = [gradients_of(learner, step, Part(number, parts)) for number in range(parts)]
+    gradients, sums = gradients_of(learner, step, FULL_SHARD)
+    own = [gradients_of(learner, step, QueryShard(number, parts)) for number in range(parts)]
     assert all(len(part[0]) == len(gradients) for part in own)
     for place, whole in enumerate(gradients):
         np.testing.assert_allclose(sum(part[0][place] for part in own), whole, rtol=1e-3, atol=2e-5)
@@ -77,8 +77,8 @@ def test_a_part_may_be_without_new_events_or_judged_items(question):
     learner, step = question("em", tasks=True)
     few = step.judged.some(slice(0, 1))
     step = Step(step.queries, step.candidates, step.weights, step.leaves, step.since_seeded, few, fresh=1)
-    sums = gradients_of(learner, step, WHOLE)[1]
-    first, second = (gradients_of(learner, step, Part(number, 2))[1] for number in range(2))
+    sums = gradients_of(learner, step, FULL_SHARD)[1]
+    first, second = (gradients_of(learner, step, QueryShard(number, 2))[1] for number in range(2))
     assert first[0][2] == 0  # the item level's is of new events, the tasks' of judged ones
     assert second[0][0] == 0
     np.testing.assert_allclose(first[0] + second[0], sums[0], rtol=1e-5)

@@ -11,7 +11,7 @@ from hsnn.streaming.redis.keys import key
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.messages import Feed, Snapshot, StateDelta
 from hsnn.trainer.publish.publisher import Publisher
-from hsnn.trainer.publish.redis_writer import Outbox
+from hsnn.trainer.publish.redis_writer import RedisWriter
 from hsnn.trainer.training.learner import Learner
 
 ALARM = Alarm(id="loss_drift:1", kind="loss_drift", ts=1, value=2.0, threshold=1.0)
@@ -45,10 +45,13 @@ def store(tmp_path, diary) -> Slow:
 
 
 @pytest.fixture
-def outbox(redis_client, diary) -> Outbox:
-    outbox = Outbox(redis_client)
-    announce = outbox.snapshot
-    outbox.snapshot = lambda snapshot: (diary.append(f"announced {snapshot.manifest.checkpoint}"), announce(snapshot))
+def outbox(redis_client, diary) -> RedisWriter:
+    outbox = RedisWriter(redis_client)
+    announce = outbox.write_snapshot
+    outbox.write_snapshot = lambda snapshot: (
+        diary.append(f"announced {snapshot.manifest.checkpoint}"),
+        announce(snapshot),
+    )
     return outbox
 
 
@@ -63,10 +66,10 @@ def publisher(store, outbox):
 
 def test_durable_then_announced_then_committed(publisher, store, outbox, diary, taught, redis_client):
     learner, _ = taught
-    publisher.take(
+    publisher.begin_checkpoint(
         learner, {"more": 1}, lambda: diary.append(f"committed by {threading.current_thread().name}"), [ALARM]
     )
-    publisher.settle()
+    publisher.advance()
     assert publisher.busy
     assert diary == []
     assert redis_client.xlen(key("snapshots")) == 0
@@ -91,7 +94,7 @@ def test_a_checkpoint_that_fails_commits_and_announces_nothing_and_is_no_secret(
 ):
     store.fail = True
     store.may.set()
-    publisher.take(taught[0], {}, lambda: diary.append("committed"), [ALARM])
+    publisher.begin_checkpoint(taught[0], {}, lambda: diary.append("committed"), [ALARM])
     with pytest.raises(OSError, match="disk full"):
         publisher.wait()
     assert diary == []
@@ -102,7 +105,7 @@ def test_a_checkpoint_holds_the_moment_it_was_taken(publisher, store, config, wo
     learner = Learner(config)
     teach(learner, world, 12)
     arrays, values = learner.state()
-    publisher.take(learner, {}, lambda: None, [])
+    publisher.begin_checkpoint(learner, {}, lambda: None, [])
     teach(learner, world, 3)
     store.may.set()
     publisher.wait()
@@ -117,7 +120,7 @@ def test_a_model_without_nodes_is_kept_but_not_announced(publisher, store, confi
     learner = Learner(config)
     teach(learner, world, 1)
     store.may.set()
-    publisher.take(learner, {}, lambda: diary.append("committed"), [ALARM])
+    publisher.begin_checkpoint(learner, {}, lambda: diary.append("committed"), [ALARM])
     publisher.wait()
     assert [line.split()[0] for line in diary] == ["durable", "committed"]
     assert redis_client.xlen(key("snapshots")) == 0
@@ -127,30 +130,30 @@ def test_a_model_without_nodes_is_kept_but_not_announced(publisher, store, confi
 def test_one_at_a_time(publisher, store, taught, diary):
     store.may.set()
     for number in range(3):
-        publisher.take(taught[0], {}, lambda number=number: diary.append(f"committed {number}"), [])
+        publisher.begin_checkpoint(taught[0], {}, lambda number=number: diary.append(f"committed {number}"), [])
     publisher.close()
     assert [line for line in diary if line.startswith("committed")] == [f"committed {number}" for number in range(3)]
     assert [line.split()[0] for line in diary] == ["durable", "announced", "committed"] * 3
 
 
 def test_an_outbox_is_an_incarnation(redis_client, config, world):
-    first, second = Outbox(redis_client), Outbox(redis_client)
+    first, second = RedisWriter(redis_client), RedisWriter(redis_client)
     assert second.epoch == first.epoch + 1
     assert [second.next_snapshot(), first.next_snapshot(), second.next_snapshot()] == [1, 2, 3]
     learner = Learner(config)
     prepared = learner.prepare(world.clicks(["u"], ["a"]))
     learner.train(prepared)
-    second.feed([])
+    second.write_feed([])
     assert redis_client.exists(key("feed")) == 0
-    second.feed(prepared.feed)
-    second.state(learner.delta(second.epoch))
+    second.write_feed(prepared.feed)
+    second.write_state_delta(learner.delta(second.epoch))
     feed_id, fields = redis_client.xrange(key("feed"))[0]
     assert second.feed_id == feed_id.decode()
     assert Feed.decode(fields[b"d"]) == Feed(second.epoch, prepared.feed)
     state_id, fields = redis_client.xrange(key("state"))[0]
     assert second.state_id == state_id.decode()
     assert StateDelta.decode(fields[b"d"]).epoch == second.epoch
-    second.progress({"trained": 3, "dropped": {"a": 1}, "loss": 0.5})
+    second.write_progress({"trained": 3, "dropped": {"a": 1}, "loss": 0.5})
     assert redis_client.hgetall(key("progress")) == {
         b"epoch": str(second.epoch).encode(),
         b"trained": b"3",
@@ -169,7 +172,7 @@ def test_copies_are_made_between_steps_and_before_them(store, outbox, config, wo
     store.may.set()
     for _ in range(2):
         arrays, values = learner.state()
-        publisher.take(learner, {"late": lambda: learner.events}, lambda: None, [])
+        publisher.begin_checkpoint(learner, {"late": lambda: learner.events}, lambda: None, [])
         rounds = 0
         while publisher.busy:
             teach(learner, world, 1)
@@ -190,15 +193,15 @@ def test_after_a_failure_everything_is_written(publisher, store, config, world, 
     learner = Learner(config)
     teach(learner, world, 12)
     store.may.set()
-    publisher.take(learner, {}, lambda: None, [])
+    publisher.begin_checkpoint(learner, {}, lambda: None, [])
     publisher.wait()
     store.fail = True
     teach(learner, world, 1)
-    publisher.take(learner, {}, lambda: None, [])
+    publisher.begin_checkpoint(learner, {}, lambda: None, [])
     with pytest.raises(OSError, match="disk full"):
         publisher.wait()
     store.fail, publisher._running = False, None
-    publisher.take(learner, {}, lambda: None, [])
+    publisher.begin_checkpoint(learner, {}, lambda: None, [])
     publisher.wait()
     arrays, _ = learner.state()
     found = store.newest()
@@ -211,15 +214,15 @@ def test_a_publisher_goes_on_from_the_checkpoint_that_was_loaded(store, outbox, 
     teach(learner, world, 12)
     store.may.set()
     first = Publisher(store, outbox, "digest")
-    first.take(learner, {}, lambda: None, [])
+    first.begin_checkpoint(learner, {}, lambda: None, [])
     first.close()
     loaded = store.newest()
     again = Learner.restore(config, loaded.arrays, loaded.values["learner"])
     second = Publisher(store, outbox, "digest")
-    second.follow(again, loaded.name)
+    second.continue_from(again, loaded.name)
     teach(again, world, 1, 4)
     arrays, _ = again.state()
-    second.take(again, {}, lambda: None, [])
+    second.begin_checkpoint(again, {}, lambda: None, [])
     second.close()
     found = store.newest()
     assert found.manifest.chain[0] == loaded.manifest.chain[0]

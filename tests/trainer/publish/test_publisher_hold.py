@@ -12,13 +12,13 @@ import pytest
 from hsnn.monitoring.config import GateConfig, MonitoringConfig
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.metrics import HELD
-from hsnn.trainer.online.drift import DriftWatch
+from hsnn.trainer.online.drift import DriftMonitor
 from hsnn.trainer.training.learner import Learner
 
 GATE = GateConfig(recent=512, usual=20_000, patience=256, warm_up=2048)
 
 
-def watched(learner: Learner, watch: DriftWatch, batches: list[Batch]) -> list[str]:
+def watched(learner: Learner, watch: DriftMonitor, batches: list[Batch]) -> list[str]:
     """Kinds of the alarms while some batches are learned."""
     kinds = []
     for batch in batches:
@@ -36,9 +36,9 @@ def shuffled(batch: Batch, rng: np.random.Generator) -> Batch:
 
 
 @pytest.fixture(scope="module")
-def calm(config, new_world) -> tuple[Learner, DriftWatch, Any]:
+def calm(config, new_world) -> tuple[Learner, DriftMonitor, Any]:
     """A learner in a world that holds still, its watch, and that world; not to be changed."""
-    learner, watch, world = Learner(config), DriftWatch(MonitoringConfig(gate=GATE)), new_world()
+    learner, watch, world = Learner(config), DriftMonitor(MonitoringConfig(gate=GATE)), new_world()
     assert "quality_cliff" not in watched(learner, watch, [world.batch(64) for _ in range(200)])
     return learner, watch, world
 
@@ -49,11 +49,11 @@ def world(calm) -> Any:
 
 
 @pytest.fixture
-def started(calm, copy_of) -> tuple[Learner, DriftWatch]:
+def started(calm, copy_of) -> tuple[Learner, DriftMonitor]:
     """A learner and its watch as they were then; the gate was never closed."""
-    watch = DriftWatch(MonitoringConfig(gate=GATE))
-    watch.restore(deepcopy(calm[1].state()))
-    assert watch.held == ""
+    watch = DriftMonitor(MonitoringConfig(gate=GATE))
+    watch.load_state_dict(deepcopy(calm[1].state_dict()))
+    assert watch.hold_reason == ""
     return copy_of(calm[0]), watch
 
 
@@ -62,14 +62,14 @@ def test_broken_labels_hold_and_true_ones_release(started, world):
     rng = np.random.default_rng(0)
     kinds = watched(learner, watch, [shuffled(world.batch(64), rng) for _ in range(40)])
     assert "quality_cliff" in kinds
-    assert "above the usual" in watch.held
+    assert "above the usual" in watch.hold_reason
     assert HELD._value.get() == 1
-    again = DriftWatch(MonitoringConfig(gate=GATE))
-    again.restore(watch.state())
-    assert again.held == watch.held
+    again = DriftMonitor(MonitoringConfig(gate=GATE))
+    again.load_state_dict(watch.state_dict())
+    assert again.hold_reason == watch.hold_reason
     kinds = watched(learner, watch, [world.batch(64) for _ in range(120)])
     assert "quality_recovered" in kinds
-    assert (watch.held, HELD._value.get()) == ("", 0)
+    assert (watch.hold_reason, HELD._value.get()) == ("", 0)
 
 
 def test_broken_weights_hold(started, world):
@@ -85,4 +85,4 @@ def test_weights_that_are_not_finite_hold_for_good(started, world):
     learner, watch = started
     learner.network.items.content.weight[:] = np.nan
     assert watched(learner, watch, [world.batch(64) for _ in range(50)]) == ["quality_cliff"]
-    assert "is not finite" in watch.held
+    assert "is not finite" in watch.hold_reason

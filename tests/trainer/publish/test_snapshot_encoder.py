@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hsnn.trainer.config.ids import IdsConfig, Limits
 from hsnn.trainer.messages import Snapshot
-from hsnn.trainer.publish.snapshot import Origin, manifest_of, snapshot_of
-from hsnn.trainer.publish.snapshot_encoder import HandedOut, encoded_texts
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, manifest_of, snapshot_of
+from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder, encoded_texts
 from hsnn.trainer.rowstore.arrays import unpack
 from hsnn.trainer.rowstore.byte_strings import Packed
 from hsnn.trainer.training.learner import Learner
@@ -24,9 +24,9 @@ def test_the_same_fields(config, world, teach, kind):
     learner = Learner(config.model_copy(update={"model": model, "ids": ids, "expire_after_idle": 60.0}))
     teach(learner, world, 12)
     assert kind != "limited" or len(learner.lodging.items.vacant())
-    origin = Origin(4, 2, "", "17-3", "18-0", "abc")
+    origin = SnapshotOrigin(4, 2, "", "17-3", "18-0", "abc")
     expected = snapshot_of(learner, origin).of_checkpoint("one").encode()
-    found = HandedOut(manifest_of(learner, origin), learner.state()[0]).of_checkpoint("one").encode()
+    found = SnapshotEncoder(manifest_of(learner, origin), learner.state()[0]).of_checkpoint("one").encode()
     assert found.keys() == expected.keys()
     for name in (b"manifest", b"ids"):
         assert found[name] == expected[name]

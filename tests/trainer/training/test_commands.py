@@ -8,7 +8,7 @@ import pytest
 
 from hsnn.streaming.log.base import Outgoing
 from hsnn.streaming.schema.commands import Rates, Rebalance, read
-from hsnn.trainer.publish.snapshot import Origin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
 from hsnn.trainer.training.learner import Learner
 
 START = 1_700_000_000_000
@@ -50,7 +50,7 @@ def test_an_overfull_node_is_split_and_the_empty_ones_hold_something(crowded):
     assert sizes.max() < 0.6 * sizes.sum()
     assert (sizes > 0).sum() >= 5
     assert learner.steering.generation == 1
-    assert snapshot_of(learner, Origin(1, 1)).manifest.generation == 1
+    assert snapshot_of(learner, SnapshotOrigin(1, 1)).manifest.generation == 1
 
 
 def test_a_revived_node_is_not_taken_for_dead(crowded):
@@ -163,7 +163,7 @@ class TestInTheLoop:
         from hsnn.streaming.redis.keys import key
         from hsnn.streaming.schema.events import Interaction, encode
         from hsnn.trainer.messages import Snapshot
-        from hsnn.trainer.online.loop import Loop
+        from hsnn.trainer.online.loop import OnlineLoop
 
         streaming = StreamingConfig(log=redis_server, batch_size=64, partitions=3, max_wait=0.05)
         log = RedisLog(redis_server)
@@ -176,7 +176,9 @@ class TestInTheLoop:
         log.flush()
         CommandSender(streaming)(Rebalance(ts=START + 1100, split=(0,), over=1.2))
         settings = {"checkpoint_dir": tmp_path / "one", "snapshot_interval": 1e9}
-        loop = Loop(config.model_copy(update=settings), streaming, MonitoringConfig(), log, redis_client, "digest")
+        loop = OnlineLoop(
+            config.model_copy(update=settings), streaming, MonitoringConfig(), log, redis_client, "digest"
+        )
         loop.run(lambda: loop.progress.trained >= 1280)
         assert loop.learner.steering.generation == 1, "one of three copies, on three partitions"
         announced = [int(fields[b"n"]) for _, fields in redis_client.xrange(key("snapshots"))]

@@ -8,7 +8,7 @@ import pytest
 from hsnn.streaming.schema.batch import Batch, Judgements
 from hsnn.trainer.config.ids import IdsConfig, Limits
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.online.accounting import ROWLESS, Progress
+from hsnn.trainer.online.accounting import NO_ROW, TrainingProgress
 from hsnn.trainer.training.learner import Learner
 
 LIMITED = IdsConfig(
@@ -196,15 +196,15 @@ def test_a_user_who_left_is_a_stranger_again_and_the_row_is_somebody_elses(confi
 
 def test_events_on_items_without_a_row_are_dropped_and_counted(config, world):
     learner = Learner(config.model_copy(update={"ids": IdsConfig(items=Limits(cap=2, floor=2))}))
-    batch, progress = world.clicks(["a", "b", "c", "d"], ["x", "y", "z", "x"]), Progress()
+    batch, progress = world.clicks(["a", "b", "c", "d"], ["x", "y", "z", "x"]), TrainingProgress()
     prepared = learner.prepare(batch)
     assert prepared.items.tolist() == [0, 1, 0]
     assert prepared.at.tolist() == [0, 1, 3]
     progress.count(batch, learner.train(prepared))
-    assert (progress.trained, progress.dropped) == (3, {ROWLESS: 1})
+    assert (progress.trained, progress.dropped) == (3, {NO_ROW: 1})
     nothing = world.clicks(["a"], ["z"])
     progress.count(nothing, learner.train(learner.prepare(nothing)))
-    assert (progress.trained, progress.dropped) == (3, {ROWLESS: 2})
+    assert (progress.trained, progress.dropped) == (3, {NO_ROW: 2})
 
 
 def test_items_that_leave_alive_at_the_cap_are_the_longest_unseen(config, world):
