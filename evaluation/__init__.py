@@ -1,1 +1,1 @@
-"""How good it is: the prequential harness over the kernels that serve, baselines, reports."""
+"""Offline evaluation: prequential harness over the serving kernels, baselines, metrics, reports."""

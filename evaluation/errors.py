@@ -1,4 +1,4 @@
-"""What can go wrong in `evaluation`."""
+"""Errors of `evaluation`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from hsnn.monitoring.errors import HsnnError
 
 
 class NothingMeasuredError(HsnnError):
-    """A run ended without a single query, so there are no figures."""
+    """A run ended without a query, so there are no figures."""
 
 
 class ProtocolError(HsnnError):
-    """What was asked for cannot be measured, or two runs cannot be compared; the text says why."""
+    """The requested evaluation is impossible, or two runs cannot be compared; the text says why."""
 
 
 class MissingPackageError(HsnnError):
-    """A baseline or the report needs a package of the extra `evaluation` that is not installed."""
+    """A package of the extra `evaluation`, which a baseline or the report needs, is not installed."""

@@ -25,7 +25,7 @@ from benchmarks.paths import RESULTS_FOLDER
 from benchmarks.quality.variants import digest
 from hsnn.config.schema import Config
 from hsnn.embedded.redis import EmbeddedRedis
-from hsnn.evaluation.harness.data_config import config_for_dataset
+from hsnn.evaluation.harness.dataset_config import config_for_dataset
 from hsnn.streaming.datasets import Dataset, load
 from hsnn.streaming.redis.client import connect
 from hsnn.trainer.checkpoint.store import CheckpointStore

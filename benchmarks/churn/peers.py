@@ -11,7 +11,7 @@ from benchmarks.churn.memory import resident
 from benchmarks.churn.planted_data import Block, PlantedData, Vectors
 from benchmarks.churn.protocol import Numbers
 from benchmarks.churn.vector_set_server import vector_server
-from hsnn.evaluation.baselines.ann_indexes import import_optional
+from hsnn.evaluation.optional_packages import import_optional
 from hsnn.streaming.redis.client import connect
 
 _LINKS, _BUILD_EF, _SEARCH_EF = 16, 100, 200

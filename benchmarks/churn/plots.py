@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hsnn.evaluation.baselines.ann_indexes import import_optional
+from hsnn.evaluation.optional_packages import import_optional
 from hsnn.evaluation.report.plots import STYLE
 
 MEASURES = {

@@ -12,7 +12,7 @@ from benchmarks.crash.child import TrainerJob
 from benchmarks.crash.log_filler import LogContents, fill
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
-from hsnn.evaluation.harness.data_config import config_for_dataset, join_config
+from hsnn.evaluation.harness.dataset_config import config_for_dataset, join_config
 from hsnn.streaming.datasets import Dataset
 from hsnn.streaming.dead_letters.writer import SUFFIX
 from hsnn.streaming.log.base import EventLog

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.paths import RESULTS_FOLDER
 from benchmarks.quality.variants import digest
 from hsnn.config.schema import Config
-from hsnn.evaluation.harness.data_config import config_for_dataset
+from hsnn.evaluation.harness.dataset_config import config_for_dataset
 from hsnn.evaluation.harness.offline_system import OfflineSystem
 from hsnn.serving.schema import Request
 from hsnn.serving.search.beam import RetrievalLimits, retrieve

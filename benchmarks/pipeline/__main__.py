@@ -33,7 +33,7 @@ from benchmarks.quality.variants import digest
 from hsnn.config.schema import Config
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
-from hsnn.evaluation.harness.data_config import config_for_dataset
+from hsnn.evaluation.harness.dataset_config import config_for_dataset
 from hsnn.monitoring.process.gc_tuning import freeze_heap
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer import consumer as consuming

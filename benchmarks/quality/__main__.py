@@ -30,12 +30,10 @@ from benchmarks.paths import RESULTS_FOLDER, ROOT
 from benchmarks.quality.cells import Cell, Protocol, code_digest, source
 from benchmarks.quality.goals import goals
 from benchmarks.quality.variants import VARIANTS, configured, digest
-from hsnn.evaluation.baselines.registry import parse_baselines
-from hsnn.evaluation.harness.candidate_orders import BUDGETS
-from hsnn.evaluation.metrics.budget_curves import ORDERS
+from hsnn.evaluation.methods import CANDIDATE_ORDERS, CURVE_BUDGETS, parse_baselines
 from hsnn.evaluation.metrics.paired_differences import compare, compare_columns
 from hsnn.evaluation.metrics.run import Run
-from hsnn.evaluation.report.summary import across, plain, table
+from hsnn.evaluation.report.summary import across, interval_values, table
 
 RESULTS = RESULTS_FOLDER / "quality.json"
 SETS = {
@@ -138,21 +136,28 @@ def _figures(
     return {"protocol": asdict(SETS[name]), "variants": found, "goals": verdicts}
 
 
-def _differences(ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {
-        method: {figure: plain(compare(ours, theirs, figure, method, method)) for figure in FIGURES}
+def _differences(runs: Sequence[Run], reference_runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Differences between a variant and the reference, paired by seed and query."""
+
+    def column_difference(column: str, reference: str) -> dict[str, Any]:
+        difference = compare_columns(runs, reference_runs, column=column, reference=reference, cut=50)
+        return interval_values(difference)
+
+    differences: dict[str, dict[str, Any]] = {
+        method: {
+            figure: interval_values(compare(runs, reference_runs, figure=figure, method=method, reference=method))
+            for figure in FIGURES
+        }
         for method in ("served", "exhaustive")
     }
-    for order in ORDERS:
-        found[order] = {
-            str(budget): plain(compare_columns(ours, theirs, f"{order}@{budget}", f"{order}@{budget}", 50))
-            for budget in BUDGETS
+    for order in CANDIDATE_ORDERS:
+        differences[order] = {
+            str(budget): column_difference(f"{order}@{budget}", f"{order}@{budget}") for budget in CURVE_BUDGETS
         }
-    found["merge_traffic_minus_reference_merge"] = {
-        str(budget): plain(compare_columns(ours, theirs, f"merge_traffic@{budget}", f"merge@{budget}", 50))
-        for budget in BUDGETS
+    differences["merge_traffic_minus_reference_merge"] = {
+        str(budget): column_difference(f"merge_traffic@{budget}", f"merge@{budget}") for budget in CURVE_BUDGETS
     }
-    return found
+    return differences
 
 
 def _codes(cells: Sequence[Cell], cache: Path) -> list[str]:

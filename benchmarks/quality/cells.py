@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.paths import ROOT
 from benchmarks.quality.variants import configured, identity
-from hsnn.evaluation.harness.data_config import config_for_dataset
+from hsnn.evaluation.harness.dataset_config import config_for_dataset
 from hsnn.evaluation.harness.prequential import evaluate
 from hsnn.evaluation.metrics.run import Run, load, save
 from hsnn.evaluation.report.summary import summary
@@ -50,7 +50,7 @@ class Cell:
     ----------
     data, variant, seed
     protocol : Protocol
-    baselines : names from `hsnn.evaluation.baselines.registry`
+    baselines : names from `hsnn.evaluation.methods`
     """
 
     data: str

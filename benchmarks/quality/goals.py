@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality.cells import source
-from hsnn.evaluation.harness.candidate_orders import BUDGETS
-from hsnn.evaluation.metrics.budget_curves import ORDERS
+from hsnn.evaluation.methods import CANDIDATE_ORDERS, CURVE_BUDGETS
 from hsnn.evaluation.metrics.method_metrics import figures, ranks
 from hsnn.evaluation.metrics.paired_differences import Interval, compare, compare_columns, interval
 from hsnn.evaluation.metrics.ranks import recall
 from hsnn.evaluation.metrics.run import Run, select_queries
-from hsnn.evaluation.report.summary import plain
+from hsnn.evaluation.report.summary import interval_values
 
 Runs = Mapping[str, Sequence[Run]]
 """Variant -> one run per seed."""
@@ -36,10 +35,10 @@ def goals(name: str, runs: Runs) -> list[dict[str, Any]]:
         found.append(_goal("served / co-visitation, recall_at_50", 1.2, _each(default, _of_covisitation)))
     if name in _FILMS and "covisitation" in rivals:
         for figure in ("recall_at_20", "recall_at_50"):
-            better = compare(default, default, figure, "served", "covisitation")
+            better = compare(default, default, figure=figure, method="served", reference="covisitation")
             found.append(_goal(f"served - co-visitation, {figure}", 0.0, better))
     if "two_tower" in rivals:
-        cost = compare(default, default, "recall_at_50", "exhaustive", "two_tower")
+        cost = compare(default, default, figure="recall_at_50", method="exhaustive", reference="two_tower")
         found.append(_goal("exhaustive - two-tower without an index, recall_at_50", -0.002, cost))
     if source(name) == "globo-news":
         worst = interval([-float(run.sizes.max() / run.sizes.mean()) for run in default])
@@ -54,12 +53,12 @@ def _against_sil(runs: Runs) -> list[dict[str, Any]]:
     if "sil" not in runs:
         return []
     default, sil, found = runs["default"], runs["sil"], []
-    for budget in BUDGETS:
-        better = compare_columns(default, sil, f"merge@{budget}", f"merge_traffic@{budget}", 50)
+    for budget in CURVE_BUDGETS:
+        better = compare_columns(default, sil, column=f"merge@{budget}", reference=f"merge_traffic@{budget}", cut=50)
         found.append(_goal(f"merge - k-means + merge by traffic, recall@50 at {budget}", 0.01, better))
-    for order in ORDERS[2:]:
+    for order in CANDIDATE_ORDERS[2:]:
         for budget in (50, 100, 200):
-            better = compare_columns(default, sil, f"{order}@{budget}", f"{order}@{budget}", 50)
+            better = compare_columns(default, sil, column=f"{order}@{budget}", reference=f"{order}@{budget}", cut=50)
             found.append(_goal(f"{order} - k-means, recall@50 at {budget}", 0.05, better))
     return found
 
@@ -71,13 +70,15 @@ def _monn(runs: Runs, name: str) -> list[dict[str, Any]]:
         return found
     for variant in ("cross", "small", "small_cross"):
         if variant in runs:
-            better = compare(runs[variant], runs["default"], "recall_at_50", "exhaustive", "exhaustive")
+            better = compare(
+                runs[variant], runs["default"], figure="recall_at_50", method="exhaustive", reference="exhaustive"
+            )
             found.append(_goal(f"MoNN {variant} - plain dot product, exhaustive recall_at_50", 0.01, better))
     return found
 
 
 def _goal(text: str, goal: float, found: Interval) -> dict[str, Any]:
-    return {"what": text, "goal": goal, **plain(found), "verdict": found.verdict(goal)}
+    return {"what": text, "goal": goal, **interval_values(found), "verdict": found.verdict(goal)}
 
 
 def _each(runs: Sequence[Run], of: str | Callable[[Run], float]) -> Interval:

@@ -1,1 +1,1 @@
-"""What the served path is compared with."""
+"""Methods that the served path is compared with, behind one contract."""

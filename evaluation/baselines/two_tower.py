@@ -1,7 +1,7 @@
-"""A plain two-tower model of the same stream: the same towers and one dot product, no nodes, searched exhaustively.
+"""A plain two-tower model learned from the same stream: one dot product, no nodes, searched exhaustively.
 
-It is a second learner, published at the same moments as the model that serves. Its item vector is what one dot product
-needs: static vector, state part and bias side by side.
+It is a second learner, published at the same moments as the served model. Its item vector holds all that one dot
+product needs: static vector, state vector and bias side by side.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hsnn.evaluation.harness.query_batch import Field, View
+from hsnn.evaluation.baselines.base import Baseline, LearnedBatch, ScoredBatch
+from hsnn.evaluation.metrics.ranks import ranks_of
+from hsnn.evaluation.queries.query_batch import MethodResult, ModelView, QueryBatch
 from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.streaming.schema.batch import Batch
@@ -21,11 +23,12 @@ from hsnn.trainer.rowstore.arrays import grown
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import Prepared
 
+# `trainer.index.seed_after` in events: more than any stream has, so that the index is never learned.
 _NEVER = 2**62
 
 
-def plain(config: TrainerConfig) -> TrainerConfig:
-    """Return the configuration of the two-tower rival: one dot product, no nodes, no tasks; the rest is the same."""
+def two_tower_config(config: TrainerConfig) -> TrainerConfig:
+    """Derive the two-tower model's configuration: one dot product, no nodes, no tasks; the rest stays the same."""
     single = {"preset": "tiny", "over_arch": "dot", "user_vectors": 1, "item_vectors": 1, "cross": False, "tasks": ()}
     return config.model_copy(
         update={
@@ -35,47 +38,54 @@ def plain(config: TrainerConfig) -> TrainerConfig:
     )
 
 
-class TwoTower:
-    """Learns what the served model learns; rows are the same, because both see the same batches.
+class TwoTowerBaseline(Baseline):
+    """Learns from the batches of the served model, so that rows mean the same items in both.
 
     Attributes
     ----------
     learner : Learner
     published : int
-        Versions so far; before the first there is nothing to search.
+        Number of versions so far; before the first there is nothing to search.
+    changed : (n,) int64
+        Rows whose vectors the last batch changed.
     """
 
+    name = "two_tower"
+
     def __init__(self, config: TrainerConfig) -> None:
-        self.learner = Learner(plain(config))
+        self.learner = Learner(two_tower_config(config))
         self.published = 0
+        self.changed: NDArray[np.int64] = np.zeros(0, np.int64)
         self._prepared: Prepared | None = None
 
     def prepare(self, batch: Batch) -> None:
-        """Take in the batch that the served model prepares."""
+        """Prepare the batch that the served model prepares."""
         self._prepared = self.learner.prepare(batch)
 
-    def learn(self, flipped: bool) -> NDArray[np.int64]:
-        """Learn the prepared batch; publish if the served model did. Return the rows (n,) whose vectors are new."""
+    def learn(self, batch: LearnedBatch) -> None:
+        """Learn the prepared batch; publish if the served model did."""
         assert self._prepared is not None
         self.learner.train(self._prepared)
-        if flipped:
+        if batch.new_version:
             self._publish()
-            return np.arange(len(self.learner.items))
-        if not self.published:
-            return np.zeros(0, np.int64)
-        changed = np.array(sorted(item.row for item in self._prepared.feed), np.int64)
-        self._place(changed)
-        return changed
+            self.changed = np.arange(len(self.learner.items))
+        elif self.published:
+            self.changed = np.array(sorted(item.row for item in self._prepared.feed), np.int64)
+            self._update_vectors(self.changed)
 
-    def view(self, field: Field) -> View:
-        """How the model sees a field."""
-        return View(
-            self.scorer, self.scorer.encode(field.queries, self.vectors, self._share), self.vectors, self._nodes
-        )
+    def view(self, queries: QueryBatch) -> ModelView:
+        """Encode the queries with this model."""
+        encoded = self.scorer.encode(queries.queries, self.vectors, self._node_log_share)
+        return ModelView(self.scorer, encoded, self.vectors, self._nodes)
 
-    def items(self, world: EpochState, rows: NDArray[np.int64], now: int) -> NDArray[np.float32]:
-        """Item vectors (n, d + p + 1) of `rows` (n,) as their states are at `now`, epoch ms."""
-        return item_side(self.scorer, self.vectors[rows], world.states.features(rows, now))
+    def answer(self, batch: ScoredBatch) -> dict[str, MethodResult]:
+        """Answer by an exhaustive search."""
+        scores, queries = batch.scores[self.name], batch.queries
+        return {self.name: MethodResult(ranks_of(scores, queries.targets), queries.top_positions(scores))}
+
+    def item_vectors(self, state: EpochState, rows: NDArray[np.int64], now: int) -> NDArray[np.float32]:
+        """Item vectors (n, d + p + 1) of `rows` (n,) with their states at `now`, epoch ms."""
+        return item_side(self.scorer, self.vectors[rows], state.states.features(rows, now))
 
     def _publish(self) -> None:
         self.published += 1
@@ -83,11 +93,11 @@ class TwoTower:
         config = ModelConfig.model_validate(snapshot.manifest.model)
         self.scorer = Scorer(config, snapshot.model)
         self._assigner = Assigner(snapshot, snapshot_encoder(snapshot))
-        self._share = np.zeros(config.leaves, np.float32)
+        self._node_log_share = np.zeros(config.leaves, np.float32)
         self.vectors: NDArray[np.float32] = np.zeros((0, config.dim + 1), np.float32)
-        self._place(np.arange(len(self.learner.items)))
+        self._update_vectors(np.arange(len(self.learner.items)))
 
-    def _place(self, rows: NDArray[np.int64]) -> None:
+    def _update_vectors(self, rows: NDArray[np.int64]) -> None:
         self.vectors = grown(self.vectors, len(self.learner.states.last))
         self._nodes: NDArray[np.int32] = np.full(len(self.vectors), -1, np.int32)
         self.vectors[rows] = self._assigner.place(rows, self.learner.items.tokens[rows]).vectors

@@ -1,1 +1,1 @@
-"""The prequential harness: sampled queries put to the served path and to every baseline."""
+"""Prequential harness: every method answers the sampled queries of a batch before the batch is learned."""

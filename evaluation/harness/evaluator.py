@@ -1,118 +1,115 @@
-"""Puts one batch's queries to every method: the same queries, the same living items, the same mirrored states."""
+"""Evaluation of all methods on the same queries, with the same retrievable items and the same mirrored states."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.evaluation.baselines.ann_indexes import GRAPHS, Neighbours
-from hsnn.evaluation.baselines.covisitation import CoVisitation
-from hsnn.evaluation.baselines.popularity import Leaders, Popularity, filtered, popular
-from hsnn.evaluation.baselines.shuffled_index import ShuffledIndex
-from hsnn.evaluation.baselines.two_tower import TwoTower
-from hsnn.evaluation.harness.candidate_orders import BUDGETS, merge_order, traffic_order, whole_nodes_order
-from hsnn.evaluation.harness.offline_system import OfflineSystem, Step
-from hsnn.evaluation.harness.query_batch import Field, Found
-from hsnn.evaluation.harness.query_sampling import Asked
-from hsnn.evaluation.harness.recorder import Tally
-from hsnn.evaluation.harness.served_path import served
+from hsnn.evaluation.baselines.base import SERVED_MODEL, LearnedBatch, ScoredBatch
+from hsnn.evaluation.baselines.popularity_counts import PopularityCounts, PopularityRanking
+from hsnn.evaluation.baselines.registry import create_baselines
+from hsnn.evaluation.harness.candidate_orders import ORDERS
+from hsnn.evaluation.harness.offline_system import LearnResult, OfflineSystem
+from hsnn.evaluation.harness.recorder import Recorder
+from hsnn.evaluation.harness.served_path import served_result
+from hsnn.evaluation.methods import CURVE_BUDGETS
 from hsnn.evaluation.metrics.ranks import ranks_of, ranks_within
+from hsnn.evaluation.queries.query_batch import MethodResult, QueryBatch
+from hsnn.evaluation.queries.query_sampling import SampledQueries
 from hsnn.serving.search.beam import CHUNK
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.training.prepared import Prepared
 
-K = 200
-"""Items asked for at least, so that recall@200 can be read."""
+# Items requested per query, at least: recall@200 must be readable from the answer.
+MIN_K = 200
 
 
-class Judge:
-    """All methods of one run; one that is not asked for is not made and costs nothing.
+class Evaluator:
+    """The served path, the exhaustive search and the baselines of one run.
 
     Parameters
     ----------
     config
-        Of the trainer whose model serves.
+        Of the trainer whose model is served.
     baselines
-        Out of `hsnn.evaluation.baselines.registry.BASELINES`.
+        Of `hsnn.evaluation.methods.BASELINES`; one that is not named is not created and costs nothing.
+
+    Attributes
+    ----------
+    k : int
+        Items requested per query.
+    baselines : list of Baseline
+    popularity : PopularityCounts
+        Always counted: it tells which targets are rare.
     """
 
     def __init__(self, config: TrainerConfig, baselines: Sequence[str]) -> None:
-        model = config.model
-        self.k = max(K, model.budget)
-        self._budgets = (*BUDGETS, model.budget)
-        self._baselines = frozenset(baselines)
-        self._popularity = Popularity()  # always: it tells which targets are rare
-        self._covisitation = CoVisitation() if "covisitation" in baselines else None
-        self._shuffled = ShuffledIndex(model.leaves, config.seed) if "shuffled_index" in baselines else None
-        self._two_tower = TwoTower(config) if {"two_tower", *GRAPHS} & self._baselines else None
-        self._neighbours = [Neighbours(name, model) for name in GRAPHS if name in baselines]
+        budget = config.model.budget
+        self.k = max(MIN_K, budget)
+        self._budgets = (*CURVE_BUDGETS, budget)
+        self.popularity = PopularityCounts()
+        self.baselines = create_baselines(baselines, config, self._budgets)
 
     def prepare(self, batch: Batch) -> None:
-        """Take in a batch whose queries are about to be asked."""
-        if self._two_tower is not None:
-            self._two_tower.prepare(batch)
+        """Receive a batch whose queries are about to be answered."""
+        for baseline in self.baselines:
+            baseline.prepare(batch)
 
-    def ask(self, system: OfflineSystem, asked: Asked, tally: Tally) -> None:
-        """Put queries to all methods and write down what they return."""
-        self._popularity.reserve(len(system.learner.items))
-        for start in range(0, len(asked.requests), CHUNK):
-            self._ask(system, asked.part(slice(start, start + CHUNK)), tally)
+    def evaluate(self, system: OfflineSystem, sampled: SampledQueries, recorder: Recorder) -> None:
+        """Let all methods answer the queries, and record the results."""
+        self.popularity.reserve(len(system.learner.items))
+        # In the chunks of the server, so that the served model's figures are those of serving to the last bit.
+        for start in range(0, len(sampled.requests), CHUNK):
+            self._evaluate_chunk(system, sampled.select(slice(start, start + CHUNK)), recorder)
 
-    def learned(self, prepared: Prepared, history: NDArray[np.int32], system: OfflineSystem, step: Step) -> None:
-        """Let the rivals learn what the served model has learned; `history` (B, L) is what came before each event."""
-        self._popularity.reserve(len(system.learner.items))
-        self._popularity.count(prepared.items, prepared.ts)
-        if self._covisitation is not None:
-            self._covisitation.count(prepared.items, prepared.ts, history)
-        if self._two_tower is not None:
-            changed = self._two_tower.learn(step.flipped)
-            arrived = [delta.row for delta in step.deltas if delta.op == "insert"]  # some of them for the second time
-            changed = np.union1d(changed, arrived).astype(np.int64)
-            if system.mirror.loaded:
-                for rival in self._neighbours:
-                    rival.follow(self._two_tower, system.mirror.state, changed, step.flipped)
-        if self._shuffled is not None and system.mirror.loaded:
-            self._shuffled.follow(system.mirror.state, step.state, step.deltas, step.flipped)
+    def learn(self, prepared: Prepared, history: NDArray[np.int32], system: OfflineSystem, result: LearnResult) -> None:
+        """Let the baselines learn the batch that the served model has learned.
 
-    def _ask(self, system: OfflineSystem, asked: Asked, tally: Tally) -> None:
-        field = Field(system.mirror.state, asked)
-        leaders = Leaders(self._popularity, field, max(self._budgets) + field.barred.shape[1])
-        views = [field.own()]
-        if self._two_tower is not None:
-            views.append(self._two_tower.view(field))
-        scores = field.score(views)
-        tally.begin(field, leaders)
-        tally.found("served", served(system.mirror, field, self.k))
-        tally.found("exhaustive", Found(ranks_of(scores[0], field.places), field.top(scores[0])))
-        for name, found in self._rivals(field, leaders, scores[0]):
-            tally.found(name, found)
-        if self._two_tower is not None:
-            tally.found("two_tower", Found(ranks_of(scores[1], field.places), field.top(scores[1])))
-            for rival in self._neighbours:
-                tally.all_found(rival.judge(field, views[1], scores[1]))
-        self._curves(field, leaders, scores[0], tally)
+        `history` (B, RECENT_ITEMS) holds the user's last items before each event.
+        """
+        self.popularity.reserve(len(system.learner.items))
+        self.popularity.add(prepared.items, prepared.ts)
+        batch = LearnedBatch(
+            prepared=prepared,
+            history=history,
+            state=system.mirror.state if system.mirror.loaded else None,
+            state_delta=result.state,
+            deltas=result.deltas,
+            new_version=result.new_version,
+        )
+        for baseline in self.baselines:
+            baseline.learn(batch)
 
-    def _rivals(self, field: Field, leaders: Leaders, scores: NDArray[np.float32]) -> Iterator[tuple[str, Found]]:
-        """Answers of the rivals that have no model of their own."""
-        yield from popular(field, leaders).items()  # always, see above
-        if self._covisitation is not None:
-            yield from self._covisitation.judge(field, leaders.counts).items()
-        if self._shuffled is not None:
-            yield "shuffled_index", self._shuffled.judge(field, scores)
+    def _evaluate_chunk(self, system: OfflineSystem, sampled: SampledQueries, recorder: Recorder) -> None:
+        queries = QueryBatch(system.mirror.state, sampled)
+        scored = self._score(queries)
+        recorder.begin(queries, scored.ranking)
+        recorder.record("served", served_result(system.mirror, queries, self.k))
+        scores = scored.scores[SERVED_MODEL]
+        recorder.record("exhaustive", MethodResult(ranks_of(scores, queries.targets), queries.top_positions(scores)))
+        for baseline in self.baselines:
+            recorder.record_all(baseline.answer(scored))
+        recorder.record_all(self._curves(queries, scores))
 
-    def _curves(self, field: Field, leaders: Leaders, scores: NDArray[np.float32], tally: Tally) -> None:
-        for name, order in (
-            ("merge", merge_order(field, max(self._budgets))),
-            ("merge_traffic", traffic_order(field, max(self._budgets))),
-            ("whole_nodes", whole_nodes_order(field, max(self._budgets))),
-            ("whole_nodes_dense", whole_nodes_order(field, max(self._budgets), dense=True)),
-        ):
-            ranks, scored = ranks_within(order, scores, field.places, self._budgets)
-            tally.curve(name, self._budgets, ranks, scored)
-        if "popularity_filter" in self._baselines:
-            answers, curves = filtered(field, leaders, scores, self._budgets)
-            tally.all_found(answers)
-            tally.ranks_only(curves)
+    def _score(self, queries: QueryBatch) -> ScoredBatch:
+        """Score all items by the served model and by the models of the baselines."""
+        ranking = PopularityRanking(self.popularity, queries, max(self._budgets) + queries.excluded.shape[1])
+        views = {SERVED_MODEL: queries.served_view()}
+        for baseline in self.baselines:
+            if (view := baseline.view(queries)) is not None:
+                views[baseline.name] = view
+        scores = dict(zip(views, queries.score(list(views.values())), strict=True))
+        return ScoredBatch(queries, ranking, views, scores)
+
+    def _curves(self, queries: QueryBatch, scores: NDArray[np.float32]) -> dict[str, MethodResult]:
+        """Ranks and work of every candidate order at every budget, by column (``merge@50``)."""
+        results = {}
+        for name, candidate_order in ORDERS.items():
+            order = candidate_order(queries, max(self._budgets))
+            ranks, scored = ranks_within(order, scores, queries.targets, self._budgets)
+            for index, budget in enumerate(self._budgets):
+                results[f"{name}@{budget}"] = MethodResult(ranks[:, index], None, scored[:, index])
+        return results

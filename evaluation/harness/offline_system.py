@@ -1,7 +1,7 @@
-"""The whole loop in one process: the learner, the scheduler's catalogue, the mirror, driven by stream time.
+"""The whole system in one process, driven by stream time: learner, scheduler's catalogue, mirror.
 
-Nothing here learns, assigns or retrieves by itself; it moves messages between the very parts that serve, in the order
-in which a healthy system would, so that a run gives the same figures every time.
+Nothing here learns, assigns or retrieves by itself. It passes messages between the components of production, in the
+order of a healthy system, so that a run is reproducible.
 """
 
 from __future__ import annotations
@@ -26,16 +26,28 @@ from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import Prepared, StepReport
 
+# Epoch of the trainer before any row was recycled; 0 is the epoch of an empty mirror.
 _FIRST_EPOCH = 1
 
 
-class Step(NamedTuple):
-    """What happened in one step: what was learned, touched states, item deltas, and whether a new version came."""
+class LearnResult(NamedTuple):
+    """Outcome of learning one batch.
+
+    Attributes
+    ----------
+    report : StepReport
+    state : StateDelta
+        Item and user states that changed.
+    deltas : list of Delta
+        Items inserted, moved and deleted in the version in use.
+    new_version : bool
+        Whether a version was published.
+    """
 
     report: StepReport
     state: StateDelta
     deltas: list[Delta]
-    flipped: bool
+    new_version: bool
 
 
 class OfflineSystem:
@@ -48,18 +60,18 @@ class OfflineSystem:
     snapshot_every : float
         Stream seconds between versions.
     snapshot_events : int
-        Events between versions at least, however much stream time has passed.
+        Events between versions, at least, however much stream time has passed.
     rules
-        How items are placed; by default each in its nearest node.
+        Rules of placement; by default each item goes to its nearest node.
 
     Attributes
     ----------
     learner : Learner
     mirror : Mirror
     versions : int
-        Published so far.
+        Number of versions published.
     arrived, expired : int
-        Items put into and taken out of the index between versions.
+        Items inserted into and deleted from the index between versions.
     """
 
     def __init__(
@@ -70,56 +82,56 @@ class OfflineSystem:
         self.versions = 0
         self.expired = self.arrived = 0
         self._every, self._events = snapshot_every * 1000, snapshot_events
-        self._last = (-float("inf"), -(10**18))
+        self._last = (-float("inf"), -(10**18))  # watermark and events of the last version: long ago
         self._rules = rules
         self._catalogue: Catalogue | None = None
         self._live: LiveIndex | None = None
 
     @property
     def epoch(self) -> int:
-        """Epoch of the trainer: another one whenever rows of items were given to other items."""
+        """Epoch of the trainer; changes whenever rows are recycled, which gives them to other items."""
         return _FIRST_EPOCH + self.learner.turns
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Take a batch in; the queries it holds may now be asked of the mirror."""
+        """Prepare a batch; its queries may now be put to the mirror."""
         return self.learner.prepare(batch)
 
-    def learn(self, prepared: Prepared) -> Step:
-        """Learn a prepared batch, then tell scheduler and mirror."""
+    def learn(self, prepared: Prepared) -> LearnResult:
+        """Learn a prepared batch, then update the catalogue and the mirror."""
         report = self.learner.train(prepared)
         state = self.learner.delta(self.epoch)
         self.mirror.apply_state(state)
         if self._catalogue is not None:
             self._catalogue.put_feed(Feed(self.epoch, prepared.feed))
             self._catalogue.put_state(state)
-        flipped = self._due()
-        if flipped:
+        new_version = self._version_due()
+        if new_version:
             self._publish()
-        return Step(report, state, self._maintain(), flipped)
+        return LearnResult(report, state, self._maintain(), new_version)
 
-    def _due(self) -> bool:
+    def _version_due(self) -> bool:
         time, events = self.learner.watermark - self._last[0], self.learner.events - self._last[1]
-        return self._turned() or (self.learner.network.seeded and time >= self._every and events >= self._events)
+        return self._rows_recycled() or (self.learner.network.seeded and time >= self._every and events >= self._events)
 
-    def _turned(self) -> bool:
-        """Whether the rows of the version in use mean other items by now."""
+    def _rows_recycled(self) -> bool:
+        """Whether rows of the version in use have been given to other items."""
         return self._catalogue is not None and self._catalogue.epoch != self.epoch
 
     def _publish(self) -> None:
         self._last = (self.learner.watermark, self.learner.events)
         self.versions += 1
         snapshot = snapshot_of(self.learner, SnapshotOrigin(self.versions, self.epoch, "offline"))
-        turned = self._turned()
+        recycled = self._rows_recycled()
         self._catalogue = Catalogue(snapshot)
         assigner = Assigner(snapshot, snapshot_encoder(snapshot), rules=self._rules)
-        before = None if self._live is None or turned else self._live.nodes
+        before = None if self._live is None or recycled else self._live.nodes
         made = base_of(self._catalogue, assigner, before)
-        manifest = manifest_of(snapshot.manifest, self.versions, made, assigner, "snapshot")
+        manifest = manifest_of(snapshot.manifest, self.versions, made, assigner, reason="snapshot")
         self._live = LiveIndex(self.versions, assigner, made.base.nodes, made.wanted)
         self.mirror.load_version(Version(manifest, snapshot, made.base))
 
     def _maintain(self) -> list[Delta]:
-        """Bring the index in line with what arrived, changed and expired, as the scheduler's jobs do."""
+        """Update the index with arrived, changed and expired items, as the scheduler's jobs do."""
         if self._live is None or self._catalogue is None:
             return []
         deltas = self._live.pending(self._catalogue)

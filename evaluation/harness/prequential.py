@@ -1,8 +1,8 @@
-"""Prequential evaluation: every event is a query before it is a lesson.
+"""Prequential evaluation (test, then train): queries are answered before their events are learned.
 
-Time order, no leakage: an item exists from its first event on, and a batch's queries are asked before any of it is
-learned or counted. Events that repeat one of the user's last items are not asked; a target that is not indexed when
-asked is a miss for every method.
+The stream is read in time order without leakage: an item exists from its first event on, and the queries of a batch are
+answered before any of it is learned or counted. Events that repeat one of the user's last items are not sampled; a
+target that is not indexed at the time of the query is a miss for every method.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.evaluation.baselines.registry import DEFAULT_BASELINES, ordered_baselines
 from hsnn.evaluation.errors import ProtocolError
-from hsnn.evaluation.harness.data_config import join_config
-from hsnn.evaluation.harness.evaluator import Judge
+from hsnn.evaluation.harness.dataset_config import join_config
+from hsnn.evaluation.harness.evaluator import Evaluator
 from hsnn.evaluation.harness.offline_system import OfflineSystem
-from hsnn.evaluation.harness.query_sampling import Sampler, Window
-from hsnn.evaluation.harness.recorder import Tally
-from hsnn.evaluation.metrics.assignment_churn import Churn
+from hsnn.evaluation.harness.recorder import Recorder
+from hsnn.evaluation.methods import DEFAULT_BASELINES, ordered_baselines
+from hsnn.evaluation.metrics.assignment_churn import AssignmentChurn
 from hsnn.evaluation.metrics.run import Run
+from hsnn.evaluation.queries.query_sampling import QuerySampler, QueryWindow
 from hsnn.streaming.datasets.base import Dataset
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.threads import use_threads
 
 __all__ = ["Run", "evaluate"]
 
-Report = Callable[[int, int], None]
-"""Called with the events learned and the events in all."""
+ProgressCallback = Callable[[int, int], None]
+"""Called with the number of events learned and the number of all events."""
 
 
 def evaluate(
@@ -43,20 +43,20 @@ def evaluate(
     baselines: Sequence[str] = DEFAULT_BASELINES,
     snapshot_every: float = 600.0,
     snapshot_events: int = 2048,
-    report: Report | None = None,
+    report: ProgressCallback | None = None,
 ) -> Run:
-    """Run a data set through the whole loop once.
+    """Evaluate all methods in one pass over a data set.
 
     Parameters
     ----------
     query_share
-        Share of the events that are asked.
+        Share of the events that become queries.
     query_from, query_to
-        Queries start and end there: shares of the stream up to 1, numbers of events above. The pass ends with them.
+        Window of the queries: shares of the stream up to 1, numbers of events above. The pass ends with the window.
     baselines
-        What to compare with, out of `hsnn.evaluation.baselines.registry.BASELINES`.
+        Methods to compare with, of `hsnn.evaluation.methods.BASELINES`.
     snapshot_every, snapshot_events
-        A new version comes after so many stream seconds, but not before so many events.
+        A version is published after so many stream seconds, but not before so many events.
 
     Raises
     ------
@@ -68,52 +68,52 @@ def evaluate(
     use_threads(config.threads)
     if config.ids.limited:
         raise ProtocolError(
-            "trainer.ids limits the id tables, so rows change hands, and the baselines count by row; "
+            "trainer.ids limits the id tables, so rows are recycled, and the baselines count by row; "
             "judge the model without trainer.ids"
         )
-    window = Window.of(len(data.engagements), query_share, query_from, query_to)
-    sampler, tally, churn = Sampler(window, config.seed), Tally(), Churn()
+    window = QueryWindow.from_edges(len(data.engagements), query_share, query_from, query_to)
+    sampler, recorder, churn = QuerySampler(window, config.seed), Recorder(), AssignmentChurn()
     system = OfflineSystem(config, snapshot_every, snapshot_events)
     names = ordered_baselines(baselines)
-    judge = Judge(config, names)
-    began, training, judging = time.perf_counter(), 0.0, 0.0
-    judgements: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    evaluator = Evaluator(config, names)
+    began, training, evaluating = time.perf_counter(), 0.0, 0.0
+    predictions: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     for batch in data.batches(batch_size, join_config(config)):
         if system.learner.events >= window.stop:
             break
         start = time.perf_counter()
         prepared = system.prepare(batch)
         training += time.perf_counter() - start
-        judge.prepare(batch)
+        evaluator.prepare(batch)
         start = time.perf_counter()
-        asked, history = sampler.draw(prepared, system.learner, judge.k)
+        sampled, history = sampler.sample(prepared, system.learner, evaluator.k)
         if system.mirror.loaded:
-            judge.ask(system, asked, tally)
-        judging += time.perf_counter() - start
-        churn.before(system.mirror)
+            evaluator.evaluate(system, sampled, recorder)
+        evaluating += time.perf_counter() - start
+        churn.before_version(system.mirror)
         start = time.perf_counter()
-        step = system.learn(prepared)
+        learned = system.learn(prepared)
         training += time.perf_counter() - start
-        if prepared.judged is not None and step.report.chances is not None and system.learner.events > window.start:
-            judgements.append((step.report.chances[:, 0], prepared.judged.labels[:, 0]))
-        if step.flipped:
-            churn.after(system.mirror, system.learner.events)
-        judge.learned(prepared, history, system, step)
+        if prepared.judged is not None and learned.report.chances is not None and system.learner.events > window.start:
+            predictions.append((learned.report.chances[:, 0], prepared.judged.labels[:, 0]))
+        if learned.new_version:
+            churn.after_version(system.mirror, system.learner.events)
+        evaluator.learn(prepared, history, system, learned)
         if report is not None:
             report(system.learner.events, window.stop)
-    churned, traffic = churn.per_100k()
+    item_churn, traffic_churn = churn.per_100k()
     return Run(
-        ranks=tally.ranks(),
-        work=tally.work(),
-        event=tally.plain("event"),
-        ts=tally.plain("ts"),
-        age=tally.plain("age"),
-        corpus=tally.plain("corpus"),
-        coverage=tally.coverage(),
-        popular=tally.popular(),
+        ranks=recorder.ranks(),
+        work=recorder.work(),
+        event=recorder.query_values("event"),
+        ts=recorder.query_values("ts"),
+        age=recorder.query_values("age"),
+        corpus=recorder.query_values("corpus"),
+        coverage=recorder.coverage(),
+        popular=recorder.popular(),
         sizes=system.sizes(),
-        churn=churned,
-        traffic_churn=traffic,
+        churn=item_churn,
+        traffic_churn=traffic_churn,
         baselines=names,
         budget=config.model.budget,
         events=system.learner.events,
@@ -122,11 +122,13 @@ def evaluate(
         expired=system.expired,
         seconds=time.perf_counter() - began,
         training_seconds=training,
-        judging_seconds=judging,
-        predicted=_joined(judgements, 0),
-        engaged=_joined(judgements, 1),
+        judging_seconds=evaluating,
+        predicted=_concatenated(predictions, 0),
+        engaged=_concatenated(predictions, 1),
     )
 
 
-def _joined(parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]], which: int) -> NDArray[np.float32] | None:
+def _concatenated(
+    parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]], which: int
+) -> NDArray[np.float32] | None:
     return np.concatenate([part[which] for part in parts]) if parts else None

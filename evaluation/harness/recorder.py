@@ -1,22 +1,20 @@
-"""Writes down what methods return, query by query, and what was shown over the run."""
+"""Recording of the methods' results, query by query, and of the items that were shown over the run."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.evaluation.baselines.popularity import HOURS, Leaders
-from hsnn.evaluation.harness.query_batch import Field, Found
+from hsnn.evaluation.baselines.popularity_counts import PopularityRanking
+from hsnn.evaluation.methods import POPULAR_ITEMS, POPULARITY_HALF_LIVES
+from hsnn.evaluation.queries.query_batch import MethodResult, QueryBatch
 from hsnn.trainer.rowstore.arrays import grown
 
-POPULAR = 50
-"""So many items of most engagement are called popular."""
 
-
-class Tally:
+class Recorder:
     """Columns that grow with every batch of queries.
 
     A *column* is one method at one setting: ``served``, ``popularity:1.0``, ``merge@50``.
@@ -25,65 +23,55 @@ class Tally:
     def __init__(self) -> None:
         self._ranks: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
         self._work: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
-        self._plain: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
+        self._query_values: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
         self._shown: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(1024, np.bool_))
-        self._popular: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(len(HOURS)))
-        self._alive_mask: NDArray[np.bool_] = np.zeros(1024, np.bool_)
-        self._queries = 0
+        self._popular: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(len(POPULARITY_HALF_LIVES)))
+        self._retrievable: NDArray[np.bool_] = np.zeros(1024, np.bool_)
+        self._query_count = 0
 
-    def begin(self, field: Field, leaders: Leaders) -> None:
-        """Turn to the queries of `field`."""
-        self._field, self._leaders = field, leaders
-        asked = field.asked
-        self._alive_mask = grown(self._alive_mask, int(field.rows.max(initial=-1)) + 1)
-        self._alive_mask[field.rows] = True
-        self._queries += len(field)
-        corpus = np.full(len(field), len(field.rows))
-        for name, column in (("event", asked.event), ("ts", asked.ts), ("age", asked.age), ("corpus", corpus)):
-            self._plain[name].append(column)
+    def begin(self, queries: QueryBatch, ranking: PopularityRanking) -> None:
+        """Begin a batch; the results that are recorded next are for its queries."""
+        self._queries, self._ranking = queries, ranking
+        sampled = queries.sampled
+        self._retrievable = grown(self._retrievable, int(queries.rows.max(initial=-1)) + 1)
+        self._retrievable[queries.rows] = True
+        self._query_count += len(queries)
+        corpus = np.full(len(queries), len(queries.rows))
+        for name, values in (("event", sampled.event), ("ts", sampled.ts), ("age", sampled.age), ("corpus", corpus)):
+            self._query_values[name].append(values)
 
-    def found(self, name: str, found: Found) -> None:
-        """Note one column's answers."""
-        self._ranks[name].append(found.ranks)
-        if found.scored is not None:
-            self._work[name].append(found.scored)
-        shown = self._shown[name] = grown(self._shown[name], len(self._alive_mask))
-        shown[self._field.rows[found.top[found.top >= 0]]] = True
-        self._popular[name] += self._leaders.among(found.top, POPULAR).sum(1)
+    def record(self, column: str, result: MethodResult) -> None:
+        """Record one column's result for the batch."""
+        self._ranks[column].append(result.ranks)
+        if result.scored is not None:
+            self._work[column].append(result.scored)
+        if result.top is not None:
+            shown = self._shown[column] = grown(self._shown[column], len(self._retrievable))
+            shown[self._queries.rows[result.top[result.top >= 0]]] = True
+            self._popular[column] += self._ranking.share_popular(result.top, POPULAR_ITEMS).sum(1)
 
-    def all_found(self, found: Mapping[str, Found]) -> None:
-        """Note several columns' answers."""
-        for name, one in found.items():
-            self.found(name, one)
-
-    def curve(self, name: str, budgets: Sequence[int], ranks: NDArray[np.float64], scored: NDArray[np.int64]) -> None:
-        """Note ranks and scored items (B, len(budgets)) of one order."""
-        for at, budget in enumerate(dict.fromkeys(budgets)):
-            self._ranks[f"{name}@{budget}"].append(ranks[:, at])
-            self._work[f"{name}@{budget}"].append(scored[:, at])
-
-    def ranks_only(self, columns: Mapping[str, NDArray[np.float64]]) -> None:
-        """Note ranks (B,) by column."""
-        for name, ranks in columns.items():
-            self._ranks[name].append(ranks)
+    def record_all(self, results: Mapping[str, MethodResult]) -> None:
+        """Record the results of several columns."""
+        for column, result in results.items():
+            self.record(column, result)
 
     def ranks(self) -> dict[str, NDArray[np.float32]]:
         """Ranks (queries,) by column."""
         return {name: np.concatenate(parts).astype(np.float32) for name, parts in self._ranks.items()}
 
     def work(self) -> dict[str, NDArray[np.int32]]:
-        """Item-level evaluations (queries,) by column, for columns where they differ from query to query."""
+        """Items scored (queries,) by column, for columns where they differ from query to query."""
         return {name: np.concatenate(parts).astype(np.int32) for name, parts in self._work.items()}
 
-    def plain(self, name: str) -> NDArray[np.int64]:
+    def query_values(self, name: str) -> NDArray[np.int64]:
         """``event``, ``ts``, ``age`` or ``corpus`` of the queries, (queries,)."""
-        return np.concatenate([np.zeros(0, np.int64), *self._plain[name]])
+        return np.concatenate([np.zeros(0, np.int64), *self._query_values[name]])
 
     def coverage(self) -> dict[str, float]:
-        """Share of all items that lived when something was asked that some answer's first `TOP` held, by column."""
-        living = max(int(self._alive_mask.sum()), 1)
-        return {name: float(shown.sum()) / living for name, shown in self._shown.items()}
+        """Share of the items retrievable at some query that were in the first `TOP_K` of some answer, by column."""
+        retrievable = max(int(self._retrievable.sum()), 1)
+        return {name: float(shown.sum()) / retrievable for name, shown in self._shown.items()}
 
     def popular(self) -> dict[str, NDArray[np.float64]]:
-        """Mean share of an answer's first `TOP` that is popular, at every half-life of popularity (H,), by column."""
-        return {name: total / max(self._queries, 1) for name, total in self._popular.items()}
+        """Mean share of popular items among an answer's first `TOP_K`, per half-life of popularity (H,), by column."""
+        return {name: total / max(self._query_count, 1) for name, total in self._popular.items()}

@@ -1,1 +1,1 @@
-"""Figures computed from the ranks of a run."""
+"""Ranks, the run that holds them, and figures computed from them."""

@@ -1,4 +1,4 @@
-"""What the orders of `hsnn.evaluation.harness.candidate_orders` find at several budgets."""
+"""Curves of recall against scoring budget, for every candidate order."""
 
 from __future__ import annotations
 
@@ -6,41 +6,43 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hsnn.evaluation.baselines.popularity import HOURS
+from hsnn.evaluation.methods import CANDIDATE_ORDERS, columns
 from hsnn.evaluation.metrics.ranks import recall
 from hsnn.evaluation.metrics.run import Run
 
+# Cuts k of recall@k.
 CUTS = (20, 50, 200)
-ORDERS = ("merge", "merge_traffic", "whole_nodes", "whole_nodes_dense")
+
 Curve = dict[str, dict[str, float]]
+"""Figures by budget."""
 
 
 def curves(run: Run) -> dict[str, Curve]:
-    """Recall and what was scored by order and budget; the popularity filter at the half-life best for each figure.
+    """Recall and items scored by order and budget; the popularity filter at the half-life best for each figure.
 
-    The same scores are behind all of them: the served model's, at the time of each query. ``merge`` at the served
-    budget is what the served path does.
+    All of them use the scores of the served model at the time of each query. ``merge`` at the served budget is the
+    served path.
     """
-    found = {column.partition("@")[0] for column in run.ranks if "@" in column}
-    names = [order for order in ORDERS if order in found]
+    recorded = {column.partition("@")[0] for column in run.ranks if "@" in column}
+    names = [order for order in CANDIDATE_ORDERS if order in recorded]
     names += ["popularity_filter"] if "popularity_filter" in run.baselines else []
     return {name: {str(budget): _point(run, name, budget) for budget in budgets(run)} for name in names}
 
 
 def budgets(run: Run) -> list[int]:
-    """Budgets of the run's curves, in order."""
+    """Budgets of the run's curves, ascending."""
     return sorted(int(name.partition("@")[2]) for name in run.ranks if name.startswith("merge@"))
 
 
 def _point(run: Run, name: str, budget: int) -> dict[str, float]:
-    columns = [f"{name}@{budget}"] if name != "popularity_filter" else [f"{name}:{hours}@{budget}" for hours in HOURS]
-    found = {f"recall_at_{cut}": max(recall(run.ranks[column], cut) for column in columns) for cut in CUTS}
-    scored = run.work.get(columns[0], np.minimum(budget, run.corpus)).mean()
-    return found | {"scored": float(scored), "scored_share": float(scored / run.corpus.mean())}
+    at_budget = [f"{column}@{budget}" for column in columns(name)]
+    figures = {f"recall_at_{cut}": max(recall(run.ranks[column], cut) for column in at_budget) for cut in CUTS}
+    scored = run.work.get(at_budget[0], np.minimum(budget, run.corpus)).mean()
+    return figures | {"scored": float(scored), "scored_share": float(scored / run.corpus.mean())}
 
 
 def points(curve: Mapping[str, Mapping[str, float]], figure: str) -> tuple[list[float], list[float]]:
-    """Shares scored and a figure of one curve, in order of budget.
+    """Points of one curve in order of budget: shares of the items scored, and a figure.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How good predicted probabilities are: normalised entropy and calibration."""
+"""Quality of predicted probabilities: normalised entropy and calibration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from hsnn.evaluation.errors import ProtocolError
 
-_SMALLEST = 1e-12
+# Probabilities are clipped to this distance from 0 and 1, so that a certain but wrong prediction has a finite loss.
+_CLIP = 1e-12
 
 
 def normalised_entropy(predicted: NDArray[np.floating], engaged: NDArray[np.floating]) -> float:
@@ -25,9 +26,9 @@ def normalised_entropy(predicted: NDArray[np.floating], engaged: NDArray[np.floa
     Raises
     ------
     ProtocolError
-        The two are not of one length, or a prediction is no probability.
+        The two differ in length, or a prediction is not a probability.
     """
-    p, y = _pair(predicted, engaged)
+    p, y = _checked(predicted, engaged)
     rate = y.mean() if len(y) else 0.0
     if rate in (0.0, 1.0):
         return float("nan")
@@ -44,16 +45,16 @@ def calibration(predicted: NDArray[np.floating], engaged: NDArray[np.floating]) 
     >>> calibration(np.array([0.5, 0.5, 0.5, 0.5]), np.array([1, 0, 0, 0]))
     2.0
     """
-    p, y = _pair(predicted, engaged)
+    p, y = _checked(predicted, engaged)
     return float(p.sum() / y.sum()) if y.sum() else float("nan")
 
 
 def _entropy(p: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    p = np.clip(p, _SMALLEST, 1 - _SMALLEST)
+    p = np.clip(p, _CLIP, 1 - _CLIP)
     return float(-(y * np.log(p) + (1 - y) * np.log1p(-p)).mean())
 
 
-def _pair(
+def _checked(
     predicted: NDArray[np.floating], engaged: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     p, y = np.asarray(predicted, np.float64), np.asarray(engaged, np.float64)

@@ -1,4 +1,4 @@
-"""Differences on the same queries: between two methods of a run, or between two configurations, over seeds."""
+"""Paired differences, on the same queries, between two methods or two configurations; intervals over seeds."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Interval(NamedTuple):
 
     Examples
     --------
-    >>> found = interval([0.01, 0.02, 0.03])
-    >>> round(found.mean, 4), round(found.low, 4), round(found.high, 4)
+    >>> summary = interval([0.01, 0.02, 0.03])
+    >>> round(summary.mean, 4), round(summary.low, 4), round(summary.high, 4)
     (0.02, -0.0048, 0.0448)
-    >>> found.verdict(-0.01), found.verdict(0.0), found.verdict(0.05)
+    >>> summary.verdict(-0.01), summary.verdict(0.0), summary.verdict(0.05)
     ('met', 'unresolved', 'missed')
     """
 
@@ -34,7 +34,7 @@ class Interval(NamedTuple):
     per_seed: tuple[float, ...]
 
     def verdict(self, goal: float) -> Verdict:
-        """Say whether a goal is met: even the near end of the interval meets it; missed: not even the far end does."""
+        """Judge a goal: met if the whole interval meets it, missed if none of it does, unresolved otherwise."""
         if self.low >= goal:
             return "met"
         return "missed" if self.high < goal else "unresolved"
@@ -42,52 +42,55 @@ class Interval(NamedTuple):
 
 def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Summarise one value per seed."""
-    each = np.array(values, np.float64)
-    mean = float(each.mean()) if len(each) else float("nan")
-    if len(each) < 2:
-        return Interval(mean, float("nan"), float("nan"), tuple(each.tolist()))
-    half = float(stats.t.ppf((1 + level) / 2, len(each) - 1) * each.std(ddof=1) / np.sqrt(len(each)))
-    return Interval(mean, mean - half, mean + half, tuple(each.tolist()))
+    seeds = np.array(values, np.float64)
+    mean = float(seeds.mean()) if len(seeds) else float("nan")
+    if len(seeds) < 2:
+        return Interval(mean, float("nan"), float("nan"), tuple(seeds.tolist()))
+    half = float(stats.t.ppf((1 + level) / 2, len(seeds) - 1) * seeds.std(ddof=1) / np.sqrt(len(seeds)))
+    return Interval(mean, mean - half, mean + half, tuple(seeds.tolist()))
 
 
-def compare(ours: Sequence[Run], theirs: Sequence[Run], figure: str, method: str, rival: str) -> Interval:
-    """Difference of a figure, `method` in `ours` minus `rival` in `theirs`, seed by seed on the same queries.
+def compare(
+    runs: Sequence[Run], reference_runs: Sequence[Run], *, figure: str, method: str, reference: str
+) -> Interval:
+    """Difference of a figure, `method` in `runs` minus `reference` in `reference_runs`, paired by seed and query.
 
-    `ours` and `theirs` hold one run per seed, in the same order; they are the same runs to compare two methods of one
-    configuration.
+    Both hold one run per seed, in the same order; they are the same runs to compare two methods of one configuration.
 
     Raises
     ------
     ProtocolError
         The runs do not hold the same queries.
     """
-    if len(ours) != len(theirs):
-        raise ProtocolError(f"{len(ours)} seeds cannot be paired with {len(theirs)}")
-    for one, other in zip(ours, theirs, strict=True):
-        same_queries(one, other)
-    pairs = zip(ours, theirs, strict=True)
-    return interval([figures(one, method)[figure] - figures(other, rival)[figure] for one, other in pairs])
+    if len(runs) != len(reference_runs):
+        raise ProtocolError(f"{len(runs)} seeds cannot be paired with {len(reference_runs)}")
+    pairs = list(zip(runs, reference_runs, strict=True))
+    for run, other in pairs:
+        check_same_queries(run, other)
+    return interval([figures(run, method)[figure] - figures(other, reference)[figure] for run, other in pairs])
 
 
-def compare_columns(ours: Sequence[Run], theirs: Sequence[Run], column: str, rival: str, cut: int) -> Interval:
-    """Difference of recall at a cut, rank column `column` in `ours` minus `rival` in `theirs`; as `compare`."""
-    pairs = list(zip(ours, theirs, strict=True))
-    for one, other in pairs:
-        same_queries(one, other)
-    return interval([recall(one.ranks[column], cut) - recall(other.ranks[rival], cut) for one, other in pairs])
+def compare_columns(
+    runs: Sequence[Run], reference_runs: Sequence[Run], *, column: str, reference: str, cut: int
+) -> Interval:
+    """Difference of recall at a cut between columns of ranks, `column` minus `reference`; otherwise as `compare`."""
+    pairs = list(zip(runs, reference_runs, strict=True))
+    for run, other in pairs:
+        check_same_queries(run, other)
+    return interval([recall(run.ranks[column], cut) - recall(other.ranks[reference], cut) for run, other in pairs])
 
 
-def same_queries(one: Run, other: Run) -> None:
-    """Make sure that two runs asked the same events.
+def check_same_queries(run: Run, other: Run) -> None:
+    """Check that two runs have the same queries.
 
     Raises
     ------
     ProtocolError
-        They did not: another seed, share, window or data set.
+        They differ in seed, query share, window or data set.
     """
-    if one is other or (np.array_equal(one.event, other.event) and np.array_equal(one.ts, other.ts)):
+    if run is other or (np.array_equal(run.event, other.event) and np.array_equal(run.ts, other.ts)):
         return
     raise ProtocolError(
-        f"the runs asked different events ({len(one.event):,} and {len(other.event):,}), so they cannot be paired: "
+        f"the runs asked different events ({len(run.event):,} and {len(other.event):,}), so they cannot be paired: "
         "use the same data, seed, query_share and window, and a window that begins after both have an index"
     )

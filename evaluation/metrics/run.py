@@ -1,4 +1,4 @@
-"""What an evaluation measured, and its file."""
+"""Results of one evaluation run, and the file that they are saved in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+# Fields of `Run` by the way they are saved; their names are the keys of the file.
 _TABLES = ("ranks", "work", "popular")
 _COLUMNS = ("event", "ts", "age", "corpus", "sizes")
 _OPTIONAL = ("predicted", "engaged")
@@ -31,33 +32,33 @@ _PLAIN = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One pass over a stream with one configuration and seed.
+    """Results of one pass over a stream with one configuration and seed.
 
     Attributes
     ----------
     ranks : column -> (queries,) float32
         A column is one method at one setting: ``served``, ``popularity:1.0``, ``merge@50`` (order at a budget).
     work : column -> (queries,) int32
-        Item-level evaluations, where they differ from query to query.
+        Items scored, where they differ from query to query.
     event, ts, age : (queries,) int64
-        Place of the query in the stream, its time (epoch ms), and stream time since its target was first seen (ms).
+        Position of the query in the stream, its time (epoch ms), and stream time since its target was first seen (ms).
     corpus : (queries,) int64
-        Living indexed items.
-    coverage : column -> share of the living items that were in some answer's first 20
+        Number of retrievable items.
+    coverage : column -> share of the retrievable items that were in some answer's first 20
     popular : column -> (H,) float64
         Mean share of an answer's first 20 among the 50 most popular items, per half-life of popularity.
     sizes : (K,) int64
         Items per node at the end.
     churn, traffic_churn : float
         Changes of node from version to version per 100,000 events, per item and weighted by traffic.
-    baselines : names that were asked for
+    baselines : names that were requested
     budget : int
-        Items that the served path scores at most.
+        Items that the served path scores, at most.
     events, versions, arrived, expired : int
     seconds : float
-        Wall time; `training_seconds` of it were spent by the served model's learning, `judging_seconds` on queries.
+        Wall time; of it `training_seconds` for the learning of the served model, `judging_seconds` for queries.
     predicted, engaged : (n,) float32 or None
-        Predicted probabilities of shown items, and whether they were engaged with, where impressions tell.
+        Predicted probabilities of shown items, and whether they were engaged with; None without impressions.
     """
 
     ranks: dict[str, NDArray[np.float32]]
@@ -85,12 +86,12 @@ class Run:
 
     @property
     def scored(self) -> NDArray[np.int32]:
-        """Item-level evaluations of the served path, (queries,)."""
+        """Items scored by the served path, (queries,)."""
         return self.work.get("served", np.zeros(0, np.int32))
 
 
 def select_queries(run: Run, kept: NDArray[np.bool_]) -> Run:
-    """Take some of a run's queries, `kept` (queries,); what was counted over all of them stays as it is."""
+    """Select queries of a run by the mask `kept` (queries,); totals over all queries stay as they are."""
     return replace(
         run,
         ranks={name: column[kept] for name, column in run.ranks.items()},
@@ -103,7 +104,7 @@ def select_queries(run: Run, kept: NDArray[np.bool_]) -> Run:
 
 
 def save(run: Run, path: Path) -> None:
-    """Write a run as ``.npz``: what is there is either nothing or whole."""
+    """Write a run as ``.npz``, atomically."""
     arrays: dict[str, NDArray[Any]] = {name: getattr(run, name) for name in _COLUMNS}
     arrays |= {name: getattr(run, name) for name in _OPTIONAL if getattr(run, name) is not None}
     for table in _TABLES:
@@ -116,7 +117,7 @@ def save(run: Run, path: Path) -> None:
 
 
 def load(path: Path) -> Run:
-    """Read what `save` wrote."""
+    """Read a run that `save` wrote."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     values: dict[str, Any] = msgspec.json.decode(arrays.pop("plain").tobytes())

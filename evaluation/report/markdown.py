@@ -1,4 +1,4 @@
-"""The report of an evaluation as a Markdown file with its plots beside it."""
+"""Report of an evaluation: a Markdown file with its plots beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hsnn.evaluation.metrics.method_metrics import RARE
+from hsnn.evaluation.methods import POPULAR_ITEMS
 from hsnn.evaluation.metrics.run import Run
 from hsnn.evaluation.report.plots import draw
 from hsnn.evaluation.report.summary import percent, probabilities
@@ -25,41 +25,41 @@ _COLUMNS = {
 }
 
 
-def write(path: Path, runs: Sequence[Run], found: Mapping[str, Any], title: str) -> list[Path]:
+def write(path: Path, runs: Sequence[Run], figures: Mapping[str, Any], title: str) -> list[Path]:
     """Write the report of runs that differ in their seed, and its plots, named after it; return the files.
 
-    `found` is `hsnn.evaluation.report.summary.across` of the runs.
+    `figures` is `hsnn.evaluation.report.summary.across` of the runs.
 
     Raises
     ------
     MissingPackageError
         matplotlib is not installed.
     """
-    plots = draw(runs, found, path.parent, path.stem)
-    shown = probabilities(found)
+    plots = draw(runs, figures, path.parent, path.stem)
+    quality = probabilities(figures)
     parts = [
         f"# {title}",
-        _introduction(found),
-        methods_table(found["methods"]),
+        _introduction(figures),
+        methods_table(figures["methods"]),
         _legend(),
-        *([] if shown is None else ["## Probabilities", f"{shown}."]),
+        *([] if quality is None else ["## Probabilities", f"{quality}."]),
         "## Differences",
-        comparisons_table(found),
+        comparisons_table(figures),
         "## Over the stream",
-        _picture(plots["stream"], "recall over time"),
+        _image(plots["stream"], "recall over time"),
         "## What is scored, and what it finds",
-        _picture(plots["curves"], "recall against the share scored"),
-        curves_table(found["curves"]),
+        _image(plots["curves"], "recall against the share scored"),
+        curves_table(figures["curves"]),
         "## The index",
-        _index(found),
-        _picture(plots["nodes"], "node sizes"),
+        _index(figures),
+        _image(plots["nodes"], "node sizes"),
     ]
     path.write_text("\n\n".join(parts) + "\n", "utf-8")
     return [path, *plots.values()]
 
 
 def methods_table(methods: Mapping[str, Mapping[str, float]]) -> str:
-    """One row per method; percent."""
+    """Make the table of methods, one row each; percent."""
     rows = [
         [
             name.replace("_", " "),
@@ -72,20 +72,24 @@ def methods_table(methods: Mapping[str, Mapping[str, float]]) -> str:
     return grid(["method", *_COLUMNS, "scored", "share"], rows)
 
 
-def comparisons_table(found: Mapping[str, Any]) -> str:
-    """Write served minus each rival, in points: mean over the seeds, 95% interval, and every seed."""
+def comparisons_table(figures: Mapping[str, Any]) -> str:
+    """Make the table of differences, served minus each method, in points: mean over the seeds, 95% interval, seeds."""
     rows = []
-    for pair, figures in found["comparisons"].items():
-        for figure, one in figures.items():
-            ends = "-" if one["low"] is None else f"{100 * one['low']:+.2f} to {100 * one['high']:+.2f}"
-            seeds = ", ".join(f"{100 * value:+.2f}" for value in one["per_seed"])
+    for pair, differences in figures["comparisons"].items():
+        for figure, difference in differences.items():
+            ends = (
+                "-"
+                if difference["low"] is None
+                else f"{100 * difference['low']:+.2f} to {100 * difference['high']:+.2f}"
+            )
+            seeds = ", ".join(f"{100 * value:+.2f}" for value in difference["per_seed"])
             name = pair.replace("_", " ")
-            rows.append([name, figure.replace("_at_", "@"), f"{100 * one['mean']:+.2f}", ends, seeds])
+            rows.append([name, figure.replace("_at_", "@"), f"{100 * difference['mean']:+.2f}", ends, seeds])
     return grid(["difference", "figure", "points", "95% interval", "per seed"], rows)
 
 
 def curves_table(curves: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """recall@50 by order and budget; percent."""
+    """Make the table of recall@50 by order and budget; percent."""
     budgets = list(next(iter(curves.values())))
     rows = [
         [name.replace("_", " "), *(percent(curve[budget]["recall_at_50"]) for budget in budgets)]
@@ -95,7 +99,7 @@ def curves_table(curves: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a Markdown table, the first column to the left.
+    """Format a Markdown table, the first column left-aligned, the others right-aligned.
 
     Examples
     --------
@@ -108,12 +112,12 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|---" + "|--:" * (len(head) - 1) + "|", *lines[1:]])
 
 
-def _introduction(found: Mapping[str, Any]) -> str:
-    hours = found["popularity_half_life_hours"]
+def _introduction(figures: Mapping[str, Any]) -> str:
+    hours = figures["popularity_half_life_hours"]
     return (
-        f"{found['events']:,} events in order, each asked (a sample of them) before it is learned; "
-        f"{found['queries']:,.0f} queries per seed, {found['seeds']} seed(s). "
-        f"{found['events_per_second']:,.0f} events/s learned. Popularity's best half-life for recall@20: "
+        f"{figures['events']:,} events in order, each asked (a sample of them) before it is learned; "
+        f"{figures['queries']:,.0f} queries per seed, {figures['seeds']} seed(s). "
+        f"{figures['events_per_second']:,.0f} events/s learned. Popularity's best half-life for recall@20: "
         f"{'it never forgets' if hours is None else f'{hours:g} h'}."
     )
 
@@ -121,14 +125,15 @@ def _introduction(found: Mapping[str, Any]) -> str:
 def _legend() -> str:
     return (
         "Percent. **fresh**: recall@50 of targets first seen less than so many hours ago. **rare**: recall@50 of "
-        f"targets that are not among the {RARE} most popular items. **coverage**: share of the living items that some "
-        f"answer's first 20 held. **popular**: share of an answer's first 20 that is among the {RARE} most popular. "
-        "**scored**: items that the model scores per request, and their share of the living ones."
+        f"targets that are not among the {POPULAR_ITEMS} most popular items. **coverage**: share of the retrievable "
+        "items that were in some answer's first 20. **popular**: share of an answer's first 20 that is among the "
+        f"{POPULAR_ITEMS} most popular. **scored**: items that the model scores per request, and their share of the "
+        "retrievable ones."
     )
 
 
-def _index(found: Mapping[str, Any]) -> str:
-    index = found["index"]
+def _index(figures: Mapping[str, Any]) -> str:
+    index = figures["index"]
     churn = (index["churn_per_100k_events"], index["traffic_churn_per_100k_events"])
     return (
         f"{index['items']:,.0f} items in {index['nodes']:.0f} nodes at the end; fullest over mean "
@@ -139,5 +144,5 @@ def _index(found: Mapping[str, Any]) -> str:
     )
 
 
-def _picture(path: Path, text: str) -> str:
+def _image(path: Path, text: str) -> str:
     return f"![{text}]({path.name})"

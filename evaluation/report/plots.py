@@ -1,4 +1,4 @@
-"""Plots of a report, as SVG files: recall over the stream, recall against what is scored, node sizes."""
+"""Plots of a report as SVG files: recall over the stream, recall against items scored, node sizes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.evaluation.baselines.ann_indexes import import_optional
 from hsnn.evaluation.metrics.budget_curves import points
-from hsnn.evaluation.metrics.method_metrics import best
+from hsnn.evaluation.metrics.method_metrics import best_column
 from hsnn.evaluation.metrics.run import Run
+from hsnn.evaluation.optional_packages import import_optional
 
+# Points of the plot over the stream.
 _BUCKETS = 20
+
+# Milliseconds per day.
 _DAY = 86_400_000.0
+
 _COLOURS = {
     "served": "#0b6e4f",
     "exhaustive": "#1d1d1d",
@@ -26,6 +30,7 @@ _COLOURS = {
     "whole_nodes_dense": "#8fb3d9",
     "popularity_filter": "#c1440e",
 }
+# Settings of matplotlib; the fixed salt makes equal plots equal files.
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "hsnn",
     "svg.fonttype": "none",
@@ -40,10 +45,10 @@ STYLE: dict[str, Any] = {
 }
 
 
-def draw(runs: Sequence[Run], found: Mapping[str, Any], folder: Path, stem: str) -> dict[str, Path]:
-    """Write the plots of runs that differ in their seed into `folder`; return their files by name.
+def draw(runs: Sequence[Run], figures: Mapping[str, Any], folder: Path, stem: str) -> dict[str, Path]:
+    """Draw the plots of runs that differ in their seed into `folder`; return their files by name.
 
-    `found` is `hsnn.evaluation.report.summary.across` of the runs.
+    `figures` is `hsnn.evaluation.report.summary.across` of the runs.
 
     Raises
     ------
@@ -58,7 +63,7 @@ def draw(runs: Sequence[Run], found: Mapping[str, Any], folder: Path, stem: str)
         pyplot = import_optional("matplotlib.pyplot", "the report", "matplotlib")
         for name, plot in plots.items():
             figure, axes = pyplot.subplots()
-            plot(axes, runs, found)
+            plot(axes, runs, figures)
             files[name] = folder / f"{stem}-{name}.svg"
             figure.savefig(files[name], metadata={"Date": None})
             pyplot.close(figure)
@@ -66,20 +71,20 @@ def draw(runs: Sequence[Run], found: Mapping[str, Any], folder: Path, stem: str)
 
 
 def over_stream(run: Run, method: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Days since the first query and recall@50, in buckets of as many queries each, (<= 20,) both."""
-    hits = run.ranks[best(run, method, "recall_at_50")] < 50
+    """Recall over time: days since the first query and recall@50, in buckets of as many queries each, (<= 20,) both."""
+    hits = run.ranks[best_column(run, method, "recall_at_50")] < 50
     parts = np.array_split(np.arange(len(hits)), min(_BUCKETS, len(hits)))
     days = (run.ts - run.ts[0]) / _DAY
     return np.array([days[part].mean() for part in parts]), np.array([hits[part].mean() for part in parts])
 
 
-def _stream(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
+def _stream(axes: Any, runs: Sequence[Run], figures: Mapping[str, Any]) -> None:
     unit = "hours" if runs[0].ts[-1] - runs[0].ts[0] < 3 * _DAY else "days"
-    for method in [name for name in ("exhaustive", "served", "popularity") if name in found["methods"]]:
-        each = [over_stream(run, method) for run in runs]
-        shortest = min(len(days) for days, _ in each)
-        times = np.mean([of[:shortest] for of, _ in each], 0) * (24 if unit == "hours" else 1)
-        recalls = 100 * np.array([of[:shortest] for _, of in each])  # (seeds, buckets)
+    for method in [name for name in ("exhaustive", "served", "popularity") if name in figures["methods"]]:
+        curves = [over_stream(run, method) for run in runs]
+        shortest = min(len(days) for days, _ in curves)
+        times = np.mean([days[:shortest] for days, _ in curves], 0) * (24 if unit == "hours" else 1)
+        recalls = 100 * np.array([recall[:shortest] for _, recall in curves])  # (seeds, buckets)
         line = "--" if method == "exhaustive" else "-"
         axes.plot(times, recalls.mean(0), line, color=_COLOURS[method], label=method, linewidth=1.8)
         if len(runs) > 1:
@@ -88,8 +93,8 @@ def _stream(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
     axes.legend(ncols=3, loc="lower left")
 
 
-def _curves(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
-    for name, curve in found["curves"].items():
+def _curves(axes: Any, runs: Sequence[Run], figures: Mapping[str, Any]) -> None:
+    for name, curve in figures["curves"].items():
         shares, recalls = points(curve, "recall_at_50")
         axes.plot(
             100 * np.array(shares),
@@ -99,7 +104,7 @@ def _curves(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
             markersize=4,
             label=name.replace("_", " "),
         )
-    served, exhaustive = found["methods"]["served"], found["methods"]["exhaustive"]["recall_at_50"]
+    served, exhaustive = figures["methods"]["served"], figures["methods"]["exhaustive"]["recall_at_50"]
     axes.axhline(100 * exhaustive, color=_COLOURS["exhaustive"], linestyle="--", linewidth=1.2, label="exhaustive")
     axes.plot(
         100 * served["scored_share"],
@@ -110,23 +115,23 @@ def _curves(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
         markerfacecolor="none",
         label=f"served, budget {runs[0].budget}",
     )
-    axes.set(xlabel="share of the living items that is scored, percent", ylabel="recall@50, percent", xscale="log")
+    axes.set(xlabel="share of the retrievable items that is scored, percent", ylabel="recall@50, percent", xscale="log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     axes.legend(loc="lower right")
 
 
-def _nodes(axes: Any, runs: Sequence[Run], found: Mapping[str, Any]) -> None:
+def _nodes(axes: Any, runs: Sequence[Run], figures: Mapping[str, Any]) -> None:
     sizes = np.sort(np.stack([run.sizes for run in runs]), 1)[:, ::-1]  # (seeds, K)
     ranks = np.arange(1, sizes.shape[1] + 1)
     axes.fill_between(ranks, sizes.mean(0), color=_COLOURS["served"], alpha=0.35, linewidth=0, step="mid")
     axes.axhline(sizes.mean(), color=_COLOURS["exhaustive"], linewidth=1, linestyle="--")
     axes.annotate("mean", (ranks[-1], sizes.mean()), ha="right", va="bottom")
-    dead = found["index"]["dead_share"]
+    dead = figures["index"]["dead_share"]
     axes.set(
         xlabel="nodes, fullest first",
         ylabel="items",
         xlim=(1, len(ranks)),
         ylim=(0, None),
-        title=f"fullest over mean {found['index']['max_over_mean']:.1f}, dead {100 * dead:.0f}%",
+        title=f"fullest over mean {figures['index']['max_over_mean']:.1f}, dead {100 * dead:.0f}%",
     )

@@ -1,4 +1,4 @@
-"""Figures of runs, for scripts and for people."""
+"""Summary of runs: figures as plain values, and as a table and sentences for the terminal."""
 
 from __future__ import annotations
 
@@ -10,40 +10,43 @@ from rich import box
 from rich.table import Table
 
 from hsnn.evaluation.errors import NothingMeasuredError
+from hsnn.evaluation.methods import POPULAR_ITEMS
 from hsnn.evaluation.metrics.budget_curves import curves
 from hsnn.evaluation.metrics.calibration import calibration, normalised_entropy
-from hsnn.evaluation.metrics.method_metrics import RARE, best, figures, half_life, methods, rare
+from hsnn.evaluation.metrics.method_metrics import best_column, best_half_life, figures, has_rare_target, methods
 from hsnn.evaluation.metrics.paired_differences import Interval, compare, interval
-from hsnn.evaluation.metrics.ranks import paired
+from hsnn.evaluation.metrics.ranks import paired_recall_difference
 from hsnn.evaluation.metrics.run import Run
 
+# Cuts k of recall@k at which methods are compared within a run.
 CUTS = (20, 50)
+
 _COMPARED = ("recall_at_20", "recall_at_50")
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """Figures of one run as plain values; see `hsnn.evaluation.metrics.method_metrics.figures` for those of a method.
+    """Summarise one run as plain values; `hsnn.evaluation.metrics.method_metrics.figures` has those of a method.
 
     ``popularity_half_life_hours`` is the best one for recall@20.
 
     Raises
     ------
     NothingMeasuredError
-        The run asked no query.
+        The run has no query.
     """
     if not len(run.scored):
         raise NothingMeasuredError(
             f"no query was asked in {run.events} events, {run.versions} versions of the index: take more events "
             "(trainer.index.seed_after of them pass before there is an index), or ask a larger share of them"
         )
-    rivals = [name for name in methods(run) if name != "served"]
+    others = [name for name in methods(run) if name != "served"]
     return {
         "methods": {name: figures(run, name) for name in methods(run)},
-        "paired": {f"recall_at_{cut}": {rival: _paired(run, rival, cut) for rival in rivals} for cut in CUTS},
+        "paired": {f"recall_at_{cut}": {name: _paired(run, name, cut) for name in others} for cut in CUTS},
         "curves": curves(run),
-        "popularity_half_life_hours": half_life(run, "popularity", "recall_at_20"),
+        "popularity_half_life_hours": best_half_life(run, "popularity", "recall_at_20"),
         "queries": len(run.scored),
-        "rare_target_queries": int(rare(run).sum()),
+        "rare_target_queries": int(has_rare_target(run).sum()),
         "events": run.events,
         "events_per_second": run.events / run.training_seconds,
         "seconds": run.seconds,
@@ -53,30 +56,38 @@ def summary(run: Run) -> dict[str, Any]:
 
 
 def across(runs: Sequence[Run]) -> dict[str, Any]:
-    """Means over runs that differ in their seed alone, in the form of `summary`, and what is known of their spread.
+    """Average runs that differ in their seed alone, in the form of `summary`, with the spread over seeds.
 
-    Beside them: ``seeds``, ``per_seed`` (the summaries), ``intervals`` (of every figure of every method, 95% by
-    Student's t) and ``comparisons`` (the served path minus a rival, on the same queries). Ends are None for one seed.
+    Additional keys: ``seeds``, ``per_seed`` (the summaries), ``intervals`` (of every figure of every method, 95% by
+    Student's t) and ``comparisons`` (the served path minus another method, on the same queries). For one seed the ends
+    of an interval are None.
     """
-    each = [summary(run) for run in runs]
+    summaries = [summary(run) for run in runs]
     names = methods(runs[0])
     spread = {
-        name: {figure: plain(interval([one["methods"][name][figure] for one in each])) for figure in values}
-        for name, values in each[0]["methods"].items()
+        name: {
+            figure: interval_values(interval([seed["methods"][name][figure] for seed in summaries]))
+            for figure in values
+        }
+        for name, values in summaries[0]["methods"].items()
     }
     compared = {
-        f"served - {rival}": {figure: plain(compare(runs, runs, figure, "served", rival)) for figure in _COMPARED}
-        for rival in names
-        if rival != "served"
+        f"served - {name}": {
+            figure: interval_values(compare(runs, runs, figure=figure, method="served", reference=name))
+            for figure in _COMPARED
+        }
+        for name in names
+        if name != "served"
     }
-    whole = {name: each[0][name] for name in ("events", "popularity_half_life_hours", "paired")}
-    means = {name: _mean([one[name] for one in each]) for name in each[0] if name not in whole}
-    return means | whole | {"seeds": len(runs), "per_seed": each, "intervals": spread, "comparisons": compared}
+    # Not averaged: the same for every seed, or only meaningful for one.
+    first = {name: summaries[0][name] for name in ("events", "popularity_half_life_hours", "paired")}
+    means = {name: _mean([seed[name] for seed in summaries]) for name in summaries[0] if name not in first}
+    return means | first | {"seeds": len(runs), "per_seed": summaries, "intervals": spread, "comparisons": compared}
 
 
-def plain(found: Interval) -> dict[str, Any]:
-    """Write an interval as plain values; ends that there are none of become None."""
-    mean, low, high, per_seed = found
+def interval_values(values: Interval) -> dict[str, Any]:
+    """Convert an interval to plain values; missing ends become None."""
+    mean, low, high, per_seed = values
     return {
         "mean": mean,
         "low": None if np.isnan(low) else low,
@@ -85,7 +96,7 @@ def plain(found: Interval) -> dict[str, Any]:
     }
 
 
-def table(found: Mapping[str, Any], title: str) -> Table:
+def table(figures: Mapping[str, Any], title: str) -> Table:
     """Render the methods as a table for the terminal; percent."""
     shown = {
         "R@20": "recall_at_20",
@@ -95,7 +106,10 @@ def table(found: Mapping[str, Any], title: str) -> Table:
         "fresh": "fresh_6h_recall_at_50",
         "cover": "coverage",
     }
-    caption = f"R@50 of targets of popularity rank ≥ {RARE} (rare), first seen < 6 h ago (fresh); of the items (cover)"
+    caption = (
+        f"R@50 of targets of popularity rank ≥ {POPULAR_ITEMS} (rare), first seen < 6 h ago (fresh); "
+        "of the items (cover)"
+    )
     grid = Table(
         title=title,
         title_justify="left",
@@ -107,7 +121,7 @@ def table(found: Mapping[str, Any], title: str) -> Table:
     )
     for name in ("method", *shown, "scored", "share"):
         grid.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
-    for name, method in found["methods"].items():
+    for name, method in figures["methods"].items():
         grid.add_row(
             name.replace("_", " "),
             *(percent(method[figure]) for figure in shown.values()),
@@ -117,23 +131,23 @@ def table(found: Mapping[str, Any], title: str) -> Table:
     return grid
 
 
-def sentences(found: Mapping[str, Any]) -> list[str]:
-    """Say what the paired differences mean, one sentence per rival."""
-    said = []
-    for rival, (difference, error) in found["paired"]["recall_at_50"].items():
+def sentences(figures: Mapping[str, Any]) -> list[str]:
+    """Describe the paired differences, one sentence per compared method."""
+    lines = []
+    for name, (difference, error) in figures["paired"]["recall_at_50"].items():
         verdict = "above" if difference > 2 * error else "below" if difference < -2 * error else "not told apart from"
-        said.append(
-            f"served recall@50 is {verdict} {rival.replace('_', ' ')}: "
+        lines.append(
+            f"served recall@50 is {verdict} {name.replace('_', ' ')}: "
             f"{100 * difference:+.2f} points, paired standard error {100 * error:.2f}"
         )
-    return said
+    return lines
 
 
-def probabilities(found: Mapping[str, Any]) -> str | None:
-    """Say how good the predicted probabilities of shown items are; None where no impressions tell."""
-    if "probabilities" not in found:
+def probabilities(figures: Mapping[str, Any]) -> str | None:
+    """Describe the quality of the predicted probabilities of shown items; None without impressions."""
+    if "probabilities" not in figures:
         return None
-    values = found["probabilities"]
+    values = figures["probabilities"]
     return (
         f"{values['shown']:,.0f} shown items, probability of the first task: normalised entropy "
         f"{values['normalised_entropy']:.3f} (1: as good as their mean rate, less is better), calibration "
@@ -181,8 +195,9 @@ def _probabilities(run: Run) -> dict[str, Any]:
     }
 
 
-def _paired(run: Run, rival: str, cut: int) -> tuple[float, float]:
-    return paired(run.ranks["served"], run.ranks[best(run, rival, f"recall_at_{cut}")], cut)
+def _paired(run: Run, method: str, cut: int) -> tuple[float, float]:
+    column = best_column(run, method, f"recall_at_{cut}")
+    return paired_recall_difference(run.ranks["served"], run.ranks[column], cut)
 
 
 def _mean(values: Sequence[Any]) -> Any:

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from hsnn.config.schema import Config
-from hsnn.evaluation.baselines.registry import parse_baselines
-from hsnn.evaluation.harness.data_config import config_for_dataset
+from hsnn.evaluation.harness.dataset_config import config_for_dataset
 from hsnn.evaluation.harness.prequential import Run, evaluate
+from hsnn.evaluation.methods import parse_baselines
 from hsnn.evaluation.report.summary import across, probabilities, sentences, table
 from hsnn.streaming.datasets import load
 from hsnn.streaming.datasets.base import Dataset

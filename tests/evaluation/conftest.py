@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from hsnn.evaluation.baselines.registry import BASELINES
-from hsnn.evaluation.harness.evaluator import Judge
+from hsnn.evaluation.baselines.base import Baseline, ScoredBatch
+from hsnn.evaluation.harness.evaluator import Evaluator
 from hsnn.evaluation.harness.offline_system import OfflineSystem
 from hsnn.evaluation.harness.prequential import Run, evaluate
-from hsnn.evaluation.harness.query_batch import Field
-from hsnn.evaluation.harness.query_sampling import Asked, Sampler, Window
+from hsnn.evaluation.methods import BASELINES
+from hsnn.evaluation.queries.query_batch import QueryBatch
+from hsnn.evaluation.queries.query_sampling import QuerySampler, QueryWindow, SampledQueries
 from hsnn.streaming.datasets.base import Dataset
 from hsnn.streaming.schema.batch import Engagements
 from hsnn.streaming.schema.events import Item
@@ -91,25 +92,33 @@ def run() -> Run:
 
 
 class Moment(NamedTuple):
-    """A trained system and its rivals, just before a batch is learned whose queries are to be asked."""
+    """A trained system and its baselines, just before a batch is learned whose queries are to be answered."""
 
     system: OfflineSystem
-    judge: Judge
-    asked: Asked
-    field: Field
+    evaluator: Evaluator
+    sampled: SampledQueries
+    queries: QueryBatch
+
+    def baseline(self, name: str) -> Baseline:
+        (baseline,) = [baseline for baseline in self.evaluator.baselines if baseline.name == name]
+        return baseline
+
+    def scored(self) -> ScoredBatch:
+        """The scored queries, as the baselines get them."""
+        return self.evaluator._score(self.queries)
 
 
 @pytest.fixture(scope="session")
 def moment() -> Moment:
     """After 5,888 events; 40 queries or more, at times of their own."""
-    system, judge = OfflineSystem(CONFIG, 0.0, 512), Judge(CONFIG, BASELINES)
-    sampler = Sampler(Window(1.0, 5888, 10**9), CONFIG.seed)
+    system, evaluator = OfflineSystem(CONFIG, 0.0, 512), Evaluator(CONFIG, BASELINES)
+    sampler = QuerySampler(QueryWindow(1.0, 5888, 10**9), CONFIG.seed)
     for batch in planted(6100).batches(128):
         prepared = system.prepare(batch)
-        judge.prepare(batch)
-        asked, history = sampler.draw(prepared, system.learner, 200)
-        if len(asked.requests):
-            return Moment(system, judge, asked, Field(system.mirror.state, asked))
-        step = system.learn(prepared)
-        judge.learned(prepared, history, system, step)
-    raise AssertionError("nothing was asked")
+        evaluator.prepare(batch)
+        sampled, history = sampler.sample(prepared, system.learner, 200)
+        if len(sampled.requests):
+            return Moment(system, evaluator, sampled, QueryBatch(system.mirror.state, sampled))
+        learned = system.learn(prepared)
+        evaluator.learn(prepared, history, system, learned)
+    raise AssertionError("no query was sampled")

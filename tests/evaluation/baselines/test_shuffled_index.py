@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from hsnn.evaluation.baselines.shuffled_index import ShuffledIndex
+from hsnn.evaluation.baselines.shuffled_index import ShuffledIndexBaseline
 from hsnn.evaluation.harness.offline_system import OfflineSystem
 
 
-def follow(config, data, batches: int, **schedule) -> tuple[OfflineSystem, ShuffledIndex, list[bool]]:
-    system, shuffled, flips = OfflineSystem(config, **schedule), ShuffledIndex(config.model.nodes), []
+def follow(config, data, batches: int, **schedule) -> tuple[OfflineSystem, ShuffledIndexBaseline, list[bool]]:
+    system, shuffled, flips = OfflineSystem(config, **schedule), ShuffledIndexBaseline(config.model.nodes), []
     for _, batch in zip(range(batches), data.batches(64), strict=False):
         _, state, deltas, flipped = system.learn(system.prepare(batch))
         if system.mirror.loaded:

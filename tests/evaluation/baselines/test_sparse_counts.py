@@ -16,7 +16,7 @@ CELLS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(1, 
 @given(st.lists(CELLS, max_size=6), st.sampled_from([0, 3, 100]))
 def test_it_adds_as_a_dictionary_does(batches, small):
     """Whatever the size of the part for new cells, which is merged now and then."""
-    before, sparse_counts._SMALL = sparse_counts._SMALL, small
+    before, sparse_counts._MERGE_AFTER = sparse_counts._MERGE_AFTER, small
     try:
         counts, plain = SparseCounts(2), defaultdict(float)
         for batch in batches:
@@ -38,7 +38,7 @@ def test_it_adds_as_a_dictionary_does(batches, small):
             }
             assert (values[:, 1] == 2 * values[:, 0]).all()
     finally:
-        sparse_counts._SMALL = before
+        sparse_counts._MERGE_AFTER = before
 
 
 def test_cells_are_scaled():

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from hsnn.evaluation.harness.candidate_orders import merge_order, whole_nodes_order
-from hsnn.evaluation.harness.served_path import served
+from hsnn.evaluation.harness.served_path import served_result
 from hsnn.evaluation.metrics.ranks import MISS, ranks_within
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_merge_curve_at_the_served_budget_is_the_served_path(moment):
-    field, budget = moment.field, moment.system.mirror.state.index.config.budget
-    scores = field.score([field.own()])[0]
-    ranks, scored = ranks_within(merge_order(field, 1000), scores, field.places, (budget,))
-    answers = served(moment.system.mirror, field, 200)
+    queries, budget = moment.queries, moment.system.mirror.state.index.config.budget
+    scores = queries.score([queries.served_view()])[0]
+    ranks, scored = ranks_within(merge_order(queries, 1000), scores, queries.targets, (budget,))
+    answers = served_result(moment.system.mirror, queries, 200)
     assert (answers.ranks < MISS).sum() > 20
     np.testing.assert_array_equal(ranks[:, 0] < MISS, answers.ranks < MISS)
     found = answers.ranks < MISS
@@ -36,19 +36,19 @@ def test_whole_runs_agree_too(run):
 
 def test_whole_nodes_are_opened_one_after_the_other(moment):
     """Against the plain account: nodes by logit, items of each by age, what is barred left out, cut at the budget."""
-    field, budget = moment.field, 17
-    nodes = field.state.index.leaves.node_of[field.rows]
-    scores = field.score([field.own()])[0]
-    order = whole_nodes_order(field, 40)
-    ranks, scored = ranks_within(order, scores, field.places, (budget, 1000))
-    for number, logits in enumerate(field.encoded.nodes):
+    queries, budget = moment.queries, 17
+    nodes = queries.state.index.leaves.node_of[queries.rows]
+    scores = queries.score([queries.served_view()])[0]
+    order = whole_nodes_order(queries, 40)
+    ranks, scored = ranks_within(order, scores, queries.targets, (budget, 1000))
+    for number, logits in enumerate(queries.encoded.nodes):
         walked = [
             place
             for node in np.argsort(-logits, kind="stable")
             for place in np.flatnonzero(nodes == node)
-            if place not in field.barred[number]
+            if place not in queries.excluded[number]
         ][:budget]
-        place = field.places[number]
+        place = queries.targets[number]
         expected = (scores[number][walked] > scores[number][place]).sum() if place in walked else MISS
         assert abs(ranks[number, 0] - expected) <= 0.5 if place in walked else ranks[number, 0] == MISS
         assert scored[number, 0] == len(walked)

@@ -45,7 +45,7 @@ def test_in_a_mirror_no_node_is_ever_above_its_bound(config, new_data, monkeypat
 
     monkeypatch.setattr(Mirror, "apply_delta", watched)
     for batch in new_data(2000, drifting=True).batches(64):
-        flipped = system.learn(system.prepare(batch)).flipped
+        flipped = system.learn(system.prepare(batch)).new_version
         if flipped:
             seen.append((system.mirror.version, system.mirror.state.index.leaves.sizes.copy()))
     peaks: dict[int, int] = {}
@@ -60,7 +60,7 @@ def test_an_item_changes_its_node_only_for_one_that_is_nearer_by_the_margin(conf
     system, before = OfflineSystem(config, snapshot_every=60.0, snapshot_events=512, rules=Placing(margin=0.5)), None
     moved = stayed = 0
     for batch in new_data(2000).batches(64):
-        if not system.learn(system.prepare(batch)).flipped:
+        if not system.learn(system.prepare(batch)).new_version:
             continue
         index, assigner = system.mirror.state.index, system._live.assigner
         nodes = index.leaves.node_of.copy()

@@ -8,9 +8,9 @@ import pytest
 from hsnn.evaluation.errors import NothingMeasuredError
 from hsnn.evaluation.harness.offline_system import OfflineSystem
 from hsnn.evaluation.harness.prequential import evaluate
-from hsnn.evaluation.harness.query_sampling import REPEATS
 from hsnn.evaluation.metrics.method_metrics import columns
 from hsnn.evaluation.metrics.ranks import MISS
+from hsnn.evaluation.queries.query_sampling import RECENT_ITEMS
 from hsnn.evaluation.report.summary import sentences, summary, table
 
 pytestmark = pytest.mark.slow
@@ -107,7 +107,7 @@ def test_an_item_cannot_be_found_before_its_first_event(config, new_data, made_o
     last: dict[str, list[str]] = {}
     new = []
     for at, (user, item) in enumerate(zip(users, items, strict=True)):
-        if at >= 950 and item not in last.get(user, [])[-REPEATS:]:
+        if at >= 950 and item not in last.get(user, [])[-RECENT_ITEMS:]:
             new.append("new" in item)
         last.setdefault(user, []).append(item)
     new = np.array(new)

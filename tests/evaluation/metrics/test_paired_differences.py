@@ -7,7 +7,7 @@ import pytest
 
 from hsnn.evaluation.errors import ProtocolError
 from hsnn.evaluation.metrics.method_metrics import figures
-from hsnn.evaluation.metrics.paired_differences import compare, interval, same_queries
+from hsnn.evaluation.metrics.paired_differences import check_same_queries, compare, interval
 
 
 def test_an_interval_by_hand():
@@ -34,7 +34,7 @@ def test_verdicts():
 
 @pytest.mark.slow
 def test_methods_are_compared_seed_by_seed(run):
-    found = compare([run, run], [run, run], "recall_at_20", "served", "popularity")
+    found = compare([run, run], [run, run], figure="recall_at_20", method="served", reference="popularity")
     difference = figures(run, "served")["recall_at_20"] - figures(run, "popularity")["recall_at_20"]
     assert found.per_seed == (difference, difference)
     assert found.low == found.high == difference > 0.2
@@ -43,8 +43,8 @@ def test_methods_are_compared_seed_by_seed(run):
 @pytest.mark.slow
 def test_only_runs_with_the_same_queries_are_compared(run):
     copy = replace(run, event=run.event.copy())
-    same_queries(run, copy)
+    check_same_queries(run, copy)
     with pytest.raises(ProtocolError, match="asked different events"):
-        compare([run], [replace(run, event=run.event + 1)], "recall_at_20", "served", "served")
+        compare([run], [replace(run, event=run.event + 1)], figure="recall_at_20", method="served", reference="served")
     with pytest.raises(ProtocolError, match="1 seeds cannot be paired with 2"):
-        compare([run], [run, run], "recall_at_20", "served", "served")
+        compare([run], [run, run], figure="recall_at_20", method="served", reference="served")

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.evaluation.metrics.ranks import MISS, mrr, ndcg, paired, rank, ranks_of, ranks_within, recall, top
+from hsnn.evaluation.metrics.ranks import (
+    MISS,
+    mrr,
+    ndcg,
+    paired_recall_difference,
+    rank,
+    ranks_of,
+    ranks_within,
+    recall,
+    top_k,
+)
 
 SCORES = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=12)
 WITH_BARRED = st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=12)
@@ -60,7 +70,7 @@ def test_one_order_may_serve_all_queries():
 
 @given(WITH_BARRED, st.integers(1, 5))
 def test_the_top_are_the_largest(scores, count):
-    places = top(np.array([scores]), count)[0]
+    places = top_k(np.array([scores]), count)[0]
     places = places[places >= 0]
     finite = sorted((score for score in scores if np.isfinite(score)), reverse=True)
     assert sorted((scores[place] for place in places), reverse=True) == finite[:count]
@@ -77,12 +87,12 @@ def test_figures_of_ranks_by_hand():
 
 def test_paired_differences():
     ours, theirs = np.array([0.0, 5.0, MISS, 30.0]), np.array([25.0, 5.0, 3.0, MISS])
-    difference, error = paired(ours, theirs, 20)
+    difference, error = paired_recall_difference(ours, theirs, 20)
     each = np.array([1.0, 0.0, -1.0, 0.0])
     assert difference == each.mean()
     assert error == pytest.approx(each.std(ddof=1) / 2)
-    assert paired(ours, ours, 20) == (0.0, 0.0)
-    assert np.isnan(paired(ours[:1], theirs[:1], 20)).all()
+    assert paired_recall_difference(ours, ours, 20) == (0.0, 0.0)
+    assert np.isnan(paired_recall_difference(ours[:1], theirs[:1], 20)).all()
 
 
 def test_pairing_sees_what_two_unpaired_errors_would_hide():
@@ -90,6 +100,6 @@ def test_pairing_sees_what_two_unpaired_errors_would_hide():
     hard = rng.random(2000) < 0.5
     theirs = np.where(hard, MISS, 1.0)
     ours = np.where(hard & (rng.random(2000) < 0.05), 1.0, theirs)
-    difference, error = paired(ours, theirs, 20)
+    difference, error = paired_recall_difference(ours, theirs, 20)
     assert 0.015 < difference < 0.035
     assert difference > 5 * error

@@ -7,9 +7,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from hsnn.evaluation.baselines.popularity import HOURS
-from hsnn.evaluation.metrics.assignment_churn import Churn, moved
-from hsnn.evaluation.metrics.method_metrics import best, figures
+from hsnn.evaluation.methods import POPULARITY_HALF_LIVES as HOURS
+from hsnn.evaluation.metrics.assignment_churn import AssignmentChurn, moved_share
+from hsnn.evaluation.metrics.method_metrics import best_column, figures
 from hsnn.evaluation.metrics.ranks import MISS
 from hsnn.evaluation.metrics.run import Run, load, save
 from hsnn.evaluation.report.summary import across, summary
@@ -63,7 +63,7 @@ def test_figures_of_ranks_made_by_hand():
     assert found["popularity_share"] == pytest.approx(0.9 * 3 / 9)  # at one hour, popularity's best
     assert figures(by_hand(), "exhaustive")["scored"] == 100.0
     assert figures(by_hand(), "popularity")["scored"] == 0.0
-    assert best(by_hand(), "popularity", "recall_at_50") == "popularity:1.0"
+    assert best_column(by_hand(), "popularity", "recall_at_50") == "popularity:1.0"
 
 
 def test_the_index_is_described():
@@ -105,16 +105,16 @@ def test_a_run_comes_back_from_its_file(tmp_path, changes):
     save(run, tmp_path / "run.npz")
     back = load(tmp_path / "run.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]
-    for field in fields(Run):
-        np.testing.assert_equal(getattr(back, field.name), getattr(run, field.name))
+    for queries in fields(Run):
+        np.testing.assert_equal(getattr(back, queries.name), getattr(run, queries.name))
 
 
 def test_churn_is_what_changed_its_node():
     before, after = np.array([0, 1, 2, -1, 3], np.int32), np.array([0, 2, 2, 1], np.int32)
-    assert moved(before, after, np.log([1.0, 2.0, 1.0, 9.0])) == (pytest.approx(1 / 3), pytest.approx(0.5))
-    assert moved(before, after, np.full(4, -np.inf)) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
-    assert moved(before[:0], after, np.zeros(4)) == (0.0, 0.0)
-    assert np.isnan(Churn().per_100k()).all()
+    assert moved_share(before, after, np.log([1.0, 2.0, 1.0, 9.0])) == (pytest.approx(1 / 3), pytest.approx(0.5))
+    assert moved_share(before, after, np.full(4, -np.inf)) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert moved_share(before[:0], after, np.zeros(4)) == (0.0, 0.0)
+    assert np.isnan(AssignmentChurn().per_100k()).all()
 
 
 @pytest.mark.slow

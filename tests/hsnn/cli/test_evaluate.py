@@ -12,7 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from hsnn.cli.app import application, main
-from hsnn.evaluation.metrics.budget_curves import ORDERS
+from hsnn.evaluation.methods import CANDIDATE_ORDERS
 
 METHODS = {
     "served",
@@ -104,7 +104,7 @@ def test_everything_is_compared_over_seeds_and_written_down(ratings: Path) -> No
     assert found["seeds"] == len(found["per_seed"]) == 2
     assert 5500 <= found["events"] < 6000  # the pass ends with the window
     assert found["methods"]["hnsw"]["scored"] <= 20
-    assert set(found["curves"]) == {*ORDERS, "popularity_filter"}
+    assert set(found["curves"]) == {*CANDIDATE_ORDERS, "popularity_filter"}
     assert "served - two tower, recall@50: " in done.output
     assert (ratings / "found.md").read_text().startswith("# hsnn on ml-100k\n")
     assert sorted(path.name for path in ratings.glob("*.svg")) == [

@@ -1,4 +1,4 @@
-"""One configuration for all data: what only the data can say is taken from there, and nothing else."""
+"""Configuration derived from a data set: only what the data alone can tell, and only where it was left open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hsnn.trainer.config.model import TrainerConfig
 
 
 def config_for_dataset(config: TrainerConfig, data: Dataset) -> TrainerConfig:
-    """Fill in when items leave, and which actions answer impressions, where the configuration leaves both open."""
+    """Fill in when items expire, and the tasks that impressions are labelled for, where `config` leaves them open."""
     if config.expire_after_idle is None:
         config = config.model_copy(update={"expire_after_idle": data.expire_after_idle})
     if data.impressions is not None and not config.model.tasks:
@@ -21,5 +21,5 @@ def config_for_dataset(config: TrainerConfig, data: Dataset) -> TrainerConfig:
 
 
 def join_config(config: TrainerConfig) -> StreamingConfig:
-    """How impressions are joined for the tasks of a model."""
+    """Configure the join of impressions with engagements for the tasks of a model."""
     return StreamingConfig(tasks=config.model.tasks)

@@ -9,30 +9,30 @@ import pytest
 
 from hsnn.evaluation.errors import ProtocolError
 from hsnn.evaluation.harness.offline_system import OfflineSystem
-from hsnn.evaluation.harness.query_sampling import Sampler, Window
+from hsnn.evaluation.queries.query_sampling import QuerySampler, QueryWindow
 from hsnn.trainer.config.index import IndexConfig
 
 
-def drawn(config, data, window: Window, batch: int = 64):
-    system, sampler, found = OfflineSystem(config, 600.0, 10**9), Sampler(window, config.seed), []
+def drawn(config, data, window: QueryWindow, batch: int = 64):
+    system, sampler, found = OfflineSystem(config, 600.0, 10**9), QuerySampler(window, config.seed), []
     for one in data.batches(batch):
         prepared = system.prepare(one)
-        found.append(sampler.draw(prepared, system.learner, 20)[0])
+        found.append(sampler.sample(prepared, system.learner, 20)[0])
     return np.concatenate([asked.event for asked in found]), found
 
 
 def test_a_window_is_given_in_shares_or_in_events():
-    assert Window.of(2_000_000, 0.05, 600_000, 1_200_000) == Window(0.05, 600_000, 1_200_000)
-    assert Window.of(2_000_000, 0.05, 0.3, 0.6) == Window(0.05, 600_000, 1_200_000)
-    assert Window.of(1000, 0.05, 0.0, 5000).stop == 1000
+    assert QueryWindow.from_edges(2_000_000, 0.05, 600_000, 1_200_000) == QueryWindow(0.05, 600_000, 1_200_000)
+    assert QueryWindow.from_edges(2_000_000, 0.05, 0.3, 0.6) == QueryWindow(0.05, 600_000, 1_200_000)
+    assert QueryWindow.from_edges(1000, 0.05, 0.0, 5000).stop == 1000
     for start, stop in ((0.6, 0.5), (2000, 3000), (0.5, 0.5)):
         with pytest.raises(ProtocolError, match="of a stream of 1,000 events are none"):
-            Window.of(1000, 0.05, start, stop)
+            QueryWindow.from_edges(1000, 0.05, start, stop)
 
 
 def test_every_event_of_the_window_that_repeats_nothing_is_asked_once(config, new_data):
     data = new_data(900)
-    event, found = drawn(config, data, Window(1.0, 200, 700))
+    event, found = drawn(config, data, QueryWindow(1.0, 200, 700))
     last: dict[str, list[str]] = {}
     expected = []
     for at, (user, item) in enumerate(zip(data.engagements.user, data.engagements.item, strict=True)):
@@ -40,12 +40,12 @@ def test_every_event_of_the_window_that_repeats_nothing_is_asked_once(config, ne
             expected.append(at)
         last.setdefault(user, []).append(item)
     assert event.tolist() == expected
-    names = [name for asked in found for name in asked.names]
+    names = [name for asked in found for name in asked.target_ids]
     assert names == [data.engagements.item[at] for at in expected]
 
 
 def test_the_sample_depends_on_the_seed_and_on_no_configuration(config, new_data):
-    data, window = new_data(900), Window(0.3, 200, 900)
+    data, window = new_data(900), QueryWindow(0.3, 200, 900)
     event, _ = drawn(config, data, window)
     model = config.model.model_copy(update={"history": 12, "nodes": 5})
     other = config.model_copy(update={"model": model, "index": IndexConfig(seed_after=10)})
@@ -59,5 +59,5 @@ def test_age_is_the_time_since_an_item_was_first_seen(config, made_of):
     start = 1_700_000_000_000
     data = made_of(users, items, start + np.array([0, 1000, 5000, 9000]))
     data = replace(data, items=[])
-    _, found = drawn(config, data, Window(1.0, 0, 4), batch=2)
+    _, found = drawn(config, data, QueryWindow(1.0, 0, 4), batch=2)
     assert [asked.age.tolist() for asked in found] == [[0, 0], [5000, 0]]

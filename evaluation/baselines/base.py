@@ -1,0 +1,97 @@
+"""Contract of the baselines: what they learn from, what they answer, and when they are asked."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsnn.evaluation.baselines.popularity_counts import PopularityRanking
+from hsnn.evaluation.queries.query_batch import MethodResult, ModelView, QueryBatch
+from hsnn.indexer.store.delta import Delta
+from hsnn.serving.mirror.mirror import EpochState
+from hsnn.streaming.schema.batch import Batch
+from hsnn.trainer.messages import StateDelta
+from hsnn.trainer.training.prepared import Prepared
+
+SERVED_MODEL = "served"
+"""Key of the served model's view and scores in a `ScoredBatch`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedBatch:
+    """A batch that the served model has learned, and what it changed in the mirror.
+
+    Attributes
+    ----------
+    prepared : Prepared
+    history : (B, RECENT_ITEMS) int32
+        Rows of the user's last items before each event.
+    state : EpochState or None
+        What the mirror holds now; None before the first version of the index.
+    state_delta : StateDelta
+        Item and user states that changed.
+    deltas : sequence of Delta
+        Items inserted, moved and deleted between versions.
+    new_version : bool
+        Whether the mirror loaded a version of the index after this batch.
+    """
+
+    prepared: Prepared
+    history: NDArray[np.int32]
+    state: EpochState | None
+    state_delta: StateDelta
+    deltas: Sequence[Delta]
+    new_version: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """A batch of queries with the scores that all methods share.
+
+    Attributes
+    ----------
+    queries : QueryBatch
+    ranking : PopularityRanking
+        The most popular items at every half-life.
+    views : model name -> ModelView
+        `SERVED_MODEL`, and each baseline that has a model of its own.
+    scores : model name -> (B, N) float32
+        Of all items, excluded ones at -inf; the keys are those of `views`.
+    """
+
+    queries: QueryBatch
+    ranking: PopularityRanking
+    views: Mapping[str, ModelView]
+    scores: Mapping[str, NDArray[np.float32]]
+
+
+class Baseline(ABC):
+    """A retrieval method that the served path is compared with.
+
+    For every batch, in this order: `prepare`, `view` and `answer` (once the mirror has an index), `learn`. Nothing of a
+    batch may be used before `learn`.
+    """
+
+    name: str
+    """As in `hsnn.evaluation.methods.BASELINES`."""
+
+    def prepare(self, batch: Batch) -> None:
+        """Receive a batch whose queries are about to be answered; for baselines that run a learner of their own."""
+        del batch
+
+    def view(self, queries: QueryBatch) -> ModelView | None:
+        """Encode the queries with the baseline's own model, to have all items scored by it; None without one."""
+        del queries
+        return None
+
+    @abstractmethod
+    def answer(self, batch: ScoredBatch) -> dict[str, MethodResult]:
+        """Answer the queries; results by column, see `hsnn.evaluation.methods.columns`."""
+
+    def learn(self, batch: LearnedBatch) -> None:
+        """Learn from a batch whose queries have been answered."""
+        del batch

@@ -1,0 +1,1 @@
+"""Sampled queries, batches of them scored against all items, and what a method returns for a batch."""
