@@ -9,8 +9,8 @@ from itertools import islice
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.datasets import Dataset
 from hsnn.streaming.datasets.base import ENGAGEMENTS, ITEMS, USERS
-from hsnn.streaming.log.base import EventLog, Outgoing
-from hsnn.streaming.schema.commands import end
+from hsnn.streaming.log.base import EventLog, ProducerRecord
+from hsnn.streaming.schema.commands import encode_end
 from hsnn.streaming.schema.events import encode
 
 # records; primes, so that broken and repeated ones meet every partition and place in a batch
@@ -40,22 +40,24 @@ def fill(log: EventLog, data: Dataset, config: StreamingConfig, on_progress: Cal
             if records_of_kind := [record for record_kind, record in chunk if record_kind == kind]:
                 log.append(topic, records_of_kind)
         on_progress(contents.produced)
-    value = end(int(data.times()[-1]) + 1)
-    log.append(config.control_topic, [Outgoing(None, value, partition=number) for number in range(config.partitions)])
+    value = encode_end(int(data.event_times()[-1]) + 1)
+    log.append(
+        config.control_topic, [ProducerRecord(None, value, partition=number) for number in range(config.partitions)]
+    )
     log.flush()
     return contents
 
 
-def _records(data: Dataset, contents: LogContents) -> Iterator[tuple[str, Outgoing]]:
+def _records(data: Dataset, contents: LogContents) -> Iterator[tuple[str, ProducerRecord]]:
     for kind, key, event in data.events():
-        record = Outgoing(key, encode(event))
+        record = ProducerRecord(key, encode(event))
         yield kind, record
         if kind == ENGAGEMENTS:
             contents.produced += 1
             yield from _bad_records(record, contents)
 
 
-def _bad_records(record: Outgoing, contents: LogContents) -> Iterator[tuple[str, Outgoing]]:
+def _bad_records(record: ProducerRecord, contents: LogContents) -> Iterator[tuple[str, ProducerRecord]]:
     if contents.produced % _BROKEN_EVERY == 0:
         contents.broken, contents.produced = contents.broken + 1, contents.produced + 1
         yield ENGAGEMENTS, record._replace(value=b"{broken")

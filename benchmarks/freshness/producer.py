@@ -8,7 +8,7 @@ from threading import Event, Thread
 import numpy as np
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.schema.events import Interaction, Item, encode
 
 # seconds between sends
@@ -91,7 +91,7 @@ class ProducerThread(Thread):
             self.expires_at[name], self.sent_at[name] = end, now
             features = {"topic": int(self._rng.integers(_CLUSTERS)), "author": int(self._rng.integers(1000))}
             event = Item(ts=now, id=name, features={**features}, expires_at=end or None)
-            records.append(Outgoing(name.encode(), encode(event), (), now))
+            records.append(ProducerRecord(name.encode(), encode(event), (), now))
         self._log.append(self._config.items_topic, records)
 
     def _engagements(self, count: int) -> None:
@@ -102,7 +102,7 @@ class ProducerThread(Thread):
         for at, (user, item) in enumerate(zip(users, items, strict=True)):
             name = f"e{self.engagements + at}"
             event = Interaction(ts=now, id=name, user=f"u{user}", item=f"i{item}", action="click")
-            records.append(Outgoing(f"u{user}".encode(), encode(event), (), now))
+            records.append(ProducerRecord(f"u{user}".encode(), encode(event), (), now))
         self.engagements += count
         self._log.append(self._config.engagements_topic, records)
 

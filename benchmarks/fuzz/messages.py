@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.fuzz import blobs, json_values
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 
 START = 1_600_000_000_000
 _STEP_MS = 50
@@ -20,7 +20,7 @@ class Message(NamedTuple):
     """A record for a topic; `events` is how many engagement events it counts as, 0 on other topics."""
 
     topic: str
-    record: Outgoing
+    record: ProducerRecord
     events: int
 
 
@@ -119,10 +119,10 @@ class Hostile:
         keyed = record._replace(key=record.key or b"")  # a compacted topic of Kafka takes no record without a key
         return Message(topic, record if self._wild else keyed, 0)
 
-    def _record(self, value: bytes | None, hostile: bool) -> Outgoing:
+    def _record(self, value: bytes | None, hostile: bool) -> ProducerRecord:
         rng = self._rng
         if not hostile:
-            return Outgoing(b"%d" % rng.randrange(_USERS), value, sent_at=self.now if self._wild else None)
+            return ProducerRecord(b"%d" % rng.randrange(_USERS), value, sent_at=self.now if self._wild else None)
         key = rng.choice((None, b"", b"k", b"\xff\xfe", rng.randbytes(30), b"k" * 5000, "\u00fc".encode()))
         headers = rng.choice(
             (
@@ -137,4 +137,4 @@ class Hostile:
         if key is None and value is None:
             key = b""  # Kafka's client sends no record of nothing
         sent = rng.choice((None, 0, self.now, 2**53, 2**63 - 1, -5)) if self._wild else None
-        return Outgoing(key, value, headers, sent)
+        return ProducerRecord(key, value, headers, sent)

@@ -12,9 +12,9 @@ from benchmarks.fuzz.messages import Hostile, Message
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.dead_letters.writer import SUFFIX
-from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.schema.commands import end
+from hsnn.streaming.schema.commands import encode_end
 from hsnn.streaming.schema.topics import topic_roles
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
@@ -128,8 +128,8 @@ class Trial:
     def _finish(self) -> None:
         """Say that no more comes, so that what waits to be joined is judged."""
         topic = self._config.control_topic
-        said = end(self._source.now + 1)
-        self._log.append(topic, [Outgoing(b"", said, partition=p) for p in self._log.partitions(topic)])
+        said = encode_end(self._source.now + 1)
+        self._log.append(topic, [ProducerRecord(b"", said, partition=p) for p in self._log.partitions(topic)])
         self._log.flush()
         self._learn()
         self._consumer.state_dict()
@@ -153,7 +153,7 @@ class Trial:
         for topic in topic_roles(self._config):
             for name in (topic, topic + SUFFIX):
                 for place, stop in log.end_positions([(name, p) for p in log.partitions(name)]).items():
-                    log.remove(place, stop)
+                    log.trim(place, stop)
 
     def _figures(self, messages: int, seconds: float) -> dict[str, Any]:
         dead = self._consumer.counts.dead_lettered + self._consumer.counts.side_dead_lettered

@@ -41,14 +41,14 @@ from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.datasets import Dataset, load
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.producer.produce import produce
-from hsnn.streaming.producer.records import Format
+from hsnn.streaming.producer.records import RecordFormat
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.threads import use_threads
 from hsnn.trainer.training.learner import Learner
 
 RESULTS = RESULTS_FOLDER / "pipeline.json"
-LOGS: dict[str, tuple[str, Format]] = {
+LOGS: dict[str, tuple[str, RecordFormat]] = {
     "redis": ("redis", "json"),
     "redis-arrow": ("redis", "arrow"),
     "kafka": ("kafka", "json"),

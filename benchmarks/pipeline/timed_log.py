@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.log.records import Position, Records
+from hsnn.streaming.log.records import Position, RecordBatch
 
 
 class TimedLog:
@@ -25,7 +25,9 @@ class TimedLog:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         """Read the next records; see `EventLog.poll`."""
         began = time.perf_counter()
         try:

@@ -13,7 +13,7 @@ from hsnn.indexer.errors import VersionGoneError
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import connect
-from hsnn.streaming.schema.commands import Command, End, Rates, Rebalance
+from hsnn.streaming.schema.commands import Command, End, Rebalance, SetRates
 
 control_app = typer.Typer(
     name="control", help="Commands to the trainer: learning rates, rebalance, end of a stream.", no_args_is_help=True
@@ -34,7 +34,7 @@ def rates(
     if dense_rate is None and embedding_rate is None:
         raise typer.BadParameter("name a rate: --dense-rate or --embedding-rate")
     chosen = _config(config, overrides)
-    _send(chosen, Rates(_time(chosen, at), dense_rate, embedding_rate))
+    _send(chosen, SetRates(_time(chosen, at), dense_rate, embedding_rate))
 
 
 @control_app.command("rebalance")
@@ -80,7 +80,7 @@ def end(at: At = None, config: ConfigFile = None, overrides: Overrides = None) -
 
 def _send(config: Config, command: Command) -> None:
     CommandSender(config.streaming)(command)
-    kind = "rebalance" if isinstance(command, Rebalance) else "rates" if isinstance(command, Rates) else "end"
+    kind = "rebalance" if isinstance(command, Rebalance) else "rates" if isinstance(command, SetRates) else "end"
     typer.echo(f"{kind}: in topic {config.streaming.control_topic}, to be met at {command.ts}")
 
 

@@ -17,13 +17,18 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from hsnn.cli.options import ConfigFile, Overrides, settings
-from hsnn.streaming.dead_letters.counts import count_letters
+from hsnn.streaming.dead_letters.counts import count_dead_letters
 from hsnn.streaming.dead_letters.preview import preview
-from hsnn.streaming.dead_letters.reader import Letter, Wanted, letters, topics_with_letters
-from hsnn.streaming.dead_letters.replay import REPLAYED, Account, replay, replayed
+from hsnn.streaming.dead_letters.reader import (
+    DeadLetterFilter,
+    StoredDeadLetter,
+    read_dead_letters,
+    topics_with_dead_letters,
+)
+from hsnn.streaming.dead_letters.replay import REPLAYED, ReplayReport, read_replayed, replay
 from hsnn.streaming.dead_letters.writer import SUFFIX
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.log.open import mask, open_log
+from hsnn.streaming.log.open import mask_secrets, open_log
 
 dlq_app = typer.Typer(
     name="dlq",
@@ -46,7 +51,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="count what would be sen
 def list_command(topic: Topic = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Count the dead letters per topic and reason, with the times of the first and the last."""
     with _letters(topic, config, overrides) as (log, topics, where):
-        counts = count_letters(letters(log, topics), replayed(log, topics))
+        counts = count_dead_letters(read_dead_letters(log, topics), read_replayed(log, topics))
     if not counts:
         typer.echo(f"no dead letters in {where}")
         return
@@ -74,9 +79,9 @@ def show_command(
     overrides: Overrides = None,
 ) -> None:
     """Show dead letters, oldest first per partition; exit status 1 if none matches."""
-    wanted = Wanted(reason, partition, offset)
+    wanted = DeadLetterFilter(reason, partition, offset)
     with _letters(topic, config, overrides) as (log, topics, where):
-        found = list(islice(filter(wanted.match, letters(log, topics)), limit))
+        found = list(islice(filter(wanted.matches, read_dead_letters(log, topics)), limit))
     for letter in found:
         typer.echo(json.dumps(_as_json(letter, width)) if as_json else _as_text(letter, width))
     if not found:
@@ -96,9 +101,9 @@ def replay_command(
 ) -> None:
     """Send letters back to their topics, each once; exit status 1 if some that were asked for cannot be sent."""
     with _letters(topic, config, overrides) as (log, topics, _):
-        account = replay(log, topics, Wanted(reason, partition, offset), dry_run=dry_run)
+        account = replay(log, topics, DeadLetterFilter(reason, partition, offset), dry_run=dry_run)
     _report(account, dry_run)
-    if account.impossible:
+    if account.not_replayable:
         raise typer.Exit(1)
 
 
@@ -110,12 +115,12 @@ def _letters(
     streaming = settings(config, overrides).config.streaming
     log = open_log(streaming.log)
     try:
-        yield log, topics_with_letters(log, streaming, topic), mask(streaming.log)
+        yield log, topics_with_dead_letters(log, streaming, topic), mask_secrets(streaming.log)
     finally:
         log.close()
 
 
-def _report(account: Account, dry_run: bool) -> None:
+def _report(account: ReplayReport, dry_run: bool) -> None:
     skipped = "".join(f" + {count:,} {reason}" for reason, count in sorted(account.skipped.items()))
     sent = account.replayed.total()
     typer.echo(f"{account.read:,} read = {sent:,} {'to be replayed' if dry_run else 'replayed'}{skipped}")
@@ -126,7 +131,7 @@ def _report(account: Account, dry_run: bool) -> None:
         typer.echo(f"one that breaks again comes back as a new letter in {names}, with its new position")
 
 
-def _as_text(letter: Letter, width: int) -> str:
+def _as_text(letter: StoredDeadLetter, width: int) -> str:
     record = letter.record
     lines = {
         "reason": preview(f"{letter.reason}: {letter.detail}".encode(), 600),
@@ -140,14 +145,14 @@ def _as_text(letter: Letter, width: int) -> str:
     return "\n".join([_where(letter), *(f"  {name}: {text}" for name, text in lines.items())])
 
 
-def _where(letter: Letter) -> str:
+def _where(letter: StoredDeadLetter) -> str:
     if letter.foreign:
         return f"{letter.topic}, not a dead letter"
     event = "the whole record" if letter.index < 0 else f"event {letter.index}"
     return f"{letter.topic}/{letter.partition} at {letter.offset}, {event}"
 
 
-def _as_json(letter: Letter, width: int) -> dict[str, Any]:
+def _as_json(letter: StoredDeadLetter, width: int) -> dict[str, Any]:
     record = letter.record
     return {
         "topic": letter.topic,

@@ -16,10 +16,10 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.datasets import DataError, load
 from hsnn.streaming.errors import StreamingError
 from hsnn.streaming.log.open import open_log
-from hsnn.streaming.producer.produce import Produced
+from hsnn.streaming.producer.produce import ProduceProgress
 from hsnn.streaming.producer.produce import produce as send
-from hsnn.streaming.producer.records import Format
-from hsnn.streaming.producer.trainer_progress import learned_from
+from hsnn.streaming.producer.records import RecordFormat
+from hsnn.streaming.producer.trainer_progress import trained_counter
 
 
 def produce(
@@ -37,7 +37,7 @@ def produce(
         int | None, typer.Option(min=1, help="most engagements in the log that are not learned yet")
     ] = None,
     form: Annotated[
-        Format, typer.Option("--format", help="json: one event per record; arrow: many interactions in one")
+        RecordFormat, typer.Option("--format", help="json: one event per record; arrow: many interactions in one")
     ] = "json",
     json_file: Annotated[Path | None, typer.Option("--json", help="write the counts here, while running too")] = None,
     config: ConfigFile = None,
@@ -67,8 +67,8 @@ def run(
     follow: str | None = None,
     ahead: int | None = None,
     json_file: Path | None = None,
-    form: Format = "json",
-) -> Produced:
+    form: RecordFormat = "json",
+) -> ProduceProgress:
     """Load, connect, send; see `hsnn.streaming.producer.produce`. SIGINT and SIGTERM stop it, a second one at once.
 
     Raises
@@ -86,7 +86,7 @@ def run(
                 config=config,
                 speed=speed,
                 ahead=ahead,
-                learned=None if follow is None else learned_from(follow),
+                trained_count=None if follow is None else trained_counter(follow),
                 progress=None if json_file is None else lambda produced: _write(json_file, produced),
                 stop=asked.is_set,
                 form=form,
@@ -95,7 +95,7 @@ def run(
             opened.close()
 
 
-def _write(path: Path, produced: Produced) -> None:
+def _write(path: Path, produced: ProduceProgress) -> None:
     # Written aside and renamed: whoever reads it while it changes sees one whole count or another.
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(json.dumps({**asdict(produced), "events_per_second": round(produced.events_per_second, 1)}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hsnn.streaming.log.open import mask
+from hsnn.streaming.log.open import mask_secrets
 
 MASK = "***"
 _SECRET_NAME = re.compile(r"(?i)(?:^|[._-])(?:password|secret|token|passphrase)$")
@@ -19,7 +19,7 @@ def mask_address(text: str) -> str:
     >>> mask_address("redis://me:pa55@host:6379/0"), mask_address("10s")
     ('redis://me:***@host:6379/0', '10s')
     """
-    masked = mask(text) if "://" in text else text
+    masked = mask_secrets(text) if "://" in text else text
     return masked if MASK in masked else text
 
 

@@ -63,7 +63,7 @@ class Demo:
         self._stage = Stage(loaded, log, self.dataset.expire_after_idle)
         self.interrupt = Interrupt(self._stage.kill)
         self.figures = Figures(
-            data=self.dataset.name, log=log, wanted=len(self.dataset), first_ts=int(self.dataset.times()[0])
+            data=self.dataset.name, log=log, wanted=len(self.dataset), first_ts=int(self.dataset.event_times()[0])
         )
         self.people: list[Person] = []
         self._finished = False

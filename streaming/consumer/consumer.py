@@ -41,7 +41,7 @@ from hsnn.streaming.join.joiner import JoinResult, joiner_from_config
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.batch import Batch
-from hsnn.streaming.schema.commands import ended
+from hsnn.streaming.schema.commands import latest_end
 from hsnn.streaming.schema.topics import TopicRole, topic_roles
 
 # Longest single wait for rows, in seconds: between two waits it is checked whether a short batch is due.
@@ -96,7 +96,7 @@ class Consumer:
         roles = dict(owned_partitions(event_log, config, self._assignment))
         self._positions = list(roles)  # by the consumer's number of the partition
         self._partition_numbers = np.array([partition for _, partition in self._positions], np.int64)
-        self._dead_letters.open(topic_roles(config))
+        self._dead_letters.load_written(topic_roles(config))
         self._progress, out_of_range = resolve_start(
             event_log,
             self._positions,
@@ -326,7 +326,7 @@ class Consumer:
             control=side.control,
             dead_lettered=of_engagements,
             dropped={reason: count for reason, count in dropped.items() if count},
-            dry=dry,
+            caught_up=dry,
         )
 
     def _join(self, rows: EventTable, side: SideEvents, watermark: int) -> JoinResult:
@@ -338,7 +338,7 @@ class Consumer:
             impression_ids=impression_ids(rows),
             impressions=build_impressions(rows, self._partition_numbers),
             watermark=watermark,
-            ended_at=ended(side.control),
+            ended_at=latest_end(side.control),
             partition=source_partitions(rows, self._partition_numbers),
         )
 

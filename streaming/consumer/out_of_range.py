@@ -13,7 +13,7 @@ from hsnn.streaming.config import OnLostOffsets
 from hsnn.streaming.consumer.offsets import PartitionProgress
 from hsnn.streaming.errors import OutOfRangeError
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.log.records import Position, Records
+from hsnn.streaming.log.records import Position, RecordBatch
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +123,9 @@ class OffsetResetLog:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         """Read the next records; see `EventLog.poll`.
 
         Raises

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from hsnn.monitoring.process.failpoints import failpoint
 from hsnn.streaming.decode.event_table import EventTable, concat_tables
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.log.records import Position, Records
+from hsnn.streaming.log.records import Position, RecordBatch
 
 ROWS_PER_READ = 8192
 """Rows after which a read ends though the log holds more: the consumer merges them before it reads on."""
@@ -24,7 +24,7 @@ BYTES_PER_POLL = 8 << 20
 # Records of the first poll, while nothing is known of their size: few, as each may hold a hundred thousand events.
 _FIRST_RECORDS = 64
 
-Decode = Callable[[Position, Records], EventTable]
+Decode = Callable[[Position, RecordBatch], EventTable]
 """Decodes records of one partition; raises nothing."""
 
 
@@ -41,7 +41,7 @@ class FetchSize:
     >>> fetch_size.records
     64
     >>> came = [Record("t", 0, offset, None, b"x" * 100, (), 0) for offset in range(64)]
-    >>> fetch_size.update([Records.of(came)], rows=64 * 512)
+    >>> fetch_size.update([RecordBatch.from_records(came)], rows=64 * 512)
     >>> fetch_size.records
     8
     """
@@ -49,7 +49,7 @@ class FetchSize:
     def __init__(self) -> None:
         self.records = _FIRST_RECORDS
 
-    def update(self, came: Sequence[Records], rows: int) -> None:
+    def update(self, came: Sequence[RecordBatch], rows: int) -> None:
         """Adapt to the records that came, which held so many events."""
         if came:
             count, size = sum(map(len, came)), sum(records.size for records in came)
@@ -109,7 +109,7 @@ class Poller:
                 break
         return [(position, concat_tables(parts)) for position, parts in tables.items()]
 
-    def _poll(self, count: int, timeout: float, partitions: Collection[Position]) -> list[Records]:
+    def _poll(self, count: int, timeout: float, partitions: Collection[Position]) -> list[RecordBatch]:
         failpoint("poll")
         polled = self._log.poll(count, timeout, partitions)
         failpoint("poll")

@@ -17,34 +17,34 @@ Features = Mapping[str, dict[str, Feature]]
 """Id -> features."""
 
 
-def codes(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
+def dictionary_codes(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
     """Code per row of a column, and the distinct values in order of first appearance."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else pa.array(column)
     encoded = array.dictionary_encode(null_encoding="encode")
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def labels(column: Any) -> list[str]:
+def to_text(column: Any) -> list[str]:
     """Every row as text; equal rows share one text object.
 
     Examples
     --------
-    >>> labels(np.array([7, 3, 7]))
+    >>> to_text(np.array([7, 3, 7]))
     ['7', '3', '7']
     """
-    indices, values = codes(column)
+    indices, values = dictionary_codes(column)
     return _pick([str(value) for value in values], indices)
 
 
-def contexts(columns: Mapping[str, Any]) -> list[dict[str, Scalar] | None]:
+def build_contexts(columns: Mapping[str, Any]) -> list[dict[str, Scalar] | None]:
     """One mapping per row, whole numbers as text (they are categories); equal rows share one mapping.
 
     Examples
     --------
-    >>> contexts({"device": np.array([3, 1, 3])})
+    >>> build_contexts({"device": np.array([3, 1, 3])})
     [{'device': '3'}, {'device': '1'}, {'device': '3'}]
     """
-    encoded = {name: codes(column) for name, column in columns.items()}
+    encoded = {name: dictionary_codes(column) for name, column in columns.items()}
     combined = np.zeros(len(next(iter(encoded.values()))[0]), np.int64)
     for indices, values in encoded.values():
         combined = combined * len(values) + indices
@@ -58,7 +58,7 @@ def time_order(ts: NDArray[np.int64], limit: int | None = None) -> NDArray[np.in
     return np.argsort(ts, kind="stable")[:limit].astype(np.int64)
 
 
-def interactions(
+def build_engagements(
     ts: NDArray[np.int64],
     user: Sequence[str],
     item: Sequence[str],
@@ -79,7 +79,7 @@ def interactions(
     )
 
 
-def build(
+def build_dataset(
     name: str,
     engagements: Engagements,
     *,

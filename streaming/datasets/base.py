@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.join.joiner import NOT_ENDED, ImpressionBatch, Joiner, JoinResult, joiner_from_config
-from hsnn.streaming.schema.batch import Batch, Engagements, take
+from hsnn.streaming.schema.batch import Batch, Engagements, gather
 from hsnn.streaming.schema.events import Event, Impression, Interaction, Item, Scalar, User
 
 ENGAGEMENTS, ITEMS, USERS = "engagements", "items", "users"
@@ -118,7 +118,7 @@ class Dataset:
             id=f"s{row}", ts=int(s.ts[row]), user=s.user[row], items=[*s.items[row]], context=s.context[row]
         )
 
-    def named(self, start: int, stop: int) -> list[str | None]:
+    def impression_ids(self, start: int, stop: int) -> list[str | None]:
         """Ids of the impressions that interactions `start` to `stop` answer."""
         links = np.full(stop - start, -1) if self.links is None else self.links[start:stop]
         return [None if link < 0 else f"s{link}" for link in links.tolist()]
@@ -153,7 +153,7 @@ class Dataset:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         return _batches(self, batch_size, None if config is None else joiner_from_config(config))
 
-    def times(self) -> NDArray[np.int64]:
+    def event_times(self) -> NDArray[np.int64]:
         """Event time of every engagement event, (n + m,) epoch ms, in order."""
         if self.impressions is None:
             return self.engagements.ts
@@ -161,7 +161,7 @@ class Dataset:
         return both[self.sequence]
 
     def _order(self) -> tuple[list[int], list[int]]:
-        parts = [_stamps(self.items), _stamps(self.users), self.times()]
+        parts = [_stamps(self.items), _stamps(self.users), self.event_times()]
         kinds = np.repeat(np.arange(3), [len(part) for part in parts])
         rows = np.concatenate([np.arange(len(part)) for part in parts])
         order = np.lexsort((rows, kinds, np.concatenate(parts)))
@@ -174,7 +174,7 @@ def _stamps(events: Sequence[Any]) -> NDArray[np.int64]:
 
 def _batches(data: Dataset, size: int, joiner: Joiner | None) -> Iterator[Batch]:
     places = np.flatnonzero(data.sequence >= 0)
-    times, item_times, user_times = data.times(), _stamps(data.items), _stamps(data.users)
+    times, item_times, user_times = data.event_times(), _stamps(data.items), _stamps(data.users)
     start = at = item = user = 0
     while start < len(places):
         stop = min(start + size, len(places))
@@ -188,7 +188,7 @@ def _batches(data: Dataset, size: int, joiner: Joiner | None) -> Iterator[Batch]
         joined = JoinResult(events)
         if joiner is not None:
             ended = watermark if last else NOT_ENDED
-            joined = joiner.update(events, data.named(start, stop), _shown(data, sequence), watermark, ended)
+            joined = joiner.update(events, data.impression_ids(start, stop), _shown(data, sequence), watermark, ended)
         yield Batch(
             **joined.batch_fields(),
             positions={(ENGAGEMENTS, 0): end, (ITEMS, 0): next_item, (USERS, 0): next_user},
@@ -197,7 +197,7 @@ def _batches(data: Dataset, size: int, joiner: Joiner | None) -> Iterator[Batch]
             item_sent_at=[event.ts for event in items],
             users=data.users[user:next_user],
             seen_items=_seen(data, sequence),
-            dry=last,
+            caught_up=last,
         )
         start, at, item, user = stop, end, next_item, next_user
 
@@ -208,7 +208,7 @@ def _shown(data: Dataset, sequence: NDArray[np.int64]) -> ImpressionBatch:
     if shown is None or not len(rows):
         return ImpressionBatch()
     at = rows.tolist()
-    user, items, context = take(shown.user, at), take(shown.items, at), take(shown.context, at)
+    user, items, context = gather(shown.user, at), gather(shown.items, at), gather(shown.context, at)
     return ImpressionBatch(shown.ts[rows], user, [f"s{row}" for row in at], items, context)
 
 

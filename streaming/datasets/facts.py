@@ -9,7 +9,7 @@ import numpy as np
 from hsnn.streaming.datasets.base import Dataset
 
 
-def facts(data: Dataset) -> dict[str, Any]:
+def dataset_statistics(data: Dataset) -> dict[str, Any]:
     """Count a data set.
 
     Returns
@@ -20,7 +20,7 @@ def facts(data: Dataset) -> dict[str, Any]:
         fifth of the events), ``departures`` (items without an engagement in the last fifth) and ``expire_after_idle``
         (seconds or None).
     """
-    times = data.times()
+    times = data.event_times()
     cut = [int(times[len(times) * k // 5]) if len(times) else 0 for k in (1, 4)]
     last = _last_seen(data)
     actions, counts = np.unique(np.array(data.engagements.action, dtype=str), return_counts=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hsnn.streaming.datasets import tables
-from hsnn.streaming.datasets.assemble import build, contexts, interactions, labels, time_order
+from hsnn.streaming.datasets.assemble import build_contexts, build_dataset, build_engagements, time_order, to_text
 from hsnn.streaming.datasets.base import DataError, Dataset
 from hsnn.streaming.schema.events import Feature
 
@@ -47,12 +47,12 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
     table = tables.read(found, _COLUMNS)
     table = table.take(time_order(table["click_timestamp"].to_numpy(), limit))
     ts = table["click_timestamp"].to_numpy().astype(np.int64)
-    articles = labels(table["click_article_id"])
+    articles = to_text(table["click_article_id"])
     columns = {name: table[column] for name, column in _CONTEXT.items()}
     categories = _categories(folder, table["click_article_id"])
-    return build(
+    return build_dataset(
         NAME,
-        interactions(ts, labels(table["user_id"]), articles, "click", context=contexts(columns)),
+        build_engagements(ts, to_text(table["user_id"]), articles, "click", context=build_contexts(columns)),
         item_features={item: {"category": category} for item, category in categories.items()},
         user_features={},
         titles=_titles(articles, categories),
@@ -67,7 +67,7 @@ def _categories(folder: Path, articles: Any) -> dict[str, Feature]:
     table = tables.read(found, ("article_id", "category_id"))
     wanted = np.isin(table["article_id"].to_numpy(), np.unique(articles.to_numpy()))
     table = table.filter(wanted)
-    return dict(zip(labels(table["article_id"]), labels(table["category_id"]), strict=True))
+    return dict(zip(to_text(table["article_id"]), to_text(table["category_id"]), strict=True))
 
 
 def _titles(articles: list[str], categories: dict[str, Feature]) -> dict[str, str]:

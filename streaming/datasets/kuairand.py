@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.datasets import tables
-from hsnn.streaming.datasets.assemble import Features, build, contexts, interactions, labels, time_order
+from hsnn.streaming.datasets.assemble import (
+    Features,
+    build_contexts,
+    build_dataset,
+    build_engagements,
+    time_order,
+    to_text,
+)
 from hsnn.streaming.datasets.base import DataError, Dataset, Impressions
 from hsnn.streaming.schema.batch import Engagements
 from hsnn.streaming.schema.events import Feature
@@ -63,7 +70,7 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
     labelled = np.stack([table[column].to_numpy() > 0 for column in _ACTIONS], axis=1)
     sequence, links, actions = _sequence(labelled, limit)
     impressions = _impressions(table.slice(0, int((sequence < 0).sum())))
-    return build(
+    return build_dataset(
         NAME,
         _interactions(impressions, links, actions),
         item_features=_videos(folder),
@@ -87,18 +94,18 @@ def _sequence(labelled: NDArray[np.bool_], limit: int | None) -> tuple[NDArray[n
 
 
 def _impressions(table: Any) -> Impressions:
-    videos = labels(table["video_id"])
+    videos = to_text(table["video_id"])
     return Impressions(
         ts=table["time_ms"].to_numpy().astype(np.int64),
-        user=labels(table["user_id"]),
+        user=to_text(table["user_id"]),
         items=[[video] for video in videos],
-        context=contexts({"tab": table["tab"]}),
+        context=build_contexts({"tab": table["tab"]}),
     )
 
 
 def _interactions(shown: Impressions, links: NDArray[np.int64], actions: NDArray[np.int64]) -> Engagements:
     names, rows = list(_ACTIONS.values()), links.tolist()
-    return interactions(
+    return build_engagements(
         shown.ts[links],
         [shown.user[row] for row in rows],
         [shown.items[row][0] for row in rows],

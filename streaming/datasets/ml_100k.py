@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hsnn.streaming.datasets.assemble import build, interactions, time_order
+from hsnn.streaming.datasets.assemble import build_dataset, build_engagements, time_order
 from hsnn.streaming.datasets.base import DataError, Dataset
 from hsnn.streaming.schema.events import Feature
 
@@ -77,9 +77,11 @@ def _build(
         ) from error
     order = time_order(seconds, limit)
     rows = [ratings[row] for row in order.tolist()]
-    return build(
+    return build_dataset(
         NAME,
-        interactions(seconds[order] * 1000, [row[0] for row in rows], [row[1] for row in rows], "rate", stars[order]),
+        build_engagements(
+            seconds[order] * 1000, [row[0] for row in rows], [row[1] for row in rows], "rate", stars[order]
+        ),
         item_features=films,
         user_features=people,
         titles={film: str(features["title"]) for film, features in films.items()},

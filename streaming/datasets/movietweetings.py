@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hsnn.streaming.datasets.assemble import build, interactions, time_order
+from hsnn.streaming.datasets.assemble import build_dataset, build_engagements, time_order
 from hsnn.streaming.datasets.base import DataError, Dataset
 from hsnn.streaming.schema.events import Feature
 
@@ -35,9 +35,9 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
         raise DataError(f"a line of a file in {folder} cannot be read ({error}); fetch it again") from error
     order = time_order(seconds, limit)
     users, items = ([rows[row][column] for row in order.tolist()] for column in (0, 1))
-    return build(
+    return build_dataset(
         NAME,
-        interactions(seconds[order] * 1000, users, items, "rate", stars[order]),
+        build_engagements(seconds[order] * 1000, users, items, "rate", stars[order]),
         item_features=films,
         user_features={},
         titles={film: str(features["title"]) for film, features in films.items()},

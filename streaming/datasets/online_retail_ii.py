@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hsnn.streaming.datasets import tables
-from hsnn.streaming.datasets.assemble import build, interactions, labels, time_order
+from hsnn.streaming.datasets.assemble import build_dataset, build_engagements, time_order, to_text
 from hsnn.streaming.datasets.base import DataError, Dataset
 from hsnn.streaming.schema.events import Feature
 
@@ -45,12 +45,12 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
     ts = table["InvoiceDate"].cast(pa.timestamp("ms")).cast(pa.int64()).to_numpy()
     order = time_order(ts, limit)
     table, ts = table.take(order), ts[order]
-    users, items = labels(table["CustomerID"].cast(pa.int64())), labels(table["StockCode"])
+    users, items = to_text(table["CustomerID"].cast(pa.int64())), to_text(table["StockCode"])
     features = _first_lines(table, items)
     quantity = table["Quantity"].to_numpy().astype(np.float32)
-    return build(
+    return build_dataset(
         NAME,
-        interactions(ts, users, items, "purchase", quantity),
+        build_engagements(ts, users, items, "purchase", quantity),
         item_features=features,
         user_features=_countries(table, users),
         titles={item: str(known["title"]) for item, known in features.items() if "title" in known},

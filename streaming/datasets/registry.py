@@ -9,7 +9,7 @@ from typing import Any
 
 from hsnn.streaming.datasets import cache
 from hsnn.streaming.datasets.base import DataError, Dataset
-from hsnn.streaming.datasets.facts import facts
+from hsnn.streaming.datasets.facts import dataset_statistics
 from hsnn.streaming.datasets.source import Source
 from hsnn.streaming.datasets.sources import SOURCES
 
@@ -76,8 +76,8 @@ def load(spec: str, limit: int | None = None) -> Dataset:
 
 
 def describe(data: Dataset) -> dict[str, Any]:
-    """Count a loaded data set; see `hsnn.streaming.datasets.facts.facts`."""
-    return facts(data)
+    """Count a loaded data set; see `hsnn.streaming.datasets.facts.dataset_statistics`."""
+    return dataset_statistics(data)
 
 
 def _folder(name: str, path: str) -> Path:

@@ -12,10 +12,10 @@ from hsnn.streaming.dead_letters.writer import SUFFIX, source_of
 from hsnn.streaming.errors import UnknownTopicError
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Record
-from hsnn.streaming.log.scan import everything
+from hsnn.streaming.log.scan import read_topic
 from hsnn.streaming.schema.topics import topic_roles
 
-OURS = "hsnn-"
+HEADER_PREFIX = "hsnn-"
 """How the headers begin that are the project's; what a producer sent has others."""
 
 FOREIGN = "(foreign)"
@@ -23,7 +23,7 @@ FOREIGN = "(foreign)"
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class StoredDeadLetter:
     """A dead letter.
 
     Attributes
@@ -55,7 +55,7 @@ class Letter:
     @property
     def headers(self) -> tuple[tuple[str, bytes], ...]:
         """Headers of the original."""
-        return tuple((name, value) for name, value in self.record.headers if not name.startswith(OURS))
+        return tuple((name, value) for name, value in self.record.headers if not name.startswith(HEADER_PREFIX))
 
     @property
     def identity(self) -> str:
@@ -66,15 +66,15 @@ class Letter:
         return f"{self.topic}/{self.partition}/{self.offset}/{self.index}/{content.hexdigest()[:16]}"
 
 
-class Wanted(NamedTuple):
+class DeadLetterFilter(NamedTuple):
     """Which letters are asked for; None asks for all.
 
     `partition` and `offset` are those of the event in its own topic.
 
     Examples
     --------
-    >>> letter = letter_of(Record("t.dlq", 0, 0, b"k", b"v", (), 0))
-    >>> Wanted().match(letter), Wanted(reason="invalid").match(letter)
+    >>> letter = parse_dead_letter(Record("t.dlq", 0, 0, b"k", b"v", (), 0))
+    >>> DeadLetterFilter().matches(letter), DeadLetterFilter(reason="invalid").matches(letter)
     (True, False)
     """
 
@@ -82,31 +82,31 @@ class Wanted(NamedTuple):
     partition: int | None = None
     offset: int | None = None
 
-    def match(self, letter: Letter) -> bool:
+    def matches(self, letter: StoredDeadLetter) -> bool:
         """Whether a letter is one of them."""
         pairs = ((self.reason, letter.reason), (self.partition, letter.partition), (self.offset, letter.offset))
         return all(wanted in (None, found) for wanted, found in pairs)
 
 
-def letter_of(record: Record) -> Letter:
+def parse_dead_letter(record: Record) -> StoredDeadLetter:
     """Understand a record of a topic ``NAME.dlq``."""
     topic, headers = record.topic.removesuffix(SUFFIX), _ours(record)
     source = source_of(headers)
     if source is None or source[0][0] != topic:
-        return Letter(record, topic, -1, -1, -1, FOREIGN, "", 0)
+        return StoredDeadLetter(record, topic, -1, -1, -1, FOREIGN, "", 0)
     (_, partition), (offset, index) = source
     reason, detail = _text(headers, "hsnn-reason"), _text(headers, "hsnn-detail")
     cut = _text(headers, "hsnn-truncated-from")
-    return Letter(record, topic, partition, offset, index, reason, detail, int(cut) if cut.isdecimal() else 0)
+    return StoredDeadLetter(record, topic, partition, offset, index, reason, detail, int(cut) if cut.isdecimal() else 0)
 
 
-def letters(event_log: EventLog, topics: Iterable[str]) -> Iterator[Letter]:
+def read_dead_letters(event_log: EventLog, topics: Iterable[str]) -> Iterator[StoredDeadLetter]:
     """Read the dead letters that some topics have now, topic by topic."""
     for topic in topics:
-        yield from map(letter_of, everything(event_log, topic + SUFFIX))
+        yield from map(parse_dead_letter, read_topic(event_log, topic + SUFFIX))
 
 
-def topics_with_letters(event_log: EventLog, config: StreamingConfig, topic: str | None = None) -> list[str]:
+def topics_with_dead_letters(event_log: EventLog, config: StreamingConfig, topic: str | None = None) -> list[str]:
     """Topics that have dead letters: those of the configuration, or the one that is named.
 
     Raises

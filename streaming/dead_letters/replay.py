@@ -1,9 +1,9 @@
-"""Dead letters back into their topic, each once, with an account of all that were read.
+"""Replay of dead letters: send each back to its topic once, and report what became of all that were read.
 
-What was sent again is remembered in the log itself, in the compacted topic ``NAME.dlq.replayed``: one record per
-letter, its key the letter's identity (`hsnn.streaming.dead_letters.reader.Letter.identity`). It is written after the
-events are durable, so a run that dies in between sends at most `CHUNK` letters a second time when it is run again; of
-these, engagements with an id are dropped as duplicates.
+Replayed letters are recorded in the log itself, in the compacted topic ``NAME.dlq.replayed``: one record per letter,
+keyed by the letter's identity (`hsnn.streaming.dead_letters.reader.StoredDeadLetter.identity`). The record is written
+after the events are durable, so a run that dies in between sends at most `CHUNK` letters a second time when it is
+repeated; of these, engagements with an id are dropped as duplicates.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from itertools import islice
 
 import msgspec
 
-from hsnn.streaming.dead_letters.reader import Letter, Wanted, letters
+from hsnn.streaming.dead_letters.reader import DeadLetterFilter, StoredDeadLetter, read_dead_letters
 from hsnn.streaming.dead_letters.writer import SUFFIX
-from hsnn.streaming.log.base import EventLog, Outgoing
-from hsnn.streaming.log.scan import everything
+from hsnn.streaming.log.base import EventLog, ProducerRecord
+from hsnn.streaming.log.scan import read_topic
 
 REPLAYED = SUFFIX + ".replayed"
 CHUNK = 500
@@ -40,7 +40,7 @@ CANNOT = (CUT, NO_LETTER)
 
 
 @dataclass(slots=True)
-class Account:
+class ReplayReport:
     """What became of the letters that were read: read = replayed + the sum of skipped."""
 
     read: int = 0
@@ -48,7 +48,7 @@ class Account:
     skipped: Counter[str] = field(default_factory=Counter)
 
     @property
-    def impossible(self) -> int:
+    def not_replayable(self) -> int:
         """Letters that were asked for and cannot be sent."""
         return sum(self.skipped[reason] for reason in CANNOT)
 
@@ -58,17 +58,17 @@ class Account:
         return self.read == self.replayed.total() + self.skipped.total()
 
 
-def replayed(event_log: EventLog, topics: Iterable[str]) -> set[str]:
+def read_replayed(event_log: EventLog, topics: Iterable[str]) -> set[str]:
     """Identities of the letters of some topics that were sent again before."""
     return {
         record.key.decode(errors="replace")
         for topic in topics
-        for record in everything(event_log, topic + REPLAYED)
+        for record in read_topic(event_log, topic + REPLAYED)
         if record.key is not None
     }
 
 
-def replay(event_log: EventLog, topics: list[str], wanted: Wanted, *, dry_run: bool = False) -> Account:
+def replay(event_log: EventLog, topics: list[str], wanted: DeadLetterFilter, *, dry_run: bool = False) -> ReplayReport:
     """Send letters back to their topics: original key, value and headers, into the original partition.
 
     Letters that come in while this runs, such as those that break again, are not looked at. One run at a time.
@@ -78,7 +78,7 @@ def replay(event_log: EventLog, topics: list[str], wanted: Wanted, *, dry_run: b
     event_log
         For this call alone: it seeks.
     topics
-        That have dead letters; see `hsnn.streaming.dead_letters.reader.topics_with_letters`.
+        That have dead letters; see `hsnn.streaming.dead_letters.reader.topics_with_dead_letters`.
     wanted
         Letters that it does not match are skipped.
     dry_run
@@ -89,9 +89,9 @@ def replay(event_log: EventLog, topics: list[str], wanted: Wanted, *, dry_run: b
     StreamingError
         The log is away or refuses records; what was sent until then is remembered, but for the last chunk.
     """
-    account, known = Account(), replayed(event_log, topics)
+    account, known = ReplayReport(), read_replayed(event_log, topics)
     for topic in topics:
-        todo = _chosen(letters(event_log, [topic]), wanted, known, account)
+        todo = _chosen(read_dead_letters(event_log, [topic]), wanted, known, account)
         while chunk := list(islice(todo, CHUNK)):
             if not dry_run:
                 _send(event_log, topic, chunk)
@@ -99,7 +99,9 @@ def replay(event_log: EventLog, topics: list[str], wanted: Wanted, *, dry_run: b
     return account
 
 
-def _chosen(found: Iterable[Letter], wanted: Wanted, known: set[str], account: Account) -> Iterator[Letter]:
+def _chosen(
+    found: Iterable[StoredDeadLetter], wanted: DeadLetterFilter, known: set[str], account: ReplayReport
+) -> Iterator[StoredDeadLetter]:
     for letter in found:
         account.read += 1
         reason = _why_not(letter, wanted, known)
@@ -110,8 +112,8 @@ def _chosen(found: Iterable[Letter], wanted: Wanted, known: set[str], account: A
             yield letter
 
 
-def _why_not(letter: Letter, wanted: Wanted, known: set[str]) -> str:
-    if not wanted.match(letter):
+def _why_not(letter: StoredDeadLetter, wanted: DeadLetterFilter, known: set[str]) -> str:
+    if not wanted.matches(letter):
         return NOT_WANTED
     if letter.foreign:
         return NO_LETTER
@@ -120,7 +122,7 @@ def _why_not(letter: Letter, wanted: Wanted, known: set[str]) -> str:
     return ALREADY if letter.identity in known else ""
 
 
-def _send(event_log: EventLog, topic: str, chunk: list[Letter]) -> None:
+def _send(event_log: EventLog, topic: str, chunk: list[StoredDeadLetter]) -> None:
     """Events first, then the marks, each durable before what follows."""
     partitions, marks = len(event_log.partitions(topic)), topic + REPLAYED
     event_log.append(topic, [_original(letter, partitions) for letter in chunk])
@@ -131,15 +133,15 @@ def _send(event_log: EventLog, topic: str, chunk: list[Letter]) -> None:
     event_log.flush()
 
 
-def _original(letter: Letter, partitions: int) -> Outgoing:
+def _original(letter: StoredDeadLetter, partitions: int) -> ProducerRecord:
     """Return what the producer sent, for the partition that its user's other events are in."""
     key, value = letter.record.key, letter.record.value
     partition = letter.partition if 0 <= letter.partition < partitions else None
-    return Outgoing(key, value, letter.headers, partition=partition)
+    return ProducerRecord(key, value, letter.headers, partition=partition)
 
 
-def _mark(letter: Letter, partitions: int) -> Outgoing:
+def _mark(letter: StoredDeadLetter, partitions: int) -> ProducerRecord:
     """Return the mark, for the partition of the same number as the letter's: a log's retention treats both alike."""
     record = letter.record
     where = {"letter": [record.topic, record.partition, record.offset], "reason": letter.reason}
-    return Outgoing(letter.identity.encode(), msgspec.json.encode(where), partition=record.partition % partitions)
+    return ProducerRecord(letter.identity.encode(), msgspec.json.encode(where), partition=record.partition % partitions)

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.records import Headers, Position, Record
-from hsnn.streaming.log.scan import sweep
-from hsnn.streaming.schema.arrow import one_row
+from hsnn.streaming.log.scan import read_range
+from hsnn.streaming.schema.arrow import extract_row
 
 log = logging.getLogger(__name__)
 
 SUFFIX = ".dlq"
-WHOLE = -1
+WHOLE_RECORD = -1
 """Index of a dead letter that is a whole record which should have held several events."""
 
 _LONGEST_DETAIL = 500
@@ -37,10 +37,10 @@ class DeadLetter:
     detail: str
 
 
-def outgoing(letter: DeadLetter, partitions: int) -> Outgoing:
+def to_record(letter: DeadLetter, partitions: int) -> ProducerRecord:
     """Turn a dead letter into a record: original key, value and headers, and headers that say why and from where."""
     record = letter.record
-    value = record.value if letter.index == WHOLE else one_row(record.value, letter.index)
+    value = record.value if letter.index == WHOLE_RECORD else extract_row(record.value, letter.index)
     headers = [
         ("hsnn-reason", letter.reason),
         ("hsnn-detail", letter.detail[:_LONGEST_DETAIL]),
@@ -56,7 +56,9 @@ def outgoing(letter: DeadLetter, partitions: int) -> Outgoing:
         key, value, theirs = _cut(key, value, theirs)
     ours = tuple((name, text.encode(errors="backslashreplace")) for name, text in headers)
     # Kafka's client refuses a record that has neither key nor value.
-    return Outgoing(b"" if key is value is None else key, value, theirs + ours, partition=record.partition % partitions)
+    return ProducerRecord(
+        b"" if key is value is None else key, value, theirs + ours, partition=record.partition % partitions
+    )
 
 
 def _size(headers: Headers) -> int:
@@ -90,7 +92,7 @@ class DeadLetterWriter:
         self._written: dict[Position, Source] = {}
         self._waiting = False
 
-    def open(self, topics: Iterable[str]) -> None:
+    def load_written(self, topics: Iterable[str]) -> None:
         """Look up which source positions of these topics were written before; call before the log is read."""
         for topic in topics:
             found = self._log.partitions(topic + SUFFIX)
@@ -107,12 +109,12 @@ class DeadLetterWriter:
 
     def write(self, letters: Iterable[DeadLetter]) -> int:
         """Append those that were not written before; return how many."""
-        todo: dict[str, list[Outgoing]] = {}
+        todo: dict[str, list[ProducerRecord]] = {}
         reasons: Counter[str] = Counter()
         for letter in letters:
             topic, place, source = letter.record.topic, letter.record[:2], (letter.record.offset, letter.index)
-            if source > self._written.get(place, (-1, WHOLE)):
-                todo.setdefault(topic, []).append(outgoing(letter, self._partitions_of(topic)))
+            if source > self._written.get(place, (-1, WHOLE_RECORD)):
+                todo.setdefault(topic, []).append(to_record(letter, self._partitions_of(topic)))
                 self._written[place] = source
                 reasons[letter.reason] += 1
         for topic, records in todo.items():
@@ -140,7 +142,7 @@ def _newest(event_log: EventLog, topic: str, partitions: list[int]) -> dict[Posi
     places = [(topic + SUFFIX, partition) for partition in partitions]
     begin, end = event_log.begin_positions(places), event_log.end_positions(places)
     newest: dict[Position, Source] = {}
-    for record in sweep(event_log, {place: max(begin[place], end[place] - _TAIL) for place in places}, end):
+    for record in read_range(event_log, {place: max(begin[place], end[place] - _TAIL) for place in places}, end):
         found = source_of(dict(record.headers))
         if found is not None and found[0][0] == topic:
             place, source = found

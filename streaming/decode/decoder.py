@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter
+from hsnn.streaming.dead_letters.writer import WHOLE_RECORD, DeadLetter
 from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind, concat_tables, table_of_records
 from hsnn.streaming.decode.json_batch import decode_json_batch
 from hsnn.streaming.decode.json_event import InvalidEvent, decode_event, strip_schema_id
-from hsnn.streaming.log.records import Record, Records
-from hsnn.streaming.schema.arrow import ArrowError, Interactions, is_arrow, read_interactions
+from hsnn.streaming.log.records import Record, RecordBatch
+from hsnn.streaming.schema.arrow import ArrowError, InteractionColumns, is_arrow, read_interactions
 from hsnn.streaming.schema.events import LAST_MS, Impression, Interaction, Item, Millis, User
-from hsnn.streaming.schema.ids import text_id
+from hsnn.streaming.schema.ids import canonical_id
 from hsnn.streaming.schema.topics import TopicRole
 
 MAX_TOMBSTONE_KEY = 1024
@@ -41,14 +41,14 @@ class _CommandTime(msgspec.Struct):
 _command_times: msgspec.json.Decoder[_CommandTime] = msgspec.json.Decoder(_CommandTime)
 
 
-def decode_records(role: TopicRole, records: Records) -> EventTable:
+def decode_records(role: TopicRole, records: RecordBatch) -> EventTable:
     """Decode records of one partition, in order; every record gives at least one row.
 
     Examples
     --------
     >>> value = b'{"type":"interaction","id":1,"ts":5,"user":7,"item":"a","action":"click"}'
     >>> good, bad = Record("engagements", 0, 8, b"7", value, (), 6), Record("engagements", 0, 9, None, b"?", (), 7)
-    >>> table = decode_records(TopicRole.ENGAGEMENTS, Records.of([good, bad]))
+    >>> table = decode_records(TopicRole.ENGAGEMENTS, RecordBatch.from_records([good, bad]))
     >>> table.user[0], table.payload[1].reason
     ('7', 'malformed')
     """
@@ -65,7 +65,7 @@ def decode_records(role: TopicRole, records: Records) -> EventTable:
     )
 
 
-def _decode_json(role: TopicRole, records: Records) -> EventTable:
+def _decode_json(role: TopicRole, records: RecordBatch) -> EventTable:
     table = table_of_records(records, RowKind.DEAD)
     for row, record in enumerate(records):
         try:
@@ -113,7 +113,7 @@ def _decode_tombstone(role: TopicRole, record: Record) -> tuple[RowKind, int, An
     if not record.key or len(record.key) > MAX_TOMBSTONE_KEY:
         raise InvalidEvent("no_key", "a record without value deletes what its key names, and it has no usable key")
     try:
-        name = text_id(record.key.decode())
+        name = canonical_id(record.key.decode())
     except ValueError as error:
         raise InvalidEvent("no_key", f"a record without value deletes what its key names: {error}") from None
     kind = RowKind.DELETED_ITEM if role is TopicRole.ITEMS else RowKind.DELETED_USER
@@ -127,7 +127,7 @@ def _plausible_time(sent_at: int) -> int:
     return sent_at if 0 <= sent_at <= LAST_MS else NO_TIME
 
 
-def _decode_arrow(role: TopicRole, records: Records) -> EventTable:
+def _decode_arrow(role: TopicRole, records: RecordBatch) -> EventTable:
     """Decode the interactions of Arrow records; a record that cannot be read gives one dead letter for all of it."""
     try:
         if role is not TopicRole.ENGAGEMENTS:
@@ -138,7 +138,7 @@ def _decode_arrow(role: TopicRole, records: Records) -> EventTable:
         if len(records) > 1:
             return _decode_arrow_each(role, records)
         table = table_of_records(records, RowKind.DEAD)
-        table.payload[0] = DeadLetter(records[0], WHOLE, "arrow", str(error))
+        table.payload[0] = DeadLetter(records[0], WHOLE_RECORD, "arrow", str(error))
         return table
     if not interactions.lengths.all():
         # A record without rows still needs a row that moves the offset.
@@ -146,11 +146,11 @@ def _decode_arrow(role: TopicRole, records: Records) -> EventTable:
     return _interaction_table(records, interactions)
 
 
-def _decode_arrow_each(role: TopicRole, records: Records) -> EventTable:
+def _decode_arrow_each(role: TopicRole, records: RecordBatch) -> EventTable:
     return concat_tables([_decode_arrow(role, records[i : i + 1]) for i in range(len(records))])
 
 
-def _interaction_table(records: Records, interactions: Interactions) -> EventTable:
+def _interaction_table(records: RecordBatch, interactions: InteractionColumns) -> EventTable:
     ends = np.cumsum(interactions.lengths)
     record_index = np.repeat(np.arange(len(records)), interactions.lengths)
     table = table_of_records(records, RowKind.INTERACTION, record_index)
@@ -165,7 +165,7 @@ def _interaction_table(records: Records, interactions: Interactions) -> EventTab
         table.event_id[:] = interactions.id
     if interactions.impression is not None:
         table.payload[:] = interactions.impression
-    for row, detail in interactions.refused.items():
+    for row, detail in interactions.rejected.items():
         table.kind[row], table.ts[row] = RowKind.DEAD, NO_TIME
         table.payload[row] = DeadLetter(records[record_index[row]], int(table.index[row]), "invalid", detail)
     return table

@@ -10,7 +10,7 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.log.records import Record, RecordBatch
 
 NO_TIME = -1
 """Event time of rows that have none: unreadable records, deletions, commands."""
@@ -65,7 +65,7 @@ class EventTable:
     event_id : objects
         Id of an engagement, or None.
     records : objects
-        The `Records` that the row was read from.
+        The `RecordBatch` that the row was read from.
     value : float32
         NaN where the event had none.
     """
@@ -101,8 +101,8 @@ class EventTable:
 
     def record(self, row: int) -> Record:
         """Return the record that a row was read from."""
-        records: Records = self.records[row]
-        return records.at(int(self.offset[row]))
+        records: RecordBatch = self.records[row]
+        return records.at_offset(int(self.offset[row]))
 
     def event_position(self, row: int) -> tuple[int, int, int]:
         """Return the partition's number, the offset and the index of a row: no other row has the same three."""
@@ -118,7 +118,7 @@ def empty_table() -> EventTable:
 
 
 def table_of_records(
-    records: Records, kind: RowKind, record_index: slice | NDArray[np.intp] = slice(None)
+    records: RecordBatch, kind: RowKind, record_index: slice | NDArray[np.intp] = slice(None)
 ) -> EventTable:
     """Make a table of rows without event time that knows of each row which record it comes from.
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from hsnn.streaming.decode.event_table import EventTable, RowKind, table_of_records
 from hsnn.streaming.decode.json_event import MAX_JSON, canonicalize_ids
-from hsnn.streaming.log.records import Records
-from hsnn.streaming.schema.contexts import Contexts
+from hsnn.streaming.log.records import RecordBatch
+from hsnn.streaming.schema.contexts import ContextDecoder
 from hsnn.streaming.schema.events import Id, Impression, Interaction
-from hsnn.streaming.schema.ids import text_id
+from hsnn.streaming.schema.ids import canonical_id
 
 _TEXT = {str}
 
@@ -25,10 +25,10 @@ class _RawInteraction(Interaction, tag="interaction", frozen=True, gc=False):
 
 # A union even where interactions alone are wanted: a decoder of one type alone would not ask for the field `type`.
 _engagements: msgspec.json.Decoder[_RawInteraction | Impression] = msgspec.json.Decoder(_RawInteraction | Impression)
-_contexts: Contexts[bytes] = Contexts()
+_contexts: ContextDecoder[bytes] = ContextDecoder()
 
 
-def decode_json_batch(records: Records) -> EventTable | None:
+def decode_json_batch(records: RecordBatch) -> EventTable | None:
     """Decode the records if every one is a valid JSON engagement; return None if any is not."""
     values = records.values
     try:
@@ -40,7 +40,7 @@ def decode_json_batch(records: Records) -> EventTable | None:
         return None  # whatever it was, decoding one by one names it
 
 
-def _table(records: Records, events: list[_RawInteraction | Impression]) -> EventTable:
+def _table(records: RecordBatch, events: list[_RawInteraction | Impression]) -> EventTable:
     table = table_of_records(records, RowKind.INTERACTION)
     types = list(map(type, events))
     if Impression not in types:
@@ -65,7 +65,7 @@ def _fill_interactions(table: EventTable, rows: Any, events: list[_RawInteractio
     impression_ids = [event.impression for event in events]
     contexts = _contexts.decode([bytes(event.context) for event in events])
     if impression_ids.count(None) < len(impression_ids):
-        table.payload[rows] = [None if name is None else text_id(name) for name in impression_ids]
+        table.payload[rows] = [None if name is None else canonical_id(name) for name in impression_ids]
     # `fromiter` keeps the mappings as objects; an assignment of the list would try to look into them.
     table.context[rows] = np.fromiter(contexts, dtype=object, count=len(events))
     values = [event.value for event in events]
@@ -83,4 +83,4 @@ def _fill_impressions(table: EventTable, rows: Any, events: list[Impression]) ->
 
 
 def _text_ids(ids: list[Id]) -> list[str]:
-    return ids if set(map(type, ids)) == _TEXT else list(map(text_id, ids))  # type: ignore[return-value]
+    return ids if set(map(type, ids)) == _TEXT else list(map(canonical_id, ids))  # type: ignore[return-value]

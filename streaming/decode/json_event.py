@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from hsnn.streaming.schema.events import Event, Impression, Interaction, Item, User, decode
-from hsnn.streaming.schema.ids import text_id
+from hsnn.streaming.schema.ids import canonical_id
 from hsnn.streaming.schema.topics import TopicRole
 
 MAX_JSON = 1 << 20
@@ -97,16 +97,16 @@ def canonicalize_ids(event: EventT) -> EventT:
     """
     if isinstance(event, Impression) and set(map(type, (event.id, event.user, *event.items))) == {str}:
         return event
-    changes: dict[str, Any] = {"id": text_id(event.id)}
+    changes: dict[str, Any] = {"id": canonical_id(event.id)}
     if isinstance(event, Interaction | Impression):
-        changes["user"] = text_id(event.user)
+        changes["user"] = canonical_id(event.user)
     if isinstance(event, Interaction):
-        changes["item"] = text_id(event.item)
+        changes["item"] = canonical_id(event.item)
         if event.impression is not None:
-            changes["impression"] = text_id(event.impression)
+            changes["impression"] = canonical_id(event.impression)
         if event.value is not None and not abs(event.value) <= _FLOAT32_MAX:
             raise ValueError(f"`value` is {event.value}; at most {_FLOAT32_MAX:.3g} fits")
     if isinstance(event, Impression):
-        changes["items"] = [text_id(item) for item in event.items]
+        changes["items"] = [canonical_id(item) for item in event.items]
     replace: Callable[..., EventT] = msgspec.structs.replace
     return replace(event, **changes)

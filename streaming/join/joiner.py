@@ -19,7 +19,7 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.errors import StateError
 from hsnn.streaming.join.pending import PendingTable, SlotStatus
 from hsnn.streaming.join.repeats import RepeatDetector
-from hsnn.streaming.schema.batch import Engagements, Judgements, take
+from hsnn.streaming.schema.batch import Engagements, LabelledImpressions, gather
 from hsnn.streaming.schema.events import Scalar
 
 NOT_ENDED = -1
@@ -55,7 +55,7 @@ class JoinResult:
     """What joining a batch gave; the names are those of `hsnn.streaming.schema.batch.Batch`."""
 
     engagements: Engagements
-    judgements: Judgements = field(default_factory=Judgements.none)
+    labelled_impressions: LabelledImpressions = field(default_factory=LabelledImpressions.empty)
     impressions: int = 0
     pending: int = 0
     early: int = 0
@@ -65,7 +65,7 @@ class JoinResult:
         """Return the fields by name, to construct a `Batch`."""
         return {
             "engagements": self.engagements,
-            "judgements": self.judgements,
+            "labelled_impressions": self.labelled_impressions,
             "impressions": self.impressions,
             "pending": self.pending,
             "early": self.early,
@@ -115,7 +115,7 @@ class Joiner:
         Parameters
         ----------
         events, impression_ids
-            Interactions, and the id of the impression that each of them names, or None.
+            InteractionColumns, and the id of the impression that each of them names, or None.
         impressions
         watermark
             After the batch, epoch ms.
@@ -133,7 +133,7 @@ class Joiner:
         repeat = self._repeats.mark(events, impression_ids, watermark)
         return JoinResult(
             engagements=replace(events, repeat=repeat),
-            judgements=judgements,
+            labelled_impressions=judgements,
             impressions=pending_before + len(impressions.impression_id) - len(self._unlabelled),
             pending=len(self._unlabelled),
             early=early,
@@ -185,7 +185,7 @@ class Joiner:
         counts = np.fromiter(map(len, items), np.int64, len(items))
         row = np.repeat(np.arange(len(items)), counts)  # (n,) row of the impression that showed each item
         rows = row.tolist()
-        user, item = take(impressions.user, rows), list(chain.from_iterable(items))
+        user, item = gather(impressions.user, rows), list(chain.from_iterable(items))
         first = self._impressions
         self._unlabelled.update(zip(range(first, first + len(items)), counts.tolist(), strict=True))
         self._impressions += len(items)
@@ -196,8 +196,8 @@ class Joiner:
             partition=np.broadcast_to(impressions.partition, len(items))[row],
             user=user,
             item=item,
-            impression_id=take(impressions.impression_id, rows),
-            context=take(impressions.context, rows),
+            impression_id=gather(impressions.impression_id, rows),
+            context=gather(impressions.context, rows),
         )
         if len(self._actions):
             self._join_waiting(np.array(self._actions.find_all(user, item), np.int64))
@@ -223,7 +223,7 @@ class Joiner:
             return 0
         bits, ts = bits[labelling], events.ts[labelling]
         rows = labelling.tolist()
-        user, item, impression_id = take(events.user, rows), take(events.item, rows), take(impression_ids, rows)
+        user, item, impression_id = gather(events.user, rows), gather(events.item, rows), gather(impression_ids, rows)
         matches = self._find_shown(user, item, impression_id, ts)
         matched = matches >= 0
         # `bitwise_or.at`: several actions of a batch may answer the same item, and a plain `|=` would keep only one.
@@ -235,9 +235,9 @@ class Joiner:
                 task_bits=bits[alone],
                 impression=0,
                 partition=partition[labelling[alone]],
-                user=take(user, rows),
-                item=take(item, rows),
-                impression_id=take(impression_id, rows),
+                user=gather(user, rows),
+                item=gather(item, rows),
+                impression_id=gather(impression_id, rows),
                 context=[None] * len(rows),
             )
         return int(np.count_nonzero(self._shown.status[matches[matched]] == SlotStatus.DONE))
@@ -252,18 +252,18 @@ class Joiner:
         slots = self._shown.find(user, item, impression_id, ts=ts, window=self._window)
         return np.array(slots, np.int64)
 
-    def _label_due(self, watermark: int) -> tuple[Judgements, int]:
+    def _label_due(self, watermark: int) -> tuple[LabelledImpressions, int]:
         """Label the shown items that are due; return them, and how many were labelled early for want of room."""
         waiting = self._shown.with_status(SlotStatus.OPEN)
         if not len(waiting):
-            return Judgements.none(len(self.tasks)), 0
+            return LabelledImpressions.empty(len(self.tasks)), 0
         ts = self._shown.ts[waiting]
         due = (ts + self._window < watermark) | (ts <= self._ended_at)
         early = max(0, len(waiting) - int(np.count_nonzero(due)) - self._capacity)
         due[np.flatnonzero(~due)[:early]] = True
         return self._label(waiting[due], watermark), early
 
-    def _label(self, slots: NDArray[np.int64], watermark: int) -> Judgements:
+    def _label(self, slots: NDArray[np.int64], watermark: int) -> LabelledImpressions:
         shown = self._shown
         shown.status[slots] = SlotStatus.DONE
         numbers, counts = np.unique(shown.impression[slots], return_counts=True)
@@ -272,7 +272,7 @@ class Joiner:
             if not self._unlabelled[number]:
                 del self._unlabelled[number]
         labels = shown.task_bits[slots, None] >> np.arange(len(self.tasks)) & 1
-        return Judgements(
+        return LabelledImpressions(
             ts=shown.ts[slots],
             decided_at=np.full(len(slots), watermark),
             user=shown.user[slots].tolist(),

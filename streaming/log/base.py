@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from hsnn.streaming.log.records import Headers, Position, Records
+from hsnn.streaming.log.records import Headers, Position, RecordBatch
 
 
-class Outgoing(NamedTuple):
+class ProducerRecord(NamedTuple):
     """One record to append; the partition follows from the key unless it is given; without a key they take turns."""
 
     key: bytes | None
@@ -31,7 +31,7 @@ class EventLog(Protocol):
     def partitions(self, topic: str) -> list[int]:
         """Partition numbers of `topic`; empty if there is no such topic."""
 
-    def append(self, topic: str, records: Iterable[Outgoing]) -> int:
+    def append(self, topic: str, records: Iterable[ProducerRecord]) -> int:
         """Append records, durable at the latest after `flush`; return how many."""
 
     def flush(self) -> None:
@@ -40,7 +40,9 @@ class EventLog(Protocol):
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on (static ownership; no group rebalance)."""
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         """Read the next records, of some of the partitions of the last `seek` (of all, if not said).
 
         About `max_records` at most (at least one per partition may come), those of a partition together, none empty;

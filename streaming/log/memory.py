@@ -7,9 +7,9 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 
 from hsnn.streaming.errors import AppendError, OutOfRangeError, UnknownTopicError
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.partitioner import partition_of
-from hsnn.streaming.log.records import Position, Record, Records
+from hsnn.streaming.log.records import Position, Record, RecordBatch
 
 
 class MemoryLog:
@@ -19,7 +19,7 @@ class MemoryLog:
     --------
     >>> log = MemoryLog()
     >>> log.create_topic("greetings", 1)
-    >>> log.append("greetings", [Outgoing(b"k", b"hello")])
+    >>> log.append("greetings", [ProducerRecord(b"k", b"hello")])
     1
     >>> log.seek({("greetings", 0): 0})
     >>> log.poll(10, 0.0)[0].values
@@ -43,7 +43,7 @@ class MemoryLog:
         """Partition numbers of `topic`; empty if there is no such topic."""
         return list(range(len(self._topics.get(topic, ()))))
 
-    def append(self, topic: str, records: Iterable[Outgoing]) -> int:
+    def append(self, topic: str, records: Iterable[ProducerRecord]) -> int:
         """Append records."""
         if topic not in self._topics:
             raise UnknownTopicError(f"no topic {topic!r} in this process's log; create it first")
@@ -53,7 +53,7 @@ class MemoryLog:
             written += 1
         return written
 
-    def _append(self, topic: str, record: Outgoing) -> None:
+    def _append(self, topic: str, record: ProducerRecord) -> None:
         partitions = self._topics[topic]
         partition = record.partition
         if partition is None:
@@ -76,7 +76,9 @@ class MemoryLog:
         """Next offset to read, per partition of the last `seek`."""
         return dict(self._next)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         """Read the next records; see `EventLog.poll`."""
         wanted = [p for p in (self._next if partitions is None else partitions) if p in self._next]
         deadline = time.monotonic() + timeout
@@ -87,15 +89,15 @@ class MemoryLog:
                 return []
             time.sleep(0.001)
 
-    def _take(self, wanted: list[Position], share: int) -> list[Records]:
+    def _take(self, wanted: list[Position], share: int) -> list[RecordBatch]:
         self._check(wanted)
-        found: list[Records] = []
+        found: list[RecordBatch] = []
         for topic, partition in wanted:
             start = self._next[topic, partition]
             some = self._topics[topic][partition][start : start + share]
             self._next[topic, partition] = start + len(some)
             if some:
-                found.append(Records.of(some))
+                found.append(RecordBatch.from_records(some))
         return found
 
     def _check(self, wanted: list[Position]) -> None:
@@ -110,7 +112,7 @@ class MemoryLog:
         """Oldest offset still held, per partition."""
         return {position: self._begins.get(position, 0) for position in partitions}
 
-    def remove(self, position: Position, before: int) -> None:
+    def trim(self, position: Position, before: int) -> None:
         """Hold the records of a partition before this offset no longer, as a retention would."""
         topic, partition = position
         held = self._topics[topic][partition]

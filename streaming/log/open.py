@@ -50,17 +50,17 @@ def _opened(url: str, retry_policy: RetryPolicy) -> EventLog:
         rest = urlunsplit(parts._replace(query=urlencode(options)))
         kept = None if retention is None else _whole("retention", retention)
         return RedisLog(rest, retention=kept, retry_policy=retry_policy)
-    raise LogUrlError(f"{mask(url)!r} is no log; write kafka://HOST:PORT or redis://HOST:PORT/DB")
+    raise LogUrlError(f"{mask_secrets(url)!r} is no log; write kafka://HOST:PORT or redis://HOST:PORT/DB")
 
 
-def mask(url: str) -> str:
+def mask_secrets(url: str) -> str:
     """Hide what must not be printed: passwords, in the address and in its options.
 
     Examples
     --------
-    >>> mask("kafka://broker:9092?sasl_plain_username=me&sasl_plain_password=hush")
+    >>> mask_secrets("kafka://broker:9092?sasl_plain_username=me&sasl_plain_password=hush")
     'kafka://broker:9092?sasl_plain_username=me&sasl_plain_password=***'
-    >>> mask("redis://me:hush@host:6379/0")
+    >>> mask_secrets("redis://me:hush@host:6379/0")
     'redis://me:***@host:6379/0'
     """
     parts = urlsplit(url)
@@ -92,11 +92,11 @@ def _servers(netloc: str, url: str) -> list[str]:
         host, _, port = server.rpartition(":")
         if not host or not port.isdigit() or "@" in host:
             raise LogUrlError(
-                f"{mask(url)!r}: {server.rpartition('@')[2]!r} is not HOST:PORT; "
+                f"{mask_secrets(url)!r}: {server.rpartition('@')[2]!r} is not HOST:PORT; "
                 "a login goes into the options sasl_plain_username and sasl_plain_password_env"
             )
     if not servers:
-        raise LogUrlError(f"{mask(url)!r} names no broker; write kafka://HOST:PORT")
+        raise LogUrlError(f"{mask_secrets(url)!r} names no broker; write kafka://HOST:PORT")
     return servers
 
 

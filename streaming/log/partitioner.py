@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import count as counter
 
 from hsnn.streaming.errors import AppendError
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 
 _MASK = 0xFFFFFFFF
 _MIX = 0x5BD1E995
@@ -52,7 +52,7 @@ class Partitioner:
     def __init__(self) -> None:
         self._turn = counter()
 
-    def choose(self, record: Outgoing, count: int) -> int:
+    def choose(self, record: ProducerRecord, count: int) -> int:
         """Partition of `record` in a topic of `count`.
 
         Raises

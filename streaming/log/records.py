@@ -26,7 +26,7 @@ class Record(NamedTuple):
     sent_at: int
 
 
-class Records(Sequence[Record]):
+class RecordBatch(Sequence[Record]):
     """n records of one partition, in offset order.
 
     Attributes
@@ -41,8 +41,8 @@ class Records(Sequence[Record]):
 
     Examples
     --------
-    >>> records = Records.of([Record("t", 0, 7, b"k", b"v", (), 5), Record("t", 0, 9, None, b"w", (), 6)])
-    >>> records.values, records.at(9).value, len(records[1:])
+    >>> records = RecordBatch.from_records([Record("t", 0, 7, b"k", b"v", (), 5), Record("t", 0, 9, None, b"w", (), 6)])
+    >>> records.values, records.at_offset(9).value, len(records[1:])
     ([b'v', b'w'], b'w', 1)
     """
 
@@ -61,7 +61,7 @@ class Records(Sequence[Record]):
         self.keys, self.values, self.headers = keys, values, headers
 
     @classmethod
-    def of(cls, records: Sequence[Record]) -> Records:
+    def from_records(cls, records: Sequence[Record]) -> RecordBatch:
         """Put some records of one partition together; at least one."""
         _, _, offsets, keys, values, headers, sent_at = map(list, zip(*records, strict=True))
         return cls(records[0][:2], np.array(offsets, np.int64), keys, values, headers, np.array(sent_at, np.int64))
@@ -73,12 +73,12 @@ class Records(Sequence[Record]):
     def __getitem__(self, at: int) -> Record: ...
 
     @overload
-    def __getitem__(self, at: slice) -> Records: ...
+    def __getitem__(self, at: slice) -> RecordBatch: ...
 
-    def __getitem__(self, at: int | slice) -> Record | Records:
+    def __getitem__(self, at: int | slice) -> Record | RecordBatch:
         offsets, sent_at = self.offsets[at], self.sent_at[at]
         if isinstance(at, slice):
-            return Records(self.position, offsets, self.keys[at], self.values[at], self.headers[at], sent_at)
+            return RecordBatch(self.position, offsets, self.keys[at], self.values[at], self.headers[at], sent_at)
         return Record(*self.position, int(offsets), self.keys[at], self.values[at], self.headers[at], int(sent_at))
 
     def __iter__(self) -> Iterator[Record]:
@@ -89,6 +89,6 @@ class Records(Sequence[Record]):
         """Bytes of all values."""
         return sum(map(len, filter(None, self.values)))
 
-    def at(self, offset: int) -> Record:
+    def at_offset(self, offset: int) -> Record:
         """Return the record at an offset that is among them."""
         return self[int(np.searchsorted(self.offsets, offset))]

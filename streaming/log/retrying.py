@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError, UnknownTopicError
-from hsnn.streaming.log.base import EventLog, Outgoing
-from hsnn.streaming.log.records import Position, Records
+from hsnn.streaming.log.base import EventLog, ProducerRecord
+from hsnn.streaming.log.records import Position, RecordBatch
 from hsnn.streaming.retry import RetryPolicy
 
 # A broker that is starting may not know its topics yet.
@@ -45,7 +45,7 @@ class RetryingLog:
         """Return the partition numbers of `topic`."""
         return self._call("reading partitions", lambda: self._log.partitions(topic))
 
-    def append(self, topic: str, records: Iterable[Outgoing]) -> int:
+    def append(self, topic: str, records: Iterable[ProducerRecord]) -> int:
         """Append records; see the log."""
         return self._log.append(topic, records)
 
@@ -57,7 +57,9 @@ class RetryingLog:
         """Read exactly these partitions from these offsets on."""
         self._call("assigning partitions", lambda: self._log.seek(positions))
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         """Read the next records; see `EventLog.poll`."""
         return self._call("reading the log", lambda: self._log.poll(max_records, timeout, partitions))
 

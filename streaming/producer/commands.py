@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.schema.commands import Command
 
@@ -42,5 +42,5 @@ def send_command(log: EventLog, config: StreamingConfig, command: Command) -> No
     log.create_topic(config.control_topic, config.partitions)
     value = msgspec.json.encode(command)
     partitions = log.partitions(config.control_topic)
-    log.append(config.control_topic, [Outgoing(None, value, partition=partition) for partition in partitions])
+    log.append(config.control_topic, [ProducerRecord(None, value, partition=partition) for partition in partitions])
     log.flush()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from hsnn.streaming.schema.events import Event
 
-Keyed = tuple[str, bytes, Event]
+KeyedEvent = tuple[str, bytes, Event]
 """(topic, key, event) as `hsnn.streaming.datasets.Dataset.events` yields them."""
 
 _TICK = 0.005  # seconds; events that fall due within one tick go out together
@@ -62,15 +62,15 @@ class Pacer:
         return wall + (ts - first) / 1000 / self._factor - self._clock()
 
 
-def due(
-    events: Iterable[Keyed],
+def paced_groups(
+    events: Iterable[KeyedEvent],
     pacer: Pacer,
     size: int,
     stop: Callable[[], bool],
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[list[Keyed]]:
+) -> Iterator[list[KeyedEvent]]:
     """Yield groups of at most `size` events, each once it is due, in order; end early once `stop` says so."""
-    group: list[Keyed] = []
+    group: list[KeyedEvent] = []
     for entry in events:
         if group and (len(group) >= size or pacer.remaining(entry[2].ts) > 0):
             yield group

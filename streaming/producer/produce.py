@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.datasets.base import ENGAGEMENTS, ITEMS, USERS, Dataset
-from hsnn.streaming.log.base import EventLog, Outgoing
-from hsnn.streaming.producer.pacing import Keyed, Pacer, due, parse_speed
-from hsnn.streaming.producer.records import Format, as_arrow, as_json
-from hsnn.streaming.schema.commands import end
+from hsnn.streaming.log.base import EventLog, ProducerRecord
+from hsnn.streaming.producer.pacing import KeyedEvent, Pacer, paced_groups, parse_speed
+from hsnn.streaming.producer.records import RecordFormat, to_arrow_records, to_json_records
+from hsnn.streaming.schema.commands import encode_end
 from hsnn.streaming.schema.events import Event
 
 _GROUP = 1000  # events appended at once
@@ -20,7 +20,7 @@ _POLL = 0.01  # seconds between looks at what was learned
 
 
 @dataclass(frozen=True, slots=True)
-class Produced:
+class ProduceProgress:
     """What went into the log so far.
 
     Attributes
@@ -56,11 +56,11 @@ def produce(
     speed: str | float = "max",
     limit: int | None = None,
     ahead: int | None = None,
-    learned: Callable[[], int] | None = None,
-    progress: Callable[[Produced], None] | None = None,
+    trained_count: Callable[[], int] | None = None,
+    progress: Callable[[ProduceProgress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
-    form: Format = "json",
-) -> Produced:
+    form: RecordFormat = "json",
+) -> ProduceProgress:
     """Append the events of a data set, stamped with the wall time of sending, and flush.
 
     A data set with impressions ends with the command that says that all was sent, so that none of them waits for more.
@@ -93,14 +93,14 @@ def produce(
         `speed`, `limit` or `ahead` makes no sense.
     """
     factor = parse_speed(speed)
-    if ahead is not None and (learned is None or ahead < 1):
+    if ahead is not None and (trained_count is None or ahead < 1):
         raise ValueError("ahead must be at least 1, and needs a source of what was learned")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; it counts engagements and must be at least 1")
     sender = _Sender(log, config or StreamingConfig(), min(len(dataset), limit or len(dataset)), progress, form)
-    gate = _Gate(ahead, learned, sender.held()) if ahead is not None and learned is not None else None
+    gate = _Gate(ahead, trained_count, sender.held()) if ahead is not None and trained_count is not None else None
     size = max(1, min(_GROUP, ahead // 2)) if ahead is not None else _GROUP
-    for ready in due(dataset.events(), Pacer(factor), size, stop):
+    for ready in paced_groups(dataset.events(), Pacer(factor), size, stop):
         group = sender.within(ready)
         if gate is not None and not gate.wait(sender.sent + _engagements(group), sender.report, stop):
             break
@@ -115,7 +115,7 @@ def produce(
     return sender.report(last=True)
 
 
-def _engagements(group: list[Keyed]) -> int:
+def _engagements(group: list[KeyedEvent]) -> int:
     return sum(topic == ENGAGEMENTS for topic, _, _ in group)
 
 
@@ -126,7 +126,7 @@ class _Gate:
         self._ahead, self._learned, self._held = ahead, learned, held
         self._known = 0
 
-    def wait(self, sent: int, report: Callable[[], Produced], stop: Callable[[], bool]) -> bool:
+    def wait(self, sent: int, report: Callable[[], ProduceProgress], stop: Callable[[], bool]) -> bool:
         """Return True once the log may hold `sent` engagements of this run, False if told to stop first."""
         while self._held + sent - self._known > self._ahead:
             self._known = self._learned()
@@ -146,8 +146,8 @@ class _Sender:
         log: EventLog,
         config: StreamingConfig,
         wanted: int,
-        progress: Callable[[Produced], None] | None,
-        form: Format,
+        progress: Callable[[ProduceProgress], None] | None,
+        form: RecordFormat,
     ) -> None:
         self._log, self._config, self._wanted, self._progress, self._form = log, config, wanted, progress, form
         self._topics = {ITEMS: config.items_topic, USERS: config.users_topic, ENGAGEMENTS: config.engagements_topic}
@@ -172,7 +172,7 @@ class _Sender:
         begin, end = self._log.begin_positions(parts), self._log.end_positions(parts)
         return sum(end[part] - begin.get(part, 0) for part in end)
 
-    def within(self, group: list[Keyed]) -> list[Keyed]:
+    def within(self, group: list[KeyedEvent]) -> list[KeyedEvent]:
         """Cut a group after the engagement that reaches the limit."""
         left = self._wanted - self.sent
         if _engagements(group) < left:
@@ -180,7 +180,7 @@ class _Sender:
         places = [at for at, (topic, _, _) in enumerate(group) if topic == ENGAGEMENTS]
         return group[: places[left - 1] + 1]
 
-    def send(self, group: list[Keyed]) -> None:
+    def send(self, group: list[KeyedEvent]) -> None:
         """Append a group: items and users before the engagements that name them."""
         for name, topic in self._topics.items():
             part = [(key, event) for kind, key, event in group if kind == name]
@@ -189,24 +189,24 @@ class _Sender:
                 self._counts[name] += len(part)
         self._watermark = group[-1][2].ts
 
-    def _records(self, name: str, topic: str, events: list[tuple[bytes, Event]]) -> list[Outgoing]:
+    def _records(self, name: str, topic: str, events: list[tuple[bytes, Event]]) -> list[ProducerRecord]:
         now = time.time_ns() // 1_000_000
         if self._form == "arrow" and name == ENGAGEMENTS:
-            return as_arrow(events, now, len(self._log.partitions(topic)))
-        return as_json(events, now)
+            return to_arrow_records(events, now, len(self._log.partitions(topic)))
+        return to_json_records(events, now)
 
     def end(self) -> None:
         """Tell every rank of the trainer that all events so far were sent."""
         topic = self._config.control_topic
         self._log.create_topic(topic, self._config.partitions)
-        value = end((self._watermark or 0) + 1)  # behind everything of the last event's time
-        self._log.append(topic, [Outgoing(None, value, partition=part) for part in self._log.partitions(topic)])
+        value = encode_end((self._watermark or 0) + 1)  # behind everything of the last event's time
+        self._log.append(topic, [ProducerRecord(None, value, partition=part) for part in self._log.partitions(topic)])
 
-    def report(self, last: bool = False) -> Produced:
+    def report(self, last: bool = False) -> ProduceProgress:
         """Count what was sent; tell the listener now and then, and the last time."""
         now = time.monotonic()
         counts = self._counts
-        produced = Produced(
+        produced = ProduceProgress(
             engagements=counts[ENGAGEMENTS],
             items=counts[ITEMS],
             users=counts[USERS],

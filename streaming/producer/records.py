@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.partitioner import partition_of
 from hsnn.streaming.schema.arrow import write_interactions
 from hsnn.streaming.schema.events import Event, Interaction, encode
 
-Format = Literal["json", "arrow"]
+RecordFormat = Literal["json", "arrow"]
 
 _Keyed = tuple[bytes, Event]
 
 
-def as_json(events: Iterable[_Keyed], now: int) -> list[Outgoing]:
+def to_json_records(events: Iterable[_Keyed], now: int) -> list[ProducerRecord]:
     """One record per event, sent at `now` (epoch ms)."""
-    return [Outgoing(key, encode(event), (), now) for key, event in events]
+    return [ProducerRecord(key, encode(event), (), now) for key, event in events]
 
 
-def as_arrow(events: Sequence[_Keyed], now: int, partitions: int) -> list[Outgoing]:
+def to_arrow_records(events: Sequence[_Keyed], now: int, partitions: int) -> list[ProducerRecord]:
     """Pack interactions of one partition that follow one another into one record; what is none stays JSON.
 
     The order within each partition is kept, and a user's events go where they would go one by one.
@@ -28,11 +28,11 @@ def as_arrow(events: Sequence[_Keyed], now: int, partitions: int) -> list[Outgoi
     Examples
     --------
     >>> events = [(b"u", Interaction(id=n, ts=n, user="u", item="i", action="click")) for n in range(3)]
-    >>> [record.partition is not None for record in as_arrow(events, 7, 4)]
+    >>> [record.partition is not None for record in to_arrow_records(events, 7, 4)]
     [True]
     """
     runs: dict[int, list[Interaction]] = {}
-    out: list[Outgoing] = []
+    out: list[ProducerRecord] = []
     for key, event in events:
         partition = partition_of(key, partitions)
         if isinstance(event, Interaction):
@@ -40,11 +40,11 @@ def as_arrow(events: Sequence[_Keyed], now: int, partitions: int) -> list[Outgoi
             continue
         if run := runs.pop(partition, None):
             out.append(_packed(run, now, partition))
-        out.append(Outgoing(key, encode(event), (), now, partition))
+        out.append(ProducerRecord(key, encode(event), (), now, partition))
     return out + [_packed(run, now, partition) for partition, run in sorted(runs.items())]
 
 
-def _packed(events: list[Interaction], now: int, partition: int) -> Outgoing:
+def _packed(events: list[Interaction], now: int, partition: int) -> ProducerRecord:
     value = write_interactions(
         [event.ts for event in events],
         [str(event.user) for event in events],
@@ -55,4 +55,4 @@ def _packed(events: list[Interaction], now: int, partition: int) -> Outgoing:
         [str(event.id) for event in events],
         [None if event.impression is None else str(event.impression) for event in events],
     )
-    return Outgoing(None, value, (), now, partition)
+    return ProducerRecord(None, value, (), now, partition)

@@ -9,7 +9,7 @@ from hsnn.streaming.redis.client import connect
 from hsnn.streaming.redis.keys import key
 
 
-def learned_from(url: str) -> Callable[[], int]:
+def trained_counter(url: str) -> Callable[[], int]:
     """Return a function that reads from Redis how many engagements the trainer is done with, or holds to judge them.
 
     Parameters

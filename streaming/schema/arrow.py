@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from hsnn.streaming.schema.contexts import Context, Contexts
+from hsnn.streaming.schema.contexts import Context, ContextDecoder
 from hsnn.streaming.schema.events import Scalar
 from hsnn.streaming.schema.ids import MAX_ID
 
@@ -29,7 +29,7 @@ _STREAM = b"\xff\xff\xff\xff"
 _FILE = b"ARROW1"
 _MAX_ACTION = 64
 _LAST_MS = 253_402_300_799_999
-_shared: Contexts[str] = Contexts()
+_shared: ContextDecoder[str] = ContextDecoder()
 _contexts: msgspec.json.Decoder[Context] = msgspec.json.Decoder(Context)
 
 
@@ -38,7 +38,7 @@ class ArrowError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Interactions:
+class InteractionColumns:
     """Columns of some records, of so many rows each; `refused` says for some rows why they are not usable."""
 
     lengths: NDArray[np.int64]
@@ -50,7 +50,7 @@ class Interactions:
     context: NDArray[np.object_] | None
     id: NDArray[np.object_] | None
     impression: NDArray[np.object_] | None
-    refused: dict[int, str]
+    rejected: dict[int, str]
 
 
 def is_arrow(value: bytes) -> bool:
@@ -101,7 +101,7 @@ def _write(table: Any) -> bytes:
     return out
 
 
-def one_row(value: bytes | None, index: int) -> bytes | None:
+def extract_row(value: bytes | None, index: int) -> bytes | None:
     """Cut one event out of a record: a record of its own for Arrow, the record itself for JSON."""
     bare = value[5:] if value is not None and value[:1] == b"\0" else value
     if bare is None or not is_arrow(bare):
@@ -123,7 +123,7 @@ def _table(value: bytes) -> Any:
     return table
 
 
-def read_interactions(*values: bytes) -> Interactions:
+def read_interactions(*values: bytes) -> InteractionColumns:
     """Read one record, or several of one schema behind one another: much of the work is per call, not per row.
 
     Raises
@@ -148,7 +148,7 @@ def read_interactions(*values: bytes) -> Interactions:
         raise ArrowError(f"a column has a wrong type: {type(error).__name__}: {error}") from None
 
 
-def _read(table: Any, lengths: NDArray[np.int64]) -> Interactions:
+def _read(table: Any, lengths: NDArray[np.int64]) -> InteractionColumns:
     refused: dict[int, str] = {}
     ts = _times(table["ts"], refused)
     user, item = (_texts(table, name, MAX_ID, refused) for name in ("user", "item"))
@@ -159,7 +159,7 @@ def _read(table: Any, lengths: NDArray[np.int64]) -> Interactions:
     value = _values(table, refused)
     context = _read_contexts(table["context"], refused) if "context" in table.schema.names else None
     ids, impression = (_maybe_texts(table, name, refused) for name in ("id", "impression"))
-    return Interactions(lengths, ts, user, item, action, value, context, ids, impression, refused)
+    return InteractionColumns(lengths, ts, user, item, action, value, context, ids, impression, refused)
 
 
 def _times(column: Any, refused: dict[int, str]) -> NDArray[np.int64]:

@@ -16,12 +16,12 @@ from hsnn.streaming.schema.events import Item, Scalar, User
 _T = TypeVar("_T")
 
 
-def take(column: Sequence[_T], at: Sequence[int]) -> list[_T]:
+def gather(column: Sequence[_T], at: Sequence[int]) -> list[_T]:
     """Return the values of a column of objects at some rows.
 
     Examples
     --------
-    >>> take(["a", "b", "c"], [2, 0])
+    >>> gather(["a", "b", "c"], [2, 0])
     ['c', 'a']
     """
     return [column[row] for row in at]
@@ -78,7 +78,7 @@ class Engagements:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgements:
+class LabelledImpressions:
     """Items that users were shown and whose fate is known, as columns, in the order in which it was decided.
 
     Attributes
@@ -95,7 +95,7 @@ class Judgements:
 
     Examples
     --------
-    >>> Judgements.none(2).labels.shape
+    >>> LabelledImpressions.empty(2).labels.shape
     (0, 2)
     """
 
@@ -109,28 +109,28 @@ class Judgements:
     def __len__(self) -> int:
         return len(self.ts)
 
-    def some(self, at: NDArray[np.int64]) -> Judgements:
+    def select(self, at: NDArray[np.int64]) -> LabelledImpressions:
         """Take some of them."""
         places = at.tolist()
-        return Judgements(
+        return LabelledImpressions(
             self.ts[at],
             self.decided_at[at],
-            take(self.user, places),
-            take(self.item, places),
+            gather(self.user, places),
+            gather(self.item, places),
             self.labels[at],
-            take(self.context, places),
+            gather(self.context, places),
         )
 
     @classmethod
-    def none(cls, tasks: int = 0) -> Judgements:
+    def empty(cls, tasks: int = 0) -> LabelledImpressions:
         """No judgements, of so many tasks."""
         return _no_judgements(tasks)
 
 
 @lru_cache
-def _no_judgements(tasks: int) -> Judgements:
+def _no_judgements(tasks: int) -> LabelledImpressions:
     no_time = np.zeros(0, np.int64)
-    return Judgements(no_time, no_time, (), (), np.zeros((0, tasks), np.float32), ())
+    return LabelledImpressions(no_time, no_time, (), (), np.zeros((0, tasks), np.float32), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +180,11 @@ class Batch:
     deleted_users: Sequence[str] = ()
     control: Sequence[bytes] = ()
     seen_items: Sequence[tuple[str, int, int]] = ()
-    judgements: Judgements = field(default_factory=Judgements.none)
+    labelled_impressions: LabelledImpressions = field(default_factory=LabelledImpressions.empty)
     impressions: int = 0
     pending: int = 0
     early: int = 0
     late_actions: int = 0
     dead_lettered: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
-    dry: bool = False
+    caught_up: bool = False

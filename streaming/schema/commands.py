@@ -25,7 +25,7 @@ class End(msgspec.Struct, tag_field="op", tag="end", frozen=True, omit_defaults=
     ts: Millis = 0
 
 
-class Rates(msgspec.Struct, tag_field="op", tag="rates", frozen=True, omit_defaults=True):
+class SetRates(msgspec.Struct, tag_field="op", tag="rates", frozen=True, omit_defaults=True):
     """Learn at these rates from here on; one that is not named stays as it is."""
 
     ts: Millis = 0
@@ -58,34 +58,34 @@ class Rebalance(msgspec.Struct, tag_field="op", tag="rebalance", frozen=True, om
     under: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.05
 
 
-Command = End | Rates | Rebalance
+Command = End | SetRates | Rebalance
 
 _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
 
-def end(ts: int) -> bytes:
+def encode_end(ts: int) -> bytes:
     """Write the command that says that all events up to `ts` (epoch ms) were sent.
 
     Examples
     --------
-    >>> end(5), ended([b"?", end(5), b'{"op": "other", "ts": 9}']), ended([])
+    >>> encode_end(5), latest_end([b"?", encode_end(5), b'{"op": "other", "ts": 9}']), latest_end([])
     (b'{"op":"end","ts":5}', 5, -1)
     """
     return msgspec.json.encode(End(ts))
 
 
-def ended(records: list[bytes]) -> int:
+def latest_end(records: list[bytes]) -> int:
     """Latest time up to which some commands say that all was sent, epoch ms; -1 if none does."""
-    return max((command.ts for command in read(records, quiet=True) if isinstance(command, End)), default=-1)
+    return max((command.ts for command in decode_commands(records, quiet=True) if isinstance(command, End)), default=-1)
 
 
-def read(records: list[bytes] | tuple[bytes, ...], *, quiet: bool = False) -> list[Command]:
+def decode_commands(records: list[bytes] | tuple[bytes, ...], *, quiet: bool = False) -> list[Command]:
     """Read commands, in order; what is none is passed over, with a line in the log unless `quiet`.
 
     Examples
     --------
-    >>> read([b'{"op": "rates", "dense_rate": 0.001}', b'{"op": "rates", "dense_rate": -1}'], quiet=True)
-    [Rates(ts=0, dense_rate=0.001, embedding_rate=None)]
+    >>> decode_commands([b'{"op": "rates", "dense_rate": 0.001}', b'{"op": "rates", "dense_rate": -1}'], quiet=True)
+    [SetRates(ts=0, dense_rate=0.001, embedding_rate=None)]
     """
     found: list[Command] = []
     for record in records:

@@ -14,7 +14,7 @@ _Text = TypeVar("_Text", str, bytes)
 _decoder: msgspec.json.Decoder[Context] = msgspec.json.Decoder(Context)
 
 
-class Contexts(Generic[_Text]):
+class ContextDecoder(Generic[_Text]):
     """Decodes contexts; equal texts give one object, which nobody may change.
 
     Parameters
@@ -24,7 +24,7 @@ class Contexts(Generic[_Text]):
 
     Examples
     --------
-    >>> one, two, none = Contexts().decode([b'{"h": 1}', b'{"h": 1}', b"null"])
+    >>> one, two, none = ContextDecoder().decode([b'{"h": 1}', b'{"h": 1}', b"null"])
     >>> one, one is two, none
     ({'h': 1}, True, None)
     """

@@ -6,7 +6,7 @@ MAX_ID = 256
 """Longest id, in characters."""
 
 
-def text_id(value: str | int) -> str:
+def canonical_id(value: str | int) -> str:
     """Write an id canonically: text stays as it is, a whole number becomes its decimal text.
 
     Raises
@@ -16,7 +16,7 @@ def text_id(value: str | int) -> str:
 
     Examples
     --------
-    >>> text_id(7), text_id("7"), text_id("a b")
+    >>> canonical_id(7), canonical_id("7"), canonical_id("a b")
     ('7', '7', 'a b')
     """
     if isinstance(value, str):

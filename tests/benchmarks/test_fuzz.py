@@ -11,7 +11,7 @@ from benchmarks.fuzz.blobs import events_of
 from benchmarks.fuzz.messages import Hostile
 from benchmarks.fuzz.trial import Trial, streaming
 from hsnn.streaming.errors import DeadLetterFloodError
-from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.open import open_log
 
@@ -65,4 +65,4 @@ def test_on_a_real_log_too(server: str, request: pytest.FixtureRequest) -> None:
 
 def test_what_a_record_counts_as() -> None:
     assert [events_of(value) for value in (None, b"", b"{}", b"ARROW1??", b"\0abcd{}")] == [1] * 5
-    assert isinstance(Hostile(0, streaming()).next(1)[0].record, Outgoing)
+    assert isinstance(Hostile(0, streaming()).next(1)[0].record, ProducerRecord)

@@ -16,7 +16,7 @@ from hsnn.demo.sandbox import ready
 from hsnn.demo.settings import free_ports, write
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.monitoring.audit import AuditEntry, AuditTrail
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
@@ -84,7 +84,7 @@ def send(url: str, drift: bool) -> None:
     for topic in ("engagements", "items", "users"):
         log.create_topic(topic, 2)
     now = time.time_ns() // 1_000_000
-    log.append("engagements", [Outgoing(str(e.user).encode(), encode(e), (), now) for e in events(drift)])
+    log.append("engagements", [ProducerRecord(str(e.user).encode(), encode(e), (), now) for e in events(drift)])
     log.flush()
     log.close()
 

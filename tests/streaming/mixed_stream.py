@@ -10,9 +10,9 @@ from typing import Any
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.log.records import Position, Records
+from hsnn.streaming.log.records import Position, RecordBatch
 from hsnn.streaming.schema.arrow import write_interactions
 from hsnn.streaming.schema.batch import Batch
 
@@ -40,7 +40,9 @@ class RandomPollLog(MemoryLog):
         super().__init__()
         self._random = random.Random(seed)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         wanted = list(partitions or self._next)
         chosen = self._random.sample(wanted, self._random.randint(1, len(wanted)))
         return super().poll(min(max_records, self._random.randint(1, 60)), 0.0, chosen)
@@ -58,7 +60,7 @@ def item(ts: int, name: str) -> bytes:
 
 def send(log: EventLog, topic: str, *values: bytes | None, key: bytes = b"k", partition: int | None = None) -> None:
     log.create_topic(topic, 4)
-    log.append(topic, [Outgoing(key, value, sent_at=START + 5, partition=partition) for value in values])
+    log.append(topic, [ProducerRecord(key, value, sent_at=START + 5, partition=partition) for value in values])
 
 
 def drain(consumer: Consumer, timeout: float = 0.02) -> list[Batch]:
@@ -70,7 +72,7 @@ def drain(consumer: Consumer, timeout: float = 0.02) -> list[Batch]:
 
 def until_dry(consumer: Consumer) -> list[Batch]:
     batches: list[Batch] = []
-    while not batches or not batches[-1].dry:
+    while not batches or not batches[-1].caught_up:
         batch = consumer.next_batch(20.0)
         assert batch is not None
         batches.append(batch)
@@ -94,7 +96,7 @@ def batch_contents(batch: Batch) -> dict[str, Any]:
 
 
 def labelled(batch: Batch) -> list[tuple[Any, ...]]:
-    found = batch.judgements
+    found = batch.labelled_impressions
     columns = found.ts.tolist(), found.decided_at.tolist(), found.user, found.item, found.labels.tolist(), found.context
     return list(zip(*columns, strict=True))
 
@@ -136,14 +138,14 @@ def fill_mixed(log: EventLog, events: int = 1000, seed: int = 0) -> None:
             what_for = {"impression": chance.choice([None, name]), "action": chance.choice(["click", "view"])}
             value = interaction(ts, who, what, **what_for)
         copies = 1 + (chance.random() < 0.05)
-        log.append("engagements", [Outgoing(user, value, sent_at=START + i)] * copies)
+        log.append("engagements", [ProducerRecord(user, value, sent_at=START + i)] * copies)
         if draw < 0.2:
-            log.append("items", [Outgoing(b"%d" % i, item(ts, str(i)), sent_at=START + i)])
+            log.append("items", [ProducerRecord(b"%d" % i, item(ts, str(i)), sent_at=START + i)])
         if 0.3 < draw < 0.32:
-            log.append("items", [Outgoing(b"%d" % (i // 2), None, (("ts", b"%d" % ts),), sent_at=START + i)])
+            log.append("items", [ProducerRecord(b"%d" % (i // 2), None, (("ts", b"%d" % ts),), sent_at=START + i)])
         if 0.4 < draw < 0.41:
-            log.append("control", [Outgoing(None, b'{"ts":%d}' % ts, sent_at=START + i)])
-            log.append("users", [Outgoing(user, b'{"type":"user","id":1,"ts":%d}' % ts, sent_at=START + i)])
+            log.append("control", [ProducerRecord(None, b'{"ts":%d}' % ts, sent_at=START + i)])
+            log.append("users", [ProducerRecord(user, b'{"type":"user","id":1,"ts":%d}' % ts, sent_at=START + i)])
 
 
 def events_in(value: bytes) -> int:
@@ -155,7 +157,7 @@ def events_in(value: bytes) -> int:
     return 1
 
 
-def partition_records(log: MemoryLog, topic: str, partition: int) -> list[Records]:
+def partition_records(log: MemoryLog, topic: str, partition: int) -> list[RecordBatch]:
     return log._topics[topic][partition]
 
 
@@ -182,7 +184,7 @@ def copy_log(log: MemoryLog, real: EventLog, names: Iterable[str]) -> None:
         real.create_topic(name, 4)
         for partition in log.partitions(topic):
             copies = [
-                Outgoing(r.key, r.value, r.headers, r.sent_at, partition)
+                ProducerRecord(r.key, r.value, r.headers, r.sent_at, partition)
                 for r in partition_records(log, topic, partition)
             ]
             real.append(name, copies)
@@ -194,7 +196,7 @@ class FlushTrackingLog(MemoryLog):
 
     unflushed = 0
 
-    def append(self, topic: str, records: Iterable[Outgoing]) -> int:
+    def append(self, topic: str, records: Iterable[ProducerRecord]) -> int:
         self.unflushed += 1
         return super().append(topic, records)
 

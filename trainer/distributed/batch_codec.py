@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from hsnn.streaming.schema.batch import Batch, Engagements, Judgements
+from hsnn.streaming.schema.batch import Batch, Engagements, LabelledImpressions
 from hsnn.streaming.schema.events import Item, User
 
 
@@ -16,7 +16,7 @@ class _Fields(msgspec.Struct):
     """The fields of a batch; arrays as (dtype, shape, bytes), positions as (topic, partition, offset)."""
 
     engagements: dict[str, Any]
-    judgements: dict[str, Any]
+    labelled_impressions: dict[str, Any]
     positions: list[tuple[str, int, int]]
     items: list[Item]
     users: list[User]
@@ -34,7 +34,7 @@ def encode_batch(batch: Batch) -> bytes:
 
     Examples
     --------
-    >>> from hsnn.streaming.schema.batch import Judgements
+    >>> from hsnn.streaming.schema.batch import LabelledImpressions
     >>> nothing = Engagements(np.zeros(0, np.int64), np.zeros(0, np.int64), [], [], [], np.zeros(0, np.float32), [])
     >>> decode_batch(encode_batch(Batch(nothing, {("clicks", 2): 7}, 5, dropped={"duplicate": 1}))).positions
     {('clicks', 2): 7}
@@ -48,12 +48,13 @@ def encode_batch(batch: Batch) -> bytes:
 def decode_batch(blob: bytes) -> Batch:
     """Read `encode_batch` back."""
     read = _decoder.decode(blob)
-    engagements, judgements = (
-        {name: _column(value) for name, value in columns.items()} for columns in (read.engagements, read.judgements)
+    engagements, labelled_impressions = (
+        {name: _column(value) for name, value in columns.items()}
+        for columns in (read.engagements, read.labelled_impressions)
     )
     return Batch(
         engagements=Engagements(**engagements),
-        judgements=Judgements(**judgements),
+        labelled_impressions=LabelledImpressions(**labelled_impressions),
         positions={(topic, partition): offset for topic, partition, offset in read.positions},
         items=read.items,
         users=read.users,

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hsnn.streaming.log.records import Position
-from hsnn.streaming.schema.batch import Batch, Engagements, Judgements
+from hsnn.streaming.schema.batch import Batch, Engagements, LabelledImpressions
 
-_Columns = TypeVar("_Columns", Engagements, Judgements)
+_Columns = TypeVar("_Columns", Engagements, LabelledImpressions)
 _LISTS = ("items", "item_sent_at", "users", "deleted_items", "deleted_users", "seen_items", "control")
 _COUNTS = ("impressions", "pending", "early", "late_actions", "dead_lettered")
 
@@ -29,11 +29,14 @@ def merge_batches(batches: Sequence[Batch]) -> Batch:
     lists: dict[str, Any] = {name: list(chain.from_iterable(getattr(b, name) for b in batches)) for name in _LISTS}
     return Batch(
         engagements=_joined([batch.engagements for batch in batches]),
-        judgements=_joined([batch.judgements for batch in batches if len(batch.judgements)] or [batches[0].judgements]),
+        labelled_impressions=_joined(
+            [batch.labelled_impressions for batch in batches if len(batch.labelled_impressions)]
+            or [batches[0].labelled_impressions]
+        ),
         positions=furthest_common(batch.positions for batch in batches),
         watermark=max(batch.watermark for batch in batches),
         dropped=dict(sum((Counter(batch.dropped) for batch in batches), Counter())),
-        dry=all(batch.dry for batch in batches),
+        caught_up=all(batch.caught_up for batch in batches),
         **lists,
         **{name: sum(getattr(batch, name) for batch in batches) for name in _COUNTS},
     )

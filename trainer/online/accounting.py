@@ -66,7 +66,7 @@ class TrainingProgress:
             LOSS.set(self.loss)
             NODE_LOSS.set(self.node_loss)
         WATERMARK.set(batch.watermark / 1000)
-        JUDGED.labels("due").inc(len(batch.judgements) - batch.early)
+        JUDGED.labels("due").inc(len(batch.labelled_impressions) - batch.early)
         JUDGED.labels("early").inc(batch.early)
         LATE_ACTIONS.inc(batch.late_actions)
         PENDING.set(batch.pending)

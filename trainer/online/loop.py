@@ -48,8 +48,8 @@ class OnlineLoop:
         Where events come from, and where states and snapshots go.
     digest
         Of the whole configuration, written into manifests.
-    patience
-        With which Redis is waited for when it is away; that for the log is the log's own.
+    retry_policy
+        Of the calls to Redis; the log has its own.
     world
         The other workers, where this is the first of several.
     """
@@ -104,7 +104,7 @@ class OnlineLoop:
             self._alarms += [] if batch is None else self._learn(batch)
             if turn.stop:
                 break
-            if batch is None or batch.dry or time.monotonic() - self._flushed >= self._config.flush_interval:
+            if batch is None or batch.caught_up or time.monotonic() - self._flushed >= self._config.flush_interval:
                 self._flush()
             self._publisher.advance()
             if turn.aligned and self._turns.broadcast_decision(self._due()):

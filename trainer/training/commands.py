@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hsnn.streaming.schema.commands import Rates, Rebalance, read
+from hsnn.streaming.schema.commands import Rebalance, SetRates, decode_commands
 from hsnn.trainer.metrics import REBALANCES
 from hsnn.trainer.training.maintenance import FIT_SAMPLE, living_rows, sampled
 
@@ -52,8 +52,8 @@ class Steering:
 
 def obey(learner: Learner, records: Sequence[bytes]) -> None:
     """Carry out the commands among some records of the control topic, in order."""
-    for command in read(list(records)):
-        if isinstance(command, Rates):
+    for command in decode_commands(list(records)):
+        if isinstance(command, SetRates):
             _set_rates(learner, command)
         elif isinstance(command, Rebalance):
             _rebalance(learner, command)
@@ -64,7 +64,7 @@ def steer(learner: Learner) -> None:
     learner.network.set_rates(learner.steering.dense_rate, learner.steering.embedding_rate)
 
 
-def _set_rates(learner: Learner, command: Rates) -> None:
+def _set_rates(learner: Learner, command: SetRates) -> None:
     steering = learner.steering
     steering.dense_rate = command.dense_rate or steering.dense_rate
     steering.embedding_rate = command.embedding_rate or steering.embedding_rate

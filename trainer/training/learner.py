@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.schema.batch import Batch, Judgements
+from hsnn.streaming.schema.batch import Batch, LabelledImpressions
 from hsnn.streaming.schema.events import Scalar
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.features.catalogue import ItemCatalogue, UserCatalogue, ids_of
@@ -105,7 +105,7 @@ class Learner:
         rows, new = self.items.rows(events.item)
         signs = first_signs(events, rows, new) | side.items
         users = self.users.rows(events.user)
-        judged = self._judged_rows(batch.judgements)
+        judged = self._judged_rows(batch.labelled_impressions)
         if self.lodging is not None:
             signs = self.lodging.departures(batch.watermark) | signs
         self.reserve()
@@ -138,14 +138,14 @@ class Learner:
             feed,
             contexts,
             batch.watermark,
-            self._judged(batch.judgements, *judged),
+            self._judged(batch.labelled_impressions, *judged),
             kept,
             int(np.count_nonzero(held)),
             int(np.count_nonzero(~held)),
             strangers,
         )
 
-    def _judged_rows(self, judgements: Judgements) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _judged_rows(self, judgements: LabelledImpressions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of items and users of judgements, none where there are no tasks."""
         if not self.config.model.tasks:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -153,10 +153,16 @@ class Learner:
         items = self.items.table.find(judgements.item) if limited else self.items.rows(judgements.item)[0]
         return items, self.users.rows(judgements.user)
 
-    def _judged(self, judgements: Judgements, items: NDArray[np.int64], users: NDArray[np.int64]) -> Judged | None:
+    def _judged(
+        self, judgements: LabelledImpressions, items: NDArray[np.int64], users: NDArray[np.int64]
+    ) -> Judged | None:
         """Turn judgements into pairs; nothing where there are none."""
         if (items < 0).any():
-            judgements, users, items = judgements.some(np.flatnonzero(items >= 0)), users[items >= 0], items[items >= 0]
+            judgements, users, items = (
+                judgements.select(np.flatnonzero(items >= 0)),
+                users[items >= 0],
+                items[items >= 0],
+            )
         if not len(items):
             return None
         before = histories_at(self.histories, users, judgements.ts)

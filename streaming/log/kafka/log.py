@@ -17,12 +17,12 @@ from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata
 
 from hsnn.streaming.errors import AppendError, StreamingError, UnknownTopicError
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.kafka.errors import translate_errors
 from hsnn.streaming.log.kafka.options import client_options
 from hsnn.streaming.log.kafka.reader import KafkaReader
 from hsnn.streaming.log.partitioner import Partitioner
-from hsnn.streaming.log.records import Position, Records
+from hsnn.streaming.log.records import Position, RecordBatch
 from hsnn.streaming.retry import RetryPolicy
 
 _UNAVAILABLE_ERRORS = (kafka.errors.KafkaError, OSError)
@@ -113,7 +113,7 @@ class KafkaLog:
             self._partition_counts[topic] = len(answers[0]["partitions"])
         return list(range(self._partition_counts[topic]))
 
-    def append(self, topic: str, records: Iterable[Outgoing]) -> int:
+    def append(self, topic: str, records: Iterable[ProducerRecord]) -> int:
         """Pass records to the producer; they are durable after `flush`."""
         count = len(self.partitions(topic))
         if not count:
@@ -166,7 +166,9 @@ class KafkaLog:
         """Return the next offset to read, per partition of the last `seek`; past gaps that hold no more records."""
         return self._reader.positions()
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         """Read the next records; see `EventLog.poll`."""
         return self._reader.poll(max_records, timeout, partitions)
 

@@ -11,7 +11,7 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
 from hsnn.streaming.log.kafka.errors import translate_errors
-from hsnn.streaming.log.records import Headers, Position, Records
+from hsnn.streaming.log.records import Headers, Position, RecordBatch
 
 _CONSUMER = {
     "auto_offset_reset": "none",  # jumping over lost records would lose them in silence
@@ -59,7 +59,9 @@ class KafkaReader:
         """Next offset to read, per partition of the last `seek`; past gaps that hold no more records."""
         return dict(self._next)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         """Read the next records; see `EventLog.poll`.
 
         Raises
@@ -93,7 +95,7 @@ class KafkaReader:
         if not found:
             self._pass_gaps()
 
-    def _take(self, position: Position, count: int) -> Records:
+    def _take(self, position: Position, count: int) -> RecordBatch:
         held = self._held.pop(position)
         if len(held) > count:
             self._held[position] = held[count:]
@@ -126,11 +128,11 @@ def _size(found: Sequence[Any]) -> int:
     return sum([len(one[7]) for one in found if one[7] is not None])  # by place: half the time of by name
 
 
-def _records(position: Position, found: Sequence[Any]) -> Records:
+def _records(position: Position, found: Sequence[Any]) -> RecordBatch:
     # ConsumerRecord: topic, partition, epoch, offset, timestamp, its type, key, value, headers, ...
     _, _, _, offsets, sent_at, _, keys, values, theirs, *_ = zip(*found, strict=True)
     headers = [_headers(one) if one else () for one in theirs]
-    return Records(position, np.array(offsets, np.int64), keys, values, headers, np.array(sent_at, np.int64))
+    return RecordBatch(position, np.array(offsets, np.int64), keys, values, headers, np.array(sent_at, np.int64))
 
 
 def _headers(found: Sequence[tuple[str, bytes | None]]) -> Headers:

@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.log.base import Outgoing
-from hsnn.streaming.log.records import Headers, Position, Records
+from hsnn.streaming.log.base import ProducerRecord
+from hsnn.streaming.log.records import Headers, Position, RecordBatch
 
 _PLACES = 10 ** np.arange(12, -1, -1)
 
@@ -34,7 +34,7 @@ def stream_key(topic: str, partition: int) -> str:
     return f"hsnn:log:{{{topic}:{partition}}}"
 
 
-def fields_of(record: Outgoing, now: int) -> list[Any]:
+def encode_entry(record: ProducerRecord, now: int) -> list[Any]:
     """Write a record as the fields of an entry; `now` (epoch ms) is its time if it brings none."""
     fields: list[Any] = ["t", now if record.sent_at is None else record.sent_at]
     if record.value is not None:
@@ -46,22 +46,22 @@ def fields_of(record: Outgoing, now: int) -> list[Any]:
     return fields
 
 
-def offset_of(entry_id: bytes) -> int:
+def entry_offset(entry_id: bytes) -> int:
     """Offset of an entry: ``0-1`` is the first, offset 0."""
     return int(entry_id[entry_id.index(b"-") + 1 :]) - 1
 
 
-def records_of(position: Position, first: int, entries: list[Any]) -> Records:
+def decode_entries(position: Position, first: int, entries: list[Any]) -> RecordBatch:
     """Read entries as the server sends them, id and fields; `first` is the offset of the first one."""
     offsets = np.arange(first, first + len(entries))
     fields = [entry[1] for entry in entries]
     if set(map(len, fields)) == {6}:
         t, times, v, values, k, keys = zip(*fields, strict=True)
         if (set(t), set(v), set(k)) == ({b"t"}, {b"v"}, {b"k"}):  # as the log itself writes them
-            return Records(position, offsets, keys, values, [()] * len(entries), _times(times))
+            return RecordBatch(position, offsets, keys, values, [()] * len(entries), _times(times))
     named: list[dict[bytes, bytes]] = [dict(zip(one[::2], one[1::2], strict=False)) for one in fields]
     headers = [_headers(one[b"h"]) if b"h" in one else () for one in named]
-    return Records(
+    return RecordBatch(
         position,
         offsets,
         [one.get(b"k") for one in named],

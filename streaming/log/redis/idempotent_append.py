@@ -27,7 +27,7 @@ return 1
 """
 
 
-class Appender:
+class IdempotentAppender:
     """Appends chunks of entries, each as a whole and once, however often it is tried.
 
     Parameters
@@ -45,7 +45,7 @@ class Appender:
         self._kept = _MARK_SECONDS + math.ceil(patience)
         self._retention = "" if retention is None else str(retention)
 
-    def once(self, streams: Sequence[str], entries: Sequence[tuple[int, Sequence[Any]]]) -> Callable[[], object]:
+    def prepare(self, streams: Sequence[str], entries: Sequence[tuple[int, Sequence[Any]]]) -> Callable[[], object]:
         """Return what appends `entries` (place in `streams`, fields) when it is called, but not a second time."""
         mark = _MARK + uuid.uuid4().hex
         arguments: list[Any] = [self._kept, self._retention]

@@ -11,12 +11,12 @@ from typing import Any
 import redis
 
 from hsnn.streaming.errors import AppendError, LogUnavailableError, OutOfRangeError, UnknownTopicError
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.partitioner import Partitioner
-from hsnn.streaming.log.records import Position, Records
-from hsnn.streaming.log.redis.entry import fields_of, offset_of, records_of, stream_key
-from hsnn.streaming.log.redis.idempotent_append import Appender
-from hsnn.streaming.log.redis.prefetch import AskedAhead, Question
+from hsnn.streaming.log.records import Position, RecordBatch
+from hsnn.streaming.log.redis.entry import decode_entries, encode_entry, entry_offset, stream_key
+from hsnn.streaming.log.redis.idempotent_append import IdempotentAppender
+from hsnn.streaming.log.redis.prefetch import Prefetcher, ReadCommand
 from hsnn.streaming.redis.client import UNAVAILABLE_ERRORS, connect
 from hsnn.streaming.retry import RetryPolicy
 
@@ -45,10 +45,10 @@ class RedisLog:
         self._client: Any = connect(url, protocol=2, **options)
         # redis-py would build a dict per entry; plain lists are read four times as fast.
         self._client.set_response_callback("XREAD", lambda answer, **_: answer)
-        self._ahead = AskedAhead(self._client)
+        self._prefetcher = Prefetcher(self._client)
         self._where = f"redis://{self._host()}"
         self._retry_policy = retry_policy or RetryPolicy(0.0)
-        self._appender = Appender(self._client, retention, self._retry_policy.seconds)
+        self._appender = IdempotentAppender(self._client, retention, self._retry_policy.seconds)
         self._counts: dict[str, int] = {}
         self._partitioner = Partitioner()
         self._next: dict[Position, int] = {}
@@ -87,7 +87,7 @@ class RedisLog:
             self._counts[topic] = int(count)
         return list(range(self._counts[topic]))
 
-    def append(self, topic: str, records: Iterable[Outgoing]) -> int:
+    def append(self, topic: str, records: Iterable[ProducerRecord]) -> int:
         """Append records, in order, some thousand per round trip; they are in the log when this returns."""
         count = len(self.partitions(topic))
         if not count:
@@ -100,10 +100,10 @@ class RedisLog:
             written += len(chunk)
         return written
 
-    def _append_chunk(self, topic: str, keys: list[str], chunk: list[Outgoing]) -> None:
+    def _append_chunk(self, topic: str, keys: list[str], chunk: list[ProducerRecord]) -> None:
         now = time.time_ns() // 1_000_000
-        entries = [(self._partitioner.choose(record, len(keys)), fields_of(record, now)) for record in chunk]
-        again = self._appender.once(keys, entries)
+        entries = [(self._partitioner.choose(record, len(keys)), encode_entry(record, now)) for record in chunk]
+        again = self._appender.prepare(keys, entries)
         doing = f"appending to topic {topic!r}"
         try:
             with self._answers(doing):
@@ -119,14 +119,16 @@ class RedisLog:
 
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on."""
-        self._ahead.forget()
+        self._prefetcher.discard()
         self._next = dict(positions)
 
     def positions(self) -> dict[Position, int]:
         """Next offset to read, per partition of the last `seek`."""
         return dict(self._next)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         """Read the next records; see `EventLog.poll`.
 
         Raises
@@ -142,12 +144,12 @@ class RedisLog:
         deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
-            answer = self._ahead.answer(self._question(wanted, share))
+            answer = self._prefetcher.receive(self._question(wanted, share))
             answer = answer or self._read(wanted, share, min(left, _LONGEST_BLOCK))
             if answer or left <= _LONGEST_BLOCK:
                 return self._records(answer, wanted, share)
 
-    def _question(self, wanted: list[Position], share: int, *waiting: str | int) -> Question:
+    def _question(self, wanted: list[Position], share: int, *waiting: str | int) -> ReadCommand:
         keys = [stream_key(*position) for position in wanted]
         return "XREAD", "COUNT", share, *waiting, "STREAMS", *keys, *(f"0-{self._next[one]}" for one in wanted)
 
@@ -156,17 +158,19 @@ class RedisLog:
         with self._answers("reading the log"):
             return self._client.execute_command(*self._question(wanted, share, *waiting)) or []
 
-    def _records(self, answer: list[Any], wanted: list[Position], share: int) -> list[Records]:
+    def _records(self, answer: list[Any], wanted: list[Position], share: int) -> list[RecordBatch]:
         found = [(*self._checked(stream, entries, wanted), entries) for stream, entries in answer]
         self._next.update({position: first + len(entries) for position, first, entries in found})
         if any(len(entries) == share for _, _, entries in found):
-            self._ahead.ask(self._question(wanted, share))  # there is more, and what came will be taken apart first
-        return [records_of(*one) for one in found]
+            self._prefetcher.send(
+                self._question(wanted, share)
+            )  # there is more, and what came will be taken apart first
+        return [decode_entries(*one) for one in found]
 
     def _checked(self, stream: bytes, entries: list[Any], wanted: list[Position]) -> tuple[Position, int]:
         """Whose entries these are, and the offset of the first; an error if some before them are gone."""
         topic, partition = next(p for p in wanted if stream_key(*p).encode() == stream)
-        expected, first = self._next[topic, partition], offset_of(entries[0][0])
+        expected, first = self._next[topic, partition], entry_offset(entries[0][0])
         if first != expected:
             raise OutOfRangeError(
                 f"{topic}/{partition} at {self._where}: the oldest record still held is {first}, wanted {expected}; "
@@ -187,7 +191,7 @@ class RedisLog:
         with self._answers("reading the end of the log"):
             answers = pipe.execute()
         return {
-            position: offset_of(answer[0][0]) + 1 if answer else self._info(position)[1]
+            position: entry_offset(answer[0][0]) + 1 if answer else self._info(position)[1]
             for position, answer in zip(wanted, answers, strict=True)
         }
 
@@ -199,9 +203,9 @@ class RedisLog:
         except redis.ResponseError:  # no such key: nothing was ever appended
             return 0, 0
         facts = dict(zip(answer[::2], answer[1::2], strict=True))
-        end = offset_of(facts[b"last-generated-id"]) + 1
+        end = entry_offset(facts[b"last-generated-id"]) + 1
         first = facts[b"first-entry"]
-        return (offset_of(first[0]) if first else end), end
+        return (entry_offset(first[0]) if first else end), end
 
     def commit(self, group: str, positions: Mapping[Position, int]) -> None:
         """Publish positions in the hash ``hsnn:log:group:GROUP`` (field ``topic:partition``)."""
@@ -225,5 +229,5 @@ class RedisLog:
 
     def close(self) -> None:
         """Give back connections."""
-        self._ahead.forget()
+        self._prefetcher.discard()
         self._client.close()

@@ -19,7 +19,7 @@ from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.redis.client import Redis
-from hsnn.streaming.schema.commands import End, Rates, Rebalance, read
+from hsnn.streaming.schema.commands import End, Rebalance, SetRates, decode_commands
 from tests.paths import ROOT
 
 Call = Callable[..., Result]
@@ -53,7 +53,7 @@ def sent(redis_server: str) -> Callable[[], list[object]]:
         log.close()
         found = [held.get(place, []) for place in places]
         assert all(part == found[0] for part in found)
-        return list(read(found[0])) if found else []
+        return list(decode_commands(found[0])) if found else []
 
     return commands
 
@@ -85,7 +85,7 @@ def crowded(redis_client: Redis, toys: ModuleType) -> None:
 def test_rates_are_met_at_the_trainers_watermark_or_where_one_says(call, sent):
     assert call("rates", "--dense-rate", "0.001").exit_code == 0
     assert call("rates", "--embedding-rate", "0.1", "--at", "77").exit_code == 0
-    assert sent() == [Rates(ts=WATERMARK, dense_rate=0.001), Rates(ts=77, embedding_rate=0.1)]
+    assert sent() == [SetRates(ts=WATERMARK, dense_rate=0.001), SetRates(ts=77, embedding_rate=0.1)]
 
 
 def test_a_rate_must_be_named_and_be_one(call, sent):

@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 from hsnn.cli.app import application, main
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.redis.log import RedisLog
-from hsnn.streaming.log.scan import everything
+from hsnn.streaming.log.scan import read_topic
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.schema.events import Interaction, encode
 
@@ -38,7 +38,7 @@ def log(redis_server: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch)
     log.create_topic("engagements", 1)
     event = Interaction(id=1, ts=NOW, user="u", item="a", action="click")
     values = [encode(event), EVIL, b"~" * 400, b'{"type": "wish", "ts": 1}']
-    log.append("engagements", [Outgoing(b"u\x00", value, (("trace", b"\x07"),)) for value in values])
+    log.append("engagements", [ProducerRecord(b"u\x00", value, (("trace", b"\x07"),)) for value in values])
     consume(redis_server)
     yield log
     log.close()
@@ -130,7 +130,7 @@ def test_replay(log: RedisLog, redis_server: str) -> None:
     rest = ask("replay")
     assert rest.stdout.startswith("3 read = 1 replayed + 2 already_replayed\n")
     assert ask("replay").stdout == "3 read = 0 replayed + 3 already_replayed\n"
-    records = list(everything(log, "engagements"))
+    records = list(read_topic(log, "engagements"))
     assert [record.value for record in records[4:]] == [record.value for record in records[1:4]]
     assert {(record.key, record.headers) for record in records[4:]} == {(b"u\x00", (("trace", b"\x07"),))}
 
@@ -141,7 +141,7 @@ def test_replay(log: RedisLog, redis_server: str) -> None:
 
 
 def test_replay_of_what_cannot_be_sent_is_exit_status_1(log: RedisLog) -> None:
-    log.append("engagements.dlq", [Outgoing(b"k", b"a stranger")])
+    log.append("engagements.dlq", [ProducerRecord(b"k", b"a stranger")])
     done = ask("replay", "--dry-run")
     assert done.exit_code == 1
     assert done.stdout.startswith("4 read = 3 to be replayed + 1 foreign\n")

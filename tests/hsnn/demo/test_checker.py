@@ -16,7 +16,7 @@ from hsnn.demo.remaining_events import pending
 from hsnn.serving.api.request_log import RequestLog
 from hsnn.serving.schema import Answer, AnswerStats, Request
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 
 CONFIG = StreamingConfig(partitions=2)
@@ -32,14 +32,15 @@ def log_of(engagements: list[dict[str, Any]], items: list[dict[str, Any] | tuple
     for topic in (CONFIG.engagements_topic, CONFIG.items_topic):
         log.create_topic(topic, CONFIG.partitions)
     log.append(
-        CONFIG.engagements_topic, [Outgoing(str(e.get("user")).encode(), json.dumps(e).encode()) for e in engagements]
+        CONFIG.engagements_topic,
+        [ProducerRecord(str(e.get("user")).encode(), json.dumps(e).encode()) for e in engagements],
     )
     for item in items:
         if isinstance(item, tuple):
-            deletion = Outgoing(item[0].encode(), None, (("ts", str(item[1]).encode()),), 1)
+            deletion = ProducerRecord(item[0].encode(), None, (("ts", str(item[1]).encode()),), 1)
             log.append(CONFIG.items_topic, [deletion])
         else:
-            log.append(CONFIG.items_topic, [Outgoing(str(item["id"]).encode(), json.dumps(item).encode())])
+            log.append(CONFIG.items_topic, [ProducerRecord(str(item["id"]).encode(), json.dumps(item).encode())])
     return log
 
 
@@ -85,7 +86,7 @@ def test_expiry_and_deletion_follow_the_last_item_event_before_the_watermark() -
 
 def test_events_of_unreadable_records_count_and_do_no_harm() -> None:
     log = log_of([click("a", 1000)])
-    log.append(CONFIG.engagements_topic, [Outgoing(b"u", b"{broken")])
+    log.append(CONFIG.engagements_topic, [ProducerRecord(b"u", b"{broken")])
     lives, engagements = replay(log, CONFIG)
     assert (set(lives), engagements) == ({"a"}, 2)
 

@@ -118,12 +118,12 @@ def test_kafka_starts_keeps_its_data_and_stops(kafka_tools: None, tmp_path: Path
 
 
 def check_topic(port: int, run: int) -> None:
-    from hsnn.streaming.log.base import Outgoing
+    from hsnn.streaming.log.base import ProducerRecord
     from hsnn.streaming.log.open import open_log
 
     log = open_log(f"kafka://127.0.0.1:{port}")
     log.create_topic("kept", 1)
     assert log.end_positions([("kept", 0)]) == {("kept", 0): run}
-    log.append("kept", [Outgoing(b"k", b"v")])
+    log.append("kept", [ProducerRecord(b"k", b"v")])
     log.flush()
     log.close()

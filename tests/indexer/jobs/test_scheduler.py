@@ -30,7 +30,7 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import connect
-from hsnn.streaming.schema.commands import read
+from hsnn.streaming.schema.commands import decode_commands
 from tests import waiting
 
 eventually = partial(waiting.eventually, seconds=30.0)
@@ -282,7 +282,7 @@ def test_a_crowded_node_is_asked_to_be_split_once_and_the_answer_is_on_record(re
         log.seek({("control", 0): 0})
         polled = log.poll(10, 0.2) if log.partitions("control") else []
         log.close()
-        return read([value for records in polled for value in records.values])
+        return decode_commands([value for records in polled for value in records.values])
 
     def said(event: str) -> list:
         return [entry for entry in audit.read() if entry.event == event and entry.action == "rebalance"]

@@ -9,10 +9,10 @@ import pytest
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.schema.arrow import write_interactions
-from hsnn.streaming.schema.commands import end
+from hsnn.streaming.schema.commands import encode_end
 from tests.streaming.mixed_stream import (
     CONFIG,
     DAY,
@@ -46,7 +46,7 @@ def test_batches_are_exact_and_in_order_of_time() -> None:
     batches = drain(Consumer(log, CONFIG))
     assert [len(batch.engagements) for batch in batches] == [10] * 10
     assert [name for batch in batches for name in batch.engagements.item] == [str(i) for i in range(100)]
-    assert [batch.dry for batch in batches] == [False] * 9 + [True]
+    assert [batch.caught_up for batch in batches] == [False] * 9 + [True]
     assert batches[4].watermark == START + 49
     assert {p: n for p, n in batches[4].positions.items() if n} == {
         ("engagements", p): 13 if p < 2 else 12 for p in range(4)
@@ -81,11 +81,11 @@ def test_a_short_batch_comes_only_when_the_log_is_dry_and_patience_is_over() -> 
     send(log, "engagements", *(interaction(START + i) for i in range(13)))
     full = consumer.next_batch(5.0)
     assert full is not None
-    assert (len(full.engagements), full.dry) == (10, False)
+    assert (len(full.engagements), full.caught_up) == (10, False)
     assert consumer.next_batch(0.05) is None
     short = consumer.next_batch(5.0)
     assert short is not None
-    assert (len(short.engagements), short.dry) == (3, True)
+    assert (len(short.engagements), short.caught_up) == (3, True)
     assert consumer.next_batch(0.05) is None
 
 
@@ -108,7 +108,7 @@ def test_items_alone_come_without_interactions() -> None:
     (batch,) = drain(Consumer(log, CONFIG))
     assert len(batch.engagements) == 0
     assert [one.id for one in batch.items] == ["a", "b"]
-    assert batch.dry
+    assert batch.caught_up
 
 
 def test_deleted_and_sent_again() -> None:
@@ -123,7 +123,7 @@ def test_deleted_and_sent_again() -> None:
         (b"c", item(START, "c")),
         (b"d", None),
     ]
-    log.append("items", [Outgoing(key, value, stamp, START) for key, value in records])
+    log.append("items", [ProducerRecord(key, value, stamp, START) for key, value in records])
     (batch,) = drain(Consumer(log, CONFIG))
     assert [one.id for one in batch.items] == ["b", "c"]
     assert batch.deleted_items == ["a", "d"]
@@ -180,10 +180,10 @@ def test_every_event_is_accounted_for(config: StreamingConfig) -> None:
     assert sum(batch.early for batch in batches) > 0
     assert sum(batch.late_actions for batch in batches) > 0
     assert sum(batch.engagements.repeat.sum() for batch in batches) > 0
-    labels = np.concatenate([batch.judgements.labels for batch in batches])
+    labels = np.concatenate([batch.labelled_impressions.labels for batch in batches])
     assert (labels.sum(0) > 0).all()
     for partition in log.partitions("control"):
-        log.append("control", [Outgoing(None, end(batches[-1].watermark + 1), partition=partition)])
+        log.append("control", [ProducerRecord(None, encode_end(batches[-1].watermark + 1), partition=partition)])
     drain(consumer)
     assert produced == counts.delivered + counts.judged + lost, "once all was sent, nothing waits"
     assert consumer.pending == 0
@@ -232,10 +232,10 @@ def test_events_of_one_time_up_to_which_all_was_sent_do_not_wait() -> None:
     """The command may be merged before events that a slow partition still holds."""
     log = MemoryLog()
     send(log, "engagements", impression(START, 1))
-    send(log, "control", end(START + 10), b"?", b'{"op":5}')
+    send(log, "control", encode_end(START + 10), b"?", b'{"op":5}')
     consumer = Consumer(log, JOIN_CONFIG)
     (batch,) = drain(consumer)
-    assert (batch.impressions, batch.pending, len(batch.judgements)) == (1, 0, 1)
+    assert (batch.impressions, batch.pending, len(batch.labelled_impressions)) == (1, 0, 1)
     send(log, "engagements", impression(START + 5, 2), impression(START + 15, 3))
     (batch,) = drain(Consumer(log, JOIN_CONFIG, state=consumer.state_dict()))
     assert (batch.impressions, batch.pending) == (1, 1)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import Redis
@@ -45,7 +45,9 @@ def test_a_consumer_on_a_growing_redis_log_misses_nothing(redis_server: str, red
     consumer = Consumer(log, CONFIG)
     names: list[str] = []
     for i in range(20):
-        producer.append("engagements", [Outgoing(b"%d" % j, interaction(START + i, item=f"{i}-{j}")) for j in range(7)])
+        producer.append(
+            "engagements", [ProducerRecord(b"%d" % j, interaction(START + i, item=f"{i}-{j}")) for j in range(7)]
+        )
         if (batch := consumer.next_batch(0.01)) is not None:
             names += batch.engagements.item
     names += [name for batch in drain(consumer) for name in batch.engagements.item]

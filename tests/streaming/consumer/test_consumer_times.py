@@ -10,7 +10,7 @@ import pytest
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.watermark import QUORUM
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.schema.batch import Batch
 
@@ -32,7 +32,7 @@ def item(ts: int, name: str) -> bytes:
 
 def send(log: MemoryLog, topic: str, *values: bytes, partition: int | None = None) -> None:
     log.create_topic(topic, 4)
-    log.append(topic, [Outgoing(b"k", value, sent_at=T0 + 5, partition=partition) for value in values])
+    log.append(topic, [ProducerRecord(b"k", value, sent_at=T0 + 5, partition=partition) for value in values])
 
 
 def drain(consumer: Consumer) -> list[Batch]:

@@ -17,9 +17,9 @@ from hsnn.streaming.consumer.dead_letter_limit import DeadLetterLimit
 from hsnn.streaming.dead_letters.writer import DeadLetter
 from hsnn.streaming.decode.event_table import EventTable, RowKind, empty_table, table_of_records
 from hsnn.streaming.errors import DeadLetterFloodError
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.log.records import Record, RecordBatch
 
 T0 = 1_600_000_000_000
 CONFIG = StreamingConfig(
@@ -31,7 +31,9 @@ def rows(pattern: str, start: int = 0) -> EventTable:
     """Delivered rows of partition 0: ``.`` is fine, ``x`` is malformed, ``i`` is invalid."""
     if not pattern:
         return empty_table()
-    records = Records.of([Record("engagements", 0, start + at, b"k", b"v", (), 5) for at in range(len(pattern))])
+    records = RecordBatch.from_records(
+        [Record("engagements", 0, start + at, b"k", b"v", (), 5) for at in range(len(pattern))]
+    )
     made = table_of_records(records, RowKind.INTERACTION)
     for at, (mark, record) in enumerate(zip(pattern, records, strict=True)):
         if mark != ".":
@@ -109,7 +111,7 @@ def good(at: int) -> bytes:
 def a_log(values: Sequence[bytes]) -> MemoryLog:
     log = MemoryLog()
     log.create_topic("engagements", 1)
-    log.append("engagements", [Outgoing(b"k", value, sent_at=T0) for value in values])
+    log.append("engagements", [ProducerRecord(b"k", value, sent_at=T0) for value in values])
     return log
 
 

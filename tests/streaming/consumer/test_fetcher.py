@@ -18,9 +18,9 @@ from hsnn.streaming.consumer.fetcher import DirectFetcher, PrefetchingFetcher
 from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.event_table import EventTable
 from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.log.records import Position, Records
+from hsnn.streaming.log.records import Position, RecordBatch
 from hsnn.streaming.schema.batch import Batch
 from hsnn.streaming.schema.events import Interaction, Item, encode
 from hsnn.streaming.schema.topics import TopicRole
@@ -37,7 +37,9 @@ class Slow(MemoryLog):
         self.sizes, self.polls, self.pollers = sizes or [], 0, set[str]()
         self.failure: Exception | None = None
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
@@ -52,9 +54,9 @@ def filled(log: Slow, events: int) -> Slow:
         log.create_topic(topic, partitions)
     for at in range(events):
         event = Interaction(ts=893_286_638_000 + 1000 * at, id=at, user=f"u{at % 7}", item=f"i{at % 11}", action="view")
-        log.append("engagements", [Outgoing(f"u{at % 7}".encode(), encode(event), (), 1)])
+        log.append("engagements", [ProducerRecord(f"u{at % 7}".encode(), encode(event), (), 1)])
         if at % 20 == 0:
-            log.append("items", [Outgoing(b"i", encode(Item(ts=event.ts, id=f"i{at}")), (), 1)])
+            log.append("items", [ProducerRecord(b"i", encode(Item(ts=event.ts, id=f"i{at}")), (), 1)])
     return log
 
 
@@ -128,7 +130,7 @@ def test_hardly_anything_is_polled_until_somebody_waits() -> None:
     time.sleep(1.0)
     assert log.polls - before <= 2, "one a second"
     assert reader.read(0.0, [FIRST])
-    log.append("engagements", [Outgoing(None, b"late", (), 1, 0)])
+    log.append("engagements", [ProducerRecord(None, b"late", (), 1, 0)])
     assert reader.read(5.0, [FIRST])
     reader.close()
 
@@ -139,7 +141,7 @@ def test_who_asks_without_waiting_finds_soon_what_came(monkeypatch: pytest.Monke
     reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
     reader.seek({FIRST: 0})
     time.sleep(0.2)
-    log.append("engagements", [Outgoing(None, b"late", (), 1, 0)])
+    log.append("engagements", [ProducerRecord(None, b"late", (), 1, 0)])
     deadline = time.monotonic() + 5.0
     while not (found := reader.read(0.0, [FIRST])) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -159,7 +161,7 @@ def test_an_error_of_the_log_reaches_the_consumer_and_reading_goes_on() -> None:
     with pytest.raises(LogUnavailableError, match="gone for a moment"):
         until_it_fails(consumer)
     log.append(
-        "engagements", [Outgoing(b"u", encode(Interaction(ts=1, id="x", user="u", item="i", action="a")), (), 1)]
+        "engagements", [ProducerRecord(b"u", encode(Interaction(ts=1, id="x", user="u", item="i", action="a")), (), 1)]
     )
     for _ in range(100):
         if (batch := consumer.next_batch(0.05)) is not None and batch.dead_lettered:
@@ -194,7 +196,9 @@ def test_reading_when_asked_uses_no_thread() -> None:
 class Parted(Slow):
     """Gives half of a partition, then only the other one, then says that the rest of the first one is gone."""
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         gone = self.positions()[FIRST] >= 100 and FIRST in (partitions or ())
         if gone and self.polls >= 300:
             raise OutOfRangeError("engagements/0: gone")
@@ -208,7 +212,7 @@ def test_an_error_reaches_who_waits_for_one_partition_while_rows_of_others_lie_r
         log.create_topic(topic, 2)
     for at in range(800):
         event = Interaction(ts=893_286_638_000 + 1000 * at, id=at, user="u", item="i", action="view")
-        log.append("engagements", [Outgoing(b"u", encode(event), (), 1, partition=at % 2)])
+        log.append("engagements", [ProducerRecord(b"u", encode(event), (), 1, partition=at % 2)])
     consumer = Consumer(log, CONFIG, prefetch=True)
     with pytest.raises(OutOfRangeError, match="gone"):
         until_it_fails(consumer)
@@ -247,7 +251,7 @@ def test_nothing_is_lost_where_only_the_ends_could_not_be_asked_for(monkeypatch:
 def test_a_seek_forgets_what_is_just_being_decoded() -> None:
     log, decoding, go_on = filled(Slow(), 40), threading.Event(), threading.Event()
 
-    def decode(_: Position, records: Records) -> EventTable:
+    def decode(_: Position, records: RecordBatch) -> EventTable:
         decoding.set()
         go_on.wait(0.3)
         return decode_records(TopicRole.ENGAGEMENTS, records)

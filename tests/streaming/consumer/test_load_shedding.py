@@ -11,9 +11,9 @@ from hsnn.streaming.consumer import consumer as consuming
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.load_shedding import LoadShedder
 from hsnn.streaming.decode.event_table import RowKind, table_of_records
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.log.records import Record, RecordBatch
 from hsnn.streaming.schema.events import Interaction, Item, encode
 
 NOW = 1_700_000_000
@@ -21,7 +21,7 @@ NOW = 1_700_000_000
 
 def rows(*ages: float, kind: RowKind = RowKind.INTERACTION):
     records = [Record("engagements", 0, offset, None, b"", (), 0) for offset in range(len(ages))]
-    found = table_of_records(Records.of(records), kind)
+    found = table_of_records(RecordBatch.from_records(records), kind)
     found.sent_at[:] = [1000 * (NOW - age) for age in ages]
     return found
 
@@ -61,8 +61,8 @@ def test_what_is_dropped_is_counted_and_items_are_not(monkeypatch):
     for at in range(6000):
         age = 100 if at < 5900 else 0
         event = Interaction(ts=893_286_638_000 + at, id=at, user="u", item="i", action="view")
-        log.append("engagements", [Outgoing(b"u", encode(event), (), 1000 * (NOW - age))])
-    log.append("items", [Outgoing(b"i", encode(Item(ts=893_286_638_000, id="i")), (), 1000 * (NOW - 100))])
+        log.append("engagements", [ProducerRecord(b"u", encode(event), (), 1000 * (NOW - age))])
+    log.append("items", [ProducerRecord(b"i", encode(Item(ts=893_286_638_000, id="i")), (), 1000 * (NOW - 100))])
     monkeypatch.setattr(consuming, "LoadShedder", lambda above, below: LoadShedder(above, below, clock=lambda: NOW))
     consumer, found = Consumer(log, config), []
     while (batch := consumer.next_batch(0.0)) is not None:

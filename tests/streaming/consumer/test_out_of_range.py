@@ -14,7 +14,7 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.out_of_range import RECORDS_LOST
 from hsnn.streaming.errors import OutOfRangeError
-from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.redis.entry import stream_key
 
 T0 = 1_600_000_000_000
@@ -37,7 +37,7 @@ def remove(log: EventLog) -> Remove:
 
         admin._admin.delete_records({TopicPartition(*place): before})
 
-    return {"MemoryLog": getattr(admin, "remove", of_redis), "RedisLog": of_redis, "KafkaLog": of_kafka}[
+    return {"MemoryLog": getattr(admin, "trim", of_redis), "RedisLog": of_redis, "KafkaLog": of_kafka}[
         type(log).__name__
     ]
 
@@ -56,7 +56,7 @@ def config(log: EventLog) -> StreamingConfig:
 def send(log: EventLog, config: StreamingConfig, start: int, stop: int) -> None:
     event = {"type": "interaction", "user": "u", "action": "click"}
     values = [json.dumps(event | {"id": at, "ts": T0 + at, "item": f"i{at}"}).encode() for at in range(start, stop)]
-    log.append(config.engagements_topic, [Outgoing(b"k", value, (), T0 + 5, 0) for value in values])
+    log.append(config.engagements_topic, [ProducerRecord(b"k", value, (), T0 + 5, 0) for value in values])
     log.flush()
 
 
@@ -194,7 +194,7 @@ def test_records_of_other_partitions_survive_the_jump_of_one(log, config, remove
     event = {"type": "interaction", "user": "u", "action": "click", "ts": T0 + 255, "id": "x", "item": "i999"}
     log.append(
         config.engagements_topic,
-        [Outgoing(b"k", json.dumps(event | {"id": f"x{n}"}).encode(), (), T0, 1) for n in range(7)],
+        [ProducerRecord(b"k", json.dumps(event | {"id": f"x{n}"}).encode(), (), T0, 1) for n in range(7)],
     )
     log.flush()
     assert sorted(items(consumer, 17)) == [*range(250, 260), *[999] * 7]

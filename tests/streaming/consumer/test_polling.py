@@ -14,11 +14,10 @@ from hsnn.streaming.consumer.polling import BYTES_PER_POLL, MAX_RECORDS, FetchSi
 from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.event_table import EventTable
 from hsnn.streaming.errors import OutOfRangeError
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.log.records import Position, Record, RecordBatch
 from hsnn.streaming.schema.arrow import write_interactions
-from hsnn.streaming.schema.batch import Position
 from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.streaming.schema.topics import TopicRole
 
@@ -32,7 +31,9 @@ class Failing(MemoryLog):
         super().__init__()
         self.polls, self._fails = 0, fails
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         self.polls += 1
         if self.polls == self._fails:
             raise OutOfRangeError("gone")
@@ -44,7 +45,7 @@ def polling(log: MemoryLog, *sizes: int) -> Poller:
     log.create_topic("engagements", len(PLACES))
     for (topic, partition), size in zip(PLACES, sizes, strict=True):
         events = [Interaction(id=at, ts=at, user="u", item="i", action="a") for at in range(size)]
-        log.append(topic, [Outgoing(None, encode(event), partition=partition) for event in events])
+        log.append(topic, [ProducerRecord(None, encode(event), partition=partition) for event in events])
     log.seek(dict.fromkeys(PLACES, 0))
     return Poller(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records))
 
@@ -106,8 +107,8 @@ def test_an_error_is_forgotten_when_the_log_is_sought() -> None:
     assert reads.read(0.0, PLACES)
 
 
-def records(count: int, size: int) -> list[Records]:
-    return [Records.of([Record("t", 0, at, None, b"x" * size, (), 0) for at in range(count)])]
+def records(count: int, size: int) -> list[RecordBatch]:
+    return [RecordBatch.from_records([Record("t", 0, at, None, b"x" * size, (), 0) for at in range(count)])]
 
 
 def test_single_events_are_read_by_thousands() -> None:
@@ -131,7 +132,9 @@ class Counting(MemoryLog):
 
     read = 0
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         found = super().poll(max_records, timeout, partitions)
         self.read += sum(map(len, found))
         return found
@@ -142,7 +145,7 @@ def test_little_is_read_ahead_of_records_with_many_events() -> None:
     log.create_topic("engagements", 1)
     n = 4096
     value = write_interactions([893_286_638_000] * n, ["u"] * n, ["i"] * n, ["a"] * n)
-    log.append("engagements", [Outgoing(None, value, (), 1) for _ in range(300)])
+    log.append("engagements", [ProducerRecord(None, value, (), 1) for _ in range(300)])
     consumer = Consumer(log, StreamingConfig(log="memory", partitions=1, dedup_window=0.0), prefetch=True)
     assert consumer.next_batch(10.0) is not None
     time.sleep(0.3)

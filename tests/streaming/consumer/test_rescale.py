@@ -13,10 +13,10 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.partition_assignment import PartitionAssignment
 from hsnn.streaming.consumer.rescale import pack_states, unpack_state
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.schema.batch import Batch
-from hsnn.streaming.schema.commands import end
+from hsnn.streaming.schema.commands import encode_end
 from hsnn.trainer.distributed.batch_codec import decode_batch, encode_batch
 from hsnn.trainer.distributed.merge_batches import merge_batches
 
@@ -56,9 +56,9 @@ def filled() -> MemoryLog:
     for ts, user, event in sorted(sent, key=lambda one: one[0]):
         value = json.dumps(event | {"ts": ts}).encode()
         again = 1 + (event["id"].endswith("7") and event["type"] == "interaction")
-        log.append("engagements", [Outgoing(user.encode(), value, sent_at=T0)] * again)
-    log.append("engagements", [Outgoing(b"u1", b"{broken", sent_at=T0)])
-    log.append("control", [Outgoing(b"", end(LAST + 60_000), sent_at=T0)])
+        log.append("engagements", [ProducerRecord(user.encode(), value, sent_at=T0)] * again)
+    log.append("engagements", [ProducerRecord(b"u1", b"{broken", sent_at=T0)])
+    log.append("control", [ProducerRecord(b"", encode_end(LAST + 60_000), sent_at=T0)])
     return log
 
 
@@ -91,7 +91,7 @@ def run(consumers: list[Consumer], turns: int | None = None) -> list[Batch]:
 def account(batches: list[Batch]) -> dict[str, Any]:
     judged = [
         (ts, user, item, *labels)
-        for told in (batch.judgements for batch in batches)
+        for told in (batch.labelled_impressions for batch in batches)
         for ts, user, item, labels in zip(told.ts.tolist(), told.user, told.item, told.labels.tolist(), strict=True)
     ]
     return {

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.streaming.datasets.assemble import build, interactions, time_order
+from hsnn.streaming.datasets.assemble import build_dataset, build_engagements, time_order
 from hsnn.streaming.datasets.base import Dataset, Impressions
 from hsnn.streaming.schema.events import Impression, Interaction, Item, User
 
@@ -19,8 +19,8 @@ def dataset(clicks: list[tuple[int, int, int]], limit: int | None = None) -> Dat
     rows = [clicks[row] for row in order.tolist()]
     users, items = [f"u{user}" for _, user, _ in rows], [f"a{item}" for _, _, item in rows]
     known = {f"u{user}": {"odd": str(user % 2)} for user in range(3)}  # u3 has no features
-    return build(
-        "made", interactions(ts[order], users, items, "click"), item_features={}, user_features=known, titles={}
+    return build_dataset(
+        "made", build_engagements(ts[order], users, items, "click"), item_features={}, user_features=known, titles={}
     )
 
 
@@ -63,7 +63,7 @@ def test_batches_hold_the_same_events(clicks: list[tuple[int, int, int]], size: 
         assert arrived.issuperset(batch.engagements.item)
         assert batch.watermark == int(batch.engagements.ts[-1])
         assert batch.positions["engagements", 0] == min((number + 1) * size, len(data))
-        assert batch.dry == (number == len(batches) - 1)
+        assert batch.caught_up == (number == len(batches) - 1)
 
 
 def test_ids_do_not_depend_on_the_limit() -> None:
@@ -74,8 +74,8 @@ def test_ids_do_not_depend_on_the_limit() -> None:
 def test_impressions_count_as_engagements() -> None:
     ts = np.array([10, 30], np.int64)
     shown = Impressions(ts, ["u", "u"], [["a", "b"], ["c"]], [None, None])
-    clicked = interactions(np.array([20], np.int64), ["u"], ["b"], "click")
-    data = build(
+    clicked = build_engagements(np.array([20], np.int64), ["u"], ["b"], "click")
+    data = build_dataset(
         "made",
         clicked,
         item_features={},
@@ -86,7 +86,7 @@ def test_impressions_count_as_engagements() -> None:
         sequence=np.array([-1, 0, -2]),
     )
     assert len(data) == 3
-    assert data.times().tolist() == [10, 20, 30]
+    assert data.event_times().tolist() == [10, 20, 30]
     assert [(item.id, item.ts) for item in data.items] == [("a", 9), ("b", 9), ("c", 29)]
     kinds = [type(event) for _, _, event in data.events()]
     assert kinds == [Item, Item, Impression, Interaction, Item, Impression]

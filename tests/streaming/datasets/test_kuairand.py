@@ -62,16 +62,16 @@ def test_batches_tell_what_was_shown(videos: Path) -> None:
         2000,
     )
     assert second.seen_items == [("5", 3000, 3000)]
-    assert (len(second.engagements), second.positions["engagements", 0], second.dry) == (1, 6, True)
+    assert (len(second.engagements), second.positions["engagements", 0], second.caught_up) == (1, 6, True)
 
 
 def test_impressions_come_out_as_judgements(videos: Path) -> None:
     config = StreamingConfig(tasks=("click", "long_view", "like"))
     first, second = kuairand.read(videos).batches(2, config)
-    assert (first.impressions, first.pending, len(first.judgements)) == (0, 2, 0), "the window has not passed"
+    assert (first.impressions, first.pending, len(first.labelled_impressions)) == (0, 2, 0), "the window has not passed"
     assert first.engagements.repeat.tolist() == [False, True], "the like says more of what the click said"
     assert (second.impressions, second.pending, second.dropped) == (3, 0, {})
-    judged = second.judgements
+    judged = second.labelled_impressions
     assert (judged.ts.tolist(), judged.user, judged.item) == ([1000, 2000, 3000], ["2", "1", "1"], ["6", "6", "5"])
     assert judged.labels.tolist() == [[0, 0, 0], [1, 0, 1], [1, 0, 0]]
     assert judged.context == [{"tab": "0"}, {"tab": "1"}, {"tab": "1"}]
@@ -99,9 +99,9 @@ def test_the_consumer_judges_as_the_data_set_does(videos: Path) -> None:
         live.append(batch)
     offline = list(data.batches(2, config))
     for batches in (live, offline):
-        labels = np.concatenate([batch.judgements.labels for batch in batches])
+        labels = np.concatenate([batch.labelled_impressions.labels for batch in batches])
         assert labels.tolist() == [[0, 0], [1, 1], [1, 0]]
-        assert [name for batch in batches for name in batch.judgements.item] == ["6", "6", "5"]
+        assert [name for batch in batches for name in batch.labelled_impressions.item] == ["6", "6", "5"]
         assert [flag for batch in batches for flag in batch.engagements.repeat.tolist()] == [False, True, False]
         assert batches[-1].pending == 0
     assert (consumer.counts.delivered, consumer.counts.judged, consumer.pending) == (3, 3, 0)

@@ -7,15 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.dead_letters.counts import count_letters
+from hsnn.streaming.dead_letters.counts import count_dead_letters
 from hsnn.streaming.dead_letters.preview import preview
-from hsnn.streaming.dead_letters.reader import FOREIGN, Letter, Wanted, letter_of, letters, topics_with_letters
-from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter, DeadLetterWriter
+from hsnn.streaming.dead_letters.reader import (
+    FOREIGN,
+    DeadLetterFilter,
+    StoredDeadLetter,
+    parse_dead_letter,
+    read_dead_letters,
+    topics_with_dead_letters,
+)
+from hsnn.streaming.dead_letters.writer import WHOLE_RECORD, DeadLetter, DeadLetterWriter
 from hsnn.streaming.errors import UnknownTopicError
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Record
-from hsnn.streaming.log.scan import everything, sweep
+from hsnn.streaming.log.scan import read_range, read_topic
 
 
 def dead(offset: int, reason: str = "invalid", partition: int = 0, index: int = 0, value: bytes = b"?") -> DeadLetter:
@@ -28,14 +35,14 @@ def log() -> MemoryLog:
     log = MemoryLog()
     log.create_topic("engagements", 2)
     DeadLetterWriter(log).write(
-        [dead(7), dead(8, "malformed"), dead(3, partition=1, index=WHOLE), dead(9, value=b"x" * 2_000_000)]
+        [dead(7), dead(8, "malformed"), dead(3, partition=1, index=WHOLE_RECORD), dead(9, value=b"x" * 2_000_000)]
     )
-    log.append("engagements.dlq", [Outgoing(b"k", b"a stranger", (("hsnn-topic", b"engagements"),), partition=1)])
+    log.append("engagements.dlq", [ProducerRecord(b"k", b"a stranger", (("hsnn-topic", b"engagements"),), partition=1)])
     return log
 
 
-def all_of(log: MemoryLog) -> list[Letter]:
-    return list(letters(log, ["engagements"]))
+def all_of(log: MemoryLog) -> list[StoredDeadLetter]:
+    return list(read_dead_letters(log, ["engagements"]))
 
 
 def test_each_knows_where_it_came_from(log: MemoryLog) -> None:
@@ -45,7 +52,7 @@ def test_each_knows_where_it_came_from(log: MemoryLog) -> None:
         (0, 7, 0, "invalid"),
         (0, 8, 0, "malformed"),
         (0, 9, 0, "invalid"),
-        (1, 3, WHOLE, "invalid"),
+        (1, 3, WHOLE_RECORD, "invalid"),
     ]
     assert [one.foreign for one in found] == [one.reason == FOREIGN for one in found]
     assert {one.truncated_from for one in found} == {0, 2_000_000}
@@ -60,7 +67,7 @@ def test_only_what_was_put_on_last_is_believed() -> None:
     """A producer sent an older letter on, with all its headers."""
     ours = (("hsnn-reason", b"r"), ("hsnn-topic", b"t"), ("hsnn-partition", b"0"), ("hsnn-offset", b"5"))
     old = (*ours, ("hsnn-index", b"0"), ("hsnn-truncated-from", b"9"))
-    letter = letter_of(Record("t.dlq", 0, 1, None, b"", (*old, *ours[:3], ("hsnn-offset", b"6"), old[4]), 0))
+    letter = parse_dead_letter(Record("t.dlq", 0, 1, None, b"", (*old, *ours[:3], ("hsnn-offset", b"6"), old[4]), 0))
     assert (letter.offset, letter.truncated_from) == (6, 0)
 
 
@@ -75,7 +82,7 @@ def test_only_what_was_put_on_last_is_believed() -> None:
     ],
 )
 def test_what_is_not_of_this_topic_is_foreign(headers: dict[str, bytes]) -> None:
-    assert letter_of(Record("t.dlq", 0, 1, None, None, tuple(headers.items()), 0)).foreign
+    assert parse_dead_letter(Record("t.dlq", 0, 1, None, None, tuple(headers.items()), 0)).foreign
 
 
 def test_identities_tell_letters_apart_and_outlive_a_second_copy(log: MemoryLog) -> None:
@@ -85,22 +92,22 @@ def test_identities_tell_letters_apart_and_outlive_a_second_copy(log: MemoryLog)
         DeadLetterWriter(log).write([letter])
     assert len(all_of(log)) == 7
     assert len({one.identity for one in all_of(log)} - found) == 1
-    keyless = [letter_of(Record("t.dlq", 0, 1, key, value, (), 0)) for key, value in ((b"", None), (None, b""))]
+    keyless = [parse_dead_letter(Record("t.dlq", 0, 1, key, value, (), 0)) for key, value in ((b"", None), (None, b""))]
     assert keyless[0].identity != keyless[1].identity
 
 
 @pytest.mark.parametrize(
     ("wanted", "count"),
     [
-        (Wanted(), 5),
-        (Wanted(reason="invalid"), 3),
-        (Wanted(partition=0), 3),
-        (Wanted(partition=0, offset=8), 1),
-        (Wanted("invalid", 0, 8), 0),
+        (DeadLetterFilter(), 5),
+        (DeadLetterFilter(reason="invalid"), 3),
+        (DeadLetterFilter(partition=0), 3),
+        (DeadLetterFilter(partition=0, offset=8), 1),
+        (DeadLetterFilter("invalid", 0, 8), 0),
     ],
 )
-def test_filters(log: MemoryLog, wanted: Wanted, count: int) -> None:
-    assert sum(map(wanted.match, all_of(log))) == count
+def test_filters(log: MemoryLog, wanted: DeadLetterFilter, count: int) -> None:
+    assert sum(map(wanted.matches, all_of(log))) == count
 
 
 def test_counts_per_topic_and_reason() -> None:
@@ -109,9 +116,9 @@ def test_counts_per_topic_and_reason() -> None:
     for sent_at, reason in ((30, b"a"), (10, b"b"), (20, b"a")):
         source = {"topic": b"engagements", "partition": b"0", "offset": b"%d" % sent_at, "index": b"0"}
         headers = (("hsnn-reason", reason), *((f"hsnn-{name}", value) for name, value in source.items()))
-        log.append("engagements.dlq", [Outgoing(b"k", b"v", headers, sent_at)])
-    first = next(iter(letters(log, ["engagements"])))
-    counts = count_letters(letters(log, ["engagements"]), {first.identity})
+        log.append("engagements.dlq", [ProducerRecord(b"k", b"v", headers, sent_at)])
+    first = next(iter(read_dead_letters(log, ["engagements"])))
+    counts = count_dead_letters(read_dead_letters(log, ["engagements"]), {first.identity})
     assert [(one.topic, one.reason, one.letters, one.first, one.last, one.replayed) for one in counts] == [
         ("engagements", "a", 2, 20, 30, 1),
         ("engagements", "b", 1, 10, 10, 0),
@@ -120,10 +127,10 @@ def test_counts_per_topic_and_reason() -> None:
 
 def test_which_topics_have_letters(log: MemoryLog) -> None:
     config = StreamingConfig()
-    assert topics_with_letters(log, config) == ["engagements"]
-    assert topics_with_letters(log, config, "engagements.dlq") == ["engagements"]
+    assert topics_with_dead_letters(log, config) == ["engagements"]
+    assert topics_with_dead_letters(log, config, "engagements.dlq") == ["engagements"]
     with pytest.raises(UnknownTopicError, match=r"no topic 'items\.dlq' in the log"):
-        topics_with_letters(log, config, "items")
+        topics_with_dead_letters(log, config, "items")
 
 
 @given(st.lists(st.integers(0, 2500), min_size=6, max_size=6), st.data())
@@ -131,23 +138,23 @@ def test_a_sweep_reads_exactly_the_stretch(sizes: list[int], data: st.DataObject
     log, begin, end = MemoryLog(), {}, {}
     log.create_topic("t", len(sizes))
     for partition, size in enumerate(sizes):
-        log.append("t", [Outgoing(None, b"", partition=partition)] * size)
+        log.append("t", [ProducerRecord(None, b"", partition=partition)] * size)
         begin["t", partition] = data.draw(st.integers(0, size))
         end["t", partition] = data.draw(st.integers(begin["t", partition], size))
-    found = sorted((record.partition, record.offset) for record in sweep(log, begin, end))
+    found = sorted((record.partition, record.offset) for record in read_range(log, begin, end))
     assert found == [(p, at) for (_, p), first in begin.items() for at in range(first, end["t", p])]
 
 
 def test_what_comes_during_a_sweep_is_not_read() -> None:
     log = MemoryLog()
     log.create_topic("t", 1)
-    log.append("t", [Outgoing(None, b"1"), Outgoing(None, b"2")])
+    log.append("t", [ProducerRecord(None, b"1"), ProducerRecord(None, b"2")])
     found = []
-    for record in everything(log, "t"):
+    for record in read_topic(log, "t"):
         found.append(record.value)
-        log.append("t", [Outgoing(None, b"later")])
+        log.append("t", [ProducerRecord(None, b"later")])
     assert found == [b"1", b"2"]
-    assert list(everything(log, "no such topic")) == []
+    assert list(read_topic(log, "no such topic")) == []
 
 
 @given(st.binary(max_size=300), st.integers(1, 100))

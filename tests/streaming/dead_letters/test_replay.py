@@ -10,14 +10,14 @@ import pytest
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.dead_letters import replay as replay_module
-from hsnn.streaming.dead_letters.reader import Wanted, letters
-from hsnn.streaming.dead_letters.replay import ALREADY, CUT, NO_LETTER, NOT_WANTED, Account, replay, replayed
+from hsnn.streaming.dead_letters.reader import DeadLetterFilter, read_dead_letters
+from hsnn.streaming.dead_letters.replay import ALREADY, CUT, NO_LETTER, NOT_WANTED, ReplayReport, read_replayed, replay
 from hsnn.streaming.dead_letters.writer import DeadLetter, DeadLetterWriter
 from hsnn.streaming.errors import AppendError
-from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Record
-from hsnn.streaming.log.scan import everything
+from hsnn.streaming.log.scan import read_topic
 from hsnn.streaming.schema.events import Interaction, encode
 
 NOW = 1_700_000_000_000
@@ -47,12 +47,12 @@ def write(log: EventLog, found: list[DeadLetter]) -> None:
 
 
 def sent(log: EventLog, topic: str) -> list[Record]:
-    return sorted(everything(log, topic), key=lambda record: record.key or b"")
+    return sorted(read_topic(log, topic), key=lambda record: record.key or b"")
 
 
 def test_the_original_comes_back_once(log: EventLog, topic: str) -> None:
-    account = replay(log, [topic], Wanted())
-    assert account == Account(10, {topic: 10}, {})
+    account = replay(log, [topic], DeadLetterFilter())
+    assert account == ReplayReport(10, {topic: 10}, {})
     found = sent(log, topic)
     assert [record.key for record in found] == [b"k%d" % at for at in range(10)]
     assert [record.value for record in found] == [b"v%d\xff" % at for at in range(10)]
@@ -60,59 +60,68 @@ def test_the_original_comes_back_once(log: EventLog, topic: str) -> None:
         (("trace", b"\x00%d" % at), ("trace", b"twice")) for at in range(10)
     ]
     assert [record.partition for record in found] == [at % 3 for at in range(10)]  # where they were
-    again = replay(log, [topic], Wanted())
-    assert again == Account(10, {}, {ALREADY: 10})
+    again = replay(log, [topic], DeadLetterFilter())
+    assert again == ReplayReport(10, {}, {ALREADY: 10})
     assert len(sent(log, topic)) == 10
 
 
 def test_a_dry_run_writes_nothing_and_counts_the_same(log: EventLog, topic: str) -> None:
-    would = replay(log, [topic], Wanted(reason="invalid"), dry_run=True)
+    would = replay(log, [topic], DeadLetterFilter(reason="invalid"), dry_run=True)
     assert sent(log, topic) == []
     assert log.partitions(topic + ".dlq.replayed") == []
-    assert would == replay(log, [topic], Wanted(reason="invalid")) == Account(10, {topic: 5}, {NOT_WANTED: 5})
+    assert (
+        would
+        == replay(log, [topic], DeadLetterFilter(reason="invalid"))
+        == ReplayReport(10, {topic: 5}, {NOT_WANTED: 5})
+    )
 
 
 def test_parts_make_a_whole(log: EventLog, topic: str) -> None:
     parts = [
         replay(log, [topic], wanted)
-        for wanted in (Wanted(partition=1), Wanted(partition=2, offset=5), Wanted(reason="malformed"), Wanted())
+        for wanted in (
+            DeadLetterFilter(partition=1),
+            DeadLetterFilter(partition=2, offset=5),
+            DeadLetterFilter(reason="malformed"),
+            DeadLetterFilter(),
+        )
     ]
     assert [account.replayed.total() for account in parts] == [3, 1, 4, 2]
     assert all(account.balanced and account.read == 10 for account in parts)
     assert len({record.key for record in sent(log, topic)}) == len(sent(log, topic)) == 10
-    assert len(replayed(log, [topic])) == 10
+    assert len(read_replayed(log, [topic])) == 10
 
 
 def test_what_cannot_be_sent_is_said(log: EventLog, topic: str) -> None:
     write(log, [dead(topic, 20, value=b"x" * 1_000_001)])
-    log.append(topic + ".dlq", [Outgoing(b"k", b"a stranger")])
+    log.append(topic + ".dlq", [ProducerRecord(b"k", b"a stranger")])
     log.flush()
-    account = replay(log, [topic], Wanted())
-    assert account == Account(12, {topic: 10}, {CUT: 1, NO_LETTER: 1})
-    assert (account.impossible, account.balanced) == (2, True)
-    assert replay(log, [topic], Wanted(reason="malformed")).impossible == 0  # nobody asked for them
+    account = replay(log, [topic], DeadLetterFilter())
+    assert account == ReplayReport(12, {topic: 10}, {CUT: 1, NO_LETTER: 1})
+    assert (account.not_replayable, account.balanced) == (2, True)
+    assert replay(log, [topic], DeadLetterFilter(reason="malformed")).not_replayable == 0  # nobody asked for them
 
 
 def test_a_letter_that_lies_there_twice_is_sent_once(log: EventLog, topic: str) -> None:
-    first = next(iter(letters(log, [topic])))
+    first = next(iter(read_dead_letters(log, [topic])))
     copy = first.record
-    log.append(copy.topic, [Outgoing(copy.key, copy.value, copy.headers)])
+    log.append(copy.topic, [ProducerRecord(copy.key, copy.value, copy.headers)])
     log.flush()
-    assert replay(log, [topic], Wanted()) == Account(11, {topic: 10}, {ALREADY: 1})
+    assert replay(log, [topic], DeadLetterFilter()) == ReplayReport(11, {topic: 10}, {ALREADY: 1})
 
 
 def test_a_topic_with_fewer_partitions_than_before_takes_them_by_key(log: EventLog) -> None:
     name = f"t-{uuid.uuid4().hex}"
     log.create_topic(name, 1)
     write(log, [dead(name, 3, partition=7)])
-    assert replay(log, [name], Wanted()).replayed[name] == 1
+    assert replay(log, [name], DeadLetterFilter()).replayed[name] == 1
     assert [record.partition for record in sent(log, name)] == [0]
 
 
 def test_several_chunks(log: EventLog, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_module, "CHUNK", 3)
-    assert replay(log, [topic], Wanted()).replayed[topic] == 10
-    assert len(replayed(log, [topic])) == len(sent(log, topic)) == 10
+    assert replay(log, [topic], DeadLetterFilter()).replayed[topic] == 10
+    assert len(read_replayed(log, [topic])) == len(sent(log, topic)) == 10
 
 
 def test_a_run_that_dies_sends_a_chunk_again_at_most(
@@ -130,23 +139,23 @@ def test_a_run_that_dies_sends_a_chunk_again_at_most(
 
     monkeypatch.setattr(log, "append", append)
     with pytest.raises(AppendError):
-        replay(log, [topic], Wanted())
+        replay(log, [topic], DeadLetterFilter())
     monkeypatch.setattr(log, "append", real)
-    assert replay(log, [topic], Wanted()) == Account(10, {topic: 7}, {ALREADY: 3})
+    assert replay(log, [topic], DeadLetterFilter()) == ReplayReport(10, {topic: 7}, {ALREADY: 3})
     found = [record.key for record in sent(log, topic)]
     assert (len(found), len(set(found))) == (13, 10)
 
 
 def test_marks_among_which_somebody_wrote_do_no_harm(log: EventLog, topic: str) -> None:
     log.create_topic(topic + ".dlq.replayed", 2, compacted=True)
-    log.append(topic + ".dlq.replayed", [Outgoing(b"\xff", b"x"), Outgoing(b"engagements", b"x")])
+    log.append(topic + ".dlq.replayed", [ProducerRecord(b"\xff", b"x"), ProducerRecord(b"engagements", b"x")])
     log.flush()
-    assert replay(log, [topic], Wanted()).replayed[topic] == 10
+    assert replay(log, [topic], DeadLetterFilter()).replayed[topic] == 10
     assert len(everything_of(log, topic + ".dlq.replayed")) == 12
 
 
 def everything_of(log: EventLog, topic: str) -> list[Record]:
-    return list(everything(log, topic))
+    return list(read_topic(log, topic))
 
 
 def test_a_letter_that_breaks_again_is_a_new_one_at_its_new_place() -> None:
@@ -156,26 +165,28 @@ def test_a_letter_that_breaks_again_is_a_new_one_at_its_new_place() -> None:
     good = [Interaction(id=at, ts=NOW + at, user="u", item="a", action="click") for at in range(3)]
     old = Interaction(id=9, ts=NOW - 7_200_000, user="u", item="a", action="click")
     values = [encode(good[0]), b"{broken", encode(good[1]), encode(old), encode(good[2])]
-    log.append("engagements", [Outgoing(b"u", value) for value in values])
+    log.append("engagements", [ProducerRecord(b"u", value) for value in values])
     consumer = Consumer(log, narrow)
     batch = consumer.next_batch(1.0)
     assert batch is not None
     assert (len(batch.engagements), batch.dead_lettered) == (3, 2)
     state = consumer.state_dict()
-    assert sorted((one.offset, one.reason) for one in letters(log, ["engagements"])) == [
+    assert sorted((one.offset, one.reason) for one in read_dead_letters(log, ["engagements"])) == [
         (1, "malformed"),
         (3, "far_past"),
     ]
 
-    assert replay(log, ["engagements"], Wanted()).replayed.total() == 2
+    assert replay(log, ["engagements"], DeadLetterFilter()).replayed.total() == 2
     wide = Consumer(log, narrow.model_copy(update={"max_past": 86_400.0}), state=state)
     batch = wide.next_batch(1.0)
     assert batch is not None
     assert batch.engagements.ts.tolist() == [old.ts]
     assert batch.dead_lettered == 1
-    assert sorted((one.offset, one.reason) for one in letters(log, ["engagements"])) == [
+    assert sorted((one.offset, one.reason) for one in read_dead_letters(log, ["engagements"])) == [
         (1, "malformed"),
         (3, "far_past"),
         (5, "malformed"),
     ]
-    assert replay(log, ["engagements"], Wanted(), dry_run=True) == Account(3, {"engagements": 1}, {ALREADY: 2})
+    assert replay(log, ["engagements"], DeadLetterFilter(), dry_run=True) == ReplayReport(
+        3, {"engagements": 1}, {ALREADY: 2}
+    )

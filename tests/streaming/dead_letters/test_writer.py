@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter, DeadLetterWriter, outgoing
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.dead_letters.writer import WHOLE_RECORD, DeadLetter, DeadLetterWriter, to_record
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Record
 from hsnn.streaming.schema.arrow import read_interactions, write_interactions
@@ -23,7 +23,7 @@ def written(log: MemoryLog) -> list[Record]:
 def a_log(partitions: int = 4) -> MemoryLog:
     log = MemoryLog()
     log.create_topic("engagements", partitions)
-    log.append("engagements", [Outgoing(b"k", b"v", partition=p) for p in range(partitions) for _ in range(60)])
+    log.append("engagements", [ProducerRecord(b"k", b"v", partition=p) for p in range(partitions) for _ in range(60)])
     return log
 
 
@@ -51,10 +51,10 @@ def test_no_topic_is_made_for_nothing() -> None:
 
 def test_a_replay_writes_nothing_twice() -> None:
     log = a_log()
-    letters = [letter(7), letter(7, 3), letter(8), letter(2, partition=0), letter(9, WHOLE)]
+    letters = [letter(7), letter(7, 3), letter(8), letter(2, partition=0), letter(9, WHOLE_RECORD)]
     DeadLetterWriter(log).write(letters)
     again = DeadLetterWriter(log)
-    again.open(["engagements", "items"])
+    again.load_written(["engagements", "items"])
     assert again.write(letters) == 0
     assert again.write([*letters, letter(9, 0), letter(10)]) == 2
     assert len(written(log)) == 7
@@ -65,7 +65,7 @@ def test_source_partitions_that_share_one_are_told_apart() -> None:
     log.create_topic("engagements.dlq", 2)
     DeadLetterWriter(log).write([letter(50, partition=6), letter(3, partition=4)])
     again = DeadLetterWriter(log)
-    again.open(["engagements"])
+    again.load_written(["engagements"])
     assert again.write([letter(50, partition=6), letter(3, partition=4), letter(4, partition=4)]) == 1
 
 
@@ -73,30 +73,32 @@ def test_letters_of_a_topic_that_was_made_anew_since_are_no_reason_to_leave_one_
     log = a_log()
     DeadLetterWriter(log).write([letter(500), letter(7, partition=0)])
     again = DeadLetterWriter(log)
-    again.open(["engagements"])
+    again.load_written(["engagements"])
     assert again.write([letter(20), letter(7, partition=0)]) == 1
 
 
 def test_foreign_records_among_the_dead_letters_are_passed() -> None:
     log = a_log()
     log.create_topic("engagements.dlq", 4)
-    log.append("engagements.dlq", [Outgoing(b"k", b"v"), Outgoing(b"k", b"v", (("hsnn-topic", b"engagements"),))])
+    log.append(
+        "engagements.dlq", [ProducerRecord(b"k", b"v"), ProducerRecord(b"k", b"v", (("hsnn-topic", b"engagements"),))]
+    )
     writer = DeadLetterWriter(log)
-    writer.open(["engagements"])
+    writer.load_written(["engagements"])
     assert writer.write([letter(0)]) == 1
 
 
 def test_one_row_of_an_arrow_record_is_cut_out() -> None:
     value = write_interactions([1, 2, 3], ["u", "v", "w"], ["a", "b", "c"], ["click"] * 3)
     for original in (value, b"\x00abcd" + value):
-        cut = outgoing(letter(7, 1, value=original), 4).value
+        cut = to_record(letter(7, 1, value=original), 4).value
         assert cut is not None
         assert read_interactions(cut).user.tolist() == ["v"]
-    assert outgoing(letter(7, WHOLE, value=value), 4).value == value
+    assert to_record(letter(7, WHOLE_RECORD, value=value), 4).value == value
 
 
 def test_what_no_broker_would_take_is_cut() -> None:
-    sent = outgoing(letter(7, value=b"x" * 3_000_000), 4)
+    sent = to_record(letter(7, value=b"x" * 3_000_000), 4)
     assert sent.value is not None
     assert 999_900 < len(sent.value) < 1_000_000
     assert ("hsnn-truncated-from", b"3000000") in sent.headers
@@ -111,7 +113,7 @@ def test_a_key_or_headers_that_leave_no_room_are_cut_too() -> None:
         (b"k", b"v", (("trace", b"t" * 3_000_000),)),
     ):
         record = Record("engagements", 0, 1, key, value, headers, 5)
-        sent = outgoing(DeadLetter(record, 0, "malformed", "x" * 900), 4)
+        sent = to_record(DeadLetter(record, 0, "malformed", "x" * 900), 4)
         size = len(sent.key or b"") + len(sent.value or b"") + sum(len(n) + len(c) for n, c in sent.headers)
         assert size < 1_010_000
         assert dict(sent.headers)["hsnn-truncated-from"] == b"%d" % (len(value or b"") or 2_000_000)
@@ -120,5 +122,5 @@ def test_a_key_or_headers_that_leave_no_room_are_cut_too() -> None:
 
 def test_a_record_of_nothing_can_be_sent_to_kafka_too() -> None:
     record = Record("engagements", 0, 1, None, None, (), 5)
-    sent = outgoing(DeadLetter(record, 0, "empty", "no value"), 4)
+    sent = to_record(DeadLetter(record, 0, "empty", "no value"), 4)
     assert (sent.key, sent.value) == (b"", None)

@@ -10,8 +10,8 @@ import pytest
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.dead_letters.reader import letters
-from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.dead_letters.reader import read_dead_letters
+from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.schema.arrow import write_interactions
 
 T0 = 1_600_000_000_000
@@ -28,16 +28,18 @@ def config(log: EventLog) -> StreamingConfig:
     for at in range(4 * 37):
         event = {"type": "interaction", "id": at, "ts": T0 + at, "user": "u", "item": f"i{at}", "action": "click"}
         values = [json.dumps(event | {"id": f"{at}-{n}"}).encode() for n in range(3)] + [b"{broken %d" % at]
-        log.append(config.engagements_topic, [Outgoing(b"k", value, (("a", b"b"),), T0, at % 4) for value in values])
+        log.append(
+            config.engagements_topic, [ProducerRecord(b"k", value, (("a", b"b"),), T0, at % 4) for value in values]
+        )
     table = write_interactions([T0 + 200, T0 + 201, T0 + 202], ["u", "", "u"], ["a", "b", ""], ["click"] * 3)
-    log.append(config.engagements_topic, [Outgoing(b"k", table, (), T0, 2)])
+    log.append(config.engagements_topic, [ProducerRecord(b"k", table, (), T0, 2)])
     log.flush()
     return config
 
 
 def places(log: EventLog, config: StreamingConfig) -> Counter[tuple[int, int, int]]:
     topic = config.engagements_topic
-    return Counter((one.partition, one.offset, one.index) for one in letters(log, [topic]) if not one.foreign)
+    return Counter((one.partition, one.offset, one.index) for one in read_dead_letters(log, [topic]) if not one.foreign)
 
 
 def read(consumer: Consumer, letters_at_least: int) -> None:
@@ -64,7 +66,7 @@ def test_a_letter_is_the_original_with_where_and_why(log: EventLog, config: Stre
     consumer = Consumer(log, config)
     read(consumer, LETTERS)
     consumer.state_dict()
-    broken = [one for one in letters(log, [config.engagements_topic]) if one.reason == "malformed"]
+    broken = [one for one in read_dead_letters(log, [config.engagements_topic]) if one.reason == "malformed"]
     assert len(broken) == 4 * 37
     for one in broken:
         assert (one.record.key, one.headers, one.topic) == (b"k", (("a", b"b"),), config.engagements_topic)

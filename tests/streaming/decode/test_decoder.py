@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hsnn.streaming.dead_letters.writer import WHOLE, DeadLetter
+from hsnn.streaming.dead_letters.writer import WHOLE_RECORD, DeadLetter
 from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.event_table import EventTable, RowKind
 from hsnn.streaming.decode.json_event import MAX_JSON
-from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.log.records import Record, RecordBatch
 from hsnn.streaming.schema.arrow import write_interactions
 from hsnn.streaming.schema.topics import TopicRole
 
@@ -31,7 +31,7 @@ def record(value: bytes | None, offset: int = 0, key: bytes | None = b"k", **mor
 
 
 def decoded(role: TopicRole, records: list[Record]) -> EventTable:
-    return decode_records(role, Records.of(records))
+    return decode_records(role, RecordBatch.from_records(records))
 
 
 def facts(rows: EventTable) -> list[list[Any]]:
@@ -182,7 +182,7 @@ def test_arrow_rows_lie_between_json_ones() -> None:
     assert rows.ends_record.tolist() == [1, 0, 0, 1, 1, 1, 1]
     assert rows.kind.tolist() == [0, 0, RowKind.DEAD, 0, RowKind.DEAD, RowKind.DEAD, 0]
     assert rows.payload[2].index == 1
-    assert rows.payload[5].index == WHOLE
+    assert rows.payload[5].index == WHOLE_RECORD
     assert rows.user[[1, 3]].tolist() == ["u", "w"]
 
 

@@ -176,7 +176,7 @@ def feed(joiner: Joiner, step: Step) -> JoinResult:
 
 
 def told(joined: JoinResult) -> dict[str, Any]:
-    found = joined.judgements
+    found = joined.labelled_impressions
     rows = zip(
         found.ts.tolist(),
         found.decided_at.tolist(),

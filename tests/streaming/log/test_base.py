@@ -9,7 +9,7 @@ from itertools import chain
 import pytest
 
 from hsnn.streaming.errors import AppendError, UnknownTopicError
-from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.log.partitioner import partition_of
@@ -24,7 +24,9 @@ def topic(log: EventLog) -> str:
 
 
 def fill(log: EventLog, topic: str, count: int, start: int = 0) -> None:
-    log.append(topic, [Outgoing(b"k%d" % (i % 17), b"v%d" % i, sent_at=1000 + i) for i in range(start, start + count)])
+    log.append(
+        topic, [ProducerRecord(b"k%d" % (i % 17), b"v%d" % i, sent_at=1000 + i) for i in range(start, start + count)]
+    )
     log.flush()
 
 
@@ -52,7 +54,7 @@ def test_a_topic_is_made_once_and_keeps_its_partitions(log: EventLog, topic: str
 
 def test_an_unknown_topic_takes_no_records(log: EventLog) -> None:
     with pytest.raises(UnknownTopicError, match="create it first"):
-        log.append("t-" + uuid.uuid4().hex, [Outgoing(b"k", b"v")])
+        log.append("t-" + uuid.uuid4().hex, [ProducerRecord(b"k", b"v")])
 
 
 def test_records_come_back_in_order_and_whole(log: EventLog, topic: str) -> None:
@@ -72,11 +74,11 @@ def test_records_come_back_in_order_and_whole(log: EventLog, topic: str) -> None
 def test_key_value_and_headers_survive(log: EventLog, topic: str) -> None:
     headers = (("a", b"\x00\xff"), ("b", b""), ("a", b"again"))
     sent = [
-        Outgoing(b"k", b"v", headers, 5, partition=0),
-        Outgoing(b"k", None, (), 6, partition=0),
-        Outgoing(b"k", None, headers, 7, partition=0),
-        Outgoing(None, b"no key", (), 8, partition=0),
-        Outgoing(b"", b"", (), 9, partition=0),
+        ProducerRecord(b"k", b"v", headers, 5, partition=0),
+        ProducerRecord(b"k", None, (), 6, partition=0),
+        ProducerRecord(b"k", None, headers, 7, partition=0),
+        ProducerRecord(None, b"no key", (), 8, partition=0),
+        ProducerRecord(b"", b"", (), 9, partition=0),
     ]
     log.append(topic, sent)
     log.flush()
@@ -89,21 +91,21 @@ def test_key_value_and_headers_survive(log: EventLog, topic: str) -> None:
 
 def test_the_log_stamps_records_that_have_no_time(log: EventLog, topic: str) -> None:
     before = time.time() * 1000
-    log.append(topic, [Outgoing(b"k", b"v")])
+    log.append(topic, [ProducerRecord(b"k", b"v")])
     log.flush()
     log.seek(dict.fromkeys(places(topic), 0))
     assert before - 1 <= read_all(log, 1)[0].sent_at <= time.time() * 1000
 
 
 def test_records_without_key_spread(log: EventLog, topic: str) -> None:
-    log.append(topic, [Outgoing(None, b"v") for _ in range(30)])
+    log.append(topic, [ProducerRecord(None, b"v") for _ in range(30)])
     log.flush()
     assert set(log.end_positions(places(topic)).values()) == {10}
 
 
 def test_a_partition_that_is_not_there_is_refused(log: EventLog, topic: str) -> None:
     with pytest.raises(AppendError, match="partition 3 does not exist"):
-        log.append(topic, [Outgoing(b"k", b"v", partition=3)])
+        log.append(topic, [ProducerRecord(b"k", b"v", partition=3)])
 
 
 def test_reading_starts_where_it_is_told_and_can_go_back(log: EventLog, topic: str) -> None:

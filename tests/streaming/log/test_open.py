@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hsnn.streaming.errors import LogUnavailableError, LogUrlError, OutOfRangeError
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.kafka.options import client_options
-from hsnn.streaming.log.open import mask, open_log
+from hsnn.streaming.log.open import mask_secrets, open_log
 from hsnn.streaming.log.redis.log import RedisLog, stream_key
 from hsnn.streaming.redis.client import Redis
 
@@ -56,11 +56,11 @@ def test_options_reach_the_clients_that_know_them() -> None:
 
 
 def test_passwords_are_masked() -> None:
-    masked = mask("kafka://h:1?sasl_plain_password=hush&ssl_password=hush&sasl_plain_password_env=NAME")
+    masked = mask_secrets("kafka://h:1?sasl_plain_password=hush&ssl_password=hush&sasl_plain_password_env=NAME")
     assert "hush" not in masked
     assert "NAME" in masked
-    assert mask("rediss://:hush@h:1/0?password=hush") == "rediss://:***@h:1/0?password=***"
-    assert mask("redis://h:1/0") == "redis://h:1/0"
+    assert mask_secrets("rediss://:hush@h:1/0?password=hush") == "rediss://:***@h:1/0?password=***"
+    assert mask_secrets("redis://h:1/0") == "redis://h:1/0"
 
 
 def test_an_unreachable_server_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_an_unreachable_server_is_named_without_its_password(monkeypatch: pytest
 def test_records_that_retention_took_are_missed_loudly(redis_server: str, redis_client: Redis) -> None:
     log = open_log(redis_server + "?retention=100")
     log.create_topic("t", 1)
-    log.append("t", [Outgoing(b"k", b"%d" % i) for i in range(1000)])
+    log.append("t", [ProducerRecord(b"k", b"%d" % i) for i in range(1000)])
     begin = log.begin_positions([("t", 0)])["t", 0]
     assert 0 < begin <= 900
     log.seek({("t", 0): begin})
@@ -95,10 +95,10 @@ def test_records_that_retention_took_are_missed_loudly(redis_server: str, redis_
 def test_a_stream_that_was_emptied_keeps_its_end(redis_server: str, redis_client: Redis) -> None:
     log = RedisLog(redis_server)
     log.create_topic("t", 1)
-    log.append("t", [Outgoing(b"k", b"v")] * 5)
+    log.append("t", [ProducerRecord(b"k", b"v")] * 5)
     redis_client.xtrim(stream_key("t", 0), maxlen=0, approximate=False)
     assert log.begin_positions([("t", 0)]) == log.end_positions([("t", 0)]) == {("t", 0): 5}
-    log.append("t", [Outgoing(b"k", b"v")])
+    log.append("t", [ProducerRecord(b"k", b"v")])
     log.seek({("t", 0): 5})
     assert [records.offsets.tolist() for records in log.poll(5, 0.1)] == [[5]]
     log.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.log.records import Record, RecordBatch
 
 _bytes = st.none() | st.binary(max_size=3)
 _headers = st.lists(st.tuples(st.text(max_size=2), st.binary(max_size=2)), max_size=2).map(tuple)
@@ -20,9 +20,9 @@ def some(draw: st.DrawFn) -> list[Record]:
 
 @given(some(), st.integers(0, 9), st.integers(0, 9))
 def test_they_are_a_sequence_of_their_records(records: list[Record], start: int, stop: int) -> None:
-    columns = Records.of(records)
+    columns = RecordBatch.from_records(records)
     assert list(columns) == records
     assert list(columns[start:stop]) == records[start:stop]
     assert columns[-1] == records[-1]
-    assert all(columns.at(record.offset) == record for record in records)
+    assert all(columns.at_offset(record.offset) == record for record in records)
     assert columns.size == sum(len(record.value or b"") for record in records)

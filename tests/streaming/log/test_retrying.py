@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from hsnn.streaming.errors import LogUnavailableError, OutOfRangeError
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.log.retrying import RetryingLog
@@ -48,7 +48,7 @@ def test_everything_that_asks_is_asked_again(waiting):
     flaky = Flaky()
     log = RetryingLog(flaky, waiting)
     log.create_topic(TOPIC, 1)
-    assert log.append(TOPIC, [Outgoing(b"k", b"%d" % number) for number in range(3)]) == 3
+    assert log.append(TOPIC, [ProducerRecord(b"k", b"%d" % number) for number in range(3)]) == 3
     log.flush()
     assert log.partitions(TOPIC) == [0]
     assert (log.begin_positions([PLACE]), log.end_positions(iter([PLACE]))) == ({PLACE: 0}, {PLACE: 3})
@@ -64,7 +64,7 @@ def test_an_end_before_what_was_read_is_no_end(waiting, monkeypatch):
     memory = MemoryLog()
     log = RetryingLog(memory, waiting)
     log.create_topic(TOPIC, 1)
-    log.append(TOPIC, [Outgoing(b"k", b"v")] * 3)
+    log.append(TOPIC, [ProducerRecord(b"k", b"v")] * 3)
     log.seek({PLACE: 0})
     log.poll(9, 0.0)
     monkeypatch.setattr(memory, "end_positions", lambda partitions: {PLACE: 2})
@@ -90,8 +90,8 @@ def test_an_append_whose_answer_was_lost_is_not_done_twice(redis_server, redis_c
     log = RedisLog(redis_server, retry_policy=waiting)
     log.create_topic(TOPIC, 1)
     log._appender._append = Deaf(log._appender._append, ["unheard", "lost", "unheard", "heard", "lost"])
-    log.append(TOPIC, [Outgoing(b"k", b"%d" % number, (("h", b"x"),)) for number in range(3)])
-    log.append(TOPIC, [Outgoing(b"k", None), Outgoing(None, b"4")])
+    log.append(TOPIC, [ProducerRecord(b"k", b"%d" % number, (("h", b"x"),)) for number in range(3)])
+    log.append(TOPIC, [ProducerRecord(b"k", None), ProducerRecord(None, b"4")])
     log.seek({PLACE: 0})
     (found,) = log.poll(9, 0.0)
     assert [(record.offset, record.key, record.value) for record in found] == [
@@ -111,5 +111,5 @@ def test_without_patience_an_unheard_append_is_an_error(redis_server, redis_clie
     log.create_topic(TOPIC, 1)
     log._appender._append = Deaf(log._appender._append, ["lost"])
     with pytest.raises(LogUnavailableError, match="appending to topic 'engagements'"):
-        log.append(TOPIC, [Outgoing(b"k", b"v")])
+        log.append(TOPIC, [ProducerRecord(b"k", b"v")])
     log.close()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.streaming.producer.pacing import Keyed, Pacer, due, parse_speed
+from hsnn.streaming.producer.pacing import KeyedEvent, Pacer, paced_groups, parse_speed
 from hsnn.streaming.schema.events import Item
 
 
@@ -22,7 +22,7 @@ class Clock:
         self.now += seconds
 
 
-def events(*times: int) -> list[Keyed]:
+def events(*times: int) -> list[KeyedEvent]:
     return [("items", b"x", Item(id=str(row), ts=time)) for row, time in enumerate(times)]
 
 
@@ -38,7 +38,7 @@ def test_a_wrong_speed_is_refused(speed: str | float) -> None:
 
 def test_max_never_waits() -> None:
     clock = Clock()
-    groups = list(due(events(0, 10**9, 10**12), Pacer(None, clock), 2, never, clock.sleep))
+    groups = list(paced_groups(events(0, 10**9, 10**12), Pacer(None, clock), 2, never, clock.sleep))
     assert [len(group) for group in groups] == [2, 1]
     assert clock.now == 100.0
 
@@ -46,7 +46,7 @@ def test_max_never_waits() -> None:
 def test_gaps_are_divided_by_the_factor_and_long_ones_honoured() -> None:
     clock = Clock()
     sent = []
-    for group in due(events(5_000, 65_000, 3_665_000), Pacer(60.0, clock), 10, never, clock.sleep):
+    for group in paced_groups(events(5_000, 65_000, 3_665_000), Pacer(60.0, clock), 10, never, clock.sleep):
         sent += [(event.id, clock.now - 100.0) for _, _, event in group]
     assert [name for name, _ in sent] == ["0", "1", "2"]
     assert [at for _, at in sent] == pytest.approx([0.0, 1.0, 61.0], abs=0.006)
@@ -55,7 +55,7 @@ def test_gaps_are_divided_by_the_factor_and_long_ones_honoured() -> None:
 @given(st.lists(st.integers(0, 2000), max_size=30), st.integers(1, 5), st.sampled_from([0.5, 1.0, 60.0]))
 def test_every_event_once_in_order_never_early(times: list[int], size: int, factor: float) -> None:
     clock, entries, seen = Clock(), events(*sorted(times)), []
-    for group in due(entries, Pacer(factor, clock), size, never, clock.sleep):
+    for group in paced_groups(entries, Pacer(factor, clock), size, never, clock.sleep):
         assert 1 <= len(group) <= size
         for entry in group:
             seen.append(entry)
@@ -66,6 +66,6 @@ def test_every_event_once_in_order_never_early(times: list[int], size: int, fact
 
 def test_a_wait_ends_when_told_to_stop() -> None:
     clock = Clock()
-    groups = due(events(0, 3_600_000), Pacer(1.0, clock), 10, lambda: clock.now > 102.0, clock.sleep)
+    groups = paced_groups(events(0, 3_600_000), Pacer(1.0, clock), 10, lambda: clock.now > 102.0, clock.sleep)
     assert [len(group) for group in groups] == [1]
     assert clock.now < 102.2

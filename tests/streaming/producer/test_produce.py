@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.datasets.assemble import build, interactions
+from hsnn.streaming.datasets.assemble import build_dataset, build_engagements
 from hsnn.streaming.datasets.base import Dataset, Impressions
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.log.records import Record
-from hsnn.streaming.producer.produce import Produced, produce
-from hsnn.streaming.producer.trainer_progress import learned_from
+from hsnn.streaming.producer.produce import ProduceProgress, produce
+from hsnn.streaming.producer.trainer_progress import trained_counter
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
-from hsnn.streaming.schema.commands import ended
+from hsnn.streaming.schema.commands import latest_end
 from hsnn.streaming.schema.events import Interaction, Item, User, decode
 
 CONFIG = StreamingConfig(partitions=2)
@@ -27,7 +27,9 @@ def dataset(n: int, gap: int = 1000) -> Dataset:
     users, items = [f"u{row % 5}" for row in range(n)], [f"a{row // 10}" for row in range(n)]
     ts = np.arange(1, n + 1, dtype=np.int64) * gap
     features = {"u1": {"age": "20s"}}
-    return build("made", interactions(ts, users, items, "click"), item_features={}, user_features=features, titles={})
+    return build_dataset(
+        "made", build_engagements(ts, users, items, "click"), item_features={}, user_features=features, titles={}
+    )
 
 
 @pytest.fixture
@@ -146,15 +148,15 @@ def test_never_more_unlearned_than_allowed(ahead: int, held: int) -> None:
         trainer["learned"] = min(held + log.engagements(), trainer["learned"] + 40)
         return trainer["learned"]
 
-    done = produce(dataset(300), log, ahead=ahead, learned=learned)
+    done = produce(dataset(300), log, ahead=ahead, trained_count=learned)
     assert (done.engagements, done.finished) == (300, True)
 
 
 def test_stop_while_waiting_for_the_trainer_flushes_and_says_so() -> None:
-    log, reports = Noting(), list[Produced]()
+    log, reports = Noting(), list[ProduceProgress]()
     asked = iter([False] * 20)
     done = produce(
-        dataset(300), log, ahead=100, learned=lambda: 0, progress=reports.append, stop=lambda: next(asked, True)
+        dataset(300), log, ahead=100, trained_count=lambda: 0, progress=reports.append, stop=lambda: next(asked, True)
     )
     assert not done.finished
     assert done.engagements == log.engagements()
@@ -177,13 +179,13 @@ def test_speed_divides_time() -> None:
 
 
 def test_what_makes_no_sense_is_refused() -> None:
-    for options in ({"ahead": 5}, {"ahead": 0, "learned": lambda: 0}, {"limit": 0}, {"speed": "quick"}):
+    for options in ({"ahead": 5}, {"ahead": 0, "trained_count": lambda: 0}, {"limit": 0}, {"speed": "quick"}):
         with pytest.raises(ValueError, match=r"ahead|limit|speed"):
             produce(dataset(1), Noting(), **options)
 
 
 def test_learned_from_reads_the_trainers_progress(redis_client: Redis, redis_server: str) -> None:
-    learned = learned_from(redis_server)
+    learned = trained_counter(redis_server)
     assert learned() == 0
     fields = {"trained": 90, "dead_lettered": 3, "dropped": '{"duplicate": 2, "unsafe_step": 5}'}
     redis_client.hset(key("progress"), mapping=fields)
@@ -194,8 +196,8 @@ def test_learned_from_reads_the_trainers_progress(redis_client: Redis, redis_ser
 
 def test_a_data_set_with_impressions_ends_with_the_command_that_says_so(log: EventLog) -> None:
     shown = Impressions(np.array([5, 9], np.int64), ["u", "v"], [["a", "b"], ["a"]], [None, None])
-    clicks = interactions(np.array([9], np.int64), ["u"], ["b"], "click")
-    data = build(
+    clicks = build_engagements(np.array([9], np.int64), ["u"], ["b"], "click")
+    data = build_dataset(
         "made",
         clicks,
         item_features={},
@@ -208,7 +210,7 @@ def test_a_data_set_with_impressions_ends_with_the_command_that_says_so(log: Eve
     done = produce(data, log, config=CONFIG)
     assert (done.engagements, done.finished) == (3, True)
     records = read(log, "control")
-    assert [(record.partition, ended([record.value or b""])) for record in records] == [(0, 10), (1, 10)]
+    assert [(record.partition, latest_end([record.value or b""])) for record in records] == [(0, 10), (1, 10)]
     produce(data, log, config=CONFIG, stop=lambda: True)
     assert len(read(log, "control")) == 2, "only what is finished has ended"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.producer.records import as_arrow, as_json
+from hsnn.streaming.producer.records import to_arrow_records, to_json_records
 from hsnn.streaming.schema.arrow import is_arrow
 from hsnn.streaming.schema.events import Event, Impression, Interaction
 
@@ -54,11 +54,11 @@ def consumed(records) -> list[tuple[object, ...]]:
 
 @given(events)
 def test_a_consumer_cannot_tell_the_two_apart(drawn):
-    assert consumed(as_arrow(made(drawn), 5, 3)) == consumed(as_json(made(drawn), 5))
+    assert consumed(to_arrow_records(made(drawn), 5, 3)) == consumed(to_json_records(made(drawn), 5))
 
 
 def test_interactions_that_follow_one_another_share_a_record():
     drawn = [("u0", False, None, None)] * 30
-    (record,) = as_arrow(made(drawn), 5, 3)
+    (record,) = to_arrow_records(made(drawn), 5, 3)
     assert is_arrow(record.value or b"")
     assert record.sent_at == 5

@@ -35,7 +35,7 @@ def test_what_is_written_is_read() -> None:
     assert np.isnan(read.value[1])
     assert read.context is not None
     assert read.context.tolist() == [{"k": None}, None]
-    assert read.refused == {}
+    assert read.rejected == {}
 
 
 def test_ids_and_impressions_may_be_there_or_not() -> None:
@@ -43,11 +43,11 @@ def test_ids_and_impressions_may_be_there_or_not() -> None:
     read = read_interactions(write_interactions([5, 6], ["u", "v"], ["a", "b"], ["x", "x"], **names))
     assert read.id is not None
     assert read.impression is not None
-    assert (read.id.tolist(), read.impression.tolist(), read.refused) == ([None, "e2"], ["s1", None], {})
+    assert (read.id.tolist(), read.impression.tolist(), read.rejected) == ([None, "e2"], ["s1", None], {})
     read = read_interactions(stream(id=[7, 8]))
     assert read.id is not None
     assert (read.id.tolist(), read.impression) == (["7", "8"], None)
-    assert "`id` has 257 characters" in read_interactions(stream(id=["x" * 257, None])).refused[0]
+    assert "`id` has 257 characters" in read_interactions(stream(id=["x" * 257, None])).rejected[0]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_ids_and_impressions_may_be_there_or_not() -> None:
 def test_many_types_of_column_are_read(columns: dict[str, Any]) -> None:
     for file in (False, True):
         read = read_interactions(stream(file, **columns))
-        assert (read.user.tolist(), read.ts.tolist(), read.refused) == (["1", "2"], [5, 6], {})
+        assert (read.user.tolist(), read.ts.tolist(), read.rejected) == (["1", "2"], [5, 6], {})
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_many_types_of_column_are_read(columns: dict[str, Any]) -> None:
 )
 def test_one_bad_row_is_refused_alone(columns: dict[str, Any], word: str) -> None:
     read = read_interactions(stream(**columns))
-    assert list(read.refused) == [0]
-    assert word in read.refused[0]
+    assert list(read.rejected) == [0]
+    assert word in read.rejected[0]
     assert (read.item[1], read.ts[1]) == ("b", 6)
 
 
@@ -112,4 +112,4 @@ def test_damaged_bytes_are_an_error_and_no_crash() -> None:
                 read = read_interactions(damaged)
             except ArrowError:
                 continue
-            assert all(isinstance(name, str) or i in read.refused for i, name in enumerate(read.user.tolist()))
+            assert all(isinstance(name, str) or i in read.rejected for i, name in enumerate(read.user.tolist()))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.event_table import RowKind
-from hsnn.streaming.log.records import Record, Records
+from hsnn.streaming.log.records import Record, RecordBatch
 from hsnn.streaming.schema.arrow import read_interactions, write_interactions
-from hsnn.streaming.schema.contexts import Contexts
+from hsnn.streaming.schema.contexts import ContextDecoder
 from hsnn.streaming.schema.events import decode
 from hsnn.streaming.schema.topics import TopicRole
 
@@ -28,7 +28,7 @@ def record(at: int, **more: Any) -> Record:
 
 
 def contexts_of(*records: Record) -> list[Any]:
-    found: list[Any] = decode_records(TopicRole.ENGAGEMENTS, Records.of(records)).context.tolist()
+    found: list[Any] = decode_records(TopicRole.ENGAGEMENTS, RecordBatch.from_records(records)).context.tolist()
     return found
 
 
@@ -45,7 +45,7 @@ def test_a_missing_one_is_none() -> None:
 
 @pytest.mark.parametrize("bad", [5, "x", [1], {"a": {"b": 1}}, {"a": [1]}])
 def test_a_bad_one_is_a_dead_letter_and_spoils_no_other(bad: Any) -> None:
-    records = Records.of([record(1, context={"h": 1}), record(2, context=bad), record(3)])
+    records = RecordBatch.from_records([record(1, context={"h": 1}), record(2, context=bad), record(3)])
     rows = decode_records(TopicRole.ENGAGEMENTS, records)
     assert rows.kind.tolist() == [RowKind.INTERACTION, RowKind.DEAD, RowKind.INTERACTION]
     assert rows.context.tolist() == [{"h": 1}, None, None]
@@ -60,18 +60,20 @@ def test_equal_ones_are_one_object_in_arrow_too() -> None:
 
 
 def test_no_more_are_remembered_than_said() -> None:
-    some: Contexts[bytes] = Contexts(most=10)
+    some: ContextDecoder[bytes] = ContextDecoder(most=10)
     for at in range(100):
         assert some.decode([b'{"n":%d}' % at]) == [{"n": at}]
         assert len(some) <= 10
 
 
 def test_what_is_no_context_is_refused_each_time() -> None:
-    some: Contexts[bytes] = Contexts()
+    some: ContextDecoder[bytes] = ContextDecoder()
     for _ in range(2):
         with pytest.raises(msgspec.ValidationError):
             some.decode([b"5"])
 
 
 def test_an_action_may_name_impression_0() -> None:
-    assert decode_records(TopicRole.ENGAGEMENTS, Records.of([record(1, impression=0)])).payload.tolist() == ["0"]
+    assert decode_records(
+        TopicRole.ENGAGEMENTS, RecordBatch.from_records([record(1, impression=0)])
+    ).payload.tolist() == ["0"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kafka.partitioner import murmur2 as theirs
 
 from hsnn.streaming.log.partitioner import murmur2, partition_of
-from hsnn.streaming.schema.ids import MAX_ID, text_id
+from hsnn.streaming.schema.ids import MAX_ID, canonical_id
 
 
 @given(st.binary(max_size=40))
@@ -19,10 +19,10 @@ def test_the_hash_is_kafkas_own(key: bytes) -> None:
 
 @given(st.integers(min_value=-(10**MAX_ID) // 100, max_value=10**MAX_ID - 1) | st.text(min_size=1, max_size=MAX_ID))
 def test_an_id_is_text_and_stays_so(value: int | str) -> None:
-    assert text_id(value) == str(value) == text_id(text_id(value))
+    assert canonical_id(value) == str(value) == canonical_id(canonical_id(value))
 
 
 @pytest.mark.parametrize("value", ["", "x" * 257, 10**256, -(10**255), 10**10_000], ids=range(5))
 def test_no_id_and_too_long_ids_are_refused(value: str | int) -> None:
     with pytest.raises(ValueError, match="an id has"):
-        text_id(value)
+        canonical_id(value)

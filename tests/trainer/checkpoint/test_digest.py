@@ -12,7 +12,7 @@ import pytest
 
 from hsnn.monitoring.config import MonitoringConfig
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.schema.events import Impression, Interaction, encode
 from hsnn.trainer.checkpoint.digest import LEFT_OUT, digest, parts
@@ -87,7 +87,7 @@ def filled(records) -> MemoryLog:
     log = MemoryLog()
     for topic in ("engagements", "items"):
         log.create_topic(topic, 2)
-        log.append(topic, [Outgoing(key, encode(event)) for to, key, event in records if to == topic])
+        log.append(topic, [ProducerRecord(key, encode(event)) for to, key, event in records if to == topic])
     return log
 
 

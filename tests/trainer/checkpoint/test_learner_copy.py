@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsnn.streaming.schema.batch import Judgements
+from hsnn.streaming.schema.batch import LabelledImpressions
 from hsnn.trainer.checkpoint.learner_copy import Shadow
 from hsnn.trainer.config.ids import IdsConfig, Limits
 from hsnn.trainer.config.model import TrainerConfig
@@ -54,7 +54,7 @@ class Course:
                 "seen_items": [(f"shown-{self.number}", world.now, 1)],
             }
         if self.learner.config.model.tasks and names:
-            more["judgements"] = self.judgements(names)
+            more["labelled_impressions"] = self.judgements(names)
         batch = world.batch(64, **more)
         if self.number % 5 == 0 and names:
             item = world.item(names[-self.number % len(names)], colour=self.number)
@@ -62,10 +62,10 @@ class Course:
             batch.item_sent_at.append(item.ts)
         self.learner.train(self.learner.prepare(batch))
 
-    def judgements(self, names: list[str]) -> Judgements:
+    def judgements(self, names: list[str]) -> LabelledImpressions:
         rng, world = np.random.default_rng(self.number), self.world
         items = [names[at] for at in rng.integers(len(names), size=6)]
-        return Judgements(
+        return LabelledImpressions(
             ts=np.full(6, world.now - 1),
             decided_at=np.full(6, world.now),
             user=[f"u{at}" for at in rng.integers(60, size=6)],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hsnn.monitoring.config import LossDriftConfig, MixDriftConfig, MonitoringConfig
-from hsnn.streaming.schema.batch import Judgements
+from hsnn.streaming.schema.batch import LabelledImpressions
 from hsnn.trainer.metrics import JUDGED, PENDING
 from hsnn.trainer.online.accounting import TrainingProgress
 from hsnn.trainer.online.drift import DriftMonitor
@@ -35,12 +35,12 @@ def test_impressions_are_trained_with_the_batch_that_judges_them(world):
 
 
 def test_what_the_joiner_did_is_in_the_metrics(world):
-    none = Judgements.none(2)
+    none = LabelledImpressions.empty(2)
     judged = dataclasses.replace(
         none, ts=np.arange(5), decided_at=np.arange(5), user=["u"] * 5, item=["a"] * 5, labels=np.zeros((5, 2))
     )
     before = [JUDGED.labels(when)._value.get() for when in ("due", "early")]
-    batch = dataclasses.replace(world.batch(10), judgements=judged, early=2, late_actions=1, pending=8)
+    batch = dataclasses.replace(world.batch(10), labelled_impressions=judged, early=2, late_actions=1, pending=8)
     TrainingProgress().count(batch, StepReport(2.0, 1.0, 10))
     after = [JUDGED.labels(when)._value.get() for when in ("due", "early")]
     assert [now - then for now, then in zip(after, before, strict=True)] == [3, 2]

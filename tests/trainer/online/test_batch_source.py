@@ -13,10 +13,10 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.partition_assignment import PartitionAssignment
 from hsnn.streaming.consumer.rescale import unpack_state
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
-from hsnn.streaming.log.records import Position, Records
-from hsnn.streaming.schema.commands import end
+from hsnn.streaming.log.records import Position, RecordBatch
+from hsnn.streaming.schema.commands import encode_end
 from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.trainer.distributed.process_group import DivergedWorkersError, ProcessGroup
 from hsnn.trainer.online.batch_source import DistributedBatchSource, LocalBatchSource
@@ -34,8 +34,8 @@ def log() -> MemoryLog:
         made.create_topic(topic, 3)
     for number in range(EVENTS):
         event = Interaction(id=number, ts=T0 + number * 1000, user=f"u{number % 20}", item="i", action="click")
-        made.append("engagements", [Outgoing(f"u{number % 20}".encode(), encode(event), sent_at=T0)])
-    made.append("control", [Outgoing(b"", end(T0), sent_at=T0)])
+        made.append("engagements", [ProducerRecord(f"u{number % 20}".encode(), encode(event), sent_at=T0)])
+    made.append("control", [ProducerRecord(b"", encode_end(T0), sent_at=T0)])
     return made
 
 
@@ -46,7 +46,9 @@ class Hesitating(MemoryLog):
         super().__init__()
         self._topics, self._random = log._topics, random.Random(seed)
 
-    def poll(self, max_records: int, timeout: float, partitions: Collection[Position] | None = None) -> list[Records]:
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
         if self._random.random() < 0.5:
             time.sleep(min(timeout, 0.001))
             return []
@@ -110,7 +112,7 @@ def test_commands_are_the_first_workers(log, together):
             heard += turn.batch.control if turn.batch is not None else ()
         return heard
 
-    assert together(2, work) == [[end(T0)]] * 2
+    assert together(2, work) == [[encode_end(T0)]] * 2
 
 
 def test_workers_that_have_come_apart_are_found(log, together):
@@ -148,7 +150,7 @@ def test_workers_agree_where_some_own_no_partition_of_a_topic(together):
         few.create_topic(topic, partitions)
     for number in range(40):
         event = Interaction(id=number, ts=T0 + number * 1000, user=f"u{number}", item="i", action="click")
-        few.append("engagements", [Outgoing(b"u", encode(event), sent_at=T0, partition=number % 2)])
+        few.append("engagements", [ProducerRecord(b"u", encode(event), sent_at=T0, partition=number % 2)])
 
     def work(world: ProcessGroup) -> int:
         consumer, turns = turns_of(few, world, 1)

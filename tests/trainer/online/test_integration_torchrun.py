@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.schema.events import Interaction, encode
@@ -50,14 +50,14 @@ def fill(redis_client: Any, redis_server: str, new_world: type) -> Iterator[Call
 
     def append(count: int) -> None:
         batch = world.batch(count)
-        log.append("items", [Outgoing(item.id.encode(), encode(item)) for item in batch.items])
+        log.append("items", [ProducerRecord(item.id.encode(), encode(item)) for item in batch.items])
         events = batch.engagements
         for user, item, ts in zip(events.user, events.item, events.ts.tolist(), strict=True):
             event = Interaction(id=f"e{len(sent)}", ts=ts, user=user, item=item, action="click")
-            log.append("engagements", [Outgoing(user.encode(), encode(event))])
+            log.append("engagements", [ProducerRecord(user.encode(), encode(event))])
             sent.append(event)
             if len(sent) % (EVENTS // BAD) == 0:
-                log.append("engagements", [Outgoing(user.encode(), b"{broken")])
+                log.append("engagements", [ProducerRecord(user.encode(), b"{broken")])
 
     yield append
     log.close()

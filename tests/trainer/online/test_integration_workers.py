@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsnn.streaming.schema.batch import Judgements
+from hsnn.streaming.schema.batch import LabelledImpressions
 from hsnn.trainer.checkpoint.digest import digest
 from hsnn.trainer.distributed.process_group import ProcessGroup, join_process_group
 from hsnn.trainer.distributed.shard import FULL_SHARD, QueryShard
@@ -123,8 +123,8 @@ def test_judged_items_too_few_for_all_are_learned_by_all(config, together, new_w
         for judged in (0, 3, 1, 0, 2, 1):
             ts = np.full(judged, stream.now, np.int64)
             labels = np.ones((judged, 1), np.float32)
-            shown = Judgements(ts, ts, ["u1"] * judged, ["c1-0"] * judged, labels, [None] * judged)
-            learner.train(learner.prepare(stream.batch(32, judgements=shown)))
+            shown = LabelledImpressions(ts, ts, ["u1"] * judged, ["c1-0"] * judged, labels, [None] * judged)
+            learner.train(learner.prepare(stream.batch(32, labelled_impressions=shown)))
 
     together(size, work)
     assert len({told(learner) for learner in found}) == 1

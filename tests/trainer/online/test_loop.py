@@ -20,7 +20,7 @@ from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import GateConfig, MonitoringConfig
 from hsnn.monitoring.health import Health
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.schema.events import Interaction, encode
@@ -59,14 +59,14 @@ def filled(log, new_world):
     number = 0
     for _ in range(EVENTS // BATCH):
         batch = world.batch(BATCH)
-        log.append("items", [Outgoing(item.id.encode(), encode(item)) for item in batch.items])
+        log.append("items", [ProducerRecord(item.id.encode(), encode(item)) for item in batch.items])
         events = batch.engagements
         for user, item, ts in zip(events.user, events.item, events.ts.tolist(), strict=True):
             event = Interaction(id=f"e{number}", ts=ts, user=user, item=item, action="click", context={"hour": ts % 24})
-            log.append("engagements", [Outgoing(user.encode(), encode(event))])
+            log.append("engagements", [ProducerRecord(user.encode(), encode(event))])
             number += 1
         if number % 192 == 0 and number // 192 <= BAD:
-            log.append("engagements", [Outgoing(b"u1", b"{broken")])
+            log.append("engagements", [ProducerRecord(b"u1", b"{broken")])
     log.flush()
     return log
 

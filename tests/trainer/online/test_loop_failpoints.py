@@ -9,7 +9,7 @@ import pytest
 from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.process.failpoints import FAILPOINTS, set_failpoint_hook
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.trainer.online.loop import OnlineLoop
@@ -29,7 +29,7 @@ def test_every_phase_is_met_in_order(met, config, redis_server, redis_client, tm
     events = [
         Interaction(id=at, ts=1_700_000_000_000 + at, user="ann", item=f"i{at}", action="click") for at in range(64)
     ]
-    log.append("engagements", [Outgoing(b"ann", encode(event)) for event in events])
+    log.append("engagements", [ProducerRecord(b"ann", encode(event)) for event in events])
     config = with_index(config, seed_after=0).model_copy(update={"checkpoint_dir": tmp_path})
     streaming = StreamingConfig(batch_size=64, partitions=1, max_wait=0.05)
     loop = OnlineLoop(config, streaming, MonitoringConfig(), log, redis_client, "digest")

@@ -19,7 +19,7 @@ from hsnn.monitoring.health import Health
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.dead_letters.writer import SUFFIX
 from hsnn.streaming.errors import OutOfRangeError
-from hsnn.streaming.log.base import EventLog, Outgoing
+from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import connect
@@ -44,13 +44,13 @@ def fill(log: EventLog, world: Any) -> None:
     records = []
     for _ in range(EVENTS // BATCH):
         batch = world.batch(BATCH)
-        log.append("items", [Outgoing(item.id.encode(), encode(item)) for item in batch.items])
+        log.append("items", [ProducerRecord(item.id.encode(), encode(item)) for item in batch.items])
         events = batch.engagements
         for user, item, ts in zip(events.user, events.item, events.ts.tolist(), strict=True):
             event = Interaction(id=f"e{len(records)}", ts=ts, user=user, item=item, action="click")
-            records.append(Outgoing(user.encode(), encode(event)))
+            records.append(ProducerRecord(user.encode(), encode(event)))
             if len(records) % (EVENTS // BAD) == 0:
-                records.append(Outgoing(b"u1", b"{broken"))
+                records.append(ProducerRecord(b"u1", b"{broken"))
     log.append("engagements", records)
     log.flush()
 

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from hsnn.streaming.log.base import Outgoing
-from hsnn.streaming.schema.commands import Rates, Rebalance, read
+from hsnn.streaming.log.base import ProducerRecord
+from hsnn.streaming.schema.commands import Rebalance, SetRates, decode_commands
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
 from hsnn.trainer.training.learner import Learner
 
@@ -108,7 +108,7 @@ def test_only_named_families_are_touched(config, new_world, teach):
 def test_commanded_rates_are_those_of_a_learner_that_was_configured_so(config, new_world, teach):
     changes = {"dense_rate": 5e-4, "embedding_rate": 0.07}
     ours, theirs = Learner(config), Learner(config.model_copy(update=changes))
-    told(ours, new_world(), Rates(**changes))
+    told(ours, new_world(), SetRates(**changes))
     theirs.train(theirs.prepare(new_world().batch(64)))
     arrays = [learner.state()[0] for learner in (ours, theirs)]
     assert all(arrays[0][name].tobytes() == arrays[1][name].tobytes() for name in arrays[0])
@@ -118,15 +118,15 @@ def test_commanded_rates_are_those_of_a_learner_that_was_configured_so(config, n
 
 def test_one_rate_is_changed_and_the_other_stays(config, new_world):
     learner, world = Learner(config), new_world()
-    told(learner, world, Rates(embedding_rate=0.07))
-    told(learner, world, Rates(dense_rate=5e-4), Rates(dense_rate=6e-4))
+    told(learner, world, SetRates(embedding_rate=0.07))
+    told(learner, world, SetRates(dense_rate=5e-4), SetRates(dense_rate=6e-4))
     rates = [group["lr"] for group in learner.network.descent.optimiser.param_groups]
     assert (rates, learner.network.descent.rate) == ([6e-4, config.index.rate], 0.07)
 
 
 def test_a_restart_goes_on_as_it_was_steered(crowded, new_world, teach):
     learner, world = crowded
-    told(learner, world, Rebalance(split=(3,), over=2.0), Rates(dense_rate=5e-4))
+    told(learner, world, Rebalance(split=(3,), over=2.0), SetRates(dense_rate=5e-4))
     again = Learner.restore(learner.config, *learner.state())
     assert (again.steering.generation, again.steering.dense_rate) == (1, 5e-4)
     batches = [world.batch(64) for _ in range(5)]
@@ -148,7 +148,7 @@ def test_a_checkpoint_from_before_there_were_commands_is_read(config, new_world,
 
 def test_what_is_no_command_is_passed_over():
     records = [b"", b"[]", b'{"op":"rates","dense_rate":-1}', b'{"op":"rebalance","split":[-1]}', b'{"op":"rates"}']
-    assert read(records) == [Rates()]
+    assert decode_commands(records) == [SetRates()]
 
 
 @pytest.mark.slow
@@ -172,7 +172,7 @@ class TestInTheLoop:
             Interaction(id=f"e{at}", ts=START + at, user=f"u{at % 7}", item=f"i{at % 90}", action="click")
             for at in range(1280)
         ]
-        log.append("engagements", [Outgoing(event.user.encode(), encode(event)) for event in events])
+        log.append("engagements", [ProducerRecord(event.user.encode(), encode(event)) for event in events])
         log.flush()
         CommandSender(streaming)(Rebalance(ts=START + 1100, split=(0,), over=1.2))
         settings = {"checkpoint_dir": tmp_path / "one", "snapshot_interval": 1e9}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hsnn.streaming.schema.batch import Batch, Judgements
+from hsnn.streaming.schema.batch import Batch, LabelledImpressions
 from hsnn.trainer.config.ids import IdsConfig, Limits
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.online.accounting import NO_ROW, TrainingProgress
@@ -42,12 +42,14 @@ class Stream:
         new = [self.world.item(name) for name in dict.fromkeys(items) if name not in self.known]
         self.known |= {*items}
         described = [self.world.user(f"d{self.number}", age="20s")] if self.number % 3 == 0 else []
-        return self.world.clicks(users, items, items=new, users=described, judgements=self.judged(users, items))
+        return self.world.clicks(
+            users, items, items=new, users=described, labelled_impressions=self.judged(users, items)
+        )
 
-    def judged(self, users, items) -> Judgements:
+    def judged(self, users, items) -> LabelledImpressions:
         ts = self.world.now - np.arange(8)
         labels = (np.arange(8) % 2).astype(np.float32)[:, None]
-        return Judgements(ts, ts, users[:8], [*items[:7], "never shown"], labels, [None] * 8)
+        return LabelledImpressions(ts, ts, users[:8], [*items[:7], "never shown"], labels, [None] * 8)
 
 
 @pytest.fixture

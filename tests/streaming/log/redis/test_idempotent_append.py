@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from hsnn.streaming.log.base import Outgoing
-from hsnn.streaming.log.redis.idempotent_append import Appender
+from hsnn.streaming.log.base import ProducerRecord
+from hsnn.streaming.log.redis.idempotent_append import IdempotentAppender
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.retry import RetryPolicy
 
 
 def test_a_second_attempt_changes_nothing(redis_client: Redis) -> None:
-    again = Appender(redis_client, None, 0.0).once(["s"], [(0, ["t", 1]), (0, ["t", 2])])
+    again = IdempotentAppender(redis_client, None, 0.0).prepare(["s"], [(0, ["t", 1]), (0, ["t", 2])])
     for _ in range(2):
         again()
     assert redis_client.xlen("s") == 2
-    Appender(redis_client, None, 0.0).once(["s"], [(0, ["t", 1])])()
+    IdempotentAppender(redis_client, None, 0.0).prepare(["s"], [(0, ["t", 1])])()
     assert redis_client.xlen("s") == 3, "the same record, sent again on purpose"
 
 
@@ -26,7 +26,7 @@ def test_an_append_is_remembered_for_longer_than_it_is_tried(
 ) -> None:
     log = RedisLog(redis_server, retry_policy=RetryPolicy(seconds))
     log.create_topic("t", 1)
-    log.append("t", [Outgoing(b"k", b"v")])
+    log.append("t", [ProducerRecord(b"k", b"v")])
     marks = list(redis_client.scan_iter("hsnn:log:appended:*"))
     assert len(marks) == 1
     assert redis_client.ttl(marks[0]) > seconds + 600

@@ -10,12 +10,12 @@ import redis
 import redis.backoff
 import redis.retry
 
-from hsnn.streaming.log.base import Outgoing
+from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.redis.log import RedisLog
-from hsnn.streaming.log.redis.prefetch import AskedAhead, Question
+from hsnn.streaming.log.redis.prefetch import Prefetcher, ReadCommand
 from hsnn.streaming.redis.client import Redis, connect
 
-ONE: Question = ("GET", "one")
+ONE: ReadCommand = ("GET", "one")
 
 
 @pytest.fixture
@@ -27,41 +27,41 @@ def client(redis_server: str, redis_client: Redis) -> Iterator[Redis]:
 
 
 def test_the_answer_is_of_the_moment_of_asking_and_is_taken_once(client: Redis) -> None:
-    ahead = AskedAhead(client)
-    ahead.ask(ONE)
+    ahead = Prefetcher(client)
+    ahead.send(ONE)
     time.sleep(0.05)  # the server may look at connections in any order
     client.set("one", 2)
     client.get("two")
-    assert ahead.answer(ONE) == b"1"
-    assert ahead.answer(ONE) is None
+    assert ahead.receive(ONE) == b"1"
+    assert ahead.receive(ONE) is None
 
 
 def test_another_question_has_no_answer_and_leaves_nothing_behind(client: Redis) -> None:
-    ahead = AskedAhead(client)
-    ahead.ask(ONE)
-    assert ahead.answer(("GET", "two")) is None
-    assert ahead.answer(ONE) is None
-    ahead.ask(ONE)
-    ahead.ask(("GET", "two"))
-    ahead.forget()
+    ahead = Prefetcher(client)
+    ahead.send(ONE)
+    assert ahead.receive(("GET", "two")) is None
+    assert ahead.receive(ONE) is None
+    ahead.send(ONE)
+    ahead.send(("GET", "two"))
+    ahead.discard()
     assert [client.get("one") for _ in range(3)] == [b"1"] * 3
 
 
 def test_an_error_is_no_answer(client: Redis) -> None:
-    ahead = AskedAhead(client)
-    ahead.ask(("LPOP", "one"))
-    assert ahead.answer(("LPOP", "one")) is None
+    ahead = Prefetcher(client)
+    ahead.send(("LPOP", "one"))
+    assert ahead.receive(("LPOP", "one")) is None
     assert client.get("one") == b"1"
 
 
 def test_a_server_that_went_away_has_none(client: Redis, redis_client: Redis) -> None:
-    ahead = AskedAhead(client)
-    ahead.ask(ONE)
+    ahead = Prefetcher(client)
+    ahead.send(ONE)
     redis_client.client_kill_filter(_type="normal", skipme=True)
-    assert ahead.answer(ONE) in (b"1", None)  # it may have been on its way
-    away = AskedAhead(redis.Redis(port=1, retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0)))
-    away.ask(ONE)
-    assert away.answer(ONE) is None
+    assert ahead.receive(ONE) in (b"1", None)  # it may have been on its way
+    away = Prefetcher(redis.Redis(port=1, retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0)))
+    away.send(ONE)
+    assert away.receive(ONE) is None
     assert client.get("one") == b"1"
 
 
@@ -72,7 +72,7 @@ def test_a_log_that_asks_ahead_gives_every_record_once(
     log = RedisLog(redis_server)
     log.create_topic("t", 2)
     for turn in range(3):  # records come between question and answer, too
-        log.append("t", [Outgoing(None, b"%d" % at, partition=at % 2) for at in range(40 * turn, 40 * turn + 40)])
+        log.append("t", [ProducerRecord(None, b"%d" % at, partition=at % 2) for at in range(40 * turn, 40 * turn + 40)])
         if turn == 0:
             log.seek({("t", 0): 0, ("t", 1): 0})
             found = {0: list[int](), 1: list[int]()}
@@ -90,7 +90,7 @@ def test_a_log_that_asks_ahead_gives_every_record_once(
 def test_what_was_asked_ahead_and_removed_meanwhile_is_no_surprise(redis_server: str, redis_client: Redis) -> None:
     log = RedisLog(redis_server)
     log.create_topic("t", 1)
-    log.append("t", [Outgoing(None, b"%d" % at) for at in range(30)])
+    log.append("t", [ProducerRecord(None, b"%d" % at) for at in range(30)])
     log.seek({("t", 0): 0})
     assert [records.offsets.tolist() for records in log.poll(10, 0.0)] == [list(range(10))]
     time.sleep(0.05)
