@@ -151,12 +151,12 @@ learner = hsnn.Learner(config)
 events = [hsnn.Interaction(id=n, ts=1_700_000_000_000 + n, user=f"u{n % 3}", item=f"i{n % 5}", action="view")
           for n in range(50)]
 with hsnn.EmbeddedRedis() as redis:
-    from hsnn.streaming.log.base import Outgoing
+    from hsnn.streaming.log.base import ProducerRecord
     from hsnn.streaming.schema.events import encode
     log = hsnn.open_log(redis.url)
     log.create_topic("engagements", 1)
     for event in events:
-        log.append("engagements", [Outgoing(b"u", encode(event))])
+        log.append("engagements", [ProducerRecord(b"u", encode(event))])
     log.flush()
     batch = hsnn.Consumer(log, hsnn.Config().streaming).next_batch(timeout=10.0)
     report = learner.train(learner.prepare(batch))
