@@ -5,7 +5,7 @@
 
 Good interactions, impressions, items, users and Arrow records, and between them everything that a broken producer or an
 attacker might send (`benchmarks/fuzzing/`), through the real consumer into a real, tiny learner; now and then both are
-started anew from their state. The cap on dead letters is lifted. Exit status 1 if an event is unaccounted for.
+started anew from their state. The dead-letter limit is lifted. Exit status 1 if an event is unaccounted for.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ _PARTITIONS = 4
 
 
 def streaming(prefix: str = "", **changes: Any) -> StreamingConfig:
-    """Topics of a run's own, impressions joined within a minute, and no cap on dead letters."""
+    """Topics of a run's own, impressions joined within a minute, and no dead-letter limit."""
     names = {f"{kind}_topic": f"{prefix}{kind}" for kind in ("engagements", "items", "users", "control")}
     settings = {
         "attribution_window": 60.0,

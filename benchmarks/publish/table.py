@@ -34,7 +34,7 @@ def table(found: dict[str, Any]) -> str:
             f"{of['memory']['bytes_per_item'][kind]:.0f}"
         )
     for name in ("insert", "change", "delete"):
-        rows[f"one {name}: encode, seat, write, ms"] = lambda of, name=name: (  # type: ignore[misc]
+        rows[f"one {name}: encode, place, write, ms"] = lambda of, name=name: (  # type: ignore[misc]
             f"{of['operations'][name]['one_ms']:.2f}"
         )
     for name in ("insert", "change", "expire"):

@@ -115,7 +115,7 @@ def checkpoints(found: dict[str, Any]) -> str:
         f"{found['rows']:,} items and as many users, {found['cores']} cores, one thread, configuration "
         f"`{found['config'][:12]}`.",
         "",
-        "| written | longest pause | waited in all | copied after | durable and handed out after | file of it | "
+        "| written | longest pause | waited in all | copied after | durable and published after | file of it | "
         "one step: alone / while copied / while written |",
         "|---" + "|--:" * 6 + "|",
     ]

@@ -26,7 +26,7 @@ def demo(found: dict[str, Any]) -> str:
         "freshness by HTTP probes, p50 / p99": lambda r: "{p50:.2f} s / {p99:.2f} s".format(**r["freshness_seconds"]),
         "items expired": lambda r: f"{r['index']['expired']:,}",
         "expired items returned": lambda r: str(r["expired_returned"]),
-        "HTTP answers checked by the oracle": lambda r: f"{r['answers_checked']:,}",
+        "HTTP answers checked by a replay": lambda r: f"{r['answers_checked']:,}",
     }
     names = list(found)
     lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
@@ -80,7 +80,7 @@ def kills(found: dict[str, Any]) -> str:
     return (
         f"{sum(found['kills'].values())} kills ({struck}) and {found['pauses_past_the_lease']} pauses in "
         f"{found['seconds']:.0f} s; {found['items_announced']:,} items announced, version {found['version']} at last, "
-        f"{found['fencing_token']} terms of office. Damage found by `hsnn index verify`: "
+        f"{found['fencing_token']} leadership terms. Damage found by `hsnn index verify`: "
         f"{sum(found['damage'].values())}; the map holds exactly the living items: "
         f"{'yes' if found['map_is_the_living_items'] else 'NO'}."
     )
