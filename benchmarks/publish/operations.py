@@ -1,4 +1,4 @@
-"""What one operation on a published version costs: the leader's step (encode, place, write), the mirror's, the bytes."""
+"""What one operation on a published version costs: leader's step (encode, place, write), mirror, bytes."""
 
 from __future__ import annotations
 
