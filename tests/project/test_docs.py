@@ -327,6 +327,24 @@ def test_the_snippet_that_judges_runs(
     assert all(re.match(r"\w+ +recall@50 [01]\.\d{3}, \d+ items scored per request", line) for line in lines), lines
 
 
+@pytest.mark.slow
+def test_the_snippets_of_the_contributing_guide_run() -> None:
+    names: dict[str, Any] = {"__name__": "snippet"}
+    for code in blocks(ROOT / "CONTRIBUTING.md", "python"):
+        exec(compile(code, "CONTRIBUTING.md", "exec"), names)
+
+    from hsnn.monitoring.drift import Detector
+    from hsnn.trainer.config.model import TrainerConfig
+
+    limit: Detector[float] = names["LossLimit"](8.0)
+    assert limit.update(7.5, 1) is None
+    alarm = limit.update(9.5, 2)
+    assert alarm is not None
+    assert (alarm.kind, alarm.ts, alarm.value) == ("loss_limit", 2, 9.5)
+    limit.load_state_dict(limit.state_dict())
+    assert not names["FrozenNodes"](TrainerConfig()).task_moves_nodes
+
+
 def run_snippet(name: str, changes: dict[str, str]) -> None:
     """Run the README's Python block that holds `name`."""
     (code,) = [code for code in blocks(ROOT / "README.md", "python") if name in code]
