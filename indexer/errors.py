@@ -9,7 +9,7 @@ class IndexingError(HsnnError):
     """Base of the errors of this room."""
 
 
-class VersionGoneError(IndexingError):
+class VersionNotFoundError(IndexingError):
     """A version was asked for that does not exist, or no longer does: look at the pointer again."""
 
 
@@ -17,7 +17,7 @@ class FencedError(IndexingError):
     """The writer's lease is not valid any more: somebody else may lead; nothing was written."""
 
 
-class MovedError(IndexingError):
+class VersionChangedError(IndexingError):
     """The version to be replaced, or the pointer, changed since the builder looked: catch up and flip again."""
 
 
@@ -25,23 +25,23 @@ class RollbackError(IndexingError):
     """The version cannot be rolled back to."""
 
 
-class SnapshotGoneError(IndexingError):
+class SnapshotNotFoundError(IndexingError):
     """A snapshot is not there, or no longer."""
 
 
-class StoppingError(IndexingError):
+class ShutdownError(IndexingError):
     """The process ends; what was begun is left for the next run."""
 
 
-class OverrunError(IndexingError):
+class JobTimeoutError(IndexingError):
     """A job stopped itself at a safe point because its time was over."""
 
 
-class HeldError(IndexingError):
+class PublishHeldError(IndexingError):
     """Publishing is held by a person: readers stay with the version they have."""
 
 
-class RequestError(IndexingError):
+class UnknownJobError(IndexingError):
     """A request about a job that cannot be carried out."""
 
 
@@ -49,5 +49,5 @@ class ExportError(IndexingError):
     """An export cannot be written or read."""
 
 
-class InUseError(IndexingError):
+class VersionInUseError(IndexingError):
     """What was to be removed is what readers use now."""

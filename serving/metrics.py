@@ -12,7 +12,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from hsnn.indexer.metrics import DAMAGED
+from hsnn.indexer.store.reader import DAMAGED_LEAVES
 from hsnn.monitoring.metrics import FRESHNESS_BUCKETS, REQUEST_BUCKETS, SCORED_BUCKETS
 
 
@@ -24,7 +24,7 @@ class ServingMetrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        registry.register(DAMAGED)
+        registry.register(DAMAGED_LEAVES)
         self.requests = Counter("hsnn_requests_total", "Calls answered.", ["endpoint", "status"], registry=registry)
         self.request_seconds = Histogram(
             "hsnn_request_seconds", "Time of one call.", ["endpoint"], buckets=REQUEST_BUCKETS, registry=registry

@@ -25,7 +25,7 @@ from benchmarks.publish.operations import Operations
 from benchmarks.publish.pipelines import compared
 from benchmarks.publish.version import Publication
 from hsnn.embedded.redis import EmbeddedRedis
-from hsnn.indexer.admin.stats import portrait
+from hsnn.indexer.admin.stats import version_stats
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.streaming.redis.client import connect
@@ -52,8 +52,8 @@ def measured(items: int, shards: int, seed: int = 0) -> dict[str, Any]:
     """All figures of one size."""
     with EmbeddedRedis() as server:
         redis = connect(server.url, socket_timeout=600)
-        lease = Lease(redis, 3600, shards=shards)
-        assert lease.take()
+        lease = Lease(redis, 3600, shard_count=shards)
+        assert lease.acquire()
         store, world = IndexStore(redis, lease), PlantedData(items, 100, seed)
         publication = Publication(world, items, RedisWriter(redis), store)
         before = resident()
@@ -69,7 +69,7 @@ def measured(items: int, shards: int, seed: int = 0) -> dict[str, Any]:
 def _memory(store: IndexStore, version: int, items: int) -> dict[str, Any]:
     """Bytes per item, by kind of key, of the version alone; the copy of the snapshot is in the key of the version."""
     kinds: dict[str, float] = {}
-    for name, size in portrait(store, version).memory.items():
+    for name, size in version_stats(store, version).memory.items():
         kind = name.split(":")[2]
         kinds[kind] = kinds.get(kind, 0.0) + size / items
     return {"bytes_per_item": kinds, "total": sum(kinds.values())}

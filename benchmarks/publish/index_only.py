@@ -12,10 +12,10 @@ import numpy as np
 from benchmarks.publish.stopwatch import Clock
 from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.indexer.store import bulk_load, posting_lists
-from hsnn.indexer.store.bulk_load import Items
-from hsnn.indexer.store.delta import Delta, Op, pack_vector
+from hsnn.indexer.store.bulk_load import ItemColumns
+from hsnn.indexer.store.delta import Delta, DeltaOp, pack_vector
 from hsnn.indexer.store.lease import Lease
-from hsnn.indexer.store.shards import parts_of
+from hsnn.indexer.store.shards import version_shards
 from hsnn.indexer.store.version import IndexBase, VersionManifest
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.streaming.redis.client import connect
@@ -33,17 +33,17 @@ def bare(items: int, shards: int, seed: int = 0) -> dict[str, Any]:
     ends = np.where(rng.random(items) < 0.5, 2_000_000_000_000, 0)
     with EmbeddedRedis() as server:
         redis = connect(server.url, socket_timeout=600)
-        lease = Lease(redis, 3600, shards=shards)
-        assert lease.take()
+        lease = Lease(redis, 3600, shard_count=shards)
+        assert lease.acquire()
         store, before = IndexStore(redis, lease), _used(redis)
         with clock.of("write"):
-            bulk_load.send(redis, bulk_load.commands(1, base, Items(ids, ends), shards, 5000))
+            bulk_load.send_commands(redis, bulk_load.version_commands(1, base, ItemColumns(ids, ends), shards, 5000))
         manifest = _manifest(items, nodes, shards)
         redis.hset(store.key("version", 1), mapping={"version": msgspec.json.encode(manifest)})
         per_item = (_used(redis) - before) / items
         with clock.of("read the leaves"):
-            leaves = (found for part in parts_of(1, manifest.shards) for _, found in store.leaves(part, manifest))
-            read = posting_lists.gather(leaves, items, _WIDTH)
+            leaves = (found for part in version_shards(1, manifest.shards) for _, found in store.leaves(part, manifest))
+            read = posting_lists.vectors_by_row(leaves, items, _WIDTH)
         assert np.array_equal(read, vectors)
         return {
             "leaves": nodes,
@@ -53,7 +53,7 @@ def bare(items: int, shards: int, seed: int = 0) -> dict[str, Any]:
         }
 
 
-def _operation(store: IndexStore, items: int, nodes: int, op: Op) -> dict[str, float]:
+def _operation(store: IndexStore, items: int, nodes: int, op: DeltaOp) -> dict[str, float]:
     """Milliseconds of one delta, microseconds of one among many; half of the items have an end."""
     vector = pack_vector(np.ones(_WIDTH))
     deltas = [

@@ -62,14 +62,14 @@ class Operations:
         assert self._leader.catalogue is not None
         items = self._world.feed(self._made.select(part), 0, deleted=deleted)
         told = [FeedItem(i.id, i.row, i.tokens, {}, NOW, 0, ends or None, deleted) for i in items]
-        self._leader.catalogue.put_feed(Feed(self._epoch, told))
+        self._leader.catalogue.apply_feed(Feed(self._epoch, told))
         return self._leader.settle()
 
     def _expire(self) -> float:
         """Seconds until all items whose end has come are out of the index."""
         assert self._leader.catalogue is not None
         none, rows = np.zeros(0, np.int64), np.zeros(0, np.int32)
-        self._leader.catalogue.put_state(
+        self._leader.catalogue.apply_state_delta(
             StateDelta(
                 self._epoch,
                 0,

@@ -20,7 +20,7 @@ _RUNS = 3
 def compared(publication: Publication, store: IndexStore) -> dict[str, Any]:
     """Seconds of both, the better of them once warm and in turns, and their ratio."""
     made, base, items = publication.manifest, publication.base, publication.items
-    batches, sent = _ready(list(bulk_load.commands(made.version, base, items, len(made.shards), 5000)))
+    batches, sent = _ready(list(bulk_load.version_commands(made.version, base, items, len(made.shards), 5000)))
     fields: dict[Any, Any] = {**base.encode(), b"version": msgspec.json.encode(made)}
     name = store.key("version", made.version)
 
@@ -35,7 +35,7 @@ def compared(publication: Publication, store: IndexStore) -> dict[str, Any]:
 
     ours, theirs = [], []
     for _ in range(_RUNS):
-        ours.append(_timed(lambda: store.write_aside(made, base, items)))
+        ours.append(_timed(lambda: store.write_unpublished(made, base, items)))
         theirs.append(_timed(raw))
     seconds = {"ours": statistics.median(ours), "raw": statistics.median(theirs)}
     return seconds | {
@@ -54,7 +54,7 @@ def _ready(commands: Iterable[tuple[bulk_load.Command, int]]) -> tuple[list[list
         batches[-1].append(command)
         total += sum(len(part) if isinstance(part, bytes | str) else 8 for part in command)
         waiting += size
-        if waiting >= bulk_load.AT_ONCE:
+        if waiting >= bulk_load.PIPELINE_BYTES:
             batches.append([])
             waiting = 0
     return batches, total

@@ -9,17 +9,17 @@ import numpy as np
 from benchmarks.churn.planted_data import PlantedData
 from benchmarks.publish.stopwatch import Clock
 from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
-from hsnn.indexer.assign.capacity import Placing
-from hsnn.indexer.assign.catalogue import Catalogue
+from hsnn.indexer.assign.capacity import PlacementRules
+from hsnn.indexer.assign.catalogue import ItemCatalogue
 from hsnn.indexer.assign.catalogue_sync import catch_up
-from hsnn.indexer.build.builder import Made, base_of, manifest_of
-from hsnn.indexer.store.bulk_load import Items
+from hsnn.indexer.build.builder import BuiltBase, build_base, make_manifest
+from hsnn.indexer.store.bulk_load import ItemColumns
 from hsnn.indexer.store.version import IndexBase, VersionManifest
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.trainer.publish.redis_writer import RedisWriter
 
-RULES = Placing(over_mean=4.0, floor=64)
+RULES = PlacementRules(over_mean=4.0, floor=64)
 
 
 class Publication:
@@ -46,7 +46,7 @@ class Publication:
         self.clock = Clock()
         self.manifest: VersionManifest
         self.base: IndexBase
-        self.items: Items
+        self.items: ItemColumns
         self.mirror = Mirror()
 
     def publish(self) -> None:
@@ -54,15 +54,17 @@ class Publication:
         clock, store = self.clock, self._store
         with clock.of("read the snapshot"):
             snapshot = store.load_snapshot(self._snapshot)
-            catalogue = Catalogue(snapshot)
+            catalogue = ItemCatalogue(snapshot)
         with clock.of("encode and assign"):
             assigner = Assigner(snapshot, snapshot_encoder(snapshot), rules=RULES)
-            made: Made = base_of(catalogue, assigner)
-        self.base, self.items = made.base, Items(catalogue.ids, catalogue.expires_at)
+            made: BuiltBase = build_base(catalogue, assigner)
+        self.base, self.items = made.base, ItemColumns(catalogue.ids, catalogue.expires_at)
         reason = "benchmark"
-        self.manifest = manifest_of(snapshot.manifest, store.allocate(), made, assigner, reason, store.shards)
+        self.manifest = make_manifest(
+            snapshot.manifest, store.allocate_version(), made, assigner, reason, store.shard_count
+        )
         with clock.of("write"):
-            store.write_aside(self.manifest, self.base, self.items)
+            store.write_unpublished(self.manifest, self.base, self.items)
         with clock.of("flip"):
             old = store.current()
             catch_up(catalogue, store)

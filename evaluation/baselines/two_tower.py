@@ -100,7 +100,7 @@ class TwoTowerBaseline(Baseline):
     def _update_vectors(self, rows: NDArray[np.int64]) -> None:
         self.vectors = grown(self.vectors, len(self.learner.states.last))
         self._nodes: NDArray[np.int32] = np.full(len(self.vectors), -1, np.int32)
-        self.vectors[rows] = self._assigner.place(rows, self.learner.items.tokens[rows]).vectors
+        self.vectors[rows] = self._assigner.assign(rows, self.learner.items.tokens[rows]).vectors
 
 
 @torch.inference_mode()

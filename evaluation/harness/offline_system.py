@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
-from hsnn.indexer.assign.capacity import FREE, Placing
-from hsnn.indexer.assign.catalogue import Catalogue
+from hsnn.indexer.assign.capacity import NEAREST_NODE, PlacementRules
+from hsnn.indexer.assign.catalogue import ItemCatalogue
 from hsnn.indexer.assign.live_index import LiveIndex
-from hsnn.indexer.build.builder import base_of, manifest_of
+from hsnn.indexer.build.builder import build_base, make_manifest
 from hsnn.indexer.store.delta import Delta
 from hsnn.indexer.store.version import Version
 from hsnn.serving.mirror.mirror import Mirror
@@ -75,7 +75,7 @@ class OfflineSystem:
     """
 
     def __init__(
-        self, config: TrainerConfig, snapshot_every: float, snapshot_events: int, rules: Placing = FREE
+        self, config: TrainerConfig, snapshot_every: float, snapshot_events: int, rules: PlacementRules = NEAREST_NODE
     ) -> None:
         self.learner = Learner(config)
         self.mirror = Mirror()
@@ -84,7 +84,7 @@ class OfflineSystem:
         self._every, self._events = snapshot_every * 1000, snapshot_events
         self._last = (-float("inf"), -(10**18))  # watermark and events of the last version: long ago
         self._rules = rules
-        self._catalogue: Catalogue | None = None
+        self._catalogue: ItemCatalogue | None = None
         self._live: LiveIndex | None = None
 
     @property
@@ -102,8 +102,8 @@ class OfflineSystem:
         state = self.learner.delta(self.epoch)
         self.mirror.apply_state(state)
         if self._catalogue is not None:
-            self._catalogue.put_feed(Feed(self.epoch, prepared.feed))
-            self._catalogue.put_state(state)
+            self._catalogue.apply_feed(Feed(self.epoch, prepared.feed))
+            self._catalogue.apply_state_delta(state)
         new_version = self._version_due()
         if new_version:
             self._publish()
@@ -122,21 +122,21 @@ class OfflineSystem:
         self.versions += 1
         snapshot = snapshot_of(self.learner, SnapshotOrigin(self.versions, self.epoch, "offline"))
         recycled = self._rows_recycled()
-        self._catalogue = Catalogue(snapshot)
+        self._catalogue = ItemCatalogue(snapshot)
         assigner = Assigner(snapshot, snapshot_encoder(snapshot), rules=self._rules)
         before = None if self._live is None or recycled else self._live.nodes
-        made = base_of(self._catalogue, assigner, before)
-        manifest = manifest_of(snapshot.manifest, self.versions, made, assigner, reason="snapshot")
-        self._live = LiveIndex(self.versions, assigner, made.base.nodes, made.wanted)
+        made = build_base(self._catalogue, assigner, before)
+        manifest = make_manifest(snapshot.manifest, self.versions, made, assigner, reason="snapshot")
+        self._live = LiveIndex(self.versions, assigner, made.base.nodes, made.preferred)
         self.mirror.load_version(Version(manifest, snapshot, made.base))
 
     def _maintain(self) -> list[Delta]:
         """Update the index with arrived, changed and expired items, as the scheduler's jobs do."""
         if self._live is None or self._catalogue is None:
             return []
-        deltas = self._live.pending(self._catalogue)
+        deltas = self._live.pending_deltas(self._catalogue)
         self._live.apply(deltas)
-        self._catalogue.told([delta.row for delta in deltas])
+        self._catalogue.mark_announced([delta.row for delta in deltas])
         for delta in deltas:
             self.mirror.apply_delta(delta)
         self.expired += sum(delta.op == "delete" for delta in deltas)
@@ -145,4 +145,4 @@ class OfflineSystem:
 
     def sizes(self) -> NDArray[np.int64]:
         """Items per node of the index, (K,)."""
-        return np.zeros(0, np.int64) if self._live is None else self._live.sizes()
+        return np.zeros(0, np.int64) if self._live is None else self._live.node_sizes()

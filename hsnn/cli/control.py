@@ -9,7 +9,7 @@ import typer
 
 from hsnn.cli.options import ConfigFile, Overrides, settings
 from hsnn.config.schema import Config
-from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.errors import VersionNotFoundError
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import connect
@@ -48,27 +48,32 @@ def rebalance(
 ) -> None:
     """Split and merge nodes of the version in use; without any, those that are out of the configured bounds."""
     from hsnn.indexer.admin.stats import node_sizes
-    from hsnn.indexer.jobs.rebalance import Bounds, Broken, broken, command_of  # not at the top: it needs torch
+    from hsnn.indexer.jobs.rebalance import (  # not at the top: it needs torch
+        BalanceBounds,
+        UnbalancedNodes,
+        find_unbalanced,
+        make_command,
+    )
 
     chosen = _config(config, overrides)
     reader = IndexReader(connect(chosen.redis.url))
     number = reader.current()
     if number is None:
-        raise VersionGoneError("there is no version yet, so there are no nodes to rebalance")
-    bounds = Bounds.of(chosen.indexer)
+        raise VersionNotFoundError("there is no version yet, so there are no nodes to rebalance")
+    bounds = BalanceBounds.from_config(chosen.indexer)
     bounds = bounds if over is None else bounds._replace(over_mean=over, floor=0, starved=0.0)
     sizes = node_sizes(reader, number)
-    found = Broken(tuple(split or ()), tuple(merge or ()))
+    found = UnbalancedNodes(tuple(split or ()), tuple(merge or ()))
     strange = [node for node in (*found.split, *found.merge) if node >= len(sizes)]
     if strange:
         raise typer.BadParameter(f"version {number} has nodes 0 to {len(sizes) - 1}, and no {strange[0]}")
     if not any(found):
-        found = broken(sizes, bounds)
+        found = find_unbalanced(sizes, bounds)
     if not any(found):
         typer.echo(f"version {number}: every node is within its bounds; nothing was sent")
         return
     typer.echo(f"version {number}: {len(found.split)} nodes to split, {len(found.merge)} to merge away")
-    _send(chosen, command_of(reader.manifest(number), found, _time(chosen, at), bounds.over_mean))
+    _send(chosen, make_command(reader.manifest(number), found, _time(chosen, at), bounds.over_mean))
 
 
 @control_app.command("end")

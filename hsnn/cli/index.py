@@ -13,11 +13,11 @@ from hsnn.cli.jobs import jobs_app
 from hsnn.cli.options import ConfigFile, Overrides, settings
 from hsnn.config.schema import Config
 from hsnn.indexer.admin import operations
-from hsnn.indexer.admin.diff import compare_versions
+from hsnn.indexer.admin.diff import diff_versions
 from hsnn.indexer.admin.export import write_export
-from hsnn.indexer.admin.stats import portrait
-from hsnn.indexer.errors import VersionGoneError
-from hsnn.indexer.store.publish_hold import cut_off, standing_hold
+from hsnn.indexer.admin.stats import version_stats
+from hsnn.indexer.errors import VersionNotFoundError
+from hsnn.indexer.store.publish_hold import current_hold, epoch_differs
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.verify.verify import verify as verify_version
 from hsnn.streaming.redis.client import connect
@@ -42,15 +42,15 @@ def versions(config: ConfigFile = None, overrides: Overrides = None) -> None:
         found = reader.manifest(number)
         star = "*" if number == current else " "
         typer.echo(f"{star} {number:>6}  {found.items:>9} items  {found.events:>12} events  {found.reason}")
-    if (held := standing_hold(reader)) is not None:
-        typer.echo(views.hold_text(held, cut_off(reader)))
+    if (held := current_hold(reader)) is not None:
+        typer.echo(views.hold_text(held, epoch_differs(reader)))
 
 
 @index_app.command("show")
 def show(number: MaybeVersion = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Show a version: its manifest, items and nodes, age, deltas, memory in Redis."""
     reader = IndexReader(connect(_config(config, overrides).redis.url))
-    Console().print(views.portrait_table(portrait(reader, _chosen(reader, number))))
+    Console().print(views.portrait_table(version_stats(reader, _chosen(reader, number))))
 
 
 @index_app.command("verify")
@@ -85,7 +85,7 @@ def diff(
 ) -> None:
     """Compare two versions: items of one only, items that moved, nodes that changed most."""
     reader = IndexReader(connect(_config(config, overrides).redis.url))
-    views.print_comparison(Console(), before, after, compare_versions(reader, before, after))
+    views.print_comparison(Console(), before, after, diff_versions(reader, before, after))
 
 
 @index_app.command("export")
@@ -124,14 +124,14 @@ def hold(
 ) -> None:
     """Make no new version until `release`; new and expired items go on being told."""
     reader = IndexReader(connect(_config(config, overrides).redis.url))
-    held = operations.hold(reader.redis, reason)
-    typer.echo(views.hold_text(held, cut_off(reader)))
+    held = operations.hold_publishing(reader.redis, reason)
+    typer.echo(views.hold_text(held, epoch_differs(reader)))
 
 
 @index_app.command("release")
 def release(config: ConfigFile = None, overrides: Overrides = None) -> None:
     """End the hold; the newest snapshot becomes a version."""
-    lifted = operations.release(connect(_config(config, overrides).redis.url))
+    lifted = operations.release_publishing(connect(_config(config, overrides).redis.url))
     typer.echo("publishing goes on" if lifted else "publishing was not held")
 
 
@@ -142,5 +142,5 @@ def _config(file: Path | None, overrides: list[str] | None) -> Config:
 def _chosen(reader: IndexReader, number: int | None) -> int:
     chosen = reader.current() if number is None else number
     if chosen is None:
-        raise VersionGoneError("there is no version yet: the first one is made of the trainer's first snapshot")
+        raise VersionNotFoundError("there is no version yet: the first one is made of the trainer's first snapshot")
     return chosen

@@ -10,16 +10,16 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from hsnn.indexer.admin.diff import Comparison
-from hsnn.indexer.admin.stats import Portrait
-from hsnn.indexer.jobs.history import Job, Run
-from hsnn.indexer.store.publish_hold import Hold
+from hsnn.indexer.admin.diff import VersionDiff
+from hsnn.indexer.admin.stats import VersionStats
+from hsnn.indexer.jobs.history import JobRun, JobView
+from hsnn.indexer.store.publish_hold import PublishHold
 from hsnn.indexer.verify.verify import KINDS, VerifyReport
 
 _SHOWN = 10
 
 
-def portrait_table(found: Portrait) -> Table:
+def portrait_table(found: VersionStats) -> Table:
     """Table of a version."""
     table = Table("", "", title=f"version {found.manifest.version}", show_header=False)
     for name, value in msgspec.to_builtins(found.manifest).items():
@@ -49,12 +49,12 @@ def verify_text(report: VerifyReport) -> str:
         for kind, count in report.counts.items()
         if count
     ]
-    if not report.judged:
+    if not report.catalogue_checked:
         lines.append("  not compared with the catalogue: readers use another version")
     return "\n".join(lines)
 
 
-def print_comparison(console: Console, before: int, after: int, found: Comparison) -> None:
+def print_comparison(console: Console, before: int, after: int, found: VersionDiff) -> None:
     """Print how two versions differ."""
     lines = (
         f"only in {before}: {len(found.only_before):,}  {some(found.only_before)}",
@@ -71,7 +71,7 @@ def print_comparison(console: Console, before: int, after: int, found: Compariso
         console.print(table)
 
 
-def jobs_table(jobs: Sequence[Job]) -> Table:
+def jobs_table(jobs: Sequence[JobView]) -> Table:
     """Table of the jobs."""
     table = Table("job", "last run", "outcome", "seconds", "for", "runs", "next", title="jobs")
     for job in jobs:
@@ -89,7 +89,7 @@ def jobs_table(jobs: Sequence[Job]) -> Table:
     return table
 
 
-def history_table(name: str, runs: Sequence[Run]) -> Table:
+def history_table(name: str, runs: Sequence[JobRun]) -> Table:
     """Table of a job's runs."""
     table = Table("start", "outcome", "seconds", "for", "what went wrong", title=f"runs of {name}, newest first")
     for run in runs:
@@ -97,13 +97,13 @@ def history_table(name: str, runs: Sequence[Run]) -> Table:
     return table
 
 
-def run_cells(run: Run) -> tuple[str, str, str, str]:
+def run_cells(run: JobRun) -> tuple[str, str, str, str]:
     """Start, outcome, seconds and caller of a run, as texts."""
     return moment(run.started), run.outcome, f"{run.seconds:.3f}", run.who
 
 
-def hold_text(held: Hold, cut_off: bool) -> str:
-    """Sentence about a hold, and a warning if the version that is held is `cut_off` from the trainer."""
+def hold_text(held: PublishHold, cut_off: bool) -> str:
+    """Sentence about a hold, and a warning if the version that is held is `epoch_differs` from the trainer."""
     text = f"publishing is held since {moment(held.at)} by {held.by}: {held.reason} (`hsnn index release` ends it)"
     warning = "\nWARNING: the trainer was restarted since; new and expired items do not reach the version that is held"
     return text + (warning if cut_off else "")
@@ -147,7 +147,7 @@ def some(items: Sequence[str]) -> str:
     return text + (f" and {count - _SHOWN:,} more" if count > _SHOWN else "")
 
 
-def _next(job: Job) -> str:
+def _next(job: JobView) -> str:
     if job.paused:
         return "paused"
     due = job.next_at

@@ -25,7 +25,7 @@ from hsnn.demo.remaining_events import pending
 from hsnn.demo.sample_users import Person, ask
 from hsnn.demo.sandbox import LogKind, Stage, ready
 from hsnn.embedded.process import EmbeddedError
-from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.errors import VersionNotFoundError
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.serving.api.client import Client
 from hsnn.serving.errors import ClientError
@@ -166,7 +166,7 @@ class Demo:
         try:
             current = reader.current()
             whole = current is not None and reader.manifest(current).events >= learned
-        except VersionGoneError:
+        except VersionNotFoundError:
             return False
         return whole and self.figures.index.version == current
 

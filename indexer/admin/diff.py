@@ -1,4 +1,4 @@
-"""Two versions side by side: which items came, left and moved, and which nodes changed most."""
+"""Difference of two versions: which items came, left and moved, and which nodes changed most."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hsnn.indexer.store.reader import IndexReader
 
 
 class NodeChange(NamedTuple):
-    """Items of a node in both versions, and how many came into it and went out of it."""
+    """Items of a node in both versions, and how many entered and left it."""
 
     node: int
     before: int
@@ -19,8 +19,8 @@ class NodeChange(NamedTuple):
     went: int
 
 
-class Comparison(NamedTuple):
-    """What differs from one item map to another.
+class VersionDiff(NamedTuple):
+    """The difference between two item maps.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class Comparison(NamedTuple):
     moved
         Items of both whose nodes differ: item -> (node before, node after).
     common
-        How many items are in both.
+        Number of items in both.
     nodes
-        Nodes that anything came into or went out of, those with most of it first.
+        Nodes that items entered or left, those with most of them first.
     """
 
     only_before: list[str]
@@ -42,19 +42,19 @@ class Comparison(NamedTuple):
 
     @property
     def share_moved(self) -> float:
-        """Moved items over items in both; 0 without any."""
+        """Moved items over items in both; 0 if there are none."""
         return len(self.moved) / max(self.common, 1)
 
 
-def compare(before: Mapping[str, int], after: Mapping[str, int]) -> Comparison:
+def diff_item_maps(before: Mapping[str, int], after: Mapping[str, int]) -> VersionDiff:
     """Compare two item maps, item -> node.
 
     Examples
     --------
-    >>> found = compare({"a": 0, "b": 0, "c": 1}, {"b": 1, "c": 1, "d": 1})
-    >>> found.only_before, found.only_after, found.moved, found.share_moved
+    >>> diff = diff_item_maps({"a": 0, "b": 0, "c": 1}, {"b": 1, "c": 1, "d": 1})
+    >>> diff.only_before, diff.only_after, diff.moved, diff.share_moved
     (['a'], ['d'], {'b': (0, 1)}, 0.5)
-    >>> found.nodes
+    >>> diff.nodes
     [NodeChange(node=0, before=2, after=0, came=0, went=2), NodeChange(node=1, before=1, after=3, came=2, went=0)]
     """
     common = before.keys() & after.keys()
@@ -63,12 +63,15 @@ def compare(before: Mapping[str, int], after: Mapping[str, int]) -> Comparison:
     went = Counter([before[item] for item in (*gone, *moved)])
     came = Counter([after[item] for item in (*new, *moved)])
     sizes = Counter(before.values()), Counter(after.values())
-    changes = [NodeChange(node, sizes[0][node], sizes[1][node], came[node], went[node]) for node in came | went]
+    changes = [
+        NodeChange(node, before=sizes[0][node], after=sizes[1][node], came=came[node], went=went[node])
+        for node in came | went
+    ]
     changes.sort(key=lambda change: (-change.came - change.went, change.node))
-    return Comparison(gone, new, moved, len(common), changes)
+    return VersionDiff(only_before=gone, only_after=new, moved=moved, common=len(common), nodes=changes)
 
 
-def compare_versions(reader: IndexReader, before: int, after: int) -> Comparison:
+def diff_versions(reader: IndexReader, before: int, after: int) -> VersionDiff:
     """Compare two versions as they are now, their deltas included.
 
     Raises
@@ -78,4 +81,4 @@ def compare_versions(reader: IndexReader, before: int, after: int) -> Comparison
     """
     for number in (before, after):
         reader.manifest(number)
-    return compare(reader.item_nodes(before), reader.item_nodes(after))
+    return diff_item_maps(reader.item_nodes(before), reader.item_nodes(after))

@@ -1,4 +1,4 @@
-"""Export of a version for other programs: plain arrays in one file, and a JSON manifest beside it; nothing pickled."""
+"""Export of a version for other programs: plain arrays in one file, a JSON manifest beside it, nothing pickled."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from hsnn.trainer.rowstore.arrays import Array, grown, pack, unpack
 FORMATS = (".npz", ".safetensors")
 
 
-class Export(NamedTuple):
+class VersionExport(NamedTuple):
     """The indexed items of a version, in the order of the trainer's rows.
 
     Attributes
     ----------
-    ids : (n,) texts
+    ids : (n,) strings
     nodes : (n,) int32
     vectors : (n, d+1) float32
         Static vectors; last column = item bias.
     representatives : (K,) int32
-        Place in `ids` of each node's representative item; -1 = none, or it is not indexed any more.
+        Index in `ids` of each node's representative item; -1 = none, or it is not indexed any more.
     """
 
     ids: list[str]
@@ -42,11 +42,11 @@ class Export(NamedTuple):
     representatives: NDArray[np.int32]
 
     def arrays(self) -> dict[str, Array]:
-        """Arrays of the file; the ids as UTF-8, one behind the other (bytes,) uint8, and where each ends (n,) int64."""
-        texts = [name.encode() for name in self.ids]
-        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)  # (n,)
+        """Return the arrays of the file; ids as concatenated UTF-8 (bytes,) uint8, and where each ends (n,) int64."""
+        encoded = [name.encode() for name in self.ids]
+        ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)  # (n,)
         return {
-            "ids": np.frombuffer(b"".join(texts), np.uint8),
+            "ids": np.frombuffer(b"".join(encoded), np.uint8),
             "id_ends": ends,
             "nodes": self.nodes,
             "vectors": self.vectors,
@@ -54,14 +54,14 @@ class Export(NamedTuple):
         }
 
     @classmethod
-    def of_arrays(cls, arrays: dict[str, Array]) -> Export:
-        """Read what `arrays` gave.
+    def from_arrays(cls, arrays: dict[str, Array]) -> VersionExport:
+        """Read what `arrays` returned.
 
         Examples
         --------
         >>> none = np.zeros((0, 3), np.float32), np.zeros(0, np.int32)
-        >>> made = Export(["a", "Ü", ""], np.zeros(3, np.int32), *none)
-        >>> Export.of_arrays(made.arrays()).ids
+        >>> made = VersionExport(["a", "Ü", ""], np.zeros(3, np.int32), *none)
+        >>> VersionExport.from_arrays(made.arrays()).ids
         ['a', 'Ü', '']
         """
         text, ends = arrays["ids"].tobytes(), arrays["id_ends"].tolist()
@@ -70,7 +70,7 @@ class Export(NamedTuple):
 
 
 class ExportManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What lies beside the file: its name, SHA-256 and arrays; what was exported when (epoch ms), up to which delta."""
+    """The file beside an export: its name, SHA-256 and arrays; what was exported when (epoch ms), up to which delta."""
 
     file: str
     sha256: str
@@ -81,8 +81,8 @@ class ExportManifest(msgspec.Struct, frozen=True, kw_only=True):
     version: VersionManifest
 
 
-def collect(reader: IndexReader, number: int) -> tuple[Export, VersionManifest, str]:
-    """Gather a version as its readers see it now, base and deltas; with its manifest and the last delta's id.
+def export_version(reader: IndexReader, number: int) -> tuple[VersionExport, VersionManifest, str]:
+    """Collect a version as its readers see it now, base and deltas; with its manifest and the last delta's position.
 
     Raises
     ------
@@ -101,10 +101,12 @@ def collect(reader: IndexReader, number: int) -> tuple[Export, VersionManifest, 
         if delta.vector is not None:
             vectors[delta.row] = delta.vector
     rows = np.flatnonzero(nodes >= 0)  # (n,)
-    place = np.full(len(nodes) + 1, -1, np.int32)  # by row; the last one stands for row -1
-    place[rows] = np.arange(len(rows))
+    index = np.full(len(nodes) + 1, -1, np.int32)  # by row; the last one stands for row -1
+    index[rows] = np.arange(len(rows))
     return (
-        Export([ids[row] for row in rows.tolist()], nodes[rows], vectors[rows], place[version.index.representatives]),
+        VersionExport(
+            [ids[row] for row in rows.tolist()], nodes[rows], vectors[rows], index[version.index.representatives]
+        ),
         version.manifest,
         last,
     )
@@ -120,33 +122,33 @@ def write_export(reader: IndexReader, number: int, file: Path) -> ExportManifest
     VersionGoneError
         There is no such version.
     """
-    beside = manifest_file(file)
+    manifest_path = manifest_file(file)
     if file.suffix not in FORMATS:
         raise ExportError(f"{file}: the name must end with {' or '.join(FORMATS)}, which says how it is written")
-    if taken := [path for path in (file, beside) if path.exists()]:
-        raise ExportError(f"{taken[0]} exists already; name another file or remove it first")
-    made, version, last = collect(reader, number)
-    arrays = made.arrays()
+    if existing := [path for path in (file, manifest_path) if path.exists()]:
+        raise ExportError(f"{existing[0]} exists already; name another file or remove it first")
+    export, version, last = export_version(reader, number)
+    arrays = export.arrays()
     blob = _npz(arrays) if file.suffix == ".npz" else pack(arrays)
     manifest = ExportManifest(
         file=file.name,
         sha256=hashlib.sha256(blob).hexdigest(),
         exported_at=time.time_ns() // 1_000_000,
-        items=len(made.ids),
+        items=len(export.ids),
         last_delta=last,
         version=version,
         arrays={name: (str(array.dtype), list(array.shape)) for name, array in arrays.items()},
     )
     try:
         _write(file, blob)
-        _write(beside, msgspec.json.format(msgspec.json.encode(manifest)))
+        _write(manifest_path, msgspec.json.format(msgspec.json.encode(manifest)))
     except OSError as error:
         raise ExportError(f"cannot write {file}: {error.strerror}; name a folder that exists and has room") from error
     return manifest
 
 
-def read_export(file: Path) -> tuple[Export, ExportManifest]:
-    """Read what `write_export` wrote, once it is sure that the file is the one its manifest speaks of.
+def read_export(file: Path) -> tuple[VersionExport, ExportManifest]:
+    """Read what `write_export` wrote; check that the file is the one that its manifest describes.
 
     Raises
     ------
@@ -160,13 +162,13 @@ def read_export(file: Path) -> tuple[Export, ExportManifest]:
         raise ExportError(f"{file} cannot be read as an export: {error}; export the version again") from error
     if hashlib.sha256(blob).hexdigest() != manifest.sha256:
         raise ExportError(
-            f"{file} is not what {manifest_file(file).name} speaks of (SHA-256); export the version again"
+            f"{file} is not what {manifest_file(file).name} describes (SHA-256); export the version again"
         )
-    return Export.of_arrays(_of_npz(blob) if file.suffix == ".npz" else unpack(blob)), manifest
+    return VersionExport.from_arrays(_from_npz(blob) if file.suffix == ".npz" else unpack(blob)), manifest
 
 
 def manifest_file(file: Path) -> Path:
-    """Where the manifest of an export lies.
+    """Return the path of an export's manifest.
 
     Examples
     --------
@@ -182,12 +184,12 @@ def _npz(arrays: dict[str, Array]) -> bytes:
     return buffer.getvalue()
 
 
-def _of_npz(blob: bytes) -> dict[str, Any]:
-    with np.load(io.BytesIO(blob), allow_pickle=False) as found:
-        return dict(found)
+def _from_npz(blob: bytes) -> dict[str, Any]:
+    with np.load(io.BytesIO(blob), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _write(path: Path, blob: bytes) -> None:
-    aside = path.with_name(f"{path.name}.part")
-    aside.write_bytes(blob)
-    os.replace(aside, path)
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_bytes(blob)
+    os.replace(unfinished, path)  # the file is whole or not there

@@ -1,4 +1,4 @@
-"""The portrait of a version: what it was made of, how its items lie in the nodes, how old it is, what it weighs."""
+"""Statistics of a version: what it was made of, how evenly its items are spread, its age and its memory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.version import VersionManifest
 
-_SAMPLES = 1000  # fields or entries whose sizes are measured; the rest is taken to be like them
+# Fields or entries whose size Redis measures; the size of the others is extrapolated from them.
+_MEMORY_SAMPLES = 1000
 
 
-class Sizes(NamedTuple):
-    """How evenly the items lie: fullest node over the mean, standard deviation over the mean, nodes without items."""
+class NodeSizeStats(NamedTuple):
+    """How evenly items are spread: largest size and standard deviation over the mean, nodes without items."""
 
     items: int
     nodes: int
@@ -25,12 +26,12 @@ class Sizes(NamedTuple):
     dead: int
 
 
-class Portrait(NamedTuple):
-    """A version now; `age` in seconds since it was made, `memory` in bytes by key, for all that belongs to it alone."""
+class VersionStats(NamedTuple):
+    """A version now; `age` in seconds since it was made, `memory` in bytes by key, of all that belongs to it alone."""
 
     manifest: VersionManifest
     current: bool
-    sizes: Sizes
+    sizes: NodeSizeStats
     deltas: int
     age: float
     memory: dict[str, int]
@@ -41,23 +42,27 @@ class Portrait(NamedTuple):
         return sum(self.memory.values()) / max(self.sizes.items, 1)
 
 
-def sizes_of(nodes: NDArray[np.integer], count: int) -> Sizes:
-    """Sizes of `count` nodes that hold items of nodes (n,).
+def node_size_stats(nodes: NDArray[np.integer], count: int) -> NodeSizeStats:
+    """Compute statistics of the sizes of `count` nodes, from the nodes (n,) of the items.
 
     Examples
     --------
-    >>> sizes_of(np.array([0, 0, 0, 1]), 4)
-    Sizes(items=4, nodes=4, max_over_mean=3.0, std_over_mean=1.224744871391589, dead=2)
+    >>> node_size_stats(np.array([0, 0, 0, 1]), 4)
+    NodeSizeStats(items=4, nodes=4, max_over_mean=3.0, std_over_mean=1.224744871391589, dead=2)
     """
     sizes = np.bincount(nodes, minlength=count)  # (count,)
     mean = max(float(sizes.mean()), 1e-9)
-    return Sizes(
-        len(nodes), len(sizes), float(sizes.max(initial=0)) / mean, float(sizes.std()) / mean, int((sizes == 0).sum())
+    return NodeSizeStats(
+        items=len(nodes),
+        nodes=len(sizes),
+        max_over_mean=float(sizes.max(initial=0)) / mean,
+        std_over_mean=float(sizes.std()) / mean,
+        dead=int((sizes == 0).sum()),
     )
 
 
 def node_sizes(reader: IndexReader, number: int) -> NDArray[np.int64]:
-    """Items per node of a version by its item map, (K,).
+    """Count the items per node of a version by its item map, (K,).
 
     Raises
     ------
@@ -69,8 +74,8 @@ def node_sizes(reader: IndexReader, number: int) -> NDArray[np.int64]:
     return np.bincount(nodes, minlength=count)
 
 
-def portrait(reader: IndexReader, number: int) -> Portrait:
-    """Look at a version: its manifest, its item map, and the memory of its keys.
+def version_stats(reader: IndexReader, number: int) -> VersionStats:
+    """Compute the statistics of a version from its manifest, its item map and the memory of its keys.
 
     Raises
     ------
@@ -79,25 +84,25 @@ def portrait(reader: IndexReader, number: int) -> Portrait:
     """
     manifest = reader.manifest(number)
     nodes = np.fromiter(reader.item_nodes(number).values(), np.int64)  # (items,)
-    parts = reader.parts(number)
-    deltas: list[Any] = [reader.redis.xlen(part.deltas) for part in parts]
-    memory = {reader.key("version", number): _memory(reader, [reader.key("version", number)])}
-    for part in parts:
-        memory |= {name: _memory(reader, [name]) for name in (part.items, part.ends, part.deltas)}
-        memory[f"{part.leaves}:*"] = _memory(reader, part.all_leaves(manifest.nodes))
-    return Portrait(
-        manifest,
-        reader.current() == number,
-        sizes_of(nodes[nodes >= 0], manifest.nodes),
-        sum(deltas),
-        time.time() - manifest.created_at / 1000,
-        memory,
+    shards, hash_key = reader.shards(number), reader.key("version", number)
+    deltas: list[Any] = [reader.redis.xlen(shard.delta_stream) for shard in shards]
+    memory = {hash_key: _memory(reader, [hash_key])}
+    for shard in shards:
+        memory |= {name: _memory(reader, [name]) for name in (shard.item_map, shard.expiry_set, shard.delta_stream)}
+        memory[f"{shard.leaf_prefix}:*"] = _memory(reader, shard.leaf_keys(manifest.nodes))
+    return VersionStats(
+        manifest=manifest,
+        current=reader.current() == number,
+        sizes=node_size_stats(nodes[nodes >= 0], manifest.nodes),
+        deltas=sum(deltas),
+        age=time.time() - manifest.created_at / 1000,
+        memory=memory,
     )
 
 
 def _memory(reader: IndexReader, names: Sequence[str]) -> int:
-    """Bytes of some keys of one shard; those that do not exist have none."""
+    """Sum up the bytes of keys of one shard; those that do not exist have none."""
     pipeline = reader.redis.pipeline(transaction=False)
     for name in names:
-        pipeline.memory_usage(name, samples=_SAMPLES)
-    return sum(int(found or 0) for found in pipeline.execute())
+        pipeline.memory_usage(name, samples=_MEMORY_SAMPLES)
+    return sum(int(size or 0) for size in pipeline.execute())

@@ -20,7 +20,7 @@ _HEAT = 5
 """Place of the half-life of a week."""
 
 
-class Catalogue:
+class ItemCatalogue:
     """Items by the trainer's rows, of one epoch: a snapshot, brought up to date by feed and states.
 
     Everything read is absolute, so reading it twice changes nothing; what is of another epoch is not for these rows
@@ -71,13 +71,13 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def put_feed(self, feed: Feed) -> None:
+    def apply_feed(self, feed: Feed) -> None:
         """Take over new, changed and deleted items."""
         if feed.epoch == self.epoch:
             for item in feed.items:
                 self._put_item(item)
 
-    def put_state(self, delta: StateDelta) -> None:
+    def apply_state_delta(self, delta: StateDelta) -> None:
         """Take over when items were last engaged with, and how far event time has come."""
         if delta.epoch != self.epoch:
             return
@@ -87,29 +87,29 @@ class Catalogue:
         self.counts[rows] = delta.item_values[:, _HEAT]
         self.watermark = max(self.watermark, delta.watermark)
 
-    def alive(self) -> Mask:
+    def alive_mask(self) -> Mask:
         """Which rows are items that may be in the index now: (rows,) bool."""
         return self.known[: len(self)] & self._living(slice(0, len(self)))
 
-    def heat(self, rows: Rows) -> NDArray[np.float32]:
+    def popularity(self, rows: Rows) -> NDArray[np.float32]:
         """How popular `rows` (n,) are at the watermark: engagements, decayed with a half-life of a week, (n,)."""
         age = np.maximum(self.watermark - self.last[rows], 0)
         return (self.counts[rows] * np.exp2(-age / HALF_LIVES[_HEAT])).astype(np.float32)
 
     def due_for_expiry(self, nodes: NDArray[np.int32]) -> Rows:
         """Rows that are indexed, by `nodes` (rows,) with -1 = not, and must not be: expired or deleted."""
-        return np.flatnonzero((nodes >= 0) & self.known[: len(nodes)] & ~self.alive()[: len(nodes)])
+        return np.flatnonzero((nodes >= 0) & self.known[: len(nodes)] & ~self.alive_mask()[: len(nodes)])
 
     def unassigned(self, nodes: NDArray[np.int32]) -> Rows:
         """Rows that are alive and not indexed, by `nodes` (rows,)."""
-        return np.flatnonzero((nodes < 0) & self.alive()[: len(nodes)])
+        return np.flatnonzero((nodes < 0) & self.alive_mask()[: len(nodes)])
 
-    def told(self, rows: Sequence[int]) -> None:
+    def mark_announced(self, rows: Sequence[int]) -> None:
         """Note that readers know of `rows`: whatever is told of them again is no news."""
         self.sent_at[list(rows)] = 0
         self.changed.difference_update(rows)
 
-    def told_before(self, nodes: NDArray[np.int32]) -> None:
+    def mark_indexed_announced(self, nodes: NDArray[np.int32]) -> None:
         """Note that readers know all rows that are indexed, by `nodes` (rows,); that some changed they may not know."""
         self.sent_at[np.flatnonzero(nodes >= 0)] = 0
 

@@ -7,34 +7,34 @@ import logging
 import msgspec
 from safetensors import SafetensorError
 
-from hsnn.indexer.assign.catalogue import Catalogue
+from hsnn.indexer.assign.catalogue import ItemCatalogue
 from hsnn.indexer.metrics import UNREADABLE
 from hsnn.indexer.store.reader import IndexReader
-from hsnn.indexer.store.streams import Entry, follow
+from hsnn.indexer.store.streams import StreamEntry, scan_entries
 from hsnn.trainer.messages import Feed, StateDelta
 
 _log = logging.getLogger(__name__)
 
 
-def take(catalogue: Catalogue, store: IndexReader, entry: Entry) -> None:
+def apply_entry(catalogue: ItemCatalogue, store: IndexReader, entry: StreamEntry) -> None:
     """Bring one entry of feed or state stream into the catalogue; an unreadable one is counted, logged and passed."""
     try:
         if entry.stream == store.key("feed"):
             catalogue.feed_id = entry.id
-            catalogue.put_feed(Feed.decode(entry.fields[b"d"]))
+            catalogue.apply_feed(Feed.decode(entry.fields[b"d"]))
         elif entry.stream == store.key("state"):
             catalogue.state_id = entry.id
-            catalogue.put_state(StateDelta.decode(entry.fields[b"d"]))
+            catalogue.apply_state_delta(StateDelta.decode(entry.fields[b"d"]))
     except (msgspec.MsgspecError, SafetensorError, KeyError, TypeError, ValueError) as error:
         UNREADABLE.inc()
         _log.error("entry %s of %s cannot be read and is passed over: %s", entry.id, entry.stream, error)
 
 
-def catch_up(catalogue: Catalogue, store: IndexReader) -> int:
+def catch_up(catalogue: ItemCatalogue, store: IndexReader) -> int:
     """Read feed and states to their ends, without waiting; return how many entries there were."""
     count = 0
     for stream, after in ((store.key("feed"), catalogue.feed_id), (store.key("state"), catalogue.state_id)):
-        for entry in follow(store.redis, stream, after):
-            take(catalogue, store, entry)
+        for entry in scan_entries(store.redis, stream, after):
+            apply_entry(catalogue, store, entry)
             count += 1
     return count

@@ -1,7 +1,7 @@
-"""Placement: an item goes to its nearest node, unless it stays where it is, or that is full.
+"""Placement: an item goes to its nearest node, unless it stays where it is or that node is full.
 
-Who finds the node full goes to the nearest one with room, and `Seated.wanted` remembers where it would rather be: the
-rolling sweep takes it there once there is room.
+An item whose node is full goes to the nearest one with room. `Placement.preferred` remembers the full node: the rolling
+sweep moves the item there once there is room.
 """
 
 from __future__ import annotations
@@ -11,93 +11,98 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.indexer.assign.assigner import Assigner, Placement
-from hsnn.indexer.assign.capacity import Room
+from hsnn.indexer.assign.assigner import Assigner, Assignment
+from hsnn.indexer.assign.capacity import NodeCapacity
 
 Nodes = NDArray[np.int32]
-_SPILLED_AT_ONCE = 2048  # rows of a matrix of distances to all nodes
+
+# Rows of a matrix of distances to all nodes: 32 MB for 4096 nodes.
+_SPILLED_PER_CHUNK = 2048
 
 
-class Seated(NamedTuple):
-    """Nodes (n,) of some items, and the nodes (n,) that they would be in if there were room, -1 = they are."""
+class Placement(NamedTuple):
+    """Nodes (n,) of n items, and the full nodes (n,) that they would rather be in, -1 = they are in their node."""
 
     nodes: Nodes
-    wanted: Nodes
+    preferred: Nodes
 
 
-def seat(assigner: Assigner, placed: Placement, before: Nodes, room: Room) -> Seated:
-    """Seat items one after the other, as deltas in this order do; after each of them every node is within its cap.
+def place_in_order(assigner: Assigner, assignment: Assignment, before: Nodes, capacity: NodeCapacity) -> Placement:
+    """Place n items one after the other, as deltas in this order do; after each of them every node is within its cap.
 
     Parameters
     ----------
-    placed
-        Of n items.
+    assigner
+        Computes distances.
+    assignment
+        Vectors and nearest nodes of the items.
     before : (n,)
-        Where they are now, -1 = nowhere.
-    room
-        Counts them as they go.
+        Their nodes now, -1 = none.
+    capacity
+        Counts them as they are placed.
     """
-    chosen = _settled(assigner, placed, before)
-    nodes, wanted = chosen.copy(), np.full(len(chosen), -1, np.int32)
-    for at, (node, old) in enumerate(zip(chosen.tolist(), before.tolist(), strict=True)):
-        room.leave(old)
-        if not room.free(node):
-            distances = assigner.distances(placed.vectors[at : at + 1])[0]  # (K,)
-            nodes[at], wanted[at] = _next_best(room, distances, old), node
-        room.enter(int(nodes[at]))
-    return Seated(nodes, wanted)
+    chosen = _choose_nodes(assigner, assignment, before)
+    nodes, preferred = chosen.copy(), np.full(len(chosen), -1, np.int32)
+    for index, (node, old) in enumerate(zip(chosen.tolist(), before.tolist(), strict=True)):
+        capacity.remove(old)
+        if not capacity.has_room(node):
+            distances = assigner.distances(assignment.vectors[index : index + 1])[0]  # (K,)
+            nodes[index], preferred[index] = _next_best(capacity, distances, old), node
+        capacity.add(int(nodes[index]))
+    return Placement(nodes, preferred)
 
 
-def seat_all(assigner: Assigner, placed: Placement, before: Nodes) -> Seated:
-    """Seat the n items of a new version at once; of a node that is overfull the nearest stay, the others go on.
+def place_all(assigner: Assigner, assignment: Assignment, before: Nodes) -> Placement:
+    """Place the n items of a new version at once; of an overfull node the nearest items stay, the others spill.
 
-    `before` (n,) are their nodes in the version before, -1 = they were in none.
+    `before` (n,) are their nodes in the version before, -1 = none.
     """
-    chosen = _settled(assigner, placed, before)
-    nodes, wanted = chosen.copy(), np.full(len(chosen), -1, np.int32)
-    sizes = np.bincount(chosen, minlength=assigner.nodes)
-    cap = assigner.rules.cap(len(chosen), assigner.nodes)
-    spilled = _beyond(assigner, placed.vectors, chosen, np.flatnonzero(sizes > cap), cap)
-    room = Room(assigner.rules, np.minimum(sizes, cap), peak=len(chosen))
-    for start in range(0, len(spilled), _SPILLED_AT_ONCE):
-        part = spilled[start : start + _SPILLED_AT_ONCE]
-        for at, distances in zip(part.tolist(), assigner.distances(placed.vectors[part]), strict=True):
-            nodes[at], wanted[at] = _next_best(room, distances, int(before[at])), chosen[at]
-            room.enter(int(nodes[at]))
-    return Seated(nodes, wanted)
+    chosen = _choose_nodes(assigner, assignment, before)
+    nodes, preferred = chosen.copy(), np.full(len(chosen), -1, np.int32)
+    sizes = np.bincount(chosen, minlength=assigner.node_count)
+    cap = assigner.rules.node_cap(len(chosen), assigner.node_count)
+    spilled = _spilled_items(assigner, assignment.vectors, chosen, overfull=np.flatnonzero(sizes > cap), cap=cap)
+    capacity = NodeCapacity(assigner.rules, np.minimum(sizes, cap), peak=len(chosen))
+    for start in range(0, len(spilled), _SPILLED_PER_CHUNK):
+        chunk = spilled[start : start + _SPILLED_PER_CHUNK]
+        for index, distances in zip(chunk.tolist(), assigner.distances(assignment.vectors[chunk]), strict=True):
+            nodes[index], preferred[index] = _next_best(capacity, distances, int(before[index])), chosen[index]
+            capacity.add(int(nodes[index]))
+    return Placement(nodes, preferred)
 
 
-def _settled(assigner: Assigner, placed: Placement, before: Nodes) -> Nodes:
-    """Nodes (n,) that items choose: the nearest, or their own if that is hardly farther."""
-    nodes = placed.nodes.astype(np.int32)
-    other = np.flatnonzero((before >= 0) & (before != nodes)) if assigner.rules.margin else np.zeros(0, np.int64)
-    if len(other):
-        vectors = placed.vectors[other]
-        ours, theirs = assigner.distances_to(vectors, before[other]), assigner.distances_to(vectors, nodes[other])
-        stays = other[_hardly_farther(ours, theirs, assigner.rules.margin)]
-        nodes[stays] = before[stays]
+def _choose_nodes(assigner: Assigner, assignment: Assignment, before: Nodes) -> Nodes:
+    """Choose nodes (n,) without regard to room: the nearest, or the item's own if that is hardly farther."""
+    nodes = assignment.nodes.astype(np.int32)
+    moving = np.flatnonzero((before >= 0) & (before != nodes)) if assigner.rules.margin else np.zeros(0, np.int64)
+    if len(moving):
+        vectors = assignment.vectors[moving]
+        own = assigner.distances_to(vectors, before[moving])
+        nearest = assigner.distances_to(vectors, nodes[moving])
+        staying = moving[_hardly_farther(own, nearest, assigner.rules.margin)]
+        nodes[staying] = before[staying]
     return nodes
 
 
-def _hardly_farther(ours: NDArray[np.float32], theirs: NDArray[np.float32], margin: float) -> NDArray[np.bool_]:
-    """Whether squared distances `ours` (n,) are within the margin of `theirs` (n,)."""
-    near: NDArray[np.bool_] = np.sqrt(ours) <= (1 + margin) * np.sqrt(theirs)
-    return near
+def _hardly_farther(own: NDArray[np.float32], nearest: NDArray[np.float32], margin: float) -> NDArray[np.bool_]:
+    """Tell whether squared distances `own` (n,) are within the margin of `nearest` (n,)."""
+    within_margin: NDArray[np.bool_] = np.sqrt(own) <= (1 + margin) * np.sqrt(nearest)
+    return within_margin
 
 
-def _next_best(room: Room, distances: NDArray[np.float32], before: int) -> int:
-    """Nearest node with room, by distances (K,); the item's own if that has room and is hardly farther."""
-    node = room.nearest_free(distances)
-    if before >= 0 and room.free(before):
-        own = _hardly_farther(distances[before : before + 1], distances[node : node + 1], room.rules.margin)
-        return before if own[0] else node
+def _next_best(capacity: NodeCapacity, distances: NDArray[np.float32], before: int) -> int:
+    """Return the nearest node with room, by distances (K,), or its own if that has room and is not much farther."""
+    node = capacity.nearest_with_room(distances)
+    if before >= 0 and capacity.has_room(before):
+        own, nearest = distances[before : before + 1], distances[node : node + 1]
+        return before if _hardly_farther(own, nearest, capacity.rules.margin)[0] else node
     return node
 
 
-def _beyond(
-    assigner: Assigner, vectors: NDArray[np.float32], nodes: Nodes, overfull: NDArray[np.int64], cap: int
+def _spilled_items(
+    assigner: Assigner, vectors: NDArray[np.float32], nodes: Nodes, *, overfull: NDArray[np.int64], cap: int
 ) -> NDArray[np.int64]:
-    """Items (m,), in ascending order, that are not among the `cap` nearest of their overfull node."""
+    """List items (m,), in ascending order, that are not among the `cap` nearest of their overfull node."""
     spilled = [np.zeros(0, np.int64)]
     for node in overfull.tolist():
         members = np.flatnonzero(nodes == node)

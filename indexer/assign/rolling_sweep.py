@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.indexer.assign.catalogue import Catalogue, Rows
+from hsnn.indexer.assign.catalogue import ItemCatalogue, Rows
 from hsnn.indexer.assign.live_index import LiveIndex
 from hsnn.trainer.rowstore.arrays import grown
 
@@ -27,7 +27,7 @@ _LEAST = 1e-9  # popularity by which turns go on where nothing is popular
 _FIRST = 1e30  # beyond any turn
 
 
-class Sweep:
+class RollingSweep:
     """Chooses whom to look at next, at a limited rate.
 
     Parameters
@@ -46,7 +46,7 @@ class Sweep:
         self._looked: Times = np.zeros(0)
         self._version = 0
 
-    def choose(self, catalogue: Catalogue, live: LiveIndex) -> Rows:
+    def select(self, catalogue: ItemCatalogue, live: LiveIndex) -> Rows:
         """Rows (n,) to look at now, first things first; they count as looked at."""
         now = self._clock()
         count = int(min(self._rate * (now - self._filled), self._most))
@@ -57,16 +57,16 @@ class Sweep:
         self._looked[rows] = now
         return rows
 
-    def _next(self, catalogue: Catalogue, live: LiveIndex, now: float, count: int) -> Rows:
-        nodes = live.node_column(len(catalogue))
+    def _next(self, catalogue: ItemCatalogue, live: LiveIndex, now: float, count: int) -> Rows:
+        nodes = live.nodes_of_rows(len(catalogue))
         if live.number != self._version:  # all were placed just now
             self._version, self._looked = live.number, np.full(len(nodes), now - 1.0)
         self._looked = grown(self._looked, len(nodes), now)
-        indexed = np.flatnonzero((nodes >= 0) & catalogue.alive())
-        heat = catalogue.heat(indexed)  # (n,)
+        indexed = np.flatnonzero((nodes >= 0) & catalogue.alive_mask())
+        heat = catalogue.popularity(indexed)  # (n,)
         turn = (now - self._looked[indexed]) * (heat + max(float(heat.mean()), _LEAST) if len(heat) else heat)
-        wanted = live.wanted[indexed]
-        awaited = (wanted >= 0) & (live.room.sizes < live.room.cap)[wanted]
+        wanted = live.preferred[indexed]
+        awaited = (wanted >= 0) & (live.capacity.sizes < live.capacity.cap)[wanted]
         turn = np.where(awaited, _FIRST * (1 + heat), turn)
         return indexed[_largest(turn, min(count, len(turn)))]
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
 from hsnn.indexer import metrics
-from hsnn.indexer.assign.catalogue import Catalogue, Rows
-from hsnn.indexer.assign.catalogue_sync import catch_up, take
+from hsnn.indexer.assign.catalogue import ItemCatalogue, Rows
+from hsnn.indexer.assign.catalogue_sync import apply_entry, catch_up
 from hsnn.indexer.assign.live_index import LiveIndex
 from hsnn.indexer.build.builder import Builder
-from hsnn.indexer.deadline import safe_point
-from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.errors import VersionNotFoundError
+from hsnn.indexer.job_context import check_deadline
 from hsnn.indexer.store.delta import Delta
-from hsnn.indexer.store.streams import START, Entry
+from hsnn.indexer.store.streams import STREAM_START, StreamEntry
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.indexer.store.writer import IndexStore
 
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _LONGEST_WAIT = 30.0
 """Seconds that readers get to load a version, at most."""
 
-Choose = Callable[[Catalogue, LiveIndex], Rows]
+Choose = Callable[[ItemCatalogue, LiveIndex], Rows]
 """Which indexed rows (n,) to look at."""
 
 
@@ -54,8 +54,8 @@ class Leader:
         self._builder = builder
         self._lock = RLock()
         self._building = Lock()
-        self._unsure = False
-        self.catalogue: Catalogue | None = None
+        self._uncertain = False
+        self.catalogue: ItemCatalogue | None = None
         self.live: LiveIndex | None = None
 
     def resume(self) -> None:
@@ -65,19 +65,19 @@ class Leader:
             return
         try:
             version = self.store.load_version(number, vectors=False)
-        except VersionGoneError as error:
+        except VersionNotFoundError as error:
             _log.error("the pointer leads nowhere, the next snapshot repairs it: %s", error)
             return
-        live = self._builder.live(version, self._deltas(number))
-        catalogue = Catalogue(version.snapshot)
+        live = self._builder.restore_live_index(version, self._deltas(number))
+        catalogue = ItemCatalogue(version.snapshot)
         catch_up(catalogue, self.store)
-        catalogue.told_before(live.node_column(len(catalogue)))
+        catalogue.mark_indexed_announced(live.nodes_of_rows(len(catalogue)))
         with self._lock:
             self.catalogue, self.live = catalogue, live
-            self.settle()
+            self.reconcile()
         self._show()
 
-    def positions(self) -> tuple[Catalogue | None, dict[str, str]]:
+    def read_positions(self) -> tuple[ItemCatalogue | None, dict[str, str]]:
         """Where to read on in the trainer's streams, and the catalogue that these positions belong to."""
         with self._lock:
             catalogue = self.catalogue
@@ -85,7 +85,7 @@ class Leader:
                 return None, {}
             return catalogue, {self.store.key("feed"): catalogue.feed_id, self.store.key("state"): catalogue.state_id}
 
-    def take(self, read_for: Catalogue | None, entries: Iterable[Entry]) -> list[Delta]:
+    def apply_entries(self, read_for: ItemCatalogue | None, entries: Iterable[StreamEntry]) -> list[Delta]:
         """Take over entries that were read at the `positions` of `read_for`, and write the deltas that follow.
 
         Entries read for a catalogue that a flip has replaced meanwhile are left alone: the new one has them.
@@ -94,10 +94,10 @@ class Leader:
             if read_for is None or read_for is not self.catalogue:
                 return []
             for entry in entries:
-                take(read_for, self.store, entry)
-            return self.settle()
+                apply_entry(read_for, self.store, entry)
+            return self.reconcile()
 
-    def settle(self) -> list[Delta]:
+    def reconcile(self) -> list[Delta]:
         """Write the deltas that bring the index in line with the catalogue: the one step behind all arrivals and exits.
 
         Raises
@@ -105,12 +105,12 @@ class Leader:
         FencedError
             The lease is lost.
         """
-        return self._written(lambda catalogue, live: live.pending(catalogue))
+        return self._write_planned(lambda catalogue, live: live.pending_deltas(catalogue))
 
-    def sizes(self) -> tuple[int, NDArray[np.int64]] | None:
+    def node_sizes(self) -> tuple[int, NDArray[np.int64]] | None:
         """Version in use and items per node of it now, (K,); None before the first one."""
         with self._lock:
-            return None if self.live is None else (self.live.number, self.live.sizes())
+            return None if self.live is None else (self.live.number, self.live.node_sizes())
 
     @property
     def watermark(self) -> int:
@@ -127,13 +127,13 @@ class Leader:
             The lease is lost.
         """
 
-        def nearer(catalogue: Catalogue, live: LiveIndex) -> list[Delta]:
+        def nearer(catalogue: ItemCatalogue, live: LiveIndex) -> list[Delta]:
             rows = choose(catalogue, live)
-            deltas = live.nearer(catalogue, rows)
+            deltas = live.moves_to_nearer(catalogue, rows)
             metrics.SWEPT.inc(len(rows))
             return deltas
 
-        return self._written(nearer)
+        return self._write_planned(nearer)
 
     def publish(self, snapshot: int, reason: str) -> VersionManifest:
         """Make a version out of a snapshot and flip readers to it; one at a time.
@@ -152,13 +152,13 @@ class Leader:
         """
         with self._building:
             began = time.monotonic()
-            draft = self._builder.draft(snapshot, reason, self._nodes_of)
+            draft = self._builder.build_draft(snapshot, reason, self._nodes_of)
             if self.live is not None:
                 self.store.announce(draft.manifest.version)
                 self._wait(min(time.monotonic() - began, _LONGEST_WAIT))
-            draft.advance(self._comparable(draft.catalogue.epoch))
+            draft.advance(self._live_of_epoch(draft.catalogue.epoch))
             with self._lock:
-                news = draft.finish(self._comparable(draft.catalogue.epoch))
+                news = draft.publish(self._live_of_epoch(draft.catalogue.epoch))
                 self.catalogue, self.live = draft.catalogue, draft.live
                 self._count(news)
         manifest = draft.manifest
@@ -173,10 +173,10 @@ class Leader:
         )
         return manifest
 
-    def remove_half_built(self) -> list[int]:
+    def remove_unpublished(self) -> list[int]:
         """Remove versions that a dead publisher left unfinished."""
         with self._building:
-            found = self.store.half_built()
+            found = self.store.unpublished_versions()
             for number in found:
                 self.store.drop_version(number)
         return found
@@ -184,9 +184,9 @@ class Leader:
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self.stopping.wait(min(left, 0.1)):
-            safe_point("while readers load a version")
+            check_deadline("while readers load a version")
 
-    def _comparable(self, epoch: int) -> LiveIndex | None:
+    def _live_of_epoch(self, epoch: int) -> LiveIndex | None:
         with self._lock:
             same = self.catalogue is not None and self.catalogue.epoch == epoch
             return self.live if same else None
@@ -194,13 +194,13 @@ class Leader:
     def _nodes_of(self, epoch: int) -> NDArray[np.int32] | None:
         """Nodes (rows,) of the items now; None if the rows of `epoch` are others."""
         with self._lock:
-            live = self._comparable(epoch)
+            live = self._live_of_epoch(epoch)
             return None if live is None else live.nodes.copy()
 
-    def _written(self, wanted: Callable[[Catalogue, LiveIndex], list[Delta]]) -> list[Delta]:
+    def _write_planned(self, wanted: Callable[[ItemCatalogue, LiveIndex], list[Delta]]) -> list[Delta]:
         """Write the deltas that are `wanted`, and return them; none before the first version."""
         with self._lock:
-            self._make_sure()
+            self._reload_if_uncertain()
             if self.catalogue is None or self.live is None:
                 return []
             deltas = wanted(self.catalogue, self.live)
@@ -208,32 +208,32 @@ class Leader:
                 self._write(deltas, self.catalogue, self.live)
             return deltas
 
-    def _write(self, deltas: Sequence[Delta], catalogue: Catalogue, live: LiveIndex) -> None:
+    def _write(self, deltas: Sequence[Delta], catalogue: ItemCatalogue, live: LiveIndex) -> None:
         try:
             self.store.apply(live.number, deltas)
         except RedisError:
-            self._unsure = True
+            self._uncertain = True
             raise
         metrics.count_moves(delta.reason for delta in deltas if _moves(delta, live))
         live.apply(deltas)
-        catalogue.told([delta.row for delta in deltas])
+        catalogue.mark_announced([delta.row for delta in deltas])
         self._count(deltas)
 
-    def _make_sure(self) -> None:
+    def _reload_if_uncertain(self) -> None:
         """Read again what is in the index, if a write failed: some of it may be done, and only Redis knows."""
-        if self._unsure:
-            self._unsure = False
+        if self._uncertain:
+            self._uncertain = False
             try:
                 if self.live is not None:
-                    self.store.overtake(self.live.number)
+                    self.store.invalidate_inflight_writes(self.live.number)
                 self.resume()
             except RedisError:
-                self._unsure = True
+                self._uncertain = True
                 raise
 
     def _deltas(self, number: int) -> list[Delta]:
         deltas: list[Delta] = []
-        after = START
+        after = STREAM_START
         while page := self.store.read_deltas(number, after):
             after = page[-1][0]
             deltas += [delta for _, delta in page]
@@ -246,7 +246,7 @@ class Leader:
 
     def _show(self) -> None:
         if self.live is not None:
-            metrics.show_index(self.live.number, self.live.sizes())
+            metrics.show_index(self.live.number, self.live.node_sizes())
 
 
 def _moves(delta: Delta, live: LiveIndex) -> bool:

@@ -1,4 +1,4 @@
-"""Answers to alarms: every alarm of the stream gets its rule's action, once, and a place in the audit trail."""
+"""AlarmHandler: carry out the action of each alarm of the stream, once, and record it in the audit trail."""
 
 from __future__ import annotations
 
@@ -9,43 +9,48 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hsnn.indexer.deadline import safe_point
-from hsnn.indexer.errors import FencedError, HeldError, SnapshotGoneError
+from hsnn.indexer.errors import FencedError, PublishHeldError, SnapshotNotFoundError
+from hsnn.indexer.job_context import check_deadline
 from hsnn.indexer.store.reader import IndexReader
-from hsnn.indexer.store.streams import START, Entry, Fields, follow
+from hsnn.indexer.store.streams import STREAM_START, Fields, StreamEntry, scan_entries
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.monitoring.alarms import Alarm, AlarmRules
 from hsnn.monitoring.audit import AuditTrail
 
 _log = logging.getLogger(__name__)
-_REMEMBERED = 1000
+
+# Ids of handled alarms that are remembered: an alarm is raised again only while its events are replayed, which is soon.
+_IDS_REMEMBERED = 1000
+
 
 Refresh = Callable[[int | None, str], VersionManifest | None]
-"""Bring the index up to a snapshot (None: the newest), for a reason; the version that readers use then."""
+"""Bring the index up to a snapshot (None: the newest), for a reason; returns the newest version after that."""
 
 
-class _Done(NamedTuple):
+class _Result(NamedTuple):
+    """What came of an action."""
+
     outcome: str
     version: int | None = None
     detail: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
 
-class AlarmAnswers:
-    """Reads the alarm stream from where the last answer was noted.
+class AlarmHandler:
+    """Handles the alarm stream from where the last handled alarm was noted.
 
-    An alarm whose answer was cut short by a crash is answered again: a refresh may be repeated, a missing one not made
-    up for. An alarm that the trainer raises again because it replays the same events has the same id, and is passed.
+    An alarm whose handling was cut short by a crash is handled again: a refresh may be done twice but must not be left
+    out. An alarm that the trainer raises again because it replays the same events has the same id and is skipped.
 
     Parameters
     ----------
     reader
         Where the streams are.
     rules
-        Kind of alarm -> action.
+        Actions by kind of alarm.
     audit
-        Where alarm, action and outcome are written.
+        Where alarm, action and outcome are recorded.
     refresh
-        The one action there is besides ``none``.
+        Carries out the action ``refresh``, the only one besides ``none``.
     """
 
     def __init__(self, reader: IndexReader, rules: AlarmRules, audit: AuditTrail, refresh: Refresh) -> None:
@@ -53,23 +58,25 @@ class AlarmAnswers:
         self._rules = rules
         self._audit = audit
         self._refresh = refresh
-        self._position, self._answered = reader.key("alarms", "position"), reader.key("alarms", "answered")
+        self._position_key, self._handled_key = reader.key("alarms", "position"), reader.key("alarms", "answered")
 
-    def answer_all(self) -> int:
-        """Answer what has no answer yet; return how many alarms that were."""
-        at: Any = self._reader.redis.get(self._position)
+    def handle_all(self) -> int:
+        """Handle the alarms that were not handled yet; return how many there were."""
+        position: Any = self._reader.redis.get(self._position_key)
         count = 0
-        for entry in follow(self._reader.redis, self._reader.key("alarms"), at.decode() if at else START):
-            count += self._answer(entry)
-            safe_point("between two alarms")
+        for entry in scan_entries(
+            self._reader.redis, self._reader.key("alarms"), position.decode() if position else STREAM_START
+        ):
+            count += self._handle(entry)
+            check_deadline("between two alarms")
         return count
 
-    def _answer(self, entry: Entry) -> bool:
-        alarm = _read(entry)
-        fresh = alarm is not None and self._reader.redis.zscore(self._answered, alarm.id) is None
+    def _handle(self, entry: StreamEntry) -> bool:
+        alarm = _decode(entry)
+        fresh = alarm is not None and self._reader.redis.zscore(self._handled_key, alarm.id) is None
         if alarm is not None and fresh:
             self._act(alarm, entry.fields)
-        self._note(entry.id, alarm)
+        self._store_position(entry.id, alarm)
         return fresh
 
     def _act(self, alarm: Alarm, fields: Fields) -> None:
@@ -84,43 +91,43 @@ class AlarmAnswers:
             text=alarm.detail,
         )
         self._audit.record("action", kind=alarm.kind, alarm=alarm.id, action=action)
-        done = self._refreshed(alarm, fields) if action == "refresh" else _Done("noted")
+        result = self._refresh_for(alarm, fields) if action == "refresh" else _Result("noted")
         self._audit.record(
             "outcome",
             kind=alarm.kind,
             alarm=alarm.id,
             action=action,
-            outcome=done.outcome,
-            version=done.version,
-            **done.detail,
+            outcome=result.outcome,
+            version=result.version,
+            **result.detail,
         )
 
-    def _refreshed(self, alarm: Alarm, fields: Fields) -> _Done:
+    def _refresh_for(self, alarm: Alarm, fields: Fields) -> _Result:
         named = int(fields.get(b"snapshot") or 0)
         try:
             manifest = self._refresh(named or None, f"alarm:{alarm.kind}")
         except FencedError:
-            raise  # the next leader answers
-        except SnapshotGoneError as error:
-            return _Done("failed", None, {"error": str(error)})
-        except HeldError as error:
-            return _Done("held", None, {"error": str(error)})
+            raise  # the next leader handles it
+        except SnapshotNotFoundError as error:
+            return _Result("failed", None, {"error": str(error)})
+        except PublishHeldError as error:
+            return _Result("held", None, {"error": str(error)})
         if manifest is None:
-            return _Done("failed", None, {"error": "the trainer has not published a snapshot yet"})
-        return _Done("done", manifest.version, {"snapshot": manifest.snapshot, "published_for": manifest.reason})
+            return _Result("failed", None, {"error": "the trainer has not published a snapshot yet"})
+        return _Result("done", manifest.version, {"snapshot": manifest.snapshot, "published_for": manifest.reason})
 
-    def _note(self, entry_id: str, alarm: Alarm | None) -> None:
+    def _store_position(self, entry_id: str, alarm: Alarm | None) -> None:
         pipeline = self._reader.redis.pipeline(transaction=True)
-        pipeline.set(self._position, entry_id)
+        pipeline.set(self._position_key, entry_id)
         if alarm is not None:
-            pipeline.zadd(self._answered, {alarm.id: time.time()})
-            pipeline.zremrangebyrank(self._answered, 0, -_REMEMBERED - 1)
+            pipeline.zadd(self._handled_key, {alarm.id: time.time()})
+            pipeline.zremrangebyrank(self._handled_key, 0, -_IDS_REMEMBERED - 1)
         pipeline.execute()
 
 
-def _read(entry: Entry) -> Alarm | None:
+def _decode(entry: StreamEntry) -> Alarm | None:
     try:
         return Alarm.decode(entry.fields[b"d"])
     except (KeyError, msgspec.MsgspecError) as error:
-        _log.error("entry %s of %s is no alarm and is passed over: %s", entry.id, entry.stream, error)
+        _log.error("entry %s of %s is not an alarm and is skipped: %s", entry.id, entry.stream, error)
         return None

@@ -1,26 +1,70 @@
-"""The journal: what each job did last, how often, for how long and for whom; written by the leader, bounded."""
+"""Job history: names, states and past runs of the scheduler's jobs, as the leader writes them to Redis."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from hsnn.indexer.progress import Progress
+from hsnn.indexer.job_context import JobProgress
 from hsnn.indexer.store import lua_scripts
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.audit import AuditTrail
 
-HISTORY = 200
-"""Runs kept per job."""
+RUNS_KEPT = 200
+"""Runs kept per job: some minutes of the most frequent one, days of the others, in some tens of kilobytes."""
+
+# Suffixes of the fields beside a job's state: the number of its runs, and the request that paused it.
 _RUNS, _PAUSED = ":runs", ":paused"
 
-JOBS = ("alarms", "clean", "rebalance", "refresh", "settle", "sweep", "verify")
-"""The jobs that people may run, pause and resume."""
+
+class JobName(StrEnum):
+    """The scheduler's jobs; the values are written to Redis and are labels of metrics."""
+
+    ALARMS = "alarms"
+    CLEAN = "clean"
+    REBALANCE = "rebalance"
+    REFRESH = "refresh"
+    REQUESTS = "requests"
+    SETTLE = "settle"
+    SWEEP = "sweep"
+    VERIFY = "verify"
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+JOBS = tuple(name for name in JobName if name is not JobName.REQUESTS)
+"""The jobs that people may run, pause and resume; not the one that handles their requests: paused, it would handle no
+request to resume it."""
+
+
+class RunOutcome(StrEnum):
+    """How a run ended; the values are written to Redis and are labels of metrics."""
+
+    DONE = "done"
+    FAILED = "failed"
+    FENCED = "fenced"
+    """Another process leads."""
+    STOPPED = "stopped"
+    """This process was about to end."""
+    HELD = "held"
+    """Publishing is held."""
+    OVERRUN = "overrun"
+    """It stopped at a safe point after its time limit."""
+
+
+class RunTrigger(StrEnum):
+    """Why a run began; the values are written to Redis."""
+
+    CALLED = "called"
+    """A stream had news."""
+    SWEPT = "swept"
+    """Its interval was over."""
+    BY_HAND = "by hand"
+    """A person asked for it."""
+
+
+class JobRun(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a job.
 
     Attributes
@@ -30,12 +74,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     seconds
         How long it took.
     outcome
-        ``done``, ``failed``, ``fenced``, ``stopped`` (the process ended), ``held``, ``overrun`` (stopped at a safe
-        point after its time limit).
+        See `RunOutcome`.
     who
-        ``called`` (a stream had news), ``swept`` (its time had come), ``by hand``.
+        See `RunTrigger`.
     detail
-        The sentence of what went wrong.
+        What went wrong, in a sentence.
     """
 
     started: int
@@ -45,27 +88,36 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Running(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A run that goes on: since when (epoch ms), and how far it is if it says so."""
+class ActiveRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run that goes on: since when (epoch ms), and its progress if it reports any."""
 
     since: int
-    progress: Progress | None = None
+    progress: JobProgress | None = None
 
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the leader says of a job: its interval in seconds, its last run, since when a run is over its limit.
+    """What the leader writes about a job.
 
-    `running` is there while a run takes longer than a moment.
+    Attributes
+    ----------
+    every
+        Its interval in seconds.
+    last
+        Its last run.
+    overrun_since
+        Start of the run that is over its time limit, epoch ms.
+    running
+        The run that goes on, once it takes longer than a second.
     """
 
     every: float
-    last: Run | None = None
+    last: JobRun | None = None
     overrun_since: int | None = None
-    running: Running | None = None
+    running: ActiveRun | None = None
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as people see it; `next_at` is epoch ms, None while it is paused or never ran."""
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as people see it."""
 
     name: str
     state: JobState
@@ -74,13 +126,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def next_at(self) -> int | None:
-        """About when the next sweep is due: an interval after the last start, and up to `indexer.jitter` later."""
+        """Epoch ms after which the next run is due, at most `indexer.jitter` later; None while paused or never run."""
         last = self.state.last
         return None if self.paused or last is None else last.started + round(1000 * self.state.every)
 
 
-class Journal:
-    """The leader's pen: every line is written by a script that checks its fencing token.
+class JobHistory:
+    """Writes states and runs of jobs by a script that checks the leader's fencing token.
 
     Parameters
     ----------
@@ -94,38 +146,36 @@ class Journal:
         self._store = store
         self._audit = audit
 
-    def note(self, name: str, every: float, run: Run) -> None:
+    def record_run(self, name: str, every: float, run: JobRun) -> None:
         """Add a run that ended.
 
         Raises
         ------
         FencedError
-            Somebody else leads; nothing was written.
+            Another process leads; nothing was written.
         """
         self._write(name, JobState(every=every, last=run), msgspec.json.encode(run))
 
-    def running(self, name: str, every: float, run: Running, *, over: bool = False) -> None:
-        """Show a run that goes on; `over` its limit or not.
+    def record_active(self, name: str, every: float, run: ActiveRun, *, over: bool = False) -> None:
+        """Show a run that goes on, and whether it is `over` its time limit.
 
         Raises
         ------
         FencedError
-            Somebody else leads; nothing was written.
+            Another process leads; nothing was written.
         """
-        last = history(self._store, name, 1)
         since = run.since if over else None
-        self._write(name, JobState(every=every, last=last[0] if last else None, overrun_since=since, running=run), b"")
+        self._write(name, JobState(every=every, last=self._last_run(name), overrun_since=since, running=run))
 
-    def overrun(self, name: str, every: float, started: int, limit: float) -> None:
+    def raise_overrun_alarm(self, name: str, every: float, started: int, limit: float) -> None:
         """Raise the alarm about a run that goes on beyond its limit of seconds.
 
         Raises
         ------
         FencedError
-            Somebody else leads; nothing was written.
+            Another process leads; nothing was written.
         """
-        last = history(self._store, name, 1)
-        self._write(name, JobState(every=every, last=last[0] if last else None, overrun_since=started), b"")
+        self._write(name, JobState(every=every, last=self._last_run(name), overrun_since=started))
         self._audit.record(
             "alarm",
             kind="job_overrun",
@@ -136,8 +186,8 @@ class Journal:
             text=f"{name} runs longer than {limit:g} s; it is stopped at its next safe point",
         )
 
-    def overran(self, name: str, run: Run) -> None:
-        """Put on record how a run ended that the alarm was raised about."""
+    def record_overrun_outcome(self, name: str, run: JobRun) -> None:
+        """Record in the audit trail how a run ended for which the alarm was raised."""
         self._audit.record(
             "outcome",
             kind="job_overrun",
@@ -148,32 +198,38 @@ class Journal:
             seconds=run.seconds,
         )
 
-    def _write(self, name: str, state: JobState, run: bytes) -> None:
-        keys = (self._store.key("jobs"), self._store.key("jobs", "history", name))
-        arguments = (name, msgspec.json.encode(state), run, HISTORY)
-        self._store.write(lua_scripts.NOTE, keys, arguments, f"journal of {name}")
+    def _last_run(self, name: str) -> JobRun | None:
+        return next(iter(run_history(self._store, name, 1)), None)
+
+    def _write(self, name: str, state: JobState, run: bytes = b"") -> None:
+        self._store.run_script(
+            lua_scripts.RECORD_JOB,
+            keys=(self._store.key("jobs"), self._store.key("jobs", "history", name)),
+            arguments=(name, msgspec.json.encode(state), run, RUNS_KEPT),
+            purpose=f"history of {name}",
+        )
 
 
-def jobs_of(reader: IndexReader) -> list[Job]:
-    """List the jobs, by name; those that no leader ever ran, too."""
-    found: Any = reader.redis.hgetall(reader.key("jobs"))
-    fields = {name.decode(): value for name, value in found.items()}
+def list_jobs(reader: IndexReader) -> list[JobView]:
+    """List the jobs by name, including those that no leader ever ran."""
+    encoded: Any = reader.redis.hgetall(reader.key("jobs"))
+    fields = {name.decode(): value for name, value in encoded.items()}
     names = sorted({*JOBS, *(name for name in fields if ":" not in name)})
-    return [_job(name, fields) for name in names]
+    return [_job_view(name, fields) for name in names]
 
 
 def paused_jobs(reader: IndexReader) -> set[str]:
-    """Names of the jobs that are paused."""
+    """Return the names of the jobs that are paused."""
     names: Any = reader.redis.hkeys(reader.key("jobs"))
     return {name.decode().removesuffix(_PAUSED) for name in names if name.endswith(_PAUSED.encode())}
 
 
-def history(reader: IndexReader, name: str, count: int = HISTORY) -> list[Run]:
+def run_history(reader: IndexReader, name: str, count: int = RUNS_KEPT) -> list[JobRun]:
     """Return the last runs of a job, newest first."""
     blobs: Any = reader.redis.lrange(reader.key("jobs", "history", name), 0, count - 1)
-    return [msgspec.json.decode(blob, type=Run) for blob in blobs]
+    return [msgspec.json.decode(blob, type=JobRun) for blob in blobs]
 
 
-def _job(name: str, fields: dict[str, bytes]) -> Job:
+def _job_view(name: str, fields: dict[str, bytes]) -> JobView:
     state = msgspec.json.decode(fields[name], type=JobState) if name in fields else JobState(every=0.0)
-    return Job(name=name, state=state, runs=int(fields.get(name + _RUNS, 0)), paused=name + _PAUSED in fields)
+    return JobView(name=name, state=state, runs=int(fields.get(name + _RUNS, 0)), paused=name + _PAUSED in fields)

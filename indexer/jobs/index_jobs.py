@@ -1,4 +1,4 @@
-"""The scheduler's jobs: each may run at any time, any number of times, and finds out by itself what is to be done."""
+"""Jobs that keep the index up to date: each may run at any time and finds out by itself what is to be done."""
 
 from __future__ import annotations
 
@@ -6,33 +6,38 @@ import logging
 import time
 from threading import Lock
 
-from hsnn.indexer.assign.rolling_sweep import Sweep
+from hsnn.indexer.assign.rolling_sweep import RollingSweep
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.config import IndexerConfig
-from hsnn.indexer.deadline import safe_point
-from hsnn.indexer.errors import HeldError, SnapshotGoneError, StoppingError
+from hsnn.indexer.errors import PublishHeldError, ShutdownError, SnapshotNotFoundError
+from hsnn.indexer.job_context import check_deadline
 from hsnn.indexer.store import streams
-from hsnn.indexer.store.publish_hold import standing_hold
+from hsnn.indexer.store.publish_hold import current_hold
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.indexer.verify.verify import VerifyReport, verify
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.trainer.messages import SnapshotManifest
 
 _log = logging.getLogger(__name__)
-_PATIENCE_SWEEPS = 2  # what is due or unassigned for so long was forgotten
+
+# Item sweeps after which an item that is still due for expiry or unassigned counts as damage: one may be under way.
+_RECHECK_SWEEPS = 2
+
+# Most seconds of one wait for a snapshot's announcement; between two of them the job looks whether it is to stop.
+_WAIT_SECONDS = 1.0
 
 
-class Jobs:
-    """What keeps the index of a leader up to date.
+class IndexJobs:
+    """Jobs that keep the index of a leader up to date.
 
     Parameters
     ----------
     leader
         Whose index.
     config
-        How much is kept, how long is waited.
+        Retention and timeouts.
     audit
-        Told of what a person should see.
+        Told of damage.
     """
 
     def __init__(self, leader: Leader, config: IndexerConfig, audit: AuditTrail) -> None:
@@ -40,115 +45,120 @@ class Jobs:
         self._store = leader.store
         self._config = config
         self._audit = audit
-        self._sweep = Sweep(config.sweep_rate, config.sweep_interval)
+        self._sweep = RollingSweep(config.sweep_rate, config.sweep_interval)
         self._publishing = Lock()
         self._stopping = leader.stopping
 
     def stop(self) -> None:
-        """Wait for nothing any more."""
+        """End all waiting."""
         self._stopping.set()
 
     def refresh(self) -> VersionManifest | None:
-        """Publish the newest snapshot unless a version was made from it or a later one; those in between are skipped.
+        """Publish the newest snapshot, unless a version was made from it or a later one; older ones are skipped.
 
         Returns
         -------
         VersionManifest or None
-            The newest version, made now or before; None as long as there is no snapshot.
+            The newest version, made now or before; None while there is no snapshot.
 
         Raises
         ------
         HeldError
-            There is a newer snapshot, and a person holds publishing.
+            There is a newer snapshot, and publishing is held.
         """
-        return self._published("snapshot")
+        return self._publish_newest("snapshot")
 
     def refresh_for(self, named: int | None, reason: str) -> VersionManifest | None:
-        """`refresh`, once snapshot `named` or a later one is there.
+        """Wait for snapshot `named` or a later one, if one is named, and `refresh`.
 
         Raises
         ------
         SnapshotGoneError
-            It did not come within the configured patience.
+            It did not appear within `indexer.alarm_patience`.
         StoppingError
-            `stop` was called before it came.
+            `stop` was called before it appeared.
         """
         if named is not None:
             self._await_snapshot(named)
-        return self._published(reason)
+        return self._publish_newest(reason)
 
-    def settle(self) -> int:
-        """Assign what is left unassigned and let go what is due; return how many items that were."""
-        safe_point("before deltas are written")
-        return len(self._leader.settle())
+    def reconcile(self) -> int:
+        """Index items that are unassigned and remove those that are due for expiry; return the number of deltas."""
+        check_deadline("before deltas are written")
+        return len(self._leader.reconcile())
 
     def sweep(self) -> int:
-        """Look at the next items of the rolling sweep; return how many went to a nearer node."""
-        safe_point("before deltas are written")
-        return len(self._leader.sweep(self._sweep.choose))
+        """Check the next items of the rolling sweep; return how many moved to a nearer node."""
+        check_deadline("before deltas are written")
+        return len(self._leader.sweep(self._sweep.select))
 
     def clean(self) -> list[int]:
-        """Remove old versions, snapshots and stream entries, and what dead publishers left; return versions removed."""
-        removed = self._leader.remove_half_built()
+        """Remove old versions, snapshots, stream entries and unpublished versions; return the versions removed."""
+        removed = self._leader.remove_unpublished()
         current, published = self._store.current(), self._store.versions()
         for number in published[: -self._config.versions_kept]:
             if number != current:
-                safe_point("between two removals")
+                check_deadline("between two removals")
                 self._store.drop_version(number)
                 removed.append(number)
         self._drop_snapshots()
-        self._store.trim_sources()
+        self._store.trim_trainer_streams()
         return removed
 
     def verify(self) -> VerifyReport | None:
-        """Verify the current version; what is wrong goes to the audit trail."""
+        """Verify the current version; damage is recorded in the audit trail."""
         number = self._store.current()
         if number is None:
             return None
-        report = verify(self._store, number, _PATIENCE_SWEEPS * self._config.item_sweep, self._await_settling)
+        recheck_after = _RECHECK_SWEEPS * self._config.item_sweep
+        report = verify(self._store, number, recheck_after, self._wait_and_reconcile)
         if not report.clean:
-            _log.error("version %d is damaged, `hsnn index verify --repair` mends it: %s", number, report.counts)
+            _log.error("version %d is damaged, `hsnn index verify --repair` repairs it: %s", number, report.counts)
             self._audit.record("verify", outcome="failed", version=number, counts=report.counts)
         return report
 
-    def _await_settling(self, seconds: float) -> None:
+    def _wait_and_reconcile(self, seconds: float) -> None:
         """Give the follower time to read, and wait for a flip that is under way."""
         self._stopping.wait(seconds)
-        self._leader.settle()
+        self._leader.reconcile()
 
-    def _published(self, reason: str) -> VersionManifest | None:
+    def _publish_newest(self, reason: str) -> VersionManifest | None:
         with self._publishing:
-            held = standing_hold(self._store)
+            hold = current_hold(self._store)
             newest, published = self._store.newest_snapshot(), self._store.newest_published()
-            if newest is None or (published is not None and _order(published) >= _order(newest)):
+            if newest is None or (
+                published is not None and _publication_order(published) >= _publication_order(newest)
+            ):
                 return published
-            if held is not None:
-                raise HeldError(f"snapshot {newest.snapshot} waits: publishing is held ({held.reason})")
+            if hold is not None:
+                raise PublishHeldError(f"snapshot {newest.snapshot} waits: publishing is held ({hold.reason})")
             return self._leader.publish(newest.snapshot, "first" if published is None else reason)
 
     def _await_snapshot(self, named: int) -> None:
         deadline = time.monotonic() + self._config.alarm_patience
         announced = self._store.key("snapshots")
         while True:
-            seen = streams.last_id(self._store.redis, announced)
+            position = streams.last_id(self._store.redis, announced)
             newest = self._store.newest_snapshot()
             if newest is not None and newest.snapshot >= named:
                 return
             if self._stopping.is_set():
-                raise StoppingError(f"snapshot {named} is no longer waited for")
-            safe_point("while waiting for a snapshot")
+                raise ShutdownError(f"snapshot {named} is no longer waited for")
+            check_deadline("while waiting for a snapshot")
             left = deadline - time.monotonic()
             if left <= 0:
-                raise SnapshotGoneError(f"snapshot {named} did not appear within {self._config.alarm_patience:g} s")
-            streams.read(self._store.redis, {announced: seen}, block_ms=max(1, round(1000 * min(left, 1.0))))
+                raise SnapshotNotFoundError(f"snapshot {named} did not appear within {self._config.alarm_patience:g} s")
+            streams.read_entries(
+                self._store.redis, {announced: position}, block_ms=max(1, round(1000 * min(left, _WAIT_SECONDS)))
+            )
 
     def _drop_snapshots(self) -> None:
         numbers = self._store.snapshots()
         for number in numbers[: -self._config.snapshots_kept]:
             self._store.drop_snapshot(number)
         if numbers:
-            self._store.forget_announcements(numbers[-self._config.snapshots_kept :][0])
+            self._store.trim_announcements(numbers[-self._config.snapshots_kept :][0])
 
 
-def _order(manifest: SnapshotManifest | VersionManifest) -> tuple[int, int]:
+def _publication_order(manifest: SnapshotManifest | VersionManifest) -> tuple[int, int]:
     return manifest.epoch, manifest.snapshot

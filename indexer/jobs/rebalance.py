@@ -1,13 +1,13 @@
-"""Rebalance: look at how full the nodes of the version in use are, and ask the trainer for better ones.
+"""Rebalance: find nodes of the version in use that are too full or nearly empty, and have the trainer change them.
 
-Only the trainer changes nodes. So a node that has become overfull, by the version and its deltas, or too many that hold
-next to nothing lead to a command in the log's control topic. The trainer carries it out at its place in the log
-(`hsnn.trainer.training.commands`), takes a snapshot at once, and the next version is made of it: one version, one
-model. Until then the bound of `hsnn.indexer.assign.capacity` holds all the same.
+Only the trainer changes nodes. When a node is overfull, in the version with its deltas, or too many nodes hold next to
+nothing, a command is sent to the log's control topic. The trainer carries it out at its position in the log
+(`hsnn.trainer.training.commands`) and takes a snapshot at once, of which the next version is made: one version, one
+model. Until then the bound of `hsnn.indexer.assign.capacity` still holds.
 
-A command names the generation of nodes that was looked at, so it may be sent again without harm: by a leader that died
-before it could note it, or because the trainer was away. The audit is told before the note is made: of a leader that
-died between the two there are two entries, never none.
+A command names the generation of nodes that it is about, so it may be sent again without harm: by a leader that died
+before it could store the request, or because the trainer was away. The audit trail is written before the request is
+stored: of a leader that died in between there are two entries, never none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hsnn.indexer import metrics
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.config import IndexerConfig
-from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.job_context import check_deadline
 from hsnn.indexer.store import lua_scripts
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.version import VersionManifest
@@ -32,40 +32,42 @@ from hsnn.monitoring.audit import AuditTrail
 from hsnn.streaming.schema.commands import Rebalance
 
 _log = logging.getLogger(__name__)
-STARVED = 0.05
-"""A node with less than so many times the mean is starved; where the mean is small, one without items."""
-_NAMED = 64
-"""Nodes that a command names at most of each kind."""
+
+STARVED_SHARE = 0.05
+"""Share of the mean below which a node is starved; where that is less than one item, a node without items is."""
+
+_MOST_NODES = 64
+"""Nodes of each kind that a command names at most, so that it stays small; the next one names others."""
 
 
-class Commands(Protocol):
-    """Takes commands to the control topic."""
+class SendCommand(Protocol):
+    """Sends a command to the control topic."""
 
     def __call__(self, command: Rebalance) -> None:
-        """Append a command; it is safe when this returns."""
+        """Append a command; it is durable when this returns."""
 
 
-class Bounds(NamedTuple):
-    """When nodes are out of balance: see `hsnn.indexer.config`."""
+class BalanceBounds(NamedTuple):
+    """When nodes are unbalanced: see `hsnn.indexer.config`."""
 
     over_mean: float
     floor: int
     starved: float
 
     @classmethod
-    def of(cls, config: IndexerConfig) -> Bounds:
-        """Bounds that a configuration sets."""
+    def from_config(cls, config: IndexerConfig) -> BalanceBounds:
+        """Make the bounds that a configuration sets."""
         return cls(config.rebalance_over_mean, config.node_floor, config.rebalance_starved)
 
 
-class Broken(NamedTuple):
+class UnbalancedNodes(NamedTuple):
     """Nodes to split, fullest first, and to merge away, emptiest first."""
 
     split: tuple[int, ...]
     merge: tuple[int, ...]
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class RebalanceRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The last command: the generation and version it was about, when (epoch ms), and whether it was answered."""
 
     generation: int
@@ -75,28 +77,29 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     answered: bool = False
 
 
-def broken(sizes: NDArray[np.int64], bounds: Bounds) -> Broken:
-    """Nodes that are out of bounds, by items per node (K,).
+def find_unbalanced(sizes: NDArray[np.int64], bounds: BalanceBounds) -> UnbalancedNodes:
+    """Find the nodes that are out of bounds, by items per node (K,).
 
     Examples
     --------
-    >>> broken(np.array([90, 0, 5, 5]), Bounds(over_mean=3.0, floor=64, starved=0.5))
-    Broken(split=(0,), merge=())
-    >>> broken(np.array([50, 0, 5, 5]), Bounds(over_mean=3.0, floor=64, starved=0.2))
-    Broken(split=(), merge=(1,))
+    >>> find_unbalanced(np.array([90, 0, 5, 5]), BalanceBounds(over_mean=3.0, floor=64, starved=0.5))
+    UnbalancedNodes(split=(0,), merge=())
+    >>> find_unbalanced(np.array([50, 0, 5, 5]), BalanceBounds(over_mean=3.0, floor=64, starved=0.2))
+    UnbalancedNodes(split=(), merge=(1,))
     """
     mean = sizes.sum() / len(sizes)
     full = np.flatnonzero(sizes > max(bounds.over_mean * mean, bounds.floor))
-    starved = np.flatnonzero(sizes < max(STARVED * mean, 1.0)) if mean >= 1 else np.zeros(0, np.int64)
+    # Below one item per node, most nodes are empty whatever the model does: none counts as starved.
+    starved = np.flatnonzero(sizes < max(STARVED_SHARE * mean, 1.0)) if mean >= 1 else np.zeros(0, np.int64)
     if len(starved) <= bounds.starved * len(sizes):
         starved = starved[:0]
-    split = full[np.argsort(-sizes[full], kind="stable")][:_NAMED]
-    merge = starved[np.argsort(sizes[starved], kind="stable")][:_NAMED]
-    return Broken(tuple(split.tolist()), tuple(merge.tolist()))
+    split = full[np.argsort(-sizes[full], kind="stable")][:_MOST_NODES]
+    merge = starved[np.argsort(sizes[starved], kind="stable")][:_MOST_NODES]
+    return UnbalancedNodes(tuple(split.tolist()), tuple(merge.tolist()))
 
 
 class Rebalancer:
-    """The job.
+    """The job that commands rebalances.
 
     Parameters
     ----------
@@ -105,9 +108,11 @@ class Rebalancer:
     config
         Bounds and pauses.
     audit
-        Told of what was asked for, and what came of it.
+        Told of commands and of their results.
     send
-        Takes the command to the trainer.
+        Sends a command to the trainer.
+    clock
+        Epoch seconds, for tests.
     """
 
     def __init__(
@@ -115,31 +120,31 @@ class Rebalancer:
         leader: Leader,
         config: IndexerConfig,
         audit: AuditTrail,
-        send: Commands,
+        send: SendCommand,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._leader, self._store = leader, leader.store
-        self._bounds, self._pause = Bounds.of(config), config.rebalance_pause
+        self._bounds, self._pause = BalanceBounds.from_config(config), config.rebalance_pause
         self._audit, self._send, self._clock = audit, send, clock
 
-    def look(self) -> Rebalance | None:
-        """Ask for a rebalance if a bound is broken, and not twice within the pause; return what was asked for."""
-        seen = self._leader.sizes()
-        if seen is None:
+    def check(self) -> Rebalance | None:
+        """Command a rebalance if a bound is broken, and not twice within the pause; return the command."""
+        version_sizes = self._leader.node_sizes()
+        if version_sizes is None:
             return None
-        number, sizes = seen
-        manifest, asked = self._store.manifest(number), last_asked(self._store)
-        if asked is not None and not asked.answered and manifest.generation != asked.generation:
-            self._answered(asked, manifest, sizes)
-        found = broken(sizes, self._bounds)
-        waits = asked is not None and self._clock() - asked.at / 1000 < self._pause
-        if waits or not (found.split or found.merge):
+        number, sizes = version_sizes
+        manifest, request = self._store.manifest(number), last_request(self._store)
+        if request is not None and not request.answered and manifest.generation != request.generation:
+            self._record_answer(request, manifest, sizes)
+        nodes = find_unbalanced(sizes, self._bounds)
+        paused = request is not None and self._clock() - request.at / 1000 < self._pause
+        if paused or not (nodes.split or nodes.merge):
             return None
-        safe_point("before a command is sent")
-        return self._ask(manifest, sizes, found)
+        check_deadline("before a command is sent")
+        return self._command(manifest, sizes, nodes)
 
-    def _ask(self, manifest: VersionManifest, sizes: NDArray[np.int64], found: Broken) -> Rebalance:
-        command = command_of(manifest, found, self._leader.watermark, self._bounds.over_mean)
+    def _command(self, manifest: VersionManifest, sizes: NDArray[np.int64], nodes: UnbalancedNodes) -> Rebalance:
+        command = make_command(manifest, nodes, self._leader.watermark, self._bounds.over_mean)
         self._send(command)
         metrics.REBALANCES.inc()
         self._audit.record(
@@ -147,23 +152,24 @@ class Rebalancer:
             kind="rebalance",
             action="rebalance",
             version=manifest.version,
-            split=list(found.split),
-            merge=list(found.merge),
+            split=list(nodes.split),
+            merge=list(nodes.merge),
             generation=manifest.generation,
-            max_over_mean=_over_mean(sizes),
+            max_over_mean=_max_over_mean(sizes),
         )
-        self._note(
-            Asked(
+        self._store_request(
+            RebalanceRequest(
                 generation=manifest.generation,
                 version=manifest.version,
                 at=round(1000 * self._clock()),
-                max_over_mean=_over_mean(sizes),
+                max_over_mean=_max_over_mean(sizes),
             )
         )
-        _log.info("version %d: %d nodes to split, %d to merge; asked the trainer", manifest.version, *map(len, found))
+        split, merge = map(len, nodes)
+        _log.info("version %d: %d nodes to split, %d to merge; asked the trainer", manifest.version, split, merge)
         return command
 
-    def _answered(self, asked: Asked, manifest: VersionManifest, sizes: NDArray[np.int64]) -> None:
+    def _record_answer(self, request: RebalanceRequest, manifest: VersionManifest, sizes: NDArray[np.int64]) -> None:
         self._audit.record(
             "outcome",
             kind="rebalance",
@@ -172,35 +178,40 @@ class Rebalancer:
             version=manifest.version,
             generation=manifest.generation,
             moved=manifest.moved,
-            before=asked.max_over_mean,
-            after=_over_mean(sizes),
+            before=request.max_over_mean,
+            after=_max_over_mean(sizes),
         )
-        self._note(msgspec.structs.replace(asked, answered=True))
+        self._store_request(msgspec.structs.replace(request, answered=True))
 
-    def _note(self, asked: Asked) -> None:
-        self._store.write(lua_scripts.KEEP, (_key(self._store),), (msgspec.json.encode(asked),), "note of a rebalance")
+    def _store_request(self, request: RebalanceRequest) -> None:
+        self._store.run_script(
+            lua_scripts.SET_VALUE,
+            keys=(_key(self._store),),
+            arguments=(msgspec.json.encode(request),),
+            purpose="note of a rebalance",
+        )
 
 
-def command_of(manifest: VersionManifest, found: Broken, watermark: int, over: float) -> Rebalance:
-    """Write a command about the nodes of a version, to be met at a watermark (epoch ms)."""
+def make_command(manifest: VersionManifest, nodes: UnbalancedNodes, watermark: int, over: float) -> Rebalance:
+    """Make the command about nodes of a version, with the watermark (epoch ms) as its event time."""
     return Rebalance(
         ts=max(watermark, 0),
         generation=manifest.generation,
         version=manifest.version,
-        split=found.split,
-        merge=found.merge,
+        split=nodes.split,
+        merge=nodes.merge,
         over=over,
-        under=STARVED,
+        under=STARVED_SHARE,
     )
 
 
-def last_asked(reader: IndexReader) -> Asked | None:
-    """Read what was asked for last."""
+def last_request(reader: IndexReader) -> RebalanceRequest | None:
+    """Read the last request."""
     blob: Any = reader.redis.get(_key(reader))
-    return None if blob is None else msgspec.json.decode(blob, type=Asked)
+    return None if blob is None else msgspec.json.decode(blob, type=RebalanceRequest)
 
 
-def _over_mean(sizes: NDArray[np.int64]) -> float:
+def _max_over_mean(sizes: NDArray[np.int64]) -> float:
     return round(float(sizes.max(initial=0) / max(sizes.mean(), 1e-9)), 2)
 
 

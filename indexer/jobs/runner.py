@@ -1,4 +1,4 @@
-"""The jobs under APScheduler: supervised, called when there is work, and swept in case a call was missed."""
+"""JobRunner: jobs under APScheduler, run when they are triggered and at intervals, in case a trigger was missed."""
 
 from __future__ import annotations
 
@@ -18,62 +18,73 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from redis.exceptions import RedisError
 
 from hsnn.indexer import metrics
-from hsnn.indexer.deadline import within
-from hsnn.indexer.errors import FencedError, HeldError, MovedError, OverrunError, StoppingError
-from hsnn.indexer.jobs.history import Journal, Run
-from hsnn.indexer.jobs.watchdog import Supervision
-from hsnn.indexer.progress import followed
+from hsnn.indexer.errors import (
+    FencedError,
+    JobTimeoutError,
+    PublishHeldError,
+    ShutdownError,
+    VersionChangedError,
+)
+from hsnn.indexer.job_context import deadline, progress_reported_to
+from hsnn.indexer.jobs.history import JobHistory, JobName, JobRun, RunOutcome, RunTrigger
+from hsnn.indexer.jobs.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
-_WORKERS = 8  # one per job
+
+# Threads, one per job, so that no job waits for another.
+_WORKERS = len(JobName)
 
 Work = Callable[[], object]
 
 
-class Workshop:
-    """Runs each job every so often, and at once when `wake` calls it; never two runs of one job at a time.
+class JobRunner:
+    """Runs each job at an interval, and at once when `trigger` asks for it; never two runs of one job at a time.
 
-    No due run is lost: late ones run late (no misfire limit), several due ones become one (the jobs find out what is to
-    be done), a call during a run leads to another run after it, and what was due while a job was paused runs when it is
-    resumed.
+    No due run is lost. Late runs run late (no misfire limit); several due runs become one, since a job finds out by
+    itself what is to be done; a job that is triggered during a run runs again after it; what was due while a job was
+    paused runs when it is resumed.
 
     Parameters
     ----------
-    lost
+    on_lost
         Called when a job finds that this process must not lead any more.
-    journal
-        Where every run is noted; None: nowhere.
+    job_history
+        Where runs are recorded; None: nowhere.
     timeout
         Seconds after which a run raises an alarm and stops at its next safe point.
     jitter
-        A sweep waits longer by up to this share of its interval.
+        Share of the interval by which a run may be late, at random.
     """
 
     def __init__(
-        self, lost: Callable[[], None], journal: Journal | None = None, timeout: float = math.inf, jitter: float = 0.0
+        self,
+        on_lost: Callable[[], None],
+        job_history: JobHistory | None = None,
+        timeout: float = math.inf,
+        jitter: float = 0.0,
     ) -> None:
-        self._lost, self._jitter, self._timeout = lost, jitter, timeout
-        self._supervision = Supervision(journal, timeout)
+        self._on_lost, self._jitter, self._timeout = on_lost, jitter, timeout
+        self._watchdog = Watchdog(job_history, timeout)
         self._lock = Lock()
-        self._called: dict[str, str] = {}  # job -> who called it since its last run began
+        self._triggered: dict[str, RunTrigger] = {}  # job -> why it is to run, since its last run began
         self._paused: set[str] = set()
-        self._rests: dict[str, tuple[float, float]] = {}
-        self._pause: dict[str, float] = {}  # of jobs that rest for longer than their interval
+        self._intervals: dict[str, tuple[float, float]] = {}  # job -> interval in seconds, rest factor
+        self._rests: dict[str, float] = {}  # job -> seconds until its next run, where longer than its interval
         self._executor = ThreadPoolExecutor(_WORKERS)
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={"default": self._executor},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
-        self._scheduler.add_listener(self._finished, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
+        self._scheduler.add_listener(self._reschedule, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
 
-    def add(self, name: str, work: Work, every: float, rest: float = 0.0) -> None:
-        """Run `work` now and then every so many seconds, give or take the jitter.
+    def add_job(self, name: str, work: Work, every: float, rest: float = 0.0) -> None:
+        """Run `work` now and then at intervals of `every` seconds, give or take the jitter.
 
-        After a run a job rests at least `rest` times as long as that took, unless it is called.
+        After a run, a job that is not triggered rests for at least `rest` times as long as the run took.
         """
-        self._rests[name] = every, rest
-        self._supervision.expect(name, every)
+        self._intervals[name] = every, rest
+        self._watchdog.set_interval(name, every)
         self._scheduler.add_job(
             self._run,
             "interval",
@@ -86,102 +97,103 @@ class Workshop:
         )
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to run jobs."""
         self._scheduler.start()
 
-    def wake(self, name: str, who: str = "called") -> None:
-        """Have a job run now; while it runs already, once more afterwards; while it is paused, when it is resumed."""
+    def trigger(self, name: str, trigger: RunTrigger = RunTrigger.CALLED) -> None:
+        """Run a job now; while it runs already, once more afterwards; while it is paused, when it is resumed."""
         with self._lock:
-            if self._called.get(name) != "by hand":
-                self._called[name] = who
+            if self._triggered.get(name) != RunTrigger.BY_HAND:
+                self._triggered[name] = trigger
         self._run_in(0.0, name)
 
     def pause(self, name: str) -> None:
-        """Start no run of a job any more; one that is under way ends by itself."""
+        """Start no more runs of a job; one that goes on ends by itself."""
         with self._lock:
             self._paused.add(name)
 
     def resume(self, name: str) -> None:
-        """Run a paused job again; at once if it was called, or its time came, meanwhile."""
+        """Run a paused job again; at once if a run was due meanwhile."""
         with self._lock:
             self._paused.discard(name)
-            owed = name in self._called
-        if owed:
+            due = name in self._triggered
+        if due:
             self._run_in(0.0, name)
 
-    def watch(self) -> None:
-        """Raise the alarm about runs that are over their time; call it often."""
+    def check_timeouts(self) -> None:
+        """Raise the alarm about runs that are over their time; to be called often."""
         try:
-            self._supervision.watch()
+            self._watchdog.check()
         except FencedError:
-            self._lost()
+            self._on_lost()
 
     def stop(self) -> None:
-        """Let running jobs end, start no more."""
+        """Wait until running jobs end; start no more."""
         self._scheduler.shutdown(wait=False)
-        self._executor.shutdown(wait=True)  # not by the scheduler: it would hold a lock that `_finished` needs
+        self._executor.shutdown(wait=True)  # not by the scheduler: it would hold a lock that `_reschedule` needs
 
     def _run(self, name: str, work: Work) -> None:
         with self._lock:
             if name in self._paused:
-                self._called.setdefault(name, "swept")  # owed
+                self._triggered.setdefault(name, RunTrigger.SWEPT)  # due when it is resumed
                 return
-            who = self._called.pop(name, "swept")
-        started = self._supervision.begin(name)
-        with within(self._timeout), followed(partial(self._supervision.follow, name)):
+            trigger = self._triggered.pop(name, RunTrigger.SWEPT)
+        start = self._watchdog.run_started(name)
+        with deadline(self._timeout), progress_reported_to(partial(self._watchdog.note_progress, name)):
             outcome, detail = self._attempt(name, work)
-        seconds = time.monotonic() - started.at
+        seconds = time.monotonic() - start.monotonic
         metrics.JOB_RUNS.labels(name, outcome).inc()
         metrics.JOB_SECONDS.labels(name).observe(seconds)
-        run = Run(started=started.ms, seconds=seconds, outcome=outcome, who=who, detail=detail)
-        self._rest(name, seconds)
+        run = JobRun(started=start.wall_ms, seconds=seconds, outcome=outcome, who=trigger, detail=detail)
+        self._set_rest(name, seconds)
         try:
-            self._supervision.end(name, run)
+            self._watchdog.run_ended(name, run)
         except FencedError:
-            self._lost()
+            self._on_lost()
 
-    def _attempt(self, name: str, work: Work) -> tuple[str, str]:
-        """Outcome and, unless all is well, a sentence about it."""
+    def _attempt(self, name: str, work: Work) -> tuple[RunOutcome, str]:
+        """Do the work; return the outcome and, unless it is done, a sentence about it."""
         try:
             work()
-        except (FencedError, MovedError) as error:
+        except (FencedError, VersionChangedError) as error:
             _log.warning("%s: %s", name, error)
-            self._lost()
-            return "fenced", str(error)
-        except HeldError as error:
+            self._on_lost()
+            return RunOutcome.FENCED, str(error)
+        except PublishHeldError as error:
             _log.debug("%s: %s", name, error)
-            return "held", str(error)
-        except (StoppingError, OverrunError) as error:
+            return RunOutcome.HELD, str(error)
+        except (ShutdownError, JobTimeoutError) as error:
             _log.warning("%s: %s", name, error)
-            return "stopped" if isinstance(error, StoppingError) else "overrun", str(error)
+            return RunOutcome.STOPPED if isinstance(error, ShutdownError) else RunOutcome.OVERRUN, str(error)
         except RedisError as error:
             _log.warning("%s: Redis does not answer (%s); it is tried again", name, error)
-            return "failed", str(error)
+            return RunOutcome.FAILED, str(error)
         except Exception as error:
             _log.exception("%s failed; it is tried again", name)
-            return "failed", f"{type(error).__name__}: {error}"
-        return "done", ""
+            return RunOutcome.FAILED, f"{type(error).__name__}: {error}"
+        return RunOutcome.DONE, ""
 
-    def _finished(self, event: Any) -> None:
-        """Let a job rest, or run again if it was called meanwhile, now that the executor has let go of it."""
-        if pause := self._pause.get(event.job_id):
-            self._run_in(pause, event.job_id)
+    def _reschedule(self, event: Any) -> None:
+        """Reschedule a job whose run has ended: after its rest, or at once if it was triggered meanwhile."""
+        if rest := self._rests.get(event.job_id):
+            self._run_in(rest, event.job_id)
+        # Looked at last: a trigger that comes before this is seen here, one that comes after it sets its own time.
         with self._lock:
-            again = event.job_id in self._called and event.job_id not in self._paused
-        if again:  # looked at last: a call that comes before this is in here, one that comes after it sets its own time
+            again = event.job_id in self._triggered and event.job_id not in self._paused
+        if again:
             self._run_in(0.0, event.job_id)
 
-    def _rest(self, name: str, seconds: float) -> None:
+    def _set_rest(self, name: str, seconds: float) -> None:
         """Note how long a job rests after a run of so many seconds."""
-        every, rest = self._rests[name]
-        self._pause[name] = rest * seconds if rest * seconds > every else 0.0
-        self._supervision.expect(name, max(every, self._pause[name]))
+        every, factor = self._intervals[name]
+        self._rests[name] = factor * seconds if factor * seconds > every else 0.0
+        self._watchdog.set_interval(name, max(every, self._rests[name]))
 
     def _run_in(self, seconds: float, name: str) -> None:
         try:
             self._scheduler.modify_job(name, next_run_time=_now() + timedelta(seconds=seconds))
         except JobLookupError:
-            _log.debug("%s is called after the end", name)
+            _log.debug("%s is triggered after the runner has stopped", name)
 
 
 def _now() -> datetime:

@@ -1,29 +1,29 @@
-"""The scheduler's process: one leads at a time, the others stand by."""
+"""Scheduler: the process that keeps the index; one leads at a time, the others stand by."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from threading import Event, Thread
+from threading import Event
 
 from redis.exceptions import RedisError
 
 from hsnn.indexer import metrics
 from hsnn.indexer.assign.assigner import MakeEncoder, snapshot_encoder
-from hsnn.indexer.assign.capacity import Placing
+from hsnn.indexer.assign.capacity import PlacementRules
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.config import IndexerConfig
-from hsnn.indexer.errors import FencedError, MovedError
-from hsnn.indexer.jobs.alarm_handler import AlarmAnswers
-from hsnn.indexer.jobs.control import NAME as REQUESTS
-from hsnn.indexer.jobs.control import Requests
-from hsnn.indexer.jobs.history import Journal, paused_jobs
-from hsnn.indexer.jobs.index_jobs import Jobs
-from hsnn.indexer.jobs.rebalance import Commands, Rebalancer
-from hsnn.indexer.jobs.runner import Workshop
-from hsnn.indexer.jobs.stream_follower import Follower
+from hsnn.indexer.errors import FencedError, VersionChangedError
+from hsnn.indexer.jobs.alarm_handler import AlarmHandler
+from hsnn.indexer.jobs.control import ControlRequestHandler
+from hsnn.indexer.jobs.history import JobHistory, JobName, paused_jobs
+from hsnn.indexer.jobs.index_jobs import IndexJobs
+from hsnn.indexer.jobs.rebalance import Rebalancer, SendCommand
+from hsnn.indexer.jobs.runner import JobRunner
+from hsnn.indexer.jobs.stream_follower import StreamFollower
 from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.lease_keeper import LeaseKeeper
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.alarms import AlarmRules
 from hsnn.monitoring.audit import AuditTrail
@@ -40,18 +40,30 @@ from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
 _LOOPS = ("lease", "follower")
-_VERIFY_REST = 19.0  # a twentieth of the time: a look at a million items takes it from whoever waits for arrivals
+
+# Rest of the verification as a multiple of the time it took, so that it runs a twentieth of the time: while it reads a
+# million items, new ones are indexed more slowly.
+_VERIFY_REST = 19.0
+
+# Share of the lease's time to live after which a standby tries to acquire it again.
+_STANDBY_SHARE = 1 / 3
+
+# Seconds to wait when Redis does not answer.
+_RETRY_SECONDS = 1.0
+
+# Seconds between two checks of a leader whether it is to stop and whether a run is over its time.
+_CHECK_SECONDS = 0.1
 
 
 class Scheduler:
-    """Takes the lease when it is free, leads while it holds, and stands by otherwise.
+    """Acquires the lease when it is free, leads while it is valid, and stands by otherwise.
 
     Parameters
     ----------
     redis
         A client whose values are bytes.
     config, monitoring
-        The parts of the configuration that matter here.
+        Parts of the configuration.
     health
         Told of progress and readiness.
     make_encoder
@@ -59,7 +71,7 @@ class Scheduler:
     owner
         Name shown in the lease.
     send
-        Takes commands to the trainer; None: the job `rebalance` is not there.
+        Sends commands to the trainer; None: there is no job `rebalance`.
     """
 
     def __init__(
@@ -70,7 +82,7 @@ class Scheduler:
         health: Health,
         make_encoder: MakeEncoder = snapshot_encoder,
         owner: str | None = None,
-        send: Commands | None = None,
+        send: SendCommand | None = None,
     ) -> None:
         self._redis = redis
         self._config = config
@@ -80,105 +92,90 @@ class Scheduler:
         self._rules = AlarmRules(monitoring.rules)
         self._audit = AuditTrail(redis, key("audit"), monitoring.audit_length)
         self._lease = Lease(redis, config.lease_ttl, owner, config.shards)
-        self._lost = Event()
         for loop in _LOOPS:
             health.expect(loop, within=monitoring.stalled_after)
 
     def run(self, stop: Event) -> None:
-        """Lead or stand by until `stop` is set; the lease is given back at the end."""
+        """Lead or stand by until `stop` is set; the lease is released at the end."""
         while not stop.is_set():
             try:
-                if self._lease.take():
+                if self._lease.acquire():
                     self._lead(stop)
                 else:
                     self._stand_by(stop)
-            except (FencedError, MovedError) as error:
-                _log.warning("the lead is lost: %s", error)
+            except (FencedError, VersionChangedError) as error:
+                _log.warning("leadership is lost: %s", error)
             except RedisError as error:
                 _log.warning("Redis does not answer (%s); it is tried again", error)
-                stop.wait(1.0)
+                stop.wait(_RETRY_SECONDS)
 
     def _stand_by(self, stop: Event) -> None:
         for loop in _LOOPS:
             self._health.beat(loop)
         self._health.set_ready("scheduler")
-        stop.wait(self._config.lease_ttl / 3)
+        stop.wait(_STANDBY_SHARE * self._config.lease_ttl)
 
     def _lead(self, stop: Event) -> None:
-        """One time in office, from a fresh look at what is there until the lease is lost or `stop` is set."""
+        """Lead for one term, which ends when the lease is lost or `stop` is set."""
         _log.info("leads with fencing token %d", self._lease.token)
-        self._lost.clear()
-        keeper = Thread(target=self._keep, args=(identity(self._redis),), name="lease", daemon=True)
-        keeper.start()
-        metrics.LEADING.set(1)
-        try:
-            self._work(stop)
-        finally:
-            self._lost.set()
-            keeper.join()
-            metrics.LEADING.set(0)
-            metrics.HELD.set(0)  # the leader says
-            self._lease.release()
+        lost, server = Event(), identity(self._redis)
+        with LeaseKeeper(
+            self._lease,
+            lost,
+            same_server=lambda: identity(self._redis) == server,
+            on_renewal=lambda: self._health.beat("lease"),
+        ):
+            metrics.LEADING.set(1)
+            try:
+                self._work(stop, lost)
+            finally:
+                metrics.LEADING.set(0)
+                metrics.HELD.set(0)  # shown by the leader only
 
-    def _work(self, stop: Event) -> None:
+    def _work(self, stop: Event, lost: Event) -> None:
+        """Run follower and jobs, from what is in Redis now, until `stop` or `lost` is set."""
         store = IndexStore(self._redis, self._lease, chunk=self._config.write_chunk)
-        leader = Leader(store, Builder(store, self._make_encoder, self._config.encode_chunk, Placing.of(self._config)))
+        leader = Leader(
+            store,
+            Builder(store, self._make_encoder, self._config.encode_chunk, PlacementRules.from_config(self._config)),
+        )
         leader.resume()
-        jobs = Jobs(leader, self._config, self._audit)
-        workshop = self._workshop(jobs, leader)
-        requests = Requests(store, self._audit, workshop)
-        workshop.add(REQUESTS, requests.carry_out, self._config.refresh_sweep)
+        jobs = IndexJobs(leader, self._config, self._audit)
+        runner = self._make_runner(jobs, leader, lost)
+        requests = ControlRequestHandler(store, self._audit, runner)
+        runner.add_job(JobName.REQUESTS, requests.handle_all, self._config.refresh_sweep)
         for name in paused_jobs(store):
-            workshop.pause(name)
-        requests.carry_out()  # before the first run of any job
-        follower = Follower(leader, workshop.wake, self._lost.set, lambda: self._health.beat("follower"))
+            runner.pause(name)
+        requests.handle_all()  # before the first run of any job: one may be paused
+        follower = StreamFollower(leader, runner.trigger, lost.set, lambda: self._health.beat("follower"))
         follower.start()
-        workshop.start()
+        runner.start()
         self._health.set_ready("scheduler")
         try:
-            while not (stop.is_set() or self._lost.is_set()):
-                self._lost.wait(0.1)
-                workshop.watch()
+            while not (stop.is_set() or lost.is_set()):
+                lost.wait(_CHECK_SECONDS)
+                runner.check_timeouts()
         finally:
-            follower.end()
+            follower.stop()
             jobs.stop()
-            workshop.stop()
+            runner.stop()
 
-    def _workshop(self, jobs: Jobs, leader: Leader) -> Workshop:
+    def _make_runner(self, jobs: IndexJobs, leader: Leader, lost: Event) -> JobRunner:
+        """Make the runner with all jobs but the one that handles control requests, which needs the runner."""
         store = leader.store
-        journal = Journal(store, self._audit)
-        workshop = Workshop(self._lost.set, journal, self._config.job_timeout, self._config.jitter)
-        answers = AlarmAnswers(store, self._rules, self._audit, jobs.refresh_for)
-        workshop.add("refresh", jobs.refresh, self._config.refresh_sweep)
-        workshop.add("alarms", answers.answer_all, self._config.alarm_sweep)
-        workshop.add("settle", jobs.settle, self._config.item_sweep)
-        workshop.add("sweep", jobs.sweep, self._config.sweep_interval)
+        job_history = JobHistory(store, self._audit)
+        runner = JobRunner(lost.set, job_history, self._config.job_timeout, self._config.jitter)
+        alarms = AlarmHandler(store, self._rules, self._audit, jobs.refresh_for)
+        runner.add_job(JobName.REFRESH, jobs.refresh, self._config.refresh_sweep)
+        runner.add_job(JobName.ALARMS, alarms.handle_all, self._config.alarm_sweep)
+        runner.add_job(JobName.SETTLE, jobs.reconcile, self._config.item_sweep)
+        runner.add_job(JobName.SWEEP, jobs.sweep, self._config.sweep_interval)
         if self._send is not None:
             rebalancer = Rebalancer(leader, self._config, self._audit, self._send)
-            workshop.add("rebalance", rebalancer.look, self._config.rebalance_interval)
-        workshop.add("clean", jobs.clean, self._config.retention_interval)
-        workshop.add("verify", jobs.verify, self._config.verify_interval, _VERIFY_REST)
-        return workshop
-
-    def _keep(self, server: str) -> None:
-        """Renew the lease until it is lost; an unreachable server is asked again as long as the lease may hold.
-
-        A server that is another process than `server` may have lost what this leader wrote last: the lead is given up,
-        and the next leader, perhaps this one, begins with what is there.
-        """
-        while not self._lost.wait(self._config.lease_ttl / 5):
-            try:
-                if not self._lease.renew():
-                    _log.warning("the lease is lost to another scheduler")
-                    self._lost.set()
-                elif identity(self._redis) != server:
-                    _log.warning("Redis was restarted; what it still holds is looked at afresh")
-                    self._lost.set()
-                self._health.beat("lease")
-            except RedisError as error:
-                _log.warning("the lease cannot be renewed (%s)", error)
-                if not self._lease.held:
-                    self._lost.set()
+            runner.add_job(JobName.REBALANCE, rebalancer.check, self._config.rebalance_interval)
+        runner.add_job(JobName.CLEAN, jobs.clean, self._config.retention_interval)
+        runner.add_job(JobName.VERIFY, jobs.verify, self._config.verify_interval, _VERIFY_REST)
+        return runner
 
 
 def run(
@@ -197,13 +194,13 @@ def run(
     config, monitoring
         Parts of the configuration; the rules for alarms are in `monitoring`.
     redis_url
-        ``redis://...`` of the index, where the trainer writes, too.
+        ``redis://...`` of the index, to which the trainer writes, too.
     streaming
-        Where commands to the trainer go; None: there are none.
+        Log to which commands to the trainer are sent; None: none are sent.
     stop
-        Ends the run when set. In the main thread the signals set it as well; a second signal ends the process at once.
+        Ends the run when set. In the main thread the signals set it, too; a second signal ends the process at once.
     listening
-        Told the port of metrics and health.
+        Called with the port of metrics and health.
 
     Raises
     ------
@@ -212,7 +209,7 @@ def run(
     """
     use_threads(config.threads)
     shorten_switch_interval()
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # its news are every run, and every call during a run
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it logs every run, and every trigger during a run
     health = Health("scheduler")
     redis = connect(redis_url)
     send = None if streaming is None else CommandSender(streaming)

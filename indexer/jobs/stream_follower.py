@@ -1,4 +1,4 @@
-"""Follower: the thread that waits on the trainer's streams and passes on what it hears, within milliseconds."""
+"""StreamFollower: the thread that waits on the trainer's streams and passes entries on within milliseconds."""
 
 from __future__ import annotations
 
@@ -11,81 +11,92 @@ from redis.exceptions import RedisError
 
 from hsnn.indexer import metrics
 from hsnn.indexer.build.leader import Leader
-from hsnn.indexer.errors import FencedError, MovedError
-from hsnn.indexer.jobs import control
+from hsnn.indexer.errors import FencedError, VersionChangedError
+from hsnn.indexer.jobs.history import JobName, RunOutcome
 from hsnn.indexer.store import streams
-from hsnn.indexer.store.streams import Entry
+from hsnn.indexer.store.streams import StreamEntry
 
 _log = logging.getLogger(__name__)
-_BLOCK_MS = 300  # how soon an end is noticed; an entry ends the wait at once
-_PAUSE = 0.5
 
-JOB_OF_STREAM = {"snapshots": "refresh", "alarms": "alarms", "jobs:requests": control.NAME}
-"""Streams whose entries call a job."""
+# Milliseconds that one read waits, which is how soon `stop` is noticed; an entry ends the wait at once.
+_BLOCK_MS = 300
+
+# Seconds to wait after a failure before reading again.
+_RETRY_SECONDS = 0.5
+
+# Label of the metrics of jobs under which this thread is counted.
+_FOLLOW = "follow"
+
+JOB_OF_STREAM = {"snapshots": JobName.REFRESH, "alarms": JobName.ALARMS, "jobs:requests": JobName.REQUESTS}
+"""Streams whose entries trigger a job."""
 
 
-class Follower(Thread):
-    """Items and states go to the leader; snapshots and alarms call their jobs.
+class StreamFollower(Thread):
+    """Passes items and states to the leader; entries of other streams trigger their jobs.
 
     Parameters
     ----------
     leader
-        Takes entries and writes the deltas that follow.
-    wake
+        Applies entries and writes the deltas that follow.
+    trigger
         Called with a job's name.
-    lost
+    on_lost
         Called when this process must not lead any more.
     beat
-        Called after every turn, at least once a second.
+        Called after every read, at least once a second.
     """
 
     def __init__(
-        self, leader: Leader, wake: Callable[[str], None], lost: Callable[[], None], beat: Callable[[], None]
+        self,
+        leader: Leader,
+        trigger: Callable[[str], None],
+        on_lost: Callable[[], None],
+        beat: Callable[[], None],
     ) -> None:
         super().__init__(name="follower", daemon=True)
         self._leader = leader
         self._redis = leader.store.redis
-        self._wake, self._lost, self._beat = wake, lost, beat
+        self._trigger, self._on_lost, self._beat = trigger, on_lost, beat
         self._jobs = {leader.store.key(stream): job for stream, job in JOB_OF_STREAM.items()}
-        self._heard = {stream: streams.last_id(self._redis, stream) for stream in self._jobs}
-        self._ended = Event()
+        self._positions = {stream: streams.last_id(self._redis, stream) for stream in self._jobs}
+        self._stopping = Event()
 
     def run(self) -> None:
-        """Follow until `end`."""
-        while not self._ended.is_set():
+        """Follow until `stop`."""
+        while not self._stopping.is_set():
             try:
-                self._turn()
-            except (FencedError, MovedError) as error:
+                self._poll()
+            except (FencedError, VersionChangedError) as error:
                 _log.warning("follower: %s", error)
-                self._lost()
+                self._on_lost()
                 return
             except RedisError as error:
                 _log.warning("follower: Redis does not answer (%s); it is tried again", error)
-                self._ended.wait(_PAUSE)
+                self._stopping.wait(_RETRY_SECONDS)
             except Exception:
                 _log.exception("follower failed; it is tried again")
-                metrics.JOB_RUNS.labels("follow", "failed").inc()
-                self._ended.wait(_PAUSE)
+                metrics.JOB_RUNS.labels(_FOLLOW, RunOutcome.FAILED).inc()
+                self._stopping.wait(_RETRY_SECONDS)
 
-    def end(self) -> None:
-        """Finish the current turn and stop; waits for it."""
-        self._ended.set()
+    def stop(self) -> None:
+        """Finish the current read and stop; waits for it."""
+        self._stopping.set()
         if self.is_alive():
             self.join()
 
-    def _turn(self) -> None:
-        catalogue, positions = self._leader.positions()
-        entries = streams.read(self._redis, positions | self._heard, block_ms=_BLOCK_MS)
+    def _poll(self) -> None:
+        catalogue, positions = self._leader.read_positions()
+        entries = streams.read_entries(self._redis, positions | self._positions, block_ms=_BLOCK_MS)
         items = [entry for entry in entries if entry.stream not in self._jobs]
         if items:
             started = time.perf_counter()
-            self._leader.take(catalogue, items)
-            metrics.JOB_RUNS.labels("follow", "done").inc()
-            metrics.JOB_SECONDS.labels("follow").observe(time.perf_counter() - started)
-        self._pass_on([entry for entry in entries if entry.stream in self._jobs])
+            self._leader.apply_entries(catalogue, items)
+            metrics.JOB_RUNS.labels(_FOLLOW, RunOutcome.DONE).inc()
+            metrics.JOB_SECONDS.labels(_FOLLOW).observe(time.perf_counter() - started)
+        self._trigger_jobs([entry for entry in entries if entry.stream in self._jobs])
         self._beat()
 
-    def _pass_on(self, entries: list[Entry]) -> None:
-        self._heard |= {entry.stream: entry.id for entry in entries}
+    def _trigger_jobs(self, entries: list[StreamEntry]) -> None:
+        self._positions |= {entry.stream: entry.id for entry in entries}
         for stream in {entry.stream for entry in entries}:
-            self._wake(self._jobs[stream])
+            self._trigger(self._jobs[stream])

@@ -1,4 +1,4 @@
-"""Supervision: which jobs run now, since when, and whether any is over its time; every run gets its line."""
+"""Watchdog: which jobs run now and since when; raises the alarm about a run over its time and records every run."""
 
 from __future__ import annotations
 
@@ -10,133 +10,136 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 
 from hsnn.indexer import metrics
-from hsnn.indexer.jobs.history import Journal, Run, Running
-from hsnn.indexer.progress import Progress
+from hsnn.indexer.job_context import JobProgress
+from hsnn.indexer.jobs.history import ActiveRun, JobHistory, JobRun
 
 _log = logging.getLogger(__name__)
-_MOMENT = 1.0  # seconds after which a run is shown while it goes on, and between two times
+
+# Seconds after which a run is shown while it goes on, and between two updates: people look no oftener.
+_SHOW_INTERVAL = 1.0
 
 
-class Start(NamedTuple):
+class RunStart(NamedTuple):
     """When a run began: by the monotonic clock in seconds, and in wall time, epoch ms."""
 
-    at: float
-    ms: int
+    monotonic: float
+    wall_ms: int
 
 
-class Supervision:
-    """Keeps the clock of running jobs and writes to the journal.
+class Watchdog:
+    """Measures running jobs and writes to their history; safe to use from several threads.
 
-    A journal that cannot be reached costs its line, never the run.
+    If Redis cannot be reached, the run goes on and only its record is lost.
 
     Parameters
     ----------
-    journal
-        None: nothing is written.
+    job_history
+        None: nothing is recorded.
     timeout
         Seconds that a run may take.
     """
 
-    def __init__(self, journal: Journal | None, timeout: float) -> None:
-        self._journal, self._timeout = journal, timeout
-        self._every: dict[str, float] = {}
-        self._running: dict[str, Start] = {}
+    def __init__(self, job_history: JobHistory | None, timeout: float) -> None:
+        self._job_history, self._timeout = job_history, timeout
+        self._intervals: dict[str, float] = {}
+        self._running: dict[str, RunStart] = {}
         self._alarmed: set[str] = set()
-        self._progress: dict[str, Progress] = {}
+        self._progress: dict[str, JobProgress] = {}
         self._shown: dict[str, float] = {}
         self._lock = Lock()
-        self._writing = RLock()  # the alarm about a run lies before its line
+        self._writing = RLock()  # the alarm about a run is written before its record
 
-    def expect(self, name: str, every: float) -> None:
-        """Note a job and its interval in seconds."""
-        self._every[name] = every
+    def set_interval(self, name: str, seconds: float) -> None:
+        """Note the interval of a job."""
+        self._intervals[name] = seconds
 
-    def begin(self, name: str) -> Start:
+    def run_started(self, name: str) -> RunStart:
         """Start the clock of a run."""
-        start = Start(time.monotonic(), time.time_ns() // 1_000_000)
+        start = RunStart(time.monotonic(), time.time_ns() // 1_000_000)
         with self._lock:
             self._running[name] = start
         return start
 
-    def follow(self, name: str, progress: Progress) -> None:
-        """Note how far a run is; it is shown by `watch`."""
+    def note_progress(self, name: str, progress: JobProgress) -> None:
+        """Note the progress of a run; `check` shows it."""
         self._progress[name] = progress
 
-    def watch(self) -> None:
+    def check(self) -> None:
         """Raise the alarm about runs that are over their time, once each; show those that take long.
 
         Raises
         ------
         FencedError
-            Somebody else leads.
+            Another process leads.
         """
         now = time.monotonic()
         with self._lock:
-            late = [name for name, start in self._running.items() if now - start.at > self._timeout]
-            shown = [name for name in self._running if now - self._last_shown(name) > _MOMENT]
+            late = [name for name, start in self._running.items() if now - start.monotonic > self._timeout]
+            shown = [name for name in self._running if now - self._last_shown(name) > _SHOW_INTERVAL]
         for name in late:
-            self._alarm(name)
+            self._raise_alarm(name)
         for name in shown:
             self._show(name, now)
 
     def _last_shown(self, name: str) -> float:
-        return max(self._running[name].at, self._shown.get(name, 0.0))
+        return max(self._running[name].monotonic, self._shown.get(name, 0.0))
 
     def _show(self, name: str, now: float) -> None:
         with self._writing:
             with self._lock:
                 start, over = self._running.get(name), name in self._alarmed
-            if start is None or self._journal is None:
+            if start is None or self._job_history is None:
                 return
             self._shown[name] = now
             try:
-                run = Running(since=start.ms, progress=self._progress.get(name))
-                self._journal.running(name, self._every[name], run, over=over)
+                run = ActiveRun(since=start.wall_ms, progress=self._progress.get(name))
+                self._job_history.record_active(name, self._intervals[name], run, over=over)
             except RedisError as error:
                 _log.warning("the run of %s could not be shown: %s", name, error)
 
-    def end(self, name: str, run: Run) -> None:
-        """Stop the clock and note the run.
+    def run_ended(self, name: str, run: JobRun) -> None:
+        """Stop the clock and record the run.
 
         Raises
         ------
         FencedError
-            Somebody else leads; the run has no line.
+            Another process leads; the run is not recorded.
         """
         with self._writing:
             try:
-                self._note(name, run)
+                self._record(name, run)
             except RedisError as error:
-                _log.warning("a run of %s could not be noted: %s", name, error)
+                _log.warning("a run of %s could not be recorded: %s", name, error)
             finally:
                 with self._lock:
                     self._running.pop(name, None)
                     self._alarmed.discard(name)
                     self._progress.pop(name, None)
 
-    def _note(self, name: str, run: Run) -> None:
+    def _record(self, name: str, run: JobRun) -> None:
         over = run.seconds > self._timeout
         if over:
-            self._alarm(name)
-        if self._journal is not None:
-            self._journal.note(name, self._every[name], run)
+            self._raise_alarm(name)
+        if self._job_history is not None:
+            self._job_history.record_run(name, self._intervals[name], run)
             if over:
-                self._journal.overran(name, run)
+                self._job_history.record_overrun_outcome(name, run)
 
-    def _alarm(self, name: str) -> None:
+    def _raise_alarm(self, name: str) -> None:
+        """Raise the alarm about a run, once."""
         with self._writing:
-            self._alarm_once(name)
-
-    def _alarm_once(self, name: str) -> None:
-        with self._lock:
-            start = self._running.get(name)
-            if start is None or name in self._alarmed:
+            with self._lock:
+                start = self._running.get(name)
+                if start is None or name in self._alarmed:
+                    return
+                self._alarmed.add(name)
+            metrics.JOB_OVERRUNS.labels(name).inc()
+            _log.warning("%s runs longer than indexer.job_timeout, %g s", name, self._timeout)
+            if self._job_history is None:
                 return
-            self._alarmed.add(name)
-        metrics.JOB_OVERRUNS.labels(name).inc()
-        _log.warning("%s runs longer than indexer.job_timeout, %g s", name, self._timeout)
-        if self._journal is not None:
             try:
-                self._journal.overrun(name, self._every[name], start.ms, self._timeout)
+                self._job_history.raise_overrun_alarm(
+                    name, self._intervals[name], started=start.wall_ms, limit=self._timeout
+                )
             except RedisError as error:
-                _log.warning("the overrun of %s could not be noted: %s", name, error)
+                _log.warning("the overrun of %s could not be recorded: %s", name, error)

@@ -1,4 +1,4 @@
-"""The parts of a new version, written in bulk: pipelines without MULTI, since nobody reads the version yet."""
+"""Bulk load of a new version: pipelines without MULTI, since no reader looks at the version yet."""
 
 from __future__ import annotations
 
@@ -11,36 +11,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.indexer.store import posting_lists
-from hsnn.indexer.store.shards import REST, Part, parts_of, spread
+from hsnn.indexer.store.shards import UNINDEXED_LEAF, VersionShard, shards_of, version_shards
 from hsnn.indexer.store.version import IndexBase
 
-AT_ONCE = 4 << 20
-"""Bytes in one pipeline."""
-_ENTRY = 40  # bytes of a map's or set's entry, about
+PIPELINE_BYTES = 4 << 20
+"""Bytes after which a pipeline is sent: large enough to hide the round trip, small beside the memory of a scheduler."""
+
+# Bytes of an entry of an item map or expiry set, about; only to know when a pipeline is full.
+_ENTRY_BYTES = 40
 
 Command = tuple[Any, ...]
 
 
-class Items(NamedTuple):
-    """Ids by row, and the ends of their lives (rows,) in ms of event time, 0 = none."""
+class ItemColumns(NamedTuple):
+    """Ids by row, and event times of expiry (rows,) in ms, 0 = never."""
 
     ids: Sequence[str]
-    ends: NDArray[np.int64]
+    expires_at: NDArray[np.int64]
 
 
-class _Order(NamedTuple):
-    """Rows (rows,) in the order of their records, shard by shard, leaf by leaf, and the leaf of each, counted through.
+class _RecordOrder(NamedTuple):
+    """Where the records of all items go.
 
-    `slots` (rows,) are the places of the records, by row.
+    Attributes
+    ----------
+    rows : (rows,)
+        In the order of their records: shard by shard, leaf by leaf.
+    groups : (rows,)
+        Shard and leaf of each of `rows` as one number, ``shard * (nodes + 1) + leaf``.
+    slots : (rows,)
+        Position of the record in its leaf, by row.
     """
 
     rows: NDArray[np.int64]
-    group: NDArray[np.int64]
+    groups: NDArray[np.int64]
     slots: NDArray[np.int64]
 
 
-def commands(number: int, base: IndexBase, items: Items, shards: int, chunk: int) -> Iterator[tuple[Command, int]]:
-    """Commands that write the parts of a version, each with its size in bytes; `chunk` map entries in each.
+def version_commands(
+    number: int, base: IndexBase, items: ItemColumns, shards: int, chunk: int
+) -> Iterator[tuple[Command, int]]:
+    """Generate the commands that write a version into its shards, each with its size in bytes.
 
     Parameters
     ----------
@@ -50,78 +61,93 @@ def commands(number: int, base: IndexBase, items: Items, shards: int, chunk: int
         Its index.
     items
         Of the rows of `base`.
-    shards, chunk
-        Over how many shards the items are spread; entries of map or expiry set in one command.
+    shards
+        Over how many shards the items are spread.
+    chunk
+        Entries of an item map or expiry set in one command.
     """
     nodes, width = len(base.representatives), base.vectors.shape[1]
-    parts = parts_of(number, range(shards))
-    for part in parts:
-        yield ("HSET", part.head, "nodes", nodes, "width", width, "calls", 0), _ENTRY
-    shard_of = spread(items.ids, shards)  # (rows,)
-    order = _ordered(base.nodes, shard_of, nodes)
-    yield from _leaves(parts, order, base, nodes)
-    for part in parts:
-        rows = np.flatnonzero((shard_of == part.shard) & (base.nodes >= 0))  # by row: ids lie so in memory
-        yield from _entries(part, rows, order.slots, base, items, chunk)
+    version = version_shards(number, range(shards))
+    for shard in version:
+        yield ("HSET", shard.header, "nodes", nodes, "width", width, "calls", 0), _ENTRY_BYTES
+    shard_of_row = shards_of(items.ids, shards)  # (rows,)
+    order = _record_order(base.nodes, shard_of_row, nodes)
+    yield from _leaf_commands(version, order, base, nodes)
+    for shard in version:
+        # By row and not by leaf: the id strings were allocated in this order, so reading them stays in the cache.
+        rows = np.flatnonzero((shard_of_row == shard.shard) & (base.nodes >= 0))
+        yield from _map_commands(shard, rows, order.slots, base, items=items, chunk=chunk)
 
 
-def send(redis: Any, batch: Iterator[tuple[Command, int]]) -> None:
-    """Send commands, some megabytes at once; `redis` is a client whose values are bytes.
+def send_commands(redis: Any, commands: Iterator[tuple[Command, int]]) -> None:
+    """Send commands in pipelines of `PIPELINE_BYTES`; `redis` is a client whose values are bytes.
 
     Raises
     ------
     redis.ResponseError
         The server refused one.
     """
-    pipeline, waiting = redis.pipeline(transaction=False), 0
-    for command, size in batch:
+    pipeline, buffered = redis.pipeline(transaction=False), 0
+    for command, size in commands:
         pipeline.execute_command(*command)
-        waiting += size
-        if waiting >= AT_ONCE:
+        buffered += size
+        if buffered >= PIPELINE_BYTES:
             pipeline.execute()
-            waiting = 0
+            buffered = 0
     pipeline.execute()
 
 
-def _ordered(leaf_of: NDArray[np.int32], shard_of: NDArray[np.int64], nodes: int) -> _Order:
-    place = np.where(leaf_of >= 0, leaf_of, nodes)  # (rows,), the last one is REST
-    group = shard_of * (nodes + 1) + place  # (rows,)
-    rows = np.argsort(group, kind="stable")
-    group = group[rows]
-    starts = np.searchsorted(group, group)  # (rows,), first of the same group
+def _record_order(leaf_of: NDArray[np.int32], shard_of_row: NDArray[np.int64], nodes: int) -> _RecordOrder:
+    leaves = np.where(leaf_of >= 0, leaf_of, nodes)  # (rows,), `nodes` stands for UNINDEXED_LEAF
+    groups = shard_of_row * (nodes + 1) + leaves  # (rows,)
+    rows = np.argsort(groups, kind="stable")  # stable: within a leaf, records lie in the order of their rows
+    groups = groups[rows]
+    starts = np.searchsorted(groups, groups)  # (rows,), position of the first record of the same leaf
     slots = np.empty(len(rows), np.int64)
     slots[rows] = np.arange(len(rows)) - starts
-    return _Order(rows, group, slots)
+    return _RecordOrder(rows, groups, slots)
 
 
-def _leaves(parts: Sequence[Part], order: _Order, base: IndexBase, nodes: int) -> Iterator[tuple[Command, int]]:
-    groups, starts = np.unique(order.group, return_index=True)
+def _leaf_commands(
+    version: Sequence[VersionShard], order: _RecordOrder, base: IndexBase, nodes: int
+) -> Iterator[tuple[Command, int]]:
+    groups, starts = np.unique(order.groups, return_index=True)
     bounds = [*starts.tolist(), len(order.rows)]
     for group, (start, end) in zip(groups.tolist(), pairwise(bounds), strict=True):
         rows = order.rows[start:end]
         shard, leaf = divmod(group, nodes + 1)
-        blob = posting_lists.pack(rows if leaf < nodes else ~rows, base.vectors[rows])
-        yield ("SET", parts[shard].leaf(leaf if leaf < nodes else REST), blob), len(blob)
+        indexed = leaf < nodes
+        blob = posting_lists.pack(rows if indexed else ~rows, base.vectors[rows])
+        yield ("SET", version[shard].leaf_key(leaf if indexed else UNINDEXED_LEAF), blob), len(blob)
 
 
-def _entries(
-    part: Part, rows: NDArray[np.int64], slots: NDArray[np.int64], base: IndexBase, items: Items, chunk: int
+def _map_commands(
+    shard: VersionShard,
+    rows: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    base: IndexBase,
+    *,
+    items: ItemColumns,
+    chunk: int,
 ) -> Iterator[tuple[Command, int]]:
-    """Item map and expiry set of one part with the items of `rows` (n,); `slots` are by row."""
+    """Generate the commands that write item map and expiry set of a shard: items of `rows` (n,), `slots` by row."""
+    # Every number becomes a text once, not once per item; map() over the lists then runs without Python frames.
     leaf_texts = [f"{leaf}:" for leaf in range(len(base.representatives))]
     slot_texts = [str(slot) for slot in range(int(slots.max(initial=-1)) + 1)]
-    id_of, leaf_of, slot_of = items.ids.__getitem__, leaf_texts.__getitem__, slot_texts.__getitem__
+    id_of, leaf_text, slot_text = items.ids.__getitem__, leaf_texts.__getitem__, slot_texts.__getitem__
     for start in range(0, len(rows), chunk):
-        some = rows[start : start + chunk]
-        leaves, places = base.nodes[some].tolist(), slots[some].tolist()
-        texts = map(operator.add, map(leaf_of, leaves), map(slot_of, places))
-        yield ("HSET", part.items, *_woven(map(id_of, some.tolist()), texts)), _ENTRY * len(some)
-    mortal = rows[items.ends[rows] > 0]
-    for start in range(0, len(mortal), chunk):
-        some = mortal[start : start + chunk]
-        yield ("ZADD", part.ends, *_woven(items.ends[some].tolist(), map(id_of, some.tolist()))), _ENTRY * len(some)
+        selected = rows[start : start + chunk]
+        leaves, positions = base.nodes[selected].tolist(), slots[selected].tolist()
+        values = map(operator.add, map(leaf_text, leaves), map(slot_text, positions))
+        pairs = _interleave(map(id_of, selected.tolist()), values)
+        yield ("HSET", shard.item_map, *pairs), _ENTRY_BYTES * len(selected)
+    expiring = rows[items.expires_at[rows] > 0]
+    for start in range(0, len(expiring), chunk):
+        selected = expiring[start : start + chunk]
+        pairs = _interleave(items.expires_at[selected].tolist(), map(id_of, selected.tolist()))
+        yield ("ZADD", shard.expiry_set, *pairs), _ENTRY_BYTES * len(selected)
 
 
-def _woven(first: Iterable[Any], second: Iterable[Any]) -> Iterator[Any]:
-    """One of the first, one of the second, and so on."""
+def _interleave(first: Iterable[Any], second: Iterable[Any]) -> Iterator[Any]:
+    """Alternate between the values of two iterables of the same length."""
     return chain.from_iterable(zip(first, second, strict=True))

@@ -1,4 +1,4 @@
-"""One change of a version's index, as it lies in the version's delta stream."""
+"""Delta: one change of a version's index, as it is stored in the version's delta stream."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Feature
 
-Op = Literal["insert", "move", "delete", "superseded"]
-"""``insert`` and ``move`` put an item into a node, ``delete`` takes it out; ``superseded``: readers were flipped."""
+DeltaOp = Literal["insert", "move", "delete", "superseded"]
+"""``insert`` and ``move`` put an item into a node, ``delete`` removes it; ``superseded``: readers were flipped."""
 
-Reason = Literal["", "new", "returned", "changed", "nearer", "expired", "deleted"]
-"""Why: a new item; an expired one engaged with again; changed features; a nearer node; left by time; deleted."""
+DeltaReason = Literal["", "new", "returned", "changed", "nearer", "expired", "deleted"]
+"""Why: a new item, an expired item with a new engagement, changed features, a nearer node, expired, deleted."""
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True):
-    """An item entered, moved or left; absolute, so that applying it twice changes nothing.
+    """An item that enters, moves or leaves; absolute, so that applying it twice changes nothing.
 
     Attributes
     ----------
     op
-        What to do. After ``superseded`` a reader looks at the pointer again: the version it names may itself be
-        history, and after a rollback the stream of the older version goes on behind such an entry.
+        What to do. After ``superseded`` a reader reads the pointer again: the version that the delta names may be
+        superseded itself, and after a rollback the stream of the older version goes on behind such an entry.
     epoch
         Incarnation of the trainer whose rows are meant.
     row, item
@@ -36,12 +36,12 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     features
         Raw features, for filters and display.
     first, last, expires_at
-        First and last sign of life and the end of life in event time, ms; `expires_at` 0 = never. Readers that have no
-        state of the item yet take them from here.
+        Event times of the first and last sign of activity and of expiry, ms; `expires_at` 0 = never. Readers that have
+        no state of the item yet use these.
     sent_at
-        Wall time in ms at which the producer sent what caused this; 0 where the delta is no news to readers.
+        Wall time in ms at which the producer sent what caused this; 0 if readers know of it already.
     reason
-        See `Reason`.
+        See `DeltaReason`.
     version
         Of ``superseded``: the version flipped to.
 
@@ -52,7 +52,7 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     [1.0, 0.5]
     """
 
-    op: Op
+    op: DeltaOp
     epoch: int = 0
     row: int = -1
     item: str = ""
@@ -63,7 +63,7 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     last: int = 0
     expires_at: int = 0
     sent_at: int = 0
-    reason: Reason = ""
+    reason: DeltaReason = ""
     version: int = 0
 
     @property
@@ -72,7 +72,7 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
         return np.frombuffer(self.packed, "<f4").astype(np.float32, copy=False) if self.packed else None
 
     def encode(self) -> bytes:
-        """Bytes for the stream."""
+        """Encode as MessagePack, for the stream."""
         return msgspec.msgpack.encode(self)
 
     @classmethod
@@ -91,5 +91,5 @@ _decoder = msgspec.msgpack.Decoder(Delta)
 
 
 def pack_vector(vector: NDArray[np.floating]) -> bytes:
-    """Bytes of a vector (d+1,), as a delta carries them."""
+    """Encode a vector (d+1,) as a delta carries it."""
     return vector.astype("<f4", copy=False).tobytes()

@@ -1,10 +1,10 @@
-"""The lease: at most one scheduler leads, and a former leader cannot write any more (fencing).
+"""The lease: at most one process leads, and a former leader cannot write any more (fencing).
 
-Every lease carries a token that only grows. The scripts that write compare the whole lease with the writer's own,
-inside Redis: a leader that was paused past its lease, even without knowing, changes nothing.
+Every lease carries a token that only grows. The scripts that write compare the whole lease with the writer's own inside
+Redis: a leader that was paused past its lease changes nothing, even if it does not know that it was.
 
-A script can look at one shard only, so each has the lease. That of shard 0 is taken; the others are copies, handed on
-by its holder before it does anything else. A shard that has seen a token takes no smaller one.
+A script can access one shard only, so each shard has its own copy of the lease. The lease of shard 0 is acquired; its
+holder copies it to the other shards before it does anything else. A shard that has seen a token accepts no smaller one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from hsnn.indexer.errors import FencedError
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
 
-_TAKE = """
+# KEYS: lease, fencing token, number of shards. ARGV: owner, time to live in ms, '1' to force, number of shards.
+# Answers the lease and the most shards that any leader ever had, or nothing if another holder has it.
+_ACQUIRE = """
 if ARGV[3] == '0' and redis.call('EXISTS', KEYS[1]) == 1 then return false end
 local lease = redis.call('INCR', KEYS[2]) .. ':' .. ARGV[1]
 redis.call('SET', KEYS[1], lease, 'PX', ARGV[2])
@@ -26,18 +28,21 @@ local shards = math.max(tonumber(redis.call('GET', KEYS[3]) or '1'), tonumber(AR
 redis.call('SET', KEYS[3], shards)
 return {lease, shards}
 """
-_HAND_ON = """
+# KEYS: lease and fencing token of another shard. ARGV: lease, its token, time to live in ms.
+# Answers 0 if that shard has seen a larger token.
+_COPY_TO_SHARD = """
 if tonumber(redis.call('GET', KEYS[2]) or '0') > tonumber(ARGV[2]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 return 1
 """
+# KEYS: lease. ARGV: the holder's own lease, time to live in ms. Answers 0 if the lease is somebody else's.
 _RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
 def default_owner() -> str:
-    """Name this process for people who look at the lease: host and process id."""
+    """Name this process in the lease, for people who look at it: host and process id."""
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
@@ -54,68 +59,70 @@ class Lease:
     redis
         A client whose values are bytes.
     ttl
-        Seconds after which an unrenewed lease is free.
+        Seconds after which a lease that was not renewed is free.
     owner
         Shown to people; does not matter for safety.
-    shards
-        How many shards new versions have. The lease covers all that ever were in use.
+    shard_count
+        Number of shards of new versions. The lease covers all shards that were ever in use.
     """
 
-    def __init__(self, redis: Redis, ttl: float, owner: str | None = None, shards: int = 1) -> None:
+    def __init__(self, redis: Redis, ttl: float, owner: str | None = None, shard_count: int = 1) -> None:
         self._redis = redis
+        self.ttl = ttl
         self._ttl_ms = max(1, round(ttl * 1000))
         self._owner = owner or default_owner()
-        self.shards = shards
-        self._covered = shards
+        self.shard_count = shard_count
+        self._covered = shard_count
         self._value: str | None = None
-        self._until = 0.0
+        self._valid_until = 0.0
 
-    def take(self, *, by_force: bool = False) -> bool:
-        """Take the lease if it is free, or in any case `by_force`; a holder that is pushed out is fenced at once."""
-        asked = time.monotonic()
+    def acquire(self, *, force: bool = False) -> bool:
+        """Acquire the lease if it is free, or in any case with `force`; the holder until now is fenced at once."""
+        asked = time.monotonic()  # before the call: the local end of validity is never later than that in Redis
         names = (lease_key(), key("fence"), key("shards"))
-        arguments = (self._owner, self._ttl_ms, int(by_force), self.shards)
-        taken: Any = self._redis.eval(_TAKE, len(names), *names, *arguments)
-        self._value = None if taken is None else taken[0].decode()
-        self._covered = self.shards if taken is None else int(taken[1])
-        self._until = asked + self._ttl_ms / 1000
-        return self._value is not None and self._hand_on()
+        arguments = (self._owner, self._ttl_ms, int(force), self.shard_count)
+        acquired: Any = self._redis.eval(_ACQUIRE, len(names), *names, *arguments)
+        self._value = None if acquired is None else acquired[0].decode()
+        self._covered = self.shard_count if acquired is None else int(acquired[1])
+        self._valid_until = asked + self._ttl_ms / 1000
+        return self._value is not None and self._copy_to_shards()
 
     def renew(self) -> bool:
-        """Hold on for another `ttl`; False if the lease was lost, for good."""
+        """Extend the lease by another `ttl`; False if it was lost, for good."""
         if self._value is None:
             return False
         asked = time.monotonic()
         if not self._redis.eval(_RENEW, 1, lease_key(), self._value, self._ttl_ms):
             self._value = None
             return False
-        self._until = asked + self._ttl_ms / 1000
-        return self._hand_on()
+        self._valid_until = asked + self._ttl_ms / 1000
+        return self._copy_to_shards()
 
     def release(self) -> None:
-        """Give the lease back, if it is still held."""
+        """Release the lease if it is still held."""
         value, self._value = self._value, None
         if value is not None:
-            for shard in reversed(self.covered):  # shard 0 last: until then nobody else can take it
+            for shard in reversed(self.covered_shards):  # shard 0 last: until then nobody else can acquire it
                 self._redis.eval(_RELEASE, 1, lease_key(shard), value)
 
     @property
-    def covered(self) -> range:
+    def covered_shards(self) -> range:
         """Shards that the lease is valid in."""
         return range(self._covered)
 
-    def _hand_on(self) -> bool:
-        for shard in self.covered[1:]:
+    def _copy_to_shards(self) -> bool:
+        for shard in self.covered_shards[1:]:
+            names = (lease_key(shard), key("fence", shard=shard))
             arguments = (self.value, self.token, self._ttl_ms)
-            if not self._redis.eval(_HAND_ON, 2, lease_key(shard), key("fence", shard=shard), *arguments):
+            if not self._redis.eval(_COPY_TO_SHARD, len(names), *names, *arguments):
                 self._value = None
                 return False
         return True
 
     @property
     def held(self) -> bool:
-        """Whether, as far as this process can tell without asking, the lease still holds."""
-        return self._value is not None and time.monotonic() < self._until
+        """Whether the lease is still valid, as far as this process can tell without asking Redis."""
+        return self._value is not None and time.monotonic() < self._valid_until
 
     @property
     def token(self) -> int:

@@ -1,4 +1,4 @@
-"""The part of a version that lies in one shard: its keys, and which items are in it."""
+"""The keys of a version in one shard, and which shard an item belongs to."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from hsnn.streaming.redis.keys import key
 
 T = TypeVar("T")
 
-REST = "rest"
-"""The leaf of items that are in none: their vectors are kept for the histories that name them."""
+UNINDEXED_LEAF = "rest"
+"""Name of the leaf that holds the vectors of items in no leaf: user histories may still refer to them."""
 
 
-class Part(NamedTuple):
+class VersionShard(NamedTuple):
     """Names of the keys of version `number` in `shard`; all of them lie in one slot of a Redis Cluster.
 
     Examples
     --------
-    >>> part = Part(7, 2)
-    >>> part.items, part.leaf(12)
+    >>> shard = VersionShard(7, 2)
+    >>> shard.item_map, shard.leaf_key(12)
     ('hsnn:{2}:items:7', 'hsnn:{2}:leaf:7:12')
     """
 
@@ -33,46 +33,46 @@ class Part(NamedTuple):
     shard: int
 
     @property
-    def head(self) -> str:
-        """What the part is like; the first of its keys to be written, the last to be removed."""
+    def header(self) -> str:
+        """Hash of node count, vector width and last sequence number; written first, removed last."""
         return key("part", self.number, shard=self.shard)
 
     @property
-    def items(self) -> str:
-        """Item id -> leaf and place in it."""
+    def item_map(self) -> str:
+        """Hash of item id -> leaf and slot."""
         return key("items", self.number, shard=self.shard)
 
     @property
-    def ends(self) -> str:
-        """Items by the end of their life, those that have one."""
+    def expiry_set(self) -> str:
+        """Sorted set of the items that expire, by time of expiry."""
         return key("expiry", self.number, shard=self.shard)
 
     @property
-    def deltas(self) -> str:
-        """What changed since the version was written."""
+    def delta_stream(self) -> str:
+        """Stream of the changes since the version was written."""
         return key("deltas", self.number, shard=self.shard)
 
     @property
-    def leaves(self) -> str:
-        """What the names of all leaves begin with."""
+    def leaf_prefix(self) -> str:
+        """Common prefix of the names of all leaves, without the colon."""
         return key("leaf", self.number, shard=self.shard)
 
-    def leaf(self, node: int | str) -> str:
-        """Name the posting of a leaf."""
-        return f"{self.leaves}:{node}"
+    def leaf_key(self, node: int | str) -> str:
+        """Name the posting list of a leaf."""
+        return f"{self.leaf_prefix}:{node}"
 
-    def all_leaves(self, nodes: int) -> list[str]:
-        """Names of the postings of all `nodes` leaves, and of `REST`."""
-        return [self.leaf(node) for node in (*range(nodes), REST)]
+    def leaf_keys(self, nodes: int) -> list[str]:
+        """Name the posting lists of all `nodes` leaves and of `UNINDEXED_LEAF`."""
+        return [self.leaf_key(node) for node in (*range(nodes), UNINDEXED_LEAF)]
 
 
-def parts_of(number: int, shards: Sequence[int]) -> list[Part]:
-    """Parts of a version in some shards."""
-    return [Part(number, shard) for shard in shards]
+def version_shards(number: int, shards: Sequence[int]) -> list[VersionShard]:
+    """Make the `VersionShard` of version `number` for each of `shards`."""
+    return [VersionShard(number, shard) for shard in shards]
 
 
 def shard_of(item: str, shards: int) -> int:
-    """Shard of an item among so many: it depends on the id alone, and never changes.
+    """Return the shard of an item, of `shards` in all; it depends on the id alone and never changes.
 
     Examples
     --------
@@ -82,29 +82,29 @@ def shard_of(item: str, shards: int) -> int:
     return zlib.crc32(item.encode(errors="surrogateescape")) % shards if shards > 1 else 0
 
 
-def spread(items: Sequence[str], shards: int) -> NDArray[np.int64]:
-    """Shards of many items, (n,)."""
+def shards_of(items: Sequence[str], shards: int) -> NDArray[np.int64]:
+    """Return the shards (n,) of n items, of `shards` in all."""
     if shards == 1:
         return np.zeros(len(items), np.int64)
     return np.fromiter((shard_of(item, shards) for item in items), np.int64, len(items))
 
 
-def runs(of: Sequence[T], items: Sequence[str], shards: int) -> Iterator[tuple[int, list[T]]]:
-    """Things of some items in their order, in runs of one shard each.
+def consecutive_by_shard(values: Sequence[T], items: Sequence[str], shards: int) -> Iterator[tuple[int, list[T]]]:
+    """Split `values`, one per item, into runs of consecutive items of one shard; the order is kept.
 
     Examples
     --------
-    >>> list(runs([1, 2, 3, 4], ["a", "c", "d", "b"], 4))
+    >>> list(consecutive_by_shard([1, 2, 3, 4], ["a", "c", "d", "b"], 4))
     [(3, [1, 2]), (0, [3]), (1, [4])]
     """
-    pairs = zip(spread(items, shards).tolist(), of, strict=True)
+    pairs = zip(shards_of(items, shards).tolist(), values, strict=True)
     for shard, run in groupby(pairs, key=itemgetter(0)):
-        yield shard, [thing for _, thing in run]
+        yield shard, [value for _, value in run]
 
 
-def by_shard(of: Sequence[T], items: Sequence[str], shards: int) -> Iterator[tuple[int, list[T]]]:
-    """Things of some items, shard by shard, in their order; shards without any are left out."""
+def group_by_shard(values: Sequence[T], items: Sequence[str], shards: int) -> Iterator[tuple[int, list[T]]]:
+    """Group `values`, one per item, by shard, in ascending order; shards without values are left out."""
     groups: dict[int, list[T]] = {}
-    for thing, item in zip(of, items, strict=True):
-        groups.setdefault(shard_of(item, shards), []).append(thing)
+    for value, item in zip(values, items, strict=True):
+        groups.setdefault(shard_of(item, shards), []).append(value)
     yield from sorted(groups.items())

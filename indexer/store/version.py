@@ -1,4 +1,4 @@
-"""A version: one snapshot of the model together with the index that was made from it, under one number."""
+"""Version: a snapshot of the model together with the index that was made from it, under one number."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hsnn.trainer.messages import Snapshot
 
 
 class VersionManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a version was made of, and what it held when it was published.
+    """Describes what a version was made of and what it held when it was published.
 
     Attributes
     ----------
     version, epoch, snapshot, checkpoint
-        Its number, the trainer's incarnation, and the snapshot and durable checkpoint that it was made from.
+        Its number, the trainer's incarnation, and the snapshot and checkpoint that it was made from.
     events, watermark
-        Where the snapshot stands in the log: engagements learned, event time in ms.
+        Position of the snapshot in the log: engagements learned, event time in ms.
     created_at
         Wall time, ms.
     items, rows, nodes
@@ -27,19 +27,19 @@ class VersionManifest(msgspec.Struct, frozen=True, kw_only=True):
     config_digest
         Digest of the trainer's configuration.
     state_id
-        Entry of the state stream after which a mirror of this version goes on reading.
+        Entry of the state stream after which a mirror of this version continues reading.
     reason
         ``first``, ``snapshot``, ``alarm:KIND``, ...
     shards
         Shards whose keys belong to the version.
     moved, common
-        Items that are in another node than in the version before, of those in both; 0 of 0 where the one before is of
+        Items that are in another node than in the version before, of those in both versions; 0 of 0 if that is of
         another epoch.
     spilled
         Items whose nearest node was full.
     over_mean, floor
-        Bound on the size of its nodes, deltas included: see `hsnn.indexer.assign.capacity.Placing`; `over_mean` 0 =
-        none.
+        Bound on the size of its nodes, deltas included, see `hsnn.indexer.assign.capacity.PlacementRules`; `over_mean`
+        0 = none.
     generation
         Rebalances of the trainer's nodes so far: see `hsnn.trainer.training.commands`.
     """
@@ -68,12 +68,12 @@ class VersionManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class IndexBase:
-    """The index of a version at its publication, by the trainer's rows; the version's deltas change it from then on.
+    """The index of a version when it was written, by the trainer's rows; the version's deltas change it from then on.
 
     Attributes
     ----------
     vectors : (rows, W) float32
-        Static vectors of all known items, indexed or not (histories name items that left); last column = item bias.
+        Static vectors of all known items, indexed or not (user histories refer to both); last column = item bias.
     nodes : (rows,) int32
         Node of every item, -1 = not indexed.
     representatives : (K,) int32
@@ -85,7 +85,7 @@ class IndexBase:
     representatives: NDArray[np.int32]
 
     def encode(self) -> dict[bytes, bytes]:
-        """Fields of the version's hash: raw little-endian numbers. The vectors lie in the leaves."""
+        """Make the fields of the version's hash: raw little-endian numbers. The vectors are stored in the leaves."""
         return {
             b"nodes": self.nodes.astype("<i4", copy=False).tobytes(),
             b"representatives": self.representatives.astype("<i4", copy=False).tobytes(),
@@ -93,7 +93,7 @@ class IndexBase:
 
     @classmethod
     def decode(cls, fields: dict[bytes, bytes], vectors: NDArray[np.float32]) -> IndexBase:
-        """Read what `encode` wrote, to go with vectors (rows, W); the arrays are writable copies."""
+        """Read what `encode` wrote and combine it with vectors (rows, W); the arrays are writable copies."""
         nodes = np.frombuffer(fields[b"nodes"], "<i4").astype(np.int32)
         representatives = np.frombuffer(fields[b"representatives"], "<i4").astype(np.int32)
         return cls(vectors, nodes, representatives)
@@ -101,7 +101,7 @@ class IndexBase:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """All a mirror needs to start: its deltas are read from the beginning, states after `manifest.state_id`."""
+    """All that a mirror starts from: deltas are read from the beginning, states after `manifest.state_id`."""
 
     manifest: VersionManifest
     snapshot: Snapshot
@@ -109,6 +109,6 @@ class Version:
 
     @classmethod
     def decode(cls, fields: dict[bytes, bytes], vectors: NDArray[np.float32]) -> Version:
-        """Read a version's hash, to go with the vectors (rows, W) of its leaves."""
+        """Read a version's hash and combine it with the vectors (rows, W) of its leaves."""
         manifest = msgspec.json.decode(fields[b"version"], type=VersionManifest)
         return cls(manifest, Snapshot.decode(fields), IndexBase.decode(fields, vectors))

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hsnn.indexer.deadline import safe_point
+from hsnn.indexer.job_context import check_deadline
 from hsnn.indexer.store.reader import IndexReader
-from hsnn.indexer.verify.consistency import Picture
+from hsnn.indexer.verify.consistency import ConsistencyCheck
 
 KINDS = {
     "missing": "in base and deltas, not in the item map",
@@ -50,7 +50,7 @@ class VerifyReport(NamedTuple):
         Items in the map, or in base and deltas, that were deleted or have expired by the watermark.
     unassigned
         Items that are alive and in no node by base and deltas.
-    judged
+    catalogue_checked
         Whether the last two were looked for: only the version that readers use is kept up with the catalogue.
     """
 
@@ -65,7 +65,7 @@ class VerifyReport(NamedTuple):
     damaged: list[str]
     stale: list[str]
     unassigned: list[str]
-    judged: bool
+    catalogue_checked: bool
 
     @property
     def clean(self) -> bool:
@@ -79,7 +79,7 @@ class VerifyReport(NamedTuple):
 
 
 def verify(
-    reader: IndexReader, number: int, patience: float = 0.0, wait: Callable[[float], object] = time.sleep
+    reader: IndexReader, number: int, recheck_after: float = 0.0, wait: Callable[[float], object] = time.sleep
 ) -> VerifyReport:
     """Compare base and deltas of a version with its leaves, item map and expiry set, and with the catalogue.
 
@@ -89,7 +89,7 @@ def verify(
         Where the version is.
     number
         The version.
-    patience
+    recheck_after
         Seconds. An item that is due, or unassigned, may be at the leader's hands just now: if there is any, a second
         look is taken after so long, and only what both found is damage.
     wait
@@ -100,26 +100,26 @@ def verify(
     VersionGoneError
         There is no such version.
     """
-    picture = Picture(reader, number)
-    report = report_of(picture)
-    if patience and (report.stale or report.unassigned):
-        safe_point("between two looks at a version")
-        wait(patience)
-        report = lasting(report, report_of(picture))
+    check = ConsistencyCheck(reader, number)
+    report = run_check(check)
+    if recheck_after and (report.stale or report.unassigned):
+        check_deadline("between two looks at a version")
+        wait(recheck_after)
+        report = confirm_report(report, run_check(check))
     return report
 
 
-def report_of(picture: Picture) -> VerifyReport:
+def run_check(check: ConsistencyCheck) -> VerifyReport:
     """Look at a version now, and say what is wrong."""
-    picture.look()
-    wrong, (stale, unassigned, judged) = picture.wrong(), picture.judged()
+    check.refresh()
+    wrong, (stale, unassigned, judged) = check.discrepancies(), check.catalogue_discrepancies()
     kinds = {kind: sorted(found) for kind, found in wrong._asdict().items()}
     return VerifyReport(
-        picture.number, len(picture.item_map), **kinds, stale=stale, unassigned=unassigned, judged=judged
+        check.number, len(check.item_map), **kinds, stale=stale, unassigned=unassigned, catalogue_checked=judged
     )
 
 
-def lasting(earlier: VerifyReport, later: VerifyReport) -> VerifyReport:
+def confirm_report(earlier: VerifyReport, later: VerifyReport) -> VerifyReport:
     """Report of the later look, less what has become stale or unassigned only since the earlier one."""
     stale, unassigned = ({*earlier.stale} & {*later.stale}, {*earlier.unassigned} & {*later.unassigned})
     return later._replace(stale=sorted(stale), unassigned=sorted(unassigned))

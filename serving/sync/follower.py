@@ -12,11 +12,11 @@ import msgspec
 from redis.exceptions import RedisError
 from safetensors import SafetensorError
 
-from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.errors import VersionNotFoundError
 from hsnn.indexer.store.delta import Delta
-from hsnn.indexer.store.delta_order import in_order
+from hsnn.indexer.store.delta_order import in_write_order
 from hsnn.indexer.store.reader import IndexReader
-from hsnn.indexer.store.streams import START, Entry, follow, last_id, read
+from hsnn.indexer.store.streams import STREAM_START, StreamEntry, last_id, read_entries, scan_entries
 from hsnn.monitoring.health import Health
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
@@ -60,10 +60,10 @@ class MirrorFollower(Thread):
     def __init__(self, redis: Redis, mirror: Mirror, metrics: ServingMetrics, health: Health) -> None:
         super().__init__(name=LOOP, daemon=True)
         self._reader, self._mirror, self._metrics, self._health = IndexReader(redis), mirror, metrics, health
-        self._preload, self._announced = VersionPreloader(redis), START
+        self._preload, self._announced = VersionPreloader(redis), STREAM_START
         self._version: int | None = None
         self._server = ""
-        self._state_id = START
+        self._state_id = STREAM_START
         self._delta_ids: dict[str, str] = {}  # of each shard's stream
         self._stopped = Event()
         self.freshness: OrderedDict[str, float] = OrderedDict()
@@ -79,7 +79,7 @@ class MirrorFollower(Thread):
                 )
                 self._server = ""
                 self._stopped.wait(_PAUSE)
-            except VersionGoneError as error:
+            except VersionNotFoundError as error:
                 _log.warning("follower: %s", error)
                 self._stopped.wait(_PAUSE)
             except Exception:  # without a beat: if it goes on like this, the process is not live
@@ -121,8 +121,8 @@ class MirrorFollower(Thread):
 
     def _load(self, number: int) -> None:
         version = self._preload.pop(number) or self._reader.load_version(number)
-        start = {part.deltas: START for part in self._reader.parts(number)}
-        entries = in_order(self._reader.redis, list(self._reader.delta_entries(number)), start)
+        start = {part.delta_stream: STREAM_START for part in self._reader.shards(number)}
+        entries = in_write_order(self._reader.redis, list(self._reader.delta_entries(number)), start)
         deltas = [delta for delta in map(self._decoded_delta, entries) if delta is not None]
         first = not self._mirror.loaded
         news = [delta for delta in deltas if _is_new_item(delta) and not self._mirror.is_indexed(delta.item)]
@@ -146,16 +146,18 @@ class MirrorFollower(Thread):
             self._health.set_ready(WARM)
 
     def _catch_up(self) -> None:
-        for entry in follow(self._reader.redis, self._reader.key("state"), self._state_id):
+        for entry in scan_entries(self._reader.redis, self._reader.key("state"), self._state_id):
             self._apply_entry(entry)
 
-    def _read(self) -> list[Entry]:
+    def _read(self) -> list[StreamEntry]:
         once = {self._reader.key("state"): self._state_id, self._reader.key("announced"): self._announced}
-        found = read(self._reader.redis, once | self._delta_ids, block_ms=_BLOCK_MS)
-        deltas = in_order(self._reader.redis, [entry for entry in found if entry.stream not in once], self._delta_ids)
+        found = read_entries(self._reader.redis, once | self._delta_ids, block_ms=_BLOCK_MS)
+        deltas = in_write_order(
+            self._reader.redis, [entry for entry in found if entry.stream not in once], self._delta_ids
+        )
         return [entry for entry in found if entry.stream in once] + deltas
 
-    def _apply_entries(self, entries: Sequence[Entry]) -> bool:
+    def _apply_entries(self, entries: Sequence[StreamEntry]) -> bool:
         """Apply entries; True if the version was superseded: what comes behind that is left for its successor."""
         deltas: list[Delta] = []
         for entry in entries:
@@ -171,7 +173,7 @@ class MirrorFollower(Thread):
         self._apply_deltas(deltas)
         return False
 
-    def _apply_entry(self, entry: Entry) -> None:
+    def _apply_entry(self, entry: StreamEntry) -> None:
         if entry.stream == self._reader.key("announced"):
             self._announced = entry.id
             self._preload.start(int(entry.fields[b"n"]))
@@ -187,7 +189,7 @@ class MirrorFollower(Thread):
                 arriving.discard(delta.item)
                 self._note_freshness(delta)
 
-    def _apply_state(self, entry: Entry) -> None:
+    def _apply_state(self, entry: StreamEntry) -> None:
         try:
             delta = StateDelta.decode(entry.fields[b"d"])
         except (msgspec.MsgspecError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -197,14 +199,14 @@ class MirrorFollower(Thread):
             self._metrics.deltas.labels("state").inc()
             self._update_gauges()
 
-    def _decoded_delta(self, entry: Entry) -> Delta | None:
+    def _decoded_delta(self, entry: StreamEntry) -> Delta | None:
         try:
             return Delta.decode(entry.fields[b"d"])
         except (msgspec.MsgspecError, KeyError) as error:
             self._skip(entry, error)
             return None
 
-    def _skip(self, entry: Entry, error: Exception) -> None:
+    def _skip(self, entry: StreamEntry, error: Exception) -> None:
         self._metrics.unreadable.inc()
         _log.error("entry %s of %s cannot be read and is passed over: %s", entry.id, entry.stream, error)
 

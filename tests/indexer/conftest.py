@@ -12,9 +12,9 @@ import pytest
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.config import IndexerConfig
-from hsnn.indexer.jobs.index_jobs import Jobs
+from hsnn.indexer.jobs.index_jobs import IndexJobs
 from hsnn.indexer.store.lease import Lease
-from hsnn.indexer.store.shards import Part, shard_of
+from hsnn.indexer.store.shards import VersionShard, shard_of
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.streaming.redis.client import Redis
@@ -198,8 +198,8 @@ def shards(server_kind: str) -> int:
 
 @pytest.fixture
 def lease(redis_client: Redis, shards: int) -> Lease:
-    taken = Lease(redis_client, ttl=30, owner="test", shards=shards)
-    assert taken.take()
+    taken = Lease(redis_client, ttl=30, owner="test", shard_count=shards)
+    assert taken.acquire()
     return taken
 
 
@@ -209,9 +209,9 @@ def store(redis_client: Redis, lease: Lease) -> IndexStore:
 
 
 @pytest.fixture
-def part_of(shards: int) -> Callable[[str], Part]:
+def part_of(shards: int) -> Callable[[str], VersionShard]:
     """Part of version 1 that an item is in."""
-    return lambda item: Part(1, shard_of(item, shards))
+    return lambda item: VersionShard(1, shard_of(item, shards))
 
 
 @pytest.fixture
@@ -225,18 +225,18 @@ def config(shards: int) -> IndexerConfig:
 
 
 @pytest.fixture
-def jobs(leader: Leader, config: IndexerConfig, redis_client: Redis) -> Jobs:
-    return Jobs(leader, config, AuditTrail(redis_client, key("audit")))
+def jobs(leader: Leader, config: IndexerConfig, redis_client: Redis) -> IndexJobs:
+    return IndexJobs(leader, config, AuditTrail(redis_client, key("audit")))
 
 
 @pytest.fixture
 def follow() -> Callable[[Leader], None]:
     """One turn of the follower, without its thread."""
-    from hsnn.indexer.store.streams import read
+    from hsnn.indexer.store.streams import read_entries
 
     def turn(leader: Leader) -> None:
-        catalogue, positions = leader.positions()
+        catalogue, positions = leader.read_positions()
         if positions:
-            leader.take(catalogue, read(leader.store.redis, positions))
+            leader.apply_entries(catalogue, read_entries(leader.store.redis, positions))
 
     return turn

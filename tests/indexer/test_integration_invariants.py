@@ -69,7 +69,7 @@ class World(Happenings):
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_index_is_what_is_alive(redis_client, store, lease, toy, follow, steps) -> None:
     redis_client.flushall()
-    assert lease.take()
+    assert lease.acquire()
     world = World(type(toy)(redis_client), store, follow)
     for name, *arguments in steps:
         getattr(world, name)(*arguments)

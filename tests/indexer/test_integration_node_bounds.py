@@ -8,14 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hsnn.indexer.assign.capacity import Placing
-from hsnn.indexer.assign.rolling_sweep import Sweep
+from hsnn.indexer.assign.capacity import PlacementRules
+from hsnn.indexer.assign.rolling_sweep import RollingSweep
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.store import lua_scripts
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.reader import IndexReader
-from hsnn.indexer.store.shards import REST
+from hsnn.indexer.store.shards import UNINDEXED_LEAF
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.indexer.verify.verify import verify
 from tests.indexer.item_changes import Happenings
@@ -36,13 +36,13 @@ STEPS = st.one_of(
 def watched(store, number) -> int:
     """Replay a version as its readers see it, one delta after the other; return the deltas there were."""
     version = store.load_version(number)
-    rules = Placing().of_version(version.manifest)
+    rules = PlacementRules().for_version(version.manifest)
     nodes = {row: node for row, node in enumerate(version.index.nodes.tolist()) if node >= 0}
     peak = len(nodes)
 
     def check() -> None:
         sizes = np.bincount(list(nodes.values()), minlength=4)
-        assert sizes.max() <= rules.cap(peak, 4), (number, sizes, peak)
+        assert sizes.max() <= rules.node_cap(peak, 4), (number, sizes, peak)
 
     check()
     deltas = store.read_deltas(number, count=10_000)
@@ -60,24 +60,24 @@ class Moments:
     """Looks at the leaves in Redis after every single call that writes deltas."""
 
     def __init__(self, store) -> None:
-        self.store, self._write, self.peaks = store, store.write, {}
+        self.store, self._run_script, self.peaks = store, store.run_script, {}
         self.looks, self.least_room = 0, math.inf
-        store.write = self
+        store.run_script = self
 
-    def __call__(self, script, keys, *rest) -> None:
-        self._write(script, keys, *rest)
-        if script == lua_scripts.APPLY:
+    def __call__(self, script, *, keys, **options) -> None:
+        self._run_script(script, keys=keys, **options)
+        if script == lua_scripts.APPLY_DELTAS:
             self.look(int(keys[0].rpartition(":")[2]))
 
     def look(self, number) -> None:
         manifest, sizes = self.store.manifest(number), np.zeros(4, np.int64)
-        for part in self.store.parts(number):
+        for part in self.store.shards(number):
             for name, records in self.store.leaves(part, manifest):
                 leaf = name.rpartition(":")[2]
-                if leaf != REST:
+                if leaf != UNINDEXED_LEAF:
                     sizes[int(leaf)] += np.count_nonzero(records.rows >= 0)
         self.peaks[number] = max(self.peaks.get(number, manifest.items), int(sizes.sum()))
-        room = Placing().of_version(manifest).cap(self.peaks[number], 4) - int(sizes.max())
+        room = PlacementRules().for_version(manifest).node_cap(self.peaks[number], 4) - int(sizes.max())
         self.looks, self.least_room = self.looks + 1, min(self.least_room, room)
         assert room >= 0, (number, sizes, self.peaks)
 
@@ -101,10 +101,10 @@ class World(Happenings):
         self.leader.publish(number, "test")
 
     def sweep(self) -> None:
-        sweep = Sweep(rate=100, every=1.0)
-        sweep.choose(self.leader.catalogue, self.leader.live)
+        sweep = RollingSweep(rate=100, every=1.0)
+        sweep.select(self.leader.catalogue, self.leader.live)
         sweep._filled -= 10
-        self.leader.sweep(sweep.choose)
+        self.leader.sweep(sweep.select)
 
     def succeed(self) -> None:
         self.leader = self._leader()
@@ -123,11 +123,11 @@ class World(Happenings):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_node_is_ever_above_its_cap(redis_client, toy, follow, shards, steps, over, floor, margin) -> None:
     redis_client.flushall()
-    lease = Lease(redis_client, 30, shards=shards)
-    assert lease.take()
+    lease = Lease(redis_client, 30, shard_count=shards)
+    assert lease.acquire()
     store = IndexStore(redis_client, lease, chunk=3)
     Moments(store)
-    world = World(type(toy)(redis_client), store, follow, Placing(margin, over, floor))
+    world = World(type(toy)(redis_client), store, follow, PlacementRules(margin, over, floor))
     for name, *arguments in steps:
         getattr(world, name)(*arguments)
     world.follow()
@@ -136,17 +136,17 @@ def test_no_node_is_ever_above_its_cap(redis_client, toy, follow, shards, steps,
         watched(store, number)
         assert verify(store, number).clean
     sizes = np.bincount(list(store.item_nodes(store.current()).values()), minlength=4)
-    assert world.leader.sizes()[1].tolist() == sizes.tolist()
+    assert world.leader.node_sizes()[1].tolist() == sizes.tolist()
 
 
 class Crowd:
     """A leader with five shards, and items that come, change and go, most of them in two nodes."""
 
-    rules = Placing(over_mean=1.3, floor=2)
+    rules = PlacementRules(over_mean=1.3, floor=2)
 
     def __init__(self, toy, follow, seed, chunk=3) -> None:
-        lease, self._rng = Lease(toy.redis, 30, shards=5), np.random.default_rng(seed)
-        assert lease.take()
+        lease, self._rng = Lease(toy.redis, 30, shard_count=5), np.random.default_rng(seed)
+        assert lease.acquire()
         self._toy, self._follow = toy, follow
         self.store = IndexStore(toy.redis, lease, chunk)
         self.leader = Leader(self.store, Builder(self.store, rules=self.rules))
@@ -186,8 +186,8 @@ class Held:
     """Calls of a leader that are not made before a reader asks Redis for something: one with each question."""
 
     def __init__(self, store, redis) -> None:
-        self._write, self._redis, self.calls = store.write, redis, []
-        store.write = lambda *call: self.calls.append(call)
+        self._run_script, self._redis, self.calls = store.run_script, redis, []
+        store.run_script = lambda script, **options: self.calls.append((script, options))
 
     def __getattr__(self, name):
         found = getattr(self._redis, name)
@@ -195,7 +195,8 @@ class Held:
 
     def _asked(self, question, *arguments, **options):
         if self.calls:
-            self._write(*self.calls.pop(0))
+            script, call = self.calls.pop(0)
+            self._run_script(script, **call)
         return question(*arguments, **options)
 
 
@@ -218,16 +219,16 @@ def test_a_reader_of_many_shards_never_sees_a_node_above_its_cap(redis_client, t
                     nodes[delta.row] = delta.node
                 read, peak = read + 1, max(peak, len(nodes))
                 sizes = np.bincount(list(nodes.values()), minlength=4)
-                assert sizes.max() <= crowd.rules.cap(peak, 4), (sizes, peak)
+                assert sizes.max() <= crowd.rules.node_cap(peak, 4), (sizes, peak)
     assert store.item_nodes(1) == {crowd.leader.catalogue.ids[row]: node for row, node in nodes.items()}
     assert read > 100
 
 
 def test_a_version_keeps_the_bound_it_was_made_with(store, toy, follow) -> None:
-    Leader(store, Builder(store, rules=Placing(over_mean=1.0, floor=2))).publish(toy.snapshot(), "test")
+    Leader(store, Builder(store, rules=PlacementRules(over_mean=1.0, floor=2))).publish(toy.snapshot(), "test")
     manifest = store.manifest(1)
     assert (manifest.over_mean, manifest.floor) == (1.0, 2)
-    successor = Leader(store, Builder(store, rules=Placing(over_mean=4.0, floor=100)))
+    successor = Leader(store, Builder(store, rules=PlacementRules(over_mean=4.0, floor=100)))
     successor.resume()
     for number in range(6):
         toy.put(f"x{number}", 1)

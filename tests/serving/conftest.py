@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.churn.planted_data import planted_weights
-from hsnn.indexer.store.bulk_load import Items
+from hsnn.indexer.store.bulk_load import ItemColumns
 from hsnn.indexer.store.delta import Delta, pack_vector
 from hsnn.indexer.store.version import IndexBase, Version, VersionManifest
 from hsnn.indexer.store.writer import IndexStore
@@ -221,8 +221,8 @@ class Plant:
         made = self.version(state_id)
         manifest = msgspec.structs.replace(made.manifest, shards=tuple(range(shards)))
         redis.hset(key("snapshot", manifest.snapshot), mapping=made.snapshot.encode())
-        items = Items(made.snapshot.item_ids, made.snapshot.items["expires_at"])
-        IndexStore(redis).write_aside(manifest, made.index, items)
+        items = ItemColumns(made.snapshot.item_ids, made.snapshot.items["expires_at"])
+        IndexStore(redis).write_unpublished(manifest, made.index, items)
         return manifest.version
 
     def load(self, mirror: Mirror) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hsnn.evaluation.harness.offline_system import OfflineSystem
-from hsnn.indexer.assign.capacity import Placing
-from hsnn.indexer.jobs.rebalance import Bounds, broken, command_of
+from hsnn.indexer.assign.capacity import PlacementRules
+from hsnn.indexer.jobs.rebalance import BalanceBounds, find_unbalanced, make_command
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.streaming.schema.events import Item
@@ -35,7 +35,7 @@ def test_the_mirror_has_what_the_learner_has(config, new_data):
 
 
 def test_in_a_mirror_no_node_is_ever_above_its_bound(config, new_data, monkeypatch):
-    seen, rules, apply = [], Placing(margin=0.3, over_mean=1.5, floor=2), Mirror.apply_delta
+    seen, rules, apply = [], PlacementRules(margin=0.3, over_mean=1.5, floor=2), Mirror.apply_delta
     system = OfflineSystem(config, snapshot_every=60.0, snapshot_events=512, rules=rules)
 
     def watched(mirror, delta):
@@ -51,13 +51,18 @@ def test_in_a_mirror_no_node_is_ever_above_its_bound(config, new_data, monkeypat
     peaks: dict[int, int] = {}
     for version, sizes in seen:
         peaks[version] = max(peaks.get(version, 0), int(sizes.sum()))
-        assert sizes.max() <= rules.cap(peaks[version], len(sizes))
+        assert sizes.max() <= rules.node_cap(peaks[version], len(sizes))
     assert len(peaks) > 1
-    assert sum(sizes.max() == rules.cap(int(sizes.sum()), len(sizes)) for _, sizes in seen) > 3, "the bound is reached"
+    assert sum(sizes.max() == rules.node_cap(int(sizes.sum()), len(sizes)) for _, sizes in seen) > 3, (
+        "the bound is reached"
+    )
 
 
 def test_an_item_changes_its_node_only_for_one_that_is_nearer_by_the_margin(config, new_data):
-    system, before = OfflineSystem(config, snapshot_every=60.0, snapshot_events=512, rules=Placing(margin=0.5)), None
+    system, before = (
+        OfflineSystem(config, snapshot_every=60.0, snapshot_events=512, rules=PlacementRules(margin=0.5)),
+        None,
+    )
     moved = stayed = 0
     for batch in new_data(2000).batches(64):
         if not system.learn(system.prepare(batch)).new_version:
@@ -88,7 +93,7 @@ def test_new_items_crowd_a_node_and_a_rebalance_makes_room(config, new_data):
     crowd = [Item(id=f"new{n}", ts=now, features={"topic": "c0", "sort": f"s{n % 40}"}) for n in range(300)]
     system.learn(system.prepare(replace(batches[-2], items=crowd, item_sent_at=[now] * len(crowd))))
     before = system.sizes()
-    found = broken(before, Bounds(over_mean=3.0, floor=20, starved=1.0))
+    found = find_unbalanced(before, BalanceBounds(over_mean=3.0, floor=20, starved=1.0))
     assert len(found.split) > 0
     manifest = snapshot_of(system.learner, SnapshotOrigin(1, 1)).manifest
     assert manifest.generation == 0
@@ -107,7 +112,7 @@ def test_new_items_crowd_a_node_and_a_rebalance_makes_room(config, new_data):
         state_id="",
         reason="",
     )
-    command = msgspec.json.encode(command_of(version, found, now, over=3.0))
+    command = msgspec.json.encode(make_command(version, found, now, over=3.0))
     system.learn(system.prepare(replace(batches[-1], control=(command, command))))
     assert system.learner.steering.generation == 1
     system._publish()

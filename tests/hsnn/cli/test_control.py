@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from hsnn.cli.app import application
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
-from hsnn.indexer.errors import VersionGoneError
+from hsnn.indexer.errors import VersionNotFoundError
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.streaming.log.redis.log import RedisLog
@@ -74,7 +74,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def crowded(redis_client: Redis, toys: ModuleType) -> None:
     """A version of 4 nodes: 9 items in node 1, one in each of the others."""
     trainer, lease = toys.ToyTrainer(redis_client), Lease(redis_client, 30, "test")
-    assert lease.take()
+    assert lease.acquire()
     store = IndexStore(redis_client, lease)
     for number in range(12):
         trainer.put(f"i{number}", number if number < 4 else 1)
@@ -126,5 +126,5 @@ def test_a_node_that_the_version_does_not_have_is_refused(call, sent, crowded, w
 
 
 def test_without_a_version_there_is_nothing_to_rebalance(call, sent):
-    assert isinstance(call("rebalance").exception, VersionGoneError)
+    assert isinstance(call("rebalance").exception, VersionNotFoundError)
     assert sent() == []

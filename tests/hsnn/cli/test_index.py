@@ -17,11 +17,11 @@ from hsnn.cli.app import application
 from hsnn.indexer.admin.export import read_export
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
-from hsnn.indexer.errors import VersionGoneError
-from hsnn.indexer.jobs.control import Requests
-from hsnn.indexer.jobs.history import Journal, Run, paused_jobs
+from hsnn.indexer.errors import VersionNotFoundError
+from hsnn.indexer.jobs.control import ControlRequestHandler
+from hsnn.indexer.jobs.history import JobHistory, JobRun, paused_jobs
 from hsnn.indexer.store.lease import Lease
-from hsnn.indexer.store.publish_hold import standing_hold
+from hsnn.indexer.store.publish_hold import current_hold
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.streaming.redis.client import Redis
@@ -34,7 +34,7 @@ class Toys:
     def __init__(self, redis: Redis, url: str, trainer: Any) -> None:
         self.redis, self._url, self.trainer = redis, url, trainer
         self.lease = Lease(redis, 30, "test")
-        assert self.lease.take()
+        assert self.lease.acquire()
         self.store = IndexStore(redis, self.lease)
         self.leader = Leader(self.store, Builder(self.store))
         for number in range(8):
@@ -74,7 +74,7 @@ def test_versions_and_show(toys: Toys) -> None:
     assert "bytes of hsnn:{0}:items:2" in shown
     assert "bytes per item" in shown
     assert "version 1" in toys.call("show", "1").stdout
-    assert isinstance(toys.call("show", "7").exception, VersionGoneError)
+    assert isinstance(toys.call("show", "7").exception, VersionNotFoundError)
 
 
 def test_before_the_first_version_that_is_said(toys: Toys) -> None:
@@ -135,17 +135,17 @@ def test_holds_are_shown_until_they_are_released(toys: Toys) -> None:
 
 def test_rollback_with_and_without_a_hold(toys: Toys) -> None:
     assert "until the trainer's next snapshot" in toys.call("rollback", "1").stdout
-    assert (toys.store.current(), standing_hold(toys.store)) == (1, None)
+    assert (toys.store.current(), current_hold(toys.store)) == (1, None)
     assert "until `hsnn index release`" in toys.call("rollback", "2", "--hold").stdout
-    held = standing_hold(toys.store)
+    held = current_hold(toys.store)
     assert held is not None
     assert (toys.store.current(), held.reason) == (2, "rolled back to version 2")
 
 
 def test_jobs_are_shown_with_their_history(toys: Toys) -> None:
-    journal = Journal(toys.store, AuditTrail(toys.redis, toys.store.key("audit")))
-    journal.note(
-        "verify", 60.0, Run(started=1_700_000_000_000, seconds=0.25, outcome="failed", who="swept", detail="?!")
+    job_history = JobHistory(toys.store, AuditTrail(toys.redis, toys.store.key("audit")))
+    job_history.record_run(
+        "verify", 60.0, JobRun(started=1_700_000_000_000, seconds=0.25, outcome="failed", who="swept", detail="?!")
     )
     row = next(line for line in toys.call("jobs").stdout.splitlines() if "verify" in line)
     cells = [cell.strip() for cell in row.split("│")][1:-1]
@@ -154,20 +154,23 @@ def test_jobs_are_shown_with_their_history(toys: Toys) -> None:
 
 
 class Deaf:
-    """A workshop that does nothing."""
+    """A job runner that does nothing."""
 
-    def wake(self, name: str, who: str = "called") -> None: ...
+    def trigger(self, name: str, trigger: str = "called") -> None: ...
     def pause(self, name: str) -> None: ...
     def resume(self, name: str) -> None: ...
 
 
 @contextmanager
 def a_leader_listens(toys: Toys) -> Iterator[None]:
-    requests, over = Requests(toys.store, AuditTrail(toys.redis, toys.store.key("audit")), Deaf()), threading.Event()
+    requests, over = (
+        ControlRequestHandler(toys.store, AuditTrail(toys.redis, toys.store.key("audit")), Deaf()),
+        threading.Event(),
+    )
 
     def listen() -> None:
         while not over.wait(0.01):
-            requests.carry_out()
+            requests.handle_all()
 
     thread = threading.Thread(target=listen)
     thread.start()

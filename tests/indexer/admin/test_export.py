@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from hsnn.indexer.admin.export import FORMATS, read_export, write_export
-from hsnn.indexer.errors import ExportError, VersionGoneError
+from hsnn.indexer.errors import ExportError, VersionNotFoundError
 
 
 @pytest.fixture
@@ -65,14 +65,14 @@ def test_what_cannot_be_written_or_read_is_said(store, version, tmp_path) -> Non
         write_export(store, 1, tmp_path / "index.pickle")
     with pytest.raises(ExportError, match="name a folder that exists"):
         write_export(store, 1, tmp_path / "no" / "index.npz")
-    with pytest.raises(VersionGoneError):
+    with pytest.raises(VersionNotFoundError):
         write_export(store, 9, tmp_path / "index.npz")
     file = tmp_path / "index.npz"
     write_export(store, 1, file)
     with pytest.raises(ExportError, match="exists already"):
         write_export(store, 1, file)
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(ExportError, match=r"not what index\.npz\.json speaks of"):
+    with pytest.raises(ExportError, match=r"not what index\.npz\.json describes"):
         read_export(file)
     with pytest.raises(ExportError, match="cannot be read as an export"):
         read_export(tmp_path / "other.npz")

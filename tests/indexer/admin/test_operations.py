@@ -11,15 +11,15 @@ from hsnn.indexer.admin import operations
 from hsnn.indexer.admin.repair import repair
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
-from hsnn.indexer.errors import FencedError, HeldError, RollbackError
-from hsnn.indexer.jobs.index_jobs import Jobs
+from hsnn.indexer.errors import FencedError, PublishHeldError, RollbackError
+from hsnn.indexer.jobs.index_jobs import IndexJobs
 from hsnn.indexer.store import posting_lists
 from hsnn.indexer.store.delta import Delta, pack_vector
 from hsnn.indexer.store.lease import Lease
-from hsnn.indexer.store.posting_lists import Place
-from hsnn.indexer.store.publish_hold import standing_hold
+from hsnn.indexer.store.posting_lists import LeafSlot
+from hsnn.indexer.store.publish_hold import current_hold
 from hsnn.indexer.store.shards import shard_of
-from hsnn.indexer.store.writer import IndexStore, Record
+from hsnn.indexer.store.writer import IndexStore, RecordLocation
 from hsnn.indexer.verify.verify import KINDS, verify
 from hsnn.monitoring.audit import AuditTrail
 
@@ -36,33 +36,33 @@ DAMAGES = (*KINDS, "unreadable", "cut short", "lost")
 def plant(store, toy, kind: str, number: int) -> None:
     """Damage of one kind, done to item number of the toy."""
     name, row, node = f"i{number}", number, number % 4
-    part = store.parts(1)[shard_of(name, len(store.parts(1)))]
+    part = store.shards(1)[shard_of(name, len(store.shards(1)))]
     record = posting_lists.pack(np.array([row]), np.full((1, 3), 9.0))
-    place = Place.read(store.redis.hget(part.items, name) or b"")
+    place = LeafSlot.parse(store.redis.hget(part.item_map, name) or b"")
     if kind == "missing":
-        store.redis.hdel(part.items, name)
+        store.redis.hdel(part.item_map, name)
     elif kind == "extra":
         ghost = f"ghost{number}"
-        store.redis.hset(store.parts(1)[shard_of(ghost, len(store.parts(1)))].items, ghost, "1:0")
+        store.redis.hset(store.shards(1)[shard_of(ghost, len(store.shards(1)))].item_map, ghost, "1:0")
     elif kind == "misplaced":
-        store.redis.hset(part.items, name, f"{node}:9")
+        store.redis.hset(part.item_map, name, f"{node}:9")
     elif kind == "unreadable":
-        store.redis.hset(part.items, name, "?")
-    elif kind == "unposted" and 20 * place.slot <= store.redis.strlen(part.leaf(node)):  # no zeros in between
+        store.redis.hset(part.item_map, name, "?")
+    elif kind == "unposted" and 20 * place.slot <= store.redis.strlen(part.leaf_key(node)):  # no zeros in between
         store.redis.setrange(
-            part.leaf(node), 20 * max(place.slot, 0), posting_lists.pack(np.array([~row]), np.ones((1, 3)))
+            part.leaf_key(node), 20 * max(place.slot, 0), posting_lists.pack(np.array([~row]), np.ones((1, 3)))
         )
     elif kind == "stray":
-        store.redis.append(part.leaf((node + 1) % 4), record)
+        store.redis.append(part.leaf_key((node + 1) % 4), record)
     elif kind == "damaged":
         at = 160 * max(place.slot, 0) + 8 * number  # within the record of five words
-        store.redis.setbit(part.leaf(node), at, 1 - store.redis.getbit(part.leaf(node), at))
+        store.redis.setbit(part.leaf_key(node), at, 1 - store.redis.getbit(part.leaf_key(node), at))
     elif kind == "cut short":
-        store.redis.set(part.leaf(node), (store.redis.get(part.leaf(node)) or b"")[:-3])
+        store.redis.set(part.leaf_key(node), (store.redis.get(part.leaf_key(node)) or b"")[:-3])
     elif kind == "lost":
-        store.redis.delete(part.leaf(node))
+        store.redis.delete(part.leaf_key(node))
     elif kind == "misdated":
-        store.redis.zadd(part.ends, {name: 5})
+        store.redis.zadd(part.expiry_set, {name: 5})
     elif kind == "stale":
         toy.delete(name)
     elif kind == "unassigned":
@@ -89,8 +89,8 @@ def test_damage_of_every_kind_is_mended(leader, store, toy, config, kind) -> Non
 @example(damage=[("cut short", 0), ("stray", 3)])
 def test_any_damage_is_mended(redis_client, toy, config, damage) -> None:
     redis_client.flushall()
-    lease = Lease(redis_client, 30, shards=config.shards)
-    assert lease.take()
+    lease = Lease(redis_client, 30, shard_count=config.shards)
+    assert lease.acquire()
     store, world = IndexStore(redis_client, lease), type(toy)(redis_client)
     for number in range(8):
         world.put(f"i{number}", number % 4)
@@ -100,7 +100,7 @@ def test_any_damage_is_mended(redis_client, toy, config, damage) -> None:
     _, after = repair(redis_client, 1, config)
     assert after.clean
     assert store.item_nodes(1) == world.alive()
-    made, rows = Builder(store).draft(1, "as it should be"), [world.row(item) for item in world.alive()]
+    made, rows = Builder(store).build_draft(1, "as it should be"), [world.row(item) for item in world.alive()]
     found, wanted = (store.load_version(number).index.vectors[rows] for number in (1, made.manifest.version))
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)  # encoded in other company: another last bit
 
@@ -120,13 +120,13 @@ def test_readers_are_told_of_what_a_repair_changes(leader, store, toy, config) -
 def test_what_comes_during_a_repair_is_not_held_against_it(leader, store, toy, config, monkeypatch) -> None:
     leader.publish(toy.snapshot(), "test")
     plant(store, toy, "missing", 1)
-    mend = IndexStore.mend
+    mend = IndexStore.repair
 
     def busily(*arguments):
         mend(*arguments)
         toy.put("new", 1)
 
-    monkeypatch.setattr(IndexStore, "mend", busily)
+    monkeypatch.setattr(IndexStore, "repair", busily)
     assert repair(store.redis, 1, config)[1].clean
     assert verify(store, 1).unassigned == ["new"], "the leader's next step"
 
@@ -145,22 +145,22 @@ def test_the_leader_is_fenced_by_a_repair_and_a_fenced_repair_writes_nothing(
     leader, store, toy, config, part_of
 ) -> None:
     leader.publish(toy.snapshot(), "test")
-    place = Place.read(store.redis.hget(part_of("i1").items, "i1"))
-    rubbed_out = [Record(part_of("i1").shard, *place, 1)]
+    place = LeafSlot.parse(store.redis.hget(part_of("i1").item_map, "i1"))
+    rubbed_out = [RecordLocation(part_of("i1").shard, *place, 1)]
     plant(store, toy, "missing", 1)
     mended = Delta("insert", row=1, item="i1", node=1, packed=pack_vector(np.ones(3)))
-    with operations.in_office(store.redis, config) as office:
+    with operations.leadership(store.redis, config) as office:
         with pytest.raises(FencedError):
-            store.mend(1, (), rubbed_out, [mended])
+            store.repair(1, (), rubbed_out, [mended])
         assert "i1" not in store.item_nodes(1)
-        office.mend(1, (), rubbed_out, [mended])
+        office.repair(1, (), rubbed_out, [mended])
     assert store.redis.get(store.key("lease")) is None, "given back"
     assert verify(store, 1).clean
 
 
 def test_the_lease_is_kept_through_a_long_repair(store, config) -> None:
     brief = config.model_copy(update={"lease_ttl": 0.1})
-    with operations.in_office(store.redis, brief) as office:
+    with operations.leadership(store.redis, brief) as office:
         time.sleep(0.4)
         office.drop_snapshot(99)
 
@@ -168,56 +168,56 @@ def test_the_lease_is_kept_through_a_long_repair(store, config) -> None:
 def test_while_publishing_is_held_deltas_go_on_and_no_version_is_made(leader, store, jobs, toy, follow) -> None:
     toy.snapshot()
     jobs.refresh()
-    operations.hold(store.redis, "the new model is bad")
+    operations.hold_publishing(store.redis, "the new model is bad")
     assert jobs.refresh().version == 1, "nothing to publish: nothing is held back"
     toy.snapshot()
-    with pytest.raises(HeldError, match="the new model is bad"):
+    with pytest.raises(PublishHeldError, match="the new model is bad"):
         jobs.refresh()
     toy.put("new", 2)
     toy.delete("i0")
     follow(leader)
     assert store.item_nodes(1) == toy.alive()
     assert (store.current(), store.versions()) == (1, [1])
-    assert operations.release(store.redis)
+    assert operations.release_publishing(store.redis)
     assert jobs.refresh().version == store.current() == 2
-    assert not operations.release(store.redis), "there is no hold any more"
+    assert not operations.release_publishing(store.redis), "there is no hold any more"
     assert [entry.event for entry in trail(store)] == ["hold", "release"]
     assert trail(store)[0].detail["reason"] == "the new model is bad"
 
 
 def test_a_hold_stops_the_version_that_is_being_built(store, toy) -> None:
     class Interrupted(Builder):
-        def draft(self, number, reason, nodes_of):
-            made = super().draft(number, reason, nodes_of)
-            operations.hold(store.redis, "at the last moment")
+        def build_draft(self, number, reason, current_nodes):
+            made = super().build_draft(number, reason, current_nodes)
+            operations.hold_publishing(store.redis, "at the last moment")
             return made
 
     Leader(store, Builder(store)).publish(toy.snapshot(), "test")
-    with pytest.raises(HeldError):
+    with pytest.raises(PublishHeldError):
         Leader(store, Interrupted(store)).publish(toy.snapshot(), "test")
-    assert (store.current(), store.versions(), store.half_built()) == (1, [1], [2])
+    assert (store.current(), store.versions(), store.unpublished_versions()) == (1, [1], [2])
 
 
 def test_a_rollback_with_a_hold_lasts(leader, store, toy, config, redis_client) -> None:
     leader.publish(toy.snapshot(), "test")
     leader.publish(toy.snapshot(), "test")
     operations.rollback(redis_client, 1, config, "rolled back")
-    held = standing_hold(store)
+    held = current_hold(store)
     assert (store.current(), held.reason) == (1, "rolled back")
-    with operations.in_office(redis_client, config) as office:
+    with operations.leadership(redis_client, config) as office:
         toy.snapshot()
-        jobs = Jobs(Leader(office, Builder(office)), config, AuditTrail(redis_client, store.key("audit")))
-        with pytest.raises(HeldError):
+        jobs = IndexJobs(Leader(office, Builder(office)), config, AuditTrail(redis_client, store.key("audit")))
+        with pytest.raises(PublishHeldError):
             jobs.refresh()
     assert store.current() == 1
     assert [(entry.event, entry.version) for entry in trail(store)] == [("rollback", 1), ("hold", 1)]
     operations.rollback(redis_client, 2, config)
-    assert standing_hold(store) == held, "a hold lasts until it is released"
+    assert current_hold(store) == held, "a hold lasts until it is released"
 
 
 def test_a_rollback_that_fails_holds_nothing(leader, store, toy, config) -> None:
     leader.publish(toy.snapshot(), "test")
     with pytest.raises(RollbackError):
         operations.rollback(store.redis, 7, config, "rolled back")
-    assert standing_hold(store) is None
+    assert current_hold(store) is None
     assert trail(store) == []

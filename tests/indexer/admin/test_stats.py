@@ -2,9 +2,9 @@ import time
 
 import pytest
 
-from hsnn.indexer.admin.stats import portrait
-from hsnn.indexer.errors import VersionGoneError
-from hsnn.indexer.store.shards import Part
+from hsnn.indexer.admin.stats import version_stats
+from hsnn.indexer.errors import VersionNotFoundError
+from hsnn.indexer.store.shards import VersionShard
 
 
 def test_a_version_is_described_as_it_is_now(leader, store, toy, follow) -> None:
@@ -14,11 +14,11 @@ def test_a_version_is_described_as_it_is_now(leader, store, toy, follow) -> None
     toy.put("b", 0)
     toy.delete("i1"), toy.delete("i5")
     follow(leader)
-    found = portrait(store, 2)
+    found = version_stats(store, 2)
     assert found.sizes[:2] == (8, 4)
     assert found.sizes.max_over_mean == 4 / 2
     assert found.sizes.std_over_mean == pytest.approx((((4 - 2) ** 2 + (0 - 2) ** 2) / 4) ** 0.5 / 2)
-    assert (found.sizes.dead, found.deltas, found.current, portrait(store, 1).current) == (1, 4, True, False)
+    assert (found.sizes.dead, found.deltas, found.current, version_stats(store, 1).current) == (1, 4, True, False)
     assert found.manifest == store.manifest(2)
     assert 0 <= found.age < 60
     assert found.age == pytest.approx(time.time() - found.manifest.created_at / 1000, abs=5)
@@ -26,20 +26,26 @@ def test_a_version_is_described_as_it_is_now(leader, store, toy, follow) -> None
 
 def test_the_memory_of_each_key_is_measured(leader, store, toy) -> None:
     leader.publish(toy.snapshot(), "test")
-    small = portrait(store, 1)
-    part = Part(1, 0)
-    assert set(small.memory) == {store.key("version", 1), part.items, part.ends, part.deltas, f"{part.leaves}:*"}
-    assert small.memory[f"{part.leaves}:*"] > 8 * 16
-    assert small.memory[part.ends] == 0, "none of the items has an end"
+    small = version_stats(store, 1)
+    part = VersionShard(1, 0)
+    assert set(small.memory) == {
+        store.key("version", 1),
+        part.item_map,
+        part.expiry_set,
+        part.delta_stream,
+        f"{part.leaf_prefix}:*",
+    }
+    assert small.memory[f"{part.leaf_prefix}:*"] > 8 * 16
+    assert small.memory[part.expiry_set] == 0, "none of the items has an end"
     fields = sum(map(len, store.redis.hvals(store.key("version", 1))))
     assert small.memory[store.key("version", 1)] > fields
     assert small.bytes_per_item == sum(small.memory.values()) / 8
     for number in range(500):
         toy.put(f"another{number}", 1)
     leader.publish(toy.snapshot(), "test")
-    assert portrait(store, 2).memory[Part(2, 0).items] > small.memory[part.items] + 500 * 10
+    assert version_stats(store, 2).memory[VersionShard(2, 0).item_map] > small.memory[part.item_map] + 500 * 10
 
 
 def test_a_version_that_is_gone_is_named(store) -> None:
-    with pytest.raises(VersionGoneError, match="version 7 is not in Redis"):
-        portrait(store, 7)
+    with pytest.raises(VersionNotFoundError, match="version 7 is not in Redis"):
+        version_stats(store, 7)

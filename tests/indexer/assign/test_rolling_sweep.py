@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hsnn.indexer.assign.capacity import Placing
-from hsnn.indexer.assign.rolling_sweep import Sweep
+from hsnn.indexer.assign.capacity import PlacementRules
+from hsnn.indexer.assign.rolling_sweep import RollingSweep
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.verify.verify import verify
@@ -43,66 +43,66 @@ def picture(heat, wanted=None, sizes=(1, 1), cap=9, number=1):
         number=number,
         wanted=wanted,
         room=SimpleNamespace(sizes=np.array(sizes), cap=cap),
-        node_column=lambda rows: np.zeros(rows, np.int32),
+        nodes_of_rows=lambda rows: np.zeros(rows, np.int32),
     )
     return Catalogue(), live
 
 
 def test_no_more_items_than_the_rate_allows(clock):
-    sweep, seen = Sweep(rate=10, every=0.5, clock=clock), []
+    sweep, seen = RollingSweep(rate=10, every=0.5, clock=clock), []
     world = picture([1.0] * 100)
     for _ in range(40):
         clock.now += 0.25
-        seen.append(len(sweep.choose(*world)))
+        seen.append(len(sweep.select(*world)))
     assert sum(seen) <= 10 * 10 + 5
     assert sum(seen) >= 80
     clock.now += 1000
-    assert len(sweep.choose(*world)) == 10, "what was not used is not saved for later"
-    assert len(sweep.choose(*world)) == 0
+    assert len(sweep.select(*world)) == 10, "what was not used is not saved for later"
+    assert len(sweep.select(*world)) == 0
 
 
 def test_a_rate_below_one_item_per_look_comes_to_its_turn(clock):
-    sweep, seen = Sweep(rate=0.5, every=1.0, clock=clock), 0
+    sweep, seen = RollingSweep(rate=0.5, every=1.0, clock=clock), 0
     world = picture([1.0] * 10)
     for _ in range(20):
         clock.now += 1
-        seen += len(sweep.choose(*world))
+        seen += len(sweep.select(*world))
     assert 9 <= seen <= 11
 
 
 def test_popular_items_have_their_turn_more_often_and_every_item_has_one(clock):
     heat = [100.0] * 5 + [1.0] * 45
-    sweep, turns = Sweep(rate=5, every=1.0, clock=clock), Counter()
+    sweep, turns = RollingSweep(rate=5, every=1.0, clock=clock), Counter()
     world = picture(heat)
     for _ in range(300):
         clock.now += 1
-        turns.update(sweep.choose(*world).tolist())
+        turns.update(sweep.select(*world).tolist())
     assert set(turns) == set(range(50))
     assert min(turns[row] for row in range(5)) > 3 * max(turns[row] for row in range(5, 50))
 
 
 def test_without_any_traffic_all_take_turns(clock):
-    sweep, turns = Sweep(rate=5, every=1.0, clock=clock), Counter()
+    sweep, turns = RollingSweep(rate=5, every=1.0, clock=clock), Counter()
     for _ in range(40):
         clock.now += 1
-        turns.update(sweep.choose(*picture([0.0] * 20)).tolist())
+        turns.update(sweep.select(*picture([0.0] * 20)).tolist())
     assert max(turns.values()) - min(turns.values()) <= 1
     assert len(turns) == 20
 
 
 def test_those_who_wait_for_a_node_with_room_come_first_the_popular_before(clock):
-    sweep = Sweep(rate=1, every=1.0, clock=clock)
+    sweep = RollingSweep(rate=1, every=1.0, clock=clock)
     wanted, heat = [-1] * 20, [5.0] * 20
     wanted[3], wanted[7], wanted[9] = 1, 0, 1
     heat[0], heat[1], heat[9] = 100.0, 90.0, 8.0
     clock.now += 1
-    assert sweep.choose(*picture(heat, wanted, sizes=(9, 9))).tolist() == [0, 1], "nobody is waited for"
+    assert sweep.select(*picture(heat, wanted, sizes=(9, 9))).tolist() == [0, 1], "nobody is waited for"
     clock.now += 2
-    assert sweep.choose(*picture(heat, wanted, sizes=(9, 2))).tolist() == [9, 3], "node 1 has room, node 0 has none"
+    assert sweep.select(*picture(heat, wanted, sizes=(9, 2))).tolist() == [9, 3], "node 1 has room, node 0 has none"
 
 
 def test_items_of_a_full_node_come_back_once_there_is_room(store, toy, follow):
-    rules = Placing(over_mean=1.0, floor=3)
+    rules = PlacementRules(over_mean=1.0, floor=3)
     leader = Leader(store, Builder(store, rules=rules))
     leader.publish(toy.snapshot(), "test")
     for name in ("a", "b", "c"):
@@ -111,22 +111,22 @@ def test_items_of_a_full_node_come_back_once_there_is_room(store, toy, follow):
     nodes = store.item_nodes(1)
     assert [nodes[name] for name in ("i1", "i5", "a")] == [1, 1, 1]
     assert 1 not in (nodes["b"], nodes["c"]), "full: 3 in each of 4 nodes are 12 of 11"
-    sweep = Sweep(rate=100, every=1.0)
-    assert leader.sweep(sweep.choose) == []
+    sweep = RollingSweep(rate=100, every=1.0)
+    assert leader.sweep(sweep.select) == []
     toy.delete("i5")
     follow(leader)
     sweep._filled -= 10
-    (moved,) = leader.sweep(sweep.choose)
+    (moved,) = leader.sweep(sweep.select)
     assert (moved.op, moved.reason, moved.node, moved.item) == ("move", "nearer", 1, "b")
     assert moved.vector is not None
     assert moved.vector.tolist() == [-4.0, 4.0, 0.0]
     sweep._filled -= 10
-    assert leader.sweep(sweep.choose) == []
+    assert leader.sweep(sweep.select) == []
     assert verify(store, 1).clean
 
 
 def test_a_successor_takes_displaced_items_back_too(store, toy, follow):
-    rules = Placing(over_mean=1.0, floor=2)
+    rules = PlacementRules(over_mean=1.0, floor=2)
     leader = Leader(store, Builder(store, rules=rules))
     leader.publish(toy.snapshot(), "test")
     toy.put("a", 1)
@@ -136,11 +136,11 @@ def test_a_successor_takes_displaced_items_back_too(store, toy, follow):
     toy.delete("i5")
     successor = Leader(store, Builder(store, rules=rules))
     successor.resume()
-    sweep = Sweep(rate=100, every=1.0)
-    sweep.choose(successor.catalogue, successor.live)
+    sweep = RollingSweep(rate=100, every=1.0)
+    sweep.select(successor.catalogue, successor.live)
     sweep._filled -= 10
     sweep._looked -= 10
-    assert [delta.item for delta in successor.sweep(sweep.choose)] == ["b"]
+    assert [delta.item for delta in successor.sweep(sweep.select)] == ["b"]
     assert store.item_nodes(1)["b"] == 1
 
 

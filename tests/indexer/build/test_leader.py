@@ -5,8 +5,8 @@ import redis
 
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
-from hsnn.indexer.deadline import within
-from hsnn.indexer.errors import OverrunError
+from hsnn.indexer.errors import JobTimeoutError
+from hsnn.indexer.job_context import deadline
 from hsnn.indexer.verify.verify import verify
 
 pytestmark = pytest.mark.every_server
@@ -23,7 +23,7 @@ def newest(store, version=1):
 
 def test_before_the_first_version_there_is_nothing_to_do(leader, toy) -> None:
     leader.resume()
-    assert (leader.positions(), leader.settle()) == ((None, {}), [])
+    assert (leader.read_positions(), leader.reconcile()) == ((None, {}), [])
 
 
 def test_items_fed_after_the_snapshot_are_in_the_first_version(leader, store, toy) -> None:
@@ -42,8 +42,8 @@ def announced(store):
 
 
 def test_readers_get_as_much_time_to_load_a_version_as_making_it_took(leader, store, toy, monkeypatch) -> None:
-    draft, waited = Builder.draft, []
-    monkeypatch.setattr(Builder, "draft", lambda *given: (time.sleep(0.2), draft(*given))[1])
+    draft, waited = Builder.build_draft, []
+    monkeypatch.setattr(Builder, "build_draft", lambda *given: (time.sleep(0.2), draft(*given))[1])
     monkeypatch.setattr(Leader, "_wait", lambda _, seconds: waited.append((seconds, store.current())))
     published(leader, toy)
     assert (announced(store), waited) == ([], []), "nobody reads yet"
@@ -68,7 +68,7 @@ def test_arrivals_while_readers_load_a_version_are_in_both(leader, store, toy, f
 
 
 def test_a_job_whose_time_is_over_stops_waiting_for_readers(leader) -> None:
-    with pytest.raises(OverrunError, match="while readers load a version"), within(0.01):
+    with pytest.raises(JobTimeoutError, match="while readers load a version"), deadline(0.01):
         leader._wait(60.0)
 
 
@@ -175,8 +175,8 @@ def test_what_comes_while_a_version_is_built_is_not_lost(store, toy, follow) -> 
     class Interrupted(Builder):
         """Between draft and flip the world goes on: the old version gets deltas."""
 
-        def draft(self, number, reason, nodes_of):
-            made = super().draft(number, reason, nodes_of)
+        def build_draft(self, number, reason, current_nodes):
+            made = super().build_draft(number, reason, current_nodes)
             if number == 2:
                 toy.put("during", 2, sent_at=55)
                 toy.delete("i0")
@@ -196,14 +196,14 @@ def test_what_comes_while_a_version_is_built_is_not_lost(store, toy, follow) -> 
 
 
 def test_after_a_flip_entries_read_for_the_old_catalogue_are_left_alone(leader, store, toy) -> None:
-    from hsnn.indexer.store.streams import read
+    from hsnn.indexer.store.streams import read_entries
 
     published(leader, toy)
-    catalogue, positions = leader.positions()
+    catalogue, positions = leader.read_positions()
     toy.put("new", 1)
-    entries = read(store.redis, positions)
+    entries = read_entries(store.redis, positions)
     published(leader, toy)
-    assert leader.take(catalogue, entries) == []
+    assert leader.apply_entries(catalogue, entries) == []
     assert store.item_nodes(2) == toy.alive()
 
 
@@ -219,7 +219,7 @@ def test_a_successor_takes_up_where_the_leader_stopped(leader, store, toy, follo
     assert store.item_nodes(1) == toy.alive()
     assert [delta.item for _, delta in store.read_deltas(1)].count("a") == 1
     assert verify(store, 1).clean
-    assert successor.settle() == []
+    assert successor.reconcile() == []
 
 
 def test_a_new_incarnation_waits_for_its_own_snapshot(leader, store, toy, follow) -> None:
@@ -274,21 +274,21 @@ def test_a_pointer_that_leads_nowhere_is_repaired_by_the_next_snapshot(leader, s
 def test_what_was_written_though_the_answer_was_lost_is_known(leader, store, toy, follow, monkeypatch) -> None:
     published(leader, toy)
     toy.put("new", 3)
-    write = store.write
+    run_script = store.run_script
 
-    def lost(*arguments) -> None:
-        write(*arguments)
+    def lost(script, **options) -> None:
+        run_script(script, **options)
         raise redis.ConnectionError("the answer was lost")
 
-    monkeypatch.setattr(store, "write", lost)
+    monkeypatch.setattr(store, "run_script", lost)
     with pytest.raises(redis.ConnectionError):
         follow(leader)
-    monkeypatch.setattr(store, "write", write)
+    monkeypatch.setattr(store, "run_script", run_script)
     toy.delete("new")
     follow(leader)
-    leader.settle()
+    leader.reconcile()
     assert store.item_nodes(1) == toy.alive()
-    assert leader.sizes()[1].tolist() == [2, 2, 2, 2]
+    assert leader.node_sizes()[1].tolist() == [2, 2, 2, 2]
     assert verify(store, 1).clean
 
 
@@ -299,20 +299,20 @@ def test_a_call_without_an_answer_changes_nothing_once_the_leader_has_looked(
     names, held = [f"new{number}" for number in range(6)], []
     for name in names:
         toy.put(name, 3)
-    write = store.write
+    run_script = store.run_script
 
-    def lost(*call) -> None:
-        held.append(call)
+    def lost(script, **options) -> None:
+        held.append((script, options))
         raise redis.ConnectionError("the call is on its way")
 
-    monkeypatch.setattr(store, "write", lost)
+    monkeypatch.setattr(store, "run_script", lost)
     with pytest.raises(redis.ConnectionError):
         follow(leader)
-    monkeypatch.setattr(store, "write", write)
+    monkeypatch.setattr(store, "run_script", run_script)
     for name in names:
         toy.delete(name)
     follow(leader)
-    for call in held:
-        write(*call)
+    for script, options in held:
+        run_script(script, **options)
     assert store.item_nodes(1) == toy.alive()
     assert verify(store, 1).clean

@@ -3,10 +3,10 @@ import time
 import pytest
 
 from hsnn.indexer.admin import operations
-from hsnn.indexer.build.builder import Draft
-from hsnn.indexer.deadline import within
-from hsnn.indexer.errors import OverrunError, SnapshotGoneError
-from hsnn.indexer.jobs.alarm_handler import AlarmAnswers
+from hsnn.indexer.build.builder import VersionDraft
+from hsnn.indexer.errors import JobTimeoutError, SnapshotNotFoundError
+from hsnn.indexer.job_context import deadline
+from hsnn.indexer.jobs.alarm_handler import AlarmHandler
 from hsnn.indexer.verify.verify import KINDS
 from hsnn.monitoring.alarms import Alarm, AlarmRules
 from hsnn.monitoring.audit import AuditTrail
@@ -18,8 +18,8 @@ def audit(store) -> AuditTrail:
 
 
 @pytest.fixture
-def answers(store, jobs, audit) -> AlarmAnswers:
-    return AlarmAnswers(store, AlarmRules({"loss_drift": "refresh"}), audit, jobs.refresh_for)
+def answers(store, jobs, audit) -> AlarmHandler:
+    return AlarmHandler(store, AlarmRules({"loss_drift": "refresh"}), audit, jobs.refresh_for)
 
 
 def raise_alarm(store, kind="loss_drift", name="loss_drift:7", snapshot=None) -> None:
@@ -100,11 +100,11 @@ def test_trimmed_streams_keep_what_a_kept_version_needs(store, jobs, toy, leader
 
 def test_what_a_dead_publisher_left_is_removed(store, jobs, toy, leader) -> None:
     toy.snapshot()
-    leader._builder.draft(1, "dies before the flip")
+    leader._builder.build_draft(1, "dies before the flip")
     jobs.refresh()
-    assert store.half_built() == [1]
+    assert store.unpublished_versions() == [1]
     assert jobs.clean() == [1]
-    assert store.half_built() == []
+    assert store.unpublished_versions() == []
     assert (store.current(), store.load_version(2).manifest.items) == (2, 8)
 
 
@@ -112,7 +112,7 @@ def test_an_alarm_is_answered_by_a_refresh_and_put_on_record(store, jobs, toy, a
     toy.snapshot()
     jobs.refresh()
     raise_alarm(store, snapshot=toy.snapshot())
-    assert answers.answer_all() == 1
+    assert answers.handle_all() == 1
     alarm, action, outcome = audit.read()
     assert (alarm.event, alarm.kind, alarm.alarm, alarm.detail["value"]) == ("alarm", "loss_drift", "loss_drift:7", 6.5)
     assert (action.event, action.action) == ("action", "refresh")
@@ -123,19 +123,19 @@ def test_an_alarm_is_answered_by_a_refresh_and_put_on_record(store, jobs, toy, a
 
 def test_an_alarm_is_answered_once_even_if_raised_again(store, jobs, toy, answers, audit) -> None:
     raise_alarm(store, snapshot=toy.snapshot())
-    assert answers.answer_all() == 1
-    assert answers.answer_all() == 0
+    assert answers.handle_all() == 1
+    assert answers.handle_all() == 0
     raise_alarm(store, snapshot=toy.snapshot())
-    assert answers.answer_all() == 0
-    again = AlarmAnswers(store, AlarmRules({"loss_drift": "refresh"}), audit, jobs.refresh_for)
-    assert again.answer_all() == 0
+    assert answers.handle_all() == 0
+    again = AlarmHandler(store, AlarmRules({"loss_drift": "refresh"}), audit, jobs.refresh_for)
+    assert again.handle_all() == 0
     assert len(audit.read()) == 3
     assert store.versions() == [1]
 
 
 def test_an_alarm_without_rule_is_noted(store, toy, answers, audit) -> None:
     raise_alarm(store, kind="strange", name="strange:1", snapshot=toy.snapshot())
-    assert answers.answer_all() == 1
+    assert answers.handle_all() == 1
     outcome = audit.read()[-1]
     assert (outcome.action, outcome.outcome, outcome.version) == ("none", "noted", None)
     assert store.versions() == []
@@ -145,7 +145,7 @@ def test_an_alarm_without_rule_is_noted(store, toy, answers, audit) -> None:
 def test_a_snapshot_that_never_comes_is_a_failure_on_record(store, toy, answers, audit) -> None:
     toy.snapshot()
     raise_alarm(store, snapshot=9)
-    assert answers.answer_all() == 1
+    assert answers.handle_all() == 1
     outcome = audit.read()[-1]
     assert outcome.outcome == "failed"
     assert "snapshot 9 did not appear within 2 s" in outcome.detail["error"]
@@ -153,7 +153,7 @@ def test_a_snapshot_that_never_comes_is_a_failure_on_record(store, toy, answers,
 
 def test_no_snapshot_at_all_is_a_failure_on_record(store, answers, audit) -> None:
     raise_alarm(store)
-    assert answers.answer_all() == 1
+    assert answers.handle_all() == 1
     assert "not published a snapshot yet" in audit.read()[-1].detail["error"]
 
 
@@ -161,16 +161,16 @@ def test_an_answer_cut_short_is_given_again(store, toy, answers, audit, jobs, mo
     raise_alarm(store, snapshot=toy.snapshot())
     monkeypatch.setattr(jobs._leader, "publish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        answers.answer_all()
+        answers.handle_all()
     monkeypatch.undo()
-    assert answers.answer_all() == 1
+    assert answers.handle_all() == 1
     assert audit.read()[-1].outcome == "done"
 
 
 def test_an_entry_that_is_no_alarm_is_passed_over(store, toy, answers, audit) -> None:
     store.redis.xadd(store.key("alarms"), {"d": b"{"})
     raise_alarm(store, snapshot=toy.snapshot())
-    assert answers.answer_all() == 1
+    assert answers.handle_all() == 1
 
 
 def test_verify_puts_damage_on_record(store, jobs, toy, audit) -> None:
@@ -198,9 +198,9 @@ def test_verify_gives_the_leader_time_and_then_puts_a_forgotten_expiry_on_record
 def test_an_alarm_while_publishing_is_held_is_on_record_as_held(store, jobs, toy, answers, audit) -> None:
     toy.snapshot()
     jobs.refresh()
-    operations.hold(store.redis, "wait")
+    operations.hold_publishing(store.redis, "wait")
     raise_alarm(store, snapshot=toy.snapshot())
-    assert answers.answer_all() == 1
+    assert answers.handle_all() == 1
     assert (audit.read()[-1].outcome, store.current()) == ("held", 1)
 
 
@@ -209,18 +209,18 @@ def test_a_job_whose_time_is_over_stops_where_nothing_is_half_written(store, job
     jobs.refresh()
     toy.snapshot()
     before = store.item_nodes(1), store.last_delta_id(1)
-    with within(0.0), pytest.raises(OverrunError, match=r"encoded, after its limit of 0 s"):
+    with deadline(0.0), pytest.raises(JobTimeoutError, match=r"encoded, after its limit of 0 s"):
         jobs.refresh()
-    assert store.half_built() == []
-    write, calls = Draft._write, []
+    assert store.unpublished_versions() == []
+    write, calls = VersionDraft._write, []
 
     def slowly(draft, deltas):
         write(draft, deltas)
         calls.append(1)
         time.sleep(0.5 if len(calls) == 2 else 0)  # the last write before the flip
 
-    monkeypatch.setattr(Draft, "_write", slowly)
-    with within(0.4), pytest.raises(OverrunError, match="before the flip"):
+    monkeypatch.setattr(VersionDraft, "_write", slowly)
+    with deadline(0.4), pytest.raises(JobTimeoutError, match="before the flip"):
         jobs.refresh()
     assert (store.current(), store.item_nodes(1), store.last_delta_id(1)) == (1, *before)
     monkeypatch.undo()
@@ -232,20 +232,20 @@ def test_alarms_and_removals_stop_between_two(store, jobs, toy, answers) -> None
     toy.snapshot()
     for number in range(3):
         raise_alarm(store, kind="strange", name=f"strange:{number}")
-    with within(0.0), pytest.raises(OverrunError, match="between two alarms"):
-        answers.answer_all()
-    assert answers.answer_all() == 2, "the first is answered and noted"
+    with deadline(0.0), pytest.raises(JobTimeoutError, match="between two alarms"):
+        answers.handle_all()
+    assert answers.handle_all() == 2, "the first is answered and noted"
     for _ in range(4):
         toy.snapshot()
         jobs.refresh()
-    with within(0.0), pytest.raises(OverrunError, match="between two removals"):
+    with deadline(0.0), pytest.raises(JobTimeoutError, match="between two removals"):
         jobs.clean()
     assert store.versions() == [1, 2, 3, 4]
-    with within(0.0), pytest.raises(OverrunError, match="before deltas are written"):
-        jobs.settle()
+    with deadline(0.0), pytest.raises(JobTimeoutError, match="before deltas are written"):
+        jobs.reconcile()
 
 
 def test_a_snapshot_removed_before_its_turn_is_named(jobs, leader, store, toy) -> None:
     toy.snapshot()
-    with pytest.raises(SnapshotGoneError, match="snapshot 7"):
+    with pytest.raises(SnapshotNotFoundError, match="snapshot 7"):
         leader.publish(7, "test")

@@ -6,11 +6,10 @@ from itertools import pairwise
 import pytest
 from prometheus_client import REGISTRY
 
-from hsnn.indexer.deadline import safe_point
 from hsnn.indexer.errors import FencedError
-from hsnn.indexer.jobs.history import Journal, history, jobs_of
-from hsnn.indexer.jobs.runner import _WORKERS, Workshop
-from hsnn.indexer.progress import Progress, so_far
+from hsnn.indexer.job_context import JobProgress, check_deadline, report_progress
+from hsnn.indexer.jobs.history import JobHistory, list_jobs, run_history
+from hsnn.indexer.jobs.runner import _WORKERS, JobRunner
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.audit import AuditTrail
@@ -29,60 +28,60 @@ def lost() -> threading.Event:
 
 
 @pytest.fixture
-def workshop(lost):
-    made = Workshop(lost.set)
+def runner(lost):
+    made = JobRunner(lost.set)
     yield made
     made.stop()
 
 
-def test_a_job_runs_at_the_start_at_calls_and_by_the_sweep(workshop) -> None:
+def test_a_job_runs_at_the_start_at_calls_and_by_the_sweep(runner) -> None:
     called, swept = [], []
-    workshop.add("called", lambda: called.append(time.monotonic()), every=3600)
-    workshop.add("swept", lambda: swept.append(1), every=0.05)
-    workshop.start()
+    runner.add_job("called", lambda: called.append(time.monotonic()), every=3600)
+    runner.add_job("swept", lambda: swept.append(1), every=0.05)
+    runner.start()
     assert eventually(lambda: len(called) == 1)
     asked = time.monotonic()
-    workshop.wake("called")
+    runner.trigger("called")
     assert eventually(lambda: len(called) == 2)
     assert called[1] - asked < 0.5
     assert eventually(lambda: len(swept) >= 4)
 
 
 @pytest.mark.slow  # it rests for more than a second, twice
-def test_a_job_that_takes_long_rests_for_longer_than_its_interval(workshop) -> None:
+def test_a_job_that_takes_long_rests_for_longer_than_its_interval(runner) -> None:
     ends, others = [], []
 
     def slow() -> None:
         time.sleep(0.1)
         ends.append(time.monotonic())
 
-    workshop.add("slow", slow, every=0.05, rest=10.0)
-    workshop.add("other", lambda: others.append(1), every=0.05, rest=0.0)
-    workshop.start()
+    runner.add_job("slow", slow, every=0.05, rest=10.0)
+    runner.add_job("other", lambda: others.append(1), every=0.05, rest=0.0)
+    runner.start()
     assert eventually(lambda: len(ends) == 3)
     assert min(late - early for early, late in pairwise(ends)) > 1.0
     assert len(others) > 10
-    workshop.wake("slow")
+    runner.trigger("slow")
     asked = time.monotonic()
     assert eventually(lambda: len(ends) == 4)
     assert ends[3] - asked < 1.0, "whoever calls it does not wait"
 
 
-def test_a_call_in_the_moment_a_job_goes_to_rest_is_not_put_off(workshop, monkeypatch) -> None:
-    runs_of, run_in = [], workshop._run_in
+def test_a_call_in_the_moment_a_job_goes_to_rest_is_not_put_off(runner, monkeypatch) -> None:
+    runs_of, run_in = [], runner._run_in
 
     def called_just_before(seconds: float, name: str) -> None:
         if seconds and len(runs_of) == 1:
-            workshop.wake(name)
+            runner.trigger(name)
         run_in(seconds, name)
 
-    monkeypatch.setattr(workshop, "_run_in", called_just_before)
-    workshop.add("slow", lambda: (runs_of.append(1), time.sleep(0.05)), every=0.01, rest=2000.0)
-    workshop.start()
+    monkeypatch.setattr(runner, "_run_in", called_just_before)
+    runner.add_job("slow", lambda: (runs_of.append(1), time.sleep(0.05)), every=0.01, rest=2000.0)
+    runner.start()
     assert eventually(lambda: len(runs_of) == 2)
 
 
-def test_a_call_during_a_run_is_not_lost_and_runs_never_overlap(workshop) -> None:
+def test_a_call_during_a_run_is_not_lost_and_runs_never_overlap(runner) -> None:
     work, seen, running, overlaps = [], [], [], []
 
     def job() -> None:
@@ -92,18 +91,18 @@ def test_a_call_during_a_run_is_not_lost_and_runs_never_overlap(workshop) -> Non
         time.sleep(0.02)
         running.pop()
 
-    workshop.add("job", job, every=3600)
-    workshop.start()
+    runner.add_job("job", job, every=3600)
+    runner.start()
     for number in range(60):
         work.append(number)
-        workshop.wake("job")
+        runner.trigger("job")
         time.sleep(0.003)
     assert eventually(lambda: seen[-1] == 60), "the last call must be seen by a run that began after it"
     assert set(overlaps) == {0}
     assert len(seen) < 60
 
 
-def test_a_failing_job_is_tried_again(workshop, lost) -> None:
+def test_a_failing_job_is_tried_again(runner, lost) -> None:
     tries = []
 
     def job() -> None:
@@ -112,56 +111,56 @@ def test_a_failing_job_is_tried_again(workshop, lost) -> None:
             raise ValueError("not yet")
 
     before = runs("stubborn", "failed"), runs("stubborn", "done")
-    workshop.add("stubborn", job, every=0.02)
-    workshop.start()
+    runner.add_job("stubborn", job, every=0.02)
+    runner.start()
     assert eventually(lambda: runs("stubborn", "done") > before[1])
     assert runs("stubborn", "failed") == before[0] + 2
     assert not lost.is_set()
 
 
-def test_a_fenced_job_ends_the_lead(workshop, lost) -> None:
+def test_a_fenced_job_ends_the_lead(runner, lost) -> None:
     def job() -> None:
         raise FencedError("somebody else leads")
 
-    workshop.add("fenced", job, every=3600)
-    workshop.start()
+    runner.add_job("fenced", job, every=3600)
+    runner.start()
     assert lost.wait(5)
 
 
-def test_a_sweep_that_falls_into_a_pause_is_made_up_for_once(workshop) -> None:
+def test_a_sweep_that_falls_into_a_pause_is_made_up_for_once(runner) -> None:
     runs = []
-    workshop.add("swept", lambda: runs.append(1), every=1.0)
-    workshop.pause("swept")
-    workshop.start()
+    runner.add_job("swept", lambda: runs.append(1), every=1.0)
+    runner.pause("swept")
+    runner.start()
     time.sleep(0.2)
     assert runs == [], "not even the first one"
-    workshop.resume("swept")
+    runner.resume("swept")
     assert eventually(lambda: runs, seconds=0.5), "now, not at the next sweep"
 
 
-def test_resuming_what_was_not_due_starts_nothing(workshop) -> None:
+def test_resuming_what_was_not_due_starts_nothing(runner) -> None:
     runs = []
-    workshop.add("job", lambda: runs.append(1), every=3600)
-    workshop.start()
+    runner.add_job("job", lambda: runs.append(1), every=3600)
+    runner.start()
     assert eventually(lambda: len(runs) == 1)
-    workshop.pause("job")
-    workshop.resume("job")
+    runner.pause("job")
+    runner.resume("job")
     time.sleep(0.1)
     assert len(runs) == 1
 
 
 def test_the_end_comes_though_a_job_is_called_while_it_waits_for_its_last_run(lost) -> None:
-    workshop, started, go = Workshop(lost.set), threading.Event(), threading.Event()
+    runner, started, go = JobRunner(lost.set), threading.Event(), threading.Event()
 
     def job() -> None:
         started.set()
         go.wait(5)
 
-    workshop.add("job", job, every=3600)
-    workshop.start()
+    runner.add_job("job", job, every=3600)
+    runner.start()
     assert started.wait(5)
-    workshop.wake("job")
-    stopping = threading.Thread(target=workshop.stop, daemon=True)
+    runner.trigger("job")
+    stopping = threading.Thread(target=runner.stop, daemon=True)
     stopping.start()
     time.sleep(0.1)
     go.set()
@@ -171,11 +170,11 @@ def test_the_end_comes_though_a_job_is_called_while_it_waits_for_its_last_run(lo
 
 @pytest.mark.slow  # a mean of some gaps of 0.15 s
 def test_jitter_delays_sweeps_by_its_share_at_most(lost) -> None:
-    workshop, starts = Workshop(lost.set, jitter=1.0), []
-    workshop.add("job", lambda: starts.append(time.monotonic()), every=0.1)
-    workshop.start()
+    runner, starts = JobRunner(lost.set, jitter=1.0), []
+    runner.add_job("job", lambda: starts.append(time.monotonic()), every=0.1)
+    runner.start()
     assert eventually(lambda: len(starts) >= 12)
-    workshop.stop()
+    runner.stop()
     gaps = [after - before for before, after in pairwise(starts)]
     assert 0.11 < sum(gaps) / len(gaps) < 0.3, "0.15 s on average"
     assert max(gaps) - min(gaps) > 0.02
@@ -183,99 +182,99 @@ def test_jitter_delays_sweeps_by_its_share_at_most(lost) -> None:
 
 def test_an_overrun_is_alarmed_while_it_runs_and_stops_at_a_safe_point(store, lost) -> None:
     audit = AuditTrail(store.redis, store.key("audit"))
-    workshop, go = Workshop(lost.set, Journal(store, audit), timeout=0.05), threading.Event()
+    runner, go = JobRunner(lost.set, JobHistory(store, audit), timeout=0.05), threading.Event()
 
     def job() -> None:
-        safe_point("at the start")
+        check_deadline("at the start")
         assert go.wait(5)
-        safe_point("in the middle")
+        check_deadline("in the middle")
 
-    workshop.add("verify", job, every=3600)
-    workshop.start()
+    runner.add_job("verify", job, every=3600)
+    runner.start()
     time.sleep(0.1)
-    workshop.watch()
-    workshop.watch()
+    runner.check_timeouts()
+    runner.check_timeouts()
     (alarm,) = audit.read()
     assert (alarm.event, alarm.kind, alarm.detail["job"]) == ("alarm", "job_overrun", "verify")
-    assert next(job for job in jobs_of(store) if job.name == "verify").state.overrun_since == alarm.detail["ts"]
+    assert next(job for job in list_jobs(store) if job.name == "verify").state.overrun_since == alarm.detail["ts"]
     go.set()
-    assert eventually(lambda: history(store, "verify"))
-    (run,) = history(store, "verify")
+    assert eventually(lambda: run_history(store, "verify"))
+    (run,) = run_history(store, "verify")
     assert run.outcome == "overrun"
     assert "stopped in the middle, after its limit of 0.05 s" in run.detail
     assert eventually(lambda: len(audit.read()) == 2)
     assert (audit.read()[1].event, audit.read()[1].outcome) == ("outcome", "overrun")
-    workshop.stop()
+    runner.stop()
     assert not lost.is_set()
 
 
 def test_an_overrun_that_nobody_watched_is_alarmed_at_its_end(store, lost) -> None:
     audit = AuditTrail(store.redis, store.key("audit"))
-    workshop = Workshop(lost.set, Journal(store, audit), timeout=0.01)
-    workshop.add("clean", lambda: time.sleep(0.05), every=3600)
-    workshop.start()
+    runner = JobRunner(lost.set, JobHistory(store, audit), timeout=0.01)
+    runner.add_job("clean", lambda: time.sleep(0.05), every=3600)
+    runner.start()
     assert eventually(lambda: len(audit.read()) == 2)
-    workshop.stop()
+    runner.stop()
     assert [(entry.event, entry.outcome) for entry in audit.read()] == [("alarm", ""), ("outcome", "done")]
-    assert [run.outcome for run in history(store, "clean")] == ["done"], "it met no safe point, and is whole"
+    assert [run.outcome for run in run_history(store, "clean")] == ["done"], "it met no safe point, and is whole"
 
 
 def test_a_leader_that_was_replaced_notices_when_it_notes_a_run(redis_client, lost) -> None:
     old = Lease(redis_client, 30, "old")
-    assert old.take()
+    assert old.acquire()
     store = IndexStore(redis_client, old)
-    assert Lease(redis_client, 30, "new").take(by_force=True)
-    workshop = Workshop(lost.set, Journal(store, AuditTrail(redis_client, store.key("audit"))))
-    workshop.add("clean", lambda: None, every=3600)
-    workshop.start()
+    assert Lease(redis_client, 30, "new").acquire(force=True)
+    runner = JobRunner(lost.set, JobHistory(store, AuditTrail(redis_client, store.key("audit"))))
+    runner.add_job("clean", lambda: None, every=3600)
+    runner.start()
     assert lost.wait(5)
-    workshop.stop()
-    assert history(store, "clean") == []
+    runner.stop()
+    assert run_history(store, "clean") == []
 
 
 def state(store, name):
-    return next(job for job in jobs_of(store) if job.name == name).state
+    return next(job for job in list_jobs(store) if job.name == name).state
 
 
 def test_a_run_that_takes_long_is_shown_with_its_progress_until_it_ends(store, lost, monkeypatch) -> None:
-    monkeypatch.setattr("hsnn.indexer.jobs.watchdog._MOMENT", 0.03)
-    workshop, go = Workshop(lost.set, Journal(store, AuditTrail(store.redis, store.key("audit")))), threading.Event()
+    monkeypatch.setattr("hsnn.indexer.jobs.watchdog._SHOW_INTERVAL", 0.03)
+    runner, go = JobRunner(lost.set, JobHistory(store, AuditTrail(store.redis, store.key("audit")))), threading.Event()
 
     def job() -> None:
-        so_far("items encoded", 3, 7)
+        report_progress("items encoded", 3, 7)
         assert go.wait(5)
 
-    workshop.add("refresh", job, every=3600)
-    workshop.start()
+    runner.add_job("refresh", job, every=3600)
+    runner.start()
 
     def shown() -> bool:
-        workshop.watch()
+        runner.check_timeouts()
         return state(store, "refresh").running is not None
 
     assert eventually(shown)
     found = state(store, "refresh").running
-    assert found.progress == Progress("items encoded", 3, 7)
+    assert found.progress == JobProgress("items encoded", 3, 7)
     assert abs(found.since - 1000 * time.time()) < 5000
     go.set()
     assert eventually(lambda: state(store, "refresh").last is not None)
     assert state(store, "refresh").running is None
-    workshop.watch()
+    runner.check_timeouts()
     assert state(store, "refresh").running is None
-    workshop.stop()
+    runner.stop()
 
 
-def test_what_is_due_while_all_hands_are_busy_runs_late_and_once(workshop) -> None:
+def test_what_is_due_while_all_hands_are_busy_runs_late_and_once(runner) -> None:
     """No misfire limit: the sweep below falls due some twenty times before there is a hand for it."""
     go, runs = threading.Event(), []
     for number in range(_WORKERS):
-        workshop.add(f"busy{number}", lambda: go.wait(5), every=3600)
-    workshop.add("swept", lambda: runs.append(time.monotonic()), every=0.01)
-    workshop.start()
+        runner.add_job(f"busy{number}", lambda: go.wait(5), every=3600)
+    runner.add_job("swept", lambda: runs.append(time.monotonic()), every=0.01)
+    runner.start()
     time.sleep(0.2)
     assert runs == []
-    workshop.pause("swept")
+    runner.pause("swept")
     go.set()
-    workshop.resume("swept")
+    runner.resume("swept")
     assert eventually(lambda: runs)
     time.sleep(0.005)
     assert len(runs) <= 3, "many due runs became one"
@@ -283,15 +282,15 @@ def test_what_is_due_while_all_hands_are_busy_runs_late_and_once(workshop) -> No
 
 def test_what_a_leader_owed_its_successor_does(store, lost) -> None:
     """A call is kept in memory; but every job runs when a leader begins, or is owed if it is paused."""
-    first, runs = Workshop(lost.set), []
-    first.add("clean", lambda: runs.append("first"), every=3600)
+    first, runs = JobRunner(lost.set), []
+    first.add_job("clean", lambda: runs.append("first"), every=3600)
     first.pause("clean")
     first.start()
-    first.wake("clean", "by hand")
+    first.trigger("clean", "by hand")
     time.sleep(0.05)
     first.stop()
-    second = Workshop(lost.set)
-    second.add("clean", lambda: runs.append("second"), every=3600)
+    second = JobRunner(lost.set)
+    second.add_job("clean", lambda: runs.append("second"), every=3600)
     second.pause("clean")
     second.start()
     time.sleep(0.1)

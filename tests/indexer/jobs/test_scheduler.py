@@ -13,11 +13,11 @@ from functools import partial
 import pytest
 from prometheus_client import REGISTRY
 
-from hsnn.indexer.admin.operations import hold, release, rollback
+from hsnn.indexer.admin.operations import hold_publishing, release_publishing, rollback
 from hsnn.indexer.admin.repair import repair
 from hsnn.indexer.config import IndexerConfig
-from hsnn.indexer.jobs.control import ask, await_leader
-from hsnn.indexer.jobs.history import history, jobs_of
+from hsnn.indexer.jobs.control import await_leader, send_request
+from hsnn.indexer.jobs.history import list_jobs, run_history
 from hsnn.indexer.jobs.scheduler import Scheduler, run
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.writer import IndexStore
@@ -124,7 +124,7 @@ def test_another_takes_over_and_the_pushed_out_one_stands_by(redis_server, reade
         assert eventually(lambda: reader.current() == 1)
         with scheduling(redis_server, owner="two"):
             thief = Lease(reader.redis, 0.3, "thief")
-            assert thief.take(by_force=True)
+            assert thief.acquire(force=True)
             toy.put("in between", 2)
             time.sleep(0.2)
             thief.release()
@@ -230,31 +230,31 @@ def test_a_signal_ends_the_process_cleanly(redis_server, reader, toy, number) ->
 
 def test_requests_and_holds_reach_the_leader_and_outlast_it(redis_server, reader, toy) -> None:
     def shown(name):
-        return next(job for job in jobs_of(reader) if job.name == name)
+        return next(job for job in list_jobs(reader) if job.name == name)
 
     with scheduling(redis_server):
         toy.snapshot()
         assert eventually(lambda: reader.current() == 1)
-        own = [job.name for job in jobs_of(reader) if job.name != "rebalance"]  # it needs a log to send to
+        own = [job.name for job in list_jobs(reader) if job.name != "rebalance"]  # it needs a log to send to
         assert eventually(lambda: all(shown(name).runs for name in own))
         before = shown("clean").runs
-        assert await_leader(reader, ask(reader, "run", "clean"), 5)
+        assert await_leader(reader, send_request(reader, "run", "clean"), 5)
         assert eventually(lambda: shown("clean").runs == before + 1)
-        assert history(reader, "clean")[0].who == "by hand"
-        assert await_leader(reader, ask(reader, "pause", "refresh"), 5)
-        hold(reader.redis, "wait")
+        assert run_history(reader, "clean")[0].who == "by hand"
+        assert await_leader(reader, send_request(reader, "pause", "refresh"), 5)
+        hold_publishing(reader.redis, "wait")
     with scheduling(redis_server, owner="next"):
-        assert await_leader(reader, ask(reader, "run", "settle"), 5)
+        assert await_leader(reader, send_request(reader, "run", "settle"), 5)
         runs = shown("refresh").runs
         toy.snapshot()
         toy.put("new", 3)
         assert eventually(lambda: "new" in reader.item_nodes(1))
         assert (reader.current(), shown("refresh").runs, shown("refresh").paused) == (1, runs, True)
         assert REGISTRY.get_sample_value("hsnn_publishing_held") == 1
-        assert await_leader(reader, ask(reader, "resume", "refresh"), 5)
+        assert await_leader(reader, send_request(reader, "resume", "refresh"), 5)
         assert eventually(lambda: shown("refresh").state.last.outcome == "held")
         assert reader.current() == 1
-        release(reader.redis)
+        release_publishing(reader.redis)
         assert eventually(lambda: reader.current() == 2)
         assert eventually(lambda: REGISTRY.get_sample_value("hsnn_publishing_held") == 0)
 
@@ -268,7 +268,7 @@ def test_damage_is_mended_beside_the_running_scheduler(redis_server, reader, toy
         assert repair(reader.redis, 1, QUICK)[1].clean
         toy.put("new", 3)
         assert eventually(lambda: reader.item_nodes(1) == toy.alive()), "and the leader goes on"
-        assert verify(reader, 1, patience=1.0).clean
+        assert verify(reader, 1, recheck_after=1.0).clean
 
 
 def test_a_crowded_node_is_asked_to_be_split_once_and_the_answer_is_on_record(redis_server, reader, toy) -> None:
@@ -294,7 +294,7 @@ def test_a_crowded_node_is_asked_to_be_split_once_and_the_answer_is_on_record(re
             toy.put(f"new{number}", 1)
         assert eventually(lambda: said("action"))
     with scheduling(redis_server, config, owner="next", send=CommandSender(streaming)):
-        assert await_leader(reader, ask(reader, "run", "rebalance"), 5)
+        assert await_leader(reader, send_request(reader, "run", "rebalance"), 5)
         time.sleep(0.3)
         (command,) = commands()
         assert (command.split, command.generation, command.version) == ((1,), 0, 1)

@@ -11,21 +11,21 @@ pytestmark = pytest.mark.every_server
 
 def test_one_holds_it_at_a_time_and_tokens_grow(redis_client: Redis) -> None:
     first, second = Lease(redis_client, 30, "a"), Lease(redis_client, 30, "b")
-    assert first.take()
-    assert not second.take()
+    assert first.acquire()
+    assert not second.acquire()
     assert first.renew()
     first.release()
-    assert second.take()
+    assert second.acquire()
     assert (first.held, second.held) == (False, True)
     assert second.token == 2
 
 
 def test_an_unrenewed_lease_runs_out_and_cannot_be_renewed(redis_client: Redis) -> None:
     paused, other = Lease(redis_client, 0.05, "paused"), Lease(redis_client, 30, "other")
-    assert paused.take()
+    assert paused.acquire()
     time.sleep(0.1)
     assert not paused.held
-    assert other.take()
+    assert other.acquire()
     assert not paused.renew()
     paused.release()
     assert other.renew(), "a former holder must not take away the lease of the next"
@@ -33,8 +33,8 @@ def test_an_unrenewed_lease_runs_out_and_cannot_be_renewed(redis_client: Redis) 
 
 def test_force_pushes_the_holder_out(redis_client: Redis) -> None:
     holder, person = Lease(redis_client, 30, "holder"), Lease(redis_client, 30, "person")
-    assert holder.take()
-    assert person.take(by_force=True)
+    assert holder.acquire()
+    assert person.acquire(force=True)
     assert not holder.renew()
     with pytest.raises(FencedError, match="does not hold"):
         _ = holder.value

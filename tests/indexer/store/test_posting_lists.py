@@ -5,20 +5,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hsnn.indexer.store.bulk_load import Items, commands, send
+from hsnn.indexer.store.bulk_load import ItemColumns, send_commands, version_commands
 from hsnn.indexer.store.delta import Delta, pack_vector
-from hsnn.indexer.store.posting_lists import EMPTY, Place, Records, gather, pack, unpack
-from hsnn.indexer.store.shards import REST, Part
+from hsnn.indexer.store.posting_lists import EMPTY_ROW, LeafSlot, PostingList, pack, unpack, vectors_by_row
+from hsnn.indexer.store.shards import UNINDEXED_LEAF, VersionShard
 from hsnn.indexer.store.version import IndexBase
 
 pytestmark = pytest.mark.every_server
 
 
 def test_the_record_in_a_leaf_wins_and_empty_ones_say_nothing() -> None:
-    before = Records(np.array([~1, ~2, EMPTY], np.int32), np.full((3, 2), 9, np.float32))
-    leaf = Records(np.array([1, 0, 7], np.int32), np.ones((3, 2), np.float32))
+    before = PostingList(np.array([~1, ~2, EMPTY_ROW], np.int32), np.full((3, 2), 9, np.float32))
+    leaf = PostingList(np.array([1, 0, 7], np.int32), np.ones((3, 2), np.float32))
     for order in ([before, leaf], [leaf, before]):
-        assert gather(order, 4, 2).tolist() == [[1, 1], [1, 1], [9, 9], [0, 0]]
+        assert vectors_by_row(order, 4, 2).tolist() == [[1, 1], [1, 1], [9, 9], [0, 0]]
 
 
 def test_a_record_that_was_cut_short_is_left_out() -> None:
@@ -35,22 +35,22 @@ def test_bulk_writes_every_item_where_the_map_says(redis_client, shards) -> None
         rng.integers(-1, nodes - 1, n).astype(np.int32),
         np.zeros(nodes, np.int32),
     )
-    items = Items([f"i{row}" for row in range(n)], rng.integers(0, 3, n))
-    send(redis_client, commands(4, base, items, shards, 7))
-    found: list[Records] = []
+    items = ItemColumns([f"i{row}" for row in range(n)], rng.integers(0, 3, n))
+    send_commands(redis_client, version_commands(4, base, items, shards, 7))
+    found: list[PostingList] = []
     for shard in range(shards):
-        part = Part(4, shard)
-        for item, text in redis_client.hscan_iter(part.items):
-            row, place = int(item[1:]), Place.read(text)
-            records = unpack(redis_client.get(part.leaf(place.leaf)), width)
+        part = VersionShard(4, shard)
+        for item, text in redis_client.hscan_iter(part.item_map):
+            row, place = int(item[1:]), LeafSlot.parse(text)
+            records = unpack(redis_client.get(part.leaf_key(place.leaf)), width)
             assert (place.leaf, records.rows[place.slot]) == (base.nodes[row], row)
-            assert redis_client.zscore(part.ends, item) == (items.ends[row] or None)
-        assert not redis_client.exists(part.leaf(nodes - 1)), "a leaf without items has no key"
-        found += [unpack(redis_client.get(name) or b"", width) for name in part.all_leaves(nodes)]
-        left = unpack(redis_client.get(part.leaf(REST)), width).rows
+            assert redis_client.zscore(part.expiry_set, item) == (items.expires_at[row] or None)
+        assert not redis_client.exists(part.leaf_key(nodes - 1)), "a leaf without items has no key"
+        found += [unpack(redis_client.get(name) or b"", width) for name in part.leaf_keys(nodes)]
+        left = unpack(redis_client.get(part.leaf_key(UNINDEXED_LEAF)), width).rows
         assert (base.nodes[~left] == -1).all()
-    assert sum(redis_client.hlen(Part(4, shard).items) for shard in range(shards)) == (base.nodes >= 0).sum()
-    assert np.array_equal(gather(found, n, width), base.vectors)
+    assert sum(redis_client.hlen(VersionShard(4, shard).item_map) for shard in range(shards)) == (base.nodes >= 0).sum()
+    assert np.array_equal(vectors_by_row(found, n, width), base.vectors)
 
 
 STEPS = st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 2), st.integers(0, 2)), max_size=30)
@@ -60,11 +60,11 @@ STEPS = st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 2), st.integers(0,
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_leaf_map_and_expiry_set_follow_the_deltas(redis_client, lease, store, toy, steps) -> None:
     redis_client.flushall()
-    assert lease.take()
+    assert lease.acquire()
     base = IndexBase(np.zeros((0, 3), np.float32), np.zeros(0, np.int32), np.zeros(3, np.int32))
-    items = Items([], np.zeros(0, np.int64))
-    send(redis_client, commands(1, base, items, 1, 5))
-    store._calls.clear(), store._widths.clear()
+    items = ItemColumns([], np.zeros(0, np.int64))
+    send_commands(redis_client, version_commands(1, base, items, 1, 5))
+    store._sequence.clear(), store._widths.clear()
     expected: dict[int, tuple[int, int, float]] = {}
     vectors: dict[int, float] = {}
     for number, (row, leaf, end) in enumerate(steps):
@@ -74,14 +74,14 @@ def test_leaf_map_and_expiry_set_follow_the_deltas(redis_client, lease, store, t
         else:
             store.apply(1, [Delta("move", 1, row, f"i{row}", leaf, pack_vector(np.full(3, number)), expires_at=end)])
             expected[row], vectors[row] = (leaf, end, float(number)), float(number)
-    part = Part(1, 0)
-    places = {int(item[1:]): Place.read(text) for item, text in redis_client.hgetall(part.items).items()}
+    part = VersionShard(1, 0)
+    places = {int(item[1:]): LeafSlot.parse(text) for item, text in redis_client.hgetall(part.item_map).items()}
     assert {row: place.leaf for row, place in places.items()} == {row: at[0] for row, at in expected.items()}
-    found = {leaf: unpack(redis_client.get(part.leaf(leaf)) or b"", 3) for leaf in range(3)}
+    found = {leaf: unpack(redis_client.get(part.leaf_key(leaf)) or b"", 3) for leaf in range(3)}
     live = sorted(row for records in found.values() for row in records.rows.tolist() if row >= 0)
     assert live == sorted(expected)
     assert all(found[place.leaf].rows[place.slot] == row for row, place in places.items())
-    ends = {int(item[1:]): int(end) for item, end in redis_client.zrange(part.ends, 0, -1, withscores=True)}
+    ends = {int(item[1:]): int(end) for item, end in redis_client.zrange(part.expiry_set, 0, -1, withscores=True)}
     assert ends == {row: at[1] for row, at in expected.items() if at[1]}
-    kept = gather(found.values(), 5, 3)[:, 0]
+    kept = vectors_by_row(found.values(), 5, 3)[:, 0]
     assert {row: kept[row] for row in expected} == {row: vectors[row] for row in expected}

@@ -7,10 +7,10 @@ import pytest
 
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
-from hsnn.indexer.errors import FencedError, MovedError, VersionGoneError
+from hsnn.indexer.errors import FencedError, VersionChangedError, VersionNotFoundError
 from hsnn.indexer.store.delta import Delta, pack_vector
 from hsnn.indexer.store.lease import Lease, lease_key
-from hsnn.indexer.store.shards import Part, shard_of
+from hsnn.indexer.store.shards import VersionShard, shard_of
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.indexer.verify.verify import verify
 from hsnn.streaming.redis.client import Redis
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.every_server
 
 def of(redis: Redis, shards: int, toy) -> Leader:
     """A leader that has pushed out whoever was before."""
-    lease = Lease(redis, 30, shards=shards)
-    assert lease.take(by_force=True)
+    lease = Lease(redis, 30, shard_count=shards)
+    assert lease.acquire(force=True)
     store = IndexStore(redis, lease, chunk=3)
     leader = Leader(store, Builder(store))
     leader.resume()
@@ -38,10 +38,10 @@ def test_each_item_lies_in_the_shard_of_its_id(redis_client, toy) -> None:
     leader.publish(toy.snapshot(), "test")
     assert leader.store.manifest(1).shards == (0, 1, 2, 3)
     for name in toy.alive():
-        holders = [shard for shard in range(6) if redis_client.hexists(Part(1, shard).items, name)]
+        holders = [shard for shard in range(6) if redis_client.hexists(VersionShard(1, shard).item_map, name)]
         assert holders == [shard_of(name, 4)]
     one = of(redis_client, 1, toy)
-    one._builder.draft(1, "the same in one shard")
+    one._builder.build_draft(1, "the same in one shard")
     found, same = (one.store.load_version(number).index for number in (1, 2))
     assert np.array_equal(found.vectors, same.vectors)
     assert np.array_equal(found.nodes, same.nodes)
@@ -67,16 +67,16 @@ def test_versions_of_different_numbers_of_shards_live_side_by_side(redis_client,
 def test_a_leader_with_fewer_shards_removes_what_one_with_more_left(redis_client, toy) -> None:
     many = of(redis_client, 5, toy)
     many.publish(toy.snapshot(), "test")
-    many._builder.draft(toy.snapshot(), "dies")
+    many._builder.build_draft(toy.snapshot(), "dies")
     few = of(redis_client, 1, toy)
     redis_client.delete(key("version", 2))
-    assert few.remove_half_built() == [2]
+    assert few.remove_unpublished() == [2]
     few.publish(toy.snapshot(), "test")
     few.store.drop_version(1)
     for shard in range(5):
         for name in ("part", "items", "expiry", "deltas"):
             assert not redis_client.exists(key(name, 1, shard=shard), key(name, 2, shard=shard))
-        assert not redis_client.exists(*Part(1, shard).all_leaves(4))
+        assert not redis_client.exists(*VersionShard(1, shard).leaf_keys(4))
 
 
 def test_a_former_leader_is_fenced_in_every_shard(redis_client, toy) -> None:
@@ -87,23 +87,23 @@ def test_a_former_leader_is_fenced_in_every_shard(redis_client, toy) -> None:
         with pytest.raises(FencedError):
             old.store.apply(1, [insert(8 + number, f"new{number}")])
         with pytest.raises(FencedError):
-            old.store.mend(1, (), [], [insert(8 + number, f"new{number}")])
+            old.store.repair(1, (), [], [insert(8 + number, f"new{number}")])
 
 
 def test_a_late_copy_of_an_old_lease_is_refused(redis_client) -> None:
-    slow, quick = Lease(redis_client, 0.05, "slow", shards=3), Lease(redis_client, 30, "quick", shards=3)
-    assert slow.take()
+    slow, quick = Lease(redis_client, 0.05, "slow", shard_count=3), Lease(redis_client, 30, "quick", shard_count=3)
+    assert slow.acquire()
     value = slow.value
     time.sleep(0.1)
-    assert quick.take()
+    assert quick.acquire()
     slow._value = value  # as if it woke up between taking shard 0 and handing on
-    assert not slow._hand_on()
+    assert not slow._copy_to_shards()
     assert [redis_client.get(lease_key(shard)) for shard in range(3)] == [quick.value.encode()] * 3
 
 
 def test_a_lease_that_is_renewed_holds_in_every_shard(redis_client) -> None:
-    lease = Lease(redis_client, 0.3, shards=3)
-    assert lease.take()
+    lease = Lease(redis_client, 0.3, shard_count=3)
+    assert lease.acquire()
     redis_client.delete(lease_key(2))
     for _ in range(4):
         time.sleep(0.1)
@@ -116,13 +116,13 @@ def test_a_lease_that_is_renewed_holds_in_every_shard(redis_client) -> None:
 def test_a_flip_is_refused_when_another_shard_moved_or_is_missing(redis_client, toy) -> None:
     leader = of(redis_client, 4, toy)
     leader.publish(toy.snapshot(), "test")
-    seen, second = leader.store.last_delta_id(1), leader._builder.draft(toy.snapshot(), "test").manifest.version
+    seen, second = leader.store.last_delta_id(1), leader._builder.build_draft(toy.snapshot(), "test").manifest.version
     item = next(f"late{n}" for n in range(99) if shard_of(f"late{n}", 4) == 3)
     leader.store.apply(1, [insert(8, item)])
-    with pytest.raises(MovedError, match="has moved"):
+    with pytest.raises(VersionChangedError, match="has moved"):
         leader.store.flip(second, 1, seen)
-    redis_client.delete(Part(second, 2).head)
-    with pytest.raises(MovedError, match="not whole"):
+    redis_client.delete(VersionShard(second, 2).header)
+    with pytest.raises(VersionChangedError, match="not complete"):
         leader.store.flip(second, 1, leader.store.last_delta_id(1))
     assert leader.store.current() == 1
 
@@ -167,10 +167,10 @@ def test_deltas_of_all_shards_are_read_in_the_order_of_their_writing(redis_clien
 def test_a_version_that_lacks_a_part_is_gone_and_the_next_one_repairs_it(redis_client, toy) -> None:
     leader = of(redis_client, 3, toy)
     leader.publish(toy.snapshot(), "test")
-    redis_client.delete(Part(1, 2).head)
+    redis_client.delete(VersionShard(1, 2).header)
     successor = of(redis_client, 3, toy)
     assert successor.live is None
-    with pytest.raises(VersionGoneError):
+    with pytest.raises(VersionNotFoundError):
         successor.store.load_version(1)
     successor.publish(toy.snapshot(), "test")
     assert successor.store.item_nodes(2) == toy.alive()

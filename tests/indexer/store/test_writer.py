@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from hsnn.indexer.build.builder import Builder
-from hsnn.indexer.errors import FencedError, InUseError, MovedError, RollbackError, SnapshotGoneError, VersionGoneError
+from hsnn.indexer.errors import (
+    FencedError,
+    RollbackError,
+    SnapshotNotFoundError,
+    VersionChangedError,
+    VersionInUseError,
+    VersionNotFoundError,
+)
 from hsnn.indexer.store.delta import Delta, pack_vector
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.shards import shard_of
@@ -19,18 +26,18 @@ def insert(row: int, item: str, node: int) -> Delta:
 
 
 def draft(store, toy):
-    return Builder(store).draft(toy.snapshot(), "test")
+    return Builder(store).build_draft(toy.snapshot(), "test")
 
 
 def test_nothing_is_visible_before_the_flip(store, toy) -> None:
     made = draft(store, toy)
     assert (store.current(), store.versions()) == (None, [])
-    made.finish(None)
+    made.publish(None)
     assert (store.current(), store.versions()) == (1, [1])
 
 
 def test_a_version_holds_its_snapshot_and_the_planted_nodes(store, toy) -> None:
-    draft(store, toy).finish(None)
+    draft(store, toy).publish(None)
     version = store.load_version(1)
     assert version.manifest.checkpoint == "ckpt-1"
     assert (version.manifest.items, version.manifest.rows, version.manifest.nodes) == (8, 8, 4)
@@ -42,7 +49,7 @@ def test_a_version_holds_its_snapshot_and_the_planted_nodes(store, toy) -> None:
 
 
 def test_deltas_change_map_and_stream_together_in_order(store, toy, shards) -> None:
-    draft(store, toy).finish(None)
+    draft(store, toy).publish(None)
     moved = Delta("move", 1, 0, "i0", 3, pack_vector(np.ones(3)))
     deltas = [insert(8, "new", 2), moved, Delta("delete", 1, 1, "i1"), insert(9, "n", 0)]
     store.apply(1, deltas)
@@ -60,7 +67,7 @@ def test_deltas_change_map_and_stream_together_in_order(store, toy, shards) -> N
 
 
 def test_a_second_delivery_changes_nothing(store, toy) -> None:
-    draft(store, toy).finish(None)
+    draft(store, toy).publish(None)
     deltas = [insert(8, "new", 2), Delta("delete", 1, 1, "i1")]
     store.apply(1, deltas)
     once = store.item_nodes(1)
@@ -70,13 +77,13 @@ def test_a_second_delivery_changes_nothing(store, toy) -> None:
 
 def test_a_paused_leader_changes_nothing(redis_client: Redis, toy) -> None:
     paused = Lease(redis_client, 0.05, "paused")
-    assert paused.take()
+    assert paused.acquire()
     old = IndexStore(redis_client, paused)
-    draft(old, toy).finish(None)
+    draft(old, toy).publish(None)
     waiting = draft(old, toy)
     time.sleep(0.1)
     successor = Lease(redis_client, 30, "successor")
-    assert successor.take()
+    assert successor.acquire()
     before = (old.item_nodes(1), old.last_delta_id(1), old.current(), old.versions())
     for write in (
         lambda: old.apply(1, [insert(8, "new", 2)]),
@@ -94,16 +101,16 @@ def test_a_paused_leader_changes_nothing(redis_client: Redis, toy) -> None:
 
 def test_a_lease_that_ran_out_unseen_is_fenced_too(redis_client: Redis, toy) -> None:
     short = Lease(redis_client, 0.05, "short")
-    assert short.take()
+    assert short.acquire()
     store = IndexStore(redis_client, short)
-    draft(store, toy).finish(None)
+    draft(store, toy).publish(None)
     time.sleep(0.1)
     with pytest.raises(FencedError, match="fenced"):
         store.apply(1, [insert(8, "new", 2)])
 
 
 def test_a_store_without_lease_only_reads(redis_client: Redis, store, toy) -> None:
-    draft(store, toy).finish(None)
+    draft(store, toy).publish(None)
     reader = IndexStore(redis_client)
     assert reader.load_version(1).manifest.version == 1
     with pytest.raises(FencedError, match="reading"):
@@ -111,11 +118,11 @@ def test_a_store_without_lease_only_reads(redis_client: Redis, store, toy) -> No
 
 
 def test_a_flip_is_refused_when_a_delta_came_in_between(store, toy) -> None:
-    draft(store, toy).finish(None)
+    draft(store, toy).publish(None)
     second = draft(store, toy).manifest.version
     seen = store.last_delta_id(1)
     store.apply(1, [insert(8, "late", 2)])
-    with pytest.raises(MovedError):
+    with pytest.raises(VersionChangedError):
         store.flip(second, 1, seen)
     assert store.current() == 1
     store.flip(second, 1, store.last_delta_id(1))
@@ -124,19 +131,19 @@ def test_a_flip_is_refused_when_a_delta_came_in_between(store, toy) -> None:
 
 
 def test_a_flip_is_refused_when_the_pointer_is_another(store, toy) -> None:
-    draft(store, toy).finish(None)
-    draft(store, toy).finish(None)
+    draft(store, toy).publish(None)
+    draft(store, toy).publish(None)
     third = draft(store, toy).manifest.version
-    with pytest.raises(MovedError):
+    with pytest.raises(VersionChangedError):
         store.flip(third, 1, store.last_delta_id(1))
-    with pytest.raises(MovedError):
+    with pytest.raises(VersionChangedError):
         store.flip(99, 2, store.last_delta_id(2))
     assert store.current() == 2
 
 
 def test_rollback_flips_back_and_the_old_deltas_go_on(store, toy) -> None:
-    draft(store, toy).finish(None)
-    draft(store, toy).finish(None)
+    draft(store, toy).publish(None)
+    draft(store, toy).publish(None)
     store.rollback(1)
     assert (store.current(), store.versions()) == (1, [1, 2])
     store.apply(1, [insert(8, "new", 2)])
@@ -147,33 +154,33 @@ def test_rollback_flips_back_and_the_old_deltas_go_on(store, toy) -> None:
 def test_rollback_says_why_not(store, toy) -> None:
     with pytest.raises(RollbackError, match="not kept; there are none"):
         store.rollback(1)
-    draft(store, toy).finish(None)
+    draft(store, toy).publish(None)
     with pytest.raises(RollbackError, match="current one already"):
         store.rollback(1)
     toy.restart()
-    draft(store, toy).finish(None)
+    draft(store, toy).publish(None)
     with pytest.raises(RollbackError, match="epoch 1"):
         store.rollback(1)
 
 
 def test_the_current_version_cannot_be_dropped(store, toy) -> None:
-    draft(store, toy).finish(None)
-    with pytest.raises(InUseError):
+    draft(store, toy).publish(None)
+    with pytest.raises(VersionInUseError):
         store.drop_version(1)
     assert store.load_version(1).manifest.version == 1
 
 
 def test_what_is_gone_is_named(store, toy) -> None:
-    with pytest.raises(VersionGoneError, match="version 5"):
+    with pytest.raises(VersionNotFoundError, match="version 5"):
         store.load_version(5)
-    with pytest.raises(VersionGoneError, match="version 5"):
+    with pytest.raises(VersionNotFoundError, match="version 5"):
         store.manifest(5)
-    with pytest.raises(SnapshotGoneError, match="snapshot 5"):
+    with pytest.raises(SnapshotNotFoundError, match="snapshot 5"):
         store.load_snapshot(5)
 
 
 def test_a_blocking_read_returns_with_the_delta(store, toy) -> None:
-    draft(store, toy).finish(None)
+    draft(store, toy).publish(None)
     assert store.read_deltas(1, block_ms=20) == []
     store.apply(1, [insert(8, "new", 2)])
     assert store.read_deltas(1, block_ms=1000)[0][1].item == "new"

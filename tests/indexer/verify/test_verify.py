@@ -3,8 +3,8 @@ import pytest
 
 from hsnn.indexer.store import posting_lists
 from hsnn.indexer.store.delta import Delta
-from hsnn.indexer.store.posting_lists import Place
-from hsnn.indexer.store.shards import REST
+from hsnn.indexer.store.posting_lists import LeafSlot
+from hsnn.indexer.store.shards import UNINDEXED_LEAF
 from hsnn.indexer.verify.verify import KINDS, verify
 
 pytestmark = pytest.mark.every_server
@@ -19,28 +19,28 @@ def version(leader, store, toy) -> None:
     assert verify(store, 1).clean
 
 
-def place(store, part, item: str) -> Place:
-    return Place.read(store.redis.hget(part.items, item))
+def place(store, part, item: str) -> LeafSlot:
+    return LeafSlot.parse(store.redis.hget(part.item_map, item))
 
 
 def test_planted_damage_of_every_kind_is_named(store, toy, version, part_of) -> None:
-    store.redis.hdel(part_of("i1").items, "i1")
-    store.redis.hset(part_of("ghost").items, "ghost", "2:0")
-    store.redis.hset(part_of("i2").items, "i2", "0:0")
-    store.redis.hset(part_of("i3").items, "i3", "no place")
-    leaf = part_of("i0").leaf(0)
+    store.redis.hdel(part_of("i1").item_map, "i1")
+    store.redis.hset(part_of("ghost").item_map, "ghost", "2:0")
+    store.redis.hset(part_of("i2").item_map, "i2", "0:0")
+    store.redis.hset(part_of("i3").item_map, "i3", "no place")
+    leaf = part_of("i0").leaf_key(0)
     at = 20 * place(store, part_of("i0"), "i0").slot
     store.redis.setrange(leaf, at, posting_lists.pack(np.array([~0]), np.ones((1, 3))))
     store.redis.append(leaf, posting_lists.pack(np.array([77]), np.ones((1, 3))))
-    store.redis.zrem(part_of("i6").ends, "i6")
-    store.redis.zadd(part_of("i7").ends, {"i7": 5})
+    store.redis.zrem(part_of("i6").expiry_set, "i6")
+    store.redis.zadd(part_of("i7").expiry_set, {"i7": 5})
     toy.delete("i4")
     toy.put("new", 1)
     store.apply(1, [Delta("delete", 1, 5, "i5")])
     report = verify(store, 1)
     assert (report.missing, report.extra, report.misplaced) == (["i1"], ["ghost"], ["i2", "i3"])
     assert (report.unposted, report.stray, report.misdated) == (["i0"], ["row 77"], ["i6", "i7"])
-    assert (report.stale, report.unassigned, report.judged) == (["i4"], ["i5", "new"], True)
+    assert (report.stale, report.unassigned, report.catalogue_checked) == (["i4"], ["i5", "new"], True)
     assert report.counts == {
         "missing": 1,
         "extra": 1,
@@ -57,8 +57,8 @@ def test_planted_damage_of_every_kind_is_named(store, toy, version, part_of) -> 
 
 
 def test_a_leaf_that_is_lost_or_cut_short_is_found(store, toy, version, part_of) -> None:
-    leaf = part_of("i1").leaf(1)
-    in_leaf = [item for item, node in toy.alive().items() if node == 1 and part_of(item).leaf(1) == leaf]
+    leaf = part_of("i1").leaf_key(1)
+    in_leaf = [item for item, node in toy.alive().items() if node == 1 and part_of(item).leaf_key(1) == leaf]
     blob = store.redis.get(leaf)
     store.redis.set(leaf, blob[:-1])
     report = verify(store, 1)
@@ -71,7 +71,7 @@ def test_a_leaf_that_is_lost_or_cut_short_is_found(store, toy, version, part_of)
 @pytest.mark.parametrize("bit", [0, 31, 32, 63, 100, 127, 128, 159])
 def test_a_single_bit_of_a_record_is_missed(store, toy, version, part_of, bit, caplog) -> None:
     before = store.load_version(1).index.vectors
-    leaf, slot = part_of("i1").leaf(1), place(store, part_of("i1"), "i1").slot
+    leaf, slot = part_of("i1").leaf_key(1), place(store, part_of("i1"), "i1").slot
     at = 160 * slot + bit
     at += 7 - 2 * (at % 8)  # Redis counts the bits of a byte from the left
     store.redis.setbit(leaf, at, 1 - store.redis.getbit(leaf, at))
@@ -88,12 +88,12 @@ def test_a_single_bit_of_a_record_is_missed(store, toy, version, part_of, bit, c
 def test_a_record_in_a_foreign_leaf_and_a_second_one_are_stray(store, toy, version, part_of) -> None:
     part = part_of("i1")
     record = posting_lists.pack(np.array([1]), np.ones((1, 3)))
-    store.redis.append(part.leaf(0), record)
+    store.redis.append(part.leaf_key(0), record)
     assert (verify(store, 1).stray, verify(store, 1).unposted) == (["i1"], [])
-    store.redis.delete(part.leaf(0))
-    store.redis.append(part.leaf(1), record)
+    store.redis.delete(part.leaf_key(0))
+    store.redis.append(part.leaf_key(1), record)
     assert verify(store, 1).stray == ["i1"]
-    store.redis.append(part.leaf(REST), record)
+    store.redis.append(part.leaf_key(UNINDEXED_LEAF), record)
     assert "i1" in verify(store, 1).stray
 
 
@@ -114,7 +114,7 @@ def test_an_item_that_left_and_was_put_back_into_the_map_is_stale(leader, store,
     toy.delete("i4")
     follow(leader)
     assert verify(store, 1).clean
-    store.redis.hset(part_of("i4").items, "i4", "0:0")
+    store.redis.hset(part_of("i4").item_map, "i4", "0:0")
     assert (verify(store, 1).stale, verify(store, 1).extra) == (["i4"], ["i4"])
 
 
@@ -137,7 +137,7 @@ def test_a_version_that_is_not_in_use_is_held_against_no_catalogue(leader, store
     leader.publish(toy.snapshot(), "test")
     toy.pass_time(5000)
     assert verify(store, 1).clean
-    assert not verify(store, 1).judged
+    assert not verify(store, 1).catalogue_checked
     assert len(verify(store, 2).stale) == 8
-    store.redis.hdel(part_of("i1").items, "i1")
+    store.redis.hdel(part_of("i1").item_map, "i1")
     assert verify(store, 1).missing == ["i1"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hsnn.indexer.store.delta import Delta
-from hsnn.indexer.store.shards import Part, shard_of
+from hsnn.indexer.store.shards import VersionShard, shard_of
 from hsnn.monitoring.health import Health
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
@@ -49,14 +49,16 @@ def mirror(redis_client) -> Iterator[Mirror]:
 
 def test_deltas_of_all_shards_arrive_and_a_flip_leads_to_other_shards(redis_client, plant, mirror) -> None:
     def tell(number: int, shards: int, delta: Delta) -> None:
-        redis_client.xadd(Part(number, shard_of(delta.item, shards)).deltas, {b"d": delta.encode()})
+        redis_client.xadd(VersionShard(number, shard_of(delta.item, shards)).delta_stream, {b"d": delta.encode()})
 
     for shards, before in zip(SHARDS, (0, *SHARDS), strict=False):
         number = plant.write(redis_client, shards=shards)
         told = np.array(plant.vectors)
         redis_client.set(key("current"), number)
         if before:
-            redis_client.xadd(Part(number - 1, 0).deltas, {b"d": Delta("superseded", version=number).encode()})
+            redis_client.xadd(
+                VersionShard(number - 1, 0).delta_stream, {b"d": Delta("superseded", version=number).encode()}
+            )
         wait_until(lambda number=number: mirror.version == number)
         assert np.array_equal(mirror.state.index.vectors[: len(told)], told)
         assert mirror.state.index.leaves.node_of[: len(told)].tolist() == plant.nodes
@@ -76,14 +78,14 @@ def test_what_was_written_before_something_is_applied_before_it(redis_client, pl
 
     def write() -> None:
         for call, delta in enumerate(deltas, 1):
-            redis_client.xadd(Part(number, call - 1).deltas, {b"d": delta.encode(), b"c": call})
+            redis_client.xadd(VersionShard(number, call - 1).delta_stream, {b"d": delta.encode(), b"c": call})
 
     mirror, client, applied = Mirror(), Between(redis_client), []
     apply = mirror.apply_deltas
     monkeypatch.setattr(mirror, "apply_deltas", lambda some: (applied.extend(some), apply(some))[1])
     follower = MirrorFollower(client, mirror, ServingMetrics(), Health(VERSION, WARM))
     follower._poll()
-    client.stream, client.happens = Part(number, 0).deltas, write
+    client.stream, client.happens = VersionShard(number, 0).delta_stream, write
     while len(applied) < 2:
         follower._poll()
     assert applied == deltas

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsnn.indexer.assign.catalogue import Catalogue as SchedulerCatalogue
+from hsnn.indexer.assign.catalogue import ItemCatalogue as SchedulerCatalogue
 from hsnn.serving.mirror.items import MirroredItems as ServerCatalogue
 from hsnn.trainer.features.expiry import NEVER, dies_at
 from hsnn.trainer.messages import StateDelta
@@ -45,7 +45,7 @@ def test_trainer_scheduler_and_server_agree(items, idle_ms, watermark):
     assert learner.alive(rows).tolist() == expected
 
     snapshot = snapshot_of(learner, SnapshotOrigin(1, 1))
-    assert SchedulerCatalogue(snapshot).alive().tolist() == expected
+    assert SchedulerCatalogue(snapshot).alive_mask().tolist() == expected
 
     server = ServerCatalogue(idle_ms)
     server.load_snapshot(snapshot, server.changed_features(snapshot))

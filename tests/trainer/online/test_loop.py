@@ -422,7 +422,7 @@ def test_a_version_from_before_a_reuse_is_not_rolled_back_to(filled, new_loop, r
     loop = new_loop("limited", **LIMITED)
     loop.run(lambda: taken(loop) >= EVENTS)
     lease = Lease(redis_client, ttl=30, owner="test")
-    assert lease.take()
+    assert lease.acquire()
     store = IndexStore(redis_client, lease)
     leader = Leader(store, Builder(store))
     numbers = [int(fields[b"n"]) for _, fields in redis_client.xrange(key("snapshots"))]
