@@ -76,7 +76,7 @@ def diff_versions(reader: IndexReader, before: int, after: int) -> VersionDiff:
 
     Raises
     ------
-    VersionGoneError
+    VersionNotFoundError
         One of them does not exist.
     """
     for number in (before, after):

@@ -86,7 +86,7 @@ def export_version(reader: IndexReader, number: int) -> tuple[VersionExport, Ver
 
     Raises
     ------
-    VersionGoneError
+    VersionNotFoundError
         There is no such version.
     """
     version = reader.load_version(number)
@@ -119,7 +119,7 @@ def write_export(reader: IndexReader, number: int, file: Path) -> ExportManifest
     ------
     ExportError
         The file cannot be written.
-    VersionGoneError
+    VersionNotFoundError
         There is no such version.
     """
     manifest_path = manifest_file(file)

@@ -28,7 +28,7 @@ def repair(
 
     Raises
     ------
-    VersionGoneError
+    VersionNotFoundError
         There is no such version.
     FencedError
         The lease went to somebody else meanwhile; what was written is right, the rest is not mended.

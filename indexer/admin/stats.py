@@ -66,7 +66,7 @@ def node_sizes(reader: IndexReader, number: int) -> NDArray[np.int64]:
 
     Raises
     ------
-    VersionGoneError
+    VersionNotFoundError
         There is no such version.
     """
     count = reader.manifest(number).nodes
@@ -79,7 +79,7 @@ def version_stats(reader: IndexReader, number: int) -> VersionStats:
 
     Raises
     ------
-    VersionGoneError
+    VersionNotFoundError
         There is no such version.
     """
     manifest = reader.manifest(number)

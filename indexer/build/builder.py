@@ -70,13 +70,13 @@ class VersionDraft:
 
         Raises
         ------
-        MovedError
+        VersionChangedError
             Somebody else changed or flipped the current version; nothing became visible.
         FencedError
             The lease is lost; nothing became visible.
-        HeldError
+        PublishHeldError
             A person holds publishing; nothing became visible.
-        OverrunError
+        JobTimeoutError
             The job's time is over; nothing became visible.
         """
         old = self._store.current()
@@ -146,7 +146,7 @@ class Builder:
 
         Raises
         ------
-        SnapshotGoneError
+        SnapshotNotFoundError
             The snapshot is not there (any more).
         """
         snapshot = self._store.load_snapshot(number)

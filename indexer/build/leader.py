@@ -143,11 +143,11 @@ class Leader:
 
         Raises
         ------
-        SnapshotGoneError
+        SnapshotNotFoundError
             There is no such snapshot.
-        FencedError, MovedError
+        FencedError, VersionChangedError
             Somebody else leads now.
-        OverrunError
+        JobTimeoutError
             The job's time is over; nothing became visible.
         """
         with self._building:

@@ -63,7 +63,7 @@ class IndexJobs:
 
         Raises
         ------
-        HeldError
+        PublishHeldError
             There is a newer snapshot, and publishing is held.
         """
         return self._publish_newest("snapshot")
@@ -73,9 +73,9 @@ class IndexJobs:
 
         Raises
         ------
-        SnapshotGoneError
+        SnapshotNotFoundError
             It did not appear within `indexer.alarm_patience`.
-        StoppingError
+        ShutdownError
             `stop` was called before it appeared.
         """
         if named is not None:

@@ -76,7 +76,7 @@ class IndexReader:
 
         Raises
         ------
-        VersionGoneError
+        VersionNotFoundError
             There is no such version.
         """
         blob: Any = self.redis.hget(self.key("version", number), _MANIFEST)
@@ -96,7 +96,7 @@ class IndexReader:
 
         Raises
         ------
-        VersionGoneError
+        VersionNotFoundError
             There is no such version (any more), or it lacks a shard; read `current` again.
         """
         fields: Any = self.redis.hgetall(self.key("version", number))

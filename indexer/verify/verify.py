@@ -97,7 +97,7 @@ def verify(
 
     Raises
     ------
-    VersionGoneError
+    VersionNotFoundError
         There is no such version.
     """
     check = ConsistencyCheck(reader, number)
