@@ -1,7 +1,22 @@
-"""The root of the errors that the project raises on purpose."""
+"""The base class of the project's errors, and the message that an error gets on a command line."""
 
 from __future__ import annotations
 
+import sys
+
 
 class HsnnError(Exception):
-    """Something a person can act on: its text says what went wrong, where, and what to do."""
+    """An error that a person can act on: its message says what went wrong, where, and what to do."""
+
+
+def user_message(error: BaseException) -> str | None:
+    """Return the one-sentence message of an error that a user can act on; None for a bug, which needs its traceback.
+
+    The project's own errors carry such a message; of Redis, the errors of connecting to it get one.
+    """
+    if type(error).__module__.partition(".")[0] == "hsnn":
+        return str(error)
+    redis = sys.modules.get("redis.exceptions")  # without importing it: `hsnn --help` must be quick
+    if redis is not None and isinstance(error, redis.ConnectionError | redis.TimeoutError | redis.AuthenticationError):
+        return f"Redis cannot be used: {error}; start it, or set redis.url (and streaming.log) to one that runs"
+    return None

@@ -1,1 +1,1 @@
-"""The command line `hsnn`."""
+"""The command line `hsnn`: one module per command or command group."""

@@ -1,103 +1,99 @@
-"""The command line ``hsnn``: which commands there are. It imports little, so that ``hsnn --help`` is there at once."""
+"""The command line ``hsnn``: the table of its commands, each imported only when it is called, so that help is quick."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
 import typer
 
-from hsnn.cli import processes
 
+class LazyCommand(NamedTuple):
+    """A command or command group, imported from its module when it is called.
 
-class Elsewhere(NamedTuple):
-    """A command or group that lives in a module of its own, imported only when it is called."""
+    Attributes
+    ----------
+    module, attribute
+        Where the function of the command, or the Typer app of the group, is.
+    help
+        Line in ``hsnn --help``, where the module is not imported.
+    """
 
     module: str
-    name: str
+    attribute: str
     help: str
 
 
-ELSEWHERE = {
-    "checkpoint": Elsewhere(
+COMMANDS = {
+    "demo": LazyCommand("hsnn.cli.demo", "demo", "Run the whole system on a data set and watch it, for two minutes."),
+    "train": LazyCommand("hsnn.cli.services", "train", "Run the trainer: event log to model, states and snapshots."),
+    "schedule": LazyCommand("hsnn.cli.services", "schedule", "Run the scheduler: snapshots to index versions."),
+    "serve": LazyCommand("hsnn.cli.services", "serve", "Run the server: retrieval over HTTP."),
+    "evaluate": LazyCommand("hsnn.cli.evaluate", "evaluate", "Measure retrieval on a data set: test, then train."),
+    "doctor": LazyCommand("hsnn.cli.doctor", "doctor", "Check this machine and what the configuration points to."),
+    "config": LazyCommand("hsnn.cli.config", "config_app", "Configuration: write a file, show what is in force."),
+    "kafka": LazyCommand("hsnn.cli.kafka", "kafka_app", "One Apache Kafka broker on loopback, for tests and demos."),
+    "checkpoint": LazyCommand(
         "hsnn.cli.checkpoint", "checkpoint_app", "Checkpoints: list, inspect, verify, export, digest."
     ),
-    "control": Elsewhere(
+    "control": LazyCommand(
         "hsnn.cli.control", "control_app", "Commands to the trainer: learning rates, rebalance, end of a stream."
     ),
-    "data": Elsewhere("hsnn.cli.data", "data_app", "Data sets: list them, get them, see what they hold."),
-    "dlq": Elsewhere("hsnn.cli.dlq", "dlq_app", "Dead letters: list them, show them, send them again."),
-    "index": Elsewhere(
-        "hsnn.cli.index", "index_app", "Index: show, verify, compare, export it; its jobs; the way back."
-    ),
-    "produce": Elsewhere("hsnn.cli.produce", "produce", "Send a data set into the log in event-time order."),
-}
-COMMANDS: tuple[Callable[..., None], ...] = (
-    processes.demo,
-    processes.train,
-    processes.schedule,
-    processes.serve,
-    processes.evaluate,
-    processes.doctor,
-    processes.version,
-)
-GROUPS: dict[tuple[str, str], dict[str, Callable[..., None]]] = {
-    ("config", "Configuration: write a file, show what is in force."): {
-        "init": processes.config_init,
-        "show": processes.config_show,
-    },
-    ("kafka", "One Apache Kafka broker on loopback, for tests and demos."): {
-        "fetch": processes.kafka_fetch,
-        "start": processes.kafka_start,
-        "stop": processes.kafka_stop,
-    },
+    "data": LazyCommand("hsnn.cli.data", "data_app", "Data sets: list, fetch, describe."),
+    "dlq": LazyCommand("hsnn.cli.dlq", "dlq_app", "Dead letters: list, show, replay."),
+    "index": LazyCommand("hsnn.cli.index", "index_app", "Index: show, verify, compare, export, roll back; its jobs."),
+    "produce": LazyCommand("hsnn.cli.produce", "produce", "Send a data set into the log in event-time order."),
 }
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
-    """Build the command line; of the commands that live elsewhere, only those named in `arguments` are imported."""
-    app = _group("Retrieval that learns while it serves.")
-    for command in COMMANDS:
-        app.command()(command)
-    for (group, about), inner in GROUPS.items():
-        typed = _group(about)
-        for name, command in inner.items():
-            typed.command(name)(command)
-        app.add_typer(typed, name=group)
-    for name, place in ELSEWHERE.items():
-        _mount(app, name, place, name in arguments)
+    """Build the command line; only the commands named in `arguments` are imported, the others have their help alone."""
+    app = typer.Typer(
+        help="Retrieval that learns while it serves.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.command()(version)
+    for name, lazy in COMMANDS.items():
+        if name in arguments:
+            _add(app, name, lazy)
+        else:
+            app.command(name, help=lazy.help)(_not_imported)
     return app
 
 
 def main() -> None:
-    """Run the command line; errors that a person can act on are said in one sentence, with exit status 2."""
+    """Run the command line; an error that the user can act on is one sentence and exit status 2."""
     try:
         application(sys.argv[1:])(prog_name="hsnn")
     except Exception as error:
-        from hsnn.cli.error_messages import sentence
+        from hsnn.monitoring.errors import user_message
 
-        said = sentence(error)
-        if said is None:
+        message = user_message(error)
+        if message is None:
             raise
-        typer.secho(f"hsnn: {said}", err=True, fg="red")
+        typer.secho(f"hsnn: {message}", err=True, fg="red")
         sys.exit(2)
 
 
-def _group(about: str) -> typer.Typer:
-    return typer.Typer(
-        help=about, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-    )
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed_version
+
+    typer.echo(f"hsnn {installed_version('hsnn')}")
 
 
-def _mount(app: typer.Typer, name: str, place: Elsewhere, real: bool) -> None:
-    found = getattr(import_module(place.module), place.name) if real else _absent
-    if isinstance(found, typer.Typer):
-        app.add_typer(found, name=name)
+def _add(app: typer.Typer, name: str, lazy: LazyCommand) -> None:
+    command = getattr(import_module(lazy.module), lazy.attribute)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
     else:
-        app.command(name, help=None if real else place.help)(found)
+        app.command(name)(command)
 
 
-def _absent() -> None:
-    """Stand for a command in the list of commands."""
+def _not_imported() -> None:
+    """Stand in for a command in the list of commands."""

@@ -1,10 +1,9 @@
-"""``hsnn checkpoint``: what lies in the trainer's folder, whether it is whole, and what is in it."""
+"""``hsnn checkpoint``: list, inspect, verify, export and digest the checkpoints in the trainer's folder."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from hsnn.cli.formatting import age, utc
 from hsnn.cli.options import ConfigFile, Overrides, settings
 from hsnn.trainer.checkpoint.digest import LEFT_OUT, digest, parts
 from hsnn.trainer.checkpoint.export import export
@@ -34,21 +34,21 @@ Parts = Annotated[bool, typer.Option("--parts", help="print a digest per array a
 
 @checkpoint_app.command("list")
 def list_command(config: ConfigFile = None, overrides: Overrides = None) -> None:
-    """List the checkpoints, oldest first; damage is looked for in manifests and sizes only."""
+    """List the checkpoints, oldest first; checks manifests and file sizes only."""
     store = _store(config, overrides)
-    found = listed(store)
-    if not found:
+    checkpoints = listed(store)
+    if not checkpoints:
         _say(f"no checkpoints in {store.folder}")
         return
     table = Table(Column("name", no_wrap=True), "state", title=escape(str(store.folder)))
     for name in ("events", "watermark (UTC)", "size", "age"):
         table.add_column(name, justify="right", overflow="fold")
-    for one in found:
-        table.add_row(*_row(one))
+    for checkpoint in checkpoints:
+        table.add_row(*_row(checkpoint))
     Console().print(table)
-    for one in found:
-        if one.damage:
-            _say(one.damage, "red")
+    for checkpoint in checkpoints:
+        if checkpoint.damage:
+            _say(checkpoint.damage, "red")
 
 
 @checkpoint_app.command("inspect")
@@ -59,24 +59,24 @@ def inspect_command(name: Name, config: ConfigFile = None, overrides: Overrides 
     manifest = store.manifest(name)
     values = store.values(name, manifest)
     for title, facts in (("manifest", _facts(manifest)), ("model", manifest.model), ("counts", _counts(values))):
-        Console().print(_pairs(f"{name} · {title}", facts))
+        Console().print(_two_columns(f"{name} · {title}", facts))
     Console().print(_positions(values["consumer"]["places"]))
     Console().print(_arrays(store, name))
 
 
 @checkpoint_app.command("verify")
 def verify_command(name: All = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
-    """Read every file and compare its SHA-256 with the manifest's; exit status 1 if anything is damaged."""
+    """Compare the SHA-256 of every file with the manifest's; exit status 1 if anything is damaged."""
     store = _store(config, overrides)
     wanted = chosen(store, name)
     outcomes: Counter[str] = Counter()
-    for one in store.names() if name is None else [wanted]:
-        wrong = damage(store, one)
-        if wrong and one not in store.names():
-            continue  # a trainer that writes now has removed it meanwhile
-        outcomes["damaged" if wrong else "whole"] += 1
-        for text in wrong or [f"{one} is whole"]:
-            _say(text, "red" if wrong else None)
+    for checkpoint in store.names() if name is None else [wanted]:
+        problems = damage(store, checkpoint)
+        if problems and checkpoint not in store.names():
+            continue  # a running trainer has deleted it meanwhile, as one too many
+        outcomes["damaged" if problems else "whole"] += 1
+        for text in problems or [f"{checkpoint} is whole"]:
+            _say(text, "red" if problems else None)
     _say(f"{outcomes['whole']} whole, {outcomes['damaged']} damaged")
     if outcomes["damaged"]:
         raise typer.Exit(1)
@@ -119,17 +119,27 @@ def _read(store: CheckpointStore, name: str | None) -> Checkpoint:
     return store.read(chosen(store, name))
 
 
-def _row(one: Listed) -> list[str]:
-    state = "[red]damaged" if one.damage else "whole, held" if one.manifest and one.manifest.held else "whole"
-    known = ["?", "?"] if one.manifest is None else [f"{one.manifest.events:,}", _utc(one.manifest.watermark)]
-    return [one.name, state, *known, f"{one.bytes:,} B", _age(time.time() - one.written_at)]
+def _row(checkpoint: Listed) -> list[str]:
+    state = (
+        "[red]damaged"
+        if checkpoint.damage
+        else "whole, held"
+        if checkpoint.manifest and checkpoint.manifest.held
+        else "whole"
+    )
+    known = (
+        ["?", "?"]
+        if checkpoint.manifest is None
+        else [f"{checkpoint.manifest.events:,}", utc(checkpoint.manifest.watermark)]
+    )
+    return [checkpoint.name, state, *known, f"{checkpoint.bytes:,} B", age(time.time() - checkpoint.written_at)]
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:
     files = {file: f"{entry.bytes:,} B, SHA-256 {entry.sha256}" for file, entry in manifest.files.items()}
     return {
         "events": f"{manifest.events:,}",
-        "watermark": _utc(manifest.watermark),
+        "watermark": utc(manifest.watermark),
         "threads": manifest.threads,
         "config digest": manifest.config_digest,
         "held back": manifest.held or "no",
@@ -140,8 +150,8 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 def _counts(values: dict[str, Any]) -> dict[str, Any]:
     learner = values["learner"]
-    own: dict[str, Any] = {name: learner[name] for name in ("items", "users", "steps")}
-    return {**own, **values["progress"], "index learner": learner["index_learner"]}
+    sizes: dict[str, Any] = {name: learner[name] for name in ("items", "users", "steps")}
+    return {**sizes, **values["progress"], "index learner": learner["index_learner"]}
 
 
 def _positions(places: list[list[Any]]) -> Table:
@@ -159,36 +169,18 @@ def _arrays(store: CheckpointStore, name: str) -> Table:
         *(Column(name, overflow="fold") for name in ("array", "dtype", "shape")), title=f"{len(facts)} arrays"
     )
     table.add_column("bytes", justify="right", overflow="fold")
-    for one in facts:
-        table.add_row(one.name, one.dtype, " x ".join(map(str, one.shape)) or "()", f"{one.bytes:,}")
+    for array in facts:
+        table.add_row(array.name, array.dtype, " x ".join(map(str, array.shape)) or "()", f"{array.bytes:,}")
     table.add_section()
-    table.add_row("all", "", "", f"{sum(one.bytes for one in facts):,}")
+    table.add_row("all", "", "", f"{sum(array.bytes for array in facts):,}")
     return table
 
 
-def _pairs(title: str, rows: dict[str, Any]) -> Table:
+def _two_columns(title: str, rows: dict[str, Any]) -> Table:
     table = Table(Column(overflow="fold"), Column(overflow="fold"), title=title, show_header=False)
     for name, value in rows.items():
         table.add_row(name, f"{value:,}" if type(value) is int else escape(str(value)))
     return table
-
-
-def _utc(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _age(seconds: float) -> str:
-    """Write an age in its largest unit.
-
-    Examples
-    --------
-    >>> [_age(seconds) for seconds in (12.3, 600, 86_400 * 3.5)]
-    ['12 s', '10 min', '3 d']
-    """
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{int(seconds // length)} {unit}"
-    return f"{int(max(0.0, seconds))} s"
 
 
 def _say(text: str, colour: str | None = None) -> None:

@@ -1,8 +1,7 @@
-"""``hsnn control``: commands to the trainer, through the log, met at a place in it like any event."""
+"""``hsnn control``: send commands to the trainer through the log, which orders them among the events."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,31 +17,35 @@ from hsnn.streaming.schema.commands import Command, End, Rebalance, SetRates
 control_app = typer.Typer(
     name="control", help="Commands to the trainer: learning rates, rebalance, end of a stream.", no_args_is_help=True
 )
-Leaf = Annotated[list[int] | None, typer.Option(min=0, help="a node; may be repeated")]
-At = Annotated[int | None, typer.Option(min=0, metavar="MS", help="stream time to be met at; the trainer's watermark")]
+Nodes = Annotated[list[int] | None, typer.Option(min=0, help="a node; may be repeated")]
+EventTime = Annotated[
+    int | None, typer.Option("--at", min=0, metavar="MS", help="event time of the command; the trainer's watermark")
+]
+
+_KINDS: dict[type[Command], str] = {SetRates: "rates", Rebalance: "rebalance", End: "end"}
 
 
 @control_app.command("rates")
 def rates(
     dense_rate: Annotated[float | None, typer.Option(min=1e-9, max=100, help="of the dense weights")] = None,
     embedding_rate: Annotated[float | None, typer.Option(min=1e-9, max=100, help="of the embedding rows")] = None,
-    at: At = None,
+    at: EventTime = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
-    """Learn at other rates from here on, also after restarts; a rate that is not named stays as it is."""
+    """Set learning rates from here on, restarts included; a rate that is not named stays as it is."""
     if dense_rate is None and embedding_rate is None:
         raise typer.BadParameter("name a rate: --dense-rate or --embedding-rate")
-    chosen = _config(config, overrides)
-    _send(chosen, SetRates(_time(chosen, at), dense_rate, embedding_rate))
+    loaded = settings(config, overrides).config
+    _send(loaded, SetRates(_event_time(loaded, at), dense_rate, embedding_rate))
 
 
 @control_app.command("rebalance")
 def rebalance(
-    split: Leaf = None,
-    merge: Leaf = None,
+    split: Nodes = None,
+    merge: Nodes = None,
     over: Annotated[float | None, typer.Option(min=1.01, help="split above so many times the mean")] = None,
-    at: At = None,
+    at: EventTime = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -55,48 +58,43 @@ def rebalance(
         make_command,
     )
 
-    chosen = _config(config, overrides)
-    reader = IndexReader(connect(chosen.redis.url))
+    loaded = settings(config, overrides).config
+    reader = IndexReader(connect(loaded.redis.url))
     number = reader.current()
     if number is None:
         raise VersionNotFoundError("there is no version yet, so there are no nodes to rebalance")
-    bounds = BalanceBounds.from_config(chosen.indexer)
+    bounds = BalanceBounds.from_config(loaded.indexer)
     bounds = bounds if over is None else bounds._replace(over_mean=over, floor=0, starved=0.0)
     sizes = node_sizes(reader, number)
     found = UnbalancedNodes(tuple(split or ()), tuple(merge or ()))
-    strange = [node for node in (*found.split, *found.merge) if node >= len(sizes)]
-    if strange:
-        raise typer.BadParameter(f"version {number} has nodes 0 to {len(sizes) - 1}, and no {strange[0]}")
+    unknown = [node for node in (*found.split, *found.merge) if node >= len(sizes)]
+    if unknown:
+        raise typer.BadParameter(f"version {number} has nodes 0 to {len(sizes) - 1}, and no {unknown[0]}")
     if not any(found):
         found = find_unbalanced(sizes, bounds)
     if not any(found):
         typer.echo(f"version {number}: every node is within its bounds; nothing was sent")
         return
     typer.echo(f"version {number}: {len(found.split)} nodes to split, {len(found.merge)} to merge away")
-    _send(chosen, make_command(reader.manifest(number), found, _time(chosen, at), bounds.over_mean))
+    _send(loaded, make_command(reader.manifest(number), found, _event_time(loaded, at), bounds.over_mean))
 
 
 @control_app.command("end")
-def end(at: At = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
-    """Say that all events up to a time were sent: shown items wait no longer for actions up to then."""
-    chosen = _config(config, overrides)
-    _send(chosen, End(_time(chosen, at)))
+def end(at: EventTime = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Declare that all events up to a time were sent: impressions wait no longer for actions up to then."""
+    loaded = settings(config, overrides).config
+    _send(loaded, End(_event_time(loaded, at)))
 
 
 def _send(config: Config, command: Command) -> None:
     CommandSender(config.streaming)(command)
-    kind = "rebalance" if isinstance(command, Rebalance) else "rates" if isinstance(command, SetRates) else "end"
-    typer.echo(f"{kind}: in topic {config.streaming.control_topic}, to be met at {command.ts}")
+    typer.echo(f"{_KINDS[type(command)]}: in topic {config.streaming.control_topic}, event time {command.ts}")
 
 
-def _time(config: Config, at: int | None) -> int:
-    """Stream time of the command: as asked for, or as far as the trainer has come."""
+def _event_time(config: Config, at: int | None) -> int:
+    """Return the event time of the command: the one asked for, or the trainer's watermark."""
     if at is not None:
         return at
     reader = IndexReader(connect(config.redis.url))
     watermark: Any = reader.redis.hget(reader.key("progress"), "watermark")
     return int(watermark or 0)
-
-
-def _config(file: Path | None, overrides: list[str] | None) -> Config:
-    return settings(file, overrides).config

@@ -1,4 +1,4 @@
-"""``hsnn dlq``: what could not be read or believed, and the way back into its topic."""
+"""``hsnn dlq``: list, show and replay dead letters, the events that could not be decoded or were not plausible."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from hsnn.cli.formatting import utc
 from hsnn.cli.options import ConfigFile, Overrides, settings
 from hsnn.streaming.dead_letters.counts import count_dead_letters
 from hsnn.streaming.dead_letters.preview import preview
@@ -32,7 +32,7 @@ from hsnn.streaming.log.open import mask_secrets, open_log
 
 dlq_app = typer.Typer(
     name="dlq",
-    help="Dead letters: list them, show them, send them again.",
+    help="Dead letters: list, show, replay.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -50,19 +50,19 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="count what would be sen
 @dlq_app.command("list")
 def list_command(topic: Topic = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Count the dead letters per topic and reason, with the times of the first and the last."""
-    with _letters(topic, config, overrides) as (log, topics, where):
+    with _open_letters(topic, config, overrides) as (log, topics, address):
         counts = count_dead_letters(read_dead_letters(log, topics), read_replayed(log, topics))
     if not counts:
-        typer.echo(f"no dead letters in {where}")
+        typer.echo(f"no dead letters in {address}")
         return
     table = Table(
-        *(Column(name, overflow="fold") for name in ("topic", "reason")), title=escape(f"Dead letters in {where}")
+        *(Column(name, overflow="fold") for name in ("topic", "reason")), title=escape(f"Dead letters in {address}")
     )
     for name in ("letters", "replayed", "first (UTC)", "last (UTC)"):
         table.add_column(name, justify="right", overflow="fold")
-    for one in counts:
-        numbers = f"{one.letters:,}", f"{one.replayed:,}", _utc(one.first), _utc(one.last)
-        table.add_row(escape(one.topic), escape(_safe(one.reason)), *numbers)
+    for count in counts:
+        numbers = f"{count.letters:,}", f"{count.replayed:,}", utc(count.first), utc(count.last)
+        table.add_row(escape(count.topic), escape(_printable(count.reason)), *numbers)
     Console().print(table)
 
 
@@ -80,12 +80,12 @@ def show_command(
 ) -> None:
     """Show dead letters, oldest first per partition; exit status 1 if none matches."""
     wanted = DeadLetterFilter(reason, partition, offset)
-    with _letters(topic, config, overrides) as (log, topics, where):
-        found = list(islice(filter(wanted.matches, read_dead_letters(log, topics)), limit))
-    for letter in found:
+    with _open_letters(topic, config, overrides) as (log, topics, address):
+        matches = list(islice(filter(wanted.matches, read_dead_letters(log, topics)), limit))
+    for letter in matches:
         typer.echo(json.dumps(_as_json(letter, width)) if as_json else _as_text(letter, width))
-    if not found:
-        typer.echo(f"no dead letter in {where} matches", err=True)
+    if not matches:
+        typer.echo(f"no dead letter in {address} matches", err=True)
         raise typer.Exit(1)
 
 
@@ -99,19 +99,19 @@ def replay_command(
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
-    """Send letters back to their topics, each once; exit status 1 if some that were asked for cannot be sent."""
-    with _letters(topic, config, overrides) as (log, topics, _):
+    """Send dead letters back to their topics, each once; exit status 1 if a selected one cannot be sent."""
+    with _open_letters(topic, config, overrides) as (log, topics, _):
         account = replay(log, topics, DeadLetterFilter(reason, partition, offset), dry_run=dry_run)
-    _report(account, dry_run)
+    _print_account(account, dry_run)
     if account.not_replayable:
         raise typer.Exit(1)
 
 
 @contextmanager
-def _letters(
+def _open_letters(
     topic: str | None, config: Path | None, overrides: list[str] | None
 ) -> Iterator[tuple[EventLog, list[str], str]]:
-    """Open the log: it, its topics with dead letters, and its address without passwords."""
+    """Open the log; yield it, its topics with dead letters, and its address with passwords masked."""
     streaming = settings(config, overrides).config.streaming
     log = open_log(streaming.log)
     try:
@@ -120,7 +120,7 @@ def _letters(
         log.close()
 
 
-def _report(account: ReplayReport, dry_run: bool) -> None:
+def _print_account(account: ReplayReport, dry_run: bool) -> None:
     skipped = "".join(f" + {count:,} {reason}" for reason, count in sorted(account.skipped.items()))
     sent = account.replayed.total()
     typer.echo(f"{account.read:,} read = {sent:,} {'to be replayed' if dry_run else 'replayed'}{skipped}")
@@ -128,24 +128,24 @@ def _report(account: ReplayReport, dry_run: bool) -> None:
         typer.echo(f"  {count:,} to {topic}" + ("" if dry_run else f", remembered in {topic + REPLAYED}"))
     if sent and not dry_run:
         names = ", ".join(topic + SUFFIX for topic in account.replayed)
-        typer.echo(f"one that breaks again comes back as a new letter in {names}, with its new position")
+        typer.echo(f"an event that fails again is a new dead letter in {names}, with its new position")
 
 
 def _as_text(letter: StoredDeadLetter, width: int) -> str:
     record = letter.record
     lines = {
         "reason": preview(f"{letter.reason}: {letter.detail}".encode(), 600),
-        "written": f"{_utc(record.sent_at)} UTC, {record.topic}/{record.partition} at {record.offset}",
+        "written": f"{utc(record.sent_at)} UTC, {record.topic}/{record.partition} at {record.offset}",
         "key": preview(record.key, width),
         "value": preview(record.value, width),
     }
     if letter.truncated_from:
         lines["cut"] = f"the original value had {letter.truncated_from:,} bytes"
-    lines |= {f"header {_safe(name)}": preview(value, width) for name, value in letter.headers}
-    return "\n".join([_where(letter), *(f"  {name}: {text}" for name, text in lines.items())])
+    lines |= {f"header {_printable(name)}": preview(value, width) for name, value in letter.headers}
+    return "\n".join([_position(letter), *(f"  {name}: {text}" for name, text in lines.items())])
 
 
-def _where(letter: StoredDeadLetter) -> str:
+def _position(letter: StoredDeadLetter) -> str:
     if letter.foreign:
         return f"{letter.topic}, not a dead letter"
     event = "the whole record" if letter.index < 0 else f"event {letter.index}"
@@ -175,9 +175,5 @@ def _bytes(value: bytes | None, width: int) -> dict[str, Any]:
     return {"preview": preview(value, width), "base64": whole}
 
 
-def _safe(text: str) -> str:
+def _printable(text: str) -> str:
     return preview(text.encode(errors="backslashreplace"), 80)
-
-
-def _utc(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,4 +1,4 @@
-"""``hsnn doctor``: whether this machine is fit, and whether what the configuration points to answers."""
+"""``hsnn doctor``: check this machine, and that the servers in the configuration answer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,27 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from hsnn.cli.error_messages import sentence
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hsnn.cli.options import ConfigFile, Overrides, settings
 from hsnn.config.masking import mask_address
 from hsnn.config.schema import Config
+from hsnn.monitoring.errors import user_message
 
 State = Literal["ok", "warn", "fail"]
-_GIB = 2**30
+_BYTES_PER_GIB = 2**30
+
+# GiB free: less than this fills up within days with the default number of kept checkpoints.
+_LEAST_FREE_GIB = 2
+
+# Seconds: a server that does not accept a connection within them is reported; the clients would retry for much longer.
+_CONNECT_SECONDS = 2.0
 
 
 class Finding(NamedTuple):
-    """What a check found.
+    """The result of a check.
 
     Attributes
     ----------
@@ -30,7 +41,7 @@ class Finding(NamedTuple):
     state
         ``ok``, ``warn`` (works, but slowly or not for long) or ``fail``.
     text
-        What was found, and what to do about it.
+        The result in words, and what to do about it.
     """
 
     name: str
@@ -38,17 +49,30 @@ class Finding(NamedTuple):
     text: str
 
 
-def examine(config: Config) -> list[Finding]:
-    """Make all checks; none of them changes anything."""
-    checks: tuple[Callable[[Config], Finding], ...] = (python, torch, crc32c, redis, log, threads, disk)
-    return [*(check(config) for check in checks), *ports(config)]
+def doctor(config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Check this machine and what the configuration points to; exit status 1 if a check fails."""
+    findings = run_checks(settings(config, overrides).config)
+    print_findings(findings)
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(1)
 
 
-def report(findings: list[Finding]) -> None:
+def run_checks(config: Config) -> list[Finding]:
+    """Run all checks; none of them changes anything."""
+    checks: tuple[Callable[[Config], Finding], ...] = (
+        check_python,
+        check_torch,
+        check_crc32c,
+        check_redis,
+        check_log,
+        check_threads,
+        check_disk,
+    )
+    return [*(check(config) for check in checks), *check_ports(config)]
+
+
+def print_findings(findings: list[Finding]) -> None:
     """Print findings as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
     colours = {"ok": "green", "warn": "yellow", "fail": "bold red"}
     table = Table("check", "", "what was found", box=None, pad_edge=False)
     for finding in findings:
@@ -56,14 +80,14 @@ def report(findings: list[Finding]) -> None:
     Console().print(table)
 
 
-def python(_config: Config) -> Finding:
+def check_python(_config: Config) -> Finding:
     """Check that Python is recent enough."""
-    found = sys.version.split()[0]
+    version = sys.version.split()[0]
     enough = sys.version_info >= (3, 11)
-    return Finding("python", "ok" if enough else "fail", found if enough else f"{found}; 3.11 or newer is needed")
+    return Finding("python", "ok" if enough else "fail", version if enough else f"{version}; 3.11 or newer is needed")
 
 
-def torch(_config: Config) -> Finding:
+def check_torch(_config: Config) -> Finding:
     """Check that PyTorch can be imported."""
     try:
         return Finding("torch", "ok", str(importlib.import_module("torch").__version__))
@@ -71,7 +95,7 @@ def torch(_config: Config) -> Finding:
         return Finding("torch", "fail", f"{error}; run `make setup`, or install torch as pinned in requirements.lock")
 
 
-def crc32c(_config: Config) -> Finding:
+def check_crc32c(_config: Config) -> Finding:
     """Check that checksums of Kafka records are computed in C."""
     try:
         importlib.import_module("crc32c")
@@ -81,63 +105,67 @@ def crc32c(_config: Config) -> Finding:
     return Finding("crc32c", "ok", "Kafka checksums are computed in C")
 
 
-def redis(config: Config) -> Finding:
-    """Check that Redis answers, and numbers stream entries as the log needs it (``0-*``, version 7)."""
+def check_redis(config: Config) -> Finding:
+    """Check that Redis answers and is version 7, the first with the stream ids the log needs (``0-*``)."""
     from hsnn.streaming.redis.client import connect
 
-    where = mask_address(config.redis.url)
+    address = mask_address(config.redis.url)
     try:
-        _answers(config.redis.url)
+        _connect(config.redis.url)
         client = connect(config.redis.url)
-        known = client.info("server")
+        info = client.info("server")
         client.close()
     except Exception as error:
-        return Finding("redis", "fail", f"{where}: {sentence(error) or error}")
-    found = f"{known.get('server_name', 'redis')} {known.get('valkey_version', known['redis_version'])}"
-    if int(str(known["redis_version"]).partition(".")[0]) < 7:
-        return Finding("redis", "fail", f"{where} is {found}; version 7 or newer is needed")
-    return Finding("redis", "ok", f"{where} is {found}")
+        return Finding("redis", "fail", f"{address}: {user_message(error) or error}")
+    server = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
+    if int(str(info["redis_version"]).partition(".")[0]) < 7:
+        return Finding("redis", "fail", f"{address} is {server}; version 7 or newer is needed")
+    return Finding("redis", "ok", f"{address} is {server}")
 
 
-def log(config: Config) -> Finding:
-    """Check that the event log answers; a topic that does not exist yet is made by trainer or producer."""
+def check_log(config: Config) -> Finding:
+    """Check that the event log answers; trainer or producer create a topic that does not exist yet."""
     from hsnn.streaming.errors import UnknownTopicError
     from hsnn.streaming.log.open import open_log
 
-    where, topic = mask_address(config.streaming.log), config.streaming.engagements_topic
+    address, topic = mask_address(config.streaming.log), config.streaming.engagements_topic
     try:
-        _answers(config.streaming.log)
+        _connect(config.streaming.log)
         opened = open_log(config.streaming.log)
         try:
-            return Finding("log", "ok", f"{where}: {topic} has {len(opened.partitions(topic))} partitions")
+            return Finding("log", "ok", f"{address}: {topic} has {len(opened.partitions(topic))} partitions")
         except UnknownTopicError:
-            return Finding("log", "ok", f"{where}: {topic} does not exist yet")
+            return Finding("log", "ok", f"{address}: {topic} does not exist yet")
         finally:
             opened.close()
     except Exception as error:
-        return Finding("log", "fail", f"{where}: {sentence(error) or error}")
+        return Finding("log", "fail", f"{address}: {user_message(error) or error}")
 
 
-def threads(config: Config) -> Finding:
-    """Check that there are as many cores as threads are wanted."""
+def check_threads(config: Config) -> Finding:
+    """Check that there are at least as many cores as configured threads."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = config.trainer.threads
     text = f"{cores} cores; trainer.threads = {wanted}"
     return Finding("threads", "ok", text) if wanted <= cores else Finding("threads", "warn", f"{text}: set it lower")
 
 
-def disk(config: Config) -> Finding:
-    """Check that checkpoints have room."""
+def check_disk(config: Config) -> Finding:
+    """Check that the checkpoint folder is writable and its disk has room."""
     folder = config.trainer.checkpoint_dir.absolute()
-    here = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(here).free / _GIB
-    if not os.access(here, os.W_OK):
-        return Finding("disk", "fail", f"{here} is not writable; set trainer.checkpoint_dir to a folder that is")
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / _BYTES_PER_GIB
+    if not os.access(existing, os.W_OK):
+        return Finding("disk", "fail", f"{existing} is not writable; set trainer.checkpoint_dir to a folder that is")
     text = f"{free:.1f} GiB free for checkpoints in {Path(folder)}"
-    return Finding("disk", "ok", text) if free >= 2 else Finding("disk", "warn", f"{text}: less than 2 GiB")
+    return (
+        Finding("disk", "ok", text)
+        if free >= _LEAST_FREE_GIB
+        else Finding("disk", "warn", f"{text}: less than {_LEAST_FREE_GIB} GiB")
+    )
 
 
-def ports(config: Config) -> Iterator[Finding]:
+def check_ports(config: Config) -> Iterator[Finding]:
     """Check that the ports of trainer, scheduler and server are free."""
     wanted = {
         "trainer": (config.monitoring.host, config.monitoring.trainer_port),
@@ -145,18 +173,18 @@ def ports(config: Config) -> Iterator[Finding]:
         "server": (config.serving.host, config.serving.port),
     }
     for role, (host, port) in wanted.items():
-        yield _port(role, host, port)
+        yield _check_port(role, host, port)
 
 
-def _answers(url: str, timeout: float = 2.0) -> None:
-    """Raise at once if nobody listens at the first address of a URL: the clients would try for long."""
+def _connect(url: str, timeout: float = _CONNECT_SECONDS) -> None:
+    """Open and close a connection to the first address of a URL; raises OSError if nothing listens there."""
     address = urlsplit(url).netloc.rpartition("@")[2].partition(",")[0]
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout).close()
 
 
-def _port(role: str, host: str, port: int) -> Finding:
+def _check_port(role: str, host: str, port: int) -> Finding:
     name = f"{role} port"
     try:
         with socket.create_server((host, port)):

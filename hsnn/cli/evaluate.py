@@ -1,19 +1,22 @@
-"""``hsnn evaluate``: how good retrieval is, offline, on a data set."""
+"""``hsnn evaluate``: measure retrieval offline, on a data set."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from hsnn.cli.options import ConfigFile, DataSet, Overrides, settings
 from hsnn.config.schema import Config
 from hsnn.evaluation.harness.dataset_config import config_for_dataset
-from hsnn.evaluation.harness.prequential import Run, evaluate
+from hsnn.evaluation.harness.prequential import Run
+from hsnn.evaluation.harness.prequential import evaluate as evaluate_prequentially
 from hsnn.evaluation.methods import parse_baselines
 from hsnn.evaluation.report.summary import across, probabilities, sentences, table
 from hsnn.streaming.datasets import load
@@ -22,16 +25,16 @@ from hsnn.trainer.config.model import TrainerConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class EvaluationTask:
     """What to measure.
 
     Attributes
     ----------
     data : name of a data set, or name:path
-    events : first engagements of it; None: all
+    events : number of its first engagements to use; None: all
     query_share, query_from, query_to : as in `hsnn.evaluation.harness.prequential.evaluate`
     baselines : ``all``, ``none`` or names with commas
-    seeds : how many, counted from the configuration's
+    seeds : number of runs; the first has the configured seed, each next one the next seed
     """
 
     data: str
@@ -43,18 +46,54 @@ class Task:
     seeds: int = 1
 
 
-def evaluate_data(config: Config, task: Task, json_file: Path | None, report: Path | None) -> None:
-    """Measure under `config` and show the figures; write them to `json_file` and `report` (Markdown) if given."""
+def evaluate(
+    data: DataSet,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    model: Annotated[str | None, typer.Option(help="size of the model: sets trainer.model.preset")] = None,
+    baselines: Annotated[str, typer.Option(help="what to compare with: all, none, or names with commas")] = "all",
+    seeds: Annotated[int, typer.Option(min=1, help="runs, each with the next seed")] = 1,
+    events: Annotated[int | None, typer.Option(min=1, help="first engagements of the data set; all")] = None,
+    query_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of the events that are queried")] = 0.05,
+    query_from: Annotated[
+        float, typer.Option(min=0.0, help="first event that is queried; up to 1 a share of the stream")
+    ] = 0.5,
+    query_to: Annotated[float, typer.Option(min=0.0, help="end of the pass; up to 1 a share of the stream")] = 1.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+    report: Annotated[Path | None, typer.Option(help="write a Markdown report here, plots beside it")] = None,
+) -> None:
+    """Measure retrieval on a data set: test, then train, in one pass and one process."""
+    preset = [] if model is None else [f"trainer.model.preset={model}"]
+    loaded = settings(config, [*(overrides or ()), *preset]).config
+    for file in (json_file, report):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {file.absolute().parent} to write to")
+    task = EvaluationTask(
+        data=data,
+        events=events,
+        query_share=query_share,
+        query_from=query_from,
+        query_to=query_to,
+        baselines=baselines,
+        seeds=seeds,
+    )
+    run_evaluation(loaded, task, json_file, report)
+
+
+def run_evaluation(config: Config, task: EvaluationTask, json_file: Path | None, report: Path | None) -> None:
+    """Measure under `config` and print the figures; write them to `json_file` and `report` (Markdown) if given."""
     console = Console()
-    parse_baselines(task.baselines)  # a wrong name is said before the data are read
+    parse_baselines(task.baselines)  # raises for an unknown name, before the data set is read
     dataset = load(task.data, limit=task.events)
     trainer = config_for_dataset(config.trainer, dataset)
     runs = [
-        _run(console, dataset, trainer.model_copy(update={"seed": trainer.seed + number}), task, config)
+        _run_seed(
+            dataset, trainer.model_copy(update={"seed": trainer.seed + number}), task, config=config, console=console
+        )
         for number in range(task.seeds)
     ]
     figures = across(runs) | {"data": dataset.name, "config": config.digest()}
-    _show(console, figures, task)
+    _print_figures(console, figures, task)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
         console.print(f"written to {json_file}", markup=False)
@@ -65,10 +104,10 @@ def evaluate_data(config: Config, task: Task, json_file: Path | None, report: Pa
         console.print(f"written to {', '.join(map(str, files))}", markup=False)
 
 
-def _run(console: Console, data: Dataset, trainer: TrainerConfig, task: Task, config: Config) -> Run:
+def _run_seed(data: Dataset, trainer: TrainerConfig, task: EvaluationTask, *, config: Config, console: Console) -> Run:
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"{data.name}, one pass, seed {trainer.seed}", total=len(data.engagements))
-        return evaluate(
+        return evaluate_prequentially(
             data,
             trainer,
             config.streaming.batch_size,
@@ -80,14 +119,14 @@ def _run(console: Console, data: Dataset, trainer: TrainerConfig, task: Task, co
         )
 
 
-def _show(console: Console, figures: Mapping[str, Any], task: Task) -> None:
+def _print_figures(console: Console, figures: Mapping[str, Any], task: EvaluationTask) -> None:
     queries = f"{figures['queries']:,.0f} queries, {figures['seeds']} seed(s)"
     title = f"{figures['data']}: {figures['events']:,} events, {queries}; percent"
     console.print(table(figures, title))
     for sentence in _differences(figures) if task.seeds > 1 else sentences(figures):
         console.print(sentence)
-    if shown := probabilities(figures):
-        console.print(shown)
+    if calibration := probabilities(figures):
+        console.print(calibration)
     hours = figures["popularity_half_life_hours"]
     console.print(f"popularity's best half-life: {'none, it never forgets' if hours is None else f'{hours:g} h'}")
     console.print(f"{figures['events_per_second']:,.0f} events/s learned")
@@ -95,8 +134,8 @@ def _show(console: Console, figures: Mapping[str, Any], task: Task) -> None:
 
 def _differences(figures: Mapping[str, Any]) -> Sequence[str]:
     return [
-        f"{pair.replace('_', ' ')}, recall@50: {100 * one['mean']:+.2f} points, 95% interval over the seeds "
-        f"{100 * one['low']:+.2f} to {100 * one['high']:+.2f}"
+        f"{pair.replace('_', ' ')}, recall@50: {100 * interval['mean']:+.2f} points, 95% interval over the seeds "
+        f"{100 * interval['low']:+.2f} to {100 * interval['high']:+.2f}"
         for pair, by_figure in figures["comparisons"].items()
-        for one in [by_figure["recall_at_50"]]
+        for interval in [by_figure["recall_at_50"]]
     ]

@@ -1,4 +1,4 @@
-"""The options that every command which reads the configuration has."""
+"""Options shared by the commands: the configuration file, overrides of single keys, a data set."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="set a configuration key; may be repeated")
 ]
 
+DataSet = Annotated[str, typer.Option("--data", metavar="NAME[:PATH]", help="a data set; see `hsnn data list`")]
+
 
 def settings(file: Path | None, overrides: list[str] | None) -> Loaded:
-    """Read the configuration as the options say.
+    """Load the configuration from the file and the overrides given as options.
 
     Raises
     ------
     hsnn.config.loader.ConfigError
-        It cannot be used.
+        The configuration cannot be used.
     """
     from hsnn.config.loader import load  # not at the top: `hsnn --help` must not wait for pydantic
 

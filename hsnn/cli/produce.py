@@ -1,4 +1,4 @@
-"""``hsnn produce``: a data set into the log, from a process of its own."""
+"""``hsnn produce``: send a data set into the event log."""
 
 from __future__ import annotations
 
@@ -48,7 +48,17 @@ def produce(
         raise typer.BadParameter("--follow and --ahead belong together")
     streaming = settings(config, overrides).config.streaming
     try:
-        done = run(data, log or streaming.log, streaming, speed, limit, follow, ahead, json_file, form)
+        done = run(
+            data,
+            log or streaming.log,
+            streaming,
+            speed=speed,
+            limit=limit,
+            follow=follow,
+            ahead=ahead,
+            json_file=json_file,
+            form=form,
+        )
     except (DataError, StreamingError, ValueError) as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(1) from error
@@ -62,6 +72,7 @@ def run(
     data: str,
     log: str,
     config: StreamingConfig,
+    *,
     speed: str = "max",
     limit: int | None = None,
     follow: str | None = None,
@@ -69,14 +80,14 @@ def run(
     json_file: Path | None = None,
     form: RecordFormat = "json",
 ) -> ProduceProgress:
-    """Load, connect, send; see `hsnn.streaming.producer.produce`. SIGINT and SIGTERM stop it, a second one at once.
+    """Load a data set, connect to the log and send it; stops at SIGINT or SIGTERM, at a second one at once.
 
     Raises
     ------
     DataError, StreamingError, ValueError
-        The data set, the log or an option is not usable.
+        The data set, the log or an option cannot be used.
     """
-    with stop_on_signals() as asked:
+    with stop_on_signals() as stop:
         dataset = load(data, limit)
         opened = open_log(log)
         try:
@@ -88,7 +99,7 @@ def run(
                 ahead=ahead,
                 trained_count=None if follow is None else trained_counter(follow),
                 progress=None if json_file is None else lambda produced: _write(json_file, produced),
-                stop=asked.is_set,
+                stop=stop.is_set,
                 form=form,
             )
         finally:
@@ -96,7 +107,7 @@ def run(
 
 
 def _write(path: Path, produced: ProduceProgress) -> None:
-    # Written aside and renamed: whoever reads it while it changes sees one whole count or another.
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps({**asdict(produced), "events_per_second": round(produced.events_per_second, 1)}))
-    aside.replace(path)
+    # Written to a temporary file and renamed, so that a reader never sees half of it.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps({**asdict(produced), "events_per_second": round(produced.events_per_second, 1)}))
+    temporary.replace(path)

@@ -55,7 +55,7 @@ class Demo:
         Engagements to send at most; None: all.
     """
 
-    def __init__(self, loaded: Loaded, data: str, events: int | None, log: LogKind, console: Console) -> None:
+    def __init__(self, loaded: Loaded, data: str, *, events: int | None, log: LogKind, console: Console) -> None:
         self._console = console
         with console.status(f"reading {data.partition(':')[0]}"):
             self.dataset = load(data, events)
@@ -63,7 +63,7 @@ class Demo:
         self._stage = Stage(loaded, log, self.dataset.expire_after_idle)
         self.interrupt = Interrupt(self._stage.kill)
         self.figures = Figures(
-            data=self.dataset.name, log=log, wanted=len(self.dataset), first_ts=int(self.dataset.event_times()[0])
+            data=self.dataset.name, log=log.value, wanted=len(self.dataset), first_ts=int(self.dataset.event_times()[0])
         )
         self.people: list[Person] = []
         self._finished = False

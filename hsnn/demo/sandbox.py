@@ -8,8 +8,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 import httpx
 
@@ -23,7 +23,14 @@ from hsnn.streaming.dead_letters.writer import SUFFIX
 
 _log = logging.getLogger(__name__)
 
-LogKind = Literal["redis", "kafka"]
+
+class LogKind(StrEnum):
+    """The event logs that the demo can run on."""
+
+    redis = "redis"
+    kafka = "kafka"
+
+
 AHEAD = 2000
 """Engagements that the log may hold unlearned: enough that the trainer never waits, few enough that all is fresh."""
 
@@ -59,7 +66,7 @@ class Stage:
         self._loaded, self._kind, self._idle = loaded, log, expire_after_idle
         self._redis = EmbeddedRedis()
         self._kafka: EmbeddedKafka | None = None
-        self._borrowed = os.environ.get("KAFKA_BOOTSTRAP") if log == "kafka" else None
+        self._borrowed = os.environ.get("KAFKA_BOOTSTRAP") if log is LogKind.kafka else None
 
     @property
     def redis_url(self) -> str:
@@ -101,7 +108,7 @@ class Stage:
         RoleError, EmbeddedError
             Something did not start; the text says why.
         """
-        tell(f"starting Redis{' and Kafka' if self._kind == 'kafka' and not self._borrowed else ''}")
+        tell(f"starting Redis{' and Kafka' if self._kind is LogKind.kafka and not self._borrowed else ''}")
         self._redis.start()
         self.config = compose(
             self._loaded,
@@ -175,7 +182,7 @@ class Stage:
         return ["--config", str(self._file)]
 
     def _log_url(self) -> str:
-        if self._kind == "redis":
+        if self._kind is LogKind.redis:
             return self._redis.url
         if self._borrowed:
             return f"kafka://{self._borrowed}"

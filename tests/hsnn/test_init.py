@@ -23,7 +23,7 @@ def test_type_checkers_see_the_same_names_as_users() -> None:
     imported = {
         alias.name: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
     }
-    assert {name: imported[name] for name in hsnn.__all__} == hsnn._HOME
+    assert {name: imported[name] for name in hsnn.__all__} == hsnn._MODULES
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -32,7 +32,9 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 
 
 def test_importing_it_imports_no_room() -> None:
-    code = "import sys, hsnn; print([name for name in ('torch', 'numpy', 'trainer', 'redis') if name in sys.modules])"
+    code = (
+        "import sys, hsnn; print([name for name in ('torch', 'numpy', 'hsnn.trainer', 'redis') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -23,7 +23,7 @@ from prometheus_client import REGISTRY
 import hsnn.indexer.metrics
 import hsnn.monitoring.metrics
 import hsnn.trainer.metrics  # noqa: F401
-from hsnn.cli.app import ELSEWHERE, application
+from hsnn.cli.app import COMMANDS, application
 from hsnn.config.loader import OTHER_VARIABLES, load
 from hsnn.config.schema import Config, known_keys
 from hsnn.monitoring.health import Health
@@ -69,7 +69,7 @@ def http_port(role: str, config: Config) -> int:
 
 def check_command(arguments: list[str]) -> None:
     """Parse a command line of hsnn down to its last option; raises if anything in it does not exist."""
-    command: Any = typer.main.get_command(application(list(ELSEWHERE)))
+    command: Any = typer.main.get_command(application(list(COMMANDS)))
     context = command.make_context("hsnn", list(arguments))
     while hasattr(command, "commands"):
         name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])

@@ -160,9 +160,9 @@ def test_a_configuration_file_that_is_shown_is_accepted(page: Path, tmp_path: Pa
 
 @every_page
 def test_commands_that_are_named_exist(page: Path) -> None:
-    from hsnn.cli.app import ELSEWHERE, application
+    from hsnn.cli.app import COMMANDS, application
 
-    root = typer.main.get_command(application(tuple(ELSEWHERE)))
+    root = typer.main.get_command(application(tuple(COMMANDS)))
     shown = [line.partition("#")[0] for code in blocks(page, "sh") for line in code.splitlines()]
     for command in [*quoted(page), *shown]:
         for words in re.findall(r"(?:^|run --rm trainer |-m )hsnn ([a-z].*)", command.strip()):

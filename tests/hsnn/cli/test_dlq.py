@@ -125,7 +125,7 @@ def test_replay(log: RedisLog, redis_server: str) -> None:
     assert some.stdout == (
         "3 read = 2 replayed + 1 not_wanted\n"
         "  2 to engagements, remembered in engagements.dlq.replayed\n"
-        "one that breaks again comes back as a new letter in engagements.dlq, with its new position\n"
+        "an event that fails again is a new dead letter in engagements.dlq, with its new position\n"
     )
     rest = ask("replay")
     assert rest.stdout.startswith("3 read = 1 replayed + 2 already_replayed\n")

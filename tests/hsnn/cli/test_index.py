@@ -182,11 +182,11 @@ def a_leader_listens(toys: Toys) -> Iterator[None]:
 
 
 def test_requests_wait_for_a_leader_and_say_so(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsnn.cli.jobs._PATIENCE", 0.05)
+    monkeypatch.setattr("hsnn.cli.jobs._LEADER_SECONDS", 0.05)
     alone = toys.call("jobs", "pause", "clean")
     assert alone.exit_code == 1
     assert "no scheduler leads" in alone.stdout
-    monkeypatch.setattr("hsnn.cli.jobs._PATIENCE", 5.0)
+    monkeypatch.setattr("hsnn.cli.jobs._LEADER_SECONDS", 5.0)
     with a_leader_listens(toys):
         for op in ("run", "pause"):
             assert toys.call("jobs", op, "refresh").stdout == f"{op} refresh: the leader has taken it\n"

@@ -1,0 +1,62 @@
+"""``hsnn train``, ``hsnn schedule``, ``hsnn serve``: the long-running processes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsnn.cli.options import ConfigFile, Overrides, settings
+
+PortFile = Annotated[Path | None, typer.Option(help="file to write the port to once the server listens on it")]
+
+
+class LostOffsets(StrEnum):
+    """What the trainer may do where the log no longer holds the next records."""
+
+    fail = "fail"
+    earliest = "earliest"
+    latest = "latest"
+
+
+def train(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    on_lost_offsets: Annotated[
+        LostOffsets | None, typer.Option(help="if the log lost the next records: sets streaming.on_lost_offsets")
+    ] = None,
+) -> None:
+    """Run the trainer: event log to model, states and snapshots. Stops at SIGTERM or Ctrl+C, a second one at once."""
+    lost = [] if on_lost_offsets is None else [f"streaming.on_lost_offsets={on_lost_offsets.value}"]
+    loaded = settings(config, [*(overrides or ()), *lost]).config
+    _log_to_stderr()
+    from hsnn.trainer.online.loop import run  # after the configuration: a mistake in it must not wait for torch
+
+    run(loaded.trainer, loaded.streaming, loaded.monitoring, redis_url=loaded.redis.url, digest=loaded.digest())
+
+
+def schedule(config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Run the scheduler: snapshots to index versions, new items to deltas. Stops at SIGTERM or Ctrl+C."""
+    loaded = settings(config, overrides).config
+    _log_to_stderr()
+    from hsnn.indexer.jobs.scheduler import run
+
+    run(loaded.indexer, loaded.monitoring, loaded.redis.url, streaming=loaded.streaming)
+
+
+def serve(config: ConfigFile = None, overrides: Overrides = None, port_file: PortFile = None) -> None:
+    """Run the server: retrieval over HTTP. Stops at SIGTERM or Ctrl+C."""
+    loaded = settings(config, overrides).config
+    _log_to_stderr()
+    from hsnn.serving.api.server import run
+
+    run(loaded.serving, loaded.redis.url, port_file, loaded.monitoring.stalled_after)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs every request

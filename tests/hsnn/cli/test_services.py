@@ -1,0 +1,62 @@
+"""`hsnn train`, `schedule`, `serve`: each process gets its part of the configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from unittest.mock import call, create_autospec
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hsnn.cli.app import application
+from hsnn.config.schema import Config
+
+
+@pytest.fixture(autouse=True)
+def _without_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in list(os.environ):
+        if variable.startswith("HSNN_"):
+            monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+    # rich would wrap what it prints at the width of a terminal that is not there
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(application(arguments), list(arguments), prog_name="hsnn")
+
+
+@pytest.mark.parametrize(
+    ("command", "runner", "expected"),
+    [
+        (
+            "train",
+            "hsnn.trainer.online.loop.run",
+            lambda c: call(c.trainer, c.streaming, c.monitoring, redis_url=c.redis.url, digest=c.digest()),
+        ),
+        (
+            "schedule",
+            "hsnn.indexer.jobs.scheduler.run",
+            lambda c: call(c.indexer, c.monitoring, c.redis.url, streaming=c.streaming),
+        ),
+        (
+            "serve",
+            "hsnn.serving.api.server.run",
+            lambda c: call(c.serving, c.redis.url, None, c.monitoring.stalled_after),
+        ),
+    ],
+)
+def test_each_role_gets_its_part_of_the_configuration(
+    command: str, runner: str, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Autospec: the call must also fit the role's own signature."""
+    module, _, name = runner.rpartition(".")
+    imported = __import__(module, fromlist=[name])
+    fake = create_autospec(getattr(imported, name))
+    monkeypatch.setattr(imported, name, fake)
+    done = invoke(command, "--set", "redis.url=redis://elsewhere:1/2")
+    assert done.exit_code == 0, done.output
+    chosen = Config(redis={"url": "redis://elsewhere:1/2"})
+    assert fake.call_args == expected(chosen)
