@@ -22,6 +22,7 @@ from hsnn.config.schema import Config
 from hsnn.monitoring.errors import user_message
 
 State = Literal["ok", "warn", "fail"]
+# Bytes of a GiB, the unit in which disks are reported.
 _BYTES_PER_GIB = 2**30
 
 # GiB free: less than this fills up within days with the default number of kept checkpoints.

@@ -188,7 +188,7 @@ def _print_comparison(console: Console, before: int, after: int, found: VersionD
     )
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    table = Table("node", f"items in {before}", f"items in {after}", "came", "went", title="most changed nodes")
+    table = Table(*("node", f"items in {before}", f"items in {after}", "came", "went"), title="most changed nodes")
     for change in found.nodes[:_NODES_SHOWN]:
         table.add_row(*map(str, change))
     if found.nodes:

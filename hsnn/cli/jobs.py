@@ -72,7 +72,7 @@ def _ask(reader: IndexReader, op: ControlOp, name: str) -> None:
 
 def jobs_table(jobs: Sequence[JobView]) -> Table:
     """Table of the jobs."""
-    table = Table("job", "last run", "outcome", "seconds", "for", "runs", "next", title="jobs")
+    table = Table(*("job", "last run", "outcome", "seconds", "for", "runs", "next"), title="jobs")
     for job in jobs:
         last, over = job.state.last, job.state.overrun_since
         shown = ("-", "-", "-", "-") if last is None else run_cells(last)
@@ -90,7 +90,7 @@ def jobs_table(jobs: Sequence[JobView]) -> Table:
 
 def history_table(name: str, runs: Sequence[JobRun]) -> Table:
     """Table of a job's runs."""
-    table = Table("start", "outcome", "seconds", "for", "what went wrong", title=f"runs of {name}, newest first")
+    table = Table(*("start", "outcome", "seconds", "for", "what went wrong"), title=f"runs of {name}, newest first")
     for run in runs:
         table.add_row(*run_cells(run), run.detail)
     return table
