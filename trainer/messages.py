@@ -5,7 +5,7 @@ Everything is absolute and addressed by row, so that reading a message twice cha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Feature
-from hsnn.trainer.rowstore.arrays import Array, pack, unpack
+from hsnn.trainer.rowstore.arrays import Array, pack, select_prefix, unpack
 
 COVISIT_HALF_LIVES = (3_600_000.0, 2_592_000_000.0)
 """Half-lives of co-visitation weights, ms: an hour (the same session) and 30 days (the same month)."""
@@ -56,6 +56,8 @@ class StateDelta:
     item_neighbours, item_weights, item_totals, item_paired
         Co-visitation of `item_rows`, the arrays of `hsnn.trainer.features.covisitation.Covisitation` in order; without
         rows, and not sent, where the model has no cross features.
+    item_tables, user_tables : mapping of name to array
+        Columns ``table.column`` of `item_rows` and `user_rows` in the tables of `hsnn.trainer.features.extra_tables`.
     """
 
     epoch: int
@@ -76,6 +78,8 @@ class StateDelta:
     item_weights: NDArray[np.float32] = field(default_factory=lambda: np.zeros(_LISTS, np.float32))
     item_totals: NDArray[np.float32] = field(default_factory=lambda: np.zeros(_LISTS[:2], np.float32))
     item_paired: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    item_tables: Mapping[str, Array] = field(default_factory=dict)
+    user_tables: Mapping[str, Array] = field(default_factory=dict)
 
     _ARRAYS = (
         "item_rows",
@@ -90,17 +94,63 @@ class StateDelta:
     )
     _PAIRS = ("item_neighbours", "item_weights", "item_totals", "item_paired")
 
+    @classmethod
+    def from_columns(
+        cls,
+        *,
+        epoch: int,
+        events: int,
+        watermark: int,
+        half_life: int,
+        item_rows: NDArray[np.int32],
+        items: Mapping[str, Array],
+        user_rows: NDArray[np.int32],
+        users: Mapping[str, Array],
+        new_user_rows: NDArray[np.int32],
+        new_users: Sequence[str],
+    ) -> StateDelta:
+        """Make a delta of the served columns of items and users, named as in a `Snapshot`."""
+        fields: dict[str, Any] = {f"item_{name}": array for name, array in items.items() if "." not in name}
+        fields |= {f"user_{name}": array for name, array in users.items() if "." not in name}
+        return cls(
+            epoch=epoch,
+            events=events,
+            watermark=watermark,
+            half_life=half_life,
+            item_rows=item_rows,
+            user_rows=user_rows,
+            new_user_rows=new_user_rows,
+            new_users=new_users,
+            item_tables={name: array for name, array in items.items() if "." in name},
+            user_tables={name: array for name, array in users.items() if "." in name},
+            **fields,
+        )
+
     def encode(self) -> bytes:
         """Bytes for the stream."""
         scalars = (self.epoch, self.events, self.watermark, self.half_life, list(self.new_users))
         names = self._ARRAYS + (self._PAIRS if len(self.item_paired) else ())
-        return msgspec.msgpack.encode((scalars, pack({name: getattr(self, name) for name in names})))
+        arrays = {name: getattr(self, name) for name in names}
+        arrays |= {f"item_{name}": array for name, array in self.item_tables.items()}
+        arrays |= {f"user_{name}": array for name, array in self.user_tables.items()}
+        return msgspec.msgpack.encode((scalars, pack(arrays)))
 
     @classmethod
     def decode(cls, blob: bytes) -> StateDelta:
         """Read what `encode` wrote."""
-        (epoch, events, watermark, half_life, new_users), arrays = msgspec.msgpack.decode(blob)
-        return cls(epoch, events, watermark, half_life, **unpack(arrays), new_users=new_users)
+        (epoch, events, watermark, half_life, new_users), packed = msgspec.msgpack.decode(blob)
+        arrays = unpack(packed)
+        tables = {name: arrays.pop(name) for name in list(arrays) if "." in name}
+        return cls(
+            epoch,
+            events,
+            watermark,
+            half_life,
+            **arrays,
+            new_users=new_users,
+            item_tables=select_prefix(tables, "item_"),
+            user_tables=select_prefix(tables, "user_"),
+        )
 
 
 class FeedItem(msgspec.Struct, frozen=True, array_like=True):
@@ -167,9 +217,10 @@ class Snapshot:
         ``embeddings`` (n, d+1) float32, ``tokens`` (n, T) int32, ``values`` (n, H) float32, ``last``, ``first``,
         ``expires_at`` (n,) int64 (0: never), ``deleted`` (n,) bool; row = the trainer's item row. With cross features
         also ``neighbours`` (n, 2, N) int32, ``weights`` (n, 2, N) and ``totals`` (n, 2) float32, ``paired`` (n,) int64:
-        see `hsnn.trainer.features.covisitation.Covisitation`.
+        see `hsnn.trainer.features.covisitation.Covisitation`. Columns of other tables
+        (`hsnn.trainer.features.extra_tables`) are called ``table.column``.
     users
-        ``items`` (m, L) int32, ``times`` (m, L) int64, ``tokens`` (m, C) int32.
+        ``items`` (m, L) int32, ``times`` (m, L) int64, ``tokens`` (m, C) int32, and those of other tables.
     item_ids, user_ids
         Ids by row, empty for rows without one.
     features

@@ -29,7 +29,7 @@ from hsnn.evaluation.harness.dataset_config import config_for_dataset
 from hsnn.streaming.datasets import Dataset, load
 from hsnn.streaming.redis.client import connect
 from hsnn.trainer.checkpoint.store import CheckpointStore
-from hsnn.trainer.checkpoint.triggers import Triggers
+from hsnn.trainer.checkpoint.triggers import CheckpointTriggers
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.publish.publisher import Publisher
 from hsnn.trainer.publish.redis_writer import RedisWriter
@@ -85,7 +85,7 @@ def _ms(seconds: list[float]) -> dict[str, float]:
 def rate(data: Dataset, config: TrainerConfig, batch_size: int, publisher: Publisher | None) -> float:
     """Events per second of the bare loop, up to the last checkpoint's being handed out."""
     learner = Learner(config)
-    triggers = Triggers(config.model_copy(update={"checkpoint_events": EVERY}), 0, 0)
+    triggers = CheckpointTriggers(config.model_copy(update={"checkpoint_events": EVERY}), 0, 0)
     start = time.perf_counter()
     for batch in data.batches(batch_size):
         learner.train(learner.prepare(batch))

@@ -20,12 +20,12 @@ def inject(fault: str | None) -> None:
 
 
 def _forget_steps() -> None:
-    restore = Learner.restore.__func__  # type: ignore[attr-defined]
+    restore = Learner.from_state_dict.__func__  # type: ignore[attr-defined]
 
     def forgetful(cls: type[Learner], config: Any, arrays: Any, values: Mapping[str, Any]) -> Learner:
         return restore(cls, config, arrays, {**values, "steps": 0})
 
-    Learner.restore = classmethod(forgetful)  # type: ignore[method-assign,assignment]
+    Learner.from_state_dict = classmethod(forgetful)  # type: ignore[method-assign,assignment]
 
 
 def _skip_a_record() -> None:

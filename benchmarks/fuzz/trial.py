@@ -115,12 +115,12 @@ class Trial:
 
     def _restart(self) -> None:
         """Go on from what a checkpoint would hold."""
-        arrays, own = self._learner.state()
+        arrays, own = self._learner.state_dict()
         snapshot_of(self._learner, SnapshotOrigin(1, 1)).encode()
         values = {"consumer": self._consumer.state_dict(), "learner": own, "progress": self._progress.state_dict()}
         values = msgspec.msgpack.decode(msgspec.msgpack.encode(values))
         self._consumer = Consumer(self._log, self._config, state=values["consumer"])
-        self._learner = Learner.restore(TRAINER, arrays, values["learner"])
+        self._learner = Learner.from_state_dict(TRAINER, arrays, values["learner"])
         self._progress = TrainingProgress()
         self._progress.load_state_dict(values["progress"])
         self._restarts += 1

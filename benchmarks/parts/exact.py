@@ -35,7 +35,7 @@ from hsnn.streaming.schema.batch import Engagements
 from hsnn.streaming.schema.events import Item
 from hsnn.trainer.retrieval.score_bounds import Bounds, DotQuery, Members
 from hsnn.trainer.threads import use_threads
-from hsnn.trainer.training.prepared import Prepared
+from hsnn.trainer.training.prepared import PreparedBatch
 
 RESULTS = RESULTS_FOLDER / "exact.json"
 EVENTS = 60_000
@@ -62,7 +62,7 @@ def planted() -> Dataset:
     return Dataset("planted", clicks, sorted(made, key=lambda item: item.ts), [], {}, np.arange(EVENTS))
 
 
-def asked(system: OfflineSystem, prepared: Prepared, rng: np.random.Generator) -> Iterator[Request]:
+def asked(system: OfflineSystem, prepared: PreparedBatch, rng: np.random.Generator) -> Iterator[Request]:
     """Requests of some events of a batch that has not been learned."""
     names, users, queries = system.learner.items.table.ids, system.learner.users.table.ids, prepared.queries
     for at in np.flatnonzero(rng.random(len(prepared.items)) < ASKED).tolist():

@@ -15,7 +15,7 @@ from hsnn.indexer.store.delta import Delta
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.messages import StateDelta
-from hsnn.trainer.training.prepared import Prepared
+from hsnn.trainer.training.prepared import PreparedBatch
 
 SERVED_MODEL = "served"
 """Key of the served model's view and scores in a `ScoredBatch`."""
@@ -27,7 +27,7 @@ class LearnedBatch:
 
     Attributes
     ----------
-    prepared : Prepared
+    prepared : PreparedBatch
     history : (B, RECENT_ITEMS) int32
         Rows of the user's last items before each event.
     state : EpochState or None
@@ -40,7 +40,7 @@ class LearnedBatch:
         Whether the mirror loaded a version of the index after this batch.
     """
 
-    prepared: Prepared
+    prepared: PreparedBatch
     history: NDArray[np.int32]
     state: EpochState | None
     state_delta: StateDelta

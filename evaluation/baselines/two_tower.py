@@ -21,7 +21,7 @@ from hsnn.trainer.model.scorer import Encoded, Scorer
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
 from hsnn.trainer.rowstore.arrays import grown
 from hsnn.trainer.training.learner import Learner
-from hsnn.trainer.training.prepared import Prepared
+from hsnn.trainer.training.prepared import PreparedBatch
 
 # `trainer.index.seed_after` in events: more than any stream has, so that the index is never learned.
 _NEVER = 2**62
@@ -56,7 +56,7 @@ class TwoTowerBaseline(Baseline):
         self.learner = Learner(two_tower_config(config))
         self.published = 0
         self.changed: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._prepared: Prepared | None = None
+        self._prepared: PreparedBatch | None = None
 
     def prepare(self, batch: Batch) -> None:
         """Prepare the batch that the served model prepares."""

@@ -21,7 +21,7 @@ from hsnn.evaluation.queries.query_sampling import SampledQueries
 from hsnn.serving.search.beam import CHUNK
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.training.prepared import Prepared
+from hsnn.trainer.training.prepared import PreparedBatch
 
 # Items requested per query, at least: recall@200 must be readable from the answer.
 MIN_K = 200
@@ -65,7 +65,9 @@ class Evaluator:
         for start in range(0, len(sampled.requests), CHUNK):
             self._evaluate_chunk(system, sampled.select(slice(start, start + CHUNK)), recorder)
 
-    def learn(self, prepared: Prepared, history: NDArray[np.int32], system: OfflineSystem, result: LearnResult) -> None:
+    def learn(
+        self, prepared: PreparedBatch, history: NDArray[np.int32], system: OfflineSystem, result: LearnResult
+    ) -> None:
         """Let the baselines learn the batch that the served model has learned.
 
         `history` (B, RECENT_ITEMS) holds the user's last items before each event.

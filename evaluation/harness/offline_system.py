@@ -24,7 +24,7 @@ from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.messages import Feed, StateDelta
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
 from hsnn.trainer.training.learner import Learner
-from hsnn.trainer.training.prepared import Prepared, StepReport
+from hsnn.trainer.training.prepared import PreparedBatch, StepReport
 
 # Epoch of the trainer before any row was recycled; 0 is the epoch of an empty mirror.
 _FIRST_EPOCH = 1
@@ -90,13 +90,13 @@ class OfflineSystem:
     @property
     def epoch(self) -> int:
         """Epoch of the trainer; changes whenever rows are recycled, which gives them to other items."""
-        return _FIRST_EPOCH + self.learner.turns
+        return _FIRST_EPOCH + self.learner.recycled
 
-    def prepare(self, batch: Batch) -> Prepared:
+    def prepare(self, batch: Batch) -> PreparedBatch:
         """Prepare a batch; its queries may now be put to the mirror."""
         return self.learner.prepare(batch)
 
-    def learn(self, prepared: Prepared) -> LearnResult:
+    def learn(self, prepared: PreparedBatch) -> LearnResult:
         """Learn a prepared batch, then update the catalogue and the mirror."""
         report = self.learner.train(prepared)
         state = self.learner.delta(self.epoch)

@@ -13,7 +13,7 @@ from hsnn.serving.schema import HistoryItem, Request
 from hsnn.streaming.schema.events import Id
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.training.learner import Learner
-from hsnn.trainer.training.prepared import Prepared
+from hsnn.trainer.training.prepared import PreparedBatch
 
 # Number of last items of a user. An event that repeats one of them is not sampled: recommending a repeat is trivial.
 RECENT_ITEMS = 10
@@ -100,7 +100,7 @@ class QuerySampler:
         self._histories = UserHistories(RECENT_ITEMS)
         self._events_seen = 0
 
-    def sample(self, prepared: Prepared, learner: Learner, k: int) -> tuple[SampledQueries, NDArray[np.int32]]:
+    def sample(self, prepared: PreparedBatch, learner: Learner, k: int) -> tuple[SampledQueries, NDArray[np.int32]]:
         """Sample queries from a batch that has not been learned yet; each requests `k` items.
 
         Returns
@@ -112,10 +112,10 @@ class QuerySampler:
         """
         self._histories.reserve(len(learner.users))
         history, _ = self._histories.extend(prepared.users, prepared.items, prepared.ts)
-        event = self._events_seen + prepared.at
+        event = self._events_seen + prepared.indices
         self._events_seen += prepared.events
         # One random number per event of the batch, valid or not, so that the sample does not depend on what is valid.
-        drawn = self._rng.random(prepared.events)[prepared.at] < self.window.share
+        drawn = self._rng.random(prepared.events)[prepared.indices] < self.window.share
         drawn &= (event >= self.window.start) & (event < self.window.stop)
         chosen = np.flatnonzero(drawn & ~(history == prepared.items[:, None]).any(1))
         item_ids, user_ids, targets = learner.items.table.ids, learner.users.table.ids, prepared.items[chosen]
@@ -135,7 +135,7 @@ class QuerySampler:
         return queries, history
 
 
-def _request(user: str, item_ids: Sequence[str], *, prepared: Prepared, index: int, k: int) -> Request:
+def _request(user: str, item_ids: Sequence[str], *, prepared: PreparedBatch, index: int, k: int) -> Request:
     """Make the request of event `index` of a batch, with the history that the trainer's own query has."""
     rows, times = prepared.queries.history_items[index], prepared.queries.history_times[index]
     history: list[Id | HistoryItem] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +17,16 @@ from hsnn.cli.formatting import age, utc
 from hsnn.cli.options import ConfigFile, Overrides, settings
 from hsnn.trainer.checkpoint.digest import LEFT_OUT, digest, parts
 from hsnn.trainer.checkpoint.export import export
+from hsnn.trainer.checkpoint.renamed_parts import in_old_names
 from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore, Manifest
-from hsnn.trainer.checkpoint.verify import Listed, array_facts, chosen, damage, listed, opened
+from hsnn.trainer.checkpoint.verify import (
+    CheckpointSummary,
+    array_facts,
+    find_checkpoint,
+    find_damage,
+    list_checkpoints,
+    open_store,
+)
 
 checkpoint_app = typer.Typer(
     name="checkpoint",
@@ -32,11 +41,21 @@ All = Annotated[str | None, typer.Argument(metavar="[NAME]", help="a checkpoint,
 Parts = Annotated[bool, typer.Option("--parts", help="print a digest per array and value: where do two runs differ")]
 
 
+class PartNames(StrEnum):
+    """Whose names of arrays and values are printed."""
+
+    NEW = "new"
+    OLD = "old"
+
+
+Names = Annotated[PartNames, typer.Option("--names", help="with --parts: old prints the names of format 1")]
+
+
 @checkpoint_app.command("list")
 def list_command(config: ConfigFile = None, overrides: Overrides = None) -> None:
     """List the checkpoints, oldest first; checks manifests and file sizes only."""
     store = _store(config, overrides)
-    checkpoints = listed(store)
+    checkpoints = list_checkpoints(store)
     if not checkpoints:
         _say(f"no checkpoints in {store.folder}")
         return
@@ -55,7 +74,7 @@ def list_command(config: ConfigFile = None, overrides: Overrides = None) -> None
 def inspect_command(name: Name, config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Show what a checkpoint holds: manifest, counts, positions in the log, and every array."""
     store = _store(config, overrides)
-    name = chosen(store, name)
+    name = find_checkpoint(store, name)
     manifest = store.manifest(name)
     values = store.values(name, manifest)
     for title, facts in (("manifest", _facts(manifest)), ("model", manifest.model), ("counts", _counts(values))):
@@ -68,10 +87,10 @@ def inspect_command(name: Name, config: ConfigFile = None, overrides: Overrides 
 def verify_command(name: All = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Compare the SHA-256 of every file with the manifest's; exit status 1 if anything is damaged."""
     store = _store(config, overrides)
-    wanted = chosen(store, name)
+    wanted = find_checkpoint(store, name)
     outcomes: Counter[str] = Counter()
     for checkpoint in store.names() if name is None else [wanted]:
-        problems = damage(store, checkpoint)
+        problems = find_damage(store, checkpoint)
         if problems and checkpoint not in store.names():
             continue  # a running trainer has deleted it meanwhile, as one too many
         outcomes["damaged" if problems else "whole"] += 1
@@ -97,12 +116,17 @@ def export_command(
 
 @checkpoint_app.command("digest")
 def digest_command(
-    name: Newest = None, only_parts: Parts = False, config: ConfigFile = None, overrides: Overrides = None
+    name: Newest = None,
+    only_parts: Parts = False,
+    names: Names = PartNames.NEW,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
 ) -> None:
     """Print one SHA-256 of everything training depends on; two runs over the same log have the same."""
     checkpoint = _read(_store(config, overrides), name)
     if only_parts:
-        for line in parts(checkpoint.arrays, checkpoint.values):
+        lines = parts(checkpoint.arrays, checkpoint.values)
+        for line in in_old_names(lines) if names == PartNames.OLD else lines:
             typer.echo(line)
         return
     typer.echo(f"{digest(checkpoint.arrays, checkpoint.values)}  {checkpoint.name}")
@@ -112,14 +136,14 @@ def digest_command(
 
 
 def _store(config: Path | None, overrides: list[str] | None) -> CheckpointStore:
-    return opened(settings(config, overrides).config.trainer.checkpoint_dir)
+    return open_store(settings(config, overrides).config.trainer.checkpoint_dir)
 
 
 def _read(store: CheckpointStore, name: str | None) -> Checkpoint:
-    return store.read(chosen(store, name))
+    return store.read(find_checkpoint(store, name))
 
 
-def _row(checkpoint: Listed) -> list[str]:
+def _row(checkpoint: CheckpointSummary) -> list[str]:
     state = (
         "[red]damaged"
         if checkpoint.damage

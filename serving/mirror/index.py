@@ -56,7 +56,7 @@ class MirroredIndex:
         """Take an item out; its vector stays, histories still refer to it."""
         self.leaves.remove(row)
         if row < len(self.leaves.log_mass):
-            self.leaves.forget(np.array([row]))  # it may come back under another half-life
+            self.leaves.clear(np.array([row]))  # it may come back under another half-life
 
     def is_indexed(self, row: int) -> bool:
         """Whether the row is in a node."""

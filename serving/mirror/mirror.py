@@ -20,6 +20,7 @@ from hsnn.serving.mirror.cross_features import MirroredCrossFeatures
 from hsnn.serving.mirror.index import MirroredIndex
 from hsnn.serving.mirror.item_vectors import ItemVectors
 from hsnn.serving.mirror.items import MirroredItems
+from hsnn.serving.mirror.served_tables import ServedTables
 from hsnn.serving.mirror.users import MirroredUsers
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
@@ -39,6 +40,7 @@ class EpochState:
     catalogue, states : items by row
     people : users by row
     crossing : what the cross features need, by item row
+    item_tables, user_tables : columns of registered tables, by row
     """
 
     def __init__(self, version: Version) -> None:
@@ -52,6 +54,7 @@ class EpochState:
         config = ModelConfig.model_validate(manifest.model)
         self.users = MirroredUsers(config, snapshot.user_ids, snapshot.users)
         self.cross_features = MirroredCrossFeatures(config, snapshot)
+        self.item_tables, self.user_tables = ServedTables(snapshot.items), ServedTables(snapshot.users)
         self.items.load_snapshot(snapshot, self.items.changed_features(snapshot))
         self.index = self.build_index(version)
         self._alive_mask: AliveMask | None = None
@@ -134,6 +137,8 @@ class EpochState:
         self.states.put(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
         self.users.apply_state(delta)
         self.cross_features.apply_state(delta)
+        self.item_tables.put(delta.item_rows, delta.item_tables)
+        self.user_tables.put(delta.user_rows, delta.user_tables)
         rows = max(int(delta.item_rows.max(initial=-1)), int(delta.user_items.max(initial=-1))) + 1
         self.items.reserve(rows)
         self.index.reserve(rows)

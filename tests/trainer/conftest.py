@@ -17,8 +17,8 @@ from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.optim.step import Candidates
 from hsnn.trainer.training.learner import Learner
-from hsnn.trainer.training.prepared import Prepared, StepReport
-from hsnn.trainer.training.replay_buffer import Lessons
+from hsnn.trainer.training.prepared import PreparedBatch, StepReport
+from hsnn.trainer.training.replay_buffer import Examples
 
 torch.set_num_threads(1)  # as in production; two tests at once must not fight over the cores
 
@@ -93,12 +93,12 @@ def indexed(config: TrainerConfig, **changes: Any) -> TrainerConfig:
 
 
 @pytest.fixture(scope="session")
-def candidates_of() -> Callable[[Learner, Prepared], Candidates]:
+def candidates_of() -> Callable[[Learner, PreparedBatch], Candidates]:
     """``candidates_of(learner, prepared)``: what a batch would be scored against, without replay."""
 
-    def draw(learner: Learner, prepared: Prepared) -> Candidates:
-        lessons = Lessons(prepared.queries, prepared.items, prepared.weights)
-        return hsnn.trainer.training.sampling.candidates_of(learner, prepared, lessons, np.random.default_rng(0))
+    def draw(learner: Learner, prepared: PreparedBatch) -> Candidates:
+        lessons = Examples(prepared.queries, prepared.items, prepared.weights)
+        return hsnn.trainer.training.sampling.sample_candidates(learner, prepared, lessons, np.random.default_rng(0))
 
     return draw
 
@@ -144,4 +144,4 @@ def taught() -> tuple[Learner, World]:
 @pytest.fixture(scope="session")
 def copy_of() -> Callable[[Learner], Learner]:
     """An independent learner in the same state."""
-    return lambda learner: Learner.restore(learner.config, *learner.state())
+    return lambda learner: Learner.from_state_dict(learner.config, *learner.state_dict())

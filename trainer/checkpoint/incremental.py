@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from hsnn.trainer.checkpoint.atomic_file import FileEntry, link_or_copy, write_new
 from hsnn.trainer.checkpoint.row_delta import TableRows
-from hsnn.trainer.checkpoint.safetensors_writer import Column, parts_of
+from hsnn.trainer.checkpoint.safetensors_writer import Column, file_pieces
 
 _log = logging.getLogger(__name__)
 _MOST = 16
 """Files of changed rows at most."""
 
 
-class Chain(NamedTuple):
+class FileChain(NamedTuple):
     """Files of tables, in order: names, and what they are."""
 
     names: tuple[str, ...] = ()
@@ -33,22 +33,22 @@ class Chain(NamedTuple):
         base, *rows = (self.files[name].bytes for name in self.names)
         return 2 * (sum(rows) + sum(column.nbytes for column in columns.values())) <= base
 
-    def and_then(self, name: str, entry: FileEntry) -> Chain:
+    def and_then(self, name: str, entry: FileEntry) -> FileChain:
         """Add a file."""
-        return Chain((*self.names, name), {**self.files, name: entry})
+        return FileChain((*self.names, name), {**self.files, name: entry})
 
 
-def write_rows(before: Path, known: Chain, aside: Path, rows: TableRows, number: int) -> Chain:
+def write_rows(before: Path, known: FileChain, aside: Path, rows: TableRows, number: int) -> FileChain:
     """Write tables into the folder `aside`: as changes to what `before` has, if they are small, else whole."""
     changed = rows.changed() if known.names else {}
     if known.takes(changed) and _linked(before, known, aside):
         name = f"rows-{number:08d}.safetensors"
-        return known.and_then(name, write_new(aside / name, parts_of(changed)))
+        return known.and_then(name, write_new(aside / name, file_pieces(changed)))
     name = f"base-{number:08d}.safetensors"
-    return Chain().and_then(name, write_new(aside / name, parts_of(rows.whole())))
+    return FileChain().and_then(name, write_new(aside / name, file_pieces(rows.whole())))
 
 
-def _linked(before: Path, known: Chain, aside: Path) -> bool:
+def _linked(before: Path, known: FileChain, aside: Path) -> bool:
     """Bring the files over; say whether they are all there, as far as their sizes tell."""
     try:
         for name in known.names:

@@ -10,19 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hsnn.trainer.rowstore.arrays import Array
-from hsnn.trainer.rowstore.byte_strings import named_texts
+from hsnn.trainer.rowstore.byte_strings import byte_string_arrays
 from hsnn.trainer.rowstore.copy_on_write import TableCopy
-from hsnn.trainer.training.state_dict import small_of, values_of
-from hsnn.trainer.training.tables import tables_of
-
-if TYPE_CHECKING:
-    from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.state import LearnerState
+from hsnn.trainer.training.state_dict import dense_arrays, plain_values
 
 
-class Shadow:
+class LearnerCopy:
     """The copy; it hears of every change of the learner's tables from now on.
 
     Parameters
@@ -39,9 +36,9 @@ class Shadow:
         Seconds that training has waited for copies; whoever reads it may set it to 0.
     """
 
-    def __init__(self, learner: Learner, *, known: bool = False) -> None:
+    def __init__(self, learner: LearnerState, *, known: bool = False) -> None:
         self.learner = learner
-        self.tables = [TableCopy(table, self._timed, known=known) for table in tables_of(learner)]
+        self.tables = [TableCopy(table, self._timed, known=known) for table in learner.tables]
         self._small: Callable[[], dict[str, Array]] = dict
         self.values: dict[str, Any] = {}
         self.spent = 0.0
@@ -54,7 +51,7 @@ class Shadow:
     def begin(self) -> None:
         """Copy the moment that is now; the copy of the moment before is over."""
         with self._timed():
-            self._small, self.values = small_of(self.learner), values_of(self.learner)
+            self._small, self.values = dense_arrays(self.learner), plain_values(self.learner)
             for table in self.tables:
                 table.begin()
 
@@ -79,7 +76,7 @@ class Shadow:
             table.settle()
             arrays |= {name: array[: table.rows] for name, array in table.arrays.items()}
             for name, texts in table.texts.items():
-                arrays |= named_texts(name, texts.pack())
+                arrays |= byte_string_arrays(name, texts.compacted())
         return arrays
 
     @contextmanager

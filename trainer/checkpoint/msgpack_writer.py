@@ -11,7 +11,7 @@ _CHUNK = 4096
 _FEW = 16
 
 
-def pieces(value: Any) -> Iterator[bytes]:
+def encode_pieces(value: Any) -> Iterator[bytes]:
     """Encode plain values; joined, the pieces are what `msgspec.msgpack.encode` makes of `value`.
 
     A long list is encoded a few thousand elements at a time, which themselves are to be small.
@@ -19,14 +19,14 @@ def pieces(value: Any) -> Iterator[bytes]:
     Examples
     --------
     >>> value = {"ids": [str(number) for number in range(10_000)], "more": [1, [2.5, None]]}
-    >>> b"".join(pieces(value)) == msgspec.msgpack.encode(value)
+    >>> b"".join(encode_pieces(value)) == msgspec.msgpack.encode(value)
     True
     """
     if isinstance(value, Mapping):
         yield _head(len(value), 0x80, 0xDE)
         for name, inner in value.items():
             yield msgspec.msgpack.encode(name)
-            yield from pieces(inner)
+            yield from encode_pieces(inner)
     elif isinstance(value, list | tuple):
         yield from _list(value)
     else:
@@ -42,7 +42,7 @@ def _list(values: Sequence[Any]) -> Iterator[bytes]:
     yield list_head(len(values))
     if len(values) < _FEW:
         for inner in values:
-            yield from pieces(inner)
+            yield from encode_pieces(inner)
         return
     for at in range(0, len(values), _CHUNK):
         part = values[at : at + _CHUNK]

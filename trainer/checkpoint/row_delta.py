@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from hsnn.trainer.checkpoint.safetensors_writer import Column
 from hsnn.trainer.rowstore.arrays import Array, grown
-from hsnn.trainer.rowstore.byte_strings import BYTES, LENGTHS, Blobs, named_texts, texts_in
+from hsnn.trainer.rowstore.byte_strings import BYTES, LENGTHS, ByteStringColumn, byte_string_arrays, read_byte_strings
 from hsnn.trainer.rowstore.copy_on_write import TableCopy
 
 _ROWS, _COUNT = "#rows", "#count"
+"""Ends of the names of a table's row numbers and of its length; no name of a table has a ``#``."""
 _CHUNK = 16_384
+"""Rows gathered at once, in the writing thread: so that the interpreter's lock is free in between."""
 
 
 class TableRows:
@@ -41,61 +43,65 @@ class TableRows:
         return {name: column.shape[0] for name, column in self.whole().items()}
 
     def whole(self) -> dict[str, Column]:
-        """All rows."""
+        """Return all rows."""
         columns: dict[str, Column] = {}
         for table in self._tables:
-            columns |= {name: Column.of(array[: table.rows]) for name, array in table.arrays.items()}
+            columns |= _columns({name: array[: table.rows] for name, array in table.arrays.items()})
             for name, texts in table.texts.items():
-                columns |= {part: Column.of(array) for part, array in named_texts(name, texts.pack()).items()}
+                columns |= _columns(byte_string_arrays(name, texts.compacted()))
         return columns
 
     def changed(self) -> dict[str, Column]:
-        """Rows that changed."""
+        """Return the rows that changed."""
         columns: dict[str, Column] = {}
         for table in self._tables:
             rows, name = table.changed, table.table.name
-            columns |= {f"{name}{_ROWS}": Column.of(rows), f"{name}{_COUNT}": Column.of(np.array(table.rows))}
-            columns |= {name: _gathered(array, rows) for name, array in table.arrays.items()}
+            columns |= _columns({f"{name}{_ROWS}": rows, f"{name}{_COUNT}": np.array(table.rows)})
+            columns |= {name: _gather_in_chunks(array, rows) for name, array in table.arrays.items()}
             for name, texts in table.texts.items():
-                columns |= {part: Column.of(array) for part, array in named_texts(name, texts.some(rows)).items()}
+                columns |= _columns(byte_string_arrays(name, texts.select(rows)))
         return columns
 
 
-def assembled(files: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
+def assemble(files: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
     """Put whole tables, and the files of changed rows that came after them, together in order."""
     first, *others = files
     if not others:
         return dict(first)
     names = [name.removesuffix(LENGTHS) for name in first if name.endswith(LENGTHS)]
-    texts = {name: Blobs() for name in names}
+    texts = {name: ByteStringColumn() for name in names}
     for name, blobs in texts.items():
-        packed = texts_in(first, name)
-        blobs.put(np.arange(len(packed.lengths)), packed)
+        packed = read_byte_strings(first, name)
+        blobs.write(np.arange(len(packed.lengths)), packed)
     arrays = {name: np.array(array) for name, array in first.items() if not name.endswith((BYTES, LENGTHS))}
     for file in others:
         for name, blobs in texts.items():
-            rows, count = _of_table(file, name)
+            rows, count = _rows_of(file, name)
             blobs.resize(count)
-            blobs.put(rows, texts_in(file, name))
+            blobs.write(rows, read_byte_strings(file, name))
         for name, array in arrays.items():
-            rows, count = _of_table(file, name)
+            rows, count = _rows_of(file, name)
             arrays[name] = array = grown(array, count)  # what is beyond is left for a later file to write over
             array[rows] = file[name]
-    out: dict[str, Array] = {name: array[: _of_table(others[-1], name)[1]] for name, array in arrays.items()}
+    out: dict[str, Array] = {name: array[: _rows_of(others[-1], name)[1]] for name, array in arrays.items()}
     for name, blobs in texts.items():
-        out |= named_texts(name, blobs.pack())
+        out |= byte_string_arrays(name, blobs.compacted())
     return out
 
 
-def _of_table(file: Mapping[str, Array], name: str) -> tuple[NDArray[np.int64], int]:
+def _rows_of(file: Mapping[str, Array], name: str) -> tuple[NDArray[np.int64], int]:
     table = name.rpartition(".")[0]
     return file[f"{table}{_ROWS}"], int(file[f"{table}{_COUNT}"])
 
 
-def _gathered(array: Array, rows: NDArray[np.int64]) -> Column:
+def _columns(arrays: Mapping[str, Array]) -> dict[str, Column]:
+    return {name: Column.from_array(array) for name, array in arrays.items()}
+
+
+def _gather_in_chunks(array: Array, rows: NDArray[np.int64]) -> Column:
     return Column(array.dtype, (len(rows), *array.shape[1:]), _chunks(array, rows))
 
 
 def _chunks(array: Array, rows: NDArray[np.int64]) -> Iterator[Array]:
-    for at in range(0, len(rows), _CHUNK):
-        yield array[rows[at : at + _CHUNK]]
+    for start in range(0, len(rows), _CHUNK):
+        yield array[rows[start : start + _CHUNK]]

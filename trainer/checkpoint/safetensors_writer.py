@@ -38,7 +38,7 @@ class Column(NamedTuple):
     parts: Iterable[Array]
 
     @classmethod
-    def of(cls, array: Array) -> Column:
+    def from_array(cls, array: Array) -> Column:
         """Make a column of an array in memory."""
         return cls(array.dtype, array.shape, [np.asarray(array, order="C")])
 
@@ -48,13 +48,13 @@ class Column(NamedTuple):
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
 
-def parts_of(columns: Mapping[str, Column]) -> Iterator[bytes | memoryview]:
+def file_pieces(columns: Mapping[str, Column]) -> Iterator[bytes | memoryview]:
     """Bytes of a safetensors file, piece by piece.
 
     Examples
     --------
     >>> from hsnn.trainer.rowstore.arrays import unpack
-    >>> unpack(b"".join(parts_of({"a": Column.of(np.arange(3))})))
+    >>> unpack(b"".join(file_pieces({"a": Column.from_array(np.arange(3))})))
     {'a': array([0, 1, 2])}
     """
     order = sorted(columns, key=lambda name: (-columns[name].dtype.itemsize, name))  # so that all are aligned

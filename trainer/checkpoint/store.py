@@ -18,10 +18,11 @@ import msgspec
 
 from hsnn.monitoring.process.failpoints import failpoint
 from hsnn.trainer.checkpoint.atomic_file import FileEntry, sync_folder, write_new
-from hsnn.trainer.checkpoint.incremental import Chain, write_rows
-from hsnn.trainer.checkpoint.msgpack_writer import pieces
-from hsnn.trainer.checkpoint.row_delta import TableRows, assembled
-from hsnn.trainer.checkpoint.safetensors_writer import Column, parts_of
+from hsnn.trainer.checkpoint.incremental import FileChain, write_rows
+from hsnn.trainer.checkpoint.msgpack_writer import encode_pieces
+from hsnn.trainer.checkpoint.renamed_parts import FORMAT, converted
+from hsnn.trainer.checkpoint.row_delta import TableRows, assemble
+from hsnn.trainer.checkpoint.safetensors_writer import Column, file_pieces
 from hsnn.trainer.errors import CheckpointError
 from hsnn.trainer.rowstore.arrays import Array, unpack
 
@@ -36,7 +37,8 @@ _ASIDE = ".writing-"
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a checkpoint holds, how the model that it holds is shaped, and why it was not handed out, if so.
 
-    `chain` names the files of its tables in order, `lengths` says how long each of their arrays is.
+    `chain` names the files of its tables in order, `lengths` says how long each of their arrays is. `format` counts the
+    changes of the names of arrays and values (`hsnn.trainer.checkpoint.renamed_parts`).
     """
 
     events: int
@@ -49,6 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     lengths: dict[str, int] = {}
     held: str = ""
     seal: str = ""
+    format: int | msgspec.UnsetType = msgspec.UNSET  # unset in checkpoints of format 1: their seals do not cover it
 
     def sealed(self) -> Manifest:
         """Return the same manifest with its own SHA-256 in it, taken while `seal` is empty."""
@@ -100,14 +103,17 @@ class CheckpointStore:
         aside = self.folder / f"{_ASIDE}{name}"
         aside.mkdir()
         entries: dict[str, FileEntry] = {}
-        lengths, chain = dict[str, int](), Chain()
+        lengths, chain = dict[str, int](), FileChain()
         if rows is not None:
             lengths = rows.lengths()
-            known = self._chain(rows.since, lengths) if rows.since else Chain()
-            chain = write_rows(self.folder / rows.since, known, aside, rows, number)
-        entries[ARRAYS] = write_new(aside / ARRAYS, parts_of({name: Column.of(one) for name, one in arrays.items()}))
-        entries[VALUES] = write_new(aside / VALUES, pieces(values))
-        made = Manifest(files=entries | chain.files, chain=chain.names, lengths=lengths, **manifest).sealed()
+            known = self._chain(rows.since, lengths) if rows.since else FileChain()
+            chain = write_rows(self.folder / rows.since, known, aside=aside, rows=rows, number=number)
+        columns = {name: Column.from_array(array) for name, array in arrays.items()}
+        entries[ARRAYS] = write_new(aside / ARRAYS, file_pieces(columns))
+        entries[VALUES] = write_new(aside / VALUES, encode_pieces(values))
+        made = Manifest(
+            files=entries | chain.files, chain=chain.names, lengths=lengths, format=FORMAT, **manifest
+        ).sealed()
         write_new(aside / MANIFEST, [msgspec.json.format(msgspec.json.encode(made))])
         sync_folder(aside)
         failpoint("rename")
@@ -150,8 +156,8 @@ class CheckpointStore:
         manifest = self.manifest(name)
         arrays = unpack(self._blob(name, ARRAYS, manifest))
         if manifest.chain:
-            arrays |= assembled(unpack(self._blob(name, file, manifest)) for file in manifest.chain)
-        return Checkpoint(name, manifest, arrays, self.values(name, manifest))
+            arrays |= assemble(unpack(self._blob(name, file, manifest)) for file in manifest.chain)
+        return Checkpoint(name, manifest, *converted(arrays, self.values(name, manifest), manifest.format or 1))
 
     def manifest(self, name: str) -> Manifest:
         """Read the manifest alone and check its seal.
@@ -181,16 +187,16 @@ class CheckpointStore:
         values: dict[str, Any] = msgspec.msgpack.decode(self._blob(name, VALUES, manifest))
         return values
 
-    def _chain(self, name: str, arrays: Collection[str]) -> Chain:
+    def _chain(self, name: str, arrays: Collection[str]) -> FileChain:
         """Files of a checkpoint's tables; none if they hold other arrays than these, or it cannot be read."""
         try:
             manifest = self.manifest(name)
         except CheckpointError as error:
             _log.error("%s; writing all tables whole", error)
-            return Chain()
+            return FileChain()
         if manifest.lengths.keys() != set(arrays):
-            return Chain()
-        return Chain(manifest.chain, {file: manifest.files[file] for file in manifest.chain})
+            return FileChain()
+        return FileChain(manifest.chain, {file: manifest.files[file] for file in manifest.chain})
 
     def _leaving(self) -> list[str]:
         """Names of those that are to be removed, oldest first."""

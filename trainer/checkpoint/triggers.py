@@ -8,7 +8,7 @@ from __future__ import annotations
 from hsnn.trainer.config.model import TrainerConfig
 
 
-class Triggers:
+class CheckpointTriggers:
     """Watches for multiples of `trainer.checkpoint_events` and `trainer.checkpoint_time`.
 
     Parameters
@@ -19,7 +19,7 @@ class Triggers:
 
     Examples
     --------
-    >>> triggers = Triggers(TrainerConfig(checkpoint_events=100), 0, 0)
+    >>> triggers = CheckpointTriggers(TrainerConfig(checkpoint_events=100), 0, 0)
     >>> [triggers.passed(events, 0) for events in (60, 120, 180, 240)]
     [False, True, False, True]
     """

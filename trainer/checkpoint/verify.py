@@ -15,7 +15,7 @@ from hsnn.trainer.checkpoint.store import ARRAYS, CheckpointStore, Manifest
 from hsnn.trainer.errors import CheckpointError
 
 
-class Listed(NamedTuple):
+class CheckpointSummary(NamedTuple):
     """A checkpoint in a list.
 
     Attributes
@@ -46,7 +46,7 @@ class ArrayFacts(NamedTuple):
     bytes: int
 
 
-def opened(folder: Path) -> CheckpointStore:
+def open_store(folder: Path) -> CheckpointStore:
     """Open a folder of checkpoints to read it; it is not made.
 
     Raises
@@ -59,7 +59,7 @@ def opened(folder: Path) -> CheckpointStore:
     return CheckpointStore(folder, kept=1)
 
 
-def chosen(store: CheckpointStore, name: str | None) -> str:
+def find_checkpoint(store: CheckpointStore, name: str | None) -> str:
     """Find a checkpoint by its name or number; without one, the newest.
 
     Raises
@@ -78,7 +78,7 @@ def chosen(store: CheckpointStore, name: str | None) -> str:
     return found[0]
 
 
-def listed(store: CheckpointStore) -> list[Listed]:
+def list_checkpoints(store: CheckpointStore) -> list[CheckpointSummary]:
     """List the checkpoints, oldest first, each looked at without reading its large files."""
     found = []
     for name in store.names():
@@ -89,7 +89,7 @@ def listed(store: CheckpointStore) -> list[Listed]:
     return found
 
 
-def damage(store: CheckpointStore, name: str) -> list[str]:
+def find_damage(store: CheckpointStore, name: str) -> list[str]:
     """Say of every file what is wrong with it, after reading all of them; nothing for a whole checkpoint."""
     try:
         manifest = store.manifest(name)
@@ -142,14 +142,14 @@ def _of_length(facts: ArrayFacts, length: int) -> ArrayFacts:
     return ArrayFacts(facts.name, facts.dtype, shape, width * math.prod(shape))
 
 
-def _look(store: CheckpointStore, name: str) -> Listed:
+def _look(store: CheckpointStore, name: str) -> CheckpointSummary:
     folder = store.folder / name
     written_at, size = folder.stat().st_mtime, sum(path.stat().st_size for path in folder.iterdir())
     try:
         manifest = store.manifest(name)
     except CheckpointError as error:
-        return Listed(name, None, size, written_at, str(error))
-    return Listed(name, manifest, size, written_at, "; ".join(_sizes(folder, manifest)))
+        return CheckpointSummary(name, None, size, written_at, str(error))
+    return CheckpointSummary(name, manifest, size, written_at, "; ".join(_sizes(folder, manifest)))
 
 
 def _sizes(folder: Path, manifest: Manifest) -> Iterator[str]:

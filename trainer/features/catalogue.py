@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from hsnn.streaming.schema.events import Feature, Item, User
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.hashing import tokens
-from hsnn.trainer.ids.admission import Tenancy
+from hsnn.trainer.ids.admission import IdAdmission
 from hsnn.trainer.ids.id_table import IdTable
-from hsnn.trainer.ids.string_store import Texts
+from hsnn.trainer.ids.string_store import StringStore
 from hsnn.trainer.messages import FeedItem
-from hsnn.trainer.rowstore.arrays import grown
+from hsnn.trainer.rowstore.arrays import Array, grown
 from hsnn.trainer.rowstore.dirty_rows import DirtyRows
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
@@ -39,7 +39,7 @@ class ItemCatalogue:
         Epoch ms; 0 = never.
     deleted : (rows,) bool
     features : one mapping per row
-    tenancy : Tenancy or None
+    admission : IdAdmission or None
         Who may have a row, where not everybody may.
     barrier : WriteBarrier
         Of all of these.
@@ -53,7 +53,7 @@ class ItemCatalogue:
         self.expires_at: NDArray[np.int64] = np.zeros(1024, np.int64)
         self.deleted: NDArray[np.bool_] = np.zeros(1024, np.bool_)
         self.features: list[dict[str, Feature]] = []
-        self.tenancy: Tenancy | None = None
+        self.admission: IdAdmission | None = None
         self.barrier = WriteBarrier()
 
     def __len__(self) -> int:
@@ -64,21 +64,31 @@ class ItemCatalogue:
         self.tokens = grown(self.tokens, rows, -1)
         self.expires_at, self.deleted = grown(self.expires_at, rows), grown(self.deleted, rows)
 
+    def columns(self) -> dict[str, Array]:
+        """Return the arrays in use by name."""
+        return {"tokens": self.tokens, "expires_at": self.expires_at, "deleted": self.deleted}
+
+    def load_columns(self, columns: Mapping[str, Array]) -> None:
+        """Continue from copies of a checkpoint's columns."""
+        self.tokens = columns["tokens"].copy()
+        self.expires_at = columns["expires_at"].copy()
+        self.deleted = columns["deleted"].copy()
+
     def rows(self, names: Sequence[str], *, described: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of `names` (n,), -1 for those without one, and those that were given with this call, once each."""
         before = len(self.table)
-        if self.tenancy is None:
+        if self.admission is None:
             found = self.table.add(names)
             new = np.arange(before, len(self.table))
         else:
-            found, new = self.tenancy.rows(names, described=described)
+            found, new = self.admission.rows(names, described=described)
         self.reserve(len(self.table))
         self.features.extend({} for _ in range(len(self.table) - len(self.features)))
         self.barrier.before_write(new)
         self.deleted[new] = False
         return found, new
 
-    def clear(self, rows: NDArray[np.int64]) -> None:
+    def clear(self, rows: NDArray[np.integer]) -> None:
         """Forget what `rows` without an item were; they stay deleted until they are given again."""
         self.barrier.before_write(rows)
         self.tokens[rows], self.expires_at[rows] = -1, 0
@@ -123,7 +133,7 @@ class UserCatalogue:
     table : IdTable
     tokens : (rows, C) int32
         Hashed features, -1 padded.
-    tenancy : Tenancy or None
+    admission : IdAdmission or None
         Who may have a row, where not everybody may.
     named : DirtyRows
         Rows that were given to users.
@@ -136,23 +146,35 @@ class UserCatalogue:
         self._ignored = frozenset(config.ignored_features)
         self.table = IdTable()
         self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
-        self.tenancy: Tenancy | None = None
+        self.admission: IdAdmission | None = None
         self.named = DirtyRows()
         self.barrier = WriteBarrier()
 
     def __len__(self) -> int:
         return len(self.table)
 
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` rows."""
+        self.tokens = grown(self.tokens, rows, -1)
+
+    def columns(self) -> dict[str, Array]:
+        """Return the arrays in use by name."""
+        return {"tokens": self.tokens}
+
+    def load_columns(self, columns: Mapping[str, Array]) -> None:
+        """Continue from copies of a checkpoint's columns."""
+        self.tokens = columns["tokens"].copy()
+
     def rows(self, names: Sequence[str], *, described: bool = False) -> NDArray[np.int64]:
         """Rows of `names` (n,), -1 for those without one."""
         before = len(self.table)
-        if self.tenancy is None:
+        if self.admission is None:
             found = self.table.add(names)
             self.named.add(np.arange(before, len(self.table)))
         else:
-            found, given = self.tenancy.rows(names, described=described)
+            found, given = self.admission.rows(names, described=described)
             self.named.add(given)
-        self.tokens = grown(self.tokens, len(self.table), -1)
+        self.reserve(len(self.table))
         return found
 
     def tokens_of(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
@@ -166,7 +188,7 @@ class UserCatalogue:
         self.tokens[row] = -1
         self.tokens[row, : len(found)] = found
 
-    def forget(self, rows: NDArray[np.int64]) -> None:
+    def clear(self, rows: NDArray[np.integer]) -> None:
         """Drop the features of deleted users."""
         self.barrier.before_write(rows)
         self.tokens[rows] = -1
@@ -175,13 +197,13 @@ class UserCatalogue:
 def ids_of(catalogue: ItemCatalogue | UserCatalogue, rows: NDArray[np.int64]) -> list[str]:
     """Ids of `rows` (n,), empty where a row has none (any more)."""
     ids = catalogue.table.ids.some(rows)
-    if catalogue.tenancy is not None:
-        for at in np.flatnonzero(catalogue.tenancy.seen[rows] < 0).tolist():
+    if catalogue.admission is not None:
+        for at in np.flatnonzero(catalogue.admission.seen[rows] < 0).tolist():
             ids[at] = ""
     return ids
 
 
-def all_ids(catalogue: ItemCatalogue | UserCatalogue) -> Texts:
+def all_ids(catalogue: ItemCatalogue | UserCatalogue) -> StringStore:
     """Copy all ids by row, empty where a row has none: some memory is copied, no text is made."""
-    nobody = np.zeros(0, np.int64) if catalogue.tenancy is None else catalogue.tenancy.vacant()
+    nobody = np.zeros(0, np.int64) if catalogue.admission is None else catalogue.admission.vacant()
     return catalogue.table.ids.copy(without=nobody)

@@ -8,6 +8,7 @@ change. The scores are dense user-item cross features for HSNN's interaction tow
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from hsnn.trainer.features.user_history import named
 from hsnn.trainer.messages import COVISIT_HALF_LIVES, NEIGHBOURS
-from hsnn.trainer.rowstore.arrays import gather_rows, grown
+from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 LAST = 5
@@ -75,6 +76,22 @@ class Covisitation:
         """Make room for `rows` rows."""
         self.neighbours, self.weights = grown(self.neighbours, rows, -1), grown(self.weights, rows)
         self.totals, self.last = grown(self.totals, rows), grown(self.last, rows)
+
+    def columns(self) -> dict[str, Array]:
+        """Return the arrays in use by name."""
+        return {"neighbours": self.neighbours, "weights": self.weights, "totals": self.totals, "last": self.last}
+
+    def load_columns(self, columns: Mapping[str, Array]) -> None:
+        """Continue from copies of a checkpoint's columns."""
+        self.neighbours = columns["neighbours"].copy()
+        self.weights = columns["weights"].copy()
+        self.totals = columns["totals"].copy()
+        self.last = columns["last"].copy()
+
+    def clear(self, rows: NDArray[np.integer]) -> None:
+        """Forget the lists of `rows`; `forget` takes them out of other rows' lists, too."""
+        self.barrier.before_write(rows)
+        self.neighbours[rows], self.weights[rows], self.totals[rows], self.last[rows] = -1, 0, 0, 0
 
     def forget(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Forget items, by row: their own lists and their places in others'; return the rows that changed."""

@@ -7,7 +7,7 @@ set of counters follows behind the first one, and is moved on to the earliest im
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -78,9 +78,8 @@ class LaggedStates:
         """Note what waits now; the call of what is returned makes arrays of it, in any thread, at any time."""
         return partial(_as_arrays, tuple(self._waiting))
 
-    def restore(self, arrays: dict[str, Array]) -> None:
-        """Take over the arrays of `states` and `waiting`."""
-        self.states.put(np.arange(len(arrays["last"])), arrays["values"], arrays["last"], arrays["first"])
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Continue from what `waiting` made; `states` is a table of its own."""
         cuts = np.cumsum(arrays["sizes"])[:-1]
         parts = (np.split(arrays[name].copy(), cuts) for name in ("rows", "ts", "weights"))
         self._waiting = deque(zip(*parts, strict=True)) if len(arrays["sizes"]) else deque()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
+from hsnn.trainer.rowstore.arrays import Array
 
 _MEMORY = 0.99
 _PRIOR = 0.1
@@ -41,6 +44,14 @@ class HalfLifeChoice:
     def best(self) -> int:
         """Index of the best half-life."""
         return int(np.argmin(self.loss))
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the running losses and totals; `time` is a value of its own."""
+        return {"loss": self.loss, "totals": self.totals}
+
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Continue from copies of what `state_dict` returned."""
+        self.loss, self.totals = arrays["loss"].copy(), arrays["totals"].copy()
 
     def update(self, states: ItemStates, rows: NDArray[np.integer], now: int, items: int, mass: float) -> None:
         """Judge a batch of item rows (n,) at time `now`, then add their `mass` to the totals."""

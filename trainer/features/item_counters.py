@@ -6,12 +6,12 @@ them exactly, so only touched items ever change. Training, index and serving sha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.rowstore.arrays import gather_rows, grown
+from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 HOUR = 3_600_000.0
@@ -48,6 +48,16 @@ class ItemStates:
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
         self.values, self.last, self.first = grown(self.values, rows), grown(self.last, rows), grown(self.first, rows)
+
+    def columns(self) -> dict[str, Array]:
+        """Return the arrays in use by name."""
+        return {"values": self.values, "last": self.last, "first": self.first}
+
+    def load_columns(self, columns: Mapping[str, Array]) -> None:
+        """Continue from copies of a checkpoint's columns."""
+        self.values = columns["values"].copy()
+        self.last = columns["last"].copy()
+        self.first = columns["first"].copy()
 
     def see(self, rows: Sequence[int] | NDArray[np.integer], ts: int) -> None:
         """Note that items exist since `ts` without counting anything."""

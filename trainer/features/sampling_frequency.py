@@ -6,10 +6,12 @@ Sampling-bias correction as in Yi et al., RecSys 2019: an item that is in the ba
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.rowstore.arrays import grown
+from hsnn.trainer.rowstore.arrays import Array, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
@@ -34,6 +36,14 @@ class StreamingFrequency:
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
         self.counts, self.seen = grown(self.counts, rows), grown(self.seen, rows)
+
+    def columns(self) -> dict[str, Array]:
+        """Return the arrays in use by name."""
+        return {"counts": self.counts, "seen": self.seen}
+
+    def load_columns(self, columns: Mapping[str, Array]) -> None:
+        """Continue from copies of a checkpoint's columns."""
+        self.counts, self.seen = columns["counts"].copy(), columns["seen"].copy()
 
     def update(self, rows: NDArray[np.integer], events: int) -> None:
         """Count one batch of item rows (n,), `events` events having been counted before it."""

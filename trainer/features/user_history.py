@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.rowstore.arrays import gather_rows, grown
+from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
@@ -36,6 +38,14 @@ class UserHistories:
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
         self.items, self.times = grown(self.items, rows, -1), grown(self.times, rows)
+
+    def columns(self) -> dict[str, Array]:
+        """Return the arrays in use by name."""
+        return {"items": self.items, "times": self.times}
+
+    def load_columns(self, columns: Mapping[str, Array]) -> None:
+        """Continue from copies of a checkpoint's columns."""
+        self.items, self.times = columns["items"].copy(), columns["times"].copy()
 
     def extend(
         self, users: NDArray[np.integer], items: NDArray[np.integer], ts: NDArray[np.int64]

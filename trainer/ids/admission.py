@@ -1,18 +1,18 @@
 """Who has a row of an id table, and who has to go: admission, expiry, cap and floor.
 
-All times are event times, so the same stream gives the same rows. Where a table is unlimited there is no tenancy.
+All times are event times, so the same stream gives the same rows. Where a table is unlimited there is no admission.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.config.ids import Limits
-from hsnn.trainer.ids.candidate_counter import Candidates
+from hsnn.trainer.ids.candidate_counter import CandidateCounter
 from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.metrics import ID_ROWS, IDS
 from hsnn.trainer.rowstore.arrays import Array, grown
@@ -26,14 +26,14 @@ _SCANS = 16
 """How often the table is looked through for expired ids, per `expire_after`."""
 
 
-class Found(NamedTuple):
+class AdmittedRows(NamedTuple):
     """Rows of names (n,), -1 where there is none, and those of them that were given with this call (m,)."""
 
     rows: Rows
     given: Rows
 
 
-class Tenancy:
+class IdAdmission:
     """Gives the rows of a table to ids, and takes them back.
 
     A row that is taken back is `left`; it may be given to another id after `reuse`. What was kept under it is to be
@@ -62,9 +62,9 @@ class Tenancy:
     Examples
     --------
     >>> table = IdTable()
-    >>> tenancy = Tenancy("doc", table, Limits(admit_after=2, cap=2), 100, lambda rows: None)
-    >>> tenancy.begin(1000)
-    >>> tenancy.rows(["a", "b", "a"]).rows.tolist()
+    >>> admission = IdAdmission("doc", table, Limits(admit_after=2, cap=2), 100, lambda rows: None)
+    >>> admission.begin(1000)
+    >>> admission.rows(["a", "b", "a"]).rows.tolist()
     [-1, -1, 0]
     """
 
@@ -79,7 +79,7 @@ class Tenancy:
     ) -> None:
         self.table, self._limits, self._name = table, limits, name
         self._leave, self._alive = leave, alive
-        self._candidates = Candidates(room)
+        self._candidates = CandidateCounter(room)
         self.seen: Rows = np.full(1024, -1, np.int64)
         self.free: list[int] = []
         self.left: list[int] = []
@@ -109,7 +109,7 @@ class Tenancy:
             self._scanned = self._now
             self._expire(self._now - patience)
 
-    def rows(self, names: Sequence[str], *, described: bool = False) -> Found:
+    def rows(self, names: Sequence[str], *, described: bool = False) -> AdmittedRows:
         """Rows of `names` (n,), newcomers let in where they may; `described` ones need not be seen more than once."""
         rows = self.table.find(names)
         known = rows[rows >= 0]
@@ -119,12 +119,12 @@ class Tenancy:
         self._named.append(known)
         missing = np.flatnonzero(rows < 0)
         if not len(missing):
-            return Found(rows, missing)
+            return AdmittedRows(rows, missing)
         ripe = self._ripe([names[at] for at in missing.tolist()], 1 if described else self._limits.admit_after)
         given = self._give(list(dict.fromkeys(name for name in ripe if name)))
         rows[missing] = [given.get(name, -1) for name in ripe]
         IDS.labels(self._name, "refused").inc(sum(bool(name) and name not in given for name in ripe))
-        return Found(rows, np.fromiter(given.values(), np.int64, len(given)))
+        return AdmittedRows(rows, np.fromiter(given.values(), np.int64, len(given)))
 
     def reuse(self) -> Rows:
         """Let the rows that were left be given again; return them (n,)."""
@@ -137,31 +137,38 @@ class Tenancy:
         """Rows without an id, (n,)."""
         return np.array([*self.left, *self.free], np.int64)
 
-    def take_in(self, now: int) -> None:
+    def adopt(self, now: int) -> None:
         """Take over a table that was not limited so far: all its ids count as seen at event time `now`."""
         self._now = now
         self.seen = grown(self.seen, len(self.table), -1)
         self.seen[: len(self.table)] = now
 
-    def state(self) -> dict[str, Array]:
-        """Everything but the table and `seen`, as arrays."""
-        return self._candidates.state() | {
+    def state_dict(self) -> dict[str, Array]:
+        """Return everything but the table and the columns, as arrays."""
+        return self._candidates.state_dict() | {
             "free": np.array(self.free, np.int64),
             "left": np.array(self.left, np.int64),
             "times": np.array([self._now, self._scanned], np.int64),
         }
 
-    def restore(self, arrays: dict[str, Array]) -> None:
-        """Take over what `state` returned, and `seen`; the table has its ids already."""
-        self._candidates.restore(arrays)
-        self.seen = grown(arrays["seen"].copy(), 1024, -1)
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Continue from what `state_dict` returned; the table has its ids already."""
+        self._candidates.load_state_dict(arrays)
         self.free, self.left = arrays["free"].tolist(), arrays["left"].tolist()
         self._now, self._scanned = arrays["times"].tolist()
         self.show()
 
+    def columns(self) -> dict[str, Array]:
+        """Return the arrays in use by name."""
+        return {"seen": self.seen}
+
+    def load_columns(self, columns: Mapping[str, Array]) -> None:
+        """Continue from copies of a checkpoint's columns."""
+        self.seen = grown(columns["seen"].copy(), 1024, -1)
+
     def show(self) -> None:
         """Bring the gauges up to date."""
-        for kind, count in (("held", self.table.held), ("free", len(self.free)), ("left", len(self.left))):
+        for kind, count in (("held", self.table.id_count), ("free", len(self.free)), ("left", len(self.left))):
             ID_ROWS.labels(self._name, kind).set(count)
 
     @property
@@ -211,7 +218,7 @@ class Tenancy:
     @property
     def _spare(self) -> int:
         """Ids above the floor."""
-        return max(self.table.held - self._limits.floor, 0)
+        return max(self.table.id_count - self._limits.floor, 0)
 
     def _longest_unseen(self, count: int) -> Rows:
         """Choose at most `count` ids that this batch has not named, those out of use first."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.ids.string_store import Encoded
+from hsnn.trainer.ids.string_store import EncodedStrings
 from hsnn.trainer.rowstore.arrays import Array
 
 
-class Candidates:
+class CandidateCounter:
     """Counts of the `room` ids that were seen last.
 
     Exact for an id as long as it is remembered; one that was forgotten is counted from nothing again. So an id that
@@ -19,7 +20,7 @@ class Candidates:
 
     Examples
     --------
-    >>> candidates = Candidates(room=2)
+    >>> candidates = CandidateCounter(room=2)
     >>> [candidates.count(name) for name in ("a", "b", "a", "c", "b")]
     [1, 1, 2, 1, 1]
     """
@@ -42,17 +43,17 @@ class Candidates:
         """Forget an id, which has a row now."""
         self._counts.pop(name, None)
 
-    def state(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, Array]:
         """Everything as arrays, longest unseen first."""
-        texts = Encoded.of(list(self._counts))
+        texts = EncodedStrings.from_strings(list(self._counts))
         return {
             "candidates": texts.blob,
             "candidate_lengths": texts.lengths,
             "candidate_counts": np.fromiter(self._counts.values(), np.int64, len(self)),
         }
 
-    def restore(self, arrays: dict[str, Array]) -> None:
-        """Take over what `state` returned."""
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Take over what `state_dict` returned."""
         counts: NDArray[np.int64] = arrays["candidate_counts"]
-        names = Encoded(arrays["candidates"], arrays["candidate_lengths"]).texts()
+        names = EncodedStrings(arrays["candidates"], arrays["candidate_lengths"]).texts()
         self._counts = OrderedDict(zip(names, counts.tolist(), strict=True))

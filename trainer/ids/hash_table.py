@@ -11,14 +11,14 @@ _EMPTY, _GONE = -1, -2
 _FULL, _AFTER = 0.6, 0.3
 
 
-class Slots:
+class RowHashTable:
     """Linear probing over a power of two of slots, each a row, empty, or left behind by a removal.
 
     It grows when 0.6 of the slots are taken. Rows of equal hashes may be in it; the caller tells them apart.
 
     Examples
     --------
-    >>> slots = Slots()
+    >>> slots = RowHashTable()
     >>> slots.insert(np.array([0, 1]), np.array([77, 99]))
     >>> slots.find(np.array([99, 5, 77])).tolist()
     [1, -1, 0]
@@ -54,7 +54,7 @@ class Slots:
             at, wanted, place = at[on], wanted[on], (place[on] + 1) & mask
         return found
 
-    def every(self, wanted: int) -> list[int]:
+    def find_all(self, wanted: int) -> list[int]:
         """All rows of one hash, in the order in which they are probed."""
         mask, rows = len(self._slots) - 1, []
         place = wanted & mask

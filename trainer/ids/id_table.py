@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.ids.hash_table import Slots
-from hsnn.trainer.ids.string_store import Encoded, Texts
+from hsnn.trainer.ids.hash_table import RowHashTable
+from hsnn.trainer.ids.string_store import EncodedStrings, StringStore
 from hsnn.trainer.rowstore.arrays import Array
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
@@ -29,7 +29,7 @@ class IdTable:
 
     Attributes
     ----------
-    ids : Texts
+    ids : StringStore
         By row; what a removed row was called stays until the row is given to another id.
     barrier : WriteBarrier
         Of what rows are called.
@@ -48,8 +48,8 @@ class IdTable:
     """
 
     def __init__(self, ids: Iterable[str] = (), *, hashed: Hash = hashes) -> None:
-        self.ids = Texts()
-        self._slots = Slots()
+        self.ids = StringStore()
+        self._slots = RowHashTable()
         self._hashed = hashed
         self.barrier = WriteBarrier()
         self.add(list(ids))
@@ -58,7 +58,7 @@ class IdTable:
         return len(self.ids)
 
     @property
-    def held(self) -> int:
+    def id_count(self) -> int:
         """How many ids have a row."""
         return len(self._slots)
 
@@ -94,13 +94,13 @@ class IdTable:
         """Take unique `rows` (n,) from their ids."""
         self._slots.remove(rows)
 
-    def state(self) -> dict[str, Array]:
-        """Copy all ids by row as arrays; see `hsnn.trainer.ids.string_store.Texts.state`."""
-        return self.ids.state()
+    def state_dict(self) -> dict[str, Array]:
+        """Copy all ids by row as arrays; see `hsnn.trainer.ids.string_store.StringStore.state_dict`."""
+        return self.ids.state_dict()
 
-    def restore(self, arrays: Mapping[str, Array], vacant: NDArray[np.int64]) -> None:
-        """Take over, in an empty table, what `state` returned; the `vacant` rows (n,) were removed."""
-        self.ids = Texts.of({name: array.copy() for name, array in arrays.items()})
+    def load_state_dict(self, arrays: Mapping[str, Array], vacant: NDArray[np.int64]) -> None:
+        """Take over, in an empty table, what `state_dict` returned; the `vacant` rows (n,) were removed."""
+        self.ids = StringStore.from_state_dict({name: array.copy() for name, array in arrays.items()})
         held = np.setdiff1d(np.arange(len(self.ids)), vacant)
         for start in range(0, len(held), _CHUNK):
             part = held[start : start + _CHUNK]
@@ -111,9 +111,9 @@ class IdTable:
         at = np.flatnonzero(rows >= 0)
         if not len(at):
             return rows
-        asked = Encoded.of(names if len(at) == len(rows) else [names[one] for one in at.tolist()])
+        asked = EncodedStrings.from_strings(names if len(at) == len(rows) else [names[one] for one in at.tolist()])
         for one in at[~self.ids.same(rows[at], asked)].tolist():  # equal hashes of unlike ids
-            others = [row for row in self._slots.every(int(keys[one])) if self.ids[row] == names[one]]
+            others = [row for row in self._slots.find_all(int(keys[one])) if self.ids[row] == names[one]]
             rows[one] = others[0] if others else -1
         return rows
 
@@ -128,5 +128,5 @@ class IdTable:
         return rows[order]
 
     def _put(self, rows: NDArray[np.int64], names: Sequence[str], keys: NDArray[np.int64]) -> None:
-        self.ids.put(rows, Encoded.of(names))
+        self.ids.put(rows, EncodedStrings.from_strings(names))
         self._slots.insert(rows, keys)

@@ -1,4 +1,4 @@
-"""Texts by row, as bytes one behind the other: no Python object per text."""
+"""StringStore by row, as bytes one behind the other: no Python object per text."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _COLUMNS = ("bytes", "starts", "lengths")
 _CHUNK = 65_536
 
 
-class Encoded(NamedTuple):
+class EncodedStrings(NamedTuple):
     """n texts as UTF-8: their bytes one behind the other, and how many each has, (n,) int64."""
 
     blob: NDArray[np.uint8]
     lengths: NDArray[np.int64]
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> Encoded:
+    def from_strings(cls, names: Sequence[str]) -> EncodedStrings:
         """Encode texts.
 
         Examples
         --------
-        >>> Encoded.of(["a", "Ü"]).lengths.tolist()
+        >>> EncodedStrings.from_strings(["a", "Ü"]).lengths.tolist()
         [1, 2]
         """
         joined = "".join(names)
@@ -45,13 +45,13 @@ class Encoded(NamedTuple):
             return [text[start:end] for start, end in pairwise([0, *ends])]
         return [joined[start:end].decode("utf-8", _ERRORS) for start, end in pairwise([0, *ends])]
 
-    def some(self, at: NDArray[np.int64]) -> Encoded:
+    def some(self, at: NDArray[np.int64]) -> EncodedStrings:
         """Take the texts at some places (m,)."""
         starts = np.cumsum(self.lengths) - self.lengths
-        return Encoded(self.blob[span_indices(starts[at], self.lengths[at])], self.lengths[at])
+        return EncodedStrings(self.blob[span_indices(starts[at], self.lengths[at])], self.lengths[at])
 
 
-class Texts(Sequence[str]):
+class StringStore(Sequence[str]):
     """A growing column of texts; reading one makes a `str` of it, slices are lists.
 
     What an overwritten text held is wasted, until waste is more than half of all bytes: then they are moved together.
@@ -63,11 +63,11 @@ class Texts(Sequence[str]):
 
     Examples
     --------
-    >>> texts = Texts()
-    >>> texts.put(np.array([0, 2]), Encoded.of(["a", "Über"]))
+    >>> texts = StringStore()
+    >>> texts.put(np.array([0, 2]), EncodedStrings.from_strings(["a", "Über"]))
     >>> texts, texts[2], texts[-1:], len(texts)
     (['a', '', 'Über'], 'Über', ['Über'], 3)
-    >>> texts.same(np.array([0, 2]), Encoded.of(["b", "Über"])).tolist()
+    >>> texts.same(np.array([0, 2]), EncodedStrings.from_strings(["b", "Über"])).tolist()
     [False, True]
     """
 
@@ -100,7 +100,7 @@ class Texts(Sequence[str]):
             yield from self.packed(rows).texts()
 
     def __eq__(self, other: object) -> bool:
-        return self[:] == (other[:] if isinstance(other, Texts) else other)
+        return self[:] == (other[:] if isinstance(other, StringStore) else other)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -112,31 +112,31 @@ class Texts(Sequence[str]):
         """Memory held, in bytes."""
         return self._starts.nbytes + self._lengths.nbytes + self._blob.nbytes
 
-    def state(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, Array]:
         """Copy everything as arrays: ``bytes`` (used,), and which of them are each row's: ``starts``, ``lengths``."""
         columns: tuple[Array, ...] = (self._blob[: self._used], self._starts[: self._rows], self._lengths[: self._rows])
         return {name: column.copy() for name, column in zip(_COLUMNS, columns, strict=True)}
 
     @classmethod
-    def of(cls, arrays: Mapping[str, Array]) -> Texts:
-        """Make the column whose `state` this is."""
+    def from_state_dict(cls, arrays: Mapping[str, Array]) -> StringStore:
+        """Make the column whose `state_dict` this is."""
         texts = cls()
         texts._rows, texts._used = len(arrays["starts"]), len(arrays["bytes"])
         texts._wasted = texts._used - int(arrays["lengths"].sum(dtype=np.int64))
         texts._starts, texts._lengths, texts._blob = (arrays[name] for name in ("starts", "lengths", "bytes"))
         return texts
 
-    def copy(self, without: NDArray[np.int64]) -> Texts:
+    def copy(self, without: NDArray[np.int64]) -> StringStore:
         """Copy the column as it is now, with empty texts in the rows `without` (n,)."""
-        texts = Texts.of(self.state())
+        texts = StringStore.from_state_dict(self.state_dict())
         texts._lengths[without] = 0
         return texts
 
     def some(self, rows: NDArray[np.integer]) -> list[str]:
-        """Texts of rows (n,)."""
+        """StringStore of rows (n,)."""
         return [text for part in _chunks(rows) for text in self.packed(part).texts()]
 
-    def put(self, rows: NDArray[np.int64], texts: Encoded) -> None:
+    def put(self, rows: NDArray[np.int64], texts: EncodedStrings) -> None:
         """Write texts to unique `rows` (n,), each of at most 65,535 bytes."""
         if not len(rows):
             return
@@ -152,7 +152,7 @@ class Texts(Sequence[str]):
         self._starts[rows] = self._used + np.cumsum(texts.lengths) - texts.lengths
         self._used += len(texts.blob)
 
-    def same(self, rows: NDArray[np.int64], texts: Encoded) -> NDArray[np.bool_]:
+    def same(self, rows: NDArray[np.int64], texts: EncodedStrings) -> NDArray[np.bool_]:
         """Whether the rows (n,) hold these texts: (n,) bool."""
         equal: NDArray[np.bool_] = self._lengths[rows] == texts.lengths
         at = np.flatnonzero(equal)
@@ -162,10 +162,10 @@ class Texts(Sequence[str]):
             equal[at[np.repeat(np.arange(len(at)), asked.lengths)[differ]]] = False
         return equal
 
-    def packed(self, rows: NDArray[np.integer]) -> Encoded:
-        """Texts of rows (n,), not made yet."""
+    def packed(self, rows: NDArray[np.integer]) -> EncodedStrings:
+        """StringStore of rows (n,), not made yet."""
         lengths = self._lengths[rows].astype(np.int64)
-        return Encoded(self._blob[span_indices(self._starts[rows], lengths)], lengths)
+        return EncodedStrings(self._blob[span_indices(self._starts[rows], lengths)], lengths)
 
     def _pack(self) -> None:
         blobs = [self.packed(rows).blob for rows in _chunks(np.arange(self._rows))]

@@ -12,7 +12,7 @@ from hsnn.monitoring.drift import LossDrift, MixDrift
 from hsnn.monitoring.gate import QualityGate
 from hsnn.monitoring.metrics import ALARMS
 from hsnn.trainer.metrics import HELD
-from hsnn.trainer.training.prepared import Prepared, StepReport
+from hsnn.trainer.training.prepared import PreparedBatch, StepReport
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class DriftMonitor:
         """Why the model is not to be handed out now; empty if it may be."""
         return self._gate.reason
 
-    def update(self, prepared: Prepared, report: StepReport) -> list[Alarm]:
+    def update(self, prepared: PreparedBatch, report: StepReport) -> list[Alarm]:
         """Alarms that this batch raises."""
         if len(prepared.items) == 0:  # repeats alone have no loss
             return []

@@ -69,4 +69,4 @@ class FollowerWorker:
         failpoint("step")
         self.progress.count(batch, report)
         self._drift.update(prepared, report)
-        self.learner.forget_touched()
+        self.learner.discard_delta()

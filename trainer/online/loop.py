@@ -21,7 +21,7 @@ from hsnn.streaming.redis.client import Redis, connect
 from hsnn.streaming.retry import RetryPolicy
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.checkpoint.store import CheckpointStore
-from hsnn.trainer.checkpoint.triggers import Triggers
+from hsnn.trainer.checkpoint.triggers import CheckpointTriggers
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.process_group import ProcessGroup, join_process_group
 from hsnn.trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS
@@ -83,11 +83,11 @@ class OnlineLoop:
         self._turns = make_batch_source(self.consumer, world)
         self._flushed = self._published = time.monotonic()
         self._nodes_published = self._new_epoch = False
-        self._turned = self.learner.turns
+        self._turned = self.learner.recycled
         self._positions: dict[Position, int] = {}
         self._unsaved, self._alarms = False, list[Alarm]()
-        self._generation = self.learner.steering.generation
-        self._triggers = Triggers(config, self.learner.events, self.learner.watermark)
+        self._generation = self.learner.commanded.generation
+        self._triggers = CheckpointTriggers(config, self.learner.events, self.learner.watermark)
         if checkpoint is not None:
             self._publisher.continue_from(self.learner, checkpoint.name)
 
@@ -125,8 +125,8 @@ class OnlineLoop:
     def _learn(self, batch: Batch) -> list[Alarm]:
         learner = self.learner
         prepared = learner.prepare(batch)
-        if learner.turns != self._turned:  # rows mean other items from here on
-            self._turned, self._new_epoch = learner.turns, True
+        if learner.recycled != self._turned:  # rows mean other items from here on
+            self._turned, self._new_epoch = learner.recycled, True
             self._outbox.begin_epoch()
         asked = self._prequential.submit(prepared, learner)
         failpoint("step")
@@ -187,7 +187,7 @@ class OnlineLoop:
             return True
         seeded = self.learner.network.seeded
         anew = self._new_epoch or (self._outbox.server_restarted and seeded)
-        if anew or self._generation != self.learner.steering.generation:
+        if anew or self._generation != self.learner.commanded.generation:
             return True
         first = seeded and not self._nodes_published
         over = time.monotonic() - self._published >= self._config.snapshot_interval
@@ -198,7 +198,7 @@ class OnlineLoop:
             self._begin_anew()
         self._flush()
         self._nodes_published = self.learner.network.seeded
-        self._generation = self.learner.steering.generation  # others wait for the nodes of a rebalance
+        self._generation = self.learner.commanded.generation  # others wait for the nodes of a rebalance
         self._published = time.monotonic()
         self._unsaved, self._new_epoch, positions = False, False, self._positions
         alarms, self._alarms = self._alarms, []

@@ -21,7 +21,7 @@ from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.errors import TokenError
 from hsnn.trainer.metrics import QUERIES, RECALL
 from hsnn.trainer.training.learner import Learner
-from hsnn.trainer.training.prepared import Prepared
+from hsnn.trainer.training.prepared import PreparedBatch
 
 _log = logging.getLogger(__name__)
 _CUTS = (20, 50)
@@ -70,7 +70,7 @@ class LivePrequential:
         self._late: Future[dict[str, list[_Answer]]] | None = None
         self.measured = self.unmeasured = 0
 
-    def submit(self, prepared: Prepared, learner: Learner) -> PendingQueries | None:
+    def submit(self, prepared: PreparedBatch, learner: Learner) -> PendingQueries | None:
         """Send a sample of the batch's queries; events that repeat an item of their history are not asked.
 
         While a server still owes an answer whose deadline has passed it is not asked: the sample counts as unmeasured.
@@ -133,12 +133,12 @@ class LivePrequential:
         if self._client is not None:
             self._client.close()
 
-    def _query(self, prepared: Prepared, learner: Learner, at: int) -> dict[str, Any]:
+    def _query(self, prepared: PreparedBatch, learner: Learner, at: int) -> dict[str, Any]:
         names = learner.items.table.ids
         known = prepared.queries.history_items[at] >= 0
         rows, times = prepared.queries.history_items[at][known], prepared.queries.history_times[at][known]
         return {
-            "user": prepared.strangers.get(at) or learner.users.table.ids[prepared.users[at]],
+            "user": prepared.unknown_users.get(at) or learner.users.table.ids[prepared.users[at]],
             "k": max(_CUTS),
             "history": [[names[row], int(time)] for row, time in zip(rows, times, strict=True)],
             "context": prepared.contexts[at],

@@ -67,7 +67,7 @@ def resume_learner(
     progress.load_state_dict(checkpoint.values["progress"])
     drift.load_state_dict(checkpoint.values["drift"])
     _log.info("going on from %s, %d events", checkpoint.name, checkpoint.manifest.events)
-    return Learner.restore(config, checkpoint.arrays, checkpoint.values["learner"])
+    return Learner.from_state_dict(config, checkpoint.arrays, checkpoint.values["learner"])
 
 
 def make_consumer(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hsnn.trainer.rowstore.arrays import gather_rows, grown
+from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 _EPSILON = 1e-8
@@ -36,6 +38,14 @@ class EmbeddingTable:
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows; new ones are zero."""
         self.weight, self.accumulator = grown(self.weight, rows), grown(self.accumulator, rows)
+
+    def columns(self) -> dict[str, Array]:
+        """Return the arrays in use by name."""
+        return {"weight": self.weight, "accumulator": self.accumulator}
+
+    def load_columns(self, columns: Mapping[str, Array]) -> None:
+        """Continue from copies of a checkpoint's columns."""
+        self.weight, self.accumulator = columns["weight"].copy(), columns["accumulator"].copy()
 
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Make `rows` as new ones are, their optimiser's state too."""

@@ -240,26 +240,24 @@ class Network:
 
     def state(self) -> dict[str, Array]:
         """Everything the next step depends on, as arrays."""
-        arrays = self.dense()
+        arrays = self.state_dict()
         for name, table in self.tables.items():
             arrays |= {f"{name}.weight": table.weight, f"{name}.accumulator": table.accumulator}
         return arrays
 
-    def dense(self) -> dict[str, Array]:
-        """Copy the same without the embedding tables."""
+    def state_dict(self) -> dict[str, Array]:
+        """Return the arrays in use but for the embedding tables, which are columns by row."""
         arrays: dict[str, Array] = {f"monn.{name}": weight.numpy() for name, weight in self.monn.state_dict().items()}
         arrays |= {f"adam.{name}": array for name, array in self.descent.state().items()}
         arrays |= {f"objective.{name}": array for name, array in self.objective.state().items()}
         arrays |= {f"guard.{name}": array for name, array in self.descent.guard.state().items()}
         return arrays | {"seeded": np.array(-1 if self.seeded_at is None else self.seeded_at)}
 
-    def restore(self, arrays: Mapping[str, Array]) -> None:
-        """Take over what `state` returned."""
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Continue from copies of what `state_dict` returned."""
         own = self.monn.state_dict()
         self.monn.load_state_dict({name: torch.from_numpy(arrays[f"monn.{name}"].copy()) for name in own})
         self.descent.restore(select_prefix(arrays, "adam."))
-        for prefix, table in self.tables.items():
-            table.weight, table.accumulator = arrays[f"{prefix}.weight"].copy(), arrays[f"{prefix}.accumulator"].copy()
         self.objective.restore(select_prefix(arrays, "objective."))
         self.descent.guard.restore(select_prefix(arrays, "guard."))
         seeded = int(arrays["seeded"])

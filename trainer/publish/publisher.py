@@ -16,7 +16,7 @@ from typing import Any
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.process.failpoints import failpoint
-from hsnn.trainer.checkpoint.learner_copy import Shadow
+from hsnn.trainer.checkpoint.learner_copy import LearnerCopy
 from hsnn.trainer.checkpoint.row_delta import TableRows
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.messages import SnapshotManifest
@@ -51,7 +51,7 @@ class Publisher:
     ) -> None:
         self._store, self._outbox, self._digest, self._on_pause = store, outbox, digest, on_pause
         self._pool = ThreadPoolExecutor(1, "checkpoint")
-        self._shadow: Shadow | None = None
+        self._shadow: LearnerCopy | None = None
         self._since = ""
         self._then: Callable[[], None] | None = None  # to be done once the moment is copied
         self._running: Future[None] | None = None
@@ -69,7 +69,7 @@ class Publisher:
 
     def continue_from(self, learner: Learner, since: str) -> None:
         """Note that the learner is in the state of the checkpoint `since`: only what changes need be written."""
-        self._shadow, self._since = Shadow(learner, known=True), since
+        self._shadow, self._since = LearnerCopy(learner, known=True), since
 
     def begin_checkpoint(
         self,
@@ -88,7 +88,7 @@ class Publisher:
         self.wait()
         started = time.perf_counter()
         if self._shadow is None or self._shadow.learner is not learner:
-            self._shadow, self._since = Shadow(learner), ""
+            self._shadow, self._since = LearnerCopy(learner), ""
         self._shadow.begin()
         outbox, number = self._outbox, self._outbox.next_snapshot()
         origin = SnapshotOrigin(number, outbox.epoch, "", outbox.state_id, outbox.feed_id, self._digest)
@@ -151,7 +151,7 @@ class Publisher:
             self._on_pause(self._shadow.spent)
             self._shadow.spent = 0.0
 
-    def _write(self, shadow: Shadow, values: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    def _write(self, shadow: LearnerCopy, values: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
         """Write what was copied; in the thread."""
         since, self._since = self._since, ""  # whatever goes wrong, nothing goes on from there
         plain = {name: value() if callable(value) else value for name, value in values.items()}
@@ -163,7 +163,9 @@ class Publisher:
         """Hand out what is durable; in the thread."""
         failpoint("publish")
         if snapshot is not None and self._shadow is not None:
-            self._outbox.write_snapshot(SnapshotEncoder(snapshot, self._shadow.arrays()).of_checkpoint(name))
+            tables = [copy.table for copy in self._shadow.tables]
+            encoder = SnapshotEncoder(snapshot, self._shadow.arrays(), tables).of_checkpoint(name)
+            self._outbox.write_snapshot(encoder)
             _log.info("snapshot %d of %s, %d events", snapshot.snapshot, name, snapshot.events)
         for alarm in alarms:
             self._outbox.write_alarm(alarm, 0 if snapshot is None else snapshot.snapshot)

@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from hsnn.trainer.features.catalogue import all_ids
 from hsnn.trainer.messages import Snapshot, SnapshotManifest
 from hsnn.trainer.rowstore.arrays import Array
-from hsnn.trainer.training.tables import tables_of
-
-if TYPE_CHECKING:
-    from hsnn.trainer.training.learner import Learner
-
-BY_ITEM = {
-    "embeddings": "network.items.weight",
-    "tokens": "items.tokens",
-    "values": "states.values",
-    "last": "states.last",
-    "first": "states.first",
-    "expires_at": "items.expires_at",
-    "deleted": "items.deleted",
-}
-PAIRS = {
-    "neighbours": "covisitation.neighbours",
-    "weights": "covisitation.weights",
-    "totals": "covisitation.totals",
-    "paired": "covisitation.last",
-}
-BY_USER = {"items": "histories.items", "times": "histories.times", "tokens": "users.tokens"}
-"""What a snapshot calls the arrays of a checkpoint; `PAIRS` where there are cross features."""
+from hsnn.trainer.rowstore.table import RowKind, served_columns
+from hsnn.trainer.training.state import LearnerState
 
 
 class SnapshotOrigin(NamedTuple):
@@ -42,7 +22,7 @@ class SnapshotOrigin(NamedTuple):
     config_digest: str = ""
 
 
-def manifest_of(learner: Learner, origin: SnapshotOrigin) -> SnapshotManifest:
+def manifest_of(learner: LearnerState, origin: SnapshotOrigin) -> SnapshotManifest:
     """Say what a snapshot of the learner as it is now is."""
     return SnapshotManifest(
         **origin._asdict(),
@@ -51,21 +31,21 @@ def manifest_of(learner: Learner, origin: SnapshotOrigin) -> SnapshotManifest:
         half_life=learner.half_life,
         model=learner.config.model.model_dump(mode="json"),
         expire_after_idle_ms=learner.idle_ms,
-        generation=learner.steering.generation,
+        generation=learner.commanded.generation,
     )
 
 
-def snapshot_of(learner: Learner, origin: SnapshotOrigin) -> Snapshot:
+def snapshot_of(learner: LearnerState, origin: SnapshotOrigin) -> Snapshot:
     """Copy the model and all states."""
-    tables: dict[str, Array] = {}
-    for table in tables_of(learner):
-        tables |= {name: column()[: table.rows()] for name, column in table.columns.items()}
-    by_item = BY_ITEM | (PAIRS if learner.config.model.cross else {})
+    columns: dict[str, Array] = {}
+    for table in learner.tables:
+        columns |= {name: array[: table.rows()] for name, array in table.columns().items()}
+    by_item, by_user = (served_columns(learner.tables, kind) for kind in (RowKind.ITEM, RowKind.USER))
     return Snapshot(
         manifest=manifest_of(learner, origin),
         model=learner.network.weights(),
-        items={name: tables[own].copy() for name, own in by_item.items()},
-        users={name: tables[own].copy() for name, own in BY_USER.items()},
+        items={name: columns[column].copy() for name, column in by_item.items()},
+        users={name: columns[column].copy() for name, column in by_user.items()},
         item_ids=all_ids(learner.items),
         user_ids=all_ids(learner.users),
         features=list(learner.items.features),

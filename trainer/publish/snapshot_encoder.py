@@ -6,7 +6,7 @@ the interpreter's lock is held: it is made beside training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -15,25 +15,26 @@ from numpy.typing import NDArray
 
 from hsnn.trainer.checkpoint.export import weights_of
 from hsnn.trainer.checkpoint.msgpack_writer import list_head
-from hsnn.trainer.checkpoint.safetensors_writer import Column, parts_of
+from hsnn.trainer.checkpoint.safetensors_writer import Column, file_pieces
 from hsnn.trainer.messages import SnapshotManifest
-from hsnn.trainer.publish.snapshot import BY_ITEM, BY_USER, PAIRS
-from hsnn.trainer.rowstore.arrays import Array, span_indices
-from hsnn.trainer.rowstore.byte_strings import Packed, texts_in
+from hsnn.trainer.rowstore.arrays import Array, select_prefix, span_indices
+from hsnn.trainer.rowstore.byte_strings import ByteStrings, read_byte_strings
+from hsnn.trainer.rowstore.table import RowKind, Table, served_columns
 from hsnn.trainer.training.row_recycling import vacant
 
 _CHUNK = 65_536
-_LODGING = "lodging."
+_RECYCLING = "row_recycling."
 _FIX, _BYTE = 31, 255
 """Longest texts whose heads have one byte, and two."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotEncoder:
-    """A snapshot of a checkpoint's `arrays`."""
+    """A snapshot of a checkpoint's `arrays`; `tables` are the learner's, which say what of it is served."""
 
     manifest: SnapshotManifest
     arrays: Mapping[str, Array]
+    tables: Sequence[Table]
 
     def of_checkpoint(self, name: str) -> SnapshotEncoder:
         """Return the same snapshot, naming the durable checkpoint it was taken with."""
@@ -41,32 +42,34 @@ class SnapshotEncoder:
 
     def encode(self) -> dict[bytes, bytes]:
         """Fields of the Redis hash."""
-        by_item = BY_ITEM | (PAIRS if self.manifest.model["cross"] else {})
         return {
             b"manifest": msgspec.json.encode(self.manifest),
             b"model": _packed(weights_of(self.arrays)),
-            b"items": _packed({name: self.arrays[own] for name, own in by_item.items()}),
-            b"users": _packed({name: self.arrays[own] for name, own in BY_USER.items()}),
+            b"items": _packed(self._served(RowKind.ITEM)),
+            b"users": _packed(self._served(RowKind.USER)),
             b"ids": b"".join(self._ids()),
         }
 
+    def _served(self, kind: RowKind) -> dict[str, Array]:
+        return {name: self.arrays[column] for name, column in served_columns(self.tables, kind).items()}
+
     def _ids(self) -> Iterator[bytes]:
-        lodging = {name.removeprefix(_LODGING): one for name, one in self.arrays.items() if name.startswith(_LODGING)}
+        recycling = select_prefix(self.arrays, _RECYCLING)
         yield list_head(3)
         for part in ("items", "users"):
-            texts = texts_in(self.arrays, f"{part}.ids.texts")
+            texts = read_byte_strings(self.arrays, f"{part}.ids.texts")
             yield list_head(len(texts.lengths))
-            yield from encoded_texts(texts, vacant(lodging, part))
-        features = texts_in(self.arrays, "items.features")  # each of them is encoded already
+            yield from encoded_texts(texts, vacant(recycling, part))
+        features = read_byte_strings(self.arrays, "items.features")  # each of them is encoded already
         yield list_head(len(features.lengths))
         yield features.bytes.tobytes()
 
 
 def _packed(arrays: Mapping[str, Array]) -> bytes:
-    return b"".join(parts_of({name: Column.of(array) for name, array in arrays.items()}))
+    return b"".join(file_pieces({name: Column.from_array(array) for name, array in arrays.items()}))
 
 
-def encoded_texts(texts: Packed, without: NDArray[np.int64]) -> Iterator[bytes]:
+def encoded_texts(texts: ByteStrings, without: NDArray[np.int64]) -> Iterator[bytes]:
     """Encode texts as MessagePack, one behind the other, those of the rows `without` (n,) as empty ones.
 
     A text is its length in one to three bytes, then its UTF-8. That is put together in arrays: a loop over a million
@@ -74,7 +77,7 @@ def encoded_texts(texts: Packed, without: NDArray[np.int64]) -> Iterator[bytes]:
 
     Examples
     --------
-    >>> texts = Packed.of([b"a", b"gone", b"x" * 40])
+    >>> texts = ByteStrings.from_list([b"a", b"gone", b"x" * 40])
     >>> b"".join(encoded_texts(texts, np.array([1]))) == b"".join(map(msgspec.msgpack.encode, ["a", "", "x" * 40]))
     True
     """

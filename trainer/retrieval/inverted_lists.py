@@ -7,14 +7,14 @@ Decay is common to all items and cancels out of every share, so only touched ite
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.rowstore.arrays import gather_rows, grown
+from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 _PRIOR = 0.02
@@ -111,20 +111,25 @@ class Leaves:
             self._members[node] = np.r_[members, np.zeros(8, np.int64)]
         self._sum_masses()
 
-    def restore(
-        self, nodes: NDArray[np.int32], log_mass: NDArray[np.float64], mass: NDArray[np.float64], shift: float
-    ) -> None:
-        """Go on, to the last bit, as leaves with these nodes (rows,), log masses (rows,) and `sums` would."""
-        self.assign_all(nodes)
-        self.log_mass[: len(log_mass)] = log_mass
-        self._mass, self._shift = mass.copy(), shift
+    def columns(self) -> dict[str, Array]:
+        """Return the arrays in use by name."""
+        return {"node_of": self.node_of, "log_mass": self.log_mass}
 
-    def sums(self) -> tuple[NDArray[np.float64], float]:
+    def load_columns(self, columns: Mapping[str, Array]) -> None:
+        """Continue from copies of a checkpoint's columns; `load_state_dict` is to follow."""
+        self.assign_all(columns["node_of"])
+        self.log_mass[: len(columns["log_mass"])] = columns["log_mass"]
+
+    def state_dict(self) -> dict[str, Array]:
         """Return the traffic of each node (K,) as summed up so far, and the log of the unit it is counted in.
 
-        Sums that grew step by step differ in their last bits from sums made afresh; `restore` needs the former.
+        Sums that grew step by step differ in their last bits from sums made afresh; a restart needs the former.
         """
-        return self._mass, self._shift
+        return {"mass": self._mass, "shift": np.array(self._shift)}
+
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Continue, to the last bit, from copies of what `state_dict` returned."""
+        self._mass, self._shift = arrays["mass"].copy(), float(arrays["shift"])
 
     def put(self, row: int, node: int) -> None:
         """Insert `row` into `node`, or move it there."""
@@ -165,8 +170,8 @@ class Leaves:
         if self._mass[node] < _NOISE * before:
             self._sum_again([int(node)], before)
 
-    def forget(self, rows: NDArray[np.integer]) -> None:
-        """Make `rows` (n,), which are in no node, as rows that never were."""
+    def clear(self, rows: NDArray[np.integer]) -> None:
+        """Reset `rows` (n,), which are in no node, to rows that never were."""
         self.barrier.before_write(rows)
         self.log_mass[rows] = -np.inf
 

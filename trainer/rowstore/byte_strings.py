@@ -17,24 +17,24 @@ BYTES, LENGTHS = ":bytes", ":lengths"
 """Ends of the names of the two arrays that texts are in a checkpoint."""
 
 
-class Packed(NamedTuple):
+class ByteStrings(NamedTuple):
     """Byte strings (n): ``bytes`` (all,) uint8 in order, ``lengths`` (n,) int32."""
 
     bytes: NDArray[np.uint8]
     lengths: NDArray[np.int32]
 
     @classmethod
-    def of(cls, parts: Sequence[builtins.bytes]) -> Packed:
+    def from_list(cls, parts: Sequence[builtins.bytes]) -> ByteStrings:
         """Put byte strings one behind the other."""
         joined = np.frombuffer(b"".join(parts), np.uint8)
         return cls(joined, np.fromiter(map(len, parts), np.int32, len(parts)))
 
-    def split(self) -> list[builtins.bytes]:
+    def to_list(self) -> list[builtins.bytes]:
         """Take them apart again.
 
         Examples
         --------
-        >>> Packed.of([b"ab", b"", b"c"]).split()
+        >>> ByteStrings.from_list([b"ab", b"", b"c"]).to_list()
         [b'ab', b'', b'c']
         """
         blob, ends = self.bytes.tobytes(), np.cumsum(self.lengths, dtype=np.int64)
@@ -42,25 +42,25 @@ class Packed(NamedTuple):
         return [blob[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
-def named_texts(name: str, texts: Packed) -> dict[str, Array]:
+def byte_string_arrays(name: str, texts: ByteStrings) -> dict[str, Array]:
     """Name the two arrays that texts are."""
     return {f"{name}{BYTES}": texts.bytes, f"{name}{LENGTHS}": texts.lengths}
 
 
-def texts_in(arrays: Mapping[str, Array], name: str) -> Packed:
+def read_byte_strings(arrays: Mapping[str, Array], name: str) -> ByteStrings:
     """Find the texts that were named so."""
-    return Packed(arrays[f"{name}{BYTES}"], arrays[f"{name}{LENGTHS}"])
+    return ByteStrings(arrays[f"{name}{BYTES}"], arrays[f"{name}{LENGTHS}"])
 
 
-class Blobs:
-    """Byte strings that can be overwritten; writing appends, and `pack` puts them in order and drops what was replaced.
+class ByteStringColumn:
+    """Byte strings that can be overwritten: `write` appends, `compacted` drops what was replaced.
 
     Examples
     --------
-    >>> blobs = Blobs()
-    >>> blobs.put(np.array([1, 0]), Packed.of([b"one", b"zero"]))
-    >>> blobs.put(np.array([1]), Packed.of([b"uno"]))
-    >>> blobs.pack().split(), blobs.some(np.array([1])).split()
+    >>> blobs = ByteStringColumn()
+    >>> blobs.write(np.array([1, 0]), ByteStrings.from_list([b"one", b"zero"]))
+    >>> blobs.write(np.array([1]), ByteStrings.from_list([b"uno"]))
+    >>> blobs.compacted().to_list(), blobs.select(np.array([1])).to_list()
     ([b'zero', b'uno'], [b'uno'])
     """
 
@@ -73,7 +73,7 @@ class Blobs:
     def __len__(self) -> int:
         return self._rows
 
-    def put(self, rows: NDArray[np.integer], texts: Packed) -> None:
+    def write(self, rows: NDArray[np.integer], texts: ByteStrings) -> None:
         """Write to unique `rows` (n,)."""
         self.resize(max(self._rows, int(rows.max(initial=-1)) + 1))
         ends = self._used + np.cumsum(texts.lengths, dtype=np.int64)
@@ -87,21 +87,21 @@ class Blobs:
         self._lengths[self._rows : rows] = 0
         self._rows = rows
 
-    def some(self, rows: NDArray[np.integer]) -> Packed:
+    def select(self, rows: NDArray[np.integer]) -> ByteStrings:
         """Those of `rows` (n,), in their order."""
         blob = self._joined()
         parts = [self._take(blob, rows[at : at + _CHUNK]) for at in range(0, len(rows), _CHUNK)]
-        return Packed(np.concatenate([*parts, np.zeros(0, np.uint8)]), self._lengths[rows])
+        return ByteStrings(np.concatenate([*parts, np.zeros(0, np.uint8)]), self._lengths[rows])
 
-    def pack(self) -> Packed:
-        """All of them, in order; views, good until the next `put`."""
+    def compacted(self) -> ByteStrings:
+        """All of them, in order; views, good until the next `write`."""
         lengths = self._lengths[: self._rows]
         starts = np.cumsum(lengths, dtype=np.int64) - lengths
         total = int(lengths.sum(dtype=np.int64))
         if self._used != total or len(self._pieces) > 1 or not np.array_equal(starts, self._starts[: self._rows]):
-            self._pieces = [self.some(np.arange(self._rows)).bytes]
+            self._pieces = [self.select(np.arange(self._rows)).bytes]
             self._starts[: self._rows], self._used = starts, total
-        return Packed(self._joined(), lengths)
+        return ByteStrings(self._joined(), lengths)
 
     def _joined(self) -> NDArray[np.uint8]:
         if len(self._pieces) != 1:

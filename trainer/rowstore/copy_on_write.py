@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.rowstore.arrays import Array
-from hsnn.trainer.rowstore.byte_strings import Blobs, Packed
+from hsnn.trainer.rowstore.byte_strings import ByteStringColumn, ByteStrings
 from hsnn.trainer.rowstore.table import Table
 from hsnn.trainer.rowstore.write_barrier import Rows
 
@@ -49,11 +49,11 @@ class TableCopy:
         self.rows = table.rows() if known else 0
         self.changed: NDArray[np.int64] = np.zeros(0, np.int64)
         self.arrays: dict[str, Array] = {}
-        self.texts = {name: Blobs() for name in table.texts}
+        self.texts = {name: ByteStringColumn() for name in table.texts}
         self._touched: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._waiting: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._order: NDArray[np.int64] | None = None  # None: all rows
-        self._aside: list[tuple[NDArray[np.int64], dict[str, Array], dict[str, Packed]]] = []
+        self._aside: list[tuple[NDArray[np.int64], dict[str, Array], dict[str, ByteStrings]]] = []
         self._at = self._end = 0
         self._room = -1
         table.barrier.subscribe(self._coming)
@@ -82,11 +82,12 @@ class TableCopy:
         """Copy the next slice."""
         part = slice(self._at, min(self._at + self._slice, self._end))
         rows = part if self._order is None else self._order[part]
+        columns = self.table.columns()
         for name, array in self.arrays.items():
-            array[rows] = self.table.columns[name]()[rows]
+            array[rows] = columns[name][rows]
         for name, texts in self.texts.items():
             numbers = np.arange(part.start, part.stop) if self._order is None else self._order[part]
-            texts.put(numbers, self.table.texts[name](numbers))
+            texts.write(numbers, self.table.texts[name](numbers))
         self._waiting[rows] = False
         self._at = part.stop
 
@@ -101,7 +102,7 @@ class TableCopy:
             for name, values in arrays.items():
                 self.arrays[name][rows] = values
             for name, packed in texts.items():
-                self.texts[name].put(rows, packed)
+                self.texts[name].write(rows, packed)
         self._aside = []
 
     def _coming(self, rows: Rows) -> None:
@@ -119,13 +120,13 @@ class TableCopy:
         asked = asked[slice(*np.searchsorted(asked, (0, self.rows)))]
         asked = asked[self._waiting[asked]]
         if len(asked):
-            arrays = {name: column()[asked] for name, column in self.table.columns.items()}
+            arrays = {name: column[asked] for name, column in self.table.columns().items()}
             self._aside.append((asked, arrays, {name: texts(asked) for name, texts in self.table.texts.items()}))
             self._waiting[asked] = False
 
     def _marks(self) -> NDArray[np.bool_]:
         """Rows touched since the last moment, as many as there is room for."""
-        room = self.table.room()
+        room = self.table.capacity()
         if len(self._touched) < room:
             bigger = np.zeros(room, np.bool_)
             bigger[: len(self._touched)] = self._touched
@@ -138,8 +139,8 @@ class TableCopy:
             texts.resize(self.rows)
         if self.rows <= self._room:
             return False
-        self._room = self.rows + self.rows // 2 if self.table.columns else sys.maxsize
-        for name, column in self.table.columns.items():
-            array = column()
+        columns = self.table.columns()
+        self._room = self.rows + self.rows // 2 if columns else sys.maxsize
+        for name, array in columns.items():
             self.arrays[name] = np.empty((self._room, *array.shape[1:]), array.dtype)
         return True

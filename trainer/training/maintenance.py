@@ -1,71 +1,69 @@
-"""What a learner does now and then: it takes the nodes from items, looks after them, follows the best half-life."""
+"""Periodic maintenance: seeding, refitting and reviving the index's nodes, and following the best half-life."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.index.maintenance import refit_interval
-
-if TYPE_CHECKING:
-    from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.state import LearnerState
 
 _EVERY = 64
-"""Steps between two looks at the nodes and the half-lives."""
-_SAMPLE, FIT_SAMPLE = 4096, 65_536
-"""Living items looked at in the upkeep of nodes, and in making them, at most."""
+"""Steps between two looks at the nodes and the half-lives: both change slowly, and a look costs about a step."""
+_SAMPLE = 4096
+"""Items looked at, at most, in the upkeep of nodes: some per node are enough."""
+FIT_SAMPLE = 65_536
+"""Items looked at, at most, when nodes are fitted anew: k-means gains nothing from more."""
 
 
-def do_chores(learner: Learner, rng: np.random.Generator) -> None:
+def run_maintenance(state: LearnerState, rng: np.random.Generator) -> None:
     """Do what is due before a step.
 
     With `trainer.index.early` the half-life is looked at whenever the number of steps has doubled, too.
     """
-    work = due(learner)
+    work = due(state)
     if work:
-        living = living_rows(learner)
+        living = living_rows(state)
         if len(living):
-            look_after(learner, work, living, rng)
-    doubled = learner.config.index.early and learner.steps & (learner.steps - 1) == 0
-    if (doubled or learner.steps % _EVERY == 0) and learner.half_lives.best != learner.half_life:
-        learner.half_life = learner.half_lives.best
-        learner.weigh(np.arange(len(learner.items)))
+            maintain_nodes(state, work, living, rng)
+    doubled = state.config.index.early and state.steps & (state.steps - 1) == 0
+    if (doubled or state.steps % _EVERY == 0) and state.half_lives.best != state.half_life:
+        state.half_life = state.half_lives.best
+        state.update_item_prior(np.arange(len(state.items)))
 
 
-def look_after(learner: Learner, work: list[str], living: NDArray[np.int64], rng: np.random.Generator) -> None:
-    """Do `work`, named as in `hsnn.trainer.index.maintenance`; `living` (n,) are the rows of living items."""
-    for one in work:
-        sample = sampled(living, FIT_SAMPLE if one in ("start", "refit") else _SAMPLE, rng)
-        learner.network.upkeep(sample, learner.items.tokens, one, rng)
+def maintain_nodes(state: LearnerState, work: list[str], living: NDArray[np.int64], rng: np.random.Generator) -> None:
+    """Do `work`, named as in `hsnn.trainer.index.maintenance`; `living` (n,) are the rows of items that are alive."""
+    for kind in work:
+        sample = subsample(living, FIT_SAMPLE if kind in ("start", "refit") else _SAMPLE, rng)
+        state.network.upkeep(sample, state.items.tokens, kind, rng)
     if "start" in work:
-        learner.network.seeded_at = learner.events
+        state.network.seeded_at = state.events
     if work[0] in ("start", "refit", "snap"):
-        learner.leaves.move(living, learner.network.assign(living, learner.items.tokens))
+        state.leaves.move(living, state.network.assign(living, state.items.tokens))
 
 
-def living_rows(learner: Learner) -> NDArray[np.int64]:
-    """Rows (n,) of the items that are alive now."""
-    return np.flatnonzero(learner.alive(np.arange(len(learner.items))))
+def living_rows(state: LearnerState) -> NDArray[np.int64]:
+    """Return the rows (n,) of the items that are alive now."""
+    return np.flatnonzero(state.alive(np.arange(len(state.items))))
 
 
-def sampled(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """At most so many of some rows (n,), in order."""
-    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+def subsample(rows: NDArray[np.int64], limit: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw at most `limit` of some rows (n,), in order."""
+    return rows if len(rows) <= limit else np.sort(rng.choice(rows, limit, replace=False))
 
 
-def due(learner: Learner) -> list[str]:
+def due(state: LearnerState) -> list[str]:
     """Name what is due of `hsnn.trainer.index.maintenance`."""
-    index, kind = learner.config.index, learner.network.objective.learner
-    if not learner.network.seeded:
-        return ["start"] if learner.events >= index.seed_after else []
+    index, learner = state.config.index, state.network.objective.learner
+    if not state.network.seeded:
+        return ["start"] if state.events >= index.seed_after else []
     work = []
-    if kind.periodic and learner.passed(refit_interval(index.kmeans_every, len(learner.leaves))):
+    if learner.periodic and state.passed(refit_interval(index.kmeans_every, len(state.leaves))):
         work.append("refit")
-    if index.snap_every and learner.passed(index.snap_every):
+    if index.snap_every and state.passed(index.snap_every):
         work.append("snap")
-    if learner.steps % _EVERY == 0:
-        work += ["revive"] if index.revive and (kind.task_moves_nodes or not kind.periodic) else []
+    if state.steps % _EVERY == 0:
+        work += ["revive"] if index.revive and (learner.task_moves_nodes or not learner.periodic) else []
         work += ["represent"] if index.representatives else []
     return work

@@ -28,7 +28,7 @@ class StepReport(NamedTuple):
         Interactions left out because their step was refused (`hsnn.trainer.optim.gradient_guard`); it changed nothing
         then.
     chances : (J, A) float32 or None
-        Probabilities that were given to the labels of `Prepared.judged` before they were learned.
+        Probabilities that were given to the labels of `PreparedBatch.judged` before they were learned.
     judged : bool
         Whether the judgements of the batch were learned.
     refused : str
@@ -47,12 +47,12 @@ class StepReport(NamedTuple):
     rowless: int = 0
 
 
-def joined(reports: Sequence[StepReport]) -> StepReport:
+def merge_reports(reports: Sequence[StepReport]) -> StepReport:
     """Make one account of the steps of a batch: losses weighted by their events, counts summed.
 
     Examples
     --------
-    >>> joined([StepReport(1.0, 4.0, 3), StepReport(5.0, 0.0, 1)])[:3]
+    >>> merge_reports([StepReport(1.0, 4.0, 3), StepReport(5.0, 0.0, 1)])[:3]
     (2.0, 3.0, 4)
     """
     if len(reports) == 1:
@@ -66,7 +66,7 @@ def joined(reports: Sequence[StepReport]) -> StepReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedBatch:
     """A batch as rows, with each event's history just before it.
 
     Attributes
@@ -84,11 +84,11 @@ class Prepared:
         Epoch ms.
     judged : Judged or None
         Items that were shown, with what became of them.
-    at : (n,) int64
+    indices : (n,) int64
         Place of each lesson among the batch's interactions. The others are repeats of the one before: labels only.
     events : int
         Interactions of the batch whose item has a row, and `rowless` of the others.
-    strangers : place among the lessons -> id
+    unknown_users : place among the lessons -> id
         Users without a row; their row is -1.
     """
 
@@ -101,17 +101,17 @@ class Prepared:
     contexts: Sequence[dict[str, Scalar] | None]
     watermark: int
     judged: Judged | None = None
-    at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    indices: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     events: int = 0
     rowless: int = 0
-    strangers: Mapping[int, str] = field(default_factory=dict)
+    unknown_users: Mapping[int, str] = field(default_factory=dict)
 
-    def parts(self, size: int) -> list[Prepared]:
+    def parts(self, size: int) -> list[PreparedBatch]:
         """Cut the lessons into parts of at most `size`; what is not a lesson goes with the first."""
         cuts = [slice(start, start + size) for start in range(0, len(self.items), size)]
         return [self] if len(cuts) < 2 else [self._part(cut, first=not cut.start) for cut in cuts]
 
-    def _part(self, cut: slice, *, first: bool) -> Prepared:
+    def _part(self, cut: slice, *, first: bool) -> PreparedBatch:
         repeats = self.events - len(self.items)
         return replace(
             self,
@@ -121,7 +121,7 @@ class Prepared:
             weights=self.weights[cut],
             queries=self.queries.some(cut),
             contexts=self.contexts[cut],
-            at=self.at[cut],
+            indices=self.indices[cut],
             feed=self.feed if first else [],
             judged=self.judged if first else None,
             events=len(self.items[cut]) + (repeats if first else 0),

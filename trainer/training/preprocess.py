@@ -1,14 +1,154 @@
-"""What a batch says beside its engagements: items and users that came, changed or went, and items that were shown."""
+"""From a batch to rows: what a learner does with a batch before it learns from it.
+
+Item and user events are applied, ids become rows, commands are carried out, histories are extended. Impressions whose
+outcome is known come an attribution window after they were shown; what the user did since must not be seen, or the
+answer would be in the question: histories are cut at the time of the impression.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.schema.batch import Batch, Engagements
+from hsnn.streaming.schema.batch import Batch, Engagements, LabelledImpressions
+from hsnn.streaming.schema.events import Scalar
+from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.catalogue import ItemCatalogue, Sign, UserCatalogue
+from hsnn.trainer.features.covisitation import Covisitation
+from hsnn.trainer.features.cross_features import CROSS_FEATURES, MATCHES, cross_features
+from hsnn.trainer.features.hashing import token_matrix, tokens
+from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.user_history import UserHistories
+from hsnn.trainer.optim.batch import Judged
+from hsnn.trainer.training.commands import apply_commands
+from hsnn.trainer.training.prepared import PreparedBatch
+from hsnn.trainer.training.state import LearnerState
+
+_CHUNK = 64
+"""Impressions whose cross features are computed at once: each is scored against the items of all of them."""
+
+
+def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
+    """Turn ids into rows, apply item and user events and commands, extend histories."""
+    if state.recycler is not None:
+        state.recycler.begin_batch(max(state.watermark, batch.watermark), state.events)
+    side = apply_side_events(batch, state.items, state.users)
+    events = batch.engagements
+    rows, new = state.items.rows(events.item)
+    signs = first_signs(events, rows, new) | side.items
+    users = state.users.rows(events.user)
+    judged_items, judged_users = _judged_rows(state, batch.labelled_impressions)
+    if state.recycler is not None:
+        signs = state.recycler.drain_retired(batch.watermark) | signs
+    state.reserve()
+    state.watermark = max(state.watermark, batch.watermark)
+    state.origin = state.origin or state.watermark
+    for row, sign in signs.items():
+        state.states.see([row], sign.ts)
+        if state.config.model.tasks:
+            state.delayed_counters.see(row, sign.ts)
+    state.forget_users(side.deleted_users)
+    state.dirty_items.add(list(signs))
+    state.dirty_users.add(side.users)
+    apply_commands(state, batch.control)
+    has_row = rows >= 0
+    kept = np.flatnonzero(~events.repeat & has_row)
+    rows, users, ts = rows[kept], users[kept], events.ts[kept]
+    contexts = [events.context[index] for index in kept.tolist()]
+    actions = [events.action[index] for index in kept.tolist()]
+    before = state.histories.extend(users, rows, ts)
+    queries = Queries(*before, state.users.tokens_of(users), context_tokens(state.config.model, contexts), ts)
+    action_weights = state.config.action_weights
+    return PreparedBatch(
+        items=rows,
+        users=users,
+        ts=ts,
+        weights=np.array([action_weights.get(action, 1.0) for action in actions], np.float32),
+        queries=queries,
+        feed=[state.items.feed_item(row, sign) for row, sign in signs.items()],
+        contexts=contexts,
+        watermark=batch.watermark,
+        judged=_judged(state, batch.labelled_impressions, judged_items, judged_users),
+        indices=kept,
+        events=int(np.count_nonzero(has_row)),
+        rowless=int(np.count_nonzero(~has_row)),
+        unknown_users={index: events.user[kept[index]] for index in np.flatnonzero(users < 0).tolist()},
+    )
+
+
+def context_tokens(model: ModelConfig, contexts: Sequence[dict[str, Scalar] | None]) -> NDArray[np.int32]:
+    """Hash n context mappings to tokens, (n, X)."""
+    distinct = {id(context): context for context in contexts}  # those of a data set are shared by many events
+    known = {key: tokens(context, model.buckets, model.context_tokens) for key, context in distinct.items()}
+    return token_matrix([known[id(context)] for context in contexts], model.context_tokens)
+
+
+def _judged_rows(state: LearnerState, impressions: LabelledImpressions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of items and users of labelled impressions, none where there are no tasks."""
+    if not state.config.model.tasks:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    limited = state.recycler is not None  # an item that was refused when it was shown is not let in by this
+    items = state.items.table.find(impressions.item) if limited else state.items.rows(impressions.item)[0]
+    return items, state.users.rows(impressions.user)
+
+
+def _judged(
+    state: LearnerState, impressions: LabelledImpressions, items: NDArray[np.int64], users: NDArray[np.int64]
+) -> Judged | None:
+    """Turn labelled impressions into examples; None where there are none."""
+    if (items < 0).any():
+        impressions, users, items = impressions.select(np.flatnonzero(items >= 0)), users[items >= 0], items[items >= 0]
+    if not len(items):
+        return None
+    before = histories_at(state.histories, users, impressions.ts)
+    contexts = context_tokens(state.config.model, impressions.context)
+    queries = Queries(*before, state.users.tokens_of(users), contexts, impressions.ts)
+    weights = [state.config.action_weights.get(task, 1.0) for task in state.config.model.tasks]
+    state.delayed_counters.advance(int(impressions.ts.min()))
+    states = state.delayed_counters.states.features(items, impressions.ts)
+    cross = None
+    if state.config.model.cross:
+        cross = pair_cross_features(queries, state.items.tokens, items, state.covisitation)
+    return Judged(queries, items, impressions.labels, np.array(weights, np.float32), states=states, cross=cross)
+
+
+def histories_at(
+    histories: UserHistories, users: NDArray[np.integer], ts: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Histories (J, L) of `users` (J,) as they were before `ts` (J,), as far as they are still known; newest last.
+
+    Examples
+    --------
+    >>> histories = UserHistories(length=3)
+    >>> _ = histories.extend(np.array([0, 0, 0]), np.array([7, 8, 9]), np.array([10, 20, 30]))
+    >>> histories_at(histories, np.array([0]), np.array([30]))[0].tolist()
+    [[-1, 7, 8]]
+    """
+    items, times = histories.of(users)
+    later = (times >= ts[:, None]) | (items < 0)
+    items[later], times[later] = -1, 0
+    order = np.argsort(~later, axis=1, kind="stable")  # what is left moves to the end
+    return np.take_along_axis(items, order, 1), np.take_along_axis(times, order, 1)
+
+
+def pair_cross_features(
+    queries: Queries, tokens: NDArray[np.int32], items: NDArray[np.int64], pairs: Covisitation
+) -> NDArray[np.float32]:
+    """Cross features (J, C) of each query and the item of `items` (J,) that was shown.
+
+    Co-visitation is left at zero: by now it has counted the very action that is the label.
+    """
+    out = np.empty((len(items), CROSS_FEATURES), np.float32)
+    for start in range(0, len(items), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        candidates, columns = np.unique(items[part], return_inverse=True)
+        chunk = queries.some(part)
+        out[part] = cross_features(chunk, tokens, candidates, pairs)[np.arange(len(columns)), columns]
+    out[:, MATCHES:] = 0
+    return out
 
 
 class SideEvents(NamedTuple):
@@ -38,7 +178,7 @@ def apply_side_events(batch: Batch, items: ItemCatalogue, users: UserCatalogue) 
         if row >= 0:
             users.describe(row, user)
     deleted = _known(users.table.find(batch.deleted_users))
-    users.forget(deleted)
+    users.clear(deleted)
     return SideEvents(_apply_items(batch, items), np.r_[_known(described), deleted], deleted)
 
 
@@ -46,10 +186,10 @@ def first_signs(events: Engagements, rows: NDArray[np.int64], new: NDArray[np.in
     """Make the first sign of each of the `new` rows among the engagements' item `rows` (n,)."""
     if len(new) == 0:
         return {}
-    index = np.flatnonzero(np.isin(rows, new))
-    unique, first = np.unique(rows[index], return_index=True)
-    at = index[first]
-    times, sent = events.ts[at].tolist(), events.sent_at[at].tolist()
+    candidates = np.flatnonzero(np.isin(rows, new))
+    unique, first = np.unique(rows[candidates], return_index=True)
+    index = candidates[first]
+    times, sent = events.ts[index].tolist(), events.sent_at[index].tolist()
     return {row: Sign(*sign) for row, *sign in zip(unique.tolist(), times, sent, strict=True)}
 
 

@@ -1,4 +1,4 @@
-"""Replay: past events that are learned again, against forgetting, on streams that change slowly.
+"""ReplayBuffer: past events that are learned again, against forgetting, on streams that change slowly.
 
 A ring of the last events, each with the query it was. On a slow catalogue a single pass with sparse updates learns far
 too little from an event; on news, what was clicked an hour ago is the wrong lesson. Which of the two a stream is, the
@@ -7,6 +7,7 @@ trainer knows by itself: it is the half-life whose popularity predicts best (`hs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -19,20 +20,20 @@ from hsnn.trainer.rowstore.arrays import Array
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
-class Lessons(NamedTuple):
+class Examples(NamedTuple):
     """Events to learn from: queries (n), their items (n,) int64, and weights (n,) float32."""
 
     queries: Queries
     items: NDArray[np.int64]
     weights: NDArray[np.float32]
 
-    def joined(self, others: Lessons) -> Lessons:
+    def joined(self, others: Examples) -> Examples:
         """Put the others behind these."""
         queries = self.queries.joined(others.queries)
-        return Lessons(queries, np.r_[self.items, others.items], np.r_[self.weights, others.weights])
+        return Examples(queries, np.r_[self.items, others.items], np.r_[self.weights, others.weights])
 
 
-class Replay:
+class ReplayBuffer:
     """The last `size` events.
 
     Attributes
@@ -44,10 +45,10 @@ class Replay:
 
     Examples
     --------
-    >>> replay = Replay(ModelConfig(history=1, user_tokens=1, context_tokens=1), size=2)
+    >>> replay = ReplayBuffer(ModelConfig(history=1, user_tokens=1, context_tokens=1), size=2)
     >>> one = np.ones((3, 1), np.int32)
     >>> queries = Queries(one, one.astype(np.int64), one, one, np.arange(3))
-    >>> replay.put(Lessons(queries, np.arange(3), np.ones(3, np.float32)), users=np.array([7, 7, 8]))
+    >>> replay.put(Examples(queries, np.arange(3), np.ones(3, np.float32)), users=np.array([7, 7, 8]))
     >>> sorted(set(replay.draw(50, np.random.default_rng(0)).items.tolist()))
     [1, 2]
     """
@@ -69,7 +70,16 @@ class Replay:
     def __len__(self) -> int:
         return min(self.seen, self.size)
 
-    def put(self, lessons: Lessons, users: NDArray[np.int64]) -> None:
+    def columns(self) -> dict[str, Array]:
+        """Return the arrays in use by name."""
+        return self.arrays
+
+    def load_columns(self, columns: Mapping[str, Array]) -> None:
+        """Continue from copies of the columns of a buffer of the same size."""
+        for name, array in self.arrays.items():
+            array[: len(columns[name])] = columns[name]
+
+    def put(self, lessons: Examples, users: NDArray[np.int64]) -> None:
         """Add events of `users` (n,); the oldest ones leave."""
         columns = {**lessons.queries._asdict(), "items": lessons.items, "weights": lessons.weights, "users": users}
         count = len(lessons.items)
@@ -97,10 +107,10 @@ class Replay:
         items[theirs] = -1
         history[rows], times[rows] = closed_up(history[rows], times[rows], gone)
 
-    def draw(self, count: int, rng: np.random.Generator) -> Lessons:
+    def draw(self, count: int, rng: np.random.Generator) -> Examples:
         """Draw `count` events, uniformly and with repetition; fewer where their items were forgotten."""
         at = rng.integers(len(self), size=count)
         at = at[self.arrays["items"][at] >= 0]
         columns = {name: array[at] for name, array in self.arrays.items() if name != "users"}
         items, weights = columns.pop("items"), columns.pop("weights")
-        return Lessons(Queries(**columns), items, weights)
+        return Examples(Queries(**columns), items, weights)

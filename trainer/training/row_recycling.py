@@ -1,4 +1,4 @@
-"""Rows that come and go: what a learner with limited id tables does when an id gives its row up.
+"""Row recycling: what happens to the rows of ids that leave, where the id tables are limited.
 
 **Users.** Only the trainer and the mirrors know their rows, and a mirror learns all of a row from the state stream, in
 order: whose it is, together with the history and features that count from then on (`hsnn.trainer.messages.StateDelta`).
@@ -19,118 +19,116 @@ or rows for newcomers that may soon find none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.config.ids import IdsConfig
-from hsnn.trainer.features.catalogue import Sign
-from hsnn.trainer.ids.admission import Tenancy
+from hsnn.trainer.features.catalogue import ItemCatalogue, Sign, UserCatalogue
+from hsnn.trainer.ids.admission import IdAdmission
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
-from hsnn.trainer.rowstore.byte_strings import texts_in
-from hsnn.trainer.training.row_wiping import wipe
 
-if TYPE_CHECKING:
-    from hsnn.trainer.training.learner import Learner
+_WORTH_RECYCLING = 8
+"""Rows are recycled once a part of 1/8 of all has been given up: fewer are not worth a reload of every mirror."""
 
-_WORTH_A_TURN = 8
+Rows = NDArray[np.int64]
 
 
-class Lodging:
-    """The tenancies of a learner's two id tables.
+class RowRecycler:
+    """Id admission for a learner's two id tables, and what follows when ids leave.
+
+    Parameters
+    ----------
+    items, users
+        The catalogues whose ids are limited.
+    config
+        Limits of both.
+    alive
+        Returns which of some rows (n,) of items are alive.
+    retire_items
+        Called with rows (n,) of items that have left: they are deleted for all readers.
+    recycle_items
+        Called with rows (n,) that are to be reset before they are given to other items.
+    forget_users
+        Called with rows (n,) of users that have left.
 
     Attributes
     ----------
-    turns : int
+    recycled : int
         How often rows of items were given out again; after each the caller begins a new epoch.
     """
 
-    def __init__(self, learner: Learner, config: IdsConfig) -> None:
-        self._learner, self._config = learner, config
-        self.turns = self._turned = 0
-        self._departed: list[int] = []
-        self.items = Tenancy("items", learner.items.table, config.items, config.candidates, self._retire, learner.alive)
-        self.users = Tenancy("users", learner.users.table, config.users, config.candidates, self._forget)
-        learner.items.tenancy, learner.users.tenancy = self.items, self.users
+    def __init__(
+        self,
+        items: ItemCatalogue,
+        users: UserCatalogue,
+        config: IdsConfig,
+        *,
+        alive: Callable[[Rows], NDArray[np.bool_]],
+        retire_items: Callable[[Rows], None],
+        recycle_items: Callable[[Rows], None],
+        forget_users: Callable[[Rows], None],
+    ) -> None:
+        self._config, self._users = config, users
+        self._retire_items, self._recycle_items, self._forget_users = retire_items, recycle_items, forget_users
+        self.recycled = self._recycled_at = 0
+        self._retired: list[int] = []
+        self.items = IdAdmission("items", items.table, config.items, config.candidates, self._items_left, alive)
+        self.users = IdAdmission("users", users.table, config.users, config.candidates, self._users_left)
+        items.admission, users.admission = self.items, self.users
 
-    def begin(self, now: int) -> None:
-        """Begin a batch at event time `now`: reuse rows if that is due, and let ids go whose time is over."""
-        if self._due():
-            self.turns, self._turned = self.turns + 1, self._learner.events
-            wipe(self._learner, self.items.reuse())
+    def begin_batch(self, now: int, events: int) -> None:
+        """Begin a batch at event time `now`, `events` having been learned: recycle rows if due, and expire ids."""
+        if self._due(events):
+            self.recycled, self._recycled_at = self.recycled + 1, events
+            self._recycle_items(self.items.reuse())
         self.items.begin(now)
         self.users.begin(now)
         self.items.show()
         self.users.show()
 
-    def departures(self, now: int) -> dict[int, Sign]:
-        """Signs for the feed: the items that gave up their rows since the last call are deleted."""
-        signs = {row: Sign(now, 0) for row in self._departed}
-        self._departed.clear()
+    def drain_retired(self, now: int) -> dict[int, Sign]:
+        """Return feed entries of the items that gave up their rows since the last call: they are deleted."""
+        signs = {row: Sign(now, 0) for row in self._retired}
+        self._retired.clear()
         return signs
 
-    def state(self) -> dict[str, Array]:
-        """Everything as arrays."""
-        parts = {"items": self.items.state(), "users": self.users.state()}
-        own = {f"{name}.{field}": array for name, part in parts.items() for field, array in part.items()}
-        return own | {"turns": np.array([self.turns, self._turned], np.int64)}
+    def state_dict(self) -> dict[str, Array]:
+        """Return everything but the columns of the id admissions, as arrays."""
+        parts = {"items": self.items.state_dict(), "users": self.users.state_dict()}
+        arrays = {f"{name}.{column}": array for name, part in parts.items() for column, array in part.items()}
+        return arrays | {"recycled": np.array([self.recycled, self._recycled_at], np.int64)}
 
-    def restore(self, arrays: dict[str, Array]) -> None:
-        """Take over what `state` returned; the tables have their ids already."""
-        self.items.restore(select_prefix(arrays, "items."))
-        self.users.restore(select_prefix(arrays, "users."))
-        self.turns, self._turned = arrays["turns"].tolist()
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Continue from what `state_dict` returned; the tables have their ids already."""
+        self.items.load_state_dict(select_prefix(arrays, "items."))
+        self.users.load_state_dict(select_prefix(arrays, "users."))
+        self.recycled, self._recycled_at = arrays["recycled"].tolist()
 
-    def take_in(self, now: int) -> None:
+    def adopt(self, now: int) -> None:
         """Take over tables that were not limited so far: all their ids count as seen at event time `now`."""
-        self.items.take_in(now)
-        self.users.take_in(now)
+        self.items.adopt(now)
+        self.users.adopt(now)
 
-    def _due(self) -> bool:
+    def _due(self, events: int) -> bool:
         left = len(self.items.left)
-        if not left or self._learner.events - self._turned < self._config.reuse_after:
+        if not left or events - self._recycled_at < self._config.reuse_after:
             return False
-        return self.items.short or _WORTH_A_TURN * left >= len(self._learner.items)
+        return self.items.short or _WORTH_RECYCLING * left >= len(self.items.table)
 
-    def _retire(self, rows: NDArray[np.int64]) -> None:
-        """Items give up their rows: they are deleted from now on."""
-        self._learner.items.delete(rows)
-        for row in rows.tolist():
-            self._learner.leaves.remove(row)
-        self._departed += rows.tolist()
+    def _items_left(self, rows: Rows) -> None:
+        self._retire_items(rows)
+        self._retired += rows.tolist()
 
-    def _forget(self, rows: NDArray[np.int64]) -> None:
-        """Users give up their rows: nothing is left of them, and the rows may be given again."""
-        self._learner.forget_users(rows)
-        self._learner.users.named.add(rows)
+    def _users_left(self, rows: Rows) -> None:
+        """Reset the rows at once; they may be given to other users in the same batch."""
+        self._forget_users(rows)
+        self._users.named.add(rows)
         self.users.reuse()
 
 
-def restore_ids(learner: Learner, arrays: Mapping[str, Array], watermark: int) -> None:
-    """Give a fresh learner the ids of a checkpoint and their lodging; `watermark` is the checkpoint's, epoch ms.
-
-    Limits may come and go between two runs. Where there are new ones, all ids count as seen just now; where there are
-    none any more, the rows that were given up must still be known.
-    """
-    saved = select_prefix(arrays, "lodging.")
-    if saved and learner.lodging is None:
-        learner.lodging = Lodging(learner, learner.config.ids)
-    for part, table in (("items", learner.items.table), ("users", learner.users.table)):
-        texts = texts_in(arrays, f"{part}.ids.texts")
-        starts = np.cumsum(texts.lengths, dtype=np.int64) - texts.lengths
-        columns: dict[str, Array] = {"bytes": texts.bytes, "starts": starts, "lengths": texts.lengths.astype(np.uint16)}
-        table.restore(columns, vacant(saved, part))
-    if learner.lodging is None:
-        return
-    if saved:
-        learner.lodging.restore(saved)
-    else:
-        learner.lodging.take_in(watermark)
-
-
-def vacant(saved: Mapping[str, Array], part: str) -> NDArray[np.int64]:
-    """Rows that no id has, of ``items`` or ``users``, in what `Lodging.state` returned; none where it is empty."""
+def vacant(saved: Mapping[str, Array], part: str) -> Rows:
+    """Return the rows of ``items`` or ``users`` without an id, in a `RowRecycler.state_dict`; none if it is empty."""
     kinds = [saved[f"{part}.{kind}"] for kind in ("free", "left")] if saved else []
     return np.concatenate([*kinds, np.zeros(0, np.int64)])

@@ -114,7 +114,7 @@ def test_new_items_crowd_a_node_and_a_rebalance_makes_room(config, new_data):
     )
     command = msgspec.json.encode(make_command(version, found, now, over=3.0))
     system.learn(system.prepare(replace(batches[-1], control=(command, command))))
-    assert system.learner.steering.generation == 1
+    assert system.learner.commanded.generation == 1
     system._publish()
     after = system.sizes()
     assert after.sum() == before.sum()

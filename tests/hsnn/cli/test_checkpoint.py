@@ -33,7 +33,7 @@ def _wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def store(tmp_path: Path) -> CheckpointStore:
     """Two checkpoints of a learner that has learned nothing yet."""
     learner = Learner(TrainerConfig(model=ModelConfig(dim=4, hidden=8, buckets=16, nodes=2, history=2)))
-    arrays, own = learner.state()
+    arrays, own = learner.state_dict()
     consumer = Consumer(MemoryLog(), StreamingConfig(partitions=2)).state_dict()
     progress = TrainingProgress()
     progress.trained, progress.dropped["duplicate"] = 12_345, 3

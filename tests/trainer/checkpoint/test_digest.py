@@ -134,14 +134,14 @@ def test_another_seed_gives_another_digest(run):
 
 
 def test_another_generator_seed_counts_even_before_anything_was_drawn(config):
-    arrays, values = Learner(config).state()
-    other = Learner(config.model_copy(update={"seed": 1})).state()[1]
+    arrays, values = Learner(config).state_dict()
+    other = Learner(config.model_copy(update={"seed": 1})).state_dict()[1]
     assert digest(arrays, {"learner": values}) != digest(arrays, {"learner": other})
 
 
 @pytest.fixture(scope="module")
 def state(taught) -> tuple[dict[str, Array], dict[str, Any]]:
-    arrays, own = taught[0].state()
+    arrays, own = taught[0].state_dict()
     consumer = {"places": [["engagements", 0, 7, 0, 5, 0, 0, 0]], "watermark": {"value": 5}, "sent_at": 9}
     return arrays, {"learner": own, "consumer": consumer, "progress": {"dropped": {"duplicate": 1}}, "extra": 1}
 

@@ -17,7 +17,7 @@ from hsnn.trainer.errors import CheckpointError
 @pytest.fixture
 def checkpoint(taught, tmp_path):
     learner = taught[0]
-    arrays, values = learner.state()
+    arrays, values = learner.state_dict()
     store = CheckpointStore(tmp_path / "checkpoints", kept=1)
     model = learner.config.model.model_dump(mode="json")
     name = store.write(arrays, values, events=7, watermark=8, model=model, config_digest="d", threads=1)

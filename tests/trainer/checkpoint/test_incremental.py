@@ -11,10 +11,10 @@ import pytest
 
 from hsnn.trainer.checkpoint import incremental
 from hsnn.trainer.checkpoint.digest import digest
-from hsnn.trainer.checkpoint.learner_copy import Shadow
+from hsnn.trainer.checkpoint.learner_copy import LearnerCopy
 from hsnn.trainer.checkpoint.row_delta import TableRows
 from hsnn.trainer.checkpoint.store import ARRAYS, MANIFEST, VALUES, CheckpointStore
-from hsnn.trainer.checkpoint.verify import array_facts, damage
+from hsnn.trainer.checkpoint.verify import array_facts, find_damage
 from hsnn.trainer.errors import CheckpointError
 from hsnn.trainer.training.learner import Learner
 
@@ -26,19 +26,19 @@ class Writer:
 
     def __init__(self, folder: Path, learner: Learner, world: Any, teach: Any) -> None:
         self.store, self.learner, self.world, self.teach = CheckpointStore(folder, 3), learner, world, teach
-        self.shadow, self.since = Shadow(learner), ""
+        self.copy, self.since = LearnerCopy(learner), ""
         self.digests: dict[str, str] = {}
 
     def write(self, batches: int = 1, size: int = 16) -> str:
         """Learn a little, and write."""
         if batches:
             self.teach(self.learner, self.world, batches, size)
-        arrays, values = self.learner.state()
-        self.shadow.begin()
+        arrays, values = self.learner.state_dict()
+        self.copy.begin()
         self.teach(self.learner, self.world, 1, size)
-        self.shadow.advance(60.0)
-        rows = TableRows(self.shadow.tables, self.since)
-        self.since = self.store.write(self.shadow.small(), {"learner": self.shadow.values}, rows=rows, **ABOUT)
+        self.copy.advance(60.0)
+        rows = TableRows(self.copy.tables, self.since)
+        self.since = self.store.write(self.copy.small(), {"learner": self.copy.values}, rows=rows, **ABOUT)
         self.digests[self.since] = digest(arrays, {"learner": values})
         return self.since
 
@@ -79,11 +79,11 @@ def test_every_checkpoint_of_a_chain_is_what_a_whole_one_would_be(writer, learne
         name = writer.write()
         kinds.append(len(writer.chain(name)))
         assert all(writer.digest(one) == writer.digests[one] for one in writer.store.names())
-        assert damage(writer.store, name) == []
+        assert find_damage(writer.store, name) == []
     assert kinds == [1, 2, 3, 4] * 2  # whole again after three files of rows
     found = writer.store.read(name)
-    again = Learner.restore(learner.config, found.arrays, found.values["learner"])
-    arrays, values = again.state()
+    again = Learner.from_state_dict(learner.config, found.arrays, found.values["learner"])
+    arrays, values = again.state_dict()
     assert digest(arrays, {"learner": values}) == writer.digests[name]
 
 
@@ -137,7 +137,7 @@ def test_where_nothing_can_be_gone_on_from_all_is_written(writer, how, caplog):
     elif how == "gone":
         writer.since = "checkpoint-00000077"
     else:  # another version of the code had other arrays
-        writer.shadow.tables = [table for table in writer.shadow.tables if table.table.name != "frequency"]
+        writer.copy.tables = [table for table in writer.copy.tables if table.table.name != "frequency"]
     with caplog.at_level(logging.ERROR):
         two = writer.write()
     assert len(writer.chain(two)) == 1
@@ -153,7 +153,7 @@ FILES = ("base", "older rows", "rows", ARRAYS, VALUES, MANIFEST)
 @pytest.mark.parametrize("how", ["torn", "emptied", "lost", "flipped"])
 def test_the_newest_one_that_is_whole_is_used(writer, caplog, file, how):
     """Whatever is damaged: a file of its own costs one checkpoint, a shared one all that share it, never more."""
-    writer.store.write(*writer.learner.state(), **ABOUT)  # one that shares nothing
+    writer.store.write(*writer.learner.state_dict(), **ABOUT)  # one that shares nothing
     names = [writer.write() for _ in range(3)]
     files = dict(zip(FILES[:3], writer.chain(names[-1]), strict=True))
     path = writer.store.folder / names[-1] / files.get(file, file)
@@ -172,7 +172,7 @@ def test_the_newest_one_that_is_whole_is_used(writer, caplog, file, how):
     assert found.name == expected
     assert len(caplog.records) == shared
     assert caplog.text.count("going back to the one before") == shared
-    assert len(damage(writer.store, names[-1])) == 1
+    assert len(find_damage(writer.store, names[-1])) == 1
     with pytest.raises(CheckpointError):
         writer.store.read(names[-1])
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hsnn.streaming.schema.batch import LabelledImpressions
-from hsnn.trainer.checkpoint.learner_copy import Shadow
+from hsnn.trainer.checkpoint.learner_copy import LearnerCopy
 from hsnn.trainer.config.ids import IdsConfig, Limits
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.rowstore import copy_on_write
@@ -75,13 +75,13 @@ class Course:
         )
 
 
-def same(shadow: Shadow, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
-    found = shadow.arrays()
+def same(copy: LearnerCopy, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
+    found = copy.arrays()
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
         assert found[name].tobytes() == array.tobytes(), name
-    assert shadow.values == values
+    assert copy.values == values
 
 
 CONFIGS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
@@ -108,20 +108,20 @@ def test_a_copy_is_the_moment_of_its_beginning(
     monkeypatch.setattr(copy_on_write, "_SLICE", slice_bytes)
     learner = Learner(of(config, *CONFIGS[name][:2], **CONFIGS[name][2]))
     course = Course(learner, new_world())
-    shadow = Shadow(learner)
+    copy = LearnerCopy(learner)
     for steps in (0, 3, 2, 4, 1, 3):
         for _ in range(steps):
             course.step()
-        arrays, values = learner.state()
-        shadow.begin()
+        arrays, values = learner.state_dict()
+        copy.begin()
         for number in range(3):
             course.step()
             if number:
-                shadow.advance(0.0)  # one slice
-        shadow.advance(60.0)
-        assert shadow.complete
-        same(shadow, arrays, values)
-    assert name != "limited" or learner.turns  # rows were given to others
+                copy.advance(0.0)  # one slice
+        copy.advance(60.0)
+        assert copy.complete
+        same(copy, arrays, values)
+    assert name != "limited" or learner.recycled  # rows were given to others
 
 
 @pytest.fixture(scope="module")
@@ -139,17 +139,17 @@ def test_a_table_that_changes_unannounced_is_found_out(
 ) -> None:
     learner = copy_of(begun.learner)
     course = Course(learner, deepcopy(begun.world), begun.number)
-    shadow = Shadow(learner)
-    assert len(shadow.tables) == 16
-    table = shadow.tables[place].table
+    copy = LearnerCopy(learner)
+    assert len(copy.tables) == 16
+    table = copy.tables[place].table
     table.barrier.subscribe(lambda rows: None)
-    arrays, values = learner.state()
-    shadow.begin()
+    arrays, values = learner.state_dict()
+    copy.begin()
     for _ in range(12):
         course.step()
-    shadow.advance(60.0)
+    copy.advance(60.0)
     with pytest.raises(AssertionError, match=rf"^{table.name}\."):
-        same(shadow, arrays, values)
+        same(copy, arrays, values)
 
 
 def test_a_copy_goes_on_when_a_learner_is_known(
@@ -157,12 +157,12 @@ def test_a_copy_goes_on_when_a_learner_is_known(
 ) -> None:
     learner, world = Learner(config), new_world()
     teach(learner, world, 6)
-    shadow = Shadow(learner, known=True)
+    copy = LearnerCopy(learner, known=True)
     teach(learner, world, 1)
-    arrays, values = learner.state()
-    shadow.begin()
-    shadow.advance(60.0)
-    same(shadow, arrays, values)  # all of it is copied, but little of it is news
-    states = next(copy for copy in shadow.tables if copy.table.name == "states")
+    arrays, values = learner.state_dict()
+    copy.begin()
+    copy.advance(60.0)
+    same(copy, arrays, values)  # all of it is copied, but little of it is news
+    states = next(copy for copy in copy.tables if copy.table.name == "item_counters")
     assert 0 < len(states.changed) < states.rows
-    assert shadow.spent > 0
+    assert copy.spent > 0

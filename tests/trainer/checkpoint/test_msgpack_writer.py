@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.trainer.checkpoint.msgpack_writer import pieces
+from hsnn.trainer.checkpoint.msgpack_writer import encode_pieces
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -17,12 +17,12 @@ PLAIN = st.recursive(
 
 @given(PLAIN)
 def test_any_value(value):
-    assert b"".join(pieces(value)) == msgspec.msgpack.encode(value)
+    assert b"".join(encode_pieces(value)) == msgspec.msgpack.encode(value)
 
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 4095, 4096, 4097, 65_535, 65_536, 70_001])
 def test_lists_of_any_length(length):
     value = {"a": [str(number) for number in range(length)], "b": (length, {"c": list(range(length))})}
-    parts = list(pieces(value))
+    parts = list(encode_pieces(value))
     assert b"".join(parts) == msgspec.msgpack.encode(value)
     assert max(map(len, parts)) < 40_000

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsnn.trainer.checkpoint.row_delta import TableRows, assembled
-from hsnn.trainer.checkpoint.safetensors_writer import parts_of
+from hsnn.trainer.checkpoint.row_delta import TableRows, assemble
+from hsnn.trainer.checkpoint.safetensors_writer import file_pieces
 from hsnn.trainer.rowstore.arrays import Array, grown, unpack
-from hsnn.trainer.rowstore.byte_strings import Packed
+from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.rowstore.copy_on_write import TableCopy
-from hsnn.trainer.rowstore.table import Table
+from hsnn.trainer.rowstore.table import RowKind, Table
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
@@ -26,11 +27,18 @@ class Toy:
         self.barrier = WriteBarrier()
         self.table = Table(
             "toy",
-            {"toy.numbers": lambda: self.numbers},
-            {"toy.texts": lambda rows: Packed.of([self.texts[row] for row in rows.tolist()])},
+            RowKind.EVENT,
             lambda: len(self.texts),
             self.barrier,
+            data=self,
+            texts={"toy.texts": lambda rows: ByteStrings.from_list([self.texts[row] for row in rows.tolist()])},
         )
+
+    def columns(self) -> dict[str, Array]:
+        return {"numbers": self.numbers}
+
+    def load_columns(self, columns: Mapping[str, Array]) -> None:
+        self.numbers = columns["numbers"].copy()
 
     def set(self, row: int, value: int) -> None:
         """Write to a row, or add one."""
@@ -48,7 +56,7 @@ class Toy:
         del self.texts[rows:]
 
     def now(self) -> dict[str, Array]:
-        packed = Packed.of(self.texts)
+        packed = ByteStrings.from_list(self.texts)
         return {
             "toy.numbers": self.numbers[: len(self.texts)].copy(),
             "toy.texts:bytes": packed.bytes,
@@ -75,8 +83,8 @@ def test_the_parts_make_the_whole(course):
             toy.set(*step)
         copy.finish()
         rows = TableRows([copy])
-        files.append(unpack(b"".join(parts_of(rows.changed() if files else rows.whole()))))
+        files.append(unpack(b"".join(file_pieces(rows.changed() if files else rows.whole()))))
         assert rows.lengths() == {name: len(array) for name, array in then.items()}
-        for found in (assembled(files), unpack(b"".join(parts_of(rows.whole())))):
+        for found in (assemble(files), unpack(b"".join(file_pieces(rows.whole())))):
             assert found.keys() == then.keys()
             assert all(np.array_equal(found[name], array) for name, array in then.items())

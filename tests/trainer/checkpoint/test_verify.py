@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hsnn.trainer.checkpoint.store import ARRAYS, MANIFEST, VALUES, CheckpointStore
-from hsnn.trainer.checkpoint.verify import array_facts, chosen, damage, listed, opened
+from hsnn.trainer.checkpoint.verify import array_facts, find_checkpoint, find_damage, list_checkpoints, open_store
 from hsnn.trainer.errors import CheckpointError
 
 FILES = (ARRAYS, VALUES, MANIFEST)
@@ -40,7 +40,7 @@ def harm(path: Path, how: str) -> None:
 
 
 def test_a_list_says_what_each_is(store: CheckpointStore) -> None:
-    one, two = listed(store)
+    one, two = list_checkpoints(store)
     assert (one.name, two.name) == ("checkpoint-00000001", "checkpoint-00000002")
     assert one.manifest is not None
     assert (one.manifest.events, one.manifest.watermark, one.damage) == (10, 5, "")
@@ -53,10 +53,10 @@ def test_a_list_says_what_each_is(store: CheckpointStore) -> None:
 @pytest.mark.parametrize("how", ["torn", "lost", "flipped"])
 def test_damage_is_seen_and_named(store: CheckpointStore, file: str, how: str) -> None:
     harm(store.folder / "checkpoint-00000002" / file, how)
-    assert damage(store, "checkpoint-00000001") == []
-    (found,) = damage(store, "checkpoint-00000002")
+    assert find_damage(store, "checkpoint-00000001") == []
+    (found,) = find_damage(store, "checkpoint-00000002")
     assert "checkpoint-00000002" in found
-    cheap = [one.damage for one in listed(store)]
+    cheap = [one.damage for one in list_checkpoints(store)]
     assert cheap[0] == ""
     assert (cheap[1] == "") == (how == "flipped" and file != MANIFEST)  # a cheap look does not read the large files
 
@@ -64,20 +64,23 @@ def test_damage_is_seen_and_named(store: CheckpointStore, file: str, how: str) -
 def test_every_damaged_file_is_named(store: CheckpointStore) -> None:
     for file in (ARRAYS, VALUES):
         harm(store.folder / "checkpoint-00000001" / file, "flipped")
-    assert [text.partition(": ")[2].split()[0] for text in damage(store, "checkpoint-00000001")] == [ARRAYS, VALUES]
+    assert [text.partition(": ")[2].split()[0] for text in find_damage(store, "checkpoint-00000001")] == [
+        ARRAYS,
+        VALUES,
+    ]
 
 
 def test_a_manifest_of_nonsense_is_damage_too(store: CheckpointStore) -> None:
     (store.folder / "checkpoint-00000001" / MANIFEST).write_text("[1]")
-    assert listed(store)[0].manifest is None
-    assert "not whole" in listed(store)[0].damage
+    assert list_checkpoints(store)[0].manifest is None
+    assert "not whole" in list_checkpoints(store)[0].damage
 
 
 def test_what_a_trainer_removes_meanwhile_is_left_out(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
     names = store.names()
     monkeypatch.setattr(store, "names", lambda: names)
     shutil.rmtree(store.folder / names[0])
-    assert [one.name for one in listed(store)] == names[1:]
+    assert [one.name for one in list_checkpoints(store)] == names[1:]
 
 
 def test_an_old_checkpoint_is_never_seen_half_removed(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,19 +94,24 @@ def test_an_old_checkpoint_is_never_seen_half_removed(store: CheckpointStore, mo
 
 
 def test_by_name_by_number_or_the_newest(store: CheckpointStore) -> None:
-    assert chosen(store, None) == chosen(store, "2") == chosen(store, "checkpoint-00000002") == "checkpoint-00000002"
+    assert (
+        find_checkpoint(store, None)
+        == find_checkpoint(store, "2")
+        == find_checkpoint(store, "checkpoint-00000002")
+        == "checkpoint-00000002"
+    )
     with pytest.raises(CheckpointError, match=r"no checkpoint 7 in .*there are checkpoint-00000001, "):
-        chosen(store, "7")
+        find_checkpoint(store, "7")
     with pytest.raises(CheckpointError, match=r"no checkpoint \.\./x in"):
-        chosen(store, "../x")
+        find_checkpoint(store, "../x")
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"there is no folder .*nowhere; trainer\.checkpoint_dir"):
-        opened(tmp_path / "nowhere")
+        open_store(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(CheckpointError, match="there is no checkpoint in"):
-        chosen(opened(tmp_path), None)
+        find_checkpoint(open_store(tmp_path), None)
 
 
 def test_facts_of_arrays_agree_with_the_arrays(store: CheckpointStore) -> None:

@@ -81,6 +81,6 @@ def test_a_larger_model_learns_and_is_published(config, new_world, teach, name):
     np.testing.assert_allclose(
         vectors, learner.network.items.vectors(rows, learner.items.tokens[rows]).numpy(), atol=1e-5
     )
-    again = Learner.restore(learner.config, *learner.state())
+    again = Learner.from_state_dict(learner.config, *learner.state_dict())
     batch = world.batch(64)
     assert again.train(again.prepare(batch)) == learner.train(learner.prepare(batch))

@@ -40,7 +40,8 @@ def test_a_state_that_was_saved_goes_on_alike(batches, first, second):
         if number == len(batches) // 2:
             lagged.advance(1_000_000 * first)
     again = LaggedStates()
-    again.restore({name: array.copy() for name, array in everything(lagged).items()})
+    again.states.load_columns(lagged.states.columns())
+    again.load_state_dict(lagged.waiting()())
     for one in (lagged, again):
         one.advance(1_000_000 * second)
     assert all(np.array_equal(array, everything(again)[name]) for name, array in everything(lagged).items())

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from prometheus_client import REGISTRY
 
 from hsnn.trainer.config.ids import Limits
-from hsnn.trainer.ids.admission import Tenancy
+from hsnn.trainer.ids.admission import IdAdmission
 from hsnn.trainer.ids.id_table import IdTable
 
 NAMES = st.lists(st.sampled_from([f"n{number}" for number in range(30)]), max_size=12)
@@ -107,31 +107,33 @@ class AgainstAReference(RuleBasedStateMachine):
         self.limits, self.room = limits, room
         self.kept, self.gone = set(), []
         self.plain = Reference(limits, room, self.kept)
-        self.tenancy = self.made()
+        self.admission = self.made()
         self.begin(1)
 
     def made(self):
         def alive(rows):
             return np.array([row in self.kept for row in rows.tolist()], bool)
 
-        return Tenancy("test", IdTable(), self.limits, self.room, lambda rows: self.gone.extend(rows.tolist()), alive)
+        return IdAdmission(
+            "test", IdTable(), self.limits, self.room, lambda rows: self.gone.extend(rows.tolist()), alive
+        )
 
     @rule(seconds=st.integers(1, 15))
     def begin(self, seconds):
         now = self.plain.now + 1000 * seconds
         self.plain.begin(now)
-        self.tenancy.begin(now)
+        self.admission.begin(now)
 
     @rule(names=NAMES, described=st.booleans())
     def find(self, names, described):
         expected = self.plain.find(names, described)
-        found = self.tenancy.rows(names, described=described)
+        found = self.admission.rows(names, described=described)
         assert found.rows.tolist() == expected
         assert set(found.given.tolist()) <= set(expected)
 
     @rule()
     def reuse(self):
-        assert self.tenancy.reuse().tolist() == self.plain.reuse()
+        assert self.admission.reuse().tolist() == self.plain.reuse()
 
     @rule(row=st.integers(0, 20))
     def keep(self, row):
@@ -139,21 +141,22 @@ class AgainstAReference(RuleBasedStateMachine):
 
     @rule()
     def restart(self):
-        table, state = self.tenancy.table.state(), self.tenancy.state()
-        seen = self.tenancy.seen[: len(self.tenancy.table)]
-        named = self.tenancy._named
-        self.tenancy = self.made()
+        table, state = self.admission.table.state_dict(), self.admission.state_dict()
+        seen = self.admission.seen[: len(self.admission.table)]
+        named = self.admission._named
+        self.admission = self.made()
         vacant = np.r_[state["left"], state["free"]]
-        self.tenancy.table.restore(table, vacant)
-        self.tenancy.restore(state | {"seen": seen})
-        self.tenancy._named = named  # a restart is between two batches; here it may be within one
+        self.admission.table.load_state_dict(table, vacant)
+        self.admission.load_columns({"seen": seen})
+        self.admission.load_state_dict(state)
+        self.admission._named = named  # a restart is between two batches; here it may be within one
 
     @invariant()
     def same(self):
-        plain, tenancy = self.plain, self.tenancy
-        assert (tenancy.free, tenancy.left) == (plain.free, plain.left)
-        assert (tenancy.table.held, len(tenancy.table)) == (len(plain.rows), plain.size)
-        assert tenancy.table.find([*plain.rows]).tolist() == [*plain.rows.values()]
+        plain, admission = self.plain, self.admission
+        assert (admission.free, admission.left) == (plain.free, plain.left)
+        assert (admission.table.id_count, len(admission.table)) == (len(plain.rows), plain.size)
+        assert admission.table.find([*plain.rows]).tolist() == [*plain.rows.values()]
         rows = {*plain.rows.values()}
         assert len(rows) == len(plain.rows), "two ids share a row"
         assert sorted([*rows, *plain.free, *plain.left]) == list(range(plain.size)), "a row was lost"
@@ -174,58 +177,58 @@ def new_tenancy():
     """``new_tenancy(**limits)``: rows that are left may be used at once, as those of users."""
 
     def make(**limits):
-        tenancy = Tenancy("test", IdTable(), Limits(**limits), 100, lambda rows: tenancy.reuse())
-        tenancy.begin(0)
-        return tenancy
+        admission = IdAdmission("test", IdTable(), Limits(**limits), 100, lambda rows: admission.reuse())
+        admission.begin(0)
+        return admission
 
     return make
 
 
 def test_an_id_has_a_row_from_the_sighting_on_that_admits_it(new_tenancy):
-    tenancy = new_tenancy(admit_after=3)
-    assert tenancy.rows(["a", "b", "a"]).rows.tolist() == [-1, -1, -1]
-    assert tenancy.rows(["b", "a", "a"]).rows.tolist() == [-1, 0, 0]
-    assert tenancy.rows(["c"], described=True).rows.tolist() == [1]
+    admission = new_tenancy(admit_after=3)
+    assert admission.rows(["a", "b", "a"]).rows.tolist() == [-1, -1, -1]
+    assert admission.rows(["b", "a", "a"]).rows.tolist() == [-1, 0, 0]
+    assert admission.rows(["c"], described=True).rows.tolist() == [1]
 
 
 def test_at_the_cap_the_longest_unseen_makes_room_and_comes_back_as_a_newcomer(new_tenancy):
-    tenancy = new_tenancy(cap=3)
+    admission = new_tenancy(cap=3)
     for now, name in enumerate("abca"):
-        tenancy.begin(now)
-        tenancy.rows([name])
-    tenancy.begin(9)
-    assert tenancy.rows(["d"]).rows.tolist() == [1]
-    assert tenancy.rows(["b"]).rows.tolist() == [2]
-    assert tenancy.table.find(["a", "b", "c", "d"]).tolist() == [0, 2, -1, 1]
+        admission.begin(now)
+        admission.rows([name])
+    admission.begin(9)
+    assert admission.rows(["d"]).rows.tolist() == [1]
+    assert admission.rows(["b"]).rows.tolist() == [2]
+    assert admission.table.find(["a", "b", "c", "d"]).tolist() == [0, 2, -1, 1]
 
 
 def test_nobody_leaves_below_the_floor_and_newcomers_are_refused_and_counted(new_tenancy):
-    tenancy = new_tenancy(cap=2, floor=2, expire_after=1.0)
-    tenancy.rows(["a", "b"])
+    admission = new_tenancy(cap=2, floor=2, expire_after=1.0)
+    admission.rows(["a", "b"])
     before = refused()
-    tenancy.begin(10**6)
-    assert tenancy.rows(["c", "d", "a"]).rows.tolist() == [-1, -1, 0]
+    admission.begin(10**6)
+    assert admission.rows(["c", "d", "a"]).rows.tolist() == [-1, -1, 0]
     assert refused() == before + 2
 
 
 def test_a_batch_does_not_take_the_rows_that_it_names(new_tenancy):
-    tenancy = new_tenancy(cap=2)
-    assert tenancy.rows(["a", "b"]).rows.tolist() == [0, 1]
-    assert tenancy.rows(["c"]).rows.tolist() == [-1]
-    tenancy.begin(1)
-    tenancy.rows(["b"])
-    assert tenancy.rows(["c"]).rows.tolist() == [0]
+    admission = new_tenancy(cap=2)
+    assert admission.rows(["a", "b"]).rows.tolist() == [0, 1]
+    assert admission.rows(["c"]).rows.tolist() == [-1]
+    admission.begin(1)
+    admission.rows(["b"])
+    assert admission.rows(["c"]).rows.tolist() == [0]
 
 
 def test_expiry_goes_by_event_time_oldest_first_and_stops_at_the_floor(new_tenancy):
-    tenancy = new_tenancy(expire_after=10.0, floor=1)
+    admission = new_tenancy(expire_after=10.0, floor=1)
     for now, name in ((0, "a"), (1000, "b"), (9000, "c")):
-        tenancy.begin(now)
-        tenancy.rows([name])
-    tenancy.begin(10_999)
-    assert tenancy.table.find(["a", "b", "c"]).tolist() == [-1, 1, 2]
-    tenancy.begin(10**9)
-    assert tenancy.table.find(["a", "b", "c"]).tolist() == [-1, -1, 2]
+        admission.begin(now)
+        admission.rows([name])
+    admission.begin(10_999)
+    assert admission.table.find(["a", "b", "c"]).tolist() == [-1, 1, 2]
+    admission.begin(10**9)
+    assert admission.table.find(["a", "b", "c"]).tolist() == [-1, -1, 2]
 
 
 def test_a_floor_above_the_cap_is_refused():

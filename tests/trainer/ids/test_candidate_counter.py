@@ -3,14 +3,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.trainer.ids.candidate_counter import Candidates
+from hsnn.trainer.ids.candidate_counter import CandidateCounter
 
 SEEN = st.lists(st.text("abcÜ", min_size=1, max_size=2), max_size=40)
 
 
 @given(SEEN, st.integers(1, 5))
 def test_counts_are_exact_for_the_names_seen_last(seen, room):
-    candidates, counts = Candidates(room), {}
+    candidates, counts = CandidateCounter(room), {}
     for name in seen:
         count = counts.pop(name, 0) + 1
         counts[name] = count
@@ -22,15 +22,15 @@ def test_counts_are_exact_for_the_names_seen_last(seen, room):
 
 @given(SEEN, SEEN)
 def test_restored_ones_go_on_alike(before, after):
-    one, other = Candidates(4), Candidates(4)
+    one, other = CandidateCounter(4), CandidateCounter(4)
     for name in before:
         one.count(name)
-    other.restore(one.state())
+    other.load_state_dict(one.state_dict())
     assert [one.count(name) for name in after] == [other.count(name) for name in after]
 
 
 def test_a_dropped_name_begins_again():
-    candidates = Candidates(4)
+    candidates = CandidateCounter(4)
     candidates.count("a")
     candidates.drop("a")
     candidates.drop("b")

@@ -18,7 +18,7 @@ def test_rows_are_dense_in_order_of_appearance_and_for_ever(batches):
         seen += [name for name in dict.fromkeys(batch) if name not in seen]
         assert table.add(batch).tolist() == [seen.index(name) for name in batch]
         assert table.ids == seen
-        assert len(table) == table.held == len(seen)
+        assert len(table) == table.id_count == len(seen)
     assert table.find(seen).tolist() == list(range(len(seen)))
 
 
@@ -40,11 +40,11 @@ def test_a_restored_table_goes_on_like_the_one_it_came_from(names, data):
     )
     table.remove(gone)
     again = IdTable()
-    again.restore(table.state(), vacant=gone)
+    again.load_state_dict(table.state_dict(), vacant=gone)
     more = ["new one", *names, "newer one"]
     assert again.add(more).tolist() == table.add(more).tolist()
     assert again.ids == table.ids
-    assert all(np.array_equal(array, again.state()[name]) for name, array in table.state().items())
+    assert all(np.array_equal(array, again.state_dict()[name]) for name, array in table.state_dict().items())
 
 
 def alike(names):
@@ -87,7 +87,7 @@ class AgainstADict(RuleBasedStateMachine):
 
     @invariant()
     def same(self):
-        assert (self.table.held, len(self.table)) == (len(self.rows), self.size)
+        assert (self.table.id_count, len(self.table)) == (len(self.rows), self.size)
         assert all(self.table.ids[row] == name for name, row in self.rows.items())
 
 

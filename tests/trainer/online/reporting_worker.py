@@ -23,7 +23,7 @@ RANK = os.environ.get("RANK", "")
 def telling(run: Any) -> Any:
     def told(self: Any, stop: Any) -> None:
         run(self, stop)
-        arrays, values = self.learner.state()
+        arrays, values = self.learner.state_dict()
         others = {"learner": values, "progress": self.progress.state_dict(), "drift": self._drift.state_dict()}
         Path(os.environ["TOLD"], RANK).write_text(digest(arrays, others))
 

@@ -24,7 +24,7 @@ def weights(learner: Learner) -> np.ndarray:
 
 
 def told(learner: Learner) -> str:
-    arrays, values = learner.state()
+    arrays, values = learner.state_dict()
     return digest(arrays, {"learner": values})
 
 
@@ -66,9 +66,9 @@ def test_workers_learn_what_one_would(learners, together, new_world, size, name)
     taught(others, new_world, together, [64] * 4)
     moved = np.linalg.norm(weights(alone) - weights(start))
     assert np.linalg.norm(weights(others[0]) - weights(alone)) < 5e-3 * moved
-    for part, array in alone.state()[0].items():
-        if part.startswith(("states", "histories", "items", "frequency", "covisitation")):
-            assert others[0].state()[0][part].tobytes() == array.tobytes(), part
+    for part, array in alone.state_dict()[0].items():
+        if part.startswith(("item_counters", "histories", "items", "frequency", "covisitation")):
+            assert others[0].state_dict()[0][part].tobytes() == array.tobytes(), part
 
 
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])

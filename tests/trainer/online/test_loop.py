@@ -116,7 +116,7 @@ def settled(loop: OnlineLoop, events: int) -> Callable[[], bool]:
 
 
 def bits(loop: OnlineLoop) -> dict[str, bytes]:
-    arrays, values = loop.learner.state()
+    arrays, values = loop.learner.state_dict()
     found = {name: array.tobytes() for name, array in arrays.items()} | {"values": repr(values).encode()}
     return found | {
         "drift": repr(loop._drift.state_dict()).encode(),
@@ -397,7 +397,7 @@ def test_within_an_epoch_a_row_means_one_item_and_readers_are_told_of_the_next(f
     loop.run(lambda: taken(loop) >= EVENTS)
     assert taken(loop) == EVENTS
     assert loop.progress.dropped.total() < EVENTS / 3
-    turns, meant = loop.learner.turns, {}
+    turns, meant = loop.learner.recycled, {}
     assert turns >= 3
     assert loop._outbox.epoch == 1 + turns
     for _, fields in redis_client.xrange(key("feed")):

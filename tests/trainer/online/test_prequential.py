@@ -109,7 +109,7 @@ def test_users_without_a_row_are_asked_for_by_name(new_asker, prepared, learner)
     asked = []
     asker = new_asker(lambda request: asked.append(request) or answers(request, lambda query: []))
     strangers = {at: f"stranger {at}" for at in range(len(prepared.users))}
-    ask(asker, replace(prepared, users=np.full_like(prepared.users, -1), strangers=strangers), learner)
+    ask(asker, replace(prepared, users=np.full_like(prepared.users, -1), unknown_users=strangers), learner)
     assert {*(request.user for request in parse_requests(asked[0].content))} <= {*strangers.values()}
 
 
@@ -195,7 +195,7 @@ def test_asking_leaves_training_as_it_was(new_asker, learner, copy_of, new_world
             one.train(prepared)
             asker.collect(question)
     assert asker.measured > 0
-    one, other = learner.state()[0], alone.state()[0]
+    one, other = learner.state_dict()[0], alone.state_dict()[0]
     assert all(one[name].tobytes() == other[name].tobytes() for name in one)
 
 

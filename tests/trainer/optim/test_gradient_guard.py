@@ -16,7 +16,9 @@ Arrays = dict[str, np.ndarray]
 
 def everything(learner: Learner) -> Arrays:
     """A copy of all arrays that training depends on, without what the guard remembers."""
-    return {name: array.copy() for name, array in learner.state()[0].items() if not name.startswith("network.guard.")}
+    return {
+        name: array.copy() for name, array in learner.state_dict()[0].items() if not name.startswith("network.guard.")
+    }
 
 
 def differing(before: Arrays, after: Arrays) -> set[str]:

@@ -104,7 +104,7 @@ def test_a_checkpoint_that_fails_commits_and_announces_nothing_and_is_no_secret(
 def test_a_checkpoint_holds_the_moment_it_was_taken(publisher, store, config, world, teach, redis_client):
     learner = Learner(config)
     teach(learner, world, 12)
-    arrays, values = learner.state()
+    arrays, values = learner.state_dict()
     publisher.begin_checkpoint(learner, {}, lambda: None, [])
     teach(learner, world, 3)
     store.may.set()
@@ -112,8 +112,8 @@ def test_a_checkpoint_holds_the_moment_it_was_taken(publisher, store, config, wo
     checkpoint = store.newest()
     assert checkpoint.manifest.events == values["events"] < learner.events
     assert all(checkpoint.arrays[name].tobytes() == arrays[name].tobytes() for name in arrays)
-    again = Learner.restore(config, checkpoint.arrays, checkpoint.values["learner"])
-    assert all(array.tobytes() == arrays[name].tobytes() for name, array in again.state()[0].items())
+    again = Learner.from_state_dict(config, checkpoint.arrays, checkpoint.values["learner"])
+    assert all(array.tobytes() == arrays[name].tobytes() for name, array in again.state_dict()[0].items())
 
 
 def test_a_model_without_nodes_is_kept_but_not_announced(publisher, store, config, world, teach, diary, redis_client):
@@ -171,7 +171,7 @@ def test_copies_are_made_between_steps_and_before_them(store, outbox, config, wo
     teach(learner, world, 12)
     store.may.set()
     for _ in range(2):
-        arrays, values = learner.state()
+        arrays, values = learner.state_dict()
         publisher.begin_checkpoint(learner, {"late": lambda: learner.events}, lambda: None, [])
         rounds = 0
         while publisher.busy:
@@ -203,7 +203,7 @@ def test_after_a_failure_everything_is_written(publisher, store, config, world, 
     store.fail, publisher._running = False, None
     publisher.begin_checkpoint(learner, {}, lambda: None, [])
     publisher.wait()
-    arrays, _ = learner.state()
+    arrays, _ = learner.state_dict()
     found = store.newest()
     assert len(found.manifest.chain) == 1
     assert all(found.arrays[name].tobytes() == arrays[name].tobytes() for name in arrays)
@@ -217,11 +217,11 @@ def test_a_publisher_goes_on_from_the_checkpoint_that_was_loaded(store, outbox, 
     first.begin_checkpoint(learner, {}, lambda: None, [])
     first.close()
     loaded = store.newest()
-    again = Learner.restore(config, loaded.arrays, loaded.values["learner"])
+    again = Learner.from_state_dict(config, loaded.arrays, loaded.values["learner"])
     second = Publisher(store, outbox, "digest")
     second.continue_from(again, loaded.name)
     teach(again, world, 1, 4)
-    arrays, _ = again.state()
+    arrays, _ = again.state_dict()
     second.begin_checkpoint(again, {}, lambda: None, [])
     second.close()
     found = store.newest()

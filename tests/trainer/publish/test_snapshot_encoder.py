@@ -13,7 +13,7 @@ from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, manifest_of, snapshot_of
 from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder, encoded_texts
 from hsnn.trainer.rowstore.arrays import unpack
-from hsnn.trainer.rowstore.byte_strings import Packed
+from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.training.learner import Learner
 
 
@@ -23,10 +23,10 @@ def test_the_same_fields(config, world, teach, kind):
     ids = IdsConfig(items=Limits(cap=50), users=Limits(cap=20)) if kind == "limited" else IdsConfig()
     learner = Learner(config.model_copy(update={"model": model, "ids": ids, "expire_after_idle": 60.0}))
     teach(learner, world, 12)
-    assert kind != "limited" or len(learner.lodging.items.vacant())
+    assert kind != "limited" or len(learner.recycler.items.vacant())
     origin = SnapshotOrigin(4, 2, "", "17-3", "18-0", "abc")
     expected = snapshot_of(learner, origin).of_checkpoint("one").encode()
-    found = SnapshotEncoder(manifest_of(learner, origin), learner.state()[0]).of_checkpoint("one").encode()
+    found = SnapshotEncoder(manifest_of(learner, origin), learner.state_dict()[0]).of_checkpoint("one").encode()
     assert found.keys() == expected.keys()
     for name in (b"manifest", b"ids"):
         assert found[name] == expected[name]
@@ -45,5 +45,5 @@ NAMES = st.lists(st.text() | st.integers(0, 700).map("x".__mul__) | st.just("y" 
 def test_texts_are_encoded_as_one_would(names, vacant):
     rows = np.array([row for row in sorted(vacant) if row < len(names)], np.int64)
     names = [name if len(name.encode()) <= 65_535 else "" for name in names]
-    found = b"".join(encoded_texts(Packed.of([name.encode() for name in names]), rows))
+    found = b"".join(encoded_texts(ByteStrings.from_list([name.encode() for name in names]), rows))
     assert found == b"".join(msgspec.msgpack.encode("" if row in rows else name) for row, name in enumerate(names))

@@ -101,8 +101,8 @@ def test_sums_and_nodes_restore_the_very_same_leaves(steps):
     for step in steps:
         apply(leaves, naive, step)
     again = Leaves(NODES)
-    mass, shift = leaves.sums()
-    again.restore(leaves.node_of[:ROWS].copy(), leaves.log_mass[:ROWS].copy(), mass.copy(), shift)
+    again.load_columns({name: column[:ROWS].copy() for name, column in leaves.columns().items()})
+    again.load_state_dict(leaves.state_dict())
     assert again.node_log_share().tobytes() == leaves.node_log_share().tobytes()
     for other in (leaves, again):
         apply(other, Naive(), ("set_mass", {0: 3.0, 1: -1.0}))
@@ -204,10 +204,11 @@ def test_restored_leaves_sum_a_node_again_to_the_same_bits():
         leaves.remove(row)
         leaves.put(row, (row + 1) % 3)
     again = Leaves(3)
-    again.restore(leaves.node_of[:400], leaves.log_mass[:400], *leaves.sums())
+    again.load_columns({name: column[:400] for name, column in leaves.columns().items()})
+    again.load_state_dict(leaves.state_dict())
     for one in (leaves, again):
         one.remove(7)  # nearly all of its node's traffic: the rest is summed again
-    assert leaves.sums()[0].tobytes() == again.sums()[0].tobytes()
+    assert leaves.state_dict()["mass"].tobytes() == again.state_dict()["mass"].tobytes()
 
 
 def test_many_moves_at_once_are_what_they_are_one_by_one(monkeypatch):
@@ -222,7 +223,7 @@ def test_many_moves_at_once_are_what_they_are_one_by_one(monkeypatch):
     at_once.move(rows, nodes)
     assert at_once.node_of.tolist() == one_by_one.node_of.tolist()
     assert at_once.sizes.tolist() == one_by_one.sizes.tolist()
-    assert at_once.sums()[0] == pytest.approx(one_by_one.sums()[0])
+    assert at_once.state_dict()["mass"] == pytest.approx(one_by_one.state_dict()["mass"])
     for node in range(5):
         assert sorted(at_once.members(node)) == sorted(one_by_one.members(node))
     at_once.remove(int(rows[0]))  # slots are right, too

@@ -19,7 +19,7 @@ def written(command) -> bytes:
 
 
 def bits(learner: Learner) -> dict[str, bytes]:
-    arrays, values = learner.state()
+    arrays, values = learner.state_dict()
     return {name: array.tobytes() for name, array in arrays.items()} | {"values": repr(values).encode()}
 
 
@@ -49,7 +49,7 @@ def test_an_overfull_node_is_split_and_the_empty_ones_hold_something(crowded):
     assert sizes.sum() >= items
     assert sizes.max() < 0.6 * sizes.sum()
     assert (sizes > 0).sum() >= 5
-    assert learner.steering.generation == 1
+    assert learner.commanded.generation == 1
     assert snapshot_of(learner, SnapshotOrigin(1, 1)).manifest.generation == 1
 
 
@@ -69,28 +69,28 @@ def test_a_repeated_late_or_foreign_command_is_passed_over(crowded):
     learner, world = crowded
     command = Rebalance(split=(3,), over=2.0)
     told(learner, world, command, command, command)
-    assert learner.steering.generation == 1
+    assert learner.commanded.generation == 1
     codes = learner.network.monn.levels.hierarchy.codes[0].data.clone()
     learner.prepare(world.batch(64, control=(written(command), b"?", b'{"op":"rebalance","over":0.5}', b"\xff")))
     learner.prepare(world.batch(64, control=(written(Rebalance(generation=7, split=(3,), over=1.5)),)))
     assert (learner.network.monn.levels.hierarchy.codes[0].data == codes).all()
-    assert learner.steering.generation == 1
+    assert learner.commanded.generation == 1
 
 
 def test_nodes_that_are_well_by_the_trainers_own_view_stay_as_they_are(taught):
-    learner = Learner.restore(taught[0].config, *taught[0].state())
+    learner = Learner.from_state_dict(taught[0].config, *taught[0].state_dict())
     codes = learner.network.monn.levels.hierarchy.codes[0].data.clone()
     sizes = learner.leaves.sizes
     over = float(sizes.max() / sizes.mean()) + 1
     learner.prepare(taught[1].batch(64, control=(written(Rebalance(split=(0, 999), over=over, under=0.0)),)))
     assert (learner.network.monn.levels.hierarchy.codes[0].data == codes).all()
-    assert learner.steering.generation == 1, "and the command is answered all the same"
+    assert learner.commanded.generation == 1, "and the command is answered all the same"
 
 
 def test_before_there_are_nodes_a_rebalance_is_passed_over(config, new_world):
     learner, world = Learner(config), new_world()
     told(learner, world, Rebalance(split=(0,), over=2.0))
-    assert learner.steering.generation == 0
+    assert learner.commanded.generation == 0
 
 
 def test_only_named_families_are_touched(config, new_world, teach):
@@ -110,10 +110,10 @@ def test_commanded_rates_are_those_of_a_learner_that_was_configured_so(config, n
     ours, theirs = Learner(config), Learner(config.model_copy(update=changes))
     told(ours, new_world(), SetRates(**changes))
     theirs.train(theirs.prepare(new_world().batch(64)))
-    arrays = [learner.state()[0] for learner in (ours, theirs)]
+    arrays = [learner.state_dict()[0] for learner in (ours, theirs)]
     assert all(arrays[0][name].tobytes() == arrays[1][name].tobytes() for name in arrays[0])
     told(plain := Learner(config), new_world())
-    assert plain.state()[0]["network.items.weight"].tobytes() != arrays[0]["network.items.weight"].tobytes()
+    assert plain.state_dict()[0]["network.items.weight"].tobytes() != arrays[0]["network.items.weight"].tobytes()
 
 
 def test_one_rate_is_changed_and_the_other_stays(config, new_world):
@@ -127,8 +127,8 @@ def test_one_rate_is_changed_and_the_other_stays(config, new_world):
 def test_a_restart_goes_on_as_it_was_steered(crowded, new_world, teach):
     learner, world = crowded
     told(learner, world, Rebalance(split=(3,), over=2.0), SetRates(dense_rate=5e-4))
-    again = Learner.restore(learner.config, *learner.state())
-    assert (again.steering.generation, again.steering.dense_rate) == (1, 5e-4)
+    again = Learner.from_state_dict(learner.config, *learner.state_dict())
+    assert (again.commanded.generation, again.commanded.dense_rate) == (1, 5e-4)
     batches = [world.batch(64) for _ in range(5)]
     for one in (learner, again):
         for batch in batches:
@@ -139,10 +139,10 @@ def test_a_restart_goes_on_as_it_was_steered(crowded, new_world, teach):
 def test_a_checkpoint_from_before_there_were_commands_is_read(config, new_world, teach):
     learner = Learner(config)
     teach(learner, new_world(), 2)
-    arrays, values = learner.state()
-    del values["steering"]
-    again = Learner.restore(config, arrays, values)
-    assert again.steering.generation == 0
+    arrays, values = learner.state_dict()
+    del values["commanded"]
+    again = Learner.from_state_dict(config, arrays, values)
+    assert again.commanded.generation == 0
     assert again.network.descent.rate == config.embedding_rate
 
 
@@ -180,7 +180,7 @@ class TestInTheLoop:
             config.model_copy(update=settings), streaming, MonitoringConfig(), log, redis_client, "digest"
         )
         loop.run(lambda: loop.progress.trained >= 1280)
-        assert loop.learner.steering.generation == 1, "one of three copies, on three partitions"
+        assert loop.learner.commanded.generation == 1, "one of three copies, on three partitions"
         announced = [int(fields[b"n"]) for _, fields in redis_client.xrange(key("snapshots"))]
         manifests = [Snapshot.decode(redis_client.hgetall(key("snapshot", number))).manifest for number in announced]
         assert [manifest.generation for manifest in manifests] == [0, 1, 1]

@@ -89,7 +89,7 @@ def test_an_item_that_was_never_clicked_has_no_id_part(taught, copy_of, world):
 
 
 def states(learner: Learner) -> dict[str, bytes]:
-    arrays, values = learner.state()
+    arrays, values = learner.state_dict()
     return {name: array.tobytes() + str((array.dtype, array.shape)).encode() for name, array in arrays.items()} | {
         name: repr(value).encode() for name, value in values.items()
     }
@@ -113,7 +113,7 @@ def test_a_restored_learner_goes_on_to_the_last_bit(config, new_world, teach, st
     straight, broken = Learner(config), Learner(config)
     teach(straight, world, stop)
     teach(broken, same, stop)
-    again = Learner.restore(config, *broken.state())
+    again = Learner.from_state_dict(config, *broken.state_dict())
     assert states(again) == states(broken) == states(straight)
     for _ in range(4):  # node sums differ in their last bits if they are made afresh
         teach(straight, world, 10)
@@ -125,7 +125,7 @@ def test_a_restored_learner_goes_on_to_the_last_bit(config, new_world, teach, st
 def test_a_state_is_a_copy(config, world, teach):
     learner = Learner(config)
     teach(learner, world, 6)
-    arrays, values = learner.state()
+    arrays, values = learner.state_dict()
     before = {name: array.copy() for name, array in arrays.items()}
     counts = values["items"], values["users"]
     teach(learner, world, 2)
@@ -138,7 +138,7 @@ def test_a_model_of_another_shape_is_refused(config, world, teach):
     teach(learner, world, 1)
     wider = config.model_copy(update={"model": config.model.model_copy(update={"hidden": 24})})
     with pytest.raises(RuntimeError, match="size mismatch"):
-        Learner.restore(wider, *learner.state())
+        Learner.from_state_dict(wider, *learner.state_dict())
 
 
 def test_a_delta_holds_what_changed_since_the_last_one(config, world):
@@ -259,7 +259,7 @@ def test_repeats_are_labels_and_no_lessons(config, world):
     repeat[5:9] = True
     prepared = learner.prepare(replace(batch, engagements=replace(batch.engagements, repeat=repeat)))
     assert len(prepared.items) == 28
-    assert prepared.at.tolist() == [*range(5), *range(9, 32)]
+    assert prepared.indices.tolist() == [*range(5), *range(9, 32)]
     assert learner.train(prepared).events == 32
     assert (learner.events, learner.positives) == (32, 28)
     alone = replace(world.clicks(["u1"], ["c1-0"]).engagements, repeat=np.ones(1, np.bool_))
@@ -271,7 +271,7 @@ def test_who_tells_nobody_keeps_no_list_of_new_users(config, new_world):
     learner = Learner(config)
     learner.train(learner.prepare(new_world().batch(32)))
     assert learner.users.named
-    learner.forget_touched()
+    learner.discard_delta()
     assert not learner.users.named
     assert not learner.touched
 

@@ -55,7 +55,7 @@ def test_a_restored_learner_goes_on_with_the_same_lists(crossed, new_world, teac
     straight, broken = Learner(crossed), Learner(crossed)
     teach(straight, world, 5)
     teach(broken, same, 5)
-    again = Learner.restore(crossed, *broken.state())
+    again = Learner.from_state_dict(crossed, *broken.state_dict())
     teach(straight, world, 5)
     teach(again, same, 5)
     assert (straight.covisitation.neighbours >= 0).any()

@@ -13,7 +13,7 @@ from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.optim.batch import Judged
 from hsnn.trainer.training.learner import Learner
-from hsnn.trainer.training.prepared import Prepared
+from hsnn.trainer.training.prepared import PreparedBatch
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def tasked(config: TrainerConfig) -> Callable[..., TrainerConfig]:
     return make
 
 
-def shown(learner: Learner, prepared: Prepared, rng: np.random.Generator, size: int = 48) -> Judged:
+def shown(learner: Learner, prepared: PreparedBatch, rng: np.random.Generator, size: int = 48) -> Judged:
     """Impressions at the moments of a batch's events; a click if the item is of the user's cluster, a like never."""
     asked = rng.integers(len(prepared.items), size=size)
     items = rng.integers(len(learner.items), size=size)

@@ -1,4 +1,4 @@
-"""Replay: the last events, drawn again; nothing is left of a user who was deleted."""
+"""ReplayBuffer: the last events, drawn again; nothing is left of a user who was deleted."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from hypothesis import strategies as st
 
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.queries import Queries
-from hsnn.trainer.training.replay_buffer import Lessons, Replay
+from hsnn.trainer.training.replay_buffer import Examples, ReplayBuffer
 
 CONFIG = ModelConfig(history=2, user_tokens=1, context_tokens=1)
 
 
-def lessons(items: list[int]) -> Lessons:
+def lessons(items: list[int]) -> Examples:
     n = len(items)
     own = np.array(items, np.int64)
     history = np.stack([own, own], 1).astype(np.int32)
     tokens = own[:, None].astype(np.int32)
     queries = Queries(history, history.astype(np.int64), tokens, tokens, own)
-    return Lessons(queries, own, np.ones(n, np.float32))
+    return Examples(queries, own, np.ones(n, np.float32))
 
 
 @given(st.lists(st.integers(1, 9), max_size=6), st.integers(1, 12))
 def test_the_last_events_are_there_and_no_others(sizes, size):
-    replay, told = Replay(CONFIG, size), 0
+    replay, told = ReplayBuffer(CONFIG, size), 0
     for count in sizes:
         replay.put(lessons(list(range(told, told + count))), np.zeros(count, np.int64))
         told += count
@@ -37,7 +37,7 @@ def test_the_last_events_are_there_and_no_others(sizes, size):
 
 
 def test_a_user_who_is_deleted_leaves_nothing_behind():
-    replay = Replay(CONFIG, 4)
+    replay = ReplayBuffer(CONFIG, 4)
     replay.put(lessons([1, 2, 3]), np.array([7, 8, 7]))
     replay.forget(np.array([7]))
     drawn = replay.draw(50, np.random.default_rng(0))

@@ -63,7 +63,7 @@ def learn(learner: Learner, stream: Stream, batches: int) -> None:
 
 
 def bits(learner: Learner) -> dict[str, bytes]:
-    arrays, values = learner.state()
+    arrays, values = learner.state_dict()
     return {name: array.tobytes() for name, array in arrays.items()} | {"values": repr(values).encode()}
 
 
@@ -71,11 +71,11 @@ def bits(learner: Learner) -> dict[str, bytes]:
 def test_rows_are_reused_and_the_tables_stay_small(limited, new_stream):
     learner, stream = Learner(limited), new_stream()
     learn(learner, stream, 60)
-    assert learner.turns >= 3
+    assert learner.recycled >= 3
     assert len(stream.known) > 2 * LIMITED.items.cap
     assert len(learner.items) <= LIMITED.items.cap
     assert len(learner.users) <= LIMITED.users.cap
-    assert learner.items.table.held >= 24  # the catalogue of the day
+    assert learner.items.table.id_count >= 24  # the catalogue of the day
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_a_restored_learner_goes_on_to_the_last_bit(limited, new_stream, at):
     learn(straight, stream, 60)
     first, again = Learner(limited), new_stream()
     learn(first, again, at)
-    second = Learner.restore(limited, *first.state())
+    second = Learner.from_state_dict(limited, *first.state_dict())
     assert bits(second) == bits(first)
     learn(second, again, 60 - at)
     assert bits(second) == bits(straight)
@@ -96,12 +96,12 @@ def test_a_reused_row_is_as_a_row_that_never_was(limited, new_stream, monkeypatc
     fresh = Learner(limited)
     fresh.items.rows(["other"])
     fresh.reserve()
-    begin = learner.lodging.begin
+    begin = learner.recycler.begin_batch
 
-    def watched(now):
-        before, left = learner.turns, list(learner.lodging.items.left)
-        begin(now)
-        if learner.turns > before:
+    def watched(now, events):
+        before, left = learner.recycled, list(learner.recycler.items.left)
+        begin(now, events)
+        if learner.recycled > before:
             seen.extend(left)
             check(np.array(left))
 
@@ -116,17 +116,17 @@ def test_a_reused_row_is_as_a_row_that_never_was(limited, new_stream, monkeypatc
         held = {name: array[: len(learner.replay)] for name, array in learner.replay.arrays.items()}
         assert not np.isin(held["history_items"], rows).any()
         assert not np.isin(held["items"], rows).any()
-        assert not np.isin([row for part in learner.lagged._waiting for row in part[0]], rows).any()
+        assert not np.isin([row for part in learner.delayed_counters._waiting for row in part[0]], rows).any()
         assert not np.isin(np.concatenate([learner.leaves.members(node) for node in range(12)]), rows).any()
 
-    monkeypatch.setattr(learner.lodging, "begin", watched)
+    monkeypatch.setattr(learner.recycler, "begin_batch", watched)
     learn(learner, stream, 60)
     assert len(seen) > 30
 
 
 PER_ROW = {
     "states": ("values", "last", "first"),
-    "lagged.states": ("values", "last", "first"),
+    "delayed_counters.states": ("values", "last", "first"),
     "frequency": ("counts", "seen"),
     "network.items.ids": ("weight", "accumulator"),
     "covisitation": ("neighbours", "weights", "totals", "last"),
@@ -146,7 +146,7 @@ def test_within_an_epoch_a_row_never_means_two_items(limited, new_stream):
     for _ in range(60):
         prepared = learner.prepare(stream.batch())
         for item in prepared.feed:
-            assert meant.setdefault((learner.turns, item.row), item.id) == item.id
+            assert meant.setdefault((learner.recycled, item.row), item.id) == item.id
         learner.train(prepared)
     rows = {row for _, row in meant}
     assert len({row: name for (_, row), name in meant.items()}) == len(rows) < len({*meant.values()})
@@ -173,7 +173,7 @@ def test_a_user_without_a_row_has_no_history_and_gets_one_when_admitted(config, 
     assert first.users.tolist() == [-1, 0, -1]
     assert (first.queries.history_items == -1).all()
     assert ((first.queries.user_tokens >= 0).sum(1) > 0).tolist() == [False, True, False]
-    assert first.strangers == {0: "a", 2: "a"}
+    assert first.unknown_users == {0: "a", 2: "a"}
     learner.train(first)
     second = learner.prepare(world.clicks(["a", "a"], ["x", "y"]))
     assert second.users.tolist() == [1, 1]
@@ -201,7 +201,7 @@ def test_events_on_items_without_a_row_are_dropped_and_counted(config, world):
     batch, progress = world.clicks(["a", "b", "c", "d"], ["x", "y", "z", "x"]), TrainingProgress()
     prepared = learner.prepare(batch)
     assert prepared.items.tolist() == [0, 1, 0]
-    assert prepared.at.tolist() == [0, 1, 3]
+    assert prepared.indices.tolist() == [0, 1, 3]
     progress.count(batch, learner.train(prepared))
     assert (progress.trained, progress.dropped) == (3, {NO_ROW: 1})
     nothing = world.clicks(["a"], ["z"])
@@ -218,7 +218,7 @@ def test_items_that_leave_alive_at_the_cap_are_the_longest_unseen(config, world)
     assert [(item.id, item.deleted) for item in refused.feed] == [("y", True)]
     learner.train(refused)
     given = learner.prepare(world.clicks(["b", "a"], ["new", "y"]))
-    assert learner.turns == 1
+    assert learner.recycled == 1
     assert [(item.id, item.row, item.deleted) for item in given.feed] == [("x", 0, True), ("new", 1, False)]
 
 
@@ -227,22 +227,22 @@ def test_limits_may_come_and_go_between_two_runs(config, limited, new_stream):
     plain = limited.model_copy(update={"ids": IdsConfig()})
     learner, stream = Learner(plain), new_stream()
     learn(learner, stream, 10)
-    learner = Learner.restore(limited, *learner.state())
-    held = learner.items.table.held
+    learner = Learner.from_state_dict(limited, *learner.state_dict())
+    held = learner.items.table.id_count
     assert held == len(learner.items)
     learn(learner, stream, 30)
-    assert learner.turns
-    vacant = learner.lodging.items.vacant()
+    assert learner.recycled
+    vacant = learner.recycler.items.vacant()
     names = [learner.items.table.ids[row] for row in vacant.tolist()]
-    learner = Learner.restore(plain, *learner.state())
+    learner = Learner.from_state_dict(plain, *learner.state_dict())
     assert len(vacant)
     assert not (np.isin(learner.items.table.find(names), vacant)).any()
     size = len(learner.items)
     learn(learner, stream, 30)
     assert len(learner.items) > size, "without a cap there is no end of rows"
-    again = Learner.restore(plain, *learner.state())
+    again = Learner.from_state_dict(plain, *learner.state_dict())
     assert bits(again) == bits(learner)
 
 
-def test_without_limits_there_is_no_lodging(config):
-    assert Learner(config).lodging is None
+def test_without_limits_no_rows_are_recycled(config):
+    assert Learner(config).recycler is None

@@ -20,7 +20,7 @@ from hsnn.trainer.model.item_encoder import Encoder
 from hsnn.trainer.model.scorer import Encoded, Scorer
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
 from hsnn.trainer.training.learner import Learner
-from hsnn.trainer.training.maintenance import look_after
+from hsnn.trainer.training.maintenance import maintain_nodes
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +109,7 @@ def published(learner: Learner) -> tuple[Encoder, Scorer, np.ndarray]:
 
 
 def states(learner: Learner) -> dict[str, bytes]:
-    arrays, values = learner.state()
+    arrays, values = learner.state_dict()
     return {name: array.tobytes() + str((array.dtype, array.shape)).encode() for name, array in arrays.items()} | {
         name: repr(value).encode() for name, value in values.items()
     }
@@ -170,7 +170,7 @@ def test_after_upkeep_every_living_item_is_where_it_is_published(trained, name, 
     for work in ("start", "refit", "snap"):
         learner = trained(name, depth)
         living = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
-        look_after(learner, [work], living, np.random.default_rng(0))
+        maintain_nodes(learner, [work], living, np.random.default_rng(0))
         encoder, _, vectors = published(learner)
         own = learner.network.assign(living, learner.items.tokens)
         assert learner.leaves.node_of[living].tolist() == own.tolist() == encoder.assign(vectors)[living].tolist()
@@ -202,7 +202,7 @@ def test_a_restored_learner_goes_on_to_the_last_bit(new_world, teach, name, dept
     broken = Learner(config)
     teach(straight, world, 8)
     teach(broken, same, 8)
-    again = Learner.restore(config, *broken.state())
+    again = Learner.from_state_dict(config, *broken.state_dict())
     assert states(again) == states(broken) == states(straight)
     for _ in range(2):
         teach(straight, world, 6)
@@ -214,7 +214,7 @@ def test_a_restored_learner_goes_on_to_the_last_bit(new_world, teach, name, dept
 def test_a_state_is_a_copy(new_world, teach, name):
     learner, world = Learner(config_of(name, 2, seed_after=128, **ALL_ON)), new_world()
     teach(learner, world, 5)
-    before, _ = learner.state()
+    before, _ = learner.state_dict()
     kept = {part: array.copy() for part, array in before.items()}
     teach(learner, world, 2)
     assert all(np.array_equal(before[part], kept[part]) for part in kept)
@@ -227,7 +227,7 @@ def test_a_checkpoint_of_another_learner_is_refused(new_world, teach, name):
     teach(learner, new_world(), 1)
     other = "lti" if name != "lti" else "em"
     with pytest.raises(CheckpointError, match=rf"trainer\.index\.learner = {name}, not {other}"):
-        Learner.restore(config_of(other, 1), *learner.state())
+        Learner.from_state_dict(config_of(other, 1), *learner.state_dict())
 
 
 @every_depth

@@ -1,0 +1,66 @@
+"""Per-item and per-user tables that count engagements, each added by one file in this folder.
+
+A file here defines a class with the methods of `EngagementTable` and registers it::
+
+    register("clicks", ClickCounter, RowKind.ITEM, served=True)
+
+Nothing else has to know of it: the learner gives it every batch, grows it, and resets rows that are recycled;
+checkpoints hold it as ``clicks.COLUMN``; if it is served, snapshots, state deltas and the server's mirror
+(`hsnn.serving.mirror.served_tables`) have its columns under the same names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsnn.trainer.rowstore.row_table import RowTable
+from hsnn.trainer.rowstore.table import RowKind
+
+
+class EngagementTable(RowTable, Protocol):
+    """A table by row that counts engagements."""
+
+    def update(self, rows: NDArray[np.int64], ts: NDArray[np.int64], weights: NDArray[np.float32]) -> None:
+        """Count engagements with (of) the items (users) `rows` (n,), which may repeat; `ts` (n,) are in epoch ms."""
+
+
+class ExtraTable(NamedTuple):
+    """A registered table: how it is made, what its rows are, and whether readers get its columns."""
+
+    make: Callable[[], EngagementTable]
+    kind: RowKind
+    served: bool
+
+
+_REGISTERED: dict[str, ExtraTable] = {}
+
+
+def register(name: str, make: Callable[[], EngagementTable], kind: RowKind, *, served: bool = False) -> None:
+    """Register a table for every learner made from now on.
+
+    Raises
+    ------
+    ValueError
+        The name is taken, or is not a plain word.
+    """
+    if name in _REGISTERED or not name.isidentifier():
+        raise ValueError(f"{name!r} cannot name a table: it must be an identifier that no other table has")
+    _REGISTERED[name] = ExtraTable(make, kind, served)
+
+
+def unregister(name: str) -> None:
+    """Remove a table from those of learners made from now on."""
+    del _REGISTERED[name]
+
+
+def extra_tables() -> dict[str, ExtraTable]:
+    """Return the registered tables by name, after importing every module of this package."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return dict(_REGISTERED)

@@ -1,0 +1,299 @@
+"""The state of a learner: its parts, and the tables that they register.
+
+A table by item or user row registers itself once, in `LearnerState`. Growth, recycling of rows, checkpoints (whole and
+incremental), snapshots and state deltas follow from the registration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from hsnn.trainer.config.model import TrainerConfig
+from hsnn.trainer.features.catalogue import ItemCatalogue, UserCatalogue
+from hsnn.trainer.features.covisitation import Covisitation
+from hsnn.trainer.features.delayed_counters import LaggedStates
+from hsnn.trainer.features.expiry import dies_at
+from hsnn.trainer.features.extra_tables import EngagementTable, extra_tables
+from hsnn.trainer.features.half_life import HalfLifeChoice
+from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
+from hsnn.trainer.features.item_prior import log_worth
+from hsnn.trainer.features.sampling_frequency import StreamingFrequency
+from hsnn.trainer.features.user_history import UserHistories
+from hsnn.trainer.ids.id_table import IdTable
+from hsnn.trainer.optim.network import Network
+from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.rowstore.byte_strings import ByteStrings
+from hsnn.trainer.rowstore.dirty_rows import DirtyRows
+from hsnn.trainer.rowstore.row_table import Columns, RowTable
+from hsnn.trainer.rowstore.table import RowKind, Table
+from hsnn.trainer.training.replay_buffer import ReplayBuffer
+from hsnn.trainer.training.row_recycling import RowRecycler
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(slots=True)
+class CommandedState:
+    """What commands of the control topic have set so far.
+
+    Attributes
+    ----------
+    generation : int
+        Rebalances carried out.
+    dense_rate, embedding_rate : float or None
+        Learning rates as commanded; None: as configured.
+    """
+
+    generation: int = 0
+    dense_rate: float | None = None
+    embedding_rate: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the checkpoint."""
+        return asdict(self)
+
+
+class LearnerState:
+    """Everything that training depends on; it draws random numbers from (seed, steps), so it has no generator.
+
+    Attributes
+    ----------
+    items : ItemCatalogue
+    users : UserCatalogue
+    states : ItemStates
+        Engagement counters of items.
+    histories : UserHistories
+    covisitation : Covisitation
+        Without rows where `trainer.model.cross` is off.
+    delayed_counters : LaggedStates
+        Counters of items as they were when these were shown; empty where there are no tasks.
+    frequency : StreamingFrequency
+    half_lives : HalfLifeChoice
+    leaves : Leaves
+        The trainer's own, always current assignment; the one that is served follows with the next version.
+    replay : ReplayBuffer
+    extra : name -> (EngagementTable, RowKind)
+        Registered in `hsnn.trainer.features.extra_tables`.
+    events : int
+        Interactions learned; `positives` of them were examples of their own, the others repeats.
+    steps : int
+        Batches learned.
+    watermark : int
+        Epoch ms.
+    origin : int
+        Epoch ms that log masses are counted from.
+    half_life : int
+        Index of the half-life whose popularity is trusted now.
+    last_batch : int
+        Interactions learned in the last step.
+    idle_ms : int or None
+        An item without engagement for so long expires.
+    recycler : RowRecycler or None
+        Gives rows to ids and takes them back, where `trainer.ids` limits them.
+    commanded : CommandedState
+    dirty_items, dirty_users : DirtyRows
+        Rows that changed since the last state delta.
+    tables : list of Table
+        All of the tables, in the order in which checkpoints have them.
+    """
+
+    def __init__(self, config: TrainerConfig) -> None:
+        self.config = config
+        idle = config.expire_after_idle
+        self.idle_ms = None if idle is None else int(idle * 1000)
+        self.network = Network(config)
+        self.items, self.users = ItemCatalogue(config.model), UserCatalogue(config.model)
+        self.states, self.histories = ItemStates(), UserHistories(config.model.history)
+        self.covisitation = Covisitation(rows=0)
+        self.delayed_counters = LaggedStates()
+        self.frequency = StreamingFrequency(config.frequency_half_life)
+        self.half_lives = HalfLifeChoice(known=config.index.early)
+        self.leaves = Leaves(config.model.leaves)
+        self.replay = ReplayBuffer(config.model, config.replay_size if config.replay else 0)
+        self.extra: dict[str, tuple[EngagementTable, RowKind]] = {}
+        self.events = self.positives = self.steps = self.watermark = self.origin = self.last_batch = 0
+        self.half_life = 0
+        self.commanded = CommandedState()
+        self.dirty_items, self.dirty_users = DirtyRows(), DirtyRows()
+        self.recycler: RowRecycler | None = None
+        self.tables: list[Table] = []
+        self._register_tables()
+        if config.ids.limited:
+            self.add_recycler()
+
+    def _register_tables(self) -> None:
+        """Register the parts that have a row per item, user, hashed feature or past event."""
+        model, network = self.config.model, self.network
+        counters = {"values": "values", "last": "last", "first": "first"}
+        described = {"tokens": "tokens", "expires_at": "expires_at", "deleted": "deleted"}
+        self._register("item_counters", self.states, RowKind.ITEM, served=counters, in_delta=True)
+        self._register("frequency", self.frequency, RowKind.ITEM)
+        self.tables += [
+            Table(
+                "items",
+                RowKind.ITEM,
+                partial(len, self.items),
+                self.items.barrier,
+                data=self.items,
+                texts={"items.features": partial(_encoded_features, self.items)},
+                managed=self.items,
+                served=described,  # in no delta: they are in the item feed
+            ),
+            _id_table("items.ids", RowKind.ITEM, self.items.table),
+            _id_table("users.ids", RowKind.USER, self.users.table),
+        ]
+        if model.cross:
+            lists = {"neighbours": "neighbours", "weights": "weights", "totals": "totals", "last": "paired"}
+            self._register("covisitation", self.covisitation, RowKind.ITEM, served=lists, in_delta=True)
+        else:
+            self._register_columns("covisitation", self.covisitation, RowKind.ITEM, lambda: 0)
+        self._register("inverted_lists", self.leaves, RowKind.ITEM)
+        self._register("network.items", network.items.ids, RowKind.ITEM, served={"weight": "embeddings"})
+        self._register_columns("network.content", network.items.content, RowKind.FEATURE, lambda: model.buckets)
+        self._register_columns(
+            "network.features", network.features, RowKind.FEATURE, partial(len, network.features.weight)
+        )
+        served_history = {"items": "items", "times": "times"}
+        self._register("histories", self.histories, RowKind.USER, served=served_history, in_delta=True)
+        self._register("users", self.users, RowKind.USER, served={"tokens": "tokens"}, in_delta=True)
+        self._register_columns("replay", self.replay, RowKind.EVENT, partial(len, self.replay))
+        if model.tasks:
+            self._register("delayed_counters", self.delayed_counters.states, RowKind.ITEM)
+        for name, extra in extra_tables().items():
+            table = extra.make()
+            self.extra[name] = table, extra.kind
+            served = {column: f"{name}.{column}" for column in table.columns()} if extra.served else {}
+            self._register(name, table, extra.kind, served=served, in_delta=extra.served, optional=True)
+
+    def _register(
+        self,
+        name: str,
+        table: RowTable,
+        kind: RowKind,
+        *,
+        served: Mapping[str, str] | None = None,
+        in_delta: bool = False,
+        optional: bool = False,
+    ) -> None:
+        """Register a table that the learner grows, and whose rows it resets when they are recycled."""
+        self.tables.append(
+            Table(
+                name,
+                kind,
+                partial(len, self.items if kind == RowKind.ITEM else self.users),
+                table.barrier,
+                data=table,
+                managed=table,
+                served=served or {},
+                in_delta=in_delta,
+                optional=optional,
+            )
+        )
+
+    def _register_columns(self, name: str, columns: Columns, kind: RowKind, size: Callable[[], int]) -> None:
+        """Register a table that looks after its rows itself; `size` returns how many are in use."""
+        self.tables.append(Table(name, kind, size, columns.barrier, data=columns))
+
+    def add_recycler(self) -> None:
+        """Limit the id tables from now on."""
+        self.recycler = recycler = RowRecycler(
+            self.items,
+            self.users,
+            self.config.ids,
+            alive=self.alive,
+            retire_items=self._retire_items,
+            recycle_items=self._recycle_items,
+            forget_users=self.forget_users,
+        )
+        for name, kind, admission in (
+            ("row_recycling.items", RowKind.ITEM, recycler.items),
+            ("row_recycling.users", RowKind.USER, recycler.users),
+        ):
+            self._register_columns(name, admission, kind, partial(len, admission.table))
+
+    def reserve(self) -> None:
+        """Make room in all tables for the items and users there are."""
+        rows = {RowKind.ITEM: len(self.items), RowKind.USER: len(self.users)}
+        for table in self.tables:
+            if table.managed is not None:
+                table.managed.reserve(rows[table.kind])
+
+    def forget_users(self, rows: NDArray[np.int64]) -> None:
+        """Remove all traces of users (n,): their rows of all tables, and their examples in the replay buffer."""
+        self._clear(RowKind.USER, rows)
+        self.replay.forget(rows)
+        self.dirty_users.add(rows)
+
+    def _retire_items(self, rows: NDArray[np.int64]) -> None:
+        """Delete items (n,) that gave up their rows; the rows are cleared when they are recycled."""
+        self.items.delete(rows)
+        for row in rows.tolist():
+            self.leaves.remove(row)
+
+    def _recycle_items(self, rows: NDArray[np.int64]) -> None:
+        """Reset `rows` (n,) of items that left: in their own rows, and wherever other rows name them."""
+        gone = np.zeros(len(self.items) + 1, np.bool_)  # the last one stands for row -1
+        gone[rows] = True
+        self._clear(RowKind.ITEM, rows)
+        changed = self.histories.without(gone)
+        self.replay.forget_items(gone)
+        self.delayed_counters.forget(gone)
+        near = self.covisitation.forget(gone) if self.config.model.cross else rows
+        self.dirty_items.add(np.r_[rows, near])
+        self.dirty_users.add(changed)
+
+    def _clear(self, kind: RowKind, rows: NDArray[np.int64]) -> None:
+        for table in self.tables:
+            if table.managed is not None and table.kind == kind:
+                table.managed.clear(rows)
+
+    @property
+    def recycled(self) -> int:
+        """How often rows of items were given to other items; see `hsnn.trainer.training.row_recycling`."""
+        return 0 if self.recycler is None else self.recycler.recycled
+
+    @property
+    def slow(self) -> bool:
+        """Whether the stream changes slowly, by the half-life whose popularity predicts it best."""
+        return HALF_LIVES[self.half_lives.best] >= 1000 * self.config.slow_from
+
+    def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Return which of `rows` (n,) may be recommended at the watermark."""
+        last, expires_at, deleted = self.states.last[rows], self.items.expires_at[rows], self.items.deleted[rows]
+        return dies_at(last, expires_at, deleted, self.idle_ms) > self.watermark
+
+    def passed(self, every: int) -> bool:
+        """Return whether a multiple of `every` events was passed in the last step."""
+        before = self.events - self.last_batch
+        return self.events // every > before // every
+
+    def update_item_prior(self, rows: NDArray[np.int64]) -> None:
+        """Compute the prior of unique `rows` (n,) anew, which orders the items of a node."""
+        prior = log_worth(
+            self.states,
+            rows,
+            self.half_life,
+            self.origin,
+            lambda asked, features: self.network.expect(asked, self.items.tokens, features),
+        )
+        self.leaves.set_mass(rows, prior)
+
+
+def _id_table(name: str, kind: RowKind, table: IdTable) -> Table:
+    def texts(rows: NDArray[np.integer]) -> ByteStrings:
+        encoded = table.ids.packed(rows)
+        return ByteStrings(encoded.blob, encoded.lengths.astype(np.int32))
+
+    return Table(name, kind, partial(len, table), table.barrier, texts={f"{name}.texts": texts})
+
+
+def _encoded_features(items: ItemCatalogue, rows: NDArray[np.integer]) -> ByteStrings:
+    features = items.features
+    return ByteStrings.from_list([_encode(features[row]) for row in rows.tolist()])
