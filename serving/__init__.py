@@ -1,1 +1,1 @@
-"""Requests out: mirror of the index, retrieval over it, filters, HTTP API, client."""
+"""Serving: mirror of the index in memory, retrieval over it, its synchronisation with Redis, HTTP API and client."""

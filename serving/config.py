@@ -1,4 +1,4 @@
-"""The part of the configuration that `serving` owns."""
+"""Configuration of `serving`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hsnn.serving.limits import RetrievalLimits
 
 
 class ServingConfig(BaseModel):
-    """How requests are answered."""
+    """Configuration of the server."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,11 +46,11 @@ class ServingConfig(BaseModel):
 
     @property
     def limits(self) -> RetrievalLimits:
-        """What retrieval needs of this."""
+        """Limits of every retrieval."""
         return RetrievalLimits(self.k, self.max_k, self.beam, self.budget)
 
     def token(self) -> str | None:
-        """Token that clients must send, None for no token.
+        """Read the token that clients must send; None for no token.
 
         Raises
         ------

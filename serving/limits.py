@@ -1,4 +1,4 @@
-"""How large an answer is, and how much work may go into it."""
+"""Limits of a retrieval: items per answer, and work per request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import NamedTuple
 
 
 class RetrievalLimits(NamedTuple):
-    """Sizes of a retrieval; None is the model's own."""
+    """Limits of a retrieval.
+
+    Attributes
+    ----------
+    k : items per answer where the request has no `k`
+    max_k : items per answer, at most
+    beam : nodes opened; None: as the model was trained
+    budget : items scored, at most; None: as the model was trained
+    """
 
     k: int = 20
     max_k: int = 1000

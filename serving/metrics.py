@@ -1,4 +1,4 @@
-"""What the server shows of itself; a registry of its own, so that other roles' metrics stay out of it."""
+"""Prometheus metrics of the server, in a registry of its own: metrics of other processes stay out of it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -10,21 +11,41 @@ from msgspec import Meta
 from hsnn.serving.errors import RequestError
 from hsnn.streaming.schema.events import Id, Millis, Scalar
 
-MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
-"""``beam`` serves; ``exact`` proves the answer of ``exhaustive``; the others are references from the same states."""
+
+class RetrievalMode(StrEnum):
+    """How the items of an answer are chosen; the values are those of the request's field ``mode``."""
+
+    BEAM = "beam"
+    """Beam search over the nodes, then scoring within the budget: the mode for production."""
+
+    EXACT = "exact"
+    """The answer of `EXHAUSTIVE`, proven by score bounds instead of scoring every item."""
+
+    EXHAUSTIVE = "exhaustive"
+    """All allowed items are scored."""
+
+    POPULARITY = "popularity"
+    """The items with the most traffic, without a model."""
+
+    POPULARITY_FILTER = "popularity_filter"
+    """The items with the most traffic are scored."""
+
+
+MODES = tuple(mode.value for mode in RetrievalMode)
+"""Values of the request's field ``mode``."""
 
 FILTERS = ("items", "exclude", "features")
-"""Names of the filters."""
+"""Fields of `Filters`, for error texts."""
 
 
 class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Conditions that every returned item meets; all of them at once.
+    """Conditions that every returned item meets, all at once.
 
     Attributes
     ----------
-    items : allow-list of item ids, also of items outside the beam
-    exclude : ids never to return
-    features : feature name -> accepted values; a list-valued feature needs one of them
+    items : allow-list of item ids, also of items outside of the beam
+    exclude : ids that are not returned
+    features : feature name -> accepted values; of a list-valued feature one value must be accepted
     """
 
     items: list[Id] | None = None
@@ -33,9 +54,9 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class HistoryItem(msgspec.Struct, frozen=True, array_like=True):
-    """An item of a given history with its time, ``[id, epoch ms]``.
+    """An item of the history in a request, with its time: ``[id, epoch ms]``.
 
-    (Not a tuple: msgspec 0.22 crashes in garbage collection on a union of a constrained text and a fixed tuple.)
+    Not a tuple: msgspec 0.22 crashes in garbage collection on a union of a constrained text and a fixed tuple.
     """
 
     item: Id
@@ -43,14 +64,14 @@ class HistoryItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One retrieval.
+    """One retrieval request.
 
     Attributes
     ----------
     user : id; an unknown user has an empty history
     k : how many items; None is the server's default
-    mode : one of `MODES`
-    history : item ids, oldest first, in place of the mirrored history; an element may be ``[id, epoch ms]``
+    mode : a value of `RetrievalMode`
+    history : item ids, oldest first, instead of the mirrored history; an element may be ``[id, epoch ms]``
     context : context of the request, as in an interaction event
     as_of : epoch ms at which states are read; None is the mirror's watermark
 
@@ -62,7 +83,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     user: Id
     k: Annotated[int, Meta(ge=1)] | None = None
-    mode: str = "beam"
+    mode: str = RetrievalMode.BEAM.value
     filters: Filters = Filters()
     history: list[Id | HistoryItem] | None = None
     context: dict[str, Scalar] | None = None
@@ -70,18 +91,18 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class AnswerStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer cost, and what it is worth.
+    """Work behind an answer, and whether the answer is proven.
 
     Attributes
     ----------
-    scored : item-level evaluations
-    candidates : allowed items that were looked at to choose these
+    scored : items scored by the item level
+    candidates : allowed items that these were chosen from
     nodes : nodes opened
-    evaluations : nodes scored on the way to them, over all learned levels
-    corpus : items that may be returned to somebody
-    certified : whether no allowed item can be missing: each was scored, or a bound shows that it would score too little
+    evaluations : nodes scored to find those, over all learned levels
+    corpus : items that are retrievable at all
+    certified : whether no better item exists: each allowed one was scored, or has a bound that is too low
     scored_share : `scored` / `corpus`
-    took_ms : wall time, the request's share of what was done for several at once included
+    took_ms : wall time, including the request's share of work done for several at once
     """
 
     scored: int
@@ -95,7 +116,7 @@ class AnswerStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """Items, best first, with their scores; `as_of` is the mirror's watermark, `version` the index's."""
+    """Items, best first, with their scores; `as_of` is the watermark of the mirror, `version` that of the index."""
 
     items: list[str]
     scores: list[float]
@@ -111,34 +132,34 @@ class QueriesBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AnswersBody(msgspec.Struct, frozen=True):
-    """Answer of ``/v1/retrieve_many``, in the order of the queries."""
+    """Body of the response to ``/v1/retrieve_many``, in the order of the queries."""
 
     answers: list[Answer]
 
 
-_request = msgspec.json.Decoder(Request)
-_queries = msgspec.json.Decoder(QueriesBody)
+_request_decoder = msgspec.json.Decoder(Request)
+_queries_decoder = msgspec.json.Decoder(QueriesBody)
 
 
 def parse_request(body: bytes) -> Request:
-    """Read one request.
+    """Parse the body of one request.
 
     Raises
     ------
     RequestError
-        The body is no request; names the known filters or fields where one of them is unknown.
+        The body is not a request; if a field is unknown, the text names the known ones.
     """
-    request: Request = _parsed(_request, body)
+    request: Request = _decode(_request_decoder, body)
     return request
 
 
 def parse_requests(body: bytes) -> list[Request]:
-    """Read the requests of ``{"queries": [...]}``; raises as `parse` does."""
-    queries: QueriesBody = _parsed(_queries, body)
+    """Parse the requests of ``{"queries": [...]}``; raises as `parse_request` does."""
+    queries: QueriesBody = _decode(_queries_decoder, body)
     return queries.queries
 
 
-def _parsed(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     try:
         return decoder.decode(body)
     except msgspec.DecodeError as error:

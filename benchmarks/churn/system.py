@@ -17,10 +17,11 @@ from hsnn.demo.processes import Roles
 from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.monitoring.health import Health
+from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Request
-from hsnn.serving.search.beam import RetrievalLimits, retrieve
+from hsnn.serving.search.retrieval import retrieve
 from hsnn.serving.sync.follower import MirrorFollower
 from hsnn.streaming.redis.client import connect
 from hsnn.trainer.publish.redis_writer import RedisWriter

@@ -29,7 +29,7 @@ from hsnn.evaluation.harness.offline_system import OfflineSystem
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.schema import HistoryItem, Request
 from hsnn.serving.search import exact
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.search.retrieval import retrieve
 from hsnn.streaming.datasets import Dataset, load
 from hsnn.streaming.schema.batch import Engagements
 from hsnn.streaming.schema.events import Item

@@ -22,8 +22,9 @@ from benchmarks.quality.variants import digest
 from hsnn.config.schema import Config
 from hsnn.evaluation.harness.dataset_config import config_for_dataset
 from hsnn.evaluation.harness.offline_system import OfflineSystem
+from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.schema import Request
-from hsnn.serving.search.beam import RetrievalLimits, retrieve
+from hsnn.serving.search.retrieval import retrieve
 from hsnn.streaming.datasets import Dataset, load
 from hsnn.trainer.threads import use_threads
 from hsnn.trainer.training.learner import Learner

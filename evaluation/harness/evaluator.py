@@ -18,7 +18,7 @@ from hsnn.evaluation.methods import CURVE_BUDGETS
 from hsnn.evaluation.metrics.ranks import ranks_of, ranks_within
 from hsnn.evaluation.queries.query_batch import MethodResult, QueryBatch
 from hsnn.evaluation.queries.query_sampling import SampledQueries
-from hsnn.serving.search.beam import CHUNK
+from hsnn.serving.search.retrieval import CHUNK
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.training.prepared import PreparedBatch

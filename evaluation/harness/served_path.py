@@ -10,7 +10,7 @@ from hsnn.evaluation.metrics.ranks import MISS
 from hsnn.evaluation.queries.query_batch import MethodResult, QueryBatch
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.search.retrieval import retrieve
 
 
 def served_result(mirror: Mirror, queries: QueryBatch, k: int) -> MethodResult:

@@ -12,7 +12,7 @@ from hsnn.evaluation.methods import TOP_K
 from hsnn.evaluation.metrics.ranks import top_k
 from hsnn.evaluation.queries.query_sampling import SampledQueries
 from hsnn.serving.mirror.mirror import EpochState
-from hsnn.serving.search.beam import queries_from_requests
+from hsnn.serving.search.queries import queries_from_requests
 from hsnn.trainer.features.cross_features import cross_features
 from hsnn.trainer.model.scorer import Encoded, Scorer
 

@@ -1,1 +1,1 @@
-"""The HTTP server and its client."""
+"""HTTP API: server and client."""

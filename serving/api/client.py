@@ -1,4 +1,4 @@
-"""A client of the HTTP API."""
+"""Client of the HTTP API."""
 
 from __future__ import annotations
 
@@ -15,58 +15,58 @@ from hsnn.serving.schema import Answer, AnswersBody, QueriesBody, Request
 
 
 class Client:
-    """Asks a server; keeps its connection, so use one for many requests. Safe to share between threads.
+    """Client of one server, with a connection that is reused for all requests. Thread-safe.
 
     Parameters
     ----------
     url
         As in ``http://127.0.0.1:8080``.
     token
-        Where the server wants one.
+        Bearer token, if the server requires one.
     timeout
-        Seconds that a call may take.
+        Seconds that a call may take, at most.
     """
 
     def __init__(self, url: str, token: str | None = None, timeout: float = 5.0) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
 
-    def retrieve(self, user: str | int, **wishes: Any) -> Answer:
-        """Items for one user.
+    def retrieve(self, user: str | int, **fields: Any) -> Answer:
+        """Retrieve items for one user.
 
         Parameters
         ----------
         user
             Id.
-        **wishes
+        **fields
             Any other field of `hsnn.serving.schema.Request`: ``k``, ``mode``, ``filters``, ``history``, ``context``,
             ``as_of``.
 
         Raises
         ------
         ClientError
-            No answer, or a refusal; the text is the server's.
+            No answer, or an error status; the text is the server's.
         """
-        body = msgspec.json.encode(msgspec.convert({"user": user, **wishes}, Request, from_attributes=True))
+        body = msgspec.json.encode(msgspec.convert({"user": user, **fields}, Request, from_attributes=True))
         return msgspec.json.decode(self._call("POST", "/v1/retrieve", body), type=Answer)
 
     def retrieve_many(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answers to many requests, in their order; raises as `retrieve` does."""
+        """Answer many requests in their order; raises as `retrieve` does."""
         body = msgspec.json.encode(QueriesBody(list(requests)))
         return msgspec.json.decode(self._call("POST", "/v1/retrieve_many", body), type=AnswersBody).answers
 
     def version(self) -> dict[str, Any]:
-        """Ask what the server answers from; raises as `retrieve` does."""
-        found: dict[str, Any] = msgspec.json.decode(self._call("GET", "/v1/version"))
-        return found
+        """Get the version in use, its position and sizes; raises as `retrieve` does."""
+        version: dict[str, Any] = msgspec.json.decode(self._call("GET", "/v1/version"))
+        return version
 
     def item(self, item: str | int) -> dict[str, Any]:
-        """Where an item is and what state it has; raises as `retrieve` does, with status 404 for an unknown one."""
-        found: dict[str, Any] = msgspec.json.decode(self._call("GET", f"/v1/items/{quote(str(item), safe='')}"))
-        return found
+        """Get node, state and features of an item; raises as `retrieve` does, with status 404 for an unknown one."""
+        description: dict[str, Any] = msgspec.json.decode(self._call("GET", f"/v1/items/{quote(str(item), safe='')}"))
+        return description
 
     def close(self) -> None:
-        """Give back the connection."""
+        """Close the connection."""
         self._http.close()
 
     def __enter__(self) -> Client:
@@ -83,11 +83,11 @@ class Client:
                 f"{self._http.base_url} does not answer ({error or type(error).__name__}); is it up?"
             ) from error
         if response.status_code != httpx.codes.OK:
-            raise ClientError(_words(response), response.status_code)
+            raise ClientError(_error_text(response), response.status_code)
         return response.content
 
 
-def _words(response: httpx.Response) -> str:
+def _error_text(response: httpx.Response) -> str:
     try:
         return str(msgspec.json.decode(response.content)["error"])
     except (msgspec.DecodeError, KeyError, TypeError):

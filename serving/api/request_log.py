@@ -1,4 +1,4 @@
-"""A line of JSON for every answer given over HTTP, so that somebody else can check them all afterwards."""
+"""Request log: a line of JSON for every answer given over HTTP, so that answers can be checked afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RequestLog:
     Parameters
     ----------
     path
-        Created, with its folder, where it does not exist.
+        Created with its folder if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,8 +26,8 @@ class RequestLog:
         self._file = path.open("ab")
         self._lock = Lock()
 
-    def append(self, asked: Iterable[tuple[Request, Answer]]) -> None:
-        """Append answers; they are in the file when this returns."""
+    def append(self, exchanges: Iterable[tuple[Request, Answer]]) -> None:
+        """Append requests with their answers; they are flushed to the file when this returns."""
         now = time.time_ns() // 1_000_000
         lines = [
             msgspec.json.encode(
@@ -40,7 +40,7 @@ class RequestLog:
                     "items": answer.items,
                 }
             )
-            for request, answer in asked
+            for request, answer in exchanges
         ]
         if lines:
             with self._lock:

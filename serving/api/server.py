@@ -1,4 +1,4 @@
-"""The server's process."""
+"""Server process: mirror follower and HTTP server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from hsnn.streaming.redis.client import connect
 from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
-_GRACE = 5  # seconds that running requests get at the end
+# Seconds that running requests get to finish after a signal: the default deadline of a request.
+_GRACE = 5
 
 
 def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, stalled_after: float = 30.0) -> int:
@@ -34,11 +35,11 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
     Parameters
     ----------
     config
-        This room's part of the configuration.
+        Configuration of the server.
     redis_url
-        Where the index is; it may come up later than the server.
+        Redis server of the index; it may start later than this process.
     port_file
-        Written with the bound port once it is listened on.
+        Receives the bound port once the server listens on it.
     stalled_after
         Seconds without progress after which the process is not live.
 
@@ -58,11 +59,11 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
     shorten_switch_interval()
     mirror, metrics, health = Mirror(), ServingMetrics(), Health(VERSION, WARM)
     health.expect(LOOP, within=stalled_after)
-    token, listening = config.token(), _bound(config)
+    token, listening = config.token(), _listening_socket(config)
     port = int(listening.getsockname()[1])
     redis = connect(redis_url)
     follower = MirrorFollower(redis, mirror, metrics, health)
-    api = Api(mirror, config, metrics, token, follower.freshness)
+    api = Api(mirror, config, metrics, token=token, freshness=follower.freshness)
     server = _UvicornServer(_uvicorn_config(create_app(api, metrics, health)), port, port_file)
     follower.start()
     try:
@@ -78,7 +79,7 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
 
 
 class _UvicornServer(uvicorn.Server):
-    """Uvicorn that says its port, and ends by returning instead of by raising the signal again."""
+    """Uvicorn server that reports its port, and returns after a signal instead of raising it again."""
 
     def __init__(self, config: uvicorn.Config, port: int, port_file: Path | None) -> None:
         super().__init__(config)
@@ -117,9 +118,9 @@ def _uvicorn_config(app: object) -> uvicorn.Config:
     )
 
 
-def _bound(config: ServingConfig) -> socket.socket:
+def _listening_socket(config: ServingConfig) -> socket.socket:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off for sockets that say TCP; without that every answer waits 40 ms for an ACK
+    # asyncio disables Nagle's algorithm for sockets that name TCP; otherwise every answer waits 40 ms for an ACK
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,1 +1,1 @@
-"""The index, items and users as arrays in the server's memory."""
+"""Mirror of index, items and users as arrays in the server's memory."""

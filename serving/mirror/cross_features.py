@@ -1,4 +1,4 @@
-"""What a mirror knows for the user-item cross features: content tokens of the items, and which go together."""
+"""Inputs of the user-item cross features by item row: content tokens and co-visitation."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from hsnn.trainer.rowstore.arrays import grown
 
 
 class MirroredCrossFeatures:
-    """Tokens and co-visitation by item row; nothing is kept if the model has no cross features.
+    """Tokens and co-visitation by item row; empty if the model has no cross features.
 
     Attributes
     ----------
     tokens : (rows, T) int32
         Content tokens, -1 padded.
-    pairs : Covisitation
+    covisitation : Covisitation
     """
 
     def __init__(self, config: ModelConfig, snapshot: Snapshot) -> None:
@@ -34,7 +34,9 @@ class MirroredCrossFeatures:
         self.covisitation = Covisitation(rows=0)
         rows, items = np.arange(len(snapshot.item_ids)), snapshot.items
         if config.cross:
-            self.covisitation.put(rows, items["neighbours"], items["weights"], items["totals"], items["paired"])
+            self.covisitation.put(
+                rows, items["neighbours"], items["weights"], totals=items["totals"], last=items["paired"]
+            )
         self.load_snapshot(snapshot, rows)
 
     def reserve(self, rows: int) -> None:
@@ -44,27 +46,31 @@ class MirroredCrossFeatures:
             self.covisitation.reserve(rows)
 
     def load_snapshot(self, snapshot: Snapshot, changed: Iterable[int]) -> None:
-        """Take over a snapshot's tokens of the `changed` rows."""
+        """Copy a snapshot's tokens of the `changed` rows."""
         if self._config.cross:
             rows = np.array([*changed], np.int64)
             self.reserve(int(rows.max(initial=-1)) + 1)
             self.tokens[rows] = snapshot.items["tokens"][rows]
 
     def set_features(self, row: int, features: Mapping[str, Feature]) -> None:
-        """Learn of an item's features."""
+        """Hash the features of an item into its tokens."""
         if self._config.cross:
-            found = tokens(features, self._config.buckets, self._config.item_tokens, self._ignored)
+            hashed = tokens(features, self._config.buckets, self._config.item_tokens, self._ignored)
             self.reserve(row + 1)
             self.tokens[row] = -1
-            self.tokens[row, : len(found)] = found
+            self.tokens[row, : len(hashed)] = hashed
 
     def apply_state(self, delta: StateDelta) -> None:
-        """Overwrite the co-visitation of the items that a state delta touches."""
+        """Overwrite the co-visitation of the items in a state delta."""
         if self._config.cross:
             self.covisitation.put(
-                delta.item_rows, delta.item_neighbours, delta.item_weights, delta.item_totals, delta.item_paired
+                delta.item_rows,
+                delta.item_neighbours,
+                delta.item_weights,
+                totals=delta.item_totals,
+                last=delta.item_paired,
             )
 
     def features(self, queries: Queries, number: int, rows: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Cross features of one of the queries and items `rows` (n,), ascending: (n, CROSS_FEATURES)."""
-        return cross_features_of(queries, number, self.tokens, rows, self.covisitation)
+        """Compute the cross features of one query with items `rows` (n,), ascending: (n, CROSS_FEATURES)."""
+        return cross_features_of(queries, number, self.tokens, candidates=rows, pairs=self.covisitation)

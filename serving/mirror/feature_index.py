@@ -1,4 +1,4 @@
-"""Item features by row, inverted, so that a feature filter is a look-up."""
+"""Inverted index of item features, so that a feature filter is a look-up."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Feature, Scalar
 
-_KEPT_MASKS = 256
+# Masks of recent filters that are cached; one takes a byte per row.
+_CACHED_MASKS = 256
 
 Values = frozenset[Scalar]
+"""Values of a feature; the accepted values of a filter."""
 
 
 class FeatureIndex:
-    """Raw features of items and the rows that have a given value.
+    """Raw features of items, and the rows that have a given value.
 
-    Masks of recent filters are kept and changed in place, so a stream of new items does not make filters slow.
+    Masks of recent filters are cached and updated in place, so that a stream of new items does not slow filters down.
 
     Examples
     --------
@@ -36,7 +38,7 @@ class FeatureIndex:
 
     @property
     def names(self) -> list[str]:
-        """Feature names that some item has or had."""
+        """Names of the features that some item has or had."""
         return sorted(self._postings)
 
     def set_features(self, row: int, features: Mapping[str, Feature]) -> None:
@@ -49,15 +51,15 @@ class FeatureIndex:
                 self._update_postings(row, name, old, new)
 
     def mask(self, name: str, values: Iterable[Scalar], rows: int) -> NDArray[np.bool_]:
-        """Which of the first `rows` rows have one of `values`: (rows,) bool, not to be written to."""
-        wanted = (name, frozenset(values))
-        found = self._masks.get(wanted)
-        if found is None or len(found) < rows:
-            found = self._masks[wanted] = self._build_mask(*wanted, rows=rows)
-        self._masks.move_to_end(wanted)
-        if len(self._masks) > _KEPT_MASKS:
+        """Mask of those of the first `rows` rows that have one of `values`: (rows,) bool, read-only."""
+        filter_key = (name, frozenset(values))
+        mask = self._masks.get(filter_key)
+        if mask is None or len(mask) < rows:
+            mask = self._masks[filter_key] = self._build_mask(*filter_key, rows=rows)
+        self._masks.move_to_end(filter_key)
+        if len(self._masks) > _CACHED_MASKS:
             self._masks.popitem(last=False)
-        return found[:rows]
+        return mask[:rows]
 
     def _build_mask(self, name: str, values: Values, rows: int) -> NDArray[np.bool_]:
         mask = np.zeros(rows, np.bool_)

@@ -1,4 +1,4 @@
-"""One version of the index in memory: its model, its item vectors and which items are in which node."""
+"""One version of the index in memory: its model, item vectors, and the items of every node."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from hsnn.trainer.rowstore.arrays import Array, grown
 
 
 class MirroredIndex:
-    """Replaced as a whole by each version, changed in place by deltas.
+    """Index of one version; replaced as a whole by the next version, changed in place by deltas.
 
     Attributes
     ----------
-    number : the version
-    scorer : the request side of its model
+    version : int
+    scorer : Scorer
+        The query side of its model.
     vectors : (rows, W) float32
-        Static item vectors, zero where none is known.
-    leaves : members of each node, with the worth of each item
+        Static item vectors; zero where none is known.
+    leaves : Leaves
+        Items of each node with their prior.
     """
 
     def __init__(
@@ -46,14 +48,14 @@ class MirroredIndex:
         self.leaves.reserve(rows)
 
     def insert(self, row: int, node: int, vector: NDArray[np.float32] | None) -> None:
-        """Insert an item or move it, to be weighed afterwards; `vector` is (W,), or None to keep it."""
+        """Insert or move an item; `update_log_mass` must follow. `vector` is (W,), or None to keep the one there is."""
         self.reserve(row + 1)
         if vector is not None:
             self.vectors[row] = vector
         self.leaves.put(row, node)
 
     def remove(self, row: int) -> None:
-        """Take an item out; its vector stays, histories still refer to it."""
+        """Remove an item; its vector stays, because histories refer to it."""
         self.leaves.remove(row)
         if row < len(self.leaves.log_mass):
             self.leaves.clear(np.array([row]))  # it may come back under another half-life
@@ -63,24 +65,24 @@ class MirroredIndex:
         return 0 <= row < len(self.leaves.node_of) and bool(self.leaves.node_of[row] >= 0)
 
     def update_log_mass(self, rows: NDArray[np.int64], states: ItemStates, half_life: int) -> None:
-        """Set the traffic of those of the unique `rows` that are indexed.
+        """Set the log mass (prior) of those of the unique `rows` that are indexed.
 
-        Masses are relative to the beginning of time, not to the mirror's own, so that all mirrors agree.
+        Masses are relative to the epoch 0 ms, not to a time of this mirror, so that all mirrors agree.
         """
-        held = rows[rows < len(self.leaves.node_of)]
-        held = held[self.leaves.node_of[held] >= 0]
-        self.leaves.set_mass(held, self._log_mass(held, states, half_life))
+        indexed = rows[rows < len(self.leaves.node_of)]
+        indexed = indexed[self.leaves.node_of[indexed] >= 0]
+        self.leaves.set_mass(indexed, self._log_mass(indexed, states, half_life))
 
     def rebuild_log_mass(self, states: ItemStates, half_life: int) -> None:
-        """Set the traffic of all items anew: masses of different half-lives have nothing in common."""
+        """Recompute the log mass of all items: masses of different half-lives are not comparable."""
         nodes = self.leaves.node_of.copy()
-        held = np.flatnonzero(nodes >= 0)
+        indexed = np.flatnonzero(nodes >= 0)
         self.leaves.log_mass[:] = -np.inf
-        self.leaves.log_mass[held] = self._log_mass(held, states, half_life)
+        self.leaves.log_mass[indexed] = self._log_mass(indexed, states, half_life)
         self.leaves.assign_all(nodes)
 
     def _log_mass(self, rows: NDArray[np.int64], states: ItemStates, half_life: int) -> NDArray[np.float64]:
-        def expect(asked: NDArray[np.int64], features: NDArray[np.float32]) -> NDArray[np.float32]:
-            return self.scorer.expected(self.vectors[asked], features)
+        def expect(item_rows: NDArray[np.int64], features: NDArray[np.float32]) -> NDArray[np.float32]:
+            return self.scorer.expected(self.vectors[item_rows], features)
 
-        return log_worth(states, rows, half_life, 0, expect)
+        return log_worth(states, rows, half_life, origin=0, expect=expect)

@@ -1,7 +1,7 @@
-"""All living items as dot-product scores see them at one moment: made once, shared by the requests of that moment.
+"""Vectors of all retrievable items at one time, for dot-product scores; shared by all requests of that time.
 
-A state vector depends on the item and the time, not on the user. So one pass of the state tower over the living items
-serves every request until an event, a delta or a version changes the mirror, or somebody asks for another time.
+A state vector depends on the item and the time, not on the user. So one pass of the state tower over the retrievable
+items serves every request until an event, a delta or a version changes the mirror, or a request is for another time.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from hsnn.trainer.retrieval.score_bounds import Bounds, Members
 
 
 class ItemVectors:
-    """The living items of an index at time `now` (epoch ms).
+    """Vectors of the retrievable items of an index at time `now`, epoch ms.
 
     Attributes
     ----------
     now : int
     rows : (n,) int64
-        Living rows, grouped by node.
-    members : the same items as vectors
+        Retrievable rows, grouped by node.
+    vectors : Members
+        Their vectors and biases, in the same order.
     """
 
     def __init__(self, index: MirroredIndex, states: ItemStates, alive: NDArray[np.bool_], now: int) -> None:
         self.now, self._split = now, index.config.vector_width - 1
-        living = np.flatnonzero(alive)
-        self.rows = living[np.argsort(index.leaves.node_of[living], kind="stable")]
+        rows = np.flatnonzero(alive)
+        self.rows = rows[np.argsort(index.leaves.node_of[rows], kind="stable")]
         state = index.scorer.states(states.features(self.rows, now))  # (n, p+1)
         static = index.vectors[self.rows]  # (n, d+1)
         vectors = np.concatenate([static[:, :-1], state[:, :-1]], axis=1)  # (n, d+p)
@@ -38,5 +39,5 @@ class ItemVectors:
 
     @cached_property
     def bounds(self) -> Bounds:
-        """Bounds of the items; there must be some."""
+        """Score bounds of the items, of which there must be at least one."""
         return Bounds(self.vectors, self._split)

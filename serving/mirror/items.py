@@ -1,4 +1,4 @@
-"""What a mirror knows of items beside the index: ids, features, and when each of them must no longer be returned."""
+"""Ids, features and expiry of the mirrored items."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class MirroredItems:
 
     Attributes
     ----------
-    ids : names of the rows
-    features : raw features by row and by value
+    ids : RowIds
+    features : FeatureIndex
     expires_at : (rows,) int64
-        Epoch ms, 0 for never.
+        Expiry set by the producer, epoch ms; 0 for none.
     deleted_at : (rows,) int64
-        Watermark at which the mirror learned of the deletion, 0 for items that exist.
+        Watermark at which the deletion became known; 0 for items that exist.
     dead_at : (rows,) int64
-        The earliest watermark at which the item must no longer be returned; 0 for deleted items.
+        The earliest watermark at which the item must not be returned any more; 0 for deleted items.
     """
 
     def __init__(self, expire_after_idle_ms: int | None, rows: int = 1024) -> None:
@@ -47,9 +47,9 @@ class MirroredItems:
             self.unavailable_from = bigger
 
     def load_snapshot(self, snapshot: Snapshot, changed: Mapping[int, Mapping[str, Feature]]) -> None:
-        """Take over a snapshot's items, and those of its features that `changes` found.
+        """Load a snapshot's items, and of its features those that `changed_features` found.
 
-        A deletion that the mirror learned of after the snapshot's position stays.
+        A deletion that became known after the snapshot's position stays.
         """
         self.expire_after_idle_ms = snapshot.manifest.expire_after_idle_ms
         rows = len(snapshot.item_ids)
@@ -65,12 +65,12 @@ class MirroredItems:
         self.deleted_at[:rows] = np.where(snapshot.items["deleted"][:rows], 1, later[:rows])
 
     def changed_features(self, snapshot: Snapshot) -> dict[int, Mapping[str, Feature]]:
-        """Rows whose features in the snapshot differ from the ones known."""
+        """Features of the rows for which a snapshot differs from what is known."""
         known = self.features.features
         return {row: features for row, features in enumerate(snapshot.features) if known.get(row, {}) != features}
 
     def set_item(self, row: int, item: str, features: Mapping[str, Feature], expires_at: int) -> None:
-        """Learn of an item that exists."""
+        """Set id, features and expiry of an item, which is not deleted."""
         self.reserve(row + 1)
         self.ids.assign(row, item)
         self.features.set_features(row, features)
@@ -78,14 +78,14 @@ class MirroredItems:
         self.deleted_at[row] = 0
 
     def delete(self, row: int, watermark: int) -> None:
-        """Learn that an item was deleted."""
+        """Mark an item as deleted."""
         self.reserve(row + 1)
         self.deleted_at[row] = max(watermark, 1)
 
     def refresh_expiry(self, rows: NDArray[np.integer] | slice, last: NDArray[np.int64]) -> None:
-        """Recompute `dead_at` of `rows`, whose last sign of life was at `last` (n,), 0 where none is known yet.
+        """Recompute `unavailable_from` of `rows`, last active at `last` (n,), epoch ms, 0 where unknown.
 
-        With `expire_after_idle_ms`, an item of which nothing is known cannot be told from an expired one and is not
+        With `expire_after_idle_ms`, an item without known activity cannot be told from an expired one and is not
         returned.
         """
         deleted = self.deleted_at[rows] > 0

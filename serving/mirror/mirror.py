@@ -1,7 +1,7 @@
-"""The mirror: everything a request needs, in memory, fed by versions, item deltas and state deltas. No I/O.
+"""Mirror: everything that a request needs, in memory, updated by versions, item deltas and state deltas. No I/O.
 
-One thread writes (`load_version`, `apply_deltas`, `apply_state`), any number read. What a version brings is built
-aside; the lock is held to swap it in, to apply some deltas, and by readers for one chunk of requests.
+One thread writes (`load_version`, `apply_deltas`, `apply_state`), any number of threads read. A new version is built
+without the lock; the lock is held to swap it in, to apply a few deltas, and by readers for one chunk of requests.
 """
 
 from __future__ import annotations
@@ -26,21 +26,26 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
 from hsnn.trainer.messages import StateDelta
 
+# Deltas applied while the lock is held once: about a millisecond, which requests have to wait.
 DELTAS_PER_LOCK = 128
-"""Deltas applied while the lock is held once: about a millisecond."""
 
 
 class EpochState:
-    """What a mirror holds of one epoch (incarnation of the trainer); rows mean nothing outside of it.
+    """Contents of a mirror for one epoch of the trainer; row numbers have no meaning outside of their epoch.
 
     Attributes
     ----------
     epoch, events, watermark, half_life : as in `hsnn.trainer.messages.StateDelta`
-    index : the version in use
-    catalogue, states : items by row
-    people : users by row
-    crossing : what the cross features need, by item row
-    item_tables, user_tables : columns of registered tables, by row
+    index : MirroredIndex
+        The version in use.
+    items : MirroredItems
+        Ids, features and expiry of the items, by row.
+    states : ItemStates
+        Decayed counters of the items, by row.
+    users : MirroredUsers
+    cross_features : MirroredCrossFeatures
+    item_tables, user_tables : MirroredTables
+        Columns of registered tables, by row.
     """
 
     def __init__(self, version: Version) -> None:
@@ -62,11 +67,17 @@ class EpochState:
         self.refresh_expiry()
 
     def build_index(self, version: Version) -> MirroredIndex:
-        """Index of a version of this epoch, weighed by the current states; changes nothing here."""
+        """Build the index of a version of this epoch with the traffic of the current states; the one in use stays."""
         config = ModelConfig.model_validate(version.snapshot.manifest.model)
         nodes = version.index.nodes.copy()
-        nodes[len(version.snapshot.item_ids) :] = -1  # without an id yet: their deltas will bring it
-        index = MirroredIndex(version.manifest.version, config, version.snapshot.model, version.index.vectors, nodes)
+        nodes[len(version.snapshot.item_ids) :] = -1  # no id is known yet; a delta will bring it
+        index = MirroredIndex(
+            version.manifest.version,
+            config,
+            version.snapshot.model,
+            vectors=version.index.vectors,
+            nodes=nodes,
+        )
         index.reserve(len(self.states.last))
         self.states.reserve(len(index.vectors))
         self.cross_features.reserve(len(index.vectors))
@@ -74,7 +85,7 @@ class EpochState:
         return index
 
     def refresh_expiry(self) -> None:
-        """Recompute the time of death of all items."""
+        """Recompute the expiry of all items."""
         rows = len(self.states.last)
         self.items.reserve(rows)
         self.items.refresh_expiry(slice(0, rows), self.states.last)
@@ -82,7 +93,7 @@ class EpochState:
 
     @property
     def alive_mask(self) -> AliveMask:
-        """Which rows may be returned."""
+        """Mask of the retrievable rows."""
         if self._alive_mask is None:
             nodes = self.index.leaves.node_of
             self.items.reserve(len(nodes))
@@ -91,25 +102,25 @@ class EpochState:
 
     @property
     def corpus(self) -> int:
-        """How many rows may be returned."""
+        """Number of retrievable items."""
         return self.alive_mask.count
 
     def alive(self) -> NDArray[np.bool_]:
-        """Which rows may be returned: indexed, not deleted, not expired at the watermark; not to be written to."""
+        """Mask (rows,) of the retrievable rows: indexed, not deleted, not expired at the watermark; read-only."""
         return self.alive_mask.mask
 
     def item_vectors(self, now: int) -> ItemVectors:
-        """All living items at time `now`; the last one is kept until anything here changes."""
+        """Vectors of all retrievable items at time `now`, epoch ms; cached for one time until anything changes."""
         if self._item_vectors is None or self._item_vectors.now != now:
             self._item_vectors = ItemVectors(self.index, self.states, self.alive(), now)
         return self._item_vectors
 
     def apply_deltas(self, deltas: Sequence[Delta], index: MirroredIndex) -> None:
-        """Change items in `index` and in the catalogue, in order; worth and death are worked out once, at the end."""
+        """Apply changes of items to `index` and to the items, in order; traffic and expiry are recomputed once."""
         rows = np.unique([delta.row for delta in deltas])
         self.states.reserve(int(rows[-1]) + 1)
         self.items.reserve(int(rows[-1]) + 1)
-        self._set_first_seen([delta for delta in deltas if delta.op != "delete"])
+        self._set_activity_times([delta for delta in deltas if delta.op != "delete"])
         for delta in deltas:
             if delta.op == "delete":
                 index.remove(delta.row)
@@ -123,16 +134,16 @@ class EpochState:
         self.items.refresh_expiry(rows, self.states.last[rows])
         self._mark_changed(rows)
 
-    def _set_first_seen(self, deltas: Sequence[Delta]) -> None:
-        """Take signs of life from deltas where no state tells of any; of an item's deltas the first."""
-        lives = {delta.row: (delta.last, delta.first) for delta in reversed(deltas)}
-        rows = np.array([row for row in lives if self.states.last[row] == 0], np.int64)
+    def _set_activity_times(self, deltas: Sequence[Delta]) -> None:
+        """Take the times of activity from the deltas of items without a state; of an item's deltas the first counts."""
+        times = {delta.row: (delta.last, delta.first) for delta in reversed(deltas)}
+        rows = np.array([row for row in times if self.states.last[row] == 0], np.int64)
         if len(rows):
-            last, first = np.array([lives[row] for row in rows.tolist()], np.int64).T
+            last, first = np.array([times[row] for row in rows.tolist()], np.int64).T
             self.states.put(rows, np.zeros((len(rows), len(HALF_LIVES)), np.float32), last, first)
 
     def apply_state(self, delta: StateDelta) -> None:
-        """Overwrite the touched item and user states; costs in proportion to them."""
+        """Overwrite the changed item and user states, at a cost in proportion to their number."""
         self.events, self.watermark = max(self.events, delta.events), max(self.watermark, delta.watermark)
         self.states.put(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
         self.users.apply_state(delta)
@@ -152,26 +163,26 @@ class EpochState:
         self._mark_changed(delta.item_rows.astype(np.int64))
 
     def _mark_changed(self, rows: NDArray[np.int64]) -> None:
-        """Note that nodes or times of death of unique `rows` (n,) may be others, and that time may have passed."""
+        """Invalidate what depends on nodes or expiry of unique `rows` (n,), and on the watermark."""
         self._item_vectors = None
         if self._alive_mask is not None:
             nodes = self.index.leaves.node_of
             self.items.reserve(len(nodes))
-            dead_at = self.items.unavailable_from
-            self._alive_mask.update(rows[rows < len(nodes)], nodes, dead_at, self.watermark)
-            self._alive_mask.advance(self.watermark, dead_at)
+            expiry = self.items.unavailable_from
+            self._alive_mask.update(rows[rows < len(nodes)], nodes, expiry, self.watermark)
+            self._alive_mask.advance(self.watermark, expiry)
 
 
 class Mirror:
-    """The newest world, safe to read while it is fed.
+    """The newest state, safe to read while it is updated.
 
-    A mirror that was fed by versions and deltas equals one that was loaded from the last version, its deltas and the
-    states since: states are a function of log positions, and everything that is applied is absolute.
+    A mirror that was updated by versions and deltas equals one loaded from the last version, its deltas and the states
+    since: states are a function of log positions, and every update overwrites with absolute values.
 
     Attributes
     ----------
     lock
-        To be held while reading `world`.
+        Must be held while reading `state`.
     """
 
     def __init__(self) -> None:
@@ -180,12 +191,12 @@ class Mirror:
 
     @property
     def loaded(self) -> bool:
-        """Whether there is a version to answer from."""
+        """Whether a version has been loaded."""
         return self._state is not None
 
     @property
     def state(self) -> EpochState:
-        """What is known; read it under the `lock`.
+        """Current state; the `lock` must be held while it is read.
 
         Raises
         ------
@@ -203,7 +214,7 @@ class Mirror:
 
     @property
     def epoch(self) -> int:
-        """Incarnation of the trainer whose rows are mirrored, 0 before the first."""
+        """Epoch of the trainer whose rows are mirrored, 0 before the first version."""
         return self._state.epoch if self._state else 0
 
     @property
@@ -216,57 +227,57 @@ class Mirror:
         return self._state is not None and self._state.index.is_indexed(self._state.items.ids.row(item))
 
     def load_version(self, version: Version, deltas: Sequence[Delta] = ()) -> bool:
-        """Swap to a version with the `deltas` that its stream already holds; True if everything was reloaded.
+        """Switch to a version and the `deltas` that its stream already holds; True if everything was reloaded.
 
         A version of the same epoch changes model, vectors and nodes, and keeps the states; one of another epoch
-        replaces everything by its base.
+        replaces everything.
         """
         if self._state is None or self._state.epoch != version.manifest.epoch:
-            world = EpochState(version)
-            self._apply(world, deltas, world.index)
+            state = EpochState(version)
+            self._apply(state, deltas, state.index)
             with self.lock:
-                self._state = world
+                self._state = state
             return True
-        self._swap(self._state, version, deltas)
+        self._swap_index(self._state, version, deltas)
         return False
 
     def reset(self) -> None:
-        """Forget the epoch, so that the next `load_version` reloads everything; answers go on from what is there."""
+        """Make the next `load_version` reload everything; until then requests are answered from the current state."""
         if self._state is not None:
-            self._state.epoch = -1
+            self._state.epoch = -1  # no version has this epoch
 
     def apply_delta(self, delta: Delta) -> bool:
         """Insert, move or delete one item; see `apply_deltas`."""
         return bool(self.apply_deltas([delta]))
 
     def apply_deltas(self, deltas: Sequence[Delta]) -> list[Delta]:
-        """Insert, move or delete items, in order; return those that were for this epoch, and changes of items."""
-        world = self._state
-        return [] if world is None else self._apply(world, deltas, world.index)
+        """Insert, move or delete items, in order; return the deltas that were applied: others are of another epoch."""
+        state = self._state
+        return [] if state is None else self._apply(state, deltas, state.index)
 
     def apply_state(self, delta: StateDelta) -> bool:
-        """Take over touched states; False if they are of another epoch than the version in use."""
+        """Apply changed states; False if they are of another epoch than the version in use."""
         with self.lock:
             if self._state is None or self._state.epoch != delta.epoch:
                 return False
             self._state.apply_state(delta)
             return True
 
-    def _swap(self, world: EpochState, version: Version, deltas: Sequence[Delta]) -> None:
-        index, changes = world.build_index(version), world.items.changed_features(version.snapshot)
+    def _swap_index(self, state: EpochState, version: Version, deltas: Sequence[Delta]) -> None:
+        index, features = state.build_index(version), state.items.changed_features(version.snapshot)
         with self.lock:
-            world.items.load_snapshot(version.snapshot, changes)
-            world.cross_features.load_snapshot(version.snapshot, changes)
-            world.refresh_expiry()
-        self._apply(world, deltas, index)
+            state.items.load_snapshot(version.snapshot, features)
+            state.cross_features.load_snapshot(version.snapshot, features)
+            state.refresh_expiry()
+        self._apply(state, deltas, index)
         with self.lock:
-            world.index = index
-            world.refresh_expiry()
+            state.index = index
+            state.refresh_expiry()
 
-    def _apply(self, world: EpochState, deltas: Sequence[Delta], index: MirroredIndex) -> list[Delta]:
-        """Change items in an index of a world, some at once; return the deltas that did."""
-        meant = [delta for delta in deltas if delta.epoch == world.epoch and delta.op != "superseded"]
-        for start in range(0, len(meant), DELTAS_PER_LOCK):
+    def _apply(self, state: EpochState, deltas: Sequence[Delta], index: MirroredIndex) -> list[Delta]:
+        """Apply the deltas of this epoch to an index of a state, a few per lock; return them."""
+        relevant = [delta for delta in deltas if delta.epoch == state.epoch and delta.op != "superseded"]
+        for start in range(0, len(relevant), DELTAS_PER_LOCK):
             with self.lock:
-                world.apply_deltas(meant[start : start + DELTAS_PER_LOCK], index)
-        return meant
+                state.apply_deltas(relevant[start : start + DELTAS_PER_LOCK], index)
+        return relevant

@@ -1,4 +1,4 @@
-"""Ids by row as a mirror learns them: in any order, with holes where nothing is known yet."""
+"""Ids by row, which become known in any order; a row without a known id has an empty one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RowIds:
         return len(self.ids)
 
     def assign(self, row: int, name: str) -> None:
-        """Name a row, or nobody with an empty name; whoever had it before is unknown now."""
+        """Assign an id to a row, in place of the one before; an empty id leaves the row without one."""
         if row >= len(self.ids):
             self.ids.extend([""] * (row + 1 - len(self.ids)))
         if self._rows.get(self.ids[row]) == row:
@@ -37,7 +37,7 @@ class RowIds:
             self._rows[name] = row
 
     def row(self, name: str) -> int:
-        """Row of `name`, -1 where unknown."""
+        """Row of `name`, -1 if unknown."""
         return self._rows.get(name, -1)
 
     def rows(self, names: Sequence[str | int]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What a mirror knows of users: ids, histories and hashed features."""
+"""Ids, histories and hashed features of the mirrored users."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ class MirroredUsers:
 
     Attributes
     ----------
-    ids : names of the rows
-    histories : last items of each user
+    ids : RowIds
+    histories : UserHistories
+        Last items of each user.
     tokens : (rows, C) int32
         Hashed features, -1 padded.
     """
@@ -32,7 +33,7 @@ class MirroredUsers:
         self._set_users(np.arange(len(arrays["items"])), arrays["items"], arrays["times"], arrays["tokens"])
 
     def apply_state(self, delta: StateDelta) -> None:
-        """Overwrite the users that a state delta touches."""
+        """Overwrite the users in a state delta."""
         for row, name in zip(delta.new_user_rows.tolist(), delta.new_users, strict=True):
             self.ids.assign(row, name)
         self._set_users(delta.user_rows, delta.user_items, delta.user_times, delta.user_tokens)

@@ -1,1 +1,1 @@
-"""Requests to items: filters, beam search, exact search, top-k."""
+"""Retrieval over a mirror: filters, modes, exact search, top-k."""

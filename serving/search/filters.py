@@ -1,4 +1,4 @@
-"""Filters as masks over rows, so that the beam spends its budget on allowed items only."""
+"""Request filters as masks over rows, so that the budget is spent on allowed items only."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from hsnn.serving.errors import RequestError
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import Request
 
-_DIRECT = 16
-"""A feature filter that leaves at most this many times the budget is searched without the beam."""
+# A feature filter that leaves at most this many times the budget is searched without the beam: choosing the best of so
+# few rows is cheaper than opening nodes, and a beam could miss most of them.
+_DIRECT_BUDGETS = 16
 
 
 class AllowedRows(NamedTuple):
-    """What a request may get.
+    """Rows that may be returned to a request.
 
     Attributes
     ----------
     mask : (rows,) bool
-        By everything but an allow-list. It holds until the world is asked for the next request.
+        Rows allowed by everything but an allow-list. Valid until the next request: the buffer is reused.
     rows : (n,) int64 or None
-        The allowed rows themselves where they are so few that no beam is needed to find them.
+        The allowed rows, if they are so few that no beam is needed to find them.
     size : int
-        How many rows are allowed.
+        Number of allowed rows.
     """
 
     mask: NDArray[np.bool_]
@@ -33,11 +34,11 @@ class AllowedRows(NamedTuple):
     size: int
 
     def all_rows(self) -> NDArray[np.int64]:
-        """Every allowed row, (n,)."""
+        """List every allowed row, (n,)."""
         return np.flatnonzero(self.mask) if self.rows is None else self.rows
 
     def full_mask(self) -> NDArray[np.bool_]:
-        """Which rows are allowed, (rows,) bool, by an allow-list too."""
+        """Mask of the allowed rows, (rows,) bool; unlike `mask` it respects an allow-list."""
         if self.rows is None:
             return self.mask
         mask = np.zeros_like(self.mask)
@@ -45,34 +46,36 @@ class AllowedRows(NamedTuple):
         return mask
 
 
-def allowed_rows(world: EpochState, request: Request, history: NDArray[np.integer], budget: int) -> AllowedRows:
-    """Rows that may be returned to a request whose `history` (L,) holds the rows of the user's last items.
+def allowed_rows(state: EpochState, request: Request, history: NDArray[np.integer], budget: int) -> AllowedRows:
+    """Apply filters, expiry and history: rows that may be returned to a request.
+
+    `history` (L,) holds the rows of the user's last items, which are not recommended again.
 
     Raises
     ------
     RequestError
         A feature filter names a feature that no item has.
     """
-    ids = world.items.ids
+    ids = state.items.ids
     forbidden = np.unique(np.concatenate([history, ids.rows(request.filters.exclude)]))
-    mask, size = world.alive_mask.without(forbidden)
+    mask, size = state.alive_mask.without(forbidden)
     for name, values in request.filters.features.items():
-        mask = mask & _feature(world, name, frozenset(values), len(mask))
+        mask = mask & _feature_mask(state, name, frozenset(values), len(mask))
     if request.filters.items is not None:
         listed = np.unique(ids.rows(request.filters.items))
         listed = listed[(listed >= 0) & (listed < len(mask))]
         listed = listed[mask[listed]]
         return AllowedRows(mask, listed, len(listed))
     if request.filters.features:
-        found = np.flatnonzero(mask)
-        return AllowedRows(mask, found if len(found) <= _DIRECT * budget else None, len(found))
+        rows = np.flatnonzero(mask)
+        return AllowedRows(mask, rows if len(rows) <= _DIRECT_BUDGETS * budget else None, len(rows))
     return AllowedRows(mask, None, size)
 
 
-def _feature(
-    world: EpochState, name: str, values: frozenset[str | int | float | bool | None], rows: int
+def _feature_mask(
+    state: EpochState, name: str, values: frozenset[str | int | float | bool | None], rows: int
 ) -> NDArray[np.bool_]:
-    index = world.items.features
+    index = state.items.features
     if name not in index.names:
         raise RequestError(
             f"no item has a feature {name!r} to filter by; known: {', '.join(index.names) or 'none yet'}"

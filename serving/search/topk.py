@@ -1,4 +1,4 @@
-"""What a search found, and the order of equal scores."""
+"""Top-k selection with a fixed order of equal scores, and the result of a search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from numpy.typing import NDArray
 
 
 class SearchResult(NamedTuple):
-    """Rows best first with their scores (<= k,), what finding them cost, and whether there can be no better ones."""
+    """Result of a search.
+
+    Attributes
+    ----------
+    rows : (<= k,) int64
+        Best first.
+    scores : (<= k,) float32
+    scored, candidates, nodes : int
+        Work, as in `hsnn.serving.schema.AnswerStats`.
+    certified : bool
+        Whether no better allowed item exists.
+    """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
@@ -22,7 +33,7 @@ class SearchResult(NamedTuple):
 def top_k_rows(
     rows: NDArray[np.int64], scores: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Choose the best `k` of `rows` (n,) by `scores` (n,), best first; of equal ones the older item first.
+    """Choose the best `k` of `rows` (n,) by `scores` (n,), best first; of equal ones the lower row first.
 
     Examples
     --------

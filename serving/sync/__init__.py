@@ -1,1 +1,1 @@
-"""The mirror kept up to date with Redis."""
+"""Synchronisation of the mirror with Redis: follower, preloading of versions, warm-up."""

@@ -1,4 +1,4 @@
-"""Follower: the thread that keeps a mirror true to Redis."""
+"""Mirror follower: the thread that keeps a mirror up to date with the index and the state stream in Redis."""
 
 from __future__ import annotations
 
@@ -26,35 +26,48 @@ from hsnn.streaming.redis.client import Redis, identity
 from hsnn.trainer.messages import StateDelta
 
 _log = logging.getLogger(__name__)
-_BLOCK_MS = 500  # how soon an end is noticed; an entry ends the wait at once
+
+# Milliseconds that a read waits for entries: bounds how late `stop` is noticed; an entry ends the wait at once.
+_BLOCK_MS = 500
+
+# Seconds between two looks for the first version: short, because the server is not ready before.
 _NO_VERSION_PAUSE = 0.1
-_PAUSE = 0.5
-_RECHECK = 1.0  # how long a busy stream is read before server and pointer are looked at again
-_REMEMBERED = 100_000
+
+# Seconds before a retry after an error: long enough not to flood a Redis server that is restarting.
+_RETRY_PAUSE = 0.5
+
+# Seconds that a busy stream is read before the server's identity and the current version are checked again.
+_RECHECK_INTERVAL = 1.0
+
+# Items whose freshness is remembered; the oldest is forgotten first, so that memory stays bounded.
+_FRESHNESS_ITEMS = 100_000
 
 LOOP = "follower"
+"""Name of the thread, and of its liveness check."""
+
 VERSION, WARM = "version", "warm_up"
-"""Parts of the server's readiness."""
+"""Conditions of the server's readiness: a version is loaded, and warm-up requests have been answered."""
 
 
 class MirrorFollower(Thread):
-    """Loads the current version, then tails its deltas and the state stream; loads what is announced beforehand.
+    """Loads the current version, then applies its deltas and the state stream; preloads announced versions.
 
-    Whenever the Redis server turns out to be another process than before (restarted, failed over, emptied), everything
-    is loaded again from the current version; until then the mirror answers from what it has.
+    If the Redis server is another process than before (restarted, failed over, emptied), everything is loaded again
+    from the current version; until then requests are answered from the old contents of the mirror.
 
     Parameters
     ----------
     redis
         A client whose values are bytes.
     mirror
-        What is fed; nobody else may write to it.
+        Updated by this thread; no other may write to it.
     health
-        Told of every turn, and of readiness.
+        Receives a heartbeat for every poll, and readiness.
 
     Attributes
     ----------
-    freshness : seconds from sending to retrievable of items that arrived while this thread ran, the last 100,000
+    freshness : item id -> float
+        Seconds from sending to retrievable of items that arrived while this thread ran; the last 100,000.
     """
 
     def __init__(self, redis: Redis, mirror: Mirror, metrics: ServingMetrics, health: Health) -> None:
@@ -64,12 +77,12 @@ class MirrorFollower(Thread):
         self._version: int | None = None
         self._server = ""
         self._state_id = STREAM_START
-        self._delta_ids: dict[str, str] = {}  # of each shard's stream
+        self._delta_ids: dict[str, str] = {}  # last entry read, by delta stream (one per shard)
         self._stopped = Event()
         self.freshness: OrderedDict[str, float] = OrderedDict()
 
     def run(self) -> None:
-        """Follow until `end`."""
+        """Poll until `stop` is called."""
         while not self._stopped.is_set():
             try:
                 self._poll()
@@ -78,19 +91,19 @@ class MirrorFollower(Thread):
                     "follower: Redis does not answer (%s); answers go on from version %s", error, self._version
                 )
                 self._server = ""
-                self._stopped.wait(_PAUSE)
+                self._stopped.wait(_RETRY_PAUSE)
             except VersionNotFoundError as error:
                 _log.warning("follower: %s", error)
-                self._stopped.wait(_PAUSE)
-            except Exception:  # without a beat: if it goes on like this, the process is not live
-                _log.exception("follower failed; it is tried again")
+                self._stopped.wait(_RETRY_PAUSE)
+            except Exception:  # no heartbeat: if this repeats, the liveness check fails
+                _log.exception("follower failed; retrying")
                 self._server = ""
-                self._stopped.wait(_PAUSE)
+                self._stopped.wait(_RETRY_PAUSE)
                 continue
             self._health.beat(LOOP)
 
     def stop(self) -> None:
-        """Finish the current turn and stop; waits for it."""
+        """Stop after the current poll, and wait for it."""
         self._stopped.set()
         if self.is_alive():
             self.join(timeout=10)
@@ -107,7 +120,7 @@ class MirrorFollower(Thread):
             return
         if current != self._version:
             self._load(current)
-        until = time.monotonic() + _RECHECK
+        until = time.monotonic() + _RECHECK_INTERVAL
         while not self._stopped.is_set() and time.monotonic() < until:
             entries = self._read()
             if not entries or self._apply_entries(entries):
@@ -123,9 +136,9 @@ class MirrorFollower(Thread):
         version = self._preload.pop(number) or self._reader.load_version(number)
         start = {part.delta_stream: STREAM_START for part in self._reader.shards(number)}
         entries = in_write_order(self._reader.redis, list(self._reader.delta_entries(number)), start)
-        deltas = [delta for delta in map(self._decoded_delta, entries) if delta is not None]
+        deltas = [delta for delta in map(self._decode_delta, entries) if delta is not None]
         first = not self._mirror.loaded
-        news = [delta for delta in deltas if _is_new_item(delta) and not self._mirror.is_indexed(delta.item)]
+        new_items = [delta for delta in deltas if _is_new_item(delta) and not self._mirror.is_indexed(delta.item)]
         if self._mirror.load_version(version, deltas):
             self._state_id = version.manifest.state_id
             self._metrics.loads.labels("everything").inc()
@@ -133,8 +146,8 @@ class MirrorFollower(Thread):
             self._metrics.loads.labels("index").inc()
         self._version = number
         self._delta_ids = start | {entry.stream: entry.id for entry in entries}
-        for delta in () if first else news:
-            self._note_freshness(delta)
+        for delta in () if first else new_items:
+            self._record_freshness(delta)
         self._metrics.version.set(number)
         self._metrics.nodes.set(version.manifest.nodes)
         _log.info("follower: version %d (%d items, epoch %d)", number, version.manifest.items, version.manifest.epoch)
@@ -150,22 +163,21 @@ class MirrorFollower(Thread):
             self._apply_entry(entry)
 
     def _read(self) -> list[StreamEntry]:
-        once = {self._reader.key("state"): self._state_id, self._reader.key("announced"): self._announced}
-        found = read_entries(self._reader.redis, once | self._delta_ids, block_ms=_BLOCK_MS)
-        deltas = in_write_order(
-            self._reader.redis, [entry for entry in found if entry.stream not in once], self._delta_ids
-        )
-        return [entry for entry in found if entry.stream in once] + deltas
+        other_ids = {self._reader.key("state"): self._state_id, self._reader.key("announced"): self._announced}
+        entries = read_entries(self._reader.redis, other_ids | self._delta_ids, block_ms=_BLOCK_MS)
+        deltas = [entry for entry in entries if entry.stream not in other_ids]
+        ordered = in_write_order(self._reader.redis, deltas, self._delta_ids)
+        return [entry for entry in entries if entry.stream in other_ids] + ordered
 
     def _apply_entries(self, entries: Sequence[StreamEntry]) -> bool:
-        """Apply entries; True if the version was superseded: what comes behind that is left for its successor."""
+        """Apply entries; True if the version was superseded: its successor is loaded with what comes after."""
         deltas: list[Delta] = []
         for entry in entries:
             if entry.stream not in self._delta_ids:
                 self._apply_entry(entry)
                 continue
             self._delta_ids[entry.stream] = entry.id
-            delta = self._decoded_delta(entry)
+            delta = self._decode_delta(entry)
             if delta is not None and delta.op == "superseded":
                 self._apply_deltas(deltas)
                 return True
@@ -187,7 +199,7 @@ class MirrorFollower(Thread):
             self._metrics.deltas.labels(delta.op).inc()
             if _is_new_item(delta) and delta.item in arriving:
                 arriving.discard(delta.item)
-                self._note_freshness(delta)
+                self._record_freshness(delta)
 
     def _apply_state(self, entry: StreamEntry) -> None:
         try:
@@ -199,7 +211,7 @@ class MirrorFollower(Thread):
             self._metrics.deltas.labels("state").inc()
             self._update_gauges()
 
-    def _decoded_delta(self, entry: StreamEntry) -> Delta | None:
+    def _decode_delta(self, entry: StreamEntry) -> Delta | None:
         try:
             return Delta.decode(entry.fields[b"d"])
         except (msgspec.MsgspecError, KeyError) as error:
@@ -210,18 +222,18 @@ class MirrorFollower(Thread):
         self._metrics.unreadable.inc()
         _log.error("entry %s of %s cannot be read and is passed over: %s", entry.id, entry.stream, error)
 
-    def _note_freshness(self, delta: Delta) -> None:
+    def _record_freshness(self, delta: Delta) -> None:
         seconds = max(time.time() - delta.sent_at / 1000, 0.0)
         self._metrics.freshness.observe(seconds)
         self.freshness[delta.item] = seconds
-        if len(self.freshness) > _REMEMBERED:
+        if len(self.freshness) > _FRESHNESS_ITEMS:
             self.freshness.popitem(last=False)
 
     def _update_gauges(self) -> None:
         with self._mirror.lock:
-            world = self._mirror.state
-            world.alive()
-            watermark, corpus = world.watermark, world.corpus
+            state = self._mirror.state
+            state.alive()
+            watermark, corpus = state.watermark, state.corpus
         self._metrics.watermark.set(watermark / 1000)
         self._metrics.items.set(corpus)
 

@@ -1,4 +1,4 @@
-"""A version that was announced is loaded while readers still use the one before: the flip finds it in memory."""
+"""Preloading: an announced version is loaded while the one before is in use, so that the switch takes no loading."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _log = logging.getLogger(__name__)
 
 
 class VersionPreloader:
-    """Loads one version at a time, on a thread of its own; what is asked of it comes from one other thread.
+    """Loads one version at a time on a thread of its own; its methods are called by one other thread.
 
-    A version's base stays as it was when it was announced, so it may be loaded at any time before the flip.
+    The base of a version does not change after its announcement, so it may be loaded at any time before the switch.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ class VersionPreloader:
         self._loading: _LoadThread | None = None
 
     def start(self, number: int) -> None:
-        """Load a version; what was loaded before is forgotten."""
+        """Start to load a version; one that was loaded before is discarded."""
         self._loading = _LoadThread(IndexReader(self._redis), number)
         self._loading.start()
 
     def pop(self, number: int) -> Version | None:
-        """Hand out a version, waiting for its end if it is being loaded; None if it is not there."""
+        """Return and forget a version, waiting while it is being loaded; None if it was not preloaded."""
         loading, self._loading = self._loading, None
         if loading is None or loading.number != number:
             return None
@@ -41,7 +41,7 @@ class VersionPreloader:
         return loading.version
 
     def discard(self) -> None:
-        """Forget what was loaded, or is being loaded: it is of another server."""
+        """Discard the version that was or is being loaded: it comes from another server."""
         self._loading = None
 
 
@@ -54,5 +54,5 @@ class _LoadThread(Thread):
     def run(self) -> None:
         try:
             self.version = self._reader.load_version(self.number)
-        except Exception as error:  # the flip, if it comes, finds out for itself
-            _log.warning("version %d could not be loaded before its flip: %s", self.number, error)
+        except Exception as error:  # the switch to this version, if it comes, loads it again
+            _log.warning("version %d could not be preloaded: %s", self.number, error)

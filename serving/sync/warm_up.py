@@ -1,18 +1,21 @@
-"""Real requests before the first one that counts, so that nobody waits for lazy initialisation."""
+"""Warm-up: requests before readiness, so that no client waits for lazy initialisation."""
 
 from __future__ import annotations
 
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.schema import MODES, Request
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.schema import Request, RetrievalMode
+from hsnn.serving.search.retrieval import retrieve
 
+# Users whose requests are answered: enough to fill the caches, few enough to take well under a second.
 _USERS = 16
 
 
 def warm_up(mirror: Mirror) -> None:
-    """Answer a few mirrored users, and one that nobody knows, in every mode there is, alone and together."""
+    """Answer requests of some mirrored users and of an unknown one in every mode, one by one and as a batch."""
     with mirror.lock:
-        modes = [mode for mode in MODES if mode != "exact" or mirror.state.index.scorer.boundable]
+        modes = [
+            mode for mode in RetrievalMode if mode is not RetrievalMode.EXACT or mirror.state.index.scorer.boundable
+        ]
         users = [name for name in mirror.state.users.ids.ids[:_USERS] if name] + ["nobody"]
     requests = [Request(user=user, mode=mode) for user in users for mode in modes]
     for request in requests:

@@ -15,7 +15,8 @@ from hsnn.evaluation.harness.prequential import evaluate
 from hsnn.evaluation.metrics.method_metrics import ranks
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.schema import Filters, Request
-from hsnn.serving.search.beam import queries_from_requests, retrieve
+from hsnn.serving.search.queries import queries_from_requests
+from hsnn.serving.search.retrieval import retrieve
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.index.levels import level_shares

@@ -13,7 +13,7 @@ from hsnn.evaluation.harness.offline_system import OfflineSystem
 from hsnn.evaluation.harness.prequential import evaluate
 from hsnn.indexer.store.version import Version
 from hsnn.serving.schema import Request
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.search.retrieval import retrieve
 from hsnn.streaming.schema.batch import Batch
 from hsnn.streaming.schema.events import Item
 from hsnn.trainer.config.ids import IdsConfig, Limits

@@ -9,7 +9,7 @@ import pytest
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import MODES, Filters, Request
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.search.retrieval import retrieve
 
 S = 1000
 EVERYTHING = RetrievalLimits(beam=6, budget=100)

@@ -10,7 +10,7 @@ from hsnn.evaluation.methods import TOP_K
 from hsnn.evaluation.metrics.ranks import ranks_of, top_k
 from hsnn.evaluation.queries.query_batch import top_of_order
 from hsnn.serving.limits import RetrievalLimits
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.search.retrieval import retrieve
 
 pytestmark = pytest.mark.slow
 

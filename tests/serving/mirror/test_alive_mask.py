@@ -11,7 +11,7 @@ from hsnn.serving.mirror import alive_mask
 from hsnn.serving.mirror.alive_mask import AliveMask
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Filters, Request
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.search.retrieval import retrieve
 from hsnn.trainer.features.expiry import NEVER
 
 ROWS = 12

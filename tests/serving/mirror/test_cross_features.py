@@ -10,7 +10,7 @@ import pytest
 
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import HistoryItem, Request
-from hsnn.serving.search.beam import queries_from_requests
+from hsnn.serving.search.queries import queries_from_requests
 from hsnn.trainer.features.cross_features import CROSS_FEATURES, cross_features
 from hsnn.trainer.features.hashing import token_matrix, tokens
 

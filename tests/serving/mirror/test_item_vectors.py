@@ -5,7 +5,7 @@ import pytest
 
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Request
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.search.retrieval import retrieve
 from hsnn.trainer.model.monn import Monn
 
 

@@ -12,7 +12,7 @@ from hsnn.indexer.store.delta import Delta
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Filters, Request
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.search.retrieval import retrieve
 
 HOUR = 3_600_000
 MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")

@@ -14,7 +14,8 @@ from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Filters, Request
 from hsnn.serving.search import exact
-from hsnn.serving.search.beam import queries_from_requests, retrieve
+from hsnn.serving.search.queries import queries_from_requests
+from hsnn.serving.search.retrieval import retrieve
 from hsnn.serving.search.topk import SearchResult
 from hsnn.serving.sync.warm_up import warm_up
 from hsnn.trainer.model.monn import Monn

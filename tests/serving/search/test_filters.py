@@ -4,7 +4,7 @@ import pytest
 
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.schema import Filters, Request, parse_request
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.search.retrieval import retrieve
 
 MODES = ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
 

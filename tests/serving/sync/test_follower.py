@@ -14,7 +14,7 @@ from hsnn.monitoring.health import Health
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Filters, Request
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.search.retrieval import retrieve
 from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
 from hsnn.streaming.redis.client import Redis, connect
 from hsnn.streaming.redis.keys import key

@@ -6,7 +6,7 @@ from hsnn.serving.errors import NotReadyError, RequestError
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Filters, HistoryItem, Request
-from hsnn.serving.search.beam import retrieve
+from hsnn.serving.search.retrieval import retrieve
 
 HOUR = 3_600_000
 

@@ -1,0 +1,58 @@
+"""Conversion of requests to model inputs: users, histories and contexts as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.schema import HistoryItem, Request
+from hsnn.streaming.schema.events import Id
+from hsnn.trainer.features.hashing import token_matrix, tokens
+from hsnn.trainer.model.scorer import Queries
+
+
+def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> Queries:
+    """Convert requests to model inputs; an unknown user has no history and no features.
+
+    The mirror's lock must be held.
+    """
+    config, users = state.index.config, state.users
+    now = np.array([state.watermark if request.as_of is None else request.as_of for request in requests], np.int64)
+    rows = users.ids.rows([request.user for request in requests])
+    known, valid_rows = rows >= 0, np.maximum(rows, 0)
+    items = np.where(known[:, None], users.histories.items[valid_rows], -1)
+    times = np.where(known[:, None], users.histories.times[valid_rows], 0)
+    for number, request in enumerate(requests):
+        if request.history is not None:
+            items[number], times[number] = _given_history(state, request, int(now[number]))
+    contexts = [tokens(request.context, config.buckets, config.context_tokens) for request in requests]
+    return Queries(
+        history_items=items,
+        history_times=times,
+        user_tokens=np.where(known[:, None], users.tokens[valid_rows], -1),
+        context_tokens=token_matrix(contexts, config.context_tokens),
+        now=now,
+    )
+
+
+def _given_history(state: EpochState, request: Request, now: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Rows and times (L,) of the history in a request, padded in front; unknown items are left out."""
+    length = state.index.config.history
+    items, times = np.full(length, -1, np.int32), np.zeros(length, np.int64)
+    given = [_history_item(element, now) for element in request.history or ()]
+    rows = state.items.ids.rows([element.item for element in given])
+    kept = np.flatnonzero(rows >= 0)[-length:]
+    if len(kept):
+        items[-len(kept) :] = rows[kept]
+        times[-len(kept) :] = [given[index].ts for index in kept]
+    return items, times
+
+
+def _history_item(given: Id | HistoryItem | tuple[Id, int], now: int) -> HistoryItem:
+    """Add the time `now` to an element of a history that has none; callers in the same process may pass a pair."""
+    if isinstance(given, HistoryItem):
+        return given
+    return HistoryItem(*given) if isinstance(given, tuple) else HistoryItem(given, now)

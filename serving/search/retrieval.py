@@ -1,0 +1,93 @@
+"""Retrieval: requests in, the best items of a mirror out. No I/O; offline evaluation calls it too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from hsnn.serving.errors import RequestError
+from hsnn.serving.limits import RetrievalLimits
+from hsnn.serving.mirror.mirror import EpochState, Mirror
+from hsnn.serving.schema import MODES, Answer, AnswerStats, Filters, Request, RetrievalMode
+from hsnn.serving.search.filters import allowed_rows
+from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext
+from hsnn.serving.search.queries import queries_from_requests
+
+__all__ = ["CHUNK", "retrieve"]
+
+# Requests answered while the mirror's lock is held once: a larger chunk shares more of the user tower's cost, a smaller
+# one lets the follower apply updates sooner.
+CHUNK = 64
+
+_DEFAULT_LIMITS = RetrievalLimits()
+
+
+def retrieve(mirror: Mirror, requests: Sequence[Request], limits: RetrievalLimits = _DEFAULT_LIMITS) -> list[Answer]:
+    """Answer requests, each as if it were alone; the user tower runs once per chunk of them.
+
+    Thread-safe while one thread updates the mirror: a chunk sees the mirror between two updates.
+
+    Raises
+    ------
+    NotReadyError
+        The mirror has no version yet.
+    RequestError
+        A mode, feature or k that cannot be served; the text says which are known.
+    """
+    answers: list[Answer] = []
+    for request in requests:
+        _check(request, limits)
+    for start in range(0, len(requests), CHUNK):
+        with mirror.lock:
+            answers += _answer_chunk(mirror.state, requests[start : start + CHUNK], limits)
+    return answers
+
+
+def _check(request: Request, limits: RetrievalLimits) -> None:
+    if request.mode not in MODES:
+        raise RequestError(f"unknown mode {request.mode!r}; known: {', '.join(MODES)}")
+    if (request.k or 1) > limits.max_k:
+        raise RequestError(f"k = {request.k} is more than this server gives; the most is {limits.max_k}")
+
+
+def _answer_chunk(state: EpochState, requests: Sequence[Request], limits: RetrievalLimits) -> list[Answer]:
+    began = time.perf_counter()
+    queries, index = queries_from_requests(state, requests), state.index
+    # Only a plain beam search can do without the log probabilities of the nodes that the beam does not reach.
+    full = any(request.mode != RetrievalMode.BEAM or request.filters != Filters() for request in requests)
+    encoded = None
+    if any(request.mode != RetrievalMode.POPULARITY for request in requests):
+        encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share(), limits.beam, full=full)
+    shared_seconds = (time.perf_counter() - began) / len(requests)
+    context = SearchContext(state, limits, queries, encoded)
+    return [
+        _answer(context, request, number=number, shared_seconds=shared_seconds)
+        for number, request in enumerate(requests)
+    ]
+
+
+def _answer(context: SearchContext, request: Request, *, number: int, shared_seconds: float) -> Answer:
+    """Answer the request `number` of a chunk; `shared_seconds` is its share of the work done for all of them."""
+    began = time.perf_counter()
+    state, k, mode = context.state, request.k or context.limits.k, RetrievalMode(request.mode)
+    allowed = allowed_rows(state, request, context.queries.history_items[number], context.budget)
+    result = SEARCH_FUNCTIONS[mode](context, number, allowed, k)
+    item_ids, nodes_scored = state.items.ids.ids, 0
+    if context.encoded is not None and mode is not RetrievalMode.POPULARITY:
+        nodes_scored = context.encoded.evaluations
+    return Answer(
+        items=[item_ids[row] for row in result.rows.tolist()],
+        scores=result.scores.tolist(),
+        version=state.index.version,
+        as_of=state.watermark,
+        stats=AnswerStats(
+            scored=result.scored,
+            candidates=result.candidates,
+            nodes=result.nodes,
+            corpus=state.corpus,
+            certified=result.certified,
+            scored_share=round(result.scored / max(state.corpus, 1), 4),
+            evaluations=nodes_scored,
+            took_ms=round(1000 * (time.perf_counter() - began + shared_seconds), 3),
+        ),
+    )
