@@ -1,1 +1,1 @@
-"""Events in: schema, validation, logs, consumer, dead letters, data sets and their replay."""
+"""Ingestion of events: schema, validation, logs, consumer, dead letters, data sets and producer."""

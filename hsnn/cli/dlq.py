@@ -17,11 +17,11 @@ from rich.table import Column, Table
 
 from hsnn.cli.formatting import utc
 from hsnn.cli.options import ConfigFile, Overrides, settings
-from hsnn.streaming.dead_letters.counts import count_dead_letters
 from hsnn.streaming.dead_letters.preview import preview
 from hsnn.streaming.dead_letters.reader import (
     DeadLetterFilter,
     StoredDeadLetter,
+    count_dead_letters,
     read_dead_letters,
     topics_with_dead_letters,
 )

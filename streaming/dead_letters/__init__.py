@@ -1,1 +1,1 @@
-"""Records that cannot be read or believed: written to a topic beside theirs, read, replayed."""
+"""Dead letters: records that cannot be decoded or validated, written to a topic beside their own, read and replayed."""

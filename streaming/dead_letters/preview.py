@@ -1,10 +1,10 @@
-"""Bytes that anybody may have sent, as text that is safe to print."""
+"""Printable previews of untrusted bytes."""
 
 from __future__ import annotations
 
 
-def preview(value: bytes | None, longest: int) -> str:
-    r"""Show the beginning of some bytes on one line; what is no printable text is escaped.
+def preview(value: bytes | None, max_bytes: int) -> str:
+    r"""Show the first `max_bytes` bytes on one line, with everything that is not printable text escaped.
 
     Examples
     --------
@@ -17,7 +17,7 @@ def preview(value: bytes | None, longest: int) -> str:
     """
     if value is None:
         return "(none)"
-    # a character that the cut splits shows as escaped bytes
-    text = value[:longest].decode(errors="backslashreplace")
-    safe = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-    return safe if len(value) <= longest else f"{safe}... ({len(value):,} bytes)"
+    # A character that is split by the cut shows as escaped bytes.
+    text = value[:max_bytes].decode(errors="backslashreplace")
+    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return safe if len(value) <= max_bytes else f"{safe}... ({len(value):,} bytes)"

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import islice
 
 import msgspec
@@ -21,22 +22,25 @@ from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.scan import read_topic
 
 REPLAYED = SUFFIX + ".replayed"
+
+# Letters sent and recorded together: as many are sent twice at most when a run dies in between.
 CHUNK = 500
 
-NOT_WANTED = "not_wanted"
-"""The filters leave it out."""
 
-ALREADY = "already_replayed"
-"""This run or one before it sent it."""
+class SkipReason(StrEnum):
+    """Why a letter was not sent."""
 
-CUT = "truncated"
-"""The value was too large for a dead letter, so the original is not here."""
+    NOT_WANTED = "not_wanted"
+    """The filter does not match it."""
 
-NO_LETTER = "foreign"
-"""No dead letter of this topic; somebody else wrote it there."""
+    ALREADY_REPLAYED = "already_replayed"
+    """This run or an earlier one sent it."""
 
-CANNOT = (CUT, NO_LETTER)
-"""Why a letter cannot be sent at all."""
+    TRUNCATED = "truncated"
+    """The value was too large for a dead letter, so the original is not in the log."""
+
+    FOREIGN = "foreign"
+    """The record is no dead letter of this topic; another program wrote it."""
 
 
 @dataclass(slots=True)
@@ -45,12 +49,12 @@ class ReplayReport:
 
     read: int = 0
     replayed: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[SkipReason] = field(default_factory=Counter)
 
     @property
     def not_replayable(self) -> int:
-        """Letters that were asked for and cannot be sent."""
-        return sum(self.skipped[reason] for reason in CANNOT)
+        """Number of letters that the filter matches and that cannot be sent."""
+        return self.skipped[SkipReason.TRUNCATED] + self.skipped[SkipReason.FOREIGN]
 
     @property
     def balanced(self) -> bool:
@@ -59,7 +63,7 @@ class ReplayReport:
 
 
 def read_replayed(event_log: EventLog, topics: Iterable[str]) -> set[str]:
-    """Identities of the letters of some topics that were sent again before."""
+    """Read the identities of the letters of the topics that were replayed before."""
     return {
         record.key.decode(errors="replace")
         for topic in topics
@@ -71,14 +75,14 @@ def read_replayed(event_log: EventLog, topics: Iterable[str]) -> set[str]:
 def replay(event_log: EventLog, topics: list[str], wanted: DeadLetterFilter, *, dry_run: bool = False) -> ReplayReport:
     """Send letters back to their topics: original key, value and headers, into the original partition.
 
-    Letters that come in while this runs, such as those that break again, are not looked at. One run at a time.
+    Letters that are written during the run, such as those that fail again, are not read. One run at a time.
 
     Parameters
     ----------
     event_log
         For this call alone: it seeks.
     topics
-        That have dead letters; see `hsnn.streaming.dead_letters.reader.topics_with_dead_letters`.
+        Those that have dead letters; see `hsnn.streaming.dead_letters.reader.topics_with_dead_letters`.
     wanted
         Letters that it does not match are skipped.
     dry_run
@@ -87,61 +91,64 @@ def replay(event_log: EventLog, topics: list[str], wanted: DeadLetterFilter, *, 
     Raises
     ------
     StreamingError
-        The log is away or refuses records; what was sent until then is remembered, but for the last chunk.
+        The log is unavailable or refuses records; what was sent before is recorded, except for the last chunk.
     """
-    account, known = ReplayReport(), read_replayed(event_log, topics)
+    report, replayed = ReplayReport(), read_replayed(event_log, topics)
     for topic in topics:
-        todo = _chosen(read_dead_letters(event_log, [topic]), wanted, known, account)
-        while chunk := list(islice(todo, CHUNK)):
+        letters = _select(read_dead_letters(event_log, [topic]), wanted, replayed, report)
+        while chunk := list(islice(letters, CHUNK)):
             if not dry_run:
                 _send(event_log, topic, chunk)
-            account.replayed[topic] += len(chunk)
-    return account
+            report.replayed[topic] += len(chunk)
+    return report
 
 
-def _chosen(
-    found: Iterable[StoredDeadLetter], wanted: DeadLetterFilter, known: set[str], account: ReplayReport
+def _select(
+    letters: Iterable[StoredDeadLetter], wanted: DeadLetterFilter, replayed: set[str], report: ReplayReport
 ) -> Iterator[StoredDeadLetter]:
-    for letter in found:
-        account.read += 1
-        reason = _why_not(letter, wanted, known)
-        if reason:
-            account.skipped[reason] += 1
+    """Yield the letters to send, add them to `replayed`, and count all."""
+    for letter in letters:
+        report.read += 1
+        reason = _skip_reason(letter, wanted, replayed)
+        if reason is not None:
+            report.skipped[reason] += 1
         else:
-            known.add(letter.identity)
+            replayed.add(letter.identity)
             yield letter
 
 
-def _why_not(letter: StoredDeadLetter, wanted: DeadLetterFilter, known: set[str]) -> str:
+def _skip_reason(letter: StoredDeadLetter, wanted: DeadLetterFilter, replayed: set[str]) -> SkipReason | None:
     if not wanted.matches(letter):
-        return NOT_WANTED
+        return SkipReason.NOT_WANTED
     if letter.foreign:
-        return NO_LETTER
+        return SkipReason.FOREIGN
     if letter.truncated_from:
-        return CUT
-    return ALREADY if letter.identity in known else ""
+        return SkipReason.TRUNCATED
+    return SkipReason.ALREADY_REPLAYED if letter.identity in replayed else None
 
 
 def _send(event_log: EventLog, topic: str, chunk: list[StoredDeadLetter]) -> None:
-    """Events first, then the marks, each durable before what follows."""
-    partitions, marks = len(event_log.partitions(topic)), topic + REPLAYED
+    """Append the events, then the records of their replay, each durable before what follows."""
+    partitions, replayed_topic = len(event_log.partitions(topic)), topic + REPLAYED
     event_log.append(topic, [_original(letter, partitions) for letter in chunk])
     event_log.flush()
-    event_log.create_topic(marks, len(event_log.partitions(topic + SUFFIX)), compacted=True)
-    partitions = len(event_log.partitions(marks))
-    event_log.append(marks, [_mark(letter, partitions) for letter in chunk])
+    event_log.create_topic(replayed_topic, len(event_log.partitions(topic + SUFFIX)), compacted=True)
+    partitions = len(event_log.partitions(replayed_topic))
+    event_log.append(replayed_topic, [_replay_record(letter, partitions) for letter in chunk])
     event_log.flush()
 
 
 def _original(letter: StoredDeadLetter, partitions: int) -> ProducerRecord:
-    """Return what the producer sent, for the partition that its user's other events are in."""
+    """Return the record that the producer sent, for the partition that holds its user's other events."""
     key, value = letter.record.key, letter.record.value
     partition = letter.partition if 0 <= letter.partition < partitions else None
     return ProducerRecord(key, value, letter.headers, partition=partition)
 
 
-def _mark(letter: StoredDeadLetter, partitions: int) -> ProducerRecord:
-    """Return the mark, for the partition of the same number as the letter's: a log's retention treats both alike."""
+def _replay_record(letter: StoredDeadLetter, partitions: int) -> ProducerRecord:
+    """Return the record of a replay, for the letter's own partition number: a log's retention treats both alike."""
     record = letter.record
-    where = {"letter": [record.topic, record.partition, record.offset], "reason": letter.reason}
-    return ProducerRecord(letter.identity.encode(), msgspec.json.encode(where), partition=record.partition % partitions)
+    content = {"letter": [record.topic, record.partition, record.offset], "reason": letter.reason}
+    return ProducerRecord(
+        letter.identity.encode(), msgspec.json.encode(content), partition=record.partition % partitions
+    )

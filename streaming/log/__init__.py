@@ -1,1 +1,1 @@
-"""Event logs: one contract, and its implementations on Kafka, Redis Streams and in memory."""
+"""Event logs: the `EventLog` protocol, and its implementations on Kafka, on Redis Streams and in memory."""

@@ -1,4 +1,4 @@
-"""From an address to an event log."""
+"""Open the event log at an address."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.retrying import RetryingLog
 from hsnn.streaming.retry import RetryPolicy
 
+# Parts of the names of options whose values are not printed.
 _SECRETS = ("password", "secret", "token")
 
 
@@ -32,11 +33,11 @@ def open_log(url: str, retry_policy: RetryPolicy | None = None) -> EventLog:
     LogUnavailableError
         No server answers there.
     """
-    log = _opened(url, retry_policy or RetryPolicy(0.0))
+    log = _open(url, retry_policy or RetryPolicy(0.0))
     return log if retry_policy is None else RetryingLog(log, retry_policy)
 
 
-def _opened(url: str, retry_policy: RetryPolicy) -> EventLog:
+def _open(url: str, retry_policy: RetryPolicy) -> EventLog:
     parts = urlsplit(url)
     options = _from_environment(dict(parse_qsl(parts.query, keep_blank_values=True)), os.environ)
     if parts.scheme == "kafka":
@@ -48,13 +49,13 @@ def _opened(url: str, retry_policy: RetryPolicy) -> EventLog:
 
         retention = options.pop("retention", None)
         rest = urlunsplit(parts._replace(query=urlencode(options)))
-        kept = None if retention is None else _whole("retention", retention)
-        return RedisLog(rest, retention=kept, retry_policy=retry_policy)
+        records = None if retention is None else _positive_integer("retention", retention)
+        return RedisLog(rest, retention=records, retry_policy=retry_policy)
     raise LogUrlError(f"{mask_secrets(url)!r} is no log; write kafka://HOST:PORT or redis://HOST:PORT/DB")
 
 
 def mask_secrets(url: str) -> str:
-    """Hide what must not be printed: passwords, in the address and in its options.
+    """Replace the passwords in an address and in its options, so that it can be printed.
 
     Examples
     --------
@@ -64,14 +65,14 @@ def mask_secrets(url: str) -> str:
     'redis://me:***@host:6379/0'
     """
     parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
+    user, separator, host = parts.netloc.rpartition("@")
     if ":" in user:
         user = user.split(":", 1)[0] + ":***"
-    options = [(name, "***" if _secret(name) else value) for name, value in parse_qsl(parts.query)]
-    return urlunsplit(parts._replace(netloc=user + at + host, query=urlencode(options, safe="*/:,")))
+    options = [(name, "***" if _is_secret(name) else value) for name, value in parse_qsl(parts.query)]
+    return urlunsplit(parts._replace(netloc=user + separator + host, query=urlencode(options, safe="*/:,")))
 
 
-def _secret(option: str) -> bool:
+def _is_secret(option: str) -> bool:
     return any(word in option for word in _SECRETS) and not option.endswith("_env")
 
 
@@ -100,7 +101,7 @@ def _servers(netloc: str, url: str) -> list[str]:
     return servers
 
 
-def _whole(name: str, text: str) -> int:
+def _positive_integer(name: str, text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise LogUrlError(f"option {name} of the log must be a whole number above 0, not {text!r}")
     return int(text)

@@ -1,4 +1,4 @@
-"""Records of one partition as they are read: columns, because there are thousands and hardly one is looked at alone."""
+"""Records as they are read from a log: one by one, and as columns for the thousands of a poll."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Record(NamedTuple):
 
 
 class RecordBatch(Sequence[Record]):
-    """n records of one partition, in offset order.
+    """n records of one partition as columns, in offset order.
 
     Attributes
     ----------
     position
         Topic and partition.
     offsets : (n,) int64
-        Ascending, perhaps with gaps.
+        Ascending, possibly with gaps.
     keys, values, headers : n each
     sent_at : (n,) int64
-        Epoch ms, as the producer said.
+        Epoch ms, as the producer stamped them.
 
     Examples
     --------
@@ -62,33 +62,54 @@ class RecordBatch(Sequence[Record]):
 
     @classmethod
     def from_records(cls, records: Sequence[Record]) -> RecordBatch:
-        """Put some records of one partition together; at least one."""
+        """Make columns of the records, one or more, of one partition."""
         _, _, offsets, keys, values, headers, sent_at = map(list, zip(*records, strict=True))
-        return cls(records[0][:2], np.array(offsets, np.int64), keys, values, headers, np.array(sent_at, np.int64))
+        return cls(
+            records[0][:2],
+            offsets=np.array(offsets, np.int64),
+            keys=keys,
+            values=values,
+            headers=headers,
+            sent_at=np.array(sent_at, np.int64),
+        )
 
     def __len__(self) -> int:
         return len(self.values)
 
     @overload
-    def __getitem__(self, at: int) -> Record: ...
+    def __getitem__(self, index: int) -> Record: ...
 
     @overload
-    def __getitem__(self, at: slice) -> RecordBatch: ...
+    def __getitem__(self, index: slice) -> RecordBatch: ...
 
-    def __getitem__(self, at: int | slice) -> Record | RecordBatch:
-        offsets, sent_at = self.offsets[at], self.sent_at[at]
-        if isinstance(at, slice):
-            return RecordBatch(self.position, offsets, self.keys[at], self.values[at], self.headers[at], sent_at)
-        return Record(*self.position, int(offsets), self.keys[at], self.values[at], self.headers[at], int(sent_at))
+    def __getitem__(self, index: int | slice) -> Record | RecordBatch:
+        offsets, sent_at = self.offsets[index], self.sent_at[index]
+        if isinstance(index, slice):
+            return RecordBatch(
+                self.position,
+                offsets=offsets,
+                keys=self.keys[index],
+                values=self.values[index],
+                headers=self.headers[index],
+                sent_at=sent_at,
+            )
+        return Record(
+            *self.position,
+            offset=int(offsets),
+            key=self.keys[index],
+            value=self.values[index],
+            headers=self.headers[index],
+            sent_at=int(sent_at),
+        )
 
     def __iter__(self) -> Iterator[Record]:
         return map(self.__getitem__, range(len(self)))
 
     @property
     def size(self) -> int:
-        """Bytes of all values."""
+        """Total bytes of the values."""
         return sum(map(len, filter(None, self.values)))
 
     def at_offset(self, offset: int) -> Record:
-        """Return the record at an offset that is among them."""
+        """Return the record that has this offset, which must be one of `offsets`."""
         return self[int(np.searchsorted(self.offsets, offset))]

@@ -1,4 +1,4 @@
-"""Read a stretch of a log from one position to another, and stop."""
+"""Read a log from one position to another, and stop."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import numpy as np
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position, Record
 
-_AT_ONCE = 1000
+# Records per poll: many to a round trip, few enough that a thousand large dead letters fit into memory.
+_RECORDS_PER_POLL = 1000
+
+# Seconds that one poll waits for records; the range ends at a known offset, so they are there or on their way.
+_POLL_SECONDS = 1.0
 
 
 def read_range(event_log: EventLog, begin: Mapping[Position, int], end: Mapping[Position, int]) -> Iterator[Record]:
-    """Read the records of partitions from `begin` up to, not with, `end`; seeks, and nobody else may meanwhile.
+    """Read the records of partitions from the offsets `begin` up to, excluding, `end`.
+
+    It seeks: use a log that nobody else reads meanwhile.
 
     Examples
     --------
@@ -27,12 +33,12 @@ def read_range(event_log: EventLog, begin: Mapping[Position, int], end: Mapping[
     [b'1', b'2']
     """
     event_log.seek(begin)
-    while behind := [place for place, at in event_log.positions().items() if at < end[place]]:
-        for records in event_log.poll(_AT_ONCE, 1.0, behind):
+    while behind := [position for position, offset in event_log.positions().items() if offset < end[position]]:
+        for records in event_log.poll(_RECORDS_PER_POLL, _POLL_SECONDS, behind):
             yield from records[: int(np.searchsorted(records.offsets, end[records.position]))]
 
 
 def read_topic(event_log: EventLog, topic: str) -> Iterator[Record]:
-    """Read all records that a topic holds now; none if there is no such topic."""
-    places = [(topic, partition) for partition in event_log.partitions(topic)]
-    yield from read_range(event_log, event_log.begin_positions(places), event_log.end_positions(places))
+    """Read all records that a topic holds at the time of the call; none if there is no such topic."""
+    positions = [(topic, partition) for partition in event_log.partitions(topic)]
+    yield from read_range(event_log, event_log.begin_positions(positions), event_log.end_positions(positions))

@@ -1,1 +1,1 @@
-"""What an event, a command and a batch are, and how they are encoded."""
+"""Schema and encodings of events, commands and batches."""

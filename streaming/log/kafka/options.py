@@ -1,4 +1,4 @@
-"""Options of a ``kafka://`` address: text into the types kafka-python wants, for each of its clients."""
+"""Options of a ``kafka://`` address, converted from text to the types that each client of kafka-python takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from hsnn.streaming.errors import LogUrlError
 
-# What these decide is part of the contract of `EventLog`, not a matter of taste.
+# These options are set by the contract of `EventLog` and cannot be chosen.
 _FIXED = {
     "bootstrap_servers",
     "group_id",
@@ -26,11 +26,12 @@ _FIXED = {
     "partitioner",
 }
 _CLIENTS: dict[str, Any] = {"admin": KafkaAdminClient, "consumer": KafkaConsumer, "producer": KafkaProducer}
+# Texts of a boolean option, in lower case.
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 
 def client_options(options: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Typed options per client: ``admin``, ``consumer``, ``producer``; each gets those it knows.
+    """Convert options and return those of each client: ``admin``, ``consumer``, ``producer``.
 
     Raises
     ------
@@ -45,14 +46,14 @@ def client_options(options: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     known: dict[str, Any] = {}
     for client in _CLIENTS.values():
         known |= {name: default for name, default in client.DEFAULT_CONFIG.items() if name not in _FIXED}
-    typed = {name: _typed(name, text, known) for name, text in options.items()}
+    typed = {name: _convert(name, text, known) for name, text in options.items()}
     return {
         kind: {name: value for name, value in typed.items() if name in client.DEFAULT_CONFIG}
         for kind, client in _CLIENTS.items()
     }
 
 
-def _typed(name: str, text: str, known: Mapping[str, Any]) -> Any:
+def _convert(name: str, text: str, known: Mapping[str, Any]) -> Any:
     if name in _FIXED:
         raise LogUrlError(f"option {name} of the log cannot be set: positions live in the checkpoint, never in Kafka")
     if name not in known:
@@ -64,14 +65,14 @@ def _typed(name: str, text: str, known: Mapping[str, Any]) -> Any:
     default = known[name]
     try:
         if isinstance(default, bool):
-            return _switch(text)
+            return _boolean(text)
         return type(default)(text) if isinstance(default, int | float) else text
     except ValueError:
         # The value may be a secret in the wrong place, so it is not shown.
         raise LogUrlError(f"option {name} of the log must be a {type(default).__name__}") from None
 
 
-def _switch(text: str) -> bool:
+def _boolean(text: str) -> bool:
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
     raise ValueError(text)

@@ -1,4 +1,4 @@
-"""Append to Redis Streams so that a repeated attempt changes nothing: of a lost answer nobody knows what it said."""
+"""Idempotent appends to Redis Streams: after a lost answer, an append can be repeated without duplicates."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 _MARK = "hsnn:log:appended:"
-_MARK_SECONDS = 3600  # beyond the time in which it is tried
-# KEYS: a mark of this append, then the streams. ARGV: seconds the mark is kept, retention or "", then per entry the
-# place of its stream, the number of its fields and values, and these.
+
+# Seconds that the mark of an append is kept beyond the time limit of its retries: an hour covers redis-py's own retries
+# and a process that was suspended in the middle of them.
+_MARK_SECONDS = 3600
+
+# KEYS: the mark of this append, then the streams. ARGV: seconds to keep the mark, retention or "", then per entry the
+# index of its stream, the number of its fields and values, and these.
 _APPEND = """
 if not redis.call('SET', KEYS[1], '', 'NX', 'EX', ARGV[1]) then return 0 end
 local at = 3
@@ -28,27 +32,27 @@ return 1
 
 
 class IdempotentAppender:
-    """Appends chunks of entries, each as a whole and once, however often it is tried.
+    """Appends chunks of entries, each chunk atomically and exactly once, however often it is attempted.
 
     Parameters
     ----------
     client
-        Of redis-py; its own retries are covered as well.
+        A client of redis-py; its own retries are covered as well.
     retention
         Keep about so many newest entries per stream; None keeps all.
-    patience
-        For how many seconds an append may be tried again.
+    retry_seconds
+        For how many seconds an append may be repeated.
     """
 
-    def __init__(self, client: Any, retention: int | None, patience: float) -> None:
+    def __init__(self, client: Any, retention: int | None, retry_seconds: float) -> None:
         self._append = client.register_script(_APPEND)
-        self._kept = _MARK_SECONDS + math.ceil(patience)
+        self._mark_seconds = _MARK_SECONDS + math.ceil(retry_seconds)
         self._retention = "" if retention is None else str(retention)
 
     def prepare(self, streams: Sequence[str], entries: Sequence[tuple[int, Sequence[Any]]]) -> Callable[[], object]:
-        """Return what appends `entries` (place in `streams`, fields) when it is called, but not a second time."""
+        """Return a function that appends `entries` (index into `streams`, fields) at its first successful call only."""
         mark = _MARK + uuid.uuid4().hex
-        arguments: list[Any] = [self._kept, self._retention]
-        for place, fields in entries:
-            arguments += (place, len(fields), *fields)
+        arguments: list[Any] = [self._mark_seconds, self._retention]
+        for stream, fields in entries:
+            arguments += (stream, len(fields), *fields)
         return lambda: self._append(keys=[mark, *streams], args=arguments)

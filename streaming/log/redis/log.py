@@ -1,4 +1,4 @@
-"""``redis://``: the event log on Redis Streams, for one machine or a small house."""
+"""``redis://``: the event log on Redis Streams, for one machine or a small installation."""
 
 from __future__ import annotations
 
@@ -21,9 +21,16 @@ from hsnn.streaming.redis.client import UNAVAILABLE_ERRORS, connect
 from hsnn.streaming.retry import RetryPolicy
 
 _TOPICS = "hsnn:log:topics"
-_CHUNK = 2000
-# A server that is being restarted must be noticed within seconds, so one blocking read waits no longer than this.
-_LONGEST_BLOCK = 1.0
+
+# Records per script call: enough that the round trip hardly counts, few enough that the server, which does nothing else
+# meanwhile, is busy for some milliseconds only.
+_CHUNK_RECORDS = 2000
+
+# Seconds that one blocking read waits at most, so that a restart of the server is noticed within seconds.
+_MAX_BLOCK_SECONDS = 1.0
+
+# Seconds: Redis takes whole milliseconds, and 0 would mean to block for ever.
+_MIN_BLOCK_SECONDS = 0.001
 
 
 class RedisLog:
@@ -35,7 +42,7 @@ class RedisLog:
     retention
         Keep about so many newest records per partition; None keeps all.
     patience
-        For how long `append` waits for a server that is away, beyond some seconds.
+        For how long `append` retries while the server is unavailable; some seconds without.
     """
 
     def __init__(
@@ -49,65 +56,65 @@ class RedisLog:
         self._where = f"redis://{self._host()}"
         self._retry_policy = retry_policy or RetryPolicy(0.0)
         self._appender = IdempotentAppender(self._client, retention, self._retry_policy.seconds)
-        self._counts: dict[str, int] = {}
+        self._partition_counts: dict[str, int] = {}
         self._partitioner = Partitioner()
         self._next: dict[Position, int] = {}
 
     def _host(self) -> str:
-        known = self._client.connection_pool.connection_kwargs
-        return f"{known.get('host', known.get('path', 'localhost'))}:{known.get('port', '')}".rstrip(":")
+        options = self._client.connection_pool.connection_kwargs
+        return f"{options.get('host', options.get('path', 'localhost'))}:{options.get('port', '')}".rstrip(":")
 
     def __repr__(self) -> str:
         return f"RedisLog({self._where!r})"
 
     @contextmanager
-    def _answers(self, doing: str) -> Iterator[None]:
+    def _translate_errors(self, operation: str) -> Iterator[None]:
         try:
             yield
         except (redis.ConnectionError, redis.TimeoutError, redis.AuthenticationError) as error:
             raise LogUnavailableError(
-                f"{doing}: the Redis server at {self._where} does not answer ({error}); "
+                f"{operation}: the Redis server at {self._where} does not answer ({error}); "
                 "check that it runs and that `streaming.log` names it"
             ) from error
 
     def create_topic(self, topic: str, partitions: int, *, compacted: bool = False) -> None:  # noqa: ARG002
-        """Make `topic` unless it exists. Streams are not compacted: all records of a compacted topic stay."""
+        """Create `topic` unless it exists. Streams are not compacted: all records of a compacted topic stay."""
         if partitions < 1:
             raise ValueError(f"topic {topic!r} cannot have {partitions} partitions; give 1 or more")
-        with self._answers(f"creating topic {topic!r}"):
+        with self._translate_errors(f"creating topic {topic!r}"):
             self._client.hsetnx(_TOPICS, topic, str(partitions))
 
     def partitions(self, topic: str) -> list[int]:
-        """Partition numbers of `topic`; empty if there is no such topic."""
-        if topic not in self._counts:
-            with self._answers(f"reading the partitions of topic {topic!r}"):
+        """Return the partition numbers of `topic`; empty if there is no such topic."""
+        if topic not in self._partition_counts:
+            with self._translate_errors(f"reading the partitions of topic {topic!r}"):
                 count = self._client.hget(_TOPICS, topic)
             if count is None:
                 return []
-            self._counts[topic] = int(count)
-        return list(range(self._counts[topic]))
+            self._partition_counts[topic] = int(count)
+        return list(range(self._partition_counts[topic]))
 
     def append(self, topic: str, records: Iterable[ProducerRecord]) -> int:
-        """Append records, in order, some thousand per round trip; they are in the log when this returns."""
+        """Append records in order, some thousand per round trip; they are in the log when this returns."""
         count = len(self.partitions(topic))
         if not count:
             raise UnknownTopicError(f"no topic {topic!r} in {self._where}; create it first")
         keys = [stream_key(topic, partition) for partition in range(count)]
-        written = 0
-        todo = iter(records)
-        while chunk := list(itertools.islice(todo, _CHUNK)):
+        appended = 0
+        remaining = iter(records)
+        while chunk := list(itertools.islice(remaining, _CHUNK_RECORDS)):
             self._append_chunk(topic, keys, chunk)
-            written += len(chunk)
-        return written
+            appended += len(chunk)
+        return appended
 
     def _append_chunk(self, topic: str, keys: list[str], chunk: list[ProducerRecord]) -> None:
         now = time.time_ns() // 1_000_000
         entries = [(self._partitioner.choose(record, len(keys)), encode_entry(record, now)) for record in chunk]
-        again = self._appender.prepare(keys, entries)
-        doing = f"appending to topic {topic!r}"
+        append = self._appender.prepare(keys, entries)
+        operation = f"appending to topic {topic!r}"
         try:
-            with self._answers(doing):
-                self._retry_policy.call(doing, again, UNAVAILABLE_ERRORS)
+            with self._translate_errors(operation):
+                self._retry_policy.call(operation, append, UNAVAILABLE_ERRORS)
         except redis.ResponseError as error:
             raise AppendError(
                 f"the Redis server at {self._where} refused records of topic {topic!r}: {error}; "
@@ -115,7 +122,7 @@ class RedisLog:
             ) from error
 
     def flush(self) -> None:
-        """Nothing waits here: `append` returns after the server's answer."""
+        """Do nothing: `append` returns after the server's answer."""
 
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on."""
@@ -123,7 +130,7 @@ class RedisLog:
         self._next = dict(positions)
 
     def positions(self) -> dict[Position, int]:
-        """Next offset to read, per partition of the last `seek`."""
+        """Return the next offset to read, per partition of the last `seek`."""
         return dict(self._next)
 
     def poll(
@@ -144,31 +151,30 @@ class RedisLog:
         deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
-            answer = self._prefetcher.receive(self._question(wanted, share))
-            answer = answer or self._read(wanted, share, min(left, _LONGEST_BLOCK))
-            if answer or left <= _LONGEST_BLOCK:
+            answer = self._prefetcher.receive(self._read_command(wanted, share))
+            answer = answer or self._read(wanted, share, min(left, _MAX_BLOCK_SECONDS))
+            if answer or left <= _MAX_BLOCK_SECONDS:
                 return self._records(answer, wanted, share)
 
-    def _question(self, wanted: list[Position], share: int, *waiting: str | int) -> ReadCommand:
+    def _read_command(self, wanted: list[Position], share: int, *blocking: str | int) -> ReadCommand:
         keys = [stream_key(*position) for position in wanted]
-        return "XREAD", "COUNT", share, *waiting, "STREAMS", *keys, *(f"0-{self._next[one]}" for one in wanted)
+        return "XREAD", "COUNT", share, *blocking, "STREAMS", *keys, *(f"0-{self._next[p]}" for p in wanted)
 
     def _read(self, wanted: list[Position], share: int, block: float) -> list[Any]:
-        waiting = ("BLOCK", int(block * 1000)) if block >= 0.001 else ()
-        with self._answers("reading the log"):
-            return self._client.execute_command(*self._question(wanted, share, *waiting)) or []
+        blocking = ("BLOCK", int(block * 1000)) if block >= _MIN_BLOCK_SECONDS else ()
+        with self._translate_errors("reading the log"):
+            return self._client.execute_command(*self._read_command(wanted, share, *blocking)) or []
 
     def _records(self, answer: list[Any], wanted: list[Position], share: int) -> list[RecordBatch]:
-        found = [(*self._checked(stream, entries, wanted), entries) for stream, entries in answer]
-        self._next.update({position: first + len(entries) for position, first, entries in found})
-        if any(len(entries) == share for _, _, entries in found):
-            self._prefetcher.send(
-                self._question(wanted, share)
-            )  # there is more, and what came will be taken apart first
-        return [decode_entries(*one) for one in found]
+        parts = [(*self._check_retained(stream, entries, wanted), entries) for stream, entries in answer]
+        self._next.update({position: first + len(entries) for position, first, entries in parts})
+        if any(len(entries) == share for _, _, entries in parts):
+            # There is more, and the caller decodes what came before it polls again.
+            self._prefetcher.send(self._read_command(wanted, share))
+        return [decode_entries(*part) for part in parts]
 
-    def _checked(self, stream: bytes, entries: list[Any], wanted: list[Position]) -> tuple[Position, int]:
-        """Whose entries these are, and the offset of the first; an error if some before them are gone."""
+    def _check_retained(self, stream: bytes, entries: list[Any], wanted: list[Position]) -> tuple[Position, int]:
+        """Return the partition of these entries and the first offset; raise if entries before it were removed."""
         topic, partition = next(p for p in wanted if stream_key(*p).encode() == stream)
         expected, first = self._next[topic, partition], entry_offset(entries[0][0])
         if first != expected:
@@ -179,55 +185,55 @@ class RedisLog:
         return (topic, partition), first
 
     def begin_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
-        """Oldest offset still held, per partition."""
-        return {p: self._info(p)[0] for p in partitions}
+        """Return the oldest offset still retained, per partition."""
+        return {p: self._bounds(p)[0] for p in partitions}
 
     def end_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
-        """Offset after the last record, per partition."""
+        """Return the offset after the last record, per partition."""
         wanted = list(partitions)
         pipe = self._client.pipeline(transaction=False)
         for position in wanted:
-            pipe.execute_command("XREVRANGE", stream_key(*position), "+", "-", "COUNT", 1)
-        with self._answers("reading the end of the log"):
+            pipe.xrevrange(stream_key(*position), count=1)
+        with self._translate_errors("reading the end of the log"):
             answers = pipe.execute()
         return {
-            position: entry_offset(answer[0][0]) + 1 if answer else self._info(position)[1]
+            position: entry_offset(answer[0][0]) + 1 if answer else self._bounds(position)[1]
             for position, answer in zip(wanted, answers, strict=True)
         }
 
-    def _info(self, position: Position) -> tuple[int, int]:
-        """Begin and end of a partition, for streams that may be empty or trimmed."""
+    def _bounds(self, position: Position) -> tuple[int, int]:
+        """Return begin and end of a partition whose stream may be empty or trimmed."""
         try:
-            with self._answers("reading the bounds of the log"):
+            with self._translate_errors("reading the bounds of the log"):
                 answer = self._client.execute_command("XINFO", "STREAM", stream_key(*position))
         except redis.ResponseError:  # no such key: nothing was ever appended
             return 0, 0
-        facts = dict(zip(answer[::2], answer[1::2], strict=True))
-        end = entry_offset(facts[b"last-generated-id"]) + 1
-        first = facts[b"first-entry"]
+        info = dict(zip(answer[::2], answer[1::2], strict=True))
+        end = entry_offset(info[b"last-generated-id"]) + 1
+        first = info[b"first-entry"]
         return (entry_offset(first[0]) if first else end), end
 
     def commit(self, group: str, positions: Mapping[Position, int]) -> None:
         """Publish positions in the hash ``hsnn:log:group:GROUP`` (field ``topic:partition``)."""
         if positions:
-            with self._answers(f"committing positions of group {group!r}"):
+            with self._translate_errors(f"committing positions of group {group!r}"):
                 fields = {f"{topic}:{partition}": str(offset) for (topic, partition), offset in positions.items()}
                 self._client.hset(f"hsnn:log:group:{group}", mapping=fields)
 
     def committed(self, group: str, partitions: Iterable[Position]) -> dict[Position, int]:
-        """Positions last committed under a group name; partitions without one are left out."""
+        """Return the positions last committed under a group name; partitions without one are left out."""
         wanted = list(partitions)
         if not wanted:
             return {}
-        with self._answers(f"reading the positions of group {group!r}"):
-            found = self._client.hmget(f"hsnn:log:group:{group}", [f"{topic}:{number}" for topic, number in wanted])
-        return {p: int(offset) for p, offset in zip(wanted, found, strict=True) if offset is not None}
+        with self._translate_errors(f"reading the positions of group {group!r}"):
+            offsets = self._client.hmget(f"hsnn:log:group:{group}", [f"{topic}:{number}" for topic, number in wanted])
+        return {p: int(offset) for p, offset in zip(wanted, offsets, strict=True) if offset is not None}
 
     def lag(self) -> int:
         """Count the records between the read positions and the end."""
         return sum(end - self._next[p] for p, end in self.end_positions(self._next).items())
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close the connections."""
         self._prefetcher.discard()
         self._client.close()

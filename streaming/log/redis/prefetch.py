@@ -1,4 +1,4 @@
-"""One question to a Redis server that is asked before its answer is wanted: it works on it meanwhile."""
+"""Prefetch of one read command from a Redis server: the server works on it before its answer is needed."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from typing import Any
 import redis
 
 ReadCommand = tuple[str | int, ...]
-"""A command and its arguments; it only reads, and can be asked again."""
+"""A command and its arguments; it changes nothing, so it can be sent again."""
 
 
 class Prefetcher:
-    """Holds a question and its connection until the answer is taken, or nobody wants it.
+    """Sends a read command ahead of time, and holds its connection until the answer is received or discarded.
 
-    What goes wrong is no error here: the answer is missing, and whoever asks again meets the same.
+    Failures are not raised: the answer is then missing, and the caller meets the same failure when it asks again.
 
     Parameters
     ----------
     client
-        Of redis-py.
+        A client of redis-py.
     """
 
     def __init__(self, client: Any) -> None:
         self._pool = client.connection_pool
-        self._question: ReadCommand = ()
+        self._command: ReadCommand = ()
         self._connection: Any = None
 
-    def send(self, question: ReadCommand) -> None:
-        """Send a question; one that was asked before is forgotten."""
+    def send(self, command: ReadCommand) -> None:
+        """Send a command; the one before is discarded."""
         self.discard()
         with suppress(redis.RedisError):
             self._connection = self._pool.get_connection()
             try:
-                self._connection.send_command(*question)
+                self._connection.send_command(*command)
             except BaseException:
                 self.discard()
                 raise
-            self._question = question
+            self._command = command
 
-    def receive(self, question: ReadCommand) -> Any:
-        """Take the answer to a question, None if there is none or another one was asked; afterwards it is forgotten."""
-        if self._connection is None or question != self._question:
+    def receive(self, command: ReadCommand) -> Any:
+        """Return the answer to `command`, or None if a different command was sent, or none; then discard it."""
+        if self._connection is None or command != self._command:
             self.discard()
             return None
         answer = None
@@ -53,8 +53,8 @@ class Prefetcher:
         return answer
 
     def discard(self) -> None:
-        """Want no answer any more."""
+        """Give up the command that was sent, if there is one."""
         if self._connection is not None:
-            self._connection.disconnect()  # the answer may be on its way
+            self._connection.disconnect()  # else its answer would be read as that of the connection's next command
             self._pool.release(self._connection)
-        self._connection, self._question = None, ()
+        self._connection, self._command = None, ()

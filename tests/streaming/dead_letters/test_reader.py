@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.dead_letters.counts import count_dead_letters
 from hsnn.streaming.dead_letters.preview import preview
 from hsnn.streaming.dead_letters.reader import (
     FOREIGN,
     DeadLetterFilter,
     StoredDeadLetter,
+    count_dead_letters,
     parse_dead_letter,
     read_dead_letters,
     topics_with_dead_letters,

@@ -11,7 +11,7 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.dead_letters import replay as replay_module
 from hsnn.streaming.dead_letters.reader import DeadLetterFilter, read_dead_letters
-from hsnn.streaming.dead_letters.replay import ALREADY, CUT, NO_LETTER, NOT_WANTED, ReplayReport, read_replayed, replay
+from hsnn.streaming.dead_letters.replay import ReplayReport, SkipReason, read_replayed, replay
 from hsnn.streaming.dead_letters.writer import DeadLetter, DeadLetterWriter
 from hsnn.streaming.errors import AppendError
 from hsnn.streaming.log.base import EventLog, ProducerRecord
@@ -61,7 +61,7 @@ def test_the_original_comes_back_once(log: EventLog, topic: str) -> None:
     ]
     assert [record.partition for record in found] == [at % 3 for at in range(10)]  # where they were
     again = replay(log, [topic], DeadLetterFilter())
-    assert again == ReplayReport(10, {}, {ALREADY: 10})
+    assert again == ReplayReport(10, {}, {SkipReason.ALREADY_REPLAYED: 10})
     assert len(sent(log, topic)) == 10
 
 
@@ -72,7 +72,7 @@ def test_a_dry_run_writes_nothing_and_counts_the_same(log: EventLog, topic: str)
     assert (
         would
         == replay(log, [topic], DeadLetterFilter(reason="invalid"))
-        == ReplayReport(10, {topic: 5}, {NOT_WANTED: 5})
+        == ReplayReport(10, {topic: 5}, {SkipReason.NOT_WANTED: 5})
     )
 
 
@@ -97,7 +97,7 @@ def test_what_cannot_be_sent_is_said(log: EventLog, topic: str) -> None:
     log.append(topic + ".dlq", [ProducerRecord(b"k", b"a stranger")])
     log.flush()
     account = replay(log, [topic], DeadLetterFilter())
-    assert account == ReplayReport(12, {topic: 10}, {CUT: 1, NO_LETTER: 1})
+    assert account == ReplayReport(12, {topic: 10}, {SkipReason.TRUNCATED: 1, SkipReason.FOREIGN: 1})
     assert (account.not_replayable, account.balanced) == (2, True)
     assert replay(log, [topic], DeadLetterFilter(reason="malformed")).not_replayable == 0  # nobody asked for them
 
@@ -107,7 +107,7 @@ def test_a_letter_that_lies_there_twice_is_sent_once(log: EventLog, topic: str) 
     copy = first.record
     log.append(copy.topic, [ProducerRecord(copy.key, copy.value, copy.headers)])
     log.flush()
-    assert replay(log, [topic], DeadLetterFilter()) == ReplayReport(11, {topic: 10}, {ALREADY: 1})
+    assert replay(log, [topic], DeadLetterFilter()) == ReplayReport(11, {topic: 10}, {SkipReason.ALREADY_REPLAYED: 1})
 
 
 def test_a_topic_with_fewer_partitions_than_before_takes_them_by_key(log: EventLog) -> None:
@@ -141,7 +141,7 @@ def test_a_run_that_dies_sends_a_chunk_again_at_most(
     with pytest.raises(AppendError):
         replay(log, [topic], DeadLetterFilter())
     monkeypatch.setattr(log, "append", real)
-    assert replay(log, [topic], DeadLetterFilter()) == ReplayReport(10, {topic: 7}, {ALREADY: 3})
+    assert replay(log, [topic], DeadLetterFilter()) == ReplayReport(10, {topic: 7}, {SkipReason.ALREADY_REPLAYED: 3})
     found = [record.key for record in sent(log, topic)]
     assert (len(found), len(set(found))) == (13, 10)
 
@@ -188,5 +188,5 @@ def test_a_letter_that_breaks_again_is_a_new_one_at_its_new_place() -> None:
         (5, "malformed"),
     ]
     assert replay(log, ["engagements"], DeadLetterFilter(), dry_run=True) == ReplayReport(
-        3, {"engagements": 1}, {ALREADY: 2}
+        3, {"engagements": 1}, {SkipReason.ALREADY_REPLAYED: 2}
     )
