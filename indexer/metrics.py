@@ -1,4 +1,4 @@
-"""What the scheduler shows of itself and of the index."""
+"""Metrics of the scheduler and of the index."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from hsnn.indexer.store.version import VersionManifest
 
+# Seconds: from a delta of one item to a new version of millions.
 _JOB_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
 
 INSERTED = Counter("hsnn_items_inserted_total", "Items put into the index by a delta.")
@@ -27,14 +28,14 @@ JOB_OVERRUNS = Counter("hsnn_job_overruns_total", "Runs that took longer than in
 MOVED = Counter("hsnn_items_moved_total", "Items that changed their node, by why.", ["reason"])
 MOVED_SHARE = Gauge("hsnn_index_moved_share", "Share of the items that the last refresh took to another node.")
 SPILLED = Gauge("hsnn_index_spilled", "Items of the last refresh whose nearest node was full.")
-REBALANCES = Counter("hsnn_rebalances_asked_total", "SendCommand to rebalance that were sent to the trainer.")
+REBALANCES = Counter("hsnn_rebalances_asked_total", "Commands to rebalance that were sent to the trainer.")
 SWEPT = Counter("hsnn_items_swept_total", "Items that the rolling sweep looked at.")
 HELD = Gauge("hsnn_publishing_held", "1 while publishing is held by a person, else 0.")
 JOB_SECONDS = Histogram("hsnn_job_seconds", "Time a job took.", ["job"], buckets=_JOB_BUCKETS)
 
 
 def show_index(version: int, sizes: NDArray[np.int64]) -> None:
-    """Show a version and the sizes of its nodes, (K,)."""
+    """Set the gauges of a version and of the sizes of its nodes, (K,)."""
     VERSION.set(version)
     ITEMS.set(sizes.sum())
     NODES.set(len(sizes))
@@ -43,13 +44,13 @@ def show_index(version: int, sizes: NDArray[np.int64]) -> None:
 
 
 def show_refresh(manifest: VersionManifest) -> None:
-    """Show how many items a new version took to another node."""
+    """Set the gauges of how many items a new version moved to another node."""
     MOVED.labels("refresh").inc(manifest.moved)
     MOVED_SHARE.set(manifest.moved / max(manifest.common, 1))
     SPILLED.set(manifest.spilled)
 
 
 def count_moves(reasons: Iterable[str]) -> None:
-    """Count items that a delta took to another node, by its reason."""
+    """Count items that a delta moved to another node, by its reason."""
     for reason, count in Tally(reasons).items():
         MOVED.labels(reason).inc(count)

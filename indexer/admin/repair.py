@@ -1,4 +1,4 @@
-"""Repair: all that `hsnn.indexer.verify.verify` finds in a version is mended, under the lease."""
+"""Repair of all damage that `hsnn.indexer.verify.verify` finds in a version, under the lease."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from hsnn.streaming.redis.client import Redis
 def repair(
     redis: Redis, number: int, config: IndexerConfig, make_encoder: MakeEncoder = snapshot_encoder
 ) -> tuple[VerifyReport, VerifyReport]:
-    """Mend all that `verify` finds in a version; return what was found before and after.
+    """Repair all damage that `verify` finds in a version; return the reports before and after.
 
-    What should be indexed is written as deltas, so that readers follow, by the step that a new leader begins with; then
-    leaves, item map and expiry set are set to what base and deltas say. Readers may have loaded the version without the
-    vectors that a leaf had lost: of these items they are told again.
+    Items that should be indexed, or not, are written as deltas, so that readers follow, by the step that a new leader
+    begins with. Then leaves, item map and expiry set are corrected by base and deltas. Readers may have loaded the
+    version without the vectors of damaged leaves: these items are written as deltas again.
 
     Raises
     ------
     VersionNotFoundError
         There is no such version.
     FencedError
-        The lease went to somebody else meanwhile; what was written is right, the rest is not mended.
+        The lease was lost meanwhile; what was written is right, the rest is not repaired.
     """
     with leadership(redis, config) as store:
         builder = Builder(store, make_encoder, config.encode_chunk, PlacementRules.from_config(config))
@@ -41,8 +41,8 @@ def repair(
         if before.catalogue_checked:
             leader.resume()
             check.refresh()
-        _mend(store, check, builder)
-        _tell(leader, [check.expected[item].row for item in before.unposted if item in check.expected])
+        _repair_records(store, check, builder)
+        _write_again(leader, [check.expected[item].row for item in before.unposted if item in check.expected])
         after = confirm_report(before, run_check(check))
         outcome = "done" if after.clean else "failed"
         open_audit_trail(store).record(
@@ -51,8 +51,8 @@ def repair(
     return before, after
 
 
-def _mend(store: IndexStore, check: ConsistencyCheck, builder: Builder) -> None:
-    """Give up damaged leaves, rub out all records of what is wrong, and write it anew as base and deltas have it."""
+def _repair_records(store: IndexStore, check: ConsistencyCheck, builder: Builder) -> None:
+    """Remove damaged leaves and all records of items that are wrong, and write these as base and deltas have them."""
     wrong = set[str]().union(*check.discrepancies())
     known = sorted(wrong & (check.expected.keys() | check.item_map.keys() | check.expires_at.keys()))
     vectors = _vectors(check, [item for item in known if item in check.expected], builder)
@@ -60,8 +60,8 @@ def _mend(store: IndexStore, check: ConsistencyCheck, builder: Builder) -> None:
     store.repair(check.number, check.damaged, records, [_as_expected(check, item, vectors) for item in known])
 
 
-def _tell(leader: Leader, rows: list[int]) -> None:
-    """Write deltas of some rows, if the version is the one in use."""
+def _write_again(leader: Leader, rows: list[int]) -> None:
+    """Write deltas of `rows` again, if the version is the one in use."""
     if leader.catalogue is not None and rows:
         leader.catalogue.changed.update(rows)
         leader.reconcile()
@@ -77,7 +77,7 @@ def _as_expected(check: ConsistencyCheck, item: str, vectors: dict[str, bytes]) 
 
 
 def _vectors(check: ConsistencyCheck, items: list[str], builder: Builder) -> dict[str, bytes]:
-    """Packed vectors: what deltas brought; of the rest, encoded again as when the version was made."""
+    """Return packed vectors: those of the deltas, the others encoded again as when the version was made."""
     snapshot = check.version.snapshot
     rows = [check.expected[item].row for item in items if item not in check.vectors]
     tokens = snapshot.items["tokens"][rows]  # (n, T)

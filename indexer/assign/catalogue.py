@@ -1,4 +1,4 @@
-"""The scheduler's own picture of the items: what exists, what it is made of, and until when it lives."""
+"""ItemCatalogue: the items as the scheduler knows them: which exist, their features, and when they expire."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ from hsnn.trainer.rowstore.arrays import grown
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-_HEAT = 5
-"""Place of the half-life of a week."""
+
+# Index of the half-life of a week in HALF_LIVES: long enough that popularity outlasts a quiet day.
+_POPULARITY = 5
 
 
 class ItemCatalogue:
-    """Items by the trainer's rows, of one epoch: a snapshot, brought up to date by feed and states.
+    """Items of one epoch by the trainer's rows: a snapshot, brought up to date by feed and states.
 
-    Everything read is absolute, so reading it twice changes nothing; what is of another epoch is not for these rows
-    and is ignored. Alive is an item that exists and, at the watermark, is neither past its own end nor idle for too
-    long: an expired item that is engaged with again is alive again by itself.
+    Everything read is absolute, so reading it twice changes nothing; what is of another epoch means other rows and is
+    ignored. An item is alive if it exists and, at the watermark, is neither past its own expiry nor idle for too long:
+    an idle item that is engaged with again is alive again by itself.
 
     Attributes
     ----------
     epoch
         Incarnation of the trainer.
     feed_id, state_id
-        The entries of the two streams that this picture includes last.
+        The last entries of the two streams that are included.
     watermark
         Event time, ms.
     idle_ms
-        An item without engagement for so long is not alive; None: no such limit.
+        An item without engagement for so long is not alive; None: no limit.
     ids, features
         By row.
     tokens : (rows, T) int32
     first, last, expires_at, sent_at : (rows,) int64
-        Times in ms; `expires_at` 0 = never; `sent_at` 0 = already told, or unknown.
+        Times in ms; `expires_at` 0 = never; `sent_at` 0 = readers know of it, or unknown.
     counts : (rows,) float32
-        Engagements as of `last`, decayed with the half-life `heat` is about.
+        Engagements as of `last`, decayed with the half-life of `popularity`.
     known, deleted : (rows,) bool
     changed
-        Rows whose tokens, features or end are others than readers were `told`.
+        Rows whose tokens, features or expiry are not those that readers know.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -62,7 +63,7 @@ class ItemCatalogue:
         self.first: Rows = items["first"][:count].copy()
         self.last: Rows = items["last"][:count].copy()
         self.expires_at: Rows = items["expires_at"][:count].copy()
-        self.counts: NDArray[np.float32] = items["values"][:count, _HEAT].copy()
+        self.counts: NDArray[np.float32] = items["values"][:count, _POPULARITY].copy()
         self.deleted: Mask = items["deleted"][:count].astype(np.bool_)
         self.known: Mask = np.ones(count, np.bool_)
         self.sent_at: Rows = np.zeros(count, np.int64)
@@ -72,48 +73,48 @@ class ItemCatalogue:
         return len(self.ids)
 
     def apply_feed(self, feed: Feed) -> None:
-        """Take over new, changed and deleted items."""
+        """Apply new, changed and deleted items."""
         if feed.epoch == self.epoch:
             for item in feed.items:
-                self._put_item(item)
+                self._apply_item(item)
 
     def apply_state_delta(self, delta: StateDelta) -> None:
-        """Take over when items were last engaged with, and how far event time has come."""
+        """Apply the times of last engagements and the watermark."""
         if delta.epoch != self.epoch:
             return
         rows = delta.item_rows
         self._reserve(int(rows.max(initial=-1)) + 1)
         self.last[rows], self.first[rows] = delta.item_last, delta.item_first
-        self.counts[rows] = delta.item_values[:, _HEAT]
+        self.counts[rows] = delta.item_values[:, _POPULARITY]
         self.watermark = max(self.watermark, delta.watermark)
 
     def alive_mask(self) -> Mask:
-        """Which rows are items that may be in the index now: (rows,) bool."""
-        return self.known[: len(self)] & self._living(slice(0, len(self)))
+        """Tell which rows are items that may be in the index now, (rows,) bool."""
+        return self.known[: len(self)] & self._is_alive(slice(0, len(self)))
 
     def popularity(self, rows: Rows) -> NDArray[np.float32]:
-        """How popular `rows` (n,) are at the watermark: engagements, decayed with a half-life of a week, (n,)."""
+        """Return the engagements of `rows` (n,) at the watermark, decayed with a half-life of a week, (n,)."""
         age = np.maximum(self.watermark - self.last[rows], 0)
-        return (self.counts[rows] * np.exp2(-age / HALF_LIVES[_HEAT])).astype(np.float32)
+        return (self.counts[rows] * np.exp2(-age / HALF_LIVES[_POPULARITY])).astype(np.float32)
 
     def due_for_expiry(self, nodes: NDArray[np.int32]) -> Rows:
-        """Rows that are indexed, by `nodes` (rows,) with -1 = not, and must not be: expired or deleted."""
+        """List rows that are indexed, by `nodes` (rows,) with -1 = not, but expired or deleted."""
         return np.flatnonzero((nodes >= 0) & self.known[: len(nodes)] & ~self.alive_mask()[: len(nodes)])
 
     def unassigned(self, nodes: NDArray[np.int32]) -> Rows:
-        """Rows that are alive and not indexed, by `nodes` (rows,)."""
+        """List rows that are alive and not indexed, by `nodes` (rows,)."""
         return np.flatnonzero((nodes < 0) & self.alive_mask()[: len(nodes)])
 
     def mark_announced(self, rows: Sequence[int]) -> None:
-        """Note that readers know of `rows`: whatever is told of them again is no news."""
+        """Note that readers know the current state of `rows`: they are not new or changed any more."""
         self.sent_at[list(rows)] = 0
         self.changed.difference_update(rows)
 
     def mark_indexed_announced(self, nodes: NDArray[np.int32]) -> None:
-        """Note that readers know all rows that are indexed, by `nodes` (rows,); that some changed they may not know."""
+        """Note that readers know all indexed rows, by `nodes` (rows,), though maybe not that some changed."""
         self.sent_at[np.flatnonzero(nodes >= 0)] = 0
 
-    def _put_item(self, item: FeedItem) -> None:
+    def _apply_item(self, item: FeedItem) -> None:
         row = item.row
         self._reserve(row + 1)
         tokens = token_matrix([item.tokens], self.tokens.shape[1])[0]
@@ -124,15 +125,15 @@ class ItemCatalogue:
         self.deleted[row], self.expires_at[row] = item.deleted, item.expires_at or 0
         if self.first[row] == 0:
             self.first[row] = self.last[row] = item.ts
-        self.sent_at[row] = item.sent_at if self._living(slice(row, row + 1))[0] else 0  # no news of a dead item
+        self.sent_at[row] = item.sent_at if self._is_alive(slice(row, row + 1))[0] else 0  # an expired item is no news
 
     def _is_same(self, item: FeedItem, tokens: NDArray[np.int32]) -> bool:
         row = item.row
         content = np.array_equal(tokens, self.tokens[row]) and item.features == self.features[row]
         return content and (item.expires_at or 0) == self.expires_at[row]
 
-    def _living(self, rows: slice) -> Mask:
-        """Whether the watermark has not yet reached the end of `rows`."""
+    def _is_alive(self, rows: slice) -> Mask:
+        """Tell whether the watermark has not reached the expiry of `rows`."""
         return dies_at(self.last[rows], self.expires_at[rows], self.deleted[rows], self.idle_ms) > self.watermark
 
     def _reserve(self, rows: int) -> None:

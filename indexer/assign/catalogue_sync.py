@@ -1,4 +1,4 @@
-"""Reading the trainer's streams into a catalogue."""
+"""Synchronisation of an item catalogue with the trainer's streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def apply_entry(catalogue: ItemCatalogue, store: IndexReader, entry: StreamEntry) -> None:
-    """Bring one entry of feed or state stream into the catalogue; an unreadable one is counted, logged and passed."""
+    """Apply an entry of feed or state stream to the catalogue; count, log and skip one that cannot be read."""
     try:
         if entry.stream == store.key("feed"):
             catalogue.feed_id = entry.id
@@ -27,11 +27,11 @@ def apply_entry(catalogue: ItemCatalogue, store: IndexReader, entry: StreamEntry
             catalogue.apply_state_delta(StateDelta.decode(entry.fields[b"d"]))
     except (msgspec.MsgspecError, SafetensorError, KeyError, TypeError, ValueError) as error:
         UNREADABLE.inc()
-        _log.error("entry %s of %s cannot be read and is passed over: %s", entry.id, entry.stream, error)
+        _log.error("entry %s of %s cannot be read and is skipped: %s", entry.id, entry.stream, error)
 
 
 def catch_up(catalogue: ItemCatalogue, store: IndexReader) -> int:
-    """Read feed and states to their ends, without waiting; return how many entries there were."""
+    """Apply all entries of feed and states that there are; return how many."""
     count = 0
     for stream, after in ((store.key("feed"), catalogue.feed_id), (store.key("state"), catalogue.state_id)):
         for entry in scan_entries(store.redis, stream, after):

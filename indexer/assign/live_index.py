@@ -1,8 +1,8 @@
-"""The index of one version as the scheduler knows it, and the deltas that make it true again.
+"""LiveIndex: the index of one version as the scheduler knows it, and the deltas that bring it up to date.
 
-Deltas are planned one after the other, and after each of them no node is above its cap. So they have to be written in
-this order. A call to Redis changes one shard: therefore a plan goes **shard by shard**, first what leaves, then what
-enters or moves. So it takes two calls per shard, and an item is given no place that only a later call makes free.
+Deltas are planned one after the other so that after each of them no node is above its cap; they have to be written in
+this order. A call to Redis changes one shard, therefore a plan goes **shard by shard**: first items that leave, then
+items that enter or move. So it takes two calls per shard, and no item is placed into room that only a later call makes.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from hsnn.indexer.store.shards import shards_of
 from hsnn.trainer.rowstore.arrays import grown
 
 RowFilter = Callable[[DeltaOp, Rows], NDArray[np.bool_]]
-"""Which of some rows (n,) are dealt with now, by what would be done to them."""
+"""Select the rows (n,) that are dealt with now, by what would be done to them; returns a mask (n,)."""
 
 
 class LiveIndex:
-    """Which item is in which node of a version.
+    """The node of every item of a version, and how full the nodes are.
 
     Attributes
     ----------
     number
         The version.
     assigner
-        Places items under the version's model.
+        Encodes items under the version's model.
     nodes : (rows,) int32
-        -1 = not indexed; use `nodes_of_rows` for as many rows as the catalogue has.
-    wanted : (rows,) int32
-        Node that an item would be in if there were room, -1 = it is there, or nobody knows.
-    room
-        What the nodes hold and may hold.
+        -1 = not indexed; `nodes_of_rows` extends it to as many rows as the catalogue has.
+    preferred : (rows,) int32
+        Full node that an item would rather be in, -1 = it is in its node, or that is unknown.
+    capacity
+        Items per node, and how many there may be.
 
     Parameters
     ----------
-    wanted
-        None: nobody knows.
+    preferred
+        None: unknown.
     peak
         Most items that the version held at once.
     shards
-        Over how many its items are spread.
+        Number of shards that its items are spread over.
     """
 
     def __init__(
@@ -70,46 +70,47 @@ class LiveIndex:
         )
 
     def nodes_of_rows(self, rows: int) -> NDArray[np.int32]:
-        """Nodes of the first `rows` rows, (rows,)."""
+        """Return the nodes of the first `rows` rows, (rows,)."""
         self.nodes = grown(self.nodes, rows, -1)
         self.preferred, self._was_indexed = grown(self.preferred, rows, -1), grown(self._was_indexed, rows)
         return self.nodes[:rows]
 
     def node_of(self, row: int) -> int:
-        """Node of a row, -1 if it is not indexed."""
+        """Return the node of a row, -1 if it is not indexed."""
         return int(self.nodes[row]) if row < len(self.nodes) else -1
 
     def node_sizes(self) -> NDArray[np.int64]:
-        """Items per node, (K,)."""
+        """Count the items per node, (K,)."""
         return self.capacity.sizes.copy()
 
-    def pending_deltas(self, catalogue: ItemCatalogue, wanted: RowFilter | None = None) -> list[Delta]:
-        """Deltas that bring the index in line with the catalogue: departures, arrivals, changed items.
+    def pending_deltas(self, catalogue: ItemCatalogue, select: RowFilter | None = None) -> list[Delta]:
+        """Plan the deltas that bring the index in line with the catalogue: departures, arrivals, changed items.
 
-        They are to be written in this order, and all of them: then no node is ever above its cap.
+        They have to be written in this order, and all of them: then no node is ever above its cap. With `select`, only
+        departures and arrivals that it selects are planned.
         """
         nodes = self.nodes_of_rows(len(catalogue))
         changed = np.array(sorted(catalogue.changed), np.int64)
         leaving, arriving = catalogue.due_for_expiry(nodes), catalogue.unassigned(nodes)
         moving = changed[(nodes[changed] >= 0) & ~np.isin(changed, leaving)]
-        if wanted is not None:
-            leaving, arriving = leaving[wanted("delete", leaving)], arriving[wanted("insert", arriving)]
-        room = self.capacity.copy()
+        if select is not None:
+            leaving, arriving = leaving[select("delete", leaving)], arriving[select("insert", arriving)]
+        capacity = self.capacity.copy()
         for node in nodes[leaving].tolist():
-            room.remove(node)
+            capacity.remove(node)
         deltas = [self._delete(catalogue, row) for row in self._by_shard(catalogue, leaving).tolist()]
-        return deltas + self._put(catalogue, np.concatenate([arriving, moving]), room)
+        return deltas + self._place(catalogue, np.concatenate([arriving, moving]), capacity)
 
     def moves_to_nearer(self, catalogue: ItemCatalogue, rows: Rows) -> list[Delta]:
-        """Deltas, in the order to write them, that take those of the indexed `rows` (n,) nearer that can be.
+        """Plan the deltas that move indexed `rows` (n,) to a nearer node where there is room.
 
-        Of the items of one shard the first ones get what room there is.
+        They have to be written in this order. Of the items of one shard, the first ones get the room.
         """
-        found = self._put(catalogue, rows, self.capacity.copy(), "nearer")
-        return [delta for delta in found if delta.node != self.nodes[delta.row]]
+        deltas = self._place(catalogue, rows, self.capacity.copy(), "nearer")
+        return [delta for delta in deltas if delta.node != self.nodes[delta.row]]
 
     def apply(self, deltas: Iterable[Delta]) -> None:
-        """Take note of deltas that were written."""
+        """Apply deltas that were written."""
         for delta in deltas:
             if delta.op != "superseded":
                 self.nodes_of_rows(delta.row + 1)
@@ -120,31 +121,34 @@ class LiveIndex:
                     self.capacity.add(delta.node)
 
     def _by_shard(self, catalogue: ItemCatalogue, rows: Rows) -> Rows:
-        """Rows (n,) shard by shard, in their order within one."""
+        """Sort rows (n,) by shard; the order within a shard is kept."""
         shards = shards_of([catalogue.ids[row] for row in rows.tolist()], self._shards)
         return rows[np.argsort(shards, kind="stable")]
 
-    def _put(self, catalogue: ItemCatalogue, rows: Rows, room: NodeCapacity, reason: DeltaReason = "") -> list[Delta]:
+    def _place(
+        self, catalogue: ItemCatalogue, rows: Rows, capacity: NodeCapacity, reason: DeltaReason = ""
+    ) -> list[Delta]:
+        """Place the items of rows (n,) shard by shard, and make a delta of each."""
         rows = self._by_shard(catalogue, rows)
-        placed, before = self.assigner.assign(rows, catalogue.tokens[rows]), self.nodes[rows]
-        nodes, self.preferred[rows] = place_in_order(self.assigner, placed, before, room)
+        assignment, before = self.assigner.assign(rows, catalogue.tokens[rows]), self.nodes[rows]
+        nodes, self.preferred[rows] = place_in_order(self.assigner, assignment, before, capacity)
         ops: list[DeltaOp] = ["insert" if node < 0 else "move" for node in before.tolist()]
         return [
             Delta(
                 op,
-                catalogue.epoch,
-                row,
-                catalogue.ids[row],
-                node,
-                pack_vector(vector),
-                catalogue.features[row],
-                int(catalogue.first[row]),
-                int(catalogue.last[row]),
-                int(catalogue.expires_at[row]),
-                int(catalogue.sent_at[row]),
-                reason or self._reason(op, row),
+                epoch=catalogue.epoch,
+                row=row,
+                item=catalogue.ids[row],
+                node=node,
+                packed=pack_vector(vector),
+                features=catalogue.features[row],
+                first=int(catalogue.first[row]),
+                last=int(catalogue.last[row]),
+                expires_at=int(catalogue.expires_at[row]),
+                sent_at=int(catalogue.sent_at[row]),
+                reason=reason or self._reason(op, row),
             )
-            for op, row, node, vector in zip(ops, rows.tolist(), nodes.tolist(), placed.vectors, strict=True)
+            for op, row, node, vector in zip(ops, rows.tolist(), nodes.tolist(), assignment.vectors, strict=True)
         ]
 
     def _reason(self, op: DeltaOp, row: int) -> DeltaReason:
@@ -159,7 +163,7 @@ class LiveIndex:
 
 
 def replay_nodes(nodes: NDArray[np.int32], deltas: Sequence[Delta]) -> NDArray[np.int32]:
-    """Nodes (rows,) of a version's base after its deltas; more rows if the deltas name new ones."""
+    """Apply deltas to the nodes (rows,) of a version's base; more rows if the deltas name new ones."""
     nodes = nodes.copy()
     for delta in deltas:
         if delta.op != "superseded":
@@ -169,13 +173,13 @@ def replay_nodes(nodes: NDArray[np.int32], deltas: Sequence[Delta]) -> NDArray[n
 
 
 def peak_items(nodes: NDArray[np.int32], deltas: Sequence[Delta]) -> int:
-    """Most items that a version held at once: after its base of nodes (rows,), or after any of its deltas."""
+    """Return the most items that a version held at once: after its base of nodes (rows,), or after any delta."""
     indexed = {int(row) for row in np.flatnonzero(nodes >= 0)}
-    most = len(indexed)
+    peak = len(indexed)
     for delta in deltas:
         if delta.op == "delete":
             indexed.discard(delta.row)
         elif delta.op != "superseded":
             indexed.add(delta.row)
-            most = max(most, len(indexed))
-    return most
+            peak = max(peak, len(indexed))
+    return peak

@@ -1,4 +1,4 @@
-"""Builder: one version out of one snapshot and of everything that came since."""
+"""Builder: make a version from a snapshot and from everything that happened since."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ CurrentNodes = Callable[[int], Nodes | None]
 
 
 class VersionDraft:
-    """A version being made: its base lies in Redis, no reader looks at it yet.
+    """A version that is being made: its base is in Redis, no reader uses it yet.
 
     Attributes
     ----------
     manifest : VersionManifest
     catalogue
-        The snapshot's items, and what came since.
+        The snapshot's items, and what happened since.
     live
         The draft's own index.
     """
@@ -48,50 +48,50 @@ class VersionDraft:
         self.live = live
 
     def advance(self, current: LiveIndex | None) -> None:
-        """Re-assign most of what came since the snapshot, while deltas of `current` go on being written.
+        """Apply most of what happened since the snapshot, while deltas of `current` are still written.
 
-        What readers of `current` do not know yet is left to `publish`, so that its freshness is told once.
+        What readers of `current` do not know yet is left to `publish`, so that its freshness is measured once.
         """
         catch_up(self.catalogue, self._store)
         self._write(self._pending(current, None if current is None else _known_to(current)))
 
     def publish(self, current: LiveIndex | None) -> list[Delta]:
-        """Re-assign the rest under the new model, then flip; nobody may write deltas of `current` meanwhile.
+        """Apply the rest, then flip readers to this version; nobody may write deltas of `current` meanwhile.
 
         Parameters
         ----------
         current
-            The index that is replaced, if it speaks of the same rows; None for the first version of an epoch.
+            The index that is replaced, if its rows mean the same items; None for the first version of an epoch.
 
         Returns
         -------
         list of Delta
-            Arrivals and departures that readers of `current` had not been told of.
+            Arrivals and departures that are new to readers of `current`.
 
         Raises
         ------
         VersionChangedError
-            Somebody else changed or flipped the current version; nothing became visible.
+            Another process changed or flipped the current version; nothing became visible.
         FencedError
             The lease is lost; nothing became visible.
         PublishHeldError
-            A person holds publishing; nothing became visible.
+            Publishing is held; nothing became visible.
         JobTimeoutError
             The job's time is over; nothing became visible.
         """
-        old = self._store.current()
-        seen = "" if old is None else self._store.last_delta_id(old)
+        previous = self._store.current()
+        seen = "" if previous is None else self._store.last_delta_id(previous)
         catch_up(self.catalogue, self._store)
         deltas = self._pending(current)
         self._write(deltas)
         check_deadline("before the flip")
-        self._store.flip(self.manifest.version, old, seen)
+        self._store.flip(self.manifest.version, previous, seen)
         return [delta for delta in deltas if _is_news(delta, current)]
 
-    def _pending(self, current: LiveIndex | None, wanted: RowFilter | None = None) -> list[Delta]:
+    def _pending(self, current: LiveIndex | None, select: RowFilter | None = None) -> list[Delta]:
         if current is not None:
             self.catalogue.mark_indexed_announced(current.nodes_of_rows(len(self.catalogue)))
-        return self.live.pending_deltas(self.catalogue, wanted)
+        return self.live.pending_deltas(self.catalogue, select)
 
     def _write(self, deltas: list[Delta]) -> None:
         self._store.apply(self.manifest.version, deltas)
@@ -105,9 +105,9 @@ class Builder:
     Parameters
     ----------
     store
-        Where they go; writes need its lease.
+        Where versions are written; with a lease.
     make_encoder
-        Encoder of a snapshot's model.
+        Makes the encoder of a snapshot's model.
     chunk
         Items encoded at once.
     rules
@@ -127,11 +127,11 @@ class Builder:
         self._rules = rules
 
     def make_assigner(self, snapshot: Snapshot) -> Assigner:
-        """Place items as this snapshot's model does."""
+        """Make the assigner of a snapshot's model."""
         return Assigner(snapshot, self._make_encoder(snapshot), self._chunk, self._rules)
 
     def restore_live_index(self, version: Version, deltas: Sequence[Delta]) -> LiveIndex:
-        """Index of a version that was made before, after its deltas; its bound stays the one that it was made with."""
+        """Restore the index of an existing version, after its deltas; it keeps the bound that it was made with."""
         rules = self._rules.for_version(version.manifest)
         assigner = Assigner(version.snapshot, self._make_encoder(version.snapshot), self._chunk, rules)
         base = version.index.nodes
@@ -139,9 +139,9 @@ class Builder:
         return LiveIndex(version.manifest.version, assigner, replay_nodes(base, deltas), peak=peak, shards=shards)
 
     def build_draft(self, number: int, reason: str, current_nodes: CurrentNodes = lambda _: None) -> VersionDraft:
-        """Encode and assign the items of snapshot `number`, and write that aside as a new version.
+        """Encode and place the items of snapshot `number`, and write them as a new version that is not published.
 
-        Vectors are kept of items that left, too: the histories of users still name them. An item whose node in the
+        Vectors of items that left are kept, too: the histories of users still refer to them. An item whose node in the
         version in use, by `current_nodes`, is hardly farther than its nearest one stays there.
 
         Raises
@@ -155,27 +155,32 @@ class Builder:
         made = build_base(catalogue, assigner, current_nodes(snapshot.manifest.epoch))
         base = made.base
         manifest = make_manifest(
-            snapshot.manifest, self._store.allocate_version(), made, assigner, reason, self._store.shard_count
+            snapshot.manifest,
+            self._store.allocate_version(),
+            made,
+            assigner,
+            reason=reason,
+            shards=self._store.shard_count,
         )
         items = ItemColumns(catalogue.ids, catalogue.expires_at)
-        check_deadline("before a version is written aside")
+        check_deadline("before a version is written")
         self._store.write_unpublished(manifest, base, items)
         live = LiveIndex(manifest.version, assigner, base.nodes, made.preferred, shards=self._store.shard_count)
         return VersionDraft(self._store, manifest, catalogue, live)
 
 
 def _known_to(current: LiveIndex) -> RowFilter:
-    """Tell what is no news to readers of `current`: departures of what they lack, arrivals of what they have."""
+    """Select what is not new to readers of `current`: departures of items they lack, arrivals of items they have."""
 
-    def wanted(op: DeltaOp, rows: Rows) -> NDArray[np.bool_]:
+    def select(op: DeltaOp, rows: Rows) -> NDArray[np.bool_]:
         indexed = current.nodes_of_rows(int(rows.max(initial=-1)) + 1)[rows] >= 0
         return ~indexed if op == "delete" else indexed
 
-    return wanted
+    return select
 
 
 def _is_news(delta: Delta, current: LiveIndex | None) -> bool:
-    """Whether an arrival or departure changes what readers of `current` know."""
+    """Tell whether a delta is an arrival or departure that is new to readers of `current`."""
     if delta.op == "move":
         return False
     indexed = current is not None and current.node_of(delta.row) >= 0
@@ -183,9 +188,9 @@ def _is_news(delta: Delta, current: LiveIndex | None) -> bool:
 
 
 class BuiltBase(NamedTuple):
-    """The base of a version, where its items would rather be (rows,), and what became of those in the one before.
+    """The base of a version, the full nodes that its items would rather be in (rows,), and how many items moved.
 
-    `moved` of `common` items are in another node than before.
+    `moved` of `common` items are in another node than in the version before.
     """
 
     base: IndexBase
@@ -195,24 +200,23 @@ class BuiltBase(NamedTuple):
 
 
 def build_base(catalogue: ItemCatalogue, assigner: Assigner, before: Nodes | None = None) -> BuiltBase:
-    """Encode all items of a catalogue and seat those that are alive; `before` (rows,) are their nodes until now."""
+    """Encode all items of a catalogue and place those that are alive; `before` (rows,) are their nodes until now."""
     rows = np.arange(len(catalogue))
-    placed = assigner.assign(rows, catalogue.tokens)
+    encoded = assigner.assign(rows, catalogue.tokens)
     old = np.full(len(rows), -1, np.int32) if before is None else grown(before, len(rows), -1)[: len(rows)]
     alive = np.flatnonzero(catalogue.alive_mask())
-    nodes, wanted = np.full(len(rows), -1, np.int32), np.full(len(rows), -1, np.int32)
-    nodes[alive], wanted[alive] = place_all(
-        assigner, Assignment(placed.vectors[alive], placed.nodes[alive]), old[alive]
-    )
-    both = (nodes >= 0) & (old >= 0)
-    base = IndexBase(placed.vectors, nodes, assigner.representatives(placed.vectors, nodes))
-    return BuiltBase(base, wanted, int((both & (nodes != old)).sum()), int(both.sum()))
+    nodes, preferred = np.full(len(rows), -1, np.int32), np.full(len(rows), -1, np.int32)
+    placement = place_all(assigner, Assignment(encoded.vectors[alive], encoded.nodes[alive]), old[alive])
+    nodes[alive], preferred[alive] = placement
+    in_both = (nodes >= 0) & (old >= 0)
+    base = IndexBase(encoded.vectors, nodes, assigner.representatives(encoded.vectors, nodes))
+    return BuiltBase(base, preferred, moved=int((in_both & (nodes != old)).sum()), common=int(in_both.sum()))
 
 
 def make_manifest(
     source: SnapshotManifest, number: int, made: BuiltBase, assigner: Assigner, reason: str, shards: int = 1
 ) -> VersionManifest:
-    """Describe version `number`, made from the snapshot `source`, spread over `shards`."""
+    """Make the manifest of version `number`, made from the snapshot `source`, spread over `shards`."""
     base, rules = made.base, assigner.rules
     return VersionManifest(
         version=number,

@@ -1,4 +1,4 @@
-"""Leader: the index while this process holds the lease; all changes to it pass through here."""
+"""Leader: owns the index while this process holds the lease; all changes to it are made here."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ from hsnn.indexer.store.writer import IndexStore
 
 _log = logging.getLogger(__name__)
 
+# Seconds that readers get to load a version, at most: a new version must not wait for readers that are stuck.
 _LONGEST_WAIT = 30.0
-"""Seconds that readers get to load a version, at most."""
 
-Choose = Callable[[ItemCatalogue, LiveIndex], Rows]
-"""Which indexed rows (n,) to look at."""
+# Seconds between two checks whether the wait is to end.
+_WAIT_STEP = 0.1
+
+RowSelector = Callable[[ItemCatalogue, LiveIndex], Rows]
+"""Selects the indexed rows (n,) to check."""
 
 
 class Leader:
@@ -45,7 +48,7 @@ class Leader:
     Attributes
     ----------
     stopping
-        Set once this process is to end: nothing is waited for any more.
+        Set when this process is to end: ends all waiting.
     """
 
     def __init__(self, store: IndexStore, builder: Builder) -> None:
@@ -59,14 +62,14 @@ class Leader:
         self.live: LiveIndex | None = None
 
     def resume(self) -> None:
-        """Take up the current version, if there is one, where whoever led before left it."""
+        """Load the current version, if there is one, as the leader before left it, and bring it up to date."""
         number = self.store.current()
         if number is None:
             return
         try:
             version = self.store.load_version(number, vectors=False)
         except VersionNotFoundError as error:
-            _log.error("the pointer leads nowhere, the next snapshot repairs it: %s", error)
+            _log.error("the current version cannot be loaded, the next snapshot replaces it: %s", error)
             return
         live = self._builder.restore_live_index(version, self._deltas(number))
         catalogue = ItemCatalogue(version.snapshot)
@@ -78,7 +81,7 @@ class Leader:
         self._show()
 
     def read_positions(self) -> tuple[ItemCatalogue | None, dict[str, str]]:
-        """Where to read on in the trainer's streams, and the catalogue that these positions belong to."""
+        """Return the positions to read the trainer's streams from, and the catalogue that they belong to."""
         with self._lock:
             catalogue = self.catalogue
             if catalogue is None:
@@ -86,9 +89,9 @@ class Leader:
             return catalogue, {self.store.key("feed"): catalogue.feed_id, self.store.key("state"): catalogue.state_id}
 
     def apply_entries(self, read_for: ItemCatalogue | None, entries: Iterable[StreamEntry]) -> list[Delta]:
-        """Take over entries that were read at the `positions` of `read_for`, and write the deltas that follow.
+        """Apply entries that were read at the `read_positions` of `read_for`, and write the deltas that follow.
 
-        Entries read for a catalogue that a flip has replaced meanwhile are left alone: the new one has them.
+        Entries read for a catalogue that a flip has replaced meanwhile are ignored: the new one includes them.
         """
         with self._lock:
             if read_for is None or read_for is not self.catalogue:
@@ -98,7 +101,7 @@ class Leader:
             return self.reconcile()
 
     def reconcile(self) -> list[Delta]:
-        """Write the deltas that bring the index in line with the catalogue: the one step behind all arrivals and exits.
+        """Write the deltas that bring the index in line with the catalogue: all arrivals and departures come from here.
 
         Raises
         ------
@@ -108,18 +111,18 @@ class Leader:
         return self._write_planned(lambda catalogue, live: live.pending_deltas(catalogue))
 
     def node_sizes(self) -> tuple[int, NDArray[np.int64]] | None:
-        """Version in use and items per node of it now, (K,); None before the first one."""
+        """Return the version in use and its items per node, (K,); None before the first version."""
         with self._lock:
             return None if self.live is None else (self.live.number, self.live.node_sizes())
 
     @property
     def watermark(self) -> int:
-        """Event time as far as this leader knows, epoch ms; 0 before the first version."""
+        """The watermark that this leader knows, epoch ms of event time; 0 before the first version."""
         with self._lock:
             return 0 if self.catalogue is None else self.catalogue.watermark
 
-    def sweep(self, choose: Choose) -> list[Delta]:
-        """Take those of the items that `choose` names to a nearer node that have one with room.
+    def sweep(self, select: RowSelector) -> list[Delta]:
+        """Move items that `select` returns to a nearer node, where there is one with room.
 
         Raises
         ------
@@ -127,35 +130,35 @@ class Leader:
             The lease is lost.
         """
 
-        def nearer(catalogue: ItemCatalogue, live: LiveIndex) -> list[Delta]:
-            rows = choose(catalogue, live)
+        def plan(catalogue: ItemCatalogue, live: LiveIndex) -> list[Delta]:
+            rows = select(catalogue, live)
             deltas = live.moves_to_nearer(catalogue, rows)
             metrics.SWEPT.inc(len(rows))
             return deltas
 
-        return self._write_planned(nearer)
+        return self._write_planned(plan)
 
     def publish(self, snapshot: int, reason: str) -> VersionManifest:
-        """Make a version out of a snapshot and flip readers to it; one at a time.
+        """Make a version from a snapshot and flip readers to it; one at a time.
 
-        Before the flip readers get as much time to load it as making it took: theirs is about the same work, and who
-        has to load first is not told of arrivals meanwhile.
+        Before the flip, readers get as much time to load it as making it took, which is about the same work. A reader
+        that still loads after the flip learns of no arrivals meanwhile.
 
         Raises
         ------
         SnapshotNotFoundError
             There is no such snapshot.
         FencedError, VersionChangedError
-            Somebody else leads now.
+            Another process leads now.
         JobTimeoutError
             The job's time is over; nothing became visible.
         """
         with self._building:
-            began = time.monotonic()
+            started = time.monotonic()
             draft = self._builder.build_draft(snapshot, reason, self._nodes_of)
             if self.live is not None:
                 self.store.announce(draft.manifest.version)
-                self._wait(min(time.monotonic() - began, _LONGEST_WAIT))
+                self._wait(min(time.monotonic() - started, _LONGEST_WAIT))
             draft.advance(self._live_of_epoch(draft.catalogue.epoch))
             with self._lock:
                 news = draft.publish(self._live_of_epoch(draft.catalogue.epoch))
@@ -163,47 +166,42 @@ class Leader:
                 self._count(news)
         manifest = draft.manifest
         metrics.show_refresh(manifest)
-        _log.info(
-            "version %d from snapshot %d (%s), %d of %d items moved",
-            manifest.version,
-            snapshot,
-            reason,
-            manifest.moved,
-            manifest.common,
-        )
+        source, moved = f"snapshot {snapshot} ({reason})", f"{manifest.moved} of {manifest.common} items moved"
+        _log.info("version %d from %s, %s", manifest.version, source, moved)
         return manifest
 
     def remove_unpublished(self) -> list[int]:
-        """Remove versions that a dead publisher left unfinished."""
+        """Remove versions that a publisher that died has left unfinished."""
         with self._building:
-            found = self.store.unpublished_versions()
-            for number in found:
+            numbers = self.store.unpublished_versions()
+            for number in numbers:
                 self.store.drop_version(number)
-        return found
+        return numbers
 
     def _wait(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self.stopping.wait(min(left, 0.1)):
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not self.stopping.wait(min(left, _WAIT_STEP)):
             check_deadline("while readers load a version")
 
     def _live_of_epoch(self, epoch: int) -> LiveIndex | None:
+        """Return the live index if its rows are those of `epoch`."""
         with self._lock:
-            same = self.catalogue is not None and self.catalogue.epoch == epoch
-            return self.live if same else None
+            same_epoch = self.catalogue is not None and self.catalogue.epoch == epoch
+            return self.live if same_epoch else None
 
     def _nodes_of(self, epoch: int) -> NDArray[np.int32] | None:
-        """Nodes (rows,) of the items now; None if the rows of `epoch` are others."""
+        """Return the nodes (rows,) of the items now; None if rows of `epoch` mean other items."""
         with self._lock:
             live = self._live_of_epoch(epoch)
             return None if live is None else live.nodes.copy()
 
-    def _write_planned(self, wanted: Callable[[ItemCatalogue, LiveIndex], list[Delta]]) -> list[Delta]:
-        """Write the deltas that are `wanted`, and return them; none before the first version."""
+    def _write_planned(self, plan: Callable[[ItemCatalogue, LiveIndex], list[Delta]]) -> list[Delta]:
+        """Write the deltas of `plan`, and return them; none before the first version."""
         with self._lock:
             self._reload_if_uncertain()
             if self.catalogue is None or self.live is None:
                 return []
-            deltas = wanted(self.catalogue, self.live)
+            deltas = plan(self.catalogue, self.live)
             if deltas:
                 self._write(deltas, self.catalogue, self.live)
             return deltas
@@ -220,7 +218,7 @@ class Leader:
         self._count(deltas)
 
     def _reload_if_uncertain(self) -> None:
-        """Read again what is in the index, if a write failed: some of it may be done, and only Redis knows."""
+        """Load the index again if a write failed: some of it may have been done, and only Redis knows."""
         if self._uncertain:
             self._uncertain = False
             try:

@@ -92,7 +92,8 @@ class Lease:
         if self._value is None:
             return False
         asked = time.monotonic()
-        if not self._redis.eval(_RENEW, 1, lease_key(), self._value, self._ttl_ms):
+        arguments = (self._value, self._ttl_ms)
+        if not self._redis.eval(_RENEW, 1, lease_key(), *arguments):
             self._value = None
             return False
         self._valid_until = asked + self._ttl_ms / 1000

@@ -1,4 +1,4 @@
-"""The picture of a version: as base and deltas have it, and as leaves, item map and expiry set have it."""
+"""ConsistencyCheck: compare base and deltas of a version with its leaves, item map and expiry set."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from hsnn.indexer.store.streams import STREAM_START
 from hsnn.indexer.store.version import Version
 from hsnn.indexer.store.writer import RecordLocation
 
-_PAGE = 5000  # entries of a hash or set that are looked at in one go
+# Entries of a hash or set fetched at once: some hundred kilobytes.
+_PAGE = 5000
 
 
 class ExpectedItem(NamedTuple):
-    """Where base and deltas have an item: its row, its leaf, the end of its life (0 = none)."""
+    """An item by base and deltas: its row, its leaf, when it expires (ms of event time, 0 = never)."""
 
     row: int
     leaf: int
@@ -42,9 +43,9 @@ class Discrepancies(NamedTuple):
 
 
 class ConsistencyCheck:
-    """A version in all its forms; `refresh` brings them up to date.
+    """A version in all its forms; `refresh` reads them.
 
-    Nothing is locked: what deltas change while leaves, map and set are read page by page is left to the next look.
+    Nothing is locked: items that deltas change while the pages of leaves, map and set are read are not judged.
 
     Parameters
     ----------
@@ -60,13 +61,13 @@ class ConsistencyCheck:
     expected
         Items by base and deltas.
     item_map
-        Places by the item map; (-1, -1) for what cannot be read.
+        Leaf and slot by the item map; (-1, -1) for entries that cannot be read.
     ends
-        Ends by the expiry set.
+        Times of expiry by the expiry set.
     records
-        Records of rows that are in a leaf.
+        Records of items that are in a leaf.
     damaged
-        Shard and leaf where bytes are missing or others than were written: no record in it counts.
+        Shard and leaf of posting lists with missing or damaged bytes: no record in them counts.
     vectors
         Packed vectors that deltas brought, by item.
     """
@@ -87,76 +88,76 @@ class ConsistencyCheck:
         self.records: list[RecordLocation] = []
         self.damaged: set[tuple[int, int | str]] = set()
         self.vectors: dict[str, bytes] = {}
-        self._seen = dict.fromkeys(reader.shards(number), STREAM_START)
+        self._positions = dict.fromkeys(reader.shards(number), STREAM_START)
         self._moving: set[str] = set()
 
     def refresh(self) -> None:
-        """Read everything anew; the catalogue is at least as old as the rest."""
+        """Read everything again; the catalogue first, so that it is at least as old as the rest."""
         catch_up(self._catalogue, self._reader)
         self.item_map, self.expires_at, self.records, self.damaged, self._moving = {}, {}, [], set(), set()
-        for part in self._seen:
-            self._replay(part)
-            self._scan(part)
-            self._moving |= {delta.item for _, delta in self._news(part)}
+        for shard in self._positions:
+            self._replay(shard)
+            self._scan(shard)
+            self._moving |= {delta.item for _, delta in self._new_deltas(shard)}
 
     def discrepancies(self) -> Discrepancies:
-        """Tell what of leaves, map and set differs from base and deltas."""
-        theirs, ours = self.expected, self.item_map
+        """Return the differences of leaves, map and set from base and deltas."""
+        expected, mapped = self.expected, self.item_map
         posted, stray = self._posted()
-        misplaced = {item for item in theirs.keys() & ours.keys() if not self._is_at(item, posted.get(item))}
-        ends = {item: placed.expires_at for item, placed in theirs.items() if placed.expires_at > 0}
-        found = Discrepancies(
-            missing=theirs.keys() - ours.keys(),
-            extra=ours.keys() - theirs.keys(),
-            misplaced=misplaced,
-            unposted=theirs.keys() - posted.keys(),
+        in_both = expected.keys() & mapped.keys()
+        expiring = {item: placed.expires_at for item, placed in expected.items() if placed.expires_at > 0}
+        kinds = Discrepancies(
+            missing=expected.keys() - mapped.keys(),
+            extra=mapped.keys() - expected.keys(),
+            misplaced={item for item in in_both if not self._is_at(item, posted.get(item))},
+            unposted=expected.keys() - posted.keys(),
             stray=stray,
-            misdated={item for item, _ in ends.items() ^ self.expires_at.items()},
+            misdated={item for item, _ in expiring.items() ^ self.expires_at.items()},
             damaged={f"leaf {leaf}, shard {shard}" for shard, leaf in self.damaged},
         )
-        return Discrepancies(*(kind - self._moving for kind in found))
+        return Discrepancies(*(kind - self._moving for kind in kinds))
 
     def catalogue_discrepancies(self) -> tuple[list[str], list[str], bool]:
-        """Items that are indexed and must not be, those that must be and are not, and whether that was looked for."""
+        """Return items that are indexed but must not be, items that must be but are not, and whether that was checked."""
         if self._reader.current() != self.number:
             return [], [], False
         catalogue = self._catalogue
         alive, known = catalogue.alive_mask(), catalogue.known[: len(catalogue)]  # (rows,)
-        living = {catalogue.ids[row] for row in np.flatnonzero(alive)}
-        dead = {catalogue.ids[row] for row in np.flatnonzero(known & ~alive)}
-        stale = (dead - living) & (self.expected.keys() | self.item_map.keys())
-        return sorted(stale), sorted(living - self.expected.keys()), True
+        alive_items = {catalogue.ids[row] for row in np.flatnonzero(alive)}
+        gone = {catalogue.ids[row] for row in np.flatnonzero(known & ~alive)}
+        stale = (gone - alive_items) & (self.expected.keys() | self.item_map.keys())
+        return sorted(stale), sorted(alive_items - self.expected.keys()), True
 
     def item_of(self, row: int) -> str:
-        """Id of a row's item, or that it is unknown."""
+        """Return the id of a row's item; ``row N`` if it is unknown."""
         return self.names.get(row) or f"row {row}"
 
     def _posted(self) -> tuple[dict[str, LeafSlot], set[str]]:
-        """Place of the record of each item that has one in its leaf, and the items of all other records."""
+        """Return the location of each item's record in its leaf, and the items of all other records."""
         posted: dict[str, LeafSlot] = {}
         stray: set[str] = set()
         for record in self.records:
             item = self.item_of(record.row)
-            placed, place = self.expected.get(item), self.item_map.get(item)
-            if placed is None or placed.row != record.row or placed.leaf != record.leaf:
+            expected, location = self.expected.get(item), self.item_map.get(item)
+            if expected is None or expected.row != record.row or expected.leaf != record.leaf:
                 stray.add(item)
                 continue
             if (record.shard, record.leaf) in self.damaged:
                 continue
             if item in posted:
                 stray.add(item)
-            if item not in posted or place == (record.leaf, record.slot):
-                posted[item] = LeafSlot(placed.leaf, record.slot)
+            if item not in posted or location == (record.leaf, record.slot):
+                posted[item] = LeafSlot(expected.leaf, record.slot)
         return posted, stray
 
     def _is_at(self, item: str, posted: LeafSlot | None) -> bool:
-        """Whether the map has an item in its leaf, at its record if it has one."""
-        place = self.item_map[item]
-        return place.leaf == self.expected[item].leaf and posted in (None, place)
+        """Tell whether the map has an item in its leaf, and at its record if it has one."""
+        location = self.item_map[item]
+        return location.leaf == self.expected[item].leaf and posted in (None, location)
 
-    def _replay(self, part: VersionShard) -> None:
-        for at, delta in self._news(part):
-            self._seen[part] = at
+    def _replay(self, shard: VersionShard) -> None:
+        for position, delta in self._new_deltas(shard):
+            self._positions[shard] = position
             if delta.op == "superseded":
                 continue
             self.names[delta.row] = delta.item
@@ -166,23 +167,23 @@ class ConsistencyCheck:
                 self.expected[delta.item] = ExpectedItem(delta.row, delta.node, delta.expires_at)
                 self.vectors[delta.item] = delta.packed
 
-    def _news(self, part: VersionShard) -> Iterator[tuple[str, Delta]]:
-        for entry in streams.scan_entries(self._reader.redis, part.delta_stream, self._seen[part]):
+    def _new_deltas(self, shard: VersionShard) -> Iterator[tuple[str, Delta]]:
+        for entry in streams.scan_entries(self._reader.redis, shard.delta_stream, self._positions[shard]):
             yield entry.id, Delta.decode(entry.fields[b"d"])
 
-    def _scan(self, part: VersionShard) -> None:
+    def _scan(self, shard: VersionShard) -> None:
         redis: Any = self._reader.redis
-        for item, place in redis.hscan_iter(part.item_map, count=_PAGE):
-            self.item_map[_text(item)] = LeafSlot.parse(place)
-        for item, end in redis.zscan_iter(part.expiry_set, count=_PAGE):
-            self.expires_at[_text(item)] = int(end)
-        for name, records in self._reader.leaves(part, self.version.manifest):
+        for item, location in redis.hscan_iter(shard.item_map, count=_PAGE):
+            self.item_map[_text(item)] = LeafSlot.parse(location)
+        for item, expires_at in redis.zscan_iter(shard.expiry_set, count=_PAGE):
+            self.expires_at[_text(item)] = int(expires_at)
+        for name, records in self._reader.leaves(shard, self.version.manifest):
             last = name.rpartition(":")[2]
             leaf = int(last) if last.isdigit() else last
             inside = np.flatnonzero(records.rows >= 0).tolist()
-            self.records += [RecordLocation(part.shard, leaf, slot, int(records.rows[slot])) for slot in inside]
+            self.records += [RecordLocation(shard.shard, leaf, slot, int(records.rows[slot])) for slot in inside]
             if not records.intact:
-                self.damaged.add((part.shard, leaf))
+                self.damaged.add((shard.shard, leaf))
 
 
 def _text(item: bytes) -> str:

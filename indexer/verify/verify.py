@@ -1,4 +1,4 @@
-"""Verify that base and deltas, leaves, item map and expiry set of a version agree, and with what should be there."""
+"""Verification: whether all forms of a version agree with one another and with the item catalogue."""
 
 from __future__ import annotations
 
@@ -21,37 +21,36 @@ KINDS = {
     "stale": "still indexed, though deleted or expired",
     "unassigned": "alive, but not indexed",
 }
-"""The kinds of damage."""
+"""The kinds of damage, explained for people."""
 
 
 class VerifyReport(NamedTuple):
-    """What `verify` found in one version: sorted lists of item ids, an item may be in several, and of leaves.
+    """The damage of one version: sorted lists of item ids, of which one may be in several, and of leaves.
 
     Attributes
     ----------
     version, items
-        The version, and how many items its map holds.
+        The version, and the number of items in its map.
     missing
         Items that base and deltas have and the map lacks.
     extra
         Items that only the map has.
     misplaced
-        Items whose leaves differ, or are none, or whose record is elsewhere in the leaf.
+        Items whose leaf in the map differs or cannot be read, or whose record is elsewhere in the leaf.
     unposted
         Items of base and deltas whose leaf has no record of them.
     stray
-        Items that have a record in another leaf than theirs, or two; ``row N`` where nobody knows the item.
+        Items that have a record in another leaf than theirs, or two; ``row N`` where the item is unknown.
     misdated
-        Items whose end in the expiry set is not that of base and deltas.
+        Items whose expiry in the expiry set is not that of base and deltas.
     damaged
-        Leaves, ``leaf N, shard S``, that miss bytes or hold a record with another checksum: all their items are
-        unposted.
+        Leaves, ``leaf N, shard S``, with missing bytes or a record with a wrong checksum: all their items are unposted.
     stale
         Items in the map, or in base and deltas, that were deleted or have expired by the watermark.
     unassigned
         Items that are alive and in no node by base and deltas.
     catalogue_checked
-        Whether the last two were looked for: only the version that readers use is kept up with the catalogue.
+        Whether the last two were checked: only the version that readers use is kept in line with the catalogue.
     """
 
     version: int
@@ -69,7 +68,7 @@ class VerifyReport(NamedTuple):
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no damage."""
         return not any(self.counts.values())
 
     @property
@@ -90,10 +89,10 @@ def verify(
     number
         The version.
     recheck_after
-        Seconds. An item that is due, or unassigned, may be at the leader's hands just now: if there is any, a second
-        look is taken after so long, and only what both found is damage.
+        Seconds. The leader may be about to remove a stale item or to index an unassigned one: if there is any, a second
+        pass follows after so long, and only what both passes found is damage.
     wait
-        How to wait.
+        Waits for so many seconds.
 
     Raises
     ------
@@ -103,14 +102,14 @@ def verify(
     check = ConsistencyCheck(reader, number)
     report = run_check(check)
     if recheck_after and (report.stale or report.unassigned):
-        check_deadline("between two looks at a version")
+        check_deadline("between two passes over a version")
         wait(recheck_after)
         report = confirm_report(report, run_check(check))
     return report
 
 
 def run_check(check: ConsistencyCheck) -> VerifyReport:
-    """Look at a version now, and say what is wrong."""
+    """Read a version now and report its damage."""
     check.refresh()
     wrong, (stale, unassigned, judged) = check.discrepancies(), check.catalogue_discrepancies()
     kinds = {kind: sorted(found) for kind, found in wrong._asdict().items()}
@@ -120,6 +119,6 @@ def run_check(check: ConsistencyCheck) -> VerifyReport:
 
 
 def confirm_report(earlier: VerifyReport, later: VerifyReport) -> VerifyReport:
-    """Report of the later look, less what has become stale or unassigned only since the earlier one."""
+    """Return the later report, less what has become stale or unassigned only since the earlier one."""
     stale, unassigned = ({*earlier.stale} & {*later.stale}, {*earlier.unassigned} & {*later.unassigned})
     return later._replace(stale=sorted(stale), unassigned=sorted(unassigned))
