@@ -118,7 +118,7 @@ class ConsistencyCheck:
         return Discrepancies(*(kind - self._moving for kind in kinds))
 
     def catalogue_discrepancies(self) -> tuple[list[str], list[str], bool]:
-        """Return items that are indexed but must not be, items that must be but are not, and whether that was checked."""
+        """Return items that are indexed wrongly, items that should be indexed, and whether either was checked."""
         if self._reader.current() != self.number:
             return [], [], False
         catalogue = self._catalogue

@@ -103,7 +103,7 @@ class World(Happenings):
     def sweep(self) -> None:
         sweep = RollingSweep(rate=100, every=1.0)
         sweep.select(self.leader.catalogue, self.leader.live)
-        sweep._filled -= 10
+        sweep._refilled_at -= 10
         self.leader.sweep(sweep.select)
 
     def succeed(self) -> None:

@@ -23,26 +23,26 @@ def clock() -> Clock:
     return Clock()
 
 
-def picture(heat, wanted=None, sizes=(1, 1), cap=9, number=1):
-    """A catalogue and an index of as many items as have a heat."""
-    count = len(heat)
-    heat = np.array(heat, np.float32)
-    wanted = np.full(count, -1, np.int32) if wanted is None else np.array(wanted, np.int32)
+def catalogue_and_index(popularity, preferred=None, sizes=(1, 1), cap=9, number=1):
+    """Make a catalogue and an index of as many items as have a popularity."""
+    count = len(popularity)
+    popularity = np.array(popularity, np.float32)
+    preferred = np.full(count, -1, np.int32) if preferred is None else np.array(preferred, np.int32)
 
     class Catalogue:
         def __len__(self):
             return count
 
-        def alive(self):
+        def alive_mask(self):
             return np.ones(count, bool)
 
-        def heat(self, rows):
-            return heat[rows]
+        def popularity(self, rows):
+            return popularity[rows]
 
     live = SimpleNamespace(
         number=number,
-        wanted=wanted,
-        room=SimpleNamespace(sizes=np.array(sizes), cap=cap),
+        preferred=preferred,
+        capacity=SimpleNamespace(sizes=np.array(sizes), cap=cap),
         nodes_of_rows=lambda rows: np.zeros(rows, np.int32),
     )
     return Catalogue(), live
@@ -50,55 +50,59 @@ def picture(heat, wanted=None, sizes=(1, 1), cap=9, number=1):
 
 def test_no_more_items_than_the_rate_allows(clock):
     sweep, seen = RollingSweep(rate=10, every=0.5, clock=clock), []
-    world = picture([1.0] * 100)
+    index = catalogue_and_index([1.0] * 100)
     for _ in range(40):
         clock.now += 0.25
-        seen.append(len(sweep.select(*world)))
+        seen.append(len(sweep.select(*index)))
     assert sum(seen) <= 10 * 10 + 5
     assert sum(seen) >= 80
     clock.now += 1000
-    assert len(sweep.select(*world)) == 10, "what was not used is not saved for later"
-    assert len(sweep.select(*world)) == 0
+    assert len(sweep.select(*index)) == 10, "what was not used is not saved for later"
+    assert len(sweep.select(*index)) == 0
 
 
-def test_a_rate_below_one_item_per_look_comes_to_its_turn(clock):
+def test_a_rate_below_one_item_per_call_adds_up(clock):
     sweep, seen = RollingSweep(rate=0.5, every=1.0, clock=clock), 0
-    world = picture([1.0] * 10)
+    index = catalogue_and_index([1.0] * 10)
     for _ in range(20):
         clock.now += 1
-        seen += len(sweep.select(*world))
+        seen += len(sweep.select(*index))
     assert 9 <= seen <= 11
 
 
-def test_popular_items_have_their_turn_more_often_and_every_item_has_one(clock):
-    heat = [100.0] * 5 + [1.0] * 45
-    sweep, turns = RollingSweep(rate=5, every=1.0, clock=clock), Counter()
-    world = picture(heat)
+def test_popular_items_are_checked_more_often_and_every_item_at_some_time(clock):
+    popularity = [100.0] * 5 + [1.0] * 45
+    sweep, checks = RollingSweep(rate=5, every=1.0, clock=clock), Counter()
+    index = catalogue_and_index(popularity)
     for _ in range(300):
         clock.now += 1
-        turns.update(sweep.select(*world).tolist())
-    assert set(turns) == set(range(50))
-    assert min(turns[row] for row in range(5)) > 3 * max(turns[row] for row in range(5, 50))
+        checks.update(sweep.select(*index).tolist())
+    assert set(checks) == set(range(50))
+    assert min(checks[row] for row in range(5)) > 3 * max(checks[row] for row in range(5, 50))
 
 
 def test_without_any_traffic_all_take_turns(clock):
-    sweep, turns = RollingSweep(rate=5, every=1.0, clock=clock), Counter()
+    sweep, checks = RollingSweep(rate=5, every=1.0, clock=clock), Counter()
     for _ in range(40):
         clock.now += 1
-        turns.update(sweep.select(*picture([0.0] * 20)).tolist())
-    assert max(turns.values()) - min(turns.values()) <= 1
-    assert len(turns) == 20
+        checks.update(sweep.select(*catalogue_and_index([0.0] * 20)).tolist())
+    assert max(checks.values()) - min(checks.values()) <= 1
+    assert len(checks) == 20
 
 
 def test_those_who_wait_for_a_node_with_room_come_first_the_popular_before(clock):
     sweep = RollingSweep(rate=1, every=1.0, clock=clock)
-    wanted, heat = [-1] * 20, [5.0] * 20
-    wanted[3], wanted[7], wanted[9] = 1, 0, 1
-    heat[0], heat[1], heat[9] = 100.0, 90.0, 8.0
+    preferred, popularity = [-1] * 20, [5.0] * 20
+    preferred[3], preferred[7], preferred[9] = 1, 0, 1
+    popularity[0], popularity[1], popularity[9] = 100.0, 90.0, 8.0
     clock.now += 1
-    assert sweep.select(*picture(heat, wanted, sizes=(9, 9))).tolist() == [0, 1], "nobody is waited for"
+    assert sweep.select(*catalogue_and_index(popularity, preferred, sizes=(9, 9))).tolist() == [0, 1], (
+        "nobody is waited for"
+    )
     clock.now += 2
-    assert sweep.select(*picture(heat, wanted, sizes=(9, 2))).tolist() == [9, 3], "node 1 has room, node 0 has none"
+    assert sweep.select(*catalogue_and_index(popularity, preferred, sizes=(9, 2))).tolist() == [9, 3], (
+        "node 1 has room, node 0 has none"
+    )
 
 
 def test_items_of_a_full_node_come_back_once_there_is_room(store, toy, follow):
@@ -115,12 +119,12 @@ def test_items_of_a_full_node_come_back_once_there_is_room(store, toy, follow):
     assert leader.sweep(sweep.select) == []
     toy.delete("i5")
     follow(leader)
-    sweep._filled -= 10
+    sweep._refilled_at -= 10
     (moved,) = leader.sweep(sweep.select)
     assert (moved.op, moved.reason, moved.node, moved.item) == ("move", "nearer", 1, "b")
     assert moved.vector is not None
     assert moved.vector.tolist() == [-4.0, 4.0, 0.0]
-    sweep._filled -= 10
+    sweep._refilled_at -= 10
     assert leader.sweep(sweep.select) == []
     assert verify(store, 1).clean
 
@@ -138,8 +142,8 @@ def test_a_successor_takes_displaced_items_back_too(store, toy, follow):
     successor.resume()
     sweep = RollingSweep(rate=100, every=1.0)
     sweep.select(successor.catalogue, successor.live)
-    sweep._filled -= 10
-    sweep._looked -= 10
+    sweep._refilled_at -= 10
+    sweep._checked_at -= 10
     assert [delta.item for delta in successor.sweep(sweep.select)] == ["b"]
     assert store.item_nodes(1)["b"] == 1
 
