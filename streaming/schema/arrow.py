@@ -1,4 +1,4 @@
-"""Many interactions in one record: an Arrow IPC stream (or file) with the JSON events' field names as columns.
+"""Arrow encoding of many interactions in one record: an IPC stream (or file) with the JSON field names as columns.
 
 Columns ``ts`` (whole numbers or timestamps), ``user``, ``item`` (text or whole numbers), ``action`` (text); ``value``
 (numbers), ``context`` (JSON text, or a struct), ``id`` and ``impression`` (text or whole numbers) may be missing, as
@@ -19,18 +19,21 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hsnn.streaming.schema.contexts import Context, ContextDecoder
-from hsnn.streaming.schema.events import Scalar
+from hsnn.streaming.schema.events import LAST_MS, Scalar
 from hsnn.streaming.schema.ids import MAX_ID
 
 MAX_ROWS = 1_000_000
-"""Most interactions in one record."""
+"""Most interactions in one record: bounds the memory that one record of a hostile producer can take."""
 
+# First bytes of the two Arrow IPC formats.
 _STREAM = b"\xff\xff\xff\xff"
 _FILE = b"ARROW1"
+
+# Characters of an action, as in the JSON schema (`Interaction.action`).
 _MAX_ACTION = 64
-_LAST_MS = 253_402_300_799_999
-_shared: ContextDecoder[str] = ContextDecoder()
-_contexts: msgspec.json.Decoder[Context] = msgspec.json.Decoder(Context)
+
+_cached_decoder: ContextDecoder[str] = ContextDecoder()
+_decoder: msgspec.json.Decoder[Context] = msgspec.json.Decoder(Context)
 
 
 class ArrowError(ValueError):
@@ -39,7 +42,7 @@ class ArrowError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class InteractionColumns:
-    """Columns of some records, of so many rows each; `refused` says for some rows why they are not usable."""
+    """Columns of records that have `lengths` rows each; `rejected` maps unusable rows to the reason."""
 
     lengths: NDArray[np.int64]
     ts: NDArray[np.int64]
@@ -54,7 +57,7 @@ class InteractionColumns:
 
 
 def is_arrow(value: bytes) -> bool:
-    """Whether the bytes start like an Arrow IPC stream or file."""
+    """Return whether the bytes start like an Arrow IPC stream or file."""
     return value[:4] == _STREAM or value[:6] == _FILE
 
 
@@ -68,7 +71,7 @@ def write_interactions(
     id: Sequence[str | None] | None = None,
     impression: Sequence[str | None] | None = None,
 ) -> bytes:
-    """Write interactions as one record; `read_interactions` reads it back.
+    """Encode interactions as one record, which `read_interactions` decodes.
 
     Examples
     --------
@@ -85,11 +88,11 @@ def write_interactions(
     if value is not None:
         columns["value"] = pa.array(value, pa.float32())
     if context is not None:
-        texts = [None if one is None else msgspec.json.encode(one).decode() for one in context]
-        columns["context"] = pa.array(texts, pa.string())
-    for name, texts_ in (("id", id), ("impression", impression)):
-        if texts_ is not None:
-            columns[name] = pa.array(texts_, pa.string())
+        encoded = [None if mapping is None else msgspec.json.encode(mapping).decode() for mapping in context]
+        columns["context"] = pa.array(encoded, pa.string())
+    for name, texts in (("id", id), ("impression", impression)):
+        if texts is not None:
+            columns[name] = pa.array(texts, pa.string())
     return _write(pa.table(columns))
 
 
@@ -102,14 +105,15 @@ def _write(table: Any) -> bytes:
 
 
 def extract_row(value: bytes | None, index: int) -> bytes | None:
-    """Cut one event out of a record: a record of its own for Arrow, the record itself for JSON."""
+    """Return one event of a record: as a record of its own for Arrow, the record itself for JSON."""
+    # A zero byte and a schema id, as a schema registry's serializers write them, come before the Arrow bytes.
     bare = value[5:] if value is not None and value[:1] == b"\0" else value
     if bare is None or not is_arrow(bare):
         return value
     return _write(_table(bare).slice(index, 1))
 
 
-# A record with many unusable rows is cut many times, one after the other.
+# `extract_row` is called for each unusable row of a record, one after the other.
 @lru_cache(maxsize=2)
 def _table(value: bytes) -> Any:
     try:
@@ -124,7 +128,7 @@ def _table(value: bytes) -> Any:
 
 
 def read_interactions(*values: bytes) -> InteractionColumns:
-    """Read one record, or several of one schema behind one another: much of the work is per call, not per row.
+    """Decode one record, or several of the same schema one after another: much of the cost is per call, not per row.
 
     Raises
     ------
@@ -141,89 +145,102 @@ def read_interactions(*values: bytes) -> InteractionColumns:
     if missing:
         raise ArrowError(f"columns {', '.join(missing)} must be there once; there are {', '.join(table.schema.names)}")
     try:
-        return _read(table, np.array([len(one) for one in tables]))
+        return _read(table, np.array([len(part) for part in tables]))
     except ArrowError:
         raise
-    except Exception as error:  # a cast that does not work, whichever pyarrow's name for it
+    except Exception as error:  # a failed cast, which pyarrow reports in many ways
         raise ArrowError(f"a column has a wrong type: {type(error).__name__}: {error}") from None
 
 
 def _read(table: Any, lengths: NDArray[np.int64]) -> InteractionColumns:
-    refused: dict[int, str] = {}
-    ts = _times(table["ts"], refused)
-    user, item = (_texts(table, name, MAX_ID, refused) for name in ("user", "item"))
-    action = _texts(table, "action", _MAX_ACTION, refused)
+    rejected: dict[int, str] = {}
+    ts = _times(table["ts"], rejected)
+    user, item = (_texts(table, name, MAX_ID, rejected) for name in ("user", "item"))
+    action = _texts(table, "action", _MAX_ACTION, rejected)
     if "type" in table.schema.names:
-        kind = _texts(table, "type", _MAX_ACTION, refused)
-        refused |= {int(i): f"type {kind[i]!r} is not read from Arrow" for i in np.flatnonzero(kind != "interaction")}
-    value = _values(table, refused)
-    context = _read_contexts(table["context"], refused) if "context" in table.schema.names else None
-    ids, impression = (_maybe_texts(table, name, refused) for name in ("id", "impression"))
-    return InteractionColumns(lengths, ts, user, item, action, value, context, ids, impression, refused)
+        kind = _texts(table, "type", _MAX_ACTION, rejected)
+        rejected |= {int(i): f"type {kind[i]!r} is not read from Arrow" for i in np.flatnonzero(kind != "interaction")}
+    value = _values(table, rejected)
+    context = _read_contexts(table["context"], rejected) if "context" in table.schema.names else None
+    ids, impression = (_optional_texts(table, name, rejected) for name in ("id", "impression"))
+    return InteractionColumns(
+        lengths=lengths,
+        ts=ts,
+        user=user,
+        item=item,
+        action=action,
+        value=value,
+        context=context,
+        id=ids,
+        impression=impression,
+        rejected=rejected,
+    )
 
 
-def _times(column: Any, refused: dict[int, str]) -> NDArray[np.int64]:
+def _times(column: Any, rejected: dict[int, str]) -> NDArray[np.int64]:
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("ms"), safe=False)
     elif not pa.types.is_integer(column.type):
         raise ArrowError(f"`ts` has type {column.type}; write whole milliseconds or timestamps")
     ts: NDArray[np.int64] = column.cast(pa.int64()).fill_null(-1).to_numpy().copy()
-    for at in np.flatnonzero((ts < 0) | (ts > _LAST_MS)):
-        refused[int(at)] = f"`ts` is missing or out of range: {ts[at]}"
+    for row in np.flatnonzero((ts < 0) | (ts > LAST_MS)):
+        rejected[int(row)] = f"`ts` is missing or out of range: {ts[row]}"
     return ts
 
 
-def _maybe_texts(table: Any, name: str, refused: dict[int, str]) -> NDArray[np.object_] | None:
-    """Texts of a column that may be missing or have gaps."""
+def _optional_texts(table: Any, name: str, rejected: dict[int, str]) -> NDArray[np.object_] | None:
+    """Return the texts of a column that may be missing or hold nulls."""
     if name not in table.schema.names:
         return None
-    there = pc.is_valid(table[name]).to_numpy()
+    valid = pc.is_valid(table[name]).to_numpy()
     problems: dict[int, str] = {}
     texts = _texts(table, name, MAX_ID, problems)
-    refused |= {row: problem for row, problem in problems.items() if there[row]}
+    rejected |= {row: problem for row, problem in problems.items() if valid[row]}
     return texts
 
 
-def _texts(table: Any, name: str, longest: int, refused: dict[int, str]) -> NDArray[np.object_]:
+def _texts(table: Any, name: str, max_length: int, rejected: dict[int, str]) -> NDArray[np.object_]:
     column = table[name]
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
         raise ArrowError(f"`{name}` has type {column.type}; write text or whole numbers")
     column = column.cast(pa.large_string())
     length = pc.utf8_length(column).fill_null(0).to_numpy()
-    for at in np.flatnonzero((length < 1) | (length > longest)):
-        refused[int(at)] = f"`{name}` has {length[at]} characters; between 1 and {longest} are allowed"
+    for row in np.flatnonzero((length < 1) | (length > max_length)):
+        rejected[int(row)] = f"`{name}` has {length[row]} characters; between 1 and {max_length} are allowed"
     texts: NDArray[np.object_] = column.to_numpy().astype(object)
     return texts
 
 
-def _values(table: Any, refused: dict[int, str]) -> NDArray[np.float32]:
+def _values(table: Any, rejected: dict[int, str]) -> NDArray[np.float32]:
     if "value" not in table.schema.names:
         return np.full(len(table), np.nan, np.float32)
     column = table["value"].cast(pa.float64())
     wide = column.to_numpy()
     with np.errstate(over="ignore"):
         narrow: NDArray[np.float32] = wide.astype(np.float32)
-    for at in np.flatnonzero(pc.is_valid(column).to_numpy() & ~np.isfinite(narrow)):
-        refused[int(at)] = f"`value` is {wide[at]}; a finite number is needed"
+    for row in np.flatnonzero(pc.is_valid(column).to_numpy() & ~np.isfinite(narrow)):
+        rejected[int(row)] = f"`value` is {wide[row]}; a finite number is needed"
     return narrow
 
 
-def _read_contexts(column: Any, refused: dict[int, str]) -> NDArray[np.object_]:
-    ones = column.to_pylist()
+def _read_contexts(column: Any, rejected: dict[int, str]) -> NDArray[np.object_]:
+    values = column.to_pylist()
     try:
-        texts = _shared.decode(["null" if one is None else one for one in ones])
-        return np.fromiter(texts, dtype=object, count=len(ones))
+        texts = _cached_decoder.decode(["null" if value is None else value for value in values])
+        return np.fromiter(texts, dtype=object, count=len(values))
     except Exception:
-        return _contexts_one_by_one(ones, refused)  # which also reads structs
+        return _read_contexts_one_by_one(values, rejected)  # slower; finds the invalid rows, and also reads structs
 
 
-def _contexts_one_by_one(ones: list[Any], refused: dict[int, str]) -> NDArray[np.object_]:
-    out = np.full(len(ones), None, dtype=object)
-    for at, one in enumerate(ones):
+def _read_contexts_one_by_one(values: list[Any], rejected: dict[int, str]) -> NDArray[np.object_]:
+    out = np.full(len(values), None, dtype=object)
+    for row, value in enumerate(values):
         try:
-            if one is not None:
-                out[at] = _contexts.decode(one) if isinstance(one, str) else msgspec.convert(one, dict[str, Scalar])
+            if value is not None:
+                out[row] = (
+                    _decoder.decode(value) if isinstance(value, str) else msgspec.convert(value, dict[str, Scalar])
+                )
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-            refused[at] = f"`context`: {error}"
+            rejected[row] = f"`context`: {error}"
     return out

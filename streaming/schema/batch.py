@@ -1,4 +1,4 @@
-"""The columnar form of events: arrays, not objects, from the consumer on."""
+"""Batches of events as columns, the form of events from the consumer on."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from hsnn.streaming.schema.events import Item, Scalar, User
 _T = TypeVar("_T")
 
 
-def gather(column: Sequence[_T], at: Sequence[int]) -> list[_T]:
-    """Return the values of a column of objects at some rows.
+def gather(column: Sequence[_T], rows: Sequence[int]) -> list[_T]:
+    """Return the values of a column of objects at the rows.
 
     Examples
     --------
     >>> gather(["a", "b", "c"], [2, 0])
     ['c', 'a']
     """
-    return [column[row] for row in at]
+    return [column[row] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class Engagements:
         NaN where the event had none.
     context : n mappings or None
     repeat : (n,) bool
-        Whether the event says more of what the user's previous event said: the same item again, by the same impression
-        or soon after it. A label or a weight, but no new step of the user's history. All False if not given.
+        Whether the event repeats the user's previous event: the same item by the same impression, or soon after it.
+        A repeat is a label or a weight, and no new step of the user's history. All False if not given.
     """
 
     ts: NDArray[np.int64]
@@ -63,33 +63,33 @@ class Engagements:
         return len(self.ts)
 
     def slice(self, start: int, stop: int) -> Engagements:
-        """Rows ``start`` to ``stop``; arrays are views."""
-        part = slice(start, stop)
+        """Return rows ``start`` to ``stop``; arrays are views."""
+        rows = slice(start, stop)
         return Engagements(
-            self.ts[part],
-            self.sent_at[part],
-            self.user[part],
-            self.item[part],
-            self.action[part],
-            self.value[part],
-            self.context[part],
-            self.repeat[part],
+            ts=self.ts[rows],
+            sent_at=self.sent_at[rows],
+            user=self.user[rows],
+            item=self.item[rows],
+            action=self.action[rows],
+            value=self.value[rows],
+            context=self.context[rows],
+            repeat=self.repeat[rows],
         )
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledImpressions:
-    """Items that users were shown and whose fate is known, as columns, in the order in which it was decided.
+    """Items that users were shown, with their labels, as columns in the order of labelling.
 
     Attributes
     ----------
     ts : (n,) int64
         Event time of the impression, epoch ms.
     decided_at : (n,) int64
-        Watermark at which it was decided, epoch ms.
+        Watermark at which the labels were decided, epoch ms.
     user, item : n texts
     labels : (n, A) float32
-        1 where the user did this action, in the order of ``streaming.tasks``; a row of zeros is an explicit negative.
+        1 where the user took this action, in the order of ``streaming.tasks``; a row of zeros is an explicit negative.
     context : n mappings or None
         Of the impression.
 
@@ -109,65 +109,67 @@ class LabelledImpressions:
     def __len__(self) -> int:
         return len(self.ts)
 
-    def select(self, at: NDArray[np.int64]) -> LabelledImpressions:
-        """Take some of them."""
-        places = at.tolist()
+    def select(self, rows: NDArray[np.int64]) -> LabelledImpressions:
+        """Return the rows, in the order given."""
+        listed = rows.tolist()
         return LabelledImpressions(
-            self.ts[at],
-            self.decided_at[at],
-            gather(self.user, places),
-            gather(self.item, places),
-            self.labels[at],
-            gather(self.context, places),
+            ts=self.ts[rows],
+            decided_at=self.decided_at[rows],
+            user=gather(self.user, listed),
+            item=gather(self.item, listed),
+            labels=self.labels[rows],
+            context=gather(self.context, listed),
         )
 
     @classmethod
     def empty(cls, tasks: int = 0) -> LabelledImpressions:
-        """No judgements, of so many tasks."""
-        return _no_judgements(tasks)
+        """Return no rows, with label columns for `tasks` tasks."""
+        return _empty_labelled(tasks)
 
 
 @lru_cache
-def _no_judgements(tasks: int) -> LabelledImpressions:
+def _empty_labelled(tasks: int) -> LabelledImpressions:
     no_time = np.zeros(0, np.int64)
-    return LabelledImpressions(no_time, no_time, (), (), np.zeros((0, tasks), np.float32), ())
+    return LabelledImpressions(
+        ts=no_time, decided_at=no_time, user=(), item=(), labels=np.zeros((0, tasks), np.float32), context=()
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the trainer learns from at once, and where the log stands after it.
+    """What the trainer learns from in one step, and the positions in the log after it.
 
     Attributes
     ----------
     engagements
-        Exactly the configured number of interactions, fewer only when the log ran dry.
+        Exactly the configured number of interactions; fewer only when the log had no more.
     items, users
-        Item and user events that lie before the batch's end, in order; apply them before learning.
+        Item and user events before the batch's end, in order; to be applied before learning.
     item_sent_at : wall ms per entry of `items`
     deleted_items
         Ids whose item record had a null value.
     deleted_users
         Ids whose user record had a null value.
     control
-        Records of the control topic that lie before the batch's end, as they are.
+        Records of the control topic before the batch's end, undecoded.
     seen_items : (id, ts, sent_at) of impressions
-        Items that were shown: they exist, whether or not anybody acted on them.
+        Items that were shown: they exist, whether or not a user acted on them.
     positions
-        Next offset per (topic, partition), once this batch is learned.
-    judgements
-        Shown items whose fate became known by this batch's watermark; empty if ``streaming.tasks`` is.
+        Next offset per (topic, partition) after this batch.
+    labelled_impressions
+        Shown items whose labels were decided by this batch's watermark; empty if ``streaming.tasks`` is.
     impressions
-        Impression events of which the last item was judged with this batch: they count as trained with it.
+        Impression events whose last item was labelled with this batch: they count as trained with it.
     pending
-        Impression events that wait, after this batch, for their last item to be judged.
+        Impression events that wait, after this batch, for the labels of their last item.
     early, late_actions
-        Shown items judged before their time because the joiner was full; labels that came after the judgement.
+        Shown items labelled before their time because the joiner was full; actions that came after the labelling.
     dead_lettered, dropped
-        Engagement events consumed on the way that are not in `engagements`; `dropped` per reason.
+        Engagement events that were consumed and are not in `engagements`; `dropped` per reason.
     watermark
         Largest accepted event time so far, epoch ms.
     dry
-        True if the log had no more records ready when the batch was closed.
+        Whether the log had no more records when the batch was closed.
     """
 
     engagements: Engagements

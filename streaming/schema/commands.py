@@ -1,7 +1,7 @@
-"""Commands: records of the control topic, JSON objects that name what they want in ``op``.
+"""Commands: records of the control topic, JSON objects with the operation in ``op``.
 
-A command is a record like others: it is met where its ``ts`` says, and again at the same place by whoever reads the log
-again. So what it changes is a function of log positions, as everything else that is learned.
+A command is applied at the place in the stream that its ``ts`` gives, and at the same place whenever the log is read
+again. So its effect is a function of log positions, like everything else that is learned.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Node = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class End(msgspec.Struct, tag_field="op", tag="end", frozen=True, omit_defaults=True):
-    """All events up to `ts` (epoch ms) were sent: what waits for more of them need not."""
+    """Declare that all events up to `ts` (epoch ms) were sent, so that nothing waits for more of them."""
 
     ts: Millis = 0
 
 
 class SetRates(msgspec.Struct, tag_field="op", tag="rates", frozen=True, omit_defaults=True):
-    """Learn at these rates from here on; one that is not named stays as it is."""
+    """Change learning rates from here on; None leaves a rate as it is."""
 
     ts: Millis = 0
     dense_rate: Rate | None = None
@@ -34,17 +34,17 @@ class SetRates(msgspec.Struct, tag_field="op", tag="rates", frozen=True, omit_de
 
 
 class Rebalance(msgspec.Struct, tag_field="op", tag="rebalance", frozen=True, omit_defaults=True):
-    """Split leaves that hold too much and merge away those that hold next to nothing.
+    """Split leaves that hold too many items, and merge away those that hold almost none.
 
     Attributes
     ----------
     generation
-        Rebalances that the sender knew of. Carried out only while the trainer knows of no other: so once, however often
-        the command is sent, and never on nodes that are not those the sender saw.
+        Number of rebalances that the sender knew of. The command is applied only if the trainer knows of as many: so
+        once, however often it is sent, and never to nodes other than those the sender saw.
     version
-        Version of the index that was looked at; for people.
+        Version of the index that the sender inspected; for log lines.
     split, merge
-        Leaves. What the trainer does depends on its own view of them: a command may be late.
+        Leaves. The trainer decides by its own, possibly newer, view of them.
     over, under
         A node is split above `over` times the mean of its family, and merged below `under` times.
     """
@@ -64,7 +64,7 @@ _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
 
 def encode_end(ts: int) -> bytes:
-    """Write the command that says that all events up to `ts` (epoch ms) were sent.
+    """Encode the command that declares all events up to `ts` (epoch ms) sent.
 
     Examples
     --------
@@ -75,23 +75,23 @@ def encode_end(ts: int) -> bytes:
 
 
 def latest_end(records: list[bytes]) -> int:
-    """Latest time up to which some commands say that all was sent, epoch ms; -1 if none does."""
+    """Return the latest `ts` of the `End` commands among the records, epoch ms; -1 if there is none."""
     return max((command.ts for command in decode_commands(records, quiet=True) if isinstance(command, End)), default=-1)
 
 
 def decode_commands(records: list[bytes] | tuple[bytes, ...], *, quiet: bool = False) -> list[Command]:
-    """Read commands, in order; what is none is passed over, with a line in the log unless `quiet`.
+    """Decode commands, in order; invalid records are skipped, with a log line unless `quiet`.
 
     Examples
     --------
     >>> decode_commands([b'{"op": "rates", "dense_rate": 0.001}', b'{"op": "rates", "dense_rate": -1}'], quiet=True)
     [SetRates(ts=0, dense_rate=0.001, embedding_rate=None)]
     """
-    found: list[Command] = []
+    commands: list[Command] = []
     for record in records:
         try:
-            found.append(_decoder.decode(record))
+            commands.append(_decoder.decode(record))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             if not quiet:
-                _log.error("a record of the control topic is no command and is passed over: %s", error)
-    return found
+                _log.error("a record of the control topic is no command and is skipped: %s", error)
+    return commands

@@ -1,4 +1,4 @@
-"""Contexts of events: few, and repeated by many, so each distinct text is decoded once and shared."""
+"""Decoding of event contexts: few distinct ones recur in many events, so each is decoded once and shared."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _decoder: msgspec.json.Decoder[Context] = msgspec.json.Decoder(Context)
 
 
 class ContextDecoder(Generic[_Text]):
-    """Decodes contexts; equal texts give one object, which nobody may change.
+    """Decodes contexts; equal texts give one shared object, which must not be changed.
 
     Parameters
     ----------
-    most
-        Texts that are remembered; with more, all are forgotten.
+    capacity
+        Texts that are cached; when it is reached, the cache is cleared.
 
     Examples
     --------
-    >>> one, two, none = ContextDecoder().decode([b'{"h": 1}', b'{"h": 1}', b"null"])
-    >>> one, one is two, none
+    >>> first, second, missing = ContextDecoder().decode([b'{"h": 1}', b'{"h": 1}', b"null"])
+    >>> first, first is second, missing
     ({'h': 1}, True, None)
     """
 
-    def __init__(self, most: int = 8192) -> None:
-        self._most = most
-        self._known: dict[_Text, Context] = {}
+    def __init__(self, capacity: int = 8192) -> None:
+        self._capacity = capacity
+        self._cache: dict[_Text, Context] = {}
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._cache)
 
     def decode(self, texts: Sequence[_Text]) -> list[Context]:
         """Decode n texts.
@@ -42,11 +42,11 @@ class ContextDecoder(Generic[_Text]):
         Raises
         ------
         msgspec.MsgspecError, RecursionError, ValueError
-            One of them is no context; what was decoded before is remembered.
+            A text is no context; those decoded before it stay cached.
         """
-        if len(self._known) >= self._most:
-            self._known = {}  # a new one: another thread may be at work with the old one
-        known = self._known
-        for text in set(texts) - known.keys():
-            known[text] = _decoder.decode(text)
-        return [known[text] for text in texts]
+        if len(self._cache) >= self._capacity:
+            self._cache = {}  # a new dict: another thread may be reading the old one
+        cache = self._cache
+        for text in set(texts) - cache.keys():
+            cache[text] = _decoder.decode(text)
+        return [cache[text] for text in texts]

@@ -1,7 +1,6 @@
 """The event schema: what producers send, one JSON object per event.
 
-Ids may be written as text or as whole numbers; inside the project they are text. Unknown fields are left out, not
-rejected.
+Ids may be text or whole numbers; inside the project they are text. Unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode(value: bytes) -> Event:
-    """Read one event.
+    """Decode one event.
 
     Raises
     ------
@@ -92,5 +91,5 @@ def decode(value: bytes) -> Event:
 
 
 def encode(event: Event) -> bytes:
-    """Write one event as JSON; `decode` reads it back."""
+    """Encode one event as JSON, which `decode` reads back."""
     return _encoder.encode(event)

@@ -1,4 +1,4 @@
-"""Canonical ids: text inside the project, whatever the producer wrote."""
+"""Canonical ids: text, whether the producer wrote text or a whole number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ MAX_ID = 256
 
 
 def canonical_id(value: str | int) -> str:
-    """Write an id canonically: text stays as it is, a whole number becomes its decimal text.
+    """Return the canonical form of an id: text stays as it is, a whole number becomes its decimal text.
 
     Raises
     ------

@@ -58,11 +58,8 @@ def decode_entries(position: Position, first: int, entries: list[Any]) -> Record
     fields = [entry[1] for entry in entries]
     if set(map(len, fields)) == {6}:
         t, times, v, values, k, keys = zip(*fields, strict=True)
-        if (set(t), set(v), set(k)) == (
-            {b"t"},
-            {b"v"},
-            {b"k"},
-        ):  # as this log writes records without headers: no dict per entry
+        # The order in which this log writes records without headers: no dict per entry is needed.
+        if (set(t), set(v), set(k)) == ({b"t"}, {b"v"}, {b"k"}):
             return RecordBatch(
                 position,
                 offsets=offsets,

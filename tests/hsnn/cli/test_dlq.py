@@ -152,7 +152,7 @@ def test_replay_of_what_cannot_be_sent_is_exit_status_1(log: RedisLog) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("show", "--topic", "items"), "there is no topic 'items.dlq' in the log: no event of 'items' was "),
+        (("show", "--topic", "items"), "there is no topic 'items.dlq' in the log: no event of 'items' ever became "),
         pytest.param(
             ("list", "--set", "streaming.log=redis://:pa55@127.0.0.1:1/0"),
             "the Redis server at redis://127.0.0.1:1",

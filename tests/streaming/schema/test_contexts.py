@@ -60,7 +60,7 @@ def test_equal_ones_are_one_object_in_arrow_too() -> None:
 
 
 def test_no_more_are_remembered_than_said() -> None:
-    some: ContextDecoder[bytes] = ContextDecoder(most=10)
+    some: ContextDecoder[bytes] = ContextDecoder(capacity=10)
     for at in range(100):
         assert some.decode([b'{"n":%d}' % at]) == [{"n": at}]
         assert len(some) <= 10
