@@ -1,1 +1,1 @@
-"""What is watched: metrics, health, drift detectors, alarms and the audit trail."""
+"""Monitoring: metrics, health, drift detectors, the quality gate, alarms and the audit trail."""

@@ -1,4 +1,4 @@
-"""Alarms: what a detector raises, and the rules that say what to do about them."""
+"""The alarm that a detector raises, and the rules that map kinds of alarms to actions."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from hsnn.monitoring.config import Action
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
-    """Something watched went beyond its limit.
+    """A monitored value beyond its threshold.
 
     Attributes
     ----------
     id
-        The same whenever the same events are read again, so that a replayed alarm is answered once.
+        Deterministic: a replay of the same events raises an alarm with the same id, which is handled once.
     kind
-        What raised it, such as ``loss_drift``.
+        Detector that raised it, such as ``loss_drift``.
     ts
         Event time of the batch that raised it, epoch ms.
     value, threshold
-        The measured value, and the limit it is beyond.
+        The measured value, and the threshold that it exceeds.
     detail
         One sentence for a person.
 
@@ -40,12 +40,12 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
     def encode(self) -> bytes:
-        """JSON, as it lies in the alarm stream."""
+        """Encode as JSON, for the alarm stream."""
         return msgspec.json.encode(self)
 
     @classmethod
     def decode(cls, blob: bytes) -> Alarm:
-        """Read what `encode` wrote.
+        """Decode what `encode` wrote.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlarmRules:
-    """Which action answers which kind of alarm.
+    """Actions by kind of alarm.
 
     Examples
     --------
@@ -69,5 +69,5 @@ class AlarmRules:
         self._actions = dict(actions)
 
     def action_for(self, kind: str) -> Action:
-        """Look up what answers an alarm of this kind; ``none`` where no rule is."""
+        """Return the action for a kind of alarm; ``none`` if there is no rule for it."""
         return self._actions.get(kind, "none")

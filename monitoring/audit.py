@@ -1,4 +1,4 @@
-"""The audit trail: alarms, what was done about them, and what came of it, in one Redis stream."""
+"""The audit trail: alarms, actions and their outcomes, in one Redis stream."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import redis
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of the trail.
+    """One entry of the trail.
 
     Attributes
     ----------
     at
         Wall time, epoch ms.
     event
-        What happened: ``alarm``, ``action``, ``outcome``, or a person's deed such as ``rollback``.
+        ``alarm``, ``action``, ``outcome``, or an operation by a person such as ``rollback``.
     kind, alarm
-        Kind and id of the alarm it belongs to, if any.
+        Kind and id of the alarm that the entry belongs to, if any.
     action, outcome
-        What was started, and how it ended.
+        Action that was started, and how it ended.
     version
-        Index version that it led to, if any.
+        Index version that resulted, if any.
     detail
-        Anything else worth knowing, JSON values.
+        Further facts, JSON values.
     """
 
     at: int
@@ -39,16 +39,16 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AuditTrail:
-    """Writes and reads the stream `key`.
+    """Append to and read the stream `key`.
 
     Parameters
     ----------
     client
-        A Redis client; values as bytes.
+        Redis client that returns bytes.
     key
         Name of the stream, ``hsnn.streaming.redis.keys.key("audit")``.
     length
-        Entries kept at least; older ones are trimmed now and then.
+        Entries kept at least; Redis trims older ones in blocks.
     """
 
     def __init__(self, client: redis.Redis, key: str, length: int = 10_000) -> None:
@@ -67,7 +67,7 @@ class AuditTrail:
         version: int | None = None,
         **detail: Any,
     ) -> AuditEntry:
-        """Append an entry, stamped with the wall time; keyword arguments beyond the known ones become its detail.
+        """Append an entry with the current wall time; further keyword arguments become its `detail`.
 
         Raises
         ------
@@ -89,5 +89,5 @@ class AuditTrail:
 
     def read(self, n: int = 100) -> list[AuditEntry]:
         """Return the last `n` entries, oldest first."""
-        found: Any = self._client.xrevrange(self._key, count=n)
-        return [msgspec.json.decode(fields[b"d"], type=AuditEntry) for _, fields in reversed(found)]
+        entries: Any = self._client.xrevrange(self._key, count=n)
+        return [msgspec.json.decode(fields[b"d"], type=AuditEntry) for _, fields in reversed(entries)]

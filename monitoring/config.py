@@ -1,4 +1,4 @@
-"""The part of the configuration that `monitoring` owns."""
+"""The section `monitoring` of the configuration."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from hsnn.monitoring.duration import Duration
 
 Action = Literal["refresh", "none"]
-"""What the scheduler can do about an alarm."""
+"""Actions of the scheduler on an alarm."""
 
 
 class LossDriftConfig(BaseModel):
-    """When the loss of the untrained-on batch is called worse."""
+    """Drift detector on the prequential loss, the loss of a batch before it is trained on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,7 +30,7 @@ class LossDriftConfig(BaseModel):
 
 
 class MixDriftConfig(BaseModel):
-    """When the mix of engaged items is called shifted."""
+    """Drift detector on the distribution of engaged items."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,7 +48,7 @@ class MixDriftConfig(BaseModel):
 
 
 class GateConfig(BaseModel):
-    """When the model is so much worse than usual that it is not handed out."""
+    """Quality gate: holds snapshots back while the loss is much worse than usual."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,7 +61,7 @@ class GateConfig(BaseModel):
 
 
 class MonitoringConfig(BaseModel):
-    """What is watched, where it is shown, and what follows from an alarm."""
+    """Metrics and health endpoints, detectors, and actions on alarms."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""Durations in configuration: ``"250ms"``, ``"10s"``, ``"2h"``, ``"1d"`` or a number of seconds."""
+"""Parse and format durations of the configuration: ``"250ms"``, ``"10s"``, ``"2h"``, ``"1d"`` or a number of seconds."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
+# Seconds per unit.
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)\s*")
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a duration.
+    """Parse a duration into seconds.
 
     Raises
     ------
     ValueError
-        The text is not a number with a unit.
+        The value is not a non-negative number, or a number with a unit.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The gate on publishing: a model whose quality fell off a cliff is not handed out until it recovers."""
+"""The quality gate: a circuit breaker that holds snapshots back while the prequential loss is much worse than usual."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LIMITS = ("recent", "usual")
 
 
 class QualityGate:
-    """Closes when the recent prequential loss is worse than the usual one, and opens by itself.
+    """Close when the recent prequential loss exceeds the usual one; open again when it recovers.
 
-    Both are running means over events, of the loss that batches had before they were learned. The gate closes when the
-    recent one has been more than `margin` above the usual one for `patience` events, and opens when it is within half
-    of that. The usual one goes on following meanwhile: what is worse for much longer than `usual` events is the new
-    usual. A loss that is not finite moves neither and counts as worse. Nothing but the losses has an effect, so a
-    replay closes and opens the gate at the same events.
+    Both are exponential moving averages, over events, of the loss of batches before they are trained on. The gate
+    closes when the recent average has exceeded the usual one by more than `margin` for `patience` events, and opens
+    when the excess is at most half of that (hysteresis). The usual average keeps updating meanwhile, so that a loss
+    that stays high for much longer than `usual` events becomes the new baseline. A loss that is not finite updates
+    neither and counts as worse. The gate depends on the losses alone: a replay closes and opens it at the same events.
 
     Attributes
     ----------
@@ -42,11 +42,11 @@ class QualityGate:
         self.reason = ""
 
     def update(self, loss: float, events: int, ts: int) -> Alarm | None:
-        """Take the loss of the next batch and how many events it had; an alarm where the gate closes or opens."""
+        """Update with the loss of the next batch of `events` events; return an alarm if the gate closes or opens."""
         if not self._config.enabled:
             return None
         if math.isfinite(loss):
-            self._mix(loss, events)
+            self._update_means(loss, events)
         worse = not math.isfinite(loss) or self._means["recent"] > self._limit(self._config.margin)
         self._worse = self._worse + events if worse else 0
         if self.reason:
@@ -56,19 +56,20 @@ class QualityGate:
         return self._close(ts, loss) if over else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next decision depends on."""
+        """Return everything that the next decision depends on."""
         return {"means": dict(self._means), "events": self._events, "worse": self._worse, "reason": self.reason}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on as the gate that gave `state` would; one that is switched off is open."""
+        """Restore `state_dict`; a gate that is disabled now is open."""
         self._means = {name: float(state["means"][name]) for name in _LIMITS}
         self._events, self._worse = int(state["events"]), int(state["worse"])
         self.reason = str(state["reason"]) if self._config.enabled else ""
 
-    def _mix(self, loss: float, events: int) -> None:
+    def _update_means(self, loss: float, events: int) -> None:
         for name, length in (("recent", self._config.recent), ("usual", self._config.usual)):
-            share = max(-math.expm1(-events / length), events / (self._events + events))  # a plain mean at first
-            self._means[name] += share * (loss - self._means[name])
+            # Until `length` events were seen the arithmetic mean has the larger weight: no bias from the start at 0.
+            weight = max(-math.expm1(-events / length), events / (self._events + events))
+            self._means[name] += weight * (loss - self._means[name])
         self._events += events
 
     def _limit(self, margin: float) -> float:
@@ -87,7 +88,7 @@ class QualityGate:
         self.reason = ""
         recent, usual = (f"{self._means[name]:.4g}" for name in _LIMITS)
         return self._alarm(
-            self.recovered, ts, f"snapshots are handed out again: the loss of new events is {recent}, usual is {usual}"
+            self.recovered, ts, f"snapshots are published again: the loss of new events is {recent}, usual is {usual}"
         )
 
     def _alarm(self, kind: str, ts: int, detail: str) -> Alarm:

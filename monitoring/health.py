@@ -1,4 +1,4 @@
-"""Health of a process: live while its loops make progress, ready once it can do its work."""
+"""Liveness and readiness of a process: live while its loops make progress, ready once all its parts can work."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Detail = dict[str, Any]
 
 
 class Health:
-    """What a process knows of its own health; safe to use from several threads.
+    """Heartbeats of loops and readiness of parts of this process; thread-safe.
 
     Parameters
     ----------
     awaits
-        Parts that must be `ready` before the process is. Without any, the first `ready` is enough.
+        Parts that must be set ready before the process is. Without any, one `set_ready` is enough.
     clock
-        Seconds that only go forward.
+        Monotonic clock, seconds.
 
     Examples
     --------
@@ -47,31 +47,31 @@ class Health:
         self._waits: dict[str, str] = {}
 
     def expect(self, name: str, within: float, reason: str = "") -> None:
-        """From now on the loop `name` must `beat` at least every `within` seconds; `reason`: what its silence means."""
+        """Require a `beat` of the loop `name` every `within` seconds from now on; `reason` explains a missing one."""
         with self._lock:
             self._reasons[name] = reason
             self._within[name] = float(within)
             self._last[name] = self._clock()
 
     def stop_expecting(self, name: str) -> None:
-        """Expect nothing of the loop `name` any more: it ended as it should."""
+        """Require no more beats of the loop `name`: it has ended as intended."""
         with self._lock:
             self._within.pop(name, None)
 
     def beat(self, name: str) -> None:
-        """Note that the loop `name` made progress."""
+        """Record a heartbeat of the loop `name`: it has made progress."""
         with self._lock:
             self._last[name] = self._clock()
 
     def set_ready(self, name: str, ready: bool = True) -> None:
-        """Note that the part `name` can do its work, or no longer can."""
+        """Set whether the part `name` can do its work."""
         with self._lock:
             self._ready[name] = ready
 
     def set_waiting(self, what: str, why: str | None) -> None:
-        """Note that the process waits for a server with `what` it does, and why; None: it goes on.
+        """Set that the operation `what` waits for a server, and why; None: it no longer waits.
 
-        Until then it is not ready, and live however silent its loops are: a restart would not bring the server back.
+        A waiting process is not ready, but live without heartbeats: a restart would not bring the server back.
 
         Examples
         --------
@@ -92,23 +92,23 @@ class Health:
                 self._waits[what] = why
 
     def liveness(self) -> tuple[bool, Detail]:
-        """Whether every expected loop made progress in time, and how long each has been silent."""
+        """Return whether every expected loop had a heartbeat in time, and the time since each one's last."""
         with self._lock:
             now = self._clock()
             loops = {
-                name: _loop(now - self._last[name], within, self._reasons[name])
+                name: _loop_detail(now - self._last[name], within, self._reasons[name])
                 for name, within in self._within.items()
             }
             waits = {"waits": dict(self._waits)} if self._waits else {}
         return bool(waits) or all(loop["live"] for loop in loops.values()), loops | waits
 
     def readiness(self) -> tuple[bool, Detail]:
-        """Whether every awaited part is ready, and each part's state."""
+        """Return whether all parts are ready, and the state of each."""
         with self._lock:
             parts, waits = dict(self._ready), {"waits": dict(self._waits)} if self._waits else {}
         return bool(parts) and all(parts.values()) and not waits, parts | waits
 
 
-def _loop(silent: float, within: float, reason: str) -> Detail:
+def _loop_detail(silent: float, within: float, reason: str) -> Detail:
     detail = {"silent_seconds": round(silent, 3), "within_seconds": within, "live": silent <= within}
     return detail if detail["live"] or not reason else detail | {"reason": reason}

@@ -1,4 +1,4 @@
-"""Metrics and health over HTTP, for processes that have no HTTP of their own."""
+"""Serve metrics and health over HTTP, for processes without a web server of their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ METRICS = "/metrics"
 
 
 class PortTakenError(HsnnError):
-    """The address for metrics and health cannot be listened on."""
+    """The address for metrics and health is in use or not of this machine."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -32,22 +32,22 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = 10  # a client that sends nothing must not hold a thread for ever
+    timeout = 10  # seconds: an idle client must not hold a thread for ever
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == METRICS:
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-            self._answer(200, content_type, encode(self.server.registry))
+            self._respond(200, content_type, encode(self.server.registry))
         elif path in (LIVE, READY):
             healthy, detail = self.server.health.liveness() if path == LIVE else self.server.health.readiness()
-            self._answer(
+            self._respond(
                 200 if healthy else 503, "application/json", json.dumps({"ok": healthy, "detail": detail}).encode()
             )
         else:
-            self._answer(404, "text/plain", f"no such page; there are {METRICS}, {LIVE}, {READY}\n".encode())
+            self._respond(404, "text/plain", f"no such page; there are {METRICS}, {LIVE}, {READY}\n".encode())
 
-    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+    def _respond(self, status: int, content_type: str, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
@@ -55,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Stay silent: a probe every second is no news."""
+        """Log nothing: health probes come every second."""
 
 
 def start_http(host: str, port: int, health: Health, registry: CollectorRegistry = REGISTRY) -> int:

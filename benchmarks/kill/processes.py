@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from hsnn.demo.sandbox import ready
 from hsnn.demo.settings import free_ports
-from hsnn.embedded.process import Supervised, accepts
+from hsnn.embedded.process import ChildServer, accepts
 from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.streaming.redis.client import Redis, connect
 from hsnn.streaming.redis.keys import key
@@ -39,7 +39,7 @@ class Processes:
         redis_port, *ports = free_ports(1 + len(ROLES))
         self._ports = dict(zip(ROLES, ports, strict=True))
         self._redis = EmbeddedRedis(redis_port, folder / "redis")
-        self._roles: dict[str, Supervised] = {}
+        self._roles: dict[str, ChildServer] = {}
         self.kills: dict[str, int] = dict.fromkeys(("redis", *ROLES), 0)
         self.pauses = 0
 
@@ -70,9 +70,9 @@ class Processes:
     def pause(self, name: str) -> None:
         """SIGSTOP a scheduler past its lease, then resume it."""
         self.pauses += 1
-        self._roles[name].send(signal.SIGSTOP)
+        self._roles[name].send_signal(signal.SIGSTOP)
         time.sleep(2.5 * LEASE_SECONDS)
-        self._roles[name].send(signal.SIGCONT)
+        self._roles[name].send_signal(signal.SIGCONT)
 
     def up(self) -> list[str]:
         """Roles that are ready, and Redis."""
@@ -122,7 +122,7 @@ class Processes:
         else:
             command = ["schedule", *options, "--set", f"monitoring.scheduler_port={port}"]
         log = self._folder / f"{name}.log"
-        self._roles[name] = Supervised([sys.executable, "-m", "hsnn", *command], log, _ENVIRONMENT)
+        self._roles[name] = ChildServer([sys.executable, "-m", "hsnn", *command], log, _ENVIRONMENT)
 
     def _is_owner(self, name: str, lease: bytes) -> bool:
         return lease.rpartition(b"/")[2].decode() in self._pids(name)

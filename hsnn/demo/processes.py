@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hsnn.config.loader import ENV_PREFIX, OTHER_VARIABLES
-from hsnn.embedded.process import Supervised
+from hsnn.embedded.process import ChildServer
 from hsnn.monitoring.errors import HsnnError
 
 _TAIL = 1500  # bytes of a log that are shown
@@ -45,7 +45,7 @@ class Roles:
         self._folder = folder
         configuring: dict[str, str | None] = {name: None for name in os.environ if _configures(name)}
         self._environment = configuring | dict(environment or {})
-        self._running: dict[str, Supervised] = {}
+        self._running: dict[str, ChildServer] = {}
         self._started: dict[str, float] = {}
         self._finite: set[str] = set()
 
@@ -63,7 +63,7 @@ class Roles:
     ) -> None:
         """Start a role: this Python with `program` and `arguments`; one that `ends` may do so, with exit status 0."""
         command = [sys.executable, *program, *arguments]
-        self._running[name] = Supervised(command, self.log(name), self._environment)
+        self._running[name] = ChildServer(command, self.log(name), self._environment)
         self._started[name] = time.monotonic()
         if ends:
             self._finite.add(name)
@@ -108,7 +108,7 @@ class Roles:
     def end(self, timeout: float = 10.0) -> None:
         """End all roles: ask all of them, wait, then insist. Safe to call twice."""
         for process in self._running.values():
-            process.ask()
+            process.terminate()
         deadline = time.monotonic() + timeout
         for process in self._running.values():
             process.stop(max(deadline - time.monotonic(), 0.05))

@@ -1,4 +1,4 @@
-"""Servers the project starts itself, on loopback, for one machine: Redis-protocol (valkey) and Apache Kafka."""
+"""Embedded servers on loopback, for one machine: Redis-protocol (valkey) and Apache Kafka."""
 
 from hsnn.embedded.redis import EmbeddedRedis
 

@@ -1,4 +1,4 @@
-"""An Apache Kafka broker of one's own (KRaft, one node), on loopback.
+"""An embedded Apache Kafka broker (KRaft, one node) on loopback.
 
 ``python -m hsnn.embedded.kafka fetch`` gets its jar files, ``start`` runs one until it is interrupted, or by ``stop``.
 """
@@ -21,7 +21,7 @@ from string import Template
 from types import TracebackType
 
 from hsnn.embedded.kafka_jars import cache_folder, fetch, missing_tools
-from hsnn.embedded.process import EmbeddedError, Supervised, accepts, free_port
+from hsnn.embedded.process import ChildServer, EmbeddedError, accepts, free_port
 
 __all__ = ["EmbeddedKafka", "fetch", "main", "missing_tools"]
 
@@ -30,7 +30,7 @@ _QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
 
 class EmbeddedKafka:
-    """Start a broker, use `url`, stop it. It ends with this process, however that ends.
+    """A broker that `start` starts and `stop` stops, at `url`; it ends with this process, however that ends.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class EmbeddedKafka:
         self._given = folder
         self._wanted = port
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        self._server: Supervised | None = None
+        self._server: ChildServer | None = None
         self.port = 0
 
     @property
@@ -94,7 +94,7 @@ class EmbeddedKafka:
         properties = _write_properties(folder, self.port)
         if not (folder / "data" / "meta.properties").exists():
             _format(java, properties)
-        self._server = Supervised([*java, "kafka.Kafka", str(properties)], folder / "server.log")
+        self._server = ChildServer([*java, "kafka.Kafka", str(properties)], folder / "server.log")
         self._server.wait_for_port(self.port, timeout=60.0)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""A child process that cannot outlive its parent."""
+"""Run a child process that cannot outlive its parent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-class Supervised:
+class ChildServer:
     """A server process that ends with its parent, does not see the parent's Ctrl+C, and logs to a file.
 
     Parameters
@@ -105,24 +105,24 @@ class Supervised:
         return self.log.read_bytes()[-size:].decode(errors="replace")
 
     def stop(self, timeout: float = 10.0) -> None:
-        """End the server: ask first, then insist. Safe to call twice."""
-        self.ask()
+        """End the server: SIGTERM, and SIGKILL after `timeout` seconds. Safe to call twice."""
+        self.terminate()
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             self._process.wait()
 
-    def ask(self) -> None:
-        """Tell the server to end (SIGTERM), without waiting for it."""
+    def terminate(self) -> None:
+        """Ask the server to end (SIGTERM), without waiting for it."""
         if self._process.stdin and not self._process.stdin.closed:
             self._process.stdin.close()
 
     def kill(self) -> None:
         """End the server at once (SIGKILL), without waiting for it."""
-        self.send(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to the server; to one that has ended it means nothing."""
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server, unless it has ended."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)

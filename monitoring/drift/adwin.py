@@ -1,4 +1,4 @@
-"""Drift of the loss: ADWIN (Bifet and Gavalda 2007) over the prequential loss of the batches."""
+"""Drift of the loss: ADWIN (Bifet and Gavalda 2007) on the prequential loss of the batches."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hsnn.monitoring.drift.detector import AlarmCoolDown
 
 
 class LossDrift:
-    """Raises an alarm when the loss of batches not yet learned from becomes worse.
+    """Raise an alarm when the loss of batches, before training on them, becomes worse.
 
-    ADWIN keeps a window of losses and cuts it where the means of its two parts differ by more than chance allows. A cut
-    downwards is the model learning and raises nothing. ADWIN has no state that can be written down, so the losses since
-    it was last started are kept and given to a fresh one after a restart; when there are `memory` of them, a fresh one
-    goes on with the newer half.
+    ADWIN keeps a window of losses and cuts it where the means of its two parts differ significantly. A cut to a lower
+    mean is the model learning and raises nothing. river's ADWIN cannot be serialised, so the losses since it was
+    created are kept and replayed into a new one after a restart; when there are `memory` of them, a new one starts from
+    the newer half.
 
     Examples
     --------
@@ -32,14 +32,14 @@ class LossDrift:
 
     def __init__(self, config: LossDriftConfig) -> None:
         self._config = config
-        self._pause = AlarmCoolDown(config.warm_up, config.cool_down)
+        self._cool_down = AlarmCoolDown(config.warm_up, config.cool_down)
         self._start([])
 
     def update(self, value: float, ts: int) -> Alarm | None:
-        """Take the loss of the next batch, measured before it was learned; a loss that is not finite is passed over."""
+        """Update with the loss of the next batch, before training on it; a loss that is not finite is ignored."""
         if not self._config.enabled or not math.isfinite(value):
             return None
-        self._pause.advance()
+        self._cool_down.advance()
         self._losses.append(value)
         self._adwin.update(value)
         if self._adwin.drift_detected:
@@ -49,16 +49,16 @@ class LossDrift:
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """Losses since ADWIN was last started, at most `memory`, and the pause."""
-        return {"losses": list(self._losses), "pause": self._pause.remaining}
+        """Return the losses since ADWIN was created, at most `memory`, and the rest of the cool-down."""
+        return {"losses": list(self._losses), "pause": self._cool_down.remaining}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replay the losses into a fresh ADWIN."""
+        """Replay the losses into a new ADWIN."""
         self._start([float(loss) for loss in state["losses"]])
-        self._pause.remaining = int(state["pause"])
+        self._cool_down.remaining = int(state["pause"])
 
     def _start(self, losses: list[float]) -> None:
-        # clock=1 looks for a cut at every batch: batches are few, and an alarm 32 batches late is no use
+        # clock=1 checks for a cut at every batch; the default of 32 would delay alarms by up to 32 batches.
         self._adwin = ADWIN(delta=self._config.delta, clock=1)
         self._losses = losses
         for loss in losses:
@@ -68,12 +68,12 @@ class LossDrift:
         kept = int(self._adwin.width)
         before, after = _mean(self._losses[:-kept]), _mean(self._losses[-kept:])
         limit = before + self._config.min_rise * abs(before)
-        alarming = after > limit and self._pause.expired()
-        # the kept losses still hold some from before the shift, which would raise a second alarm for it
+        alarming = after > limit and self._cool_down.expired()
+        # The losses that ADWIN keeps include some from before the shift, which would raise a second alarm for it.
         self._start([] if alarming else self._losses[-kept:])
         if not alarming:
             return None
-        self._pause.restart()
+        self._cool_down.restart()
         detail = f"the loss of new batches rose from {before:.4g} to {after:.4g}, the mean of the last {kept}"
         return Alarm(id=f"{self.kind}:{ts}", kind=self.kind, ts=ts, value=after, threshold=limit, detail=detail)
 

@@ -1,4 +1,4 @@
-"""The contract of a drift detector, and what all of them share."""
+"""The protocol of drift detectors, and the cool-down after an alarm."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ Input = TypeVar("Input", contravariant=True)
 
 
 class Detector(Protocol[Input]):
-    """Reads one value per training batch and raises an alarm once per shift.
+    """A detector that gets one value per training batch and raises one alarm per shift.
 
-    It depends on nothing but its inputs: the same inputs raise the same alarms at the same places.
+    Deterministic: the same inputs raise the same alarms at the same batches.
     """
 
     kind: str
 
     def update(self, value: Input, ts: int) -> Alarm | None:
-        """Take the next batch's value; `ts` is the batch's event time, epoch ms."""
+        """Update with the value of the next batch; `ts` is the event time of the batch, epoch ms."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the detector knows, bounded, as plain values for the checkpoint."""
+        """Return the whole state, bounded in size, as plain values for the checkpoint."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on as the detector that gave `state` would."""
+        """Restore `state_dict`."""
 
 
 class AlarmCoolDown:
-    """Keeps a detector silent at its start and after an alarm; counts batches or windows, never time.
+    """Suppress alarms during warm-up and after an alarm; counts batches or windows, never wall time.
 
     Examples
     --------
-    >>> pause = AlarmCoolDown(warm_up=1, cool_down=2)
-    >>> pause.expired()
+    >>> cool_down = AlarmCoolDown(warm_up=1, cool_down=2)
+    >>> cool_down.expired()
     False
-    >>> pause.advance(); pause.expired()
+    >>> cool_down.advance(); cool_down.expired()
     True
-    >>> pause.restart(); pause.remaining
+    >>> cool_down.restart(); cool_down.remaining
     2
     """
 
@@ -46,7 +46,7 @@ class AlarmCoolDown:
         self._cool_down = cool_down
 
     def advance(self) -> None:
-        """One more batch or window went by."""
+        """Count one more batch or window."""
         self.remaining = max(self.remaining - 1, 0)
 
     def expired(self) -> bool:
@@ -54,5 +54,5 @@ class AlarmCoolDown:
         return self.remaining == 0
 
     def restart(self) -> None:
-        """Start the pause that follows an alarm."""
+        """Start the cool-down that follows an alarm."""
         self.remaining = self._cool_down

@@ -1,4 +1,4 @@
-"""Drift of the item mix: population stability index between a recent window of interactions and those before it."""
+"""Drift of the item distribution: population stability index of a window of interactions against those before it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import MixDriftConfig
 from hsnn.monitoring.drift.detector import AlarmCoolDown
 
-_KEEP = 0.75
-"""What a reference keeps of itself when it takes in a window: it remembers about four windows."""
+_REFERENCE_DECAY = 0.75
+"""Factor of the reference counts per window: an effective length of 1 / (1 - 0.75) = 4 windows."""
 
-_REMEMBERED = 4
-"""Windows within which an item must have been engaged not to count as new."""
+_NOVELTY_WINDOWS = 4
+"""Windows without an engagement after which an item counts as new again: the effective length of the reference."""
 
-_USUAL = 32
-"""Last comparisons that tell what is usual; the largest tenth of them is left out, as the trace of a shift."""
+_BASELINE_WINDOWS = 32
+"""Comparisons that the usual PSI is a quantile of; above its 90% they may be traces of a shift."""
 
 
 def psi(reference: NDArray[np.floating], recent: NDArray[np.floating]) -> float:
-    """Compare two histograms over the same groups by the population stability index.
+    """Compute the population stability index of two histograms over the same groups.
 
     Counts are smoothed by half an event per group, so that an empty group costs much but not everything. Customary
     reading: below 0.1 stable, above 0.25 a major shift.
@@ -44,13 +44,12 @@ def psi(reference: NDArray[np.floating], recent: NDArray[np.floating]) -> float:
 
 
 class MixDrift:
-    """Raises an alarm when engagement moves to other items than usual.
+    """Raise an alarm when the distribution of engaged items shifts more than usual.
 
-    The index of a window is the sum of two: over hash groups of the items, and over known and new items, new being
-    those without an engagement in the last windows; a shift to unknown items shows there even if the hash groups keep
-    their shares. The mix of a news stream changes all the time, so the index is held against what is usual on this
-    stream, not against a fixed limit alone; the reference follows slowly, so that a shift in the middle of a window is
-    still seen whole in the next one.
+    The PSI of a window is the sum of two: over hash groups of the items, and over known and new items (new: without an
+    engagement in the last windows), which detects a shift to unknown items even if the hash groups keep their shares.
+    The distribution of a news stream changes all the time, so the threshold is relative to the usual PSI of this
+    stream. The reference follows slowly, so that a shift in the middle of a window is fully visible in the next one.
 
     Examples
     --------
@@ -65,7 +64,7 @@ class MixDrift:
 
     def __init__(self, config: MixDriftConfig) -> None:
         self._config = config
-        self._pause = AlarmCoolDown(config.warm_up, config.cool_down)
+        self._cool_down = AlarmCoolDown(config.warm_up, config.cool_down)
         self._groups = np.zeros(config.groups)
         self._newness = np.zeros(2)
         self._usual: list[float] = []
@@ -74,18 +73,18 @@ class MixDrift:
         self._windows = 0
 
     def update(self, value: Sequence[int] | NDArray[np.integer], ts: int) -> Alarm | None:
-        """Take the item rows of the next batch's interactions, (n,); an alarm can only come where a window fills."""
+        """Update with the item rows (n,) of the next batch's interactions; alarms are raised when a window is full."""
         if not self._config.enabled:
             return None
         self._pending = np.concatenate((self._pending, np.asarray(value, np.int64)))
         raised = None
         while len(self._pending) >= self._config.window:
             window, self._pending = np.split(self._pending, [self._config.window])
-            raised = self._close(window, ts) or raised
+            raised = self._close_window(window, ts) or raised
         return raised
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the references, the usual indices, the open window and the items of the last windows."""
+        """Return the references, the last PSIs, the open window and the items of the last windows."""
         return {
             "groups": self._groups.tolist(),
             "newness": self._newness.tolist(),
@@ -93,60 +92,62 @@ class MixDrift:
             "pending": self._pending.tolist(),
             "seen": [list(self._seen), list(self._seen.values())],
             "windows": self._windows,
-            "pause": self._pause.remaining,
+            "pause": self._cool_down.remaining,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state` of a detector with the same configuration."""
+        """Restore `state_dict` of a detector with the same configuration."""
         self._groups = np.array(state["groups"], np.float64)
         self._newness = np.array(state["newness"], np.float64)
         self._usual = [float(index) for index in state["usual"]]
         self._pending = np.array(state["pending"], np.int64)
         self._seen = dict(zip(*state["seen"], strict=True))
         self._windows = int(state["windows"])
-        self._pause.remaining = int(state["pause"])
+        self._cool_down.remaining = int(state["pause"])
 
-    def _close(self, window: NDArray[np.int64], ts: int) -> Alarm | None:
+    def _close_window(self, window: NDArray[np.int64], ts: int) -> Alarm | None:
         groups, newness = self._count(window)
         self._windows += 1
-        if self._windows == 1:  # nothing to compare with, and every item is new to an empty memory
+        if self._windows == 1:  # nothing to compare with, and every item would count as new
             self._groups = groups
             return None
         index = psi(self._groups, groups) + (psi(self._newness, newness) if self._newness.any() else 0.0)
-        raised = self._judge(index, ts)
-        if raised:  # the shifted mix is the reference now; how many new items are usual was not learned from a shift
+        raised = self._compare(index, ts)
+        if (
+            raised
+        ):  # the shifted distribution is the new reference; a shift says nothing of the usual share of new items
             self._groups = groups
         else:
-            self._groups = _KEEP * self._groups + groups
-            self._newness = _KEEP * self._newness + newness
+            self._groups = _REFERENCE_DECAY * self._groups + groups
+            self._newness = _REFERENCE_DECAY * self._newness + newness
         return raised
 
-    def _judge(self, index: float, ts: int) -> Alarm | None:
+    def _compare(self, index: float, ts: int) -> Alarm | None:
         usual = float(np.quantile(self._usual, 0.9)) if self._usual else 0.0
         limit = max(self._config.threshold, self._config.ratio * usual)
-        self._usual = [*self._usual, index][-_USUAL:]
-        alarming = index > limit and self._pause.expired()
-        self._pause.advance()
+        self._usual = [*self._usual, index][-_BASELINE_WINDOWS:]
+        alarming = index > limit and self._cool_down.expired()
+        self._cool_down.advance()
         if not alarming:
             return None
-        self._pause.restart()
+        self._cool_down.restart()
         detail = (
             f"PSI {index:.3g} of the last {self._config.window} interactions' items to those before; limit {limit:.3g}"
         )
         return Alarm(id=f"{self.kind}:{ts}", kind=self.kind, ts=ts, value=index, threshold=limit, detail=detail)
 
     def _count(self, window: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Interactions per hash group, and with known and new items; remembers the window's items."""
+        """Count interactions per hash group, and of known and new items; record the items of the window."""
         items, times = np.unique(window, return_counts=True)
         new = np.array([item not in self._seen for item in items.tolist()])
         self._seen.update(dict.fromkeys(items.tolist(), self._windows))
-        oldest = self._windows - _REMEMBERED
+        oldest = self._windows - _NOVELTY_WINDOWS
         self._seen = {item: last for item, last in self._seen.items() if last > oldest}
         groups = np.bincount(_group(items, self._config.groups), weights=times, minlength=self._config.groups)
         return groups.astype(np.float64), np.array([times[~new].sum(), times[new].sum()], np.float64)
 
 
 def _group(items: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
-    """Hash group of each item row: multiplicative, because neighbouring rows are of like age."""
+    """Return the hash group of each item row; Fibonacci hashing, because neighbouring rows are of similar age."""
     hashed: NDArray[np.int64] = ((items * 2_654_435_761) % (1 << 32) * groups) >> 32
     return hashed

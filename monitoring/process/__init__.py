@@ -1,1 +1,1 @@
-"""What a long-running process sets or listens to: signals, garbage collector, GIL, failpoints."""
+"""Settings of a long-running process: signals, garbage collector, interpreter lock, failpoints."""

@@ -1,7 +1,7 @@
-"""Named moments of a process's work, for those who must interrupt it exactly there.
+"""Failpoints: named places in the code where a test can interrupt the process.
 
-A crash test kills the trainer at such a moment, a test counts them. Without a hook a call costs tens of nanoseconds,
-and it is made some times per batch and checkpoint, never per event.
+The crash test kills the trainer at a failpoint, other tests count them. Without a hook a call costs tens of
+nanoseconds; there are a few calls per batch and checkpoint, none per event.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 FAILPOINTS = ("poll", "step", "write", "fsync", "rename", "publish", "commit")
-"""Of the trainer, in the order in which an event meets them: just before each is done, and again when it is done."""
+"""Failpoints of the trainer in the order of an event's way; each is called just before the step and just after it."""
 
 _hook: Callable[[str], None] | None = None
 
 
-def failpoint(phase: str) -> None:
-    """Tell the hook, if there is one, that this process is at `phase`; called by whichever thread is there."""
+def failpoint(name: str) -> None:
+    """Call the hook, if there is one, with the name of this failpoint; runs in the calling thread."""
     if _hook is not None:
-        _hook(phase)
+        _hook(name)
 
 
 def set_failpoint_hook(hook: Callable[[str], None] | None) -> None:
-    """Call `hook` with the name of every phase that this process reaches from now on; None: nothing more.
+    """Call `hook` with the name of every failpoint from now on; None removes it.
 
     Examples
     --------

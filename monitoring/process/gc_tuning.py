@@ -1,18 +1,20 @@
-"""The garbage collector of a process that works without pause."""
+"""Garbage collector settings of a long-running process."""
 
 from __future__ import annotations
 
 import gc
 
-_YOUNG, _MIDDLE, _OLD = 20_000, 20, 20
+# Thresholds of the three generations: allocations before a young collection, and collections of each generation before
+# one of the next. Python's 700, 10, 10 collect many times per batch of small events.
+_THRESHOLDS = (20_000, 20, 20)
 
 
 def freeze_heap() -> None:
-    """Tell the collector that what is there now stays; call once, when a process has made what it needs.
+    """Exclude all existing objects from garbage collection; call once, when a process has built what it needs.
 
-    Python looks through everything that is alive each time enough new objects came, and libraries alone are some
-    hundred thousand. In a consumer of many small events that took longer than to decode them. What is there
-    already is never looked at again; it still goes when nobody refers to it, unless it refers to itself.
+    A full collection traverses all live objects, and those of the libraries alone are some hundred thousand: in a
+    consumer of small events that took longer than decoding them. Frozen objects are still freed by reference counting;
+    only cycles of them are not.
 
     Examples
     --------
@@ -24,4 +26,4 @@ def freeze_heap() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
+    gc.set_threshold(*_THRESHOLDS)

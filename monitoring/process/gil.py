@@ -1,17 +1,18 @@
-"""How long a thread keeps the interpreter's lock when others wait for it."""
+"""Switch interval of the global interpreter lock (GIL)."""
 
 from __future__ import annotations
 
 import sys
 
-_TURN = 0.0005
+# Seconds that a thread may keep the GIL while others wait; Python's default is 0.005.
+_SWITCH_INTERVAL = 0.0005
 
 
 def shorten_switch_interval() -> None:
-    """Let threads change places after half a millisecond; call once, when a process begins.
+    """Set the switch interval to half a millisecond; call once, when a process starts.
 
-    Python's five milliseconds are what a thread that answers, or follows a stream, waits each time it comes back from
-    the network while another one computes, and it comes back many times for each item.
+    With Python's five milliseconds, a thread that serves requests or follows a stream waits that long after every
+    network call while another thread computes, and it makes many such calls per item.
 
     Examples
     --------
@@ -21,4 +22,4 @@ def shorten_switch_interval() -> None:
     True
     >>> sys.setswitchinterval(before)
     """
-    sys.setswitchinterval(_TURN)
+    sys.setswitchinterval(_SWITCH_INTERVAL)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT ask a process to end what it is doing; the second one ends it at once."""
+"""Graceful shutdown: SIGTERM or SIGINT sets an event, a second signal ends the process at once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from types import FrameType
 
 @contextmanager
 def stop_on_signals(stop: Event | None = None) -> Iterator[Event]:
-    """Set `stop` (or a new event) at the first signal; the handlers from before are put back at the end.
+    """Set `stop` (or a new event) at the first signal; restore the previous handlers on exit.
 
-    Outside the main thread, where Python takes no signals, the event is all there is.
+    Outside the main thread, where Python handles no signals, only the event is yielded.
 
     Examples
     --------
@@ -24,12 +24,12 @@ def stop_on_signals(stop: Event | None = None) -> Iterator[Event]:
     """
     stop = stop or Event()
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    def request_stop(number: int, _frame: FrameType | None) -> None:
         stop.set()
         signal.signal(number, signal.SIG_DFL)
 
     signals = (signal.SIGTERM, signal.SIGINT) if current_thread() is main_thread() else ()
-    before = {number: signal.signal(number, note) for number in signals}
+    before = {number: signal.signal(number, request_stop) for number in signals}
     try:
         yield stop
     finally:

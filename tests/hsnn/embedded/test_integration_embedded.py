@@ -13,7 +13,7 @@ import pytest
 
 from hsnn.embedded import EmbeddedRedis
 from hsnn.embedded import kafka as embedded_kafka
-from hsnn.embedded.process import EmbeddedError, Supervised, accepts, free_port
+from hsnn.embedded.process import EmbeddedError, ChildServer, accepts, free_port
 from hsnn.streaming.redis.client import connect
 
 
@@ -78,7 +78,7 @@ def test_a_taken_port_is_named(redis_server: str) -> None:
 
 
 def test_a_server_that_ends_at_once_shows_its_last_words(tmp_path: Path) -> None:
-    server = Supervised(["/bin/sh", "-c", "echo no such luck; exit 3"], tmp_path / "log")
+    server = ChildServer(["/bin/sh", "-c", "echo no such luck; exit 3"], tmp_path / "log")
     with pytest.raises(EmbeddedError, match="no such luck"):
         server.wait_for_port(free_port(), timeout=10.0)
     server.stop()
