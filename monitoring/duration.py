@@ -1,4 +1,4 @@
-"""Parse and format durations of the configuration: ``"250ms"``, ``"10s"``, ``"2h"``, ``"1d"`` or a number of seconds."""
+"""Durations in the configuration: ``"250ms"``, ``"10s"``, ``"2h"``, ``"1d"`` or a number of seconds."""
 
 from __future__ import annotations
 

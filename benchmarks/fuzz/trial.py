@@ -19,7 +19,7 @@ from hsnn.streaming.schema.topics import topic_roles
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.messages import Feed
-from hsnn.trainer.online.accounting import TrainingProgress
+from hsnn.trainer.online.progress import TrainingProgress
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
 from hsnn.trainer.training.learner import Learner
 

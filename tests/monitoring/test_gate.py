@@ -43,7 +43,7 @@ def test_the_alarms_say_what_happens():
     assert alarm.value > alarm.threshold
     assert alarm.detail.startswith("snapshots are held back: the loss of new events is ")
     back = next(filter(None, run(gate, [5.0] * 30, 10)))
-    assert back.detail.startswith("snapshots are handed out again")
+    assert back.detail.startswith("snapshots are published again")
     assert back.value < back.threshold
 
 

@@ -1,5 +1,5 @@
-"""Several trainer processes, one model: each reads its own partitions, all learn the same steps.
+"""Data-parallel training: each worker reads its own partitions, and all train the same steps.
 
-Every worker holds the whole state and computes everything that is no gradient on what all have read, so all states are
-the same to the last bit. The gradients are split: each worker scores its part of a step's queries, the sums go round.
+Every worker holds the whole state and computes everything but the gradients on the merged batches, so that all states
+are bit-identical. Gradients are sharded: each worker scores its shard of a step's queries, and the sums are reduced.
 """

@@ -1,4 +1,4 @@
-"""The workers that torchrun started, and what they say to each other (gloo)."""
+"""The process group of the workers that torchrun started, and its collective operations (gloo)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from hsnn.trainer.distributed.shard import FULL_SHARD, QueryShard
 
 
 class LostWorkerError(HsnnError):
-    """Another worker is gone, or does not answer."""
+    """Another worker has failed or does not answer."""
 
 
 class DivergedWorkersError(HsnnError):
-    """Workers that should be the same to the last bit are not."""
+    """Workers that should be bit-identical are not."""
 
 
 class ProcessGroup:
-    """The workers of one training run; everything here must be called by all of them in the same order.
+    """The workers of one training run; all of them must call its operations in the same order.
 
     Attributes
     ----------
@@ -43,53 +43,53 @@ class ProcessGroup:
         self.fingerprint = 0
 
     def shard(self, queries: int) -> QueryShard:
-        """Which of a step's queries this worker computes; all of them where there are too few to share out."""
+        """Return this worker's shard of a step's queries; all of them where there are fewer than workers."""
         return QueryShard(self.rank, self.size) if queries >= self.size else FULL_SHARD
 
     def all_gather_ints(self, numbers: Sequence[int]) -> NDArray[np.int64]:
-        """Return the n numbers of every worker, (size, n) int64."""
+        """All-gather n numbers; return those of every worker, (size, n) int64."""
         own = torch.tensor(list(numbers), dtype=torch.int64)
-        found = [torch.empty_like(own) for _ in range(self.size)]
-        with self.translated_errors("comparing notes"):
-            dist.all_gather(found, own)
-        return torch.stack(found).numpy()
+        gathered = [torch.empty_like(own) for _ in range(self.size)]
+        with self.translated_errors("exchanging status"):
+            dist.all_gather(gathered, own)
+        return torch.stack(gathered).numpy()
 
     def all_gather_padded(self, blob: bytes, lengths: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
-        """Return the bytes of every worker, whose lengths all know."""
+        """All-gather bytes whose lengths all workers know, padded to the longest."""
         own = torch.zeros(int(max(lengths)), dtype=torch.uint8)
         own[: len(blob)] = torch.frombuffer(bytearray(blob), dtype=torch.uint8) if blob else own[:0]
-        found = [torch.empty_like(own) for _ in range(self.size)]
+        gathered = [torch.empty_like(own) for _ in range(self.size)]
         with self.translated_errors("sending batches"):
-            dist.all_gather(found, own)
-        return [one[:length].numpy().tobytes() for one, length in zip(found, map(int, lengths), strict=True)]
+            dist.all_gather(gathered, own)
+        return [padded[:length].numpy().tobytes() for padded, length in zip(gathered, map(int, lengths), strict=True)]
 
     def all_gather_bytes(self, blob: bytes) -> list[bytes]:
-        """Return the bytes of every worker."""
+        """All-gather bytes of unknown lengths."""
         return self.all_gather_padded(blob, self.all_gather_ints([len(blob)])[:, 0])
 
     def broadcast_int(self, number: int) -> int:
-        """Return the number that worker 0 gives."""
-        told = torch.tensor([number], dtype=torch.int64)
-        with self.translated_errors("listening to the first worker"):
-            dist.broadcast(told, 0)
-        return int(told)
+        """Broadcast the number of worker 0."""
+        value = torch.tensor([number], dtype=torch.int64)
+        with self.translated_errors("receiving a broadcast"):
+            dist.broadcast(value, 0)
+        return int(value)
 
     def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors, of the same shapes in all workers, by their sums; all get the same bits."""
+        """All-reduce tensors of the same shapes to their sums, in place; bit-identical in all workers."""
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with self.translated_errors("adding up gradients"):
+        with self.translated_errors("reducing gradients"):
             dist.all_reduce(flat)
         for tensor, summed in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(summed.view(tensor.shape))
 
     def destroy(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         with suppress(RuntimeError):
             dist.destroy_process_group()
 
     @contextmanager
     def translated_errors(self, doing: str) -> Iterator[None]:
-        """Turn failures of a connection into words."""
+        """Translate connection failures into `LostWorkerError`."""
         try:
             yield
         except (RuntimeError, dist.DistError) as error:
@@ -105,25 +105,27 @@ def join_process_group(timeout: float, digest: str, environment: Mapping[str, st
     Parameters
     ----------
     timeout
-        Seconds without a word after which another worker is taken for lost.
+        Seconds without an answer after which another worker counts as lost.
     digest
-        Of the configuration, which must be the same in all.
+        Digest of the configuration, which must be the same in all workers.
 
     Raises
     ------
     DivergedWorkersError
-        The workers were given different configurations.
+        The workers have different configurations.
     LostWorkerError
-        Not all came.
+        Not all workers joined.
     """
     size = int(environment.get("WORLD_SIZE", "1"))
     if size == 1:
         return None
     rank = int(environment["RANK"])
     world = ProcessGroup(rank, size)
-    with world.translated_errors("meeting"):
-        _meet(world, timedelta(seconds=timeout), environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    if others := [at for at, theirs in enumerate(world.all_gather_bytes(digest.encode())) if theirs != digest.encode()]:
+    with world.translated_errors("joining the process group"):
+        _init_process_group(world, timedelta(seconds=timeout), environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    if others := [
+        rank_ for rank_, theirs in enumerate(world.all_gather_bytes(digest.encode())) if theirs != digest.encode()
+    ]:
         raise DivergedWorkersError(
             f"worker {others[0]} has another configuration than worker {rank}; start all with the same file, "
             "environment and --set options"
@@ -131,8 +133,8 @@ def join_process_group(timeout: float, digest: str, environment: Mapping[str, st
     return world
 
 
-def _meet(world: ProcessGroup, timeout: timedelta, attempt: str) -> None:
-    """Make the process group; torchrun keeps the store of addresses over restarts, so each attempt has its own page."""
+def _init_process_group(world: ProcessGroup, timeout: timedelta, attempt: str) -> None:
+    """Create the process group; torchrun keeps its address store over restarts, so each attempt has its own prefix."""
     store, _, _ = next(rendezvous("env://", timeout=timeout))
-    page = PrefixStore(f"hsnn/{attempt}", store)
-    dist.init_process_group("gloo", store=page, rank=world.rank, world_size=world.size, timeout=timeout)
+    prefixed = PrefixStore(f"hsnn/{attempt}", store)
+    dist.init_process_group("gloo", store=prefixed, rank=world.rank, world_size=world.size, timeout=timeout)

@@ -1,1 +1,1 @@
-"""The process `hsnn train`: the loop from the log to checkpoint and Redis."""
+"""The training process (`hsnn train`): the loop from the event log to checkpoints and Redis."""

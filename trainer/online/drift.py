@@ -1,4 +1,4 @@
-"""Drift as the trainer sees it: detectors over its own prequential loss and the items it is shown, and the gate."""
+"""Drift monitoring in the trainer: detectors on prequential loss and item distribution, and the quality gate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class DriftMonitor:
-    """Feeds every batch to the detectors; depends on the log alone, so a replay raises the same alarms."""
+    """Feed every batch to the detectors; depends on the log alone, so that a replay raises the same alarms."""
 
     def __init__(self, config: MonitoringConfig) -> None:
         self._loss = LossDrift(config.loss_drift)
@@ -27,12 +27,12 @@ class DriftMonitor:
 
     @property
     def hold_reason(self) -> str:
-        """Why the model is not to be handed out now; empty if it may be."""
+        """Why snapshots are held back now; empty if they are published."""
         return self._gate.reason
 
     def update(self, prepared: PreparedBatch, report: StepReport) -> list[Alarm]:
-        """Alarms that this batch raises."""
-        if len(prepared.items) == 0:  # repeats alone have no loss
+        """Update the detectors with a trained batch; return the alarms it raises."""
+        if len(prepared.items) == 0:  # a batch of duplicates has no loss
             return []
         ts = int(prepared.ts.max())
         raised: list[Alarm | None] = [self._gate.update(report.loss, report.events + report.unsafe, ts)]
@@ -46,11 +46,11 @@ class DriftMonitor:
         return alarms
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the detectors know, for the checkpoint."""
+        """Return the state of all detectors, for the checkpoint."""
         return {name: detector.state_dict() for name, detector in self._detectors()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on as the detectors that gave `state` would."""
+        """Restore `state_dict`."""
         for name, detector in self._detectors():
             detector.load_state_dict(state[name])
 

@@ -1,4 +1,4 @@
-"""The loop of a worker that is not the first: it learns what all learn, and hands nothing out."""
+"""The loop of every worker but the first: it trains the same steps and publishes nothing."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.process_group import ProcessGroup
-from hsnn.trainer.online.accounting import TrainingProgress
 from hsnn.trainer.online.batch_source import DistributedBatchSource
 from hsnn.trainer.online.drift import DriftMonitor
+from hsnn.trainer.online.progress import TrainingProgress
 from hsnn.trainer.online.resume import common_checkpoint, make_consumer, resume_learner
 
+# Longest wait for a batch, seconds: how soon a stop request is noticed.
 _POLL_SECONDS = 0.2
 
 
 class FollowerWorker:
-    """Keeps step with the first worker, whose loop is `hsnn.trainer.online.loop.OnlineLoop`.
+    """Train in lockstep with the first worker, whose loop is `hsnn.trainer.online.loop.OnlineLoop`.
 
-    Checkpoints, snapshots, deltas, the feed, alarms, metrics and committed positions are the first one's alone; what
-    goes into its checkpoint from here is the state of this worker's consumer.
+    The first worker alone writes checkpoints, snapshots, deltas, the feed, alarms and metrics, and commits positions;
+    of this worker its checkpoint has the consumer's state.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class FollowerWorker:
         config: TrainerConfig,
         streaming: StreamingConfig,
         monitoring: MonitoringConfig,
+        *,
         log: EventLog,
         world: ProcessGroup,
         retry_policy: RetryPolicy,
@@ -45,24 +47,24 @@ class FollowerWorker:
         self.learner.network.world = world
         self.learner.network.descent.guard.limit = monitoring.gradient_limit
         self.consumer = make_consumer(log, streaming, checkpoint, world)
-        self._turns = DistributedBatchSource(self.consumer, world)
+        self._source = DistributedBatchSource(self.consumer, world)
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Learn until any worker is told to stop."""
+        """Train until any worker is asked to stop."""
         self._retry_policy.start(stop)
         if self.learner.network.seeded:
-            self._turns.state_dict()
+            self._source.state_dict()
         last = False
         while not last:
-            turn = self._turns.next_round(_POLL_SECONDS, stop=stop())
-            if turn.batch is not None:
-                self._learn(turn.batch)
-            last = turn.stop
-            if turn.aligned and self._turns.broadcast_decision(False):
-                self._turns.state_dict()
+            batch_round = self._source.next_round(_POLL_SECONDS, stop=stop())
+            if batch_round.batch is not None:
+                self._train(batch_round.batch)
+            last = batch_round.stop
+            if batch_round.aligned and self._source.broadcast_decision(False):
+                self._source.state_dict()
         self.consumer.close()
 
-    def _learn(self, batch: Batch) -> None:
+    def _train(self, batch: Batch) -> None:
         prepared = self.learner.prepare(batch)
         failpoint("step")
         report = self.learner.train(prepared)

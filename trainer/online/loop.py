@@ -1,4 +1,4 @@
-"""The online loop: poll, prepare, ask, learn, answer for it; and the process around it."""
+"""The online training loop: poll, preprocess, query, train, publish; and the process around it."""
 
 from __future__ import annotations
 
@@ -25,33 +25,34 @@ from hsnn.trainer.checkpoint.triggers import CheckpointTriggers
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.process_group import ProcessGroup, join_process_group
 from hsnn.trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS
-from hsnn.trainer.online.accounting import TrainingProgress
 from hsnn.trainer.online.batch_source import make_batch_source
 from hsnn.trainer.online.drift import DriftMonitor
 from hsnn.trainer.online.follower_worker import FollowerWorker
 from hsnn.trainer.online.prequential import LivePrequential
+from hsnn.trainer.online.progress import TrainingProgress
 from hsnn.trainer.online.resume import common_checkpoint, make_consumer, resume_learner
 from hsnn.trainer.publish.publisher import Publisher
 from hsnn.trainer.publish.redis_writer import RedisWriter
 from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
+# Longest wait for a batch, seconds: how soon a stop request is noticed.
 _POLL_SECONDS = 0.2
 
 
 class OnlineLoop:
-    """One trainer over the partitions it owns.
+    """Train on the batches of this worker, the only one or the first of several, and publish the results.
 
     Parameters
     ----------
     log, redis
-        Where events come from, and where states and snapshots go.
+        Source of the events, and destination of states and snapshots.
     digest
-        Of the whole configuration, written into manifests.
+        Digest of the configuration, for manifests.
     retry_policy
-        Of the calls to Redis; the log has its own.
+        For the calls to Redis; the log has its own.
     world
-        The other workers, where this is the first of several.
+        The process group, where this is the first of several workers.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class OnlineLoop:
         self._health = health or Health("trainer")
         store = CheckpointStore(config.checkpoint_dir, config.checkpoints_kept)
         self._retry_policy = retry_policy or RetryPolicy(streaming.patience, self._health.set_waiting)
-        self._outbox = RedisWriter(redis, self._retry_policy)
-        self._publisher = Publisher(store, self._outbox, digest)
+        self._writer = RedisWriter(redis, self._retry_policy)
+        self._publisher = Publisher(store, self._writer, digest)
         self._prequential = LivePrequential(config)
         self._drift = DriftMonitor(monitoring)
         self.progress = TrainingProgress()
@@ -80,7 +81,7 @@ class OnlineLoop:
         self.learner.network.world = world
         self.consumer = make_consumer(log, streaming, checkpoint, world)
         self.learner.network.descent.guard.limit = monitoring.gradient_limit
-        self._turns = make_batch_source(self.consumer, world)
+        self._source = make_batch_source(self.consumer, world)
         self._flushed = self._published = time.monotonic()
         self._nodes_published = self._new_epoch = False
         self._turned = self.learner.recycled
@@ -92,43 +93,43 @@ class OnlineLoop:
             self._publisher.continue_from(self.learner, checkpoint.name)
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Learn until `stop` says so, then write a last checkpoint."""
+        """Train until `stop` returns True, then write a last checkpoint."""
         self._health.set_ready("trainer")
         self._retry_policy.start(stop)
         if self.learner.network.seeded:
             self._publish()  # rows of this epoch: the mirrors reload from here
         while True:
-            turn = self._turns.next_round(0.0 if self._publisher.copying else _POLL_SECONDS, stop=stop())
+            batch_round = self._source.next_round(0.0 if self._publisher.copying else _POLL_SECONDS, stop=stop())
             self._health.beat("poll")
-            batch = turn.batch
-            self._alarms += [] if batch is None else self._learn(batch)
-            if turn.stop:
+            batch = batch_round.batch
+            self._alarms += [] if batch is None else self._train(batch)
+            if batch_round.stop:
                 break
             if batch is None or batch.caught_up or time.monotonic() - self._flushed >= self._config.flush_interval:
                 self._flush()
             self._publisher.advance()
-            if turn.aligned and self._turns.broadcast_decision(self._due()):
+            if batch_round.aligned and self._source.broadcast_decision(self._due()):
                 self._publish()
-        if self._turns.broadcast_decision(self._unsaved or bool(self._alarms)):
+        if self._source.broadcast_decision(self._unsaved or bool(self._alarms)):
             self._publish()
         self._publisher.close()
         self._prequential.close()
         self.consumer.close()
         self._flush()
 
-    def _begin_anew(self) -> None:
-        """Redis came back, perhaps without what it was told last: tell it everything, under a new epoch."""
-        self._publisher.wait()  # what it still hands out is of the epoch that ends
-        self._outbox.restart_epochs()
-        _log.warning("Redis was restarted; everything is published again, as epoch %d", self._outbox.epoch)
+    def _republish_everything(self) -> None:
+        """Start a new epoch after a restart of Redis, which may have lost the last writes."""
+        self._publisher.wait()  # a checkpoint in progress publishes under the epoch that ends
+        self._writer.restart_epochs()
+        _log.warning("Redis was restarted; everything is published again, as epoch %d", self._writer.epoch)
 
-    def _learn(self, batch: Batch) -> list[Alarm]:
+    def _train(self, batch: Batch) -> list[Alarm]:
         learner = self.learner
         prepared = learner.prepare(batch)
-        if learner.recycled != self._turned:  # rows mean other items from here on
+        if learner.recycled != self._turned:  # recycled rows have other items from here on
             self._turned, self._new_epoch = learner.recycled, True
-            self._outbox.begin_epoch()
-        asked = self._prequential.submit(prepared, learner)
+            self._writer.begin_epoch()
+        queries = self._prequential.submit(prepared, learner)
         failpoint("step")
         with STEP_SECONDS.time():
             report = learner.train(prepared)
@@ -138,22 +139,22 @@ class OnlineLoop:
         if report.events or not report.unsafe:
             self._health.beat("learning")
         alarms = self._drift.update(prepared, report)
-        self._prequential.collect(asked)
-        self._outbox.write_feed(prepared.feed)  # not before the answers: a new item may be one that was asked for
+        self._prequential.collect(queries)
+        self._writer.write_feed(prepared.feed)  # after the answers: a new item may be the target of a query
         return alarms
 
     def _flush(self) -> None:
-        """Release touched states, then the account; both are absolute, so a repeated one does no harm."""
+        """Publish changed states, then the progress; both are idempotent."""
         if self.learner.touched:
-            self._outbox.write_state_delta(self.learner.delta(self._outbox.epoch))
+            self._writer.write_state_delta(self.learner.delta(self._writer.epoch))
             self._flushed = time.monotonic()
-        lag, waited = self._turns.lag()
+        lag, waited = self._source.lag()
         LAG_RECORDS.set(lag)
         LAG_SECONDS.set(waited)
         if lag == 0:
-            self._health.beat("learning")  # there is nothing to learn
-        progress, asked = self.progress, self._prequential
-        self._outbox.write_progress(
+            self._health.beat("learning")  # an empty log is no stall
+        progress, prequential = self.progress, self._prequential
+        self._writer.write_progress(
             progress.state_dict()
             | {
                 "watermark": self.learner.watermark,
@@ -162,40 +163,40 @@ class OnlineLoop:
                 "events_per_second": progress.rate,
                 "loss": progress.loss,
                 "node_loss": progress.node_loss,
-                "pending": self._turns.pending,
+                "pending": self._source.pending,
                 "lag_records": lag,
                 "lag_seconds": waited,
-                "measured": asked.measured,
-                "unmeasured": asked.unmeasured,
-                "recall": asked.recall(),
-                "recent": asked.recent(),
-                "scored_share": asked.scored_share or 0.0,
+                "measured": prequential.measured,
+                "unmeasured": prequential.unmeasured,
+                "recall": prequential.recall(),
+                "recent": prequential.recent(),
+                "scored_share": prequential.scored_share or 0.0,
                 "held": self._drift.hold_reason,
-                "lost": self._turns.lost_records(),
+                "lost": self._source.lost_records(),
             }
         )
 
     def _due(self) -> bool:
-        """Whether a checkpoint is due.
+        """Return whether a checkpoint is due.
 
-        So many events, or so much stream time, were learned; or something was learned, and the interval is over or
-        there are nodes at last; an alarm waits; nodes were rebalanced; rows mean other items; or Redis must be told
-        everything again. Only for the first of these a checkpoint that is under way is waited for: it belongs to this
-        very position.
+        It is, after a number of events or a span of event time; when rows were recycled, Redis was restarted, or nodes
+        were rebalanced; and, unless a checkpoint is still in progress, when an alarm is to be published, or something
+        was trained and the interval has passed or the nodes exist for the first time. The first kind has to happen at
+        this very position in the log, so that it waits for a checkpoint in progress.
         """
         if self._triggers.passed(self.learner.events, self.learner.watermark):
             return True
         seeded = self.learner.network.seeded
-        anew = self._new_epoch or (self._outbox.server_restarted and seeded)
-        if anew or self._generation != self.learner.commanded.generation:
+        republish = self._new_epoch or (self._writer.server_restarted and seeded)
+        if republish or self._generation != self.learner.commanded.generation:
             return True
-        first = seeded and not self._nodes_published
-        over = time.monotonic() - self._published >= self._config.snapshot_interval
-        return bool(self._alarms or (self._unsaved and (first or over))) and not self._publisher.busy
+        first_nodes = seeded and not self._nodes_published
+        interval_passed = time.monotonic() - self._published >= self._config.snapshot_interval
+        return bool(self._alarms or (self._unsaved and (first_nodes or interval_passed))) and not self._publisher.busy
 
     def _publish(self) -> None:
-        if self._outbox.server_restarted:
-            self._begin_anew()
+        if self._writer.server_restarted:
+            self._republish_everything()
         self._flush()
         self._nodes_published = self.learner.network.seeded
         self._generation = self.learner.commanded.generation  # others wait for the nodes of a rebalance
@@ -203,12 +204,16 @@ class OnlineLoop:
         self._unsaved, self._new_epoch, positions = False, False, self._positions
         alarms, self._alarms = self._alarms, []
         values = {
-            "consumer": self._turns.deferred_state_dict(),
+            "consumer": self._source.deferred_state_dict(),
             "progress": self.progress.state_dict(),
             "drift": self._drift.state_dict(),
         }
         self._publisher.begin_checkpoint(
-            self.learner, values, lambda: self.consumer.commit(positions), alarms, self._drift.hold_reason
+            self.learner,
+            values,
+            commit=lambda: self.consumer.commit(positions),
+            alarms=alarms,
+            held=self._drift.hold_reason,
         )
 
 
@@ -217,24 +222,36 @@ def run(
 ) -> None:
     """Train until SIGTERM or SIGINT; a second signal ends the process at once.
 
-    Under torchrun this is one of several workers: the first one does what the only one would, the others help it learn.
+    Under torchrun this is one of several workers: the first one publishes, the others only train.
     """
     use_threads(trainer.threads)
     world = join_process_group(monitoring.worker_timeout + streaming.patience, digest)
     health = Health("trainer")
     if world is None or world.rank == 0:
-        _open_port(monitoring, health, streaming.group)
+        _serve_metrics(monitoring, health, streaming.group)
     retry_policy = RetryPolicy(streaming.patience, health.set_waiting)
     log = open_log(streaming.log, retry_policy)
     try:
         with stop_on_signals() as stop:
             if world is not None and world.rank:
-                companion = FollowerWorker(trainer, streaming, monitoring, log, world, retry_policy)
+                follower = FollowerWorker(
+                    trainer, streaming, monitoring, log=log, world=world, retry_policy=retry_policy
+                )
                 freeze_heap()
-                companion.run(stop.is_set)
+                follower.run(stop.is_set)
             else:
                 redis = connect(redis_url)
-                loop = OnlineLoop(trainer, streaming, monitoring, log, redis, digest, health, retry_policy, world)
+                loop = OnlineLoop(
+                    trainer,
+                    streaming,
+                    monitoring,
+                    log=log,
+                    redis=redis,
+                    digest=digest,
+                    health=health,
+                    retry_policy=retry_policy,
+                    world=world,
+                )
                 freeze_heap()
                 loop.run(stop.is_set)
     finally:
@@ -243,9 +260,9 @@ def run(
             world.destroy()
 
 
-def _open_port(monitoring: MonitoringConfig, health: Health, group: str) -> None:
-    """Serve metrics and health."""
+def _serve_metrics(monitoring: MonitoringConfig, health: Health, group: str) -> None:
+    """Serve metrics and health over HTTP."""
     health.expect("poll", within=monitoring.stalled_after)
-    health.expect("learning", within=monitoring.stuck_after, reason="records wait in the log, and none is learned")
+    health.expect("learning", within=monitoring.stuck_after, reason="the log has records, but none is trained")
     port = start_http(monitoring.host, monitoring.trainer_port, health)
     _log.info("trainer reads %s; metrics and health on port %d", group, port)

@@ -1,8 +1,8 @@
-"""Live prequential recall: ask the server before learning what the answer should have been.
+"""Live prequential recall: query the server for the next item of an event before training on the event.
 
-A sample of each batch's events becomes queries. The batch's own states are held back until the answer is there or the
-deadline has passed, so the server cannot know what it is asked to predict. Telemetry only: training never waits longer
-than the deadline and never depends on an answer.
+A sample of each batch's events becomes queries. The states of the batch are published only once the answers have
+arrived or the deadline has passed, so that the server cannot have seen what it is to predict. Telemetry only: training
+never waits longer than the deadline and never depends on an answer.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import PreparedBatch
 
 _log = logging.getLogger(__name__)
+# Ranks k at which recall@k is measured: a first page, and a candidate list for a ranker.
 _CUTS = (20, 50)
 _METHODS = {"served": "beam", "popularity": "popularity"}
+# Queries in the recent recall: its standard error is about one point at a recall of 20%.
 _WINDOW = 2000
 
 
@@ -44,14 +46,14 @@ class _Answers(msgspec.Struct):
 
 
 class PendingQueries(NamedTuple):
-    """Queries under way: the items that followed, and the answers to come, by method."""
+    """Queries in flight: the target items, and the future answers by method."""
 
     targets: list[str]
     answers: Future[dict[str, list[_Answer]]]
 
 
 class LivePrequential:
-    """Asks a server and keeps score.
+    """Query a server with samples of batches and measure recall.
 
     Attributes
     ----------
@@ -67,13 +69,13 @@ class LivePrequential:
         self._hits: dict[tuple[str, int], int] = {(method, cut): 0 for method in _METHODS for cut in _CUTS}
         self._recent: deque[dict[tuple[str, int], bool]] = deque(maxlen=_WINDOW)
         self._scored = 0.0
-        self._late: Future[dict[str, list[_Answer]]] | None = None
+        self._overdue: Future[dict[str, list[_Answer]]] | None = None
         self.measured = self.unmeasured = 0
 
     def submit(self, prepared: PreparedBatch, learner: Learner) -> PendingQueries | None:
-        """Send a sample of the batch's queries; events that repeat an item of their history are not asked.
+        """Send a sample of the batch's events as queries; events that repeat an item of their history are left out.
 
-        While a server still owes an answer whose deadline has passed it is not asked: the sample counts as unmeasured.
+        While an earlier answer is overdue nothing is sent: the sample counts as unmeasured.
         """
         if self._client is None or not learner.network.seeded:
             return None
@@ -83,26 +85,26 @@ class LivePrequential:
             return None
         names = learner.items.table.ids
         targets = [names[row] for row in prepared.items[chosen]]
-        if self._late is not None and not self._late.done():
-            self._miss(len(targets), "an earlier answer is still due")
+        if self._overdue is not None and not self._overdue.done():
+            self._miss(len(targets), "an earlier answer is overdue")
             return None
-        queries = [self._query(prepared, learner, int(at)) for at in chosen]
+        queries = [self._query(prepared, learner, int(index)) for index in chosen]
         return PendingQueries(targets, self._pool.submit(self._post, queries))
 
-    def collect(self, asked: PendingQueries | None) -> None:
-        """Wait for the answers, at most until the deadline, and count hits; a target that is not indexed is a miss."""
-        if asked is None:
+    def collect(self, pending: PendingQueries | None) -> None:
+        """Wait for the answers until the deadline and count hits; a target that is not indexed is a miss."""
+        if pending is None:
             return
         try:
-            answers = asked.answers.result(timeout=self._config.prequential_deadline)
+            answers = pending.answers.result(timeout=self._config.prequential_deadline)
         except (httpx.HTTPError, TimeoutError, msgspec.DecodeError) as error:
-            self._late = asked.answers
-            self._miss(len(asked.targets), repr(error))
+            self._overdue = pending.answers
+            self._miss(len(pending.targets), repr(error))
             return
-        self._score(asked.targets, answers)
+        self._score(pending.targets, answers)
 
     def recall(self) -> dict[str, dict[str, float]]:
-        """Recall over the whole run; empty without answers.
+        """Return the recall over the whole run; empty without answers.
 
         Returns
         -------
@@ -114,7 +116,7 @@ class LivePrequential:
         return {f"recall_at_{cut}": {m: self._hits[m, cut] / self.measured for m in _METHODS} for cut in _CUTS}
 
     def recent(self) -> dict[str, dict[str, float]]:
-        """Recall over the last 2,000 queries; else as `recall`."""
+        """Return the recall over the last 2,000 queries, in the form of `recall`."""
         if not self._recent:
             return {}
         count = len(self._recent)
@@ -124,29 +126,29 @@ class LivePrequential:
 
     @property
     def scored_share(self) -> float | None:
-        """Mean share of the living items that the served path scored per query."""
+        """Mean share of the live items that the served path scored per query."""
         return self._scored / self.measured if self.measured else None
 
     def close(self) -> None:
-        """Give back the connection."""
+        """Cancel queries in flight and close the connection."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             self._client.close()
 
-    def _query(self, prepared: PreparedBatch, learner: Learner, at: int) -> dict[str, Any]:
+    def _query(self, prepared: PreparedBatch, learner: Learner, index: int) -> dict[str, Any]:
         names = learner.items.table.ids
-        known = prepared.queries.history_items[at] >= 0
-        rows, times = prepared.queries.history_items[at][known], prepared.queries.history_times[at][known]
+        known = prepared.queries.history_items[index] >= 0
+        rows, times = prepared.queries.history_items[index][known], prepared.queries.history_times[index][known]
         return {
-            "user": prepared.unknown_users.get(at) or learner.users.table.ids[prepared.users[at]],
+            "user": prepared.unknown_users.get(index) or learner.users.table.ids[prepared.users[index]],
             "k": max(_CUTS),
             "history": [[names[row], int(time)] for row, time in zip(rows, times, strict=True)],
-            "context": prepared.contexts[at],
-            "as_of": int(prepared.ts[at]),
+            "context": prepared.contexts[index],
+            "as_of": int(prepared.ts[index]),
         }
 
     def _post(self, queries: list[dict[str, Any]]) -> dict[str, list[_Answer]]:
-        """Ask every query by every method, in one request."""
+        """Send every query with every method, in one request."""
         assert self._client is not None
         every = [query | {"mode": mode} for mode in _METHODS.values() for query in queries]
         response = self._client.post("/v1/retrieve_many", content=msgspec.json.encode({"queries": every}))

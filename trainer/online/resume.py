@@ -1,4 +1,4 @@
-"""Where a trainer starts: at the newest checkpoint, the same one in all workers, or at nothing."""
+"""Start from the newest checkpoint, the same one in all workers, or from an empty model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.process_group import ProcessGroup
 from hsnn.trainer.errors import CheckpointError
-from hsnn.trainer.online.accounting import TrainingProgress
 from hsnn.trainer.online.drift import DriftMonitor
+from hsnn.trainer.online.progress import TrainingProgress
 from hsnn.trainer.training.learner import Learner
 
 _log = logging.getLogger(__name__)
 
 
 def common_checkpoint(store: CheckpointStore, world: ProcessGroup | None) -> Checkpoint | None:
-    """Read the newest whole checkpoint that worker 0 finds; None if there is none.
+    """Read the newest undamaged checkpoint that worker 0 finds; None if there is none.
 
     Raises
     ------
@@ -48,12 +48,12 @@ def common_checkpoint(store: CheckpointStore, world: ProcessGroup | None) -> Che
 def resume_learner(
     config: TrainerConfig, checkpoint: Checkpoint | None, progress: TrainingProgress, drift: DriftMonitor
 ) -> Learner:
-    """Go on from a checkpoint, or start; a model of another shape is refused in words.
+    """Restore learner, progress and drift detectors from a checkpoint, or make an empty learner.
 
     Raises
     ------
     CheckpointError
-        The checkpoint holds another model.
+        The checkpoint has a model of another shape.
     """
     if checkpoint is None:
         return Learner(config)
@@ -66,14 +66,14 @@ def resume_learner(
         _log.warning("%s was written with trainer.threads = %d: last bits will differ", checkpoint.name, threads)
     progress.load_state_dict(checkpoint.values["progress"])
     drift.load_state_dict(checkpoint.values["drift"])
-    _log.info("going on from %s, %d events", checkpoint.name, checkpoint.manifest.events)
+    _log.info("resuming from %s, %d events", checkpoint.name, checkpoint.manifest.events)
     return Learner.from_state_dict(config, checkpoint.arrays, checkpoint.values["learner"])
 
 
 def make_consumer(
     log: EventLog, config: StreamingConfig, checkpoint: Checkpoint | None, world: ProcessGroup | None
 ) -> Consumer:
-    """Make this worker's consumer; it goes on from a checkpoint of any number of workers."""
+    """Make this worker's consumer, from a checkpoint of any number of workers."""
     share = PartitionAssignment() if world is None else PartitionAssignment(world.rank, world.size)
     state: Mapping[str, Any] | None = None
     if checkpoint is not None:

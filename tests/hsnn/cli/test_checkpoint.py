@@ -19,7 +19,7 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.trainer.checkpoint.digest import digest
 from hsnn.trainer.checkpoint.store import ARRAYS, CheckpointStore
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
-from hsnn.trainer.online.accounting import TrainingProgress
+from hsnn.trainer.online.progress import TrainingProgress
 from hsnn.trainer.training.learner import Learner
 
 

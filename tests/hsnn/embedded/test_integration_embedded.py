@@ -13,7 +13,7 @@ import pytest
 
 from hsnn.embedded import EmbeddedRedis
 from hsnn.embedded import kafka as embedded_kafka
-from hsnn.embedded.process import EmbeddedError, ChildServer, accepts, free_port
+from hsnn.embedded.process import ChildServer, EmbeddedError, accepts, free_port
 from hsnn.streaming.redis.client import connect
 
 

@@ -160,7 +160,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_another_number_goes_on(fill, 
     assert (int(killed["trained"]), int(killed["dead_lettered"])) == (EVENTS, BAD)
     said = (tmp_path / "killed.log").read_text()
     assert "worker 0 of 2 lost another one" in said
-    assert said.count("going on from checkpoint-") == 2  # both, once
+    assert said.count("resuming from checkpoint-") == 2  # both, once
     assert of_checkpoint(tmp_path / "killed") == of_checkpoint(tmp_path / "undisturbed")
     assert letters(log) == BAD  # written once
 

@@ -191,7 +191,7 @@ def test_stopped_and_started_again(undisturbed, new_loop, redis_client, stop):
     second.run(until(second, EVENTS))
     assert bits(second) == bits(undisturbed)
     assert (second.progress.trained, second.progress.dead_lettered) == (EVENTS, BAD)
-    assert second._outbox.epoch == first._outbox.epoch + 1 == 3
+    assert second._writer.epoch == first._outbox.epoch + 1 == 3
 
 
 @pytest.mark.parametrize("deaths", [(200,), (600, 800)])
@@ -399,7 +399,7 @@ def test_within_an_epoch_a_row_means_one_item_and_readers_are_told_of_the_next(f
     assert loop.progress.dropped.total() < EVENTS / 3
     turns, meant = loop.learner.recycled, {}
     assert turns >= 3
-    assert loop._outbox.epoch == 1 + turns
+    assert loop._writer.epoch == 1 + turns
     for _, fields in redis_client.xrange(key("feed")):
         feed = Feed.decode(fields[b"d"])
         for item in feed.items:

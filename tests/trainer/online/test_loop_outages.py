@@ -169,7 +169,7 @@ def test_redis_as_log_and_index_is_killed_and_comes_back(redis, new_loop, new_wo
     assert health.liveness() == (True, {})
     assert (loop.progress.trained, loop.progress.dead_lettered) == (EVENTS, BAD)
     assert dead_letters(url) == BAD
-    assert loop._outbox.epoch == 1 + len(deaths)
+    assert loop._writer.epoch == 1 + len(deaths)
     calm = new_loop("calm", url)
     calm.run(until_done(calm))
     assert last_checkpoint(tmp_path, "killed") == last_checkpoint(tmp_path, "calm")
@@ -192,7 +192,7 @@ def test_what_redis_lost_is_told_again_under_a_new_epoch(redis, new_loop, new_wo
     client, learner = connect(redis.running.url), loop.learner
     number = int(client.xrevrange(key("snapshots"), count=1)[0][1][b"n"])
     snapshot = Snapshot.decode(client.hgetall(key("snapshot", number)))
-    assert snapshot.manifest.epoch == loop._outbox.epoch == int(client.get(key("epoch"))) > 1
+    assert snapshot.manifest.epoch == loop._writer.epoch == int(client.get(key("epoch"))) > 1
     assert (tmp_path / "killed" / snapshot.manifest.checkpoint).is_dir()
     states = ItemStates()
     states.reserve(len(learner.items))

@@ -8,7 +8,7 @@ import pytest
 from hsnn.streaming.schema.batch import Batch, LabelledImpressions
 from hsnn.trainer.config.ids import IdsConfig, Limits
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.online.accounting import NO_ROW, TrainingProgress
+from hsnn.trainer.online.progress import NO_ROW, TrainingProgress
 from hsnn.trainer.training.learner import Learner
 
 LIMITED = IdsConfig(

@@ -1,4 +1,4 @@
-"""The trainer's own account: what became of every event, how fast, how far behind."""
+"""Counts of training events by outcome, running losses, and the training rate."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from hsnn.trainer.metrics import DROPPED, EVENTS, JUDGED, LATE_ACTIONS, LOSS, NO
 from hsnn.trainer.training.prepared import StepReport
 
 _log = logging.getLogger(__name__)
+# Seconds that the training rate is a mean over: long enough for several batches, short enough to follow a stall.
 _RATE_SECONDS = 5.0
-_MEMORY = 0.98
+
+# Weight of the past in the running losses, per batch: a mean over about 50 batches.
+_LOSS_DECAY = 0.98
 
 UNSAFE_STEP = "unsafe_step"
-"""Reason under which events are counted whose step was refused."""
+"""Reason of dropped events whose training step was rejected by the gradient guard."""
 
 NO_ROW = "no_row"
-"""Reason under which events are counted whose item has no row of the id table (`trainer.ids`)."""
+"""Reason of dropped events whose item has no row in the id table (`trainer.ids`)."""
 
 
 class TrainingProgress:
-    """Counts engagement events by outcome; the counts are part of the checkpoint, so that a restart doubles nothing.
+    """Engagement events by outcome; part of the checkpoint, so that a restart counts nothing twice.
 
     Attributes
     ----------
     trained, dead_lettered : int
-        An impression is trained with the batch that brings the last of its judgements.
+        An impression counts as trained with the batch that has its last label.
     impressions : int
-        How many of the trained ones are impressions.
+        Impressions among the trained events.
     dropped : counts per reason
     loss, node_loss : float
         Running means, nats.
@@ -41,14 +44,14 @@ class TrainingProgress:
         self.trained = self.dead_lettered = self.impressions = 0
         self.dropped: Counter[str] = Counter()
         self.loss = self.node_loss = 0.0
-        self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+        self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     def count(self, batch: Batch, report: StepReport) -> None:
-        """Account for one batch."""
+        """Count one batch."""
         dropped = Counter(batch.dropped)
         if report.unsafe:
             dropped[UNSAFE_STEP] += report.unsafe + (0 if report.judged else batch.impressions)
-            _log.error("a step on %d events was left out: %s", report.unsafe, report.refused)
+            _log.error("a step on %d events was skipped: %s", report.unsafe, report.refused)
         if report.rowless:
             dropped[NO_ROW] += report.rowless
         impressions = batch.impressions if report.judged or not report.unsafe else 0
@@ -62,7 +65,10 @@ class TrainingProgress:
         for reason, count in dropped.items():
             DROPPED.labels(reason).inc(count)
         if report.events and math.isfinite(report.loss):
-            self.loss, self.node_loss = _mix(self.loss, report.loss), _mix(self.node_loss, report.node_loss)
+            self.loss, self.node_loss = (
+                _running_mean(self.loss, report.loss),
+                _running_mean(self.node_loss, report.node_loss),
+            )
             LOSS.set(self.loss)
             NODE_LOSS.set(self.node_loss)
         WATERMARK.set(batch.watermark / 1000)
@@ -70,16 +76,16 @@ class TrainingProgress:
         JUDGED.labels("early").inc(batch.early)
         LATE_ACTIONS.inc(batch.late_actions)
         PENDING.set(batch.pending)
-        self._mark()
+        self._sample_rate()
 
     @property
     def rate(self) -> float:
-        """Events learned per second over the last seconds."""
-        (start, before), (end, after) = self._marks[0], self._marks[-1]
+        """Events trained per second over the last seconds."""
+        (start, before), (end, after) = self._samples[0], self._samples[-1]
         return (after - before) / (end - start) if end > start else 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Copy the counts, for the checkpoint."""
+        """Return a copy of the counts, for the checkpoint."""
         return {
             "trained": self.trained,
             "impressions": self.impressions,
@@ -88,19 +94,19 @@ class TrainingProgress:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Restore `state_dict`; the training rate starts anew."""
         self.trained, self.dead_lettered = state["trained"], state["dead_lettered"]
         self.impressions = state["impressions"]
         self.dropped = Counter(state["dropped"])
-        self._marks = deque([(time.monotonic(), self.trained)])
+        self._samples = deque([(time.monotonic(), self.trained)])
 
-    def _mark(self) -> None:
+    def _sample_rate(self) -> None:
         now = time.monotonic()
-        self._marks.append((now, self.trained))
-        while len(self._marks) > 2 and now - self._marks[0][0] > _RATE_SECONDS:
-            self._marks.popleft()
+        self._samples.append((now, self.trained))
+        while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_SECONDS:
+            self._samples.popleft()
         RATE.set(self.rate)
 
 
-def _mix(mean: float, value: float) -> float:
-    return _MEMORY * mean + (1 - _MEMORY) * value if mean else value
+def _running_mean(mean: float, value: float) -> float:
+    return _LOSS_DECAY * mean + (1 - _LOSS_DECAY) * value if mean else value

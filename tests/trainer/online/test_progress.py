@@ -8,8 +8,8 @@ import pytest
 from hsnn.monitoring.config import LossDriftConfig, MixDriftConfig, MonitoringConfig
 from hsnn.streaming.schema.batch import LabelledImpressions
 from hsnn.trainer.metrics import JUDGED, PENDING
-from hsnn.trainer.online.accounting import TrainingProgress
 from hsnn.trainer.online.drift import DriftMonitor
+from hsnn.trainer.online.progress import TrainingProgress
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import StepReport
 
