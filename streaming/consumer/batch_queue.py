@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.decode.event_table import EventTable, RowKind, concat_tables, empty_table
+from hsnn.streaming.decode.event_table import EventTable, RowKind
 
 MAX_DISCARDED = 4096
 """Dead letters and shed events after which a batch is closed without its interactions: they must not pile up."""
@@ -25,7 +25,7 @@ class BatchQueue:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._rows = empty_table()
+        self._rows = EventTable.with_size(0)
         self._first = 0  # rows before it were delivered; they go with the next `append`, not one batch after the other
         # Row after each waiting interaction, and after each waiting row that is discarded.
         self._interaction_ends = self._discarded_ends = np.zeros(0, np.intp)
@@ -55,7 +55,7 @@ class BatchQueue:
     def append(self, rows: EventTable) -> None:
         """Add rows behind those that wait."""
         waiting = self._rows[self._first :]
-        self._rows = concat_tables([waiting, rows]) if len(waiting) else rows
+        self._rows = EventTable.concat([waiting, rows]) if len(waiting) else rows
         self._first = 0
         self._interaction_ends = np.flatnonzero(self._rows.kind == RowKind.INTERACTION) + 1
         self._discarded_ends = np.flatnonzero(is_discarded(self._rows.kind)) + 1

@@ -24,7 +24,7 @@ from hsnn.streaming.consumer.watermark import (
     start_time,
 )
 from hsnn.streaming.dead_letters.writer import DeadLetter
-from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind, concat_tables
+from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind
 from hsnn.streaming.schema.topics import TopicRole
 
 # Later than any event time, ms; half of the largest int64, so that sums with it do not overflow.
@@ -112,7 +112,7 @@ class Merger:
         if not any(counts):
             return None
         chosen = [(p, count) for p, count in zip(self.partitions, counts, strict=True) if count]
-        rows = concat_tables([p.head(count) for p, count in chosen])
+        rows = EventTable.concat([p.head(count) for p, count in chosen])
         flags = [p.flags(count) for p, count in chosen]
         # A stable sort of rows that lie by partition and offset orders equal keys by partition, offset and index.
         order = np.argsort(rows.order_key, kind="stable")

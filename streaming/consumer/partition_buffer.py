@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.consumer.watermark import Rejections, order_keys
-from hsnn.streaming.decode.event_table import NO_TIME, EventTable, concat_tables, empty_table
+from hsnn.streaming.decode.event_table import NO_TIME, EventTable
 from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.topics import TopicRole
 
@@ -32,7 +32,7 @@ class PartitionBuffer:
         self.key = key
         self.rejections = Rejections()
         self.keyed = 0
-        self._rows = empty_table()
+        self._rows = EventTable.with_size(0)
         self._outlier = self._confirmed = np.zeros(0, np.bool_)
 
     def __len__(self) -> int:
@@ -41,7 +41,7 @@ class PartitionBuffer:
     def append(self, rows: EventTable) -> None:
         """Add the rows that were read next."""
         rows.partition[:] = self.number
-        self._rows = concat_tables([self._rows, rows]) if len(self._rows) else rows
+        self._rows = EventTable.concat([self._rows, rows]) if len(self._rows) else rows
 
     def head(self, count: int) -> EventTable:
         """Return the first rows without removing them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from hsnn.monitoring.process.failpoints import failpoint
-from hsnn.streaming.decode.event_table import EventTable, concat_tables
+from hsnn.streaming.decode.event_table import EventTable
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position, RecordBatch
 
@@ -107,7 +107,7 @@ class Poller:
             # A log divides what it is asked for between the partitions. Less than one share: there is no more in any.
             if sum(map(len, polled)) < max(1, asked // max(1, len(partitions))):
                 break
-        return [(position, concat_tables(parts)) for position, parts in tables.items()]
+        return [(position, EventTable.concat(parts)) for position, parts in tables.items()]
 
     def _poll(self, count: int, timeout: float, partitions: Collection[Position]) -> list[RecordBatch]:
         failpoint("poll")

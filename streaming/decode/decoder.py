@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from hsnn.streaming.dead_letters.writer import WHOLE_RECORD, DeadLetter
-from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind, concat_tables, table_of_records
+from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind, table_of_records
 from hsnn.streaming.decode.json_batch import decode_json_batch
 from hsnn.streaming.decode.json_event import InvalidEvent, decode_event, strip_schema_id
 from hsnn.streaming.log.records import Record, RecordBatch
@@ -57,7 +57,7 @@ def decode_records(role: TopicRole, records: RecordBatch) -> EventTable:
     # Runs of Arrow records are read together, and so are runs of JSON records.
     arrow = np.array([value is not None and is_arrow(strip_schema_id(value)) for value in records.values])
     bounds = [0, *(np.flatnonzero(np.diff(arrow)) + 1).tolist(), len(records)]
-    return concat_tables(
+    return EventTable.concat(
         [
             (_decode_arrow if arrow[start] else _decode_json)(role, records[start:stop])
             for start, stop in pairwise(bounds)
@@ -147,7 +147,7 @@ def _decode_arrow(role: TopicRole, records: RecordBatch) -> EventTable:
 
 
 def _decode_arrow_each(role: TopicRole, records: RecordBatch) -> EventTable:
-    return concat_tables([_decode_arrow(role, records[i : i + 1]) for i in range(len(records))])
+    return EventTable.concat([_decode_arrow(role, records[i : i + 1]) for i in range(len(records))])
 
 
 def _interaction_table(records: RecordBatch, interactions: InteractionColumns) -> EventTable:
@@ -155,8 +155,8 @@ def _interaction_table(records: RecordBatch, interactions: InteractionColumns) -
     record_index = np.repeat(np.arange(len(records)), interactions.lengths)
     table = table_of_records(records, RowKind.INTERACTION, record_index)
     table.index[:] = np.arange(len(table)) - (ends - interactions.lengths)[record_index]
-    table.ends_record[:] = False
-    table.ends_record[ends - 1] = True
+    table.ends_record[:] = 0
+    table.ends_record[ends - 1] = 1
     table.ts[:], table.value[:] = interactions.ts, interactions.value
     table.user[:], table.item[:], table.action[:] = interactions.user, interactions.item, interactions.action
     if interactions.context is not None:

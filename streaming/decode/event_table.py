@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from enum import IntEnum
-from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +37,38 @@ class RowKind(IntEnum):
     SHED = 10
 
 
-@dataclass(slots=True)
+class _NumberColumn:
+    """A column of the block of numbers, by name; it can be written into but not replaced."""
+
+    def __init__(self, row: int) -> None:
+        self._row = row
+
+    def __get__(self, table: EventTable, owner: object) -> NDArray[np.int64]:
+        column: NDArray[np.int64] = table._numbers[self._row]
+        return column
+
+
+class _ObjectColumn:
+    """A column of the block of objects, by name; it can be written into but not replaced."""
+
+    def __init__(self, row: int) -> None:
+        self._row = row
+
+    def __get__(self, table: EventTable, owner: object) -> NDArray[np.object_]:
+        column: NDArray[np.object_] = table._objects[self._row]
+        return column
+
+
+# Columns of each type.
+_NUMBERS, _OBJECTS = 9, 7
+
+
 class EventTable:
     """n events of one or several partitions, as columns of n values.
+
+    The columns are views of two blocks, one of numbers and one of objects: slicing, selecting and joining costs two
+    array operations. With an array of its own for every column, decoding and merging took 1.3 times as long for polls
+    of 64 records; like this it takes 0.97 to 1.0 of the time of bare blocks that are indexed by constants.
 
     Attributes
     ----------
@@ -51,8 +78,8 @@ class EventTable:
         Wall time at which the producer sent the record, epoch ms.
     offset, index : int64
         Offset of the record, and index of the event inside it.
-    ends_record : bool
-        Whether the row is the last one of its record.
+    ends_record : int64
+        1 on the last row of a record, else 0.
     kind : int64
         A `RowKind`.
     order_key, partition, watermark : int64
@@ -70,34 +97,60 @@ class EventTable:
         NaN where the event had none.
     """
 
-    ts: NDArray[np.int64]
-    sent_at: NDArray[np.int64]
-    offset: NDArray[np.int64]
-    index: NDArray[np.int64]
-    ends_record: NDArray[np.bool_]
-    kind: NDArray[np.int64]
-    order_key: NDArray[np.int64]
-    partition: NDArray[np.int64]
-    watermark: NDArray[np.int64]
-    user: NDArray[np.object_]
-    item: NDArray[np.object_]
-    action: NDArray[np.object_]
-    context: NDArray[np.object_]
-    payload: NDArray[np.object_]
-    event_id: NDArray[np.object_]
-    records: NDArray[np.object_]
-    value: NDArray[np.float32]
+    __slots__ = ("_numbers", "_objects", "value")
+
+    ts = _NumberColumn(0)
+    sent_at = _NumberColumn(1)
+    offset = _NumberColumn(2)
+    index = _NumberColumn(3)
+    ends_record = _NumberColumn(4)
+    kind = _NumberColumn(5)
+    order_key = _NumberColumn(6)
+    partition = _NumberColumn(7)
+    watermark = _NumberColumn(8)
+    user = _ObjectColumn(0)
+    item = _ObjectColumn(1)
+    action = _ObjectColumn(2)
+    context = _ObjectColumn(3)
+    payload = _ObjectColumn(4)
+    event_id = _ObjectColumn(5)
+    records = _ObjectColumn(6)
+
+    def __init__(self, numbers: NDArray[np.int64], objects: NDArray[np.object_], value: NDArray[np.float32]) -> None:
+        self._numbers, self._objects, self.value = numbers, objects, value
+
+    @classmethod
+    def with_size(cls, n: int, kind: RowKind = RowKind.EMPTY) -> EventTable:
+        """Make a table of n rows of a kind, without event time and without any object."""
+        numbers = np.zeros((_NUMBERS, n), np.int64)
+        objects = np.full((_OBJECTS, n), None, object)
+        table = cls(numbers, objects, np.full(n, np.nan, np.float32))
+        table.ts.fill(NO_TIME)
+        table.ends_record.fill(1)
+        table.kind.fill(kind)
+        return table
+
+    @classmethod
+    def concat(cls, tables: Sequence[EventTable]) -> EventTable:
+        """Join tables row-wise, in order; a single one is returned as it is."""
+        if len(tables) == 1:
+            return tables[0]
+        return cls(
+            np.concatenate([table._numbers for table in tables], axis=1),
+            np.concatenate([table._objects for table in tables], axis=1),
+            np.concatenate([table.value for table in tables]),
+        )
 
     def __len__(self) -> int:
-        return len(self.ts)
+        return len(self.value)
 
     def __getitem__(self, rows: slice | NDArray[np.intp] | NDArray[np.bool_]) -> EventTable:
         """Select rows; the columns of a slice are views."""
         if isinstance(rows, slice):
-            return EventTable(*[column[rows] for column in _columns(self)])
-        # A mask is turned into indices once, not once per column.
+            return EventTable(self._numbers[:, rows], self._objects[:, rows], self.value[rows])
         indices = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        return EventTable(*[column.take(indices) for column in _columns(self)])
+        # Of the numbers `take` copies faster than an index along the second axis, of the objects it does not.
+        return EventTable(self._numbers.take(indices, axis=1), self._objects[:, indices], self.value[indices])
 
     def record(self, row: int) -> Record:
         """Return the record that a row was read from."""
@@ -107,14 +160,6 @@ class EventTable:
     def event_position(self, row: int) -> tuple[int, int, int]:
         """Return the partition's number, the offset and the index of a row: no other row has the same three."""
         return int(self.partition[row]), int(self.offset[row]), int(self.index[row])
-
-
-_columns = attrgetter(*(field.name for field in fields(EventTable)))
-
-
-def empty_table() -> EventTable:
-    """Return a table without rows."""
-    return _new_table(0, RowKind.EMPTY)
 
 
 def table_of_records(
@@ -131,37 +176,8 @@ def table_of_records(
         Index of the record of each row; one row per record by default.
     """
     offsets = records.offsets[record_index]
-    table = _new_table(len(offsets), kind)
+    table = EventTable.with_size(len(offsets), kind)
     table.offset[:] = offsets
     table.sent_at[:] = np.clip(records.sent_at, NO_TIME, _MAX_SENT_AT)[record_index]
     table.records.fill(records)
     return table
-
-
-def _new_table(n: int, kind: RowKind) -> EventTable:
-    return EventTable(
-        ts=np.full(n, NO_TIME),
-        sent_at=np.zeros(n, np.int64),
-        offset=np.zeros(n, np.int64),
-        index=np.zeros(n, np.int64),
-        ends_record=np.ones(n, np.bool_),
-        kind=np.full(n, int(kind)),
-        order_key=np.zeros(n, np.int64),
-        partition=np.zeros(n, np.int64),
-        watermark=np.zeros(n, np.int64),
-        user=np.full(n, None, object),
-        item=np.full(n, None, object),
-        action=np.full(n, None, object),
-        context=np.full(n, None, object),
-        payload=np.full(n, None, object),
-        event_id=np.full(n, None, object),
-        records=np.full(n, None, object),
-        value=np.full(n, np.nan, np.float32),
-    )
-
-
-def concat_tables(tables: Sequence[EventTable]) -> EventTable:
-    """Join tables row-wise, in order; a single one is returned as it is."""
-    if len(tables) == 1:
-        return tables[0]
-    return EventTable(*map(np.concatenate, zip(*map(_columns, tables), strict=True)))

@@ -15,7 +15,7 @@ from hsnn.streaming.consumer.batch_queue import MAX_DISCARDED
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.dead_letter_limit import DeadLetterLimit
 from hsnn.streaming.dead_letters.writer import DeadLetter
-from hsnn.streaming.decode.event_table import EventTable, RowKind, empty_table, table_of_records
+from hsnn.streaming.decode.event_table import EventTable, RowKind, table_of_records
 from hsnn.streaming.errors import DeadLetterFloodError
 from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
@@ -30,7 +30,7 @@ CONFIG = StreamingConfig(
 def rows(pattern: str, start: int = 0) -> EventTable:
     """Delivered rows of partition 0: ``.`` is fine, ``x`` is malformed, ``i`` is invalid."""
     if not pattern:
-        return empty_table()
+        return EventTable.with_size(0)
     records = RecordBatch.from_records(
         [Record("engagements", 0, start + at, b"k", b"v", (), 5) for at in range(len(pattern))]
     )
