@@ -23,7 +23,7 @@ DUPLICATE = "duplicate"
 
 
 @dataclass(slots=True)
-class SideEvents:
+class OtherEvents:
     """What lies between the interactions of a batch; the names are those of `hsnn.streaming.schema.batch.Batch`."""
 
     items: list[Item] = field(default_factory=list)
@@ -88,9 +88,9 @@ def _of_kind(rows: EventTable, kind: RowKind) -> EventTable:
     return rows if selected.all() else rows[selected]
 
 
-def collect_side_events(rows: EventTable) -> SideEvents:
+def collect_other_events(rows: EventTable) -> OtherEvents:
     """Collect everything among the rows that is no interaction."""
-    out = SideEvents()
+    out = OtherEvents()
     selected = np.flatnonzero(rows.kind != RowKind.INTERACTION)
     if len(selected):
         kinds, sent = rows.kind[selected].tolist(), rows.sent_at[selected].tolist()
@@ -100,7 +100,7 @@ def collect_side_events(rows: EventTable) -> SideEvents:
     return out
 
 
-def _add(out: SideEvents, kind: int, sent_at: int, payload: Any) -> None:
+def _add(out: OtherEvents, kind: int, sent_at: int, payload: Any) -> None:
     match kind:
         case RowKind.ITEM:
             out.items.append(payload)
@@ -136,7 +136,7 @@ def _revoke_deletion(deleted: list[str], name: str | int) -> None:
         deleted.remove(str(name))
 
 
-def _remove_deleted(out: SideEvents) -> None:
+def _remove_deleted(out: OtherEvents) -> None:
     """Leave out what was sent and then deleted within the batch: lists do not say which of the two came last."""
     if gone := set(out.deleted_items):
         kept = [i for i, item in enumerate(out.items) if str(item.id) not in gone]

@@ -13,10 +13,10 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.batch_builder import (
     DUPLICATE,
     NOT_JOINED,
-    SideEvents,
+    OtherEvents,
     build_engagements,
     build_impressions,
-    collect_side_events,
+    collect_other_events,
     impression_ids,
     source_partitions,
 )
@@ -240,19 +240,19 @@ class Consumer:
     def _close_batch(self) -> Batch:
         rows = self._queue.pop_batch()
         if exceeded := self._dead_letter_limit.check(rows):
-            self._dead_letters.write(collect_side_events(rows[: exceeded.stop]).letters)
+            self._dead_letters.write(collect_other_events(rows[: exceeded.stop]).letters)
             self._dead_letters.flush()
             raise exceeded.error
-        dry = not len(self._queue) and self._drained()
+        caught_up = not len(self._queue) and self._drained()
         self._progress.advance(rows, self._positions)
         self._dedup.deliver(rows, self._progress.watermark.value)
         self._advance_rejections(rows)
         self._progress.watermark.start = self._merger.watermark.start
         self._starving_since = None
-        if dry:
+        if caught_up:
             self._skip_trailing_gaps()
-        self._count_lost(idle=dry)
-        return self._batch(rows, collect_side_events(rows), dry)
+        self._count_lost(idle=caught_up)
+        return self._batch(rows, collect_other_events(rows), caught_up)
 
     def _count_lost(self, *, idle: bool) -> None:
         """Count the records that were lost before the place that delivery has reached."""
@@ -293,18 +293,18 @@ class Consumer:
         dead = np.flatnonzero(rows.kind == RowKind.DEAD) if self._merger.rejections_after else ()
         return [*((number, -1) for number in present), *((int(rows.partition[row]), int(row)) for row in dead)]
 
-    def _batch(self, rows: EventTable, side: SideEvents, dry: bool) -> Batch:
+    def _batch(self, rows: EventTable, others: OtherEvents, caught_up: bool) -> Batch:
         watermark = max(0, self._progress.watermark.value)
         # Dead letters of shared topics are written by the worker that owns the partition.
-        letters = [letter for letter in side.letters if self._assignment.owns(letter.record.partition)]
+        letters = [letter for letter in others.letters if self._assignment.owns(letter.record.partition)]
         of_engagements = sum(letter.record.topic == self._config.engagements_topic for letter in letters)
         if letters:
             self._dead_letters.write(letters)
-        joined = self._join(rows, side, watermark)
+        joined = self._join(rows, others, watermark)
         dropped = {
-            DUPLICATE: side.duplicates,
-            DROPPED_FOR_LAG: side.shed,
-            NOT_JOINED: 0 if self._joiner else side.impressions,
+            DUPLICATE: others.duplicates,
+            DROPPED_FOR_LAG: others.shed,
+            NOT_JOINED: 0 if self._joiner else others.impressions,
         }
         self._progress.counts.add_batch(
             delivered=len(joined.engagements),
@@ -317,19 +317,19 @@ class Consumer:
             **joined.batch_fields(),
             positions=self._progress.positions(),
             watermark=watermark,
-            items=side.items,
-            item_sent_at=side.item_sent_at,
-            users=side.users,
-            deleted_items=side.deleted_items,
-            deleted_users=side.deleted_users,
-            seen_items=side.seen_items,
-            control=side.control,
+            items=others.items,
+            item_sent_at=others.item_sent_at,
+            users=others.users,
+            deleted_items=others.deleted_items,
+            deleted_users=others.deleted_users,
+            seen_items=others.seen_items,
+            control=others.control,
             dead_lettered=of_engagements,
             dropped={reason: count for reason, count in dropped.items() if count},
-            caught_up=dry,
+            caught_up=caught_up,
         )
 
-    def _join(self, rows: EventTable, side: SideEvents, watermark: int) -> JoinResult:
+    def _join(self, rows: EventTable, others: OtherEvents, watermark: int) -> JoinResult:
         events = build_engagements(rows)
         if self._joiner is None:
             return JoinResult(events)
@@ -338,7 +338,7 @@ class Consumer:
             impression_ids=impression_ids(rows),
             impressions=build_impressions(rows, self._partition_numbers),
             watermark=watermark,
-            ended_at=latest_end(side.control),
+            ended_at=latest_end(others.control),
             partition=source_partitions(rows, self._partition_numbers),
         )
 

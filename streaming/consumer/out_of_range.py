@@ -111,7 +111,7 @@ class OffsetResetLog:
     """An event log that resets offsets that run out of range while it is read, by the policy.
 
     Retention may overtake a slow consumer. A log reports that by an error, or by returning nothing though it holds
-    more: then its bounds are checked, twice, before it is believed.
+    more: then its bounds are checked, twice, before the reset.
     """
 
     def __init__(self, event_log: EventLog, policy: OnLostOffsets) -> None:
@@ -168,8 +168,7 @@ class OffsetResetLog:
         Parameters
         ----------
         delivered
-            Progress of delivery. A reset is counted with the state that lies behind it: a restart from before it meets
-            it again.
+            Progress of delivery. A reset is counted with the state after it: a restart from before it counts it again.
         read
             Offsets of reading if everything that was read was delivered; else nothing.
         """

@@ -42,7 +42,7 @@ def owned_partitions(
 ) -> list[tuple[Position, TopicRole]]:
     """List the partitions that a worker reads, with the roles of their topics; create topics that do not exist.
 
-    Commands are read by all workers: each executes them where they lie in its own order.
+    Commands are read by all workers: each executes them at their place in its own order.
     """
     owned: list[tuple[Position, TopicRole]] = []
     for topic, role in topic_roles(config).items():

@@ -1,4 +1,4 @@
-"""A lively stream: events of all kinds, broken ones among them, and what a consumer makes of it."""
+"""A mixed stream: events of all kinds, invalid ones among them, and the batches that a consumer makes of it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def drain(consumer: Consumer, timeout: float = 0.02) -> list[Batch]:
     return batches
 
 
-def until_dry(consumer: Consumer) -> list[Batch]:
+def drain_until_caught_up(consumer: Consumer) -> list[Batch]:
     batches: list[Batch] = []
     while not batches or not batches[-1].caught_up:
         batch = consumer.next_batch(20.0)
@@ -80,18 +80,18 @@ def until_dry(consumer: Consumer) -> list[Batch]:
 
 
 def batch_contents(batch: Batch) -> dict[str, Any]:
-    """Everything a trainer can see of a batch, to compare."""
+    """Return everything a trainer can see of a batch, to compare."""
     events = batch.engagements
     return {
         "events": list(zip(events.ts.tolist(), events.user, events.item, strict=True)),
         "positions": batch.positions,
         "watermark": batch.watermark,
-        "items": [one.id for one in batch.items],
+        "items": [item.id for item in batch.items],
         "more": (list(batch.deleted_items), list(batch.seen_items), list(batch.control), len(batch.users)),
         "counts": (batch.dead_lettered, batch.dropped),
         "repeat": events.repeat.tolist(),
         "joined": (batch.impressions, batch.pending, batch.early, batch.late_actions),
-        "judged": labelled(batch),
+        "labelled": labelled(batch),
     }
 
 
@@ -107,37 +107,37 @@ def impression(ts: int, name: Any, user: str = "u", items: Sequence[Any] = ("i",
 
 
 def fill_mixed(log: EventLog, events: int = 1000, seed: int = 0) -> None:
-    """Fill a log with some of everything: late, repeated, joined events, bad stamps, junk, Arrow, items, commands."""
-    chance = random.Random(seed)
+    """Fill a log: late, repeated and joined events, wrong timestamps, malformed ones, Arrow, items, commands."""
+    rng = random.Random(seed)
     shown: list[tuple[str, str, str]] = []
     for topic in ("engagements", "items", "users", "control"):
         log.create_topic(topic, 4)
     for i in range(events):
-        ts = START + i * 60_000 - (chance.random() < 0.1) * chance.randint(0, 10 * DAY)
-        user = b"%d" % chance.randint(0, 40)
-        draw = chance.random()
+        ts = START + i * 60_000 - (rng.random() < 0.1) * rng.randint(0, 10 * DAY)
+        user = b"%d" % rng.randint(0, 40)
+        draw = rng.random()
         if draw < 0.02:
-            ts = chance.choice([4_000_000_000_000, 5_000, START - 400 * DAY, START + 200 * DAY])
+            ts = rng.choice([4_000_000_000_000, 5_000, START - 400 * DAY, START + 200 * DAY])
         value = interaction(ts, user.decode(), str(i))
         if draw > 0.97:
-            value = chance.choice([b"?", b"{}", item(ts, "x"), b"", b"\xff\xff\xff\xff"])
+            value = rng.choice([b"?", b"{}", item(ts, "x"), b"", b"\xff\xff\xff\xff"])
         elif draw > 0.95:
-            n = chance.randint(0, 30)
+            n = rng.randint(0, 30)
             value = write_interactions(
                 [ts + j for j in range(n)], [user.decode()] * n, [f"{i}-{j}" for j in range(n)], ["view"] * n
             )
         elif draw > 0.92:
             value = json.dumps({"type": "impression", "id": i, "ts": ts, "user": 1, "items": [i, "z"]}).encode()
         elif draw > 0.8:
-            items = [str(i + chance.randint(-3, 9)) for _ in range(3)]
+            items = [str(i + rng.randint(-3, 9)) for _ in range(3)]
             shown.append((user.decode(), items[0], f"s{i // 20}"))
             value = impression(ts, f"s{i // 20}", user.decode(), items, context={"n": i})
         elif draw > 0.7 and shown:
-            who, what, name = chance.choice(shown[-15:])
+            who, what, name = rng.choice(shown[-15:])
             user = who.encode()
-            what_for = {"impression": chance.choice([None, name]), "action": chance.choice(["click", "view"])}
+            what_for = {"impression": rng.choice([None, name]), "action": rng.choice(["click", "view"])}
             value = interaction(ts, who, what, **what_for)
-        copies = 1 + (chance.random() < 0.05)
+        copies = 1 + (rng.random() < 0.05)
         log.append("engagements", [ProducerRecord(user, value, sent_at=START + i)] * copies)
         if draw < 0.2:
             log.append("items", [ProducerRecord(b"%d" % i, item(ts, str(i)), sent_at=START + i)])
@@ -165,14 +165,14 @@ def dead_letters(log: MemoryLog) -> list[tuple[int, int, int, str]]:
     letters = []
     for partition in log.partitions("engagements.dlq"):
         for record in partition_records(log, "engagements.dlq", partition):
-            told = dict(record.headers)
-            place = (int(told["hsnn-partition"]), int(told["hsnn-offset"]), int(told["hsnn-index"]))
-            letters.append((*place, told["hsnn-reason"].decode()))
+            headers = dict(record.headers)
+            place = (int(headers["hsnn-partition"]), int(headers["hsnn-offset"]), int(headers["hsnn-index"]))
+            letters.append((*place, headers["hsnn-reason"].decode()))
     return letters
 
 
 def log_view(log: MemoryLog) -> MemoryLog:
-    """The same records with a reading position of its own."""
+    """Return a log with the same records and reading positions of its own."""
     view = MemoryLog()
     view._topics = log._topics
     return view

@@ -1,4 +1,4 @@
-"""The consumer: the same batches in every run, whatever it read at once, and every event accounted for."""
+"""The consumer: the same batches in every run, however much it reads at once, and every event is counted."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_columns_carry_everything() -> None:
     assert events.sent_at.tolist() == [START + 5] * 2
 
 
-def test_a_short_batch_comes_only_when_the_log_is_dry_and_patience_is_over() -> None:
+def test_a_short_batch_comes_only_when_the_log_is_drained_and_max_wait_is_over() -> None:
     log = MemoryLog()
     consumer = Consumer(log, CONFIG.model_copy(update={"max_wait": 0.3}))
     assert consumer.next_batch(0.05) is None
@@ -141,15 +141,15 @@ def test_impressions_are_seen_and_counted() -> None:
 
 @pytest.mark.parametrize("config", [CONFIG, JOIN_CONFIG], ids=["plain", "joined"])
 @pytest.mark.parametrize("seed", range(5))
-def test_how_the_log_is_read_changes_nothing(seed: int, config: StreamingConfig) -> None:
-    whole, bitten = MemoryLog(), RandomPollLog(seed)
+def test_how_the_log_is_polled_changes_nothing(seed: int, config: StreamingConfig) -> None:
+    whole, piecemeal = MemoryLog(), RandomPollLog(seed)
     fill_mixed(whole)
-    fill_mixed(bitten)
+    fill_mixed(piecemeal)
     expected = [batch_contents(batch) for batch in drain(Consumer(whole, config))]
-    found = [batch_contents(batch) for batch in drain(Consumer(bitten, config))]
+    found = [batch_contents(batch) for batch in drain(Consumer(piecemeal, config))]
     assert len(expected) > 80
     assert found == expected
-    assert dead_letters(bitten) == dead_letters(whole)
+    assert dead_letters(piecemeal) == dead_letters(whole)
 
 
 @pytest.mark.parametrize("config", [CONFIG, JOIN_CONFIG], ids=["plain", "joined"])

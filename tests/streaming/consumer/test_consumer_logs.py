@@ -17,9 +17,9 @@ from tests.streaming.mixed_stream import (
     batch_contents,
     copy_log,
     drain,
+    drain_until_caught_up,
     fill_mixed,
     interaction,
-    until_dry,
 )
 
 
@@ -33,10 +33,10 @@ def test_real_logs_give_the_batches_of_the_one_in_memory(server: str, request: p
     fill_mixed(log, 600, seed=6)
     real = open_log(request.getfixturevalue("redis_server" if server == "redis" else "kafka_url"))
     copy_log(log, real, names.values())
-    found = [batch_contents(batch) for batch in until_dry(Consumer(real, config))]
+    found = [batch_contents(batch) for batch in drain_until_caught_up(Consumer(real, config))]
     renamed = MemoryLog()
     copy_log(log, renamed, names.values())
-    assert found == [batch_contents(batch) for batch in until_dry(Consumer(renamed, config))]
+    assert found == [batch_contents(batch) for batch in drain_until_caught_up(Consumer(renamed, config))]
     real.close()
 
 

@@ -1,4 +1,4 @@
-"""Where a consumer stands: states, restarts, positions, ranks, lag."""
+"""Progress of a consumer: states, restarts, positions, ranks, lag."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_replaced_log_is_noticed() -> None:
 @pytest.mark.parametrize(
     "state", [{}, {"version": 99}, {"version": 1, "places": [[1]], "watermark": {}, "counts": {}, "sent_at": 0}]
 )
-def test_a_state_that_is_none_is_refused(state: dict[str, Any]) -> None:
+def test_a_malformed_state_is_refused(state: dict[str, Any]) -> None:
     with pytest.raises(StateError):
         Consumer(MemoryLog(), CONFIG, state=state)
 

@@ -1,4 +1,4 @@
-"""The consumer and time: no stamp, however wrong, may stop the stream, reorder it, or be lost without a word."""
+"""The consumer and event times: no timestamp, however wrong, may stop the stream, reorder it, or vanish uncounted."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def reasons(log: MemoryLog) -> list[str]:
     return [dict(record.headers)["hsnn-reason"].decode() for records in view.poll(10_000, 0.0) for record in records]
 
 
-def test_one_bad_future_stamp_is_passed_over() -> None:
+def test_one_timestamp_in_the_future_becomes_a_dead_letter() -> None:
     log = MemoryLog()
-    stamps = [T0 + i for i in range(100)]
-    stamps.insert(50, 4_000_000_000_000)
-    send(log, "engagements", *map(interaction, stamps))
+    times = [T0 + i for i in range(100)]
+    times.insert(50, 4_000_000_000_000)
+    send(log, "engagements", *map(interaction, times))
     batches = drain(Consumer(log, CONFIG))
     assert [ts for batch in batches for ts in batch.engagements.ts.tolist()] == [T0 + i for i in range(100)]
     assert batches[-1].watermark == T0 + 99
@@ -65,7 +65,7 @@ def test_one_bad_future_stamp_is_passed_over() -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("together", [True, False])
-def test_bad_future_stamps_that_come_first_do_not_poison_the_stream(count: int, together: bool) -> None:
+def test_timestamps_in_the_future_that_come_first_do_not_poison_the_stream(count: int, together: bool) -> None:
     log = MemoryLog()
     send(log, "engagements", *[interaction(4_000_000_000_000)] * count)
     consumer = Consumer(log, CONFIG)
@@ -77,23 +77,23 @@ def test_bad_future_stamps_that_come_first_do_not_poison_the_stream(count: int, 
     assert set(reasons(log)) == {"far_future"}
 
 
-def test_a_bad_stamp_in_one_partition_holds_back_no_other() -> None:
-    """The partition goes on in its place: it does not wait at the stamp until the others are through."""
+def test_a_bad_timestamp_in_one_partition_holds_back_no_other() -> None:
+    """The partition goes on in its place: it does not wait at the timestamp until the others are through."""
     log = MemoryLog()
     for partition in range(4):
-        stamps = [T0 + 4 * i + partition for i in range(300)]
+        times = [T0 + 4 * i + partition for i in range(300)]
         if partition == 1:
-            stamps.insert(100, T0 + 300 * DAY)
-        send(log, "engagements", *map(interaction, stamps), partition=partition)
+            times.insert(100, T0 + 300 * DAY)
+        send(log, "engagements", *map(interaction, times), partition=partition)
     batches = drain(Consumer(log, CONFIG))
-    stamps = [ts for batch in batches for ts in batch.engagements.ts.tolist()]
-    assert stamps == [T0 + i for i in range(1200)]
+    times = [ts for batch in batches for ts in batch.engagements.ts.tolist()]
+    assert times == [T0 + i for i in range(1200)]
 
 
-def test_too_old_is_refused_and_late_is_not() -> None:
+def test_too_old_is_rejected_and_late_is_not() -> None:
     log = MemoryLog()
-    stamps = [T0, T0 - 364 * DAY, T0 - 366 * DAY, 5_000, T0 + 1]
-    send(log, "engagements", *map(interaction, stamps))
+    times = [T0, T0 - 364 * DAY, T0 - 366 * DAY, 5_000, T0 + 1]
+    send(log, "engagements", *map(interaction, times))
     consumer = Consumer(log, CONFIG, watermark=T0)
     (batch,) = drain(consumer)
     assert batch.engagements.ts.tolist() == [T0, T0 - 364 * DAY, T0 + 1]
@@ -116,7 +116,7 @@ def test_a_stream_that_was_paused_for_long_goes_on() -> None:
 
 
 @pytest.mark.slow
-def test_strays_do_not_add_up_to_a_leap() -> None:
+def test_outliers_do_not_add_up_to_a_jump() -> None:
     log = MemoryLog()
     consumer = Consumer(log, CONFIG)
     for i in range(QUORUM + 5):
@@ -129,8 +129,8 @@ def test_strays_do_not_add_up_to_a_leap() -> None:
 
 def test_a_pause_inside_the_log_costs_nothing() -> None:
     log = MemoryLog()
-    stamps = [T0 + i for i in range(200)] + [T0 + 90 * DAY + i for i in range(200)]
-    send(log, "engagements", *map(interaction, stamps))
+    times = [T0 + i for i in range(200)] + [T0 + 90 * DAY + i for i in range(200)]
+    send(log, "engagements", *map(interaction, times))
     consumer = Consumer(log, CONFIG)
     drain(consumer)
     assert (consumer.counts.delivered, consumer.counts.dead_lettered) == (400, 0)
@@ -141,12 +141,12 @@ def test_a_quiet_partition_may_skip_months() -> None:
     send(log, "engagements", *(interaction(T0 + i * DAY) for i in range(100)), partition=0)
     send(log, "engagements", interaction(T0), interaction(T0 + 60 * DAY), interaction(T0 + 99 * DAY), partition=1)
     consumer = Consumer(log, CONFIG)
-    stamps = [ts for batch in drain(consumer) for ts in batch.engagements.ts.tolist()]
-    assert stamps == sorted(stamps)
-    assert (len(stamps), consumer.counts.dead_lettered) == (103, 0)
+    times = [ts for batch in drain(consumer) for ts in batch.engagements.ts.tolist()]
+    assert times == sorted(times)
+    assert (len(times), consumer.counts.dead_lettered) == (103, 0)
 
 
-def test_an_item_from_the_far_future_is_refused_and_its_partition_goes_on() -> None:
+def test_an_item_from_the_far_future_is_rejected_and_its_partition_goes_on() -> None:
     log = MemoryLog()
     log.create_topic("items", 1)
     send(log, "engagements", *(interaction(T0 + i) for i in range(30)))
@@ -159,7 +159,7 @@ def test_an_item_from_the_far_future_is_refused_and_its_partition_goes_on() -> N
     assert (consumer.counts.side_dead_lettered, consumer.counts.dead_lettered) == (2, 0)
 
 
-def test_an_old_item_is_welcome() -> None:
+def test_an_old_item_is_accepted() -> None:
     log = MemoryLog()
     send(log, "engagements", *(interaction(T0 + i) for i in range(10)))
     send(log, "items", item(T0 - 3000 * DAY, "old"), item(0, "without age"))

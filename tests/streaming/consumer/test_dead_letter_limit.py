@@ -1,4 +1,4 @@
-"""The cap: a schema break halts the consumer, in every run at the same event; single bad events do not."""
+"""The limit: a schema break halts the consumer, in every run at the same event; single bad events do not."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def rows(pattern: str, start: int = 0) -> EventTable:
     return made
 
 
-def first_flood(cap: DeadLetterLimit, pattern: str, cuts: Sequence[int] = ()) -> int | None:
-    """Number of events after which the cap says stop, if it does."""
+def first_exceeded(limit: DeadLetterLimit, pattern: str, cuts: Sequence[int] = ()) -> int | None:
+    """Number of events after which the limit says stop, if it does."""
     edges = [0, *sorted(cut % (len(pattern) + 1) for cut in cuts), len(pattern)]
     for start, stop in pairwise(edges):
-        if flood := cap.check(rows(pattern[start:stop], start)):
-            return start + flood.stop
+        if exceeded := limit.check(rows(pattern[start:stop], start)):
+            return start + exceeded.stop
     return None
 
 
@@ -64,7 +64,7 @@ patterns = st.text("..xi", max_size=120)
 
 @given(patterns, st.lists(st.integers(0, 120), max_size=5), st.sampled_from([0.2, 0.5, 0.9]), st.integers(1, 30))
 def test_it_stops_where_a_plain_count_does_however_the_rows_come(pattern, cuts, share, window):
-    assert first_flood(DeadLetterLimit(share, window, ["engagements"]), pattern, cuts) == plainly(
+    assert first_exceeded(DeadLetterLimit(share, window, ["engagements"]), pattern, cuts) == plainly(
         pattern, share, window
     )
 
@@ -73,34 +73,34 @@ def test_it_stops_where_a_plain_count_does_however_the_rows_come(pattern, cuts, 
 def test_a_restart_goes_on_counting(pattern, cut):
     first, again = (DeadLetterLimit(0.5, 20, ["engagements"]) for _ in range(2))
     head, tail = pattern[:cut], pattern[cut:]
-    if first_flood(first, head) is None:
+    if first_exceeded(first, head) is None:
         again.load_state_dict(json.loads(json.dumps(first.state_dict())))
-        stop, found = first_flood(first, tail), first_flood(again, tail)
+        stop, found = first_exceeded(first, tail), first_exceeded(again, tail)
         assert stop == found
         assert first.state_dict() == again.state_dict()
 
 
 def test_the_error_names_the_commonest_reason_and_where_it_is():
-    flood = DeadLetterLimit(0.5, 10, ["engagements"]).check(rows("....xxixxx", start=100))
-    assert flood is not None
-    said = str(flood.error)
+    exceeded = DeadLetterLimit(0.5, 10, ["engagements"]).check(rows("....xxixxx", start=100))
+    assert exceeded is not None
+    said = str(exceeded.error)
     assert said.startswith("engagements: 6 of the last 10 events are dead letters, and at most 50% may be; 5 of them")
     assert "`malformed`, such as engagements/0 at offset 104 (malformed: detail)" in said
     assert "streaming.dead_letter_share=none" in said
 
 
 def test_topics_are_counted_apart():
-    cap = DeadLetterLimit(0.5, 10, ["items", "engagements"])
+    limit = DeadLetterLimit(0.5, 10, ["items", "engagements"])
     fine, bad, last = rows("." * 100), rows("x" * 9), rows("x")
     bad.partition[:] = last.partition[:] = 1
-    assert [cap.check(some) for some in (fine, bad, fine)] == [None] * 3
-    flood = cap.check(last)
-    assert flood is not None
-    assert "10 of the last 10" in str(flood.error)
+    assert [limit.check(some) for some in (fine, bad, fine)] == [None] * 3
+    exceeded = limit.check(last)
+    assert exceeded is not None
+    assert "10 of the last 10" in str(exceeded.error)
 
 
 def test_without_a_cap_nothing_stops():
-    assert first_flood(DeadLetterLimit(None, 10, ["engagements"]), "x" * 500) is None
+    assert first_exceeded(DeadLetterLimit(None, 10, ["engagements"]), "x" * 500) is None
 
 
 def good(at: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Duplicates by event id, against a plain list of what went by."""
+"""Deduplication by event id, against a plain list of the events before."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ EVENTS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("uv"), 
 CUTS = st.lists(st.integers(0, 60), max_size=6)
 
 
-def plain(events: list[tuple[str, str, int]], window: int, most: int) -> list[bool]:
+def plain(events: list[tuple[str, str, int]], window: int, max_ids: int) -> list[bool]:
     """Look back through all accepted events, one by one."""
     accepted: list[tuple[str, str, int]] = []
     found = []
-    for name, user, mark in events:
+    for name, user, watermark in events:
         back = next((at for at in range(len(accepted))[::-1] if accepted[at][0] == name), None)
-        known = back is not None and len(accepted) - back <= most
-        double = known and accepted[back][1] == user and mark - accepted[back][2] <= window  # type: ignore[index]
-        found.append(bool(double))
-        if not double:
-            accepted.append((name, user, mark))
+        known = back is not None and len(accepted) - back <= max_ids
+        duplicate = known and accepted[back][1] == user and watermark - accepted[back][2] <= window  # type: ignore[index]
+        found.append(bool(duplicate))
+        if not duplicate:
+            accepted.append((name, user, watermark))
     return found
 
 
 def marked(seen: SeenIds, events: list[tuple[str, str, int]]) -> list[bool]:
     if not events:
         return []
-    ids, users, marks = zip(*events, strict=True)
-    found = seen.duplicates(list(ids), list(users), np.array(marks, np.int64))
+    ids, users, watermarks = zip(*events, strict=True)
+    found = seen.duplicates(list(ids), list(users), np.array(watermarks, np.int64))
     return [False] * len(events) if found is None else found.tolist()
 
 
 def timed(events: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
-    marks = np.cumsum([gap for _, _, gap in events]).tolist()
-    return [(name, user, mark) for (name, user, _), mark in zip(events, marks, strict=True)]
+    watermarks = np.cumsum([gap for _, _, gap in events]).tolist()
+    return [(name, user, watermark) for (name, user, _), watermark in zip(events, watermarks, strict=True)]
 
 
 @pytest.fixture(params=[1_000_000, 3])
-def most(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+def max_ids(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(module, "MAX_IDS", request.param)
     monkeypatch.setattr(module, "_REBUILD_SLACK", 0)
     return int(request.param)
 
 
 @pytest.mark.parametrize("window", [1, 7, 1000])
-def test_it_finds_what_a_plain_list_finds(most: int, window: int) -> None:
+def test_it_finds_what_a_plain_list_finds(max_ids: int, window: int) -> None:
     @given(EVENTS, CUTS, CUTS)
     def check(gaps: list[tuple[str, str, int]], cuts: list[int], deliveries: list[int]) -> None:
         events = timed(gaps)
@@ -63,37 +63,37 @@ def test_it_finds_what_a_plain_list_finds(most: int, window: int) -> None:
             if deliveries and deliveries[start % len(deliveries)] % 2:  # the rest waits a while
                 seen.deliver(found.count(False) - delivered, events[stop - 1][2])
                 delivered = found.count(False)
-        assert found == plain(events, window, most)
+        assert found == plain(events, window, max_ids)
 
     check()
 
 
 @pytest.mark.parametrize("window", [1, 7, 1000])
-def test_a_restart_knows_what_was_delivered_and_nothing_else(most: int, window: int) -> None:
+def test_a_restart_knows_what_was_delivered_and_nothing_else(max_ids: int, window: int) -> None:
     @given(EVENTS, st.integers(0, 60), st.integers(0, 60))
-    def check(gaps: list[tuple[str, str, int]], one: int, other: int) -> None:
+    def check(gaps: list[tuple[str, str, int]], first_cut: int, second_cut: int) -> None:
         events = timed(gaps)
-        delivered, ahead = sorted((min(one, len(events)), min(other, len(events))))
-        whole = plain(events, window, most)
+        delivered, ahead = sorted((min(first_cut, len(events)), min(second_cut, len(events))))
+        whole = plain(events, window, max_ids)
         first, second = SeenIds(window), SeenIds(window)
         marked(first, events[:delivered])
         marked(first, events[delivered:ahead])
-        mark = events[delivered - 1][2] if delivered else 0
-        first.deliver(whole[:delivered].count(False), mark)
-        state = first.capture_state(mark)()
+        watermark = events[delivered - 1][2] if delivered else 0
+        first.deliver(whole[:delivered].count(False), watermark)
+        state = first.capture_state(watermark)()
         second.load_state_dict(msgspec.json.decode(msgspec.json.encode(state)))
-        assert second.capture_state(mark)() == state
+        assert second.capture_state(watermark)() == state
         assert marked(second, events[delivered:]) == whole[delivered:]
 
     check()
 
 
-def test_little_is_kept_of_a_long_stream() -> None:
+def test_memory_is_bounded_over_a_long_stream() -> None:
     seen = SeenIds(10)
     for start in range(0, 200_000, 1000):
-        marks = np.arange(start, start + 1000)
-        assert seen.duplicates([f"e{n}" for n in marks], ["u"] * 1000, marks) is None
-        seen.deliver(1000, int(marks[-1]))
+        watermarks = np.arange(start, start + 1000)
+        assert seen.duplicates([f"e{n}" for n in watermarks], ["u"] * 1000, watermarks) is None
+        seen.deliver(1000, int(watermarks[-1]))
     assert len(seen._chunk_of) < 8000
     assert len(seen._chunks) == 1
     assert len(seen.capture_state(199_999)()[0]) == 11

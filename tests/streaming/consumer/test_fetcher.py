@@ -1,4 +1,4 @@
-"""Both readers give the same batches; the one that reads ahead is bounded, tells of errors, and ends."""
+"""Both fetchers give the same batches; the prefetching one is bounded, raises errors, and ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONFIG = StreamingConfig(log="memory", batch_size=16, max_wait=0.0, partitions=3
 FIRST: Position = ("engagements", 0)
 
 
-class Slow(MemoryLog):
+class ScriptedLog(MemoryLog):
     """A log that gives as many records per poll as it is told, and notes who polls."""
 
     def __init__(self, sizes: list[int] | None = None) -> None:
@@ -49,7 +49,7 @@ class Slow(MemoryLog):
         return super().poll(min(size, max_records), min(timeout, 0.002), partitions)
 
 
-def filled(log: Slow, events: int) -> Slow:
+def filled(log: ScriptedLog, events: int) -> ScriptedLog:
     for topic, partitions in (("engagements", 3), ("items", 3), ("users", 3), ("control", 3)):
         log.create_topic(topic, partitions)
     for at in range(events):
@@ -63,12 +63,12 @@ def filled(log: Slow, events: int) -> Slow:
 def batches(consumer: Consumer) -> list[tuple[object, ...]]:
     found = []
     while (batch := consumer.next_batch(0.05)) is not None:
-        found.append(told(batch))
+        found.append(contents(batch))
     consumer.close()
     return found
 
 
-def told(batch: Batch) -> tuple[object, ...]:
+def contents(batch: Batch) -> tuple[object, ...]:
     return (
         *batch.engagements.user,
         *batch.engagements.item,
@@ -81,36 +81,36 @@ def told(batch: Batch) -> tuple[object, ...]:
 @pytest.mark.slow  # at the end of every stream both wait for what does not come
 @given(st.integers(0, 200), st.lists(st.integers(1, 40), min_size=1, max_size=6))
 @settings(deadline=None, max_examples=15)
-def test_the_same_batches_whoever_reads_and_however_much_at_once(events: int, sizes: list[int]) -> None:
-    expected = batches(Consumer(filled(Slow(), events), CONFIG))
-    assert batches(Consumer(filled(Slow(sizes), events), CONFIG, prefetch=True)) == expected
+def test_the_same_batches_with_either_fetcher_and_any_poll_size(events: int, sizes: list[int]) -> None:
+    expected = batches(Consumer(filled(ScriptedLog(), events), CONFIG))
+    assert batches(Consumer(filled(ScriptedLog(sizes), events), CONFIG, prefetch=True)) == expected
     assert sum(len(one) > 0 for one in expected) >= events // CONFIG.batch_size
 
 
 def test_a_state_taken_while_more_was_read_goes_on_where_delivery_stood() -> None:
-    expected = batches(Consumer(filled(Slow(), 200), CONFIG))
-    log = filled(Slow(), 200)
+    expected = batches(Consumer(filled(ScriptedLog(), 200), CONFIG))
+    log = filled(ScriptedLog(), 200)
     first = Consumer(log, CONFIG, prefetch=True)
-    found = [told(batch) for _ in range(3) if (batch := first.next_batch(5.0)) is not None]
+    found = [contents(batch) for _ in range(3) if (batch := first.next_batch(5.0)) is not None]
     state = first.state_dict()
     first.close()
     assert found + batches(Consumer(log, CONFIG, state=state, prefetch=True)) == expected
 
 
-def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = filled(Slow([10]), 2000)
-    reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
+def test_what_is_prefetched_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = filled(ScriptedLog([10]), 2000)
+    fetcher = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
     monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_IDLE_POLL_INTERVAL", 0.0)
-    reader.seek({FIRST: 0})
+    fetcher.seek({FIRST: 0})
     time.sleep(0.3)
-    assert 25 <= sum(len(rows) for _, rows in reader.read(0.0, [FIRST])) <= 60
-    assert reader.positions()[FIRST] <= 60
-    reader.close()
+    assert 25 <= sum(len(rows) for _, rows in fetcher.read(0.0, [FIRST])) <= 60
+    assert fetcher.positions()[FIRST] <= 60
+    fetcher.close()
 
 
 def test_the_log_is_polled_while_a_batch_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_IDLE_POLL_INTERVAL", 0.2)
-    log = filled(Slow(), 40)
+    log = filled(ScriptedLog(), 40)
     consumer = Consumer(log, CONFIG, prefetch=True)
     assert consumer.next_batch(5.0) is not None
     before = log.polls
@@ -121,32 +121,32 @@ def test_the_log_is_polled_while_a_batch_is_learned(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow  # counts the polls of more than a second
-def test_hardly_anything_is_polled_until_somebody_waits() -> None:
-    log = filled(Slow(), 40)
-    reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
-    reader.seek({FIRST: 0, ("engagements", 1): 0})
+def test_little_is_polled_until_somebody_waits() -> None:
+    log = filled(ScriptedLog(), 40)
+    fetcher = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
+    fetcher.seek({FIRST: 0, ("engagements", 1): 0})
     time.sleep(0.3)
     before = log.polls
     time.sleep(1.0)
     assert log.polls - before <= 2, "one a second"
-    assert reader.read(0.0, [FIRST])
+    assert fetcher.read(0.0, [FIRST])
     log.append("engagements", [ProducerRecord(None, b"late", (), 1, 0)])
-    assert reader.read(5.0, [FIRST])
-    reader.close()
+    assert fetcher.read(5.0, [FIRST])
+    fetcher.close()
 
 
-def test_who_asks_without_waiting_finds_soon_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_asks_without_waiting_gets_new_rows_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "_IDLE_POLL_INTERVAL", 60.0)
-    log = filled(Slow(), 0)
-    reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
-    reader.seek({FIRST: 0})
+    log = filled(ScriptedLog(), 0)
+    fetcher = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=50)
+    fetcher.seek({FIRST: 0})
     time.sleep(0.2)
     log.append("engagements", [ProducerRecord(None, b"late", (), 1, 0)])
     deadline = time.monotonic() + 5.0
-    while not (found := reader.read(0.0, [FIRST])) and time.monotonic() < deadline:
+    while not (found := fetcher.read(0.0, [FIRST])) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert found
-    reader.close()
+    fetcher.close()
 
 
 def until_it_fails(consumer: Consumer) -> None:
@@ -155,7 +155,7 @@ def until_it_fails(consumer: Consumer) -> None:
 
 
 def test_an_error_of_the_log_reaches_the_consumer_and_reading_goes_on() -> None:
-    log = filled(Slow(), 40)
+    log = filled(ScriptedLog(), 40)
     consumer = Consumer(log, CONFIG, prefetch=True)
     log.failure = LogUnavailableError("gone for a moment")
     with pytest.raises(LogUnavailableError, match="gone for a moment"):
@@ -175,7 +175,7 @@ def test_the_thread_ends_with_its_consumer() -> None:
         return sum(thread.name == "read-ahead" for thread in threading.enumerate())
 
     before = alive()
-    consumer = Consumer(filled(Slow(), 40), CONFIG, prefetch=True)
+    consumer = Consumer(filled(ScriptedLog(), 40), CONFIG, prefetch=True)
     assert alive() == before + 1
     del consumer
     gc.collect()
@@ -186,14 +186,14 @@ def test_the_thread_ends_with_its_consumer() -> None:
 
 
 def test_reading_when_asked_uses_no_thread() -> None:
-    log = filled(Slow(), 40)
-    reader = DirectFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records))
-    reader.seek({FIRST: 0})
-    assert reader.read(0.0, [FIRST])
+    log = filled(ScriptedLog(), 40)
+    fetcher = DirectFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records))
+    fetcher.seek({FIRST: 0})
+    assert fetcher.read(0.0, [FIRST])
     assert log.pollers == {"MainThread"}
 
 
-class Parted(Slow):
+class LostRestLog(ScriptedLog):
     """Gives half of a partition, then only the other one, then says that the rest of the first one is gone."""
 
     def poll(
@@ -207,7 +207,7 @@ class Parted(Slow):
 
 
 def test_an_error_reaches_who_waits_for_one_partition_while_rows_of_others_lie_ready() -> None:
-    log = Parted([1])
+    log = LostRestLog([1])
     for topic in ("engagements", "items", "users", "control"):
         log.create_topic(topic, 2)
     for at in range(800):
@@ -219,7 +219,7 @@ def test_an_error_reaches_who_waits_for_one_partition_while_rows_of_others_lie_r
     consumer.close()
 
 
-class Endless(Slow):
+class FailingEndsLog(ScriptedLog):
     """Does not know its ends when it is asked for them after the first records were read."""
 
     failed = False
@@ -233,39 +233,39 @@ class Endless(Slow):
 
 def test_nothing_is_lost_where_only_the_ends_could_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hsnn.streaming.consumer.fetcher, "END_OFFSETS_MAX_AGE", 0.0)
-    log = filled(Endless([1]), 60)
-    reader = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=500)
-    reader.seek({("engagements", number): 0 for number in range(3)})
+    log = filled(FailingEndsLog([1]), 60)
+    fetcher = PrefetchingFetcher(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records), max_rows=500)
+    fetcher.seek({("engagements", number): 0 for number in range(3)})
     found, failed = 0, 0
     deadline = time.monotonic() + 5.0
     while (found < 60 or not failed) and time.monotonic() < deadline:
         try:
-            found += sum(len(rows) for _, rows in reader.read(0.05, [("engagements", n) for n in range(3)]))
+            found += sum(len(rows) for _, rows in fetcher.read(0.05, [("engagements", n) for n in range(3)]))
         except LogUnavailableError:
             failed += 1
     assert (found, failed) == (60, 1)
-    reader.close()
+    fetcher.close()
 
 
 @pytest.mark.slow  # waits for more than a second for what must not come
 def test_a_seek_forgets_what_is_just_being_decoded() -> None:
-    log, decoding, go_on = filled(Slow(), 40), threading.Event(), threading.Event()
+    log, decoding, go_on = filled(ScriptedLog(), 40), threading.Event(), threading.Event()
 
     def decode(_: Position, records: RecordBatch) -> EventTable:
         decoding.set()
         go_on.wait(0.3)
         return decode_records(TopicRole.ENGAGEMENTS, records)
 
-    reader = PrefetchingFetcher(log, decode, max_rows=500)
+    fetcher = PrefetchingFetcher(log, decode, max_rows=500)
     held = len(log._topics["engagements"][0])
     assert held > 2
-    reader.seek({FIRST: 0})
+    fetcher.seek({FIRST: 0})
     assert decoding.wait(5.0)
-    reader.seek({FIRST: held - 1})
+    fetcher.seek({FIRST: held - 1})
     go_on.set()
     found = []
     deadline = time.monotonic() + 1.0
     while time.monotonic() < deadline:
-        found += reader.read(0.05, [FIRST])
+        found += fetcher.read(0.05, [FIRST])
     assert sum(len(rows) for _, rows in found) == 1
-    reader.close()
+    fetcher.close()

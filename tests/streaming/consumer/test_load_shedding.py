@@ -1,4 +1,4 @@
-"""Dropping what is old: with hysteresis, counted, and never what is no engagement."""
+"""Load shedding: with hysteresis, counted, of engagements only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.consumer import consumer as consuming
+from hsnn.streaming.consumer import consumer as consumer_module
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.load_shedding import LoadShedder
 from hsnn.streaming.decode.event_table import RowKind, table_of_records
@@ -63,7 +63,9 @@ def test_what_is_dropped_is_counted_and_items_are_not(monkeypatch):
         event = Interaction(ts=893_286_638_000 + at, id=at, user="u", item="i", action="view")
         log.append("engagements", [ProducerRecord(b"u", encode(event), (), 1000 * (NOW - age))])
     log.append("items", [ProducerRecord(b"i", encode(Item(ts=893_286_638_000, id="i")), (), 1000 * (NOW - 100))])
-    monkeypatch.setattr(consuming, "LoadShedder", lambda above, below: LoadShedder(above, below, clock=lambda: NOW))
+    monkeypatch.setattr(
+        consumer_module, "LoadShedder", lambda above, below: LoadShedder(above, below, clock=lambda: NOW)
+    )
     consumer, found = Consumer(log, config), []
     while (batch := consumer.next_batch(0.0)) is not None:
         found.append(batch)

@@ -1,4 +1,4 @@
-"""Records that are gone: a stop in words, or a jump that is counted; one suite for every log."""
+"""Offsets out of range: the consumer stops with an explanation, or resets and counts; one suite for every log."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def state(log: EventLog, config: StreamingConfig) -> dict[str, Any]:
     return consumer.state_dict()
 
 
-def test_a_start_before_the_oldest_record_stops_and_says_all(log, config, state, remove):
+def test_a_start_before_the_oldest_record_stops_and_explains(log, config, state, remove):
     topic = config.engagements_topic
     remove((topic, 0), 35)
     with pytest.raises(OutOfRangeError) as error:
@@ -188,7 +188,7 @@ def test_a_partition_of_which_nothing_is_left_is_noticed_too(log, config, remove
         consumer.next_batch(20.0)
 
 
-def test_records_of_other_partitions_survive_the_jump_of_one(log, config, remove):
+def test_records_of_other_partitions_survive_the_reset_of_one(log, config, remove):
     config = policy(config, "earliest")
     consumer = overtaken(log, config, remove)
     event = {"type": "interaction", "user": "u", "action": "click", "ts": T0 + 255, "id": "x", "item": "i999"}

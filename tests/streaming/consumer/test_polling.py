@@ -1,4 +1,4 @@
-"""Polling goes on while there is more, and neither loses rows nor swallows an error."""
+"""Polling goes on while there is more, and loses neither rows nor errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hsnn.streaming.schema.arrow import write_interactions
 from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.streaming.schema.topics import TopicRole
 
-PLACES: list[Position] = [("engagements", number) for number in range(3)]
+POSITIONS: list[Position] = [("engagements", number) for number in range(3)]
 
 
 class Failing(MemoryLog):
@@ -40,13 +40,13 @@ class Failing(MemoryLog):
         return super().poll(max_records, timeout, partitions)
 
 
-def polling(log: MemoryLog, *sizes: int) -> Poller:
+def make_poller(log: MemoryLog, *sizes: int) -> Poller:
     """A log with so many events in its partitions, and what polls it."""
-    log.create_topic("engagements", len(PLACES))
-    for (topic, partition), size in zip(PLACES, sizes, strict=True):
+    log.create_topic("engagements", len(POSITIONS))
+    for (topic, partition), size in zip(POSITIONS, sizes, strict=True):
         events = [Interaction(id=at, ts=at, user="u", item="i", action="a") for at in range(size)]
         log.append(topic, [ProducerRecord(None, encode(event), partition=partition) for event in events])
-    log.seek(dict.fromkeys(PLACES, 0))
+    log.seek(dict.fromkeys(POSITIONS, 0))
     return Poller(log, lambda _, records: decode_records(TopicRole.ENGAGEMENTS, records))
 
 
@@ -57,54 +57,54 @@ def offsets(found: list[tuple[Position, EventTable]]) -> dict[Position, list[int
 
 @pytest.mark.parametrize("sizes", [(0, 0, 0), (5, 0, 0), (1, 2, 3), (3000, 0, 2), (900, 700, 2000)])
 def test_everything_that_is_there_comes_once_and_in_order(sizes: tuple[int, ...]) -> None:
-    reads = polling(MemoryLog(), *sizes)
-    found: dict[Position, list[int]] = {place: [] for place in PLACES}
+    poller = make_poller(MemoryLog(), *sizes)
+    found: dict[Position, list[int]] = {position: [] for position in POSITIONS}
     for _ in range(10):
-        for position, some in offsets(reads.read(0.0, PLACES)).items():
+        for position, some in offsets(poller.read(0.0, POSITIONS)).items():
             found[position] += some
-    assert found == {place: list(range(size)) for place, size in zip(PLACES, sizes, strict=True)}
+    assert found == {position: list(range(size)) for position, size in zip(POSITIONS, sizes, strict=True)}
 
 
 def test_one_read_polls_until_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hsnn.streaming.consumer.polling, "ROWS_PER_READ", 3 * MAX_RECORDS)
     log = Failing()
-    reads = polling(log, 6 * MAX_RECORDS, 0, 0)
-    first = len(offsets(reads.read(0.0, PLACES[:1]))[PLACES[0]])
+    poller = make_poller(log, 6 * MAX_RECORDS, 0, 0)
+    first = len(offsets(poller.read(0.0, POSITIONS[:1]))[POSITIONS[0]])
     assert 3 * MAX_RECORDS <= first < 4 * MAX_RECORDS
     before = log.polls
-    assert len(offsets(reads.read(0.0, PLACES[:1]))[PLACES[0]]) == 6 * MAX_RECORDS - first
+    assert len(offsets(poller.read(0.0, POSITIONS[:1]))[POSITIONS[0]]) == 6 * MAX_RECORDS - first
     assert log.polls - before <= 4
 
 
 def test_little_is_polled_once() -> None:
     log = Failing()
-    reads = polling(log, 3, 2, 0)
-    assert reads.read(0.0, PLACES)
+    poller = make_poller(log, 3, 2, 0)
+    assert poller.read(0.0, POSITIONS)
     assert log.polls == 1
-    reads._fetch_size.records = 1  # fewer than there are partitions
-    assert reads.read(0.0, PLACES) == []
+    poller._fetch_size.records = 1  # fewer than there are partitions
+    assert poller.read(0.0, POSITIONS) == []
     assert log.polls == 2
 
 
 @pytest.mark.parametrize("fails", [1, 2, 3])
 def test_an_error_comes_behind_the_rows_that_were_read_before_it(fails: int) -> None:
     log = Failing(fails)
-    reads = polling(log, 3000, 0, 0)
+    poller = make_poller(log, 3000, 0, 0)
     found: list[int] = []
     if fails > 1:
-        found += offsets(reads.read(0.0, PLACES))[PLACES[0]]
+        found += offsets(poller.read(0.0, POSITIONS))[POSITIONS[0]]
     with pytest.raises(OutOfRangeError, match="gone"):
-        reads.read(0.0, PLACES)
+        poller.read(0.0, POSITIONS)
     for _ in range(3):
-        found += offsets(reads.read(0.0, PLACES)).get(PLACES[0], [])
+        found += offsets(poller.read(0.0, POSITIONS)).get(POSITIONS[0], [])
     assert found == list(range(3000))
 
 
 def test_an_error_is_forgotten_when_the_log_is_sought() -> None:
-    reads = polling(Failing(2), 3000, 0, 0)
-    assert reads.read(0.0, PLACES)
-    reads.reset()
-    assert reads.read(0.0, PLACES)
+    poller = make_poller(Failing(2), 3000, 0, 0)
+    assert poller.read(0.0, POSITIONS)
+    poller.reset()
+    assert poller.read(0.0, POSITIONS)
 
 
 def records(count: int, size: int) -> list[RecordBatch]:
@@ -112,19 +112,19 @@ def records(count: int, size: int) -> list[RecordBatch]:
 
 
 def test_single_events_are_read_by_thousands() -> None:
-    appetite = FetchSize()
-    appetite.update(records(64, 200), 64)
-    assert appetite.records == MAX_RECORDS
+    fetch_size = FetchSize()
+    fetch_size.update(records(64, 200), 64)
+    assert fetch_size.records == MAX_RECORDS
 
 
 def test_large_records_are_read_by_few_and_one_at_least() -> None:
-    appetite = FetchSize()
-    appetite.update(records(4, 1 << 20), 4)
-    assert appetite.records == BYTES_PER_POLL >> 20
-    appetite.update(records(1, 10), 1_000_000)
-    assert appetite.records == 1
-    appetite.update([], 0)
-    assert appetite.records == 1
+    fetch_size = FetchSize()
+    fetch_size.update(records(4, 1 << 20), 4)
+    assert fetch_size.records == BYTES_PER_POLL >> 20
+    fetch_size.update(records(1, 10), 1_000_000)
+    assert fetch_size.records == 1
+    fetch_size.update([], 0)
+    assert fetch_size.records == 1
 
 
 class Counting(MemoryLog):

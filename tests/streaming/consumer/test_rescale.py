@@ -69,11 +69,11 @@ def view(log: MemoryLog) -> MemoryLog:
 
 
 def workers(log: MemoryLog, world: int, saved: Any = None) -> list[Consumer]:
-    shares = [PartitionAssignment(rank, world) for rank in range(world)]
-    states = [None if saved is None else unpack_state(saved, share, ("control",)) for share in shares]
+    assignments = [PartitionAssignment(rank, world) for rank in range(world)]
+    states = [None if saved is None else unpack_state(saved, assignment, ("control",)) for assignment in assignments]
     return [
-        Consumer(view(log), CONFIG, state=state, rank=share.rank, world_size=world)
-        for share, state in zip(shares, states, strict=True)
+        Consumer(view(log), CONFIG, state=state, rank=assignment.rank, world_size=world)
+        for assignment, state in zip(assignments, states, strict=True)
     ]
 
 
@@ -88,18 +88,18 @@ def run(consumers: list[Consumer], turns: int | None = None) -> list[Batch]:
     return found
 
 
-def account(batches: list[Batch]) -> dict[str, Any]:
-    judged = [
+def totals(batches: list[Batch]) -> dict[str, Any]:
+    labelled = [
         (ts, user, item, *labels)
-        for told in (batch.labelled_impressions for batch in batches)
-        for ts, user, item, labels in zip(told.ts.tolist(), told.user, told.item, told.labels.tolist(), strict=True)
+        for some in (batch.labelled_impressions for batch in batches)
+        for ts, user, item, labels in zip(some.ts.tolist(), some.user, some.item, some.labels.tolist(), strict=True)
     ]
     return {
         "delivered": sum(len(batch.engagements) for batch in batches),
         "impressions": sum(batch.impressions for batch in batches),
         "dead": sum(batch.dead_lettered for batch in batches),
         "dropped": dict(sum((Counter(batch.dropped) for batch in batches), Counter())),
-        "judged": sorted(judged),
+        "labelled": sorted(labelled),
         "clicks": sorted(
             (ts, user) for b in batches for ts, user in zip(b.engagements.ts, b.engagements.user, strict=True)
         ),
@@ -113,20 +113,20 @@ def log() -> MemoryLog:
 
 @pytest.fixture(scope="module")
 def alone(log: MemoryLog) -> dict[str, Any]:
-    return account(run(workers(log, 1)))
+    return totals(run(workers(log, 1)))
 
 
-def test_the_toy_world_has_what_it_is_about(alone):
+def test_the_stream_holds_what_the_tests_need(alone):
     assert alone["impressions"] == USERS * ROUNDS
     assert alone["dead"] == 1
     assert alone["dropped"] == {"duplicate": USERS * ROUNDS // 10}
-    assert sum(row[3] for row in alone["judged"]) > 0.4 * USERS * ROUNDS
+    assert sum(row[3] for row in alone["labelled"]) > 0.4 * USERS * ROUNDS
 
 
 @pytest.mark.parametrize("world", [2, 3, 5])
-def test_any_number_of_workers_comes_to_the_same_account(log, alone, world):
+def test_any_number_of_workers_gives_the_same_totals(log, alone, world):
     consumers = workers(log, world)
-    assert account(run(consumers)) == alone
+    assert totals(run(consumers)) == alone
     assert sum(consumer.pending for consumer in consumers) == 0
     assert all(consumer.idle and consumer.lag() == (0, 0.0) for consumer in consumers)
 
@@ -142,7 +142,7 @@ def test_another_number_of_workers_goes_on_with_nothing_lost_or_doubled(log, alo
         saved = pack_states([consumer.state_dict() for consumer in consumers])
         pending = sum(consumer.pending for consumer in consumers)
     assert pending == 0
-    assert account(found) == alone
+    assert totals(found) == alone
     assert packed_counts(saved)["delivered"] == alone["delivered"]
 
 
@@ -151,7 +151,7 @@ def packed_counts(saved: Any) -> Counter[str]:
     return Counter({"delivered": sum(state["counts"]["delivered"] for state in states)})
 
 
-def test_the_same_number_gets_its_own_states_back(log):
+def test_the_same_number_gets_its_states_back(log):
     consumers = workers(log, 3)
     run(consumers, 5)
     states = [consumer.state_dict() for consumer in consumers]
@@ -164,7 +164,7 @@ def test_the_same_number_gets_its_own_states_back(log):
     }
 
 
-def test_stream_time_goes_on_from_the_slowest(log):
+def test_the_watermark_goes_on_from_the_slowest(log):
     consumers = workers(log, 2)
     run(consumers, 3)
     run(consumers[:1], 20)

@@ -1,4 +1,4 @@
-"""Event times: where they start, in which order they merge, which are believed."""
+"""Event times: where they start, in which order they merge, which are accepted."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def test_keys_are_the_running_maximum() -> None:
     assert not order.outlier.any()
 
 
-def test_a_leap_that_nobody_follows_is_stray_at_once() -> None:
+def test_a_jump_that_nobody_follows_is_an_outlier_at_once() -> None:
     order = order_keys(array(T0, FAR, T0 + 1, T0 + 2), NO_TIME, T0, FUTURE, complete=True)
     assert order.keys.tolist() == [T0, T0, T0 + 1, T0 + 2]
     assert order.outlier.tolist() == [False, True, False, False]
 
 
-def test_a_leap_at_the_end_keeps_its_place() -> None:
+def test_a_jump_at_the_end_keeps_its_place() -> None:
     order = order_keys(array(T0, FAR), NO_TIME, T0, FUTURE, complete=True)
     assert order.keys.tolist() == [T0, FAR]
     assert not order.outlier.any()
     assert not order.confirmed.any()
 
 
-def test_a_leap_waits_for_the_events_after_it() -> None:
+def test_a_jump_waits_for_the_events_after_it() -> None:
     ts = array(T0, FAR, *[FAR] * (WINDOW - 1))
     assert len(order_keys(ts, NO_TIME, T0, FUTURE, complete=False).keys) == 1
     longer = np.append(ts, FAR)
@@ -76,50 +76,50 @@ def test_a_leap_waits_for_the_events_after_it() -> None:
 @given(
     st.lists(st.integers(0, 60).map(lambda i: T0 + i * 100) | st.just(NO_TIME) | st.just(FAR), max_size=60), st.data()
 )
-def test_keys_do_not_depend_on_how_rows_arrive(stamps: list[int], data: st.DataObject) -> None:
+def test_keys_do_not_depend_on_how_rows_arrive(times: list[int], data: st.DataObject) -> None:
     """All at once, or piece by piece with the last piece known to be the end: the same order."""
-    ts = np.array(stamps, np.int64)
+    ts = np.array(times, np.int64)
     whole = order_keys(ts, NO_TIME, T0, FUTURE, complete=True)
     keys: list[int] = []
-    stray: list[bool] = []
+    outlier: list[bool] = []
     waiting = 0
     cuts = sorted(data.draw(st.lists(st.integers(0, len(ts)), max_size=3)))
     for cut in [*cuts, len(ts)]:
         last = cut == len(ts)
         part = order_keys(ts[waiting:cut], keys[-1] if keys else NO_TIME, T0, FUTURE, complete=last)
         keys += part.keys.tolist()
-        stray += part.outlier.tolist()
+        outlier += part.outlier.tolist()
         waiting = len(keys)
     assert keys == whole.keys.tolist()
-    assert stray == whole.outlier.tolist()
+    assert outlier == whole.outlier.tolist()
     assert keys == sorted(keys)
 
 
-def test_judging_stops_at_the_first_that_is_too_far_ahead() -> None:
+def test_checking_stops_at_the_first_that_is_too_far_ahead() -> None:
     mark = Watermark(T0, T0)
     ts = array(T0 + 900, T0 + 1_900, T0 + 2_901, T0 + 5)
-    verdict = mark.check(ts, ts, np.full(4, ANY), EventTimeLimits(FUTURE, 10_000))
-    assert verdict.stop == 2
-    assert verdict.after[:2].tolist() == [T0 + 900, T0 + 1_900]
+    result = mark.check(ts, ts, np.full(4, ANY), EventTimeLimits(FUTURE, 10_000))
+    assert result.stop == 2
+    assert result.after[:2].tolist() == [T0 + 900, T0 + 1_900]
 
 
 def test_too_old_moves_nothing() -> None:
     ts = array(T0 - 9, T0 - 10_001, EARLIEST - 1, NO_TIME)
-    verdict = Watermark(T0, T0).check(ts, ts, np.full(4, ANY), EventTimeLimits(FUTURE, 10_000))
-    assert verdict.too_old.tolist() == [False, True, True, False]
-    assert verdict.after.tolist() == [T0] * 4
+    result = Watermark(T0, T0).check(ts, ts, np.full(4, ANY), EventTimeLimits(FUTURE, 10_000))
+    assert result.too_old.tolist() == [False, True, True, False]
+    assert result.after.tolist() == [T0] * 4
 
 
-def test_without_any_time_yet_the_sender_s_clock_is_the_limit() -> None:
+def test_without_any_time_yet_the_producers_clock_is_the_limit() -> None:
     ts = array(FAR)
     assert Watermark().check(ts, ts, array(T0), EventTimeLimits(FUTURE, 10_000)).stop == 0
     assert Watermark().check(ts, ts, array(FAR), EventTimeLimits(FUTURE, 10_000)).stop == 1
 
 
-def test_strikes_count_only_while_they_agree() -> None:
-    strikes = Rejections()
+def test_rejections_count_only_while_they_agree() -> None:
+    rejections = Rejections()
     for i in range(QUORUM):
-        strikes = strikes.add(FAR + i, FUTURE)
-    assert strikes.count == QUORUM
-    assert strikes.add(FAR + FUTURE, FUTURE).count == QUORUM + 1
-    assert strikes.add(FAR + FUTURE + 1, FUTURE) == Rejections(1, FAR + FUTURE + 1, FAR + FUTURE + 1)
+        rejections = rejections.add(FAR + i, FUTURE)
+    assert rejections.count == QUORUM
+    assert rejections.add(FAR + FUTURE, FUTURE).count == QUORUM + 1
+    assert rejections.add(FAR + FUTURE + 1, FUTURE) == Rejections(1, FAR + FUTURE + 1, FAR + FUTURE + 1)
