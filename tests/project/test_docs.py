@@ -335,6 +335,14 @@ def test_the_snippets_of_the_contributing_guide_run() -> None:
 
     from hsnn.monitoring.drift import Detector
     from hsnn.trainer.config.model import TrainerConfig
+    from hsnn.trainer.features import extra_tables
+    from hsnn.trainer.training.learner import Learner
+
+    try:
+        learner = Learner(TrainerConfig())
+    finally:
+        extra_tables.unregister("clicks")
+    assert any(name.startswith("clicks.") for name in learner.state_dict()[0])
 
     limit: Detector[float] = names["LossLimit"](8.0)
     assert limit.update(7.5, 1) is None
