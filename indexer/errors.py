@@ -1,4 +1,4 @@
-"""What can go wrong with the index in Redis."""
+"""Errors of the index in Redis."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from hsnn.monitoring.errors import HsnnError
 
 
 class IndexingError(HsnnError):
-    """Base of the errors of this room."""
+    """Base of the errors of this package."""
 
 
 class VersionNotFoundError(IndexingError):
-    """A version was asked for that does not exist, or no longer does: look at the pointer again."""
+    """A version does not exist, or not any more: read the pointer again."""
 
 
 class FencedError(IndexingError):
-    """The writer's lease is not valid any more: somebody else may lead; nothing was written."""
+    """The writer's lease is not valid any more, so another process may lead; nothing was written."""
 
 
 class VersionChangedError(IndexingError):
-    """The version to be replaced, or the pointer, changed since the builder looked: catch up and flip again."""
+    """The version to be replaced, or the pointer, changed since it was read: catch up and flip again."""
 
 
 class RollbackError(IndexingError):
@@ -26,23 +26,23 @@ class RollbackError(IndexingError):
 
 
 class SnapshotNotFoundError(IndexingError):
-    """A snapshot is not there, or no longer."""
+    """A snapshot does not exist, or not any more."""
 
 
 class ShutdownError(IndexingError):
-    """The process ends; what was begun is left for the next run."""
+    """The process is about to end; unfinished work is left to the next run."""
 
 
 class JobTimeoutError(IndexingError):
-    """A job stopped itself at a safe point because its time was over."""
+    """A job stopped at a safe point because its time was over."""
 
 
 class PublishHeldError(IndexingError):
-    """Publishing is held by a person: readers stay with the version they have."""
+    """Publishing is held: readers stay with the version they have."""
 
 
 class UnknownJobError(IndexingError):
-    """A request about a job that cannot be carried out."""
+    """A request names a job that does not exist."""
 
 
 class ExportError(IndexingError):
@@ -50,4 +50,4 @@ class ExportError(IndexingError):
 
 
 class VersionInUseError(IndexingError):
-    """What was to be removed is what readers use now."""
+    """A version was to be removed that readers use."""

@@ -44,13 +44,13 @@ class ToyItem:
 
 @dataclass
 class ToyTrainer:
-    """Writes what the trainer writes. `turn` moves every cluster to the next node: a new model."""
+    """Writes what the trainer writes. `shift` moves every cluster to the next node: a new model."""
 
     redis: Redis
     idle: int | None = IDLE
     epoch: int = 1
     watermark: int = 10_000
-    turn: int = 0
+    shift: int = 0
     items: list[ToyItem] = field(default_factory=list)
     feed_id: str = "0-0"
     state_id: str = "0-0"
@@ -61,7 +61,7 @@ class ToyTrainer:
         return next((row for row, item in enumerate(self.items) if item.id == name), -1)
 
     def node(self, cluster: int) -> int:
-        return (cluster + self.turn) % len(CENTRES)
+        return (cluster + self.shift) % len(CENTRES)
 
     def alive(self) -> dict[str, int]:
         """What must be in the index: item -> node."""
@@ -209,8 +209,8 @@ def store(redis_client: Redis, lease: Lease) -> IndexStore:
 
 
 @pytest.fixture
-def part_of(shards: int) -> Callable[[str], VersionShard]:
-    """Part of version 1 that an item is in."""
+def shard_keys_of(shards: int) -> Callable[[str], VersionShard]:
+    """Keys of version 1 in the shard of an item."""
     return lambda item: VersionShard(1, shard_of(item, shards))
 
 
@@ -231,12 +231,12 @@ def jobs(leader: Leader, config: IndexerConfig, redis_client: Redis) -> IndexJob
 
 @pytest.fixture
 def follow() -> Callable[[Leader], None]:
-    """One turn of the follower, without its thread."""
+    """One poll of the follower, without its thread."""
     from hsnn.indexer.store.streams import read_entries
 
-    def turn(leader: Leader) -> None:
+    def poll(leader: Leader) -> None:
         catalogue, positions = leader.read_positions()
         if positions:
             leader.apply_entries(catalogue, read_entries(leader.store.redis, positions))
 
-    return turn
+    return poll

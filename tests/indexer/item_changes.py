@@ -1,20 +1,20 @@
-"""What may happen to items of a toy trainer, step by step, while a leader follows."""
+"""Changes to the items of a toy trainer, step by step, while a leader follows."""
 
 from __future__ import annotations
 
 from hsnn.indexer.build.leader import Leader
 
 
-class Happenings:
-    """Steps that worlds share; `leader` is the one in office."""
+class ItemChanges:
+    """Steps that several test systems share; `leader` is the one that leads now."""
 
     leader: Leader
 
     def __init__(self, toy, store, follow) -> None:
         self.toy, self.store, self._follow = toy, store, follow
 
-    def put(self, name, cluster, life) -> None:
-        self.toy.put(name, cluster, expires_at=life and self.toy.watermark + life)
+    def put(self, name, cluster, lifetime) -> None:
+        self.toy.put(name, cluster, expires_at=lifetime and self.toy.watermark + lifetime)
 
     def delete(self, name) -> None:
         if self.toy.row(name) >= 0:

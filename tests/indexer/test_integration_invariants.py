@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.verify.verify import verify
-from tests.indexer.item_changes import Happenings
+from tests.indexer.item_changes import ItemChanges
 
 pytestmark = pytest.mark.every_server
 
@@ -22,7 +22,7 @@ STEPS = st.one_of(
 )
 
 
-class World(Happenings):
+class World(ItemChanges):
     """A toy trainer, and a scheduler that does what each step says."""
 
     def __init__(self, toy, store, follow) -> None:
@@ -33,15 +33,15 @@ class World(Happenings):
             toy.put(f"i{number}", number % 4)
         self.publish()
 
-    def take_snapshot(self, turn) -> None:
-        before, self.toy.turn = self.toy.turn, turn
-        self.waiting = (self.toy.snapshot(), turn)
-        self.toy.turn = before
+    def take_snapshot(self, shift) -> None:
+        before, self.toy.shift = self.toy.shift, shift
+        self.waiting = (self.toy.snapshot(), shift)
+        self.toy.shift = before
 
     def publish(self) -> None:
         if self.waiting is None:
-            self.take_snapshot(self.toy.turn)
-        number, self.toy.turn = self.waiting
+            self.take_snapshot(self.toy.shift)
+        number, self.toy.shift = self.waiting
         self.leader.publish(number, "test")
         self.waiting = None
 

@@ -18,7 +18,7 @@ from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.shards import UNINDEXED_LEAF
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.indexer.verify.verify import verify
-from tests.indexer.item_changes import Happenings
+from tests.indexer.item_changes import ItemChanges
 
 NAMES = st.sampled_from([f"i{n}" for n in range(8)] + [f"x{n}" for n in range(12)])
 CLUSTERS = st.sampled_from([1, 1, 1, 1, 2, 3])  # most want into one node
@@ -71,8 +71,8 @@ class Moments:
 
     def look(self, number) -> None:
         manifest, sizes = self.store.manifest(number), np.zeros(4, np.int64)
-        for part in self.store.shards(number):
-            for name, records in self.store.leaves(part, manifest):
+        for shard_keys in self.store.shards(number):
+            for name, records in self.store.leaves(shard_keys, manifest):
                 leaf = name.rpartition(":")[2]
                 if leaf != UNINDEXED_LEAF:
                     sizes[int(leaf)] += np.count_nonzero(records.rows >= 0)
@@ -82,7 +82,7 @@ class Moments:
         assert room >= 0, (number, sizes, self.peaks)
 
 
-class World(Happenings):
+class World(ItemChanges):
     def __init__(self, toy, store, follow, rules) -> None:
         super().__init__(toy, store, follow)
         self.rules = rules
@@ -94,10 +94,10 @@ class World(Happenings):
     def _leader(self) -> Leader:
         return Leader(self.store, Builder(self.store, rules=self.rules))
 
-    def publish(self, turn) -> None:
+    def publish(self, shift) -> None:
         number = self.toy.snapshot()
         self.toy.put("while it is built", 1)
-        self.toy.turn = turn
+        self.toy.shift = shift
         self.leader.publish(number, "test")
 
     def sweep(self) -> None:

@@ -1,4 +1,4 @@
-"""A person beside the leader: whatever is broken is mended, a hold lasts, and the old leader writes nothing more."""
+"""A person beside the leader: whatever is broken is repaired, a hold lasts, and the old leader writes nothing more."""
 
 import time
 
@@ -36,33 +36,35 @@ DAMAGES = (*KINDS, "unreadable", "cut short", "lost")
 def plant(store, toy, kind: str, number: int) -> None:
     """Damage of one kind, done to item number of the toy."""
     name, row, node = f"i{number}", number, number % 4
-    part = store.shards(1)[shard_of(name, len(store.shards(1)))]
+    shard_keys = store.shards(1)[shard_of(name, len(store.shards(1)))]
     record = posting_lists.pack(np.array([row]), np.full((1, 3), 9.0))
-    place = LeafSlot.parse(store.redis.hget(part.item_map, name) or b"")
+    location = LeafSlot.parse(store.redis.hget(shard_keys.item_map, name) or b"")
     if kind == "missing":
-        store.redis.hdel(part.item_map, name)
+        store.redis.hdel(shard_keys.item_map, name)
     elif kind == "extra":
         ghost = f"ghost{number}"
         store.redis.hset(store.shards(1)[shard_of(ghost, len(store.shards(1)))].item_map, ghost, "1:0")
     elif kind == "misplaced":
-        store.redis.hset(part.item_map, name, f"{node}:9")
+        store.redis.hset(shard_keys.item_map, name, f"{node}:9")
     elif kind == "unreadable":
-        store.redis.hset(part.item_map, name, "?")
-    elif kind == "unposted" and 20 * place.slot <= store.redis.strlen(part.leaf_key(node)):  # no zeros in between
+        store.redis.hset(shard_keys.item_map, name, "?")
+    elif kind == "unposted" and 20 * location.slot <= store.redis.strlen(
+        shard_keys.leaf_key(node)
+    ):  # no zeros in between
         store.redis.setrange(
-            part.leaf_key(node), 20 * max(place.slot, 0), posting_lists.pack(np.array([~row]), np.ones((1, 3)))
+            shard_keys.leaf_key(node), 20 * max(location.slot, 0), posting_lists.pack(np.array([~row]), np.ones((1, 3)))
         )
     elif kind == "stray":
-        store.redis.append(part.leaf_key((node + 1) % 4), record)
+        store.redis.append(shard_keys.leaf_key((node + 1) % 4), record)
     elif kind == "damaged":
-        at = 160 * max(place.slot, 0) + 8 * number  # within the record of five words
-        store.redis.setbit(part.leaf_key(node), at, 1 - store.redis.getbit(part.leaf_key(node), at))
+        at = 160 * max(location.slot, 0) + 8 * number  # within the record of five words
+        store.redis.setbit(shard_keys.leaf_key(node), at, 1 - store.redis.getbit(shard_keys.leaf_key(node), at))
     elif kind == "cut short":
-        store.redis.set(part.leaf_key(node), (store.redis.get(part.leaf_key(node)) or b"")[:-3])
+        store.redis.set(shard_keys.leaf_key(node), (store.redis.get(shard_keys.leaf_key(node)) or b"")[:-3])
     elif kind == "lost":
-        store.redis.delete(part.leaf_key(node))
+        store.redis.delete(shard_keys.leaf_key(node))
     elif kind == "misdated":
-        store.redis.zadd(part.expiry_set, {name: 5})
+        store.redis.zadd(shard_keys.expiry_set, {name: 5})
     elif kind == "stale":
         toy.delete(name)
     elif kind == "unassigned":
@@ -70,7 +72,7 @@ def plant(store, toy, kind: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_of_every_kind_is_mended(leader, store, toy, config, kind) -> None:
+def test_damage_of_every_kind_is_repaired(leader, store, toy, config, kind) -> None:
     leader.publish(toy.snapshot(), "test")
     plant(store, toy, kind, 3)
     before, after = repair(store.redis, 1, config)
@@ -87,7 +89,7 @@ def test_damage_of_every_kind_is_mended(leader, store, toy, config, kind) -> Non
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damage=st.lists(st.tuples(st.sampled_from(DAMAGES), st.integers(0, 7)), max_size=12))
 @example(damage=[("cut short", 0), ("stray", 3)])
-def test_any_damage_is_mended(redis_client, toy, config, damage) -> None:
+def test_any_damage_is_repaired(redis_client, toy, config, damage) -> None:
     redis_client.flushall()
     lease = Lease(redis_client, 30, shard_count=config.shards)
     assert lease.acquire()
@@ -120,10 +122,10 @@ def test_readers_are_told_of_what_a_repair_changes(leader, store, toy, config) -
 def test_what_comes_during_a_repair_is_not_held_against_it(leader, store, toy, config, monkeypatch) -> None:
     leader.publish(toy.snapshot(), "test")
     plant(store, toy, "missing", 1)
-    mend = IndexStore.repair
+    repair_records = IndexStore.repair
 
     def busily(*arguments):
-        mend(*arguments)
+        repair_records(*arguments)
         toy.put("new", 1)
 
     monkeypatch.setattr(IndexStore, "repair", busily)
@@ -131,7 +133,7 @@ def test_what_comes_during_a_repair_is_not_held_against_it(leader, store, toy, c
     assert verify(store, 1).unassigned == ["new"], "the leader's next step"
 
 
-def test_an_older_version_is_mended_too(leader, store, toy, config) -> None:
+def test_an_older_version_is_repaired_too(leader, store, toy, config) -> None:
     leader.publish(toy.snapshot(), "test")
     leader.publish(toy.snapshot(), "test")
     plant(store, toy, "missing", 1)
@@ -142,27 +144,27 @@ def test_an_older_version_is_mended_too(leader, store, toy, config) -> None:
 
 
 def test_the_leader_is_fenced_by_a_repair_and_a_fenced_repair_writes_nothing(
-    leader, store, toy, config, part_of
+    leader, store, toy, config, shard_keys_of
 ) -> None:
     leader.publish(toy.snapshot(), "test")
-    place = LeafSlot.parse(store.redis.hget(part_of("i1").item_map, "i1"))
-    rubbed_out = [RecordLocation(part_of("i1").shard, *place, 1)]
+    location = LeafSlot.parse(store.redis.hget(shard_keys_of("i1").item_map, "i1"))
+    removed = [RecordLocation(shard_keys_of("i1").shard, *location, 1)]
     plant(store, toy, "missing", 1)
-    mended = Delta("insert", row=1, item="i1", node=1, packed=pack_vector(np.ones(3)))
-    with operations.leadership(store.redis, config) as office:
+    repaired = Delta("insert", row=1, item="i1", node=1, packed=pack_vector(np.ones(3)))
+    with operations.leadership(store.redis, config) as leading_store:
         with pytest.raises(FencedError):
-            store.repair(1, (), rubbed_out, [mended])
+            store.repair(1, (), removed, [repaired])
         assert "i1" not in store.item_nodes(1)
-        office.repair(1, (), rubbed_out, [mended])
+        leading_store.repair(1, (), removed, [repaired])
     assert store.redis.get(store.key("lease")) is None, "given back"
     assert verify(store, 1).clean
 
 
 def test_the_lease_is_kept_through_a_long_repair(store, config) -> None:
     brief = config.model_copy(update={"lease_ttl": 0.1})
-    with operations.leadership(store.redis, brief) as office:
+    with operations.leadership(store.redis, brief) as leading_store:
         time.sleep(0.4)
-        office.drop_snapshot(99)
+        leading_store.drop_snapshot(99)
 
 
 def test_while_publishing_is_held_deltas_go_on_and_no_version_is_made(leader, store, jobs, toy, follow) -> None:
@@ -204,9 +206,11 @@ def test_a_rollback_with_a_hold_lasts(leader, store, toy, config, redis_client) 
     operations.rollback(redis_client, 1, config, "rolled back")
     held = current_hold(store)
     assert (store.current(), held.reason) == (1, "rolled back")
-    with operations.leadership(redis_client, config) as office:
+    with operations.leadership(redis_client, config) as leading_store:
         toy.snapshot()
-        jobs = IndexJobs(Leader(office, Builder(office)), config, AuditTrail(redis_client, store.key("audit")))
+        jobs = IndexJobs(
+            Leader(leading_store, Builder(leading_store)), config, AuditTrail(redis_client, store.key("audit"))
+        )
         with pytest.raises(PublishHeldError):
             jobs.refresh()
     assert store.current() == 1

@@ -27,23 +27,23 @@ def test_a_version_is_described_as_it_is_now(leader, store, toy, follow) -> None
 def test_the_memory_of_each_key_is_measured(leader, store, toy) -> None:
     leader.publish(toy.snapshot(), "test")
     small = version_stats(store, 1)
-    part = VersionShard(1, 0)
+    shard_keys = VersionShard(1, 0)
     assert set(small.memory) == {
         store.key("version", 1),
-        part.item_map,
-        part.expiry_set,
-        part.delta_stream,
-        f"{part.leaf_prefix}:*",
+        shard_keys.item_map,
+        shard_keys.expiry_set,
+        shard_keys.delta_stream,
+        f"{shard_keys.leaf_prefix}:*",
     }
-    assert small.memory[f"{part.leaf_prefix}:*"] > 8 * 16
-    assert small.memory[part.expiry_set] == 0, "none of the items has an end"
+    assert small.memory[f"{shard_keys.leaf_prefix}:*"] > 8 * 16
+    assert small.memory[shard_keys.expiry_set] == 0, "none of the items has an end"
     fields = sum(map(len, store.redis.hvals(store.key("version", 1))))
     assert small.memory[store.key("version", 1)] > fields
     assert small.bytes_per_item == sum(small.memory.values()) / 8
     for number in range(500):
         toy.put(f"another{number}", 1)
     leader.publish(toy.snapshot(), "test")
-    assert version_stats(store, 2).memory[VersionShard(2, 0).item_map] > small.memory[part.item_map] + 500 * 10
+    assert version_stats(store, 2).memory[VersionShard(2, 0).item_map] > small.memory[shard_keys.item_map] + 500 * 10
 
 
 def test_a_version_that_is_gone_is_named(store) -> None:

@@ -165,7 +165,7 @@ def test_a_new_model_moves_every_item(leader, store, toy, follow) -> None:
     published(leader, toy)
     toy.put("since", 1)
     follow(leader)
-    toy.turn = 1
+    toy.shift = 1
     published(leader, toy)
     assert store.current() == 2
     assert store.item_nodes(2) == toy.alive() == {f"i{n}": (n + 1) % 4 for n in range(8)} | {"since": 2}
@@ -186,7 +186,7 @@ def test_what_comes_while_a_version_is_built_is_not_lost(store, toy, follow) -> 
 
     leader = Leader(store, Interrupted(store))
     published(leader, toy)
-    toy.turn = 2
+    toy.shift = 2
     published(leader, toy)
     assert {"during", "unseen"} <= store.item_nodes(2).keys()
     assert store.item_nodes(2) == toy.alive()
@@ -238,13 +238,13 @@ def test_a_new_incarnation_waits_for_its_own_snapshot(leader, store, toy, follow
 
 def test_after_a_rollback_the_older_version_is_brought_up_to_date(leader, store, toy, follow) -> None:
     published(leader, toy)
-    toy.turn = 1
+    toy.shift = 1
     published(leader, toy)
     toy.put("since", 2)
     toy.delete("i0")
     follow(leader)
     store.rollback(1)
-    toy.turn = 0
+    toy.shift = 0
     again = Leader(store, Builder(store))
     again.resume()
     assert store.item_nodes(1) == toy.alive()

@@ -89,7 +89,7 @@ def test_snapshots_become_versions_and_are_told_to_readers(redis_server, reader,
     with scheduling(redis_server):
         toy.snapshot()
         assert eventually(lambda: reader.current() == 1)
-        toy.turn = 1
+        toy.shift = 1
         started = time.monotonic()
         toy.snapshot()
         found = []
@@ -129,7 +129,7 @@ def test_another_takes_over_and_the_pushed_out_one_stands_by(redis_server, reade
             time.sleep(0.2)
             thief.release()
             assert eventually(lambda: reader.item_nodes(1) == toy.alive())
-            toy.turn = 3
+            toy.shift = 3
             toy.snapshot()
             assert eventually(lambda: reader.item_nodes(reader.current()) == toy.alive())
             assert reader.current() > 1
@@ -141,14 +141,14 @@ def test_a_rollback_by_hand_beside_the_running_scheduler(redis_server, reader, t
     with scheduling(redis_server):
         toy.snapshot()
         assert eventually(lambda: reader.current() == 1)
-        toy.turn = 1
+        toy.shift = 1
         toy.snapshot()
         assert eventually(lambda: reader.current() == 2)
         toy.put("since", 0)
         assert eventually(lambda: "since" in reader.item_nodes(2))
         rollback(reader.redis, 1, QUICK)
         assert reader.current() == 1
-        toy.turn = 0
+        toy.shift = 0
         assert eventually(lambda: reader.item_nodes(1) == toy.alive())
         toy.put("later", 3)
         assert eventually(lambda: reader.item_nodes(1) == toy.alive())
@@ -259,7 +259,7 @@ def test_requests_and_holds_reach_the_leader_and_outlast_it(redis_server, reader
         assert eventually(lambda: REGISTRY.get_sample_value("hsnn_publishing_held") == 0)
 
 
-def test_damage_is_mended_beside_the_running_scheduler(redis_server, reader, toy) -> None:
+def test_damage_is_repaired_beside_the_running_scheduler(redis_server, reader, toy) -> None:
     with scheduling(redis_server):
         toy.snapshot()
         assert eventually(lambda: reader.current() == 1)

@@ -39,15 +39,15 @@ def test_bulk_writes_every_item_where_the_map_says(redis_client, shards) -> None
     send_commands(redis_client, version_commands(4, base, items, shards, 7))
     found: list[PostingList] = []
     for shard in range(shards):
-        part = VersionShard(4, shard)
-        for item, text in redis_client.hscan_iter(part.item_map):
-            row, place = int(item[1:]), LeafSlot.parse(text)
-            records = unpack(redis_client.get(part.leaf_key(place.leaf)), width)
-            assert (place.leaf, records.rows[place.slot]) == (base.nodes[row], row)
-            assert redis_client.zscore(part.expiry_set, item) == (items.expires_at[row] or None)
-        assert not redis_client.exists(part.leaf_key(nodes - 1)), "a leaf without items has no key"
-        found += [unpack(redis_client.get(name) or b"", width) for name in part.leaf_keys(nodes)]
-        left = unpack(redis_client.get(part.leaf_key(UNINDEXED_LEAF)), width).rows
+        shard_keys = VersionShard(4, shard)
+        for item, text in redis_client.hscan_iter(shard_keys.item_map):
+            row, location = int(item[1:]), LeafSlot.parse(text)
+            records = unpack(redis_client.get(shard_keys.leaf_key(location.leaf)), width)
+            assert (location.leaf, records.rows[location.slot]) == (base.nodes[row], row)
+            assert redis_client.zscore(shard_keys.expiry_set, item) == (items.expires_at[row] or None)
+        assert not redis_client.exists(shard_keys.leaf_key(nodes - 1)), "a leaf without items has no key"
+        found += [unpack(redis_client.get(name) or b"", width) for name in shard_keys.leaf_keys(nodes)]
+        left = unpack(redis_client.get(shard_keys.leaf_key(UNINDEXED_LEAF)), width).rows
         assert (base.nodes[~left] == -1).all()
     assert sum(redis_client.hlen(VersionShard(4, shard).item_map) for shard in range(shards)) == (base.nodes >= 0).sum()
     assert np.array_equal(vectors_by_row(found, n, width), base.vectors)
@@ -74,14 +74,16 @@ def test_leaf_map_and_expiry_set_follow_the_deltas(redis_client, lease, store, t
         else:
             store.apply(1, [Delta("move", 1, row, f"i{row}", leaf, pack_vector(np.full(3, number)), expires_at=end)])
             expected[row], vectors[row] = (leaf, end, float(number)), float(number)
-    part = VersionShard(1, 0)
-    places = {int(item[1:]): LeafSlot.parse(text) for item, text in redis_client.hgetall(part.item_map).items()}
-    assert {row: place.leaf for row, place in places.items()} == {row: at[0] for row, at in expected.items()}
-    found = {leaf: unpack(redis_client.get(part.leaf_key(leaf)) or b"", 3) for leaf in range(3)}
+    shard_keys = VersionShard(1, 0)
+    locations = {
+        int(item[1:]): LeafSlot.parse(text) for item, text in redis_client.hgetall(shard_keys.item_map).items()
+    }
+    assert {row: location.leaf for row, location in locations.items()} == {row: at[0] for row, at in expected.items()}
+    found = {leaf: unpack(redis_client.get(shard_keys.leaf_key(leaf)) or b"", 3) for leaf in range(3)}
     live = sorted(row for records in found.values() for row in records.rows.tolist() if row >= 0)
     assert live == sorted(expected)
-    assert all(found[place.leaf].rows[place.slot] == row for row, place in places.items())
-    ends = {int(item[1:]): int(end) for item, end in redis_client.zrange(part.expiry_set, 0, -1, withscores=True)}
+    assert all(found[location.leaf].rows[location.slot] == row for row, location in locations.items())
+    ends = {int(item[1:]): int(end) for item, end in redis_client.zrange(shard_keys.expiry_set, 0, -1, withscores=True)}
     assert ends == {row: at[1] for row, at in expected.items() if at[1]}
     kept = vectors_by_row(found.values(), 5, 3)[:, 0]
     assert {row: kept[row] for row in expected} == {row: vectors[row] for row in expected}
