@@ -106,7 +106,7 @@ def test_verify_names_the_damage_and_mends_it_when_asked(toys: Toys) -> None:
 def test_diff_and_export(toys: Toys, tmp_path: Path) -> None:
     toys.trainer.put("new", 1)
     toys.trainer.delete("i0")
-    toys.trainer.turn = 1
+    toys.trainer.shift = 1
     toys.publish()
     said = toys.call("diff", "2", "3").stdout
     assert "only in 2: 1  i0" in said
