@@ -3,9 +3,9 @@
     make bench-quality
     make bench-quality ARGS='--sets globo-news,ml-100k --variants default,sil --seeds 3 --jobs 2'
 
-ml-100k is fetched if need be. Other data sets are measured if HSNN_DATA names a folder that holds them; what is left
-out is said. Every pass is kept in the cache, so a bench that was interrupted goes on where it was; passes that other
-code made are used and said, or made again with --fresh. What is in the results and not measured now stays there.
+ml-100k is downloaded if necessary. Other data sets are measured if HSNN_DATA names a folder that holds them; skipped
+ones are reported. Every run is cached, so an interrupted benchmark continues where it was; runs made by other code are
+used and reported, or repeated with --fresh. Results that are not measured now stay in the file.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ SETS = {
     "kuairand": Protocol(None, 0.6),
     "online-retail-ii": Protocol(400_000, 0.25),
 }
-"""Each asks 30,000 events or more where the stream has them."""
+"""Protocols of the data sets: each has 30,000 queries or more where the stream is long enough."""
 REFERENCE = "default"
 FIGURES = ("recall_at_20", "recall_at_50", "rare_recall_at_50")
-FEW = ("popularity", "popularity_filter")
-"""Baselines of all variants but the reference: the others are the same for every variant."""
+VARIANT_BASELINES = ("popularity", "popularity_filter")
+"""Baselines of all variants but the reference; the other baselines are the same for every variant."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = list(dict.fromkeys(cell for row in cells.values() for cell in row))
     _measure(wanted, options, console)
     for name in sets:
-        _keep(name, _figures(name, cells, options, console))
+        _store(name, _figures(name, cells, options, console))
     console.print(f"written to {RESULTS.relative_to(ROOT)}; `make docs` makes the tables")
 
 
@@ -92,15 +92,15 @@ def _available(name: str, console: Console) -> bool:
 
 
 def _cells(name: str, variant: str, options: argparse.Namespace) -> list[Cell]:
-    baselines = parse_baselines(options.baselines) if variant == REFERENCE else FEW
+    baselines = parse_baselines(options.baselines) if variant == REFERENCE else VARIANT_BASELINES
     return [Cell(name, variant, seed, SETS[name], baselines) for seed in range(options.seeds)]
 
 
 def _measure(cells: Sequence[Cell], options: argparse.Namespace, console: Console) -> None:
-    """Make the passes that are not kept yet."""
+    """Run the cells that are not in the cache."""
     code = code_digest()
-    missing = [cell for cell in cells if not cell.kept(options.cache, code if options.fresh else None)]
-    older = sum(cell.kept(options.cache) and not cell.kept(options.cache, code) for cell in cells)
+    missing = [cell for cell in cells if not cell.is_cached(options.cache, code if options.fresh else None)]
+    older = sum(cell.is_cached(options.cache) and not cell.is_cached(options.cache, code) for cell in cells)
     if older and not options.fresh:
         console.print(f"{older} passes were made by other code than this; --fresh makes them again")
     console.print(f"{len(cells)} passes, {len(missing)} of them to be made")
@@ -116,24 +116,26 @@ def _measure(cells: Sequence[Cell], options: argparse.Namespace, console: Consol
 def _figures(
     name: str, cells: dict[tuple[str, str], list[Cell]], options: argparse.Namespace, console: Console
 ) -> dict[str, Any]:
-    """Figures of the variants of one data set, and how they differ from the reference on the same queries."""
+    """Compute the figures of the variants of one data set, and their differences from the reference."""
     runs = {variant: [cell.load(options.cache) for cell in cells[name, variant]] for variant in options.variants}
-    found: dict[str, Any] = {}
-    for variant, of in runs.items():
-        figures = across(of)
-        console.print(table(figures, f"{name}, {variant}: {figures['queries']:,.0f} queries, {len(of)} seed(s)"))
+    variants: dict[str, Any] = {}
+    for variant, variant_runs in runs.items():
+        figures = across(variant_runs)
+        console.print(
+            table(figures, f"{name}, {variant}: {figures['queries']:,.0f} queries, {len(variant_runs)} seed(s)")
+        )
         del figures["per_seed"]  # every value per seed is in the intervals
-        found[variant] = figures | {
+        variants[variant] = figures | {
             "changes": VARIANTS[variant],
             "config": digest(variant),
             "code": _codes(cells[name, variant], options.cache),
         }
         if variant != REFERENCE:
-            found[variant]["minus_reference"] = _differences(of, runs[REFERENCE])
+            variants[variant]["minus_reference"] = _differences(variant_runs, runs[REFERENCE])
     verdicts = goals(name, runs)
-    for one in verdicts:
-        console.print(f"{one['what']}: {one['mean']:.4f}, goal {one['goal']}: {one['verdict']}")
-    return {"protocol": asdict(SETS[name]), "variants": found, "goals": verdicts}
+    for verdict in verdicts:
+        console.print(f"{verdict['what']}: {verdict['mean']:.4f}, goal {verdict['goal']}: {verdict['verdict']}")
+    return {"protocol": asdict(SETS[name]), "variants": variants, "goals": verdicts}
 
 
 def _differences(runs: Sequence[Run], reference_runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -165,15 +167,15 @@ def _codes(cells: Sequence[Cell], cache: Path) -> list[str]:
     return sorted({json.loads(path.read_text("utf-8"))["code"][:12] for path in paths})
 
 
-def _keep(name: str, figures: dict[str, Any]) -> None:
-    """Write one data set's figures beside what is there; a variant that was not measured now stays if it fits."""
+def _store(name: str, figures: dict[str, Any]) -> None:
+    """Merge one data set's figures into the results; older variants and goals stay if the protocol is the same."""
     before = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     sets = before.get("sets", {})
     old = sets.get(name, {})
     if old.get("protocol") == figures["protocol"]:
         figures["variants"] = old["variants"] | figures["variants"]
-        said = {one["what"]: one for one in (*old.get("goals", ()), *figures["goals"])}
-        figures["goals"] = list(said.values())
+        goals_by_text = {goal["what"]: goal for goal in (*old.get("goals", ()), *figures["goals"])}
+        figures["goals"] = list(goals_by_text.values())
     machine = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": str(torch.__version__)}
     result = {"on": machine, "sets": {**sets, name: figures}}
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", "utf-8")

@@ -1,7 +1,7 @@
-"""Cells of the quality benchmark: one pass over one data set with one configuration and seed, kept on disk.
+"""Cells of the quality benchmark: one run on one data set with one configuration and seed, cached on disk.
 
-A cell's name holds everything that its figures depend on but the code: data, configuration, seed and protocol. The code
-is written down beside it, so that cells of older code can be told and made again.
+The file name of a cell is a digest of everything that its figures depend on except the code: data, configuration, seed
+and protocol. The digest of the code is stored beside it, so that cells made by older code can be recognised and rerun.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from hsnn.streaming.datasets import load as load_data
 from hsnn.streaming.datasets.base import Dataset
 
 _ROOMS = ("streaming", "trainer", "indexer", "serving", "evaluation")
+# Events per batch, as in the default configuration of streaming.
 _BATCH = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a data set is asked; see `hsnn.evaluation.harness.prequential.evaluate`.
+    """How queries of a data set are sampled; see `hsnn.evaluation.harness.prequential.evaluate`.
 
     Attributes
     ----------
-    limit : engagements taken; None: all
+    limit : number of engagements, from the beginning; None: all
     query_share, query_from, query_to
     """
 
@@ -44,7 +45,7 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One pass.
+    """One run of the benchmark.
 
     Attributes
     ----------
@@ -60,7 +61,7 @@ class Cell:
     baselines: tuple[str, ...]
 
     def key(self) -> dict[str, Any]:
-        """Everything that the figures depend on, but the code."""
+        """Everything that the figures depend on, except the code."""
         return {
             "data": self.data,
             "seed": self.seed,
@@ -71,20 +72,20 @@ class Cell:
         }
 
     def path(self, cache: Path) -> Path:
-        """Where its ranks are kept; the figures are in the ``.json`` beside it."""
+        """File of the run; its figures are in the ``.json`` file beside it."""
         digest = hashlib.sha256(json.dumps(self.key(), sort_keys=True).encode()).hexdigest()[:16]
         return cache / f"{self.data}-{self.seed}-{digest}.npz"
 
-    def kept(self, cache: Path, code: str | None = None) -> bool:
-        """Whether it was run already, by this `code` if that is given."""
+    def is_cached(self, cache: Path, code: str | None = None) -> bool:
+        """Whether the run is in the cache, made by this `code` if that is given."""
         figures = self.path(cache).with_suffix(".json")
         if not (figures.exists() and self.path(cache).exists()):
             return False
         return code is None or json.loads(figures.read_text("utf-8"))["code"] == code
 
     def run(self, cache: Path) -> None:
-        """Make the pass and keep it."""
-        code = code_digest()  # what is loaded now, whatever is edited during the pass
+        """Run the evaluation and store it in the cache."""
+        code = code_digest()  # of the code loaded now, whatever is edited during the run
         data = _data(source(self.data), self.protocol.limit)
         config = config_for_dataset(configured(self.variant, self.seed), data).model_copy(update={"threads": 1})
         protocol = self.protocol
@@ -100,23 +101,23 @@ class Cell:
         path = self.path(cache)
         path.parent.mkdir(parents=True, exist_ok=True)
         save(run, path)
-        found = {"variant": self.variant, "key": self.key(), "code": code, "summary": summary(run)}
+        figures = {"variant": self.variant, "key": self.key(), "code": code, "summary": summary(run)}
         aside = path.with_suffix(".part.json")
-        aside.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        aside.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
         aside.replace(path.with_suffix(".json"))
 
     def load(self, cache: Path) -> Run:
-        """Read the pass that was kept."""
+        """Read the run from the cache."""
         return load(self.path(cache))
 
 
 def source(name: str) -> str:
-    """Name the data set behind a name of the grid: ``globo-news-300k`` is a part of ``globo-news``."""
+    """Data set behind a name of the grid: ``globo-news-300k`` is a part of ``globo-news``."""
     return name.removesuffix("-300k").removesuffix("-whole")
 
 
 def code_digest() -> str:
-    """SHA-256 of the source files that figures come from."""
+    """SHA-256 of the source files that figures depend on."""
     digest = hashlib.sha256()
     for path in sorted(path for room in _ROOMS for path in (ROOT / room).rglob("*.py")):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())

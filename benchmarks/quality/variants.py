@@ -1,7 +1,7 @@
-"""Configurations that the quality benchmark compares: a name, and what it changes of the trainer's defaults.
+"""Variants of the configuration that the quality benchmark compares: a name, and changes of the trainer's defaults.
 
-`default` is what every other one is compared with. Nested tables merge (``{"model": {"beam": 32}}``); the rest is
-checked as a configuration file would be.
+Every other variant is compared with `default`. Nested tables merge (``{"model": {"beam": 32}}``); values are validated
+like those of a configuration file.
 """
 
 from __future__ import annotations
@@ -56,11 +56,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 _ADDED = {"early": False}
-"""Keys of `trainer.index` that are younger than results which are kept, and the values with which nothing changed."""
+"""Keys of `trainer.index` that were added after results had been cached, with the values that change nothing."""
 
-
-_NO_MATTER = {"seed", "threads", "checkpoint_events", "checkpoint_time"}
-"""Keys that figures of quality do not depend on."""
+_IRRELEVANT = {"seed", "threads", "checkpoint_events", "checkpoint_time"}
+"""Keys that quality does not depend on."""
 
 
 def digest(name: str) -> str:
@@ -69,13 +68,13 @@ def digest(name: str) -> str:
 
 
 def identity(name: str) -> dict[str, Any]:
-    """Return what a variant's figures depend on of its configuration.
+    """Return the part of a variant's configuration that its figures depend on.
 
-    Keys that came later and are off are left out, so that what was measured before keeps its name.
+    Keys that were added later and are off are left out, so that older results keep their file names.
     """
     config = configured(name, 0)
     later = {"ids"} if config.ids == IdsConfig() else set()
-    values: dict[str, Any] = config.model_dump(mode="json", exclude=_NO_MATTER | later)
+    values: dict[str, Any] = config.model_dump(mode="json", exclude=_IRRELEVANT | later)
     values["index"] = {
         key: value for key, value in values["index"].items() if key not in _ADDED or value != _ADDED[key]
     }
@@ -83,12 +82,12 @@ def identity(name: str) -> dict[str, Any]:
 
 
 def configured(name: str, seed: int) -> TrainerConfig:
-    """Make the configuration of a variant.
+    """Create the configuration of a variant.
 
     Raises
     ------
     SystemExit
-        There is no such variant, or what it changes is no configuration; the text says what is wrong.
+        There is no such variant, or its changes are not valid; the text says what is wrong.
     """
     if name not in VARIANTS:
         raise SystemExit(f"no variant is called {name}; benchmarks/quality/variants.py has: {', '.join(VARIANTS)}")

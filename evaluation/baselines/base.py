@@ -1,4 +1,4 @@
-"""Contract of the baselines: what they learn from, what they answer, and when they are asked."""
+"""Contract of the baselines: what they learn from, what they return, and the order of the calls."""
 
 from __future__ import annotations
 

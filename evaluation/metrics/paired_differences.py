@@ -34,7 +34,7 @@ class Interval(NamedTuple):
     per_seed: tuple[float, ...]
 
     def verdict(self, goal: float) -> Verdict:
-        """Judge a goal: met if the whole interval meets it, missed if none of it does, unresolved otherwise."""
+        """Compare with a goal: met if the whole interval meets it, missed if none of it does, unresolved otherwise."""
         if self.low >= goal:
             return "met"
         return "missed" if self.high < goal else "unresolved"

@@ -1,1 +1,1 @@
-"""Figures for people: summary, Markdown, plots."""
+"""Reports of runs: summary, Markdown file, plots."""

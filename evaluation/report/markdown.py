@@ -115,7 +115,7 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _introduction(figures: Mapping[str, Any]) -> str:
     hours = figures["popularity_half_life_hours"]
     return (
-        f"{figures['events']:,} events in order, each asked (a sample of them) before it is learned; "
+        f"{figures['events']:,} events in order, a sample of them queried before being learned; "
         f"{figures['queries']:,.0f} queries per seed, {figures['seeds']} seed(s). "
         f"{figures['events_per_second']:,.0f} events/s learned. Popularity's best half-life for recall@20: "
         f"{'it never forgets' if hours is None else f'{hours:g} h'}."

@@ -26,7 +26,7 @@ class MirroredItems:
         Expiry set by the producer, epoch ms; 0 for none.
     deleted_at : (rows,) int64
         Watermark at which the deletion became known; 0 for items that exist.
-    dead_at : (rows,) int64
+    unavailable_from : (rows,) int64
         The earliest watermark at which the item must not be returned any more; 0 for deleted items.
     """
 

@@ -44,7 +44,7 @@ class EpochState:
         Decayed counters of the items, by row.
     users : MirroredUsers
     cross_features : MirroredCrossFeatures
-    item_tables, user_tables : MirroredTables
+    item_tables, user_tables : ServedTables
         Columns of registered tables, by row.
     """
 

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.quality import __main__, cells, variants
 from benchmarks.quality.cells import Cell, Protocol
 from benchmarks.tables.quality import quality as quality_table
+from tests.evaluation.planted_data import planted
 
 CELL = Cell("ml-100k", "default", 0, Protocol(2000, 0.5), ("popularity",))
 
@@ -57,7 +58,7 @@ def test_code_is_told_apart(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def small_world(tmp_path, monkeypatch, new_data):
+def small_grid(tmp_path, monkeypatch):
     """The bench over a planted data set and two variants, in this process."""
     model = {
         "dim": 8,
@@ -78,7 +79,7 @@ def small_world(tmp_path, monkeypatch, new_data):
     monkeypatch.setattr(__main__, "SETS", {"ml-100k": Protocol(None, 0.4)})
     monkeypatch.setattr(__main__, "RESULTS", tmp_path / "quality.json")
     monkeypatch.setattr(__main__, "ROOT", tmp_path)
-    monkeypatch.setattr(cells, "_data", lambda name, limit: new_data(6000))
+    monkeypatch.setattr(cells, "_data", lambda name, limit: planted(6000))
     made = []
 
     class Here:
@@ -106,14 +107,14 @@ def small_world(tmp_path, monkeypatch, new_data):
 
 
 @pytest.mark.slow
-def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_world, tmp_path):
+def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_grid, tmp_path):
     arguments = ["--cache", str(tmp_path / "cache"), "--seeds", "2", "--baselines", "popularity,popularity_filter"]
     __main__.main([*arguments, "--variants", "default"])
-    assert len(small_world) == 2
+    assert len(small_grid) == 2
     __main__.main([*arguments, "--variants", "narrow"])
-    assert [(cell.variant, cell.seed) for cell in small_world[2:]] == [("narrow", 0), ("narrow", 1)]
+    assert [(cell.variant, cell.seed) for cell in small_grid[2:]] == [("narrow", 0), ("narrow", 1)]
     __main__.main([*arguments, "--variants", "default"])  # nothing is made, and what is known of the other stays
-    assert len(small_world) == 4
+    assert len(small_grid) == 4
     found = json.loads((tmp_path / "quality.json").read_text())
     of = found["sets"]["ml-100k"]["variants"]
     assert set(of) == {"default", "narrow"}
@@ -131,15 +132,15 @@ def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_wor
 
 
 @pytest.mark.slow
-def test_passes_of_other_code_are_used_and_said_or_made_again(small_world, tmp_path, monkeypatch, capsys):
+def test_passes_of_other_code_are_used_and_said_or_made_again(small_grid, tmp_path, monkeypatch, capsys):
     arguments = ["--cache", str(tmp_path / "cache"), "--seeds", "1", "--baselines", "none"]
     __main__.main(arguments)
     monkeypatch.setattr(__main__, "code_digest", lambda: "another")
     __main__.main(arguments)
     assert "1 passes were made by other code" in capsys.readouterr().out
-    assert len(small_world) == 1
+    assert len(small_grid) == 1
     __main__.main([*arguments, "--fresh"])
-    assert len(small_world) == 2
+    assert len(small_grid) == 2
 
 
 def test_unknown_names_are_said(capsys):

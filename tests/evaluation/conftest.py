@@ -1,11 +1,10 @@
-"""A small planted data set: users of cluster c click items of cluster c."""
+"""Fixtures: planted data sets, an evaluation of one, and a trained system just before its queries are answered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,13 +16,10 @@ from hsnn.evaluation.methods import BASELINES
 from hsnn.evaluation.queries.query_batch import QueryBatch
 from hsnn.evaluation.queries.query_sampling import QuerySampler, QueryWindow, SampledQueries
 from hsnn.streaming.datasets.base import Dataset
-from hsnn.streaming.schema.batch import Engagements
-from hsnn.streaming.schema.events import Item
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
+from tests.evaluation.planted_data import dataset_of_clicks, planted
 
-START = 1_700_000_000_000
-CLUSTERS, PER_CLUSTER = 6, 20
 CONFIG = TrainerConfig(
     model=ModelConfig(
         dim=8, state_dim=4, hidden=16, history=4, token_dim=4, buckets=256, nodes=12, node_heads=2, beam=3, budget=25
@@ -33,29 +29,6 @@ CONFIG = TrainerConfig(
     threads=1,
 )
 torch.set_num_threads(1)
-
-
-def planted(events: int = 4000, *, step: int = 1000, users: int = 60, seed: int = 0, drifting: bool = False) -> Dataset:
-    """Clicks; with `drifting`, half of the catalogue is replaced by new items on the way."""
-    rng = np.random.default_rng(seed)
-    who = rng.integers(users, size=events)
-    which = np.minimum(rng.geometric(0.12, events) - 1, PER_CLUSTER - 1)
-    if drifting:
-        which += PER_CLUSTER // 2 * (np.arange(events) * 6 // events)
-    items = [f"c{user % CLUSTERS}-{place}" for user, place in zip(who, which, strict=True)]
-    return dataset([f"u{user}" for user in who], items, START + step * (1 + np.arange(events)))
-
-
-def dataset(users: list[str], items: list[str], ts: np.ndarray) -> Dataset:
-    count = len(users)
-    first = {}
-    for at, name in enumerate(items):
-        first.setdefault(name, Item(id=name, ts=int(ts[at]) - 1, features={"topic": name.partition("-")[0]}))
-    ts = ts.astype(np.int64)
-    clicks = Engagements(
-        ts, ts.copy(), users, items, ["click"] * count, np.full(count, np.nan, np.float32), [None] * count
-    )
-    return Dataset("planted", clicks, list(first.values()), [], {}, np.arange(count))
 
 
 @pytest.fixture
@@ -80,9 +53,9 @@ def new_data() -> Callable[..., Dataset]:
 
 
 @pytest.fixture
-def made_of() -> Callable[..., Dataset]:
-    """``made_of(users, items, ts)``: exactly these clicks."""
-    return dataset
+def dataset_of() -> Callable[..., Dataset]:
+    """``dataset_of(users, items, ts)``: exactly these clicks."""
+    return dataset_of_clicks
 
 
 @pytest.fixture(scope="session")

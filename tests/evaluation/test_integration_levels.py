@@ -33,7 +33,7 @@ every_learner = pytest.mark.parametrize("name", LEARNERS)
 
 @pytest.fixture(scope="session")
 def configured(base: TrainerConfig) -> Callable[[str, int], TrainerConfig]:
-    """``configured("lti", 3)``: the planted world's configuration with that learner and so many levels."""
+    """``configured("lti", 3)``: the planted data's configuration with that learner and so many levels."""
 
     def make(name: str, depth: int) -> TrainerConfig:
         model = base.model.model_copy(update=DEPTHS[depth])

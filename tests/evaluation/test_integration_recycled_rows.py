@@ -45,20 +45,20 @@ class Witness:
         return [ids[row] for row in rows]
 
     def checks(self) -> int:
-        world = self.system.mirror.state
-        living = np.flatnonzero(world.alive())
-        self.checks_items(world, living)
-        self.checks_users(world)
-        return len(living)
+        state = self.system.mirror.state
+        alive = np.flatnonzero(state.alive())
+        self.checks_items(state, alive)
+        self.checks_users(state)
+        return len(alive)
 
-    def checks_items(self, world, living) -> None:
-        learner, names = self.system.learner, self.named(living)
-        assert learner.items.table.find(names).tolist() == living.tolist()
-        assert learner.alive(living).all()
-        topics = [world.items.features.features[row] for row in living.tolist()]
+    def checks_items(self, state, alive) -> None:
+        learner, names = self.system.learner, self.named(alive)
+        assert learner.items.table.find(names).tolist() == alive.tolist()
+        assert learner.alive(alive).all()
+        topics = [state.items.features.features[row] for row in alive.tolist()]
         assert topics == [{"topic": name.partition("-")[0]} for name in names]
-        assert np.allclose(world.index.vectors[living], self.vectors(living, names, topics), atol=1e-6)
-        assert np.array_equal(world.states.values[living], learner.states.values[living])
+        assert np.allclose(state.index.vectors[alive], self.vectors(alive, names, topics), atol=1e-6)
+        assert np.array_equal(state.states.values[alive], learner.states.values[alive])
 
     def vectors(self, rows, names, features):
         """What the items' vectors are by the version's model; one that is not in it under its row has no id part."""
@@ -72,13 +72,13 @@ class Witness:
         content = token_matrix([tokens(one, model.buckets, model.item_tokens) for one in features], model.item_tokens)
         return Encoder(model, snapshot.model).vectors(own, content)
 
-    def checks_users(self, world) -> None:
+    def checks_users(self, state) -> None:
         for user in self.clicked:
-            row = world.users.ids.row(user)
+            row = state.users.ids.row(user)
             own = self.system.learner.users.table.find([user])[0]
             assert row == own
             if row >= 0:
-                items = world.users.histories.items[row]
+                items = state.users.histories.items[row]
                 held = self.named(items[items >= 0])
                 assert is_part(held, self.clicked[user])
 
@@ -112,7 +112,7 @@ def limited(config):
 @pytest.mark.slow
 def test_no_item_is_ever_taken_for_another(limited, new_data):
     system = OfflineSystem(limited, snapshot_every=60.0, snapshot_events=512)
-    witness, epochs, living = Witness(system), set(), 0
+    witness, epochs, most_alive = Witness(system), set(), 0
     data = new_data(6000, drifting=True, users=80)
     for number, batch in enumerate(map(described, data.batches(64))):
         witness.sees(batch)
@@ -120,12 +120,12 @@ def test_no_item_is_ever_taken_for_another(limited, new_data):
         epochs.add(system.epoch)
         if system.mirror.loaded:
             assert system.mirror.epoch == system.epoch
-            living = max(living, witness.checks())
+            most_alive = max(most_alive, witness.checks())
             if number % 4 == 0:
                 witness.asks(["u1", "u2", "nobody"])
     assert len(epochs) > 2
     assert len({*data.engagements.item}) > len(system.learner.items)
-    assert living > 20
+    assert most_alive > 20
 
 
 def test_quality_is_not_judged_while_rows_change_hands(limited, new_data):

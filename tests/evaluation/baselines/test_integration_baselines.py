@@ -182,12 +182,12 @@ def test_an_index_finds_what_the_exhaustive_search_finds_if_it_may_score_everyth
     view = model.view(queries)
     scores = queries.score([view])[0]
     wide = moment.system.mirror.state.index.config.model_copy(update={"budget": 500, "beam": 500})
-    rival = AnnBaseline(name, model, wide)
-    world = moment.system.mirror.state
+    baseline = AnnBaseline(name, model, wide)
+    state = moment.system.mirror.state
     half = len(model.learner.items) // 2
-    rival.follow(world, np.arange(half), True)
-    rival.follow(world, np.arange(half, len(model.learner.items)), False)  # these arrived later
-    found = rival.answer(moment.scored())[name]
+    baseline.follow(state, np.arange(half), True)
+    baseline.follow(state, np.arange(half, len(model.learner.items)), False)  # these arrived later
+    found = baseline.answer(moment.scored())[name]
     exhaustive = ranks_of(scores, queries.targets)
     if name == "ivf":
         np.testing.assert_array_equal(found.ranks, exhaustive)
@@ -204,8 +204,8 @@ def test_an_index_scores_within_the_budget(moment, name):
     queries, model = moment.queries, moment.baseline("two_tower")
     view = model.view(queries)
     scores = queries.score([view])[0]
-    rival = moment.baseline(name)
-    found = rival.answer(moment.scored())[name]
+    baseline = moment.baseline(name)
+    found = baseline.answer(moment.scored())[name]
     exhaustive = ranks_of(scores, queries.targets)
     assert (found.scored <= 25).all()
     assert found.scored.mean() > 20

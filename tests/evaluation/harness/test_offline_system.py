@@ -25,13 +25,13 @@ def test_the_mirror_has_what_the_learner_has(config, new_data):
         system.learn(system.prepare(batch))
     assert system.versions > 1
     assert system.arrived > 0
-    learner, held = system.learner, system.mirror.state.cross_features
-    rows, told, own = len(learner.items), held.covisitation, learner.covisitation
-    assert (own.neighbours >= 0).any()
+    learner, mirror_tables = system.learner, system.mirror.state.cross_features
+    rows, mirrored, learned = len(learner.items), mirror_tables.covisitation, learner.covisitation
+    assert (learned.neighbours >= 0).any()
     for name in ("neighbours", "weights", "totals", "last"):
-        assert np.array_equal(getattr(told, name)[:rows], getattr(own, name)[:rows])
+        assert np.array_equal(getattr(mirrored, name)[:rows], getattr(learned, name)[:rows])
     indexed = np.flatnonzero(system.mirror.state.index.leaves.node_of[:rows] >= 0)
-    assert np.array_equal(held.tokens[indexed], learner.items.tokens[indexed])
+    assert np.array_equal(mirror_tables.tokens[indexed], learner.items.tokens[indexed])
 
 
 def test_in_a_mirror_no_node_is_ever_above_its_bound(config, new_data, monkeypatch):

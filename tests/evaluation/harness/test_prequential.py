@@ -24,8 +24,8 @@ def test_the_planted_world_is_learned_and_served(run):
     assert served > 0.7
     assert served > figures["methods"]["popularity"]["recall_at_20"] + 0.2
     assert served > figures["methods"]["shuffled_index"]["recall_at_20"] + 0.2
-    for rival in ("popularity", "popularity_filter", "shuffled_index"):
-        difference, error = figures["paired"]["recall_at_20"][rival]
+    for baseline in ("popularity", "popularity_filter", "shuffled_index"):
+        difference, error = figures["paired"]["recall_at_20"][baseline]
         assert difference > 2 * error > 0
 
 
@@ -96,13 +96,13 @@ def test_the_same_run_gives_the_same_figures(config, new_data):
     assert not np.array_equal(other.ranks["served"], runs[0].ranks["served"])
 
 
-def test_an_item_cannot_be_found_before_its_first_event(config, new_data, made_of):
+def test_an_item_cannot_be_found_before_its_first_event(config, new_data, dataset_of):
     """Every second click of the second half is the first of its item: a miss for every method; and no other is."""
     data = new_data(1900)
     users, items = list(data.engagements.user), list(data.engagements.item)
     for at in range(1000, 1900, 2):
         items[at] = f"c0-new{at}"
-    run = evaluate(made_of(users, items, data.engagements.ts), config, 64, query_share=1.0, snapshot_events=512)
+    run = evaluate(dataset_of(users, items, data.engagements.ts), config, 64, query_share=1.0, snapshot_events=512)
     # what is asked: clicks of the second half that do not repeat one of the user's last items
     last: dict[str, list[str]] = {}
     new = []
@@ -118,7 +118,7 @@ def test_an_item_cannot_be_found_before_its_first_event(config, new_data, made_o
         assert (run.ranks[name][~new] < MISS).mean() > 0.98, name  # the others are first clicks of rare items
 
 
-def test_nothing_is_known_of_a_batch_before_it_was_asked(config, new_data, made_of):
+def test_nothing_is_known_of_a_batch_before_it_was_asked(config, new_data, dataset_of):
     """The future does not matter: another second half changes no rank of the first queries."""
     data, run = new_data(3000), {}
     for kind in ("as it is", "another future"):
@@ -152,12 +152,12 @@ def test_items_come_and_go(config, new_data):
     assert run.sizes.sum() <= run.corpus.max() + 40
 
 
-def test_a_catalogue_that_outgrows_its_arrays_within_a_batch(config, made_of):
+def test_a_catalogue_that_outgrows_its_arrays_within_a_batch(config, dataset_of):
     """A user's history may hold an item that no mirror has room for yet."""
     count = 1600
     users = [f"u{at // 2 % 40}" for at in range(count)]
     items = [f"c{at % 6}-{at}" for at in range(count)]  # every click a new item; the mirror has room for 1,400 of them
-    data = made_of(users, items, 1_700_000_000_000 + 1000 * np.arange(1, count + 1))
+    data = dataset_of(users, items, 1_700_000_000_000 + 1000 * np.arange(1, count + 1))
     run = evaluate(data, config, 100, query_share=1.0, query_from=0.8, snapshot_events=10**9)
     assert (run.ranks["served"] == MISS).all()
     assert run.versions == 1
@@ -188,9 +188,9 @@ def test_the_mirror_holds_what_the_learner_knows(config, new_data):
     system = OfflineSystem(config, 0.0, 500)
     for batch in new_data(2000).batches(64):
         system.learn(system.prepare(batch))
-    learner, world = system.learner, system.mirror.state
+    learner, state = system.learner, system.mirror.state
     rows = np.arange(len(learner.items))
-    assert world.states.values[rows].tobytes() == learner.states.values[rows].tobytes()
-    assert world.items.ids.ids == learner.items.table.ids
-    assert world.alive()[rows].tolist() == learner.alive(rows).tolist()
-    assert system.sizes().tolist() == world.index.leaves.sizes.tolist()
+    assert state.states.values[rows].tobytes() == learner.states.values[rows].tobytes()
+    assert state.items.ids.ids == learner.items.table.ids
+    assert state.alive()[rows].tolist() == learner.alive(rows).tolist()
+    assert system.sizes().tolist() == state.index.leaves.sizes.tolist()

@@ -1,4 +1,4 @@
-"""Which events are asked."""
+"""Which events become queries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def drawn(config, data, window: QueryWindow, batch: int = 64):
     for one in data.batches(batch):
         prepared = system.prepare(one)
         found.append(sampler.sample(prepared, system.learner, 20)[0])
-    return np.concatenate([asked.event for asked in found]), found
+    return np.concatenate([sampled.event for sampled in found]), found
 
 
 def test_a_window_is_given_in_shares_or_in_events():
@@ -40,7 +40,7 @@ def test_every_event_of_the_window_that_repeats_nothing_is_asked_once(config, ne
             expected.append(at)
         last.setdefault(user, []).append(item)
     assert event.tolist() == expected
-    names = [name for asked in found for name in asked.target_ids]
+    names = [name for sampled in found for name in sampled.target_ids]
     assert names == [data.engagements.item[at] for at in expected]
 
 
@@ -54,10 +54,10 @@ def test_the_sample_depends_on_the_seed_and_on_no_configuration(config, new_data
     assert 100 < len(event) < 210
 
 
-def test_age_is_the_time_since_an_item_was_first_seen(config, made_of):
+def test_age_is_the_time_since_an_item_was_first_seen(config, dataset_of):
     users, items = ["a", "b", "c", "d"], ["x", "y", "x", "z"]
     start = 1_700_000_000_000
-    data = made_of(users, items, start + np.array([0, 1000, 5000, 9000]))
+    data = dataset_of(users, items, start + np.array([0, 1000, 5000, 9000]))
     data = replace(data, items=[])
     _, found = drawn(config, data, QueryWindow(1.0, 0, 4), batch=2)
-    assert [asked.age.tolist() for asked in found] == [[0, 0], [5000, 0]]
+    assert [sampled.age.tolist() for sampled in found] == [[0, 0], [5000, 0]]

@@ -20,10 +20,10 @@ pytestmark = pytest.mark.slow
 
 def test_a_report_is_written_with_its_plots_beside_it(run, tmp_path):
     found = across([run, run])
-    files = write(tmp_path / "found.md", [run, run], found, "hsnn on a planted world")
+    files = write(tmp_path / "found.md", [run, run], found, "hsnn on a planted data")
     assert [path.name for path in files] == ["found.md", "found-stream.svg", "found-curves.svg", "found-nodes.svg"]
     text = files[0].read_text()
-    assert text.startswith("# hsnn on a planted world\n")
+    assert text.startswith("# hsnn on a planted data\n")
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
     assert [(tmp_path / name).exists() for name in pictures] == [True] * 3
     for name, figures in found["methods"].items():

@@ -1,4 +1,4 @@
-"""Living rows against a look at all of them, whatever changes."""
+"""The alive mask against a scan of all rows, whatever changes."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ CHANGES = st.lists(
 def test_any_changes_and_any_time_equal_a_look_at_all_rows(changes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alive_mask, "_BLOCK", 4)
-        nodes, dead_at, watermark = np.zeros(ROWS, np.int32), np.full(ROWS, NEVER), 0
-        kept = AliveMask(nodes, dead_at, watermark)
+        nodes, expiry, watermark = np.zeros(ROWS, np.int32), np.full(ROWS, NEVER), 0
+        kept = AliveMask(nodes, expiry, watermark)
         for changed, later, forbidden in changes:
             if max(changed, default=0) >= len(nodes):
                 nodes = np.r_[nodes, np.full(ROWS, -1, np.int32)]
-                dead_at = np.r_[dead_at, np.full(ROWS, NEVER)]
+                expiry = np.r_[expiry, np.full(ROWS, NEVER)]
             for row, (node, death) in changed.items():
-                nodes[row], dead_at[row] = node, death
+                nodes[row], expiry[row] = node, death
             watermark += later
-            kept.update(np.array(list(changed), np.int64), nodes, dead_at, watermark)
-            kept.advance(watermark, dead_at)
-            alive = (nodes >= 0) & (dead_at > watermark)
+            kept.update(np.array(list(changed), np.int64), nodes, expiry, watermark)
+            kept.advance(watermark, expiry)
+            alive = (nodes >= 0) & (expiry > watermark)
             assert kept.mask.tolist() == alive.tolist()
             assert kept.count == np.count_nonzero(alive)
             mask, count = kept.without(np.array(sorted(forbidden), np.int64))
@@ -71,11 +71,11 @@ def test_a_delta_or_a_state_does_not_look_at_all_rows_again(plant, mirror: Mirro
     mirror.apply_delta(plant.add("new", 3))
     plant.engage("x", "new")
     mirror.apply_state(plant.state())
-    world = mirror.state
-    assert world.alive_mask is before
-    assert world.corpus == corpus
-    nodes = world.index.leaves.node_of
+    state = mirror.state
+    assert state.alive_mask is before
+    assert state.corpus == corpus
+    nodes = state.index.leaves.node_of
     assert (
-        world.alive().tolist()
-        == ((nodes >= 0) & (world.items.unavailable_from[: len(nodes)] > world.watermark)).tolist()
+        state.alive().tolist()
+        == ((nodes >= 0) & (state.items.unavailable_from[: len(nodes)] > state.watermark)).tolist()
     )

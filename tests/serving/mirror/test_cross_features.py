@@ -27,9 +27,9 @@ def crossed(new_plant: Callable[..., Any]) -> Any:
 
 
 def columns(mirror: Mirror, *requests: Request) -> np.ndarray:
-    world = mirror.state
-    queries, rows = queries_from_requests(world, requests), np.arange(len(world.items.ids))
-    return np.stack([world.cross_features.features(queries, number, rows) for number in range(len(requests))])
+    state = mirror.state
+    queries, rows = queries_from_requests(state, requests), np.arange(len(state.items.ids))
+    return np.stack([state.cross_features.features(queries, number, rows) for number in range(len(requests))])
 
 
 def test_a_mirror_computes_the_columns_that_training_does(crossed):
@@ -54,15 +54,15 @@ def test_a_fed_mirror_equals_a_loaded_one(crossed):
     crossed.features[0] = {"genre": "love"}
     fed.apply_delta(crossed.insert(0, "changed"))
     crossed.load(loaded)
-    asked = [
+    requests = [
         Request(user="u1"),
         Request(user="x", history=[HistoryItem("late", crossed.now), HistoryItem("i0", crossed.now)]),
     ]
-    one, other = columns(fed, *asked), columns(loaded, *asked)
+    one, other = columns(fed, *requests), columns(loaded, *requests)
     assert one[:, :, -2:].any()
     assert np.array_equal(one, other)
     crossed.load(fed)  # the next version changes nothing
-    assert np.array_equal(columns(fed, *asked), other)
+    assert np.array_equal(columns(fed, *requests), other)
 
 
 def test_a_version_brings_changed_tokens(crossed):

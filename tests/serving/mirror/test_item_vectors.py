@@ -17,15 +17,15 @@ def test_requests_of_one_moment_share_a_tick(plant, mirror):
 
 def test_a_tick_holds_the_living_grouped_by_node(plant, mirror):
     mirror.apply_delta(plant.delete(7))
-    tick, nodes = mirror.state.item_vectors(plant.now), mirror.state.index.leaves.node_of
-    assert sorted(tick.rows.tolist()) == [row for row in range(60) if row != 7]
-    assert (np.diff(tick.vectors.nodes) >= 0).all()
-    assert (tick.vectors.nodes == nodes[tick.rows]).all()
+    items, nodes = mirror.state.item_vectors(plant.now), mirror.state.index.leaves.node_of
+    assert sorted(items.rows.tolist()) == [row for row in range(60) if row != 7]
+    assert (np.diff(items.vectors.nodes) >= 0).all()
+    assert (items.vectors.nodes == nodes[items.rows]).all()
 
 
 @pytest.mark.parametrize("change", ["state", "insert", "move", "delete", "version"])
 def test_no_change_is_missed(plant, mirror, monkeypatch, change):
-    """After a change, what is answered from a tick is what the model says without one."""
+    """After a change, what is answered from item vectors is what the model says without one."""
     rng = np.random.default_rng(0)
     for name, weight in plant.weights.items():
         plant.weights[name] = rng.normal(0, 0.4, weight.shape).astype(np.float32)

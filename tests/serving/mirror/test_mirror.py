@@ -287,7 +287,7 @@ OPS = (
 )
 
 
-def crossing(mirror: Mirror) -> list[np.ndarray]:
+def cross_feature_arrays(mirror: Mirror) -> list[np.ndarray]:
     """What the cross features are made of, by row."""
     held, rows = mirror.state.cross_features, len(mirror.state.items.ids)
     pairs = held.covisitation
@@ -303,12 +303,12 @@ def test_a_fed_mirror_equals_one_loaded_fresh(new_plant, cross, ops):
         log.act(op, pick)
     log.flush()
     fed, fresh = log.mirror, log.fresh()
-    for one, other in zip(crossing(fed), crossing(fresh), strict=True):
+    for one, other in zip(cross_feature_arrays(fed), cross_feature_arrays(fresh), strict=True):
         assert np.array_equal(one, other)
     if cross:
         pairs, rows = log.plant.pairs, min(len(log.plant.ids), len(log.plant.pairs.last))
-        assert np.array_equal(crossing(fed)[1][:rows], pairs.neighbours[:rows])
-        assert np.array_equal(crossing(fed)[2][:rows], pairs.weights[:rows])
+        assert np.array_equal(cross_feature_arrays(fed)[1][:rows], pairs.neighbours[:rows])
+        assert np.array_equal(cross_feature_arrays(fed)[2][:rows], pairs.weights[:rows])
     queries = [
         Request(user=user, k=100, mode=mode, filters=Filters(items=items))
         for user in ("u0", "u1", "nobody")

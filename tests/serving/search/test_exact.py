@@ -102,15 +102,15 @@ def ask(mirror: Mirror, request: Request, mode: str):
 @given(st.integers(0, 10**6))
 @settings(max_examples=20, deadline=None)
 def test_both_are_the_best_by_the_model_itself(new_plant, seed):
-    """Against the plain reference: every living item by the model's own item level, sorted."""
+    """Against the plain reference: every retrievable item by the model's own item level, sorted."""
     mirror = world_of(new_plant(), seed, 60)
-    world, request = mirror.state, Request(user="u1", k=200)
-    queries = queries_from_requests(world, [request])
-    index, rows = world.index, np.setdiff1d(np.flatnonzero(world.alive()), queries.history_items[0])
+    state, request = mirror.state, Request(user="u1", k=200)
+    queries = queries_from_requests(state, [request])
+    index, rows = state.index, np.setdiff1d(np.flatnonzero(state.alive()), queries.history_items[0])
     encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share())
-    features = world.states.features(rows, world.watermark)
+    features = state.states.features(rows, state.watermark)
     plain = index.scorer.score(encoded, 0, index.vectors[rows], features, index.leaves.node_of[rows])
-    by_name = {world.items.ids.ids[row]: score for row, score in zip(rows.tolist(), plain.tolist(), strict=True)}
+    by_name = {state.items.ids.ids[row]: score for row, score in zip(rows.tolist(), plain.tolist(), strict=True)}
     for mode in ("exact", "exhaustive"):
         answer = ask(mirror, request, mode)
         assert set(answer.items) == set(by_name)
@@ -159,11 +159,11 @@ def test_where_all_is_zero_the_oldest_come_first():
 def test_what_is_not_finite_is_scored_and_not_bounded(huge):
     vectors = np.zeros((300, 6), np.float32)
     vectors[7, 2:4] = huge  # twice 3e38 is too large for a score
-    tick = Made(
+    item_vectors = Made(
         Members(vectors, np.zeros(300, np.float32), np.repeat(np.arange(3, dtype=np.int32), 100)), np.arange(300)
     )
     query = DotQuery(np.ones(6, np.float32), 4, np.zeros(3, np.float32))
-    found = exact.search(tick, query, np.ones(300, np.bool_), 3)
+    found = exact.search(item_vectors, query, np.ones(300, np.bool_), 3)
     assert found.rows.tolist() == [7, 0, 1]
     assert found.scored == 300
 
@@ -228,8 +228,8 @@ def test_without_a_living_item_the_answer_is_empty(fresh_plant):
     fresh_plant.load(mirror)
     answer = ask(mirror, Request(user="u"), "exact")
     assert (answer.items, answer.stats.scored_share, answer.stats.certified) == ([], 0.0, True)
-    tick = mirror.state.item_vectors(0)
+    item_vectors = mirror.state.item_vectors(0)
     query = DotQuery(np.ones(12, np.float32), 8, np.zeros(6, np.float32))
-    found = exact.search(tick, query, mirror.state.alive(), 5)
+    found = exact.search(item_vectors, query, mirror.state.alive(), 5)
     assert isinstance(found, SearchResult)
     assert len(found.rows) == 0

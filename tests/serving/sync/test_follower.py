@@ -65,8 +65,8 @@ class Following:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
     def retrievable(self, item: str) -> bool:
-        asked = Request(user="nobody", mode="exhaustive", filters=Filters(items=[item]))
-        return self.mirror.loaded and retrieve(self.mirror, [asked])[0].items == [item]
+        request = Request(user="nobody", mode="exhaustive", filters=Filters(items=[item]))
+        return self.mirror.loaded and retrieve(self.mirror, [request])[0].items == [item]
 
 
 @pytest.fixture

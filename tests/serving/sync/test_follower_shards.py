@@ -53,15 +53,15 @@ def test_deltas_of_all_shards_arrive_and_a_flip_leads_to_other_shards(redis_clie
 
     for shards, before in zip(SHARDS, (0, *SHARDS), strict=False):
         number = plant.write(redis_client, shards=shards)
-        told = np.array(plant.vectors)
+        expected = np.array(plant.vectors)
         redis_client.set(key("current"), number)
         if before:
             redis_client.xadd(
                 VersionShard(number - 1, 0).delta_stream, {b"d": Delta("superseded", version=number).encode()}
             )
         wait_until(lambda number=number: mirror.version == number)
-        assert np.array_equal(mirror.state.index.vectors[: len(told)], told)
-        assert mirror.state.index.leaves.node_of[: len(told)].tolist() == plant.nodes
+        assert np.array_equal(mirror.state.index.vectors[: len(expected)], expected)
+        assert mirror.state.index.leaves.node_of[: len(expected)].tolist() == plant.nodes
         for item in range(8):
             name = f"new{number}-{item}"
             tell(number, shards, plant.add(name, item % 6, topic="new"))
