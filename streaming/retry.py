@@ -16,8 +16,6 @@ _log = logging.getLogger(__name__)
 # short; the longest one is how late a server that is back is noticed.
 BACKOFF = ExponentialBackoff(cap=1.0, base=0.025)
 
-_UNLIMITED = -1  # retries, as redis-py counts them; the time is limited instead
-
 Result = TypeVar("Result")
 
 
@@ -82,10 +80,11 @@ class RetryPolicy:
                 self._notify(operation, None)
                 raise error
             if first:
-                _log.log(self._level, "%s: %s; retrying for up to %g s", operation, error, self.seconds)
+                _log.log(self._level, f"{operation}: {error}; retrying for up to {self.seconds:g} s")
             self._notify(operation, str(error))
 
-        result = Retry(BACKOFF, _UNLIMITED, retry_on).call_with_retry(call, decide)
+        # Without a limit to the number of retries: `decide` limits the time.
+        result = Retry(BACKOFF, retries=-1, supported_errors=retry_on).call_with_retry(call, decide)
         if failed_at is not None:
             _log.log(self._level, "%s: succeeded after %.1f s", operation, time.monotonic() - failed_at)
             self._notify(operation, None)

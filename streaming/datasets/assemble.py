@@ -1,4 +1,4 @@
-"""From columns of a source to a `Dataset`: labels, shared contexts, order in time, arrivals."""
+"""Assembly of a `Dataset` from the columns of a source: text ids, shared contexts, order by time, arrivals."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Features = Mapping[str, dict[str, Feature]]
 
 
 def dictionary_codes(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
-    """Code per row of a column, and the distinct values in order of first appearance."""
+    """Return a code per row of a column, and the distinct values in order of first appearance."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else pa.array(column)
     encoded = array.dictionary_encode(null_encoding="encode")
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
 def to_text(column: Any) -> list[str]:
-    """Every row as text; equal rows share one text object.
+    """Return every row as text; equal rows share one string object.
 
     Examples
     --------
@@ -33,11 +33,11 @@ def to_text(column: Any) -> list[str]:
     ['7', '3', '7']
     """
     indices, values = dictionary_codes(column)
-    return _pick([str(value) for value in values], indices)
+    return _lookup([str(value) for value in values], indices)
 
 
 def build_contexts(columns: Mapping[str, Any]) -> list[dict[str, Scalar] | None]:
-    """One mapping per row, whole numbers as text (they are categories); equal rows share one mapping.
+    """Return one context per row, whole numbers as text (they are categories); equal rows share one context.
 
     Examples
     --------
@@ -49,12 +49,12 @@ def build_contexts(columns: Mapping[str, Any]) -> list[dict[str, Scalar] | None]
     for indices, values in encoded.values():
         combined = combined * len(values) + indices
     _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
-    distinct = [{name: _text(values[i[row]]) for name, (i, values) in encoded.items()} for row in first]
-    return _pick(distinct, inverse)
+    distinct = [{name: _category(values[i[row]]) for name, (i, values) in encoded.items()} for row in first]
+    return _lookup(distinct, inverse)
 
 
 def time_order(ts: NDArray[np.int64], limit: int | None = None) -> NDArray[np.int64]:
-    """Rows by event time, ties in source order, the first `limit` of them."""
+    """Return the first `limit` rows by event time; ties keep the order of the source."""
     return np.argsort(ts, kind="stable")[:limit].astype(np.int64)
 
 
@@ -66,7 +66,7 @@ def build_engagements(
     value: NDArray[np.float32] | None = None,
     context: Sequence[dict[str, Scalar] | None] | None = None,
 ) -> Engagements:
-    """Columns of interactions that are already in order; one `action` may stand for all."""
+    """Return interactions, already in order, as columns; a single `action` applies to all rows."""
     n = len(ts)
     return Engagements(
         ts=ts,
@@ -91,13 +91,13 @@ def build_dataset(
     links: NDArray[np.int64] | None = None,
     sequence: NDArray[np.int64] | None = None,
 ) -> Dataset:
-    """Add the arrivals of items, and of users that have features, to engagements that are in order."""
-    items = _first(engagements.item, engagements.ts)
-    users = _first(engagements.user, engagements.ts)
+    """Build a data set from engagements in order: add arrivals of items, and of users that have features."""
+    items = _first_times(engagements.item, engagements.ts)
+    users = _first_times(engagements.user, engagements.ts)
     if impressions is not None:
         shown = [(item, ts) for row, ts in zip(impressions.items, impressions.ts.tolist(), strict=True) for item in row]
-        items = _earlier(items, _first([item for item, _ in shown], [ts for _, ts in shown]))
-        users = _earlier(users, _first(impressions.user, impressions.ts))
+        items = _earlier(items, _first_times([item for item, _ in shown], [ts for _, ts in shown]))
+        users = _earlier(users, _first_times(impressions.user, impressions.ts))
     return Dataset(
         name=name,
         engagements=engagements,
@@ -111,12 +111,12 @@ def build_dataset(
     )
 
 
-def _first(ids: Sequence[str], ts: Iterable[int]) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _first_times(ids: Sequence[str], ts: Iterable[int]) -> dict[str, int]:
+    first: dict[str, int] = {}
     for name, time in zip(ids, ts.tolist() if isinstance(ts, np.ndarray) else ts, strict=True):
-        if name not in found:
-            found[name] = time
-    return found
+        if name not in first:
+            first[name] = time
+    return first
 
 
 def _earlier(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
@@ -125,9 +125,9 @@ def _earlier(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int
     return dict(sorted(merged.items(), key=lambda pair: pair[1]))
 
 
-def _pick(values: list[Any], indices: NDArray[Any]) -> list[Any]:
+def _lookup(values: list[Any], indices: NDArray[Any]) -> list[Any]:
     return list(map(values.__getitem__, indices.tolist()))
 
 
-def _text(value: Any) -> Scalar:
+def _category(value: Any) -> Scalar:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -1,4 +1,4 @@
-"""A data set in memory: columns of engagements, and the items and users that arrive before them."""
+"""`Dataset`: engagements as columns in memory, with the items and users that arrive before them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hsnn.streaming.schema.batch import Batch, Engagements, gather
 from hsnn.streaming.schema.events import Event, Impression, Interaction, Item, Scalar, User
 
 ENGAGEMENTS, ITEMS, USERS = "engagements", "items", "users"
-"""Topics that `Dataset.events` names; a producer maps them to the configured ones."""
+"""Topics of `Dataset.events`; a producer maps them to the configured names."""
 
 
 class DataError(Exception):
-    """A data set is missing, of an unknown format or not what its checksum says; the text says what to do."""
+    """A data set is missing, has an unknown format or the wrong checksum; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +52,17 @@ class Dataset:
     Attributes
     ----------
     name
-        The name under which `hsnn.streaming.datasets.registry` knows it.
+        Its name in `hsnn.streaming.datasets.registry`.
     engagements
-        The interactions. `sent_at` equals `ts`: nobody has sent them yet. Rows share contexts: do not change them.
+        The interactions. `sent_at` equals `ts`: they were not sent yet. Rows share contexts, which must not be changed.
     items, users
-        Events whose `ts` lies just before (1 ms) the first engagement that names the item or user.
+        Events whose `ts` is 1 ms before the first engagement with the item or user.
     titles
-        Item id -> text for people to read, for items that have one.
+        Item id -> title for display, for items that have one.
     expire_after_idle
-        Suggested stream time in seconds after which an item without engagements leaves; None: items stay.
+        Suggested stream time in seconds after which an item without engagements expires; None: never.
     impressions
-        What was shown, where the source says so.
+        What was shown, if the source has it; else None.
     links : (n,) int64 or None
         Row of the impression that each interaction answers, -1 for none.
     sequence : (n + m,) int64
@@ -84,11 +84,11 @@ class Dataset:
         return len(self.sequence)
 
     def title(self, item: str) -> str:
-        """Text for people to read; items without a title are named by their id."""
+        """Return the title of an item, or a text with its id if it has none."""
         return self.titles.get(item, f"item {item}")
 
     def interaction(self, row: int) -> Interaction:
-        """Interaction `row` as an event; its id is ``i<row>``, the same on every load."""
+        """Return interaction `row` as an event; its id is ``i<row>``, the same on every load."""
         e = self.engagements
         link = -1 if self.links is None else int(self.links[row])
         value = float(e.value[row])
@@ -104,7 +104,7 @@ class Dataset:
         )
 
     def impression(self, row: int) -> Impression:
-        """Impression `row` as an event; its id is ``s<row>``.
+        """Return impression `row` as an event; its id is ``s<row>``.
 
         Raises
         ------
@@ -119,12 +119,12 @@ class Dataset:
         )
 
     def impression_ids(self, start: int, stop: int) -> list[str | None]:
-        """Ids of the impressions that interactions `start` to `stop` answer."""
+        """Return the ids of the impressions that interactions `start` to `stop` answer; None where there is none."""
         links = np.full(stop - start, -1) if self.links is None else self.links[start:stop]
         return [None if link < 0 else f"s{link}" for link in links.tolist()]
 
     def events(self) -> Iterator[tuple[str, bytes, Event]]:
-        """All events as (topic, key, event), by event time; at equal times items, then users, then engagements."""
+        """Yield all events as (topic, key, event) by event time; at equal times items, then users, then engagements."""
         for kind, row in zip(*self._order(), strict=True):
             if kind == 0:
                 item = self.items[row]
@@ -133,8 +133,8 @@ class Dataset:
                 user = self.users[row]
                 yield USERS, str(user.id).encode(), user
             else:
-                at = int(self.sequence[row])
-                event = self.interaction(at) if at >= 0 else self.impression(-1 - at)
+                index = int(self.sequence[row])
+                event = self.interaction(index) if index >= 0 else self.impression(-1 - index)
                 yield ENGAGEMENTS, str(event.user).encode(), event
 
     def batches(self, batch_size: int, config: StreamingConfig | None = None) -> Iterator[Batch]:
@@ -142,7 +142,7 @@ class Dataset:
 
         Each batch carries the items and users that arrive up to its last engagement. Positions count engagement events,
         items and users on partition 0 of their topics. If `config` names tasks, impressions are joined as the consumer
-        does it, and all that wait at the end are judged with the last batch.
+        does it, and all that wait at the end are labelled with the last batch.
 
         Raises
         ------
@@ -154,41 +154,47 @@ class Dataset:
         return _batches(self, batch_size, None if config is None else joiner_from_config(config))
 
     def event_times(self) -> NDArray[np.int64]:
-        """Event time of every engagement event, (n + m,) epoch ms, in order."""
+        """Return the event time of every engagement event, (n + m,) epoch ms, in order."""
         if self.impressions is None:
             return self.engagements.ts
+        # `sequence` has -1 - j for impression j, which is its index from the end if the impressions are reversed.
         both = np.concatenate([self.engagements.ts, self.impressions.ts[::-1]])
         return both[self.sequence]
 
     def _order(self) -> tuple[list[int], list[int]]:
-        parts = [_stamps(self.items), _stamps(self.users), self.event_times()]
+        parts = [_times(self.items), _times(self.users), self.event_times()]
         kinds = np.repeat(np.arange(3), [len(part) for part in parts])
         rows = np.concatenate([np.arange(len(part)) for part in parts])
         order = np.lexsort((rows, kinds, np.concatenate(parts)))
         return kinds[order].tolist(), rows[order].tolist()
 
 
-def _stamps(events: Sequence[Any]) -> NDArray[np.int64]:
+def _times(events: Sequence[Any]) -> NDArray[np.int64]:
     return np.fromiter((event.ts for event in events), np.int64, len(events))
 
 
 def _batches(data: Dataset, size: int, joiner: Joiner | None) -> Iterator[Batch]:
-    places = np.flatnonzero(data.sequence >= 0)
-    times, item_times, user_times = data.event_times(), _stamps(data.items), _stamps(data.users)
-    start = at = item = user = 0
-    while start < len(places):
-        stop = min(start + size, len(places))
-        last = stop == len(places)
-        end = len(data.sequence) if last else int(places[stop - 1]) + 1
+    interactions = np.flatnonzero(data.sequence >= 0)  # their indices in `sequence`
+    times, item_times, user_times = data.event_times(), _times(data.items), _times(data.users)
+    start = begin = item = user = 0
+    while start < len(interactions):
+        stop = min(start + size, len(interactions))
+        last = stop == len(interactions)
+        end = len(data.sequence) if last else int(interactions[stop - 1]) + 1
         watermark = int(times[end - 1])
         next_item = int(np.searchsorted(item_times, watermark, "right"))
         next_user = int(np.searchsorted(user_times, watermark, "right"))
         items = data.items[item:next_item]
-        events, sequence = data.engagements.slice(start, stop), data.sequence[at:end]
+        events, sequence = data.engagements.slice(start, stop), data.sequence[begin:end]
         joined = JoinResult(events)
         if joiner is not None:
-            ended = watermark if last else NOT_ENDED
-            joined = joiner.update(events, data.impression_ids(start, stop), _shown(data, sequence), watermark, ended)
+            joined = joiner.update(
+                events,
+                data.impression_ids(start, stop),
+                _impression_batch(data, sequence),
+                watermark=watermark,
+                ended_at=watermark if last else NOT_ENDED,
+            )
         yield Batch(
             **joined.batch_fields(),
             positions={(ENGAGEMENTS, 0): end, (ITEMS, 0): next_item, (USERS, 0): next_user},
@@ -196,23 +202,28 @@ def _batches(data: Dataset, size: int, joiner: Joiner | None) -> Iterator[Batch]
             items=items,
             item_sent_at=[event.ts for event in items],
             users=data.users[user:next_user],
-            seen_items=_seen(data, sequence),
+            seen_items=_shown_items(data, sequence),
             caught_up=last,
         )
-        start, at, item, user = stop, end, next_item, next_user
+        start, begin, item, user = stop, end, next_item, next_user
 
 
-def _shown(data: Dataset, sequence: NDArray[np.int64]) -> ImpressionBatch:
+def _impression_batch(data: Dataset, sequence: NDArray[np.int64]) -> ImpressionBatch:
     shown = data.impressions
     rows = -1 - sequence[sequence < 0]
     if shown is None or not len(rows):
         return ImpressionBatch()
-    at = rows.tolist()
-    user, items, context = gather(shown.user, at), gather(shown.items, at), gather(shown.context, at)
-    return ImpressionBatch(shown.ts[rows], user, [f"s{row}" for row in at], items, context)
+    listed = rows.tolist()
+    return ImpressionBatch(
+        ts=shown.ts[rows],
+        user=gather(shown.user, listed),
+        impression_id=[f"s{row}" for row in listed],
+        items=gather(shown.items, listed),
+        context=gather(shown.context, listed),
+    )
 
 
-def _seen(data: Dataset, sequence: NDArray[np.int64]) -> list[tuple[str, int, int]]:
+def _shown_items(data: Dataset, sequence: NDArray[np.int64]) -> list[tuple[str, int, int]]:
     shown = data.impressions
     if shown is None:
         return []

@@ -1,4 +1,4 @@
-"""Where fetched data sets live: filled aside, then renamed, so that a folder that exists is whole."""
+"""Cache of fetched data sets: filled under a temporary name and renamed, so a folder that exists is complete."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 
 
 def folder(name: str) -> Path:
-    """Cache folder of a data set: under ``$HSNN_CACHE``, or ``~/.cache/hsnn``."""
+    """Return the cache folder of a data set, under ``$HSNN_CACHE`` or ``~/.cache/hsnn``."""
     root = os.environ.get("HSNN_CACHE")
     return (Path(root).expanduser() if root else Path.home() / ".cache" / "hsnn") / "data" / name
 
 
 def fill(target: Path, fetch: Callable[[Path], None]) -> Path:
-    """Make `target` by `fetch` unless it exists; two processes may do so at once, the first to finish wins."""
+    """Fill `target` by `fetch` unless it exists; of two processes at once, the first to finish wins."""
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as aside:
-        part = Path(aside) / "part"
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
+        part = Path(temporary) / "part"
         part.mkdir()
         fetch(part)
         try:

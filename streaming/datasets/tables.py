@@ -1,4 +1,4 @@
-"""Reading the files of a source: Parquet, or CSV as publishers ship it."""
+"""Read the tables of a source from Parquet, or from CSV as publishers ship it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ import pyarrow.parquet as pq
 
 from hsnn.streaming.datasets.base import DataError
 
+# Endings of readable files, in order of preference: Parquet has types and loads fastest.
 _ENDINGS = (".parquet", ".csv", ".csv.gz")
 
 
 def find(folder: Path, *patterns: str) -> list[Path]:
-    """Find the files under `folder` that match the first pattern with any match, by name; formats are not mixed.
+    """Find the files under `folder` of the first pattern that matches any, sorted by name; formats are not mixed.
 
     Patterns are given without their ending; ``.parquet``, ``.csv`` and ``.csv.gz`` are tried in this order.
     """
     for pattern in patterns:
         for ending in _ENDINGS:
-            found = sorted(folder.glob(pattern + ending))
-            if found:
-                return found
+            paths = sorted(folder.glob(pattern + ending))
+            if paths:
+                return paths
     return []
 
 
 def read(
     paths: Iterable[Path], columns: Sequence[str], text: Sequence[str] = (), renamed: Mapping[str, str] | None = None
 ) -> Any:
-    """One Arrow table of the named columns of all files, one file after the other.
+    """Read columns of all files into one Arrow table, one file after the other.
 
     Parameters
     ----------
@@ -50,11 +51,11 @@ def read(
     DataError
         A file cannot be read or lacks a column.
     """
-    parts = [_one(path, columns, text, renamed or {}) for path in paths]
+    parts = [_read_file(path, columns, text, renamed or {}) for path in paths]
     return pa.concat_tables(parts, promote_options="permissive")
 
 
-def _one(path: Path, columns: Sequence[str], text: Sequence[str], renamed: Mapping[str, str]) -> Any:
+def _read_file(path: Path, columns: Sequence[str], text: Sequence[str], renamed: Mapping[str, str]) -> Any:
     try:
         table = pq.read_table(path) if path.suffix == ".parquet" else _csv(path, text)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

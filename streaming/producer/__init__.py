@@ -1,1 +1,1 @@
-"""Events and commands appended to a log."""
+"""Producers: data sets and commands appended to a log."""

@@ -1,4 +1,4 @@
-"""Replay: when each event of a recorded stream is due on the wall clock."""
+"""Pacing of a replay: when each event of a recorded stream is due on the wall clock."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from hsnn.streaming.schema.events import Event
 KeyedEvent = tuple[str, bytes, Event]
 """(topic, key, event) as `hsnn.streaming.datasets.Dataset.events` yields them."""
 
-_TICK = 0.005  # seconds; events that fall due within one tick go out together
-_NAP = 0.1  # seconds; the longest sleep that does not look whether to stop
+# Seconds: events that fall due within one tick are sent together.
+_TICK = 0.005
+
+# Seconds of the longest sleep: how late a request to stop is noticed.
+_MAX_SLEEP = 0.1
 
 
 def parse_speed(speed: str | float) -> float | None:
-    """Seconds of event time per second of wall time, or None for as fast as possible.
+    """Return the seconds of event time per second of wall time, or None for as fast as possible.
 
     Raises
     ------
@@ -37,7 +40,7 @@ def parse_speed(speed: str | float) -> float | None:
 
 
 class Pacer:
-    """The wall time at which an event is due: gaps of event time divided by a factor, counted from the first event.
+    """Computes when events are due: gaps of event time are divided by a factor, from the first event on.
 
     Parameters
     ----------
@@ -53,7 +56,7 @@ class Pacer:
         self._start: tuple[float, int] | None = None
 
     def remaining(self, ts: int) -> float:
-        """Seconds until the event of time `ts` (epoch ms) is due; zero or less: now."""
+        """Return the seconds until the event of time `ts` (epoch ms) is due; zero or less means now."""
         if self._factor is None:
             return 0.0
         if self._start is None:
@@ -69,22 +72,22 @@ def paced_groups(
     stop: Callable[[], bool],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[list[KeyedEvent]]:
-    """Yield groups of at most `size` events, each once it is due, in order; end early once `stop` says so."""
+    """Yield groups of at most `size` events, each when it is due, in order; end early once `stop` returns True."""
     group: list[KeyedEvent] = []
-    for entry in events:
-        if group and (len(group) >= size or pacer.remaining(entry[2].ts) > 0):
+    for event in events:
+        if group and (len(group) >= size or pacer.remaining(event[2].ts) > 0):
             yield group
             group = []
         if not group:
-            _wait(pacer, entry[2].ts, stop, sleep)
+            _wait(pacer, event[2].ts, stop, sleep)
             if stop():
                 return
-        group.append(entry)
+        group.append(event)
     if group:
         yield group
 
 
 def _wait(pacer: Pacer, ts: int, stop: Callable[[], bool], sleep: Callable[[float], None]) -> None:
     while (left := pacer.remaining(ts)) > 0 and not stop():
-        # Never less than a tick: at high factors this is what gathers events into groups.
-        sleep(min(max(left, _TICK), _NAP))
+        # At least one tick: at high factors this is what gathers events into groups.
+        sleep(min(max(left, _TICK), _MAX_SLEEP))

@@ -1,4 +1,4 @@
-"""Produce: a data set into the log, in event-time order, as live producers would send it."""
+"""Send a data set to a log in event-time order, as live producers would."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ from dataclasses import dataclass
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.datasets.base import ENGAGEMENTS, ITEMS, USERS, Dataset
 from hsnn.streaming.log.base import EventLog, ProducerRecord
+from hsnn.streaming.producer.commands import send_command
 from hsnn.streaming.producer.pacing import KeyedEvent, Pacer, paced_groups, parse_speed
 from hsnn.streaming.producer.records import RecordFormat, to_arrow_records, to_json_records
-from hsnn.streaming.schema.commands import encode_end
+from hsnn.streaming.schema.commands import End
 from hsnn.streaming.schema.events import Event
 
-_GROUP = 1000  # events appended at once
-_REPORT_EVERY = 0.25  # seconds
-_POLL = 0.01  # seconds between looks at what was learned
+# Events appended together: enough that the round trip to the log hardly counts.
+_GROUP_EVENTS = 1000
+
+# Seconds between reports of progress: often enough for a display.
+_REPORT_SECONDS = 0.25
+
+# Seconds between reads of the trainer's progress while the log is full: short beside the time of a training batch.
+_POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class ProduceProgress:
-    """What went into the log so far.
+    """What was appended to the log so far.
 
     Attributes
     ----------
@@ -32,7 +38,7 @@ class ProduceProgress:
     watermark
         Event time of the last event, epoch ms; None before the first.
     finished
-        True once all that was asked for is in the log; stays False when it was stopped early.
+        Whether everything requested is in the log; stays False when stopped early.
     """
 
     engagements: int
@@ -63,46 +69,55 @@ def produce(
 ) -> ProduceProgress:
     """Append the events of a data set, stamped with the wall time of sending, and flush.
 
-    A data set with impressions ends with the command that says that all was sent, so that none of them waits for more.
+    After a data set with impressions, the command `End` is sent, so that no impression waits for further actions.
 
     Parameters
     ----------
     dataset, log
-        From where, to where; topics that do not exist are created, items and users compacted.
+        Source and target; missing topics are created, those of items and users compacted.
     config
-        Names of topics, number of partitions.
+        Has the names of topics and the number of partitions.
     speed
         ``"max"``, or a factor such as ``"60x"``: gaps of event time are divided by it, long ones too.
     limit
         Engagements to send; None: all.
     ahead
-        Send no engagement while this many in the log are not learned yet; needs `learned`. None: no limit.
-    learned
-        Engagements the trainer is done with (trained, dead-lettered, dropped), or holds until it can judge them, since
-        the oldest record of the log.
+        Send no engagement while this many in the log are not trained yet; needs `trained_count`. None: no limit.
+    trained_count
+        Returns how many engagements since the oldest record of the log the trainer is done with (trained,
+        dead-lettered, dropped) or holds until their labels are due.
     progress
         Called about four times a second, and at the end.
     stop
-        Asked between groups; once true, what was appended is flushed and the count returned.
+        Called between groups; once it returns True, what was appended is flushed and the count returned.
     form
-        ``json``: one event per record; ``arrow``: the interactions of a partition in a group together in one.
+        ``json``: one event per record; ``arrow``: the interactions of a partition in a group together in one record.
 
     Raises
     ------
     ValueError
-        `speed`, `limit` or `ahead` makes no sense.
+        `speed`, `limit` or `ahead` is out of range.
     """
     factor = parse_speed(speed)
     if ahead is not None and (trained_count is None or ahead < 1):
         raise ValueError("ahead must be at least 1, and needs a source of what was learned")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; it counts engagements and must be at least 1")
-    sender = _Sender(log, config or StreamingConfig(), min(len(dataset), limit or len(dataset)), progress, form)
-    gate = _Gate(ahead, trained_count, sender.held()) if ahead is not None and trained_count is not None else None
-    size = max(1, min(_GROUP, ahead // 2)) if ahead is not None else _GROUP
+    sender = _DatasetSender(
+        log,
+        config or StreamingConfig(),
+        limit=min(len(dataset), limit or len(dataset)),
+        progress=progress,
+        form=form,
+    )
+    backpressure = None
+    if ahead is not None and trained_count is not None:
+        backpressure = _Backpressure(ahead, trained_count, sender.count_stored())
+    size = max(1, min(_GROUP_EVENTS, ahead // 2)) if ahead is not None else _GROUP_EVENTS
     for ready in paced_groups(dataset.events(), Pacer(factor), size, stop):
-        group = sender.within(ready)
-        if gate is not None and not gate.wait(sender.sent + _engagements(group), sender.report, stop):
+        group = sender.cut_at_limit(ready)
+        sent = sender.sent + _count_engagements(group)
+        if backpressure is not None and not backpressure.wait(sent, sender.report, stop):
             break
         sender.send(group)
         sender.report()
@@ -110,46 +125,47 @@ def produce(
             break
     if sender.finished and dataset.impressions is not None:
         log.flush()
-        sender.end()
+        sender.send_end()
     log.flush()
     return sender.report(last=True)
 
 
-def _engagements(group: list[KeyedEvent]) -> int:
+def _count_engagements(group: list[KeyedEvent]) -> int:
     return sum(topic == ENGAGEMENTS for topic, _, _ in group)
 
 
-class _Gate:
-    """Back-pressure: waits until the trainer has learned enough of what is in the log."""
+class _Backpressure:
+    """Waits until the trainer has processed enough of what is in the log."""
 
-    def __init__(self, ahead: int, learned: Callable[[], int], held: int) -> None:
-        self._ahead, self._learned, self._held = ahead, learned, held
-        self._known = 0
+    def __init__(self, ahead: int, trained_count: Callable[[], int], stored: int) -> None:
+        self._ahead, self._trained_count, self._stored = ahead, trained_count, stored
+        self._trained = 0
 
     def wait(self, sent: int, report: Callable[[], ProduceProgress], stop: Callable[[], bool]) -> bool:
-        """Return True once the log may hold `sent` engagements of this run, False if told to stop first."""
-        while self._held + sent - self._known > self._ahead:
-            self._known = self._learned()
-            if self._held + sent - self._known > self._ahead:
+        """Return True once the log may hold `sent` engagements of this run, False if `stop` returns True first."""
+        while self._stored + sent - self._trained > self._ahead:
+            self._trained = self._trained_count()
+            if self._stored + sent - self._trained > self._ahead:
                 if stop():
                     return False
                 report()
-                time.sleep(_POLL)
+                time.sleep(_POLL_SECONDS)
         return True
 
 
-class _Sender:
+class _DatasetSender:
     """Appends groups of events, counts and reports them."""
 
     def __init__(
         self,
         log: EventLog,
         config: StreamingConfig,
-        wanted: int,
+        *,
+        limit: int,
         progress: Callable[[ProduceProgress], None] | None,
         form: RecordFormat,
     ) -> None:
-        self._log, self._config, self._wanted, self._progress, self._form = log, config, wanted, progress, form
+        self._log, self._config, self._limit, self._progress, self._form = log, config, limit, progress, form
         self._topics = {ITEMS: config.items_topic, USERS: config.users_topic, ENGAGEMENTS: config.engagements_topic}
         for name, topic in self._topics.items():
             log.create_topic(topic, config.partitions, compacted=name != ENGAGEMENTS)
@@ -163,22 +179,22 @@ class _Sender:
 
     @property
     def finished(self) -> bool:
-        return self.sent >= self._wanted
+        return self.sent >= self._limit
 
-    def held(self) -> int:
+    def count_stored(self) -> int:
         """Count the engagement records that the log holds already; an Arrow record counts as one."""
         topic = self._topics[ENGAGEMENTS]
         parts = [(topic, partition) for partition in self._log.partitions(topic)]
         begin, end = self._log.begin_positions(parts), self._log.end_positions(parts)
         return sum(end[part] - begin.get(part, 0) for part in end)
 
-    def within(self, group: list[KeyedEvent]) -> list[KeyedEvent]:
+    def cut_at_limit(self, group: list[KeyedEvent]) -> list[KeyedEvent]:
         """Cut a group after the engagement that reaches the limit."""
-        left = self._wanted - self.sent
-        if _engagements(group) < left:
+        left = self._limit - self.sent
+        if _count_engagements(group) < left:
             return group
-        places = [at for at, (topic, _, _) in enumerate(group) if topic == ENGAGEMENTS]
-        return group[: places[left - 1] + 1]
+        engagements = [index for index, (topic, _, _) in enumerate(group) if topic == ENGAGEMENTS]
+        return group[: engagements[left - 1] + 1]
 
     def send(self, group: list[KeyedEvent]) -> None:
         """Append a group: items and users before the engagements that name them."""
@@ -195,15 +211,13 @@ class _Sender:
             return to_arrow_records(events, now, len(self._log.partitions(topic)))
         return to_json_records(events, now)
 
-    def end(self) -> None:
-        """Tell every rank of the trainer that all events so far were sent."""
-        topic = self._config.control_topic
-        self._log.create_topic(topic, self._config.partitions)
-        value = encode_end((self._watermark or 0) + 1)  # behind everything of the last event's time
-        self._log.append(topic, [ProducerRecord(None, value, partition=part) for part in self._log.partitions(topic)])
+    def send_end(self) -> None:
+        """Declare to every rank of the trainer that all events so far were sent."""
+        # Later than the last event, so that the command follows every event of that time.
+        send_command(self._log, self._config, End((self._watermark or 0) + 1))
 
     def report(self, last: bool = False) -> ProduceProgress:
-        """Count what was sent; tell the listener now and then, and the last time."""
+        """Return what was sent so far; call `progress` with it if a report is due or this is the last one."""
         now = time.monotonic()
         counts = self._counts
         produced = ProduceProgress(
@@ -214,7 +228,7 @@ class _Sender:
             watermark=self._watermark,
             finished=self.finished,
         )
-        if self._progress is not None and (last or now - self._reported >= _REPORT_EVERY):
+        if self._progress is not None and (last or now - self._reported >= _REPORT_SECONDS):
             self._reported = now
             self._progress(produced)
         return produced

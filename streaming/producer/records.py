@@ -1,4 +1,4 @@
-"""Engagements as records: one event each as JSON, or the interactions of a partition together as Arrow."""
+"""Encoding of engagements as records: one event each as JSON, or the interactions of a partition together as Arrow."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _Keyed = tuple[bytes, Event]
 
 
 def to_json_records(events: Iterable[_Keyed], now: int) -> list[ProducerRecord]:
-    """One record per event, sent at `now` (epoch ms)."""
+    """Encode each event as one record, stamped `now` (epoch ms)."""
     return [ProducerRecord(key, encode(event), (), now) for key, event in events]
 
 
 def to_arrow_records(events: Sequence[_Keyed], now: int, partitions: int) -> list[ProducerRecord]:
-    """Pack interactions of one partition that follow one another into one record; what is none stays JSON.
+    """Encode consecutive interactions of one partition as one record; other events stay JSON.
 
-    The order within each partition is kept, and a user's events go where they would go one by one.
+    The order within each partition is kept, and a user's events go to the same partition as JSON events would.
 
     Examples
     --------
@@ -32,27 +32,27 @@ def to_arrow_records(events: Sequence[_Keyed], now: int, partitions: int) -> lis
     [True]
     """
     runs: dict[int, list[Interaction]] = {}
-    out: list[ProducerRecord] = []
+    records: list[ProducerRecord] = []
     for key, event in events:
         partition = partition_of(key, partitions)
         if isinstance(event, Interaction):
             runs.setdefault(partition, []).append(event)
             continue
         if run := runs.pop(partition, None):
-            out.append(_packed(run, now, partition))
-        out.append(ProducerRecord(key, encode(event), (), now, partition))
-    return out + [_packed(run, now, partition) for partition, run in sorted(runs.items())]
+            records.append(_pack(run, now, partition))
+        records.append(ProducerRecord(key, encode(event), sent_at=now, partition=partition))
+    return records + [_pack(run, now, partition) for partition, run in sorted(runs.items())]
 
 
-def _packed(events: list[Interaction], now: int, partition: int) -> ProducerRecord:
+def _pack(events: list[Interaction], now: int, partition: int) -> ProducerRecord:
     value = write_interactions(
-        [event.ts for event in events],
-        [str(event.user) for event in events],
-        [str(event.item) for event in events],
-        [event.action for event in events],
-        [event.value for event in events],
-        [event.context for event in events],
-        [str(event.id) for event in events],
-        [None if event.impression is None else str(event.impression) for event in events],
+        ts=[event.ts for event in events],
+        user=[str(event.user) for event in events],
+        item=[str(event.item) for event in events],
+        action=[event.action for event in events],
+        value=[event.value for event in events],
+        context=[event.context for event in events],
+        id=[str(event.id) for event in events],
+        impression=[None if event.impression is None else str(event.impression) for event in events],
     )
-    return ProducerRecord(None, value, (), now, partition)
+    return ProducerRecord(None, value, sent_at=now, partition=partition)

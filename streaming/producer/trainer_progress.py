@@ -1,4 +1,4 @@
-"""Follow a trainer: how many engagements it is done with."""
+"""Progress of a trainer, read from Redis: how many engagements it is done with."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from hsnn.streaming.redis.keys import key
 
 
 def trained_counter(url: str) -> Callable[[], int]:
-    """Return a function that reads from Redis how many engagements the trainer is done with, or holds to judge them.
+    """Return a function that reads how many engagements the trainer is done with, or holds until their labels are due.
 
     Parameters
     ----------
     url
-        Where the trainer writes its progress, ``redis://HOST:PORT/DB``. Before its first note the count is 0.
+        Where the trainer writes its progress, ``redis://HOST:PORT/DB``. The count is 0 before its first write.
     """
     client = connect(url)
     fields = ("trained", "dead_lettered", "pending", "dropped")
 
-    def learned() -> int:
+    def trained_count() -> int:
         *counts, dropped = client.hmget(key("progress"), list(fields))
         reasons: dict[str, int] = json.loads(dropped or b"{}")
         return sum(int(count or 0) for count in counts) + sum(reasons.values())
 
-    return learned
+    return trained_count
