@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.churn.memory import needed, resident
 from benchmarks.churn.planted_data import Block, PlantedData, concatenate, name_of, user_name
 from benchmarks.churn.protocol import CHUNK, Numbers
-from hsnn.demo.processes import Roles
+from hsnn.demo.processes import RoleProcesses
 from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.monitoring.health import Health
@@ -52,7 +52,7 @@ class HsnnCompetitor:
         self._outbox, self._mirror, self._first = RedisWriter(self._redis), Mirror(), Mirror()
         health = Health("follower")
         self._follower = MirrorFollower(connect(self._redis_server.url), self._mirror, ServingMetrics(), health)
-        self._roles = Roles(Path(self._folder.name), {"OMP_NUM_THREADS": "1"})
+        self._roles = RoleProcesses(Path(self._folder.name), {"OMP_NUM_THREADS": "1"})
         self._limits = RetrievalLimits(max_k=1000, beam=world.config.beam, budget=world.config.budget)
         self._sent: list[Block] = []
         self._deleted = 0
@@ -157,4 +157,4 @@ class HsnnCompetitor:
         self._fullest = max(self._fullest, float(sizes.max() / sizes.mean()))
 
     def _until(self, done: Callable[[], bool]) -> None:
-        self._roles.until(done, "the mirror to follow", _WAIT_SECONDS)
+        self._roles.wait_until(done, "the mirror to follow", _WAIT_SECONDS)

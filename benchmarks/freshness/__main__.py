@@ -25,7 +25,7 @@ from benchmarks.freshness.producer import ProducerThread
 from benchmarks.freshness.query_load import QueryLoad
 from benchmarks.paths import RESULTS_FOLDER
 from hsnn.config.loader import load
-from hsnn.demo.sandbox import Stage, ready
+from hsnn.demo.sandbox import Sandbox, ready
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import connect
 from hsnn.streaming.redis.keys import key
@@ -39,7 +39,7 @@ _READY_SECONDS = 120.0
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
-    stage = Stage(load(overrides=SETTINGS), options.log, None)
+    stage = Sandbox(load(overrides=SETTINGS), options.log, None)
     try:
         print("starting redis, server, scheduler and trainer")
         stage.start()
@@ -61,21 +61,21 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measured(stage: Stage, options: argparse.Namespace) -> dict[str, Any]:
+def measured(stage: Sandbox, options: argparse.Namespace) -> dict[str, Any]:
     """Fill, wait for the first version, then measure."""
     config = stage.config.streaming
     source = ProducerThread(open_log(config.log), config, options.items, options.engagements, life=20.0)
     source.fill(BASE_ITEMS, BASE_ENGAGEMENTS)
     client = connect(stage.redis_url)
-    stage.roles.until(lambda: bool(client.get(key("current"))), "the first version", _READY_SECONDS)
-    stage.roles.until(lambda: ready(stage.server), "the server to have loaded it", _READY_SECONDS)
+    stage.roles.wait_until(lambda: bool(client.get(key("current"))), "the first version", _READY_SECONDS)
+    stage.roles.wait_until(lambda: ready(stage.server), "the server to have loaded it", _READY_SECONDS)
     asker, watcher = QueryLoad(stage.server, source, options.queries), ItemProbe(stage.server, source)
     threads = (source, asker, watcher)
     before = _progress(client)
     began = time.monotonic()
     for thread in threads:
         thread.start()
-    stage.roles.until(lambda: time.monotonic() - began > options.seconds, "the end", options.seconds + 10)
+    stage.roles.wait_until(lambda: time.monotonic() - began > options.seconds, "the end", options.seconds + 10)
     seconds = time.monotonic() - began
     after = _progress(client)
     for thread in reversed(threads):

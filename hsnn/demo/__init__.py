@@ -1,1 +1,1 @@
-"""``hsnn demo``: the whole loop on one machine, every role its own process, in front of the user's eyes."""
+"""The demo: the whole system on one machine, fed with a replayed data set, measured and checked."""

@@ -1,8 +1,8 @@
-"""The oracle: replays the log and checks every answer of a run. It shares no code with what answered.
+"""Check every answer of a run against a replay of the log, without any code of the server.
 
-An item may be returned at watermark W if the log shows, among its records up to W, that it lives: not deleted since its
-last item event, not past the `expires_at` of its last item event, and, where items leave when idle, engaged or
-announced after W minus that idle time. Being shown counts only where it announces the item.
+An item may be returned at watermark W if its records up to W show that it is live: not deleted since its last item
+event, not past the `expires_at` of its last item event, and, where idle items expire, engaged or announced later than
+W minus the idle time. An impression counts only where it is the first record of the item.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.events import Impression, Item
 from hsnn.streaming.schema.topics import TopicRole
 
-_PAGE = 20_000
+# Records per poll: some megabytes.
+_POLL_RECORDS = 20_000
+
+# Epoch ms later than any event.
 _NEVER = 1 << 62
 
 
-class Fact(NamedTuple):
-    """What an item record said at event time `ts`: deleted, or there until `expires_at` (epoch ms)."""
+class ItemRecord(NamedTuple):
+    """An item event: at `ts` the item was deleted, or is live until `expires_at` (both epoch ms)."""
 
     ts: int
     deleted: bool
@@ -36,26 +39,26 @@ class Fact(NamedTuple):
 
 
 @dataclass
-class Life:
-    """Signs of life of one item, epoch ms, when it was first shown, and its item records."""
+class ItemLifetime:
+    """Records of one item: times of engagements and announcements (epoch ms), first impression, item events."""
 
     signs: list[int] = field(default_factory=list)
     shown: int = _NEVER
-    facts: list[Fact] = field(default_factory=list)
+    facts: list[ItemRecord] = field(default_factory=list)
 
-    def settle(self) -> None:
-        """Bring everything in order of time; records of one time keep their order."""
+    def sort_by_time(self) -> None:
+        """Sort by event time; records of the same time keep their order."""
         self.signs.sort()
         if self.shown < (self.signs[0] if self.signs else _NEVER):
             self.signs.insert(0, self.shown)
         self.facts.sort(key=lambda fact: fact.ts)
 
     def may_be_returned(self, watermark: int, idle_ms: int | None) -> bool:
-        """Whether the item lives at `watermark`.
+        """Return whether the item is live at `watermark`.
 
         Examples
         --------
-        >>> life = Life(signs=[100])
+        >>> life = ItemLifetime(signs=[100])
         >>> life.may_be_returned(109, 10), life.may_be_returned(110, 10), life.may_be_returned(10**9, None)
         (True, False, True)
         """
@@ -65,15 +68,15 @@ class Life:
         if idle_ms is None:
             return True
         seen = bisect_right(self.signs, watermark)
-        # its first record may be known to the index a moment before the watermark reaches it: new, not expired
+        # The index may know the first record of an item just before the watermark reaches it: new, not expired.
         return seen == 0 or self.signs[seen - 1] > watermark - idle_ms
 
 
-Lives = dict[str, Life]
+ItemLifetimes = dict[str, ItemLifetime]
 
 
 class Violation(NamedTuple):
-    """An item that must not have been in an answer."""
+    """An item in an answer that was not live."""
 
     item: str
     as_of: int
@@ -82,15 +85,15 @@ class Violation(NamedTuple):
 
 
 @dataclass
-class Verdict:
-    """What checking found.
+class CheckResult:
+    """The result of a check.
 
     Attributes
     ----------
     answers, items
         Answers checked, and items in them.
     violations
-        Expired, deleted or never announced items, one per occurrence.
+        Expired, deleted or unknown items, one per occurrence.
     """
 
     answers: int = 0
@@ -98,13 +101,15 @@ class Verdict:
     violations: list[Violation] = field(default_factory=list)
 
 
-def judge(event_log: EventLog, config: StreamingConfig, answers: Path, idle: float | None) -> tuple[Verdict, int]:
+def check_run(
+    event_log: EventLog, config: StreamingConfig, answers: Path, idle: float | None
+) -> tuple[CheckResult, int]:
     """Check all answers of a run against its log.
 
     Parameters
     ----------
     event_log
-        For this call alone: its read position is moved.
+        An open log of its own: the read position is moved.
     config
         Names of the topics.
     answers
@@ -114,16 +119,16 @@ def judge(event_log: EventLog, config: StreamingConfig, answers: Path, idle: flo
 
     Returns
     -------
-    Verdict, int
-        And how many engagements the log holds.
+    CheckResult, int
+        The result, and the number of engagements in the log.
     """
     lives, engagements = replay(event_log, config)
     return check(lives, read_answers(answers), None if idle is None else int(idle * 1000)), engagements
 
 
-def check(lives: Lives, answers: Iterable[dict[str, object]], idle_ms: int | None) -> Verdict:
-    """Check answers, as in `hsnn.serving.api.request_log.RequestLog`; stops at none."""
-    verdict = Verdict()
+def check(lives: ItemLifetimes, answers: Iterable[dict[str, object]], idle_ms: int | None) -> CheckResult:
+    """Check answers, as in `hsnn.serving.api.request_log.RequestLog`; ."""
+    verdict = CheckResult()
     for answer in answers:
         as_of, items = int(str(answer["as_of"])), answer["items"]
         assert isinstance(items, list)
@@ -137,39 +142,39 @@ def check(lives: Lives, answers: Iterable[dict[str, object]], idle_ms: int | Non
 
 
 def read_answers(file: Path) -> Iterator[dict[str, object]]:
-    """Yield the answers of a log; nothing where no answer was given."""
+    """Yield the answers of a log; none if there is no file."""
     if file.exists():
         with file.open("rb") as lines:
             yield from map(msgspec.json.decode, lines)
 
 
-def replay(event_log: EventLog, config: StreamingConfig) -> tuple[Lives, int]:
-    """Read the topics of items and engagements from their beginning to their present end; count the engagements."""
-    lives: Lives = {}
+def replay(event_log: EventLog, config: StreamingConfig) -> tuple[ItemLifetimes, int]:
+    """Read the topics of items and engagements from begin to end; also count the engagements."""
+    lives: ItemLifetimes = {}
     engagements = 0
     for topic, role in ((config.items_topic, TopicRole.ITEMS), (config.engagements_topic, TopicRole.ENGAGEMENTS)):
         count = sum(_read(event_log, (topic, partition), role, lives) for partition in event_log.partitions(topic))
         engagements += count if role is TopicRole.ENGAGEMENTS else 0
     for life in lives.values():
-        life.settle()
+        life.sort_by_time()
     return lives, engagements
 
 
-def _read(event_log: EventLog, position: Position, role: TopicRole, lives: Lives) -> int:
+def _read(event_log: EventLog, position: Position, role: TopicRole, lives: ItemLifetimes) -> int:
     begin, end = event_log.begin_positions([position])[position], event_log.end_positions([position])[position]
     event_log.seek({position: begin})
     count = 0
     while event_log.positions()[position] < end:
-        for records in event_log.poll(_PAGE, 1.0):
+        for records in event_log.poll(_POLL_RECORDS, 1.0):
             rows = decode_records(role, records)
             kinds, times = rows.kind.tolist(), rows.ts.tolist()
             count += len(kinds) - kinds.count(RowKind.EMPTY)
             for kind, ts, item, payload in zip(kinds, times, rows.item, rows.payload, strict=True):
-                _note(lives, kind, ts, item, payload)
+                _add_record(lives, kind=kind, ts=ts, item=item, payload=payload)
     return count
 
 
-def _note(lives: Lives, kind: int, ts: int, item: str, payload: object) -> None:
+def _add_record(lives: ItemLifetimes, *, kind: int, ts: int, item: str, payload: object) -> None:
     if kind == RowKind.INTERACTION:
         _life(lives, item).signs.append(ts)
     elif isinstance(payload, Impression):
@@ -178,10 +183,10 @@ def _note(lives: Lives, kind: int, ts: int, item: str, payload: object) -> None:
     elif isinstance(payload, Item):
         life = _life(lives, str(payload.id))
         life.signs.append(ts)
-        life.facts.append(Fact(ts, False, payload.expires_at or _NEVER))
+        life.facts.append(ItemRecord(ts, False, payload.expires_at or _NEVER))
     elif kind == RowKind.DELETED_ITEM:
-        _life(lives, str(payload)).facts.append(Fact(ts, True, _NEVER))
+        _life(lives, str(payload)).facts.append(ItemRecord(ts, True, _NEVER))
 
 
-def _life(lives: Lives, item: str) -> Life:
-    return lives.setdefault(item, Life())
+def _life(lives: ItemLifetimes, item: str) -> ItemLifetime:
+    return lives.setdefault(item, ItemLifetime())

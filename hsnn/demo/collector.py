@@ -1,4 +1,4 @@
-"""Watch: reads what the roles say of themselves into `Figures`."""
+"""Collect the figures of a run from Redis, the producer's file and the metrics pages."""
 
 from __future__ import annotations
 
@@ -13,32 +13,35 @@ import httpx
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from hsnn.demo.figures import Figures, Index
+from hsnn.demo.figures import Figures, IndexFigures
 from hsnn.monitoring.audit import AuditEntry
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
 
-_PAGES_EVERY = 0.5  # seconds between looks at metrics pages
+# Seconds between two readings of the metrics pages: each costs the scraped process a few milliseconds.
+_PAGES_EVERY = 0.5
+
+# Seconds that the replay speed is a mean over.
 _SPEED_SECONDS = 5.0
 
 Samples = dict[str, float]
 """Values of a metrics page by ``name`` or ``name{le}``."""
 
 
-class Watch:
-    """Refreshes figures from Redis, from the producer's file and from two metrics pages.
+class FigureCollector:
+    """Update `figures` from Redis, the producer's file and two metrics pages.
 
     Parameters
     ----------
     redis
-        Where trainer and scheduler write.
+        Where trainer and scheduler publish.
     produced
-        JSON file of the producer.
+        JSON file with the producer's counts.
     scheduler, server
-        Addresses of the two roles' HTTP.
+        Base URLs of scheduler and server.
     """
 
-    def __init__(self, figures: Figures, redis: Redis, produced: Path, scheduler: str, server: str) -> None:
+    def __init__(self, figures: Figures, redis: Redis, *, produced: Path, scheduler: str, server: str) -> None:
         self.figures = figures
         self._redis, self._produced = redis, produced
         self._scheduler, self._server = scheduler, server
@@ -46,10 +49,10 @@ class Watch:
         self._pages_at = 0.0
         self._audit_id = "0-0"
         self._started: float | None = None
-        self._marks: deque[tuple[float, int]] = deque()
+        self._watermarks: deque[tuple[float, int]] = deque()
 
     def refresh(self, pages: bool = False) -> None:
-        """Read everything once; metrics pages twice a second, or now if `pages`."""
+        """Read all sources; the metrics pages twice a second, or now if `pages`."""
         self._read_produced()
         self._read_progress()
         self._read_audit()
@@ -59,7 +62,7 @@ class Watch:
             self._read_pages()
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._http.close()
 
     def _read_produced(self) -> None:
@@ -72,7 +75,7 @@ class Watch:
 
     def _read_progress(self) -> None:
         fields: Any = self._redis.hgetall(key("progress"))
-        figures, found = self.figures, plain(fields)
+        figures, found = self.figures, decode_hash(fields)
         if not found:
             return
         known = figures.accounted
@@ -97,14 +100,14 @@ class Watch:
         figures.pending = max(figures.produced - figures.accounted, 0)
         if figures.accounted > known and self._started is not None:
             figures.seconds = time.monotonic() - self._started
-        self._mark()
+        self._update_speed()
 
-    def _mark(self) -> None:
+    def _update_speed(self) -> None:
         now, figures = time.monotonic(), self.figures
-        self._marks.append((now, figures.watermark))
-        while now - self._marks[0][0] > _SPEED_SECONDS:
-            self._marks.popleft()
-        (start, before), (end, after) = self._marks[0], self._marks[-1]
+        self._watermarks.append((now, figures.watermark))
+        while now - self._watermarks[0][0] > _SPEED_SECONDS:
+            self._watermarks.popleft()
+        (start, before), (end, after) = self._watermarks[0], self._watermarks[-1]
         figures.speed = (after - before) / 1000 / (end - start) if before and end > start else 0.0
 
     def _read_audit(self) -> None:
@@ -118,7 +121,7 @@ class Watch:
     def _read_pages(self) -> None:
         figures = self.figures
         if found := self._page(self._scheduler):
-            figures.index = index_of(found)
+            figures.index = index_figures(found)
         if found := self._page(self._server):
             figures.index.version = int(found.get("hsnn_index_version", figures.index.version))
             p50, p99 = (quantile(found, "hsnn_freshness_seconds", q) for q in (0.5, 0.99))
@@ -129,22 +132,22 @@ class Watch:
             response = self._http.get(f"{url}/metrics")
             return samples(response.text) if response.status_code == httpx.codes.OK else {}
         except httpx.HTTPError:
-            return {}  # busy or not up yet; the next look will tell
+            return {}  # busy or not up yet: read again next time
 
 
-def plain(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """Read a hash whose values are numbers or JSON.
+def decode_hash(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Decode a Redis hash whose values are JSON.
 
     Examples
     --------
-    >>> plain({b"trained": b"7", b"loss": b"5.5", b"recall": b"{}"})
+    >>> decode_hash({b"trained": b"7", b"loss": b"5.5", b"recall": b"{}"})
     {'trained': 7, 'loss': 5.5, 'recall': {}}
     """
     return {name.decode(): json.loads(value) for name, value in fields.items()}
 
 
 def samples(page: str, prefixes: Iterable[str] = ("hsnn_index", "hsnn_items", "hsnn_freshness")) -> Samples:
-    r"""Values of a metrics page, of the metrics with these prefixes.
+    r"""Parse a metrics page; keep the metrics with these prefixes.
 
     Examples
     --------
@@ -160,9 +163,9 @@ def samples(page: str, prefixes: Iterable[str] = ("hsnn_index", "hsnn_items", "h
     return found
 
 
-def index_of(found: Samples) -> Index:
-    """Read the scheduler's page."""
-    return Index(
+def index_figures(found: Samples) -> IndexFigures:
+    """Build the index figures from the scheduler's page."""
+    return IndexFigures(
         items=int(found.get("hsnn_index_items", 0)),
         new=int(found.get("hsnn_items_inserted_total", 0)),
         expired=int(found.get("hsnn_items_expired_total", 0)),
@@ -174,7 +177,7 @@ def index_of(found: Samples) -> Index:
 
 
 def quantile(found: Samples, name: str, q: float) -> float | None:
-    """Quantile of a histogram, linear within its bucket; None without observations.
+    """Estimate a quantile of a histogram, linear within its bucket; None without observations.
 
     Examples
     --------

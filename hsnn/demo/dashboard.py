@@ -1,4 +1,4 @@
-"""The screen: figures as rich renderables; no I/O here."""
+"""Render figures for the terminal with rich; no I/O here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hsnn.demo.figures import Figures
-from hsnn.demo.sample_users import Person
+from hsnn.demo.sample_users import SampleUser
 from hsnn.monitoring.audit import AuditEntry
 
 _PLAIN: dict[str, Any] = {"title_justify": "left", "box": None, "expand": True, "padding": (0, 1, 0, 0)}
@@ -21,18 +21,19 @@ _COLOURS = {"alarm": "yellow", "action": "cyan", "outcome": "green"}
 
 
 def render(figures: Figures) -> RenderableType:
-    """Everything known, as one panel of fixed height; 80 columns are enough."""
+    """Render all figures as one panel of fixed height; 80 columns are enough."""
     title = f"[b]hsnn demo[/] · {figures.data} · log: {figures.log} · {figures.phase}"
     grid = Table.grid(expand=True, padding=(0, 2))
     grid.add_column(ratio=1)
     grid.add_column(ratio=1)
     grid.add_row(_stream(figures), _index(figures))
     grid.add_row(_recall(figures), _freshness(figures))
-    return Panel(Group(_progress(figures), Text(), grid, Text(), _audit(figures)), title=title, box=box.ROUNDED)
+    rows = [_progress(figures), Text(), grid, Text(), _audit(figures)]
+    return Panel(Group(*rows), title=title, box=box.ROUNDED)
 
 
 def line(figures: Figures) -> str:
-    """Return the same in one line, for output that is no terminal."""
+    """Render the figures as one line, for output that is no terminal."""
     served, popularity = _pair(figures.recall, "recall_at_20")
     probed = figures.probed()
     fresh = f"{probed[0]:.2f}/{probed[1]:.2f} s" if probed else "-"
@@ -46,7 +47,7 @@ def line(figures: Figures) -> str:
 
 
 def summary(figures: dict[str, Any]) -> Table:
-    """Table of the figures of `hsnn.demo.outcome.outcome`."""
+    """Render the figures of `hsnn.demo.outcome.outcome`."""
     table = Table("", "", title=f"{figures['data']}, log: {figures['log']}", box=box.SIMPLE_HEAD, show_header=False)
     events, index, fresh = figures["events"], figures["index"], figures["freshness_seconds"]
     histogram, probes = figures["freshness_histogram_seconds"], figures["probes"]
@@ -62,7 +63,7 @@ def summary(figures: dict[str, Any]) -> Table:
         recall = figures[f"recall_at_{cut}"]
         text = f"served {_percent(recall['served'])}, popularity {_percent(recall['popularity'])}"
         table.add_row(f"live recall@{cut}", f"{text}, {figures['queries']:,} queries")
-    table.add_row("scored share", f"{_percent(figures['scored_share'])} of the living items per request")
+    table.add_row("scored share", f"{_percent(figures['scored_share'])} of the live items per request")
     table.add_row(
         "freshness",
         f"p50 {_seconds(fresh['p50'])}, p99 {_seconds(fresh['p99'])} by {probes['answered']:,} HTTP probes"
@@ -82,24 +83,24 @@ def summary(figures: dict[str, Any]) -> Table:
     return table
 
 
-def people(found: list[Person]) -> Table:
-    """Table of users with their last items and recommendations."""
+def users_table(users: list[SampleUser]) -> Table:
+    """Render users with their last items and recommendations."""
     table = Table(
         "user", "last items, newest first", "recommended now, best first", box=box.SIMPLE_HEAD, show_lines=True
     )
-    for person in found:
-        recommended = "\n".join(f"{place}. {title}" for place, title in enumerate(person.recommended, 1))
-        table.add_row(Text(person.user), Text("\n".join(person.last)), Text(recommended))
+    for user in users:
+        recommended = "\n".join(f"{place}. {title}" for place, title in enumerate(user.recommended, 1))
+        table.add_row(Text(user.user), Text("\n".join(user.last)), Text(recommended))
     return table
 
 
-def entry(one: AuditEntry) -> str:
-    """One line of the audit trail, as rich markup."""
-    clock = datetime.fromtimestamp(one.at / 1000, UTC).astimezone().strftime("%H:%M:%S")
-    text = " ".join(part for part in (one.kind, one.action, one.outcome) if part)
-    version = "" if one.version is None else f" version {one.version}"
-    said = one.detail.get("text", "")
-    return f"[dim]{clock}[/] [{_COLOURS.get(one.event, 'white')}]{one.event}[/] {text}{version} {said}".rstrip()
+def audit_line(entry: AuditEntry) -> str:
+    """Render an entry of the audit trail as a line of rich markup."""
+    clock = datetime.fromtimestamp(entry.at / 1000, UTC).astimezone().strftime("%H:%M:%S")
+    text = " ".join(part for part in (entry.kind, entry.action, entry.outcome) if part)
+    version = "" if entry.version is None else f" version {entry.version}"
+    said = entry.detail.get("text", "")
+    return f"[dim]{clock}[/] [{_COLOURS.get(entry.event, 'white')}]{entry.event}[/] {text}{version} {said}".rstrip()
 
 
 def _progress(figures: Figures) -> RenderableType:
@@ -171,11 +172,9 @@ def _freshness(figures: Figures) -> Table:
 
 
 def _audit(figures: Figures) -> RenderableType:
-    lines = [entry(one) for one in list(figures.audit)[-4:]]
+    lines = [audit_line(entry) for entry in list(figures.audit)[-4:]]
     lines = [*lines, *[""] * (4 - len(lines))]
-    table = Table(
-        title="[b]alarms and what was done[/]", title_justify="left", box=None, show_header=False, expand=True
-    )
+    table = Table(title="[b]alarms and actions[/]", title_justify="left", box=None, show_header=False, expand=True)
     table.add_column(no_wrap=True, overflow="ellipsis")
     for text in lines:
         table.add_row(text)

@@ -1,4 +1,4 @@
-"""Figures of a run: what the screen shows, and what the JSON is made of."""
+"""The figures of a run, for the dashboard and the JSON summary."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Recall = dict[str, dict[str, float]]
 
 
 @dataclass
-class Index:
-    """The index as the scheduler shows it; `new` and `expired` count since the scheduler started."""
+class IndexFigures:
+    """Figures of the index, from the scheduler; `new` and `expired` count since the scheduler started."""
 
     items: int = 0
     new: int = 0
@@ -28,7 +28,7 @@ class Index:
 
 @dataclass
 class Figures:
-    """Everything known of a run so far.
+    """All figures of a run so far.
 
     Attributes
     ----------
@@ -37,20 +37,20 @@ class Figures:
     seconds
         Wall time since the first engagement was sent.
     rate
-        Events learned per second, of late.
+        Events trained per second over the last seconds.
     impressions
-        How many of the trained events are impressions, judged and learned from.
+        Impressions among the trained events.
     pending
-        Sent and not accounted for; at the end, what the log holds beyond the trainer's committed positions, and the
-        impressions that wait in it.
+        Engagements sent and not accounted for; at the end, records in the log beyond the trainer's committed positions,
+        and impressions that wait for labels.
     waiting
-        Impressions that wait in the trainer for their last item to be judged.
+        Impressions that wait in the trainer for their last label.
     lag_records, lag_seconds
-        Records not learned yet; age of the newest learned event.
+        Records not trained yet; age of the oldest of them.
     watermark, first_ts
-        Event time, epoch ms: newest learned, and first of the data set.
+        Event time, epoch ms: the newest trained, and the first of the data set.
     speed
-        Stream time over wall time, of late.
+        Event time over wall time, in the last seconds.
     recall, recent
         Live prequential recall over the whole run, and over the last 2,000 queries.
     probes
@@ -86,7 +86,7 @@ class Figures:
     measured: int = 0
     unmeasured: int = 0
     scored_share: float = 0.0
-    index: Index = field(default_factory=Index)
+    index: IndexFigures = field(default_factory=IndexFigures)
     probes: list[float] = field(default_factory=list)
     unanswered_probes: int = 0
     freshness: tuple[float, float] | None = None
@@ -95,12 +95,12 @@ class Figures:
 
     @property
     def accounted(self) -> int:
-        """Engagements whose fate is known."""
+        """Engagements that were trained, dead-lettered or dropped."""
         return self.trained + self.dead_lettered + sum(self.dropped.values())
 
     @property
     def replay_speed(self) -> float:
-        """Stream time over wall time, of the whole run."""
+        """Event time over wall time of the whole run."""
         return (self.watermark - self.first_ts) / 1000 / self.seconds if self.seconds and self.watermark else 0.0
 
     @property
@@ -109,7 +109,7 @@ class Figures:
         return self.accounted / self.seconds if self.seconds else 0.0
 
     def probed(self) -> tuple[float, float] | None:
-        """Quantiles 0.5 and 0.99 of the probes, seconds; None without any."""
+        """Return the quantiles 0.5 and 0.99 of the probes, seconds; None without any."""
         if not self.probes:
             return None
         p50, p99 = np.quantile(self.probes, [0.5, 0.99])

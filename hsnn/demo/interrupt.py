@@ -1,4 +1,4 @@
-"""Ctrl+C: the first one asks for an orderly end, a second one ends everything at once."""
+"""Handle Ctrl+C: the first one requests a graceful end, a second one ends the process at once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 
 class Interrupt:
-    """Takes SIGINT and SIGTERM while in use.
+    """Handle SIGINT and SIGTERM inside a with statement.
 
     Parameters
     ----------
     at_once
-        Called by the second signal, just before the process ends; must not wait.
+        Called at the second signal, just before the process ends; must not block.
     """
 
     def __init__(self, at_once: Callable[[], None]) -> None:
@@ -30,18 +30,18 @@ class Interrupt:
         self._before: dict[int, Any] = {}
 
     def asked(self) -> bool:
-        """Whether the run is to end."""
+        """Return whether the run was asked to end."""
         return self._received > 0
 
     def __enter__(self) -> Interrupt:
-        self._before = {number: signal.signal(number, self._take) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _take(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is signal's
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is signal's
         self._received += 1
         if self._received > 1:
             self._at_once()

@@ -1,20 +1,20 @@
-"""The outcome of a run: its JSON, and whether it is as it must be."""
+"""The JSON summary of a run, and its consistency checks."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from hsnn.demo.checker import Verdict
+from hsnn.demo.checker import CheckResult
 from hsnn.demo.figures import Figures
 
 
-def outcome(figures: Figures, verdict: Verdict, in_log: int) -> dict[str, Any]:
-    """Figures of a finished run, for scripts.
+def outcome(figures: Figures, verdict: CheckResult, in_log: int) -> dict[str, Any]:
+    """Summarise a finished run as JSON values.
 
     Parameters
     ----------
     in_log
-        Engagements that the log holds, as the oracle counted them.
+        Engagements in the log, as counted by the checker.
     """
     probed, share = figures.probed(), figures.scored_share
     histogram = figures.freshness
@@ -57,29 +57,29 @@ def outcome(figures: Figures, verdict: Verdict, in_log: int) -> dict[str, Any]:
     }
 
 
-def complaints(figures: Figures, verdict: Verdict, in_log: int) -> list[str]:
-    """Sentences about what is not as it must be; empty for a good run."""
-    found = []
+def find_problems(figures: Figures, verdict: CheckResult, in_log: int) -> list[str]:
+    """Return a sentence for every failed check; empty for a good run."""
+    problems = []
     sum_ = figures.accounted + figures.pending
     if figures.produced != sum_:
-        found.append(f"the events do not add up: {figures.produced:,} were produced, {sum_:,} are accounted for")
+        problems.append(f"the events do not add up: {figures.produced:,} were produced, {sum_:,} are accounted for")
     if unread := figures.pending - figures.waiting:
-        found.append(f"{unread:,} events were sent but never read by the trainer")
+        problems.append(f"{unread:,} events were sent but never read by the trainer")
     if figures.waiting:
-        found.append(f"{figures.waiting:,} impressions still wait to be judged")
+        problems.append(f"{figures.waiting:,} impressions still wait for labels")
     if in_log != figures.produced:
-        found.append(f"the log holds {in_log:,} events, the producer says it sent {figures.produced:,}")
+        problems.append(f"the log holds {in_log:,} events, the producer says it sent {figures.produced:,}")
     if figures.dead_lettered:
-        found.append(f"{figures.dead_lettered:,} events of the data set went to the dead letters")
+        problems.append(f"{figures.dead_lettered:,} events of the data set went to the dead letters")
     if not figures.index.version:
-        found.append("no version of the index was ever served: there were too few events, or none was learned")
+        problems.append("no version of the index was ever served: there were too few events, or none was learned")
     if verdict.violations:
         first = verdict.violations[0]
-        found.append(
+        problems.append(
             f"{len(verdict.violations):,} expired items were returned, the first one {first.item} to user {first.user} "
             f"at watermark {first.as_of} by version {first.version}"
         )
-    return found
+    return problems
 
 
 def _rounded(found: dict[str, float] | None) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""What is still to be learned, as the log itself knows it: independent of what the trainer says of itself."""
+"""Count the events that were not trained, from the log alone, independent of the trainer's own figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hsnn.streaming.log.base import EventLog
 
 
 def pending(event_log: EventLog, config: StreamingConfig) -> int:
-    """Engagement records beyond the positions that the trainer committed, each after a durable checkpoint."""
+    """Count the engagement records beyond the positions that the trainer committed."""
     topic = config.engagements_topic
     positions = [(topic, partition) for partition in event_log.partitions(topic)]
     ends, begins = event_log.end_positions(positions), event_log.begin_positions(positions)

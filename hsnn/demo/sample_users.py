@@ -1,4 +1,4 @@
-"""Three users of the data set: what they did last, and what they are recommended now."""
+"""Sample users of the data set: their last items, and their recommendations now."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import NamedTuple
 from hsnn.serving.api.client import Client
 from hsnn.streaming.datasets.base import Dataset
 
+# Last items shown per user, and recommendations: the table fits a screen.
 _LAST = 4
+# See above.
 _TOP = 5
 
 
-class Person(NamedTuple):
-    """A user with titles, newest first and best first."""
+class SampleUser(NamedTuple):
+    """A user with the titles of the last items, newest first, and of recommendations, best first."""
 
     user: str
     last: list[str]
     recommended: list[str]
 
 
-def choose(data: Dataset, count: int = 3, least: int = 5) -> dict[str, list[str]]:
-    """Users with at least `least` different items, who came last; their items, newest first.
+def select_users(data: Dataset, count: int = 3, least: int = 5) -> dict[str, list[str]]:
+    """Select the users who came last among those with at least `least` different items; their items, newest first.
 
-    Where nobody has that many, those with the most.
+    If there are fewer than `count`, the users with the most items.
     """
     items: dict[str, dict[str, None]] = defaultdict(dict)
     events = data.engagements
@@ -35,10 +37,10 @@ def choose(data: Dataset, count: int = 3, least: int = 5) -> dict[str, list[str]
     return {user: list(items[user]) for user in chosen}
 
 
-def ask(data: Dataset, client: Client) -> list[Person]:
-    """Ask the server for recommendations for three users; raises as `hsnn.serving.api.client.Client.retrieve` does."""
+def query_sample_users(data: Dataset, client: Client) -> list[SampleUser]:
+    """Query the server for recommendations of three users; raises as `hsnn.serving.api.client.Client.retrieve` does."""
     people = []
-    for user, items in choose(data).items():
+    for user, items in select_users(data).items():
         answer = client.retrieve(user, k=_TOP)
-        people.append(Person(user, [data.title(i) for i in items[:_LAST]], [data.title(i) for i in answer.items]))
+        people.append(SampleUser(user, [data.title(i) for i in items[:_LAST]], [data.title(i) for i in answer.items]))
     return people

@@ -1,4 +1,4 @@
-"""The stage: embedded services and roles of one demo, in a folder of their own that goes with it."""
+"""The sandbox of a demo: embedded servers and role processes, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import httpx
 
 from hsnn.config.loader import Loaded
 from hsnn.config.schema import Config
-from hsnn.demo.processes import Roles
+from hsnn.demo.processes import RoleProcesses
 from hsnn.demo.settings import compose, write
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
@@ -32,14 +32,15 @@ class LogKind(StrEnum):
 
 
 AHEAD = 2000
-"""Engagements that the log may hold unlearned: enough that the trainer never waits, few enough that all is fresh."""
+"""Engagements in the log ahead of the trainer: enough that it never waits, few enough to keep freshness low."""
 
-_READY = 120.0
+# Seconds that a process may take to be ready: torch alone takes ten on a slow disk.
+_READY_SECONDS = 120.0
 _TOPICS = ("engagements_topic", "items_topic", "users_topic", "control_topic")
 
 
-class Stage:
-    """Starts everything in an order in which nothing has to wait for what comes later, and ends it.
+class Sandbox:
+    """Start servers and processes in the order of their dependencies, and stop them.
 
     Parameters
     ----------
@@ -48,25 +49,25 @@ class Stage:
     log
         Kind of the event log. For ``kafka`` the broker that ``KAFKA_BOOTSTRAP`` names is used, else an embedded one.
     expire_after_idle
-        What the data set suggests, seconds.
+        Suggestion of the data set, seconds.
 
     Attributes
     ----------
     folder
-        Holds configuration, logs of the roles, checkpoints, the answer log and the producer's counts.
+        Has the configuration, the logs of the processes, checkpoints, the answer log and the producer's counts.
     config
-        Shared by all roles; there once `start` has returned.
+        Shared by all processes; set by `start`.
     """
 
     config: Config
 
     def __init__(self, loaded: Loaded, log: LogKind, expire_after_idle: float | None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hsnn-demo-"))
-        self.roles = Roles(self.folder, {"PYTHONUNBUFFERED": "1"})
+        self.roles = RoleProcesses(self.folder, {"PYTHONUNBUFFERED": "1"})
         self._loaded, self._kind, self._idle = loaded, log, expire_after_idle
         self._redis = EmbeddedRedis()
         self._kafka: EmbeddedKafka | None = None
-        self._borrowed = os.environ.get("KAFKA_BOOTSTRAP") if log is LogKind.kafka else None
+        self._external_broker = os.environ.get("KAFKA_BOOTSTRAP") if log is LogKind.kafka else None
 
     @property
     def redis_url(self) -> str:
@@ -98,17 +99,17 @@ class Stage:
         """The server's answer log."""
         return self.folder / "answers.jsonl"
 
-    def start(self, stop: Callable[[], bool] = lambda: False, tell: Callable[[str], None] = lambda _: None) -> None:
-        """Start services, server, scheduler and trainer, and wait until all of them are ready for events.
+    def start(self, stop: Callable[[], bool] = lambda: False, report: Callable[[str], None] = lambda _: None) -> None:
+        """Start embedded servers, server, scheduler and trainer, and wait until all of them are ready.
 
-        `stop` ends the wait once it says True; `tell` hears what is being done.
+        The wait ends early once `stop` returns True; `report` is called with a text per stage.
 
         Raises
         ------
-        RoleError, EmbeddedError
+        RoleProcessError, EmbeddedError
             Something did not start; the text says why.
         """
-        tell(f"starting Redis{' and Kafka' if self._kind is LogKind.kafka and not self._borrowed else ''}")
+        report(f"starting Redis{' and Kafka' if self._kind is LogKind.kafka and not self._external_broker else ''}")
         self._redis.start()
         self.config = compose(
             self._loaded,
@@ -119,14 +120,14 @@ class Stage:
             expire_after_idle=self._idle,
         )
         write(self.config, self._file)
-        tell("starting server, scheduler and trainer, each its own process")
+        report("starting server, scheduler and trainer, each its own process")
         port_file = self.folder / "server.port"
         self.roles.start("server", ["serve", *self._options, "--port-file", str(port_file)])
         self.roles.start("scheduler", ["schedule", *self._options])
         self.roles.start("trainer", ["train", *self._options])
-        self.roles.until(port_file.exists, "the server to listen", _READY, stop)
+        self.roles.wait_until(port_file.exists, "the server to listen", _READY_SECONDS, stop)
         for name, url in (("scheduler", self.scheduler), ("trainer", self.trainer)):
-            self.roles.until(lambda url=url: ready(url), f"the {name} to be ready", _READY, stop)  # type: ignore[misc]
+            self.roles.wait_until(lambda url=url: ready(url), f"the {name} to be ready", _READY_SECONDS, stop)  # type: ignore[misc]
 
     def send(self, data: str, limit: int, ahead: int = AHEAD) -> None:
         """Start the producer: the first `limit` engagements of a data set, just ahead of the trainer."""
@@ -154,10 +155,10 @@ class Stage:
         )
 
     def end(self, keep_folder: bool = False) -> None:
-        """End roles, then services; remove the folder unless it is to be looked at."""
+        """Stop processes, then embedded servers; remove the folder unless it is to be kept."""
         self.roles.end()
-        if self._borrowed:
-            _remove_topics(self._borrowed, self._topics())
+        if self._external_broker:
+            _remove_topics(self._external_broker, self._topics())
         if self._kafka is not None:
             self._kafka.stop()
         self._redis.stop()
@@ -165,12 +166,12 @@ class Stage:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill(self) -> None:
-        """End everything at once."""
+        """Kill everything at once."""
         self.roles.kill()
         self._redis.kill()
         if self._kafka is not None:
             self._kafka.kill()
-        time.sleep(0.1)  # the killed write no more, so that nothing comes back while the folder is removed
+        time.sleep(0.1)  # killed processes must have stopped writing before the folder is removed
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -184,21 +185,21 @@ class Stage:
     def _log_url(self) -> str:
         if self._kind is LogKind.redis:
             return self._redis.url
-        if self._borrowed:
-            return f"kafka://{self._borrowed}"
+        if self._external_broker:
+            return f"kafka://{self._external_broker}"
         self._kafka = EmbeddedKafka(self.folder / "kafka")
         return self._kafka.start().url
 
     def _topics(self) -> dict[str, str]:
-        """Topics and a group of its own where the broker is somebody else's."""
-        if not self._borrowed:
+        """Return topics and a group with names of their own for an external broker."""
+        if not self._external_broker:
             return {}
         names = {f"streaming.{name}": f"{self.folder.name}.{name.removesuffix('_topic')}" for name in _TOPICS}
         return names | {"streaming.group": self.folder.name}
 
 
 def ready(url: str) -> bool:
-    """Whether a role says that it is ready."""
+    """Return whether the readiness endpoint of a process says so."""
     try:
         return httpx.get(f"{url}/healthz/ready", timeout=1.0).status_code == httpx.codes.OK
     except httpx.HTTPError:
@@ -206,7 +207,7 @@ def ready(url: str) -> bool:
 
 
 def _remove_topics(bootstrap: str, names: Mapping[str, str]) -> None:
-    """Leave somebody else's broker as it was; a broker that does not let us is no reason to fail at the end."""
+    """Delete the demo's topics and group from an external broker; only log if it refuses."""
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 

@@ -1,4 +1,4 @@
-"""The configuration of a demo: the user's, with what suits two cores and two minutes where the user said nothing."""
+"""The configuration of a demo: the user's, with defaults that suit two cores and two minutes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hsnn.config.render import show
 from hsnn.config.schema import Config, known_keys
 
 SUITABLE: dict[str, Any] = {
-    "trainer.snapshot_interval": 1.0,  # a fast replay makes a second of staleness half an hour of stream time
+    "trainer.snapshot_interval": 1.0,  # seconds; in a fast replay a second is half an hour of event time
     "trainer.prequential_share": 0.03,
     "indexer.verify_interval": 20.0,
 }
@@ -24,12 +24,12 @@ SUITABLE: dict[str, Any] = {
 def compose(
     loaded: Loaded, *, folder: Path, redis: str, log: str, topics: Mapping[str, str], expire_after_idle: float | None
 ) -> Config:
-    """Return the configuration that all roles of one demo share.
+    """Compose the configuration that all processes of a demo share.
 
     Parameters
     ----------
     loaded
-        What the user chose.
+        The user's configuration.
     folder
         For checkpoints and the answer log.
     redis, log
@@ -37,7 +37,7 @@ def compose(
     topics
         Names of topics by key, such as ``streaming.items_topic``, where the log is shared with others.
     expire_after_idle
-        What the data set suggests, seconds; the user's own choice is stronger.
+        Suggestion of the data set, seconds; a value of the user overrides it.
     """
     ports = free_ports(3)
     suggested = {**SUITABLE, "trainer.expire_after_idle": expire_after_idle}
@@ -61,7 +61,7 @@ def compose(
 
 
 def write(config: Config, file: Path) -> None:
-    """Write a configuration for the roles to read."""
+    """Write the configuration file of the processes."""
     file.write_text(show(Loaded(config, {})), "utf-8")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from hsnn.config.schema import Config
 from hsnn.demo.collector import plain
-from hsnn.demo.processes import Roles
+from hsnn.demo.processes import RoleProcesses
 from hsnn.demo.sandbox import ready
 from hsnn.demo.settings import free_ports, write
 from hsnn.indexer.store.reader import IndexReader
@@ -64,16 +64,16 @@ def config(folder: Path, url: str) -> Config:
 
 
 @pytest.fixture
-def roles(tmp_path: Path, redis_client: Redis, redis_server: str) -> Iterator[Roles]:
+def roles(tmp_path: Path, redis_client: Redis, redis_server: str) -> Iterator[RoleProcesses]:
     """A running trainer and scheduler on an empty Redis; the interval between snapshots is longer than the test."""
     chosen = config(tmp_path, redis_server)
     write(chosen, tmp_path / "hsnn.toml")
-    running = Roles(tmp_path, {"OMP_NUM_THREADS": "1"})
+    running = RoleProcesses(tmp_path, {"OMP_NUM_THREADS": "1"})
     try:
         for name, command in (("scheduler", "schedule"), ("trainer", "train")):
             running.start(name, [command, "--config", str(tmp_path / "hsnn.toml")])
         for port in (chosen.monitoring.scheduler_port, chosen.monitoring.trainer_port):
-            running.until(lambda port=port: ready(f"http://127.0.0.1:{port}"), "the roles", 60)  # type: ignore[misc]
+            running.wait_until(lambda port=port: ready(f"http://127.0.0.1:{port}"), "the roles", 60)  # type: ignore[misc]
         yield running
     finally:
         running.end()
@@ -98,18 +98,18 @@ def audit(redis: Redis) -> list[AuditEntry]:
 
 
 def test_planted_drift_leads_to_alarm_refresh_version_and_audit(
-    roles: Roles, redis_client: Redis, redis_server: str
+    roles: RoleProcesses, redis_client: Redis, redis_server: str
 ) -> None:
     reader = IndexReader(redis_client)
     send(redis_server, drift=True)
-    roles.until(lambda: learned(redis_client) == EVENTS, "all events to be learned", 90)
+    roles.wait_until(lambda: learned(redis_client) == EVENTS, "all events to be learned", 90)
 
     def answered(redis: Redis) -> bool:
         found = audit(redis)
         alarms = {entry.alarm for entry in found if entry.event == "alarm"}
         return bool(alarms) and alarms <= {entry.alarm for entry in found if entry.event == "outcome"}
 
-    roles.until(lambda: answered(redis_client), "an alarm and its outcome", 30)
+    roles.wait_until(lambda: answered(redis_client), "an alarm and its outcome", 30)
     found = audit(redis_client)
     alarm = next(entry for entry in found if entry.event == "alarm" and entry.kind == "loss_drift")
     assert alarm.detail["value"] > alarm.detail["threshold"]
@@ -130,11 +130,11 @@ def test_planted_drift_leads_to_alarm_refresh_version_and_audit(
     assert len(new) > ITEMS
 
 
-def test_its_quiet_twin_raises_none(roles: Roles, redis_client: Redis, redis_server: str) -> None:
+def test_its_quiet_twin_raises_none(roles: RoleProcesses, redis_client: Redis, redis_server: str) -> None:
     send(redis_server, drift=False)
-    roles.until(lambda: learned(redis_client) == EVENTS, "all events to be learned", 90)
+    roles.wait_until(lambda: learned(redis_client) == EVENTS, "all events to be learned", 90)
     lag: Callable[[], int] = lambda: plain(redis_client.hgetall(key("progress")))["lag_records"]  # type: ignore[arg-type]  # noqa: E731
-    roles.until(lambda: lag() == 0, "the log to be drained", 10)
+    roles.wait_until(lambda: lag() == 0, "the log to be drained", 10)
     assert redis_client.xlen(key("alarms")) == 0
     assert audit(redis_client) == []
     assert IndexReader(redis_client).current() == 1, "the first version, and no reason for another"

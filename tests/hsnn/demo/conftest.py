@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsnn.demo.figures import Figures, Index, Recall
+from hsnn.demo.figures import Figures, IndexFigures, Recall
 from hsnn.monitoring.audit import AuditEntry
 
 
@@ -45,7 +45,7 @@ def figures() -> Figures:
         measured=2_900,
         unmeasured=3,
         scored_share=0.1058,
-        index=Index(items=1_682, new=855, expired=17, nodes=256, max_over_mean=3.25, dead=2, version=40),
+        index=IndexFigures(items=1_682, new=855, expired=17, nodes=256, max_over_mean=3.25, dead=2, version=40),
         probes=[n / 100 for n in range(1, 101)],
         unanswered_probes=1,
         freshness=(0.36, 1.7),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.demo.checker import Life, check, judge, replay
+from hsnn.demo.checker import ItemLifetime, check, check_run, replay
 from hsnn.demo.remaining_events import pending
 from hsnn.serving.api.request_log import RequestLog
 from hsnn.serving.schema import Answer, AnswerStats, Request
@@ -99,10 +99,10 @@ def test_a_run_is_judged_from_its_answer_log(tmp_path: Path) -> None:
         given_ = Answer(items=items, scores=[0.0] * len(items), version=3, as_of=as_of, stats=stats)
         answers.append([(Request(user=7), given_)])
     answers.close()
-    verdict, in_log = judge(log, CONFIG, tmp_path / "answers.jsonl", idle=3600.0)
+    verdict, in_log = check_run(log, CONFIG, tmp_path / "answers.jsonl", idle=3600.0)
     assert (verdict.answers, verdict.items, in_log) == (3, 4, 2)
     assert [tuple(found) for found in verdict.violations] == [("a", 1000 + 2 * HOUR, "7", 3)]
-    nothing, _ = judge(log, CONFIG, tmp_path / "no such file", idle=None)
+    nothing, _ = check_run(log, CONFIG, tmp_path / "no such file", idle=None)
     assert (nothing.answers, nothing.violations) == (0, [])
 
 
@@ -146,7 +146,7 @@ def test_it_agrees_with_the_definition(
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_planted_violations_are_all_found(count: int) -> None:
-    lives = {"good": Life(signs=[100]), "gone": Life(signs=[1])}
+    lives = {"good": ItemLifetime(signs=[100]), "gone": ItemLifetime(signs=[1])}
     answers = [answer(105, "good", *(["gone"] if n < count else [])) for n in range(10)]
     verdict = check(lives, answers, 10)
     assert (len(verdict.violations), verdict.answers) == (count, 10)

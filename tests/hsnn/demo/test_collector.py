@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from hsnn.demo.collector import Watch, quantile, samples
+from hsnn.demo.collector import FigureCollector, quantile, samples
 from hsnn.demo.figures import Figures
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.monitoring.health import Health
@@ -39,7 +39,9 @@ def pages() -> Iterator[tuple[str, str]]:
 def test_everything_is_read(redis_client: Redis, pages: Iterator[tuple[str, str]], tmp_path: Path) -> None:
     produced = tmp_path / "produced.json"
     figures = Figures(wanted=500, first_ts=0)
-    watch = Watch(figures, redis_client, produced, *next(pages))
+    watch = FigureCollector(
+        figures, redis_client, produced=produced, **dict(zip(("scheduler", "server"), next(pages), strict=True))
+    )
     watch.refresh()
     assert (figures.accounted, figures.index.items, figures.index.version) == (0, 42, 5)
     produced.write_text(json.dumps({"engagements": 400, "finished": False, "seconds": 1.0}))
@@ -86,7 +88,9 @@ def test_everything_is_read(redis_client: Redis, pages: Iterator[tuple[str, str]
 def test_a_role_that_does_not_answer_leaves_the_figures_as_they_are(redis_client: Redis, tmp_path: Path) -> None:
     figures = Figures()
     figures.index.items = 5
-    watch = Watch(figures, redis_client, tmp_path / "none", "http://127.0.0.1:9", "http://127.0.0.1:9")
+    watch = FigureCollector(
+        figures, redis_client, produced=tmp_path / "none", scheduler="http://127.0.0.1:9", server="http://127.0.0.1:9"
+    )
     watch.refresh(pages=True)
     assert figures.index.items == 5
     watch.close()

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from hsnn.demo import dashboard
-from hsnn.demo.checker import Verdict, Violation
+from hsnn.demo.checker import CheckResult, Violation
 from hsnn.demo.figures import Figures
-from hsnn.demo.outcome import complaints, outcome
-from hsnn.demo.sample_users import Person
+from hsnn.demo.outcome import find_problems, outcome
+from hsnn.demo.sample_users import SampleUser
 
 
 def shown(renderable: object, width: int = 100) -> str:
@@ -70,7 +70,7 @@ def test_a_line_for_output_that_is_no_terminal(figures: Figures) -> None:
 
 
 def test_the_json_has_the_shape_that_scripts_rely_on(figures: Figures) -> None:
-    found = outcome(figures, Verdict(answers=10, items=200), in_log=100_000)
+    found = outcome(figures, CheckResult(answers=10, items=200), in_log=100_000)
     expected = {
         "events": {"produced": 100_000, "trained": 99_990, "dead_lettered": 0, "dropped": 10, "pending": 0},
         "events_per_second": 2000.0,
@@ -90,42 +90,43 @@ def test_the_json_has_the_shape_that_scripts_rely_on(figures: Figures) -> None:
 
 
 def test_the_json_of_a_run_that_measured_nothing_says_null() -> None:
-    found = outcome(Figures(), Verdict(), in_log=0)
+    found = outcome(Figures(), CheckResult(), in_log=0)
     assert found["recall_at_20"] == {"served": None, "popularity": None}
     assert found["freshness_seconds"] == {"p50": None, "p99": None}
     assert "0 HTTP probes" in shown(dashboard.summary(found))
 
 
 def test_a_good_run_has_nothing_to_complain_of(figures: Figures) -> None:
-    assert complaints(figures, Verdict(), in_log=100_000) == []
+    assert find_problems(figures, CheckResult(), in_log=100_000) == []
 
 
 def test_whatever_is_lost_or_wrong_is_said(figures: Figures) -> None:
     figures.trained -= 5
     assert (
-        "do not add up: 100,000 were produced, 99,995 are accounted for" in complaints(figures, Verdict(), 100_000)[0]
+        "do not add up: 100,000 were produced, 99,995 are accounted for"
+        in find_problems(figures, CheckResult(), 100_000)[0]
     )
     figures.pending = 5
-    assert complaints(figures, Verdict(), 100_000) == ["5 events were sent but never read by the trainer"]
+    assert find_problems(figures, CheckResult(), 100_000) == ["5 events were sent but never read by the trainer"]
     figures.waiting = 5
-    assert complaints(figures, Verdict(), 100_000) == ["5 impressions still wait to be judged"]
+    assert find_problems(figures, CheckResult(), 100_000) == ["5 impressions still wait to be judged"]
     figures.waiting = 0
     figures.trained, figures.pending, figures.dead_lettered = 99_989, 0, 1
-    assert "1 events of the data set went to the dead letters" in complaints(figures, Verdict(), 100_000)
+    assert "1 events of the data set went to the dead letters" in find_problems(figures, CheckResult(), 100_000)
     figures.trained, figures.dead_lettered = 99_990, 0
-    assert "the log holds 99,999 events" in complaints(figures, Verdict(), 99_999)[0]
+    assert "the log holds 99,999 events" in find_problems(figures, CheckResult(), 99_999)[0]
     figures.index.version = 0
-    assert "no version of the index was ever served" in complaints(figures, Verdict(), 100_000)[0]
+    assert "no version of the index was ever served" in find_problems(figures, CheckResult(), 100_000)[0]
     figures.index.version = 1
-    verdict = Verdict(violations=[Violation("old", 7, "u9", 3)])
-    assert "1 expired items were returned, the first one old to user u9" in complaints(figures, verdict, 100_000)[0]
+    verdict = CheckResult(violations=[Violation("old", 7, "u9", 3)])
+    assert "1 expired items were returned, the first one old to user u9" in find_problems(figures, verdict, 100_000)[0]
 
 
 def test_the_tables_at_the_end(figures: Figures) -> None:
-    text = shown(dashboard.summary(outcome(figures, Verdict(answers=10, items=200), in_log=100_000)), 120)
+    text = shown(dashboard.summary(outcome(figures, CheckResult(answers=10, items=200), in_log=100_000)), 120)
     assert "100,000 produced = 99,990 trained + 0 dead-lettered + 10 dropped + 0 pending" in text
     assert "0 in 10 answers of 200 items" in text
     assert "2,000x" in text
-    table = shown(dashboard.people([Person("7", ["Fargo [1996]"], ["Heat (1995)", "Alien (1979)"])]), 120)
+    table = shown(dashboard.users_table([SampleUser("7", ["Fargo [1996]"], ["Heat (1995)", "Alien (1979)"])]), 120)
     for part in ("Fargo [1996]", "1. Heat (1995)", "2. Alien (1979)"):
         assert part in table

@@ -1,4 +1,4 @@
-"""Probes: new items only, from sending to the first answer that holds them."""
+"""FreshnessProbes: new items only, from sending to the first answer that holds them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hsnn.demo import probes
-from hsnn.demo.probes import Probes
+from hsnn.demo.probes import FreshnessProbes
 from hsnn.streaming.redis.client import Redis, connect
 from hsnn.streaming.redis.keys import key
 from hsnn.trainer.messages import Feed, FeedItem
@@ -69,9 +69,11 @@ def until(condition: Any) -> None:
     assert condition()
 
 
-def probing(redis_server: str, server: Server, spacing: float = 0.0) -> tuple[Probes, list[tuple[float, bool]]]:
+def probing(
+    redis_server: str, server: Server, spacing: float = 0.0
+) -> tuple[FreshnessProbes, list[tuple[float, bool]]]:
     found: list[tuple[float, bool]] = []
-    thread = Probes(
+    thread = FreshnessProbes(
         connect(redis_server), f"http://127.0.0.1:{server.server_port}", lambda s, ok: found.append((s, ok)), spacing
     )
     thread.start()

@@ -1,4 +1,4 @@
-"""Roles: a death is noticed at once and told in words; the end leaves nothing running."""
+"""RoleProcesses: a death is noticed at once and told in words; the end leaves nothing running."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from hsnn.demo.processes import RoleError, Roles
+from hsnn.demo.processes import RoleProcessError, RoleProcesses
 from tests.paths import ROOT
 
 SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
 
 
-def python(roles: Roles, name: str, code: str, *, ends: bool = False) -> None:
+def python(roles: RoleProcesses, name: str, code: str, *, ends: bool = False) -> None:
     roles.start(name, [code], program=["-c"], ends=ends)
 
 
-def pid(roles: Roles, name: str) -> int:
+def pid(roles: RoleProcesses, name: str) -> int:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if text := roles.log(name).read_text():
@@ -43,42 +43,42 @@ def gone(process: int, seconds: float = 5.0) -> bool:
 
 
 def test_a_role_that_dies_is_noticed_within_a_second_with_its_last_words(tmp_path: Path) -> None:
-    roles = Roles(tmp_path)
+    roles = RoleProcesses(tmp_path)
     python(roles, "healthy", SLEEP)
     python(roles, "sick", "print('no luck today'); raise SystemExit(3)")
     started = time.monotonic()
-    with pytest.raises(RoleError, match=r"(?s)sick ended by itself with exit status 3 .*no luck today"):
-        roles.until(lambda: False, "nothing", 20)
+    with pytest.raises(RoleProcessError, match=r"(?s)sick ended by itself with exit status 3 .*no luck today"):
+        roles.wait_until(lambda: False, "nothing", 20)
     assert time.monotonic() - started < 5
     process = pid(roles, "healthy")
     os.kill(process, signal.SIGKILL)
     killed = time.monotonic()
     del roles._running["sick"]
-    with pytest.raises(RoleError, match="healthy ended by itself by signal 9"):
-        roles.until(lambda: False, "nothing", 20)
+    with pytest.raises(RoleProcessError, match="healthy ended by itself by signal 9"):
+        roles.wait_until(lambda: False, "nothing", 20)
     assert time.monotonic() - killed < 1.0
     roles.end()
 
 
 def test_a_role_that_ends_as_it_may_is_watched_no_more_but_its_failure_counts(tmp_path: Path) -> None:
-    roles = Roles(tmp_path)
+    roles = RoleProcesses(tmp_path)
     python(roles, "worker", "pass", ends=True)
-    roles.until(lambda: not roles.names, "the worker", 20)
+    roles.wait_until(lambda: not roles.names, "the worker", 20)
     python(roles, "worker", "raise SystemExit(2)", ends=True)
-    with pytest.raises(RoleError, match="worker ended by itself with exit status 2"):
-        roles.until(lambda: False, "nothing", 20)
+    with pytest.raises(RoleProcessError, match="worker ended by itself with exit status 2"):
+        roles.wait_until(lambda: False, "nothing", 20)
 
 
 def test_waiting_ends_in_words_or_when_told(tmp_path: Path) -> None:
-    roles = Roles(tmp_path)
-    with pytest.raises(RoleError, match=r"waited 0\.1 s for the impossible"):
-        roles.until(lambda: False, "the impossible", 0.1)
-    roles.until(lambda: False, "the impossible", 60, stop=lambda: True)
+    roles = RoleProcesses(tmp_path)
+    with pytest.raises(RoleProcessError, match=r"waited 0\.1 s for the impossible"):
+        roles.wait_until(lambda: False, "the impossible", 0.1)
+    roles.wait_until(lambda: False, "the impossible", 60, stop=lambda: True)
 
 
 @pytest.mark.slow
 def test_the_end_asks_all_at_once_and_insists(tmp_path: Path) -> None:
-    roles = Roles(tmp_path)
+    roles = RoleProcesses(tmp_path)
     python(roles, "polite", SLEEP)
     python(roles, "stubborn", STUBBORN)
     processes = [pid(roles, name) for name in roles.names]
@@ -89,7 +89,7 @@ def test_the_end_asks_all_at_once_and_insists(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_kill_does_not_wait(tmp_path: Path) -> None:
-    roles = Roles(tmp_path)
+    roles = RoleProcesses(tmp_path)
     python(roles, "stubborn", STUBBORN)
     process = pid(roles, "stubborn")
     started = time.monotonic()
@@ -103,10 +103,10 @@ def test_the_configuration_comes_from_the_file_alone(tmp_path: Path, monkeypatch
     monkeypatch.setenv("HSNN_TRAINER__SEED", "7")
     monkeypatch.setenv("HSNN_CONFIG", "elsewhere.toml")
     monkeypatch.setenv("HSNN_CACHE", "kept")
-    roles = Roles(tmp_path, {"OMP_NUM_THREADS": "1"})
+    roles = RoleProcesses(tmp_path, {"OMP_NUM_THREADS": "1"})
     code = "import os; print(sorted(n for n in os.environ if n.startswith(('HSNN_', 'OMP_'))))"
     python(roles, "env", code, ends=True)
-    roles.until(lambda: not roles.names, "the end", 20)
+    roles.wait_until(lambda: not roles.names, "the end", 20)
     seen = roles.log("env").read_text()
     assert "HSNN_CACHE" in seen
     assert "OMP_NUM_THREADS" in seen
@@ -116,8 +116,8 @@ def test_the_configuration_comes_from_the_file_alone(tmp_path: Path, monkeypatch
 
 def test_roles_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from hsnn.demo.processes import Roles\n"
-        f"roles = Roles(Path(sys.argv[1])); roles.start('child', [{SLEEP!r}], program=['-c'])\n"
+        "import sys, time; from pathlib import Path; from hsnn.demo.processes import RoleProcesses\n"
+        f"roles = RoleProcesses(Path(sys.argv[1])); roles.start('child', [{SLEEP!r}], program=['-c'])\n"
         "time.sleep(60)"
     )
     root = ROOT

@@ -139,7 +139,7 @@ def test_alone_there_is_nothing_to_agree_on(log):
     turns = LocalBatchSource(consumer)
     assert turns.broadcast_decision(True)
     assert not turns.broadcast_decision(False)
-    assert turns.next(0.01, stop=True) == (None, True, True)
+    assert turns.next_round(0.01, stop=True) == (None, True, True)
     assert turns.state_dict() == consumer.state_dict()
     assert turns.lag()[0] == EVENTS + 1
 

@@ -26,7 +26,11 @@ def test_the_same_fields(config, world, teach, kind):
     assert kind != "limited" or len(learner.recycler.items.vacant())
     origin = SnapshotOrigin(4, 2, "", "17-3", "18-0", "abc")
     expected = snapshot_of(learner, origin).of_checkpoint("one").encode()
-    found = SnapshotEncoder(manifest_of(learner, origin), learner.state_dict()[0]).of_checkpoint("one").encode()
+    found = (
+        SnapshotEncoder(manifest_of(learner, origin), learner.state_dict()[0], learner.tables)
+        .of_checkpoint("one")
+        .encode()
+    )
     assert found.keys() == expected.keys()
     for name in (b"manifest", b"ids"):
         assert found[name] == expected[name]
