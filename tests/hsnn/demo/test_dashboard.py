@@ -109,7 +109,7 @@ def test_whatever_is_lost_or_wrong_is_said(figures: Figures) -> None:
     figures.pending = 5
     assert find_problems(figures, CheckResult(), 100_000) == ["5 events were sent but never read by the trainer"]
     figures.waiting = 5
-    assert find_problems(figures, CheckResult(), 100_000) == ["5 impressions still wait to be judged"]
+    assert find_problems(figures, CheckResult(), 100_000) == ["5 impressions still wait for labels"]
     figures.waiting = 0
     figures.trained, figures.pending, figures.dead_lettered = 99_989, 0, 1
     assert "1 events of the data set went to the dead letters" in find_problems(figures, CheckResult(), 100_000)
