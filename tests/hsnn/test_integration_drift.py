@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hsnn.config.schema import Config
-from hsnn.demo.collector import plain
+from hsnn.demo.collector import decode_hash
 from hsnn.demo.processes import RoleProcesses
 from hsnn.demo.sandbox import ready
 from hsnn.demo.settings import free_ports, write
@@ -90,7 +90,7 @@ def send(url: str, drift: bool) -> None:
 
 
 def learned(redis: Redis) -> int:
-    return int(plain(redis.hgetall(key("progress"))).get("trained", 0))  # type: ignore[arg-type]
+    return int(decode_hash(redis.hgetall(key("progress"))).get("trained", 0))  # type: ignore[arg-type]
 
 
 def audit(redis: Redis) -> list[AuditEntry]:
@@ -133,7 +133,7 @@ def test_planted_drift_leads_to_alarm_refresh_version_and_audit(
 def test_its_quiet_twin_raises_none(roles: RoleProcesses, redis_client: Redis, redis_server: str) -> None:
     send(redis_server, drift=False)
     roles.wait_until(lambda: learned(redis_client) == EVENTS, "all events to be learned", 90)
-    lag: Callable[[], int] = lambda: plain(redis_client.hgetall(key("progress")))["lag_records"]  # type: ignore[arg-type]  # noqa: E731
+    lag: Callable[[], int] = lambda: decode_hash(redis_client.hgetall(key("progress")))["lag_records"]  # type: ignore[arg-type]  # noqa: E731
     roles.wait_until(lambda: lag() == 0, "the log to be drained", 10)
     assert redis_client.xlen(key("alarms")) == 0
     assert audit(redis_client) == []
