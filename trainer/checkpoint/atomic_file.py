@@ -1,4 +1,4 @@
-"""Files that are on disk when they are said to be, and that know their size and SHA-256."""
+"""Durable files: written once, fsynced, with their size and SHA-256; and links and folders as durable."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 def write_new(path: Path, pieces: Iterable[bytes | memoryview]) -> FileEntry:
-    """Write a file that is not there yet, piece by piece, and sync it."""
-    found, size = hashlib.sha256(), 0
+    """Write a new file piece by piece and fsync it."""
+    sha256, size = hashlib.sha256(), 0
     with path.open("xb", buffering=0) as file:
         failpoint("write")
         for piece in pieces:
             view = memoryview(piece)
-            found.update(view)
+            sha256.update(view)
             size += len(view)
             while len(view):
                 view = view[file.write(view) :]
@@ -35,11 +35,11 @@ def write_new(path: Path, pieces: Iterable[bytes | memoryview]) -> FileEntry:
         failpoint("fsync")
         os.fsync(file.fileno())
         failpoint("fsync")
-    return FileEntry(size, found.hexdigest())
+    return FileEntry(size, sha256.hexdigest())
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file, which never changes, a second name; where the file system cannot, copy and sync it."""
+    """Hard-link a file, which never changes; where the file system cannot, copy and fsync it."""
     try:
         os.link(source, target)
     except OSError:
@@ -49,7 +49,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Fsync a folder, so that the names in it are durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""One number for everything that training depends on, to hold two runs against each other.
+"""Digest of everything that training depends on, to compare two runs.
 
 The digest is the SHA-256 of one line per array and value, sorted by name; each line has the SHA-256 of its content, so
 two runs that differ can be asked where. Arrays count as little-endian bytes in C order with dtype and shape, values as

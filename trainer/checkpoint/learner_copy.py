@@ -1,7 +1,7 @@
 """A copy of the learner as it was at one moment, made while training goes on.
 
 `begin` fixes the moment: what is small is copied at once. The rows of the large tables that changed since the moment
-before are copied in slices between steps, and those that a step is about to change before it does
+before are copied in slices between steps, and those that a step is about to write before it does
 (`hsnn.trainer.rowstore.write_barrier`). So training waits for a few milliseconds at a time, whatever the tables' size.
 """
 
@@ -20,43 +20,43 @@ from hsnn.trainer.training.state_dict import dense_arrays, plain_values
 
 
 class LearnerCopy:
-    """The copy; it hears of every change of the learner's tables from now on.
+    """A copy of a learner; from now on every write to the learner's tables passes its write barrier.
 
     Parameters
     ----------
     learner
     known
-        Whether the learner is in the state of a checkpoint: then only what changes from now on is `changed` at first.
+        Whether the learner is in the state of a checkpoint: then only rows written from now on are `changed` at first.
 
     Attributes
     ----------
     values : dict of plain values
     tables : list of TableCopy
     spent : float
-        Seconds that training has waited for copies; whoever reads it may set it to 0.
+        Seconds that training has waited for copies since the reader last set it to 0.
     """
 
     def __init__(self, learner: LearnerState, *, known: bool = False) -> None:
         self.learner = learner
         self.tables = [TableCopy(table, self._timed, known=known) for table in learner.tables]
-        self._small: Callable[[], dict[str, Array]] = dict
+        self._dense_arrays: Callable[[], dict[str, Array]] = dict
         self.values: dict[str, Any] = {}
         self.spent = 0.0
 
     @property
     def complete(self) -> bool:
-        """Whether all of the moment is copied."""
+        """Whether the copy of the moment is complete."""
         return all(table.complete for table in self.tables)
 
     def begin(self) -> None:
-        """Copy the moment that is now; the copy of the moment before is over."""
+        """Begin to copy the present moment; the copy before must be complete."""
         with self._timed():
-            self._small, self.values = dense_arrays(self.learner), plain_values(self.learner)
+            self._dense_arrays, self.values = dense_arrays(self.learner), plain_values(self.learner)
             for table in self.tables:
                 table.begin()
 
     def advance(self, seconds: float) -> None:
-        """Go on copying for about so long."""
+        """Continue copying for about `seconds`."""
         with self._timed():
             end = time.perf_counter() + seconds
             for table in self.tables:
@@ -65,15 +65,15 @@ class LearnerCopy:
                     if time.perf_counter() >= end:
                         return
 
-    def small(self) -> dict[str, Array]:
-        """Arrays of the moment that are no tables."""
-        return self._small()
+    def dense_arrays(self) -> dict[str, Array]:
+        """Return the arrays of the moment that are in no table."""
+        return self._dense_arrays()
 
     def arrays(self) -> dict[str, Array]:
-        """All arrays of the moment, once it is complete, named as in `hsnn.trainer.training.state_dict`; views."""
-        arrays = self.small()
+        """Return all arrays of the complete moment as views, named as in `hsnn.trainer.training.state_dict`."""
+        arrays = self.dense_arrays()
         for table in self.tables:
-            table.settle()
+            table.apply_saved()
             arrays |= {name: array[: table.rows] for name, array in table.arrays.items()}
             for name, texts in table.texts.items():
                 arrays |= byte_string_arrays(name, texts.compacted())

@@ -1,4 +1,4 @@
-"""Tables in files: whole ones, the rows that changed since, and both put together again.
+"""Tables in files: whole tables, changed rows, and whole tables assembled from both.
 
 A file of changed rows has, of each table, its number of rows (``TABLE#count``), which of them it holds
 (``TABLE#rows``), and these rows of every array under the array's name; texts are two arrays
@@ -30,16 +30,16 @@ class TableRows:
     ----------
     tables
     since
-        Name of the checkpoint whose rows the copies' `changed` ones are news to; empty if there is none.
+        Name of the checkpoint after which the rows in the copies' `changed` have changed; empty if there is none.
     """
 
     def __init__(self, tables: Sequence[TableCopy], since: str = "") -> None:
         self._tables, self.since = tables, since
         for table in tables:
-            table.settle()
+            table.apply_saved()
 
     def lengths(self) -> dict[str, int]:
-        """First dimension of every array, by name."""
+        """Return the first dimension of every array, by name."""
         return {name: column.shape[0] for name, column in self.whole().items()}
 
     def whole(self) -> dict[str, Column]:
@@ -64,7 +64,7 @@ class TableRows:
 
 
 def assemble(files: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
-    """Put whole tables, and the files of changed rows that came after them, together in order."""
+    """Assemble tables from the file of whole ones and the files of changed rows that followed, in order."""
     first, *others = files
     if not others:
         return dict(first)

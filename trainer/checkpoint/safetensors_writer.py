@@ -1,7 +1,8 @@
-"""Safetensors files written as they come: no copy of an array is made, and other threads are kept waiting by none.
+"""Safetensors files in pieces: no copy of an array is made, rows may be gathered as they are written.
 
-The library encodes a file in one piece, with the interpreter's lock held: a pause of tens of milliseconds per 100 MB.
-What is written here is what it reads.
+Measured with 128 MB: `safetensors.numpy.save` holds the interpreter's lock for 0.5 s, this keeps the training thread
+waiting no longer than `save_file` does (0.04 to 0.08 s, of which 0.02 s is noise). `save_file` writes in 0.6 s instead
+of 0.8 s, but needs all arrays whole in memory and a second pass over the file for its SHA-256.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Column(NamedTuple):
 
     @classmethod
     def from_array(cls, array: Array) -> Column:
-        """Make a column of an array in memory."""
+        """Make a column from an array in memory."""
         return cls(array.dtype, array.shape, [np.asarray(array, order="C")])
 
     @property

@@ -1,8 +1,8 @@
-"""Checkpoints: folders that are whole or absent.
+"""The checkpoint store: folders that are whole or absent.
 
-A checkpoint is written aside, fsynced, and renamed; its manifest is written last and holds the size and the SHA-256 of
-every file. Arrays are safetensors, plain values msgpack; nothing is ever unpickled. Large tables may be a chain of
-files (`hsnn.trainer.checkpoint.incremental`).
+A checkpoint is written under another name, fsynced, and renamed; its manifest is written last and holds the size and
+the SHA-256 of every file. Arrays are safetensors, plain values msgpack; nothing is ever unpickled. Large tables may be
+a chain of files (`hsnn.trainer.checkpoint.incremental`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ _log = logging.getLogger(__name__)
 MANIFEST, ARRAYS, VALUES = "manifest.json", "arrays.safetensors", "values.msgpack"
 """The files of a checkpoint."""
 
+# Folders of whole checkpoints, and of those being written or removed; both in the folder of the store.
 _PREFIX = "checkpoint-"
 _ASIDE = ".writing-"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint holds, how the model that it holds is shaped, and why it was not handed out, if so.
+    """What a checkpoint holds, the shape of its model, and why its snapshot was not published, if so (`held`).
 
     `chain` names the files of its tables in order, `lengths` says how long each of their arrays is. `format` counts the
     changes of the names of arrays and values (`hsnn.trainer.checkpoint.renamed_parts`).
@@ -54,7 +55,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: int | msgspec.UnsetType = msgspec.UNSET  # unset in checkpoints of format 1: their seals do not cover it
 
     def sealed(self) -> Manifest:
-        """Return the same manifest with its own SHA-256 in it, taken while `seal` is empty."""
+        """Return the same manifest with its own SHA-256 in `seal`, computed while that is empty."""
         plain = msgspec.structs.replace(self, seal="")
         return msgspec.structs.replace(plain, seal=hashlib.sha256(msgspec.json.encode(plain)).hexdigest())
 
@@ -120,8 +121,8 @@ class CheckpointStore:
         aside.rename(self.folder / name)
         failpoint("rename")
         sync_folder(self.folder)
-        for old in self._leaving():
-            leaving = (self.folder / old).rename(self.folder / f"{_ASIDE}{old}")  # nobody sees one half removed
+        for old in self._expired():
+            leaving = (self.folder / old).rename(self.folder / f"{_ASIDE}{old}")  # hidden before it is removed
             shutil.rmtree(leaving)
         return name
 
@@ -188,7 +189,7 @@ class CheckpointStore:
         return values
 
     def _chain(self, name: str, arrays: Collection[str]) -> FileChain:
-        """Files of a checkpoint's tables; none if they hold other arrays than these, or it cannot be read."""
+        """Return the files of a checkpoint's tables; none if they hold other arrays, or it cannot be read."""
         try:
             manifest = self.manifest(name)
         except CheckpointError as error:
@@ -198,8 +199,8 @@ class CheckpointStore:
             return FileChain()
         return FileChain(manifest.chain, {file: manifest.files[file] for file in manifest.chain})
 
-    def _leaving(self) -> list[str]:
-        """Names of those that are to be removed, oldest first."""
+    def _expired(self) -> list[str]:
+        """Return the names of those to be removed, oldest first."""
         names = self.names()
         old, kept = names[: -self._kept], names[-self._kept :]
         bases = {self._base(name) for name in kept}
@@ -209,7 +210,7 @@ class CheckpointStore:
         return [name for name in old if name not in others[-1:]]
 
     def _base(self, name: str) -> str:
-        """Name of the file of whole tables; that of the checkpoint where it shares none."""
+        """Return the name of the file of whole tables; that of the checkpoint if it shares none."""
         try:
             return next(iter(self.manifest(name).chain), name)
         except CheckpointError:

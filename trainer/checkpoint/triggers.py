@@ -1,4 +1,4 @@
-"""When a checkpoint is due by what was learned: every so many events, or so much stream time.
+"""Checkpoint triggers: every so many events learned, or so much stream time.
 
 Both lie at multiples, which every run over the same log passes with the same batches.
 """
@@ -9,13 +9,13 @@ from hsnn.trainer.config.model import TrainerConfig
 
 
 class CheckpointTriggers:
-    """Watches for multiples of `trainer.checkpoint_events` and `trainer.checkpoint_time`.
+    """Detects when multiples of `trainer.checkpoint_events` and `trainer.checkpoint_time`.
 
     Parameters
     ----------
     config
     events, watermark
-        Where learning begins.
+        Where training starts.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, and whether it is whole: cheaply by sizes, or surely by SHA-256."""
+"""Verify checkpoints: list them and check that they are whole, cheaply by sizes or surely by SHA-256."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ArrayFacts(NamedTuple):
 
 
 def open_store(folder: Path) -> CheckpointStore:
-    """Open a folder of checkpoints to read it; it is not made.
+    """Open an existing folder of checkpoints for reading.
 
     Raises
     ------
@@ -72,10 +72,11 @@ def find_checkpoint(store: CheckpointStore, name: str | None) -> str:
         raise CheckpointError(f"there is no checkpoint in {store.folder}")
     if name is None:
         return names[-1]
-    found = [one for one in names if name == one or (name.isdecimal() and int(name) == int(one.rpartition("-")[2]))]
-    if not found:
+    number = int(name) if name.isdecimal() else None
+    matches = [each for each in names if name == each or number == int(each.rpartition("-")[2])]
+    if not matches:
         raise CheckpointError(f"there is no checkpoint {name} in {store.folder}; there are {', '.join(names)}")
-    return found[0]
+    return matches[0]
 
 
 def list_checkpoints(store: CheckpointStore) -> list[CheckpointSummary]:
@@ -84,13 +85,13 @@ def list_checkpoints(store: CheckpointStore) -> list[CheckpointSummary]:
     for name in store.names():
         try:
             found.append(_look(store, name))
-        except FileNotFoundError:  # a trainer that writes now has removed it
+        except FileNotFoundError:  # removed meanwhile by a trainer that is running
             continue
     return found
 
 
 def find_damage(store: CheckpointStore, name: str) -> list[str]:
-    """Say of every file what is wrong with it, after reading all of them; nothing for a whole checkpoint."""
+    """Read all files and return what is wrong with them; nothing for a whole checkpoint."""
     try:
         manifest = store.manifest(name)
     except CheckpointError as error:
@@ -112,7 +113,7 @@ def array_facts(store: CheckpointStore, name: str) -> list[ArrayFacts]:
     manifest = store.manifest(name)
     found = _facts(store.folder / name / ARRAYS)
     for base in manifest.chain[:1]:
-        found += [_of_length(one, manifest.lengths[one.name]) for one in _facts(store.folder / name / base)]
+        found += [_of_length(facts, manifest.lengths[facts.name]) for facts in _facts(store.folder / name / base)]
     return sorted(found)
 
 
@@ -148,8 +149,9 @@ def _look(store: CheckpointStore, name: str) -> CheckpointSummary:
     try:
         manifest = store.manifest(name)
     except CheckpointError as error:
-        return CheckpointSummary(name, None, size, written_at, str(error))
-    return CheckpointSummary(name, manifest, size, written_at, "; ".join(_sizes(folder, manifest)))
+        return CheckpointSummary(name, None, bytes=size, written_at=written_at, damage=str(error))
+    wrong = "; ".join(_sizes(folder, manifest))
+    return CheckpointSummary(name, manifest, bytes=size, written_at=written_at, damage=wrong)
 
 
 def _sizes(folder: Path, manifest: Manifest) -> Iterator[str]:

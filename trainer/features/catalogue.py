@@ -196,10 +196,10 @@ class UserCatalogue:
 
 def ids_of(catalogue: ItemCatalogue | UserCatalogue, rows: NDArray[np.int64]) -> list[str]:
     """Ids of `rows` (n,), empty where a row has none (any more)."""
-    ids = catalogue.table.ids.some(rows)
+    ids = catalogue.table.ids.select(rows)
     if catalogue.admission is not None:
-        for at in np.flatnonzero(catalogue.admission.seen[rows] < 0).tolist():
-            ids[at] = ""
+        for index in np.flatnonzero(catalogue.admission.seen[rows] < 0).tolist():
+            ids[index] = ""
     return ids
 
 

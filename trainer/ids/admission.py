@@ -1,6 +1,6 @@
-"""Who has a row of an id table, and who has to go: admission, expiry, cap and floor.
+"""Id admission: which ids have a row of an id table, by frequency, expiry, cap and floor.
 
-All times are event times, so the same stream gives the same rows. Where a table is unlimited there is no admission.
+All times are event times, so the same stream gives the same rows. A table without limits has none.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 Rows = NDArray[np.int64]
 
 _RESERVE = 16
-"""With a cap, one row of so many is kept ready for newcomers, or on its way."""
+"""With a cap, 1/16 of the rows is kept free, or about to be, for new ids."""
 _SCANS = 16
-"""How often the table is looked through for expired ids, per `expire_after`."""
+"""Scans of the table for expired ids per `expire_after`: an id lives at most 1/16 longer than that."""
 
 
 class AdmittedRows(NamedTuple):
-    """Rows of names (n,), -1 where there is none, and those of them that were given with this call (m,)."""
+    """Rows of names (n,), -1 where there is none, and those of them that were assigned by this call (m,)."""
 
     rows: Rows
     given: Rows
 
 
 class IdAdmission:
-    """Gives the rows of a table to ids, and takes them back.
+    """Assigns the rows of a table to ids, and takes them back.
 
-    A row that is taken back is `left`; it may be given to another id after `reuse`. What was kept under it is to be
-    forgotten before.
+    A row that is taken back is in `left`; it may be assigned to another id after `release`. Everything kept under it
+    must be reset before.
 
     Parameters
     ----------
     name
         Of the table, for metrics.
     room
-        Ids without a row that are remembered.
+        Ids without a row whose counts are kept.
     leave
         Called with rows (n,) that are taken from their ids.
     alive
@@ -55,7 +55,7 @@ class IdAdmission:
     seen : (rows,) int64
         Event time of the last batch that named the row's id, epoch ms; -1 for a row without an id.
     free, left : lists of rows
-        To be given to the next newcomers, in this order; and not to be used before `reuse`.
+        To be given to the next newcomers, in this order; and not to be used before `release`.
     barrier : WriteBarrier
         Of `seen`.
 
@@ -99,15 +99,15 @@ class IdAdmission:
         return available is not None and available <= self._reserve // 2
 
     def begin(self, now: int) -> None:
-        """Begin a batch at event time `now`; ids that are due give up their rows."""
+        """Begin a batch at event time `now`; expired ids give up their rows."""
         self._now = max(self._now, now)
         self._named.clear()
         if self._limits.expire_after is None:
             return
-        patience = int(self._limits.expire_after * 1000)
-        if self._now - self._scanned >= patience // _SCANS:
+        idle_limit = int(self._limits.expire_after * 1000)
+        if self._now - self._scanned >= idle_limit // _SCANS:
             self._scanned = self._now
-            self._expire(self._now - patience)
+            self._expire(self._now - idle_limit)
 
     def rows(self, names: Sequence[str], *, described: bool = False) -> AdmittedRows:
         """Rows of `names` (n,), newcomers let in where they may; `described` ones need not be seen more than once."""
@@ -120,21 +120,22 @@ class IdAdmission:
         missing = np.flatnonzero(rows < 0)
         if not len(missing):
             return AdmittedRows(rows, missing)
-        ripe = self._ripe([names[at] for at in missing.tolist()], 1 if described else self._limits.admit_after)
-        given = self._give(list(dict.fromkeys(name for name in ripe if name)))
-        rows[missing] = [given.get(name, -1) for name in ripe]
-        IDS.labels(self._name, "refused").inc(sum(bool(name) and name not in given for name in ripe))
+        needed = 1 if described else self._limits.admit_after
+        admissible = self._count_candidates([names[index] for index in missing.tolist()], needed)
+        given = self._assign(list(dict.fromkeys(name for name in admissible if name)))
+        rows[missing] = [given.get(name, -1) for name in admissible]
+        IDS.labels(self._name, "refused").inc(sum(bool(name) and name not in given for name in admissible))
         return AdmittedRows(rows, np.fromiter(given.values(), np.int64, len(given)))
 
-    def reuse(self) -> Rows:
-        """Let the rows that were left be given again; return them (n,)."""
+    def release(self) -> Rows:
+        """Make the rows in `left` free for new ids; return them (n,)."""
         rows = np.array(self.left, np.int64)
         self.free += self.left
         self.left = []
         return rows
 
     def vacant(self) -> Rows:
-        """Rows without an id, (n,)."""
+        """Return the rows without an id, (n,)."""
         return np.array([*self.left, *self.free], np.int64)
 
     def adopt(self, now: int) -> None:
@@ -156,7 +157,7 @@ class IdAdmission:
         self._candidates.load_state_dict(arrays)
         self.free, self.left = arrays["free"].tolist(), arrays["left"].tolist()
         self._now, self._scanned = arrays["times"].tolist()
-        self.show()
+        self.update_gauges()
 
     def columns(self) -> dict[str, Array]:
         """Return the arrays in use by name."""
@@ -166,8 +167,8 @@ class IdAdmission:
         """Continue from copies of a checkpoint's columns."""
         self.seen = grown(columns["seen"].copy(), 1024, -1)
 
-    def show(self) -> None:
-        """Bring the gauges up to date."""
+    def update_gauges(self) -> None:
+        """Set the metrics of rows by state."""
         for kind, count in (("held", self.table.id_count), ("free", len(self.free)), ("left", len(self.left))):
             ID_ROWS.labels(self._name, kind).set(count)
 
@@ -175,12 +176,12 @@ class IdAdmission:
     def _reserve(self) -> int:
         return max((self._limits.cap or 0) // _RESERVE, 1)
 
-    def _ripe(self, names: list[str], needed: int) -> list[str]:
-        """Names without a row, as often as they were seen; empty where it was not often enough yet."""
+    def _count_candidates(self, names: list[str], needed: int) -> list[str]:
+        """Count names without a row; return those seen at least `needed` times, and empty texts for the others."""
         return [name if self._candidates.count(name) >= needed else "" for name in names]
 
-    def _give(self, newcomers: list[str]) -> dict[str, int]:
-        """Give rows to distinct newcomers, the first ones first, as far as there are rows."""
+    def _assign(self, newcomers: list[str]) -> dict[str, int]:
+        """Assign rows to distinct new ids, the first ones first, as far as there are rows."""
         self._make_room(len(newcomers))
         wanted = len(newcomers) if self.available is None else min(len(newcomers), self.available)
         again = self.free[:wanted]
@@ -188,7 +189,7 @@ class IdAdmission:
         size = len(self.table)
         rows = np.array([*again, *range(size, size + wanted - len(again))], np.int64)
         names = newcomers[:wanted]
-        self.table.put(rows, names)
+        self.table.assign(rows, names)
         self.seen = grown(self.seen, len(self.table), -1)
         self.barrier.before_write(rows)
         self.seen[rows] = self._now
@@ -200,7 +201,7 @@ class IdAdmission:
         return dict(zip(names, rows.tolist(), strict=True))
 
     def _make_room(self, newcomers: int) -> None:
-        """Have the longest unseen ids leave, if newcomers find too few rows; not below the floor."""
+        """Evict the longest unseen ids, if new ids find too few rows; not below the floor."""
         available = self.available
         if available is None or not newcomers:
             return

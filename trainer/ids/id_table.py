@@ -13,6 +13,7 @@ from hsnn.trainer.rowstore.arrays import Array
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 _CHUNK = 65_536
+"""Ids decoded at once when a table is loaded: bounds the Python strings that exist at a time."""
 Hash = Callable[[Sequence[str]], NDArray[np.int64]]
 
 
@@ -42,7 +43,7 @@ class IdTable:
     >>> table.find(["a", "x"]).tolist()
     [1, -1]
     >>> table.remove(np.array([0]))
-    >>> table.put(np.array([0]), ["c"])
+    >>> table.assign(np.array([0]), ["c"])
     >>> table.find(["b", "c"]).tolist(), len(table)
     ([-1, 0], 2)
     """
@@ -71,7 +72,7 @@ class IdTable:
         return self.ids.nbytes + self._slots.nbytes
 
     def add(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Rows of `names`, new ones added: (n,) int64."""
+        """Return the rows of `names`, adding new ones: (n,) int64."""
         if not len(names):
             return np.zeros(0, np.int64)
         keys = self._hashed(names)
@@ -82,16 +83,16 @@ class IdTable:
         return rows
 
     def find(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Rows of `names`, -1 where unknown: (n,) int64."""
+        """Return the rows of `names`, -1 where unknown: (n,) int64."""
         return self._find(names, self._hashed(names)) if len(names) else np.zeros(0, np.int64)
 
-    def put(self, rows: NDArray[np.int64], names: Sequence[str]) -> None:
-        """Give unique `rows` (n,) that no id has to unique `names` that have no row."""
+    def assign(self, rows: NDArray[np.int64], names: Sequence[str]) -> None:
+        """Assign unique `rows` (n,) without an id to unique `names` without a row."""
         self.barrier.before_write(rows[rows < len(self)])
         self._put(rows, names, self._hashed(names))
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Take unique `rows` (n,) from their ids."""
+        """Remove the ids of unique `rows` (n,)."""
         self._slots.remove(rows)
 
     def state_dict(self) -> dict[str, Array]:
@@ -104,7 +105,7 @@ class IdTable:
         held = np.setdiff1d(np.arange(len(self.ids)), vacant)
         for start in range(0, len(held), _CHUNK):
             part = held[start : start + _CHUNK]
-            self._slots.insert(part, self._hashed(self.ids.some(part)))
+            self._slots.insert(part, self._hashed(self.ids.select(part)))
 
     def _find(self, names: Sequence[str], keys: NDArray[np.int64]) -> NDArray[np.int64]:
         rows = self._slots.find(keys)
@@ -112,7 +113,7 @@ class IdTable:
         if not len(at):
             return rows
         asked = EncodedStrings.from_strings(names if len(at) == len(rows) else [names[one] for one in at.tolist()])
-        for one in at[~self.ids.same(rows[at], asked)].tolist():  # equal hashes of unlike ids
+        for one in at[~self.ids.equal(rows[at], asked)].tolist():  # equal hashes of unlike ids
             others = [row for row in self._slots.find_all(int(keys[one])) if self.ids[row] == names[one]]
             rows[one] = others[0] if others else -1
         return rows
@@ -128,5 +129,5 @@ class IdTable:
         return rows[order]
 
     def _put(self, rows: NDArray[np.int64], names: Sequence[str], keys: NDArray[np.int64]) -> None:
-        self.ids.put(rows, EncodedStrings.from_strings(names))
+        self.ids.write(rows, EncodedStrings.from_strings(names))
         self._slots.insert(rows, keys)

@@ -14,10 +14,11 @@ from hsnn.trainer.rowstore.arrays import Array, grown, span_indices
 _ERRORS = "surrogatepass"
 _COLUMNS = ("bytes", "starts", "lengths")
 _CHUNK = 65_536
+"""Texts decoded or moved at once: bounds what is in memory twice."""
 
 
 class EncodedStrings(NamedTuple):
-    """n texts as UTF-8: their bytes one behind the other, and how many each has, (n,) int64."""
+    """n texts as UTF-8: all bytes in order, and the length of each, (n,) int64."""
 
     blob: NDArray[np.uint8]
     lengths: NDArray[np.int64]
@@ -37,24 +38,24 @@ class EncodedStrings(NamedTuple):
             lengths = np.fromiter((len(name.encode("utf-8", _ERRORS)) for name in names), np.int64, len(names))
         return cls(np.frombuffer(joined.encode("utf-8", _ERRORS), np.uint8), lengths)
 
-    def texts(self) -> list[str]:
-        """Decode all."""
+    def to_list(self) -> list[str]:
+        """Return the texts as a list."""
         joined, ends = self.blob.tobytes(), np.cumsum(self.lengths).tolist()
         if joined.isascii():
             text = joined.decode("ascii")
             return [text[start:end] for start, end in pairwise([0, *ends])]
         return [joined[start:end].decode("utf-8", _ERRORS) for start, end in pairwise([0, *ends])]
 
-    def some(self, at: NDArray[np.int64]) -> EncodedStrings:
-        """Take the texts at some places (m,)."""
+    def select(self, index: NDArray[np.int64]) -> EncodedStrings:
+        """Return the texts at the positions `index` (m,)."""
         starts = np.cumsum(self.lengths) - self.lengths
-        return EncodedStrings(self.blob[span_indices(starts[at], self.lengths[at])], self.lengths[at])
+        return EncodedStrings(self.blob[span_indices(starts[index], self.lengths[index])], self.lengths[index])
 
 
 class StringStore(Sequence[str]):
     """A growing column of texts; reading one makes a `str` of it, slices are lists.
 
-    What an overwritten text held is wasted, until waste is more than half of all bytes: then they are moved together.
+    The bytes of an overwritten text are wasted, until more than half of all bytes are: then the store is compacted.
 
     Attributes
     ----------
@@ -64,10 +65,10 @@ class StringStore(Sequence[str]):
     Examples
     --------
     >>> texts = StringStore()
-    >>> texts.put(np.array([0, 2]), EncodedStrings.from_strings(["a", "Über"]))
+    >>> texts.write(np.array([0, 2]), EncodedStrings.from_strings(["a", "Über"]))
     >>> texts, texts[2], texts[-1:], len(texts)
     (['a', '', 'Über'], 'Über', ['Über'], 3)
-    >>> texts.same(np.array([0, 2]), EncodedStrings.from_strings(["b", "Über"])).tolist()
+    >>> texts.equal(np.array([0, 2]), EncodedStrings.from_strings(["b", "Über"])).tolist()
     [False, True]
     """
 
@@ -88,7 +89,7 @@ class StringStore(Sequence[str]):
 
     def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
-            return self.some(np.arange(self._rows)[row])
+            return self.select(np.arange(self._rows)[row])
         if not -self._rows <= row < self._rows:
             raise IndexError(f"row {row} of {self._rows} texts")
         row %= self._rows
@@ -97,7 +98,7 @@ class StringStore(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         for rows in _chunks(np.arange(self._rows)):
-            yield from self.packed(rows).texts()
+            yield from self.encoded(rows).to_list()
 
     def __eq__(self, other: object) -> bool:
         return self[:] == (other[:] if isinstance(other, StringStore) else other)
@@ -119,7 +120,7 @@ class StringStore(Sequence[str]):
 
     @classmethod
     def from_state_dict(cls, arrays: Mapping[str, Array]) -> StringStore:
-        """Make the column whose `state_dict` this is."""
+        """Make a store whose `state_dict` this is."""
         texts = cls()
         texts._rows, texts._used = len(arrays["starts"]), len(arrays["bytes"])
         texts._wasted = texts._used - int(arrays["lengths"].sum(dtype=np.int64))
@@ -132,11 +133,11 @@ class StringStore(Sequence[str]):
         texts._lengths[without] = 0
         return texts
 
-    def some(self, rows: NDArray[np.integer]) -> list[str]:
+    def select(self, rows: NDArray[np.integer]) -> list[str]:
         """StringStore of rows (n,)."""
-        return [text for part in _chunks(rows) for text in self.packed(part).texts()]
+        return [text for part in _chunks(rows) for text in self.encoded(part).to_list()]
 
-    def put(self, rows: NDArray[np.int64], texts: EncodedStrings) -> None:
+    def write(self, rows: NDArray[np.int64], texts: EncodedStrings) -> None:
         """Write texts to unique `rows` (n,), each of at most 65,535 bytes."""
         if not len(rows):
             return
@@ -145,30 +146,30 @@ class StringStore(Sequence[str]):
         self._wasted += int(self._lengths[rows].sum(dtype=np.int64))
         self._lengths[rows] = 0
         if 2 * self._wasted > self._used + len(texts.blob):
-            self._pack()
+            self._compact()
         self._lengths[rows] = texts.lengths
         self._blob = grown(self._blob, self._used + len(texts.blob))
         self._blob[self._used : self._used + len(texts.blob)] = texts.blob
         self._starts[rows] = self._used + np.cumsum(texts.lengths) - texts.lengths
         self._used += len(texts.blob)
 
-    def same(self, rows: NDArray[np.int64], texts: EncodedStrings) -> NDArray[np.bool_]:
-        """Whether the rows (n,) hold these texts: (n,) bool."""
+    def equal(self, rows: NDArray[np.int64], texts: EncodedStrings) -> NDArray[np.bool_]:
+        """Return whether the rows (n,) hold these texts: (n,) bool."""
         equal: NDArray[np.bool_] = self._lengths[rows] == texts.lengths
-        at = np.flatnonzero(equal)
-        asked = texts if len(at) == len(rows) else texts.some(at)
-        differ = self._blob[span_indices(self._starts[rows[at]], asked.lengths)] != asked.blob
+        index = np.flatnonzero(equal)  # of equal length: only these need a look at their bytes
+        asked = texts if len(index) == len(rows) else texts.select(index)
+        differ = self._blob[span_indices(self._starts[rows[index]], asked.lengths)] != asked.blob
         if differ.any():
-            equal[at[np.repeat(np.arange(len(at)), asked.lengths)[differ]]] = False
+            equal[index[np.repeat(np.arange(len(index)), asked.lengths)[differ]]] = False
         return equal
 
-    def packed(self, rows: NDArray[np.integer]) -> EncodedStrings:
+    def encoded(self, rows: NDArray[np.integer]) -> EncodedStrings:
         """StringStore of rows (n,), not made yet."""
         lengths = self._lengths[rows].astype(np.int64)
         return EncodedStrings(self._blob[span_indices(self._starts[rows], lengths)], lengths)
 
-    def _pack(self) -> None:
-        blobs = [self.packed(rows).blob for rows in _chunks(np.arange(self._rows))]
+    def _compact(self) -> None:
+        blobs = [self.encoded(rows).blob for rows in _chunks(np.arange(self._rows))]
         lengths = self._lengths[: self._rows].astype(np.int64)
         self._starts[: self._rows] = np.cumsum(lengths) - lengths
         self._used, self._wasted = int(lengths.sum()), 0

@@ -156,7 +156,8 @@ class Publisher:
         since, self._since = self._since, ""  # whatever goes wrong, nothing goes on from there
         plain = {name: value() if callable(value) else value for name, value in values.items()}
         rows = TableRows(shadow.tables, since)
-        self._since = self._store.write(shadow.small(), {**plain, "learner": shadow.values}, rows=rows, **manifest)
+        values = {**plain, "learner": shadow.values}
+        self._since = self._store.write(shadow.dense_arrays(), values, rows=rows, **manifest)
         return self._since
 
     def _publish(self, name: str, snapshot: SnapshotManifest | None, alarms: list[Alarm]) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hsnn.trainer.features.catalogue import all_ids
 from hsnn.trainer.messages import Snapshot, SnapshotManifest
 from hsnn.trainer.rowstore.arrays import Array
-from hsnn.trainer.rowstore.table import RowKind, served_columns
+from hsnn.trainer.rowstore.table import TableKind, served_columns
 from hsnn.trainer.training.state import LearnerState
 
 
@@ -40,7 +40,7 @@ def snapshot_of(learner: LearnerState, origin: SnapshotOrigin) -> Snapshot:
     columns: dict[str, Array] = {}
     for table in learner.tables:
         columns |= {name: array[: table.rows()] for name, array in table.columns().items()}
-    by_item, by_user = (served_columns(learner.tables, kind) for kind in (RowKind.ITEM, RowKind.USER))
+    by_item, by_user = (served_columns(learner.tables, kind) for kind in (TableKind.ITEM, TableKind.USER))
     return Snapshot(
         manifest=manifest_of(learner, origin),
         model=learner.network.weights(),

@@ -19,7 +19,7 @@ from hsnn.trainer.checkpoint.safetensors_writer import Column, file_pieces
 from hsnn.trainer.messages import SnapshotManifest
 from hsnn.trainer.rowstore.arrays import Array, select_prefix, span_indices
 from hsnn.trainer.rowstore.byte_strings import ByteStrings, read_byte_strings
-from hsnn.trainer.rowstore.table import RowKind, Table, served_columns
+from hsnn.trainer.rowstore.table import Table, TableKind, served_columns
 from hsnn.trainer.training.row_recycling import vacant
 
 _CHUNK = 65_536
@@ -45,12 +45,12 @@ class SnapshotEncoder:
         return {
             b"manifest": msgspec.json.encode(self.manifest),
             b"model": _packed(weights_of(self.arrays)),
-            b"items": _packed(self._served(RowKind.ITEM)),
-            b"users": _packed(self._served(RowKind.USER)),
+            b"items": _packed(self._served(TableKind.ITEM)),
+            b"users": _packed(self._served(TableKind.USER)),
             b"ids": b"".join(self._ids()),
         }
 
-    def _served(self, kind: RowKind) -> dict[str, Array]:
+    def _served(self, kind: TableKind) -> dict[str, Array]:
         return {name: self.arrays[column] for name, column in served_columns(self.tables, kind).items()}
 
     def _ids(self) -> Iterator[bytes]:

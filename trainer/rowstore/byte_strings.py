@@ -1,4 +1,4 @@
-"""Byte strings by row, as two arrays: their bytes one behind the other, and how many each row has."""
+"""Byte strings by row, as two arrays: all bytes in order, and the length of each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from hsnn.trainer.rowstore.arrays import Array, grown, span_indices
 
 _CHUNK = 65_536
+"""Rows copied at once: bounds the index array of their bytes."""
 
 BYTES, LENGTHS = ":bytes", ":lengths"
-"""Ends of the names of the two arrays that texts are in a checkpoint."""
+"""Suffixes of the two arrays that hold byte strings in a checkpoint."""
 
 
 class ByteStrings(NamedTuple):
@@ -25,12 +26,12 @@ class ByteStrings(NamedTuple):
 
     @classmethod
     def from_list(cls, parts: Sequence[builtins.bytes]) -> ByteStrings:
-        """Put byte strings one behind the other."""
+        """Concatenate byte strings."""
         joined = np.frombuffer(b"".join(parts), np.uint8)
         return cls(joined, np.fromiter(map(len, parts), np.int32, len(parts)))
 
     def to_list(self) -> list[builtins.bytes]:
-        """Take them apart again.
+        """Return the byte strings as a list.
 
         Examples
         --------
@@ -43,12 +44,12 @@ class ByteStrings(NamedTuple):
 
 
 def byte_string_arrays(name: str, texts: ByteStrings) -> dict[str, Array]:
-    """Name the two arrays that texts are."""
+    """Return byte strings as two named arrays."""
     return {f"{name}{BYTES}": texts.bytes, f"{name}{LENGTHS}": texts.lengths}
 
 
 def read_byte_strings(arrays: Mapping[str, Array], name: str) -> ByteStrings:
-    """Find the texts that were named so."""
+    """Read byte strings that `byte_string_arrays` named."""
     return ByteStrings(arrays[f"{name}{BYTES}"], arrays[f"{name}{LENGTHS}"])
 
 
@@ -82,19 +83,19 @@ class ByteStringColumn:
         self._used += len(texts.bytes)
 
     def resize(self, rows: int) -> None:
-        """Have exactly `rows` rows; new ones are empty, what was beyond is gone."""
+        """Grow or cut to exactly `rows` rows; new ones are empty."""
         self._starts, self._lengths = grown(self._starts, rows), grown(self._lengths, rows)
         self._lengths[self._rows : rows] = 0
         self._rows = rows
 
     def select(self, rows: NDArray[np.integer]) -> ByteStrings:
-        """Those of `rows` (n,), in their order."""
+        """Return those of `rows` (n,), in that order."""
         blob = self._joined()
-        parts = [self._take(blob, rows[at : at + _CHUNK]) for at in range(0, len(rows), _CHUNK)]
+        parts = [self._gather(blob, rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
         return ByteStrings(np.concatenate([*parts, np.zeros(0, np.uint8)]), self._lengths[rows])
 
     def compacted(self) -> ByteStrings:
-        """All of them, in order; views, good until the next `write`."""
+        """Return all of them, in order; views that hold until the next `write`."""
         lengths = self._lengths[: self._rows]
         starts = np.cumsum(lengths, dtype=np.int64) - lengths
         total = int(lengths.sum(dtype=np.int64))
@@ -108,6 +109,6 @@ class ByteStringColumn:
             self._pieces = [np.concatenate([*self._pieces, np.zeros(0, np.uint8)])]
         return self._pieces[0]
 
-    def _take(self, blob: NDArray[np.uint8], rows: NDArray[np.integer]) -> NDArray[np.uint8]:
+    def _gather(self, blob: NDArray[np.uint8], rows: NDArray[np.integer]) -> NDArray[np.uint8]:
         taken: NDArray[np.uint8] = blob[span_indices(self._starts[rows], self._lengths[rows].astype(np.int64))]
         return taken

@@ -1,4 +1,4 @@
-"""Rows that changed since somebody was told."""
+"""Dirty rows: those that changed since the last delta was sent."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class DirtyRows:
         return bool(self._parts)
 
     def add(self, rows: Sequence[int] | NDArray[np.integer]) -> None:
-        """Note rows (n,)."""
+        """Mark rows (n,)."""
         if len(rows):
             self._parts.append(np.asarray(rows, np.int64))
 
     def drain(self) -> NDArray[np.int64]:
-        """Return the rows noted so far, once each and in order, and forget them."""
+        """Return the marked rows, once each and in order, and unmark them."""
         rows = np.unique(np.concatenate([*self._parts, np.zeros(0, np.int64)]))
         self._parts.clear()
         return rows

@@ -18,7 +18,7 @@ TextReader = Callable[[NDArray[np.integer]], ByteStrings]
 """Reads the texts of rows (n,), as bytes."""
 
 
-class RowKind(StrEnum):
+class TableKind(StrEnum):
     """What the rows of a table are."""
 
     ITEM = "item"
@@ -58,7 +58,7 @@ class Table:
     """
 
     name: str
-    kind: RowKind
+    kind: TableKind
     size: Callable[[], int]
     barrier: WriteBarrier
     data: Columns | None = None
@@ -93,7 +93,7 @@ class Table:
         return min((len(array) for array in self.data.columns().values()), default=self.size())
 
 
-def served_columns(tables: Iterable[Table], kind: RowKind) -> dict[str, str]:
+def served_columns(tables: Iterable[Table], kind: TableKind) -> dict[str, str]:
     """Map the names of a snapshot's arrays by item or by user to those in a checkpoint."""
     return {
         name: f"{table.name}.{column}"

@@ -1,4 +1,4 @@
-"""Rows that are about to change: whoever keeps a copy of them hears of it first."""
+"""The write barrier: a listener is called before rows of a table are written, so that it can copy them first."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.integer] | Sequence[int] | int | slice
-"""Rows of a table: some, one, or ``slice(None)`` for all."""
+"""Rows of a table: several, one, or ``slice(None)`` for all."""
 
 
 class WriteBarrier:
-    """What a table with arrays by row says before it writes to them; without a listener nothing happens.
+    """Calls one listener before rows are written; without a listener it does nothing.
 
-    Rows that never existed before need not be announced, nor room that is made for them.
+    Rows that never existed need not be announced, nor the room that is made for them.
 
     Examples
     --------
@@ -32,10 +32,10 @@ class WriteBarrier:
         self._listener: Callable[[Rows], None] | None = None
 
     def subscribe(self, listener: Callable[[Rows], None]) -> None:
-        """Let `listener` hear of all rows from now on, instead of the one before."""
+        """Call `listener` from now on, instead of the one before."""
         self._listener = listener
 
     def before_write(self, rows: Rows) -> None:
-        """Announce that `rows` may change now; they still hold what they held."""
+        """Announce that `rows` are about to be written; they still hold their old values."""
         if self._listener is not None:
             self._listener(rows)

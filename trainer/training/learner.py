@@ -17,7 +17,7 @@ from hsnn.trainer.features.catalogue import ids_of
 from hsnn.trainer.messages import StateDelta
 from hsnn.trainer.optim.step import Candidates
 from hsnn.trainer.rowstore.arrays import Array
-from hsnn.trainer.rowstore.table import RowKind
+from hsnn.trainer.rowstore.table import TableKind
 from hsnn.trainer.training.maintenance import run_maintenance
 from hsnn.trainer.training.prepared import PreparedBatch, StepReport, merge_reports
 from hsnn.trainer.training.preprocess import prepare_batch
@@ -53,10 +53,10 @@ class Learner(LearnerState):
         losses = self.network.step(
             examples.queries,
             candidates,
-            examples.weights,
-            self.leaves,
-            self.events,
-            prepared.judged,
+            weights=examples.weights,
+            leaves=self.leaves,
+            events=self.events,
+            judged=prepared.judged,
             fresh=len(prepared.items),
         )
         self.steps += 1
@@ -87,13 +87,20 @@ class Learner(LearnerState):
         for every, test_time in ((index.test_time, True), (index.extra_steps, False)):
             if every and self.steps % every == 0:
                 self.network.more(
-                    examples.queries, candidates, examples.weights, self.leaves, self.events, test_time=test_time
+                    examples.queries,
+                    candidates,
+                    weights=examples.weights,
+                    leaves=self.leaves,
+                    events=self.events,
+                    test_time=test_time,
                 )
 
     def _count(self, prepared: PreparedBatch) -> None:
         """Count the events of a step that was made, after it: features must not know of their own event."""
         mass = float(prepared.weights.sum())
-        self.half_lives.update(self.states, prepared.items, int(prepared.ts.max()), len(self.items), mass)
+        self.half_lives.update(
+            self.states, prepared.items, now=int(prepared.ts.max()), items=len(self.items), mass=mass
+        )
         self.states.touch(prepared.items, prepared.ts, prepared.weights)
         if self.config.model.tasks:
             self.delayed_counters.put(prepared.items, prepared.ts, prepared.weights)
@@ -106,12 +113,12 @@ class Learner(LearnerState):
             before = prepared.queries.history_items, prepared.queries.history_times
             self.dirty_items.add(self.covisitation.update(*before, prepared.items, prepared.ts))
         for table, kind in self.extra.values():
-            if kind == RowKind.ITEM:
+            if kind == TableKind.ITEM:
                 table.update(prepared.items, prepared.ts, prepared.weights)
             else:
                 table.update(prepared.users[has_row], prepared.ts[has_row], prepared.weights[has_row])
         if self.config.replay:
-            self.replay.put(Examples(prepared.queries, prepared.items, prepared.weights), prepared.users)
+            self.replay.append(Examples(prepared.queries, prepared.items, prepared.weights), prepared.users)
         self.positives += len(prepared.items)
         self.events += prepared.events
         self.last_batch = prepared.events
@@ -123,9 +130,9 @@ class Learner(LearnerState):
 
     def delta(self, epoch: int = 0) -> StateDelta:
         """Return the absolute states of all rows that changed since the last call."""
-        rows = {RowKind.ITEM: self.dirty_items.drain(), RowKind.USER: self.dirty_users.drain()}
+        rows = {TableKind.ITEM: self.dirty_items.drain(), TableKind.USER: self.dirty_users.drain()}
         new_users = self.users.named.drain()
-        columns: dict[RowKind, dict[str, Array]] = {RowKind.ITEM: {}, RowKind.USER: {}}
+        columns: dict[TableKind, dict[str, Array]] = {TableKind.ITEM: {}, TableKind.USER: {}}
         for table in self.tables:
             if table.in_delta and table.data is not None:
                 arrays = table.data.columns()
@@ -135,10 +142,10 @@ class Learner(LearnerState):
             events=self.events,
             watermark=self.watermark,
             half_life=self.half_life,
-            item_rows=rows[RowKind.ITEM].astype(np.int32),
-            items=columns[RowKind.ITEM],
-            user_rows=rows[RowKind.USER].astype(np.int32),
-            users=columns[RowKind.USER],
+            item_rows=rows[TableKind.ITEM].astype(np.int32),
+            items=columns[TableKind.ITEM],
+            user_rows=rows[TableKind.USER].astype(np.int32),
+            users=columns[TableKind.USER],
             new_user_rows=new_users.astype(np.int32),
             new_users=ids_of(self.users, new_users),
         )

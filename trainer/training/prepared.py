@@ -1,4 +1,4 @@
-"""What goes into a training step and what comes out of it."""
+"""A batch prepared for training, and the report of a training step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hsnn.trainer.optim.batch import Judged
 
 
 class StepReport(NamedTuple):
-    """One step's account.
+    """Report of one step.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class StepReport(NamedTuple):
 
 
 def merge_reports(reports: Sequence[StepReport]) -> StepReport:
-    """Make one account of the steps of a batch: losses weighted by their events, counts summed.
+    """Merge the reports of a batch's steps: losses weighted by their events, counts summed.
 
     Examples
     --------
@@ -59,10 +59,18 @@ def merge_reports(reports: Sequence[StepReport]) -> StepReport:
         return reports[0]
     learned = [report for report in reports if report.events] or list(reports)
     weights = np.array([max(report.events, 1) for report in learned], np.float64)
-    item, node = (weights @ np.array([[one.loss, one.node_loss] for one in learned]) / weights.sum()).tolist()
+    item, node = (weights @ np.array([[report.loss, report.node_loss] for report in learned]) / weights.sum()).tolist()
     events, unsafe = sum(report.events for report in reports), sum(report.unsafe for report in reports)
     refused = next((report.refused for report in reports if report.refused), "")
-    return StepReport(item, node, events, unsafe, reports[0].chances, reports[0].judged, refused)
+    return StepReport(
+        loss=item,
+        node_loss=node,
+        events=events,
+        unsafe=unsafe,
+        chances=reports[0].chances,
+        judged=reports[0].judged,
+        refused=refused,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +93,10 @@ class PreparedBatch:
     judged : Judged or None
         Items that were shown, with what became of them.
     indices : (n,) int64
-        Place of each lesson among the batch's interactions. The others are repeats of the one before: labels only.
+        Index of each example among the batch's interactions. The others are repeats of the one before: labels only.
     events : int
         Interactions of the batch whose item has a row, and `rowless` of the others.
-    unknown_users : place among the lessons -> id
+    unknown_users : index among the examples -> id
         Users without a row; their row is -1.
     """
 
@@ -107,7 +115,7 @@ class PreparedBatch:
     unknown_users: Mapping[int, str] = field(default_factory=dict)
 
     def parts(self, size: int) -> list[PreparedBatch]:
-        """Cut the lessons into parts of at most `size`; what is not a lesson goes with the first."""
+        """Split the examples into parts of at most `size`; everything else goes with the first."""
         cuts = [slice(start, start + size) for start in range(0, len(self.items), size)]
         return [self] if len(cuts) < 2 else [self._part(cut, first=not cut.start) for cut in cuts]
 

@@ -151,7 +151,7 @@ def pair_cross_features(
     return out
 
 
-class SideEvents(NamedTuple):
+class SideEventRows(NamedTuple):
     """Rows that a batch's side events touched.
 
     Attributes
@@ -168,7 +168,7 @@ class SideEvents(NamedTuple):
     deleted_users: NDArray[np.int64]
 
 
-def apply_side_events(batch: Batch, items: ItemCatalogue, users: UserCatalogue) -> SideEvents:
+def apply_side_events(batch: Batch, items: ItemCatalogue, users: UserCatalogue) -> SideEventRows:
     """Apply a batch's item, user and deletion events and shown items.
 
     Deleting what is not known changes nothing.
@@ -179,7 +179,7 @@ def apply_side_events(batch: Batch, items: ItemCatalogue, users: UserCatalogue) 
             users.describe(row, user)
     deleted = _known(users.table.find(batch.deleted_users))
     users.clear(deleted)
-    return SideEvents(_apply_items(batch, items), np.r_[_known(described), deleted], deleted)
+    return SideEventRows(_apply_items(batch, items), np.r_[_known(described), deleted], deleted)
 
 
 def first_signs(events: Engagements, rows: NDArray[np.int64], new: NDArray[np.int64]) -> dict[int, Sign]:

@@ -1,7 +1,7 @@
 """ReplayBuffer: past events that are learned again, against forgetting, on streams that change slowly.
 
 A ring of the last events, each with the query it was. On a slow catalogue a single pass with sparse updates learns far
-too little from an event; on news, what was clicked an hour ago is the wrong lesson. Which of the two a stream is, the
+too little from an event; on news, a click of an hour ago teaches the wrong thing. Which of the two a stream is, the
 trainer knows by itself: it is the half-life whose popularity predicts best (`hsnn.trainer.features.half_life`).
 """
 
@@ -27,8 +27,8 @@ class Examples(NamedTuple):
     items: NDArray[np.int64]
     weights: NDArray[np.float32]
 
-    def joined(self, others: Examples) -> Examples:
-        """Put the others behind these."""
+    def concatenated(self, others: Examples) -> Examples:
+        """Return these followed by the others."""
         queries = self.queries.joined(others.queries)
         return Examples(queries, np.r_[self.items, others.items], np.r_[self.weights, others.weights])
 
@@ -48,8 +48,8 @@ class ReplayBuffer:
     >>> replay = ReplayBuffer(ModelConfig(history=1, user_tokens=1, context_tokens=1), size=2)
     >>> one = np.ones((3, 1), np.int32)
     >>> queries = Queries(one, one.astype(np.int64), one, one, np.arange(3))
-    >>> replay.put(Examples(queries, np.arange(3), np.ones(3, np.float32)), users=np.array([7, 7, 8]))
-    >>> sorted(set(replay.draw(50, np.random.default_rng(0)).items.tolist()))
+    >>> replay.append(Examples(queries, np.arange(3), np.ones(3, np.float32)), users=np.array([7, 7, 8]))
+    >>> sorted(set(replay.sample(50, np.random.default_rng(0)).items.tolist()))
     [1, 2]
     """
 
@@ -79,18 +79,18 @@ class ReplayBuffer:
         for name, array in self.arrays.items():
             array[: len(columns[name])] = columns[name]
 
-    def put(self, lessons: Examples, users: NDArray[np.int64]) -> None:
-        """Add events of `users` (n,); the oldest ones leave."""
-        columns = {**lessons.queries._asdict(), "items": lessons.items, "weights": lessons.weights, "users": users}
-        count = len(lessons.items)
+    def append(self, examples: Examples, users: NDArray[np.int64]) -> None:
+        """Append events of `users` (n,), overwriting the oldest ones."""
+        columns = {**examples.queries._asdict(), "items": examples.items, "weights": examples.weights, "users": users}
+        count = len(examples.items)
         places = (self.seen + np.arange(count))[-self.size :] % self.size if self.size else np.zeros(0, np.int64)
         self.barrier.before_write(places)
         for name, column in columns.items():
             self.arrays[name][places] = column[count - len(places) :]
         self.seen += count
 
-    def forget(self, users: NDArray[np.int64]) -> None:
-        """Leave nothing of `users` (n,): their events stay in place, without history, features or weight."""
+    def forget_users(self, users: NDArray[np.int64]) -> None:
+        """Erase `users` (n,): their events stay in place, without history, features or weight."""
         theirs = np.flatnonzero(np.isin(self.arrays["users"], users))
         self.barrier.before_write(theirs)
         for name in ("history_items", "user_tokens", "context_tokens"):
@@ -98,7 +98,7 @@ class ReplayBuffer:
         self.arrays["weights"][theirs] = 0
 
     def forget_items(self, gone: NDArray[np.bool_]) -> None:
-        """Leave nothing of items: events on them are not drawn any more, histories close up; see `history.named`."""
+        """Erase items: events on them are not drawn any more, histories close up; see `user_history.named`."""
         self.barrier.before_write(slice(None))
         events = slice(0, len(self))
         items, history, times = (self.arrays[name][events] for name in ("items", "history_items", "history_times"))
@@ -107,10 +107,10 @@ class ReplayBuffer:
         items[theirs] = -1
         history[rows], times[rows] = closed_up(history[rows], times[rows], gone)
 
-    def draw(self, count: int, rng: np.random.Generator) -> Examples:
+    def sample(self, count: int, rng: np.random.Generator) -> Examples:
         """Draw `count` events, uniformly and with repetition; fewer where their items were forgotten."""
-        at = rng.integers(len(self), size=count)
-        at = at[self.arrays["items"][at] >= 0]
-        columns = {name: array[at] for name, array in self.arrays.items() if name != "users"}
+        index = rng.integers(len(self), size=count)
+        index = index[self.arrays["items"][index] >= 0]
+        columns = {name: array[index] for name, array in self.arrays.items() if name != "users"}
         items, weights = columns.pop("items"), columns.pop("weights")
         return Examples(Queries(**columns), items, weights)

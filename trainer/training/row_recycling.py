@@ -7,14 +7,14 @@ So a user's row is emptied when its user leaves, and may have another user at on
 **Items.** Their rows are in histories, versions of the index, the scheduler's catalogue, and messages that nobody has
 read yet; nobody could tell which item an old one means. So an item that gives up its row is deleted for the rest of
 the system (its feed entry says so), and the row stays empty for the rest of the **epoch**. Rows are given out again
-only by a turn: every trace of the old items is wiped out here, and the caller begins a new epoch, with a new
+only when rows are **recycled**: every trace of the old items is erased, and the caller begins a new epoch, with a new
 snapshot. That is what a restart of the trainer does, too, and all readers know it: messages of another epoch are
 ignored, the first version of an epoch replaces everything in a mirror, and a rollback to a version of an earlier
 epoch is refused. Within an epoch a row never means two items, whatever is late, repeated or rolled back.
 
-A turn costs every mirror a reload, and what arrives meanwhile waits for it; so there are at least
-`trainer.ids.reuse_after` events between two, and there is none while there is nothing to gain: an eighth of the rows,
-or rows for newcomers that may soon find none.
+Recycling costs every mirror a reload, and what arrives meanwhile waits for it; so there are at least
+`trainer.ids.reuse_after` events between two times, and it waits until there is something to gain: an eighth of the
+rows, or rows for new ids that may soon find none.
 """
 
 from __future__ import annotations
@@ -74,19 +74,21 @@ class RowRecycler:
         self._retire_items, self._recycle_items, self._forget_users = retire_items, recycle_items, forget_users
         self.recycled = self._recycled_at = 0
         self._retired: list[int] = []
-        self.items = IdAdmission("items", items.table, config.items, config.candidates, self._items_left, alive)
-        self.users = IdAdmission("users", users.table, config.users, config.candidates, self._users_left)
+        self.items = IdAdmission(
+            "items", items.table, config.items, room=config.candidates, leave=self._items_left, alive=alive
+        )
+        self.users = IdAdmission("users", users.table, config.users, room=config.candidates, leave=self._users_left)
         items.admission, users.admission = self.items, self.users
 
     def begin_batch(self, now: int, events: int) -> None:
         """Begin a batch at event time `now`, `events` having been learned: recycle rows if due, and expire ids."""
         if self._due(events):
             self.recycled, self._recycled_at = self.recycled + 1, events
-            self._recycle_items(self.items.reuse())
+            self._recycle_items(self.items.release())
         self.items.begin(now)
         self.users.begin(now)
-        self.items.show()
-        self.users.show()
+        self.items.update_gauges()
+        self.users.update_gauges()
 
     def drain_retired(self, now: int) -> dict[int, Sign]:
         """Return feed entries of the items that gave up their rows since the last call: they are deleted."""
@@ -125,7 +127,7 @@ class RowRecycler:
         """Reset the rows at once; they may be given to other users in the same batch."""
         self._forget_users(rows)
         self._users.named.add(rows)
-        self.users.reuse()
+        self.users.release()
 
 
 def vacant(saved: Mapping[str, Array], part: str) -> Rows:

@@ -1,4 +1,4 @@
-"""What a step learns from: the batch's events, past ones beside them, and the items they are told apart from."""
+"""Sample what a step learns from: the batch's events, replayed ones, and the candidate items."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def sample_examples(state: LearnerState, prepared: PreparedBatch, rng: np.random
     fresh = Examples(prepared.queries, prepared.items, prepared.weights)
     past = int(state.config.replay * len(fresh.items))
     wanted = past and state.slow and len(state.replay)
-    return fresh.joined(state.replay.draw(past, rng)) if wanted else fresh
+    return fresh.concatenated(state.replay.sample(past, rng)) if wanted else fresh
 
 
 def sample_candidates(
@@ -30,7 +30,7 @@ def sample_candidates(
         state.leaves.remove(row)
     drawn = drawn[~dead]
     rows = np.union1d(examples.items, drawn)
-    log_q = state.frequency.log_q(rows, state.positives, len(examples.items), uniform, items)
+    log_q = state.frequency.log_q(rows, events=state.positives, batch=len(examples.items), uniform=uniform, items=items)
     features = state.states.features(rows, int(prepared.ts.max()))
     targets = np.searchsorted(rows, examples.items)
     cross = None

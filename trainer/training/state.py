@@ -32,7 +32,7 @@ from hsnn.trainer.retrieval.inverted_lists import Leaves
 from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.rowstore.dirty_rows import DirtyRows
 from hsnn.trainer.rowstore.row_table import Columns, RowTable
-from hsnn.trainer.rowstore.table import RowKind, Table
+from hsnn.trainer.rowstore.table import Table, TableKind
 from hsnn.trainer.training.replay_buffer import ReplayBuffer
 from hsnn.trainer.training.row_recycling import RowRecycler
 
@@ -79,7 +79,7 @@ class LearnerState:
     leaves : Leaves
         The trainer's own, always current assignment; the one that is served follows with the next version.
     replay : ReplayBuffer
-    extra : name -> (EngagementTable, RowKind)
+    extra : name -> (EngagementTable, TableKind)
         Registered in `hsnn.trainer.features.extra_tables`.
     events : int
         Interactions learned; `positives` of them were examples of their own, the others repeats.
@@ -117,7 +117,7 @@ class LearnerState:
         self.half_lives = HalfLifeChoice(known=config.index.early)
         self.leaves = Leaves(config.model.leaves)
         self.replay = ReplayBuffer(config.model, config.replay_size if config.replay else 0)
-        self.extra: dict[str, tuple[EngagementTable, RowKind]] = {}
+        self.extra: dict[str, tuple[EngagementTable, TableKind]] = {}
         self.events = self.positives = self.steps = self.watermark = self.origin = self.last_batch = 0
         self.half_life = 0
         self.commanded = CommandedState()
@@ -133,12 +133,12 @@ class LearnerState:
         model, network = self.config.model, self.network
         counters = {"values": "values", "last": "last", "first": "first"}
         described = {"tokens": "tokens", "expires_at": "expires_at", "deleted": "deleted"}
-        self._register("item_counters", self.states, RowKind.ITEM, served=counters, in_delta=True)
-        self._register("frequency", self.frequency, RowKind.ITEM)
+        self._register("item_counters", self.states, TableKind.ITEM, served=counters, in_delta=True)
+        self._register("frequency", self.frequency, TableKind.ITEM)
         self.tables += [
             Table(
                 "items",
-                RowKind.ITEM,
+                TableKind.ITEM,
                 partial(len, self.items),
                 self.items.barrier,
                 data=self.items,
@@ -146,26 +146,26 @@ class LearnerState:
                 managed=self.items,
                 served=described,  # in no delta: they are in the item feed
             ),
-            _id_table("items.ids", RowKind.ITEM, self.items.table),
-            _id_table("users.ids", RowKind.USER, self.users.table),
+            _id_table("items.ids", TableKind.ITEM, self.items.table),
+            _id_table("users.ids", TableKind.USER, self.users.table),
         ]
         if model.cross:
             lists = {"neighbours": "neighbours", "weights": "weights", "totals": "totals", "last": "paired"}
-            self._register("covisitation", self.covisitation, RowKind.ITEM, served=lists, in_delta=True)
+            self._register("covisitation", self.covisitation, TableKind.ITEM, served=lists, in_delta=True)
         else:
-            self._register_columns("covisitation", self.covisitation, RowKind.ITEM, lambda: 0)
-        self._register("inverted_lists", self.leaves, RowKind.ITEM)
-        self._register("network.items", network.items.ids, RowKind.ITEM, served={"weight": "embeddings"})
-        self._register_columns("network.content", network.items.content, RowKind.FEATURE, lambda: model.buckets)
+            self._register_columns("covisitation", self.covisitation, TableKind.ITEM, lambda: 0)
+        self._register("inverted_lists", self.leaves, TableKind.ITEM)
+        self._register("network.items", network.items.ids, TableKind.ITEM, served={"weight": "embeddings"})
+        self._register_columns("network.content", network.items.content, TableKind.FEATURE, lambda: model.buckets)
         self._register_columns(
-            "network.features", network.features, RowKind.FEATURE, partial(len, network.features.weight)
+            "network.features", network.features, TableKind.FEATURE, partial(len, network.features.weight)
         )
         served_history = {"items": "items", "times": "times"}
-        self._register("histories", self.histories, RowKind.USER, served=served_history, in_delta=True)
-        self._register("users", self.users, RowKind.USER, served={"tokens": "tokens"}, in_delta=True)
-        self._register_columns("replay", self.replay, RowKind.EVENT, partial(len, self.replay))
+        self._register("histories", self.histories, TableKind.USER, served=served_history, in_delta=True)
+        self._register("users", self.users, TableKind.USER, served={"tokens": "tokens"}, in_delta=True)
+        self._register_columns("replay", self.replay, TableKind.EVENT, partial(len, self.replay))
         if model.tasks:
-            self._register("delayed_counters", self.delayed_counters.states, RowKind.ITEM)
+            self._register("delayed_counters", self.delayed_counters.states, TableKind.ITEM)
         for name, extra in extra_tables().items():
             table = extra.make()
             self.extra[name] = table, extra.kind
@@ -176,7 +176,7 @@ class LearnerState:
         self,
         name: str,
         table: RowTable,
-        kind: RowKind,
+        kind: TableKind,
         *,
         served: Mapping[str, str] | None = None,
         in_delta: bool = False,
@@ -187,7 +187,7 @@ class LearnerState:
             Table(
                 name,
                 kind,
-                partial(len, self.items if kind == RowKind.ITEM else self.users),
+                partial(len, self.items if kind == TableKind.ITEM else self.users),
                 table.barrier,
                 data=table,
                 managed=table,
@@ -197,7 +197,7 @@ class LearnerState:
             )
         )
 
-    def _register_columns(self, name: str, columns: Columns, kind: RowKind, size: Callable[[], int]) -> None:
+    def _register_columns(self, name: str, columns: Columns, kind: TableKind, size: Callable[[], int]) -> None:
         """Register a table that looks after its rows itself; `size` returns how many are in use."""
         self.tables.append(Table(name, kind, size, columns.barrier, data=columns))
 
@@ -213,22 +213,22 @@ class LearnerState:
             forget_users=self.forget_users,
         )
         for name, kind, admission in (
-            ("row_recycling.items", RowKind.ITEM, recycler.items),
-            ("row_recycling.users", RowKind.USER, recycler.users),
+            ("row_recycling.items", TableKind.ITEM, recycler.items),
+            ("row_recycling.users", TableKind.USER, recycler.users),
         ):
             self._register_columns(name, admission, kind, partial(len, admission.table))
 
     def reserve(self) -> None:
         """Make room in all tables for the items and users there are."""
-        rows = {RowKind.ITEM: len(self.items), RowKind.USER: len(self.users)}
+        rows = {TableKind.ITEM: len(self.items), TableKind.USER: len(self.users)}
         for table in self.tables:
             if table.managed is not None:
                 table.managed.reserve(rows[table.kind])
 
     def forget_users(self, rows: NDArray[np.int64]) -> None:
         """Remove all traces of users (n,): their rows of all tables, and their examples in the replay buffer."""
-        self._clear(RowKind.USER, rows)
-        self.replay.forget(rows)
+        self._clear(TableKind.USER, rows)
+        self.replay.forget_users(rows)
         self.dirty_users.add(rows)
 
     def _retire_items(self, rows: NDArray[np.int64]) -> None:
@@ -241,7 +241,7 @@ class LearnerState:
         """Reset `rows` (n,) of items that left: in their own rows, and wherever other rows name them."""
         gone = np.zeros(len(self.items) + 1, np.bool_)  # the last one stands for row -1
         gone[rows] = True
-        self._clear(RowKind.ITEM, rows)
+        self._clear(TableKind.ITEM, rows)
         changed = self.histories.without(gone)
         self.replay.forget_items(gone)
         self.delayed_counters.forget(gone)
@@ -249,7 +249,7 @@ class LearnerState:
         self.dirty_items.add(np.r_[rows, near])
         self.dirty_users.add(changed)
 
-    def _clear(self, kind: RowKind, rows: NDArray[np.int64]) -> None:
+    def _clear(self, kind: TableKind, rows: NDArray[np.int64]) -> None:
         for table in self.tables:
             if table.managed is not None and table.kind == kind:
                 table.managed.clear(rows)
@@ -279,16 +279,16 @@ class LearnerState:
         prior = log_worth(
             self.states,
             rows,
-            self.half_life,
-            self.origin,
-            lambda asked, features: self.network.expect(asked, self.items.tokens, features),
+            half_life=self.half_life,
+            origin=self.origin,
+            expect=lambda asked, features: self.network.expect(asked, self.items.tokens, features),
         )
         self.leaves.set_mass(rows, prior)
 
 
-def _id_table(name: str, kind: RowKind, table: IdTable) -> Table:
+def _id_table(name: str, kind: TableKind, table: IdTable) -> Table:
     def texts(rows: NDArray[np.integer]) -> ByteStrings:
-        encoded = table.ids.packed(rows)
+        encoded = table.ids.encoded(rows)
         return ByteStrings(encoded.blob, encoded.lengths.astype(np.int32))
 
     return Table(name, kind, partial(len, table), table.barrier, texts={f"{name}.texts": texts})

@@ -38,7 +38,7 @@ class Writer:
         self.teach(self.learner, self.world, 1, size)
         self.copy.advance(60.0)
         rows = TableRows(self.copy.tables, self.since)
-        self.since = self.store.write(self.copy.small(), {"learner": self.copy.values}, rows=rows, **ABOUT)
+        self.since = self.store.write(self.copy.dense_arrays(), {"learner": self.copy.values}, rows=rows, **ABOUT)
         self.digests[self.since] = digest(arrays, {"learner": values})
         return self.since
 
@@ -73,7 +73,7 @@ def writer(tmp_path, learner, new_world, teach) -> Writer:
 
 
 def test_every_checkpoint_of_a_chain_is_what_a_whole_one_would_be(writer, learner, monkeypatch):
-    monkeypatch.setattr(incremental, "_MOST", 3)
+    monkeypatch.setattr(incremental, "_MAX_DELTAS", 3)
     kinds = []
     for _ in range(8):
         name = writer.write()
@@ -178,7 +178,7 @@ def test_the_newest_one_that_is_whole_is_used(writer, caplog, file, how):
 
 
 def test_one_with_other_tables_is_kept_beside_those_that_share_theirs(writer, monkeypatch):
-    monkeypatch.setattr(incremental, "_MOST", 5)
+    monkeypatch.setattr(incremental, "_MAX_DELTAS", 5)
     names = [writer.write() for _ in range(11)]
     bases = {name: writer.chain(name)[0] for name in writer.store.names()}
     assert writer.store.names() == [names[5], *names[8:]]

@@ -14,7 +14,7 @@ from hsnn.trainer.checkpoint.safetensors_writer import file_pieces
 from hsnn.trainer.rowstore.arrays import Array, grown, unpack
 from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.rowstore.copy_on_write import TableCopy
-from hsnn.trainer.rowstore.table import RowKind, Table
+from hsnn.trainer.rowstore.table import Table, TableKind
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
@@ -27,7 +27,7 @@ class Toy:
         self.barrier = WriteBarrier()
         self.table = Table(
             "toy",
-            RowKind.EVENT,
+            TableKind.EVENT,
             lambda: len(self.texts),
             self.barrier,
             data=self,

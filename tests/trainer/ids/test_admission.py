@@ -87,7 +87,7 @@ class Reference:
             self.counts.pop(name, None)
         return [self.rows.get(name, -1) if yes else row for name, yes, row in zip(names, ripe, found, strict=True)]
 
-    def reuse(self) -> list[int]:
+    def release(self) -> list[int]:
         rows, self.left = self.left, []
         self.free += rows
         return rows
@@ -132,8 +132,8 @@ class AgainstAReference(RuleBasedStateMachine):
         assert set(found.given.tolist()) <= set(expected)
 
     @rule()
-    def reuse(self):
-        assert self.admission.reuse().tolist() == self.plain.reuse()
+    def release(self):
+        assert self.admission.release().tolist() == self.plain.release()
 
     @rule(row=st.integers(0, 20))
     def keep(self, row):
@@ -177,7 +177,7 @@ def new_tenancy():
     """``new_tenancy(**limits)``: rows that are left may be used at once, as those of users."""
 
     def make(**limits):
-        admission = IdAdmission("test", IdTable(), Limits(**limits), 100, lambda rows: admission.reuse())
+        admission = IdAdmission("test", IdTable(), Limits(**limits), 100, lambda rows: admission.release())
         admission.begin(0)
         return admission
 

@@ -82,7 +82,7 @@ class AgainstADict(RuleBasedStateMachine):
     def reuse(self, names):
         free = sorted({*range(self.size)} - {*self.rows.values()})
         new = [name for name in dict.fromkeys(names) if name not in self.rows][: len(free)]
-        self.table.put(np.array(free[: len(new)], np.int64), new)
+        self.table.assign(np.array(free[: len(new)], np.int64), new)
         self.rows |= dict(zip(new, free, strict=False))
 
     @invariant()

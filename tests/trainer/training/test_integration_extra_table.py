@@ -20,7 +20,7 @@ from hsnn.trainer.messages import Snapshot, StateDelta
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, manifest_of, snapshot_of
 from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder
 from hsnn.trainer.rowstore.arrays import Array, grown
-from hsnn.trainer.rowstore.table import RowKind
+from hsnn.trainer.rowstore.table import TableKind
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 from hsnn.trainer.training.learner import Learner
 
@@ -56,8 +56,8 @@ class ClickCounter:
 @pytest.fixture
 def clicks() -> Iterator[str]:
     """Learners made meanwhile have a served table of items, and one of users."""
-    extra_tables.register("clicks", ClickCounter, RowKind.ITEM, served=True)
-    extra_tables.register("visits", ClickCounter, RowKind.USER, served=True)
+    extra_tables.register("clicks", ClickCounter, TableKind.ITEM, served=True)
+    extra_tables.register("visits", ClickCounter, TableKind.USER, served=True)
     yield "clicks"
     extra_tables.unregister("clicks")
     extra_tables.unregister("visits")
@@ -118,7 +118,7 @@ def test_incremental_checkpoints_have_its_changed_rows(clicks, config, world, te
         copy.begin()
         teach(learner, world, 1, 16)  # training goes on while the copy is made
         copy.advance(60.0)
-        name = store.write(copy.small(), {"learner": copy.values}, rows=TableRows(copy.tables, name), **ABOUT)
+        name = store.write(copy.dense_arrays(), {"learner": copy.values}, rows=TableRows(copy.tables, name), **ABOUT)
         assert np.array_equal(store.read(name).arrays[COLUMN], expected)
     assert len(store.manifest(name).chain) > 1
 
@@ -168,6 +168,6 @@ def test_without_registered_tables_no_byte_is_sent_for_them(config, world, teach
 
 def test_names_are_taken_once(clicks):
     with pytest.raises(ValueError, match="cannot name a table"):
-        extra_tables.register("clicks", ClickCounter, RowKind.ITEM)
+        extra_tables.register("clicks", ClickCounter, TableKind.ITEM)
     with pytest.raises(ValueError, match="cannot name a table"):
-        extra_tables.register("no.dots", ClickCounter, RowKind.ITEM)
+        extra_tables.register("no.dots", ClickCounter, TableKind.ITEM)

@@ -26,11 +26,11 @@ def lessons(items: list[int]) -> Examples:
 def test_the_last_events_are_there_and_no_others(sizes, size):
     replay, told = ReplayBuffer(CONFIG, size), 0
     for count in sizes:
-        replay.put(lessons(list(range(told, told + count))), np.zeros(count, np.int64))
+        replay.append(lessons(list(range(told, told + count))), np.zeros(count, np.int64))
         told += count
     assert len(replay) == min(told, size)
     if told:
-        drawn = replay.draw(400, np.random.default_rng(0))
+        drawn = replay.sample(400, np.random.default_rng(0))
         assert set(drawn.items.tolist()) == set(range(max(told - size, 0), told))
         assert np.array_equal(drawn.queries.history_items[:, 0], drawn.items)
         assert np.array_equal(drawn.queries.now, drawn.items)
@@ -38,9 +38,9 @@ def test_the_last_events_are_there_and_no_others(sizes, size):
 
 def test_a_user_who_is_deleted_leaves_nothing_behind():
     replay = ReplayBuffer(CONFIG, 4)
-    replay.put(lessons([1, 2, 3]), np.array([7, 8, 7]))
-    replay.forget(np.array([7]))
-    drawn = replay.draw(50, np.random.default_rng(0))
+    replay.append(lessons([1, 2, 3]), np.array([7, 8, 7]))
+    replay.forget_users(np.array([7]))
+    drawn = replay.sample(50, np.random.default_rng(0))
     theirs = drawn.items != 2
     assert theirs.any()
     assert (drawn.weights[theirs] == 0).all()

@@ -2,7 +2,7 @@
 
 A file here defines a class with the methods of `EngagementTable` and registers it::
 
-    register("clicks", ClickCounter, RowKind.ITEM, served=True)
+    register("clicks", ClickCounter, TableKind.ITEM, served=True)
 
 Nothing else has to know of it: the learner gives it every batch, grows it, and resets rows that are recycled;
 checkpoints hold it as ``clicks.COLUMN``; if it is served, snapshots, state deltas and the server's mirror
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.rowstore.row_table import RowTable
-from hsnn.trainer.rowstore.table import RowKind
+from hsnn.trainer.rowstore.table import TableKind
 
 
 class EngagementTable(RowTable, Protocol):
@@ -34,14 +34,14 @@ class ExtraTable(NamedTuple):
     """A registered table: how it is made, what its rows are, and whether readers get its columns."""
 
     make: Callable[[], EngagementTable]
-    kind: RowKind
+    kind: TableKind
     served: bool
 
 
 _REGISTERED: dict[str, ExtraTable] = {}
 
 
-def register(name: str, make: Callable[[], EngagementTable], kind: RowKind, *, served: bool = False) -> None:
+def register(name: str, make: Callable[[], EngagementTable], kind: TableKind, *, served: bool = False) -> None:
     """Register a table for every learner made from now on.
 
     Raises
