@@ -23,6 +23,7 @@ from hsnn.streaming.consumer.watermark import (
     Watermark,
     start_time,
 )
+from hsnn.streaming.dead_letters.reasons import DeadLetterReason
 from hsnn.streaming.dead_letters.writer import DeadLetter
 from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind
 from hsnn.streaming.schema.topics import TopicRole
@@ -125,8 +126,8 @@ class Merger:
         """Merge the rows before the first one that is too far ahead."""
         rows = candidates.rows[: check.stop]
         outliers = candidates.outlier[: check.stop] & (rows.kind <= RowKind.USER)
-        self._reject(rows, np.flatnonzero(outliers), "far_future")
-        self._reject(rows, np.flatnonzero(check.too_old[: check.stop]), "far_past")
+        self._reject(rows, np.flatnonzero(outliers), DeadLetterReason.FAR_FUTURE)
+        self._reject(rows, np.flatnonzero(check.too_old[: check.stop]), DeadLetterReason.FAR_PAST)
         rows.watermark[:] = check.after[: check.stop]
         counts = np.bincount(rows.partition, minlength=len(self.partitions)).tolist()
         for partition, count in zip(self.partitions, counts, strict=True):
@@ -174,11 +175,11 @@ class Merger:
         else:
             rows.order_key[-1] = partition.key
             partition.drop_rejected()
-            self._reject(rows, np.array([len(rows) - 1]), "far_future")
+            self._reject(rows, np.array([len(rows) - 1]), DeadLetterReason.FAR_FUTURE)
         rows.watermark[:] = self.watermark.value
         return rows
 
-    def _reject(self, rows: EventTable, rejected: NDArray[np.intp], reason: str) -> None:
+    def _reject(self, rows: EventTable, rejected: NDArray[np.intp], reason: DeadLetterReason) -> None:
         """Turn rows into dead letters."""
         for row in rejected.tolist():
             ts, index, record = int(rows.ts[row]), int(rows.index[row]), rows.record(row)

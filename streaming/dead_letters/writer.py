@@ -38,7 +38,7 @@ Source = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One event that could not be decoded or validated: its record and index there, a reason code, an explanation."""
+    """One event that could not be decoded or validated: its record and index there, a reason, an explanation."""
 
     record: Record
     index: int

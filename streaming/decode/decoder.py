@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from hsnn.streaming.dead_letters.reasons import DeadLetterReason
 from hsnn.streaming.dead_letters.writer import WHOLE_RECORD, DeadLetter
 from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind, table_of_records
 from hsnn.streaming.decode.json_batch import decode_json_batch
@@ -49,7 +50,7 @@ def decode_records(role: TopicRole, records: RecordBatch) -> EventTable:
     >>> value = b'{"type":"interaction","id":1,"ts":5,"user":7,"item":"a","action":"click"}'
     >>> good, bad = Record("engagements", 0, 8, b"7", value, (), 6), Record("engagements", 0, 9, None, b"?", (), 7)
     >>> table = decode_records(TopicRole.ENGAGEMENTS, RecordBatch.from_records([good, bad]))
-    >>> table.user[0], table.payload[1].reason
+    >>> table.user[0], str(table.payload[1].reason)
     ('7', 'malformed')
     """
     if role is TopicRole.ENGAGEMENTS and (table := decode_json_batch(records)) is not None:
@@ -109,13 +110,17 @@ def _command_time(record: Record) -> int:
 def _decode_tombstone(role: TopicRole, record: Record) -> tuple[RowKind, int, Any]:
     """Return kind, time and id of a deletion: a record without value deletes what its key names."""
     if role is TopicRole.ENGAGEMENTS:
-        raise InvalidEvent("empty", "the record has no value; engagements cannot be deleted")
+        raise InvalidEvent(DeadLetterReason.EMPTY, "the record has no value; engagements cannot be deleted")
     if not record.key or len(record.key) > MAX_TOMBSTONE_KEY:
-        raise InvalidEvent("no_key", "a record without value deletes what its key names, and it has no usable key")
+        raise InvalidEvent(
+            DeadLetterReason.NO_KEY, "a record without value deletes what its key names, and it has no usable key"
+        )
     try:
         name = canonical_id(record.key.decode())
     except ValueError as error:
-        raise InvalidEvent("no_key", f"a record without value deletes what its key names: {error}") from None
+        raise InvalidEvent(
+            DeadLetterReason.NO_KEY, f"a record without value deletes what its key names: {error}"
+        ) from None
     kind = RowKind.DELETED_ITEM if role is TopicRole.ITEMS else RowKind.DELETED_USER
     stamp = dict(record.headers).get("ts", b"")
     # 15 digits reach the year 33658; longer numbers are no epoch milliseconds.
@@ -138,7 +143,7 @@ def _decode_arrow(role: TopicRole, records: RecordBatch) -> EventTable:
         if len(records) > 1:
             return _decode_arrow_each(role, records)
         table = table_of_records(records, RowKind.DEAD)
-        table.payload[0] = DeadLetter(records[0], WHOLE_RECORD, "arrow", str(error))
+        table.payload[0] = DeadLetter(records[0], WHOLE_RECORD, DeadLetterReason.ARROW, str(error))
         return table
     if not interactions.lengths.all():
         # A record without rows still needs a row that moves the offset.
@@ -167,5 +172,7 @@ def _interaction_table(records: RecordBatch, interactions: InteractionColumns) -
         table.payload[:] = interactions.impression
     for row, detail in interactions.rejected.items():
         table.kind[row], table.ts[row] = RowKind.DEAD, NO_TIME
-        table.payload[row] = DeadLetter(records[record_index[row]], int(table.index[row]), "invalid", detail)
+        table.payload[row] = DeadLetter(
+            records[record_index[row]], int(table.index[row]), DeadLetterReason.INVALID, detail
+        )
     return table

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
+from hsnn.streaming.dead_letters.reasons import DeadLetterReason
 from hsnn.streaming.schema.events import Event, Impression, Interaction, Item, User, decode
 from hsnn.streaming.schema.ids import canonical_id
 from hsnn.streaming.schema.topics import TopicRole
@@ -35,7 +36,7 @@ class InvalidEvent(Exception):  # noqa: N818
         A code, for counters and dead letters; the message of the exception explains it.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: DeadLetterReason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
 
@@ -51,35 +52,36 @@ def decode_event(role: TopicRole, value: bytes) -> Event:
     Raises
     ------
     InvalidEvent
-        With a reason: ``malformed`` (not JSON), ``bad_text`` (not UTF-8), ``too_deep``, ``too_large``, ``wrong_topic``,
-        ``unknown_type``, ``invalid`` (a field is missing, of a wrong type or out of range).
+        With its reason, an error of the value or of its type.
     """
     if len(value) > MAX_JSON:
-        raise InvalidEvent("too_large", f"the event has {len(value)} bytes; at most {MAX_JSON} are read")
+        raise InvalidEvent(DeadLetterReason.TOO_LARGE, f"the event has {len(value)} bytes; at most {MAX_JSON} are read")
     event = _parse(value)
     if not isinstance(event, _EVENT_TYPES[role]):
         name = type(event).__name__.lower()
-        raise InvalidEvent("wrong_topic", f"an event of type {name!r} does not belong into topic {role.value!r}")
+        raise InvalidEvent(
+            DeadLetterReason.WRONG_TOPIC, f"an event of type {name!r} does not belong into topic {role.value!r}"
+        )
     try:
         return canonicalize_ids(event)
     except ValueError as error:
-        raise InvalidEvent("invalid", str(error)) from None
+        raise InvalidEvent(DeadLetterReason.INVALID, str(error)) from None
 
 
 def _parse(value: bytes) -> Event:
     try:
         return decode(strip_schema_id(value))
     except msgspec.ValidationError as error:
-        reason = "unknown_type" if str(error).endswith("`$.type`") else "invalid"
+        reason = DeadLetterReason.UNKNOWN_TYPE if str(error).endswith("`$.type`") else DeadLetterReason.INVALID
         raise InvalidEvent(reason, str(error)) from None
     except msgspec.DecodeError as error:
-        raise InvalidEvent("malformed", str(error)) from None
+        raise InvalidEvent(DeadLetterReason.MALFORMED, str(error)) from None
     except UnicodeDecodeError as error:
-        raise InvalidEvent("bad_text", str(error)) from None
+        raise InvalidEvent(DeadLetterReason.BAD_TEXT, str(error)) from None
     except RecursionError:
-        raise InvalidEvent("too_deep", "the JSON value is nested too deeply") from None
+        raise InvalidEvent(DeadLetterReason.TOO_DEEP, "the JSON value is nested too deeply") from None
     except Exception as error:  # an unexpected error of the parser must not stop the stream
-        raise InvalidEvent("malformed", f"{type(error).__name__}: {error}") from None
+        raise InvalidEvent(DeadLetterReason.MALFORMED, f"{type(error).__name__}: {error}") from None
 
 
 def canonicalize_ids(event: EventT) -> EventT:
