@@ -130,7 +130,7 @@ class Consumer:
         self._update_has_more()
 
     def _load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._dedup.load_state_dict(state["dedup"])
+        self._dedup.load_state(state["dedup"])
         self._dead_letter_limit.load_state_dict(state.get("letters", {}))
         if self._joiner is not None:
             self._joiner.load_state_dict(state["joiner"])
@@ -347,14 +347,14 @@ class Consumer:
 
         The dead letters up to here are durable when this returns: after a restart nobody would write them again.
         """
-        return self.capture_state()()
+        return self.deferred_state_dict()()
 
-    def capture_state(self) -> Callable[[], dict[str, Any]]:
+    def deferred_state_dict(self) -> Callable[[], dict[str, Any]]:
         """Copy the state; the returned function makes the `state_dict` of now, in any thread, at any time."""
         self._dead_letters.flush()
         state = self._progress.state_dict() | {"letters": self._dead_letter_limit.state_dict()}
-        joiner = None if self._joiner is None else self._joiner.capture_state()
-        dedup = self._dedup.capture_state(self._progress.watermark.value)
+        joiner = None if self._joiner is None else self._joiner.deferred_state_dict()
+        dedup = self._dedup.deferred_state(self._progress.watermark.value)
         return lambda: state | {"dedup": dedup(), "joiner": joiner and joiner()}
 
     def close(self) -> None:

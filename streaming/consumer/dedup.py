@@ -84,7 +84,7 @@ class SeenIds:
         if len(self._chunk_of) > 2 * (self._accepted - oldest) + _REBUILD_SLACK:
             self._chunk_of = {name: number for number, chunk in self._chunks.items() for name in chunk.ids}
 
-    def capture_state(self, watermark: int) -> Callable[[], list[list[Any]]]:
+    def deferred_state(self, watermark: int) -> Callable[[], list[list[Any]]]:
         """Note the delivered events that still count at the watermark.
 
         The returned function makes lists of them, ids, users and watermarks; in any thread, at any time: a chunk never
@@ -97,8 +97,8 @@ class SeenIds:
         first = max(oldest, self._delivered - MAX_IDS - chunk.start, 0)
         return slice(first, max(self._delivered - chunk.start, 0))
 
-    def load_state_dict(self, state: Sequence[Sequence[Any]]) -> None:
-        """Restore what the function returned by `capture_state` gave."""
+    def load_state(self, state: Sequence[Sequence[Any]]) -> None:
+        """Restore what the function returned by `deferred_state` gave."""
         ids, users, watermarks = state
         self._chunk_of, self._chunks, self._accepted = {}, {}, 0
         self._accept(dict.fromkeys(ids, self._next_chunk), ids, users, np.array(watermarks, np.int64))
@@ -198,15 +198,15 @@ class Deduplicator:
             for kind, seen in self._seen.items():
                 seen.deliver(int(np.count_nonzero(kinds == int(kind))), watermark)
 
-    def capture_state(self, watermark: int) -> Callable[[], list[list[list[Any]]]]:
+    def deferred_state(self, watermark: int) -> Callable[[], list[list[list[Any]]]]:
         """Note the delivered events that still count at the watermark; the returned function makes lists of them."""
-        captured = [seen.capture_state(watermark) for seen in self._seen.values()]
+        captured = [seen.deferred_state(watermark) for seen in self._seen.values()]
         return lambda: [columns() for columns in captured]
 
-    def load_state_dict(self, state: list[list[list[Any]]]) -> None:
-        """Restore what the function returned by `capture_state` gave."""
+    def load_state(self, state: list[list[list[Any]]]) -> None:
+        """Restore what the function returned by `deferred_state` gave."""
         for seen, columns in zip(self._seen.values(), state, strict=True):
-            seen.load_state_dict(columns)
+            seen.load_state(columns)
 
 
 def _rows_by_kind(rows: EventTable) -> list[tuple[RowKind, slice | NDArray[np.intp]]]:

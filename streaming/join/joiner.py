@@ -147,13 +147,13 @@ class Joiner:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        return self.capture_state()()
+        return self.deferred_state_dict()()
 
-    def capture_state(self) -> Callable[[], dict[str, Any]]:
+    def deferred_state_dict(self) -> Callable[[], dict[str, Any]]:
         """Copy the state; the returned function makes the `state_dict` of now, in any thread, at any time."""
         values = {"tasks": list(self.tasks), "impressions": self._impressions, "ended": self._ended_at}
-        shown, actions = self._shown.capture_state(), self._actions.capture_state()
-        repeats = self._repeats.capture_state()
+        shown, actions = self._shown.deferred_state(), self._actions.deferred_state()
+        repeats = self._repeats.deferred_state()
         return lambda: values | {"shown": shown(), "actions": actions(), "repeats": repeats()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -171,7 +171,7 @@ class Joiner:
             )
         self._shown = PendingTable.from_state(state["shown"])
         self._actions = PendingTable.from_state(state["actions"])
-        self._repeats.load_state_dict(state["repeats"])
+        self._repeats.load_state(state["repeats"])
         self._impressions, self._ended_at = state["impressions"], state["ended"]
         waiting = self._shown.impression[self._shown.with_status(SlotStatus.OPEN)]
         numbers, counts = np.unique(waiting, return_counts=True)

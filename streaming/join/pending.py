@@ -163,7 +163,7 @@ class PendingTable:
         slots = np.flatnonzero(self.status == status)
         return slots[np.argsort(self._arrival[slots], kind="stable")]
 
-    def capture_state(self) -> Callable[[], list[list[Any]]]:
+    def deferred_state(self) -> Callable[[], list[list[Any]]]:
         """Copy all rows in order of arrival; the returned function turns the copy into lists, see `SavedRow`."""
         slots = np.flatnonzero(self.status != SlotStatus.FREE)
         slots = slots[np.argsort(self._arrival[slots])]
@@ -174,7 +174,7 @@ class PendingTable:
 
     @classmethod
     def from_state(cls, state: Sequence[Sequence[Any]]) -> PendingTable:
-        """Restore a table from what the function returned by `capture_state` gave."""
+        """Restore a table from what the function returned by `deferred_state` gave."""
         table = cls()
         *numbers, user, item, impression_id, context = state
         ts, task_bits, impression, partition, status = (np.array(column, np.int64) for column in numbers)

@@ -47,13 +47,13 @@ class RepeatDetector:
         self._forget_idle(watermark - window)
         return np.array(repeats, np.bool_)
 
-    def capture_state(self) -> Callable[[], list[list[Any]]]:
+    def deferred_state(self) -> Callable[[], list[list[Any]]]:
         """Copy the state; the returned function makes lists of it: users, items, impression ids and times."""
         users, last = list(self._last), list(self._last.values())
         return lambda: [users, *([values[field] for values in last] for field in range(3))]
 
-    def load_state_dict(self, state: Sequence[Sequence[Any]]) -> None:
-        """Restore what the function returned by `capture_state` gave."""
+    def load_state(self, state: Sequence[Sequence[Any]]) -> None:
+        """Restore what the function returned by `deferred_state` gave."""
         users, *last = state
         self._last = dict(zip(users, zip(*last, strict=True), strict=True))
 

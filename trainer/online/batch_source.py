@@ -86,7 +86,7 @@ class LocalBatchSource:
 
     def deferred_state_dict(self) -> Callable[[], dict[str, Any]]:
         """Capture the state of the consumer."""
-        return self._consumer.capture_state()
+        return self._consumer.deferred_state_dict()
 
     def lag(self) -> tuple[int, float]:
         """Return the value of the consumer."""

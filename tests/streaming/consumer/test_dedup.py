@@ -80,9 +80,9 @@ def test_a_restart_knows_what_was_delivered_and_nothing_else(max_ids: int, windo
         marked(first, events[delivered:ahead])
         watermark = events[delivered - 1][2] if delivered else 0
         first.deliver(whole[:delivered].count(False), watermark)
-        state = first.capture_state(watermark)()
-        second.load_state_dict(msgspec.json.decode(msgspec.json.encode(state)))
-        assert second.capture_state(watermark)() == state
+        state = first.deferred_state(watermark)()
+        second.load_state(msgspec.json.decode(msgspec.json.encode(state)))
+        assert second.deferred_state(watermark)() == state
         assert marked(second, events[delivered:]) == whole[delivered:]
 
     check()
@@ -96,4 +96,4 @@ def test_memory_is_bounded_over_a_long_stream() -> None:
         seen.deliver(1000, int(watermarks[-1]))
     assert len(seen._chunk_of) < 8000
     assert len(seen._chunks) == 1
-    assert len(seen.capture_state(199_999)()[0]) == 11
+    assert len(seen.deferred_state(199_999)()[0]) == 11
