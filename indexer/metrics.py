@@ -29,12 +29,12 @@ MOVED = Counter("hsnn_items_moved_total", "Items that changed their node, by why
 MOVED_SHARE = Gauge("hsnn_index_moved_share", "Share of the items that the last refresh took to another node.")
 SPILLED = Gauge("hsnn_index_spilled", "Items of the last refresh whose nearest node was full.")
 REBALANCES = Counter("hsnn_rebalances_asked_total", "Commands to rebalance that were sent to the trainer.")
-SWEPT = Counter("hsnn_items_swept_total", "Items that the rolling sweep looked at.")
+SWEPT = Counter("hsnn_items_swept_total", "Items that the rolling sweep checked.")
 HELD = Gauge("hsnn_publishing_held", "1 while publishing is held by a person, else 0.")
 JOB_SECONDS = Histogram("hsnn_job_seconds", "Time a job took.", ["job"], buckets=_JOB_BUCKETS)
 
 
-def show_index(version: int, sizes: NDArray[np.int64]) -> None:
+def set_index_gauges(version: int, sizes: NDArray[np.int64]) -> None:
     """Set the gauges of a version and of the sizes of its nodes, (K,)."""
     VERSION.set(version)
     ITEMS.set(sizes.sum())
@@ -43,7 +43,7 @@ def show_index(version: int, sizes: NDArray[np.int64]) -> None:
     DEAD_NODES.set((sizes == 0).sum())
 
 
-def show_refresh(manifest: VersionManifest) -> None:
+def set_refresh_gauges(manifest: VersionManifest) -> None:
     """Set the gauges of how many items a new version moved to another node."""
     MOVED.labels("refresh").inc(manifest.moved)
     MOVED_SHARE.set(manifest.moved / max(manifest.common, 1))

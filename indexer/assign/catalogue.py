@@ -125,7 +125,7 @@ class ItemCatalogue:
         self.deleted[row], self.expires_at[row] = item.deleted, item.expires_at or 0
         if self.first[row] == 0:
             self.first[row] = self.last[row] = item.ts
-        self.sent_at[row] = item.sent_at if self._is_alive(slice(row, row + 1))[0] else 0  # an expired item is no news
+        self.sent_at[row] = item.sent_at if self._is_alive(slice(row, row + 1))[0] else 0  # not for an expired item
 
     def _is_same(self, item: FeedItem, tokens: NDArray[np.int32]) -> bool:
         row = item.row

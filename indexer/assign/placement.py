@@ -28,7 +28,9 @@ class Placement(NamedTuple):
 
 
 def place_in_order(assigner: Assigner, assignment: Assignment, before: Nodes, capacity: NodeCapacity) -> Placement:
-    """Place n items one after the other, as deltas in this order do; after each of them every node is within its cap.
+    """Place n items one after the other; after each of them every node is within its cap.
+
+    The deltas of the items have to be written in the same order.
 
     Parameters
     ----------

@@ -161,11 +161,11 @@ class Leader:
                 self._wait(min(time.monotonic() - started, _LONGEST_WAIT))
             draft.advance(self._live_of_epoch(draft.catalogue.epoch))
             with self._lock:
-                news = draft.publish(self._live_of_epoch(draft.catalogue.epoch))
+                new_to_readers = draft.publish(self._live_of_epoch(draft.catalogue.epoch))
                 self.catalogue, self.live = draft.catalogue, draft.live
-                self._count(news)
+                self._count(new_to_readers)
         manifest = draft.manifest
-        metrics.show_refresh(manifest)
+        metrics.set_refresh_gauges(manifest)
         source, moved = f"snapshot {snapshot} ({reason})", f"{manifest.moved} of {manifest.common} items moved"
         _log.info("version %d from %s, %s", manifest.version, source, moved)
         return manifest
@@ -244,7 +244,7 @@ class Leader:
 
     def _show(self) -> None:
         if self.live is not None:
-            metrics.show_index(self.live.number, self.live.node_sizes())
+            metrics.set_index_gauges(self.live.number, self.live.node_sizes())
 
 
 def _moves(delta: Delta, live: LiveIndex) -> bool:

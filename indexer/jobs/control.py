@@ -22,10 +22,10 @@ from hsnn.monitoring.audit import AuditTrail
 
 _log = logging.getLogger(__name__)
 
-# Requests kept in the stream, about; old ones serve people who look at it.
+# Requests kept in the stream, about; handled ones are kept for people who read it.
 _REQUESTS_KEPT = 1000
 
-# Seconds between two looks at whether the leader has handled a request: a person does not notice them.
+# Seconds between two checks whether the leader has handled a request: too short for a person to notice.
 _POLL_SECONDS = 0.02
 
 

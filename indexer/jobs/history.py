@@ -57,7 +57,7 @@ class RunTrigger(StrEnum):
     """Why a run began; the values are written to Redis."""
 
     CALLED = "called"
-    """A stream had news."""
+    """A stream had new entries."""
     SWEPT = "swept"
     """Its interval was over."""
     BY_HAND = "by hand"

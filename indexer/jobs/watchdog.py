@@ -15,7 +15,7 @@ from hsnn.indexer.jobs.history import ActiveRun, JobHistory, JobRun
 
 _log = logging.getLogger(__name__)
 
-# Seconds after which a run is shown while it goes on, and between two updates: people look no oftener.
+# Seconds after which a run is shown while it goes on, and between two updates: more often would only load Redis.
 _SHOW_INTERVAL = 1.0
 
 

@@ -131,7 +131,7 @@ def _map_commands(
     chunk: int,
 ) -> Iterator[tuple[Command, int]]:
     """Generate the commands that write item map and expiry set of a shard: items of `rows` (n,), `slots` by row."""
-    # Every number becomes a text once, not once per item; map() over the lists then runs without Python frames.
+    # Each number is formatted once, not once per item; map() over the lists then runs without Python frames.
     leaf_texts = [f"{leaf}:" for leaf in range(len(base.representatives))]
     slot_texts = [str(slot) for slot in range(int(slots.max(initial=-1)) + 1)]
     id_of, leaf_text, slot_text = items.ids.__getitem__, leaf_texts.__getitem__, slot_texts.__getitem__

@@ -25,10 +25,10 @@ class LeaseKeeper:
     lease
         An acquired lease.
     lost
-        Set when the lease cannot be kept. Whoever sets it, too, ends the renewals: the holder is to stop.
+        Set when the lease cannot be kept; if it is set elsewhere, the renewals end, too.
     same_server
         Returns whether Redis is still the process that it was. A restarted one may have lost the last writes, so the
-        lease is given up, and the next holder begins with what is there. By default a restart is not looked for.
+        lease is given up, and the next holder begins with what is there. By default restarts are not checked for.
     on_renewal
         Called after each renewal that Redis answered.
     """

@@ -40,7 +40,7 @@ def assigner(rules: PlacementRules) -> Assigner:
     return Assigner(nothing, Line(), rules=rules)
 
 
-def placed(*places: float) -> Assignment:
+def assignment(*places: float) -> Assignment:
     vectors = np.array(places, np.float32)[:, None]
     return Assignment(vectors, Line().assign(vectors))
 
@@ -49,48 +49,53 @@ def nowhere(count: int) -> np.ndarray:
     return np.full(count, -1, np.int32)
 
 
-def one_by_one(rules, places, before=None, sizes=(0,) * NODES):
+def place_one_by_one(rules, places, before=None, sizes=(0,) * NODES):
     before = nowhere(len(places)) if before is None else np.array(before, np.int32)
-    return place_in_order(assigner(rules), placed(*places), before, NodeCapacity(rules, np.array(sizes)))
+    return place_in_order(assigner(rules), assignment(*places), before, NodeCapacity(rules, np.array(sizes)))
 
 
 def test_without_rules_every_item_is_in_its_nearest_node():
     places = (1.0, 9.0, 2.0, 31.0, 4.9)
-    for seated in (one_by_one(NEAREST_NODE, places), place_all(assigner(NEAREST_NODE), placed(*places), nowhere(5))):
-        assert seated.nodes.tolist() == [0, 1, 0, 3, 0]
-        assert seated.preferred.tolist() == [-1] * 5
+    for placement in (
+        place_one_by_one(NEAREST_NODE, places),
+        place_all(assigner(NEAREST_NODE), assignment(*places), nowhere(5)),
+    ):
+        assert placement.nodes.tolist() == [0, 1, 0, 3, 0]
+        assert placement.preferred.tolist() == [-1] * 5
 
 
 def test_who_finds_a_node_full_goes_to_the_next_and_remembers():
     rules = PlacementRules(over_mean=1.0, floor=2)
-    seated = one_by_one(rules, (1.0, 1.0, 1.0, 4.0))
-    assert seated.nodes.tolist() == [0, 0, 1, 1]
-    assert seated.preferred.tolist() == [-1, -1, 0, 0]
+    placement = place_one_by_one(rules, (1.0, 1.0, 1.0, 4.0))
+    assert placement.nodes.tolist() == [0, 0, 1, 1]
+    assert placement.preferred.tolist() == [-1, -1, 0, 0]
 
 
 def test_in_a_new_version_the_nearest_stay_whatever_the_order():
     rules = PlacementRules(over_mean=1.0, floor=2)
-    seated = place_all(assigner(rules), placed(4.0, 1.0, 3.0, 0.0), nowhere(4))
-    assert seated.nodes.tolist() == [1, 0, 1, 0]
-    assert seated.preferred.tolist() == [0, -1, 0, -1]
+    placement = place_all(assigner(rules), assignment(4.0, 1.0, 3.0, 0.0), nowhere(4))
+    assert placement.nodes.tolist() == [1, 0, 1, 0]
+    assert placement.preferred.tolist() == [0, -1, 0, -1]
 
 
 def test_a_move_makes_room_where_it_leaves():
     rules = PlacementRules(over_mean=1.0, floor=1)
-    seated = one_by_one(rules, (10.0, 0.0), before=(0, -1), sizes=(1, 0, 1, 1))
-    assert seated.nodes.tolist() == [1, 0]
+    placement = place_one_by_one(rules, (10.0, 0.0), before=(0, -1), sizes=(1, 0, 1, 1))
+    assert placement.nodes.tolist() == [1, 0]
 
 
 def test_an_item_leaves_its_node_only_for_one_that_is_nearer_by_the_margin():
     for margin, stays in ((0.0, False), (0.2, False), (0.3, True)):  # 5.5 is 5.5 from its node, 4.5 from the nearest
         rules = PlacementRules(margin=margin)
-        assert one_by_one(rules, (5.5,), before=(0,), sizes=(1, 0, 0, 0)).nodes.tolist() == [0 if stays else 1]
-        assert place_all(assigner(rules), placed(5.5), np.array([0], np.int32)).nodes.tolist() == [0 if stays else 1]
+        assert place_one_by_one(rules, (5.5,), before=(0,), sizes=(1, 0, 0, 0)).nodes.tolist() == [0 if stays else 1]
+        assert place_all(assigner(rules), assignment(5.5), np.array([0], np.int32)).nodes.tolist() == [
+            0 if stays else 1
+        ]
 
 
 def test_a_full_node_is_no_reason_to_leave_for_one_that_is_hardly_nearer():
     rules = PlacementRules(margin=0.5, over_mean=1.0, floor=2)
-    waiting = one_by_one(rules, (12.0,), before=(2,), sizes=(0, 2, 1, 0))
+    waiting = place_one_by_one(rules, (12.0,), before=(2,), sizes=(0, 2, 1, 0))
     assert (waiting.nodes.tolist(), waiting.preferred.tolist()) == ([2], [1]), "0 is farther, 1 is full"
 
 
@@ -102,7 +107,7 @@ def test_between_two_nodes_an_item_does_not_flap():
         made, node = assigner(PlacementRules(margin=margin)), np.array([0], np.int32)
         moves[margin] = 0
         for place in shaken:
-            after = place_all(made, placed(place), node).nodes
+            after = place_all(made, assignment(place), node).nodes
             moves[margin] += int(after[0] != node[0])
             node = after
     assert moves[0.0] > 50
@@ -118,34 +123,34 @@ def test_no_node_is_ever_above_its_cap_and_only_for_want_of_room_is_an_item_else
         data.draw(st.sampled_from([0.0, 0.2])), data.draw(st.floats(1, 3)), data.draw(st.integers(0, 3))
     )
     if bulk:
-        seated = place_all(assigner(rules), placed(*places), np.array(before, np.int32))
+        placement = place_all(assigner(rules), assignment(*places), np.array(before, np.int32))
         cap = rules.node_cap(len(places), NODES)
     else:
         before = nowhere(len(places)).tolist()
-        room = NodeCapacity(rules, np.zeros(NODES, np.int64))
-        seated, sizes = (
-            place_in_order(assigner(rules), placed(*places), nowhere(len(places)), room),
+        capacity = NodeCapacity(rules, np.zeros(NODES, np.int64))
+        placement, sizes = (
+            place_in_order(assigner(rules), assignment(*places), nowhere(len(places)), capacity),
             np.zeros(NODES, np.int64),
         )
-        for count, node in enumerate(seated.nodes.tolist(), 1):
+        for count, node in enumerate(placement.nodes.tolist(), 1):
             sizes[node] += 1
             assert sizes.max() <= rules.node_cap(count, NODES)
-        assert room.sizes.tolist() == sizes.tolist()
-        cap = room.cap
-    sizes = np.bincount(seated.nodes, minlength=NODES)
+        assert capacity.sizes.tolist() == sizes.tolist()
+        cap = capacity.cap
+    sizes = np.bincount(placement.nodes, minlength=NODES)
     assert sizes.max() <= cap
-    nearest = placed(*places).nodes
-    for node, wanted, near, old in zip(seated.nodes, seated.preferred, nearest, before, strict=True):
-        assert node in (near, old) or wanted >= 0
-        if wanted >= 0 and bulk:
-            assert sizes[wanted] == cap
+    nearest = assignment(*places).nodes
+    for node, preferred, near, old in zip(placement.nodes, placement.preferred, nearest, before, strict=True):
+        assert node in (near, old) or preferred >= 0
+        if preferred >= 0 and bulk:
+            assert sizes[preferred] == cap
 
 
 def test_the_cap_follows_the_most_that_was_there_and_never_falls():
-    room = NodeCapacity(PlacementRules(over_mean=2.0), np.zeros(NODES, np.int64))
+    capacity = NodeCapacity(PlacementRules(over_mean=2.0), np.zeros(NODES, np.int64))
     for number in range(20):
-        room.add(number % NODES)
-    assert room.cap == 10
+        capacity.add(number % NODES)
+    assert capacity.cap == 10
     for number in range(16):
-        room.remove(number % NODES)
-    assert room.cap == 10, "departures alone break no bound"
+        capacity.remove(number % NODES)
+    assert capacity.cap == 10, "departures alone break no bound"

@@ -280,8 +280,8 @@ def test_what_is_due_while_all_hands_are_busy_runs_late_and_once(runner) -> None
     assert len(runs) <= 3, "many due runs became one"
 
 
-def test_what_a_leader_owed_its_successor_does(store, lost) -> None:
-    """A call is kept in memory; but every job runs when a leader begins, or is owed if it is paused."""
+def test_what_a_leader_did_not_run_its_successor_runs(store, lost) -> None:
+    """A trigger is kept in memory; but every job runs when a leader begins, or once it is resumed."""
     first, runs = JobRunner(lost.set), []
     first.add_job("clean", lambda: runs.append("first"), every=3600)
     first.pause("clean")
