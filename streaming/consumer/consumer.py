@@ -260,15 +260,15 @@ class Consumer:
         passed = self._offset_resets.pop_delivered_resets(self._progress.partitions, read)
         if passed and idle:
             self._skip_trailing_gaps()  # the end may lie right behind the gap
-        for one in passed:
-            self._progress.counts.add_lost(one.position[0], one.lost_records(self._config.on_lost_offsets))
+        for lost in passed:
+            self._progress.counts.add_lost(lost.position[0], lost.lost_records(self._config.on_lost_offsets))
         self._forget_dead_letters(passed)
 
     def _forget_dead_letters(self, out_of_range: list[OutOfRangePosition]) -> None:
         """Forget which dead letters were written, of partitions whose offsets began anew with another log."""
-        for one in out_of_range:
-            if one.log_was_truncated:
-                self._dead_letters.forget(one.position)
+        for lost in out_of_range:
+            if lost.log_was_truncated:
+                self._dead_letters.forget(lost.position)
 
     def _skip_trailing_gaps(self) -> None:
         """Move past the offsets that a log's own bookkeeping takes at its end, so that lag becomes 0."""

@@ -58,7 +58,7 @@ class DeadLetterLimit:
         codes, topics = self._codes(rows), self._topic_of[rows.partition]
         present = np.flatnonzero(np.bincount(topics, minlength=len(self._topics))).tolist()
         exceeded = [self._check_topic(self._topics[i], np.flatnonzero(topics == i), codes, rows) for i in present]
-        return min((one for one in exceeded if one), key=lambda one: one.stop, default=None)
+        return min((result for result in exceeded if result), key=lambda result: result.stop, default=None)
 
     def state_dict(self) -> dict[str, list[list[Any]]]:
         """Return the reasons of the last events of each topic, empty for valid ones, as runs of [reason, count]."""
@@ -108,8 +108,8 @@ class DeadLetterLimit:
     def _error(self, topic: str, window: NDArray[np.int16], rows: EventTable) -> DeadLetterFloodError:
         reasons = Counter(self._reasons[code] for code in window[window != _VALID].tolist())
         reason, count = reasons.most_common(1)[0]
-        letters = [one for one in rows.payload if isinstance(one, DeadLetter) and one.record.topic == topic]
-        example = next((one for one in letters if one.reason == reason), letters[-1] if letters else None)
+        letters = [letter for letter in rows.payload if isinstance(letter, DeadLetter) and letter.record.topic == topic]
+        example = next((letter for letter in letters if letter.reason == reason), letters[-1] if letters else None)
         such_as = "" if example is None else _such_as(example)
         return DeadLetterFloodError(
             f"{topic}: {reasons.total():,} of the last {self._window:,} events are dead letters, and at most "

@@ -99,12 +99,12 @@ def reset_offsets(out_of_range: list[OutOfRangePosition], policy: OnLostOffsets)
         There is an offset out of range, and the policy is to stop.
     """
     if out_of_range and policy == "fail":
-        raise OutOfRangeError("; ".join(one.describe() for one in out_of_range))
-    for one in out_of_range:
-        offset, count = one.resume_offset(policy), one.lost_records(policy)
-        _log.error("%s Going on at %s, %d records are lost", one.describe().partition(" Choose")[0], offset, count)
-        RECORDS_LOST.labels(one.position[0]).inc(count)
-    return {one.position: one.resume_offset(policy) for one in out_of_range}
+        raise OutOfRangeError("; ".join(lost.describe() for lost in out_of_range))
+    for lost in out_of_range:
+        offset, count = lost.resume_offset(policy), lost.lost_records(policy)
+        _log.error("%s Going on at %s, %d records are lost", lost.describe().partition(" Choose")[0], offset, count)
+        RECORDS_LOST.labels(lost.position[0]).inc(count)
+    return {lost.position: lost.resume_offset(policy) for lost in out_of_range}
 
 
 class OffsetResetLog:
@@ -149,9 +149,9 @@ class OffsetResetLog:
         """Compare the offsets with the log's bounds; reset those that are out of range for the second time."""
         self._checked_at = time.monotonic()
         out_of_range = find_out_of_range(self._inner, self._inner.positions())
-        before = {(one.position, one.wanted) for one in self._suspected}
+        before = {(lost.position, lost.wanted) for lost in self._suspected}
         self._suspected = out_of_range
-        certain = [one for one in out_of_range if (one.position, one.wanted) in before]
+        certain = [lost for lost in out_of_range if (lost.position, lost.wanted) in before]
         if certain:
             self._reset(certain)
 
@@ -173,14 +173,14 @@ class OffsetResetLog:
             Offsets of reading if everything that was read was delivered; else nothing.
         """
         passed = [
-            one
-            for one in list(self._undelivered)
-            if one.log_was_truncated
-            or delivered[one.position].offset > one.wanted
-            or read.get(one.position, one.wanted) != one.wanted
+            lost
+            for lost in list(self._undelivered)
+            if lost.log_was_truncated
+            or delivered[lost.position].offset > lost.wanted
+            or read.get(lost.position, lost.wanted) != lost.wanted
         ]
-        for one in passed:
-            self._undelivered.remove(one)
+        for lost in passed:
+            self._undelivered.remove(lost)
         return passed
 
 

@@ -47,6 +47,6 @@ def resolve_start(
     out_of_range = find_out_of_range(event_log, progress.positions())
     for position, offset in reset_offsets(out_of_range, policy).items():
         progress.partitions[position].offset, progress.partitions[position].index = offset, 0
-    for one in out_of_range:
-        progress.counts.add_lost(one.position[0], one.lost_records(policy))
+    for lost in out_of_range:
+        progress.counts.add_lost(lost.position[0], lost.lost_records(policy))
     return progress, out_of_range

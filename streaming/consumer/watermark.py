@@ -90,7 +90,7 @@ def order_keys(ts: NDArray[np.int64], key: int, start: int, max_future: int, com
     Parameters
     ----------
     ts : (n,) int64
-        Event times, `NO_TIME` for rows without one; those lie right after the row before them.
+        Event times, `NO_TIME` for rows without one; those stay right after the row before them.
     key
         Key of the partition's last row before these; `NO_TIME` at its beginning.
     start
