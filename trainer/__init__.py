@@ -1,1 +1,1 @@
-"""The model learns: features, item state, id tables, MoNN, learned hierarchy, beam, online loop, checkpoints."""
+"""Training: features, item state, id tables, MoNN, the learned hierarchy, checkpoints, and the online loop."""

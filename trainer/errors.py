@@ -1,4 +1,4 @@
-"""What can go wrong in `trainer`."""
+"""Errors of the trainer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from hsnn.monitoring.errors import HsnnError
 
 
 class CheckpointError(HsnnError):
-    """A checkpoint cannot be used; the text says which and why."""
+    """A checkpoint cannot be used; the message says which and why."""
 
 
 class TokenError(HsnnError):
-    """The token for the server that is asked prequential queries is missing."""
+    """The token for the server of the prequential queries is missing."""

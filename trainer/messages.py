@@ -1,6 +1,6 @@
-"""What the trainer tells the rest of the system: state deltas, the item feed, snapshots.
+"""Messages of the trainer to scheduler and server: state deltas, the item feed, snapshots.
 
-Everything is absolute and addressed by row, so that reading a message twice changes nothing.
+All values are absolute and addressed by row, so that reading a message twice changes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LISTS = (0, len(COVISIT_HALF_LIVES), NEIGHBOURS)
 
 @dataclass(frozen=True, slots=True)
 class StateDelta:
-    """Item and user states touched since the last delta; stream ``state``.
+    """Item and user states that changed since the last delta; stream ``state``.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class StateDelta:
         )
 
     def encode(self) -> bytes:
-        """Bytes for the stream."""
+        """Encode as bytes for the stream."""
         scalars = (self.epoch, self.events, self.watermark, self.half_life, list(self.new_users))
         names = self._ARRAYS + (self._PAIRS if len(self.item_paired) else ())
         arrays = {name: getattr(self, name) for name in names}
@@ -137,7 +137,7 @@ class StateDelta:
 
     @classmethod
     def decode(cls, blob: bytes) -> StateDelta:
-        """Read what `encode` wrote."""
+        """Decode what `encode` wrote."""
         (epoch, events, watermark, half_life, new_users), packed = msgspec.msgpack.decode(blob)
         arrays = unpack(packed)
         tables = {name: arrays.pop(name) for name in list(arrays) if "." in name}
@@ -176,17 +176,17 @@ class Feed(msgspec.Struct, frozen=True, array_like=True):
     items: list[FeedItem]
 
     def encode(self) -> bytes:
-        """Bytes for the stream."""
+        """Encode as bytes for the stream."""
         return msgspec.msgpack.encode(self)
 
     @classmethod
     def decode(cls, blob: bytes) -> Feed:
-        """Read what `encode` wrote."""
+        """Decode what `encode` wrote."""
         return msgspec.msgpack.decode(blob, type=cls)
 
 
 class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a snapshot is made of; `state_id` and `feed_id` say where its readers go on in the streams.
+    """Description of a snapshot; readers continue in the two streams after `state_id` and `feed_id`.
 
     `generation` counts the rebalances of the nodes (`hsnn.trainer.training.commands`).
     """
@@ -236,7 +236,7 @@ class Snapshot:
     features: list[dict[str, Feature]] = field(default_factory=list)
 
     def encode(self) -> dict[bytes, bytes]:
-        """Fields of the Redis hash."""
+        """Encode as fields of the Redis hash."""
         return {
             b"manifest": msgspec.json.encode(self.manifest),
             b"model": pack(self.model),
@@ -245,20 +245,20 @@ class Snapshot:
             b"ids": msgspec.msgpack.encode((list(self.item_ids), list(self.user_ids), self.features)),
         }
 
-    def of_checkpoint(self, name: str) -> Snapshot:
-        """Return the same snapshot, naming the durable checkpoint it was taken with."""
+    def with_checkpoint(self, name: str) -> Snapshot:
+        """Return the same snapshot with the name of its durable checkpoint."""
         return replace(self, manifest=msgspec.structs.replace(self.manifest, checkpoint=name))
 
     @classmethod
     def decode(cls, fields: dict[bytes, bytes]) -> Snapshot:
-        """Read what `encode` wrote; other fields of the hash are ignored."""
+        """Decode what `encode` wrote; other fields of the hash are ignored."""
         item_ids, user_ids, features = msgspec.msgpack.decode(fields[b"ids"])
         return cls(
-            msgspec.json.decode(fields[b"manifest"], type=SnapshotManifest),
-            unpack(fields[b"model"]),
-            unpack(fields[b"items"]),
-            unpack(fields[b"users"]),
-            item_ids,
-            user_ids,
-            features,
+            manifest=msgspec.json.decode(fields[b"manifest"], type=SnapshotManifest),
+            model=unpack(fields[b"model"]),
+            items=unpack(fields[b"items"]),
+            users=unpack(fields[b"users"]),
+            item_ids=item_ids,
+            user_ids=user_ids,
+            features=features,
         )

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-EVENTS = Counter("hsnn_events_total", "Engagement events, by what became of them.", ["outcome"])
-DROPPED = Counter("hsnn_events_dropped_total", "Engagement events that were read but not learned.", ["reason"])
-JUDGED = Counter("hsnn_judgements_total", "Shown items judged: when due, or early for want of room.", ["when"])
-LATE_ACTIONS = Counter("hsnn_late_actions_total", "Actions on items that were judged already.")
-PENDING = Gauge("hsnn_impressions_pending", "Impressions that wait for their last item to be judged.")
+EVENTS = Counter("hsnn_events_total", "Engagement events, by outcome.", ["outcome"])
+DROPPED = Counter("hsnn_events_dropped_total", "Engagement events that were read but not trained on.", ["reason"])
+JUDGED = Counter(
+    "hsnn_judgements_total", "Shown items labelled: when due, or early because the buffer was full.", ["when"]
+)
+LATE_ACTIONS = Counter("hsnn_late_actions_total", "Actions on items that had been labelled already.")
+PENDING = Gauge("hsnn_impressions_pending", "Impressions that wait for the label of their last item.")
 LAG_RECORDS = Gauge("hsnn_lag_records", "Records between the read position and the end of the log.")
-LAG_SECONDS = Gauge("hsnn_lag_seconds", "Age of the oldest record that is not learned yet, from its sending.")
-RATE = Gauge("hsnn_events_per_second", "Events learned per second over the last seconds.")
+LAG_SECONDS = Gauge("hsnn_lag_seconds", "Age of the oldest record that is not trained on yet, from its sending.")
+RATE = Gauge("hsnn_events_per_second", "Events trained per second over the last seconds.")
 LOSS = Gauge("hsnn_loss", "Item-level loss of new batches, running mean, nats.")
 NODE_LOSS = Gauge("hsnn_node_loss", "Node-level loss of new batches, running mean, nats.")
 WATERMARK = Gauge("hsnn_watermark_seconds", "Largest event time so far, epoch seconds.")
 RECALL = Gauge(
-    "hsnn_prequential_recall", "Share of the last live queries whose next item was among the first.", ["method", "at"]
+    "hsnn_prequential_recall", "Share of the last live queries whose next item was among the first k.", ["method", "at"]
 )
 QUERIES = Counter("hsnn_prequential_queries_total", "Live prequential queries.", ["outcome"])
 ID_ROWS = Gauge(
-    "hsnn_id_rows", "Rows of the id tables: held by an id, free, or left and not to be used yet.", ["table", "state"]
+    "hsnn_id_rows", "Rows of the id tables: assigned, free, or in quarantine before reuse.", ["table", "state"]
 )
 IDS = Counter(
     "hsnn_ids_total",
     "Ids that were admitted (of them: to a reused row), refused, expired or evicted.",
     ["table", "outcome"],
 )
-REBALANCES = Counter("hsnn_rebalances_total", "Commands to rebalance the nodes, by what became of them.", ["outcome"])
+REBALANCES = Counter("hsnn_rebalances_total", "Commands to rebalance the nodes, by outcome.", ["outcome"])
 HELD = Gauge("hsnn_snapshots_held", "1 while snapshots are held back because the loss is far above the usual.")
 STEP_SECONDS = Histogram(
     "hsnn_step_seconds", "Time of one training step.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)

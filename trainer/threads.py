@@ -1,4 +1,4 @@
-"""The threads that a process does its arithmetic with."""
+"""Threads of torch and numpy."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from threadpoolctl import threadpool_limits
 
 
 def use_threads(count: int) -> None:
-    """Give torch so many threads, and numpy one; call once, when a process's modules are imported.
+    """Set torch to `count` threads and numpy's BLAS to one; call once, after the imports of a process.
 
-    numpy's BLAS would keep a thread per core of its own awake, and they take turns with torch's: on two cores a
-    training step with two threads took a third longer.
+    BLAS keeps a busy-waiting thread per core, and they compete with torch's: on two cores a training step with two
+    threads took a third longer.
 
     Examples
     --------

@@ -20,7 +20,7 @@ from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.messages import Feed
 from hsnn.trainer.online.progress import TrainingProgress
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 
 TASKS = ("click",)
@@ -116,7 +116,7 @@ class Trial:
     def _restart(self) -> None:
         """Go on from what a checkpoint would hold."""
         arrays, own = self._learner.state_dict()
-        snapshot_of(self._learner, SnapshotOrigin(1, 1)).encode()
+        make_snapshot(self._learner, SnapshotOrigin(1, 1)).encode()
         values = {"consumer": self._consumer.state_dict(), "learner": own, "progress": self._progress.state_dict()}
         values = msgspec.msgpack.decode(msgspec.msgpack.encode(values))
         self._consumer = Consumer(self._log, self._config, state=values["consumer"])

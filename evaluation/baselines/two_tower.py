@@ -18,7 +18,7 @@ from hsnn.serving.mirror.mirror import EpochState
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.model.scorer import Encoded, Scorer
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.rowstore.arrays import grown
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import PreparedBatch
@@ -89,7 +89,7 @@ class TwoTowerBaseline(Baseline):
 
     def _publish(self) -> None:
         self.published += 1
-        snapshot = snapshot_of(self.learner, SnapshotOrigin(self.published, 1, "two_tower"))
+        snapshot = make_snapshot(self.learner, SnapshotOrigin(self.published, 1, "two_tower"))
         config = ModelConfig.model_validate(snapshot.manifest.model)
         self.scorer = Scorer(config, snapshot.model)
         self._assigner = Assigner(snapshot, snapshot_encoder(snapshot))

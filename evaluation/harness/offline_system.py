@@ -22,7 +22,7 @@ from hsnn.serving.mirror.mirror import Mirror
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.messages import Feed, StateDelta
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import PreparedBatch, StepReport
 
@@ -120,7 +120,7 @@ class OfflineSystem:
     def _publish(self) -> None:
         self._last = (self.learner.watermark, self.learner.events)
         self.versions += 1
-        snapshot = snapshot_of(self.learner, SnapshotOrigin(self.versions, self.epoch, "offline"))
+        snapshot = make_snapshot(self.learner, SnapshotOrigin(self.versions, self.epoch, "offline"))
         recycled = self._rows_recycled()
         self._catalogue = ItemCatalogue(snapshot)
         assigner = Assigner(snapshot, snapshot_encoder(snapshot), rules=self._rules)

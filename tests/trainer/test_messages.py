@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hsnn.trainer.features.item_counters import HALF_LIVES
 from hsnn.trainer.messages import Feed, FeedItem, Snapshot, StateDelta
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 
 SCALARS = st.one_of(
@@ -86,7 +86,7 @@ def test_a_state_delta_comes_back(items, users, new_users, numbers):
 
 @pytest.fixture
 def snapshot(taught) -> Snapshot:
-    return snapshot_of(taught[0], SnapshotOrigin(4, 2, "", "17-3", "18-0", "abc"))
+    return make_snapshot(taught[0], SnapshotOrigin(4, 2, "", "17-3", "18-0", "abc"))
 
 
 def test_a_snapshot_comes_back(snapshot):
@@ -112,7 +112,7 @@ def test_a_snapshot_says_what_it_is_of(taught, snapshot):
     assert manifest.config_digest == "abc"
     assert len(snapshot.item_ids) == len(snapshot.features) == len(snapshot.items["embeddings"]) == len(learner.items)
     assert len(snapshot.user_ids) == len(snapshot.users["items"]) == len(learner.users)
-    named = snapshot.of_checkpoint("checkpoint-7")
+    named = snapshot.with_checkpoint("checkpoint-7")
     assert named.manifest == msgspec.structs.replace(manifest, checkpoint="checkpoint-7")
     assert manifest.checkpoint == ""
 
@@ -120,7 +120,7 @@ def test_a_snapshot_says_what_it_is_of(taught, snapshot):
 def test_a_snapshot_is_a_copy(config, world, teach):
     learner = Learner(config)
     teach(learner, world, 10)
-    snapshot = snapshot_of(learner, SnapshotOrigin(1, 1))
+    snapshot = make_snapshot(learner, SnapshotOrigin(1, 1))
     before = snapshot.encode()
     teach(learner, world, 5)
     assert snapshot.encode() == before

@@ -1,4 +1,4 @@
-"""A batch as bytes, for the other workers of a world, and back."""
+"""Encode batches as bytes for the other workers, and decode them."""
 
 from __future__ import annotations
 

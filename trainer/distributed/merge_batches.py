@@ -1,4 +1,4 @@
-"""Batches of several workers become one: the same one, in the same order, for whoever joins them."""
+"""Merge the batches of several workers into one, deterministically."""
 
 from __future__ import annotations
 

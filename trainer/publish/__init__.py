@@ -1,1 +1,1 @@
-"""What the trainer hands to Redis: states, feed and snapshots."""
+"""Publish the trainer's results to Redis: state deltas, the item feed, snapshots, progress and alarms."""

@@ -1,8 +1,8 @@
-"""Checkpoint first, then everything that depends on it: committed positions, snapshots, alarms.
+"""Write checkpoints, then publish what depends on them: snapshots, alarms, committed positions.
 
-1. copy the state of a moment between two steps, in slices between the steps that follow; 2. write and fsync it in a
-thread; then 3. hand the snapshot out, from that thread, and 4. commit the positions to the log's group, from the
-thread that owns the log. Only what is durable is ever published or committed.
+1. copy a consistent state of the learner, in slices between training steps (copy on write); 2. write and fsync it in a
+thread; then 3. publish the snapshot from that thread, and 4. commit the positions to the consumer group from the thread
+that owns the log. Only durable state is ever published or committed.
 """
 
 from __future__ import annotations
@@ -22,54 +22,54 @@ from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.messages import SnapshotManifest
 from hsnn.trainer.metrics import CHECKPOINT_PAUSE, CHECKPOINT_SECONDS
 from hsnn.trainer.publish.redis_writer import RedisWriter
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, manifest_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot_manifest
 from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder
 from hsnn.trainer.training.learner import Learner
 
 _log = logging.getLogger(__name__)
+# Seconds of copying between two training steps: a fraction of a step, so that training hardly slows down.
 _SLICE_SECONDS = 0.004
-"""Time between two steps that goes into the copy of a moment."""
 
 
 class Publisher:
-    """Takes checkpoints of a learner and publishes them, one at a time.
+    """Take checkpoints of a learner and publish them, one at a time.
 
     Parameters
     ----------
     digest
-        Of the configuration, for manifests.
+        Digest of the configuration, for manifests.
     on_pause
-        Told how long training waited for copies, in seconds, since the last call and in one step.
+        Called with the seconds that training waited for copying in one step.
     """
 
     def __init__(
         self,
         store: CheckpointStore,
-        outbox: RedisWriter,
+        writer: RedisWriter,
         digest: str,
         on_pause: Callable[[float], None] = CHECKPOINT_PAUSE.observe,
     ) -> None:
-        self._store, self._outbox, self._digest, self._on_pause = store, outbox, digest, on_pause
+        self._store, self._writer, self._digest, self._on_pause = store, writer, digest, on_pause
         self._pool = ThreadPoolExecutor(1, "checkpoint")
-        self._shadow: LearnerCopy | None = None
-        self._since = ""
-        self._then: Callable[[], None] | None = None  # to be done once the moment is copied
+        self._copy_of_learner: LearnerCopy | None = None
+        self._previous = ""  # newest checkpoint that an incremental one may refer to
+        self._after_copy: Callable[[], None] | None = None  # submitted to the thread once the copy is complete
         self._running: Future[None] | None = None
         self._commits: list[Callable[[], None]] = []
 
     @property
     def copying(self) -> bool:
-        """Whether a moment is being copied: `settle` goes on with it."""
-        return self._then is not None
+        """Whether a copy is in progress; `advance` continues it."""
+        return self._after_copy is not None
 
     @property
     def busy(self) -> bool:
         """Whether a checkpoint is being copied or written."""
         return self.copying or (self._running is not None and not self._running.done())
 
-    def continue_from(self, learner: Learner, since: str) -> None:
-        """Note that the learner is in the state of the checkpoint `since`: only what changes need be written."""
-        self._shadow, self._since = LearnerCopy(learner, known=True), since
+    def continue_from(self, learner: Learner, checkpoint: str) -> None:
+        """Declare that the learner has the state of `checkpoint`, so that the next one may be incremental."""
+        self._copy_of_learner, self._previous = LearnerCopy(learner, known=True), checkpoint
 
     def begin_checkpoint(
         self,
@@ -79,20 +79,26 @@ class Publisher:
         alarms: list[Alarm],
         held: str = "",
     ) -> None:
-        """Begin a checkpoint of now, to be copied, written, committed and published; waits for one that is under way.
+        """Begin a checkpoint of the current state, to be copied, written, published and committed.
 
-        `values` go into the checkpoint beside the learner's own; one that is a function is called in the thread. With a
-        reason why the model is `held`, the checkpoint says so and its snapshot is not handed out. Call with all touched
-        states already sent.
+        Waits for a checkpoint in progress. `values` go into the checkpoint beside the learner's own; those that are
+        functions are called in the thread. `held` is the reason, if any, not to publish the snapshot; the manifest of
+        the checkpoint has it. All state deltas must have been written before.
         """
         self.wait()
         started = time.perf_counter()
-        if self._shadow is None or self._shadow.learner is not learner:
-            self._shadow, self._since = LearnerCopy(learner), ""
-        self._shadow.begin()
-        outbox, number = self._outbox, self._outbox.next_snapshot()
-        origin = SnapshotOrigin(number, outbox.epoch, "", outbox.state_id, outbox.feed_id, self._digest)
-        snapshot = manifest_of(learner, origin) if learner.network.seeded and not held else None
+        if self._copy_of_learner is None or self._copy_of_learner.learner is not learner:
+            self._copy_of_learner, self._previous = LearnerCopy(learner), ""
+        self._copy_of_learner.begin()
+        writer = self._writer
+        origin = SnapshotOrigin(
+            snapshot=writer.next_snapshot(),
+            epoch=writer.epoch,
+            state_id=writer.state_id,
+            feed_id=writer.feed_id,
+            config_digest=self._digest,
+        )
+        snapshot = make_snapshot_manifest(learner, origin) if learner.network.seeded and not held else None
         manifest = {
             "events": learner.events,
             "watermark": learner.watermark,
@@ -101,7 +107,7 @@ class Publisher:
             "threads": learner.config.threads,
             "held": held,
         }
-        write = partial(self._write, self._shadow, values, manifest)
+        write = partial(self._write, self._copy_of_learner, values, manifest)
 
         def work() -> None:
             name = write()
@@ -111,11 +117,11 @@ class Publisher:
                 _log.warning("%s, %d events, is held back: %s", name, manifest["events"], held)
             self._publish(name, snapshot, alarms)
 
-        self._then = work
+        self._after_copy = work
         self._note_pause()
 
     def advance(self) -> None:
-        """Copy another slice; commit what has become durable. Called between steps, by the thread that owns the log."""
+        """Copy another slice and commit what is durable; called between steps by the thread that owns the log."""
         self._copy(_SLICE_SECONDS)
         if self._running is not None and self._running.done():
             self._running.result()
@@ -126,48 +132,49 @@ class Publisher:
             failpoint("commit")
 
     def wait(self) -> None:
-        """Wait for the checkpoint under way and commit it; raises what went wrong in it."""
+        """Wait for the checkpoint in progress and commit it; re-raises its error."""
         self._copy(float("inf"))
         if self._running is not None:
             self._running.result()
         self.advance()
 
     def close(self) -> None:
-        """Finish what is under way."""
+        """Finish the checkpoint in progress and stop the thread."""
         self.wait()
         self._pool.shutdown()
 
     def _copy(self, seconds: float) -> None:
-        if self._shadow is None:
+        if self._copy_of_learner is None:
             return
-        if self._then is not None:
-            self._shadow.advance(seconds)
-            if self._shadow.complete:
-                self._running, self._then = self._pool.submit(self._then), None
+        if self._after_copy is not None:
+            self._copy_of_learner.advance(seconds)
+            if self._copy_of_learner.complete:
+                self._running, self._after_copy = self._pool.submit(self._after_copy), None
         self._note_pause()
 
     def _note_pause(self) -> None:
-        if self._shadow is not None and self._shadow.spent:
-            self._on_pause(self._shadow.spent)
-            self._shadow.spent = 0.0
+        if self._copy_of_learner is not None and self._copy_of_learner.spent:
+            self._on_pause(self._copy_of_learner.spent)
+            self._copy_of_learner.spent = 0.0
 
-    def _write(self, shadow: LearnerCopy, values: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-        """Write what was copied; in the thread."""
-        since, self._since = self._since, ""  # whatever goes wrong, nothing goes on from there
-        plain = {name: value() if callable(value) else value for name, value in values.items()}
-        rows = TableRows(shadow.tables, since)
-        values = {**plain, "learner": shadow.values}
-        self._since = self._store.write(shadow.dense_arrays(), values, rows=rows, **manifest)
-        return self._since
+    def _write(self, copy: LearnerCopy, values: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+        """Write the copy; runs in the thread."""
+        previous, self._previous = self._previous, ""  # after a failure the next checkpoint is a full one
+        resolved = {name: value() if callable(value) else value for name, value in values.items()}
+        rows = TableRows(copy.tables, previous)
+        self._previous = self._store.write(
+            copy.dense_arrays(), {**resolved, "learner": copy.values}, rows=rows, **manifest
+        )
+        return self._previous
 
     def _publish(self, name: str, snapshot: SnapshotManifest | None, alarms: list[Alarm]) -> None:
-        """Hand out what is durable; in the thread."""
+        """Publish snapshot and alarms of a durable checkpoint; runs in the thread."""
         failpoint("publish")
-        if snapshot is not None and self._shadow is not None:
-            tables = [copy.table for copy in self._shadow.tables]
-            encoder = SnapshotEncoder(snapshot, self._shadow.arrays(), tables).of_checkpoint(name)
-            self._outbox.write_snapshot(encoder)
+        if snapshot is not None and self._copy_of_learner is not None:
+            tables = [copy.table for copy in self._copy_of_learner.tables]
+            encoder = SnapshotEncoder(snapshot, self._copy_of_learner.arrays(), tables).with_checkpoint(name)
+            self._writer.write_snapshot(encoder)
             _log.info("snapshot %d of %s, %d events", snapshot.snapshot, name, snapshot.events)
         for alarm in alarms:
-            self._outbox.write_alarm(alarm, 0 if snapshot is None else snapshot.snapshot)
+            self._writer.write_alarm(alarm, 0 if snapshot is None else snapshot.snapshot)
         failpoint("publish")

@@ -1,4 +1,4 @@
-"""The snapshot of a learner: the model and all states at one position of the log, as readers need them."""
+"""Take a snapshot of a learner: the model and all served state at one position of the log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hsnn.trainer.training.state import LearnerState
 
 
 class SnapshotOrigin(NamedTuple):
-    """What a snapshot says of itself beside the learner's state; see `hsnn.trainer.messages.SnapshotManifest`."""
+    """The fields of a manifest that do not come from the learner; see `hsnn.trainer.messages.SnapshotManifest`."""
 
     snapshot: int
     epoch: int
@@ -22,8 +22,8 @@ class SnapshotOrigin(NamedTuple):
     config_digest: str = ""
 
 
-def manifest_of(learner: LearnerState, origin: SnapshotOrigin) -> SnapshotManifest:
-    """Say what a snapshot of the learner as it is now is."""
+def make_snapshot_manifest(learner: LearnerState, origin: SnapshotOrigin) -> SnapshotManifest:
+    """Make the manifest of a snapshot of the learner as it is now."""
     return SnapshotManifest(
         **origin._asdict(),
         events=learner.events,
@@ -35,14 +35,14 @@ def manifest_of(learner: LearnerState, origin: SnapshotOrigin) -> SnapshotManife
     )
 
 
-def snapshot_of(learner: LearnerState, origin: SnapshotOrigin) -> Snapshot:
-    """Copy the model and all states."""
+def make_snapshot(learner: LearnerState, origin: SnapshotOrigin) -> Snapshot:
+    """Copy the model and all served state."""
     columns: dict[str, Array] = {}
     for table in learner.tables:
         columns |= {name: array[: table.rows()] for name, array in table.columns().items()}
     by_item, by_user = (served_columns(learner.tables, kind) for kind in (TableKind.ITEM, TableKind.USER))
     return Snapshot(
-        manifest=manifest_of(learner, origin),
+        manifest=make_snapshot_manifest(learner, origin),
         model=learner.network.weights(),
         items={name: columns[column].copy() for name, column in by_item.items()},
         users={name: columns[column].copy() for name, column in by_user.items()},

@@ -1,7 +1,7 @@
-"""The snapshot that a checkpoint's copy of the learner makes, as its readers get it.
+"""Encode a snapshot from the arrays of a checkpoint's copy of the learner.
 
-The same bytes as `hsnn.trainer.messages.Snapshot` makes, without an object per item or user, and in small steps where
-the interpreter's lock is held: it is made beside training.
+The same bytes as `hsnn.trainer.messages.Snapshot.encode`, without an object per item or user and without holding the
+interpreter lock for long: it runs in a thread beside training.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from hsnn.trainer.rowstore.byte_strings import ByteStrings, read_byte_strings
 from hsnn.trainer.rowstore.table import Table, TableKind, served_columns
 from hsnn.trainer.training.row_recycling import vacant
 
+# Strings encoded per step: some milliseconds, after which other threads get the interpreter lock.
 _CHUNK = 65_536
 _RECYCLING = "row_recycling."
-_FIX, _BYTE = 31, 255
-"""Longest texts whose heads have one byte, and two."""
+_FIXSTR_MAX, _STR8_MAX = 31, 255
+"""Bytes of the longest MessagePack strings with a header of one byte, and of two bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,12 @@ class SnapshotEncoder:
     arrays: Mapping[str, Array]
     tables: Sequence[Table]
 
-    def of_checkpoint(self, name: str) -> SnapshotEncoder:
-        """Return the same snapshot, naming the durable checkpoint it was taken with."""
+    def with_checkpoint(self, name: str) -> SnapshotEncoder:
+        """Return the same snapshot with the name of its durable checkpoint."""
         return replace(self, manifest=msgspec.structs.replace(self.manifest, checkpoint=name))
 
     def encode(self) -> dict[bytes, bytes]:
-        """Fields of the Redis hash."""
+        """Encode as fields of the Redis hash."""
         return {
             b"manifest": msgspec.json.encode(self.manifest),
             b"model": _packed(weights_of(self.arrays)),
@@ -59,8 +60,8 @@ class SnapshotEncoder:
         for part in ("items", "users"):
             texts = read_byte_strings(self.arrays, f"{part}.ids.texts")
             yield list_head(len(texts.lengths))
-            yield from encoded_texts(texts, vacant(recycling, part))
-        features = read_byte_strings(self.arrays, "items.features")  # each of them is encoded already
+            yield from encode_strings(texts, vacant(recycling, part))
+        features = read_byte_strings(self.arrays, "items.features")  # encoded already, one value per item
         yield list_head(len(features.lengths))
         yield features.bytes.tobytes()
 
@@ -69,38 +70,39 @@ def _packed(arrays: Mapping[str, Array]) -> bytes:
     return b"".join(file_pieces({name: Column.from_array(array) for name, array in arrays.items()}))
 
 
-def encoded_texts(texts: ByteStrings, without: NDArray[np.int64]) -> Iterator[bytes]:
-    """Encode texts as MessagePack, one behind the other, those of the rows `without` (n,) as empty ones.
+def encode_strings(texts: ByteStrings, without: NDArray[np.int64]) -> Iterator[bytes]:
+    """Encode strings as MessagePack, one after the other, those of the rows `without` (n,) as empty.
 
-    A text is its length in one to three bytes, then its UTF-8. That is put together in arrays: a loop over a million
-    texts would let the training thread wait for the interpreter's lock at every operation.
+    A string is a header of one to three bytes with its length, then its UTF-8. Array operations build the bytes: a loop
+    over a million strings would make the training thread wait for the interpreter lock at every operation.
 
     Examples
     --------
     >>> texts = ByteStrings.from_list([b"a", b"gone", b"x" * 40])
-    >>> b"".join(encoded_texts(texts, np.array([1]))) == b"".join(map(msgspec.msgpack.encode, ["a", "", "x" * 40]))
+    >>> b"".join(encode_strings(texts, np.array([1]))) == b"".join(map(msgspec.msgpack.encode, ["a", "", "x" * 40]))
     True
     """
     lengths = texts.lengths.astype(np.int64)
     starts = np.cumsum(lengths) - lengths
     lengths[without] = 0
-    for at in range(0, len(lengths), _CHUNK):
-        part = slice(at, at + _CHUNK)
-        yield _joined(texts.bytes, starts[part], lengths[part]).tobytes()
+    for start in range(0, len(lengths), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        yield _with_headers(texts.bytes, starts[chunk], lengths[chunk]).tobytes()
 
 
-def _joined(blob: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Texts (n,) of `blob` behind their heads: at most 65,535 bytes each, see `hsnn.trainer.ids.string_store`."""
-    heads = 1 + (lengths > _FIX) + (lengths > _BYTE)  # (n,) bytes of each head
-    places = np.cumsum(heads + lengths) - heads - lengths
-    out = np.empty(int((heads + lengths).sum()), np.uint8)
-    one, two, three = (np.flatnonzero(heads == size) for size in (1, 2, 3))
-    out[places[one]] = 0xA0 | lengths[one]
-    out[places[two]], out[places[two] + 1] = 0xD9, lengths[two]
-    out[places[three]], out[places[three] + 1], out[places[three] + 2] = (
+def _with_headers(blob: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the strings (n,) of `blob`, each after its header; none has more than 65,535 bytes."""
+    headers = 1 + (lengths > _FIXSTR_MAX) + (lengths > _STR8_MAX)  # (n,) bytes of each header
+    offsets = np.cumsum(headers + lengths) - headers - lengths
+    out = np.empty(int((headers + lengths).sum()), np.uint8)
+    one, two, three = (np.flatnonzero(headers == size) for size in (1, 2, 3))
+    # MessagePack: fixstr 101xxxxx; str 8 is 0xD9 and one byte; str 16 is 0xDA and two bytes, big-endian.
+    out[offsets[one]] = 0xA0 | lengths[one]
+    out[offsets[two]], out[offsets[two] + 1] = 0xD9, lengths[two]
+    out[offsets[three]], out[offsets[three] + 1], out[offsets[three] + 2] = (
         0xDA,
         lengths[three] >> 8,
         lengths[three] & 0xFF,
     )
-    out[span_indices(places + heads, lengths)] = blob[span_indices(starts, lengths)]
+    out[span_indices(offsets + headers, lengths)] = blob[span_indices(starts, lengths)]
     return out

@@ -14,7 +14,7 @@ from hsnn.indexer.jobs.rebalance import BalanceBounds, find_unbalanced, make_com
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.streaming.schema.events import Item
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_new_items_crowd_a_node_and_a_rebalance_makes_room(config, new_data):
     before = system.sizes()
     found = find_unbalanced(before, BalanceBounds(over_mean=3.0, floor=20, starved=1.0))
     assert len(found.split) > 0
-    manifest = snapshot_of(system.learner, SnapshotOrigin(1, 1)).manifest
+    manifest = make_snapshot(system.learner, SnapshotOrigin(1, 1)).manifest
     assert manifest.generation == 0
     version = VersionManifest(
         version=system.versions,

@@ -9,7 +9,7 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.config.presets import PRESETS
 from hsnn.trainer.model.item_encoder import Encoder
 from hsnn.trainer.model.monn import Monn
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 
 
@@ -74,7 +74,7 @@ def test_a_larger_model_learns_and_is_published(config, new_world, teach, name):
     learner, world = Learner(config.model_copy(update={"model": model})), new_world()
     losses = [teach(learner, world, 1).loss for _ in range(30)]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
-    snapshot = snapshot_of(learner, SnapshotOrigin(1, 1))
+    snapshot = make_snapshot(learner, SnapshotOrigin(1, 1))
     rows = np.arange(len(learner.items))
     vectors = Encoder(model, snapshot.model).vectors(snapshot.items["embeddings"], snapshot.items["tokens"])
     assert vectors.shape == (len(rows), model.vector_width)

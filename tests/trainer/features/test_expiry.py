@@ -10,7 +10,7 @@ from hsnn.indexer.assign.catalogue import ItemCatalogue as SchedulerCatalogue
 from hsnn.serving.mirror.items import MirroredItems as ServerCatalogue
 from hsnn.trainer.features.expiry import NEVER, dies_at
 from hsnn.trainer.messages import StateDelta
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 
 TIMES = st.integers(1, 100)
@@ -44,7 +44,7 @@ def test_trainer_scheduler_and_server_agree(items, idle_ms, watermark):
     rows = np.arange(len(items))
     assert learner.alive(rows).tolist() == expected
 
-    snapshot = snapshot_of(learner, SnapshotOrigin(1, 1))
+    snapshot = make_snapshot(learner, SnapshotOrigin(1, 1))
     assert SchedulerCatalogue(snapshot).alive_mask().tolist() == expected
 
     server = ServerCatalogue(idle_ms)

@@ -10,7 +10,7 @@ from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.model.item_encoder import Encoder, content_sum
 from hsnn.trainer.model.scorer import Scorer
 from hsnn.trainer.modules.inputs import dense_features, inputs
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def learner(taught, copy_of):
 @pytest.fixture
 def published(learner):
     """Encoder, scorer and static vectors of a snapshot."""
-    snapshot, model = snapshot_of(learner, SnapshotOrigin(1, 1)), learner.config.model
+    snapshot, model = make_snapshot(learner, SnapshotOrigin(1, 1)), learner.config.model
     encoder = Encoder(model, snapshot.model)
     return (
         encoder,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hsnn.trainer.config.ids import IdsConfig, Limits
 from hsnn.trainer.messages import Snapshot
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, manifest_of, snapshot_of
-from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder, encoded_texts
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot, make_snapshot_manifest
+from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder, encode_strings
 from hsnn.trainer.rowstore.arrays import unpack
 from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.training.learner import Learner
@@ -25,10 +25,10 @@ def test_the_same_fields(config, world, teach, kind):
     teach(learner, world, 12)
     assert kind != "limited" or len(learner.recycler.items.vacant())
     origin = SnapshotOrigin(4, 2, "", "17-3", "18-0", "abc")
-    expected = snapshot_of(learner, origin).of_checkpoint("one").encode()
+    expected = make_snapshot(learner, origin).with_checkpoint("one").encode()
     found = (
-        SnapshotEncoder(manifest_of(learner, origin), learner.state_dict()[0], learner.tables)
-        .of_checkpoint("one")
+        SnapshotEncoder(make_snapshot_manifest(learner, origin), learner.state_dict()[0], learner.tables)
+        .with_checkpoint("one")
         .encode()
     )
     assert found.keys() == expected.keys()
@@ -39,7 +39,7 @@ def test_the_same_fields(config, world, teach, kind):
         assert one.keys() == other.keys()
         assert all(one[at].dtype == other[at].dtype and one[at].tobytes() == other[at].tobytes() for at in one)
     assert msgspec.json.decode(found[b"manifest"])["checkpoint"] == "one"
-    assert list(Snapshot.decode(found).item_ids) == list(snapshot_of(learner, origin).item_ids)
+    assert list(Snapshot.decode(found).item_ids) == list(make_snapshot(learner, origin).item_ids)
 
 
 NAMES = st.lists(st.text() | st.integers(0, 700).map("x".__mul__) | st.just("y" * 65_535), max_size=12)
@@ -49,5 +49,5 @@ NAMES = st.lists(st.text() | st.integers(0, 700).map("x".__mul__) | st.just("y" 
 def test_texts_are_encoded_as_one_would(names, vacant):
     rows = np.array([row for row in sorted(vacant) if row < len(names)], np.int64)
     names = [name if len(name.encode()) <= 65_535 else "" for name in names]
-    found = b"".join(encoded_texts(ByteStrings.from_list([name.encode() for name in names]), rows))
+    found = b"".join(encode_strings(ByteStrings.from_list([name.encode() for name in names]), rows))
     assert found == b"".join(msgspec.msgpack.encode("" if row in rows else name) for row, name in enumerate(names))

@@ -8,7 +8,7 @@ import pytest
 
 from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.schema.commands import Rebalance, SetRates, decode_commands
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 
 START = 1_700_000_000_000
@@ -50,7 +50,7 @@ def test_an_overfull_node_is_split_and_the_empty_ones_hold_something(crowded):
     assert sizes.max() < 0.6 * sizes.sum()
     assert (sizes > 0).sum() >= 5
     assert learner.commanded.generation == 1
-    assert snapshot_of(learner, SnapshotOrigin(1, 1)).manifest.generation == 1
+    assert make_snapshot(learner, SnapshotOrigin(1, 1)).manifest.generation == 1
 
 
 def test_a_revived_node_is_not_taken_for_dead(crowded):

@@ -17,7 +17,7 @@ from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.config.ids import IdsConfig, Limits
 from hsnn.trainer.features import extra_tables
 from hsnn.trainer.messages import Snapshot, StateDelta
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, manifest_of, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot, make_snapshot_manifest
 from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder
 from hsnn.trainer.rowstore.arrays import Array, grown
 from hsnn.trainer.rowstore.table import TableKind
@@ -141,10 +141,10 @@ def test_snapshot_delta_and_mirror_have_it(clicks, config, world, teach):
     learner, mirror = Learner(config), Mirror()
     teach(learner, world, 10)
     learner.discard_delta()
-    encoded = snapshot_of(learner, SnapshotOrigin(1, 1)).encode()
+    encoded = make_snapshot(learner, SnapshotOrigin(1, 1)).encode()
     snapshot = Snapshot.decode(encoded)
     copied = SnapshotEncoder(
-        manifest_of(learner, SnapshotOrigin(1, 1)), learner.state_dict()[0], learner.tables
+        make_snapshot_manifest(learner, SnapshotOrigin(1, 1)), learner.state_dict()[0], learner.tables
     ).encode()
     assert np.array_equal(Snapshot.decode(copied).items[COLUMN], snapshot.items[COLUMN])
     mirror.load_version(version_of(learner, snapshot))
@@ -163,7 +163,7 @@ def test_without_registered_tables_no_byte_is_sent_for_them(config, world, teach
     delta = learner.delta()
     assert not delta.item_tables
     assert not delta.user_tables
-    assert not any("." in name for name in snapshot_of(learner, SnapshotOrigin(1, 1)).items)
+    assert not any("." in name for name in make_snapshot(learner, SnapshotOrigin(1, 1)).items)
 
 
 def test_names_are_taken_once(clicks):

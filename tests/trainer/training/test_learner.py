@@ -9,7 +9,7 @@ from hsnn.trainer.features.hashing import token_matrix, tokens
 from hsnn.trainer.features.queries import Queries
 from hsnn.trainer.model.item_encoder import Encoder
 from hsnn.trainer.model.scorer import Scorer
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 
 CODES = "levels.hierarchy.codes.0"
@@ -36,7 +36,7 @@ def test_nodes_are_clusters(taught):
 
 def served(learner: Learner, queries: Queries) -> list[list[int]]:
     """The 10 best rows of every query, by beam, budget and item level."""
-    snapshot = snapshot_of(learner, SnapshotOrigin(1, 1))
+    snapshot = make_snapshot(learner, SnapshotOrigin(1, 1))
     encoder, scorer = Encoder(learner.config.model, snapshot.model), Scorer(learner.config.model, snapshot.model)
     vectors = encoder.vectors(snapshot.items["embeddings"], snapshot.items["tokens"])
     encoded = scorer.encode(queries, vectors, learner.leaves.node_log_share())
@@ -66,7 +66,7 @@ def test_served_recall_beats_popularity(taught, copy_of, new_world):
 
 def test_an_unseen_item_is_where_its_content_belongs_at_once(taught):
     learner, _ = taught
-    snapshot = snapshot_of(learner, SnapshotOrigin(1, 1))
+    snapshot = make_snapshot(learner, SnapshotOrigin(1, 1))
     encoder = Encoder(learner.config.model, snapshot.model)
     rows = np.arange(len(learner.items))
     labels = clusters(learner, rows)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 
 
@@ -43,7 +43,7 @@ def test_deltas_add_up_to_the_snapshot(crossed, world, teach):
         teach(learner, world, 3)
         delta = learner.delta()
         told.put(delta.item_rows, delta.item_neighbours, delta.item_weights, delta.item_totals, delta.item_paired)
-    items = snapshot_of(learner, SnapshotOrigin(1, 1)).items
+    items = make_snapshot(learner, SnapshotOrigin(1, 1)).items
     names = {"neighbours": "neighbours", "weights": "weights", "totals": "totals", "paired": "last"}
     for name, attribute in names.items():
         assert np.array_equal(getattr(told, attribute)[: len(learner.items)], items[name])
@@ -67,4 +67,4 @@ def test_without_cross_features_nothing_is_counted_or_sent(config, world, teach)
     teach(learner, world, 3)
     assert len(learner.covisitation.last) == 0
     assert b"item_neighbours" not in learner.delta().encode()
-    assert "neighbours" not in snapshot_of(learner, SnapshotOrigin(1, 1)).items
+    assert "neighbours" not in make_snapshot(learner, SnapshotOrigin(1, 1)).items

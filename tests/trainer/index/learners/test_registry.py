@@ -18,7 +18,7 @@ from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.model.item_encoder import Encoder
 from hsnn.trainer.model.scorer import Encoded, Scorer
-from hsnn.trainer.publish.snapshot import SnapshotOrigin, snapshot_of
+from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.maintenance import maintain_nodes
 
@@ -101,7 +101,7 @@ def trained(
 
 def published(learner: Learner) -> tuple[Encoder, Scorer, np.ndarray]:
     """What a reader makes of a snapshot, once it went over the wire."""
-    snapshot = Snapshot.decode(snapshot_of(learner, SnapshotOrigin(1, 1)).encode())
+    snapshot = Snapshot.decode(make_snapshot(learner, SnapshotOrigin(1, 1)).encode())
     model = ModelConfig.model_validate(snapshot.manifest.model)
     encoder = Encoder(model, snapshot.model)
     vectors = encoder.vectors(snapshot.items["embeddings"], snapshot.items["tokens"])
