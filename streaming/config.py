@@ -1,4 +1,4 @@
-"""The part of the configuration that `streaming` owns."""
+"""Configuration of `streaming`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from hsnn.monitoring.duration import Duration
 
 OnLostOffsets = Literal["fail", "earliest", "latest"]
-"""What to do where the log does not hold the next record."""
+"""What to do if the log does not hold the next record."""
 
 
 class StreamingConfig(BaseModel):
-    """Where events come from and which of them are believed."""
+    """Where events come from, how they are batched, and which are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,7 +40,7 @@ class StreamingConfig(BaseModel):
     )
     max_wait: Duration = Field(0.2, description="how long a batch may wait for more events before it is closed short")
     patience: Duration = Field(
-        300.0, description="how long the trainer waits for a log or a Redis that is away before it ends"
+        300.0, description="how long the trainer retries while the log or Redis is unavailable, before it ends"
     )
     drop_above: Duration | None = Field(
         None,
@@ -58,7 +58,7 @@ class StreamingConfig(BaseModel):
         600.0, description="stream time after which a shown item without an action is a negative"
     )
     joiner_capacity: int = Field(
-        100_000, ge=1, description="shown items that may wait for actions; beyond it the oldest are judged early"
+        100_000, ge=1, description="shown items that may wait for actions; beyond it the oldest are labelled early"
     )
     dedup_window: Duration = Field(
         600.0, description="stream time within which an event with the id of an earlier one is dropped; 0s: never"

@@ -1,10 +1,10 @@
-"""Everything that can go wrong with a log, under one root."""
+"""Errors of `streaming`."""
 
 from __future__ import annotations
 
 
 class StreamingError(Exception):
-    """Root of the errors of `streaming`; messages say what, where and what to do."""
+    """Base class of the errors of `streaming`; messages say what failed, where, and what to do."""
 
 
 class LogUrlError(StreamingError, ValueError):
@@ -20,15 +20,15 @@ class UnknownTopicError(StreamingError):
 
 
 class OutOfRangeError(StreamingError):
-    """A position points to where the log holds nothing: before its oldest record (retention), or beyond its end."""
+    """The log has no record at a position: it is before the oldest record (retention), or beyond the end."""
 
 
 class DeadLetterFloodError(StreamingError):
-    """So many events cannot be read or believed that something is wrong with all of them."""
+    """So large a share of the events are dead letters that something must be wrong with all of them."""
 
 
 class AppendError(StreamingError):
-    """Records could not be written, so the log does not hold what the caller believes it holds."""
+    """Records could not be written; the log does not hold what was appended."""
 
 
 class StateError(StreamingError, ValueError):

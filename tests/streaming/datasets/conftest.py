@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's own cache or shelf."""
+    """Keep tests away from the user's own cache and data folder."""
     monkeypatch.setenv("HSNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HSNN_DATA", raising=False)
 

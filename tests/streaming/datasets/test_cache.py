@@ -34,7 +34,7 @@ def test_a_failed_fetch_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_the_second_of_two_at_once_keeps_the_first_ones_files(tmp_path: Path) -> None:
+def test_second_of_two_concurrent_fetches_keeps_the_first(tmp_path: Path) -> None:
     target = tmp_path / "x"
 
     def fetch(folder: Path) -> None:
@@ -46,7 +46,7 @@ def test_the_second_of_two_at_once_keeps_the_first_ones_files(tmp_path: Path) ->
     assert (target / "file").read_text() == "first"
 
 
-def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HSNN_CACHE", str(tmp_path))
     assert cache.folder("x") == tmp_path / "data" / "x"
     monkeypatch.delenv("HSNN_CACHE")

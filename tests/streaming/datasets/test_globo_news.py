@@ -36,7 +36,7 @@ def test_articles_arrive_with_their_first_click(globo: Path) -> None:
     assert data.title("50") == "article 50 (category 9)"
 
 
-def test_what_knows_the_future_is_not_read(globo: Path) -> None:
+def test_columns_that_leak_the_future_are_not_read(globo: Path) -> None:
     data = globo_news.read(globo)
     assert not any("session" in name for context in data.engagements.context for name in context or {})
 

@@ -15,7 +15,7 @@ from hsnn.streaming.producer.produce import produce
 from hsnn.streaming.schema.events import Impression, Interaction
 
 
-def test_every_row_is_an_impression_followed_by_what_was_done(videos: Path) -> None:
+def test_every_row_is_an_impression_followed_by_its_actions(videos: Path) -> None:
     events = [event for topic, _, event in kuairand.read(videos).events() if topic == "engagements"]
     shown = {"tab": "1"}
     assert events == [
@@ -36,7 +36,7 @@ def test_limit_counts_impressions_and_interactions(videos: Path, limit: int) -> 
     assert len(part) == min(limit, 6)
 
 
-def test_features_without_what_could_know_the_future(videos: Path) -> None:
+def test_features_that_could_leak_the_future_are_left_out(videos: Path) -> None:
     data = kuairand.read(videos)
     assert [(item.id, item.ts) for item in data.items] == [("6", 999), ("5", 2999)]
     assert data.items[0].features == {
@@ -53,7 +53,7 @@ def test_features_without_what_could_know_the_future(videos: Path) -> None:
     assert "user_active_degree" not in data.users[0].features
 
 
-def test_batches_tell_what_was_shown(videos: Path) -> None:
+def test_batches_have_the_shown_items(videos: Path) -> None:
     first, second = kuairand.read(videos).batches(2)
     assert first.seen_items == [("6", 1000, 1000), ("6", 2000, 2000)]
     assert (first.engagements.action, first.positions["engagements", 0], first.watermark) == (
@@ -65,7 +65,7 @@ def test_batches_tell_what_was_shown(videos: Path) -> None:
     assert (len(second.engagements), second.positions["engagements", 0], second.caught_up) == (1, 6, True)
 
 
-def test_impressions_come_out_as_judgements(videos: Path) -> None:
+def test_impressions_become_labelled_impressions(videos: Path) -> None:
     config = StreamingConfig(tasks=("click", "long_view", "like"))
     first, second = kuairand.read(videos).batches(2, config)
     assert (first.impressions, first.pending, len(first.labelled_impressions)) == (0, 2, 0), "the window has not passed"
@@ -78,7 +78,7 @@ def test_impressions_come_out_as_judgements(videos: Path) -> None:
 
 
 def later(data: Dataset) -> Dataset:
-    """The same events in our century: a consumer believes no stamps of 1970."""
+    """The same events later: a consumer rejects times of 1970."""
     events, shown, by = data.engagements, data.impressions, 1_650_000_000_000
     assert shown is not None
     return replace(
@@ -90,7 +90,7 @@ def later(data: Dataset) -> Dataset:
     )
 
 
-def test_the_consumer_judges_as_the_data_set_does(videos: Path) -> None:
+def test_consumer_labels_as_the_data_set_does(videos: Path) -> None:
     config = StreamingConfig(tasks=("click", "like"), batch_size=2, max_wait=0.0)
     data, log = later(kuairand.read(videos)), MemoryLog()
     assert produce(data, log, config=config).finished

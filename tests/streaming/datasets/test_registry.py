@@ -16,7 +16,7 @@ def test_all_data_sets_are_known_with_terms_and_origin() -> None:
         assert known.homepage.startswith("https://")
 
 
-def test_a_wrong_name_gets_the_nearest_one() -> None:
+def test_unknown_name_suggests_the_nearest_one() -> None:
     with pytest.raises(DataError, match="did you mean 'globo-news'"):
         load("globo-new:/tmp")
 
@@ -27,20 +27,20 @@ def test_load_by_path_and_limit(globo: Path) -> None:
     assert len(load(f"globo-news:{globo}", limit=99)) == 4
 
 
-def test_load_refuses_what_makes_no_sense(globo: Path) -> None:
+def test_load_with_invalid_arguments_is_an_error(globo: Path) -> None:
     with pytest.raises(DataError, match="at least 1"):
         load(f"globo-news:{globo}", limit=0)
     with pytest.raises(DataError, match="is not a folder"):
         load(f"globo-news:{globo}/nowhere")
 
 
-def test_load_finds_the_users_shelf(globo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_uses_the_data_folder(globo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     globo.rename(globo.parent / "globo-news")
     monkeypatch.setenv("HSNN_DATA", str(globo.parent))
     assert len(load("globo-news")) == 4
 
 
-def test_get_says_how_to_obtain_what_it_may_not_fetch() -> None:
+def test_get_explains_how_to_obtain_what_it_may_not_fetch() -> None:
     with pytest.raises(DataError, match=r"(?s)academic use.*kaggle.*globo-news:/path"):
         get("globo-news")
 

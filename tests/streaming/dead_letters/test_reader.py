@@ -1,13 +1,10 @@
-"""Dead letters read back: where they came from, who they are, and how many."""
+"""Dead letters read back: source, identity, filters, counts."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.dead_letters.preview import preview
 from hsnn.streaming.dead_letters.reader import (
     FOREIGN,
     DeadLetterFilter,
@@ -22,7 +19,6 @@ from hsnn.streaming.errors import UnknownTopicError
 from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Record
-from hsnn.streaming.log.scan import read_range, read_topic
 
 
 def dead(offset: int, reason: str = "invalid", partition: int = 0, index: int = 0, value: bytes = b"?") -> DeadLetter:
@@ -45,7 +41,7 @@ def all_of(log: MemoryLog) -> list[StoredDeadLetter]:
     return list(read_dead_letters(log, ["engagements"]))
 
 
-def test_each_knows_where_it_came_from(log: MemoryLog) -> None:
+def test_letters_have_their_source_position(log: MemoryLog) -> None:
     found = all_of(log)
     assert sorted((one.partition, one.offset, one.index, one.reason) for one in found) == [
         (-1, -1, -1, FOREIGN),
@@ -59,12 +55,12 @@ def test_each_knows_where_it_came_from(log: MemoryLog) -> None:
     assert {one.detail for one in found if not one.foreign} == {"why"}
 
 
-def test_the_original_headers_are_without_ours(log: MemoryLog) -> None:
+def test_original_headers_exclude_those_of_the_writer(log: MemoryLog) -> None:
     assert {one.headers for one in all_of(log) if not one.foreign} == {(("trace", b"\xff"),)}
 
 
-def test_only_what_was_put_on_last_is_believed() -> None:
-    """A producer sent an older letter on, with all its headers."""
+def test_last_headers_of_the_writer_count() -> None:
+    """A producer forwarded an older dead letter with all its headers."""
     ours = (("hsnn-reason", b"r"), ("hsnn-topic", b"t"), ("hsnn-partition", b"0"), ("hsnn-offset", b"5"))
     old = (*ours, ("hsnn-index", b"0"), ("hsnn-truncated-from", b"9"))
     letter = parse_dead_letter(Record("t.dlq", 0, 1, None, b"", (*old, *ours[:3], ("hsnn-offset", b"6"), old[4]), 0))
@@ -81,11 +77,11 @@ def test_only_what_was_put_on_last_is_believed() -> None:
         {"hsnn-reason": b"r", "hsnn-topic": b"\xff", "hsnn-partition": b"0", "hsnn-offset": b"1", "hsnn-index": b"0"},
     ],
 )
-def test_what_is_not_of_this_topic_is_foreign(headers: dict[str, bytes]) -> None:
+def test_record_of_another_topic_is_foreign(headers: dict[str, bytes]) -> None:
     assert parse_dead_letter(Record("t.dlq", 0, 1, None, None, tuple(headers.items()), 0)).foreign
 
 
-def test_identities_tell_letters_apart_and_outlive_a_second_copy(log: MemoryLog) -> None:
+def test_identities_are_unique_and_equal_for_copies(log: MemoryLog) -> None:
     found = {one.identity for one in all_of(log)}
     assert len(found) == 5
     for letter in (dead(7), dead(7, value=b"another log's record at this place")):
@@ -125,41 +121,9 @@ def test_counts_per_topic_and_reason() -> None:
     ]
 
 
-def test_which_topics_have_letters(log: MemoryLog) -> None:
+def test_topics_with_dead_letters(log: MemoryLog) -> None:
     config = StreamingConfig()
     assert topics_with_dead_letters(log, config) == ["engagements"]
     assert topics_with_dead_letters(log, config, "engagements.dlq") == ["engagements"]
     with pytest.raises(UnknownTopicError, match=r"no topic 'items\.dlq' in the log"):
         topics_with_dead_letters(log, config, "items")
-
-
-@given(st.lists(st.integers(0, 2500), min_size=6, max_size=6), st.data())
-def test_a_sweep_reads_exactly_the_stretch(sizes: list[int], data: st.DataObject) -> None:
-    log, begin, end = MemoryLog(), {}, {}
-    log.create_topic("t", len(sizes))
-    for partition, size in enumerate(sizes):
-        log.append("t", [ProducerRecord(None, b"", partition=partition)] * size)
-        begin["t", partition] = data.draw(st.integers(0, size))
-        end["t", partition] = data.draw(st.integers(begin["t", partition], size))
-    found = sorted((record.partition, record.offset) for record in read_range(log, begin, end))
-    assert found == [(p, at) for (_, p), first in begin.items() for at in range(first, end["t", p])]
-
-
-def test_what_comes_during_a_sweep_is_not_read() -> None:
-    log = MemoryLog()
-    log.create_topic("t", 1)
-    log.append("t", [ProducerRecord(None, b"1"), ProducerRecord(None, b"2")])
-    found = []
-    for record in read_topic(log, "t"):
-        found.append(record.value)
-        log.append("t", [ProducerRecord(None, b"later")])
-    assert found == [b"1", b"2"]
-    assert list(read_topic(log, "no such topic")) == []
-
-
-@given(st.binary(max_size=300), st.integers(1, 100))
-def test_a_preview_is_one_printable_line_of_bounded_length(value: bytes, longest: int) -> None:
-    shown = preview(value, longest)
-    assert shown.isprintable()
-    assert len(shown) <= 10 * longest + 20
-    assert (f"({len(value)} bytes)" in shown) == (len(value) > longest)

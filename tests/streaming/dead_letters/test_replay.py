@@ -1,4 +1,4 @@
-"""Dead letters sent again: the original and nothing else, once, and every letter accounted for."""
+"""Replay of dead letters: the original is sent once, and every letter is accounted for."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def sent(log: EventLog, topic: str) -> list[Record]:
     return sorted(read_topic(log, topic), key=lambda record: record.key or b"")
 
 
-def test_the_original_comes_back_once(log: EventLog, topic: str) -> None:
+def test_original_is_sent_once(log: EventLog, topic: str) -> None:
     account = replay(log, [topic], DeadLetterFilter())
     assert account == ReplayReport(10, {topic: 10}, {})
     found = sent(log, topic)
@@ -65,7 +65,7 @@ def test_the_original_comes_back_once(log: EventLog, topic: str) -> None:
     assert len(sent(log, topic)) == 10
 
 
-def test_a_dry_run_writes_nothing_and_counts_the_same(log: EventLog, topic: str) -> None:
+def test_dry_run_writes_nothing_and_counts_the_same(log: EventLog, topic: str) -> None:
     would = replay(log, [topic], DeadLetterFilter(reason="invalid"), dry_run=True)
     assert sent(log, topic) == []
     assert log.partitions(topic + ".dlq.replayed") == []
@@ -76,7 +76,7 @@ def test_a_dry_run_writes_nothing_and_counts_the_same(log: EventLog, topic: str)
     )
 
 
-def test_parts_make_a_whole(log: EventLog, topic: str) -> None:
+def test_filtered_replays_add_up(log: EventLog, topic: str) -> None:
     parts = [
         replay(log, [topic], wanted)
         for wanted in (
@@ -92,7 +92,7 @@ def test_parts_make_a_whole(log: EventLog, topic: str) -> None:
     assert len(read_replayed(log, [topic])) == 10
 
 
-def test_what_cannot_be_sent_is_said(log: EventLog, topic: str) -> None:
+def test_letters_that_cannot_be_sent_are_counted(log: EventLog, topic: str) -> None:
     write(log, [dead(topic, 20, value=b"x" * 1_000_001)])
     log.append(topic + ".dlq", [ProducerRecord(b"k", b"a stranger")])
     log.flush()
@@ -102,7 +102,7 @@ def test_what_cannot_be_sent_is_said(log: EventLog, topic: str) -> None:
     assert replay(log, [topic], DeadLetterFilter(reason="malformed")).not_replayable == 0  # nobody asked for them
 
 
-def test_a_letter_that_lies_there_twice_is_sent_once(log: EventLog, topic: str) -> None:
+def test_duplicate_letter_is_sent_once(log: EventLog, topic: str) -> None:
     first = next(iter(read_dead_letters(log, [topic])))
     copy = first.record
     log.append(copy.topic, [ProducerRecord(copy.key, copy.value, copy.headers)])
@@ -110,7 +110,7 @@ def test_a_letter_that_lies_there_twice_is_sent_once(log: EventLog, topic: str) 
     assert replay(log, [topic], DeadLetterFilter()) == ReplayReport(11, {topic: 10}, {SkipReason.ALREADY_REPLAYED: 1})
 
 
-def test_a_topic_with_fewer_partitions_than_before_takes_them_by_key(log: EventLog) -> None:
+def test_topic_with_fewer_partitions_gets_letters_by_key(log: EventLog) -> None:
     name = f"t-{uuid.uuid4().hex}"
     log.create_topic(name, 1)
     write(log, [dead(name, 3, partition=7)])
@@ -124,10 +124,8 @@ def test_several_chunks(log: EventLog, topic: str, monkeypatch: pytest.MonkeyPat
     assert len(read_replayed(log, [topic])) == len(sent(log, topic)) == 10
 
 
-def test_a_run_that_dies_sends_a_chunk_again_at_most(
-    topic: str, log: EventLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The events were durable, their marks were not."""
+def test_interrupted_run_repeats_one_chunk_at_most(topic: str, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The events were durable, the records of their replay were not."""
     monkeypatch.setattr(replay_module, "CHUNK", 3)
     real, calls = log.append, []
 
@@ -146,7 +144,7 @@ def test_a_run_that_dies_sends_a_chunk_again_at_most(
     assert (len(found), len(set(found))) == (13, 10)
 
 
-def test_marks_among_which_somebody_wrote_do_no_harm(log: EventLog, topic: str) -> None:
+def test_foreign_records_among_the_replay_records_are_ignored(log: EventLog, topic: str) -> None:
     log.create_topic(topic + ".dlq.replayed", 2, compacted=True)
     log.append(topic + ".dlq.replayed", [ProducerRecord(b"\xff", b"x"), ProducerRecord(b"engagements", b"x")])
     log.flush()
@@ -158,8 +156,8 @@ def everything_of(log: EventLog, topic: str) -> list[Record]:
     return list(read_topic(log, topic))
 
 
-def test_a_letter_that_breaks_again_is_a_new_one_at_its_new_place() -> None:
-    """What a consumer with wider limits can read, it learns; the rest comes back."""
+def test_letter_that_fails_again_is_a_new_one_at_its_new_position() -> None:
+    """A consumer with wider limits reads some of the events; the others become dead letters again."""
     log, narrow = MemoryLog(), StreamingConfig(partitions=1, max_wait=0.001, max_past=3600, batch_size=10)
     log.create_topic("engagements", 1)
     good = [Interaction(id=at, ts=NOW + at, user="u", item="a", action="click") for at in range(3)]

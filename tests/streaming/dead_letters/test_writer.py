@@ -1,4 +1,4 @@
-"""Dead letters: the original, whole, with the reason, and each position once."""
+"""Dead letters hold the original and the reason, and each source position is written once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def a_log(partitions: int = 4) -> MemoryLog:
     return log
 
 
-def test_the_original_and_the_reason() -> None:
+def test_record_has_the_original_and_the_reason() -> None:
     log = a_log()
     assert DeadLetterWriter(log).write([letter(7)]) == 1
     (record,) = written(log)
@@ -43,13 +43,13 @@ def test_the_original_and_the_reason() -> None:
     )
 
 
-def test_no_topic_is_made_for_nothing() -> None:
+def test_no_topic_is_created_without_letters() -> None:
     log = a_log()
     assert DeadLetterWriter(log).write([]) == 0
     assert log.partitions("engagements.dlq") == []
 
 
-def test_a_replay_writes_nothing_twice() -> None:
+def test_positions_written_before_are_skipped() -> None:
     log = a_log()
     letters = [letter(7), letter(7, 3), letter(8), letter(2, partition=0), letter(9, WHOLE_RECORD)]
     DeadLetterWriter(log).write(letters)
@@ -69,7 +69,7 @@ def test_source_partitions_that_share_one_are_told_apart() -> None:
     assert again.write([letter(50, partition=6), letter(3, partition=4), letter(4, partition=4)]) == 1
 
 
-def test_letters_of_a_topic_that_was_made_anew_since_are_no_reason_to_leave_one_out() -> None:
+def test_letters_of_a_recreated_topic_are_written() -> None:
     log = a_log()
     DeadLetterWriter(log).write([letter(500), letter(7, partition=0)])
     again = DeadLetterWriter(log)
@@ -77,7 +77,7 @@ def test_letters_of_a_topic_that_was_made_anew_since_are_no_reason_to_leave_one_
     assert again.write([letter(20), letter(7, partition=0)]) == 1
 
 
-def test_foreign_records_among_the_dead_letters_are_passed() -> None:
+def test_foreign_records_are_ignored() -> None:
     log = a_log()
     log.create_topic("engagements.dlq", 4)
     log.append(
@@ -88,7 +88,7 @@ def test_foreign_records_among_the_dead_letters_are_passed() -> None:
     assert writer.write([letter(0)]) == 1
 
 
-def test_one_row_of_an_arrow_record_is_cut_out() -> None:
+def test_letter_of_an_arrow_record_has_one_row() -> None:
     value = write_interactions([1, 2, 3], ["u", "v", "w"], ["a", "b", "c"], ["click"] * 3)
     for original in (value, b"\x00abcd" + value):
         cut = to_record(letter(7, 1, value=original), 4).value
@@ -97,14 +97,14 @@ def test_one_row_of_an_arrow_record_is_cut_out() -> None:
     assert to_record(letter(7, WHOLE_RECORD, value=value), 4).value == value
 
 
-def test_what_no_broker_would_take_is_cut() -> None:
+def test_value_too_large_for_a_broker_is_truncated() -> None:
     sent = to_record(letter(7, value=b"x" * 3_000_000), 4)
     assert sent.value is not None
     assert 999_900 < len(sent.value) < 1_000_000
     assert ("hsnn-truncated-from", b"3000000") in sent.headers
 
 
-def test_a_key_or_headers_that_leave_no_room_are_cut_too() -> None:
+def test_large_key_or_headers_are_truncated() -> None:
     """A record just below a broker's limit must not become a letter above it: the trainer would never get past it."""
     for key, value, headers in (
         (b"k" * 400_000, b"v" * 640_000, ()),
@@ -120,7 +120,7 @@ def test_a_key_or_headers_that_leave_no_room_are_cut_too() -> None:
         assert dict(sent.headers)["hsnn-offset"] == b"1"
 
 
-def test_a_record_of_nothing_can_be_sent_to_kafka_too() -> None:
+def test_record_without_key_and_value_gets_an_empty_key() -> None:
     record = Record("engagements", 0, 1, None, None, (), 5)
     sent = to_record(DeadLetter(record, 0, "empty", "no value"), 4)
     assert (sent.key, sent.value) == (b"", None)

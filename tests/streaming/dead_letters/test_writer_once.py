@@ -20,7 +20,7 @@ LETTERS = 4 * 37 + 2
 
 @pytest.fixture
 def config(log: EventLog) -> StreamingConfig:
-    """Topics of this test's own, filled: four partitions, every fourth record is broken, and one is Arrow."""
+    """Create and fill topics for this test: four partitions, every fourth record is malformed, and one is Arrow."""
     name = uuid.uuid4().hex
     topics = {f"{kind}_topic": f"{kind}-{name}" for kind in ("engagements", "items", "users", "control")}
     config = StreamingConfig(log="given", batch_size=32, max_wait=0.05, **topics)
@@ -48,8 +48,8 @@ def read(consumer: Consumer, letters_at_least: int) -> None:
 
 
 @pytest.mark.parametrize("deaths", [[1], [60, 20, 100], [LETTERS, LETTERS]])
-def test_once(log: EventLog, config: StreamingConfig, deaths: list[int]) -> None:
-    """Consumers die after so many letters without a checkpoint; each begins where the one before began."""
+def test_each_letter_is_written_once(log: EventLog, config: StreamingConfig, deaths: list[int]) -> None:
+    """Consumers stop after so many letters without a checkpoint; each resumes where the previous one started."""
     start = Consumer(log, config).state_dict()
     for death in deaths:
         read(Consumer(log, config, state=start), death)
@@ -62,7 +62,7 @@ def test_once(log: EventLog, config: StreamingConfig, deaths: list[int]) -> None
     assert set(found.values()) == {1}
 
 
-def test_a_letter_is_the_original_with_where_and_why(log: EventLog, config: StreamingConfig) -> None:
+def test_letters_have_original_source_and_reason(log: EventLog, config: StreamingConfig) -> None:
     consumer = Consumer(log, config)
     read(consumer, LETTERS)
     consumer.state_dict()

@@ -1,4 +1,4 @@
-"""One suite for every event log: what holds for one holds for all."""
+"""One suite for all implementations of `EventLog`."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ def places(topic: str, partitions: int = 3) -> list[tuple[str, int]]:
     return [(topic, p) for p in range(partitions)]
 
 
-def test_it_is_an_event_log(log: EventLog) -> None:
+def test_log_implements_the_protocol(log: EventLog) -> None:
     assert isinstance(log, EventLog)
 
 
-def test_a_topic_is_made_once_and_keeps_its_partitions(log: EventLog, topic: str) -> None:
+def test_topic_is_created_once_and_keeps_its_partitions(log: EventLog, topic: str) -> None:
     log.create_topic(topic, 5)
     assert log.partitions(topic) == [0, 1, 2]
     assert log.partitions("t-" + uuid.uuid4().hex) == []
 
 
-def test_an_unknown_topic_takes_no_records(log: EventLog) -> None:
+def test_append_to_unknown_topic_is_an_error(log: EventLog) -> None:
     with pytest.raises(UnknownTopicError, match="create it first"):
         log.append("t-" + uuid.uuid4().hex, [ProducerRecord(b"k", b"v")])
 
 
-def test_records_come_back_in_order_and_whole(log: EventLog, topic: str) -> None:
+def test_records_are_read_complete_and_in_order(log: EventLog, topic: str) -> None:
     fill(log, topic, 500)
     log.seek(dict.fromkeys(places(topic), 0))
     found = read_all(log, 500)
@@ -89,7 +89,7 @@ def test_key_value_and_headers_survive(log: EventLog, topic: str) -> None:
     ]
 
 
-def test_the_log_stamps_records_that_have_no_time(log: EventLog, topic: str) -> None:
+def test_records_without_time_are_stamped(log: EventLog, topic: str) -> None:
     before = time.time() * 1000
     log.append(topic, [ProducerRecord(b"k", b"v")])
     log.flush()
@@ -97,18 +97,18 @@ def test_the_log_stamps_records_that_have_no_time(log: EventLog, topic: str) -> 
     assert before - 1 <= read_all(log, 1)[0].sent_at <= time.time() * 1000
 
 
-def test_records_without_key_spread(log: EventLog, topic: str) -> None:
+def test_records_without_key_are_spread_over_partitions(log: EventLog, topic: str) -> None:
     log.append(topic, [ProducerRecord(None, b"v") for _ in range(30)])
     log.flush()
     assert set(log.end_positions(places(topic)).values()) == {10}
 
 
-def test_a_partition_that_is_not_there_is_refused(log: EventLog, topic: str) -> None:
+def test_append_to_missing_partition_is_an_error(log: EventLog, topic: str) -> None:
     with pytest.raises(AppendError, match="partition 3 does not exist"):
         log.append(topic, [ProducerRecord(b"k", b"v", partition=3)])
 
 
-def test_reading_starts_where_it_is_told_and_can_go_back(log: EventLog, topic: str) -> None:
+def test_seek_forward_and_back(log: EventLog, topic: str) -> None:
     fill(log, topic, 300)
     end = log.end_positions(places(topic))
     log.seek({place: count - 2 for place, count in end.items()})
@@ -132,8 +132,8 @@ def test_bounds_and_lag(log: EventLog, topic: str) -> None:
     assert log.positions() == log.end_positions(places(topic))
 
 
-def test_only_the_partitions_asked_for_are_read(log: EventLog, topic: str) -> None:
-    """In small bites, one partition after the other: whatever was fetched of the others must still come, all of it."""
+def test_poll_reads_only_the_given_partitions(log: EventLog, topic: str) -> None:
+    """Polls of few records, one partition after the other: records fetched from the others must not be lost."""
     fill(log, topic, 3000)
     end = log.end_positions(places(topic))
     log.seek(dict.fromkeys(places(topic), 0))
@@ -183,7 +183,7 @@ def test_committed_positions_are_kept_per_group(log: EventLog, topic: str) -> No
     assert log.committed("other-" + group, places(topic)) == {}
 
 
-def test_a_second_reader_sees_the_same_log(log: EventLog, topic: str, request: pytest.FixtureRequest) -> None:
+def test_second_reader_reads_the_same_records(log: EventLog, topic: str, request: pytest.FixtureRequest) -> None:
     other = opened_again(log, request)
     fill(log, topic, 40)
     assert other.partitions(topic) == [0, 1, 2]
@@ -193,7 +193,7 @@ def test_a_second_reader_sees_the_same_log(log: EventLog, topic: str, request: p
 
 
 def opened_again(log: EventLog, request: pytest.FixtureRequest) -> EventLog:
-    """A memory log lives in one object, by design: its second reader is itself."""
+    """Return another reader; a memory log is one object, so its second reader is itself."""
     if isinstance(log, MemoryLog):
         return log
     return open_log(request.getfixturevalue("redis_server" if "Redis" in type(log).__name__ else "kafka_url"))

@@ -1,4 +1,4 @@
-"""Records as columns are the records one by one."""
+"""`RecordBatch` equals the sequence of its records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def some(draw: st.DrawFn) -> list[Record]:
 
 
 @given(some(), st.integers(0, 9), st.integers(0, 9))
-def test_they_are_a_sequence_of_their_records(records: list[Record], start: int, stop: int) -> None:
+def test_batch_is_the_sequence_of_its_records(records: list[Record], start: int, stop: int) -> None:
     columns = RecordBatch.from_records(records)
     assert list(columns) == records
     assert list(columns[start:stop]) == records[start:stop]

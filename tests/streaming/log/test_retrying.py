@@ -1,4 +1,4 @@
-"""A log whose server goes away and comes back: reads are repeated, appends are done once, losses are noticed."""
+"""A log whose server is unavailable for a while: reads are retried, appends happen once, losses are detected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOPIC, PLACE = "engagements", ("engagements", 0)
 
 
 class Flaky(MemoryLog):
-    """Fails at every other call of a method that asks the server."""
+    """Fails at every other call of a method that contacts the server."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ def waiting(monkeypatch) -> RetryPolicy:
     return patience
 
 
-def test_everything_that_asks_is_asked_again(waiting):
+def test_reads_and_commits_are_retried(waiting):
     flaky = Flaky()
     log = RetryingLog(flaky, waiting)
     log.create_topic(TOPIC, 1)
@@ -60,7 +60,7 @@ def test_everything_that_asks_is_asked_again(waiting):
     assert not flaky.failed, "each failed once and was asked again"
 
 
-def test_an_end_before_what_was_read_is_no_end(waiting, monkeypatch):
+def test_end_before_the_read_position_is_an_error(waiting, monkeypatch):
     memory = MemoryLog()
     log = RetryingLog(memory, waiting)
     log.create_topic(TOPIC, 1)
@@ -72,8 +72,8 @@ def test_an_end_before_what_was_read_is_no_end(waiting, monkeypatch):
         log.end_positions([PLACE])
 
 
-class Deaf:
-    """A client of Redis that loses the answers of some scripts, after they ran, or loses the scripts themselves."""
+class LossyScript:
+    """A script whose answer is lost after it ran (`unheard`), or that does not run (`lost`), as `fates` say."""
 
     def __init__(self, script, fates: list[str]) -> None:
         self._script, self._fates = script, fates
@@ -86,10 +86,10 @@ class Deaf:
         return answer
 
 
-def test_an_append_whose_answer_was_lost_is_not_done_twice(redis_server, redis_client, waiting):
+def test_append_is_not_duplicated_when_its_answer_is_lost(redis_server, redis_client, waiting):
     log = RedisLog(redis_server, retry_policy=waiting)
     log.create_topic(TOPIC, 1)
-    log._appender._append = Deaf(log._appender._append, ["unheard", "lost", "unheard", "heard", "lost"])
+    log._appender._append = LossyScript(log._appender._append, ["unheard", "lost", "unheard", "heard", "lost"])
     log.append(TOPIC, [ProducerRecord(b"k", b"%d" % number, (("h", b"x"),)) for number in range(3)])
     log.append(TOPIC, [ProducerRecord(b"k", None), ProducerRecord(None, b"4")])
     log.seek({PLACE: 0})
@@ -106,10 +106,10 @@ def test_an_append_whose_answer_was_lost_is_not_done_twice(redis_server, redis_c
     log.close()
 
 
-def test_without_patience_an_unheard_append_is_an_error(redis_server, redis_client):
+def test_lost_append_without_retry_policy_is_an_error(redis_server, redis_client):
     log = RedisLog(redis_server)
     log.create_topic(TOPIC, 1)
-    log._appender._append = Deaf(log._appender._append, ["lost"])
+    log._appender._append = LossyScript(log._appender._append, ["lost"])
     with pytest.raises(LogUnavailableError, match="appending to topic 'engagements'"):
         log.append(TOPIC, [ProducerRecord(b"k", b"v")])
     log.close()

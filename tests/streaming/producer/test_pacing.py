@@ -9,7 +9,7 @@ from hsnn.streaming.schema.events import Item
 
 
 class Clock:
-    """A clock that moves only when somebody sleeps."""
+    """A clock that advances in `sleep` only."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -31,7 +31,7 @@ def never() -> bool:
 
 
 @pytest.mark.parametrize("speed", ["fast", "0x", "-1", "60xx", "", 0])
-def test_a_wrong_speed_is_refused(speed: str | float) -> None:
+def test_invalid_speed_is_an_error(speed: str | float) -> None:
     with pytest.raises(ValueError, match="not a replay speed"):
         parse_speed(speed)
 
@@ -43,7 +43,7 @@ def test_max_never_waits() -> None:
     assert clock.now == 100.0
 
 
-def test_gaps_are_divided_by_the_factor_and_long_ones_honoured() -> None:
+def test_gaps_are_divided_by_the_factor() -> None:
     clock = Clock()
     sent = []
     for group in paced_groups(events(5_000, 65_000, 3_665_000), Pacer(60.0, clock), 10, never, clock.sleep):
@@ -64,7 +64,7 @@ def test_every_event_once_in_order_never_early(times: list[int], size: int, fact
     assert seen == entries
 
 
-def test_a_wait_ends_when_told_to_stop() -> None:
+def test_stop_ends_a_wait() -> None:
     clock = Clock()
     groups = paced_groups(events(0, 3_600_000), Pacer(1.0, clock), 10, lambda: clock.now > 102.0, clock.sleep)
     assert [len(group) for group in groups] == [1]

@@ -71,7 +71,7 @@ def test_everything_arrives_once_keyed_stamped_and_in_order(log: EventLog) -> No
 
 
 class Noting:
-    """An event log that only notes what is appended, and can slow a test's trainer down."""
+    """An event log that records what is appended, and can slow a test's trainer down."""
 
     def __init__(self, held: int = 0) -> None:
         self.appended: list[Item | User | Interaction] = []
@@ -138,7 +138,7 @@ def test_topics_follow_the_config() -> None:
 
 @pytest.mark.parametrize("ahead", [1, 5, 100, 100_000])
 @pytest.mark.parametrize("held", [0, 50])
-def test_never_more_unlearned_than_allowed(ahead: int, held: int) -> None:
+def test_untrained_engagements_never_exceed_the_limit(ahead: int, held: int) -> None:
     log = Noting(held)
     trainer = {"learned": 0}
 
@@ -152,7 +152,7 @@ def test_never_more_unlearned_than_allowed(ahead: int, held: int) -> None:
     assert (done.engagements, done.finished) == (300, True)
 
 
-def test_stop_while_waiting_for_the_trainer_flushes_and_says_so() -> None:
+def test_stop_while_waiting_for_the_trainer_flushes() -> None:
     log, reports = Noting(), list[ProduceProgress]()
     asked = iter([False] * 20)
     done = produce(
@@ -178,13 +178,13 @@ def test_speed_divides_time() -> None:
     assert 0.3 <= done.seconds < 3  # nine gaps of a second at thirty times the speed
 
 
-def test_what_makes_no_sense_is_refused() -> None:
+def test_invalid_options_are_errors() -> None:
     for options in ({"ahead": 5}, {"ahead": 0, "trained_count": lambda: 0}, {"limit": 0}, {"speed": "quick"}):
         with pytest.raises(ValueError, match=r"ahead|limit|speed"):
             produce(dataset(1), Noting(), **options)
 
 
-def test_learned_from_reads_the_trainers_progress(redis_client: Redis, redis_server: str) -> None:
+def test_trained_counter_reads_the_trainers_progress(redis_client: Redis, redis_server: str) -> None:
     learned = trained_counter(redis_server)
     assert learned() == 0
     fields = {"trained": 90, "dead_lettered": 3, "dropped": '{"duplicate": 2, "unsafe_step": 5}'}
@@ -194,7 +194,7 @@ def test_learned_from_reads_the_trainers_progress(redis_client: Redis, redis_ser
     assert learned() == 107, "what waits to be judged must not hold back the events that it waits for"
 
 
-def test_a_data_set_with_impressions_ends_with_the_command_that_says_so(log: EventLog) -> None:
+def test_data_set_with_impressions_ends_with_the_end_command(log: EventLog) -> None:
     shown = Impressions(np.array([5, 9], np.int64), ["u", "v"], [["a", "b"], ["a"]], [None, None])
     clicks = build_engagements(np.array([9], np.int64), ["u"], ["b"], "click")
     data = build_dataset(

@@ -1,4 +1,4 @@
-"""Records of engagements: Arrow holds what JSON holds, in the same order per partition."""
+"""Arrow and JSON records hold the same events in the same order per partition."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def consumed(records) -> list[tuple[object, ...]]:
 
 
 @given(events)
-def test_a_consumer_cannot_tell_the_two_apart(drawn):
+def test_consumer_reads_the_same_from_both(drawn):
     assert consumed(to_arrow_records(made(drawn), 5, 3)) == consumed(to_json_records(made(drawn), 5))
 
 
-def test_interactions_that_follow_one_another_share_a_record():
+def test_consecutive_interactions_share_a_record():
     drawn = [("u0", False, None, None)] * 30
     (record,) = to_arrow_records(made(drawn), 5, 3)
     assert is_arrow(record.value or b"")

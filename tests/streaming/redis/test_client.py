@@ -7,7 +7,7 @@ from hsnn.streaming.redis.keys import key
 
 
 @pytest.mark.every_server
-def test_values_stay_bytes_and_the_server_has_a_name(server_url: str, redis_client: Redis) -> None:
+def test_values_stay_bytes_and_identity_is_stable(server_url: str, redis_client: Redis) -> None:
     for shard in range(4):
         redis_client.set(key("x", shard=shard), b"\xff")
         assert redis_client.get(key("x", shard=shard)) == b"\xff"
@@ -17,15 +17,15 @@ def test_values_stay_bytes_and_the_server_has_a_name(server_url: str, redis_clie
     again.close()
 
 
-@pytest.mark.slow  # a client tries again for some seconds
+@pytest.mark.slow  # a client retries for some seconds
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
-def test_nobody_there_is_a_lost_connection(scheme: str) -> None:
+def test_unreachable_server_is_a_connection_error(scheme: str) -> None:
     with pytest.raises(redis.ConnectionError):
         connect(f"{scheme}://127.0.0.1:{free_port()}", socket_timeout=0.2).ping()
 
 
 @pytest.mark.every_server
-def test_large_values_are_sent_as_they_are(redis_client: Redis) -> None:
+def test_bulk_client_sends_large_values_without_a_copy(redis_client: Redis) -> None:
     second = bulk(redis_client)
     large = bytes(range(256)) * 4096
     second.hset(key("large"), mapping={b"a": large, b"b": b"small"})

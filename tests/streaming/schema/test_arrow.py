@@ -1,4 +1,4 @@
-"""Arrow records: whichever types the columns have, and however damaged the bytes are."""
+"""Arrow records: types of columns, invalid rows, damaged bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def stream(file: bool = False, **columns: Any) -> bytes:
     return out
 
 
-def test_what_is_written_is_read() -> None:
+def test_round_trip() -> None:
     record = write_interactions([5, 6], ["u", "v"], ["a", "b"], ["x", "x"], [1.5, None], [{"k": [None][0]}, None])
     assert is_arrow(record)
     read = read_interactions(record)
@@ -38,7 +38,7 @@ def test_what_is_written_is_read() -> None:
     assert read.rejected == {}
 
 
-def test_ids_and_impressions_may_be_there_or_not() -> None:
+def test_ids_and_impressions_are_optional() -> None:
     names: dict[str, Any] = {"id": [None, "e2"], "impression": ["s1", None]}
     read = read_interactions(write_interactions([5, 6], ["u", "v"], ["a", "b"], ["x", "x"], **names))
     assert read.id is not None
@@ -64,7 +64,7 @@ def test_ids_and_impressions_may_be_there_or_not() -> None:
         {"user": pa.array(["1", "2"]), "context": pa.array([{"hour": 1}, None])},
     ],
 )
-def test_many_types_of_column_are_read(columns: dict[str, Any]) -> None:
+def test_column_types(columns: dict[str, Any]) -> None:
     for file in (False, True):
         read = read_interactions(stream(file, **columns))
         assert (read.user.tolist(), read.ts.tolist(), read.rejected) == (["1", "2"], [5, 6], {})
@@ -88,7 +88,7 @@ def test_many_types_of_column_are_read(columns: dict[str, Any]) -> None:
         ({"context": pa.array([{"hour": [1]}, None])}, "context"),
     ],
 )
-def test_one_bad_row_is_refused_alone(columns: dict[str, Any], word: str) -> None:
+def test_invalid_row_is_rejected_alone(columns: dict[str, Any], word: str) -> None:
     read = read_interactions(stream(**columns))
     assert list(read.rejected) == [0]
     assert word in read.rejected[0]
@@ -99,12 +99,12 @@ def test_one_bad_row_is_refused_alone(columns: dict[str, Any], word: str) -> Non
     "columns",
     [{"user": None}, {"ts": [0.5, 1.5]}, {"user": [1.5, 2.5]}, {"user": [b"\xff", b"x"]}, {"value": ["a", "b"]}],
 )
-def test_wrong_columns_refuse_the_record(columns: dict[str, Any]) -> None:
+def test_wrong_columns_reject_the_record(columns: dict[str, Any]) -> None:
     with pytest.raises(ArrowError):
         read_interactions(stream(**columns))
 
 
-def test_damaged_bytes_are_an_error_and_no_crash() -> None:
+def test_damaged_bytes_raise_an_error() -> None:
     record = stream(value=[1.0, 2.0])
     for at in range(0, len(record), 7):
         for damaged in (record[:at], record[:at] + b"\xfe" * 4 + record[at + 4 :]):

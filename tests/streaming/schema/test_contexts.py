@@ -1,4 +1,4 @@
-"""Contexts decoded once: the same values as one by one, and the same refusals."""
+"""The caching decoder gives the same values and errors as decoding one by one."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def contexts_of(*records: Record) -> list[Any]:
 
 
 @given(st.lists(contexts, min_size=1, max_size=20))
-def test_they_are_what_reading_one_by_one_gives(values: list[dict[str, Any] | None]) -> None:
+def test_equal_to_decoding_one_by_one(values: list[dict[str, Any] | None]) -> None:
     records = [record(at, context=value) for at, value in enumerate(values)]
     expected = [decode(one.value or b"").context for one in records]  # type: ignore[union-attr]
     assert contexts_of(*records) == expected
 
 
-def test_a_missing_one_is_none() -> None:
+def test_missing_context_is_none() -> None:
     assert contexts_of(record(1), record(2, context={"h": 1})) == [None, {"h": 1}]
 
 
 @pytest.mark.parametrize("bad", [5, "x", [1], {"a": {"b": 1}}, {"a": [1]}])
-def test_a_bad_one_is_a_dead_letter_and_spoils_no_other(bad: Any) -> None:
+def test_invalid_context_is_a_dead_letter_and_affects_no_other(bad: Any) -> None:
     records = RecordBatch.from_records([record(1, context={"h": 1}), record(2, context=bad), record(3)])
     rows = decode_records(TopicRole.ENGAGEMENTS, records)
     assert rows.kind.tolist() == [RowKind.INTERACTION, RowKind.DEAD, RowKind.INTERACTION]
     assert rows.context.tolist() == [{"h": 1}, None, None]
 
 
-def test_equal_ones_are_one_object_in_arrow_too() -> None:
+def test_equal_contexts_are_shared_in_arrow_too() -> None:
     value = write_interactions([5] * 3, ["u"] * 3, ["i"] * 3, ["a"] * 3, context=[{"h": 1}, None, {"h": 1}])
     one, none, two = read_interactions(value).context.tolist()  # type: ignore[union-attr]
     assert one == {"h": 1}
@@ -59,14 +59,14 @@ def test_equal_ones_are_one_object_in_arrow_too() -> None:
     assert none is None
 
 
-def test_no_more_are_remembered_than_said() -> None:
+def test_cache_stays_within_its_capacity() -> None:
     some: ContextDecoder[bytes] = ContextDecoder(capacity=10)
     for at in range(100):
         assert some.decode([b'{"n":%d}' % at]) == [{"n": at}]
         assert len(some) <= 10
 
 
-def test_what_is_no_context_is_refused_each_time() -> None:
+def test_invalid_context_is_an_error_each_time() -> None:
     some: ContextDecoder[bytes] = ContextDecoder()
     for _ in range(2):
         with pytest.raises(msgspec.ValidationError):

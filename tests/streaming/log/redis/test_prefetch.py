@@ -1,4 +1,4 @@
-"""A question that is asked ahead gives the answer that asking gives, or none."""
+"""A prefetched command has the answer that it would have without prefetch, or none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def client(redis_server: str, redis_client: Redis) -> Iterator[Redis]:
     client.close()
 
 
-def test_the_answer_is_of_the_moment_of_asking_and_is_taken_once(client: Redis) -> None:
+def test_answer_is_of_the_time_of_sending_and_is_received_once(client: Redis) -> None:
     ahead = Prefetcher(client)
     ahead.send(ONE)
     time.sleep(0.05)  # the server may look at connections in any order
@@ -36,7 +36,7 @@ def test_the_answer_is_of_the_moment_of_asking_and_is_taken_once(client: Redis) 
     assert ahead.receive(ONE) is None
 
 
-def test_another_question_has_no_answer_and_leaves_nothing_behind(client: Redis) -> None:
+def test_different_command_has_no_answer_and_leaves_no_connection(client: Redis) -> None:
     ahead = Prefetcher(client)
     ahead.send(ONE)
     assert ahead.receive(("GET", "two")) is None
@@ -47,14 +47,14 @@ def test_another_question_has_no_answer_and_leaves_nothing_behind(client: Redis)
     assert [client.get("one") for _ in range(3)] == [b"1"] * 3
 
 
-def test_an_error_is_no_answer(client: Redis) -> None:
+def test_error_gives_no_answer(client: Redis) -> None:
     ahead = Prefetcher(client)
     ahead.send(("LPOP", "one"))
     assert ahead.receive(("LPOP", "one")) is None
     assert client.get("one") == b"1"
 
 
-def test_a_server_that_went_away_has_none(client: Redis, redis_client: Redis) -> None:
+def test_unavailable_server_gives_no_answer(client: Redis, redis_client: Redis) -> None:
     ahead = Prefetcher(client)
     ahead.send(ONE)
     redis_client.client_kill_filter(_type="normal", skipme=True)
@@ -66,7 +66,7 @@ def test_a_server_that_went_away_has_none(client: Redis, redis_client: Redis) ->
 
 
 @pytest.mark.parametrize("asked", [[("t", 0)], [("t", 1), ("t", 0)], [("t", 0), ("t", 1)]])
-def test_a_log_that_asks_ahead_gives_every_record_once(
+def test_log_with_prefetch_reads_every_record_once(
     redis_server: str, redis_client: Redis, asked: list[tuple[str, int]]
 ) -> None:
     log = RedisLog(redis_server)
@@ -87,7 +87,7 @@ def test_a_log_that_asks_ahead_gives_every_record_once(
     log.close()
 
 
-def test_what_was_asked_ahead_and_removed_meanwhile_is_no_surprise(redis_server: str, redis_client: Redis) -> None:
+def test_records_removed_after_their_prefetch_are_no_error(redis_server: str, redis_client: Redis) -> None:
     log = RedisLog(redis_server)
     log.create_topic("t", 1)
     log.append("t", [ProducerRecord(None, b"%d" % at) for at in range(30)])
