@@ -38,12 +38,12 @@ class ServingMetrics:
         )
         self.freshness = Histogram(
             "hsnn_freshness_seconds",
-            "From a new item's sending by its producer to its being retrievable here.",
+            "Seconds from the sending of a new item by its producer until this server can return it.",
             buckets=FRESHNESS_BUCKETS,
             registry=registry,
         )
         self.version = Gauge("hsnn_index_version", "Version of the index that answers.", registry=registry)
-        self.items = Gauge("hsnn_index_items", "Items that may be returned.", registry=registry)
+        self.items = Gauge("hsnn_index_items", "Retrievable items.", registry=registry)
         self.nodes = Gauge("hsnn_index_nodes", "Nodes of the learned level.", registry=registry)
         self.watermark = Gauge(
             "hsnn_mirror_watermark_seconds", "Event time up to which states are known.", registry=registry

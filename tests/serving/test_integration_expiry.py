@@ -1,4 +1,4 @@
-"""No item is answered after its end, though no delta has taken it out of the index: the clock is the watermark."""
+"""No expired item is returned, even before a delta removes it from the index: the watermark is the clock."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def answered(mirror: Mirror, mode: str, filters: Filters = Filters()) -> set[str
 
 
 def advance_time(plant, mirror: Mirror, ms: int) -> None:
-    """Time passes, by an engagement with an item of another cluster; nobody writes a delta of an item."""
+    """Advance the watermark by an engagement with an item of another cluster, without any delta of an item."""
     plant.engage("u5", "c5-0", after=ms)
     mirror.apply_state(plant.state())
 
 
 @pytest.mark.parametrize(("mode", "filters"), WAYS)
-def test_its_own_end(plant, mode, filters):
+def test_an_item_expires_at_its_own_time(plant, mode, filters):
     mirror = Mirror()
     plant.add("offer", 0, expires_at=plant.now + 5 * S, topic="c0")
     plant.idle_ms = None
@@ -42,7 +42,7 @@ def test_its_own_end(plant, mode, filters):
 
 
 @pytest.mark.parametrize(("mode", "filters"), WAYS)
-def test_nobody_touched_it_for_too_long(plant, mode, filters):
+def test_an_idle_item_expires(plant, mode, filters):
     mirror = Mirror()
     plant.idle_ms = 60 * S
     plant.load(mirror)
@@ -60,7 +60,7 @@ def test_nobody_touched_it_for_too_long(plant, mode, filters):
 
 
 @pytest.mark.parametrize(("mode", "filters"), WAYS)
-def test_it_was_deleted(plant, mode, filters):
+def test_a_deleted_item_stays_deleted(plant, mode, filters):
     """A deletion has no clock: it holds from the delta on that tells it, and no later state brings the item back."""
     mirror = Mirror()
     plant.load(mirror)

@@ -1,4 +1,4 @@
-"""Popularity, its filter, co-visitation, the two-tower model and indexes over it, against plain accounts of each."""
+"""All baselines but the shuffled index, each against a naive implementation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOUR = 3_600_000
 START = 1_700_000_000_000
 
 
-def barred(values: np.ndarray, queries, number: int) -> np.ndarray:
+def with_excluded(values: np.ndarray, queries, number: int) -> np.ndarray:
     values = values.astype(np.float64).copy()
     places = queries.excluded[number]
     values[places[places >= 0]] = -np.inf
@@ -49,7 +49,7 @@ def test_popularity_ranks_and_tops_are_those_of_the_counts(moment):
     for hours, counts in zip(POPULARITY_HALF_LIVES, ranking.counts, strict=True):
         found = answers[f"popularity:{hours}"]
         for number, place in enumerate(queries.targets.tolist()):
-            values = barred(counts, queries, number)
+            values = with_excluded(counts, queries, number)
             assert found.ranks[number] == (rank(values, place) if place >= 0 else MISS)
             shown = found.top[number][found.top[number] >= 0]
             assert len(shown) == len(set(shown.tolist())) == 20
@@ -80,8 +80,8 @@ def test_the_popularity_filter_scores_the_most_popular_and_nothing_else(moment):
         )
 
 
-def plain_covisitation(events, history, now, at, popularity):
-    """Score every item, counting pair by pair."""
+def naive_covisitation(events, history, now, at, popularity):
+    """Score every item by counting pairs one by one."""
     counts = defaultdict(float)
     for item, ts, before in events:
         worth = 2.0 ** (-(now - ts) / (COVISITATION_HALF_LIVES[at] * HOUR))
@@ -100,7 +100,7 @@ def plain_covisitation(events, history, now, at, popularity):
     return scores
 
 
-class Everything:
+class FakeQueryBatch:
     """The part of a query batch that co-visitation uses; every row is retrievable."""
 
     def __init__(self, rows: int) -> None:
@@ -124,9 +124,9 @@ def test_covisitation_counts_what_followed_what(pause):
     now = max(ts for _, ts, _ in events) + 60_000
     for history in ([-1, 3, 1, 1, 5, 0, 2], [-1] * 7, [-1] * 6 + [40]):
         known = np.array([row for row in history[-LAST_ITEMS:] if row >= 0], np.int64)
-        found = counted.scores(known, now, Everything(6), popularity)
+        found = counted.scores(known, now, FakeQueryBatch(6), popularity)
         for at in range(len(COVISITATION_HALF_LIVES)):
-            expected = plain_covisitation(events, history, now, at, popularity[at])
+            expected = naive_covisitation(events, history, now, at, popularity[at])
             np.testing.assert_allclose(found[at], expected, rtol=1e-9)
 
 
@@ -145,7 +145,7 @@ def test_covisitation_answers_with_its_scores(moment):
                 at
             ]
             place = queries.targets[number]
-            assert found.ranks[number] == (rank(barred(scores, queries, number), place) if place >= 0 else MISS)
+            assert found.ranks[number] == (rank(with_excluded(scores, queries, number), place) if place >= 0 else MISS)
     by_popularity = moment.baseline("popularity").answer(moment.scored())["popularity:4.0"].ranks
     assert (answers["covisitation:12.0"].ranks < 20).mean() > (by_popularity < 20).mean()
 
@@ -237,7 +237,7 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
         import_optional("faiss", "ivf", "faiss-cpu")
 
 
-def test_baselines_are_chosen_by_name():
+def test_baselines_are_parsed_and_ordered():
     assert parse_baselines("all") == BASELINES
     assert parse_baselines("none") == ()
     assert parse_baselines("ivf,popularity") == ("popularity", "ivf")
@@ -246,7 +246,7 @@ def test_baselines_are_chosen_by_name():
 
 
 @pytest.mark.slow
-def test_what_is_not_asked_for_is_not_made(config, new_data, monkeypatch):
+def test_baselines_that_are_not_requested_are_not_created(config, new_data, monkeypatch):
     for name in ("CovisitationBaseline", "TwoTowerBaseline", "ShuffledIndexBaseline", "AnnBaseline"):
         monkeypatch.setattr(f"hsnn.evaluation.baselines.registry.{name}", None)
     found = evaluate(new_data(1500), config, 64, query_share=0.5, snapshot_events=512, baselines=())

@@ -38,7 +38,7 @@ def test_counts_are_those_of_events_decayed_one_by_one_up_to_a_unit(batches, gap
         np.testing.assert_allclose(ours / ours.max(), theirs / theirs.max(), rtol=1e-6, atol=1e-9)
 
 
-def test_the_last_half_life_never_forgets():
+def test_the_last_half_life_does_not_decay():
     popularity = PopularityCounts()
     popularity.add(np.array([0, 0]), np.array([START, START]))
     popularity.add(np.array([1]), np.array([START + 10_000 * HOUR]))
@@ -46,7 +46,7 @@ def test_the_last_half_life_never_forgets():
     assert popularity.values[-2, 1] > popularity.values[-2, 0]
 
 
-def test_room_is_made():
+def test_reserve_makes_room():
     popularity = PopularityCounts()
     popularity.reserve(3000)
     popularity.add(np.array([2999]), np.array([START]))

@@ -1,4 +1,4 @@
-"""The shuffled index: the real one in everything but which item is where."""
+"""The shuffled index equals the served one except for the assignment of items to nodes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_nodes_keep_their_sizes_and_items_do_not_keep_their_nodes(config, new_da
 
 
 def test_it_holds_the_same_items_with_the_same_traffic(config, new_data):
-    """Arrivals and departures between versions, touched states, and another half-life."""
+    """Arrivals and departures between versions, changed states, and another half-life."""
     config = config.model_copy(update={"expire_after_idle": 400.0})
     system, shuffled, _ = follow(config, new_data(4000, drifting=True), 60, snapshot_every=0.0, snapshot_events=1500)
     assert system.expired > 20

@@ -35,7 +35,7 @@ def test_whole_runs_agree_too(run):
 
 
 def test_whole_nodes_are_opened_one_after_the_other(moment):
-    """Against the plain account: nodes by logit, items of each by age, what is barred left out, cut at the budget."""
+    """Naive implementation: nodes by logit, items of each by age, excluded items left out, cut at the budget."""
     queries, budget = moment.queries, 17
     nodes = queries.state.index.leaves.node_of[queries.rows]
     scores = queries.score([queries.served_view()])[0]

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 METHODS = {"served", "exhaustive", "popularity", "popularity_filter", "shuffled_index"}
 
 
-def test_the_planted_world_is_learned_and_served(run):
+def test_the_planted_clusters_are_learned_and_served(run):
     figures = summary(run)
     served = figures["methods"]["served"]["recall_at_20"]
     assert served > 0.7
@@ -46,7 +46,7 @@ def test_the_summary_has_the_keys_that_scripts_rely_on(run):
     assert figures["index"]["items"] == run.sizes.sum()
 
 
-def test_rivals_have_their_best_half_life_for_every_figure(run):
+def test_baselines_have_their_best_half_life_for_every_figure(run):
     figures = summary(run)
     for cut in (20, 50):
         recalls = [(run.ranks[name] < cut).mean() for name in columns("popularity")]
@@ -118,7 +118,7 @@ def test_an_item_cannot_be_found_before_its_first_event(config, new_data, datase
         assert (run.ranks[name][~new] < MISS).mean() > 0.98, name  # the others are first clicks of rare items
 
 
-def test_nothing_is_known_of_a_batch_before_it_was_asked(config, new_data, dataset_of):
+def test_nothing_of_a_batch_is_known_before_its_queries_are_answered(config, new_data, dataset_of):
     """The future does not matter: another second half changes no rank of the first queries."""
     data, run = new_data(3000), {}
     for kind in ("as it is", "another future"):

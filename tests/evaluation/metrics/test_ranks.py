@@ -48,7 +48,7 @@ def test_ranks_of_many_are_those_of_each(scores, data):
 
 @given(WITH_BARRED, st.data())
 def test_ranks_within_a_budget_are_ranks_among_the_first_items_that_may_be_scored(scores, data):
-    """Against the plain account: walk the order, score what may be scored until the budget is used up, rank."""
+    """Against a naive implementation: walk the order, score what may be scored until the budget is used up, rank."""
     order = data.draw(st.permutations(range(len(scores))))
     order = order[: data.draw(st.integers(1, len(scores)))] + [-1] * data.draw(st.integers(0, 2))
     place = data.draw(st.integers(-1, len(scores) - 1))

@@ -18,7 +18,7 @@ HOUR = 3_600_000
 POPULAR = {f"popularity:{hours}": np.full(4, 60, np.float32) for hours in HOURS}
 
 
-def by_hand(**changes) -> Run:
+def small_run(**changes) -> Run:
     """Four queries."""
     served = np.array([0, 30, 150, MISS], np.float32)
     ranks = POPULAR | {"popularity:1.0": np.array([10, 49, 50, MISS], np.float32), "served": served}
@@ -49,7 +49,7 @@ def by_hand(**changes) -> Run:
 
 
 def test_figures_of_ranks_made_by_hand():
-    found = figures(by_hand(), "served")
+    found = figures(small_run(), "served")
     assert found["recall_at_20"] == 0.25
     assert found["recall_at_50"] == 0.5
     assert found["recall_at_200"] == 0.75
@@ -61,32 +61,32 @@ def test_figures_of_ranks_made_by_hand():
     assert found["scored"] == 25.0
     assert found["scored_share"] == 0.25
     assert found["popularity_share"] == pytest.approx(0.9 * 3 / 9)  # at one hour, popularity's best
-    assert figures(by_hand(), "exhaustive")["scored"] == 100.0
-    assert figures(by_hand(), "popularity")["scored"] == 0.0
-    assert best_column(by_hand(), "popularity", "recall_at_50") == "popularity:1.0"
+    assert figures(small_run(), "exhaustive")["scored"] == 100.0
+    assert figures(small_run(), "popularity")["scored"] == 0.0
+    assert best_column(small_run(), "popularity", "recall_at_50") == "popularity:1.0"
 
 
 def test_the_index_is_described():
-    index = summary(by_hand())["index"]
+    index = summary(small_run())["index"]
     assert index["max_over_mean"] == 2.0
     assert index["std_over_mean"] == pytest.approx(np.std([0, 2, 4, 2]) / 2)
     assert (index["dead"], index["dead_share"]) == (1, 0.25)
     assert (index["churn_per_100k_events"], index["traffic_churn_per_100k_events"]) == (1.5, 0.5)
 
 
-def test_predictions_are_judged_where_there_are_any():
-    assert "probabilities" not in summary(by_hand())
+def test_predictions_are_evaluated_where_there_are_any():
+    assert "probabilities" not in summary(small_run())
     shown = {"predicted": np.array([0.25] * 4, np.float32), "engaged": np.array([1, 0, 0, 0], np.float32)}
-    assert summary(by_hand(**shown))["probabilities"] == {
+    assert summary(small_run(**shown))["probabilities"] == {
         "normalised_entropy": pytest.approx(1.0),
         "calibration": pytest.approx(1.0),
         "shown": 4,
     }
 
 
-def test_seeds_are_averaged_and_their_spread_is_told():
-    better = by_hand(ranks=by_hand().ranks | {"served": np.array([0, 1, 2, MISS], np.float32)})
-    found = across([by_hand(), better])
+def test_seeds_are_averaged_with_their_spread():
+    better = small_run(ranks=small_run().ranks | {"served": np.array([0, 1, 2, MISS], np.float32)})
+    found = across([small_run(), better])
     assert found["seeds"] == 2
     assert found["methods"]["served"]["recall_at_20"] == 0.5
     spread = found["intervals"]["served"]["recall_at_20"]
@@ -94,14 +94,14 @@ def test_seeds_are_averaged_and_their_spread_is_told():
     assert spread["low"] < 0.25 < 0.75 < spread["high"]
     assert [one["methods"]["served"]["recall_at_20"] for one in found["per_seed"]] == [0.25, 0.75]
     assert found["comparisons"]["served - popularity"]["recall_at_20"]["per_seed"] == [0.0, 0.5]
-    alone = across([by_hand()])
-    assert alone["methods"] == summary(by_hand())["methods"]
+    alone = across([small_run()])
+    assert alone["methods"] == summary(small_run())["methods"]
     assert alone["intervals"]["served"]["recall_at_20"] == {"mean": 0.25, "low": None, "high": None, "per_seed": [0.25]}
 
 
 @pytest.mark.parametrize("changes", [{}, {"churn": float("nan"), "predicted": np.ones(2, np.float32)}])
 def test_a_run_comes_back_from_its_file(tmp_path, changes):
-    run = by_hand(**changes)
+    run = small_run(**changes)
     save(run, tmp_path / "run.npz")
     back = load(tmp_path / "run.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]

@@ -1,4 +1,4 @@
-"""What all methods see is what the server sees: the same scores, at the time of each query."""
+"""All methods use the scores of the server, at the time of each query."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.slow
 
 def exhaustive(moment):
     """Answers of the serving code that scores every item."""
-    requests = [type(one)(**{**one_fields(one), "mode": "exhaustive", "k": 1000}) for one in moment.sampled.requests]
+    requests = [type(one)(**{**fields_of(one), "mode": "exhaustive", "k": 1000}) for one in moment.sampled.requests]
     return retrieve(moment.system.mirror, requests, RetrievalLimits(max_k=1000))
 
 
-def one_fields(request):
+def fields_of(request):
     return {name: getattr(request, name) for name in request.__struct_fields__}
 
 
@@ -59,7 +59,7 @@ def test_queries_of_one_time_are_scored_like_queries_of_times_of_their_own(momen
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_what_the_history_holds_is_barred_once(moment):
+def test_history_items_are_excluded_once(moment):
     queries = moment.queries
     scores = queries.score([queries.served_view()])[0]
     for number, row in enumerate(queries.queries.history_items):
@@ -69,7 +69,7 @@ def test_what_the_history_holds_is_barred_once(moment):
         assert np.flatnonzero(~np.isfinite(scores[number])).tolist() == sorted(places.tolist())
 
 
-def test_places_of_rows_that_are_not_there(moment):
+def test_positions_of_rows_that_are_not_retrievable(moment):
     queries = moment.queries
     assert queries.positions(np.array([-1, 10**6])).tolist() == [-1, -1]
     assert queries.positions(queries.rows).tolist() == list(range(len(queries.rows)))
@@ -85,7 +85,7 @@ def test_the_best_of_an_order_are_the_best_that_were_scored():
     assert MIN_K == 200
 
 
-def test_exhaustive_ranks_are_places_in_the_exhaustive_answer(moment):
+def test_exhaustive_ranks_are_positions_in_the_exhaustive_answer(moment):
     queries = moment.queries
     ranks = ranks_of(queries.score([queries.served_view()])[0], queries.targets)
     for answer, name, found in zip(exhaustive(moment), queries.sampled.target_ids, ranks, strict=True):

@@ -13,7 +13,7 @@ from hsnn.evaluation.queries.query_sampling import QuerySampler, QueryWindow
 from hsnn.trainer.config.index import IndexConfig
 
 
-def drawn(config, data, window: QueryWindow, batch: int = 64):
+def sampled_events(config, data, window: QueryWindow, batch: int = 64):
     system, sampler, found = OfflineSystem(config, 600.0, 10**9), QuerySampler(window, config.seed), []
     for one in data.batches(batch):
         prepared = system.prepare(one)
@@ -30,9 +30,9 @@ def test_a_window_is_given_in_shares_or_in_events():
             QueryWindow.from_edges(1000, 0.05, start, stop)
 
 
-def test_every_event_of_the_window_that_repeats_nothing_is_asked_once(config, new_data):
+def test_every_event_of_the_window_that_repeats_nothing_is_sampled_once(config, new_data):
     data = new_data(900)
-    event, found = drawn(config, data, QueryWindow(1.0, 200, 700))
+    event, found = sampled_events(config, data, QueryWindow(1.0, 200, 700))
     last: dict[str, list[str]] = {}
     expected = []
     for at, (user, item) in enumerate(zip(data.engagements.user, data.engagements.item, strict=True)):
@@ -46,11 +46,11 @@ def test_every_event_of_the_window_that_repeats_nothing_is_asked_once(config, ne
 
 def test_the_sample_depends_on_the_seed_and_on_no_configuration(config, new_data):
     data, window = new_data(900), QueryWindow(0.3, 200, 900)
-    event, _ = drawn(config, data, window)
+    event, _ = sampled_events(config, data, window)
     model = config.model.model_copy(update={"history": 12, "nodes": 5})
     other = config.model_copy(update={"model": model, "index": IndexConfig(seed_after=10)})
-    assert np.array_equal(drawn(other, data, window)[0], event)
-    assert not np.array_equal(drawn(config.model_copy(update={"seed": 1}), data, window)[0], event)
+    assert np.array_equal(sampled_events(other, data, window)[0], event)
+    assert not np.array_equal(sampled_events(config.model_copy(update={"seed": 1}), data, window)[0], event)
     assert 100 < len(event) < 210
 
 
@@ -59,5 +59,5 @@ def test_age_is_the_time_since_an_item_was_first_seen(config, dataset_of):
     start = 1_700_000_000_000
     data = dataset_of(users, items, start + np.array([0, 1000, 5000, 9000]))
     data = replace(data, items=[])
-    _, found = drawn(config, data, QueryWindow(1.0, 0, 4), batch=2)
+    _, found = sampled_events(config, data, QueryWindow(1.0, 0, 4), batch=2)
     assert [sampled.age.tolist() for sampled in found] == [[0, 0], [5000, 0]]

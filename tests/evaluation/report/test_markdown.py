@@ -1,4 +1,4 @@
-"""The report that people read."""
+"""The Markdown report and its plots."""
 
 from __future__ import annotations
 

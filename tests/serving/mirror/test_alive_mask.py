@@ -31,7 +31,7 @@ CHANGES = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(CHANGES)
-def test_any_changes_and_any_time_equal_a_look_at_all_rows(changes):
+def test_any_changes_at_any_time_equal_a_scan_of_all_rows(changes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alive_mask, "_BLOCK", 4)
         nodes, expiry, watermark = np.zeros(ROWS, np.int32), np.full(ROWS, NEVER), 0
@@ -65,7 +65,7 @@ def test_no_request_copies_all_rows_or_looks_at_them(mirror):
     assert mirror.state.alive_mask is before
 
 
-def test_a_delta_or_a_state_does_not_look_at_all_rows_again(plant, mirror: Mirror):
+def test_a_delta_or_a_state_does_not_scan_all_rows(plant, mirror: Mirror):
     before, corpus = mirror.state.alive_mask, mirror.state.corpus
     mirror.apply_delta(plant.delete(7))
     mirror.apply_delta(plant.add("new", 3))

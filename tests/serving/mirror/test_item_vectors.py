@@ -9,13 +9,13 @@ from hsnn.serving.search.retrieval import retrieve
 from hsnn.trainer.model.monn import Monn
 
 
-def test_requests_of_one_moment_share_a_tick(plant, mirror):
+def test_requests_of_one_time_share_item_vectors(plant, mirror):
     first = mirror.state.item_vectors(plant.now)
     assert mirror.state.item_vectors(plant.now) is first
     assert mirror.state.item_vectors(plant.now + 1) is not first
 
 
-def test_a_tick_holds_the_living_grouped_by_node(plant, mirror):
+def test_item_vectors_hold_the_retrievable_rows_grouped_by_node(plant, mirror):
     mirror.apply_delta(plant.delete(7))
     items, nodes = mirror.state.item_vectors(plant.now), mirror.state.index.leaves.node_of
     assert sorted(items.rows.tolist()) == [row for row in range(60) if row != 7]

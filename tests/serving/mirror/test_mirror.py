@@ -171,7 +171,7 @@ def test_reset_reloads_the_same_epoch(plant, mirror):
 
 
 @pytest.mark.slow
-def test_readers_see_a_whole_world_while_it_is_fed(plant, mirror):
+def test_readers_see_a_consistent_state_while_it_is_updated(plant, mirror):
     versions = [plant.version() for _ in range(20)]
     failures, done = [], threading.Event()
 

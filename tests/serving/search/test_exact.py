@@ -25,16 +25,16 @@ HOUR = 3_600_000
 SEARCH_ALWAYS = RetrievalLimits(budget=1, max_k=200)
 
 
-def wild(plant, rng) -> None:
-    """Weights with every term of the score at work."""
+def randomise_weights(plant, rng) -> None:
+    """Random weights, so that every term of the score matters."""
     for name, weight in plant.weights.items():
         plant.weights[name] = rng.normal(0, 0.4, weight.shape).astype(np.float32)
 
 
-def world_of(plant, seed: int, items: int) -> Mirror:
+def mirror_with_edge_cases(plant, seed: int, items: int) -> Mirror:
     """Some items are twins of others, expire, were deleted, or are in no node; some arrive after the version."""
     rng = np.random.default_rng(seed)
-    wild(plant, rng)
+    randomise_weights(plant, rng)
     mirror = Mirror()
     for number in range(items):
         expires = plant.now + int(rng.integers(1, 3 * HOUR)) if rng.random() < 0.2 else 0
@@ -76,7 +76,7 @@ def requests(draw) -> Request:
 @given(st.integers(0, 10**6), st.integers(1, 90), st.sampled_from([1, 3, 64]), st.lists(requests(), max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_exact_is_exhaustive_to_the_last_bit(new_plant, seed, items, block, asked):
-    mirror = world_of(new_plant(), seed, items)
+    mirror = mirror_with_edge_cases(new_plant(), seed, items)
     with mock.patch.object(exact, "_BLOCK", block):
         for request in asked:
             if request.filters.features and not mirror.state.items.features.names:
@@ -103,7 +103,7 @@ def ask(mirror: Mirror, request: Request, mode: str):
 @settings(max_examples=20, deadline=None)
 def test_both_are_the_best_by_the_model_itself(new_plant, seed):
     """Against the plain reference: every retrievable item by the model's own item level, sorted."""
-    mirror = world_of(new_plant(), seed, 60)
+    mirror = mirror_with_edge_cases(new_plant(), seed, 60)
     state, request = mirror.state, Request(user="u1", k=200)
     queries = queries_from_requests(state, [request])
     index, rows = state.index, np.setdiff1d(np.flatnonzero(state.alive()), queries.history_items[0])
@@ -118,7 +118,7 @@ def test_both_are_the_best_by_the_model_itself(new_plant, seed):
         assert answer.scores == sorted(answer.scores, reverse=True)
 
 
-class Made:
+class FakeItemVectors:
     """The parts of `ItemVectors` that a search uses, of given items."""
 
     def __init__(self, members: Members, rows: np.ndarray) -> None:
@@ -138,7 +138,7 @@ def test_equal_scores_come_in_order_of_age(seed, k, share):
     )
     query = DotQuery(rng.integers(-2, 3, 6).astype(np.float32), 4, rng.integers(0, 3, nodes).astype(np.float32))
     rows, mask = rng.permutation(n), rng.random(n) < share
-    found = exact.search(Made(members, rows), query, mask, k)
+    found = exact.search(FakeItemVectors(members, rows), query, mask, k)
     scores = members.vectors @ query.vector + members.bias + query.nodes[members.nodes]
     best = [(-score, row) for score, row in zip(scores.tolist(), rows.tolist(), strict=True) if mask[row]]
     assert list(zip(-found.scores, found.rows, strict=True)) == sorted(best)[:k]
@@ -150,7 +150,7 @@ def test_where_all_is_zero_the_oldest_come_first():
         np.zeros((500, 6), np.float32), np.zeros(500, np.float32), np.repeat(np.arange(5, dtype=np.int32), 100)
     )
     query = DotQuery(np.ones(6, np.float32), 4, np.zeros(5, np.float32))
-    found = exact.search(Made(zeros, np.arange(500)[::-1].copy()), query, np.ones(500, np.bool_), 3)
+    found = exact.search(FakeItemVectors(zeros, np.arange(500)[::-1].copy()), query, np.ones(500, np.bool_), 3)
     assert found.rows.tolist() == [0, 1, 2]
 
 
@@ -159,7 +159,7 @@ def test_where_all_is_zero_the_oldest_come_first():
 def test_what_is_not_finite_is_scored_and_not_bounded(huge):
     vectors = np.zeros((300, 6), np.float32)
     vectors[7, 2:4] = huge  # twice 3e38 is too large for a score
-    item_vectors = Made(
+    item_vectors = FakeItemVectors(
         Members(vectors, np.zeros(300, np.float32), np.repeat(np.arange(3, dtype=np.int32), 100)), np.arange(300)
     )
     query = DotQuery(np.ones(6, np.float32), 4, np.zeros(3, np.float32))
@@ -223,7 +223,7 @@ def test_a_model_without_bounds_refuses_the_exact_mode_in_words(mirror, monkeypa
     warm_up(mirror)
 
 
-def test_without_a_living_item_the_answer_is_empty(fresh_plant):
+def test_without_a_retrievable_item_the_answer_is_empty(fresh_plant):
     mirror = Mirror()
     fresh_plant.load(mirror)
     answer = ask(mirror, Request(user="u"), "exact")

@@ -53,7 +53,7 @@ class Publisher:
 
 
 class Following:
-    """A follower at work."""
+    """A running follower with its mirror, metrics and health."""
 
     def __init__(self, redis: Redis) -> None:
         self.mirror, self.metrics, self.health = Mirror(), ServingMetrics(), Health(VERSION, WARM)
@@ -143,7 +143,7 @@ def test_follows_a_flip_to_the_next_version_and_its_deltas(publisher, following,
 
 
 def loaded(monkeypatch) -> list[tuple[str, int]]:
-    """Who loads which version, from now on."""
+    """Record which thread loads which version."""
     found, load = [], IndexReader.load_version
 
     def noted(self, number, **options):

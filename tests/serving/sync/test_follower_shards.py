@@ -20,7 +20,7 @@ pytestmark = pytest.mark.every_server
 SHARDS = (1, 4, 3)
 
 
-class Between:
+class CallbackClient:
     """A client; once a question names `stream`, and was answered, something is done before the answer is given."""
 
     def __init__(self, redis) -> None:
@@ -80,7 +80,7 @@ def test_what_was_written_before_something_is_applied_before_it(redis_client, pl
         for call, delta in enumerate(deltas, 1):
             redis_client.xadd(VersionShard(number, call - 1).delta_stream, {b"d": delta.encode(), b"c": call})
 
-    mirror, client, applied = Mirror(), Between(redis_client), []
+    mirror, client, applied = Mirror(), CallbackClient(redis_client), []
     apply = mirror.apply_deltas
     monkeypatch.setattr(mirror, "apply_deltas", lambda some: (applied.extend(some), apply(some))[1])
     follower = MirrorFollower(client, mirror, ServingMetrics(), Health(VERSION, WARM))
