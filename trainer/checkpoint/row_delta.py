@@ -2,7 +2,7 @@
 
 A file of changed rows has, of each table, its number of rows (``TABLE#count``), which of them it holds
 (``TABLE#rows``), and these rows of every array under the array's name; texts are two arrays
-(`hsnn.trainer.training.state_dict.named_texts`).
+(`hsnn.trainer.rowstore.byte_strings.byte_string_arrays`).
 """
 
 from __future__ import annotations

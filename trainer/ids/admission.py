@@ -55,7 +55,7 @@ class IdAdmission:
     seen : (rows,) int64
         Event time of the last batch that named the row's id, epoch ms; -1 for a row without an id.
     free, left : lists of rows
-        To be given to the next newcomers, in this order; and not to be used before `release`.
+        To be given to the next new ids, in this order; and not to be used before `release`.
     barrier : WriteBarrier
         Of `seen`.
 
@@ -89,12 +89,12 @@ class IdAdmission:
 
     @property
     def available(self) -> int | None:
-        """Rows that newcomers can have now; None: any number."""
+        """Rows that new ids can get now; None: any number."""
         return None if self._limits.cap is None else len(self.free) + max(self._limits.cap - len(self.table), 0)
 
     @property
     def short(self) -> bool:
-        """Whether newcomers may soon find no row."""
+        """Whether new ids may soon find no row."""
         available = self.available
         return available is not None and available <= self._reserve // 2
 
@@ -110,7 +110,7 @@ class IdAdmission:
             self._expire(self._now - idle_limit)
 
     def rows(self, names: Sequence[str], *, described: bool = False) -> AdmittedRows:
-        """Rows of `names` (n,), newcomers let in where they may; `described` ones need not be seen more than once."""
+        """Return the rows of `names` (n,), admitting new ids where limits allow; `described` ones at first sight."""
         rows = self.table.find(names)
         known = rows[rows >= 0]
         self.seen = grown(self.seen, len(self.table), -1)
@@ -180,15 +180,15 @@ class IdAdmission:
         """Count names without a row; return those seen at least `needed` times, and empty texts for the others."""
         return [name if self._candidates.count(name) >= needed else "" for name in names]
 
-    def _assign(self, newcomers: list[str]) -> dict[str, int]:
+    def _assign(self, new_ids: list[str]) -> dict[str, int]:
         """Assign rows to distinct new ids, the first ones first, as far as there are rows."""
-        self._make_room(len(newcomers))
-        wanted = len(newcomers) if self.available is None else min(len(newcomers), self.available)
+        self._make_room(len(new_ids))
+        wanted = len(new_ids) if self.available is None else min(len(new_ids), self.available)
         again = self.free[:wanted]
         del self.free[:wanted]
         size = len(self.table)
         rows = np.array([*again, *range(size, size + wanted - len(again))], np.int64)
-        names = newcomers[:wanted]
+        names = new_ids[:wanted]
         self.table.assign(rows, names)
         self.seen = grown(self.seen, len(self.table), -1)
         self.barrier.before_write(rows)
@@ -200,14 +200,14 @@ class IdAdmission:
         IDS.labels(self._name, "reused").inc(len(again))
         return dict(zip(names, rows.tolist(), strict=True))
 
-    def _make_room(self, newcomers: int) -> None:
+    def _make_room(self, new_ids: int) -> None:
         """Evict the longest unseen ids, if new ids find too few rows; not below the floor."""
         available = self.available
-        if available is None or not newcomers:
+        if available is None or not new_ids:
             return
         ready = available + len(self.left)
-        if ready < max(newcomers, self._reserve // 2 + 1):
-            leaving = self._longest_unseen(max(newcomers, self._reserve) - ready)
+        if ready < max(new_ids, self._reserve // 2 + 1):
+            leaving = self._longest_unseen(max(new_ids, self._reserve) - ready)
             self._take_back(leaving, "evicted")
 
     def _expire(self, before: int) -> None:
@@ -222,18 +222,18 @@ class IdAdmission:
         return max(self.table.id_count - self._limits.floor, 0)
 
     def _longest_unseen(self, count: int) -> Rows:
-        """Choose at most `count` ids that this batch has not named, those out of use first."""
-        may = self.seen >= 0
-        may[np.concatenate([*self._named, np.zeros(0, np.int64)])] = False
-        rows = np.flatnonzero(may)
+        """Choose at most `count` ids that this batch has not named, those whose rows are out of use first."""
+        evictable = self.seen >= 0
+        evictable[np.concatenate([*self._named, np.zeros(0, np.int64)])] = False
+        rows = np.flatnonzero(evictable)
         count = min(count, self._spare)
         if self._alive is None:
             return _least(rows, self.seen[rows], min(count, len(rows)))
         alive = self._alive(rows)
         dead, living = rows[~alive], rows[alive]
-        first = _least(dead, self.seen[dead], min(count, len(dead)))
-        more = _least(living, self.seen[living], min(count - len(first), len(living)))
-        return np.concatenate([first, more])
+        unused = _least(dead, self.seen[dead], min(count, len(dead)))
+        used = _least(living, self.seen[living], min(count - len(unused), len(living)))
+        return np.concatenate([unused, used])
 
     def _take_back(self, rows: Rows, why: str) -> None:
         if len(rows):

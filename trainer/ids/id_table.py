@@ -25,7 +25,7 @@ def hashes(names: Sequence[str]) -> NDArray[np.int64]:
 class IdTable:
     """A growing map from id to row, without a Python object per id.
 
-    Ids are told apart by their bytes, whatever their hashes are. Hashes are another in each process (they cannot be
+    Ids are compared by their bytes, whatever their hashes are. Hashes differ from process to process (they cannot be
     chosen by who sends the ids); they only say where to look, and are made afresh when a table is restored.
 
     Attributes
@@ -119,13 +119,13 @@ class IdTable:
         return rows
 
     def _append(self, names: list[str], keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows of names that have none yet; a name may come several times."""
+        """Append names that have no row yet, each once, and return their rows (n,)."""
         places: dict[str, int] = {}
         order = np.array([places.setdefault(name, len(places)) for name in names], np.int64)
         rows = np.arange(len(self.ids), len(self.ids) + len(places))
-        own = np.empty(len(places), np.int64)
-        own[order] = keys
-        self._put(rows, list(places), own)
+        unique_keys = np.empty(len(places), np.int64)
+        unique_keys[order] = keys
+        self._put(rows, list(places), unique_keys)
         return rows[order]
 
     def _put(self, rows: NDArray[np.int64], names: Sequence[str], keys: NDArray[np.int64]) -> None:

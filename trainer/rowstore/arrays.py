@@ -31,7 +31,7 @@ def unpack(blob: bytes) -> dict[str, Array]:
 
 
 def select_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    """Arrays whose name begins with `prefix`, by the rest of their name.
+    """Select the arrays whose name begins with `prefix`, by the rest of their name.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def select_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 
 
 def grown(array: Array, rows: int, fill: float = 0) -> Array:
-    """`array` itself if it has `rows` rows, else a copy of at least twice its size, new rows filled with `fill`."""
+    """Return `array` if it has `rows` rows, else a copy of at least twice its size, new rows filled with `fill`."""
     if rows <= len(array):
         return array
     bigger = np.full((max(rows, 2 * len(array)), *array.shape[1:]), fill, array.dtype)
@@ -51,12 +51,12 @@ def grown(array: Array, rows: int, fill: float = 0) -> Array:
 
 
 def gather_rows(array: Array, rows: NDArray[np.integer] | slice) -> Array:
-    """Copy some rows of `array`, (n, ...): what indexing gives, in a third of the time where rows are short."""
+    """Copy rows of `array`, (n, ...): as indexing does, in a third of the time where rows are short."""
     return array[rows] if isinstance(rows, slice) else array.take(rows, axis=0)
 
 
 def span_indices(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Every place of the spans that begin at `starts` (n,) and are `lengths` (n,) long, one behind the other.
+    """Return the indices of all elements of spans, in order: they begin at `starts` (n,) and have `lengths` (n,).
 
     Examples
     --------

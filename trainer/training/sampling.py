@@ -26,7 +26,7 @@ def sample_candidates(
     items, uniform = len(state.items), state.config.uniform_negatives
     drawn = np.unique(rng.integers(items, size=uniform))
     dead = ~state.alive(drawn)
-    for row in drawn[dead].tolist():  # what has expired is noticed here: nobody looks through all items
+    for row in drawn[dead].tolist():  # expiry is noticed by chance: a scan of all items would cost too much
         state.leaves.remove(row)
     drawn = drawn[~dead]
     rows = np.union1d(examples.items, drawn)

@@ -198,7 +198,7 @@ class LearnerState:
         )
 
     def _register_columns(self, name: str, columns: Columns, kind: TableKind, size: Callable[[], int]) -> None:
-        """Register a table that looks after its rows itself; `size` returns how many are in use."""
+        """Register a table that manages its rows itself; `size` returns how many are in use."""
         self.tables.append(Table(name, kind, size, columns.barrier, data=columns))
 
     def add_recycler(self) -> None:
@@ -238,7 +238,7 @@ class LearnerState:
             self.leaves.remove(row)
 
     def _recycle_items(self, rows: NDArray[np.int64]) -> None:
-        """Reset `rows` (n,) of items that left: in their own rows, and wherever other rows name them."""
+        """Reset `rows` (n,) of items that left: in these rows, and wherever other rows name them."""
         gone = np.zeros(len(self.items) + 1, np.bool_)  # the last one stands for row -1
         gone[rows] = True
         self._clear(TableKind.ITEM, rows)
@@ -275,7 +275,7 @@ class LearnerState:
         return self.events // every > before // every
 
     def update_item_prior(self, rows: NDArray[np.int64]) -> None:
-        """Compute the prior of unique `rows` (n,) anew, which orders the items of a node."""
+        """Recompute the prior of unique `rows` (n,), which orders the items of a node."""
         prior = log_worth(
             self.states,
             rows,
