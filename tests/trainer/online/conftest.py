@@ -1,4 +1,4 @@
-"""Workers as threads of this process, who say to each other what torchrun's would."""
+"""A process group of threads of this process, with the collective operations of torchrun's workers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 from hsnn.trainer.distributed.process_group import ProcessGroup
 
 
-class ThreadWorld(ProcessGroup):
-    """A worker whose others are threads."""
+class ThreadProcessGroup(ProcessGroup):
+    """The process group of a worker whose peers are threads."""
 
     def __init__(self, rank: int, size: int, barrier: Barrier, board: list[Any]) -> None:
         super().__init__(rank, size)
@@ -25,26 +25,26 @@ class ThreadWorld(ProcessGroup):
     def _all(self, own: Any) -> list[Any]:
         self._board[self.rank] = own
         self._barrier.wait(10)
-        found = list(self._board)
+        gathered = list(self._board)
         self._barrier.wait(10)
-        return found
+        return gathered
 
     def all_gather_ints(self, numbers: Sequence[int]) -> NDArray[np.int64]:
         return np.array(self._all(list(numbers)), np.int64)
 
     def all_gather_padded(self, blob: bytes, lengths: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
-        found = self._all(blob)
-        assert [len(one) for one in found] == list(lengths)
-        return found
+        gathered = self._all(blob)
+        assert [len(received) for received in gathered] == list(lengths)
+        return gathered
 
     def broadcast_int(self, number: int) -> int:
-        told: int = self._all(number)[0]
-        return told
+        value: int = self._all(number)[0]
+        return value
 
     def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
-        everybodys = self._all([tensor.clone() for tensor in tensors])
-        for at, tensor in enumerate(tensors):
-            tensor.copy_(sum(theirs[at] for theirs in everybodys))
+        gathered = self._all([tensor.clone() for tensor in tensors])
+        for index, tensor in enumerate(tensors):
+            tensor.copy_(sum(theirs[index] for theirs in gathered))
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def together() -> Callable[..., list[Any]]:
 
         def one(rank: int) -> Any:
             try:
-                return work(ThreadWorld(rank, size, barrier, board))
+                return work(ThreadProcessGroup(rank, size, barrier, board))
             except BaseException:
                 barrier.abort()
                 raise

@@ -1,4 +1,4 @@
-"""Turns that several workers take together: the same ones in every run, and nothing between them."""
+"""Batch sources: the rounds of several workers, the same ones in every run."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ class Hesitating(MemoryLog):
         return super().poll(self._random.randint(1, 20), 0.0, partitions)
 
 
-def turns_of(log: MemoryLog, world: ProcessGroup, seed: int) -> tuple[Consumer, DistributedBatchSource]:
+def make_source(log: MemoryLog, world: ProcessGroup, seed: int) -> tuple[Consumer, DistributedBatchSource]:
     own = Hesitating(log, seed * 10 + world.rank)
     consumer = Consumer(own, CONFIG, rank=world.rank, world_size=world.size)
     return consumer, DistributedBatchSource(consumer, world)
 
 
 def course(log: MemoryLog, world: ProcessGroup, seed: int) -> list[list[tuple[int, str]]]:
-    """What each turn brought, until the log is drained in all workers."""
-    consumer, turns = turns_of(log, world, seed)
+    """The batch of each round, until the log is drained in all workers."""
+    consumer, source = make_source(log, world, seed)
     found: list[list[tuple[int, str]]] = []
     while True:
-        turn = turns.next_round(0.01, stop=consumer.idle)
+        turn = source.next_round(0.01, stop=consumer.idle)
         if turn.batch is not None:
             assert turn.aligned
             events = turn.batch.engagements
@@ -76,7 +76,7 @@ def course(log: MemoryLog, world: ProcessGroup, seed: int) -> list[list[tuple[in
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_the_turns_are_the_same_in_all_workers_and_in_every_run(log, together, size):
+def test_rounds_are_the_same_in_all_workers_and_in_every_run(log, together, size):
     runs = [course_of for seed in range(3) for course_of in together(size, lambda world, s=seed: course(log, world, s))]
     assert all(run == runs[0] for run in runs)
     assert sorted(event for turn in runs[0] for event in turn) == [
@@ -85,16 +85,16 @@ def test_the_turns_are_the_same_in_all_workers_and_in_every_run(log, together, s
     assert [len(turn) for turn in runs[0][:3]] == [16 * size] * 3
 
 
-def test_a_stop_of_one_stops_all_where_everything_read_is_learned(log, together):
+def test_a_stop_of_one_worker_stops_all_at_an_aligned_round(log, together):
     def work(world: ProcessGroup) -> tuple[int, dict[str, Any]]:
-        _, turns = turns_of(log, world, 5)
+        _, source = make_source(log, world, 5)
         learned = steps = 0
         while True:
-            turn = turns.next_round(0.01, stop=world.rank == 1 and steps >= 2)
+            turn = source.next_round(0.01, stop=world.rank == 1 and steps >= 2)
             if turn.batch is not None:
                 steps, learned = steps + 1, learned + len(turn.batch.engagements)
             if turn.stop:
-                return learned, turns.state_dict()
+                return learned, source.state_dict()
 
     (learned, state), other = together(2, work)
     assert other == (learned, state)
@@ -104,44 +104,44 @@ def test_a_stop_of_one_stops_all_where_everything_read_is_learned(log, together)
     assert sum(delivered) == learned < EVENTS
 
 
-def test_commands_are_the_first_workers(log, together):
+def test_commands_come_from_the_first_worker(log, together):
     def work(world: ProcessGroup) -> list[bytes]:
-        consumer, turns = turns_of(log, world, 1)
+        consumer, source = make_source(log, world, 1)
         heard: list[bytes] = []
-        while not ((turn := turns.next_round(0.01, stop=consumer.idle)).stop and turn.batch is None):
+        while not ((turn := source.next_round(0.01, stop=consumer.idle)).stop and turn.batch is None):
             heard += turn.batch.control if turn.batch is not None else ()
         return heard
 
     assert together(2, work) == [[encode_end(T0)]] * 2
 
 
-def test_workers_that_have_come_apart_are_found(log, together):
+def test_diverged_workers_are_detected(log, together):
     def work(world: ProcessGroup) -> None:
-        _, turns = turns_of(log, world, 1)
+        _, source = make_source(log, world, 1)
         world.fingerprint = world.rank
         with pytest.raises(DivergedWorkersError, match="worker 1 has not made the same last step as worker 0"):
-            turns.next_round(0.01, stop=False)
+            source.next_round(0.01, stop=False)
 
     together(2, work)
 
 
-def test_the_first_one_decides_and_the_lag_is_that_of_all(log, together):
+def test_the_first_worker_decides_and_lag_is_the_sum_of_all(log, together):
     def work(world: ProcessGroup) -> tuple[bool, int, int]:
-        _, turns = turns_of(log, world, 1)
-        turns.next_round(0.0, stop=False)
-        return turns.broadcast_decision(world.rank == 0), turns.lag()[0], turns.pending
+        _, source = make_source(log, world, 1)
+        source.next_round(0.0, stop=False)
+        return source.broadcast_decision(world.rank == 0), source.lag()[0], source.pending
 
     assert together(2, work) == [(True, EVENTS + 1, 0)] * 2
 
 
-def test_alone_there_is_nothing_to_agree_on(log):
+def test_a_single_worker_decides_alone(log):
     consumer = Consumer(Hesitating(log, 1), CONFIG)
-    turns = LocalBatchSource(consumer)
-    assert turns.broadcast_decision(True)
-    assert not turns.broadcast_decision(False)
-    assert turns.next_round(0.01, stop=True) == (None, True, True)
-    assert turns.state_dict() == consumer.state_dict()
-    assert turns.lag()[0] == EVENTS + 1
+    source = LocalBatchSource(consumer)
+    assert source.broadcast_decision(True)
+    assert not source.broadcast_decision(False)
+    assert source.next_round(0.01, stop=True) == (None, True, True)
+    assert source.state_dict() == consumer.state_dict()
+    assert source.lag()[0] == EVENTS + 1
 
 
 def test_workers_agree_where_some_own_no_partition_of_a_topic(together):
@@ -153,11 +153,11 @@ def test_workers_agree_where_some_own_no_partition_of_a_topic(together):
         few.append("engagements", [ProducerRecord(b"u", encode(event), sent_at=T0, partition=number % 2)])
 
     def work(world: ProcessGroup) -> int:
-        consumer, turns = turns_of(few, world, 1)
+        consumer, source = make_source(few, world, 1)
         learned = 0
-        while not ((turn := turns.next_round(0.01, stop=consumer.idle)).stop and turn.batch is None):
+        while not ((turn := source.next_round(0.01, stop=consumer.idle)).stop and turn.batch is None):
             learned += 0 if turn.batch is None else len(turn.batch.engagements)
-        assert turns.lost_records() == {}
+        assert source.lost_records() == {}
         return learned
 
     assert together(2, work) == [40, 40]
