@@ -144,7 +144,7 @@ def release(config: ConfigFile = None, overrides: Overrides = None) -> None:
 
 
 def _version_table(found: VersionStats) -> Table:
-    """Table of a version."""
+    """Render the statistics of a version."""
     table = Table("", "", title=f"version {found.manifest.version}", show_header=False)
     for name, value in msgspec.to_builtins(found.manifest).items():
         table.add_row(name, utc(value) if name in ("created_at", "watermark") else str(value))
@@ -166,7 +166,7 @@ def _version_table(found: VersionStats) -> Table:
 
 
 def _verification_text(report: VerifyReport) -> str:
-    """Say what a verification found."""
+    """Describe the result of a verification."""
     head = f"version {report.version}, {report.items:,} items in the map: {'clean' if report.clean else 'DAMAGED'}"
     lines = [head] + [
         f"  {kind:<10} {count:>7,}  {KINDS[kind]}: {first_names(getattr(report, kind))}"

@@ -71,7 +71,7 @@ def _ask(reader: IndexReader, op: ControlOp, name: str) -> None:
 
 
 def jobs_table(jobs: Sequence[JobView]) -> Table:
-    """Table of the jobs."""
+    """Render the jobs."""
     table = Table(*("job", "last run", "outcome", "seconds", "for", "runs", "next"), title="jobs")
     for job in jobs:
         last, over = job.state.last, job.state.overrun_since
@@ -89,7 +89,7 @@ def jobs_table(jobs: Sequence[JobView]) -> Table:
 
 
 def history_table(name: str, runs: Sequence[JobRun]) -> Table:
-    """Table of a job's runs."""
+    """Render the runs of a job."""
     table = Table(*("start", "outcome", "seconds", "for", "what went wrong"), title=f"runs of {name}, newest first")
     for run in runs:
         table.add_row(*run_cells(run), run.detail)
@@ -97,12 +97,12 @@ def history_table(name: str, runs: Sequence[JobRun]) -> Table:
 
 
 def run_cells(run: JobRun) -> tuple[str, str, str, str]:
-    """Start, outcome, seconds and caller of a run, as texts."""
+    """Format start, outcome, seconds and requester of a run."""
     return utc(run.started), run.outcome, f"{run.seconds:.3f}", run.who
 
 
 def hold_text(held: PublishHold, cut_off: bool) -> str:
-    """Sentence about a hold, and a warning if the version that is held is `cut_off` from the trainer."""
+    """Describe a hold, with a warning if the held version no longer gets the trainer's deltas (`cut_off`)."""
     text = f"publishing is held since {utc(held.at)} by {held.by}: {held.reason} (`hsnn index release` ends it)"
     warning = "\nWARNING: the trainer was restarted since; new and expired items do not reach the version that is held"
     return text + (warning if cut_off else "")

@@ -66,7 +66,7 @@ def write(config: Config, file: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different ports of loopback that nobody listens on just now."""
+    """Return different ports of loopback that are free now."""
     with ExitStack() as open_:
         probes = [open_.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

@@ -1,7 +1,7 @@
-"""``hsnn train``, by a worker that writes down its digest at the end, and dies where a test wants it to.
+"""``hsnn train`` as a worker that writes its digest at the end, and is killed at a given step of its first life.
 
-Environment: TOLD (folder), and for a worker that dies in its first life DIES (``RANK:STEPS``) with CHECKPOINTS (folder,
-one must be there).
+Environment: DIGESTS (folder to write to), and for a worker that is killed KILL_AT (``RANK:STEPS``) with CHECKPOINTS
+(folder in which one must exist).
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from hsnn.trainer.online.follower_worker import FollowerWorker
 RANK = os.environ.get("RANK", "")
 
 
-def telling(run: Any) -> Any:
-    def told(self: Any, stop: Any) -> None:
+def with_digest(run: Any) -> Any:
+    def run_and_report(self: Any, stop: Any) -> None:
         run(self, stop)
         arrays, values = self.learner.state_dict()
         others = {"learner": values, "progress": self.progress.state_dict(), "drift": self._drift.state_dict()}
-        Path(os.environ["TOLD"], RANK).write_text(digest(arrays, others))
+        Path(os.environ["DIGESTS"], RANK).write_text(digest(arrays, others))
 
-    return told
+    return run_and_report
 
 
-class Dying:
+class KillAtStep:
     def __init__(self, steps: int) -> None:
-        self.left = steps
+        self.steps_left = steps
 
     def __call__(self, phase: str) -> None:
-        self.left -= phase == "step"
-        if self.left <= 0 and any(Path(os.environ["CHECKPOINTS"]).glob("checkpoint-*")):
+        self.steps_left -= phase == "step"
+        if self.steps_left <= 0 and any(Path(os.environ["CHECKPOINTS"]).glob("checkpoint-*")):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    hsnn.trainer.online.loop.OnlineLoop.run = telling(hsnn.trainer.online.loop.OnlineLoop.run)  # type: ignore[method-assign]
-    FollowerWorker.run = telling(FollowerWorker.run)  # type: ignore[method-assign]
-    rank, _, steps = os.environ.get("DIES", "-1:0").partition(":")
+    hsnn.trainer.online.loop.OnlineLoop.run = with_digest(hsnn.trainer.online.loop.OnlineLoop.run)  # type: ignore[method-assign]
+    FollowerWorker.run = with_digest(FollowerWorker.run)  # type: ignore[method-assign]
+    rank, _, steps = os.environ.get("KILL_AT", "-1:0").partition(":")
     if rank == RANK and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-        set_failpoint_hook(Dying(int(steps)))
+        set_failpoint_hook(KillAtStep(int(steps)))
     main()

@@ -88,7 +88,7 @@ def train(redis_server: str, redis_client: Any, tmp_path: Path) -> Iterator[Call
             **os.environ,
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(sys.path),
-            "TOLD": str(told),
+            "DIGESTS": str(told),
             "CHECKPOINTS": str(folder),
             **environment,
         }
