@@ -156,7 +156,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_another_number_goes_on(fill, 
     assert log.committed("hsnn", ends) == ends
     assert letters(log) == BAD
 
-    killed = train("killed", 2, EVENTS + BAD, DIES="1:20")
+    killed = train("killed", 2, EVENTS + BAD, KILL_AT="1:20")
     assert (int(killed["trained"]), int(killed["dead_lettered"])) == (EVENTS, BAD)
     said = (tmp_path / "killed.log").read_text()
     assert "worker 0 of 2 lost another one" in said
