@@ -216,7 +216,9 @@ class LearnerState:
             ("row_recycling.items", TableKind.ITEM, recycler.items),
             ("row_recycling.users", TableKind.USER, recycler.users),
         ):
-            self._register_columns(name, admission, kind, partial(len, admission.table))
+            size = partial(len, admission.table)
+            # A checkpoint of unlimited tables lacks it: `RowRecycler.adopt` sets it then.
+            self.tables.append(Table(name, kind, size, admission.barrier, data=admission, optional=True))
 
     def reserve(self) -> None:
         """Make room in all tables for the items and users there are."""
