@@ -191,7 +191,7 @@ def test_stopped_and_started_again(undisturbed, new_loop, redis_client, stop):
     second.run(until(second, EVENTS))
     assert bits(second) == bits(undisturbed)
     assert (second.progress.trained, second.progress.dead_lettered) == (EVENTS, BAD)
-    assert second._writer.epoch == first._outbox.epoch + 1 == 3
+    assert second._writer.epoch == first._writer.epoch + 1 == 3
 
 
 @pytest.mark.parametrize("deaths", [(200,), (600, 800)])
