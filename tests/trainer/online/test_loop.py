@@ -245,11 +245,11 @@ def test_states_and_new_items_are_held_back_until_the_server_has_answered(filled
         measured = unmeasured = 0
         scored_share = None
 
-        def ask(self, prepared, learner):
+        def submit(self, prepared, learner):
             self.before = redis_client.xlen(key("state")), redis_client.xlen(key("feed"))
             return prepared
 
-        def settle(self, asked):
+        def collect(self, queries):
             lengths.append(self.before == (redis_client.xlen(key("state")), redis_client.xlen(key("feed"))))
 
         def recall(self):

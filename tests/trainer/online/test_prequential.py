@@ -137,7 +137,7 @@ def test_late_answers_are_unmeasured_and_the_server_is_left_alone_until_it_has_a
     assert asker.submit(prepared, learner) is None  # not waited for again
     assert (asker.measured, asker.unmeasured, len(calls)) == (0, 2 * late, 1)
     may.set()
-    while not asker._late.done():
+    while not asker._overdue.done():
         time.sleep(0.01)
     assert asker.measured == 0  # what came too late counts for nothing
     assert asker.scored_share is None
