@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hsnn.streaming.schema.events import Impression, Interaction, Item, User
     from hsnn.trainer.model.item_encoder import Encoder
     from hsnn.trainer.model.scorer import Scorer
-    from hsnn.trainer.retrieval.inverted_lists import Leaves
+    from hsnn.trainer.retrieval.inverted_lists import InvertedLists
     from hsnn.trainer.training.learner import Learner
 
 _MODULES = {
@@ -53,7 +53,7 @@ _MODULES = {
     "Interaction": "hsnn.streaming.schema.events",
     "Item": "hsnn.streaming.schema.events",
     "Learner": "hsnn.trainer.training.learner",
-    "Leaves": "hsnn.trainer.retrieval.inverted_lists",
+    "InvertedLists": "hsnn.trainer.retrieval.inverted_lists",
     "LossDrift": "hsnn.monitoring.drift",
     "Mirror": "hsnn.serving.mirror.mirror",
     "MixDrift": "hsnn.monitoring.drift",
@@ -82,9 +82,9 @@ __all__ = [
     "Impression",
     "IndexReader",
     "Interaction",
+    "InvertedLists",
     "Item",
     "Learner",
-    "Leaves",
     "LossDrift",
     "Mirror",
     "MixDrift",

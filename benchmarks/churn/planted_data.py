@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.item_counters import HALF_LIVES
-from hsnn.trainer.index.kmeans import evened, seed_nodes
+from hsnn.trainer.index.kmeans import seed_nodes, split_overfull
 from hsnn.trainer.messages import FeedItem, Snapshot, SnapshotManifest
 from hsnn.trainer.model.item_encoder import Encoder
 from hsnn.trainer.model.monn import Monn
@@ -108,7 +108,7 @@ class PlantedData:
         points = points[self._rng.permutation(len(points))[:_SAMPLE]]
         metric: Vectors = self._weights["levels.hierarchy.metric"]
         nodes = seed_nodes(points, self.config.leaves, self._rng, metric)
-        self._weights["levels.hierarchy.codes.0"] = evened(points, nodes, _OVERFULL, metric)
+        self._weights["levels.hierarchy.codes.0"] = split_overfull(points, nodes, _OVERFULL, metric)
 
     def snapshot(self, manifest: dict[str, Any], items: Block, gone: NDArray[np.bool_]) -> Snapshot:
         """Make the snapshot of `items` (n,) behind the rows of the histories; `gone` (n,) says which are deleted."""

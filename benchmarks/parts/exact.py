@@ -33,7 +33,7 @@ from hsnn.serving.search.retrieval import retrieve
 from hsnn.streaming.datasets import Dataset, load
 from hsnn.streaming.schema.batch import Engagements
 from hsnn.streaming.schema.events import Item
-from hsnn.trainer.retrieval.score_bounds import Bounds, DotQuery, Members
+from hsnn.trainer.retrieval.score_bounds import DotQuery, GroupedItems, ScoreBounds
 from hsnn.trainer.threads import use_threads
 from hsnn.trainer.training.prepared import PreparedBatch
 
@@ -124,9 +124,9 @@ def large() -> dict[str, Any]:
     nodes = np.sort(rng.integers(LARGE_NODES, size=LARGE)).astype(np.int32)
     centres = rng.standard_normal((LARGE_NODES, 48)).astype(np.float32)
     vectors = centres[nodes] + 0.3 * rng.standard_normal((LARGE, 48)).astype(np.float32)
-    members = Members(vectors, rng.normal(0, 0.5, LARGE).astype(np.float32), nodes)
+    members = GroupedItems(vectors, rng.normal(0, 0.5, LARGE).astype(np.float32), nodes)
     start = time.perf_counter()
-    tick = SimpleNamespace(rows=np.arange(LARGE), members=members, bounds=Bounds(members, 32))
+    tick = SimpleNamespace(rows=np.arange(LARGE), members=members, bounds=ScoreBounds(members, 32))
     built = 1000 * (time.perf_counter() - start)
     mask, shares, times = np.ones(LARGE, np.bool_), [], {"exact": [], "exhaustive": []}
     for number in range(100):

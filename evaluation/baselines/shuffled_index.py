@@ -12,7 +12,7 @@ from hsnn.evaluation.queries.query_batch import MethodResult, top_of_order
 from hsnn.indexer.store.delta import Delta
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.trainer.messages import StateDelta
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 
 
 class ShuffledIndexBaseline(Baseline):
@@ -25,7 +25,7 @@ class ShuffledIndexBaseline(Baseline):
 
     def __init__(self, nodes: int, seed: int = 0) -> None:
         self._rng = np.random.default_rng([seed, 2])
-        self.leaves = Leaves(nodes)
+        self.leaves = InvertedLists(nodes)
         self._half_life = -1
 
     def learn(self, batch: LearnedBatch) -> None:
@@ -41,13 +41,13 @@ class ShuffledIndexBaseline(Baseline):
             if delta.op == "delete":
                 self.leaves.remove(delta.row)
             elif delta.op == "insert":
-                self.leaves.put(delta.row, int(self._rng.integers(len(self.leaves.sizes))))
+                self.leaves.assign(delta.row, int(self._rng.integers(len(self.leaves.sizes))))
         served = state.index.leaves
         changed = np.union1d(state_delta.item_rows, [delta.row for delta in deltas]).astype(np.int64)
-        self.leaves.set_mass(changed, served.log_mass[changed])
+        self.leaves.set_log_mass(changed, served.log_mass[changed])
         if state.half_life != self._half_life:
             self._half_life = state.half_life
-            self.leaves.set_mass(np.arange(len(served.log_mass)), served.log_mass)
+            self.leaves.set_log_mass(np.arange(len(served.log_mass)), served.log_mass)
 
     def answer(self, batch: ScoredBatch) -> dict[str, MethodResult]:
         """Answer as the served path would over this index, with the served model's scores."""
@@ -62,8 +62,8 @@ class ShuffledIndexBaseline(Baseline):
             allowed = retrievable.copy()
             allowed[history[(history >= 0) & (history < len(alive))]] = False
             rows = self.leaves.candidates(
-                encoded.seen[number], index.config.beam, budget, allowed.__getitem__
-            ).best_first()  # (<= budget,)
+                encoded.beam_log_probs[number], index.config.beam, budget, allowed.__getitem__
+            ).rows_by_key()  # (<= budget,)
             order[number, : len(rows)] = queries.positions(rows)
         ranks, scored = ranks_within(order, scores, queries.targets, (budget,))
         return {self.name: MethodResult(ranks[:, 0], top_of_order(order, scores), scored[:, 0])}
@@ -74,4 +74,4 @@ class ShuffledIndexBaseline(Baseline):
         indexed = np.flatnonzero(nodes >= 0)
         nodes[indexed] = self._rng.permutation(nodes[indexed])
         self.leaves.assign_all(nodes)
-        self.leaves.set_mass(indexed, served.log_mass[indexed])
+        self.leaves.set_log_mass(indexed, served.log_mass[indexed])

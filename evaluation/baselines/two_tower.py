@@ -17,7 +17,7 @@ from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
-from hsnn.trainer.model.scorer import Encoded, Scorer
+from hsnn.trainer.model.scorer import EncodedQueries, Scorer
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.rowstore.arrays import grown
 from hsnn.trainer.training.learner import Learner
@@ -114,7 +114,7 @@ def item_side(scorer: Scorer, vectors: NDArray[np.float32], state_features: NDAr
     return np.concatenate([vectors[:, :-1], state[:, :-1], bias], 1)
 
 
-def user_side(encoded: Encoded) -> NDArray[np.float32]:
+def user_side(encoded: EncodedQueries) -> NDArray[np.float32]:
     """Join the users' half of the dot product, (B, d + p + 1)."""
     item, state = encoded.users.item.numpy(), encoded.users.state.numpy()
     return np.concatenate([item, state, np.ones((len(item), 1), np.float32)], 1)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.evaluation.queries.query_batch import QueryBatch
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 
 
 def merge_order(queries: QueryBatch, count: int) -> NDArray[np.int64]:
@@ -21,7 +21,7 @@ def merge_order(queries: QueryBatch, count: int) -> NDArray[np.int64]:
 def traffic_order(queries: QueryBatch, count: int) -> NDArray[np.int64]:
     """Order of `merge_order` if an item's prior were its traffic alone, as positions (B, count), -1 padded."""
     index, states = queries.state.index, queries.state.states
-    leaves = Leaves(len(index.leaves.sizes))
+    leaves = InvertedLists(len(index.leaves.sizes))
     leaves.log_mass = np.full(len(index.leaves.node_of), -np.inf)
     leaves.log_mass[queries.rows] = states.log_mass(queries.rows, queries.state.half_life, 0)
     leaves.assign_all(index.leaves.node_of)
@@ -34,12 +34,15 @@ def whole_nodes_order(queries: QueryBatch, count: int, *, dense: bool = False) -
     Nodes come by log probability; if `dense`, by the log probability of one of their items (less log size).
     """
     nodes = queries.state.index.leaves.node_of[queries.rows]  # (N,)
-    members, sizes = np.argsort(nodes, kind="stable"), np.bincount(nodes, minlength=queries.encoded.nodes.shape[1])
+    members, sizes = (
+        np.argsort(nodes, kind="stable"),
+        np.bincount(nodes, minlength=queries.encoded.leaf_log_probs.shape[1]),
+    )
     bounds = np.r_[0, np.cumsum(sizes)]
     by_node = [members[start:stop] for start, stop in pairwise(bounds)]
     count += queries.excluded.shape[1]  # excluded items use no budget, and at most L of the first are excluded
     order = np.full((len(queries), count), -1, np.int64)
-    values = queries.encoded.nodes - (np.log(np.maximum(sizes, 1)) if dense else 0)
+    values = queries.encoded.leaf_log_probs - (np.log(np.maximum(sizes, 1)) if dense else 0)
     for number, value in enumerate(values):
         by_value = np.argsort(-value, kind="stable")
         opened = int(np.searchsorted(np.cumsum(sizes[by_value]), count)) + 1
@@ -57,13 +60,13 @@ ORDERS: dict[str, Callable[[QueryBatch, int], NDArray[np.int64]]] = {
 """Functions by the names of `hsnn.evaluation.methods.CANDIDATE_ORDERS`."""
 
 
-def _merge(queries: QueryBatch, leaves: Leaves, count: int) -> NDArray[np.int64]:
+def _merge(queries: QueryBatch, leaves: InvertedLists, count: int) -> NDArray[np.int64]:
     alive, beam = queries.state.alive(), queries.state.index.config.beam
     order = np.full((len(queries), count), -1, np.int64)
     for number, history in enumerate(queries.queries.history_items):
         allowed = alive.copy()
         allowed[history[(history >= 0) & (history < len(allowed))]] = False
-        candidates = leaves.candidates(queries.encoded.seen[number], beam, count, allowed.__getitem__)
-        rows = candidates.best_first()  # (<= count,)
+        candidates = leaves.candidates(queries.encoded.beam_log_probs[number], beam, count, allowed.__getitem__)
+        rows = candidates.rows_by_key()  # (<= count,)
         order[number, : len(rows)] = queries.positions(rows)
     return order

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 
 # Events that churn is expressed per.
 _PER_EVENTS = 100_000
@@ -24,7 +24,7 @@ class AssignmentChurn:
     def __init__(self) -> None:
         self.items = self.traffic = 0.0
         self._first = self._last = 0  # events learned at the first and the last version
-        self._leaves: Leaves | None = None
+        self._leaves: InvertedLists | None = None
 
     def before_version(self, mirror: Mirror) -> None:
         """Keep the index in use, which the next version may replace."""

@@ -14,7 +14,7 @@ from hsnn.evaluation.queries.query_sampling import SampledQueries
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.search.queries import queries_from_requests
 from hsnn.trainer.features.cross_features import cross_features
-from hsnn.trainer.model.scorer import Encoded, Scorer
+from hsnn.trainer.model.scorer import EncodedQueries, Scorer
 
 
 class ModelView(NamedTuple):
@@ -23,7 +23,7 @@ class ModelView(NamedTuple):
     Attributes
     ----------
     scorer : Scorer
-    encoded : Encoded
+    encoded : EncodedQueries
         The queries.
     vectors : (rows, W) float32
         Static item vectors.
@@ -32,7 +32,7 @@ class ModelView(NamedTuple):
     """
 
     scorer: Scorer
-    encoded: Encoded
+    encoded: EncodedQueries
     vectors: NDArray[np.float32]
     nodes: NDArray[np.int32]
 
@@ -67,7 +67,7 @@ class QueryBatch:
     sampled : SampledQueries
     queries : Queries
         The requests as model inputs.
-    encoded : Encoded
+    encoded : EncodedQueries
         The queries encoded by the served model.
     rows : (N,) int64
         Rows of the retrievable items.
@@ -112,7 +112,7 @@ class QueryBatch:
         for numbers, features in self._state_features():
             for view, (vectors, nodes), output in zip(views, items, scores, strict=True):
                 cross = self._cross_features(numbers) if view.scorer.config.cross else None
-                encoded = view.encoded.some(numbers)
+                encoded = view.encoded.select(numbers)
                 output[numbers] = view.scorer.score_all(encoded, vectors, features, nodes, cross=cross)
         for output in scores:
             self.mask_excluded(output)
@@ -129,7 +129,7 @@ class QueryBatch:
 
     def _cross_features(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """Cross features (b, N, C) of some queries with all items."""
-        tables, queries = self.state.cross_features, self.queries.some(numbers)
+        tables, queries = self.state.cross_features, self.queries.select(numbers)
         return cross_features(queries, tables.tokens, self.rows, tables.covisitation)
 
     def _state_features(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

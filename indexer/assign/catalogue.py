@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Feature
-from hsnn.trainer.features.expiry import dies_at
-from hsnn.trainer.features.hashing import token_matrix
+from hsnn.trainer.features.expiry import expiry_times
+from hsnn.trainer.features.hashing import pad_tokens
 from hsnn.trainer.features.item_counters import HALF_LIVES
 from hsnn.trainer.messages import Feed, FeedItem, Snapshot, StateDelta
 from hsnn.trainer.rowstore.arrays import grown
@@ -117,7 +117,7 @@ class ItemCatalogue:
     def _apply_item(self, item: FeedItem) -> None:
         row = item.row
         self._reserve(row + 1)
-        tokens = token_matrix([item.tokens], self.tokens.shape[1])[0]
+        tokens = pad_tokens([item.tokens], self.tokens.shape[1])[0]
         if self.known[row] and not self._is_same(item, tokens):
             self.changed.add(row)
         self.ids[row], self.known[row] = item.id, True
@@ -134,7 +134,7 @@ class ItemCatalogue:
 
     def _is_alive(self, rows: slice) -> Mask:
         """Tell whether the watermark has not reached the expiry of `rows`."""
-        return dies_at(self.last[rows], self.expires_at[rows], self.deleted[rows], self.idle_ms) > self.watermark
+        return expiry_times(self.last[rows], self.expires_at[rows], self.deleted[rows], self.idle_ms) > self.watermark
 
     def _reserve(self, rows: int) -> None:
         missing = rows - len(self.ids)

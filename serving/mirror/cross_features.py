@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from hsnn.streaming.schema.events import Feature
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.covisitation import Covisitation
-from hsnn.trainer.features.cross_features import cross_features_of
-from hsnn.trainer.features.hashing import tokens
-from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.cross_features import cross_features_of_query
+from hsnn.trainer.features.hashing import hash_features
+from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.messages import Snapshot, StateDelta
 from hsnn.trainer.rowstore.arrays import grown
 
@@ -34,7 +34,7 @@ class MirroredCrossFeatures:
         self.covisitation = Covisitation(rows=0)
         rows, items = np.arange(len(snapshot.item_ids)), snapshot.items
         if config.cross:
-            self.covisitation.put(
+            self.covisitation.set_rows(
                 rows, items["neighbours"], items["weights"], totals=items["totals"], last=items["paired"]
             )
         self.load_snapshot(snapshot, rows)
@@ -55,7 +55,7 @@ class MirroredCrossFeatures:
     def set_features(self, row: int, features: Mapping[str, Feature]) -> None:
         """Hash the features of an item into its tokens."""
         if self._config.cross:
-            hashed = tokens(features, self._config.buckets, self._config.item_tokens, self._ignored)
+            hashed = hash_features(features, self._config.buckets, self._config.item_tokens, self._ignored)
             self.reserve(row + 1)
             self.tokens[row] = -1
             self.tokens[row, : len(hashed)] = hashed
@@ -63,7 +63,7 @@ class MirroredCrossFeatures:
     def apply_state(self, delta: StateDelta) -> None:
         """Overwrite the co-visitation of the items in a state delta."""
         if self._config.cross:
-            self.covisitation.put(
+            self.covisitation.set_rows(
                 delta.item_rows,
                 delta.item_neighbours,
                 delta.item_weights,
@@ -71,6 +71,6 @@ class MirroredCrossFeatures:
                 last=delta.item_paired,
             )
 
-    def features(self, queries: Queries, number: int, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+    def features(self, queries: QueryArrays, number: int, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """Compute the cross features of one query with items `rows` (n,), ascending: (n, CROSS_FEATURES)."""
-        return cross_features_of(queries, number, self.tokens, candidates=rows, pairs=self.covisitation)
+        return cross_features_of_query(queries, number, self.tokens, candidates=rows, pairs=self.covisitation)

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.features.item_counters import ItemStates
-from hsnn.trainer.features.item_prior import log_worth
+from hsnn.trainer.features.item_counters import ItemCounters
+from hsnn.trainer.features.item_prior import log_item_prior
 from hsnn.trainer.model.scorer import Scorer
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.rowstore.arrays import Array, grown
 
 
@@ -39,7 +39,7 @@ class MirroredIndex:
         self.config = config
         self.scorer = Scorer(config, model)
         self.vectors: NDArray[np.float32] = np.array(vectors, np.float32).reshape(-1, config.vector_width)
-        self.leaves = Leaves(config.leaves)
+        self.leaves = InvertedLists(config.leaves)
         self.leaves.assign_all(np.asarray(nodes, np.int32))
 
     def reserve(self, rows: int) -> None:
@@ -52,7 +52,7 @@ class MirroredIndex:
         self.reserve(row + 1)
         if vector is not None:
             self.vectors[row] = vector
-        self.leaves.put(row, node)
+        self.leaves.assign(row, node)
 
     def remove(self, row: int) -> None:
         """Remove an item; its vector stays, because histories refer to it."""
@@ -64,16 +64,16 @@ class MirroredIndex:
         """Whether the row is in a node."""
         return 0 <= row < len(self.leaves.node_of) and bool(self.leaves.node_of[row] >= 0)
 
-    def update_log_mass(self, rows: NDArray[np.int64], states: ItemStates, half_life: int) -> None:
+    def update_log_mass(self, rows: NDArray[np.int64], states: ItemCounters, half_life: int) -> None:
         """Set the log mass (prior) of those of the unique `rows` that are indexed.
 
         Masses are relative to the epoch 0 ms, not to a time of this mirror, so that all mirrors agree.
         """
         indexed = rows[rows < len(self.leaves.node_of)]
         indexed = indexed[self.leaves.node_of[indexed] >= 0]
-        self.leaves.set_mass(indexed, self._log_mass(indexed, states, half_life))
+        self.leaves.set_log_mass(indexed, self._log_mass(indexed, states, half_life))
 
-    def rebuild_log_mass(self, states: ItemStates, half_life: int) -> None:
+    def rebuild_log_mass(self, states: ItemCounters, half_life: int) -> None:
         """Recompute the log mass of all items: masses of different half-lives are not comparable."""
         nodes = self.leaves.node_of.copy()
         indexed = np.flatnonzero(nodes >= 0)
@@ -81,8 +81,8 @@ class MirroredIndex:
         self.leaves.log_mass[indexed] = self._log_mass(indexed, states, half_life)
         self.leaves.assign_all(nodes)
 
-    def _log_mass(self, rows: NDArray[np.int64], states: ItemStates, half_life: int) -> NDArray[np.float64]:
+    def _log_mass(self, rows: NDArray[np.int64], states: ItemCounters, half_life: int) -> NDArray[np.float64]:
         def expect(item_rows: NDArray[np.int64], features: NDArray[np.float32]) -> NDArray[np.float32]:
-            return self.scorer.expected(self.vectors[item_rows], features)
+            return self.scorer.mean_user_scores(self.vectors[item_rows], features)
 
-        return log_worth(states, rows, half_life, origin=0, expect=expect)
+        return log_item_prior(states, rows, half_life, origin=0, expect=expect)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.serving.mirror.index import MirroredIndex
-from hsnn.trainer.features.item_counters import ItemStates
-from hsnn.trainer.retrieval.score_bounds import Bounds, Members
+from hsnn.trainer.features.item_counters import ItemCounters
+from hsnn.trainer.retrieval.score_bounds import GroupedItems, ScoreBounds
 
 
 class ItemVectors:
@@ -28,16 +28,16 @@ class ItemVectors:
         Their vectors and biases, in the same order.
     """
 
-    def __init__(self, index: MirroredIndex, states: ItemStates, alive: NDArray[np.bool_], now: int) -> None:
+    def __init__(self, index: MirroredIndex, states: ItemCounters, alive: NDArray[np.bool_], now: int) -> None:
         self.now, self._split = now, index.config.vector_width - 1
         rows = np.flatnonzero(alive)
         self.rows = rows[np.argsort(index.leaves.node_of[rows], kind="stable")]
-        state = index.scorer.states(states.features(self.rows, now))  # (n, p+1)
+        state = index.scorer.state_vectors(states.features(self.rows, now))  # (n, p+1)
         static = index.vectors[self.rows]  # (n, d+1)
         vectors = np.concatenate([static[:, :-1], state[:, :-1]], axis=1)  # (n, d+p)
-        self.vectors = Members(vectors, static[:, -1] + state[:, -1], index.leaves.node_of[self.rows])
+        self.vectors = GroupedItems(vectors, static[:, -1] + state[:, -1], index.leaves.node_of[self.rows])
 
     @cached_property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> ScoreBounds:
         """Score bounds of the items, of which there must be at least one."""
-        return Bounds(self.vectors, self._split)
+        return ScoreBounds(self.vectors, self._split)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hsnn.serving.mirror.feature_index import FeatureIndex
 from hsnn.serving.mirror.row_ids import RowIds
 from hsnn.streaming.schema.events import Feature
-from hsnn.trainer.features.expiry import NEVER, dies_at
+from hsnn.trainer.features.expiry import NEVER, expiry_times
 from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.rowstore.arrays import grown
 
@@ -89,4 +89,4 @@ class MirroredItems:
         returned.
         """
         deleted = self.deleted_at[rows] > 0
-        self.unavailable_from[rows] = dies_at(last, self.expires_at[rows], deleted, self.expire_after_idle_ms)
+        self.unavailable_from[rows] = expiry_times(last, self.expires_at[rows], deleted, self.expire_after_idle_ms)

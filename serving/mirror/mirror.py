@@ -23,7 +23,7 @@ from hsnn.serving.mirror.items import MirroredItems
 from hsnn.serving.mirror.served_tables import ServedTables
 from hsnn.serving.mirror.users import MirroredUsers
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
+from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
 from hsnn.trainer.messages import StateDelta
 
 # Deltas applied while the lock is held once: about a millisecond, which requests have to wait.
@@ -53,9 +53,9 @@ class EpochState:
         self.epoch, self.events, self.watermark = manifest.epoch, manifest.events, manifest.watermark
         self.half_life = manifest.half_life
         self.items = MirroredItems(manifest.expire_after_idle_ms)
-        self.states = ItemStates()
+        self.states = ItemCounters()
         rows, items = np.arange(len(snapshot.item_ids)), snapshot.items
-        self.states.put(rows, items["values"], items["last"], items["first"])
+        self.states.set_rows(rows, items["values"], items["last"], items["first"])
         config = ModelConfig.model_validate(manifest.model)
         self.users = MirroredUsers(config, snapshot.user_ids, snapshot.users)
         self.cross_features = MirroredCrossFeatures(config, snapshot)
@@ -140,12 +140,12 @@ class EpochState:
         rows = np.array([row for row in times if self.states.last[row] == 0], np.int64)
         if len(rows):
             last, first = np.array([times[row] for row in rows.tolist()], np.int64).T
-            self.states.put(rows, np.zeros((len(rows), len(HALF_LIVES)), np.float32), last, first)
+            self.states.set_rows(rows, np.zeros((len(rows), len(HALF_LIVES)), np.float32), last, first)
 
     def apply_state(self, delta: StateDelta) -> None:
         """Overwrite the changed item and user states, at a cost in proportion to their number."""
         self.events, self.watermark = max(self.events, delta.events), max(self.watermark, delta.watermark)
-        self.states.put(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
+        self.states.set_rows(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
         self.users.apply_state(delta)
         self.cross_features.apply_state(delta)
         self.item_tables.put(delta.item_rows, delta.item_tables)

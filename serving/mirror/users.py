@@ -45,6 +45,6 @@ class MirroredUsers:
         times: NDArray[np.int64],
         tokens: NDArray[np.int32],
     ) -> None:
-        self.histories.put(rows, items, times)
+        self.histories.set_rows(rows, items, times)
         self.tokens = grown(self.tokens, int(rows.max(initial=-1)) + 1, -1)
         self.tokens[rows] = tokens

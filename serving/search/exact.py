@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hsnn.serving.mirror.item_vectors import ItemVectors
 from hsnn.serving.search.topk import SearchResult, top_k_rows
-from hsnn.trainer.retrieval.score_bounds import Bounds, DotQuery
+from hsnn.trainer.retrieval.score_bounds import DotQuery, ScoreBounds
 
 # Items scored between two updates of the k-th best score; a quarter of all scored so far if that is more. Small blocks
 # score few items in vain, large ones cost fewer calls.
@@ -52,7 +52,7 @@ class _BoundedSearch:
     def __init__(self, items: ItemVectors, query: DotQuery, mask: NDArray[np.bool_], k: int) -> None:
         self._items, self._query, self._k = items, query, k
         self._allowed = mask[items.rows]  # (n,)
-        self._upper_bounds = items.bounds.against(query)
+        self._upper_bounds = items.bounds.for_query(query)
         self._order = np.argsort(-self._upper_bounds.nodes, kind="stable")  # nodes, best bound first
         self._opened = self._candidates = 0
         self._pending: NDArray[np.int64] = np.zeros(0, np.int64)  # positions not scored yet, best bound first
@@ -102,12 +102,12 @@ class _BoundedSearch:
         positions = positions[self._allowed[positions]]
         self._candidates += len(positions)
         positions = np.concatenate([self._pending, positions])
-        upper_bounds = self._upper_bounds.members(positions)
+        upper_bounds = self._upper_bounds.items(positions)
         order = np.argsort(-upper_bounds)
         self._pending, self._pending_bounds = positions[order], upper_bounds[order]
 
 
-def _member_positions(bounds: Bounds, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+def _member_positions(bounds: ScoreBounds, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Positions of all items of some nodes (m,)."""
     sizes = bounds.sizes[nodes]
     before = np.cumsum(sizes) - sizes

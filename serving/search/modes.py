@@ -16,7 +16,7 @@ from hsnn.serving.schema import RetrievalMode
 from hsnn.serving.search import exact
 from hsnn.serving.search.filters import AllowedRows
 from hsnn.serving.search.topk import SearchResult, top_k
-from hsnn.trainer.model.scorer import Encoded, Queries
+from hsnn.trainer.model.scorer import EncodedQueries, QueryArrays
 from hsnn.trainer.retrieval.score_bounds import DotQuery
 from hsnn.trainer.rowstore.arrays import gather_rows
 
@@ -31,15 +31,15 @@ class SearchContext(NamedTuple):
     ----------
     state : EpochState
     limits : RetrievalLimits
-    queries : Queries
-    encoded : Encoded or None
+    queries : QueryArrays
+    encoded : EncodedQueries or None
         None if no request of the chunk needs the model.
     """
 
     state: EpochState
     limits: RetrievalLimits
-    queries: Queries
-    encoded: Encoded | None
+    queries: QueryArrays
+    encoded: EncodedQueries | None
 
     @property
     def beam(self) -> int:
@@ -61,11 +61,11 @@ def beam_search(context: SearchContext, number: int, allowed: AllowedRows, k: in
     assert context.encoded is not None
     leaves = context.state.index.leaves
     if allowed.rows is not None:
-        rows = leaves.best(allowed.rows, context.encoded.nodes[number], context.budget).rows
+        rows = leaves.select_best(allowed.rows, context.encoded.leaf_log_probs[number], context.budget).rows
         return _score_rows(context, number, rows, allowed=allowed, k=k, candidates=len(allowed.rows))
-    found = leaves.candidates(context.encoded.seen[number], context.beam, context.budget, allowed.mask.take)
+    found = leaves.candidates(context.encoded.beam_log_probs[number], context.beam, context.budget, allowed.mask.take)
     # Scores must not depend on the other requests of the chunk, which decide whether `nodes` is complete.
-    encoded = context.encoded._replace(nodes=context.encoded.seen)
+    encoded = context.encoded._replace(leaf_log_probs=context.encoded.beam_log_probs)
     result = _score_rows(
         context._replace(encoded=encoded), number, found.rows, allowed=allowed, k=k, candidates=found.considered
     )
@@ -74,7 +74,7 @@ def beam_search(context: SearchContext, number: int, allowed: AllowedRows, k: in
 
 def exact_search(context: SearchContext, number: int, allowed: AllowedRows, k: int) -> SearchResult:
     """Find the exhaustive top k, proven by score bounds."""
-    if not context.state.index.scorer.boundable:
+    if not context.state.index.scorer.has_dot_product_scores:
         raise RequestError(
             "mode 'exact' needs an item level that is a dot product, and this model's is none; "
             "mode 'exhaustive' gives the same items by scoring them all"
@@ -119,7 +119,7 @@ def _search_all(
 ) -> SearchResult:
     """Search all allowed items; if they fit into the budget, or no bounds exist, score them one by one."""
     rows, scorer = allowed.all_rows(), context.state.index.scorer
-    if len(rows) <= context.budget or not scorer.boundable:
+    if len(rows) <= context.budget or not scorer.has_dot_product_scores:
         return _score_rows(context, number, rows, allowed=allowed, k=k, candidates=len(rows))
     assert context.encoded is not None
     items = context.state.item_vectors(context.time_of(number))

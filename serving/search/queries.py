@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import HistoryItem, Request
 from hsnn.streaming.schema.events import Id
-from hsnn.trainer.features.hashing import token_matrix, tokens
-from hsnn.trainer.model.scorer import Queries
+from hsnn.trainer.features.hashing import hash_features, pad_tokens
+from hsnn.trainer.model.scorer import QueryArrays
 
 
-def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> Queries:
+def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> QueryArrays:
     """Convert requests to model inputs; an unknown user has no history and no features.
 
     The mirror's lock must be held.
@@ -28,12 +28,12 @@ def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> Que
     for number, request in enumerate(requests):
         if request.history is not None:
             items[number], times[number] = _given_history(state, request, int(now[number]))
-    contexts = [tokens(request.context, config.buckets, config.context_tokens) for request in requests]
-    return Queries(
+    contexts = [hash_features(request.context, config.buckets, config.context_tokens) for request in requests]
+    return QueryArrays(
         history_items=items,
         history_times=times,
         user_tokens=np.where(known[:, None], users.tokens[valid_rows], -1),
-        context_tokens=token_matrix(contexts, config.context_tokens),
+        context_tokens=pad_tokens(contexts, config.context_tokens),
         now=now,
     )
 

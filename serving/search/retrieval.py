@@ -74,7 +74,7 @@ def _answer(context: SearchContext, request: Request, *, number: int, shared_sec
     result = SEARCH_FUNCTIONS[mode](context, number, allowed, k)
     item_ids, nodes_scored = state.items.ids.ids, 0
     if context.encoded is not None and mode is not RetrievalMode.POPULARITY:
-        nodes_scored = context.encoded.evaluations
+        nodes_scored = context.encoded.nodes_scored
     return Answer(
         items=[item_ids[row] for row in result.rows.tolist()],
         scores=result.scores.tolist(),

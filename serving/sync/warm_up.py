@@ -14,7 +14,9 @@ def warm_up(mirror: Mirror) -> None:
     """Answer requests of some mirrored users and of an unknown one in every mode, one by one and as a batch."""
     with mirror.lock:
         modes = [
-            mode for mode in RetrievalMode if mode is not RetrievalMode.EXACT or mirror.state.index.scorer.boundable
+            mode
+            for mode in RetrievalMode
+            if mode is not RetrievalMode.EXACT or mirror.state.index.scorer.has_dot_product_scores
         ]
         users = [name for name in mirror.state.users.ids.ids[:_USERS] if name] + ["nobody"]
     requests = [Request(user=user, mode=mode) for user in users for mode in modes]

@@ -19,7 +19,7 @@ from hsnn.serving.search.queries import queries_from_requests
 from hsnn.serving.search.retrieval import retrieve
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.index.learners.registry import LEARNERS
-from hsnn.trainer.index.levels import level_shares
+from hsnn.trainer.index.levels import level_log_shares
 
 pytestmark = pytest.mark.slow
 
@@ -101,21 +101,21 @@ def test_a_narrow_beam_opens_the_best_leaves_that_it_comes_to(system, name, dept
             above = leaves // (model.leaves // count)
             kept = sorted({*above.tolist()}, key=lambda node, said=log_p[user]: -said[node])[:2]
             leaves = leaves[np.isin(above, kept)]
-        seen = np.flatnonzero(np.isfinite(encoded.seen[user]))
+        seen = np.flatnonzero(np.isfinite(encoded.beam_log_probs[user]))
         assert set(seen.tolist()) == set(leaves.tolist())
-        np.testing.assert_allclose(encoded.seen[user, seen], encoded.nodes[user, seen], atol=1e-4)
-    np.testing.assert_allclose(every[-1], encoded.nodes, atol=1e-4)
-    assert encoded.evaluations == model.nodes + sum(2 * children for children in model.children)
+        np.testing.assert_allclose(encoded.beam_log_probs[user, seen], encoded.leaf_log_probs[user, seen], atol=1e-4)
+    np.testing.assert_allclose(every[-1], encoded.leaf_log_probs, atol=1e-4)
+    assert encoded.nodes_scored == model.nodes + sum(2 * children for children in model.children)
 
 
 def of_all_levels(index: Any, users: tuple[torch.Tensor, ...]) -> list[np.ndarray]:
     """What each level says of its nodes, (B, K_l): among siblings, and the weighted word of the level above."""
     levels, found = index.scorer.model.levels, []
-    shares = level_shares(torch.from_numpy(index.leaves.node_log_share()), index.config.levels)
+    shares = level_log_shares(torch.from_numpy(index.leaves.node_log_share()), index.config.levels)
     with torch.inference_mode():
         for level, over_arch in enumerate(levels.over_archs):
-            own = over_arch(users[level], levels.features(level), slice(None), shares[level])
-            siblings = levels.hierarchy.siblings(level)
+            own = over_arch(users[level], levels.node_features(level), slice(None), shares[level])
+            siblings = levels.hierarchy.family_size(level)
             own = torch.log_softmax(own.view(len(own), -1, siblings), 2).flatten(1)
             above = 0.0 if level == 0 else levels.ensemble[level - 1] * found[-1].repeat_interleave(siblings, 1)
             found.append(own + above)

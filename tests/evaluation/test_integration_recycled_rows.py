@@ -16,13 +16,13 @@ from hsnn.serving.schema import Request
 from hsnn.serving.search.retrieval import retrieve
 from hsnn.streaming.schema.batch import Batch
 from hsnn.streaming.schema.events import Item
-from hsnn.trainer.config.ids import IdsConfig, Limits
-from hsnn.trainer.features.hashing import token_matrix, tokens
+from hsnn.trainer.config.ids import IdLimits, IdsConfig
+from hsnn.trainer.features.hashing import hash_features, pad_tokens
 from hsnn.trainer.model.item_encoder import Encoder
 
 IDS = IdsConfig(
-    items=Limits(cap=200, expire_after=100.0, floor=10),
-    users=Limits(cap=50, expire_after=120.0, floor=5),
+    items=IdLimits(cap=200, expire_after=100.0, floor=10),
+    users=IdLimits(cap=50, expire_after=120.0, floor=5),
     reuse_after=256,
 )
 
@@ -69,7 +69,9 @@ class Witness:
         for at, (row, name) in enumerate(zip(rows.tolist(), names, strict=True)):
             if rows_of.get(name) == row:
                 own[at] = known[name]
-        content = token_matrix([tokens(one, model.buckets, model.item_tokens) for one in features], model.item_tokens)
+        content = pad_tokens(
+            [hash_features(one, model.buckets, model.item_tokens) for one in features], model.item_tokens
+        )
         return Encoder(model, snapshot.model).vectors(own, content)
 
     def checks_users(self, state) -> None:

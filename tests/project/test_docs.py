@@ -203,8 +203,8 @@ def test_redis_keys_that_are_named_exist(page: Path) -> None:
 
 def test_the_index_layout_explains_every_redis_key() -> None:
     page = ROOT / "docs" / "index-layout.md"
-    explained = set(re.findall(r"^\| `hsnn:\{0\}:([a-z_]+(?::[a-z_]+)?)", text(page), re.MULTILINE))
-    assert redis_keys() - explained == set()
+    interaction_logits = set(re.findall(r"^\| `hsnn:\{0\}:([a-z_]+(?::[a-z_]+)?)", text(page), re.MULTILINE))
+    assert redis_keys() - interaction_logits == set()
     log = " ".join(sources("streaming"))
     for name in re.findall(r"`hsnn:log:([a-z]+)", text(page)):
         assert f"hsnn:log:{name}" in log

@@ -21,8 +21,8 @@ from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.covisitation import Covisitation
-from hsnn.trainer.features.hashing import token_matrix, tokens
-from hsnn.trainer.features.item_counters import ItemStates
+from hsnn.trainer.features.hashing import hash_features, pad_tokens
+from hsnn.trainer.features.item_counters import ItemCounters
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.messages import Snapshot, SnapshotManifest, StateDelta
 
@@ -53,7 +53,7 @@ class Plant:
     touched_users: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.states, self.histories = ItemStates(), UserHistories(self.config.history)
+        self.states, self.histories = ItemCounters(), UserHistories(self.config.history)
         self.pairs = Covisitation(rows=0)
         self.rng = np.random.default_rng(0)
         torch.manual_seed(0)
@@ -73,7 +73,7 @@ class Plant:
         self.expires.append(expires_at)
         self.deleted.append(False)
         self.states.reserve(row + 1)
-        self.states.see([row], self.now)
+        self.states.mark_first_seen([row], self.now)
         self.touched_items.add(row)
         return self.insert(row)
 
@@ -130,7 +130,7 @@ class Plant:
         if self.config.cross:
             self.pairs.reserve(len(self.ids))
             self.touched_items.update(self.pairs.update(*before, np.array([row]), at).tolist())
-        self.states.touch(np.array([row]), at, np.ones(1, np.float32))
+        self.states.add_engagements(np.array([row]), at, np.ones(1, np.float32))
         self.events += 1
         self.touched_items.add(row)
         self.touched_users.add(who)
@@ -177,7 +177,7 @@ class Plant:
         )
         items = {
             "embeddings": np.array(self.vectors, np.float32).reshape(n, width),
-            "tokens": token_matrix([self._content(row) for row in range(n)], self.config.item_tokens),
+            "tokens": pad_tokens([self._content(row) for row in range(n)], self.config.item_tokens),
             "values": self.states.values[:n],
             "last": self.states.last[:n],
             "first": self.states.first[:n],
@@ -233,7 +233,7 @@ class Plant:
         """Tokens of an item; planted vectors have no part of them, so they matter to cross features only."""
         if not self.config.cross:
             return []
-        return tokens(self.features[row], self.config.buckets, self.config.item_tokens)
+        return hash_features(self.features[row], self.config.buckets, self.config.item_tokens)
 
     def _pairs(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         pairs, index = self.pairs, rows if self.config.cross else rows[:0]

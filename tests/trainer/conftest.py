@@ -15,7 +15,7 @@ from hsnn.streaming.schema.batch import Batch, Engagements
 from hsnn.streaming.schema.events import Item, User
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
-from hsnn.trainer.optim.step import Candidates
+from hsnn.trainer.optim.step import StepCandidates
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import PreparedBatch, StepReport
 from hsnn.trainer.training.replay_buffer import Examples
@@ -93,10 +93,10 @@ def indexed(config: TrainerConfig, **changes: Any) -> TrainerConfig:
 
 
 @pytest.fixture(scope="session")
-def candidates_of() -> Callable[[Learner, PreparedBatch], Candidates]:
+def candidates_of() -> Callable[[Learner, PreparedBatch], StepCandidates]:
     """``candidates_of(learner, prepared)``: what a batch would be scored against, without replay."""
 
-    def draw(learner: Learner, prepared: PreparedBatch) -> Candidates:
+    def draw(learner: Learner, prepared: PreparedBatch) -> StepCandidates:
         lessons = Examples(prepared.queries, prepared.items, prepared.weights)
         return hsnn.trainer.training.sampling.sample_candidates(learner, prepared, lessons, np.random.default_rng(0))
 

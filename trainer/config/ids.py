@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hsnn.monitoring.duration import Duration
 
 
-class Limits(BaseModel):
+class IdLimits(BaseModel):
     """Of one id table; none by default: every id gets a row when it is first seen, and keeps it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -25,7 +25,7 @@ class Limits(BaseModel):
     floor: int = Field(0, ge=0, description="so many ids keep their rows, however long they were not seen")
 
     @model_validator(mode="after")
-    def _floor_under_cap(self) -> Limits:
+    def _floor_under_cap(self) -> IdLimits:
         if self.cap is not None and self.floor > self.cap:
             raise ValueError(
                 f"floor = {self.floor} is above cap = {self.cap}; no more ids can stay than there are rows"
@@ -38,8 +38,8 @@ class IdsConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    items: Limits = Limits()
-    users: Limits = Limits()
+    items: IdLimits = IdLimits()
+    users: IdLimits = IdLimits()
     candidates: int = Field(
         65_536, ge=1, description="ids remembered at most, per table, that were seen and have no row"
     )
@@ -52,4 +52,4 @@ class IdsConfig(BaseModel):
     @property
     def limited(self) -> bool:
         """Whether a row can be denied or given up."""
-        return self.items != Limits() or self.users != Limits()
+        return self.items != IdLimits() or self.users != IdLimits()

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Learner = Literal["oneshot", "lti", "em", "sil", "streaming_vq"]
+IndexLearnerKind = Literal["oneshot", "lti", "em", "sil", "streaming_vq"]
 
 
 class IndexConfig(BaseModel):
@@ -14,7 +14,7 @@ class IndexConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    learner: Learner = Field(
+    learner: IndexLearnerKind = Field(
         "em",
         description="em, lti (the paper's joint learner), oneshot, streaming_vq or sil (periodic k-means, not joint)",
     )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hsnn.monitoring.duration import Duration
 from hsnn.trainer.config.ids import IdsConfig
 from hsnn.trainer.config.index import IndexConfig
-from hsnn.trainer.config.presets import filled
+from hsnn.trainer.config.presets import apply_preset
 
 _NO_SHAPE = frozenset({"beam", "budget"})
 _NARROW = 8
@@ -60,7 +60,7 @@ class ModelConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, values: Any) -> Any:
-        return filled(values) if isinstance(values, dict) else values
+        return apply_preset(values) if isinstance(values, dict) else values
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -97,7 +97,7 @@ class ModelConfig(BaseModel):
         """
         return self.interaction_vectors * (_NARROW if self.preset == "tiny" else self.dim)
 
-    def other_shape(self, written: Mapping[str, Any]) -> list[str]:
+    def shape_differences(self, written: Mapping[str, Any]) -> list[str]:
         """Name the fields, in order, in which a model written as JSON values has another shape than this one.
 
         Beam and budget are none: they may change from one run to the next.
@@ -105,7 +105,7 @@ class ModelConfig(BaseModel):
         Examples
         --------
         >>> config = ModelConfig(dim=16)
-        >>> config.other_shape(config.model_dump(mode="json") | {"beam": 1, "nodes": 2, "dim": 8})
+        >>> config.shape_differences(config.model_dump(mode="json") | {"beam": 1, "nodes": 2, "dim": 8})
         ['dim', 'nodes']
         """
         own = self.model_dump(mode="json")

@@ -13,12 +13,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What each name sets; ``tiny`` is the defaults: one dot product. Keys that are given beside a name win over it."""
 
 
-def filled(values: dict[str, Any]) -> dict[str, Any]:
+def apply_preset(values: dict[str, Any]) -> dict[str, Any]:
     """Add what the preset named in `values` sets and `values` do not.
 
     Examples
     --------
-    >>> filled({"preset": "small", "dim": 16})["user_vectors"], filled({"preset": "small", "dim": 16})["dim"]
+    >>> sizes = apply_preset({"preset": "small", "dim": 16})
+    >>> sizes["user_vectors"], sizes["dim"]
     (8, 16)
     """
     return PRESETS.get(str(values.get("preset", "tiny")), {}) | values

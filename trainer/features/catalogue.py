@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Feature, Item, User
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.features.hashing import tokens
+from hsnn.trainer.features.hashing import hash_features
 from hsnn.trainer.ids.admission import IdAdmission
 from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.ids.string_store import StringStore
@@ -20,7 +20,7 @@ from hsnn.trainer.rowstore.dirty_rows import DirtyRows
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
-class Sign(NamedTuple):
+class EventTimes(NamedTuple):
     """That an item exists: event time, and wall time of sending (0 = unknown), epoch ms."""
 
     ts: int
@@ -99,7 +99,7 @@ class ItemCatalogue:
         """Take over an item event's features; a deleted item is back."""
         self.barrier.before_write(row)
         self.features[row] = item.features
-        found = tokens(item.features, self._config.buckets, self._config.item_tokens, self._ignored)
+        found = hash_features(item.features, self._config.buckets, self._config.item_tokens, self._ignored)
         self.tokens[row] = -1
         self.tokens[row, : len(found)] = found
         self.expires_at[row] = item.expires_at or 0
@@ -110,7 +110,7 @@ class ItemCatalogue:
         self.barrier.before_write(rows)
         self.deleted[rows] = True
 
-    def feed_item(self, row: int, sign: Sign) -> FeedItem:
+    def feed_item(self, row: int, sign: EventTimes) -> FeedItem:
         """Make what the scheduler has to know of a new, changed or deleted item."""
         present = self.tokens[row][self.tokens[row] >= 0]
         return FeedItem(
@@ -184,7 +184,7 @@ class UserCatalogue:
     def describe(self, row: int, user: User) -> None:
         """Take over a user event's features."""
         self.barrier.before_write(row)
-        found = tokens(user.features, self._config.buckets, self._config.user_tokens, self._ignored)
+        found = hash_features(user.features, self._config.buckets, self._config.user_tokens, self._ignored)
         self.tokens[row] = -1
         self.tokens[row, : len(found)] = found
 
@@ -203,7 +203,7 @@ def ids_of(catalogue: ItemCatalogue | UserCatalogue, rows: NDArray[np.int64]) ->
     return ids
 
 
-def all_ids(catalogue: ItemCatalogue | UserCatalogue) -> StringStore:
+def copy_ids(catalogue: ItemCatalogue | UserCatalogue) -> StringStore:
     """Copy all ids by row, empty where a row has none: some memory is copied, no text is made."""
     nobody = np.zeros(0, np.int64) if catalogue.admission is None else catalogue.admission.vacant()
     return catalogue.table.ids.copy(without=nobody)

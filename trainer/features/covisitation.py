@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.features.user_history import named
+from hsnn.trainer.features.user_history import removed_mask
 from hsnn.trainer.messages import COVISIT_HALF_LIVES, NEIGHBOURS
 from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
-LAST = 5
+RECENT_ITEMS = 5
 """How many of a history's newest items make a pair with the next one."""
 _BACKWARD = 0.5
 _LEAST = 1 / 128
@@ -59,7 +59,7 @@ class Covisitation:
     [2, 3]
     >>> pairs.neighbours[2, 0, :2].tolist(), pairs.weights[3, 0, :2].tolist()
     ([3, -1], [0.5, 0.0])
-    >>> pairs.scores_one(np.array([2]), 9, np.array([1, 3])).round(2)
+    >>> pairs.scores_of_query(np.array([2]), 9, np.array([1, 3])).round(2)
     array([[0.  , 0.  ],
            [0.41, 0.41]], dtype=float32)
     """
@@ -93,16 +93,16 @@ class Covisitation:
         self.barrier.before_write(rows)
         self.neighbours[rows], self.weights[rows], self.totals[rows], self.last[rows] = -1, 0, 0, 0
 
-    def forget(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def remove_items(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Forget items, by row: their own lists and their places in others'; return the rows that changed."""
-        rows, left = np.flatnonzero(gone[: len(self.last)]), named(self.neighbours, gone)
+        rows, left = np.flatnonzero(gone[: len(self.last)]), removed_mask(self.neighbours, gone)
         changed = np.union1d(rows, np.flatnonzero(left.any((1, 2))))
         self.barrier.before_write(changed)
         self.neighbours[rows], self.weights[rows], self.totals[rows], self.last[rows] = -1, 0, 0, 0
         self.neighbours[left], self.weights[left] = -1, 0
         return changed
 
-    def put(
+    def set_rows(
         self,
         rows: NDArray[np.integer],
         neighbours: NDArray[np.int32],
@@ -137,7 +137,7 @@ class Covisitation:
         (n,) int64
             The rows that changed, ascending: items of the events and of the histories.
         """
-        pairs = pairs_of(history_items[:, -LAST:], history_times[:, -LAST:], items, ts)
+        pairs = item_pairs(history_items[:, -RECENT_ITEMS:], history_times[:, -RECENT_ITEMS:], items, ts)
         rows, at = np.unique(pairs.source, return_inverse=True)
         self.barrier.before_write(rows)
         weights = pairs.weights * decayed(self._advance(rows, at, pairs.ts)[at] - pairs.ts)  # (n, 2)
@@ -174,7 +174,7 @@ class Covisitation:
         neighbours, shares = self._shares(rows, now[query])
         return _scattered(query, places[neighbours], shares, (len(now), len(candidates)))
 
-    def scores_one(
+    def scores_of_query(
         self, history: NDArray[np.integer], now: int, candidates: NDArray[np.integer]
     ) -> NDArray[np.float32]:
         """`scores` of one history (L,) against candidates (n,) in ascending order: the same bits, (n, 2) float32."""
@@ -236,7 +236,7 @@ class Covisitation:
 
 def _recent(history_items: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which query has which of its newest items: (n,) each."""
-    recent = history_items[:, -LAST:]
+    recent = history_items[:, -RECENT_ITEMS:]
     query, column = np.nonzero(recent >= 0)
     return query, recent[query, column].astype(np.int64)
 
@@ -265,7 +265,7 @@ def _sums(groups: NDArray[np.int64], weights: NDArray[np.float64], count: int) -
     return np.stack(columns, 1).astype(np.float32)
 
 
-class Pairs(NamedTuple):
+class ItemPairs(NamedTuple):
     """Directed pairs of items, forward ones first.
 
     Attributes
@@ -284,12 +284,12 @@ class Pairs(NamedTuple):
     weights: NDArray[np.float64]
 
 
-def pairs_of(
+def item_pairs(
     history_items: NDArray[np.integer],
     history_times: NDArray[np.int64],
     items: NDArray[np.integer],
     ts: NDArray[np.int64],
-) -> Pairs:
+) -> ItemPairs:
     """Make both directions of every pair of one of the last five items of a history and the item that came next.
 
     A pair whose parts are `gap` ms and `p` places apart weighs ``2^(-gap/half-life) / p`` from the older to the newer
@@ -303,17 +303,17 @@ def pairs_of(
 
     Examples
     --------
-    >>> pairs = pairs_of(np.array([[5, 7]]), np.array([[0, 0]]), np.array([9]), np.array([3_600_000]))
+    >>> pairs = item_pairs(np.array([[5, 7]]), np.array([[0, 0]]), np.array([9]), np.array([3_600_000]))
     >>> pairs.source.tolist(), pairs.target.tolist(), pairs.weights[:, 0].tolist()
     ([5, 7, 9, 9], [9, 9, 5, 7], [0.25, 0.5, 0.125, 0.25])
     """
-    recent = history_items[:, -LAST:]
+    recent = history_items[:, -RECENT_ITEMS:]
     event, column = np.nonzero((recent >= 0) & (recent != items[:, None]))
     old, new, at = recent[event, column], items[event], ts[event]
     apart = recent.shape[1] - column  # 1 for the newest
-    weights = decayed(np.maximum(at - history_times[:, -LAST:][event, column], 0)) / apart[:, None]  # (n, 2)
+    weights = decayed(np.maximum(at - history_times[:, -RECENT_ITEMS:][event, column], 0)) / apart[:, None]  # (n, 2)
     weights[weights < _LEAST] = 0
-    return Pairs(
+    return ItemPairs(
         np.r_[old, new].astype(np.int64),
         np.r_[new, old].astype(np.int64),
         np.r_[at, at],

@@ -3,7 +3,7 @@
 HSNN (arXiv 2408.06653) §3, interaction tower, "I2IF": item attributes are posted under their token, the user's
 attributes are the query, and one look-up tells which candidates have them, ``is_topic_match(user, item)``. A user's
 attributes are hashed features and, weighted by recency, the content tokens of the last items. Training and serving
-compute the same columns: `cross_features` for many queries at once, `cross_features_of` for one.
+compute the same columns: `cross_features` for many queries at once, `cross_features_of_query` for one.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from hsnn.trainer.features.covisitation import Covisitation
-from hsnn.trainer.features.hashing import SLOTS
-from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.hashing import FIELD_SLOTS
+from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.messages import COVISIT_HALF_LIVES
 
-CROSS_FEATURES = SLOTS + 1 + len(COVISIT_HALF_LIVES)
+CROSS_FEATURES = FIELD_SLOTS + 1 + len(COVISIT_HALF_LIVES)
 """Columns F of the cross features."""
-MATCHES = SLOTS + 1
+MATCHES = FIELD_SLOTS + 1
 """Columns before those of co-visitation."""
 
 
 def cross_features(
-    queries: Queries, tokens: NDArray[np.int32], candidates: NDArray[np.integer], pairs: Covisitation
+    queries: QueryArrays, tokens: NDArray[np.int32], candidates: NDArray[np.integer], pairs: Covisitation
 ) -> NDArray[np.float32]:
     """Cross features of B queries and U candidates.
 
@@ -56,12 +56,12 @@ def cross_features(
     holder, column = np.nonzero(posted >= 0)
     vocabulary, words = np.unique(posted[holder, column], return_inverse=True)
     weights = _query_weights(queries, tokens, vocabulary)  # (2V, B): those of the history, then the user's own
-    cells = holder * CROSS_FEATURES + vocabulary[words] % SLOTS
+    cells = holder * CROSS_FEATURES + vocabulary[words] % FIELD_SLOTS
     shares = 1 / np.bincount(cells, minlength=1)[cells]
     out = _gathered(
         weights,
         np.r_[words, words + len(vocabulary)],
-        np.r_[cells, holder * CROSS_FEATURES + SLOTS],
+        np.r_[cells, holder * CROSS_FEATURES + FIELD_SLOTS],
         np.r_[shares, np.ones(len(words))],
         len(candidates) * CROSS_FEATURES,
     ).reshape(len(queries.now), len(candidates), CROSS_FEATURES)
@@ -69,16 +69,16 @@ def cross_features(
     return out
 
 
-def cross_features_of(
-    queries: Queries, number: int, tokens: NDArray[np.int32], candidates: NDArray[np.integer], pairs: Covisitation
+def cross_features_of_query(
+    queries: QueryArrays, number: int, tokens: NDArray[np.int32], candidates: NDArray[np.integer], pairs: Covisitation
 ) -> NDArray[np.float32]:
     """`cross_features` of one of the queries and n candidates in ascending order: (n, CROSS_FEATURES) float32.
 
     Examples
     --------
     >>> tokens = np.array([[8, 1], [8, 5], [4, -1]], np.int32)  # slots 0 and 1
-    >>> query = Queries(np.array([[0]]), np.array([[0]]), np.array([[4]]), np.array([[-1]]), np.array([9]))
-    >>> cross_features_of(query, 0, tokens, np.array([1, 2]), Covisitation())[:, :5].tolist()
+    >>> query = QueryArrays(np.array([[0]]), np.array([[0]]), np.array([[4]]), np.array([[-1]]), np.array([9]))
+    >>> cross_features_of_query(query, 0, tokens, np.array([1, 2]), Covisitation())[:, :5].tolist()
     [[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]
     """
     history, own, posted = queries.history_items[number], queries.user_tokens[number], tokens[candidates]
@@ -88,18 +88,20 @@ def cross_features_of(
     np.add.at(weights[0], asked, recency[:, None])
     weights[1, own] = 1
     weights[:, -1] = 0  # where the token -1 looks
-    cells = np.arange(len(candidates))[:, None] * SLOTS + posted % SLOTS  # (n, T)
-    size = len(candidates) * SLOTS
+    cells = np.arange(len(candidates))[:, None] * FIELD_SLOTS + posted % FIELD_SLOTS  # (n, T)
+    size = len(candidates) * FIELD_SLOTS
     sums = np.bincount(cells.ravel(), weights[0][posted].ravel(), size)
     counts = np.bincount(cells.ravel(), (posted >= 0).ravel(), size)
     out = np.empty((len(candidates), CROSS_FEATURES), np.float32)
-    out[:, :SLOTS] = (sums / np.maximum(counts, 1)).reshape(-1, SLOTS)
-    out[:, SLOTS] = weights[1][posted].sum(1)
-    out[:, MATCHES:] = pairs.scores_one(history, int(queries.now[number]), candidates)
+    out[:, :FIELD_SLOTS] = (sums / np.maximum(counts, 1)).reshape(-1, FIELD_SLOTS)
+    out[:, FIELD_SLOTS] = weights[1][posted].sum(1)
+    out[:, MATCHES:] = pairs.scores_of_query(history, int(queries.now[number]), candidates)
     return out
 
 
-def _query_weights(queries: Queries, tokens: NDArray[np.int32], vocabulary: NDArray[np.integer]) -> NDArray[np.float32]:
+def _query_weights(
+    queries: QueryArrays, tokens: NDArray[np.int32], vocabulary: NDArray[np.integer]
+) -> NDArray[np.float32]:
     """Weights (2V, B) of the tokens of a `vocabulary` (V,) in each query's history, then in its user's features."""
     query, column = np.nonzero(queries.history_items >= 0)
     asked, own = tokens[queries.history_items[query, column]], queries.user_tokens

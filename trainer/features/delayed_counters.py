@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.features.item_counters import ItemStates
+from hsnn.trainer.features.item_counters import ItemCounters
 from hsnn.trainer.rowstore.arrays import Array
 
 _Noted = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
@@ -22,38 +22,38 @@ _LONGEST = 4096
 """Batches that wait at most; where impressions stay away, the oldest are counted anyway."""
 
 
-class LaggedStates:
+class DelayedCounters:
     """Counters that are behind.
 
     Attributes
     ----------
-    states : ItemStates
+    states : ItemCounters
 
     Examples
     --------
-    >>> lagged, one = LaggedStates(), np.ones(1, np.float32)
+    >>> lagged, one = DelayedCounters(), np.ones(1, np.float32)
     >>> for ts in (10, 20):
-    ...     lagged.put(np.array([0]), np.array([ts]), one)
+    ...     lagged.enqueue(np.array([0]), np.array([ts]), one)
     >>> lagged.advance(20)
     >>> lagged.states.last[0].item()
     10
     """
 
     def __init__(self) -> None:
-        self.states = ItemStates()
+        self.states = ItemCounters()
         self._waiting: deque[_Noted] = deque()
 
-    def see(self, row: int, ts: int) -> None:
+    def mark_first_seen(self, row: int, ts: int) -> None:
         """Note that an item exists since `ts`."""
         self.states.reserve(row + 1)
-        self.states.see([row], ts)
+        self.states.mark_first_seen([row], ts)
 
-    def put(self, rows: NDArray[np.int64], ts: NDArray[np.int64], weights: NDArray[np.float32]) -> None:
+    def enqueue(self, rows: NDArray[np.int64], ts: NDArray[np.int64], weights: NDArray[np.float32]) -> None:
         """Note engagements (n,) to be counted later."""
         self.states.reserve(int(rows.max(initial=-1)) + 1)
         self._waiting.append((rows, ts, weights))
         if len(self._waiting) > _LONGEST:
-            self.states.touch(*self._waiting.popleft())
+            self.states.add_engagements(*self._waiting.popleft())
 
     def advance(self, before: int) -> None:
         """Count what was noted and happened before that time (epoch ms)."""
@@ -61,11 +61,11 @@ class LaggedStates:
             rows, ts, weights = self._waiting.popleft()
             due = ts < before
             if due.any():
-                self.states.touch(rows[due], ts[due], weights[due])
+                self.states.add_engagements(rows[due], ts[due], weights[due])
             if not due.all():
                 self._waiting.append((rows[~due], ts[~due], weights[~due]))
 
-    def forget(self, gone: NDArray[np.bool_]) -> None:
+    def remove_items(self, gone: NDArray[np.bool_]) -> None:
         """Forget items, by row, with what was noted of them."""
         self.states.clear(np.flatnonzero(gone[: len(self.states.last)]))
         for _ in range(len(self._waiting)):
@@ -74,7 +74,7 @@ class LaggedStates:
             if kept.any():
                 self._waiting.append((rows[kept], ts[kept], weights[kept]))
 
-    def waiting(self) -> Callable[[], dict[str, Array]]:
+    def pending_arrays(self) -> Callable[[], dict[str, Array]]:
         """Note what waits now; the call of what is returned makes arrays of it, in any thread, at any time."""
         return partial(_as_arrays, tuple(self._waiting))
 

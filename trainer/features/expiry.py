@@ -9,7 +9,7 @@ NEVER = int(np.iinfo(np.int64).max)
 """Time of death of an item that nothing ends."""
 
 
-def dies_at(
+def expiry_times(
     last: NDArray[np.int64], expires_at: NDArray[np.int64], deleted: NDArray[np.bool_], idle_ms: int | None
 ) -> NDArray[np.int64]:
     """Earliest watermark at which each item must no longer be recommended: it is alive while that is > the watermark.
@@ -32,9 +32,9 @@ def dies_at(
     Examples
     --------
     >>> last, ends, gone = np.array([100, 100, 100, 0]), np.array([0, 120, 0, 0]), np.array([False, False, True, False])
-    >>> dies_at(last, ends, gone, idle_ms=50).tolist()
+    >>> expiry_times(last, ends, gone, idle_ms=50).tolist()
     [150, 120, 0, 0]
-    >>> (dies_at(last, ends, gone, idle_ms=None) > 120).tolist()
+    >>> (expiry_times(last, ends, gone, idle_ms=None) > 120).tolist()
     [True, False, False, True]
     """
     end = np.where(expires_at > 0, expires_at, NEVER)

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
+from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
 from hsnn.trainer.rowstore.arrays import Array
 
 _MEMORY = 0.99
 _PRIOR = 0.1
 
 
-class HalfLifeChoice:
+class HalfLifeSelector:
     """Running log loss of popularity at every half-life; the smallest names the one to trust.
 
     Popularity at a half-life gives an item the probability (its count + prior) / (all counts + prior * items). It can
@@ -53,7 +53,7 @@ class HalfLifeChoice:
         """Continue from copies of what `state_dict` returned."""
         self.loss, self.totals = arrays["loss"].copy(), arrays["totals"].copy()
 
-    def update(self, states: ItemStates, rows: NDArray[np.integer], now: int, items: int, mass: float) -> None:
+    def update(self, states: ItemCounters, rows: NDArray[np.integer], now: int, items: int, mass: float) -> None:
         """Judge a batch of item rows (n,) at time `now`, then add their `mass` to the totals."""
         self.totals *= np.exp2(-max(now - self.time, 0) / np.array(HALF_LIVES))
         self.time = max(now, self.time)

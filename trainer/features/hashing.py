@@ -1,6 +1,6 @@
 """Feature hashing: ``field=value`` pairs to a fixed number of token rows, the same in every process.
 
-A token says which slot its field hashes to, ``token % SLOTS``, so that matches can be told apart by field
+A token says which slot its field hashes to, ``token % FIELD_SLOTS``, so that matches can be told apart by field
 (`hsnn.trainer.features.cross_features`). The price: the values of one field share a quarter of the rows.
 """
 
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Feature, Scalar
 
-SLOTS = 4
+FIELD_SLOTS = 4
 """Slots that the fields are hashed to."""
 
 
-def tokens(
+def hash_features(
     features: Mapping[str, Feature] | None, buckets: int, width: int, ignored: frozenset[str] = frozenset()
 ) -> list[int]:
     """Token rows of a feature mapping, at most `width`, without repeats.
@@ -30,7 +30,7 @@ def tokens(
 
     Examples
     --------
-    >>> tokens({"genres": ["drama", "war"], "price": 3.5}, 1000, 8) == tokens(
+    >>> hash_features({"genres": ["drama", "war"], "price": 3.5}, 1000, 8) == hash_features(
     ...     {"genres": ["drama", "war"], "price": 3.6}, 1000, 8
     ... )
     True
@@ -44,7 +44,7 @@ def tokens(
         return _tokens(features.items(), buckets, width, ignored)
 
 
-def token_matrix(rows: Sequence[Sequence[int]], width: int) -> NDArray[np.int32]:
+def pad_tokens(rows: Sequence[Sequence[int]], width: int) -> NDArray[np.int32]:
     """Token lists as one (n, width) matrix, -1 padded."""
     matrix = np.full((len(rows), width), -1, np.int32)
     for index, row in enumerate(rows):
@@ -77,6 +77,6 @@ def _bin(value: Scalar) -> str:
 
 @lru_cache(maxsize=65536)
 def _token(name: str, value: str, buckets: int) -> int:
-    """Hash the value into one of the rows ``slot, slot + SLOTS, ...`` of its field's slot."""
-    slot, rows = crc32(name.encode()) % SLOTS, max(buckets // SLOTS, 1)
-    return (crc32(f"{name}={value}".encode()) % rows * SLOTS + slot) % buckets
+    """Hash the value into one of the rows ``slot, slot + FIELD_SLOTS, ...`` of its field's slot."""
+    slot, rows = crc32(name.encode()) % FIELD_SLOTS, max(buckets // FIELD_SLOTS, 1)
+    return (crc32(f"{name}={value}".encode()) % rows * FIELD_SLOTS + slot) % buckets

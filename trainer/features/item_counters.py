@@ -19,7 +19,7 @@ HALF_LIVES = tuple(hours * HOUR for hours in (0.1, 0.5, 2.0, 8.0, 24.0, 168.0, 2
 """Half-lives of the counters, ms."""
 
 
-class ItemStates:
+class ItemCounters:
     """Counters of all items, by row.
 
     Attributes
@@ -32,8 +32,8 @@ class ItemStates:
 
     Examples
     --------
-    >>> states = ItemStates()
-    >>> states.touch(np.array([0, 0]), np.array([1, 1 + 360_000]), np.ones(2, np.float32))
+    >>> states = ItemCounters()
+    >>> states.add_engagements(np.array([0, 0]), np.array([1, 1 + 360_000]), np.ones(2, np.float32))
     >>> states.counts(np.array([0]), 1 + 360_000)[0, 0].item()  # 0.1 h = 360 s: the first click is worth a half
     1.5
     """
@@ -59,7 +59,7 @@ class ItemStates:
         self.last = columns["last"].copy()
         self.first = columns["first"].copy()
 
-    def see(self, rows: Sequence[int] | NDArray[np.integer], ts: int) -> None:
+    def mark_first_seen(self, rows: Sequence[int] | NDArray[np.integer], ts: int) -> None:
         """Note that items exist since `ts` without counting anything."""
         index = np.asarray(rows)
         new = index[self.first[index] == 0]
@@ -67,7 +67,7 @@ class ItemStates:
         self.first[new] = ts
         self.last[new] = ts
 
-    def touch(self, rows: NDArray[np.integer], ts: NDArray[np.int64], weights: NDArray[np.float32]) -> None:
+    def add_engagements(self, rows: NDArray[np.integer], ts: NDArray[np.int64], weights: NDArray[np.float32]) -> None:
         """Count engagements: `rows`, `ts` and `weights` are (n,), in any order, rows may repeat.
 
         An event older than an item's last one is decayed to that time instead of moving it back.
@@ -89,7 +89,7 @@ class ItemStates:
         self.barrier.before_write(rows)
         self.values[rows], self.last[rows], self.first[rows] = 0, 0, 0
 
-    def put(
+    def set_rows(
         self, rows: NDArray[np.integer], values: NDArray[np.float32], last: NDArray[np.int64], first: NDArray[np.int64]
     ) -> None:
         """Overwrite the state of `rows`, as a mirror does."""
@@ -138,4 +138,4 @@ class ItemStates:
 
 
 STATE_FEATURES = 2 * len(HALF_LIVES) + 1
-"""Width of `ItemStates.features`."""
+"""Width of `ItemCounters.features`."""

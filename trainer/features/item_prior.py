@@ -17,24 +17,24 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
+from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
 
 _UNSEEN = 0.05
 
-Expect = Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]]
+ExpectedScores = Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]]
 """Expected scores (n,) of item rows (n,) with state features (n, F)."""
 
 
-def log_worth(
-    states: ItemStates, rows: NDArray[np.int64], half_life: int, origin: int, expect: Expect
+def log_item_prior(
+    states: ItemCounters, rows: NDArray[np.int64], half_life: int, origin: int, expect: ExpectedScores
 ) -> NDArray[np.float64]:
     """Log worth of `rows`, up to a term common to all items, (n,); -inf for rows of which no sign of life is known.
 
     Examples
     --------
-    >>> states = ItemStates()
-    >>> states.touch(np.array([0, 0, 1]), np.array([1, 1, 1]), np.ones(3, np.float32))
-    >>> worth = log_worth(states, np.array([0, 1]), 0, 1, lambda rows, features: np.zeros(len(rows), np.float32))
+    >>> states = ItemCounters()
+    >>> states.add_engagements(np.array([0, 0, 1]), np.array([1, 1, 1]), np.ones(3, np.float32))
+    >>> worth = log_item_prior(states, np.array([0, 1]), 0, 1, lambda rows, features: np.zeros(len(rows), np.float32))
     >>> round(float(np.exp(2 * (worth[0] - worth[1]))), 2)  # (2 + 0.05) / (1 + 0.05)
     1.95
     """

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Queries(NamedTuple):
+class QueryArrays(NamedTuple):
     """B requests as arrays.
 
     Attributes
@@ -29,9 +29,9 @@ class Queries(NamedTuple):
     context_tokens: NDArray[np.int32]
     now: NDArray[np.int64]
 
-    def some(self, numbers: NDArray[np.int64] | slice) -> Queries:
+    def select(self, numbers: NDArray[np.int64] | slice) -> QueryArrays:
         """Take some of the requests."""
-        return Queries(
+        return QueryArrays(
             self.history_items[numbers],
             self.history_times[numbers],
             self.user_tokens[numbers],
@@ -39,9 +39,9 @@ class Queries(NamedTuple):
             self.now[numbers],
         )
 
-    def joined(self, others: Queries) -> Queries:
+    def concat(self, others: QueryArrays) -> QueryArrays:
         """Put the others behind these."""
-        return Queries(*(np.concatenate(pair) for pair in zip(*[self, others], strict=True)))
+        return QueryArrays(*(np.concatenate(pair) for pair in zip(*[self, others], strict=True)))
 
     def feature_rows(self, buckets: int) -> NDArray[np.int64]:
         """Rows (B, C + X) of the feature table: the user's, then the context's behind `buckets`; absent ones last."""

@@ -69,43 +69,43 @@ class UserHistories:
         self.barrier.before_write(rows)
         self.items[rows], self.times[rows] = -1, 0
 
-    def of(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    def gather(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Copy the histories of rows (n,), empty ones of -1: items and times, both (n, L)."""
         known = rows[:, None] >= 0
         return np.where(known, gather_rows(self.items, rows), -1), np.where(known, gather_rows(self.times, rows), 0)
 
-    def without(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Take items out of all histories, and return the rows that changed; see `named`."""
-        rows = np.flatnonzero(named(self.items, gone).any(1))
+    def remove_items(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Take items out of all histories, and return the rows that changed; see `removed_mask`."""
+        rows = np.flatnonzero(removed_mask(self.items, gone).any(1))
         self.barrier.before_write(rows)
-        self.items[rows], self.times[rows] = closed_up(self.items[rows], self.times[rows], gone)
+        self.items[rows], self.times[rows] = compact_histories(self.items[rows], self.times[rows], gone)
         return rows
 
-    def put(self, rows: NDArray[np.integer], items: NDArray[np.int32], times: NDArray[np.int64]) -> None:
+    def set_rows(self, rows: NDArray[np.integer], items: NDArray[np.int32], times: NDArray[np.int64]) -> None:
         """Overwrite the histories of `rows`, as a mirror does."""
         self.reserve(int(rows.max(initial=-1)) + 1)
         self.barrier.before_write(rows)
         self.items[rows], self.times[rows] = items, times
 
 
-def named(items: NDArray[np.integer], gone: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def removed_mask(items: NDArray[np.integer], gone: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which of some item rows, -1 for none, are `gone` (rows + 1,): by row, False in the last place."""
     found: NDArray[np.bool_] = gone[items]
     return found
 
 
-def closed_up(
+def compact_histories(
     items: NDArray[np.int32], times: NDArray[np.int64], gone: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Take items out of histories (n, L), what is left moving to the end; see `named`.
+    """Take items out of histories (n, L), what is left moving to the end; see `removed_mask`.
 
     Examples
     --------
     >>> items, times = np.array([[-1, 0, 1, 2]], np.int32), np.array([[0, 5, 6, 7]])
-    >>> closed_up(items, times, np.array([False, True, False, False]))[0].tolist()
+    >>> compact_histories(items, times, np.array([False, True, False, False]))[0].tolist()
     [[-1, -1, 0, 2]]
     """
-    out = named(items, gone) | (items < 0)
+    out = removed_mask(items, gone) | (items < 0)
     items, times = np.where(out, -1, items), np.where(out, 0, times)
     order = np.argsort(~out, axis=1, kind="stable")
     return np.take_along_axis(items, order, 1), np.take_along_axis(times, order, 1)

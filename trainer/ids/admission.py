@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.config.ids import Limits
+from hsnn.trainer.config.ids import IdLimits
 from hsnn.trainer.ids.candidate_counter import CandidateCounter
 from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.metrics import ID_ROWS, IDS
@@ -62,7 +62,7 @@ class IdAdmission:
     Examples
     --------
     >>> table = IdTable()
-    >>> admission = IdAdmission("doc", table, Limits(admit_after=2, cap=2), 100, lambda rows: None)
+    >>> admission = IdAdmission("doc", table, IdLimits(admit_after=2, cap=2), 100, lambda rows: None)
     >>> admission.begin(1000)
     >>> admission.rows(["a", "b", "a"]).rows.tolist()
     [-1, -1, 0]
@@ -72,7 +72,7 @@ class IdAdmission:
         self,
         name: str,
         table: IdTable,
-        limits: Limits,
+        limits: IdLimits,
         room: int,
         leave: Callable[[Rows], None],
         alive: Callable[[Rows], NDArray[np.bool_]] | None = None,

@@ -14,7 +14,7 @@ from hsnn.trainer.index.levels import Levels, LevelScores
 
 
 @dataclass(frozen=True, slots=True)
-class IndexStep:
+class IndexBatch:
     """B users against U candidates, as the gradient step has them.
 
     Attributes
@@ -53,7 +53,7 @@ class IndexStep:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexView:
+class IndexOutput:
     """The same step, once the candidates have been assigned and the levels scored.
 
     Attributes
@@ -66,7 +66,7 @@ class IndexView:
         Alpha of the soft assignment now.
     """
 
-    step: IndexStep
+    batch: IndexBatch
     levels: Levels
     projected: Tensor
     paths: list[LevelPath]
@@ -74,7 +74,7 @@ class IndexView:
     sharpness: float
 
     @property
-    def coarse(self) -> Tensor:
+    def leaf_log_probs(self) -> Tensor:
         """Log probability of each candidate's leaf, (B, U)."""
         return self.scores[-1].log_p[:, self.scores[-1].columns]
 

@@ -64,8 +64,10 @@ class Hierarchy(nn.Module):
     >>> _ = hierarchy.codes[0].data.copy_(torch.tensor([[0.0, 0.0, 0.0], [10.0, 0.0, 0.0]]))
     >>> around = torch.tensor([[-1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     >>> _ = hierarchy.codes[1].data.copy_(torch.cat([around, around]))
-    >>> hierarchy.assign(torch.tensor([[0.6, 0.0, 5.0], [9.3, 0.0, 7.0]])).tolist(), hierarchy.vectors(1)[:, 0].tolist()
-    ([1, 2], [-1.0, 1.0, 9.0, 11.0])
+    >>> hierarchy.assign(torch.tensor([[0.6, 0.0, 5.0], [9.3, 0.0, 7.0]])).tolist()
+    [1, 2]
+    >>> hierarchy.node_vectors(1)[:, 0].tolist()
+    [-1.0, 1.0, 9.0, 11.0]
     """
 
     metric: Tensor
@@ -97,15 +99,15 @@ class Hierarchy(nn.Module):
         vectors: Tensor = getattr(self, f"representative_{level}")
         return vectors
 
-    def siblings(self, level: int) -> int:
+    def family_size(self, level: int) -> int:
         """How many nodes of a level an item chooses from once its coarser path is known."""
         return self.levels[level] // (self.levels[level - 1] if level else 1)
 
-    def vectors(self, level: int) -> Tensor:
+    def node_vectors(self, level: int) -> Tensor:
         """Vectors of all nodes of a level, (K_l, d+1): the sum of the codes on their paths."""
         summed: Tensor = self.codes[0]
         for finer in range(1, level + 1):
-            summed = summed.repeat_interleave(self.siblings(finer), 0) + self.codes[finer]
+            summed = summed.repeat_interleave(self.family_size(finer), 0) + self.codes[finer]
         return summed
 
     def project(self, vectors: Tensor) -> Tensor:
@@ -116,7 +118,7 @@ class Hierarchy(nn.Module):
         fixed = vectors.detach()
         return torch.cat([self.head(fixed[:, :-1]), fixed[:, -1:]], 1)
 
-    def step(self, level: int, residual: Tensor, parents: Tensor | None) -> LevelPath:
+    def assign_level(self, level: int, residual: Tensor, parents: Tensor | None) -> LevelPath:
         """Choose a node of `level` for residuals (n, d+1) of items whose nodes one level up are `parents` (n,)."""
         mapped = residual @ self.metric
         if level == 0 or parents is None:
@@ -125,33 +127,33 @@ class Hierarchy(nn.Module):
             distances = (squares - 2 * mapped @ codes.T).clamp_min(0) * self.discount(0)  # (n, K_1)
             choice = distances.argmin(1)
             return LevelPath(residual, distances, choice, choice)
-        count = self.siblings(level)
+        count = self.family_size(level)
         codes = (self.codes[level] @ self.metric).view(-1, count, residual.shape[1])[parents]  # (n, F, d+1)
         distances = (mapped.unsqueeze(1) - codes).square().sum(2)
         distances = distances * self.discount(level).view(-1, count)[parents]  # (n, F)
         choice = distances.argmin(1)
         return LevelPath(residual, distances, choice, parents * count + choice)
 
-    def paths(self, projected: Tensor) -> list[LevelPath]:
+    def assign_paths(self, projected: Tensor) -> list[LevelPath]:
         """Follow items (n, d+1) down all levels by hard assignment."""
         found: list[LevelPath] = []
         residual, parents = projected, None
         for level in range(len(self)):
-            found.append(self.step(level, residual, parents))
+            found.append(self.assign_level(level, residual, parents))
             parents = found[-1].nodes
             residual = residual - self.codes[level][parents]
         return found
 
     def assign(self, vectors: Tensor) -> Tensor:
         """Leaves (n,) of items (n, d+1): what is published and served."""
-        return self.leaves_of(self.project(vectors))
+        return self.assign_projected(self.project(vectors))
 
-    def leaves_of(self, projected: Tensor) -> Tensor:
+    def assign_projected(self, projected: Tensor) -> Tensor:
         """Leaves (n,) of items (n, d+1) in the index's own space; of many, part by part."""
         if len(projected) * self.levels[0] <= _MANY:
-            return self.paths(projected)[-1].nodes
+            return self.assign_paths(projected)[-1].nodes
         parts = torch.split(projected, max(_AT_ONCE // self.levels[0], 1))
-        return torch.cat([self.paths(part)[-1].nodes for part in parts])
+        return torch.cat([self.assign_paths(part)[-1].nodes for part in parts])
 
 
 def parents_of(nodes: Tensor, siblings: int) -> Tensor:
@@ -170,6 +172,6 @@ def straight_through(soft: Tensor) -> Tensor:
     return hard + soft - soft.detach()
 
 
-def index_part(vectors: Tensor, dim: int) -> Tensor:
+def index_vectors(vectors: Tensor, dim: int) -> Tensor:
     """Take what the index sees of static vectors (n, W): the first `dim` numbers and the bias, (n, d+1)."""
     return vectors if vectors.shape[1] == dim + 1 else torch.cat([vectors[:, :dim], vectors[:, -1:]], 1)

@@ -41,7 +41,7 @@ def lloyd(
     return seeds
 
 
-def evened(
+def split_overfull(
     points: NDArray[np.float32],
     centres: NDArray[np.float32],
     most: float,
@@ -59,7 +59,7 @@ def evened(
     --------
     >>> points = np.array([[0.0], [0.1], [0.2], [0.3], [9.0]], np.float32)
     >>> centres = np.r_[np.array([[0.15], [9.0]]), np.full((6, 1), 99.0)].astype(np.float32)
-    >>> evened(points, centres, 4.0, np.eye(1, dtype=np.float32))[:3, 0].round(2).tolist()
+    >>> split_overfull(points, centres, 4.0, np.eye(1, dtype=np.float32))[:3, 0].round(2).tolist()
     [0.05000000074505806, 9.0, 0.25]
     """
     centres, mapped = centres.copy(), points @ metric
@@ -81,7 +81,7 @@ def evened(
     return centres
 
 
-def revive(
+def revive_nodes(
     nodes: NDArray[np.float32],
     usage: NDArray[np.float32],
     points: NDArray[np.float32],

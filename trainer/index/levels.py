@@ -47,7 +47,7 @@ class LevelScores(NamedTuple):
     nodes: Tensor
 
 
-class Visited(NamedTuple):
+class ScoredNodes(NamedTuple):
     """Nodes of one level that a beam scores, n of them for each of B users.
 
     Attributes
@@ -60,10 +60,10 @@ class Visited(NamedTuple):
     nodes: Tensor
     log_p: Tensor
 
-    def best(self, width: int) -> Visited:
+    def top(self, width: int) -> ScoredNodes:
         """Keep the `width` best of each user, (B, <= width): those that the beam opens."""
         kept = self.log_p.detach().topk(min(width, self.log_p.shape[1]), 1).indices  # (B, b)
-        return Visited(self.nodes.gather(1, kept), self.log_p.gather(1, kept))
+        return ScoredNodes(self.nodes.gather(1, kept), self.log_p.gather(1, kept))
 
 
 class Levels(nn.Module):
@@ -83,15 +83,15 @@ class Levels(nn.Module):
         self._kept: list[Tensor] = []
 
     @torch.no_grad()
-    def keep_features(self) -> None:
+    def cache_features(self) -> None:
         """Compute all `features` for good: no weight changes any more."""
-        self._kept = [self.features(level) for level in range(len(self.represent))]
+        self._kept = [self.node_features(level) for level in range(len(self.represent))]
 
-    def features(self, level: int) -> Tensor:
+    def node_features(self, level: int) -> Tensor:
         """Join what a level's MoNN sees of its nodes, (K_l, d): their vectors and their representative items."""
         if self._kept:
             return self._kept[level]
-        own = self.hierarchy.vectors(level)[:, :-1]
+        own = self.hierarchy.node_vectors(level)[:, :-1]
         added: Tensor = self.represent[level](self.hierarchy.representative(level))
         return own + added
 
@@ -100,7 +100,7 @@ class Levels(nn.Module):
         found: list[LevelScores] = []
         parents: Tensor | None = None
         for level, path in enumerate(paths):
-            count, features = self.hierarchy.siblings(level), self.features(level)
+            count, features = self.hierarchy.family_size(level), self.node_features(level)
             if parents is None:
                 kept = torch.zeros(1, dtype=torch.int64)
                 families = torch.zeros(len(path.nodes), dtype=torch.int64)
@@ -124,37 +124,39 @@ class Levels(nn.Module):
         """Log probabilities of all leaves (B, K) for users, one (B, m_l*d) per level."""
         log_p = torch.zeros(len(users[0]), 1)
         for level, over_arch in enumerate(self.over_archs):
-            own, count = over_arch(users[level], self.features(level), slice(None), shares[level]), log_p.shape[1]
-            log_p = self._joined(level, own.view(len(own), count, self.hierarchy.siblings(level)), log_p)
+            own, count = over_arch(users[level], self.node_features(level), slice(None), shares[level]), log_p.shape[1]
+            log_p = self._ensemble_log_probs(level, own.view(len(own), count, self.hierarchy.family_size(level)), log_p)
         return log_p
 
-    def beam(self, users: tuple[Tensor, ...], shares: list[Tensor], width: int) -> tuple[Tensor, int]:
+    def beam_log_probs(self, users: tuple[Tensor, ...], shares: list[Tensor], width: int) -> tuple[Tensor, int]:
         """Search down the levels, keeping `width` nodes of each: leaves' log probabilities (B, K), -inf where not seen.
 
         Returns also how many nodes were scored per user.
         """
-        visited = self.visit(users, shares, width)
+        visited = self.beam_search(users, shares, width)
         nodes, log_p = visited[-1]
         seen = torch.full((len(nodes), self.hierarchy.levels[-1]), -torch.inf).scatter_(1, nodes, log_p)
         return seen, sum(level.nodes.shape[1] for level in visited)
 
-    def visit(self, users: tuple[Tensor, ...], shares: list[Tensor], width: int) -> list[Visited]:
+    def beam_search(self, users: tuple[Tensor, ...], shares: list[Tensor], width: int) -> list[ScoredNodes]:
         """Search down the levels for users, one (B, m_l*d) per level: what the beam scores, level by level.
 
         All nodes of level 1; then the children of the `width` best, so that a level of many nodes costs no more.
         """
-        log_p = self._joined(0, self.over_archs[0](users[0], self.features(0), slice(None), shares[0]).unsqueeze(1))
-        found = [Visited(torch.arange(log_p.shape[1]).expand_as(log_p), log_p)]  # (B, K_1)
+        log_p = self._ensemble_log_probs(
+            0, self.over_archs[0](users[0], self.node_features(0), slice(None), shares[0]).unsqueeze(1)
+        )
+        found = [ScoredNodes(torch.arange(log_p.shape[1]).expand_as(log_p), log_p)]  # (B, K_1)
         for level in range(1, len(self.over_archs)):
-            count = self.hierarchy.siblings(level)
-            kept, coarse = found[-1].best(width)  # (B, b)
+            count = self.hierarchy.family_size(level)
+            kept, coarse = found[-1].top(width)  # (B, b)
             nodes = (kept.unsqueeze(2) * count + torch.arange(count)).flatten(1)  # (B, b*F)
-            over_arch, vectors = self.over_archs[level], functional.embedding(nodes, self.features(level))
+            over_arch, vectors = self.over_archs[level], functional.embedding(nodes, self.node_features(level))
             own = over_arch.forward_each(users[level], vectors, nodes, shares[level][nodes])  # type: ignore[operator]
-            found.append(Visited(nodes, self._joined(level, own.view(len(own), -1, count), coarse)))
+            found.append(ScoredNodes(nodes, self._ensemble_log_probs(level, own.view(len(own), -1, count), coarse)))
         return found
 
-    def _joined(self, level: int, own: Tensor, coarse: Tensor | None = None) -> Tensor:
+    def _ensemble_log_probs(self, level: int, own: Tensor, coarse: Tensor | None = None) -> Tensor:
         """Ensemble (B, P*F) of a level's own scores (B, P, F) and its parents' log probabilities (B, P)."""
         own = torch.log_softmax(own, 2)
         if level and coarse is not None:
@@ -167,12 +169,12 @@ def level_heads(config: ModelConfig) -> list[int]:
     return [max(config.node_heads >> level, 1) for level in range(len(config.levels))]
 
 
-def level_shares(leaf_log_share: Tensor, levels: tuple[int, ...]) -> list[Tensor]:
+def level_log_shares(leaf_log_share: Tensor, levels: tuple[int, ...]) -> list[Tensor]:
     """Log share of each node in its family's traffic, per level (K_l,), from the leaves' log shares (K,).
 
     Examples
     --------
-    >>> first, second = level_shares(torch.tensor([0.1, 0.3, 0.6, 0.0]).clamp_min(1e-6).log(), (2, 4))
+    >>> first, second = level_log_shares(torch.tensor([0.1, 0.3, 0.6, 0.0]).clamp_min(1e-6).log(), (2, 4))
     >>> [round(share, 2) for share in [*first.exp().tolist(), *second.exp().tolist()]]
     [0.4, 0.6, 0.25, 0.75, 1.0, 0.0]
     """

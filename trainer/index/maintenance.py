@@ -16,8 +16,8 @@ from torch import Tensor
 
 from hsnn.streaming.schema.commands import Rebalance
 from hsnn.trainer.index.hierarchy import Hierarchy, LevelPath
-from hsnn.trainer.index.kmeans import evened, lloyd, revive, seed_nodes
-from hsnn.trainer.index.regularizers import Usage
+from hsnn.trainer.index.kmeans import lloyd, revive_nodes, seed_nodes, split_overfull
+from hsnn.trainer.index.regularizers import NodeUsage
 
 _REFIT_ROUNDS = 3
 _OVERFULL = 3.0
@@ -42,10 +42,10 @@ def refit_interval(events: int, items: int) -> int:
 
 
 @torch.no_grad()
-def start(hierarchy: Hierarchy, points: Tensor, rng: np.random.Generator) -> None:
+def seed(hierarchy: Hierarchy, points: Tensor, rng: np.random.Generator) -> None:
     """Take the codes of all levels from items (n, d+1): k-means over all, then over the residuals of every family."""
     metric = hierarchy.metric.numpy()
-    _walk(hierarchy, points, lambda members, codes: seed_nodes(members, len(codes), rng, metric))
+    _fit_families(hierarchy, points, lambda members, codes: seed_nodes(members, len(codes), rng, metric))
 
 
 @torch.no_grad()
@@ -55,23 +55,25 @@ def refit(hierarchy: Hierarchy, points: Tensor, *, even: bool) -> None:
 
     def fit(members: Points, codes: Points) -> Points:
         codes = lloyd(members, codes, _REFIT_ROUNDS, metric)
-        return evened(members, codes, _OVERFULL, metric) if even else codes
+        return split_overfull(members, codes, _OVERFULL, metric) if even else codes
 
-    _walk(hierarchy, points, fit)
+    _fit_families(hierarchy, points, fit)
 
 
 @torch.no_grad()
-def revive_dead(hierarchy: Hierarchy, usage: Usage, points: Tensor, rng: np.random.Generator) -> int:
+def revive_dead(hierarchy: Hierarchy, usage: NodeUsage, points: Tensor, rng: np.random.Generator) -> int:
     """Move nodes that hold next to nothing onto items (n, d+1) of the fullest in their family; return how many."""
     moved = 0
-    for level, path in enumerate(hierarchy.paths(points)):
+    for level, path in enumerate(hierarchy.assign_paths(points)):
         codes, shares = hierarchy.codes[level].data.numpy(), usage.shares[level]
-        moved += revive(codes, shares, path.residual.numpy(), path.nodes.numpy(), rng, hierarchy.siblings(level))
+        moved += revive_nodes(
+            codes, shares, path.residual.numpy(), path.nodes.numpy(), rng, hierarchy.family_size(level)
+        )
     return moved
 
 
 @torch.no_grad()
-def rebalance(hierarchy: Hierarchy, usage: Usage, points: Tensor, command: Rebalance) -> int:
+def rebalance(hierarchy: Hierarchy, usage: NodeUsage, points: Tensor, command: Rebalance) -> int:
     """Split and merge nodes of the families that the leaves of a command lie in, over items (n, d+1).
 
     A node counts as overfull or starved by these items, whatever the command's sender saw. One that is given away to
@@ -80,21 +82,21 @@ def rebalance(hierarchy: Hierarchy, usage: Usage, points: Tensor, command: Rebal
     metric, before = hierarchy.metric.numpy(), [codes.detach().clone() for codes in hierarchy.codes]
     named = np.array([leaf for leaf in (*command.split, *command.merge) if leaf < hierarchy.levels[-1]], np.int64)
     families = [
-        named // (hierarchy.levels[-1] * hierarchy.siblings(level) // count)
+        named // (hierarchy.levels[-1] * hierarchy.family_size(level) // count)
         for level, count in enumerate(hierarchy.levels)
     ]
 
     def fit(members: Points, codes: Points) -> Points:
-        return evened(
+        return split_overfull(
             members, codes, command.over, metric, least=command.under, splits=min(len(named), len(codes) // 2)
         )
 
-    _walk(hierarchy, points, fit, dict(enumerate(map(set, (family.tolist() for family in families)))))
+    _fit_families(hierarchy, points, fit, dict(enumerate(map(set, (family.tolist() for family in families)))))
     split = 0
     for level, codes in enumerate(hierarchy.codes):
         other = (codes.detach() != before[level]).any(1).numpy()  # (K_l,)
-        shares = usage.shares[level].reshape(-1, hierarchy.siblings(level))
-        fair = np.repeat(shares.mean(1), hierarchy.siblings(level))
+        shares = usage.shares[level].reshape(-1, hierarchy.family_size(level))
+        fair = np.repeat(shares.mean(1), hierarchy.family_size(level))
         usage.shares[level] = np.where(other, fair, usage.shares[level]).astype(np.float32)
         split += int(other.sum()) // 2
     return split
@@ -107,8 +109,8 @@ def snap(hierarchy: Hierarchy, points: Tensor) -> None:
     for level in range(len(hierarchy)):
         codes, snapped = hierarchy.codes[level].data, np.zeros(hierarchy.levels[level], np.bool_)
         while True:
-            path = hierarchy.step(level, residual, parents)
-            nodes, nearest = nearest_in(path)
+            path = hierarchy.assign_level(level, residual, parents)
+            nodes, nearest = nearest_item_per_node(path)
             new = ~snapped[nodes]
             if not new.any():
                 break
@@ -118,14 +120,14 @@ def snap(hierarchy: Hierarchy, points: Tensor) -> None:
 
 
 @torch.no_grad()
-def represent(hierarchy: Hierarchy, points: Tensor, vectors: Tensor) -> None:
+def update_representatives(hierarchy: Hierarchy, points: Tensor, vectors: Tensor) -> None:
     """Renew the representatives of nodes that hold any of the items, (n, d+1) projected, with vectors (n, d)."""
-    for level, path in enumerate(hierarchy.paths(points)):
-        nodes, nearest = nearest_in(path)
+    for level, path in enumerate(hierarchy.assign_paths(points)):
+        nodes, nearest = nearest_item_per_node(path)
         hierarchy.representative(level)[nodes] = vectors[nearest]
 
 
-def nearest_in(path: LevelPath) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+def nearest_item_per_node(path: LevelPath) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
     """Nodes (k,) of a level that hold anything, and for each the nearest of its items (k,)."""
     distances = path.distances.gather(1, path.choice.unsqueeze(1)).squeeze(1)
     return nearest_items(path.nodes.numpy(), distances.numpy())
@@ -147,17 +149,17 @@ def nearest_items(
     return nodes[first], first
 
 
-def _walk(hierarchy: Hierarchy, points: Tensor, fit: Fit, only: Mapping[int, set[int]] | None = None) -> None:
+def _fit_families(hierarchy: Hierarchy, points: Tensor, fit: Fit, only: Mapping[int, set[int]] | None = None) -> None:
     """Fit the codes of every family that holds items, level by level; `only` some families of each level."""
     residual, parents = points, None
     for level in range(len(hierarchy)):
-        count = hierarchy.siblings(level)
+        count = hierarchy.family_size(level)
         codes = hierarchy.codes[level].data.view(-1, count, points.shape[1])
         for family, members in _families(parents):
             if only is not None and family not in only[level]:
                 continue
             codes[family] = torch.from_numpy(fit(residual[members].numpy(), codes[family].numpy()))
-        path = hierarchy.step(level, residual, parents)
+        path = hierarchy.assign_level(level, residual, parents)
         residual, parents = residual - hierarchy.codes[level][path.nodes], path.nodes
 
 

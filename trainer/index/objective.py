@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.index.batch import IndexStep, IndexView
+from hsnn.trainer.index.batch import IndexBatch, IndexOutput
 from hsnn.trainer.index.learners.registry import new_learner
-from hsnn.trainer.index.levels import Levels, Visited, level_shares
-from hsnn.trainer.index.regularizers import Usage, flops_balance, kl_balance, sharpness, warm_up
+from hsnn.trainer.index.levels import Levels, ScoredNodes, level_log_shares
+from hsnn.trainer.index.regularizers import NodeUsage, flops_balance, kl_balance, sharpness_at, warm_up_factor
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
 
@@ -32,56 +32,56 @@ class IndexObjective:
     def __init__(self, config: TrainerConfig) -> None:
         self._config, self._model = config.index, config.model
         self.learner = new_learner(config)
-        self.usage = Usage(config.model.levels)
+        self.usage = NodeUsage(config.model.levels)
 
-    def view(self, levels: Levels, step: IndexStep) -> IndexView:
+    def forward(self, levels: Levels, step: IndexBatch) -> IndexOutput:
         """Assign the candidates and score the levels."""
         projected = self.learner.project(levels.hierarchy, step.base)
-        paths = levels.hierarchy.paths(projected)
-        shares = level_shares(step.leaf_log_share, self._model.levels)
-        return IndexView(
+        paths = levels.hierarchy.assign_paths(projected)
+        shares = level_log_shares(step.leaf_log_share, self._model.levels)
+        return IndexOutput(
             step,
             levels,
             projected,
             paths,
             levels.scores(step.users, shares, paths),
-            sharpness(self._config, step.events),
+            sharpness_at(self._config, step.events),
         )
 
-    def loss(self, view: IndexView) -> Tensor:
+    def loss(self, view: IndexOutput) -> Tensor:
         """All losses that need nothing of the item level, ()."""
-        config, share = self._config, view.step.totals.share
-        total = surprise(view) + self.learner.loss(view)
-        if self.learner.differentiable:
+        config, share = self._config, view.batch.totals.share
+        total = node_log_loss(view) + self.learner.loss(view)
+        if self.learner.differentiable_assignment:
             if config.balance:
                 total = total + config.balance * share * kl_balance(view, self.usage)
             if config.flops:
                 total = total + config.flops * share * flops_balance(view)
         if config.reconstruction:
-            total = total + config.reconstruction * share * reconstruction(view)
+            total = total + config.reconstruction * share * reconstruction_loss(view)
         if config.beam_negatives:
-            total = total + config.beam_negatives * beam_negatives(view, self._model.beam)
-        return warm_up(config, view.step.events) * total
+            total = total + config.beam_negatives * beam_negative_loss(view, self._model.beam)
+        return warm_up_factor(config, view.batch.events) * total
 
-    def after(self, view: IndexView) -> None:
+    def after_step(self, view: IndexOutput) -> None:
         """Move nodes and count usage, once the gradient step was made: a step that is left out leaves no trace."""
-        self.learner.after(view)
+        self.learner.after_step(view)
         self.usage.update(view)
 
-    def state(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, Array]:
         """Arrays that the next step depends on."""
         arrays: dict[str, Array] = {f"usage_{level}": shares for level, shares in enumerate(self.usage.shares)}
-        return arrays | {f"learner.{name}": array for name, array in self.learner.state().items()}
+        return arrays | {f"learner.{name}": array for name, array in self.learner.state_dict().items()}
 
-    def restore(self, arrays: Mapping[str, Array]) -> None:
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
         """Take over what `state` returned."""
         self.usage.shares = [arrays[f"usage_{level}"].copy() for level in range(len(self.usage.shares))]
-        self.learner.restore(select_prefix(arrays, "learner."))
+        self.learner.load_state_dict(select_prefix(arrays, "learner."))
 
 
-def surprise(view: IndexView, mask: list[Tensor] | None = None) -> Tensor:
+def node_log_loss(view: IndexOutput, mask: list[Tensor] | None = None) -> Tensor:
     """Log loss of the target's node among its siblings, summed over levels; `mask` (B,) per level keeps some users."""
-    total, step = torch.zeros(()), view.step
+    total, step = torch.zeros(()), view.batch
     rows = torch.arange(len(step.targets))
     for level, (scores, path) in enumerate(zip(view.scores, view.paths, strict=True)):
         family, choice = scores.families[step.targets], path.choice[step.targets]
@@ -90,12 +90,12 @@ def surprise(view: IndexView, mask: list[Tensor] | None = None) -> Tensor:
     return total
 
 
-def beam_negatives(view: IndexView, beam: int) -> Tensor:
+def beam_negative_loss(view: IndexOutput, beam: int) -> Tensor:
     """Log loss of the target's node among the nodes that a beam opens and itself, summed over levels.
 
     Beam-aware training, after OTM: on every level the rivals are those of a search for this user, not of the batch.
     """
-    total, step = torch.zeros(()), view.step
+    total, step = torch.zeros(()), view.batch
     for scores, opened in zip(view.scores, opened_nodes(view, beam), strict=True):
         column = scores.columns[step.targets].unsqueeze(1)  # (B, 1)
         others = opened.log_p.masked_fill(opened.nodes == scores.nodes[column], -torch.inf)  # (B, b)
@@ -104,21 +104,21 @@ def beam_negatives(view: IndexView, beam: int) -> Tensor:
     return total
 
 
-def opened_nodes(view: IndexView, beam: int) -> list[Visited]:
+def opened_nodes(view: IndexOutput, beam: int) -> list[ScoredNodes]:
     """Nodes that a beam of this width opens for each user, (B, <= beam) per level: those that a request would open."""
-    levels, step = view.levels, view.step
-    shares = level_shares(step.leaf_log_share, levels.hierarchy.levels)
-    return [visited.best(beam) for visited in levels.visit(step.users, shares, beam)]
+    levels, step = view.levels, view.batch
+    shares = level_log_shares(step.leaf_log_share, levels.hierarchy.levels)
+    return [visited.top(beam) for visited in levels.beam_search(step.users, shares, beam)]
 
 
-def reconstruction(view: IndexView) -> Tensor:
+def reconstruction_loss(view: IndexOutput) -> Tensor:
     """Squared error of the sum of codes as the projected item, relative to the items' mean square."""
     last = len(view.paths) - 1
     left: Tensor = view.paths[last].residual - view.levels.hierarchy.codes[last][view.paths[last].nodes]  # (U, d)
     return left.square().sum(1).mean() / view.projected.detach().square().sum(1).mean().clamp_min(1e-12)
 
 
-def distillation(view: IndexView, item_logits: Tensor, log_share: Tensor) -> Tensor:
+def distillation_loss(view: IndexOutput, item_logits: Tensor, log_share: Tensor) -> Tensor:
     """Cross-entropy of merge order against the item level's own ranking of the candidates, on every user alike.
 
     Soft labels from the item level (detached) teach the levels what a beam has to put first, for items that nobody
@@ -132,18 +132,18 @@ def distillation(view: IndexView, item_logits: Tensor, log_share: Tensor) -> Ten
     log_share : (U,)
         Log share of each candidate in its leaf's traffic.
     """
-    log_q = view.step.log_q
+    log_q = view.batch.log_q
     teacher = torch.softmax(item_logits.detach() - log_q, 1)
-    student = torch.log_softmax(view.coarse + log_share - log_q, 1)
+    student = torch.log_softmax(view.leaf_log_probs + log_share - log_q, 1)
     return -(teacher * student).sum(1).mean()
 
 
-def interaction_error(view: IndexView, explained: Tensor) -> Tensor:
+def interaction_loss(view: IndexOutput, interaction_logits: Tensor) -> Tensor:
     """Mean squared error of the levels' own interaction towers against the item level's part of the logits (B, U)."""
-    total, wanted = torch.zeros(()), explained.detach()
+    total, wanted = torch.zeros(()), interaction_logits.detach()
     for level, over_arch in enumerate(view.levels.over_archs):
         nodes = view.paths[level].nodes
-        vectors = view.levels.features(level)[nodes]  # (U, d)
-        own = over_arch.interaction(view.step.users[level], vectors)  # type: ignore[operator]
+        vectors = view.levels.node_features(level)[nodes]  # (U, d)
+        own = over_arch.interaction_logits(view.batch.users[level], vectors)  # type: ignore[operator]
         total = total + functional.mse_loss(own, wanted)
     return total

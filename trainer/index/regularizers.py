@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hsnn.trainer.config.index import IndexConfig
-from hsnn.trainer.index.batch import IndexView
+from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.hierarchy import parents_of
 
 _USAGE_MEMORY = 0.98
 
 
-def sharpness(config: IndexConfig, events: int) -> float:
+def sharpness_at(config: IndexConfig, events: int) -> float:
     """Alpha after so many events: from 1 to its limit, 63% of the way after `sharpness_ramp`.
 
     Examples
     --------
     >>> config = IndexConfig(sharpness=11.0, sharpness_ramp=1000)
-    >>> [round(sharpness(config, events), 2) for events in (0, 1000, 10**6)]
+    >>> [round(sharpness_at(config, events), 2) for events in (0, 1000, 10**6)]
     [1.0, 7.32, 11.0]
     """
     if not config.sharpness_ramp:
@@ -34,12 +34,12 @@ def sharpness(config: IndexConfig, events: int) -> float:
     return 1.0 + (config.sharpness - 1.0) * -math.expm1(-events / config.sharpness_ramp)
 
 
-def warm_up(config: IndexConfig, events: int) -> float:
+def warm_up_factor(config: IndexConfig, events: int) -> float:
     """Factor on the index losses after so many events: linear up to 1."""
     return min(1.0, events / config.ramp) if config.ramp else 1.0
 
 
-class Usage:
+class NodeUsage:
     """Running share of uniformly drawn items in every node, per level: the hard statistics.
 
     Attributes
@@ -50,9 +50,9 @@ class Usage:
     def __init__(self, levels: tuple[int, ...]) -> None:
         self.shares: list[NDArray[np.float32]] = [np.full(count, 1 / count, np.float32) for count in levels]
 
-    def update(self, view: IndexView) -> None:
+    def update(self, view: IndexOutput) -> None:
         """Count the uniform draws of a step."""
-        uniform = view.step.uniform
+        uniform = view.batch.uniform
         if len(uniform) == 0:
             return
         for level, path in enumerate(view.paths):
@@ -60,35 +60,35 @@ class Usage:
             mixed = _USAGE_MEMORY * self.shares[level] + (1 - _USAGE_MEMORY) * drawn
             self.shares[level] = mixed.astype(np.float32)
 
-    def excess(self, level: int, siblings: int) -> Tensor:
+    def log_excess(self, level: int, siblings: int) -> Tensor:
         """Log of how many times its fair part of its family each node holds, (families, siblings)."""
         shares = self.shares[level].reshape(-1, siblings)
         fair = np.maximum(shares.mean(1, keepdims=True), 1e-9)
         return torch.from_numpy(np.log(np.maximum(shares / fair, 1e-3)).astype(np.float32))
 
 
-def kl_balance(view: IndexView, usage: Usage) -> Tensor:
+def kl_balance(view: IndexOutput, usage: NodeUsage) -> Tensor:
     """OneShot's balance over all levels: soft assignment to nodes that hold more than their share is expensive."""
     total = torch.zeros(())
-    uniform = torch.from_numpy(view.step.uniform)
+    uniform = torch.from_numpy(view.batch.uniform)
     if len(uniform) == 0:
         return total
     for level, path in enumerate(view.paths):
-        siblings = view.levels.hierarchy.siblings(level)
-        excess = usage.excess(level, siblings)
+        siblings = view.levels.hierarchy.family_size(level)
+        excess = usage.log_excess(level, siblings)
         family = parents_of(path.nodes[uniform], siblings)
         total = total + (view.soft(level)[uniform] * excess[family]).sum(1).mean()
     return total
 
 
-def flops_balance(view: IndexView) -> Tensor:
+def flops_balance(view: IndexOutput) -> Tensor:
     """HSNN's balance over all levels: sum over nodes of the squared mean soft assignment, times the number of nodes."""
     total = torch.zeros(())
-    uniform = torch.from_numpy(view.step.uniform)
+    uniform = torch.from_numpy(view.batch.uniform)
     if len(uniform) == 0:
         return total
     for level, path in enumerate(view.paths):
-        siblings, count = view.levels.hierarchy.siblings(level), len(view.levels.hierarchy.codes[level])
+        siblings, count = view.levels.hierarchy.family_size(level), len(view.levels.hierarchy.codes[level])
         family = parents_of(path.nodes[uniform], siblings)
         held = torch.zeros(count // siblings, siblings).index_add(0, family, view.soft(level)[uniform])
         total = total + count * (held / len(uniform)).square().sum()

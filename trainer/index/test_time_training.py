@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hsnn.trainer.config.index import IndexConfig
-from hsnn.trainer.index.batch import IndexView
+from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.objective import opened_nodes
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 
 
 @torch.no_grad()
-def kept_pairs(
-    view: IndexView,
+def select_test_time_pairs(
+    view: IndexOutput,
     config: IndexConfig,
     beam: int,
-    leaves: Leaves,
+    leaves: InvertedLists,
     history: NDArray[np.integer],
     items: NDArray[np.int64],
 ) -> list[Tensor]:
@@ -40,21 +40,21 @@ def kept_pairs(
     items : (B,)
         Rows of their next ones.
     """
-    targets = view.step.targets
+    targets = view.batch.targets
     opened = opened_nodes(view, beam)[-1].nodes  # (B, b) leaves
     relevant = (opened == view.paths[-1].nodes[targets].unsqueeze(1)).any(1).float()  # (B,)
     engaged = np.concatenate([history, items[:, None]], 1)  # (B, L+1) rows
     kept = []
     for level, path in enumerate(view.paths):
         nodes = path.nodes[targets].numpy()
-        rate = interest(view.levels.hierarchy.levels, level, nodes, leaves, engaged)
+        rate = interest_rate(view.levels.hierarchy.levels, level, nodes, leaves, engaged)
         deep = len(view.paths) - level <= config.test_time_depth
         kept.append(relevant * torch.from_numpy((rate >= config.test_time_interest).astype(np.float32)) * float(deep))
     return kept
 
 
-def interest(
-    levels: tuple[int, ...], level: int, nodes: NDArray[np.int64], leaves: Leaves, engaged: NDArray[np.integer]
+def interest_rate(
+    levels: tuple[int, ...], level: int, nodes: NDArray[np.int64], leaves: InvertedLists, engaged: NDArray[np.integer]
 ) -> NDArray[np.float64]:
     """Share (B,) of the children of each of `nodes` (B,) that users engaged with, `engaged` (B, E) being item rows.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.index.hierarchy import Hierarchy, index_part
+from hsnn.trainer.index.hierarchy import Hierarchy, index_vectors
 from hsnn.trainer.index.maintenance import nearest_items
 from hsnn.trainer.modules.towers import ItemTower
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
@@ -47,7 +47,7 @@ class Encoder:
     @property
     def node_vectors(self) -> NDArray[np.float32]:
         """Vectors (K, d+1) of the leaves."""
-        return self._hierarchy.vectors(len(self._hierarchy) - 1).detach().numpy()
+        return self._hierarchy.node_vectors(len(self._hierarchy) - 1).detach().numpy()
 
     def vectors(self, embeddings: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.float32]:
         """Make static vectors (n, W), last column a bias, of id embeddings (n, d+1) and content tokens (n, T).
@@ -100,4 +100,4 @@ class Encoder:
         return chosen
 
     def _part(self, vectors: NDArray[np.float32]) -> Tensor:
-        return index_part(torch.from_numpy(vectors), self._dim)
+        return index_vectors(torch.from_numpy(vectors), self._dim)

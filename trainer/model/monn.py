@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.index.levels import Levels, level_heads, level_shares
-from hsnn.trainer.modules.inputs import Inputs
-from hsnn.trainer.modules.over_arch import DotOverArch, InteractionTower, MlpOverArch, Parts, TaskHeads
-from hsnn.trainer.modules.towers import HistoryEncoder, ItemTower, StateTower, Tower, user_fields
+from hsnn.trainer.index.levels import Levels, level_heads, level_log_shares
+from hsnn.trainer.modules.inputs import ModelInputs
+from hsnn.trainer.modules.over_arch import DotOverArch, InteractionTower, MlpOverArch, OverArchInputs, TaskHeads
+from hsnn.trainer.modules.towers import HistoryEncoder, ItemTower, StateTower, Tower, user_field_widths
 
 
-class Users(NamedTuple):
+class UserVectors(NamedTuple):
     """The user side of all levels, computed once per request.
 
     Attributes
@@ -37,9 +37,9 @@ class Users(NamedTuple):
     state: Tensor
     levels: tuple[Tensor, ...]
 
-    def some(self, which: slice | NDArray[np.int64]) -> Users:
+    def select(self, which: slice | NDArray[np.int64]) -> UserVectors:
         """Take some of the requests."""
-        return Users(self.item[which], self.state[which], tuple(level[which] for level in self.levels))
+        return UserVectors(self.item[which], self.state[which], tuple(level[which] for level in self.levels))
 
 
 _MEMORY = 0.99
@@ -59,7 +59,7 @@ class Monn(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        fields = user_fields(config)
+        fields = user_field_widths(config)
         self.history = HistoryEncoder(config)
         self.item_user_tower = Tower(config, fields, config.user_vectors * config.dim + config.state_dim)
         self.node_user_tower = Tower(config, fields, sum(level_heads(config)) * config.dim)
@@ -71,28 +71,28 @@ class Monn(nn.Module):
         self.task_heads = TaskHeads(config) if config.tasks else None
         self.register_buffer("mean_user", torch.zeros(config.dim + config.state_dim))
 
-    def user_features(self, inputs: Inputs) -> Tensor:
+    def user_features(self, inputs: ModelInputs) -> Tensor:
         """Join what is known of B users, (B, F)."""
         history = self.history(inputs.history, inputs.gaps, inputs.mask)  # (B, 2d)
-        return torch.cat([history, inputs.own, inputs.context, inputs.dense], 1)
+        return torch.cat([history, inputs.user, inputs.context, inputs.dense], 1)
 
-    def users_of(self, features: Tensor) -> Users:
+    def encode_features(self, features: Tensor) -> UserVectors:
         """Run the user towers on features (B, F); the learned levels see them detached."""
         widths = [self.config.user_vectors * self.config.dim, self.config.state_dim]
         item, state = self.item_user_tower(features).split(widths, 1)
-        return Users(item, state, self.node_user_tower(features.detach()).split(self.levels.widths, 1))
+        return UserVectors(item, state, self.node_user_tower(features.detach()).split(self.levels.widths, 1))
 
-    def users(self, inputs: Inputs) -> Users:
+    def encode_users(self, inputs: ModelInputs) -> UserVectors:
         """Run the user towers: once per request, whatever the number of items."""
-        return self.users_of(self.user_features(inputs))
+        return self.encode_features(self.user_features(inputs))
 
-    def log_probs(self, users: Users, leaf_log_share: Tensor) -> Tensor:
+    def log_probs(self, users: UserVectors, leaf_log_share: Tensor) -> Tensor:
         """Log probabilities of all leaves (B, K); `leaf_log_share` (K,) is each leaf's share of the traffic."""
-        return self.levels.log_probs(users.levels, level_shares(leaf_log_share, self.config.levels))
+        return self.levels.log_probs(users.levels, level_log_shares(leaf_log_share, self.config.levels))
 
-    def parts(
-        self, users: Users, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
-    ) -> Parts:
+    def over_arch_inputs(
+        self, users: UserVectors, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
+    ) -> OverArchInputs:
         """Compute what the item level joins.
 
         Parameters
@@ -116,18 +116,18 @@ class Monn(nn.Module):
         products = products.transpose(1, 2).flatten(2)  # (B, n, n_u*n_i)
         interaction = None if cross is None or self.interaction_tower is None else self.interaction_tower(cross)
         bias = vectors[:, -1] + state[:, -1]
-        return Parts(products, users.state @ state[:, :-1].T, bias, coarse.detach(), interaction)
+        return OverArchInputs(products, users.state @ state[:, :-1].T, bias, coarse.detach(), interaction)
 
     def item_logits(
-        self, users: Users, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
+        self, users: UserVectors, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
     ) -> Tensor:
         """Logits of the item level, (B, n); parameters as in `parts`."""
-        out: Tensor = self.over_arch(self.parts(users, vectors, states, coarse, cross))
+        out: Tensor = self.over_arch(self.over_arch_inputs(users, vectors, states, coarse, cross))
         return out
 
-    def pair_parts(
-        self, users: Users, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
-    ) -> Parts:
+    def over_arch_inputs_of_pairs(
+        self, users: UserVectors, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
+    ) -> OverArchInputs:
         """As `parts`, for n pairs of one user and one item each: (n, ...) in place of (B, n, ...)."""
         count, width = len(vectors), self.config.dim
         state = self.state_tower(states)  # (n, p+1)
@@ -136,19 +136,19 @@ class Monn(nn.Module):
         products = torch.bmm(asking, items.transpose(1, 2)).flatten(1)  # (n, n_u*n_i)
         interaction = None if cross is None or self.interaction_tower is None else self.interaction_tower(cross)
         moving = (users.state * state[:, :-1]).sum(1)
-        return Parts(products, moving, vectors[:, -1] + state[:, -1], coarse.detach(), interaction)
+        return OverArchInputs(products, moving, vectors[:, -1] + state[:, -1], coarse.detach(), interaction)
 
     @torch.no_grad()
-    def seen(self, users: Users, total: int) -> Tensor:
+    def mean_user_of(self, users: UserVectors, total: int) -> Tensor:
         """Mean (d+p,) of users, or a part's summand of it: `total` is the number of all."""
         return torch.cat([users.item[:, : self.config.dim], users.state], 1).sum(0) / total
 
     @torch.no_grad()
-    def observe(self, seen: Tensor) -> None:
+    def update_mean_user(self, seen: Tensor) -> None:
         """Take a mean user (d+p,) into the running mean that `expected` asks."""
         self.mean_user.mul_(_MEMORY).add_(seen, alpha=1 - _MEMORY)
 
-    def expected(self, vectors: Tensor, states: Tensor) -> Tensor:
+    def mean_user_scores(self, vectors: Tensor, states: Tensor) -> Tensor:
         """Scores (n,) for the mean user of items with static vectors (n, W) and state features (n, F).
 
         Of the towers' products the first counts alone, as if the over-arch were a sum.
@@ -159,14 +159,14 @@ class Monn(nn.Module):
         scores: Tensor = vectors[:, :width] @ item + state[:, :-1] @ moving + vectors[:, -1] + state[:, -1]
         return scores
 
-    def task_logits(self, parts: Parts) -> Tensor:
-        """Logits of the tasks (n, A) of n pairs, from `pair_parts`."""
+    def task_logits(self, parts: OverArchInputs) -> Tensor:
+        """Logits of the tasks (n, A) of n pairs, from `over_arch_inputs_of_pairs`."""
         assert self.task_heads is not None
         out: Tensor = self.task_heads(self.over_arch(parts), parts)
         return out
 
     @property
-    def boundable(self) -> bool:
+    def has_dot_product_scores(self) -> bool:
         """Whether an item's logit is a dot product and sums, as `hsnn.trainer.retrieval.score_bounds` needs it."""
         config = self.config
         return config.over_arch == "dot" and not config.cross and config.user_vectors == config.item_vectors

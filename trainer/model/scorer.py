@@ -10,38 +10,40 @@ import torch
 from numpy.typing import NDArray
 
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.features.queries import Queries
-from hsnn.trainer.index.levels import level_shares
-from hsnn.trainer.model.monn import Monn, Users
-from hsnn.trainer.modules.inputs import inputs
+from hsnn.trainer.features.queries import QueryArrays
+from hsnn.trainer.index.levels import level_log_shares
+from hsnn.trainer.model.monn import Monn, UserVectors
+from hsnn.trainer.modules.inputs import model_inputs
 from hsnn.trainer.retrieval.score_bounds import DotQuery
 from hsnn.trainer.rowstore.arrays import Array
 
-__all__ = ["Encoded", "Queries", "Scorer"]
+__all__ = ["EncodedQueries", "QueryArrays", "Scorer"]
 
 
-class Encoded(NamedTuple):
+class EncodedQueries(NamedTuple):
     """B encoded requests.
 
     Attributes
     ----------
-    users : Users
-    nodes : (B, K) float32
+    users : UserVectors
+    leaf_log_probs : (B, K) float32
         Log probabilities of all leaves, as far as they were wanted.
-    seen : (B, K) float32
-        The same for the leaves that a beam comes to, -inf for the others; `nodes` itself where there is one level.
-    evaluations : int
+    beam_log_probs : (B, K) float32
+        The same for the leaves that a beam search reaches, -inf for the others; with one level, the same array.
+    nodes_scored : int
         Nodes scored per request on the way.
     """
 
-    users: Users
-    nodes: NDArray[np.float32]
-    seen: NDArray[np.float32]
-    evaluations: int
+    users: UserVectors
+    leaf_log_probs: NDArray[np.float32]
+    beam_log_probs: NDArray[np.float32]
+    nodes_scored: int
 
-    def some(self, numbers: NDArray[np.int64]) -> Encoded:
+    def select(self, numbers: NDArray[np.int64]) -> EncodedQueries:
         """Take some of the requests."""
-        return Encoded(self.users.some(numbers), self.nodes[numbers], self.seen[numbers], self.evaluations)
+        return EncodedQueries(
+            self.users.select(numbers), self.leaf_log_probs[numbers], self.beam_log_probs[numbers], self.nodes_scored
+        )
 
 
 class Scorer:
@@ -53,24 +55,24 @@ class Scorer:
         own = self.model.state_dict()
         self.model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in own})
         self.model.eval()
-        self.model.levels.keep_features()
+        self.model.levels.cache_features()
         self._features = torch.from_numpy(arrays["features"])
 
     @property
-    def boundable(self) -> bool:
-        """Whether `dot_query` says all there is to know of a request: see `hsnn.trainer.model.monn.Monn.boundable`."""
-        return self.model.boundable
+    def has_dot_product_scores(self) -> bool:
+        """Whether `dot_query` determines a request's scores: see `Monn.has_dot_product_scores`."""
+        return self.model.has_dot_product_scores
 
     @torch.inference_mode()
     def encode(
         self,
-        queries: Queries,
+        queries: QueryArrays,
         vectors: NDArray[np.float32],
         node_log_share: NDArray[np.float32],
         beam: int | None = None,
         *,
         full: bool = True,
-    ) -> Encoded:
+    ) -> EncodedQueries:
         """Run the user towers and the learned levels.
 
         Parameters
@@ -80,32 +82,32 @@ class Scorer:
         vectors : (rows, W)
             Static item vectors by row, for the histories.
         node_log_share : (K,)
-            From `hsnn.trainer.retrieval.inverted_lists.Leaves.node_log_share`.
+            From `hsnn.trainer.retrieval.inverted_lists.InvertedLists.node_log_share`.
         beam
             Nodes kept per level on the way to the leaves that are `seen`; None: the model's own.
         full
-            Whether leaves that the beam does not come to are wanted, too; if not, they are -inf in `nodes` as well.
+            Whether to score leaves that the beam does not reach as well; otherwise they are -inf in both arrays.
         """
         items = queries.history_items
         first = vectors[np.maximum(items, 0), : self.config.dim]
         history = first * (items >= 0)[:, :, None]  # (B, L, d)
         rows = torch.from_numpy(queries.feature_rows(self.config.buckets))
-        users = self.model.users(
-            inputs(queries, torch.from_numpy(history.astype(np.float32, copy=False)), self._features, rows)
+        users = self.model.encode_users(
+            model_inputs(queries, torch.from_numpy(history.astype(np.float32, copy=False)), self._features, rows)
         )
-        shares = level_shares(torch.from_numpy(node_log_share), self.config.levels)
+        shares = level_log_shares(torch.from_numpy(node_log_share), self.config.levels)
         if len(self.config.levels) == 1:
             nodes = self.model.levels.log_probs(users.levels, shares).numpy()
-            return Encoded(users, nodes, nodes, nodes.shape[1])
-        found, evaluations = self.model.levels.beam(users.levels, shares, beam or self.config.beam)
+            return EncodedQueries(users, nodes, nodes, nodes.shape[1])
+        found, evaluations = self.model.levels.beam_log_probs(users.levels, shares, beam or self.config.beam)
         seen = found.numpy()
         nodes = self.model.levels.log_probs(users.levels, shares).numpy() if full else seen
-        return Encoded(users, nodes, seen, evaluations)
+        return EncodedQueries(users, nodes, seen, evaluations)
 
     @torch.inference_mode()
     def score(
         self,
-        encoded: Encoded,
+        encoded: EncodedQueries,
         request: int,
         vectors: NDArray[np.float32],
         state_features: NDArray[np.float32],
@@ -116,8 +118,8 @@ class Scorer:
 
         `nodes` (n,) are their leaves, -1 for an item that is in none; `cross` (n, C) their cross features.
         """
-        users = encoded.users.some(slice(request, request + 1))
-        one = encoded.nodes[request : request + 1]
+        users = encoded.users.select(slice(request, request + 1))
+        one = encoded.leaf_log_probs[request : request + 1]
         crossed = None if cross is None else cross[None]
         scores: NDArray[np.float32] = self._score(users, one, vectors, state_features, nodes, crossed)[0]
         return scores
@@ -125,43 +127,45 @@ class Scorer:
     @torch.inference_mode()
     def score_all(
         self,
-        encoded: Encoded,
+        encoded: EncodedQueries,
         vectors: NDArray[np.float32],
         state_features: NDArray[np.float32],
         nodes: NDArray[np.integer],
         cross: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Item-level logits (B, n) of n items for all requests; `cross` is (B, n, C)."""
-        return self._score(encoded.users, encoded.nodes, vectors, state_features, nodes, cross)
+        return self._score(encoded.users, encoded.leaf_log_probs, vectors, state_features, nodes, cross)
 
     @torch.inference_mode()
-    def expected(self, vectors: NDArray[np.float32], state_features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def mean_user_scores(
+        self, vectors: NDArray[np.float32], state_features: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         """Scores (n,) for the mean user of items with static vectors (n, W) and state features (n, F)."""
-        scores: NDArray[np.float32] = self.model.expected(
+        scores: NDArray[np.float32] = self.model.mean_user_scores(
             torch.from_numpy(vectors), torch.from_numpy(state_features)
         ).numpy()
         return scores
 
     @torch.inference_mode()
-    def states(self, state_features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def state_vectors(self, state_features: NDArray[np.float32]) -> NDArray[np.float32]:
         """State vectors (n, p+1), the last column a bias, of state features (n, F); the same for every user."""
         vectors: NDArray[np.float32] = self.model.state_tower(torch.from_numpy(state_features)).numpy()
         return vectors
 
     @torch.inference_mode()
-    def dot_query(self, encoded: Encoded, request: int) -> DotQuery:
-        """One request against joined static and state vectors (d+p); only if the model is `boundable`.
+    def dot_query(self, encoded: EncodedQueries, request: int) -> DotQuery:
+        """One request against joined static and state vectors (d+p); only if the model is `has_dot_product_scores`.
 
         With it, ``dot + biases + nodes[node]`` is what `score` gives, up to rounding.
         """
         users = encoded.users
         vector = torch.cat([users.item[request], users.state[request]]).numpy()  # (d+p,)
-        coarse = self.model.over_arch.ensemble.detach().numpy() * encoded.nodes[request]  # (K,)
+        coarse = self.model.over_arch.ensemble.detach().numpy() * encoded.leaf_log_probs[request]  # (K,)
         return DotQuery(vector, users.item.shape[1], coarse)
 
     def _score(
         self,
-        users: Users,
+        users: UserVectors,
         node_logits: NDArray[np.float32],
         vectors: NDArray[np.float32],
         state_features: NDArray[np.float32],

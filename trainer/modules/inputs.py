@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from hsnn.trainer.features.item_counters import HOUR
-from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.queries import QueryArrays
 
 
-class Inputs(NamedTuple):
+class ModelInputs(NamedTuple):
     """What the model sees of B requests.
 
     Attributes
@@ -22,7 +22,7 @@ class Inputs(NamedTuple):
     history : (B, L, d) first static item vectors, zero where absent
     gaps : (B, L) log minutes since
     mask : (B, L)
-    own : (B, t) sum of the user's feature rows
+    user : (B, t) sum of the user's feature rows
     context : (B, t) sum of the context's feature rows
     dense : (B, 7)
     """
@@ -30,12 +30,12 @@ class Inputs(NamedTuple):
     history: Tensor
     gaps: Tensor
     mask: Tensor
-    own: Tensor
+    user: Tensor
     context: Tensor
     dense: Tensor
 
 
-def inputs(queries: Queries, history: Tensor, table: Tensor, rows: Tensor) -> Inputs:
+def model_inputs(queries: QueryArrays, history: Tensor, table: Tensor, rows: Tensor) -> ModelInputs:
     """Model inputs of `queries`.
 
     Parameters
@@ -54,7 +54,7 @@ def inputs(queries: Queries, history: Tensor, table: Tensor, rows: Tensor) -> In
     gaps = np.where(known, np.log1p(hours * 60), 0.0).astype(np.float32)  # log minutes
     own = queries.user_tokens.shape[1]
     last = len(table) - 1
-    return Inputs(
+    return ModelInputs(
         history,
         torch.from_numpy(gaps),
         torch.from_numpy(known.astype(np.float32)),

@@ -19,27 +19,27 @@ from hsnn.trainer.modules.towers import mlp
 _HIDDEN = 32
 
 
-class Parts(NamedTuple):
+class OverArchInputs(NamedTuple):
     """What an item-level over-arch joins, for B users and n items (or n pairs, with B = 1 left out).
 
     Attributes
     ----------
     products : (B, n, n_u * n_i)
         Of every user vector with every static item vector.
-    moving : (B, n)
+    state_product : (B, n)
         Of the user's state vector with the item's.
     bias : (n,) or broadcastable
         Of the item and of its state.
-    coarse : (B, n)
+    leaf_logits : (B, n)
         Logit of the item's leaf, reused.
     interaction : (B, n, n_ui * w) or None
         The interaction tower's vectors.
     """
 
     products: Tensor
-    moving: Tensor
+    state_product: Tensor
     bias: Tensor
-    coarse: Tensor
+    leaf_logits: Tensor
     interaction: Tensor | None
 
 
@@ -60,10 +60,10 @@ class NodeOverArch(nn.Module):
         products = users.reshape(-1, self.dim) @ nodes.T  # (B*m, k)
         joined = torch.logsumexp(products.view(-1, self.heads, len(nodes)), 1)  # (B, k)
         if self.crossing is not None:
-            joined = joined + self.interaction(users, nodes)
+            joined = joined + self.interaction_logits(users, nodes)
         return joined + (self.bias[which] + self.share * log_share)
 
-    def interaction(self, users: Tensor, nodes: Tensor) -> Tensor:
+    def interaction_logits(self, users: Tensor, nodes: Tensor) -> Tensor:
         """Run the level's own interaction tower on users (B, m*d) and nodes (k, d): what crossing may add, (B, k)."""
         assert self.crossing is not None
         out: Tensor = self.crossing(users) @ nodes.T
@@ -103,14 +103,14 @@ class DotOverArch(nn.Module):
         self.register_buffer("matching", matching, persistent=False)
         self.interaction = nn.Linear(config.interaction_width, 1) if config.cross else None
 
-    def forward(self, parts: Parts) -> Tensor:
+    def forward(self, parts: OverArchInputs) -> Tensor:
         """Join the parts of B users and n items: (B, n)."""
         products = parts.products
         own = products.squeeze(-1) if products.shape[-1] == 1 else products @ self.matching
-        joined = own + parts.moving + parts.bias + self.ensemble * parts.coarse
-        return joined if parts.interaction is None else joined + self.explained(parts.interaction)
+        joined = own + parts.state_product + parts.bias + self.ensemble * parts.leaf_logits
+        return joined if parts.interaction is None else joined + self.interaction_logits(parts.interaction)
 
-    def explained(self, interaction: Tensor) -> Tensor:
+    def interaction_logits(self, interaction: Tensor) -> Tensor:
         """Compute what the interaction vectors (..., w) add to a logit, (...)."""
         assert self.interaction is not None
         added: Tensor = self.interaction(interaction)
@@ -129,9 +129,9 @@ class MlpOverArch(DotOverArch):
         for weight in self.network[-1].parameters():
             nn.init.zeros_(weight)
 
-    def forward(self, parts: Parts) -> Tensor:
+    def forward(self, parts: OverArchInputs) -> Tensor:
         """Join the parts of B users and n items: (B, n)."""
-        plain = [parts.moving, parts.bias.expand_as(parts.moving), parts.coarse]
+        plain = [parts.state_product, parts.bias.expand_as(parts.state_product), parts.leaf_logits]
         features = [parts.products * self.scale, torch.stack(plain, -1)]
         if parts.interaction is not None:
             features.append(parts.interaction)
@@ -150,8 +150,8 @@ class TaskHeads(nn.Module):
             self.layer.weight[:, 0] = 1.0
             self.layer.bias.fill_(-2.0)
 
-    def forward(self, score: Tensor, parts: Parts) -> Tensor:
+    def forward(self, score: Tensor, parts: OverArchInputs) -> Tensor:
         """Logits (n, A) of n pairs with retrieval scores (n,) and parts (n, ...)."""
         added = torch.zeros_like(score) if parts.interaction is None else parts.interaction.sum(-1)
-        out: Tensor = self.layer(torch.stack([score, parts.moving, parts.bias, parts.coarse, added], -1))
+        out: Tensor = self.layer(torch.stack([score, parts.state_product, parts.bias, parts.leaf_logits, added], -1))
         return out

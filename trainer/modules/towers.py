@@ -89,7 +89,7 @@ class Tower(nn.Module):
         return implicit if self.explicit is None else implicit + self.explicit(features)
 
 
-def user_fields(config: ModelConfig) -> tuple[int, ...]:
+def user_field_widths(config: ModelConfig) -> tuple[int, ...]:
     """Widths of what is known of a user: history's mean and last item, own features, context, dense numbers."""
     return config.dim, config.dim, config.token_dim, config.token_dim, DENSE_FEATURES
 

@@ -45,7 +45,7 @@ class FollowerWorker:
         checkpoint = common_checkpoint(store, world)
         self.learner = resume_learner(config, checkpoint, self.progress, self._drift)
         self.learner.network.world = world
-        self.learner.network.descent.guard.limit = monitoring.gradient_limit
+        self.learner.network.optimizer.guard.limit = monitoring.gradient_limit
         self.consumer = make_consumer(log, streaming, checkpoint, world)
         self._source = DistributedBatchSource(self.consumer, world)
 

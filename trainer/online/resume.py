@@ -57,7 +57,7 @@ def resume_learner(
     """
     if checkpoint is None:
         return Learner(config)
-    if changed := config.model.other_shape(checkpoint.manifest.model):
+    if changed := config.model.shape_differences(checkpoint.manifest.model):
         raise CheckpointError(
             f"{checkpoint.name} in {config.checkpoint_dir} was written with another {', '.join(changed)}; "
             "use the old configuration, or another trainer.checkpoint_dir to start from nothing"

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.queries import QueryArrays
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class LabelledItems:
     """Items that were shown to people, and what became of them: J pairs, A tasks.
 
     Attributes
     ----------
-    queries : Queries
+    queries : QueryArrays
         Of the moments when they were shown.
     items : (J,) int64
     labels : (J, A) float32
@@ -26,18 +26,18 @@ class Judged:
     cross : (J, C) float32 or None
     """
 
-    queries: Queries
+    queries: QueryArrays
     items: NDArray[np.int64]
     labels: NDArray[np.float32]
     task_weights: NDArray[np.float32]
     states: NDArray[np.float32]
     cross: NDArray[np.float32] | None = None
 
-    def some(self, cut: slice) -> Judged:
+    def select(self, cut: slice) -> LabelledItems:
         """Take some of the pairs."""
         return replace(
             self,
-            queries=self.queries.some(cut),
+            queries=self.queries.select(cut),
             items=self.items[cut],
             labels=self.labels[cut],
             states=self.states[cut],

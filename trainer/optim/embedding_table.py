@@ -52,11 +52,11 @@ class EmbeddingTable:
         self.barrier.before_write(rows)
         self.weight[rows], self.accumulator[rows] = 0, 0
 
-    def take(self, rows: NDArray[np.integer]) -> Tensor:
+    def gather(self, rows: NDArray[np.integer]) -> Tensor:
         """Copy of `rows` as a leaf that collects gradients: (n, width)."""
         return torch.from_numpy(gather_rows(self.weight, rows)).requires_grad_()
 
-    def give(self, rows: NDArray[np.integer], leaf: Tensor, rate: float) -> None:
+    def apply_gradients(self, rows: NDArray[np.integer], leaf: Tensor, rate: float) -> None:
         """Apply the gradient of a leaf that was taken for these unique `rows`."""
         if leaf.grad is None:
             return

@@ -15,14 +15,14 @@ from torch.nn import functional
 
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.distributed.shard import QueryShard
-from hsnn.trainer.features.queries import Queries
-from hsnn.trainer.modules.inputs import Inputs, inputs
-from hsnn.trainer.optim.batch import Judged
+from hsnn.trainer.features.queries import QueryArrays
+from hsnn.trainer.modules.inputs import ModelInputs, model_inputs
+from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.optim.embedding_table import EmbeddingTable
-from hsnn.trainer.optim.item_embeddings import ItemRows, Taken
+from hsnn.trainer.optim.item_embeddings import GatheredItems, ItemEmbeddings
 
 
-class Places(NamedTuple):
+class RowPositions(NamedTuple):
     """Where candidates (U,), histories (B, L) and judged items (J,) are among the distinct rows; n of them: nowhere."""
 
     candidates: NDArray[np.int64]
@@ -31,18 +31,18 @@ class Places(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class TakenRows:
+class GatheredRows:
     """What a step with U candidates, J judged items and R queries (of events, then of judged items) has taken.
 
     Attributes
     ----------
-    queries : Queries
+    queries : QueryArrays
         All R.
     rows : (n,) int64
         Distinct items: candidates, histories, judged ones.
-    places : Places
+    places : RowPositions
         Where these are among `rows`.
-    items : Taken
+    items : GatheredItems
         Static vectors of `rows`, and their leaves.
     feature_rows : (f,) int64
         Rows of the feature table; `features` (f, t) is their leaf.
@@ -50,15 +50,15 @@ class TakenRows:
         Rows of `features`; f for none.
     """
 
-    queries: Queries
+    queries: QueryArrays
     rows: NDArray[np.int64]
-    places: Places
-    items: Taken
+    places: RowPositions
+    items: GatheredItems
     feature_rows: NDArray[np.int64]
     features: Tensor
     feature_places: NDArray[np.int64]
 
-    def of(self, part: QueryShard) -> TakenRows:
+    def part_of(self, part: QueryShard) -> GatheredRows:
         """Return the same rows, seen from the queries and judged items of one part alone."""
         if part.size == 1:
             return self
@@ -66,14 +66,14 @@ class TakenRows:
         cut = part.slice_of(len(judged))
         own = np.r_[part.slice_of(first), first + cut.start : first + cut.stop]
         places = self.places._replace(history=self.places.history[own], judged=judged[cut])
-        return replace(self, queries=self.queries.some(own), places=places, feature_places=self.feature_places[own])
+        return replace(self, queries=self.queries.select(own), places=places, feature_places=self.feature_places[own])
 
-    def inputs(self, dim: int) -> Inputs:
+    def inputs(self, dim: int) -> ModelInputs:
         """Model inputs of the queries; `dim` is the width of one item vector."""
         table = torch.cat([self.features, torch.zeros(1, self.features.shape[1])])  # (f+1, t)
         first = torch.cat([self.items.vectors[:, :dim], torch.zeros(1, dim)])  # (n+1, d)
         history = functional.embedding(torch.from_numpy(self.places.history), first)  # (R, L, d)
-        return inputs(self.queries, history, table, torch.from_numpy(self.feature_places))
+        return model_inputs(self.queries, history, table, torch.from_numpy(self.feature_places))
 
     def candidates(self) -> Tensor:
         """Return the static vectors of the candidates, (U, W)."""
@@ -84,7 +84,7 @@ class TakenRows:
         return functional.embedding(torch.from_numpy(self.places.judged), self.items.vectors)
 
     @property
-    def leaves(self) -> list[Tensor]:
+    def gradient_leaves(self) -> list[Tensor]:
         """The leaves that collect gradients: ids, content, features."""
         return [self.items.ids, self.items.content, self.features]
 
@@ -92,36 +92,36 @@ class TakenRows:
 class StepTables:
     """The tables of items and of hashed features, as a step sees them."""
 
-    def __init__(self, model: ModelConfig, items: ItemRows, features: EmbeddingTable) -> None:
+    def __init__(self, model: ModelConfig, items: ItemEmbeddings, features: EmbeddingTable) -> None:
         self._empty = 2 * model.buckets
         self._buckets, self._items, self._features = model.buckets, items, features
 
-    def take(
+    def gather(
         self,
         candidates: NDArray[np.int64],
         tokens: NDArray[np.int32],
-        asked: Sequence[Queries],
-        judged: Judged | None = None,
-    ) -> TakenRows:
+        asked: Sequence[QueryArrays],
+        judged: LabelledItems | None = None,
+    ) -> GatheredRows:
         """Take what candidates (U,), queries and judged items need; `tokens` are the content tokens of all items."""
         rows, places = distinct_rows(candidates, [one.history_items for one in asked], judged)
-        items = self._items.take(rows, tokens[rows])
-        queries = reduce(Queries.joined, asked)
+        items = self._items.gather(rows, tokens[rows])
+        queries = reduce(QueryArrays.concat, asked)
         wanted = queries.feature_rows(self._buckets)
         used, inverse = np.unique(wanted, return_inverse=True)
         known = used[used != self._empty]
         feature_places = inverse.reshape(wanted.shape).astype(np.int64)
-        return TakenRows(queries, rows, places, items, known, self._features.take(known), feature_places)
+        return GatheredRows(queries, rows, places, items, known, self._features.gather(known), feature_places)
 
-    def give(self, taken: TakenRows, rate: float) -> None:
+    def apply_gradients(self, taken: GatheredRows, rate: float) -> None:
         """Apply the gradients of what was taken."""
-        self._items.give(taken.rows, taken.items, rate)
-        self._features.give(taken.feature_rows, taken.features, rate)
+        self._items.apply_gradients(taken.rows, taken.items, rate)
+        self._features.apply_gradients(taken.feature_rows, taken.features, rate)
 
 
 def distinct_rows(
-    candidates: NDArray[np.int64], histories: list[NDArray[np.int32]], judged: Judged | None
-) -> tuple[NDArray[np.int64], Places]:
+    candidates: NDArray[np.int64], histories: list[NDArray[np.int32]], judged: LabelledItems | None
+) -> tuple[NDArray[np.int64], RowPositions]:
     """Distinct rows (n,) of all items of a step, and where its parts are among them."""
     history = np.concatenate(histories)  # (B, L)
     known = history >= 0
@@ -130,4 +130,4 @@ def distinct_rows(
     first, second = len(candidates), len(candidates) + len(of_judged)
     places = np.full(history.shape, len(rows), np.int64)
     places[known] = inverse[second:]
-    return rows, Places(inverse[:first], places, inverse[first:second])
+    return rows, RowPositions(inverse[:first], places, inverse[first:second])

@@ -74,11 +74,11 @@ class GradientGuard:
         self._log_norm[at] += share * (math.log(norm) - self._log_norm[at])
         self._seen[at] += 1
 
-    def state(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, Array]:
         """Arrays that the next decision depends on."""
         return {"seen": self._seen, "log_norm": self._log_norm}
 
-    def restore(self, arrays: Mapping[str, Array]) -> None:
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
         """Take over what `state` returned."""
         self._seen, self._log_norm = arrays["seen"].copy(), arrays["log_norm"].copy()
 

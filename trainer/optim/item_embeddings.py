@@ -17,7 +17,7 @@ from hsnn.trainer.optim.embedding_table import EmbeddingTable
 _CONTENT_SCALE = 0.1
 
 
-class Taken(NamedTuple):
+class GatheredItems(NamedTuple):
     """Static vectors (n, W) of some items, the leaves they were made of, and the content rows of the second leaf."""
 
     vectors: Tensor
@@ -26,7 +26,7 @@ class Taken(NamedTuple):
     content_rows: NDArray[np.int64]
 
 
-class ItemRows:
+class ItemEmbeddings:
     """Embeddings of items, each table with its optimiser.
 
     Attributes
@@ -48,26 +48,26 @@ class ItemRows:
         """Make room for `rows` rows."""
         self.ids.reserve(rows)
 
-    def take(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> Taken:
+    def gather(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> GatheredItems:
         """Make the static vectors of unique `rows` (n,), whose content tokens are (n, T), to be learned."""
         present = tokens >= 0
         used, inverse = np.unique(tokens[present], return_inverse=True)
         content_rows: NDArray[np.int64] = used.astype(np.int64)
-        ids, content = self.ids.take(rows), self.content.take(content_rows)
+        ids, content = self.ids.gather(rows), self.content.gather(content_rows)
         starts = np.cumsum(present.sum(1)) - present.sum(1)
         bags = torch.from_numpy(inverse.astype(np.int64))
         if len(used):
             summed = functional.embedding_bag(bags, content, torch.from_numpy(starts.astype(np.int64)), mode="sum")
         else:
             summed = torch.zeros_like(ids)
-        return Taken(self._tower(ids, summed), ids, content, content_rows)
+        return GatheredItems(self._tower(ids, summed), ids, content, content_rows)
 
     def vectors(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> Tensor:
         """Make the static vectors (n, W) of unique `rows` (n,), not to be learned."""
         with torch.no_grad():
-            return self.take(rows, tokens).vectors
+            return self.gather(rows, tokens).vectors
 
-    def give(self, rows: NDArray[np.int64], taken: Taken, rate: float) -> None:
+    def apply_gradients(self, rows: NDArray[np.int64], taken: GatheredItems, rate: float) -> None:
         """Apply the gradients of what was taken for `rows`."""
-        self.ids.give(rows, taken.ids, rate)
-        self.content.give(taken.content_rows, taken.content, rate)
+        self.ids.apply_gradients(rows, taken.ids, rate)
+        self.content.apply_gradients(taken.content_rows, taken.content, rate)

@@ -13,18 +13,18 @@ from torch import Tensor
 
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.shard import StepTotals, mean
-from hsnn.trainer.index.batch import IndexStep, IndexView
-from hsnn.trainer.index.hierarchy import index_part
-from hsnn.trainer.index.objective import IndexObjective, distillation, interaction_error
-from hsnn.trainer.index.regularizers import warm_up
-from hsnn.trainer.model.monn import Monn, Users
+from hsnn.trainer.index.batch import IndexBatch, IndexOutput
+from hsnn.trainer.index.hierarchy import index_vectors
+from hsnn.trainer.index.objective import IndexObjective, distillation_loss, interaction_loss
+from hsnn.trainer.index.regularizers import warm_up_factor
+from hsnn.trainer.model.monn import Monn, UserVectors
 from hsnn.trainer.modules.losses import sampled_softmax_losses
-from hsnn.trainer.optim.gather import TakenRows
-from hsnn.trainer.optim.step import Step
+from hsnn.trainer.optim.gather import GatheredRows
+from hsnn.trainer.optim.step import GradientStep
 from hsnn.trainer.optim.task_loss import task_logits, task_loss
 
 
-class Sums(NamedTuple):
+class StepSums(NamedTuple):
     """What is summed over the queries of a step beside its gradients; those of all parts add up to the step's.
 
     Attributes
@@ -34,57 +34,59 @@ class Sums(NamedTuple):
     user : (d + p,)
         What `Monn.observe` looks at.
     learner : any shape
-        What `IndexLearner.observe` looks at.
-    chances : (J, A)
+        What `IndexLearner.update_user_statistics` looks at.
+    probabilities : (J, A)
         Probabilities of the labels of judged items; zeros for those of other parts.
     """
 
     losses: Tensor
     user: Tensor
     learner: Tensor
-    chances: Tensor
+    probabilities: Tensor
 
 
-class Outcome(NamedTuple):
+class StepResult(NamedTuple):
     """What a step comes to, before anything is changed: the loss to descend, the sums, what the learned levels say."""
 
     loss: Tensor
-    sums: Sums
-    view: IndexView | None
+    sums: StepSums
+    view: IndexOutput | None
 
 
-class Forward:
+class StepLoss:
     """Computes the losses of a step, or of a part of it."""
 
     def __init__(self, config: TrainerConfig, monn: Monn, objective: IndexObjective) -> None:
         self._config, self._monn, self._objective = config, monn, objective
 
-    def __call__(self, step: Step, taken: TakenRows, totals: StepTotals) -> Outcome:
+    def __call__(self, step: GradientStep, taken: GatheredRows, totals: StepTotals) -> StepResult:
         """Score the queries of `step` against its candidates."""
         inputs, vectors = taken.inputs(self._config.model.dim), taken.candidates()  # (U, W)
-        users, events = self._monn.users(inputs), len(step.weights)
-        asking = users if step.judged is None else users.some(slice(0, events))
-        view = self.view(step, asking, vectors, totals)
+        users, events = self._monn.encode_users(inputs), len(step.weights)
+        asking = users if step.judged is None else users.select(slice(0, events))
+        view = self.index_output(step, asking, vectors, totals)
         item_losses, node_loss = self._levels(step, asking, vectors, view, totals)
         weight = torch.from_numpy(step.weights)
         item_loss = mean(item_losses, weight, totals.weight)
-        judged_loss, chances = self._judge(step, users, taken, totals)
+        judged_loss, probabilities = self._judge(step, users, taken, totals)
         new_loss = mean(item_losses[: step.fresh], weight[: step.fresh], totals.fresh)
-        sums = Sums(
+        sums = StepSums(
             torch.stack([new_loss, node_loss, judged_loss]).detach(),
-            self._monn.seen(asking, totals.queries),
-            self._objective.learner.seen(asking.item[:, : self._config.model.dim].detach(), totals.queries),
-            chances,
+            self._monn.mean_user_of(asking, totals.queries),
+            self._objective.learner.user_statistics(asking.item[:, : self._config.model.dim].detach(), totals.queries),
+            probabilities,
         )
-        return Outcome(item_loss + node_loss + self._config.judgement_weight * judged_loss, sums, view)
+        return StepResult(item_loss + node_loss + self._config.judgement_weight * judged_loss, sums, view)
 
-    def view(self, step: Step, users: Users, vectors: Tensor, totals: StepTotals) -> IndexView | None:
+    def index_output(
+        self, step: GradientStep, users: UserVectors, vectors: Tensor, totals: StepTotals
+    ) -> IndexOutput | None:
         """Return what the learned levels say of candidates with vectors (U, W); nothing before they are seeded."""
         if step.since_seeded is None:
             return None
         candidates = step.candidates
-        seen = IndexStep(
-            index_part(vectors, self._config.model.dim),
+        seen = IndexBatch(
+            index_vectors(vectors, self._config.model.dim),
             users.levels,
             torch.from_numpy(candidates.targets),
             torch.from_numpy(step.weights),
@@ -94,42 +96,46 @@ class Forward:
             step.since_seeded,
             totals,
         )
-        return self._objective.view(self._monn.levels, seen)
+        return self._objective.forward(self._monn.levels, seen)
 
     def _levels(
-        self, step: Step, users: Users, vectors: Tensor, view: IndexView | None, totals: StepTotals
+        self, step: GradientStep, users: UserVectors, vectors: Tensor, view: IndexOutput | None, totals: StepTotals
     ) -> tuple[Tensor, Tensor]:
         """Losses of the item level (B,), and of the learned levels together."""
         candidates, targets = step.candidates, torch.from_numpy(step.candidates.targets)
-        coarse = view.coarse if view else torch.zeros(len(targets), len(vectors))
+        coarse = view.leaf_log_probs if view else torch.zeros(len(targets), len(vectors))
         cross = None if candidates.cross is None else torch.from_numpy(candidates.cross)
-        parts = self._monn.parts(users, vectors, torch.from_numpy(candidates.states), coarse, cross)
+        parts = self._monn.over_arch_inputs(users, vectors, torch.from_numpy(candidates.states), coarse, cross)
         logits = self._monn.over_arch(parts)  # (B, U)
         losses = sampled_softmax_losses(logits, torch.from_numpy(candidates.log_q), targets)
         if view is None:
             return losses, torch.zeros(())
-        return losses, self._objective.loss(view) + self.taught(step, view, logits, parts.interaction, totals)
+        return losses, self._objective.loss(view) + self.distillation_losses(
+            step, view, logits, parts.interaction, totals
+        )
 
-    def taught(
-        self, step: Step, view: IndexView, logits: Tensor, interaction: Tensor | None, totals: StepTotals
+    def distillation_losses(
+        self, step: GradientStep, view: IndexOutput, logits: Tensor, interaction: Tensor | None, totals: StepTotals
     ) -> Tensor:
         """Sum what the item level teaches the learned ones."""
         config, loss = self._config.index, torch.zeros(())
         part = len(logits) / totals.queries
         if config.distillation:
             share = torch.from_numpy(step.leaves.log_share_within(step.candidates.rows, view.leaves))
-            loss = loss + config.distillation * part * distillation(view, logits, share)
+            loss = loss + config.distillation * part * distillation_loss(view, logits, share)
         if config.interaction and interaction is not None:
-            explained = self._monn.over_arch.explained(interaction)
-            loss = loss + config.interaction * part * interaction_error(view, explained)
-        return warm_up(config, view.step.events) * loss
+            interaction_logits = self._monn.over_arch.interaction_logits(interaction)
+            loss = loss + config.interaction * part * interaction_loss(view, interaction_logits)
+        return warm_up_factor(config, view.batch.events) * loss
 
-    def _judge(self, step: Step, users: Users, taken: TakenRows, totals: StepTotals) -> tuple[Tensor, Tensor]:
-        """Loss of the tasks on judged items, and the chances (J, A) that were given to their labels."""
+    def _judge(
+        self, step: GradientStep, users: UserVectors, taken: GatheredRows, totals: StepTotals
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of the tasks on judged items, and the probabilities (J, A) that were given to their labels."""
         if step.judged is None:
             return torch.zeros(()), torch.zeros(0, 0)
-        shown, seeded = users.some(slice(len(step.weights), None)), step.since_seeded is not None
+        shown, seeded = users.select(slice(len(step.weights), None)), step.since_seeded is not None
         logits = task_logits(self._monn, step.judged, shown, taken.judged(), step.leaves, seeded=seeded)
-        chances = torch.zeros(totals.judged, logits.shape[1])
-        chances[totals.judged_cut] = torch.sigmoid(logits.detach())
-        return task_loss(logits, step.judged, totals.judged), chances
+        probabilities = torch.zeros(totals.judged, logits.shape[1])
+        probabilities[totals.judged_cut] = torch.sigmoid(logits.detach())
+        return task_loss(logits, step.judged, totals.judged), probabilities

@@ -18,23 +18,23 @@ from hsnn.streaming.schema.commands import Rebalance
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.process_group import ProcessGroup
 from hsnn.trainer.distributed.shard import FULL_SHARD
-from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.index import maintenance
-from hsnn.trainer.index.hierarchy import index_part
-from hsnn.trainer.index.objective import IndexObjective, surprise
-from hsnn.trainer.index.test_time_training import kept_pairs
+from hsnn.trainer.index.hierarchy import index_vectors
+from hsnn.trainer.index.objective import IndexObjective, node_log_loss
+from hsnn.trainer.index.test_time_training import select_test_time_pairs
 from hsnn.trainer.model.monn import Monn
-from hsnn.trainer.optim.batch import Judged
+from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.optim.embedding_table import EmbeddingTable
 from hsnn.trainer.optim.fingerprint import fingerprint
-from hsnn.trainer.optim.gather import StepTables, TakenRows
+from hsnn.trainer.optim.gather import GatheredRows, StepTables
 from hsnn.trainer.optim.gradient_guard import EXTRA, JUDGED, STEP
-from hsnn.trainer.optim.item_embeddings import ItemRows
-from hsnn.trainer.optim.loss import Forward, Outcome
-from hsnn.trainer.optim.optimizer import Descent
-from hsnn.trainer.optim.step import Candidates, Losses, Step
+from hsnn.trainer.optim.item_embeddings import ItemEmbeddings
+from hsnn.trainer.optim.loss import StepLoss, StepResult
+from hsnn.trainer.optim.optimizer import StepOptimizer
+from hsnn.trainer.optim.step import GradientStep, StepCandidates, StepLosses
 from hsnn.trainer.optim.task_loss import task_logits, task_loss
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
 _FEATURE_SCALE = 0.05
@@ -46,7 +46,7 @@ class Network:
     Attributes
     ----------
     monn : Monn
-    items : ItemRows
+    items : ItemEmbeddings
         Id and content embeddings, and the static vectors they make.
     features : EmbeddingTable
         Rows of hashed user features, then of context features (2 * buckets + 1, t); the last one stays zero.
@@ -63,15 +63,15 @@ class Network:
         model = config.model
         torch.manual_seed(config.seed)
         self.monn = Monn(model)
-        self.items = ItemRows(config, self.monn.item_tower)
+        self.items = ItemEmbeddings(config, self.monn.item_tower)
         self.features = EmbeddingTable(2 * model.buckets + 1, model.token_dim, _FEATURE_SCALE, config.seed)
         self.features.weight[-1] = 0
         self.objective = IndexObjective(config)
         self.seeded_at: int | None = None
         self.world: ProcessGroup | None = None
         self._tables = StepTables(model, self.items, self.features)
-        self.forward = Forward(config, self.monn, self.objective)
-        self.descent = Descent(config, self.monn, self.objective.learner, self._tables)
+        self.compute_loss = StepLoss(config, self.monn, self.objective)
+        self.optimizer = StepOptimizer(config, self.monn, self.objective.learner, self._tables)
 
     @property
     def seeded(self) -> bool:
@@ -80,14 +80,14 @@ class Network:
 
     def step(
         self,
-        queries: Queries,
-        candidates: Candidates,
+        queries: QueryArrays,
+        candidates: StepCandidates,
         weights: NDArray[np.float32],
-        leaves: Leaves,
+        leaves: InvertedLists,
         events: int,
-        judged: Judged | None = None,
+        judged: LabelledItems | None = None,
         fresh: int | None = None,
-    ) -> Losses:
+    ) -> StepLosses:
         """Learn from one batch.
 
         Parameters
@@ -105,132 +105,134 @@ class Network:
             The first so many events are new, and the item loss that is returned is theirs; None: all.
         """
         new = len(weights) if fresh is None else fresh
-        step = Step(queries, candidates, weights, leaves, self._since_seeded(events), judged, new)
+        step = GradientStep(queries, candidates, weights, leaves, self._since_seeded(events), judged, new)
         asked = [queries] if judged is None else [queries, judged.queries]
-        taken = self._tables.take(candidates.rows, candidates.tokens, asked, judged)
+        taken = self._tables.gather(candidates.rows, candidates.tokens, asked, judged)
         outcome = self._computed(step, taken)
         losses = _losses(outcome, judged)
-        if refused := self.descent.refusal(STEP, losses.finite, taken):
+        if refused := self.optimizer.refusal(STEP, losses.finite, taken):
             return losses._replace(refused=refused)
-        self.descent.apply(taken)
+        self.optimizer.apply(taken)
         self._look_on(outcome)
         return losses
 
-    def _computed(self, step: Step, taken: TakenRows) -> Outcome:
+    def _computed(self, step: GradientStep, taken: GatheredRows) -> StepResult:
         """Compute losses and gradients; in a world of several workers each its part, and then the sums of all."""
         part = FULL_SHARD if self.world is None else self.world.shard(len(step.weights))
-        outcome = self.forward(step.of(part), taken.of(part), step.totals(part))
-        self.descent.backward(outcome.loss)
+        outcome = self.compute_loss(step.part_of(part), taken.part_of(part), step.totals(part))
+        self.optimizer.backward(outcome.loss)
         if self.world is not None:
             self.world.fingerprint = fingerprint(step, taken, self.world.fingerprint)
             if part.size > 1:
-                self.world.all_reduce_sum([*self.descent.gradients(taken), *outcome.sums])
+                self.world.all_reduce_sum([*self.optimizer.gradients(taken), *outcome.sums])
         return outcome
 
     def _since_seeded(self, events: int) -> int | None:
         return None if self.seeded_at is None else events - self.seeded_at
 
-    def _look_on(self, outcome: Outcome) -> None:
+    def _look_on(self, outcome: StepResult) -> None:
         """Tell those who look on that a step was made: one that is left out leaves no trace."""
-        self.monn.observe(outcome.sums.user)
-        self.objective.learner.observe(outcome.sums.learner)
+        self.monn.update_mean_user(outcome.sums.user)
+        self.objective.learner.update_user_statistics(outcome.sums.learner)
         if outcome.view:
-            self.objective.after(outcome.view)
+            self.objective.after_step(outcome.view)
 
-    def judge_alone(
-        self, judged: Judged, tokens: NDArray[np.int32], leaves: Leaves
+    def step_labelled(
+        self, judged: LabelledItems, tokens: NDArray[np.int32], leaves: InvertedLists
     ) -> tuple[str, NDArray[np.float32] | None]:
         """One step on judged items alone, for a batch without lessons.
 
         Why it was refused (empty if it was made), and the probabilities given before.
         """
-        taken = self._tables.take(np.zeros(0, np.int64), tokens, [judged.queries], judged)
-        users = self.monn.users(taken.inputs(self._config.model.dim))
+        taken = self._tables.gather(np.zeros(0, np.int64), tokens, [judged.queries], judged)
+        users = self.monn.encode_users(taken.inputs(self._config.model.dim))
         logits = task_logits(self.monn, judged, users, taken.judged(), leaves, seeded=self.seeded)
         loss = self._config.judgement_weight * task_loss(logits, judged, len(judged.items))
-        self.descent.backward(loss)
-        refused = self.descent.refusal(JUDGED, bool(torch.isfinite(loss)), taken)
+        self.optimizer.backward(loss)
+        refused = self.optimizer.refusal(JUDGED, bool(torch.isfinite(loss)), taken)
         if not refused:
-            self.descent.apply(taken)
+            self.optimizer.apply(taken)
         return refused, torch.sigmoid(logits.detach()).numpy()
 
-    def more(
+    def extra_step(
         self,
-        queries: Queries,
-        candidates: Candidates,
+        queries: QueryArrays,
+        candidates: StepCandidates,
         weights: NDArray[np.float32],
-        leaves: Leaves,
+        leaves: InvertedLists,
         events: int,
         *,
         test_time: bool,
     ) -> None:
         """One more step of the learned levels alone: on test-time pairs (`test_time`), or on all events as before."""
         with torch.no_grad():
-            taken = self._tables.take(candidates.rows, candidates.tokens, [queries])
+            taken = self._tables.gather(candidates.rows, candidates.tokens, [queries])
             known, vectors = self.monn.user_features(taken.inputs(self._config.model.dim)), taken.candidates()
-        step = Step(queries, candidates, weights, leaves, self._since_seeded(events), None, len(weights))
-        view = self.forward.view(step, self.monn.users_of(known), vectors, step.totals(FULL_SHARD))
+        step = GradientStep(queries, candidates, weights, leaves, self._since_seeded(events), None, len(weights))
+        view = self.compute_loss.index_output(step, self.monn.encode_features(known), vectors, step.totals(FULL_SHARD))
         if view is None:
             return
         mask = None
         if test_time:
             items = candidates.rows[candidates.targets]
             beam = self._config.model.beam
-            mask = kept_pairs(view, self._config.index, beam, leaves, queries.history_items, items)
+            mask = select_test_time_pairs(view, self._config.index, beam, leaves, queries.history_items, items)
             if not any(level.any() for level in mask):
                 return
-        loss = surprise(view, mask)
-        self.descent.backward(loss)
-        if not self.descent.refusal(EXTRA, bool(torch.isfinite(loss))):
-            self.descent.apply()
+        loss = node_log_loss(view, mask)
+        self.optimizer.backward(loss)
+        if not self.optimizer.refusal(EXTRA, bool(torch.isfinite(loss))):
+            self.optimizer.apply()
 
-    def upkeep(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], work: str, rng: np.random.Generator) -> None:
+    def maintain_index(
+        self, rows: NDArray[np.int64], tokens: NDArray[np.int32], work: str, rng: np.random.Generator
+    ) -> None:
         """Do to the hierarchy what `hsnn.trainer.index.maintenance` calls `work`, looking at the items `rows`."""
         hierarchy = self.monn.levels.hierarchy
         with torch.no_grad():
-            self.objective.learner.measure(hierarchy)
+            self.objective.learner.update_metric(hierarchy)
             vectors, points = self._points(rows, tokens)
         if work == "start":
-            maintenance.start(hierarchy, points, rng)
+            maintenance.seed(hierarchy, points, rng)
         elif work == "refit":
-            maintenance.refit(hierarchy, points, even=self.objective.learner.evens)
+            maintenance.refit(hierarchy, points, even=self.objective.learner.splits_overfull_nodes)
         elif work == "revive":
             maintenance.revive_dead(hierarchy, self.objective.usage, points, rng)
         elif work == "snap":
             maintenance.snap(hierarchy, points)
         else:
-            maintenance.represent(hierarchy, points, vectors[:, :-1])
+            maintenance.update_representatives(hierarchy, points, vectors[:, :-1])
 
     def rebalance(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], command: Rebalance) -> int:
         """Even the nodes that a command names, by where the items `rows` lie; return how many were split."""
         hierarchy = self.monn.levels.hierarchy
         with torch.no_grad():
-            self.objective.learner.measure(hierarchy)
+            self.objective.learner.update_metric(hierarchy)
             _, points = self._points(rows, tokens)
         return maintenance.rebalance(hierarchy, self.objective.usage, points, command)
 
     def set_rates(self, dense: float | None, embedding: float | None) -> None:
         """Learn at other rates than the configured ones; None: the configured one."""
-        self.descent.set_rates(dense or self._config.dense_rate, embedding or self._config.embedding_rate)
+        self.optimizer.set_rates(dense or self._config.dense_rate, embedding or self._config.embedding_rate)
 
-    def expect(
+    def mean_user_scores(
         self, rows: NDArray[np.int64], tokens: NDArray[np.int32], states: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Score unique `rows` (n,) for the mean user: (n,); see `hsnn.trainer.features.item_prior`."""
         with torch.no_grad():
             vectors = self.items.vectors(rows, tokens[rows])
-            scores: NDArray[np.float32] = self.monn.expected(vectors, torch.from_numpy(states)).numpy()
+            scores: NDArray[np.float32] = self.monn.mean_user_scores(vectors, torch.from_numpy(states)).numpy()
         return scores
 
     def assign(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> NDArray[np.int32]:
         """Leaves (n,) of the items `rows` now."""
         with torch.no_grad():
             _, points = self._points(rows, tokens)
-            return self.monn.levels.hierarchy.leaves_of(points).numpy().astype(np.int32)
+            return self.monn.levels.hierarchy.assign_projected(points).numpy().astype(np.int32)
 
     def _points(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
         """Items `rows` as the index sees them, (n, d+1), and in its own space, (n, d+1)."""
-        vectors = index_part(self.items.vectors(rows, tokens[rows]), self._config.model.dim)
+        vectors = index_vectors(self.items.vectors(rows, tokens[rows]), self._config.model.dim)
         return vectors, self.objective.learner.project(self.monn.levels.hierarchy, vectors)
 
     def weights(self) -> dict[str, Array]:
@@ -238,8 +240,8 @@ class Network:
         arrays: dict[str, Array] = {name: weight.numpy().copy() for name, weight in self.monn.state_dict().items()}
         return arrays | {"content": self.items.content.weight.copy(), "features": self.features.weight.copy()}
 
-    def state(self) -> dict[str, Array]:
-        """Everything the next step depends on, as arrays."""
+    def full_state(self) -> dict[str, Array]:
+        """Return everything that the next step depends on: `state_dict`, and the embedding tables."""
         arrays = self.state_dict()
         for name, table in self.tables.items():
             arrays |= {f"{name}.weight": table.weight, f"{name}.accumulator": table.accumulator}
@@ -248,18 +250,18 @@ class Network:
     def state_dict(self) -> dict[str, Array]:
         """Return the arrays in use but for the embedding tables, which are columns by row."""
         arrays: dict[str, Array] = {f"monn.{name}": weight.numpy() for name, weight in self.monn.state_dict().items()}
-        arrays |= {f"adam.{name}": array for name, array in self.descent.state().items()}
-        arrays |= {f"objective.{name}": array for name, array in self.objective.state().items()}
-        arrays |= {f"guard.{name}": array for name, array in self.descent.guard.state().items()}
+        arrays |= {f"adam.{name}": array for name, array in self.optimizer.state_dict().items()}
+        arrays |= {f"objective.{name}": array for name, array in self.objective.state_dict().items()}
+        arrays |= {f"guard.{name}": array for name, array in self.optimizer.guard.state_dict().items()}
         return arrays | {"seeded": np.array(-1 if self.seeded_at is None else self.seeded_at)}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
         """Continue from copies of what `state_dict` returned."""
         own = self.monn.state_dict()
         self.monn.load_state_dict({name: torch.from_numpy(arrays[f"monn.{name}"].copy()) for name in own})
-        self.descent.restore(select_prefix(arrays, "adam."))
-        self.objective.restore(select_prefix(arrays, "objective."))
-        self.descent.guard.restore(select_prefix(arrays, "guard."))
+        self.optimizer.load_state_dict(select_prefix(arrays, "adam."))
+        self.objective.load_state_dict(select_prefix(arrays, "objective."))
+        self.optimizer.guard.load_state_dict(select_prefix(arrays, "guard."))
         seeded = int(arrays["seeded"])
         self.seeded_at = None if seeded < 0 else seeded
 
@@ -269,7 +271,7 @@ class Network:
         return {"items": self.items.ids, "content": self.items.content, "features": self.features}
 
 
-def _losses(outcome: Outcome, judged: Judged | None) -> Losses:
+def _losses(outcome: StepResult, judged: LabelledItems | None) -> StepLosses:
     item, node, tasks = outcome.sums.losses.tolist()
     leaves = None if outcome.view is None else outcome.view.leaves
-    return Losses(item, node, leaves, tasks, None if judged is None else outcome.sums.chances.numpy())
+    return StepLosses(item, node, leaves, tasks, None if judged is None else outcome.sums.probabilities.numpy())

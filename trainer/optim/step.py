@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from hsnn.trainer.distributed.shard import QueryShard, StepTotals
-from hsnn.trainer.features.queries import Queries
-from hsnn.trainer.optim.batch import Judged
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.features.queries import QueryArrays
+from hsnn.trainer.optim.batch import LabelledItems
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 
 
-class Candidates(NamedTuple):
+class StepCandidates(NamedTuple):
     """The distinct items a batch is scored against.
 
     Attributes
@@ -44,31 +44,31 @@ class Candidates(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class GradientStep:
     """What a gradient step learns from.
 
     Attributes
     ----------
-    queries : Queries
+    queries : QueryArrays
         Of B events.
-    candidates : Candidates
+    candidates : StepCandidates
     weights : (B,) float32
-    leaves : Leaves
+    leaves : InvertedLists
         Where items are now.
     since_seeded : int or None
         Events learned since the nodes were taken from items; None before.
-    judged : Judged or None
+    judged : LabelledItems or None
         Items that were shown to people, with what became of them.
     fresh : int
         The first so many events are new; the item loss that is told is theirs.
     """
 
-    queries: Queries
-    candidates: Candidates
+    queries: QueryArrays
+    candidates: StepCandidates
     weights: NDArray[np.float32]
-    leaves: Leaves
+    leaves: InvertedLists
     since_seeded: int | None
-    judged: Judged | None
+    judged: LabelledItems | None
     fresh: int
 
     def totals(self, part: QueryShard) -> StepTotals:
@@ -79,7 +79,7 @@ class Step:
             weight.sum(), weight[: self.fresh].sum(), len(weight), judged, part.slice_of(judged), 1 / part.size
         )
 
-    def of(self, part: QueryShard) -> Step:
+    def part_of(self, part: QueryShard) -> GradientStep:
         """Return the same step with the queries and judged items of one part alone."""
         if part.size == 1:
             return self
@@ -87,18 +87,18 @@ class Step:
         cross = None if own.cross is None else own.cross[cut]
         return replace(
             self,
-            queries=self.queries.some(cut),
+            queries=self.queries.select(cut),
             weights=self.weights[cut],
             candidates=own._replace(targets=own.targets[cut], cross=cross),
-            judged=self.judged and self.judged.some(part.slice_of(len(self.judged.items))),
+            judged=self.judged and self.judged.select(part.slice_of(len(self.judged.items))),
             fresh=min(max(self.fresh - cut.start, 0), cut.stop - cut.start),
         )
 
 
-class Losses(NamedTuple):
+class StepLosses(NamedTuple):
     """Losses of one step, and the leaves (U,) its candidates were assigned to (None before the nodes are seeded).
 
-    `chances` (J, A) are the probabilities that were given to the labels of judged items before they were learned.
+    `probabilities` (J, A) are the probabilities that were given to the labels of judged items before they were learned.
     `refused` says why the step was not made; empty if it was. A step that was refused changed nothing.
     """
 
@@ -106,7 +106,7 @@ class Losses(NamedTuple):
     node: float
     leaves: NDArray[np.int64] | None
     judged: float = 0.0
-    chances: NDArray[np.float32] | None = None
+    probabilities: NDArray[np.float32] | None = None
     refused: str = ""
 
     @property

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hsnn.trainer.model.monn import Monn, Users
-from hsnn.trainer.optim.batch import Judged
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.model.monn import Monn, UserVectors
+from hsnn.trainer.optim.batch import LabelledItems
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 
 
-def task_logits(monn: Monn, judged: Judged, users: Users, items: Tensor, leaves: Leaves, *, seeded: bool) -> Tensor:
+def task_logits(
+    monn: Monn, judged: LabelledItems, users: UserVectors, items: Tensor, leaves: InvertedLists, *, seeded: bool
+) -> Tensor:
     """Logits (J, A) of the tasks on judged items with static vectors (J, W), shown to `users`."""
     with torch.no_grad():
         nodes = leaves.node_of[judged.items]
@@ -20,10 +22,12 @@ def task_logits(monn: Monn, judged: Judged, users: Users, items: Tensor, leaves:
         coarse = log_p.gather(1, torch.from_numpy(np.maximum(nodes, 0).astype(np.int64)).unsqueeze(1)).squeeze(1)
         coarse = torch.where(torch.from_numpy(nodes >= 0), coarse, log_p.amin(1)) * float(seeded)
     cross = None if judged.cross is None else torch.from_numpy(judged.cross)
-    return monn.task_logits(monn.pair_parts(users, items, torch.from_numpy(judged.states), coarse, cross))
+    return monn.task_logits(
+        monn.over_arch_inputs_of_pairs(users, items, torch.from_numpy(judged.states), coarse, cross)
+    )
 
 
-def task_loss(logits: Tensor, judged: Judged, total: int) -> Tensor:
+def task_loss(logits: Tensor, judged: LabelledItems, total: int) -> Tensor:
     """Weighted cross-entropy () of the tasks on j judged items out of `total`, a summand of the mean over all."""
     labels, weights = torch.from_numpy(judged.labels), torch.from_numpy(judged.task_weights)
     losses = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none") * weights  # (j, A)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hsnn.trainer.features.catalogue import all_ids
+from hsnn.trainer.features.catalogue import copy_ids
 from hsnn.trainer.messages import Snapshot, SnapshotManifest
 from hsnn.trainer.rowstore.arrays import Array
 from hsnn.trainer.rowstore.table import TableKind, served_columns
@@ -46,7 +46,7 @@ def make_snapshot(learner: LearnerState, origin: SnapshotOrigin) -> Snapshot:
         model=learner.network.weights(),
         items={name: columns[column].copy() for name, column in by_item.items()},
         users={name: columns[column].copy() for name, column in by_user.items()},
-        item_ids=all_ids(learner.items),
-        user_ids=all_ids(learner.users),
+        item_ids=copy_ids(learner.items),
+        user_ids=copy_ids(learner.users),
         features=list(learner.items.features),
     )

@@ -25,7 +25,7 @@ _MANY = 16_384
 """Moves at once that are no longer made one by one."""
 
 
-class Candidates(NamedTuple):
+class BeamCandidates(NamedTuple):
     """Items a beam would score.
 
     Attributes
@@ -45,20 +45,20 @@ class Candidates(NamedTuple):
     opened: int
     considered: int
 
-    def best_first(self) -> NDArray[np.int64]:
+    def rows_by_key(self) -> NDArray[np.int64]:
         """Rows (n,) in merge order."""
         return self.rows[np.argsort(-self.keys, kind="stable")]
 
 
-class Leaves:
+class InvertedLists:
     """Members of each of `nodes` nodes; inserting, moving and removing an item takes constant time.
 
     Examples
     --------
-    >>> leaves = Leaves(2)
+    >>> leaves = InvertedLists(2)
     >>> leaves.assign_all(np.array([0, 0, 1, -1], np.int32))
-    >>> leaves.set_mass(np.array([0, 1, 2]), np.log([1.0, 3.0, 4.0]))
-    >>> leaves.candidates(np.array([0.0, -5.0]), beam=2, budget=2).best_first().tolist()
+    >>> leaves.set_log_mass(np.array([0, 1, 2]), np.log([1.0, 3.0, 4.0]))
+    >>> leaves.candidates(np.array([0.0, -5.0]), beam=2, budget=2).rows_by_key().tolist()
     [1, 0]
     >>> leaves.sizes.tolist(), len(leaves)
     ([2, 1], 3)
@@ -131,7 +131,7 @@ class Leaves:
         """Continue, to the last bit, from copies of what `state_dict` returned."""
         self._mass, self._shift = arrays["mass"].copy(), float(arrays["shift"])
 
-    def put(self, row: int, node: int) -> None:
+    def assign(self, row: int, node: int) -> None:
         """Insert `row` into `node`, or move it there."""
         self.reserve(row + 1)
         if self.node_of[row] != node:
@@ -175,7 +175,7 @@ class Leaves:
         self.barrier.before_write(rows)
         self.log_mass[rows] = -np.inf
 
-    def set_mass(self, rows: NDArray[np.integer], log_mass: NDArray[np.float64]) -> None:
+    def set_log_mass(self, rows: NDArray[np.integer], log_mass: NDArray[np.float64]) -> None:
         """Set the log traffic of unique `rows` (n,), up to a term common to all rows.
 
         A change of half-life changes that term: then all rows must be set at once.
@@ -219,7 +219,7 @@ class Leaves:
         )
         return share.astype(np.float32)
 
-    def move(self, rows: NDArray[np.integer], nodes: NDArray[np.integer]) -> None:
+    def assign_rows(self, rows: NDArray[np.integer], nodes: NDArray[np.integer]) -> None:
         """Insert or move unique `rows` (n,) into `nodes` (n,)."""
         self.reserve(int(rows.max(initial=-1)) + 1)
         moved = self.node_of[rows] != nodes
@@ -238,7 +238,7 @@ class Leaves:
         beam: int,
         budget: int,
         allow: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None = None,
-    ) -> Candidates:
+    ) -> BeamCandidates:
         """Items to score for one request: the best `budget` allowed ones of the best `beam` nodes.
 
         `node_logits` (K,) must hold each node's log probability up to a constant, -inf for nodes that the search did
@@ -247,7 +247,7 @@ class Leaves:
         ranked = np.where(self.sizes > 0, node_logits, -np.inf)
         beam = min(beam, int((ranked > -np.inf).sum()))
         if beam == 0:
-            return Candidates(np.zeros(0, np.int64), np.zeros(0), 0, 0)
+            return BeamCandidates(np.zeros(0, np.int64), np.zeros(0), 0, 0)
         opened = np.argpartition(-ranked, beam - 1)[:beam]
         rows = np.concatenate([self.members(node) for node in opened])
         nodes = np.repeat(opened, self.sizes[opened])  # without a look at each row
@@ -256,13 +256,13 @@ class Leaves:
             rows, nodes = rows[allowed], nodes[allowed]
         return self._first(rows, nodes, node_logits, budget)._replace(opened=beam)
 
-    def best(self, rows: NDArray[np.int64], node_logits: NDArray[np.float32], budget: int) -> Candidates:
+    def select_best(self, rows: NDArray[np.int64], node_logits: NDArray[np.float32], budget: int) -> BeamCandidates:
         """Choose the first `budget` of `rows` (n,) in merge order."""
         return self._first(rows, gather_rows(self.node_of, rows), node_logits, budget)
 
     def _first(
         self, rows: NDArray[np.int64], nodes: NDArray[np.integer], node_logits: NDArray[np.float32], budget: int
-    ) -> Candidates:
+    ) -> BeamCandidates:
         """`best` of rows (n,) in the nodes (n,)."""
         prior, considered = self._prior(), len(rows)
         totals = np.log(np.maximum(self._mass + prior * self.sizes, 1e-300))  # (K,)
@@ -271,7 +271,7 @@ class Leaves:
         if considered > budget:
             chosen = np.argpartition(-keys, budget - 1)[:budget]
             rows, keys = rows[chosen], keys[chosen]
-        return Candidates(rows, keys, 0, considered)
+        return BeamCandidates(rows, keys, 0, considered)
 
     def _prior(self) -> float:
         return _PRIOR * float(self._mass.sum()) / max(len(self), 1)

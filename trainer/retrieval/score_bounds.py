@@ -4,8 +4,8 @@ The item level's score of item i is ``u . w_i + b_i + z_node(i)``: ``w_i`` joins
 ``b_i`` their biases, ``z`` is the ensemble's share of the node's logit. HILL (arXiv 2604.12965) names "efficient search
 while preserving exactness" without saying how; here it is a search that skips an item only if a bound forbids it.
 
-Scores are float32 sums in one fixed order (`dots`), so an item scores alike, to the last bit, in whatever company.
-Bounds are float64, raised by more than the rounding of any such score.
+Scores are float32 sums in one fixed order (`row_dot_products`), so an item's score does not depend, to the last bit, on
+which others are scored with it. Bounds are float64, raised by more than the rounding of any such score.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class DotQuery(NamedTuple):
     nodes: NDArray[np.float32]
 
 
-class Members(NamedTuple):
+class GroupedItems(NamedTuple):
     """Items as dot-product scores see them, grouped by node.
 
     Attributes
@@ -60,25 +60,27 @@ class Members(NamedTuple):
 
     def scores(self, query: DotQuery, at: Positions) -> NDArray[np.float32]:
         """Scores of the items at positions (m,): (m,). Each depends on its own item only, not on the others asked."""
-        scores: NDArray[np.float32] = dots(self.vectors[at], query.vector) + self.bias[at] + query.nodes[self.nodes[at]]
+        scores: NDArray[np.float32] = (
+            row_dot_products(self.vectors[at], query.vector) + self.bias[at] + query.nodes[self.nodes[at]]
+        )
         return scores
 
 
-def dots(vectors: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
+def row_dot_products(vectors: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
     """Dot products of rows (n, w) with a vector (w,): (n,), the sum of each row in an order that depends on `w` only.
 
     A matrix product is faster, but its last bits change with the number of rows.
 
     Examples
     --------
-    >>> dots(np.array([[1, 2], [3, 4]], np.float32), np.array([10, 1], np.float32)).tolist()
+    >>> row_dot_products(np.array([[1, 2], [3, 4]], np.float32), np.array([10, 1], np.float32)).tolist()
     [12.0, 34.0]
     """
     products: NDArray[np.float32] = np.add.reduce(np.ascontiguousarray(vectors) * vector, axis=1)
     return products
 
 
-class Bounds:
+class ScoreBounds:
     """Aggregates of the items of every node that has any; M of them.
 
     Parameters
@@ -97,13 +99,14 @@ class Bounds:
 
     Examples
     --------
-    >>> items = Members(np.array([[1, 0], [3, 0], [0, 9]], np.float32), np.zeros(3, np.float32), np.array([0, 0, 4]))
+    >>> vectors, nodes = np.array([[1, 0], [3, 0], [0, 9]], np.float32), np.array([0, 0, 4])
+    >>> items = GroupedItems(vectors, np.zeros(3, np.float32), nodes)
     >>> query = DotQuery(np.array([1, 0], np.float32), 1, np.zeros(5, np.float32))
-    >>> Bounds(items, 1).against(query).nodes.round(3).tolist()
+    >>> ScoreBounds(items, 1).for_query(query).nodes.round(3).tolist()
     [3.0, 0.0]
     """
 
-    def __init__(self, members: Members, split: int) -> None:
+    def __init__(self, members: GroupedItems, split: int) -> None:
         nodes, vectors = members.nodes, members.vectors.astype(np.float64)  # (n, w)
         first = np.ones(len(nodes), np.bool_)
         first[1:] = nodes[1:] != nodes[:-1]
@@ -124,13 +127,13 @@ class Bounds:
         self.largest = np.maximum(self.high.max(0), -self.low.min(0))  # (w,)
         self.largest_bias = float(np.abs(self.bias).max())
 
-    def against(self, query: DotQuery) -> Ceilings:
+    def for_query(self, query: DotQuery) -> QueryBounds:
         """Bound the scores of one request."""
         u = query.vector.astype(np.float64)
         norms = np.array([np.linalg.norm(u[: query.split]), np.linalg.norm(u[query.split :])])
         box = self.high @ np.maximum(u, 0) + self.low @ np.minimum(u, 0)  # (M,)
         extra = query.nodes[self.node].astype(np.float64) + self.slack(query)  # (M,)
-        return Ceilings(self, box, self.centre @ u, norms, extra)
+        return QueryBounds(self, box, self.centre @ u, norms, extra)
 
     def slack(self, query: DotQuery) -> float:
         """More than rounding can change a score by: a multiple of the largest sum of absolute terms there can be.
@@ -142,7 +145,7 @@ class Bounds:
         return (len(u) + _OPERATIONS) * (_UNIT * terms + _LEAST) if terms < _LIMITS.max / 2 else np.inf
 
 
-class Ceilings:
+class QueryBounds:
     """What the scores of one request cannot exceed.
 
     Two bounds of ``u . w_i`` hold at once, the smaller one counts: the box that holds the node's vectors, and their
@@ -154,11 +157,11 @@ class Ceilings:
         Bound of every item of a group.
     """
 
-    def __init__(self, bounds: Bounds, box: Reals, centre: Reals, norms: Reals, extra: Reals) -> None:
+    def __init__(self, bounds: ScoreBounds, box: Reals, centre: Reals, norms: Reals, extra: Reals) -> None:
         self._bounds, self._box, self._centre, self._norms, self._extra = bounds, box, centre, norms, extra
         self.nodes: Reals = np.minimum(box, centre + norms @ bounds.radius) + bounds.top_bias + extra
 
-    def members(self, at: Positions) -> Reals:
+    def items(self, at: Positions) -> Reals:
         """Bounds of the items at positions (m,): (m,); costs two multiplications an item, whatever the width."""
         bounds = self._bounds
         group = bounds.group[at]

@@ -52,7 +52,7 @@ def _rebalance(state: LearnerState, command: Rebalance) -> None:
         return
     rng = np.random.default_rng([state.config.seed, state.steps, commanded.generation])
     split = state.network.rebalance(subsample(living, FIT_SAMPLE, rng), state.items.tokens, command)
-    state.leaves.move(living, state.network.assign(living, state.items.tokens))
+    state.leaves.assign_rows(living, state.network.assign(living, state.items.tokens))
     commanded.generation += 1
     REBALANCES.labels("done").inc()
     _log.info("rebalance %d for version %d: %d nodes split", commanded.generation, command.version, split)

@@ -15,7 +15,7 @@ from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.features.catalogue import ids_of
 from hsnn.trainer.messages import StateDelta
-from hsnn.trainer.optim.step import Candidates
+from hsnn.trainer.optim.step import StepCandidates
 from hsnn.trainer.rowstore.arrays import Array
 from hsnn.trainer.rowstore.table import TableKind
 from hsnn.trainer.training.maintenance import run_maintenance
@@ -65,28 +65,28 @@ class Learner(LearnerState):
             return StepReport(losses.item, losses.node, 0, unsafe=prepared.events, refused=losses.refused)
         if losses.leaves is not None:
             alive = self.alive(candidates.rows)  # not all that is learned again is
-            self.leaves.move(candidates.rows[alive], losses.leaves[alive])
+            self.leaves.assign_rows(candidates.rows[alive], losses.leaves[alive])
             self._extra_steps(examples, candidates)
         self._count(prepared)
-        return StepReport(losses.item, losses.node, prepared.events, chances=losses.chances, judged=True)
+        return StepReport(losses.item, losses.node, prepared.events, chances=losses.probabilities, judged=True)
 
     def _judge_alone(self, prepared: PreparedBatch) -> StepReport:
         """Account for a batch without examples; the impressions that come with it are learned all the same."""
         nothing = StepReport(float("nan"), float("nan"), prepared.events, judged=True)
         if prepared.judged is None:
             return nothing
-        refused, chances = self.network.judge_alone(prepared.judged, self.items.tokens, self.leaves)
+        refused, chances = self.network.step_labelled(prepared.judged, self.items.tokens, self.leaves)
         self.steps += 1
         if refused:
             return nothing._replace(events=0, unsafe=prepared.events, judged=False, refused=refused)
         return nothing._replace(chances=chances)
 
-    def _extra_steps(self, examples: Examples, candidates: Candidates) -> None:
+    def _extra_steps(self, examples: Examples, candidates: StepCandidates) -> None:
         """Take the extra steps of the learned levels that are due."""
         index = self.config.index
         for every, test_time in ((index.test_time, True), (index.extra_steps, False)):
             if every and self.steps % every == 0:
-                self.network.more(
+                self.network.extra_step(
                     examples.queries,
                     candidates,
                     weights=examples.weights,
@@ -101,9 +101,9 @@ class Learner(LearnerState):
         self.half_lives.update(
             self.states, prepared.items, now=int(prepared.ts.max()), items=len(self.items), mass=mass
         )
-        self.states.touch(prepared.items, prepared.ts, prepared.weights)
+        self.states.add_engagements(prepared.items, prepared.ts, prepared.weights)
         if self.config.model.tasks:
-            self.delayed_counters.put(prepared.items, prepared.ts, prepared.weights)
+            self.delayed_counters.enqueue(prepared.items, prepared.ts, prepared.weights)
         self.frequency.update(prepared.items, self.positives)
         self.update_item_prior(np.unique(prepared.items))
         has_row = prepared.users >= 0

@@ -36,11 +36,11 @@ def maintain_nodes(state: LearnerState, work: list[str], living: NDArray[np.int6
     """Do `work`, named as in `hsnn.trainer.index.maintenance`; `living` (n,) are the rows of items that are alive."""
     for kind in work:
         sample = subsample(living, FIT_SAMPLE if kind in ("start", "refit") else _SAMPLE, rng)
-        state.network.upkeep(sample, state.items.tokens, kind, rng)
+        state.network.maintain_index(sample, state.items.tokens, kind, rng)
     if "start" in work:
         state.network.seeded_at = state.events
     if work[0] in ("start", "refit", "snap"):
-        state.leaves.move(living, state.network.assign(living, state.items.tokens))
+        state.leaves.assign_rows(living, state.network.assign(living, state.items.tokens))
 
 
 def living_rows(state: LearnerState) -> NDArray[np.int64]:
@@ -59,11 +59,13 @@ def due(state: LearnerState) -> list[str]:
     if not state.network.seeded:
         return ["start"] if state.events >= index.seed_after else []
     work = []
-    if learner.periodic and state.passed(refit_interval(index.kmeans_every, len(state.leaves))):
+    if learner.refits_periodically and state.passed(refit_interval(index.kmeans_every, len(state.leaves))):
         work.append("refit")
     if index.snap_every and state.passed(index.snap_every):
         work.append("snap")
     if state.steps % _EVERY == 0:
-        work += ["revive"] if index.revive and (learner.task_moves_nodes or not learner.periodic) else []
+        work += (
+            ["revive"] if index.revive and (learner.task_loss_moves_nodes or not learner.refits_periodically) else []
+        )
         work += ["represent"] if index.representatives else []
     return work

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Scalar
-from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.messages import FeedItem
-from hsnn.trainer.optim.batch import Judged
+from hsnn.trainer.optim.batch import LabelledItems
 
 
 class StepReport(NamedTuple):
@@ -82,7 +82,7 @@ class PreparedBatch:
     items, users, ts : (n,) int64
         A user without a row is -1.
     weights : (n,) float32
-    queries : Queries
+    queries : QueryArrays
         What a server would be asked just before each event.
     feed : list of FeedItem
         New, changed and deleted items.
@@ -90,7 +90,7 @@ class PreparedBatch:
         As they came, for asking a server.
     watermark : int
         Epoch ms.
-    judged : Judged or None
+    judged : LabelledItems or None
         Items that were shown, with what became of them.
     indices : (n,) int64
         Index of each example among the batch's interactions. The others are repeats of the one before: labels only.
@@ -104,11 +104,11 @@ class PreparedBatch:
     users: NDArray[np.int64]
     ts: NDArray[np.int64]
     weights: NDArray[np.float32]
-    queries: Queries
+    queries: QueryArrays
     feed: list[FeedItem]
     contexts: Sequence[dict[str, Scalar] | None]
     watermark: int
-    judged: Judged | None = None
+    judged: LabelledItems | None = None
     indices: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     events: int = 0
     rowless: int = 0
@@ -127,7 +127,7 @@ class PreparedBatch:
             users=self.users[cut],
             ts=self.ts[cut],
             weights=self.weights[cut],
-            queries=self.queries.some(cut),
+            queries=self.queries.select(cut),
             contexts=self.contexts[cut],
             indices=self.indices[cut],
             feed=self.feed if first else [],

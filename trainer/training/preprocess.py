@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from hsnn.streaming.schema.batch import Batch, Engagements, LabelledImpressions
 from hsnn.streaming.schema.events import Scalar
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.features.catalogue import ItemCatalogue, Sign, UserCatalogue
+from hsnn.trainer.features.catalogue import EventTimes, ItemCatalogue, UserCatalogue
 from hsnn.trainer.features.covisitation import Covisitation
 from hsnn.trainer.features.cross_features import CROSS_FEATURES, MATCHES, cross_features
-from hsnn.trainer.features.hashing import token_matrix, tokens
-from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.hashing import hash_features, pad_tokens
+from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.features.user_history import UserHistories
-from hsnn.trainer.optim.batch import Judged
+from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.training.commands import apply_commands
 from hsnn.trainer.training.prepared import PreparedBatch
 from hsnn.trainer.training.state import LearnerState
@@ -47,9 +47,9 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
     state.watermark = max(state.watermark, batch.watermark)
     state.origin = state.origin or state.watermark
     for row, sign in signs.items():
-        state.states.see([row], sign.ts)
+        state.states.mark_first_seen([row], sign.ts)
         if state.config.model.tasks:
-            state.delayed_counters.see(row, sign.ts)
+            state.delayed_counters.mark_first_seen(row, sign.ts)
     state.forget_users(side.deleted_users)
     state.dirty_items.add(list(signs))
     state.dirty_users.add(side.users)
@@ -60,7 +60,7 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
     contexts = [events.context[index] for index in kept.tolist()]
     actions = [events.action[index] for index in kept.tolist()]
     before = state.histories.extend(users, rows, ts)
-    queries = Queries(*before, state.users.tokens_of(users), context_tokens(state.config.model, contexts), ts)
+    queries = QueryArrays(*before, state.users.tokens_of(users), context_tokens(state.config.model, contexts), ts)
     action_weights = state.config.action_weights
     return PreparedBatch(
         items=rows,
@@ -82,8 +82,8 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
 def context_tokens(model: ModelConfig, contexts: Sequence[dict[str, Scalar] | None]) -> NDArray[np.int32]:
     """Hash n context mappings to tokens, (n, X)."""
     distinct = {id(context): context for context in contexts}  # those of a data set are shared by many events
-    known = {key: tokens(context, model.buckets, model.context_tokens) for key, context in distinct.items()}
-    return token_matrix([known[id(context)] for context in contexts], model.context_tokens)
+    known = {key: hash_features(context, model.buckets, model.context_tokens) for key, context in distinct.items()}
+    return pad_tokens([known[id(context)] for context in contexts], model.context_tokens)
 
 
 def _judged_rows(state: LearnerState, impressions: LabelledImpressions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -97,7 +97,7 @@ def _judged_rows(state: LearnerState, impressions: LabelledImpressions) -> tuple
 
 def _judged(
     state: LearnerState, impressions: LabelledImpressions, items: NDArray[np.int64], users: NDArray[np.int64]
-) -> Judged | None:
+) -> LabelledItems | None:
     """Turn labelled impressions into examples; None where there are none."""
     if (items < 0).any():
         impressions, users, items = impressions.select(np.flatnonzero(items >= 0)), users[items >= 0], items[items >= 0]
@@ -105,14 +105,14 @@ def _judged(
         return None
     before = histories_at(state.histories, users, impressions.ts)
     contexts = context_tokens(state.config.model, impressions.context)
-    queries = Queries(*before, state.users.tokens_of(users), contexts, impressions.ts)
+    queries = QueryArrays(*before, state.users.tokens_of(users), contexts, impressions.ts)
     weights = [state.config.action_weights.get(task, 1.0) for task in state.config.model.tasks]
     state.delayed_counters.advance(int(impressions.ts.min()))
     states = state.delayed_counters.states.features(items, impressions.ts)
     cross = None
     if state.config.model.cross:
         cross = pair_cross_features(queries, state.items.tokens, items, state.covisitation)
-    return Judged(queries, items, impressions.labels, np.array(weights, np.float32), states=states, cross=cross)
+    return LabelledItems(queries, items, impressions.labels, np.array(weights, np.float32), states=states, cross=cross)
 
 
 def histories_at(
@@ -127,7 +127,7 @@ def histories_at(
     >>> histories_at(histories, np.array([0]), np.array([30]))[0].tolist()
     [[-1, 7, 8]]
     """
-    items, times = histories.of(users)
+    items, times = histories.gather(users)
     later = (times >= ts[:, None]) | (items < 0)
     items[later], times[later] = -1, 0
     order = np.argsort(~later, axis=1, kind="stable")  # what is left moves to the end
@@ -135,7 +135,7 @@ def histories_at(
 
 
 def pair_cross_features(
-    queries: Queries, tokens: NDArray[np.int32], items: NDArray[np.int64], pairs: Covisitation
+    queries: QueryArrays, tokens: NDArray[np.int32], items: NDArray[np.int64], pairs: Covisitation
 ) -> NDArray[np.float32]:
     """Cross features (J, C) of each query and the item of `items` (J,) that was shown.
 
@@ -145,7 +145,7 @@ def pair_cross_features(
     for start in range(0, len(items), _CHUNK):
         part = slice(start, start + _CHUNK)
         candidates, columns = np.unique(items[part], return_inverse=True)
-        chunk = queries.some(part)
+        chunk = queries.select(part)
         out[part] = cross_features(chunk, tokens, candidates, pairs)[np.arange(len(columns)), columns]
     out[:, MATCHES:] = 0
     return out
@@ -156,14 +156,14 @@ class SideEventRows(NamedTuple):
 
     Attributes
     ----------
-    items : row -> Sign
+    items : row -> EventTimes
         In order of first touch.
     users : (n,) int64
         Described or deleted.
     deleted_users : (m,) int64
     """
 
-    items: dict[int, Sign]
+    items: dict[int, EventTimes]
     users: NDArray[np.int64]
     deleted_users: NDArray[np.int64]
 
@@ -182,7 +182,7 @@ def apply_side_events(batch: Batch, items: ItemCatalogue, users: UserCatalogue) 
     return SideEventRows(_apply_items(batch, items), np.r_[_known(described), deleted], deleted)
 
 
-def first_signs(events: Engagements, rows: NDArray[np.int64], new: NDArray[np.int64]) -> dict[int, Sign]:
+def first_signs(events: Engagements, rows: NDArray[np.int64], new: NDArray[np.int64]) -> dict[int, EventTimes]:
     """Make the first sign of each of the `new` rows among the engagements' item `rows` (n,)."""
     if len(new) == 0:
         return {}
@@ -190,24 +190,24 @@ def first_signs(events: Engagements, rows: NDArray[np.int64], new: NDArray[np.in
     unique, first = np.unique(rows[candidates], return_index=True)
     index = candidates[first]
     times, sent = events.ts[index].tolist(), events.sent_at[index].tolist()
-    return {row: Sign(*sign) for row, *sign in zip(unique.tolist(), times, sent, strict=True)}
+    return {row: EventTimes(*sign) for row, *sign in zip(unique.tolist(), times, sent, strict=True)}
 
 
-def _apply_items(batch: Batch, items: ItemCatalogue) -> dict[int, Sign]:
-    touched: dict[int, Sign] = {}
+def _apply_items(batch: Batch, items: ItemCatalogue) -> dict[int, EventTimes]:
+    touched: dict[int, EventTimes] = {}
     described, _ = items.rows([str(item.id) for item in batch.items], described=True)
     for row, item, sent_at in zip(described.tolist(), batch.items, batch.item_sent_at, strict=True):
         if row >= 0:
             items.describe(row, item)
-            touched[row] = Sign(item.ts, sent_at)
+            touched[row] = EventTimes(item.ts, sent_at)
     deleted = _known(items.table.find(batch.deleted_items))
     items.delete(deleted)
-    touched |= dict.fromkeys(deleted.tolist(), Sign(batch.watermark, 0))
+    touched |= dict.fromkeys(deleted.tolist(), EventTimes(batch.watermark, 0))
     shown, new = items.rows([name for name, _, _ in batch.seen_items])
     first = dict.fromkeys(new.tolist())
     for row, (_, ts, sent_at) in zip(shown.tolist(), batch.seen_items, strict=True):
         if row in first and row not in touched:
-            touched[row] = Sign(ts, sent_at)
+            touched[row] = EventTimes(ts, sent_at)
     return touched
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.features.queries import Queries
-from hsnn.trainer.features.user_history import closed_up, named
+from hsnn.trainer.features.queries import QueryArrays
+from hsnn.trainer.features.user_history import compact_histories, removed_mask
 from hsnn.trainer.rowstore.arrays import Array
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
@@ -23,13 +23,13 @@ from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 class Examples(NamedTuple):
     """Events to learn from: queries (n), their items (n,) int64, and weights (n,) float32."""
 
-    queries: Queries
+    queries: QueryArrays
     items: NDArray[np.int64]
     weights: NDArray[np.float32]
 
     def concatenated(self, others: Examples) -> Examples:
         """Return these followed by the others."""
-        queries = self.queries.joined(others.queries)
+        queries = self.queries.concat(others.queries)
         return Examples(queries, np.r_[self.items, others.items], np.r_[self.weights, others.weights])
 
 
@@ -47,7 +47,7 @@ class ReplayBuffer:
     --------
     >>> replay = ReplayBuffer(ModelConfig(history=1, user_tokens=1, context_tokens=1), size=2)
     >>> one = np.ones((3, 1), np.int32)
-    >>> queries = Queries(one, one.astype(np.int64), one, one, np.arange(3))
+    >>> queries = QueryArrays(one, one.astype(np.int64), one, one, np.arange(3))
     >>> replay.append(Examples(queries, np.arange(3), np.ones(3, np.float32)), users=np.array([7, 7, 8]))
     >>> sorted(set(replay.sample(50, np.random.default_rng(0)).items.tolist()))
     [1, 2]
@@ -98,14 +98,14 @@ class ReplayBuffer:
         self.arrays["weights"][theirs] = 0
 
     def forget_items(self, gone: NDArray[np.bool_]) -> None:
-        """Erase items: events on them are not drawn any more, histories close up; see `user_history.named`."""
+        """Erase items: events on them are not drawn any more, histories close up; see `user_history.removed_mask`."""
         self.barrier.before_write(slice(None))
         events = slice(0, len(self))
         items, history, times = (self.arrays[name][events] for name in ("items", "history_items", "history_times"))
-        theirs, rows = np.flatnonzero(named(items, gone)), np.flatnonzero(named(history, gone).any(1))
+        theirs, rows = np.flatnonzero(removed_mask(items, gone)), np.flatnonzero(removed_mask(history, gone).any(1))
         self.barrier.before_write(np.union1d(theirs, rows))
         items[theirs] = -1
-        history[rows], times[rows] = closed_up(history[rows], times[rows], gone)
+        history[rows], times[rows] = compact_histories(history[rows], times[rows], gone)
 
     def sample(self, count: int, rng: np.random.Generator) -> Examples:
         """Draw `count` events, uniformly and with repetition; fewer where their items were forgotten."""
@@ -113,4 +113,4 @@ class ReplayBuffer:
         index = index[self.arrays["items"][index] >= 0]
         columns = {name: array[index] for name, array in self.arrays.items() if name != "users"}
         items, weights = columns.pop("items"), columns.pop("weights")
-        return Examples(Queries(**columns), items, weights)
+        return Examples(QueryArrays(**columns), items, weights)

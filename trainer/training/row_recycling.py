@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.config.ids import IdsConfig
-from hsnn.trainer.features.catalogue import ItemCatalogue, Sign, UserCatalogue
+from hsnn.trainer.features.catalogue import EventTimes, ItemCatalogue, UserCatalogue
 from hsnn.trainer.ids.admission import IdAdmission
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
@@ -90,9 +90,9 @@ class RowRecycler:
         self.items.update_gauges()
         self.users.update_gauges()
 
-    def drain_retired(self, now: int) -> dict[int, Sign]:
+    def drain_retired(self, now: int) -> dict[int, EventTimes]:
         """Return feed entries of the items that gave up their rows since the last call: they are deleted."""
-        signs = {row: Sign(now, 0) for row in self._retired}
+        signs = {row: EventTimes(now, 0) for row in self._retired}
         self._retired.clear()
         return signs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hsnn.trainer.features.cross_features import MATCHES, cross_features
-from hsnn.trainer.optim.step import Candidates
+from hsnn.trainer.optim.step import StepCandidates
 from hsnn.trainer.training.prepared import PreparedBatch
 from hsnn.trainer.training.replay_buffer import Examples
 from hsnn.trainer.training.state import LearnerState
@@ -21,7 +21,7 @@ def sample_examples(state: LearnerState, prepared: PreparedBatch, rng: np.random
 
 def sample_candidates(
     state: LearnerState, prepared: PreparedBatch, examples: Examples, rng: np.random.Generator
-) -> Candidates:
+) -> StepCandidates:
     """Take the distinct items of the examples, and uniform draws out of the items that are alive."""
     items, uniform = len(state.items), state.config.uniform_negatives
     drawn = np.unique(rng.integers(items, size=uniform))
@@ -37,7 +37,7 @@ def sample_candidates(
     if state.config.model.cross:
         cross = cross_features(examples.queries, state.items.tokens, rows, state.covisitation)
         cross[len(prepared.items) :, :, MATCHES:] = 0  # what is learned again was counted already
-    return Candidates(
+    return StepCandidates(
         rows=rows,
         tokens=state.items.tokens,
         states=features,

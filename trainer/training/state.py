@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.features.catalogue import ItemCatalogue, UserCatalogue
 from hsnn.trainer.features.covisitation import Covisitation
-from hsnn.trainer.features.delayed_counters import LaggedStates
-from hsnn.trainer.features.expiry import dies_at
+from hsnn.trainer.features.delayed_counters import DelayedCounters
+from hsnn.trainer.features.expiry import expiry_times
 from hsnn.trainer.features.extra_tables import EngagementTable, extra_tables
-from hsnn.trainer.features.half_life import HalfLifeChoice
-from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
-from hsnn.trainer.features.item_prior import log_worth
+from hsnn.trainer.features.half_life import HalfLifeSelector
+from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
+from hsnn.trainer.features.item_prior import log_item_prior
 from hsnn.trainer.features.sampling_frequency import StreamingFrequency
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.optim.network import Network
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.rowstore.dirty_rows import DirtyRows
 from hsnn.trainer.rowstore.row_table import Columns, RowTable
@@ -67,16 +67,16 @@ class LearnerState:
     ----------
     items : ItemCatalogue
     users : UserCatalogue
-    states : ItemStates
+    states : ItemCounters
         Engagement counters of items.
     histories : UserHistories
     covisitation : Covisitation
         Without rows where `trainer.model.cross` is off.
-    delayed_counters : LaggedStates
+    delayed_counters : DelayedCounters
         Counters of items as they were when these were shown; empty where there are no tasks.
     frequency : StreamingFrequency
-    half_lives : HalfLifeChoice
-    leaves : Leaves
+    half_lives : HalfLifeSelector
+    leaves : InvertedLists
         The trainer's own, always current assignment; the one that is served follows with the next version.
     replay : ReplayBuffer
     extra : name -> (EngagementTable, TableKind)
@@ -110,12 +110,12 @@ class LearnerState:
         self.idle_ms = None if idle is None else int(idle * 1000)
         self.network = Network(config)
         self.items, self.users = ItemCatalogue(config.model), UserCatalogue(config.model)
-        self.states, self.histories = ItemStates(), UserHistories(config.model.history)
+        self.states, self.histories = ItemCounters(), UserHistories(config.model.history)
         self.covisitation = Covisitation(rows=0)
-        self.delayed_counters = LaggedStates()
+        self.delayed_counters = DelayedCounters()
         self.frequency = StreamingFrequency(config.frequency_half_life)
-        self.half_lives = HalfLifeChoice(known=config.index.early)
-        self.leaves = Leaves(config.model.leaves)
+        self.half_lives = HalfLifeSelector(known=config.index.early)
+        self.leaves = InvertedLists(config.model.leaves)
         self.replay = ReplayBuffer(config.model, config.replay_size if config.replay else 0)
         self.extra: dict[str, tuple[EngagementTable, TableKind]] = {}
         self.events = self.positives = self.steps = self.watermark = self.origin = self.last_batch = 0
@@ -244,10 +244,10 @@ class LearnerState:
         gone = np.zeros(len(self.items) + 1, np.bool_)  # the last one stands for row -1
         gone[rows] = True
         self._clear(TableKind.ITEM, rows)
-        changed = self.histories.without(gone)
+        changed = self.histories.remove_items(gone)
         self.replay.forget_items(gone)
-        self.delayed_counters.forget(gone)
-        near = self.covisitation.forget(gone) if self.config.model.cross else rows
+        self.delayed_counters.remove_items(gone)
+        near = self.covisitation.remove_items(gone) if self.config.model.cross else rows
         self.dirty_items.add(np.r_[rows, near])
         self.dirty_users.add(changed)
 
@@ -269,7 +269,7 @@ class LearnerState:
     def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Return which of `rows` (n,) may be recommended at the watermark."""
         last, expires_at, deleted = self.states.last[rows], self.items.expires_at[rows], self.items.deleted[rows]
-        return dies_at(last, expires_at, deleted, self.idle_ms) > self.watermark
+        return expiry_times(last, expires_at, deleted, self.idle_ms) > self.watermark
 
     def passed(self, every: int) -> bool:
         """Return whether a multiple of `every` events was passed in the last step."""
@@ -278,14 +278,14 @@ class LearnerState:
 
     def update_item_prior(self, rows: NDArray[np.int64]) -> None:
         """Recompute the prior of unique `rows` (n,), which orders the items of a node."""
-        prior = log_worth(
+        prior = log_item_prior(
             self.states,
             rows,
             half_life=self.half_life,
             origin=self.origin,
-            expect=lambda asked, features: self.network.expect(asked, self.items.tokens, features),
+            expect=lambda asked, features: self.network.mean_user_scores(asked, self.items.tokens, features),
         )
-        self.leaves.set_mass(rows, prior)
+        self.leaves.set_log_mass(rows, prior)
 
 
 def _id_table(name: str, kind: TableKind, table: IdTable) -> Table:

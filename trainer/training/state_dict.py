@@ -40,7 +40,7 @@ def dense_arrays(state: LearnerState) -> Callable[[], dict[str, Array]]:
     copied: dict[str, Array] = {name: np.array(array) for name, array in parts.items()}
     if not state.config.model.tasks:
         return lambda: copied
-    waiting = state.delayed_counters.waiting()
+    waiting = state.delayed_counters.pending_arrays()
     return lambda: copied | _prefixed("delayed_counters", waiting())
 
 

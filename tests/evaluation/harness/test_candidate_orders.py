@@ -41,7 +41,7 @@ def test_whole_nodes_are_opened_one_after_the_other(moment):
     scores = queries.score([queries.served_view()])[0]
     order = whole_nodes_order(queries, 40)
     ranks, scored = ranks_within(order, scores, queries.targets, (budget, 1000))
-    for number, logits in enumerate(queries.encoded.nodes):
+    for number, logits in enumerate(queries.encoded.leaf_log_probs):
         walked = [
             place
             for node in np.argsort(-logits, kind="stable")

@@ -12,7 +12,7 @@ from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import HistoryItem, Request
 from hsnn.serving.search.queries import queries_from_requests
 from hsnn.trainer.features.cross_features import CROSS_FEATURES, cross_features
-from hsnn.trainer.features.hashing import token_matrix, tokens
+from hsnn.trainer.features.hashing import hash_features, pad_tokens
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def test_a_mirror_computes_the_columns_that_training_does(crossed):
     mirror = Mirror()
     crossed.load(mirror)
     requests = [Request(user=f"u{number}") for number in range(5)]
-    content = [tokens(one, crossed.config.buckets, crossed.config.item_tokens) for one in crossed.features]
-    matrix = token_matrix(content, crossed.config.item_tokens)
+    content = [hash_features(one, crossed.config.buckets, crossed.config.item_tokens) for one in crossed.features]
+    matrix = pad_tokens(content, crossed.config.item_tokens)
     wanted = cross_features(queries_from_requests(mirror.state, requests), matrix, np.arange(12), crossed.pairs)
     assert (wanted > 0).any(axis=(0, 1)).sum() >= 4  # two fields, two half-lives
     np.testing.assert_allclose(columns(mirror, *requests), wanted, atol=1e-6)
@@ -71,7 +71,7 @@ def test_a_version_brings_changed_tokens(crossed):
     crossed.features[3] = {"genre": "comedy"}
     crossed.load(mirror)
     found = mirror.state.cross_features.tokens[3]
-    assert found[found >= 0].tolist() == tokens({"genre": "comedy"}, crossed.config.buckets, 8)
+    assert found[found >= 0].tolist() == hash_features({"genre": "comedy"}, crossed.config.buckets, 8)
 
 
 def test_rows_that_are_not_known_yet_have_room(crossed):

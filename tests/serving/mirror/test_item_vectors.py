@@ -36,7 +36,7 @@ def test_no_change_is_missed(plant, mirror, monkeypatch, change):
     _change(plant, mirror, change)
     answer = retrieve(mirror, [request])[0]
     assert mirror.state.item_vectors(mirror.state.watermark) is not before
-    monkeypatch.setattr(Monn, "boundable", property(lambda self: False))
+    monkeypatch.setattr(Monn, "has_dot_product_scores", property(lambda self: False))
     plain = retrieve(mirror, [request])[0]
     scores = dict(zip(plain.items, plain.scores, strict=True))
     assert set(answer.items) == set(scores)

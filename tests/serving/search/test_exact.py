@@ -19,7 +19,7 @@ from hsnn.serving.search.retrieval import retrieve
 from hsnn.serving.search.topk import SearchResult
 from hsnn.serving.sync.warm_up import warm_up
 from hsnn.trainer.model.monn import Monn
-from hsnn.trainer.retrieval.score_bounds import Bounds, DotQuery, Members
+from hsnn.trainer.retrieval.score_bounds import DotQuery, GroupedItems, ScoreBounds
 
 HOUR = 3_600_000
 SEARCH_ALWAYS = RetrievalLimits(budget=1, max_k=200)
@@ -121,8 +121,8 @@ def test_both_are_the_best_by_the_model_itself(new_plant, seed):
 class FakeItemVectors:
     """The parts of `ItemVectors` that a search uses, of given items."""
 
-    def __init__(self, members: Members, rows: np.ndarray) -> None:
-        self.vectors, self.rows, self.bounds = members, rows, Bounds(members, 4)
+    def __init__(self, members: GroupedItems, rows: np.ndarray) -> None:
+        self.vectors, self.rows, self.bounds = members, rows, ScoreBounds(members, 4)
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 10, 100, 3000]), st.sampled_from([0.02, 0.5, 1.0]))
@@ -131,7 +131,7 @@ def test_equal_scores_come_in_order_of_age(seed, k, share):
     """Small whole numbers: sums are exact and many scores are equal, within and across nodes."""
     rng = np.random.default_rng(seed)
     n, nodes = 2000, 50
-    members = Members(
+    members = GroupedItems(
         rng.integers(-1, 2, (n, 6)).astype(np.float32),
         rng.integers(0, 2, n).astype(np.float32),
         np.sort(rng.integers(nodes, size=n)).astype(np.int32),
@@ -146,7 +146,7 @@ def test_equal_scores_come_in_order_of_age(seed, k, share):
 
 def test_where_all_is_zero_the_oldest_come_first():
     """Every item is a tie with the k-th, in every node."""
-    zeros = Members(
+    zeros = GroupedItems(
         np.zeros((500, 6), np.float32), np.zeros(500, np.float32), np.repeat(np.arange(5, dtype=np.int32), 100)
     )
     query = DotQuery(np.ones(6, np.float32), 4, np.zeros(5, np.float32))
@@ -160,7 +160,7 @@ def test_what_is_not_finite_is_scored_and_not_bounded(huge):
     vectors = np.zeros((300, 6), np.float32)
     vectors[7, 2:4] = huge  # twice 3e38 is too large for a score
     item_vectors = FakeItemVectors(
-        Members(vectors, np.zeros(300, np.float32), np.repeat(np.arange(3, dtype=np.int32), 100)), np.arange(300)
+        GroupedItems(vectors, np.zeros(300, np.float32), np.repeat(np.arange(3, dtype=np.int32), 100)), np.arange(300)
     )
     query = DotQuery(np.ones(6, np.float32), 4, np.zeros(3, np.float32))
     found = exact.search(item_vectors, query, np.ones(300, np.bool_), 3)
@@ -214,7 +214,7 @@ def test_a_beam_over_an_allow_list_is_certified_if_it_scores_the_list(mirror):
 
 def test_a_model_without_bounds_refuses_the_exact_mode_in_words(mirror, monkeypatch):
     before = retrieve(mirror, [Request(user="u0", mode="exhaustive")])[0]
-    monkeypatch.setattr(Monn, "boundable", property(lambda self: False))
+    monkeypatch.setattr(Monn, "has_dot_product_scores", property(lambda self: False))
     with pytest.raises(RequestError, match=r"dot product.*'exhaustive'"):
         retrieve(mirror, [Request(user="u0", mode="exact")])
     after = retrieve(mirror, [Request(user="u0", mode="exhaustive")])[0]

@@ -12,14 +12,14 @@ import pytest
 
 from hsnn.streaming.schema.batch import LabelledImpressions
 from hsnn.trainer.checkpoint.learner_copy import LearnerCopy
-from hsnn.trainer.config.ids import IdsConfig, Limits
+from hsnn.trainer.config.ids import IdLimits, IdsConfig
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.rowstore import copy_on_write
 from hsnn.trainer.training.learner import Learner
 
 LIMITED = IdsConfig(
-    items=Limits(cap=80, expire_after=20.0, floor=8),
-    users=Limits(cap=40, floor=4, admit_after=2),
+    items=IdLimits(cap=80, expire_after=20.0, floor=8),
+    users=IdLimits(cap=40, floor=4, admit_after=2),
     candidates=30,
     reuse_after=128,
 )

@@ -14,7 +14,7 @@ from hsnn.trainer.checkpoint import renamed_parts, store
 from hsnn.trainer.checkpoint.digest import digest, parts
 from hsnn.trainer.checkpoint.renamed_parts import FORMAT, in_old_names, new_name, old_name
 from hsnn.trainer.checkpoint.store import MANIFEST, CheckpointStore, Manifest
-from hsnn.trainer.config.ids import IdsConfig, Limits
+from hsnn.trainer.config.ids import IdLimits, IdsConfig
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.training.learner import Learner
 
@@ -28,7 +28,7 @@ OLD_VALUES = ("_last_batch", "leaves_shift", "steering")
 def full(config: TrainerConfig) -> TrainerConfig:
     """A learner that has all parts."""
     model = config.model.model_copy(update={"cross": True, "tasks": ("click",)})
-    ids = IdsConfig(items=Limits(cap=90), users=Limits(cap=40))
+    ids = IdsConfig(items=IdLimits(cap=90), users=IdLimits(cap=40))
     return config.model_copy(update={"model": model, "ids": ids})
 
 

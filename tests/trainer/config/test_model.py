@@ -8,12 +8,12 @@ from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 
 def test_another_shape_is_named_and_beam_and_budget_are_none():
     config = ModelConfig()
-    assert config.other_shape(config.model_dump(mode="json")) == []
+    assert config.shape_differences(config.model_dump(mode="json")) == []
     changed = ModelConfig(beam=3, budget=4, history=7, ignored_features=("title", "url"))
-    assert config.other_shape(changed.model_dump(mode="json")) == ["history", "ignored_features"]
+    assert config.shape_differences(changed.model_dump(mode="json")) == ["history", "ignored_features"]
     older = config.model_dump(mode="json")
     del older["node_heads"]
-    assert config.other_shape(older) == ["node_heads"]
+    assert config.shape_differences(older) == ["node_heads"]
 
 
 @pytest.mark.parametrize("wrong", [{"dim": 0}, {"nodes": 1}, {"unknown": 1}, {"beam": 0}])

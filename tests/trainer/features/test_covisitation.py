@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsnn.trainer.features.covisitation import LAST, Covisitation
+from hsnn.trainer.features.covisitation import RECENT_ITEMS, Covisitation
 from hsnn.trainer.messages import COVISIT_HALF_LIVES, NEIGHBOURS
 
 START = 1_700_000_000_000
@@ -46,7 +46,7 @@ class Naive:
     def pairs(self, batch: Batch) -> list[tuple[int, int, int, list[float]]]:
         forward, backward = [], []
         for history, times, item, ts in zip(*batch, strict=True):
-            for back in range(LAST, 0, -1):
+            for back in range(RECENT_ITEMS, 0, -1):
                 old, gap = int(history[-back]), max(int(ts - times[-back]), 0)
                 if old >= 0 and old != item:
                     weights = [decay(gap, half) / back for half in COVISIT_HALF_LIVES]
@@ -86,7 +86,7 @@ class Naive:
 
     def score(self, history: np.ndarray, now: int, candidate: int, h: int) -> float:
         score, half = 0.0, COVISIT_HALF_LIVES[h]
-        for row in history[-LAST:].tolist():
+        for row in history[-RECENT_ITEMS:].tolist():
             faded = decay(max(now - self.last[row], 0), half)
             weight = sum(w for name, w in self.places[row, h] if name == candidate) if row >= 0 else 0.0
             score += weight * faded / (1 + self.totals[row, h] * faded)
@@ -134,7 +134,7 @@ def test_scores_are_those_of_the_reference_and_alone_as_in_a_batch(batches, chos
     scores = fast.scores(history, now, candidates)
     assert (scores.shape, scores.dtype) == ((len(now), len(candidates), 2), np.float32)
     for query in range(len(now)):
-        alone = fast.scores_one(history[query], int(now[query]), candidates)
+        alone = fast.scores_of_query(history[query], int(now[query]), candidates)
         assert alone.tobytes() == scores[query].tobytes()
         wanted = [[naive.score(history[query], int(now[query]), c, h) for h in (0, 1)] for c in chosen]
         wanted = [row for _, row in sorted(zip(chosen, wanted, strict=True))]
@@ -220,15 +220,15 @@ def test_an_item_is_no_neighbour_of_itself_and_nothing_known_gives_nothing():
     assert pairs.update(nothing, nothing.astype(np.int64), nothing[:, 0], nothing[:, 0].astype(np.int64)).size == 0
     unknown = np.full((2, 4), -1, np.int32)
     assert not pairs.scores(unknown, np.full(2, START), np.array([3, 2000])).any()
-    assert pairs.scores_one(unknown[0], START, np.zeros(0, np.int64)).shape == (0, 2)
+    assert pairs.scores_of_query(unknown[0], START, np.zeros(0, np.int64)).shape == (0, 2)
 
 
 def test_a_mirror_takes_lists_over_as_they_are():
     pairs, mirror = Covisitation(), Covisitation(rows=0)
     follow(pairs, 7, 2)
     rows = np.array([7, 2])
-    mirror.put(rows, pairs.neighbours[rows], pairs.weights[rows], pairs.totals[rows], pairs.last[rows])
+    mirror.set_rows(rows, pairs.neighbours[rows], pairs.weights[rows], pairs.totals[rows], pairs.last[rows])
     for history in ([7], [2]):
         one = np.array(history), START + 99, np.array([2, 7])
-        np.testing.assert_array_equal(mirror.scores_one(*one), pairs.scores_one(*one))
-    mirror.put(rows[:0], pairs.neighbours[:0], pairs.weights[:0], pairs.totals[:0], pairs.last[:0])
+        np.testing.assert_array_equal(mirror.scores_of_query(*one), pairs.scores_of_query(*one))
+    mirror.set_rows(rows[:0], pairs.neighbours[:0], pairs.weights[:0], pairs.totals[:0], pairs.last[:0])

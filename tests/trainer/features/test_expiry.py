@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hsnn.indexer.assign.catalogue import ItemCatalogue as SchedulerCatalogue
 from hsnn.serving.mirror.items import MirroredItems as ServerCatalogue
-from hsnn.trainer.features.expiry import NEVER, dies_at
+from hsnn.trainer.features.expiry import NEVER, expiry_times
 from hsnn.trainer.messages import StateDelta
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
@@ -27,12 +27,12 @@ def naive(item: tuple[int, int, bool], idle_ms: int | None, watermark: int) -> b
 @given(ITEMS, st.one_of(st.none(), st.integers(1, 60)), st.integers(0, 200))
 def test_the_rule(items, idle_ms, watermark):
     last, expires_at, deleted = (np.array([item[i] for item in items]) for i in range(3))
-    alive = dies_at(last, expires_at, deleted, idle_ms) > watermark
+    alive = expiry_times(last, expires_at, deleted, idle_ms) > watermark
     assert alive.tolist() == [naive(item, idle_ms, watermark) for item in items]
 
 
 def test_what_nothing_ends_never_dies():
-    assert dies_at(np.array([5]), np.array([0]), np.array([False]), None).tolist() == [NEVER]
+    assert expiry_times(np.array([5]), np.array([0]), np.array([False]), None).tolist() == [NEVER]
 
 
 @settings(max_examples=30, deadline=None)

@@ -3,19 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hsnn.trainer.features.half_life import HalfLifeChoice
-from hsnn.trainer.features.item_counters import HALF_LIVES, ItemStates
+from hsnn.trainer.features.half_life import HalfLifeSelector
+from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
 
 MINUTE = 60_000
 
 
-def follow(streams: list[list[int]], items: int, **options: bool) -> HalfLifeChoice:
+def follow(streams: list[list[int]], items: int, **options: bool) -> HalfLifeSelector:
     """One batch of clicks a minute."""
-    states, choice = ItemStates(), HalfLifeChoice(**options)
+    states, choice = ItemCounters(), HalfLifeSelector(**options)
     for number, rows in enumerate(streams):
         now = 1_700_000_000_000 + number * MINUTE
         choice.update(states, np.array(rows), now, items, mass=float(len(rows)))
-        states.touch(np.array(rows), np.full(len(rows), now), np.ones(len(rows), np.float32))
+        states.add_engagements(np.array(rows), np.full(len(rows), now), np.ones(len(rows), np.float32))
     return choice
 
 
@@ -37,20 +37,20 @@ def test_losses_are_judged_before_the_batch_is_counted():
 
 
 def test_totals_are_the_sum_of_all_counts():
-    states, choice = ItemStates(), HalfLifeChoice()
+    states, choice = ItemCounters(), HalfLifeSelector()
     now = 1_700_000_000_000
     for number in range(20):
         now += 7 * MINUTE
         rows = np.arange(number, number + 5)
         choice.update(states, rows, now, 30, 5.0)
-        states.touch(rows, np.full(5, now), np.ones(5, np.float32))
+        states.add_engagements(rows, np.full(5, now), np.ones(5, np.float32))
     np.testing.assert_allclose(choice.totals, states.counts(np.arange(30), now).sum(0), rtol=1e-4)
 
 
 def test_time_that_runs_back_decays_nothing():
-    choice = HalfLifeChoice()
-    choice.update(ItemStates(), np.array([0]), 10**12, 1, 4.0)
-    choice.update(ItemStates(), np.array([0]), 10**12 - 10**9, 1, 1.0)
+    choice = HalfLifeSelector()
+    choice.update(ItemCounters(), np.array([0]), 10**12, 1, 4.0)
+    choice.update(ItemCounters(), np.array([0]), 10**12 - 10**9, 1, 1.0)
     assert choice.totals.tolist() == [5.0] * len(HALF_LIVES)
     assert choice.time == 10**12
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsnn.trainer.features.item_counters import HALF_LIVES, HOUR, STATE_FEATURES, ItemStates
+from hsnn.trainer.features.item_counters import HALF_LIVES, HOUR, STATE_FEATURES, ItemCounters
 
 START = 1_700_000_000_000
 EVENTS = st.lists(
@@ -31,11 +31,11 @@ def columns(events: list[tuple[int, int, float]]) -> tuple[np.ndarray, np.ndarra
 @given(EVENTS, st.lists(st.integers(1, 7), max_size=8), st.integers(0, 3 * 3_600_000))
 def test_counts_are_those_of_events_decayed_one_by_one(events, cuts, later):
     events = [(row, START + ts, weight) for row, ts, weight in events]
-    states, at = ItemStates(rows=1), 0
+    states, at = ItemCounters(rows=1), 0
     states.reserve(5)
     for size in [*cuts, len(events)]:  # any batches, any order, times that run back
         if part := events[at : at + size]:
-            states.touch(*columns(part))
+            states.add_engagements(*columns(part))
         at += size
     now = max(ts for _, ts, _ in events) + later
     for row in range(5):
@@ -47,8 +47,8 @@ def test_counts_are_those_of_events_decayed_one_by_one(events, cuts, later):
 
 
 def test_reading_changes_nothing():
-    states = ItemStates()
-    states.touch(np.array([0]), np.array([START]), np.ones(1, np.float32))
+    states = ItemCounters()
+    states.add_engagements(np.array([0]), np.array([START]), np.ones(1, np.float32))
     before = states.values.copy()
     first = states.counts(np.array([0]), START + 1000)
     states.features(np.array([0, 1]), START + 9999)
@@ -57,15 +57,15 @@ def test_reading_changes_nothing():
 
 
 def test_a_half_life_halves():
-    states = ItemStates()
-    states.touch(np.array([3]), np.array([START]), np.full(1, 8.0, np.float32))
+    states = ItemCounters()
+    states.add_engagements(np.array([3]), np.array([START]), np.full(1, 8.0, np.float32))
     for index, half_life in enumerate(HALF_LIVES):
         assert states.counts(np.array([3]), START + int(2 * half_life))[0, index] == pytest.approx(2.0)
 
 
 def test_a_reading_before_the_last_event_decays_nothing():
-    states = ItemStates()
-    states.touch(np.array([0]), np.array([START]), np.ones(1, np.float32))
+    states = ItemCounters()
+    states.add_engagements(np.array([0]), np.array([START]), np.ones(1, np.float32))
     assert states.counts(np.array([0]), START - 5000)[0].tolist() == [1.0] * len(HALF_LIVES)
 
 
@@ -73,8 +73,8 @@ def test_a_reading_before_the_last_event_decays_nothing():
 @given(EVENTS, st.integers(0, len(HALF_LIVES) - 1), st.integers(0, 2 * 3_600_000), st.integers(0, 10**9))
 def test_order_and_shares_by_log_mass_hold_at_any_reading_time(events, half_life, later, origin):
     events = [(row, START + ts, weight) for row, ts, weight in events]
-    states = ItemStates()
-    states.touch(*columns(events))
+    states = ItemCounters()
+    states.add_engagements(*columns(events))
     rows = np.unique([row for row, _, _ in events])
     mass = states.log_mass(rows, half_life, START - origin)
     share = np.exp(mass - mass.max())
@@ -85,24 +85,24 @@ def test_order_and_shares_by_log_mass_hold_at_any_reading_time(events, half_life
 
 
 def test_an_item_without_events_has_no_mass():
-    states = ItemStates()
-    states.see([2], START)
+    states = ItemCounters()
+    states.mark_first_seen([2], START)
     assert states.log_mass(np.array([2]), 0, START).tolist() == [-np.inf]
 
 
 def test_seeing_dates_an_item_once():
-    states = ItemStates()
-    states.see([1], START)
-    states.see([1], START + 50)
+    states = ItemCounters()
+    states.mark_first_seen([1], START)
+    states.mark_first_seen([1], START + 50)
     assert (states.first[1], states.last[1]) == (START, START)
-    states.touch(np.array([1]), np.array([START + 100]), np.ones(1, np.float32))
-    states.see([1], START + 200)
+    states.add_engagements(np.array([1]), np.array([START + 100]), np.ones(1, np.float32))
+    states.mark_first_seen([1], START + 200)
     assert (states.first[1], states.last[1]) == (START, START + 100)
 
 
 def test_features_tell_age_idleness_and_trend():
-    states = ItemStates()
-    states.touch(np.array([0, 1]), np.array([START, START + int(2 * HOUR)]), np.ones(2, np.float32))
+    states = ItemCounters()
+    states.add_engagements(np.array([0, 1]), np.array([START, START + int(2 * HOUR)]), np.ones(2, np.float32))
     features = states.features(np.arange(2), START + int(2 * HOUR))
     assert features.shape == (2, STATE_FEATURES)
     assert features.dtype == np.float32
@@ -116,17 +116,17 @@ def test_features_tell_age_idleness_and_trend():
 
 
 def test_a_mirror_takes_states_over_as_they_are():
-    states, mirror = ItemStates(), ItemStates(rows=1)
-    states.touch(np.array([0, 7, 7]), START + np.array([0, 5, 3]), np.ones(3, np.float32))
+    states, mirror = ItemCounters(), ItemCounters(rows=1)
+    states.add_engagements(np.array([0, 7, 7]), START + np.array([0, 5, 3]), np.ones(3, np.float32))
     rows = np.array([7, 0])
-    mirror.put(rows, states.values[rows], states.last[rows], states.first[rows])
+    mirror.set_rows(rows, states.values[rows], states.last[rows], states.first[rows])
     np.testing.assert_array_equal(mirror.features(rows, START + 99), states.features(rows, START + 99))
-    mirror.put(np.zeros(0, np.int64), states.values[:0], states.last[:0], states.first[:0])  # nothing is fine, too
+    mirror.set_rows(np.zeros(0, np.int64), states.values[:0], states.last[:0], states.first[:0])  # nothing is fine, too
 
 
 def test_features_are_to_the_last_bit_those_of_the_plain_formula():
     """However the arrays lie while they are computed: models and answers were made with these bits."""
-    rng, states = np.random.default_rng(0), ItemStates(rows=500)
+    rng, states = np.random.default_rng(0), ItemCounters(rows=500)
     states.values[:] = rng.exponential(3, states.values.shape)
     states.last[:] = START - rng.integers(0, 2000 * int(HOUR), 500)
     states.first[:] = states.last - rng.integers(0, 500 * int(HOUR), 500)

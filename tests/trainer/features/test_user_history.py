@@ -46,7 +46,7 @@ def test_growing_keeps_what_is_known():
 
 def test_clearing_and_putting():
     histories = UserHistories(2, rows=1)
-    histories.put(np.array([2, 0]), np.array([[1, 2], [3, 4]], np.int32), np.array([[5, 6], [7, 8]]))
+    histories.set_rows(np.array([2, 0]), np.array([[1, 2], [3, 4]], np.int32), np.array([[5, 6], [7, 8]]))
     assert histories.items[[0, 2]].tolist() == [[3, 4], [1, 2]]
     histories.clear(np.array([2]))
     assert histories.items[2].tolist() == [-1, -1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from prometheus_client import REGISTRY
 
-from hsnn.trainer.config.ids import Limits
+from hsnn.trainer.config.ids import IdLimits
 from hsnn.trainer.ids.admission import IdAdmission
 from hsnn.trainer.ids.id_table import IdTable
 
@@ -19,7 +19,7 @@ NAMES = st.lists(st.sampled_from([f"n{number}" for number in range(30)]), max_si
 class Reference:
     """The rules in words that a dict understands; `kept` rows are in use whether they are seen or not."""
 
-    def __init__(self, limits: Limits, room: int, kept: set[int]) -> None:
+    def __init__(self, limits: IdLimits, room: int, kept: set[int]) -> None:
         self.limits, self.room, self.kept = limits, room, kept
         self.rows, self.seen, self.counts = {}, {}, {}
         self.free, self.left = [], []
@@ -103,7 +103,7 @@ class AgainstAReference(RuleBasedStateMachine):
     )
     def begin_with(self, cap, floor, admit, expire, room):
         floor = floor if cap is None else min(floor, cap)
-        limits = Limits(cap=cap, floor=floor, admit_after=admit, expire_after=expire)
+        limits = IdLimits(cap=cap, floor=floor, admit_after=admit, expire_after=expire)
         self.limits, self.room = limits, room
         self.kept, self.gone = set(), []
         self.plain = Reference(limits, room, self.kept)
@@ -177,7 +177,7 @@ def new_tenancy():
     """``new_tenancy(**limits)``: rows that are left may be used at once, as those of users."""
 
     def make(**limits):
-        admission = IdAdmission("test", IdTable(), Limits(**limits), 100, lambda rows: admission.release())
+        admission = IdAdmission("test", IdTable(), IdLimits(**limits), 100, lambda rows: admission.release())
         admission.begin(0)
         return admission
 
@@ -233,4 +233,4 @@ def test_expiry_goes_by_event_time_oldest_first_and_stops_at_the_floor(new_tenan
 
 def test_a_floor_above_the_cap_is_refused():
     with pytest.raises(ValueError, match="floor = 3 is above cap = 2"):
-        Limits(cap=2, floor=3)
+        IdLimits(cap=2, floor=3)

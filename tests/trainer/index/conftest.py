@@ -14,8 +14,8 @@ from torch import Tensor
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.distributed.shard import StepTotals
-from hsnn.trainer.index.batch import IndexStep, IndexView
-from hsnn.trainer.index.levels import Levels, level_shares
+from hsnn.trainer.index.batch import IndexBatch, IndexOutput
+from hsnn.trainer.index.levels import Levels, level_log_shares
 from hsnn.trainer.index.objective import IndexObjective
 
 LEVELS = {1: {"nodes": 12}, 2: {"nodes": 4, "children": (3,)}, 3: {"nodes": 3, "children": (2, 2)}}
@@ -28,24 +28,24 @@ class Toy:
 
     config: TrainerConfig
     levels: Levels
-    step: IndexStep
+    step: IndexBatch
 
     @property
     def objective(self) -> IndexObjective:
         return IndexObjective(self.config)
 
-    def view(self) -> IndexView:
-        return self.objective.view(self.levels, self.step)
+    def view(self) -> IndexOutput:
+        return self.objective.forward(self.levels, self.step)
 
     def plain_beam(self, user: int, width: int) -> list[dict[int, float]]:
         """Search level by level for one user, with loops: nodes scored on each level, with log probabilities."""
         model, made = self.config.model, self.levels
-        shares = level_shares(self.step.leaf_log_share, model.levels)
+        shares = level_log_shares(self.step.leaf_log_share, model.levels)
         found: list[dict[int, float]] = []
         for level in range(len(model.levels)):
-            count, scored = made.hierarchy.siblings(level), {}
+            count, scored = made.hierarchy.family_size(level), {}
             opened = sorted(found[-1], key=found[-1].__getitem__, reverse=True)[:width] if found else [0]
-            heads, vectors = self.step.users[level][user].view(-1, model.dim), made.features(level)
+            heads, vectors = self.step.users[level][user].view(-1, model.dim), made.node_features(level)
             over_arch = made.over_archs[level]
             for family in opened:
                 nodes = range(family * count, (family + 1) * count)
@@ -81,7 +81,7 @@ def make_toy(
     share = rng.random(model.leaves) + 0.1
     targets = torch.from_numpy(rng.integers(items, size=users))
     weight = torch.from_numpy(rng.random(users).astype(np.float32) + 0.5)
-    step = IndexStep(
+    step = IndexBatch(
         base=(2 * torch.randn(items, 4)).requires_grad_(),
         users=tuple(torch.randn(users, width, requires_grad=True) for width in made.widths),
         targets=targets,

@@ -13,14 +13,14 @@ def test_distances_are_squared_distances():
     hierarchy = Hierarchy(CONFIG)
     points = torch.randn(5, 5)  # the last number is a bias
     expected = torch.cdist(hierarchy.project(points)[:, :-1], hierarchy.codes[0][:, :-1]).square()
-    found = hierarchy.paths(hierarchy.project(points))[0].distances
+    found = hierarchy.assign_paths(hierarchy.project(points))[0].distances
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert hierarchy.assign(points).tolist() == expected.argmin(1).tolist()
 
 
 def test_no_gradient_reaches_the_items():
     hierarchy, points = Hierarchy(CONFIG), torch.randn(5, 5, requires_grad=True)
-    hierarchy.paths(hierarchy.project(points))[0].distances.sum().backward()
+    hierarchy.assign_paths(hierarchy.project(points))[0].distances.sum().backward()
     assert points.grad is None
     assert hierarchy.codes[0].grad is not None
     assert hierarchy.head.weight.grad is not None

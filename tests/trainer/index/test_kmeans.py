@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.trainer.index.kmeans import evened, revive, seed_nodes
+from hsnn.trainer.index.kmeans import revive_nodes, seed_nodes, split_overfull
 
 
 def test_nodes_are_seeded_at_the_items():
@@ -29,7 +29,7 @@ def test_dead_nodes_go_to_the_items_of_the_fullest():
     nodes = np.array([[0.0, 0.0], [9.0, 9.0], [5.0, 5.0]], np.float32)
     usage = np.array([0.99, 0.001, 0.009], np.float32)
     points, nearest = np.array([[0.1, 0.0], [0.0, 0.1]], np.float32), np.array([0, 0])
-    assert revive(nodes, usage, points, nearest, np.random.default_rng(0), siblings=3) == 2
+    assert revive_nodes(nodes, usage, points, nearest, np.random.default_rng(0), siblings=3) == 2
     assert np.abs(nodes[1:]).max() < 0.2
     assert usage[1:].tolist() == pytest.approx([1 / 3, 1 / 3])
     assert nodes[0].tolist() == [0, 0]
@@ -37,7 +37,7 @@ def test_dead_nodes_go_to_the_items_of_the_fullest():
 
 def test_nodes_in_use_stay_where_they_are():
     nodes, usage = np.eye(2, dtype=np.float32), np.array([0.5, 0.5], np.float32)
-    assert revive(nodes, usage, nodes.copy(), np.arange(2), np.random.default_rng(0), siblings=2) == 0
+    assert revive_nodes(nodes, usage, nodes.copy(), np.arange(2), np.random.default_rng(0), siblings=2) == 0
     assert np.array_equal(nodes, np.eye(2))
 
 
@@ -48,7 +48,7 @@ def test_evening_leaves_whole_numbers_and_smaller_nodes(items, nodes, seed, most
     points = rng.standard_normal((items, 3)).astype(np.float32)
     centres = rng.standard_normal((nodes, 3)).astype(np.float32)
     metric = np.eye(3, dtype=np.float32)
-    after = evened(points, centres, most, metric)
+    after = split_overfull(points, centres, most, metric)
     assert after.shape == centres.shape
     assert np.isfinite(after).all()
     sizes = [np.bincount(nearest(points, where), minlength=nodes).max() for where in (centres, after)]
@@ -59,7 +59,7 @@ def test_evening_leaves_whole_numbers_and_smaller_nodes(items, nodes, seed, most
 def test_an_overfull_node_is_split_in_halves():
     points = np.r_[np.linspace(0, 1, 40), [9.0]].astype(np.float32)[:, None]
     centres = np.r_[[[0.5], [9.0]], np.full((14, 1), 50.0)].astype(np.float32)
-    after = evened(points, centres, 5.0, np.eye(1, dtype=np.float32))
+    after = split_overfull(points, centres, 5.0, np.eye(1, dtype=np.float32))
     sizes = np.bincount(nearest(points, after), minlength=16)
     assert sizes.max() <= 20
     assert sizes.sum() == 41
@@ -73,6 +73,6 @@ def test_a_node_far_below_its_own_family_is_dead_however_full_the_family_is():
     nodes = np.array([[0.0], [9.0], [50.0], [51.0]], np.float32)
     usage = np.array([0.94, 0.02, 0.02, 0.02], np.float32)  # 0.02 is above 5% of a quarter, but not of 0.48
     points, held = np.array([[0.1], [0.2], [50.0]], np.float32), np.array([0, 0, 2])
-    assert revive(nodes, usage, points, held, np.random.default_rng(0), siblings=2) == 1
+    assert revive_nodes(nodes, usage, points, held, np.random.default_rng(0), siblings=2) == 1
     assert abs(nodes[1, 0]) < 1
     assert nodes[2:].ravel().tolist() == [50.0, 51.0]

@@ -52,12 +52,12 @@ def test_a_well_separated_tree_is_found_at_the_start(counts):
     points, leaves = planted_items(counts)
     for seed in range(5):
         hierarchy = hierarchy_of(counts)
-        maintenance.start(hierarchy, points, np.random.default_rng(seed))
-        for level, path in enumerate(hierarchy.paths(points)):
+        maintenance.seed(hierarchy, points, np.random.default_rng(seed))
+        for level, path in enumerate(hierarchy.assign_paths(points)):
             pairs = set(zip(path.nodes.tolist(), (leaves // (counts[-1] // counts[level])).tolist(), strict=True))
             assert len(pairs) == counts[level]  # one node for one branch, and the other way round
         torch.testing.assert_close(
-            hierarchy.vectors(len(counts) - 1)[hierarchy.paths(points)[-1].nodes], points, atol=0.3, rtol=0
+            hierarchy.node_vectors(len(counts) - 1)[hierarchy.assign_paths(points)[-1].nodes], points, atol=0.3, rtol=0
         )
 
 
@@ -65,7 +65,7 @@ def test_the_start_depends_on_the_generator_only():
     points, _ = planted_items((4, 12))
     made = [hierarchy_of((4, 12)) for _ in range(3)]
     for hierarchy, seed in zip(made, (1, 1, 2), strict=True):
-        maintenance.start(hierarchy, points, np.random.default_rng(seed))
+        maintenance.seed(hierarchy, points, np.random.default_rng(seed))
     assert all(torch.equal(a, b) for a, b in zip(made[0].codes, made[1].codes, strict=True))
     assert not torch.equal(made[0].codes[0], made[2].codes[0])
 
@@ -73,7 +73,7 @@ def test_the_start_depends_on_the_generator_only():
 @pytest.mark.parametrize("counts", [(12,), (4, 12), (3, 6, 12)])
 def test_few_items_start_too(counts):
     hierarchy = hierarchy_of(counts)
-    maintenance.start(hierarchy, torch.randn(2, 6), np.random.default_rng(0))
+    maintenance.seed(hierarchy, torch.randn(2, 6), np.random.default_rng(0))
     assert all(torch.isfinite(codes).all() for codes in hierarchy.codes)
 
 
@@ -107,7 +107,7 @@ def test_refit_is_plain_k_means_from_where_nodes_are(levels, measured):
 def test_refitting_settled_nodes_changes_nothing():
     points, _ = planted_items((4, 12))
     hierarchy = hierarchy_of((4, 12))
-    maintenance.start(hierarchy, points, np.random.default_rng(0))
+    maintenance.seed(hierarchy, points, np.random.default_rng(0))
     maintenance.refit(hierarchy, points, even=False)
     before = [codes.detach().clone() for codes in hierarchy.codes]
     maintenance.refit(hierarchy, points, even=False)
@@ -125,8 +125,8 @@ def test_after_a_snap_every_node_with_items_is_one(levels, seed):
     hierarchy = moved(hierarchy_of(counts), seed)
     maintenance.snap(hierarchy, points)
     with torch.no_grad():
-        for level, path in enumerate(hierarchy.paths(points)):
-            siblings = hierarchy.siblings(level)
+        for level, path in enumerate(hierarchy.assign_paths(points)):
+            siblings = hierarchy.family_size(level)
             for node in path.nodes.unique().tolist():
                 family = path.residual[path.nodes // siblings == node // siblings]
                 assert (family == hierarchy.codes[level][node]).all(1).any()
@@ -137,7 +137,7 @@ def test_a_snap_goes_to_the_nearest_own_item(seed):
     points = torch.from_numpy(np.random.default_rng(seed).normal(scale=3, size=(60, 6)).astype(np.float32))
     hierarchy = moved(hierarchy_of((5,)), seed)
     before = hierarchy.codes[0].detach().clone()
-    nodes = hierarchy.paths(points)[0].nodes
+    nodes = hierarchy.assign_paths(points)[0].nodes
     maintenance.snap(hierarchy, points)
     for node in nodes.unique().tolist():
         own = points[nodes == node]
@@ -151,7 +151,7 @@ def test_a_node_that_comes_to_hold_items_by_a_snap_is_snapped_too():
     hierarchy.codes[0].data[:, 0] = torch.tensor([0.0, 5.0])
     points = torch.zeros(2, 6)
     points[:, 0] = torch.tensor([-2.0, 2.4])
-    assert hierarchy.paths(points)[0].nodes.tolist() == [0, 0]
+    assert hierarchy.assign_paths(points)[0].nodes.tolist() == [0, 0]
     maintenance.snap(hierarchy, points)
     assert hierarchy.codes[0][:, 0].tolist() == pytest.approx([-2.0, 2.4])
 
@@ -163,9 +163,9 @@ def test_representatives_are_the_static_vectors_of_the_nearest_items(levels):
     points = torch.from_numpy(rng.normal(scale=3, size=(40, 6)).astype(np.float32))
     vectors = torch.from_numpy(rng.normal(size=(40, 5)).astype(np.float32))
     hierarchy = moved(hierarchy_of(counts))
-    maintenance.represent(hierarchy, points, vectors)
+    maintenance.update_representatives(hierarchy, points, vectors)
     with torch.no_grad():
-        for level, path in enumerate(hierarchy.paths(points)):
+        for level, path in enumerate(hierarchy.assign_paths(points)):
             for node in range(counts[level]):
                 own = torch.nonzero(path.nodes == node).flatten()
                 if len(own) == 0:
@@ -178,10 +178,10 @@ def test_representatives_are_the_static_vectors_of_the_nearest_items(levels):
 def test_representatives_are_features_of_nodes(toy):
     """Once there are some, the level learns what to make of them; before, it says what it said without."""
     small = toy(2)
-    bare = small.levels.features(1)
-    torch.testing.assert_close(bare, small.levels.hierarchy.vectors(1)[:, :-1])
+    bare = small.levels.node_features(1)
+    torch.testing.assert_close(bare, small.levels.hierarchy.node_vectors(1)[:, :-1])
     small.levels.hierarchy.representative(1)[3] = torch.tensor([1.0, 2.0, 3.0])
-    added = small.levels.features(1) - bare
+    added = small.levels.node_features(1) - bare
     assert added[3].abs().sum() > 0
     assert not added[[0, 1, 2, 4, 11]].any()
     torch.testing.assert_close(added[3], small.levels.represent[1].weight @ torch.tensor([1.0, 2.0, 3.0]))

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from hsnn.trainer.index.levels import level_shares
+from hsnn.trainer.index.levels import level_log_shares
 from hsnn.trainer.index.objective import (
     IndexObjective,
-    beam_negatives,
-    distillation,
-    interaction_error,
+    beam_negative_loss,
+    distillation_loss,
+    interaction_loss,
+    node_log_loss,
     opened_nodes,
-    reconstruction,
-    surprise,
+    reconstruction_loss,
 )
 
 every_depth = pytest.mark.parametrize("levels", [1, 2, 3])
@@ -30,25 +30,25 @@ def test_the_surprise_is_the_log_loss_of_the_leaf(toy, levels):
     with torch.no_grad():
         small.levels.ensemble.fill_(1.0)
     view, step = small.view(), small.step
-    shares = level_shares(step.leaf_log_share, small.config.model.levels)
+    shares = level_log_shares(step.leaf_log_share, small.config.model.levels)
     log_p = small.levels.log_probs(step.users, shares)
     leaves = view.leaves[step.targets.numpy()]
     losses = -log_p[torch.arange(len(leaves)), torch.from_numpy(leaves)]
-    torch.testing.assert_close(surprise(view), (losses * step.weight).sum() / step.weight.sum())
+    torch.testing.assert_close(node_log_loss(view), (losses * step.weight).sum() / step.weight.sum())
 
 
 def test_a_mask_keeps_some_users_at_some_levels(toy):
     small = toy(2)
     view, step = small.view(), small.step
     everybody = [torch.ones(7), torch.ones(7)]
-    torch.testing.assert_close(surprise(view, everybody), surprise(view))
-    assert float(surprise(view, [torch.zeros(7), torch.zeros(7)]).detach()) == 0.0
+    torch.testing.assert_close(node_log_loss(view, everybody), node_log_loss(view))
+    assert float(node_log_loss(view, [torch.zeros(7), torch.zeros(7)]).detach()) == 0.0
     some = [torch.zeros(7), torch.zeros(7)]
     some[1][3] = 1.0
     scores, target = view.scores[1], int(step.targets[3])
     own = scores.own[3, scores.families[target], view.paths[1].choice[target]]
     expected = -own * step.weight[3] / step.weight.sum()
-    torch.testing.assert_close(surprise(view, some), expected)
+    torch.testing.assert_close(node_log_loss(view, some), expected)
 
 
 def opened_by_hand(small, user, beam):
@@ -71,12 +71,12 @@ def test_beam_negatives_by_hand(toy, levels, beam):
             rivals = opened | {wanted: own}
             loss = math.log(sum(math.exp(log_p) for log_p in rivals.values())) - own
             total += loss * float(step.weight[user] / step.weight.sum())
-    assert float(beam_negatives(view, beam).detach()) == pytest.approx(total, rel=1e-4, abs=1e-5)
+    assert float(beam_negative_loss(view, beam).detach()) == pytest.approx(total, rel=1e-4, abs=1e-5)
 
 
 def test_beam_negatives_of_a_beam_that_opens_everything_are_the_surprise(toy):
     view = toy(1).view()
-    torch.testing.assert_close(beam_negatives(view, 12), surprise(view))
+    torch.testing.assert_close(beam_negative_loss(view, 12), node_log_loss(view))
 
 
 @pytest.mark.parametrize("levels", [2, 3])
@@ -84,9 +84,9 @@ def test_rivals_come_from_families_that_no_candidate_lies_in(toy, levels):
     """One candidate touches one family of the leaves; the nodes that a search opens elsewhere feel the loss too."""
     small = toy(levels, items=1)
     view, codes = small.view(), small.levels.hierarchy.codes[-1]
-    beam_negatives(view, 3).backward()
+    beam_negative_loss(view, 3).backward()
     leaves = small.config.model.leaves
-    family = torch.arange(leaves) // small.levels.hierarchy.siblings(levels - 1)
+    family = torch.arange(leaves) // small.levels.hierarchy.family_size(levels - 1)
     own = family == family[int(view.leaves[0])]
     opened = torch.zeros(leaves, dtype=torch.bool)
     for user in range(7):
@@ -111,9 +111,9 @@ def test_reconstruction_by_hand(toy, levels):
     small = toy(levels)
     view = small.view()
     points = view.projected.detach()
-    sums = small.levels.hierarchy.vectors(levels - 1)[torch.from_numpy(view.leaves)].detach()
+    sums = small.levels.hierarchy.node_vectors(levels - 1)[torch.from_numpy(view.leaves)].detach()
     expected = float((points - sums).square().sum() / points.square().sum())
-    assert float(reconstruction(view).detach()) == pytest.approx(expected, rel=1e-4)
+    assert float(reconstruction_loss(view).detach()) == pytest.approx(expected, rel=1e-4)
 
 
 @every_depth
@@ -124,19 +124,19 @@ def test_reconstruction_is_nothing_where_codes_add_up_to_the_items(toy, levels):
         hierarchy.codes[0].mul_(50)  # so that the nearest node is the item's own
         for finer in range(1, levels):
             hierarchy.codes[finer].mul_(50 / 10**finer)
-        small.base.copy_(hierarchy.vectors(levels - 1))
+        small.base.copy_(hierarchy.node_vectors(levels - 1))
         view = small.view()
         assert view.leaves.tolist() == list(range(12))
-        assert float(reconstruction(view)) == pytest.approx(0.0, abs=1e-9)
+        assert float(reconstruction_loss(view)) == pytest.approx(0.0, abs=1e-9)
         small.base.add_(1.0)
-        assert float(reconstruction(small.view())) > 1e-5
+        assert float(reconstruction_loss(small.view())) > 1e-5
 
 
 def teacher_and_student(small, logits: torch.Tensor, log_share: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Both distributions over the candidates, (B, U)."""
     view = small.view()
     log_q = small.step.log_q.numpy()
-    student = view.coarse.detach().numpy() + log_share.numpy()
+    student = view.leaf_log_probs.detach().numpy() + log_share.numpy()
     return softmax(logits.numpy() - log_q), softmax(student - log_q)
 
 
@@ -156,14 +156,14 @@ def lesson(toy):
 def test_distillation_by_hand(lesson):
     small, logits, log_share = lesson
     view, log_q, total = small.view(), small.step.log_q.tolist(), 0.0
-    coarse = view.coarse.tolist()
+    coarse = view.leaf_log_probs.tolist()
     for user in range(7):
         wanted = [float(logit) - q for logit, q in zip(logits[user], log_q, strict=True)]
         said = [coarse[user][item] + float(log_share[item]) - log_q[item] for item in range(15)]
         norm = math.log(sum(map(math.exp, said)))
         weights = [math.exp(value) / sum(map(math.exp, wanted)) for value in wanted]
         total -= sum(weight * (value - norm) for weight, value in zip(weights, said, strict=True))
-    assert float(distillation(view, logits, log_share).detach()) == pytest.approx(total / 7, rel=1e-4)
+    assert float(distillation_loss(view, logits, log_share).detach()) == pytest.approx(total / 7, rel=1e-4)
 
 
 def test_distillation_moves_the_students_order_towards_the_teachers(lesson):
@@ -176,7 +176,7 @@ def test_distillation_moves_the_students_order_towards_the_teachers(lesson):
         apart.append((teacher * np.log(teacher / student)).sum(1).mean())
         for weights in (*small.levels.parameters(), *small.step.users):
             weights.grad = None
-        distillation(small.view(), logits, log_share).backward()
+        distillation_loss(small.view(), logits, log_share).backward()
         with torch.no_grad():
             for weights in small.step.users:
                 weights -= 0.1 * weights.grad
@@ -189,9 +189,9 @@ def test_distillation_pushes_a_leaf_up_where_the_teacher_likes_its_items(lesson)
     """The gradient on what a level says of a candidate is student minus teacher."""
     small, logits, log_share = lesson
     view = small.view()
-    coarse = view.coarse.detach().requires_grad_()
+    coarse = view.leaf_log_probs.detach().requires_grad_()
     view = replace(view, scores=[*view.scores[:-1], view.scores[-1]._replace(log_p=coarse, columns=torch.arange(15))])
-    distillation(view, logits, log_share).backward()
+    distillation_loss(view, logits, log_share).backward()
     teacher, student = teacher_and_student(small, logits, log_share)
     np.testing.assert_allclose(coarse.grad.numpy(), (student - teacher) / 7, atol=1e-6)
 
@@ -200,14 +200,14 @@ def test_distillation_subtracts_log_q(lesson):
     """An item that is often in the sample weighs less, in the teacher's and in the student's distribution."""
     small, logits, log_share = lesson
     view = small.view()
-    coarse = view.coarse.detach()
+    coarse = view.leaf_log_probs.detach()
 
     def pull(log_q: float) -> float:
         said = coarse.clone().requires_grad_()
         changed = small.step.log_q.clone()
         changed[4] += log_q
         last = view.scores[-1]._replace(log_p=said, columns=torch.arange(15))
-        distillation(
+        distillation_loss(
             replace(view, step=replace(view.step, log_q=changed), scores=[*view.scores[:-1], last]), logits, log_share
         ).backward()
         return float(said.grad[:, 4].abs().sum())
@@ -218,9 +218,9 @@ def test_distillation_subtracts_log_q(lesson):
 def test_a_student_that_says_what_the_teacher_says_has_nothing_to_learn(lesson):
     small, _, log_share = lesson
     view = small.view()
-    coarse = view.coarse.detach().requires_grad_()
+    coarse = view.leaf_log_probs.detach().requires_grad_()
     view = replace(view, scores=[*view.scores[:-1], view.scores[-1]._replace(log_p=coarse, columns=torch.arange(15))])
-    distillation(view, coarse.detach() + log_share + 3.0, log_share).backward()  # up to a constant
+    distillation_loss(view, coarse.detach() + log_share + 3.0, log_share).backward()  # up to a constant
     assert float(coarse.grad.abs().max()) < 1e-6
 
 
@@ -230,10 +230,10 @@ def test_interaction_towers_learn_what_cross_features_add(toy):
     model = small.config.model.model_copy(update={"cross": True})
     torch.manual_seed(1)
     levels = small.levels.__class__(model)
-    view = IndexObjective(small.config.model_copy(update={"model": model})).view(levels, small.step)
+    view = IndexObjective(small.config.model_copy(update={"model": model})).forward(levels, small.step)
     wanted = torch.randn(7, 15, requires_grad=True)
     expected = 2 * float(wanted.square().mean().detach())  # the towers start at zero
-    loss = interaction_error(view, wanted)
+    loss = interaction_loss(view, wanted)
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
     loss.backward()
     assert wanted.grad is None
@@ -241,4 +241,4 @@ def test_interaction_towers_learn_what_cross_features_add(toy):
         assert over_arch.crossing.weight.grad.any()
         with torch.no_grad():
             over_arch.crossing.weight -= 0.1 * over_arch.crossing.weight.grad
-    assert float(interaction_error(view, wanted).detach()) < expected
+    assert float(interaction_loss(view, wanted).detach()) < expected

@@ -10,7 +10,7 @@ import pytest
 
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.index.learners.registry import LEARNERS
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.maintenance import due
 
@@ -33,14 +33,14 @@ def asked(learner: Learner, new_world: type, candidates_of: Any) -> list[Any]:
 
 def changed(learner: Learner, act: Callable[[], None]) -> set[str]:
     """Names of the parts of the network that `act` changes."""
-    before = {name: array.copy() for name, array in learner.network.state().items()}
+    before = {name: array.copy() for name, array in learner.network.full_state().items()}
     act()
-    return {name for name, array in learner.network.state().items() if array.tobytes() != before[name].tobytes()}
+    return {name for name, array in learner.network.full_state().items() if array.tobytes() != before[name].tobytes()}
 
 
 @pytest.mark.parametrize("test_time", [True, False])
 def test_only_the_levels_and_their_tower_learn(learner, asked, test_time):
-    found = changed(learner, lambda: learner.network.more(*asked, test_time=test_time))
+    found = changed(learner, lambda: learner.network.extra_step(*asked, test_time=test_time))
     weights = {name.removeprefix("monn.") for name in found if name.startswith("monn.")}
     assert {"levels.hierarchy.codes.0", "levels.over_archs.0.bias", "node_user_tower.layers.0.weight"} <= weights
     assert all(name.startswith(("levels.", "node_user_tower.")) for name in weights)
@@ -49,13 +49,13 @@ def test_only_the_levels_and_their_tower_learn(learner, asked, test_time):
 
 def test_where_no_pair_is_kept_nothing_changes(learner, asked):
     """Not even what Adam remembers: a step on no pairs is none."""
-    asked[3] = Leaves(learner.config.model.leaves)
-    assert not changed(learner, lambda: learner.network.more(*asked, test_time=True))
+    asked[3] = InvertedLists(learner.config.model.leaves)
+    assert not changed(learner, lambda: learner.network.extra_step(*asked, test_time=True))
 
 
 def test_a_step_that_is_not_finite_is_left_out(learner, asked):
     learner.network.items.content.weight[:, 0] = np.nan
-    assert not changed(learner, lambda: learner.network.more(*asked, test_time=False))
+    assert not changed(learner, lambda: learner.network.extra_step(*asked, test_time=False))
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -63,7 +63,7 @@ def test_a_step_that_is_not_finite_is_left_out(learner, asked):
 def test_extra_steps_are_taken_when_they_are_due(config, with_index, new_world, teach, name, option):
     learner = Learner(with_index(config, learner=name, seed_after=128, **{option: 3}))
     taken: list[tuple[int, bool]] = []
-    learner.network.more = lambda *args, test_time: taken.append((learner.steps, test_time))  # type: ignore[method-assign]
+    learner.network.extra_step = lambda *args, test_time: taken.append((learner.steps, test_time))  # type: ignore[method-assign]
     teach(learner, new_world(), 12)
     assert taken == [(steps, option == "test_time") for steps in (3, 6, 9, 12)]
 
@@ -72,7 +72,7 @@ def test_without_seeded_nodes_there_is_nothing_to_learn(config, world, candidate
     learner = Learner(config)
     prepared = learner.prepare(world.batch(16))
     asked = [prepared.queries, candidates_of(learner, prepared), prepared.weights, learner.leaves, 0]
-    assert not changed(learner, lambda: learner.network.more(*asked, test_time=False))
+    assert not changed(learner, lambda: learner.network.extra_step(*asked, test_time=False))
 
 
 def test_a_refit_is_not_repeated_after_a_step_that_was_left_out(config, with_index, new_world, teach):

@@ -11,7 +11,7 @@ import torch
 
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.index.learners.registry import LEARNERS
-from hsnn.trainer.index.objective import surprise
+from hsnn.trainer.index.objective import node_log_loss
 from hsnn.trainer.training.learner import Learner
 
 ALONE: dict[str, float] = {"routing": 0.0, "balance": 0.0, "joint": 0.0, "follow": 0.0, "distillation": 0.0}
@@ -45,11 +45,11 @@ def prepared_learner(
 def gradients(learner: Learner, asked: list[Any], *, index: bool = True) -> dict[str, np.ndarray]:
     """Gradients that a step would be made with, by name; with or without the losses of the index."""
     network, found = learner.network, {}
-    loss_of, taught = network.objective.loss, network.forward.taught
+    loss_of, taught = network.objective.loss, network.compute_loss.distillation_losses
     if not index:
         network.objective.loss = lambda view: loss_of(view).detach()  # type: ignore[method-assign]
-        network.forward.taught = lambda *args: taught(*args).detach()  # type: ignore[method-assign]
-    network.descent.optimiser.step = lambda: found.update(  # type: ignore[method-assign]
+        network.compute_loss.distillation_losses = lambda *args: taught(*args).detach()  # type: ignore[method-assign]
+    network.optimizer.adam.step = lambda: found.update(  # type: ignore[method-assign]
         {
             name: weight.grad.numpy().copy()
             for name, weight in network.monn.named_parameters()
@@ -57,7 +57,7 @@ def gradients(learner: Learner, asked: list[Any], *, index: bool = True) -> dict
         }
     )
     for name, table in network.tables.items():
-        table.give = lambda rows, leaf, rate, name=name: found.update({name: leaf.grad.numpy().copy()})  # type: ignore
+        table.apply_gradients = lambda rows, leaf, rate, name=name: found.update({name: leaf.grad.numpy().copy()})  # type: ignore
     network.step(*asked)
     return found
 
@@ -80,8 +80,8 @@ def test_the_supervised_loss_reaches_the_nodes_through_the_straight_through_assi
     """Balance off, node scores cut off: what is left of the gradient of nodes and head is routing's."""
     learner, asked = prepared_learner("oneshot", balance=0.0, distillation=0.0)
     levels = learner.network.monn.levels
-    features = levels.features
-    levels.features = lambda level: features(level).detach()
+    features = levels.node_features
+    levels.node_features = lambda level: features(level).detach()
     found = gradients(learner, asked)
     assert all(gradient.any() for gradient in codes(found))
     assert found["levels.hierarchy.head.weight"].any()
@@ -93,7 +93,7 @@ def test_adam_does_not_move_nodes_that_the_task_may_not_move(prepared_learner, n
     learner, _ = prepared_learner(name)
     names = [name for name, _ in learner.network.monn.named_parameters()]
     own = {id(weight): name for name, weight in learner.network.monn.named_parameters()}
-    remembered = {own[id(weight)] for weight in learner.network.descent.optimiser.state}
+    remembered = {own[id(weight)] for weight in learner.network.optimizer.adam.state}
     assert {name for name in names if ".codes." in name} & remembered == (
         {f"levels.hierarchy.codes.{level}" for level in range(2)} if name in MOVED_BY_THE_TASK else set()
     )
@@ -138,7 +138,7 @@ def test_detached_items_feel_nothing_of_any_option(toy, name, levels):
 def test_the_surprise_pulls_every_level_towards_the_targets(toy, levels):
     """A small step down the gradient makes the users' next items' leaves likelier."""
     small = toy(levels)
-    before = surprise(small.view())
+    before = node_log_loss(small.view())
     before.backward()
     with torch.no_grad():
         for weights in small.levels.parameters():
@@ -146,7 +146,7 @@ def test_the_surprise_pulls_every_level_towards_the_targets(toy, levels):
                 weights -= 1e-3 * weights.grad
         for users in small.step.users:
             users -= 1e-3 * users.grad
-    assert float(surprise(small.view()).detach()) < float(before.detach())
+    assert float(node_log_loss(small.view()).detach()) < float(before.detach())
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
@@ -159,7 +159,7 @@ def test_lti_by_hand(toy, levels):
     items = small.base.detach()
     residual, summed = items.clone(), torch.zeros_like(items)
     for level in range(levels):
-        siblings = hierarchy.siblings(level)
+        siblings = hierarchy.family_size(level)
         families = [0 if level == 0 else int(view.paths[level - 1].nodes[item]) for item in range(len(items))]
         children = [hierarchy.codes[level][family * siblings : (family + 1) * siblings] for family in families]
         apart = torch.stack(
@@ -203,7 +203,7 @@ def test_following_nodes_by_hand(toy, levels):
     small = toy(levels, follow=0.25)
     view = small.view()
     before = [made.detach().clone() for made in small.levels.hierarchy.codes]
-    small.objective.learner.after(view)
+    small.objective.learner.after_step(view)
     for level, path in enumerate(view.paths):
         for node, code in enumerate(small.levels.hierarchy.codes[level].detach()):
             own = path.residual.detach()[path.nodes == node]

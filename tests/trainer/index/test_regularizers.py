@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.index import maintenance, objective
-from hsnn.trainer.index.kmeans import revive
+from hsnn.trainer.index.kmeans import revive_nodes
 from hsnn.trainer.index.learners.registry import LEARNERS
-from hsnn.trainer.index.regularizers import Usage, flops_balance, kl_balance, sharpness, warm_up
+from hsnn.trainer.index.regularizers import NodeUsage, flops_balance, kl_balance, sharpness_at, warm_up_factor
 from hsnn.trainer.training.learner import Learner
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def test_an_option_adds_its_loss_times_its_weight_and_at_0_is_not_computed(toy, 
 
 @pytest.mark.parametrize("option", ["distillation", "interaction"])
 def test_what_the_item_level_teaches_can_be_switched_off(config, with_index, new_world, teach, monkeypatch, option):
-    function = {"distillation": "distillation", "interaction": "interaction_error"}[option]
+    function = {"distillation": "distillation", "interaction": "interaction_loss"}[option]
     monkeypatch.setattr("hsnn.trainer.optim.loss." + function, None)
     crossed = config.model_copy(update={"model": config.model.model_copy(update={"cross": True})})
     off = {"seed_after": 64, "distillation": 0.0, "interaction": 0.0}
@@ -80,7 +80,7 @@ def test_a_learners_own_losses_and_moves_can_be_switched_off(toy, name, option):
         small = toy(2, learner=name, **{option: weight})
         made = small.objective
         loss = made.learner.loss(small.view())
-        made.learner.after(small.view())
+        made.learner.after_step(small.view())
         effects.append(
             (
                 float(loss.detach()),
@@ -115,8 +115,8 @@ def test_upkeep_is_done_if_it_is_wanted(config, with_index, new_world, teach, op
     for wanted in (False, True):
         learner = Learner(with_index(config, seed_after=64, **off | ({option: value} if wanted else {})))
         done[wanted] = set()
-        upkeep_of = learner.network.upkeep
-        learner.network.upkeep = lambda rows, tokens, one, rng, seen=done[wanted], do=upkeep_of: (
+        upkeep_of = learner.network.maintain_index
+        learner.network.maintain_index = lambda rows, tokens, one, rng, seen=done[wanted], do=upkeep_of: (
             seen.add(one),
             do(rows, tokens, one, rng),
         )
@@ -125,9 +125,9 @@ def test_upkeep_is_done_if_it_is_wanted(config, with_index, new_world, teach, op
 
 
 def test_alpha_grows_to_its_limit_or_is_fixed():
-    assert sharpness(IndexConfig(sharpness=7.0), 0) == sharpness(IndexConfig(sharpness=7.0), 10**6) == 7.0
+    assert sharpness_at(IndexConfig(sharpness=7.0), 0) == sharpness_at(IndexConfig(sharpness=7.0), 10**6) == 7.0
     config = IndexConfig(sharpness=7.0, sharpness_ramp=1000.0)
-    alphas = [sharpness(config, events) for events in range(0, 10_000, 100)]
+    alphas = [sharpness_at(config, events) for events in range(0, 10_000, 100)]
     assert alphas[0] == 1.0
     assert alphas[10] == pytest.approx(1 + 6 * (1 - math.exp(-1)))
     assert alphas == sorted(alphas)
@@ -145,8 +145,8 @@ def test_the_soft_assignment_becomes_hard_as_alpha_grows(toy):
 
 
 def test_the_weight_of_the_index_losses_grows_linearly(toy):
-    assert [warm_up(IndexConfig(ramp=200), events) for events in (0, 50, 200, 1000)] == [0.0, 0.25, 1.0, 1.0]
-    assert warm_up(IndexConfig(ramp=0), 0) == 1.0
+    assert [warm_up_factor(IndexConfig(ramp=200), events) for events in (0, 50, 200, 1000)] == [0.0, 0.25, 1.0, 1.0]
+    assert warm_up_factor(IndexConfig(ramp=0), 0) == 1.0
     full, half = toy(2, routing=0.3, balance=1.0, flops=1.0), toy(2, routing=0.3, balance=1.0, flops=1.0, ramp=200)
     assert float(half.objective.loss(half.view()).detach()) == pytest.approx(
         0.5 * float(full.objective.loss(full.view()).detach())
@@ -166,11 +166,11 @@ def test_all_losses_of_the_index_warm_up(config, with_index, new_world, teach):
 @every_depth
 def test_kl_balance_by_hand(toy, levels):
     small = toy(levels)
-    view, usage, rng = small.view(), Usage(small.config.model.levels), np.random.default_rng(0)
+    view, usage, rng = small.view(), NodeUsage(small.config.model.levels), np.random.default_rng(0)
     usage.shares = [rng.random(len(shares)).astype(np.float32) for shares in usage.shares]
     total = 0.0
     for level in range(levels):
-        siblings = small.levels.hierarchy.siblings(level)
+        siblings = small.levels.hierarchy.family_size(level)
         for item in view.step.uniform.tolist():
             first = int(view.paths[level].nodes[item]) // siblings * siblings
             shares = usage.shares[level][first : first + siblings]
@@ -183,8 +183,8 @@ def test_kl_balance_by_hand(toy, levels):
 def test_kl_balance_pushes_items_out_of_crowded_nodes_within_the_family(toy, level):
     """One node in a family is crowded: soft mass of its family's items leaves it; other families feel nothing."""
     small = toy(2, items=40, learner="lti", sharpness=2.0)
-    view, usage = small.view(), Usage(small.config.model.levels)
-    siblings = small.levels.hierarchy.siblings(level)
+    view, usage = small.view(), NodeUsage(small.config.model.levels)
+    siblings = small.levels.hierarchy.family_size(level)
     crowded = int(view.paths[level].nodes[view.step.uniform[0]])
     usage.shares[level][crowded] *= 20
     kl_balance(view, usage).backward()
@@ -204,7 +204,7 @@ def test_kl_balance_pushes_items_out_of_crowded_nodes_within_the_family(toy, lev
 
 def test_usage_is_a_running_share_of_the_uniform_draws(toy):
     small = toy(3)
-    usage, view = Usage(small.config.model.levels), small.view()
+    usage, view = NodeUsage(small.config.model.levels), small.view()
     for _ in range(3):
         usage.update(view)
     for level, path in enumerate(view.paths):
@@ -218,7 +218,7 @@ def test_usage_is_a_running_share_of_the_uniform_draws(toy):
 def test_without_uniform_draws_nothing_is_balanced(toy):
     small = toy(2, balance=1.0, flops=1.0)
     small.step = replace(small.step, uniform=np.zeros(0, np.int64))
-    view, usage = small.view(), Usage(small.config.model.levels)
+    view, usage = small.view(), NodeUsage(small.config.model.levels)
     before = [shares.copy() for shares in usage.shares]
     usage.update(view)
     assert all(np.array_equal(one, other) for one, other in zip(before, usage.shares, strict=True))
@@ -231,7 +231,7 @@ def test_flops_balance_by_hand(toy, levels):
     small = toy(levels, items=30)
     view, total = small.view(), 0.0
     for level, count in enumerate(small.config.model.levels):
-        siblings, held = small.levels.hierarchy.siblings(level), np.zeros(count)
+        siblings, held = small.levels.hierarchy.family_size(level), np.zeros(count)
         for item in view.step.uniform.tolist():
             first = int(view.paths[level].nodes[item]) // siblings * siblings
             held[first : first + siblings] += view.soft(level)[item].detach().numpy()
@@ -259,15 +259,15 @@ def test_flops_balance_at_uniform(toy, levels):
         hierarchy.codes[0][:, 0], hierarchy.codes[0][:, 1] = angles.cos(), angles.sin()
         if levels == 3:
             hierarchy.codes[1][:, 2] = torch.tensor([0.2, -0.2]).repeat(model.nodes)
-        small.base.copy_(hierarchy.vectors(levels - 1))
+        small.base.copy_(hierarchy.node_vectors(levels - 1))
     small.step = replace(small.step, uniform=np.arange(12))
     assert float(flops_balance(small.view()).detach()) == pytest.approx(levels, rel=1e-4)
 
 
 def test_a_dead_child_is_revived_inside_its_family_only(toy):
     small = toy(2, items=60)
-    hierarchy, points, usage = small.levels.hierarchy, small.base.detach(), Usage(small.config.model.levels)
-    paths = hierarchy.paths(points)
+    hierarchy, points, usage = small.levels.hierarchy, small.base.detach(), NodeUsage(small.config.model.levels)
+    paths = hierarchy.assign_paths(points)
     family = int(torch.bincount(paths[0].nodes).argmax())
     dead = family * 3 + 1
     with torch.no_grad():
@@ -293,7 +293,7 @@ def test_revival_by_hand_only_touches_the_dead(siblings):
     usage = np.full(6, 1 / 6, np.float32)
     nearest[nearest == 4] = 5
     usage[4], before = 0.0, nodes.copy()
-    assert revive(nodes, usage, points, nearest, rng, siblings) == 1
+    assert revive_nodes(nodes, usage, points, nearest, rng, siblings) == 1
     assert np.flatnonzero((nodes != before).any(1)).tolist() == [4]
     members = points[nearest // siblings == 4 // siblings]
     assert np.abs(members - nodes[4]).sum(1).min() < 0.02
@@ -301,5 +301,8 @@ def test_revival_by_hand_only_touches_the_dead(siblings):
 
 def test_a_family_without_items_is_left_alone():
     nodes, usage = np.ones((4, 2), np.float32), np.array([0.5, 0.5, 0.0, 0.0], np.float32)
-    assert revive(nodes, usage, np.zeros((5, 2), np.float32), np.zeros(5, np.int64), np.random.default_rng(0), 2) == 0
+    assert (
+        revive_nodes(nodes, usage, np.zeros((5, 2), np.float32), np.zeros(5, np.int64), np.random.default_rng(0), 2)
+        == 0
+    )
     assert (nodes == 1).all()

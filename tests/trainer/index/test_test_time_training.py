@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsnn.trainer.config.index import IndexConfig
-from hsnn.trainer.index.objective import surprise
-from hsnn.trainer.index.test_time_training import interest, kept_pairs
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.index.objective import node_log_loss
+from hsnn.trainer.index.test_time_training import interest_rate, select_test_time_pairs
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 
 COUNTS = [(6,), (3, 6), (2, 4, 12)]
 ITEMS = 20
 
 
-def leaves_of(nodes: list[int], count: int) -> Leaves:
-    leaves = Leaves(count)
+def leaves_of(nodes: list[int], count: int) -> InvertedLists:
+    leaves = InvertedLists(count)
     leaves.assign_all(np.array(nodes, np.int32))
     return leaves
 
@@ -54,7 +54,7 @@ worlds = st.sampled_from(COUNTS).flatmap(
 def test_interest_by_hand(drawn):
     counts, level, places, engaged, seed = drawn
     nodes = np.random.default_rng(seed).integers(counts[level], size=len(engaged))
-    found = interest(counts, level, nodes, leaves_of(places, counts[-1]), np.array(engaged))
+    found = interest_rate(counts, level, nodes, leaves_of(places, counts[-1]), np.array(engaged))
     expected = [plain_interest(counts, level, int(node), places, own) for node, own in zip(nodes, engaged, strict=True)]
     assert found.tolist() == pytest.approx(expected)
 
@@ -75,7 +75,7 @@ def test_kept_pairs_by_hand(toy, levels, seed, beam, depth, rate, places):
     rng = np.random.default_rng(seed)
     history, items = rng.integers(-1, 15, size=(7, 4)), small.step.targets.numpy()
     config = IndexConfig(test_time_depth=depth, test_time_interest=rate)
-    found = kept_pairs(view, config, beam, leaves_of(places, 12), history, items)
+    found = select_test_time_pairs(view, config, beam, leaves_of(places, 12), history, items)
     for user, target in enumerate(items.tolist()):
         log_p = small.plain_beam(user, beam)[-1]
         opened = sorted(log_p, key=log_p.__getitem__, reverse=True)[:beam]
@@ -90,7 +90,7 @@ def test_only_kept_pairs_teach(toy):
     """A user without a kept pair has no gradient, one with a pair at the leaves only has none above them."""
     small = toy(2)
     mask = [torch.tensor([1.0, 0, 0, 0, 0, 0, 0]), torch.tensor([1.0, 1, 0, 0, 0, 0, 0])]
-    surprise(small.view(), mask).backward()
+    node_log_loss(small.view(), mask).backward()
     felt: list[Any] = [users.grad.any(1).tolist() for users in small.step.users]
     assert felt[0] == [True, False, False, False, False, False, False]
     assert felt[1] == [True, True, False, False, False, False, False]

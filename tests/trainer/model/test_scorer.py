@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.model.item_encoder import Encoder, content_sum
 from hsnn.trainer.model.scorer import Scorer
-from hsnn.trainer.modules.inputs import dense_features, inputs
+from hsnn.trainer.modules.inputs import dense_features, model_inputs
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 
 
@@ -86,9 +86,9 @@ def test_a_score_does_not_depend_on_its_company(published, asked):
     all_of_them = scorer.score(encoded, 3, vectors[candidates.rows], candidates.states, nodes)
     few = scorer.score(encoded, 3, vectors[candidates.rows[5:8]], candidates.states[5:8], nodes[5:8])
     np.testing.assert_allclose(few, all_of_them[5:8], atol=1e-5)
-    part = Queries(*(column[3:4] for column in prepared.queries))
+    part = QueryArrays(*(column[3:4] for column in prepared.queries))
     alone = scorer.encode(part, vectors, np.full(12, -2.5, np.float32))
-    np.testing.assert_allclose(alone.nodes[0], encoded.nodes[3], atol=1e-5)
+    np.testing.assert_allclose(alone.leaf_log_probs[0], encoded.leaf_log_probs[3], atol=1e-5)
 
 
 def test_an_item_in_no_node_has_the_worst_nodes_logit(learner, published, asked):
@@ -97,7 +97,7 @@ def test_an_item_in_no_node_has_the_worst_nodes_logit(learner, published, asked)
     with torch.no_grad():
         scorer.model.over_arch.ensemble.fill_(1.0)
     encoded = scorer.encode(prepared.queries, vectors, learner.leaves.node_log_share())
-    row, worst = candidates.rows[:1], encoded.nodes[0].argmin(keepdims=True)
+    row, worst = candidates.rows[:1], encoded.leaf_log_probs[0].argmin(keepdims=True)
     outside = scorer.score(encoded, 0, vectors[row], candidates.states[:1], np.array([-1]))
     assert outside == pytest.approx(scorer.score(encoded, 0, vectors[row], candidates.states[:1], worst))
 
@@ -126,12 +126,12 @@ def test_representatives_are_the_nearest_own_items(published):
 def test_absent_history_is_no_input():
     """Whatever vectors and times lie where no item is, the model sees the same."""
     items = np.array([[-1, 2], [-1, -1]], np.int32)
-    one = Queries(
+    one = QueryArrays(
         items, np.array([[0, 50], [0, 0]]), *(np.full((2, 2), -1, np.int32) for _ in range(2)), np.array([100, 100])
     )
     other = one._replace(history_times=np.array([[99, 50], [7, 8]]))
     history, table, rows = torch.zeros(2, 2, 3), torch.zeros(5, 2), torch.from_numpy(one.feature_rows(2))
-    for a, b in zip(inputs(one, history, table, rows), inputs(other, history, table, rows), strict=True):
+    for a, b in zip(model_inputs(one, history, table, rows), model_inputs(other, history, table, rows), strict=True):
         assert torch.equal(a, b)
 
 
@@ -150,9 +150,12 @@ def test_dense_features_know_hour_and_weekday():
 def test_features_of_nodes_are_computed_once_and_keep_their_bits(learner, published, asked):
     _, scorer, vectors = published
     levels = scorer.model.levels
-    kept = [levels.features(level) for level in range(len(levels.over_archs))]
-    assert all(levels.features(level) is one for level, one in enumerate(kept))
-    found = scorer.encode(asked[0].queries, vectors, learner.leaves.node_log_share()).nodes
+    kept = [levels.node_features(level) for level in range(len(levels.over_archs))]
+    assert all(levels.node_features(level) is one for level, one in enumerate(kept))
+    found = scorer.encode(asked[0].queries, vectors, learner.leaves.node_log_share()).leaf_log_probs
     levels._kept = []
-    assert all(torch.equal(levels.features(level), one) for level, one in enumerate(kept))
-    assert scorer.encode(asked[0].queries, vectors, learner.leaves.node_log_share()).nodes.tobytes() == found.tobytes()
+    assert all(torch.equal(levels.node_features(level), one) for level, one in enumerate(kept))
+    assert (
+        scorer.encode(asked[0].queries, vectors, learner.leaves.node_log_share()).leaf_log_probs.tobytes()
+        == found.tobytes()
+    )

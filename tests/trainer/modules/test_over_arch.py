@@ -10,8 +10,8 @@ import torch
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.cross_features import CROSS_FEATURES
 from hsnn.trainer.features.item_counters import STATE_FEATURES
-from hsnn.trainer.model.monn import Monn, Users
-from hsnn.trainer.modules.over_arch import NodeOverArch, Parts
+from hsnn.trainer.model.monn import Monn, UserVectors
+from hsnn.trainer.modules.over_arch import NodeOverArch, OverArchInputs
 
 B, N = 4, 9
 MODELS: list[dict[str, Any]] = [
@@ -26,7 +26,7 @@ MODELS: list[dict[str, Any]] = [
 every_model = pytest.mark.parametrize("shape", MODELS, ids=str)
 
 
-def asked(shape: dict[str, Any], *, random: bool = True) -> tuple[Monn, Users, dict[str, Any]]:
+def asked(shape: dict[str, Any], *, random: bool = True) -> tuple[Monn, UserVectors, dict[str, Any]]:
     """A model, B users, and N items with what `parts` wants of them."""
     torch.manual_seed(0)
     config = ModelConfig(dim=5, state_dim=3, hidden=8, nodes=4, buckets=16, **shape)
@@ -35,7 +35,9 @@ def asked(shape: dict[str, Any], *, random: bool = True) -> tuple[Monn, Users, d
         with torch.no_grad():
             for weights in model.parameters():
                 weights.copy_(0.3 * torch.randn(weights.shape))
-    users = Users(torch.randn(B, config.user_vectors * 5), torch.randn(B, 3), (torch.randn(B, model.levels.widths[0]),))
+    users = UserVectors(
+        torch.randn(B, config.user_vectors * 5), torch.randn(B, 3), (torch.randn(B, model.levels.widths[0]),)
+    )
     cross = torch.rand(B, N, CROSS_FEATURES) if config.cross else None
     items = {
         "vectors": torch.randn(N, config.vector_width),
@@ -49,18 +51,20 @@ def asked(shape: dict[str, Any], *, random: bool = True) -> tuple[Monn, Users, d
 @every_model
 def test_pairs_are_scored_as_everybody_against_everything_is(shape):
     model, users, items = asked(shape)
-    every = model.over_arch(model.parts(users, **items))  # (B, N)
+    every = model.over_arch(model.over_arch_inputs(users, **items))  # (B, N)
     pairs = [(0, 3), (3, 0), (2, 2), (2, 8), (0, 0)]
     user, item = torch.tensor(pairs).T
-    some = Users(users.item[user], users.state[user], tuple(level[user] for level in users.levels))
+    some = UserVectors(users.item[user], users.state[user], tuple(level[user] for level in users.levels))
     cross = None if items["cross"] is None else items["cross"][user, item]
-    parts = model.pair_parts(some, items["vectors"][item], items["states"][item], items["coarse"][user, item], cross)
+    parts = model.over_arch_inputs_of_pairs(
+        some, items["vectors"][item], items["states"][item], items["coarse"][user, item], cross
+    )
     torch.testing.assert_close(model.over_arch(parts), every[user, item])
-    whole = model.parts(users, **items)
+    whole = model.over_arch_inputs(users, **items)
     torch.testing.assert_close(parts.products, whole.products[user, item])
-    torch.testing.assert_close(parts.moving, whole.moving[user, item])
+    torch.testing.assert_close(parts.state_product, whole.state_product[user, item])
     torch.testing.assert_close(parts.bias, whole.bias[item])
-    torch.testing.assert_close(parts.coarse, whole.coarse[user, item])
+    torch.testing.assert_close(parts.leaf_logits, whole.leaf_logits[user, item])
     if model.task_heads is not None:
         assert model.task_logits(parts).shape == (5, 2)
 
@@ -71,8 +75,8 @@ def test_no_items_and_no_pairs(shape):
     nothing = {"vectors": items["vectors"][:0], "states": items["states"][:0], "coarse": items["coarse"][:, :0]}
     cross = None if items["cross"] is None else items["cross"][:, :0]
     assert model.item_logits(users, **nothing, cross=cross).shape == (B, 0)
-    nobody = Users(users.item[:0], users.state[:0], tuple(level[:0] for level in users.levels))
-    pairs = model.pair_parts(
+    nobody = UserVectors(users.item[:0], users.state[:0], tuple(level[:0] for level in users.levels))
+    pairs = model.over_arch_inputs_of_pairs(
         nobody, items["vectors"][:0], items["states"][:0], torch.zeros(0), None if cross is None else cross[0]
     )
     assert model.over_arch(pairs).shape == (0,)
@@ -92,7 +96,7 @@ def test_the_sum_of_matching_products_by_hand(shape):
             total = total + model.over_arch.ensemble * items["coarse"][user, item]
             if config.cross:
                 encoded = model.interaction_tower(items["cross"][user, item])
-                total = total + model.over_arch.explained(encoded)
+                total = total + model.over_arch.interaction_logits(encoded)
             torch.testing.assert_close(found[user, item], total)
 
 
@@ -112,7 +116,7 @@ def test_a_network_begins_as_the_sum(shape):
 def test_a_network_sees_all_products():
     """Also those of segments that do not match: they can change the score."""
     model, users, items = asked({"user_vectors": 3, "item_vectors": 2, "over_arch": "mlp"})
-    parts = model.parts(users, **items)
+    parts = model.over_arch_inputs(users, **items)
     products = parts.products.detach().requires_grad_()
     model.over_arch(parts._replace(products=products)).sum().backward()
     assert (products.grad != 0).flatten(0, 1).any(0).all()
@@ -152,7 +156,7 @@ def test_nodes_of_ones_own_are_scored_as_nodes_of_all(cross, heads):
 
 
 @pytest.mark.parametrize(
-    ("shape", "boundable"),
+    ("shape", "has_dot_product_scores"),
     [
         ({}, True),
         ({"over_arch": "mlp"}, False),
@@ -160,14 +164,16 @@ def test_nodes_of_ones_own_are_scored_as_nodes_of_all(cross, heads):
         ({"user_vectors": 2, "item_vectors": 2}, True),
     ],
 )
-def test_which_models_have_bounds(shape, boundable):
-    assert Monn(ModelConfig(**shape)).boundable == boundable
+def test_which_models_have_bounds(shape, has_dot_product_scores):
+    assert Monn(ModelConfig(**shape)).has_dot_product_scores == has_dot_product_scores
 
 
 def test_a_task_begins_as_the_score():
     """With a lower base rate: what is clicked is rare among what is shown."""
     model, users, items = asked({"tasks": ("click", "like")}, random=False)
-    some = Users(users.item[:3], users.state[:3], tuple(level[:3] for level in users.levels))
-    parts: Parts = model.pair_parts(some, items["vectors"][:3], items["states"][:3], torch.zeros(3))
+    some = UserVectors(users.item[:3], users.state[:3], tuple(level[:3] for level in users.levels))
+    parts: OverArchInputs = model.over_arch_inputs_of_pairs(
+        some, items["vectors"][:3], items["states"][:3], torch.zeros(3)
+    )
     score = model.over_arch(parts)
     torch.testing.assert_close(model.task_logits(parts), (score - 2.0)[:, None].expand(3, 2))

@@ -18,7 +18,7 @@ from hsnn.trainer.training.learner import Learner
 
 def weights(learner: Learner) -> np.ndarray:
     """All that gradients move, in a row."""
-    arrays = learner.network.state()
+    arrays = learner.network.full_state()
     names = sorted(name for name in arrays if name.startswith(("monn", "items.w", "content.w", "features.w")))
     return np.concatenate([arrays[name].ravel() for name in names])
 

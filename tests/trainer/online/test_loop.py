@@ -24,11 +24,11 @@ from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.schema.events import Interaction, encode
-from hsnn.trainer.config.ids import IdsConfig, Limits
+from hsnn.trainer.config.ids import IdLimits, IdsConfig
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.errors import CheckpointError
-from hsnn.trainer.features.item_counters import ItemStates
+from hsnn.trainer.features.item_counters import ItemCounters
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.messages import Feed, Snapshot, StateDelta
 from hsnn.trainer.online.loop import OnlineLoop
@@ -148,11 +148,11 @@ def test_the_log_knows_how_far_the_last_checkpoint_is(undisturbed, log):
 
 
 def test_mirrors_learn_every_state_and_every_item(undisturbed, redis_client):
-    states, histories, users = ItemStates(), UserHistories(4), []
+    states, histories, users = ItemCounters(), UserHistories(4), []
     for _, fields in redis_client.xrange(key("state")):
         delta = StateDelta.decode(fields[b"d"])
-        states.put(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
-        histories.put(delta.user_rows, delta.user_items, delta.user_times)
+        states.set_rows(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
+        histories.set_rows(delta.user_rows, delta.user_items, delta.user_times)
         assert delta.new_user_rows.tolist() == list(range(len(users), len(users) + len(delta.new_users)))
         users += delta.new_users
     learner = undisturbed.learner
@@ -381,7 +381,7 @@ def test_a_checkpoint_folder_is_made(new_loop, tmp_path, filled):
 
 LIMITED = {
     "ids": IdsConfig(
-        items=Limits(cap=100, expire_after=10.0), users=Limits(cap=30, admit_after=2), reuse_after=2 * BATCH
+        items=IdLimits(cap=100, expire_after=10.0), users=IdLimits(cap=30, admit_after=2), reuse_after=2 * BATCH
     ),
     "expire_after_idle": 60.0,
     "index": IndexConfig(seed_after=128),

@@ -28,7 +28,7 @@ from hsnn.streaming.retry import RetryPolicy
 from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.trainer.checkpoint.digest import parts
 from hsnn.trainer.checkpoint.store import CheckpointStore
-from hsnn.trainer.features.item_counters import ItemStates
+from hsnn.trainer.features.item_counters import ItemCounters
 from hsnn.trainer.messages import Snapshot, StateDelta
 from hsnn.trainer.online.loop import OnlineLoop
 
@@ -194,14 +194,14 @@ def test_what_redis_lost_is_told_again_under_a_new_epoch(redis, new_loop, new_wo
     snapshot = Snapshot.decode(client.hgetall(key("snapshot", number)))
     assert snapshot.manifest.epoch == loop._writer.epoch == int(client.get(key("epoch"))) > 1
     assert (tmp_path / "killed" / snapshot.manifest.checkpoint).is_dir()
-    states = ItemStates()
+    states = ItemCounters()
     states.reserve(len(learner.items))
     known, rows = np.arange(len(snapshot.item_ids)), np.arange(len(learner.items))
-    states.put(known, *(snapshot.items[name] for name in ("values", "last", "first")))
+    states.set_rows(known, *(snapshot.items[name] for name in ("values", "last", "first")))
     for _, fields in client.xrange(key("state"), min=f"({snapshot.manifest.state_id}"):
         delta = StateDelta.decode(fields[b"d"])
         if delta.epoch == snapshot.manifest.epoch:
-            states.put(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
+            states.set_rows(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
     assert states.values[rows].tobytes() == learner.states.values[rows].tobytes()
     client.close()
 

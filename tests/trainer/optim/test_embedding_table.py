@@ -8,9 +8,9 @@ from hsnn.trainer.optim.embedding_table import EmbeddingTable
 
 def step(table: EmbeddingTable, rows: list[int], rate: float = 0.2) -> np.ndarray:
     """One step down the sum of the rows' entries; the gradient is 1 everywhere."""
-    leaf = table.take(np.array(rows))
+    leaf = table.gather(np.array(rows))
     leaf.sum().backward()
-    table.give(np.array(rows), leaf, rate)
+    table.apply_gradients(np.array(rows), leaf, rate)
     return table.weight
 
 
@@ -36,7 +36,7 @@ def test_a_row_slows_down_as_its_own_gradients_add_up():
 def test_a_leaf_that_was_not_used_changes_nothing():
     table = EmbeddingTable(2, 2, scale=1.0)
     before = table.weight.copy()
-    table.give(np.array([0]), table.take(np.array([0])), 0.2)
+    table.apply_gradients(np.array([0]), table.gather(np.array([0])), 0.2)
     assert np.array_equal(table.weight, before)
 
 

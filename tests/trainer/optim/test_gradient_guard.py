@@ -31,11 +31,11 @@ def exploding(taught, copy_of, new_world) -> Callable[[float | None], tuple[Lear
 
     def meet(limit: float | None) -> tuple[Learner, StepReport, Arrays]:
         learner, world = copy_of(taught[0]), new_world(seed=5)
-        learner.network.descent.guard.limit = limit
+        learner.network.optimizer.guard.limit = limit
         world.now = learner.watermark
         prepared = learner.prepare(world.batch(32))
-        backward = learner.network.descent.backward
-        learner.network.descent.backward = lambda loss: backward(10_000 * loss)
+        backward = learner.network.optimizer.backward
+        learner.network.optimizer.backward = lambda loss: backward(10_000 * loss)
         before = everything(learner)
         return learner, learner.train(prepared), before
 
@@ -73,15 +73,15 @@ def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(taught, cop
 def test_ordinary_steps_are_far_from_the_limit(taught, copy_of, new_world, teach):
     learner, world = copy_of(taught[0]), new_world(seed=7)
     world.now = learner.watermark
-    learner.network.descent.guard.limit = 30.0
+    learner.network.optimizer.guard.limit = 30.0
     assert all(teach(learner, world, 1).unsafe == 0 for _ in range(30))
 
 
 def test_a_restart_refuses_the_same_steps(taught, copy_of):
-    guard, again = taught[0].network.descent.guard, copy_of(taught[0]).network.descent.guard
-    assert guard.state()["seen"][0] == 250
-    assert {name: array.tobytes() for name, array in guard.state().items()} == {
-        name: array.tobytes() for name, array in again.state().items()
+    guard, again = taught[0].network.optimizer.guard, copy_of(taught[0]).network.optimizer.guard
+    assert guard.state_dict()["seen"][0] == 250
+    assert {name: array.tobytes() for name, array in guard.state_dict().items()} == {
+        name: array.tobytes() for name, array in again.state_dict().items()
     }
 
 

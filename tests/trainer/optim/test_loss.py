@@ -9,19 +9,19 @@ import pytest
 
 from hsnn.trainer.distributed.shard import FULL_SHARD, QueryShard
 from hsnn.trainer.index.learners.registry import LEARNERS
-from hsnn.trainer.optim.batch import Judged
-from hsnn.trainer.optim.step import Step
+from hsnn.trainer.optim.batch import LabelledItems
+from hsnn.trainer.optim.step import GradientStep
 from hsnn.trainer.training.learner import Learner
 
 
-def gradients_of(learner: Learner, step: Step, part: QueryShard) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def gradients_of(learner: Learner, step: GradientStep, part: QueryShard) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Gradients and sums of one part of a step that is not made."""
     network, judged = learner.network, step.judged
     asked = [step.queries] if judged is None else [step.queries, judged.queries]
-    taken = network._tables.take(step.candidates.rows, step.candidates.tokens, asked, judged)
-    outcome = network.forward(step.of(part), taken.of(part), step.totals(part))
-    network.descent.backward(outcome.loss)
-    found = [gradient.numpy().copy() for gradient in network.descent.gradients(taken)]
+    taken = network._tables.gather(step.candidates.rows, step.candidates.tokens, asked, judged)
+    outcome = network.compute_loss(step.part_of(part), taken.part_of(part), step.totals(part))
+    network.optimizer.backward(outcome.loss)
+    found = [gradient.numpy().copy() for gradient in network.optimizer.gradients(taken)]
     return found, [one.numpy() for one in outcome.sums]
 
 
@@ -29,7 +29,7 @@ def gradients_of(learner: Learner, step: Step, part: QueryShard) -> tuple[list[n
 def question(config: Any, with_index: Any, new_world: type, teach: Any, candidates_of: Any) -> Any:
     """``question("em", tasks=True)``: a learner with nodes, and a step that it has not made."""
 
-    def make(name: str, *, tasks: bool = False, events: int = 33, **index: Any) -> tuple[Learner, Step]:
+    def make(name: str, *, tasks: bool = False, events: int = 33, **index: Any) -> tuple[Learner, GradientStep]:
         model = config.model.model_copy(
             update={"nodes": 4, "children": (3,), "cross": tasks, "tasks": ("click", "like") if tasks else ()}
         )
@@ -44,9 +44,11 @@ def question(config: Any, with_index: Any, new_world: type, teach: Any, candidat
             labels = rng.integers(2, size=(19, 2)).astype(np.float32)
             states = learner.states.features(items, world.now)
             cross = rng.random((19, candidates.cross.shape[2]), np.float32)
-            judged = Judged(prepared.queries.some(rows), items, labels, np.array([1, 3], np.float32), states, cross)
+            judged = LabelledItems(
+                prepared.queries.select(rows), items, labels, np.array([1, 3], np.float32), states, cross
+            )
         since = learner.events - (learner.network.seeded_at or 0)
-        return learner, Step(prepared.queries, candidates, weights, learner.leaves, since, judged, fresh=20)
+        return learner, GradientStep(prepared.queries, candidates, weights, learner.leaves, since, judged, fresh=20)
 
     return make
 
@@ -75,8 +77,8 @@ def test_the_parts_of_a_step_add_up_to_it(question, name, options, parts):
 
 def test_a_part_may_be_without_new_events_or_judged_items(question):
     learner, step = question("em", tasks=True)
-    few = step.judged.some(slice(0, 1))
-    step = Step(step.queries, step.candidates, step.weights, step.leaves, step.since_seeded, few, fresh=1)
+    few = step.judged.select(slice(0, 1))
+    step = GradientStep(step.queries, step.candidates, step.weights, step.leaves, step.since_seeded, few, fresh=1)
     sums = gradients_of(learner, step, FULL_SHARD)[1]
     first, second = (gradients_of(learner, step, QueryShard(number, 2))[1] for number in range(2))
     assert first[0][2] == 0  # the item level's is of new events, the tasks' of judged ones

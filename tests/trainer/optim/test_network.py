@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hsnn.trainer.optim.step import Candidates
+from hsnn.trainer.optim.step import StepCandidates
 from hsnn.trainer.training.learner import Learner
 
 
@@ -31,11 +31,11 @@ def question(learner, new_world, candidates_of):
 def gradients(learner: Learner, question: list, *, nodes: bool = True) -> dict[str, np.ndarray]:
     """Gradients of the dense weights and of the embedding rows, with or without the learned levels' loss."""
     network, found = learner.network, {}
-    loss_of, taught = network.objective.loss, network.forward.taught
+    loss_of, taught = network.objective.loss, network.compute_loss.distillation_losses
     if not nodes:
         network.objective.loss = lambda view: loss_of(view).detach()
-        network.forward.taught = lambda *args: taught(*args).detach()
-    network.descent.optimiser.step = lambda: found.update(
+        network.compute_loss.distillation_losses = lambda *args: taught(*args).detach()
+    network.optimizer.adam.step = lambda: found.update(
         {
             name: weight.grad.numpy().copy()
             for name, weight in network.monn.named_parameters()
@@ -43,7 +43,7 @@ def gradients(learner: Learner, question: list, *, nodes: bool = True) -> dict[s
         }
     )
     for name, table in network.tables.items():
-        table.give = lambda rows, leaf, rate, name=name: found.update({name: leaf.grad.numpy().copy()})
+        table.apply_gradients = lambda rows, leaf, rate, name=name: found.update({name: leaf.grad.numpy().copy()})
     network.step(*question)
     return found
 
@@ -78,7 +78,7 @@ def test_only_the_rows_of_the_batch_change(learner, question):
 def test_log_q_is_subtracted_from_the_logits(learner, copy_of, question):
     """Make one negative frequent: the step must push its bias down LESS than when it was rare."""
     asked = question()
-    candidates: Candidates = asked[1]
+    candidates: StepCandidates = asked[1]
     negative = int(np.setdiff1d(np.arange(len(candidates.rows)), candidates.targets)[0])
     row, biases = int(candidates.rows[negative]), {}
     for log_q in (-4.0, 0.0, 4.0):
@@ -86,7 +86,7 @@ def test_log_q_is_subtracted_from_the_logits(learner, copy_of, question):
         changed = candidates.log_q.copy()
         changed[negative] += log_q
         leaf = {}
-        copy.network.items.ids.give = lambda rows, ids, rate, leaf=leaf: leaf.update(
+        copy.network.items.ids.apply_gradients = lambda rows, ids, rate, leaf=leaf: leaf.update(
             zip(rows.tolist(), ids.grad, strict=True)
         )
         copy.network.step(asked[0], candidates._replace(log_q=changed), *asked[2:])
@@ -99,12 +99,12 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(learner, new_w
     world.now = learner.watermark
     prepared = learner.prepare(world.batch(32))
     learner.network.items.content.weight[:, 0] = np.nan
-    before, events = learner.network.state(), learner.events
+    before, events = learner.network.full_state(), learner.events
     report = learner.train(prepared)
     assert (report.events, report.unsafe) == (0, 32)
     assert not np.isfinite(report.loss)
     assert learner.events == events
-    after = learner.network.state()
+    after = learner.network.full_state()
     assert all(after[name].tobytes() == before[name].tobytes() for name in before)
 
 

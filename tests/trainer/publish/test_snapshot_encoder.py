@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.trainer.config.ids import IdsConfig, Limits
+from hsnn.trainer.config.ids import IdLimits, IdsConfig
 from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot, make_snapshot_manifest
 from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder, encode_strings
@@ -20,7 +20,7 @@ from hsnn.trainer.training.learner import Learner
 @pytest.mark.parametrize("kind", ["plain", "cross", "limited"])
 def test_the_same_fields(config, world, teach, kind):
     model = config.model.model_copy(update={"cross": kind == "cross"})
-    ids = IdsConfig(items=Limits(cap=50), users=Limits(cap=20)) if kind == "limited" else IdsConfig()
+    ids = IdsConfig(items=IdLimits(cap=50), users=IdLimits(cap=20)) if kind == "limited" else IdsConfig()
     learner = Learner(config.model_copy(update={"model": model, "ids": ids, "expire_after_idle": 60.0}))
     teach(learner, world, 12)
     assert kind != "limited" or len(learner.recycler.items.vacant())

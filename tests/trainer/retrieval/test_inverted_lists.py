@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsnn.trainer.retrieval.inverted_lists import Leaves
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 
 NODES, ROWS = 4, 8
 PRIOR = 0.02
 MASSES = st.one_of(st.just(-np.inf), st.floats(-5, 900))
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("put"), st.integers(0, ROWS - 1), st.integers(0, NODES - 1)),
+        st.tuples(st.just("assign"), st.integers(0, ROWS - 1), st.integers(0, NODES - 1)),
         st.tuples(st.just("remove"), st.integers(0, ROWS - 1)),
-        st.tuples(st.just("set_mass"), st.dictionaries(st.integers(0, ROWS - 1), MASSES, max_size=ROWS)),
+        st.tuples(st.just("set_log_mass"), st.dictionaries(st.integers(0, ROWS - 1), MASSES, max_size=ROWS)),
         st.tuples(st.just("assign_all"), st.lists(st.integers(-1, NODES - 1), max_size=ROWS)),
     ),
     max_size=30,
@@ -30,13 +30,13 @@ class Naive:
         self.node_of: dict[int, int] = {}
         self.log_mass: dict[int, float] = {}
 
-    def put(self, row: int, node: int) -> None:
+    def assign(self, row: int, node: int) -> None:
         self.node_of[row] = node
 
     def remove(self, row: int) -> None:
         self.node_of.pop(row, None)
 
-    def set_mass(self, masses: dict[int, float]) -> None:
+    def set_log_mass(self, masses: dict[int, float]) -> None:
         self.log_mass |= masses
 
     def assign_all(self, nodes: list[int]) -> None:
@@ -63,11 +63,11 @@ class Naive:
         return float(logits[node] + np.log((masses[row] + prior) / sum(masses[r] + prior for r in self.members(node))))
 
 
-def apply(leaves: Leaves, naive: Naive, step: tuple) -> None:
+def apply(leaves: InvertedLists, naive: Naive, step: tuple) -> None:
     name, *arguments = step
     getattr(naive, name)(*arguments)
-    if name == "set_mass":
-        leaves.set_mass(np.array(list(arguments[0]), np.int64), np.array(list(arguments[0].values()), np.float64))
+    if name == "set_log_mass":
+        leaves.set_log_mass(np.array(list(arguments[0]), np.int64), np.array(list(arguments[0].values()), np.float64))
     elif name == "assign_all":
         leaves.assign_all(np.array(arguments[0], np.int32))
     else:
@@ -77,7 +77,7 @@ def apply(leaves: Leaves, naive: Naive, step: tuple) -> None:
 @settings(max_examples=150, deadline=None)
 @given(STEPS, st.lists(st.floats(-3, 0), min_size=NODES, max_size=NODES))
 def test_any_sequence_of_changes_equals_the_naive_model(steps, logits):
-    leaves, naive = Leaves(NODES), Naive()
+    leaves, naive = InvertedLists(NODES), Naive()
     for step in steps:
         apply(leaves, naive, step)
     for node in range(NODES):
@@ -90,32 +90,32 @@ def test_any_sequence_of_changes_equals_the_naive_model(steps, logits):
     assert sorted(everything.rows.tolist()) == sorted(naive.node_of)
     assert (everything.opened, everything.considered) == (len(set(naive.node_of.values())), len(naive.node_of))
     if any(naive.relative().values()):
-        keys = np.array([naive.key(row, np.array(logits)) for row in everything.best_first().tolist()])
+        keys = np.array([naive.key(row, np.array(logits)) for row in everything.rows_by_key().tolist()])
         assert (np.diff(keys) < 1e-4).all()  # merge order: best first
 
 
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
 def test_sums_and_nodes_restore_the_very_same_leaves(steps):
-    leaves, naive = Leaves(NODES), Naive()
+    leaves, naive = InvertedLists(NODES), Naive()
     for step in steps:
         apply(leaves, naive, step)
-    again = Leaves(NODES)
+    again = InvertedLists(NODES)
     again.load_columns({name: column[:ROWS].copy() for name, column in leaves.columns().items()})
     again.load_state_dict(leaves.state_dict())
     assert again.node_log_share().tobytes() == leaves.node_log_share().tobytes()
     for other in (leaves, again):
-        apply(other, Naive(), ("set_mass", {0: 3.0, 1: -1.0}))
-        apply(other, Naive(), ("put", 2, 3))
+        apply(other, Naive(), ("set_log_mass", {0: 3.0, 1: -1.0}))
+        apply(other, Naive(), ("assign", 2, 3))
     assert again.node_log_share().tobytes() == leaves.node_log_share().tobytes()
 
 
 @pytest.fixture
-def leaves() -> Leaves:
+def leaves() -> InvertedLists:
     """Node 0: rows 0 (heavy), 1, 2; node 1: rows 3, 4; node 2: nothing; node 3: row 5."""
-    leaves = Leaves(NODES)
+    leaves = InvertedLists(NODES)
     leaves.assign_all(np.array([0, 0, 0, 1, 1, 3], np.int32))
-    leaves.set_mass(np.arange(6), np.log([8.0, 1.0, 1.0, 2.0, 2.0, 1.0]))
+    leaves.set_log_mass(np.arange(6), np.log([8.0, 1.0, 1.0, 2.0, 2.0, 1.0]))
     return leaves
 
 
@@ -130,7 +130,7 @@ def test_only_the_best_nodes_are_opened(leaves):
 
 
 def test_a_popular_item_of_a_worse_node_goes_before_an_unpopular_one_of_the_best(leaves):
-    assert leaves.candidates(flat(0, -0.5, 0, -9), beam=3, budget=3).best_first().tolist() == [0, 3, 4]
+    assert leaves.candidates(flat(0, -0.5, 0, -9), beam=3, budget=3).rows_by_key().tolist() == [0, 3, 4]
 
 
 def test_the_budget_is_spent_on_allowed_items_only(leaves):
@@ -147,17 +147,17 @@ def test_the_budget_is_spent_on_allowed_items_only(leaves):
 
 
 def test_nothing_indexed_nothing_found():
-    found = Leaves(3).candidates(flat(0, 0, 0), beam=2, budget=5)
+    found = InvertedLists(3).candidates(flat(0, 0, 0), beam=2, budget=5)
     assert (found.rows.tolist(), found.opened, found.considered) == ([], 0, 0)
 
 
 def test_another_half_life_rescales_everything(leaves):
-    leaves.set_mass(np.arange(6), 900 + np.log([1.0, 1.0, 2.0, 4.0, 4.0, 4.0]))
+    leaves.set_log_mass(np.arange(6), 900 + np.log([1.0, 1.0, 2.0, 4.0, 4.0, 4.0]))
     np.testing.assert_allclose(np.exp(leaves.node_log_share()), [0.25, 0.5, 1e-6, 0.25], rtol=0.02)
 
 
 def test_an_item_far_heavier_than_all_others_does_not_overflow(leaves):
-    leaves.set_mass(np.array([5]), np.array([5000.0]))
+    leaves.set_log_mass(np.array([5]), np.array([5000.0]))
     share = np.exp(leaves.node_log_share())
     assert share[3] > 0.8
     assert np.isfinite(share).all()
@@ -167,25 +167,25 @@ def test_an_item_far_heavier_than_all_others_does_not_overflow(leaves):
 
 def test_traffic_follows_a_moving_item(leaves):
     before = np.exp(leaves.node_log_share())
-    leaves.put(0, 1)
+    leaves.assign(0, 1)
     after = np.exp(leaves.node_log_share())
     assert after[1] - before[1] == pytest.approx(before[0] - after[0], rel=1e-3)
-    leaves.put(0, 0)
+    leaves.assign(0, 0)
     np.testing.assert_allclose(np.exp(leaves.node_log_share()), before, rtol=1e-5)
 
 
 def test_an_unseen_item_has_a_share():
-    leaves = Leaves(1)
+    leaves = InvertedLists(1)
     leaves.assign_all(np.array([0, 0], np.int32))
-    leaves.set_mass(np.array([0]), np.array([0.0]))
-    assert leaves.best(np.array([1, 0]), flat(0), budget=2).best_first().tolist() == [0, 1]
+    leaves.set_log_mass(np.array([0]), np.array([0.0]))
+    assert leaves.select_best(np.array([1, 0]), flat(0), budget=2).rows_by_key().tolist() == [0, 1]
     assert np.isfinite(leaves.node_log_share()).all()
 
 
 def test_rows_beyond_the_first_thousand():
-    leaves = Leaves(2)
+    leaves = InvertedLists(2)
     for row in range(3000):
-        leaves.put(row, row % 2)
+        leaves.assign(row, row % 2)
     leaves.remove(2999)
     leaves.remove(9999)  # never heard of
     assert leaves.sizes.tolist() == [1500, 1499]
@@ -195,15 +195,15 @@ def test_rows_beyond_the_first_thousand():
 def test_restored_leaves_sum_a_node_again_to_the_same_bits():
     """Members lie in the order in which they came and went; restored ones by row. A sum must not depend on it."""
     rng = np.random.default_rng(0)
-    leaves = Leaves(3)
+    leaves = InvertedLists(3)
     for row in rng.permutation(400).tolist():
-        leaves.put(row, row % 3)
-    leaves.set_mass(np.arange(400), rng.normal(size=400))
-    leaves.set_mass(np.array([6, 7]), np.array([30.0, 30.0]))  # of node 0 and node 1
+        leaves.assign(row, row % 3)
+    leaves.set_log_mass(np.arange(400), rng.normal(size=400))
+    leaves.set_log_mass(np.array([6, 7]), np.array([30.0, 30.0]))  # of node 0 and node 1
     for row in rng.permutation(np.arange(8, 400))[:50].tolist():
         leaves.remove(row)
-        leaves.put(row, (row + 1) % 3)
-    again = Leaves(3)
+        leaves.assign(row, (row + 1) % 3)
+    again = InvertedLists(3)
     again.load_columns({name: column[:400] for name, column in leaves.columns().items()})
     again.load_state_dict(leaves.state_dict())
     for one in (leaves, again):
@@ -213,14 +213,14 @@ def test_restored_leaves_sum_a_node_again_to_the_same_bits():
 
 def test_many_moves_at_once_are_what_they_are_one_by_one(monkeypatch):
     rng = np.random.default_rng(1)
-    one_by_one, at_once = Leaves(5), Leaves(5)
+    one_by_one, at_once = InvertedLists(5), InvertedLists(5)
     for leaves in (one_by_one, at_once):
         leaves.assign_all(np.arange(300, dtype=np.int32) % 4 - 1)  # a third is in no node
-        leaves.set_mass(np.arange(300), np.linspace(-3, 3, 300))
+        leaves.set_log_mass(np.arange(300), np.linspace(-3, 3, 300))
     rows, nodes = rng.permutation(300)[:200], rng.integers(0, 5, 200)
-    one_by_one.move(rows, nodes)
+    one_by_one.assign_rows(rows, nodes)
     monkeypatch.setattr("hsnn.trainer.retrieval.inverted_lists._MANY", 10)
-    at_once.move(rows, nodes)
+    at_once.assign_rows(rows, nodes)
     assert at_once.node_of.tolist() == one_by_one.node_of.tolist()
     assert at_once.sizes.tolist() == one_by_one.sizes.tolist()
     assert at_once.state_dict()["mass"] == pytest.approx(one_by_one.state_dict()["mass"])

@@ -36,7 +36,7 @@ def crowded(config, with_index, new_world, teach) -> tuple[Learner, object]:
     codes += 1000.0
     codes[3] -= 1000.0
     living = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
-    learner.leaves.move(living, learner.network.assign(living, learner.items.tokens))
+    learner.leaves.assign_rows(living, learner.network.assign(living, learner.items.tokens))
     assert learner.leaves.sizes[3] == len(living)
     return learner, world
 
@@ -120,8 +120,8 @@ def test_one_rate_is_changed_and_the_other_stays(config, new_world):
     learner, world = Learner(config), new_world()
     told(learner, world, SetRates(embedding_rate=0.07))
     told(learner, world, SetRates(dense_rate=5e-4), SetRates(dense_rate=6e-4))
-    rates = [group["lr"] for group in learner.network.descent.optimiser.param_groups]
-    assert (rates, learner.network.descent.rate) == ([6e-4, config.index.rate], 0.07)
+    rates = [group["lr"] for group in learner.network.optimizer.adam.param_groups]
+    assert (rates, learner.network.optimizer.embedding_rate) == ([6e-4, config.index.rate], 0.07)
 
 
 def test_a_restart_goes_on_as_it_was_steered(crowded, new_world, teach):
@@ -143,7 +143,7 @@ def test_a_checkpoint_from_before_there_were_commands_is_read(config, new_world,
     del values["commanded"]
     again = Learner.from_state_dict(config, arrays, values)
     assert again.commanded.generation == 0
-    assert again.network.descent.rate == config.embedding_rate
+    assert again.network.optimizer.embedding_rate == config.embedding_rate
 
 
 def test_what_is_no_command_is_passed_over():

@@ -14,7 +14,7 @@ from hsnn.trainer.checkpoint.digest import parts
 from hsnn.trainer.checkpoint.learner_copy import LearnerCopy
 from hsnn.trainer.checkpoint.row_delta import TableRows
 from hsnn.trainer.checkpoint.store import CheckpointStore
-from hsnn.trainer.config.ids import IdsConfig, Limits
+from hsnn.trainer.config.ids import IdLimits, IdsConfig
 from hsnn.trainer.features import extra_tables
 from hsnn.trainer.messages import Snapshot, StateDelta
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot, make_snapshot_manifest
@@ -124,7 +124,7 @@ def test_incremental_checkpoints_have_its_changed_rows(clicks, config, world, te
 
 
 def test_a_recycled_row_starts_at_nothing(clicks, config, new_world):
-    ids = IdsConfig(items=Limits(cap=3), users=Limits(cap=2), reuse_after=2)
+    ids = IdsConfig(items=IdLimits(cap=3), users=IdLimits(cap=2), reuse_after=2)
     learner, world = Learner(config.model_copy(update={"ids": ids})), new_world()
     learner.train(learner.prepare(world.clicks(["a"] * 4, ["x", "y", "y", "z"])))
     learner.train(learner.prepare(world.clicks(["a"] * 2, ["x", "z"])))

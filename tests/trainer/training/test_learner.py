@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hsnn.trainer.features.hashing import token_matrix, tokens
-from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.hashing import hash_features, pad_tokens
+from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.model.item_encoder import Encoder
 from hsnn.trainer.model.scorer import Scorer
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
@@ -34,7 +34,7 @@ def test_nodes_are_clusters(taught):
     assert shuffled < 0.6
 
 
-def served(learner: Learner, queries: Queries) -> list[list[int]]:
+def served(learner: Learner, queries: QueryArrays) -> list[list[int]]:
     """The 10 best rows of every query, by beam, budget and item level."""
     snapshot = make_snapshot(learner, SnapshotOrigin(1, 1))
     encoder, scorer = Encoder(learner.config.model, snapshot.model), Scorer(learner.config.model, snapshot.model)
@@ -42,7 +42,7 @@ def served(learner: Learner, queries: Queries) -> list[list[int]]:
     encoded = scorer.encode(queries, vectors, learner.leaves.node_log_share())
     config, best = learner.config.model, []
     for number in range(len(queries.now)):
-        rows = learner.leaves.candidates(encoded.nodes[number], config.beam, config.budget).rows
+        rows = learner.leaves.candidates(encoded.leaf_log_probs[number], config.beam, config.budget).rows
         features = learner.states.features(rows, int(queries.now[number]))
         scores = scorer.score(encoded, number, vectors[rows], features, learner.leaves.node_of[rows])
         best.append(rows[np.argsort(-scores)[:10]].tolist())
@@ -56,7 +56,7 @@ def test_served_recall_beats_popularity(taught, copy_of, new_world):
     prepared = learner.prepare(world.batch(400))
     known = (prepared.queries.history_items >= 0).any(1)
     targets = prepared.items[known]
-    found = served(learner, Queries(*(part[known] for part in prepared.queries)))
+    found = served(learner, QueryArrays(*(part[known] for part in prepared.queries)))
     popular = np.argsort(-learner.states.counts(np.arange(len(learner.items)), learner.watermark)[:, -1])[:10]
     ours = np.mean([target in rows for target, rows in zip(targets, found, strict=True)])
     assert known.sum() > 300
@@ -73,7 +73,7 @@ def test_an_unseen_item_is_where_its_content_belongs_at_once(taught):
     nodes = encoder.assign(encoder.vectors(snapshot.items["embeddings"], snapshot.items["tokens"]))
     model = learner.config.model
     for cluster in range(6):
-        own = token_matrix([tokens({"topic": f"c{cluster}"}, model.buckets, model.item_tokens)], model.item_tokens)
+        own = pad_tokens([hash_features({"topic": f"c{cluster}"}, model.buckets, model.item_tokens)], model.item_tokens)
         vector = encoder.vectors(np.zeros((1, model.dim + 1), np.float32), own)
         node = encoder.assign(vector)[0]
         neighbours = labels[nodes == node]

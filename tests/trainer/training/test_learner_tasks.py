@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.features.queries import Queries
-from hsnn.trainer.optim.batch import Judged
+from hsnn.trainer.features.queries import QueryArrays
+from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import PreparedBatch
 
@@ -29,15 +29,15 @@ def tasked(config: TrainerConfig) -> Callable[..., TrainerConfig]:
     return make
 
 
-def shown(learner: Learner, prepared: PreparedBatch, rng: np.random.Generator, size: int = 48) -> Judged:
+def shown(learner: Learner, prepared: PreparedBatch, rng: np.random.Generator, size: int = 48) -> LabelledItems:
     """Impressions at the moments of a batch's events; a click if the item is of the user's cluster, a like never."""
     asked = rng.integers(len(prepared.items), size=size)
     items = rng.integers(len(learner.items), size=size)
     cluster = np.array([int(name[1]) for name in learner.items.table.ids])
     labels = np.zeros((size, 2), np.float32)
     labels[:, 0] = cluster[items] == cluster[prepared.items[asked]]  # users click in their own cluster
-    return Judged(
-        Queries(*(column[asked] for column in prepared.queries)),
+    return LabelledItems(
+        QueryArrays(*(column[asked] for column in prepared.queries)),
         items.astype(np.int64),
         labels,
         np.ones(2, np.float32),
@@ -130,8 +130,8 @@ def test_what_is_judged_is_learned_with_its_item(tasked, world):
     prepared = learner.prepare(world.batch(8))
     row = learner.items.table.find(["c1-new"])[0]
     known = np.flatnonzero((prepared.queries.history_items >= 0).any(1))[:1]
-    judged = Judged(
-        Queries(*(column[known] for column in prepared.queries)),
+    judged = LabelledItems(
+        QueryArrays(*(column[known] for column in prepared.queries)),
         np.array([row]),
         np.ones((1, 2), np.float32),
         np.ones(2, np.float32),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.training.replay_buffer import Examples, ReplayBuffer
 
 CONFIG = ModelConfig(history=2, user_tokens=1, context_tokens=1)
@@ -18,7 +18,7 @@ def lessons(items: list[int]) -> Examples:
     own = np.array(items, np.int64)
     history = np.stack([own, own], 1).astype(np.int32)
     tokens = own[:, None].astype(np.int32)
-    queries = Queries(history, history.astype(np.int64), tokens, tokens, own)
+    queries = QueryArrays(history, history.astype(np.int64), tokens, tokens, own)
     return Examples(queries, own, np.ones(n, np.float32))
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from hsnn.streaming.schema.batch import Batch, LabelledImpressions
-from hsnn.trainer.config.ids import IdsConfig, Limits
+from hsnn.trainer.config.ids import IdLimits, IdsConfig
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.online.progress import NO_ROW, TrainingProgress
 from hsnn.trainer.training.learner import Learner
 
 LIMITED = IdsConfig(
-    items=Limits(cap=80, expire_after=20.0, floor=8),
-    users=Limits(cap=40, expire_after=300.0, floor=4, admit_after=2),
+    items=IdLimits(cap=80, expire_after=20.0, floor=8),
+    users=IdLimits(cap=40, expire_after=300.0, floor=4, admit_after=2),
     candidates=30,
     reuse_after=256,
 )
@@ -168,7 +168,7 @@ def test_an_item_that_gives_up_its_row_is_deleted_for_the_others(limited, new_st
 
 
 def test_a_user_without_a_row_has_no_history_and_gets_one_when_admitted(config, world):
-    learner = Learner(config.model_copy(update={"ids": IdsConfig(users=Limits(admit_after=3))}))
+    learner = Learner(config.model_copy(update={"ids": IdsConfig(users=IdLimits(admit_after=3))}))
     first = learner.prepare(world.clicks(["a", "b", "a"], ["x", "y", "y"], users=[world.user("b", age="20s")]))
     assert first.users.tolist() == [-1, 0, -1]
     assert (first.queries.history_items == -1).all()
@@ -183,7 +183,7 @@ def test_a_user_without_a_row_has_no_history_and_gets_one_when_admitted(config, 
 
 
 def test_a_user_who_left_is_a_stranger_again_and_the_row_is_somebody_elses(config, world):
-    learner = Learner(config.model_copy(update={"ids": IdsConfig(users=Limits(cap=1))}))
+    learner = Learner(config.model_copy(update={"ids": IdsConfig(users=IdLimits(cap=1))}))
     learner.train(learner.prepare(world.clicks(["a", "a"], ["x", "y"], users=[world.user("a", age="20s")])))
     learner.delta()
     prepared = learner.prepare(world.clicks(["b"], ["x"]))
@@ -197,7 +197,7 @@ def test_a_user_who_left_is_a_stranger_again_and_the_row_is_somebody_elses(confi
 
 
 def test_events_on_items_without_a_row_are_dropped_and_counted(config, world):
-    learner = Learner(config.model_copy(update={"ids": IdsConfig(items=Limits(cap=2, floor=2))}))
+    learner = Learner(config.model_copy(update={"ids": IdsConfig(items=IdLimits(cap=2, floor=2))}))
     batch, progress = world.clicks(["a", "b", "c", "d"], ["x", "y", "z", "x"]), TrainingProgress()
     prepared = learner.prepare(batch)
     assert prepared.items.tolist() == [0, 1, 0]
@@ -210,7 +210,7 @@ def test_events_on_items_without_a_row_are_dropped_and_counted(config, world):
 
 
 def test_items_that_leave_alive_at_the_cap_are_the_longest_unseen(config, world):
-    ids = IdsConfig(items=Limits(cap=3), reuse_after=2)
+    ids = IdsConfig(items=IdLimits(cap=3), reuse_after=2)
     learner = Learner(config.model_copy(update={"ids": ids}))
     learner.train(learner.prepare(world.clicks(["a"] * 3, ["x", "y", "z"])))
     learner.train(learner.prepare(world.clicks(["a"] * 2, ["x", "z"])))

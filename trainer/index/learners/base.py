@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.index.batch import IndexView
+from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.hierarchy import Hierarchy
 from hsnn.trainer.rowstore.arrays import Array
 
@@ -22,25 +22,25 @@ class IndexLearner:
 
     Attributes
     ----------
-    detached : bool
+    detaches_items : bool
         Whether item vectors are spared the index's gradients.
-    task_moves_nodes : bool
+    task_loss_moves_nodes : bool
         Whether the task loss moves node vectors; if not, the learner does by itself.
-    differentiable : bool
+    differentiable_assignment : bool
         Whether assignments have gradients, so that balance losses have an effect.
-    periodic : bool
+    refits_periodically : bool
         Whether nodes come from k-means over all living items now and then.
-    evens : bool
+    splits_overfull_nodes : bool
         Whether nodes that are overfull are split then.
     learns_head : bool
         Whether the head in front of the nodes is learned.
     """
 
-    detached: ClassVar[bool] = True
-    task_moves_nodes: ClassVar[bool] = True
-    differentiable: ClassVar[bool] = True
-    periodic: ClassVar[bool] = False
-    evens: ClassVar[bool] = False
+    detaches_items: ClassVar[bool] = True
+    task_loss_moves_nodes: ClassVar[bool] = True
+    differentiable_assignment: ClassVar[bool] = True
+    refits_periodically: ClassVar[bool] = False
+    splits_overfull_nodes: ClassVar[bool] = False
     learns_head: ClassVar[bool] = False
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -48,37 +48,37 @@ class IndexLearner:
 
     def project(self, hierarchy: Hierarchy, base: Tensor) -> Tensor:
         """Items (U, d+1) in the index's own space."""
-        return hierarchy.project(base) if self.detached else base
+        return hierarchy.project(base) if self.detaches_items else base
 
-    def loss(self, view: IndexView) -> Tensor:  # noqa: ARG002 - the neutral learner adds nothing
+    def loss(self, view: IndexOutput) -> Tensor:  # noqa: ARG002 - the neutral learner adds nothing
         """Return what this learner adds to the levels' own task losses, ()."""
         return torch.zeros(())
 
-    def after(self, view: IndexView) -> None:
+    def after_step(self, view: IndexOutput) -> None:
         """Move nodes once the gradient step was made."""
 
-    def seen(self, users: Tensor, total: int) -> Tensor:  # noqa: ARG002 - the neutral learner looks at nobody
+    def user_statistics(self, users: Tensor, total: int) -> Tensor:  # noqa: ARG002 - the neutral learner looks at nobody
         """Return what `observe` wants to know of the item level's first user vectors (B, d).
 
         It is a mean over `total` users, so that those of the parts of a batch add up.
         """
         return torch.zeros(0)
 
-    def observe(self, seen: Tensor) -> None:
+    def update_user_statistics(self, seen: Tensor) -> None:
         """Look at the users of a batch that was learned, by what `seen` returned for all of them."""
 
-    def measure(self, hierarchy: Hierarchy) -> None:
+    def update_metric(self, hierarchy: Hierarchy) -> None:
         """Renew the metric in which items are near to nodes."""
 
-    def state(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, Array]:
         """Arrays that the next step depends on."""
         return {}
 
-    def restore(self, arrays: Mapping[str, Array]) -> None:
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
         """Take over what `state` returned."""
 
 
-def follow(view: IndexView, share: float) -> None:
+def move_nodes_to_item_means(view: IndexOutput, share: float) -> None:
     """Move every node that holds candidates `share` of the way to their mean, as EM's and Streaming VQ's nodes do."""
     for codes, path in zip(view.levels.hierarchy.codes, view.paths, strict=True):
         nodes, residual = codes.data, path.residual.detach()

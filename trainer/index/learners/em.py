@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.index.batch import IndexView
+from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.hierarchy import Hierarchy
-from hsnn.trainer.index.learners.base import IndexLearner, follow
+from hsnn.trainer.index.learners.base import IndexLearner, move_nodes_to_item_means
 from hsnn.trainer.rowstore.arrays import Array
 
 _MEMORY = 0.99
@@ -38,37 +38,37 @@ class Em(IndexLearner):
         Running mean of ``(u, 1)(u, 1)'`` over users.
     """
 
-    differentiable: ClassVar[bool] = False
-    periodic: ClassVar[bool] = True
-    evens: ClassVar[bool] = True
+    differentiable_assignment: ClassVar[bool] = False
+    refits_periodically: ClassVar[bool] = True
+    splits_overfull_nodes: ClassVar[bool] = True
 
     def __init__(self, config: TrainerConfig) -> None:
         super().__init__(config)
         self.moment = torch.zeros(config.model.dim + 1, config.model.dim + 1)
 
-    def after(self, view: IndexView) -> None:
+    def after_step(self, view: IndexOutput) -> None:
         """Take the M-step's mean."""
-        follow(view, self.config.follow)
+        move_nodes_to_item_means(view, self.config.follow)
 
-    def seen(self, users: Tensor, total: int) -> Tensor:
+    def user_statistics(self, users: Tensor, total: int) -> Tensor:
         """Moment (d+1, d+1) of users (B, d)."""
         extended = torch.cat([users, torch.ones(len(users), 1)], 1)  # (B, d+1)
         return extended.T @ extended / total
 
-    def observe(self, seen: Tensor) -> None:
+    def update_user_statistics(self, seen: Tensor) -> None:
         """Take users' moment (d+1, d+1) into the running one."""
         self.moment = seen if not self.moment.any() else _MEMORY * self.moment + (1 - _MEMORY) * seen
 
-    def measure(self, hierarchy: Hierarchy) -> None:
+    def update_metric(self, hierarchy: Hierarchy) -> None:
         """Renew the metric from the users seen so far."""
         if self.moment.any():
             hierarchy.metric.copy_(task_metric(self.moment, self.config.popularity))
 
-    def state(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, Array]:
         """Return the moment."""
         return {"moment": self.moment.numpy()}
 
-    def restore(self, arrays: Mapping[str, Array]) -> None:
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
         """Take over what `state` returned."""
         self.moment = torch.from_numpy(arrays["moment"].copy())
 

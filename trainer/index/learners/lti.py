@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hsnn.trainer.index.batch import IndexView
+from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.hierarchy import soft_assignment
 from hsnn.trainer.index.learners.base import IndexLearner
 from hsnn.trainer.modules.losses import sampled_softmax_losses
@@ -23,16 +23,16 @@ from hsnn.trainer.modules.losses import sampled_softmax_losses
 class Lti(IndexLearner):
     """The paper's own learner; hard assignments are used for publishing only."""
 
-    detached: ClassVar[bool] = False
+    detaches_items: ClassVar[bool] = False
 
-    def loss(self, view: IndexView) -> Tensor:
+    def loss(self, view: IndexOutput) -> Tensor:
         """Sum the sampled softmax of the users' level vectors against pseudo items over all levels."""
-        step, hierarchy = view.step, view.levels.hierarchy
+        step, hierarchy = view.batch, view.levels.hierarchy
         total, summed = torch.zeros(()), torch.zeros_like(view.projected)
         residual = view.projected
         parents: Tensor | None = None
         for level, path in enumerate(view.paths):
-            soft = soft_assignment(hierarchy.step(level, residual, parents).distances, view.sharpness)  # (U, F)
+            soft = soft_assignment(hierarchy.assign_level(level, residual, parents).distances, view.sharpness)  # (U, F)
             codes = hierarchy.codes[level]
             if parents is None:
                 pseudo = soft @ codes
@@ -45,9 +45,9 @@ class Lti(IndexLearner):
         return self.config.joint * total
 
 
-def pseudo_logits(view: IndexView, level: int, vectors: Tensor) -> Tensor:
+def pseudo_logits(view: IndexOutput, level: int, vectors: Tensor) -> Tensor:
     """Logits (B, U) of a level's user vectors against one vector (U, d+1) per candidate: log-sum-exp over the heads."""
     vectors = vectors[:, :-1]
-    users = view.step.users[level].reshape(len(view.step.targets), -1, vectors.shape[1])  # (B, m, d)
+    users = view.batch.users[level].reshape(len(view.batch.targets), -1, vectors.shape[1])  # (B, m, d)
     products = users.reshape(-1, vectors.shape[1]) @ vectors.T
     return torch.logsumexp(products.view(users.shape[0], users.shape[1], -1), 1)

@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hsnn.trainer.index.batch import IndexView
+from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.hierarchy import straight_through
-from hsnn.trainer.index.learners.base import IndexLearner, follow
+from hsnn.trainer.index.learners.base import IndexLearner, move_nodes_to_item_means
 
 
 class OneShot(IndexLearner):
@@ -21,9 +21,9 @@ class OneShot(IndexLearner):
 
     learns_head: ClassVar[bool] = True
 
-    def loss(self, view: IndexView) -> Tensor:
+    def loss(self, view: IndexOutput) -> Tensor:
         """Routing, over all levels."""
-        total, step = torch.zeros(()), view.step
+        total, step = torch.zeros(()), view.batch
         rows = torch.arange(len(step.targets))
         for level, scores in enumerate(view.scores):
             family = scores.families[step.targets]  # (B,)
@@ -32,6 +32,6 @@ class OneShot(IndexLearner):
             total = total - step.mean((codes * gain).sum(1))
         return self.config.routing * total
 
-    def after(self, view: IndexView) -> None:
+    def after_step(self, view: IndexOutput) -> None:
         """Nodes follow their items: gradients alone leave them behind, and dead."""
-        follow(view, self.config.follow)
+        move_nodes_to_item_means(view, self.config.follow)

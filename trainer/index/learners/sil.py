@@ -13,6 +13,6 @@ from hsnn.trainer.index.learners.base import IndexLearner
 class Sil(IndexLearner):
     """Not joint: the nodes are refitted every ``trainer.index.kmeans_every`` events."""
 
-    task_moves_nodes: ClassVar[bool] = False
-    differentiable: ClassVar[bool] = False
-    periodic: ClassVar[bool] = True
+    task_loss_moves_nodes: ClassVar[bool] = False
+    differentiable_assignment: ClassVar[bool] = False
+    refits_periodically: ClassVar[bool] = True

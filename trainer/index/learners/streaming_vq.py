@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.index.batch import IndexView
+from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.hierarchy import Hierarchy
 from hsnn.trainer.index.learners.base import IndexLearner
 from hsnn.trainer.index.learners.lti import pseudo_logits
@@ -39,28 +39,28 @@ class StreamingVq(IndexLearner):
         n_k, in weighted items per batch.
     """
 
-    detached: ClassVar[bool] = False
-    task_moves_nodes: ClassVar[bool] = False
-    differentiable: ClassVar[bool] = False
+    detaches_items: ClassVar[bool] = False
+    task_loss_moves_nodes: ClassVar[bool] = False
+    differentiable_assignment: ClassVar[bool] = False
 
     def __init__(self, config: TrainerConfig) -> None:
         super().__init__(config)
         self.counts = [torch.ones(count) for count in config.model.levels]
 
-    def loss(self, view: IndexView) -> Tensor:
+    def loss(self, view: IndexOutput) -> Tensor:
         """Sum the indexing loss over all levels."""
-        total, step = torch.zeros(()), view.step
+        total, step = torch.zeros(()), view.batch
         for level, path in enumerate(view.paths):
-            nodes = view.levels.hierarchy.vectors(level)[path.nodes].detach()  # (U, d)
+            nodes = view.levels.hierarchy.node_vectors(level)[path.nodes].detach()  # (U, d)
             passed = view.projected + (nodes - view.projected).detach()
             logits = pseudo_logits(view, level, passed)
             total = total + step.mean(sampled_softmax_losses(logits, step.log_q, step.targets))
         return self.config.joint * total
 
-    def after(self, view: IndexView) -> None:
+    def after_step(self, view: IndexOutput) -> None:
         """Move nodes to the running mean of their items, and renew the discounts."""
         hierarchy, keep = view.levels.hierarchy, self.config.decay
-        weight = torch.exp(-_BETA * view.step.log_q)  # (U,)
+        weight = torch.exp(-_BETA * view.batch.log_q)  # (U,)
         for level, path in enumerate(view.paths):
             codes, counts = hierarchy.codes[level].data, self.counts[level]
             held = torch.zeros_like(counts).index_add_(0, path.nodes, weight)
@@ -72,14 +72,14 @@ class StreamingVq(IndexLearner):
 
     def _renew_discount(self, hierarchy: Hierarchy, level: int) -> None:
         if self.config.discount:
-            counts = self.counts[level].view(-1, hierarchy.siblings(level))  # (families, F)
+            counts = self.counts[level].view(-1, hierarchy.family_size(level))  # (families, F)
             relative = self.config.discount * counts / counts.mean(1, keepdim=True).clamp_min(1e-30)
             hierarchy.discount(level).copy_(relative.clamp(_LARGEST_HELP, 1.0).flatten())
 
-    def state(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, Array]:
         """Return the counts."""
         return {f"counts_{level}": counts.numpy() for level, counts in enumerate(self.counts)}
 
-    def restore(self, arrays: Mapping[str, Array]) -> None:
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
         """Take over what `state` returned."""
         self.counts = [torch.from_numpy(arrays[f"counts_{level}"].copy()) for level in range(len(self.counts))]

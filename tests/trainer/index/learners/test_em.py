@@ -39,15 +39,17 @@ def test_the_moment_is_a_running_mean_over_user_vectors(toy):
     small = toy(1, learner="em")
     learner = Em(small.config)
     before = small.levels.hierarchy.metric.clone()
-    learner.measure(small.levels.hierarchy)
+    learner.update_metric(small.levels.hierarchy)
     assert torch.equal(small.levels.hierarchy.metric, before)  # nobody was seen
     first, second = torch.randn(6, 3), torch.randn(4, 3)
-    learner.observe(learner.seen(first, 6))
-    learner.observe(learner.seen(second[:1], 4) + learner.seen(second[1:], 4))  # in two parts
+    learner.update_user_statistics(learner.user_statistics(first, 6))
+    learner.update_user_statistics(
+        learner.user_statistics(second[:1], 4) + learner.user_statistics(second[1:], 4)
+    )  # in two parts
     moments = [np.c_[users.numpy(), np.ones(len(users))] for users in (first, second)]
     one, two = (made.T @ made / len(made) for made in moments)
     np.testing.assert_allclose(learner.moment.numpy(), 0.99 * one + 0.01 * two, atol=1e-5)
-    learner.measure(small.levels.hierarchy)
+    learner.update_metric(small.levels.hierarchy)
     torch.testing.assert_close(small.levels.hierarchy.metric, task_metric(learner.moment, 0.5))
 
 

@@ -13,11 +13,11 @@ import pytest
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.errors import CheckpointError
-from hsnn.trainer.features.queries import Queries
+from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.model.item_encoder import Encoder
-from hsnn.trainer.model.scorer import Encoded, Scorer
+from hsnn.trainer.model.scorer import EncodedQueries, Scorer
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.maintenance import maintain_nodes
@@ -115,12 +115,12 @@ def states(learner: Learner) -> dict[str, bytes]:
     }
 
 
-def unseen(learner: Learner, world: Any, size: int = 400) -> tuple[Queries, np.ndarray, Encoded]:
+def unseen(learner: Learner, world: Any, size: int = 400) -> tuple[QueryArrays, np.ndarray, EncodedQueries]:
     """Queries that were not learned, their next items, and what the published model says."""
     world.now = learner.watermark
     prepared = learner.prepare(world.batch(size))
     known = (prepared.queries.history_items >= 0).any(1) & (learner.leaves.node_of[prepared.items] >= 0)
-    queries, items = Queries(*(part[known] for part in prepared.queries)), prepared.items[known]
+    queries, items = QueryArrays(*(part[known] for part in prepared.queries)), prepared.items[known]
     _, scorer, vectors = published(learner)
     return queries, items, scorer.encode(queries, vectors, learner.leaves.node_log_share())
 
@@ -132,7 +132,7 @@ def test_the_levels_learn_where_the_next_item_is(trained, new_world, name, depth
     learner = trained(name, depth)
     _, items, encoded = unseen(learner, new_world(seed=7))
     rows, leaves = np.arange(len(items)), learner.leaves.node_of[items]
-    surprise = -encoded.nodes[rows, leaves].mean()
+    surprise = -encoded.leaf_log_probs[rows, leaves].mean()
     traffic = -learner.leaves.node_log_share()[leaves].mean()
     assert len(items) > 300
     assert surprise < 0.7 * traffic
@@ -239,10 +239,10 @@ def test_a_step_that_is_not_finite_changes_nothing(trained, new_world, name, dep
     prepared = learner.prepare(world.batch(32))
     learner.network.items.content.weight[:, 0] = np.nan
     learner.steps += 1  # no upkeep is due
-    before, leaves = learner.network.state(), learner.leaves.node_of.copy()
+    before, leaves = learner.network.full_state(), learner.leaves.node_of.copy()
     kept = {part: array.copy() for part, array in before.items()}
     assert learner.train(prepared).unsafe == 32
-    assert {part: array.tobytes() for part, array in learner.network.state().items()} == {
+    assert {part: array.tobytes() for part, array in learner.network.full_state().items()} == {
         part: array.tobytes() for part, array in kept.items()
     }
     assert learner.leaves.node_of.tolist() == leaves.tolist()

@@ -50,7 +50,7 @@ def test_nodes_are_running_means(toy, levels):
     learner = StreamingVq(small.config)
     expected, counts = paper(small, 5)
     for _ in range(5):
-        learner.after(small.view())
+        learner.after_step(small.view())
     for level in range(levels):
         np.testing.assert_allclose(small.levels.hierarchy.codes[level].detach().numpy(), expected[level], atol=1e-4)
         np.testing.assert_allclose(learner.counts[level].numpy(), counts[level], rtol=1e-4)
@@ -62,9 +62,9 @@ def test_small_nodes_are_favoured_among_their_siblings(toy, levels):
     small = toy(levels, learner="streaming_vq", discount=0.9)
     learner = StreamingVq(small.config)
     for _ in range(3):
-        learner.after(small.view())
+        learner.after_step(small.view())
     for level in range(levels):
-        siblings = small.levels.hierarchy.siblings(level)
+        siblings = small.levels.hierarchy.family_size(level)
         for family in range(small.config.model.levels[level] // siblings):
             part = slice(family * siblings, (family + 1) * siblings)
             counts = learner.counts[level][part]
@@ -75,11 +75,11 @@ def test_small_nodes_are_favoured_among_their_siblings(toy, levels):
 def test_the_discount_decides_where_an_item_is(toy):
     small = toy(1, learner="streaming_vq")
     hierarchy, points = small.levels.hierarchy, small.base.detach()
-    nodes = hierarchy.paths(points)[0].nodes
+    nodes = hierarchy.assign_paths(points)[0].nodes
     other = (nodes + 1) % 12
     hierarchy.discount(0).fill_(1.0)
     hierarchy.discount(0)[other[0]] = 1e-6
-    assert int(hierarchy.paths(points)[0].nodes[0]) == int(other[0])
+    assert int(hierarchy.assign_paths(points)[0].nodes[0]) == int(other[0])
 
 
 def test_a_node_that_was_moved_stays_where_it_was_put(toy):
@@ -87,13 +87,13 @@ def test_a_node_that_was_moved_stays_where_it_was_put(toy):
     small = toy(1, learner="streaming_vq", discount=0.0, decay=0.9)
     learner, codes = StreamingVq(small.config), small.levels.hierarchy.codes[0].data
     for _ in range(20):
-        learner.after(small.view())
+        learner.after_step(small.view())
     small.base.data[3] = target = torch.tensor([50.0, 50.0, 50.0, 50.0])  # away from all others
     dead = int(np.setdiff1d(np.arange(12), small.view().paths[0].nodes.numpy())[0])
     codes[dead] = target + 1.0
     for _ in range(20):
         before = (codes[dead] - target).norm()
-        learner.after(small.view())
+        learner.after_step(small.view())
         assert (codes[dead] - target).norm() <= before
     assert (codes[dead] - target).norm() < 0.1
 
@@ -104,7 +104,7 @@ def test_an_unused_node_shrinks_and_then_follows_its_first_items(toy):
     dead = int(np.setdiff1d(np.arange(12), small.view().paths[0].nodes.numpy())[0])
     codes[dead] = 1e4
     for _ in range(300):
-        learner.after(small.view())
+        learner.after_step(small.view())
     assert learner.counts[0][dead] == 0
     assert (codes[dead] == 1e4).all()
     assert all(torch.isfinite(made).all() for made in small.levels.hierarchy.codes)
@@ -114,5 +114,5 @@ def test_an_unused_node_shrinks_and_then_follows_its_first_items(toy):
     codes[dead] = small.base.detach()[item] + 0.01
     own = small.view().paths[0].nodes == dead
     weight = torch.exp(-0.25 * small.step.log_q)[own, None]
-    learner.after(small.view())
+    learner.after_step(small.view())
     torch.testing.assert_close(codes[dead], (weight * small.base.detach()[own]).sum(0) / weight.sum())
