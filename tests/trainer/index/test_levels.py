@@ -51,7 +51,7 @@ def test_log_probabilities_by_hand(toy, levels):
             siblings = made.hierarchy.family_size(level)
             family = range(node // siblings * siblings, (node // siblings + 1) * siblings)
             heads = small.step.users[level].view(-1, model.dim)
-            over_arch, vectors = made.over_archs[level], made.features(level)
+            over_arch, vectors = made.over_archs[level], made.node_features(level)
             logits = [
                 torch.logsumexp(heads @ vectors[k], 0) + over_arch.bias[k] + over_arch.share * shares[level][k]
                 for k in family

@@ -208,7 +208,7 @@ def test_distillation_subtracts_log_q(lesson):
         changed[4] += log_q
         last = view.scores[-1]._replace(log_p=said, columns=torch.arange(15))
         distillation_loss(
-            replace(view, step=replace(view.step, log_q=changed), scores=[*view.scores[:-1], last]), logits, log_share
+            replace(view, batch=replace(view.batch, log_q=changed), scores=[*view.scores[:-1], last]), logits, log_share
         ).backward()
         return float(said.grad[:, 4].abs().sum())
 
