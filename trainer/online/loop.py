@@ -80,7 +80,7 @@ class OnlineLoop:
         self.learner = resume_learner(config, checkpoint, self.progress, self._drift)
         self.learner.network.world = world
         self.consumer = make_consumer(log, streaming, checkpoint, world)
-        self.learner.network.descent.guard.limit = monitoring.gradient_limit
+        self.learner.network.optimizer.guard.limit = monitoring.gradient_limit
         self._source = make_batch_source(self.consumer, world)
         self._flushed = self._published = time.monotonic()
         self._nodes_published = self._new_epoch = False
