@@ -78,7 +78,7 @@ def run(processes: Processes, options: argparse.Namespace) -> dict[str, Any]:
     converged = _map_becomes(reader, feed.alive)
     number = reader.current()
     assert number is not None
-    report = verify(reader, number, patience=2.0)
+    report = verify(reader, number, recheck_after=2.0)
     answers = processes.server_answers()
     return {
         "whole": report.clean and converged and answers,

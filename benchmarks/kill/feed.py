@@ -73,7 +73,7 @@ class FeedThread(Thread):
         new, every = self._world.new_items(_STEP, 0.5), self._all()
         old = every.select(slice(self.deleted, self.deleted + _STEP))
         entries = self._world.feed(old, now, deleted=True) + self._world.feed(new, now, deleted=False)
-        self._retry(lambda: self._writer.feed(entries))
+        self._retry(lambda: self._writer.write_feed(entries))
         self._blocks = [every, new]
         self.deleted += _STEP
 
@@ -89,7 +89,7 @@ class FeedThread(Thread):
             "feed_id": writer.feed_id,
         }
         snapshot = self._world.snapshot(manifest, every, np.arange(len(every.numbers)) < self.deleted)
-        self._retry(lambda: self._writer.snapshot(snapshot))
+        self._retry(lambda: self._writer.write_snapshot(snapshot))
         self._published = time.monotonic()
         self.snapshots += 1
 

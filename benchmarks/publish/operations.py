@@ -63,7 +63,7 @@ class Operations:
         items = self._world.feed(self._made.select(part), 0, deleted=deleted)
         told = [FeedItem(i.id, i.row, i.tokens, {}, NOW, 0, ends or None, deleted) for i in items]
         self._leader.catalogue.apply_feed(Feed(self._epoch, told))
-        return self._leader.settle()
+        return self._leader.reconcile()
 
     def _expire(self) -> float:
         """Seconds until all items whose end has come are out of the index."""
@@ -86,6 +86,6 @@ class Operations:
             )
         )
         began = time.perf_counter()
-        gone = self._leader.settle()
+        gone = self._leader.reconcile()
         assert len(gone) >= _MANY
         return time.perf_counter() - began

@@ -42,7 +42,7 @@ def test_deltas_add_up_to_the_snapshot(crossed, world, teach):
     for _ in range(5):
         teach(learner, world, 3)
         delta = learner.delta()
-        told.put(delta.item_rows, delta.item_neighbours, delta.item_weights, delta.item_totals, delta.item_paired)
+        told.set_rows(delta.item_rows, delta.item_neighbours, delta.item_weights, delta.item_totals, delta.item_paired)
     items = make_snapshot(learner, SnapshotOrigin(1, 1)).items
     names = {"neighbours": "neighbours", "weights": "weights", "totals": "totals", "paired": "last"}
     for name, attribute in names.items():
