@@ -53,18 +53,13 @@ def test_trainer_scheduler_and_server_agree(items, idle_ms, watermark):
     assert (server.unavailable_from[rows] > watermark).tolist() == expected
 
 
-_LEARNER: list[Learner] = []
-
-
 def learner_of(names: list[str], items: list[tuple[int, int, bool]], idle_ms: int | None, watermark: int) -> Learner:
     from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 
-    if not _LEARNER:  # making one takes a while
-        _LEARNER.append(Learner(TrainerConfig(model=ModelConfig(dim=2, hidden=2, nodes=2, buckets=16))))
-    learner = _LEARNER[0]
+    learner = Learner(TrainerConfig(model=ModelConfig(dim=2, hidden=2, nodes=2, buckets=16)))
     learner.idle_ms, learner.watermark = idle_ms, watermark
-    learner.items = type(learner.items)(learner.config.model)
     rows, _ = learner.items.rows(names)
+    learner.reserve()
     learner.states.last[rows] = learner.states.first[rows] = [last for last, _, _ in items]
     learner.items.expires_at[rows] = [expires_at for _, expires_at, _ in items]
     learner.items.deleted[rows] = [deleted for _, _, deleted in items]

@@ -63,7 +63,7 @@ def test_a_step_that_is_not_finite_is_left_out(learner, asked):
 def test_extra_steps_are_taken_when_they_are_due(config, with_index, new_world, teach, name, option):
     learner = Learner(with_index(config, learner=name, seed_after=128, **{option: 3}))
     taken: list[tuple[int, bool]] = []
-    learner.network.extra_step = lambda *args, test_time: taken.append((learner.steps, test_time))  # type: ignore[method-assign]
+    learner.network.extra_step = lambda *_, test_time, **__: taken.append((learner.steps, test_time))  # type: ignore[method-assign]
     teach(learner, new_world(), 12)
     assert taken == [(steps, option == "test_time") for steps in (3, 6, 9, 12)]
 
