@@ -23,7 +23,7 @@ class MirroredIndex:
         The query side of its model.
     vectors : (rows, W) float32
         Static item vectors; zero where none is known.
-    leaves : Leaves
+    leaves : InvertedLists
         Items of each node with their prior.
     """
 

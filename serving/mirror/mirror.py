@@ -40,7 +40,7 @@ class EpochState:
         The version in use.
     items : MirroredItems
         Ids, features and expiry of the items, by row.
-    states : ItemStates
+    states : ItemCounters
         Decayed counters of the items, by row.
     users : MirroredUsers
     cross_features : MirroredCrossFeatures

@@ -350,7 +350,7 @@ def test_the_snippets_of_the_contributing_guide_run() -> None:
     assert alarm is not None
     assert (alarm.kind, alarm.ts, alarm.value) == ("loss_limit", 2, 9.5)
     limit.load_state_dict(limit.state_dict())
-    assert not names["FrozenNodes"](TrainerConfig()).task_moves_nodes
+    assert not names["FrozenNodes"](TrainerConfig()).task_loss_moves_nodes
 
 
 def run_snippet(name: str, changes: dict[str, str]) -> None:

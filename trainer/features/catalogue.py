@@ -27,7 +27,7 @@ class EventTimes(NamedTuple):
     sent_at: int
 
 
-class ItemCatalogue:
+class ItemTable:
     """Items by row: features, their tokens, expiry and deletion.
 
     Attributes
@@ -125,7 +125,7 @@ class ItemCatalogue:
         )
 
 
-class UserCatalogue:
+class UserTable:
     """Users by row.
 
     Attributes
@@ -194,7 +194,7 @@ class UserCatalogue:
         self.tokens[rows] = -1
 
 
-def ids_of(catalogue: ItemCatalogue | UserCatalogue, rows: NDArray[np.int64]) -> list[str]:
+def ids_of(catalogue: ItemTable | UserTable, rows: NDArray[np.int64]) -> list[str]:
     """Ids of `rows` (n,), empty where a row has none (any more)."""
     ids = catalogue.table.ids.select(rows)
     if catalogue.admission is not None:
@@ -203,7 +203,7 @@ def ids_of(catalogue: ItemCatalogue | UserCatalogue, rows: NDArray[np.int64]) ->
     return ids
 
 
-def copy_ids(catalogue: ItemCatalogue | UserCatalogue) -> StringStore:
+def copy_ids(catalogue: ItemTable | UserTable) -> StringStore:
     """Copy all ids by row, empty where a row has none: some memory is copied, no text is made."""
     nobody = np.zeros(0, np.int64) if catalogue.admission is None else catalogue.admission.vacant()
     return catalogue.table.ids.copy(without=nobody)

@@ -1,4 +1,4 @@
-"""All weights, and what is done with them: a gradient step, upkeep of the nodes, and their state.
+"""All weights, and what is done with them: a gradient step, maintenance of the nodes, and their state.
 
 A step has three parts: `hsnn.trainer.optim.loss` computes the losses, `hsnn.trainer.optim.optimizer` collects the
 gradients and steps down, and what merely looks on (running means, usage, nodes that follow their items) is told when

@@ -11,7 +11,7 @@ from hsnn.trainer.training.state import LearnerState
 _EVERY = 64
 """Steps between two looks at the nodes and the half-lives: both change slowly, and a look costs about a step."""
 _SAMPLE = 4096
-"""Items looked at, at most, in the upkeep of nodes: some per node are enough."""
+"""Items looked at, at most, in the maintenance of nodes: some per node are enough."""
 FIT_SAMPLE = 65_536
 """Items looked at, at most, when nodes are fitted anew: k-means gains nothing from more."""
 

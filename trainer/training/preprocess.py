@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hsnn.streaming.schema.batch import Batch, Engagements, LabelledImpressions
 from hsnn.streaming.schema.events import Scalar
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.features.catalogue import EventTimes, ItemCatalogue, UserCatalogue
+from hsnn.trainer.features.catalogue import EventTimes, ItemTable, UserTable
 from hsnn.trainer.features.covisitation import Covisitation
 from hsnn.trainer.features.cross_features import CROSS_FEATURES, MATCHES, cross_features
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
@@ -168,7 +168,7 @@ class SideEventRows(NamedTuple):
     deleted_users: NDArray[np.int64]
 
 
-def apply_side_events(batch: Batch, items: ItemCatalogue, users: UserCatalogue) -> SideEventRows:
+def apply_side_events(batch: Batch, items: ItemTable, users: UserTable) -> SideEventRows:
     """Apply a batch's item, user and deletion events and shown items.
 
     Deleting what is not known changes nothing.
@@ -193,7 +193,7 @@ def first_signs(events: Engagements, rows: NDArray[np.int64], new: NDArray[np.in
     return {row: EventTimes(*sign) for row, *sign in zip(unique.tolist(), times, sent, strict=True)}
 
 
-def _apply_items(batch: Batch, items: ItemCatalogue) -> dict[int, EventTimes]:
+def _apply_items(batch: Batch, items: ItemTable) -> dict[int, EventTimes]:
     touched: dict[int, EventTimes] = {}
     described, _ = items.rows([str(item.id) for item in batch.items], described=True)
     for row, item, sent_at in zip(described.tolist(), batch.items, batch.item_sent_at, strict=True):

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.config.ids import IdsConfig
-from hsnn.trainer.features.catalogue import EventTimes, ItemCatalogue, UserCatalogue
+from hsnn.trainer.features.catalogue import EventTimes, ItemTable, UserTable
 from hsnn.trainer.ids.admission import IdAdmission
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
@@ -61,8 +61,8 @@ class RowRecycler:
 
     def __init__(
         self,
-        items: ItemCatalogue,
-        users: UserCatalogue,
+        items: ItemTable,
+        users: UserTable,
         config: IdsConfig,
         *,
         alive: Callable[[Rows], NDArray[np.bool_]],

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.features.catalogue import ItemCatalogue, UserCatalogue
+from hsnn.trainer.features.catalogue import ItemTable, UserTable
 from hsnn.trainer.features.covisitation import Covisitation
 from hsnn.trainer.features.delayed_counters import DelayedCounters
 from hsnn.trainer.features.expiry import expiry_times
@@ -65,8 +65,8 @@ class LearnerState:
 
     Attributes
     ----------
-    items : ItemCatalogue
-    users : UserCatalogue
+    items : ItemTable
+    users : UserTable
     states : ItemCounters
         Engagement counters of items.
     histories : UserHistories
@@ -109,7 +109,7 @@ class LearnerState:
         idle = config.expire_after_idle
         self.idle_ms = None if idle is None else int(idle * 1000)
         self.network = Network(config)
-        self.items, self.users = ItemCatalogue(config.model), UserCatalogue(config.model)
+        self.items, self.users = ItemTable(config.model), UserTable(config.model)
         self.states, self.histories = ItemCounters(), UserHistories(config.model.history)
         self.covisitation = Covisitation(rows=0)
         self.delayed_counters = DelayedCounters()
@@ -296,6 +296,6 @@ def _id_table(name: str, kind: TableKind, table: IdTable) -> Table:
     return Table(name, kind, partial(len, table), table.barrier, texts={f"{name}.texts": texts})
 
 
-def _encoded_features(items: ItemCatalogue, rows: NDArray[np.integer]) -> ByteStrings:
+def _encoded_features(items: ItemTable, rows: NDArray[np.integer]) -> ByteStrings:
     features = items.features
     return ByteStrings.from_list([_encode(features[row]) for row in rows.tolist()])

@@ -166,7 +166,7 @@ def test_what_is_published_is_what_was_learned(trained, name, depth):
 
 @every_depth
 @every_learner
-def test_after_upkeep_every_living_item_is_where_it_is_published(trained, name, depth):
+def test_after_maintenance_every_living_item_is_where_it_is_published(trained, name, depth):
     for work in ("start", "refit", "snap"):
         learner = trained(name, depth)
         living = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
@@ -238,7 +238,7 @@ def test_a_step_that_is_not_finite_changes_nothing(trained, new_world, name, dep
     world.now = learner.watermark
     prepared = learner.prepare(world.batch(32))
     learner.network.items.content.weight[:, 0] = np.nan
-    learner.steps += 1  # no upkeep is due
+    learner.steps += 1  # no maintenance is due
     before, leaves = learner.network.full_state(), learner.leaves.node_of.copy()
     kept = {part: array.copy() for part, array in before.items()}
     assert learner.train(prepared).unsafe == 32
