@@ -13,7 +13,10 @@ from hsnn.trainer.config.ids import IdsConfig
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.presets import apply_preset
 
+# Fields that decide how much is searched, not which arrays a model has.
 _NO_SHAPE = frozenset({"beam", "budget"})
+
+# Width of one vector of the interaction tower in preset "tiny": the tower runs once for every pair of user and item.
 _NARROW = 8
 
 

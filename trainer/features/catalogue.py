@@ -114,14 +114,14 @@ class ItemTable:
         """Make what the scheduler has to know of a new, changed or deleted item."""
         present = self.tokens[row][self.tokens[row] >= 0]
         return FeedItem(
-            self.table.ids[row],
-            row,
-            present.tolist(),
-            self.features[row],
-            sign.ts,
-            sign.sent_at,
-            int(self.expires_at[row]) or None,
-            bool(self.deleted[row]),
+            id=self.table.ids[row],
+            row=row,
+            tokens=present.tolist(),
+            features=self.features[row],
+            ts=sign.ts,
+            sent_at=sign.sent_at,
+            expires_at=int(self.expires_at[row]) or None,
+            deleted=bool(self.deleted[row]),
         )
 
 

@@ -21,11 +21,24 @@ from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 RECENT_ITEMS = 5
 """How many of a history's newest items make a pair with the next one."""
+
+# Weight of a pair from the newer to the older item, as a fraction of its forward weight: the same two engagements are
+# evidence for the opposite order too, but weaker evidence.
 _BACKWARD = 0.5
+
+# Forward weight below which a pair counts nothing at a half-life (after 7 half-lives for neighbours in the history):
+# a pair of weight 0 is not entered into the bounded list, so it evicts no neighbour.
 _LEAST = 1 / 128
+
 _HALF_LIVES = np.array(COVISIT_HALF_LIVES)
+
+# Pseudo-weight in the denominator of a share, in pairs: one single pair gives a share of 1/2, not of 1.
 _PRIOR = 1.0
+
+# New neighbours per list and batch that are admitted whatever their weight: a single pair weighs 1 at most and would
+# never get into a list whose weights have all grown beyond that.
 _LET_IN = 2
+
 _COLUMNS = np.arange(len(COVISIT_HALF_LIVES))[:, None]
 
 

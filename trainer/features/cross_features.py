@@ -60,10 +60,10 @@ def cross_features(
     shares = 1 / np.bincount(cells, minlength=1)[cells]
     out = _gathered(
         weights,
-        np.r_[words, words + len(vocabulary)],
-        np.r_[cells, holder * CROSS_FEATURES + FIELD_SLOTS],
-        np.r_[shares, np.ones(len(words))],
-        len(candidates) * CROSS_FEATURES,
+        words=np.r_[words, words + len(vocabulary)],
+        cells=np.r_[cells, holder * CROSS_FEATURES + FIELD_SLOTS],
+        shares=np.r_[shares, np.ones(len(words))],
+        size=len(candidates) * CROSS_FEATURES,
     ).reshape(len(queries.now), len(candidates), CROSS_FEATURES)
     out[..., MATCHES:] = pairs.scores(queries.history_items, queries.now, candidates)
     return out

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
 from hsnn.trainer.rowstore.arrays import Array
 
+# Weight of the earlier losses at every batch: the running loss averages over about the last hundred batches.
 _MEMORY = 0.99
+
+# Engagements that every item is credited with: without them an item never counted has an infinite log loss.
 _PRIOR = 0.1
 
 

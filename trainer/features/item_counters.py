@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
+# Milliseconds of an hour: event times are epoch ms.
 HOUR = 3_600_000.0
+
 HALF_LIVES = tuple(hours * HOUR for hours in (0.1, 0.5, 2.0, 8.0, 24.0, 168.0, 2400.0))
 """Half-lives of the counters, ms."""
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
 
+# Engagements added to every item's count: the log of an item that was never engaged with stays finite.
 _UNSEEN = 0.05
 
 ExpectedScores = Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]]

@@ -32,11 +32,11 @@ class QueryArrays(NamedTuple):
     def select(self, numbers: NDArray[np.int64] | slice) -> QueryArrays:
         """Take some of the requests."""
         return QueryArrays(
-            self.history_items[numbers],
-            self.history_times[numbers],
-            self.user_tokens[numbers],
-            self.context_tokens[numbers],
-            self.now[numbers],
+            history_items=self.history_items[numbers],
+            history_times=self.history_times[numbers],
+            user_tokens=self.user_tokens[numbers],
+            context_tokens=self.context_tokens[numbers],
+            now=self.now[numbers],
         )
 
     def concat(self, others: QueryArrays) -> QueryArrays:

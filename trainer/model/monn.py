@@ -42,6 +42,7 @@ class UserVectors(NamedTuple):
         return UserVectors(self.item[which], self.state[which], tuple(level[which] for level in self.levels))
 
 
+# Weight of the earlier mean at every gradient step: the mean user covers about the last hundred batches.
 _MEMORY = 0.99
 
 
@@ -116,13 +117,19 @@ class Monn(nn.Module):
         products = products.transpose(1, 2).flatten(2)  # (B, n, n_u*n_i)
         interaction = None if cross is None or self.interaction_tower is None else self.interaction_tower(cross)
         bias = vectors[:, -1] + state[:, -1]
-        return OverArchInputs(products, users.state @ state[:, :-1].T, bias, coarse.detach(), interaction)
+        return OverArchInputs(
+            products=products,
+            state_product=users.state @ state[:, :-1].T,
+            bias=bias,
+            leaf_logits=coarse.detach(),
+            interaction=interaction,
+        )
 
     def item_logits(
         self, users: UserVectors, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
     ) -> Tensor:
         """Logits of the item level, (B, n); parameters as in `parts`."""
-        out: Tensor = self.over_arch(self.over_arch_inputs(users, vectors, states, coarse, cross))
+        out: Tensor = self.over_arch(self.over_arch_inputs(users, vectors, states, coarse=coarse, cross=cross))
         return out
 
     def over_arch_inputs_of_pairs(
@@ -135,8 +142,13 @@ class Monn(nn.Module):
         asking = users.item.view(count, self.config.user_vectors, width)
         products = torch.bmm(asking, items.transpose(1, 2)).flatten(1)  # (n, n_u*n_i)
         interaction = None if cross is None or self.interaction_tower is None else self.interaction_tower(cross)
-        moving = (users.state * state[:, :-1]).sum(1)
-        return OverArchInputs(products, moving, vectors[:, -1] + state[:, -1], coarse.detach(), interaction)
+        return OverArchInputs(
+            products=products,
+            state_product=(users.state * state[:, :-1]).sum(1),
+            bias=vectors[:, -1] + state[:, -1],
+            leaf_logits=coarse.detach(),
+            interaction=interaction,
+        )
 
     @torch.no_grad()
     def mean_user_of(self, users: UserVectors, total: int) -> Tensor:

@@ -119,9 +119,10 @@ class Scorer:
         `nodes` (n,) are their leaves, -1 for an item that is in none; `cross` (n, C) their cross features.
         """
         users = encoded.users.select(slice(request, request + 1))
-        one = encoded.leaf_log_probs[request : request + 1]
-        crossed = None if cross is None else cross[None]
-        scores: NDArray[np.float32] = self._score(users, one, vectors, state_features, nodes, crossed)[0]
+        node_logits = encoded.leaf_log_probs[request : request + 1]
+        scores: NDArray[np.float32] = self._score(
+            users, node_logits, vectors, state_features, nodes=nodes, cross=None if cross is None else cross[None]
+        )[0]
         return scores
 
     @torch.inference_mode()
@@ -134,7 +135,7 @@ class Scorer:
         cross: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Item-level logits (B, n) of n items for all requests; `cross` is (B, n, C)."""
-        return self._score(encoded.users, encoded.leaf_log_probs, vectors, state_features, nodes, cross)
+        return self._score(encoded.users, encoded.leaf_log_probs, vectors, state_features, nodes=nodes, cross=cross)
 
     @torch.inference_mode()
     def mean_user_scores(
@@ -177,7 +178,7 @@ class Scorer:
             users,
             torch.from_numpy(vectors),
             torch.from_numpy(state_features),
-            torch.from_numpy(of_items),
-            None if cross is None else torch.from_numpy(cross),
+            coarse=torch.from_numpy(of_items),
+            cross=None if cross is None else torch.from_numpy(cross),
         ).numpy()
         return scores

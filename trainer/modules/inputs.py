@@ -52,15 +52,15 @@ def model_inputs(queries: QueryArrays, history: Tensor, table: Tensor, rows: Ten
     known = queries.history_items >= 0  # (B, L)
     hours = np.maximum(queries.now[:, None] - queries.history_times, 0) / HOUR
     gaps = np.where(known, np.log1p(hours * 60), 0.0).astype(np.float32)  # log minutes
-    own = queries.user_tokens.shape[1]
+    user_width = queries.user_tokens.shape[1]
     last = len(table) - 1
     return ModelInputs(
-        history,
-        torch.from_numpy(gaps),
-        torch.from_numpy(known.astype(np.float32)),
-        functional.embedding_bag(rows[:, :own], table, mode="sum", padding_idx=last),
-        functional.embedding_bag(rows[:, own:], table, mode="sum", padding_idx=last),
-        torch.from_numpy(dense_features(known, gaps[:, -1], queries.now)),
+        history=history,
+        gaps=torch.from_numpy(gaps),
+        mask=torch.from_numpy(known.astype(np.float32)),
+        user=functional.embedding_bag(rows[:, :user_width], table, mode="sum", padding_idx=last),
+        context=functional.embedding_bag(rows[:, user_width:], table, mode="sum", padding_idx=last),
+        dense=torch.from_numpy(dense_features(known, gaps[:, -1], queries.now)),
     )
 
 

@@ -16,6 +16,7 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.cross_features import CROSS_FEATURES
 from hsnn.trainer.modules.towers import mlp
 
+# Units of the hidden layer of `MlpOverArch`'s network: few, because it runs once for every pair of user and item.
 _HIDDEN = 32
 
 

@@ -18,11 +18,17 @@ from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 _PRIOR = 0.02
-"""Traffic that every item is credited with, as a part of the mean item's, so that an unseen item has a share."""
+"""Traffic that every item is credited with, as a fraction of the mean item's, so that an unseen item has a share."""
+
+# Log traffic (nats) above the unit `_shift` at which the unit is chosen anew: float64 overflows at exp(709), and sums
+# and products of such values must stay far below it.
 _LARGEST_EXPONENT = 300.0
+
+# Fraction of a node's traffic below which what subtraction leaves is taken for rounding error and is summed afresh.
 _NOISE = 1e-6
+
 _MANY = 16_384
-"""Moves at once that are no longer made one by one."""
+"""Moves in one call above which all lists are rebuilt with one sort instead of being changed row by row."""
 
 
 class BeamCandidates(NamedTuple):

@@ -133,7 +133,7 @@ class ScoreBounds:
         norms = np.array([np.linalg.norm(u[: query.split]), np.linalg.norm(u[query.split :])])
         box = self.high @ np.maximum(u, 0) + self.low @ np.minimum(u, 0)  # (M,)
         extra = query.nodes[self.node].astype(np.float64) + self.slack(query)  # (M,)
-        return QueryBounds(self, box, self.centre @ u, norms, extra)
+        return QueryBounds(self, box=box, centre=self.centre @ u, norms=norms, extra=extra)
 
     def slack(self, query: DotQuery) -> float:
         """More than rounding can change a score by: a multiple of the largest sum of absolute terms there can be.
