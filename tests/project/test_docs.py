@@ -220,7 +220,7 @@ def test_http_paths_that_are_named_exist(page: Path) -> None:
 def test_reasons_of_dead_letters_and_of_dropped_events_exist() -> None:
     page = text(ROOT / "docs" / "architecture.md")
     source = "".join(sources("streaming", "trainer"))
-    for listed in (r"Reasons: (.*?)\.\n", r"Reasons of `dropped` today: (.*?)\. "):
+    for listed in (r"Reasons: (.*?)\.\n", r"Reasons of `dropped`: (.*?)\.\n"):
         found = re.search(listed, page, re.DOTALL)
         assert found is not None
         for reason in re.findall(r"`(\w+)`", found[1]):
