@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+# Rounds of Lloyd's algorithm after k-means++; the seeds are only a start that training or refits move on from.
 _LLOYD_ROUNDS = 5
+# Fraction of the family's mean usage below which a node counts as dead: it holds next to nothing.
 _DEAD = 0.05
 
 

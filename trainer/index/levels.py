@@ -116,7 +116,16 @@ class Levels(nn.Module):
                 coarse = before.log_p[:, _position(before.nodes, kept)]  # (B, P)
                 log_p = (own + self.ensemble[level - 1] * coarse.unsqueeze(2)).flatten(1)
             columns = families * count + path.choice
-            found.append(LevelScores(own, log_p, families, columns, log_share.view(-1, count), nodes))
+            found.append(
+                LevelScores(
+                    own=own,
+                    log_p=log_p,
+                    families=families,
+                    columns=columns,
+                    log_share=log_share.view(-1, count),
+                    nodes=nodes,
+                )
+            )
             parents = path.nodes
         return found
 

@@ -19,9 +19,10 @@ from hsnn.trainer.index.hierarchy import Hierarchy, LevelPath
 from hsnn.trainer.index.kmeans import lloyd, revive_nodes, seed_nodes, split_overfull
 from hsnn.trainer.index.regularizers import NodeUsage
 
+# Rounds of Lloyd's algorithm per refit; fewer than for the seeds, as a refit starts from the current codes.
 _REFIT_ROUNDS = 3
+# Multiple of the family's mean number of items above which a node is split, the family's emptiest giving up its place.
 _OVERFULL = 3.0
-"""A node with more than so many times the mean of its family is split with the family's emptiest."""
 
 Points = NDArray[np.float32]
 Fit = Callable[[Points, Points], Points]
@@ -67,7 +68,12 @@ def revive_dead(hierarchy: Hierarchy, usage: NodeUsage, points: Tensor, rng: np.
     for level, path in enumerate(hierarchy.assign_paths(points)):
         codes, shares = hierarchy.codes[level].data.numpy(), usage.shares[level]
         moved += revive_nodes(
-            codes, shares, path.residual.numpy(), path.nodes.numpy(), rng, hierarchy.family_size(level)
+            nodes=codes,
+            usage=shares,
+            points=path.residual.numpy(),
+            nearest=path.nodes.numpy(),
+            rng=rng,
+            siblings=hierarchy.family_size(level),
         )
     return moved
 

@@ -40,12 +40,12 @@ class IndexObjective:
         paths = levels.hierarchy.assign_paths(projected)
         shares = level_log_shares(step.leaf_log_share, self._model.levels)
         return IndexOutput(
-            step,
-            levels,
-            projected,
-            paths,
-            levels.scores(step.users, shares, paths),
-            sharpness_at(self._config, step.events),
+            batch=step,
+            levels=levels,
+            projected=projected,
+            paths=paths,
+            scores=levels.scores(step.users, shares, paths),
+            sharpness=sharpness_at(self._config, step.events),
         )
 
     def loss(self, view: IndexOutput) -> Tensor:

@@ -17,6 +17,7 @@ from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.hierarchy import parents_of
 
+# Weight per step of the past in the running usage: a mean over about the last 50 steps.
 _USAGE_MEMORY = 0.98
 
 

@@ -47,7 +47,9 @@ def select_test_time_pairs(
     kept = []
     for level, path in enumerate(view.paths):
         nodes = path.nodes[targets].numpy()
-        rate = interest_rate(view.levels.hierarchy.levels, level, nodes, leaves, engaged)
+        rate = interest_rate(
+            levels=view.levels.hierarchy.levels, level=level, nodes=nodes, leaves=leaves, engaged=engaged
+        )
         deep = len(view.paths) - level <= config.test_time_depth
         kept.append(relevant * torch.from_numpy((rate >= config.test_time_interest).astype(np.float32)) * float(deep))
     return kept

@@ -12,6 +12,7 @@ from torch import Tensor
 from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
+# Added under Adagrad's square root, in squared gradients: keeps the division finite for a row with no gradient so far.
 _EPSILON = 1e-8
 
 

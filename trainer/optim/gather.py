@@ -111,7 +111,15 @@ class StepTables:
         used, inverse = np.unique(wanted, return_inverse=True)
         known = used[used != self._empty]
         feature_places = inverse.reshape(wanted.shape).astype(np.int64)
-        return GatheredRows(queries, rows, places, items, known, self._features.gather(known), feature_places)
+        return GatheredRows(
+            queries=queries,
+            rows=rows,
+            places=places,
+            items=items,
+            feature_rows=known,
+            features=self._features.gather(known),
+            feature_places=feature_places,
+        )
 
     def apply_gradients(self, taken: GatheredRows, rate: float) -> None:
         """Apply the gradients of what was taken."""

@@ -21,8 +21,11 @@ LIMIT = 1000.0
 STEP, JUDGED, EXTRA = KINDS = ("step", "judged", "extra")
 """Kinds of steps, each with norms of its own: on a batch, on judged items alone, of the learned levels alone."""
 
+# Weight per step of the past in the running log norm: a mean over about the last 100 steps of a kind.
 _MEMORY = 0.99
+# Steps of a kind before its limit applies: until then the usual norm is a mean of too few.
 _WARM_UP = 64
+# Gradient norm below which a step counts as one without a gradient: its logarithm would distort the mean.
 _SMALLEST = 1e-12
 
 

@@ -14,6 +14,7 @@ from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.modules.towers import ItemTower
 from hsnn.trainer.optim.embedding_table import EmbeddingTable
 
+# Standard deviation of the initial content embeddings: ids start at zero, so that content alone tells items apart.
 _CONTENT_SCALE = 0.1
 
 

@@ -65,7 +65,7 @@ class StepLoss:
         users, events = self._monn.encode_users(inputs), len(step.weights)
         asking = users if step.judged is None else users.select(slice(0, events))
         view = self.index_output(step, asking, vectors, totals)
-        item_losses, node_loss = self._levels(step, asking, vectors, view, totals)
+        item_losses, node_loss = self._levels(step=step, users=asking, vectors=vectors, view=view, totals=totals)
         weight = torch.from_numpy(step.weights)
         item_loss = mean(item_losses, weight, totals.weight)
         judged_loss, probabilities = self._judge(step, users, taken, totals)
@@ -86,15 +86,15 @@ class StepLoss:
             return None
         candidates = step.candidates
         seen = IndexBatch(
-            index_vectors(vectors, self._config.model.dim),
-            users.levels,
-            torch.from_numpy(candidates.targets),
-            torch.from_numpy(step.weights),
-            torch.from_numpy(candidates.log_q),
-            candidates.uniform,
-            torch.from_numpy(step.leaves.node_log_share()),
-            step.since_seeded,
-            totals,
+            base=index_vectors(vectors, self._config.model.dim),
+            users=users.levels,
+            targets=torch.from_numpy(candidates.targets),
+            weight=torch.from_numpy(step.weights),
+            log_q=torch.from_numpy(candidates.log_q),
+            uniform=candidates.uniform,
+            leaf_log_share=torch.from_numpy(step.leaves.node_log_share()),
+            events=step.since_seeded,
+            totals=totals,
         )
         return self._objective.forward(self._monn.levels, seen)
 
@@ -105,13 +105,15 @@ class StepLoss:
         candidates, targets = step.candidates, torch.from_numpy(step.candidates.targets)
         coarse = view.leaf_log_probs if view else torch.zeros(len(targets), len(vectors))
         cross = None if candidates.cross is None else torch.from_numpy(candidates.cross)
-        parts = self._monn.over_arch_inputs(users, vectors, torch.from_numpy(candidates.states), coarse, cross)
+        parts = self._monn.over_arch_inputs(
+            users=users, vectors=vectors, states=torch.from_numpy(candidates.states), coarse=coarse, cross=cross
+        )
         logits = self._monn.over_arch(parts)  # (B, U)
         losses = sampled_softmax_losses(logits, torch.from_numpy(candidates.log_q), targets)
         if view is None:
             return losses, torch.zeros(())
         return losses, self._objective.loss(view) + self.distillation_losses(
-            step, view, logits, parts.interaction, totals
+            step=step, view=view, logits=logits, interaction=parts.interaction, totals=totals
         )
 
     def distillation_losses(
@@ -135,7 +137,9 @@ class StepLoss:
         if step.judged is None:
             return torch.zeros(()), torch.zeros(0, 0)
         shown, seeded = users.select(slice(len(step.weights), None)), step.since_seeded is not None
-        logits = task_logits(self._monn, step.judged, shown, taken.judged(), step.leaves, seeded=seeded)
+        logits = task_logits(
+            monn=self._monn, judged=step.judged, users=shown, items=taken.judged(), leaves=step.leaves, seeded=seeded
+        )
         probabilities = torch.zeros(totals.judged, logits.shape[1])
         probabilities[totals.judged_cut] = torch.sigmoid(logits.detach())
         return task_loss(logits, step.judged, totals.judged), probabilities

@@ -37,6 +37,7 @@ from hsnn.trainer.optim.task_loss import task_logits, task_loss
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
+# Standard deviation of the initial feature embeddings: random, so that features differ from the first step on.
 _FEATURE_SCALE = 0.05
 
 
@@ -105,7 +106,15 @@ class Network:
             The first so many events are new, and the item loss that is returned is theirs; None: all.
         """
         new = len(weights) if fresh is None else fresh
-        step = GradientStep(queries, candidates, weights, leaves, self._since_seeded(events), judged, new)
+        step = GradientStep(
+            queries=queries,
+            candidates=candidates,
+            weights=weights,
+            leaves=leaves,
+            since_seeded=self._since_seeded(events),
+            judged=judged,
+            fresh=new,
+        )
         asked = [queries] if judged is None else [queries, judged.queries]
         taken = self._tables.gather(candidates.rows, candidates.tokens, asked, judged)
         outcome = self._computed(step, taken)
@@ -146,7 +155,9 @@ class Network:
         """
         taken = self._tables.gather(np.zeros(0, np.int64), tokens, [judged.queries], judged)
         users = self.monn.encode_users(taken.inputs(self._config.model.dim))
-        logits = task_logits(self.monn, judged, users, taken.judged(), leaves, seeded=self.seeded)
+        logits = task_logits(
+            monn=self.monn, judged=judged, users=users, items=taken.judged(), leaves=leaves, seeded=self.seeded
+        )
         loss = self._config.judgement_weight * task_loss(logits, judged, len(judged.items))
         self.optimizer.backward(loss)
         refused = self.optimizer.refusal(JUDGED, bool(torch.isfinite(loss)), taken)
@@ -168,7 +179,15 @@ class Network:
         with torch.no_grad():
             taken = self._tables.gather(candidates.rows, candidates.tokens, [queries])
             known, vectors = self.monn.user_features(taken.inputs(self._config.model.dim)), taken.candidates()
-        step = GradientStep(queries, candidates, weights, leaves, self._since_seeded(events), None, len(weights))
+        step = GradientStep(
+            queries=queries,
+            candidates=candidates,
+            weights=weights,
+            leaves=leaves,
+            since_seeded=self._since_seeded(events),
+            judged=None,
+            fresh=len(weights),
+        )
         view = self.compute_loss.index_output(step, self.monn.encode_features(known), vectors, step.totals(FULL_SHARD))
         if view is None:
             return
@@ -176,7 +195,14 @@ class Network:
         if test_time:
             items = candidates.rows[candidates.targets]
             beam = self._config.model.beam
-            mask = select_test_time_pairs(view, self._config.index, beam, leaves, queries.history_items, items)
+            mask = select_test_time_pairs(
+                view=view,
+                config=self._config.index,
+                beam=beam,
+                leaves=leaves,
+                history=queries.history_items,
+                items=items,
+            )
             if not any(level.any() for level in mask):
                 return
         loss = node_log_loss(view, mask)
@@ -274,4 +300,10 @@ class Network:
 def _losses(outcome: StepResult, judged: LabelledItems | None) -> StepLosses:
     item, node, tasks = outcome.sums.losses.tolist()
     leaves = None if outcome.view is None else outcome.view.leaves
-    return StepLosses(item, node, leaves, tasks, None if judged is None else outcome.sums.probabilities.numpy())
+    return StepLosses(
+        item=item,
+        node=node,
+        leaves=leaves,
+        judged=tasks,
+        probabilities=None if judged is None else outcome.sums.probabilities.numpy(),
+    )

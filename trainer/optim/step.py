@@ -76,7 +76,12 @@ class GradientStep:
         weight = torch.from_numpy(self.weights)
         judged = 0 if self.judged is None else len(self.judged.items)
         return StepTotals(
-            weight.sum(), weight[: self.fresh].sum(), len(weight), judged, part.slice_of(judged), 1 / part.size
+            weight=weight.sum(),
+            fresh=weight[: self.fresh].sum(),
+            queries=len(weight),
+            judged=judged,
+            judged_cut=part.slice_of(judged),
+            share=1 / part.size,
         )
 
     def part_of(self, part: QueryShard) -> GradientStep:

@@ -23,7 +23,9 @@ def task_logits(
         coarse = torch.where(torch.from_numpy(nodes >= 0), coarse, log_p.amin(1)) * float(seeded)
     cross = None if judged.cross is None else torch.from_numpy(judged.cross)
     return monn.task_logits(
-        monn.over_arch_inputs_of_pairs(users, items, torch.from_numpy(judged.states), coarse, cross)
+        monn.over_arch_inputs_of_pairs(
+            users=users, vectors=items, states=torch.from_numpy(judged.states), coarse=coarse, cross=cross
+        )
     )
 
 

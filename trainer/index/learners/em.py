@@ -26,6 +26,7 @@ from hsnn.trainer.index.hierarchy import Hierarchy
 from hsnn.trainer.index.learners.base import IndexLearner, move_nodes_to_item_means
 from hsnn.trainer.rowstore.arrays import Array
 
+# Weight per batch of the past in the running moment: a mean over about the last 100 batches.
 _MEMORY = 0.99
 
 

@@ -25,9 +25,10 @@ from hsnn.trainer.index.learners.lti import pseudo_logits
 from hsnn.trainer.modules.losses import sampled_softmax_losses
 from hsnn.trainer.rowstore.arrays import Array
 
+# Exponent of the occurrence interval, no unit: an item a tenth as frequent weighs 10^0.25 = 1.8 times as much.
 _BETA = 0.25
+# Lower bound of the discount factor, no unit: a node that holds nothing must not attract every item.
 _LARGEST_HELP = 0.05
-"""Smallest discount: a node that holds nothing must not take everything."""
 
 
 class StreamingVq(IndexLearner):
