@@ -48,7 +48,7 @@ def gradients(learner: Learner, asked: list[Any], *, index: bool = True) -> dict
     loss_of, taught = network.objective.loss, network.compute_loss.distillation_losses
     if not index:
         network.objective.loss = lambda view: loss_of(view).detach()  # type: ignore[method-assign]
-        network.compute_loss.distillation_losses = lambda *args: taught(*args).detach()  # type: ignore[method-assign]
+        network.compute_loss.distillation_losses = lambda **kwargs: taught(**kwargs).detach()  # type: ignore[method-assign]
     network.optimizer.adam.step = lambda: found.update(  # type: ignore[method-assign]
         {
             name: weight.grad.numpy().copy()
