@@ -34,7 +34,7 @@ def gradients(learner: Learner, question: list, *, nodes: bool = True) -> dict[s
     loss_of, taught = network.objective.loss, network.compute_loss.distillation_losses
     if not nodes:
         network.objective.loss = lambda view: loss_of(view).detach()
-        network.compute_loss.distillation_losses = lambda *args: taught(*args).detach()
+        network.compute_loss.distillation_losses = lambda **kwargs: taught(**kwargs).detach()
     network.optimizer.adam.step = lambda: found.update(
         {
             name: weight.grad.numpy().copy()
