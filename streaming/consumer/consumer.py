@@ -281,8 +281,9 @@ class Consumer:
         """Bring the rejections of the progress to where they are after these rows."""
         for number, row in self._rejection_changes(rows):
             progress = self._progress.partitions[self._positions[number]]
-            rejected_at = (number, int(rows.offset[row]), int(rows.index[row]))
-            progress.rejections = self._merger.rejections_after.pop(rejected_at, progress.rejections)
+            if row >= 0:
+                rejections_after = self._merger.rejections_after
+                progress.rejections = rejections_after.pop(rows.event_position(row), progress.rejections)
             if accepted_engagements(rows[row + 1 :], number).any():
                 progress.rejections = Rejections()
 

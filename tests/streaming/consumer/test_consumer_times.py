@@ -115,6 +115,17 @@ def test_a_stream_that_was_paused_for_long_goes_on() -> None:
     assert consumer.counts.dead_lettered == QUORUM - 1
 
 
+def test_a_rejection_at_the_end_of_a_batch_is_part_of_the_state() -> None:
+    """Also where the partition had rejections before the batch, and the batch has an accepted event of it."""
+    log = MemoryLog()
+    consumer = Consumer(log, CONFIG)
+    for i in range(2):
+        send(log, "engagements", interaction(T0 + i), interaction(T0 + 90 * DAY))
+        drain(consumer)
+        counts = [rejections for *_, rejections, _, _ in consumer.state_dict()["places"]]
+        assert sorted(counts)[-2:] == [0, 1]
+
+
 @pytest.mark.slow
 def test_outliers_do_not_add_up_to_a_jump() -> None:
     log = MemoryLog()
