@@ -56,7 +56,6 @@ class EmbeddedRedis:
     Examples
     --------
     >>> from hsnn.streaming.redis.client import connect
-    from hsnn.streaming.retry import RetryPolicy
     >>> with EmbeddedRedis() as server:
     ...     connect(server.url).ping()
     True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hsnn.trainer.checkpoint.msgpack_writer import encode_pieces
@@ -15,6 +15,7 @@ PLAIN = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # drawing nested values takes long on a busy machine
 @given(PLAIN)
 def test_any_value(value):
     assert b"".join(encode_pieces(value)) == msgspec.msgpack.encode(value)
