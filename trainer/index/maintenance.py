@@ -8,6 +8,7 @@ representative items are HSNN's features of a node (arXiv 2408.06653 §3).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 
 import numpy as np
 import torch
@@ -27,6 +28,21 @@ _OVERFULL = 3.0
 Points = NDArray[np.float32]
 Fit = Callable[[Points, Points], Points]
 """Members of a family (n, d+1) and its codes (F, d+1) to new codes (F, d+1)."""
+
+
+class MaintenanceKind(StrEnum):
+    """Kinds of maintenance, in the order in which those that are due together are done."""
+
+    SEED = "seed"
+    """Take the codes from items, once."""
+    REFIT = "refit"
+    """Continue k-means from the current codes."""
+    SNAP = "snap"
+    """Move nodes onto their nearest items."""
+    REVIVE = "revive"
+    """Move dead nodes onto items of the fullest ones."""
+    REPRESENT = "represent"
+    """Renew the representative items."""
 
 
 def refit_interval(events: int, items: int) -> int:

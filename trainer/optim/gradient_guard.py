@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 
 import numpy as np
 import torch
@@ -18,8 +19,17 @@ from hsnn.trainer.rowstore.arrays import Array
 LIMIT = 1000.0
 """Times the usual norm; on the data sets of the benchmarks no step comes near it."""
 
-STEP, JUDGED, EXTRA = KINDS = ("step", "judged", "extra")
-"""Kinds of steps, each with norms of its own: on a batch, on judged items alone, of the learned levels alone."""
+
+class StepKind(IntEnum):
+    """Kinds of gradient steps, each with a usual norm of its own; the value is its index in the guard's arrays."""
+
+    BATCH = 0
+    """On a batch of events."""
+    LABELLED = 1
+    """On labelled items alone."""
+    EXTRA = 2
+    """Of the learned levels alone."""
+
 
 # Weight per step of the past in the running log norm: a mean over about the last 100 steps of a kind.
 _MEMORY = 0.99
@@ -44,38 +54,39 @@ class GradientGuard:
     Examples
     --------
     >>> guard = GradientGuard(limit=10.0)
-    >>> [guard.refusal(STEP, 2.0) for _ in range(64)] == [""] * 64
+    >>> [guard.refusal(StepKind.BATCH, 2.0) for _ in range(64)] == [""] * 64
     True
-    >>> guard.refusal(STEP, 21.0), guard.refusal(STEP, 19.0)
+    >>> guard.refusal(StepKind.BATCH, 21.0), guard.refusal(StepKind.BATCH, 19.0)
     ("its gradient's norm 21 is beyond 10 times the usual 2", '')
     """
 
     def __init__(self, limit: float | None = LIMIT) -> None:
         self.limit = limit
-        self._seen = np.zeros(len(KINDS), np.int64)
-        self._log_norm = np.zeros(len(KINDS))
+        self._seen = np.zeros(len(StepKind), np.int64)
+        self._log_norm = np.zeros(len(StepKind))
 
-    def refusal(self, kind: str, norm: float) -> str:
+    def refusal(self, kind: StepKind, norm: float) -> str:
         """Say why a step with this gradient norm must not be made; empty if it may."""
         if not math.isfinite(norm):
             return "its gradient is not finite"
         if norm < _SMALLEST:
             return ""  # moves nothing, and says nothing of steps that do
-        at = KINDS.index(kind)
-        usual = math.exp(self._log_norm[at])
-        limited = self.limit is not None and self._seen[at] >= _WARM_UP
+        usual = math.exp(self._log_norm[kind])
+        limited = self.limit is not None and self._seen[kind] >= _WARM_UP
         most = (self.limit or 0.0) * usual if limited else math.inf
-        self._take(at, min(norm, most))
+        self._update(kind, min(norm, most))
         return (
             ""
             if norm <= most
             else f"its gradient's norm {norm:.3g} is beyond {self.limit:g} times the usual {usual:.3g}"
         )
 
-    def _take(self, at: int, norm: float) -> None:
-        share = max(1 - _MEMORY, 1 / (self._seen[at] + 1))
-        self._log_norm[at] += share * (math.log(norm) - self._log_norm[at])
-        self._seen[at] += 1
+    def _update(self, kind: StepKind, norm: float) -> None:
+        """Count a norm in its kind's running mean."""
+        # A plain mean of the first norms, so that the initial zero has no weight; a moving average after those.
+        share = max(1 - _MEMORY, 1 / (self._seen[kind] + 1))
+        self._log_norm[kind] += share * (math.log(norm) - self._log_norm[kind])
+        self._seen[kind] += 1
 
     def state_dict(self) -> dict[str, Array]:
         """Arrays that the next decision depends on."""

@@ -21,6 +21,7 @@ from hsnn.trainer.distributed.shard import FULL_SHARD
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.index import maintenance
 from hsnn.trainer.index.hierarchy import index_vectors
+from hsnn.trainer.index.maintenance import MaintenanceKind
 from hsnn.trainer.index.objective import IndexObjective, node_log_loss
 from hsnn.trainer.index.test_time_training import select_test_time_pairs
 from hsnn.trainer.model.monn import Monn
@@ -28,7 +29,7 @@ from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.optim.embedding_table import EmbeddingTable
 from hsnn.trainer.optim.fingerprint import fingerprint
 from hsnn.trainer.optim.gather import GatheredRows, StepTables
-from hsnn.trainer.optim.gradient_guard import EXTRA, JUDGED, STEP
+from hsnn.trainer.optim.gradient_guard import StepKind
 from hsnn.trainer.optim.item_embeddings import ItemEmbeddings
 from hsnn.trainer.optim.loss import StepLoss, StepResult
 from hsnn.trainer.optim.optimizer import StepOptimizer
@@ -119,7 +120,7 @@ class Network:
         taken = self._tables.gather(candidates.rows, candidates.tokens, asked, judged)
         outcome = self._computed(step, taken)
         losses = _losses(outcome, judged)
-        if refused := self.optimizer.refusal(STEP, losses.finite, taken):
+        if refused := self.optimizer.refusal(StepKind.BATCH, losses.finite, taken):
             return losses._replace(refused=refused)
         self.optimizer.apply(taken)
         self._look_on(outcome)
@@ -160,7 +161,7 @@ class Network:
         )
         loss = self._config.judgement_weight * task_loss(logits, judged, len(judged.items))
         self.optimizer.backward(loss)
-        refused = self.optimizer.refusal(JUDGED, bool(torch.isfinite(loss)), taken)
+        refused = self.optimizer.refusal(StepKind.LABELLED, bool(torch.isfinite(loss)), taken)
         if not refused:
             self.optimizer.apply(taken)
         return refused, torch.sigmoid(logits.detach()).numpy()
@@ -207,27 +208,28 @@ class Network:
                 return
         loss = node_log_loss(view, mask)
         self.optimizer.backward(loss)
-        if not self.optimizer.refusal(EXTRA, bool(torch.isfinite(loss))):
+        if not self.optimizer.refusal(StepKind.EXTRA, bool(torch.isfinite(loss))):
             self.optimizer.apply()
 
     def maintain_index(
-        self, rows: NDArray[np.int64], tokens: NDArray[np.int32], work: str, rng: np.random.Generator
+        self, rows: NDArray[np.int64], tokens: NDArray[np.int32], kind: MaintenanceKind, rng: np.random.Generator
     ) -> None:
-        """Do to the hierarchy what `hsnn.trainer.index.maintenance` calls `work`, looking at the items `rows`."""
+        """Do one kind of maintenance of the hierarchy, by the items `rows` (n,)."""
         hierarchy = self.monn.levels.hierarchy
         with torch.no_grad():
             self.objective.learner.update_metric(hierarchy)
             vectors, points = self._points(rows, tokens)
-        if work == "start":
-            maintenance.seed(hierarchy, points, rng)
-        elif work == "refit":
-            maintenance.refit(hierarchy, points, even=self.objective.learner.splits_overfull_nodes)
-        elif work == "revive":
-            maintenance.revive_dead(hierarchy, self.objective.usage, points, rng)
-        elif work == "snap":
-            maintenance.snap(hierarchy, points)
-        else:
-            maintenance.update_representatives(hierarchy, points, vectors[:, :-1])
+        match kind:
+            case MaintenanceKind.SEED:
+                maintenance.seed(hierarchy, points, rng)
+            case MaintenanceKind.REFIT:
+                maintenance.refit(hierarchy, points, even=self.objective.learner.splits_overfull_nodes)
+            case MaintenanceKind.REVIVE:
+                maintenance.revive_dead(hierarchy, self.objective.usage, points, rng)
+            case MaintenanceKind.SNAP:
+                maintenance.snap(hierarchy, points)
+            case MaintenanceKind.REPRESENT:
+                maintenance.update_representatives(hierarchy, points, vectors[:, :-1])
 
     def rebalance(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], command: Rebalance) -> int:
         """Even the nodes that a command names, by where the items `rows` lie; return how many were split."""

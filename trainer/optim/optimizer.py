@@ -12,7 +12,7 @@ from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.index.learners.base import IndexLearner
 from hsnn.trainer.model.monn import Monn
 from hsnn.trainer.optim.gather import GatheredRows, StepTables
-from hsnn.trainer.optim.gradient_guard import GradientGuard, gradient_norm
+from hsnn.trainer.optim.gradient_guard import GradientGuard, StepKind, gradient_norm
 from hsnn.trainer.rowstore.arrays import Array
 
 
@@ -52,7 +52,7 @@ class StepOptimizer:
             for codes in self._monn.levels.hierarchy.codes:
                 codes.grad = None
 
-    def refusal(self, kind: str, finite: bool, taken: GatheredRows | None = None) -> str:
+    def refusal(self, kind: StepKind, finite: bool, taken: GatheredRows | None = None) -> str:
         """Say why a step must not be made, with a loss that is `finite` and these gradients; empty if it may."""
         return self.guard.refusal(kind, gradient_norm(self.gradients(taken))) if finite else "its loss is not finite"
 

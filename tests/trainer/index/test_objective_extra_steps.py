@@ -10,6 +10,7 @@ import pytest
 
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.index.maintenance import MaintenanceKind
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.maintenance import due
@@ -78,7 +79,7 @@ def test_without_seeded_nodes_there_is_nothing_to_learn(config, world, candidate
 def test_a_refit_is_not_repeated_after_a_step_that_was_left_out(config, with_index, new_world, teach):
     learner, world = Learner(with_index(config, learner="sil", seed_after=64, kmeans_every=64)), new_world()
     teach(learner, world, 3)
-    assert due(learner) == ["refit"]
+    assert due(learner) == [MaintenanceKind.REFIT]
     weight = learner.network.items.content.weight.copy()
     learner.network.items.content.weight[:] = np.nan
     assert teach(learner, world, 1).unsafe == 64

@@ -15,6 +15,7 @@ from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.index import maintenance, objective
 from hsnn.trainer.index.kmeans import revive_nodes
 from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.index.maintenance import MaintenanceKind
 from hsnn.trainer.index.regularizers import NodeUsage, flops_balance, kl_balance, sharpness_at, warm_up_factor
 from hsnn.trainer.training.learner import Learner
 
@@ -102,26 +103,26 @@ def test_a_learners_own_losses_and_moves_can_be_switched_off(toy, name, option):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "work"),
+    ("option", "value", "kind"),
     [
-        ("revive", True, "revive"),
-        ("representatives", True, "represent"),
-        ("snap_every", 64, "snap"),
+        ("revive", True, MaintenanceKind.REVIVE),
+        ("representatives", True, MaintenanceKind.REPRESENT),
+        ("snap_every", 64, MaintenanceKind.SNAP),
     ],
 )
-def test_upkeep_is_done_if_it_is_wanted(config, with_index, new_world, teach, option, value, work):
+def test_maintenance_is_done_if_it_is_wanted(config, with_index, new_world, teach, option, value, kind):
     off = {"revive": False, "representatives": False, "snap_every": 0}
     done: dict[bool, set[str]] = {}
     for wanted in (False, True):
         learner = Learner(with_index(config, seed_after=64, **off | ({option: value} if wanted else {})))
         done[wanted] = set()
-        upkeep_of = learner.network.maintain_index
-        learner.network.maintain_index = lambda rows, tokens, one, rng, seen=done[wanted], do=upkeep_of: (
-            seen.add(one),
-            do(rows, tokens, one, rng),
+        original = learner.network.maintain_index
+        learner.network.maintain_index = lambda rows, tokens, kind, rng, seen=done[wanted], do=original: (
+            seen.add(kind),
+            do(rows, tokens, kind, rng),
         )
         teach(learner, new_world(), 66)
-    assert done == {False: {"start"}, True: {"start", work}}
+    assert done == {False: {MaintenanceKind.SEED}, True: {MaintenanceKind.SEED, kind}}
 
 
 def test_alpha_grows_to_its_limit_or_is_fixed():

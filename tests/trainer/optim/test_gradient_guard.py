@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from hsnn.trainer.optim.gradient_guard import EXTRA, JUDGED, STEP, GradientGuard
+from hsnn.trainer.optim.gradient_guard import GradientGuard, StepKind
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import StepReport
 
@@ -87,23 +87,23 @@ def test_a_restart_refuses_the_same_steps(taught, copy_of):
 
 def test_a_young_model_may_do_anything_finite():
     guard = GradientGuard()
-    assert [guard.refusal(STEP, norm) for norm in (1e-6, 1e6, 1e-6, 0.0)] == [""] * 4
-    assert guard.refusal(STEP, float("inf")) != ""
+    assert [guard.refusal(StepKind.BATCH, norm) for norm in (1e-6, 1e6, 1e-6, 0.0)] == [""] * 4
+    assert guard.refusal(StepKind.BATCH, float("inf")) != ""
 
 
 def test_kinds_of_steps_have_norms_of_their_own():
     guard = GradientGuard(limit=10.0)
     for _ in range(100):
-        assert guard.refusal(STEP, 100.0) == guard.refusal(JUDGED, 1.0) == ""
-    assert guard.refusal(JUDGED, 100.0) != ""
-    assert guard.refusal(STEP, 100.0) == guard.refusal(EXTRA, 1e9) == ""
+        assert guard.refusal(StepKind.BATCH, 100.0) == guard.refusal(StepKind.LABELLED, 1.0) == ""
+    assert guard.refusal(StepKind.LABELLED, 100.0) != ""
+    assert guard.refusal(StepKind.BATCH, 100.0) == guard.refusal(StepKind.EXTRA, 1e9) == ""
 
 
 def test_what_stays_large_becomes_usual():
     guard = GradientGuard(limit=100.0)
     for _ in range(100):
-        guard.refusal(STEP, 1.0)
-    refused = [bool(guard.refusal(STEP, 1e4)) for _ in range(300)]
+        guard.refusal(StepKind.BATCH, 1.0)
+    refused = [bool(guard.refusal(StepKind.BATCH, 1e4)) for _ in range(300)]
     assert refused[0]
     assert not refused[-1]
     assert refused == sorted(refused, reverse=True)
@@ -112,9 +112,9 @@ def test_what_stays_large_becomes_usual():
 def test_steps_without_a_gradient_do_not_make_usual_steps_unusual():
     guard = GradientGuard()
     for _ in range(64):  # a catalogue of one item, or events without weight
-        assert guard.refusal(STEP, 0.0) == ""
-    assert [guard.refusal(STEP, 1.0) for _ in range(300)] == [""] * 300
+        assert guard.refusal(StepKind.BATCH, 0.0) == ""
+    assert [guard.refusal(StepKind.BATCH, 1.0) for _ in range(300)] == [""] * 300
     for _ in range(300):
-        assert guard.refusal(STEP, 0.0) == ""
-    assert guard.refusal(STEP, 1.0) == ""
-    assert guard.refusal(STEP, 1001.0)
+        assert guard.refusal(StepKind.BATCH, 0.0) == ""
+    assert guard.refusal(StepKind.BATCH, 1.0) == ""
+    assert guard.refusal(StepKind.BATCH, 1001.0)

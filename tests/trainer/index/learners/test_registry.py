@@ -15,6 +15,7 @@ from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.errors import CheckpointError
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.index.maintenance import MaintenanceKind
 from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.model.item_encoder import Encoder
 from hsnn.trainer.model.scorer import EncodedQueries, Scorer
@@ -167,10 +168,10 @@ def test_what_is_published_is_what_was_learned(trained, name, depth):
 @every_depth
 @every_learner
 def test_after_maintenance_every_living_item_is_where_it_is_published(trained, name, depth):
-    for work in ("start", "refit", "snap"):
+    for kind in (MaintenanceKind.SEED, MaintenanceKind.REFIT, MaintenanceKind.SNAP):
         learner = trained(name, depth)
         living = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
-        maintain_nodes(learner, [work], living, np.random.default_rng(0))
+        maintain_nodes(learner, [kind], living, np.random.default_rng(0))
         encoder, _, vectors = published(learner)
         own = learner.network.assign(living, learner.items.tokens)
         assert learner.leaves.node_of[living].tolist() == own.tolist() == encoder.assign(vectors)[living].tolist()
