@@ -1,1 +1,1 @@
-"""Features of users, items and pairs, without parameters: one code for training and serving."""
+"""Features of users, items and user-item pairs, without learned weights, shared by training and serving."""

@@ -1,4 +1,4 @@
-"""What the trainer knows of items and users besides what it has learned: ids, features, arrival and departure."""
+"""Item and user tables: ids, content features and their hashed tokens, expiry and deletion."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
 class EventTimes(NamedTuple):
-    """That an item exists: event time, and wall time of sending (0 = unknown), epoch ms."""
+    """Times of the event that announced an item: event time, and wall time of sending (0 = unknown), epoch ms."""
 
     ts: int
     sent_at: int
 
 
 class ItemTable:
-    """Items by row: features, their tokens, expiry and deletion.
+    """Items by row: features, hashed tokens, expiry and deletion.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class ItemTable:
     deleted : (rows,) bool
     features : one mapping per row
     admission : IdAdmission or None
-        Who may have a row, where not everybody may.
+        Decides which ids get a row; None: every id does.
     barrier : WriteBarrier
-        Of all of these.
+        Called before any of these is written.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -75,33 +75,33 @@ class ItemTable:
         self.deleted = columns["deleted"].copy()
 
     def rows(self, names: Sequence[str], *, described: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of `names` (n,), -1 for those without one, and those that were given with this call, once each."""
+        """Return the rows of `names` (n,), -1 for ids without one, and those assigned by this call, once each."""
         before = len(self.table)
         if self.admission is None:
-            found = self.table.add(names)
+            rows = self.table.add(names)
             new = np.arange(before, len(self.table))
         else:
-            found, new = self.admission.rows(names, described=described)
+            rows, new = self.admission.rows(names, described=described)
         self.reserve(len(self.table))
         self.features.extend({} for _ in range(len(self.table) - len(self.features)))
         self.barrier.before_write(new)
         self.deleted[new] = False
-        return found, new
+        return rows, new
 
     def clear(self, rows: NDArray[np.integer]) -> None:
-        """Forget what `rows` without an item were; they stay deleted until they are given again."""
+        """Reset `rows` that no longer have an item; they stay deleted until they are assigned again."""
         self.barrier.before_write(rows)
         self.tokens[rows], self.expires_at[rows] = -1, 0
         for row in rows.tolist():
             self.features[row] = {}
 
     def describe(self, row: int, item: Item) -> None:
-        """Take over an item event's features; a deleted item is back."""
+        """Store the features of an item event; a deleted item is restored."""
         self.barrier.before_write(row)
         self.features[row] = item.features
-        found = hash_features(item.features, self._config.buckets, self._config.item_tokens, self._ignored)
+        tokens = hash_features(item.features, self._config.buckets, self._config.item_tokens, self._ignored)
         self.tokens[row] = -1
-        self.tokens[row, : len(found)] = found
+        self.tokens[row, : len(tokens)] = tokens
         self.expires_at[row] = item.expires_at or 0
         self.deleted[row] = False
 
@@ -111,7 +111,7 @@ class ItemTable:
         self.deleted[rows] = True
 
     def feed_item(self, row: int, sign: EventTimes) -> FeedItem:
-        """Make what the scheduler has to know of a new, changed or deleted item."""
+        """Build the message that tells the scheduler of a new, changed or deleted item."""
         present = self.tokens[row][self.tokens[row] >= 0]
         return FeedItem(
             id=self.table.ids[row],
@@ -126,7 +126,7 @@ class ItemTable:
 
 
 class UserTable:
-    """Users by row.
+    """Users by row: features as hashed tokens.
 
     Attributes
     ----------
@@ -134,11 +134,11 @@ class UserTable:
     tokens : (rows, C) int32
         Hashed features, -1 padded.
     admission : IdAdmission or None
-        Who may have a row, where not everybody may.
+        Decides which ids get a row; None: every id does.
     named : DirtyRows
-        Rows that were given to users.
+        Rows that were assigned to users.
     barrier : WriteBarrier
-        Of the tokens.
+        Called before the tokens are written.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -166,27 +166,27 @@ class UserTable:
         self.tokens = columns["tokens"].copy()
 
     def rows(self, names: Sequence[str], *, described: bool = False) -> NDArray[np.int64]:
-        """Rows of `names` (n,), -1 for those without one."""
+        """Return the rows of `names` (n,), assigning new ones; -1 for ids without one."""
         before = len(self.table)
         if self.admission is None:
-            found = self.table.add(names)
+            rows = self.table.add(names)
             self.named.add(np.arange(before, len(self.table)))
         else:
-            found, given = self.admission.rows(names, described=described)
+            rows, given = self.admission.rows(names, described=described)
             self.named.add(given)
         self.reserve(len(self.table))
-        return found
+        return rows
 
     def tokens_of(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Feature tokens (n, C) of rows (n,), none of -1."""
+        """Gather the feature tokens (n, C) of rows (n,); all -1 for the row -1."""
         return np.where(rows[:, None] >= 0, self.tokens[rows], -1)
 
     def describe(self, row: int, user: User) -> None:
-        """Take over a user event's features."""
+        """Store the features of a user event."""
         self.barrier.before_write(row)
-        found = hash_features(user.features, self._config.buckets, self._config.user_tokens, self._ignored)
+        tokens = hash_features(user.features, self._config.buckets, self._config.user_tokens, self._ignored)
         self.tokens[row] = -1
-        self.tokens[row, : len(found)] = found
+        self.tokens[row, : len(tokens)] = tokens
 
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Drop the features of deleted users."""
@@ -195,7 +195,7 @@ class UserTable:
 
 
 def ids_of(catalogue: ItemTable | UserTable, rows: NDArray[np.int64]) -> list[str]:
-    """Ids of `rows` (n,), empty where a row has none (any more)."""
+    """Return the ids of `rows` (n,), empty where a row has none or has given it up."""
     ids = catalogue.table.ids.select(rows)
     if catalogue.admission is not None:
         for index in np.flatnonzero(catalogue.admission.seen[rows] < 0).tolist():
@@ -204,6 +204,6 @@ def ids_of(catalogue: ItemTable | UserTable, rows: NDArray[np.int64]) -> list[st
 
 
 def copy_ids(catalogue: ItemTable | UserTable) -> StringStore:
-    """Copy all ids by row, empty where a row has none: some memory is copied, no text is made."""
-    nobody = np.zeros(0, np.int64) if catalogue.admission is None else catalogue.admission.vacant()
-    return catalogue.table.ids.copy(without=nobody)
+    """Copy all ids by row, empty where a row has none; the bytes are copied, no `str` is made."""
+    vacant = np.zeros(0, np.int64) if catalogue.admission is None else catalogue.admission.vacant()
+    return catalogue.table.ids.copy(without=vacant)

@@ -1,7 +1,7 @@
 """Co-visitation: which items the same users engage with shortly before or after an item, as decayed weights.
 
-Every item row has two bounded lists of neighbours, one per half-life, and the time at which their weights were true. As
-in `hsnn.trainer.features.item_counters`, a reading at a later time decays them exactly, so only touched rows ever
+Every item row has two bounded lists of neighbours, one per half-life, and the time as of which their weights hold. As
+in `hsnn.trainer.features.item_counters`, a read at a later time decays them exactly, so only updated rows
 change. The scores are dense user-item cross features for HSNN's interaction tower (arXiv 2408.06653 §3); see
 `hsnn.trainer.features.cross_features`.
 """
@@ -20,13 +20,13 @@ from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 RECENT_ITEMS = 5
-"""How many of a history's newest items make a pair with the next one."""
+"""Newest items of a history that are paired with the next one."""
 
 # Weight of a pair from the newer to the older item, as a fraction of its forward weight: the same two engagements are
 # evidence for the opposite order too, but weaker evidence.
 _BACKWARD = 0.5
 
-# Forward weight below which a pair counts nothing at a half-life (after 7 half-lives for neighbours in the history):
+# Forward weight below which a pair counts nothing at a half-life (the newest history item: after 7 half-lives):
 # a pair of weight 0 is not entered into the bounded list, so it evicts no neighbour.
 _LEAST = 1 / 128
 
@@ -43,24 +43,24 @@ _COLUMNS = np.arange(len(COVISIT_HALF_LIVES))[:, None]
 
 
 class Covisitation:
-    """Neighbours of all items, by row.
+    """Bounded neighbour lists of all items, by row.
 
-    Pairs are those of `hsnn.trainer.features.covisitation`. A new neighbour takes the place of the smallest weight
-    of its list: of the new ones of a batch, heaviest first, the first two always, the others if they are heavier.
+    Pairs are those of `item_pairs`. A new neighbour replaces the smallest weight of its list: of the new ones of a
+    batch, heaviest first, the first two always, the others only if they are heavier.
 
     Parameters
     ----------
     rows
-        Room at first; 0 if nothing will be counted.
+        Initial capacity; 0 if nothing will be counted.
 
     Attributes
     ----------
     neighbours : (rows, 2, N) int32
-        Item rows, -1 where a place is free.
+        Item rows, -1 where a slot is free.
     weights : (rows, 2, N) float32
-        Decayed weights of the pairs row -> neighbour, true at `last`.
+        Decayed weights of the pairs row -> neighbour, as of `last`.
     totals : (rows, 2) float32
-        Decayed weight of all pairs of a row, of those too whose neighbour has left the list; true at `last`.
+        Decayed weight of all pairs of a row, also of neighbours evicted from the list; as of `last`.
     last : (rows,) int64
         Time of the row's newest pair, epoch ms; 0 = none yet.
     barrier : WriteBarrier
@@ -102,12 +102,12 @@ class Covisitation:
         self.last = columns["last"].copy()
 
     def clear(self, rows: NDArray[np.integer]) -> None:
-        """Forget the lists of `rows`; `forget` takes them out of other rows' lists, too."""
+        """Reset the lists of `rows`; `remove_items` takes them out of other rows' lists, too."""
         self.barrier.before_write(rows)
         self.neighbours[rows], self.weights[rows], self.totals[rows], self.last[rows] = -1, 0, 0, 0
 
     def remove_items(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Forget items, by row: their own lists and their places in others'; return the rows that changed."""
+        """Remove items, by row: their own lists and their slots in others'; return the rows that changed."""
         rows, left = np.flatnonzero(gone[: len(self.last)]), removed_mask(self.neighbours, gone)
         changed = np.union1d(rows, np.flatnonzero(left.any((1, 2))))
         self.barrier.before_write(changed)
@@ -123,7 +123,7 @@ class Covisitation:
         totals: NDArray[np.float32],
         last: NDArray[np.int64],
     ) -> None:
-        """Overwrite the lists of `rows`, as a mirror does."""
+        """Overwrite the lists of `rows` with published ones (the server's mirror)."""
         self.reserve(int(rows.max(initial=-1)) + 1)
         self.barrier.before_write(rows)
         self.neighbours[rows], self.weights[rows] = neighbours, weights
@@ -136,14 +136,14 @@ class Covisitation:
         items: NDArray[np.integer],
         ts: NDArray[np.int64],
     ) -> NDArray[np.int64]:
-        """Count B events with what their users engaged with before.
+        """Count the pairs of B events with the items that their users engaged with before.
 
         Parameters
         ----------
         history_items, history_times : (B, L)
             Item rows just before each event, newest last, -1 padded in front; epoch ms.
         items, ts : (B,)
-            The events' items, for which there is room, and times.
+            The events' items, below the reserved rows, and times (epoch ms).
 
         Returns
         -------
@@ -151,22 +151,24 @@ class Covisitation:
             The rows that changed, ascending: items of the events and of the histories.
         """
         pairs = item_pairs(history_items[:, -RECENT_ITEMS:], history_times[:, -RECENT_ITEMS:], items, ts)
-        rows, at = np.unique(pairs.source, return_inverse=True)
+        rows, inverse = np.unique(pairs.source, return_inverse=True)
         self.barrier.before_write(rows)
-        weights = pairs.weights * decayed(self._advance(rows, at, pairs.ts)[at] - pairs.ts)  # (n, 2)
-        self.totals[rows] += _sums(at, weights, len(rows))
-        keys, same = np.unique(at * len(self.last) + pairs.target, return_inverse=True)
-        at, target = np.divmod(keys, len(self.last))
-        self._add(rows[at], target, _sums(same, weights, len(keys)))
+        # A list has one time stamp: it moves to its newest pair, and older pairs of the batch are decayed to that time.
+        weights = pairs.weights * decayed(self._advance(rows, inverse, pairs.ts)[inverse] - pairs.ts)  # (n, 2)
+        self.totals[rows] += _sums(inverse, weights, len(rows))
+        # Equal pairs are summed first: `_add` writes by fancy indexing, which would keep only one of them.
+        keys, same = np.unique(inverse * len(self.last) + pairs.target, return_inverse=True)
+        source, target = np.divmod(keys, len(self.last))
+        self._add(rows[source], target, _sums(same, weights, len(keys)))
         return rows
 
     def scores(
         self, history_items: NDArray[np.integer], now: NDArray[np.int64], candidates: NDArray[np.integer]
     ) -> NDArray[np.float32]:
-        """How much of what follows each history's last items goes to each candidate, at both half-lives.
+        """Score candidates by the share of each history's co-visitation weight that they have, at both half-lives.
 
-        The sum over the last five history items of their pair's share, ``weight / (1 + total)``, both decayed to `now`:
-        a probability that evidence must earn, on a scale of ``log(1 + x)``.
+        The sum over the last five history items of their pair's share, ``weight / (1 + total)``, both decayed to `now`,
+        as ``log(1 + x)``. The 1 smooths the share towards 0 where there is little evidence.
 
         Parameters
         ----------
@@ -181,27 +183,33 @@ class Covisitation:
         -------
         (B, U, 2) float32
         """
+        # Look-up from item row to candidate. It has one entry more than rows: a free slot's row -1 reads that last one.
         places = np.full(int(max(len(self.last), candidates.max(initial=-1) + 1)) + 1, -1)
-        places[candidates] = np.arange(len(candidates))  # the row -1 of free places stays -1
+        places[candidates] = np.arange(len(candidates))
         query, rows = _recent(history_items)
         neighbours, shares = self._shares(rows, now[query])
-        return _scattered(query, places[neighbours], shares, (len(now), len(candidates)))
+        return _scatter_shares(query, places[neighbours], shares, (len(now), len(candidates)))
 
     def scores_of_query(
         self, history: NDArray[np.integer], now: int, candidates: NDArray[np.integer]
     ) -> NDArray[np.float32]:
-        """`scores` of one history (L,) against candidates (n,) in ascending order: the same bits, (n, 2) float32."""
+        """Compute `scores` of one history (L,) against candidates (n,), ascending: the same bits, (n, 2) float32."""
         query, rows = _recent(history[None])
         neighbours, shares = self._shares(rows, np.full(len(rows), now))
+        # A binary search instead of the table of `scores`, which costs time in all items for a single query.
         places = np.searchsorted(candidates, neighbours)  # (n, 2, N)
-        found = np.append(candidates, -2)[places] == neighbours
-        alone: NDArray[np.float32] = _scattered(query, np.where(found, places, -1), shares, (1, len(candidates)))[0]
-        return alone
+        present = np.append(candidates, -2)[places] == neighbours  # -2: neither a row nor a free slot, equals nothing
+        places = np.where(present, places, -1)
+        scores: NDArray[np.float32] = _scatter_shares(query, places, shares, (1, len(candidates)))[0]
+        return scores
 
-    def _advance(self, rows: NDArray[np.int64], at: NDArray[np.int64], ts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Decay the lists of `rows` to the latest of their pairs, whose times are `ts` at `at`; return these times."""
+    def _advance(self, rows: NDArray[np.int64], inverse: NDArray[np.int64], ts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Decay the lists of `rows` (m,) to the time of their newest pair, (m,), and return these times.
+
+        Pair i, of time ``ts[i]``, belongs to ``rows[inverse[i]]``. Times never move back: a late pair leaves `last`.
+        """
         latest = self.last[rows]
-        np.maximum.at(latest, at, ts)
+        np.maximum.at(latest, inverse, ts)
         decay = decayed(latest - self.last[rows]).astype(np.float32)  # (n, 2)
         self.totals[rows] *= decay
         self.weights[rows] *= decay[..., None]
@@ -209,29 +217,31 @@ class Covisitation:
         return latest
 
     def _add(self, rows: NDArray[np.int64], targets: NDArray[np.int64], weights: NDArray[np.float32]) -> None:
-        """Add `weights` (n, 2) of distinct pairs: to the places they have, else to places they are given."""
+        """Add `weights` (n, 2) of distinct pairs: to the slots of known neighbours, else as new neighbours."""
         hits = self.neighbours[rows] == targets[:, None, None]  # (n, 2, N)
         known, places = hits.any(2), hits.argmax(2)  # (n, 2)
         pair, half_life = np.nonzero(known)
         self.weights[rows[pair], half_life, places[pair, half_life]] += weights[pair, half_life]
+        # Transposed, so that the new neighbours come by half-life, then by row: each list is one run of them.
         half_life, pair = np.nonzero((~known & (weights > 0)).T)
-        self._let_in(rows[pair], half_life, targets[pair], weights[pair, half_life])
+        self._insert_new(rows[pair], half_life, targets[pair], weights[pair, half_life])
 
-    def _let_in(
+    def _insert_new(
         self,
         rows: NDArray[np.int64],
         half_life: NDArray[np.int64],
         targets: NDArray[np.int64],
         weights: NDArray[np.float32],
     ) -> None:
-        """Give new neighbours (n,), ordered by half-life and row, the places of the smallest weights of their lists."""
+        """Insert new neighbours (n,), ordered by half-life and row, over the smallest weights of their lists."""
         lists = half_life * len(self.last) + rows
         starts = np.diff(lists, prepend=-1) != 0
         group, first = np.cumsum(starts) - 1, np.flatnonzero(starts)
         order = _heaviest_first(group, weights)
-        rank = np.arange(len(order)) - first[group]
+        rank = np.arange(len(order)) - first[group]  # 0 for a list's heaviest new neighbour
         order, rank, group = order[rank < NEIGHBOURS], rank[rank < NEIGHBOURS], group[rank < NEIGHBOURS]
         smallest = np.argsort(self.weights[rows[first], half_life[first]], axis=1, kind="stable")  # (lists, N)
+        # Rank r replaces the r-th smallest weight: no slot is written twice, so the order of writing does not matter.
         cell = rows[order], half_life[order], smallest[group, rank]
         entered = (rank < _LET_IN) | (weights[order] > self.weights[cell])
         row, column, place = (part[entered] for part in cell)
@@ -241,34 +251,39 @@ class Covisitation:
     def _shares(
         self, rows: NDArray[np.integer], now: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Neighbours of `rows` (n,) and their shares at `now` (n,): both (n, 2, N)."""
+        """Return the neighbours of `rows` (n,) and their shares at `now` (n,): both (n, 2, N)."""
         decay = decayed(np.maximum(now - self.last[rows], 0)).astype(np.float32)  # (n, 2)
+        # Weight and total decay by one factor, so both are scaled at once; the prior does not decay.
         scale = decay / (_PRIOR + self.totals[rows] * decay)
         return gather_rows(self.neighbours, rows), gather_rows(self.weights, rows) * scale[..., None]
 
 
 def _recent(history_items: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which query has which of its newest items: (n,) each."""
+    """Flatten the newest items of histories (B, L): their query and their row, (n,) each."""
     recent = history_items[:, -RECENT_ITEMS:]
     query, column = np.nonzero(recent >= 0)
     return query, recent[query, column].astype(np.int64)
 
 
-def _scattered(
+def _scatter_shares(
     query: NDArray[np.int64], places: NDArray[np.int64], shares: NDArray[np.float32], shape: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Sum `shares` (n, 2, N) by query, candidate and half-life; `places` (n, 2, N) are candidates, -1 for none."""
+    """Sum `shares` (n, 2, N) by query, candidate and half-life, as log(1 + x); `places` are candidates or -1."""
     out = np.zeros((*shape, len(COVISIT_HALF_LIVES)), np.float32)
-    flat, found = out.reshape(-1), places >= 0
+    flat, present = out.reshape(-1), places >= 0
     cells = (query[:, None, None] * shape[1] + places) * len(COVISIT_HALF_LIVES) + _COLUMNS  # (n, 2, N)
-    cells = cells[found]
-    np.add.at(flat, cells, shares[found])
+    cells = cells[present]
+    np.add.at(flat, cells, shares[present])
+    # Only where something was added (log1p(0) = 0). A repeated cell gets one value: the right-hand side is read first.
     flat[cells] = np.log1p(flat[cells])
     return out
 
 
 def _heaviest_first(group: NDArray[np.int64], weights: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Order within ascending groups by falling weight, equal ones as they came: floats above 0 sort as their bits."""
+    """Sort within ascending groups by falling weight, equal ones in their given order.
+
+    One sort of integers instead of two: positive float32 compare as their bits, which fit below the group number.
+    """
     return np.argsort((group << 32) - weights.view(np.int32), kind="stable")
 
 
@@ -286,9 +301,9 @@ class ItemPairs(NamedTuple):
     source, target : (n,) int64
         Item rows.
     ts : (n,) int64
-        When the later of the two was engaged with, epoch ms.
+        Time of the engagement with the later of the two, epoch ms.
     weights : (n, 2) float64
-        At both half-lives, true at `ts`.
+        At both half-lives, as of `ts`.
     """
 
     source: NDArray[np.int64]
@@ -305,8 +320,8 @@ def item_pairs(
 ) -> ItemPairs:
     """Make both directions of every pair of one of the last five items of a history and the item that came next.
 
-    A pair whose parts are `gap` ms and `p` places apart weighs ``2^(-gap/half-life) / p`` from the older to the newer
-    one, and half of it backwards; at a half-life at which the former is less than 1/128 it weighs nothing.
+    A pair of items that are `gap` ms and `p` positions apart weighs ``2^(-gap/half-life) / p`` from the older to the
+    newer one, and half of that backwards; at a half-life at which the former is below 1/128 both are 0.
 
     Parameters
     ----------
@@ -322,19 +337,19 @@ def item_pairs(
     """
     recent = history_items[:, -RECENT_ITEMS:]
     event, column = np.nonzero((recent >= 0) & (recent != items[:, None]))
-    old, new, at = recent[event, column], items[event], ts[event]
+    old, new, later = recent[event, column], items[event], ts[event]
     apart = recent.shape[1] - column  # 1 for the newest
-    weights = decayed(np.maximum(at - history_times[:, -RECENT_ITEMS:][event, column], 0)) / apart[:, None]  # (n, 2)
+    weights = decayed(np.maximum(later - history_times[:, -RECENT_ITEMS:][event, column], 0)) / apart[:, None]  # (n, 2)
     weights[weights < _LEAST] = 0
     return ItemPairs(
         np.r_[old, new].astype(np.int64),
         np.r_[new, old].astype(np.int64),
-        np.r_[at, at],
+        np.r_[later, later],
         np.r_[weights, _BACKWARD * weights],
     )
 
 
 def decayed(elapsed: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give what is left of a weight 1 after `elapsed` (n,) ms at both half-lives: (n, 2)."""
+    """Compute the decay factors after `elapsed` (n,) ms at both half-lives: (n, 2)."""
     left: NDArray[np.float64] = np.exp2(-elapsed[:, None] / _HALF_LIVES)
     return left

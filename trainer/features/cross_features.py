@@ -1,9 +1,9 @@
-"""User-item cross features: what an item shares with its user, for many items at once.
+"""User-item cross features: matches of an item's attributes with its user's, and co-visitation.
 
 HSNN (arXiv 2408.06653) §3, interaction tower, "I2IF": item attributes are posted under their token, the user's
 attributes are the query, and one look-up tells which candidates have them, ``is_topic_match(user, item)``. A user's
-attributes are hashed features and, weighted by recency, the content tokens of the last items. Training and serving
-compute the same columns: `cross_features` for many queries at once, `cross_features_of_query` for one.
+attributes are the hashed user features and the content tokens of the last items, weighted by recency. Training and
+serving compute the same columns: `cross_features` for many queries at once, `cross_features_of_query` for one.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ MATCHES = FIELD_SLOTS + 1
 def cross_features(
     queries: QueryArrays, tokens: NDArray[np.int32], candidates: NDArray[np.integer], pairs: Covisitation
 ) -> NDArray[np.float32]:
-    """Cross features of B queries and U candidates.
+    """Compute the cross features of B queries and U candidates.
 
     Columns, in order:
 
-    - ``history_0`` .. ``history_3``, one per slot of fields (`hsnn.trainer.features.hashing`): how much of the history,
-    weighted by
-      recency, has the candidate's attributes of this slot, on average over these: 0 to 1;
-    - ``own``: how many of the candidate's attributes the user has, too;
+    - ``history_0`` .. ``history_3``, one per slot of fields (`hsnn.trainer.features.hashing`): the recency-weighted
+      share of the history that has an attribute, averaged over the candidate's attributes of this slot: 0 to 1;
+    - ``own``: number of the candidate's attributes that the user's features have, too;
     - ``session``, ``month``: co-visitation of the last items and the candidate (`Covisitation.scores`).
 
     Parameters
@@ -42,11 +41,11 @@ def cross_features(
     queries
         `history_items`, `user_tokens` and `now` are used.
     tokens : (rows, T) int32
-        Content tokens by item row, -1 padded, none twice in a row.
+        Content tokens by item row, -1 padded, distinct within a row.
     candidates : (U,)
         Item rows, each once.
     pairs
-        Counted so far.
+        Pairs counted so far.
 
     Returns
     -------
@@ -54,11 +53,13 @@ def cross_features(
     """
     posted = tokens[candidates]  # (U, T)
     holder, column = np.nonzero(posted >= 0)
+    # Only tokens that some candidate has: the table of weights is V wide instead of as wide as the hash space.
     vocabulary, words = np.unique(posted[holder, column], return_inverse=True)
-    weights = _query_weights(queries, tokens, vocabulary)  # (2V, B): those of the history, then the user's own
+    weights = _query_weights(queries, tokens, vocabulary)  # (2V, B): in the history, then in the user's features
     cells = holder * CROSS_FEATURES + vocabulary[words] % FIELD_SLOTS
-    shares = 1 / np.bincount(cells, minlength=1)[cells]
-    out = _gathered(
+    shares = 1 / np.bincount(cells, minlength=1)[cells]  # an average over a candidate's attributes of one slot
+    # Every posting counts twice: into its slot's column from the history, and into `own` from the user's features.
+    out = _sum_by_cell(
         weights,
         words=np.r_[words, words + len(vocabulary)],
         cells=np.r_[cells, holder * CROSS_FEATURES + FIELD_SLOTS],
@@ -72,7 +73,7 @@ def cross_features(
 def cross_features_of_query(
     queries: QueryArrays, number: int, tokens: NDArray[np.int32], candidates: NDArray[np.integer], pairs: Covisitation
 ) -> NDArray[np.float32]:
-    """`cross_features` of one of the queries and n candidates in ascending order: (n, CROSS_FEATURES) float32.
+    """Compute `cross_features` of query `number` and n candidates in ascending order: (n, CROSS_FEATURES) float32.
 
     Examples
     --------
@@ -81,13 +82,14 @@ def cross_features_of_query(
     >>> cross_features_of_query(query, 0, tokens, np.array([1, 2]), Covisitation())[:, :5].tolist()
     [[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]
     """
-    history, own, posted = queries.history_items[number], queries.user_tokens[number], tokens[candidates]
+    history, user, posted = queries.history_items[number], queries.user_tokens[number], tokens[candidates]
     rows, recency = history[history >= 0], _recency(history[None])
     asked = tokens[rows]
-    weights = np.zeros((2, int(max(part.max(initial=-1) for part in (asked, own, posted))) + 2), np.float32)
+    # One query is cheaper with weights by token than with the sort of a vocabulary.
+    weights = np.zeros((2, int(max(part.max(initial=-1) for part in (asked, user, posted))) + 2), np.float32)
     np.add.at(weights[0], asked, recency[:, None])
-    weights[1, own] = 1
-    weights[:, -1] = 0  # where the token -1 looks
+    weights[1, user] = 1
+    weights[:, -1] = 0  # the padding token -1 reads the last column, and must add nothing
     cells = np.arange(len(candidates))[:, None] * FIELD_SLOTS + posted % FIELD_SLOTS  # (n, T)
     size = len(candidates) * FIELD_SLOTS
     sums = np.bincount(cells.ravel(), weights[0][posted].ravel(), size)
@@ -102,29 +104,30 @@ def cross_features_of_query(
 def _query_weights(
     queries: QueryArrays, tokens: NDArray[np.int32], vocabulary: NDArray[np.integer]
 ) -> NDArray[np.float32]:
-    """Weights (2V, B) of the tokens of a `vocabulary` (V,) in each query's history, then in its user's features."""
+    """Weigh the tokens of `vocabulary` (V,) in each query's history, then in its user's features: (2V, B)."""
     query, column = np.nonzero(queries.history_items >= 0)
-    asked, own = tokens[queries.history_items[query, column]], queries.user_tokens
-    word = np.full(int(max(part.max(initial=-1) for part in (asked, own, vocabulary))) + 2, -1)
+    asked, user = tokens[queries.history_items[query, column]], queries.user_tokens
+    word = np.full(int(max(part.max(initial=-1) for part in (asked, user, vocabulary))) + 2, -1)
     word[vocabulary] = np.arange(len(vocabulary))
-    weights = np.zeros((2 * len(vocabulary) + 1, len(own)), np.float32)  # the row -1 takes what is in no candidate
+    # Tokens that no candidate has (and padding) are word -1: they add to one extra last row, dropped at the end.
+    weights = np.zeros((2 * len(vocabulary) + 1, len(user)), np.float32)
     recency = np.broadcast_to(_recency(queries.history_items)[:, None], asked.shape)
-    cells = word[asked] * len(own) + query[:, None]
+    cells = word[asked] * len(user) + query[:, None]
     np.add.at(weights.reshape(-1), cells.ravel(), recency.ravel())
-    which = word[own]  # (B, C)
+    which = word[user]  # (B, C)
     which[which >= 0] += len(vocabulary)
-    weights[which, np.arange(len(own))[:, None]] = 1
+    weights[which, np.arange(len(user))[:, None]] = 1
     return weights[:-1]
 
 
 def _recency(history_items: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Weights of the known items of histories (B, L), in order, ``1 / places back`` and 1 in all per history: (n,)."""
+    """Weigh the known items of histories (B, L), in order, by ``1 / positions back``, 1 in all per history: (n,)."""
     weights = (history_items >= 0) / np.arange(history_items.shape[1], 0, -1)  # (B, L)
     weights /= np.maximum(weights.sum(1, keepdims=True), 1e-9)
     return weights[history_items >= 0].astype(np.float32)
 
 
-def _gathered(
+def _sum_by_cell(
     table: NDArray[np.float32],
     words: NDArray[np.int64],
     cells: NDArray[np.int64],
@@ -132,6 +135,7 @@ def _gathered(
     size: int,
 ) -> NDArray[np.float32]:
     """Sum ``shares * table[words]`` by cell, for each column of the table: (B, size)."""
+    # A weighted embedding bag is this sum, and never holds the (len(words), B) products.
     order = np.argsort(cells, kind="stable")
     begins = np.searchsorted(cells[order], np.arange(size))
     summed = functional.embedding_bag(

@@ -1,4 +1,4 @@
-"""The one rule of departure: until when an item may be recommended. Trainer, scheduler and server all ask here."""
+"""Item expiry: until when an item may be recommended. Trainer, scheduler and server share this rule."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEVER = int(np.iinfo(np.int64).max)
-"""Time of death of an item that nothing ends."""
+"""Expiry time of an item that never expires: the largest int64, above every watermark."""
 
 
 def expiry_times(
     last: NDArray[np.int64], expires_at: NDArray[np.int64], deleted: NDArray[np.bool_], idle_ms: int | None
 ) -> NDArray[np.int64]:
-    """Earliest watermark at which each item must no longer be recommended: it is alive while that is > the watermark.
+    """Compute the earliest watermark at which each item expires: it is alive while that is above the watermark.
 
     Parameters
     ----------
     last : (n,) int64
         Last sign of life, epoch ms; 0 = none is known.
     expires_at : (n,) int64
-        The item's own end, epoch ms; 0 = none.
+        The item's own expiry time, epoch ms; 0 = none.
     deleted : (n,) bool
     idle_ms
-        An item leaves so many ms after its last sign of life; one without any is not there yet. None: no such limit.
+        An item expires so many ms after its last sign of life; one without any counts as expired. None: no limit.
 
     Returns
     -------
     (n,) int64
-        Epoch ms; 0 for deleted items, `NEVER` for those that nothing ends.
+        Epoch ms; 0 for deleted items, `NEVER` for those that never expire.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Which half-life's popularity predicts the stream best, judged on events before they are counted."""
+"""Selection of the half-life whose popularity predicts the stream best, tested on events before they are counted."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _PRIOR = 0.1
 
 
 class HalfLifeSelector:
-    """Running log loss of popularity at every half-life; the smallest names the one to trust.
+    """Running log loss of popularity at every half-life; the half-life with the smallest one is `best`.
 
-    Popularity at a half-life gives an item the probability (its count + prior) / (all counts + prior * items). It can
-    say nothing of an item that nobody engaged with before: on a young stream, where many are new, those favour the
-    half-life that has forgotten most.
+    Popularity at a half-life gives an item the probability (its count + prior) / (all counts + prior * items). It
+    predicts nothing for an item without earlier engagements: on a young stream, where many items are new, these favour
+    the half-life that has forgotten most.
 
     Parameters
     ----------
     known
-        Judge by events on items that were engaged with before alone.
+        Use only events on items that were engaged with before.
 
     Attributes
     ----------
     loss : (H,) float64
         Exponentially weighted log loss, nats per event.
     totals : (H,) float64
-        Sum of all items' counts, true at `time` (epoch ms).
+        Sum of all items' counts, as of `time` (epoch ms).
     """
 
     def __init__(self, *, known: bool = False) -> None:
@@ -57,12 +57,12 @@ class HalfLifeSelector:
         self.loss, self.totals = arrays["loss"].copy(), arrays["totals"].copy()
 
     def update(self, states: ItemCounters, rows: NDArray[np.integer], now: int, items: int, mass: float) -> None:
-        """Judge a batch of item rows (n,) at time `now`, then add their `mass` to the totals."""
+        """Add the loss on a batch of item rows (n,) at time `now`, then add their weight `mass` to the totals."""
         self.totals *= np.exp2(-max(now - self.time, 0) / np.array(HALF_LIVES))
         self.time = max(now, self.time)
         counts = states.counts(rows, now)  # (n, H)
         if self._known:
-            counts = counts[counts[:, -1] > 0]
+            counts = counts[counts[:, -1] > 0]  # the longest half-life: its count takes the longest to vanish
         if len(counts):
             losses = np.log(self.totals + _PRIOR * max(items, 1)) - np.log(counts + _PRIOR)
             self.loss = _MEMORY * self.loss + (1 - _MEMORY) * losses.mean(0)

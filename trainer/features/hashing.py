@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from hsnn.streaming.schema.events import Feature, Scalar
 
 FIELD_SLOTS = 4
-"""Slots that the fields are hashed to."""
+"""Slots that fields are hashed to: more tell more fields apart, but leave each field a smaller part of the rows."""
 
 
 def hash_features(
     features: Mapping[str, Feature] | None, buckets: int, width: int, ignored: frozenset[str] = frozenset()
 ) -> list[int]:
-    """Token rows of a feature mapping, at most `width`, without repeats.
+    """Hash a feature mapping to at most `width` distinct token rows.
 
-    Floats are binned on a logarithmic scale, whole numbers and texts are taken as they are, lists give a token per
-    element, None and ignored fields none.
+    Floats are binned on a logarithmic scale, integers and strings are hashed as they are, a list gives one token per
+    element, None and ignored fields give none.
 
     Examples
     --------
@@ -37,15 +37,15 @@ def hash_features(
     """
     if not features:
         return []
-    try:  # contexts repeat; the type is part of the key, because 1, 1.0 and True are equal but no one token
+    try:  # contexts repeat; the type is in the key, because 1, 1.0 and True are equal but have different tokens
         key = tuple([(name, value.__class__, value) for name, value in features.items()])
         return list(_cached_tokens(key, buckets, width, ignored))
-    except TypeError:  # a list is no key
+    except TypeError:  # a list is not hashable
         return _tokens(features.items(), buckets, width, ignored)
 
 
 def pad_tokens(rows: Sequence[Sequence[int]], width: int) -> NDArray[np.int32]:
-    """Token lists as one (n, width) matrix, -1 padded."""
+    """Pack token lists into one (n, width) matrix, -1 padded."""
     matrix = np.full((len(rows), width), -1, np.int32)
     for index, row in enumerate(rows):
         matrix[index, : len(row)] = row
@@ -60,13 +60,13 @@ def _cached_tokens(
 
 
 def _tokens(features: Iterable[tuple[str, Feature]], buckets: int, width: int, ignored: frozenset[str]) -> list[int]:
-    found: dict[int, None] = {}
+    tokens: dict[int, None] = {}  # a set that keeps its order
     for name, value in features:
         if name not in ignored:
             for element in value if isinstance(value, list) else (value,):
                 if element is not None:
-                    found[_token(name, _bin(element), buckets)] = None
-    return list(found)[:width]
+                    tokens[_token(name, _bin(element), buckets)] = None
+    return list(tokens)[:width]
 
 
 def _bin(value: Scalar) -> str:
@@ -77,6 +77,6 @@ def _bin(value: Scalar) -> str:
 
 @lru_cache(maxsize=65536)
 def _token(name: str, value: str, buckets: int) -> int:
-    """Hash the value into one of the rows ``slot, slot + FIELD_SLOTS, ...`` of its field's slot."""
+    """Hash a field's value to one of the rows ``slot, slot + FIELD_SLOTS, ...`` of its field's slot."""
     slot, rows = crc32(name.encode()) % FIELD_SLOTS, max(buckets // FIELD_SLOTS, 1)
     return (crc32(f"{name}={value}".encode()) % rows * FIELD_SLOTS + slot) % buckets

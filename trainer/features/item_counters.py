@@ -1,7 +1,7 @@
-"""Item state: decayed engagement counters, exact at any reading time.
+"""Item state: exponentially decayed engagement counters, exact at any time of reading.
 
-Each item has one value per half-life and the time at which those values were true. A reading at a later time decays
-them exactly, so only touched items ever change. Training, index and serving share this code.
+Each item has one value per half-life and the time as of which the values hold. A read at a later time decays them
+exactly, so only items with new engagements change. Training, index and serving share this code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ItemCounters:
     Attributes
     ----------
     values : (rows, H) float32
-        Decayed counts, true at `last`.
+        Decayed counts, as of `last`.
     last, first : (rows,) int64
         Time of the last and the first sign of life, epoch ms; 0 = never seen.
     barrier : WriteBarrier
@@ -36,7 +36,7 @@ class ItemCounters:
     --------
     >>> states = ItemCounters()
     >>> states.add_engagements(np.array([0, 0]), np.array([1, 1 + 360_000]), np.ones(2, np.float32))
-    >>> states.counts(np.array([0]), 1 + 360_000)[0, 0].item()  # 0.1 h = 360 s: the first click is worth a half
+    >>> states.counts(np.array([0]), 1 + 360_000)[0, 0].item()  # after 0.1 h = 360 s the first click counts half
     1.5
     """
 
@@ -62,7 +62,7 @@ class ItemCounters:
         self.first = columns["first"].copy()
 
     def mark_first_seen(self, rows: Sequence[int] | NDArray[np.integer], ts: int) -> None:
-        """Note that items exist since `ts` without counting anything."""
+        """Record that items exist since `ts` (epoch ms) without counting an engagement."""
         index = np.asarray(rows)
         new = index[self.first[index] == 0]
         self.barrier.before_write(new)
@@ -78,33 +78,35 @@ class ItemCounters:
         self.barrier.before_write(unique)
         latest = self.last[unique].copy()
         np.maximum.at(latest, inverse, ts)
+        # First bring the old values to the newest time, then add each event decayed from its own time to that.
         self.values[unique] *= self._decay(latest - self.last[unique]).T
         added = weights[:, None] * self._decay(latest[inverse] - ts).T  # (n, H)
         np.add.at(self.values, unique[inverse], added.astype(np.float32))
+        # 0 means never seen, so it must not win the minimum.
         earliest = np.where(self.first[unique] == 0, np.iinfo(np.int64).max, self.first[unique])
         np.minimum.at(earliest, inverse, ts)
         self.first[unique] = earliest
         self.last[unique] = latest
 
     def clear(self, rows: NDArray[np.integer]) -> None:
-        """Forget all of `rows`."""
+        """Reset `rows` to never seen."""
         self.barrier.before_write(rows)
         self.values[rows], self.last[rows], self.first[rows] = 0, 0, 0
 
     def set_rows(
         self, rows: NDArray[np.integer], values: NDArray[np.float32], last: NDArray[np.int64], first: NDArray[np.int64]
     ) -> None:
-        """Overwrite the state of `rows`, as a mirror does."""
+        """Overwrite the state of `rows` with published values (the server's mirror)."""
         self.reserve(int(rows.max(initial=-1)) + 1)
         self.barrier.before_write(rows)
         self.values[rows], self.last[rows], self.first[rows] = values, last, first
 
     def counts(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Decayed counts of `rows` at time `now`, or at a time for each (n,): (n, H)."""
+        """Return the decayed counts (n, H) of `rows` at time `now`, one for all or one for each (n,)."""
         return np.ascontiguousarray(self._counted(rows, np.maximum(now - gather_rows(self.last, rows), 0)).T)
 
     def features(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Make what the model sees of a state: log counts, trend, age, time since the last engagement.
+        """Compute the state features: log counts, trend, age, time since the last engagement.
 
         Returns
         -------
@@ -114,14 +116,17 @@ class ItemCounters:
         counts = np.log1p(self._counted(rows, elapsed))  # (H, n)
         age = np.log1p(np.maximum(now - gather_rows(self.first, rows), 0) / HOUR)
         idle = np.log1p(elapsed / HOUR)
+        # A short half-life against the next longer one: near 0 for a burst of new engagements, negative once it fades.
         trend = counts[:-1] - counts[1:]  # (H-1, n)
+        # Logs reach about 9 (a year in hours): a third keeps the inputs of the state tower small.
         across = np.concatenate([counts / 3, trend, age[None] / 3, idle[None] / 3], dtype=np.float32)
         return np.ascontiguousarray(across.T)
 
     def log_mass(self, rows: NDArray[np.integer] | slice, half_life: int, origin: int) -> NDArray[np.float64]:
-        """Log of the decayed count at one half-life, up to a term common to all items, (n,).
+        """Return the log of the decayed count at one half-life, up to a term common to all items, (n,).
 
-        Decay multiplies all counts of a half-life alike, so the order and the shares it gives hold at any time.
+        Decay multiplies all counts of a half-life by one factor, so order and shares hold at any time. `origin` (epoch
+        ms), the same for all items, keeps the numbers small.
         """
         with np.errstate(divide="ignore"):
             grown_since = (self.last[rows] - origin) * (np.log(2) / HALF_LIVES[half_life])
@@ -129,12 +134,12 @@ class ItemCounters:
         return mass
 
     def _counted(self, rows: NDArray[np.integer] | slice, elapsed: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Read the counts (H, n) of `rows` when `elapsed` (n,) have gone by since their `last`."""
+        """Read the counts (H, n) of `rows` when `elapsed` (n,) ms have passed since their `last`."""
         counted: NDArray[np.float32] = gather_rows(self.values, rows).T * self._decay(elapsed)
         return counted
 
     def _decay(self, elapsed: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Compute factors (H, n), one half-life after the other: loops as long as there are rows, not as half-lives."""
+        """Compute decay factors (H, n), half-lives first: NumPy's inner loop then runs over the many rows."""
         decay: NDArray[np.float32] = np.exp2(-elapsed / self._half_lives[:, None]).astype(np.float32)
         return decay
 

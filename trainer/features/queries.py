@@ -1,4 +1,4 @@
-"""What the model is asked, as arrays of rows: histories, features and the time. Training and serving share it."""
+"""Queries as arrays of rows: histories, feature tokens and the time. Training and serving share them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class QueryArrays(NamedTuple):
-    """B requests as arrays.
+    """B queries as arrays.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class QueryArrays(NamedTuple):
     now: NDArray[np.int64]
 
     def select(self, numbers: NDArray[np.int64] | slice) -> QueryArrays:
-        """Take some of the requests."""
+        """Return the queries at `numbers`."""
         return QueryArrays(
             history_items=self.history_items[numbers],
             history_times=self.history_times[numbers],
@@ -40,11 +40,14 @@ class QueryArrays(NamedTuple):
         )
 
     def concat(self, others: QueryArrays) -> QueryArrays:
-        """Put the others behind these."""
+        """Append the other queries to these."""
         return QueryArrays(*(np.concatenate(pair) for pair in zip(*[self, others], strict=True)))
 
     def feature_rows(self, buckets: int) -> NDArray[np.int64]:
-        """Rows (B, C + X) of the feature table: the user's, then the context's behind `buckets`; absent ones last."""
+        """Return rows (B, C + X) of the feature table: the user's, then the context's.
+
+        The table holds `buckets` rows of user tokens, as many of context tokens, and a last one of zeros for padding.
+        """
         context = np.where(self.context_tokens >= 0, self.context_tokens + buckets, 2 * buckets)
         return np.concatenate([np.where(self.user_tokens >= 0, self.user_tokens, 2 * buckets), context], 1).astype(
             np.int64

@@ -16,14 +16,14 @@ from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 
 class StreamingFrequency:
-    """Share of each item among the last events, decayed per event.
+    """Exponentially decayed share of each item among the last events; `half_life` is in events.
 
     Attributes
     ----------
     counts : (rows,) float64
-        Decayed counts, true at `seen`.
+        Decayed counts, as of `seen`.
     seen : (rows,) int64
-        Number of events learned when the count was last touched.
+        Number of events counted when the count was last updated.
     barrier : WriteBarrier
     """
 
@@ -46,26 +46,28 @@ class StreamingFrequency:
         self.counts, self.seen = columns["counts"].copy(), columns["seen"].copy()
 
     def update(self, rows: NDArray[np.integer], events: int) -> None:
-        """Count one batch of item rows (n,), `events` events having been counted before it."""
+        """Count a batch of item rows (n,) that follows after `events` events."""
         unique, counted = np.unique(rows, return_counts=True)
         self.barrier.before_write(unique)
         self.counts[unique] = self._decayed(unique, events) + counted
         self.seen[unique] = events
 
     def clear(self, rows: NDArray[np.integer]) -> None:
-        """Forget `rows`."""
+        """Reset the counts of `rows`."""
         self.barrier.before_write(rows)
         self.counts[rows], self.seen[rows] = 0, 0
 
     def log_q(
         self, rows: NDArray[np.integer], events: int, batch: int, uniform: int, items: int
     ) -> NDArray[np.float32]:
-        """Log of the expected number of times each of `rows` is among a batch's candidates, (n,).
+        """Return the log of the expected number of times that each of `rows` is among a batch's candidates, (n,).
 
-        Candidates are the distinct items of `batch` events and `uniform` draws out of `items`.
+        Candidates are the distinct items of `batch` events and of `uniform` draws out of `items`.
         """
+        # Decayed counts of a long stream sum to half_life / log 2; of a young one, to nearly the events so far.
         total = max(min(float(events), self.half_life / np.log(2)), 1.0)
         share = np.maximum(self._decayed(rows, events), 0.5) / total
+        # An item is in the batch unless no event has it: 1 - (1 - share)^batch, close to 1 - exp(-batch * share).
         expected = -np.expm1(-batch * share) + uniform / max(items, 1)
         log_q: NDArray[np.float32] = np.log(expected).astype(np.float32)
         return log_q

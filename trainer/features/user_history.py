@@ -52,11 +52,12 @@ class UserHistories:
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Append events in order; return each event's history just before it: (n, L) items and times.
 
-        The user -1 stands for people without a row: they have no history, and get none.
+        The user -1 stands for users without a row: they have no history, and nothing is stored.
         """
         self.barrier.before_write(users[users >= 0])
         before_items = np.full((len(users), self.items.shape[1]), -1, np.int32)
         before_times = np.zeros((len(users), self.items.shape[1]), np.int64)
+        # Within a wave every user is distinct, so fancy indexing reads and writes each history once.
         for wave in _waves(users):
             rows = users[wave]
             before_items[wave], before_times[wave] = self.items[rows], self.times[rows]
@@ -65,39 +66,39 @@ class UserHistories:
         return before_items, before_times
 
     def clear(self, rows: NDArray[np.integer]) -> None:
-        """Forget the histories of `rows`."""
+        """Reset the histories of `rows`."""
         self.barrier.before_write(rows)
         self.items[rows], self.times[rows] = -1, 0
 
     def gather(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Copy the histories of rows (n,), empty ones of -1: items and times, both (n, L)."""
+        """Copy the histories of rows (n,), empty ones for the row -1: items and times, both (n, L)."""
         known = rows[:, None] >= 0
         return np.where(known, gather_rows(self.items, rows), -1), np.where(known, gather_rows(self.times, rows), 0)
 
     def remove_items(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Take items out of all histories, and return the rows that changed; see `removed_mask`."""
+        """Remove items from all histories and return the rows that changed; `gone` is as in `removed_mask`."""
         rows = np.flatnonzero(removed_mask(self.items, gone).any(1))
         self.barrier.before_write(rows)
         self.items[rows], self.times[rows] = compact_histories(self.items[rows], self.times[rows], gone)
         return rows
 
     def set_rows(self, rows: NDArray[np.integer], items: NDArray[np.int32], times: NDArray[np.int64]) -> None:
-        """Overwrite the histories of `rows`, as a mirror does."""
+        """Overwrite the histories of `rows` with published ones (the server's mirror)."""
         self.reserve(int(rows.max(initial=-1)) + 1)
         self.barrier.before_write(rows)
         self.items[rows], self.times[rows] = items, times
 
 
 def removed_mask(items: NDArray[np.integer], gone: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which of some item rows, -1 for none, are `gone` (rows + 1,): by row, False in the last place."""
-    found: NDArray[np.bool_] = gone[items]
-    return found
+    """Mark the item rows in `gone` (rows + 1,), which is by row; its last entry, False, is read by -1 for none."""
+    removed: NDArray[np.bool_] = gone[items]
+    return removed
 
 
 def compact_histories(
     items: NDArray[np.int32], times: NDArray[np.int64], gone: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Take items out of histories (n, L), what is left moving to the end; see `removed_mask`.
+    """Remove items from histories (n, L) and move the rest to the end; `gone` is as in `removed_mask`.
 
     Examples
     --------
@@ -107,12 +108,12 @@ def compact_histories(
     """
     out = removed_mask(items, gone) | (items < 0)
     items, times = np.where(out, -1, items), np.where(out, 0, times)
-    order = np.argsort(~out, axis=1, kind="stable")
+    order = np.argsort(~out, axis=1, kind="stable")  # stable: padding first, the rest in its order
     return np.take_along_axis(items, order, 1), np.take_along_axis(times, order, 1)
 
 
 def _waves(users: NDArray[np.integer]) -> list[NDArray[np.int64]]:
-    """Split event indices so that no user occurs twice in a wave and a user's events stay in order."""
+    """Split event indices into waves: wave i has the i-th event of every user; the user -1 is left out."""
     order = np.argsort(users, kind="stable")[np.count_nonzero(users < 0) :]
     ranked = users[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(order) else np.zeros(0, np.int64)

@@ -4,8 +4,8 @@ A file here defines a class with the methods of `EngagementTable` and registers 
 
     register("clicks", ClickCounter, TableKind.ITEM, served=True)
 
-Nothing else has to know of it: the learner gives it every batch, grows it, and resets rows that are recycled;
-checkpoints hold it as ``clicks.COLUMN``; if it is served, snapshots, state deltas and the server's mirror
+No other code changes: the learner passes it every batch, grows it, and resets recycled rows; checkpoints hold it as
+``clicks.COLUMN``; if it is served, snapshots, state deltas and the server's mirror
 (`hsnn.serving.mirror.served_tables`) have its columns under the same names.
 """
 
@@ -31,7 +31,7 @@ class EngagementTable(RowTable, Protocol):
 
 
 class ExtraTable(NamedTuple):
-    """A registered table: how it is made, what its rows are, and whether readers get its columns."""
+    """A registered table: its factory, the kind of its rows, and whether its columns are published to servers."""
 
     make: Callable[[], EngagementTable]
     kind: TableKind
@@ -47,7 +47,7 @@ def register(name: str, make: Callable[[], EngagementTable], kind: TableKind, *,
     Raises
     ------
     ValueError
-        The name is taken, or is not a plain word.
+        The name is taken or not an identifier.
     """
     if name in _REGISTERED or not name.isidentifier():
         raise ValueError(f"{name!r} cannot name a table: it must be an identifier that no other table has")
@@ -55,7 +55,7 @@ def register(name: str, make: Callable[[], EngagementTable], kind: TableKind, *,
 
 
 def unregister(name: str) -> None:
-    """Remove a table from those of learners made from now on."""
+    """Remove a table; learners made before keep theirs."""
     del _REGISTERED[name]
 
 
