@@ -1,1 +1,1 @@
-"""The learned hierarchy: its levels, how items are assigned to them, and the learners that move them."""
+"""Learned hierarchical index: levels, assignment of items to nodes, objective and learners."""

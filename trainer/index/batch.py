@@ -1,4 +1,4 @@
-"""What a learner of the index sees of one training step."""
+"""Inputs and outputs of one training step of the learned index."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from hsnn.trainer.index.levels import Levels, LevelScores
 
 @dataclass(frozen=True, slots=True)
 class IndexBatch:
-    """B users against U candidates, as the gradient step has them.
+    """Inputs of the index in one step: B users against U candidates.
 
     Attributes
     ----------
     base : (U, d+1)
-        First static vectors and biases of the candidates; gradients reach the items unless a learner detaches them.
+        First static vectors and biases of the candidates; gradients flow to the items unless a learner detaches them.
     users : (B, m_l*d) per level
     targets : (B,) int64
-        Each user's item among the candidates.
+        Index of each user's item among the candidates.
     weight : (B,)
     log_q : (U,)
         Log expected count of each candidate in the sample.
     uniform : (n,) int64
-        Candidates that were drawn uniformly.
+        Indices of the candidates that were drawn uniformly.
     leaf_log_share : (K,)
         Log share of the traffic that goes to each leaf.
     events : int
         Events since the nodes were seeded.
-    totals : Totals
-        Of the whole step, where this is a part of it.
+    totals : StepTotals
+        Denominators of the whole step, of which this may be one shard.
     """
 
     base: Tensor
@@ -48,22 +48,24 @@ class IndexBatch:
     totals: StepTotals
 
     def mean(self, values: Tensor) -> Tensor:
-        """Weighted mean over the users of values (B,), or a part's summand of it."""
+        """Weighted mean over the users of values (B,), or a shard's term of it."""
         return mean(values, self.weight, self.totals.weight)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexOutput:
-    """The same step, once the candidates have been assigned and the levels scored.
+    """Assignments and scores of the candidates of one step.
 
     Attributes
     ----------
+    batch : IndexBatch
+        Its inputs.
     projected : (U, d+1)
-        The candidates in the index's own space.
+        Candidates after the head.
     paths, scores
         One per level.
     sharpness : float
-        Alpha of the soft assignment now.
+        Current alpha of the soft assignment.
     """
 
     batch: IndexBatch
@@ -75,15 +77,15 @@ class IndexOutput:
 
     @property
     def leaf_log_probs(self) -> Tensor:
-        """Log probability of each candidate's leaf, (B, U)."""
+        """Return the log probability of each candidate's leaf, (B, U)."""
         return self.scores[-1].log_p[:, self.scores[-1].columns]
 
     @property
     def leaves(self) -> NDArray[np.int64]:
-        """Leaf of each candidate, (U,)."""
+        """Return the leaf of each candidate, (U,)."""
         nodes: NDArray[np.int64] = self.paths[-1].nodes.numpy()
         return nodes
 
     def soft(self, level: int) -> Tensor:
-        """Soft assignment of the candidates at a level, (U, F)."""
+        """Compute the soft assignment of the candidates at a level, (U, F)."""
         return soft_assignment(self.paths[level].distances, self.sharpness)

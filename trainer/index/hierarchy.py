@@ -1,15 +1,16 @@
-"""The learned levels: node vectors, and the path of an item down to its leaf.
+"""Hierarchical index: node codes of every level, and assignment of items to a path of nodes.
 
-HSNN (arXiv 2408.06653) §4, residual levels as in residual quantisation: level 1 has nodes of its own; a node of a finer
-level is a (path, child) pair whose code is added to the vector of its parent. With ``p`` the projected item,
+HSNN (arXiv 2408.06653) §4, residual levels as in residual quantisation: nodes of level 1 have no parent; a
+node of a finer level is a (path, child) pair whose code is added to the vector of its parent. With ``p`` the projected
+item,
 
     r_1 = p,   m_l = argmin over the children k of m_(l-1) of ||r_l - c_k||^2
     r_(l+1) = r_l - c_(m_l),   q = sum_l c_(m_l)
 
-Paths keep a level of many nodes cheap: an item is compared with the children of its parent only.
+A level of many nodes stays cheap, as an item is compared with the children of its parent only.
 
 An item enters as its first static vector and its bias, d+1 numbers; distances are measured after a linear map, the
-**metric**, which is blind to the bias unless a learner says otherwise (`hsnn.trainer.index.learners.em`).
+**metric**, which ignores the bias unless a learner sets another one (`hsnn.trainer.index.learners.em`).
 """
 
 from __future__ import annotations
@@ -21,23 +22,25 @@ from torch import Tensor, nn
 
 from hsnn.trainer.config.model import ModelConfig
 
-_AT_ONCE, _MANY = 1 << 20, 1 << 23
-"""Distances that stay in the processor's cache; so many that going in parts is three times as fast."""
+# Distances (items * nodes) computed at once by chunked assignment: they stay in the processor's cache.
+_AT_ONCE = 1 << 20
+# Distances (items * nodes) above which assignment is chunked: from there on it is three times as fast.
+_MANY = 1 << 23
 
 
 class LevelPath(NamedTuple):
-    """One level of the paths of n items; k is the number of nodes they choose from: all of level 1, or siblings.
+    """Assignment of n items at one level, each to one of k nodes: all nodes of level 1, or the children of its parent.
 
     Attributes
     ----------
     residual : (n, d+1)
-        What the coarser levels leave of the projected item.
+        Projected item minus the codes of its coarser nodes.
     distances : (n, k)
-        Squared, discounted.
+        Squared, times the discounts.
     choice : (n,) int64
-        The nearest, among the k.
+        Index of the nearest node among the k.
     nodes : (n,) int64
-        The nearest, among all nodes of the level.
+        Index of the nearest node among all nodes of the level.
     """
 
     residual: Tensor
@@ -47,12 +50,12 @@ class LevelPath(NamedTuple):
 
 
 class Hierarchy(nn.Module):
-    """Codes of all levels, and the head that item vectors pass on their way to them.
+    """Codes of all levels, and the linear head that is applied to item vectors first.
 
     Attributes
     ----------
     levels : L integers
-        Nodes of every level, K_l.
+        Number of nodes of every level, K_l.
     codes : per level (K_l, d+1)
         Relative to the parent's vector.
     metric : (d+1, d+1)
@@ -90,38 +93,40 @@ class Hierarchy(nn.Module):
         return len(self.levels)
 
     def discount(self, level: int) -> Tensor:
-        """Factors on the distances to the nodes of a level, (K_l,); 1 but for Streaming VQ's assignment discount."""
+        """Return the factors on the distances to the nodes of a level, (K_l,); all 1 except with Streaming VQ."""
         factors: Tensor = getattr(self, f"discount_{level}")
         return factors
 
     def representative(self, level: int) -> Tensor:
-        """Vectors of the items nearest to the nodes, static ones, (K_l, d); zero before there is one."""
+        """Return the static vectors of the items nearest to the nodes, (K_l, d); zero for a node without one."""
         vectors: Tensor = getattr(self, f"representative_{level}")
         return vectors
 
     def family_size(self, level: int) -> int:
-        """How many nodes of a level an item chooses from once its coarser path is known."""
+        """Return the number of siblings at a level: children per node of the coarser level, or all nodes of level 1."""
         return self.levels[level] // (self.levels[level - 1] if level else 1)
 
     def node_vectors(self, level: int) -> Tensor:
-        """Vectors of all nodes of a level, (K_l, d+1): the sum of the codes on their paths."""
+        """Compute the vectors of all nodes of a level, (K_l, d+1): the sums of the codes on their paths."""
         summed: Tensor = self.codes[0]
         for finer in range(1, level + 1):
             summed = summed.repeat_interleave(self.family_size(finer), 0) + self.codes[finer]
         return summed
 
     def project(self, vectors: Tensor) -> Tensor:
-        """Items (n, d+1) in the index's own space (n, d+1); no gradient reaches the items.
+        """Apply the head to items (n, d+1), without gradient to the items: (n, d+1).
 
-        The bias passes as it is: an item that nobody knows yet has none, and belongs where its content says.
+        The bias is copied as it is. That of a new item is zero, so its content alone decides where it is assigned.
         """
         fixed = vectors.detach()
         return torch.cat([self.head(fixed[:, :-1]), fixed[:, -1:]], 1)
 
     def assign_level(self, level: int, residual: Tensor, parents: Tensor | None) -> LevelPath:
-        """Choose a node of `level` for residuals (n, d+1) of items whose nodes one level up are `parents` (n,)."""
+        """Assign residuals (n, d+1) to nodes of `level`; `parents` (n,) are the items' nodes one level up."""
         mapped = residual @ self.metric
         if level == 0 or parents is None:
+            # All items share the nodes of level 1, so one matrix product gives every distance: |a|^2 + |b|^2 - 2ab.
+            # Rounding can make a small one negative, hence the clamp.
             codes = self.codes[0] @ self.metric
             squares = mapped.square().sum(1, keepdim=True) + codes.square().sum(1)
             distances = (squares - 2 * mapped @ codes.T).clamp_min(0) * self.discount(0)  # (n, K_1)
@@ -135,21 +140,21 @@ class Hierarchy(nn.Module):
         return LevelPath(residual, distances, choice, parents * count + choice)
 
     def assign_paths(self, projected: Tensor) -> list[LevelPath]:
-        """Follow items (n, d+1) down all levels by hard assignment."""
-        found: list[LevelPath] = []
+        """Assign projected items (n, d+1) to the nearest node at every level, coarsest first."""
+        paths: list[LevelPath] = []
         residual, parents = projected, None
         for level in range(len(self)):
-            found.append(self.assign_level(level, residual, parents))
-            parents = found[-1].nodes
+            paths.append(self.assign_level(level, residual, parents))
+            parents = paths[-1].nodes
             residual = residual - self.codes[level][parents]
-        return found
+        return paths
 
     def assign(self, vectors: Tensor) -> Tensor:
-        """Leaves (n,) of items (n, d+1): what is published and served."""
+        """Return the leaves (n,) of items (n, d+1), as they are published and served."""
         return self.assign_projected(self.project(vectors))
 
     def assign_projected(self, projected: Tensor) -> Tensor:
-        """Leaves (n,) of items (n, d+1) in the index's own space; of many, part by part."""
+        """Return the leaves (n,) of projected items (n, d+1), computed in chunks if there are many."""
         if len(projected) * self.levels[0] <= _MANY:
             return self.assign_paths(projected)[-1].nodes
         parts = torch.split(projected, max(_AT_ONCE // self.levels[0], 1))
@@ -157,21 +162,21 @@ class Hierarchy(nn.Module):
 
 
 def parents_of(nodes: Tensor, siblings: int) -> Tensor:
-    """Nodes one level up of `nodes` (n,), `siblings` being the number of children per node."""
+    """Return the parents (n,) of `nodes` (n,); every node one level up has `siblings` children."""
     return torch.div(nodes, siblings, rounding_mode="floor")
 
 
 def soft_assignment(distances: Tensor, sharpness: float) -> Tensor:
-    """Soft assignment (n, k) from squared distances (n, k), `sharpness` being relative to their mean."""
+    """Compute the soft assignment (n, k) from squared distances (n, k); `sharpness` is relative to their mean."""
     return torch.softmax(-sharpness * distances / distances.mean().detach().clamp_min(1e-12), 1)
 
 
 def straight_through(soft: Tensor) -> Tensor:
-    """One-hot rows of the largest entries (n, k) that pass gradients on to `soft`."""
+    """Return one-hot rows (n, k) of the largest entries of `soft`, whose gradients go to `soft` (straight-through)."""
     hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
     return hard + soft - soft.detach()
 
 
 def index_vectors(vectors: Tensor, dim: int) -> Tensor:
-    """Take what the index sees of static vectors (n, W): the first `dim` numbers and the bias, (n, d+1)."""
+    """Select the columns of static vectors (n, W) that the index uses: the first `dim` and the bias, (n, d+1)."""
     return vectors if vectors.shape[1] == dim + 1 else torch.cat([vectors[:, :dim], vectors[:, -1:]], 1)

@@ -1,4 +1,4 @@
-"""Where node vectors come from at first, and where dead ones go: to the items, always."""
+"""K-means for node vectors: seeding, refitting, splitting overfull nodes and reviving dead ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEAD = 0.05
 def seed_nodes(
     points: NDArray[np.float32], nodes: int, rng: np.random.Generator, metric: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Node vectors (nodes, d) by k-means over points (n, d); surplus nodes repeat points with a little noise.
+    """Compute node vectors (nodes, d) by k-means over points (n, d); surplus nodes repeat points with a little noise.
 
     Distances are those of ``x @ metric``, a matrix (d, d).
 
@@ -25,6 +25,7 @@ def seed_nodes(
     [0, 1, 2]
     """
     seeds = lloyd(points, points[_spread(points @ metric, nodes, rng)], _LLOYD_ROUNDS, metric)
+    # Noise tells apart nodes that were seeded with the same point.
     noise = 1e-3 * points.std() * rng.standard_normal(seeds.shape)
     noisy: NDArray[np.float32] = (seeds + noise).astype(np.float32)
     return noisy
@@ -33,7 +34,7 @@ def seed_nodes(
 def lloyd(
     points: NDArray[np.float32], seeds: NDArray[np.float32], rounds: int, metric: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Centres (k, d) after some rounds of k-means over points (n, d) from `seeds` (k, d); an empty one stays."""
+    """Run rounds of Lloyd's algorithm over points (n, d) from `seeds` (k, d); an empty centre stays as it is."""
     mapped = points @ metric
     for _ in range(rounds):
         nearest = _nearest(mapped, seeds @ metric)
@@ -51,11 +52,11 @@ def split_overfull(
     least: float = 0.0,
     splits: int | None = None,
 ) -> NDArray[np.float32]:
-    """Give the emptiest centres (k, d) to the fullest until none holds more than `most` times the mean of points.
+    """Move the emptiest centres (k, d) to the fullest until none holds more than `most` times the mean of points.
 
-    A centre that is split becomes the means of two equal halves, cut across the direction in which its points differ
-    most. At most `splits` centres, by default an eighth, are given away; the points are assigned as `lloyd` does it.
-    A centre with less than `least` times the mean is given away even if none is above `most`.
+    An overfull centre is replaced by the means of two equal halves of its points, cut along the coordinate of largest
+    variance. At most `splits` centres, by default an eighth, are moved; points are assigned as in `lloyd`. A centre
+    with less than `least` times the mean is moved even if none is above `most`.
 
     Examples
     --------
@@ -72,7 +73,7 @@ def split_overfull(
         starved = sizes[empty] < least * len(points) / len(centres) and sizes[full] > 2 * sizes[empty]
         if sizes[full] < 2 or (sizes[full] <= most * len(points) / len(centres) and not starved):
             break
-        nearest[nearest == empty] = -1  # few; they will go where they are nearest then
+        nearest[nearest == empty] = -1  # few points; the next assignment finds their nearest centre
         members = np.flatnonzero(nearest == full)
         widest = int(mapped[members].var(0).argmax())
         ordered = members[np.argsort(mapped[members, widest], kind="stable")]
@@ -120,7 +121,7 @@ def revive_nodes(
 
 
 def _spread(points: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """k-means++: each next point is drawn in proportion to its squared distance to the nearest one drawn."""
+    """Draw `count` points by k-means++: each in proportion to its squared distance to the nearest one drawn before."""
     chosen = [int(rng.integers(len(points)))]
     distance = np.square(points - points[chosen[0]]).sum(1).astype(np.float64)
     for _ in range(count - 1):
@@ -132,5 +133,6 @@ def _spread(points: NDArray[np.float32], count: int, rng: np.random.Generator) -
 
 
 def _nearest(points: NDArray[np.float32], seeds: NDArray[np.float32]) -> NDArray[np.int64]:
+    # The points' own squares are left out: they are the same for every seed.
     nearest: NDArray[np.int64] = (np.square(seeds).sum(1) - 2 * points @ seeds.T).argmin(1)
     return nearest

@@ -1,4 +1,4 @@
-"""The learned levels as a model: log probabilities of nodes for users, in training and in a beam.
+"""Level models: log probabilities of nodes for users, in training and in beam search.
 
 HSNN (arXiv 2408.06653) §3.2: a level's logit is an ensemble of its own MoNN and of the coarser levels' outputs, which
 are reused. A level's own MoNN is normalised among siblings, so the ensemble of a leaf is its log probability:
@@ -21,7 +21,7 @@ from hsnn.trainer.modules.over_arch import NodeOverArch
 
 
 class LevelScores(NamedTuple):
-    """One level's view of B users, on the P families (sets of F siblings) that the U candidates lie in.
+    """Scores of B users at one level, on the P families (sets of F siblings) that hold the U candidates.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class ScoredNodes(NamedTuple):
 
 
 class Levels(nn.Module):
-    """Hierarchy, one over-arch per level, and the weights that join them."""
+    """Hierarchy, one over-arch per level, and the weights of their ensemble."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -84,11 +84,11 @@ class Levels(nn.Module):
 
     @torch.no_grad()
     def cache_features(self) -> None:
-        """Compute all `features` for good: no weight changes any more."""
+        """Compute all node features once; only valid while no weight changes any more."""
         self._kept = [self.node_features(level) for level in range(len(self.represent))]
 
     def node_features(self, level: int) -> Tensor:
-        """Join what a level's MoNN sees of its nodes, (K_l, d): their vectors and their representative items."""
+        """Compute the node features of a level's MoNN, (K_l, d), from node vectors and representative items."""
         if self._kept:
             return self._kept[level]
         own = self.hierarchy.node_vectors(level)[:, :-1]
@@ -96,8 +96,8 @@ class Levels(nn.Module):
         return own + added
 
     def scores(self, users: tuple[Tensor, ...], shares: list[Tensor], paths: list[LevelPath]) -> list[LevelScores]:
-        """Score users, one (B, m_l*d) per level, against all families that the paths of U candidates touch."""
-        found: list[LevelScores] = []
+        """Score users, one (B, m_l*d) per level, on the families that hold the U candidates of `paths`."""
+        scored: list[LevelScores] = []
         parents: Tensor | None = None
         for level, path in enumerate(paths):
             count, features = self.hierarchy.family_size(level), self.node_features(level)
@@ -111,12 +111,12 @@ class Levels(nn.Module):
             own = self.over_archs[level](users[level], features[nodes], nodes, log_share)
             own = torch.log_softmax(own.view(-1, len(kept), count), 2)  # (B, P, F)
             log_p = own.flatten(1)
-            if found:
-                before = found[-1]
+            if scored:
+                before = scored[-1]
                 coarse = before.log_p[:, _position(before.nodes, kept)]  # (B, P)
                 log_p = (own + self.ensemble[level - 1] * coarse.unsqueeze(2)).flatten(1)
             columns = families * count + path.choice
-            found.append(
+            scored.append(
                 LevelScores(
                     own=own,
                     log_p=log_p,
@@ -127,10 +127,10 @@ class Levels(nn.Module):
                 )
             )
             parents = path.nodes
-        return found
+        return scored
 
     def log_probs(self, users: tuple[Tensor, ...], shares: list[Tensor]) -> Tensor:
-        """Log probabilities of all leaves (B, K) for users, one (B, m_l*d) per level."""
+        """Compute the log probabilities of all leaves (B, K) for users, one (B, m_l*d) per level."""
         log_p = torch.zeros(len(users[0]), 1)
         for level, over_arch in enumerate(self.over_archs):
             own, count = over_arch(users[level], self.node_features(level), slice(None), shares[level]), log_p.shape[1]
@@ -138,9 +138,9 @@ class Levels(nn.Module):
         return log_p
 
     def beam_log_probs(self, users: tuple[Tensor, ...], shares: list[Tensor], width: int) -> tuple[Tensor, int]:
-        """Search down the levels, keeping `width` nodes of each: leaves' log probabilities (B, K), -inf where not seen.
+        """Run a beam search of `width` nodes; return the leaves' log probabilities (B, K), -inf where not visited.
 
-        Returns also how many nodes were scored per user.
+        Also return the number of nodes scored per user.
         """
         visited = self.beam_search(users, shares, width)
         nodes, log_p = visited[-1]
@@ -148,25 +148,25 @@ class Levels(nn.Module):
         return seen, sum(level.nodes.shape[1] for level in visited)
 
     def beam_search(self, users: tuple[Tensor, ...], shares: list[Tensor], width: int) -> list[ScoredNodes]:
-        """Search down the levels for users, one (B, m_l*d) per level: what the beam scores, level by level.
+        """Run a beam search for users, one (B, m_l*d) per level; return the scored nodes of every level.
 
-        All nodes of level 1; then the children of the `width` best, so that a level of many nodes costs no more.
+        It scores all nodes of level 1, then only the children of the `width` best: large levels cost no more.
         """
         log_p = self._ensemble_log_probs(
             0, self.over_archs[0](users[0], self.node_features(0), slice(None), shares[0]).unsqueeze(1)
         )
-        found = [ScoredNodes(torch.arange(log_p.shape[1]).expand_as(log_p), log_p)]  # (B, K_1)
+        scored = [ScoredNodes(torch.arange(log_p.shape[1]).expand_as(log_p), log_p)]  # (B, K_1)
         for level in range(1, len(self.over_archs)):
             count = self.hierarchy.family_size(level)
-            kept, coarse = found[-1].top(width)  # (B, b)
+            kept, coarse = scored[-1].top(width)  # (B, b)
             nodes = (kept.unsqueeze(2) * count + torch.arange(count)).flatten(1)  # (B, b*F)
             over_arch, vectors = self.over_archs[level], functional.embedding(nodes, self.node_features(level))
             own = over_arch.forward_each(users[level], vectors, nodes, shares[level][nodes])  # type: ignore[operator]
-            found.append(ScoredNodes(nodes, self._ensemble_log_probs(level, own.view(len(own), -1, count), coarse)))
-        return found
+            scored.append(ScoredNodes(nodes, self._ensemble_log_probs(level, own.view(len(own), -1, count), coarse)))
+        return scored
 
     def _ensemble_log_probs(self, level: int, own: Tensor, coarse: Tensor | None = None) -> Tensor:
-        """Ensemble (B, P*F) of a level's own scores (B, P, F) and its parents' log probabilities (B, P)."""
+        """Combine a level's own scores (B, P, F) with its parents' log probabilities (B, P): (B, P*F)."""
         own = torch.log_softmax(own, 2)
         if level and coarse is not None:
             own = own + self.ensemble[level - 1] * coarse.unsqueeze(2)
@@ -174,12 +174,12 @@ class Levels(nn.Module):
 
 
 def level_heads(config: ModelConfig) -> list[int]:
-    """User vectors of every level's MoNN: the coarsest has the most."""
+    """Return the number of user vectors of every level's MoNN: halved from level to level, at least 1."""
     return [max(config.node_heads >> level, 1) for level in range(len(config.levels))]
 
 
 def level_log_shares(leaf_log_share: Tensor, levels: tuple[int, ...]) -> list[Tensor]:
-    """Log share of each node in its family's traffic, per level (K_l,), from the leaves' log shares (K,).
+    """Compute the log share of each node in its family's traffic, per level (K_l,), from the leaves' log shares (K,).
 
     Examples
     --------
@@ -197,5 +197,5 @@ def level_log_shares(leaf_log_share: Tensor, levels: tuple[int, ...]) -> list[Te
 
 
 def _position(nodes: Tensor, wanted: Tensor) -> Tensor:
-    """Columns of the `wanted` nodes (P,) among `nodes` (k,), which are in ascending order."""
+    """Return the columns of the `wanted` nodes (P,) among `nodes` (k,), which are in ascending order."""
     return torch.searchsorted(nodes, wanted)

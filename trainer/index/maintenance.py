@@ -1,7 +1,7 @@
-"""What is done to a hierarchy between gradient steps: start, refit, revival, snapping, representatives.
+"""Maintenance of the hierarchy between gradient steps: seed, refit, revive, snap and representative items.
 
-All of it looks at projected items (n, d+1) and changes the codes in place. Revival keeps nodes alive (HSNN and OneShot
-speak of collapse without it); snapping is HILL's (arXiv 2604.12965): ``c_k <- v_(argmin_j ||v_j - c_k||^2)``;
+Each kind takes projected items (n, d+1) and changes the codes in place. Revival moves dead nodes back to items (HSNN
+and OneShot report collapse without it); snapping is HILL's (arXiv 2604.12965): ``c_k <- v_(argmin_j ||v_j - c_k||^2)``;
 representative items are HSNN's features of a node (arXiv 2408.06653 §3).
 """
 
@@ -27,7 +27,7 @@ _OVERFULL = 3.0
 
 Points = NDArray[np.float32]
 Fit = Callable[[Points, Points], Points]
-"""Members of a family (n, d+1) and its codes (F, d+1) to new codes (F, d+1)."""
+"""Function from the members of a family (n, d+1) and its codes (F, d+1) to new codes (F, d+1)."""
 
 
 class MaintenanceKind(StrEnum):
@@ -46,7 +46,7 @@ class MaintenanceKind(StrEnum):
 
 
 def refit_interval(events: int, items: int) -> int:
-    """Events between two refits: `events`, doubled until a refit looks at no more than four items per event.
+    """Return the events between two refits: `events`, doubled until there are at most four items per event.
 
     Examples
     --------
@@ -60,14 +60,14 @@ def refit_interval(events: int, items: int) -> int:
 
 @torch.no_grad()
 def seed(hierarchy: Hierarchy, points: Tensor, rng: np.random.Generator) -> None:
-    """Take the codes of all levels from items (n, d+1): k-means over all, then over the residuals of every family."""
+    """Seed the codes of all levels by k-means over items (n, d+1), then over the residuals of every family."""
     metric = hierarchy.metric.numpy()
     _fit_families(hierarchy, points, lambda members, codes: seed_nodes(members, len(codes), rng, metric))
 
 
 @torch.no_grad()
 def refit(hierarchy: Hierarchy, points: Tensor, *, even: bool) -> None:
-    """Go on with k-means from the codes there are, over items (n, d+1); if `even`, split what is overfull."""
+    """Continue k-means from the current codes over items (n, d+1); if `even`, split overfull nodes."""
     metric = hierarchy.metric.numpy()
 
     def fit(members: Points, codes: Points) -> Points:
@@ -79,7 +79,7 @@ def refit(hierarchy: Hierarchy, points: Tensor, *, even: bool) -> None:
 
 @torch.no_grad()
 def revive_dead(hierarchy: Hierarchy, usage: NodeUsage, points: Tensor, rng: np.random.Generator) -> int:
-    """Move nodes that hold next to nothing onto items (n, d+1) of the fullest in their family; return how many."""
+    """Move dead nodes onto items (n, d+1) of the fullest nodes in their family; return how many were moved."""
     moved = 0
     for level, path in enumerate(hierarchy.assign_paths(points)):
         codes, shares = hierarchy.codes[level].data.numpy(), usage.shares[level]
@@ -96,10 +96,10 @@ def revive_dead(hierarchy: Hierarchy, usage: NodeUsage, points: Tensor, rng: np.
 
 @torch.no_grad()
 def rebalance(hierarchy: Hierarchy, usage: NodeUsage, points: Tensor, command: Rebalance) -> int:
-    """Split and merge nodes of the families that the leaves of a command lie in, over items (n, d+1).
+    """Split and merge nodes in the families of a command's leaves, over items (n, d+1); return how many were split.
 
-    A node counts as overfull or starved by these items, whatever the command's sender saw. One that is given away to
-    an overfull one starts with its family's mean usage, so that it is not taken for dead. Returns how many were split.
+    Whether a node is overfull or starved is decided by these items, whatever the command's sender measured. A node that
+    is moved to an overfull one starts with its family's mean usage, so that it does not count as dead.
     """
     metric, before = hierarchy.metric.numpy(), [codes.detach().clone() for codes in hierarchy.codes]
     named = np.array([leaf for leaf in (*command.split, *command.merge) if leaf < hierarchy.levels[-1]], np.int64)
@@ -126,10 +126,11 @@ def rebalance(hierarchy: Hierarchy, usage: NodeUsage, points: Tensor, command: R
 
 @torch.no_grad()
 def snap(hierarchy: Hierarchy, points: Tensor) -> None:
-    """Make every node that holds any of the items (n, d+1), or comes to hold some by this, the nearest of them."""
+    """Set the code of every node that holds any of the items (n, d+1) to its nearest item."""
     residual, parents = points, None
     for level in range(len(hierarchy)):
         codes, snapped = hierarchy.codes[level].data, np.zeros(hierarchy.levels[level], np.bool_)
+        # Snapped codes change the assignment: repeat until no node that has not been snapped holds an item.
         while True:
             path = hierarchy.assign_level(level, residual, parents)
             nodes, nearest = nearest_item_per_node(path)
@@ -143,14 +144,14 @@ def snap(hierarchy: Hierarchy, points: Tensor) -> None:
 
 @torch.no_grad()
 def update_representatives(hierarchy: Hierarchy, points: Tensor, vectors: Tensor) -> None:
-    """Renew the representatives of nodes that hold any of the items, (n, d+1) projected, with vectors (n, d)."""
+    """Renew the representatives of nodes that hold any of the items: `points` (n, d+1) projected, `vectors` (n, d)."""
     for level, path in enumerate(hierarchy.assign_paths(points)):
         nodes, nearest = nearest_item_per_node(path)
         hierarchy.representative(level)[nodes] = vectors[nearest]
 
 
 def nearest_item_per_node(path: LevelPath) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
-    """Nodes (k,) of a level that hold anything, and for each the nearest of its items (k,)."""
+    """Return the nodes (k,) of a level that hold any item, and the nearest item of each (k,)."""
     distances = path.distances.gather(1, path.choice.unsqueeze(1)).squeeze(1)
     return nearest_items(path.nodes.numpy(), distances.numpy())
 
@@ -158,7 +159,7 @@ def nearest_item_per_node(path: LevelPath) -> tuple[NDArray[np.integer], NDArray
 def nearest_items(
     nodes: NDArray[np.integer], distances: NDArray[np.float32]
 ) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
-    """Nodes (k,) that occur among `nodes` (n,), and for each the item (k,) with the smallest of `distances` (n,).
+    """Return the distinct `nodes` (n,) as (k,), and for each the item (k,) with the smallest of `distances` (n,).
 
     Examples
     --------
@@ -172,7 +173,7 @@ def nearest_items(
 
 
 def _fit_families(hierarchy: Hierarchy, points: Tensor, fit: Fit, only: Mapping[int, set[int]] | None = None) -> None:
-    """Fit the codes of every family that holds items, level by level; `only` some families of each level."""
+    """Fit the codes of every family that holds items, level by level; with `only`, of these families per level."""
     residual, parents = points, None
     for level in range(len(hierarchy)):
         count = hierarchy.family_size(level)
@@ -186,7 +187,7 @@ def _fit_families(hierarchy: Hierarchy, points: Tensor, fit: Fit, only: Mapping[
 
 
 def _families(parents: Tensor | None) -> list[tuple[int, NDArray[np.int64] | slice]]:
-    """Families and their members among the items, whose nodes one level up are `parents` (n,)."""
+    """Group the items by family: their nodes one level up are `parents` (n,)."""
     if parents is None:
         return [(0, slice(None))]
     nodes = parents.numpy()

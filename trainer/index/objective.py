@@ -1,7 +1,7 @@
-"""What the learned levels are trained on: JOIM's loss per level, the learner's own, stabilisers, and the options.
+"""Training objective of the index: JOIM's loss per level, the learner's loss, regularizers and optional losses.
 
-HSNN (arXiv 2408.06653) §4 sums one supervised loss per level. Here a level's is the log loss of the user's next item's
-node among its siblings; summed over levels that is the log loss of the leaf.
+HSNN (arXiv 2408.06653) §4 sums one supervised loss per level. Here the loss of a level is the log loss, among its
+siblings, of the node of the user's next item; the sum over levels is the log loss of the leaf.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
 
 class IndexObjective:
-    """The loss of the learned levels, and the running usage that balances them.
+    """Loss of the learned levels, with the running node usage that the balance loss needs.
 
     Attributes
     ----------
     learner : IndexLearner
-    usage : Usage
+    usage : NodeUsage
     """
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -49,7 +49,7 @@ class IndexObjective:
         )
 
     def loss(self, view: IndexOutput) -> Tensor:
-        """All losses that need nothing of the item level, ()."""
+        """Sum the losses that do not need the item level, ()."""
         config, share = self._config, view.batch.totals.share
         total = node_log_loss(view) + self.learner.loss(view)
         if self.learner.differentiable_assignment:
@@ -64,23 +64,23 @@ class IndexObjective:
         return warm_up_factor(config, view.batch.events) * total
 
     def after_step(self, view: IndexOutput) -> None:
-        """Move nodes and count usage, once the gradient step was made: a step that is left out leaves no trace."""
+        """Move nodes and update usage after a gradient step was applied; not called for a refused step."""
         self.learner.after_step(view)
         self.usage.update(view)
 
     def state_dict(self) -> dict[str, Array]:
-        """Arrays that the next step depends on."""
+        """Return the arrays that the next step depends on."""
         arrays: dict[str, Array] = {f"usage_{level}": shares for level, shares in enumerate(self.usage.shares)}
         return arrays | {f"learner.{name}": array for name, array in self.learner.state_dict().items()}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Take over what `state` returned."""
+        """Load what `state_dict` returned."""
         self.usage.shares = [arrays[f"usage_{level}"].copy() for level in range(len(self.usage.shares))]
         self.learner.load_state_dict(select_prefix(arrays, "learner."))
 
 
 def node_log_loss(view: IndexOutput, mask: list[Tensor] | None = None) -> Tensor:
-    """Log loss of the target's node among its siblings, summed over levels; `mask` (B,) per level keeps some users."""
+    """Sum the log loss of the target's node among its siblings over levels; `mask` (B,) per level selects users."""
     total, step = torch.zeros(()), view.batch
     rows = torch.arange(len(step.targets))
     for level, (scores, path) in enumerate(zip(view.scores, view.paths, strict=True)):
@@ -91,9 +91,9 @@ def node_log_loss(view: IndexOutput, mask: list[Tensor] | None = None) -> Tensor
 
 
 def beam_negative_loss(view: IndexOutput, beam: int) -> Tensor:
-    """Log loss of the target's node among the nodes that a beam opens and itself, summed over levels.
+    """Compute the log loss of the target's node against the nodes that a beam keeps, summed over levels.
 
-    Beam-aware training, after OTM: on every level the rivals are those of a search for this user, not of the batch.
+    Beam-aware training, after OTM: the negatives of a level come from a beam search for this user, not from the batch.
     """
     total, step = torch.zeros(()), view.batch
     for scores, opened in zip(view.scores, opened_nodes(view, beam), strict=True):
@@ -105,24 +105,24 @@ def beam_negative_loss(view: IndexOutput, beam: int) -> Tensor:
 
 
 def opened_nodes(view: IndexOutput, beam: int) -> list[ScoredNodes]:
-    """Nodes that a beam of this width opens for each user, (B, <= beam) per level: those that a request would open."""
+    """Run a beam search as a request would; return the nodes that it keeps for each user, (B, <= beam) per level."""
     levels, step = view.levels, view.batch
     shares = level_log_shares(step.leaf_log_share, levels.hierarchy.levels)
     return [visited.top(beam) for visited in levels.beam_search(step.users, shares, beam)]
 
 
 def reconstruction_loss(view: IndexOutput) -> Tensor:
-    """Squared error of the sum of codes as the projected item, relative to the items' mean square."""
+    """Compute the squared error of the sum of codes as an estimate of the item, relative to the items' mean square."""
     last = len(view.paths) - 1
     left: Tensor = view.paths[last].residual - view.levels.hierarchy.codes[last][view.paths[last].nodes]  # (U, d)
     return left.square().sum(1).mean() / view.projected.detach().square().sum(1).mean().clamp_min(1e-12)
 
 
 def distillation_loss(view: IndexOutput, item_logits: Tensor, log_share: Tensor) -> Tensor:
-    """Cross-entropy of merge order against the item level's own ranking of the candidates, on every user alike.
+    """Compute the cross-entropy of the leaf-level ranking against the item level's, with equal weight on every user.
 
-    Soft labels from the item level (detached) teach the levels what a beam has to put first, for items that nobody
-    engaged with as well: HSNN's distillation on unlabelled data, with the finest level as teacher.
+    The soft labels are the item level's (detached), also for items without engagement: HSNN's distillation on
+    unlabelled data, with the finest level as teacher.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def distillation_loss(view: IndexOutput, item_logits: Tensor, log_share: Tensor)
 
 
 def interaction_loss(view: IndexOutput, interaction_logits: Tensor) -> Tensor:
-    """Mean squared error of the levels' own interaction towers against the item level's part of the logits (B, U)."""
+    """Compute the squared error of the levels' interaction towers against the item level's part of the logits."""
     total, wanted = torch.zeros(()), interaction_logits.detach()
     for level, over_arch in enumerate(view.levels.over_archs):
         nodes = view.paths[level].nodes

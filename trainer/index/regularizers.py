@@ -1,4 +1,4 @@
-"""What keeps a hierarchy from collapsing: temperature, warm-up, and two balances.
+"""Regularizers of the hierarchy against collapse: temperature, warm-up and two balance terms.
 
 HSNN (arXiv 2408.06653) §4 raises alpha over the length of training, ``alpha_max * (t / t_max)^p``; a stream has no end,
 so alpha saturates here. Its FLOPs balance is on soft statistics; OneShot's KL (2607.27475) on running hard ones.
@@ -22,7 +22,7 @@ _USAGE_MEMORY = 0.98
 
 
 def sharpness_at(config: IndexConfig, events: int) -> float:
-    """Alpha after so many events: from 1 to its limit, 63% of the way after `sharpness_ramp`.
+    """Return alpha after so many events: it rises from 1 to its limit, 63% of the way after `sharpness_ramp` events.
 
     Examples
     --------
@@ -36,12 +36,12 @@ def sharpness_at(config: IndexConfig, events: int) -> float:
 
 
 def warm_up_factor(config: IndexConfig, events: int) -> float:
-    """Factor on the index losses after so many events: linear up to 1."""
+    """Return the factor on the index losses after so many events; it rises linearly to 1."""
     return min(1.0, events / config.ramp) if config.ramp else 1.0
 
 
 class NodeUsage:
-    """Running share of uniformly drawn items in every node, per level: the hard statistics.
+    """Running share of uniformly drawn items in every node, by hard assignment.
 
     Attributes
     ----------
@@ -62,14 +62,14 @@ class NodeUsage:
             self.shares[level] = mixed.astype(np.float32)
 
     def log_excess(self, level: int, siblings: int) -> Tensor:
-        """Log of how many times its fair part of its family each node holds, (families, siblings)."""
+        """Return the log ratio of each node's share to the mean share of its family, (families, siblings)."""
         shares = self.shares[level].reshape(-1, siblings)
         fair = np.maximum(shares.mean(1, keepdims=True), 1e-9)
         return torch.from_numpy(np.log(np.maximum(shares / fair, 1e-3)).astype(np.float32))
 
 
 def kl_balance(view: IndexOutput, usage: NodeUsage) -> Tensor:
-    """OneShot's balance over all levels: soft assignment to nodes that hold more than their share is expensive."""
+    """Compute OneShot's balance loss over all levels: it penalizes soft assignment to nodes above the mean share."""
     total = torch.zeros(())
     uniform = torch.from_numpy(view.batch.uniform)
     if len(uniform) == 0:
@@ -83,7 +83,7 @@ def kl_balance(view: IndexOutput, usage: NodeUsage) -> Tensor:
 
 
 def flops_balance(view: IndexOutput) -> Tensor:
-    """HSNN's balance over all levels: sum over nodes of the squared mean soft assignment, times the number of nodes."""
+    """Compute HSNN's balance loss over all levels: number of nodes times the sum of their squared mean assignments."""
     total = torch.zeros(())
     uniform = torch.from_numpy(view.batch.uniform)
     if len(uniform) == 0:

@@ -1,4 +1,4 @@
-"""Test-time training: nodes that a user has shown an interest in are new positive pairs for the levels.
+"""Test-time training: extra positive pairs <user, node> for the levels, from nodes that a user engages with.
 
 HILL (arXiv 2604.12965): beam-search for the user, take a relevant leaf, and walk bottom-up; every node on the way is a
 pair ``<user, node>``, filtered by depth (phi_dep) and by interest rate (phi_ir): the share of the node's children that
@@ -27,9 +27,9 @@ def select_test_time_pairs(
     history: NDArray[np.integer],
     items: NDArray[np.int64],
 ) -> list[Tensor]:
-    """Which pairs <user, node of the target at a level> become lessons: per level (B,) float32 of 0 and 1.
+    """Select the pairs <user, node of the target> to train on: per level (B,) float32 of 0 and 1.
 
-    A leaf is relevant if a beam down all levels opens it for the user and it holds the user's next item.
+    A leaf is relevant if the beam search for the user keeps it and it holds the user's next item.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def select_test_time_pairs(
 def interest_rate(
     levels: tuple[int, ...], level: int, nodes: NDArray[np.int64], leaves: InvertedLists, engaged: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """Share (B,) of the children of each of `nodes` (B,) that users engaged with, `engaged` (B, E) being item rows.
+    """Compute the share (B,) of the children of `nodes` (B,) that users engaged with; `engaged` (B, E) are item rows.
 
-    Only children that hold anything count.
+    Children that hold no item do not count.
     """
     leaf = np.where(engaged >= 0, leaves.node_of[np.maximum(engaged, 0)], -1)  # (B, E)
     node = np.where(leaf >= 0, leaf // (levels[-1] // levels[level]), -1)
@@ -72,6 +72,7 @@ def interest_rate(
         children = np.where(leaf >= 0, leaf // below, -1)
         held = leaves.sizes.reshape(levels[level + 1], below).sum(1) > 0
         there = held.reshape(levels[level], -1).sum(1)
+    # Count distinct children per row: in a sorted row, those that differ from their left neighbour.
     ordered = np.sort(np.where(inside, children, -1), 1)
     distinct = (ordered >= 0) & np.c_[np.ones(len(ordered), np.bool_), ordered[:, 1:] != ordered[:, :-1]]
     rate: NDArray[np.float64] = distinct.sum(1) / np.maximum(there[nodes], 1)

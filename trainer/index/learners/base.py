@@ -1,6 +1,6 @@
-"""The contract of the index learners: how items are assigned, what moves the nodes, and who feels the loss.
+"""Base class of the index learners: their loss, how nodes move, and which gradients reach items and nodes.
 
-One behavioural suite runs over all of them. A learner is chosen by ``trainer.index.learner``.
+One suite of tests runs over all of them. A learner is chosen by ``trainer.index.learner``.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from hsnn.trainer.rowstore.arrays import Array
 
 
 class IndexLearner:
-    """Base of the learners, and their neutral behaviour: items detached, nodes moved by the task loss alone.
+    """Base class of the learners; by default items are detached and the task loss alone moves the nodes.
 
     Attributes
     ----------
     detaches_items : bool
-        Whether item vectors are spared the index's gradients.
+        Whether no gradient of the index reaches the item vectors.
     task_loss_moves_nodes : bool
-        Whether the task loss moves node vectors; if not, the learner does by itself.
+        Whether the task loss moves node vectors; if not, the learner moves them in another way.
     differentiable_assignment : bool
         Whether assignments have gradients, so that balance losses have an effect.
     refits_periodically : bool
-        Whether nodes come from k-means over all living items now and then.
+        Whether nodes are refitted by k-means over the living items from time to time.
     splits_overfull_nodes : bool
-        Whether nodes that are overfull are split then.
+        Whether overfull nodes are split in a refit.
     learns_head : bool
         Whether the head in front of the nodes is learned.
     """
@@ -47,39 +47,39 @@ class IndexLearner:
         self.config = config.index
 
     def project(self, hierarchy: Hierarchy, base: Tensor) -> Tensor:
-        """Items (U, d+1) in the index's own space."""
+        """Project items (U, d+1) into the space of the node vectors, (U, d+1)."""
         return hierarchy.project(base) if self.detaches_items else base
 
-    def loss(self, view: IndexOutput) -> Tensor:  # noqa: ARG002 - the neutral learner adds nothing
-        """Return what this learner adds to the levels' own task losses, ()."""
+    def loss(self, view: IndexOutput) -> Tensor:  # noqa: ARG002 - the default adds nothing
+        """Compute the loss that this learner adds to the levels' task losses, ()."""
         return torch.zeros(())
 
     def after_step(self, view: IndexOutput) -> None:
-        """Move nodes once the gradient step was made."""
+        """Move nodes after a gradient step was applied."""
 
-    def user_statistics(self, users: Tensor, total: int) -> Tensor:  # noqa: ARG002 - the neutral learner looks at nobody
-        """Return what `observe` wants to know of the item level's first user vectors (B, d).
+    def user_statistics(self, users: Tensor, total: int) -> Tensor:  # noqa: ARG002 - the default needs none
+        """Compute the statistics of the item level's first user vectors (B, d) for `update_user_statistics`.
 
-        It is a mean over `total` users, so that those of the parts of a batch add up.
+        They are sums divided by `total` users, so that those of the shards of a batch add up.
         """
         return torch.zeros(0)
 
     def update_user_statistics(self, seen: Tensor) -> None:
-        """Look at the users of a batch that was learned, by what `seen` returned for all of them."""
+        """Update running statistics with those of all users of an applied step, as `user_statistics` returned them."""
 
     def update_metric(self, hierarchy: Hierarchy) -> None:
-        """Renew the metric in which items are near to nodes."""
+        """Renew the metric of the distances between items and nodes."""
 
     def state_dict(self) -> dict[str, Array]:
-        """Arrays that the next step depends on."""
+        """Return the arrays that the next step depends on."""
         return {}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Take over what `state` returned."""
+        """Load what `state_dict` returned."""
 
 
 def move_nodes_to_item_means(view: IndexOutput, share: float) -> None:
-    """Move every node that holds candidates `share` of the way to their mean, as EM's and Streaming VQ's nodes do."""
+    """Move every node that holds candidates `share` of the way to their mean."""
     for codes, path in zip(view.levels.hierarchy.codes, view.paths, strict=True):
         nodes, residual = codes.data, path.residual.detach()
         counts = torch.bincount(path.nodes, minlength=len(nodes))

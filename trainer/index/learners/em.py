@@ -1,15 +1,15 @@
 """HILL's EM learner (arXiv 2604.12965) in the metric of the task: assign by the nearest node, train with that fixed.
 
-"Nearest" is measured by what a node's vector in place of an item's would do to the item's scores. With users ``u`` of
-the item level, mean ``m`` and covariance ``C``, and ``x`` the difference of two items in vector and bias:
+The distance measures how much an item's scores would change with the node's vector in place of its own. With users
+``u`` of the item level, mean ``m`` and covariance ``C``, and ``x`` the difference of two items in vector and bias:
 
     distance(x)^2 ~ x_v' C x_v  +  g^2 (m' x_v + x_b)^2
 
-the variance over users of the score's difference, and its mean, weighted by ``g`` (`trainer.index.popularity`): items
-that are alike in taste AND in how much they are wanted share a node, so that a node that is opened is worth its items.
+the variance over users of the difference in score, plus its squared mean with weight ``g^2``, where ``g`` is
+`trainer.index.popularity`. Items that are alike in taste and in popularity share a node.
 
-E-step: the hard assignment, renewed for a batch's candidates in every step and by k-means over the living items in
-outer rounds. M-step: the levels' task losses move the node vectors, and every node follows the mean of its items.
+E-step: hard assignment, of a batch's candidates in every step and by k-means over the living items in periodic refits.
+M-step: the levels' task losses move the node vectors, and every node follows the mean of its items.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MEMORY = 0.99
 
 
 class Em(IndexLearner):
-    """Joint: the task loss moves the nodes; no gradient goes through the assignment or to the items.
+    """EM learner: the task loss moves the nodes; no gradient goes through the assignment or to the items.
 
     Attributes
     ----------
@@ -48,20 +48,20 @@ class Em(IndexLearner):
         self.moment = torch.zeros(config.model.dim + 1, config.model.dim + 1)
 
     def after_step(self, view: IndexOutput) -> None:
-        """Take the M-step's mean."""
+        """Move nodes towards the means of their items, as part of the M-step."""
         move_nodes_to_item_means(view, self.config.follow)
 
     def user_statistics(self, users: Tensor, total: int) -> Tensor:
-        """Moment (d+1, d+1) of users (B, d)."""
+        """Compute the second moment (d+1, d+1) of users (B, d)."""
         extended = torch.cat([users, torch.ones(len(users), 1)], 1)  # (B, d+1)
         return extended.T @ extended / total
 
     def update_user_statistics(self, seen: Tensor) -> None:
-        """Take users' moment (d+1, d+1) into the running one."""
+        """Update the running moment with that of a step's users, (d+1, d+1)."""
         self.moment = seen if not self.moment.any() else _MEMORY * self.moment + (1 - _MEMORY) * seen
 
     def update_metric(self, hierarchy: Hierarchy) -> None:
-        """Renew the metric from the users seen so far."""
+        """Renew the metric from the running moment."""
         if self.moment.any():
             hierarchy.metric.copy_(task_metric(self.moment, self.config.popularity))
 
@@ -70,12 +70,12 @@ class Em(IndexLearner):
         return {"moment": self.moment.numpy()}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Take over what `state` returned."""
+        """Load what `state_dict` returned."""
         self.moment = torch.from_numpy(arrays["moment"].copy())
 
 
 def task_metric(moment: Tensor, popularity: float) -> Tensor:
-    """Map (d+1, d+1) whose distances are those above, of the mean size of the identity's.
+    """Compute the linear map (d+1, d+1) of the distance above, scaled to the mean squared size of the identity.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""LTI, learning to index, trained jointly (JOIM): HSNN (arXiv 2408.06653) §4.
+"""LTI (learning to index) learner, trained jointly (JOIM): HSNN (arXiv 2408.06653) §4.
 
-The item is the query of a cross-attention over the nodes; its pseudo item stands for it in the level's task loss, and
-gradients flow through the soft assignment to the item tower AND the node vectors:
+The item is the query of a cross-attention over the nodes. The result, its pseudo item, replaces it in the level's task
+loss, and gradients flow through the soft assignment to both the item tower and the node vectors:
 
     a = softmax(-alpha * d^2),   cbar_l = sum_k a_k c_k,   r_(l+1) = r_l - cbar_l
     loss_l = softmax loss of M_l(u, cbar_1 + .. + cbar_l)
@@ -21,7 +21,7 @@ from hsnn.trainer.modules.losses import sampled_softmax_losses
 
 
 class Lti(IndexLearner):
-    """The paper's own learner; hard assignments are used for publishing only."""
+    """LTI learner: soft assignments in training, hard ones for publishing only."""
 
     detaches_items: ClassVar[bool] = False
 
@@ -37,8 +37,8 @@ class Lti(IndexLearner):
             if parents is None:
                 pseudo = soft @ codes
             else:
-                own = codes.view(-1, soft.shape[1], codes.shape[1])[parents]  # (U, F, d)
-                pseudo = torch.bmm(soft.unsqueeze(1), own).squeeze(1)
+                siblings = codes.view(-1, soft.shape[1], codes.shape[1])[parents]  # (U, F, d)
+                pseudo = torch.bmm(soft.unsqueeze(1), siblings).squeeze(1)
             summed, residual, parents = summed + pseudo, residual - pseudo, path.nodes
             logits = pseudo_logits(view, level, summed)
             total = total + step.mean(sampled_softmax_losses(logits, step.log_q, step.targets))
@@ -46,7 +46,7 @@ class Lti(IndexLearner):
 
 
 def pseudo_logits(view: IndexOutput, level: int, vectors: Tensor) -> Tensor:
-    """Logits (B, U) of a level's user vectors against one vector (U, d+1) per candidate: log-sum-exp over the heads."""
+    """Compute logits (B, U) of a level's users against one vector (U, d+1) per candidate, log-sum-exp over heads."""
     vectors = vectors[:, :-1]
     users = view.batch.users[level].reshape(len(view.batch.targets), -1, vectors.shape[1])  # (B, m, d)
     products = users.reshape(-1, vectors.shape[1]) @ vectors.T

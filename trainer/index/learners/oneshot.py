@@ -1,7 +1,7 @@
-"""OneShot's learner (arXiv 2607.27475): straight-through codes on detached items, through a head of the index's own.
+"""OneShot learner (arXiv 2607.27475): straight-through codes on detached items, after a learned linear head.
 
-The routing loss moves items to nodes that their users choose: its gradient goes through the soft assignment to head and
-codes. The gain is ``log p - log share``: an item is not drawn to a node because that is popular anyway.
+The routing loss moves items to nodes that their users choose; its gradient goes through the soft assignment to head and
+codes. The gain is ``log p - log share``, so that popular nodes do not attract items by popularity alone.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from hsnn.trainer.index.learners.base import IndexLearner, move_nodes_to_item_me
 
 
 class OneShot(IndexLearner):
-    """Straight-through routing on detached items: costs the item level nothing."""
+    """OneShot learner: straight-through routing on detached items, which leaves the item level unaffected."""
 
     learns_head: ClassVar[bool] = True
 
     def loss(self, view: IndexOutput) -> Tensor:
-        """Routing, over all levels."""
+        """Sum the routing loss over all levels."""
         total, step = torch.zeros(()), view.batch
         rows = torch.arange(len(step.targets))
         for level, scores in enumerate(view.scores):
@@ -33,5 +33,5 @@ class OneShot(IndexLearner):
         return self.config.routing * total
 
     def after_step(self, view: IndexOutput) -> None:
-        """Nodes follow their items: gradients alone leave them behind, and dead."""
+        """Move nodes towards the means of their items; by gradients alone they fall behind and die."""
         move_nodes_to_item_means(view, self.config.follow)

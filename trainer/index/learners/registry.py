@@ -1,4 +1,4 @@
-"""The index learners by name."""
+"""Registry of the index learners by their name in the configuration."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ LEARNERS: dict[str, type[IndexLearner]] = {
 
 
 def new_learner(config: TrainerConfig) -> IndexLearner:
-    """Make the learner that the configuration names."""
+    """Create the learner that the configuration names."""
     return LEARNERS[config.index.learner](config)

@@ -1,6 +1,6 @@
-"""SIL, "separate index learning": k-means over the item vectors now and then; the baseline that HSNN and OneShot name.
+"""SIL (separate index learning): periodic k-means over the item vectors; the baseline of HSNN and OneShot.
 
-The levels' towers still learn which node a user's next item is in; the nodes themselves feel nothing of it.
+The levels' towers still learn which node a user's next item is in, without any gradient to the nodes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from hsnn.trainer.index.learners.base import IndexLearner
 
 
 class Sil(IndexLearner):
-    """Not joint: the nodes are refitted every ``trainer.index.kmeans_every`` events."""
+    """SIL learner: nodes change only in refits, every ``trainer.index.kmeans_every`` events."""
 
     task_loss_moves_nodes: ClassVar[bool] = False
     differentiable_assignment: ClassVar[bool] = False

@@ -1,12 +1,11 @@
-"""Streaming VQ's learner (ByteDance, arXiv 2501.08695): node vectors are moving averages of their items.
+"""Streaming VQ learner (ByteDance, arXiv 2501.08695): node vectors are moving averages of their items.
 
     loss_ind = in-batch softmax on the item's node, straight-through to the item
     w_k <- a w_k + (1 - a) delta^beta r,   n_k <- a n_k + (1 - a) delta^beta,   c_k = w_k / n_k
 
 ``delta`` is the item's occurrence interval, here one over its expected count in a batch; rare items weigh more. The
-assignment discount ``min(n_k / mean(n) * s, 1)`` on the distance favours small nodes; it is part of what is served, and
-the mean is that of a node's siblings. ``w_k = n_k c_k`` is not kept, so a node that was revived or snapped stays where
-it was put.
+assignment discount ``min(n_k / mean(n) * s, 1)`` on the distance favours small nodes; it is published with the nodes,
+and the mean is over a node's siblings. ``w_k = n_k c_k`` is not stored, so a revived or snapped node keeps its place.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _LARGEST_HELP = 0.05
 
 
 class StreamingVq(IndexLearner):
-    """Nodes without gradients, items with.
+    """Streaming VQ learner: gradients go to the items, and none to the nodes.
 
     Attributes
     ----------
@@ -82,5 +81,5 @@ class StreamingVq(IndexLearner):
         return {f"counts_{level}": counts.numpy() for level, counts in enumerate(self.counts)}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Take over what `state` returned."""
+        """Load what `state_dict` returned."""
         self.counts = [torch.from_numpy(arrays[f"counts_{level}"].copy()) for level in range(len(self.counts))]
