@@ -1,1 +1,1 @@
-"""The MoNN, and its faces as arrays: item encoder, scorer, score bounds."""
+"""The MoNN, and its array interfaces for publishing and serving: item encoder and scorer."""

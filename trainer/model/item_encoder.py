@@ -1,4 +1,4 @@
-"""The item side of a published model: static item vectors and the assignment of items to leaves."""
+"""Item encoder: the item side of a published model, static vectors and the assignment of items to leaves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
 
 def content_sum(content: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Sum of the content rows (buckets, d+1) of tokens (n, T), -1 padded: (n, d+1)."""
+    """Sum the content rows (buckets, d+1) of tokens (n, T), -1 padded: (n, d+1)."""
     total = np.zeros((len(tokens), content.shape[1]), np.float32)
     for column in tokens.T:
         present = column >= 0
@@ -26,14 +26,14 @@ def content_sum(content: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDAr
 
 
 class Encoder:
-    """Encodes and assigns items with the weights of one snapshot.
+    """Encoder and assigner of items, with the weights of one snapshot.
 
     Parameters
     ----------
     config
-        The snapshot's model.
+        Configuration of the snapshot's model.
     arrays
-        The snapshot's weights: ``content`` (buckets, d+1) and the model's own.
+        The snapshot's weights: ``content`` (buckets, d+1) and those of the MoNN.
     """
 
     def __init__(self, config: ModelConfig, arrays: Mapping[str, Array]) -> None:
@@ -46,46 +46,48 @@ class Encoder:
 
     @property
     def node_vectors(self) -> NDArray[np.float32]:
-        """Vectors (K, d+1) of the leaves."""
+        """Return the vectors (K, d+1) of the leaves."""
         return self._hierarchy.node_vectors(len(self._hierarchy) - 1).detach().numpy()
 
     def vectors(self, embeddings: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Make static vectors (n, W), last column a bias, of id embeddings (n, d+1) and content tokens (n, T).
+        """Compute static vectors (n, W), last column a bias, from id embeddings (n, d+1) and content tokens (n, T).
 
-        An item that the snapshot has never seen has an embedding of zeros: its content speaks for it.
+        An item that the snapshot does not know has an embedding of zeros: its vector is that of its content.
         """
         with torch.inference_mode():
             content = torch.from_numpy(content_sum(self._content, tokens))
-            made: NDArray[np.float32] = self._tower(torch.from_numpy(embeddings), content).numpy()
-        return made
+            vectors: NDArray[np.float32] = self._tower(torch.from_numpy(embeddings), content).numpy()
+        return vectors
 
     def assign(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Leaves (n,) of static vectors (n, W)."""
+        """Assign static vectors (n, W) to leaves (n,)."""
         with torch.inference_mode():
             return self._hierarchy.assign(self._part(vectors)).numpy().astype(np.int32)
 
     def distances(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Squared distances (n, K) of static vectors (n, W) to all leaves; with one level, `assign` takes the least."""
+        """Return squared distances (n, K) of vectors (n, W) to all leaves; of one level, `assign` is the argmin."""
         with torch.inference_mode():
             metric = self._hierarchy.metric
             mapped = self._hierarchy.project(self._part(vectors)) @ metric  # (n, d+1)
             leaves = torch.from_numpy(self.node_vectors) @ metric  # (K, d+1)
+            # |a - b|^2 = |a|^2 + |b|^2 - 2 a.b: one matrix product, no (n, K, d) differences; rounding may go below 0.
             squares = mapped.square().sum(1, keepdim=True) + leaves.square().sum(1)
-            found = (squares - 2 * mapped @ leaves.T).clamp_min(0) * self._hierarchy.discount(len(self._hierarchy) - 1)
-            return found.numpy()
+            distances = (squares - 2 * mapped @ leaves.T).clamp_min(0)
+            return (distances * self._hierarchy.discount(len(self._hierarchy) - 1)).numpy()
 
     def distances_to(self, vectors: NDArray[np.float32], nodes: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Squared distances (n,) of static vectors (n, W) to one leaf each, nodes (n,)."""
+        """Compute squared distances (n,) of static vectors (n, W) to one leaf each, nodes (n,)."""
         with torch.inference_mode():
-            left = self._hierarchy.project(self._part(vectors)) - torch.from_numpy(self.node_vectors[nodes])
+            differences = self._hierarchy.project(self._part(vectors)) - torch.from_numpy(self.node_vectors[nodes])
             factors = self._hierarchy.discount(len(self._hierarchy) - 1)[torch.from_numpy(np.asarray(nodes, np.int64))]
-            found: NDArray[np.float32] = ((left @ self._hierarchy.metric).square().sum(1) * factors).numpy()
-        return found
+            squares = (differences @ self._hierarchy.metric).square().sum(1)
+            distances: NDArray[np.float32] = (squares * factors).numpy()
+        return distances
 
     def representatives(
         self, vectors: NDArray[np.float32], rows: NDArray[np.integer], nodes: NDArray[np.integer]
     ) -> NDArray[np.int32]:
-        """Choose the row nearest to each leaf's vector among its own items, (K,); -1 for a leaf without items.
+        """Select the row nearest to each leaf's vector among its items, (K,); -1 for a leaf without items.
 
         `vectors` (n, W) and `nodes` (n,) belong to `rows` (n,).
         """
@@ -93,8 +95,8 @@ class Encoder:
         if len(rows) == 0:
             return chosen
         with torch.inference_mode():
-            left = self._hierarchy.project(self._part(vectors)) - torch.from_numpy(self.node_vectors[nodes])
-            distances = (left @ self._hierarchy.metric).square().sum(1).numpy()
+            differences = self._hierarchy.project(self._part(vectors)) - torch.from_numpy(self.node_vectors[nodes])
+            distances = (differences @ self._hierarchy.metric).square().sum(1).numpy()
         leaves, nearest = nearest_items(nodes, distances)
         chosen[leaves] = rows[nearest]
         return chosen

@@ -1,4 +1,4 @@
-"""The MoNN over all levels, learned ones and items, with the linear ensemble of their logits.
+"""The MoNN over all levels, learned ones and the item level, with the linear ensemble of their logits.
 
 HSNN (arXiv 2408.06653) §3.2: the item level's logit reuses that of the item's leaf, ``L_items = M_items + w * L_leaf``;
 a user's towers and the learned levels are computed once per request.
@@ -21,16 +21,16 @@ from hsnn.trainer.modules.towers import HistoryEncoder, ItemTower, StateTower, T
 
 
 class UserVectors(NamedTuple):
-    """The user side of all levels, computed once per request.
+    """User vectors of all levels, computed once per request.
 
     Attributes
     ----------
     item : (B, n_u*d)
-        Against static item vectors.
+        For static item vectors.
     state : (B, p)
-        Against item states.
+        For item state vectors.
     levels : (B, m_l*d) per learned level
-        Against node vectors.
+        For node vectors.
     """
 
     item: Tensor
@@ -38,7 +38,7 @@ class UserVectors(NamedTuple):
     levels: tuple[Tensor, ...]
 
     def select(self, which: slice | NDArray[np.int64]) -> UserVectors:
-        """Take some of the requests."""
+        """Return the vectors of the requests `which`."""
         return UserVectors(self.item[which], self.state[which], tuple(level[which] for level in self.levels))
 
 
@@ -47,7 +47,7 @@ _MEMORY = 0.99
 
 
 class Monn(nn.Module):
-    """Dense weights of the model; id, content and feature rows live in `hsnn.trainer.optim.embedding_table`.
+    """Dense weights of the model; id, content and feature rows are in `hsnn.trainer.optim.embedding_table`.
 
     Attributes
     ----------
@@ -73,39 +73,39 @@ class Monn(nn.Module):
         self.register_buffer("mean_user", torch.zeros(config.dim + config.state_dim))
 
     def user_features(self, inputs: ModelInputs) -> Tensor:
-        """Join what is known of B users, (B, F)."""
+        """Concatenate the user tower's features of B requests, (B, F)."""
         history = self.history(inputs.history, inputs.gaps, inputs.mask)  # (B, 2d)
         return torch.cat([history, inputs.user, inputs.context, inputs.dense], 1)
 
     def encode_features(self, features: Tensor) -> UserVectors:
-        """Run the user towers on features (B, F); the learned levels see them detached."""
+        """Run the user towers on features (B, F), detached for the learned levels: no gradient of these flows back."""
         widths = [self.config.user_vectors * self.config.dim, self.config.state_dim]
         item, state = self.item_user_tower(features).split(widths, 1)
         return UserVectors(item, state, self.node_user_tower(features.detach()).split(self.levels.widths, 1))
 
     def encode_users(self, inputs: ModelInputs) -> UserVectors:
-        """Run the user towers: once per request, whatever the number of items."""
+        """Run the user towers, once per request whatever the number of items."""
         return self.encode_features(self.user_features(inputs))
 
     def log_probs(self, users: UserVectors, leaf_log_share: Tensor) -> Tensor:
-        """Log probabilities of all leaves (B, K); `leaf_log_share` (K,) is each leaf's share of the traffic."""
+        """Compute log probabilities of all leaves (B, K); `leaf_log_share` (K,) is their log share of the traffic."""
         return self.levels.log_probs(users.levels, level_log_shares(leaf_log_share, self.config.levels))
 
     def over_arch_inputs(
         self, users: UserVectors, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
     ) -> OverArchInputs:
-        """Compute what the item level joins.
+        """Compute the inputs of the item level's over-arch.
 
         Parameters
         ----------
         users
-            Of B requests.
+            User vectors of B requests.
         vectors : (n, n_i*d+1)
             Static item vectors, the last column a bias.
         states : (n, F)
             State features.
         coarse : (B, n)
-            Each item's leaf's logit; no gradient goes back to it.
+            Logit of each item's leaf; no gradient flows into it.
         cross : (B, n, C) or None
             Cross features.
         """
@@ -128,19 +128,19 @@ class Monn(nn.Module):
     def item_logits(
         self, users: UserVectors, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
     ) -> Tensor:
-        """Logits of the item level, (B, n); parameters as in `parts`."""
+        """Compute the logits of the item level, (B, n); parameters as in `over_arch_inputs`."""
         out: Tensor = self.over_arch(self.over_arch_inputs(users, vectors, states, coarse=coarse, cross=cross))
         return out
 
     def over_arch_inputs_of_pairs(
         self, users: UserVectors, vectors: Tensor, states: Tensor, coarse: Tensor, cross: Tensor | None = None
     ) -> OverArchInputs:
-        """As `parts`, for n pairs of one user and one item each: (n, ...) in place of (B, n, ...)."""
+        """Compute `over_arch_inputs` of n pairs of one user and one item each: (n, ...) in place of (B, n, ...)."""
         count, width = len(vectors), self.config.dim
         state = self.state_tower(states)  # (n, p+1)
         items = vectors[:, :-1].view(count, self.config.item_vectors, width)
-        asking = users.item.view(count, self.config.user_vectors, width)
-        products = torch.bmm(asking, items.transpose(1, 2)).flatten(1)  # (n, n_u*n_i)
+        vectors_of_users = users.item.view(count, self.config.user_vectors, width)
+        products = torch.bmm(vectors_of_users, items.transpose(1, 2)).flatten(1)  # (n, n_u*n_i)
         interaction = None if cross is None or self.interaction_tower is None else self.interaction_tower(cross)
         return OverArchInputs(
             products=products,
@@ -152,33 +152,33 @@ class Monn(nn.Module):
 
     @torch.no_grad()
     def mean_user_of(self, users: UserVectors, total: int) -> Tensor:
-        """Mean (d+p,) of users, or a part's summand of it: `total` is the number of all."""
+        """Average users to (d+p,), or compute one shard's summand of it: `total` is the number of all users."""
         return torch.cat([users.item[:, : self.config.dim], users.state], 1).sum(0) / total
 
     @torch.no_grad()
     def update_mean_user(self, seen: Tensor) -> None:
-        """Take a mean user (d+p,) into the running mean that `expected` asks."""
+        """Update the running mean, which `mean_user_scores` uses, with the mean user (d+p,) of a batch."""
         self.mean_user.mul_(_MEMORY).add_(seen, alpha=1 - _MEMORY)
 
     def mean_user_scores(self, vectors: Tensor, states: Tensor) -> Tensor:
-        """Scores (n,) for the mean user of items with static vectors (n, W) and state features (n, F).
+        """Score items with static vectors (n, W) and state features (n, F) for the mean user: (n,).
 
-        Of the towers' products the first counts alone, as if the over-arch were a sum.
+        Only the first user and item vector are used, and the over-arch is taken as a sum.
         """
         state = self.state_tower(states)  # (n, p+1)
         width = self.config.dim
-        item, moving = self.mean_user[:width], self.mean_user[width:]
-        scores: Tensor = vectors[:, :width] @ item + state[:, :-1] @ moving + vectors[:, -1] + state[:, -1]
+        item_user, state_user = self.mean_user[:width], self.mean_user[width:]
+        scores: Tensor = vectors[:, :width] @ item_user + state[:, :-1] @ state_user + vectors[:, -1] + state[:, -1]
         return scores
 
     def task_logits(self, parts: OverArchInputs) -> Tensor:
-        """Logits of the tasks (n, A) of n pairs, from `over_arch_inputs_of_pairs`."""
+        """Compute the task logits (n, A) of n pairs, from `over_arch_inputs_of_pairs`."""
         assert self.task_heads is not None
         out: Tensor = self.task_heads(self.over_arch(parts), parts)
         return out
 
     @property
     def has_dot_product_scores(self) -> bool:
-        """Whether an item's logit is a dot product and sums, as `hsnn.trainer.retrieval.score_bounds` needs it."""
+        """Whether an item's logit is a dot product plus sums, as `hsnn.trainer.retrieval.score_bounds` requires."""
         config = self.config
         return config.over_arch == "dot" and not config.cross and config.user_vectors == config.item_vectors

@@ -1,4 +1,4 @@
-"""The request side of a published model: user towers, the learned levels and item scores. NumPy in, NumPy out."""
+"""Scorer: the request side of a published model, from queries to node and item scores. NumPy in, NumPy out."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class EncodedQueries(NamedTuple):
     ----------
     users : UserVectors
     leaf_log_probs : (B, K) float32
-        Log probabilities of all leaves, as far as they were wanted.
+        Log probabilities of all leaves; -inf where they were not computed (`full` of `Scorer.encode`).
     beam_log_probs : (B, K) float32
-        The same for the leaves that a beam search reaches, -inf for the others; with one level, the same array.
+        Those of the leaves that a beam search reaches, -inf for the others; with one level, the same array.
     nodes_scored : int
-        Nodes scored per request on the way.
+        Nodes scored per request in the beam search.
     """
 
     users: UserVectors
@@ -40,20 +40,20 @@ class EncodedQueries(NamedTuple):
     nodes_scored: int
 
     def select(self, numbers: NDArray[np.int64]) -> EncodedQueries:
-        """Take some of the requests."""
+        """Return the requests at `numbers`."""
         return EncodedQueries(
             self.users.select(numbers), self.leaf_log_probs[numbers], self.beam_log_probs[numbers], self.nodes_scored
         )
 
 
 class Scorer:
-    """Scores with the weights of one snapshot; the exhaustive reference and the served path use the same code."""
+    """Scorer with the weights of one snapshot; exhaustive search and the served beam search share its code."""
 
     def __init__(self, config: ModelConfig, arrays: Mapping[str, Array]) -> None:
         self.config = config
         self.model = Monn(config)
-        own = self.model.state_dict()
-        self.model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in own})
+        names = self.model.state_dict()
+        self.model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in names})
         self.model.eval()
         self.model.levels.cache_features()
         self._features = torch.from_numpy(arrays["features"])
@@ -84,9 +84,9 @@ class Scorer:
         node_log_share : (K,)
             From `hsnn.trainer.retrieval.inverted_lists.InvertedLists.node_log_share`.
         beam
-            Nodes kept per level on the way to the leaves that are `seen`; None: the model's own.
+            Nodes kept per level in the beam search; None: the model's `beam`.
         full
-            Whether to score leaves that the beam does not reach as well; otherwise they are -inf in both arrays.
+            Whether to score leaves that the beam does not reach, too; otherwise these are -inf in both arrays.
         """
         items = queries.history_items
         first = vectors[np.maximum(items, 0), : self.config.dim]
@@ -99,10 +99,10 @@ class Scorer:
         if len(self.config.levels) == 1:
             nodes = self.model.levels.log_probs(users.levels, shares).numpy()
             return EncodedQueries(users, nodes, nodes, nodes.shape[1])
-        found, evaluations = self.model.levels.beam_log_probs(users.levels, shares, beam or self.config.beam)
-        seen = found.numpy()
-        nodes = self.model.levels.log_probs(users.levels, shares).numpy() if full else seen
-        return EncodedQueries(users, nodes, seen, evaluations)
+        log_probs, evaluations = self.model.levels.beam_log_probs(users.levels, shares, beam or self.config.beam)
+        reached = log_probs.numpy()
+        nodes = self.model.levels.log_probs(users.levels, shares).numpy() if full else reached
+        return EncodedQueries(users, nodes, reached, evaluations)
 
     @torch.inference_mode()
     def score(
@@ -114,9 +114,9 @@ class Scorer:
         nodes: NDArray[np.integer],
         cross: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Item-level logits (n,) of n candidates for one request.
+        """Compute item-level logits (n,) of n candidates for one request.
 
-        `nodes` (n,) are their leaves, -1 for an item that is in none; `cross` (n, C) their cross features.
+        `nodes` (n,) are their leaves, -1 for an item in none; `cross` (n, C) are their cross features.
         """
         users = encoded.users.select(slice(request, request + 1))
         node_logits = encoded.leaf_log_probs[request : request + 1]
@@ -134,14 +134,14 @@ class Scorer:
         nodes: NDArray[np.integer],
         cross: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Item-level logits (B, n) of n items for all requests; `cross` is (B, n, C)."""
+        """Compute item-level logits (B, n) of n items for all requests; `cross` is (B, n, C)."""
         return self._score(encoded.users, encoded.leaf_log_probs, vectors, state_features, nodes=nodes, cross=cross)
 
     @torch.inference_mode()
     def mean_user_scores(
         self, vectors: NDArray[np.float32], state_features: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Scores (n,) for the mean user of items with static vectors (n, W) and state features (n, F)."""
+        """Score items with static vectors (n, W) and state features (n, F) for the mean user: (n,)."""
         scores: NDArray[np.float32] = self.model.mean_user_scores(
             torch.from_numpy(vectors), torch.from_numpy(state_features)
         ).numpy()
@@ -149,15 +149,15 @@ class Scorer:
 
     @torch.inference_mode()
     def state_vectors(self, state_features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """State vectors (n, p+1), the last column a bias, of state features (n, F); the same for every user."""
+        """Encode state features (n, F) as state vectors (n, p+1), the last column a bias; the same for every user."""
         vectors: NDArray[np.float32] = self.model.state_tower(torch.from_numpy(state_features)).numpy()
         return vectors
 
     @torch.inference_mode()
     def dot_query(self, encoded: EncodedQueries, request: int) -> DotQuery:
-        """One request against joined static and state vectors (d+p); only if the model is `has_dot_product_scores`.
+        """Build the query of one request for joined static and state vectors; needs `has_dot_product_scores`.
 
-        With it, ``dot + biases + nodes[node]`` is what `score` gives, up to rounding.
+        Then ``dot + biases + nodes[node]`` equals `score`, up to rounding.
         """
         users = encoded.users
         vector = torch.cat([users.item[request], users.state[request]]).numpy()  # (d+p,)
@@ -173,12 +173,13 @@ class Scorer:
         nodes: NDArray[np.integer],
         cross: NDArray[np.float32] | None,
     ) -> NDArray[np.float32]:
-        of_items = np.where(nodes >= 0, node_logits[:, np.maximum(nodes, 0)], node_logits.min(1, keepdims=True))
+        # An item in no leaf is treated as if it were in the least likely one.
+        leaf_logits = np.where(nodes >= 0, node_logits[:, np.maximum(nodes, 0)], node_logits.min(1, keepdims=True))
         scores: NDArray[np.float32] = self.model.item_logits(
             users,
             torch.from_numpy(vectors),
             torch.from_numpy(state_features),
-            coarse=torch.from_numpy(of_items),
+            coarse=torch.from_numpy(leaf_logits),
             cross=None if cross is None else torch.from_numpy(cross),
         ).numpy()
         return scores

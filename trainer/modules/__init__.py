@@ -1,1 +1,1 @@
-"""Parts of the network: towers, over-arch, inputs and losses."""
+"""Network modules: towers, over-archs, model inputs and losses."""

@@ -1,4 +1,4 @@
-"""From queries to what the model's towers see."""
+"""Model inputs: the tensors that the towers take, made from queries."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from hsnn.trainer.features.queries import QueryArrays
 
 
 class ModelInputs(NamedTuple):
-    """What the model sees of B requests.
+    """Input tensors of B queries.
 
     Attributes
     ----------
     history : (B, L, d) first static item vectors, zero where absent
-    gaps : (B, L) log minutes since
-    mask : (B, L)
+    gaps : (B, L) log minutes since each history item, 0 where absent
+    mask : (B, L) 1 where there is an item
     user : (B, t) sum of the user's feature rows
     context : (B, t) sum of the context's feature rows
-    dense : (B, 7)
+    dense : (B, 7) see `dense_features`
     """
 
     history: Tensor
@@ -36,12 +36,12 @@ class ModelInputs(NamedTuple):
 
 
 def model_inputs(queries: QueryArrays, history: Tensor, table: Tensor, rows: Tensor) -> ModelInputs:
-    """Model inputs of `queries`.
+    """Build the model inputs of `queries`.
 
     Parameters
     ----------
     queries
-        B requests.
+        B queries.
     history : (B, L, d)
         First static vectors of the history's items; zero where absent.
     table : (n, t)
@@ -67,7 +67,10 @@ def model_inputs(queries: QueryArrays, history: Tensor, table: Tensor, rows: Ten
 def dense_features(
     known: NDArray[np.bool_], last_gap: NDArray[np.float32], now: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """History length, time since the last item, and the phase of the day and the week: (B, 7)."""
+    """Compute history length, time since the last item, and the phase of the day and the week: (B, 7).
+
+    Phases are a sine and a cosine each, so that midnight and the end of a week are no jumps.
+    """
     day, week = now / (24 * HOUR), now / (168 * HOUR)
     columns = [
         known[:, -1],

@@ -1,4 +1,4 @@
-"""Loss functions that the item level and the learners of the index share."""
+"""Loss functions shared by the item level and the index learners."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def sampled_softmax_losses(logits: Tensor, log_q: Tensor, targets: Tensor) -> Te
     ----------
     logits : (B, n)
     log_q : (n,)
-        Log of each candidate's expected count in the sample; subtracted, so that frequent negatives are not punished
-        for being frequent (the logQ correction, see `hsnn.trainer.features.sampling_frequency`).
+        Log of each candidate's expected count in the sample; subtracted, so that frequent negatives are not penalised
+        for their frequency (the logQ correction, see `hsnn.trainer.features.sampling_frequency`).
     targets : (B,) int64
-        Column of each user's item.
+        Column of each user's engaged item.
 
     Returns
     -------

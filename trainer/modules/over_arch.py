@@ -1,4 +1,4 @@
-"""Over-archs: how a level of the MoNN compares a user with nodes or items.
+"""Over-archs: modules that join the towers' outputs to logits of nodes or items.
 
 HSNN (arXiv 2408.06653) §3 joins the towers' outputs with a DHEN/DeepFM-like block; OneShot (2607.27475) by a network on
 the flattened segment-wise products ``U^T V``. Here: log-sum-exp over several user vectors for nodes; for items the sum
@@ -21,7 +21,7 @@ _HIDDEN = 32
 
 
 class OverArchInputs(NamedTuple):
-    """What an item-level over-arch joins, for B users and n items (or n pairs, with B = 1 left out).
+    """Inputs of an item-level over-arch, for B users and n items (or for n pairs, without the axis B).
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class OverArchInputs(NamedTuple):
 
 
 class NodeOverArch(nn.Module):
-    """One learned level's: log-sum-exp over several user vectors against each node, plus the node's share."""
+    """Over-arch of one learned level: log-sum-exp over several user vectors against each node, plus its log share."""
 
     def __init__(self, config: ModelConfig, nodes: int, heads: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class NodeOverArch(nn.Module):
             nn.init.zeros_(self.crossing.weight)
 
     def forward(self, users: Tensor, nodes: Tensor, which: Tensor | slice, log_share: Tensor) -> Tensor:
-        """Score users (B, m*d) against the nodes `which`, vectors (k, d), log share of the traffic (k,): (B, k)."""
+        """Score users (B, m*d) against the nodes `which`, with vectors (k, d) and log traffic shares (k,): (B, k)."""
         products = users.reshape(-1, self.dim) @ nodes.T  # (B*m, k)
         joined = torch.logsumexp(products.view(-1, self.heads, len(nodes)), 1)  # (B, k)
         if self.crossing is not None:
@@ -65,13 +65,13 @@ class NodeOverArch(nn.Module):
         return joined + (self.bias[which] + self.share * log_share)
 
     def interaction_logits(self, users: Tensor, nodes: Tensor) -> Tensor:
-        """Run the level's own interaction tower on users (B, m*d) and nodes (k, d): what crossing may add, (B, k)."""
+        """Run the level's interaction tower on users (B, m*d) and nodes (k, d): the logits it adds, (B, k)."""
         assert self.crossing is not None
         out: Tensor = self.crossing(users) @ nodes.T
         return out
 
     def forward_each(self, users: Tensor, nodes: Tensor, which: Tensor, log_share: Tensor) -> Tensor:
-        """Score users (B, m*d) against nodes of their own, `which` (B, k), vectors (B, k, d): (B, k)."""
+        """Score users (B, m*d), each against its own nodes `which` (B, k), with vectors (B, k, d): (B, k)."""
         across = nodes.transpose(1, 2)  # (B, d, k)
         joined = torch.logsumexp(torch.bmm(users.reshape(len(users), self.heads, self.dim), across), 1)
         if self.crossing is not None:
@@ -80,7 +80,7 @@ class NodeOverArch(nn.Module):
 
 
 class InteractionTower(nn.Module):
-    """Cross features (..., F) to n_ui vectors of width w, flattened."""
+    """Interaction tower: cross features (..., F) to n_ui vectors of width w, flattened."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class InteractionTower(nn.Module):
 
 
 class DotOverArch(nn.Module):
-    """The sum of all parts; matching segments of user and item are multiplied, the rest of the products is not used."""
+    """Over-arch that sums all inputs; of the products, only those of matching user and item segments are used."""
 
     matching: Tensor
 
@@ -105,21 +105,21 @@ class DotOverArch(nn.Module):
         self.interaction = nn.Linear(config.interaction_width, 1) if config.cross else None
 
     def forward(self, parts: OverArchInputs) -> Tensor:
-        """Join the parts of B users and n items: (B, n)."""
+        """Join the inputs of B users and n items to logits (B, n)."""
         products = parts.products
-        own = products.squeeze(-1) if products.shape[-1] == 1 else products @ self.matching
-        joined = own + parts.state_product + parts.bias + self.ensemble * parts.leaf_logits
+        matched = products.squeeze(-1) if products.shape[-1] == 1 else products @ self.matching
+        joined = matched + parts.state_product + parts.bias + self.ensemble * parts.leaf_logits
         return joined if parts.interaction is None else joined + self.interaction_logits(parts.interaction)
 
     def interaction_logits(self, interaction: Tensor) -> Tensor:
-        """Compute what the interaction vectors (..., w) add to a logit, (...)."""
+        """Compute the logit (...) that interaction vectors (..., w) add."""
         assert self.interaction is not None
         added: Tensor = self.interaction(interaction)
         return added.squeeze(-1)
 
 
 class MlpOverArch(DotOverArch):
-    """The sum of all parts, and a network on all segment-wise products and the other parts beside it."""
+    """Over-arch that adds a network on all segment-wise products and the other inputs to the sum of `DotOverArch`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -127,11 +127,12 @@ class MlpOverArch(DotOverArch):
         width = config.user_vectors * config.item_vectors + 3
         width += config.interaction_width if config.cross else 0
         self.network = mlp(width, _HIDDEN, 1)
+        # The network starts at 0: training begins with the scores of the sum.
         for weight in self.network[-1].parameters():
             nn.init.zeros_(weight)
 
     def forward(self, parts: OverArchInputs) -> Tensor:
-        """Join the parts of B users and n items: (B, n)."""
+        """Join the inputs of B users and n items to logits (B, n)."""
         plain = [parts.state_product, parts.bias.expand_as(parts.state_product), parts.leaf_logits]
         features = [parts.products * self.scale, torch.stack(plain, -1)]
         if parts.interaction is not None:
@@ -141,18 +142,19 @@ class MlpOverArch(DotOverArch):
 
 
 class TaskHeads(nn.Module):
-    """One logit per action on what the retrieval score is made of: several tasks, one set of towers."""
+    """Task heads: one logit per action, from the retrieval score and its inputs, so that all tasks share the towers."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.layer = nn.Linear(5, len(config.tasks))
+        # Start as the retrieval score minus 2 (a probability of 12% at score 0); the other inputs start at weight 0.
         with torch.no_grad():
             self.layer.weight.zero_()
             self.layer.weight[:, 0] = 1.0
             self.layer.bias.fill_(-2.0)
 
     def forward(self, score: Tensor, parts: OverArchInputs) -> Tensor:
-        """Logits (n, A) of n pairs with retrieval scores (n,) and parts (n, ...)."""
+        """Compute the logits (n, A) of n pairs from retrieval scores (n,) and inputs (n, ...)."""
         added = torch.zeros_like(score) if parts.interaction is None else parts.interaction.sum(-1)
         out: Tensor = self.layer(torch.stack([score, parts.state_product, parts.bias, parts.leaf_logits, added], -1))
         return out

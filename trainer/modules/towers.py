@@ -1,4 +1,4 @@
-"""The towers of a MoNN: what it knows of a user, of an item, of an item's state, and of the two together.
+"""Towers of a MoNN: user tower, item tower, state tower, and the history encoder.
 
 HSNN (arXiv 2408.06653) §3: user, item and interaction tower of independent sizes; each is an MLP (implicit
 interactions) and, from preset ``small`` on, an attention-FM layer beside it (explicit pairwise ones). The interaction
@@ -16,11 +16,11 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.item_counters import STATE_FEATURES
 
 DENSE_FEATURES = 7
-"""Width of `Inputs.dense`: see `hsnn.trainer.modules.inputs.dense_features`."""
+"""Width of `ModelInputs.dense`: see `hsnn.trainer.modules.inputs.dense_features`."""
 
 
 def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers with ReLU between them."""
+    """Build linear layers with ReLU between them."""
     layers: list[nn.Module] = []
     for index, (width, following) in enumerate(pairwise(widths)):
         layers += [nn.ReLU()] if index else []
@@ -29,7 +29,7 @@ def mlp(*widths: int) -> nn.Sequential:
 
 
 class HistoryEncoder(nn.Module):
-    """Weighted mean of the history's item vectors, the weight learned from position and age, beside the last item."""
+    """Attention-like mean of the history's item vectors, weighted by position and age, joined with the last item."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -39,6 +39,7 @@ class HistoryEncoder(nn.Module):
     def forward(self, vectors: Tensor, gaps: Tensor, mask: Tensor) -> Tensor:
         """Encode vectors (B, L, d), log gaps (B, L) and mask (B, L) as (B, 2d)."""
         weight = self.position + self.gap * gaps  # (B, L)
+        # A softmax over the items that exist; an empty history gives zeros instead of a division by 0.
         weight = torch.exp(weight - weight.amax(1, keepdim=True)) * mask
         weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-6)
         mean = torch.bmm(weight.unsqueeze(1), vectors).squeeze(1)  # (B, d)
@@ -48,8 +49,8 @@ class HistoryEncoder(nn.Module):
 class AttentionFm(nn.Module):
     """Attention-weighted pairwise products of fields, the explicit half of a tower.
 
-    Fields of any width are brought to `width` numbers each; every pair is multiplied element by element, and the
-    products are summed with weights that a small network gives them.
+    Fields of any width are projected to `width` numbers each; every pair is multiplied element by element, and the
+    products are summed with weights from a small network.
     """
 
     left: Tensor
@@ -68,15 +69,15 @@ class AttentionFm(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Encode features (n, sum of field widths) as (n, out)."""
         parts = zip(self.bring, torch.split(features, list(self.fields), 1), strict=True)
-        brought = torch.stack([bring(part) for bring, part in parts], 1)  # (n, fields, w)
-        products = brought[:, self.left] * brought[:, self.right]  # (n, pairs, w)
+        projected = torch.stack([project(part) for project, part in parts], 1)  # (n, fields, w)
+        products = projected[:, self.left] * projected[:, self.right]  # (n, pairs, w)
         weights = torch.softmax(self.attend(products), 1)
         out: Tensor = self.out((weights * products).sum(1))
         return out
 
 
 class Tower(nn.Module):
-    """An MLP over all features, and an attention-FM over their fields if the preset is a large one."""
+    """Tower: an MLP over all features plus, in every preset but ``tiny``, an attention-FM over their fields."""
 
     def __init__(self, config: ModelConfig, fields: tuple[int, ...], out: int) -> None:
         super().__init__()
@@ -90,29 +91,29 @@ class Tower(nn.Module):
 
 
 def user_field_widths(config: ModelConfig) -> tuple[int, ...]:
-    """Widths of what is known of a user: history's mean and last item, own features, context, dense numbers."""
+    """Return the widths of the user tower's fields: history mean, last item, user features, context, dense numbers."""
     return config.dim, config.dim, config.token_dim, config.token_dim, DENSE_FEATURES
 
 
 class ItemTower(nn.Module):
-    """The static vectors of an item beyond the first, which is id + content itself: (n_i - 1) of width d."""
+    """Item tower: static vectors; the first is id + content itself, the other n_i - 1 come from a tower."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.more = (config.item_vectors - 1) * config.dim
         self.tower = Tower(config, (config.dim, config.dim), self.more) if self.more else None
 
-    def forward(self, own: Tensor, content: Tensor) -> Tensor:
-        """Join id embeddings (n, d+1) and content sums (n, d+1) to static vectors (n, n_i*d+1), the last a bias."""
-        joined = own + content
+    def forward(self, embeddings: Tensor, content: Tensor) -> Tensor:
+        """Encode id embeddings (n, d+1) and content sums (n, d+1) as static vectors (n, n_i*d+1), the last a bias."""
+        joined = embeddings + content
         if self.tower is None:
             return joined
-        more = self.tower(torch.cat([own[:, :-1], content[:, :-1]], 1))
+        more = self.tower(torch.cat([embeddings[:, :-1], content[:, :-1]], 1))
         return torch.cat([joined[:, :-1], more, joined[:, -1:]], 1)
 
 
 class StateTower(nn.Module):
-    """The item tower's moving part: state features (n, F) to (n, p + 1), the last column a bias."""
+    """State tower: an item's changing state features (n, F) to (n, p + 1), the last column a bias."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
-"""The items of every node, and the order in which a beam takes them.
+"""Inverted lists: the items of every node, and the candidates that a beam of nodes yields.
 
-"Merge" order (as in Streaming VQ, 2501.08695): items of the opened nodes are ordered by node logit plus the log of the
-item's share of its node's worth (`hsnn.trainer.features.item_prior`), so that the budget is not wasted on dead items.
-Decay is common to all items and cancels out of every share, so only touched items change.
+Candidates are in "merge" order (as in Streaming VQ, 2501.08695): by node logit plus the log of the item's share of its
+node's traffic (`hsnn.trainer.features.item_prior`), so that the budget is not spent on dead items. Traffic is kept as a
+log mass per item, up to a term common to all: decay changes that term alone and cancels out of every share, so only
+items with new engagements change.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ _MANY = 16_384
 
 
 class BeamCandidates(NamedTuple):
-    """Items a beam would score.
+    """Items that a beam search selects for scoring.
 
     Attributes
     ----------
     rows : (n <= budget,) int64
-        In no order: whoever scores them all needs none, and sorting them costs as much as choosing them.
+        Unordered: a caller that scores them all needs no order, and sorting costs as much as selecting.
     keys : (n,) float64
-        Merge order is that of falling keys.
+        Sort keys: merge order is by falling key.
     opened : int
         Nodes opened; 0 where the rows were given.
     considered : int
-        Items that were in them and allowed, or given.
+        Allowed items of the opened nodes, or rows given.
     """
 
     rows: NDArray[np.int64]
@@ -52,12 +53,12 @@ class BeamCandidates(NamedTuple):
     considered: int
 
     def rows_by_key(self) -> NDArray[np.int64]:
-        """Rows (n,) in merge order."""
+        """Return the rows (n,) in merge order."""
         return self.rows[np.argsort(-self.keys, kind="stable")]
 
 
 class InvertedLists:
-    """Members of each of `nodes` nodes; inserting, moving and removing an item takes constant time.
+    """Member rows of each of `nodes` nodes; inserting, moving and removing an item takes constant time.
 
     Examples
     --------
@@ -72,20 +73,23 @@ class InvertedLists:
     Attributes
     ----------
     node_of : (rows,) int32
-        -1 = in no node.
+        Node of each row; -1 = in none.
     log_mass : (rows,) float64
-        Log worth, up to a term common to all rows.
+        Log of each row's traffic (its prior), up to a term common to all rows.
     sizes : (K,) int64
+        Items of each node.
     barrier : WriteBarrier
-        Of nodes and log worth.
+        Called before `node_of` or `log_mass` is written.
     """
 
     def __init__(self, nodes: int) -> None:
         self.node_of: NDArray[np.int32] = np.full(1024, -1, np.int32)
         self.log_mass: NDArray[np.float64] = np.full(1024, -np.inf)
         self.sizes: NDArray[np.int64] = np.zeros(nodes, np.int64)
+        # A row's index in its node's list: removal moves the last member into the free slot instead of shifting all.
         self._slot: NDArray[np.int64] = np.zeros(1024, np.int64)
         self._members: list[NDArray[np.int64]] = [np.zeros(8, np.int64) for _ in range(nodes)]
+        # Traffic of each node, in units of exp(_shift): log masses of a long stream would overflow exp without a shift.
         self._mass: NDArray[np.float64] = np.zeros(nodes)
         self._shift = 0.0
         self.barrier = WriteBarrier()
@@ -99,14 +103,14 @@ class InvertedLists:
         self.log_mass = grown(self.log_mass, rows, -np.inf)
 
     def assign_all(self, nodes: NDArray[np.int32]) -> None:
-        """Assign row ``i`` to ``nodes[i]`` (-1: not indexed), forgetting what was there."""
+        """Assign row ``i`` to ``nodes[i]`` (-1: not indexed), replacing all earlier assignments."""
         self.reserve(len(nodes))
         self.barrier.before_write(slice(None))
         self.node_of[:] = -1
-        self._seat(nodes)
+        self._rebuild(nodes)
 
-    def _seat(self, nodes: NDArray[np.int32]) -> None:
-        """Put each row ``i`` into ``nodes[i]``."""
+    def _rebuild(self, nodes: NDArray[np.int32]) -> None:
+        """Build all lists from the node of each row, with one sort: members are ascending rows."""
         self.node_of[: len(nodes)] = nodes
         order = np.argsort(nodes, kind="stable")
         self.sizes = np.bincount(nodes[nodes >= 0], minlength=len(self.sizes))
@@ -114,7 +118,7 @@ class InvertedLists:
         for node, (start, stop) in enumerate(pairwise(bounds)):
             members = order[start:stop]
             self._slot[members] = np.arange(len(members))
-            self._members[node] = np.r_[members, np.zeros(8, np.int64)]
+            self._members[node] = np.r_[members, np.zeros(8, np.int64)]  # spare capacity for later inserts
         self._sum_masses()
 
     def columns(self) -> dict[str, Array]:
@@ -122,14 +126,14 @@ class InvertedLists:
         return {"node_of": self.node_of, "log_mass": self.log_mass}
 
     def load_columns(self, columns: Mapping[str, Array]) -> None:
-        """Continue from copies of a checkpoint's columns; `load_state_dict` is to follow."""
+        """Continue from copies of a checkpoint's columns; call `load_state_dict` afterwards."""
         self.assign_all(columns["node_of"])
         self.log_mass[: len(columns["log_mass"])] = columns["log_mass"]
 
     def state_dict(self) -> dict[str, Array]:
-        """Return the traffic of each node (K,) as summed up so far, and the log of the unit it is counted in.
+        """Return the traffic of each node (K,) as accumulated so far, and the log of its unit.
 
-        Sums that grew step by step differ in their last bits from sums made afresh; a restart needs the former.
+        Accumulated sums differ in their last bits from sums computed afresh; a bit-exact restart needs the former.
         """
         return {"mass": self._mass, "shift": np.array(self._shift)}
 
@@ -142,10 +146,10 @@ class InvertedLists:
         self.reserve(row + 1)
         if self.node_of[row] != node:
             self.barrier.before_write(row)
-            self._put(row, node)
+            self._insert(row, node)
 
-    def _put(self, row: int, node: int) -> None:
-        self._take_out(row)
+    def _insert(self, row: int, node: int) -> None:
+        self._remove(row)
         size = self.sizes[node]
         self._members[node] = grown(self._members[node], size + 1)
         self._members[node][size] = row
@@ -157,12 +161,12 @@ class InvertedLists:
             self._mass[node] += np.exp(self.log_mass[row] - self._shift)
 
     def remove(self, row: int) -> None:
-        """Take `row` out; nothing happens if it is in no node."""
+        """Remove `row` from its node, if it is in one."""
         if row < len(self.node_of) and self.node_of[row] >= 0:
             self.barrier.before_write(row)
-            self._take_out(row)
+            self._remove(row)
 
-    def _take_out(self, row: int) -> None:
+    def _remove(self, row: int) -> None:
         node = self.node_of[row]
         if node < 0:
             return
@@ -174,10 +178,10 @@ class InvertedLists:
         before = self._mass[node]
         self._mass[node] = max(before - np.exp(self.log_mass[row] - self._shift), 0.0)
         if self._mass[node] < _NOISE * before:
-            self._sum_again([int(node)], before)
+            self._recompute_masses([int(node)], before)
 
     def clear(self, rows: NDArray[np.integer]) -> None:
-        """Reset `rows` (n,), which are in no node, to rows that never were."""
+        """Reset the traffic of `rows` (n,), which are in no node."""
         self.barrier.before_write(rows)
         self.log_mass[rows] = -np.inf
 
@@ -189,7 +193,8 @@ class InvertedLists:
         self.reserve(int(rows.max(initial=-1)) + 1)
         self.barrier.before_write(rows)
         rescaled = log_mass.max(initial=-np.inf) - self._shift > _LARGEST_EXPONENT
-        if rescaled or 2 * len(rows) >= len(self):  # differences of unlike scales would leave nothing but rounding
+        # A new half-life (most rows) or a new unit: differences of masses of unlike scales would be rounding error.
+        if rescaled or 2 * len(rows) >= len(self):
             self.log_mass[rows] = log_mass
             self._sum_masses()
             return
@@ -200,23 +205,26 @@ class InvertedLists:
         np.add.at(self._mass, nodes[held], change)
         np.maximum(self._mass, 0.0, out=self._mass)
         self.log_mass[rows] = log_mass
-        lost = np.flatnonzero(self._mass < _NOISE * before)
-        if len(lost):
-            self._sum_again(lost.tolist(), float(before.max()))
+        drained = np.flatnonzero(self._mass < _NOISE * before)
+        if len(drained):
+            self._recompute_masses(drained.tolist(), float(before.max()))
 
     def members(self, node: int) -> NDArray[np.int64]:
-        """Rows of a node, (size,); a view."""
+        """Return the rows of a node, (size,), as a view."""
         return self._members[node][: self.sizes[node]]
 
     def node_log_share(self) -> NDArray[np.float32]:
-        """Log share of all traffic that goes to each node, (K,)."""
+        """Return the log of each node's share of all traffic, (K,)."""
         prior = self._prior()
         mass = self._mass + prior * self.sizes
         share: NDArray[np.float64] = np.log(np.maximum(mass / max(mass.sum(), 1e-300), 1e-6))
         return share.astype(np.float32)
 
     def log_share_within(self, rows: NDArray[np.integer], nodes: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Log share (n,) of items `rows` (n,) in the traffic of `nodes` (n,), in them or not: merge's second term."""
+        """Return the log share (n,) of items `rows` (n,) in the traffic of `nodes` (n,): merge order's second term.
+
+        An item need not be in the node: then the node's traffic is taken as no less than the item's own.
+        """
         prior = self._prior()
         masses = np.exp(self.log_mass[rows] - self._shift) + prior
         totals = (self._mass + prior * self.sizes)[nodes]
@@ -231,12 +239,12 @@ class InvertedLists:
         moved = self.node_of[rows] != nodes
         self.barrier.before_write(rows[moved])
         if np.count_nonzero(moved) > _MANY:
-            seats = self.node_of.copy()
-            seats[rows] = nodes
-            self._seat(seats)
+            assigned = self.node_of.copy()
+            assigned[rows] = nodes
+            self._rebuild(assigned)
             return
         for row, node in zip(rows[moved].tolist(), nodes[moved].tolist(), strict=True):
-            self._put(row, node)
+            self._insert(row, node)
 
     def candidates(
         self,
@@ -245,10 +253,10 @@ class InvertedLists:
         budget: int,
         allow: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None = None,
     ) -> BeamCandidates:
-        """Items to score for one request: the best `budget` allowed ones of the best `beam` nodes.
+        """Select the items to score for one request: the best `budget` allowed ones of the best `beam` nodes.
 
-        `node_logits` (K,) must hold each node's log probability up to a constant, -inf for nodes that the search did
-        not come to; those and empty nodes are never opened.
+        `node_logits` (K,) are log probabilities up to a constant, -inf for nodes that the search did not reach; those
+        and empty nodes are never opened.
         """
         ranked = np.where(self.sizes > 0, node_logits, -np.inf)
         beam = min(beam, int((ranked > -np.inf).sum()))
@@ -256,21 +264,22 @@ class InvertedLists:
             return BeamCandidates(np.zeros(0, np.int64), np.zeros(0), 0, 0)
         opened = np.argpartition(-ranked, beam - 1)[:beam]
         rows = np.concatenate([self.members(node) for node in opened])
-        nodes = np.repeat(opened, self.sizes[opened])  # without a look at each row
+        nodes = np.repeat(opened, self.sizes[opened])  # known from the lists: no gather of `node_of` per row
         if allow is not None:
             allowed = allow(rows)
             rows, nodes = rows[allowed], nodes[allowed]
-        return self._first(rows, nodes, node_logits, budget)._replace(opened=beam)
+        return self._select_by_key(rows, nodes, node_logits, budget)._replace(opened=beam)
 
     def select_best(self, rows: NDArray[np.int64], node_logits: NDArray[np.float32], budget: int) -> BeamCandidates:
-        """Choose the first `budget` of `rows` (n,) in merge order."""
-        return self._first(rows, gather_rows(self.node_of, rows), node_logits, budget)
+        """Select the best `budget` of `rows` (n,) by merge order."""
+        return self._select_by_key(rows, gather_rows(self.node_of, rows), node_logits, budget)
 
-    def _first(
+    def _select_by_key(
         self, rows: NDArray[np.int64], nodes: NDArray[np.integer], node_logits: NDArray[np.float32], budget: int
     ) -> BeamCandidates:
-        """`best` of rows (n,) in the nodes (n,)."""
+        """Select the `budget` rows with the largest keys, of rows (n,) in nodes (n,)."""
         prior, considered = self._prior(), len(rows)
+        # The tiny constants keep nodes and items without traffic from log(0).
         totals = np.log(np.maximum(self._mass + prior * self.sizes, 1e-300))  # (K,)
         masses = np.exp(gather_rows(self.log_mass, rows) - self._shift)
         keys = (node_logits - totals)[nodes] + np.log(masses + prior + 1e-300)
@@ -282,11 +291,11 @@ class InvertedLists:
     def _prior(self) -> float:
         return _PRIOR * float(self._mass.sum()) / max(len(self), 1)
 
-    def _sum_again(self, nodes: list[int], before: float) -> None:
-        """Sum nodes that lost nearly all of their traffic afresh: what subtraction leaves of it is rounding.
+    def _recompute_masses(self, nodes: list[int], before: float) -> None:
+        """Sum afresh the traffic of nodes that lost nearly all of it: what subtraction leaves is rounding error.
 
-        If all there is is small against `before`, it is counted in a new unit. Summed in the order of the rows, as
-        restored leaves would: their members lie in another order.
+        If all traffic is small against `before`, its unit is chosen anew. Rows are summed in ascending order: the order
+        of the members differs after a restart, and the sum must not.
         """
         if float(self._mass.sum()) < _NOISE * before:
             self._sum_masses()
@@ -295,6 +304,7 @@ class InvertedLists:
             self._mass[node] = np.exp(self.log_mass[np.sort(self.members(node))] - self._shift).sum()
 
     def _sum_masses(self) -> None:
+        """Sum the traffic of all nodes, in units of the largest item's."""
         held = np.flatnonzero(self.node_of >= 0)
         largest = self.log_mass[held].max(initial=-np.inf)
         self._shift = float(largest) if np.isfinite(largest) else 0.0

@@ -1,11 +1,11 @@
-"""What an item's dot-product score cannot exceed: bounds per node and per item, from arrays alone.
+"""Upper bounds of dot-product scores, per node and per item, for exact pruned search.
 
 The item level's score of item i is ``u . w_i + b_i + z_node(i)``: ``w_i`` joins its static vector and its state vector,
 ``b_i`` their biases, ``z`` is the ensemble's share of the node's logit. HILL (arXiv 2604.12965) names "efficient search
-while preserving exactness" without saying how; here it is a search that skips an item only if a bound forbids it.
+while preserving exactness" without saying how; here, a search skips an item only if its bound rules it out.
 
-Scores are float32 sums in one fixed order (`row_dot_products`), so an item's score does not depend, to the last bit, on
-which others are scored with it. Bounds are float64, raised by more than the rounding of any such score.
+Scores are float32 sums in one fixed order (`row_dot_products`), so an item's score has the same bits whichever
+others are scored with it. Bounds are float64, raised by more than the rounding error of any such score.
 """
 
 from __future__ import annotations
@@ -19,23 +19,28 @@ Positions = NDArray[np.int64]
 Reals = NDArray[np.float64]
 
 _LIMITS = np.finfo(np.float32)
-_UNIT = float(_LIMITS.eps)  # twice the largest relative rounding error of one operation
-_LEAST = float(_LIMITS.tiny)  # more than what is lost of one result that is too small for its digits
+
+# Bound of the relative rounding error of one float32 operation: twice the true one.
+_UNIT = float(_LIMITS.eps)
+
+# Bound of the absolute error of one operation whose result is subnormal, where the relative bound does not hold.
+_LEAST = float(_LIMITS.tiny)
+
 _OPERATIONS = 8
-"""Roundings of a score beside one per number of its vector."""
+"""Bound of the rounded operations of a score beside one per number of its vector."""
 
 
 class DotQuery(NamedTuple):
-    """One request, as far as a dot-product score sees it.
+    """One request as vectors for dot-product scores.
 
     Attributes
     ----------
     vector : (w,) float32
-        The user against static vectors, then against state vectors.
+        User vector for static vectors, then for state vectors.
     split : int
-        How many of the `w` numbers belong to the static vector.
+        Numbers of `vector` that belong to static vectors.
     nodes : (K,) float32
-        What each node adds to the score of its items.
+        Term that each node adds to the scores of its items.
     """
 
     vector: NDArray[np.float32]
@@ -44,30 +49,29 @@ class DotQuery(NamedTuple):
 
 
 class GroupedItems(NamedTuple):
-    """Items as dot-product scores see them, grouped by node.
+    """Items as vectors for dot-product scores, grouped by node.
 
     Attributes
     ----------
     vectors : (n, w) float32
     bias : (n,) float32
     nodes : (n,) int32
-        Ascending; none is -1.
+        Ascending; -1 does not occur.
     """
 
     vectors: NDArray[np.float32]
     bias: NDArray[np.float32]
     nodes: NDArray[np.int32]
 
-    def scores(self, query: DotQuery, at: Positions) -> NDArray[np.float32]:
-        """Scores of the items at positions (m,): (m,). Each depends on its own item only, not on the others asked."""
-        scores: NDArray[np.float32] = (
-            row_dot_products(self.vectors[at], query.vector) + self.bias[at] + query.nodes[self.nodes[at]]
-        )
+    def scores(self, query: DotQuery, positions: Positions) -> NDArray[np.float32]:
+        """Score the items at `positions` (m,): (m,). A score has the same bits whichever others are scored with it."""
+        products = row_dot_products(self.vectors[positions], query.vector)
+        scores: NDArray[np.float32] = products + self.bias[positions] + query.nodes[self.nodes[positions]]
         return scores
 
 
 def row_dot_products(vectors: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Dot products of rows (n, w) with a vector (w,): (n,), the sum of each row in an order that depends on `w` only.
+    """Compute dot products of rows (n, w) with a vector (w,): (n,), each summed in an order that depends on `w` only.
 
     A matrix product is faster, but its last bits change with the number of rows.
 
@@ -81,14 +85,14 @@ def row_dot_products(vectors: NDArray[np.float32], vector: NDArray[np.float32]) 
 
 
 class ScoreBounds:
-    """Aggregates of the items of every node that has any; M of them.
+    """Aggregates over the items of each of the M non-empty nodes, from which scores are bounded.
 
     Parameters
     ----------
     members
         The items, grouped by node.
     split
-        As in `DotQuery`; the parts before and after it have a radius each, which is tighter than one for both.
+        As in `DotQuery`; the parts before and after it have separate radii, which is tighter than one for both.
 
     Attributes
     ----------
@@ -114,10 +118,11 @@ class ScoreBounds:
         self.sizes: Positions = np.diff(np.append(self.starts, len(nodes)))
         self.group: Positions = np.cumsum(first) - 1
         self.node: NDArray[np.int32] = nodes[self.starts]  # (M,)
+        # Two enclosures of each node's vectors: a box (smallest and largest per coordinate) and a ball around the mean.
         self.low = np.minimum.reduceat(members.vectors, self.starts).astype(np.float64)  # (M, w)
         self.high = np.maximum.reduceat(members.vectors, self.starts).astype(np.float64)  # (M, w)
         self.centre = np.add.reduceat(vectors, self.starts) / self.sizes[:, None]  # (M, w)
-        with np.errstate(invalid="ignore"):  # of what is not finite there is no distance, and `slack` is not finite
+        with np.errstate(invalid="ignore"):  # vectors that are not finite give nan here, and an infinite `slack`
             away = vectors - self.centre[self.group]  # (n, w)
         parts = (away[:, :split], away[:, split:])
         self.radii: Reals = np.sqrt([np.einsum("nw,nw->n", part, part) for part in parts])  # (2, n)
@@ -128,17 +133,18 @@ class ScoreBounds:
         self.largest_bias = float(np.abs(self.bias).max())
 
     def for_query(self, query: DotQuery) -> QueryBounds:
-        """Bound the scores of one request."""
+        """Compute the bounds for one request."""
         u = query.vector.astype(np.float64)
         norms = np.array([np.linalg.norm(u[: query.split]), np.linalg.norm(u[query.split :])])
+        # The largest dot product over a box: its upper corner where u is positive, its lower one where u is negative.
         box = self.high @ np.maximum(u, 0) + self.low @ np.minimum(u, 0)  # (M,)
         extra = query.nodes[self.node].astype(np.float64) + self.slack(query)  # (M,)
         return QueryBounds(self, box=box, centre=self.centre @ u, norms=norms, extra=extra)
 
     def slack(self, query: DotQuery) -> float:
-        """More than rounding can change a score by: a multiple of the largest sum of absolute terms there can be.
+        """Bound the rounding error of a score: a multiple of the largest possible sum of absolute terms.
 
-        Infinite or not a number where scores may be so; then there are no bounds.
+        Infinite where scores may overflow or are not finite; then there are no bounds.
         """
         u = np.abs(query.vector.astype(np.float64))
         terms = float(u @ self.largest) + self.largest_bias + float(np.abs(query.nodes.astype(np.float64)).max())
@@ -146,10 +152,10 @@ class ScoreBounds:
 
 
 class QueryBounds:
-    """What the scores of one request cannot exceed.
+    """Upper bounds of the scores of one request.
 
-    Two bounds of ``u . w_i`` hold at once, the smaller one counts: the box that holds the node's vectors, and their
-    centre with a distance from it (Cauchy-Schwarz), the node's largest distance or the item's own.
+    The smaller of two bounds of ``u . w_i``: from the box that encloses the node's vectors, and from their centre and a
+    distance from it (Cauchy-Schwarz), the node's largest distance or the item's own.
 
     Attributes
     ----------
@@ -161,9 +167,9 @@ class QueryBounds:
         self._bounds, self._box, self._centre, self._norms, self._extra = bounds, box, centre, norms, extra
         self.nodes: Reals = np.minimum(box, centre + norms @ bounds.radius) + bounds.top_bias + extra
 
-    def items(self, at: Positions) -> Reals:
-        """Bounds of the items at positions (m,): (m,); costs two multiplications an item, whatever the width."""
+    def items(self, positions: Positions) -> Reals:
+        """Bound the items at `positions` (m,): (m,); costs two multiplications per item, whatever the width."""
         bounds = self._bounds
-        group = bounds.group[at]
-        ball = self._centre[group] + self._norms @ bounds.radii[:, at]  # (m,)
-        return np.minimum(self._box[group], ball) + bounds.bias[at] + self._extra[group]
+        group = bounds.group[positions]
+        ball = self._centre[group] + self._norms @ bounds.radii[:, positions]  # (m,)
+        return np.minimum(self._box[group], ball) + bounds.bias[positions] + self._extra[group]
