@@ -1,9 +1,9 @@
 """Digest of everything that training depends on, to compare two runs.
 
 The digest is the SHA-256 of one line per array and value, sorted by name; each line has the SHA-256 of its content, so
-two runs that differ can be asked where. Arrays count as little-endian bytes in C order with dtype and shape, values as
-msgpack with sorted keys. What is in a checkpoint because of the wall clock is left out; so is the manifest, which says
-again what is in the values and names files, threads and a configuration with addresses and folders.
+two digests can be compared line by line. Arrays count as little-endian bytes in C order with dtype and shape, values as
+msgpack with sorted keys. Values that depend on the wall clock are left out. So is the manifest, which
+repeats the values and names files, threads and a configuration with addresses and folders.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ def digest(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> import numpy as np
-    >>> one = digest({"a": np.arange(3)}, {"consumer": {"sent_at": 5, "places": [1]}})
-    >>> one == digest({"a": np.arange(3)}, {"consumer": {"places": [1], "sent_at": 6}})
+    >>> first = digest({"a": np.arange(3)}, {"consumer": {"sent_at": 5, "places": [1]}})
+    >>> first == digest({"a": np.arange(3)}, {"consumer": {"places": [1], "sent_at": 6}})
     True
-    >>> one == digest({"a": np.arange(3)}, {"consumer": {"places": [2], "sent_at": 5}})
+    >>> first == digest({"a": np.arange(3)}, {"consumer": {"places": [2], "sent_at": 5}})
     False
     """
     return hashlib.sha256("".join(f"{line}\n" for line in parts(arrays, values)).encode()).hexdigest()
 
 
 def parts(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> list[str]:
-    """One line per array and value, sorted by name: ``name kind sha256``; kind is dtype and shape, or ``value``.
+    """Return the lines ``array NAME DTYPE[SHAPE] SHA256``, then ``value NAME SHA256``, each sorted by name.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def parts(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> list[str]:
 
 
 def _named(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Values by the part of the trainer and the name that it gave them."""
+    """Flatten values by one level: names become ``PART.NAME``."""
     for part, value in values.items():
         if isinstance(value, dict):
             yield from ((f"{part}.{name}", inner) for name, inner in value.items())

@@ -1,4 +1,4 @@
-"""The weights of a checkpoint alone, for other programs: one safetensors file, arrays named as in a snapshot."""
+"""Export of a checkpoint's model weights: one safetensors file, with arrays named as in a snapshot."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _TABLES = {"network.content.weight": "content", "network.features.weight": "feat
 
 
 def weights_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Pick the model's weights out of a checkpoint's arrays, named as by `hsnn.trainer.optim.network.Network`.
+    """Select the model's weights from a checkpoint's arrays, named as by `hsnn.trainer.optim.network.Network`.
 
-    Vectors of single items are none: they are states by row, and mean nothing without the id table.
+    Embeddings of single items are left out: they belong to rows, which mean nothing without the id table.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def weights_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def export(checkpoint: Checkpoint, file: Path) -> dict[str, Array]:
-    """Write the weights to a new file, with what the checkpoint is as its metadata; return them.
+    """Write the weights to a new file, with metadata that identifies the checkpoint; return them.
 
     Raises
     ------

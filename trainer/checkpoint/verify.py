@@ -1,4 +1,4 @@
-"""Verify checkpoints: list them and check that they are whole, cheaply by sizes or surely by SHA-256."""
+"""Verify checkpoints: list them and check that they are complete, quickly by sizes or fully by SHA-256."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hsnn.trainer.errors import CheckpointError
 
 
 class CheckpointSummary(NamedTuple):
-    """A checkpoint in a list.
+    """Summary of one checkpoint.
 
     Attributes
     ----------
     manifest
         None if it cannot be read.
     bytes
-        Of all its files on disk.
+        Size of all its files on disk.
     written_at
         Epoch seconds, wall clock.
     damage
@@ -80,18 +80,18 @@ def find_checkpoint(store: CheckpointStore, name: str | None) -> str:
 
 
 def list_checkpoints(store: CheckpointStore) -> list[CheckpointSummary]:
-    """List the checkpoints, oldest first, each looked at without reading its large files."""
-    found = []
+    """List the checkpoints, oldest first, without reading their large files."""
+    summaries = []
     for name in store.names():
         try:
-            found.append(_look(store, name))
+            summaries.append(_summary(store, name))
         except FileNotFoundError:  # removed meanwhile by a trainer that is running
             continue
-    return found
+    return summaries
 
 
 def find_damage(store: CheckpointStore, name: str) -> list[str]:
-    """Read all files and return what is wrong with them; nothing for a whole checkpoint."""
+    """Read all files and return what is wrong with them; an empty list for a complete checkpoint."""
     try:
         manifest = store.manifest(name)
     except CheckpointError as error:
@@ -101,9 +101,9 @@ def find_damage(store: CheckpointStore, name: str) -> list[str]:
 
 
 def array_facts(store: CheckpointStore, name: str) -> list[ArrayFacts]:
-    """Facts of the arrays, sorted by name, from the headers of their files; the arrays themselves are not read.
+    """Return the facts of the arrays, sorted by name, from the headers of their files; no array is read.
 
-    A table's are those of the whole, whatever its files hold of it.
+    Those of a table are of the whole table, whatever part of it each file holds.
 
     Raises
     ------
@@ -137,13 +137,13 @@ def _facts(path: Path) -> list[ArrayFacts]:
 
 
 def _of_length(facts: ArrayFacts, length: int) -> ArrayFacts:
-    """Facts of an array that has become longer or shorter."""
+    """Return the facts of the same array with another length."""
     shape = (length, *facts.shape[1:])
     width = int(re.findall(r"\d+", facts.dtype)[0]) // 8 if facts.dtype != "BOOL" else 1
     return ArrayFacts(facts.name, facts.dtype, shape, width * math.prod(shape))
 
 
-def _look(store: CheckpointStore, name: str) -> CheckpointSummary:
+def _summary(store: CheckpointStore, name: str) -> CheckpointSummary:
     folder = store.folder / name
     written_at, size = folder.stat().st_mtime, sum(path.stat().st_size for path in folder.iterdir())
     try:

@@ -1,4 +1,4 @@
-"""What a gradient step learns tasks from: items that were shown, with their labels."""
+"""Labelled items: the training data of the tasks in a gradient step."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hsnn.trainer.features.queries import QueryArrays
 
 @dataclass(frozen=True, slots=True)
 class LabelledItems:
-    """Items that were shown to people, and what became of them: J pairs, A tasks.
+    """Pairs of a query and an item shown for it, with the labels of A tasks: J pairs.
 
     Attributes
     ----------
     queries : QueryArrays
-        Of the moments when they were shown.
+        Of the users at the times of the impressions.
     items : (J,) int64
     labels : (J, A) float32
     task_weights : (A,) float32
@@ -34,7 +34,7 @@ class LabelledItems:
     cross: NDArray[np.float32] | None = None
 
     def select(self, cut: slice) -> LabelledItems:
-        """Take some of the pairs."""
+        """Return a slice of the pairs."""
         return replace(
             self,
             queries=self.queries.select(cut),

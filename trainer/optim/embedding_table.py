@@ -1,4 +1,4 @@
-"""Embedding tables with row-wise Adagrad on the rows a batch touches."""
+"""Embedding tables with row-wise Adagrad on the rows of a batch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _EPSILON = 1e-8
 class EmbeddingTable:
     """Rows of weights, each with one Adagrad accumulator.
 
-    A batch takes the rows it needs as a leaf tensor, and gives the leaf's gradient back: nothing is computed for, or
-    written to, any other row.
+    A step gathers its rows as a leaf tensor and applies the leaf's gradient to the same rows; nothing is computed for,
+    or written to, any other row.
 
     Attributes
     ----------
@@ -28,6 +28,7 @@ class EmbeddingTable:
     accumulator : (rows,) float32
         Sum of the mean squared gradients so far.
     barrier : WriteBarrier
+        Told of every row before it is written.
     """
 
     def __init__(self, rows: int, width: int, scale: float = 0.0, seed: int = 0) -> None:
@@ -37,7 +38,7 @@ class EmbeddingTable:
         self.barrier = WriteBarrier()
 
     def reserve(self, rows: int) -> None:
-        """Make room for `rows` rows; new ones are zero."""
+        """Grow to a capacity of at least `rows` rows; new rows are zero."""
         self.weight, self.accumulator = grown(self.weight, rows), grown(self.accumulator, rows)
 
     def columns(self) -> dict[str, Array]:
@@ -45,20 +46,20 @@ class EmbeddingTable:
         return {"weight": self.weight, "accumulator": self.accumulator}
 
     def load_columns(self, columns: Mapping[str, Array]) -> None:
-        """Continue from copies of a checkpoint's columns."""
+        """Load copies of a checkpoint's columns."""
         self.weight, self.accumulator = columns["weight"].copy(), columns["accumulator"].copy()
 
     def clear(self, rows: NDArray[np.integer]) -> None:
-        """Make `rows` as new ones are, their optimiser's state too."""
+        """Set `rows` and their accumulators to zero, as those of new rows."""
         self.barrier.before_write(rows)
         self.weight[rows], self.accumulator[rows] = 0, 0
 
     def gather(self, rows: NDArray[np.integer]) -> Tensor:
-        """Copy of `rows` as a leaf that collects gradients: (n, width)."""
+        """Copy `rows` into a leaf tensor (n, width) that collects gradients."""
         return torch.from_numpy(gather_rows(self.weight, rows)).requires_grad_()
 
     def apply_gradients(self, rows: NDArray[np.integer], leaf: Tensor, rate: float) -> None:
-        """Apply the gradient of a leaf that was taken for these unique `rows`."""
+        """Apply the gradient of a leaf that was gathered for these unique `rows`; do nothing if it has none."""
         if leaf.grad is None:
             return
         self.barrier.before_write(rows)

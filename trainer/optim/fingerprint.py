@@ -1,4 +1,4 @@
-"""A number for what a step was made of, to notice workers that have come apart."""
+"""Checksum of the inputs of a step, to detect workers that have diverged."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ from hsnn.trainer.rowstore.arrays import Array
 
 
 def fingerprint(step: GradientStep, taken: GatheredRows, before: int) -> int:
-    """Continue a checksum with everything that a step takes in: rows, their weights, states, targets."""
-    own = step.candidates
+    """Update the checksum `before` with the inputs of a step: rows, their weights, states, targets."""
+    candidates = step.candidates
     leaves: list[Array] = [leaf.detach().numpy() for leaf in taken.gradient_leaves]
-    arrays: list[Array] = [taken.rows, own.rows, own.states, own.log_q, own.targets, step.weights]
+    arrays: list[Array] = [
+        taken.rows,
+        candidates.rows,
+        candidates.states,
+        candidates.log_q,
+        candidates.targets,
+        step.weights,
+    ]
     for array in arrays + leaves:
         before = zlib.crc32(np.ascontiguousarray(array).data.cast("B") if array.size else b"", before)
     return before

@@ -1,4 +1,4 @@
-"""The rows that a step needs, taken out of the tables once, as leaves that collect its gradients."""
+"""Gathering of table rows for a step: each distinct row once, as leaf tensors that collect its gradients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hsnn.trainer.optim.item_embeddings import GatheredItems, ItemEmbeddings
 
 
 class RowPositions(NamedTuple):
-    """Where candidates (U,), histories (B, L) and judged items (J,) are among the distinct rows; n of them: nowhere."""
+    """Positions of candidates (U,), histories (B, L) and labelled items (J,) among n distinct rows; n for padding."""
 
     candidates: NDArray[np.int64]
     history: NDArray[np.int64]
@@ -32,16 +32,16 @@ class RowPositions(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GatheredRows:
-    """What a step with U candidates, J judged items and R queries (of events, then of judged items) has taken.
+    """Rows of a step with U candidates, J labelled items and R queries (of events, then of labelled items).
 
     Attributes
     ----------
     queries : QueryArrays
         All R.
     rows : (n,) int64
-        Distinct items: candidates, histories, judged ones.
+        Distinct items: candidates, histories, labelled items.
     places : RowPositions
-        Where these are among `rows`.
+        Positions of these among `rows`.
     items : GatheredItems
         Static vectors of `rows`, and their leaves.
     feature_rows : (f,) int64
@@ -59,7 +59,7 @@ class GatheredRows:
     feature_places: NDArray[np.int64]
 
     def part_of(self, part: QueryShard) -> GatheredRows:
-        """Return the same rows, seen from the queries and judged items of one part alone."""
+        """Restrict the queries and labelled items to one shard; the rows stay those of the whole step."""
         if part.size == 1:
             return self
         judged, first = self.places.judged, len(self.queries.now) - len(self.places.judged)
@@ -69,7 +69,8 @@ class GatheredRows:
         return replace(self, queries=self.queries.select(own), places=places, feature_places=self.feature_places[own])
 
     def inputs(self, dim: int) -> ModelInputs:
-        """Model inputs of the queries; `dim` is the width of one item vector."""
+        """Build the model inputs of the queries; `dim` is the width of one item vector."""
+        # A zero row at the end, so that padding positions gather zeros.
         table = torch.cat([self.features, torch.zeros(1, self.features.shape[1])])  # (f+1, t)
         first = torch.cat([self.items.vectors[:, :dim], torch.zeros(1, dim)])  # (n+1, d)
         history = functional.embedding(torch.from_numpy(self.places.history), first)  # (R, L, d)
@@ -80,17 +81,17 @@ class GatheredRows:
         return functional.embedding(torch.from_numpy(self.places.candidates), self.items.vectors)
 
     def judged(self) -> Tensor:
-        """Return the static vectors of the judged items, (J, W)."""
+        """Return the static vectors of the labelled items, (J, W)."""
         return functional.embedding(torch.from_numpy(self.places.judged), self.items.vectors)
 
     @property
     def gradient_leaves(self) -> list[Tensor]:
-        """The leaves that collect gradients: ids, content, features."""
+        """Return the leaves that collect gradients: ids, content, features."""
         return [self.items.ids, self.items.content, self.features]
 
 
 class StepTables:
-    """The tables of items and of hashed features, as a step sees them."""
+    """Gather and update rows of the item and hashed-feature tables in a step."""
 
     def __init__(self, model: ModelConfig, items: ItemEmbeddings, features: EmbeddingTable) -> None:
         self._empty = 2 * model.buckets
@@ -103,8 +104,8 @@ class StepTables:
         asked: Sequence[QueryArrays],
         judged: LabelledItems | None = None,
     ) -> GatheredRows:
-        """Take what candidates (U,), queries and judged items need; `tokens` are the content tokens of all items."""
-        rows, places = distinct_rows(candidates, [one.history_items for one in asked], judged)
+        """Gather the rows of candidates (U,), queries and labelled items; `tokens` are those of all items."""
+        rows, places = distinct_rows(candidates, [queries.history_items for queries in asked], judged)
         items = self._items.gather(rows, tokens[rows])
         queries = reduce(QueryArrays.concat, asked)
         wanted = queries.feature_rows(self._buckets)
@@ -122,7 +123,7 @@ class StepTables:
         )
 
     def apply_gradients(self, taken: GatheredRows, rate: float) -> None:
-        """Apply the gradients of what was taken."""
+        """Apply the gradients of gathered rows."""
         self._items.apply_gradients(taken.rows, taken.items, rate)
         self._features.apply_gradients(taken.feature_rows, taken.features, rate)
 
@@ -130,7 +131,7 @@ class StepTables:
 def distinct_rows(
     candidates: NDArray[np.int64], histories: list[NDArray[np.int32]], judged: LabelledItems | None
 ) -> tuple[NDArray[np.int64], RowPositions]:
-    """Distinct rows (n,) of all items of a step, and where its parts are among them."""
+    """Find the distinct rows (n,) of all items of a step, and the positions of its parts among them."""
     history = np.concatenate(histories)  # (B, L)
     known = history >= 0
     of_judged = np.zeros(0, np.int64) if judged is None else judged.items

@@ -1,7 +1,7 @@
-"""Which gradient steps are safe to make: one that is not finite, or wildly beyond the usual, wrecks what it reaches.
+"""Guard against unsafe gradient steps: refuse gradients that are not finite or far larger than usual.
 
-The decision falls after the gradients are known and before anything is changed by them, and is a function of the
-gradients so far alone, so that a replay decides alike.
+The decision is made after the gradients are computed and before they are applied. It depends on the gradients so far
+alone, so that a replay makes the same decisions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from hsnn.trainer.rowstore.arrays import Array
 
 LIMIT = 1000.0
-"""Times the usual norm; on the data sets of the benchmarks no step comes near it."""
+"""Largest allowed multiple of the usual norm; on the data sets of the benchmarks no step comes near it."""
 
 
 class StepKind(IntEnum):
@@ -40,11 +40,11 @@ _SMALLEST = 1e-12
 
 
 class GradientGuard:
-    """Refuses steps by the norm of their gradient: one that is not finite, or beyond `limit` times the usual norm.
+    """Refuse steps whose gradient norm is not finite, or is beyond `limit` times the usual norm.
 
-    Usual is the running geometric mean of the norms of a kind of steps, those without a gradient left out. A refused
-    norm counts as one at the limit: what stays that large becomes usual within some hundred steps, and a model is never
-    shut off for ever.
+    The usual norm of a kind of steps is the running geometric mean of its norms, without steps that have no gradient. A
+    refused norm counts as one at the limit, so norms that stay large become usual within some hundred steps and
+    training never stops for good.
 
     Attributes
     ----------
@@ -66,11 +66,11 @@ class GradientGuard:
         self._log_norm = np.zeros(len(StepKind))
 
     def refusal(self, kind: StepKind, norm: float) -> str:
-        """Say why a step with this gradient norm must not be made; empty if it may."""
+        """Return why a step with this gradient norm must be refused; empty if it need not."""
         if not math.isfinite(norm):
             return "its gradient is not finite"
         if norm < _SMALLEST:
-            return ""  # moves nothing, and says nothing of steps that do
+            return ""  # changes nothing, and is no measure of the usual norm
         usual = math.exp(self._log_norm[kind])
         limited = self.limit is not None and self._seen[kind] >= _WARM_UP
         most = (self.limit or 0.0) * usual if limited else math.inf
@@ -89,16 +89,16 @@ class GradientGuard:
         self._seen[kind] += 1
 
     def state_dict(self) -> dict[str, Array]:
-        """Arrays that the next decision depends on."""
+        """Return the arrays that the next decision depends on."""
         return {"seen": self._seen, "log_norm": self._log_norm}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Take over what `state` returned."""
+        """Load what `state_dict` returned."""
         self._seen, self._log_norm = arrays["seen"].copy(), arrays["log_norm"].copy()
 
 
 def gradient_norm(gradients: Sequence[Tensor]) -> float:
-    """Euclidean norm of all gradients together.
+    """Compute the Euclidean norm of all gradients together.
 
     Examples
     --------

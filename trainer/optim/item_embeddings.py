@@ -1,4 +1,4 @@
-"""The rows of the item side: id and content embeddings, and the static vectors that they make."""
+"""Item embeddings: id and content tables, and the static item vectors computed from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONTENT_SCALE = 0.1
 
 
 class GatheredItems(NamedTuple):
-    """Static vectors (n, W) of some items, the leaves they were made of, and the content rows of the second leaf."""
+    """Static vectors (n, W) of gathered items, their id and content leaves, and the content rows of the second leaf."""
 
     vectors: Tensor
     ids: Tensor
@@ -28,12 +28,12 @@ class GatheredItems(NamedTuple):
 
 
 class ItemEmbeddings:
-    """Embeddings of items, each table with its optimiser.
+    """Embedding tables of items, each with its Adagrad state.
 
     Attributes
     ----------
     ids : EmbeddingTable
-        Id embeddings (rows, d+1), zero at first: an unseen item is what its content says.
+        Id embeddings (rows, d+1), initially zero: the vector of a new item comes from its content alone.
     content : EmbeddingTable
         Content embeddings (buckets, d+1).
     """
@@ -46,15 +46,16 @@ class ItemEmbeddings:
         self.content.weight[:, -1] = 0
 
     def reserve(self, rows: int) -> None:
-        """Make room for `rows` rows."""
+        """Grow the id table to a capacity of at least `rows` rows."""
         self.ids.reserve(rows)
 
     def gather(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> GatheredItems:
-        """Make the static vectors of unique `rows` (n,), whose content tokens are (n, T), to be learned."""
+        """Compute the static vectors of unique `rows` (n,) with content tokens (n, T), with gradients."""
         present = tokens >= 0
         used, inverse = np.unique(tokens[present], return_inverse=True)
         content_rows: NDArray[np.int64] = used.astype(np.int64)
         ids, content = self.ids.gather(rows), self.content.gather(content_rows)
+        # Bag i holds the distinct-token indices of item i; token counts differ, so bags are given by their starts.
         starts = np.cumsum(present.sum(1)) - present.sum(1)
         bags = torch.from_numpy(inverse.astype(np.int64))
         if len(used):
@@ -64,11 +65,11 @@ class ItemEmbeddings:
         return GatheredItems(self._tower(ids, summed), ids, content, content_rows)
 
     def vectors(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> Tensor:
-        """Make the static vectors (n, W) of unique `rows` (n,), not to be learned."""
+        """Compute the static vectors (n, W) of unique `rows` (n,), without gradients."""
         with torch.no_grad():
             return self.gather(rows, tokens).vectors
 
     def apply_gradients(self, rows: NDArray[np.int64], taken: GatheredItems, rate: float) -> None:
-        """Apply the gradients of what was taken for `rows`."""
+        """Apply the gradients of what was gathered for `rows`."""
         self.ids.apply_gradients(rows, taken.ids, rate)
         self.content.apply_gradients(taken.content_rows, taken.content, rate)

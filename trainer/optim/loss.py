@@ -1,7 +1,7 @@
-"""From the rows of a step to its losses: item level, learned levels and tasks. Nothing is changed here.
+"""Losses of a step from its gathered rows: item level, learned levels and tasks. Nothing is changed here.
 
-JOIM, HSNN (arXiv 2408.06653) §4: one supervised loss per level, summed. Which gradients reach items and nodes is the
-index learner's matter (`trainer.index.learner`).
+JOIM, HSNN (arXiv 2408.06653) §4: one supervised loss per level, summed. The index learner
+(`trainer.index.learner`) decides which gradients reach items and nodes.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from hsnn.trainer.optim.task_loss import task_logits, task_loss
 
 
 class StepSums(NamedTuple):
-    """What is summed over the queries of a step beside its gradients; those of all parts add up to the step's.
+    """Sums over the queries of a step, other than gradients; those of all shards add up to the step's.
 
     Attributes
     ----------
     losses : (3,)
-        Item loss of the new events, node loss, judged loss.
+        Item loss of the new events, node loss, task loss.
     user : (d + p,)
-        What `Monn.observe` looks at.
+        Statistics for `Monn.update_mean_user`.
     learner : any shape
-        What `IndexLearner.update_user_statistics` looks at.
+        Statistics for `IndexLearner.update_user_statistics`.
     probabilities : (J, A)
-        Probabilities of the labels of judged items; zeros for those of other parts.
+        Task probabilities of labelled items; zero for those of other shards.
     """
 
     losses: Tensor
@@ -46,7 +46,7 @@ class StepSums(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What a step comes to, before anything is changed: the loss to descend, the sums, what the learned levels say."""
+    """Result of a step before weights change: the loss to minimize, the sums, and the output of the index."""
 
     loss: Tensor
     sums: StepSums
@@ -54,13 +54,13 @@ class StepResult(NamedTuple):
 
 
 class StepLoss:
-    """Computes the losses of a step, or of a part of it."""
+    """Compute the losses of a step, or of one shard of it."""
 
     def __init__(self, config: TrainerConfig, monn: Monn, objective: IndexObjective) -> None:
         self._config, self._monn, self._objective = config, monn, objective
 
     def __call__(self, step: GradientStep, taken: GatheredRows, totals: StepTotals) -> StepResult:
-        """Score the queries of `step` against its candidates."""
+        """Compute all losses of the queries of `step` against its candidates."""
         inputs, vectors = taken.inputs(self._config.model.dim), taken.candidates()  # (U, W)
         users, events = self._monn.encode_users(inputs), len(step.weights)
         asking = users if step.judged is None else users.select(slice(0, events))
@@ -81,11 +81,11 @@ class StepLoss:
     def index_output(
         self, step: GradientStep, users: UserVectors, vectors: Tensor, totals: StepTotals
     ) -> IndexOutput | None:
-        """Return what the learned levels say of candidates with vectors (U, W); nothing before they are seeded."""
+        """Compute the output of the index on candidates with vectors (U, W); None before the nodes are seeded."""
         if step.since_seeded is None:
             return None
         candidates = step.candidates
-        seen = IndexBatch(
+        batch = IndexBatch(
             base=index_vectors(vectors, self._config.model.dim),
             users=users.levels,
             targets=torch.from_numpy(candidates.targets),
@@ -96,12 +96,12 @@ class StepLoss:
             events=step.since_seeded,
             totals=totals,
         )
-        return self._objective.forward(self._monn.levels, seen)
+        return self._objective.forward(self._monn.levels, batch)
 
     def _levels(
         self, step: GradientStep, users: UserVectors, vectors: Tensor, view: IndexOutput | None, totals: StepTotals
     ) -> tuple[Tensor, Tensor]:
-        """Losses of the item level (B,), and of the learned levels together."""
+        """Compute the losses of the item level (B,), and the sum of those of the learned levels."""
         candidates, targets = step.candidates, torch.from_numpy(step.candidates.targets)
         coarse = view.leaf_log_probs if view else torch.zeros(len(targets), len(vectors))
         cross = None if candidates.cross is None else torch.from_numpy(candidates.cross)
@@ -119,9 +119,9 @@ class StepLoss:
     def distillation_losses(
         self, step: GradientStep, view: IndexOutput, logits: Tensor, interaction: Tensor | None, totals: StepTotals
     ) -> Tensor:
-        """Sum what the item level teaches the learned ones."""
+        """Sum the losses that distill the item level into the learned levels."""
         config, loss = self._config.index, torch.zeros(())
-        part = len(logits) / totals.queries
+        part = len(logits) / totals.queries  # these losses are means over the shard's queries, and shards add up
         if config.distillation:
             share = torch.from_numpy(step.leaves.log_share_within(step.candidates.rows, view.leaves))
             loss = loss + config.distillation * part * distillation_loss(view, logits, share)
@@ -133,7 +133,7 @@ class StepLoss:
     def _judge(
         self, step: GradientStep, users: UserVectors, taken: GatheredRows, totals: StepTotals
     ) -> tuple[Tensor, Tensor]:
-        """Loss of the tasks on judged items, and the probabilities (J, A) that were given to their labels."""
+        """Compute the task loss on labelled items, and the predicted probabilities (J, A) of their labels."""
         if step.judged is None:
             return torch.zeros(()), torch.zeros(0, 0)
         shown, seeded = users.select(slice(len(step.weights), None)), step.since_seeded is not None

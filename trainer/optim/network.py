@@ -1,8 +1,8 @@
-"""All weights, and what is done with them: a gradient step, maintenance of the nodes, and their state.
+"""All weights of the model: gradient steps, maintenance of the nodes, and state for checkpoints.
 
-A step has three parts: `hsnn.trainer.optim.loss` computes the losses, `hsnn.trainer.optim.optimizer` collects the
-gradients and steps down, and what merely looks on (running means, usage, nodes that follow their items) is told when
-the step was made.
+A step has three parts: `hsnn.trainer.optim.loss` computes the losses, `hsnn.trainer.optim.optimizer` computes and
+applies the gradients, and running statistics (mean user, node usage, nodes that follow their items) are updated after
+a step was applied.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ _FEATURE_SCALE = 0.05
 
 
 class Network:
-    """All weights with their optimisers.
+    """All weights of the model, with their optimizers.
 
     Attributes
     ----------
     monn : Monn
     items : ItemEmbeddings
-        Id and content embeddings, and the static vectors they make.
+        Id and content embeddings of items.
     features : EmbeddingTable
         Rows of hashed user features, then of context features (2 * buckets + 1, t); the last one stays zero.
     objective : IndexObjective
         Of the learned levels.
     seeded_at : int or None
         Events learned when the nodes were taken from items; None before.
-    world : World or None
-        The workers that make each step together; None: this one makes it alone.
+    world : ProcessGroup or None
+        The workers that share every step; None for a single worker.
     """
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -90,7 +90,7 @@ class Network:
         judged: LabelledItems | None = None,
         fresh: int | None = None,
     ) -> StepLosses:
-        """Learn from one batch.
+        """Do one gradient step on a batch, unless the guard refuses it.
 
         Parameters
         ----------
@@ -98,13 +98,13 @@ class Network:
             Of B events.
         weights : (B,)
         leaves
-            Where items are now.
+            Current leaves of the items.
         events
-            Learned so far.
+            Number of events learned so far.
         judged
-            Items that were shown to people, with what became of them.
+            Items that were shown to users, with their labels.
         fresh
-            The first so many events are new, and the item loss that is returned is theirs; None: all.
+            Number of new events, which come first; the returned item loss is theirs. None for all.
         """
         new = len(weights) if fresh is None else fresh
         step = GradientStep(
@@ -123,11 +123,11 @@ class Network:
         if refused := self.optimizer.refusal(StepKind.BATCH, losses.finite, taken):
             return losses._replace(refused=refused)
         self.optimizer.apply(taken)
-        self._look_on(outcome)
+        self._update_statistics(outcome)
         return losses
 
     def _computed(self, step: GradientStep, taken: GatheredRows) -> StepResult:
-        """Compute losses and gradients; in a world of several workers each its part, and then the sums of all."""
+        """Compute losses and gradients; with several workers, of this worker's shard, summed over all workers."""
         part = FULL_SHARD if self.world is None else self.world.shard(len(step.weights))
         outcome = self.compute_loss(step.part_of(part), taken.part_of(part), step.totals(part))
         self.optimizer.backward(outcome.loss)
@@ -140,8 +140,8 @@ class Network:
     def _since_seeded(self, events: int) -> int | None:
         return None if self.seeded_at is None else events - self.seeded_at
 
-    def _look_on(self, outcome: StepResult) -> None:
-        """Tell those who look on that a step was made: one that is left out leaves no trace."""
+    def _update_statistics(self, outcome: StepResult) -> None:
+        """Update running statistics after a step was applied; a refused one leaves no trace."""
         self.monn.update_mean_user(outcome.sums.user)
         self.objective.learner.update_user_statistics(outcome.sums.learner)
         if outcome.view:
@@ -150,9 +150,9 @@ class Network:
     def step_labelled(
         self, judged: LabelledItems, tokens: NDArray[np.int32], leaves: InvertedLists
     ) -> tuple[str, NDArray[np.float32] | None]:
-        """One step on judged items alone, for a batch without lessons.
+        """Do one step on labelled items alone, for a batch without training events.
 
-        Why it was refused (empty if it was made), and the probabilities given before.
+        Return why it was refused (empty if it was applied), and the probabilities predicted before it.
         """
         taken = self._tables.gather(np.zeros(0, np.int64), tokens, [judged.queries], judged)
         users = self.monn.encode_users(taken.inputs(self._config.model.dim))
@@ -176,7 +176,7 @@ class Network:
         *,
         test_time: bool,
     ) -> None:
-        """One more step of the learned levels alone: on test-time pairs (`test_time`), or on all events as before."""
+        """Do one more step of the learned levels alone: on test-time pairs (`test_time`), or on all events again."""
         with torch.no_grad():
             taken = self._tables.gather(candidates.rows, candidates.tokens, [queries])
             known, vectors = self.monn.user_features(taken.inputs(self._config.model.dim)), taken.candidates()
@@ -232,7 +232,7 @@ class Network:
                 maintenance.update_representatives(hierarchy, points, vectors[:, :-1])
 
     def rebalance(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], command: Rebalance) -> int:
-        """Even the nodes that a command names, by where the items `rows` lie; return how many were split."""
+        """Rebalance the nodes that a command names, by the items `rows` (n,); return how many were split."""
         hierarchy = self.monn.levels.hierarchy
         with torch.no_grad():
             self.objective.learner.update_metric(hierarchy)
@@ -240,7 +240,7 @@ class Network:
         return maintenance.rebalance(hierarchy, self.objective.usage, points, command)
 
     def set_rates(self, dense: float | None, embedding: float | None) -> None:
-        """Learn at other rates than the configured ones; None: the configured one."""
+        """Change the learning rates; None restores the configured one."""
         self.optimizer.set_rates(dense or self._config.dense_rate, embedding or self._config.embedding_rate)
 
     def mean_user_scores(
@@ -253,13 +253,13 @@ class Network:
         return scores
 
     def assign(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Leaves (n,) of the items `rows` now."""
+        """Assign the items `rows` (n,) to leaves (n,)."""
         with torch.no_grad():
             _, points = self._points(rows, tokens)
             return self.monn.levels.hierarchy.assign_projected(points).numpy().astype(np.int32)
 
     def _points(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
-        """Items `rows` as the index sees them, (n, d+1), and in its own space, (n, d+1)."""
+        """Compute the index vectors of the items `rows`, (n, d+1), before and after projection."""
         vectors = index_vectors(self.items.vectors(rows, tokens[rows]), self._config.model.dim)
         return vectors, self.objective.learner.project(self.monn.levels.hierarchy, vectors)
 
@@ -284,9 +284,9 @@ class Network:
         return arrays | {"seeded": np.array(-1 if self.seeded_at is None else self.seeded_at)}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Continue from copies of what `state_dict` returned."""
-        own = self.monn.state_dict()
-        self.monn.load_state_dict({name: torch.from_numpy(arrays[f"monn.{name}"].copy()) for name in own})
+        """Load copies of what `state_dict` returned."""
+        names = self.monn.state_dict()
+        self.monn.load_state_dict({name: torch.from_numpy(arrays[f"monn.{name}"].copy()) for name in names})
         self.optimizer.load_state_dict(select_prefix(arrays, "adam."))
         self.objective.load_state_dict(select_prefix(arrays, "objective."))
         self.optimizer.guard.load_state_dict(select_prefix(arrays, "guard."))
@@ -295,7 +295,7 @@ class Network:
 
     @property
     def tables(self) -> dict[str, EmbeddingTable]:
-        """Embedding tables by name."""
+        """Return the embedding tables by name."""
         return {"items": self.items.ids, "content": self.items.content, "features": self.features}
 
 

@@ -1,4 +1,4 @@
-"""The step down: Adam on the dense weights, row-wise Adagrad on the rows that were taken."""
+"""Optimizer of a step: Adam on the dense weights, row-wise Adagrad on the gathered rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from hsnn.trainer.rowstore.arrays import Array
 
 
 class StepOptimizer:
-    """Both optimisers.
+    """Adam for dense weights and the learning rate of row-wise Adagrad, behind a gradient guard.
 
     Attributes
     ----------
     adam : Adam
-        Of the dense weights; the learned levels have a rate of their own.
-    rate : float
-        Of the rows that are taken.
+        Of the dense weights; the hierarchy has a learning rate of its own.
+    embedding_rate : float
+        Learning rate of the gathered rows.
     guard : GradientGuard
         Refuses unsafe steps.
     """
@@ -34,18 +34,18 @@ class StepOptimizer:
         self._codes_move = learner.task_loss_moves_nodes
         monn.levels.hierarchy.head.requires_grad_(learner.learns_head)
         index = list(monn.levels.hierarchy.parameters())
-        own = {id(weight) for weight in index}
-        others = [weight for weight in monn.parameters() if id(weight) not in own]
+        index_ids = {id(weight) for weight in index}
+        others = [weight for weight in monn.parameters() if id(weight) not in index_ids]
         groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
         self.adam = torch.optim.Adam(groups, foreach=True)
         self.guard = GradientGuard()
 
     def set_rates(self, dense: float, embedding: float) -> None:
-        """Step at other rates from here on; that of the learned levels stays."""
+        """Change the learning rates, except that of the hierarchy."""
         self.adam.param_groups[0]["lr"], self.embedding_rate = dense, embedding
 
     def backward(self, loss: Tensor) -> None:
-        """Collect the gradients of a loss; nothing else is changed."""
+        """Compute the gradients of a loss; nothing else is changed."""
         self.adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if not self._codes_move:
@@ -53,29 +53,29 @@ class StepOptimizer:
                 codes.grad = None
 
     def refusal(self, kind: StepKind, finite: bool, taken: GatheredRows | None = None) -> str:
-        """Say why a step must not be made, with a loss that is `finite` and these gradients; empty if it may."""
+        """Return why a step must be refused, by its gradients and whether its loss is `finite`; empty if it may run."""
         return self.guard.refusal(kind, gradient_norm(self.gradients(taken))) if finite else "its loss is not finite"
 
     def gradients(self, taken: GatheredRows | None) -> list[Tensor]:
-        """All gradients that were collected, dense ones first, always in the same order."""
+        """Return all gradients, dense ones first, always in the same order."""
         leaves = [*self._monn.parameters(), *(() if taken is None else taken.gradient_leaves)]
         return [leaf.grad for leaf in leaves if leaf.grad is not None]
 
     def apply(self, taken: GatheredRows | None = None) -> None:
-        """Step down the gradients that were collected: dense weights, and the rows that were taken."""
+        """Apply the gradients to the dense weights and to the gathered rows."""
         self.adam.step()
         if taken is not None:
             self._tables.apply_gradients(taken, self.embedding_rate)
 
     def state_dict(self) -> dict[str, Array]:
-        """Return what Adam remembers: ``INDEX.SLOT``."""
+        """Return Adam's state as arrays named ``INDEX.SLOT``."""
         slots_of = self.adam.state_dict()["state"]
         return {
             f"{index}.{slot}": np.asarray(value) for index, slots in slots_of.items() for slot, value in slots.items()
         }
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Take over what `state` returned."""
+        """Load what `state_dict` returned."""
         slots: dict[int, dict[str, Tensor]] = {}
         for name, array in arrays.items():
             index, _, slot = name.partition(".")

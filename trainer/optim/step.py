@@ -1,4 +1,4 @@
-"""What goes into a gradient step, and what it says of itself."""
+"""Inputs of a gradient step, and the losses it reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 
 
 class StepCandidates(NamedTuple):
-    """The distinct items a batch is scored against.
+    """Distinct candidate items that a batch is scored against.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class StepCandidates(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GradientStep:
-    """What a gradient step learns from.
+    """Inputs of a gradient step.
 
     Attributes
     ----------
@@ -54,13 +54,13 @@ class GradientStep:
     candidates : StepCandidates
     weights : (B,) float32
     leaves : InvertedLists
-        Where items are now.
+        Current leaves of the items.
     since_seeded : int or None
         Events learned since the nodes were taken from items; None before.
     judged : LabelledItems or None
-        Items that were shown to people, with what became of them.
+        Items that were shown to users, with their labels.
     fresh : int
-        The first so many events are new; the item loss that is told is theirs.
+        Number of new events, which come first; the reported item loss is theirs.
     """
 
     queries: QueryArrays
@@ -72,7 +72,7 @@ class GradientStep:
     fresh: int
 
     def totals(self, part: QueryShard) -> StepTotals:
-        """Return what the sums of a part are divided by."""
+        """Compute the denominators of the sums of a shard."""
         weight = torch.from_numpy(self.weights)
         judged = 0 if self.judged is None else len(self.judged.items)
         return StepTotals(
@@ -85,16 +85,16 @@ class GradientStep:
         )
 
     def part_of(self, part: QueryShard) -> GradientStep:
-        """Return the same step with the queries and judged items of one part alone."""
+        """Restrict the step to the queries and labelled items of one shard; the candidates stay."""
         if part.size == 1:
             return self
-        cut, own = part.slice_of(len(self.weights)), self.candidates
-        cross = None if own.cross is None else own.cross[cut]
+        cut, candidates = part.slice_of(len(self.weights)), self.candidates
+        cross = None if candidates.cross is None else candidates.cross[cut]
         return replace(
             self,
             queries=self.queries.select(cut),
             weights=self.weights[cut],
-            candidates=own._replace(targets=own.targets[cut], cross=cross),
+            candidates=candidates._replace(targets=candidates.targets[cut], cross=cross),
             judged=self.judged and self.judged.select(part.slice_of(len(self.judged.items))),
             fresh=min(max(self.fresh - cut.start, 0), cut.stop - cut.start),
         )
@@ -103,8 +103,8 @@ class GradientStep:
 class StepLosses(NamedTuple):
     """Losses of one step, and the leaves (U,) its candidates were assigned to (None before the nodes are seeded).
 
-    `probabilities` (J, A) are the probabilities that were given to the labels of judged items before they were learned.
-    `refused` says why the step was not made; empty if it was. A step that was refused changed nothing.
+    `probabilities` (J, A) are those predicted for the labels of labelled items before the step. `refused` says why the
+    step was refused, and is empty if it was applied; a refused step changed nothing.
     """
 
     item: float
@@ -116,5 +116,5 @@ class StepLosses(NamedTuple):
 
     @property
     def finite(self) -> bool:
-        """Whether all of them are; a loss that is not finite would spoil every weight it reaches."""
+        """Whether all losses are finite; one that is not would spoil every weight its gradient reaches."""
         return math.isfinite(self.item) and math.isfinite(self.node) and math.isfinite(self.judged)
