@@ -1,1 +1,1 @@
-"""The part of the configuration that `trainer` owns."""
+"""Configuration models of the trainer: model sizes, index learning, id limits."""

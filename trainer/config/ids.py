@@ -1,4 +1,4 @@
-"""How many ids have rows, from when on, and for how long: `trainer.ids`."""
+"""Configuration of id admission, expiry and row reuse: `trainer.ids`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from hsnn.monitoring.duration import Duration
 
 
 class IdLimits(BaseModel):
-    """Of one id table; none by default: every id gets a row when it is first seen, and keeps it."""
+    """Limits of one id table; by default there are none: every id gets a row when first seen, and keeps it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     admit_after: int = Field(
         1,
         ge=1,
-        description="an id that nothing describes gets its row when it is seen so often; until then it has none",
+        description="times that an id without features must be seen before it gets a row",
     )
     expire_after: Duration | None = Field(
         None,
-        description="an id that was not seen for so long of stream time gives its row up (an item once it departed)",
+        description="stream time without being seen after which an id gives up its row (an item once it has expired)",
     )
-    cap: int | None = Field(None, ge=1, description="rows at most; when they run short, the longest unseen ids leave")
-    floor: int = Field(0, ge=0, description="so many ids keep their rows, however long they were not seen")
+    cap: int | None = Field(
+        None, ge=1, description="most rows; when they run short, the ids unseen for longest are evicted"
+    )
+    floor: int = Field(0, ge=0, description="ids that keep their rows however long they were not seen")
 
     @model_validator(mode="after")
     def _floor_under_cap(self) -> IdLimits:
@@ -34,22 +36,20 @@ class IdLimits(BaseModel):
 
 
 class IdsConfig(BaseModel):
-    """Limits of both id tables, and how rows of items are used again."""
+    """Limits of both id tables, and the reuse of item rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     items: IdLimits = IdLimits()
     users: IdLimits = IdLimits()
-    candidates: int = Field(
-        65_536, ge=1, description="ids remembered at most, per table, that were seen and have no row"
-    )
+    candidates: int = Field(65_536, ge=1, description="most ids without a row that are remembered, per table")
     reuse_after: int = Field(
         1_000_000,
         ge=0,
-        description="events at least between two reuses of the rows that items gave up; each one is a new epoch",
+        description="fewest events between two reuses of rows that items gave up; each reuse starts a new epoch",
     )
 
     @property
     def limited(self) -> bool:
-        """Whether a row can be denied or given up."""
+        """Whether an id can be refused a row or lose it."""
         return self.items != IdLimits() or self.users != IdLimits()

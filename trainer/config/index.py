@@ -1,4 +1,4 @@
-"""The part of the trainer's configuration that is about learning the index."""
+"""Configuration of index learning: `trainer.index`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ IndexLearnerKind = Literal["oneshot", "lti", "em", "sil", "streaming_vq"]
 
 
 class IndexConfig(BaseModel):
-    """How the hierarchy is learned; every stabiliser can be switched off alone."""
+    """How the hierarchy is learned; every regulariser can be switched off on its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,7 +21,7 @@ class IndexConfig(BaseModel):
     seed_after: int = Field(2048, ge=0, description="events before the node vectors are taken from item vectors")
     early: bool = Field(
         False,
-        description="look for the best half-life from the first steps on, by items that were engaged with before",
+        description="choose the best half-life from the first steps on, judged by items that were engaged with before",
     )
     rate: float = Field(3e-3, gt=0, description="Adam rate of the node vectors and the index head")
     ramp: int = Field(
@@ -33,24 +33,26 @@ class IndexConfig(BaseModel):
         description="weight of the loss that moves items to nodes their users choose (oneshot)",
     )
     joint: float = Field(
-        0.5, ge=0, description="weight of the index losses that item vectors feel (learners lti and streaming_vq)"
+        0.5,
+        ge=0,
+        description="weight of the index losses whose gradient reaches item vectors (learners lti and streaming_vq)",
     )
     follow: float = Field(
         0.3,
         ge=0,
         le=1,
-        description="share of the way that a node goes, per batch, to its items' mean (em, oneshot)",
+        description="fraction of the distance to its items' mean that a node moves per batch (em, oneshot)",
     )
     distillation: float = Field(
         1.0,
         ge=0,
-        description="weight of the loss that teaches the levels the item level's own ranking of the candidates",
+        description="weight of the loss that distils the item level's ranking of the candidates into the levels",
     )
     reconstruction: float = Field(0.0, ge=0, description="weight of the squared error of node vectors as item vectors")
     interaction: float = Field(
         0.0,
         ge=0,
-        description="weight of the levels' own interaction towers' error, where `cross` is on",
+        description="weight of the error of the levels' interaction towers, where `cross` is on",
     )
     beam_negatives: float = Field(
         0.0, ge=0, description="weight of the loss among the nodes that a beam opens on each level: hard negatives"
@@ -63,10 +65,10 @@ class IndexConfig(BaseModel):
     )
     balance: float = Field(0.1, ge=0, description="weight of the KL balance, on running hard shares (oneshot, lti)")
     flops: float = Field(0.0, ge=0, description="weight of the FLOPs balance, on soft shares (oneshot, lti)")
-    revive: bool = Field(True, description="move nodes that hold next to nothing onto items of the fullest ones")
+    revive: bool = Field(True, description="move nearly empty nodes onto items of the fullest ones")
     representatives: bool = Field(False, description="a node's representative item is one of its features")
     snap_every: int = Field(0, ge=0, description="events between snaps of every node to its nearest item; 0: never")
-    test_time: int = Field(0, ge=0, description="one step of test-time training after so many batches; 0: never")
+    test_time: int = Field(0, ge=0, description="batches between steps of test-time training; 0: never")
     test_time_depth: int = Field(
         2, ge=1, description="learned levels, counted from the leaves, whose nodes become pairs"
     )
@@ -74,7 +76,9 @@ class IndexConfig(BaseModel):
         0.4, ge=0, le=1, description="share of a node's children that the user must have engaged with"
     )
     extra_steps: int = Field(
-        0, ge=0, description="one more step on the levels' log loss after so many batches, to compare with; 0: never"
+        0,
+        ge=0,
+        description="batches between extra steps on the levels' log loss, for comparison with `test_time`; 0: never",
     )
     kmeans_every: int = Field(
         5000,
