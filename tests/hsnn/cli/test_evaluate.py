@@ -76,7 +76,8 @@ def ratings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def call(*arguments: str) -> Result:
-    return CliRunner().invoke(application(arguments), ["evaluate", "--data", "ml-100k", *arguments], prog_name="hsnn")
+    command = ["evaluate", "--data", "ml-100k", *arguments]
+    return CliRunner().invoke(application(command), command, prog_name="hsnn")
 
 
 @pytest.mark.slow

@@ -119,7 +119,7 @@ def test_one_item_in_a_while_is_probed_however_slow_the_others_are(
 def test_an_item_that_never_comes_counts_as_unanswered_with_its_age(
     redis_client: Redis, redis_server: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "_LONGEST", 0.5)
+    monkeypatch.setattr(probes, "_TIMEOUT", 0.5)
     thread, found = probing(redis_server, server)
     until(lambda: thread._position is not None)
     time.sleep(0.2)

@@ -26,8 +26,8 @@ every_depth = pytest.mark.parametrize("levels", [1, 2, 3])
 LOSSES = {
     "balance": "kl_balance",
     "flops": "flops_balance",
-    "reconstruction": "reconstruction",
-    "beam_negatives": "beam_negatives",
+    "reconstruction": "reconstruction_loss",
+    "beam_negatives": "beam_negative_loss",
 }
 """Options of the objective, and the function that computes each."""
 
@@ -55,7 +55,7 @@ def test_an_option_adds_its_loss_times_its_weight_and_at_0_is_not_computed(toy, 
 
 @pytest.mark.parametrize("option", ["distillation", "interaction"])
 def test_what_the_item_level_teaches_can_be_switched_off(config, with_index, new_world, teach, monkeypatch, option):
-    function = {"distillation": "distillation", "interaction": "interaction_loss"}[option]
+    function = {"distillation": "distillation_loss", "interaction": "interaction_loss"}[option]
     monkeypatch.setattr("hsnn.trainer.optim.loss." + function, None)
     crossed = config.model_copy(update={"model": config.model.model_copy(update={"cross": True})})
     off = {"seed_after": 64, "distillation": 0.0, "interaction": 0.0}
@@ -172,12 +172,12 @@ def test_kl_balance_by_hand(toy, levels):
     total = 0.0
     for level in range(levels):
         siblings = small.levels.hierarchy.family_size(level)
-        for item in view.step.uniform.tolist():
+        for item in view.batch.uniform.tolist():
             first = int(view.paths[level].nodes[item]) // siblings * siblings
             shares = usage.shares[level][first : first + siblings]
             soft = view.soft(level)[item].tolist()
             total += sum(a * math.log(share / shares.mean()) for a, share in zip(soft, shares, strict=True))
-    assert float(kl_balance(view, usage).detach()) * len(view.step.uniform) == pytest.approx(total, rel=1e-3, abs=1e-3)
+    assert float(kl_balance(view, usage).detach()) * len(view.batch.uniform) == pytest.approx(total, rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize("level", [0, 1])
@@ -186,12 +186,12 @@ def test_kl_balance_pushes_items_out_of_crowded_nodes_within_the_family(toy, lev
     small = toy(2, items=40, learner="lti", sharpness=2.0)
     view, usage = small.view(), NodeUsage(small.config.model.levels)
     siblings = small.levels.hierarchy.family_size(level)
-    crowded = int(view.paths[level].nodes[view.step.uniform[0]])
+    crowded = int(view.paths[level].nodes[view.batch.uniform[0]])
     usage.shares[level][crowded] *= 20
     kl_balance(view, usage).backward()
     family = view.paths[level].nodes // siblings == crowded // siblings
     uniform = torch.zeros(40, dtype=torch.bool)
-    uniform[torch.from_numpy(view.step.uniform)] = True
+    uniform[torch.from_numpy(view.batch.uniform)] = True
     assert not small.base.grad[~uniform].any()
     before = view.soft(level).detach()[:, crowded % siblings]
     small.base.data -= 0.05 * small.base.grad / small.base.grad.abs().max()
@@ -210,7 +210,7 @@ def test_usage_is_a_running_share_of_the_uniform_draws(toy):
         usage.update(view)
     for level, path in enumerate(view.paths):
         count = small.config.model.levels[level]
-        drawn = np.bincount(path.nodes.numpy()[view.step.uniform], minlength=count) / len(view.step.uniform)
+        drawn = np.bincount(path.nodes.numpy()[view.batch.uniform], minlength=count) / len(view.batch.uniform)
         expected = drawn + 0.98**3 * (1 / count - drawn)
         np.testing.assert_allclose(usage.shares[level], expected, rtol=1e-5)
         assert usage.shares[level].dtype == np.float32
@@ -233,10 +233,10 @@ def test_flops_balance_by_hand(toy, levels):
     view, total = small.view(), 0.0
     for level, count in enumerate(small.config.model.levels):
         siblings, held = small.levels.hierarchy.family_size(level), np.zeros(count)
-        for item in view.step.uniform.tolist():
+        for item in view.batch.uniform.tolist():
             first = int(view.paths[level].nodes[item]) // siblings * siblings
             held[first : first + siblings] += view.soft(level)[item].detach().numpy()
-        total += count * np.square(held / len(view.step.uniform)).sum()
+        total += count * np.square(held / len(view.batch.uniform)).sum()
     assert float(flops_balance(view).detach()) == pytest.approx(total, rel=1e-5)
 
 
