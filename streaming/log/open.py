@@ -24,7 +24,7 @@ def open_log(url: str, retry_policy: RetryPolicy | None = None) -> EventLog:
     ``NAME_env=VARIABLE`` takes the value of option NAME from the environment, so that no password need be in the
     address: ``sasl_plain_password_env=KAFKA_PASSWORD``.
 
-    With `patience` the log waits for its server when that is away.
+    With a `retry_policy` the log waits for its server while that is unavailable.
 
     Raises
     ------

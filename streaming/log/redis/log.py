@@ -41,7 +41,7 @@ class RedisLog:
     url : redis:// or rediss://
     retention
         Keep about so many newest records per partition; None keeps all.
-    patience
+    retry_policy
         For how long `append` retries while the server is unavailable; some seconds without.
     """
 
