@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
 import kafka.errors
@@ -18,6 +18,7 @@ from kafka.structs import OffsetAndMetadata
 
 from hsnn.streaming.errors import AppendError, StreamingError, UnknownTopicError
 from hsnn.streaming.log.base import ProducerRecord
+from hsnn.streaming.log.kafka.connect import connect_client
 from hsnn.streaming.log.kafka.errors import translate_errors
 from hsnn.streaming.log.kafka.options import client_options
 from hsnn.streaming.log.kafka.reader import KafkaReader
@@ -69,8 +70,12 @@ class KafkaLog:
         self._partitioner = Partitioner()
         self._send_errors: list[BaseException] = []
         with self._translate_errors("connecting"):
-            self._admin = KafkaAdminClient(**self._options["admin"])
-        self._reader = KafkaReader(self._where, self._options["consumer"])
+            self._admin = connect_client(KafkaAdminClient, self._options["admin"])
+        try:
+            self._reader = KafkaReader(self._where, self._options["consumer"])
+        except StreamingError:
+            self._admin.close()
+            raise
 
     def __repr__(self) -> str:
         return f"KafkaLog({self._where!r})"
@@ -89,7 +94,8 @@ class KafkaLog:
 
     def _new_producer(self) -> Any:
         delivery_ms = max(_DELIVERY_MS, int(1000 * self._retry_policy.seconds))
-        return KafkaProducer(**{**_PRODUCER, "delivery_timeout_ms": delivery_ms, **self._options["producer"]})
+        options = {**_PRODUCER, "delivery_timeout_ms": delivery_ms, **self._options["producer"]}
+        return connect_client(KafkaProducer, options)
 
     def create_topic(self, topic: str, partitions: int, *, compacted: bool = False) -> None:
         """Create `topic` unless it exists, with the cluster's default replication factor."""
@@ -228,10 +234,11 @@ class KafkaLog:
 
     def close(self) -> None:
         """Send what is buffered and close the connections."""
-        if self._open_producer is not None:
-            self._open_producer.close(timeout=_CLOSE_SECONDS)
-        self._reader.close()
-        self._admin.close()
+        with ExitStack() as clients:  # each is closed even if closing another one fails
+            clients.callback(self._admin.close)
+            clients.callback(self._reader.close)
+            if self._open_producer is not None:
+                clients.callback(self._open_producer.close, timeout=_CLOSE_SECONDS)
 
 
 def _raise_retriable(answer: dict[Any, Any]) -> dict[Any, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
+from hsnn.streaming.log.kafka.connect import connect_client
 from hsnn.streaming.log.kafka.errors import translate_errors
 from hsnn.streaming.log.records import Headers, Position, RecordBatch
 
@@ -46,7 +47,7 @@ class KafkaReader:
         self._buffered: dict[Position, list[Any]] = {}
         self._bytes: dict[Position, int] = {}
         with translate_errors(where, "connecting a consumer"):
-            self._consumer = KafkaConsumer(**{**_CONSUMER, **options})
+            self._consumer = connect_client(KafkaConsumer, {**_CONSUMER, **options})
 
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on."""

@@ -12,13 +12,13 @@ from tests import waiting
 
 pytestmark = pytest.mark.every_server
 
-eventually = partial(waiting.eventually, seconds=5.0)
+eventually = partial(waiting.eventually, seconds=20.0)
 
 
 @pytest.fixture
 def brief(redis_client: Redis) -> Lease:
     """A lease that runs out soon if nobody renews it."""
-    lease = Lease(redis_client, 0.5, "brief")
+    lease = Lease(redis_client, 2.0, "brief")
     assert lease.acquire()
     return lease
 
@@ -26,7 +26,7 @@ def brief(redis_client: Redis) -> Lease:
 def test_the_lease_is_kept_while_the_holder_works_and_released_after(redis_client: Redis, brief: Lease) -> None:
     renewals, lost, other = [], Event(), Lease(redis_client, 30, "other")
     with LeaseKeeper(brief, lost, on_renewal=lambda: renewals.append(1)):
-        assert eventually(lambda: len(renewals) >= 8)
+        assert eventually(lambda: len(renewals) >= 4)
         assert not lost.is_set()
         assert brief.held
         assert not other.acquire()

@@ -78,7 +78,7 @@ def test_a_single_bit_of_a_record_is_missed(store, toy, version, shard_keys_of, 
     report = verify(store, 1)
     assert report.damaged == [f"leaf 1, shard {shard_keys_of('i1').shard}"]
     assert "i1" in report.unposted
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name.startswith("hsnn.")]
     loaded = store.load_version(1).index.vectors
     assert f"{leaf} is damaged" in caplog.text
     assert (loaded != before).any(axis=1).nonzero()[0].tolist() == [toy.row("i1")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from hsnn.streaming.errors import LogUnavailableError, LogUrlError
@@ -61,6 +63,7 @@ def test_passwords_are_masked() -> None:
 
 
 def test_error_of_unreachable_server_hides_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(threading.enumerate())
     monkeypatch.setenv("SECRET", "hush")
     monkeypatch.setattr("redis.retry.sleep", lambda _: None)
     log = open_log("redis://127.0.0.1:1/0?password_env=SECRET&socket_connect_timeout=1")
@@ -73,3 +76,5 @@ def test_error_of_unreachable_server_hides_the_password(monkeypatch: pytest.Monk
             "&sasl_plain_password_env=SECRET&bootstrap_timeout_ms=500"
         )
     assert "hush" not in str(caught.value)
+    left = [thread.name for thread in threading.enumerate() if thread not in before]
+    assert not left, "a client that could not connect goes on trying"
