@@ -22,6 +22,9 @@ COVISIT_HALF_LIVES = (3_600_000.0, 2_592_000_000.0)
 NEIGHBOURS = 16
 """Neighbours N per item and half-life: enough for those that carry weight, at 128 bytes per list of a message."""
 
+MEMORY_ENTRY_BYTES = 11
+"""Bytes of a remembered item of a user: item, time, count and flags (`hsnn.trainer.features.user_memory`)."""
+
 # Shape of the lists of no items: the default of a message without co-visitation.
 _LISTS = (0, len(COVISIT_HALF_LIVES), NEIGHBOURS)
 
@@ -51,6 +54,9 @@ class StateDelta:
     user_times : (m, L) int64
     new_user_rows : (k,) int32
         Rows that were given to users since the last delta, and their ids, `new_users`.
+    user_memory : (all, 11) uint8
+        Remembered items of `user_rows`, one user's after the other's, `user_memory_lengths` (m,) int32 of each: what
+        `hsnn.trainer.features.user_memory.UserMemory.select` returns.
     user_tokens : (m, C) int32
         Hashed user features, -1 padded.
     item_neighbours, item_weights, item_totals, item_paired
@@ -78,6 +84,8 @@ class StateDelta:
     item_weights: NDArray[np.float32] = field(default_factory=lambda: np.zeros(_LISTS, np.float32))
     item_totals: NDArray[np.float32] = field(default_factory=lambda: np.zeros(_LISTS[:2], np.float32))
     item_paired: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    user_memory: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, MEMORY_ENTRY_BYTES), np.uint8))
+    user_memory_lengths: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     item_tables: Mapping[str, Array] = field(default_factory=dict)
     user_tables: Mapping[str, Array] = field(default_factory=dict)
 
@@ -92,6 +100,7 @@ class StateDelta:
         "user_tokens",
         "new_user_rows",
     )
+    _MEMORY = ("user_memory", "user_memory_lengths")
     _PAIRS = ("item_neighbours", "item_weights", "item_totals", "item_paired")
 
     @classmethod
@@ -130,6 +139,7 @@ class StateDelta:
         """Encode as bytes for the stream."""
         scalars = (self.epoch, self.events, self.watermark, self.half_life, list(self.new_users))
         names = self._ARRAYS + (self._PAIRS if len(self.item_paired) else ())
+        names += self._MEMORY if len(self.user_memory_lengths) else ()
         arrays = {name: getattr(self, name) for name in names}
         arrays |= {f"item_{name}": array for name, array in self.item_tables.items()}
         arrays |= {f"user_{name}": array for name, array in self.user_tables.items()}
@@ -220,7 +230,8 @@ class Snapshot:
         see `hsnn.trainer.features.covisitation.Covisitation`. Columns of other tables
         (`hsnn.trainer.features.extra_tables`) are called ``table.column``.
     users
-        ``items`` (m, L) int32, ``times`` (m, L) int64, ``tokens`` (m, C) int32, and those of other tables.
+        ``items`` (m, L) int32, ``times`` (m, L) int64, ``tokens`` (m, C) int32, ``memory`` (all, 11) uint8 and
+        ``memory_lengths`` (m,) int32 as in a `StateDelta`, and those of other tables.
     item_ids, user_ids
         Ids by row, empty for rows without one.
     features

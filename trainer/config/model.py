@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hsnn.monitoring.duration import Duration
 from hsnn.trainer.config.ids import IdsConfig
 from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.memory import MemoryConfig
 from hsnn.trainer.config.presets import apply_preset
 
 # Fields that decide how much is searched, not which arrays a model has.
@@ -121,6 +122,7 @@ class TrainerConfig(BaseModel):
     model: ModelConfig = ModelConfig()
     index: IndexConfig = IndexConfig()
     ids: IdsConfig = IdsConfig()
+    memory: MemoryConfig = MemoryConfig()
     seed: int = 0
     threads: int = Field(1, ge=1, description="torch threads; another number may change the last bits of a run")
     dense_rate: float = Field(2e-3, gt=0, description="Adam rate of the dense weights")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from hsnn.trainer.features.catalogue import copy_ids
 from hsnn.trainer.messages import Snapshot, SnapshotManifest
 from hsnn.trainer.rowstore.arrays import Array
-from hsnn.trainer.rowstore.table import TableKind, served_columns
+from hsnn.trainer.rowstore.table import TableKind
 from hsnn.trainer.training.state import LearnerState
 
 
@@ -37,15 +39,15 @@ def make_snapshot_manifest(learner: LearnerState, origin: SnapshotOrigin) -> Sna
 
 def make_snapshot(learner: LearnerState, origin: SnapshotOrigin) -> Snapshot:
     """Copy the model and all served state."""
-    columns: dict[str, Array] = {}
+    served: dict[TableKind, dict[str, Array]] = {TableKind.ITEM: {}, TableKind.USER: {}}
     for table in learner.tables:
-        columns |= {name: array[: table.rows()] for name, array in table.columns().items()}
-    by_item, by_user = (served_columns(learner.tables, kind) for kind in (TableKind.ITEM, TableKind.USER))
+        if table.served:
+            served[table.kind] |= table.served_rows(np.arange(table.rows()))
     return Snapshot(
         manifest=make_snapshot_manifest(learner, origin),
         model=learner.network.weights(),
-        items={name: columns[column].copy() for name, column in by_item.items()},
-        users={name: columns[column].copy() for name, column in by_user.items()},
+        items=served[TableKind.ITEM],
+        users=served[TableKind.USER],
         item_ids=copy_ids(learner.items),
         user_ids=copy_ids(learner.users),
         features=list(learner.items.features),

@@ -1,4 +1,7 @@
-"""Byte strings by row, as two arrays: all bytes in order, and the length of each."""
+"""Byte strings by row, as two arrays: all bytes in order, and the length of each.
+
+A string may also be of units of several bytes: its length counts these, and the bytes are (all, unit).
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from numpy.typing import NDArray
 from hsnn.trainer.rowstore.arrays import Array, grown, span_indices
 
 _CHUNK = 65_536
-"""Rows copied at once: bounds the index array of their bytes."""
+"""Rows copied at once: bounds the index array of their bytes or units."""
 
 BYTES, LENGTHS = ":bytes", ":lengths"
 """Suffixes of the two arrays that hold byte strings in a checkpoint."""
 
 
 class ByteStrings(NamedTuple):
-    """Byte strings (n): ``bytes`` (all,) uint8 in order, ``lengths`` (n,) int32."""
+    """Byte strings (n): ``bytes`` (all,) or (all, unit) uint8 in order, ``lengths`` (n,) int32."""
 
     bytes: NDArray[np.uint8]
     lengths: NDArray[np.int32]
@@ -56,6 +59,11 @@ def read_byte_strings(arrays: Mapping[str, Array], name: str) -> ByteStrings:
 class ByteStringColumn:
     """Byte strings that can be overwritten: `write` appends, `compacted` drops what was replaced.
 
+    Parameters
+    ----------
+    blank
+        The bytes of no strings: they say of what units the strings are.
+
     Examples
     --------
     >>> blobs = ByteStringColumn()
@@ -65,7 +73,8 @@ class ByteStringColumn:
     ([b'zero', b'uno'], [b'uno'])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, blank: NDArray[np.uint8] | None = None) -> None:
+        self._blank: NDArray[np.uint8] = np.zeros(0, np.uint8) if blank is None else blank
         self._starts: NDArray[np.int64] = np.zeros(0, np.int64)
         self._lengths: NDArray[np.int32] = np.zeros(0, np.int32)
         self._rows = self._used = 0
@@ -79,6 +88,7 @@ class ByteStringColumn:
         self.resize(max(self._rows, int(rows.max(initial=-1)) + 1))
         ends = self._used + np.cumsum(texts.lengths, dtype=np.int64)
         self._starts[rows], self._lengths[rows] = ends - texts.lengths, texts.lengths
+        self._blank = texts.bytes[:0]
         self._pieces.append(texts.bytes)
         self._used += len(texts.bytes)
 
@@ -92,7 +102,7 @@ class ByteStringColumn:
         """Return those of `rows` (n,), in that order."""
         blob = self._joined()
         parts = [self._gather(blob, rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
-        return ByteStrings(np.concatenate([*parts, np.zeros(0, np.uint8)]), self._lengths[rows])
+        return ByteStrings(np.concatenate([*parts, self._blank]), self._lengths[rows])
 
     def compacted(self) -> ByteStrings:
         """Return all of them, in order; views that hold until the next `write`."""
@@ -106,9 +116,8 @@ class ByteStringColumn:
 
     def _joined(self) -> NDArray[np.uint8]:
         if len(self._pieces) != 1:
-            self._pieces = [np.concatenate([*self._pieces, np.zeros(0, np.uint8)])]
+            self._pieces = [np.concatenate([*self._pieces, self._blank])]
         return self._pieces[0]
 
     def _gather(self, blob: NDArray[np.uint8], rows: NDArray[np.integer]) -> NDArray[np.uint8]:
-        taken: NDArray[np.uint8] = blob[span_indices(self._starts[rows], self._lengths[rows].astype(np.int64))]
-        return taken
+        return blob.take(span_indices(self._starts[rows], self._lengths[rows].astype(np.int64)), axis=0)

@@ -49,7 +49,7 @@ class TableCopy:
         self.rows = table.rows() if known else 0
         self.changed: NDArray[np.int64] = np.zeros(0, np.int64)
         self.arrays: dict[str, Array] = {}
-        self.texts = {name: ByteStringColumn() for name in table.texts}
+        self.texts = {name: ByteStringColumn(texts(np.zeros(0, np.int64)).bytes) for name, texts in table.texts.items()}
         self._dirty: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._uncopied: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._order: NDArray[np.int64] | None = None  # None: all rows

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.rowstore.arrays import Array
-from hsnn.trainer.rowstore.byte_strings import ByteStrings
+from hsnn.trainer.rowstore.byte_strings import LENGTHS, ByteStrings, byte_string_arrays
 from hsnn.trainer.rowstore.row_table import Columns, RowTable
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
@@ -50,7 +50,8 @@ class Table:
     managed
         The table as one that the learner grows and whose rows it resets; None where its owner does both.
     served
-        Columns that readers get, and what they are called in a snapshot; empty if none.
+        Columns that readers get, and what they are called in a snapshot; empty if none. Those of texts are named with
+        both of their suffixes.
     in_delta
         Whether the served columns are also part of every state delta, under the same names.
     optional
@@ -81,6 +82,16 @@ class Table:
         if self.optional and not all(name in arrays for name in names.values()):
             return
         self.data.load_columns({column: arrays[name] for column, name in names.items()})
+
+    def served_rows(self, rows: NDArray[np.integer]) -> dict[str, Array]:
+        """Copy what readers get of `rows` (n,), named as in a snapshot."""
+        columns = {} if self.data is None else self.data.columns()
+        arrays = {column: columns[column][rows] for column in self.served if column in columns}
+        for name, texts in self.texts.items():
+            column = name.removeprefix(f"{self.name}.")
+            if f"{column}{LENGTHS}" in self.served:
+                arrays |= byte_string_arrays(column, texts(rows))
+        return {name: arrays[column] for column, name in self.served.items()}
 
     def rows(self) -> int:
         """Return how many rows there are now; a table that is not in use has none."""

@@ -107,6 +107,9 @@ class Learner(LearnerState):
         self.frequency.update(prepared.items, self.positives)
         self.update_item_prior(np.unique(prepared.items))
         has_row = prepared.users >= 0
+        self.memory.extend(
+            prepared.users, prepared.items, prepared.ts, actions=prepared.actions, disliked=prepared.disliked
+        )
         self.dirty_items.add(prepared.items)
         self.dirty_users.add(prepared.users[has_row])
         if self.config.model.cross:
@@ -134,9 +137,8 @@ class Learner(LearnerState):
         new_users = self.users.named.drain()
         columns: dict[TableKind, dict[str, Array]] = {TableKind.ITEM: {}, TableKind.USER: {}}
         for table in self.tables:
-            if table.in_delta and table.data is not None:
-                arrays = table.data.columns()
-                columns[table.kind] |= {name: arrays[column][rows[table.kind]] for column, name in table.served.items()}
+            if table.in_delta:
+                columns[table.kind] |= table.served_rows(rows[table.kind])
         return StateDelta.from_columns(
             epoch=epoch,
             events=self.events,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Scalar
 from hsnn.trainer.features.queries import QueryArrays
+from hsnn.trainer.features.user_memory import MemoryEntries
 from hsnn.trainer.messages import FeedItem
 from hsnn.trainer.optim.batch import LabelledItems
 
@@ -82,6 +83,12 @@ class PreparedBatch:
     items, users, ts : (n,) int64
         A user without a row is -1.
     weights : (n,) float32
+    actions : (n,) uint8
+        Bits of the actions' slots (`hsnn.trainer.features.user_memory.action_slots`).
+    disliked : (n,) bool
+        Whether the event is a dislike.
+    memory : MemoryEntries
+        What was remembered of each event's user at the beginning of the batch.
     queries : QueryArrays
         What a server would be asked just before each event.
     feed : list of FeedItem
@@ -104,6 +111,9 @@ class PreparedBatch:
     users: NDArray[np.int64]
     ts: NDArray[np.int64]
     weights: NDArray[np.float32]
+    actions: NDArray[np.uint8]
+    disliked: NDArray[np.bool_]
+    memory: MemoryEntries
     queries: QueryArrays
     feed: list[FeedItem]
     contexts: Sequence[dict[str, Scalar] | None]
@@ -127,6 +137,9 @@ class PreparedBatch:
             users=self.users[cut],
             ts=self.ts[cut],
             weights=self.weights[cut],
+            actions=self.actions[cut],
+            disliked=self.disliked[cut],
+            memory=self.memory.select(cut),
             queries=self.queries.select(cut),
             contexts=self.contexts[cut],
             indices=self.indices[cut],

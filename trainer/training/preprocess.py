@@ -22,6 +22,7 @@ from hsnn.trainer.features.cross_features import CROSS_FEATURES, MATCHES, cross_
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.features.user_history import UserHistories
+from hsnn.trainer.features.user_memory import action_slots
 from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.training.commands import apply_commands
 from hsnn.trainer.training.prepared import PreparedBatch
@@ -67,6 +68,9 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
         users=users,
         ts=ts,
         weights=np.array([action_weights.get(action, 1.0) for action in actions], np.float32),
+        actions=action_slots(actions),
+        disliked=np.zeros(len(kept), np.bool_),
+        memory=state.memory.gather(users, ts),
         queries=queries,
         feed=[state.items.feed_item(row, sign) for row, sign in signs.items()],
         contexts=contexts,

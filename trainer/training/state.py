@@ -26,13 +26,14 @@ from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
 from hsnn.trainer.features.item_prior import log_item_prior
 from hsnn.trainer.features.sampling_frequency import StreamingFrequency
 from hsnn.trainer.features.user_history import UserHistories
+from hsnn.trainer.features.user_memory import UserMemory
 from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.optim.network import Network
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.rowstore.dirty_rows import DirtyRows
 from hsnn.trainer.rowstore.row_table import Columns, RowTable
-from hsnn.trainer.rowstore.table import Table, TableKind
+from hsnn.trainer.rowstore.table import Table, TableKind, TextReader
 from hsnn.trainer.training.replay_buffer import ReplayBuffer
 from hsnn.trainer.training.row_recycling import RowRecycler
 
@@ -70,6 +71,8 @@ class LearnerState:
     states : ItemCounters
         Engagement counters of items.
     histories : UserHistories
+    memory : UserMemory
+        Past items of each user, as far as they were learned.
     covisitation : Covisitation
         Without rows where `trainer.model.cross` is off.
     delayed_counters : DelayedCounters
@@ -111,6 +114,7 @@ class LearnerState:
         self.network = Network(config)
         self.items, self.users = ItemTable(config.model), UserTable(config.model)
         self.states, self.histories = ItemCounters(), UserHistories(config.model.history)
+        self.memory = UserMemory(config.memory.items, config.memory.keep_ms)
         self.covisitation = Covisitation(rows=0)
         self.delayed_counters = DelayedCounters()
         self.frequency = StreamingFrequency(config.frequency_half_life)
@@ -162,6 +166,15 @@ class LearnerState:
         )
         served_history = {"items": "items", "times": "times"}
         self._register("histories", self.histories, TableKind.USER, served=served_history, in_delta=True)
+        remembered = {"entries:bytes": "memory", "entries:lengths": "memory_lengths"}
+        self._register(
+            "memory",
+            self.memory,
+            TableKind.USER,
+            served=remembered,
+            in_delta=True,
+            texts={"memory.entries": self.memory.select},
+        )
         self._register("users", self.users, TableKind.USER, served={"tokens": "tokens"}, in_delta=True)
         self._register_columns("replay", self.replay, TableKind.EVENT, partial(len, self.replay))
         if model.tasks:
@@ -181,6 +194,7 @@ class LearnerState:
         served: Mapping[str, str] | None = None,
         in_delta: bool = False,
         optional: bool = False,
+        texts: Mapping[str, TextReader] | None = None,
     ) -> None:
         """Register a table that the learner grows, and whose rows it resets when they are recycled."""
         self.tables.append(
@@ -194,6 +208,7 @@ class LearnerState:
                 served=served or {},
                 in_delta=in_delta,
                 optional=optional,
+                texts=texts or {},
             )
         )
 
@@ -244,7 +259,7 @@ class LearnerState:
         gone = np.zeros(len(self.items) + 1, np.bool_)  # the last one stands for row -1
         gone[rows] = True
         self._clear(TableKind.ITEM, rows)
-        changed = self.histories.remove_items(gone)
+        changed = np.union1d(self.histories.remove_items(gone), self.memory.remove_items(gone))
         self.replay.forget_items(gone)
         self.delayed_counters.remove_items(gone)
         near = self.covisitation.remove_items(gone) if self.config.model.cross else rows

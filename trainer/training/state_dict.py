@@ -91,6 +91,9 @@ def load_state_dict(state: LearnerState, arrays: Mapping[str, Array], values: Ma
     for table in state.tables:
         if table.data is not state.replay or same_ring:
             table.load(arrays)
+    if "memory.entries:lengths" in arrays:  # a checkpoint from before there was a memory: it starts empty
+        entries = read_byte_strings(arrays, "memory.entries")
+        state.memory.set_rows(np.arange(len(entries.lengths)), entries)
     _load_values(state, values)
     if same_ring:
         state.replay.seen = values["replay_seen"]

@@ -1,0 +1,26 @@
+"""Configuration of the memory of each user's past items: `trainer.memory`."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hsnn.monitoring.duration import Duration
+from hsnn.trainer.features.user_memory import MOST_ITEMS
+
+
+class MemoryConfig(BaseModel):
+    """How many of a user's past items are remembered, and for how long."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    items: int = Field(
+        100, ge=1, le=MOST_ITEMS, description="distinct past items remembered per user, 11 bytes each; newest kept"
+    )
+    time: Duration | None = Field(
+        None, description="stream time after which an item that the user did not come back to is forgotten; none: never"
+    )
+
+    @property
+    def keep_ms(self) -> int | None:
+        """The time in milliseconds."""
+        return None if self.time is None else int(self.time * 1000)
