@@ -77,8 +77,8 @@ class IndexOutput:
 
     @property
     def leaf_log_probs(self) -> Tensor:
-        """Return the log probability of each candidate's leaf, (B, U)."""
-        return self.scores[-1].log_p[:, self.scores[-1].columns]
+        """Return the log probability of each candidate's leaf, (B, U), without gradient."""
+        return self.scores[-1].log_p.detach().index_select(1, self.scores[-1].columns)
 
     @property
     def leaves(self) -> NDArray[np.int64]:

@@ -107,13 +107,16 @@ class Levels(nn.Module):
             else:
                 kept, families = torch.unique(parents, return_inverse=True)  # (P,), (U,)
             nodes = (kept.unsqueeze(1) * count + torch.arange(count)).flatten()  # (P*F,)
-            log_share = shares[level][nodes]
-            own = self.over_archs[level](users[level], features[nodes], nodes, log_share)
+            log_share = shares[level]
+            which: Tensor | slice = slice(None)  # of level 1 all nodes are scored
+            if parents is not None:
+                log_share, features, which = log_share[nodes], features.index_select(0, nodes), nodes
+            own = self.over_archs[level](users[level], features, which, log_share)
             own = torch.log_softmax(own.view(-1, len(kept), count), 2)  # (B, P, F)
             log_p = own.flatten(1)
             if scored:
                 before = scored[-1]
-                coarse = before.log_p[:, _position(before.nodes, kept)]  # (B, P)
+                coarse = before.log_p.index_select(1, _position(before.nodes, kept))  # (B, P)
                 log_p = (own + self.ensemble[level - 1] * coarse.unsqueeze(2)).flatten(1)
             columns = families * count + path.choice
             scored.append(

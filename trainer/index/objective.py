@@ -17,6 +17,7 @@ from hsnn.trainer.index.batch import IndexBatch, IndexOutput
 from hsnn.trainer.index.learners.registry import new_learner
 from hsnn.trainer.index.levels import Levels, ScoredNodes, level_log_shares
 from hsnn.trainer.index.regularizers import NodeUsage, flops_balance, kl_balance, sharpness_at, warm_up_factor
+from hsnn.trainer.modules.logsumexp import logsumexp
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
 
@@ -82,10 +83,9 @@ class IndexObjective:
 def node_log_loss(view: IndexOutput, mask: list[Tensor] | None = None) -> Tensor:
     """Sum the log loss of the target's node among its siblings over levels; `mask` (B,) per level selects users."""
     total, step = torch.zeros(()), view.batch
-    rows = torch.arange(len(step.targets))
-    for level, (scores, path) in enumerate(zip(view.scores, view.paths, strict=True)):
-        family, choice = scores.families[step.targets], path.choice[step.targets]
-        losses = -scores.own[rows, family, choice]  # (B,)
+    for level, scores in enumerate(view.scores):
+        column = scores.columns[step.targets].unsqueeze(1)  # (B, 1)
+        losses = -scores.own.flatten(1).gather(1, column).squeeze(1)  # (B,)
         total = total + step.mean(losses if mask is None else losses * mask[level])
     return total
 
@@ -132,10 +132,16 @@ def distillation_loss(view: IndexOutput, item_logits: Tensor, log_share: Tensor)
     log_share : (U,)
         Log share of each candidate in its leaf's traffic.
     """
-    log_q = view.batch.log_q
+    log_q, scores = view.batch.log_q, view.scores[-1]
+    users, leaves = scores.log_p.shape
     teacher = torch.softmax(item_logits.detach() - log_q, 1)
-    student = torch.log_softmax(view.leaf_log_probs + log_share - log_q, 1)
-    return -(teacher * student).sum(1).mean()
+    # All that the student knows of a user is in the leaves, so that sums over U candidates become sums over K leaves.
+    offset = log_share - log_q  # (U,): what it adds to a leaf's log probability for one of its items, whoever asks
+    largest = offset.max()
+    in_leaf = torch.zeros(leaves).index_add_(0, scores.columns, (offset - largest).exp()).log() + largest  # (K,)
+    wanted = torch.zeros(users, leaves).index_add_(1, scores.columns, teacher)  # (B, K)
+    normaliser = logsumexp(scores.log_p + in_leaf, 1)
+    return (normaliser - (wanted * scores.log_p).sum(1) - teacher @ offset).mean()
 
 
 def interaction_loss(view: IndexOutput, interaction_logits: Tensor) -> Tensor:

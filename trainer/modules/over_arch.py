@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.cross_features import CROSS_FEATURES
+from hsnn.trainer.modules.logsumexp import logsumexp
 from hsnn.trainer.modules.towers import mlp
 
 # Units of the hidden layer of `MlpOverArch`'s network: few, because it runs once for every pair of user and item.
@@ -59,7 +60,7 @@ class NodeOverArch(nn.Module):
     def forward(self, users: Tensor, nodes: Tensor, which: Tensor | slice, log_share: Tensor) -> Tensor:
         """Score users (B, m*d) against the nodes `which`, with vectors (k, d) and log traffic shares (k,): (B, k)."""
         products = users.reshape(-1, self.dim) @ nodes.T  # (B*m, k)
-        joined = torch.logsumexp(products.view(-1, self.heads, len(nodes)), 1)  # (B, k)
+        joined = logsumexp(products.view(-1, self.heads, len(nodes)), 1)  # (B, k)
         if self.crossing is not None:
             joined = joined + self.interaction_logits(users, nodes)
         return joined + (self.bias[which] + self.share * log_share)

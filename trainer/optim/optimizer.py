@@ -37,7 +37,7 @@ class StepOptimizer:
         index_ids = {id(weight) for weight in index}
         others = [weight for weight in monn.parameters() if id(weight) not in index_ids]
         groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
-        self.adam = torch.optim.Adam(groups, foreach=True)
+        self.adam = torch.optim.Adam(groups, fused=True)
         self.guard = GradientGuard()
 
     def set_rates(self, dense: float, embedding: float) -> None:
@@ -46,7 +46,8 @@ class StepOptimizer:
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradients of a loss; nothing else is changed."""
-        self.adam.zero_grad(set_to_none=True)
+        for weight in self._monn.parameters():
+            weight.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         if not self._codes_move:
             for codes in self._monn.levels.hierarchy.codes:

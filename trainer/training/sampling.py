@@ -26,8 +26,7 @@ def sample_candidates(
     items, uniform = len(state.items), state.config.uniform_negatives
     drawn = np.unique(rng.integers(items, size=uniform))
     dead = ~state.alive(drawn)
-    for row in drawn[dead].tolist():  # expiry is noticed by chance: a scan of all items would cost too much
-        state.leaves.remove(row)
+    state.leaves.remove_rows(drawn[dead])  # expiry is noticed by chance: a scan of all items would cost too much
     drawn = drawn[~dead]
     rows = np.union1d(examples.items, drawn)
     log_q = state.frequency.log_q(rows, events=state.positives, batch=len(examples.items), uniform=uniform, items=items)

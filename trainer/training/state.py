@@ -251,8 +251,7 @@ class LearnerState:
     def _retire_items(self, rows: NDArray[np.int64]) -> None:
         """Delete items (n,) that gave up their rows; the rows are cleared when they are recycled."""
         self.items.delete(rows)
-        for row in rows.tolist():
-            self.leaves.remove(row)
+        self.leaves.remove_rows(rows)
 
     def _recycle_items(self, rows: NDArray[np.int64]) -> None:
         """Reset `rows` (n,) of items that left: in these rows, and wherever other rows name them."""

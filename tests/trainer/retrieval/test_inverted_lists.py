@@ -16,6 +16,10 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("assign"), st.integers(0, ROWS - 1), st.integers(0, NODES - 1)),
         st.tuples(st.just("remove"), st.integers(0, ROWS - 1)),
+        st.tuples(
+            st.just("assign_rows"), st.dictionaries(st.integers(0, ROWS - 1), st.integers(0, NODES - 1), max_size=ROWS)
+        ),
+        st.tuples(st.just("remove_rows"), st.sets(st.integers(0, 2 * ROWS), max_size=ROWS)),
         st.tuples(st.just("set_log_mass"), st.dictionaries(st.integers(0, ROWS - 1), MASSES, max_size=ROWS)),
         st.tuples(st.just("assign_all"), st.lists(st.integers(-1, NODES - 1), max_size=ROWS)),
     ),
@@ -35,6 +39,12 @@ class Naive:
 
     def remove(self, row: int) -> None:
         self.node_of.pop(row, None)
+
+    def assign_rows(self, nodes: dict[int, int]) -> None:
+        self.node_of |= nodes
+
+    def remove_rows(self, rows: set[int]) -> None:
+        self.node_of = {row: node for row, node in self.node_of.items() if row not in rows}
 
     def set_log_mass(self, masses: dict[int, float]) -> None:
         self.log_mass |= masses
@@ -68,6 +78,10 @@ def apply(leaves: InvertedLists, naive: Naive, step: tuple) -> None:
     getattr(naive, name)(*arguments)
     if name == "set_log_mass":
         leaves.set_log_mass(np.array(list(arguments[0]), np.int64), np.array(list(arguments[0].values()), np.float64))
+    elif name == "assign_rows":
+        leaves.assign_rows(np.array(list(arguments[0]), np.int64), np.array(list(arguments[0].values()), np.int64))
+    elif name == "remove_rows":
+        leaves.remove_rows(np.array(sorted(arguments[0]), np.int64))
     elif name == "assign_all":
         leaves.assign_all(np.array(arguments[0], np.int32))
     else:
@@ -231,3 +245,38 @@ def test_many_moves_at_once_are_what_they_are_one_by_one(monkeypatch):
     assert [sorted(at_once.members(node)) for node in range(5)] == [
         sorted(one_by_one.members(node)) for node in range(5)
     ]
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_lists_grow_move_and_are_laid_out_anew_without_losing_a_row(many):
+    """Nodes fill up one after the other and drain again, far beyond the room they began with."""
+    leaves, rng, rows = InvertedLists(NODES), np.random.default_rng(0), 2000
+    expected = np.full(rows, -1)
+    for turn in range(60):
+        moved = rng.choice(rows, 300, replace=False)
+        to = rng.integers(turn % NODES + 1, size=300)
+        if many:
+            leaves.assign_rows(moved, to)
+        else:
+            for row, node in zip(moved.tolist(), to.tolist(), strict=True):
+                leaves.assign(row, node)
+        expected[moved] = to
+        gone = rng.choice(rows, 100, replace=False)
+        leaves.remove_rows(gone)
+        expected[gone] = -1
+    assert (leaves.node_of[:rows] == expected).all()
+    for node in range(NODES):
+        assert sorted(leaves.members(node).tolist()) == np.flatnonzero(expected == node).tolist()
+
+
+def test_the_listener_hears_of_every_row_before_it_changes(leaves):
+    first: dict[int, int] = {}
+
+    def listen(rows):
+        for row in np.ravel(rows).tolist():
+            first.setdefault(row, int(leaves.node_of[row]))
+
+    leaves.barrier.subscribe(listen)
+    leaves.assign_rows(np.array([0, 1, 7]), np.array([0, 2, 1]))  # the first stays where it is
+    leaves.remove_rows(np.array([3, 6]))  # the second is nowhere
+    assert first == {1: 0, 7: -1, 3: 1}

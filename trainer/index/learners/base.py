@@ -84,5 +84,6 @@ def move_nodes_to_item_means(view: IndexOutput, share: float) -> None:
         nodes, residual = codes.data, path.residual.detach()
         counts = torch.bincount(path.nodes, minlength=len(nodes))
         sums = torch.zeros_like(nodes).index_add_(0, path.nodes, residual)
-        used = counts > 0
-        nodes[used] += share * (sums[used] / counts[used].unsqueeze(1) - nodes[used])
+        # A node without candidates has no sum, either, and stays where it is.
+        counts = counts.unsqueeze(1)
+        nodes += (sums - counts * nodes) * (share / counts.clamp_min(1))
