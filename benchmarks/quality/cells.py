@@ -51,7 +51,7 @@ class Cell:
     ----------
     data, variant, seed
     protocol : Protocol
-    baselines : names from `hsnn.evaluation.methods`
+    baselines : names from `hsnn.evaluation.baselines.registry`
     """
 
     data: str

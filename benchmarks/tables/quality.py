@@ -14,6 +14,7 @@ COLUMNS = {
     "fresh": "fresh_24h_recall_at_50",
     "rare": "rare_recall_at_50",
     "coverage": "coverage",
+    "best R@50": "hindsight_recall_at_50",
 }
 ABLATED = "globo-news-300k"
 """Of the sets, the one whose table is that of the ablations."""
@@ -28,10 +29,14 @@ def quality(found: dict[str, Any]) -> str:
             continue
         first, *others = of["variants"].items()
         parts += [_heading(name, first[1]), _methods(first[1]), _differences(first[1]), _orders(first[1])]
+        if of.get("young"):
+            parts.append(_young(of["young"]))
         if of.get("goals"):
             parts.append(_goals(of["goals"]))
         if others:
             parts.append(_variants(first, others))
+    if "against_counting" in found:
+        parts.insert(0, _against_counting(found["against_counting"]))
     return "\n\n".join(parts)
 
 
@@ -46,22 +51,54 @@ def ablations(found: dict[str, Any]) -> str:
 
 def _heading(name: str, of: dict[str, Any]) -> str:
     index, hours = of["index"], of["popularity_half_life_hours"]
+    settings = f"Popularity's best half-life: {'none' if hours is None else f'{hours:g} h'}"
+    if "settings" in of:
+        chosen = [f"{name.replace('_', ' ')} {setting}" for name, setting in of["settings"].items()]
+        settings = f"Settings, chosen on earlier queries: {', '.join(chosen)}"
     return (
         f"### {name}\n\nConfiguration `{of['config'][:12]}`, {of['events']:,} events, {of['seeds']} seed(s), "
         f"{of['queries']:,.0f} queries each. "
         f"{index['versions']:.0f} versions; {index['items']:,.0f} items in {index['nodes']:.0f} nodes at the end, "
         f"fullest over mean {index['max_over_mean']:.1f}, {100 * index['dead_share']:.1f}% dead, churn "
-        f"{index['churn_per_100k_events']:.1f} per item and 100,000 events. Popularity's best half-life: "
-        f"{'none' if hours is None else f'{hours:g} h'}."
+        f"{index['churn_per_100k_events']:.1f} per item and 100,000 events. {settings}."
     )
 
 
 def _methods(of: dict[str, Any]) -> str:
-    lines = [f"| method | {' | '.join(COLUMNS)} | scored | share |", "|---" + "|--:" * (len(COLUMNS) + 2) + "|"]
+    lines = [f"| method | {' | '.join(COLUMNS)} | scored | share | dots |", "|---" + "|--:" * (len(COLUMNS) + 3) + "|"]
     for name, figures in of["methods"].items():
-        percent = [_percent(figures[key]) for key in COLUMNS.values()]
+        percent = [_percent(figures.get(key)) for key in COLUMNS.values()]
         work = [f"{figures['scored']:.0f}", f"{100 * figures['scored_share']:.1f}%"]
+        work.append(f"{100 * figures['dots_share']:.1f}%" if "dots_share" in figures else "-")
         lines.append(f"| {' | '.join([name.replace('_', ' '), *percent, *work])} |")
+    return "\n".join(lines)
+
+
+def _against_counting(of: dict[str, Any]) -> str:
+    """Where counting is ahead, over all sets and ages of a stream."""
+    said = (
+        f"Counting is ahead of the served path in {len(of['behind'])} of {of['comparisons']} comparisons (recall@20 "
+        f"and recall@50, every counting baseline on {len(of['streams'])} streams; one-sided, Holm-corrected at "
+        f"{of['level']:.0%})"
+    )
+    if not of["behind"]:
+        return f"{said}."
+    lines = [f"{said}:", "", "| stream | method | figure | served minus it, points |", "|---|---|---|--:|"]
+    for one in of["behind"]:
+        figure = one["figure"].replace("_at_", "@")
+        lines.append(f"| {one['stream']} | {one['method']} | {figure} | {_interval(one)} |")
+    return "\n".join(lines)
+
+
+def _young(of: dict[str, Any]) -> str:
+    """Recall of the first events of a stream, as far as methods go."""
+    names = list(next(iter(of.values()))["methods"])
+    head = " | ".join(name.replace("_", " ") for name in names)
+    lines = [f"| first events: R@20 / R@50 | {head} |", "|---" + "|--:" * len(names) + "|"]
+    for events, figures in of.items():
+        methods = [figures["methods"][name] for name in names]
+        cells = [f"{_percent(each['recall_at_20'])} / {_percent(each['recall_at_50'])}" for each in methods]
+        lines.append(f"| {int(events):,} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.evaluation.baselines.base import Baseline, LearnedBatch, ScoredBatch
+from hsnn.evaluation.baselines.base import Baseline, BaselineContext, BaselineDeclaration, LearnedBatch, ScoredBatch
 from hsnn.evaluation.baselines.two_tower import TwoTowerBaseline, user_side
 from hsnn.evaluation.metrics.ranks import ranks_within
 from hsnn.evaluation.optional_packages import import_optional
-from hsnn.evaluation.queries.query_batch import MethodResult, QueryBatch, top_of_order
+from hsnn.evaluation.queries.query_batch import MethodResult, top_of_order
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.trainer.config.model import ModelConfig
 
@@ -161,7 +161,7 @@ class AnnBaseline(Baseline):
         queries, view, scores = batch.queries, batch.views[self._model.name], batch.scores[self._model.name]
         self._build_pending()
         if not self._built:
-            return {self.name: _empty_result(queries)}
+            return {self.name: MethodResult.nothing(len(queries))}
         # Twice the budget: candidates that are gone or excluded are dropped, and cost nothing.
         rows = self._index.search(user_side(view.encoded), 2 * self._budget)
         order = queries.positions(rows)  # (B, M)
@@ -178,7 +178,13 @@ class AnnBaseline(Baseline):
         self._pending = []
 
 
-def _empty_result(queries: QueryBatch) -> MethodResult:
-    """Make the result of a method that returns nothing."""
-    count = len(queries)
-    return MethodResult(np.full(count, np.inf), np.full((count, 1), -1), np.zeros(count, np.int64))
+def _declare(name: str) -> BaselineDeclaration:
+    def create(given: BaselineContext) -> Baseline:
+        model = given.created["two_tower"]
+        assert isinstance(model, TwoTowerBaseline)
+        return AnnBaseline(name, model, given.config.model)
+
+    return BaselineDeclaration(name, create, default=False, needs=("two_tower",))
+
+
+BASELINES = tuple(map(_declare, ANN_INDEXES))

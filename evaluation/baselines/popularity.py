@@ -5,16 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.evaluation.baselines.base import Baseline, ScoredBatch
+from hsnn.evaluation.baselines.base import Baseline, BaselineDeclaration, ScoredBatch
 from hsnn.evaluation.methods import POPULARITY_HALF_LIVES, TOP_K
 from hsnn.evaluation.metrics.ranks import MISS
 from hsnn.evaluation.queries.query_batch import MethodResult, QueryBatch
+
+# Half-lives, a day first: what most shops and sites would begin with.
+SETTINGS = tuple(str(hours) for hours in sorted(POPULARITY_HALF_LIVES, key=lambda hours: hours != 24.0))
 
 
 class PopularityBaseline(Baseline):
     """Answers with the most popular items, one result per half-life; the counts are the evaluator's own."""
 
     name = "popularity"
+    settings = SETTINGS
 
     def answer(self, batch: ScoredBatch) -> dict[str, MethodResult]:
         """Rank by popularity alone."""
@@ -41,3 +45,6 @@ def _ranks(queries: QueryBatch, counts: NDArray[np.float64]) -> NDArray[np.float
     above = len(ordered) - not_above - (excluded > target[:, None]).sum(1)
     ties = not_above - below - 1 - (excluded == target[:, None]).sum(1)
     return np.where(queries.targets >= 0, above + ties / 2, MISS)
+
+
+BASELINES = (BaselineDeclaration("popularity", lambda _: PopularityBaseline(), counting=True),)

@@ -33,6 +33,10 @@ class PopularityCounts:
         """Counts (H, rows), each half-life in a unit of its own."""
         return self._values.T
 
+    def known(self) -> NDArray[np.int64]:
+        """Rows (n,) of the items counted so far, ascending."""
+        return np.flatnonzero(self._values[:, -1] > 0)  # the last half-life never decays
+
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
         self._values = grown(self._values, rows)

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hsnn.evaluation.baselines.base import SERVED_MODEL, Baseline, LearnedBatch, ScoredBatch
+from hsnn.evaluation.baselines.base import (
+    SERVED_MODEL,
+    Baseline,
+    BaselineDeclaration,
+    LearnedBatch,
+    ScoredBatch,
+)
 from hsnn.evaluation.metrics.ranks import ranks_within
 from hsnn.evaluation.queries.query_batch import MethodResult, top_of_order
 from hsnn.indexer.store.delta import Delta
@@ -75,3 +81,10 @@ class ShuffledIndexBaseline(Baseline):
         nodes[indexed] = self._rng.permutation(nodes[indexed])
         self.leaves.assign_all(nodes)
         self.leaves.set_log_mass(indexed, served.log_mass[indexed])
+
+
+BASELINES = (
+    BaselineDeclaration(
+        "shuffled_index", lambda given: ShuffledIndexBaseline(given.config.model.leaves, given.config.seed)
+    ),
+)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hsnn.evaluation.baselines.base import Baseline, LearnedBatch, ScoredBatch
+from hsnn.evaluation.baselines.base import Baseline, BaselineDeclaration, LearnedBatch, ScoredBatch
 from hsnn.evaluation.metrics.ranks import ranks_of
 from hsnn.evaluation.queries.query_batch import MethodResult, ModelView, QueryBatch
 from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
@@ -101,6 +101,9 @@ class TwoTowerBaseline(Baseline):
         self.vectors = grown(self.vectors, len(self.learner.states.last))
         self._nodes: NDArray[np.int32] = np.full(len(self.vectors), -1, np.int32)
         self.vectors[rows] = self._assigner.assign(rows, self.learner.items.tokens[rows]).vectors
+
+
+BASELINES = (BaselineDeclaration("two_tower", lambda given: TwoTowerBaseline(given.config), default=False),)
 
 
 @torch.inference_mode()

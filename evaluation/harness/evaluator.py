@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.evaluation.baselines.base import SERVED_MODEL, LearnedBatch, ScoredBatch
+from hsnn.evaluation.baselines.base import SERVED_MODEL, Baseline, LearnedBatch, ScoredBatch
 from hsnn.evaluation.baselines.popularity_counts import PopularityCounts, PopularityRanking
-from hsnn.evaluation.baselines.registry import create_baselines
+from hsnn.evaluation.baselines.registry import counting_baselines, create_baselines
 from hsnn.evaluation.harness.candidate_orders import ORDERS
+from hsnn.evaluation.harness.frozen_mirror import FrozenMirror
 from hsnn.evaluation.harness.offline_system import LearnResult, OfflineSystem
 from hsnn.evaluation.harness.recorder import Recorder
 from hsnn.evaluation.harness.served_path import served_result
-from hsnn.evaluation.methods import CURVE_BUDGETS
+from hsnn.evaluation.methods import CURVE_BUDGETS, MODEL_METHODS
+from hsnn.evaluation.metrics.chosen_settings import choose_columns
 from hsnn.evaluation.metrics.ranks import ranks_of, ranks_within
-from hsnn.evaluation.queries.query_batch import MethodResult, QueryBatch
+from hsnn.evaluation.queries.query_batch import MethodResult, ModelView, QueryBatch
 from hsnn.evaluation.queries.query_sampling import SampledQueries
 from hsnn.serving.search.retrieval import CHUNK
 from hsnn.streaming.schema.batch import Batch
@@ -35,7 +40,9 @@ class Evaluator:
     config
         Of the trainer whose model is served.
     baselines
-        Of `hsnn.evaluation.methods.BASELINES`; one that is not named is not created and costs nothing.
+        Of `hsnn.evaluation.baselines.registry.declarations`; one that is not named is not created and costs nothing.
+    served_only
+        Whether of the served model the beam alone is measured; then only counting baselines can be.
 
     Attributes
     ----------
@@ -44,14 +51,24 @@ class Evaluator:
     baselines : list of Baseline
     popularity : PopularityCounts
         Always counted: it tells which targets are rare.
+    chosen : method -> column
+        Settings of the baselines; empty until they are chosen, with the first measured queries.
+    seconds : name -> wall time
+        Of each method, and of the curves; answering and learning together.
     """
 
-    def __init__(self, config: TrainerConfig, baselines: Sequence[str]) -> None:
+    def __init__(self, config: TrainerConfig, baselines: Sequence[str], *, served_only: bool = False) -> None:
         budget = config.model.budget
         self.k = max(MIN_K, budget)
         self._budgets = (*CURVE_BUDGETS, budget)
         self.popularity = PopularityCounts()
         self.baselines = create_baselines(baselines, config, self._budgets)
+        self._counting = set(counting_baselines())
+        self._served_only = served_only
+        self._frozen = FrozenMirror()
+        self.chosen: dict[str, str] = {}
+        self._trials = Recorder()
+        self.seconds: dict[str, float] = defaultdict(float)
 
     def prepare(self, batch: Batch) -> None:
         """Receive a batch whose queries are about to be answered."""
@@ -60,10 +77,26 @@ class Evaluator:
 
     def evaluate(self, system: OfflineSystem, sampled: SampledQueries, recorder: Recorder) -> None:
         """Let all methods answer the queries, and record the results."""
-        self.popularity.reserve(len(system.learner.items))
-        # In the chunks of the server, so that the served model's figures are those of serving to the last bit.
-        for start in range(0, len(sampled.requests), CHUNK):
-            self._evaluate_chunk(system, sampled.select(slice(start, start + CHUNK)), recorder)
+        if len(sampled.requests) and not self.chosen:
+            self.choose_settings()
+        for queries in self._chunks(system, sampled):
+            scored = self._score(queries)
+            recorder.begin(queries, scored.ranking)
+            self._answer_by_model(system, scored, recorder)
+            self._answer_by_baselines(self.baselines, scored, recorder)
+
+    def choose_settings(self) -> None:
+        """Choose the settings of the baselines, once for all queries to come, by what `try_settings` found."""
+        columns = {baseline.name: baseline.columns for baseline in self.baselines}
+        self.chosen = choose_columns(columns, self._trials.ranks())
+
+    def try_settings(self, system: OfflineSystem, sampled: SampledQueries) -> None:
+        """Let the baselines that have settings answer earlier queries, to choose the settings by."""
+        baselines = [baseline for baseline in self.baselines if baseline.settings]
+        for queries in self._chunks(system, sampled):
+            scored = self._score(queries)
+            self._trials.begin(queries, scored.ranking)
+            self._answer_by_baselines(baselines, scored, self._trials)
 
     def learn(
         self, prepared: PreparedBatch, history: NDArray[np.int32], system: OfflineSystem, result: LearnResult
@@ -83,28 +116,61 @@ class Evaluator:
             new_version=result.new_version,
         )
         for baseline in self.baselines:
-            baseline.learn(batch)
+            with self._timed(baseline.name):
+                baseline.learn(batch)
 
-    def _evaluate_chunk(self, system: OfflineSystem, sampled: SampledQueries, recorder: Recorder) -> None:
-        queries = QueryBatch(system.mirror.state, sampled)
-        scored = self._score(queries)
-        recorder.begin(queries, scored.ranking)
-        recorder.record("served", served_result(system.mirror, queries, self.k))
+    def freeze(self, system: OfflineSystem, last: int, following: int) -> None:
+        """Renew the copy of the mirror that stands still; see `FrozenMirror.follow`."""
+        with self._timed("frozen_1h"):
+            self._frozen.follow(system.mirror, last, following)
+
+    def _chunks(self, system: OfflineSystem, sampled: SampledQueries) -> Iterator[QueryBatch]:
+        """Split queries into the chunks of the server: the served figures are those of serving to the last bit."""
+        self.popularity.reserve(len(system.learner.items))
+        state = system.mirror.state if system.mirror.loaded else None
+        known = self.popularity.known() if state is None else None
+        for start in range(0, len(sampled.requests), CHUNK):
+            yield QueryBatch(state, sampled.select(slice(start, start + CHUNK)), known)
+
+    def _answer_by_model(self, system: OfflineSystem, scored: ScoredBatch, recorder: Recorder) -> None:
+        queries = scored.queries
+        if not queries.has_index:
+            recorder.record_all({name: MethodResult.nothing(len(queries)) for name in MODEL_METHODS})
+            return
+        with self._timed("served"):
+            served = served_result(system.mirror, queries, self.k)
+        if self._served_only:
+            recorder.record("served", served)
+            return
+        with self._timed("frozen_1h"):
+            frozen = self._frozen.answer(served, queries, self.k)
         scores = scored.scores[SERVED_MODEL]
-        recorder.record("exhaustive", MethodResult(ranks_of(scores, queries.targets), queries.top_positions(scores)))
-        for baseline in self.baselines:
-            recorder.record_all(baseline.answer(scored))
-        recorder.record_all(self._curves(queries, scores))
+        exhaustive = MethodResult(ranks_of(scores, queries.targets), queries.top_positions(scores))
+        recorder.record_all({"served": served, "exhaustive": exhaustive, "frozen_1h": frozen})
+        with self._timed("curves"):
+            recorder.record_all(self._curves(queries, scores))
+
+    def _answer_by_baselines(self, baselines: Sequence[Baseline], scored: ScoredBatch, recorder: Recorder) -> None:
+        for baseline in baselines:
+            if scored.queries.has_index or baseline.name in self._counting:
+                with self._timed(baseline.name):
+                    recorder.record_all(baseline.answer(scored))
+            else:
+                nothing = MethodResult.nothing(len(scored.queries))
+                recorder.record_all(dict.fromkeys(baseline.columns, nothing))
 
     def _score(self, queries: QueryBatch) -> ScoredBatch:
         """Score all items by the served model and by the models of the baselines."""
         ranking = PopularityRanking(self.popularity, queries, max(self._budgets) + queries.excluded.shape[1])
-        views = {SERVED_MODEL: queries.served_view()}
-        for baseline in self.baselines:
-            if (view := baseline.view(queries)) is not None:
-                views[baseline.name] = view
-        scores = dict(zip(views, queries.score(list(views.values())), strict=True))
-        return ScoredBatch(queries, ranking, views, scores)
+        views: dict[str, ModelView] = {}
+        if queries.has_index and not self._served_only:
+            views[SERVED_MODEL] = queries.served_view()
+            for baseline in self.baselines:
+                if (view := baseline.view(queries)) is not None:
+                    views[baseline.name] = view
+        with self._timed("exhaustive"):
+            scores = dict(zip(views, queries.score(list(views.values())), strict=True))
+        return ScoredBatch(queries, ranking, views=views, scores=scores, chosen=self.chosen)
 
     def _curves(self, queries: QueryBatch, scores: NDArray[np.float32]) -> dict[str, MethodResult]:
         """Ranks and work of every candidate order at every budget, by column (``merge@50``)."""
@@ -115,3 +181,11 @@ class Evaluator:
             for index, budget in enumerate(self._budgets):
                 results[f"{name}@{budget}"] = MethodResult(ranks[:, index], None, scored[:, index])
         return results
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - began

@@ -13,17 +13,21 @@ from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.search.retrieval import retrieve
 
 
-def served_result(mirror: Mirror, queries: QueryBatch, k: int) -> MethodResult:
-    """Retrieve `k` items for every query; a target that is not among them is a miss."""
+def served_result(mirror: Mirror, queries: QueryBatch, k: int, first: int | None = None) -> MethodResult:
+    """Retrieve `k` items for every query, or for the `first` ones; a target that is not among them is a miss.
+
+    The `mirror` may be another one than that of the queries.
+    """
     sampled = queries.sampled
-    answers = retrieve(mirror, sampled.requests, RetrievalLimits(max_k=k))
-    ranks = [_rank(answer.items, target) for answer, target in zip(answers, sampled.target_ids, strict=True)]
+    answers = retrieve(mirror, sampled.requests[:first], RetrievalLimits(max_k=k))
+    ranks = [_rank(answer.items, target) for answer, target in zip(answers, sampled.target_ids[:first], strict=True)]
     top: NDArray[np.int64] = np.full((len(answers), TOP_K), -1, np.int64)
     for number, answer in enumerate(answers):
-        first = answer.items[:TOP_K]
-        top[number, : len(first)] = queries.state.items.ids.rows(first)
+        shown = answer.items[:TOP_K]
+        top[number, : len(shown)] = queries.state.items.ids.rows(shown)
     scored = np.array([answer.stats.scored for answer in answers], np.int64)
-    return MethodResult(np.array(ranks), queries.positions(top), scored)
+    dots = np.array([getattr(answer.stats, "dots", 0) for answer in answers], np.int64)
+    return MethodResult(np.array(ranks), queries.positions(top), scored, dots)
 
 
 def _rank(items: list[str], target: str) -> float:

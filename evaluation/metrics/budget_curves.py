@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hsnn.evaluation.methods import CANDIDATE_ORDERS, columns
+from hsnn.evaluation.methods import CANDIDATE_ORDERS
+from hsnn.evaluation.metrics.method_metrics import chosen_column
 from hsnn.evaluation.metrics.ranks import recall
 from hsnn.evaluation.metrics.run import Run
 
@@ -18,14 +19,14 @@ Curve = dict[str, dict[str, float]]
 
 
 def curves(run: Run) -> dict[str, Curve]:
-    """Recall and items scored by order and budget; the popularity filter at the half-life best for each figure.
+    """Recall and items scored by order and budget; the popularity filter at its chosen half-life.
 
     All of them use the scores of the served model at the time of each query. ``merge`` at the served budget is the
     served path.
     """
     recorded = {column.partition("@")[0] for column in run.ranks if "@" in column}
     names = [order for order in CANDIDATE_ORDERS if order in recorded]
-    names += ["popularity_filter"] if "popularity_filter" in run.baselines else []
+    names += ["popularity_filter"] if "popularity_filter" in run.baselines and names else []
     return {name: {str(budget): _point(run, name, budget) for budget in budgets(run)} for name in names}
 
 
@@ -35,9 +36,9 @@ def budgets(run: Run) -> list[int]:
 
 
 def _point(run: Run, name: str, budget: int) -> dict[str, float]:
-    at_budget = [f"{column}@{budget}" for column in columns(name)]
-    figures = {f"recall_at_{cut}": max(recall(run.ranks[column], cut) for column in at_budget) for cut in CUTS}
-    scored = run.work.get(at_budget[0], np.minimum(budget, run.corpus)).mean()
+    column = f"{chosen_column(run, name)}@{budget}"
+    figures = {f"recall_at_{cut}": recall(run.ranks[column], cut) for cut in CUTS}
+    scored = run.work.get(column, np.minimum(budget, run.corpus)).mean()
     return figures | {"scored": float(scored), "scored_share": float(scored / run.corpus.mean())}
 
 

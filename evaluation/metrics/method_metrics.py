@@ -1,4 +1,4 @@
-"""Figures of one method in one run, at the best of its half-lives where it has several."""
+"""Figures of one method in one run, under the setting that was chosen on earlier queries where it has several."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.evaluation.methods import POPULAR_ITEMS, POPULARITY_HALF_LIVES, columns
+from hsnn.evaluation.methods import MODEL_METHODS, POPULAR_ITEMS, POPULARITY_HALF_LIVES
 from hsnn.evaluation.metrics.ranks import mrr, ndcg, recall
 from hsnn.evaluation.metrics.run import Run
 
@@ -27,56 +27,75 @@ _FIGURES: dict[str, Callable[[Run, _RANKS], float]] = {
 """Figures that are functions of the ranks alone; all of them are better when larger."""
 
 
+_COMPARED = ("recall_at_20", "recall_at_50")
+"""Figures that are also given under the setting that is best for them in hindsight."""
+
+
 def methods(run: Run) -> tuple[str, ...]:
     """Names of the compared methods, the served path first."""
-    return ("served", "exhaustive", *run.baselines)
+    return (*MODEL_METHODS, *run.baselines)
 
 
-def best_column(run: Run, method: str, figure: str) -> str:
-    """Choose the column in which a method is best at a figure: a baseline is compared at its strongest."""
-    candidates = columns(method)
-    if len(candidates) == 1:
-        return candidates[0]
-    return max(candidates, key=lambda column: _FIGURES[figure](run, run.ranks[column]))
+def columns(run: Run, method: str) -> list[str]:
+    """Columns of a method: one, or one per setting."""
+    return [name for name in run.ranks if name.partition(":")[0] == method and "@" not in name]
 
 
-def ranks(run: Run, method: str, figure: str) -> NDArray[np.float32]:
-    """Ranks (queries,) of a method in its best column for a figure."""
-    return run.ranks[best_column(run, method, figure)]
+def chosen_column(run: Run, method: str) -> str:
+    """Column of a method under the setting that was chosen on queries before the measured ones."""
+    return run.chosen.get(method, method)
 
 
-def best_half_life(run: Run, method: str, figure: str) -> float | None:
-    """Half-life in hours at which a method is best at a figure; None: no decay."""
-    hours = float(best_column(run, method, figure).partition(":")[2])
+def hindsight_column(run: Run, method: str, figure: str) -> str:
+    """Column in which a method turned out to be best at a figure: what no choice could have beaten."""
+    return max(columns(run, method), key=lambda column: _FIGURES[figure](run, run.ranks[column]))
+
+
+def ranks(run: Run, method: str) -> NDArray[np.float32]:
+    """Ranks (queries,) of a method under its chosen setting."""
+    return run.ranks[chosen_column(run, method)]
+
+
+def chosen_half_life(run: Run) -> float | None:
+    """Half-life of popularity in hours that was chosen; None: no decay."""
+    hours = float(chosen_column(run, "popularity").partition(":")[2])
     return hours if np.isfinite(hours) else None
 
 
 def has_rare_target(run: Run) -> NDArray[np.bool_]:
-    """Which queries (queries,) have a target that is not a popular item, at popularity's best half-life."""
-    return ranks(run, "popularity", "recall_at_50") >= POPULAR_ITEMS
+    """Which queries (queries,) have a target that is not a popular item, at popularity's chosen half-life."""
+    return ranks(run, "popularity") >= POPULAR_ITEMS
 
 
 def figures(run: Run, method: str) -> dict[str, float]:
     """Compute all figures of a method; shares are between 0 and 1.
 
-    Figures of ranks are each taken at the half-life that is best for them, so that no baseline loses by an unlucky
-    choice. Rare recall, coverage, popularity share and items scored are taken at the half-life best for recall@50.
+    ``hindsight_...`` are under the setting that was best for them on the measured queries themselves; they cannot be
+    had in advance, and show how much the choice cost.
     """
-    computed = {name: figure(run, ranks(run, method, name)) for name, figure in _FIGURES.items()}
-    column = best_column(run, method, "recall_at_50")
-    half_life = POPULARITY_HALF_LIVES.index(float(best_column(run, "popularity", "recall_at_50").partition(":")[2]))
-    scored = _scored(run, method, column)
-    return computed | {
-        "rare_recall_at_50": recall(run.ranks[column][has_rare_target(run)], 50),
+    column = chosen_column(run, method)
+    chosen = run.ranks[column]
+    half_life = POPULARITY_HALF_LIVES.index(float(chosen_column(run, "popularity").partition(":")[2]))
+    scored, corpus = _scored(run, method, column), float(run.corpus.mean())
+    dots = float(run.dots[column].mean()) if column in run.dots else 0.0
+    return {
+        **{name: figure(run, chosen) for name, figure in _FIGURES.items()},
+        **{
+            f"hindsight_{name}": _FIGURES[name](run, run.ranks[hindsight_column(run, method, name)])
+            for name in _COMPARED
+        },
+        "rare_recall_at_50": recall(chosen[has_rare_target(run)], 50),
         "coverage": run.coverage[column],
         "popularity_share": float(run.popular[column][half_life]),
         "scored": scored,
-        "scored_share": scored / float(run.corpus.mean()),
+        "scored_share": scored / corpus,
+        "dots": dots,
+        "dots_share": dots / corpus,
     }
 
 
 def _scored(run: Run, method: str, column: str) -> float:
     """Items scored per query."""
-    if method in ("popularity", "covisitation"):
+    if method in run.counting or method == "popularity":
         return 0.0
     return float(run.work.get(column, run.corpus).mean())

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Fields of `Run` by the way they are saved; their names are the keys of the file.
-_TABLES = ("ranks", "work", "popular")
+_TABLES = ("ranks", "work", "dots", "popular")
 _COLUMNS = ("event", "ts", "age", "corpus", "sizes")
 _OPTIONAL = ("predicted", "engaged")
 _PLAIN = (
@@ -19,6 +19,9 @@ _PLAIN = (
     "churn",
     "traffic_churn",
     "baselines",
+    "counting",
+    "chosen",
+    "costs",
     "budget",
     "events",
     "versions",
@@ -40,6 +43,8 @@ class Run:
         A column is one method at one setting: ``served``, ``popularity:1.0``, ``merge@50`` (order at a budget).
     work : column -> (queries,) int32
         Items scored, where they differ from query to query.
+    dots : column -> (queries,) int32
+        Dot products computed to choose the items that are scored, of methods that have some.
     event, ts, age : (queries,) int64
         Position of the query in the stream, its time (epoch ms), and stream time since its target was first seen (ms).
     corpus : (queries,) int64
@@ -52,6 +57,11 @@ class Run:
     churn, traffic_churn : float
         Changes of node from version to version per 100,000 events, per item and weighted by traffic.
     baselines : names that were requested
+    counting : those of them that count: no model, no index
+    chosen : method -> column
+        Setting of each baseline that was chosen on earlier queries.
+    costs : part -> seconds
+        Wall time of each method and of the curves.
     budget : int
         Items that the served path scores, at most.
     events, versions, arrived, expired : int
@@ -63,6 +73,7 @@ class Run:
 
     ranks: dict[str, NDArray[np.float32]]
     work: dict[str, NDArray[np.int32]]
+    dots: dict[str, NDArray[np.int32]]
     event: NDArray[np.int64]
     ts: NDArray[np.int64]
     age: NDArray[np.int64]
@@ -73,6 +84,9 @@ class Run:
     churn: float
     traffic_churn: float
     baselines: tuple[str, ...]
+    counting: tuple[str, ...]
+    chosen: dict[str, str]
+    costs: dict[str, float]
     budget: int
     events: int
     versions: int
@@ -96,6 +110,7 @@ def select_queries(run: Run, kept: NDArray[np.bool_]) -> Run:
         run,
         ranks={name: column[kept] for name, column in run.ranks.items()},
         work={name: column[kept] for name, column in run.work.items()},
+        dots={name: column[kept] for name, column in run.dots.items()},
         event=run.event[kept],
         ts=run.ts[kept],
         age=run.age[kept],
@@ -121,7 +136,7 @@ def load(path: Path) -> Run:
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     values: dict[str, Any] = msgspec.json.decode(arrays.pop("plain").tobytes())
-    values |= {"baselines": tuple(values["baselines"])}
+    values |= {name: tuple(values[name]) for name in ("baselines", "counting")}
     values |= {name: float("nan") for name in ("churn", "traffic_churn") if values[name] is None}
     values |= {table: {} for table in _TABLES}
     for name, array in arrays.items():

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.evaluation.methods import TOP_K
-from hsnn.evaluation.metrics.ranks import top_k
+from hsnn.evaluation.metrics.ranks import MISS, top_k
 from hsnn.evaluation.queries.query_sampling import SampledQueries
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.search.queries import queries_from_requests
 from hsnn.trainer.features.cross_features import cross_features
-from hsnn.trainer.model.scorer import EncodedQueries, Scorer
+from hsnn.trainer.model.scorer import EncodedQueries, QueryArrays, Scorer
 
 
 class ModelView(NamedTuple):
@@ -48,11 +48,25 @@ class MethodResult(NamedTuple):
         Positions of the first items in any order, -1 padded; None where only ranks are known.
     scored : (B,) int64 or None
         Items scored; None where it is the same number for every query.
+    dots : (B,) int64 or None
+        Dot products computed to choose the items that are scored; None for none.
     """
 
     ranks: NDArray[np.float64]
     top: NDArray[np.int64] | None
     scored: NDArray[np.int64] | None = None
+    dots: NDArray[np.int64] | None = None
+
+    @classmethod
+    def nothing(cls, count: int) -> MethodResult:
+        """Make the result of a method that returns no item for `count` queries.
+
+        Examples
+        --------
+        >>> MethodResult.nothing(2).ranks.tolist()
+        [inf, inf]
+        """
+        return cls(np.full(count, MISS), np.full((count, 1), -1), np.zeros(count, np.int64))
 
 
 class QueryBatch:
@@ -60,40 +74,72 @@ class QueryBatch:
 
     A *position* is an item's index among the retrievable items; -1 means that the item is not one of them.
 
+    Parameters
+    ----------
+    state
+        What the mirror holds; not to be changed while the batch is in use. None before the first version of the index:
+        then `known` items are retrievable, and there is nothing to score them with.
+    sampled
+    known : (N,) int64
+        Rows of the items seen so far, ascending; used without a `state` only.
+
     Attributes
     ----------
-    state : EpochState
-        What the mirror holds; not to be changed while the batch is in use.
     sampled : SampledQueries
-    queries : Queries
-        The requests as model inputs.
-    encoded : EncodedQueries
-        The queries encoded by the served model.
     rows : (N,) int64
-        Rows of the retrievable items.
+        Rows of the retrievable items, ascending.
+    row_limit : int
+        Larger than all `rows`.
     targets : (B,) int64
         Positions of the targets.
     excluded : (B, L) int64
         Positions of the items of the user's history, each once, which no method may return.
     """
 
-    def __init__(self, state: EpochState, sampled: SampledQueries) -> None:
-        index, alive = state.index, state.alive()
-        self.state, self.sampled = state, sampled
-        self.queries = queries_from_requests(state, sampled.requests)
-        self.encoded = index.scorer.encode(self.queries, index.vectors, index.leaves.node_log_share())
-        self.rows: NDArray[np.int64] = np.flatnonzero(alive)
-        self._position_of_row = np.full(len(alive) + 1, -1, np.int64)  # the last entry stands for unknown rows
+    def __init__(
+        self, state: EpochState | None, sampled: SampledQueries, known: NDArray[np.int64] | None = None
+    ) -> None:
+        self.sampled, self._state = sampled, state
+        if state is None:
+            history, self.rows = sampled.history, np.zeros(0, np.int64) if known is None else known
+            self.row_limit = int(self.rows.max(initial=-1)) + 1
+        else:
+            index, alive = state.index, state.alive()
+            self._queries = queries_from_requests(state, sampled.requests)
+            self._encoded = index.scorer.encode(self._queries, index.vectors, index.leaves.node_log_share())
+            history, self.rows, self.row_limit = self._queries.history_items, np.flatnonzero(alive), len(alive)
+        self._position_of_row = np.full(self.row_limit + 1, -1, np.int64)  # the last entry stands for unknown rows
         self._position_of_row[self.rows] = np.arange(len(self.rows))
         self.targets = self.positions(sampled.target_rows)
-        self.excluded = _without_repeats(self.positions(self.queries.history_items))
+        self.excluded = _without_repeats(self.positions(history))
+
+    @property
+    def has_index(self) -> bool:
+        """Whether there is an index; without one only counting methods can answer."""
+        return self._state is not None
+
+    @property
+    def state(self) -> EpochState:
+        """What the mirror holds; `has_index` must be true."""
+        assert self._state is not None
+        return self._state
+
+    @property
+    def queries(self) -> QueryArrays:
+        """The requests as model inputs; `has_index` must be true."""
+        return self._queries
+
+    @property
+    def encoded(self) -> EncodedQueries:
+        """The queries encoded by the served model; `has_index` must be true."""
+        return self._encoded
 
     def __len__(self) -> int:
         return len(self.sampled.target_rows)
 
     def positions(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """Positions of `rows`, of any shape; -1 where a row is not retrievable."""
-        unknown = len(self._position_of_row) - 1
+        unknown = self.row_limit
         return self._position_of_row[np.where((rows < 0) | (rows >= unknown), unknown, rows)]
 
     def served_view(self) -> ModelView:
@@ -107,6 +153,8 @@ class QueryBatch:
         State features are computed once per distinct time and shared by all models and queries: they are most of the
         work, and because decay is exact they cannot be reused for another time.
         """
+        if not views:
+            return []
         scores = [np.empty((len(self), len(self.rows)), np.float32) for _ in views]
         items = [(view.vectors[self.rows], view.nodes[self.rows]) for view in views]
         for numbers, features in self._state_features():

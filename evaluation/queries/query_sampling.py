@@ -38,6 +38,8 @@ class SampledQueries(NamedTuple):
         Stream time since the target was first seen, ms; 0 if this event is its first.
     history : (n, RECENT_ITEMS) int32
         Rows of the user's last items, newest last, padded with -1 in front.
+    users : (n,) int64
+        Rows of the users, -1 for one without a row.
     """
 
     requests: list[Request]
@@ -47,6 +49,7 @@ class SampledQueries(NamedTuple):
     ts: NDArray[np.int64]
     age: NDArray[np.int64]
     history: NDArray[np.int32]
+    users: NDArray[np.int64]
 
     def select(self, chosen: slice) -> SampledQueries:
         """Select a range of the queries."""
@@ -58,6 +61,7 @@ class SampledQueries(NamedTuple):
             ts=self.ts[chosen],
             age=self.age[chosen],
             history=self.history[chosen],
+            users=self.users[chosen],
         )
 
 
@@ -90,13 +94,34 @@ class QueryWindow(NamedTuple):
             )
         return cls(share, first, min(last, total))
 
+    def before(self, queries: int) -> QueryWindow:
+        """Make the window before this one, half as far back as the stream goes, with about so many `queries`.
+
+        Examples
+        --------
+        >>> QueryWindow(0.05, 600, 1200).before(30)
+        QueryWindow(share=0.1, start=300, stop=600)
+        """
+        start = self.start // 2
+        return QueryWindow(min(queries / max(self.start - start, 1), 1.0), start, self.start)
+
 
 class QuerySampler:
-    """Samples queries batch by batch."""
+    """Samples queries batch by batch.
 
-    def __init__(self, window: QueryWindow, seed: int) -> None:
-        self.window = window
-        self._rng = np.random.default_rng([seed, 3])
+    Parameters
+    ----------
+    window
+        Of the measured queries.
+    seed
+    earlier
+        Number of queries sampled before the window, about; the settings of the baselines are chosen on them.
+    """
+
+    def __init__(self, window: QueryWindow, seed: int, earlier: int = 0) -> None:
+        self.window, self._earlier = window, window.before(earlier)
+        # Two generators, so that the measured queries do not depend on the earlier ones.
+        self._rng, self._earlier_rng = np.random.default_rng([seed, 3]), np.random.default_rng([seed, 4])
         self._histories = UserHistories(RECENT_ITEMS)
         self._events_seen = 0
 
@@ -106,7 +131,7 @@ class QuerySampler:
         Returns
         -------
         queries
-            The sampled events as requests.
+            The sampled events as requests, in order of the stream: earlier ones before those of the window.
         history
             The last items (B, RECENT_ITEMS) before each event of the batch, sampled or not.
         """
@@ -115,8 +140,10 @@ class QuerySampler:
         event = self._events_seen + prepared.indices
         self._events_seen += prepared.events
         # One random number per event of the batch, valid or not, so that the sample does not depend on what is valid.
-        drawn = self._rng.random(prepared.events)[prepared.indices] < self.window.share
-        drawn &= (event >= self.window.start) & (event < self.window.stop)
+        drawn = np.zeros(len(event), np.bool_)
+        for rng, window in ((self._rng, self.window), (self._earlier_rng, self._earlier)):
+            chances = rng.random(prepared.events)[prepared.indices]
+            drawn |= (chances < window.share) & (event >= window.start) & (event < window.stop)
         chosen = np.flatnonzero(drawn & ~(history == prepared.items[:, None]).any(1))
         item_ids, user_ids, targets = learner.items.table.ids, learner.users.table.ids, prepared.items[chosen]
         requests = [
@@ -131,6 +158,7 @@ class QuerySampler:
             ts=prepared.ts[chosen],
             age=np.maximum(prepared.ts[chosen] - learner.states.first[targets], 0),
             history=history[chosen],
+            users=prepared.users[chosen],
         )
         return queries, history
 

@@ -9,7 +9,7 @@ from typing import Any
 from hsnn.evaluation.methods import POPULAR_ITEMS
 from hsnn.evaluation.metrics.run import Run
 from hsnn.evaluation.report.plots import draw
-from hsnn.evaluation.report.summary import percent, probabilities
+from hsnn.evaluation.report.summary import percent, probabilities, shortfalls
 
 _COLUMNS = {
     "R@20": "recall_at_20",
@@ -22,6 +22,8 @@ _COLUMNS = {
     "rare": "rare_recall_at_50",
     "coverage": "coverage",
     "popular": "popularity_share",
+    "best R@20": "hindsight_recall_at_20",
+    "best R@50": "hindsight_recall_at_50",
 }
 
 
@@ -39,6 +41,7 @@ def write(path: Path, runs: Sequence[Run], figures: Mapping[str, Any], title: st
     quality = probabilities(figures)
     parts = [
         f"# {title}",
+        _shortfalls(figures),
         _introduction(figures),
         methods_table(figures["methods"]),
         _legend(),
@@ -66,10 +69,11 @@ def methods_table(methods: Mapping[str, Mapping[str, float]]) -> str:
             *(percent(figures[key]) for key in _COLUMNS.values()),
             f"{figures['scored']:.0f}",
             f"{100 * figures['scored_share']:.1f}%",
+            f"{100 * figures['dots_share']:.1f}%",
         ]
         for name, figures in methods.items()
     ]
-    return grid(["method", *_COLUMNS, "scored", "share"], rows)
+    return grid(["method", *_COLUMNS, "scored", "share", "dots"], rows)
 
 
 def comparisons_table(figures: Mapping[str, Any]) -> str:
@@ -112,13 +116,21 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|---" + "|--:" * (len(head) - 1) + "|", *lines[1:]])
 
 
+def _shortfalls(figures: Mapping[str, Any]) -> str:
+    first, *others = shortfalls(figures)
+    return (
+        "\n".join([first, *(f"- {other}" for other in others)])
+        if not others
+        else "\n\n".join([first, "\n".join(f"- {other}" for other in others)])
+    )
+
+
 def _introduction(figures: Mapping[str, Any]) -> str:
-    hours = figures["popularity_half_life_hours"]
+    settings = ", ".join(f"{name.replace('_', ' ')} {setting}" for name, setting in figures["settings"].items())
     return (
         f"{figures['events']:,} events in order, a sample of them queried before being learned; "
         f"{figures['queries']:,.0f} queries per seed, {figures['seeds']} seed(s). "
-        f"{figures['events_per_second']:,.0f} events/s learned. Popularity's best half-life for recall@20: "
-        f"{'it never forgets' if hours is None else f'{hours:g} h'}."
+        f"{figures['events_per_second']:,.0f} events/s learned. Settings, chosen on queries before these: {settings}."
     )
 
 
@@ -127,8 +139,10 @@ def _legend() -> str:
         "Percent. **fresh**: recall@50 of targets first seen less than so many hours ago. **rare**: recall@50 of "
         f"targets that are not among the {POPULAR_ITEMS} most popular items. **coverage**: share of the retrievable "
         "items that were in some answer's first 20. **popular**: share of an answer's first 20 that is among the "
-        f"{POPULAR_ITEMS} most popular. **scored**: items that the model scores per request, and their share of the "
-        "retrievable ones."
+        f"{POPULAR_ITEMS} most popular. **best**: under the setting that turned out best for the figure, which nobody "
+        "could have chosen. **scored**: items that the model scores per request, and their share of all. "
+        "**dots**: dot products made to choose those, as a share of the retrievable items. **frozen 1h**: the served "
+        "path on a copy that stands still for up to an hour."
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.evaluation.metrics.budget_curves import points
-from hsnn.evaluation.metrics.method_metrics import best_column
+from hsnn.evaluation.metrics.method_metrics import ranks as ranks_of_method
 from hsnn.evaluation.metrics.run import Run
 from hsnn.evaluation.optional_packages import import_optional
 
@@ -72,7 +72,7 @@ def draw(runs: Sequence[Run], figures: Mapping[str, Any], folder: Path, stem: st
 
 def over_stream(run: Run, method: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Recall over time: days since the first query and recall@50, in buckets of as many queries each, (<= 20,) both."""
-    hits = run.ranks[best_column(run, method, "recall_at_50")] < 50
+    hits = ranks_of_method(run, method) < 50
     parts = np.array_split(np.arange(len(hits)), min(_BUCKETS, len(hits)))
     days = (run.ts - run.ts[0]) / _DAY
     return np.array([days[part].mean() for part in parts]), np.array([hits[part].mean() for part in parts])

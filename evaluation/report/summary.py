@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from hsnn.evaluation.errors import NothingMeasuredError
 from hsnn.evaluation.methods import POPULAR_ITEMS
 from hsnn.evaluation.metrics.budget_curves import curves
 from hsnn.evaluation.metrics.calibration import calibration, normalised_entropy
-from hsnn.evaluation.metrics.method_metrics import best_column, best_half_life, figures, has_rare_target, methods
+from hsnn.evaluation.metrics.method_metrics import chosen_half_life, figures, has_rare_target, methods, ranks
 from hsnn.evaluation.metrics.paired_differences import Interval, compare, interval
 from hsnn.evaluation.metrics.ranks import paired_recall_difference
 from hsnn.evaluation.metrics.run import Run
+from hsnn.evaluation.metrics.shortfalls import LEVEL, differences
 
 # Cuts k of recall@k at which methods are compared within a run.
 CUTS = (20, 50)
@@ -27,7 +29,7 @@ _COMPARED = ("recall_at_20", "recall_at_50")
 def summary(run: Run) -> dict[str, Any]:
     """Summarise one run as plain values; `hsnn.evaluation.metrics.method_metrics.figures` has those of a method.
 
-    ``popularity_half_life_hours`` is the best one for recall@20.
+    ``popularity_half_life_hours`` and ``settings`` were chosen on queries before the measured ones.
 
     Raises
     ------
@@ -44,7 +46,9 @@ def summary(run: Run) -> dict[str, Any]:
         "methods": {name: figures(run, name) for name in methods(run)},
         "paired": {f"recall_at_{cut}": {name: _paired(run, name, cut) for name in others} for cut in CUTS},
         "curves": curves(run),
-        "popularity_half_life_hours": best_half_life(run, "popularity", "recall_at_20"),
+        "popularity_half_life_hours": chosen_half_life(run),
+        "settings": {name: column.partition(":")[2] for name, column in run.chosen.items() if ":" in column},
+        "costs_seconds": run.costs | {"training": run.training_seconds},
         "queries": len(run.scored),
         "rare_target_queries": int(has_rare_target(run).sum()),
         "events": run.events,
@@ -59,8 +63,9 @@ def across(runs: Sequence[Run]) -> dict[str, Any]:
     """Average runs that differ in their seed alone, in the form of `summary`, with the spread over seeds.
 
     Additional keys: ``seeds``, ``per_seed`` (the summaries), ``intervals`` (of every figure of every method, 95% by
-    Student's t) and ``comparisons`` (the served path minus another method, on the same queries). For one seed the ends
-    of an interval are None.
+    Student's t), ``comparisons`` (the served path minus another method, on the same queries) and ``shortfalls``
+    (the number of comparisons with baselines, and those in which the served path is behind, corrected for that number).
+    For one seed the ends of an interval are None.
     """
     summaries = [summary(run) for run in runs]
     names = methods(runs[0])
@@ -80,9 +85,19 @@ def across(runs: Sequence[Run]) -> dict[str, Any]:
         if name != "served"
     }
     # Not averaged: the same for every seed, or only meaningful for one.
-    first = {name: summaries[0][name] for name in ("events", "popularity_half_life_hours", "paired")}
+    first = {name: summaries[0][name] for name in ("events", "popularity_half_life_hours", "settings", "paired")}
+    table = differences({"": runs}, {"": runs[0].baselines})
+    behind = {"comparisons": len(table), "behind": [asdict(one) for one in table if one.behind]}
     means = {name: _mean([seed[name] for seed in summaries]) for name in summaries[0] if name not in first}
-    return means | first | {"seeds": len(runs), "per_seed": summaries, "intervals": spread, "comparisons": compared}
+    return (
+        means
+        | first
+        | {"seeds": len(runs), "per_seed": summaries, "intervals": spread}
+        | {
+            "comparisons": compared,
+            "shortfalls": behind,
+        }
+    )
 
 
 def interval_values(values: Interval) -> dict[str, Any]:
@@ -108,7 +123,8 @@ def table(figures: Mapping[str, Any], title: str) -> Table:
     }
     caption = (
         f"R@50 of targets of popularity rank ≥ {POPULAR_ITEMS} (rare), first seen < 6 h ago (fresh); "
-        "of the items (cover)"
+        "of the items (cover); R@50 under the setting that is best in hindsight (best); items scored, and dot products "
+        "made to choose them (dots), as shares of the retrievable ones"
     )
     grid = Table(
         title=title,
@@ -119,16 +135,34 @@ def table(figures: Mapping[str, Any], title: str) -> Table:
         pad_edge=False,
         collapse_padding=True,
     )
-    for name in ("method", *shown, "scored", "share"):
+    for name in ("method", *shown, "best", "scored", "share", "dots"):
         grid.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     for name, method in figures["methods"].items():
         grid.add_row(
             name.replace("_", " "),
             *(percent(method[figure]) for figure in shown.values()),
+            percent(method["hindsight_recall_at_50"]),
             f"{method['scored']:.0f}",
             f"{100 * method['scored_share']:.1f}%",
+            f"{100 * method['dots_share']:.1f}%",
         )
     return grid
+
+
+def shortfalls(figures: Mapping[str, Any]) -> list[str]:
+    """Say where the served path is behind which baseline, or that it is behind none: one sentence each."""
+    found = figures["shortfalls"]
+    corrected = f"{found['comparisons']} comparisons with baselines, Holm-corrected at {LEVEL:.0%}"
+    if not found["behind"]:
+        return [f"The served path is behind no baseline ({corrected})."]
+    lines = [f"The served path is BEHIND in {len(found['behind'])} of {corrected}:"]
+    for one in sorted(found["behind"], key=lambda one: one["mean"]):
+        name, figure = one["method"].replace("_", " "), one["figure"].replace("_at_", "@")
+        lines.append(
+            f"{name}, {figure}: {100 * one['mean']:+.2f} points, "
+            f"95% interval {100 * one['low']:+.2f} to {100 * one['high']:+.2f}"
+        )
+    return lines
 
 
 def sentences(figures: Mapping[str, Any]) -> list[str]:
@@ -171,10 +205,10 @@ def _index(run: Run) -> dict[str, Any]:
     return {
         "items": int(sizes.sum()),
         "nodes": len(sizes),
-        "max_over_mean": float(sizes.max() / sizes.mean()),
-        "std_over_mean": float(sizes.std() / sizes.mean()),
+        "max_over_mean": float(sizes.max() / sizes.mean()) if len(sizes) else float("nan"),
+        "std_over_mean": float(sizes.std() / sizes.mean()) if len(sizes) else float("nan"),
         "dead": int((sizes == 0).sum()),
-        "dead_share": float((sizes == 0).mean()),
+        "dead_share": float((sizes == 0).mean()) if len(sizes) else float("nan"),
         "churn_per_100k_events": run.churn,
         "traffic_churn_per_100k_events": run.traffic_churn,
         "versions": run.versions,
@@ -196,12 +230,12 @@ def _probabilities(run: Run) -> dict[str, Any]:
 
 
 def _paired(run: Run, method: str, cut: int) -> tuple[float, float]:
-    column = best_column(run, method, f"recall_at_{cut}")
-    return paired_recall_difference(run.ranks["served"], run.ranks[column], cut)
+    return paired_recall_difference(run.ranks["served"], ranks(run, method), cut)
 
 
 def _mean(values: Sequence[Any]) -> Any:
-    """Mean of numbers, in nested mappings of one shape; a single value stays as it is."""
+    """Mean of numbers, in nested mappings, of what all of them have; a single value stays as it is."""
     if isinstance(values[0], Mapping):
-        return {name: _mean([value[name] for value in values]) for name in values[0]}
+        common = [name for name in values[0] if all(name in value for value in values)]
+        return {name: _mean([value[name] for value in values]) for name in common}
     return values[0] if len(values) == 1 else float(np.mean(values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +15,24 @@ from rich.progress import Progress
 
 from hsnn.cli.options import ConfigFile, DataSet, Overrides, settings
 from hsnn.config.schema import Config
+from hsnn.evaluation.baselines.registry import parse_baselines
 from hsnn.evaluation.harness.dataset_config import config_for_dataset
+from hsnn.evaluation.harness.hourly_sessions import evaluate_hourly
 from hsnn.evaluation.harness.prequential import Run
 from hsnn.evaluation.harness.prequential import evaluate as evaluate_prequentially
-from hsnn.evaluation.methods import parse_baselines
-from hsnn.evaluation.report.summary import across, probabilities, sentences, table
+from hsnn.evaluation.metrics.hourly import hourly_figures
+from hsnn.evaluation.report.hourly import hourly_shortfalls, hourly_table
+from hsnn.evaluation.report.summary import across, probabilities, sentences, shortfalls, table
 from hsnn.streaming.datasets import load
 from hsnn.streaming.datasets.base import Dataset
 from hsnn.trainer.config.model import TrainerConfig
+
+
+class Protocol(StrEnum):
+    """Protocols of `hsnn evaluate`."""
+
+    PREQUENTIAL = "prequential"
+    HOURLY_SESSIONS = "hourly-sessions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +44,7 @@ class EvaluationTask:
     data : name of a data set, or name:path
     events : number of its first engagements to use; None: all
     query_share, query_from, query_to : as in `hsnn.evaluation.harness.prequential.evaluate`
-    baselines : ``all``, ``none`` or names with commas
+    baselines : ``default``, ``counting``, ``all``, ``none`` or names with commas
     seeds : number of runs; the first has the configured seed, each next one the next seed
     """
 
@@ -42,7 +53,7 @@ class EvaluationTask:
     query_share: float = 0.05
     query_from: float = 0.5
     query_to: float = 1.0
-    baselines: str = "all"
+    baselines: str = "default"
     seeds: int = 1
 
 
@@ -51,7 +62,9 @@ def evaluate(
     config: ConfigFile = None,
     overrides: Overrides = None,
     model: Annotated[str | None, typer.Option(help="size of the model: sets trainer.model.preset")] = None,
-    baselines: Annotated[str, typer.Option(help="what to compare with: all, none, or names with commas")] = "all",
+    baselines: Annotated[
+        str, typer.Option(help="what to compare with: default, counting, all, none, or names with commas")
+    ] = "default",
     seeds: Annotated[int, typer.Option(min=1, help="runs, each with the next seed")] = 1,
     events: Annotated[int | None, typer.Option(min=1, help="first engagements of the data set; all")] = None,
     query_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of the events that are queried")] = 0.05,
@@ -59,6 +72,11 @@ def evaluate(
         float, typer.Option(min=0.0, help="first event that is queried; up to 1 a share of the stream")
     ] = 0.5,
     query_to: Annotated[float, typer.Option(min=0.0, help="end of the pass; up to 1 a share of the stream")] = 1.0,
+    protocol: Annotated[Protocol, typer.Option(help="what is asked; hourly-sessions: the last clicks of sessions")] = (
+        Protocol.PREQUENTIAL
+    ),
+    hours: Annotated[int, typer.Option(min=1, help="of hourly-sessions: hours predicted, after the first")] = 190,
+    targets: Annotated[int | None, typer.Option(min=1, help="of hourly-sessions: sessions sampled; all")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
     report: Annotated[Path | None, typer.Option(help="write a Markdown report here, plots beside it")] = None,
 ) -> None:
@@ -77,7 +95,10 @@ def evaluate(
         baselines=baselines,
         seeds=seeds,
     )
-    run_evaluation(loaded, task, json_file, report)
+    if protocol is Protocol.HOURLY_SESSIONS:
+        run_hourly(loaded, data, events=events, hours=hours, targets=targets, json_file=json_file)
+    else:
+        run_evaluation(loaded, task, json_file, report)
 
 
 def run_evaluation(config: Config, task: EvaluationTask, json_file: Path | None, report: Path | None) -> None:
@@ -104,6 +125,32 @@ def run_evaluation(config: Config, task: EvaluationTask, json_file: Path | None,
         console.print(f"written to {', '.join(map(str, files))}", markup=False)
 
 
+def run_hourly(
+    config: Config, data: str, *, events: int | None, hours: int, targets: int | None, json_file: Path | None
+) -> None:
+    """Evaluate by the hour and print the figures; write them to `json_file` if given."""
+    console, dataset = Console(), load(data, limit=events)
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task(f"{dataset.name}, by the hour", total=len(dataset.engagements))
+        runs = evaluate_hourly(
+            dataset,
+            config_for_dataset(config.trainer, dataset),
+            config.streaming.batch_size,
+            hours=hours,
+            targets=targets,
+            report=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    modes = {mode: hourly_figures(run) for mode, run in runs.items()}
+    for mode, figures in modes.items():
+        for line in hourly_shortfalls(mode, figures):
+            console.print(line)
+        console.print(hourly_table(mode, figures, dataset.name))
+    if json_file is not None:
+        found = {"data": dataset.name, "config": config.digest(), "modes": modes}
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+        console.print(f"written to {json_file}", markup=False)
+
+
 def _run_seed(data: Dataset, trainer: TrainerConfig, task: EvaluationTask, *, config: Config, console: Console) -> Run:
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"{data.name}, one pass, seed {trainer.seed}", total=len(data.engagements))
@@ -122,13 +169,15 @@ def _run_seed(data: Dataset, trainer: TrainerConfig, task: EvaluationTask, *, co
 def _print_figures(console: Console, figures: Mapping[str, Any], task: EvaluationTask) -> None:
     queries = f"{figures['queries']:,.0f} queries, {figures['seeds']} seed(s)"
     title = f"{figures['data']}: {figures['events']:,} events, {queries}; percent"
+    for line in shortfalls(figures):
+        console.print(line)
     console.print(table(figures, title))
     for sentence in _differences(figures) if task.seeds > 1 else sentences(figures):
         console.print(sentence)
     if calibration := probabilities(figures):
         console.print(calibration)
-    hours = figures["popularity_half_life_hours"]
-    console.print(f"popularity's best half-life: {'none, it never forgets' if hours is None else f'{hours:g} h'}")
+    settings = ", ".join(f"{name.replace('_', ' ')} {setting}" for name, setting in figures["settings"].items())
+    console.print(f"settings, chosen on queries before these: {settings}")
     console.print(f"{figures['events_per_second']:,.0f} events/s learned")
 
 

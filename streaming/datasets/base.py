@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,8 +138,12 @@ class Dataset:
                 event = self.interaction(index) if index >= 0 else self.impression(-1 - index)
                 yield ENGAGEMENTS, str(event.user).encode(), event
 
-    def batches(self, batch_size: int, config: StreamingConfig | None = None) -> Iterator[Batch]:
+    def batches(
+        self, batch_size: int, config: StreamingConfig | None = None, edges: Sequence[int] = ()
+    ) -> Iterator[Batch]:
         """Yield the same events as batches of exactly `batch_size` interactions; only the last may be shorter.
+
+        A batch also ends before each interaction in `edges`, ascending.
 
         Each batch carries the items and users that arrive up to its last engagement. Positions count engagement events,
         items and users on partition 0 of their topics. If `config` names tasks, impressions are joined as the consumer
@@ -151,7 +156,8 @@ class Dataset:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        return _batches(self, batch_size, None if config is None else joiner_from_config(config))
+        joiner = None if config is None else joiner_from_config(config)
+        return _batches(self, batch_size, joiner, edges)
 
     def event_times(self) -> NDArray[np.int64]:
         """Return the event time of every engagement event, (n + m,) epoch ms, in order."""
@@ -173,12 +179,13 @@ def _times(events: Sequence[Any]) -> NDArray[np.int64]:
     return np.fromiter((event.ts for event in events), np.int64, len(events))
 
 
-def _batches(data: Dataset, size: int, joiner: Joiner | None) -> Iterator[Batch]:
+def _batches(data: Dataset, size: int, joiner: Joiner | None, edges: Sequence[int]) -> Iterator[Batch]:
     interactions = np.flatnonzero(data.sequence >= 0)  # their indices in `sequence`
     times, item_times, user_times = data.event_times(), _times(data.items), _times(data.users)
     start = begin = item = user = 0
     while start < len(interactions):
-        stop = min(start + size, len(interactions))
+        edge = bisect_right(edges, start)
+        stop = min(start + size, len(interactions), *edges[edge : edge + 1])
         last = stop == len(interactions)
         end = len(data.sequence) if last else int(interactions[stop - 1]) + 1
         watermark = int(times[end - 1])

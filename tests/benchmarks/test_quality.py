@@ -77,9 +77,11 @@ def small_grid(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(__main__, "VARIANTS", variants.VARIANTS)
     monkeypatch.setattr(__main__, "SETS", {"ml-100k": Protocol(None, 0.4)})
+    monkeypatch.setattr(__main__, "MAIN_SETS", ("ml-100k",))
+    monkeypatch.setattr(__main__, "YOUNG", (1000,))
     monkeypatch.setattr(__main__, "RESULTS", tmp_path / "quality.json")
     monkeypatch.setattr(__main__, "ROOT", tmp_path)
-    monkeypatch.setattr(cells, "_data", lambda name, limit: planted(6000))
+    monkeypatch.setattr(cells, "_data", lambda name, limit: planted(limit or 6000))
     made = []
 
     class Here:
@@ -110,11 +112,11 @@ def small_grid(tmp_path, monkeypatch):
 def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_grid, tmp_path):
     arguments = ["--cache", str(tmp_path / "cache"), "--seeds", "2", "--baselines", "popularity,popularity_filter"]
     __main__.main([*arguments, "--variants", "default"])
-    assert len(small_grid) == 2
+    assert [cell.protocol.limit for cell in small_grid] == [1000, 1000, None, None]  # young streams first
     __main__.main([*arguments, "--variants", "narrow"])
-    assert [(cell.variant, cell.seed) for cell in small_grid[2:]] == [("narrow", 0), ("narrow", 1)]
+    assert [(cell.variant, cell.seed) for cell in small_grid[4:]] == [("narrow", 0), ("narrow", 1)]
     __main__.main([*arguments, "--variants", "default"])  # nothing is made, and what is known of the other stays
-    assert len(small_grid) == 4
+    assert len(small_grid) == 6
     found = json.loads((tmp_path / "quality.json").read_text())
     of = found["sets"]["ml-100k"]["variants"]
     assert set(of) == {"default", "narrow"}
@@ -122,7 +124,16 @@ def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_gri
     values = [of[name]["intervals"]["served"]["recall_at_20"]["per_seed"] for name in ("narrow", "default")]
     assert lost["per_seed"] == pytest.approx([ours - theirs for ours, theirs in zip(*values, strict=True)])
     assert lost["mean"] < -0.1  # five items cannot hold what twenty-five do
+    counting = {"covisitation", "popularity", "stan", "vsknn"}
+    young = found["sets"]["ml-100k"]["young"]["1000"]
+    assert counting < set(young["methods"])
+    against = found["against_counting"]
+    assert against["streams"] == ["ml-100k, first 1,000", "ml-100k"]
+    assert against["comparisons"] == 2 * (4 + 1)  # of the grown stream popularity alone was asked for
+    assert {one["method"] for one in against["behind"]} <= counting
     page = quality_table(found)
+    assert page.startswith(f"Counting is ahead of the served path in {len(against['behind'])} of 10 comparisons")
+    assert "| 1,000 | " in page
     assert "### ml-100k" in page
     assert f"`{of['default']['config'][:12]}`" in page
     assert f"{100 * of['default']['methods']['served']['recall_at_50']:.2f}" in page
@@ -137,10 +148,10 @@ def test_passes_of_other_code_are_used_and_said_or_made_again(small_grid, tmp_pa
     __main__.main(arguments)
     monkeypatch.setattr(__main__, "code_digest", lambda: "another")
     __main__.main(arguments)
-    assert "1 passes were made by other code" in capsys.readouterr().out
-    assert len(small_grid) == 1
-    __main__.main([*arguments, "--fresh"])
+    assert "2 passes were made by other code" in capsys.readouterr().out
     assert len(small_grid) == 2
+    __main__.main([*arguments, "--fresh"])
+    assert len(small_grid) == 4
 
 
 def test_unknown_names_are_said(capsys):

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from hsnn.evaluation.baselines.base import Baseline, ScoredBatch
+from hsnn.evaluation.baselines.registry import declarations
 from hsnn.evaluation.harness.evaluator import Evaluator
 from hsnn.evaluation.harness.offline_system import OfflineSystem
 from hsnn.evaluation.harness.prequential import Run, evaluate
-from hsnn.evaluation.methods import BASELINES
 from hsnn.evaluation.queries.query_batch import QueryBatch
 from hsnn.evaluation.queries.query_sampling import QuerySampler, QueryWindow, SampledQueries
 from hsnn.streaming.datasets.base import Dataset
@@ -84,13 +84,14 @@ class Moment(NamedTuple):
 @pytest.fixture(scope="session")
 def moment() -> Moment:
     """After 5,888 events; 40 queries or more, at times of their own."""
-    system, evaluator = OfflineSystem(CONFIG, 0.0, 512), Evaluator(CONFIG, BASELINES)
+    system, evaluator = OfflineSystem(CONFIG, 0.0, 512), Evaluator(CONFIG, tuple(declarations()))
     sampler = QuerySampler(QueryWindow(1.0, 5888, 10**9), CONFIG.seed)
     for batch in planted(6100).batches(128):
         prepared = system.prepare(batch)
         evaluator.prepare(batch)
         sampled, history = sampler.sample(prepared, system.learner, 200)
         if len(sampled.requests):
+            evaluator.choose_settings()
             return Moment(system, evaluator, sampled, QueryBatch(system.mirror.state, sampled))
         learned = system.learn(prepared)
         evaluator.learn(prepared, history, system, learned)

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from hsnn.evaluation.baselines import registry
 from hsnn.evaluation.baselines.ann_indexes import ANN_INDEXES, AnnBaseline
-from hsnn.evaluation.baselines.covisitation import (
-    BACKWARD_WEIGHT,
-    KAPPA,
-    LAST_ITEMS,
-    SMOOTHING_HALF_LIVES,
-    CovisitationBaseline,
-)
 from hsnn.evaluation.baselines.popularity_filter import PopularityFilterBaseline
+from hsnn.evaluation.baselines.registry import declarations, parse_baselines
 from hsnn.evaluation.baselines.two_tower import item_side, user_side
 from hsnn.evaluation.errors import MissingPackageError, ProtocolError
 from hsnn.evaluation.harness.prequential import evaluate
-from hsnn.evaluation.methods import (
-    BASELINES,
-    CANDIDATE_ORDERS,
-    COVISITATION_HALF_LIVES,
-    POPULARITY_HALF_LIVES,
-    parse_baselines,
-)
+from hsnn.evaluation.methods import CANDIDATE_ORDERS, MODEL_METHODS, POPULARITY_HALF_LIVES
 from hsnn.evaluation.metrics.ranks import MISS, rank, ranks_of
 from hsnn.evaluation.optional_packages import import_optional
 from hsnn.trainer.config.model import ModelConfig
-
-HOUR = 3_600_000
-START = 1_700_000_000_000
 
 
 def with_excluded(values: np.ndarray, queries, number: int) -> np.ndarray:
@@ -68,7 +54,10 @@ def test_popularity_share_counts_the_first_items(moment):
 def test_the_popularity_filter_scores_the_most_popular_and_nothing_else(moment):
     queries, ranking = moment.queries, moment.scored().ranking
     scores = queries.score([queries.served_view()])[0]
-    answers = PopularityFilterBaseline((7, 25)).answer(moment.scored())
+    answers = {}
+    for hours in POPULARITY_HALF_LIVES:  # the curve is that of the chosen half-life
+        scored = replace(moment.scored(), chosen={"popularity_filter": f"popularity_filter:{hours}"})
+        answers |= PopularityFilterBaseline((7, 25)).answer(scored)
     for at, hours in enumerate(POPULARITY_HALF_LIVES):
         for number, place in enumerate(queries.targets.tolist()):
             for budget in (7, 25):
@@ -78,76 +67,6 @@ def test_the_popularity_filter_scores_the_most_popular_and_nothing_else(moment):
         assert answers[f"popularity_filter:{hours}"].ranks.tolist() == (
             answers[f"popularity_filter:{hours}@25"].ranks.tolist()
         )
-
-
-def naive_covisitation(events, history, now, at, popularity):
-    """Score every item by counting pairs one by one."""
-    counts = defaultdict(float)
-    for item, ts, before in events:
-        worth = 2.0 ** (-(now - ts) / (COVISITATION_HALF_LIVES[at] * HOUR))
-        for earlier in before[-LAST_ITEMS:]:
-            if earlier >= 0 and earlier != item:
-                counts[earlier, item] += worth
-                counts[item, earlier] += BACKWARD_WEIGHT * worth
-    known = [row for row in history[-LAST_ITEMS:] if row >= 0]
-    scores = []
-    for item, share in enumerate(popularity):
-        parts = [
-            (counts[row, item] + KAPPA * share) / (sum(value for (of, _), value in counts.items() if of == row) + KAPPA)
-            for row in known
-        ]
-        scores.append(np.mean(parts) if parts else share)
-    return scores
-
-
-class FakeQueryBatch:
-    """The part of a query batch that co-visitation uses; every row is retrievable."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = np.arange(rows)
-
-    def positions(self, rows):
-        return np.where(rows < len(self.rows), rows, -1)
-
-
-@pytest.mark.parametrize("pause", [0, 3, 900])
-def test_covisitation_counts_what_followed_what(pause):
-    """Whatever the pause between batches: an origin moves when a half-life has passed 200 times."""
-    rng, counted, events, clock = np.random.default_rng(pause), CovisitationBaseline(), [], START
-    for _ in range(4):
-        items, ts = rng.integers(0, 6, 5), clock + np.sort(rng.integers(0, HOUR, 5))
-        history = rng.integers(-1, 6, (5, 7))
-        counted.add(items, ts, history.astype(np.int32))
-        events += list(zip(items.tolist(), ts.tolist(), history.tolist(), strict=True))
-        clock += pause * HOUR
-    popularity = np.array([[0.4, 0.3, 0.1, 0.1, 0.05, 0.05]] * len(COVISITATION_HALF_LIVES))
-    now = max(ts for _, ts, _ in events) + 60_000
-    for history in ([-1, 3, 1, 1, 5, 0, 2], [-1] * 7, [-1] * 6 + [40]):
-        known = np.array([row for row in history[-LAST_ITEMS:] if row >= 0], np.int64)
-        found = counted.scores(known, now, FakeQueryBatch(6), popularity)
-        for at in range(len(COVISITATION_HALF_LIVES)):
-            expected = naive_covisitation(events, history, now, at, popularity[at])
-            np.testing.assert_allclose(found[at], expected, rtol=1e-9)
-
-
-@pytest.mark.slow
-def test_covisitation_answers_with_its_scores(moment):
-    queries, covisitation = moment.queries, moment.baseline("covisitation")
-    ranking = moment.scored().ranking
-    answers = covisitation.answer(moment.scored())
-    for at, hours in enumerate(COVISITATION_HALF_LIVES):
-        counts = ranking.counts[POPULARITY_HALF_LIVES.index(SMOOTHING_HALF_LIVES[at])]
-        found = answers[f"covisitation:{hours}"]
-        for number in range(len(queries)):
-            history = queries.sampled.history[number, -LAST_ITEMS:].astype(np.int64)
-            popularity = np.tile(counts / counts.sum(), (len(COVISITATION_HALF_LIVES), 1))
-            scores = covisitation.scores(history[history >= 0], int(queries.sampled.ts[number]), queries, popularity)[
-                at
-            ]
-            place = queries.targets[number]
-            assert found.ranks[number] == (rank(with_excluded(scores, queries, number), place) if place >= 0 else MISS)
-    by_popularity = moment.baseline("popularity").answer(moment.scored())["popularity:4.0"].ranks
-    assert (answers["covisitation:12.0"].ranks < 20).mean() > (by_popularity < 20).mean()
 
 
 @pytest.mark.slow
@@ -238,17 +157,39 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
 
 
 def test_baselines_are_parsed_and_ordered():
-    assert parse_baselines("all") == BASELINES
+    assert parse_baselines("all") == tuple(declarations())
+    assert parse_baselines("counting") == ("covisitation", "popularity", "stan", "vsknn")
+    assert not {"two_tower", "hnsw", "ivf"} & set(parse_baselines("default"))
     assert parse_baselines("none") == ()
     assert parse_baselines("ivf,popularity") == ("popularity", "ivf")
-    with pytest.raises(ProtocolError, match=r"no baseline is called itemknn; there are: popularity, "):
+    with pytest.raises(ProtocolError, match=r"no baseline is called itemknn; there are: covisitation, "):
         parse_baselines("popularity,itemknn")
 
 
 @pytest.mark.slow
 def test_baselines_that_are_not_requested_are_not_created(config, new_data, monkeypatch):
-    for name in ("CovisitationBaseline", "TwoTowerBaseline", "ShuffledIndexBaseline", "AnnBaseline"):
-        monkeypatch.setattr(f"hsnn.evaluation.baselines.registry.{name}", None)
+    known = {name: replace(declared, create=None) for name, declared in declarations().items() if name != "popularity"}
+    monkeypatch.setattr(registry, "declarations", lambda: {"popularity": declarations()["popularity"], **known})
     found = evaluate(new_data(1500), config, 64, query_share=0.5, snapshot_events=512, baselines=())
     methods = {column.partition("@")[0].partition(":")[0] for column in found.ranks}
-    assert methods == {"served", "exhaustive", "popularity", *CANDIDATE_ORDERS}
+    assert methods == {*MODEL_METHODS, "popularity", *CANDIDATE_ORDERS}
+
+
+def test_a_baseline_is_one_file(tmp_path, monkeypatch):
+    """A module that lies beside the others is found, without a line anywhere else."""
+    import hsnn.evaluation.baselines as package
+
+    (tmp_path / "always_first.py").write_text(
+        "from hsnn.evaluation.baselines.base import BaselineDeclaration\n"
+        "BASELINES = (BaselineDeclaration('always_first', lambda given: None, counting=True),)\n"
+    )
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "hsnn.evaluation.baselines.always_first", raising=False)
+    declarations.cache_clear()
+    try:
+        assert "always_first" in declarations()
+        assert "always_first" in parse_baselines("default")
+    finally:
+        declarations.cache_clear()
+        sys.modules.pop("hsnn.evaluation.baselines.always_first", None)
+    assert "always_first" not in declarations()

@@ -9,7 +9,7 @@ import pytest
 
 from hsnn.evaluation.methods import POPULARITY_HALF_LIVES as HOURS
 from hsnn.evaluation.metrics.assignment_churn import AssignmentChurn, moved_share
-from hsnn.evaluation.metrics.method_metrics import best_column, figures
+from hsnn.evaluation.metrics.method_metrics import chosen_column, figures, hindsight_column
 from hsnn.evaluation.metrics.ranks import MISS
 from hsnn.evaluation.metrics.run import Run, load, save
 from hsnn.evaluation.report.summary import across, summary
@@ -22,7 +22,12 @@ def small_run(**changes) -> Run:
     """Four queries."""
     served = np.array([0, 30, 150, MISS], np.float32)
     ranks = POPULAR | {"popularity:1.0": np.array([10, 49, 50, MISS], np.float32), "served": served}
-    ranks |= {"exhaustive": np.array([0, 30, 150, 300], np.float32), "merge@25": served, "whole_nodes@25": served}
+    ranks |= {
+        "frozen_1h": served,
+        "exhaustive": np.array([0, 30, 150, 300], np.float32),
+        "merge@25": served,
+        "whole_nodes@25": served,
+    }
     run = Run(
         ranks=ranks,
         work={"served": np.array([20, 20, 30, 30], np.int32), "merge@25": np.full(4, 25, np.int32)},
@@ -35,7 +40,11 @@ def small_run(**changes) -> Run:
         sizes=np.array([0, 2, 4, 2]),
         churn=1.5,
         traffic_churn=0.5,
+        dots={"served": np.array([40, 40, 60, 60], np.int32)},
         baselines=("popularity",),
+        counting=("popularity",),
+        chosen={"popularity": "popularity:1.0"},
+        costs={"served": 0.1},
         budget=25,
         events=1000,
         versions=3,
@@ -60,10 +69,20 @@ def test_figures_of_ranks_made_by_hand():
     assert found["rare_recall_at_50"] == 0.0  # of the third and the fourth
     assert found["scored"] == 25.0
     assert found["scored_share"] == 0.25
-    assert found["popularity_share"] == pytest.approx(0.9 * 3 / 9)  # at one hour, popularity's best
+    assert found["popularity_share"] == pytest.approx(0.9 * 3 / 9)  # at one hour, which was chosen
     assert figures(small_run(), "exhaustive")["scored"] == 100.0
     assert figures(small_run(), "popularity")["scored"] == 0.0
-    assert best_column(small_run(), "popularity", "recall_at_50") == "popularity:1.0"
+    assert (found["dots"], found["dots_share"]) == (50.0, 0.5)
+    assert figures(small_run(), "exhaustive")["dots"] == 0.0
+
+
+def test_a_chosen_setting_is_measured_and_the_best_one_stands_beside_it():
+    run = small_run(chosen={"popularity": "popularity:24.0"})
+    assert chosen_column(run, "popularity") == "popularity:24.0"
+    assert hindsight_column(run, "popularity", "recall_at_50") == "popularity:1.0"
+    found = figures(run, "popularity")
+    assert (found["recall_at_50"], found["hindsight_recall_at_50"]) == (0.0, 0.5)
+    assert (found["recall_at_20"], found["hindsight_recall_at_20"]) == (0.0, 0.25)
 
 
 def test_the_index_is_described():

@@ -12,11 +12,14 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from hsnn.cli.app import application, main
-from hsnn.evaluation.methods import CANDIDATE_ORDERS
+from hsnn.evaluation.methods import CANDIDATE_ORDERS, MODEL_METHODS
 
 METHODS = {
     "served",
     "exhaustive",
+    "frozen_1h",
+    "stan",
+    "vsknn",
     "popularity",
     "popularity_filter",
     "shuffled_index",
@@ -38,6 +41,10 @@ FIGURES = {
     "popularity_share",
     "scored",
     "scored_share",
+    "dots",
+    "dots_share",
+    "hindsight_recall_at_20",
+    "hindsight_recall_at_50",
 }
 SMALL = (
     "--set",
@@ -92,6 +99,8 @@ def test_everything_is_compared_over_seeds_and_written_down(ratings: Path) -> No
         "5500",
         "--seeds",
         "2",
+        "--baselines",
+        "all",
         "--json",
         "found.json",
         "--report",
@@ -107,7 +116,7 @@ def test_everything_is_compared_over_seeds_and_written_down(ratings: Path) -> No
     assert found["methods"]["hnsw"]["scored"] <= 20
     assert set(found["curves"]) == {*CANDIDATE_ORDERS, "popularity_filter"}
     assert "served - two tower, recall@50: " in done.output
-    assert (ratings / "found.md").read_text().startswith("# hsnn on ml-100k\n")
+    assert (ratings / "found.md").read_text().startswith("# hsnn on ml-100k\n\nThe served path is ")
     assert sorted(path.name for path in ratings.glob("*.svg")) == [
         "found-curves.svg",
         "found-nodes.svg",
@@ -119,13 +128,29 @@ def test_everything_is_compared_over_seeds_and_written_down(ratings: Path) -> No
 def test_only_what_is_named_is_compared(ratings: Path) -> None:
     done = call(*SMALL, "--baselines", "covisitation", "--json", "found.json")
     assert done.exit_code == 0, done.output
-    assert set(json.loads((ratings / "found.json").read_text())["methods"]) == {"served", "exhaustive", "covisitation"}
+    assert set(json.loads((ratings / "found.json").read_text())["methods"]) == {*MODEL_METHODS, "covisitation"}
+
+
+@pytest.mark.slow
+def test_the_hourly_session_protocol(ratings: Path) -> None:
+    protocol = ("--protocol", "hourly-sessions", "--hours", "8", "--targets", "60")
+    done = call(*SMALL, *protocol, "--events", "2000", "--json", "found.json")
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads((ratings / "found.json").read_text())
+    assert set(found["modes"]) == {"per event", "frozen for an hour"}
+    for figures in found["modes"].values():
+        assert set(figures["methods"]) == {"served", "covisitation", "popularity", "stan", "vsknn"}
+        assert figures["targets"] == 60
+        assert figures["hours"] <= 8
+        assert all(0 <= method["ndcg_at_20"] <= method["hr_at_20"] <= 1 for method in figures["methods"].values())
+    assert "frozen for an hour" in done.output
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--baselines", "itemknn"), r"no baseline is called itemknn; there are: popularity, "),
+        (("--baselines", "itemknn"), r"no baseline is called itemknn; there are: covisitation, "),
+        (("--protocol", "hourly-sessions", "--hours", "0"), "--hours"),
         (("--model", "no-such-size"), "trainer.model.preset"),
         (("--query-from", "5000", "--query-to", "4000"), "queries from event 5,000 to 4,000"),
         (("--report", "no/such/folder/r.md"), "there is no folder"),
