@@ -34,6 +34,11 @@ HELD = Gauge("hsnn_snapshots_held", "1 while snapshots are held back because the
 STEP_SECONDS = Histogram(
     "hsnn_step_seconds", "Time of one training step.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 )
+FIT_WAIT = Histogram(
+    "hsnn_node_fit_wait_seconds",
+    "Time that a step waited for k-means over the items, which a thread had to finish by then.",
+    buckets=(0.001, 0.01, 0.05, 0.1, 0.5, 1, 5),
+)
 CHECKPOINT_SECONDS = Histogram("hsnn_checkpoint_seconds", "Time from a checkpoint's start to its durability.")
 CHECKPOINT_PAUSE = Histogram(
     "hsnn_checkpoint_pause_seconds",

@@ -8,6 +8,7 @@ a step was applied.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -20,10 +21,12 @@ from hsnn.trainer.distributed.process_group import ProcessGroup
 from hsnn.trainer.distributed.shard import FULL_SHARD
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.index import maintenance
+from hsnn.trainer.index.background_fit import BackgroundFit
 from hsnn.trainer.index.hierarchy import index_vectors
 from hsnn.trainer.index.maintenance import MaintenanceKind
 from hsnn.trainer.index.objective import IndexObjective, node_log_loss
 from hsnn.trainer.index.test_time_training import select_test_time_pairs
+from hsnn.trainer.metrics import FIT_WAIT
 from hsnn.trainer.model.monn import Monn
 from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.optim.embedding_table import EmbeddingTable
@@ -56,6 +59,8 @@ class Network:
         Of the learned levels.
     seeded_at : int or None
         Events learned when the nodes were taken from items; None before.
+    fit : BackgroundFit or None
+        K-means over many items that is under way.
     world : ProcessGroup or None
         The workers that share every step; None for a single worker.
     """
@@ -70,6 +75,7 @@ class Network:
         self.features.weight[-1] = 0
         self.objective = IndexObjective(config)
         self.seeded_at: int | None = None
+        self.fit: BackgroundFit | None = None
         self.world: ProcessGroup | None = None
         self._tables = StepTables(model, self.items, self.features)
         self.compute_loss = StepLoss(config, self.monn, self.objective)
@@ -231,9 +237,37 @@ class Network:
             case MaintenanceKind.REPRESENT:
                 maintenance.update_representatives(hierarchy, points, vectors[:, :-1])
 
+    def begin_fit(self, rows: NDArray[np.int64], kind: MaintenanceKind, step: int) -> None:
+        """Begin k-means over the items `rows` (n,) beside the steps, instead of any that is under way."""
+        seed = (self._config.seed, step)
+        self.fit = BackgroundFit(kind, rows, seed, even=self.objective.learner.splits_overfull_nodes)
+
+    def advance_fit(self, tokens: NDArray[np.int32], step: int) -> MaintenanceKind | None:
+        """Do what is due of the k-means under way: gather items, start it, or take its nodes; return what was taken."""
+        fit, hierarchy = self.fit, self.monn.levels.hierarchy
+        if fit is None or (fit.adopted_at is not None and step < fit.adopted_at):
+            return None
+        if fit.adopted_at is None:
+            with torch.no_grad():
+                fit.gather(self._points(fit.missing, tokens)[1])
+                if not len(fit.missing):
+                    nodes = deepcopy(hierarchy)
+                    self.objective.learner.update_metric(nodes)
+                    fit.start(nodes, step)
+            return None
+        with FIT_WAIT.time():
+            fitted = fit.result()
+        with torch.no_grad():
+            hierarchy.metric.copy_(fitted.metric)
+            for codes, renewed in zip(hierarchy.codes, fitted.codes, strict=True):
+                codes.copy_(renewed)
+        self.fit = None
+        return fit.kind
+
     def rebalance(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], command: Rebalance) -> int:
         """Rebalance the nodes that a command names, by the items `rows` (n,); return how many were split."""
         hierarchy = self.monn.levels.hierarchy
+        self.fit = None  # its nodes would undo the command
         with torch.no_grad():
             self.objective.learner.update_metric(hierarchy)
             _, points = self._points(rows, tokens)
@@ -281,6 +315,8 @@ class Network:
         arrays |= {f"adam.{name}": array for name, array in self.optimizer.state_dict().items()}
         arrays |= {f"objective.{name}": array for name, array in self.objective.state_dict().items()}
         arrays |= {f"guard.{name}": array for name, array in self.optimizer.guard.state_dict().items()}
+        if self.fit is not None:
+            arrays |= {f"fit.{name}": array for name, array in self.fit.state_dict().items()}
         return arrays | {"seeded": np.array(-1 if self.seeded_at is None else self.seeded_at)}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
@@ -292,6 +328,8 @@ class Network:
         self.optimizer.guard.load_state_dict(select_prefix(arrays, "guard."))
         seeded = int(arrays["seeded"])
         self.seeded_at = None if seeded < 0 else seeded
+        fit = select_prefix(arrays, "fit.")
+        self.fit = BackgroundFit.from_state_dict(fit, self.monn.levels.hierarchy) if fit else None
 
     @property
     def tables(self) -> dict[str, EmbeddingTable]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from hsnn.streaming.schema.commands import Rebalance, SetRates, decode_commands
 from hsnn.trainer.metrics import REBALANCES
-from hsnn.trainer.training.maintenance import FIT_SAMPLE, living_rows, subsample
+from hsnn.trainer.training.maintenance import FIT_SAMPLE, assign_slice, living_rows, subsample
 from hsnn.trainer.training.state import LearnerState
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ def _rebalance(state: LearnerState, command: Rebalance) -> None:
         return
     rng = np.random.default_rng([state.config.seed, state.steps, commanded.generation])
     split = state.network.rebalance(subsample(living, FIT_SAMPLE, rng), state.items.tokens, command)
-    state.leaves.assign_rows(living, state.network.assign(living, state.items.tokens))
+    state.passes.assigned = 0
+    assign_slice(state)
     commanded.generation += 1
     REBALANCES.labels("done").inc()
     _log.info("rebalance %d for version %d: %d nodes split", commanded.generation, command.version, split)

@@ -34,6 +34,7 @@ from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.rowstore.dirty_rows import DirtyRows
 from hsnn.trainer.rowstore.row_table import Columns, RowTable
 from hsnn.trainer.rowstore.table import Table, TableKind, TextReader
+from hsnn.trainer.training.item_passes import ItemPasses
 from hsnn.trainer.training.replay_buffer import ReplayBuffer
 from hsnn.trainer.training.row_recycling import RowRecycler
 
@@ -94,6 +95,8 @@ class LearnerState:
         Epoch ms that log masses are counted from.
     half_life : int
         Index of the half-life whose popularity is trusted now.
+    passes : ItemPasses
+        Passes over all items that are under way.
     last_batch : int
         Interactions learned in the last step.
     idle_ms : int or None
@@ -124,6 +127,7 @@ class LearnerState:
         self.extra: dict[str, tuple[EngagementTable, TableKind]] = {}
         self.events = self.positives = self.steps = self.watermark = self.origin = self.last_batch = 0
         self.half_life = 0
+        self.passes = ItemPasses()
         self.commanded = CommandedState()
         self.dirty_items, self.dirty_users = DirtyRows(), DirtyRows()
         self.recycler: RowRecycler | None = None
@@ -280,7 +284,7 @@ class LearnerState:
         """Whether the stream changes slowly, by the half-life whose popularity predicts it best."""
         return HALF_LIVES[self.half_lives.best] >= 1000 * self.config.slow_from
 
-    def alive(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
+    def alive(self, rows: NDArray[np.integer] | slice) -> NDArray[np.bool_]:
         """Return which of `rows` (n,) may be recommended at the watermark."""
         last, expires_at, deleted = self.states.last[rows], self.items.expires_at[rows], self.items.deleted[rows]
         return expiry_times(last, expires_at, deleted, self.idle_ms) > self.watermark
@@ -292,14 +296,20 @@ class LearnerState:
 
     def update_item_prior(self, rows: NDArray[np.int64]) -> None:
         """Recompute the prior of unique `rows` (n,), which orders the items of a node."""
-        prior = log_item_prior(
+        self.leaves.set_log_mass(rows, self.item_prior(rows, self.half_life))
+        if self.passes.half_life is not None:
+            weighed = rows[rows < self.passes.weighed]
+            self.passes.log_mass[weighed] = self.item_prior(weighed, self.passes.half_life)
+
+    def item_prior(self, rows: NDArray[np.int64], half_life: int) -> NDArray[np.float64]:
+        """Compute the log prior (n,) of unique `rows` (n,) at a half-life."""
+        return log_item_prior(
             self.states,
             rows,
-            half_life=self.half_life,
+            half_life=half_life,
             origin=self.origin,
             expect=lambda asked, features: self.network.mean_user_scores(asked, self.items.tokens, features),
         )
-        self.leaves.set_log_mass(rows, prior)
 
 
 def _id_table(name: str, kind: TableKind, table: IdTable) -> Table:

@@ -34,6 +34,7 @@ def dense_arrays(state: LearnerState) -> Callable[[], dict[str, Array]]:
     The call of what is returned puts them together, in any thread, at any time.
     """
     parts = _prefixed("network", state.network.state_dict()) | _prefixed("half_lives", state.half_lives.state_dict())
+    parts |= _prefixed("item_passes", state.passes.state_dict())
     parts["inverted_lists.mass"] = state.leaves.state_dict()["mass"]
     if state.recycler is not None:
         parts |= _prefixed("row_recycling", state.recycler.state_dict())
@@ -87,6 +88,8 @@ def load_state_dict(state: LearnerState, arrays: Mapping[str, Array], values: Ma
     state.items.features = [msgspec.msgpack.decode(blob) for blob in features]
     state.network.load_state_dict(select_prefix(arrays, "network."))
     state.half_lives.load_state_dict(select_prefix(arrays, "half_lives."))
+    if passes := select_prefix(arrays, "item_passes."):  # older checkpoints know of none
+        state.passes.load_state_dict(passes)
     same_ring = values["replay_size"] == state.replay.size  # else it starts empty: its places mean something else
     for table in state.tables:
         if table.data is not state.replay or same_ring:

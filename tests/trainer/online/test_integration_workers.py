@@ -12,7 +12,9 @@ from hsnn.streaming.schema.batch import LabelledImpressions
 from hsnn.trainer.checkpoint.digest import digest
 from hsnn.trainer.distributed.process_group import ProcessGroup, join_process_group
 from hsnn.trainer.distributed.shard import FULL_SHARD, QueryShard
+from hsnn.trainer.index import background_fit
 from hsnn.trainer.index.learners.registry import LEARNERS
+from hsnn.trainer.training import maintenance
 from hsnn.trainer.training.learner import Learner
 
 
@@ -129,3 +131,15 @@ def test_judged_items_too_few_for_all_are_learned_by_all(config, together, new_w
     together(size, work)
     assert len({told(learner) for learner in found}) == 1
     assert len({learner.network.world.fingerprint for learner in found}) == 1
+
+
+def test_workers_take_nodes_fitted_in_threads_at_the_same_step(config, with_index, new_world, together, monkeypatch):
+    """Many items are too many to fit nodes to within a step."""
+    for module in (background_fit, maintenance):
+        monkeypatch.setattr(module, "GATHERED_AT_ONCE", 24)
+    chosen = with_index(config, learner="em", seed_after=512, kmeans_every=512)
+    learners = [Learner(chosen) for _ in range(2)]
+    taught(learners, new_world, together, [64] * 40)
+    assert learners[0].network.seeded
+    assert learners[0].network.fit is not None
+    assert told(learners[0]) == told(learners[1])
