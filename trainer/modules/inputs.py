@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from hsnn.trainer.features.item_counters import HOUR
 from hsnn.trainer.features.queries import QueryArrays
@@ -53,15 +52,20 @@ def model_inputs(queries: QueryArrays, history: Tensor, table: Tensor, rows: Ten
     hours = np.maximum(queries.now[:, None] - queries.history_times, 0) / HOUR
     gaps = np.where(known, np.log1p(hours * 60), 0.0).astype(np.float32)  # log minutes
     user_width = queries.user_tokens.shape[1]
-    last = len(table) - 1
     return ModelInputs(
         history=history,
         gaps=torch.from_numpy(gaps),
         mask=torch.from_numpy(known.astype(np.float32)),
-        user=functional.embedding_bag(rows[:, :user_width], table, mode="sum", padding_idx=last),
-        context=functional.embedding_bag(rows[:, user_width:], table, mode="sum", padding_idx=last),
+        user=_bag_sums(rows[:, :user_width], table),
+        context=_bag_sums(rows[:, user_width:], table),
         dense=torch.from_numpy(dense_features(known, gaps[:, -1], queries.now)),
     )
+
+
+def _bag_sums(rows: Tensor, table: Tensor) -> Tensor:
+    """Sum the rows of `table` (n, t) that each of B bags `rows` (B, C) names: (B, t); the last row counts as none."""
+    bags, places = torch.nonzero(rows < len(table) - 1, as_tuple=True)  # most places are empty
+    return torch.zeros(len(rows), table.shape[1]).index_add(0, bags, table.index_select(0, rows[bags, places]))
 
 
 def dense_features(

@@ -42,7 +42,7 @@ class HistoryEncoder(nn.Module):
         # A softmax over the items that exist; an empty history gives zeros instead of a division by 0.
         weight = torch.exp(weight - weight.amax(1, keepdim=True)) * mask
         weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-6)
-        mean = torch.bmm(weight.unsqueeze(1), vectors).squeeze(1)  # (B, d)
+        mean = (weight.unsqueeze(2) * vectors).sum(1)  # (B, d)
         return torch.cat([mean, vectors[:, -1] * mask[:, -1:]], 1)
 
 

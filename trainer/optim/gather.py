@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.distributed.shard import QueryShard
@@ -73,16 +72,17 @@ class GatheredRows:
         # A zero row at the end, so that padding positions gather zeros.
         table = torch.cat([self.features, torch.zeros(1, self.features.shape[1])])  # (f+1, t)
         first = torch.cat([self.items.vectors[:, :dim], torch.zeros(1, dim)])  # (n+1, d)
-        history = functional.embedding(torch.from_numpy(self.places.history), first)  # (R, L, d)
+        places = torch.from_numpy(self.places.history)
+        history = first.index_select(0, places.view(-1)).view(*places.shape, dim)  # (R, L, d)
         return model_inputs(self.queries, history, table, torch.from_numpy(self.feature_places))
 
     def candidates(self) -> Tensor:
         """Return the static vectors of the candidates, (U, W)."""
-        return functional.embedding(torch.from_numpy(self.places.candidates), self.items.vectors)
+        return self.items.vectors.index_select(0, torch.from_numpy(self.places.candidates))
 
     def judged(self) -> Tensor:
         """Return the static vectors of the labelled items, (J, W)."""
-        return functional.embedding(torch.from_numpy(self.places.judged), self.items.vectors)
+        return self.items.vectors.index_select(0, torch.from_numpy(self.places.judged))
 
     @property
     def gradient_leaves(self) -> list[Tensor]:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.modules.towers import ItemTower
@@ -55,13 +54,10 @@ class ItemEmbeddings:
         used, inverse = np.unique(tokens[present], return_inverse=True)
         content_rows: NDArray[np.int64] = used.astype(np.int64)
         ids, content = self.ids.gather(rows), self.content.gather(content_rows)
-        # Bag i holds the distinct-token indices of item i; token counts differ, so bags are given by their starts.
-        starts = np.cumsum(present.sum(1)) - present.sum(1)
-        bags = torch.from_numpy(inverse.astype(np.int64))
-        if len(used):
-            summed = functional.embedding_bag(bags, content, torch.from_numpy(starts.astype(np.int64)), mode="sum")
-        else:
-            summed = torch.zeros_like(ids)
+        # Each token that is present adds its row to its item's sum.
+        owners = torch.from_numpy(np.repeat(np.arange(len(rows)), present.sum(1)))
+        added = content.index_select(0, torch.from_numpy(inverse.astype(np.int64)))
+        summed = torch.zeros(len(rows), content.shape[1]).index_add(0, owners, added)
         return GatheredItems(self._tower(ids, summed), ids, content, content_rows)
 
     def vectors(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> Tensor:
