@@ -151,7 +151,7 @@ class InvertedLists:
         self._mass, self._shift = arrays["mass"].copy(), float(arrays["shift"])
 
     def assign(self, row: int, node: int) -> None:
-        """Insert `row` into `node`, or move it there; a single row takes a twentieth of the time of `assign_rows`."""
+        """Insert `row` into `node`, or move it there."""
         self.reserve(row + 1)
         if self.node_of[row] == node:
             return
