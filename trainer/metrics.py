@@ -29,6 +29,9 @@ IDS = Counter(
     "Ids that were admitted (of them: to a reused row), refused, expired or evicted.",
     ["table", "outcome"],
 )
+UNNAMED_ACTIONS = Counter(
+    "hsnn_unnamed_actions_total", "Engagements learned with weight 1 because their action is in no table."
+)
 REBALANCES = Counter("hsnn_rebalances_total", "Commands to rebalance the nodes, by outcome.", ["outcome"])
 HELD = Gauge("hsnn_snapshots_held", "1 while snapshots are held back because the loss is far above the usual.")
 STEP_SECONDS = Histogram(

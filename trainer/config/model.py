@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hsnn.monitoring.duration import Duration
+from hsnn.trainer.config.actions import DISLIKES, RATED_ACTIONS, ActionWeight
 from hsnn.trainer.config.ids import IdsConfig
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.memory import MemoryConfig
@@ -142,7 +143,15 @@ class TrainerConfig(BaseModel):
     judgement_weight: float = Field(
         0.1, ge=0, description="weight of the cross-entropy of `model.tasks` on impressions, where they are joined"
     )
-    action_weights: dict[str, float] = Field({}, description="weight of an action in loss and counters; 1 if not named")
+    action_weights: dict[str, ActionWeight] = Field(
+        {}, description="weight of an action in loss and counters, from 0 to 100; 1 if not named"
+    )
+    dislikes: tuple[str, ...] = Field(
+        DISLIKES, description="actions that count against their item; case and separators of a name do not matter"
+    )
+    rated_actions: tuple[str, ...] = Field(
+        RATED_ACTIONS, description="actions whose `value` rates the item, by its rank among their last 1,024 values"
+    )
     expire_after_idle: Duration | None = Field(
         None, description="time without engagement after which an item leaves the index"
     )

@@ -135,6 +135,7 @@ class Covisitation:
         history_times: NDArray[np.int64],
         items: NDArray[np.integer],
         ts: NDArray[np.int64],
+        weights: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         """Count the pairs of B events with the items that their users engaged with before.
 
@@ -144,22 +145,24 @@ class Covisitation:
             Item rows just before each event, newest last, -1 padded in front; epoch ms.
         items, ts : (B,)
             The events' items, below the reserved rows, and times (epoch ms).
+        weights : (B,)
+            What an event's pairs are multiplied by; None for 1.
 
         Returns
         -------
         (n,) int64
             The rows that changed, ascending: items of the events and of the histories.
         """
-        pairs = item_pairs(history_items[:, -RECENT_ITEMS:], history_times[:, -RECENT_ITEMS:], items, ts)
+        pairs = item_pairs(history_items, history_times, items, ts, event_weights=weights)
         rows, inverse = np.unique(pairs.source, return_inverse=True)
         self.barrier.before_write(rows)
         # A list has one time stamp: it moves to its newest pair, and older pairs of the batch are decayed to that time.
-        weights = pairs.weights * decayed(self._advance(rows, inverse, pairs.ts)[inverse] - pairs.ts)  # (n, 2)
-        self.totals[rows] += _sums(inverse, weights, len(rows))
+        weighed = pairs.weights * decayed(self._advance(rows, inverse, pairs.ts)[inverse] - pairs.ts)  # (n, 2)
+        self.totals[rows] += _sums(inverse, weighed, len(rows))
         # Equal pairs are summed first: `_add` writes by fancy indexing, which would keep only one of them.
         keys, same = np.unique(inverse * len(self.last) + pairs.target, return_inverse=True)
         source, target = np.divmod(keys, len(self.last))
-        self._add(rows[source], target, _sums(same, weights, len(keys)))
+        self._add(rows[source], target, _sums(same, weighed, len(keys)))
         return rows
 
     def scores(
@@ -317,6 +320,7 @@ def item_pairs(
     history_times: NDArray[np.int64],
     items: NDArray[np.integer],
     ts: NDArray[np.int64],
+    event_weights: NDArray[np.float32] | None = None,
 ) -> ItemPairs:
     """Make both directions of every pair of one of the last five items of a history and the item that came next.
 
@@ -328,6 +332,8 @@ def item_pairs(
     history_items, history_times : (B, L)
         Newest last, -1 padded in front; epoch ms.
     items, ts : (B,)
+    event_weights : (B,)
+        What the pairs of an event are multiplied by in the end; None for 1.
 
     Examples
     --------
@@ -341,6 +347,8 @@ def item_pairs(
     apart = recent.shape[1] - column  # 1 for the newest
     weights = decayed(np.maximum(later - history_times[:, -RECENT_ITEMS:][event, column], 0)) / apart[:, None]  # (n, 2)
     weights[weights < _LEAST] = 0
+    if event_weights is not None:
+        weights *= event_weights[event, None]
     return ItemPairs(
         np.r_[old, new].astype(np.int64),
         np.r_[new, old].astype(np.int64),

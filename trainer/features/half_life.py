@@ -56,14 +56,16 @@ class HalfLifeSelector:
         """Continue from copies of what `state_dict` returned."""
         self.loss, self.totals = arrays["loss"].copy(), arrays["totals"].copy()
 
-    def update(self, states: ItemCounters, rows: NDArray[np.integer], now: int, items: int, mass: float) -> None:
-        """Add the loss on a batch of item rows (n,) at time `now`, then add their weight `mass` to the totals."""
+    def update(
+        self, states: ItemCounters, rows: NDArray[np.integer], weights: NDArray[np.float32], *, now: int, items: int
+    ) -> None:
+        """Add the loss on a batch of item rows (n,) of `weights` (n,) at time `now`, then add these to the totals."""
         self.totals *= np.exp2(-max(now - self.time, 0) / np.array(HALF_LIVES))
         self.time = max(now, self.time)
         counts = states.counts(rows, now)  # (n, H)
-        if self._known:
-            counts = counts[counts[:, -1] > 0]  # the longest half-life: its count takes the longest to vanish
-        if len(counts):
+        known = counts[:, -1] > 0 if self._known else True  # the longest half-life: the last count to vanish
+        shares = np.where(known, weights, 0.0)
+        if shares.any():
             losses = np.log(self.totals + _PRIOR * max(items, 1)) - np.log(counts + _PRIOR)
-            self.loss = _MEMORY * self.loss + (1 - _MEMORY) * losses.mean(0)
-        self.totals += mass
+            self.loss = _MEMORY * self.loss + (1 - _MEMORY) * np.average(losses, axis=0, weights=shares)
+        self.totals += float(weights.sum())

@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from hsnn.trainer.rowstore.arrays import Array, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
+NO_DRAW = np.float32(1e4)
+"""Log of q of a row that is no draw of the sample: subtracted from a logit it leaves a probability of exactly zero.
+Finite, so that zero times its logarithm is zero."""
+
 
 class StreamingFrequency:
     """Exponentially decayed share of each item among the last events; `half_life` is in events.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from hsnn.trainer.index.hierarchy import index_vectors
 from hsnn.trainer.index.objective import IndexObjective, distillation_loss, interaction_loss
 from hsnn.trainer.index.regularizers import warm_up_factor
 from hsnn.trainer.model.monn import Monn, UserVectors
-from hsnn.trainer.modules.losses import sampled_softmax_losses
+from hsnn.trainer.modules.losses import dislike_losses, sampled_softmax_losses
 from hsnn.trainer.optim.gather import GatheredRows
 from hsnn.trainer.optim.step import GradientStep
 from hsnn.trainer.optim.task_loss import task_logits, task_loss
@@ -66,7 +67,7 @@ class StepLoss:
         asking = users if step.judged is None else users.select(slice(0, events))
         view = self.index_output(step, asking, vectors, totals)
         item_losses, node_loss = self._levels(step=step, users=asking, vectors=vectors, view=view, totals=totals)
-        weight = torch.from_numpy(step.weights)
+        weight = torch.from_numpy(step.weights).abs()
         item_loss = mean(item_losses, weight, totals.weight)
         judged_loss, probabilities = self._judge(step, users, taken, totals)
         new_loss = mean(item_losses[: step.fresh], weight[: step.fresh], totals.fresh)
@@ -89,7 +90,7 @@ class StepLoss:
             base=index_vectors(vectors, self._config.model.dim),
             users=users.levels,
             targets=torch.from_numpy(candidates.targets),
-            weight=torch.from_numpy(step.weights),
+            weight=torch.from_numpy(step.weights).clamp_min(0),  # no node is to be left because of one item in it
             log_q=torch.from_numpy(candidates.log_q),
             uniform=candidates.uniform,
             leaf_log_share=torch.from_numpy(step.leaves.node_log_share()),
@@ -109,7 +110,12 @@ class StepLoss:
             users=users, vectors=vectors, states=torch.from_numpy(candidates.states), coarse=coarse, cross=cross
         )
         logits = self._monn.over_arch(parts)  # (B, U)
-        losses = sampled_softmax_losses(logits, torch.from_numpy(candidates.log_q), targets)
+        log_q = torch.from_numpy(candidates.log_q)
+        losses = sampled_softmax_losses(logits, log_q, targets)
+        against = np.flatnonzero(step.weights < 0)
+        if len(against):
+            rows = torch.from_numpy(against)
+            losses = losses.index_copy(0, rows, dislike_losses(logits[rows], log_q, targets[rows]))
         if view is None:
             return losses, torch.zeros(())
         return losses, self._objective.loss(view) + self.distillation_losses(

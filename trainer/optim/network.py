@@ -95,6 +95,7 @@ class Network:
         events: int,
         judged: LabelledItems | None = None,
         fresh: int | None = None,
+        least_weight: float = 0.0,
     ) -> StepLosses:
         """Do one gradient step on a batch, unless the guard refuses it.
 
@@ -111,6 +112,8 @@ class Network:
             Items that were shown to users, with their labels.
         fresh
             Number of new events, which come first; the returned item loss is theirs. None for all.
+        least_weight
+            Weight that the mean over the events is taken over, at least.
         """
         new = len(weights) if fresh is None else fresh
         step = GradientStep(
@@ -121,6 +124,7 @@ class Network:
             since_seeded=self._since_seeded(events),
             judged=judged,
             fresh=new,
+            least_weight=least_weight,
         )
         asked = [queries] if judged is None else [queries, judged.queries]
         taken = self._tables.gather(candidates.rows, candidates.tokens, asked, judged)

@@ -53,6 +53,7 @@ class GradientStep:
         Of B events.
     candidates : StepCandidates
     weights : (B,) float32
+        Negative for a lesson against the item.
     leaves : InvertedLists
         Current leaves of the items.
     since_seeded : int or None
@@ -61,6 +62,8 @@ class GradientStep:
         Items that were shown to users, with their labels.
     fresh : int
         Number of new events, which come first; the reported item loss is theirs.
+    least_weight : float
+        Weight that the mean over the events is taken over, at least.
     """
 
     queries: QueryArrays
@@ -70,13 +73,14 @@ class GradientStep:
     since_seeded: int | None
     judged: LabelledItems | None
     fresh: int
+    least_weight: float = 0.0
 
     def totals(self, part: QueryShard) -> StepTotals:
         """Compute the denominators of the sums of a shard."""
-        weight = torch.from_numpy(self.weights)
+        weight = torch.from_numpy(self.weights).abs()
         judged = 0 if self.judged is None else len(self.judged.items)
         return StepTotals(
-            weight=weight.sum(),
+            weight=weight.sum().clamp_min(self.least_weight),
             fresh=weight[: self.fresh].sum(),
             queries=len(weight),
             judged=judged,

@@ -39,9 +39,9 @@ class Learner(LearnerState):
 
         On a slow stream a batch is learned in several steps: there every event has more to teach.
         """
-        if len(prepared.items) == 0:
+        if len(prepared.items) == 0 and prepared.dislikes is None:
             return self._judge_alone(prepared)._replace(rowless=prepared.rowless)
-        parts = prepared.parts(self.config.slow_step if self.slow else len(prepared.items))
+        parts = prepared.parts(self.config.slow_step if self.slow else max(len(prepared.items), 1))
         return merge_reports([self._learn(part) for part in parts])._replace(rowless=prepared.rowless)
 
     def _learn(self, prepared: PreparedBatch) -> StepReport:
@@ -58,6 +58,7 @@ class Learner(LearnerState):
             events=self.events,
             judged=prepared.judged,
             fresh=len(prepared.items),
+            least_weight=prepared.least_weight,
         )
         self.steps += 1
         if losses.refused:
@@ -68,7 +69,8 @@ class Learner(LearnerState):
             self.leaves.assign_rows(candidates.rows[alive], losses.leaves[alive])
             self._extra_steps(examples, candidates)
         self._count(prepared)
-        return StepReport(losses.item, losses.node, prepared.events, chances=losses.probabilities, judged=True)
+        item, node = (losses.item, losses.node) if len(prepared.items) else (float("nan"), float("nan"))
+        return StepReport(item, node, prepared.events, chances=losses.probabilities, judged=True)
 
     def _judge_alone(self, prepared: PreparedBatch) -> StepReport:
         """Account for a batch without examples; the impressions that come with it are learned all the same."""
@@ -96,35 +98,49 @@ class Learner(LearnerState):
                 )
 
     def _count(self, prepared: PreparedBatch) -> None:
-        """Count the events of a step that was made, after it: features must not know of their own event."""
-        mass = float(prepared.weights.sum())
-        self.half_lives.update(
-            self.states, prepared.items, now=int(prepared.ts.max()), items=len(self.items), mass=mass
-        )
-        self.states.add_engagements(prepared.items, prepared.ts, prepared.weights)
+        """Count the events of a step that was made, after it: features must not know of their own event.
+
+        Dislikes are not counted: the counters say how much an item is liked.
+        """
+        self.events += prepared.events
+        self.last_batch = prepared.events
+        self._remember(prepared)
+        if not len(prepared.items):
+            return
+        now, counted = int(prepared.ts.max()), prepared.counted
+        self.half_lives.update(self.states, prepared.items, counted, now=now, items=len(self.items))
+        self.states.add_engagements(prepared.items, prepared.ts, counted)
         if self.config.model.tasks:
-            self.delayed_counters.enqueue(prepared.items, prepared.ts, prepared.weights)
+            self.delayed_counters.enqueue(prepared.items, prepared.ts, counted)
         self.frequency.update(prepared.items, self.positives)
         self.update_item_prior(np.unique(prepared.items))
         has_row = prepared.users >= 0
-        self.memory.extend(
-            prepared.users, prepared.items, prepared.ts, actions=prepared.actions, disliked=prepared.disliked
-        )
         self.dirty_items.add(prepared.items)
         self.dirty_users.add(prepared.users[has_row])
         if self.config.model.cross:
             before = prepared.queries.history_items, prepared.queries.history_times
-            self.dirty_items.add(self.covisitation.update(*before, prepared.items, prepared.ts))
+            self.dirty_items.add(self.covisitation.update(*before, prepared.items, prepared.ts, weights=counted))
         for table, kind in self.extra.values():
             if kind == TableKind.ITEM:
-                table.update(prepared.items, prepared.ts, prepared.weights)
+                table.update(prepared.items, prepared.ts, counted)
             else:
-                table.update(prepared.users[has_row], prepared.ts[has_row], prepared.weights[has_row])
+                table.update(prepared.users[has_row], prepared.ts[has_row], counted[has_row])
         if self.config.replay:
             self.replay.append(Examples(prepared.queries, prepared.items, prepared.weights), prepared.users)
         self.positives += len(prepared.items)
-        self.events += prepared.events
-        self.last_batch = prepared.events
+
+    def _remember(self, prepared: PreparedBatch) -> None:
+        """Extend the memory of the users' items, by event time; a dislike marks its item."""
+        users, items, ts, actions = prepared.users, prepared.items, prepared.ts, prepared.actions
+        disliked = np.zeros(len(items), np.bool_)
+        if (against := prepared.dislikes) is not None:
+            ts = np.concatenate([ts, against.ts])
+            order = np.argsort(ts, kind="stable")
+            users, items = np.concatenate([users, against.users])[order], np.concatenate([items, against.items])[order]
+            ts, actions = ts[order], np.concatenate([actions, against.actions])[order]
+            disliked = np.r_[disliked, np.ones(len(against.items), np.bool_)][order]
+            self.dirty_users.add(against.users[against.users >= 0])
+        self.memory.extend(users, items, ts, actions=actions, disliked=disliked)
 
     @property
     def touched(self) -> bool:

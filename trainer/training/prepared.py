@@ -74,6 +74,30 @@ def merge_reports(reports: Sequence[StepReport]) -> StepReport:
     )
 
 
+class Dislikes(NamedTuple):
+    """Engagements (m) that speak against their item: lessons of their own kind, and in no history or counter.
+
+    Attributes
+    ----------
+    queries : QueryArrays
+        What a server would be asked just before each.
+    items, users, ts : (m,) int64
+        A user without a row is -1.
+    weights, undamped : (m,) float32
+        As those of `PreparedBatch`, and more than zero.
+    actions : (m,) uint8
+        As those of `PreparedBatch`.
+    """
+
+    queries: QueryArrays
+    items: NDArray[np.int64]
+    users: NDArray[np.int64]
+    ts: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    undamped: NDArray[np.float32]
+    actions: NDArray[np.uint8]
+
+
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
     """A batch as rows, with each event's history just before it.
@@ -82,11 +106,11 @@ class PreparedBatch:
     ----------
     items, users, ts : (n,) int64
         A user without a row is -1.
-    weights : (n,) float32
+    weights, counted, undamped : (n,) float32
+        Weight in the loss, in the counters, and without regard to repeats
+        (`hsnn.trainer.features.feedback.event_weights.EventWeights`).
     actions : (n,) uint8
         Bits of the actions' slots (`hsnn.trainer.features.user_memory.action_slots`).
-    disliked : (n,) bool
-        Whether the event is a dislike.
     memory : MemoryEntries
         What was remembered of each event's user at the beginning of the batch.
     queries : QueryArrays
@@ -100,19 +124,21 @@ class PreparedBatch:
     judged : LabelledItems or None
         Items that were shown, with what became of them.
     indices : (n,) int64
-        Index of each example among the batch's interactions. The others are repeats of the one before: labels only.
+        Index of each example among the batch's interactions. The others are repeats, or dislikes.
     events : int
         Interactions of the batch whose item has a row, and `rowless` of the others.
     unknown_users : index among the examples -> id
         Users without a row; their row is -1.
+    dislikes : Dislikes or None
     """
 
     items: NDArray[np.int64]
     users: NDArray[np.int64]
     ts: NDArray[np.int64]
     weights: NDArray[np.float32]
+    counted: NDArray[np.float32]
+    undamped: NDArray[np.float32]
     actions: NDArray[np.uint8]
-    disliked: NDArray[np.bool_]
     memory: MemoryEntries
     queries: QueryArrays
     feed: list[FeedItem]
@@ -123,6 +149,19 @@ class PreparedBatch:
     events: int = 0
     rowless: int = 0
     unknown_users: Mapping[int, str] = field(default_factory=dict)
+    dislikes: Dislikes | None = None
+
+    @property
+    def now(self) -> int:
+        """Time of the newest engagement, epoch ms; 0 if there is none."""
+        latest = int(self.ts.max(initial=0))
+        return latest if self.dislikes is None else max(latest, int(self.dislikes.ts.max(initial=0)))
+
+    @property
+    def least_weight(self) -> float:
+        """Smallest weight that the step's mean is taken over: a batch of one user's repeats is no full step."""
+        undamped = float(self.undamped.sum())
+        return undamped if self.dislikes is None else undamped + float(self.dislikes.undamped.sum())
 
     def parts(self, size: int) -> list[PreparedBatch]:
         """Split the examples into parts of at most `size`; everything else goes with the first."""
@@ -137,13 +176,15 @@ class PreparedBatch:
             users=self.users[cut],
             ts=self.ts[cut],
             weights=self.weights[cut],
+            counted=self.counted[cut],
+            undamped=self.undamped[cut],
             actions=self.actions[cut],
-            disliked=self.disliked[cut],
             memory=self.memory.select(cut),
             queries=self.queries.select(cut),
             contexts=self.contexts[cut],
             indices=self.indices[cut],
             feed=self.feed if first else [],
             judged=self.judged if first else None,
+            dislikes=self.dislikes if first else None,
             events=len(self.items[cut]) + (repeats if first else 0),
         )

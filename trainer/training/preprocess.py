@@ -19,13 +19,14 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.catalogue import EventTimes, ItemTable, UserTable
 from hsnn.trainer.features.covisitation import Covisitation
 from hsnn.trainer.features.cross_features import CROSS_FEATURES, MATCHES, cross_features
+from hsnn.trainer.features.feedback.event_weights import EventWeights
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.features.user_memory import action_slots
 from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.training.commands import apply_commands
-from hsnn.trainer.training.prepared import PreparedBatch
+from hsnn.trainer.training.prepared import Dislikes, PreparedBatch
 from hsnn.trainer.training.state import LearnerState
 
 _CHUNK = 64
@@ -56,20 +57,22 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
     state.dirty_users.add(side.users)
     apply_commands(state, batch.control)
     has_row = rows >= 0
-    kept = np.flatnonzero(~events.repeat & has_row)
+    lessons = state.feedback.read(events, users, rows)
+    slots = action_slots(list(events.action))
+    dislikes = _dislikes(state, events, users, rows=rows, lessons=lessons, slots=slots)
+    kept = np.flatnonzero(~events.repeat & ~lessons.disliked & has_row)
     rows, users, ts = rows[kept], users[kept], events.ts[kept]
     contexts = [events.context[index] for index in kept.tolist()]
-    actions = [events.action[index] for index in kept.tolist()]
     before = state.histories.extend(users, rows, ts)
     queries = QueryArrays(*before, state.users.tokens_of(users), context_tokens(state.config.model, contexts), ts)
-    action_weights = state.config.action_weights
     return PreparedBatch(
         items=rows,
         users=users,
         ts=ts,
-        weights=np.array([action_weights.get(action, 1.0) for action in actions], np.float32),
-        actions=action_slots(actions),
-        disliked=np.zeros(len(kept), np.bool_),
+        weights=lessons.weights[kept],
+        counted=lessons.counted[kept],
+        undamped=lessons.undamped[kept],
+        actions=slots[kept],
         memory=state.memory.gather(users, ts),
         queries=queries,
         feed=[state.items.feed_item(row, sign) for row, sign in signs.items()],
@@ -80,6 +83,38 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
         events=int(np.count_nonzero(has_row)),
         rowless=int(np.count_nonzero(~has_row)),
         unknown_users={index: events.user[kept[index]] for index in np.flatnonzero(users < 0).tolist()},
+        dislikes=dislikes,
+    )
+
+
+def _dislikes(
+    state: LearnerState,
+    events: Engagements,
+    users: NDArray[np.int64],
+    *,
+    rows: NDArray[np.int64],
+    lessons: EventWeights,
+    slots: NDArray[np.uint8],
+) -> Dislikes | None:
+    """Make the lessons against items, with the histories as of the batch's beginning; None where there are none.
+
+    A disliked item does not enter the history: the model takes what is there for what the user likes.
+    """
+    kept = np.flatnonzero(lessons.disliked & (lessons.weights > 0) & (rows >= 0))
+    if not len(kept):
+        return None
+    users, ts = users[kept], events.ts[kept]
+    contexts = context_tokens(state.config.model, [events.context[index] for index in kept.tolist()])
+    before = histories_at(state.histories, users, ts)
+    queries = QueryArrays(*before, state.users.tokens_of(users), contexts, ts)
+    return Dislikes(
+        queries=queries,
+        items=rows[kept],
+        users=users,
+        ts=ts,
+        weights=lessons.weights[kept],
+        undamped=lessons.undamped[kept],
+        actions=slots[kept],
     )
 
 

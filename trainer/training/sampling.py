@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hsnn.trainer.features.cross_features import MATCHES, cross_features
+from hsnn.trainer.features.sampling_frequency import NO_DRAW
 from hsnn.trainer.optim.step import StepCandidates
 from hsnn.trainer.training.prepared import PreparedBatch
 from hsnn.trainer.training.replay_buffer import Examples
@@ -12,11 +13,18 @@ from hsnn.trainer.training.state import LearnerState
 
 
 def sample_examples(state: LearnerState, prepared: PreparedBatch, rng: np.random.Generator) -> Examples:
-    """Take the batch's events, and past ones to learn again where the stream is slow."""
+    """Take the batch's events, past ones to learn again where the stream is slow, and the dislikes, in this order.
+
+    The weight of a dislike is negative: a lesson against the item.
+    """
     fresh = Examples(prepared.queries, prepared.items, prepared.weights)
     past = int(state.config.replay * len(fresh.items))
     wanted = past and state.slow and len(state.replay)
-    return fresh.concatenated(state.replay.sample(past, rng)) if wanted else fresh
+    examples = fresh.concatenated(state.replay.sample(past, rng)) if wanted else fresh
+    against = prepared.dislikes
+    if against is None:
+        return examples
+    return examples.concatenated(Examples(against.queries, against.items, -against.weights))
 
 
 def sample_candidates(
@@ -29,8 +37,11 @@ def sample_candidates(
     state.leaves.remove_rows(drawn[dead])  # expiry is noticed by chance: a scan of all items would cost too much
     drawn = drawn[~dead]
     rows = np.union1d(examples.items, drawn)
-    log_q = state.frequency.log_q(rows, events=state.positives, batch=len(examples.items), uniform=uniform, items=items)
-    features = state.states.features(rows, int(prepared.ts.max()))
+    liked = examples.items[examples.weights >= 0]
+    log_q = state.frequency.log_q(rows, events=state.positives, batch=len(liked), uniform=uniform, items=items)
+    if len(liked) < len(examples.items):  # what is here because of a dislike alone is no draw of the sample
+        log_q[~(np.isin(rows, liked) | np.isin(rows, drawn))] = NO_DRAW
+    features = state.states.features(rows, prepared.now)
     targets = np.searchsorted(rows, examples.items)
     cross = None
     if state.config.model.cross:

@@ -21,6 +21,8 @@ from hsnn.trainer.features.covisitation import Covisitation
 from hsnn.trainer.features.delayed_counters import DelayedCounters
 from hsnn.trainer.features.expiry import expiry_times
 from hsnn.trainer.features.extra_tables import EngagementTable, extra_tables
+from hsnn.trainer.features.feedback.event_weights import Feedback
+from hsnn.trainer.features.feedback.repeat_counts import PLACES
 from hsnn.trainer.features.half_life import HalfLifeSelector
 from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
 from hsnn.trainer.features.item_prior import log_item_prior
@@ -80,6 +82,8 @@ class LearnerState:
         Counters of items as they were when these were shown; empty where there are no tasks.
     frequency : StreamingFrequency
     half_lives : HalfLifeSelector
+    feedback : Feedback
+        What actions, values and repeats say.
     leaves : InvertedLists
         The trainer's own, always current assignment; the one that is served follows with the next version.
     replay : ReplayBuffer
@@ -122,6 +126,7 @@ class LearnerState:
         self.delayed_counters = DelayedCounters()
         self.frequency = StreamingFrequency(config.frequency_half_life)
         self.half_lives = HalfLifeSelector(known=config.index.early)
+        self.feedback = Feedback(config)
         self.leaves = InvertedLists(config.model.leaves)
         self.replay = ReplayBuffer(config.model, config.replay_size if config.replay else 0)
         self.extra: dict[str, tuple[EngagementTable, TableKind]] = {}
@@ -181,6 +186,7 @@ class LearnerState:
         )
         self._register("users", self.users, TableKind.USER, served={"tokens": "tokens"}, in_delta=True)
         self._register_columns("replay", self.replay, TableKind.EVENT, partial(len, self.replay))
+        self._register_columns("repeats", self.feedback.repeats, TableKind.EVENT, lambda: PLACES, optional=True)
         if model.tasks:
             self._register("delayed_counters", self.delayed_counters.states, TableKind.ITEM)
         for name, extra in extra_tables().items():
@@ -216,9 +222,11 @@ class LearnerState:
             )
         )
 
-    def _register_columns(self, name: str, columns: Columns, kind: TableKind, size: Callable[[], int]) -> None:
+    def _register_columns(
+        self, name: str, columns: Columns, kind: TableKind, size: Callable[[], int], *, optional: bool = False
+    ) -> None:
         """Register a table that manages its rows itself; `size` returns how many are in use."""
-        self.tables.append(Table(name, kind, size, columns.barrier, data=columns))
+        self.tables.append(Table(name, kind, size, columns.barrier, data=columns, optional=optional))
 
     def add_recycler(self) -> None:
         """Limit the id tables from now on."""
@@ -250,6 +258,7 @@ class LearnerState:
         """Remove all traces of users (n,): their rows of all tables, and their examples in the replay buffer."""
         self._clear(TableKind.USER, rows)
         self.replay.forget_users(rows)
+        self.feedback.repeats.forget_users(rows)
         self.dirty_users.add(rows)
 
     def _retire_items(self, rows: NDArray[np.int64]) -> None:
@@ -264,6 +273,7 @@ class LearnerState:
         self._clear(TableKind.ITEM, rows)
         changed = np.union1d(self.histories.remove_items(gone), self.memory.remove_items(gone))
         self.replay.forget_items(gone)
+        self.feedback.repeats.remove_items(gone)
         self.delayed_counters.remove_items(gone)
         near = self.covisitation.remove_items(gone) if self.config.model.cross else rows
         self.dirty_items.add(np.r_[rows, near])

@@ -35,6 +35,7 @@ def dense_arrays(state: LearnerState) -> Callable[[], dict[str, Array]]:
     """
     parts = _prefixed("network", state.network.state_dict()) | _prefixed("half_lives", state.half_lives.state_dict())
     parts |= _prefixed("item_passes", state.passes.state_dict())
+    parts |= _prefixed("value_ranks", state.feedback.ranks.state_dict())
     parts["inverted_lists.mass"] = state.leaves.state_dict()["mass"]
     if state.recycler is not None:
         parts |= _prefixed("row_recycling", state.recycler.state_dict())
@@ -91,6 +92,7 @@ def load_state_dict(state: LearnerState, arrays: Mapping[str, Array], values: Ma
     if passes := select_prefix(arrays, "item_passes."):  # older checkpoints know of none
         state.passes.load_state_dict(passes)
     same_ring = values["replay_size"] == state.replay.size  # else it starts empty: its places mean something else
+    state.feedback.ranks.load_state_dict(select_prefix(arrays, "value_ranks."))
     for table in state.tables:
         if table.data is not state.replay or same_ring:
             table.load(arrays)

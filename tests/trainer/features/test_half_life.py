@@ -14,7 +14,7 @@ def follow(streams: list[list[int]], items: int, **options: bool) -> HalfLifeSel
     states, choice = ItemCounters(), HalfLifeSelector(**options)
     for number, rows in enumerate(streams):
         now = 1_700_000_000_000 + number * MINUTE
-        choice.update(states, np.array(rows), now, items, mass=float(len(rows)))
+        choice.update(states, np.array(rows), np.ones(len(rows), np.float32), now=now, items=items)
         states.add_engagements(np.array(rows), np.full(len(rows), now), np.ones(len(rows), np.float32))
     return choice
 
@@ -42,15 +42,15 @@ def test_totals_are_the_sum_of_all_counts():
     for number in range(20):
         now += 7 * MINUTE
         rows = np.arange(number, number + 5)
-        choice.update(states, rows, now, 30, 5.0)
+        choice.update(states, rows, np.ones(5, np.float32), now=now, items=30)
         states.add_engagements(rows, np.full(5, now), np.ones(5, np.float32))
     np.testing.assert_allclose(choice.totals, states.counts(np.arange(30), now).sum(0), rtol=1e-4)
 
 
 def test_time_that_runs_back_decays_nothing():
     choice = HalfLifeSelector()
-    choice.update(ItemCounters(), np.array([0]), 10**12, 1, 4.0)
-    choice.update(ItemCounters(), np.array([0]), 10**12 - 10**9, 1, 1.0)
+    choice.update(ItemCounters(), np.array([0]), np.full(1, 4, np.float32), now=10**12, items=1)
+    choice.update(ItemCounters(), np.array([0]), np.ones(1, np.float32), now=10**12 - 10**9, items=1)
     assert choice.totals.tolist() == [5.0] * len(HALF_LIVES)
     assert choice.time == 10**12
 
@@ -68,3 +68,14 @@ def test_known_items_are_judged_as_before():
     whole, known = follow(every, 6), follow(every, 6, known=True)
     first = 0.01 * np.log(6) * 0.99**40  # the first batch knew none
     np.testing.assert_allclose(whole.loss, known.loss + first, rtol=1e-9)
+
+
+def test_an_event_of_weight_zero_says_nothing_of_half_lives():
+    states, plain, more = ItemCounters(), HalfLifeSelector(), HalfLifeSelector()
+    states.add_engagements(np.array([0, 0, 1]), np.full(3, 10**12), np.ones(3, np.float32))
+    plain.update(states, np.array([0]), np.ones(1, np.float32), now=10**12, items=3)
+    more.update(states, np.array([0, 2, 2]), np.array([1, 0, 0], np.float32), now=10**12, items=3)
+    assert more.loss.tolist() == plain.loss.tolist()
+    assert more.totals.tolist() == plain.totals.tolist()
+    more.update(states, np.array([2]), np.zeros(1, np.float32), now=10**12, items=3)
+    assert more.loss.tolist() == plain.loss.tolist()

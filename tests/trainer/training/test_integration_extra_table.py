@@ -83,7 +83,7 @@ def test_it_grows_with_the_items_and_users_and_counts(clicks, config, world, tea
     learner = Learner(config)
     teach(learner, world, 6)
     assert len(counter(learner)) >= len(learner.items) > 4
-    assert counter(learner).sum() == counter(learner, "visits").sum() == learner.events
+    assert counter(learner).sum() == counter(learner, "visits").sum() == learner.positives
 
 
 def test_checkpoint_and_digest_have_it_and_a_restored_learner_goes_on(clicks, config, world, teach):

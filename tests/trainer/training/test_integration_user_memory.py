@@ -50,7 +50,6 @@ def test_a_batch_reads_what_was_remembered_before_it_and_is_remembered_after_it(
     ]
     assert [len(part.memory.items) for part in prepared.parts(2)] == [2, 1]
     assert [len(part.actions) for part in prepared.parts(2)] == [2, 1]
-    assert not prepared.disliked.any()
     learner.train(prepared)
     assert items_of(learner, "x") == {"b": 1, "a": 2, "c": 1}
     assert items_of(learner, "y") == {"a": 1, "b": 1}
