@@ -11,3 +11,7 @@ class CheckpointError(HsnnError):
 
 class TokenError(HsnnError):
     """The token for the server of the prequential queries is missing."""
+
+
+class VectorFileError(HsnnError):
+    """Brought vectors, pairs, or an index over them cannot be used; the message says what is wrong with which file."""

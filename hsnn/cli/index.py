@@ -1,4 +1,4 @@
-"""``hsnn index``: show, verify, compare, export and roll back index versions; hold and release publishing."""
+"""``hsnn index``: show, verify, compare, export, roll back versions; hold publishing; fit an index to vectors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hsnn.indexer.verify.verify import verify as verify_version
 from hsnn.streaming.redis.client import connect
 
 index_app = typer.Typer(
-    name="index", help="Index: show, verify, compare, export, roll back; its jobs.", no_args_is_help=True
+    name="index", help="Index: show, verify, compare, roll back; its jobs; fit one to vectors.", no_args_is_help=True
 )
 index_app.add_typer(jobs_app, name="jobs")
 
@@ -141,6 +141,27 @@ def release(config: ConfigFile = None, overrides: Overrides = None) -> None:
     """End the hold; the newest snapshot becomes the next version."""
     lifted = operations.release_publishing(connect(_config(config, overrides).redis.url))
     typer.echo("publishing goes on" if lifted else "publishing was not held")
+
+
+@index_app.command("fit")
+def fit(
+    users: Annotated[Path, typer.Option("--users", help="user vectors (U, d); .npy or .safetensors")],
+    items: Annotated[Path, typer.Option("--items", help="item vectors (n, d) of the same model")],
+    pairs: Annotated[Path, typer.Option("--pairs", help="training engagements (m, 2): user row, item row")],
+    out: Annotated[Path, typer.Option("--out", help="index to write; .safetensors")],
+    scored: Annotated[float, typer.Option(help="share of the items that a search may score")] = 0.02,
+    k: Annotated[int, typer.Option("-k", min=1, help="length of the answers that are compared")] = 20,
+    passes: Annotated[int, typer.Option(min=1, help="passes over the users")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="of all that is random")] = 0,
+) -> None:
+    """Learn the levels of an index on the vectors of your own model, whose score is a dot product."""
+    from hsnn.trainer.vector_index.command import fit_files  # not at the top: it needs torch
+
+    if not 0 < scored <= 1:
+        raise typer.BadParameter(f"--scored is {scored:g}; it is a share of the items, above 0 and up to 1")
+    fit_files(
+        users=users, items=items, pairs=pairs, out=out, say=typer.echo, share=scored, k=k, passes=passes, seed=seed
+    )
 
 
 def _version_table(found: VersionStats) -> Table:
