@@ -12,6 +12,7 @@ from benchmarks.paths import RESULTS_FOLDER, ROOT
 from benchmarks.publish.table import table as publish
 from benchmarks.tables.parts import checkpoints, exact, ids, pipeline, speed, workers
 from benchmarks.tables.quality import ablations, quality
+from benchmarks.tables.static import gowalla
 from benchmarks.tables.system import churn, crash, demo, freshness, fuzz, kills
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -23,6 +24,7 @@ def main() -> None:
         "quality": quality,
         "ablations": ablations,
         "checkpoints": checkpoints,
+        "gowalla": gowalla,
         "speed": speed,
         "exact": exact,
         "demo": demo,

@@ -45,9 +45,7 @@ class Spectrum:
     right: NDArray[np.float32]
     degrees: NDArray[np.float32]
 
-    def vectors(
-        self, width: int, power: float, popularity: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def vectors(self, width: int, power: float, popularity: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Compute the vectors of users (U, width) and items (n, width) for p = `power` and b = `popularity`."""
         users = self.left[:, :width] * self.values[:width] ** power
         items = self.right[:, :width] * self.degrees[:, None] ** popularity

@@ -6,11 +6,14 @@ are looked at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +31,8 @@ K = 20
 SCORED_SHARE = 0.02
 """Share of the items that the learned levels may have scored per request."""
 
+# Share of the rates of the start with which extra steps are taken: they refine what has been learned.
+_EXTRA_RATE = 0.1
 # Share of the training pairs on which the exponents are chosen.
 _HELD_OUT = 0.1
 
@@ -46,10 +51,10 @@ class BackboneSettings:
         Users, drawn at random, on whom they are compared.
     """
 
-    width: int = 896
+    width: int = 768
     rounds: int = 4
-    powers: Sequence[float] = (1.0, 2.0, 2.5, 3.0)
-    popularities: Sequence[float] = (0.5,)
+    powers: tuple[float, ...] = (1.0, 1.5, 2.0, 2.5)
+    popularities: tuple[float, ...] = (0.5, 0.6)
     validation_users: int = 2500
 
 
@@ -135,11 +140,20 @@ def served_figures(
 
 
 def evaluate_static(
-    data: StaticPairs, settings: BackboneSettings, folder: Path, say: Say, seeds: int = 1
+    data: StaticPairs, settings: BackboneSettings, folder: Path, say: Say, seeds: int = 1, extra_passes: int = 0
 ) -> dict[str, Any]:
-    """Run the protocol and return its figures; the levels are learned once per seed."""
+    """Run the protocol and return its figures; the levels are learned once per seed.
+
+    Parameters
+    ----------
+    folder
+        Where what takes long is kept, so that a run that was stopped goes on where it was.
+    extra_passes
+        Passes of test-time training, and as many of ordinary extra steps, from the levels of each seed.
+    """
     backbone = fit_backbone(data, settings, folder, say)
     exhaustive = rank_exhaustively(data, backbone)
+    say(f"exhaustive: R@{K} {exhaustive[1].recall:.4f}, NDCG@{K} {exhaustive[1].ndcg:.4f}")
     figures: dict[str, Any] = {
         "data": data.name,
         "users": data.users,
@@ -148,22 +162,45 @@ def evaluate_static(
         "test": len(data.test),
         "backbone": backbone.chosen | {"tried": backbone.tried},
         "exhaustive": {"recall": exhaustive[1].recall, "ndcg": exhaustive[1].ndcg},
-        "served": [],
+        "runs": [],
     }
-    say(f"exhaustive: R@{K} {exhaustive[1].recall:.4f}, NDCG@{K} {exhaustive[1].ndcg:.4f}")
     for seed in range(seeds):
-        settings_of_fit = FitSettings.for_items(data.items, SCORED_SHARE, seed=seed)
-        fit = IndexFit(backbone.users, backbone.items, data.train, settings_of_fit)
-        served = served_figures(data, backbone, fit.train(), exhaustive)
-        figures["served"].append({"seed": seed} | served)
-        say(describe_served(served))
+        levels = FitSettings.for_items(data.items, SCORED_SHARE, seed=seed)
+        file = folder / f"levels-{_digest(data, settings, levels, extra_passes)}.json"
+        if not file.exists():
+            run = _fit_levels(data, backbone, levels, exhaustive, extra_passes)
+            file.write_bytes(msgspec.json.encode(run))
+        figures["runs"].append(msgspec.json.decode(file.read_bytes()))
+        for name, served in figures["runs"][-1].items():
+            say(f"seed {seed}, {name.replace('_', ' ')}: {describe_served(served)}")
     return figures
+
+
+def _fit_levels(
+    data: StaticPairs,
+    backbone: Backbone,
+    settings: FitSettings,
+    exhaustive: tuple[NDArray[np.int64], RankingFigures],
+    extra_passes: int,
+) -> dict[str, Any]:
+    """Learn the levels, then go on from them in two ways; return the figures of each by name."""
+    fit = IndexFit(backbone.users, backbone.items, data.train, settings)
+    figures = {"served": served_figures(data, backbone, fit.train(), exhaustive)}
+    for name, test_time in (("test_time", True), ("extra_steps", False)) if extra_passes else ():
+        further = copy.deepcopy(fit)
+        further.extra_steps(extra_passes, test_time=test_time, rate=_EXTRA_RATE)
+        served = served_figures(data, backbone, further.index, exhaustive)
+        figures[name] = served | {"steps": further.steps - fit.steps}
+    return figures
+
+
+def _digest(data: StaticPairs, *settings: object) -> str:
+    return hashlib.sha256(data.train.tobytes() + data.test.tobytes() + repr(settings).encode()).hexdigest()[:16]
 
 
 def describe_served(served: dict[str, Any]) -> str:
     """Write the figures of a search in one line."""
     return (
-        f"served: R@{K} {served['recall']:.4f}, NDCG@{K} {served['ndcg']:.4f}; {100 * served['kept']:.2f}% of the "
-        f"exhaustive recall with {100 * served['scored_share']:.2f}% of the items and {served['nodes']:,} nodes scored"
+        f"R@{K} {served['recall']:.4f}, NDCG@{K} {served['ndcg']:.4f}, {100 * served['kept']:.2f}% of the exhaustive "
+        f"recall with {100 * served['scored_share']:.2f}% of the items and {served['nodes']:,} nodes scored"
     )
-

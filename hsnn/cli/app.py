@@ -43,7 +43,9 @@ COMMANDS = {
     ),
     "data": LazyCommand("hsnn.cli.data", "data_app", "Data sets: list, fetch, describe."),
     "dlq": LazyCommand("hsnn.cli.dlq", "dlq_app", "Dead letters: list, show, replay."),
-    "index": LazyCommand("hsnn.cli.index", "index_app", "Index: show, verify, compare, roll back; its jobs; fit one to vectors."),
+    "index": LazyCommand(
+        "hsnn.cli.index", "index_app", "Index: show, verify, compare, roll back; its jobs; fit one to vectors."
+    ),
     "produce": LazyCommand("hsnn.cli.produce", "produce", "Send a data set into the log in event-time order."),
 }
 

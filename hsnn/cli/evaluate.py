@@ -33,6 +33,7 @@ class Protocol(StrEnum):
 
     PREQUENTIAL = "prequential"
     HOURLY_SESSIONS = "hourly-sessions"
+    STATIC = "static"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,12 @@ def evaluate(
         float, typer.Option(min=0.0, help="first event that is queried; up to 1 a share of the stream")
     ] = 0.5,
     query_to: Annotated[float, typer.Option(min=0.0, help="end of the pass; up to 1 a share of the stream")] = 1.0,
-    protocol: Annotated[Protocol, typer.Option(help="what is asked; hourly-sessions: the last clicks of sessions")] = (
-        Protocol.PREQUENTIAL
-    ),
+    protocol: Annotated[
+        Protocol,
+        typer.Option(
+            help="what is asked; hourly-sessions: the last clicks of sessions; static: pairs without times (gowalla)"
+        ),
+    ] = Protocol.PREQUENTIAL,
     hours: Annotated[int, typer.Option(min=1, help="of hourly-sessions: hours predicted, after the first")] = 190,
     targets: Annotated[int | None, typer.Option(min=1, help="of hourly-sessions: sessions sampled; all")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
@@ -86,6 +90,9 @@ def evaluate(
     for file in (json_file, report):
         if file is not None and not file.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {file.absolute().parent} to write to")
+    if protocol is Protocol.STATIC:
+        run_static(data, seeds, json_file)
+        return
     task = EvaluationTask(
         data=data,
         events=events,
@@ -99,6 +106,21 @@ def evaluate(
         run_hourly(loaded, data, events=events, hours=hours, targets=targets, json_file=json_file)
     else:
         run_evaluation(loaded, task, json_file, report)
+
+
+def run_static(data: str, seeds: int, json_file: Path | None) -> None:
+    """Measure a static data set, print the figures, and write them to `json_file` if given."""
+    from hsnn.evaluation.static.protocol import BackboneSettings, evaluate_static
+    from hsnn.streaming.datasets import cache
+    from hsnn.streaming.datasets.static_pairs import load_static
+    from hsnn.trainer.threads import use_threads
+
+    use_threads(1)
+    pairs = load_static(data)
+    figures = evaluate_static(pairs, BackboneSettings(), cache.folder(f"static-{pairs.name}"), typer.echo, seeds)
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+        typer.echo(f"written to {json_file}")
 
 
 def run_evaluation(config: Config, task: EvaluationTask, json_file: Path | None, report: Path | None) -> None:

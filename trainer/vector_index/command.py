@@ -1,4 +1,4 @@
-"""What ``hsnn index fit`` does: read the files, learn the levels, write the index, compare it with exhaustive search."""
+"""What ``hsnn index fit`` does: read files, learn the levels, write the index, compare it with exhaustive search."""
 
 from __future__ import annotations
 

@@ -47,9 +47,7 @@ def csr_of_pairs(pairs: NDArray[np.int64], users: int) -> Csr:
     return np.searchsorted(pairs[:, 0], np.arange(users + 1)), pairs[:, 1]
 
 
-def exhaustive_top(
-    users: NDArray[np.float32], items: NDArray[np.float32], k: int, barred: Csr
-) -> NDArray[np.int64]:
+def exhaustive_top(users: NDArray[np.float32], items: NDArray[np.float32], k: int, barred: Csr) -> NDArray[np.int64]:
     """Return the `k` items of largest dot product, less the `barred` ones, for users (U, d): (U, k), best first.
 
     Places for which no item is left are -1.

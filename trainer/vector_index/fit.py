@@ -32,9 +32,11 @@ Report = Callable[[int, int, float], None]
 # Root mean square of the items' numbers in front of the levels: that of learned vectors, which learning rates suit.
 _SIZE = 0.2
 # Factors on dot products among which the likelihood of the pairs chooses, relative to a deviation of 1 per user.
-_TEMPERATURES = np.geomspace(0.25, 16, 25)
+_TEMPERATURES = np.geomspace(0.25, 16, 13)
 # Pairs and uniform items by which that factor is chosen: enough for two digits.
-_SAMPLE = 2048
+_SAMPLE = 512
+# Between refits the task loss alone moves the nodes: the few items of a leaf in one batch have no useful mean.
+_INDEX = IndexConfig(follow=0.0)
 # Items per leaf: few, so that a budget of some hundred is spent on the leaves that matter.
 _PER_LEAF = 10
 # Leaves opened, as a multiple of the square root of their number.
@@ -82,7 +84,7 @@ class FitSettings:
     rate: float = 3e-3
     user_rate: float = 5e-4
     refits: int = 0
-    index: IndexConfig = IndexConfig(follow=0.0)
+    index: IndexConfig = _INDEX
     seed: int = 0
 
     @classmethod
@@ -194,7 +196,7 @@ class IndexFit:
         return [users[start : start + size] for users in shuffled for start in range(0, len(users), size)]
 
     def _draw(self, users: NDArray[np.int64]) -> tuple[IndexOutput, NDArray[np.int64]]:
-        """Draw one engagement of each of some users (B,) and score the levels: also return the candidates' rows (C,)."""
+        """Draw one engagement of each of some users (B,) and score the levels; also return the candidates (C,)."""
         starts, stops = self._starts[users], self._starts[users + 1]
         items = self._engaged[self._rng.integers(starts, stops)]
         drawn = self._rng.integers(len(self._counts), size=self._settings.uniform)

@@ -222,4 +222,3 @@ class VectorIndex:
         index.leaves.assign_all(arrays["item_leaf"].numpy())
         index.leaves.set_log_mass(np.arange(len(index.items)), arrays["item_log_mass"].numpy())
         return index
-

@@ -33,7 +33,10 @@ def test_both_formats_give_the_same_vectors(tmp_path, kind):
         (np.zeros(4), r"user vectors have the shape \(4,\); write one array \(rows, width\)"),
         (np.zeros((0, 4)), "not empty"),
         (np.array([["a"]]), "write them as float32"),
-        (np.array([[0.0], [np.nan], [np.inf]]), "2 of 3 user vectors hold NaN or infinity as float32, the first in row 1"),
+        (
+            np.array([[0.0], [np.nan], [np.inf]]),
+            "2 of 3 user vectors hold NaN or infinity as float32, the first in row 1",
+        ),
         (np.array([[1e300]]), "infinity as float32"),
         (np.array([[None]]), "not a readable npy file"),
     ],

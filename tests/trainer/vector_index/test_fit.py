@@ -23,9 +23,13 @@ class World:
         rng = np.random.default_rng(0)
         self.block = rng.integers(BLOCKS, size=USERS)
         centres = np.eye(BLOCKS, WIDTH)
-        self.items = np.float32(np.repeat(centres, PER_BLOCK, 0) + 0.03 * rng.standard_normal((BLOCKS * PER_BLOCK, WIDTH)))
+        self.items = np.float32(
+            np.repeat(centres, PER_BLOCK, 0) + 0.03 * rng.standard_normal((BLOCKS * PER_BLOCK, WIDTH))
+        )
         self.users = np.float32(4 * centres[self.block] + 0.03 * rng.standard_normal((USERS, WIDTH)))
-        chosen = self.block[:, None] * PER_BLOCK + rng.permuted(np.tile(np.arange(PER_BLOCK), (USERS, 1)), axis=1)[:, :2]
+        chosen = (
+            self.block[:, None] * PER_BLOCK + rng.permuted(np.tile(np.arange(PER_BLOCK), (USERS, 1)), axis=1)[:, :2]
+        )
         self.pairs = np.stack([np.repeat(np.arange(USERS), 2), chosen.ravel()], 1).astype(np.int64)
 
     @property

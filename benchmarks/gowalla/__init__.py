@@ -1,0 +1,1 @@
+"""The static protocol on Gowalla: backbone, learned levels, test-time training."""
