@@ -1,7 +1,7 @@
 """Run of the static protocol: a backbone's vectors ranked exhaustively, levels learned on them, both on the test pairs.
 
-The backbone's two exponents are chosen on a tenth of the training pairs, which is then learned again; the test pairs
-are looked at once.
+The backbone's two exponents are chosen on a tenth of the training pairs, which is then learned again; no choice is made
+on the test pairs.
 """
 
 from __future__ import annotations
@@ -140,16 +140,25 @@ def served_figures(
 
 
 def evaluate_static(
-    data: StaticPairs, settings: BackboneSettings, folder: Path, say: Say, seeds: int = 1, extra_passes: int = 0
+    data: StaticPairs,
+    settings: BackboneSettings,
+    folder: Path,
+    say: Say,
+    *,
+    seeds: int = 1,
+    extra_passes: int = 0,
+    kept: Path | None = None,
 ) -> dict[str, Any]:
     """Run the protocol and return its figures; the levels are learned once per seed.
 
     Parameters
     ----------
     folder
-        Where what takes long is kept, so that a run that was stopped goes on where it was.
+        Where decompositions are kept.
     extra_passes
         Passes of test-time training, and as many of ordinary extra steps, from the levels of each seed.
+    kept
+        Where the figures of each seed are kept, so that a run that was stopped goes on with the next; None: nowhere.
     """
     backbone = fit_backbone(data, settings, folder, say)
     exhaustive = rank_exhaustively(data, backbone)
@@ -166,12 +175,16 @@ def evaluate_static(
     }
     for seed in range(seeds):
         levels = FitSettings.for_items(data.items, SCORED_SHARE, seed=seed)
-        file = folder / f"levels-{_digest(data, settings, levels, extra_passes)}.json"
-        if not file.exists():
+        file = kept / f"levels-{_digest(data, settings, levels, extra_passes)}.json" if kept else None
+        if file is not None and file.exists():
+            run = msgspec.json.decode(file.read_bytes())
+        else:
             run = _fit_levels(data, backbone, levels, exhaustive, extra_passes)
-            file.write_bytes(msgspec.json.encode(run))
-        figures["runs"].append(msgspec.json.decode(file.read_bytes()))
-        for name, served in figures["runs"][-1].items():
+            if file is not None:
+                file.with_suffix(".part").write_bytes(msgspec.json.encode(run))
+                file.with_suffix(".part").rename(file)
+        figures["runs"].append(run)
+        for name, served in run.items():
             say(f"seed {seed}, {name.replace('_', ' ')}: {describe_served(served)}")
     return figures
 

@@ -91,6 +91,9 @@ def evaluate(
         if file is not None and not file.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {file.absolute().parent} to write to")
     if protocol is Protocol.STATIC:
+        for name, given in (("--model", model), ("--events", events), ("--report", report)):
+            if given is not None:
+                raise typer.BadParameter(f"{name} is of the prequential protocol; the static one does not know it")
         run_static(data, seeds, json_file)
         return
     task = EvaluationTask(
@@ -117,7 +120,8 @@ def run_static(data: str, seeds: int, json_file: Path | None) -> None:
 
     use_threads(1)
     pairs = load_static(data)
-    figures = evaluate_static(pairs, BackboneSettings(), cache.folder(f"static-{pairs.name}"), typer.echo, seeds)
+    folder = cache.folder(f"static-{pairs.name}")
+    figures = evaluate_static(pairs, BackboneSettings(), folder, typer.echo, seeds=seeds)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
         typer.echo(f"written to {json_file}")

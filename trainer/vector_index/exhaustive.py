@@ -52,15 +52,15 @@ def exhaustive_top(users: NDArray[np.float32], items: NDArray[np.float32], k: in
 
     Places for which no item is left are -1.
     """
-    found, columns = np.zeros((len(users), k), np.int64), torch.from_numpy(items).T
+    found, columns = np.full((len(users), k), -1, np.int64), torch.from_numpy(items).T
     starts, own = barred
     for first in range(0, len(users), _AT_ONCE):
         scores = torch.from_numpy(users[first : first + _AT_ONCE]) @ columns
         bounds = starts[first : first + len(scores) + 1]
         rows = np.repeat(np.arange(len(scores)), np.diff(bounds))
         scores[torch.from_numpy(rows), torch.from_numpy(own[bounds[0] : bounds[-1]])] = -torch.inf
-        best = scores.topk(k, 1)
-        found[first : first + _AT_ONCE] = best.indices.masked_fill(best.values == -torch.inf, -1).numpy()
+        best = scores.topk(min(k, len(items)), 1)
+        found[first : first + _AT_ONCE, : len(items)] = best.indices.masked_fill(best.values == -torch.inf, -1).numpy()
     return found
 
 

@@ -170,3 +170,26 @@ def test_mistakes_are_said_in_one_sentence(
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
+
+
+def test_the_static_protocol_measures_pairs_without_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HSNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    lists = [rng.permutation(30)[:9] for _ in range(40)]
+    for name, part in (("train", slice(0, 7)), ("test", slice(7, None))):
+        lines = [f"{user} {' '.join(map(str, items[part]))}" for user, items in enumerate(lists)]
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines))
+    command = ["evaluate", "--protocol", "static", "--data", f"mine:{tmp_path}"]
+    runner = CliRunner()
+    done = runner.invoke(application(command), [*command, "--seeds", "2", "--json", "found.json"], prog_name="hsnn")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["users"], found["items"], found["train"], found["test"]) == (40, 30, 280, 80)
+    assert len(found["runs"]) == 2
+    assert f"exhaustive: R@20 {found['exhaustive']['recall']:.4f}" in done.output
+    assert "seed 1, served: R@20 " in done.output
+    for option in (("--events", "5"), ("--report", "found.md"), ("--model", "small")):
+        refused = runner.invoke(application(command), [*command, *option], prog_name="hsnn")
+        assert refused.exit_code == 2, refused.output
+        assert f"{option[0]} is of the prequential protocol" in refused.output
