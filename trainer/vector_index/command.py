@@ -60,7 +60,7 @@ def fit_files(
     settings = replace(settings, budget=max(settings.budget, k))
     say(
         f"{len(user_vectors):,} users, {len(item_vectors):,} items, {len(engaged):,} pairs; "
-        f"{settings.nodes:,} x {settings.children[0]:,} nodes"
+        f"{' x '.join(map(str, (settings.nodes, *settings.children)))} nodes"
     )
     index = IndexFit(user_vectors, item_vectors, engaged, settings).train()
     chosen = np.sort(

@@ -41,6 +41,8 @@ _INDEX = IndexConfig(follow=0.0)
 _PER_LEAF = 10
 # Leaves opened, as a multiple of the square root of their number.
 _BEAM = 4
+# Leaves up to which one level is enough: k-means in one go is better than in two, and its cost is of no account.
+_ONE_LEVEL = 512
 # Share of the largest principal variance of the users below which a direction counts as empty: rounding of float32.
 _FLAT = 1e-10
 # Logit of an item that the teacher leaves out: its probability is zero, and its product with a log finite.
@@ -89,15 +91,20 @@ class FitSettings:
 
     @classmethod
     def for_items(cls, items: int, share: float, seed: int = 0) -> FitSettings:
-        """Return two levels for so many items, with about ten items to a leaf; at most a `share` of them is scored.
+        """Return one or two levels for so many items, about ten to a leaf; at most a `share` of them is scored.
 
         Examples
         --------
-        >>> FitSettings.for_items(40_981, 0.02).children, FitSettings.for_items(40_981, 0.02).budget
-        ((64,), 819)
+        >>> large = FitSettings.for_items(40_981, 0.02)
+        >>> large.nodes, large.children, large.beam, large.budget
+        (64, (64,), 256, 819)
+        >>> FitSettings.for_items(3_000, 0.02).children
+        ()
         """
-        nodes = max(2, round((items / _PER_LEAF) ** 0.5))
-        return cls(nodes=nodes, children=(nodes,), beam=_BEAM * nodes, budget=max(1, int(share * items)), seed=seed)
+        leaves = max(2, round(items / _PER_LEAF))
+        root = round(leaves**0.5)
+        nodes, children = (leaves, ()) if leaves <= _ONE_LEVEL else (root, (root,))
+        return cls(nodes=nodes, children=children, beam=_BEAM * root, budget=max(1, int(share * items)), seed=seed)
 
 
 class IndexFit:

@@ -17,12 +17,11 @@ SETTINGS = FitSettings(nodes=BLOCKS, passes=2, batch=128, uniform=128, beam=2, b
 
 
 class World:
-    """Items of a block lie together; users of a block like its items alone, and every user has two pairs in it."""
+    """Items of a block lie together; users of a block like its items most, and every user has two pairs in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, centres: np.ndarray) -> None:
         rng = np.random.default_rng(0)
         self.block = rng.integers(BLOCKS, size=USERS)
-        centres = np.eye(BLOCKS, WIDTH)
         self.items = np.float32(
             np.repeat(centres, PER_BLOCK, 0) + 0.03 * rng.standard_normal((BLOCKS * PER_BLOCK, WIDTH))
         )
@@ -45,7 +44,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return World()
+    return World(np.eye(BLOCKS, WIDTH))
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +78,16 @@ def test_missing_answers_are_marked(world, index):
     assert np.isneginf(found.scores[0, PER_BLOCK:]).all()
 
 
-def test_two_levels_find_the_blocks_as_well(world):
-    settings = replace(SETTINGS, nodes=4, children=(8,), beam=4)
-    found = IndexFit(world.users, world.items, world.pairs, settings).train().search(world.users, 10, exclude=world.own)
+def test_two_levels_find_blocks_of_groups():
+    """Four groups of four blocks: as coarse nodes are groups, the leaves that hold a block are in one family."""
+    block = np.arange(BLOCKS)
+    world = World(2 * np.eye(8, WIDTH)[block // 4] + np.eye(8, WIDTH)[4 + block % 4])
+    settings = replace(SETTINGS, nodes=4, children=(8,), beam=8)
+    index = IndexFit(world.users, world.items, world.pairs, settings).train()
+    coarse = index.leaves.node_of[: BLOCKS * PER_BLOCK].reshape(4, -1) // 8
+    assert sorted(coarse[:, 0].tolist()) == [0, 1, 2, 3]
+    assert (coarse == coarse[:, :1]).all()
+    found = index.search(world.users, 10, exclude=world.own)
     overlap = np.mean([np.isin(best, got).mean() for best, got in zip(world.best(10), found.items, strict=True)])
     assert overlap > 0.97
     assert found.nodes == 4 + 4 * 8
