@@ -81,7 +81,7 @@ def test_missing_answers_are_marked(world, index):
 def test_two_levels_find_blocks_of_groups():
     """Four groups of four blocks: as coarse nodes are groups, the leaves that hold a block are in one family."""
     block = np.arange(BLOCKS)
-    world = World(2 * np.eye(8, WIDTH)[block // 4] + np.eye(8, WIDTH)[4 + block % 4])
+    world = World(3 * np.eye(8, WIDTH)[block // 4] + np.eye(8, WIDTH)[4 + block % 4])
     settings = replace(SETTINGS, nodes=4, children=(8,), beam=8)
     index = IndexFit(world.users, world.items, world.pairs, settings).train()
     coarse = index.leaves.node_of[: BLOCKS * PER_BLOCK].reshape(4, -1) // 8
