@@ -1,8 +1,9 @@
 """The memory of each user's past items: distinct, bounded, with what the user did with them.
 
 Entries of all users lie in one array. A user has an extent of it, of 4, 8, 16, ... entries, up to the limit; one that
-is outgrown goes to the free list of its size. So a user costs 11 bytes per remembered item, at most as much again for
-room, and 13 bytes for the place: 57 bytes with up to four items, 1.1 kB with the default limit of 100.
+is outgrown goes to the free list of its size. So a user costs 13 bytes for the place and 11 per entry of the extent:
+57 bytes with up to four items, 1.1 kB with the default limit of 100, as much again where all users grow at once and
+nobody takes the extents that they leave. Measured: 69 bytes per user of globo-news, 834 of ml-100k.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ DISLIKED = 0x80
 
 _ENTRY = np.dtype([("item", "<i4"), ("time", "<u4"), ("count", "<u2"), ("flags", "u1")])
 assert _ENTRY.itemsize == MEMORY_ENTRY_BYTES
+
+_OPAQUE = np.dtype((np.void, MEMORY_ENTRY_BYTES))
+"""An entry as one item, which NumPy moves several times as fast as a record or a row of bytes."""
 
 _SECOND = 1000
 """Milliseconds per unit of the time of an entry: uint32 seconds reach from 1970 to 2106."""
@@ -187,9 +191,10 @@ class UserMemory:
         width = int(self._lengths[rows].max(initial=0))
         places = np.arange(width)
         old = self._take(np.where(places < self._lengths[rows][:, None], self._starts[rows][:, None] + places, 0))
-        kept = old["item"] >= 0  # (u, K)
+        old_items = np.ascontiguousarray(old["item"])
+        kept = old_items >= 0  # (u, K)
         if width:
-            same = old["item"][owner] == new["item"][:, None]
+            same = old_items.take(owner, axis=0) == new["item"][:, None]
             hit, at = np.flatnonzero(same.any(1)), same.argmax(1)
             _merge(new, hit, old[owner[hit], at[hit]])
             kept[owner[hit], at[hit]] = False
@@ -201,12 +206,13 @@ class UserMemory:
             new, owner = new[stays], owner[stays]
         stayed, added = np.count_nonzero(kept, 1), np.bincount(owner, minlength=len(rows))
         ends = np.cumsum(stayed + added)
-        joined = np.empty(int(ends[-1]), _ENTRY)
-        new_places = span_indices(ends - added, added)
-        old_places = span_indices(ends - added - stayed, stayed)
-        joined[old_places], joined[new_places] = old[kept], new
+        joined = np.empty(int(ends[-1]), _OPAQUE)
+        is_new = np.zeros(len(joined), np.bool_)
+        is_new[span_indices(ends - added, added)] = True
+        joined[is_new] = new.view(_OPAQUE)
+        joined[~is_new] = old.view(_OPAQUE)[kept]
         lengths = np.minimum(stayed + added, self.limit)
-        self._put(rows, _raw(joined), ends - lengths, lengths)
+        self._put(rows, joined, ends - lengths, lengths)
 
     def remove_items(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Remove items from all users and return the rows that changed.
@@ -243,14 +249,15 @@ class UserMemory:
         self.reserve(int(rows.max(initial=-1)) + 1)
         self.barrier.before_write(rows)
         lengths = np.minimum(entries.lengths, self.limit)
-        self._put(rows, entries.bytes, np.cumsum(entries.lengths, dtype=np.int64) - lengths, lengths)
+        opaque = np.ascontiguousarray(entries.bytes).view(_OPAQUE)[:, 0]
+        self._put(rows, opaque, np.cumsum(entries.lengths, dtype=np.int64) - lengths, lengths)
 
     def _take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         """Copy entries, with the shape of their indices."""
         return self._entries.take(indices, axis=0).view(_ENTRY)[..., 0]
 
-    def _put(self, rows: Rows, entries: NDArray[np.uint8], starts: NDArray[np.integer], lengths: Rows) -> None:
-        """Overwrite unique `rows` (n,) with the spans of `entries` (all, 11) from `starts` of `lengths`, both (n,)."""
+    def _put(self, rows: Rows, entries: NDArray[np.void], starts: NDArray[np.integer], lengths: Rows) -> None:
+        """Overwrite unique `rows` (n,) with the spans of `entries` (all,) from `starts` of `lengths`, both (n,)."""
         sizes = self._sizes[self._size_of[rows]]
         outgrown = lengths > sizes
         if outgrown.any():
@@ -258,10 +265,8 @@ class UserMemory:
             self._assign(rows[outgrown], lengths[outgrown])
         self._lengths[rows] = lengths
         counts = lengths.astype(np.int64)
-        # As opaque items of 11 bytes, which NumPy moves several times as fast as rows of bytes or records.
-        opaque = np.dtype((np.void, MEMORY_ENTRY_BYTES))
-        target, source = self._entries.view(opaque)[:, 0], np.ascontiguousarray(entries).view(opaque)[:, 0]
-        target[span_indices(self._starts[rows], counts)] = source[span_indices(starts.astype(np.int64), counts)]
+        target = self._entries.view(_OPAQUE)[:, 0]
+        target[span_indices(self._starts[rows], counts)] = entries.take(span_indices(starts.astype(np.int64), counts))
 
     def _release(self, rows: Rows) -> None:
         """Put the extents of unique `rows` (n,) on the free lists; the rows still name them."""
@@ -324,8 +329,3 @@ def _merge(new: NDArray[Any], hit: NDArray[np.int64], old: NDArray[Any]) -> None
     new["count"][hit] = np.minimum(counts, np.iinfo(np.uint16).max)
     new["time"][hit] = np.maximum(new["time"][hit], old["time"])
     new["flags"][hit] |= old["flags"] & ~np.uint8(DISLIKED)
-
-
-def _raw(entries: NDArray[Any]) -> NDArray[np.uint8]:
-    """View entries (n,) as bytes (n, 11)."""
-    return entries.view(np.uint8).reshape(-1, MEMORY_ENTRY_BYTES)
