@@ -195,10 +195,29 @@ class Feed(msgspec.Struct, frozen=True, array_like=True):
         return msgspec.msgpack.decode(blob, type=cls)
 
 
+class ExclusionRule(msgspec.Struct, frozen=True):
+    """Which of a user's past items are left out (`hsnn.trainer.features.exclusion.excluded_items`).
+
+    Attributes
+    ----------
+    rule : str
+        ``recent``: the last `items` distinct ones, and those of the last `time_ms`; ``seen``: all; ``nothing``: none.
+        Those whose newest feedback was a dislike are left out under every rule.
+    keep_ms : int or None
+        Time after which the memory forgets an item; None: never.
+    """
+
+    rule: str = "recent"
+    items: int = 10
+    time_ms: int = 1_800_000
+    keep_ms: int | None = None
+
+
 class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     """Description of a snapshot; readers continue in the two streams after `state_id` and `feed_id`.
 
-    `generation` counts the rebalances of the nodes (`hsnn.trainer.training.commands`).
+    `generation` counts the rebalances of the nodes (`hsnn.trainer.training.commands`). Servers obey `exclusion`, the
+    rule of the trainer.
     """
 
     snapshot: int
@@ -213,6 +232,7 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     config_digest: str
     expire_after_idle_ms: int | None = None
     generation: int = 0
+    exclusion: ExclusionRule = ExclusionRule()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ class PopularityBaseline(Baseline):
         """Rank by popularity alone."""
         queries, ranking, results = batch.queries, batch.ranking, {}
         for hours, counts, order in zip(POPULARITY_HALF_LIVES, ranking.counts, ranking.order, strict=True):
-            # At most L of the first TOP_K + L items are excluded, so TOP_K of them are left for every query.
+            # At most E of the first TOP_K + E items are excluded, so TOP_K of them are left for every query.
             first = order[: TOP_K + queries.excluded.shape[1]]
-            kept = ~(queries.excluded[:, :, None] == first).any(1)  # (B, TOP_K + L)
+            kept = ~(queries.excluded[:, :, None] == first).any(1)  # (B, TOP_K + E)
             kept &= np.cumsum(kept, 1) <= TOP_K
             results[f"{self.name}:{hours}"] = MethodResult(_ranks(queries, counts), np.where(kept, first, -1))
         return results
@@ -41,7 +41,7 @@ def _ranks(queries: QueryBatch, counts: NDArray[np.float64]) -> NDArray[np.float
         return np.full(len(queries), MISS)
     ordered, target = np.sort(counts), counts[queries.targets]
     not_above, below = np.searchsorted(ordered, target, "right"), np.searchsorted(ordered, target, "left")
-    excluded = np.where(queries.excluded >= 0, counts[queries.excluded], -np.inf)  # (B, L)
+    excluded = np.where(queries.excluded >= 0, counts[queries.excluded], -np.inf)  # (B, E)
     above = len(ordered) - not_above - (excluded > target[:, None]).sum(1)
     ties = not_above - below - 1 - (excluded == target[:, None]).sum(1)
     return np.where(queries.targets >= 0, above + ties / 2, MISS)

@@ -64,9 +64,9 @@ class ShuffledIndexBaseline(Baseline):
         order = np.full((len(queries), budget), -1, np.int64)
         retrievable = np.zeros(len(self.leaves.node_of), np.bool_)
         retrievable[queries.rows] = True
-        for number, history in enumerate(queries.queries.history_items):
+        for number, excluded in enumerate(queries.sampled.excluded):
             allowed = retrievable.copy()
-            allowed[history[(history >= 0) & (history < len(alive))]] = False
+            allowed[excluded[(excluded >= 0) & (excluded < len(alive))]] = False
             rows = self.leaves.candidates(
                 encoded.beam_log_probs[number], index.config.beam, budget, allowed.__getitem__
             ).rows_by_key()  # (<= budget,)

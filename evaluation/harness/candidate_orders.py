@@ -29,7 +29,7 @@ def traffic_order(queries: QueryBatch, count: int) -> NDArray[np.int64]:
 
 
 def whole_nodes_order(queries: QueryBatch, count: int, *, dense: bool = False) -> NDArray[np.int64]:
-    """Order node by node, older items first, as positions (B, <= count + L), -1 padded.
+    """Order node by node, older items first, as positions (B, <= count + E), -1 padded.
 
     Nodes come by log probability; if `dense`, by the log probability of one of their items (less log size).
     """
@@ -40,7 +40,7 @@ def whole_nodes_order(queries: QueryBatch, count: int, *, dense: bool = False) -
     )
     bounds = np.r_[0, np.cumsum(sizes)]
     by_node = [members[start:stop] for start, stop in pairwise(bounds)]
-    count += queries.excluded.shape[1]  # excluded items use no budget, and at most L of the first are excluded
+    count += queries.excluded.shape[1]  # excluded items use no budget, and at most E of the first are excluded
     order = np.full((len(queries), count), -1, np.int64)
     values = queries.encoded.leaf_log_probs - (np.log(np.maximum(sizes, 1)) if dense else 0)
     for number, value in enumerate(values):
@@ -63,9 +63,9 @@ ORDERS: dict[str, Callable[[QueryBatch, int], NDArray[np.int64]]] = {
 def _merge(queries: QueryBatch, leaves: InvertedLists, count: int) -> NDArray[np.int64]:
     alive, beam = queries.state.alive(), queries.state.index.config.beam
     order = np.full((len(queries), count), -1, np.int64)
-    for number, history in enumerate(queries.queries.history_items):
+    for number, excluded in enumerate(queries.sampled.excluded):
         allowed = alive.copy()
-        allowed[history[(history >= 0) & (history < len(allowed))]] = False
+        allowed[excluded[(excluded >= 0) & (excluded < len(allowed))]] = False
         candidates = leaves.candidates(queries.encoded.beam_log_probs[number], beam, count, allowed.__getitem__)
         rows = candidates.rows_by_key()  # (<= count,)
         order[number, : len(rows)] = queries.positions(rows)

@@ -15,6 +15,8 @@ from hsnn.evaluation.queries.query_sampling import RECENT_ITEMS, SampledQueries
 from hsnn.serving.schema import HistoryItem, Request
 from hsnn.streaming.datasets.base import Dataset
 from hsnn.streaming.schema.events import Id
+from hsnn.trainer.features.exclusion import excluded_items
+from hsnn.trainer.features.user_memory import MemoryEntries
 from hsnn.trainer.training.learner import Learner
 
 # Milliseconds without an event after which a user's next one begins another session: the usual 30 minutes.
@@ -61,13 +63,16 @@ class SessionTargets:
         """
         clicks, items, users = data.engagements, learner.items.table, learner.users.table
         target_ids = [clicks.item[event] for event in self.event.tolist()]
-        history = np.full((len(self), RECENT_ITEMS), -1, np.int32)
+        longest = max((len(before) for before in self.clicks), default=0)
+        session: NDArray[np.int32] = np.full((len(self), max(longest, RECENT_ITEMS)), -1, np.int32)
+        times = np.zeros(session.shape, np.int64)
         requests = []
         for number, (event, before) in enumerate(zip(self.event.tolist(), self.clicks, strict=True)):
             names = [clicks.item[index] for index in before.tolist()]
             rows = items.find(names)
-            rows = rows[rows >= 0][-RECENT_ITEMS:]
-            history[number, RECENT_ITEMS - len(rows) :] = rows
+            known = np.flatnonzero(rows >= 0)
+            session[number, session.shape[1] - len(known) :] = rows[known]
+            times[number, session.shape[1] - len(known) :] = clicks.ts[before[known]]
             given: list[Id | HistoryItem] = [
                 HistoryItem(name, int(clicks.ts[index])) for name, index in zip(names, before.tolist(), strict=True)
             ]
@@ -77,14 +82,16 @@ class SessionTargets:
             )
         rows = items.find(target_ids)
         known = np.maximum(rows, 0)
+        now = clicks.ts[self.event]
         return SampledQueries(
             requests=requests,
             target_rows=rows,
             target_ids=target_ids,
             event=self.event,
-            ts=clicks.ts[self.event],
-            age=np.where(rows >= 0, np.maximum(clicks.ts[self.event] - learner.states.first[known], 0), 0),
-            history=history,
+            ts=now,
+            age=np.where(rows >= 0, np.maximum(now - learner.states.first[known], 0), 0),
+            excluded=excluded_items(learner.exclusion, session, times, memory=MemoryEntries.empty(len(self)), now=now),
+            history=session[:, -RECENT_ITEMS:],
             users=users.find([clicks.user[event] for event in self.event.tolist()])
             if own
             else np.full(len(self), -1, np.int64),

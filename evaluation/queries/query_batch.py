@@ -92,8 +92,8 @@ class QueryBatch:
         Larger than all `rows`.
     targets : (B,) int64
         Positions of the targets.
-    excluded : (B, L) int64
-        Positions of the items of the user's history, each once, which no method may return.
+    excluded : (B, E) int64
+        Positions of the user's past items that no method may return, each once.
     """
 
     def __init__(
@@ -101,17 +101,17 @@ class QueryBatch:
     ) -> None:
         self.sampled, self._state = sampled, state
         if state is None:
-            history, self.rows = sampled.history, np.zeros(0, np.int64) if known is None else known
+            self.rows = np.zeros(0, np.int64) if known is None else known
             self.row_limit = int(self.rows.max(initial=-1)) + 1
         else:
             index, alive = state.index, state.alive()
             self._queries = queries_from_requests(state, sampled.requests)
             self._encoded = index.scorer.encode(self._queries, index.vectors, index.leaves.node_log_share())
-            history, self.rows, self.row_limit = self._queries.history_items, np.flatnonzero(alive), len(alive)
+            self.rows, self.row_limit = np.flatnonzero(alive), len(alive)
         self._position_of_row = np.full(self.row_limit + 1, -1, np.int64)  # the last entry stands for unknown rows
         self._position_of_row[self.rows] = np.arange(len(self.rows))
         self.targets = self.positions(sampled.target_rows)
-        self.excluded = _without_repeats(self.positions(history))
+        self.excluded = self.positions(sampled.excluded)
 
     @property
     def has_index(self) -> bool:
@@ -136,6 +136,13 @@ class QueryBatch:
 
     def __len__(self) -> int:
         return len(self.sampled.target_rows)
+
+    @property
+    def barred(self) -> NDArray[np.bool_]:
+        """Whether the target is one of the excluded items (B,): then it is a miss for every method."""
+        excluded = self.sampled.excluded
+        barred: NDArray[np.bool_] = ((excluded == self.sampled.target_rows[:, None]) & (excluded >= 0)).any(1)
+        return barred
 
     def positions(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """Positions of `rows`, of any shape; -1 where a row is not retrievable."""
@@ -185,14 +192,6 @@ class QueryBatch:
         times, time_index = np.unique(self.queries.now, return_inverse=True)
         for index, now in enumerate(times.tolist()):
             yield np.flatnonzero(time_index == index), self.state.states.features(self.rows, now)
-
-
-def _without_repeats(positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Keep the first of equal positions in each row of (B, L); the others become -1."""
-    repeated = np.zeros(positions.shape, np.bool_)
-    for column in range(1, positions.shape[1]):
-        repeated[:, column] = (positions[:, :column] == positions[:, column : column + 1]).any(1)
-    return np.where(repeated, -1, positions)
 
 
 def top_of_order(

@@ -36,6 +36,9 @@ class SampledQueries(NamedTuple):
         Event time, epoch ms.
     age : (n,) int64
         Stream time since the target was first seen, ms; 0 if this event is its first.
+    excluded : (n, E) int32
+        Rows of the user's past items that no method may return, -1 padded: what the server leaves out
+        (`hsnn.trainer.features.exclusion`).
     history : (n, RECENT_ITEMS) int32
         Rows of the user's last items, newest last, padded with -1 in front.
     users : (n,) int64
@@ -48,6 +51,7 @@ class SampledQueries(NamedTuple):
     event: NDArray[np.int64]
     ts: NDArray[np.int64]
     age: NDArray[np.int64]
+    excluded: NDArray[np.int32]
     history: NDArray[np.int32]
     users: NDArray[np.int64]
 
@@ -60,6 +64,7 @@ class SampledQueries(NamedTuple):
             event=self.event[chosen],
             ts=self.ts[chosen],
             age=self.age[chosen],
+            excluded=self.excluded[chosen],
             history=self.history[chosen],
             users=self.users[chosen],
         )
@@ -157,6 +162,7 @@ class QuerySampler:
             event=event[chosen],
             ts=prepared.ts[chosen],
             age=np.maximum(prepared.ts[chosen] - learner.states.first[targets], 0),
+            excluded=prepared.excluded[chosen],
             history=history[chosen],
             users=prepared.users[chosen],
         )

@@ -43,6 +43,8 @@ class EpochState:
     states : ItemCounters
         Decayed counters of the items, by row.
     users : MirroredUsers
+    exclusion : ExclusionRule
+        Which of a user's past items are left out.
     cross_features : MirroredCrossFeatures
     item_tables, user_tables : ServedTables
         Columns of registered tables, by row.
@@ -51,13 +53,13 @@ class EpochState:
     def __init__(self, version: Version) -> None:
         manifest, snapshot = version.snapshot.manifest, version.snapshot
         self.epoch, self.events, self.watermark = manifest.epoch, manifest.events, manifest.watermark
-        self.half_life = manifest.half_life
+        self.half_life, self.exclusion = manifest.half_life, manifest.exclusion
         self.items = MirroredItems(manifest.expire_after_idle_ms)
         self.states = ItemCounters()
         rows, items = np.arange(len(snapshot.item_ids)), snapshot.items
         self.states.set_rows(rows, items["values"], items["last"], items["first"])
         config = ModelConfig.model_validate(manifest.model)
-        self.users = MirroredUsers(config, snapshot.user_ids, snapshot.users)
+        self.users = MirroredUsers(config, snapshot.user_ids, snapshot.users, manifest.exclusion.keep_ms)
         self.cross_features = MirroredCrossFeatures(config, snapshot)
         self.item_tables, self.user_tables = ServedTables(snapshot.items), ServedTables(snapshot.users)
         self.items.load_snapshot(snapshot, self.items.changed_features(snapshot))

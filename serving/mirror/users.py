@@ -19,6 +19,14 @@ from hsnn.trainer.rowstore.byte_strings import ByteStrings
 class MirroredUsers:
     """Users by row.
 
+    Parameters
+    ----------
+    config
+    ids, arrays
+        Of a snapshot.
+    keep_ms
+        Time after which an item is forgotten (`hsnn.trainer.messages.ExclusionRule`).
+
     Attributes
     ----------
     ids : RowIds
@@ -30,10 +38,12 @@ class MirroredUsers:
         Hashed features, -1 padded.
     """
 
-    def __init__(self, config: ModelConfig, ids: Iterable[str], arrays: dict[str, Array]) -> None:
+    def __init__(
+        self, config: ModelConfig, ids: Iterable[str], arrays: dict[str, Array], keep_ms: int | None = None
+    ) -> None:
         self.ids = RowIds(ids)
         self.histories = UserHistories(config.history)
-        self.memory = UserMemory(MOST_ITEMS)
+        self.memory = UserMemory(MOST_ITEMS, keep_ms)
         self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
         rows = np.arange(len(arrays["items"]))
         self._set_users(rows, arrays["items"], arrays["times"], arrays["tokens"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +11,16 @@ from numpy.typing import NDArray
 from hsnn.serving.errors import RequestError
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import Request
+from hsnn.serving.search.queries import given_history
+from hsnn.trainer.features.exclusion import excluded_items
+from hsnn.trainer.features.queries import QueryArrays
 
 # A feature filter that leaves at most this many times the budget is searched without the beam: choosing the best of so
 # few rows is cheaper than opening nodes, and a beam could miss most of them.
 _DIRECT_BUDGETS = 16
+
+# Last items of a request's own history that are looked at, against each other: more than a session has.
+_MOST_GIVEN = 256
 
 
 class AllowedRows(NamedTuple):
@@ -46,10 +53,38 @@ class AllowedRows(NamedTuple):
         return mask
 
 
-def allowed_rows(state: EpochState, request: Request, history: NDArray[np.integer], budget: int) -> AllowedRows:
-    """Apply filters, expiry and history: rows that may be returned to a request.
+def excluded_rows(state: EpochState, requests: Sequence[Request], queries: QueryArrays) -> NDArray[np.int32]:
+    """Return the rows (n, E) of past items that are left out for n requests, -1 padded.
 
-    `history` (L,) holds the rows of the user's last items, which are not recommended again.
+    What the mirror remembers of the user counts beside the history, whether this is the mirrored one or the request's.
+    """
+    users = state.users.ids.rows([request.user for request in requests])
+    memory = state.users.memory.gather(users, queries.now)
+    items, times = _whole_histories(state, requests, queries)
+    return excluded_items(state.exclusion, items, times, memory=memory, now=queries.now)
+
+
+def _whole_histories(
+    state: EpochState, requests: Sequence[Request], queries: QueryArrays
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return rows and times (n, >= L) of the histories: of those that requests bring, more than the model uses."""
+    items, times = queries.history_items, queries.history_times
+    counts = [len(request.history or ()) for request in requests]
+    length, longest = items.shape[1], min(max(counts, default=0), _MOST_GIVEN)
+    if longest <= length:
+        return items, times
+    front = ((0, 0), (longest - length, 0))
+    items, times = np.pad(items, front, constant_values=-1), np.pad(times, front)
+    for number, (request, count) in enumerate(zip(requests, counts, strict=True)):
+        if count > length:
+            items[number], times[number] = given_history(state, request, now=int(queries.now[number]), length=longest)
+    return items, times
+
+
+def allowed_rows(state: EpochState, request: Request, excluded: NDArray[np.integer], budget: int) -> AllowedRows:
+    """Apply filters, expiry and exclusion: rows that may be returned to a request.
+
+    `excluded` (E,) holds the rows of the user's past items that are left out, beside those that the request lists.
 
     Raises
     ------
@@ -57,7 +92,7 @@ def allowed_rows(state: EpochState, request: Request, history: NDArray[np.intege
         A feature filter names a feature that no item has.
     """
     ids = state.items.ids
-    forbidden = np.unique(np.concatenate([history, ids.rows(request.filters.exclude)]))
+    forbidden = np.unique(np.concatenate([excluded, ids.rows(request.filters.exclude)]))
     mask, size = state.alive_mask.without(forbidden)
     for name, values in request.filters.features.items():
         mask = mask & _feature_mask(state, name, frozenset(values), len(mask))

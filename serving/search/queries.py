@@ -27,7 +27,7 @@ def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> Que
     times = np.where(known[:, None], users.histories.times[valid_rows], 0)
     for number, request in enumerate(requests):
         if request.history is not None:
-            items[number], times[number] = _given_history(state, request, int(now[number]))
+            items[number], times[number] = given_history(state, request, now=int(now[number]), length=config.history)
     contexts = [hash_features(request.context, config.buckets, config.context_tokens) for request in requests]
     return QueryArrays(
         history_items=items,
@@ -38,9 +38,10 @@ def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> Que
     )
 
 
-def _given_history(state: EpochState, request: Request, now: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Rows and times (L,) of the history in a request, padded in front; unknown items are left out."""
-    length = state.index.config.history
+def given_history(
+    state: EpochState, request: Request, *, now: int, length: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Rows and times (length,) of the history in a request, padded in front; unknown items are left out."""
     items, times = np.full(length, -1, np.int32), np.zeros(length, np.int64)
     given = [_history_item(element, now) for element in request.history or ()]
     rows = state.items.ids.rows([element.item for element in given])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hsnn.serving.errors import RequestError
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import EpochState, Mirror
 from hsnn.serving.schema import MODES, Answer, AnswerStats, Filters, Request, RetrievalMode
-from hsnn.serving.search.filters import allowed_rows
+from hsnn.serving.search.filters import allowed_rows, excluded_rows
 from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext
 from hsnn.serving.search.queries import queries_from_requests
 
@@ -58,19 +61,25 @@ def _answer_chunk(state: EpochState, requests: Sequence[Request], limits: Retrie
     encoded = None
     if any(request.mode != RetrievalMode.POPULARITY for request in requests):
         encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share(), limits.beam, full=full)
+    excluded = excluded_rows(state, requests, queries)
     shared_seconds = (time.perf_counter() - began) / len(requests)
     context = SearchContext(state, limits, queries, encoded)
     return [
-        _answer(context, request, number=number, shared_seconds=shared_seconds)
+        _answer(context, request, excluded[number], number=number, shared_seconds=shared_seconds)
         for number, request in enumerate(requests)
     ]
 
 
-def _answer(context: SearchContext, request: Request, *, number: int, shared_seconds: float) -> Answer:
-    """Answer the request `number` of a chunk; `shared_seconds` is its share of the work done for all of them."""
+def _answer(
+    context: SearchContext, request: Request, excluded: NDArray[np.int32], *, number: int, shared_seconds: float
+) -> Answer:
+    """Answer the request `number` of a chunk; `shared_seconds` is its share of the work done for all of them.
+
+    `excluded` (E,) holds the rows of past items that are left out, -1 padded.
+    """
     began = time.perf_counter()
     state, k, mode = context.state, request.k or context.limits.k, RetrievalMode(request.mode)
-    allowed = allowed_rows(state, request, context.queries.history_items[number], context.budget)
+    allowed = allowed_rows(state, request, excluded, context.budget)
     result = SEARCH_FUNCTIONS[mode](context, number, allowed, k)
     item_ids, nodes_scored = state.items.ids.ids, 0
     if context.encoded is not None and mode is not RetrievalMode.POPULARITY:

@@ -24,7 +24,8 @@ from hsnn.trainer.features.covisitation import Covisitation
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
 from hsnn.trainer.features.item_counters import ItemCounters
 from hsnn.trainer.features.user_history import UserHistories
-from hsnn.trainer.messages import Snapshot, SnapshotManifest, StateDelta
+from hsnn.trainer.features.user_memory import UserMemory, action_slots
+from hsnn.trainer.messages import ExclusionRule, Snapshot, SnapshotManifest, StateDelta
 
 HOUR = 3_600_000
 START = 1_700_000_000_000
@@ -39,6 +40,7 @@ class Plant:
     idle_ms: int | None = 24 * HOUR
     now: int = START
     half_life: int = 2
+    exclusion: ExclusionRule = field(default_factory=ExclusionRule)
     version_number: int = 0
     ids: list[str] = field(default_factory=list)
     vectors: list[np.ndarray] = field(default_factory=list)
@@ -54,6 +56,7 @@ class Plant:
 
     def __post_init__(self) -> None:
         self.states, self.histories = ItemCounters(), UserHistories(self.config.history)
+        self.memory = UserMemory(limit=100, keep_ms=self.exclusion.keep_ms)
         self.pairs = Covisitation(rows=0)
         self.rng = np.random.default_rng(0)
         torch.manual_seed(0)
@@ -118,14 +121,18 @@ class Plant:
         self.deleted[row] = reason == "deleted"
         return Delta("delete", self.epoch, row, self.ids[row], reason=reason)
 
-    def engage(self, user: str, item: str, after: int = 1000) -> None:
+    def engage(self, user: str, item: str, after: int = 1000, *, disliked: bool = False) -> None:
         """A user engages with an item, `after` ms later than the last event."""
         self.now += after
         if user not in self.users:
             self.users.append(user)
         row, who = self.ids.index(item), self.users.index(user)
         self.histories.reserve(len(self.users))
+        self.memory.reserve(len(self.users))
         at = np.array([self.now])
+        self.memory.extend(
+            np.array([who]), np.array([row]), at, actions=action_slots(["click"]), disliked=np.array([disliked])
+        )
         before = self.histories.extend(np.array([who]), np.array([row]), at)
         if self.config.cross:
             self.pairs.reserve(len(self.ids))
@@ -140,6 +147,7 @@ class Plant:
         items, users = np.array(sorted(self.touched_items), np.int32), np.array(sorted(self.touched_users), np.int32)
         first, self.sent_users = self.sent_users, len(self.users)
         self.touched_items, self.touched_users = set(), set()
+        memory = self.memory.select(users)
         delta = StateDelta(
             self.epoch,
             self.events,
@@ -156,6 +164,8 @@ class Plant:
             np.arange(first, len(self.users), dtype=np.int32),
             self.users[first:],
             *self._pairs(items),
+            user_memory=memory.bytes,
+            user_memory_lengths=memory.lengths,
         )
         return StateDelta.decode(delta.encode())
 
@@ -174,6 +184,7 @@ class Plant:
             model=self.config.model_dump(mode="json"),
             config_digest="",
             expire_after_idle_ms=self.idle_ms,
+            exclusion=self.exclusion,
         )
         items = {
             "embeddings": np.array(self.vectors, np.float32).reshape(n, width),
@@ -187,6 +198,8 @@ class Plant:
         if self.config.cross:
             items |= dict(zip(("neighbours", "weights", "totals", "paired"), self._pairs(np.arange(n)), strict=True))
         users = {"items": self.histories.items[:m], "times": self.histories.times[:m], "tokens": self._tokens(m)}
+        memory = self.memory.select(np.arange(m))
+        users |= {"memory": memory.bytes, "memory_lengths": memory.lengths}
         weights = self.weights | {"content": np.zeros((self.config.buckets, width), np.float32)}
         return Snapshot(manifest, weights, items, users, list(self.ids), list(self.users), list(self.features))
 

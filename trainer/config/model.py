@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hsnn.monitoring.duration import Duration
 from hsnn.trainer.config.actions import DISLIKES, RATED_ACTIONS, ActionWeight
+from hsnn.trainer.config.exclude import ExcludeConfig
 from hsnn.trainer.config.ids import IdsConfig
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.memory import MemoryConfig
@@ -124,6 +125,7 @@ class TrainerConfig(BaseModel):
     index: IndexConfig = IndexConfig()
     ids: IdsConfig = IdsConfig()
     memory: MemoryConfig = MemoryConfig()
+    exclude: ExcludeConfig = ExcludeConfig()
     seed: int = 0
     threads: int = Field(1, ge=1, description="torch threads; another number may change the last bits of a run")
     dense_rate: float = Field(2e-3, gt=0, description="Adam rate of the dense weights")

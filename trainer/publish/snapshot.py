@@ -34,6 +34,7 @@ def make_snapshot_manifest(learner: LearnerState, origin: SnapshotOrigin) -> Sna
         model=learner.config.model.model_dump(mode="json"),
         expire_after_idle_ms=learner.idle_ms,
         generation=learner.commanded.generation,
+        exclusion=learner.exclusion,
     )
 
 

@@ -113,6 +113,8 @@ class PreparedBatch:
         Bits of the actions' slots (`hsnn.trainer.features.user_memory.action_slots`).
     memory : MemoryEntries
         What was remembered of each event's user at the beginning of the batch.
+    excluded : (n, E) int32
+        Items that may not be recommended at each event (`hsnn.trainer.features.exclusion`), -1 padded in front.
     queries : QueryArrays
         What a server would be asked just before each event.
     feed : list of FeedItem
@@ -140,6 +142,7 @@ class PreparedBatch:
     undamped: NDArray[np.float32]
     actions: NDArray[np.uint8]
     memory: MemoryEntries
+    excluded: NDArray[np.int32]
     queries: QueryArrays
     feed: list[FeedItem]
     contexts: Sequence[dict[str, Scalar] | None]
@@ -180,6 +183,7 @@ class PreparedBatch:
             undamped=self.undamped[cut],
             actions=self.actions[cut],
             memory=self.memory.select(cut),
+            excluded=self.excluded[cut],
             queries=self.queries.select(cut),
             contexts=self.contexts[cut],
             indices=self.indices[cut],

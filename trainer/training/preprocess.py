@@ -19,6 +19,7 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.catalogue import EventTimes, ItemTable, UserTable
 from hsnn.trainer.features.covisitation import Covisitation
 from hsnn.trainer.features.cross_features import CROSS_FEATURES, MATCHES, cross_features
+from hsnn.trainer.features.exclusion import excluded_items
 from hsnn.trainer.features.feedback.event_weights import EventWeights
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
 from hsnn.trainer.features.queries import QueryArrays
@@ -65,6 +66,7 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
     contexts = [events.context[index] for index in kept.tolist()]
     before = state.histories.extend(users, rows, ts)
     queries = QueryArrays(*before, state.users.tokens_of(users), context_tokens(state.config.model, contexts), ts)
+    memory = state.memory.gather(users, ts)
     return PreparedBatch(
         items=rows,
         users=users,
@@ -73,7 +75,8 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
         counted=lessons.counted[kept],
         undamped=lessons.undamped[kept],
         actions=slots[kept],
-        memory=state.memory.gather(users, ts),
+        memory=memory,
+        excluded=excluded_items(state.exclusion, *before, memory=memory, now=ts),
         queries=queries,
         feed=[state.items.feed_item(row, sign) for row, sign in signs.items()],
         contexts=contexts,

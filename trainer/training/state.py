@@ -30,6 +30,7 @@ from hsnn.trainer.features.sampling_frequency import StreamingFrequency
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.features.user_memory import UserMemory
 from hsnn.trainer.ids.id_table import IdTable
+from hsnn.trainer.messages import ExclusionRule
 from hsnn.trainer.optim.network import Network
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.rowstore.byte_strings import ByteStrings
@@ -76,6 +77,8 @@ class LearnerState:
     histories : UserHistories
     memory : UserMemory
         Past items of each user, as far as they were learned.
+    exclusion : ExclusionRule
+        Which of these are left out.
     covisitation : Covisitation
         Without rows where `trainer.model.cross` is off.
     delayed_counters : DelayedCounters
@@ -122,6 +125,10 @@ class LearnerState:
         self.items, self.users = ItemTable(config.model), UserTable(config.model)
         self.states, self.histories = ItemCounters(), UserHistories(config.model.history)
         self.memory = UserMemory(config.memory.items, config.memory.keep_ms)
+        exclude = config.exclude
+        self.exclusion = ExclusionRule(
+            exclude.rule, items=exclude.items, time_ms=int(exclude.time * 1000), keep_ms=config.memory.keep_ms
+        )
         self.covisitation = Covisitation(rows=0)
         self.delayed_counters = DelayedCounters()
         self.frequency = StreamingFrequency(config.frequency_half_life)

@@ -10,6 +10,7 @@ from hsnn.evaluation.methods import TOP_K
 from hsnn.evaluation.metrics.ranks import ranks_of, top_k
 from hsnn.evaluation.queries.query_batch import top_of_order
 from hsnn.serving.limits import RetrievalLimits
+from hsnn.serving.search.filters import excluded_rows
 from hsnn.serving.search.retrieval import retrieve
 
 pytestmark = pytest.mark.slow
@@ -59,10 +60,16 @@ def test_queries_of_one_time_are_scored_like_queries_of_times_of_their_own(momen
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_history_items_are_excluded_once(moment):
+def test_what_the_server_leaves_out_is_excluded_once(moment):
     queries = moment.queries
+    assert queries.excluded.shape[1] > queries.queries.history_items.shape[1]  # more than the history
     scores = queries.score([queries.served_view()])[0]
-    for number, row in enumerate(queries.queries.history_items):
+    served = excluded_rows(queries.state, queries.sampled.requests, queries.queries)
+    assert queries.sampled.excluded.shape[1] >= served.shape[1]  # that of a part of the batch is padded
+    for number, row in enumerate(served):
+        assert sorted(set(row.tolist()) - {-1}) == sorted(set(queries.sampled.excluded[number].tolist()) - {-1})
+        history = queries.queries.history_items[number]
+        assert set(history[history >= 0].tolist()) <= set(row.tolist())
         places = queries.positions(np.unique(row[row >= 0]))
         places = places[places >= 0]
         assert sorted(places.tolist()) == sorted(queries.excluded[number][queries.excluded[number] >= 0].tolist())

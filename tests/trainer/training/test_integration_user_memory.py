@@ -12,9 +12,11 @@ from hsnn.trainer.checkpoint.digest import digest, parts
 from hsnn.trainer.checkpoint.learner_copy import LearnerCopy
 from hsnn.trainer.checkpoint.row_delta import TableRows
 from hsnn.trainer.checkpoint.store import CheckpointStore
+from hsnn.trainer.config.exclude import ExcludeConfig
 from hsnn.trainer.config.ids import IdLimits, IdsConfig
+from hsnn.trainer.config.memory import MemoryConfig
 from hsnn.trainer.features.user_memory import UserMemory
-from hsnn.trainer.messages import Snapshot, StateDelta
+from hsnn.trainer.messages import ExclusionRule, Snapshot, StateDelta
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot, make_snapshot_manifest
 from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder
 from hsnn.trainer.training.learner import Learner
@@ -170,3 +172,22 @@ def test_messages_from_before_there_was_a_memory_leave_it_empty(config, world, t
     old = {name: array for name, array in users.items() if not name.startswith("memory")}
     mirrored = MirroredUsers(config.model, learner.users.table.ids, old)
     assert mirrored.memory.gather(np.arange(len(learner.users))).items.shape == (len(learner.users), 0)
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("recent", "dc"), ("seen", "abcd"), ("nothing", "")])
+def test_a_batch_knows_what_is_left_out_at_each_event_and_the_manifest_says_by_which_rule(
+    config, world, rule, expected
+):
+    exclude = ExcludeConfig(rule=rule, items=2, time=0.5)
+    learner = Learner(config.model_copy(update={"exclude": exclude, "memory": MemoryConfig(items=7, time=3600)}))
+    learn(learner, world, ["x"] * 4, ["a", "b", "c", "d"])
+    prepared = learner.prepare(world.clicks(["y", "x", "x"], ["a", "c", "e"]))
+    names = learner.items.table.ids
+    left_out = [{names[row] for row in rows if row >= 0} for rows in prepared.excluded.tolist()]
+    assert left_out == [set(), set(expected), set(expected)]
+    assert [part.excluded.tolist() for part in prepared.parts(2)] == [
+        prepared.excluded[:2].tolist(),
+        prepared.excluded[2:].tolist(),
+    ]
+    manifest = make_snapshot_manifest(learner, SnapshotOrigin(1, 1))
+    assert manifest.exclusion == ExclusionRule(rule, items=2, time_ms=500, keep_ms=3_600_000)
