@@ -14,6 +14,7 @@ from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Filters, Request
 from hsnn.serving.search import exact
+from hsnn.serving.search.filters import excluded_rows
 from hsnn.serving.search.queries import queries_from_requests
 from hsnn.serving.search.retrieval import retrieve
 from hsnn.serving.search.topk import SearchResult
@@ -106,7 +107,8 @@ def test_both_are_the_best_by_the_model_itself(new_plant, seed):
     mirror = mirror_with_edge_cases(new_plant(), seed, 60)
     state, request = mirror.state, Request(user="u1", k=200)
     queries = queries_from_requests(state, [request])
-    index, rows = state.index, np.setdiff1d(np.flatnonzero(state.alive()), queries.history_items[0])
+    index, left_out = state.index, excluded_rows(state, [request], queries)
+    rows = np.setdiff1d(np.flatnonzero(state.alive()), left_out)
     encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share())
     features = state.states.features(rows, state.watermark)
     plain = index.scorer.score(encoded, 0, index.vectors[rows], features, index.leaves.node_of[rows])
