@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hsnn.evaluation.queries.query_sampling import RECENT_ITEMS, SampledQueries
 from hsnn.serving.schema import HistoryItem, Request
+from hsnn.serving.search.filters import MOST_GIVEN
 from hsnn.streaming.datasets.base import Dataset
 from hsnn.streaming.schema.events import Id
 from hsnn.trainer.features.exclusion import excluded_items
@@ -63,14 +64,14 @@ class SessionTargets:
         """
         clicks, items, users = data.engagements, learner.items.table, learner.users.table
         target_ids = [clicks.item[event] for event in self.event.tolist()]
-        longest = max((len(before) for before in self.clicks), default=0)
+        longest = min(max((len(before) for before in self.clicks), default=0), MOST_GIVEN)
         session: NDArray[np.int32] = np.full((len(self), max(longest, RECENT_ITEMS)), -1, np.int32)
         times = np.zeros(session.shape, np.int64)
         requests = []
         for number, (event, before) in enumerate(zip(self.event.tolist(), self.clicks, strict=True)):
             names = [clicks.item[index] for index in before.tolist()]
             rows = items.find(names)
-            known = np.flatnonzero(rows >= 0)
+            known = np.flatnonzero(rows >= 0)[-session.shape[1] :]
             session[number, session.shape[1] - len(known) :] = rows[known]
             times[number, session.shape[1] - len(known) :] = clicks.ts[before[known]]
             given: list[Id | HistoryItem] = [

@@ -19,8 +19,8 @@ from hsnn.trainer.features.queries import QueryArrays
 # few rows is cheaper than opening nodes, and a beam could miss most of them.
 _DIRECT_BUDGETS = 16
 
-# Last items of a request's own history that are looked at, against each other: more than a session has.
-_MOST_GIVEN = 256
+MOST_GIVEN = 256
+"""Last items of a request's own history that are looked at: more than a session has."""
 
 
 class AllowedRows(NamedTuple):
@@ -70,7 +70,7 @@ def _whole_histories(
     """Return rows and times (n, >= L) of the histories: of those that requests bring, more than the model uses."""
     items, times = queries.history_items, queries.history_times
     counts = [len(request.history or ()) for request in requests]
-    length, longest = items.shape[1], min(max(counts, default=0), _MOST_GIVEN)
+    length, longest = items.shape[1], min(max(counts, default=0), MOST_GIVEN)
     if longest <= length:
         return items, times
     front = ((0, 0), (longest - length, 0))

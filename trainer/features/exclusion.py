@@ -39,10 +39,10 @@ def excluded_items(
     >>> excluded_items(ExclusionRule("nothing"), *history, memory, now).shape
     (1, 0)
     """
-    length = history_items.shape[1]
     # An item counts where it was last: in the history before the memory, at its last place there.
-    later = np.triu(np.ones((length, length), np.bool_), 1)
-    repeated = ((history_items[:, :, None] == history_items[:, None, :]) & later).any(2)
+    repeated = np.zeros(history_items.shape, np.bool_)
+    for place in range(history_items.shape[1] - 1):
+        repeated[:, place] = (history_items[:, place + 1 :] == history_items[:, place, None]).any(1)
     same = history_items[:, :, None] == memory.items[:, None, :]  # (n, L, K)
     newest = np.concatenate([~same.any(1), ~repeated], 1)  # (n, K + L)
     items = np.concatenate([memory.items, history_items], 1)
