@@ -43,7 +43,7 @@ _ROUNDS = 3
 
 def pauses(rows: int, url: str, folder: Path) -> list[dict[str, Any]]:
     """Take a whole checkpoint, one of what 50,000 events change, and one soon after; what each of them costs."""
-    large, waits = LargeLearner(rows), list[float]()
+    large, waits = LargeLearner(rows).settle(), list[float]()
     store = CheckpointStore(folder, 3)
     publisher = Publisher(store, RedisWriter(connect(url)), "", on_pause=waits.append)
     found = []

@@ -35,7 +35,12 @@ class LargeLearner:
             self.learner.users.rows([f"user-{number}" for number in numbers])
         self.learner.reserve()
         self._fill(self.learner)
-        self.step()  # nodes are taken from the items, which are assigned
+
+    def settle(self) -> LargeLearner:
+        """Learn until nodes are taken from the items, and all items are assigned."""
+        while not self.learner.network.seeded or self.learner.passes.assigned is not None:
+            self.step()
+        return self
 
     def step(self) -> float:
         """Learn a batch; return the seconds that took."""
