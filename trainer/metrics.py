@@ -32,6 +32,9 @@ IDS = Counter(
 UNNAMED_ACTIONS = Counter(
     "hsnn_unnamed_actions_total", "Engagements learned with weight 1 because their action is in no table."
 )
+LEFT_OUT_FEATURES = Counter(
+    "hsnn_left_out_features_total", "Feature values that the model does not see because there are too many of them."
+)
 REBALANCES = Counter("hsnn_rebalances_total", "Commands to rebalance the nodes, by outcome.", ["outcome"])
 HELD = Gauge("hsnn_snapshots_held", "1 while snapshots are held back because the loss is far above the usual.")
 STEP_SECONDS = Histogram(

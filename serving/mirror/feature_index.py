@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
@@ -13,14 +14,27 @@ from hsnn.streaming.schema.events import Feature, Scalar
 # Masks of recent filters that are cached; one takes a byte per row.
 _CACHED_MASKS = 256
 
-Values = frozenset[Scalar]
+Value = str | float
+"""A value as `canonical_value` writes it."""
+
+Values = frozenset[Value]
 """Values of a feature; the accepted values of a filter."""
+
+_WORDS = {"true": 1.0, "false": 0.0}
+"""What a text may say besides a number."""
+
+# At most 15 digits: a float has them all.
+_PLAIN_NUMBER = re.compile(r"(?=.{1,16}$)-?(0|[1-9][0-9]*)([.][0-9]+)?", re.ASCII)
+
+# Largest number up to which whole ones are exact floats; larger ones are compared as they are written.
+_EXACT = 2**53
 
 
 class FeatureIndex:
     """Raw features of items, and the rows that have a given value.
 
-    Masks of recent filters are cached and updated in place, so that a stream of new items does not slow filters down.
+    Values are compared by what they mean (`canonical_value`), not by their type. Masks of recent filters are cached and
+    updated in place, so that a stream of new items does not slow filters down.
 
     Examples
     --------
@@ -33,7 +47,7 @@ class FeatureIndex:
 
     def __init__(self) -> None:
         self.features: dict[int, Mapping[str, Feature]] = {}
-        self._postings: dict[str, dict[Scalar, set[int]]] = {}
+        self._postings: dict[str, dict[Value, set[int]]] = {}
         self._masks: OrderedDict[tuple[str, Values], NDArray[np.bool_]] = OrderedDict()
 
     @property
@@ -52,7 +66,7 @@ class FeatureIndex:
 
     def mask(self, name: str, values: Iterable[Scalar], rows: int) -> NDArray[np.bool_]:
         """Mask of those of the first `rows` rows that have one of `values`: (rows,) bool, read-only."""
-        filter_key = (name, frozenset(values))
+        filter_key = (name, _values([*values]))
         mask = self._masks.get(filter_key)
         if mask is None or len(mask) < rows:
             mask = self._masks[filter_key] = self._build_mask(*filter_key, rows=rows)
@@ -80,5 +94,24 @@ class FeatureIndex:
                 mask[row] = not values.isdisjoint(new)
 
 
+def canonical_value(value: Scalar) -> Value:
+    """Write a value in one way: 1, 1.0, true, "1" and "true" are one value, as 2003 and "2003" are.
+
+    A text is a number if it is written as a plain one: "007" and long numbers are codes, and stay texts.
+
+    Examples
+    --------
+    >>> [canonical_value(value) for value in (True, "1.0", "2003", "007", "drama")]
+    [1.0, 1.0, 2003.0, '007', 'drama']
+    """
+    if isinstance(value, str):
+        known = _WORDS.get(value.casefold())
+        return float(value) if _PLAIN_NUMBER.fullmatch(value) else value if known is None else known
+    if value is None or abs(value) > _EXACT or value != value:
+        return str(value)
+    return float(value)
+
+
 def _values(feature: Feature) -> Values:
-    return frozenset(feature if isinstance(feature, list) else () if feature is None else (feature,))
+    values = feature if isinstance(feature, list) else () if feature is None else (feature,)
+    return frozenset(map(canonical_value, values))

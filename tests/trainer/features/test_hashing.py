@@ -11,12 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.trainer.features.hashing import FIELD_SLOTS, hash_features, pad_tokens
+from hsnn.trainer.metrics import LEFT_OUT_FEATURES
 from tests.paths import ROOT
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
 FEATURES = st.dictionaries(st.text(max_size=4), st.one_of(SCALARS, st.lists(SCALARS, max_size=4)), max_size=5)
 EXAMPLE = {"genre": ["drama", "war"], "year": 1994, "price": 3.5, "new": True, "café": "ü"}
-EXPECTED = [2176, 1072, 543, 5021, 3341, 2345]  # crc32(b"genre=drama") % 2048 * 4 + crc32(b"genre") % 4, ...
+EXPECTED = [
+    2345,
+    2176,
+    4989,
+    2469,
+    2531,
+    1072,
+    2433,
+    545,
+]  # fields by name; crc32(b"genre=drama") % 2048 * 4 + crc32(b"genre") % 4 is the second
 
 
 def test_tokens_are_these_numbers():
@@ -65,19 +75,43 @@ def test_ignored_fields_and_absent_values_give_no_token():
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("one", "other", "shared"),
     [
-        (1.0, 1.02, True),
-        (1.0, 100.0, False),
-        (1, 1.0, False),
-        (1, 2, False),
-        (1, True, False),
-        (1, "1", True),
-        (-3.0, 3.0, False),
+        (10, 10.0, 2),
+        (10.0, 10.01, 2),
+        (9990, 9991, 2),
+        (1, True, 2),
+        (0, False, 2),
+        (1000, 1010, 1),
+        (3, 4, 1),
+        (1.0, 100.0, 0),
+        (-3.0, 3.0, 0),
+        (1, "1", 0),
     ],
 )
-def test_floats_share_a_bin_and_nothing_else_does(one, other, same):
-    assert (hash_features({"x": one}, 2**31, 1) == hash_features({"x": other}, 2**31, 1)) is same
+def test_near_numbers_share_bins_and_one_value_has_one_spelling(one, other, shared):
+    left, right = (hash_features({"x": value}, 2**31, 2) for value in (one, other))
+    assert len(set(left) & set(right)) == shared
+
+
+FULL = {"genres": ["f", "b", "a", "e", "c", "d"], "year": 1999, "lang": "en", "brand": "acme"}
+
+
+def test_neither_the_order_of_fields_nor_of_values_matters():
+    turned = {name: value[::-1] if isinstance(value, list) else value for name, value in reversed(FULL.items())}
+    assert hash_features(FULL, 8192, 8) == hash_features(turned, 8192, 8)
+
+
+def test_every_field_is_seen_before_any_field_is_seen_in_full_and_the_rest_is_counted():
+    before = LEFT_OUT_FEATURES._value.get()
+    for name, other in (("brand", "x"), ("lang", "de"), ("year", 1950), ("genres", ["z"])):
+        assert hash_features(FULL, 8192, 4) != hash_features(FULL | {name: other}, 8192, 4)
+    assert LEFT_OUT_FEATURES._value.get() > before
+    left = LEFT_OUT_FEATURES._value.get()
+    hash_features({"genres": ["a", "b", "c"]}, 8192, 2)
+    assert LEFT_OUT_FEATURES._value.get() == left + 1
+    hash_features({"genres": ["a", "b"]}, 8192, 2)
+    assert LEFT_OUT_FEATURES._value.get() == left + 1
 
 
 def test_values_that_are_no_number_are_one_bin():
@@ -89,8 +123,8 @@ def test_values_that_are_no_number_are_one_bin():
 
 
 def test_what_is_returned_may_be_changed():
-    hash_features({"a": 1}, 100, 8).append(5)
-    assert len(hash_features({"a": 1}, 100, 8)) == 1
+    hash_features({"a": "x"}, 100, 8).append(5)
+    assert len(hash_features({"a": "x"}, 100, 8)) == 1
 
 
 def test_a_matrix_is_padded():
