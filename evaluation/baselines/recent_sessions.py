@@ -9,10 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.evaluation.queries.hourly_sessions import SESSION_GAP
 from hsnn.trainer.rowstore.arrays import grown
-
-# Milliseconds without an event after which the next one begins another session: the usual 30 minutes.
-SESSION_GAP = 30 * 60_000
 
 # Sessions that are kept, the newest: about a day and a half of a news site with 10,000 clicks an hour.
 SESSIONS = 2**18

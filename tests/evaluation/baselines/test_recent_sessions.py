@@ -7,7 +7,8 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from hsnn.evaluation.baselines.recent_sessions import SESSION_GAP, RecentSessions
+from hsnn.evaluation.baselines.recent_sessions import RecentSessions
+from hsnn.evaluation.queries.hourly_sessions import SESSION_GAP
 
 
 def listed(sessions: RecentSessions, number: int) -> list[int]:

@@ -158,6 +158,7 @@ def test_nothing_of_a_batch_is_known_before_its_queries_are_answered(config, new
     for name in one.ranks:
         assert np.array_equal(one.ranks[name][:before], other.ranks[name][:before]), name
     assert not np.array_equal(run["as it is"].ranks["served"], run["another future"].ranks["served"])
+    assert one.chosen == other.chosen
 
 
 def test_items_come_and_go(config, new_data):

@@ -61,3 +61,21 @@ def test_age_is_the_time_since_an_item_was_first_seen(config, dataset_of):
     data = replace(data, items=[])
     _, found = sampled_events(config, data, QueryWindow(1.0, 0, 4), batch=2)
     assert [sampled.age.tolist() for sampled in found] == [[0, 0], [5000, 0]]
+
+
+def test_earlier_queries_change_no_measured_one(config, new_data):
+    def sampled(earlier: int) -> list[int]:
+        system, events = OfflineSystem(config, 0.0, 10**9), []
+        sampler = QuerySampler(QueryWindow(0.3, 300, 500), config.seed, earlier)
+        for batch in new_data(500).batches(50):
+            queries, _ = sampler.sample(system.prepare(batch), system.learner, 20)
+            events += queries.event.tolist()
+        return events
+
+    alone, both = sampled(0), sampled(40)
+    assert [event for event in both if event >= 300] == alone
+    assert alone[0] >= 300
+    earlier = [event for event in both if event < 300]
+    assert 15 < len(earlier) < 60
+    assert earlier[0] >= 150
+    assert both == sorted(both)
