@@ -65,6 +65,9 @@ class ScoredBatch:
         Of all items, excluded ones at -inf; the keys are those of `views`.
     chosen : method -> column
         Settings that were chosen. Of other columns only the ranks are needed; empty while settings are tried.
+    chosen_only : bool
+        Whether other columns may be left out: what the best setting in hindsight would be is told by a part of the
+        queries.
     """
 
     queries: QueryBatch
@@ -72,10 +75,15 @@ class ScoredBatch:
     views: Mapping[str, ModelView]
     scores: Mapping[str, NDArray[np.float32]]
     chosen: Mapping[str, str] = field(default_factory=dict)
+    chosen_only: bool = False
 
     def is_chosen(self, column: str) -> bool:
         """Whether more than the ranks of a column is needed."""
         return self.chosen.get(column.partition(":")[0]) == column
+
+    def wanted(self, columns: Sequence[str]) -> list[int]:
+        """Return the indices of those `columns` of a baseline that have to be answered."""
+        return [at for at, column in enumerate(columns) if not self.chosen_only or self.is_chosen(column)]
 
 
 class Baseline(ABC):

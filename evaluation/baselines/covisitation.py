@@ -8,6 +8,7 @@ places, an item's score is the mean over the last items, weighted by ``w``, of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -86,7 +87,13 @@ class CovisitationBaseline(Baseline):
         np.add.at(self._sums, rows, added)
 
     def scores(
-        self, history: NDArray[np.integer], now: int, queries: QueryBatch, popularity: NDArray[np.float64]
+        self,
+        history: NDArray[np.integer],
+        now: int,
+        queries: QueryBatch,
+        popularity: NDArray[np.float64],
+        *,
+        settings: Sequence[int] | None = None,
     ) -> NDArray[np.float64]:
         """Score the items of a batch of queries for one of them: (S, N).
 
@@ -98,24 +105,28 @@ class CovisitationBaseline(Baseline):
             Time of the query, epoch ms.
         popularity : (S, N)
             Shares that sum to one.
+        settings
+            Indices of the S settings; all of them by default.
         """
+        chosen = slice(None) if settings is None else list(settings)
         newest_first = history[::-1][:LAST_ITEMS]
         places = np.flatnonzero(newest_first >= 0)
         if not len(places):
             return popularity.copy()
         rows = newest_first[places].astype(np.int64)
-        unit = self._origin.unit_value(now)  # (S,)
+        unit = self._origin.unit_value(now)[chosen]  # (S,)
         sums = np.zeros((len(rows), len(self.settings)))
         counted = rows < len(self._sums)
         sums[counted] = self._sums[rows[counted]]
-        shares = np.repeat(_PLACE_WEIGHTS[places], len(HALF_LIVES), axis=1)  # (<= LAST_ITEMS, S)
+        sums = sums[:, chosen]
+        shares = np.repeat(_PLACE_WEIGHTS[places], len(HALF_LIVES), axis=1)[:, chosen]  # (<= LAST_ITEMS, S)
         weights = shares / (sums * unit + KAPPA)
         by_item = np.ascontiguousarray((popularity * (KAPPA * weights.sum(0))[:, None]).T)  # (N, S)
         for row, weight in zip(rows.tolist(), weights, strict=True):
             columns, values = self._cells.row(row)
             positions = queries.positions(columns)
             retrievable = positions >= 0
-            by_item[positions[retrievable]] += values[retrievable] * (unit * weight)
+            by_item[positions[retrievable]] += values[retrievable][:, chosen] * (unit * weight)
         by_item /= np.maximum(shares.sum(0), 1e-300)
         return by_item.T
 
@@ -125,8 +136,9 @@ class CovisitationBaseline(Baseline):
         popularity = batch.ranking.counts[_SMOOTHING]
         popularity = popularity / np.maximum(popularity.sum(1, keepdims=True), 1e-300)
 
-        def score(number: int) -> NDArray[np.float64]:
-            return self.scores(sampled.history[number], int(sampled.ts[number]), queries, popularity)
+        def score(number: int, settings: list[int]) -> NDArray[np.float64]:
+            history, now = sampled.history[number], int(sampled.ts[number])
+            return self.scores(history, now, queries, popularity[settings], settings=settings)
 
         return answers_by_score(batch, self.columns, score)
 

@@ -13,7 +13,7 @@ from hsnn.evaluation.queries.query_batch import MethodResult
 
 
 def answers_by_score(
-    batch: ScoredBatch, columns: Sequence[str], score: Callable[[int], NDArray[np.float64]]
+    batch: ScoredBatch, columns: Sequence[str], score: Callable[[int, list[int]], NDArray[np.float64]]
 ) -> dict[str, MethodResult]:
     """Rank all items but the excluded ones by their scores.
 
@@ -21,23 +21,21 @@ def answers_by_score(
     ----------
     batch
     columns
-        S of them, one per setting.
+        One per setting.
     score
-        Gives the scores (S, N) of the items for the query of a number.
+        Gives the scores (S, N) of the items for the query of a number, under the settings of S indices.
     """
-    queries = batch.queries
-    ranks, shown = (
-        np.empty((len(columns), len(queries))),
-        [at for at in range(len(columns)) if batch.is_chosen(columns[at])],
-    )
+    queries, wanted = batch.queries, batch.wanted(columns)
+    ranks = np.empty((len(wanted), len(queries)))
+    shown = [place for place, at in enumerate(wanted) if batch.is_chosen(columns[at])]
     tops: list[NDArray[np.int64]] = []
     for number in range(len(queries)):
-        scores, excluded = score(number), queries.excluded[number]
+        scores, excluded = score(number, wanted), queries.excluded[number]
         scores[:, excluded[excluded >= 0]] = -np.inf
         ranks[:, number] = ranks_of(scores, np.repeat(queries.targets[number], len(scores)))
         if shown:
             tops.append(queries.top_positions(scores[shown]))
-    results = {column: MethodResult(rank, None) for column, rank in zip(columns, ranks, strict=True)}
-    for place, at in enumerate(shown if tops else ()):
-        results[columns[at]] = MethodResult(ranks[at], np.stack([top[place] for top in tops]))
+    results = {columns[at]: MethodResult(rank, None) for at, rank in zip(wanted, ranks, strict=True)}
+    for index, place in enumerate(shown if tops else ()):
+        results[columns[wanted[place]]] = MethodResult(ranks[place], np.stack([top[index] for top in tops]))
     return results

@@ -77,7 +77,9 @@ class SessionKnnBaseline(Baseline):
         self.sessions = RecentSessions()
 
     @abstractmethod
-    def votes(self, items: NDArray[np.int64], now: int, own: int, rows: int) -> list[NDArray[np.float64]]:
+    def votes(
+        self, items: NDArray[np.int64], now: int, own: int, rows: int, *, which: Sequence[int] | None = None
+    ) -> list[NDArray[np.float64]]:
         """Let the neighbours vote.
 
         Parameters
@@ -90,6 +92,8 @@ class SessionKnnBaseline(Baseline):
             Number of the current session among the recent ones, which has no vote; -1 for none.
         rows
             Length of the returned arrays.
+        which
+            Indices of the votes that are needed; all of them by default.
 
         Returns
         -------
@@ -119,14 +123,16 @@ class SessionKnnBaseline(Baseline):
         popularity = batch.ranking.counts[chosen]
         popularity = popularity / np.maximum(popularity.max(1, keepdims=True, initial=0.0), 1e-300)
 
-        def score(number: int) -> NDArray[np.float64]:
-            scores: NDArray[np.float64] = _POPULARITY_WEIGHT * popularity
+        def score(number: int, settings: list[int]) -> NDArray[np.float64]:
+            scores: NDArray[np.float64] = _POPULARITY_WEIGHT * popularity[settings]
             items = sampled.history[number, ::-1].astype(np.int64)
             items = items[items >= 0]
             if len(items):
                 own = self.sessions.of_user(int(sampled.users[number]))
-                votes = self.votes(items, int(sampled.ts[number]), own, queries.row_limit)
-                scores += np.stack(votes)[:, queries.rows][list(self.votes_of)]
+                which = sorted({self.votes_of[at] for at in settings})
+                votes = self.votes(items, int(sampled.ts[number]), own, queries.row_limit, which=which)
+                retrievable = np.stack(votes)[:, queries.rows]
+                scores += retrievable[[which.index(self.votes_of[at]) for at in settings]]
             return scores
 
         return answers_by_score(batch, self.columns, score)

@@ -6,6 +6,8 @@ with its distance from the newest shared item there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,13 +42,15 @@ class StanBaseline(SessionKnnBaseline):
     fallbacks = tuple(AGES.values())
     votes_of = tuple(range(len(AGES)))
 
-    def votes(self, items: NDArray[np.int64], now: int, own: int, rows: int) -> list[NDArray[np.float64]]:
+    def votes(
+        self, items: NDArray[np.int64], now: int, own: int, rows: int, *, which: Sequence[int] | None = None
+    ) -> list[NDArray[np.float64]]:
         """Let the neighbours vote, at every decay with age."""
         (candidates,) = self.candidates(items, [np.exp(-np.arange(len(items)) / SESSION_DECAY)], own)
         similarity = candidates.similarity / np.sqrt(np.maximum(self.sessions.lengths(candidates.sessions), 1))
         age = np.maximum(now - self.sessions.last_times(candidates.sessions), 0) / _HOUR
         votes = []
-        for hours in AGES:
+        for hours in [hours for at, hours in enumerate(AGES) if which is None or at in which]:
             near = candidates.nearest(NEIGHBOURS, similarity * np.exp(-age / hours))
             theirs, places = self.sessions.items(near.sessions), self.sessions.places(near.sessions)
             shared = (theirs == items[near.nearest_place - 1, None]).argmax(1)  # (n,): where the newest shared item is

@@ -6,6 +6,7 @@ the shared items; it votes with its similarity times the weight of the newest sh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -47,10 +48,12 @@ class VsknnBaseline(SessionKnnBaseline):
     fallbacks = _FALLBACKS * len(_WEIGHTINGS)
     votes_of = np.repeat(np.arange(len(_WEIGHTINGS)), len(_FALLBACKS)).tolist()
 
-    def votes(self, items: NDArray[np.int64], now: int, own: int, rows: int) -> list[NDArray[np.float64]]:
+    def votes(
+        self, items: NDArray[np.int64], now: int, own: int, rows: int, *, which: Sequence[int] | None = None
+    ) -> list[NDArray[np.float64]]:
         """Let the neighbours vote, under either weighting."""
         del now
-        weightings = list(_WEIGHTINGS.values())
+        weightings = [weigh for at, weigh in enumerate(_WEIGHTINGS.values()) if which is None or at in which]
         places, votes = np.arange(1, len(items) + 1), []
         found = self.candidates(items, [weigh(places) for weigh in weightings], own)
         for weigh, candidates in zip(weightings, found, strict=True):

@@ -48,7 +48,24 @@ def chosen_column(run: Run, method: str) -> str:
 
 def hindsight_column(run: Run, method: str, figure: str) -> str:
     """Column in which a method turned out to be best at a figure: what no choice could have beaten."""
-    return max(columns(run, method), key=lambda column: _FIGURES[figure](run, run.ranks[column]))
+    asked = _all_asked(run, method)
+    return max(columns(run, method), key=lambda column: _FIGURES[figure](run, run.ranks[column][asked]))
+
+
+def _all_asked(run: Run, method: str) -> NDArray[np.bool_]:
+    """Which queries (queries,) were answered under all settings."""
+    missing = np.isnan(np.stack([run.ranks[column] for column in columns(run, method)]))  # (settings, queries)
+    asked: NDArray[np.bool_] = np.logical_not(np.logical_or.reduce(missing))
+    return asked
+
+
+def _hindsight(run: Run, method: str, figure: str) -> float:
+    """Figure under the best setting in hindsight: the chosen one's, plus what the best gains where all were asked."""
+    chosen, compute = run.ranks[chosen_column(run, method)], _FIGURES[figure]
+    best, asked = run.ranks[hindsight_column(run, method, figure)], _all_asked(run, method)
+    if asked.all():
+        return compute(run, best)
+    return compute(run, chosen) + compute(run, best[asked]) - compute(run, chosen[asked])
 
 
 def ranks(run: Run, method: str) -> NDArray[np.float32]:
@@ -80,10 +97,7 @@ def figures(run: Run, method: str) -> dict[str, float]:
     dots = float(run.dots[column].mean()) if column in run.dots else 0.0
     return {
         **{name: figure(run, chosen) for name, figure in _FIGURES.items()},
-        **{
-            f"hindsight_{name}": _FIGURES[name](run, run.ranks[hindsight_column(run, method, name)])
-            for name in _COMPARED
-        },
+        **{f"hindsight_{name}": _hindsight(run, method, name) for name in _COMPARED},
         "rare_recall_at_50": recall(chosen[has_rare_target(run)], 50),
         "coverage": run.coverage[column],
         "popularity_share": float(run.popular[column][half_life]),

@@ -81,6 +81,8 @@ def test_covisitation_counts_what_followed_what(pause):
                 popularity=popularity[at],
             )
             np.testing.assert_allclose(found[at], expected, rtol=1e-9)
+        some = counted.scores(np.array(history), now, FakeQueryBatch(6), popularity[[7, 2]], settings=[7, 2])
+        np.testing.assert_allclose(some, found[[7, 2]], rtol=1e-12)
 
 
 @pytest.mark.slow

@@ -22,6 +22,8 @@ def test_neighbours_vote_with_what_they_share(vsknn):
     # Session 0 shares both, session 1 shares b; the newest shared item of both is b, of weight 1. Session 2: nothing.
     assert reciprocal.tolist() == pytest.approx([1.5, 2.5, 1.5, 1.0, 0.0, 0.0])
     assert linear.tolist() == pytest.approx([1.9, 2.9, 1.9, 1.0, 0.0, 0.0])
+    (alone,) = vsknn.votes(np.array([1, 0]), now=10_000, own=-1, rows=6, which=[1])
+    assert alone.tolist() == linear.tolist()
 
 
 def test_the_newest_shared_item_weighs_the_vote(vsknn):

@@ -85,6 +85,17 @@ def test_a_chosen_setting_is_measured_and_the_best_one_stands_beside_it():
     assert (found["recall_at_20"], found["hindsight_recall_at_20"]) == (0.0, 0.25)
 
 
+def test_the_best_in_hindsight_is_told_by_the_queries_that_were_asked_under_all_settings():
+    """The chosen setting has 2 of 4 hits, and 1 of the 2 that both were asked; there the other one has 2."""
+    ranks = {"popularity:24.0": np.array([0, 90, 90, 0], np.float32)}
+    ranks["popularity:1.0"] = np.array([0, 0, np.nan, np.nan], np.float32)
+    others = {name: np.full(4, 90, np.float32) for name in POPULAR if name not in ranks}
+    run = small_run(ranks=small_run().ranks | others | ranks, chosen={"popularity": "popularity:24.0"})
+    assert hindsight_column(run, "popularity", "recall_at_20") == "popularity:1.0"
+    found = figures(run, "popularity")
+    assert (found["recall_at_20"], found["hindsight_recall_at_20"]) == (0.5, 1.0)
+
+
 def test_the_index_is_described():
     index = summary(small_run())["index"]
     assert index["max_over_mean"] == 2.0
