@@ -183,13 +183,14 @@ def test_a_baseline_is_one_file(tmp_path, monkeypatch):
         "from hsnn.evaluation.baselines.base import BaselineDeclaration\n"
         "BASELINES = (BaselineDeclaration('always_first', lambda given: None, counting=True),)\n"
     )
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "hsnn.evaluation.baselines.always_first", raising=False)
-    declarations.cache_clear()
+    module = "hsnn.evaluation.baselines.always_first"
     try:
-        assert "always_first" in declarations()
-        assert "always_first" in parse_baselines("default")
+        with monkeypatch.context() as changed:
+            changed.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+            declarations.cache_clear()
+            assert "always_first" in declarations()
+            assert "always_first" in parse_baselines("default")
     finally:
         declarations.cache_clear()
-        sys.modules.pop("hsnn.evaluation.baselines.always_first", None)
+        sys.modules.pop(module, None)
     assert "always_first" not in declarations()
