@@ -33,7 +33,7 @@ class Recorder:
 
     def begin(self, queries: QueryBatch, ranking: PopularityRanking) -> None:
         """Begin a batch; the results that are recorded next are for its queries."""
-        self._queries, self._ranking, self._barred = queries, ranking, queries.barred
+        self._queries, self._ranking, self._excluded = queries, ranking, queries.excludes_target
         self._start = self._query_count
         sampled = queries.sampled
         self._retrievable = grown(self._retrievable, int(queries.rows.max(initial=-1)) + 1)
@@ -45,7 +45,7 @@ class Recorder:
 
     def record(self, column: str, result: MethodResult) -> None:
         """Record one column's result for the batch."""
-        self._ranks.add(column, self._start, np.where(self._barred, MISS, result.ranks))
+        self._ranks.add(column, self._start, np.where(self._excluded, MISS, result.ranks))
         if result.scored is not None:
             self._work.add(column, self._start, result.scored)
         if result.dots is not None:

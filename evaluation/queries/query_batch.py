@@ -138,11 +138,11 @@ class QueryBatch:
         return len(self.sampled.target_rows)
 
     @property
-    def barred(self) -> NDArray[np.bool_]:
+    def excludes_target(self) -> NDArray[np.bool_]:
         """Whether the target is one of the excluded items (B,): then it is a miss for every method."""
         excluded = self.sampled.excluded
-        barred: NDArray[np.bool_] = ((excluded == self.sampled.target_rows[:, None]) & (excluded >= 0)).any(1)
-        return barred
+        found: NDArray[np.bool_] = ((excluded == self.sampled.target_rows[:, None]) & (excluded >= 0)).any(1)
+        return found
 
     def positions(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """Positions of `rows`, of any shape; -1 where a row is not retrievable."""

@@ -15,10 +15,10 @@ pytestmark = pytest.mark.slow
 
 def test_an_excluded_target_is_a_miss_for_every_method(moment):
     excluded = moment.sampled.excluded
-    barred = np.flatnonzero(excluded[:, -1] >= 0)[::2]
-    assert 0 < len(barred) < len(moment.queries)
+    chosen = np.flatnonzero(excluded[:, -1] >= 0)[::2]
+    assert 0 < len(chosen) < len(moment.queries)
     targets = moment.sampled.target_rows.copy()
-    targets[barred] = excluded[barred, -1]
+    targets[chosen] = excluded[chosen, -1]
     queries = QueryBatch(moment.queries.state, moment.sampled._replace(target_rows=targets))
     counts = PopularityCounts()
     counts.reserve(len(queries.state.items.ids.ids))
@@ -26,5 +26,5 @@ def test_an_excluded_target_is_a_miss_for_every_method(moment):
     recorder.begin(queries, PopularityRanking(counts, queries, 10))
     recorder.record("any", MethodResult(np.zeros(len(queries)), None))
     ranks = recorder.ranks()["any"]
-    assert set(barred) <= set(np.flatnonzero(ranks == MISS))
-    assert np.array_equal(ranks == MISS, queries.barred)
+    assert set(chosen) <= set(np.flatnonzero(ranks == MISS))
+    assert np.array_equal(ranks == MISS, queries.excludes_target)
