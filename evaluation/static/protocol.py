@@ -90,7 +90,7 @@ def fit_backbone(data: StaticPairs, settings: BackboneSettings, folder: Path, sa
     held_out = rng.random(len(data.train)) < _HELD_OUT
     rest, validation = data.train[~held_out], data.train[held_out]
     say(f"decomposing {len(rest):,} pairs, rank {settings.width}")
-    spectrum = cached_spectrum(rest, shape, settings.width, settings.rounds, folder)
+    spectrum = cached_spectrum(rest, shape, settings.width, settings.rounds, folder=folder)
     asked = np.sort(rng.choice(data.users, min(settings.validation_users, data.users), replace=False))
     known, wanted = (csr_rows(csr_of_pairs(pairs, data.users), asked) for pairs in (rest, validation))
     tried = []
@@ -102,7 +102,7 @@ def fit_backbone(data: StaticPairs, settings: BackboneSettings, folder: Path, sa
             say(f"p = {power:g}, b = {popularity:g}: validation R@{K} {found.recall:.4f}, NDCG@{K} {found.ndcg:.4f}")
     best = max(tried, key=lambda one: one["ndcg"])
     say(f"decomposing all {len(data.train):,} training pairs")
-    whole = cached_spectrum(data.train, shape, settings.width, settings.rounds, folder)
+    whole = cached_spectrum(data.train, shape, settings.width, settings.rounds, folder=folder)
     return _backbone(whole, settings.width, best, tried)
 
 
@@ -179,7 +179,7 @@ def evaluate_static(
         if file is not None and file.exists():
             run = msgspec.json.decode(file.read_bytes())
         else:
-            run = _fit_levels(data, backbone, levels, exhaustive, extra_passes)
+            run = _fit_levels(data, backbone, levels, exhaustive, extra_passes=extra_passes)
             if file is not None:
                 file.with_suffix(".part").write_bytes(msgspec.json.encode(run))
                 file.with_suffix(".part").rename(file)

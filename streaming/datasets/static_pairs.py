@@ -61,7 +61,7 @@ def load_static(spec: str) -> StaticPairs:
     users, items = (int(max(train[:, column].max(), test[:, column].max())) + 1 for column in (0, 1))
     if np.isin(train @ (items, 1), test @ (items, 1)).any():
         raise DataError(f"{folder}: some pairs are in train.txt and in test.txt, so a test would measure memory")
-    return StaticPairs(name, train, test, users, items)
+    return StaticPairs(name, train, test, users=users, items=items)
 
 
 def _read_lists(file: Path) -> NDArray[np.int64]:

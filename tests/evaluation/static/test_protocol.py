@@ -27,7 +27,7 @@ def data() -> StaticPairs:
         np.unique(np.stack([rows[:, part].ravel(), items[:, part].ravel()], 1), axis=0)
         for part in (slice(0, 12), slice(12, None))
     )
-    return StaticPairs("planted", train, test, users, ITEMS)
+    return StaticPairs("planted", train, test, users=users, items=ITEMS)
 
 
 @pytest.fixture(scope="module")
