@@ -123,7 +123,7 @@ def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_gri
     lost = of["narrow"]["minus_reference"]["served"]["recall_at_20"]
     values = [of[name]["intervals"]["served"]["recall_at_20"]["per_seed"] for name in ("narrow", "default")]
     assert lost["per_seed"] == pytest.approx([ours - theirs for ours, theirs in zip(*values, strict=True)])
-    assert lost["mean"] < -0.1  # five items cannot hold what twenty-five do
+    assert lost["mean"] < -0.05  # five items cannot hold what twenty-five do
     counting = {"covisitation", "popularity", "stan", "vsknn"}
     young = found["sets"]["ml-100k"]["young"]["1000"]
     assert counting < set(young["methods"])
