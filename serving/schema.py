@@ -99,6 +99,8 @@ class AnswerStats(msgspec.Struct, frozen=True, kw_only=True):
     candidates : allowed items that these were chosen from
     nodes : nodes opened
     evaluations : nodes scored to find those, over all learned levels
+    dots : candidates whose dot product was computed, to choose those that were scored
+    sources : scored items by where they came from: index, neighbours of the last items, memory of past items, arrivals
     corpus : items that are retrievable at all
     certified : whether no better item exists: each allowed one was scored, or has a bound that is too low
     scored_share : `scored` / `corpus`
@@ -112,6 +114,8 @@ class AnswerStats(msgspec.Struct, frozen=True, kw_only=True):
     certified: bool = False
     scored_share: float = 0.0
     evaluations: int = 0
+    dots: int = 0
+    sources: dict[str, int] = msgspec.field(default_factory=dict)
     took_ms: float = 0.0
 
 

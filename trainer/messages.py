@@ -19,7 +19,7 @@ from hsnn.trainer.rowstore.arrays import Array, pack, select_prefix, unpack
 COVISIT_HALF_LIVES = (3_600_000.0, 2_592_000_000.0)
 """Half-lives of co-visitation weights, ms: an hour (the same session) and 30 days (the same month)."""
 
-NEIGHBOURS = 16
+NEIGHBOURS = 64
 """Neighbours N per item and half-life: enough for those that carry weight, at 128 bytes per list of a message."""
 
 MEMORY_ENTRY_BYTES = 11
@@ -43,6 +43,10 @@ class StateDelta:
         Epoch ms.
     half_life : int
         Index of the half-life whose popularity currently predicts best.
+    total, total_at : float, int
+        Engagements of all items at this half-life, as of `total_at` (epoch ms).
+    index_share : float
+        Share of the items that the index yields per request (`hsnn.trainer.retrieval.index_recall`).
     item_rows : (n,) int32
     item_values : (n, H) float32
         Decayed counters at `item_last`.
@@ -88,6 +92,9 @@ class StateDelta:
     user_memory_lengths: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     item_tables: Mapping[str, Array] = field(default_factory=dict)
     user_tables: Mapping[str, Array] = field(default_factory=dict)
+    total: float = 1.0
+    total_at: int = 0
+    index_share: float = 1.0
 
     _ARRAYS = (
         "item_rows",
@@ -111,6 +118,9 @@ class StateDelta:
         events: int,
         watermark: int,
         half_life: int,
+        total: float,
+        total_at: int,
+        index_share: float,
         item_rows: NDArray[np.int32],
         items: Mapping[str, Array],
         user_rows: NDArray[np.int32],
@@ -126,6 +136,9 @@ class StateDelta:
             events=events,
             watermark=watermark,
             half_life=half_life,
+            total=total,
+            total_at=total_at,
+            index_share=index_share,
             item_rows=item_rows,
             user_rows=user_rows,
             new_user_rows=new_user_rows,
@@ -137,7 +150,8 @@ class StateDelta:
 
     def encode(self) -> bytes:
         """Encode as bytes for the stream."""
-        scalars = (self.epoch, self.events, self.watermark, self.half_life, list(self.new_users))
+        clock = (self.epoch, self.events, self.watermark, self.half_life)
+        scalars = (*clock, self.total, self.total_at, self.index_share, list(self.new_users))
         names = self._ARRAYS + (self._PAIRS if len(self.item_paired) else ())
         names += self._MEMORY if len(self.user_memory_lengths) else ()
         arrays = {name: getattr(self, name) for name in names}
@@ -148,7 +162,7 @@ class StateDelta:
     @classmethod
     def decode(cls, blob: bytes) -> StateDelta:
         """Decode what `encode` wrote."""
-        (epoch, events, watermark, half_life, new_users), packed = msgspec.msgpack.decode(blob)
+        (epoch, events, watermark, half_life, total, total_at, share, new_users), packed = msgspec.msgpack.decode(blob)
         arrays = unpack(packed)
         tables = {name: arrays.pop(name) for name in list(arrays) if "." in name}
         return cls(
@@ -157,6 +171,9 @@ class StateDelta:
             watermark,
             half_life,
             **arrays,
+            total=total,
+            total_at=total_at,
+            index_share=share,
             new_users=new_users,
             item_tables=select_prefix(tables, "item_"),
             user_tables=select_prefix(tables, "user_"),
@@ -230,6 +247,9 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     half_life: int
     model: dict[str, Any]
     config_digest: str
+    total: float = 1.0
+    total_at: int = 0
+    index_share: float = 1.0
     expire_after_idle_ms: int | None = None
     generation: int = 0
     exclusion: ExclusionRule = ExclusionRule()

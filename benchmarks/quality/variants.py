@@ -52,11 +52,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "small_cross": {"model": {"preset": "small", "cross": True}},
     "no_tasks": {"judgement_weight": 0.0},
     # the start of a stream
-    "early": {"index": {"early": True}},
+    "late": {"index": {"early": False, "seed_after": 2048}},
+    # parts of the model
+    "no_pairs": {"model": {"pair_features": False}},
+    "slow_steps": {"slow_step": 128},
+    "replay": {"slow_step": 128, "replay": 1.0},
 }
-
-_ADDED = {"early": False}
-"""Keys of `trainer.index` that were added after results had been cached, with the values that change nothing."""
 
 _IRRELEVANT = {"seed", "threads", "checkpoint_events", "checkpoint_time"}
 """Keys that quality does not depend on."""
@@ -75,9 +76,6 @@ def identity(name: str) -> dict[str, Any]:
     config = configured(name, 0)
     later = {"ids"} if config.ids == IdsConfig() else set()
     values: dict[str, Any] = config.model_dump(mode="json", exclude=_IRRELEVANT | later)
-    values["index"] = {
-        key: value for key, value in values["index"].items() if key not in _ADDED or value != _ADDED[key]
-    }
     return values
 
 

@@ -29,7 +29,15 @@ _NEVER = 2**62
 
 def two_tower_config(config: TrainerConfig) -> TrainerConfig:
     """Derive the two-tower model's configuration: one dot product, no nodes, no tasks; the rest stays the same."""
-    single = {"preset": "tiny", "over_arch": "dot", "user_vectors": 1, "item_vectors": 1, "cross": False, "tasks": ()}
+    single = {
+        "preset": "tiny",
+        "over_arch": "dot",
+        "user_vectors": 1,
+        "item_vectors": 1,
+        "cross": False,
+        "pair_features": False,
+        "tasks": (),
+    }
     return config.model_copy(
         update={
             "model": config.model.model_copy(update=single),

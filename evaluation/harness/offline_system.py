@@ -111,7 +111,9 @@ class OfflineSystem:
 
     def _version_due(self) -> bool:
         time, events = self.learner.watermark - self._last[0], self.learner.events - self._last[1]
-        return self._rows_recycled() or (self.learner.network.seeded and time >= self._every and events >= self._events)
+        due = time >= self._every and events >= self._events
+        doubled = events >= self._last[1]  # a young model is another one by then
+        return self._rows_recycled() or (self.learner.network.seeded and (due or doubled))
 
     def _rows_recycled(self) -> bool:
         """Whether rows of the version in use have been given to other items."""

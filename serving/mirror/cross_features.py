@@ -33,7 +33,7 @@ class MirroredCrossFeatures:
         self.tokens: NDArray[np.int32] = np.full((0, config.item_tokens), -1, np.int32)
         self.covisitation = Covisitation(rows=0)
         rows, items = np.arange(len(snapshot.item_ids)), snapshot.items
-        if config.cross:
+        if config.counts_pairs:
             self.covisitation.set_rows(
                 rows, items["neighbours"], items["weights"], totals=items["totals"], last=items["paired"]
             )
@@ -43,6 +43,7 @@ class MirroredCrossFeatures:
         """Make room for `rows` rows."""
         if self._config.cross:
             self.tokens = grown(self.tokens, rows, -1)
+        if self._config.counts_pairs:
             self.covisitation.reserve(rows)
 
     def load_snapshot(self, snapshot: Snapshot, changed: Iterable[int]) -> None:
@@ -62,7 +63,7 @@ class MirroredCrossFeatures:
 
     def apply_state(self, delta: StateDelta) -> None:
         """Overwrite the co-visitation of the items in a state delta."""
-        if self._config.cross:
+        if self._config.counts_pairs:
             self.covisitation.set_rows(
                 delta.item_rows,
                 delta.item_neighbours,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.serving.mirror.state_vectors import StateVectors
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.item_counters import ItemCounters
 from hsnn.trainer.features.item_prior import log_item_prior
@@ -25,6 +26,7 @@ class MirroredIndex:
         Static item vectors; zero where none is known.
     leaves : InvertedLists
         Items of each node with their prior.
+    state_vectors : StateVectors
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class MirroredIndex:
         model: dict[str, Array],
         vectors: NDArray[np.float32],
         nodes: NDArray[np.int32],
+        states: ItemCounters,
     ) -> None:
         self.version = version
         self.config = config
@@ -41,6 +44,7 @@ class MirroredIndex:
         self.vectors: NDArray[np.float32] = np.array(vectors, np.float32).reshape(-1, config.vector_width)
         self.leaves = InvertedLists(config.leaves)
         self.leaves.assign_all(np.asarray(nodes, np.int32))
+        self.state_vectors = StateVectors(self.scorer, states)
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""

@@ -35,7 +35,9 @@ class EpochState:
 
     Attributes
     ----------
-    epoch, events, watermark, half_life : as in `hsnn.trainer.messages.StateDelta`
+    epoch, events, watermark : as in `hsnn.trainer.messages.StateDelta`
+    index_share : float
+        Share of the items that the index yields per request.
     index : MirroredIndex
         The version in use.
     items : MirroredItems
@@ -53,11 +55,12 @@ class EpochState:
     def __init__(self, version: Version) -> None:
         manifest, snapshot = version.snapshot.manifest, version.snapshot
         self.epoch, self.events, self.watermark = manifest.epoch, manifest.events, manifest.watermark
-        self.half_life, self.exclusion = manifest.half_life, manifest.exclusion
+        self.index_share, self.exclusion = manifest.index_share, manifest.exclusion
         self.items = MirroredItems(manifest.expire_after_idle_ms)
         self.states = ItemCounters()
         rows, items = np.arange(len(snapshot.item_ids)), snapshot.items
         self.states.set_rows(rows, items["values"], items["last"], items["first"])
+        self.states.set_popularity(manifest.half_life, manifest.total, manifest.total_at)
         config = ModelConfig.model_validate(manifest.model)
         self.users = MirroredUsers(config, snapshot.user_ids, snapshot.users, manifest.exclusion.keep_ms)
         self.cross_features = MirroredCrossFeatures(config, snapshot)
@@ -79,6 +82,7 @@ class EpochState:
             version.snapshot.model,
             vectors=version.index.vectors,
             nodes=nodes,
+            states=self.states,
         )
         index.reserve(len(self.states.last))
         self.states.reserve(len(index.vectors))
@@ -92,6 +96,11 @@ class EpochState:
         self.items.reserve(rows)
         self.items.refresh_expiry(slice(0, rows), self.states.last)
         self._alive_mask = self._item_vectors = None
+
+    @property
+    def half_life(self) -> int:
+        """Index of the half-life whose popularity predicts best."""
+        return self.states.half_life
 
     @property
     def alive_mask(self) -> AliveMask:
@@ -133,6 +142,7 @@ class EpochState:
                 self.cross_features.set_features(delta.row, delta.features)
                 index.insert(delta.row, delta.node, delta.vector)
         index.update_log_mass(rows, self.states, self.half_life)
+        index.state_vectors.update(rows, self.states)
         self.items.refresh_expiry(rows, self.states.last[rows])
         self._mark_changed(rows)
 
@@ -157,10 +167,13 @@ class EpochState:
         self.index.reserve(rows)
         self.cross_features.reserve(rows)
         self.items.refresh_expiry(delta.item_rows, delta.item_last)
-        if delta.half_life == self.half_life:
+        self.index.state_vectors.update(delta.item_rows, self.states)
+        self.index_share = delta.index_share
+        same = delta.half_life == self.half_life
+        self.states.set_popularity(delta.half_life, delta.total, delta.total_at)
+        if same:
             self.index.update_log_mass(delta.item_rows.astype(np.int64), self.states, self.half_life)
         else:
-            self.half_life = delta.half_life
             self.index.rebuild_log_mass(self.states, self.half_life)
         self._mark_changed(delta.item_rows.astype(np.int64))
 

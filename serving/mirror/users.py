@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.serving.mirror.row_ids import RowIds
+from hsnn.trainer.config.memory import MOST_ITEMS
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.user_history import UserHistories
-from hsnn.trainer.features.user_memory import MOST_ITEMS, UserMemory
+from hsnn.trainer.features.user_memory import UserMemory
 from hsnn.trainer.messages import StateDelta
 from hsnn.trainer.rowstore.arrays import Array, grown
 from hsnn.trainer.rowstore.byte_strings import ByteStrings

@@ -15,8 +15,11 @@ from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import RetrievalMode
 from hsnn.serving.search import exact
 from hsnn.serving.search.filters import AllowedRows
-from hsnn.serving.search.topk import SearchResult, top_k
+from hsnn.serving.search.topk import SearchResult, top_k, top_k_rows
 from hsnn.trainer.model.scorer import EncodedQueries, QueryArrays
+from hsnn.trainer.retrieval.cascade import CandidateSource, MergedCandidates
+from hsnn.trainer.retrieval.index_recall import item_limit
+from hsnn.trainer.retrieval.pair_scores import PairScores
 from hsnn.trainer.retrieval.score_bounds import DotQuery
 from hsnn.trainer.rowstore.arrays import gather_rows
 
@@ -34,17 +37,25 @@ class SearchContext(NamedTuple):
     queries : QueryArrays
     encoded : EncodedQueries or None
         None if no request of the chunk needs the model.
+    pairs : PairScores or None
+        Scores of the pair facts of all requests; None without the model, or if it uses none.
     """
 
     state: EpochState
     limits: RetrievalLimits
     queries: QueryArrays
     encoded: EncodedQueries | None
+    pairs: PairScores | None
 
     @property
     def beam(self) -> int:
         """Nodes opened per request."""
-        return self.limits.beam or self.state.index.config.beam
+        return beam_width(self.state, self.limits)
+
+    @property
+    def dots(self) -> int:
+        """Items that the index yields per request, at most: a dot product is computed of each."""
+        return item_limit(self.state.index_share, self.state.corpus, self.budget)
 
     @property
     def budget(self) -> int:
@@ -56,20 +67,59 @@ class SearchContext(NamedTuple):
         return int(self.queries.now[number])
 
 
+def beam_width(state: EpochState, limits: RetrievalLimits) -> int:
+    """Return how many nodes are opened per request: all of them until the index has proven itself."""
+    config = state.index.config
+    return limits.beam or (config.beam if state.index_share < 1 else config.leaves)
+
+
 def beam_search(context: SearchContext, number: int, allowed: AllowedRows, k: int) -> SearchResult:
-    """Score the best candidates of the beam's nodes; with few allowed rows, the best of these without a beam."""
+    """Score the best candidates of the beam's nodes and of the other sources, chosen by dot product.
+
+    With few allowed rows, these are the candidates, without a beam.
+    """
     assert context.encoded is not None
-    leaves = context.state.index.leaves
+    leaves, encoded, opened = context.state.index.leaves, context.encoded, 0
     if allowed.rows is not None:
-        rows = leaves.select_best(allowed.rows, context.encoded.leaf_log_probs[number], context.budget).rows
-        return _score_rows(context, number, rows, allowed=allowed, k=k, candidates=len(allowed.rows))
-    found = leaves.candidates(context.encoded.beam_log_probs[number], context.beam, context.budget, allowed.mask.take)
-    # Scores must not depend on the other requests of the chunk, which decide whether `nodes` is complete.
-    encoded = context.encoded._replace(leaf_log_probs=context.encoded.beam_log_probs)
-    result = _score_rows(
-        context._replace(encoded=encoded), number, found.rows, allowed=allowed, k=k, candidates=found.considered
-    )
-    return result._replace(nodes=found.opened)
+        considered, found = len(allowed.rows), {CandidateSource.INDEX: allowed.rows}
+    else:
+        # Scores must not depend on the other requests of the chunk, which decide whether all leaves have a logit.
+        encoded = encoded._replace(leaf_log_probs=encoded.beam_log_probs)
+        context = context._replace(encoded=encoded)
+        beam = leaves.candidates(encoded.beam_log_probs[number], context.beam, context.dots, allowed.mask.take)
+        opened, considered = beam.opened, beam.considered
+        found = {CandidateSource.INDEX: beam.rows} | pair_candidates(context, number, allowed)
+    candidates = MergedCandidates.merged(found)
+    chosen = candidates
+    if len(candidates.rows) > context.budget:
+        chosen = candidates.best(order_scores(context, number, candidates.rows), context.budget)
+    result = _score_rows(context, number, chosen.rows, allowed=allowed, k=k, candidates=considered)
+    return result._replace(nodes=opened, dots=len(candidates.rows), sources=chosen.counts())
+
+
+def pair_candidates(
+    context: SearchContext, number: int, allowed: AllowedRows
+) -> dict[CandidateSource, NDArray[np.int64]]:
+    """Return the allowed rows that pair facts name: neighbours of the user's last items, and past items."""
+    if context.pairs is None:
+        return {}
+    pairs = context.pairs.of_query(number)
+    pairs = pairs.select(pairs.rows < len(allowed.mask))
+    pairs = pairs.select(allowed.mask[pairs.rows])
+    return {CandidateSource.NEIGHBOURS: pairs.rows[pairs.near], CandidateSource.MEMORY: pairs.rows[~pairs.near]}
+
+
+def order_scores(context: SearchContext, number: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Compute the scores (n,) by which ascending `rows` (n,) are chosen for the full scorer: one dot product each."""
+    assert context.encoded is not None
+    state, index = context.state, context.state.index
+    query = index.scorer.order_query(context.encoded, number)
+    vectors, nodes = gather_rows(index.vectors, rows), gather_rows(index.leaves.node_of, rows)
+    leaf = np.where(nodes >= 0, query.nodes[np.maximum(nodes, 0)], query.nodes.min())
+    static = vectors[:, : query.split] @ query.vector[: query.split] + vectors[:, -1]
+    changing = index.state_vectors.scores(rows, query.vector[query.split :], state.states, context.time_of(number))
+    scores: NDArray[np.float32] = static + changing + np.nan_to_num(leaf, neginf=0.0)
+    return scores if context.pairs is None else context.pairs.of_query(number).added_to(scores, rows)
 
 
 def exact_search(context: SearchContext, number: int, allowed: AllowedRows, k: int) -> SearchResult:
@@ -123,7 +173,33 @@ def _search_all(
         return _score_rows(context, number, rows, allowed=allowed, k=k, candidates=len(rows))
     assert context.encoded is not None
     items = context.state.item_vectors(context.time_of(number))
-    return search(items, scorer.dot_query(context.encoded, number), allowed.full_mask(), k)
+    query, mask = scorer.dot_query(context.encoded, number), allowed.full_mask()
+    if context.pairs is None:
+        return search(items, query, mask, k)
+    return _search_with_pairs(items, query, mask, k, search=search, pairs=context.pairs.of_query(number))
+
+
+def _search_with_pairs(
+    items: ItemVectors,
+    query: DotQuery,
+    mask: NDArray[np.bool_],
+    k: int,
+    *,
+    search: AllItemsSearch,
+    pairs: PairScores,
+) -> SearchResult:
+    """Score the items that have pair facts outright, and search among the others, whose bounds hold without any."""
+    places = np.full(len(mask), -1, np.int64)
+    places[items.rows] = np.arange(len(items.rows))
+    pairs = pairs.select(pairs.rows < len(mask))
+    pairs = pairs.select(mask[pairs.rows] & (places[pairs.rows] >= 0))
+    others = mask.copy()
+    others[pairs.rows] = False
+    result = search(items, query, others, k)
+    scores = items.vectors.scores(query, places[pairs.rows]) + pairs.scores
+    rows, best = top_k_rows(np.r_[result.rows, pairs.rows], np.r_[result.scores, scores], k)
+    count = len(pairs.rows)
+    return result._replace(rows=rows, scores=best, scored=result.scored + count, candidates=result.candidates + count)
 
 
 def _log_traffic(state: EpochState, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -150,6 +226,8 @@ def _score_rows(
     cross = state.cross_features.features(context.queries, number, rows) if index.config.cross else None
     vectors, nodes = gather_rows(index.vectors, rows), gather_rows(index.leaves.node_of, rows)
     scores = index.scorer.score(context.encoded, number, vectors, features, nodes=nodes, cross=cross)
+    if context.pairs is not None:
+        scores = context.pairs.of_query(number).added_to(scores, rows)
     best = top_k(scores, k)
     return SearchResult(
         rows=rows[best],

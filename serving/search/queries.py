@@ -11,6 +11,7 @@ from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import HistoryItem, Request
 from hsnn.streaming.schema.events import Id
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
+from hsnn.trainer.features.pair_facts import PairFacts, pair_facts
 from hsnn.trainer.model.scorer import QueryArrays
 
 
@@ -36,6 +37,13 @@ def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> Que
         context_tokens=pad_tokens(contexts, config.context_tokens),
         now=now,
     )
+
+
+def facts_of_queries(state: EpochState, queries: QueryArrays, requests: Sequence[Request]) -> PairFacts:
+    """Look up the pair facts of requests, with items by row; the mirror's lock must be held."""
+    users = state.users
+    memory = users.memory.gather(users.ids.rows([request.user for request in requests]), queries.now)
+    return pair_facts(queries, memory, state.cross_features.covisitation, state.states)
 
 
 def given_history(

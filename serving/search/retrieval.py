@@ -13,8 +13,8 @@ from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import EpochState, Mirror
 from hsnn.serving.schema import MODES, Answer, AnswerStats, Filters, Request, RetrievalMode
 from hsnn.serving.search.filters import allowed_rows, excluded_rows
-from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext
-from hsnn.serving.search.queries import queries_from_requests
+from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext, beam_width
+from hsnn.serving.search.queries import facts_of_queries, queries_from_requests
 
 __all__ = ["CHUNK", "retrieve"]
 
@@ -58,12 +58,15 @@ def _answer_chunk(state: EpochState, requests: Sequence[Request], limits: Retrie
     queries, index = queries_from_requests(state, requests), state.index
     # Only a plain beam search can do without the log probabilities of the nodes that the beam does not reach.
     full = any(request.mode != RetrievalMode.BEAM or request.filters != Filters() for request in requests)
-    encoded = None
+    encoded = pairs = None
     if any(request.mode != RetrievalMode.POPULARITY for request in requests):
-        encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share(), limits.beam, full=full)
+        shares, beam = index.leaves.node_log_share(), beam_width(state, limits)
+        encoded = index.scorer.encode(queries, index.vectors, shares, beam, full=full)
+        if index.config.pair_features:
+            pairs = index.scorer.pair_logits(facts_of_queries(state, queries, requests))
     excluded = excluded_rows(state, requests, queries)
     shared_seconds = (time.perf_counter() - began) / len(requests)
-    context = SearchContext(state, limits, queries, encoded)
+    context = SearchContext(state, limits, queries=queries, encoded=encoded, pairs=pairs)
     return [
         _answer(context, request, excluded[number], number=number, shared_seconds=shared_seconds)
         for number, request in enumerate(requests)
@@ -97,6 +100,8 @@ def _answer(
             certified=result.certified,
             scored_share=round(result.scored / max(state.corpus, 1), 4),
             evaluations=nodes_scored,
+            dots=result.dots,
+            sources=dict(result.sources),
             took_ms=round(1000 * (time.perf_counter() - began + shared_seconds), 3),
         ),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,10 @@ class SearchResult(NamedTuple):
         Work, as in `hsnn.serving.schema.AnswerStats`.
     certified : bool
         Whether no better allowed item exists.
+    dots : int
+        Candidates whose dot product was computed to choose those that were scored.
+    sources : mapping of name to int
+        Scored items by the source that they came from.
     """
 
     rows: NDArray[np.int64]
@@ -28,6 +34,8 @@ class SearchResult(NamedTuple):
     candidates: int
     nodes: int
     certified: bool
+    dots: int = 0
+    sources: Mapping[str, int] = MappingProxyType({})
 
 
 def top_k_rows(

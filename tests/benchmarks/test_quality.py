@@ -41,13 +41,6 @@ def test_a_cell_is_named_by_what_its_figures_depend_on(tmp_path, monkeypatch):
     assert replace(CELL, variant="same").path(tmp_path) == CELL.path(tmp_path)
 
 
-def test_a_key_that_came_later_changes_no_name_while_it_is_off(tmp_path, monkeypatch):
-    monkeypatch.setitem(variants.VARIANTS, "off", {"index": {"early": False}})
-    assert "early" not in variants.identity("default")["index"]
-    assert variants.digest("off") == variants.digest("default") != variants.digest("early")
-    assert replace(CELL, variant="early").path(tmp_path) != CELL.path(tmp_path)
-
-
 def test_code_is_told_apart(tmp_path, monkeypatch):
     (tmp_path / "trainer").mkdir()
     (tmp_path / "trainer" / "a.py").write_text("1")

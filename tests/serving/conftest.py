@@ -41,6 +41,7 @@ class Plant:
     now: int = START
     half_life: int = 2
     exclusion: ExclusionRule = field(default_factory=ExclusionRule)
+    index_share: float = 1.0
     version_number: int = 0
     ids: list[str] = field(default_factory=list)
     vectors: list[np.ndarray] = field(default_factory=list)
@@ -134,7 +135,7 @@ class Plant:
             np.array([who]), np.array([row]), at, actions=action_slots(["click"]), disliked=np.array([disliked])
         )
         before = self.histories.extend(np.array([who]), np.array([row]), at)
-        if self.config.cross:
+        if self.config.counts_pairs:
             self.pairs.reserve(len(self.ids))
             self.touched_items.update(self.pairs.update(*before, np.array([row]), at).tolist())
         self.states.add_engagements(np.array([row]), at, np.ones(1, np.float32))
@@ -166,6 +167,7 @@ class Plant:
             *self._pairs(items),
             user_memory=memory.bytes,
             user_memory_lengths=memory.lengths,
+            index_share=self.index_share,
         )
         return StateDelta.decode(delta.encode())
 
@@ -195,7 +197,7 @@ class Plant:
             "expires_at": np.array(self.expires, np.int64),
             "deleted": np.array(self.deleted, np.bool_),
         }
-        if self.config.cross:
+        if self.config.counts_pairs:
             items |= dict(zip(("neighbours", "weights", "totals", "paired"), self._pairs(np.arange(n)), strict=True))
         users = {"items": self.histories.items[:m], "times": self.histories.times[:m], "tokens": self._tokens(m)}
         memory = self.memory.select(np.arange(m))
@@ -249,8 +251,8 @@ class Plant:
         return hash_features(self.features[row], self.config.buckets, self.config.item_tokens)
 
     def _pairs(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        pairs, index = self.pairs, rows if self.config.cross else rows[:0]
-        pairs.reserve(len(self.ids) if self.config.cross else 0)
+        pairs, index = self.pairs, rows if self.config.counts_pairs else rows[:0]
+        pairs.reserve(len(self.ids) if self.config.counts_pairs else 0)
         return pairs.neighbours[index], pairs.weights[index], pairs.totals[index], pairs.last[index]
 
     def _tokens(self, rows: int) -> np.ndarray:
@@ -258,7 +260,17 @@ class Plant:
 
 
 SMALL = ModelConfig(
-    dim=8, state_dim=4, hidden=16, history=4, token_dim=4, buckets=64, nodes=6, node_heads=2, beam=2, budget=12
+    pair_features=False,  # the planted scores are those of vectors alone; tests of pairs switch it on
+    dim=8,
+    state_dim=4,
+    hidden=16,
+    history=4,
+    token_dim=4,
+    buckets=64,
+    nodes=6,
+    node_heads=2,
+    beam=2,
+    budget=12,
 )
 
 

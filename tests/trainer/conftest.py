@@ -13,6 +13,7 @@ import torch
 import hsnn.trainer.training.sampling
 from hsnn.streaming.schema.batch import Batch, Engagements
 from hsnn.streaming.schema.events import Item, User
+from hsnn.trainer.config.exclude import ExcludeConfig
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.optim.step import StepCandidates
@@ -32,6 +33,8 @@ SMALL = TrainerConfig(
     ),
     index=IndexConfig(seed_after=512),
     uniform_negatives=48,
+    replay=1.0,
+    exclude=ExcludeConfig(rule="nothing"),  # users of this small world come back to the same items all the time
 )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsnn.trainer.features.item_counters import HALF_LIVES
-from hsnn.trainer.messages import Feed, FeedItem, Snapshot, StateDelta
+from hsnn.trainer.messages import NEIGHBOURS, Feed, FeedItem, Snapshot, StateDelta
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 
@@ -35,8 +35,8 @@ def test_co_visitation_travels_only_where_there_is_any(cross):
     n = 3 if cross else 0
     rng = np.random.default_rng(0)
     pairs = (
-        rng.integers(-1, 9, (n, 2, 16)).astype(np.int32),
-        rng.random((n, 2, 16)).astype(np.float32),
+        rng.integers(-1, 9, (n, 2, NEIGHBOURS)).astype(np.int32),
+        rng.random((n, 2, NEIGHBOURS)).astype(np.float32),
         rng.random((n, 2)).astype(np.float32),
         rng.integers(2**60, size=n),
     )

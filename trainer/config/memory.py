@@ -5,7 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from hsnn.monitoring.duration import Duration
-from hsnn.trainer.features.user_memory import MOST_ITEMS
+
+MOST_ITEMS = 4096
+"""Largest limit of items per user: 45 kB per user, all of which every state delta of the user carries."""
 
 
 class MemoryConfig(BaseModel):

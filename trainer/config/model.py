@@ -35,6 +35,9 @@ class ModelConfig(BaseModel):
     user_vectors: int = Field(1, ge=1, description="vectors of the item level's user tower, n_u")
     item_vectors: int = Field(1, ge=1, description="vectors of the item tower, n_i; the first is id + content itself")
     cross: bool = Field(False, description="cross features of user and item (I2IF, co-visitation), and a tower on them")
+    pair_features: bool = Field(
+        True, description="look up what is known of user and item together: past engagements, co-visitation"
+    )
     interaction_vectors: int = Field(1, ge=1, description="vectors of the interaction tower, n_ui, where `cross` is on")
     over_arch: Literal["dot", "mlp"] = Field(
         "dot", description="how the towers are joined: a sum of products, or a network on all segment-wise products"
@@ -84,6 +87,11 @@ class ModelConfig(BaseModel):
     def leaves(self) -> int:
         """Number of nodes of the finest learned level, which hold the items."""
         return self.levels[-1]
+
+    @property
+    def counts_pairs(self) -> bool:
+        """Whether co-visitation is counted."""
+        return self.pair_features or self.cross
 
     @property
     def vector_width(self) -> int:
@@ -136,8 +144,8 @@ class TrainerConfig(BaseModel):
     slow_from: Duration = Field(
         8_640_000.0, description="a stream is slow if popularity of at least this half-life predicts it best"
     )
-    slow_step: int = Field(128, ge=1, description="events per gradient step on slow streams")
-    replay: float = Field(1.0, ge=0, description="past events replayed per new one, on slow streams; 0: none")
+    slow_step: int = Field(512, ge=1, description="events per gradient step on slow streams")
+    replay: float = Field(0.0, ge=0, description="past events replayed per new one, on slow streams; 0: none")
     replay_size: int = Field(51_200, ge=1, description="past events kept for replay")
     frequency_half_life: float = Field(
         20_000.0, gt=0, description="half-life of the logQ frequency estimate, in events"

@@ -43,6 +43,8 @@ class StepTotals(NamedTuple):
         The labelled items of this shard.
     share : float
         This shard's share of the terms that do not depend on queries.
+    first : int
+        Number of the shard's first query among all.
     """
 
     weight: Tensor
@@ -51,6 +53,7 @@ class StepTotals(NamedTuple):
     judged: int = 0
     judged_cut: slice = slice(0, 0)
     share: float = 1.0
+    first: int = 0
 
 
 def mean(values: Tensor, weights: Tensor, total: Tensor) -> Tensor:

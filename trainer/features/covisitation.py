@@ -251,6 +251,13 @@ class Covisitation:
         self.neighbours[row, column, place] = targets[order[entered]]
         self.weights[row, column, place] = weights[order[entered]]
 
+    def counts(
+        self, rows: NDArray[np.integer], now: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the neighbours of `rows` (n,) and their weights at `now` (n,): both (n, 2, N)."""
+        decay = decayed(np.maximum(now - self.last[rows], 0)).astype(np.float32)  # (n, 2)
+        return gather_rows(self.neighbours, rows), gather_rows(self.weights, rows) * decay[..., None]
+
     def _shares(
         self, rows: NDArray[np.integer], now: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

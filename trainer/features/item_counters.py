@@ -21,6 +21,10 @@ HALF_LIVES = tuple(hours * HOUR for hours in (0.1, 0.5, 2.0, 8.0, 24.0, 168.0, 2
 """Half-lives of the counters, ms."""
 
 
+POPULARITY_PRIOR = 0.1
+"""Engagements that every item is credited with in its popularity."""
+
+
 class ItemCounters:
     """Counters of all items, by row.
 
@@ -30,6 +34,9 @@ class ItemCounters:
         Decayed counts, as of `last`.
     last, first : (rows,) int64
         Time of the last and the first sign of life, epoch ms; 0 = never seen.
+    half_life, total, total_at : int, float, int
+        Set by whoever owns the counters (`set_popularity`): index of the half-life whose count is an item's popularity,
+        and the engagements of all items at this half-life as of `total_at`, epoch ms.
     barrier : WriteBarrier
 
     Examples
@@ -44,6 +51,7 @@ class ItemCounters:
         self.values: NDArray[np.float32] = np.zeros((rows, len(HALF_LIVES)), np.float32)
         self.last: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.first: NDArray[np.int64] = np.zeros(rows, np.int64)
+        self.half_life, self.total, self.total_at = len(HALF_LIVES) - 1, 1.0, 0
         self._half_lives = np.array(HALF_LIVES)
         self.barrier = WriteBarrier()
 
@@ -105,8 +113,12 @@ class ItemCounters:
         """Return the decayed counts (n, H) of `rows` at time `now`, one for all or one for each (n,)."""
         return np.ascontiguousarray(self._counted(rows, np.maximum(now - gather_rows(self.last, rows), 0)).T)
 
-    def features(self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Compute the state features: log counts, trend, age, time since the last engagement.
+    def features(
+        self, rows: NDArray[np.integer] | slice, now: int | NDArray[np.int64], half_life: int | None = None
+    ) -> NDArray[np.float32]:
+        """Compute the state features: log counts, trend, age, time since the last engagement, log popularity.
+
+        Popularity is that at `half_life`, by default the one in use.
 
         Returns
         -------
@@ -119,8 +131,30 @@ class ItemCounters:
         # A short half-life against the next longer one: near 0 for a burst of new engagements, negative once it fades.
         trend = counts[:-1] - counts[1:]  # (H-1, n)
         # Logs reach about 9 (a year in hours): a third keeps the inputs of the state tower small.
-        across = np.concatenate([counts / 3, trend, age[None] / 3, idle[None] / 3], dtype=np.float32)
+        popularity = np.log(
+            np.expm1(counts[self.half_life if half_life is None else half_life]) + POPULARITY_PRIOR
+        )  # as it is: see `StateTower`
+        across = np.concatenate([counts / 3, trend, age[None] / 3, idle[None] / 3, popularity[None]], dtype=np.float32)
         return np.ascontiguousarray(across.T)
+
+    def set_popularity(self, half_life: int, total: float, total_at: int) -> None:
+        """Set the half-life of popularity, and the engagements of all items at it; see the attributes."""
+        self.half_life, self.total, self.total_at = half_life, total, total_at
+
+    def popularity(self, rows: NDArray[np.integer], now: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the shares (n,) of `rows` (n,) in all engagements, at the half-life in use and times `now` (n,)."""
+        per_ms = -1 / HALF_LIVES[self.half_life]
+        decay = np.exp2(np.maximum(now - gather_rows(self.last, rows), 0) * per_ms)
+        total = self.total * np.exp2(np.maximum(now - self.total_at, 0) * per_ms)
+        shares: NDArray[np.float64] = (self.values[rows, self.half_life] * decay + POPULARITY_PRIOR) / (total + 1)
+        return shares
+
+    def log_popularity(self, rows: NDArray[np.integer], now: int | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the last of the `features` alone, (n,)."""
+        elapsed = np.maximum(now - gather_rows(self.last, rows), 0)
+        decay = np.exp2(elapsed * (-1 / HALF_LIVES[self.half_life])).astype(np.float32)
+        logs: NDArray[np.float32] = np.log(self.values[rows, self.half_life] * decay + np.float32(POPULARITY_PRIOR))
+        return logs
 
     def log_mass(self, rows: NDArray[np.integer] | slice, half_life: int, origin: int) -> NDArray[np.float64]:
         """Return the log of the decayed count at one half-life, up to a term common to all items, (n,).
@@ -144,5 +178,5 @@ class ItemCounters:
         return decay
 
 
-STATE_FEATURES = 2 * len(HALF_LIVES) + 1
+STATE_FEATURES = 2 * len(HALF_LIVES) + 2
 """Width of `ItemCounters.features`."""

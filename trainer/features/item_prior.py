@@ -41,7 +41,7 @@ def log_item_prior(
     """
     last = states.last[rows]
     counts = states.values[rows, half_life].astype(np.float64) + _UNSEEN
-    expected = expect(rows, states.features(rows, last)).astype(np.float64)
+    expected = expect(rows, states.features(rows, last, half_life)).astype(np.float64)
     # Later engagements have decayed less: all items are compared as of `origin`, whatever the time of reading.
     decay = (last - origin) * (np.log(2) / HALF_LIVES[half_life])
     return np.where(last > 0, (np.log(counts) + expected) / 2 + decay, -np.inf)

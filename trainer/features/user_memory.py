@@ -20,9 +20,6 @@ from hsnn.trainer.rowstore.arrays import Array, grown, span_indices
 from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
-MOST_ITEMS = 4096
-"""Largest limit of items per user: 45 kB per user, all of which every state delta of the user carries."""
-
 ACTION_SLOTS = 7
 """Slots that actions are hashed to; the eighth bit of the flags is `DISLIKED`."""
 

@@ -17,7 +17,8 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.index.levels import Levels, level_heads, level_log_shares
 from hsnn.trainer.modules.inputs import ModelInputs
 from hsnn.trainer.modules.over_arch import DotOverArch, InteractionTower, MlpOverArch, OverArchInputs, TaskHeads
-from hsnn.trainer.modules.towers import HistoryEncoder, ItemTower, StateTower, Tower, user_field_widths
+from hsnn.trainer.modules.pair_logits import PairLogits
+from hsnn.trainer.modules.towers import HistoryEncoder, HistorySkip, ItemTower, StateTower, Tower, user_field_widths
 
 
 class UserVectors(NamedTuple):
@@ -64,6 +65,9 @@ class Monn(nn.Module):
         self.history = HistoryEncoder(config)
         self.item_user_tower = Tower(config, fields, config.user_vectors * config.dim + config.state_dim)
         self.node_user_tower = Tower(config, fields, sum(level_heads(config)) * config.dim)
+        self.item_skip = HistorySkip(config, config.user_vectors)
+        self.node_skip = HistorySkip(config, sum(level_heads(config)))
+        self.pair_logits = PairLogits() if config.pair_features else None
         self.item_tower = ItemTower(config)
         self.state_tower = StateTower(config)
         self.interaction_tower = InteractionTower(config) if config.cross else None
@@ -81,7 +85,10 @@ class Monn(nn.Module):
         """Run the user towers on features (B, F), detached for the learned levels: no gradient of these flows back."""
         widths = [self.config.user_vectors * self.config.dim, self.config.state_dim]
         item, state = self.item_user_tower(features).split(widths, 1)
-        return UserVectors(item, state, self.node_user_tower(features.detach()).split(self.levels.widths, 1))
+        item = item + self.item_skip(features[:, : 2 * self.config.dim])
+        detached = features.detach()
+        nodes = self.node_user_tower(detached) + self.node_skip(detached[:, : 2 * self.config.dim])
+        return UserVectors(item, state, nodes.split(self.levels.widths, 1))
 
     def encode_users(self, inputs: ModelInputs) -> UserVectors:
         """Run the user towers, once per request whatever the number of items."""

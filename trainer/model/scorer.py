@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.pair_facts import PairFacts
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.index.levels import level_log_shares
 from hsnn.trainer.model.monn import Monn, UserVectors
 from hsnn.trainer.modules.inputs import model_inputs
+from hsnn.trainer.retrieval.pair_scores import PairScores
 from hsnn.trainer.retrieval.score_bounds import DotQuery
 from hsnn.trainer.rowstore.arrays import Array
 
@@ -163,6 +165,34 @@ class Scorer:
         vector = torch.cat([users.item[request], users.state[request]]).numpy()  # (d+p,)
         coarse = self.model.over_arch.ensemble.detach().numpy() * encoded.leaf_log_probs[request]  # (K,)
         return DotQuery(vector, users.item.shape[1], coarse)
+
+    @torch.inference_mode()
+    def pair_logits(self, facts: PairFacts) -> PairScores:
+        """Compute what the facts of B requests add to their items' scores; `facts` name items by row."""
+        assert self.model.pair_logits is not None
+        near, own = (part.numpy() for part in self.model.pair_logits(facts))
+        return PairScores.from_parts(
+            np.r_[facts.query, facts.own_query],
+            np.r_[facts.candidate, facts.own_candidate],
+            np.r_[near, own],
+            len(near),
+        )
+
+    @property
+    def popularity_factor(self) -> float:
+        """Factor of log popularity in an item's score."""
+        return float(self.model.state_tower.popularity.detach())
+
+    @torch.inference_mode()
+    def order_query(self, encoded: EncodedQueries, request: int) -> DotQuery:
+        """Build the query that orders candidates by dot product: the score's sum, without networks on pairs.
+
+        For a model with `has_dot_product_scores` that is the score itself, up to rounding.
+        """
+        shared = self.config.dim * min(self.config.user_vectors, self.config.item_vectors)
+        vector = torch.cat([encoded.users.item[request, :shared], encoded.users.state[request]]).numpy()
+        coarse = self.model.over_arch.ensemble.detach().numpy() * encoded.beam_log_probs[request]
+        return DotQuery(vector, shared, coarse)
 
     def _score(
         self,

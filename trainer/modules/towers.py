@@ -90,6 +90,23 @@ class Tower(nn.Module):
         return implicit if self.explicit is None else implicit + self.explicit(features)
 
 
+class HistorySkip(nn.Module):
+    """Linear map from the encoded history to user vectors, started at the identity.
+
+    Ids start at zero, and a user tower's path from an item to a user leads through random layers: in one pass over a
+    stream that start is not made up for. Through the skip a user begins as the mean of its history and its last item.
+    """
+
+    def __init__(self, config: ModelConfig, vectors: int) -> None:
+        super().__init__()
+        half = torch.eye(config.dim) / 2
+        self.weight = nn.Parameter(torch.cat([half, half], 1).repeat(vectors, 1))  # (vectors * d, 2d)
+
+    def forward(self, history: Tensor) -> Tensor:
+        """Map encoded histories (B, 2d) to (B, vectors * d)."""
+        return history @ self.weight.T
+
+
 def user_field_widths(config: ModelConfig) -> tuple[int, ...]:
     """Return the widths of the user tower's fields: history mean, last item, user features, context, dense numbers."""
     return config.dim, config.dim, config.token_dim, config.token_dim, DENSE_FEATURES
@@ -113,13 +130,19 @@ class ItemTower(nn.Module):
 
 
 class StateTower(nn.Module):
-    """State tower: an item's changing state features (n, F) to (n, p + 1), the last column a bias."""
+    """State tower: an item's changing state features (n, F) to (n, p + 1), the last column a bias.
+
+    The last feature, log popularity, goes to the bias past the layers, with a factor that starts at 1: an untrained
+    model ranks by popularity.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.layers = mlp(STATE_FEATURES, 32, config.state_dim + 1)
+        self.layers = mlp(STATE_FEATURES - 1, 32, config.state_dim + 1)
+        self.popularity = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, features: Tensor) -> Tensor:
         """Encode state features (n, F)."""
-        out: Tensor = self.layers(features)
-        return out
+        out: Tensor = self.layers(features[:, :-1])
+        bias = out[:, -1:] + self.popularity * features[:, -1:]
+        return torch.cat([out[:, :-1], bias], 1)

@@ -21,8 +21,12 @@ from hsnn.trainer.index.regularizers import warm_up_factor
 from hsnn.trainer.model.monn import Monn, UserVectors
 from hsnn.trainer.modules.losses import dislike_losses, sampled_softmax_losses
 from hsnn.trainer.optim.gather import GatheredRows
-from hsnn.trainer.optim.step import GradientStep
+from hsnn.trainer.optim.step import GradientStep, StepCandidates
 from hsnn.trainer.optim.task_loss import task_logits, task_loss
+from hsnn.trainer.retrieval.index_recall import PROBES
+
+# Added to the logit of an item that would not be served: finite, and far below all others.
+_BARRED = -1e4
 
 
 class StepSums(NamedTuple):
@@ -38,12 +42,34 @@ class StepSums(NamedTuple):
         Statistics for `IndexLearner.update_user_statistics`.
     probabilities : (J, A)
         Task probabilities of labelled items; zero for those of other shards.
+    probes : (PROBES, K + 1)
+        Of the step's first queries: log probabilities of the leaves, and the share of the candidates that rank above
+        the target. Zero for those of other shards; (0, K + 1) before there are nodes.
     """
 
     losses: Tensor
     user: Tensor
     learner: Tensor
     probabilities: Tensor
+    probes: Tensor
+
+
+class LevelLosses(NamedTuple):
+    """Losses of the levels.
+
+    Attributes
+    ----------
+    item : (B,)
+        Of the item level.
+    nodes : ()
+        Sum of those of the learned levels.
+    ranks : (B,)
+        Share of the candidates that rank above the target.
+    """
+
+    item: Tensor
+    nodes: Tensor
+    ranks: Tensor
 
 
 class StepResult(NamedTuple):
@@ -52,6 +78,12 @@ class StepResult(NamedTuple):
     loss: Tensor
     sums: StepSums
     view: IndexOutput | None
+
+
+def ranks_among(logits: Tensor, targets: Tensor) -> Tensor:
+    """Compute the share of the candidates that rank above each target, (B,)."""
+    own = logits.detach().gather(1, targets.unsqueeze(1))
+    return (logits.detach() > own).float().mean(1)
 
 
 class StepLoss:
@@ -66,16 +98,19 @@ class StepLoss:
         users, events = self._monn.encode_users(inputs), len(step.weights)
         asking = users if step.judged is None else users.select(slice(0, events))
         view = self.index_output(step, asking, vectors, totals)
-        item_losses, node_loss = self._levels(step=step, users=asking, vectors=vectors, view=view, totals=totals)
+        item_losses, node_loss, ranks = self._levels(step=step, users=asking, vectors=vectors, view=view, totals=totals)
         weight = torch.from_numpy(step.weights).abs()
         item_loss = mean(item_losses, weight, totals.weight)
         judged_loss, probabilities = self._judge(step, users, taken, totals)
         new_loss = mean(item_losses[: step.fresh], weight[: step.fresh], totals.fresh)
         sums = StepSums(
-            torch.stack([new_loss, node_loss, judged_loss]).detach(),
-            self._monn.mean_user_of(asking, totals.queries),
-            self._objective.learner.user_statistics(asking.item[:, : self._config.model.dim].detach(), totals.queries),
-            probabilities,
+            losses=torch.stack([new_loss, node_loss, judged_loss]).detach(),
+            user=self._monn.mean_user_of(asking, totals.queries),
+            learner=self._objective.learner.user_statistics(
+                asking.item[:, : self._config.model.dim].detach(), totals.queries
+            ),
+            probabilities=probabilities,
+            probes=self._probes(step, asking, ranks, totals),
         )
         return StepResult(item_loss + node_loss + self._config.judgement_weight * judged_loss, sums, view)
 
@@ -101,8 +136,8 @@ class StepLoss:
 
     def _levels(
         self, step: GradientStep, users: UserVectors, vectors: Tensor, view: IndexOutput | None, totals: StepTotals
-    ) -> tuple[Tensor, Tensor]:
-        """Compute the losses of the item level (B,), and the sum of those of the learned levels."""
+    ) -> LevelLosses:
+        """Compute the losses of the item level and of the learned levels."""
         candidates, targets = step.candidates, torch.from_numpy(step.candidates.targets)
         coarse = view.leaf_log_probs if view else torch.zeros(len(targets), len(vectors))
         cross = None if candidates.cross is None else torch.from_numpy(candidates.cross)
@@ -110,17 +145,47 @@ class StepLoss:
             users=users, vectors=vectors, states=torch.from_numpy(candidates.states), coarse=coarse, cross=cross
         )
         logits = self._monn.over_arch(parts)  # (B, U)
-        log_q = torch.from_numpy(candidates.log_q)
-        losses = sampled_softmax_losses(logits, log_q, targets)
+        # The levels learn from the logits without pair facts: pairs that have some are candidates of their own.
+        served, log_q = self._served_logits(candidates, logits), torch.from_numpy(candidates.log_q)
+        losses = sampled_softmax_losses(served, log_q, targets)
         against = np.flatnonzero(step.weights < 0)
         if len(against):
             rows = torch.from_numpy(against)
-            losses = losses.index_copy(0, rows, dislike_losses(logits[rows], log_q, targets[rows]))
+            losses = losses.index_copy(0, rows, dislike_losses(served[rows], log_q, targets[rows]))
         if view is None:
-            return losses, torch.zeros(())
-        return losses, self._objective.loss(view) + self.distillation_losses(
-            step=step, view=view, logits=logits, interaction=parts.interaction, totals=totals
+            return LevelLosses(losses, torch.zeros(()), ranks_among(served, targets))
+        return LevelLosses(
+            losses,
+            self._objective.loss(view)
+            + self.distillation_losses(
+                step=step, view=view, logits=logits, interaction=parts.interaction, totals=totals
+            ),
+            ranks_among(served, targets),
         )
+
+    def _served_logits(self, candidates: StepCandidates, logits: Tensor) -> Tensor:
+        """Add the logits of pair facts to logits (B, U), and bar the pairs that would not be served."""
+        query, candidate = [candidates.excluded.query], [candidates.excluded.candidate]
+        added = [torch.full((len(candidates.excluded.query),), _BARRED)]
+        if (facts := candidates.facts) is not None and self._monn.pair_logits is not None:
+            query += [facts.query, facts.own_query]
+            candidate += [facts.candidate, facts.own_candidate]
+            added += self._monn.pair_logits(facts)
+        where = torch.from_numpy(np.concatenate(query)), torch.from_numpy(np.concatenate(candidate))
+        return logits.index_put(where, torch.cat(added), accumulate=True)
+
+    @torch.no_grad()
+    def _probes(self, step: GradientStep, users: UserVectors, ranks: Tensor, totals: StepTotals) -> Tensor:
+        """Compute `StepSums.probes`."""
+        if step.since_seeded is None:
+            return torch.zeros(0, self._config.model.leaves + 1)
+        probes = torch.zeros(PROBES, self._config.model.leaves + 1)
+        if totals.first < PROBES:
+            cut = slice(0, min(PROBES - totals.first, len(ranks)))
+            log_probs = self._monn.log_probs(users.select(cut), torch.from_numpy(step.leaves.node_log_share()))
+            place = slice(totals.first, totals.first + cut.stop)
+            probes[place] = torch.cat([log_probs, ranks[cut].unsqueeze(1)], 1)
+        return probes
 
     def distillation_losses(
         self, step: GradientStep, view: IndexOutput, logits: Tensor, interaction: Tensor | None, totals: StepTotals

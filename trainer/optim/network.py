@@ -350,4 +350,5 @@ def _losses(outcome: StepResult, judged: LabelledItems | None) -> StepLosses:
         leaves=leaves,
         judged=tasks,
         probabilities=None if judged is None else outcome.sums.probabilities.numpy(),
+        probes=outcome.sums.probes.numpy(),
     )

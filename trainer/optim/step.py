@@ -11,9 +11,25 @@ import torch
 from numpy.typing import NDArray
 
 from hsnn.trainer.distributed.shard import QueryShard, StepTotals
+from hsnn.trainer.features.pair_facts import PairFacts
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
+
+# Total weight of a step's examples that losses are divided by, at least: all of them may be barred.
+_LEAST_WEIGHT = 1e-6
+
+
+class ExcludedPairs(NamedTuple):
+    """Pairs of a query and a candidate, both (n,) int64, ordered by query."""
+
+    query: NDArray[np.int64]
+    candidate: NDArray[np.int64]
+
+    def select(self, queries: slice) -> ExcludedPairs:
+        """Return the pairs of a range of queries, numbered from its start."""
+        cut = slice(*np.searchsorted(self.query, (queries.start, queries.stop)).tolist())
+        return ExcludedPairs(self.query[cut] - queries.start, self.candidate[cut])
 
 
 class StepCandidates(NamedTuple):
@@ -30,8 +46,12 @@ class StepCandidates(NamedTuple):
         Index of each event's item among `rows`.
     uniform : (n,) int64
         Indices of those among `rows` that were drawn uniformly.
+    excluded : ExcludedPairs
+        Pairs that would not be served, so that they are no negatives.
     cross : (B, U, C) float32 or None
         Cross features, where the model has them.
+    facts : PairFacts or None
+        Pair facts of the new events, where the model uses them; what is learned again has none.
     """
 
     rows: NDArray[np.int64]
@@ -40,7 +60,9 @@ class StepCandidates(NamedTuple):
     log_q: NDArray[np.float32]
     targets: NDArray[np.int64]
     uniform: NDArray[np.int64]
+    excluded: ExcludedPairs
     cross: NDArray[np.float32] | None = None
+    facts: PairFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +102,13 @@ class GradientStep:
         weight = torch.from_numpy(self.weights).abs()
         judged = 0 if self.judged is None else len(self.judged.items)
         return StepTotals(
-            weight=weight.sum().clamp_min(self.least_weight),
-            fresh=weight[: self.fresh].sum(),
+            weight=weight.sum().clamp_min(max(self.least_weight, _LEAST_WEIGHT)),
+            fresh=weight[: self.fresh].sum().clamp_min(_LEAST_WEIGHT),
             queries=len(weight),
             judged=judged,
             judged_cut=part.slice_of(judged),
             share=1 / part.size,
+            first=part.slice_of(len(weight)).start,
         )
 
     def part_of(self, part: QueryShard) -> GradientStep:
@@ -93,12 +116,17 @@ class GradientStep:
         if part.size == 1:
             return self
         cut, candidates = part.slice_of(len(self.weights)), self.candidates
-        cross = None if candidates.cross is None else candidates.cross[cut]
+        own = candidates._replace(
+            targets=candidates.targets[cut],
+            excluded=candidates.excluded.select(cut),
+            cross=None if candidates.cross is None else candidates.cross[cut],
+            facts=None if candidates.facts is None else candidates.facts.select(cut),
+        )
         return replace(
             self,
             queries=self.queries.select(cut),
             weights=self.weights[cut],
-            candidates=candidates._replace(targets=candidates.targets[cut], cross=cross),
+            candidates=own,
             judged=self.judged and self.judged.select(part.slice_of(len(self.judged.items))),
             fresh=min(max(self.fresh - cut.start, 0), cut.stop - cut.start),
         )
@@ -108,7 +136,8 @@ class StepLosses(NamedTuple):
     """Losses of one step, and the leaves (U,) its candidates were assigned to (None before the nodes are seeded).
 
     `probabilities` (J, A) are those predicted for the labels of labelled items before the step. `refused` says why the
-    step was refused, and is empty if it was applied; a refused step changed nothing.
+    step was refused, and is empty if it was applied; a refused step changed nothing. `probes` are those of
+    `hsnn.trainer.optim.loss.StepSums`.
     """
 
     item: float
@@ -117,6 +146,7 @@ class StepLosses(NamedTuple):
     judged: float = 0.0
     probabilities: NDArray[np.float32] | None = None
     refused: str = ""
+    probes: NDArray[np.float32] | None = None
 
     @property
     def finite(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import TrainerConfig
@@ -64,6 +65,7 @@ class Learner(LearnerState):
         if losses.refused:
             self.last_batch = 0
             return StepReport(losses.item, losses.node, 0, unsafe=prepared.events, refused=losses.refused)
+        self._probe_index(prepared, losses.probes)
         if losses.leaves is not None:
             alive = self.alive(candidates.rows)  # not all that is learned again is
             self.leaves.assign_rows(candidates.rows[alive], losses.leaves[alive])
@@ -71,6 +73,18 @@ class Learner(LearnerState):
         self._count(prepared)
         item, node = (losses.item, losses.node) if len(prepared.items) else (float("nan"), float("nan"))
         return StepReport(item, node, prepared.events, chances=losses.probabilities, judged=True)
+
+    def _probe_index(self, prepared: PreparedBatch, probes: NDArray[np.float32] | None) -> None:
+        """Measure the index on the first events of a batch: those whose item ranks within the budget, as it seems."""
+        if probes is None or not len(probes):
+            return
+        model, count = self.config.model, min(len(probes), len(prepared.items))
+        ranks = probes[:count, -1] * len(self.leaves)  # of the candidates, who are a sample of all items
+        indexed = self.leaves.node_of[prepared.items[:count]] >= 0
+        liked = np.flatnonzero((ranks < model.budget) & indexed)
+        self.index_recall.update(
+            self.leaves, probes[liked, :-1], prepared.items[liked].tolist(), beam=model.beam, budget=model.budget
+        )
 
     def _judge_alone(self, prepared: PreparedBatch) -> StepReport:
         """Account for a batch without examples; the impressions that come with it are learned all the same."""
@@ -109,6 +123,7 @@ class Learner(LearnerState):
             return
         now, counted = int(prepared.ts.max()), prepared.counted
         self.half_lives.update(self.states, prepared.items, counted, now=now, items=len(self.items))
+        self.update_popularity()
         self.states.add_engagements(prepared.items, prepared.ts, counted)
         if self.config.model.tasks:
             self.delayed_counters.enqueue(prepared.items, prepared.ts, counted)
@@ -117,7 +132,7 @@ class Learner(LearnerState):
         has_row = prepared.users >= 0
         self.dirty_items.add(prepared.items)
         self.dirty_users.add(prepared.users[has_row])
-        if self.config.model.cross:
+        if self.config.model.counts_pairs:
             before = prepared.queries.history_items, prepared.queries.history_times
             self.dirty_items.add(self.covisitation.update(*before, prepared.items, prepared.ts, weights=counted))
         for table, kind in self.extra.values():
@@ -160,6 +175,9 @@ class Learner(LearnerState):
             events=self.events,
             watermark=self.watermark,
             half_life=self.half_life,
+            total=self.states.total,
+            total_at=self.states.total_at,
+            index_share=self.index_recall.share,
             item_rows=rows[TableKind.ITEM].astype(np.int32),
             items=columns[TableKind.ITEM],
             user_rows=rows[TableKind.USER].astype(np.int32),

@@ -87,6 +87,7 @@ def weigh_slice(state: LearnerState) -> None:
     passes.add_priors(state.item_prior(rows, passes.half_life))
     if passes.weighed >= items:
         state.half_life, log_mass = passes.finish_weighing()
+        state.update_popularity()
         log_mass[state.states.last[: len(log_mass)] == 0] = -np.inf  # rows that were emptied meanwhile
         state.leaves.set_log_mass(np.arange(len(log_mass)), log_mass)
 

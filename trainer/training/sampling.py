@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hsnn.trainer.features.cross_features import MATCHES, cross_features
+from hsnn.trainer.features.pair_facts import CandidateLookup, PairFacts, pair_facts
 from hsnn.trainer.features.sampling_frequency import NO_DRAW
-from hsnn.trainer.optim.step import StepCandidates
+from hsnn.trainer.optim.step import ExcludedPairs, StepCandidates
 from hsnn.trainer.training.prepared import PreparedBatch
 from hsnn.trainer.training.replay_buffer import Examples
 from hsnn.trainer.training.state import LearnerState
@@ -15,9 +17,11 @@ from hsnn.trainer.training.state import LearnerState
 def sample_examples(state: LearnerState, prepared: PreparedBatch, rng: np.random.Generator) -> Examples:
     """Take the batch's events, past ones to learn again where the stream is slow, and the dislikes, in this order.
 
-    The weight of a dislike is negative: a lesson against the item.
+    The weight of a dislike is negative: a lesson against the item. An event on an item that would not have been served
+    has weight 0: it is no lesson.
     """
-    fresh = Examples(prepared.queries, prepared.items, prepared.weights)
+    served = ~(prepared.excluded == prepared.items[:, None]).any(1)
+    fresh = Examples(prepared.queries, prepared.items, prepared.weights * served)
     past = int(state.config.replay * len(fresh.items))
     wanted = past and state.slow and len(state.replay)
     examples = fresh.concatenated(state.replay.sample(past, rng)) if wanted else fresh
@@ -54,5 +58,28 @@ def sample_candidates(
         log_q=log_q,
         targets=targets,
         uniform=np.searchsorted(rows, drawn),
+        excluded=excluded_pairs(prepared.excluded, rows, targets),
         cross=cross,
+        facts=facts_of_batch(state, prepared, rows) if state.config.model.pair_features else None,
     )
+
+
+def excluded_pairs(
+    excluded: NDArray[np.integer], candidates: NDArray[np.int64], targets: NDArray[np.int64]
+) -> ExcludedPairs:
+    """Find the pairs of the first n queries and U candidates that would not be served, their own targets apart.
+
+    Examples
+    --------
+    >>> pairs = excluded_pairs(np.array([[-1, 4], [9, 7]]), np.array([4, 7]), np.array([1, 1]))
+    >>> pairs.query.tolist(), pairs.candidate.tolist()
+    ([0], [0])
+    """
+    found = CandidateLookup(candidates)(excluded)
+    query, column = np.nonzero((found >= 0) & (found != targets[: len(excluded), None]))
+    return ExcludedPairs(query, found[query, column].astype(np.int64))
+
+
+def facts_of_batch(state: LearnerState, prepared: PreparedBatch, candidates: NDArray[np.int64]) -> PairFacts:
+    """Look up the pair facts of a batch's events; of what is learned again the counts know the answer already."""
+    return pair_facts(prepared.queries, prepared.memory, state.covisitation, states=state.states, candidates=candidates)

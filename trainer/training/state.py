@@ -32,6 +32,7 @@ from hsnn.trainer.features.user_memory import UserMemory
 from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.messages import ExclusionRule
 from hsnn.trainer.optim.network import Network
+from hsnn.trainer.retrieval.index_recall import RunningRecall
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.rowstore.dirty_rows import DirtyRows
@@ -110,6 +111,7 @@ class LearnerState:
         An item without engagement for so long expires.
     recycler : RowRecycler or None
         Gives rows to ids and takes them back, where `trainer.ids` limits them.
+    index_recall : RunningRecall
     commanded : CommandedState
     dirty_items, dirty_users : DirtyRows
         Rows that changed since the last state delta.
@@ -140,6 +142,7 @@ class LearnerState:
         self.events = self.positives = self.steps = self.watermark = self.origin = self.last_batch = 0
         self.half_life = 0
         self.passes = ItemPasses()
+        self.index_recall = RunningRecall()
         self.commanded = CommandedState()
         self.dirty_items, self.dirty_users = DirtyRows(), DirtyRows()
         self.recycler: RowRecycler | None = None
@@ -169,7 +172,7 @@ class LearnerState:
             _id_table("items.ids", TableKind.ITEM, self.items.table),
             _id_table("users.ids", TableKind.USER, self.users.table),
         ]
-        if model.cross:
+        if model.counts_pairs:
             lists = {"neighbours": "neighbours", "weights": "weights", "totals": "totals", "last": "paired"}
             self._register("covisitation", self.covisitation, TableKind.ITEM, served=lists, in_delta=True)
         else:
@@ -282,7 +285,7 @@ class LearnerState:
         self.replay.forget_items(gone)
         self.feedback.repeats.remove_items(gone)
         self.delayed_counters.remove_items(gone)
-        near = self.covisitation.remove_items(gone) if self.config.model.cross else rows
+        near = self.covisitation.remove_items(gone) if self.config.model.counts_pairs else rows
         self.dirty_items.add(np.r_[rows, near])
         self.dirty_users.add(changed)
 
@@ -295,6 +298,10 @@ class LearnerState:
     def recycled(self) -> int:
         """How often rows of items were given to other items; see `hsnn.trainer.training.row_recycling`."""
         return 0 if self.recycler is None else self.recycler.recycled
+
+    def update_popularity(self) -> None:
+        """Let the item counters follow the half-life in use and its engagements."""
+        self.states.set_popularity(self.half_life, float(self.half_lives.totals[self.half_life]), self.half_lives.time)
 
     @property
     def slow(self) -> bool:

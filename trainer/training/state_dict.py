@@ -65,6 +65,7 @@ def plain_values(state: LearnerState) -> dict[str, Any]:
         "items": len(state.items),
         "users": len(state.users),
         "commanded": state.commanded.to_dict(),
+        "index_recall": [state.index_recall.hits, state.index_recall.probes],
     }
 
 
@@ -116,6 +117,8 @@ def _load_values(state: LearnerState, values: Mapping[str, Any]) -> None:
     state.watermark, state.origin = values["watermark"], values["origin"]
     state.half_life, state.last_batch = values["half_life"], values["last_batch"]
     state.half_lives.time = values["half_lives_time"]
+    state.update_popularity()
+    state.index_recall.hits, state.index_recall.probes = values.get("index_recall", (0.0, 0.0))
     state.commanded = CommandedState(**values.get("commanded", {}))  # older checkpoints know of no commands
 
 

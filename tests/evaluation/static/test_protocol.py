@@ -67,7 +67,7 @@ def test_exponents_are_chosen_on_training_pairs_alone(data, figures, tmp_path):
 def test_a_run_goes_on_with_the_next_seed(data, figures, monkeypatch):
     made: list[int] = []
 
-    def fit(data, backbone, settings, *_):
+    def fit(data, backbone, settings, *_, **__):
         made.append(settings.seed)
         return figures["runs"][0]
 

@@ -42,6 +42,8 @@ def test_retrieve(client, plant):
         "certified",
         "scored_share",
         "evaluations",
+        "dots",
+        "sources",
         "took_ms",
     }
 

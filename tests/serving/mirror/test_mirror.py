@@ -145,7 +145,10 @@ def test_a_state_may_arrive_before_its_item(plant, mirror):
     assert "early" in everything(mirror)
 
 
-def test_the_merge_order_follows_a_change_of_half_life(plant, mirror):
+def test_the_choice_of_candidates_follows_a_change_of_half_life(plant, mirror):
+    plant.weights["state_tower.popularity"] = np.float32(1)
+    mirror.load_version(plant.version())
+
     def first() -> list[str]:
         return retrieve(mirror, [Request(user="y", history=["c3-0"], k=1)], RetrievalLimits(budget=1))[0].items
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from hsnn.serving.errors import NotReadyError, RequestError
@@ -40,8 +41,18 @@ def test_whole_beam_and_budget_is_exhaustive(mirror):
 
 def test_beam_scores_at_most_the_budget(mirror):
     stats = retrieve(mirror, [Request(user="u0", k=5)])[0].stats
+    assert (stats.scored, stats.nodes, stats.corpus) == (12, 6, 60)
+    assert stats.scored <= stats.dots == stats.candidates == 57  # an index that is not proven yields all items
+    assert stats.sources == {"index": 12}
+
+
+def test_a_proven_index_yields_the_items_of_the_beam(plant, mirror):
+    plant.index_share = 0.22
+    mirror.apply_state(plant.state())
+    stats = retrieve(mirror, [Request(user="u0", k=5)])[0].stats
     assert (stats.scored, stats.nodes, stats.corpus) == (12, 2, 60)
-    assert stats.scored <= stats.candidates == 17  # two nodes of ten, less the user's three
+    assert stats.candidates == 17, "two nodes of ten, less the user's three"
+    assert stats.dots == 13, "0.22 of 60"
 
 
 def test_batch_equals_single(mirror):
@@ -86,7 +97,9 @@ def test_popularity_counts_the_current_half_life(plant, mirror):
     assert answer.scores[0] == pytest.approx(float(plant.states.counts([5 * 10 + 9], plant.now)[0, plant.half_life]))
 
 
-def test_merge_order_puts_the_engaged_item_into_a_budget_of_one(plant, mirror):
+def test_the_engaged_item_is_the_one_that_a_budget_of_one_scores(plant, mirror):
+    plant.weights["state_tower.popularity"] = np.float32(1)
+    mirror.load_version(plant.version())
     plant.engage("x", "c3-7")
     plant.engage("x", "c3-7")
     mirror.apply_state(plant.state())

@@ -54,7 +54,7 @@ class Writer:
 @pytest.fixture(scope="module")
 def first(config, new_world, teach) -> Learner:
     """A learner at the first checkpoint; not to be changed."""
-    model = config.model.model_copy(update={"buckets": 4096})  # so that most of a table stays as it is
+    model = config.model.model_copy(update={"buckets": 4096, "pair_features": False})  # most of a table stays as it is
     learner = Learner(config.model_copy(update={"model": model}))
     teach(learner, new_world(), 12)
     return learner
@@ -103,7 +103,7 @@ def test_rows_that_outgrow_half_of_the_tables_are_written_with_all_others(writer
     writer.write()
     sizes = []
     for _ in range(12):
-        name = writer.write(batches=2, size=64)
+        name = writer.write(batches=4, size=128)
         files = writer.store.manifest(name).files
         base, *rows = (files[file].bytes for file in writer.chain(name))
         sizes.append(len(rows))

@@ -133,14 +133,14 @@ def begun(config: TrainerConfig, new_world: Callable[..., Any]) -> Course:
     return course
 
 
-@pytest.mark.parametrize("place", range(17))
+@pytest.mark.parametrize("place", range(18))
 def test_a_table_that_changes_unannounced_is_found_out(
     begun: Course, copy_of: Callable[[Learner], Learner], place: int
 ) -> None:
     learner = copy_of(begun.learner)
     course = Course(learner, deepcopy(begun.world), begun.number)
     copy = LearnerCopy(learner)
-    assert len(copy.tables) == 17
+    assert len(copy.tables) == 18
     table = copy.tables[place].table
     table.barrier.subscribe(lambda rows: None)
     arrays, values = learner.state_dict()

@@ -107,12 +107,13 @@ def test_features_tell_age_idleness_and_trend():
     assert features.shape == (2, STATE_FEATURES)
     assert features.dtype == np.float32
     old, new = features
-    assert old[-2] == pytest.approx(np.log1p(2.0) / 3)  # age
-    assert old[-1] == pytest.approx(np.log1p(2.0) / 3)  # idle
-    assert new[-2:].tolist() == [0.0, 0.0]
+    assert old[-3] == pytest.approx(np.log1p(2.0) / 3)  # age
+    assert old[-2] == pytest.approx(np.log1p(2.0) / 3)  # idle
+    assert new[-3:-1].tolist() == [0.0, 0.0]
+    assert new[-1] == pytest.approx(np.log(1.1))  # popularity, with its prior, at the longest half-life
     assert old[0] < new[0]  # 0.1 h after, a click of two hours ago is next to nothing
-    assert (old[len(HALF_LIVES) : -2] < 0).all()  # fading
-    assert new[len(HALF_LIVES) : -2].tolist() == [0.0] * (len(HALF_LIVES) - 1)
+    assert (old[len(HALF_LIVES) : -3] < 0).all()  # fading
+    assert new[len(HALF_LIVES) : -3].tolist() == [0.0] * (len(HALF_LIVES) - 1)
 
 
 def test_a_mirror_takes_states_over_as_they_are():
@@ -138,7 +139,9 @@ def test_features_are_to_the_last_bit_those_of_the_plain_formula():
         logs = np.log1p(counts)
         age = np.log1p(np.maximum(now - states.first[rows], 0) / HOUR)[:, None]
         idle = np.log1p(elapsed / HOUR)[:, None]
-        plain = np.concatenate([logs / 3, logs[:, :-1] - logs[:, 1:], age / 3, idle / 3], axis=1, dtype=np.float32)
+        popularity = np.log(np.expm1(logs[:, -1:]) + 0.1)
+        parts = [logs / 3, logs[:, :-1] - logs[:, 1:], age / 3, idle / 3, popularity]
+        plain = np.concatenate(parts, axis=1, dtype=np.float32)
         features = states.features(rows, now)
         assert features.tobytes() == plain.tobytes()
         assert states.counts(rows, now).tobytes() == counts.tobytes()

@@ -44,7 +44,7 @@ def test_only_the_levels_and_their_tower_learn(learner, asked, test_time):
     found = changed(learner, lambda: learner.network.extra_step(*asked, test_time=test_time))
     weights = {name.removeprefix("monn.") for name in found if name.startswith("monn.")}
     assert {"levels.hierarchy.codes.0", "levels.over_archs.0.bias", "node_user_tower.layers.0.weight"} <= weights
-    assert all(name.startswith(("levels.", "node_user_tower.")) for name in weights)
+    assert all(name.startswith(("levels.", "node_user_tower.", "node_skip.")) for name in weights)
     assert all(name.startswith(("monn.", "adam.", "guard.")) for name in found)
 
 

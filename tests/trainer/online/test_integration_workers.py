@@ -67,7 +67,7 @@ def test_workers_learn_what_one_would(learners, together, new_world, size, name)
     course(alone, new_world(), [64] * 4)
     taught(others, new_world, together, [64] * 4)
     moved = np.linalg.norm(weights(alone) - weights(start))
-    assert np.linalg.norm(weights(others[0]) - weights(alone)) < 5e-3 * moved
+    assert np.linalg.norm(weights(others[0]) - weights(alone)) < 1e-2 * moved
     for part, array in alone.state_dict()[0].items():
         if part.startswith(("item_counters", "histories", "items", "frequency", "covisitation")):
             assert others[0].state_dict()[0][part].tobytes() == array.tobytes(), part

@@ -167,7 +167,8 @@ def test_copies_are_made_between_steps_and_before_them(store, outbox, config, wo
     monkeypatch.setattr("hsnn.trainer.rowstore.copy_on_write._SLICE", 1)
     pauses: list[float] = []
     publisher = Publisher(store, outbox, "digest", on_pause=pauses.append)
-    learner = Learner(config)
+    model = config.model.model_copy(update={"pair_features": False})  # whose lists change with every event
+    learner = Learner(config.model_copy(update={"model": model}))
     teach(learner, world, 12)
     store.may.set()
     for _ in range(2):

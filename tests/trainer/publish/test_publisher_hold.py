@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hsnn.monitoring.config import GateConfig, MonitoringConfig
 from hsnn.streaming.schema.batch import Batch
@@ -78,6 +79,9 @@ def test_broken_weights_hold(started, world):
     weights[:] = np.random.default_rng(0).permutation(weights)
     ids = learner.network.items.ids.weight
     ids[:120] = np.random.default_rng(1).permutation(ids[:120])
+    with torch.no_grad():  # counting alone would carry the answers
+        learner.network.monn.state_tower.popularity.fill_(-1.0)
+        learner.network.monn.pair_logits.scale.fill_(-0.1)
     assert "quality_cliff" in watched(learner, watch, [world.batch(64) for _ in range(20)])
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
+from hsnn.trainer.features.pair_facts import pair_facts
 from hsnn.trainer.features.queries import QueryArrays
+from hsnn.trainer.features.user_memory import MemoryEntries
 from hsnn.trainer.model.item_encoder import Encoder
 from hsnn.trainer.model.scorer import Scorer
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
@@ -34,17 +36,20 @@ def test_nodes_are_clusters(taught):
     assert shuffled < 0.6
 
 
-def served(learner: Learner, queries: QueryArrays) -> list[list[int]]:
-    """The 10 best rows of every query, by beam, budget and item level."""
+def served(learner: Learner, queries: QueryArrays, memory: MemoryEntries) -> list[list[int]]:
+    """The 10 best rows of every query, by beam, pair facts, budget and item level."""
     snapshot = make_snapshot(learner, SnapshotOrigin(1, 1))
     encoder, scorer = Encoder(learner.config.model, snapshot.model), Scorer(learner.config.model, snapshot.model)
     vectors = encoder.vectors(snapshot.items["embeddings"], snapshot.items["tokens"])
     encoded = scorer.encode(queries, vectors, learner.leaves.node_log_share())
+    pairs = scorer.pair_logits(pair_facts(queries, memory, learner.covisitation, learner.states))
     config, best = learner.config.model, []
     for number in range(len(queries.now)):
         rows = learner.leaves.candidates(encoded.leaf_log_probs[number], config.beam, config.budget).rows
+        rows = np.union1d(rows, pairs.of_query(number).rows)
         features = learner.states.features(rows, int(queries.now[number]))
         scores = scorer.score(encoded, number, vectors[rows], features, learner.leaves.node_of[rows])
+        scores = pairs.of_query(number).added_to(scores, rows)
         best.append(rows[np.argsort(-scores)[:10]].tolist())
     return best
 
@@ -56,7 +61,8 @@ def test_served_recall_beats_popularity(taught, copy_of, new_world):
     prepared = learner.prepare(world.batch(400))
     known = (prepared.queries.history_items >= 0).any(1)
     targets = prepared.items[known]
-    found = served(learner, QueryArrays(*(part[known] for part in prepared.queries)))
+    asked = QueryArrays(*(part[known] for part in prepared.queries))
+    found = served(learner, asked, prepared.memory.select(known))
     popular = np.argsort(-learner.states.counts(np.arange(len(learner.items)), learner.watermark)[:, -1])[:10]
     ours = np.mean([target in rows for target, rows in zip(targets, found, strict=True)])
     assert known.sum() > 300
@@ -150,11 +156,11 @@ def test_a_delta_holds_what_changed_since_the_last_one(config, world):
     assert not learner.touched
     learner.train(learner.prepare(world.clicks(["w", "u"], ["b", "b"])))
     second = learner.delta(epoch=2)
-    assert second.item_rows.tolist() == [1]
+    assert second.item_rows.tolist() == [0, 1], "the one clicked, and the one that it is a neighbour of now"
     assert second.user_rows.tolist() == [0, 2]
     assert (second.new_user_rows.tolist(), list(second.new_users)) == ([2], ["w"])
     assert second.user_items[0].tolist() == [-1, -1, 0, 1]
-    assert (second.item_values == learner.states.values[[1]]).all()
+    assert (second.item_values == learner.states.values[[0, 1]]).all()
     assert second.events == 4
     empty = learner.delta(epoch=2)
     assert (len(empty.item_rows), len(empty.user_rows), empty.new_users) == (0, 0, [])
@@ -234,7 +240,7 @@ def test_gone_items_are_no_candidates_any_more(config, world, teach, candidates_
 
 def test_slow_streams_are_learned_in_small_steps_with_past_events(config, world, teach):
     fast, slow = (
-        Learner(config.model_copy(update={"slow_from": limit, "slow_step": 16, "index": config.index}))
+        Learner(config.model_copy(update={"slow_from": limit, "slow_step": 16, "replay": 1.0, "index": config.index}))
         for limit in (1e9, 1.0)
     )
     batches = [world.batch(64) for _ in range(10)]

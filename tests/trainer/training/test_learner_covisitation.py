@@ -62,8 +62,9 @@ def test_a_restored_learner_goes_on_with_the_same_lists(crossed, new_world, teac
     assert all(one.tobytes() == other.tobytes() for one, other in zip(lists(again), lists(straight), strict=True))
 
 
-def test_without_cross_features_nothing_is_counted_or_sent(config, world, teach):
-    learner = Learner(config)
+def test_without_pair_and_cross_features_nothing_is_counted_or_sent(config, world, teach):
+    model = config.model.model_copy(update={"pair_features": False})
+    learner = Learner(config.model_copy(update={"model": model}))
     teach(learner, world, 3)
     assert len(learner.covisitation.last) == 0
     assert b"item_neighbours" not in learner.delta().encode()

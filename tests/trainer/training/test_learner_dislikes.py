@@ -90,7 +90,7 @@ def test_the_memory_marks_what_was_disliked_last(learner, world):
 
 
 def test_a_disliked_item_is_no_negative_for_other_users(learner, world):
-    batch = world.clicks(["u1", "u2", "u3"], ["c1-0", "c2-0", "c3-18"])
+    batch = world.clicks(["new1", "new2", "u3"], ["c1-0", "c2-0", "c3-18"])
     prepared = learner.prepare(acting(batch, "report", at=slice(2, 3)))
     rng = np.random.default_rng(0)
     examples = sample_examples(learner, prepared, rng)
@@ -126,7 +126,7 @@ def test_a_restored_learner_goes_on_with_repeats_and_ranks(learner, world):
     for batch in batches[1:]:
         mine, theirs = learner.prepare(batch), other.prepare(batch)
         assert mine.counted.tobytes() == theirs.counted.tobytes()
-        assert 0 < (mine.counted == 0).sum() < 40
+        assert 0 < (mine.counted < 1).sum() < 64
         assert learner.train(mine).loss == other.train(theirs).loss
 
 

@@ -1,0 +1,78 @@
+"""Recall of the index, measured before each event is learned, and the share of the items that it yields per request.
+
+An index of nodes that know little loses items that the model would rank high. Until it has earned its place, it yields
+all items, and the dot product of each is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsnn.trainer.retrieval.inverted_lists import InvertedLists
+
+PROBES = 4
+"""Events of a step whose items are looked for in the index."""
+
+SHARE = 0.22
+"""Share of the items that an index of proven recall yields; a quarter with the other sources."""
+
+MOST_DOTS = 16_384
+"""Items that it yields, at most: their dot products take about a millisecond."""
+
+# Recall from which the index yields a share of the items: it costs less than half a point of the answers then.
+_ENOUGH = 0.99
+
+# Weight of the earlier probes at each new one, and their weight in all before which nothing is concluded.
+_MEMORY, _LEAST = 0.999, 200.0
+
+
+class RunningRecall:
+    """Share of the items that the model ranks high and that the index yields.
+
+    Attributes
+    ----------
+    hits, probes : float
+        Decayed counts.
+
+    Examples
+    --------
+    >>> recall = RunningRecall()
+    >>> recall.share
+    1.0
+    >>> recall.hits = recall.probes = 500.0
+    >>> recall.share
+    0.22
+    """
+
+    def __init__(self) -> None:
+        self.hits = self.probes = 0.0
+
+    @property
+    def share(self) -> float:
+        """Share of the items that the index yields per request."""
+        proven = self.probes >= _LEAST and self.hits >= _ENOUGH * self.probes
+        return SHARE if proven else 1.0
+
+    def update(
+        self, leaves: InvertedLists, log_probs: NDArray[np.float32], targets: Iterable[int], beam: int, budget: int
+    ) -> None:
+        """Look for `targets` (n,), which the model ranks high, where a beam of `log_probs` (n, K) leads."""
+        dots = item_limit(SHARE, len(leaves), budget)
+        for logits, target in zip(log_probs, targets, strict=True):
+            found = (leaves.candidates(logits, beam, dots).rows == target).any()
+            self.hits = _MEMORY * self.hits + float(found)
+            self.probes = _MEMORY * self.probes + 1
+
+
+def item_limit(share: float, items: int, budget: int) -> int:
+    """Return how many of all `items` the index yields at a `share`: the `budget` that is scored, at least.
+
+    Examples
+    --------
+    >>> item_limit(0.22, 10_000, 200), item_limit(0.22, 500, 200), item_limit(1.0, 10**6, 200)
+    (2200, 200, 16384)
+    """
+    return max(budget, min(int(share * items), MOST_DOTS))
