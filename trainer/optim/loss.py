@@ -171,8 +171,8 @@ class StepLoss:
             query += [facts.query, facts.own_query]
             candidate += [facts.candidate, facts.own_candidate]
             added += self._monn.pair_logits(facts)
-        where = torch.from_numpy(np.concatenate(query)), torch.from_numpy(np.concatenate(candidate))
-        return logits.index_put(where, torch.cat(added), accumulate=True)
+        cells = torch.from_numpy(np.concatenate(query) * logits.shape[1] + np.concatenate(candidate))
+        return logits.flatten().index_add(0, cells, torch.cat(added)).view_as(logits)
 
     @torch.no_grad()
     def _probes(self, step: GradientStep, users: UserVectors, ranks: Tensor, totals: StepTotals) -> Tensor:

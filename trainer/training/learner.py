@@ -28,6 +28,10 @@ from hsnn.trainer.training.state import LearnerState
 from hsnn.trainer.training.state_dict import load_state_dict, state_dict
 
 
+# Steps between two measurements of the index: each costs a beam search per probe.
+_PROBE_EVERY = 4
+
+
 class Learner(LearnerState):
     """A model and its state, updated batch by batch; see `LearnerState` for its parts."""
 
@@ -76,7 +80,7 @@ class Learner(LearnerState):
 
     def _probe_index(self, prepared: PreparedBatch, probes: NDArray[np.float32] | None) -> None:
         """Measure the index on the first events of a batch: those whose item ranks within the budget, as it seems."""
-        if probes is None or not len(probes):
+        if probes is None or not len(probes) or self.steps % _PROBE_EVERY:
             return
         model, count = self.config.model, min(len(probes), len(prepared.items))
         ranks = probes[:count, -1] * len(self.leaves)  # of the candidates, who are a sample of all items
