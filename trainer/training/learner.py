@@ -27,6 +27,7 @@ from hsnn.trainer.training.sampling import sample_candidates, sample_examples
 from hsnn.trainer.training.state import LearnerState
 from hsnn.trainer.training.state_dict import load_state_dict, state_dict
 
+
 # Steps between two measurements of the index: each costs a beam search per probe.
 _PROBE_EVERY = 4
 
@@ -51,7 +52,7 @@ class Learner(LearnerState):
     def _learn(self, prepared: PreparedBatch) -> StepReport:
         """Take one gradient step, and count its events."""
         rng = np.random.default_rng([self.config.seed, self.steps])
-        run_maintenance(self, rng, len(prepared.items))
+        run_maintenance(self, rng)
         examples = sample_examples(self, prepared, rng)
         candidates = sample_candidates(self, prepared, examples, rng)
         losses = self.network.step(

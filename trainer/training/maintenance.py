@@ -21,7 +21,7 @@ _FITS = (MaintenanceKind.SEED, MaintenanceKind.REFIT)
 """Kinds of maintenance that run k-means."""
 
 
-def run_maintenance(state: LearnerState, rng: np.random.Generator, arriving: int = 0) -> None:
+def run_maintenance(state: LearnerState, rng: np.random.Generator) -> None:
     """Do the maintenance that is due before a step, and follow the best half-life.
 
     With `trainer.index.early` the half-life is checked whenever the number of steps has doubled, too.
@@ -29,7 +29,7 @@ def run_maintenance(state: LearnerState, rng: np.random.Generator, arriving: int
     fitted = state.network.advance_fit(state.items.tokens, state.steps)
     if fitted is not None:
         _nodes_moved(state, fitted)
-    kinds = due(state, arriving)
+    kinds = due(state)
     if kinds:
         living = living_rows(state)
         if len(living):
@@ -102,12 +102,11 @@ def subsample(rows: NDArray[np.int64], limit: int, rng: np.random.Generator) -> 
     return rows if len(rows) <= limit else np.sort(rng.choice(rows, limit, replace=False))
 
 
-def due(state: LearnerState, arriving: int = 0) -> list[MaintenanceKind]:
-    """List the maintenance that is due before the next step, which learns `arriving` events."""
+def due(state: LearnerState) -> list[MaintenanceKind]:
+    """List the maintenance that is due before the next step."""
     index, learner = state.config.index, state.network.objective.learner
     if not state.network.seeded:
-        seen = state.events + arriving >= index.seed_after
-        return [MaintenanceKind.SEED] if seen and state.network.fit is None else []
+        return [MaintenanceKind.SEED] if state.events >= index.seed_after and state.network.fit is None else []
     kinds = []
     refits = learner.refits_periodically and state.network.fit is None
     if refits and state.passed(refit_interval(index.kmeans_every, len(state.leaves))):

@@ -120,7 +120,7 @@ def test_few_or_no_uniform_negatives(config, world, teach, uniform):
 
 def test_an_empty_index_waits_for_living_items(config, world, with_index):
     """All items known so far are idle when the nodes are due: seeding waits for the next batch."""
-    learner = Learner(with_index(config, seed_after=66).model_copy(update={"expire_after_idle": 600.0}))
+    learner = Learner(with_index(config, seed_after=64).model_copy(update={"expire_after_idle": 600.0}))
     learner.train(learner.prepare(world.batch(64)))
     world.now += 3_600_000
     learner.train(learner.prepare(world.clicks(["u1"] * 4, learner.items.table.ids[:4])))

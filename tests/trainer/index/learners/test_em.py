@@ -54,7 +54,7 @@ def test_the_moment_is_a_running_mean_over_user_vectors(toy):
 
 
 def test_users_are_seen_before_there_are_nodes_and_after(config, with_index, new_world, teach):
-    learner, world = Learner(with_index(config, learner="em", seed_after=129)), new_world()
+    learner, world = Learner(with_index(config, learner="em", seed_after=128)), new_world()
     moments = []
     for _ in range(4):
         teach(learner, world, 1)
