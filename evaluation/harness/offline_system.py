@@ -112,7 +112,7 @@ class OfflineSystem:
     def _version_due(self) -> bool:
         time, events = self.learner.watermark - self._last[0], self.learner.events - self._last[1]
         due = time >= self._every and events >= self._events
-        doubled = events >= self._last[1]  # a young model is another one by then
+        doubled = self.learner.events < self._events and events >= self._last[1]  # a young model is another by then
         return self._rows_recycled() or (self.learner.network.seeded and (due or doubled))
 
     def _rows_recycled(self) -> bool:

@@ -83,9 +83,10 @@ def beam_search(context: SearchContext, number: int, allowed: AllowedRows, k: in
     if allowed.rows is not None:
         considered, found = len(allowed.rows), {CandidateSource.INDEX: allowed.rows}
     else:
-        # Scores must not depend on the other requests of the chunk, which decide whether all leaves have a logit.
-        encoded = encoded._replace(leaf_log_probs=encoded.beam_log_probs)
-        context = context._replace(encoded=encoded)
+        if context.pairs is None:
+            # Scores must not depend on the other requests of the chunk, which decide whether all leaves have a logit.
+            encoded = encoded._replace(leaf_log_probs=encoded.beam_log_probs)
+            context = context._replace(encoded=encoded)
         beam = leaves.candidates(encoded.beam_log_probs[number], context.beam, context.dots, allowed.mask.take)
         opened, considered = beam.opened, beam.considered
         found = {CandidateSource.INDEX: beam.rows} | pair_candidates(context, number, allowed)

@@ -56,8 +56,9 @@ def _check(request: Request, limits: RetrievalLimits) -> None:
 def _answer_chunk(state: EpochState, requests: Sequence[Request], limits: RetrievalLimits) -> list[Answer]:
     began = time.perf_counter()
     queries, index = queries_from_requests(state, requests), state.index
-    # Only a plain beam search can do without the log probabilities of the nodes that the beam does not reach.
-    full = any(request.mode != RetrievalMode.BEAM or request.filters != Filters() for request in requests)
+    # Without pair facts, which name items of any node, a plain beam search does without the nodes it does not reach.
+    plain = all(request.mode == RetrievalMode.BEAM and request.filters == Filters() for request in requests)
+    full = index.config.pair_features or not plain
     encoded = pairs = None
     if any(request.mode != RetrievalMode.POPULARITY for request in requests):
         shares, beam = index.leaves.node_log_share(), beam_width(state, limits)

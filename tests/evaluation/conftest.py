@@ -16,6 +16,7 @@ from hsnn.evaluation.harness.prequential import Run, evaluate
 from hsnn.evaluation.queries.query_batch import QueryBatch
 from hsnn.evaluation.queries.query_sampling import QuerySampler, QueryWindow, SampledQueries
 from hsnn.streaming.datasets.base import Dataset
+from hsnn.trainer.config.exclude import ExcludeConfig
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from tests.evaluation.planted_data import dataset_of_clicks, planted
@@ -26,6 +27,7 @@ CONFIG = TrainerConfig(
     ),
     index=IndexConfig(seed_after=512, balance=1.0),
     uniform_negatives=48,
+    exclude=ExcludeConfig(time=0.0),  # the planted hour is one session: all items would be left out
     threads=1,
 )
 torch.set_num_threads(1)

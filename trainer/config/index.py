@@ -18,7 +18,7 @@ class IndexConfig(BaseModel):
         "em",
         description="em, lti (the paper's joint learner), oneshot, streaming_vq or sil (periodic k-means, not joint)",
     )
-    seed_after: int = Field(1, ge=0, description="events before the node vectors are taken from item vectors")
+    seed_after: int = Field(0, ge=0, description="events before the node vectors are taken from item vectors")
     early: bool = Field(
         True,
         description="choose the best half-life from the first steps on, judged by items that were engaged with before",

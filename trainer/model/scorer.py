@@ -191,7 +191,7 @@ class Scorer:
         """
         shared = self.config.dim * min(self.config.user_vectors, self.config.item_vectors)
         vector = torch.cat([encoded.users.item[request, :shared], encoded.users.state[request]]).numpy()
-        coarse = self.model.over_arch.ensemble.detach().numpy() * encoded.beam_log_probs[request]
+        coarse = self.model.over_arch.ensemble.detach().numpy() * encoded.leaf_log_probs[request]
         return DotQuery(vector, shared, coarse)
 
     def _score(

@@ -27,7 +27,6 @@ from hsnn.trainer.training.sampling import sample_candidates, sample_examples
 from hsnn.trainer.training.state import LearnerState
 from hsnn.trainer.training.state_dict import load_state_dict, state_dict
 
-
 # Steps between two measurements of the index: each costs a beam search per probe.
 _PROBE_EVERY = 4
 

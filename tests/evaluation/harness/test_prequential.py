@@ -180,7 +180,7 @@ def test_a_catalogue_that_outgrows_its_arrays_within_a_batch(config, dataset_of)
     data = dataset_of(users, items, 1_700_000_000_000 + 1000 * np.arange(1, count + 1))
     run = evaluate(data, config, 100, query_share=1.0, query_from=0.8, snapshot_events=10**9)
     assert (run.ranks["served"] == MISS).all()
-    assert run.versions == 1
+    assert run.versions <= 2
 
 
 def test_progress_is_reported(config, new_data):

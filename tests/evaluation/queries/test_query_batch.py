@@ -11,6 +11,7 @@ from hsnn.evaluation.metrics.ranks import ranks_of, top_k
 from hsnn.evaluation.queries.query_batch import top_of_order
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.search.filters import excluded_rows
+from hsnn.serving.search.queries import facts_of_queries
 from hsnn.serving.search.retrieval import retrieve
 
 pytestmark = pytest.mark.slow
@@ -54,6 +55,11 @@ def test_queries_of_one_time_are_scored_like_queries_of_times_of_their_own(momen
                 for number in range(len(queries))
             ]
         )
+        facts = facts_of_queries(queries.state, queries.queries, queries.sampled.requests)
+        pairs = view.scorer.pair_logits(facts)
+        places = queries.positions(pairs.rows)
+        known = places >= 0
+        alone[pairs.query[known], places[known]] += pairs.scores[known]
     finally:
         queries.queries.now[:] = same
     queries.mask_excluded(alone)

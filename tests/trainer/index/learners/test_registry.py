@@ -21,7 +21,7 @@ from hsnn.trainer.model.item_encoder import Encoder
 from hsnn.trainer.model.scorer import EncodedQueries, Scorer
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
-from hsnn.trainer.training.maintenance import maintain_nodes
+from hsnn.trainer.training.maintenance import assign_slice, maintain_nodes
 
 pytestmark = pytest.mark.slow
 
@@ -172,6 +172,8 @@ def test_after_maintenance_every_living_item_is_where_it_is_published(trained, n
         learner = trained(name, depth)
         living = np.flatnonzero(learner.alive(np.arange(len(learner.items))))
         maintain_nodes(learner, [kind], living, np.random.default_rng(0))
+        while learner.passes.assigned is not None:
+            assign_slice(learner)
         encoder, _, vectors = published(learner)
         own = learner.network.assign(living, learner.items.tokens)
         assert learner.leaves.node_of[living].tolist() == own.tolist() == encoder.assign(vectors)[living].tolist()
