@@ -8,7 +8,17 @@ import pytest
 import torch
 
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.modules.towers import AttentionFm, HistoryEncoder, ItemTower, Tower
+from hsnn.trainer.features.item_counters import STATE_FEATURES
+from hsnn.trainer.model.monn import Monn
+from hsnn.trainer.modules.towers import (
+    AttentionFm,
+    HistoryEncoder,
+    HistorySkip,
+    ItemTower,
+    StateTower,
+    Tower,
+    user_field_widths,
+)
 
 
 @pytest.mark.parametrize("fields", [(3, 2), (4, 4, 1, 2), (1,) * 6])
@@ -70,3 +80,41 @@ def test_history_by_hand():
     torch.testing.assert_close(found[0, :3], weights @ vectors[0, 2:])
     torch.testing.assert_close(found[0, 3:], vectors[0, 3])
     assert not found[1].any()
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_an_untrained_skip_is_the_mean_of_history_and_last_item(vectors):
+    """For every vector of the user."""
+    config = ModelConfig(dim=3)
+    mean, last = torch.randn(5, 3), torch.randn(5, 3)
+    found = HistorySkip(config, vectors)(torch.cat([mean, last], 1))
+    torch.testing.assert_close(found, ((mean + last) / 2).repeat(1, vectors))
+
+
+def test_an_untrained_user_without_towers_is_the_skip_of_its_encoded_history():
+    """Items and nodes start from the same skip; only that of the nodes gets no gradient back."""
+    torch.manual_seed(0)
+    monn = Monn(ModelConfig(dim=3, history=4, hidden=8, nodes=4, node_heads=2))
+    for tower in (monn.item_user_tower, monn.node_user_tower):
+        for weight in tower.parameters():
+            weight.data.zero_()
+    features = torch.randn(2, sum(user_field_widths(monn.config)), requires_grad=True)
+    users = monn.encode_features(features)
+    half = (features[:, :3] + features[:, 3:6]) / 2
+    torch.testing.assert_close(users.item, half)
+    torch.testing.assert_close(users.levels[0], half.repeat(1, 2))
+    assert not users.state.any()
+    (gradient,) = torch.autograd.grad(users.item.sum() + users.levels[0].sum(), features)
+    assert gradient[:, :6].tolist() == [[0.5] * 6] * 2
+
+
+def test_log_popularity_adds_to_the_bias_alone_with_factor_1():
+    torch.manual_seed(0)
+    tower, features = StateTower(ModelConfig(state_dim=4)), torch.randn(6, STATE_FEATURES)
+    more = features.clone()
+    more[:, -1] += torch.arange(6)
+    before, after = tower(features), tower(more)
+    torch.testing.assert_close(after[:, :-1], before[:, :-1], rtol=0, atol=0)
+    torch.testing.assert_close(after[:, -1] - before[:, -1], torch.arange(6).float())
+    tower.popularity.data.fill_(0.25)
+    torch.testing.assert_close(tower(more)[:, -1] - tower(features)[:, -1], torch.arange(6) / 4)
