@@ -76,15 +76,15 @@ def test_the_budget_is_the_least_and_the_cost_of_dot_products_the_most():
 def test_a_restored_learner_measures_on_to_the_last_bit(config: Any, with_index: Any, new_world: Any, teach: Any):
     config = with_index(config, seed_after=128)
     learner, world, same = Learner(config), new_world(), new_world()
-    teach(learner, world, 5)
-    teach(Learner(config), same, 5)
+    teach(learner, world, 9)
+    teach(Learner(config), same, 9)
     recall = learner.index_recall
     assert 0 < recall.hits <= recall.probes
     assert recall.probes != int(recall.probes), "decayed counts are no whole numbers"
     again = Learner.from_state_dict(config, *learner.state_dict())
     assert (again.index_recall.hits, again.index_recall.probes) == (recall.hits, recall.probes)
     for one, stream in ((learner, world), (again, same)):
-        teach(one, stream, 2)
+        teach(one, stream, 4)
     assert (again.index_recall.hits, again.index_recall.probes) == (recall.hits, recall.probes)
     assert again.delta().index_share == recall.share
 
