@@ -167,14 +167,15 @@ class EpochState:
         self.index.reserve(rows)
         self.cross_features.reserve(rows)
         self.items.refresh_expiry(delta.item_rows, delta.item_last)
-        self.index.state_vectors.update(delta.item_rows, self.states)
         self.index_share = delta.index_share
         same = delta.half_life == self.half_life
         self.states.set_popularity(delta.half_life, delta.total, delta.total_at)
         if same:
             self.index.update_log_mass(delta.item_rows.astype(np.int64), self.states, self.half_life)
+            self.index.state_vectors.update(delta.item_rows, self.states)
         else:
             self.index.rebuild_log_mass(self.states, self.half_life)
+            self.index.state_vectors.rebuild(self.states)
         self._mark_changed(delta.item_rows.astype(np.int64))
 
     def _mark_changed(self, rows: NDArray[np.int64]) -> None:

@@ -1,8 +1,8 @@
 """State vectors of all items as of their last sign of life: what orders candidates before the best of them are scored.
 
 A score takes an item's state at the time of the request. To choose what is scored, its state vector as of its last
-engagement does as well, with popularity decayed since then. It changes with the item's own state only, so a mirror
-that was updated holds the same bits as one that was loaded.
+engagement does as well, with popularity decayed since then. It changes with the item's own state and the half-life of
+popularity only, so a mirror that was updated holds the same bits as one that was loaded.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from hsnn.trainer.rowstore.arrays import gather_rows, grown
 # Items whose vectors are computed at once: bounds the memory that their features take.
 _CHUNK = 65_536
 
+# Items whose vectors are computed at once, at least: matrix products of fewer than 12 rows use other kernels, whose
+# last bits differ.
+_LEAST = 16
+
 
 class StateVectors:
     """State vectors by row.
@@ -30,6 +34,10 @@ class StateVectors:
     def __init__(self, scorer: Scorer, states: ItemCounters) -> None:
         self._scorer = scorer
         self.values: NDArray[np.float32] = np.zeros((0, scorer.config.state_dim + 1), np.float32)
+        self.rebuild(states)
+
+    def rebuild(self, states: ItemCounters) -> None:
+        """Compute the vectors of all items: a new half-life of popularity changes every one."""
         rows = np.arange(len(states.last))
         for start in range(0, len(rows), _CHUNK):
             self.update(rows[start : start + _CHUNK], states)
@@ -38,7 +46,9 @@ class StateVectors:
         """Compute the vectors of `rows` (n,), whose states changed."""
         if len(rows):
             self.values = grown(self.values, len(states.last))
-            self.values[rows] = self._scorer.state_vectors(states.features(rows, states.last[rows]))
+            padded = np.r_[rows, np.repeat(rows[-1:], max(_LEAST - len(rows), 0))]
+            vectors = self._scorer.state_vectors(states.features(padded, states.last[padded]))
+            self.values[rows] = vectors[: len(rows)]
 
     def scores(
         self, rows: NDArray[np.int64], user: NDArray[np.float32], states: ItemCounters, now: int

@@ -119,7 +119,7 @@ def order_scores(context: SearchContext, number: int, rows: NDArray[np.int64]) -
     leaf = np.where(nodes >= 0, query.nodes[np.maximum(nodes, 0)], query.nodes.min())
     static = vectors[:, : query.split] @ query.vector[: query.split] + vectors[:, -1]
     changing = index.state_vectors.scores(rows, query.vector[query.split :], state.states, context.time_of(number))
-    scores: NDArray[np.float32] = static + changing + np.nan_to_num(leaf, neginf=0.0)
+    scores: NDArray[np.float32] = static + changing + leaf
     return scores if context.pairs is None else context.pairs.of_query(number).added_to(scores, rows)
 
 

@@ -161,6 +161,12 @@ class PreparedBatch:
         return latest if self.dislikes is None else max(latest, int(self.dislikes.ts.max(initial=0)))
 
     @property
+    def lesson_weights(self) -> NDArray[np.float32]:
+        """Weights (n,) as a lesson, now and when learned again: 0 for an item that would not have been served."""
+        served = ~(self.excluded == self.items[:, None]).any(1)
+        return self.weights * served
+
+    @property
     def least_weight(self) -> float:
         """Smallest weight that the step's mean is taken over: a batch of one user's repeats is no full step."""
         undamped = float(self.undamped.sum())

@@ -17,11 +17,9 @@ from hsnn.trainer.training.state import LearnerState
 def sample_examples(state: LearnerState, prepared: PreparedBatch, rng: np.random.Generator) -> Examples:
     """Take the batch's events, past ones to learn again where the stream is slow, and the dislikes, in this order.
 
-    The weight of a dislike is negative: a lesson against the item. An event on an item that would not have been served
-    has weight 0: it is no lesson.
+    The weight of a dislike is negative: a lesson against the item.
     """
-    served = ~(prepared.excluded == prepared.items[:, None]).any(1)
-    fresh = Examples(prepared.queries, prepared.items, prepared.weights * served)
+    fresh = Examples(prepared.queries, prepared.items, prepared.lesson_weights)
     past = int(state.config.replay * len(fresh.items))
     wanted = past and state.slow and len(state.replay)
     examples = fresh.concatenated(state.replay.sample(past, rng)) if wanted else fresh
