@@ -14,6 +14,6 @@ REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 """Seconds of one request: the objective is tens of milliseconds."""
 
 SCORED_BUCKETS = (10, 25, 50, 100, 150, 250, 500, 1000, 2500, 5000, 10_000, 50_000)
-"""Items scored by the item-level network in one request: tens to whole catalogues."""
+"""Items scored, or multiplied with the user, in one request: tens to whole catalogues."""
 
 ALARMS = Counter("hsnn_alarms_total", "Alarms raised by detectors.", ["kind"])

@@ -36,6 +36,16 @@ class ServingMetrics:
             buckets=SCORED_BUCKETS,
             registry=registry,
         )
+        self.request_dots = Histogram(
+            "hsnn_request_dots",
+            "Candidates whose dot product was computed per query, to choose those that were scored.",
+            ["mode"],
+            buckets=SCORED_BUCKETS,
+            registry=registry,
+        )
+        self.candidates = Counter(
+            "hsnn_candidates_total", "Scored items by the source that they came from.", ["source"], registry=registry
+        )
         self.freshness = Histogram(
             "hsnn_freshness_seconds",
             "Seconds from the sending of a new item by its producer until this server can return it.",
@@ -45,6 +55,9 @@ class ServingMetrics:
         self.version = Gauge("hsnn_index_version", "Version of the index that answers.", registry=registry)
         self.items = Gauge("hsnn_index_items", "Retrievable items.", registry=registry)
         self.nodes = Gauge("hsnn_index_nodes", "Nodes of the learned level.", registry=registry)
+        self.index_share = Gauge(
+            "hsnn_index_share", "Share of the items that the index yields per query.", registry=registry
+        )
         self.watermark = Gauge(
             "hsnn_mirror_watermark_seconds", "Event time up to which states are known.", registry=registry
         )

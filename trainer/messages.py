@@ -20,7 +20,7 @@ COVISIT_HALF_LIVES = (3_600_000.0, 2_592_000_000.0)
 """Half-lives of co-visitation weights, ms: an hour (the same session) and 30 days (the same month)."""
 
 NEIGHBOURS = 64
-"""Neighbours N per item and half-life: enough for those that carry weight, at 128 bytes per list of a message."""
+"""Neighbours N per item and half-life: enough for those that carry weight, at 512 bytes per list of a message."""
 
 MEMORY_ENTRY_BYTES = 11
 """Bytes of a remembered item of a user: item, time, count and flags (`hsnn.trainer.features.user_memory`)."""

@@ -96,6 +96,9 @@ class Api:
         answers = retrieve(self._mirror, requests, self._config.limits)
         for request, answer in zip(requests, answers, strict=True):
             self._metrics.request_scored.labels(request.mode).observe(answer.stats.scored)
+            self._metrics.request_dots.labels(request.mode).observe(answer.stats.dots)
+            for source, count in answer.stats.sources.items():
+                self._metrics.candidates.labels(source).inc(count)
         if self.request_log is not None:
             self.request_log.append(zip(requests, answers, strict=True))
         return answers

@@ -233,9 +233,10 @@ class MirrorFollower(Thread):
         with self._mirror.lock:
             state = self._mirror.state
             state.alive()
-            watermark, corpus = state.watermark, state.corpus
+            watermark, corpus, index_share = state.watermark, state.corpus, state.index_share
         self._metrics.watermark.set(watermark / 1000)
         self._metrics.items.set(corpus)
+        self._metrics.index_share.set(index_share)
 
 
 def _is_new_item(delta: Delta) -> bool:

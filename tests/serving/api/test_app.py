@@ -187,7 +187,29 @@ def test_metrics(client):
     assert counts == {("200", 1.0), ("422", 1.0)}
     scored = {s.name: s.value for s in families["hsnn_request_scored"].samples if s.labels.get("mode") == "beam"}
     assert (scored["hsnn_request_scored_count"], scored["hsnn_request_scored_sum"]) == (1.0, 12.0)
+    dots = {s.name: s.value for s in families["hsnn_request_dots"].samples if s.labels.get("mode") == "beam"}
+    assert (dots["hsnn_request_dots_count"], dots["hsnn_request_dots_sum"]) == (1.0, 57.0)  # 60 items, 3 left out
     assert {"hsnn_request_seconds", "hsnn_freshness_seconds", "hsnn_index_version"} <= families.keys()
+
+
+def test_scored_items_are_counted_by_their_source(new_plant):
+    plant, mirror = new_plant(pair_features=True), Mirror()
+    for number in range(60):
+        plant.add(f"i{number}", number % 6)
+    for user in ("one", "two"):
+        for number in range(15):
+            plant.engage(user, f"i{number}")
+    plant.load(mirror)
+    client = serve(mirror)
+    queries = [{"user": "one"}, {"user": "one"}, {"user": "one", "mode": "popularity"}]
+    answers = client.post("/v1/retrieve_many", json={"queries": queries}).json()["answers"]
+    families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
+    counted = {
+        s.labels["source"]: s.value for s in families["hsnn_candidates"].samples if s.name == "hsnn_candidates_total"
+    }
+    sources = answers[0]["stats"]["sources"]
+    assert counted == {source: 2 * count for source, count in sources.items()}
+    assert sum(sources.values()) == answers[0]["stats"]["scored"]
 
 
 def test_openapi_describes_the_bodies(client):

@@ -109,6 +109,14 @@ def test_deltas_and_states_arrive_within_a_fraction_of_a_second(publisher, follo
     wait_until(lambda: not following.retrievable("newcomer"))
 
 
+def test_the_index_share_is_that_of_the_last_state_delta(publisher, following, plant):
+    publisher.publish()
+    wait_until(lambda: following.value("hsnn_index_share") == 1)
+    plant.index_share = 0.22
+    publisher.state()
+    wait_until(lambda: following.value("hsnn_index_share") == 0.22)
+
+
 def test_what_came_after_the_base_is_caught_up_on(publisher, redis_client, plant):
     publisher.publish()
     publisher.delta(_sent_now(plant.add("after", 1)))
