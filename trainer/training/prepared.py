@@ -164,7 +164,8 @@ class PreparedBatch:
     def lesson_weights(self) -> NDArray[np.float32]:
         """Weights (n,) as a lesson, now and when learned again: 0 for an item that would not have been served."""
         served = ~(self.excluded == self.items[:, None]).any(1)
-        return self.weights * served
+        weights: NDArray[np.float32] = self.weights * served
+        return weights
 
     @property
     def least_weight(self) -> float:
