@@ -74,7 +74,6 @@ def test_what_the_server_leaves_out_is_excluded_once(moment):
     assert queries.sampled.excluded.shape[1] >= served.shape[1]  # that of a part of the batch is padded
     for number, row in enumerate(served):
         assert sorted(set(row.tolist()) - {-1}) == sorted(set(queries.sampled.excluded[number].tolist()) - {-1})
-        history = queries.queries.history_items[number]
         places = queries.positions(np.unique(row[row >= 0]))
         places = places[places >= 0]
         assert sorted(places.tolist()) == sorted(queries.excluded[number][queries.excluded[number] >= 0].tolist())

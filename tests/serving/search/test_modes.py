@@ -117,8 +117,8 @@ REQUESTS = st.builds(
 
 @given(worlds(), st.lists(REQUESTS, min_size=1, max_size=4))
 @settings(max_examples=25, deadline=None)
-def test_exact_is_exhaustive_to_the_last_bit_with_pair_scores(new_plant, world, asked):
-    mirror, limits = random_mirror(new_plant, *world), RetrievalLimits(budget=1)
+def test_exact_is_exhaustive_to_the_last_bit_with_pair_scores(new_plant, planted_items, asked):
+    mirror, limits = random_mirror(new_plant, *planted_items), RetrievalLimits(budget=1)
     for request in asked:
         one, other = (by_mode(mirror, request, mode, limits) for mode in ("exact", "exhaustive"))
         assert (one.items, one.scores) == (other.items, other.scores)
@@ -129,8 +129,8 @@ def test_exact_is_exhaustive_to_the_last_bit_with_pair_scores(new_plant, world, 
 
 @given(worlds(), st.lists(REQUESTS, min_size=1, max_size=4))
 @settings(max_examples=25, deadline=None)
-def test_a_whole_beam_and_budget_is_exhaustive_with_pair_scores(new_plant, world, asked):
-    mirror = random_mirror(new_plant, *world)
+def test_a_whole_beam_and_budget_is_exhaustive_with_pair_scores(new_plant, planted_items, asked):
+    mirror = random_mirror(new_plant, *planted_items)
     for request in asked:
         beam, all_items = (by_mode(mirror, request, mode, EVERYTHING) for mode in ("beam", "exhaustive"))
         assert (beam.items, beam.scores) == (all_items.items, all_items.scores)
