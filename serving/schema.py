@@ -100,7 +100,7 @@ class AnswerStats(msgspec.Struct, frozen=True, kw_only=True):
     nodes : nodes opened
     evaluations : nodes scored to find those, over all learned levels
     dots : candidates whose dot product was computed, to choose those that were scored
-    sources : scored items by where they came from: index, neighbours of the last items, memory of past items, arrivals
+    sources : scored items by where they came from: index, neighbours of the last items, memory of past items
     corpus : items that are retrievable at all
     certified : whether no better item exists: each allowed one was scored, or has a bound that is too low
     scored_share : `scored` / `corpus`

@@ -114,7 +114,7 @@ def order_scores(context: SearchContext, number: int, rows: NDArray[np.int64]) -
     """Compute the scores (n,) by which ascending `rows` (n,) are chosen for the full scorer: one dot product each."""
     assert context.encoded is not None
     state, index = context.state, context.state.index
-    query = index.scorer.order_query(context.encoded, number)
+    query = index.scorer.dot_query(context.encoded, number)
     vectors, nodes = gather_rows(index.vectors, rows), gather_rows(index.leaves.node_of, rows)
     leaf = np.where(nodes >= 0, query.nodes[np.maximum(nodes, 0)], query.nodes.min())
     static = vectors[:, : query.split] @ query.vector[: query.split] + vectors[:, -1]

@@ -157,14 +157,15 @@ class Scorer:
 
     @torch.inference_mode()
     def dot_query(self, encoded: EncodedQueries, request: int) -> DotQuery:
-        """Build the query of one request for joined static and state vectors; needs `has_dot_product_scores`.
+        """Build the query of one request for joined static and state vectors: the score's sum, without networks.
 
-        Then ``dot + biases + nodes[node]`` equals `score`, up to rounding.
+        With `has_dot_product_scores`, ``dot + biases + nodes[node]`` equals `score`, up to rounding; otherwise it is
+        the part of the score that orders candidates.
         """
-        users = encoded.users
-        vector = torch.cat([users.item[request], users.state[request]]).numpy()  # (d+p,)
+        users, shared = encoded.users, self.config.dim * min(self.config.user_vectors, self.config.item_vectors)
+        vector = torch.cat([users.item[request, :shared], users.state[request]]).numpy()  # (d+p,)
         coarse = self.model.over_arch.ensemble.detach().numpy() * encoded.leaf_log_probs[request]  # (K,)
-        return DotQuery(vector, users.item.shape[1], coarse)
+        return DotQuery(vector, shared, coarse)
 
     @torch.inference_mode()
     def pair_logits(self, facts: PairFacts) -> PairScores:
@@ -182,17 +183,6 @@ class Scorer:
     def popularity_factor(self) -> float:
         """Factor of log popularity in an item's score."""
         return float(self.model.state_tower.popularity.detach())
-
-    @torch.inference_mode()
-    def order_query(self, encoded: EncodedQueries, request: int) -> DotQuery:
-        """Build the query that orders candidates by dot product: the score's sum, without networks on pairs.
-
-        For a model with `has_dot_product_scores` that is the score itself, up to rounding.
-        """
-        shared = self.config.dim * min(self.config.user_vectors, self.config.item_vectors)
-        vector = torch.cat([encoded.users.item[request, :shared], encoded.users.state[request]]).numpy()
-        coarse = self.model.over_arch.ensemble.detach().numpy() * encoded.leaf_log_probs[request]
-        return DotQuery(vector, shared, coarse)
 
     def _score(
         self,

@@ -19,12 +19,11 @@ class CandidateSource(IntEnum):
 
     MEMORY = 0
     NEIGHBOURS = 1
-    ARRIVALS = 2
     INDEX = 3
 
 
 class MergedCandidates(NamedTuple):
-    """MergedCandidates of a request.
+    """Candidates of a request, each once.
 
     Attributes
     ----------
