@@ -19,7 +19,7 @@ class CandidateSource(IntEnum):
 
     MEMORY = 0
     NEIGHBOURS = 1
-    INDEX = 3
+    INDEX = 2
 
 
 class MergedCandidates(NamedTuple):
@@ -45,7 +45,7 @@ class MergedCandidates(NamedTuple):
         >>> of_index, of_memory = np.array([5, 2, 9]), np.array([9])
         >>> found = MergedCandidates.merged({CandidateSource.INDEX: of_index, CandidateSource.MEMORY: of_memory})
         >>> found.rows.tolist(), found.sources.tolist()
-        ([2, 5, 9], [3, 3, 0])
+        ([2, 5, 9], [2, 2, 0])
         """
         sources = sorted(found)
         rows = np.concatenate([found[source] for source in sources]) if sources else np.zeros(0, np.int64)
