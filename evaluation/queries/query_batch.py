@@ -12,7 +12,7 @@ from hsnn.evaluation.methods import TOP_K
 from hsnn.evaluation.metrics.ranks import MISS, top_k
 from hsnn.evaluation.queries.query_sampling import SampledQueries
 from hsnn.serving.mirror.mirror import EpochState
-from hsnn.serving.search.queries import facts_of_queries, queries_from_requests
+from hsnn.serving.search.queries import facts_of_queries, queries_from_requests, remembered_items
 from hsnn.trainer.features.cross_features import cross_features
 from hsnn.trainer.model.scorer import EncodedQueries, QueryArrays, Scorer
 
@@ -171,7 +171,8 @@ class QueryBatch:
                 output[numbers] = view.scorer.score_all(encoded, vectors, features, nodes, cross=cross)
         for view, output in zip(views, scores, strict=True):
             if view.scorer.config.pair_features:
-                pairs = view.scorer.pair_logits(facts_of_queries(self.state, self.queries, self.sampled.requests))
+                memory = remembered_items(self.state, self.queries, self.sampled.requests)
+                pairs = view.scorer.pair_logits(facts_of_queries(self.state, self.queries, memory))
                 places = self.positions(pairs.rows)
                 known = places >= 0
                 output[pairs.query[known], places[known]] += pairs.scores[known]

@@ -14,6 +14,7 @@ from hsnn.serving.schema import Request
 from hsnn.serving.search.queries import given_history
 from hsnn.trainer.features.exclusion import excluded_items
 from hsnn.trainer.features.queries import QueryArrays
+from hsnn.trainer.features.user_memory import MemoryEntries
 
 # A feature filter that leaves at most this many times the budget is searched without the beam: choosing the best of so
 # few rows is cheaper than opening nodes, and a beam could miss most of them.
@@ -53,13 +54,13 @@ class AllowedRows(NamedTuple):
         return mask
 
 
-def excluded_rows(state: EpochState, requests: Sequence[Request], queries: QueryArrays) -> NDArray[np.int32]:
+def excluded_rows(
+    state: EpochState, requests: Sequence[Request], queries: QueryArrays, memory: MemoryEntries
+) -> NDArray[np.int32]:
     """Return the rows (n, E) of past items that are left out for n requests, -1 padded.
 
-    What the mirror remembers of the user counts beside the history, whether this is the mirrored one or the request's.
+    What is remembered of the users, `memory`, counts beside the history, be this the mirrored one or the request's.
     """
-    users = state.users.ids.rows([request.user for request in requests])
-    memory = state.users.memory.gather(users, queries.now)
     items, times = _whole_histories(state, requests, queries)
     return excluded_items(state.exclusion, items, times, memory=memory, now=queries.now)
 

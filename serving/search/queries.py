@@ -12,6 +12,7 @@ from hsnn.serving.schema import HistoryItem, Request
 from hsnn.streaming.schema.events import Id
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
 from hsnn.trainer.features.pair_facts import PairFacts, pair_facts
+from hsnn.trainer.features.user_memory import MemoryEntries
 from hsnn.trainer.model.scorer import QueryArrays
 
 
@@ -39,10 +40,14 @@ def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> Que
     )
 
 
-def facts_of_queries(state: EpochState, queries: QueryArrays, requests: Sequence[Request]) -> PairFacts:
-    """Look up the pair facts of requests, with items by row; the mirror's lock must be held."""
+def remembered_items(state: EpochState, queries: QueryArrays, requests: Sequence[Request]) -> MemoryEntries:
+    """Gather what the mirror remembers of the users of requests; its lock must be held."""
     users = state.users
-    memory = users.memory.gather(users.ids.rows([request.user for request in requests]), queries.now)
+    return users.memory.gather(users.ids.rows([request.user for request in requests]), queries.now)
+
+
+def facts_of_queries(state: EpochState, queries: QueryArrays, memory: MemoryEntries) -> PairFacts:
+    """Look up the pair facts of queries, with items by row, given what is remembered of their users."""
     return pair_facts(queries, memory, state.cross_features.covisitation, state.states)
 
 

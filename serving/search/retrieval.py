@@ -14,7 +14,7 @@ from hsnn.serving.mirror.mirror import EpochState, Mirror
 from hsnn.serving.schema import MODES, Answer, AnswerStats, Filters, Request, RetrievalMode
 from hsnn.serving.search.filters import allowed_rows, excluded_rows
 from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext, beam_width
-from hsnn.serving.search.queries import facts_of_queries, queries_from_requests
+from hsnn.serving.search.queries import facts_of_queries, queries_from_requests, remembered_items
 
 __all__ = ["CHUNK", "retrieve"]
 
@@ -59,13 +59,14 @@ def _answer_chunk(state: EpochState, requests: Sequence[Request], limits: Retrie
     # Without pair facts, which name items of any node, a plain beam search does without the nodes it does not reach.
     plain = all(request.mode == RetrievalMode.BEAM and request.filters == Filters() for request in requests)
     full = index.config.pair_features or not plain
+    memory = remembered_items(state, queries, requests)
     encoded = pairs = None
     if any(request.mode != RetrievalMode.POPULARITY for request in requests):
         shares, beam = index.leaves.node_log_share(), beam_width(state, limits)
         encoded = index.scorer.encode(queries, index.vectors, shares, beam, full=full)
         if index.config.pair_features:
-            pairs = index.scorer.pair_logits(facts_of_queries(state, queries, requests))
-    excluded = excluded_rows(state, requests, queries)
+            pairs = index.scorer.pair_logits(facts_of_queries(state, queries, memory))
+    excluded = excluded_rows(state, requests, queries, memory)
     shared_seconds = (time.perf_counter() - began) / len(requests)
     context = SearchContext(state, limits, queries=queries, encoded=encoded, pairs=pairs)
     return [

@@ -11,7 +11,7 @@ from hsnn.evaluation.metrics.ranks import ranks_of, top_k
 from hsnn.evaluation.queries.query_batch import top_of_order
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.search.filters import excluded_rows
-from hsnn.serving.search.queries import facts_of_queries
+from hsnn.serving.search.queries import facts_of_queries, remembered_items
 from hsnn.serving.search.retrieval import retrieve
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,8 @@ def test_queries_of_one_time_are_scored_like_queries_of_times_of_their_own(momen
                 for number in range(len(queries))
             ]
         )
-        facts = facts_of_queries(queries.state, queries.queries, queries.sampled.requests)
+        memory = remembered_items(queries.state, queries.queries, queries.sampled.requests)
+        facts = facts_of_queries(queries.state, queries.queries, memory)
         pairs = view.scorer.pair_logits(facts)
         places = queries.positions(pairs.rows)
         known = places >= 0
@@ -70,7 +71,8 @@ def test_what_the_server_leaves_out_is_excluded_once(moment):
     queries = moment.queries
     assert queries.excluded.shape[1] == 3, "as many as the rule says, whatever the length of the history"
     scores = queries.score([queries.served_view()])[0]
-    served = excluded_rows(queries.state, queries.sampled.requests, queries.queries)
+    memory = remembered_items(queries.state, queries.queries, queries.sampled.requests)
+    served = excluded_rows(queries.state, queries.sampled.requests, queries.queries, memory)
     assert queries.sampled.excluded.shape[1] >= served.shape[1]  # that of a part of the batch is padded
     for number, row in enumerate(served):
         assert sorted(set(row.tolist()) - {-1}) == sorted(set(queries.sampled.excluded[number].tolist()) - {-1})

@@ -15,7 +15,7 @@ from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Filters, Request
 from hsnn.serving.search import exact
 from hsnn.serving.search.filters import excluded_rows
-from hsnn.serving.search.queries import queries_from_requests
+from hsnn.serving.search.queries import queries_from_requests, remembered_items
 from hsnn.serving.search.retrieval import retrieve
 from hsnn.serving.search.topk import SearchResult
 from hsnn.serving.sync.warm_up import warm_up
@@ -107,7 +107,8 @@ def test_both_are_the_best_by_the_model_itself(new_plant, seed):
     mirror = mirror_with_edge_cases(new_plant(), seed, 60)
     state, request = mirror.state, Request(user="u1", k=200)
     queries = queries_from_requests(state, [request])
-    index, left_out = state.index, excluded_rows(state, [request], queries)
+    memory = remembered_items(state, queries, [request])
+    index, left_out = state.index, excluded_rows(state, [request], queries, memory)
     rows = np.setdiff1d(np.flatnonzero(state.alive()), left_out)
     encoded = index.scorer.encode(queries, index.vectors, index.leaves.node_log_share())
     features = state.states.features(rows, state.watermark)
