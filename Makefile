@@ -1,6 +1,6 @@
 # Every target first sets up the virtual environment, once: .venv, or the folder that HSNN_VENV names. `make help` lists
 # the targets. ARGS is passed on: make demo ARGS='--log kafka', make test ARGS='tests/streaming -x'.
-# The fast tests run in two processes, each file in one of them; ARGS='-n 0' runs them in a single process.
+# Tests run in two processes, each file in one of them; ARGS='-n 0' runs them in a single process.
 SHELL := /bin/sh
 VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
@@ -22,9 +22,9 @@ demo: setup ## Run the whole loop on real events, about two minutes.
 	@echo "Running: hsnn demo $(ARGS)"
 	@$(PYTHON) -m hsnn demo $(ARGS)
 
-test: setup ## Run the whole test suite, under ten minutes.
+test: setup ## Run the whole test suite, in two processes, about ten minutes.
 	@echo "Running the whole test suite."
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: setup ## Run the tests that take no more than a second or so each, in two processes, under a minute.
 	@echo "Running the fast tests."

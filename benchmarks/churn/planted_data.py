@@ -1,8 +1,9 @@
 """Planted data: items in clusters whose popularity moves, users whose taste is one cluster, a model that says so.
 
-Nothing is trained. The model's towers are set by hand so that a user's vector is the weighted mean of the items in the
-user's history and an item's score is its inner product with that: what every nearest-neighbour index can search for,
-and what the exhaustive search knows the truth of. Item vectors are sums of content tokens, as those of real new items.
+Nothing is trained, and the index yields no more than the budget from the first request on. The model's towers are set
+by hand so that a user's vector is the weighted mean of the items in the user's history and an item's score is its inner
+product with that: what every nearest-neighbour index can search for, and what the exhaustive search knows the truth of.
+Item vectors are sums of content tokens, as those of real new items.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class PlantedData:
             item_tokens=_TOKENS,
             nodes=leaves,
             node_heads=1,
+            pair_features=False,
             beam=min(leaves, 128),
             budget=max(200, items // 50),
         )
@@ -121,6 +123,7 @@ class PlantedData:
                 events=0,
                 watermark=NOW,
                 half_life=0,
+                index_share=self.config.budget / self.items,
                 model=self.config.model_dump(mode="json"),
                 config_digest="",
             ),

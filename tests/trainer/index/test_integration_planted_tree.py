@@ -30,6 +30,7 @@ MODEL = ModelConfig(
     node_heads=2,
     beam=2,
     budget=30,
+    pair_features=False,  # neighbours would tell the styles to the scorer, and leave the nodes nothing to learn
 )
 
 
@@ -62,9 +63,9 @@ def found(learner: Learner) -> tuple[float, float]:
     return min(purity(leaves, styles), purity(styles, leaves)), min(purity(nodes, genres), purity(genres, nodes))
 
 
-@pytest.mark.parametrize("name", ["lti", "oneshot"])
-def test_the_tree_is_found(world, name):
-    """Tried by hand with seeds 0 to 3: OneShot finds all of it with each, LTI all but one style with seed 0."""
+@pytest.mark.parametrize(("name", "least"), [("lti", 0.7), ("oneshot", 0.9)])
+def test_the_tree_is_found(world, name, least):
+    """Genres are found with every seed tried, 0 to 4; of the styles OneShot finds 0.94 to 1.0, LTI 0.78 to 0.90."""
     index = IndexConfig(learner=name, seed_after=256, balance=1.0, follow=0.03, distillation=0.0)
     learner = Learner(TrainerConfig(model=MODEL, seed=2, uniform_negatives=48, index=index))
     batch = plays(world, 2)
@@ -74,4 +75,6 @@ def test_the_tree_is_found(world, name):
     for _ in range(445):
         learner.train(learner.prepare(batch()))
     assert len(learner.items) == GENRES * STYLES * SONGS
-    assert found(learner) == (1.0, 1.0)
+    styles, genres = found(learner)
+    assert genres == 1.0
+    assert styles > least
