@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -11,6 +13,8 @@ from prometheus_client.exposition import choose_encoder
 
 from hsnn.monitoring.errors import HsnnError
 from hsnn.monitoring.health import Health
+
+_log = logging.getLogger(__name__)
 
 LIVE = "/healthz/live"
 READY = "/healthz/ready"
@@ -29,10 +33,18 @@ class _Server(ThreadingHTTPServer):
         self.health = health
         self.registry = registry
 
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the signature is fixed
+        """Log what fails; that a client has gone is no failure."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            _log.exception("a request for metrics or health from %s failed", client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     timeout = 10  # seconds: an idle client must not hold a thread for ever
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -52,7 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing: health probes come every second."""

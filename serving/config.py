@@ -3,27 +3,58 @@
 from __future__ import annotations
 
 import ipaddress
-import os
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hsnn.monitoring.duration import Duration
-from hsnn.serving.errors import ServerTokenError
 from hsnn.serving.limits import RetrievalLimits
+
+
+class Scope(StrEnum):
+    """What a token is for."""
+
+    READ = "read"
+    """Calls that change nothing: all that this server has."""
+
+    WRITE = "write"
+    """Calls that change what is recommended."""
+
+
+class TokenConfig(BaseModel):
+    """A token that clients may send."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    env: str = Field(min_length=1, description="environment variable that holds it")
+    scopes: tuple[Scope, ...] = Field((Scope.READ,), min_length=1, description="what it is for: read, write")
+    rate: float | None = Field(None, gt=0, description="queries per second, averaged over a second; none: no limit")
 
 
 class ServingConfig(BaseModel):
     """Configuration of the server."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    host: str = Field("127.0.0.1", description="address to listen on; any but loopback needs token_env or allow_open")
+    host: str = Field("127.0.0.1", description="address to listen on; any but loopback needs a token or allow_open")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     token_env: str | None = Field(
         None, description="environment variable that holds the bearer token clients must send; none: no token"
     )
+    tokens: dict[str, TokenConfig] = Field(
+        {},
+        description="further tokens by name, each a table with env (the variable that holds it), scopes (read, write) "
+        "and rate (queries per second)",
+    )
     allow_open: bool = Field(False, description="listen on any address without a token")
+    tls_cert: Path | None = Field(
+        None, description="PEM file with the certificate chain; with tls_key: HTTPS instead of HTTP"
+    )
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key, without a password")
+    max_connections: int = Field(
+        500, ge=1, description="most open connections; one more closes the one that has been idle longest"
+    )
     k: int = Field(20, ge=1, description="items per answer where the request does not say")
     max_k: int = Field(1000, ge=1, description="most items per answer")
     max_queries: int = Field(4096, ge=1, description="most requests in one call of /v1/retrieve_many")
@@ -37,11 +68,17 @@ class ServingConfig(BaseModel):
 
     @model_validator(mode="after")
     def _closed_or_said_so(self) -> ServingConfig:
-        if not (is_loopback(self.host) or self.token_env or self.allow_open):
+        if not (is_loopback(self.host) or self.token_env or self.tokens or self.allow_open):
             raise ValueError(
                 f"host {self.host!r} can be reached from other machines: name a variable with a token in token_env, "
                 "or set allow_open = true if the network is closed"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> ServingConfig:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together: set both, or neither")
         return self
 
     @property
@@ -49,20 +86,10 @@ class ServingConfig(BaseModel):
         """Limits of every retrieval."""
         return RetrievalLimits(self.k, self.max_k, self.beam, self.budget)
 
-    def token(self) -> str | None:
-        """Read the token that clients must send; None for no token.
-
-        Raises
-        ------
-        ServerTokenError
-            The variable that `token_env` names is empty.
-        """
-        if self.token_env is None:
-            return None
-        token = os.environ.get(self.token_env, "")
-        if not token:
-            raise ServerTokenError(f"serving.token_env names {self.token_env}, which is not set; put the token into it")
-        return token
+    def token_variables(self) -> dict[str, TokenConfig]:
+        """Return all tokens by name; that of `token_env` is called ``default`` and has every scope."""
+        default = {} if self.token_env is None else {"default": TokenConfig(env=self.token_env, scopes=tuple(Scope))}
+        return default | self.tokens
 
 
 def is_loopback(host: str) -> bool:

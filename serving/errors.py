@@ -21,6 +21,26 @@ class UnauthorizedError(HsnnError):
     """The token is missing or wrong."""
 
 
+class ForbiddenError(HsnnError):
+    """The token is not for this call."""
+
+
+class RateLimitError(HsnnError):
+    """The token has used up its rate; `retry_after` is how many seconds the next call should wait."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BusyError(HsnnError):
+    """As many calls wait, or as many bytes have arrived, as the server holds at once."""
+
+
+class SlowBodyError(HsnnError):
+    """The body of the request did not arrive in time."""
+
+
 class TooLargeError(HsnnError):
     """The body is larger than the server reads."""
 

@@ -26,6 +26,9 @@ class ServingMetrics:
         GCCollector(registry=registry)
         registry.register(DAMAGED_LEAVES)
         self.requests = Counter("hsnn_requests_total", "Calls answered.", ["endpoint", "status"], registry=registry)
+        self.closed = Counter(
+            "hsnn_connections_closed_total", "Connections that the server closed.", ["reason"], registry=registry
+        )
         self.request_seconds = Histogram(
             "hsnn_request_seconds", "Time of one call.", ["endpoint"], buckets=REQUEST_BUCKETS, registry=registry
         )

@@ -145,7 +145,7 @@ _request_decoder = msgspec.json.Decoder(Request)
 _queries_decoder = msgspec.json.Decoder(QueriesBody)
 
 
-def parse_request(body: bytes) -> Request:
+def parse_request(body: bytes | bytearray) -> Request:
     """Parse the body of one request.
 
     Raises
@@ -157,16 +157,18 @@ def parse_request(body: bytes) -> Request:
     return request
 
 
-def parse_requests(body: bytes) -> list[Request]:
+def parse_requests(body: bytes | bytearray) -> list[Request]:
     """Parse the requests of ``{"queries": [...]}``; raises as `parse_request` does."""
     queries: QueriesBody = _decode(_queries_decoder, body)
     return queries.queries
 
 
-def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes | bytearray) -> Any:
     try:
         return decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the body is not UTF-8 at byte {error.start} of a text; encode JSON as UTF-8") from None
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RequestError(f"{error}{_hint(str(error))}") from None
 
 

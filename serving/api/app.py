@@ -2,39 +2,76 @@
 
 from __future__ import annotations
 
-import hmac
+import asyncio
+import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from prometheus_client.exposition import choose_encoder
+from starlette.convertors import PathConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import LIVE, METRICS, READY
 from hsnn.serving import schema
+from hsnn.serving.api.access import Access, Token
+from hsnn.serving.api.body import SMALL_BODY, BodyReader
 from hsnn.serving.api.inspection import describe, summary
+from hsnn.serving.api.lanes import Lane
 from hsnn.serving.api.request_log import RequestLog
-from hsnn.serving.config import ServingConfig
-from hsnn.serving.errors import DeadlineError, NotReadyError, RequestError, TooLargeError, UnauthorizedError
+from hsnn.serving.config import Scope, ServingConfig
+from hsnn.serving.errors import (
+    BusyError,
+    DeadlineError,
+    ForbiddenError,
+    NotReadyError,
+    RateLimitError,
+    RequestError,
+    SlowBodyError,
+    TooLargeError,
+    UnauthorizedError,
+)
+from hsnn.serving.limits import Deadline
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Answer, AnswersBody, RetrievalMode
-from hsnn.serving.search.retrieval import CHUNK, retrieve
+from hsnn.serving.search.retrieval import retrieve
+
+_log = logging.getLogger(__name__)
 
 # HTTP status of each error that is reported to the client.
 _STATUS: dict[type[Exception], int] = {
     RequestError: 422,
     NotReadyError: 503,
+    BusyError: 503,
     DeadlineError: 504,
     TooLargeError: 413,
+    SlowBodyError: 408,
     UnauthorizedError: 401,
+    ForbiddenError: 403,
+    RateLimitError: 429,
 }
+
+# Status by which a call is counted whose client closed the connection before the answer, as web servers log it.
+_CLIENT_GONE = 499
+
+# Characters of the longest error text: an error may quote what was sent, and that may be megabytes.
+_LONGEST_ERROR = 1000
+
+# Seconds after which a client may try again what the server had no room for.
+_RETRY_AFTER = 1.0
 
 # Modes whose time grows with the number of items.
 _SLOW_MODES = (RetrievalMode.EXACT, RetrievalMode.EXHAUSTIVE)
+
+# Calls that wait for their turn: more than this would be answered after the default deadline in any case.
+_MOST_WAITING = 1024
 
 
 class Api:
@@ -46,8 +83,8 @@ class Api:
         Requests are answered from it.
     config
         Limits, and the file of the request log.
-    token
-        Bearer token that callers of ``/v1`` must send; None for no token.
+    tokens
+        By name, those that callers of ``/v1`` may send; none: no token is needed.
     freshness
         Seconds from sending to retrievable by item, as the follower records them.
     """
@@ -57,43 +94,81 @@ class Api:
         mirror: Mirror,
         config: ServingConfig,
         metrics: ServingMetrics,
-        token: str | None = None,
+        tokens: Mapping[str, Token] | None = None,
         freshness: Mapping[str, float] | None = None,
     ) -> None:
         self._mirror, self._config, self._metrics = mirror, config, metrics
-        self._token = None if token is None else f"Bearer {token}".encode()
+        self._access = Access(tokens or {})
         self._freshness = {} if freshness is None else freshness  # not `or`: the follower's mapping is empty at first
+        self._bodies = BodyReader(config.max_body)
+        # Small requests must not wait behind large ones, so each kind has a thread.
+        self._quick, self._slow = Lane("quick calls", _MOST_WAITING), Lane("slow calls", _MOST_WAITING)
         self.request_log = RequestLog(config.answer_log) if config.answer_log else None
 
     async def retrieve(self, request: Request) -> bytes:
         """``POST /v1/retrieve``: one request, one answer."""
-        requests = [schema.parse_request(await self._body(request))]
-        if requests[0].mode in _SLOW_MODES:  # in a thread, so that other requests are answered meanwhile
-            return msgspec.json.encode((await run_in_threadpool(self._answer, requests))[0])
-        return msgspec.json.encode(self._answer(requests)[0])
+        self._admit(request)
+        with await self._bodies.read(request) as body:
+            deadline = Deadline(self._config.deadline)
+            content = body.content
+            if len(content) > SMALL_BODY:
+                return await self._slow.run(
+                    lambda: self._one(schema.parse_request(content), deadline), deadline.seconds
+                )
+            parsed = schema.parse_request(content)
+        lane = self._slow if parsed.mode in _SLOW_MODES else self._quick
+        return await lane.run(lambda: self._one(parsed, deadline), deadline.seconds)
 
     async def retrieve_many(self, request: Request) -> bytes:
         """``POST /v1/retrieve_many``: answers in the order of the queries; other calls are served in between."""
-        requests = schema.parse_requests(await self._body(request))
-        if len(requests) > self._config.max_queries:
-            raise RequestError(f"{len(requests)} queries in one call; the most is {self._config.max_queries}")
-        return await run_in_threadpool(lambda: msgspec.json.encode(AnswersBody(self._answer_within_deadline(requests))))
+        token = self._admit(request)
+        with await self._bodies.read(request) as body:
+            deadline = Deadline(self._config.deadline)
+            answers, queries = await self._slow.run(partial(self._many, body.content, deadline), deadline.seconds)
+        self._access.charge(token, queries - 1)
+        return answers
 
     async def version(self, request: Request) -> bytes:
         """``GET /v1/version``: the version in use, its position in the stream, and sizes."""
-        self._authorize(request)
-        return msgspec.json.encode(summary(self._mirror))
+        self._admit(request)
+        return await self._quick.run(lambda: msgspec.json.encode(summary(self._mirror)), self._config.deadline)
 
     async def item(self, request: Request) -> bytes | None:
         """``GET /v1/items/{id}``: one item; None if it is unknown."""
-        self._authorize(request)
+        self._admit(request)
         name = request.path_params["item"]
-        item = describe(self._mirror, name)
+        item = await self._quick.run(lambda: describe(self._mirror, name), self._config.deadline)
         return None if item is None else msgspec.json.encode(item | {"fresh_seconds": self._freshness.get(name)})
 
-    def _answer(self, requests: Sequence[schema.Request]) -> list[Answer]:
+    async def openapi(self, request: Request) -> bytes:
+        """``GET /openapi.json``: description of this interface."""
+        self._access.authorize(request.headers.get("authorization", ""), Scope.READ)
+        return msgspec.json.encode(request.app.openapi())
+
+    def close(self) -> None:
+        """Drop calls that wait, and close the request log."""
+        self._quick.close()
+        self._slow.close()
+        if self.request_log is not None:
+            self.request_log.close()
+
+    def _admit(self, request: Request) -> str | None:
+        """Check token and rate of a call; return the token's name."""
+        return self._access.admit(request.headers.get("authorization", ""), Scope.READ)
+
+    def _one(self, request: schema.Request, deadline: Deadline) -> bytes:
+        return msgspec.json.encode(self._answer([request], deadline)[0])
+
+    def _many(self, body: bytearray, deadline: Deadline) -> tuple[bytes, int]:
+        """Answer the queries of a body; return the encoded answers and their number."""
+        requests = schema.parse_requests(body)
+        if len(requests) > self._config.max_queries:
+            raise RequestError(f"{len(requests)} queries in one call; the most is {self._config.max_queries}")
+        return msgspec.json.encode(AnswersBody(self._answer(requests, deadline))), len(requests)
+
+    def _answer(self, requests: Sequence[schema.Request], deadline: Deadline) -> list[Answer]:
         """Answer requests; count and log them."""
-        answers = retrieve(self._mirror, requests, self._config.limits)
+        answers = retrieve(self._mirror, requests, self._config.limits, deadline)
         for request, answer in zip(requests, answers, strict=True):
             self._metrics.request_scored.labels(request.mode).observe(answer.stats.scored)
             self._metrics.request_dots.labels(request.mode).observe(answer.stats.dots)
@@ -103,47 +178,38 @@ class Api:
             self.request_log.append(zip(requests, answers, strict=True))
         return answers
 
-    def _answer_within_deadline(self, requests: Sequence[schema.Request]) -> list[Answer]:
-        """Answer chunk by chunk, so that a call that takes too long is given up between two of them."""
-        end = time.monotonic() + self._config.deadline
-        answers: list[Answer] = []
-        for start in range(0, len(requests), CHUNK):
-            if time.monotonic() > end:
-                raise DeadlineError(
-                    f"{start} of {len(requests)} queries were answered in {self._config.deadline:g} s; "
-                    "send fewer at once"
-                )
-            answers += self._answer(requests[start : start + CHUNK])
-        return answers
 
-    async def _body(self, request: Request) -> bytes:
-        self._authorize(request)
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > self._config.max_body:
-                raise TooLargeError(
-                    f"the body is larger than {self._config.max_body} bytes; send fewer queries at once"
-                )
-        return bytes(body)
+class _ItemIdConvertor(PathConvertor):
+    """Takes the rest of a path, line breaks included."""
 
-    def _authorize(self, request: Request) -> None:
-        sent = request.headers.get("authorization", "").encode()
-        if self._token is not None and not hmac.compare_digest(sent, self._token):
-            raise UnauthorizedError("send the server's token as 'Authorization: Bearer TOKEN'")
+    regex = "(?s:.*)"
+
+
+register_url_convertor("item_id", _ItemIdConvertor())
 
 
 def create_app(api: Api, metrics: ServingMetrics, health: Health) -> FastAPI:
     """Create the application with the routes of the API, health and metrics."""
-    app = FastAPI(title="hsnn", summary="Retrieval from the live index.", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="hsnn", summary="Retrieval from the live index.", docs_url=None, redoc_url=None, openapi_url=None
+    )
     for path, method, handler, body in (
         ("/v1/retrieve", "POST", api.retrieve, schema.Request),
         ("/v1/retrieve_many", "POST", api.retrieve_many, schema.QueriesBody),
         ("/v1/version", "GET", api.version, None),
-        ("/v1/items/{item:path}", "GET", api.item, None),
+        ("/v1/items/{item:item_id}", "GET", api.item, None),
+        ("/openapi.json", "GET", api.openapi, None),
     ):
         app.add_api_route(path, _measured(handler, metrics), methods=[method], openapi_extra=_body_schema(body))
     _add_health(app, health, metrics)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        """Count and answer calls that no route takes."""
+        metrics.requests.labels("none", str(error.status_code)).inc()
+        text = f"{request.method} {request.url.path}: {error.detail}; /openapi.json lists what there is"
+        return _error(error.status_code, text, error.headers)
+
     return app
 
 
@@ -169,10 +235,37 @@ async def _response(handler: Callable[[Request], Awaitable[bytes | None]], reque
     try:
         body = await handler(request)
     except tuple(_STATUS) as error:
-        return _json(_STATUS[type(error)], {"error": str(error)})
+        retry = getattr(error, "retry_after", _RETRY_AFTER if isinstance(error, BusyError) else None)
+        headers = None if retry is None else {"Retry-After": str(math.ceil(retry))}
+        return _error(_STATUS[type(error)], str(error), headers)
+    except ClientDisconnect:
+        return Response(status_code=_CLIENT_GONE)  # nobody reads it, but it is counted
+    except asyncio.CancelledError:  # uvicorn cancels what still runs when it stops, and would log a traceback
+        return _error(503, "the server is stopping")
+    except Exception:
+        _log.exception("%s %s failed; the caller got status 500", request.method, _shortened(request.url.path))
+        return _error(500, "this call failed inside of the server; its log says where")
     if body is None:
-        return _json(404, {"error": f"no item {request.path_params.get('item')!r} is known here"})
+        return _error(404, f"no item {request.path_params.get('item')!r} is known here")
     return Response(body, media_type="application/json")
+
+
+def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode({"error": _shortened(text)}), status, headers=headers, media_type="application/json"
+    )
+
+
+def _shortened(text: str) -> str:
+    """Leave out the middle of a long text: its beginning says what is wrong, its end what to do.
+
+    Examples
+    --------
+    >>> len(_shortened("x" * 5000)) <= _LONGEST_ERROR, _shortened("short")
+    (True, 'short')
+    """
+    half = _LONGEST_ERROR // 2 - 8
+    return text if len(text) <= _LONGEST_ERROR else f"{text[:half]} [...] {text[-half:]}"
 
 
 def _json(status: int, content: Any) -> Response:
@@ -202,19 +295,20 @@ def _inlined(schema_: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add_health(app: FastAPI, health: Health, metrics: ServingMetrics) -> None:
-    @app.get(LIVE)
-    def live() -> Response:
+    # async: they must not wait for a thread, and take no time
+    @app.api_route(LIVE, methods=["GET", "HEAD"], include_in_schema=False)
+    async def live() -> Response:
         """Whether the follower makes progress."""
         ok, detail = health.liveness()
         return _json(200 if ok else 503, {"ok": ok, "detail": detail})
 
-    @app.get(READY)
-    def ready() -> Response:
+    @app.api_route(READY, methods=["GET", "HEAD"], include_in_schema=False)
+    async def ready() -> Response:
         """Whether a version is loaded and warmed up."""
         ok, detail = health.readiness()
         return _json(200 if ok else 503, {"ok": ok, "detail": detail})
 
-    @app.get(METRICS)
+    @app.api_route(METRICS, methods=["GET", "HEAD"], include_in_schema=False)
     def show(request: Request) -> Response:
         """Metrics for Prometheus."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))

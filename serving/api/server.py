@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -15,7 +16,9 @@ import uvicorn
 
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.process.gil import shorten_switch_interval
+from hsnn.serving.api.access import read_tokens
 from hsnn.serving.api.app import Api, create_app
+from hsnn.serving.api.connection import protocol
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.errors import ServerError
 from hsnn.serving.metrics import ServingMetrics
@@ -51,7 +54,7 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
     Raises
     ------
     ServerError
-        The address cannot be listened on.
+        The address cannot be listened on, or the certificate cannot be used.
     ServerTokenError
         A token is configured but not set.
     """
@@ -59,20 +62,21 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
     shorten_switch_interval()
     mirror, metrics, health = Mirror(), ServingMetrics(), Health(VERSION, WARM)
     health.expect(LOOP, within=stalled_after)
-    token, listening = config.token(), _listening_socket(config)
+    tokens = read_tokens(config)
+    _check_certificate(config)
+    listening = _listening_socket(config)
     port = int(listening.getsockname()[1])
     redis = connect(redis_url)
     follower = MirrorFollower(redis, mirror, metrics, health)
-    api = Api(mirror, config, metrics, token=token, freshness=follower.freshness)
-    server = _UvicornServer(_uvicorn_config(create_app(api, metrics, health)), port, port_file)
+    api = Api(mirror, config, metrics, tokens=tokens, freshness=follower.freshness)
+    server = _UvicornServer(uvicorn_config(create_app(api, metrics, health), config, metrics), port, port_file)
     follower.start()
     try:
         server.run(sockets=[listening])
     finally:
         follower.stop()
         redis.close()
-        if api.request_log is not None:
-            api.request_log.close()
+        api.close()
         if port_file is not None:
             port_file.unlink(missing_ok=True)
     return port
@@ -107,15 +111,37 @@ class _UvicornServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _uvicorn_config(app: object) -> uvicorn.Config:
+def uvicorn_config(app: object, config: ServingConfig, metrics: ServingMetrics) -> uvicorn.Config:
+    """Make uvicorn's configuration: its connections are bounded in number and time, and its logs are those of hsnn."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
+        http=protocol(config.max_connections, metrics.closed),
+        ws="none",
+        ssl_certfile=config.tls_cert,
+        ssl_keyfile=config.tls_key,
         access_log=False,
         log_config=None,
         lifespan="off",
         timeout_graceful_shutdown=_GRACE,
         server_header=False,
     )
+
+
+def _check_certificate(config: ServingConfig) -> None:
+    """Raise ServerError if certificate and key cannot be used; uvicorn would say so in a traceback."""
+    if config.tls_cert is None or config.tls_key is None:
+        return
+    for name, path in (("tls_cert", config.tls_cert), ("tls_key", config.tls_key)):
+        if not os.access(path, os.R_OK):
+            raise ServerError(f"serving.{name} names {path}, which cannot be read; name a PEM file")
+    try:
+        # an empty password: without one, OpenSSL would ask on the terminal and wait
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise ServerError(
+            f"serving.tls_cert {config.tls_cert} and serving.tls_key {config.tls_key} cannot be used ({error}); both "
+            "are PEM, the key belongs to the first certificate of the chain and has no password"
+        ) from error
 
 
 def _listening_socket(config: ServingConfig) -> socket.socket:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.serving.errors import RequestError
-from hsnn.serving.limits import RetrievalLimits
+from hsnn.serving.limits import Deadline, RetrievalLimits
 from hsnn.serving.mirror.mirror import EpochState, Mirror
 from hsnn.serving.schema import MODES, Answer, AnswerStats, Filters, Request, RetrievalMode
 from hsnn.serving.search.filters import allowed_rows, excluded_rows
@@ -25,13 +25,20 @@ CHUNK = 64
 _DEFAULT_LIMITS = RetrievalLimits()
 
 
-def retrieve(mirror: Mirror, requests: Sequence[Request], limits: RetrievalLimits = _DEFAULT_LIMITS) -> list[Answer]:
+def retrieve(
+    mirror: Mirror,
+    requests: Sequence[Request],
+    limits: RetrievalLimits = _DEFAULT_LIMITS,
+    deadline: Deadline | None = None,
+) -> list[Answer]:
     """Answer requests, each as if it were alone; the user tower runs once per chunk of them.
 
     Thread-safe while one thread updates the mirror: a chunk sees the mirror between two updates.
 
     Raises
     ------
+    DeadlineError
+        The deadline passed before the last request was begun.
     NotReadyError
         The mirror has no version yet.
     RequestError
@@ -42,7 +49,10 @@ def retrieve(mirror: Mirror, requests: Sequence[Request], limits: RetrievalLimit
         _check(request, limits)
     for start in range(0, len(requests), CHUNK):
         with mirror.lock:
-            answers += _answer_chunk(mirror.state, requests[start : start + CHUNK], limits)
+            for answer in _answer_chunk(mirror.state, requests[start : start + CHUNK], limits):
+                answers.append(answer)
+                if deadline is not None and len(answers) < len(requests):
+                    deadline.check(len(answers), len(requests))
     return answers
 
 
@@ -53,7 +63,7 @@ def _check(request: Request, limits: RetrievalLimits) -> None:
         raise RequestError(f"k = {request.k} is more than this server gives; the most is {limits.max_k}")
 
 
-def _answer_chunk(state: EpochState, requests: Sequence[Request], limits: RetrievalLimits) -> list[Answer]:
+def _answer_chunk(state: EpochState, requests: Sequence[Request], limits: RetrievalLimits) -> Iterator[Answer]:
     began = time.perf_counter()
     queries, index = queries_from_requests(state, requests), state.index
     # Without pair facts, which name items of any node, a plain beam search does without the nodes it does not reach.
@@ -69,10 +79,8 @@ def _answer_chunk(state: EpochState, requests: Sequence[Request], limits: Retrie
     excluded = excluded_rows(state, requests, queries, memory)
     shared_seconds = (time.perf_counter() - began) / len(requests)
     context = SearchContext(state, limits, queries=queries, encoded=encoded, pairs=pairs)
-    return [
-        _answer(context, request, excluded[number], number=number, shared_seconds=shared_seconds)
-        for number, request in enumerate(requests)
-    ]
+    for number, request in enumerate(requests):
+        yield _answer(context, request, excluded[number], number=number, shared_seconds=shared_seconds)
 
 
 def _answer(

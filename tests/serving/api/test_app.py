@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import json
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from hsnn.monitoring.health import Health
+from hsnn.serving.api.access import Token
 from hsnn.serving.api.app import Api, create_app
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.metrics import ServingMetrics
@@ -16,9 +19,20 @@ from hsnn.serving.sync.follower import LOOP, VERSION, WARM
 
 def serve(mirror: Mirror, token: str | None = None, health: Health | None = None, **config) -> TestClient:
     metrics, freshness = ServingMetrics(), {}
-    api = Api(mirror, ServingConfig(**config), metrics, token, freshness)
+    tokens = {} if token is None else {"shop": Token(token, rate=50.0)}
+    api = Api(mirror, ServingConfig(**config), metrics, tokens, freshness)
     freshness["c0-1"] = 0.25  # what is given fills while the server runs
     return TestClient(create_app(api, metrics, health or Health(VERSION, WARM)))
+
+
+def counted(client: TestClient) -> dict[tuple[str, str], float]:
+    """Calls by endpoint and status, as the metrics say."""
+    families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
+    return {
+        (sample.labels["endpoint"], sample.labels["status"]): sample.value
+        for sample in families["hsnn_requests"].samples
+        if sample.name.endswith("_total")
+    }
 
 
 @pytest.fixture
@@ -88,6 +102,83 @@ def test_refusals_name_what_is_known(client, body, names, many):
 def test_a_body_that_is_no_json_is_refused(client):
     assert client.post("/v1/retrieve", content=b"{oops").status_code == 422
     assert client.post("/v1/retrieve", content=b"\xff\xfe").status_code == 422
+    for deep in (b"[" * 100_000, b'{"user": "u", "context": ' + b'{"a":' * 50_000):
+        assert client.post("/v1/retrieve", content=deep).status_code == 422
+
+
+@pytest.mark.parametrize("text", ['{"user": "café"}', '{"user": "u", "filters": {"features": {"topic": ["é"]}}}'])
+def test_a_body_that_is_not_utf_8_is_refused_with_a_sentence_and_counted(client, text):
+    body = text.encode("latin-1")
+    for path, content in (("/v1/retrieve", body), ("/v1/retrieve_many", b'{"queries": [' + body + b"]}")):
+        refused = client.post(path, content=content)
+        assert refused.status_code == 422
+        assert "UTF-8" in refused.json()["error"]
+    assert counted(client) == {("retrieve", "422"): 1.0, ("retrieve_many", "422"): 1.0}
+
+
+def test_what_fails_inside_is_counted_and_logged_once(client, monkeypatch, caplog):
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("hsnn.serving.api.app.retrieve", broken)
+    failed = client.post("/v1/retrieve", json={"user": "u"})
+    assert (failed.status_code, "its log says where" in failed.json()["error"]) == (500, True)
+    assert counted(client) == {("retrieve", "500"): 1.0}
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == [
+        "POST /v1/retrieve failed; the caller got status 500"
+    ]
+
+
+def test_calls_that_no_route_takes_are_counted_and_answered_as_all_errors_are(client):
+    assert "/openapi.json" in client.get("/v2/retrieve").json()["error"]
+    wrong = client.get("/v1/retrieve")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert counted(client) == {("none", "404"): 1.0, ("none", "405"): 1.0}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"user": "u", "mode": "x" * 2_000_000},
+        {"user": "u", "filters": {"features": {"f" * 2_000_000: [1]}}},
+        {"user": "u", "y" * 60_000: 1},
+    ],
+)
+def test_error_texts_are_bounded_and_end_with_what_is_known(client, body):
+    error = client.post("/v1/retrieve", json=body).json()["error"]
+    assert len(error) <= 1000
+    assert "known" in error[-500:]
+
+
+def test_a_client_that_hangs_up_is_counted_and_leaves_no_trace_in_the_log(mirror, caplog):
+    async def call() -> None:
+        parts = [{"type": "http.request", "body": b'{"us', "more_body": True}, {"type": "http.disconnect"}]
+
+        async def receive() -> dict:
+            return parts.pop(0)
+
+        async def send(message: dict) -> None:
+            """Drop it: nobody reads it."""
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/retrieve", "headers": [], "query_string": b""}
+        await client.app(scope, receive, send)
+
+    client = serve(mirror)
+    asyncio.run(call())
+    assert counted(client) == {("retrieve", "499"): 1.0}
+    assert not caplog.records
+
+
+def test_awkward_ids_are_found(new_plant):
+    plant, mirror = new_plant(), Mirror()
+    names = ("new\nline", "end\n", "a/b", " blank ", "50%", "a?b#c", "日本語", "x" * 256)
+    for number, name in enumerate(names):
+        plant.add(name, number % 6)
+    plant.load(mirror)
+    client = serve(mirror)
+    for name in names:
+        assert client.get(f"/v1/items/{quote(name, safe='')}").status_code == 200, name
+    assert len(client.get(f"/v1/items/{'x' * 60_000}").json()["error"]) <= 1000
 
 
 def test_before_the_first_version_there_are_words():
@@ -104,14 +195,31 @@ def test_before_the_first_version_there_are_words():
 
 def test_token(mirror):
     client = serve(mirror, token="a secret")
-    for path, call in (("/v1/retrieve", client.post), ("/v1/retrieve_many", client.post), ("/v1/version", client.get)):
+    for path, call in (
+        ("/v1/retrieve", client.post),
+        ("/v1/retrieve_many", client.post),
+        ("/v1/version", client.get),
+        ("/v1/items/c0-1", client.get),
+        ("/openapi.json", client.get),
+    ):
         for headers in ({}, {"Authorization": "Bearer another"}, {"Authorization": "a secret"}):
             response = call(path, headers=headers)
             assert response.status_code == 401
             assert "secret" not in response.text
     good = {"Authorization": "Bearer a secret"}
     assert client.post("/v1/retrieve", json={"user": "u"}, headers=good).status_code == 200
+    assert client.get("/openapi.json", headers=good).status_code == 200
     assert client.get("/healthz/live").status_code == 200
+
+
+def test_a_token_beyond_its_rate_waits(mirror):
+    client, good = serve(mirror, token="s"), {"Authorization": "Bearer s"}
+    queries = {"queries": [{"user": "u"}] * 200}
+    assert client.post("/v1/retrieve_many", json=queries, headers=good).status_code == 200
+    refused = client.post("/v1/retrieve", json={"user": "u"}, headers=good)
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 4  # 150 queries too many, 50 a second
+    assert "50 queries per second" in refused.json()["error"]
 
 
 def test_limits_of_the_configuration(mirror):
@@ -126,7 +234,19 @@ def test_limits_of_the_configuration(mirror):
 def test_a_call_beyond_the_deadline_is_given_up(mirror):
     response = serve(mirror, deadline="1ms").post("/v1/retrieve_many", json={"queries": [{"user": "u"}] * 3000})
     assert response.status_code == 504
-    assert "send fewer" in response.json()["error"]
+    assert "at once" in response.json()["error"]
+
+
+def test_a_single_call_is_given_up_at_the_deadline_and_others_are_answered_meanwhile(mirror):
+    client = serve(mirror, deadline="50ms")
+    with mirror.lock:  # as a search of many seconds holds it
+        for mode in ("beam", "exhaustive"):
+            late = client.post("/v1/retrieve", json={"user": "u", "mode": mode})
+            assert late.status_code == 504
+            assert "serving.deadline" in late.json()["error"]
+        assert client.get("/v1/version").status_code == 504
+        assert client.get("/healthz/live").status_code == 200
+    assert client.post("/v1/retrieve", json={"user": "u"}).status_code == 200
 
 
 def test_version(client, plant):
@@ -175,8 +295,12 @@ def test_health_pages(mirror):
     assert client.get("/healthz/ready").status_code == 503
     health.set_ready(WARM)
     assert client.get("/healthz/ready").json() == {"ok": True, "detail": {"version": True, "warm_up": True}}
+    for page in ("/healthz/ready", "/healthz/live", "/metrics"):
+        head = client.head(page)
+        assert (head.status_code, head.content) == (200, b"")
     now = 31.0
     assert client.get("/healthz/live").status_code == 503
+    assert client.head("/healthz/live").status_code == 503
 
 
 def test_metrics(client):
