@@ -33,7 +33,9 @@ class StreamingConfig(BaseModel):
     )
     batch_size: int = Field(512, ge=1, description="interactions per training batch")
     max_future: Duration = Field(
-        30 * 86400.0, description="an event further than this ahead of the watermark goes to the dead letters"
+        600.0,
+        description="an event further than this ahead of the moment at which it was sent goes to the dead letters; the "
+        "watermark follows an event that is further than this ahead of it only once most of the last users agree",
     )
     max_past: Duration = Field(
         365 * 86400.0, description="an event further than this behind the watermark goes to the dead letters"

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.decode.event_table import EventTable, RowKind
 
-MAX_DISCARDED = 4096
-"""Dead letters and shed events after which a batch is closed without its interactions: they must not pile up."""
+MAX_SIDE_ROWS = 4096
+"""Rows of the catalogue, dead letters and shed events after which a batch is closed without its interactions: they must
+not pile up, and a catalogue of millions is read before the first interaction."""
 
 # Row after the last one that a queue can hold: there is no such event yet.
 _NO_ROW = 1 << 62
@@ -27,8 +28,8 @@ class BatchQueue:
         self._size = size
         self._rows = EventTable.with_size(0)
         self._first = 0  # rows before it were delivered; they go with the next `append`, not one batch after the other
-        # Row after each waiting interaction, and after each waiting row that is discarded.
-        self._interaction_ends = self._discarded_ends = np.zeros(0, np.intp)
+        # Row after each waiting interaction, and after each waiting side row.
+        self._interaction_ends = self._side_ends = np.zeros(0, np.intp)
 
     def __len__(self) -> int:
         return len(self._rows) - self._first
@@ -39,14 +40,14 @@ class BatchQueue:
         return len(self._interaction_ends)
 
     @property
-    def discarded(self) -> int:
-        """Count the waiting dead letters and shed events."""
-        return len(self._discarded_ends)
+    def side_rows(self) -> int:
+        """Count the waiting rows of the catalogue, dead letters and shed events."""
+        return len(self._side_ends)
 
     @property
     def full(self) -> bool:
         """Whether a whole batch waits."""
-        return self.interactions >= self._size or self.discarded >= MAX_DISCARDED
+        return self.interactions >= self._size or self.side_rows >= MAX_SIDE_ROWS
 
     def head(self) -> EventTable:
         """Return the first waiting row without removing it."""
@@ -58,26 +59,26 @@ class BatchQueue:
         self._rows = EventTable.concat([waiting, rows]) if len(waiting) else rows
         self._first = 0
         self._interaction_ends = np.flatnonzero(self._rows.kind == RowKind.INTERACTION) + 1
-        self._discarded_ends = np.flatnonzero(is_discarded(self._rows.kind)) + 1
+        self._side_ends = np.flatnonzero(is_side_row(self._rows.kind)) + 1
 
     def pop_batch(self) -> EventTable:
         """Remove and return the rows of a full batch, or all if there are fewer."""
         stop = min(
             _nth_end(self._interaction_ends, self._size),
-            _nth_end(self._discarded_ends, MAX_DISCARDED),
+            _nth_end(self._side_ends, MAX_SIDE_ROWS),
             len(self._rows),
         )
         rows = self._rows[self._first : stop]
         self._first = stop
         self._interaction_ends = self._interaction_ends[self._interaction_ends > stop]
-        self._discarded_ends = self._discarded_ends[self._discarded_ends > stop]
+        self._side_ends = self._side_ends[self._side_ends > stop]
         return rows
 
 
-def is_discarded(kinds: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say which rows, by their kinds (n,), are dead letters or shed, (n,)."""
-    discarded: NDArray[np.bool_] = (kinds == RowKind.DEAD) | (kinds == RowKind.SHED)
-    return discarded
+def is_side_row(kinds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say which rows, by their kinds (n,), are of the catalogue, dead letters or shed, (n,)."""
+    selected: NDArray[np.bool_] = ((kinds >= RowKind.ITEM) & (kinds <= RowKind.DEAD)) | (kinds == RowKind.SHED)
+    return selected
 
 
 def _nth_end(ends: NDArray[np.intp], n: int) -> int:

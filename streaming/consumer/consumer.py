@@ -20,19 +20,19 @@ from hsnn.streaming.consumer.batch_builder import (
     impression_ids,
     source_partitions,
 )
-from hsnn.streaming.consumer.batch_queue import MAX_DISCARDED, BatchQueue, is_discarded
+from hsnn.streaming.consumer.batch_queue import MAX_SIDE_ROWS, BatchQueue, is_side_row
 from hsnn.streaming.consumer.dead_letter_limit import DeadLetterLimit
 from hsnn.streaming.consumer.dedup import Deduplicator
 from hsnn.streaming.consumer.fetcher import END_OFFSETS_MAX_AGE, DirectFetcher, Fetcher, PrefetchingFetcher
 from hsnn.streaming.consumer.load_shedding import DROPPED_FOR_LAG, LoadShedder
-from hsnn.streaming.consumer.merge import Merger, accepted_engagements
+from hsnn.streaming.consumer.merge import Merger
 from hsnn.streaming.consumer.offsets import EventCounts, skip_delivered
 from hsnn.streaming.consumer.out_of_range import OutOfRangePosition, with_offset_reset
 from hsnn.streaming.consumer.partition_assignment import PartitionAssignment, owned_partitions
 from hsnn.streaming.consumer.partition_buffer import PartitionBuffer
 from hsnn.streaming.consumer.polling import Decode
 from hsnn.streaming.consumer.start_position import resolve_start
-from hsnn.streaming.consumer.watermark import EventTimeLimits, Rejections
+from hsnn.streaming.consumer.watermark import EventTimeLimits
 from hsnn.streaming.dead_letters.writer import DeadLetterWriter
 from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.event_table import EventTable, RowKind
@@ -106,11 +106,11 @@ class Consumer:
             policy=config.on_lost_offsets,
         )
         self._forget_dead_letters(out_of_range)
+        self._limits = EventTimeLimits(int(config.max_future * 1000), int(config.max_past * 1000))
         self._buffers = {
             position: self._buffer(number, position, role) for number, (position, role) in enumerate(roles.items())
         }
-        limits = EventTimeLimits(int(config.max_future * 1000), int(config.max_past * 1000))
-        self._merger = Merger([*self._buffers.values()], limits, deepcopy(self._progress.watermark))
+        self._merger = Merger([*self._buffers.values()], self._limits, deepcopy(self._progress.watermark))
         topics = [topic for topic, _ in self._positions]
         self._dead_letter_limit = DeadLetterLimit(config.dead_letter_share, config.dead_letter_window, topics)
         self._shedder = LoadShedder(config.drop_above, config.drop_below)
@@ -127,6 +127,7 @@ class Consumer:
         if prefetch:
             self._fetcher = PrefetchingFetcher(event_log, decode, self._max_buffered)
         self._fetcher.seek(self._progress.positions())
+        self._ends_at_start = dict(self._fetcher.end_offsets(END_OFFSETS_MAX_AGE))
         self._update_has_more()
 
     def _load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -141,9 +142,9 @@ class Consumer:
 
     def _buffer(self, number: int, position: Position, role: TopicRole) -> PartitionBuffer:
         progress = self._progress.partitions[position]
-        buffer = PartitionBuffer(position, role, number, progress.key)
-        buffer.rejections = progress.rejections
-        return buffer
+        return PartitionBuffer(
+            position, role, number, max_future=self._limits.max_future, key=progress.key, base=progress.base
+        )
 
     @property
     def pending(self) -> int:
@@ -164,8 +165,8 @@ class Consumer:
         """Return the next batch, or None if there is none within `timeout` seconds.
 
         It holds exactly ``config.batch_size`` interactions. It is shorter, perhaps without any, only if everything in
-        the owned partitions was read and ``config.max_wait`` passed without more, or if it holds `MAX_DISCARDED` dead
-        letters and shed events.
+        the owned partitions was read and ``config.max_wait`` passed without more, or if it holds `MAX_SIDE_ROWS`
+        rows of the catalogue, dead letters and shed events.
 
         Raises
         ------
@@ -195,8 +196,8 @@ class Consumer:
     def _merge(self) -> None:
         """Merge rows into the queue until it holds a full batch, or nothing more can be merged."""
         tables = []
-        interactions, discarded = self._queue.interactions, self._queue.discarded
-        while interactions < self._config.batch_size and discarded < MAX_DISCARDED:
+        interactions, side_rows = self._queue.interactions, self._queue.side_rows
+        while interactions < self._config.batch_size and side_rows < MAX_SIDE_ROWS:
             rows = self._merger.merge_next()
             if rows is None:
                 break
@@ -204,7 +205,7 @@ class Consumer:
             self._dedup.mark(rows)
             tables.append(rows)
             interactions += int(np.count_nonzero(rows.kind == RowKind.INTERACTION))
-            discarded += int(np.count_nonzero(is_discarded(rows.kind)))
+            side_rows += int(np.count_nonzero(is_side_row(rows.kind)))
         for rows in tables:
             self._queue.append(rows)
 
@@ -224,7 +225,7 @@ class Consumer:
         """Read more rows; return whether there were any."""
         wanting = [buffer for buffer in self._buffers.values() if len(buffer) < self._max_buffered]
         # Unread partitions without any key stop the merge altogether: they are read first.
-        blocking = [buffer for buffer in wanting if buffer.has_more and not buffer.keyed]
+        blocking = [buffer for buffer in wanting if buffer.awaited and not buffer.keyed]
         tables = self._fetcher.read(wait, [buffer.position for buffer in (blocking or wanting)])
         for position, rows in tables:
             self._buffers[position].append(skip_delivered(rows, self._progress.partitions[position]))
@@ -236,6 +237,7 @@ class Consumer:
         read, ends = self._fetcher.positions(), self._fetcher.end_offsets(END_OFFSETS_MAX_AGE)
         for position, buffer in self._buffers.items():
             buffer.has_more = read[position] < ends[position]
+            buffer.loading = read[position] < self._ends_at_start[position]
 
     def _close_batch(self) -> Batch:
         rows = self._queue.pop_batch()
@@ -244,10 +246,9 @@ class Consumer:
             self._dead_letters.flush()
             raise exceeded.error
         caught_up = not len(self._queue) and self._drained()
-        self._progress.advance(rows, self._positions)
-        self._dedup.deliver(rows, self._progress.watermark.value)
-        self._advance_rejections(rows)
         self._progress.watermark.start = self._merger.watermark.start
+        self._progress.advance(rows, self._positions, self._limits)
+        self._dedup.deliver(rows, self._progress.watermark.value)
         self._starving_since = None
         if caught_up:
             self._skip_trailing_gaps()
@@ -276,23 +277,6 @@ class Consumer:
             progress = self._progress.partitions[position]
             if offset != progress.offset:
                 progress.offset, progress.index = offset, 0
-
-    def _advance_rejections(self, rows: EventTable) -> None:
-        """Bring the rejections of the progress to where they are after these rows."""
-        for number, row in self._rejection_changes(rows):
-            progress = self._progress.partitions[self._positions[number]]
-            if row >= 0:
-                rejections_after = self._merger.rejections_after
-                progress.rejections = rejections_after.pop(rows.event_position(row), progress.rejections)
-            if accepted_engagements(rows[row + 1 :], number).any():
-                progress.rejections = Rejections()
-
-    def _rejection_changes(self, rows: EventTable) -> list[tuple[int, int]]:
-        """List (partition, row) where rejections may change: dead letters, or -1 for partitions that have some now."""
-        progress = self._progress.partitions
-        present = [number for number, position in enumerate(self._positions) if progress[position].rejections.count]
-        dead = np.flatnonzero(rows.kind == RowKind.DEAD) if self._merger.rejections_after else ()
-        return [*((number, -1) for number in present), *((int(rows.partition[row]), int(row)) for row in dead)]
 
     def _batch(self, rows: EventTable, others: OtherEvents, caught_up: bool) -> Batch:
         watermark = max(0, self._progress.watermark.value)

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from hsnn.streaming.consumer.watermark import Rejections, Watermark
+from hsnn.streaming.consumer.merge import advance_watermark
+from hsnn.streaming.consumer.watermark import EventTimeLimits, Watermark
 from hsnn.streaming.decode.event_table import NO_TIME, EventTable
 from hsnn.streaming.errors import StateError
 from hsnn.streaming.log.records import Position
 
-VERSION = 3
+VERSION = 4
 """Version of the layout of `ConsumerProgress.state_dict`; a state of another version is refused."""
 
 
@@ -25,16 +26,14 @@ class PartitionProgress:
     ----------
     offset, index
         Next event: record, and event inside the record.
-    key
-        Order key of the last delivered row.
-    rejections
-        Consecutive rejected jumps ahead.
+    key, base
+        Order keys of the last delivered row, with and without jumps that are not confirmed.
     """
 
     offset: int
     index: int = 0
     key: int = NO_TIME
-    rejections: Rejections = field(default_factory=Rejections)
+    base: int = NO_TIME
 
 
 @dataclass(slots=True)
@@ -104,7 +103,7 @@ class ConsumerProgress:
     counts: EventCounts = field(default_factory=EventCounts)
     sent_at: int = 0
 
-    def advance(self, rows: EventTable, positions: list[Position]) -> None:
+    def advance(self, rows: EventTable, positions: list[Position], limits: EventTimeLimits) -> None:
         """Move past delivered rows; `positions` are the partitions by number."""
         if not len(rows):
             return
@@ -115,8 +114,8 @@ class ConsumerProgress:
             ends_record = bool(rows.ends_record[row])
             partition.offset = int(rows.offset[row]) + ends_record
             partition.index = 0 if ends_record else int(rows.index[row]) + 1
-            partition.key = int(rows.order_key[row])
-        self.watermark.value = max(self.watermark.value, int(rows.watermark[-1]))
+            partition.key, partition.base = int(rows.order_key[row]), int(rows.order_base[row])
+        advance_watermark(self.watermark, rows, limits)
         self.sent_at = int(rows.sent_at[-1])
 
     def positions(self) -> dict[Position, int]:
@@ -128,10 +127,10 @@ class ConsumerProgress:
         return {
             "version": VERSION,
             "places": [
-                [*position, partition.offset, partition.index, partition.key, *_rejections(partition)]
+                [*position, partition.offset, partition.index, partition.key, partition.base]
                 for position, partition in self.partitions.items()
             ],
-            "watermark": asdict(self.watermark),
+            "watermark": self.watermark.state_dict(),
             "counts": asdict(self.counts),
             "sent_at": self.sent_at,
         }
@@ -146,15 +145,19 @@ class ConsumerProgress:
             It is no state of a consumer, or one of another version.
         """
         try:
+            if state["version"] == 3:
+                state = _from_version_3(state)
             if state["version"] != VERSION:
-                raise StateError(f"the consumer's state has version {state['version']}; this program reads {VERSION}")
+                raise StateError(
+                    f"the consumer's state has version {state['version']}; this program reads 3, {VERSION}"
+                )
             partitions = {
-                (str(topic), int(number)): PartitionProgress(offset, index, key, Rejections(*rejections))
-                for topic, number, offset, index, key, *rejections in state["places"]
+                (str(topic), int(number)): PartitionProgress(offset, index, key, base)
+                for topic, number, offset, index, key, base in state["places"]
             }
             counts = EventCounts(**state["counts"])
             counts.dropped, counts.lost = dict(counts.dropped), dict(counts.lost)
-            return cls(partitions, Watermark(**state["watermark"]), counts, int(state["sent_at"]))
+            return cls(partitions, Watermark.from_state_dict(state["watermark"]), counts, int(state["sent_at"]))
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, StateError):
                 raise
@@ -163,8 +166,10 @@ class ConsumerProgress:
             ) from error
 
 
-def _rejections(partition: PartitionProgress) -> tuple[int, int, int]:
-    return partition.rejections.count, partition.rejections.low, partition.rejections.high
+def _from_version_3(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert a state with rejections per partition, and a watermark that any accepted event moved."""
+    places = [[*place[:5], place[4]] for place in state["places"]]
+    return {**state, "version": VERSION, "places": places, "watermark": {**state["watermark"], "votes": [], "ahead": 0}}
 
 
 def skip_delivered(rows: EventTable, partition: PartitionProgress) -> EventTable:

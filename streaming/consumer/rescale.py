@@ -82,12 +82,13 @@ def _offset_and_index(place: Sequence[Any]) -> tuple[int, int]:
     return place[2], place[3]
 
 
-def _slowest_watermark(watermarks: Sequence[Mapping[str, int]]) -> dict[str, int]:
+def _slowest_watermark(watermarks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the smallest watermark; faster partitions reach theirs again when their next rows are merged."""
-    return {
-        name: min((mark[name] for mark in watermarks if mark[name] != NO_TIME), default=NO_TIME)
-        for name in ("value", "start")
-    }
+    return min(
+        (mark for mark in watermarks if mark["value"] != NO_TIME),
+        key=lambda mark: int(mark["value"]),
+        default=watermarks[0],
+    )
 
 
 def _sum_counts(counts: Sequence[Mapping[str, Any]], *, first: bool) -> dict[str, Any]:

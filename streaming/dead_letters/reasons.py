@@ -39,7 +39,7 @@ class DeadLetterReason(StrEnum):
     """The record starts like Arrow data and cannot be read."""
 
     FAR_FUTURE = "far_future"
-    """The event is more than `streaming.max_future` ahead of the watermark."""
+    """The event is more than `streaming.max_future` ahead of the moment at which it was sent."""
 
     FAR_PAST = "far_past"
     """The event is more than `streaming.max_past` behind the watermark."""

@@ -60,7 +60,7 @@ class _ObjectColumn:
 
 
 # Columns of each type.
-_NUMBERS, _OBJECTS = 9, 7
+_NUMBERS, _OBJECTS = 10, 7
 
 
 class EventTable:
@@ -82,9 +82,9 @@ class EventTable:
         1 on the last row of a record, else 0.
     kind : int64
         A `RowKind`.
-    order_key, partition, watermark : int64
-        Filled in by the merge: the key by which rows are ordered, the consumer's number of the partition, and the
-        watermark after the row.
+    order_key, order_base, partition, watermark : int64
+        Filled in by the merge: the key by which rows are ordered, with and without jumps that are not confirmed, the
+        consumer's number of the partition, and the watermark after the row.
     user, item, action, context : objects
         Of interactions, None elsewhere; impressions have their user too.
     payload : objects
@@ -108,6 +108,7 @@ class EventTable:
     order_key = _NumberColumn(6)
     partition = _NumberColumn(7)
     watermark = _NumberColumn(8)
+    order_base = _NumberColumn(9)
     user = _ObjectColumn(0)
     item = _ObjectColumn(1)
     action = _ObjectColumn(2)

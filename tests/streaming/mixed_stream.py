@@ -21,6 +21,9 @@ START = 893_286_638_000
 
 DAY = 86_400_000
 
+# When everything was sent, epoch ms: well after the events, as in a replay.
+SENT = START + 100 * DAY
+
 
 IDS = itertools.count()
 
@@ -60,7 +63,7 @@ def item(ts: int, name: str) -> bytes:
 
 def send(log: EventLog, topic: str, *values: bytes | None, key: bytes = b"k", partition: int | None = None) -> None:
     log.create_topic(topic, 4)
-    log.append(topic, [ProducerRecord(key, value, sent_at=START + 5, partition=partition) for value in values])
+    log.append(topic, [ProducerRecord(key, value, sent_at=SENT, partition=partition) for value in values])
 
 
 def drain(consumer: Consumer, timeout: float = 0.02) -> list[Batch]:
@@ -138,14 +141,14 @@ def fill_mixed(log: EventLog, events: int = 1000, seed: int = 0) -> None:
             what_for = {"impression": rng.choice([None, name]), "action": rng.choice(["click", "view"])}
             value = interaction(ts, who, what, **what_for)
         copies = 1 + (rng.random() < 0.05)
-        log.append("engagements", [ProducerRecord(user, value, sent_at=START + i)] * copies)
+        log.append("engagements", [ProducerRecord(user, value, sent_at=SENT + i)] * copies)
         if draw < 0.2:
-            log.append("items", [ProducerRecord(b"%d" % i, item(ts, str(i)), sent_at=START + i)])
+            log.append("items", [ProducerRecord(b"%d" % i, item(ts, str(i)), sent_at=SENT + i)])
         if 0.3 < draw < 0.32:
-            log.append("items", [ProducerRecord(b"%d" % (i // 2), None, (("ts", b"%d" % ts),), sent_at=START + i)])
+            log.append("items", [ProducerRecord(b"%d" % (i // 2), None, (("ts", b"%d" % ts),), sent_at=SENT + i)])
         if 0.4 < draw < 0.41:
-            log.append("control", [ProducerRecord(None, b'{"ts":%d}' % ts, sent_at=START + i)])
-            log.append("users", [ProducerRecord(user, b'{"type":"user","id":1,"ts":%d}' % ts, sent_at=START + i)])
+            log.append("control", [ProducerRecord(None, b'{"ts":%d}' % ts, sent_at=SENT + i)])
+            log.append("users", [ProducerRecord(user, b'{"type":"user","id":1,"ts":%d}' % ts, sent_at=SENT + i)])
 
 
 def events_in(value: bytes) -> int:

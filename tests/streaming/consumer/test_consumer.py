@@ -17,6 +17,7 @@ from tests.streaming.mixed_stream import (
     CONFIG,
     DAY,
     JOIN_CONFIG,
+    SENT,
     START,
     RandomPollLog,
     batch_contents,
@@ -71,7 +72,7 @@ def test_columns_carry_everything() -> None:
     assert events.value.dtype == np.float32
     assert events.value[0] == 2
     assert np.isnan(events.value[1])
-    assert events.sent_at.tolist() == [START + 5] * 2
+    assert events.sent_at.tolist() == [SENT] * 2
 
 
 def test_a_short_batch_comes_only_when_the_log_is_drained_and_max_wait_is_over() -> None:
@@ -89,17 +90,17 @@ def test_a_short_batch_comes_only_when_the_log_is_drained_and_max_wait_is_over()
     assert consumer.next_batch(0.05) is None
 
 
-def test_side_events_come_before_the_events_that_follow_them() -> None:
+def test_the_catalogue_comes_first_and_commands_at_their_time() -> None:
     log = MemoryLog()
     send(log, "engagements", *(interaction(START + i, item=str(i)) for i in range(30)))
-    send(log, "items", item(START + 9, "at-9"), item(START + 10, "at-10"), item(START + 25, "at-25"))
+    send(log, "items", item(START + 25, "at-25"), item(START + 9, "at-9"), item(START + 10, "at-10"))
     send(log, "users", b'{"type":"user","id":5,"ts":%d}' % (START + 15))
     send(log, "control", b'{"op":"split","ts":%d}' % (START + 20))
     batches = drain(Consumer(log, CONFIG))
-    assert [[one.id for one in batch.items] for batch in batches] == [["at-9"], ["at-10"], ["at-25"]]
-    assert [len(batch.users) for batch in batches] == [0, 1, 0]
+    assert [[one.id for one in batch.items] for batch in batches] == [["at-25", "at-9", "at-10"], [], []]
+    assert [len(batch.users) for batch in batches] == [1, 0, 0]
     assert [list(batch.control) for batch in batches] == [[], [], [b'{"op":"split","ts":%d}' % (START + 20)]]
-    assert batches[0].item_sent_at == [START + 5]
+    assert batches[0].item_sent_at == [SENT] * 3
 
 
 def test_items_alone_come_without_interactions() -> None:
@@ -134,7 +135,7 @@ def test_impressions_are_seen_and_counted() -> None:
     shown = b'{"type":"impression","id":1,"ts":%d,"user":1,"items":[7,"z"]}' % START
     send(log, "engagements", shown, interaction(START + 1))
     (batch,) = drain(Consumer(log, CONFIG))
-    assert batch.seen_items == [("7", START, START + 5), ("z", START, START + 5)]
+    assert batch.seen_items == [("7", START, SENT), ("z", START, SENT)]
     assert batch.dropped == {"impression_not_joined": 1}
     assert len(batch.engagements) == 1
 
@@ -223,7 +224,7 @@ def test_an_event_sent_twice_counts_once() -> None:
     (batch,) = drain(Consumer(log, CONFIG))
     assert batch.dropped == {"duplicate": 3, "impression_not_joined": 1}
     assert (batch.engagements.user, batch.engagements.ts[-1]) == (["u", "v", "u", "u", "u", "u"], START)
-    assert batch.seen_items == [("i", START, START + 5)]
+    assert batch.seen_items == [("i", START, SENT)]
     (batch,) = drain(Consumer(log_view(log), CONFIG.model_copy(update={"dedup_window": 0.0})))
     assert batch.dropped == {"impression_not_joined": 2}
 

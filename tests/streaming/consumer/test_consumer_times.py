@@ -9,20 +9,21 @@ import pytest
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-from hsnn.streaming.consumer.watermark import QUORUM
 from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.schema.batch import Batch
 
 T0 = 893_286_638_000
-DAY = 86_400_000
+HOUR = 3_600_000
+DAY = 24 * HOUR
+SENT = T0 + 400 * DAY
 CONFIG = StreamingConfig(log="memory", batch_size=10, max_wait=0.0)
 IDS = itertools.count()
 
 
-def interaction(ts: int) -> bytes:
+def interaction(ts: int, user: str = "u") -> bytes:
     return json.dumps(
-        {"type": "interaction", "id": next(IDS), "ts": ts, "user": "u", "item": "i", "action": "click"}
+        {"type": "interaction", "id": next(IDS), "ts": ts, "user": user, "item": "i", "action": "click"}
     ).encode()
 
 
@@ -30,9 +31,9 @@ def item(ts: int, name: str) -> bytes:
     return json.dumps({"type": "item", "id": name, "ts": ts}).encode()
 
 
-def send(log: MemoryLog, topic: str, *values: bytes, partition: int | None = None) -> None:
+def send(log: MemoryLog, topic: str, *values: bytes, partition: int | None = None, sent_at: int = SENT) -> None:
     log.create_topic(topic, 4)
-    log.append(topic, [ProducerRecord(b"k", value, sent_at=T0 + 5, partition=partition) for value in values])
+    log.append(topic, [ProducerRecord(b"k", value, sent_at=sent_at, partition=partition) for value in values])
 
 
 def drain(consumer: Consumer) -> list[Batch]:
@@ -87,6 +88,7 @@ def test_a_bad_timestamp_in_one_partition_holds_back_no_other() -> None:
         send(log, "engagements", *map(interaction, times), partition=partition)
     batches = drain(Consumer(log, CONFIG))
     times = [ts for batch in batches for ts in batch.engagements.ts.tolist()]
+    times.remove(T0 + 300 * DAY)
     assert times == [T0 + i for i in range(1200)]
 
 
@@ -101,41 +103,60 @@ def test_too_old_is_rejected_and_late_is_not() -> None:
 
 
 def test_a_stream_that_was_paused_for_long_goes_on() -> None:
+    """What comes after the pause is learned at once; stream time follows once most of the users are there."""
     log = MemoryLog()
-    send(log, "engagements", *(interaction(T0 + i) for i in range(50)))
+    send(log, "engagements", *(interaction(T0 + i, f"u{i % 10}") for i in range(50)))
     consumer = Consumer(log, CONFIG)
     drain(consumer)
-    later = T0 + 90 * DAY
-    for i in range(QUORUM - 1):
-        send(log, "engagements", interaction(later + i))
-        assert [len(batch.engagements) for batch in drain(consumer)] == [0]
+    watermarks = []
+    for i in range(10):
+        send(log, "engagements", interaction(T0 + 90 * DAY + i, f"u{i}"))
+        (batch,) = drain(consumer)
+        assert len(batch.engagements) == 1
+        watermarks.append(batch.watermark)
+        consumer = Consumer(log, CONFIG, state=consumer.state_dict())
+    assert watermarks == [T0 + 49] * 5 + [T0 + 90 * DAY + i for i in range(5, 10)]
+    assert consumer.counts.dead_lettered == 0
+
+
+def test_a_click_of_a_wrong_clock_is_learned_and_moves_nothing() -> None:
+    log = MemoryLog()
+    consumer = Consumer(log, CONFIG)
+    for i in range(40):
+        send(log, "engagements", interaction(T0 + i, f"u{i % 8}"))
+        drain(consumer)
+        send(log, "engagements", interaction(T0 + 25 * HOUR + i, "ahead"))
+        drain(consumer)
+    assert (consumer.counts.delivered, consumer.counts.dead_lettered) == (80, 0)
+    assert consumer.state_dict()["watermark"]["value"] == T0 + 39
+
+
+def test_a_small_stream_with_long_gaps_loses_nothing() -> None:
+    """A hundred events a day, with ten hours of night between two days."""
+    log = MemoryLog()
+    times = [T0 + day * DAY + i * 504_000 for day in range(20) for i in range(100)]
+    for n, ts in enumerate(times):
+        send(log, "engagements", interaction(ts, f"u{n * 7 % 60}"), sent_at=ts + 500)
+    consumer = Consumer(log, CONFIG)
+    found = [ts for batch in drain(consumer) for ts in batch.engagements.ts.tolist()]
+    assert found == times
+    assert consumer.counts.dead_lettered == 0
+    assert consumer.state_dict()["watermark"]["value"] == times[-1]
+
+
+def test_a_partition_with_a_wrong_clock_at_its_end_is_not_starved() -> None:
+    """Whoever was ahead without being contradicted must not make the partition wait until the others are there."""
+    log = MemoryLog()
+    send(log, "engagements", *(interaction(T0 + i, f"a{i}") for i in range(20)), partition=0)
+    send(log, "engagements", *(interaction(T0 + i, f"b{i}") for i in range(20)), partition=1)
+    send(log, "engagements", interaction(T0 + DAY, "ahead"), partition=0)
+    consumer = Consumer(log, CONFIG)
+    drain(consumer)
     consumer = Consumer(log, CONFIG, state=consumer.state_dict())
-    send(log, "engagements", interaction(later + 1000), interaction(later + 1001))
-    assert [batch.engagements.ts.tolist() for batch in drain(consumer)] == [[later + 1000, later + 1001]]
-    assert consumer.counts.dead_lettered == QUORUM - 1
-
-
-def test_a_rejection_at_the_end_of_a_batch_is_part_of_the_state() -> None:
-    """Also where the partition had rejections before the batch, and the batch has an accepted event of it."""
-    log = MemoryLog()
-    consumer = Consumer(log, CONFIG)
-    for i in range(2):
-        send(log, "engagements", interaction(T0 + i), interaction(T0 + 90 * DAY))
-        drain(consumer)
-        counts = [rejections for *_, rejections, _, _ in consumer.state_dict()["places"]]
-        assert sorted(counts)[-2:] == [0, 1]
-
-
-@pytest.mark.slow
-def test_outliers_do_not_add_up_to_a_jump() -> None:
-    log = MemoryLog()
-    consumer = Consumer(log, CONFIG)
-    for i in range(QUORUM + 5):
-        send(log, "engagements", interaction(T0 + i))
-        drain(consumer)
-        send(log, "engagements", interaction(T0 + 90 * DAY))
-        drain(consumer)
-    assert consumer.counts.delivered == consumer.counts.dead_lettered == QUORUM + 5
+    send(log, "engagements", *(interaction(T0 + 100 + 2 * i, "a") for i in range(300)), partition=0)
+    send(log, "engagements", *(interaction(T0 + 101 + 2 * i, "b") for i in range(300)), partition=1)
+    times = [ts for batch in drain(consumer) for ts in batch.engagements.ts.tolist()]
+    assert times == [T0 + 100 + i for i in range(600)]
 
 
 def test_a_pause_inside_the_log_costs_nothing() -> None:
@@ -157,17 +178,27 @@ def test_a_quiet_partition_may_skip_months() -> None:
     assert (len(times), consumer.counts.dead_lettered) == (103, 0)
 
 
-def test_an_item_from_the_far_future_is_rejected_and_its_partition_goes_on() -> None:
+def test_no_time_of_an_item_holds_anything_back() -> None:
+    """A catalogue in the order of its numbers, with dates from 1971 to 2099: there before the first event."""
     log = MemoryLog()
     log.create_topic("items", 1)
+    dates = [T0 - 9000 * DAY + i * 7919 % 300 * 150 * DAY for i in range(300)]
     send(log, "engagements", *(interaction(T0 + i) for i in range(30)))
-    send(log, "items", item(T0, "a"), item(T0 + 900 * DAY, "bad"), item(T0 + 5, "b"), item(T0 + 6, "c"), partition=0)
-    send(log, "items", item(T0 + 900 * DAY, "bad at the end"), partition=0)
+    send(log, "items", *(item(max(ts, DAY), f"sku-{i}") for i, ts in enumerate(dates)), partition=0)
     consumer = Consumer(log, CONFIG)
     batches = drain(consumer)
-    assert [one.id for one in batches[0].items] == ["a", "b", "c"]
-    assert sum(len(batch.items) for batch in batches) == 3
-    assert (consumer.counts.side_dead_lettered, consumer.counts.dead_lettered) == (2, 0)
+    assert [one.id for one in batches[0].items] == [f"sku-{i}" for i in range(300)]
+    assert (consumer.counts.side_dead_lettered, consumer.counts.dead_lettered) == (0, 0)
+    assert batches[-1].watermark == T0 + 29
+
+
+def test_what_a_user_did_is_forgotten_after_it_was_read() -> None:
+    """A deletion has its place among the events: with a fresh start, too, the user is forgotten last."""
+    log = MemoryLog()
+    send(log, "engagements", *(interaction(T0 + i) for i in range(30)))
+    log.create_topic("users", 1)
+    log.append("users", [ProducerRecord(b"u", None, (("ts", b"%d" % (T0 + 25)),), sent_at=SENT)])
+    assert [list(batch.deleted_users) for batch in drain(Consumer(log, CONFIG))] == [[], [], ["u"]]
 
 
 def test_an_old_item_is_accepted() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.consumer.batch_queue import MAX_DISCARDED
+from hsnn.streaming.consumer.batch_queue import MAX_SIDE_ROWS
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.dead_letter_limit import DeadLetterLimit
 from hsnn.streaming.dead_letters.writer import DeadLetter
@@ -155,10 +155,10 @@ def test_a_restart_halts_at_the_same_event_and_writes_no_letter_twice():
 
 
 def test_a_stream_of_dead_letters_comes_in_batches_of_bounded_size():
-    log = a_log([b"?"] * (2 * MAX_DISCARDED + 5) + [good(0)])
+    log = a_log([b"?"] * (2 * MAX_SIDE_ROWS + 5) + [good(0)])
     consumer = Consumer(log, CONFIG.model_copy(update={"dead_letter_share": None}))
     letters = []
     while (batch := consumer.next_batch(0.0)) is not None:
         letters.append(batch.dead_lettered)
-    assert letters == [MAX_DISCARDED, MAX_DISCARDED, 5]
+    assert letters == [MAX_SIDE_ROWS, MAX_SIDE_ROWS, 5]
     assert consumer.counts.delivered == 1

@@ -56,9 +56,9 @@ def filled() -> MemoryLog:
     for ts, user, event in sorted(sent, key=lambda one: one[0]):
         value = json.dumps(event | {"ts": ts}).encode()
         again = 1 + (event["id"].endswith("7") and event["type"] == "interaction")
-        log.append("engagements", [ProducerRecord(user.encode(), value, sent_at=T0)] * again)
-    log.append("engagements", [ProducerRecord(b"u1", b"{broken", sent_at=T0)])
-    log.append("control", [ProducerRecord(b"", encode_end(LAST + 60_000), sent_at=T0)])
+        log.append("engagements", [ProducerRecord(user.encode(), value, sent_at=LAST)] * again)
+    log.append("engagements", [ProducerRecord(b"u1", b"{broken", sent_at=LAST)])
+    log.append("control", [ProducerRecord(b"", encode_end(LAST + 60_000), sent_at=LAST)])
     return log
 
 

@@ -34,8 +34,8 @@ def log() -> MemoryLog:
         made.create_topic(topic, 3)
     for number in range(EVENTS):
         event = Interaction(id=number, ts=T0 + number * 1000, user=f"u{number % 20}", item="i", action="click")
-        made.append("engagements", [ProducerRecord(f"u{number % 20}".encode(), encode(event), sent_at=T0)])
-    made.append("control", [ProducerRecord(b"", encode_end(T0), sent_at=T0)])
+        made.append("engagements", [ProducerRecord(f"u{number % 20}".encode(), encode(event), sent_at=T0 + 86_400_000)])
+    made.append("control", [ProducerRecord(b"", encode_end(T0), sent_at=T0 + 86_400_000)])
     return made
 
 
@@ -150,7 +150,7 @@ def test_workers_agree_where_some_own_no_partition_of_a_topic(together):
         few.create_topic(topic, partitions)
     for number in range(40):
         event = Interaction(id=number, ts=T0 + number * 1000, user=f"u{number}", item="i", action="click")
-        few.append("engagements", [ProducerRecord(b"u", encode(event), sent_at=T0, partition=number % 2)])
+        few.append("engagements", [ProducerRecord(b"u", encode(event), sent_at=T0 + 86_400_000, partition=number % 2)])
 
     def work(world: ProcessGroup) -> int:
         consumer, source = make_source(few, world, 1)
