@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hsnn.monitoring.duration import Duration
+from hsnn.monitoring.section import Section
 
 
-class IndexerConfig(BaseModel):
+class IndexerConfig(Section):
     """Settings of the scheduler and of the index."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     lease_ttl: Duration = Field(
         5.0, gt=0, description="time after which a leader that does not renew its lease is replaced"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hsnn.monitoring.duration import Duration
+from hsnn.monitoring.section import Section
 
 Action = Literal["refresh", "none"]
 """Actions of the scheduler on an alarm."""
 
 
-class LossDriftConfig(BaseModel):
+class LossDriftConfig(Section):
     """Drift detector on the prequential loss, the loss of a batch before it is trained on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = Field(True, description="watch the prequential loss with ADWIN")
     delta: float = Field(
@@ -29,10 +28,8 @@ class LossDriftConfig(BaseModel):
     memory: int = Field(2000, ge=64, description="losses kept for a restart; beyond them the older half is forgotten")
 
 
-class MixDriftConfig(BaseModel):
+class MixDriftConfig(Section):
     """Drift detector on the distribution of engaged items."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = Field(True, description="watch the item mix with the population stability index (PSI)")
     window: int = Field(4096, ge=16, description="interactions per compared window")
@@ -47,10 +44,8 @@ class MixDriftConfig(BaseModel):
     cool_down: int = Field(4, ge=0, description="windows after an alarm before the next one")
 
 
-class GateConfig(BaseModel):
+class GateConfig(Section):
     """Quality gate: holds snapshots back while the loss is much worse than usual."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = Field(True, description="hold snapshots back while the prequential loss is off a cliff")
     margin: float = Field(0.2, gt=0, description="a recent loss beyond the usual one by this share of it is a cliff")
@@ -60,10 +55,8 @@ class GateConfig(BaseModel):
     warm_up: int = Field(20_000, ge=0, description="events after the start before the gate may close")
 
 
-class MonitoringConfig(BaseModel):
+class MonitoringConfig(Section):
     """Metrics and health endpoints, detectors, and actions on alarms."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     host: str = Field("127.0.0.1", description="address on which trainer and scheduler show metrics and health")
     trainer_port: int = Field(
@@ -73,13 +66,13 @@ class MonitoringConfig(BaseModel):
         9102, ge=0, le=65535, description="port of the scheduler's metrics and health; 0 takes a free one"
     )
     stalled_after: Duration = Field(
-        30.0, description="a loop without progress for this long makes its process not live"
+        30.0, gt=0, description="a loop without progress for this long makes its process not live"
     )
     worker_timeout: Duration = Field(
-        60.0, description="under torchrun: a worker silent for this and `streaming.patience` is taken for lost"
+        60.0, gt=0, description="under torchrun: a worker silent for this and `streaming.patience` is taken for lost"
     )
     stuck_after: Duration = Field(
-        120.0, description="a trainer that has events waiting and learns none for this long is not live"
+        120.0, gt=0, description="a trainer that has events waiting and learns none for this long is not live"
     )
     gradient_limit: float | None = Field(
         1000.0,

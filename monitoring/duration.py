@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated
 
@@ -9,6 +10,10 @@ from pydantic import BeforeValidator
 
 # Seconds per unit.
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+# Seconds: a hundred years, which fit into 64 bits of milliseconds with room for any time beside them.
+_LONGEST = 36_500 * 86_400.0
+
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)\s*")
 
 
@@ -18,19 +23,26 @@ def parse_duration(value: object) -> float:
     Raises
     ------
     ValueError
-        The value is not a non-negative number, or a number with a unit.
+        The value is not a non-negative number, or a number with a unit, or longer than a hundred years.
 
     Examples
     --------
     >>> parse_duration("250ms"), parse_duration("2h"), parse_duration(3)
     (0.25, 7200.0, 3.0)
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return float(value)
-    match = _PATTERN.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
+    seconds = _seconds(value)
+    if seconds is None:
         raise ValueError(f"{value!r} is not a duration; write a number with one of {', '.join(_UNITS)}, such as '10s'")
-    return float(match[1]) * _UNITS[match[2]]
+    if seconds > _LONGEST:
+        raise ValueError(f"{value!r} is longer than {_LONGEST / _UNITS['d']:.0f}d, the longest duration")
+    return seconds
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(min(value, math.inf))
+    match = _PATTERN.fullmatch(value) if isinstance(value, str) else None
+    return float(match[1]) * _UNITS[match[2]] if match else None
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]

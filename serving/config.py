@@ -6,9 +6,10 @@ import ipaddress
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hsnn.monitoring.duration import Duration
+from hsnn.monitoring.section import Section
 from hsnn.serving.limits import RetrievalLimits
 
 
@@ -22,20 +23,16 @@ class Scope(StrEnum):
     """Calls that change what is recommended."""
 
 
-class TokenConfig(BaseModel):
+class TokenConfig(Section):
     """A token that clients may send."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     env: str = Field(min_length=1, description="environment variable that holds it")
     scopes: tuple[Scope, ...] = Field((Scope.READ,), min_length=1, description="what it is for: read, write")
     rate: float | None = Field(None, gt=0, description="queries per second, averaged over a second; none: no limit")
 
 
-class ServingConfig(BaseModel):
+class ServingConfig(Section):
     """Configuration of the server."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", description="address to listen on; any but loopback needs a token or allow_open")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -73,6 +70,12 @@ class ServingConfig(BaseModel):
                 f"host {self.host!r} can be reached from other machines: name a variable with a token in token_env, "
                 "or set allow_open = true if the network is closed"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _default_within_limit(self) -> ServingConfig:
+        if self.k > self.max_k:
+            raise ValueError(f"k = {self.k} is above max_k = {self.max_k}; every request without a k would be refused")
         return self
 
     @model_validator(mode="after")

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hsnn.monitoring.duration import Duration
+from hsnn.monitoring.section import Section
+
+LOG_SCHEMES = ("kafka", "redis", "rediss", "unix")
+"""Schemes of the addresses of event logs."""
 
 OnLostOffsets = Literal["fail", "earliest", "latest"]
 """What to do if the log does not hold the next record."""
 
 
-class StreamingConfig(BaseModel):
+class StreamingConfig(Section):
     """Where events come from, how they are batched, and which are rejected."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     log: str = Field(
         "redis://127.0.0.1:6379/0",
         description="the event log: kafka://HOST:PORT[,HOST:PORT...][?option=value] or redis://...",
     )
-    group: str = Field("hsnn", description="name under which the trainer publishes its committed positions")
-    engagements_topic: str = "engagements"
-    items_topic: str = "items"
-    users_topic: str = "users"
-    control_topic: str = "control"
+    group: str = Field(
+        "hsnn", min_length=1, description="name under which the trainer publishes its committed positions"
+    )
+    engagements_topic: str = Field("engagements", min_length=1, description="topic of interactions and impressions")
+    items_topic: str = Field("items", min_length=1, description="topic of items, compacted")
+    users_topic: str = Field("users", min_length=1, description="topic of users, compacted")
+    control_topic: str = Field("control", min_length=1, description="topic of commands to the trainer")
     partitions: int = Field(4, ge=1, description="partitions of a topic that does not exist yet")
     on_lost_offsets: OnLostOffsets = Field(
         "fail",
@@ -57,7 +61,7 @@ class StreamingConfig(BaseModel):
         description="actions that are labels of impressions; none: impressions only make items known",
     )
     attribution_window: Duration = Field(
-        600.0, description="stream time after which a shown item without an action is a negative"
+        600.0, gt=0, description="stream time after which a shown item without an action is a negative"
     )
     joiner_capacity: int = Field(
         100_000, ge=1, description="shown items that may wait for actions; beyond it the oldest are labelled early"
@@ -81,6 +85,18 @@ class StreamingConfig(BaseModel):
             raise ValueError(f"drop_below ({self.drop_below:g}s) must be less than drop_above ({self.drop_above:g}s)")
         if self.tasks:
             raise ValueError("drop_above cannot go with tasks: a dropped action would make its impression a negative")
+        return self
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        names = {"engagements_topic", "items_topic", "users_topic", "control_topic"}
+        topics = {name: getattr(self, name) for name in sorted(names)}
+        for name, topic in topics.items():
+            same = [other for other, also in topics.items() if also == topic]
+            if len(same) > 1:
+                raise ValueError(f"{' and '.join(same)} are both {topic!r}; each kind of event has a topic of its own")
+            if topic.endswith(".dlq"):
+                raise ValueError(f"{name} = {topic!r}: topics whose name ends in .dlq hold dead letters")
         return self
 
     @field_validator("tasks")

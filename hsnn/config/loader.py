@@ -14,8 +14,12 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from hsnn.config.keys import Key, flatten, nearest, nested
+from hsnn.config.masking import mask_value
 from hsnn.config.schema import Config, known_keys
 from hsnn.monitoring.errors import HsnnError
+
+# Characters of a refused value in a message.
+_LONGEST_VALUE = 200
 
 DEFAULT_FILE = "hsnn.toml"
 ENV_PREFIX = "HSNN_"
@@ -163,4 +167,12 @@ def _describe_problem(problem: Mapping[str, Any], origins: Mapping[str, str]) ->
     place = [str(part) for part in problem["loc"]]
     name = ".".join(place)
     origin = next((origins[key] for key in origins if name == key or name.startswith(f"{key}.")), "default")
-    return f"{origin}: {name} = {problem['input']!r}: {problem['msg']}"
+    given = problem["input"]  # of a rule on several keys the whole section, which the message names parts of
+    value = "" if isinstance(given, Mapping) else f" = {_shown(place, given)}"
+    return f"{origin}: {name}{value}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _shown(place: Sequence[str], given: Any) -> str:
+    """Write a value that was refused: without secrets, and not at any length."""
+    text = repr(mask_value(place[-1], given) if place else given)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hsnn.config.digest import config_digest
 from hsnn.config.keys import Key, keys
+from hsnn.config.masking import mask_address
 from hsnn.indexer.config import IndexerConfig
 from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.section import Section
 from hsnn.serving.config import ServingConfig
-from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.config import LOG_SCHEMES, StreamingConfig
+from hsnn.streaming.redis.client import URL_SCHEMES
 from hsnn.trainer.config.model import TrainerConfig
 
 
-class RedisConfig(BaseModel):
+class RedisConfig(Section):
     """Where the index lives."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(
         "redis://127.0.0.1:6379/0",
@@ -27,11 +28,20 @@ class RedisConfig(BaseModel):
         "redis+cluster://HOST:PORT, one node of a Redis Cluster",
     )
 
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        if url.partition("://")[0] not in URL_SCHEMES or "://" not in url:
+            raise ValueError(
+                f"an address of Redis begins with one of {', '.join(f'{name}://' for name in URL_SCHEMES)}"
+            )
+        return url
+
 
 class Config(BaseSettings):
     """Everything that can be configured; `hsnn.load` reads it from its sources, ``Config()`` has defaults only."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     redis: RedisConfig = RedisConfig()
     streaming: StreamingConfig = StreamingConfig()
@@ -51,6 +61,16 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read constructor arguments only: `hsnn.config.loader.load` merges the sources and records the origins."""
         return (init_settings,)
+
+    @model_validator(mode="after")
+    def _known_log(self) -> Self:
+        scheme, separator, _ = self.streaming.log.partition("://")
+        if not separator or scheme not in LOG_SCHEMES:
+            schemes = ", ".join(f"{scheme}://" for scheme in LOG_SCHEMES)
+            raise ValueError(
+                f"streaming.log is {mask_address(self.streaming.log)!r}; a log begins with one of {schemes}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _same_tasks(self) -> Self:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from hsnn.streaming.config import LOG_SCHEMES
 from hsnn.streaming.errors import LogUrlError
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.retrying import RetryingLog
@@ -44,7 +45,7 @@ def _open(url: str, retry_policy: RetryPolicy) -> EventLog:
         from hsnn.streaming.log.kafka.log import KafkaLog
 
         return KafkaLog(_servers(parts.netloc, url), retry_policy, **options)
-    if parts.scheme in ("redis", "rediss", "unix"):
+    if parts.scheme in LOG_SCHEMES:
         from hsnn.streaming.log.redis.log import RedisLog
 
         retention = options.pop("retention", None)

@@ -15,6 +15,9 @@ from hsnn.streaming.retry import BACKOFF
 Redis = redis.Redis
 CLUSTER = "+cluster"
 
+URL_SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
+"""Schemes of the addresses that `connect` takes."""
+
 # Bytes from which on a value is sent by itself: as in redis-py.
 _CUTOFF = 6000
 

@@ -88,6 +88,11 @@ def normalised_action(action: str) -> str:
 
 
 def _checked_weight(weight: Any) -> Any:
+    if isinstance(weight, str):  # from an environment variable or an argument
+        try:
+            weight = float(weight)
+        except ValueError:
+            return weight
     if isinstance(weight, int | float) and not 0 <= weight <= LARGEST_WEIGHT:  # also refuses NaN
         raise ValueError(
             f"a weight must be a number from 0 to {LARGEST_WEIGHT:g}; for an action that counts against its item, "

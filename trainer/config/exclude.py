@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hsnn.monitoring.duration import Duration
+from hsnn.monitoring.section import Section
 
 
-class ExcludeConfig(BaseModel):
+class ExcludeConfig(Section):
     """Which of a user's past items are not recommended, and so are no lessons and no candidates in training."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rule: Literal["recent", "seen", "nothing"] = Field(
         "recent",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hsnn.monitoring.duration import Duration
+from hsnn.monitoring.section import Section
 
 
-class IdLimits(BaseModel):
+class IdLimits(Section):
     """Limits of one id table; by default there are none: every id gets a row when first seen, and keeps it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     admit_after: int = Field(
         1,
@@ -19,6 +18,7 @@ class IdLimits(BaseModel):
     )
     expire_after: Duration | None = Field(
         None,
+        gt=0,
         description="stream time without being seen after which an id gives up its row (an item once it has expired)",
     )
     cap: int | None = Field(
@@ -35,10 +35,8 @@ class IdLimits(BaseModel):
         return self
 
 
-class IdsConfig(BaseModel):
+class IdsConfig(Section):
     """Limits of both id tables, and the reuse of item rows."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     items: IdLimits = IdLimits()
     users: IdLimits = IdLimits()

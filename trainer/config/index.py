@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from hsnn.monitoring.section import Section
 
 IndexLearnerKind = Literal["oneshot", "lti", "em", "sil", "streaming_vq"]
 
 
-class IndexConfig(BaseModel):
+class IndexConfig(Section):
     """How the hierarchy is learned; every regulariser can be switched off on its own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     learner: IndexLearnerKind = Field(
         "em",

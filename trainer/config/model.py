@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hsnn.monitoring.duration import Duration
+from hsnn.monitoring.section import Section
 from hsnn.trainer.config.actions import DISLIKES, RATED_ACTIONS, ActionWeight
 from hsnn.trainer.config.exclude import ExcludeConfig
 from hsnn.trainer.config.ids import IdsConfig
@@ -23,10 +24,8 @@ _NO_SHAPE = frozenset({"beam", "budget"})
 _NARROW = 8
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Section):
     """Shape of the MoNN and of its learned levels; a change of shape needs a new model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     preset: Literal["tiny", "small", "medium", "large"] = Field(
         "tiny", description="sizes by name (dim, vectors, over_arch) for keys that are not given"
@@ -55,7 +54,7 @@ class ModelConfig(BaseModel):
     )
     tasks: tuple[str, ...] = Field((), description="actions that get a task head, trained where impressions are joined")
     nodes: int = Field(256, ge=2, description="nodes of the coarsest learned level")
-    children: tuple[int, ...] = Field(
+    children: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (), max_length=2, description="children per node of each further learned level; none: one learned level"
     )
     node_heads: int = Field(
@@ -124,17 +123,15 @@ class ModelConfig(BaseModel):
         return sorted(name for name in fields.keys() - _NO_SHAPE if fields[name] != written.get(name))
 
 
-class TrainerConfig(BaseModel):
+class TrainerConfig(Section):
     """How the model is trained, checkpointed and published."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: ModelConfig = ModelConfig()
     index: IndexConfig = IndexConfig()
     ids: IdsConfig = IdsConfig()
     memory: MemoryConfig = MemoryConfig()
     exclude: ExcludeConfig = ExcludeConfig()
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63, description="of everything random; the same seed and log give the same model")
     threads: int = Field(1, ge=1, description="torch threads; another number may change the last bits of a run")
     dense_rate: float = Field(2e-3, gt=0, description="Adam rate of the dense weights")
     embedding_rate: float = Field(0.2, gt=0, description="row-wise Adagrad rate of the embedding rows")
@@ -163,7 +160,7 @@ class TrainerConfig(BaseModel):
         RATED_ACTIONS, description="actions whose `value` rates the item, by its rank among their last 1,024 values"
     )
     expire_after_idle: Duration | None = Field(
-        None, description="time without engagement after which an item leaves the index"
+        None, gt=0, description="time without engagement after which an item leaves the index"
     )
     checkpoint_dir: Path = Field(Path("checkpoints"), description="folder of the checkpoints")
     checkpoints_kept: int = Field(3, ge=1, description="checkpoints that are kept; older ones are removed")
@@ -172,7 +169,9 @@ class TrainerConfig(BaseModel):
         None, ge=1, description="events between additional checkpoints; each waits for the one before"
     )
     checkpoint_time: Duration | None = Field(
-        None, description="stream time between additional checkpoints, at its multiples; each waits for the one before"
+        None,
+        gt=0,
+        description="stream time between additional checkpoints, at its multiples; each waits for the one before",
     )
     flush_interval: Duration = Field(
         0.2, description="longest time before a changed item or user state is sent to the servers' mirrors"
@@ -183,5 +182,12 @@ class TrainerConfig(BaseModel):
         0.02, ge=0, le=1, description="share of the events asked as live prequential queries"
     )
     prequential_deadline: Duration = Field(
-        1.0, description="longest wait for an answer; later ones count as unmeasured"
+        1.0, gt=0, description="longest wait for an answer; later ones count as unmeasured"
     )
+
+    @field_validator("server")
+    @classmethod
+    def _http_address(cls, server: str) -> str:
+        if server and not server.startswith(("http://", "https://")):
+            raise ValueError("the address of a server begins with http:// or https://, as in 'http://127.0.0.1:8080'")
+        return server
