@@ -9,7 +9,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import typer
@@ -19,9 +18,9 @@ from rich.table import Table
 from hsnn.cli.options import ConfigFile, Overrides, settings
 from hsnn.config.masking import mask_address
 from hsnn.config.schema import Config
+from hsnn.doctor.finding import Finding
 from hsnn.monitoring.errors import user_message
 
-State = Literal["ok", "warn", "fail"]
 # Bytes of a GiB, the unit in which disks are reported.
 _BYTES_PER_GIB = 2**30
 
@@ -30,24 +29,6 @@ _LEAST_FREE_GIB = 2
 
 # Seconds: a server that does not accept a connection within them is reported; the clients would retry for much longer.
 _CONNECT_SECONDS = 2.0
-
-
-class Finding(NamedTuple):
-    """The result of a check.
-
-    Attributes
-    ----------
-    name
-        What was checked.
-    state
-        ``ok``, ``warn`` (works, but slowly or not for long) or ``fail``.
-    text
-        The result in words, and what to do about it.
-    """
-
-    name: str
-    state: State
-    text: str
 
 
 def doctor(config: ConfigFile = None, overrides: Overrides = None) -> None:
@@ -64,12 +45,10 @@ def run_checks(config: Config) -> list[Finding]:
         check_python,
         check_torch,
         check_crc32c,
-        check_redis,
-        check_log,
         check_threads,
         check_disk,
     )
-    return [*(check(config) for check in checks), *check_ports(config)]
+    return [*(check(config) for check in checks), *check_servers(config), *check_ports(config)]
 
 
 def print_findings(findings: list[Finding]) -> None:
@@ -106,41 +85,20 @@ def check_crc32c(_config: Config) -> Finding:
     return Finding("crc32c", "ok", "Kafka checksums are computed in C")
 
 
-def check_redis(config: Config) -> Finding:
-    """Check that Redis answers and is version 7, the first with the stream ids the log needs (``0-*``)."""
-    from hsnn.streaming.redis.client import connect
+def check_servers(config: Config) -> Iterator[Finding]:
+    """Check Redis and the event log; where one does not answer, say so at once."""
+    from hsnn.doctor.event_log import check_event_log
+    from hsnn.doctor.redis_server import check_redis_server
 
-    address = mask_address(config.redis.url)
-    try:
-        _connect(config.redis.url)
-        client = connect(config.redis.url)
-        info = client.info("server")
-        client.close()
-    except Exception as error:
-        return Finding("redis", "fail", f"{address}: {user_message(error) or error}")
-    server = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
-    if int(str(info["redis_version"]).partition(".")[0]) < 7:
-        return Finding("redis", "fail", f"{address} is {server}; version 7 or newer is needed")
-    return Finding("redis", "ok", f"{address} is {server}")
-
-
-def check_log(config: Config) -> Finding:
-    """Check that the event log answers; trainer or producer create a topic that does not exist yet."""
-    from hsnn.streaming.errors import UnknownTopicError
-    from hsnn.streaming.log.open import open_log
-
-    address, topic = mask_address(config.streaming.log), config.streaming.engagements_topic
-    try:
-        _connect(config.streaming.log)
-        opened = open_log(config.streaming.log)
+    for name, url, check in (
+        ("redis", config.redis.url, check_redis_server),
+        ("log", config.streaming.log, check_event_log),
+    ):
         try:
-            return Finding("log", "ok", f"{address}: {topic} has {len(opened.partitions(topic))} partitions")
-        except UnknownTopicError:
-            return Finding("log", "ok", f"{address}: {topic} does not exist yet")
-        finally:
-            opened.close()
-    except Exception as error:
-        return Finding("log", "fail", f"{address}: {user_message(error) or error}")
+            _connect(url)
+            yield from check(config)
+        except Exception as error:
+            yield Finding(name, "fail", f"{mask_address(url)}: {user_message(error) or error}")
 
 
 def check_threads(config: Config) -> Finding:

@@ -54,11 +54,16 @@ def identity(client: Redis) -> str:
 
     It changes with a restart or a failover, which may have lost the last writes.
     """
-    if isinstance(client, RedisCluster):
-        info: Any = client.info("server", target_nodes=RedisCluster.PRIMARIES)
-        answers = info.values() if all(isinstance(value, dict) for value in info.values()) else [info]
-        return " ".join(sorted(str(answer["run_id"]) for answer in answers))
-    return str(client.info("server")["run_id"])
+    return " ".join(sorted(str(info["run_id"]) for info in server_infos(client, "server")))
+
+
+def server_infos(client: Redis, section: str = "default") -> list[dict[str, Any]]:
+    """Return what ``INFO`` says of the server, or of each primary of a cluster."""
+    if not isinstance(client, RedisCluster):
+        single: Any = client.info(section)
+        return [single]
+    info: Any = client.info(section, target_nodes=RedisCluster.PRIMARIES)
+    return list(info.values()) if all(isinstance(value, dict) for value in info.values()) else [info]
 
 
 def bulk(client: Redis) -> Redis:

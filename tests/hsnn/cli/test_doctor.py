@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 from hsnn.cli.app import application
 from hsnn.cli.doctor import check_crc32c, run_checks
 from hsnn.config.schema import Config
+from hsnn.streaming.redis.client import Redis
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +48,15 @@ def test_doctor_complains_loudly_without_crc32c(monkeypatch: pytest.MonkeyPatch)
     assert "3 to 20 times slower" in found.text
 
 
+@pytest.fixture
+def keeping(redis_client: Redis) -> Iterator[None]:
+    """Redis writes snapshots to disk."""
+    redis_client.config_set("save", "3600 1")
+    yield
+    redis_client.config_set("save", "")
+
+
+@pytest.mark.usefixtures("keeping")
 def test_doctor_command_fails_if_a_check_does(redis_server: str) -> None:
     fine = ("--set", f"redis.url={redis_server}", "--set", f"streaming.log={redis_server}")
     assert invoke("doctor", *fine).exit_code == 0

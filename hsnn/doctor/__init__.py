@@ -1,0 +1,1 @@
+"""Checks of `hsnn doctor` on the servers that the configuration points to."""
