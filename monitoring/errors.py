@@ -8,6 +8,9 @@ import sys
 class HsnnError(Exception):
     """An error that a person can act on: its message says what went wrong, where, and what to do."""
 
+    exit_status = 2
+    """Of the command that it ends."""
+
 
 def user_message(error: BaseException) -> str | None:
     """Return the one-sentence message of an error that a user can act on; None for a bug, which needs its traceback.

@@ -45,6 +45,7 @@ class Health:
         self._reasons: dict[str, str] = {}
         self._ready = dict.fromkeys(awaits, False)
         self._waits: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
 
     def expect(self, name: str, within: float, reason: str = "") -> None:
         """Require a `beat` of the loop `name` every `within` seconds from now on; `reason` explains a missing one."""
@@ -91,6 +92,28 @@ class Health:
             else:
                 self._waits[what] = why
 
+    def set_problem(self, what: str, why: str | None) -> None:
+        """Set what cannot be done, why, and what to do about it; None: it can be done again.
+
+        A process with a problem goes on with the rest: it is live, but not ready.
+
+        Examples
+        --------
+        >>> health = Health("trainer")
+        >>> health.set_ready("trainer")
+        >>> health.set_problem("checkpoints", "the disk is full: make room")
+        >>> health.readiness()
+        (False, {'trainer': True, 'problems': {'checkpoints': 'the disk is full: make room'}})
+        >>> health.set_problem("checkpoints", None)
+        >>> health.readiness()[0]
+        True
+        """
+        with self._lock:
+            if why is None:
+                self._problems.pop(what, None)
+            else:
+                self._problems[what] = why
+
     def liveness(self) -> tuple[bool, Detail]:
         """Return whether every expected loop had a heartbeat in time, and the time since each one's last."""
         with self._lock:
@@ -106,7 +129,8 @@ class Health:
         """Return whether all parts are ready, and the state of each."""
         with self._lock:
             parts, waits = dict(self._ready), {"waits": dict(self._waits)} if self._waits else {}
-        return bool(parts) and all(parts.values()) and not waits, parts | waits
+            problems = {"problems": dict(self._problems)} if self._problems else {}
+        return bool(parts) and all(parts.values()) and not (waits or problems), parts | waits | problems
 
 
 def _loop_detail(silent: float, within: float, reason: str) -> Detail:

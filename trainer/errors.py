@@ -9,6 +9,12 @@ class CheckpointError(HsnnError):
     """A checkpoint cannot be used; the message says which and why."""
 
 
+class OwnershipError(HsnnError):
+    """Another trainer writes to this Redis or this folder of checkpoints."""
+
+    exit_status = 3  # tells service managers that a restart does not help
+
+
 class TokenError(HsnnError):
     """The token for the server of the prequential queries is missing."""
 

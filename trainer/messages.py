@@ -5,7 +5,7 @@ All values are absolute and addressed by row, so that reading a message twice ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,9 @@ NEIGHBOURS = 64
 
 MEMORY_ENTRY_BYTES = 11
 """Bytes of a remembered item of a user: item, time, count and flags (`hsnn.trainer.features.user_memory`)."""
+
+# Bytes of one field of a snapshot in Redis, at most: far below `proto-max-bulk-len`, 512 MiB by default.
+_PIECE_BYTES = 64 << 20
 
 # Shape of the lists of no items: the default of a message without co-visitation.
 _LISTS = (0, len(COVISIT_HALF_LIVES), NEIGHBOURS)
@@ -302,7 +305,8 @@ class Snapshot:
 
     @classmethod
     def decode(cls, fields: dict[bytes, bytes]) -> Snapshot:
-        """Decode what `encode` wrote; other fields of the hash are ignored."""
+        """Decode what `encode` wrote, split into pieces or not; other fields of the hash are ignored."""
+        fields = {name: _joined(fields, name) for name in (b"manifest", b"model", b"items", b"users", b"ids")}
         item_ids, user_ids, features = msgspec.msgpack.decode(fields[b"ids"])
         return cls(
             manifest=msgspec.json.decode(fields[b"manifest"], type=SnapshotManifest),
@@ -313,3 +317,25 @@ class Snapshot:
             user_ids=user_ids,
             features=features,
         )
+
+
+def split_fields(fields: Mapping[bytes, bytes], size: int = _PIECE_BYTES) -> Iterator[tuple[bytes, memoryview]]:
+    """Split values of more than `size` bytes into pieces: the fields ``name``, ``name:1``, ``name:2``, ...
+
+    Examples
+    --------
+    >>> [(name, bytes(piece)) for name, piece in split_fields({b"ids": b"abcde"}, size=2)]
+    [(b'ids', b'ab'), (b'ids:1', b'cd'), (b'ids:2', b'e')]
+    """
+    for name, value in fields.items():
+        yield name, memoryview(value)[:size]
+        for number, start in enumerate(range(size, len(value), size), 1):
+            yield b"%s:%d" % (name, number), memoryview(value)[start : start + size]
+
+
+def _joined(fields: Mapping[bytes, bytes], name: bytes) -> bytes:
+    """Join the pieces of a field; a value that was not split is returned as it is."""
+    pieces = [fields[name]]
+    while (piece := fields.get(b"%s:%d" % (name, len(pieces)))) is not None:
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -36,6 +36,10 @@ LEFT_OUT_FEATURES = Counter(
     "hsnn_left_out_features_total", "Feature values that the model does not see because there are too many of them."
 )
 REBALANCES = Counter("hsnn_rebalances_total", "Commands to rebalance the nodes, by outcome.", ["outcome"])
+REDIS_REFUSED = Counter("hsnn_redis_refused_total", "Writes of the trainer that Redis refused.", ["write"])
+UNADOPTED_SECONDS = Gauge(
+    "hsnn_snapshots_unadopted_seconds", "Age of the oldest snapshot that is newer than the version in use."
+)
 HELD = Gauge("hsnn_snapshots_held", "1 while snapshots are held back because the loss is far above the usual.")
 STEP_SECONDS = Histogram(
     "hsnn_step_seconds", "Time of one training step.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)

@@ -69,7 +69,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; an error that the user can act on is one sentence and exit status 2."""
+    """Run the command line; an error that the user can act on is one sentence and exit status 2, or its own."""
     try:
         application(sys.argv[1:])(prog_name="hsnn")
     except Exception as error:
@@ -79,7 +79,7 @@ def main() -> None:
         if message is None:
             raise
         typer.secho(f"hsnn: {message}", err=True, fg="red")
-        sys.exit(2)
+        sys.exit(getattr(error, "exit_status", 2))
 
 
 def version() -> None:

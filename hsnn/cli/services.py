@@ -29,14 +29,27 @@ def train(
     on_lost_offsets: Annotated[
         LostOffsets | None, typer.Option(help="if the log lost the next records: sets streaming.on_lost_offsets")
     ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="end the trainer that runs on this Redis, and go on in its place")
+    ] = False,
 ) -> None:
-    """Run the trainer: event log to model, states and snapshots. Stops at SIGTERM or Ctrl+C, a second one at once."""
+    """Run the trainer: event log to model, states and snapshots. Stops at SIGTERM or Ctrl+C, a second one at once.
+
+    Ends with status 3 if another trainer runs, or has taken over.
+    """
     lost = [] if on_lost_offsets is None else [f"streaming.on_lost_offsets={on_lost_offsets.value}"]
     loaded = settings(config, [*(overrides or ()), *lost]).config
     _log_to_stderr()
     from hsnn.trainer.online.loop import run  # after the configuration: a mistake in it must not wait for torch
 
-    run(loaded.trainer, loaded.streaming, loaded.monitoring, redis_url=loaded.redis.url, digest=loaded.digest())
+    run(
+        loaded.trainer,
+        loaded.streaming,
+        loaded.monitoring,
+        redis_url=loaded.redis.url,
+        digest=loaded.digest(),
+        take_over=take_over,
+    )
 
 
 def schedule(config: ConfigFile = None, overrides: Overrides = None) -> None:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from hsnn.config.masking import mask_address
 from hsnn.config.schema import Config
 from hsnn.doctor.finding import Finding
-from hsnn.indexer.store.lease import lease_key
+from hsnn.doctor.owners import check_owners
 from hsnn.streaming.redis.client import Redis, connect, server_infos
 
 # Share of `maxmemory` in use from which on the next version may not fit beside those that are kept.
@@ -37,7 +37,7 @@ def check_redis_server(config: Config) -> Iterator[Finding]:
         yield check_memory(infos)
         yield check_persistence(infos, _saves(client), holds_log=log_here)
         yield check_clock(_clock_offset(client))
-        yield _owners(client)
+        yield check_owners(client, config.trainer.checkpoint_dir)
     finally:
         client.close()
 
@@ -109,15 +109,6 @@ def _clock_offset(client: Redis) -> float:
     after = time.time()
     seconds, microseconds = next(iter(answer.values())) if isinstance(answer, dict) else answer
     return float(int(seconds) + int(microseconds) / 1e6 - (before + after) / 2)
-
-
-def _owners(client: Redis) -> Finding:
-    """Tell who writes: the scheduler that leads."""
-    lease: Any = client.get(lease_key())
-    if lease is None:
-        return Finding("writers", "ok", "no scheduler leads")
-    token, _, owner = lease.decode().partition(":")
-    return Finding("writers", "ok", f"scheduler {owner} leads (fencing token {token})")
 
 
 def _place(url: str) -> tuple[str, str]:

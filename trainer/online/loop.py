@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import start_http
+from hsnn.monitoring.metrics import ALARMS
 from hsnn.monitoring.process.failpoints import failpoint
 from hsnn.monitoring.process.gc_tuning import freeze_heap
 from hsnn.monitoring.process.signals import stop_on_signals
@@ -20,6 +22,7 @@ from hsnn.streaming.log.records import Position
 from hsnn.streaming.redis.client import Redis, connect
 from hsnn.streaming.retry import RetryPolicy
 from hsnn.streaming.schema.batch import Batch
+from hsnn.trainer.checkpoint.folder_lock import FolderLock
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.checkpoint.triggers import CheckpointTriggers
 from hsnn.trainer.config.model import TrainerConfig
@@ -31,6 +34,8 @@ from hsnn.trainer.online.follower_worker import FollowerWorker
 from hsnn.trainer.online.prequential import LivePrequential
 from hsnn.trainer.online.progress import TrainingProgress
 from hsnn.trainer.online.resume import common_checkpoint, make_consumer, resume_learner
+from hsnn.trainer.publish.adoption import AdoptionWatch
+from hsnn.trainer.publish.ownership import Ownership
 from hsnn.trainer.publish.publisher import Publisher
 from hsnn.trainer.publish.redis_writer import RedisWriter
 from hsnn.trainer.threads import use_threads
@@ -38,6 +43,13 @@ from hsnn.trainer.threads import use_threads
 _log = logging.getLogger(__name__)
 # Longest wait for a batch, seconds: how soon a stop request is noticed.
 _POLL_SECONDS = 0.2
+
+# Times `monitoring.stuck_after` (10 minutes by default): a version of millions of items takes minutes to build.
+_ADOPTION_FACTOR = 5.0
+
+# Seconds to wait for the folder of checkpoints: as long as for the lease, and while a trainer that was told to end by a
+# take-over finishes the checkpoint that it is writing.
+_FOLDER_SECONDS, _FOLDER_SECONDS_TAKE_OVER = 10.0, 60.0
 
 
 class OnlineLoop:
@@ -53,6 +65,8 @@ class OnlineLoop:
         For the calls to Redis; the log has its own.
     world
         The process group, where this is the first of several workers.
+    ownership
+        The right to write to Redis; None takes over from whoever has it.
     """
 
     def __init__(
@@ -66,13 +80,17 @@ class OnlineLoop:
         health: Health | None = None,
         retry_policy: RetryPolicy | None = None,
         world: ProcessGroup | None = None,
+        ownership: Ownership | None = None,
     ) -> None:
         self._config = config
         self._health = health or Health("trainer")
         store = CheckpointStore(config.checkpoint_dir, config.checkpoints_kept)
         self._retry_policy = retry_policy or RetryPolicy(streaming.patience, self._health.set_waiting)
-        self._writer = RedisWriter(redis, self._retry_policy)
-        self._publisher = Publisher(store, self._writer, digest)
+        self._writer = RedisWriter(
+            redis, self._retry_policy, ownership, notify=lambda text: self._health.set_problem("redis", text)
+        )
+        self._adoption = AdoptionWatch(redis, _ADOPTION_FACTOR * monitoring.stuck_after)
+        self._publisher = Publisher(store, self._writer, digest, on_published=self._adoption.note_published)
         self._prequential = LivePrequential(config)
         self._drift = DriftMonitor(monitoring)
         self.progress = TrainingProgress()
@@ -153,6 +171,9 @@ class OnlineLoop:
         LAG_SECONDS.set(waited)
         if lag == 0:
             self._health.beat("learning")  # an empty log is no stall
+        if (alarm := self._adoption.check(self.learner.watermark)) is not None:
+            ALARMS.labels(alarm.kind).inc()
+            self._writer.write_alarm(alarm, 0)
         progress, prequential = self.progress, self._prequential
         self._writer.write_progress(
             progress.state_dict()
@@ -217,12 +238,41 @@ class OnlineLoop:
         )
 
 
+def become_owner(redis: Redis, folder: Path, *, take_over: bool = False) -> tuple[Ownership, FolderLock]:
+    """Become the one trainer of this Redis and this folder of checkpoints; both are to be kept until the process ends.
+
+    A trainer that was killed is followed at once if its folder tells so, else when its lease has ended. With
+    `take_over`, a living one ends at its next write.
+
+    Raises
+    ------
+    OwnershipError
+        Another trainer is alive.
+    """
+    ownership, lock = Ownership(redis), FolderLock(folder)
+    if take_over:
+        ownership.wait_and_claim(take_over=True)
+        lock.acquire(_FOLDER_SECONDS_TAKE_OVER)
+    else:
+        lock.acquire(_FOLDER_SECONDS)
+        ownership.wait_and_claim(dead=lock.previous_owner)
+    lock.note_owner(str(ownership.owner))
+    return ownership, lock
+
+
 def run(
-    trainer: TrainerConfig, streaming: StreamingConfig, monitoring: MonitoringConfig, redis_url: str, digest: str
+    trainer: TrainerConfig,
+    streaming: StreamingConfig,
+    monitoring: MonitoringConfig,
+    redis_url: str,
+    digest: str,
+    *,
+    take_over: bool = False,
 ) -> None:
     """Train until SIGTERM or SIGINT; a second signal ends the process at once.
 
-    Under torchrun this is one of several workers: the first one publishes, the others only train.
+    Under torchrun this is one of several workers: the first one publishes, the others only train. There is one trainer;
+    with `take_over` it is this one, and another that runs ends.
     """
     use_threads(trainer.threads)
     world = join_process_group(monitoring.worker_timeout + streaming.patience, digest)
@@ -241,6 +291,7 @@ def run(
                 follower.run(stop.is_set)
             else:
                 redis = connect(redis_url)
+                ownership, _lock = become_owner(redis, trainer.checkpoint_dir, take_over=take_over)
                 loop = OnlineLoop(
                     trainer,
                     streaming,
@@ -251,9 +302,11 @@ def run(
                     health=health,
                     retry_policy=retry_policy,
                     world=world,
+                    ownership=ownership,
                 )
                 freeze_heap()
                 loop.run(stop.is_set)
+                ownership.release()
     finally:
         log.close()
         if world is not None:

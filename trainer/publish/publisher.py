@@ -40,6 +40,8 @@ class Publisher:
         Digest of the configuration, for manifests.
     on_pause
         Called with the seconds that training waited for copying in one step.
+    on_published
+        Called with the number of each snapshot that was announced.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class Publisher:
         writer: RedisWriter,
         digest: str,
         on_pause: Callable[[float], None] = CHECKPOINT_PAUSE.observe,
+        on_published: Callable[[int], None] = lambda number: None,  # noqa: ARG005
     ) -> None:
         self._store, self._writer, self._digest, self._on_pause = store, writer, digest, on_pause
+        self._on_published = on_published
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._copy_of_learner: LearnerCopy | None = None
         self._previous = ""  # newest checkpoint that an incremental one may refer to
@@ -173,8 +177,9 @@ class Publisher:
         if snapshot is not None and self._copy_of_learner is not None:
             tables = [copy.table for copy in self._copy_of_learner.tables]
             encoder = SnapshotEncoder(snapshot, self._copy_of_learner.arrays(), tables).with_checkpoint(name)
-            self._writer.write_snapshot(encoder)
-            _log.info("snapshot %d of %s, %d events", snapshot.snapshot, name, snapshot.events)
+            if self._writer.write_snapshot(encoder):
+                self._on_published(snapshot.snapshot)
+                _log.info("snapshot %d of %s, %d events", snapshot.snapshot, name, snapshot.events)
         for alarm in alarms:
             self._writer.write_alarm(alarm, 0 if snapshot is None else snapshot.snapshot)
         failpoint("publish")

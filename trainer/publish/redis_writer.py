@@ -2,22 +2,53 @@
 
 A retry may write twice: states, items, snapshots and progress are absolute, and alarms have deterministic ids, so that
 all writes are idempotent. A restarted server may have lost the last writes; `RedisWriter.server_restarted` says so.
+Every write that a reader can see is fenced (`hsnn.trainer.publish.ownership`).
+
+A server that answers and refuses (its memory is full, a right is missing, a key has another type) ends nothing: the
+trainer learns on, nothing more is written under the epoch, and as soon as a write succeeds again `server_restarted`
+asks for a new epoch, with everything.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
+
+from redis.exceptions import RedisError, ResponseError
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.streaming.redis.client import UNAVAILABLE_ERRORS, Redis, bulk, identity
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.retry import RetryPolicy
-from hsnn.trainer.messages import Feed, FeedItem, SnapshotManifest, StateDelta
+from hsnn.trainer.messages import Feed, FeedItem, SnapshotManifest, StateDelta, split_fields
+from hsnn.trainer.metrics import REDIS_REFUSED
+from hsnn.trainer.publish.ownership import Ownership
+
+_log = logging.getLogger(__name__)
 
 # Entries of the alarm stream, at least: the scheduler reads them within seconds, the rest is history.
 _ALARMS_KEPT = 1000
+
+# Seconds after a refusal before everything is published again: doubled from the first to the second with each refusal
+# in a row, since a snapshot may be too large for a server that has room for everything else.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+
+# Parts of the errors of Redis, and what to do about them. redis-py removes the first word of some.
+_FULL = "Redis is at maxmemory: raise it, or keep fewer versions (indexer.versions_kept)"
+_RIGHT = "the Redis user lacks a right: allow it all commands on the keys hsnn:*"
+_REMEDIES = {
+    "maxmemory": _FULL,
+    "OOM": _FULL,
+    "MISCONF": "Redis cannot save to its disk: make room there",
+    "NOPERM": _RIGHT,
+    "permissions": _RIGHT,
+    "ACL": _RIGHT,
+    "WRONGTYPE": "another program has written this key: remove the key, or use a Redis of its own",
+}
 
 Fields = dict[Any, Any]
 """What redis-py's stubs accept as fields: their key type is a union, and dict is invariant."""
@@ -37,93 +68,168 @@ class Encodable(Protocol):
 class RedisWriter:
     """Write under one `epoch` at a time, with retries while the server is away.
 
+    Parameters
+    ----------
+    redis
+    retry_policy
+        For a server that does not answer.
+    ownership
+        The right to write, claimed already; None takes over from whoever has it.
+    notify
+        Called with what was refused and what to do about it, and with None once writes succeed again.
+
     Attributes
     ----------
     epoch : int
         Larger than any before, even if the server has lost the last ones.
-    restarted : bool
-        Whether the server is another process than at the start of this epoch. It may have lost writes, and readers are
-        consistent again only after a snapshot under a new epoch (`restart_epochs`).
+    server_restarted : bool
+        Whether readers are consistent again only after a snapshot under a new epoch (`restart_epochs`): the server is
+        another process than at the start of this epoch, has lost its data, or has refused writes.
     state_id, feed_id : str
         Ids of the last entries of the two streams; a reader of a snapshot continues after them.
     """
 
-    def __init__(self, redis: Redis, retry_policy: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        retry_policy: RetryPolicy | None = None,
+        ownership: Ownership | None = None,
+        notify: Callable[[str | None], object] = lambda text: None,  # noqa: ARG005
+    ) -> None:
         self._redis, self._retry_policy = redis, retry_policy or RetryPolicy(0.0)
-        self._bulk = bulk(redis)
-        self.epoch = self._number = 0
-        self.restart_epochs()
+        self._bulk, self._notify = bulk(redis), notify
+        self._refused_at: float | None = None  # monotonic; None: writes succeed
+        self._pause = _FIRST_PAUSE
+        self._number = 0
+        self._ownership = ownership or Ownership(redis)
+        if ownership is None:
+            self._with_retries("starting", lambda: self._ownership.claim(take_over=True))
+        self.epoch, self.state_id, self.feed_id = self._ownership.owner.token, "0-0", "0-0"
+        self._server, self.server_restarted = self._identity(), False
 
     def restart_epochs(self) -> None:
         """Begin a new epoch on the server process that runs now; a snapshot must follow."""
-        self._server, self.server_restarted = (
-            self._with_retries("reading its identity", lambda: identity(self._redis)),
-            False,
-        )
-        self.epoch, self.state_id, self.feed_id = self._next(key("epoch"), self.epoch), "0-0", "0-0"
+        self._server, self.server_restarted, self._refused_at = self._identity(), False, None
+        self.begin_epoch()
+        self.state_id, self.feed_id = "0-0", "0-0"
 
     def begin_epoch(self) -> None:
         """Begin the next epoch, because rows have been recycled; a snapshot must follow."""
         self.epoch = self._next(key("epoch"), self.epoch)
 
+    def _identity(self) -> str:
+        return str(self._with_retries("reading its identity", lambda: identity(self._redis)))
+
     def _next(self, counter: str, last: int) -> int:
-        """Increment a counter until it is larger than `last`: the server may have lost increments."""
+        """Increment a counter until it is larger than `last`: the server may have lost increments.
+
+        Where that is refused, the number is counted here; the counter catches up with the first increment that is not.
+        """
         number = last
         while number <= last:
-            number = int(self._with_retries("incrementing a counter", lambda: self._redis.incr(counter)))
+            answer = self._write("incrementing a counter", lambda: self._fenced("INCR", counter))
+            number = last + 1 if answer is None else int(answer)
         return number
 
     def _with_retries(self, doing: str, call: Callable[[], Any]) -> Any:
         return self._retry_policy.call(f"Redis, {doing}", call, UNAVAILABLE_ERRORS)
 
+    def _fenced(self, command: str, name: str, *arguments: Any) -> Any:
+        """Call a command as the owner; on a server that has lost its data, become the owner again first."""
+        try:
+            return self._ownership.write(command, name, *arguments)
+        except LookupError as error:
+            _log.warning("Redis has lost its data (%s); everything is published again", error)
+            self._ownership.claim(take_over=True, last_epoch=self.epoch)
+            self.server_restarted = True
+            return self._ownership.write(command, name, *arguments)
+
+    def _write(self, doing: str, call: Callable[[], Any]) -> Any:
+        """Return the answer of a write; None if it is refused."""
+        try:
+            return self._with_retries(doing, call)
+        except UNAVAILABLE_ERRORS:
+            raise
+        except ResponseError as error:
+            self._note_refusal(doing, error)
+            return None
+
+    def _note_refusal(self, doing: str, error: ResponseError) -> None:
+        remedy = next((remedy for part, remedy in _REMEDIES.items() if part in str(error)), "see the log of Redis")
+        text = f"Redis refuses {doing}: {error}; {remedy}"
+        REDIS_REFUSED.labels(doing).inc()
+        if self._refused_at is None:
+            _log.error("%s. Training goes on; everything is published again once Redis accepts it", text)
+        else:
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._refused_at = time.monotonic()
+        self._notify(text)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server refused a write of this epoch; nothing but progress is written until the next one."""
+        return self._refused_at is not None
+
     def write_state_delta(self, delta: StateDelta) -> None:
         """Append a state delta, for the mirrors."""
-        fields: Fields = {b"d": delta.encode()}
-        self.state_id = _text(self._with_retries("writing states", lambda: self._redis.xadd(key("state"), fields)))
+        self.state_id = self._append("writing states", key("state"), delta.encode, self.state_id)
 
     def write_feed(self, items: list[FeedItem]) -> None:
         """Append new, changed and deleted items, for the scheduler."""
         if items:
-            fields: Fields = {b"d": Feed(self.epoch, items).encode()}
-            self.feed_id = _text(self._with_retries("writing the feed", lambda: self._redis.xadd(key("feed"), fields)))
+            self.feed_id = self._append("writing the feed", key("feed"), Feed(self.epoch, items).encode, self.feed_id)
+
+    def _append(self, doing: str, stream: str, encode: Callable[[], bytes], last: str) -> str:
+        """Append an entry; return its id, or `last` if it was refused."""
+        if self.refused:
+            return last
+        entry = ("*", b"d", encode())
+        answer = self._write(doing, lambda: self._fenced("XADD", stream, *entry))
+        return last if answer is None else _text(answer)
 
     def next_snapshot(self) -> int:
         """Reserve the number of the next snapshot; numbers increase over all epochs."""
         self._number = self._next(key("snapshot_number"), self._number)
         return self._number
 
-    def write_snapshot(self, snapshot: Encodable) -> None:
-        """Write a snapshot; the checkpoint that it names must be durable."""
+    def write_snapshot(self, snapshot: Encodable) -> bool:
+        """Write a snapshot, and return whether Redis took it; the checkpoint that it names must be durable."""
+        if self.refused:
+            return False
         number = snapshot.manifest.snapshot
-        fields: Fields = {**snapshot.encode()}
+        name, pieces = key("snapshot", number), list(split_fields(snapshot.encode()))
 
-        def write() -> None:
-            self._bulk.hset(key("snapshot", number), mapping=fields)
-            self._redis.xadd(key("snapshots"), {b"n": number})  # readers see the snapshot from here on
+        def write() -> bool:
+            for piece, value in pieces:  # its number is this trainer's alone: no fence is needed before it is announced
+                self._bulk.hset(name, mapping={piece: value})
+            self._fenced("XADD", key("snapshots"), *("*", b"n", number))  # readers see the snapshot from here on
+            return True
 
-        self._with_retries("writing a snapshot", write)
+        if self._write("writing a snapshot", write):
+            self._pause = _FIRST_PAUSE
+            return True
+        with suppress(RedisError):
+            self._redis.delete(name)  # half of it may be there
+        return False
 
     def write_alarm(self, alarm: Alarm, snapshot: int) -> None:
         """Append an alarm, and the number of the `snapshot` taken because of it."""
-        fields: Fields = {b"d": alarm.encode(), b"snapshot": snapshot}
-        self._with_retries(
-            "writing an alarm",
-            lambda: self._redis.xadd(key("alarms"), fields, maxlen=_ALARMS_KEPT, approximate=True),
-        )
+        arguments = ("MAXLEN", "~", _ALARMS_KEPT, "*", b"d", alarm.encode(), b"snapshot", snapshot)
+        self._write("writing an alarm", lambda: self._fenced("XADD", key("alarms"), *arguments))
 
     def write_progress(self, values: Mapping[str, Any]) -> None:
         """Write the progress, values as JSON, and check whether the server was restarted."""
         fields: Fields = {"epoch": self.epoch}
         for name, value in values.items():
             fields[name] = json.dumps(value)
-
-        def write() -> str:
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.info("server")
-            pipeline.hset(key("progress"), mapping=fields)
-            return str(pipeline.execute()[0]["run_id"])
-
-        self.server_restarted |= self._with_retries("writing progress", write) != self._server
+        flat = [part for field in fields.items() for part in field]
+        answer = self._write("writing progress", lambda: self._fenced("HSET", key("progress"), *flat))
+        if answer is None:
+            return
+        self.server_restarted |= self._identity() != self._server
+        if self._refused_at is not None and time.monotonic() - self._refused_at >= self._pause:
+            self._notify(None)
+            self.server_restarted = True
 
 
 def _text(stream_id: Any) -> str:
