@@ -16,6 +16,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from hsnn.monitoring.errors import HsnnError
+from hsnn.trainer.distributed.meeting import agree_on_round
 from hsnn.trainer.distributed.shard import FULL_SHARD, QueryShard
 
 
@@ -122,7 +123,7 @@ def join_process_group(timeout: float, digest: str, environment: Mapping[str, st
     rank = int(environment["RANK"])
     world = ProcessGroup(rank, size)
     with world.translated_errors("joining the process group"):
-        _init_process_group(world, timedelta(seconds=timeout), environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        _init_process_group(world, timedelta(seconds=timeout))
     if others := [
         rank_ for rank_, theirs in enumerate(world.all_gather_bytes(digest.encode())) if theirs != digest.encode()
     ]:
@@ -133,8 +134,9 @@ def join_process_group(timeout: float, digest: str, environment: Mapping[str, st
     return world
 
 
-def _init_process_group(world: ProcessGroup, timeout: timedelta, attempt: str) -> None:
-    """Create the process group; torchrun keeps its address store over restarts, so each attempt has its own prefix."""
+def _init_process_group(world: ProcessGroup, timeout: timedelta) -> None:
+    """Create the process group; torchrun keeps its address store over restarts, so each start has its own prefix."""
     store, _, _ = next(rendezvous("env://", timeout=timeout))
-    prefixed = PrefixStore(f"hsnn/{attempt}", store)
+    meeting = PrefixStore("hsnn/meeting", store)
+    prefixed = PrefixStore(f"hsnn/{agree_on_round(meeting, world.rank, world.size, timeout.total_seconds())}", store)
     dist.init_process_group("gloo", store=prefixed, rank=world.rank, world_size=world.size, timeout=timeout)
