@@ -14,7 +14,8 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from torch.distributed import DistStoreError, Store
+from torch.distributed import DistStoreError
+from torch.distributed.distributed_c10d import Store
 
 # Seconds between two looks at the store: far less than a start takes, and a hundred workers ask 2,000 times a second.
 _POLL_SECONDS = 0.05
