@@ -33,3 +33,7 @@ class AppendError(StreamingError):
 
 class StateError(StreamingError, ValueError):
     """A consumer's saved state does not fit this consumer."""
+
+
+class MendingError(StreamingError):
+    """A mended dead letter cannot be sent as it stands; the text names the line."""

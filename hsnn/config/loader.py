@@ -164,12 +164,15 @@ def _resolve_key(name: str, known: Mapping[str, Key], source: str) -> str:
 
 
 def _describe_problem(problem: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:  # a rule on several sections, which the message names
+        return message
     place = [str(part) for part in problem["loc"]]
     name = ".".join(place)
     origin = next((origins[key] for key in origins if name == key or name.startswith(f"{key}.")), "default")
     given = problem["input"]  # of a rule on several keys the whole section, which the message names parts of
     value = "" if isinstance(given, Mapping) else f" = {_shown(place, given)}"
-    return f"{origin}: {name}{value}: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{origin}: {name}{value}: {message}"
 
 
 def _shown(place: Sequence[str], given: Any) -> str:

@@ -9,7 +9,7 @@ repeated; of these, engagements with an id are dropped as duplicates.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -38,6 +38,9 @@ class SkipReason(StrEnum):
 
     TRUNCATED = "truncated"
     """The value was too large for a dead letter, so the original is not in the log."""
+
+    LEFT_OUT = "left_out"
+    """Whoever mended the letters has deleted its line."""
 
     FOREIGN = "foreign"
     """The record is no dead letter of this topic; another program wrote it."""
@@ -72,7 +75,14 @@ def read_replayed(event_log: EventLog, topics: Iterable[str]) -> set[str]:
     }
 
 
-def replay(event_log: EventLog, topics: list[str], wanted: DeadLetterFilter, *, dry_run: bool = False) -> ReplayReport:
+def replay(
+    event_log: EventLog,
+    topics: list[str],
+    wanted: DeadLetterFilter,
+    *,
+    mended: Mapping[str, bytes | None] | None = None,
+    dry_run: bool = False,
+) -> ReplayReport:
     """Send letters back to their topics: original key, value and headers, into the original partition.
 
     Letters that are written during the run, such as those that fail again, are not read. One run at a time.
@@ -85,6 +95,9 @@ def replay(event_log: EventLog, topics: list[str], wanted: DeadLetterFilter, *, 
         Those that have dead letters; see `hsnn.streaming.dead_letters.reader.topics_with_dead_letters`.
     wanted
         Letters that it does not match are skipped.
+    mended
+        Values to send by the letters' identities, in place of the original ones; letters that it lacks are skipped.
+        None sends the original values.
     dry_run
         Count what would be sent, and write nothing.
 
@@ -95,21 +108,33 @@ def replay(event_log: EventLog, topics: list[str], wanted: DeadLetterFilter, *, 
     """
     report, replayed = ReplayReport(), read_replayed(event_log, topics)
     for topic in topics:
-        letters = _select(read_dead_letters(event_log, [topic]), wanted, replayed, report)
+        letters = _select(read_dead_letters(event_log, [topic]), wanted, replayed, report, mended)
         while chunk := list(islice(letters, CHUNK)):
             if not dry_run:
-                _send(event_log, topic, chunk)
+                _send(event_log, topic, chunk, mended or {})
             report.replayed[topic] += len(chunk)
     return report
 
 
+def select_replayable(event_log: EventLog, topics: Sequence[str], wanted: DeadLetterFilter) -> list[StoredDeadLetter]:
+    """List the letters that `replay` would send, in its order."""
+    replayed = read_replayed(event_log, topics)
+    return list(_select(read_dead_letters(event_log, topics), wanted, replayed, ReplayReport()))
+
+
 def _select(
-    letters: Iterable[StoredDeadLetter], wanted: DeadLetterFilter, replayed: set[str], report: ReplayReport
+    letters: Iterable[StoredDeadLetter],
+    wanted: DeadLetterFilter,
+    replayed: set[str],
+    report: ReplayReport,
+    mended: Mapping[str, bytes | None] | None = None,
 ) -> Iterator[StoredDeadLetter]:
     """Yield the letters to send, add them to `replayed`, and count all."""
     for letter in letters:
         report.read += 1
         reason = _skip_reason(letter, wanted, replayed)
+        if reason is None and mended is not None and letter.identity not in mended:
+            reason = SkipReason.LEFT_OUT
         if reason is not None:
             report.skipped[reason] += 1
         else:
@@ -127,10 +152,10 @@ def _skip_reason(letter: StoredDeadLetter, wanted: DeadLetterFilter, replayed: s
     return SkipReason.ALREADY_REPLAYED if letter.identity in replayed else None
 
 
-def _send(event_log: EventLog, topic: str, chunk: list[StoredDeadLetter]) -> None:
+def _send(event_log: EventLog, topic: str, chunk: list[StoredDeadLetter], mended: Mapping[str, bytes | None]) -> None:
     """Append the events, then the records of their replay, each durable before what follows."""
     partitions, replayed_topic = len(event_log.partitions(topic)), topic + REPLAYED
-    event_log.append(topic, [_original(letter, partitions) for letter in chunk])
+    event_log.append(topic, [_original(letter, partitions, mended) for letter in chunk])
     event_log.flush()
     event_log.create_topic(replayed_topic, len(event_log.partitions(topic + SUFFIX)), compacted=True)
     partitions = len(event_log.partitions(replayed_topic))
@@ -138,9 +163,9 @@ def _send(event_log: EventLog, topic: str, chunk: list[StoredDeadLetter]) -> Non
     event_log.flush()
 
 
-def _original(letter: StoredDeadLetter, partitions: int) -> ProducerRecord:
-    """Return the record that the producer sent, for the partition that holds its user's other events."""
-    key, value = letter.record.key, letter.record.value
+def _original(letter: StoredDeadLetter, partitions: int, mended: Mapping[str, bytes | None]) -> ProducerRecord:
+    """Return the record that the producer sent, mended, for the partition that holds its user's other events."""
+    key, value = letter.record.key, mended.get(letter.identity, letter.record.value)
     partition = letter.partition if 0 <= letter.partition < partitions else None
     return ProducerRecord(key, value, letter.headers, partition=partition)
 
