@@ -35,5 +35,5 @@ class StateError(StreamingError, ValueError):
     """A consumer's saved state does not fit this consumer."""
 
 
-class MendingError(StreamingError):
-    """A mended dead letter cannot be sent as it stands; the text names the line."""
+class EditingError(StreamingError):
+    """A edited dead letter cannot be sent as it stands; the text names the line."""

@@ -21,7 +21,7 @@ from rich.table import Column, Table
 
 from hsnn.cli.formatting import utc
 from hsnn.cli.options import ConfigFile, Overrides, settings
-from hsnn.streaming.dead_letters.mending import as_lines, read_mended
+from hsnn.streaming.dead_letters.editing import as_lines, read_edited
 from hsnn.streaming.dead_letters.preview import preview
 from hsnn.streaming.dead_letters.reader import (
     DeadLetterFilter,
@@ -32,7 +32,7 @@ from hsnn.streaming.dead_letters.reader import (
 )
 from hsnn.streaming.dead_letters.replay import REPLAYED, ReplayReport, read_replayed, replay, select_replayable
 from hsnn.streaming.dead_letters.writer import SUFFIX
-from hsnn.streaming.errors import MendingError
+from hsnn.streaming.errors import EditingError
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.open import mask_secrets, open_log
 
@@ -43,8 +43,8 @@ dlq_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-# Letters that are mended at once: a file that an editor opens and a person can look through.
-_MOST_MENDED = 10_000
+# Letters that are edited at once: a file that an editor opens and a person can look through.
+_MOST_EDITED = 10_000
 
 Topic = Annotated[str | None, typer.Option("--topic", help="only letters of this topic, such as engagements")]
 Reason = Annotated[str | None, typer.Option("--reason", help="only letters with this reason")]
@@ -54,7 +54,7 @@ Limit = Annotated[int, typer.Option("--limit", min=1, help="show so many letters
 Width = Annotated[int, typer.Option("--bytes", min=1, help="show so many bytes of a key, value or header at most")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per line, with whole keys and values in base64")]
 Edit = Annotated[
-    bool, typer.Option("--edit", help="mend the values in $EDITOR first; letters whose line is deleted stay")
+    bool, typer.Option("--edit", help="change the values in $EDITOR first; letters whose line is deleted stay")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="count what would be sent, and send nothing")]
 
@@ -115,18 +115,18 @@ def replay_command(
     """Send dead letters back to their topics, each once; exit status 1 if a selected one cannot be sent."""
     wanted = DeadLetterFilter(reason, partition, offset)
     with _open_letters(topic, config, overrides) as (log, topics, _):
-        mended = _mend(select_replayable(log, topics, wanted)) if edit else None
-        account = replay(log, topics, wanted, mended=mended, dry_run=dry_run)
+        edited = _edit_values(select_replayable(log, topics, wanted)) if edit else None
+        account = replay(log, topics, wanted, edited=edited, dry_run=dry_run)
     _print_account(account, dry_run)
     if account.not_replayable:
         raise typer.Exit(1)
 
 
-def _mend(letters: list[StoredDeadLetter]) -> dict[str, bytes | None]:
+def _edit_values(letters: list[StoredDeadLetter]) -> dict[str, bytes | None]:
     """Let the user change the values of letters in an editor; return what is to be sent, by identity."""
-    if len(letters) > _MOST_MENDED:
-        raise MendingError(
-            f"{len(letters):,} letters are selected, and at most {_MOST_MENDED:,} fit into an editor; select fewer "
+    if len(letters) > _MOST_EDITED:
+        raise EditingError(
+            f"{len(letters):,} letters are selected, and at most {_MOST_EDITED:,} fit into an editor; select fewer "
             "with --topic, --reason, --partition or --offset"
         )
     with tempfile.NamedTemporaryFile(
@@ -135,11 +135,11 @@ def _mend(letters: list[StoredDeadLetter]) -> dict[str, bytes | None]:
         file.write(as_lines(letters))
     _open_editor(file.name)
     try:
-        mended = read_mended(Path(file.name).read_text("utf-8"), letters)
-    except MendingError as error:
-        raise MendingError(f"{file.name}, {error}; nothing was sent, and the file is kept") from error
+        edited = read_edited(Path(file.name).read_text("utf-8"), letters)
+    except EditingError as error:
+        raise EditingError(f"{file.name}, {error}; nothing was sent, and the file is kept") from error
     Path(file.name).unlink()
-    return mended
+    return edited
 
 
 def _open_editor(path: str) -> None:
@@ -147,7 +147,7 @@ def _open_editor(path: str) -> None:
     try:
         subprocess.run([*shlex.split(editor), path], check=True)  # noqa: S603 - the user's own editor
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        raise MendingError(f"the editor {editor!r} failed ({error}); set EDITOR to one that works") from error
+        raise EditingError(f"the editor {editor!r} failed ({error}); set EDITOR to one that works") from error
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class SkipReason(StrEnum):
     """The value was too large for a dead letter, so the original is not in the log."""
 
     LEFT_OUT = "left_out"
-    """Whoever mended the letters has deleted its line."""
+    """Whoever edited the letters has deleted its line."""
 
     FOREIGN = "foreign"
     """The record is no dead letter of this topic; another program wrote it."""
@@ -80,7 +80,7 @@ def replay(
     topics: list[str],
     wanted: DeadLetterFilter,
     *,
-    mended: Mapping[str, bytes | None] | None = None,
+    edited: Mapping[str, bytes | None] | None = None,
     dry_run: bool = False,
 ) -> ReplayReport:
     """Send letters back to their topics: original key, value and headers, into the original partition.
@@ -95,7 +95,7 @@ def replay(
         Those that have dead letters; see `hsnn.streaming.dead_letters.reader.topics_with_dead_letters`.
     wanted
         Letters that it does not match are skipped.
-    mended
+    edited
         Values to send by the letters' identities, in place of the original ones; letters that it lacks are skipped.
         None sends the original values.
     dry_run
@@ -108,10 +108,10 @@ def replay(
     """
     report, replayed = ReplayReport(), read_replayed(event_log, topics)
     for topic in topics:
-        letters = _select(read_dead_letters(event_log, [topic]), wanted, replayed, report, mended)
+        letters = _select(read_dead_letters(event_log, [topic]), wanted, replayed, report, edited=edited)
         while chunk := list(islice(letters, CHUNK)):
             if not dry_run:
-                _send(event_log, topic, chunk, mended or {})
+                _send(event_log, topic, chunk, edited or {})
             report.replayed[topic] += len(chunk)
     return report
 
@@ -127,13 +127,14 @@ def _select(
     wanted: DeadLetterFilter,
     replayed: set[str],
     report: ReplayReport,
-    mended: Mapping[str, bytes | None] | None = None,
+    *,
+    edited: Mapping[str, bytes | None] | None = None,
 ) -> Iterator[StoredDeadLetter]:
     """Yield the letters to send, add them to `replayed`, and count all."""
     for letter in letters:
         report.read += 1
         reason = _skip_reason(letter, wanted, replayed)
-        if reason is None and mended is not None and letter.identity not in mended:
+        if reason is None and edited is not None and letter.identity not in edited:
             reason = SkipReason.LEFT_OUT
         if reason is not None:
             report.skipped[reason] += 1
@@ -152,10 +153,10 @@ def _skip_reason(letter: StoredDeadLetter, wanted: DeadLetterFilter, replayed: s
     return SkipReason.ALREADY_REPLAYED if letter.identity in replayed else None
 
 
-def _send(event_log: EventLog, topic: str, chunk: list[StoredDeadLetter], mended: Mapping[str, bytes | None]) -> None:
+def _send(event_log: EventLog, topic: str, chunk: list[StoredDeadLetter], edited: Mapping[str, bytes | None]) -> None:
     """Append the events, then the records of their replay, each durable before what follows."""
     partitions, replayed_topic = len(event_log.partitions(topic)), topic + REPLAYED
-    event_log.append(topic, [_original(letter, partitions, mended) for letter in chunk])
+    event_log.append(topic, [_original(letter, partitions, edited) for letter in chunk])
     event_log.flush()
     event_log.create_topic(replayed_topic, len(event_log.partitions(topic + SUFFIX)), compacted=True)
     partitions = len(event_log.partitions(replayed_topic))
@@ -163,9 +164,9 @@ def _send(event_log: EventLog, topic: str, chunk: list[StoredDeadLetter], mended
     event_log.flush()
 
 
-def _original(letter: StoredDeadLetter, partitions: int, mended: Mapping[str, bytes | None]) -> ProducerRecord:
-    """Return the record that the producer sent, mended, for the partition that holds its user's other events."""
-    key, value = letter.record.key, mended.get(letter.identity, letter.record.value)
+def _original(letter: StoredDeadLetter, partitions: int, edited: Mapping[str, bytes | None]) -> ProducerRecord:
+    """Return the record that the producer sent, edited, for the partition that holds its user's other events."""
+    key, value = letter.record.key, edited.get(letter.identity, letter.record.value)
     partition = letter.partition if 0 <= letter.partition < partitions else None
     return ProducerRecord(key, value, letter.headers, partition=partition)
 

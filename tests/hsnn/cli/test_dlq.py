@@ -174,19 +174,19 @@ def test_what_cannot_be_done_is_a_sentence_and_exit_status_2(
     assert "pa55" not in error
 
 
-def test_letters_are_mended_in_an_editor_and_sent(log: Any, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_letters_are_edited_in_an_editor_and_sent(log: Any, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     editor = f"{sys.executable} -c \"import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.write_text(''.join("
     editor += "line for line in p.read_text().splitlines(True) if 'wish' in line).replace('wish', 'item'))\""
     monkeypatch.setenv("VISUAL", editor)
-    mended = ask("replay", "--edit")
-    assert mended.exit_code == 0, mended.output
-    assert "3 read = 1 replayed + 2 left_out" in mended.output
+    edited = ask("replay", "--edit")
+    assert edited.exit_code == 0, edited.output
+    assert "3 read = 1 replayed + 2 left_out" in edited.output
     sent = [record.value for record in read_topic(log, "engagements")][-1]
     assert json.loads(sent) == {"type": "item", "ts": 1}
     assert "3 read = 0 replayed + 1 already_replayed + 2 left_out" in ask("replay", "--edit").output
 
 
-def test_a_letter_that_is_mended_wrongly_is_not_sent(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_letter_that_is_edited_wrongly_is_not_sent(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     count = len(list(read_topic(log, "engagements")))
     monkeypatch.setenv("VISUAL", f"{sys.executable} -c \"import sys; open(sys.argv[1], 'a').write('oops')\"")
     with pytest.raises(Exception, match=r"line \d.*nothing was sent, and the file is kept"):

@@ -1,4 +1,4 @@
-"""Dead letters as text that a person mends: one line of JSON each, with what is wrong and the value."""
+"""Dead letters as text that a person changes: one line of JSON each, with what is wrong and the value."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from hsnn.streaming.dead_letters.reader import StoredDeadLetter
-from hsnn.streaming.errors import MendingError
+from hsnn.streaming.errors import EditingError
 
 _HELP = (
-    "# Mend the values; delete the lines of letters that are not to be sent. Lines that begin with # are passed over.\n"
+    "# Change the values; delete the lines of letters not to be sent. Lines that begin with # are no letters.\n"
     "# A value is JSON under `value`, other text under `text`, other bytes under `base64`.\n"
 )
 
@@ -28,30 +28,30 @@ def as_lines(letters: Iterable[StoredDeadLetter]) -> str:
     )
 
 
-def read_mended(text: str, letters: Iterable[StoredDeadLetter]) -> dict[str, bytes | None]:
+def read_edited(text: str, letters: Iterable[StoredDeadLetter]) -> dict[str, bytes | None]:
     """Read lines that `as_lines` wrote and a person changed: value by identity of the letter.
 
     What was not changed keeps its bytes. Letters whose lines are gone are not in the result.
 
     Raises
     ------
-    MendingError
+    EditingError
         A line is no JSON, names an unknown letter, or has no value.
     """
     known = {letter.identity: letter for letter in letters}
-    mended: dict[str, bytes | None] = {}
+    edited: dict[str, bytes | None] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         try:
             fields = json.loads(line)
             letter = known[fields["letter"]]
-            mended[letter.identity] = _value(fields, letter)
+            edited[letter.identity] = _value(fields, letter)
         except (ValueError, TypeError, KeyError) as error:
-            raise MendingError(
+            raise EditingError(
                 f"line {number} cannot be sent ({type(error).__name__}: {error}): {line[:100]}"
             ) from error
-    return mended
+    return edited
 
 
 def _shown(letter: StoredDeadLetter) -> dict[str, Any]:

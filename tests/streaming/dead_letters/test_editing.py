@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from hsnn.streaming.dead_letters.mending import as_lines, read_mended
+from hsnn.streaming.dead_letters.editing import as_lines, read_edited
 from hsnn.streaming.dead_letters.reader import StoredDeadLetter
-from hsnn.streaming.errors import MendingError
+from hsnn.streaming.errors import EditingError
 from hsnn.streaming.log.records import Record
 
 VALUES = [
@@ -28,24 +28,24 @@ LETTERS = [letter(number, value) for number, value in enumerate(VALUES)]
 
 
 def test_what_is_not_changed_keeps_its_bytes():
-    assert read_mended(as_lines(LETTERS), LETTERS) == {one.identity: one.record.value for one in LETTERS}
+    assert read_edited(as_lines(LETTERS), LETTERS) == {one.identity: one.record.value for one in LETTERS}
 
 
 def test_changed_values_are_sent_and_deleted_lines_are_not():
     lines = as_lines(LETTERS).splitlines()
     json_line = next(line for line in lines if "yesterday" in line)
     text_line = next(line for line in lines if "{half" in line)
-    mended = read_mended(
+    edited = read_edited(
         json_line.replace('"yesterday"', "1700000000000") + "\n\n" + text_line.replace("{half", "whole"), LETTERS
     )
-    first, second = mended.values()
+    first, second = edited.values()
     assert json.loads(first) == {"type": "interaction", "ts": 1_700_000_000_000}
     assert second == b"whole"
-    assert [*mended] == [LETTERS[0].identity, LETTERS[1].identity]
+    assert [*edited] == [LETTERS[0].identity, LETTERS[1].identity]
 
 
 @pytest.mark.parametrize("line", ["no json", "[]", '{"letter": "x", "value": 1}', '{"value": 1}', None])
 def test_a_line_that_cannot_be_sent_is_named(line):
     line = line or json.dumps({"letter": LETTERS[0].identity})
-    with pytest.raises(MendingError, match="line 2 "):
-        read_mended(f"# help\n{line}\n", LETTERS)
+    with pytest.raises(EditingError, match="line 2 "):
+        read_edited(f"# help\n{line}\n", LETTERS)
