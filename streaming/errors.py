@@ -37,3 +37,7 @@ class StateError(StreamingError, ValueError):
 
 class EditingError(StreamingError):
     """A edited dead letter cannot be sent as it stands; the text names the line."""
+
+
+class LayoutError(StreamingError):
+    """The keys in Redis were written by a release whose layout is another."""

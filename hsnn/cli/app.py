@@ -33,6 +33,7 @@ COMMANDS = {
     "serve": LazyCommand("hsnn.cli.services", "serve", "Run the server: retrieval over HTTP."),
     "evaluate": LazyCommand("hsnn.cli.evaluate", "evaluate", "Measure retrieval on a data set: test, then train."),
     "doctor": LazyCommand("hsnn.cli.doctor", "doctor", "Check this machine and what the configuration points to."),
+    "upgrade": LazyCommand("hsnn.cli.doctor", "upgrade", "Convert what an earlier release has stored."),
     "config": LazyCommand("hsnn.cli.config", "config_app", "Configuration: write a file, show what is in force."),
     "kafka": LazyCommand("hsnn.cli.kafka", "kafka_app", "One Apache Kafka broker on loopback, for tests and demos."),
     "checkpoint": LazyCommand(

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -34,6 +35,20 @@ _CONNECT_SECONDS = 2.0
 def doctor(config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Check this machine and what the configuration points to; exit status 1 if a check fails."""
     findings = run_checks(settings(config, overrides).config)
+    print_findings(findings)
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+def upgrade(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be converted, and change nothing")] = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Convert what an earlier release has stored; stop trainer and scheduler first. Exit status 1 if it cannot be."""
+    from hsnn.doctor.upgrade import upgrade_stored
+
+    findings = list(upgrade_stored(settings(config, overrides).config, dry_run=dry_run))
     print_findings(findings)
     if any(finding.state == "fail" for finding in findings):
         raise typer.Exit(1)

@@ -21,7 +21,7 @@ DataSet = Annotated[str, typer.Option("--data", metavar="NAME[:PATH]", help="a d
 
 
 def settings(file: Path | None, overrides: list[str] | None) -> Loaded:
-    """Load the configuration from the file and the overrides given as options.
+    """Load the configuration from the file and the overrides given as options, and use its prefix of Redis keys.
 
     Raises
     ------
@@ -29,5 +29,8 @@ def settings(file: Path | None, overrides: list[str] | None) -> Loaded:
         The configuration cannot be used.
     """
     from hsnn.config.loader import load  # not at the top: `hsnn --help` must not wait for pydantic
+    from hsnn.streaming.redis.keys import use_prefix
 
-    return load(file, overrides or ())
+    loaded = load(file, overrides or ())
+    use_prefix(loaded.config.redis.prefix)
+    return loaded

@@ -40,6 +40,7 @@ def train(
     lost = [] if on_lost_offsets is None else [f"streaming.on_lost_offsets={on_lost_offsets.value}"]
     loaded = settings(config, [*(overrides or ()), *lost]).config
     _log_to_stderr()
+    _check_layout(loaded.redis.url)
     from hsnn.trainer.online.loop import run  # after the configuration: a mistake in it must not wait for torch
 
     run(
@@ -56,6 +57,7 @@ def schedule(config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Run the scheduler: snapshots to index versions, new items to deltas. Stops at SIGTERM or Ctrl+C."""
     loaded = settings(config, overrides).config
     _log_to_stderr()
+    _check_layout(loaded.redis.url)
     from hsnn.indexer.jobs.scheduler import run
 
     run(loaded.indexer, loaded.monitoring, loaded.redis.url, streaming=loaded.streaming)
@@ -65,9 +67,27 @@ def serve(config: ConfigFile = None, overrides: Overrides = None, port_file: Por
     """Run the server: retrieval over HTTP. Stops at SIGTERM or Ctrl+C."""
     loaded = settings(config, overrides).config
     _log_to_stderr()
+    _check_layout(loaded.redis.url)
     from hsnn.serving.api.server import run
 
     run(loaded.serving, loaded.redis.url, port_file, loaded.monitoring.stalled_after)
+
+
+def _check_layout(redis_url: str) -> None:
+    """Refuse to start on what another release has written; a Redis that does not answer yet is no reason to."""
+    import redis
+
+    from hsnn.streaming.redis.client import connect
+    from hsnn.streaming.redis.layout import check_layout
+
+    try:
+        client = connect(redis_url, socket_connect_timeout=1.0)
+        try:
+            check_layout(client)
+        finally:
+            client.close()
+    except redis.RedisError as error:
+        logging.getLogger(__name__).warning("the layout of the keys in Redis was not checked: %s", error)
 
 
 def _log_to_stderr() -> None:

@@ -16,6 +16,7 @@ from hsnn.monitoring.section import Section
 from hsnn.serving.config import ServingConfig
 from hsnn.streaming.config import LOG_SCHEMES, StreamingConfig
 from hsnn.streaming.redis.client import URL_SCHEMES
+from hsnn.streaming.redis.keys import DEFAULT_PREFIX
 from hsnn.trainer.config.model import TrainerConfig
 
 
@@ -26,6 +27,14 @@ class RedisConfig(Section):
         "redis://127.0.0.1:6379/0",
         description="Redis or Valkey, 7 or newer: redis://[user:password@]HOST:PORT/DB or rediss://...; "
         "redis+cluster://HOST:PORT, one node of a Redis Cluster",
+    )
+
+    prefix: str = Field(
+        DEFAULT_PREFIX,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        max_length=64,
+        description="first part of the names of all keys; several catalogues on one Redis have one each, and topics, "
+        "group, checkpoints and ports of their own",
     )
 
     @field_validator("url")

@@ -26,7 +26,7 @@ class VersionShard(NamedTuple):
     --------
     >>> shard = VersionShard(7, 2)
     >>> shard.item_map, shard.leaf_key(12)
-    ('hsnn:{2}:items:7', 'hsnn:{2}:leaf:7:12')
+    ('hsnn:{2.64}:items:7', 'hsnn:{2.64}:leaf:7:12')
     """
 
     number: int

@@ -62,6 +62,7 @@ def test_help_imports_nothing_heavy() -> None:
         "data",
         "config",
         "doctor",
+        "upgrade",
         "version",
         "kafka",
         "evaluate",

@@ -11,7 +11,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hsnn.cli.app import application
+from hsnn.cli.options import settings
+from hsnn.cli.services import _check_layout
+from hsnn.config.loader import ConfigError
 from hsnn.config.schema import Config
+from hsnn.streaming.redis.keys import DEFAULT_PREFIX, key
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +38,9 @@ def invoke(*arguments: str) -> Result:
         (
             "train",
             "hsnn.trainer.online.loop.run",
-            lambda c: call(c.trainer, c.streaming, c.monitoring, redis_url=c.redis.url, digest=c.digest()),
+            lambda c: call(
+                c.trainer, c.streaming, c.monitoring, redis_url=c.redis.url, digest=c.digest(), take_over=False
+            ),
         ),
         (
             "schedule",
@@ -56,7 +62,17 @@ def test_each_role_gets_its_part_of_the_configuration(
     imported = __import__(module, fromlist=[name])
     fake = create_autospec(getattr(imported, name))
     monkeypatch.setattr(imported, name, fake)
+    monkeypatch.setattr("hsnn.cli.services._check_layout", create_autospec(_check_layout))  # nothing answers there
     done = invoke(command, "--set", "redis.url=redis://elsewhere:1/2")
     assert done.exit_code == 0, done.output
     chosen = Config(redis={"url": "redis://elsewhere:1/2"})
     assert fake.call_args == expected(chosen)
+
+
+def test_the_keys_in_redis_have_the_prefix_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hsnn.streaming.redis.keys._prefix", DEFAULT_PREFIX)  # restored at the end
+    settings(None, ["redis.prefix=shop-b"])
+    assert key("current") == "shop-b:{0}:current"
+    for prefix in ("", "a:b", "a{b}", "x" * 65):
+        with pytest.raises(ConfigError, match=r"redis\.prefix"):
+            settings(None, [f"redis.prefix={prefix}"])
