@@ -22,4 +22,9 @@ def user_message(error: BaseException) -> str | None:
     redis = sys.modules.get("redis.exceptions")  # without importing it: `hsnn --help` must be quick
     if redis is not None and isinstance(error, redis.ConnectionError | redis.TimeoutError | redis.AuthenticationError):
         return f"Redis cannot be used: {error}; start it, or set redis.url (and streaming.log) to one that runs"
+    if redis is not None and isinstance(error, redis.ResponseError):
+        return (
+            f"Redis refuses a command: {error}; it may be at maxmemory, the user may lack a right, or another program "
+            "may have written a key of hsnn: see `hsnn doctor`"
+        )
     return None

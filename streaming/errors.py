@@ -12,7 +12,11 @@ class LogUrlError(StreamingError, ValueError):
 
 
 class LogUnavailableError(StreamingError):
-    """The log's server does not answer, refuses the login, or lost the connection."""
+    """The log's server does not answer, or lost the connection; a later attempt may succeed."""
+
+
+class LogRefusedError(StreamingError):
+    """The log's server or its client refuses in a way that no later attempt mends: a login, a right, a codec."""
 
 
 class UnknownTopicError(StreamingError):

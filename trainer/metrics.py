@@ -12,6 +12,9 @@ JUDGED = Counter(
 LATE_ACTIONS = Counter("hsnn_late_actions_total", "Actions on items that had been labelled already.")
 PENDING = Gauge("hsnn_impressions_pending", "Impressions that wait for the label of their last item.")
 LAG_RECORDS = Gauge("hsnn_lag_records", "Records between the read position and the end of the log.")
+UNCOMMITTED_RECORDS = Gauge(
+    "hsnn_uncommitted_records", "Records of the log from the first open transaction on, which cannot be read yet."
+)
 LAG_SECONDS = Gauge("hsnn_lag_seconds", "Age of the oldest record that is not trained on yet, from its sending.")
 RATE = Gauge("hsnn_events_per_second", "Events trained per second over the last seconds.")
 LOSS = Gauge("hsnn_loss", "Item-level loss of new batches, running mean, nats.")

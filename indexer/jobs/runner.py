@@ -1,20 +1,19 @@
-"""JobRunner: jobs under APScheduler, run when they are triggered and at intervals, in case a trigger was missed."""
+"""JobRunner: jobs on a thread each, run when they are triggered and at intervals, in case a trigger was missed.
+
+All intervals are measured by the monotonic clock: a wall clock that is set back or forward changes nothing.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
+import random
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
-from threading import Lock
-from typing import Any
+from threading import Condition, Thread
 
-from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED
-from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.jobstores.base import JobLookupError
-from apscheduler.schedulers.background import BackgroundScheduler
 from redis.exceptions import RedisError
 
 from hsnn.indexer import metrics
@@ -26,15 +25,29 @@ from hsnn.indexer.errors import (
     VersionChangedError,
 )
 from hsnn.indexer.job_context import deadline, progress_reported_to
-from hsnn.indexer.jobs.history import JobHistory, JobName, JobRun, RunOutcome, RunTrigger
+from hsnn.indexer.jobs.history import JobHistory, JobRun, RunOutcome, RunTrigger
 from hsnn.indexer.jobs.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
-# Threads, one per job, so that no job waits for another.
-_WORKERS = len(JobName)
+# Seconds after which a job that is due and has not begun counts as stuck: its thread has nothing else to do.
+_START_SECONDS = 1.0
+
+# Times `indexer.job_timeout`: a run stops at its next safe point after once that time; one that does not is stuck.
+_STUCK_FACTOR = 2.0
 
 Work = Callable[[], object]
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job: its interval in seconds, its rest factor, when its next sweep is due, and since when it runs."""
+
+    work: Work
+    every: float
+    rest: float
+    due: float
+    began: float | None = None
 
 
 class JobRunner:
@@ -54,6 +67,8 @@ class JobRunner:
         Seconds after which a run raises an alarm and stops at its next safe point.
     jitter
         Share of the interval by which a run may be late, at random.
+    beat
+        Called with the name of each job that is not stuck, at every check.
     """
 
     def __init__(
@@ -62,66 +77,59 @@ class JobRunner:
         job_history: JobHistory | None = None,
         timeout: float = math.inf,
         jitter: float = 0.0,
+        beat: Callable[[str], object] = lambda name: None,  # noqa: ARG005
     ) -> None:
-        self._on_lost, self._jitter, self._timeout = on_lost, jitter, timeout
+        self._on_lost, self._jitter, self._timeout, self._beat = on_lost, jitter, timeout, beat
         self._watchdog = Watchdog(job_history, timeout)
-        self._lock = Lock()
+        self._changed = Condition()  # guards the four below; notified when one of them changes
+        self._jobs: dict[str, _Job] = {}
         self._triggered: dict[str, RunTrigger] = {}  # job -> why it is to run, since its last run began
         self._paused: set[str] = set()
-        self._intervals: dict[str, tuple[float, float]] = {}  # job -> interval in seconds, rest factor
-        self._rests: dict[str, float] = {}  # job -> seconds until its next run, where longer than its interval
-        self._executor = ThreadPoolExecutor(_WORKERS)
-        self._scheduler = BackgroundScheduler(
-            timezone=UTC,
-            executors={"default": self._executor},
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-        )
-        self._scheduler.add_listener(self._reschedule, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
+        self._stopping = False
+        self._threads: list[Thread] = []
 
     def add_job(self, name: str, work: Work, every: float, rest: float = 0.0) -> None:
         """Run `work` now and then at intervals of `every` seconds, give or take the jitter.
 
         After a run, a job that is not triggered rests for at least `rest` times as long as the run took.
         """
-        self._intervals[name] = every, rest
         self._watchdog.set_interval(name, every)
-        self._scheduler.add_job(
-            self._run,
-            "interval",
-            (name, work),
-            id=name,
-            name=name,
-            seconds=every,
-            jitter=self._jitter * every,
-            next_run_time=_now(),
-        )
+        self._jobs[name] = _Job(work, every, rest, due=time.monotonic())
+        self._threads.append(Thread(target=self._serve, args=(name,), name=f"job {name}", daemon=True))
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of the jobs."""
+        return self._jobs.keys()
 
     def start(self) -> None:
         """Begin to run jobs."""
-        self._scheduler.start()
+        for thread in self._threads:
+            thread.start()
 
     def trigger(self, name: str, trigger: RunTrigger = RunTrigger.CALLED) -> None:
         """Run a job now; while it runs already, once more afterwards; while it is paused, when it is resumed."""
-        with self._lock:
+        with self._changed:
             if self._triggered.get(name) != RunTrigger.BY_HAND:
                 self._triggered[name] = trigger
-        self._run_in(0.0, name)
+            self._changed.notify_all()
 
     def pause(self, name: str) -> None:
         """Start no more runs of a job; one that goes on ends by itself."""
-        with self._lock:
+        with self._changed:
             self._paused.add(name)
 
     def resume(self, name: str) -> None:
         """Run a paused job again; at once if a run was due meanwhile."""
-        with self._lock:
+        with self._changed:
             self._paused.discard(name)
-            due = name in self._triggered
-        if due:
-            self._run_in(0.0, name)
+            self._changed.notify_all()
 
     def check_timeouts(self) -> None:
-        """Raise the alarm about runs that are over their time; to be called often."""
+        """Raise the alarm about runs that are over their time, and beat for all jobs that work; to be called often."""
+        for name in self._jobs:
+            if not self._is_stuck(name):
+                self._beat(name)
         try:
             self._watchdog.check()
         except FencedError:
@@ -129,23 +137,55 @@ class JobRunner:
 
     def stop(self) -> None:
         """Wait until running jobs end; start no more."""
-        self._scheduler.shutdown(wait=False)
-        self._executor.shutdown(wait=True)  # not by the scheduler: it would hold a lock that `_reschedule` needs
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
-    def _run(self, name: str, work: Work) -> None:
-        with self._lock:
-            if name in self._paused:
-                self._triggered.setdefault(name, RunTrigger.SWEPT)  # due when it is resumed
-                return
-            trigger = self._triggered.pop(name, RunTrigger.SWEPT)
+    def _serve(self, name: str) -> None:
+        """Run one job whenever it is due, until the runner stops."""
+        job = self._jobs[name]
+        while True:
+            with self._changed:
+                while not self._stopping and (left := self._seconds_left(name)) > 0:
+                    self._changed.wait(None if math.isinf(left) else left)
+                if self._stopping:
+                    return
+                trigger = self._triggered.pop(name, RunTrigger.SWEPT)
+                job.began = time.monotonic()
+                job.due = job.began + job.every * (1.0 + self._jitter * random.random())  # noqa: S311 - spreads load
+            try:
+                self._run(name, job, trigger)
+            finally:
+                job.began = None
+
+    def _seconds_left(self, name: str) -> float:
+        """Return the seconds until a job that does not run is due; infinity while it is paused."""
+        if name in self._paused:
+            return math.inf
+        return 0.0 if name in self._triggered else self._jobs[name].due - time.monotonic()
+
+    def _is_stuck(self, name: str) -> bool:
+        began = self._jobs[name].began
+        if began is not None:
+            return time.monotonic() - began > _STUCK_FACTOR * self._timeout
+        with self._changed:
+            return self._seconds_left(name) < -_START_SECONDS
+
+    def _run(self, name: str, job: _Job, trigger: RunTrigger) -> None:
         start = self._watchdog.run_started(name)
         with deadline(self._timeout), progress_reported_to(partial(self._watchdog.note_progress, name)):
-            outcome, detail = self._attempt(name, work)
+            outcome, detail = self._attempt(name, job.work)
         seconds = time.monotonic() - start.monotonic
         metrics.JOB_RUNS.labels(name, outcome).inc()
         metrics.JOB_SECONDS.labels(name).observe(seconds)
         run = JobRun(started=start.wall_ms, seconds=seconds, outcome=outcome, who=trigger, detail=detail)
-        self._set_rest(name, seconds)
+        rest = job.rest * seconds
+        if rest > job.every:
+            job.due = time.monotonic() + rest
+        self._watchdog.set_interval(name, max(job.every, rest))
         try:
             self._watchdog.run_ended(name, run)
         except FencedError:
@@ -172,29 +212,3 @@ class JobRunner:
             _log.exception("%s failed; it is tried again", name)
             return RunOutcome.FAILED, f"{type(error).__name__}: {error}"
         return RunOutcome.DONE, ""
-
-    def _reschedule(self, event: Any) -> None:
-        """Reschedule a job whose run has ended: after its rest, or at once if it was triggered meanwhile."""
-        if rest := self._rests.get(event.job_id):
-            self._run_in(rest, event.job_id)
-        # Looked at last: a trigger that comes before this is seen here, one that comes after it sets its own time.
-        with self._lock:
-            again = event.job_id in self._triggered and event.job_id not in self._paused
-        if again:
-            self._run_in(0.0, event.job_id)
-
-    def _set_rest(self, name: str, seconds: float) -> None:
-        """Note how long a job rests after a run of so many seconds."""
-        every, factor = self._intervals[name]
-        self._rests[name] = factor * seconds if factor * seconds > every else 0.0
-        self._watchdog.set_interval(name, max(every, self._rests[name]))
-
-    def _run_in(self, seconds: float, name: str) -> None:
-        try:
-            self._scheduler.modify_job(name, next_run_time=_now() + timedelta(seconds=seconds))
-        except JobLookupError:
-            _log.debug("%s is triggered after the runner has stopped", name)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

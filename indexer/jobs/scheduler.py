@@ -92,6 +92,7 @@ class Scheduler:
         self._rules = AlarmRules(monitoring.rules)
         self._audit = AuditTrail(redis, key("audit"), monitoring.audit_length)
         self._lease = Lease(redis, config.lease_ttl, owner, config.shards)
+        self._stalled_after = monitoring.stalled_after
         for loop in _LOOPS:
             health.expect(loop, within=monitoring.stalled_after)
 
@@ -150,12 +151,16 @@ class Scheduler:
         follower = StreamFollower(leader, runner.trigger, lost.set, lambda: self._health.beat("follower"))
         follower.start()
         runner.start()
+        for name in runner.names:
+            self._health.expect(_loop_of(name), within=self._stalled_after, reason="the job does not run, or hangs")
         self._health.set_ready("scheduler")
         try:
             while not (stop.is_set() or lost.is_set()):
                 lost.wait(_CHECK_SECONDS)
                 runner.check_timeouts()
         finally:
+            for name in JobName:
+                self._health.stop_expecting(_loop_of(name))
             follower.stop()
             jobs.stop()
             runner.stop()
@@ -164,7 +169,13 @@ class Scheduler:
         """Make the runner with all jobs but the one that handles control requests, which needs the runner."""
         store = leader.store
         job_history = JobHistory(store, self._audit)
-        runner = JobRunner(lost.set, job_history, self._config.job_timeout, self._config.jitter)
+        runner = JobRunner(
+            lost.set,
+            job_history,
+            self._config.job_timeout,
+            self._config.jitter,
+            beat=lambda name: self._health.beat(_loop_of(name)),
+        )
         alarms = AlarmHandler(store, self._rules, self._audit, jobs.refresh_for)
         runner.add_job(JobName.REFRESH, jobs.refresh, self._config.refresh_sweep)
         runner.add_job(JobName.ALARMS, alarms.handle_all, self._config.alarm_sweep)
@@ -176,6 +187,11 @@ class Scheduler:
         runner.add_job(JobName.CLEAN, jobs.clean, self._config.retention_interval)
         runner.add_job(JobName.VERIFY, jobs.verify, self._config.verify_interval, _VERIFY_REST)
         return runner
+
+
+def _loop_of(job: str) -> str:
+    """Name the heartbeat of a job."""
+    return f"job {job}"
 
 
 def run(
@@ -209,7 +225,6 @@ def run(
     """
     use_threads(config.threads)
     shorten_switch_interval()
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it logs every run, and every trigger during a run
     health = Health("scheduler")
     redis = connect(redis_url)
     send = None if streaming is None else CommandSender(streaming)

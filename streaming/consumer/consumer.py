@@ -342,6 +342,25 @@ class Consumer:
         dedup = self._dedup.deferred_state(self._progress.watermark.value)
         return lambda: state | {"dedup": dedup(), "joiner": joiner and joiner()}
 
+    def added_partitions(self) -> list[Position]:
+        """List the partitions that this rank owns and does not read: they were added since it started.
+
+        They are read by a consumer that starts from this one's `state_dict`, from their oldest record on.
+        """
+        known = set(self._positions)
+        now = owned_partitions(self._log, self._config, self._assignment, create=False)
+        return [position for position, _ in now if position not in known]
+
+    def uncommitted(self) -> int:
+        """Count the records of transactions that are open, and those behind them, which nobody can read yet."""
+        ends = self._log.end_positions(self._positions)
+        highest = self._log.high_watermarks(self._positions)
+        return sum(max(0, offset - ends[position]) for position, offset in highest.items())
+
+    def poll_seconds(self) -> float:
+        """Return for how long a poll of the log has not returned; 0 while none is under way."""
+        return self._fetcher.poll_seconds()
+
     def close(self) -> None:
         """Read no more; the log stays open."""
         self._fetcher.close()

@@ -50,6 +50,9 @@ class Fetcher(Protocol):
     def end_offsets(self, max_age: float) -> dict[Position, int]:
         """Return the offset after the last record, per partition of the last `seek`, at most `max_age` seconds old."""
 
+    def poll_seconds(self) -> float:
+        """Return for how long a poll of another thread has not returned; 0 while none is under way."""
+
     def close(self) -> None:
         """Read no more; the log stays open."""
 
@@ -77,6 +80,10 @@ class DirectFetcher:
     def read(self, timeout: float, partitions: Collection[Position]) -> list[tuple[Position, EventTable]]:
         """Return the next rows of some partitions; see `Fetcher`."""
         return self._poller.read(timeout, partitions)
+
+    def poll_seconds(self) -> float:
+        """Return 0: the thread that would ask is the one that polls."""
+        return 0.0
 
     def close(self) -> None:
         """Do nothing: no read is under way."""
@@ -110,6 +117,7 @@ class PrefetchingFetcher:
         self._closed = False
         self._awaited: Collection[Position] = ()  # partitions whose rows `read` wants
         self._polled_at = 0.0
+        self._poll_began: float | None = None  # monotonic; of the poll that is under way
         self._thread: Thread | None = None
 
     def seek(self, positions: Mapping[Position, int]) -> None:
@@ -159,6 +167,11 @@ class PrefetchingFetcher:
             return self._end_offsets.get(max_age)
         return self._end_offsets.known
 
+    def poll_seconds(self) -> float:
+        """Return for how long the poll of the thread has not returned; 0 while it rests."""
+        began = self._poll_began
+        return 0.0 if began is None else time.monotonic() - began
+
     def close(self) -> None:
         """End the thread, after its last poll; the log stays open."""
         with self._changed:
@@ -206,12 +219,15 @@ class PrefetchingFetcher:
                 self._changed.wait(_MAX_POLL_WAIT / 10 if self._client_wanted else _IDLE_POLL_INTERVAL / 10)
             if rest or self._closed:
                 return not self._closed
+        self._poll_began = time.monotonic()
         try:
             self._poll(partitions)
         except Exception as error:
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
+        finally:
+            self._poll_began = None
         return True
 
     def _partitions_to_poll(self) -> list[Position]:

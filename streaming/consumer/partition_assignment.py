@@ -38,15 +38,16 @@ class PartitionAssignment:
 
 
 def owned_partitions(
-    event_log: EventLog, config: StreamingConfig, assignment: PartitionAssignment
+    event_log: EventLog, config: StreamingConfig, assignment: PartitionAssignment, *, create: bool = True
 ) -> list[tuple[Position, TopicRole]]:
-    """List the partitions that a worker reads, with the roles of their topics; create topics that do not exist.
+    """List the partitions that a worker reads, with the roles of their topics; `create` topics that do not exist.
 
     Commands are read by all workers: each executes them at their place in its own order.
     """
     owned: list[tuple[Position, TopicRole]] = []
     for topic, role in topic_roles(config).items():
-        event_log.create_topic(topic, config.partitions, compacted=role in (TopicRole.ITEMS, TopicRole.USERS))
+        if create:
+            event_log.create_topic(topic, config.partitions, compacted=role in (TopicRole.ITEMS, TopicRole.USERS))
         partitions = event_log.partitions(topic)
         owned += [((topic, p), role) for p in partitions if role is TopicRole.CONTROL or assignment.owns(p)]
     return owned

@@ -33,7 +33,7 @@ class EventLog(Protocol):
         """Create `topic` unless it exists; an existing topic keeps its number of partitions."""
 
     def partitions(self, topic: str) -> list[int]:
-        """Return the partition numbers of `topic`; empty if there is no such topic."""
+        """Return the partition numbers of `topic` as they are now; empty if there is no such topic."""
 
     def append(self, topic: str, records: Iterable[ProducerRecord]) -> int:
         """Append records, which are durable at the latest after `flush`; return how many."""
@@ -61,6 +61,9 @@ class EventLog(Protocol):
 
     def end_positions(self, partitions: Iterable[Position]) -> dict[Position, int]:
         """Return the offset after the last record, per partition."""
+
+    def high_watermarks(self, partitions: Iterable[Position]) -> dict[Position, int]:
+        """Return the offset after the last record, those of open transactions included, per partition."""
 
     def commit(self, group: str, positions: Mapping[Position, int]) -> None:
         """Publish positions under a group name for lag tools; training resumes from its checkpoint instead."""

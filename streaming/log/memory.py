@@ -139,6 +139,10 @@ class MemoryLog:
         """Return the offset after the last record, per partition."""
         return {(topic, partition): len(self._topics[topic][partition]) for topic, partition in partitions}
 
+    def high_watermarks(self, partitions: Iterable[Position]) -> dict[Position, int]:
+        """Return the end positions: there are no transactions."""
+        return self.end_positions(partitions)
+
     def commit(self, group: str, positions: Mapping[Position, int]) -> None:
         """Publish positions under a group name."""
         self._groups.setdefault(group, {}).update(positions)

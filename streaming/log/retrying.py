@@ -92,6 +92,11 @@ class RetryingLog:
                 )
         return ends
 
+    def high_watermarks(self, partitions: Iterable[Position]) -> dict[Position, int]:
+        """Return the offset after the last record, those of open transactions included, per partition."""
+        wanted = list(partitions)
+        return self._call("reading the log's end", lambda: self._log.high_watermarks(wanted))
+
     def commit(self, group: str, positions: Mapping[Position, int]) -> None:
         """Publish positions under a group name."""
         self._call("committing positions", lambda: self._log.commit(group, positions))

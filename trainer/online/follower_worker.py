@@ -46,7 +46,8 @@ class FollowerWorker:
         self.learner = resume_learner(config, checkpoint, self.progress, self._drift)
         self.learner.network.world = world
         self.learner.network.optimizer.guard.limit = monitoring.gradient_limit
-        self.consumer = make_consumer(log, streaming, checkpoint, world)
+        state = None if checkpoint is None else checkpoint.values["consumer"]
+        self.consumer = make_consumer(log, streaming, state, world)
         self._source = DistributedBatchSource(self.consumer, world)
 
     def run(self, stop: Callable[[], bool]) -> None:

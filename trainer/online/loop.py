@@ -16,6 +16,7 @@ from hsnn.monitoring.process.failpoints import failpoint
 from hsnn.monitoring.process.gc_tuning import freeze_heap
 from hsnn.monitoring.process.signals import stop_on_signals
 from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.errors import StateError
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.log.records import Position
@@ -27,7 +28,7 @@ from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.checkpoint.triggers import CheckpointTriggers
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.process_group import ProcessGroup, join_process_group
-from hsnn.trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS
+from hsnn.trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS, UNCOMMITTED_RECORDS
 from hsnn.trainer.online.batch_source import make_batch_source
 from hsnn.trainer.online.drift import DriftMonitor
 from hsnn.trainer.online.follower_worker import FollowerWorker
@@ -43,6 +44,9 @@ from hsnn.trainer.threads import use_threads
 _log = logging.getLogger(__name__)
 # Longest wait for a batch, seconds: how soon a stop request is noticed.
 _POLL_SECONDS = 0.2
+
+# Seconds between two looks for partitions that were added and for open transactions: both are rare.
+_PARTITIONS_SECONDS = 10.0
 
 # Times `monitoring.stuck_after` (10 minutes by default): a version of millions of items takes minutes to build.
 _ADOPTION_FACTOR = 5.0
@@ -82,7 +86,7 @@ class OnlineLoop:
         world: ProcessGroup | None = None,
         ownership: Ownership | None = None,
     ) -> None:
-        self._config = config
+        self._config, self._stalled_after = config, monitoring.stalled_after
         self._health = health or Health("trainer")
         store = CheckpointStore(config.checkpoint_dir, config.checkpoints_kept)
         self._retry_policy = retry_policy or RetryPolicy(streaming.patience, self._health.set_waiting)
@@ -97,10 +101,12 @@ class OnlineLoop:
         checkpoint = common_checkpoint(store, world)
         self.learner = resume_learner(config, checkpoint, self.progress, self._drift)
         self.learner.network.world = world
-        self.consumer = make_consumer(log, streaming, checkpoint, world)
+        self._log, self._streaming, self._world = log, streaming, world
+        state = None if checkpoint is None else checkpoint.values["consumer"]
+        self.consumer = make_consumer(log, streaming, state, world)
         self.learner.network.optimizer.guard.limit = monitoring.gradient_limit
         self._source = make_batch_source(self.consumer, world)
-        self._flushed = self._published = time.monotonic()
+        self._flushed = self._published = self._partitions_at = time.monotonic()
         self._nodes_published = self._new_epoch = False
         self._turned = self.learner.recycled
         self._positions: dict[Position, int] = {}
@@ -118,7 +124,8 @@ class OnlineLoop:
             self._publish()  # rows of this epoch: the mirrors reload from here
         while True:
             batch_round = self._source.next_round(0.0 if self._publisher.copying else _POLL_SECONDS, stop=stop())
-            self._health.beat("poll")
+            if self.consumer.poll_seconds() < self._stalled_after:
+                self._health.beat("poll")  # not while the thread that reads ahead hangs in the log's client
             batch = batch_round.batch
             self._alarms += [] if batch is None else self._train(batch)
             if batch_round.stop:
@@ -128,12 +135,40 @@ class OnlineLoop:
             self._publisher.advance()
             if batch_round.aligned and self._source.broadcast_decision(self._due()):
                 self._publish()
+            if batch_round.aligned and time.monotonic() - self._partitions_at >= _PARTITIONS_SECONDS:
+                self.join_added_partitions()
         if self._source.broadcast_decision(self._unsaved or bool(self._alarms)):
             self._publish()
         self._publisher.close()
         self._prequential.close()
         self.consumer.close()
         self._flush()
+
+    def join_added_partitions(self) -> None:
+        """Read partitions that were added since the start, from their oldest record on.
+
+        A checkpoint is written first, and the consumer continues from its state, as after a restart: whoever resumes
+        from it joins them at the same place.
+
+        Raises
+        ------
+        StateError
+            There are several workers, which have to start again together.
+        """
+        self._partitions_at = time.monotonic()
+        UNCOMMITTED_RECORDS.set(self.consumer.uncommitted())
+        if not (added := self.consumer.added_partitions()):
+            return
+        names = ", ".join(f"{topic}/{partition}" for topic, partition in added)
+        if self._world is not None:
+            raise StateError(f"partitions were added ({names}); all workers start again, from the newest checkpoint")
+        self._publish()
+        self._publisher.wait()
+        state = self.consumer.state_dict()
+        self.consumer.close()
+        self.consumer = make_consumer(self._log, self._streaming, state, None)
+        self._source = make_batch_source(self.consumer, None)
+        _log.warning("partitions were added and are read from here on: %s", names)
 
     def _republish_everything(self) -> None:
         """Start a new epoch after a restart of Redis, which may have lost the last writes."""

@@ -71,11 +71,11 @@ def resume_learner(
 
 
 def make_consumer(
-    log: EventLog, config: StreamingConfig, checkpoint: Checkpoint | None, world: ProcessGroup | None
+    log: EventLog, config: StreamingConfig, saved: Mapping[str, Any] | None, world: ProcessGroup | None
 ) -> Consumer:
-    """Make this worker's consumer, from a checkpoint of any number of workers."""
+    """Make this worker's consumer, from what a checkpoint of any number of workers holds of theirs."""
     share = PartitionAssignment() if world is None else PartitionAssignment(world.rank, world.size)
     state: Mapping[str, Any] | None = None
-    if checkpoint is not None:
-        state = unpack_state(checkpoint.values["consumer"], share, (config.control_topic,))
+    if saved is not None:
+        state = unpack_state(saved, share, (config.control_topic,))
     return Consumer(log, config, state=state, rank=share.rank, world_size=share.world_size, prefetch=True)

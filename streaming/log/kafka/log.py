@@ -111,17 +111,18 @@ class KafkaLog:
 
     def partitions(self, topic: str) -> list[int]:
         """Return the partition numbers of `topic`; empty if there is no such topic."""
-        if topic not in self._partition_counts:
-            with self._translate_errors(f"reading the partitions of topic {topic!r}"):
-                answers = [item for item in self._admin.describe_topics([topic]) if item.get("error_code") == 0]
-            if not answers:
-                return []
-            self._partition_counts[topic] = len(answers[0]["partitions"])
-        return list(range(self._partition_counts[topic]))
+        with self._translate_errors(f"reading the partitions of topic {topic!r}"):
+            answers = [item for item in self._admin.describe_topics([topic]) if item.get("error_code") == 0]
+        if not answers:
+            return []
+        count = len(answers[0]["partitions"])
+        self._partition_counts.setdefault(topic, count)
+        return list(range(count))
 
     def append(self, topic: str, records: Iterable[ProducerRecord]) -> int:
         """Pass records to the producer; they are durable after `flush`."""
-        count = len(self.partitions(topic))
+        # Asked for once: a key's records stay in one partition while this process appends.
+        count = self._partition_counts.get(topic) or len(self.partitions(topic))
         if not count:
             raise UnknownTopicError(f"no topic {topic!r} in {self._where}; create it first")
         send, on_error = self._producer.send, self._send_errors.append
@@ -186,13 +187,22 @@ class KafkaLog:
         """Return the offset after the last record, per partition."""
         return self._bounds(OffsetSpec.LATEST, partitions)
 
-    def _bounds(self, which: OffsetSpec, partitions: Iterable[Position]) -> dict[Position, int]:
+    def high_watermarks(self, partitions: Iterable[Position]) -> dict[Position, int]:
+        """Return the offset after the last record, those of open transactions included, per partition."""
+        return self._bounds(OffsetSpec.LATEST, partitions, IsolationLevel.READ_UNCOMMITTED)
+
+    def _bounds(
+        self,
+        which: OffsetSpec,
+        partitions: Iterable[Position],
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[Position, int]:
         wanted = {TopicPartition(*position): which for position in partitions}
         if not wanted:
             return {}
         # The consumer's own `end_offsets` fails with a KeyError right after a topic was created.
         with self._translate_errors("reading the bounds of the log"):
-            bounds = self._admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED)
+            bounds = self._admin.list_partition_offsets(wanted, isolation)
         return {(p.topic, p.partition): int(bound.offset) for p, bound in bounds.items()}
 
     def commit(self, group: str, positions: Mapping[Position, int]) -> None:

@@ -86,17 +86,17 @@ class RedisLog:
 
     def partitions(self, topic: str) -> list[int]:
         """Return the partition numbers of `topic`; empty if there is no such topic."""
-        if topic not in self._partition_counts:
-            with self._translate_errors(f"reading the partitions of topic {topic!r}"):
-                count = self._client.hget(_TOPICS, topic)
-            if count is None:
-                return []
-            self._partition_counts[topic] = int(count)
-        return list(range(self._partition_counts[topic]))
+        with self._translate_errors(f"reading the partitions of topic {topic!r}"):
+            count = self._client.hget(_TOPICS, topic)
+        if count is None:
+            return []
+        self._partition_counts.setdefault(topic, int(count))
+        return list(range(int(count)))
 
     def append(self, topic: str, records: Iterable[ProducerRecord]) -> int:
         """Append records in order, some thousand per round trip; they are in the log when this returns."""
-        count = len(self.partitions(topic))
+        # Asked for once: a key's records stay in one partition while this process appends.
+        count = self._partition_counts.get(topic) or len(self.partitions(topic))
         if not count:
             raise UnknownTopicError(f"no topic {topic!r} in {self._where}; create it first")
         keys = [stream_key(topic, partition) for partition in range(count)]
@@ -212,6 +212,10 @@ class RedisLog:
         end = entry_offset(info[b"last-generated-id"]) + 1
         first = info[b"first-entry"]
         return (entry_offset(first[0]) if first else end), end
+
+    def high_watermarks(self, partitions: Iterable[Position]) -> dict[Position, int]:
+        """Return the end positions: there are no transactions."""
+        return self.end_positions(partitions)
 
     def commit(self, group: str, positions: Mapping[Position, int]) -> None:
         """Publish positions in the hash ``hsnn:log:group:GROUP`` (field ``topic:partition``)."""

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from hsnn.indexer.errors import FencedError
 from hsnn.indexer.job_context import JobProgress, check_deadline, report_progress
 from hsnn.indexer.jobs.history import JobHistory, list_jobs, run_history
-from hsnn.indexer.jobs.runner import _WORKERS, JobRunner
+from hsnn.indexer.jobs.runner import JobRunner
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.audit import AuditTrail
@@ -67,18 +67,60 @@ def test_a_job_that_takes_long_rests_for_longer_than_its_interval(runner) -> Non
     assert ends[3] - asked < 1.0, "whoever calls it does not wait"
 
 
-def test_a_call_in_the_moment_a_job_goes_to_rest_is_not_put_off(runner, monkeypatch) -> None:
-    runs_of, run_in = [], runner._run_in
+def test_a_call_while_a_job_is_about_to_rest_is_not_put_off(runner) -> None:
+    runs_of = []
 
-    def called_just_before(seconds: float, name: str) -> None:
-        if seconds and len(runs_of) == 1:
-            runner.trigger(name)
-        run_in(seconds, name)
+    def slow() -> None:
+        runs_of.append(1)
+        time.sleep(0.05)
+        if len(runs_of) == 1:
+            runner.trigger("slow")
 
-    monkeypatch.setattr(runner, "_run_in", called_just_before)
-    runner.add_job("slow", lambda: (runs_of.append(1), time.sleep(0.05)), every=0.01, rest=2000.0)
+    runner.add_job("slow", slow, every=0.01, rest=2000.0)
     runner.start()
     assert eventually(lambda: len(runs_of) == 2)
+
+
+@pytest.mark.parametrize("shift", [-3600.0, 3600.0, -172_800.0])
+def test_a_wall_clock_that_is_set_changes_no_interval(runner, monkeypatch, shift) -> None:
+    swept, called, wall, wall_ns = [], [], time.time, time.time_ns
+    runner.add_job("swept", lambda: swept.append(1), every=0.02)
+    runner.add_job("called", lambda: called.append(1), every=3600)
+    runner.start()
+    assert eventually(lambda: len(swept) >= 3 and called)
+    monkeypatch.setattr(time, "time", lambda: wall() + shift)
+    monkeypatch.setattr(time, "time_ns", lambda: wall_ns() + int(1e9 * shift))
+    begun = len(swept)
+    assert eventually(lambda: len(swept) >= begun + 10)
+    assert len(called) == 1
+    runner.trigger("called")
+    assert eventually(lambda: len(called) == 2)
+
+
+def test_a_job_that_hangs_has_no_beat_and_the_others_have(lost) -> None:
+    beats, go = [], threading.Event()
+    runner = JobRunner(lost.set, timeout=0.05, beat=beats.append)
+    runner.add_job("hangs", lambda: go.wait(5), every=3600)
+    runner.add_job("works", lambda: None, every=0.01)
+    runner.add_job("paused", lambda: None, every=0.01)
+    runner.pause("paused")
+    runner.start()
+    time.sleep(0.2)
+    runner.check_timeouts()
+    assert set(beats) == {"works", "paused"}
+    go.set()
+    assert eventually(lambda: (beats.clear(), runner.check_timeouts(), "hangs" in beats)[-1])
+    runner.stop()
+
+
+def test_a_job_whose_thread_is_gone_has_no_beat(lost, monkeypatch) -> None:
+    monkeypatch.setattr("hsnn.indexer.jobs.runner._START_SECONDS", 0.05)
+    beats: list[str] = []
+    runner = JobRunner(lost.set, beat=beats.append)
+    runner.add_job("gone", lambda: None, every=0.01)  # never started, as if its thread had ended
+    time.sleep(0.1)
+    runner.check_timeouts()
+    assert beats == []
 
 
 def test_a_call_during_a_run_is_not_lost_and_runs_never_overlap(runner) -> None:
@@ -261,23 +303,6 @@ def test_a_run_that_takes_long_is_shown_with_its_progress_until_it_ends(store, l
     runner.check_timeouts()
     assert state(store, "refresh").running is None
     runner.stop()
-
-
-def test_what_is_due_while_all_hands_are_busy_runs_late_and_once(runner) -> None:
-    """No misfire limit: the sweep below falls due some twenty times before there is a hand for it."""
-    go, runs = threading.Event(), []
-    for number in range(_WORKERS):
-        runner.add_job(f"busy{number}", lambda: go.wait(5), every=3600)
-    runner.add_job("swept", lambda: runs.append(time.monotonic()), every=0.01)
-    runner.start()
-    time.sleep(0.2)
-    assert runs == []
-    runner.pause("swept")
-    go.set()
-    runner.resume("swept")
-    assert eventually(lambda: runs)
-    time.sleep(0.005)
-    assert len(runs) <= 3, "many due runs became one"
 
 
 def test_what_a_leader_did_not_run_its_successor_runs(store, lost) -> None:

@@ -269,3 +269,30 @@ def test_a_seek_forgets_what_is_just_being_decoded() -> None:
         found += fetcher.read(0.05, [FIRST])
     assert sum(len(rows) for _, rows in found) == 1
     fetcher.close()
+
+
+class HangingLog(ScriptedLog):
+    """A log whose client does not return from a poll until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__([1])
+        self.let = threading.Event()
+        self.let.set()
+
+    def poll(
+        self, max_records: int, timeout: float, partitions: Collection[Position] | None = None
+    ) -> list[RecordBatch]:
+        self.let.wait(10)
+        return super().poll(max_records, timeout, partitions)
+
+
+def test_a_poll_that_does_not_return_is_seen_by_who_asks() -> None:
+    log = filled(HangingLog(), 40)
+    consumer = Consumer(log, CONFIG, prefetch=True)
+    log.let.clear()
+    consumer.next_batch(0.05)
+    time.sleep(0.1)
+    assert consumer.poll_seconds() > 0.05
+    log.let.set()
+    consumer.close()
+    assert consumer.poll_seconds() == 0.0

@@ -21,6 +21,7 @@ from hsnn.monitoring.config import GateConfig, MonitoringConfig
 from hsnn.monitoring.health import Health
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.base import ProducerRecord
+from hsnn.streaming.log.redis.entry import stream_key
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.schema.events import Interaction, encode
@@ -209,6 +210,52 @@ def test_killed_anywhere_and_resumed_is_bit_for_bit_the_undisturbed_run(undistur
     assert bits(last) == bits(undisturbed)
 
 
+ADDED = 64
+
+
+def adding_a_partition(
+    redis_server: str, redis_client, loop: OnlineLoop, then: Callable[[], bool]
+) -> Callable[[], bool]:
+    """Add a partition with `ADDED` clicks after 500 events, as an operator would; stop, or die, as `then` does."""
+    added = []
+
+    def stop() -> bool:
+        if loop.progress.trained >= 500 and not added:
+            added.append(redis_client.hset("hsnn:log:topics", "engagements", 3))
+            clicks = [
+                Interaction(id=f"a{n}", ts=1_700_000_000_000 + n, user=f"u{n % 7}", item="c1-1", action="click")
+                for n in range(ADDED)
+            ]
+            log = RedisLog(redis_server)  # a producer that was started afterwards
+            log.append("engagements", [ProducerRecord(b"u", encode(click), partition=2) for click in clicks])
+            log.close()
+        return bool(added) and then()
+
+    return stop
+
+
+def test_partitions_added_at_run_time_are_joined_where_the_checkpoint_says(
+    filled, new_loop, redis_server, redis_client, monkeypatch, caplog
+):
+    monkeypatch.setattr("hsnn.trainer.online.loop._PARTITIONS_SECONDS", 0.0)
+    undisturbed = new_loop("undisturbed")
+    undisturbed.run(adding_a_partition(redis_server, redis_client, undisturbed, until(undisturbed, EVENTS + ADDED)))
+    assert "partitions were added and are read from here on: engagements/2" in caplog.text
+    assert undisturbed.progress.trained == EVENTS + ADDED
+    assert undisturbed.consumer.lag()[0] == 0
+
+    redis_client.hset("hsnn:log:topics", "engagements", 2)
+    redis_client.delete(stream_key("engagements", 2))
+    killed = new_loop("killed")
+    with pytest.raises(KilledError):
+        killed.run(adding_a_partition(redis_server, redis_client, killed, until(killed, 800, then=KilledError)))
+    last = new_loop("killed")
+    assert 500 <= last.learner.events < 800
+    last.run(until(last, EVENTS + ADDED))
+    assert bits(last) == bits(undisturbed)
+    assert last.consumer.state_dict()["places"] == undisturbed.consumer.state_dict()["places"]
+
+
 def test_a_damaged_checkpoint_costs_time_only(undisturbed, new_loop, tmp_path, caplog):
     first = new_loop("damaged")
     first.run(until(first, 600))
@@ -341,6 +388,23 @@ def test_a_step_that_is_not_finite_is_dropped_and_said_so(filled, new_loop, redi
     assert json.loads(redis_client.hget(key("progress"), "dropped")) == {"unsafe_step": 3 * BATCH}
     assert loop.progress.trained == 0
     assert "its loss is not finite" in caplog.text
+
+
+def test_a_poll_that_does_not_return_makes_the_trainer_not_live(filled, new_loop):
+    """Ten seconds pass in every turn; the main thread goes round, but the one that reads ahead hangs."""
+    loop, now, live = new_loop("hangs"), [0.0], []
+    loop._health = Health("trainer", clock=lambda: now[0])
+    loop._health.expect("poll", within=30)
+    loop.consumer.poll_seconds = lambda: max(0.0, now[0] - 50.0)
+
+    def stop() -> bool:
+        now[0] += 10.0
+        live.append(loop._health.liveness()[0])
+        return len(live) == 14
+
+    loop.run(stop)
+    assert live[:8] == [True] * 8
+    assert live[-1] is False
 
 
 @pytest.mark.parametrize("broken", [False, True])
