@@ -187,6 +187,7 @@ class FeedItem(msgspec.Struct, frozen=True, array_like=True):
     """An item appeared, changed or was deleted; stream ``feed``.
 
     `tokens` are its hashed content features; `ts` is its event time, `sent_at` the wall time of the producer, epoch ms.
+    `deleted`: it may not be recommended, whether it was deleted or was never announced.
     """
 
     id: str
@@ -197,6 +198,7 @@ class FeedItem(msgspec.Struct, frozen=True, array_like=True):
     sent_at: int
     expires_at: int | None = None
     deleted: bool = False
+    available_from: int = 0
 
 
 class Feed(msgspec.Struct, frozen=True, array_like=True):
@@ -268,7 +270,8 @@ class Snapshot:
         Weights of the dense modules and the node vectors (`hsnn.trainer.model.monn.Monn.state_dict`).
     items
         ``embeddings`` (n, d+1) float32, ``tokens`` (n, T) int32, ``values`` (n, H) float32, ``last``, ``first``,
-        ``expires_at`` (n,) int64 (0: never), ``deleted`` (n,) bool; row = the trainer's item row. With cross features
+        ``expires_at`` and ``available_from`` (n,) int64 (0: never, at once), ``deleted`` (n,) bool; row = the trainer's
+        item row. With cross features
         also ``neighbours`` (n, 2, N) int32, ``weights`` (n, 2, N) and ``totals`` (n, 2) float32, ``paired`` (n,) int64:
         see `hsnn.trainer.features.covisitation.Covisitation`. Columns of other tables
         (`hsnn.trainer.features.extra_tables`) are called ``table.column``.

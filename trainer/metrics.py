@@ -58,3 +58,11 @@ CHECKPOINT_PAUSE = Histogram(
     "Time that training waited at once for a checkpoint's copies.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
 )
+
+ITEM_EVENTS = Counter(
+    "hsnn_item_events_total",
+    "Events about items: applied, older than what is known, or patches of items that are not known.",
+    ["outcome"],
+)
+UNANNOUNCED = Counter("hsnn_unannounced_events_total", "Events trained on items that nobody announced.")
+RESTATED = Counter("hsnn_items_restated_total", "Items appended to the items topic again, whole.")

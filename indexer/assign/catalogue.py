@@ -41,8 +41,8 @@ class ItemCatalogue:
     ids, features
         By row.
     tokens : (rows, T) int32
-    first, last, expires_at, sent_at : (rows,) int64
-        Times in ms; `expires_at` 0 = never; `sent_at` 0 = readers know of it, or unknown.
+    first, last, expires_at, available_from, sent_at : (rows,) int64
+        Times in ms; `expires_at` 0 = never, `available_from` 0 = at once; `sent_at` 0 = readers know of it, or unknown.
     counts : (rows,) float32
         Engagements as of `last`, decayed with the half-life of `popularity`.
     known, deleted : (rows,) bool
@@ -63,6 +63,7 @@ class ItemCatalogue:
         self.first: Rows = items["first"][:count].copy()
         self.last: Rows = items["last"][:count].copy()
         self.expires_at: Rows = items["expires_at"][:count].copy()
+        self.available_from: Rows = items.get("available_from", np.zeros(count, np.int64))[:count].copy()
         self.counts: NDArray[np.float32] = items["values"][:count, _POPULARITY].copy()
         self.deleted: Mask = items["deleted"][:count].astype(np.bool_)
         self.known: Mask = np.ones(count, np.bool_)
@@ -123,8 +124,12 @@ class ItemCatalogue:
         self.ids[row], self.known[row] = item.id, True
         self.tokens[row], self.features[row] = tokens, item.features
         self.deleted[row], self.expires_at[row] = item.deleted, item.expires_at or 0
+        self.available_from[row] = item.available_from
         if self.first[row] == 0:
             self.first[row] = self.last[row] = item.ts
+        elif item.ts > self.last[row] and not item.deleted:  # described again: a sign of life
+            self.counts[row] *= np.exp2((self.last[row] - item.ts) / HALF_LIVES[_POPULARITY])
+            self.last[row] = item.ts
         self.sent_at[row] = item.sent_at if self._is_alive(slice(row, row + 1))[0] else 0  # not for an expired item
 
     def _is_same(self, item: FeedItem, tokens: NDArray[np.int32]) -> bool:
@@ -133,8 +138,9 @@ class ItemCatalogue:
         return content and (item.expires_at or 0) == self.expires_at[row]
 
     def _is_alive(self, rows: slice) -> Mask:
-        """Tell whether the watermark has not reached the expiry of `rows`."""
-        return expiry_times(self.last[rows], self.expires_at[rows], self.deleted[rows], self.idle_ms) > self.watermark
+        """Tell whether the watermark has reached the beginning of `rows`, and not their expiry."""
+        ends = expiry_times(self.last[rows], self.expires_at[rows], self.deleted[rows], self.idle_ms)
+        return (ends > self.watermark) & (self.available_from[rows] <= self.watermark)
 
     def _reserve(self, rows: int) -> None:
         missing = rows - len(self.ids)
@@ -146,4 +152,5 @@ class ItemCatalogue:
         self.first, self.last = grown(self.first, rows), grown(self.last, rows)
         self.counts = grown(self.counts, rows)
         self.expires_at, self.sent_at = grown(self.expires_at, rows), grown(self.sent_at, rows)
+        self.available_from = grown(self.available_from, rows)
         self.deleted, self.known = grown(self.deleted, rows), grown(self.known, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from hsnn.streaming.dead_letters.writer import DeadLetter
 from hsnn.streaming.decode.event_table import EventTable, RowKind
 from hsnn.streaming.join.joiner import ImpressionBatch
 from hsnn.streaming.schema.batch import Engagements
-from hsnn.streaming.schema.events import Impression, Item, User
+from hsnn.streaming.schema.events import Impression, ItemEvent, User
 
 NOT_JOINED = "impression_not_joined"
 """Reason under which impressions are counted while no tasks are configured."""
@@ -26,10 +26,9 @@ DUPLICATE = "duplicate"
 class OtherEvents:
     """What lies between the interactions of a batch; the names are those of `hsnn.streaming.schema.batch.Batch`."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[ItemEvent] = field(default_factory=list)
     item_sent_at: list[int] = field(default_factory=list)
     users: list[User] = field(default_factory=list)
-    deleted_items: list[str] = field(default_factory=list)
     deleted_users: list[str] = field(default_factory=list)
     seen_items: list[tuple[str, int, int]] = field(default_factory=list)
     control: list[bytes] = field(default_factory=list)
@@ -102,15 +101,12 @@ def collect_other_events(rows: EventTable) -> OtherEvents:
 
 def _add(out: OtherEvents, kind: int, sent_at: int, payload: Any) -> None:
     match kind:
-        case RowKind.ITEM:
+        case RowKind.ITEM | RowKind.DELETED_ITEM:
             out.items.append(payload)
             out.item_sent_at.append(sent_at)
-            _revoke_deletion(out.deleted_items, payload.id)
         case RowKind.USER:
             out.users.append(payload)
             _revoke_deletion(out.deleted_users, payload.id)
-        case RowKind.DELETED_ITEM:
-            out.deleted_items.append(payload)
         case RowKind.DELETED_USER:
             out.deleted_users.append(payload)
         case RowKind.CONTROL:
@@ -137,15 +133,7 @@ def _revoke_deletion(deleted: list[str], name: str | int) -> None:
 
 
 def _remove_deleted(out: OtherEvents) -> None:
-    """Leave out what was sent and then deleted within the batch: lists do not say which of the two came last."""
-    if gone := set(out.deleted_items):
-        kept = [i for i, item in enumerate(out.items) if str(item.id) not in gone]
-        out.items, out.item_sent_at = _select(out.items, kept), _select(out.item_sent_at, kept)
+    """Leave out users who were sent and then deleted within the batch: lists do not say which of the two came last."""
     if gone := set(out.deleted_users):
         out.users = [user for user in out.users if str(user.id) not in gone]
-    out.deleted_items = list(dict.fromkeys(out.deleted_items))
     out.deleted_users = list(dict.fromkeys(out.deleted_users))
-
-
-def _select(values: Sequence[Any], indices: Sequence[int]) -> list[Any]:
-    return [values[i] for i in indices]

@@ -305,7 +305,6 @@ class Consumer:
             items=others.items,
             item_sent_at=others.item_sent_at,
             users=others.users,
-            deleted_items=others.deleted_items,
             deleted_users=others.deleted_users,
             seen_items=others.seen_items,
             control=others.control,

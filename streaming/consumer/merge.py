@@ -23,6 +23,7 @@ from hsnn.streaming.consumer.watermark import (
 from hsnn.streaming.dead_letters.reasons import DeadLetterReason
 from hsnn.streaming.dead_letters.writer import DeadLetter
 from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind
+from hsnn.streaming.schema.timestamps import wrong_unit
 from hsnn.streaming.schema.topics import TopicRole
 
 # Later than any event time, ms; half of the largest int64, so that sums with it do not overflow.
@@ -95,8 +96,11 @@ class Merger:
         """Turn rows into dead letters."""
         for row in rejected.tolist():
             ts, index, record = int(rows.ts[row]), int(rows.index[row]), rows.record(row)
+            unit = wrong_unit(ts)
             detail = (
-                f"its time {ts} is too far behind the watermark {rows.watermark[row]}; streaming.max_past is "
+                f"its time is {ts}: {unit}"
+                if unit
+                else f"its time {ts} is too far behind the watermark {rows.watermark[row]}; streaming.max_past is "
                 f"{self.limits.max_past / 1000:.0f} s"
             )
             rows.payload[row] = DeadLetter(record, index, DeadLetterReason.FAR_PAST, detail)

@@ -18,8 +18,9 @@ from hsnn.streaming.decode.json_batch import decode_json_batch
 from hsnn.streaming.decode.json_event import InvalidEvent, decode_event, strip_schema_id
 from hsnn.streaming.log.records import Record, RecordBatch
 from hsnn.streaming.schema.arrow import ArrowError, InteractionColumns, is_arrow, read_interactions
-from hsnn.streaming.schema.events import LAST_MS, Impression, Interaction, Item, Millis, User
+from hsnn.streaming.schema.events import LAST_MS, Impression, Interaction, Item, ItemDeletion, ItemPatch, Millis, User
 from hsnn.streaming.schema.ids import canonical_id
+from hsnn.streaming.schema.timestamps import wrong_unit
 from hsnn.streaming.schema.topics import TopicRole
 
 MAX_TOMBSTONE_KEY = 1024
@@ -29,6 +30,7 @@ _KINDS = {
     Interaction: RowKind.INTERACTION,
     Impression: RowKind.IMPRESSION,
     Item: RowKind.ITEM,
+    ItemPatch: RowKind.ITEM,
     User: RowKind.USER,
 }
 
@@ -108,7 +110,7 @@ def _command_time(record: Record) -> int:
 
 
 def _decode_tombstone(role: TopicRole, record: Record) -> tuple[RowKind, int, Any]:
-    """Return kind, time and id of a deletion: a record without value deletes what its key names."""
+    """Return kind, time and payload of a deletion: a record without value deletes what its key names."""
     if role is TopicRole.ENGAGEMENTS:
         raise InvalidEvent(DeadLetterReason.EMPTY, "the record has no value; engagements cannot be deleted")
     if not record.key or len(record.key) > MAX_TOMBSTONE_KEY:
@@ -121,10 +123,15 @@ def _decode_tombstone(role: TopicRole, record: Record) -> tuple[RowKind, int, An
         raise InvalidEvent(
             DeadLetterReason.NO_KEY, f"a record without value deletes what its key names: {error}"
         ) from None
-    kind = RowKind.DELETED_ITEM if role is TopicRole.ITEMS else RowKind.DELETED_USER
     stamp = dict(record.headers).get("ts", b"")
     # 15 digits reach the year 33658; longer numbers are no epoch milliseconds.
-    return kind, int(stamp) if stamp.isdigit() and len(stamp) < 16 else _plausible_time(record.sent_at), name
+    ts = int(stamp) if stamp.isdigit() and len(stamp) < 16 else None
+    if ts is not None and (complaint := wrong_unit(ts)):
+        raise InvalidEvent(DeadLetterReason.INVALID, f"the header `ts` is {ts}: {complaint}")
+    at = _plausible_time(record.sent_at) if ts is None else ts
+    if role is TopicRole.ITEMS:
+        return RowKind.DELETED_ITEM, at, ItemDeletion(name, ts)
+    return RowKind.DELETED_USER, at, name
 
 
 def _plausible_time(sent_at: int) -> int:

@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 
 from hsnn.streaming.dead_letters.reasons import DeadLetterReason
-from hsnn.streaming.schema.events import Event, Impression, Interaction, Item, User, decode
+from hsnn.streaming.schema.events import Event, Impression, Interaction, Item, ItemPatch, User, decode
 from hsnn.streaming.schema.ids import canonical_id
+from hsnn.streaming.schema.timestamps import explain_value, require_millis
 from hsnn.streaming.schema.topics import TopicRole
 
 MAX_JSON = 1 << 20
@@ -20,9 +21,12 @@ EventT = TypeVar("EventT", bound=Event)
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
+# Fields of events that are times.
+_TIMES = ("ts", "expires_at", "available_from")
+
 _EVENT_TYPES: dict[TopicRole, tuple[type, ...]] = {
     TopicRole.ENGAGEMENTS: (Interaction, Impression),
-    TopicRole.ITEMS: (Item,),
+    TopicRole.ITEMS: (Item, ItemPatch),
     TopicRole.USERS: (User,),
 }
 
@@ -73,7 +77,7 @@ def _parse(value: bytes) -> Event:
         return decode(strip_schema_id(value))
     except msgspec.ValidationError as error:
         reason = DeadLetterReason.UNKNOWN_TYPE if str(error).endswith("`$.type`") else DeadLetterReason.INVALID
-        raise InvalidEvent(reason, str(error)) from None
+        raise InvalidEvent(reason, f"{error}{_explain_time(value, str(error))}") from None
     except msgspec.DecodeError as error:
         raise InvalidEvent(DeadLetterReason.MALFORMED, str(error)) from None
     except UnicodeDecodeError as error:
@@ -84,13 +88,22 @@ def _parse(value: bytes) -> Event:
         raise InvalidEvent(DeadLetterReason.MALFORMED, f"{type(error).__name__}: {error}") from None
 
 
+def _explain_time(value: bytes, error: str) -> str:
+    """Say what a time seems to be that was refused, by the path at the end of the error."""
+    field = error.rpartition("`$.")[2].rstrip("`")
+    if field not in _TIMES:
+        return ""
+    explained = explain_value(msgspec.json.decode(strip_schema_id(value)).get(field))
+    return f": {explained}" if explained else ""
+
+
 def canonicalize_ids(event: EventT) -> EventT:
     """Return the event with all ids as text.
 
     Raises
     ------
     ValueError
-        An id is empty or too long, or the value of an interaction exceeds float32.
+        An id is empty or too long, a time is not in milliseconds, or the value of an interaction exceeds float32.
 
     Examples
     --------
@@ -99,6 +112,10 @@ def canonicalize_ids(event: EventT) -> EventT:
     """
     if isinstance(event, Impression) and set(map(type, (event.id, event.user, *event.items))) == {str}:
         return event
+    if isinstance(event, Item | ItemPatch | User):  # times of engagements are compared with the watermark
+        for field in _TIMES:
+            if time := getattr(event, field, None):
+                require_millis(time, field)
     changes: dict[str, Any] = {"id": canonical_id(event.id)}
     if isinstance(event, Interaction | Impression):
         changes["user"] = canonical_id(event.user)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.log.records import Position
-from hsnn.streaming.schema.events import Item, Scalar, User
+from hsnn.streaming.schema.events import ItemEvent, Scalar, User
 
 _T = TypeVar("_T")
 
@@ -144,10 +144,9 @@ class Batch:
     engagements
         Exactly the configured number of interactions; fewer only when the log had no more.
     items, users
-        Item and user events before the batch's end, in order; to be applied before learning.
+        Events about items, deletions among them, and user events before the batch's end, in order; to be applied
+        before learning.
     item_sent_at : wall ms per entry of `items`
-    deleted_items
-        Ids whose item record had a null value.
     deleted_users
         Ids whose user record had a null value.
     control
@@ -175,10 +174,9 @@ class Batch:
     engagements: Engagements
     positions: dict[Position, int]
     watermark: int
-    items: Sequence[Item] = ()
+    items: Sequence[ItemEvent] = ()
     item_sent_at: Sequence[int] = ()
     users: Sequence[User] = ()
-    deleted_items: Sequence[str] = ()
     deleted_users: Sequence[str] = ()
     control: Sequence[bytes] = ()
     seen_items: Sequence[tuple[str, int, int]] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 Id = Annotated[str, Meta(min_length=1, max_length=256)] | int
 """A user, item or event id as producers write it."""
@@ -52,11 +52,38 @@ class Impression(_Event, tag="impression", frozen=True):
 
 
 class Item(_Event, tag="item", frozen=True):
-    """An item exists, with these features: topic ``items``, compacted, keyed by item."""
+    """An item exists, with these features: topic ``items``, compacted, keyed by item.
+
+    `expires_at` and `available_from`: when it ends, and before when it is not recommended. One that is left out stays
+    as it was announced before; null takes it back.
+    """
 
     id: Id
     features: dict[str, Feature] = {}
-    expires_at: Millis | None = None
+    expires_at: Millis | UnsetType | None = UNSET
+    available_from: Millis | UnsetType | None = UNSET
+
+
+class ItemPatch(_Event, tag="item_patch", frozen=True):
+    """Something of an announced item has changed: topic ``items``, keyed by item.
+
+    Features that are not named stay; null removes one. `expires_at` and `available_from` as of `Item`.
+    """
+
+    id: Id
+    features: dict[str, Feature] = {}
+    expires_at: Millis | UnsetType | None = UNSET
+    available_from: Millis | UnsetType | None = UNSET
+
+
+class ItemDeletion(msgspec.Struct, tag_field="type", tag="item_deletion", frozen=True):
+    """An item was deleted: what a record without value on topic ``items`` says.
+
+    `ts` is that of its header, epoch ms; None without one.
+    """
+
+    id: str
+    ts: int | None = None
 
 
 class User(_Event, tag="user", frozen=True):
@@ -66,7 +93,10 @@ class User(_Event, tag="user", frozen=True):
     features: dict[str, Feature] = {}
 
 
-Event = Interaction | Impression | Item | User
+Event = Interaction | Impression | Item | ItemPatch | User
+
+ItemEvent = Item | ItemPatch | ItemDeletion
+"""Whatever says something about an item."""
 
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()

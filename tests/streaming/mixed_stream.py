@@ -90,7 +90,7 @@ def batch_contents(batch: Batch) -> dict[str, Any]:
         "positions": batch.positions,
         "watermark": batch.watermark,
         "items": [item.id for item in batch.items],
-        "more": (list(batch.deleted_items), list(batch.seen_items), list(batch.control), len(batch.users)),
+        "more": (list(batch.seen_items), list(batch.control), len(batch.users)),
         "counts": (batch.dead_lettered, batch.dropped),
         "repeat": events.repeat.tolist(),
         "joined": (batch.impressions, batch.pending, batch.early, batch.late_actions),

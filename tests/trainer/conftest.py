@@ -12,7 +12,7 @@ import torch
 
 import hsnn.trainer.training.sampling
 from hsnn.streaming.schema.batch import Batch, Engagements
-from hsnn.streaming.schema.events import Item, User
+from hsnn.streaming.schema.events import Item, ItemDeletion, User
 from hsnn.trainer.config.exclude import ExcludeConfig
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
@@ -73,9 +73,12 @@ class World:
             positions={("engagements", 0): 0},
             watermark=more.pop("watermark", self.now),
             items=items,
-            item_sent_at=[item.ts for item in items],
+            item_sent_at=[item.ts or self.now for item in items],
             **more,
         )
+
+    def deletion(self, name: str) -> ItemDeletion:
+        return ItemDeletion(id=name)
 
     def item(self, name: str, **features: Any) -> Item:
         return Item(id=name, ts=self.now, features={"topic": name.partition("-")[0], **features})

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from hsnn.monitoring.duration import Duration
 from hsnn.monitoring.section import Section
 from hsnn.trainer.config.actions import DISLIKES, RATED_ACTIONS, ActionWeight
+from hsnn.trainer.config.catalogue import CatalogueConfig
 from hsnn.trainer.config.exclude import ExcludeConfig
 from hsnn.trainer.config.ids import IdsConfig
 from hsnn.trainer.config.index import IndexConfig
@@ -131,6 +132,7 @@ class TrainerConfig(Section):
     ids: IdsConfig = IdsConfig()
     memory: MemoryConfig = MemoryConfig()
     exclude: ExcludeConfig = ExcludeConfig()
+    catalogue: CatalogueConfig = CatalogueConfig()
     seed: int = Field(0, ge=0, lt=2**63, description="of everything random; the same seed and log give the same model")
     threads: int = Field(1, ge=1, description="torch threads; another number may change the last bits of a run")
     dense_rate: float = Field(2e-3, gt=0, description="Adam rate of the dense weights")

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from hsnn.streaming.schema.batch import Batch, Engagements, LabelledImpressions
-from hsnn.streaming.schema.events import Item, User
+from hsnn.streaming.schema.events import ItemEvent, User
 
 
 class _Fields(msgspec.Struct):
@@ -18,7 +18,7 @@ class _Fields(msgspec.Struct):
     engagements: dict[str, Any]
     labelled_impressions: dict[str, Any]
     positions: list[tuple[str, int, int]]
-    items: list[Item]
+    items: list[ItemEvent]
     users: list[User]
     control: list[bytes]
     seen_items: list[tuple[str, int, int]]

@@ -14,7 +14,7 @@ from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.batch import Batch, Engagements, LabelledImpressions
 
 _Columns = TypeVar("_Columns", Engagements, LabelledImpressions)
-_LISTS = ("items", "item_sent_at", "users", "deleted_items", "deleted_users", "seen_items", "control")
+_LISTS = ("items", "item_sent_at", "users", "deleted_users", "seen_items", "control")
 _COUNTS = ("impressions", "pending", "early", "late_actions", "dead_lettered")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.schema.events import Feature, Item, User
+from hsnn.streaming.schema.events import Feature, User
+from hsnn.streaming.schema.item_life import NOT_KNOWN, KnownItem
+from hsnn.trainer.config.catalogue import Authority
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.hashing import hash_features
 from hsnn.trainer.ids.admission import IdAdmission
@@ -19,6 +22,8 @@ from hsnn.trainer.rowstore.arrays import Array, grown
 from hsnn.trainer.rowstore.dirty_rows import DirtyRows
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
+_log = logging.getLogger(__name__)
+
 
 class EventTimes(NamedTuple):
     """Times of the event that announced an item: event time, and wall time of sending (0 = unknown), epoch ms."""
@@ -28,16 +33,27 @@ class EventTimes(NamedTuple):
 
 
 class ItemTable:
-    """Items by row: features, hashed tokens, expiry and deletion.
+    """Items by row: features, hashed tokens, and where in its life each is (`hsnn.streaming.schema.item_life`).
+
+    Parameters
+    ----------
+    config
+    authority
+        Who may be recommended: ``announced`` or ``seen`` items; ``auto``: all that were seen until one is announced.
 
     Attributes
     ----------
     table : IdTable
     tokens : (rows, T) int32
         Hashed content features, -1 padded.
-    expires_at : (rows,) int64
-        Epoch ms; 0 = never.
+    expires_at, available_from : (rows,) int64
+        Epoch ms; 0 = never, and at once.
+    described_at : (rows,) int64
+        A millisecond after the time of the last description or deletion, epoch ms, so that 0 = none.
     deleted : (rows,) bool
+        Not to be recommended: deleted, or not announced where that counts.
+    announced_only : bool
+        Whether that counts by now.
     features : one mapping per row
     admission : IdAdmission or None
         Decides which ids get a row; None: every id does.
@@ -45,13 +61,16 @@ class ItemTable:
         Called before any of these is written.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        self._config = config
+    def __init__(self, config: ModelConfig, authority: Authority = "auto") -> None:
+        self._config, self._authority = config, authority
         self._ignored = frozenset(config.ignored_features)
         self.table = IdTable()
         self.tokens: NDArray[np.int32] = np.full((1024, config.item_tokens), -1, np.int32)
         self.expires_at: NDArray[np.int64] = np.zeros(1024, np.int64)
+        self.available_from: NDArray[np.int64] = np.zeros(1024, np.int64)
+        self.described_at: NDArray[np.int64] = np.zeros(1024, np.int64)
         self.deleted: NDArray[np.bool_] = np.zeros(1024, np.bool_)
+        self.announced_only = authority == "announced"
         self.features: list[dict[str, Feature]] = []
         self.admission: IdAdmission | None = None
         self.barrier = WriteBarrier()
@@ -63,16 +82,27 @@ class ItemTable:
         """Make room for `rows` rows."""
         self.tokens = grown(self.tokens, rows, -1)
         self.expires_at, self.deleted = grown(self.expires_at, rows), grown(self.deleted, rows)
+        self.available_from, self.described_at = grown(self.available_from, rows), grown(self.described_at, rows)
 
     def columns(self) -> dict[str, Array]:
         """Return the arrays in use by name."""
-        return {"tokens": self.tokens, "expires_at": self.expires_at, "deleted": self.deleted}
+        return {
+            "tokens": self.tokens,
+            "expires_at": self.expires_at,
+            "available_from": self.available_from,
+            "described_at": self.described_at,
+            "deleted": self.deleted,
+        }
 
     def load_columns(self, columns: Mapping[str, Array]) -> None:
         """Continue from copies of a checkpoint's columns."""
         self.tokens = columns["tokens"].copy()
         self.expires_at = columns["expires_at"].copy()
         self.deleted = columns["deleted"].copy()
+        # A checkpoint from before these were kept does not say which items were announced: all count as such.
+        known = np.ones(len(self.deleted), np.int64)
+        self.described_at = columns.get("described_at", known).copy()
+        self.available_from = columns.get("available_from", 0 * known).copy()
 
     def rows(self, names: Sequence[str], *, described: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows of `names` (n,), -1 for ids without one, and those assigned by this call, once each."""
@@ -85,28 +115,62 @@ class ItemTable:
         self.reserve(len(self.table))
         self.features.extend({} for _ in range(len(self.table) - len(self.features)))
         self.barrier.before_write(new)
-        self.deleted[new] = False
+        self.deleted[new] = self.announced_only
         return rows, new
 
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Reset `rows` that no longer have an item; they stay deleted until they are assigned again."""
         self.barrier.before_write(rows)
-        self.tokens[rows], self.expires_at[rows] = -1, 0
+        self.tokens[rows], self.expires_at[rows], self.available_from[rows], self.described_at[rows] = -1, 0, 0, 0
         for row in rows.tolist():
             self.features[row] = {}
 
-    def describe(self, row: int, item: Item) -> None:
-        """Store the features of an item event; a deleted item is restored."""
+    def record(self, row: int) -> KnownItem:
+        """Return what is known of an item."""
+        if self.described_at[row] == 0:
+            return NOT_KNOWN
+        if self.deleted[row]:
+            return KnownItem(int(self.described_at[row]) - 1)
+        ends = int(self.expires_at[row]), int(self.available_from[row])
+        return KnownItem(int(self.described_at[row]) - 1, True, self.features[row], *ends)
+
+    def set_record(self, row: int, record: KnownItem) -> None:
+        """Store what is known of an item."""
         self.barrier.before_write(row)
-        self.features[row] = item.features
-        tokens = hash_features(item.features, self._config.buckets, self._config.item_tokens, self._ignored)
+        self.described_at[row], self.deleted[row] = record.ts + 1, not record.announced
+        self.expires_at[row], self.available_from[row] = record.expires_at, record.available_from
+        if not record.announced:
+            return  # what was learned of its features stays until it is announced again
+        self.features[row] = dict(record.features)
+        tokens = hash_features(record.features, self._config.buckets, self._config.item_tokens, self._ignored)
         self.tokens[row] = -1
         self.tokens[row, : len(tokens)] = tokens
-        self.expires_at[row] = item.expires_at or 0
-        self.deleted[row] = False
+
+    def follow_authority(self, announced_only: bool) -> None:
+        """Continue from a checkpoint, where only announced items counted or not, as configured now."""
+        never_announced = np.flatnonzero(self.described_at[: len(self)] == 0)
+        self.announced_only = announced_only if self._authority == "auto" else self._authority == "announced"
+        if self.announced_only != announced_only:
+            self.barrier.before_write(never_announced)
+            self.deleted[never_announced] = self.announced_only
+
+    def require_announcement(self) -> NDArray[np.int64]:
+        """From the first announcement on, hold back what was never announced; return the rows (n,) of it."""
+        if self.announced_only or self._authority != "auto":
+            return np.zeros(0, np.int64)
+        self.announced_only = True
+        rows = np.flatnonzero((self.described_at[: len(self)] == 0) & ~self.deleted[: len(self)])
+        self.delete(rows)
+        _log.warning(
+            "the items topic holds items: only announced ones are recommended from here on; %d of %d known ones are "
+            "not; trainer.catalogue.authority = seen keeps those",
+            len(rows),
+            len(self),
+        )
+        return rows
 
     def delete(self, rows: NDArray[np.int64]) -> None:
-        """Mark items as deleted."""
+        """Mark items as not to be recommended."""
         self.barrier.before_write(rows)
         self.deleted[rows] = True
 
@@ -122,6 +186,7 @@ class ItemTable:
             sent_at=sign.sent_at,
             expires_at=int(self.expires_at[row]) or None,
             deleted=bool(self.deleted[row]),
+            available_from=int(self.available_from[row]),
         )
 
 

@@ -32,6 +32,7 @@ from hsnn.trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS, UNCOMMI
 from hsnn.trainer.online.batch_source import make_batch_source
 from hsnn.trainer.online.drift import DriftMonitor
 from hsnn.trainer.online.follower_worker import FollowerWorker
+from hsnn.trainer.online.item_restater import ItemRestater
 from hsnn.trainer.online.prequential import LivePrequential
 from hsnn.trainer.online.progress import TrainingProgress
 from hsnn.trainer.online.resume import common_checkpoint, make_consumer, resume_learner
@@ -106,6 +107,7 @@ class OnlineLoop:
         self.consumer = make_consumer(log, streaming, state, world)
         self.learner.network.optimizer.guard.limit = monitoring.gradient_limit
         self._source = make_batch_source(self.consumer, world)
+        self._restater = ItemRestater(log, streaming.items_topic)
         self._flushed = self._published = self._partitions_at = time.monotonic()
         self._nodes_published = self._new_epoch = False
         self._turned = self.learner.recycled
@@ -182,6 +184,7 @@ class OnlineLoop:
         if learner.recycled != self._turned:  # recycled rows have other items from here on
             self._turned, self._new_epoch = learner.recycled, True
             self._writer.begin_epoch()
+        self._restater.append(prepared.restated)
         queries = self._prequential.submit(prepared, learner)
         failpoint("step")
         with STEP_SECONDS.time():
@@ -257,6 +260,7 @@ class OnlineLoop:
         self._nodes_published = self.learner.network.seeded
         self._generation = self.learner.commanded.generation  # others wait for the nodes of a rebalance
         self._published = time.monotonic()
+        self._restater.flush()
         self._unsaved, self._new_epoch, positions = False, False, self._positions
         alarms, self._alarms = self._alarms, []
         values = {

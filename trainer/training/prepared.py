@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Scalar
+from hsnn.streaming.schema.item_life import KnownItem
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.features.user_memory import MemoryEntries
 from hsnn.trainer.messages import FeedItem
@@ -132,6 +133,8 @@ class PreparedBatch:
     unknown_users : index among the examples -> id
         Users without a row; their row is -1.
     dislikes : Dislikes or None
+    restated : (id, record)
+        Items to append to the items topic again.
     """
 
     items: NDArray[np.int64]
@@ -153,6 +156,7 @@ class PreparedBatch:
     rowless: int = 0
     unknown_users: Mapping[int, str] = field(default_factory=dict)
     dislikes: Dislikes | None = None
+    restated: Sequence[tuple[str, KnownItem]] = ()
 
     @property
     def now(self) -> int:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.schema.batch import Batch, Engagements, LabelledImpressions
-from hsnn.streaming.schema.events import Scalar
+from hsnn.streaming.schema.events import Item, ItemDeletion, ItemEvent, Scalar
+from hsnn.streaming.schema.item_life import KnownItem, LifeOutcome, apply_event, needs_restatement
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.catalogue import EventTimes, ItemTable, UserTable
 from hsnn.trainer.features.covisitation import Covisitation
@@ -25,6 +26,7 @@ from hsnn.trainer.features.hashing import hash_features, pad_tokens
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.features.user_memory import action_slots
+from hsnn.trainer.metrics import ITEM_EVENTS, UNANNOUNCED
 from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.training.commands import apply_commands
 from hsnn.trainer.training.prepared import Dislikes, PreparedBatch
@@ -41,7 +43,7 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
     side = apply_side_events(batch, state.items, state.users)
     events = batch.engagements
     rows, new = state.items.rows(events.item)
-    signs = first_signs(events, rows, new) | side.items
+    signs = first_signs(events, rows, new) | side.items.touched
     users = state.users.rows(events.user)
     judged_items, judged_users = _judged_rows(state, batch.labelled_impressions)
     if state.recycler is not None:
@@ -53,11 +55,14 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
         state.states.mark_first_seen([row], sign.ts)
         if state.config.model.tasks:
             state.delayed_counters.mark_first_seen(row, sign.ts)
+    _mark_described(state, side.items.signs)
     state.forget_users(side.deleted_users)
     state.dirty_items.add(list(signs))
     state.dirty_users.add(side.users)
     apply_commands(state, batch.control)
     has_row = rows >= 0
+    if state.items.announced_only:
+        UNANNOUNCED.inc(int(np.count_nonzero(state.items.described_at[rows[has_row]] == 0)))
     lessons = state.feedback.read(events, users, rows)
     slots = action_slots(list(events.action))
     dislikes = _dislikes(state, events, users, rows=rows, lessons=lessons, slots=slots)
@@ -87,7 +92,15 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
         rowless=int(np.count_nonzero(~has_row)),
         unknown_users={index: events.user[kept[index]] for index in np.flatnonzero(users < 0).tolist()},
         dislikes=dislikes,
+        restated=side.items.restated,
     )
+
+
+def _mark_described(state: LearnerState, signs: Sequence[tuple[int, int]]) -> None:
+    """Count descriptions as signs of life: an item that is announced again is not idle."""
+    if signs:
+        rows, ts = np.array(signs, np.int64).T
+        state.states.add_engagements(rows, ts, np.zeros(len(rows), np.float32))
 
 
 def _dislikes(
@@ -193,19 +206,36 @@ def pair_cross_features(
     return out
 
 
+class ItemChanges(NamedTuple):
+    """What a batch's events about items changed.
+
+    Attributes
+    ----------
+    touched : row -> EventTimes
+        In order of first touch.
+    signs : (row, epoch ms)
+        Descriptions: an item is alive when it is described.
+    restated : (id, record)
+        Items that have to be appended to the items topic again.
+    """
+
+    touched: dict[int, EventTimes]
+    signs: list[tuple[int, int]]
+    restated: list[tuple[str, KnownItem]]
+
+
 class SideEventRows(NamedTuple):
     """Rows that a batch's side events touched.
 
     Attributes
     ----------
-    items : row -> EventTimes
-        In order of first touch.
+    items : ItemChanges
     users : (n,) int64
         Described or deleted.
     deleted_users : (m,) int64
     """
 
-    items: dict[int, EventTimes]
+    items: ItemChanges
     users: NDArray[np.int64]
     deleted_users: NDArray[np.int64]
 
@@ -235,22 +265,46 @@ def first_signs(events: Engagements, rows: NDArray[np.int64], new: NDArray[np.in
     return {row: EventTimes(*sign) for row, *sign in zip(unique.tolist(), times, sent, strict=True)}
 
 
-def _apply_items(batch: Batch, items: ItemTable) -> dict[int, EventTimes]:
-    touched: dict[int, EventTimes] = {}
-    described, _ = items.rows([str(item.id) for item in batch.items], described=True)
-    for row, item, sent_at in zip(described.tolist(), batch.items, batch.item_sent_at, strict=True):
-        if row >= 0:
-            items.describe(row, item)
-            touched[row] = EventTimes(item.ts, sent_at)
-    deleted = _known(items.table.find(batch.deleted_items))
-    items.delete(deleted)
-    touched |= dict.fromkeys(deleted.tolist(), EventTimes(batch.watermark, 0))
+def _apply_items(batch: Batch, items: ItemTable) -> ItemChanges:
+    changes = ItemChanges({}, [], [])
+    announced = [item.id for item in batch.items if isinstance(item, Item)]
+    items.rows([str(name) for name in announced], described=True)
+    if announced:
+        changes.touched.update(dict.fromkeys(items.require_announcement().tolist(), EventTimes(batch.watermark, 0)))
+    rows = items.table.find([str(event.id) for event in batch.items]).tolist()
+    for row, event, sent_at in zip(rows, batch.items, batch.item_sent_at, strict=True):
+        _apply_item(items, row, event, sent_at, watermark=batch.watermark, changes=changes)
     shown, new = items.rows([name for name, _, _ in batch.seen_items])
     first = dict.fromkeys(new.tolist())
     for row, (_, ts, sent_at) in zip(shown.tolist(), batch.seen_items, strict=True):
-        if row in first and row not in touched:
-            touched[row] = EventTimes(ts, sent_at)
-    return touched
+        if row in first and row not in changes.touched:
+            changes.touched[row] = EventTimes(ts, sent_at)
+    return changes
+
+
+def _apply_item(
+    items: ItemTable, row: int, event: ItemEvent, sent_at: int, *, watermark: int, changes: ItemChanges
+) -> None:
+    """Apply one event about an item."""
+    if row < 0:  # not known, or refused a row: there is nothing to change
+        if not isinstance(event, ItemDeletion):
+            ITEM_EVENTS.labels(LifeOutcome.UNKNOWN).inc()
+        return
+    before = items.record(row)
+    record, outcome = apply_event(before, event)
+    ITEM_EVENTS.labels(outcome).inc()
+    if needs_restatement(record, event):
+        changes.restated.append((items.table.ids[row], record))
+    if outcome is not LifeOutcome.APPLIED:
+        return
+    if record != before or not record.announced:
+        items.set_record(row, record)
+    if record.announced:
+        sign = min(record.ts, sent_at) if sent_at > 0 else record.ts
+        changes.signs.append((row, sign))
+        changes.touched[row] = EventTimes(sign, sent_at)
+    else:
+        changes.touched[row] = EventTimes(watermark, 0)
 
 
 def _known(rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -124,7 +124,7 @@ class LearnerState:
         idle = config.expire_after_idle
         self.idle_ms = None if idle is None else int(idle * 1000)
         self.network = Network(config)
-        self.items, self.users = ItemTable(config.model), UserTable(config.model)
+        self.items, self.users = ItemTable(config.model, config.catalogue.authority), UserTable(config.model)
         self.states, self.histories = ItemCounters(), UserHistories(config.model.history)
         self.memory = UserMemory(config.memory.items, config.memory.keep_ms)
         exclude = config.exclude
@@ -155,7 +155,7 @@ class LearnerState:
         """Register the parts that have a row per item, user, hashed feature or past event."""
         model, network = self.config.model, self.network
         counters = {"values": "values", "last": "last", "first": "first"}
-        described = {"tokens": "tokens", "expires_at": "expires_at", "deleted": "deleted"}
+        described = {name: name for name in ("tokens", "expires_at", "available_from", "deleted")}
         self._register("item_counters", self.states, TableKind.ITEM, served=counters, in_delta=True)
         self._register("frequency", self.frequency, TableKind.ITEM)
         self.tables += [
@@ -311,7 +311,8 @@ class LearnerState:
     def alive(self, rows: NDArray[np.integer] | slice) -> NDArray[np.bool_]:
         """Return which of `rows` (n,) may be recommended at the watermark."""
         last, expires_at, deleted = self.states.last[rows], self.items.expires_at[rows], self.items.deleted[rows]
-        return expiry_times(last, expires_at, deleted, self.idle_ms) > self.watermark
+        ends = expiry_times(last, expires_at, deleted, self.idle_ms)
+        return (ends > self.watermark) & (self.items.available_from[rows] <= self.watermark)
 
     def passed(self, every: int) -> bool:
         """Return whether a multiple of `every` events was passed in the last step."""

@@ -65,6 +65,7 @@ def plain_values(state: LearnerState) -> dict[str, Any]:
         "items": len(state.items),
         "users": len(state.users),
         "commanded": state.commanded.to_dict(),
+        "announced_only": state.items.announced_only,
         "index_recall": [state.index_recall.hits, state.index_recall.probes],
     }
 
@@ -119,6 +120,7 @@ def _load_values(state: LearnerState, values: Mapping[str, Any]) -> None:
     state.half_lives.time = values["half_lives_time"]
     state.update_popularity()
     state.index_recall.hits, state.index_recall.probes = values.get("index_recall", (0.0, 0.0))
+    state.items.follow_authority(bool(values.get("announced_only")))
     state.commanded = CommandedState(**values.get("commanded", {}))  # older checkpoints know of no commands
 
 

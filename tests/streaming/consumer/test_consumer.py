@@ -13,6 +13,7 @@ from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.schema.arrow import write_interactions
 from hsnn.streaming.schema.commands import encode_end
+from hsnn.streaming.schema.events import ItemDeletion
 from tests.streaming.mixed_stream import (
     CONFIG,
     DAY,
@@ -126,8 +127,15 @@ def test_deleted_and_sent_again() -> None:
     ]
     log.append("items", [ProducerRecord(key, value, stamp, START) for key, value in records])
     (batch,) = drain(Consumer(log, CONFIG))
-    assert [one.id for one in batch.items] == ["b", "c"]
-    assert batch.deleted_items == ["a", "d"]
+    assert [(type(one).__name__, one.id) for one in batch.items] == [
+        ("Item", "a"),
+        ("Item", "b"),
+        ("ItemDeletion", "a"),
+        ("ItemDeletion", "c"),
+        ("Item", "c"),
+        ("ItemDeletion", "d"),
+    ]
+    assert batch.items[2] == ItemDeletion("a", START)
 
 
 def test_impressions_are_seen_and_counted() -> None:

@@ -16,6 +16,7 @@ from hsnn.streaming.decode.event_table import EventTable, RowKind
 from hsnn.streaming.decode.json_event import MAX_JSON
 from hsnn.streaming.log.records import Record, RecordBatch
 from hsnn.streaming.schema.arrow import write_interactions
+from hsnn.streaming.schema.events import ItemDeletion
 from hsnn.streaming.schema.topics import TopicRole
 
 GOOD: dict[str, Any] = {"type": "interaction", "id": 1, "ts": 5, "user": 7, "item": "a", "action": "click"}
@@ -158,7 +159,7 @@ def test_confluents_prefix_is_left_out() -> None:
 
 def test_a_null_value_deletes_what_the_key_names() -> None:
     kind, name, rows = one(TopicRole.ITEMS, None, key="é7".encode(), headers=(("ts", b"1234"),))
-    assert (kind, name, rows.ts[0]) == (RowKind.DELETED_ITEM, "é7", 1234)
+    assert (kind, name, rows.ts[0]) == (RowKind.DELETED_ITEM, ItemDeletion("é7", 1234), 1234)
     kind, name, rows = one(TopicRole.USERS, None, key=b"u", headers=(("ts", b"soon"),))
     assert (kind, name, rows.ts[0]) == (RowKind.DELETED_USER, "u", 1000)
     for key in (None, b"", b"\xff", b"x" * 300):

@@ -48,7 +48,6 @@ class Course:
         names = sorted(world.known)
         if self.number % 3 == 0 and names:
             more |= {
-                "deleted_items": [names[self.number % len(names)]],
                 "deleted_users": [f"u{(self.number + 7) % 60}"],
                 "users": [world.user(f"u{self.number % 50}", age=self.number)],
                 "seen_items": [(f"shown-{self.number}", world.now, 1)],
@@ -56,6 +55,9 @@ class Course:
         if self.learner.config.model.tasks and names:
             more["labelled_impressions"] = self.judgements(names)
         batch = world.batch(64, **more)
+        if self.number % 3 == 0 and names:
+            batch.items.insert(0, world.deletion(names[self.number % len(names)]))
+            batch.item_sent_at.insert(0, world.now)
         if self.number % 5 == 0 and names:
             item = world.item(names[-self.number % len(names)], colour=self.number)
             batch.items.append(item)

@@ -82,12 +82,15 @@ def test_an_item_that_is_engaged_with_again_lives_again(config, world):
 def test_deletion_and_return_in_the_log(config, world):
     learner = Learner(config)
     learner.prepare(world.clicks(["u", "u"], ["a", "b"]))
-    gone = learner.prepare(world.clicks([], [], deleted_items=["b", "unheard of"]))
+    gone = learner.prepare(world.clicks([], [], items=[world.deletion("b"), world.deletion("unheard of")]))
     assert [(item.id, item.deleted) for item in gone.feed] == [("b", True)]
     assert learner.items.table.ids == ["a", "b"]
     assert learner.alive(np.arange(2)).tolist() == [True, False]
-    back = learner.prepare(world.clicks([], [], items=[world.item("b", colour="red")]))
-    assert [(item.id, item.deleted, item.features["colour"]) for item in back.feed] == [("b", False, "red")]
+    back = learner.prepare(world.clicks([], [], items=[world.item("a"), world.item("b", colour="red")]))
+    assert [(item.id, item.deleted, item.features.get("colour")) for item in back.feed] == [
+        ("a", False, None),
+        ("b", False, "red"),
+    ]
     assert learner.alive(np.arange(2)).tolist() == [True, True]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hsnn.streaming.schema.batch import Batch, LabelledImpressions
+from hsnn.trainer.config.catalogue import CatalogueConfig
 from hsnn.trainer.config.ids import IdLimits, IdsConfig
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.online.progress import NO_ROW, TrainingProgress
@@ -24,7 +25,14 @@ def limited(config) -> TrainerConfig:
     """Small tables; items leave after a minute without a click; everything is learned again, with cross features."""
     model = config.model.model_copy(update={"cross": True, "tasks": ("click",)})
     return config.model_copy(
-        update={"ids": LIMITED, "expire_after_idle": 60.0, "model": model, "slow_from": 0.0, "replay_size": 300}
+        update={
+            "ids": LIMITED,
+            "expire_after_idle": 60.0,
+            "model": model,
+            "slow_from": 0.0,
+            "replay_size": 300,
+            "catalogue": CatalogueConfig(authority="seen"),  # items that return are not announced again
+        }
     )
 
 
