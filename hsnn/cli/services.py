@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,11 @@ from typing import Annotated
 import typer
 
 from hsnn.cli.options import ConfigFile, Overrides, settings
+from hsnn.monitoring.process.log_format import LogFormat, log_to_stderr
 
 PortFile = Annotated[Path | None, typer.Option(help="file to write the port to once the server listens on it")]
+
+LogFormatOption = Annotated[LogFormat, typer.Option(help="log lines as text, or as JSON with ids")]
 
 
 class LostOffsets(StrEnum):
@@ -32,6 +34,7 @@ def train(
     take_over: Annotated[
         bool, typer.Option("--take-over", help="end the trainer that runs on this Redis, and go on in its place")
     ] = False,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Run the trainer: event log to model, states and snapshots. Stops at SIGTERM or Ctrl+C, a second one at once.
 
@@ -39,7 +42,7 @@ def train(
     """
     lost = [] if on_lost_offsets is None else [f"streaming.on_lost_offsets={on_lost_offsets.value}"]
     loaded = settings(config, [*(overrides or ()), *lost]).config
-    _log_to_stderr()
+    _log_as("train", log_format)
     _check_layout(loaded.redis.url)
     from hsnn.trainer.online.loop import run  # after the configuration: a mistake in it must not wait for torch
 
@@ -53,20 +56,27 @@ def train(
     )
 
 
-def schedule(config: ConfigFile = None, overrides: Overrides = None) -> None:
+def schedule(
+    config: ConfigFile = None, overrides: Overrides = None, log_format: LogFormatOption = LogFormat.TEXT
+) -> None:
     """Run the scheduler: snapshots to index versions, new items to deltas. Stops at SIGTERM or Ctrl+C."""
     loaded = settings(config, overrides).config
-    _log_to_stderr()
+    _log_as("schedule", log_format)
     _check_layout(loaded.redis.url)
     from hsnn.indexer.jobs.scheduler import run
 
     run(loaded.indexer, loaded.monitoring, loaded.redis.url, streaming=loaded.streaming)
 
 
-def serve(config: ConfigFile = None, overrides: Overrides = None, port_file: PortFile = None) -> None:
+def serve(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    port_file: PortFile = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+) -> None:
     """Run the server: retrieval over HTTP. Stops at SIGTERM or Ctrl+C."""
     loaded = settings(config, overrides).config
-    _log_to_stderr()
+    _log_as("serve", log_format)
     _check_layout(loaded.redis.url)
     from hsnn.serving.api.server import run
 
@@ -90,6 +100,6 @@ def _check_layout(redis_url: str) -> None:
         logging.getLogger(__name__).warning("the layout of the keys in Redis was not checked: %s", error)
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+def _log_as(role: str, log_format: LogFormat) -> None:
+    log_to_stderr(role, log_format)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs every request

@@ -167,7 +167,8 @@ class Leader:
         manifest = draft.manifest
         metrics.set_refresh_gauges(manifest)
         source, moved = f"snapshot {snapshot} ({reason})", f"{manifest.moved} of {manifest.common} items moved"
-        _log.info("version %d from %s, %s", manifest.version, source, moved)
+        ids = {"version": manifest.version, "snapshot": snapshot, "epoch": manifest.epoch, "events": manifest.events}
+        _log.info("version %d from %s, %s", manifest.version, source, moved, extra=ids)
         return manifest
 
     def remove_unpublished(self) -> list[int]:

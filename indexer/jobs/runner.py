@@ -27,6 +27,7 @@ from hsnn.indexer.errors import (
 from hsnn.indexer.job_context import deadline, progress_reported_to
 from hsnn.indexer.jobs.history import JobHistory, JobRun, RunOutcome, RunTrigger
 from hsnn.indexer.jobs.watchdog import Watchdog
+from hsnn.monitoring.process.log_format import bound_ids
 
 _log = logging.getLogger(__name__)
 
@@ -176,7 +177,8 @@ class JobRunner:
 
     def _run(self, name: str, job: _Job, trigger: RunTrigger) -> None:
         start = self._watchdog.run_started(name)
-        with deadline(self._timeout), progress_reported_to(partial(self._watchdog.note_progress, name)):
+        progress = progress_reported_to(partial(self._watchdog.note_progress, name))
+        with bound_ids(job=name, run=start.wall_ms), deadline(self._timeout), progress:
             outcome, detail = self._attempt(name, job.work)
         seconds = time.monotonic() - start.monotonic
         metrics.JOB_RUNS.labels(name, outcome).inc()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import LIVE, METRICS, READY
+from hsnn.monitoring.process.log_format import bound_ids
 from hsnn.serving import schema
 from hsnn.serving.api.access import Access, Token
 from hsnn.serving.api.body import SMALL_BODY, BodyReader
@@ -66,6 +69,9 @@ _LONGEST_ERROR = 1000
 
 # Seconds after which a client may try again what the server had no room for.
 _RETRY_AFTER = 1.0
+
+# Ids of calls that are taken over into the log; others could forge lines of it.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 
 # Modes whose time grows with the number of items.
 _SLOW_MODES = (RetrievalMode.EXACT, RetrievalMode.EXHAUSTIVE)
@@ -221,7 +227,10 @@ def _measured(
 
     async def respond(request: Request) -> Response:
         began = time.perf_counter()
-        response = await _response(handler, request)
+        name_of_call = _request_id(request)
+        with bound_ids(request=name_of_call):
+            response = await _response(handler, request)
+        response.headers["X-Request-Id"] = name_of_call
         metrics.request_seconds.labels(name).observe(time.perf_counter() - began)
         metrics.requests.labels(name, str(response.status_code)).inc()
         return response
@@ -229,6 +238,12 @@ def _measured(
     respond.__doc__ = handler.__doc__
     respond.__name__ = name
     return respond
+
+
+def _request_id(request: Request) -> str:
+    """Return the id that a proxy or client gave to a call, or a new one."""
+    given = request.headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 async def _response(handler: Callable[[Request], Awaitable[bytes | None]], request: Request) -> Response:

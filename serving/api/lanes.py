@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from hsnn.serving.errors import BusyError, DeadlineError
@@ -44,7 +45,7 @@ class Lane:
         if self._count >= self._waiting:
             raise BusyError(f"{self._count} calls wait for an answer already; send this one again later")
         self._count += 1
-        future = self._executor.submit(call)
+        future = self._executor.submit(copy_context().run, call)  # with the ids of log lines
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda done: self._count_down(loop, done))
         try:

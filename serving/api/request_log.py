@@ -9,11 +9,12 @@ from threading import Lock
 
 import msgspec
 
+from hsnn.monitoring.process.log_format import current_ids
 from hsnn.serving.schema import Answer, Request
 
 
 class RequestLog:
-    """Appends ``{"t", "user", "mode", "as_of", "version", "items"}``; `t` is the wall time in ms.
+    """Appends ``{"t", "request", "user", "mode", "as_of", "version", "items"}``; `t` is the wall time in ms.
 
     Parameters
     ----------
@@ -33,6 +34,7 @@ class RequestLog:
             msgspec.json.encode(
                 {
                     "t": now,
+                    "request": current_ids().get("request"),
                     "user": str(request.user),
                     "mode": request.mode,
                     "as_of": answer.as_of,

@@ -150,7 +150,9 @@ class MirrorFollower(Thread):
             self._record_freshness(delta)
         self._metrics.version.set(number)
         self._metrics.nodes.set(version.manifest.nodes)
-        _log.info("follower: version %d (%d items, epoch %d)", number, version.manifest.items, version.manifest.epoch)
+        manifest = version.manifest
+        ids = {"version": number, "snapshot": manifest.snapshot, "epoch": manifest.epoch, "events": manifest.events}
+        _log.info("follower: version %d (%d items, epoch %d)", number, manifest.items, manifest.epoch, extra=ids)
         self._health.set_ready(VERSION)
         self._update_gauges()
         if first:

@@ -136,7 +136,7 @@ class Ownership:
             raise OwnershipError(
                 f"the trainer {living.where} (epoch {living.token}) writes to this Redis, and there can be one only; "
                 "stop it first, or start this one with --take-over, which ends the other one at its next write. "
-                "For a second catalogue, use another Redis"
+                "For a second catalogue, set another redis.prefix"
             )
         self.owner = Owner.parse(answer[0])
         return self.owner.token

@@ -179,7 +179,8 @@ class Publisher:
             encoder = SnapshotEncoder(snapshot, self._copy_of_learner.arrays(), tables).with_checkpoint(name)
             if self._writer.write_snapshot(encoder):
                 self._on_published(snapshot.snapshot)
-                _log.info("snapshot %d of %s, %d events", snapshot.snapshot, name, snapshot.events)
+                ids = {"snapshot": snapshot.snapshot, "epoch": snapshot.epoch, "events": snapshot.events}
+                _log.info("snapshot %d of %s, %d events", snapshot.snapshot, name, snapshot.events, extra=ids)
         for alarm in alarms:
             self._writer.write_alarm(alarm, 0 if snapshot is None else snapshot.snapshot)
         failpoint("publish")

@@ -13,6 +13,7 @@ from hsnn.indexer.jobs.runner import JobRunner
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.audit import AuditTrail
+from hsnn.monitoring.process.log_format import current_ids
 from tests import waiting
 
 eventually = partial(waiting.eventually, seconds=5.0)
@@ -323,3 +324,13 @@ def test_what_a_leader_did_not_run_its_successor_runs(store, lost) -> None:
     second.resume("clean")
     assert eventually(lambda: runs == ["second"])
     second.stop()
+
+
+def test_log_lines_of_a_run_name_the_job_and_its_run(runner) -> None:
+    seen: list[dict[str, str | int]] = []
+    began = time.time_ns() // 1_000_000
+    runner.add_job("settle", lambda: seen.append(current_ids()), every=3600)
+    runner.start()
+    assert eventually(lambda: len(seen) == 1)
+    assert seen[0]["job"] == "settle"
+    assert abs(int(seen[0]["run"]) - began) < 60_000

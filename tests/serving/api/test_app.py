@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from hsnn.monitoring.health import Health
+from hsnn.monitoring.process.log_format import current_ids
 from hsnn.serving.api.access import Token
 from hsnn.serving.api.app import Api, create_app
 from hsnn.serving.config import ServingConfig
@@ -280,7 +281,8 @@ def test_answer_log_holds_every_answer(mirror, tmp_path, plant):
     client.post("/v1/retrieve", json={"user": 7, "mode": "fancy"})
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["user"], line["mode"]) for line in lines] == [("7", "beam"), ("a", "popularity"), ("b", "beam")]
-    assert lines[0].keys() == {"t", "user", "mode", "as_of", "version", "items"}
+    assert lines[0].keys() == {"t", "request", "user", "mode", "as_of", "version", "items"}
+    assert lines[1]["request"] == lines[2]["request"] != lines[0]["request"]
     assert (lines[0]["items"], lines[0]["as_of"]) == (one["items"], plant.now)
 
 
@@ -341,3 +343,17 @@ def test_openapi_describes_the_bodies(client):
     body = paths["/v1/retrieve"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"user", "k", "mode", "filters"} <= body["properties"].keys()
     assert "$ref" not in json.dumps(body)
+
+
+def test_a_request_id_is_kept_or_made_and_is_in_the_logs(mirror, tmp_path, monkeypatch):
+    path, seen = tmp_path / "answers.jsonl", []
+    client = serve(mirror, answer_log=path)
+    given = client.post("/v1/retrieve", json={"user": "u"}, headers={"X-Request-Id": "edge-7/1"})
+    assert given.headers["x-request-id"] == "edge-7/1"
+    for forged in ('"}\\n{', "x" * 129, ""):
+        made = client.post("/v1/retrieve", json={"user": "u"}, headers={"X-Request-Id": forged}).headers["x-request-id"]
+        assert len(made) == 32
+    assert json.loads(path.read_text().splitlines()[0])["request"] == "edge-7/1"
+    monkeypatch.setattr("hsnn.serving.api.app.retrieve", lambda *_: seen.append(current_ids()) or [])
+    client.post("/v1/retrieve_many", json={"queries": []}, headers={"X-Request-Id": "edge-8"})
+    assert seen == [{"request": "edge-8"}]
