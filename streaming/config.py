@@ -6,14 +6,26 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from hsnn.monitoring.discovery import module_names
 from hsnn.monitoring.duration import Duration
 from hsnn.monitoring.section import Section
 
-LOG_SCHEMES = ("kafka", "redis", "rediss", "unix")
-"""Schemes of the addresses of event logs."""
+SCHEMES_PACKAGE = "hsnn.streaming.log.schemes"
+"""Package whose modules open event logs, each the addresses of the scheme that it is named after."""
 
 OnLostOffsets = Literal["fail", "earliest", "latest"]
 """What to do if the log does not hold the next record."""
+
+
+def log_schemes() -> tuple[str, ...]:
+    """Name the schemes of the addresses of event logs, without importing a client.
+
+    Examples
+    --------
+    >>> log_schemes()
+    ('kafka', 'redis', 'rediss', 'unix')
+    """
+    return module_names(SCHEMES_PACKAGE)
 
 
 class StreamingConfig(Section):

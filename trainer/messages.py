@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -222,14 +222,14 @@ class ExclusionRule(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    rule : str
+    rule
         ``recent``: the last `items` distinct ones, and those of the last `time_ms`; ``seen``: all; ``nothing``: none.
         Those whose newest feedback was a dislike are left out under every rule.
     keep_ms : int or None
         Time after which the memory forgets an item; None: never.
     """
 
-    rule: str = "recent"
+    rule: Literal["recent", "seen", "nothing"] = "recent"
     items: int = 10
     time_ms: int = 1_800_000
     keep_ms: int | None = None

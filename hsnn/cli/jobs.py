@@ -13,13 +13,13 @@ from rich.table import Table
 from hsnn.cli.formatting import time_span, utc
 from hsnn.cli.options import ConfigFile, Overrides, settings
 from hsnn.indexer.jobs.control import ControlOp, await_leader, send_request
-from hsnn.indexer.jobs.history import JOBS, JobRun, JobView, list_jobs, run_history
+from hsnn.indexer.jobs.history import JobRun, JobView, job_names, list_jobs, run_history
 from hsnn.indexer.store.publish_hold import PublishHold, current_hold, epoch_differs
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.streaming.redis.client import connect
 
 jobs_app = typer.Typer(help="The scheduler's jobs: show, run, pause, resume.", invoke_without_command=True)
-Name = Annotated[str, typer.Argument(metavar="NAME", help=f"a job: {', '.join(JOBS)}")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help=f"a job: {', '.join(job_names())}")]
 # Seconds to wait for a leader to take a request: it looks for requests every second or so, unless it is busy.
 _LEADER_SECONDS = 5.0
 

@@ -14,7 +14,7 @@ from hsnn.indexer.config import IndexerConfig
 from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.section import Section
 from hsnn.serving.config import ServingConfig
-from hsnn.streaming.config import LOG_SCHEMES, StreamingConfig
+from hsnn.streaming.config import StreamingConfig, log_schemes
 from hsnn.streaming.redis.client import URL_SCHEMES
 from hsnn.streaming.redis.keys import DEFAULT_PREFIX
 from hsnn.trainer.config.model import TrainerConfig
@@ -74,8 +74,8 @@ class Config(BaseSettings):
     @model_validator(mode="after")
     def _known_log(self) -> Self:
         scheme, separator, _ = self.streaming.log.partition("://")
-        if not separator or scheme not in LOG_SCHEMES:
-            schemes = ", ".join(f"{scheme}://" for scheme in LOG_SCHEMES)
+        if not separator or scheme not in log_schemes():
+            schemes = ", ".join(f"{scheme}://" for scheme in log_schemes())
             raise ValueError(
                 f"streaming.log is {mask_address(self.streaming.log)!r}; a log begins with one of {schemes}"
             )

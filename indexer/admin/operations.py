@@ -8,7 +8,7 @@ from threading import Event
 
 from hsnn.indexer.config import IndexerConfig
 from hsnn.indexer.jobs.control import ControlOp, send_request
-from hsnn.indexer.jobs.history import JobName
+from hsnn.indexer.jobs.history import REFRESH
 from hsnn.indexer.store.lease import Lease, default_owner
 from hsnn.indexer.store.lease_keeper import LeaseKeeper
 from hsnn.indexer.store.publish_hold import PublishHold, lift_hold, new_hold, place_hold
@@ -52,7 +52,7 @@ def hold_publishing(redis: Redis, reason: str) -> PublishHold:
     hold = new_hold(reason)
     place_hold(reader, hold)
     open_audit_trail(reader).record("hold", outcome="done", version=reader.current(), reason=reason, by=hold.by)
-    send_request(reader, ControlOp.RUN, JobName.REFRESH)  # handling it, the leader shows the hold in its metrics
+    send_request(reader, ControlOp.RUN, REFRESH)  # handling it, the leader shows the hold in its metrics
     return hold
 
 
@@ -62,7 +62,7 @@ def release_publishing(redis: Redis) -> bool:
     lifted = lift_hold(reader)
     if lifted:
         open_audit_trail(reader).record("release", outcome="done", version=reader.current(), by=default_owner())
-        send_request(reader, ControlOp.RUN, JobName.REFRESH)  # handling it, the leader updates its metrics, too
+        send_request(reader, ControlOp.RUN, REFRESH)  # handling it, the leader updates its metrics, too
     return lifted
 
 

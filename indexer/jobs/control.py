@@ -11,7 +11,7 @@ import msgspec
 
 from hsnn.indexer import metrics
 from hsnn.indexer.errors import UnknownJobError
-from hsnn.indexer.jobs.history import JOBS, RunTrigger
+from hsnn.indexer.jobs.history import RunTrigger, job_names
 from hsnn.indexer.store import lua_scripts
 from hsnn.indexer.store.lease import default_owner
 from hsnn.indexer.store.publish_hold import current_hold
@@ -67,8 +67,8 @@ def send_request(reader: IndexReader, op: ControlOp, job: str) -> str:
     UnknownJobError
         There is no such job.
     """
-    if job not in JOBS:
-        raise UnknownJobError(f"there is no job {job!r} to {op}; the jobs are {', '.join(JOBS)}")
+    if job not in job_names():
+        raise UnknownJobError(f"there is no job {job!r} to {op}; the jobs are {', '.join(job_names())}")
     request = ControlRequest(op=op, job=job, by=default_owner(), at=time.time_ns() // 1_000_000)
     blob = msgspec.json.encode(request)
     entry: Any = reader.redis.xadd(reader.key("jobs", "requests"), {"d": blob}, maxlen=_REQUESTS_KEPT, approximate=True)
@@ -154,7 +154,7 @@ def _decode(entry: StreamEntry) -> ControlRequest | None:
     except (KeyError, msgspec.MsgspecError) as error:
         _log.error("entry %s of %s is not a request and is skipped: %s", entry.id, entry.stream, error)
         return None
-    if request.job not in JOBS:
+    if request.job not in job_names():
         _log.error("entry %s of %s asks for the unknown job %r", entry.id, entry.stream, request.job)
         return None
     return request

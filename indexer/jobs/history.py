@@ -12,6 +12,7 @@ from hsnn.indexer.store import lua_scripts
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.audit import AuditTrail
+from hsnn.monitoring.discovery import module_names
 
 RUNS_KEPT = 200
 """Runs kept per job: some minutes of the most frequent one, days of the others, in some tens of kilobytes."""
@@ -20,22 +21,26 @@ RUNS_KEPT = 200
 _RUNS, _PAUSED = ":runs", ":paused"
 
 
-class JobName(StrEnum):
-    """The scheduler's jobs; the values are written to Redis and are labels of metrics."""
+JOBS_PACKAGE = "hsnn.indexer.jobs.scheduled"
+"""Package whose modules declare the jobs; a job's name is written to Redis and is a label of metrics."""
 
-    ALARMS = "alarms"
-    CLEAN = "clean"
-    REBALANCE = "rebalance"
-    REFRESH = "refresh"
-    REQUESTS = "requests"
-    SETTLE = "settle"
-    SWEEP = "sweep"
-    VERIFY = "verify"
+REFRESH = "refresh"
+"""The job that people's holds and releases concern."""
+
+REQUESTS = "requests"
+"""The job that handles people's requests. They cannot run or pause it: paused, it would handle no request to resume
+it."""
 
 
-JOBS = tuple(name for name in JobName if name is not JobName.REQUESTS)
-"""The jobs that people may run, pause and resume; not the one that handles their requests: paused, it would handle no
-request to resume it."""
+def job_names() -> tuple[str, ...]:
+    """Name the jobs that people may run, pause and resume, without importing them.
+
+    Examples
+    --------
+    >>> job_names()
+    ('alarms', 'clean', 'rebalance', 'refresh', 'settle', 'sweep', 'verify')
+    """
+    return module_names(JOBS_PACKAGE)
 
 
 class RunOutcome(StrEnum):
@@ -214,7 +219,7 @@ def list_jobs(reader: IndexReader) -> list[JobView]:
     """List the jobs by name, including those that no leader ever ran."""
     encoded: Any = reader.redis.hgetall(reader.key("jobs"))
     fields = {name.decode(): value for name, value in encoded.items()}
-    names = sorted({*JOBS, *(name for name in fields if ":" not in name)})
+    names = sorted({*job_names(), *(name for name in fields if ":" not in name)})
     return [_job_view(name, fields) for name in names]
 
 

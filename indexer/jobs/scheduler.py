@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Event
 
 from redis.exceptions import RedisError
@@ -15,12 +15,12 @@ from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.config import IndexerConfig
 from hsnn.indexer.errors import FencedError, VersionChangedError
-from hsnn.indexer.jobs.alarm_handler import AlarmHandler
 from hsnn.indexer.jobs.control import ControlRequestHandler
-from hsnn.indexer.jobs.history import JobHistory, JobName, paused_jobs
+from hsnn.indexer.jobs.history import JOBS_PACKAGE, REQUESTS, JobHistory, paused_jobs
 from hsnn.indexer.jobs.index_jobs import IndexJobs
-from hsnn.indexer.jobs.rebalance import Rebalancer, SendCommand
+from hsnn.indexer.jobs.rebalance import SendCommand
 from hsnn.indexer.jobs.runner import JobRunner
+from hsnn.indexer.jobs.scheduled_job import JobServices, ScheduledJob
 from hsnn.indexer.jobs.stream_follower import StreamFollower
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.lease_keeper import LeaseKeeper
@@ -28,6 +28,7 @@ from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.alarms import AlarmRules
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.discovery import load_modules
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import start_http
 from hsnn.monitoring.process.gil import shorten_switch_interval
@@ -40,10 +41,6 @@ from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
 _LOOPS = ("lease", "follower")
-
-# Rest of the verification as a multiple of the time it took, so that it runs a twentieth of the time: while it reads a
-# million items, new ones are indexed more slowly.
-_VERIFY_REST = 19.0
 
 # Share of the lease's time to live after which a standby tries to acquire it again.
 _STANDBY_SHARE = 1 / 3
@@ -142,13 +139,22 @@ class Scheduler:
         )
         leader.resume()
         jobs = IndexJobs(leader, self._config, self._audit)
-        runner = self._make_runner(jobs, leader, lost)
+        declared: dict[str, ScheduledJob] = {name: module.JOB for name, module in load_modules(JOBS_PACKAGE).items()}
+        services = JobServices(leader, jobs, config=self._config, rules=self._rules, audit=self._audit, send=self._send)
+        runner = self._make_runner(declared, services, lost)
         requests = ControlRequestHandler(store, self._audit, runner)
-        runner.add_job(JobName.REQUESTS, requests.handle_all, self._config.refresh_sweep)
+        runner.add_job(REQUESTS, requests.handle_all, self._config.refresh_sweep)
         for name in paused_jobs(store):
             runner.pause(name)
         requests.handle_all()  # before the first run of any job: one may be paused
-        follower = StreamFollower(leader, runner.trigger, lost.set, lambda: self._health.beat("follower"))
+        streams = {job.stream: name for name, job in declared.items() if job.stream is not None}
+        follower = StreamFollower(
+            leader,
+            streams | {"jobs:requests": REQUESTS},
+            trigger=runner.trigger,
+            on_lost=lost.set,
+            beat=lambda: self._health.beat("follower"),
+        )
         follower.start()
         runner.start()
         for name in runner.names:
@@ -165,27 +171,18 @@ class Scheduler:
             jobs.stop()
             runner.stop()
 
-    def _make_runner(self, jobs: IndexJobs, leader: Leader, lost: Event) -> JobRunner:
+    def _make_runner(self, declared: Mapping[str, ScheduledJob], services: JobServices, lost: Event) -> JobRunner:
         """Make the runner with all jobs but the one that handles control requests, which needs the runner."""
-        store = leader.store
-        job_history = JobHistory(store, self._audit)
         runner = JobRunner(
             lost.set,
-            job_history,
+            JobHistory(services.leader.store, self._audit),
             self._config.job_timeout,
             self._config.jitter,
             beat=lambda name: self._health.beat(_loop_of(name)),
         )
-        alarms = AlarmHandler(store, self._rules, self._audit, jobs.refresh_for)
-        runner.add_job(JobName.REFRESH, jobs.refresh, self._config.refresh_sweep)
-        runner.add_job(JobName.ALARMS, alarms.handle_all, self._config.alarm_sweep)
-        runner.add_job(JobName.SETTLE, jobs.reconcile, self._config.item_sweep)
-        runner.add_job(JobName.SWEEP, jobs.sweep, self._config.sweep_interval)
-        if self._send is not None:
-            rebalancer = Rebalancer(leader, self._config, self._audit, self._send)
-            runner.add_job(JobName.REBALANCE, rebalancer.check, self._config.rebalance_interval)
-        runner.add_job(JobName.CLEAN, jobs.clean, self._config.retention_interval)
-        runner.add_job(JobName.VERIFY, jobs.verify, self._config.verify_interval, _VERIFY_REST)
+        for name, job in declared.items():
+            if (work := job.create(services)) is not None:
+                runner.add_job(name, work, job.every(self._config), job.rest)
         return runner
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Event, Thread
 
 from redis.exceptions import RedisError
@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from hsnn.indexer import metrics
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.errors import FencedError, VersionChangedError
-from hsnn.indexer.jobs.history import JobName, RunOutcome
+from hsnn.indexer.jobs.history import RunOutcome
 from hsnn.indexer.store import streams
 from hsnn.indexer.store.streams import StreamEntry
 
@@ -27,9 +27,6 @@ _RETRY_SECONDS = 0.5
 # Label of the metrics of jobs under which this thread is counted.
 _FOLLOW = "follow"
 
-JOB_OF_STREAM = {"snapshots": JobName.REFRESH, "alarms": JobName.ALARMS, "jobs:requests": JobName.REQUESTS}
-"""Streams whose entries trigger a job."""
-
 
 class StreamFollower(Thread):
     """Passes items and states to the leader; entries of other streams trigger their jobs.
@@ -38,6 +35,8 @@ class StreamFollower(Thread):
     ----------
     leader
         Applies entries and writes the deltas that follow.
+    jobs
+        The job that a new entry triggers, by name of the stream.
     trigger
         Called with a job's name.
     on_lost
@@ -49,6 +48,7 @@ class StreamFollower(Thread):
     def __init__(
         self,
         leader: Leader,
+        jobs: Mapping[str, str],
         trigger: Callable[[str], None],
         on_lost: Callable[[], None],
         beat: Callable[[], None],
@@ -57,7 +57,7 @@ class StreamFollower(Thread):
         self._leader = leader
         self._redis = leader.store.redis
         self._trigger, self._on_lost, self._beat = trigger, on_lost, beat
-        self._jobs = {leader.store.key(stream): job for stream, job in JOB_OF_STREAM.items()}
+        self._jobs = {leader.store.key(stream): job for stream, job in jobs.items()}
         self._positions = {stream: streams.last_id(self._redis, stream) for stream in self._jobs}
         self._stopping = Event()
 

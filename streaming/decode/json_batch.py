@@ -11,13 +11,13 @@ from hsnn.streaming.decode.event_table import EventTable, RowKind, table_of_reco
 from hsnn.streaming.decode.json_event import MAX_JSON, canonicalize_ids
 from hsnn.streaming.log.records import RecordBatch
 from hsnn.streaming.schema.contexts import ContextDecoder
-from hsnn.streaming.schema.events import Id, Impression, Interaction
+from hsnn.streaming.schema.events import EventType, Id, Impression, Interaction
 from hsnn.streaming.schema.ids import canonical_id
 
 _TEXT = {str}
 
 
-class _RawInteraction(Interaction, tag="interaction", frozen=True, gc=False):
+class _RawInteraction(Interaction, tag=EventType.INTERACTION.value, frozen=True, gc=False):
     """An interaction whose context is kept as bytes: equal ones are parsed once for the whole batch."""
 
     context: msgspec.Raw = msgspec.Raw(b"null")  # type: ignore[assignment]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from hsnn.streaming.config import LOG_SCHEMES
+from hsnn.streaming.config import SCHEMES_PACKAGE, log_schemes
 from hsnn.streaming.errors import LogUrlError
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.retrying import RetryingLog
@@ -40,19 +41,14 @@ def open_log(url: str, retry_policy: RetryPolicy | None = None) -> EventLog:
 
 def _open(url: str, retry_policy: RetryPolicy) -> EventLog:
     parts = urlsplit(url)
+    if parts.scheme not in log_schemes():
+        known = ", ".join(f"{scheme}://" for scheme in log_schemes())
+        raise LogUrlError(
+            f"{mask_secrets(url)!r} is no log; write kafka://HOST:PORT or redis://HOST:PORT/DB (known: {known})"
+        )
     options = _from_environment(dict(parse_qsl(parts.query, keep_blank_values=True)), os.environ)
-    if parts.scheme == "kafka":
-        from hsnn.streaming.log.kafka.log import KafkaLog
-
-        return KafkaLog(_servers(parts.netloc, url), retry_policy, **options)
-    if parts.scheme in LOG_SCHEMES:
-        from hsnn.streaming.log.redis.log import RedisLog
-
-        retention = options.pop("retention", None)
-        rest = urlunsplit(parts._replace(query=urlencode(options)))
-        records = None if retention is None else _positive_integer("retention", retention)
-        return RedisLog(rest, retention=records, retry_policy=retry_policy)
-    raise LogUrlError(f"{mask_secrets(url)!r} is no log; write kafka://HOST:PORT or redis://HOST:PORT/DB")
+    opened: EventLog = import_module(f"{SCHEMES_PACKAGE}.{parts.scheme}").open_address(parts, options, retry_policy)
+    return opened
 
 
 def mask_secrets(url: str) -> str:
@@ -86,23 +82,3 @@ def _from_environment(options: dict[str, str], environment: Mapping[str, str]) -
             name, value = name.removesuffix("_env"), environment[value]
         values[name] = value
     return values
-
-
-def _servers(netloc: str, url: str) -> list[str]:
-    servers = [server for server in netloc.split(",") if server]
-    for server in servers:
-        host, _, port = server.rpartition(":")
-        if not host or not port.isdigit() or "@" in host:
-            raise LogUrlError(
-                f"{mask_secrets(url)!r}: {server.rpartition('@')[2]!r} is not HOST:PORT; "
-                "a login goes into the options sasl_plain_username and sasl_plain_password_env"
-            )
-    if not servers:
-        raise LogUrlError(f"{mask_secrets(url)!r} names no broker; write kafka://HOST:PORT")
-    return servers
-
-
-def _positive_integer(name: str, text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise LogUrlError(f"option {name} of the log must be a whole number above 0, not {text!r}")
-    return int(text)

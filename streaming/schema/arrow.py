@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hsnn.streaming.schema.contexts import Context, ContextDecoder
-from hsnn.streaming.schema.events import LAST_MS, Scalar
+from hsnn.streaming.schema.events import LAST_MS, EventType, Scalar
 from hsnn.streaming.schema.ids import MAX_ID
 
 MAX_ROWS = 1_000_000
@@ -159,7 +159,8 @@ def _read(table: Any, lengths: NDArray[np.int64]) -> InteractionColumns:
     action = _texts(table, "action", _MAX_ACTION, rejected)
     if "type" in table.schema.names:
         kind = _texts(table, "type", _MAX_ACTION, rejected)
-        rejected |= {int(i): f"type {kind[i]!r} is not read from Arrow" for i in np.flatnonzero(kind != "interaction")}
+        others = np.flatnonzero(kind != EventType.INTERACTION.value)
+        rejected |= {int(i): f"type {kind[i]!r} is not read from Arrow" for i in others}
     value = _values(table, rejected)
     context = _read_contexts(table["context"], rejected) if "context" in table.schema.names else None
     ids, impression = (_optional_texts(table, name, rejected) for name in ("id", "impression"))

@@ -5,6 +5,7 @@ Ids may be text or whole numbers; inside the project they are text. Unknown fiel
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -26,11 +27,22 @@ Millis = Annotated[int, Meta(ge=0, le=LAST_MS)]
 """Epoch milliseconds, from 1970 to the end of the year 9999."""
 
 
+class EventType(StrEnum):
+    """The field ``type`` of an event."""
+
+    INTERACTION = "interaction"
+    IMPRESSION = "impression"
+    ITEM = "item"
+    ITEM_PATCH = "item_patch"
+    ITEM_DELETION = "item_deletion"
+    USER = "user"
+
+
 class _Event(msgspec.Struct, tag_field="type", frozen=True, kw_only=True, omit_defaults=True):
     ts: Millis
 
 
-class Interaction(_Event, tag="interaction", frozen=True):
+class Interaction(_Event, tag=EventType.INTERACTION.value, frozen=True):
     """A user acted on an item: topic ``engagements``, keyed by user."""
 
     id: Id
@@ -42,7 +54,7 @@ class Interaction(_Event, tag="interaction", frozen=True):
     context: dict[str, Scalar] | None = None
 
 
-class Impression(_Event, tag="impression", frozen=True):
+class Impression(_Event, tag=EventType.IMPRESSION.value, frozen=True):
     """A user was shown items: topic ``engagements``, keyed by user."""
 
     id: Id
@@ -51,7 +63,7 @@ class Impression(_Event, tag="impression", frozen=True):
     context: dict[str, Scalar] | None = None
 
 
-class Item(_Event, tag="item", frozen=True):
+class Item(_Event, tag=EventType.ITEM.value, frozen=True):
     """An item exists, with these features: topic ``items``, compacted, keyed by item.
 
     `expires_at` and `available_from`: when it ends, and before when it is not recommended. One that is left out stays
@@ -64,7 +76,7 @@ class Item(_Event, tag="item", frozen=True):
     available_from: Millis | UnsetType | None = UNSET
 
 
-class ItemPatch(_Event, tag="item_patch", frozen=True):
+class ItemPatch(_Event, tag=EventType.ITEM_PATCH.value, frozen=True):
     """Something of an announced item has changed: topic ``items``, keyed by item.
 
     Features that are not named stay; null removes one. `expires_at` and `available_from` as of `Item`.
@@ -76,7 +88,7 @@ class ItemPatch(_Event, tag="item_patch", frozen=True):
     available_from: Millis | UnsetType | None = UNSET
 
 
-class ItemDeletion(msgspec.Struct, tag_field="type", tag="item_deletion", frozen=True):
+class ItemDeletion(msgspec.Struct, tag_field="type", tag=EventType.ITEM_DELETION.value, frozen=True):
     """An item was deleted: what a record without value on topic ``items`` says.
 
     `ts` is that of its header, epoch ms; None without one.
@@ -86,7 +98,7 @@ class ItemDeletion(msgspec.Struct, tag_field="type", tag="item_deletion", frozen
     ts: int | None = None
 
 
-class User(_Event, tag="user", frozen=True):
+class User(_Event, tag=EventType.USER.value, frozen=True):
     """A user has these features: topic ``users``, compacted, keyed by user."""
 
     id: Id

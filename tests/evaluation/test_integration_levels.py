@@ -17,8 +17,8 @@ from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.schema import Filters, Request
 from hsnn.serving.search.queries import queries_from_requests
 from hsnn.serving.search.retrieval import retrieve
+from hsnn.trainer.config.index import learner_names
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.index.levels import level_log_shares
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ FULL = RetrievalLimits(k=30, beam=12, budget=1000)
 USERS = [f"u{number}" for number in range(12)]
 
 every_depth = pytest.mark.parametrize("depth", DEPTHS)
-every_learner = pytest.mark.parametrize("name", LEARNERS)
+every_learner = pytest.mark.parametrize("name", learner_names())
 
 
 @pytest.fixture(scope="session")

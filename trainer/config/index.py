@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from hsnn.monitoring.discovery import module_names
 from hsnn.monitoring.section import Section
 
-IndexLearnerKind = Literal["oneshot", "lti", "em", "sil", "streaming_vq"]
+LEARNERS_PACKAGE = "hsnn.trainer.index.learners"
+"""Package whose modules are the index learners."""
+
+
+def learner_names() -> tuple[str, ...]:
+    """Name the index learners, without importing them."""
+    return module_names(LEARNERS_PACKAGE)
+
+
+def _known_learner(name: str) -> str:
+    if name not in (known := learner_names()):
+        raise ValueError(f"there is no index learner {name!r}; there are {', '.join(known)}")
+    return name
 
 
 class IndexConfig(Section):
     """How the hierarchy is learned; every regulariser can be switched off on its own."""
 
-    learner: IndexLearnerKind = Field(
+    learner: Annotated[str, AfterValidator(_known_learner)] = Field(
         "em",
         description="em, lti (the paper's joint learner), oneshot, streaming_vq or sil (periodic k-means, not joint)",
     )

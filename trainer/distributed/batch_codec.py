@@ -67,7 +67,7 @@ def decode_batch(blob: bytes) -> Batch:
 def _array(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return {"array": (value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())}
-    raise NotImplementedError(f"a batch cannot hold {type(value).__name__}")
+    raise TypeError(f"a batch cannot hold {type(value).__name__}")
 
 
 def _column(value: Any) -> Any:

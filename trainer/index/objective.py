@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.index.batch import IndexBatch, IndexOutput
-from hsnn.trainer.index.learners.registry import new_learner
+from hsnn.trainer.index.learner_registry import new_learner
 from hsnn.trainer.index.levels import Levels, ScoredNodes, level_log_shares
 from hsnn.trainer.index.regularizers import NodeUsage, flops_balance, kl_balance, sharpness_at, warm_up_factor
 from hsnn.trainer.modules.logsumexp import logsumexp

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.index.learners.base import IndexLearner
+from hsnn.trainer.index.index_learner import IndexLearner
 from hsnn.trainer.model.monn import Monn
 from hsnn.trainer.optim.gather import GatheredRows, StepTables
 from hsnn.trainer.optim.gradient_guard import GradientGuard, StepKind, gradient_norm

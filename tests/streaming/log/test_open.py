@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 
+from hsnn.config.schema import Config
+from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.errors import LogUnavailableError, LogUrlError
 from hsnn.streaming.log.kafka.options import client_options
 from hsnn.streaming.log.open import mask_secrets, open_log
+from tests.extensions import one_file_added
 
 
 @pytest.mark.parametrize(
@@ -78,3 +82,19 @@ def test_error_of_unreachable_server_hides_the_password(monkeypatch: pytest.Monk
     assert "hush" not in str(caught.value)
     left = [thread.name for thread in threading.enumerate() if thread not in before]
     assert not left, "a client that could not connect goes on trying"
+
+
+def test_a_log_is_added_by_one_file(tmp_path: Path) -> None:
+    source = """
+        from hsnn.streaming.log.memory import MemoryLog
+
+        def open_address(address, options, retry_policy):
+            log = MemoryLog()
+            log.create_topic(address.netloc, int(options["partitions"]))
+            return log
+        """
+    with one_file_added("hsnn.streaming.log.schemes", tmp_path, "inside", source):
+        assert open_log("inside://clicks?partitions=3").partitions("clicks") == [0, 1, 2]
+        assert Config(streaming=StreamingConfig(log="inside://clicks")).streaming.log == "inside://clicks"
+    with pytest.raises(LogUrlError, match="inside"):
+        open_log("inside://clicks")

@@ -13,6 +13,7 @@ import pytest
 from hsnn.streaming.schema.batch import LabelledImpressions
 from hsnn.trainer.checkpoint.learner_copy import LearnerCopy
 from hsnn.trainer.config.ids import IdLimits, IdsConfig
+from hsnn.trainer.config.index import learner_names
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.rowstore import copy_on_write
 from hsnn.trainer.training.learner import Learner
@@ -23,7 +24,6 @@ LIMITED = IdsConfig(
     candidates=30,
     reuse_after=128,
 )
-LEARNERS = ("em", "sil", "oneshot", "lti", "streaming_vq")
 
 
 def of(config: TrainerConfig, model: dict[str, Any], index: dict[str, Any], **more: Any) -> TrainerConfig:
@@ -87,7 +87,7 @@ def same(copy: LearnerCopy, arrays: dict[str, np.ndarray], values: dict[str, Any
 
 
 CONFIGS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
-    **{name: ({}, {"learner": name}, {}) for name in LEARNERS},
+    **{name: ({}, {"learner": name}, {}) for name in learner_names()},
     "tasks": ({"tasks": ("click",)}, {}, {}),
     "cross": ({"cross": True}, {}, {}),
     "slow": ({"cross": True, "tasks": ("click",)}, {}, {"slow_from": 0.0, "slow_step": 16, "replay_size": 200}),

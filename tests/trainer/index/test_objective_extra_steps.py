@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hsnn.trainer.config.index import learner_names
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.index.maintenance import MaintenanceKind
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.training.learner import Learner
@@ -59,7 +59,7 @@ def test_a_step_that_is_not_finite_is_left_out(learner, asked):
     assert not changed(learner, lambda: learner.network.extra_step(*asked, test_time=False))
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", learner_names())
 @pytest.mark.parametrize("option", ["test_time", "extra_steps"])
 def test_extra_steps_are_taken_when_they_are_due(config, with_index, new_world, teach, name, option):
     learner = Learner(with_index(config, learner=name, seed_after=128, **{option: 3}))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from hsnn.trainer.config.index import learner_names
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.index.objective import node_log_loss
 from hsnn.trainer.training.learner import Learner
 
@@ -19,7 +19,7 @@ ALONE: dict[str, float] = {"routing": 0.0, "balance": 0.0, "joint": 0.0, "follow
 DETACHED = ("oneshot", "em", "sil")
 MOVED_BY_THE_TASK = ("oneshot", "em", "lti")
 
-every_learner = pytest.mark.parametrize("name", LEARNERS)
+every_learner = pytest.mark.parametrize("name", learner_names())
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.index import IndexConfig, learner_names
 from hsnn.trainer.index import maintenance, objective
 from hsnn.trainer.index.kmeans import revive_nodes
-from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.index.maintenance import MaintenanceKind
 from hsnn.trainer.index.regularizers import NodeUsage, flops_balance, kl_balance, sharpness_at, warm_up_factor
 from hsnn.trainer.training.learner import Learner
@@ -67,7 +66,7 @@ def test_what_the_item_level_teaches_can_be_switched_off(config, with_index, new
 
 
 @pytest.mark.parametrize("option", ["routing", "joint", "follow", "discount"])
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", learner_names())
 def test_a_learners_own_losses_and_moves_can_be_switched_off(toy, name, option):
     """At 0, the option has no effect at all: neither on the loss nor on the nodes."""
     uses = {

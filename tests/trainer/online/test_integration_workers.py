@@ -10,10 +10,10 @@ import pytest
 
 from hsnn.streaming.schema.batch import LabelledImpressions
 from hsnn.trainer.checkpoint.digest import digest
+from hsnn.trainer.config.index import learner_names
 from hsnn.trainer.distributed.process_group import ProcessGroup, join_process_group
 from hsnn.trainer.distributed.shard import FULL_SHARD, QueryShard
 from hsnn.trainer.index import background_fit
-from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.training import maintenance
 from hsnn.trainer.training.learner import Learner
 
@@ -60,7 +60,7 @@ def taught(learners: list[Learner], new_world: type, together: Any, sizes: Seque
 
 
 @pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", learner_names())
 def test_workers_learn_what_one_would(learners, together, new_world, size, name):
     """Up to the order of sums; in later steps the smallest difference grows, as in any training."""
     start, alone, *others = learners(size + 2, name)

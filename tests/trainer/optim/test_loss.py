@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hsnn.trainer.config.index import learner_names
 from hsnn.trainer.distributed.shard import FULL_SHARD, QueryShard
-from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.optim.step import GradientStep
 from hsnn.trainer.training.learner import Learner
@@ -57,7 +57,7 @@ def question(config: Any, with_index: Any, new_world: type, teach: Any, candidat
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        *((name, {}) for name in LEARNERS),
+        *((name, {}) for name in learner_names()),
         ("oneshot", {"flops": 0.2, "reconstruction": 0.3, "beam_negatives": 0.5, "ramp": 2000}),
         ("em", {"tasks": True}),
     ],

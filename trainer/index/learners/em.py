@@ -23,7 +23,7 @@ from torch import Tensor
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.hierarchy import Hierarchy
-from hsnn.trainer.index.learners.base import IndexLearner, move_nodes_to_item_means
+from hsnn.trainer.index.index_learner import IndexLearner, move_nodes_to_item_means
 from hsnn.trainer.rowstore.arrays import Array
 
 # Weight per batch of the past in the running moment: a mean over about the last 100 batches.
@@ -91,3 +91,6 @@ def task_metric(moment: Tensor, popularity: float) -> Tensor:
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T  # (d+1, d+1)
     scaled: Tensor = root / root.square().mean(0).sum().sqrt().clamp_min(1e-12)
     return scaled.float()
+
+
+LEARNER = Em

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.hierarchy import soft_assignment
-from hsnn.trainer.index.learners.base import IndexLearner
+from hsnn.trainer.index.index_learner import IndexLearner
 from hsnn.trainer.modules.losses import sampled_softmax_losses
 
 
@@ -51,3 +51,6 @@ def pseudo_logits(view: IndexOutput, level: int, vectors: Tensor) -> Tensor:
     users = view.batch.users[level].reshape(len(view.batch.targets), -1, vectors.shape[1])  # (B, m, d)
     products = users.reshape(-1, vectors.shape[1]) @ vectors.T
     return torch.logsumexp(products.view(users.shape[0], users.shape[1], -1), 1)
+
+
+LEARNER = Lti

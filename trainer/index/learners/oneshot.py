@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.hierarchy import straight_through
-from hsnn.trainer.index.learners.base import IndexLearner, move_nodes_to_item_means
+from hsnn.trainer.index.index_learner import IndexLearner, move_nodes_to_item_means
 
 
 class OneShot(IndexLearner):
@@ -35,3 +35,6 @@ class OneShot(IndexLearner):
     def after_step(self, view: IndexOutput) -> None:
         """Move nodes towards the means of their items; by gradients alone they fall behind and die."""
         move_nodes_to_item_means(view, self.config.follow)
+
+
+LEARNER = OneShot

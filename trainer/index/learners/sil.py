@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hsnn.trainer.index.learners.base import IndexLearner
+from hsnn.trainer.index.index_learner import IndexLearner
 
 
 class Sil(IndexLearner):
@@ -16,3 +16,6 @@ class Sil(IndexLearner):
     task_loss_moves_nodes: ClassVar[bool] = False
     differentiable_assignment: ClassVar[bool] = False
     refits_periodically: ClassVar[bool] = True
+
+
+LEARNER = Sil

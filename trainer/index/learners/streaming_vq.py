@@ -19,7 +19,7 @@ from torch import Tensor
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.index.batch import IndexOutput
 from hsnn.trainer.index.hierarchy import Hierarchy
-from hsnn.trainer.index.learners.base import IndexLearner
+from hsnn.trainer.index.index_learner import IndexLearner
 from hsnn.trainer.index.learners.lti import pseudo_logits
 from hsnn.trainer.modules.losses import sampled_softmax_losses
 from hsnn.trainer.rowstore.arrays import Array
@@ -83,3 +83,6 @@ class StreamingVq(IndexLearner):
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
         """Load what `state_dict` returned."""
         self.counts = [torch.from_numpy(arrays[f"counts_{level}"].copy()) for level in range(len(self.counts))]
+
+
+LEARNER = StreamingVq

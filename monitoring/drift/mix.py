@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import MixDriftConfig
-from hsnn.monitoring.drift.detector import AlarmCoolDown
+from hsnn.monitoring.detector import AlarmCoolDown, DetectorDeclaration
 
 _REFERENCE_DECAY = 0.75
 """Factor of the reference counts per window: an effective length of 1 / (1 - 0.75) = 4 windows."""
@@ -151,3 +151,6 @@ def _group(items: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
     """Return the hash group of each item row; Fibonacci hashing, because neighbouring rows are of similar age."""
     hashed: NDArray[np.int64] = ((items * 2_654_435_761) % (1 << 32) * groups) >> 32
     return hashed
+
+
+DETECTOR = DetectorDeclaration(lambda config: MixDrift(config.mix_drift), lambda signals: signals.items)

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsnn.trainer.config.index import IndexConfig
+from hsnn.trainer.config.index import IndexConfig, learner_names
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.errors import CheckpointError
 from hsnn.trainer.features.queries import QueryArrays
-from hsnn.trainer.index.learners.registry import LEARNERS
 from hsnn.trainer.index.maintenance import MaintenanceKind
 from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.model.item_encoder import Encoder
@@ -51,7 +50,7 @@ ALL_ON: dict[str, Any] = {
 }
 """Every option of the index at once, as often as possible."""
 
-every_learner = pytest.mark.parametrize("name", LEARNERS)
+every_learner = pytest.mark.parametrize("name", learner_names())
 every_depth = pytest.mark.parametrize("depth", DEPTHS)
 
 
@@ -197,7 +196,7 @@ def test_served_scores_are_training_logits(trained, new_world, candidates_of, na
 
 
 @pytest.mark.parametrize(
-    ("name", "depth", "options"), [*product(LEARNERS, DEPTHS, [{}]), *product(LEARNERS, [2], [ALL_ON])]
+    ("name", "depth", "options"), [*product(learner_names(), DEPTHS, [{}]), *product(learner_names(), [2], [ALL_ON])]
 )
 def test_a_restored_learner_goes_on_to_the_last_bit(new_world, teach, name, depth, options):
     config = config_of(name, depth, **{"seed_after": 256, "kmeans_every": 256, **options})

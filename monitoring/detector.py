@@ -1,12 +1,19 @@
-"""The protocol of drift detectors, and the cool-down after an alarm."""
+"""The protocol of drift detectors, how a file declares one, and the cool-down after an alarm."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import MonitoringConfig
 
 Input = TypeVar("Input", contravariant=True)
+Value = TypeVar("Value")
 
 
 class Detector(Protocol[Input]):
@@ -25,6 +32,38 @@ class Detector(Protocol[Input]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
+
+
+class BatchSignals(NamedTuple):
+    """What detectors may look at, of a batch with events.
+
+    Attributes
+    ----------
+    loss
+        Prequential: before training on the batch.
+    items
+        (n,) rows of the engaged items, one per interaction.
+    """
+
+    loss: float
+    items: NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorDeclaration(Generic[Value]):
+    """Declaration of a detector. A module of `hsnn.monitoring.drift` has one as `DETECTOR`; nothing else names it.
+
+    Its state is in checkpoints under the name of its module.
+
+    Attributes
+    ----------
+    create : function
+    signal : function
+        Takes the value of a batch that the detector is updated with.
+    """
+
+    create: Callable[[MonitoringConfig], Detector[Value]]
+    signal: Callable[[BatchSignals], Value]
 
 
 class AlarmCoolDown:

@@ -4,7 +4,7 @@ import numpy as np
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import LossDriftConfig
-from hsnn.monitoring.drift.adwin import LossDrift
+from hsnn.monitoring.drift.loss import LossDrift
 
 
 def run(losses: np.ndarray, config: LossDriftConfig | None = None) -> list[Alarm]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import MixDriftConfig
-from hsnn.monitoring.drift.psi import MixDrift, psi
+from hsnn.monitoring.drift.mix import MixDrift, psi
 
 CONFIG = MixDriftConfig(window=1000)
 

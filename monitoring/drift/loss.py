@@ -9,7 +9,7 @@ from river.drift import ADWIN
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import LossDriftConfig
-from hsnn.monitoring.drift.detector import AlarmCoolDown
+from hsnn.monitoring.detector import AlarmCoolDown, DetectorDeclaration
 
 
 class LossDrift:
@@ -80,3 +80,6 @@ class LossDrift:
 
 def _mean(losses: list[float]) -> float:
     return math.fsum(losses) / len(losses)
+
+
+DETECTOR = DetectorDeclaration(lambda config: LossDrift(config.loss_drift), lambda signals: signals.loss)

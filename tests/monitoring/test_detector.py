@@ -11,9 +11,9 @@ import pytest
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import LossDriftConfig, MixDriftConfig
-from hsnn.monitoring.drift.adwin import LossDrift
-from hsnn.monitoring.drift.detector import Detector
-from hsnn.monitoring.drift.psi import MixDrift
+from hsnn.monitoring.detector import Detector
+from hsnn.monitoring.drift.loss import LossDrift
+from hsnn.monitoring.drift.mix import MixDrift
 
 BATCHES, SHIFT = 400, 250
 
