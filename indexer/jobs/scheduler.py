@@ -165,7 +165,7 @@ class Scheduler:
                 lost.wait(_CHECK_SECONDS)
                 runner.check_timeouts()
         finally:
-            for name in JobName:
+            for name in runner.names:
                 self._health.stop_expecting(_loop_of(name))
             follower.stop()
             jobs.stop()

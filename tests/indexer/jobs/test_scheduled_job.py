@@ -12,7 +12,7 @@ from hsnn.indexer.jobs.scheduler import Scheduler
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.health import Health
-from hsnn.streaming.redis.client import connect
+from hsnn.streaming.redis.client import Redis
 from tests.extensions import one_file_added
 from tests.waiting import wait_until
 
@@ -27,25 +27,23 @@ COUNT = """
     """
 
 
-def test_a_job_is_added_by_one_file(redis_server: str, tmp_path: Path) -> None:
-    client, stop = connect(redis_server), Event()
-    reader = IndexReader(client)
+def test_a_job_is_added_by_one_file(redis_client: Redis, tmp_path: Path) -> None:
+    stop, reader = Event(), IndexReader(redis_client)
 
     def runs() -> int:
         return next((job.runs for job in list_jobs(reader) if job.name == "count"), -1)
 
     with one_file_added("hsnn.indexer.jobs.scheduled", tmp_path, "count", COUNT):
-        scheduler = Scheduler(client, IndexerConfig(lease_ttl="500ms"), MonitoringConfig(), Health("scheduler"))
+        scheduler = Scheduler(redis_client, IndexerConfig(lease_ttl="500ms"), MonitoringConfig(), Health("scheduler"))
         thread = Thread(target=scheduler.run, args=(stop,))
         thread.start()
         try:
             wait_until(lambda: runs() == 1, 10.0)  # once when leadership begins
-            client.xadd(reader.key("countable"), {"d": b""})
+            redis_client.xadd(reader.key("countable"), {"d": b""})
             wait_until(lambda: runs() == 2, 10.0)  # when its stream has an entry
             send_request(reader, ControlOp.RUN, "count")
             wait_until(lambda: runs() == 3, 10.0)  # when somebody asks for it
         finally:
             stop.set()
             thread.join(20)
-        assert client.get(reader.key("counted")) == b"3"
-    client.close()
+        assert redis_client.get(reader.key("counted")) == b"3"
