@@ -79,7 +79,9 @@ class StreamingConfig(Section):
         100_000, ge=1, description="shown items that may wait for actions; beyond it the oldest are labelled early"
     )
     dedup_window: Duration = Field(
-        600.0, description="stream time within which an event with the id of an earlier one is dropped; 0s: never"
+        172_800.0,
+        description="stream time within which an event that was seen before, by id, user, item and action, is dropped; "
+        "0s: never",
     )
     dead_letter_share: float | None = Field(
         0.5,

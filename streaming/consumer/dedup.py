@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from hsnn.streaming.decode.event_table import EventTable, RowKind
 
-MAX_IDS = 1_000_000
-"""Ids that are remembered per kind of event, so that memory is bounded; beyond it the oldest are forgotten."""
+MAX_KEYS = 1_000_000
+"""Events that are remembered per kind, so that memory is bounded; beyond it the oldest are forgotten."""
 
-# Forgotten ids that may stay in the index before it is rebuilt, so that a short window does not rebuild it often.
+# Between the parts of a key: a control character that ids do not hold in practice.
+_SEPARATOR = "\x1f"
+
+# Forgotten keys that may stay in the index before it is rebuilt, so that a short window does not rebuild it often.
 _REBUILD_SLACK = 4096
 
 _KINDS = (RowKind.INTERACTION, RowKind.IMPRESSION)
@@ -26,53 +29,50 @@ class _Chunk:
     """Events that were accepted together; `start` is the number of the first of them among all accepted events."""
 
     start: int
-    ids: Sequence[str]
-    users: Sequence[str]
+    keys: Sequence[str]
     watermarks: NDArray[np.int64]
     rows: dict[str, int] = field(default_factory=dict)
 
-    def row(self, event_id: str) -> int:
-        """Return the row of the last event with an id that is there."""
+    def row(self, key: str) -> int:
+        """Return the row of the last event with a key that is there."""
         # Few chunks are ever asked, those with duplicates: the index is made on the first question.
         if not self.rows:
-            self.rows = {name: row for row, name in enumerate(self.ids)}
-        return self.rows[event_id]
+            self.rows = {name: row for row, name in enumerate(self.keys)}
+        return self.rows[key]
 
 
-class SeenIds:
-    """Remembers the ids of events for some stream time.
+class SeenEvents:
+    """Remembers the keys of events (`event_keys`) for some stream time.
 
-    An event is a duplicate if the last event with its id was of the same user and at most `window` ms of watermark
-    ago. Events are asked for as they are merged, ahead of their delivery; the state holds delivered ones only.
+    An event is a duplicate if the last event with its key was at most `window` ms of watermark ago. Events are asked
+    for as they are merged, ahead of their delivery; the state holds delivered ones only.
 
     Examples
     --------
-    >>> seen = SeenIds(window=10)
-    >>> seen.duplicates(["a", "b", "a"], ["u", "u", "u"], np.array([1, 1, 11])).tolist()
+    >>> seen = SeenEvents(window=10)
+    >>> seen.duplicates(["a", "b", "a"], np.array([1, 1, 11])).tolist()
     [False, False, True]
-    >>> seen.duplicates(["a", "b"], ["u", "v"], np.array([12, 12])).tolist()  # too long ago, and another user's
-    [False, False]
+    >>> seen.duplicates(["a", "c"], np.array([12, 12]))[0].item()  # too long ago
+    False
     """
 
     def __init__(self, window: int) -> None:
         self.window = window
-        self._chunk_of: dict[str, int] = {}  # id -> number of the chunk that holds its last event
+        self._chunk_of: dict[str, int] = {}  # key -> number of the chunk that holds its last event
         self._chunks: dict[int, _Chunk] = {}  # oldest first
         self._next_chunk = 0
         self._accepted = self._delivered = 0  # events so far
 
-    def duplicates(
-        self, ids: Sequence[str], users: Sequence[str], watermarks: NDArray[np.int64]
-    ) -> NDArray[np.bool_] | None:
+    def duplicates(self, keys: Sequence[str], watermarks: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         """Say which of n events, in order, are duplicates, (n,), or None for none; accept the others.
 
         `watermarks` (n,) are those after each event.
         """
-        # Set operations decide the common case, no id seen before, without a loop in Python.
-        chunk_of = dict.fromkeys(ids, self._next_chunk)
-        if len(chunk_of) < len(ids) or not self._chunk_of.keys().isdisjoint(chunk_of):
-            return self._one_by_one(ids, users, watermarks)
-        self._accept(chunk_of, ids, users, watermarks)
+        # Set operations decide the common case, no key seen before, without a loop in Python.
+        chunk_of = dict.fromkeys(keys, self._next_chunk)
+        if len(chunk_of) < len(keys) or not self._chunk_of.keys().isdisjoint(chunk_of):
+            return self._one_by_one(keys, watermarks)
+        self._accept(chunk_of, keys, watermarks)
         return None
 
     def deliver(self, events: int, watermark: int) -> None:
@@ -82,87 +82,95 @@ class SeenIds:
             del self._chunks[first]
         oldest = next(iter(self._chunks.values())).start if self._chunks else self._accepted
         if len(self._chunk_of) > 2 * (self._accepted - oldest) + _REBUILD_SLACK:
-            self._chunk_of = {name: number for number, chunk in self._chunks.items() for name in chunk.ids}
+            self._chunk_of = {name: number for number, chunk in self._chunks.items() for name in chunk.keys}
 
     def deferred_state(self, watermark: int) -> Callable[[], list[list[Any]]]:
         """Note the delivered events that still count at the watermark.
 
-        The returned function makes lists of them, ids, users and watermarks; in any thread, at any time: a chunk never
+        The returned function makes lists of them, keys and watermarks; in any thread, at any time: a chunk never
         changes.
         """
         return partial(_columns, [(chunk, self._remembered(chunk, watermark)) for chunk in self._chunks.values()])
 
     def _remembered(self, chunk: _Chunk, watermark: int) -> slice:
         oldest = int(np.searchsorted(chunk.watermarks, watermark - self.window))
-        first = max(oldest, self._delivered - MAX_IDS - chunk.start, 0)
+        first = max(oldest, self._delivered - MAX_KEYS - chunk.start, 0)
         return slice(first, max(self._delivered - chunk.start, 0))
 
     def load_state(self, state: Sequence[Sequence[Any]]) -> None:
         """Restore what the function returned by `deferred_state` gave."""
-        ids, users, watermarks = state
+        if len(state) != 2:  # from before items and actions counted: nothing can be told from these ids
+            state = [[], []]
+        keys, watermarks = state
         self._chunk_of, self._chunks, self._accepted = {}, {}, 0
-        self._accept(dict.fromkeys(ids, self._next_chunk), ids, users, np.array(watermarks, np.int64))
+        self._accept(dict.fromkeys(keys, self._next_chunk), keys, np.array(watermarks, np.int64))
         self._delivered = self._accepted
 
-    def _accept(
-        self,
-        chunk_of: Mapping[str, int],
-        ids: Sequence[str],
-        users: Sequence[str],
-        watermarks: NDArray[np.int64],
-    ) -> None:
-        if ids:
+    def _accept(self, chunk_of: Mapping[str, int], keys: Sequence[str], watermarks: NDArray[np.int64]) -> None:
+        if keys:
             self._chunk_of.update(chunk_of)
-            self._chunks[self._next_chunk] = _Chunk(self._accepted, ids, users, watermarks)
+            self._chunks[self._next_chunk] = _Chunk(self._accepted, keys, watermarks)
             self._next_chunk += 1
-            self._accepted += len(ids)
+            self._accepted += len(keys)
 
-    def _one_by_one(self, ids: Sequence[str], users: Sequence[str], watermarks: NDArray[np.int64]) -> NDArray[np.bool_]:
-        duplicate = np.zeros(len(ids), np.bool_)
+    def _one_by_one(self, keys: Sequence[str], watermarks: NDArray[np.int64]) -> NDArray[np.bool_]:
+        duplicate = np.zeros(len(keys), np.bool_)
         kept: list[int] = []
-        kept_at: dict[str, int] = {}  # id -> its last index in `kept`
-        for i, (name, user, watermark) in enumerate(zip(ids, users, watermarks.tolist(), strict=True)):
-            if name in kept_at:
-                row = kept[kept_at[name]]
-                last = users[row], int(watermarks[row]), self._accepted + kept_at[name]
+        kept_at: dict[str, int] = {}  # key -> its last index in `kept`
+        for i, (key, watermark) in enumerate(zip(keys, watermarks.tolist(), strict=True)):
+            if key in kept_at:
+                last: tuple[int, int] | None = int(watermarks[kept[kept_at[key]]]), self._accepted + kept_at[key]
             else:
-                last = self._last(name)
-            last_user, last_watermark, number = last
-            recent = watermark - last_watermark <= self.window and self._accepted + len(kept) - number <= MAX_IDS
-            duplicate[i] = last_user == user and recent
+                last = self._last(key)
+            if last is not None:
+                last_watermark, number = last
+                recent = watermark - last_watermark <= self.window and self._accepted + len(kept) - number <= MAX_KEYS
+                duplicate[i] = recent
             if not duplicate[i]:
-                kept_at[name] = len(kept)
+                kept_at[key] = len(kept)
                 kept.append(i)
         chunk_of = dict.fromkeys(kept_at, self._next_chunk)
-        self._accept(chunk_of, [ids[i] for i in kept], [users[i] for i in kept], watermarks[kept])
+        self._accept(chunk_of, [keys[i] for i in kept], watermarks[kept])
         return duplicate
 
-    def _last(self, event_id: str) -> tuple[str, int, int]:
-        """Return user, watermark and number of the last event with an id; no user if it is not remembered."""
-        chunk = self._chunks.get(self._chunk_of.get(event_id, -1))
+    def _last(self, key: str) -> tuple[int, int] | None:
+        """Return watermark and number of the last event with a key; None if it is not remembered."""
+        chunk = self._chunks.get(self._chunk_of.get(key, -1))
         if chunk is None:
-            return "", 0, 0
-        row = chunk.row(event_id)
-        return chunk.users[row], int(chunk.watermarks[row]), chunk.start + row
+            return None
+        row = chunk.row(key)
+        return int(chunk.watermarks[row]), chunk.start + row
 
     def _is_expired(self, number: int, watermark: int) -> bool:
         chunk = self._chunks[number]
-        end = chunk.start + len(chunk.ids)
-        old = int(chunk.watermarks[-1]) < watermark - self.window or end <= self._delivered - MAX_IDS
+        end = chunk.start + len(chunk.keys)
+        old = int(chunk.watermarks[-1]) < watermark - self.window or end <= self._delivered - MAX_KEYS
         return old and end <= self._delivered
 
 
 def _columns(chunks: Sequence[tuple[_Chunk, slice]]) -> list[list[Any]]:
-    columns: list[list[Any]] = [[], [], []]
+    columns: list[list[Any]] = [[], []]
     for chunk, part in chunks:
-        values = chunk.ids[part], chunk.users[part], chunk.watermarks[part].tolist()
-        for column, more in zip(columns, values, strict=True):
+        for column, more in zip(columns, (chunk.keys[part], chunk.watermarks[part].tolist()), strict=True):
             column += more
     return columns
 
 
+def event_keys(rows: EventTable, kind: RowKind) -> list[str]:
+    """Return what makes each of the engagements, all of one kind and with an id, the same event as another, n texts.
+
+    Id, user, item and action of an interaction: the lines of an order may share its number. Id, user and items of an
+    impression.
+    """
+    ids, users = rows.event_id.tolist(), rows.user.tolist()
+    if kind is RowKind.IMPRESSION:
+        shown = [_SEPARATOR.join(map(str, event.items)) for event in rows.payload.tolist()]
+        return list(map(_SEPARATOR.join, zip(ids, users, shown, strict=True)))
+    return list(map(_SEPARATOR.join, zip(ids, users, rows.item.tolist(), rows.action.tolist(), strict=True)))
+
+
 class Deduplicator:
-    """Finds engagements whose id was seen within `window` ms of stream time, interactions and impressions apart.
+    """Finds engagements that were seen within `window` ms of stream time, interactions and impressions apart.
 
     Rows are marked as they are merged and become part of the state as they are delivered; those in between are merged
     again after a restart. Events without id are never duplicates. A window of 0 finds none.
@@ -171,21 +179,21 @@ class Deduplicator:
     def __init__(self, window: int) -> None:
         self._window = window
         self._some_without_id = False  # whether an event without id was met
-        self._seen = {kind: SeenIds(window) for kind in _KINDS}
+        self._seen = {kind: SeenEvents(window) for kind in _KINDS}
 
     def mark(self, rows: EventTable) -> None:
         """Turn the duplicates among the rows merged next into rows of kind `DUPLICATE`."""
         if self._window:
             for kind, selected in _rows_by_kind(rows):
-                self._mark(rows, self._seen[kind], selected)
+                self._mark(rows, kind, selected)
 
-    def _mark(self, rows: EventTable, seen: SeenIds, selected: Any) -> None:
+    def _mark(self, rows: EventTable, kind: RowKind, selected: Any) -> None:
         ids = rows.event_id[selected].tolist()
         if None in ids:
             self._some_without_id = True
             selected = np.arange(len(rows))[selected][np.array([name is not None for name in ids])]
-            ids = rows.event_id[selected].tolist()
-        duplicate = seen.duplicates(ids, rows.user[selected].tolist(), rows.watermark[selected].copy())
+        keys = event_keys(rows[selected], kind)
+        duplicate = self._seen[kind].duplicates(keys, rows.watermark[selected].copy())
         if duplicate is not None:
             rows.kind[np.arange(len(rows))[selected][duplicate]] = RowKind.DUPLICATE
 

@@ -103,17 +103,15 @@ def _sum_counts(counts: Sequence[Mapping[str, Any]], *, first: bool) -> dict[str
 
 
 def _merge_dedup(states: Sequence[Sequence[Sequence[Sequence[Any]]]]) -> list[list[list[Any]]]:
-    """Merge the ids that all workers remember, per kind: in the order of their watermarks, each once per user."""
+    """Merge the events that all workers remember, per kind: in the order of their watermarks, each once."""
     merged: list[list[list[Any]]] = []
     for columns_of_kind in zip(*states, strict=True):
-        latest: dict[tuple[str, str], int] = {}
-        for ids, users, watermarks in columns_of_kind:
-            for name, user, watermark in zip(ids, users, watermarks, strict=True):
-                latest[name, user] = max(watermark, latest.get((name, user), watermark))
+        latest: dict[str, int] = {}
+        for keys, watermarks in columns_of_kind:
+            for key, watermark in zip(keys, watermarks, strict=True):
+                latest[key] = max(watermark, latest.get(key, watermark))
         ordered = sorted(latest.items(), key=lambda entry: entry[1])
-        ids = [name for (name, _), _ in ordered]
-        users = [user for (_, user), _ in ordered]
-        merged.append([ids, users, [watermark for _, watermark in ordered]])
+        merged.append([[key for key, _ in ordered], [watermark for _, watermark in ordered]])
     return merged
 
 

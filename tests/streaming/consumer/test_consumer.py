@@ -228,13 +228,42 @@ def test_an_event_sent_twice_counts_once() -> None:
     one, shown = interaction(START), impression(START, 1)
     arrow = write_interactions([START] * 3, ["u"] * 3, ["i"] * 3, ["view"] * 3, id=["x", None, "x"])
     values = [one, shown, one, shown, json.dumps(json.loads(one) | {"user": "v"}).encode(), arrow]
-    send(log, "engagements", *values, interaction(START + 600_001), one)
-    (batch,) = drain(Consumer(log, CONFIG))
+    send(log, "engagements", *values, interaction(START + 300_001), one)
+    (batch,) = drain(Consumer(log, CONFIG.model_copy(update={"dedup_window": 300.0})))
     assert batch.dropped == {"duplicate": 3, "impression_not_joined": 1}
     assert (batch.engagements.user, batch.engagements.ts[-1]) == (["u", "v", "u", "u", "u", "u"], START)
     assert batch.seen_items == [("i", START, SENT)]
     (batch,) = drain(Consumer(log_view(log), CONFIG.model_copy(update={"dedup_window": 0.0})))
     assert batch.dropped == {"impression_not_joined": 2}
+
+
+@pytest.mark.parametrize("change", [{"item": "b"}, {"action": "view"}, {"user": "v"}])
+def test_lines_of_an_order_are_events_of_their_own(change: dict[str, str]) -> None:
+    log = MemoryLog()
+    one = interaction(START)
+    other = json.dumps(json.loads(one) | change).encode()
+    send(log, "engagements", one, other, other, one)
+    (batch,) = drain(Consumer(log, CONFIG))
+    assert (len(batch.engagements), batch.dropped) == (2, {"duplicate": 2})
+
+
+def test_pages_of_one_impression_are_events_of_their_own() -> None:
+    log = MemoryLog()
+    pages = [impression(START, "list-1", items=items) for items in (["a", "b"], ["c"], ["a", "b"])]
+    send(log, "engagements", *pages, interaction(START + 1))
+    (batch,) = drain(Consumer(log, CONFIG))
+    assert batch.dropped == {"duplicate": 1, "impression_not_joined": 2}
+
+
+def test_a_days_file_that_is_sent_twice_counts_once() -> None:
+    log = MemoryLog()
+    lines = [interaction(START + i * DAY // 100, f"u{i % 30}") for i in range(100)]
+    consumer = Consumer(log, CONFIG)
+    send(log, "engagements", *lines)
+    assert sum(len(batch.engagements) for batch in drain(consumer)) == 100
+    send(log, "engagements", *lines)
+    again = drain(Consumer(log, CONFIG, state=consumer.state_dict()))
+    assert (sum(len(batch.engagements) for batch in again), again[-1].dropped) == (0, {"duplicate": 100})
 
 
 def test_events_of_one_time_up_to_which_all_was_sent_do_not_wait() -> None:

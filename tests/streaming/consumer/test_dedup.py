@@ -1,4 +1,4 @@
-"""Deduplication by event id, against a plain list of the events before."""
+"""Deduplication by what makes two events the same, against a plain list of the events before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.streaming.consumer import dedup as module
-from hsnn.streaming.consumer.dedup import SeenIds
+from hsnn.streaming.consumer.dedup import SeenEvents
 
 EVENTS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("uv"), st.integers(0, 4)), max_size=60)
 CUTS = st.lists(st.integers(0, 60), max_size=6)
@@ -22,20 +22,20 @@ def plain(events: list[tuple[str, str, int]], window: int, max_ids: int) -> list
     accepted: list[tuple[str, str, int]] = []
     found = []
     for name, user, watermark in events:
-        back = next((at for at in range(len(accepted))[::-1] if accepted[at][0] == name), None)
+        back = next((at for at in range(len(accepted))[::-1] if accepted[at][:2] == (name, user)), None)
         known = back is not None and len(accepted) - back <= max_ids
-        duplicate = known and accepted[back][1] == user and watermark - accepted[back][2] <= window  # type: ignore[index]
+        duplicate = known and watermark - accepted[back][2] <= window  # type: ignore[index]
         found.append(bool(duplicate))
         if not duplicate:
             accepted.append((name, user, watermark))
     return found
 
 
-def marked(seen: SeenIds, events: list[tuple[str, str, int]]) -> list[bool]:
+def marked(seen: SeenEvents, events: list[tuple[str, str, int]]) -> list[bool]:
     if not events:
         return []
     ids, users, watermarks = zip(*events, strict=True)
-    found = seen.duplicates(list(ids), list(users), np.array(watermarks, np.int64))
+    found = seen.duplicates([f"{name}-{user}" for name, user in zip(ids, users, strict=True)], np.array(watermarks))
     return [False] * len(events) if found is None else found.tolist()
 
 
@@ -46,7 +46,7 @@ def timed(events: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
 
 @pytest.fixture(params=[1_000_000, 3])
 def max_ids(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(module, "MAX_IDS", request.param)
+    monkeypatch.setattr(module, "MAX_KEYS", request.param)
     monkeypatch.setattr(module, "_REBUILD_SLACK", 0)
     return int(request.param)
 
@@ -56,7 +56,11 @@ def test_it_finds_what_a_plain_list_finds(max_ids: int, window: int) -> None:
     @given(EVENTS, CUTS, CUTS)
     def check(gaps: list[tuple[str, str, int]], cuts: list[int], deliveries: list[int]) -> None:
         events = timed(gaps)
-        seen, found, edges = SeenIds(window), [], sorted({0, len(events), *(cut for cut in cuts if cut < len(events))})
+        seen, found, edges = (
+            SeenEvents(window),
+            [],
+            sorted({0, len(events), *(cut for cut in cuts if cut < len(events))}),
+        )
         delivered = 0
         for start, stop in itertools.pairwise(edges):
             found += marked(seen, events[start:stop])
@@ -75,7 +79,7 @@ def test_a_restart_knows_what_was_delivered_and_nothing_else(max_ids: int, windo
         events = timed(gaps)
         delivered, ahead = sorted((min(first_cut, len(events)), min(second_cut, len(events))))
         whole = plain(events, window, max_ids)
-        first, second = SeenIds(window), SeenIds(window)
+        first, second = SeenEvents(window), SeenEvents(window)
         marked(first, events[:delivered])
         marked(first, events[delivered:ahead])
         watermark = events[delivered - 1][2] if delivered else 0
@@ -89,10 +93,10 @@ def test_a_restart_knows_what_was_delivered_and_nothing_else(max_ids: int, windo
 
 
 def test_memory_is_bounded_over_a_long_stream() -> None:
-    seen = SeenIds(10)
+    seen = SeenEvents(10)
     for start in range(0, 200_000, 1000):
         watermarks = np.arange(start, start + 1000)
-        assert seen.duplicates([f"e{n}" for n in watermarks], ["u"] * 1000, watermarks) is None
+        assert seen.duplicates([f"e{n}" for n in watermarks], watermarks) is None
         seen.deliver(1000, int(watermarks[-1]))
     assert len(seen._chunk_of) < 8000
     assert len(seen._chunks) == 1
