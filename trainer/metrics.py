@@ -53,6 +53,7 @@ FIT_WAIT = Histogram(
     buckets=(0.001, 0.01, 0.05, 0.1, 0.5, 1, 5),
 )
 CHECKPOINT_SECONDS = Histogram("hsnn_checkpoint_seconds", "Time from a checkpoint's start to its durability.")
+CHECKPOINTS_FAILED = Counter("hsnn_checkpoints_failed_total", "Checkpoints that could not be written.")
 CHECKPOINT_PAUSE = Histogram(
     "hsnn_checkpoint_pause_seconds",
     "Time that training waited at once for a checkpoint's copies.",

@@ -102,25 +102,29 @@ class CheckpointStore:
         for leftover in self.folder.glob(f"{_ASIDE}*"):  # of a writer that was killed; a folder has one at a time
             shutil.rmtree(leftover)
         aside = self.folder / f"{_ASIDE}{name}"
-        aside.mkdir()
-        entries: dict[str, FileEntry] = {}
-        lengths, chain = dict[str, int](), FileChain()
-        if rows is not None:
-            lengths = rows.lengths()
-            known = self._chain(rows.since, lengths) if rows.since else FileChain()
-            chain = write_rows(self.folder / rows.since, known, aside=aside, rows=rows, number=number)
-        columns = {name: Column.from_array(array) for name, array in arrays.items()}
-        entries[ARRAYS] = write_new(aside / ARRAYS, file_pieces(columns))
-        entries[VALUES] = write_new(aside / VALUES, encode_pieces(values))
-        made = Manifest(
-            files=entries | chain.files, chain=chain.names, lengths=lengths, format=FORMAT, **manifest
-        ).sealed()
-        write_new(aside / MANIFEST, [msgspec.json.format(msgspec.json.encode(made))])
-        sync_folder(aside)
-        failpoint("rename")
-        aside.rename(self.folder / name)
-        failpoint("rename")
-        sync_folder(self.folder)
+        try:
+            aside.mkdir()
+            entries: dict[str, FileEntry] = {}
+            lengths, chain = dict[str, int](), FileChain()
+            if rows is not None:
+                lengths = rows.lengths()
+                known = self._chain(rows.since, lengths) if rows.since else FileChain()
+                chain = write_rows(self.folder / rows.since, known, aside=aside, rows=rows, number=number)
+            columns = {name: Column.from_array(array) for name, array in arrays.items()}
+            entries[ARRAYS] = write_new(aside / ARRAYS, file_pieces(columns))
+            entries[VALUES] = write_new(aside / VALUES, encode_pieces(values))
+            made = Manifest(
+                files=entries | chain.files, chain=chain.names, lengths=lengths, format=FORMAT, **manifest
+            ).sealed()
+            write_new(aside / MANIFEST, [msgspec.json.format(msgspec.json.encode(made))])
+            sync_folder(aside)
+            failpoint("rename")
+            aside.rename(self.folder / name)
+            failpoint("rename")
+            sync_folder(self.folder)
+        except OSError:
+            shutil.rmtree(aside, ignore_errors=True)  # half a checkpoint must not keep a full disk full
+            raise
         for old in self._expired():
             leaving = (self.folder / old).rename(self.folder / f"{_ASIDE}{old}")  # hidden before it is removed
             shutil.rmtree(leaving)

@@ -28,6 +28,7 @@ from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.checkpoint.triggers import CheckpointTriggers
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.process_group import ProcessGroup, join_process_group
+from hsnn.trainer.errors import CheckpointError
 from hsnn.trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS, UNCOMMITTED_RECORDS
 from hsnn.trainer.online.batch_source import make_batch_source
 from hsnn.trainer.online.drift import DriftMonitor
@@ -95,7 +96,14 @@ class OnlineLoop:
             redis, self._retry_policy, ownership, notify=lambda text: self._health.set_problem("redis", text)
         )
         self._adoption = AdoptionWatch(redis, _ADOPTION_FACTOR * monitoring.stuck_after)
-        self._publisher = Publisher(store, self._writer, digest, on_published=self._adoption.note_published)
+        self._publisher = Publisher(
+            store,
+            self._writer,
+            digest,
+            on_published=self._adoption.note_published,
+            notify=lambda text: self._health.set_problem("checkpoints", text),
+        )
+        self._checkpoint_failed = False
         self._prequential = LivePrequential(config)
         self._drift = DriftMonitor(monitoring)
         self.progress = TrainingProgress()
@@ -135,6 +143,7 @@ class OnlineLoop:
             if batch is None or batch.caught_up or time.monotonic() - self._flushed >= self._config.flush_interval:
                 self._flush()
             self._publisher.advance()
+            self._note_failed_checkpoint()
             if batch_round.aligned and self._source.broadcast_decision(self._due()):
                 self._publish()
             if batch_round.aligned and time.monotonic() - self._partitions_at >= _PARTITIONS_SECONDS:
@@ -145,6 +154,19 @@ class OnlineLoop:
         self._prequential.close()
         self.consumer.close()
         self._flush()
+        if self._note_failed_checkpoint():
+            raise CheckpointError(
+                f"the last checkpoint could not be written in {self._config.checkpoint_dir}, as the log says; what was "
+                "learned since the one before is learned again at the next start"
+            )
+
+    def _note_failed_checkpoint(self) -> bool:
+        """Take over what a checkpoint that could not be written leaves to the next one; return whether one did."""
+        alarms = self._publisher.take_failed()
+        if alarms is None:
+            return False
+        self._alarms, self._unsaved, self._checkpoint_failed = [*alarms, *self._alarms], True, True
+        return True
 
     def join_added_partitions(self) -> None:
         """Read partitions that were added since the start, from their oldest record on.
@@ -166,6 +188,8 @@ class OnlineLoop:
             raise StateError(f"partitions were added ({names}); all workers start again, from the newest checkpoint")
         self._publish()
         self._publisher.wait()
+        if self._note_failed_checkpoint():
+            return  # without a checkpoint there is no place where a restart would join them
         state = self.consumer.state_dict()
         self.consumer.close()
         self.consumer = make_consumer(self._log, self._streaming, state, None)
@@ -251,7 +275,8 @@ class OnlineLoop:
             return True
         first_nodes = seeded and not self._nodes_published
         interval_passed = time.monotonic() - self._published >= self._config.snapshot_interval
-        return bool(self._alarms or (self._unsaved and (first_nodes or interval_passed))) and not self._publisher.busy
+        wanted = bool(self._alarms) or (self._unsaved and (first_nodes or interval_passed))
+        return wanted and not self._publisher.busy and (interval_passed or not self._checkpoint_failed)
 
     def _publish(self) -> None:
         if self._writer.server_restarted:
@@ -262,6 +287,7 @@ class OnlineLoop:
         self._published = time.monotonic()
         self._restater.flush()
         self._unsaved, self._new_epoch, positions = False, False, self._positions
+        self._checkpoint_failed = False
         alarms, self._alarms = self._alarms, []
         values = {
             "consumer": self._source.deferred_state_dict(),

@@ -20,7 +20,7 @@ from hsnn.trainer.checkpoint.learner_copy import LearnerCopy
 from hsnn.trainer.checkpoint.row_delta import TableRows
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.messages import SnapshotManifest
-from hsnn.trainer.metrics import CHECKPOINT_PAUSE, CHECKPOINT_SECONDS
+from hsnn.trainer.metrics import CHECKPOINT_PAUSE, CHECKPOINT_SECONDS, CHECKPOINTS_FAILED
 from hsnn.trainer.publish.redis_writer import RedisWriter
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot_manifest
 from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder
@@ -42,6 +42,8 @@ class Publisher:
         Called with the seconds that training waited for copying in one step.
     on_published
         Called with the number of each snapshot that was announced.
+    notify
+        Called with why a checkpoint cannot be written and what to do about it, and with None once one is.
     """
 
     def __init__(
@@ -51,9 +53,12 @@ class Publisher:
         digest: str,
         on_pause: Callable[[float], None] = CHECKPOINT_PAUSE.observe,
         on_published: Callable[[int], None] = lambda number: None,  # noqa: ARG005
+        notify: Callable[[str | None], object] = lambda text: None,  # noqa: ARG005
     ) -> None:
         self._store, self._writer, self._digest, self._on_pause = store, writer, digest, on_pause
-        self._on_published = on_published
+        self._on_published, self._notify = on_published, notify
+        self._failed: list[Alarm] | None = None  # alarms of the checkpoints that could not be written
+        self._failing = False  # whether the last one could not
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._copy_of_learner: LearnerCopy | None = None
         self._previous = ""  # newest checkpoint that an incremental one may refer to
@@ -114,7 +119,13 @@ class Publisher:
         write = partial(self._write, self._copy_of_learner, values, manifest)
 
         def work() -> None:
-            name = write()
+            try:
+                name = write()
+            except OSError as error:
+                self._note_failure(error, alarms)
+                return
+            self._notify(None)
+            self._failing = False
             CHECKPOINT_SECONDS.observe(time.perf_counter() - started)
             self._commits.append(commit)
             if held:
@@ -123,6 +134,26 @@ class Publisher:
 
         self._after_copy = work
         self._note_pause()
+
+    def take_failed(self) -> list[Alarm] | None:
+        """Return the alarms of checkpoints that could not be written since the last call; None if none failed.
+
+        Nothing of them was published or committed: the next one has to be taken in their place.
+        """
+        failed, self._failed = self._failed, None
+        return failed
+
+    def _note_failure(self, error: OSError, alarms: list[Alarm]) -> None:
+        text = (
+            f"no checkpoint can be written in {self._store.folder}: {error.strerror or error}; make room there, or "
+            "give this user the right to write"
+        )
+        CHECKPOINTS_FAILED.inc()
+        level = logging.DEBUG if self._failing else logging.ERROR
+        _log.log(level, "%s. Training goes on; it is tried again every trainer.snapshot_interval", text)
+        self._failing = True
+        self._notify(text)
+        self._failed = [*(self._failed or ()), *alarms]
 
     def advance(self) -> None:
         """Copy another slice and commit what is durable; called between steps by the thread that owns the log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from hsnn.streaming.log.redis.entry import stream_key
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.schema.events import Interaction, encode
+from hsnn.trainer.checkpoint import atomic_file
 from hsnn.trainer.config.ids import IdLimits, IdsConfig
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import TrainerConfig
@@ -388,6 +390,44 @@ def test_a_step_that_is_not_finite_is_dropped_and_said_so(filled, new_loop, redi
     assert json.loads(redis_client.hget(key("progress"), "dropped")) == {"unsafe_step": 3 * BATCH}
     assert loop.progress.trained == 0
     assert "its loss is not finite" in caplog.text
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_full_disk_costs_checkpoints_and_nothing_else(
+    undisturbed, new_loop, monkeypatch, redis_client, tmp_path, ends
+):
+    """The disk is full from the first checkpoint on; where it does not end, there is room again after 500 events."""
+    loop = new_loop("full", snapshot_interval=0.0)
+    full, seen, file_write = [True], [], atomic_file.write_new
+
+    def write_new(path: Path, pieces):
+        if full and path.name == "manifest.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return file_write(path, pieces)
+
+    monkeypatch.setattr("hsnn.trainer.checkpoint.store.write_new", write_new)
+
+    def stop() -> bool:
+        if loop.progress.trained >= 500 and full and not ends:
+            seen.append((loop._health.readiness(), [path.name for path in (tmp_path / "full").iterdir()]))
+            full.clear()
+        return loop.progress.trained >= EVENTS and (ends or not loop._publisher.busy)
+
+    snapshots = redis_client.xlen(key("snapshots"))
+    if ends:
+        with pytest.raises(CheckpointError, match="is learned again at the next start"):
+            loop.run(stop)
+        assert redis_client.xlen(key("snapshots")) == snapshots  # only what is durable is published
+        assert list((tmp_path / "full").iterdir()) == []
+        return
+    loop.run(stop)
+    (ready, detail), files = seen[0]
+    assert not ready
+    assert "No space left on device; make room there" in detail["problems"]["checkpoints"]
+    assert len(files) <= 1  # at most the one that is being written
+    assert loop._health.readiness()[0]
+    assert bits(loop) == bits(undisturbed)
+    assert new_loop("full").learner.events == EVENTS
 
 
 def test_a_poll_that_does_not_return_makes_the_trainer_not_live(filled, new_loop):
