@@ -6,19 +6,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hsnn.trainer.config.index import learner_names
 from hsnn.trainer.distributed.shard import FULL_SHARD, QueryShard
+from hsnn.trainer.modules.losses import sampled_softmax_losses
 from hsnn.trainer.optim.batch import LabelledItems
-from hsnn.trainer.optim.step import GradientStep
+from hsnn.trainer.optim.gather import GatheredRows
+from hsnn.trainer.optim.loss import ranks_among
+from hsnn.trainer.optim.step import ExcludedPairs, GradientStep
 from hsnn.trainer.training.learner import Learner
+
+
+def taken_by(learner: Learner, step: GradientStep) -> GatheredRows:
+    """Rows of the tables that a step needs."""
+    asked = [step.queries] if step.judged is None else [step.queries, step.judged.queries]
+    return learner.network._tables.gather(step.candidates.rows, step.candidates.tokens, asked, step.judged)
 
 
 def gradients_of(learner: Learner, step: GradientStep, part: QueryShard) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Gradients and sums of one part of a step that is not made."""
-    network, judged = learner.network, step.judged
-    asked = [step.queries] if judged is None else [step.queries, judged.queries]
-    taken = network._tables.gather(step.candidates.rows, step.candidates.tokens, asked, judged)
+    network, taken = learner.network, taken_by(learner, step)
     outcome = network.compute_loss(step.part_of(part), taken.part_of(part), step.totals(part))
     network.optimizer.backward(outcome.loss)
     found = [gradient.numpy().copy() for gradient in network.optimizer.gradients(taken)]
@@ -84,3 +92,57 @@ def test_a_part_may_be_without_new_events_or_judged_items(question):
     assert first[0][2] == 0  # the item level's is of new events, the tasks' of judged ones
     assert second[0][0] == 0
     np.testing.assert_allclose(first[0] + second[0], sums[0], rtol=1e-5)
+
+
+def test_the_probes_of_two_workers_are_those_of_one(question):
+    """The first events of the whole batch are probed, wherever they are; each worker fills in its own."""
+    learner, step = question("em", events=6)
+    whole, first, second = (
+        learner.network.compute_loss(step.part_of(part), taken_by(learner, step).part_of(part), step.totals(part))
+        for part in (FULL_SHARD, QueryShard(0, 2), QueryShard(1, 2))
+    )
+    filled = [part.sums.probes.any(1).nonzero().flatten().tolist() for part in (whole, first, second)]
+    assert filled[0] == filled[1] + filled[2]
+    assert filled[1]
+    assert filled[2]
+    torch.testing.assert_close(first.sums.probes + second.sums.probes, whole.sums.probes)
+
+
+def test_ranks_are_the_shares_of_the_candidates_above_the_targets():
+    logits = torch.tensor([[3.0, 1.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0], [5.0, -1e4, -1e4, 4.0]], requires_grad=True)
+    ranks = ranks_among(logits, torch.tensor([2, 1, 3]))
+    assert ranks.tolist() == [0.25, 0.0, 0.25]  # equal ones are not above, barred ones below all
+    assert not ranks.requires_grad
+
+
+def test_a_pair_that_would_not_be_served_has_neither_weight_nor_gradient(question):
+    learner, step = question("em")
+    targets = torch.from_numpy(step.candidates.targets)
+    others = [next(item for item in range(9) if item != targets[query]) for query in (0, 2)]
+    candidates = step.candidates._replace(excluded=ExcludedPairs(np.array([0, 2]), np.array(others)), facts=None)
+    logits = torch.randn(len(targets), len(candidates.rows), generator=torch.manual_seed(0), requires_grad=True)
+    served = learner.network.compute_loss._served_logits(candidates, logits)
+    assert served.softmax(1)[[0, 2], others].tolist() == [0.0, 0.0]
+    sampled_softmax_losses(served, torch.from_numpy(candidates.log_q), targets).sum().backward()
+    assert logits.grad[[0, 2], others].tolist() == [0.0, 0.0]
+    assert (logits.grad != 0).sum() == logits.numel() - 2
+
+
+def test_served_logits_are_the_logits_with_those_of_pair_facts(question):
+    learner, step = question("em")
+    facts, module = step.candidates.facts, learner.network.monn.pair_logits
+    assert len(facts.query)
+    assert len(facts.own_query)
+    with torch.no_grad():
+        module.own.uniform_(0.1, 1.0)
+        near, past = module(facts)
+        logits = torch.zeros(len(step.candidates.targets), len(step.candidates.rows))
+        candidates = step.candidates._replace(excluded=ExcludedPairs(np.array([0, 3]), np.array([1, 2])))
+        served = learner.network.compute_loss._served_logits(candidates, logits)
+    expected = logits.clone()
+    for query, candidate, logit in zip(facts.query, facts.candidate, near, strict=True):
+        expected[query, candidate] += logit
+    for query, candidate, logit in zip(facts.own_query, facts.own_candidate, past, strict=True):
+        expected[query, candidate] += logit
+    expected[[0, 3], [1, 2]] -= 1e4
+    torch.testing.assert_close(served, expected, atol=2e-3, rtol=1e-5)  # beside 1e4 a float32 has steps of 0.001
