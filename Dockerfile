@@ -1,5 +1,5 @@
 # One image for every role: docker run IMAGE train | schedule | serve | produce ...
-FROM python:3.11-slim AS build
+FROM python:3.11.13-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/hsnn
 ENV PATH=/opt/hsnn/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -19,7 +19,7 @@ COPY evaluation evaluation
 COPY hsnn hsnn
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . && pip install --no-deps dist/hsnn-*.whl
 
-FROM python:3.11-slim
+FROM python:3.11.13-slim
 RUN useradd --uid 10001 --create-home hsnn && install -d -o hsnn -g hsnn /var/lib/hsnn
 COPY --from=build /opt/hsnn /opt/hsnn
 ENV PATH=/opt/hsnn/bin:$PATH PYTHONUNBUFFERED=1

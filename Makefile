@@ -7,7 +7,7 @@ PYTHON := "$(VENV)/bin/python"
 ARGS ?=
 BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz
 
-.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn fuzz kafka docs lock clean
+.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn fuzz kafka docs lock release clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -77,6 +77,10 @@ lock: setup ## Pin the dependencies of pyproject.toml again; needs uv.
 	@echo "Writing requirements.lock."
 	@uv pip compile --universal --python-version 3.11 --extra dev -q --no-annotate --no-header --no-emit-index-url \
 		pyproject.toml -o requirements.lock
+
+release: setup ## Check that this commit can be released, and make wheel, image context, SBOM and checksums in dist; ARGS=--check.
+	@echo "Running: python -m tools.release $(ARGS)"
+	@$(PYTHON) -m tools.release $(ARGS)
 
 clean: ## Remove environment, caches and build folders from this clone.
 	@echo "Removing .venv, caches and build folders."

@@ -289,4 +289,4 @@ def test_the_image_is_built_from_the_lock_and_the_rooms_for_a_user_without_right
     assert users
     assert users[-1] != "root"
     assert re.search(r'^ENTRYPOINT \["hsnn"\]', DOCKERFILE, re.MULTILINE)
-    assert all(line.split()[1] == "python:3.11-slim" for line in DOCKERFILE.splitlines() if line.startswith("FROM "))
+    assert all(line.split()[1] == "python:3.11.13-slim" for line in DOCKERFILE.splitlines() if line.startswith("FROM "))
