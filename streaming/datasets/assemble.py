@@ -27,13 +27,16 @@ def dictionary_codes(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
 def to_text(column: Any) -> list[str]:
     """Return every row as text; equal rows share one string object.
 
+    Whole numbers that a data frame has made floating-point, because some are missing, are whole numbers.
+
     Examples
     --------
-    >>> to_text(np.array([7, 3, 7]))
-    ['7', '3', '7']
+    >>> to_text(np.array([7, 3, 7])), to_text(np.array([3.0]))
+    (['7', '3', '7'], ['3'])
     """
     indices, values = dictionary_codes(column)
-    return _lookup([str(value) for value in values], indices)
+    texts = [str(int(value) if isinstance(value, float) and value.is_integer() else value) for value in values]
+    return _lookup(texts, indices)
 
 
 def build_contexts(columns: Mapping[str, Any]) -> list[dict[str, Scalar] | None]:

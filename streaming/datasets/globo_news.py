@@ -44,7 +44,7 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
         raise DataError(
             f"{folder} holds no clicks*.parquet or clicks/clicks*.csv; `hsnn data get {NAME}` says where to get them"
         )
-    table = tables.read(paths, _COLUMNS)
+    table = tables.drop_incomplete(tables.read(paths, _COLUMNS), _COLUMNS[:3], str(folder))
     table = table.take(time_order(table["click_timestamp"].to_numpy(), limit))
     ts = table["click_timestamp"].to_numpy().astype(np.int64)
     articles = to_text(table["click_article_id"])

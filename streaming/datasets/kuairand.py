@@ -65,7 +65,7 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
         raise DataError(
             f"{folder} holds no standard_* or log_standard* file; `hsnn data get {NAME}` says where to get it"
         )
-    table = tables.read(paths, _LOG)
+    table = tables.drop_incomplete(tables.read(paths, _LOG), ("user_id", "video_id", "time_ms"), str(folder))
     table = table.take(time_order(table["time_ms"].to_numpy(), limit))
     labelled = np.stack([table[column].to_numpy() > 0 for column in _ACTIONS], axis=1)
     sequence, links, actions = _sequence(labelled, limit)

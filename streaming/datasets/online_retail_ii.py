@@ -41,8 +41,15 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
         raise DataError(
             f"{folder} holds no online_retail*.parquet or .csv; `hsnn data get {NAME}` says where to get it"
         )
-    table = _purchases(tables.read(found, _COLUMNS, text=("Invoice", "InvoiceNo", "StockCode"), renamed=_OTHER_NAMES))
-    ts = table["InvoiceDate"].cast(pa.timestamp("ms")).cast(pa.int64()).to_numpy()
+    try:
+        lines = tables.read(found, _COLUMNS, text=("Invoice", "InvoiceNo", "StockCode"), renamed=_OTHER_NAMES)
+        # All dates say together what the first of two numbers means, those of lines that are left out as well.
+        lines = tables.drop_incomplete(lines, ("InvoiceDate",), str(folder))
+        lines = _with(lines, "InvoiceDate", pa.array(tables.to_millis(lines["InvoiceDate"], "InvoiceDate")))
+        table = _purchases(lines)
+    except DataError as error:
+        raise DataError(f"{found[0]}: {error}") from error
+    ts = table["InvoiceDate"].to_numpy()
     order = time_order(ts, limit)
     table, ts = table.take(order), ts[order]
     users, items = to_text(table["CustomerID"].cast(pa.int64())), to_text(table["StockCode"])
@@ -58,15 +65,21 @@ def read(folder: Path, limit: int | None = None) -> Dataset:
     )
 
 
+def _with(table: Any, name: str, column: Any) -> Any:
+    return table.set_column(table.column_names.index(name), name, column)
+
+
 def _purchases(table: Any) -> Any:
     code = pc.utf8_upper(pc.utf8_trim_whitespace(table["StockCode"]))
-    table = table.set_column(table.column_names.index("StockCode"), "StockCode", code)
+    table = _with(table, "StockCode", code)
+    for name in ("Quantity", "UnitPrice", "CustomerID"):
+        table = _with(table, name, tables.to_numbers(table[name], name))
     kept = pc.match_substring_regex(table["InvoiceNo"], r"^\d")
     for condition in (
         pc.match_substring_regex(code, r"^\d{5}"),
         pc.greater(table["Quantity"], 0),
         pc.greater(table["UnitPrice"], 0.0),
-        pc.is_valid(pc.if_else(pc.is_nan(table["CustomerID"].cast(pa.float64())), None, table["CustomerID"])),
+        pc.invert(pc.is_nan(table["CustomerID"])),
     ):
         kept = pc.and_(kept, pc.fill_null(condition, False))
     return table.filter(kept)

@@ -1,17 +1,28 @@
-"""Read the tables of a source from Parquet, or from CSV as publishers ship it."""
+"""Read the tables of a source from Parquet, or from CSV as publishers ship it, with its times and numbers."""
 
 from __future__ import annotations
 
 import gzip
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from hsnn.streaming.datasets.base import DataError
+
+_log = logging.getLogger(__name__)
+
+# Times as spreadsheets save them: ISO 8601, Continental, British, American; with and without seconds.
+_FORMATS = tuple(
+    f"{date} %H:%M{seconds}" for date in ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y") for seconds in ("", ":%S")
+)
 
 # Endings of readable files, in order of preference: Parquet has types and loads fastest.
 _ENDINGS = (".parquet", ".csv", ".csv.gz")
@@ -76,3 +87,86 @@ def _csv(path: Path, text: Sequence[str]) -> Any:
         parse_options=pa_csv.ParseOptions(delimiter=";" if header.count(";") > header.count(",") else ","),
         convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string())),
     )
+
+
+def drop_incomplete(table: Any, columns: Sequence[str], source: str) -> Any:
+    """Leave out the rows of a table that lack a value of `columns`, and say how many there were.
+
+    Raises
+    ------
+    DataError
+        No row is complete.
+    """
+    complete = np.ones(len(table), np.bool_)
+    for name in columns:
+        column = table[name]
+        complete &= column.is_valid().to_numpy()
+        if pa.types.is_floating(column.type):
+            complete &= ~pc.fill_null(pc.is_nan(column), False).to_numpy()
+    missing = len(table) - int(np.count_nonzero(complete))
+    if not missing:
+        return table
+    if missing == len(table):
+        raise DataError(f"{source}: every one of {missing:,} rows lacks a value of {', '.join(columns)}")
+    names = " or ".join(columns)
+    _log.warning("%s", f"{source}: {missing} of {len(table)} rows lack a value of {names} and are left out")
+    return table.filter(pa.array(complete))
+
+
+def to_millis(column: Any, name: str) -> NDArray[np.int64]:
+    """Return times (n,) as epoch ms, from timestamps or texts; texts without a time zone are UTC.
+
+    Raises
+    ------
+    DataError
+        A text is no time in any known notation, or may mean two days.
+
+    Examples
+    --------
+    >>> to_millis(pa.array(["15/11/2023 04:52"]), "date") == to_millis(pa.array(["11/15/2023 4:52"]), "date")
+    array([ True])
+    """
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        try:
+            millis: NDArray[np.int64] = column.cast(pa.timestamp("ms")).cast(pa.int64()).to_numpy()
+        except pa.ArrowException as error:
+            raise DataError(f"column {name} has type {column.type}; times are needed ({error})") from None
+        return millis
+    found = [pc.strptime(column, format=text, unit="ms", error_is_null=True) for text in _FORMATS]
+    read = [times.cast(pa.int64()).to_numpy() for times in found if times.null_count == column.null_count]
+    if not read:
+        longest = min(found, key=lambda times: int(times.null_count))
+        failed = column.filter(pc.and_(longest.is_null(), column.is_valid()))
+        raise DataError(
+            f"column {name}: {failed[0].as_py()!r} is no time like those of the other rows; write "
+            "2023-11-15 04:52:00, the same in every row"
+        )
+    if any(not np.array_equal(times, read[0]) for times in read):
+        raise DataError(
+            f"column {name}: {column[0].as_py()!r} may mean two days, and so may every other row; write "
+            "2023-11-15 04:52:00"
+        )
+    first: NDArray[np.int64] = read[0]
+    return first
+
+
+def to_numbers(column: Any, name: str) -> Any:
+    """Return a column as float64, also of texts with a decimal comma.
+
+    Raises
+    ------
+    DataError
+        A text is no number.
+
+    Examples
+    --------
+    >>> to_numbers(pa.array(["2,55", "3"]), "price").to_pylist()
+    [2.55, 3.0]
+    """
+    texts = column
+    if pa.types.is_string(column.type):
+        texts = pc.replace_substring(column, ",", ".")
+    try:
+        return texts.cast(pa.float64())
+    except pa.ArrowException as error:
+        raise DataError(f"column {name} holds what is no number ({error})") from None

@@ -93,7 +93,10 @@ def _explain_time(value: bytes, error: str) -> str:
     field = error.rpartition("`$.")[2].rstrip("`")
     if field not in _TIMES:
         return ""
-    explained = explain_value(msgspec.json.decode(strip_schema_id(value)).get(field))
+    try:
+        explained = explain_value(msgspec.json.decode(strip_schema_id(value)).get(field))
+    except Exception:  # what comes after the field is no JSON, or nested too deeply: the error itself is enough
+        return ""
     return f": {explained}" if explained else ""
 
 

@@ -1,8 +1,8 @@
 """Arrow encoding of many interactions in one record: an IPC stream (or file) with the JSON field names as columns.
 
-Columns ``ts`` (whole numbers or timestamps), ``user``, ``item`` (text or whole numbers), ``action`` (text); ``value``
-(numbers), ``context`` (JSON text, or a struct), ``id`` and ``impression`` (text or whole numbers) may be missing, as
-may ``type``, which must say ``interaction``.
+Columns ``ts`` (whole numbers or timestamps), ``user``, ``item``, ``action`` (text); ``value`` (numbers), ``context``
+(JSON text, a struct or a map), ``id`` and ``impression`` may be missing, as may ``type``, which must say
+``interaction``. Ids are text of any type, whole numbers, also as floats or decimals, UTF-8 bytes, or 16-byte UUIDs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from hsnn.streaming.schema.contexts import Context, ContextDecoder
 from hsnn.streaming.schema.events import LAST_MS, EventType, Scalar
 from hsnn.streaming.schema.ids import MAX_ID
+from hsnn.streaming.schema.timestamps import wrong_unit
 
 MAX_ROWS = 1_000_000
 """Most interactions in one record: bounds the memory that one record of a hostile producer can take."""
@@ -28,6 +30,9 @@ MAX_ROWS = 1_000_000
 # First bytes of the two Arrow IPC formats.
 _STREAM = b"\xff\xff\xff\xff"
 _FILE = b"ARROW1"
+
+# Bytes of a UUID, which become its usual text.
+_UUID_BYTES = 16
 
 # Characters of an action, as in the JSON schema (`Interaction.action`).
 _MAX_ACTION = 64
@@ -185,7 +190,8 @@ def _times(column: Any, rejected: dict[int, str]) -> NDArray[np.int64]:
         raise ArrowError(f"`ts` has type {column.type}; write whole milliseconds or timestamps")
     ts: NDArray[np.int64] = column.cast(pa.int64()).fill_null(-1).to_numpy().copy()
     for row in np.flatnonzero((ts < 0) | (ts > LAST_MS)):
-        rejected[int(row)] = f"`ts` is missing or out of range: {ts[row]}"
+        unit = wrong_unit(int(ts[row]))
+        rejected[int(row)] = f"`ts` is {ts[row]}: {unit}" if unit else f"`ts` is missing or out of range: {ts[row]}"
     return ts
 
 
@@ -201,16 +207,44 @@ def _optional_texts(table: Any, name: str, rejected: dict[int, str]) -> NDArray[
 
 
 def _texts(table: Any, name: str, max_length: int, rejected: dict[int, str]) -> NDArray[np.object_]:
-    column = table[name]
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
-        raise ArrowError(f"`{name}` has type {column.type}; write text or whole numbers")
-    column = column.cast(pa.large_string())
+    column = _as_text(table[name], name)
     length = pc.utf8_length(column).fill_null(0).to_numpy()
     for row in np.flatnonzero((length < 1) | (length > max_length)):
         rejected[int(row)] = f"`{name}` has {length[row]} characters; between 1 and {max_length} are allowed"
     texts: NDArray[np.object_] = column.to_numpy().astype(object)
     return texts
+
+
+def _as_text(column: Any, name: str) -> Any:
+    """Return a column of ids as text, null where a value is no id."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):  # whole numbers with gaps, as data frames keep them
+        wide = column.cast(pa.float64())
+        # Beyond 2**53 a float does not say which whole number was meant.
+        whole = pc.and_(pc.equal(pc.floor(wide), wide), pc.less(pc.abs(wide), 2.0**53))
+        column = pc.if_else(whole, wide, None).cast(pa.int64())
+    elif pa.types.is_fixed_size_binary(kind) and kind.byte_width == _UUID_BYTES:
+        texts = [None if value is None else str(UUID(bytes=value)) for value in column.to_pylist()]
+        column = pa.chunked_array([pa.array(texts, pa.large_string())])
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        column = pa.chunked_array([pa.array([_utf8(value) for value in column.to_pylist()], pa.large_string())])
+    elif not (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_integer(kind)
+    ):
+        raise ArrowError(f"`{name}` has type {kind}; write text or whole numbers")
+    return column.cast(pa.large_string())
+
+
+def _utf8(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _values(table: Any, rejected: dict[int, str]) -> NDArray[np.float32]:
@@ -238,10 +272,10 @@ def _read_contexts_one_by_one(values: list[Any], rejected: dict[int, str]) -> ND
     out = np.full(len(values), None, dtype=object)
     for row, value in enumerate(values):
         try:
-            if value is not None:
-                out[row] = (
-                    _decoder.decode(value) if isinstance(value, str) else msgspec.convert(value, dict[str, Scalar])
-                )
-        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            if isinstance(value, str):
+                out[row] = _decoder.decode(value)
+            elif value is not None:  # a struct, or the pairs of a map
+                out[row] = msgspec.convert(dict(value), dict[str, Scalar])
+        except (msgspec.MsgspecError, RecursionError, TypeError, ValueError) as error:
             rejected[row] = f"`context`: {error}"
     return out

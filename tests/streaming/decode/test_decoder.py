@@ -263,3 +263,26 @@ def test_records_read_together_are_what_each_is_alone(values: list[bytes]) -> No
     assert numbers(together) == [row for rows in alone for row in numbers(rows)]
     assert facts(together) == [row for rows in alone for row in facts(rows)]
     assert np.array_equal(together.value, np.concatenate([np.zeros(0), *(r.value for r in alone)]), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"ts": 1_700_000_000}, "`ts` is 1700000000: it looks like seconds"),
+        ({"ts": 1, "expires_at": 1_700_000_000}, "`expires_at` is 1700000000: it looks like seconds"),
+        ({"ts": 1, "available_from": 1_700_000_000}, "`available_from` is 1700000000: it looks like seconds"),
+        ({"ts": 1_700_000_000_000_000}, "it looks like microseconds"),
+        ({"ts": "2023-11-14T22:13:20Z"}, "ISO 8601 text; write epoch milliseconds: 1700000000000"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["item", "item_patch"])
+def test_a_time_of_an_item_in_another_unit_is_named(kind: str, event: dict[str, Any], said: str) -> None:
+    found, letter, _ = one(TopicRole.ITEMS, json.dumps({"type": kind, "id": "a", **event}).encode())
+    assert (found, letter.reason) == (RowKind.DEAD, "invalid")
+    assert said in letter.detail
+
+
+def test_a_deletion_with_a_time_in_seconds_is_refused() -> None:
+    found, letter, _ = one(TopicRole.ITEMS, None, key=b"a", headers=(("ts", b"1700000000"),))
+    assert (found, letter.reason) == (RowKind.DEAD, "invalid")
+    assert "seconds" in letter.detail

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -97,7 +99,7 @@ def test_invalid_row_is_rejected_alone(columns: dict[str, Any], word: str) -> No
 
 @pytest.mark.parametrize(
     "columns",
-    [{"user": None}, {"ts": [0.5, 1.5]}, {"user": [1.5, 2.5]}, {"user": [b"\xff", b"x"]}, {"value": ["a", "b"]}],
+    [{"user": None}, {"ts": [0.5, 1.5]}, {"user": [[1], [2]]}, {"value": ["a", "b"]}],
 )
 def test_wrong_columns_reject_the_record(columns: dict[str, Any]) -> None:
     with pytest.raises(ArrowError):
@@ -113,3 +115,48 @@ def test_damaged_bytes_raise_an_error() -> None:
             except ArrowError:
                 continue
             assert all(isinstance(name, str) or i in read.rejected for i, name in enumerate(read.user.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array(["a", "é"], pa.string_view()), ["a", "é"]),
+        (pa.array(["a", "é"]).dictionary_encode(), ["a", "é"]),
+        (pa.array([3.0, 7.0]), ["3", "7"]),
+        (pa.array([Decimal("3"), Decimal("7")], pa.decimal128(10, 2)), ["3", "7"]),
+        (pa.array([b"a", "é".encode()], pa.binary()), ["a", "é"]),
+        (
+            pa.array([UUID(int=5).bytes, UUID(int=6).bytes], pa.binary(16)),
+            [str(UUID(int=5)), str(UUID(int=6))],
+        ),
+    ],
+)
+def test_ids_of_data_frames_are_read(column: Any, expected: list[str]) -> None:
+    record = stream(user=column, item=column)
+    read = read_interactions(record)
+    assert (read.user.tolist(), read.item.tolist(), read.rejected) == (expected, expected, {})
+
+
+@pytest.mark.parametrize(
+    "bad", [pa.array([3.0, None]), pa.array([3.0, 3.5]), pa.array([3.0, float("nan")]), pa.array([3.0, 1e300])]
+)
+def test_a_float_that_is_no_id_costs_its_row(bad: Any) -> None:
+    read = read_interactions(stream(user=bad))
+    assert (read.user[0], list(read.rejected)) == ("3", [1])
+
+
+def test_bytes_that_are_no_text_cost_their_row() -> None:
+    users = pa.array([b"u", b"\xff"], pa.binary())
+    read = read_interactions(stream(user=users))
+    assert list(read.rejected) == [1]
+
+
+def test_a_context_may_be_a_map() -> None:
+    contexts = pa.array([[("device", "phone")], None], pa.map_(pa.string(), pa.string()))
+    read = read_interactions(stream(context=contexts))
+    assert read.context is not None
+    assert (read.context.tolist(), read.rejected) == ([{"device": "phone"}, None], {})
+
+
+def test_a_time_in_another_unit_is_named() -> None:
+    assert "microseconds" in read_interactions(stream(ts=[1_700_000_000_000_000, 6])).rejected[0]
