@@ -136,7 +136,7 @@ class TrainerConfig(Section):
     seed: int = Field(0, ge=0, lt=2**63, description="of everything random; the same seed and log give the same model")
     threads: int = Field(1, ge=1, description="torch threads; another number may change the last bits of a run")
     dense_rate: float = Field(2e-3, gt=0, description="Adam rate of the dense weights")
-    embedding_rate: float = Field(0.2, gt=0, description="row-wise Adagrad rate of the embedding rows")
+    embedding_rate: float = Field(0.1, gt=0, description="row-wise Adagrad rate of the embedding rows")
     uniform_negatives: int = Field(
         512, ge=0, description="uniformly drawn negatives per batch besides the in-batch ones"
     )

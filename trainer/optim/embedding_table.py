@@ -14,6 +14,9 @@ from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 # Added under Adagrad's square root, in squared gradients: keeps the division finite for a row with no gradient so far.
 _EPSILON = 1e-8
+# Squared gradients, each the mean of the batch, that a row is credited with at its first step. A first step of the full
+# rate, whatever its gradient, throws young rows about: at 5,000 events it costs 3 to 5 points of recall@50.
+_PRIOR = 3.0
 
 
 class EmbeddingTable:
@@ -22,20 +25,31 @@ class EmbeddingTable:
     A step gathers its rows as a leaf tensor and applies the leaf's gradient to the same rows; nothing is computed for,
     or written to, any other row.
 
+    Parameters
+    ----------
+    rows, width
+        Shape.
+    scale
+        Standard deviation of the initial weights.
+    seed
+    bias
+        Factor of the gradient of the last column; 1 where that is no bias.
+
     Attributes
     ----------
     weight : (rows, width) float32
     accumulator : (rows,) float32
-        Sum of the mean squared gradients so far.
+        Sum of the mean squared gradients so far, with the prior's; 0 for a row that never had one.
     barrier : WriteBarrier
         Told of every row before it is written.
     """
 
-    def __init__(self, rows: int, width: int, scale: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, rows: int, width: int, scale: float = 0.0, seed: int = 0, bias: float = 1.0) -> None:
         generator = np.random.default_rng([seed, rows, width])
         self.weight: NDArray[np.float32] = (scale * generator.standard_normal((rows, width))).astype(np.float32)
         self.accumulator: NDArray[np.float32] = np.zeros(rows, np.float32)
         self.barrier = WriteBarrier()
+        self._bias = bias
 
     def reserve(self, rows: int) -> None:
         """Grow to a capacity of at least `rows` rows; new rows are zero."""
@@ -64,6 +78,10 @@ class EmbeddingTable:
             return
         self.barrier.before_write(rows)
         gradient = leaf.grad.numpy()  # (n, width)
-        self.accumulator[rows] += np.square(gradient).mean(axis=1)
-        step = rate / np.sqrt(self.accumulator[rows] + _EPSILON)
+        gradient[:, -1] *= self._bias
+        squares = np.square(gradient).mean(axis=1)
+        before = self.accumulator[rows]
+        sums = before + squares + (before == 0) * (_PRIOR * squares.sum() / max(len(rows), 1))
+        self.accumulator[rows] = sums
+        step = rate / np.sqrt(sums + _EPSILON)
         self.weight[rows] -= step[:, None] * gradient

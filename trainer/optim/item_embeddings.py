@@ -15,6 +15,9 @@ from hsnn.trainer.optim.embedding_table import EmbeddingTable
 
 # Standard deviation of the initial content embeddings: ids start at zero, so that content alone tells items apart.
 _CONTENT_SCALE = 0.1
+# Factor of the gradients of biases: counted popularity is in the logit, and a bias only corrects it. At 1 biases move
+# farthest of all in a first step, which hides what was counted.
+_BIAS = 0.1
 
 
 class GatheredItems(NamedTuple):
@@ -40,8 +43,8 @@ class ItemEmbeddings:
     def __init__(self, config: TrainerConfig, tower: ItemTower) -> None:
         model = config.model
         self._tower = tower
-        self.ids = EmbeddingTable(1024, model.dim + 1)
-        self.content = EmbeddingTable(model.buckets, model.dim + 1, _CONTENT_SCALE, config.seed)
+        self.ids = EmbeddingTable(1024, model.dim + 1, bias=_BIAS)
+        self.content = EmbeddingTable(model.buckets, model.dim + 1, _CONTENT_SCALE, config.seed, bias=_BIAS)
         self.content.weight[:, -1] = 0
 
     def reserve(self, rows: int) -> None:

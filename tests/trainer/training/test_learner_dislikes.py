@@ -70,7 +70,7 @@ def test_dislikes_lower_the_score_of_their_item_and_clicks_raise_it(learner, wor
     queries = liked.prepare(batch).queries
     row = learner.items.table.find(["c3-19"])[0]
     before = scores_of(learner, queries, row).mean()
-    for _ in range(5):
+    for _ in range(20):
         disliked.train(disliked.prepare(acting(batch, "not-interested")))
         liked.train(liked.prepare(batch))
     assert scores_of(disliked, queries, row).mean() < before - 0.1
