@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from hsnn.streaming.schema.arrow_limits import declared_size
 from hsnn.streaming.schema.contexts import Context, ContextDecoder
 from hsnn.streaming.schema.events import LAST_MS, EventType, Scalar
 from hsnn.streaming.schema.ids import MAX_ID
@@ -26,6 +27,15 @@ from hsnn.streaming.schema.timestamps import wrong_unit
 
 MAX_ROWS = 1_000_000
 """Most interactions in one record: bounds the memory that one record of a hostile producer can take."""
+
+MAX_BYTES = 256 << 20
+"""Most bytes that one record may unpack to: a million rows of ordinary texts."""
+
+# Bytes of a view of a text.
+_VIEW_BYTES = 16
+
+# Bytes of a file before its stream begins: the magic and padding.
+_FILE_HEAD = 8
 
 # First bytes of the two Arrow IPC formats.
 _STREAM = b"\xff\xff\xff\xff"
@@ -121,14 +131,22 @@ def extract_row(value: bytes | None, index: int) -> bytes | None:
 # `extract_row` is called for each unusable row of a record, one after the other.
 @lru_cache(maxsize=2)
 def _table(value: bytes) -> Any:
+    # A file is a stream with a list of its messages behind it. It is read as a stream, so that what is bounded here is
+    # what is read: the list may name other places.
+    stream = value if value[:4] == _STREAM else value[_FILE_HEAD:]
     try:
-        opened = pa.ipc.open_stream(value) if value[:4] == _STREAM else pa.ipc.open_file(pa.BufferReader(value))
-        table = opened.read_all()
-        table.validate(full=True)  # offsets that point outside their buffer would crash the process later
+        declared = declared_size(stream)
     except Exception as error:  # pyarrow raises its own, OSError, ValueError, MemoryError, ...
         raise ArrowError(f"not a readable Arrow stream: {type(error).__name__}: {error}") from None
-    if len(table) > MAX_ROWS:
-        raise ArrowError(f"the record holds {len(table)} interactions; at most {MAX_ROWS} are read")
+    if declared.rows > MAX_ROWS:
+        raise ArrowError(f"the record holds {declared.rows} interactions; at most {MAX_ROWS} are read")
+    if declared.bytes > MAX_BYTES:
+        raise ArrowError(f"the record unpacks to {declared.bytes} bytes; at most {MAX_BYTES} are read")
+    try:
+        table = pa.ipc.open_stream(stream).read_all()
+        table.validate(full=True)  # offsets that point outside their buffer would crash the process later
+    except Exception as error:
+        raise ArrowError(f"not a readable Arrow stream: {type(error).__name__}: {error}") from None
     return table
 
 
@@ -139,9 +157,15 @@ def read_interactions(*values: bytes) -> InteractionColumns:
     ------
     ArrowError
         The bytes are damaged, a column is missing or of a wrong type, there are more than `MAX_ROWS` rows in a record,
-        or the schemas differ.
+        it unpacks to more than `MAX_BYTES`, all of them do together, or the schemas differ.
     """
-    tables = [_table(value) for value in values]
+    tables: list[Any] = []
+    total = 0
+    for value in values:
+        tables.append(_table(value))
+        total += tables[-1].nbytes
+        if len(values) > 1 and total > MAX_BYTES:
+            raise ArrowError(f"the records unpack to more than {MAX_BYTES} bytes together; read each alone")
     try:
         table = pa.concat_tables(tables)
     except pa.ArrowException as error:
@@ -207,6 +231,7 @@ def _optional_texts(table: Any, name: str, rejected: dict[int, str]) -> NDArray[
 
 
 def _texts(table: Any, name: str, max_length: int, rejected: dict[int, str]) -> NDArray[np.object_]:
+    _check_text_bytes(name, table[name])
     column = _as_text(table[name], name)
     length = pc.utf8_length(column).fill_null(0).to_numpy()
     for row in np.flatnonzero((length < 1) | (length > max_length)):
@@ -247,6 +272,67 @@ def _utf8(value: bytes | None) -> str | None:
         return None
 
 
+def _is_text(kind: Any) -> bool:
+    """Return whether a type of pyarrow is text, in one of the layouts that there are."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_view(kind: Any) -> bool:
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+
+
+def _check_text_bytes(name: str, column: Any) -> None:
+    """Raise an error if the texts of a column are too long together: rows may share one long text.
+
+    They can in a dictionary and by views; in the other layouts every row has bytes of its own.
+    """
+    total = 0
+    for chunk in column.chunks:
+        if pa.types.is_dictionary(chunk.type):
+            lengths = _value_lengths(chunk.dictionary, name)
+            if int(lengths.max(initial=0)) * len(chunk) > MAX_BYTES - total:
+                counts = np.bincount(chunk.indices.drop_null().to_numpy(), minlength=len(lengths))
+                total += int((lengths * counts[: len(lengths)]).sum())
+        elif _is_view(chunk.type):
+            total += int(_value_lengths(chunk, name).sum())
+    if total > MAX_BYTES:
+        raise ArrowError(f"`{name}` holds {total} bytes of text; at most {MAX_BYTES} are read")
+
+
+def _value_lengths(values: Any, name: str) -> NDArray[np.int64]:
+    """Return the bytes of each value (n,), 0 for null and for numbers."""
+    kind = values.type
+    if _is_view(kind):  # pyarrow has no kernel; each view of 16 bytes begins with its length
+        views = np.frombuffer(values.buffers()[1], "<i4")[:: _VIEW_BYTES // 4][values.offset :][: len(values)]
+        return np.where(values.is_valid().to_numpy(zero_copy_only=False), views, 0).astype(np.int64)
+    if _is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        lengths = pc.binary_length(values).fill_null(0).to_numpy(zero_copy_only=False)
+        return np.asarray(lengths, np.int64)
+    if pa.types.is_fixed_size_binary(kind):
+        return np.full(len(values), kind.byte_width, np.int64)
+    if not pa.types.is_primitive(kind):
+        raise ArrowError(f"`{name}` has values of type {kind}; write text or whole numbers")
+    return np.zeros(len(values), np.int64)
+
+
+def _check_context_type(kind: Any) -> None:
+    """Raise an error for columns that may hold more values than bytes, or share them among rows."""
+    if pa.types.is_map(kind):
+        fields = [kind.key_type, kind.item_type]
+    else:
+        fields = [field.type for field in kind] if pa.types.is_struct(kind) else [kind]
+        # of a struct's dictionaries the texts are counted row by row
+        fields = [field.value_type if pa.types.is_dictionary(field) else field for field in fields]
+    for field in fields:
+        offsets = pa.types.is_list(field) or pa.types.is_large_list(field)  # whose values are not shared
+        value = field.value_type if offsets else field
+        nulls = pa.types.is_null(value) and not (offsets or pa.types.is_map(kind))
+        views = _is_view(value) and (offsets or pa.types.is_map(kind))
+        if nulls or pa.types.is_primitive(value) or (_is_text(value) and not views):
+            continue
+        raise ArrowError(f"`context` has type {kind}; write JSON text, or a struct of texts, numbers and booleans")
+
+
 def _values(table: Any, rejected: dict[int, str]) -> NDArray[np.float32]:
     if "value" not in table.schema.names:
         return np.full(len(table), np.nan, np.float32)
@@ -260,6 +346,13 @@ def _values(table: Any, rejected: dict[int, str]) -> NDArray[np.float32]:
 
 
 def _read_contexts(column: Any, rejected: dict[int, str]) -> NDArray[np.object_]:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        _check_text_bytes("context", column)
+        kind = kind.value_type
+    _check_context_type(kind)
+    for part in column.flatten() if pa.types.is_struct(kind) else [column]:
+        _check_text_bytes("context", part)
     values = column.to_pylist()
     try:
         texts = _cached_decoder.decode(["null" if value is None else value for value in values])

@@ -141,6 +141,12 @@ def test_what_cannot_be_believed_says_why(role: TopicRole, value: bytes | None, 
     assert rows.ts[0] == -1
 
 
+@pytest.mark.parametrize("rest", [b"Infinity}", b'"\xff"}', b"[" * 100_000, b"1e999}", b""])
+def test_what_follows_a_time_that_is_refused_may_be_anything(rest: bytes) -> None:
+    kind, _, _ = one(TopicRole.ITEMS, b'{"type": "interaction", "ts": -1, "user": ' + rest)
+    assert kind is RowKind.DEAD
+
+
 def test_a_bad_record_does_not_take_its_neighbours_along() -> None:
     values = [written(GOOD, user=i) if i % 3 else b"?" for i in range(10)]
     rows = decoded(TopicRole.ENGAGEMENTS, [record(value, i) for i, value in enumerate(values)])
