@@ -26,6 +26,11 @@ class ServingMetrics:
         GCCollector(registry=registry)
         registry.register(DAMAGED_LEAVES)
         self.requests = Counter("hsnn_requests_total", "Calls answered.", ["endpoint", "status"], registry=registry)
+        self.unlogged = Counter(
+            "hsnn_answers_unlogged_total",
+            "Answers that could not be written to serving.answer_log.",
+            registry=registry,
+        )
         self.closed = Counter(
             "hsnn_connections_closed_total", "Connections that the server closed.", ["reason"], registry=registry
         )

@@ -109,7 +109,7 @@ class Api:
         self._bodies = BodyReader(config.max_body)
         # Small requests must not wait behind large ones, so each kind has a thread.
         self._quick, self._slow = Lane("quick calls", _MOST_WAITING), Lane("slow calls", _MOST_WAITING)
-        self.request_log = RequestLog(config.answer_log) if config.answer_log else None
+        self.request_log = RequestLog(config.answer_log, metrics.unlogged.inc) if config.answer_log else None
 
     async def retrieve(self, request: Request) -> bytes:
         """``POST /v1/retrieve``: one request, one answer."""

@@ -1,9 +1,15 @@
-"""Request log: a line of JSON for every answer given over HTTP, so that answers can be checked afterwards."""
+"""Request log: a line of JSON for every answer given over HTTP, so that answers can be checked afterwards.
+
+An answer never fails because of its line: what cannot be written is left out, counted and said.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -11,6 +17,8 @@ import msgspec
 
 from hsnn.monitoring.process.log_format import current_ids
 from hsnn.serving.schema import Answer, Request
+
+_log = logging.getLogger(__name__)
 
 
 class RequestLog:
@@ -20,15 +28,19 @@ class RequestLog:
     ----------
     path
         Created with its folder if it does not exist.
+    on_lost
+        Called with the number of answers whose lines could not be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, on_lost: Callable[[int], object] = lambda count: None) -> None:  # noqa: ARG005
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
+        self._path, self._on_lost = path, on_lost
+        self._file = path.open("ab", buffering=0)  # a buffer that cannot be flushed would fail every later call
         self._lock = Lock()
+        self._failing = False
 
     def append(self, exchanges: Iterable[tuple[Request, Answer]]) -> None:
-        """Append requests with their answers; they are flushed to the file when this returns."""
+        """Append requests with their answers; they are in the file when this returns, or left out."""
         now = time.time_ns() // 1_000_000
         lines = [
             msgspec.json.encode(
@@ -46,8 +58,25 @@ class RequestLog:
         ]
         if lines:
             with self._lock:
-                self._file.write(b"\n".join(lines) + b"\n")
-                self._file.flush()
+                self._write(b"\n".join(lines) + b"\n", len(lines))
+
+    def _write(self, text: bytes, count: int) -> None:
+        size = 0
+        try:
+            size = os.fstat(self._file.fileno()).st_size
+            if self._file.write(text) != len(text):
+                raise OSError("only a part could be written")
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(size)  # no half line
+            if not self._failing:
+                _log.error("answers are not logged in %s: %s; make room there", self._path, error)
+            self._failing = True
+            self._on_lost(count)
+            return
+        if self._failing:
+            _log.warning("answers are logged in %s again", self._path)
+        self._failing = False
 
     def close(self) -> None:
         """Close the file."""
