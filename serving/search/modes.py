@@ -37,15 +37,15 @@ class SearchContext(NamedTuple):
     queries : QueryArrays
     encoded : EncodedQueries or None
         None if no request of the chunk needs the model.
-    pairs : PairScores or None
-        Scores of the pair facts of all requests; None without the model, or if it uses none.
+    pairs : list of PairScores or None
+        Scores of the pair facts of each request; None without the model, or if it uses none.
     """
 
     state: EpochState
     limits: RetrievalLimits
     queries: QueryArrays
     encoded: EncodedQueries | None
-    pairs: PairScores | None
+    pairs: list[PairScores] | None
 
     @property
     def beam(self) -> int:
@@ -104,7 +104,7 @@ def pair_candidates(
     """Return the allowed rows that pair facts name: neighbours of the user's last items, and past items."""
     if context.pairs is None:
         return {}
-    pairs = context.pairs.of_query(number)
+    pairs = context.pairs[number]
     pairs = pairs.select(pairs.rows < len(allowed.mask))
     pairs = pairs.select(allowed.mask[pairs.rows])
     return {CandidateSource.NEIGHBOURS: pairs.rows[pairs.near], CandidateSource.MEMORY: pairs.rows[~pairs.near]}
@@ -120,7 +120,7 @@ def order_scores(context: SearchContext, number: int, rows: NDArray[np.int64]) -
     static = vectors[:, : query.split] @ query.vector[: query.split] + vectors[:, -1]
     changing = index.state_vectors.scores(rows, query.vector[query.split :], state.states, context.time_of(number))
     scores: NDArray[np.float32] = static + changing + leaf
-    return scores if context.pairs is None else context.pairs.of_query(number).added_to(scores, rows)
+    return scores if context.pairs is None else context.pairs[number].added_to(scores, rows)
 
 
 def exact_search(context: SearchContext, number: int, allowed: AllowedRows, k: int) -> SearchResult:
@@ -177,7 +177,7 @@ def _search_all(
     query, mask = scorer.dot_query(context.encoded, number), allowed.full_mask()
     if context.pairs is None:
         return search(items, query, mask, k)
-    return _search_with_pairs(items, query, mask, k, search=search, pairs=context.pairs.of_query(number))
+    return _search_with_pairs(items, query, mask, k, search=search, pairs=context.pairs[number])
 
 
 def _search_with_pairs(
@@ -228,7 +228,7 @@ def _score_rows(
     vectors, nodes = gather_rows(index.vectors, rows), gather_rows(index.leaves.node_of, rows)
     scores = index.scorer.score(context.encoded, number, vectors, features, nodes=nodes, cross=cross)
     if context.pairs is not None:
-        scores = context.pairs.of_query(number).added_to(scores, rows)
+        scores = context.pairs[number].added_to(scores, rows)
     best = top_k(scores, k)
     return SearchResult(
         rows=rows[best],

@@ -75,7 +75,7 @@ def _answer_chunk(state: EpochState, requests: Sequence[Request], limits: Retrie
         shares, beam = index.leaves.node_log_share(), beam_width(state, limits)
         encoded = index.scorer.encode(queries, index.vectors, shares, beam, full=full)
         if index.config.pair_features:
-            pairs = index.scorer.pair_logits(facts_of_queries(state, queries, memory))
+            pairs = index.scorer.pair_logits(facts_of_queries(state, queries, memory)).by_query(len(requests))
     excluded = excluded_rows(state, requests, queries, memory)
     shared_seconds = (time.perf_counter() - began) / len(requests)
     context = SearchContext(state, limits, queries=queries, encoded=encoded, pairs=pairs)

@@ -22,6 +22,7 @@ from hsnn.trainer.features.item_counters import HOUR, ItemCounters
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.features.user_memory import ACTION_SLOTS, MemoryEntries
 from hsnn.trainer.messages import COVISIT_HALF_LIVES, NEIGHBOURS
+from hsnn.trainer.rowstore.arrays import cut_of_queries
 
 RECENT_ITEMS = 10
 """Last items whose neighbours are looked up: five lose on shops, where one basket holds many."""
@@ -65,8 +66,7 @@ class PairFacts(NamedTuple):
 
     def select(self, queries: slice) -> PairFacts:
         """Return the facts of a range of queries, numbered from its start."""
-        near = slice(*np.searchsorted(self.query, (queries.start, queries.stop)).tolist())
-        past = slice(*np.searchsorted(self.own_query, (queries.start, queries.stop)).tolist())
+        near, past = cut_of_queries(self.query, queries), cut_of_queries(self.own_query, queries)
         return PairFacts(
             query=self.query[near] - queries.start,
             candidate=self.candidate[near],

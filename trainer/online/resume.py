@@ -58,9 +58,14 @@ def resume_learner(
     if checkpoint is None:
         return Learner(config)
     if changed := config.model.shape_differences(checkpoint.manifest.model):
+        written, now = checkpoint.manifest.model, config.model.model_dump(mode="json")
+        keys = ", ".join(
+            f"trainer.model.{name} = {written.get(name, 'not known then')}, not {now[name]}" for name in changed
+        )
         raise CheckpointError(
-            f"{checkpoint.name} in {config.checkpoint_dir} was written with another {', '.join(changed)}; "
-            "use the old configuration, or another trainer.checkpoint_dir to start from nothing"
+            f"{checkpoint.name} in {config.checkpoint_dir} has a model of another shape: it was written with {keys}. "
+            "Set these keys to what it was written with; or set trainer.checkpoint_dir to an empty folder, and the "
+            "trainer learns a new model from the start of the log"
         )
     if (threads := checkpoint.manifest.threads) != config.threads:
         _log.warning("%s was written with trainer.threads = %d: last bits will differ", checkpoint.name, threads)

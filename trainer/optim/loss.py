@@ -44,7 +44,7 @@ class StepSums(NamedTuple):
         Task probabilities of labelled items; zero for those of other shards.
     probes : (PROBES, K + 1)
         Of the step's first queries: log probabilities of the leaves, and the share of the candidates that rank above
-        the target. Zero for those of other shards; (0, K + 1) before there are nodes.
+        the target. Zero for those of other shards; (0, K + 1) before there are nodes, and where none are wanted.
     """
 
     losses: Tensor
@@ -177,7 +177,7 @@ class StepLoss:
     @torch.no_grad()
     def _probes(self, step: GradientStep, users: UserVectors, ranks: Tensor, totals: StepTotals) -> Tensor:
         """Compute `StepSums.probes`."""
-        if step.since_seeded is None:
+        if step.since_seeded is None or not step.probed:
             return torch.zeros(0, self._config.model.leaves + 1)
         probes = torch.zeros(PROBES, self._config.model.leaves + 1)
         if totals.first < PROBES:

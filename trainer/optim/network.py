@@ -96,6 +96,8 @@ class Network:
         judged: LabelledItems | None = None,
         fresh: int | None = None,
         least_weight: float = 0.0,
+        *,
+        probed: bool = True,
     ) -> StepLosses:
         """Do one gradient step on a batch, unless the guard refuses it.
 
@@ -114,6 +116,8 @@ class Network:
             Number of new events, which come first; the returned item loss is theirs. None for all.
         least_weight
             Weight that the mean over the events is taken over, at least.
+        probed
+            Whether `StepLosses.probes` are wanted.
         """
         new = len(weights) if fresh is None else fresh
         step = GradientStep(
@@ -125,6 +129,7 @@ class Network:
             judged=judged,
             fresh=new,
             least_weight=least_weight,
+            probed=probed,
         )
         asked = [queries] if judged is None else [queries, judged.queries]
         taken = self._tables.gather(candidates.rows, candidates.tokens, asked, judged)

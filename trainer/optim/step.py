@@ -15,6 +15,7 @@ from hsnn.trainer.features.pair_facts import PairFacts
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
+from hsnn.trainer.rowstore.arrays import cut_of_queries
 
 # Total weight of a step's examples that losses are divided by, at least: all of them may be barred.
 _LEAST_WEIGHT = 1e-6
@@ -28,7 +29,7 @@ class ExcludedPairs(NamedTuple):
 
     def select(self, queries: slice) -> ExcludedPairs:
         """Return the pairs of a range of queries, numbered from its start."""
-        cut = slice(*np.searchsorted(self.query, (queries.start, queries.stop)).tolist())
+        cut = cut_of_queries(self.query, queries)
         return ExcludedPairs(self.query[cut] - queries.start, self.candidate[cut])
 
 
@@ -86,6 +87,8 @@ class GradientStep:
         Number of new events, which come first; the reported item loss is theirs.
     least_weight : float
         Weight that the mean over the events is taken over, at least.
+    probed : bool
+        Whether the index is measured in this step: see `StepSums.probes` of `hsnn.trainer.optim.loss`.
     """
 
     queries: QueryArrays
@@ -96,6 +99,7 @@ class GradientStep:
     judged: LabelledItems | None
     fresh: int
     least_weight: float = 0.0
+    probed: bool = True
 
     def totals(self, part: QueryShard) -> StepTotals:
         """Compute the denominators of the sums of a shard."""

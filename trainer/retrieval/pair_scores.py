@@ -47,10 +47,10 @@ class PairScores(NamedTuple):
         pair_query, pair_rows = np.divmod(keys, max(width, 1))
         return cls(pair_query, pair_rows, sums, first < near)
 
-    def of_query(self, number: int) -> PairScores:
-        """Return the pairs of one request."""
-        cut = slice(*np.searchsorted(self.query, (number, number + 1)).tolist())
-        return PairScores(self.query[cut], self.rows[cut], self.scores[cut], self.near[cut])
+    def by_query(self, count: int) -> list[PairScores]:
+        """Return the pairs of each of `count` requests."""
+        cuts = map(slice, *(np.searchsorted(self.query, np.arange(count) + end).tolist() for end in (0, 1)))
+        return [PairScores(self.query[cut], self.rows[cut], self.scores[cut], self.near[cut]) for cut in cuts]
 
     def select(self, chosen: NDArray[np.bool_]) -> PairScores:
         """Return some of the pairs."""

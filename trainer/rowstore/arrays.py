@@ -55,6 +55,17 @@ def gather_rows(array: Array, rows: NDArray[np.integer] | slice) -> Array:
     return array[rows] if isinstance(rows, slice) else array.take(rows, axis=0)
 
 
+def cut_of_queries(query: NDArray[np.int64], queries: slice) -> slice:
+    """Return where a range of queries lies in `query` (n,), which ascends.
+
+    Examples
+    --------
+    >>> cut_of_queries(np.array([0, 0, 2, 3]), slice(1, 3))
+    slice(2, 3, None)
+    """
+    return slice(*np.searchsorted(query, (queries.start, queries.stop)).tolist())
+
+
 def span_indices(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the indices of all elements of spans, in order: they begin at `starts` (n,) and have `lengths` (n,).
 

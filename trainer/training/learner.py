@@ -63,6 +63,7 @@ class Learner(LearnerState):
             judged=prepared.judged,
             fresh=len(prepared.items),
             least_weight=prepared.least_weight,
+            probed=(self.steps + 1) % _PROBE_EVERY == 0,
         )
         self.steps += 1
         if losses.refused:
@@ -79,7 +80,7 @@ class Learner(LearnerState):
 
     def _probe_index(self, prepared: PreparedBatch, probes: NDArray[np.float32] | None) -> None:
         """Measure the index on the first events of a batch: those whose item ranks within the budget, as it seems."""
-        if probes is None or not len(probes) or self.steps % _PROBE_EVERY:
+        if probes is None or not len(probes):
             return
         model, count = self.config.model, min(len(probes), len(prepared.items))
         ranks = probes[:count, -1] * len(self.leaves)  # of the candidates, who are a sample of all items

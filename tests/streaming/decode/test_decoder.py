@@ -117,6 +117,7 @@ def test_each_type_has_its_topic() -> None:
         (TopicRole.ENGAGEMENTS, written(GOOD, ts="5"), "invalid"),
         (TopicRole.ENGAGEMENTS, written(GOOD, ts=-1), "invalid"),
         (TopicRole.ENGAGEMENTS, written(GOOD, ts=10**15), "invalid"),
+        (TopicRole.ITEMS, b'{"type":"item","ts":-1,"id":Infinity}', "invalid"),  # no JSON after the first error
         (TopicRole.ENGAGEMENTS, written(GOOD, user=""), "invalid"),
         (TopicRole.ENGAGEMENTS, written(GOOD, user=True), "invalid"),
         (TopicRole.ENGAGEMENTS, written(GOOD, item="i" * 257), "invalid"),

@@ -44,7 +44,7 @@ def test_a_request_gets_the_scores_of_its_own_pairs_and_of_given_rows_only(near,
     ascending = np.array(sorted(rows), np.int64)
     for number in range(5):
         before = np.arange(len(ascending), dtype=np.float32)
-        after = found.of_query(number).added_to(before, ascending)
+        after = found.by_query(number + 1)[number].added_to(before, ascending)
         assert after.tolist() == [place + sums.get((number, row), 0) for place, row in enumerate(ascending.tolist())]
         assert before.tolist() == list(range(len(ascending))), "the given scores are not changed"
 

@@ -46,10 +46,10 @@ def served(learner: Learner, queries: QueryArrays, memory: MemoryEntries) -> lis
     config, best = learner.config.model, []
     for number in range(len(queries.now)):
         rows = learner.leaves.candidates(encoded.leaf_log_probs[number], config.beam, config.budget).rows
-        rows = np.union1d(rows, pairs.of_query(number).rows)
+        rows = np.union1d(rows, pairs.by_query(number + 1)[number].rows)
         features = learner.states.features(rows, int(queries.now[number]))
         scores = scorer.score(encoded, number, vectors[rows], features, learner.leaves.node_of[rows])
-        scores = pairs.of_query(number).added_to(scores, rows)
+        scores = pairs.by_query(number + 1)[number].added_to(scores, rows)
         best.append(rows[np.argsort(-scores)[:10]].tolist())
     return best
 
