@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 LARGEST_WEIGHT = 100.0
-"""Largest weight of an action, in lessons of weight 1: enough for a purchase against a view, and small enough that the
+"""Largest weight of an action, in examples of weight 1: enough for a purchase against a view, and small enough that the
 counts of any item stay far from the largest float32."""
 
 DISLIKES = (
@@ -96,10 +96,10 @@ def _checked_weight(weight: Any) -> Any:
     if isinstance(weight, int | float) and not 0 <= weight <= LARGEST_WEIGHT:  # also refuses NaN
         raise ValueError(
             f"a weight must be a number from 0 to {LARGEST_WEIGHT:g}; for an action that counts against its item, "
-            "name the action in trainer.dislikes and give its lesson a positive weight here, or none for 1"
+            "name the action in trainer.dislikes and give it a positive weight here, or none for 1"
         )
     return weight
 
 
 ActionWeight = Annotated[float, BeforeValidator(_checked_weight)]
-"""Weight of an action's lesson: a number from 0 to `LARGEST_WEIGHT`."""
+"""Weight of an action as a training example: a number from 0 to `LARGEST_WEIGHT`."""

@@ -11,7 +11,7 @@ from hsnn.monitoring.section import Section
 
 
 class ExcludeConfig(Section):
-    """Which of a user's past items are not recommended, and so are no lessons and no candidates in training."""
+    """Which of a user's past items are not recommended, and so are no examples and no candidates in training."""
 
     rule: Literal["recent", "seen", "nothing"] = Field(
         "recent",

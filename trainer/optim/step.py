@@ -76,7 +76,7 @@ class GradientStep:
         Of B events.
     candidates : StepCandidates
     weights : (B,) float32
-        Negative for a lesson against the item.
+        Negative for an example against the item.
     leaves : InvertedLists
         Current leaves of the items.
     since_seeded : int or None

@@ -76,7 +76,7 @@ def merge_reports(reports: Sequence[StepReport]) -> StepReport:
 
 
 class Dislikes(NamedTuple):
-    """Engagements (m) that speak against their item: lessons of their own kind, and in no history or counter.
+    """Engagements (m) that speak against their item: examples of their own kind, and in no history or counter.
 
     Attributes
     ----------
@@ -166,7 +166,7 @@ class PreparedBatch:
 
     @property
     def lesson_weights(self) -> NDArray[np.float32]:
-        """Weights (n,) as a lesson, now and when learned again: 0 for an item that would not have been served."""
+        """Weights (n,) as an example, now and when learned again: 0 for an item that would not have been served."""
         served = ~(self.excluded == self.items[:, None]).any(1)
         weights: NDArray[np.float32] = self.weights * served
         return weights

@@ -63,10 +63,10 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
     has_row = rows >= 0
     if state.items.announced_only:
         UNANNOUNCED.inc(int(np.count_nonzero(state.items.described_at[rows[has_row]] == 0)))
-    lessons = state.feedback.read(events, users, rows)
+    event_weights = state.feedback.read(events, users, rows)
     slots = action_slots(list(events.action))
-    dislikes = _dislikes(state, events, users, rows=rows, lessons=lessons, slots=slots)
-    kept = np.flatnonzero(~events.repeat & ~lessons.disliked & has_row)
+    dislikes = _dislikes(state, events, users, rows=rows, event_weights=event_weights, slots=slots)
+    kept = np.flatnonzero(~events.repeat & ~event_weights.disliked & has_row)
     rows, users, ts = rows[kept], users[kept], events.ts[kept]
     contexts = [events.context[index] for index in kept.tolist()]
     before = state.histories.extend(users, rows, ts)
@@ -76,9 +76,9 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
         items=rows,
         users=users,
         ts=ts,
-        weights=lessons.weights[kept],
-        counted=lessons.counted[kept],
-        undamped=lessons.undamped[kept],
+        weights=event_weights.weights[kept],
+        counted=event_weights.counted[kept],
+        undamped=event_weights.undamped[kept],
         actions=slots[kept],
         memory=memory,
         excluded=excluded_items(state.exclusion, *before, memory=memory, now=ts),
@@ -109,14 +109,14 @@ def _dislikes(
     users: NDArray[np.int64],
     *,
     rows: NDArray[np.int64],
-    lessons: EventWeights,
+    event_weights: EventWeights,
     slots: NDArray[np.uint8],
 ) -> Dislikes | None:
-    """Make the lessons against items, with the histories as of the batch's beginning; None where there are none.
+    """Make the examples against items, with the histories as of the batch's beginning; None where there are none.
 
     A disliked item does not enter the history: the model takes what is there for what the user likes.
     """
-    kept = np.flatnonzero(lessons.disliked & (lessons.weights > 0) & (rows >= 0))
+    kept = np.flatnonzero(event_weights.disliked & (event_weights.weights > 0) & (rows >= 0))
     if not len(kept):
         return None
     users, ts = users[kept], events.ts[kept]
@@ -128,8 +128,8 @@ def _dislikes(
         items=rows[kept],
         users=users,
         ts=ts,
-        weights=lessons.weights[kept],
-        undamped=lessons.undamped[kept],
+        weights=event_weights.weights[kept],
+        undamped=event_weights.undamped[kept],
         actions=slots[kept],
     )
 

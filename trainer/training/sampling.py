@@ -17,7 +17,7 @@ from hsnn.trainer.training.state import LearnerState
 def sample_examples(state: LearnerState, prepared: PreparedBatch, rng: np.random.Generator) -> Examples:
     """Take the batch's events, past ones to learn again where the stream is slow, and the dislikes, in this order.
 
-    The weight of a dislike is negative: a lesson against the item.
+    The weight of a dislike is negative: an example against the item.
     """
     fresh = Examples(prepared.queries, prepared.items, prepared.lesson_weights)
     past = int(state.config.replay * len(fresh.items))

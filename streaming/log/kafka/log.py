@@ -42,6 +42,9 @@ _GROUP_COORDINATOR_SECONDS = 15.0
 
 # By default kafka-python would let half a minute pass between two attempts to reach a broker.
 _CLIENT = {"reconnect_backoff_max_ms": 1000}
+
+# Batches of up to 5 ms or 128 KiB (bytes): a fast producer sends few requests, a slow one waits too short to notice. At
+# most 30 s (ms) of waiting for metadata or room in the buffer.
 _PRODUCER = {"acks": "all", "linger_ms": 5, "batch_size": 1 << 17, "max_block_ms": 30_000}
 
 

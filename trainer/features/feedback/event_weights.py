@@ -1,4 +1,4 @@
-"""Engagements as lessons: how much each counts, and for or against its item."""
+"""Engagements as training examples: how much each counts, and for or against its item."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class EventWeights(NamedTuple):
     undamped : (n,) float32
         In the loss, as if there were no repeats.
     disliked : (n,) bool
-        Whether the lesson is against the item.
+        Whether the example is against the item.
     """
 
     weights: NDArray[np.float32]
