@@ -1,19 +1,24 @@
-"""JobRunner: jobs on a thread each, run when they are triggered and at intervals, in case a trigger was missed.
+"""JobRunner: jobs under APScheduler, run when they are triggered and at intervals, in case a trigger was missed.
 
-All intervals are measured by the monotonic clock: a wall clock that is set back or forward changes nothing.
+APScheduler goes by the wall clock. When that is set back or forward, all jobs are scheduled anew by the monotonic one.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import random
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from threading import Condition, Thread
+from threading import Lock
+from typing import Any
 
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers.background import BackgroundScheduler
 from redis.exceptions import RedisError
 
 from hsnn.indexer import metrics
@@ -31,8 +36,15 @@ from hsnn.monitoring.process.log_format import bound_ids
 
 _log = logging.getLogger(__name__)
 
+# Threads at most, more than there are jobs, so that no job waits for another; they are started as they are needed.
+_WORKERS = 64
+
 # Seconds after which a job that is due and has not begun counts as stuck: its thread has nothing else to do.
 _START_SECONDS = 1.0
+
+# Seconds by which the wall clock has moved against the monotonic one since the last look, if it was set: slewing moves
+# it by less.
+_CLOCK_STEP = 0.5
 
 # Times `indexer.job_timeout`: a run stops at its next safe point after once that time; one that does not is stuck.
 _STUCK_FACTOR = 2.0
@@ -42,9 +54,11 @@ Work = Callable[[], object]
 
 @dataclass(slots=True)
 class _Job:
-    """A job: its interval in seconds, its rest factor, when its next sweep is due, and since when it runs."""
+    """A job: its interval in seconds, its rest factor, when its next run is due, and since when it runs.
 
-    work: Work
+    Both times are seconds of the monotonic clock.
+    """
+
     every: float
     rest: float
     due: float
@@ -82,12 +96,18 @@ class JobRunner:
     ) -> None:
         self._on_lost, self._jitter, self._timeout, self._beat = on_lost, jitter, timeout, beat
         self._watchdog = Watchdog(job_history, timeout)
-        self._changed = Condition()  # guards the four below; notified when one of them changes
+        self._lock = Lock()  # guards the three below
         self._jobs: dict[str, _Job] = {}
         self._triggered: dict[str, RunTrigger] = {}  # job -> why it is to run, since its last run began
         self._paused: set[str] = set()
-        self._stopping = False
-        self._threads: list[Thread] = []
+        self._ahead = time.time() - time.monotonic()
+        self._executor = ThreadPoolExecutor(_WORKERS)
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": self._executor},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        self._scheduler.add_listener(self._reschedule, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
 
     def add_job(self, name: str, work: Work, every: float, rest: float = 0.0) -> None:
         """Run `work` now and then at intervals of `every` seconds, give or take the jitter.
@@ -95,8 +115,17 @@ class JobRunner:
         After a run, a job that is not triggered rests for at least `rest` times as long as the run took.
         """
         self._watchdog.set_interval(name, every)
-        self._jobs[name] = _Job(work, every, rest, due=time.monotonic())
-        self._threads.append(Thread(target=self._serve, args=(name,), name=f"job {name}", daemon=True))
+        self._jobs[name] = _Job(every, rest, due=time.monotonic())
+        self._scheduler.add_job(
+            self._run,
+            "interval",
+            (name, work),
+            id=name,
+            name=name,
+            seconds=every,
+            jitter=self._jitter * every,
+            next_run_time=_now(),
+        )
 
     @property
     def names(self) -> Collection[str]:
@@ -105,29 +134,34 @@ class JobRunner:
 
     def start(self) -> None:
         """Begin to run jobs."""
-        for thread in self._threads:
-            thread.start()
+        self._scheduler.start()
 
     def trigger(self, name: str, trigger: RunTrigger = RunTrigger.CALLED) -> None:
         """Run a job now; while it runs already, once more afterwards; while it is paused, when it is resumed."""
-        with self._changed:
+        with self._lock:
             if self._triggered.get(name) != RunTrigger.BY_HAND:
                 self._triggered[name] = trigger
-            self._changed.notify_all()
+        self._run_in(0.0, name)
 
     def pause(self, name: str) -> None:
         """Start no more runs of a job; one that goes on ends by itself."""
-        with self._changed:
+        with self._lock:
             self._paused.add(name)
 
     def resume(self, name: str) -> None:
         """Run a paused job again; at once if a run was due meanwhile."""
-        with self._changed:
+        with self._lock:
             self._paused.discard(name)
-            self._changed.notify_all()
+            due = name in self._triggered
+        if due:
+            self._run_in(0.0, name)
 
     def check_timeouts(self) -> None:
-        """Raise the alarm about runs that are over their time, and beat for all jobs that work; to be called often."""
+        """Raise the alarm about runs that are over their time, and beat for all jobs that work; to be called often.
+
+        A wall clock that was set since the last call is noticed here.
+        """
+        self._follow_clock()
         for name in self._jobs:
             if not self._is_stuck(name):
                 self._beat(name)
@@ -138,56 +172,60 @@ class JobRunner:
 
     def stop(self) -> None:
         """Wait until running jobs end; start no more."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join()
+        self._scheduler.shutdown(wait=False)
+        self._executor.shutdown(wait=True)  # not by the scheduler: it would hold a lock that `_reschedule` needs
 
-    def _serve(self, name: str) -> None:
-        """Run one job whenever it is due, until the runner stops."""
-        job = self._jobs[name]
-        while True:
-            with self._changed:
-                while not self._stopping and (left := self._seconds_left(name)) > 0:
-                    self._changed.wait(None if math.isinf(left) else left)
-                if self._stopping:
-                    return
-                trigger = self._triggered.pop(name, RunTrigger.SWEPT)
-                job.began = time.monotonic()
-                job.due = job.began + job.every * (1.0 + self._jitter * random.random())  # noqa: S311 - spreads load
-            try:
-                self._run(name, job, trigger)
-            finally:
-                job.began = None
-
-    def _seconds_left(self, name: str) -> float:
-        """Return the seconds until a job that does not run is due; infinity while it is paused."""
-        if name in self._paused:
-            return math.inf
-        return 0.0 if name in self._triggered else self._jobs[name].due - time.monotonic()
+    def _follow_clock(self) -> None:
+        """Schedule all jobs anew if the wall clock was set."""
+        ahead = time.time() - time.monotonic()
+        step, self._ahead = ahead - self._ahead, ahead
+        if abs(step) < _CLOCK_STEP:
+            return
+        _log.warning("the wall clock was set by %+.1f s; jobs keep their intervals", step)
+        for name, job in self._jobs.items():
+            if job.began is None:
+                self._run_in(max(0.0, job.due - time.monotonic()), name)
 
     def _is_stuck(self, name: str) -> bool:
-        began = self._jobs[name].began
-        if began is not None:
-            return time.monotonic() - began > _STUCK_FACTOR * self._timeout
-        with self._changed:
-            return self._seconds_left(name) < -_START_SECONDS
+        job, now = self._jobs[name], time.monotonic()
+        if job.began is not None:
+            return now - job.began > _STUCK_FACTOR * self._timeout
+        with self._lock:
+            return name not in self._paused and now - job.due > _START_SECONDS
 
-    def _run(self, name: str, job: _Job, trigger: RunTrigger) -> None:
+    def _run(self, name: str, work: Work) -> None:
+        job = self._jobs[name]
+        with self._lock:
+            if name in self._paused:
+                self._triggered.setdefault(name, RunTrigger.SWEPT)  # due when it is resumed
+                return
+            trigger = self._triggered.pop(name, RunTrigger.SWEPT)
+            job.began = time.monotonic()
+        try:
+            self._run_once(name, work, trigger)
+        finally:
+            with self._lock:
+                job.due = self._due_after(job)
+                job.began = None
+
+    def _due_after(self, job: _Job) -> float:
+        """Return when a job whose run has just ended is due again, at the latest."""
+        assert job.began is not None
+        now = time.monotonic()
+        latest = job.began + job.every * (1 + self._jitter)
+        return max(now, latest, now + job.rest * (now - job.began))
+
+    def _run_once(self, name: str, work: Work, trigger: RunTrigger) -> None:
         start = self._watchdog.run_started(name)
         progress = progress_reported_to(partial(self._watchdog.note_progress, name))
         with bound_ids(job=name, run=start.wall_ms), deadline(self._timeout), progress:
-            outcome, detail = self._attempt(name, job.work)
+            outcome, detail = self._attempt(name, work)
         seconds = time.monotonic() - start.monotonic
         metrics.JOB_RUNS.labels(name, outcome).inc()
         metrics.JOB_SECONDS.labels(name).observe(seconds)
         run = JobRun(started=start.wall_ms, seconds=seconds, outcome=outcome, who=trigger, detail=detail)
-        rest = job.rest * seconds
-        if rest > job.every:
-            job.due = time.monotonic() + rest
-        self._watchdog.set_interval(name, max(job.every, rest))
+        job = self._jobs[name]
+        self._watchdog.set_interval(name, max(job.every, job.rest * seconds))
         try:
             self._watchdog.run_ended(name, run)
         except FencedError:
@@ -214,3 +252,24 @@ class JobRunner:
             _log.exception("%s failed; it is tried again", name)
             return RunOutcome.FAILED, f"{type(error).__name__}: {error}"
         return RunOutcome.DONE, ""
+
+    def _reschedule(self, event: Any) -> None:
+        """Reschedule a job whose run has ended: after its rest, or at once if it was triggered meanwhile."""
+        job = self._jobs[event.job_id]
+        if job.rest and (rest := job.due - time.monotonic()) > job.every:
+            self._run_in(rest, event.job_id)
+        # Looked at last: a trigger that comes before this is seen here, one that comes after it sets its own time.
+        with self._lock:
+            again = event.job_id in self._triggered and event.job_id not in self._paused
+        if again:
+            self._run_in(0.0, event.job_id)
+
+    def _run_in(self, seconds: float, name: str) -> None:
+        try:
+            self._scheduler.modify_job(name, next_run_time=_now() + timedelta(seconds=seconds))
+        except JobLookupError:
+            _log.debug("%s is triggered after the runner has stopped", name)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -222,6 +222,7 @@ def run(
     """
     use_threads(config.threads)
     shorten_switch_interval()
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it logs every run, and every trigger during a run
     health = Health("scheduler")
     redis = connect(redis_url)
     send = None if streaming is None else CommandSender(streaming)
