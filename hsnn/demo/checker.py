@@ -1,8 +1,9 @@
 """Check every answer of a run against a replay of the log, without any code of the server.
 
-An item may be returned at watermark W if its records up to W show that it is live: not deleted since its last item
-event, not past the `expires_at` of its last item event, and, where idle items expire, engaged or announced later than
-W minus the idle time. An impression counts only where it is the first record of the item.
+An item may be returned at watermark W if its last item event up to W, or any later one, shows that it is live: not
+deleted, not past its `expires_at`, not before its `available_from`. The catalogue is read as it comes, so that a later
+event may have counted by then. Where idle items expire, it must also be engaged or announced later than W minus the
+idle time. An impression counts only where it is the first record of the item.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.event_table import RowKind
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.records import Position
-from hsnn.streaming.schema.events import Impression, Item
+from hsnn.streaming.schema.events import Impression, Item, ItemDeletion, ItemEvent
 from hsnn.streaming.schema.topics import TopicRole
 
 # Records per poll: some megabytes.
@@ -31,11 +33,16 @@ _NEVER = 1 << 62
 
 
 class ItemRecord(NamedTuple):
-    """An item event: at `ts` the item was deleted, or is live until `expires_at` (both epoch ms)."""
+    """An item event: at `ts` the item was deleted, or is live in `available_from` to `expires_at` (all epoch ms)."""
 
     ts: int
     deleted: bool
-    expires_at: int
+    expires_at: int = _NEVER
+    available_from: int = 0
+
+    def is_live(self, watermark: int) -> bool:
+        """Return whether the item is live at `watermark`, as far as this event says."""
+        return not self.deleted and self.available_from <= watermark < self.expires_at
 
 
 @dataclass
@@ -46,12 +53,30 @@ class ItemLifetime:
     shown: int = _NEVER
     facts: list[ItemRecord] = field(default_factory=list)
 
+    def add_item_event(self, event: ItemEvent) -> None:
+        """Add an item event, if it is no older than the one before: what it does not name stays as it was."""
+        last = self.facts[-1] if self.facts else ItemRecord(0, True)
+        ts = last.ts if event.ts is None else event.ts
+        if ts < last.ts:
+            return
+        if isinstance(event, ItemDeletion):
+            self.facts.append(ItemRecord(ts, True))
+            return
+        if isinstance(event, Item):
+            self.signs.append(ts)
+        elif last.deleted:
+            return
+        ends = (
+            _changed(last.expires_at, event.expires_at, _NEVER),
+            _changed(last.available_from, event.available_from, 0),
+        )
+        self.facts.append(ItemRecord(ts, False, *ends))
+
     def sort_by_time(self) -> None:
-        """Sort by event time; records of the same time keep their order."""
+        """Sort the signs by event time; item events are in order already."""
         self.signs.sort()
         if self.shown < (self.signs[0] if self.signs else _NEVER):
             self.signs.insert(0, self.shown)
-        self.facts.sort(key=lambda fact: fact.ts)
 
     def may_be_returned(self, watermark: int, idle_ms: int | None) -> bool:
         """Return whether the item is live at `watermark`.
@@ -63,9 +88,9 @@ class ItemLifetime:
         (True, False, True)
         """
         known = bisect_right(self.facts, watermark, key=lambda fact: fact.ts)
-        if known and (self.facts[known - 1].deleted or self.facts[known - 1].expires_at <= watermark):
+        if known and not any(fact.is_live(watermark) for fact in self.facts[known - 1 :]):
             return False
-        if idle_ms is None:
+        if idle_ms is None or any(not fact.deleted for fact in self.facts[known:]):
             return True
         seen = bisect_right(self.signs, watermark)
         # The index may know the first record of an item just before the watermark reaches it: new, not expired.
@@ -180,13 +205,13 @@ def _add_record(lives: ItemLifetimes, *, kind: int, ts: int, item: str, payload:
     elif isinstance(payload, Impression):
         for shown in map(str, payload.items):
             _life(lives, shown).shown = min(ts, _life(lives, shown).shown)
-    elif isinstance(payload, Item):
-        life = _life(lives, str(payload.id))
-        life.signs.append(ts)
-        life.facts.append(ItemRecord(ts, False, payload.expires_at or _NEVER))
-    elif kind == RowKind.DELETED_ITEM:
-        _life(lives, str(payload)).facts.append(ItemRecord(ts, True, _NEVER))
+    elif isinstance(payload, ItemEvent):
+        _life(lives, str(payload.id)).add_item_event(payload)
 
 
 def _life(lives: ItemLifetimes, item: str) -> ItemLifetime:
     return lives.setdefault(item, ItemLifetime())
+
+
+def _changed(before: int, given: int | UnsetType | None, without: int) -> int:
+    return before if given is UNSET else given or without

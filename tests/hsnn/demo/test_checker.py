@@ -77,11 +77,25 @@ def test_expiry_and_deletion_follow_the_last_item_event_before_the_watermark() -
         {"type": "item", "id": "a", "ts": 400, "expires_at": 900},
         {"type": "item", "id": "b", "ts": 100},
         ("b", 300),
-        {"type": "item", "id": "b", "ts": 600},
+        {"type": "item", "id": "c", "ts": 100},
+        ("c", 300),
+        {"type": "item", "id": "c", "ts": 600},
+        {"type": "item", "id": "d", "ts": 100, "expires_at": 500},
+        {"type": "item_patch", "id": "d", "ts": 200, "features": {"price": 2}},
+        {"type": "item", "id": "d", "ts": 150, "expires_at": 9000},
+        {"type": "item", "id": "e", "ts": 100, "expires_at": 500, "available_from": 300},
+        {"type": "item_patch", "id": "e", "ts": 200, "expires_at": None},
     ]
     log = log_of([click("x", 1)], items)
-    found = returned(log, None, *(answer(at, "a", "b") for at in (299, 300, 600, 899, 900)))
-    assert found == [("b", 300), ("a", 900)]
+    found = returned(log, None, *(answer(at, *"abcde") for at in (299, 300, 600, 899, 900)))
+    assert found == [
+        ("e", 299),
+        ("b", 300),
+        ("b", 600),
+        ("d", 600),
+        *[("b", 899), ("d", 899)],
+        *((x, 900) for x in "abd"),
+    ]
 
 
 def test_events_of_unreadable_records_count_and_do_no_harm() -> None:
@@ -135,11 +149,18 @@ def test_it_agrees_with_the_definition(
     ]
     log = log_of([click("a", ts) for ts in signs], items)
 
-    known = sorted((fact for fact in facts if fact[0] <= watermark), key=lambda fact: fact[0])
-    alive = [*signs, *(ts for ts, deleted, _ in facts if not deleted)]
+    counted: list[tuple[int, bool, int | None]] = []  # what is older than what is known changes nothing
+    for ts, deleted, end in facts:
+        if not counted or ts >= counted[-1][0]:
+            before = None if not counted or counted[-1][1] else counted[-1][2]
+            counted.append((ts, deleted, end or before))
+    known = [fact for fact in counted if fact[0] <= watermark]
+    later = [fact for fact in counted if fact[0] > watermark]
+    alive = [*signs, *(ts for ts, deleted, _ in known if not deleted)]
     past = [ts for ts in alive if ts <= watermark]
-    dead = bool(known) and (known[-1][1] or (known[-1][2] or 10**9) <= watermark)
-    idled = idle is not None and bool(past) and not any(watermark - idle < ts for ts in past)
+    dead = bool(known) and all(deleted or (end or 10**9) <= watermark for _, deleted, end in [known[-1], *later])
+    announced = any(not deleted for _, deleted, _ in later)
+    idled = idle is not None and not announced and bool(past) and not any(watermark - idle < ts for ts in past)
 
     assert returned(log, idle, answer(watermark, "a")) == ([("a", watermark)] if dead or idled else [])
 
