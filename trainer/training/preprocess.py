@@ -39,7 +39,7 @@ _CHUNK = 64
 def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
     """Turn ids into rows, apply item and user events and commands, extend histories."""
     if state.recycler is not None:
-        state.recycler.begin_batch(max(state.watermark, batch.watermark), state.events)
+        state.recycler.begin_batch(max(state.watermark, batch.watermark), len(batch.engagements))
     side = apply_side_events(batch, state.items, state.users)
     events = batch.engagements
     rows, new = state.items.rows(events.item)

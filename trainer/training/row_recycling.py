@@ -72,7 +72,7 @@ class RowRecycler:
     ) -> None:
         self._config, self._users = config, users
         self._retire_items, self._recycle_items, self._forget_users = retire_items, recycle_items, forget_users
-        self.recycled = self._recycled_at = 0
+        self.recycled = self._recycled_at = self._arrived = 0
         self._retired: list[int] = []
         self.items = IdAdmission(
             "items", items.table, config.items, room=config.candidates, leave=self._items_left, alive=alive
@@ -81,10 +81,14 @@ class RowRecycler:
         items.admission, users.admission = self.items, self.users
 
     def begin_batch(self, now: int, events: int) -> None:
-        """Begin a batch at event time `now`, `events` having been learned: recycle rows if due, and expire ids."""
-        if self._due(events):
-            self.recycled, self._recycled_at = self.recycled + 1, events
+        """Begin a batch of `events` at event time `now`: recycle rows if due, and expire ids.
+
+        Events count whether or not they can be learned: where no item has a row any more, none is.
+        """
+        if self._is_due():
+            self.recycled, self._recycled_at = self.recycled + 1, self._arrived
             self._recycle_items(self.items.release())
+        self._arrived += events
         self.items.begin(now)
         self.users.begin(now)
         self.items.update_gauges()
@@ -100,22 +104,23 @@ class RowRecycler:
         """Return everything but the columns of the id admissions, as arrays."""
         parts = {"items": self.items.state_dict(), "users": self.users.state_dict()}
         arrays = {f"{name}.{column}": array for name, part in parts.items() for column, array in part.items()}
-        return arrays | {"recycled": np.array([self.recycled, self._recycled_at], np.int64)}
+        return arrays | {"recycled": np.array([self.recycled, self._recycled_at, self._arrived], np.int64)}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
         """Continue from what `state_dict` returned; the tables have their ids already."""
         self.items.load_state_dict(select_prefix(arrays, "items."))
         self.users.load_state_dict(select_prefix(arrays, "users."))
-        self.recycled, self._recycled_at = arrays["recycled"].tolist()
+        self.recycled, self._recycled_at, *arrived = arrays["recycled"].tolist()
+        self._arrived = arrived[0] if arrived else self._recycled_at  # older checkpoints count no arrivals
 
     def adopt(self, now: int) -> None:
         """Take over tables that were not limited so far: all their ids count as seen at event time `now`."""
         self.items.adopt(now)
         self.users.adopt(now)
 
-    def _due(self, events: int) -> bool:
+    def _is_due(self) -> bool:
         left = len(self.items.left)
-        if not left or events - self._recycled_at < self._config.reuse_after:
+        if not left or self._arrived - self._recycled_at < self._config.reuse_after:
             return False
         return self.items.short or _WORTH_RECYCLING * left >= len(self.items.table)
 
