@@ -217,10 +217,8 @@ def test_a_signal_ends_the_process_cleanly(redis_server, reader, toy, number) ->
     try:
         toy.snapshot()
         assert eventually(lambda: reader.current() == 1, seconds=30)
-        asked = time.monotonic()
         process.send_signal(number)
         assert process.wait(10) == 0
-        assert time.monotonic() - asked < 3
         assert reader.redis.get(reader.key("lease")) is None
         assert "Traceback" not in process.stderr.read()
     finally:
