@@ -56,13 +56,15 @@ Work = Callable[[], object]
 class _Job:
     """A job: its interval in seconds, its rest factor, when its next run is due, and since when it runs.
 
-    Both times are seconds of the monotonic clock.
+    Both times are seconds of the monotonic clock. `resting` is the rest after the last run, in seconds; 0 where that is
+    no longer than the interval.
     """
 
     every: float
     rest: float
     due: float
     began: float | None = None
+    resting: float = 0.0
 
 
 class JobRunner:
@@ -182,9 +184,8 @@ class JobRunner:
         if abs(step) < _CLOCK_STEP:
             return
         _log.warning("the wall clock was set by %+.1f s; jobs keep their intervals", step)
-        for name, job in self._jobs.items():
-            if job.began is None:
-                self._run_in(max(0.0, job.due - time.monotonic()), name)
+        for name, job in self._jobs.items():  # one that runs is not run twice: its next run follows the new clock
+            self._run_in(max(0.0, job.due - time.monotonic()), name)
 
     def _is_stuck(self, name: str) -> bool:
         job, now = self._jobs[name], time.monotonic()
@@ -205,15 +206,8 @@ class JobRunner:
             self._run_once(name, work, trigger)
         finally:
             with self._lock:
-                job.due = self._due_after(job)
-                job.began = None
-
-    def _due_after(self, job: _Job) -> float:
-        """Return when a job whose run has just ended is due again, at the latest."""
-        assert job.began is not None
-        now = time.monotonic()
-        latest = job.began + job.every * (1 + self._jitter)
-        return max(now, latest, now + job.rest * (now - job.began))
+                latest = job.began + job.every * (1 + self._jitter)
+                job.due, job.began = max(latest, time.monotonic() + job.resting), None
 
     def _run_once(self, name: str, work: Work, trigger: RunTrigger) -> None:
         start = self._watchdog.run_started(name)
@@ -224,8 +218,9 @@ class JobRunner:
         metrics.JOB_RUNS.labels(name, outcome).inc()
         metrics.JOB_SECONDS.labels(name).observe(seconds)
         run = JobRun(started=start.wall_ms, seconds=seconds, outcome=outcome, who=trigger, detail=detail)
-        job = self._jobs[name]
-        self._watchdog.set_interval(name, max(job.every, job.rest * seconds))
+        job, rest = self._jobs[name], self._jobs[name].rest * seconds
+        job.resting = rest if rest > job.every else 0.0
+        self._watchdog.set_interval(name, max(job.every, job.resting))
         try:
             self._watchdog.run_ended(name, run)
         except FencedError:
@@ -255,8 +250,7 @@ class JobRunner:
 
     def _reschedule(self, event: Any) -> None:
         """Reschedule a job whose run has ended: after its rest, or at once if it was triggered meanwhile."""
-        job = self._jobs[event.job_id]
-        if job.rest and (rest := job.due - time.monotonic()) > job.every:
+        if rest := self._jobs[event.job_id].resting:
             self._run_in(rest, event.job_id)
         # Looked at last: a trigger that comes before this is seen here, one that comes after it sets its own time.
         with self._lock:

@@ -83,21 +83,32 @@ def test_a_call_while_a_job_is_about_to_rest_is_not_put_off(runner) -> None:
     assert eventually(lambda: len(runs_of) == 2)
 
 
-@pytest.mark.parametrize("shift", [-3600.0, 3600.0, -172_800.0])
-def test_a_wall_clock_that_is_set_changes_no_interval(runner, monkeypatch, shift) -> None:
-    class Shifted(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + timedelta(seconds=shift)
+@pytest.fixture
+def set_clock(monkeypatch):
+    """``set_clock(seconds)`` sets the wall clock, for the runner and for APScheduler."""
 
-    swept, called, wall = [], [], time.time
+    def set_to(shift: float) -> None:
+        class Shifted(datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return datetime.now(tz) + timedelta(seconds=shift)
+
+        wall = time.time
+        monkeypatch.setattr(time, "time", lambda: wall() + shift)
+        for module in ("hsnn.indexer.jobs.runner", "apscheduler.schedulers.base", "apscheduler.triggers.interval"):
+            monkeypatch.setattr(f"{module}.datetime", Shifted)
+
+    return set_to
+
+
+@pytest.mark.parametrize("shift", [-3600.0, 3600.0, -172_800.0])
+def test_a_wall_clock_that_is_set_changes_no_interval(runner, set_clock, shift) -> None:
+    swept, called = [], []
     runner.add_job("swept", lambda: swept.append(1), every=0.02)
     runner.add_job("called", lambda: called.append(1), every=3600)
     runner.start()
     assert eventually(lambda: len(swept) >= 3 and called)
-    monkeypatch.setattr(time, "time", lambda: wall() + shift)
-    for module in ("hsnn.indexer.jobs.runner", "apscheduler.schedulers.base", "apscheduler.triggers.interval"):
-        monkeypatch.setattr(f"{module}.datetime", Shifted)
+    set_clock(shift)
     runner.check_timeouts()
     begun = len(swept)
     assert eventually(lambda: len(swept) >= begun + 10)
@@ -105,6 +116,22 @@ def test_a_wall_clock_that_is_set_changes_no_interval(runner, monkeypatch, shift
     assert eventually(lambda: len(called) >= 2)
     time.sleep(0.1)
     assert len(called) <= (3 if shift > 0 else 2), "an hour that did not pass brings one run too many, at most"
+
+
+def test_a_job_that_runs_while_the_wall_clock_is_set_back_goes_on(runner, set_clock) -> None:
+    starts, go = [], threading.Event()
+
+    def job() -> None:
+        starts.append(1)
+        go.wait(5)
+
+    runner.add_job("job", job, every=0.02)
+    runner.start()
+    assert eventually(lambda: starts)
+    set_clock(-3600.0)
+    runner.check_timeouts()
+    go.set()
+    assert eventually(lambda: len(starts) >= 3)
 
 
 def test_a_job_that_hangs_has_no_beat_and_the_others_have(lost) -> None:
