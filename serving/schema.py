@@ -120,13 +120,23 @@ class AnswerStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """Items, best first, with their scores; `as_of` is the watermark of the mirror, `version` that of the index."""
+    """Items, best first, with their scores.
+
+    Attributes
+    ----------
+    items, scores : of equal length
+    version : that of the index
+    as_of : watermark of the mirror, epoch ms
+    stats
+    recommendation_id : opaque and unique; events that result from this answer name it. Given by the server only
+    """
 
     items: list[str]
     scores: list[float]
     version: int
     as_of: int
     stats: AnswerStats
+    recommendation_id: str = ""
 
 
 class QueriesBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

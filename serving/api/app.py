@@ -174,7 +174,10 @@ class Api:
 
     def _answer(self, requests: Sequence[schema.Request], deadline: Deadline) -> list[Answer]:
         """Answer requests; count and log them."""
-        answers = retrieve(self._mirror, requests, self._config.limits, deadline)
+        answers = [
+            msgspec.structs.replace(answer, recommendation_id=uuid.uuid4().hex)
+            for answer in retrieve(self._mirror, requests, self._config.limits, deadline)
+        ]
         for request, answer in zip(requests, answers, strict=True):
             self._metrics.request_scored.labels(request.mode).observe(answer.stats.scored)
             self._metrics.request_dots.labels(request.mode).observe(answer.stats.dots)

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class RequestLog:
-    """Appends ``{"t", "request", "user", "mode", "as_of", "version", "items"}``; `t` is the wall time in ms.
+    """Appends ``{"t", "request", "recommendation_id", "user", "mode", "as_of", "version", "items"}``, `t` in wall ms.
 
     Parameters
     ----------
@@ -47,6 +47,7 @@ class RequestLog:
                 {
                     "t": now,
                     "request": current_ids().get("request"),
+                    "recommendation_id": answer.recommendation_id,
                     "user": str(request.user),
                     "mode": request.mode,
                     "as_of": answer.as_of,

@@ -50,6 +50,8 @@ def test_retrieve(client, plant):
     assert set(answer["items"]) == {f"c0-{number}" for number in range(3, 10)}
     assert len(answer["scores"]) == 7
     assert (answer["version"], answer["as_of"]) == (1, plant.now)
+    again = client.post("/v1/retrieve_many", json={"queries": [{"user": "u0", "k": 7}] * 2}).json()["answers"]
+    assert len({answer["recommendation_id"], *(other["recommendation_id"] for other in again)} - {""}) == 3
     assert answer["stats"].keys() == {
         "scored",
         "candidates",
@@ -282,7 +284,8 @@ def test_answer_log_holds_every_answer(mirror, tmp_path, plant):
     client.post("/v1/retrieve", json={"user": 7, "mode": "fancy"})
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["user"], line["mode"]) for line in lines] == [("7", "beam"), ("a", "popularity"), ("b", "beam")]
-    assert lines[0].keys() == {"t", "request", "user", "mode", "as_of", "version", "items"}
+    assert lines[0].keys() == {"t", "request", "recommendation_id", "user", "mode", "as_of", "version", "items"}
+    assert lines[0]["recommendation_id"] == one["recommendation_id"]
     assert lines[1]["request"] == lines[2]["request"] != lines[0]["request"]
     assert (lines[0]["items"], lines[0]["as_of"]) == (one["items"], plant.now)
 

@@ -16,7 +16,7 @@ from hsnn.serving.schema import Answer, Request
 class Exchange:
     """A request and its answer with what the log reads of them."""
 
-    user, mode, as_of, version, items = "u", "beam", 5, 1, ("a", "b")
+    user, mode, as_of, version, items, recommendation_id = "u", "beam", 5, 1, ("a", "b"), "r"
 
 
 EXCHANGE: tuple[Request, Answer] = (Exchange(), Exchange())  # type: ignore[assignment]
