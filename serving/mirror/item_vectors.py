@@ -6,6 +6,7 @@ items serves every request until an event, a delta or a version changes the mirr
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +37,13 @@ class ItemVectors:
         static = index.vectors[self.rows]  # (n, d+1)
         vectors = np.concatenate([static[:, :-1], state[:, :-1]], axis=1)  # (n, d+p)
         self.vectors = GroupedItems(vectors, static[:, -1] + state[:, -1], index.leaves.node_of[self.rows])
+
+    def with_added(self, added: NDArray[np.float32]) -> ItemVectors:
+        """Return the same items with `added` (n,) on their biases."""
+        changed = copy(self)
+        changed.__dict__.pop("bounds", None)
+        changed.vectors = self.vectors._replace(bias=self.vectors.bias + added)
+        return changed
 
     @cached_property
     def bounds(self) -> ScoreBounds:

@@ -1,4 +1,4 @@
-"""Request filters as masks over rows, so that the budget is spent on allowed items only."""
+"""Rows that may be returned to a request, as a mask, so that the budget is spent on allowed items only."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.serving.errors import RequestError
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import Request
+from hsnn.serving.search.conditions import ItemConditions
 from hsnn.serving.search.queries import given_history
 from hsnn.trainer.features.exclusion import excluded_items
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.features.user_memory import MemoryEntries
 
-# A feature filter that leaves at most this many times the budget is searched without the beam: choosing the best of so
+# A filter that leaves at most this many times the budget is searched without the beam: choosing the best of so
 # few rows is cheaper than opening nodes, and a beam could miss most of them.
 _DIRECT_BUDGETS = 16
 
@@ -30,7 +30,7 @@ class AllowedRows(NamedTuple):
     Attributes
     ----------
     mask : (rows,) bool
-        Rows allowed by everything but an allow-list. Valid until the next request: the buffer is reused.
+        Valid until the next request: the buffer is reused.
     rows : (n,) int64 or None
         The allowed rows, if they are so few that no beam is needed to find them.
     size : int
@@ -44,14 +44,6 @@ class AllowedRows(NamedTuple):
     def all_rows(self) -> NDArray[np.int64]:
         """List every allowed row, (n,)."""
         return np.flatnonzero(self.mask) if self.rows is None else self.rows
-
-    def full_mask(self) -> NDArray[np.bool_]:
-        """Mask of the allowed rows, (rows,) bool; unlike `mask` it respects an allow-list."""
-        if self.rows is None:
-            return self.mask
-        mask = np.zeros_like(self.mask)
-        mask[self.rows] = True
-        return mask
 
 
 def excluded_rows(
@@ -82,38 +74,17 @@ def _whole_histories(
     return items, times
 
 
-def allowed_rows(state: EpochState, request: Request, excluded: NDArray[np.integer], budget: int) -> AllowedRows:
-    """Apply filters, expiry and exclusion: rows that may be returned to a request.
+def allowed_rows(
+    state: EpochState, request: Request, excluded: NDArray[np.integer], *, conditions: ItemConditions, budget: int
+) -> AllowedRows:
+    """Apply conditions, expiry and exclusion: rows that may be returned to a request.
 
     `excluded` (E,) holds the rows of the user's past items that are left out, beside those that the request lists.
-
-    Raises
-    ------
-    RequestError
-        A feature filter names a feature that no item has.
     """
-    ids = state.items.ids
-    forbidden = np.unique(np.concatenate([excluded, ids.rows(request.filters.exclude)]))
+    forbidden = np.unique(np.concatenate([excluded, state.items.ids.rows(request.filters.exclude)]))
     mask, size = state.alive_mask.without(forbidden)
-    for name, values in request.filters.features.items():
-        mask = mask & _feature_mask(state, name, frozenset(values), len(mask))
-    if request.filters.items is not None:
-        listed = np.unique(ids.rows(request.filters.items))
-        listed = listed[(listed >= 0) & (listed < len(mask))]
-        listed = listed[mask[listed]]
-        return AllowedRows(mask, listed, len(listed))
-    if request.filters.features:
-        rows = np.flatnonzero(mask)
-        return AllowedRows(mask, rows if len(rows) <= _DIRECT_BUDGETS * budget else None, len(rows))
-    return AllowedRows(mask, None, size)
-
-
-def _feature_mask(
-    state: EpochState, name: str, values: frozenset[str | int | float | bool | None], rows: int
-) -> NDArray[np.bool_]:
-    index = state.items.features
-    if name not in index.names:
-        raise RequestError(
-            f"no item has a feature {name!r} to filter by; known: {', '.join(index.names) or 'none yet'}"
-        )
-    return index.mask(name, values, rows)
+    if conditions.mask is None:
+        return AllowedRows(mask, None, size)
+    mask = conditions.passing(mask)
+    rows = np.flatnonzero(mask)
+    return AllowedRows(mask, rows if len(rows) <= _DIRECT_BUDGETS * budget else None, len(rows))

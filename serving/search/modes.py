@@ -14,6 +14,7 @@ from hsnn.serving.mirror.item_vectors import ItemVectors
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import RetrievalMode
 from hsnn.serving.search import exact
+from hsnn.serving.search.conditions import ItemConditions
 from hsnn.serving.search.filters import AllowedRows
 from hsnn.serving.search.topk import SearchResult, top_k, top_k_rows
 from hsnn.trainer.model.scorer import EncodedQueries, QueryArrays
@@ -28,7 +29,7 @@ AllItemsSearch = Callable[[ItemVectors, DotQuery, NDArray[np.bool_], int], Searc
 
 
 class SearchContext(NamedTuple):
-    """The requests of one chunk, encoded, and the state that they are answered from.
+    """The requests of one chunk, encoded, the conditions of one of them, and the state that they are answered from.
 
     Attributes
     ----------
@@ -39,6 +40,8 @@ class SearchContext(NamedTuple):
         None if no request of the chunk needs the model.
     pairs : list of PairScores or None
         Scores of the pair facts of each request; None without the model, or if it uses none.
+    conditions : ItemConditions
+        Those of the request that is searched for.
     """
 
     state: EpochState
@@ -46,6 +49,7 @@ class SearchContext(NamedTuple):
     queries: QueryArrays
     encoded: EncodedQueries | None
     pairs: list[PairScores] | None
+    conditions: ItemConditions = ItemConditions()
 
     @property
     def beam(self) -> int:
@@ -119,7 +123,7 @@ def order_scores(context: SearchContext, number: int, rows: NDArray[np.int64]) -
     leaf = np.where(nodes >= 0, query.nodes[np.maximum(nodes, 0)], query.nodes.min())
     static = vectors[:, : query.split] @ query.vector[: query.split] + vectors[:, -1]
     changing = index.state_vectors.scores(rows, query.vector[query.split :], state.states, context.time_of(number))
-    scores: NDArray[np.float32] = static + changing + leaf
+    scores: NDArray[np.float32] = context.conditions.boosted(static + changing + leaf, rows)
     return scores if context.pairs is None else context.pairs[number].added_to(scores, rows)
 
 
@@ -174,7 +178,10 @@ def _search_all(
         return _score_rows(context, number, rows, allowed=allowed, k=k, candidates=len(rows))
     assert context.encoded is not None
     items = context.state.item_vectors(context.time_of(number))
-    query, mask = scorer.dot_query(context.encoded, number), allowed.full_mask()
+    query, mask = scorer.dot_query(context.encoded, number), allowed.mask
+    if context.conditions.boosts is not None:  # bounds know of none
+        zeros = np.zeros(len(items.rows), np.float32)
+        items, search = items.with_added(context.conditions.boosted(zeros, items.rows)), exact.score_all
     if context.pairs is None:
         return search(items, query, mask, k)
     return _search_with_pairs(items, query, mask, k, search=search, pairs=context.pairs[number])
@@ -227,6 +234,7 @@ def _score_rows(
     cross = state.cross_features.features(context.queries, number, rows) if index.config.cross else None
     vectors, nodes = gather_rows(index.vectors, rows), gather_rows(index.leaves.node_of, rows)
     scores = index.scorer.score(context.encoded, number, vectors, features, nodes=nodes, cross=cross)
+    scores = context.conditions.boosted(scores, rows)
     if context.pairs is not None:
         scores = context.pairs[number].added_to(scores, rows)
     best = top_k(scores, k)

@@ -12,6 +12,7 @@ from hsnn.serving.errors import RequestError
 from hsnn.serving.limits import Deadline, RetrievalLimits
 from hsnn.serving.mirror.mirror import EpochState, Mirror
 from hsnn.serving.schema import MODES, Answer, AnswerStats, Filters, Request, RetrievalMode
+from hsnn.serving.search.conditions import conditions_of
 from hsnn.serving.search.filters import allowed_rows, excluded_rows
 from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext, beam_width
 from hsnn.serving.search.queries import facts_of_queries, queries_from_requests, remembered_items
@@ -92,8 +93,9 @@ def _answer(
     """
     began = time.perf_counter()
     state, k, mode = context.state, request.k or context.limits.k, RetrievalMode(request.mode)
-    allowed = allowed_rows(state, request, excluded, context.budget)
-    result = SEARCH_FUNCTIONS[mode](context, number, allowed, k)
+    conditions = conditions_of(state, request)
+    allowed = allowed_rows(state, request, excluded, conditions=conditions, budget=context.budget)
+    result = SEARCH_FUNCTIONS[mode](context._replace(conditions=conditions), number, allowed, k)
     item_ids, nodes_scored = state.items.ids.ids, 0
     if context.encoded is not None and mode is not RetrievalMode.POPULARITY:
         nodes_scored = context.encoded.nodes_scored
