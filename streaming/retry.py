@@ -1,10 +1,11 @@
-"""The retry policy of the product: repeat a call whose server is unavailable, with exponential backoff."""
+"""The retry policy of the product: repeat what fails while a server is unavailable, with exponential backoff."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from threading import Event
 from typing import TypeVar
 
 from redis.backoff import ExponentialBackoff
@@ -89,3 +90,38 @@ class RetryPolicy:
             _log.log(self._level, "%s: succeeded after %.1f s", operation, time.monotonic() - failed_at)
             self._notify(operation, None)
         return result
+
+
+class LoopBackoff:
+    """Pauses for a loop that must go on: `BACKOFF` over its failures in a row, cut short when it is told to end.
+
+    Parameters
+    ----------
+    stop
+        Set by whoever ends the loop.
+
+    Examples
+    --------
+    >>> stop = Event()
+    >>> stop.set()  # so that nothing waits here
+    >>> backoff = LoopBackoff(stop)
+    >>> [backoff.pause() for _ in range(3)]
+    [0.05, 0.1, 0.2]
+    >>> backoff.reset()
+    >>> backoff.pause()
+    0.05
+    """
+
+    def __init__(self, stop: Event) -> None:
+        self._stop, self._failures = stop, 0
+
+    def pause(self) -> float:
+        """Wait after a failure, the longer the more there were since `reset`; return the length in seconds."""
+        self._failures += 1
+        seconds = BACKOFF.compute(self._failures)
+        self._stop.wait(seconds)
+        return seconds
+
+    def reset(self) -> None:
+        """Begin with the shortest pause again: a round of the loop has succeeded."""
+        self._failures = 0

@@ -10,12 +10,12 @@ from hsnn.indexer.config import IndexerConfig
 from hsnn.indexer.jobs.control import ControlOp, send_request
 from hsnn.indexer.jobs.history import REFRESH
 from hsnn.indexer.store.lease import Lease, default_owner
-from hsnn.indexer.store.lease_keeper import LeaseKeeper
 from hsnn.indexer.store.publish_hold import PublishHold, lift_hold, new_hold, place_hold
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.lease_keeper import LeaseKeeper
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from hsnn.indexer.jobs.runner import JobRunner
 from hsnn.indexer.jobs.scheduled_job import JobServices, ScheduledJob
 from hsnn.indexer.jobs.stream_follower import StreamFollower
 from hsnn.indexer.store.lease import Lease
-from hsnn.indexer.store.lease_keeper import LeaseKeeper
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.alarms import AlarmRules
 from hsnn.monitoring.audit import AuditTrail
@@ -37,6 +36,8 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import Redis, connect, identity
 from hsnn.streaming.redis.keys import key
+from hsnn.streaming.redis.lease_keeper import LeaseKeeper
+from hsnn.streaming.retry import LoopBackoff
 from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
@@ -44,9 +45,6 @@ _LOOPS = ("lease", "follower")
 
 # Share of the lease's time to live after which a standby tries to acquire it again.
 _STANDBY_SHARE = 1 / 3
-
-# Seconds to wait when Redis does not answer.
-_RETRY_SECONDS = 1.0
 
 # Seconds between two checks of a leader whether it is to stop and whether a run is over its time.
 _CHECK_SECONDS = 0.1
@@ -95,17 +93,19 @@ class Scheduler:
 
     def run(self, stop: Event) -> None:
         """Lead or stand by until `stop` is set; the lease is released at the end."""
+        backoff = LoopBackoff(stop)
         while not stop.is_set():
             try:
                 if self._lease.acquire():
                     self._lead(stop)
                 else:
                     self._stand_by(stop)
+                backoff.reset()
             except (FencedError, VersionChangedError) as error:
                 _log.warning("leadership is lost: %s", error)
             except RedisError as error:
                 _log.warning("Redis does not answer (%s); it is tried again", error)
-                stop.wait(_RETRY_SECONDS)
+                backoff.pause()
 
     def _stand_by(self, stop: Event) -> None:
         for loop in _LOOPS:

@@ -15,14 +15,12 @@ from hsnn.indexer.errors import FencedError, VersionChangedError
 from hsnn.indexer.jobs.history import RunOutcome
 from hsnn.indexer.store import streams
 from hsnn.indexer.store.streams import StreamEntry
+from hsnn.streaming.retry import LoopBackoff
 
 _log = logging.getLogger(__name__)
 
 # Milliseconds that one read waits, which is how soon `stop` is noticed; an entry ends the wait at once.
 _BLOCK_MS = 300
-
-# Seconds to wait after a failure before reading again.
-_RETRY_SECONDS = 0.5
 
 # Label of the metrics of jobs under which this thread is counted.
 _FOLLOW = "follow"
@@ -63,20 +61,22 @@ class StreamFollower(Thread):
 
     def run(self) -> None:
         """Follow until `stop`."""
+        backoff = LoopBackoff(self._stopping)
         while not self._stopping.is_set():
             try:
                 self._poll()
+                backoff.reset()
             except (FencedError, VersionChangedError) as error:
                 _log.warning("follower: %s", error)
                 self._on_lost()
                 return
             except RedisError as error:
                 _log.warning("follower: Redis does not answer (%s); it is tried again", error)
-                self._stopping.wait(_RETRY_SECONDS)
+                backoff.pause()
             except Exception:
                 _log.exception("follower failed; it is tried again")
                 metrics.JOB_RUNS.labels(_FOLLOW, RunOutcome.FAILED).inc()
-                self._stopping.wait(_RETRY_SECONDS)
+                backoff.pause()
 
     def stop(self) -> None:
         """Finish the current read and stop; waits for it."""

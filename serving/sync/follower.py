@@ -23,6 +23,7 @@ from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.sync.preload import VersionPreloader
 from hsnn.serving.sync.warm_up import warm_up
 from hsnn.streaming.redis.client import Redis, identity
+from hsnn.streaming.retry import LoopBackoff
 from hsnn.trainer.messages import StateDelta
 
 _log = logging.getLogger(__name__)
@@ -32,9 +33,6 @@ _BLOCK_MS = 500
 
 # Seconds between two looks for the first version: short, because the server is not ready before.
 _NO_VERSION_PAUSE = 0.1
-
-# Seconds before a retry after an error: long enough not to flood a Redis server that is restarting.
-_RETRY_PAUSE = 0.5
 
 # Seconds that a busy stream is read before the server's identity and the current version are checked again.
 _RECHECK_INTERVAL = 1.0
@@ -83,22 +81,24 @@ class MirrorFollower(Thread):
 
     def run(self) -> None:
         """Poll until `stop` is called."""
+        backoff = LoopBackoff(self._stopped)
         while not self._stopped.is_set():
             try:
                 self._poll()
+                backoff.reset()
             except RedisError as error:
                 _log.warning(
                     "follower: Redis does not answer (%s); answers go on from version %s", error, self._version
                 )
                 self._server = ""
-                self._stopped.wait(_RETRY_PAUSE)
+                backoff.pause()
             except VersionNotFoundError as error:
                 _log.warning("follower: %s", error)
-                self._stopped.wait(_RETRY_PAUSE)
+                backoff.pause()
             except Exception:  # no heartbeat: if this repeats, the liveness check fails
                 _log.exception("follower failed; retrying")
                 self._server = ""
-                self._stopped.wait(_RETRY_PAUSE)
+                backoff.pause()
                 continue
             self._health.beat(LOOP)
 

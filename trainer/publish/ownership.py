@@ -12,22 +12,20 @@ import os
 import socket
 import time
 import uuid
-from threading import Event, Thread
+from threading import Event
 from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError, ResponseError
 
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
+from hsnn.streaming.redis.lease_keeper import LeaseKeeper
 from hsnn.trainer.errors import OwnershipError
 
 _log = logging.getLogger(__name__)
 
 # Seconds for which an owner is taken for alive after its last renewal; a trainer of another folder waits that long.
 _LEASE_SECONDS = 10.0
-
-# Renewals per lease: four of them in a row may fail before another trainer may start.
-_RENEWALS_PER_LEASE = 5
 
 # Seconds between two attempts to become the owner at the start.
 _POLL_SECONDS = 0.1
@@ -110,8 +108,7 @@ class Ownership:
         # The last part makes a name unique: after a restart a container may have the same host and process id.
         self._name = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self.owner = Owner(0, "")
-        self._stopping = Event()
-        self._thread: Thread | None = None
+        self._keeper: LeaseKeeper | None = None
 
     def claim(self, *, take_over: bool = False, dead: str = "", last_epoch: int = 0) -> int:
         """Become the owner if there is no living one, in any case with `take_over`; return the epoch that begins.
@@ -161,8 +158,8 @@ class Ownership:
                     _log.warning("another trainer may be alive; waiting up to %g s for it to end", _LEASE_SECONDS)
                 told = True
                 time.sleep(_POLL_SECONDS)
-        self._thread = Thread(target=self._renew_until_released, name="ownership", daemon=True)
-        self._thread.start()
+        self._keeper = LeaseKeeper(_OwnerLease(self._redis, self), lost=Event())
+        self._keeper.start()
         return epoch
 
     def write(self, command: str, name: str, *arguments: Any) -> Any:
@@ -194,18 +191,32 @@ class Ownership:
 
     def release(self) -> None:
         """Say that this trainer has ended, so that the next one need not wait."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-        try:
-            self._redis.eval(_RELEASE, 1, lease_key(), str(self.owner))
-        except RedisError as error:
-            _log.warning("the lease of the trainer could not be released (%s); it ends in %g s", error, _LEASE_SECONDS)
+        if self._keeper is not None:
+            self._keeper.stop()
 
-    def _renew_until_released(self) -> None:
-        while not self._stopping.wait(_LEASE_SECONDS / _RENEWALS_PER_LEASE):
-            try:
-                arguments = (str(self.owner), round(1000 * _LEASE_SECONDS))
-                self._redis.eval(_RENEW, 2, owner_key(), lease_key(), *arguments)
-            except RedisError as error:
-                _log.debug("the lease of the trainer cannot be renewed: %s", error)
+
+class _OwnerLease:
+    """The lease that says that an owner is alive.
+
+    It is kept for as long as the process runs, whatever a renewal says: a trainer that has lost the right to write
+    learns so by its next write, and one that Redis has forgotten claims it again there.
+    """
+
+    held = True
+
+    def __init__(self, redis: Redis, ownership: Ownership) -> None:
+        self._redis, self._ownership = redis, ownership
+        self.ttl = _LEASE_SECONDS
+
+    def renew(self) -> bool:
+        """Extend the lease where the owner is still this one."""
+        arguments = (str(self._ownership.owner), round(1000 * self.ttl))
+        self._redis.eval(_RENEW, 2, owner_key(), lease_key(), *arguments)
+        return True
+
+    def release(self) -> None:
+        """End the lease now, if it is the owner's."""
+        try:
+            self._redis.eval(_RELEASE, 1, lease_key(), str(self._ownership.owner))
+        except RedisError as error:
+            _log.warning("the lease of the trainer could not be released (%s); it ends in %g s", error, self.ttl)

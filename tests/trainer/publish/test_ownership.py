@@ -111,7 +111,7 @@ def test_a_zombie_cannot_use_an_emptied_server(redis_client):
 
 def test_a_killed_trainer_is_followed_at_once_in_its_folder(redis_client, tmp_path):
     first, lock = become_owner(redis_client, tmp_path)
-    first._stopping.set()
+    first._keeper._lost.set()  # as if killed: no renewal, no release
     name = str(first.owner)
     del lock  # the system frees the lock of a process that ended; its lease in Redis stays
     assert redis_client.get(lease_key()).decode() == name

@@ -1,4 +1,4 @@
-"""LeaseKeeper: the thread that renews a lease while its holder works."""
+"""LeaseKeeper: the thread that renews a lease in Redis while its holder works."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import logging
 from collections.abc import Callable
 from threading import Event, Thread
 from types import TracebackType
+from typing import Protocol
 
 from redis.exceptions import RedisError
-
-from hsnn.indexer.store.lease import Lease
 
 _log = logging.getLogger(__name__)
 
@@ -17,8 +16,26 @@ _log = logging.getLogger(__name__)
 _RENEWALS_PER_TTL = 5
 
 
+class KeptLease(Protocol):
+    """A lease that was acquired."""
+
+    @property
+    def ttl(self) -> float:
+        """Seconds for which it lasts after a renewal."""
+
+    @property
+    def held(self) -> bool:
+        """Whether its holder may go on after a renewal that failed."""
+
+    def renew(self) -> bool:
+        """Extend it by another `ttl`; False if it was lost, for good."""
+
+    def release(self) -> None:
+        """Give it up."""
+
+
 class LeaseKeeper:
-    """Renew an acquired lease from entering the block until leaving it, then release it.
+    """Renew a lease from `start` until `stop`, which releases it; or from entering a block until leaving it.
 
     Parameters
     ----------
@@ -35,7 +52,7 @@ class LeaseKeeper:
 
     def __init__(
         self,
-        lease: Lease,
+        lease: KeptLease,
         lost: Event,
         *,
         same_server: Callable[[], bool] = lambda: True,
@@ -45,15 +62,23 @@ class LeaseKeeper:
         self._same_server, self._on_renewal = same_server, on_renewal
         self._thread = Thread(target=self._renew_until_lost, name="lease", daemon=True)
 
-    def __enter__(self) -> None:
+    def start(self) -> None:
+        """Begin to renew."""
         self._thread.start()
+
+    def stop(self) -> None:
+        """End the renewals, then release the lease."""
+        self._lost.set()
+        self._thread.join()
+        self._lease.release()
+
+    def __enter__(self) -> None:
+        self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._lost.set()
-        self._thread.join()
-        self._lease.release()
+        self.stop()
 
     def _renew_until_lost(self) -> None:
         while not self._lost.wait(self._lease.ttl / _RENEWALS_PER_TTL):
