@@ -40,6 +40,7 @@ class _Deadline(NamedTuple):
     limit: float
 
 
+# Of the job that runs in this thread, so that its functions need not hand them on.
 _DEADLINE: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 _CALLBACK: ContextVar[ProgressCallback | None] = ContextVar("progress_callback", default=None)
 

@@ -14,6 +14,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400
 # Seconds: a hundred years, which fit into 64 bits of milliseconds with room for any time beside them.
 _LONGEST = 36_500 * 86_400.0
 
+# A number and a unit.
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)\s*")
 
 

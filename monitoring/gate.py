@@ -8,6 +8,7 @@ from typing import Any
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import GateConfig
 
+# The two averages of the loss.
 _LIMITS = ("recent", "usual")
 
 

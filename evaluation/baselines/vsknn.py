@@ -37,6 +37,7 @@ def reciprocal(places: NDArray[np.integer]) -> NDArray[np.float64]:
     return weights
 
 
+# Weights of the items of the current session, by name.
 _WEIGHTINGS = {"reciprocal": reciprocal, "linear": linear}
 
 

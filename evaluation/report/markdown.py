@@ -11,6 +11,7 @@ from hsnn.evaluation.metrics.run import Run
 from hsnn.evaluation.report.plots import draw
 from hsnn.evaluation.report.summary import percent, probabilities, shortfalls
 
+# Figures by the headings of their columns.
 _COLUMNS = {
     "R@20": "recall_at_20",
     "R@50": "recall_at_50",

@@ -23,6 +23,7 @@ from hsnn.evaluation.metrics.shortfalls import LEVEL, differences
 # Cuts k of recall@k at which methods are compared within a run.
 CUTS = (20, 50)
 
+# Figures that methods are compared by.
 _COMPARED = ("recall_at_20", "recall_at_50")
 
 

@@ -22,6 +22,7 @@ EventTime = Annotated[
     int | None, typer.Option("--at", min=0, metavar="MS", help="event time of the command; the trainer's watermark")
 ]
 
+# Names of the commands on the screen.
 _KINDS: dict[type[Command], str] = {SetRates: "rates", Rebalance: "rebalance", End: "end"}
 
 

@@ -21,7 +21,10 @@ from hsnn.monitoring.errors import HsnnError
 # Characters of a refused value in a message.
 _LONGEST_VALUE = 200
 
+# Read where no file is named, if the current folder has it.
 DEFAULT_FILE = "hsnn.toml"
+
+# Begins the names of environment variables that set keys.
 ENV_PREFIX = "HSNN_"
 OTHER_VARIABLES = frozenset({"HSNN_CONFIG", "HSNN_CACHE", "HSNN_DATA", "HSNN_VENV", "HSNN_VENV_TAKE"})
 """Environment variables of the project that are not keys: configuration file, cache, data sets, virtual environment."""

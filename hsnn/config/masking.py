@@ -7,7 +7,10 @@ from typing import Any
 
 from hsnn.streaming.log.open import mask_secrets
 
+# Shown in place of a secret.
 MASK = "***"
+
+# Last words of the names whose values are secrets.
 _SECRET_NAME = re.compile(r"(?i)(?:^|[._-])(?:password|secret|token|passphrase)$")
 
 

@@ -16,7 +16,10 @@ from hsnn.demo.figures import Figures
 from hsnn.demo.sample_users import SampleUser
 from hsnn.monitoring.audit import AuditEntry
 
+# Tables without lines, over the whole width.
 _PLAIN: dict[str, Any] = {"title_justify": "left", "box": None, "expand": True, "padding": (0, 1, 0, 0)}
+
+# Colours by the kind of an entry of the audit trail.
 _COLOURS = {"alarm": "yellow", "action": "cyan", "outcome": "green"}
 
 

@@ -36,6 +36,8 @@ AHEAD = 2000
 
 # Seconds that a process may take to be ready: torch alone takes ten on a slow disk.
 _READY_SECONDS = 120.0
+
+# Keys of the configuration that name topics: each demo has its own.
 _TOPICS = ("engagements_topic", "items_topic", "users_topic", "control_topic")
 
 

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from hsnn.embedded.process import EmbeddedError
 
+# The release of Apache Kafka that the tests run against.
 VERSION = "4.3.0"
+
+# File that is written last: a folder without it was left half fetched.
 _DONE = "complete"
 
 

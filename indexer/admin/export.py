@@ -20,6 +20,7 @@ from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.trainer.rowstore.arrays import Array, grown, pack, unpack
 
+# Endings of file names, which choose the format.
 FORMATS = (".npz", ".safetensors")
 
 

@@ -41,6 +41,8 @@ from hsnn.streaming.retry import LoopBackoff
 from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
+
+# Heartbeats besides those of the jobs; a standby gives them, too.
 _LOOPS = ("lease", "follower")
 
 # Share of the lease's time to live after which a standby tries to acquire it again.

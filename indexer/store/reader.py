@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 DAMAGED_LEAVES = Counter("hsnn_leaves_damaged_total", "Leaves that were loaded without what of them is damaged.")
 
+# Field of a version's hash that holds its manifest.
 _MANIFEST = "version"
 
 # Entries of an item map fetched at once: some hundred kilobytes.

@@ -23,6 +23,7 @@ from hsnn.streaming.schema.events import Feature
 
 NAME = "kuairand"
 
+# Actions by the columns that tell them, one line per impression.
 _ACTIONS = {
     "is_click": "click",
     "long_view": "long_view",
@@ -33,6 +34,8 @@ _ACTIONS = {
     "is_profile_enter": "profile_enter",
     "is_hate": "hate",
 }
+
+# Columns that are read of the log, and of the videos.
 _LOG = ("user_id", "video_id", "time_ms", "tab", *_ACTIONS)
 _VIDEO = ("video_id", "author_id", "video_type", "upload_dt", "upload_type", "video_duration", "music_type", "tag")
 # Columns on how active a user is are left out: when they were counted is unknown, so they may leak the future.

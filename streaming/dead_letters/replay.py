@@ -21,6 +21,7 @@ from hsnn.streaming.dead_letters.writer import SUFFIX
 from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.scan import read_topic
 
+# Ending of the topic that records which letters were sent again.
 REPLAYED = SUFFIX + ".replayed"
 
 # Letters sent and recorded together: as many are sent twice at most when a run dies in between.

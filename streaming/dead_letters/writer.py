@@ -14,6 +14,7 @@ from hsnn.streaming.schema.arrow import extract_row
 
 log = logging.getLogger(__name__)
 
+# Ending of the topic of dead letters, after the name of their own topic.
 SUFFIX = ".dlq"
 WHOLE_RECORD = -1
 """Index of a dead letter that is a whole record, one that should have held several events."""

@@ -13,6 +13,8 @@ from redis.retry import Retry
 from hsnn.streaming.retry import BACKOFF
 
 Redis = redis.Redis
+
+# Ending of the schemes that name a node of a cluster.
 CLUSTER = "+cluster"
 
 URL_SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")

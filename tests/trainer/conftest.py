@@ -103,8 +103,8 @@ def candidates_of() -> Callable[[Learner, PreparedBatch], StepCandidates]:
     """``candidates_of(learner, prepared)``: what a batch would be scored against, without replay."""
 
     def draw(learner: Learner, prepared: PreparedBatch) -> StepCandidates:
-        lessons = Examples(prepared.queries, prepared.items, prepared.weights)
-        return hsnn.trainer.training.sampling.sample_candidates(learner, prepared, lessons, np.random.default_rng(0))
+        examples = Examples(prepared.queries, prepared.items, prepared.weights)
+        return hsnn.trainer.training.sampling.sample_candidates(learner, prepared, examples, np.random.default_rng(0))
 
     return draw
 

@@ -13,7 +13,10 @@ from hsnn.trainer.checkpoint.store import Checkpoint
 from hsnn.trainer.errors import CheckpointError
 from hsnn.trainer.rowstore.arrays import Array
 
+# Begins the names of the dense weights in a checkpoint.
 _DENSE = "network.monn."
+
+# Embedding tables in a checkpoint, and their names in the export.
 _TABLES = {"network.content.weight": "content", "network.features.weight": "features"}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from hsnn.trainer.rowstore.arrays import Array
 
+# Types of the format by those of NumPy.
 _NAMES = {
     "bool": "BOOL",
     "uint8": "U8",

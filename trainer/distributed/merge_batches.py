@@ -14,7 +14,11 @@ from hsnn.streaming.log.records import Position
 from hsnn.streaming.schema.batch import Batch, Engagements, LabelledImpressions
 
 _Columns = TypeVar("_Columns", Engagements, LabelledImpressions)
+
+# Fields of a batch that are concatenated.
 _LISTS = ("items", "item_sent_at", "users", "deleted_users", "seen_items", "control")
+
+# Fields of a batch that are added up.
 _COUNTS = ("impressions", "pending", "early", "late_actions", "dead_lettered")
 
 

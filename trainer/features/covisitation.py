@@ -39,6 +39,7 @@ _PRIOR = 1.0
 # never get into a list whose weights have all grown beyond that.
 _LET_IN = 2
 
+# Indices of the half-lives (C, 1), against rows (n,).
 _COLUMNS = np.arange(len(COVISIT_HALF_LIVES))[:, None]
 
 

@@ -131,9 +131,8 @@ class ItemCounters:
         # A short half-life against the next longer one: near 0 for a burst of new engagements, negative once it fades.
         trend = counts[:-1] - counts[1:]  # (H-1, n)
         # Logs reach about 9 (a year in hours): a third keeps the inputs of the state tower small.
-        popularity = np.log(
-            np.expm1(counts[self.half_life if half_life is None else half_life]) + POPULARITY_PRIOR
-        )  # as it is: see `StateTower`
+        # Out of the logs, and not anew: models were trained with the bits that this gives.
+        popularity = _log_popularity(np.expm1(counts[self.half_life if half_life is None else half_life]))
         across = np.concatenate([counts / 3, trend, age[None] / 3, idle[None] / 3, popularity[None]], dtype=np.float32)
         return np.ascontiguousarray(across.T)
 
@@ -143,18 +142,25 @@ class ItemCounters:
 
     def popularity(self, rows: NDArray[np.integer], now: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the shares (n,) of `rows` (n,) in all engagements, at the half-life in use and times `now` (n,)."""
-        per_ms = -1 / HALF_LIVES[self.half_life]
-        decay = np.exp2(np.maximum(now - gather_rows(self.last, rows), 0) * per_ms)
-        total = self.total * np.exp2(np.maximum(now - self.total_at, 0) * per_ms)
-        shares: NDArray[np.float64] = (self.values[rows, self.half_life] * decay + POPULARITY_PRIOR) / (total + 1)
+        total = self.total * self._popularity_decay(now - self.total_at)
+        shares: NDArray[np.float64] = (self._engagements(rows, now) + POPULARITY_PRIOR) / (total + 1)
         return shares
 
     def log_popularity(self, rows: NDArray[np.integer], now: int | NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the last of the `features` alone, (n,)."""
-        elapsed = np.maximum(now - gather_rows(self.last, rows), 0)
-        decay = np.exp2(elapsed * (-1 / HALF_LIVES[self.half_life])).astype(np.float32)
-        logs: NDArray[np.float32] = np.log(self.values[rows, self.half_life] * decay + np.float32(POPULARITY_PRIOR))
-        return logs
+        return _log_popularity(self._engagements(rows, now)).astype(np.float32)
+
+    def _engagements(self, rows: NDArray[np.integer], now: int | NDArray[np.int64]) -> NDArray[np.float64]:
+        """Read the counts (n,) of `rows` at the half-life in use and time `now`."""
+        counts: NDArray[np.float64] = self.values[rows, self.half_life] * self._popularity_decay(
+            now - gather_rows(self.last, rows)
+        )
+        return counts
+
+    def _popularity_decay(self, elapsed: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Compute by what a count at the half-life in use shrinks in `elapsed` (n,) ms; negative times count as 0."""
+        decay: NDArray[np.float64] = np.exp2(np.maximum(elapsed, 0) * (-1 / HALF_LIVES[self.half_life]))
+        return decay
 
     def log_mass(self, rows: NDArray[np.integer] | slice, half_life: int, origin: int) -> NDArray[np.float64]:
         """Return the log of the decayed count at one half-life, up to a term common to all items, (n,).
@@ -176,6 +182,12 @@ class ItemCounters:
         """Compute decay factors (H, n), half-lives first: NumPy's inner loop then runs over the many rows."""
         decay: NDArray[np.float32] = np.exp2(-elapsed / self._half_lives[:, None]).astype(np.float32)
         return decay
+
+
+def _log_popularity(counts: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Take the log of decayed counts; as it is, not scaled: see `StateTower`."""
+    logs: NDArray[np.floating] = np.log(counts + POPULARITY_PRIOR)
+    return logs
 
 
 STATE_FEATURES = 2 * len(HALF_LIVES) + 2

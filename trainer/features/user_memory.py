@@ -29,6 +29,7 @@ _SALT = 662
 DISLIKED = 0x80
 """The flag of an item whose newest feedback was a dislike."""
 
+# Row of the item, seconds since 1970, engagements, and a bit by action with `DISLIKED`.
 _ENTRY = np.dtype([("item", "<i4"), ("time", "<u4"), ("count", "<u2"), ("flags", "u1")])
 assert _ENTRY.itemsize == MEMORY_ENTRY_BYTES
 

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 
 from hsnn.trainer.rowstore.arrays import Array, grown, span_indices
 
+# Lone surrogates, which UTF-8 has no bytes for, survive: ids come from JSON, which may hold them.
 _ERRORS = "surrogatepass"
+
+# Arrays of a store, as checkpoints name them.
 _COLUMNS = ("bytes", "starts", "lengths")
 _CHUNK = 65_536
 """Texts decoded or moved at once: bounds what is in memory twice."""

@@ -26,6 +26,8 @@ from hsnn.trainer.training.prepared import PreparedBatch
 _log = logging.getLogger(__name__)
 # Ranks k at which recall@k is measured: a first page, and a candidate list for a ranker.
 _CUTS = (20, 50)
+
+# Modes of retrieval by the name of the method that they measure.
 _METHODS = {"served": "beam", "popularity": "popularity"}
 # Queries in the recent recall: its standard error is about one point at a recall of 20%.
 _WINDOW = 2000

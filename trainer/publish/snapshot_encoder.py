@@ -24,6 +24,8 @@ from hsnn.trainer.training.row_recycling import vacant
 
 # Strings encoded per step: some milliseconds, after which other threads get the interpreter lock.
 _CHUNK = 65_536
+
+# Begins the names of the arrays on reused rows.
 _RECYCLING = "row_recycling."
 _FIXSTR_MAX, _STR8_MAX = 31, 255
 """Bytes of the longest MessagePack strings with a header of one byte, and of two bytes."""

@@ -145,7 +145,7 @@ class Learner(LearnerState):
             else:
                 table.update(prepared.users[has_row], prepared.ts[has_row], counted[has_row])
         if self.config.replay:
-            self.replay.append(Examples(prepared.queries, prepared.items, prepared.lesson_weights), prepared.users)
+            self.replay.append(Examples(prepared.queries, prepared.items, prepared.example_weights), prepared.users)
         self.positives += len(prepared.items)
 
     def _remember(self, prepared: PreparedBatch) -> None:

@@ -165,7 +165,7 @@ class PreparedBatch:
         return latest if self.dislikes is None else max(latest, int(self.dislikes.ts.max(initial=0)))
 
     @property
-    def lesson_weights(self) -> NDArray[np.float32]:
+    def example_weights(self) -> NDArray[np.float32]:
         """Weights (n,) as an example, now and when learned again: 0 for an item that would not have been served."""
         served = ~(self.excluded == self.items[:, None]).any(1)
         weights: NDArray[np.float32] = self.weights * served

@@ -19,7 +19,7 @@ def sample_examples(state: LearnerState, prepared: PreparedBatch, rng: np.random
 
     The weight of a dislike is negative: an example against the item.
     """
-    fresh = Examples(prepared.queries, prepared.items, prepared.lesson_weights)
+    fresh = Examples(prepared.queries, prepared.items, prepared.example_weights)
     past = int(state.config.replay * len(fresh.items))
     wanted = past and state.slow and len(state.replay)
     examples = fresh.concatenated(state.replay.sample(past, rng)) if wanted else fresh

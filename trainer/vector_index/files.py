@@ -11,6 +11,7 @@ from safetensors.numpy import load
 
 from hsnn.trainer.errors import VectorFileError
 
+# Endings of file names, which choose the format.
 FORMATS = (".npy", ".safetensors")
 
 

@@ -25,6 +25,8 @@ _FIXED = {
     "consumer_timeout_ms",
     "partitioner",
 }
+
+# Clients by their kind; each has options of its own.
 _CLIENTS: dict[str, Any] = {"admin": KafkaAdminClient, "consumer": KafkaConsumer, "producer": KafkaProducer}
 # Texts of a boolean option, in lower case.
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}

@@ -14,6 +14,7 @@ from hsnn.streaming.log.kafka.connect import connect_client
 from hsnn.streaming.log.kafka.errors import translate_errors
 from hsnn.streaming.log.records import Headers, Position, RecordBatch
 
+# Options of every consumer.
 _CONSUMER = {
     "auto_offset_reset": "none",  # a jump past lost records must be an error
     "isolation_level": "read_committed",

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
+# Begins the keys that mark an append as carried out.
 _MARK = "hsnn:log:appended:"
 
 # Seconds that the mark of an append is kept beyond the time limit of its retries: an hour covers redis-py's own retries

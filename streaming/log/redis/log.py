@@ -20,6 +20,7 @@ from hsnn.streaming.log.redis.prefetch import Prefetcher, ReadCommand
 from hsnn.streaming.redis.client import UNAVAILABLE_ERRORS, connect
 from hsnn.streaming.retry import RetryPolicy
 
+# Hash of the partition counts by topic.
 _TOPICS = "hsnn:log:topics"
 
 # Records per script call: enough that the round trip hardly counts, few enough that the server, which does nothing else

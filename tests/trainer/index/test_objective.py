@@ -146,15 +146,15 @@ def softmax(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def lesson(toy):
+def example(toy):
     """A toy, the item level's logits (B, U), and the candidates' log share in their leaves (U,)."""
     small = toy(2)
     generator = torch.Generator().manual_seed(5)
     return small, 2 * torch.randn(7, 15, generator=generator), torch.rand(15, generator=generator).log()
 
 
-def test_distillation_by_hand(lesson):
-    small, logits, log_share = lesson
+def test_distillation_by_hand(example):
+    small, logits, log_share = example
     view, log_q, total = small.view(), small.step.log_q.tolist(), 0.0
     coarse = view.leaf_log_probs.tolist()
     for user in range(7):
@@ -166,9 +166,9 @@ def test_distillation_by_hand(lesson):
     assert float(distillation_loss(view, logits, log_share).detach()) == pytest.approx(total / 7, rel=1e-4)
 
 
-def test_distillation_moves_the_students_order_towards_the_teachers(lesson):
+def test_distillation_moves_the_students_order_towards_the_teachers(example):
     """Each small step down the gradient brings the two distributions closer, and no gradient reaches the teacher."""
-    small, logits, log_share = lesson
+    small, logits, log_share = example
     logits.requires_grad_()
     apart = []
     for _ in range(30):
@@ -185,9 +185,9 @@ def test_distillation_moves_the_students_order_towards_the_teachers(lesson):
     assert apart[-1] < 0.8 * apart[0]
 
 
-def test_distillation_pushes_a_leaf_up_where_the_teacher_likes_its_items(lesson):
+def test_distillation_pushes_a_leaf_up_where_the_teacher_likes_its_items(example):
     """The gradient on what a level says of a candidate is student minus teacher."""
-    small, logits, log_share = lesson
+    small, logits, log_share = example
     view = small.view()
     coarse = view.leaf_log_probs.detach().requires_grad_()
     view = replace(view, scores=[*view.scores[:-1], view.scores[-1]._replace(log_p=coarse, columns=torch.arange(15))])
@@ -196,9 +196,9 @@ def test_distillation_pushes_a_leaf_up_where_the_teacher_likes_its_items(lesson)
     np.testing.assert_allclose(coarse.grad.numpy(), (student - teacher) / 7, atol=1e-6)
 
 
-def test_distillation_subtracts_log_q(lesson):
+def test_distillation_subtracts_log_q(example):
     """An item that is often in the sample weighs less, in the teacher's and in the student's distribution."""
-    small, logits, log_share = lesson
+    small, logits, log_share = example
     view = small.view()
     coarse = view.leaf_log_probs.detach()
 
@@ -215,8 +215,8 @@ def test_distillation_subtracts_log_q(lesson):
     assert pull(-3.0) > pull(0.0) > pull(3.0) > 0
 
 
-def test_a_student_that_says_what_the_teacher_says_has_nothing_to_learn(lesson):
-    small, _, log_share = lesson
+def test_a_student_that_says_what_the_teacher_says_has_nothing_to_learn(example):
+    small, _, log_share = example
     view = small.view()
     coarse = view.leaf_log_probs.detach().requires_grad_()
     view = replace(view, scores=[*view.scores[:-1], view.scores[-1]._replace(log_p=coarse, columns=torch.arange(15))])

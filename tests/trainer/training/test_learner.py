@@ -257,7 +257,7 @@ def test_slow_streams_are_learned_in_small_steps_with_past_events(config, world,
     np.testing.assert_allclose(fast.states.values, slow.states.values, rtol=1e-5)
 
 
-def test_repeats_are_labels_and_no_lessons(config, world):
+def test_repeats_are_labels_and_no_examples(config, world):
     from dataclasses import replace
 
     learner, batch = Learner(config), world.batch(32)

@@ -13,7 +13,7 @@ from hsnn.trainer.training.replay_buffer import Examples, ReplayBuffer
 CONFIG = ModelConfig(history=2, user_tokens=1, context_tokens=1)
 
 
-def lessons(items: list[int]) -> Examples:
+def examples_of(items: list[int]) -> Examples:
     n = len(items)
     own = np.array(items, np.int64)
     history = np.stack([own, own], 1).astype(np.int32)
@@ -26,7 +26,7 @@ def lessons(items: list[int]) -> Examples:
 def test_the_last_events_are_there_and_no_others(sizes, size):
     replay, told = ReplayBuffer(CONFIG, size), 0
     for count in sizes:
-        replay.append(lessons(list(range(told, told + count))), np.zeros(count, np.int64))
+        replay.append(examples_of(list(range(told, told + count))), np.zeros(count, np.int64))
         told += count
     assert len(replay) == min(told, size)
     if told:
@@ -38,7 +38,7 @@ def test_the_last_events_are_there_and_no_others(sizes, size):
 
 def test_a_user_who_is_deleted_leaves_nothing_behind():
     replay = ReplayBuffer(CONFIG, 4)
-    replay.append(lessons([1, 2, 3]), np.array([7, 8, 7]))
+    replay.append(examples_of([1, 2, 3]), np.array([7, 8, 7]))
     replay.forget_users(np.array([7]))
     drawn = replay.sample(50, np.random.default_rng(0))
     theirs = drawn.items != 2

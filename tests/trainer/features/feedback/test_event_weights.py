@@ -30,10 +30,10 @@ def feedback():
 @pytest.mark.parametrize("row", [3, -1])
 def test_one_user_adds_less_than_two_to_an_item_however_often(feedback, row):
     """Also a user without a row, whose id tells that it is the same one."""
-    lessons = read(feedback, np.full(1500, row), 7, ts=NOW + 10 * np.arange(1500))
-    assert 1 < lessons.counted.sum() < 2
-    assert lessons.weights[:3].tolist() == pytest.approx([1, 1 / 2, 1 / 3])  # of a step of weight 1,500
-    assert lessons.undamped.sum() == 1500
+    weighed = read(feedback, np.full(1500, row), 7, ts=NOW + 10 * np.arange(1500))
+    assert 1 < weighed.counted.sum() < 2
+    assert weighed.weights[:3].tolist() == pytest.approx([1, 1 / 2, 1 / 3])  # of a step of weight 1,500
+    assert weighed.undamped.sum() == 1500
     assert read(feedback, np.full(1, row), 7, ts=NOW + 15_000).weights[0] < 1
 
 
@@ -49,10 +49,10 @@ def test_many_users_count_each_in_full(feedback):
 
 def test_what_is_rated_low_weighs_little_in_loss_and_counters(feedback):
     stars = np.tile([1.0, 3.0, 4.0, 5.0, 5.0], 20)
-    lessons = read(feedback, np.arange(100), np.arange(100), "rate", stars)
-    assert lessons.weights[:2].tolist() == pytest.approx([0.4, 1])  # one star has the rank 0.1
-    assert lessons.counted[:2].tolist() == pytest.approx([0.4, 1])
-    assert not lessons.disliked.any()
+    weighed = read(feedback, np.arange(100), np.arange(100), "rate", stars)
+    assert weighed.weights[:2].tolist() == pytest.approx([0.4, 1])  # one star has the rank 0.1
+    assert weighed.counted[:2].tolist() == pytest.approx([0.4, 1])
+    assert not weighed.disliked.any()
 
 
 def test_the_value_of_another_action_is_no_rating(feedback):
@@ -71,12 +71,12 @@ def test_weights_and_counters_are_finite_and_not_negative_whatever_comes(events,
     for start in range(0, len(events), 13):
         users, items, actions, values = zip(*events[start : start + 13], strict=True)
         ts = NOW + np.array(delays[start : start + 13])[: len(users)]
-        lessons = read(feedback, np.maximum(users, -1), np.array(items), np.array(actions), values, ts)
-        for part in (lessons.weights, lessons.counted, lessons.undamped):
+        weighed = read(feedback, np.maximum(users, -1), np.array(items), np.array(actions), values, ts)
+        for part in (weighed.weights, weighed.counted, weighed.undamped):
             assert np.isfinite(part).all()
             assert (part >= 0).all()
-        liked = ~lessons.disliked
-        states.add_engagements(np.array(items)[liked], ts[liked], lessons.counted[liked])
+        liked = ~weighed.disliked
+        states.add_engagements(np.array(items)[liked], ts[liked], weighed.counted[liked])
         assert np.isfinite(states.values).all()
         assert (states.values >= 0).all()
         assert np.isfinite(states.features(np.arange(4), NOW)).all()
