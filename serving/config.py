@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -17,10 +18,10 @@ class Scope(StrEnum):
     """What a token is for."""
 
     READ = "read"
-    """Calls that change nothing: all that this server has."""
+    """Calls that change nothing."""
 
     WRITE = "write"
-    """Calls that change what is recommended."""
+    """Calls that change what is recommended: events, items, users."""
 
 
 class TokenConfig(Section):
@@ -29,6 +30,19 @@ class TokenConfig(Section):
     env: str = Field(min_length=1, description="environment variable that holds it")
     scopes: tuple[Scope, ...] = Field((Scope.READ,), min_length=1, description="what it is for: read, write")
     rate: float | None = Field(None, gt=0, description="queries per second, averaged over a second; none: no limit")
+
+
+class IngestKeyConfig(Section):
+    """A public key with which pages in browsers may send interactions and impressions."""
+
+    key: str = Field(
+        pattern=r"^[A-Za-z0-9_-]{16,64}$", description="the key itself; it stands in the page, so it is no secret"
+    )
+    origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = Field(
+        min_length=1, description="origins whose pages may send, as in https://shop.example; * for all"
+    )
+    rate: float = Field(1000.0, gt=0, description="events per second of all senders together")
+    address_rate: float = Field(20.0, gt=0, description="events per second from one address")
 
 
 class ServingConfig(Section):
@@ -44,7 +58,12 @@ class ServingConfig(Section):
         description="further tokens by name, each a table with env (the variable that holds it), scopes (read, write) "
         "and rate (queries per second)",
     )
-    allow_open: bool = Field(False, description="listen on any address without a token")
+    ingest_keys: dict[str, IngestKeyConfig] = Field(
+        {},
+        description="public keys for browsers by name, each a table with key, origins, rate (events per second of all) "
+        "and address_rate (of one address)",
+    )
+    allow_open: bool = Field(False, description="listen on any address without a token; what writes needs one even so")
     tls_cert: Path | None = Field(
         None, description="PEM file with the certificate chain; with tls_key: HTTPS instead of HTTP"
     )
@@ -76,6 +95,12 @@ class ServingConfig(Section):
     def _default_within_limit(self) -> ServingConfig:
         if self.k > self.max_k:
             raise ValueError(f"k = {self.k} is above max_k = {self.max_k}; every request without a k would be refused")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_differ(self) -> ServingConfig:
+        if len({key.key for key in self.ingest_keys.values()}) < len(self.ingest_keys):
+            raise ValueError("two ingest_keys are the same; give each its own, so that one can be taken back alone")
         return self
 
     @model_validator(mode="after")

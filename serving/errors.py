@@ -26,7 +26,7 @@ class ForbiddenError(HsnnError):
 
 
 class RateLimitError(HsnnError):
-    """The token has used up its rate; `retry_after` is how many seconds the next call should wait."""
+    """A token, key or address has used up its rate; `retry_after` is how many seconds the next call should wait."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -35,6 +35,22 @@ class RateLimitError(HsnnError):
 
 class BusyError(HsnnError):
     """As many calls wait, or as many bytes have arrived, as the server holds at once."""
+
+
+class BackpressureError(HsnnError):
+    """More events wait for the log than the server holds; `retry_after` is when to send again, in seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class EventsNotTakenError(HsnnError):
+    """The log did not confirm the events of a call, so that they have to be sent again; `retry_after` as above."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class SlowBodyError(HsnnError):

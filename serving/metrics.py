@@ -54,6 +54,21 @@ class ServingMetrics:
         self.candidates = Counter(
             "hsnn_candidates_total", "Scored items by the source that they came from.", ["source"], registry=registry
         )
+        self.ingested = Counter(
+            "hsnn_ingested_events_total", "Events over HTTP that are in the log.", ["topic"], registry=registry
+        )
+        self.ingest_failures = Counter(
+            "hsnn_ingest_failures_total", "Calls whose events the log did not take.", registry=registry
+        )
+        self.ingest_waiting = Gauge(
+            "hsnn_ingest_waiting_events", "Events over HTTP that wait for the log.", registry=registry
+        )
+        self.ingest_seconds = Histogram(
+            "hsnn_ingest_append_seconds",
+            "Time of one durable append to the log.",
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
         self.freshness = Histogram(
             "hsnn_freshness_seconds",
             "Seconds from the sending of a new item by its producer until this server can return it.",

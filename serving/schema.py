@@ -151,6 +151,12 @@ class AnswersBody(msgspec.Struct, frozen=True):
     answers: list[Answer]
 
 
+class AcceptedBody(msgspec.Struct, frozen=True):
+    """Body of the response to calls that write: so many events are in the log."""
+
+    accepted: int
+
+
 _request_decoder = msgspec.json.Decoder(Request)
 _queries_decoder = msgspec.json.Decoder(QueriesBody)
 

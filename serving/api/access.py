@@ -6,9 +6,10 @@ import hashlib
 import hmac
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from hsnn.serving.api.token_bucket import TokenBucket
 from hsnn.serving.config import Scope, ServingConfig
 from hsnn.serving.errors import ForbiddenError, RateLimitError, ServerTokenError, UnauthorizedError
 
@@ -37,9 +38,11 @@ class Access:
     Parameters
     ----------
     tokens
-        By name; without any, every call is allowed.
+        By name; without any, every call of `open_scopes` is allowed.
     clock
         Monotonic clock, seconds.
+    open_scopes
+        What may be called where there are no tokens.
 
     Examples
     --------
@@ -55,12 +58,23 @@ class Access:
     'shop'
     """
 
-    def __init__(self, tokens: Mapping[str, Token], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        tokens: Mapping[str, Token],
+        clock: Callable[[], float] = time.monotonic,
+        open_scopes: Collection[Scope] = frozenset(Scope),
+    ) -> None:
+        self._open_scopes = open_scopes
         self._names = {_digest(token.secret): name for name, token in tokens.items()}
         self._tokens = dict(tokens)
         self._buckets = {
-            name: _TokenBucket(token.rate, clock) for name, token in tokens.items() if token.rate is not None
+            name: TokenBucket(token.rate, clock) for name, token in tokens.items() if token.rate is not None
         }
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no token is needed."""
+        return not self._tokens
 
     def authorize(self, header: str, scope: Scope) -> str | None:
         """Return the name of the token in an ``Authorization`` header; None if no token is needed.
@@ -73,7 +87,12 @@ class Access:
             The token has another scope.
         """
         if not self._tokens:
-            return None
+            if scope in self._open_scopes:
+                return None
+            raise UnauthorizedError(
+                f"this call needs a token with the scope {scope.value!r}, and the server has no tokens; name one in "
+                "serving.tokens"
+            )
         scheme, _, secret = header.strip().partition(" ")
         sent, name = _digest(secret.strip()), None
         for known, candidate in self._names.items():  # all of them, so that the time tells nothing
@@ -107,31 +126,6 @@ class Access:
         """Count the further queries of an admitted call; the next calls of its token wait for them."""
         if name in self._buckets:
             self._buckets[name].charge(queries)
-
-
-class _TokenBucket:
-    """Counts queries against a rate; a second's worth may be sent at once.
-
-    A call of many queries is taken while anything is left, and leaves a debt that later calls wait for.
-    """
-
-    def __init__(self, rate: float, clock: Callable[[], float]) -> None:
-        self.rate, self._clock = rate, clock
-        self._burst = max(rate, 1.0)
-        self._left, self._at = self._burst, clock()
-
-    def take(self, queries: int) -> float:
-        """Take queries; return 0, or the seconds until the next may be sent, and take none."""
-        now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._at) * self.rate)
-        self._at = now
-        if self._left < 1:
-            return (1 - self._left) / self.rate
-        self._left -= queries
-        return 0.0
-
-    def charge(self, queries: int) -> None:
-        self._left -= queries
 
 
 def _digest(secret: str) -> bytes:

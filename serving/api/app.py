@@ -23,15 +23,18 @@ from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import LIVE, METRICS, READY
 from hsnn.monitoring.process.log_format import bound_ids
 from hsnn.serving import schema
-from hsnn.serving.api.access import Access, Token
+from hsnn.serving.api.access import Access
 from hsnn.serving.api.body import SMALL_BODY, BodyReader
+from hsnn.serving.api.ingest import IngestApi, ItemBody, UserBody
 from hsnn.serving.api.inspection import describe, summary
 from hsnn.serving.api.lanes import Lane
 from hsnn.serving.api.request_log import RequestLog
 from hsnn.serving.config import Scope, ServingConfig
 from hsnn.serving.errors import (
+    BackpressureError,
     BusyError,
     DeadlineError,
+    EventsNotTakenError,
     ForbiddenError,
     NotReadyError,
     RateLimitError,
@@ -45,6 +48,7 @@ from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Answer, AnswersBody, RetrievalMode
 from hsnn.serving.search.retrieval import retrieve
+from hsnn.streaming.schema.events import Event
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +63,8 @@ _STATUS: dict[type[Exception], int] = {
     UnauthorizedError: 401,
     ForbiddenError: 403,
     RateLimitError: 429,
+    BackpressureError: 429,
+    EventsNotTakenError: 503,
 }
 
 # Status by which a call is counted whose client closed the connection before the answer, as web servers log it.
@@ -72,6 +78,8 @@ _RETRY_AFTER = 1.0
 
 # Ids of calls that are taken over into the log; others could forge lines of it.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+
+_Handler = Callable[[Request], Awaitable[bytes | Response | None]]
 
 # Modes whose time grows with the number of items.
 _SLOW_MODES = (RetrievalMode.EXACT, RetrievalMode.EXHAUSTIVE)
@@ -89,8 +97,8 @@ class Api:
         Requests are answered from it.
     config
         Limits, and the file of the request log.
-    tokens
-        By name, those that callers of ``/v1`` may send; none: no token is needed.
+    access
+        Checks the tokens of callers of ``/v1``; None: no token is needed.
     freshness
         Seconds from sending to retrievable by item, as the follower records them.
     """
@@ -100,11 +108,11 @@ class Api:
         mirror: Mirror,
         config: ServingConfig,
         metrics: ServingMetrics,
-        tokens: Mapping[str, Token] | None = None,
+        access: Access | None = None,
         freshness: Mapping[str, float] | None = None,
     ) -> None:
         self._mirror, self._config, self._metrics = mirror, config, metrics
-        self._access = Access(tokens or {})
+        self.access = access or Access({})
         self._freshness = {} if freshness is None else freshness  # not `or`: the follower's mapping is empty at first
         self._bodies = BodyReader(config.max_body)
         # Small requests must not wait behind large ones, so each kind has a thread.
@@ -131,7 +139,7 @@ class Api:
         with await self._bodies.read(request) as body:
             deadline = Deadline(self._config.deadline)
             answers, queries = await self._slow.run(partial(self._many, body.content, deadline), deadline.seconds)
-        self._access.charge(token, queries - 1)
+        self.access.charge(token, queries - 1)
         return answers
 
     async def version(self, request: Request) -> bytes:
@@ -148,7 +156,7 @@ class Api:
 
     async def openapi(self, request: Request) -> bytes:
         """``GET /openapi.json``: description of this interface."""
-        self._access.authorize(request.headers.get("authorization", ""), Scope.READ)
+        self.access.authorize(request.headers.get("authorization", ""), Scope.READ)
         return msgspec.json.encode(request.app.openapi())
 
     def close(self) -> None:
@@ -160,7 +168,7 @@ class Api:
 
     def _admit(self, request: Request) -> str | None:
         """Check token and rate of a call; return the token's name."""
-        return self._access.admit(request.headers.get("authorization", ""), Scope.READ)
+        return self.access.admit(request.headers.get("authorization", ""), Scope.READ)
 
     def _one(self, request: schema.Request, deadline: Deadline) -> bytes:
         return msgspec.json.encode(self._answer([request], deadline)[0])
@@ -197,18 +205,29 @@ class _ItemIdConvertor(PathConvertor):
 register_url_convertor("item_id", _ItemIdConvertor())
 
 
-def create_app(api: Api, metrics: ServingMetrics, health: Health) -> FastAPI:
-    """Create the application with the routes of the API, health and metrics."""
+def create_app(api: Api, metrics: ServingMetrics, health: Health, ingest: IngestApi | None = None) -> FastAPI:
+    """Create the application with the routes of the API, health and metrics; without `ingest` none that writes."""
     app = FastAPI(
         title="hsnn", summary="Retrieval from the live index.", docs_url=None, redoc_url=None, openapi_url=None
     )
-    for path, method, handler, body in (
+    routes: list[tuple[str, str, _Handler, Any]] = [
         ("/v1/retrieve", "POST", api.retrieve, schema.Request),
         ("/v1/retrieve_many", "POST", api.retrieve_many, schema.QueriesBody),
         ("/v1/version", "GET", api.version, None),
         ("/v1/items/{item:item_id}", "GET", api.item, None),
         ("/openapi.json", "GET", api.openapi, None),
-    ):
+    ]
+    if ingest is not None:
+        routes += [
+            ("/v1/events", "POST", ingest.events, Event | list[Event]),
+            ("/v1/events", "OPTIONS", ingest.preflight, None),
+            ("/v1/items/{item:item_id}", "PUT", ingest.put_item, ItemBody),
+            ("/v1/items/{item:item_id}", "PATCH", ingest.patch_item, ItemBody),
+            ("/v1/items/{item:item_id}", "DELETE", ingest.delete_item, None),
+            ("/v1/users/{user:item_id}", "PUT", ingest.put_user, UserBody),
+            ("/v1/users/{user:item_id}", "DELETE", ingest.delete_user, None),
+        ]
+    for path, method, handler, body in routes:
         app.add_api_route(path, _measured(handler, metrics), methods=[method], openapi_extra=_body_schema(body))
     _add_health(app, health, metrics)
 
@@ -222,9 +241,7 @@ def create_app(api: Api, metrics: ServingMetrics, health: Health) -> FastAPI:
     return app
 
 
-def _measured(
-    handler: Callable[[Request], Awaitable[bytes | None]], metrics: ServingMetrics
-) -> Callable[[Request], Awaitable[Response]]:
+def _measured(handler: _Handler, metrics: ServingMetrics) -> Callable[[Request], Awaitable[Response]]:
     """Wrap a handler: its result or error becomes a response that is counted and timed."""
     name = getattr(handler, "__name__", "call")
 
@@ -233,6 +250,7 @@ def _measured(
         name_of_call = _request_id(request)
         with bound_ids(request=name_of_call):
             response = await _response(handler, request)
+        response.headers.update(getattr(request.state, "headers", {}))
         response.headers["X-Request-Id"] = name_of_call
         metrics.request_seconds.labels(name).observe(time.perf_counter() - began)
         metrics.requests.labels(name, str(response.status_code)).inc()
@@ -249,7 +267,7 @@ def _request_id(request: Request) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-async def _response(handler: Callable[[Request], Awaitable[bytes | None]], request: Request) -> Response:
+async def _response(handler: _Handler, request: Request) -> Response:
     try:
         body = await handler(request)
     except tuple(_STATUS) as error:
@@ -263,6 +281,8 @@ async def _response(handler: Callable[[Request], Awaitable[bytes | None]], reque
     except Exception:
         _log.exception("%s %s failed; the caller got status 500", request.method, _shortened(request.url.path))
         return _error(500, "this call failed inside of the server; its log says where")
+    if isinstance(body, Response):
+        return body
     if body is None:
         return _error(404, f"no item {request.path_params.get('item')!r} is known here")
     return Response(body, media_type="application/json")
@@ -290,7 +310,7 @@ def _json(status: int, content: Any) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
-def _body_schema(body: type[msgspec.Struct] | None) -> dict[str, Any] | None:
+def _body_schema(body: Any) -> dict[str, Any] | None:
     """Make the schema of a route's body for ``/openapi.json``."""
     if body is None:
         return None

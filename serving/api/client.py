@@ -11,7 +11,8 @@ import httpx
 import msgspec
 
 from hsnn.serving.errors import ClientError
-from hsnn.serving.schema import Answer, AnswersBody, QueriesBody, Request
+from hsnn.serving.schema import AcceptedBody, Answer, AnswersBody, QueriesBody, Request
+from hsnn.streaming.schema.events import Event
 
 
 class Client:
@@ -65,6 +66,15 @@ class Client:
         description: dict[str, Any] = msgspec.json.decode(self._call("GET", f"/v1/items/{quote(str(item), safe='')}"))
         return description
 
+    def send_events(self, events: Sequence[Event]) -> int:
+        """Append events to the log; return how many, once they are in it.
+
+        An event that was accepted before, by its id, counts once, so that a failed call can be repeated. Raises as
+        `retrieve` does; the token needs the scope `write`.
+        """
+        body = msgspec.json.encode(list(events))
+        return msgspec.json.decode(self._call("POST", "/v1/events", body), type=AcceptedBody).accepted
+
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
@@ -82,7 +92,7 @@ class Client:
             raise ClientError(
                 f"{self._http.base_url} does not answer ({error or type(error).__name__}); is it up?"
             ) from error
-        if response.status_code != httpx.codes.OK:
+        if not response.is_success:
             raise ClientError(_error_text(response), response.status_code)
         return response.content
 

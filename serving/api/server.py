@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -16,14 +17,18 @@ import uvicorn
 
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.process.gil import shorten_switch_interval
-from hsnn.serving.api.access import read_tokens
+from hsnn.serving.api.access import Access, read_tokens
 from hsnn.serving.api.app import Api, create_app
 from hsnn.serving.api.connection import protocol
-from hsnn.serving.config import ServingConfig
+from hsnn.serving.api.ingest import IngestApi
+from hsnn.serving.config import Scope, ServingConfig, is_loopback
 from hsnn.serving.errors import ServerError
+from hsnn.serving.ingest.appender import EventAppender
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import connect
 from hsnn.trainer.threads import use_threads
 
@@ -32,7 +37,13 @@ _log = logging.getLogger(__name__)
 _GRACE = 5
 
 
-def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, stalled_after: float = 30.0) -> int:
+def run(
+    config: ServingConfig,
+    redis_url: str,
+    port_file: Path | None = None,
+    stalled_after: float = 30.0,
+    streaming: StreamingConfig | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT, then finish running requests; a second signal ends at once.
 
     Parameters
@@ -45,6 +56,8 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
         Receives the bound port once the server listens on it.
     stalled_after
         Seconds without progress after which the process is not live.
+    streaming
+        Log and topics of the events that are taken; None: there are no calls that write.
 
     Returns
     -------
@@ -68,8 +81,14 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
     port = int(listening.getsockname()[1])
     redis = connect(redis_url)
     follower = MirrorFollower(redis, mirror, metrics, health)
-    api = Api(mirror, config, metrics, tokens=tokens, freshness=follower.freshness)
-    server = _UvicornServer(uvicorn_config(create_app(api, metrics, health), config, metrics), port, port_file)
+    # who can reach a server from another machine, and needs no token, may read only
+    access = Access(tokens, open_scopes=frozenset(Scope) if is_loopback(config.host) else {Scope.READ})
+    api = Api(mirror, config, metrics, access=access, freshness=follower.freshness)
+    ingest = None
+    if streaming is not None:
+        appender = EventAppender(partial(open_log, streaming.log), streaming, metrics)
+        ingest = IngestApi(appender, access, config, streaming)
+    server = _UvicornServer(uvicorn_config(create_app(api, metrics, health, ingest), config, metrics), port, port_file)
     follower.start()
     try:
         server.run(sockets=[listening])
@@ -77,6 +96,8 @@ def run(config: ServingConfig, redis_url: str, port_file: Path | None = None, st
         follower.stop()
         redis.close()
         api.close()
+        if ingest is not None:
+            ingest.close()
         if port_file is not None:
             port_file.unlink(missing_ok=True)
     return port

@@ -58,9 +58,7 @@ def decode_event(role: TopicRole, value: bytes) -> Event:
     InvalidEvent
         With its reason, an error of the value or of its type.
     """
-    if len(value) > MAX_JSON:
-        raise InvalidEvent(DeadLetterReason.TOO_LARGE, f"the event has {len(value)} bytes; at most {MAX_JSON} are read")
-    event = _parse(value)
+    event = parse_event(value)
     if not isinstance(event, _EVENT_TYPES[role]):
         name = type(event).__name__.lower()
         raise InvalidEvent(
@@ -72,7 +70,16 @@ def decode_event(role: TopicRole, value: bytes) -> Event:
         raise InvalidEvent(DeadLetterReason.INVALID, str(error)) from None
 
 
-def _parse(value: bytes) -> Event:
+def parse_event(value: bytes) -> Event:
+    """Parse one JSON event of any type; ids and times stay as they were sent.
+
+    Raises
+    ------
+    InvalidEvent
+        With its reason, an error of the value.
+    """
+    if len(value) > MAX_JSON:
+        raise InvalidEvent(DeadLetterReason.TOO_LARGE, f"the event has {len(value)} bytes; at most {MAX_JSON} are read")
     try:
         return decode(strip_schema_id(value))
     except msgspec.ValidationError as error:

@@ -76,3 +76,11 @@ class EventLog(Protocol):
 
     def close(self) -> None:
         """Close the connections."""
+
+
+@runtime_checkable
+class StatesDurability(Protocol):
+    """A log that can say what an acknowledged record survives."""
+
+    def durability(self) -> str:
+        """Say what a record survives after `EventLog.flush`, in a sentence without its subject."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+import numpy as np
+
 from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.partitioner import partition_of
-from hsnn.streaming.schema.arrow import write_interactions
+from hsnn.streaming.schema.arrow import InteractionColumns, write_interactions
 from hsnn.streaming.schema.events import Event, Interaction, encode
 
 RecordFormat = Literal["json", "arrow"]
@@ -42,6 +44,41 @@ def to_arrow_records(events: Sequence[_Keyed], now: int, partitions: int) -> lis
             records.append(_pack(run, now, partition))
         records.append(ProducerRecord(key, encode(event), sent_at=now, partition=partition))
     return records + [_pack(run, now, partition) for partition, run in sorted(runs.items())]
+
+
+def columns_to_arrow_records(columns: InteractionColumns, now: int, partitions: int) -> list[ProducerRecord]:
+    """Divide interactions among the partitions of their users, one record each, stamped `now` (epoch ms).
+
+    Examples
+    --------
+    >>> from hsnn.streaming.schema.arrow import read_interactions
+    >>> columns = read_interactions(write_interactions([5, 6], ["u", "v"], ["a", "b"], ["click", "view"]))
+    >>> [record.partition for record in columns_to_arrow_records(columns, 7, 4)]
+    [1, 2]
+    """
+    users, inverse = np.unique(columns.user.astype(str), return_inverse=True)
+    chosen = np.array([partition_of(user.encode(), partitions) for user in users.tolist()], np.int64)[inverse]
+    records = []
+    for partition in np.unique(chosen).tolist():
+        rows = chosen == partition
+        optional = {
+            name: None if column is None else column[rows].tolist()
+            for name, column in (("context", columns.context), ("id", columns.id), ("impression", columns.impression))
+        }
+        values = [
+            None if missing else value
+            for value, missing in zip(columns.value[rows].tolist(), np.isnan(columns.value[rows]).tolist(), strict=True)
+        ]
+        record = write_interactions(
+            ts=columns.ts[rows],
+            user=columns.user[rows].tolist(),
+            item=columns.item[rows].tolist(),
+            action=columns.action[rows].tolist(),
+            value=values,
+            **optional,
+        )
+        records.append(ProducerRecord(None, record, sent_at=now, partition=partition))
+    return records
 
 
 def _pack(events: list[Interaction], now: int, partition: int) -> ProducerRecord:

@@ -168,6 +168,10 @@ class KafkaLog:
                 "send them again once the brokers are well"
             )
 
+    def durability(self) -> str:
+        """Say what acknowledged records survive."""
+        return "acks=all: as long as one in-sync replica of the topic's min.insync.replicas survives"
+
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on."""
         self._reader.seek(positions)

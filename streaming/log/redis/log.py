@@ -33,6 +33,13 @@ _MAX_BLOCK_SECONDS = 1.0
 # Seconds: Redis takes whole milliseconds, and 0 would mean to block for ever.
 _MIN_BLOCK_SECONDS = 0.001
 
+# What survives, by the option `appendfsync`. An end of the server process alone loses nothing that it acknowledged.
+_FSYNC = {
+    "always": "appendfsync always: on disk before it is acknowledged",
+    "everysec": "appendfsync everysec: an end of the Redis server loses nothing, one of its machine the last second",
+    "no": "appendfsync no: an end of the Redis server loses nothing, one of its machine some 30 s",
+}
+
 
 class RedisLog:
     """An `EventLog` on Redis Streams.
@@ -124,6 +131,18 @@ class RedisLog:
 
     def flush(self) -> None:
         """Do nothing: `append` returns after the server's answer."""
+
+    def durability(self) -> str:
+        """Say what acknowledged records survive, by the server's options ``appendonly`` and ``appendfsync``."""
+        try:
+            with self._translate_errors("reading the server's options"):
+                options = {name: self._client.config_get(name).get(name, b"") for name in ("appendonly", "appendfsync")}
+        except redis.ResponseError as error:
+            return f"unknown, since the server's options cannot be read ({error})"
+        appendonly, fsync = (value.decode() if isinstance(value, bytes) else value for value in options.values())
+        if appendonly != "yes":
+            return "appendonly is off: an end of the Redis server loses what came after its last save"
+        return _FSYNC.get(fsync, f"appendfsync {fsync}")
 
     def seek(self, positions: Mapping[Position, int]) -> None:
         """Read exactly these partitions from these offsets on."""

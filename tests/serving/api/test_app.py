@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.process.log_format import current_ids
-from hsnn.serving.api.access import Token
+from hsnn.serving.api.access import Access, Token
 from hsnn.serving.api.app import Api, create_app
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.metrics import ServingMetrics
@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 def serve(mirror: Mirror, token: str | None = None, health: Health | None = None, **config) -> TestClient:
     metrics, freshness = ServingMetrics(), {}
     tokens = {} if token is None else {"shop": Token(token, rate=50.0)}
-    api = Api(mirror, ServingConfig(**config), metrics, tokens, freshness)
+    api = Api(mirror, ServingConfig(**config), metrics, Access(tokens), freshness)
     freshness["c0-1"] = 0.25  # what is given fills while the server runs
     return TestClient(create_app(api, metrics, health or Health(VERSION, WARM)))
 

@@ -36,11 +36,9 @@ run(ServingConfig.model_validate_json(sys.argv[1]), sys.argv[2], Path(sys.argv[3
 class Process:
     """The server as a process of its own."""
 
-    def __init__(self, redis_url: str, folder: Path, config: str = '{"port": 0}') -> None:
+    def __init__(self, redis_url: str, folder: Path, config: str = '{"port": 0}', program: str = _PROCESS) -> None:
         self.port_file = folder / "port"
-        self.popen = subprocess.Popen(
-            [sys.executable, "-c", _PROCESS, config, redis_url, str(self.port_file)], cwd=ROOT
-        )
+        self.popen = subprocess.Popen([sys.executable, "-c", program, config, redis_url, str(self.port_file)], cwd=ROOT)
         end = time.monotonic() + 30
         while not self.port_file.exists():
             assert self.popen.poll() is None, "the server ended"

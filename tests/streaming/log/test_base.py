@@ -9,7 +9,7 @@ from itertools import chain
 import pytest
 
 from hsnn.streaming.errors import AppendError, UnknownTopicError
-from hsnn.streaming.log.base import EventLog, ProducerRecord
+from hsnn.streaming.log.base import EventLog, ProducerRecord, StatesDurability
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.log.partitioner import partition_of
@@ -44,6 +44,10 @@ def places(topic: str, partitions: int = 3) -> list[tuple[str, int]]:
 
 def test_log_implements_the_protocol(log: EventLog) -> None:
     assert isinstance(log, EventLog)
+
+
+def test_logs_of_servers_say_what_survives(log: EventLog) -> None:
+    assert isinstance(log, MemoryLog) or (isinstance(log, StatesDurability) and log.durability())
 
 
 def test_topic_is_created_once_and_keeps_its_partitions(log: EventLog, topic: str) -> None:

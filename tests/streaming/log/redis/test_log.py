@@ -36,3 +36,17 @@ def test_trimmed_stream_keeps_its_end(redis_server: str, redis_client: Redis) ->
     log.seek({("t", 0): 5})
     assert [records.offsets.tolist() for records in log.poll(5, 0.1)] == [[5]]
     log.close()
+
+
+def test_it_says_what_an_acknowledged_record_survives(redis_server: str, redis_client: Redis) -> None:
+    log = RedisLog(redis_server)
+    assert "appendonly is off" in log.durability()
+    redis_client.config_set("appendonly", "yes")
+    try:
+        for policy, said in (("everysec", "one of its machine the last second"), ("always", "on disk before")):
+            redis_client.config_set("appendfsync", policy)
+            assert said in log.durability()
+    finally:
+        redis_client.config_set("appendonly", "no")
+        redis_client.config_set("appendfsync", "everysec")
+    log.close()

@@ -1,0 +1,1 @@
+"""Events over HTTP: bodies parsed into records, and appended durably to the log."""

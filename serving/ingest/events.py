@@ -1,0 +1,217 @@
+"""Parse bodies of events: as JSON, JSON lines or Arrow, each event checked as the consumer of the log checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from hsnn.serving.errors import RequestError
+from hsnn.streaming.decode.json_event import InvalidEvent, canonicalize_ids, parse_event
+from hsnn.streaming.log.base import ProducerRecord
+from hsnn.streaming.producer.records import columns_to_arrow_records
+from hsnn.streaming.schema.arrow import ArrowError, InteractionColumns, is_arrow, read_interactions
+from hsnn.streaming.schema.events import Event, EventType, Impression, Interaction, Item, ItemPatch, User
+from hsnn.streaming.schema.timestamps import require_millis
+from hsnn.streaming.schema.topics import TopicRole
+
+# Events of a body that a refusal names, so that the text stays readable.
+_NAMED = 5
+
+_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
+
+_RECOMMENDATION = "recommendation_id"
+
+_ROLES: dict[type, TopicRole] = {
+    Interaction: TopicRole.ENGAGEMENTS,
+    Impression: TopicRole.ENGAGEMENTS,
+    Item: TopicRole.ITEMS,
+    ItemPatch: TopicRole.ITEMS,
+    User: TopicRole.USERS,
+}
+
+_raw: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)
+_raw_list: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
+_fields: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(slots=True)
+class IngestBatch:
+    """The events of one call, ready to be appended.
+
+    Attributes
+    ----------
+    records
+        By what their topic is for.
+    columns
+        Interactions that came as Arrow; how many records they become depends on the partitions of the log.
+    sent_at
+        Time of the call, epoch ms.
+    """
+
+    sent_at: int
+    records: dict[TopicRole, list[ProducerRecord]] = field(default_factory=dict)
+    columns: InteractionColumns | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.records.values())) + self.rows
+
+    @property
+    def rows(self) -> int:
+        """Number of interactions that came as Arrow."""
+        return 0 if self.columns is None else len(self.columns.ts)
+
+    def add(self, role: TopicRole, record: ProducerRecord) -> None:
+        """Add an event."""
+        self.records.setdefault(role, []).append(record)
+
+    def engagement_records(self, partitions: Callable[[], int]) -> list[ProducerRecord]:
+        """Return the records of interactions and impressions; `partitions` is only asked if some came as Arrow."""
+        records = self.records.get(TopicRole.ENGAGEMENTS, [])
+        if self.columns is None:
+            return records
+        return records + columns_to_arrow_records(self.columns, self.sent_at, partitions())
+
+
+class EventParser:
+    """Parses the events of calls.
+
+    Parameters
+    ----------
+    max_future
+        Milliseconds that an event may be ahead of the moment at which it arrives.
+
+    Examples
+    --------
+    >>> body = b'{"type": "interaction", "id": 1, "user": 7, "item": "a", "action": "click"}'
+    >>> batch = EventParser(600_000).parse(body, "application/json", now=1_700_000_000_000)
+    >>> batch.records[TopicRole.ENGAGEMENTS][0].key
+    b'7'
+    """
+
+    def __init__(self, max_future: int) -> None:
+        self._max_future = max_future
+
+    def parse(
+        self, body: bytes | bytearray, content_type: str, now: int, *, engagements_only: bool = False
+    ) -> IngestBatch:
+        """Parse a body: one event, an array of events, JSON lines, or Arrow; all of it or nothing.
+
+        An event without `ts` happened at `now`, epoch ms. A `recommendation_id` becomes the id of an impression, and
+        the impression that an interaction answers.
+
+        Raises
+        ------
+        RequestError
+            Events are invalid; the text names the first of them by their index in the body.
+        """
+        kind = content_type.partition(";")[0].strip().lower()
+        if is_arrow(bytes(body[:6])):
+            return self._parse_arrow(bytes(body), now)
+        batch, problems = IngestBatch(now), []
+        values = _split(body, lines=kind in _LINES)
+        for index, value in enumerate(values):
+            try:
+                event, record_value = self._event(bytes(value), now)
+            except (InvalidEvent, ValueError) as error:
+                problems.append(f"event {index}: {error}")
+                continue
+            if engagements_only and not isinstance(event, Interaction | Impression):
+                problems.append(f"event {index}: an ingest key may send interactions and impressions only")
+                continue
+            batch.add(_ROLES[type(event)], ProducerRecord(_key(event), record_value, (), now))
+        _refuse(problems, len(values))
+        return batch
+
+    def check(self, event: Event, now: int) -> Event:
+        """Return an event with ids as text.
+
+        Raises
+        ------
+        ValueError
+            An id, a value or a time is out of range.
+        """
+        require_millis(event.ts, "ts")
+        if event.ts > now + self._max_future:
+            raise ValueError(
+                f"`ts` is {(event.ts - now) / 1000:.0f} s ahead of this server's clock; leave it out to have the "
+                "time of arrival"
+            )
+        return canonicalize_ids(event)
+
+    def _event(self, value: bytes, now: int) -> tuple[Event, bytes]:
+        """Return an event, and the record's value: what was sent, where nothing had to be filled in."""
+        if b'"recommendation_id"' not in value:
+            try:
+                return self.check(parse_event(value), now), value
+            except InvalidEvent:  # perhaps because something is left out
+                pass
+        value = _complete(value, now)
+        return self.check(parse_event(value), now), value
+
+    def _parse_arrow(self, body: bytes, now: int) -> IngestBatch:
+        try:
+            columns = read_interactions(body)
+        except ArrowError as error:
+            raise RequestError(str(error)) from None
+        if columns.id is None or (columns.id == None).any():  # noqa: E711 - elementwise
+            raise RequestError(
+                "the column id must be there and have no nulls: a call that is repeated counts once by it"
+            )
+        problems = [f"event {row}: {reason}" for row, reason in sorted(columns.rejected.items())]
+        if not problems and len(columns.ts):
+            for row in (int(np.argmin(columns.ts)), int(np.argmax(columns.ts))):
+                try:
+                    self.check(Interaction(ts=int(columns.ts[row]), id="-", user="-", item="-", action="-"), now)
+                except ValueError as error:
+                    problems.append(f"event {row}: {error}")
+        _refuse(problems, len(columns.ts))
+        return IngestBatch(now, columns=columns)
+
+
+def _key(event: Event) -> bytes:
+    """Return the key of an event's record: its user's, item's or own id."""
+    return str(event.user if isinstance(event, Interaction | Impression) else event.id).encode()
+
+
+def _split(body: bytes | bytearray, *, lines: bool) -> Sequence[msgspec.Raw]:
+    try:
+        if lines:
+            return _raw.decode_lines(body)
+        return _raw_list.decode(body) if body.lstrip()[:1] == b"[" else [_raw.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        hint = "" if lines else "; send JSON lines as application/x-ndjson"
+        raise RequestError(f"the body is no event, array of events or Arrow stream: {error}{hint}") from None
+
+
+def _complete(value: bytes, now: int) -> bytes:
+    """Fill in what an event over HTTP may leave out; the value itself if it is no object with texts as names."""
+    try:
+        fields = _fields.decode(value)
+        kind = msgspec.json.decode(fields.get("type", b"null"))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return value  # parsing it says what is wrong
+    fields.setdefault("ts", msgspec.Raw(b"%d" % now))
+    recommendation = fields.pop(_RECOMMENDATION, None)
+    if recommendation is not None and bytes(recommendation) != b"null":
+        if kind == EventType.IMPRESSION.value:
+            fields["id"] = recommendation
+        elif kind == EventType.INTERACTION.value:
+            fields.setdefault("impression", recommendation)
+    return msgspec.json.encode(fields)
+
+
+def _refuse(problems: Sequence[str], events: int) -> None:
+    if not events:
+        raise RequestError("the body holds no event; send an event, an array of events, JSON lines or Arrow")
+    if problems:
+        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        text = "; ".join(_first(problems))
+        raise RequestError(f"{len(problems)} of {events} events are invalid, and none was taken: {text}{more}")
+
+
+def _first(problems: Sequence[str]) -> Iterable[str]:
+    # Each is cut, so that one long text does not hide the others.
+    return (problem if len(problem) <= 160 else problem[:157] + "..." for problem in problems[:_NAMED])
