@@ -80,7 +80,13 @@ def serve(
     _check_layout(loaded.redis.url)
     from hsnn.serving.api.server import run
 
-    run(loaded.serving, loaded.redis.url, port_file, stalled_after=loaded.monitoring.stalled_after, streaming=loaded.streaming)
+    run(
+        loaded.serving,
+        loaded.redis.url,
+        port_file,
+        stalled_after=loaded.monitoring.stalled_after,
+        streaming=loaded.streaming,
+    )
 
 
 def _check_layout(redis_url: str) -> None:

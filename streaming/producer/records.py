@@ -54,7 +54,7 @@ def columns_to_arrow_records(columns: InteractionColumns, now: int, partitions: 
     >>> from hsnn.streaming.schema.arrow import read_interactions
     >>> columns = read_interactions(write_interactions([5, 6], ["u", "v"], ["a", "b"], ["click", "view"]))
     >>> [record.partition for record in columns_to_arrow_records(columns, 7, 4)]
-    [1, 2]
+    [1, 3]
     """
     users, inverse = np.unique(columns.user.astype(str), return_inverse=True)
     chosen = np.array([partition_of(user.encode(), partitions) for user in users.tolist()], np.int64)[inverse]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import threading
 import time
@@ -307,12 +308,54 @@ def test_the_snippet_that_asks_runs(server: str, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.slow
 def test_the_curl_line_that_asks_runs(server: str) -> None:
-    line = next(line for code in blocks(ROOT / "README.md", "sh") for line in code.splitlines() if "curl" in line)
+    line = next(
+        line for code in blocks(ROOT / "README.md", "sh") for line in code.splitlines() if "v1/retrieve" in line
+    )
     found = re.fullmatch(r"curl -s http://127\.0\.0\.1:8080(\S+) -d '(.*)'", line)
     assert found is not None
     answer = httpx.post(server + found[1], content=found[2])
     assert answer.status_code == httpx.codes.OK, answer.text
     assert set(answer.json()["items"]) <= {"alien", "the-thing"}
+
+
+def test_the_curl_lines_that_send_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastapi.testclient import TestClient
+
+    from hsnn.monitoring.health import Health
+    from hsnn.serving.api.access import Access
+    from hsnn.serving.api.app import Api, create_app
+    from hsnn.serving.api.ingest import IngestApi
+    from hsnn.serving.config import ServingConfig
+    from hsnn.serving.ingest.appender import EventAppender
+    from hsnn.serving.metrics import ServingMetrics
+    from hsnn.serving.mirror.mirror import Mirror
+    from hsnn.streaming.config import StreamingConfig
+    from hsnn.streaming.log.memory import MemoryLog
+
+    (tmp_path / "events.jsonl").write_text('{"type": "user", "id": "ann"}\n{"type": "item", "id": "a"}\n')
+    monkeypatch.chdir(tmp_path)
+    config, log, streaming = ServingConfig(), MemoryLog(), StreamingConfig()
+    metrics, access = ServingMetrics(), Access({})
+    ingest = IngestApi(EventAppender(lambda: log, streaming, metrics), access, config, streaming)
+    client = TestClient(create_app(Api(Mirror(), config, metrics, access), metrics, Health("version"), ingest))
+    pages = [ROOT / "README.md", ROOT / "docs" / "events.md"]
+    lines = [line for page in pages for code in blocks(page, "sh") for line in code.splitlines() if "curl" in line]
+    sent = [shlex.split(line) for line in lines if "v1/retrieve" not in line]
+    assert len(sent) == 7
+    for _, _, *words in sent:
+        options = dict(zip(words[1::2], words[2::2], strict=True)) if words[0].startswith("http") else {}
+        if words[0] == "-X":
+            method, url, options = words[1], words[2], dict(zip(words[3::2], words[4::2], strict=True))
+        else:
+            method, url = "POST", words[0]
+        body = options.get("-d", "")
+        if "--data-binary" in options:
+            body = Path(options["--data-binary"][1:]).read_text()
+        headers = dict([options["-H"].split(": ")]) if "-H" in options else {}
+        answer = client.request(method, url.replace("http://127.0.0.1:8080", ""), content=body, headers=headers)
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+    ingest.close()
+    assert len(log.partitions(streaming.items_topic)) == streaming.partitions
 
 
 @pytest.mark.slow
