@@ -94,5 +94,6 @@ def kafka_url(request: pytest.FixtureRequest) -> Iterator[str]:
     request.getfixturevalue("kafka_tools")
     from hsnn.embedded.kafka import EmbeddedKafka
 
-    with EmbeddedKafka() as server:
-        yield server.url
+    server = EmbeddedKafka().start()
+    yield server.url
+    server.kill()  # nothing of it is needed any more: to end in order takes it ten seconds

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from hsnn.embedded import EmbeddedRedis
 from hsnn.embedded.process import free_port
@@ -28,6 +29,15 @@ def running(kind: str) -> Iterator[str]:
         return
     with EmbeddedRedis(binary=_other_server() if kind == "redis" else None) as server:
         yield server.url
+
+
+def examples(kind: str, count: int) -> settings:
+    """Let a property be tried with so many examples on the embedded server, and a quarter of them on another one.
+
+    What the examples differ in is decided by Python code, which is the same everywhere; another server shows that it
+    does the same with the commands and scripts of a few.
+    """
+    return settings(max_examples=count if kind == "embedded" else count // 4, deadline=None)
 
 
 def _other_server() -> Path:

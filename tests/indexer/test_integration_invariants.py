@@ -1,12 +1,13 @@
 """Whatever happens, base + deltas = the item map = the items that are alive, each in its planted node."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.verify.verify import verify
+from tests import servers
 from tests.indexer.item_changes import ItemChanges
 
 pytestmark = pytest.mark.every_server
@@ -65,15 +66,18 @@ class World(ItemChanges):
 
 
 @pytest.mark.slow
-@given(st.lists(STEPS, max_size=25))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_index_is_what_is_alive(redis_client, store, lease, toy, follow, steps) -> None:
-    redis_client.flushall()
-    assert lease.acquire()
-    world = World(type(toy)(redis_client), store, follow)
-    for name, *arguments in steps:
-        getattr(world, name)(*arguments)
-    world.come_to_rest()
-    assert store.item_nodes(store.current()) == world.toy.alive()
-    for number in store.versions():
-        assert verify(store, number).clean
+def test_the_index_is_what_is_alive(redis_client, store, lease, toy, follow, server_kind) -> None:
+    @given(st.lists(STEPS, max_size=25))
+    @servers.examples(server_kind, 80)
+    def holds(steps) -> None:
+        redis_client.flushall()
+        assert lease.acquire()
+        world = World(type(toy)(redis_client), store, follow)
+        for name, *arguments in steps:
+            getattr(world, name)(*arguments)
+        world.come_to_rest()
+        assert store.item_nodes(store.current()) == world.toy.alive()
+        for number in store.versions():
+            assert verify(store, number).clean
+
+    holds()

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hsnn.indexer.admin import operations
@@ -22,6 +22,7 @@ from hsnn.indexer.store.shards import shard_of
 from hsnn.indexer.store.writer import IndexStore, RecordLocation
 from hsnn.indexer.verify.verify import KINDS, verify
 from hsnn.monitoring.audit import AuditTrail
+from tests import servers
 
 pytestmark = pytest.mark.every_server
 
@@ -86,25 +87,28 @@ def test_damage_of_every_kind_is_repaired(leader, store, toy, config, kind) -> N
     assert (entry.detail["found"], entry.detail["left"]) == (before.counts, after.counts)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(damage=st.lists(st.tuples(st.sampled_from(DAMAGES), st.integers(0, 7)), max_size=12))
-@example(damage=[("cut short", 0), ("stray", 3)])
-def test_any_damage_is_repaired(redis_client, toy, config, damage) -> None:
-    redis_client.flushall()
-    lease = Lease(redis_client, 30, shard_count=config.shards)
-    assert lease.acquire()
-    store, world = IndexStore(redis_client, lease), type(toy)(redis_client)
-    for number in range(8):
-        world.put(f"i{number}", number % 4)
-    Leader(store, Builder(store)).publish(world.snapshot(), "test")
-    for kind, number in damage:
-        plant(store, world, kind, number)
-    _, after = repair(redis_client, 1, config)
-    assert after.clean
-    assert store.item_nodes(1) == world.alive()
-    made, rows = Builder(store).build_draft(1, "as it should be"), [world.row(item) for item in world.alive()]
-    found, wanted = (store.load_version(number).index.vectors[rows] for number in (1, made.manifest.version))
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)  # encoded in other company: another last bit
+def test_any_damage_is_repaired(redis_client, toy, config, server_kind) -> None:
+    @servers.examples(server_kind, 30)
+    @given(damage=st.lists(st.tuples(st.sampled_from(DAMAGES), st.integers(0, 7)), max_size=12))
+    @example(damage=[("cut short", 0), ("stray", 3)])
+    def holds(damage) -> None:
+        redis_client.flushall()
+        lease = Lease(redis_client, 30, shard_count=config.shards)
+        assert lease.acquire()
+        store, world = IndexStore(redis_client, lease), type(toy)(redis_client)
+        for number in range(8):
+            world.put(f"i{number}", number % 4)
+        Leader(store, Builder(store)).publish(world.snapshot(), "test")
+        for kind, number in damage:
+            plant(store, world, kind, number)
+        _, after = repair(redis_client, 1, config)
+        assert after.clean
+        assert store.item_nodes(1) == world.alive()
+        made, rows = Builder(store).build_draft(1, "as it should be"), [world.row(item) for item in world.alive()]
+        found, wanted = (store.load_version(number).index.vectors[rows] for number in (1, made.manifest.version))
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)  # encoded in other company: another last bit
+
+    holds()
 
 
 def test_readers_are_told_of_what_a_repair_changes(leader, store, toy, config) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.indexer.store.bulk_load import ItemColumns, send_commands, version_commands
@@ -10,6 +10,7 @@ from hsnn.indexer.store.delta import Delta, pack_vector
 from hsnn.indexer.store.posting_lists import EMPTY_ROW, LeafSlot, PostingList, pack, unpack, vectors_by_row
 from hsnn.indexer.store.shards import UNINDEXED_LEAF, VersionShard
 from hsnn.indexer.store.version import IndexBase
+from tests import servers
 
 pytestmark = pytest.mark.every_server
 
@@ -56,34 +57,43 @@ def test_bulk_writes_every_item_where_the_map_says(redis_client, shards) -> None
 STEPS = st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 2), st.integers(0, 2)), max_size=30)
 
 
-@given(STEPS)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_leaf_map_and_expiry_set_follow_the_deltas(redis_client, lease, store, toy, steps) -> None:
-    redis_client.flushall()
-    assert lease.acquire()
-    base = IndexBase(np.zeros((0, 3), np.float32), np.zeros(0, np.int32), np.zeros(3, np.int32))
-    items = ItemColumns([], np.zeros(0, np.int64))
-    send_commands(redis_client, version_commands(1, base, items, 1, 5))
-    store._sequence.clear(), store._widths.clear()
-    expected: dict[int, tuple[int, int, float]] = {}
-    vectors: dict[int, float] = {}
-    for number, (row, leaf, end) in enumerate(steps):
-        if leaf < 0:
-            store.apply(1, [Delta("delete", 1, row, f"i{row}")])
-            expected.pop(row, None)
-        else:
-            store.apply(1, [Delta("move", 1, row, f"i{row}", leaf, pack_vector(np.full(3, number)), expires_at=end)])
-            expected[row], vectors[row] = (leaf, end, float(number)), float(number)
-    shard_keys = VersionShard(1, 0)
-    locations = {
-        int(item[1:]): LeafSlot.parse(text) for item, text in redis_client.hgetall(shard_keys.item_map).items()
-    }
-    assert {row: location.leaf for row, location in locations.items()} == {row: at[0] for row, at in expected.items()}
-    found = {leaf: unpack(redis_client.get(shard_keys.leaf_key(leaf)) or b"", 3) for leaf in range(3)}
-    live = sorted(row for records in found.values() for row in records.rows.tolist() if row >= 0)
-    assert live == sorted(expected)
-    assert all(found[location.leaf].rows[location.slot] == row for row, location in locations.items())
-    ends = {int(item[1:]): int(end) for item, end in redis_client.zrange(shard_keys.expiry_set, 0, -1, withscores=True)}
-    assert ends == {row: at[1] for row, at in expected.items() if at[1]}
-    kept = vectors_by_row(found.values(), 5, 3)[:, 0]
-    assert {row: kept[row] for row in expected} == {row: vectors[row] for row in expected}
+def test_leaf_map_and_expiry_set_follow_the_deltas(redis_client, lease, store, toy, server_kind) -> None:
+    @given(STEPS)
+    @servers.examples(server_kind, 30)
+    def holds(steps) -> None:
+        redis_client.flushall()
+        assert lease.acquire()
+        base = IndexBase(np.zeros((0, 3), np.float32), np.zeros(0, np.int32), np.zeros(3, np.int32))
+        items = ItemColumns([], np.zeros(0, np.int64))
+        send_commands(redis_client, version_commands(1, base, items, 1, 5))
+        store._sequence.clear(), store._widths.clear()
+        expected: dict[int, tuple[int, int, float]] = {}
+        vectors: dict[int, float] = {}
+        for number, (row, leaf, end) in enumerate(steps):
+            if leaf < 0:
+                store.apply(1, [Delta("delete", 1, row, f"i{row}")])
+                expected.pop(row, None)
+            else:
+                store.apply(
+                    1, [Delta("move", 1, row, f"i{row}", leaf, pack_vector(np.full(3, number)), expires_at=end)]
+                )
+                expected[row], vectors[row] = (leaf, end, float(number)), float(number)
+        shard_keys = VersionShard(1, 0)
+        locations = {
+            int(item[1:]): LeafSlot.parse(text) for item, text in redis_client.hgetall(shard_keys.item_map).items()
+        }
+        assert {row: location.leaf for row, location in locations.items()} == {
+            row: at[0] for row, at in expected.items()
+        }
+        found = {leaf: unpack(redis_client.get(shard_keys.leaf_key(leaf)) or b"", 3) for leaf in range(3)}
+        live = sorted(row for records in found.values() for row in records.rows.tolist() if row >= 0)
+        assert live == sorted(expected)
+        assert all(found[location.leaf].rows[location.slot] == row for row, location in locations.items())
+        ends = {
+            int(item[1:]): int(end) for item, end in redis_client.zrange(shard_keys.expiry_set, 0, -1, withscores=True)
+        }
+        assert ends == {row: at[1] for row, at in expected.items() if at[1]}
+        kept = vectors_by_row(found.values(), 5, 3)[:, 0]
+        assert {row: kept[row] for row in expected} == {row: vectors[row] for row in expected}
+
+    holds()

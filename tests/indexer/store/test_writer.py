@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,7 @@ from hsnn.indexer.errors import (
     VersionNotFoundError,
 )
 from hsnn.indexer.store.delta import Delta, pack_vector
-from hsnn.indexer.store.lease import Lease
+from hsnn.indexer.store.lease import Lease, lease_key
 from hsnn.indexer.store.shards import shard_of
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.streaming.redis.client import Redis
@@ -75,13 +73,18 @@ def test_a_second_delivery_changes_nothing(store, toy) -> None:
     assert store.item_nodes(1) == once
 
 
+def run_out(redis_client: Redis) -> None:
+    """Let the lease end, as it does when nobody renews it."""
+    assert redis_client.delete(lease_key()) == 1
+
+
 def test_a_paused_leader_changes_nothing(redis_client: Redis, toy) -> None:
-    paused = Lease(redis_client, 0.05, "paused")
+    paused = Lease(redis_client, 30, "paused")
     assert paused.acquire()
     old = IndexStore(redis_client, paused)
     draft(old, toy).publish(None)
     waiting = draft(old, toy)
-    time.sleep(0.1)
+    run_out(redis_client)
     successor = Lease(redis_client, 30, "successor")
     assert successor.acquire()
     before = (old.item_nodes(1), old.last_delta_id(1), old.current(), old.versions())
@@ -100,11 +103,11 @@ def test_a_paused_leader_changes_nothing(redis_client: Redis, toy) -> None:
 
 
 def test_a_lease_that_ran_out_unseen_is_fenced_too(redis_client: Redis, toy) -> None:
-    short = Lease(redis_client, 0.05, "short")
-    assert short.acquire()
-    store = IndexStore(redis_client, short)
+    lease = Lease(redis_client, 30, "unseen")
+    assert lease.acquire()
+    store = IndexStore(redis_client, lease)
     draft(store, toy).publish(None)
-    time.sleep(0.1)
+    run_out(redis_client)
     with pytest.raises(FencedError, match="fenced"):
         store.apply(1, [insert(8, "new", 2)])
 

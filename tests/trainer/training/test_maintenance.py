@@ -79,7 +79,7 @@ def test_a_late_thread_is_waited_for_and_changes_nothing(sliced, learner, hours,
     refit, waited = index_maintenance.refit, []
 
     def slow_refit(*arguments, **options):
-        time.sleep(0.3)
+        time.sleep(0.1)
         refit(*arguments, **options)
         waited.append(True)
 
