@@ -16,6 +16,7 @@ _JOB_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
 
 INSERTED = Counter("hsnn_items_inserted_total", "Items put into the index by a delta.")
 EXPIRED = Counter("hsnn_items_expired_total", "Items taken out of the index because they expired or were deleted.")
+EXPIRY_HELD = Gauge("hsnn_quiet_ends_held_items", "Items that end at once while no event comes and are held; 0: none.")
 ITEMS = Gauge("hsnn_index_items", "Items in the index.")
 NODES = Gauge("hsnn_index_nodes", "Nodes of the learned level.")
 MAX_OVER_MEAN = Gauge("hsnn_index_max_over_mean", "Items of the fullest node over the mean of all nodes.")

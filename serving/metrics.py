@@ -84,6 +84,11 @@ class ServingMetrics:
         self.watermark = Gauge(
             "hsnn_mirror_watermark_seconds", "Event time up to which states are known.", registry=registry
         )
+        self.expiry_held = Gauge(
+            "hsnn_quiet_ends_held_items",
+            "Items that end at once while no event comes and are held; 0: none.",
+            registry=registry,
+        )
         self.deltas = Counter("hsnn_mirror_deltas_total", "Deltas applied.", ["kind"], registry=registry)
         self.loads = Counter("hsnn_mirror_loads_total", "Versions loaded.", ["extent"], registry=registry)
         self.unreadable = Counter(

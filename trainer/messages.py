@@ -50,6 +50,9 @@ class StateDelta:
         Engagements of all items at this half-life, as of `total_at` (epoch ms).
     index_share : float
         Share of the items that the index yields per request (`hsnn.trainer.retrieval.index_recall`).
+    departed_to, expiry_confirmed : int
+        Time by which items have left, and up to where an operator lets them leave, epoch ms
+        (`hsnn.trainer.features.mass_expiry`). -1 stands for the watermark.
     item_rows : (n,) int32
     item_values : (n, H) float32
         Decayed counters at `item_last`.
@@ -98,6 +101,8 @@ class StateDelta:
     total: float = 1.0
     total_at: int = 0
     index_share: float = 1.0
+    departed_to: int = -1
+    expiry_confirmed: int = 0
 
     _ARRAYS = (
         "item_rows",
@@ -124,6 +129,8 @@ class StateDelta:
         total: float,
         total_at: int,
         index_share: float,
+        departed_to: int,
+        expiry_confirmed: int,
         item_rows: NDArray[np.int32],
         items: Mapping[str, Array],
         user_rows: NDArray[np.int32],
@@ -142,6 +149,8 @@ class StateDelta:
             total=total,
             total_at=total_at,
             index_share=index_share,
+            departed_to=departed_to,
+            expiry_confirmed=expiry_confirmed,
             item_rows=item_rows,
             user_rows=user_rows,
             new_user_rows=new_user_rows,
@@ -154,7 +163,8 @@ class StateDelta:
     def encode(self) -> bytes:
         """Encode as bytes for the stream."""
         clock = (self.epoch, self.events, self.watermark, self.half_life)
-        scalars = (*clock, self.total, self.total_at, self.index_share, list(self.new_users))
+        popularity = (self.total, self.total_at, self.index_share)
+        scalars = (*clock, *popularity, list(self.new_users), self.departed_to, self.expiry_confirmed)
         names = self._ARRAYS + (self._PAIRS if len(self.item_paired) else ())
         names += self._MEMORY if len(self.user_memory_lengths) else ()
         arrays = {name: getattr(self, name) for name in names}
@@ -165,7 +175,8 @@ class StateDelta:
     @classmethod
     def decode(cls, blob: bytes) -> StateDelta:
         """Decode what `encode` wrote."""
-        (epoch, events, watermark, half_life, total, total_at, share, new_users), packed = msgspec.msgpack.decode(blob)
+        scalars, packed = msgspec.msgpack.decode(blob)
+        epoch, events, watermark, half_life, total, total_at, share, new_users, departed_to, confirmed = scalars
         arrays = unpack(packed)
         tables = {name: arrays.pop(name) for name in list(arrays) if "." in name}
         return cls(
@@ -178,6 +189,8 @@ class StateDelta:
             total_at=total_at,
             index_share=share,
             new_users=new_users,
+            departed_to=departed_to,
+            expiry_confirmed=confirmed,
             item_tables=select_prefix(tables, "item_"),
             user_tables=select_prefix(tables, "user_"),
         )
@@ -239,7 +252,8 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     """Description of a snapshot; readers continue in the two streams after `state_id` and `feed_id`.
 
     `generation` counts the rebalances of the nodes (`hsnn.trainer.training.commands`). Servers obey `exclusion`, the
-    rule of the trainer.
+    rule of the trainer. `departed_to` and `expiry_confirmed` are those of a `StateDelta`; `mass_expiry_share` is the
+    share of the items that may leave at once.
     """
 
     snapshot: int
@@ -256,6 +270,9 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     total_at: int = 0
     index_share: float = 1.0
     expire_after_idle_ms: int | None = None
+    departed_to: int = -1
+    expiry_confirmed: int = 0
+    mass_expiry_share: float = 1.0
     generation: int = 0
     exclusion: ExclusionRule = ExclusionRule()
 

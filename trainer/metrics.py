@@ -43,6 +43,7 @@ REDIS_REFUSED = Counter("hsnn_redis_refused_total", "Writes of the trainer that 
 UNADOPTED_SECONDS = Gauge(
     "hsnn_snapshots_unadopted_seconds", "Age of the oldest snapshot that is newer than the version in use."
 )
+EXPIRY_HELD = Gauge("hsnn_expiry_held_items", "Items that would have expired at once and are held; 0: none.")
 HELD = Gauge("hsnn_snapshots_held", "1 while snapshots are held back because the loss is far above the usual.")
 STEP_SECONDS = Histogram(
     "hsnn_step_seconds", "Time of one training step.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)

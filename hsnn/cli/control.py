@@ -12,10 +12,12 @@ from hsnn.indexer.errors import VersionNotFoundError
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import connect
-from hsnn.streaming.schema.commands import Command, End, Rebalance, SetRates
+from hsnn.streaming.schema.commands import Command, End, Expire, Rebalance, SetRates
 
 control_app = typer.Typer(
-    name="control", help="Commands to the trainer: learning rates, rebalance, end of a stream.", no_args_is_help=True
+    name="control",
+    help="Commands to the trainer: learning rates, rebalance, expiry, end of a stream.",
+    no_args_is_help=True,
 )
 Nodes = Annotated[list[int] | None, typer.Option(min=0, help="a node; may be repeated")]
 EventTime = Annotated[
@@ -23,7 +25,7 @@ EventTime = Annotated[
 ]
 
 # Names of the commands on the screen.
-_KINDS: dict[type[Command], str] = {SetRates: "rates", Rebalance: "rebalance", End: "end"}
+_KINDS: dict[type[Command], str] = {SetRates: "rates", Rebalance: "rebalance", End: "end", Expire: "expire"}
 
 
 @control_app.command("rates")
@@ -85,6 +87,25 @@ def end(at: EventTime = None, config: ConfigFile = None, overrides: Overrides = 
     """Declare that all events up to a time were sent: impressions wait no longer for actions up to then."""
     loaded = settings(config, overrides).config
     _send(loaded, End(_event_time(loaded, at)))
+
+
+@control_app.command("expire")
+def expire(
+    until: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="MS", help="event time up to which items leave; now, as quiet streams count it"),
+    ] = None,
+    at: EventTime = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Confirm that items whose time is over leave, though these are many at once (alarm `mass_expiry`)."""
+    loaded = settings(config, overrides).config
+    if until is None:
+        arrival = IndexReader(connect(loaded.redis.url)).arrival()
+        until = arrival.watermark + arrival.silent_ms
+    _send(loaded, Expire(_event_time(loaded, at), until))
+    typer.echo(f"items whose time ends by {until} leave")
 
 
 def _send(config: Config, command: Command) -> None:

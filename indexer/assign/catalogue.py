@@ -11,6 +11,7 @@ from hsnn.streaming.schema.events import Feature
 from hsnn.trainer.features.expiry import expiry_times
 from hsnn.trainer.features.hashing import pad_tokens
 from hsnn.trainer.features.item_counters import HALF_LIVES
+from hsnn.trainer.features.mass_expiry import QuietEnds
 from hsnn.trainer.messages import Feed, FeedItem, Snapshot, StateDelta
 from hsnn.trainer.rowstore.arrays import grown
 
@@ -25,8 +26,9 @@ class ItemCatalogue:
     """Items of one epoch by the trainer's rows: a snapshot, brought up to date by feed and states.
 
     Everything read is absolute, so reading it twice changes nothing; what is of another epoch means other rows and is
-    ignored. An item is alive if it exists and, at the watermark, is neither past its own expiry nor idle for too long:
-    an idle item that is engaged with again is alive again by itself.
+    ignored. An item is alive if it exists and, by the trainer's time of departures, is neither past its own expiry nor
+    idle for too long: an idle item that is engaged with again is alive again by itself. Where the stream is quiet, ends
+    and beginnings that were announced are obeyed by `obey_ends`.
 
     Attributes
     ----------
@@ -36,6 +38,10 @@ class ItemCatalogue:
         The last entries of the two streams that are included.
     watermark
         Event time, ms.
+    departed_to
+        Time by which items have left, epoch ms: the watermark, unless a mass expiry is held.
+    quiet_ends
+        Up to where announced ends are obeyed.
     idle_ms
         An item without engagement for so long is not alive; None: no limit.
     ids, features
@@ -55,6 +61,9 @@ class ItemCatalogue:
         self.epoch = manifest.epoch
         self.feed_id, self.state_id = manifest.feed_id, manifest.state_id
         self.watermark = manifest.watermark
+        self.departed_to = manifest.watermark if manifest.departed_to < 0 else manifest.departed_to
+        self.quiet_ends = QuietEnds(self.departed_to)
+        self._confirmed, self._mass_expiry_share = manifest.expiry_confirmed, manifest.mass_expiry_share
         self.idle_ms = manifest.expire_after_idle_ms
         self.ids = list(snapshot.item_ids)
         self.features: list[dict[str, Feature]] = list(snapshot.features) or [{} for _ in self.ids]
@@ -88,6 +97,42 @@ class ItemCatalogue:
         self.last[rows], self.first[rows] = delta.item_last, delta.item_first
         self.counts[rows] = delta.item_values[:, _POPULARITY]
         self.watermark = max(self.watermark, delta.watermark)
+        self._follow_departures(delta.departed_to, delta.expiry_confirmed)
+
+    def _follow_departures(self, departed_to: int, confirmed: int) -> None:
+        """Take over what a state delta says of departures; ends that a quiet stream has passed stay passed."""
+        departed_to = self.watermark if departed_to < 0 else departed_to
+        if departed_to != self.departed_to:
+            self.departed_to = departed_to
+            self.quiet_ends.follow(departed_to)
+        self._confirmed = confirmed
+
+    def continue_quiet_ends(self, before: ItemCatalogue) -> None:
+        """Obey the ends that the catalogue before obeys, if no event has come since."""
+        if before.departed_to == self.departed_to:
+            self.quiet_ends = before.quiet_ends
+
+    def obey_ends(self, quiet_ms: int) -> bool:
+        """Obey ends and beginnings though no event has come for so long; return whether anything changes.
+
+        While a mass expiry is held by the trainer, nothing goes on here either.
+        """
+        if self.departed_to != self.watermark:
+            return False
+        before, to = self.quiet_ends.now, self.watermark + quiet_ms
+        alive = self.alive_mask()
+        rows = slice(0, len(self))
+        leave = self.quiet_ends.advance(
+            to, self.expires_at[rows], alive, share=self._mass_expiry_share, confirmed=self._confirmed
+        )
+        begins = self.available_from[rows]
+        return leave or bool(np.any((begins > before) & (begins <= self.quiet_ends.now)))
+
+    def passed_in_quiet(self, quiet_ms: int) -> Rows:
+        """List rows whose beginning or end lies in the time for which no event has come."""
+        until = self.watermark + quiet_ms
+        times = self.expires_at[: len(self)], self.available_from[: len(self)]
+        return np.flatnonzero(sum((at > self.departed_to) & (at <= until) for at in times))
 
     def alive_mask(self) -> Mask:
         """Tell which rows are items that may be in the index now, (rows,) bool."""
@@ -138,9 +183,11 @@ class ItemCatalogue:
         return content and (item.expires_at or 0) == self.expires_at[row]
 
     def _is_alive(self, rows: slice) -> Mask:
-        """Tell whether the watermark has reached the beginning of `rows`, and not their expiry."""
+        """Tell whether the beginning of `rows` has been reached, and not their expiry."""
         ends = expiry_times(self.last[rows], self.expires_at[rows], self.deleted[rows], self.idle_ms)
-        return (ends > self.watermark) & (self.available_from[rows] <= self.watermark)
+        ended = (self.expires_at[rows] > 0) & (self.expires_at[rows] <= self.quiet_ends.now)
+        begun = self.available_from[rows] <= max(self.watermark, self.quiet_ends.now)
+        return (ends > self.departed_to) & ~ended & begun
 
     def _reserve(self, rows: int) -> None:
         missing = rows - len(self.ids)

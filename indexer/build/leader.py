@@ -22,6 +22,7 @@ from hsnn.indexer.store.delta import Delta
 from hsnn.indexer.store.streams import STREAM_START, StreamEntry
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.indexer.store.writer import IndexStore
+from hsnn.trainer.features.mass_expiry import Held, QuietClock
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class Leader:
         With the lease.
     builder
         Makes versions.
+    quiet
+        Tells for how long the stream has been quiet.
 
     Attributes
     ----------
@@ -51,13 +54,14 @@ class Leader:
         Set when this process is to end: ends all waiting.
     """
 
-    def __init__(self, store: IndexStore, builder: Builder) -> None:
+    def __init__(self, store: IndexStore, builder: Builder, quiet: QuietClock | None = None) -> None:
         self.store = store
         self.stopping = Event()
         self._builder = builder
         self._lock = RLock()
         self._building = Lock()
-        self._uncertain = False
+        self._uncertain = self._ends_held = False
+        self._quiet = quiet or QuietClock()
         self.catalogue: ItemCatalogue | None = None
         self.live: LiveIndex | None = None
 
@@ -110,6 +114,33 @@ class Leader:
         """
         return self._write_planned(lambda catalogue, live: live.pending_deltas(catalogue))
 
+    def obey_ends(self) -> list[Delta]:
+        """Write the deltas for ends and beginnings that a quiet stream has passed since its last event.
+
+        Raises
+        ------
+        FencedError
+            The lease is lost.
+        """
+        self._quiet.note(self.store.arrival())
+        with self._lock:
+            catalogue = self.catalogue
+            if catalogue is None:
+                return []
+            changes = catalogue.obey_ends(self._quiet.elapsed_ms(catalogue.watermark))
+            self._show_held(catalogue.quiet_ends.held)
+            return self.reconcile() if changes else []
+
+    def _show_held(self, held: Held | None) -> None:
+        metrics.EXPIRY_HELD.set(0 if held is None else held.leaving)
+        if held is not None and not self._ends_held:
+            _log.error(
+                "mass_expiry: %d of %d items end at once while no event comes; they are held until one does, or until "
+                "`hsnn control expire` confirms it",
+                *held,
+            )
+        self._ends_held = held is not None
+
     def node_sizes(self) -> tuple[int, NDArray[np.int64]] | None:
         """Return the version in use and its items per node, (K,); None before the first version."""
         with self._lock:
@@ -159,6 +190,9 @@ class Leader:
             if self.live is not None:
                 self.store.announce(draft.manifest.version)
                 self._wait(min(time.monotonic() - started, _LONGEST_WAIT))
+            with self._lock:
+                if self.catalogue is not None:
+                    draft.catalogue.continue_quiet_ends(self.catalogue)
             draft.advance(self._live_of_epoch(draft.catalogue.epoch))
             with self._lock:
                 new_to_readers = draft.publish(self._live_of_epoch(draft.catalogue.epoch))

@@ -22,6 +22,9 @@ _log = logging.getLogger(__name__)
 # Milliseconds that one read waits, which is how soon `stop` is noticed; an entry ends the wait at once.
 _BLOCK_MS = 300
 
+# Seconds between two looks for ends that a quiet stream has passed: how late they are obeyed, at most.
+_ENDS_SECONDS = 1.0
+
 # Label of the metrics of jobs under which this thread is counted.
 _FOLLOW = "follow"
 
@@ -58,6 +61,7 @@ class StreamFollower(Thread):
         self._jobs = {leader.store.key(stream): job for stream, job in jobs.items()}
         self._positions = {stream: streams.last_id(self._redis, stream) for stream in self._jobs}
         self._stopping = Event()
+        self._ends_at = -_ENDS_SECONDS
 
     def run(self) -> None:
         """Follow until `stop`."""
@@ -94,6 +98,9 @@ class StreamFollower(Thread):
             metrics.JOB_RUNS.labels(_FOLLOW, RunOutcome.DONE).inc()
             metrics.JOB_SECONDS.labels(_FOLLOW).observe(time.perf_counter() - started)
         self._trigger_jobs([entry for entry in entries if entry.stream in self._jobs])
+        if time.monotonic() - self._ends_at >= _ENDS_SECONDS:
+            self._ends_at = time.monotonic()
+            self._leader.obey_ends()
         self._beat()
 
     def _trigger_jobs(self, entries: list[StreamEntry]) -> None:

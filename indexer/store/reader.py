@@ -21,6 +21,7 @@ from hsnn.indexer.store.streams import STREAM_START, StreamEntry
 from hsnn.indexer.store.version import Version, VersionManifest
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
+from hsnn.trainer.features.mass_expiry import Arrival
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,14 @@ class IndexReader:
         """Return the version that readers use now; None before the first one."""
         number: Any = self.redis.get(self.key("current"))
         return None if number is None else int(number)
+
+    def arrival(self) -> Arrival:
+        """Return the watermark that the trainer reached last, and how long ago, by the clock of Redis."""
+        values: Any = self.redis.hmget(self.key("progress"), ["watermark", "arrived_at"])
+        watermark, arrived_at = (int(value or 0) for value in values)
+        clock: Any = self.redis.time()
+        now = 1000 * clock[0] + clock[1] // 1000
+        return Arrival(watermark, max(now - arrived_at, 0) if arrived_at else 0)
 
     def versions(self) -> list[int]:
         """List the published versions that still exist, oldest first."""

@@ -125,6 +125,10 @@ class ConsistencyCheck:
         alive, known = catalogue.alive_mask(), catalogue.known[: len(catalogue)]  # (rows,)
         alive_items = {catalogue.ids[row] for row in np.flatnonzero(alive)}
         gone = {catalogue.ids[row] for row in np.flatnonzero(known & ~alive)}
+        arrival = self._reader.arrival()
+        if arrival.watermark == catalogue.watermark:  # only the leader knows which of them it has obeyed
+            undecided = {catalogue.ids[row] for row in catalogue.passed_in_quiet(arrival.silent_ms).tolist()}
+            gone, alive_items = gone - undecided, alive_items - undecided
         stale = (gone - alive_items) & (self.expected.keys() | self.item_map.keys())
         return sorted(stale), sorted(alive_items - self.expected.keys()), True
 

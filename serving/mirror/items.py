@@ -82,11 +82,14 @@ class MirroredItems:
         self.reserve(row + 1)
         self.deleted_at[row] = max(watermark, 1)
 
-    def refresh_expiry(self, rows: NDArray[np.integer] | slice, last: NDArray[np.int64]) -> None:
+    def refresh_expiry(self, rows: NDArray[np.integer] | slice, last: NDArray[np.int64], ended_by: int = 0) -> None:
         """Recompute `unavailable_from` of `rows`, last active at `last` (n,), epoch ms, 0 where unknown.
+
+        What ends at or before `ended_by` is unavailable, whatever the watermark.
 
         With `expire_after_idle_ms`, an item without known activity cannot be told from an expired one and is not
         returned.
         """
-        deleted = self.deleted_at[rows] > 0
-        self.unavailable_from[rows] = expiry_times(last, self.expires_at[rows], deleted, self.expire_after_idle_ms)
+        ends = self.expires_at[rows]
+        deleted = (self.deleted_at[rows] > 0) | ((ends > 0) & (ends <= ended_by))
+        self.unavailable_from[rows] = expiry_times(last, ends, deleted, self.expire_after_idle_ms)

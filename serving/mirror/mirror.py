@@ -24,6 +24,7 @@ from hsnn.serving.mirror.served_tables import ServedTables
 from hsnn.serving.mirror.users import MirroredUsers
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
+from hsnn.trainer.features.mass_expiry import Held, QuietClock, QuietEnds
 from hsnn.trainer.messages import StateDelta
 
 # Deltas applied while the lock is held once: about a millisecond, which requests have to wait.
@@ -36,6 +37,10 @@ class EpochState:
     Attributes
     ----------
     epoch, events, watermark : as in `hsnn.trainer.messages.StateDelta`
+    departed_to : int
+        Time by which items have left, epoch ms: the watermark, unless a mass expiry is held.
+    quiet_ends : QuietEnds
+        Up to where announced ends are obeyed, where the stream is quiet.
     index_share : float
         Share of the items that the index yields per request.
     index : MirroredIndex
@@ -55,6 +60,9 @@ class EpochState:
     def __init__(self, version: Version) -> None:
         manifest, snapshot = version.snapshot.manifest, version.snapshot
         self.epoch, self.events, self.watermark = manifest.epoch, manifest.events, manifest.watermark
+        self.departed_to = manifest.watermark if manifest.departed_to < 0 else manifest.departed_to
+        self.quiet_ends, self._confirmed = QuietEnds(self.departed_to), manifest.expiry_confirmed
+        self._mass_expiry_share = manifest.mass_expiry_share
         self.index_share, self.exclusion = manifest.index_share, manifest.exclusion
         self.items = MirroredItems(manifest.expire_after_idle_ms)
         self.states = ItemCounters()
@@ -94,7 +102,7 @@ class EpochState:
         """Recompute the expiry of all items."""
         rows = len(self.states.last)
         self.items.reserve(rows)
-        self.items.refresh_expiry(slice(0, rows), self.states.last)
+        self.items.refresh_expiry(slice(0, rows), self.states.last, self.quiet_ends.now)
         self._alive_mask = self._item_vectors = None
 
     @property
@@ -108,7 +116,7 @@ class EpochState:
         if self._alive_mask is None:
             nodes = self.index.leaves.node_of
             self.items.reserve(len(nodes))
-            self._alive_mask = AliveMask(nodes, self.items.unavailable_from, self.watermark)
+            self._alive_mask = AliveMask(nodes, self.items.unavailable_from, self.departed_to)
         return self._alive_mask
 
     @property
@@ -117,7 +125,7 @@ class EpochState:
         return self.alive_mask.count
 
     def alive(self) -> NDArray[np.bool_]:
-        """Mask (rows,) of the retrievable rows: indexed, not deleted, not expired at the watermark; read-only."""
+        """Mask (rows,) of the retrievable rows: indexed, not deleted, not expired; read-only."""
         return self.alive_mask.mask
 
     def item_vectors(self, now: int) -> ItemVectors:
@@ -143,7 +151,7 @@ class EpochState:
                 index.insert(delta.row, delta.node, delta.vector)
         index.update_log_mass(rows, self.states, self.half_life)
         index.state_vectors.update(rows, self.states)
-        self.items.refresh_expiry(rows, self.states.last[rows])
+        self.items.refresh_expiry(rows, self.states.last[rows], self.quiet_ends.now)
         self._mark_changed(rows)
 
     def _set_activity_times(self, deltas: Sequence[Delta]) -> None:
@@ -157,6 +165,7 @@ class EpochState:
     def apply_state(self, delta: StateDelta) -> None:
         """Overwrite the changed item and user states, at a cost in proportion to their number."""
         self.events, self.watermark = max(self.events, delta.events), max(self.watermark, delta.watermark)
+        self._follow_departures(delta)
         self.states.set_rows(delta.item_rows, delta.item_values, delta.item_last, delta.item_first)
         self.users.apply_state(delta)
         self.cross_features.apply_state(delta)
@@ -166,7 +175,7 @@ class EpochState:
         self.items.reserve(rows)
         self.index.reserve(rows)
         self.cross_features.reserve(rows)
-        self.items.refresh_expiry(delta.item_rows, delta.item_last)
+        self.items.refresh_expiry(delta.item_rows, delta.item_last, self.quiet_ends.now)
         self.index_share = delta.index_share
         same = delta.half_life == self.half_life
         self.states.set_popularity(delta.half_life, delta.total, delta.total_at)
@@ -185,8 +194,43 @@ class EpochState:
             nodes = self.index.leaves.node_of
             self.items.reserve(len(nodes))
             expiry = self.items.unavailable_from
-            self._alive_mask.update(rows[rows < len(nodes)], nodes, expiry, self.watermark)
-            self._alive_mask.advance(self.watermark, expiry)
+            self._alive_mask.update(rows[rows < len(nodes)], nodes, expiry, self.departed_to)
+            self._alive_mask.advance(self.departed_to, expiry)
+
+    def _follow_departures(self, delta: StateDelta) -> None:
+        """Take over what a state delta says of departures; ends that a quiet stream has passed stay passed."""
+        departed_to = self.watermark if delta.departed_to < 0 else delta.departed_to
+        if departed_to != self.departed_to:
+            passed, self.departed_to = self.quiet_ends.now, departed_to
+            self.quiet_ends.follow(departed_to)
+            self._refresh_ends(departed_to, passed)  # a stream may go on from before: then they end later
+        self._confirmed = delta.expiry_confirmed
+
+    def obey_ends(self, quiet_ms: int) -> None:
+        """Obey announced ends though no event has come for so long; at rest while the trainer holds a mass expiry."""
+        before = self.quiet_ends.now
+        if self.departed_to == self.watermark and self.quiet_ends.advance(
+            self.watermark + quiet_ms,
+            self.items.expires_at[: len(self.alive())],
+            self.alive(),
+            share=self._mass_expiry_share,
+            confirmed=self._confirmed,
+        ):
+            self._refresh_ends(before, self.quiet_ends.now)
+
+    def continue_quiet_ends(self, before: EpochState) -> None:
+        """Obey the ends that the state before obeys, if no event has come since."""
+        if before.departed_to == self.departed_to:
+            self.quiet_ends = before.quiet_ends
+            self.refresh_expiry()
+
+    def _refresh_ends(self, after: int, until: int) -> None:
+        """Recompute the rows whose announced end lies between two times."""
+        ends = self.items.expires_at[: len(self.states.last)]
+        rows = np.flatnonzero((ends > after) & (ends <= until))
+        if len(rows):
+            self.items.refresh_expiry(rows, self.states.last[rows], self.quiet_ends.now)
+            self._mark_changed(rows)
 
 
 class Mirror:
@@ -250,6 +294,8 @@ class Mirror:
         """
         if self._state is None or self._state.epoch != version.manifest.epoch:
             state = EpochState(version)
+            if self._state is not None:
+                state.continue_quiet_ends(self._state)
             self._apply(state, deltas, state.index)
             with self.lock:
                 self._state = state
@@ -278,6 +324,14 @@ class Mirror:
                 return False
             self._state.apply_state(delta)
             return True
+
+    def obey_ends(self, quiet: QuietClock) -> Held | None:
+        """Obey announced ends where the stream is quiet; return what is held instead, because it is too much."""
+        with self.lock:
+            if self._state is None:
+                return None
+            self._state.obey_ends(quiet.elapsed_ms(self._state.watermark))
+            return self._state.quiet_ends.held
 
     def _swap_index(self, state: EpochState, version: Version, deltas: Sequence[Delta]) -> None:
         index, features = state.build_index(version), state.items.changed_features(version.snapshot)

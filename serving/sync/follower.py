@@ -24,6 +24,7 @@ from hsnn.serving.sync.preload import VersionPreloader
 from hsnn.serving.sync.warm_up import warm_up
 from hsnn.streaming.redis.client import Redis, identity
 from hsnn.streaming.retry import LoopBackoff
+from hsnn.trainer.features.mass_expiry import QuietClock
 from hsnn.trainer.messages import StateDelta
 
 _log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class MirrorFollower(Thread):
         Updated by this thread; no other may write to it.
     health
         Receives a heartbeat for every poll, and readiness.
+    quiet
+        Tells for how long the stream has been quiet.
 
     Attributes
     ----------
@@ -68,12 +71,15 @@ class MirrorFollower(Thread):
         Seconds from sending to retrievable of items that arrived while this thread ran; the last 100,000.
     """
 
-    def __init__(self, redis: Redis, mirror: Mirror, metrics: ServingMetrics, health: Health) -> None:
+    def __init__(
+        self, redis: Redis, mirror: Mirror, metrics: ServingMetrics, health: Health, quiet: QuietClock | None = None
+    ) -> None:
         super().__init__(name=LOOP, daemon=True)
         self._reader, self._mirror, self._metrics, self._health = IndexReader(redis), mirror, metrics, health
         self._preload, self._announced = VersionPreloader(redis), STREAM_START
         self._version: int | None = None
         self._server = ""
+        self._quiet, self._ends_held = quiet or QuietClock(), False
         self._state_id = STREAM_START
         self._delta_ids: dict[str, str] = {}  # last entry read, by delta stream (one per shard)
         self._stopped = Event()
@@ -120,11 +126,21 @@ class MirrorFollower(Thread):
             return
         if current != self._version:
             self._load(current)
+        self._obey_ends()
         until = time.monotonic() + _RECHECK_INTERVAL
         while not self._stopped.is_set() and time.monotonic() < until:
             entries = self._read()
             if not entries or self._apply_entries(entries):
                 return
+
+    def _obey_ends(self) -> None:
+        """Go on with announced ends where no events come."""
+        self._quiet.note(self._reader.arrival())
+        held = self._mirror.obey_ends(self._quiet)
+        self._metrics.expiry_held.set(0 if held is None else held.leaving)
+        if held is not None and not self._ends_held:
+            _log.error("mass_expiry: %d of %d items end at once while no event comes; they are held", *held)
+        self._ends_held = held is not None
 
     def _same_server(self) -> bool:
         server = identity(self._reader.redis)

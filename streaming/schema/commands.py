@@ -58,7 +58,14 @@ class Rebalance(msgspec.Struct, tag_field="op", tag="rebalance", frozen=True, om
     under: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.05
 
 
-Command = End | SetRates | Rebalance
+class Expire(msgspec.Struct, tag_field="op", tag="expire", frozen=True, omit_defaults=True):
+    """Confirm that items whose time ends by `until` (epoch ms) leave, however many these are."""
+
+    ts: Millis = 0
+    until: Millis = 0
+
+
+Command = End | SetRates | Rebalance | Expire
 
 _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 

@@ -42,6 +42,7 @@ class Plant:
     half_life: int = 2
     exclusion: ExclusionRule = field(default_factory=ExclusionRule)
     index_share: float = 1.0
+    mass_expiry_share: float = 1.0
     version_number: int = 0
     ids: list[str] = field(default_factory=list)
     vectors: list[np.ndarray] = field(default_factory=list)
@@ -187,6 +188,7 @@ class Plant:
             config_digest="",
             expire_after_idle_ms=self.idle_ms,
             exclusion=self.exclusion,
+            mass_expiry_share=self.mass_expiry_share,
         )
         items = {
             "embeddings": np.array(self.vectors, np.float32).reshape(n, width),

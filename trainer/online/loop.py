@@ -32,6 +32,7 @@ from hsnn.trainer.errors import CheckpointError
 from hsnn.trainer.metrics import LAG_RECORDS, LAG_SECONDS, STEP_SECONDS, UNCOMMITTED_RECORDS
 from hsnn.trainer.online.batch_source import make_batch_source
 from hsnn.trainer.online.drift import DriftMonitor
+from hsnn.trainer.online.expiry_alarm import ExpiryAlarm
 from hsnn.trainer.online.follower_worker import FollowerWorker
 from hsnn.trainer.online.item_restater import ItemRestater
 from hsnn.trainer.online.prequential import LivePrequential
@@ -110,6 +111,7 @@ class OnlineLoop:
         checkpoint = common_checkpoint(store, world)
         self.learner = resume_learner(config, checkpoint, self.progress, self._drift)
         self.learner.network.world = world
+        self._expiry_alarm = ExpiryAlarm(self.learner.departures, config.catalogue.mass_expiry_share)
         self._log, self._streaming, self._world = log, streaming, world
         state = None if checkpoint is None else checkpoint.values["consumer"]
         self.consumer = make_consumer(log, streaming, state, world)
@@ -218,7 +220,7 @@ class OnlineLoop:
         self.progress.count(batch, report)
         if report.events or not report.unsafe:
             self._health.beat("learning")
-        alarms = self._drift.update(prepared, report)
+        alarms = self._drift.update(prepared, report) + self._expiry_alarm.update(learner.watermark)
         self._prequential.collect(queries)
         self._writer.write_feed(prepared.feed)  # after the answers: a new item may be the target of a query
         return alarms

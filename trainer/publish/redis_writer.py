@@ -50,6 +50,9 @@ _REMEDIES = {
     "WRONGTYPE": "another program has written this key: remove the key, or use a Redis of its own",
 }
 
+# Fields of the progress that tell how long the stream has been quiet.
+_ARRIVAL = ("watermark", "arrived_at")
+
 Fields = dict[Any, Any]
 """What redis-py's stubs accept as fields: their key type is a union, and dict is invariant."""
 
@@ -106,6 +109,13 @@ class RedisWriter:
             self._with_retries("starting", lambda: self._ownership.claim(take_over=True))
         self.epoch, self.state_id, self.feed_id = self._ownership.owner.token, "0-0", "0-0"
         self._server, self.server_restarted = self._identity(), False
+        self._arrived = self._read_arrival()
+
+    def _read_arrival(self) -> tuple[int, int]:
+        """Read the watermark of the last event, and when it arrived, as the trainer before noted them."""
+        values: Any = self._with_retries("reading progress", lambda: self._redis.hmget(key("progress"), _ARRIVAL))
+        watermark, arrived_at = (int(value or 0) for value in values)
+        return watermark, arrived_at
 
     def restart_epochs(self) -> None:
         """Begin a new epoch on the server process that runs now; a snapshot must follow."""
@@ -218,8 +228,16 @@ class RedisWriter:
         self._write("writing an alarm", lambda: self._fenced("XADD", key("alarms"), *arguments))
 
     def write_progress(self, values: Mapping[str, Any]) -> None:
-        """Write the progress, values as JSON, and check whether the server was restarted."""
+        """Write the progress, values as JSON, and check whether the server was restarted.
+
+        When the watermark moved last is noted beside it, by the clock of Redis, for readers to tell how long the stream
+        has been quiet. Nothing that is learned depends on it.
+        """
         fields: Fields = {"epoch": self.epoch}
+        if "watermark" in values and values["watermark"] != self._arrived[0]:
+            seconds, micros = self._with_retries("asking for its time", self._redis.time)
+            self._arrived = values["watermark"], 1000 * seconds + micros // 1000
+        fields["arrived_at"] = self._arrived[1]
         for name, value in values.items():
             fields[name] = json.dumps(value)
         flat = [part for field in fields.items() for part in field]

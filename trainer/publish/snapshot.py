@@ -36,6 +36,9 @@ def make_snapshot_manifest(learner: LearnerState, origin: SnapshotOrigin) -> Sna
         index_share=learner.index_recall.share,
         model=learner.config.model.model_dump(mode="json"),
         expire_after_idle_ms=learner.idle_ms,
+        departed_to=learner.departures.now,
+        expiry_confirmed=learner.departures.confirmed,
+        mass_expiry_share=learner.config.catalogue.mass_expiry_share,
         generation=learner.commanded.generation,
         exclusion=learner.exclusion,
     )

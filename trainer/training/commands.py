@@ -1,7 +1,8 @@
 """Commands of the control topic: what they change in a learner, at their position in the log.
 
 ``rates`` sets learning rates. ``rebalance`` evens the nodes of the families that its leaves lie in, by the learner's
-own view of the items that are alive. Both are part of the checkpoint, so that a restart continues as commanded.
+own view of the items that are alive. ``expire`` confirms departures that are held. All are part of the checkpoint, so
+that a restart continues as commanded.
 
 A **generation** is the nodes between two rebalances. A command names the generation that its sender saw; a repeated or
 late one names a past one, and is skipped.
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hsnn.streaming.schema.commands import Rebalance, SetRates, decode_commands
+from hsnn.streaming.schema.commands import Expire, Rebalance, SetRates, decode_commands
 from hsnn.trainer.metrics import REBALANCES
 from hsnn.trainer.training.maintenance import FIT_SAMPLE, assign_slice, living_rows, subsample
 from hsnn.trainer.training.state import LearnerState
@@ -29,6 +30,8 @@ def apply_commands(state: LearnerState, records: Sequence[bytes]) -> None:
             _set_rates(state, command)
         elif isinstance(command, Rebalance):
             _rebalance(state, command)
+        elif isinstance(command, Expire):
+            _confirm_expiry(state, command)
 
 
 def apply_rates(state: LearnerState) -> None:
@@ -42,6 +45,12 @@ def _set_rates(state: LearnerState, command: SetRates) -> None:
     commanded.embedding_rate = command.embedding_rate or commanded.embedding_rate
     apply_rates(state)
     _log.info("rates as commanded: dense %s, embedding %s", commanded.dense_rate, commanded.embedding_rate)
+
+
+def _confirm_expiry(state: LearnerState, command: Expire) -> None:
+    state.departures.confirmed = max(state.departures.confirmed, command.until)
+    state.let_items_leave()
+    _log.info("items may leave up to %d, as commanded", command.until)
 
 
 def _rebalance(state: LearnerState, command: Rebalance) -> None:

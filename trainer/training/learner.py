@@ -164,12 +164,16 @@ class Learner(LearnerState):
     @property
     def touched(self) -> bool:
         """Whether any state changed since the last `delta`."""
-        return bool(self.dirty_items or self.dirty_users)
+        return bool(self.dirty_items or self.dirty_users) or self._departures() != self.announced_departures
+
+    def _departures(self) -> tuple[int, int]:
+        return self.departures.now, self.departures.confirmed
 
     def delta(self, epoch: int = 0) -> StateDelta:
         """Return the absolute states of all rows that changed since the last call."""
         rows = {TableKind.ITEM: self.dirty_items.drain(), TableKind.USER: self.dirty_users.drain()}
         new_users = self.users.named.drain()
+        self.announced_departures = self._departures()
         columns: dict[TableKind, dict[str, Array]] = {TableKind.ITEM: {}, TableKind.USER: {}}
         for table in self.tables:
             if table.in_delta:
@@ -182,6 +186,8 @@ class Learner(LearnerState):
             total=self.states.total,
             total_at=self.states.total_at,
             index_share=self.index_recall.share,
+            departed_to=self.departures.now,
+            expiry_confirmed=self.departures.confirmed,
             item_rows=rows[TableKind.ITEM].astype(np.int32),
             items=columns[TableKind.ITEM],
             user_rows=rows[TableKind.USER].astype(np.int32),
@@ -195,6 +201,7 @@ class Learner(LearnerState):
         self.dirty_items.drain()
         self.dirty_users.drain()
         self.users.named.drain()
+        self.announced_departures = self._departures()
 
     def state_dict(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Copy everything that training depends on: arrays, and plain values."""

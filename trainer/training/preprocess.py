@@ -56,6 +56,8 @@ def prepare_batch(state: LearnerState, batch: Batch) -> PreparedBatch:
         if state.config.model.tasks:
             state.delayed_counters.mark_first_seen(row, sign.ts)
     _mark_described(state, side.items.signs)
+    state.departures.note_changed(np.fromiter(signs, np.int64, len(signs)))
+    state.let_items_leave()
     state.forget_users(side.deleted_users)
     state.dirty_items.add(list(signs))
     state.dirty_users.add(side.users)

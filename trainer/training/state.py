@@ -26,6 +26,7 @@ from hsnn.trainer.features.feedback.repeat_counts import PLACES
 from hsnn.trainer.features.half_life import HalfLifeSelector
 from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
 from hsnn.trainer.features.item_prior import log_item_prior
+from hsnn.trainer.features.mass_expiry import DepartureClock
 from hsnn.trainer.features.sampling_frequency import StreamingFrequency
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.features.user_memory import UserMemory
@@ -113,8 +114,12 @@ class LearnerState:
         Gives rows to ids and takes them back, where `trainer.ids` limits them.
     index_recall : RunningRecall
     commanded : CommandedState
+    departures : DepartureClock
+        The time by which items have left.
     dirty_items, dirty_users : DirtyRows
         Rows that changed since the last state delta.
+    announced_departures : (int, int)
+        What the last state delta said of them: their time, and up to where they are confirmed.
     tables : list of Table
         All of the tables, in the order in which checkpoints have them.
     """
@@ -144,7 +149,10 @@ class LearnerState:
         self.passes = ItemPasses()
         self.index_recall = RunningRecall()
         self.commanded = CommandedState()
+        catalogue = config.catalogue
+        self.departures = DepartureClock(catalogue.mass_expiry_share, int(catalogue.mass_expiry_hold * 1000))
         self.dirty_items, self.dirty_users = DirtyRows(), DirtyRows()
+        self.announced_departures = 0, 0
         self.recycler: RowRecycler | None = None
         self.tables: list[Table] = []
         self._register_tables()
@@ -309,10 +317,17 @@ class LearnerState:
         return HALF_LIVES[self.half_lives.best] >= 1000 * self.config.slow_from
 
     def alive(self, rows: NDArray[np.integer] | slice) -> NDArray[np.bool_]:
-        """Return which of `rows` (n,) may be recommended at the watermark."""
+        """Return which of `rows` (n,) may be recommended now."""
+        return (self.ends(rows) > self.departures.now) & (self.items.available_from[rows] <= self.watermark)
+
+    def ends(self, rows: NDArray[np.integer] | slice) -> NDArray[np.int64]:
+        """Compute the expiry times of `rows` (n,)."""
         last, expires_at, deleted = self.states.last[rows], self.items.expires_at[rows], self.items.deleted[rows]
-        ends = expiry_times(last, expires_at, deleted, self.idle_ms)
-        return (ends > self.watermark) & (self.items.available_from[rows] <= self.watermark)
+        return expiry_times(last, expires_at, deleted, self.idle_ms)
+
+    def let_items_leave(self) -> None:
+        """Let the time of departures follow the watermark."""
+        self.departures.advance(self.watermark, len(self.items), self.ends)
 
     def passed(self, every: int) -> bool:
         """Return whether a multiple of `every` events was passed in the last step."""

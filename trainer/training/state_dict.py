@@ -66,6 +66,7 @@ def plain_values(state: LearnerState) -> dict[str, Any]:
         "users": len(state.users),
         "commanded": state.commanded.to_dict(),
         "announced_only": state.items.announced_only,
+        "departures": state.departures.state_dict(),
         "index_recall": [state.index_recall.hits, state.index_recall.probes],
     }
 
@@ -122,6 +123,10 @@ def _load_values(state: LearnerState, values: Mapping[str, Any]) -> None:
     state.index_recall.hits, state.index_recall.probes = values.get("index_recall", (0.0, 0.0))
     state.items.follow_authority(bool(values.get("announced_only")))
     state.commanded = CommandedState(**values.get("commanded", {}))  # older checkpoints know of no commands
+    if "departures" in values:
+        state.departures.load_state_dict(values["departures"])
+    else:  # an older checkpoint, of when they followed the watermark
+        state.departures.now = state.watermark
 
 
 def _load_ids(state: LearnerState, arrays: Mapping[str, Array], watermark: int) -> None:

@@ -19,7 +19,7 @@ from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.redis.client import Redis
-from hsnn.streaming.schema.commands import End, Rebalance, SetRates, decode_commands
+from hsnn.streaming.schema.commands import End, Expire, Rebalance, SetRates, decode_commands
 from tests.paths import ROOT
 
 Call = Callable[..., Result]
@@ -128,3 +128,15 @@ def test_a_node_that_the_version_does_not_have_is_refused(call, sent, crowded, w
 def test_without_a_version_there_is_nothing_to_rebalance(call, sent):
     assert isinstance(call("rebalance").exception, VersionNotFoundError)
     assert sent() == []
+
+
+def test_expire_confirms_up_to_now_as_quiet_streams_count_it(call: Call, sent, redis_client: Redis) -> None:
+    result = call("expire", "--until", "77")
+    assert result.exit_code == 0, result.output
+    assert "items whose time ends by 77 leave" in result.output
+    assert sent() == [Expire(WATERMARK, 77)]
+    seconds, _ = redis_client.time()
+    redis_client.hset("hsnn:{0}:progress", "arrived_at", 1000 * seconds - 60_000)
+    assert call("expire").exit_code == 0
+    until = sent()[-1].until
+    assert 60_000 <= until - WATERMARK < 600_000

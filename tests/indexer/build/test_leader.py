@@ -316,3 +316,19 @@ def test_a_call_without_an_answer_changes_nothing_once_the_leader_has_looked(
         run_script(script, **options)
     assert store.item_nodes(1) == toy.alive()
     assert verify(store, 1).clean
+
+
+def test_an_end_is_obeyed_where_the_stream_is_quiet(leader, store, toy) -> None:
+    toy.put("ends", 1, expires_at=toy.watermark + 60_000)
+    published(leader, toy)
+    seconds, _ = store.redis.time()
+    progress = {"watermark": toy.watermark, "arrived_at": 1000 * seconds - 59_000}
+    store.redis.hset(store.key("progress"), mapping=progress)
+    assert leader.obey_ends() == []
+    store.redis.hset(store.key("progress"), mapping=progress | {"arrived_at": 1000 * seconds - 61_000})
+    again = Leader(store, leader._builder)  # which has seen nothing of the silence
+    again.resume()
+    assert [(delta.item, delta.reason) for delta in again.obey_ends()] == [("ends", "expired")]
+    assert "ends" not in store.item_nodes(1)
+    report = verify(store, 1)
+    assert (report.clean, report.catalogue_checked) == (True, True)

@@ -57,7 +57,7 @@ def learner_of(names: list[str], items: list[tuple[int, int, bool]], idle_ms: in
     from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 
     learner = Learner(TrainerConfig(model=ModelConfig(dim=2, hidden=2, nodes=2, buckets=16)))
-    learner.idle_ms, learner.watermark = idle_ms, watermark
+    learner.idle_ms, learner.watermark, learner.departures.now = idle_ms, watermark, watermark
     rows, _ = learner.items.rows(names)
     learner.reserve()
     learner.states.last[rows] = learner.states.first[rows] = [last for last, _, _ in items]

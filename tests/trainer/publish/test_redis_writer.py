@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hsnn.embedded.redis import EmbeddedRedis
+from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.retention import Retention
 from hsnn.monitoring.health import Health
 from hsnn.streaming.redis.client import connect
@@ -160,3 +161,20 @@ def test_a_snapshot_larger_than_a_value_may_be_is_written_in_pieces(redis, write
     read = Retention(redis).load_snapshot(whole.manifest.snapshot)
     np.testing.assert_array_equal(read.users["times"], whole.users["times"])
     assert read.user_ids == whole.user_ids
+
+
+def test_the_arrival_of_the_last_event_is_noted_by_the_clock_of_redis_and_outlives_the_trainer(redis, writer):
+    reader = IndexReader(redis)
+    assert reader.arrival() == (0, 0)
+    writer.write_progress({"watermark": 7})
+    first = redis.hget(key("progress"), "arrived_at")
+    redis.hset(key("progress"), "arrived_at", int(first) - 60_000)
+    again = RedisWriter(redis)
+    again.write_progress({"watermark": 7})  # nothing came since
+    arrival = reader.arrival()
+    assert arrival.watermark == 7
+    assert arrival.silent_ms >= 60_000
+    again.write_progress({"watermark": 8})
+    assert reader.arrival().silent_ms < 60_000
+    redis.hset(key("progress"), "arrived_at", int(first) + 86_400_000)  # Redis's clock was set back since
+    assert reader.arrival().silent_ms == 0
