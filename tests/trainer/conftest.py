@@ -13,6 +13,7 @@ import torch
 import hsnn.trainer.training.sampling
 from hsnn.streaming.schema.batch import Batch, Engagements
 from hsnn.streaming.schema.events import Item, ItemDeletion, User
+from hsnn.trainer.config.catalogue import CatalogueConfig
 from hsnn.trainer.config.exclude import ExcludeConfig
 from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
@@ -34,6 +35,7 @@ SMALL = TrainerConfig(
     index=IndexConfig(seed_after=512),
     uniform_negatives=48,
     replay=1.0,
+    catalogue=CatalogueConfig(mass_expiry_share=1.0),  # the clock of this small world leaps
     exclude=ExcludeConfig(rule="nothing"),  # users of this small world come back to the same items all the time
 )
 

@@ -23,6 +23,12 @@ DAY = 24 * HOUR
 COUNT = 30
 
 
+@pytest.fixture
+def config(config):
+    """The default share, which the other tests of the trainer switch off."""
+    return config.model_copy(update={"catalogue": CatalogueConfig()})
+
+
 def announced(world, end: int, count: int = COUNT):
     """A batch with `count` items that end at `end`, and one click."""
     items = [Item(id=f"i{number}", ts=world.now, features={}, expires_at=end) for number in range(count)]
