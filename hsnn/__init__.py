@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hsnn.serving.api.client import Client
     from hsnn.serving.mirror.mirror import Mirror
     from hsnn.streaming.consumer.consumer import Consumer
+    from hsnn.streaming.datasets.imported.entry import dataset_from_tables
     from hsnn.streaming.log.base import EventLog
     from hsnn.streaming.log.open import open_log
     from hsnn.streaming.schema.batch import Batch, Engagements
@@ -59,6 +60,7 @@ _MODULES = {
     "MixDrift": "hsnn.monitoring.drift",
     "Scorer": "hsnn.trainer.model.scorer",
     "User": "hsnn.streaming.schema.events",
+    "dataset_from_tables": "hsnn.streaming.datasets.imported.entry",
     "evaluate": "hsnn.evaluation.harness.prequential",
     "load": "hsnn.config.loader",
     "open_log": "hsnn.streaming.log.open",
@@ -90,6 +92,7 @@ __all__ = [
     "MixDrift",
     "Scorer",
     "User",
+    "dataset_from_tables",
     "evaluate",
     "load",
     "open_log",

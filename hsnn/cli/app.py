@@ -42,7 +42,7 @@ COMMANDS = {
     "control": LazyCommand(
         "hsnn.cli.control", "control_app", "Commands to the trainer: learning rates, rebalance, end of a stream."
     ),
-    "data": LazyCommand("hsnn.cli.data", "data_app", "Data sets: list, fetch, describe."),
+    "data": LazyCommand("hsnn.cli.data.commands", "data_app", "Data sets: import your own, list, fetch, describe."),
     "dlq": LazyCommand("hsnn.cli.dlq", "dlq_app", "Dead letters: list, show, replay."),
     "index": LazyCommand(
         "hsnn.cli.index", "index_app", "Index: show, verify, compare, roll back; its jobs; fit one to vectors."

@@ -10,13 +10,16 @@ from typing import Any
 from hsnn.streaming.datasets import cache
 from hsnn.streaming.datasets.base import DataError, Dataset
 from hsnn.streaming.datasets.facts import dataset_statistics
+from hsnn.streaming.datasets.imported.store import DESCRIPTION, stored_source
 from hsnn.streaming.datasets.source import Source
 from hsnn.streaming.datasets.sources import SOURCES
 
 
 def names() -> list[str]:
-    """Return the names of all data sets."""
-    return list(SOURCES)
+    """Return the names of all data sets: those that hsnn knows, and imported ones."""
+    root = cache.folder("")
+    imported = sorted(path.parent.name for path in root.glob(f"*/{DESCRIPTION}")) if root.is_dir() else []
+    return [*SOURCES, *(name for name in imported if name not in SOURCES and not name.startswith("."))]
 
 
 def source(name: str) -> Source:
@@ -29,9 +32,12 @@ def source(name: str) -> Source:
     """
     if name in SOURCES:
         return SOURCES[name]
-    near = difflib.get_close_matches(name, SOURCES, 1)
+    if name and (imported := stored_source(name, cache.folder(name))) is not None:
+        return imported
+    known = names()
+    near = difflib.get_close_matches(name, known, 1)
     raise DataError(
-        f"no data set is called {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(SOURCES)}"
+        f"no data set is called {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(known)}"
     )
 
 
@@ -60,6 +66,7 @@ def load(spec: str, limit: int | None = None) -> Dataset:
     ----------
     spec
         ``NAME`` or ``NAME:FOLDER``. Without a folder: ``$HSNN_DATA/NAME`` if there is one, else the cache (see `get`).
+        The folder of an imported data set may have any name.
     limit
         Engagement events (interactions and impressions) to take from the start.
 
@@ -69,7 +76,7 @@ def load(spec: str, limit: int | None = None) -> Dataset:
         The name is unknown, the data set is missing, or cannot be read.
     """
     name, _, path = spec.partition(":")
-    known = source(name)
+    known = (stored_source(name, Path(path).expanduser()) if path else None) or source(name)
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; it counts engagements from the start and must be at least 1")
     return known.read(_folder(name, path), limit)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 # 1990-01-01 and 2100-01-01, epoch seconds: events of before and after are not expected.
-_YEAR_1990: Final = 631_152_000
+YEAR_1990: Final = 631_152_000
 # As above.
-_YEAR_2100: Final = 4_102_444_800
+YEAR_2100: Final = 4_102_444_800
 
 # Units by name, in fractions of a second.
-_UNITS: Final = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+UNITS: Final = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
 
 def guess_unit(value: int) -> str | None:
@@ -27,8 +27,8 @@ def guess_unit(value: int) -> str | None:
     ['seconds', 'milliseconds', 'microseconds', 'nanoseconds']
     >>> guess_unit(0)
     """
-    for name, parts in _UNITS.items():
-        if _YEAR_1990 * parts <= value < _YEAR_2100 * parts:
+    for name, parts in UNITS.items():
+        if YEAR_1990 * parts <= value < YEAR_2100 * parts:
             return name
     return None
 
@@ -46,7 +46,7 @@ def wrong_unit(value: int) -> str:
     unit = guess_unit(value)
     if unit is None or unit == "milliseconds":
         return ""
-    millis = value * 1000 // _UNITS[unit]
+    millis = value * 1000 // UNITS[unit]
     return f"it looks like {unit} ({as_text(millis)}); write epoch milliseconds: {millis}"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hsnn.cli.data import data_app
+from hsnn.cli.data.commands import data_app
 
 run = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke
 
@@ -74,3 +74,41 @@ def test_an_unknown_name_gets_the_nearest() -> None:
     shown = run(data_app, ["describe", "kuairnd"])
     assert shown.exit_code == 1
     assert "did you mean 'kuairand'" in shown.output
+
+
+def orders(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "orders.csv").write_text("customer;sku;created_at\n1;a;2023-11-14\n2;b;2023-11-15\n;b;2023-11-15\n")
+    (folder / "products.csv").write_text("sku,name,price\na,Tea pot,1.5\n")
+    return folder
+
+
+def test_import_shows_the_report_and_keeps_the_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = run(data_app, ["import", str(orders(tmp_path / "shop")), "--name", "shop", "--html", "report.html"])
+    assert shown.exit_code == 0, shown.output
+    for text in ('user = "customer"', "user is missing", "orders.csv:4", "1 items that only events name", "purchase 2"):
+        assert text in shown.output
+    page = (tmp_path / "report.html").read_text()
+    assert "orders.csv" in page
+    assert "<html lang=" in page
+    again = run(data_app, ["import", "shop", "--map", "shop.map.toml", "--name", "shop", "--replace"])
+    assert again.exit_code == 0, again.output
+    assert "shop" in run(data_app, ["list"]).output
+    assert "1 items that only events name" in run(data_app, ["describe", "shop"]).output
+
+
+def test_validate_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = run(data_app, ["validate", str(orders(tmp_path / "shop"))])
+    assert shown.exit_code == 0
+    assert "trainer.expire_after_idle" in shown.output
+    assert [path.name for path in tmp_path.iterdir()] == ["shop"]
+
+
+def test_what_cannot_be_imported_is_one_sentence(tmp_path: Path) -> None:
+    shown = run(data_app, ["import", str(tmp_path / "nothing.csv"), "--name", "shop"])
+    assert shown.exit_code == 1
+    assert "there is no file" in shown.output
+    both = run(data_app, ["validate", str(tmp_path), "--map", "a", "--format", "gorse"])
+    assert both.exit_code == 2
