@@ -34,7 +34,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what is marked `every_server` on every kind of server there is."""
     if metafunc.definition.get_closest_marker("every_server"):
         metafunc.fixturenames.insert(0, "server_kind")
-        metafunc.parametrize("server_kind", servers.KINDS, indirect=True, scope="session")
+        # a cluster is three servers: each call takes several times as long as on one
+        slow = {"cluster": pytest.mark.slow}
+        kinds = [pytest.param(kind, marks=slow.get(kind, ())) for kind in servers.KINDS]
+        metafunc.parametrize("server_kind", kinds, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

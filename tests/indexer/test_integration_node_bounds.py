@@ -160,6 +160,7 @@ class Crowd:
         self._follow(self.leader)
 
 
+@pytest.mark.slow
 @pytest.mark.every_server
 @pytest.mark.parametrize("seed", range(2))
 def test_after_no_call_a_node_is_above_its_cap_in_redis(toy, follow, seed) -> None:

@@ -397,8 +397,9 @@ def test_the_snippets_of_the_contributing_guide_run() -> None:
 
 
 def run_snippet(name: str, changes: dict[str, str]) -> None:
-    """Run the README's Python block that holds `name`."""
-    (code,) = [code for code in blocks(ROOT / "README.md", "python") if name in code]
+    """Run the Python block of README or events page that holds `name`."""
+    pages = [ROOT / "README.md", ROOT / "docs" / "events.md"]
+    (code,) = [code for page in pages for code in blocks(page, "python") if name in code]
     for old, new in changes.items():
         assert old in code
         code = code.replace(old, new)

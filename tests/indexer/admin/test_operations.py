@@ -87,6 +87,7 @@ def test_damage_of_every_kind_is_repaired(leader, store, toy, config, kind) -> N
     assert (entry.detail["found"], entry.detail["left"]) == (before.counts, after.counts)
 
 
+@pytest.mark.slow
 def test_any_damage_is_repaired(redis_client, toy, config, server_kind) -> None:
     @servers.examples(server_kind, 30)
     @given(damage=st.lists(st.tuples(st.sampled_from(DAMAGES), st.integers(0, 7)), max_size=12))

@@ -74,8 +74,9 @@ def requests(draw) -> Request:
     )
 
 
-@given(st.integers(0, 10**6), st.integers(1, 90), st.sampled_from([1, 3, 64]), st.lists(requests(), max_size=5))
-@settings(max_examples=60, deadline=None)
+@pytest.mark.slow
+@given(st.integers(0, 10**6), st.integers(1, 60), st.sampled_from([1, 3, 64]), st.lists(requests(), max_size=5))
+@settings(max_examples=40, deadline=None)
 def test_exact_is_exhaustive_to_the_last_bit(new_plant, seed, items, block, asked):
     mirror = mirror_with_edge_cases(new_plant(), seed, items)
     with mock.patch.object(exact, "_BLOCK", block):
@@ -100,8 +101,9 @@ def ask(mirror: Mirror, request: Request, mode: str):
     return retrieve(mirror, [Request(**named, mode=mode)], SEARCH_ALWAYS)[0]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_both_are_the_best_by_the_model_itself(new_plant, seed):
     """Against the plain reference: every retrievable item by the model's own item level, sorted."""
     mirror = mirror_with_edge_cases(new_plant(), seed, 60)

@@ -115,6 +115,7 @@ REQUESTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(worlds(), st.lists(REQUESTS, min_size=1, max_size=4))
 @settings(max_examples=25, deadline=None)
 def test_exact_is_exhaustive_to_the_last_bit_with_pair_scores(new_plant, planted_items, asked):
@@ -127,6 +128,7 @@ def test_exact_is_exhaustive_to_the_last_bit_with_pair_scores(new_plant, planted
         assert one.stats.scored <= other.stats.scored == other.stats.candidates
 
 
+@pytest.mark.slow
 @given(worlds(), st.lists(REQUESTS, min_size=1, max_size=4))
 @settings(max_examples=25, deadline=None)
 def test_a_whole_beam_and_budget_is_exhaustive_with_pair_scores(new_plant, planted_items, asked):

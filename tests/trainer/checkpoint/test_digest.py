@@ -146,6 +146,7 @@ def state(taught) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, {"learner": own, "consumer": consumer, "progress": {"dropped": {"duplicate": 1}}, "extra": 1}
 
 
+@pytest.mark.slow
 def test_one_flipped_bit_of_any_array_gives_another_digest(state):
     arrays, values = state
     before, rng = parts(arrays, values), np.random.default_rng(0)

@@ -53,7 +53,8 @@ def test_an_unknown_name_is_refused():
         ModelConfig(preset="huge")
 
 
-@pytest.mark.parametrize("name", ["small", "medium", pytest.param("large", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["small", "medium", "large"])
 def test_a_larger_model_learns_and_is_published(config, new_world, teach, name):
     model = ModelConfig.model_validate(
         {

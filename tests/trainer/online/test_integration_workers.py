@@ -17,6 +17,8 @@ from hsnn.trainer.index import background_fit
 from hsnn.trainer.training import maintenance
 from hsnn.trainer.training.learner import Learner
 
+pytestmark = pytest.mark.slow
+
 
 def weights(learner: Learner) -> np.ndarray:
     """All that gradients move, in a row."""
@@ -73,7 +75,7 @@ def test_workers_learn_what_one_would(learners, together, new_world, size, name)
             assert others[0].state_dict()[0][part].tobytes() == array.tobytes(), part
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [2, 3])
 def test_workers_stay_the_same_to_the_last_bit(learners, together, new_world, size):
     """Batches of a single event and of none among them."""
     found = learners(size, "em")

@@ -88,6 +88,7 @@ def shifted(config, new_world):
     return follow
 
 
+@pytest.mark.slow
 def test_a_shift_raises_both_alarms_and_a_quiet_stream_none(shifted):
     raised = shifted(DriftMonitor(QUICK))
     assert {kind for _, kind in raised} == {"loss_drift", "mix_drift"}
@@ -95,6 +96,7 @@ def test_a_shift_raises_both_alarms_and_a_quiet_stream_none(shifted):
     assert shifted(DriftMonitor(QUICK), stop=150) == []
 
 
+@pytest.mark.slow
 def test_a_watch_goes_on_after_a_restart_as_if_nothing_had_happened(shifted, config, new_world):
     whole = shifted(DriftMonitor(QUICK))
     first, second = DriftMonitor(QUICK), DriftMonitor(QUICK)

@@ -16,6 +16,8 @@ from hsnn.trainer.metrics import HELD
 from hsnn.trainer.online.drift import DriftMonitor
 from hsnn.trainer.training.learner import Learner
 
+pytestmark = pytest.mark.slow
+
 GATE = GateConfig(recent=512, usual=20_000, patience=256, warm_up=2048)
 
 

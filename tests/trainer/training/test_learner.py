@@ -111,7 +111,8 @@ def test_the_same_batches_give_the_same_bits(config, new_world, teach):
     assert states(other)[f"network.monn.{CODES}"] != states(one)[f"network.monn.{CODES}"]
 
 
-@pytest.mark.parametrize("stop", [1, 4, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [1, 4, 30])
 def test_a_restored_learner_goes_on_to_the_last_bit(config, new_world, teach, stop):
     """Before the nodes are seeded, and after."""
     config = config.model_copy(update={"expire_after_idle": 300.0})

@@ -34,8 +34,8 @@ def sliced(monkeypatch) -> None:
 
 @pytest.fixture
 def learner(config, with_index) -> Callable[[], Learner]:
-    """A new learner that seeds after 2,048 events and refits every 2,048; clicks never grow old in its world."""
-    chosen = with_index(config, learner="em", seed_after=2048, kmeans_every=2048)
+    """A new learner that seeds after 1,024 events and refits every 1,024; clicks never grow old in its world."""
+    chosen = with_index(config, learner="em", seed_after=1024, kmeans_every=1024)
     return lambda: Learner(chosen)
 
 
@@ -57,9 +57,10 @@ def under_way(learner: Learner) -> str:
     return "+".join(name for name, is_so in parts.items() if is_so)
 
 
+@pytest.mark.slow
 def test_a_restart_at_any_step_ends_with_the_same_bits(sliced, learner, hours, copy_of):
     straight, world = learner(), hours()
-    batches = [world.batch(64) for _ in range(80)]
+    batches = [world.batch(64) for _ in range(48)]
     for batch in batches:
         straight.train(straight.prepare(batch))
     broken, seen = learner(), set[str]()
@@ -73,9 +74,10 @@ def test_a_restart_at_any_step_ends_with_the_same_bits(sliced, learner, hours, c
     assert straight.half_life == straight.half_lives.best > 0
 
 
+@pytest.mark.slow
 def test_a_late_thread_is_waited_for_and_changes_nothing(sliced, learner, hours, monkeypatch, teach):
     fast, late = learner(), learner()
-    teach(fast, hours(), 75)
+    teach(fast, hours(), 42)
     refit, waited = index_maintenance.refit, []
 
     def slow_refit(*arguments, **options):
@@ -84,14 +86,15 @@ def test_a_late_thread_is_waited_for_and_changes_nothing(sliced, learner, hours,
         waited.append(True)
 
     monkeypatch.setattr(index_maintenance, "refit", slow_refit)
-    teach(late, hours(), 75)
+    teach(late, hours(), 42)
     assert waited
     assert told(late) == told(fast)
 
 
+@pytest.mark.slow
 def test_nodes_are_taken_a_fixed_number_of_steps_after_the_thread_began(sliced, learner, hours):
     subject, world, began, taken = learner(), hours(), None, None
-    for step in range(60):
+    for step in range(30):
         subject.train(subject.prepare(world.batch(64)))
         fit = subject.network.fit
         if began is None and fit is not None and fit.adopted_at is not None:
@@ -104,6 +107,7 @@ def test_nodes_are_taken_a_fixed_number_of_steps_after_the_thread_began(sliced, 
     assert taken == began + STEPS
 
 
+@pytest.mark.slow
 def test_a_pass_assigns_every_living_item_to_its_node(sliced, learner, hours, monkeypatch):
     subject, world = learner(), hours()
     while not subject.network.seeded:

@@ -20,8 +20,7 @@ LIMITED = IdsConfig(
 )
 
 
-@pytest.fixture
-def limited(config) -> TrainerConfig:
+def limited_of(config: TrainerConfig) -> TrainerConfig:
     """Small tables; items leave after a minute without a click; everything is learned again, with cross features."""
     model = config.model.model_copy(update={"cross": True, "tasks": ("click",)})
     return config.model_copy(
@@ -34,6 +33,11 @@ def limited(config) -> TrainerConfig:
             "catalogue": CatalogueConfig(authority="seen"),  # items that return are not announced again
         }
     )
+
+
+@pytest.fixture
+def limited(config) -> TrainerConfig:
+    return limited_of(config)
 
 
 class Stream:
@@ -75,10 +79,17 @@ def bits(learner: Learner) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in arrays.items()} | {"values": repr(values).encode()}
 
 
-@pytest.mark.slow
-def test_rows_are_reused_and_the_tables_stay_small(limited, new_stream):
-    learner, stream = Learner(limited), new_stream()
+@pytest.fixture(scope="module")
+def straight(config, new_world) -> tuple[Learner, Stream]:
+    """A learner that has seen 60 batches of a stream in one go, and that stream; not to be changed."""
+    learner, stream = Learner(limited_of(config)), Stream(new_world())
     learn(learner, stream, 60)
+    return learner, stream
+
+
+@pytest.mark.slow
+def test_rows_are_reused_and_the_tables_stay_small(straight):
+    learner, stream = straight
     assert learner.recycled >= 3
     assert len(stream.known) > 2 * LIMITED.items.cap
     assert len(learner.items) <= LIMITED.items.cap
@@ -88,17 +99,16 @@ def test_rows_are_reused_and_the_tables_stay_small(limited, new_stream):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at", [17, 45])
-def test_a_restored_learner_goes_on_to_the_last_bit(limited, new_stream, at):
-    straight, stream = Learner(limited), new_stream()
-    learn(straight, stream, 60)
+def test_a_restored_learner_goes_on_to_the_last_bit(limited, new_stream, straight, at):
     first, again = Learner(limited), new_stream()
     learn(first, again, at)
     second = Learner.from_state_dict(limited, *first.state_dict())
     assert bits(second) == bits(first)
     learn(second, again, 60 - at)
-    assert bits(second) == bits(straight)
+    assert bits(second) == bits(straight[0])
 
 
+@pytest.mark.slow
 def test_a_reused_row_is_as_a_row_that_never_was(limited, new_stream, monkeypatch):
     learner, stream, seen = Learner(limited), new_stream(), []
     fresh = Learner(limited)
@@ -149,6 +159,7 @@ def _part(learner, path):
     return learner
 
 
+@pytest.mark.slow
 def test_within_an_epoch_a_row_never_means_two_items(limited, new_stream):
     learner, stream, meant = Learner(limited), new_stream(), {}
     for _ in range(60):
@@ -160,6 +171,7 @@ def test_within_an_epoch_a_row_never_means_two_items(limited, new_stream):
     assert len({row: name for (_, row), name in meant.items()}) == len(rows) < len({*meant.values()})
 
 
+@pytest.mark.slow
 def test_an_item_that_gives_up_its_row_is_deleted_for_the_others(limited, new_stream):
     learner, stream = Learner(limited), new_stream()
     alive, deleted = set(), set()
