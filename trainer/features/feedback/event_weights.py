@@ -19,8 +19,11 @@ from hsnn.trainer.features.feedback.value_ranks import ValueRanks
 # 1/n from the first repeat on cost a quarter of the hits in a simulated world of few users with strong habits.
 _IN_FULL = 16
 
-# Rank below which a rating has less weight, down to none: the lowest quarter of an action's values.
-_LOW_RANK = 0.25
+# Share of the values of an action below which a rating has less weight, in proportion: one and two stars of films.
+_LOW_SHARE = 0.125
+
+# Least weight of a rating: what a user rates low is still what the user chose.
+_LEAST = 0.1
 
 
 class EventWeights(NamedTuple):
@@ -30,7 +33,7 @@ class EventWeights(NamedTuple):
     ----------
     weights : (n,) float32
         In the loss. The n-th time within about a day that a user does the same with an item has 16/n of the weight, at
-        most all of it, and the n-th time within a batch 1/n of that. A low rating has a part, 4 times its rank.
+        most all of it, and the n-th time within a batch 1/n of that. A low rating has a part, from a tenth on.
     counted : (n,) float32
         In the counters, which say what everybody likes: 1/n² of the weight, so that one user adds less than 1.65 to an
         item.
@@ -68,8 +71,8 @@ class Feedback:
         before, within = self.repeats.count(Engagement(known, items, actions.codes, events.ts))
         times = 1 + before
         ranks = self.ranks.update(np.where(events.repeat, -1, actions.rated), events.value)
-        low = ranks <= _LOW_RANK  # NaN, for no rating, is not low
-        undamped = actions.weights * np.where(low, ranks / _LOW_RANK, 1).astype(np.float32)
+        low = ranks < _LOW_SHARE  # NaN, for no rating, is not low
+        undamped = actions.weights * np.where(low, np.maximum(ranks / _LOW_SHARE, _LEAST), 1).astype(np.float32)
         return EventWeights(
             weights=(undamped * np.minimum(1, _IN_FULL / times) / (1 + within)).astype(np.float32),
             counted=undamped / times**2,

@@ -20,7 +20,7 @@ class ValueRanks:
     --------
     >>> ranks = ValueRanks(("rate",))
     >>> ranks.update(np.zeros(4, np.int64), np.array([1, 4, 4, 5], np.float32)).tolist()
-    [0.125, 0.5, 0.5, 0.875]
+    [0.0, 0.25, 0.25, 1.0]
     """
 
     def __init__(self, actions: Sequence[str]) -> None:
@@ -30,8 +30,9 @@ class ValueRanks:
     def update(self, actions: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Count values (n,) of `actions` (n,), -1 for none; then return their ranks, from 0 to 1, (n,).
 
-        A rank is the share of the last values that are below, and half of those that are equal; NaN where there is no
-        value. The values of the batch itself are among them, so the first ones of a stream have a rank, too.
+        A rank is the share of the last values that are below, and 1 for the highest: where half of all is one star and
+        half is five, the one is as low as can be and the other is not low. NaN where there is no value. The values of
+        the batch itself are among them, so the first ones of a stream have a rank, too.
         """
         ranks = np.full(len(values), np.nan, np.float32)
         rated = (actions >= 0) & np.isfinite(values)
@@ -40,8 +41,8 @@ class ValueRanks:
             kept = np.concatenate([self._values[action], values[chosen]])
             self._values[action] = kept[-_KEPT:]
             ordered = np.sort(kept)
-            below = np.searchsorted(ordered, values[chosen], "left") + np.searchsorted(ordered, values[chosen], "right")
-            ranks[chosen] = below / (2 * len(ordered))
+            below = np.searchsorted(ordered, values[chosen], "left") / len(ordered)
+            ranks[chosen] = np.where(values[chosen] == ordered[-1], 1, below)
         return ranks
 
     def state_dict(self) -> dict[str, Array]:

@@ -48,11 +48,16 @@ def test_many_users_count_each_in_full(feedback):
 
 
 def test_what_is_rated_low_weighs_little_in_loss_and_counters(feedback):
-    stars = np.tile([1.0, 3.0, 4.0, 5.0, 5.0], 20)
+    stars = np.tile([1.0, 2.0, 3.0, 4.0] + [5.0] * 16, 5)
     weighed = read(feedback, np.arange(100), np.arange(100), "rate", stars)
-    assert weighed.weights[:2].tolist() == pytest.approx([0.4, 1])  # one star has the rank 0.1
-    assert weighed.counted[:2].tolist() == pytest.approx([0.4, 1])
+    assert weighed.weights[:4].tolist() == pytest.approx([0.1, 0.4, 0.8, 1])  # two stars: 5 of 100 are below
+    assert weighed.counted[:4].tolist() == pytest.approx([0.1, 0.4, 0.8, 1])
     assert not weighed.disliked.any()
+
+
+def test_one_star_counts_a_tenth_of_five_also_where_half_of_all_is_one_star(feedback):
+    weighed = read(feedback, np.arange(40), np.tile([0, 1], 20), "rate", np.tile([1.0, 5.0], 20))
+    assert weighed.counted[:2].tolist() == pytest.approx([0.1, 1])
 
 
 def test_the_value_of_another_action_is_no_rating(feedback):

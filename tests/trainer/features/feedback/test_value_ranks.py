@@ -11,8 +11,9 @@ def ranked(ranks: ValueRanks, values: list[float], action: int = 0) -> np.ndarra
     return ranks.update(np.full(len(values), action), np.array(values, np.float32))
 
 
-def test_a_rank_is_the_share_below_and_half_of_the_equal():
-    assert ranked(ValueRanks(("rate",)), [1, 2, 2, 3]).tolist() == [0.125, 0.5, 0.5, 0.875]
+def test_a_rank_is_the_share_below_and_1_for_the_highest():
+    assert ranked(ValueRanks(("rate",)), [1, 2, 2, 3]).tolist() == [0, 0.25, 0.25, 1]
+    assert ranked(ValueRanks(("rate",)), [4, 4, 4]).tolist() == [1, 1, 1]
 
 
 def test_scales_do_not_matter_and_actions_are_ranked_apart():
@@ -24,8 +25,8 @@ def test_scales_do_not_matter_and_actions_are_ranked_apart():
 def test_only_the_last_values_count():
     ranks = ValueRanks(("rate",))
     ranked(ranks, [5.0] * 2000)
-    assert ranked(ranks, [1.0] * 1024)[-1] < 0.5
-    assert ranked(ranks, [3.0])[0] > 0.99  # the fives are forgotten
+    assert ranked(ranks, [1.0] * 1024)[-1] == 0
+    assert ranked(ranks, [3.0])[0] == 1  # the fives are forgotten
 
 
 def test_a_restored_one_goes_on_and_other_actions_begin_anew():
@@ -33,7 +34,7 @@ def test_a_restored_one_goes_on_and_other_actions_begin_anew():
     ranked(ranks, [1, 2, 3])
     other.load_state_dict(ranks.state_dict())
     assert ranked(other, [2.5], action=1).tolist() == ranked(ranks, [2.5]).tolist()
-    assert ranked(other, [2.5], action=0).tolist() == [0.5]
+    assert ranked(other, [2.5], action=0).tolist() == [1]
 
 
 @given(st.lists(st.tuples(st.sampled_from([-1, 0, 1]), st.floats(width=32)), max_size=40))
@@ -42,4 +43,4 @@ def test_ranks_lie_between_0_and_1_whatever_comes(events):
     found = ValueRanks(("a", "b")).update(actions, values)
     known = (actions >= 0) & np.isfinite(values)
     assert (np.isnan(found) == ~known).all()
-    assert ((found[known] > 0) & (found[known] < 1)).all()
+    assert ((found[known] >= 0) & (found[known] <= 1)).all()
