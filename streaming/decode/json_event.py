@@ -120,7 +120,10 @@ def canonicalize_ids(event: EventT) -> EventT:
     >>> canonicalize_ids(Interaction(id=1, ts=5, user=7, item="a", action="click")).user
     '7'
     """
-    if isinstance(event, Impression) and set(map(type, (event.id, event.user, *event.items))) == {str}:
+    if isinstance(event, Interaction) and event.impression is None and event.value is None:
+        if type(event.id) is type(event.user) is type(event.item) is str:
+            return event
+    elif isinstance(event, Impression) and set(map(type, (event.id, event.user, *event.items))) == {str}:
         return event
     if isinstance(event, Item | ItemPatch | User):  # times of engagements are compared with the watermark
         for field in _TIMES:
