@@ -28,6 +28,7 @@ class LazyCommand(NamedTuple):
 
 COMMANDS = {
     "demo": LazyCommand("hsnn.cli.demo", "demo", "Run the whole system on a data set and watch it, for two minutes."),
+    "up": LazyCommand("hsnn.cli.up", "up", "Run everything on this machine, kept in a folder, until Ctrl+C."),
     "train": LazyCommand("hsnn.cli.services", "train", "Run the trainer: event log to model, states and snapshots."),
     "schedule": LazyCommand("hsnn.cli.services", "schedule", "Run the scheduler: snapshots to index versions."),
     "serve": LazyCommand("hsnn.cli.services", "serve", "Run the server: retrieval over HTTP."),
@@ -35,6 +36,7 @@ COMMANDS = {
     "doctor": LazyCommand("hsnn.cli.doctor", "doctor", "Check this machine and what the configuration points to."),
     "upgrade": LazyCommand("hsnn.cli.doctor", "upgrade", "Convert what an earlier release has stored."),
     "config": LazyCommand("hsnn.cli.config", "config_app", "Configuration: write a file, show what is in force."),
+    "redis": LazyCommand("hsnn.cli.redis", "redis_app", "One Redis-protocol server on loopback."),
     "kafka": LazyCommand("hsnn.cli.kafka", "kafka_app", "One Apache Kafka broker on loopback, for tests and demos."),
     "checkpoint": LazyCommand(
         "hsnn.cli.checkpoint", "checkpoint_app", "Checkpoints: list, inspect, verify, export, digest."

@@ -79,17 +79,27 @@ class RoleProcesses:
         RoleProcessError
             A process failed, or ended and must not.
         """
+        for name, how in self.ended().items():
+            process = self._running[name]
+            said = process.log_tail(_LOG_TAIL_BYTES).rstrip() or "(it said nothing)"
+            raise RoleProcessError(f"{name} ended by itself {how}; the end of {process.log}:\n{said}")
+
+    def ended(self) -> dict[str, str]:
+        """Return how each process ended that failed, or must not end; forget one that ended and was allowed to."""
+        ended = {}
         for name, process in list(self._running.items()):
             if process.running:
                 continue
             if process.code or name not in self._finite:
                 seconds = time.monotonic() - self._started[name]
-                said = process.log_tail(_LOG_TAIL_BYTES).rstrip() or "(it said nothing)"
-                how = _exit_reason(process.code or 0)
-                raise RoleProcessError(
-                    f"{name} ended by itself {how} after {seconds:.1f} s; the end of {process.log}:\n{said}"
-                )
-            del self._running[name]
+                ended[name] = f"{_exit_reason(process.code or 0)} after {seconds:.1f} s"
+            else:
+                del self._running[name]
+        return ended
+
+    def uptime(self, name: str) -> float:
+        """Seconds since the last start of a process."""
+        return time.monotonic() - self._started[name]
 
     def wait_until(
         self, done: Callable[[], bool], what: str, timeout: float, stop: Callable[[], bool] = lambda: False

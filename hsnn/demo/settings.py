@@ -41,7 +41,6 @@ def compose(
     """
     ports = free_ports(3)
     suggested = {**SUITABLE, "trainer.expire_after_idle": expire_after_idle}
-    wanted = {name: value for name, value in suggested.items() if name not in loaded.origins}
     fixed: dict[str, Any] = {
         "redis.url": redis,
         "streaming.log": log,
@@ -56,8 +55,14 @@ def compose(
         "monitoring.trainer_port": ports[1],
         "monitoring.scheduler_port": ports[2],
     }
+    return override(loaded, suggested, fixed)
+
+
+def override(loaded: Loaded, suggested: Mapping[str, Any], fixed: Mapping[str, Any]) -> Config:
+    """Override a configuration by key: `suggested` where the user set nothing, `fixed` in any case."""
     values = dict(flatten(loaded.config.model_dump(), known_keys()))
-    return Config(**nested((values | wanted | fixed).items()))
+    wanted = {name: value for name, value in suggested.items() if name not in loaded.origins}
+    return Config(**nested({**values, **wanted, **fixed}.items()))
 
 
 def write(config: Config, file: Path) -> None:

@@ -81,6 +81,11 @@ class EmbeddedRedis:
             raise EmbeddedError("the embedded Redis is not running; call start() or use it in a with statement")
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def running(self) -> bool:
+        """Whether the server was started and has not ended."""
+        return self._server is not None and self._server.running
+
     def start(self, attempts: int = 5) -> EmbeddedRedis:
         """Start the server; another process may take the free port first, hence several attempts.
 

@@ -1,0 +1,1 @@
+"""``hsnn up``: everything on one machine, kept in a folder."""
