@@ -27,8 +27,8 @@ class LazyCommand(NamedTuple):
 
 
 COMMANDS = {
-    "demo": LazyCommand("hsnn.cli.demo", "demo", "Run the whole system on a data set and watch it, for two minutes."),
-    "up": LazyCommand("hsnn.cli.up", "up", "Run everything on this machine, kept in a folder, until Ctrl+C."),
+    "demo": LazyCommand("hsnn.cli.one_machine", "demo", "Replay a data set through the whole system, for two minutes."),
+    "up": LazyCommand("hsnn.cli.one_machine", "up", "Run everything on this machine, kept in a folder, until Ctrl+C."),
     "train": LazyCommand("hsnn.cli.services", "train", "Run the trainer: event log to model, states and snapshots."),
     "schedule": LazyCommand("hsnn.cli.services", "schedule", "Run the scheduler: snapshots to index versions."),
     "serve": LazyCommand("hsnn.cli.services", "serve", "Run the server: retrieval over HTTP."),
@@ -36,8 +36,8 @@ COMMANDS = {
     "doctor": LazyCommand("hsnn.cli.doctor", "doctor", "Check this machine and what the configuration points to."),
     "upgrade": LazyCommand("hsnn.cli.doctor", "upgrade", "Convert what an earlier release has stored."),
     "config": LazyCommand("hsnn.cli.config", "config_app", "Configuration: write a file, show what is in force."),
-    "redis": LazyCommand("hsnn.cli.redis", "redis_app", "One Redis-protocol server on loopback."),
-    "kafka": LazyCommand("hsnn.cli.kafka", "kafka_app", "One Apache Kafka broker on loopback, for tests and demos."),
+    "redis": LazyCommand("hsnn.cli.servers", "redis_app", "One Redis-protocol server on loopback."),
+    "kafka": LazyCommand("hsnn.cli.servers", "kafka_app", "One Apache Kafka broker on loopback, for tests and demos."),
     "checkpoint": LazyCommand(
         "hsnn.cli.checkpoint", "checkpoint_app", "Checkpoints: list, inspect, verify, export, digest."
     ),

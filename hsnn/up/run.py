@@ -119,7 +119,8 @@ class Up:
         for role in ROLES:
             state = "ended" if stack.restarts.waiting(role) else "ready" if self._ready.get(role) else "starting"
             restarts = stack.restarts.counts.get(role, 0)
-            rows.append(RoleRow(role, state, stack.roles.uptime(role), restarts, stack.health[role]))
+            seconds = stack.roles.uptime(role)
+            rows.append(RoleRow(role, state, seconds=seconds, restarts=restarts, address=stack.health[role]))
         return rows
 
     def _say(self, sentence: str) -> None:
@@ -141,7 +142,7 @@ class Up:
                 self._live = None
 
     def _panel(self, figures: Figures) -> RenderableType:
-        return render(str(self.stack.folder), self._addresses(), self._rows(), figures, list(self._said))
+        return render(str(self.stack.folder), self._addresses(), self._rows(), figures=figures, said=list(self._said))
 
     def _line(self, figures: Figures) -> None:
         if time.monotonic() - self._line_at >= _LINE_EVERY:

@@ -38,7 +38,8 @@ def render(
         table.add_column(column, justify="right" if column in ("since", "restarts") else "left")
     for role in roles:
         state = Text(role.state, style=_COLOURS.get(role.state, ""))
-        table.add_row(role.name, state, duration(role.seconds), str(role.restarts), Text(role.address))
+        cells = (role.name, state, duration(role.seconds), str(role.restarts), Text(role.address))
+        table.add_row(*cells)
     rows: list[RenderableType] = [where, Text(), table, Text(), Text(figures_text(figures)), Text()]
     rows += [Text(text, style="dim", overflow="ellipsis", no_wrap=True) for text in said]
     return Panel(Group(*rows), title=f"[b]hsnn up[/] · {title}", subtitle="Ctrl+C stops, data is kept", box=box.ROUNDED)

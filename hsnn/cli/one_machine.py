@@ -1,4 +1,4 @@
-"""``hsnn demo``: the whole system on one machine, on a replayed data set."""
+"""``hsnn demo`` and ``hsnn up``: the whole system on one machine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from hsnn.cli.options import ConfigFile, DataSet, Overrides, settings
 from hsnn.demo.run import Demo
 from hsnn.demo.sandbox import LogKind
+from hsnn.up.run import Up
 
 
 def demo(
@@ -28,3 +29,15 @@ def demo(
         raise typer.BadParameter(f"there is no folder {json_file.absolute().parent} to write the figures to")
     run = Demo(loaded, data, events=events, log=log, console=Console())
     raise typer.Exit(run.run(json_file, keep))
+
+
+def up(
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME[:PATH]", help="a data set to send first, once")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="where everything is kept between runs")] = Path("hsnn-data"),
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run Redis, trainer, scheduler and server until Ctrl+C; the next time they go on where they were."""
+    raise typer.Exit(Up(settings(config, overrides), folder, Console()).run(data))
