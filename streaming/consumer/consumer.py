@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,16 +31,16 @@ from hsnn.streaming.consumer.offsets import EventCounts, skip_delivered
 from hsnn.streaming.consumer.out_of_range import OutOfRangePosition, with_offset_reset
 from hsnn.streaming.consumer.partition_assignment import PartitionAssignment, owned_partitions
 from hsnn.streaming.consumer.partition_buffer import PartitionBuffer
-from hsnn.streaming.consumer.polling import Decode
 from hsnn.streaming.consumer.start_position import resolve_start
 from hsnn.streaming.consumer.watermark import EventTimeLimits
 from hsnn.streaming.dead_letters.writer import DeadLetterWriter
+from hsnn.streaming.decode.decode_journal import DecodeJournal
 from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.event_table import EventTable, RowKind
 from hsnn.streaming.errors import StateError
 from hsnn.streaming.join.joiner import JoinResult, joiner_from_config
 from hsnn.streaming.log.base import EventLog
-from hsnn.streaming.log.records import Position
+from hsnn.streaming.log.records import Position, RecordBatch
 from hsnn.streaming.schema.batch import Batch
 from hsnn.streaming.schema.commands import latest_end
 from hsnn.streaming.schema.topics import TopicRole, topic_roles
@@ -67,6 +68,8 @@ class Consumer:
     prefetch
         Read on a thread while batches are learned: the same batches, sooner. Nobody else may read `event_log` then,
         until `close`.
+    journal
+        Notes what is being decoded; None: nobody does.
 
     Raises
     ------
@@ -87,6 +90,7 @@ class Consumer:
         rank: int = 0,
         world_size: int = 1,
         prefetch: bool = False,
+        journal: DecodeJournal | None = None,
     ) -> None:
         event_log, self._offset_resets = with_offset_reset(event_log, config.on_lost_offsets)
         self._log = event_log
@@ -122,7 +126,11 @@ class Consumer:
         # Rows of a partition that suffice for now. Batches may come from one partition alone, and a poll should be
         # worth its cost: several batches, and a minimum for small ones.
         self._max_buffered = 4 * config.batch_size + 2048
-        decode: Decode = lambda position, records: decode_records(roles[position], records)  # noqa: E731
+
+        def decode(position: Position, records: RecordBatch) -> EventTable:
+            role_decode = partial(decode_records, roles[position])
+            return role_decode(records) if journal is None else journal.decode(records, role_decode)
+
         self._fetcher: Fetcher = DirectFetcher(event_log, decode)
         if prefetch:
             self._fetcher = PrefetchingFetcher(event_log, decode, self._max_buffered)

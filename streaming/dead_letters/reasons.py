@@ -38,6 +38,9 @@ class DeadLetterReason(StrEnum):
     ARROW = "arrow"
     """The record starts like Arrow data and cannot be read."""
 
+    FATAL = "fatal"
+    """The process ended in three starts in a row while it decoded the record."""
+
     FAR_FUTURE = "far_future"
     """The event is more than `streaming.max_future` ahead of the moment at which it was sent."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.process.failpoints import failpoint
 from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.decode.decode_journal import DecodeJournal
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.retry import RetryPolicy
 from hsnn.streaming.schema.batch import Batch
@@ -47,7 +48,7 @@ class FollowerWorker:
         self.learner.network.world = world
         self.learner.network.optimizer.guard.limit = monitoring.gradient_limit
         state = None if checkpoint is None else checkpoint.values["consumer"]
-        self.consumer = make_consumer(log, streaming, state, world)
+        self.consumer = make_consumer(log, streaming, state, world, DecodeJournal(config.checkpoint_dir, world.rank))
         self._source = DistributedBatchSource(self.consumer, world)
 
     def run(self, stop: Callable[[], bool]) -> None:

@@ -16,6 +16,7 @@ from hsnn.monitoring.process.failpoints import failpoint
 from hsnn.monitoring.process.gc_tuning import freeze_heap
 from hsnn.monitoring.process.signals import stop_on_signals
 from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.decode.decode_journal import DecodeJournal
 from hsnn.streaming.errors import StateError
 from hsnn.streaming.log.base import EventLog
 from hsnn.streaming.log.open import open_log
@@ -114,7 +115,8 @@ class OnlineLoop:
         self._expiry_alarm = ExpiryAlarm(self.learner.departures, config.catalogue.mass_expiry_share)
         self._log, self._streaming, self._world = log, streaming, world
         state = None if checkpoint is None else checkpoint.values["consumer"]
-        self.consumer = make_consumer(log, streaming, state, world)
+        self._journal = DecodeJournal(config.checkpoint_dir)
+        self.consumer = make_consumer(log, streaming, state, world, self._journal)
         self.learner.network.optimizer.guard.limit = monitoring.gradient_limit
         self._source = make_batch_source(self.consumer, world)
         self._restater = ItemRestater(log, streaming.items_topic)
@@ -194,7 +196,7 @@ class OnlineLoop:
             return  # without a checkpoint there is no place where a restart would join them
         state = self.consumer.state_dict()
         self.consumer.close()
-        self.consumer = make_consumer(self._log, self._streaming, state, None)
+        self.consumer = make_consumer(self._log, self._streaming, state, None, self._journal)
         self._source = make_batch_source(self.consumer, None)
         _log.warning("partitions were added and are read from here on: %s", names)
 

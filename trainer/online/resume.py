@@ -10,6 +10,7 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.consumer.partition_assignment import PartitionAssignment
 from hsnn.streaming.consumer.rescale import unpack_state
+from hsnn.streaming.decode.decode_journal import DecodeJournal
 from hsnn.streaming.log.base import EventLog
 from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore
 from hsnn.trainer.config.model import TrainerConfig
@@ -76,11 +77,23 @@ def resume_learner(
 
 
 def make_consumer(
-    log: EventLog, config: StreamingConfig, saved: Mapping[str, Any] | None, world: ProcessGroup | None
+    log: EventLog,
+    config: StreamingConfig,
+    saved: Mapping[str, Any] | None,
+    world: ProcessGroup | None,
+    journal: DecodeJournal,
 ) -> Consumer:
     """Make this worker's consumer, from what a checkpoint of any number of workers holds of theirs."""
     share = PartitionAssignment() if world is None else PartitionAssignment(world.rank, world.size)
     state: Mapping[str, Any] | None = None
     if saved is not None:
         state = unpack_state(saved, share, (config.control_topic,))
-    return Consumer(log, config, state=state, rank=share.rank, world_size=share.world_size, prefetch=True)
+    return Consumer(
+        log,
+        config,
+        state=state,
+        rank=share.rank,
+        world_size=share.world_size,
+        prefetch=True,
+        journal=journal,
+    )
