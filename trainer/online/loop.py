@@ -75,6 +75,8 @@ class OnlineLoop:
         The process group, where this is the first of several workers.
     ownership
         The right to write to Redis; None takes over from whoever has it.
+    journal
+        Notes what is being decoded; None: nobody does.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class OnlineLoop:
         retry_policy: RetryPolicy | None = None,
         world: ProcessGroup | None = None,
         ownership: Ownership | None = None,
+        journal: DecodeJournal | None = None,
     ) -> None:
         self._config, self._stalled_after = config, monitoring.stalled_after
         self._health = health or Health("trainer")
@@ -115,7 +118,7 @@ class OnlineLoop:
         self._expiry_alarm = ExpiryAlarm(self.learner.departures, config.catalogue.mass_expiry_share)
         self._log, self._streaming, self._world = log, streaming, world
         state = None if checkpoint is None else checkpoint.values["consumer"]
-        self._journal = DecodeJournal(config.checkpoint_dir)
+        self._journal = journal
         self.consumer = make_consumer(log, streaming, state, world, self._journal)
         self.learner.network.optimizer.guard.limit = monitoring.gradient_limit
         self._source = make_batch_source(self.consumer, world)
@@ -372,6 +375,7 @@ def run(
                     retry_policy=retry_policy,
                     world=world,
                     ownership=ownership,
+                    journal=DecodeJournal(trainer.checkpoint_dir),
                 )
                 freeze_heap()
                 loop.run(stop.is_set)

@@ -81,7 +81,7 @@ def make_consumer(
     config: StreamingConfig,
     saved: Mapping[str, Any] | None,
     world: ProcessGroup | None,
-    journal: DecodeJournal,
+    journal: DecodeJournal | None,
 ) -> Consumer:
     """Make this worker's consumer, from what a checkpoint of any number of workers holds of theirs."""
     share = PartitionAssignment() if world is None else PartitionAssignment(world.rank, world.size)
