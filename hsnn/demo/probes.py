@@ -48,6 +48,7 @@ class FreshnessProbes(Thread):
         self._rows = 0
         self._waiting: dict[str, FeedItem] = {}
         self._last = 0.0
+        self._answered_at = 0.0
         self._ended = Event()
         self.error: Exception | None = None
 
@@ -95,12 +96,22 @@ class FreshnessProbes(Thread):
             self._waiting[item.id] = item
 
     def _query(self) -> None:
-        """Query all open items in one call, each restricted to itself, so that no other item can take its place."""
+        """Query all open items in one call, each restricted to itself, so that no other item can take its place.
+
+        A call may fail on a machine that is too busy: the items stay open. A server that is silent for as long as an
+        item may be is given up.
+        """
         if not self._waiting:
+            self._answered_at = time.monotonic()
             return
         queries = [{"user": "probe", "k": 1, "filters": {"items": [name]}} for name in self._waiting]
-        response = self._http.post("/v1/retrieve_many", content=msgspec.json.encode({"queries": queries}))
-        now = time.time()
+        try:
+            response = self._http.post("/v1/retrieve_many", content=msgspec.json.encode({"queries": queries}))
+        except httpx.TransportError:
+            if time.monotonic() - self._answered_at > _TIMEOUT:
+                raise
+            return
+        now, self._answered_at = time.time(), time.monotonic()
         if response.status_code == httpx.codes.OK:
             for name, answer in zip(list(self._waiting), response.json()["answers"], strict=True):
                 self._record(name, name in answer["items"], now)

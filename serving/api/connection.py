@@ -9,8 +9,12 @@ from prometheus_client import Counter
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Seconds that a client has to send the headers of a request from the moment its connection is open or its last request
-# is answered, however slowly bytes trickle in. Uvicorn's own keep-alive of 5 s ends silent connections before that.
+# is answered, however slowly bytes trickle in.
 _HEADER_SECONDS = 10.0
+
+# Seconds after which an idle connection is closed in order. Longer than clients use one again (httpx: within 5 s), so
+# that none sends its request into a connection that is just being closed; before the header timer aborts it.
+KEEP_ALIVE_SECONDS = 8
 
 # Seconds within which a client has to read something of an answer that the socket's buffers do not hold.
 _READ_SECONDS = 30.0

@@ -19,7 +19,7 @@ from hsnn.monitoring.health import Health
 from hsnn.monitoring.process.gil import shorten_switch_interval
 from hsnn.serving.api.access import Access, read_tokens
 from hsnn.serving.api.app import Api, create_app
-from hsnn.serving.api.connection import protocol
+from hsnn.serving.api.connection import KEEP_ALIVE_SECONDS, protocol
 from hsnn.serving.api.ingest import IngestApi
 from hsnn.serving.config import Scope, ServingConfig, is_loopback
 from hsnn.serving.errors import ServerError
@@ -143,6 +143,7 @@ def uvicorn_config(app: object, config: ServingConfig, metrics: ServingMetrics) 
         access_log=False,
         log_config=None,
         lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE,
         server_header=False,
     )

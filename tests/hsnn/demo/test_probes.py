@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import pytest
 
 from hsnn.demo import probes
@@ -130,7 +131,32 @@ def test_an_item_that_never_comes_counts_as_unanswered_with_its_age(
     thread.end()
 
 
-def test_a_server_that_goes_away_is_told(redis_client: Redis, redis_server: str, server: Server) -> None:
+def test_a_call_that_fails_leaves_the_item_open(
+    redis_client: Redis, redis_server: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread, found = probing(redis_server, server)
+    until(lambda: thread._answered_at)
+    post, failed = thread._http.post, []
+
+    def reset(*arguments: Any, **options: Any) -> httpx.Response:
+        failed.append(1)
+        raise httpx.ReadError("Connection reset by peer")
+
+    monkeypatch.setattr(thread._http, "post", reset)
+    announce(redis_client, item("new", 0))
+    until(lambda: failed)
+    monkeypatch.setattr(thread._http, "post", post)
+    server.known.add("new")
+    until(lambda: found)
+    assert found[0][1]
+    assert thread.error is None
+    thread.end()
+
+
+def test_a_server_that_goes_away_is_told(
+    redis_client: Redis, redis_server: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "_TIMEOUT", 0.5)
     thread, _ = probing(redis_server, server)
     time.sleep(0.2)
     server.shutdown()

@@ -216,9 +216,9 @@ def test_a_signal_ends_the_process_cleanly(redis_server, reader, toy, number) ->
     process = subprocess.Popen([sys.executable, "-c", PROCESS, redis_server], stderr=subprocess.PIPE, text=True)
     try:
         toy.snapshot()
-        assert eventually(lambda: reader.current() == 1, seconds=30)
+        assert eventually(lambda: reader.current() == 1, seconds=90)
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert reader.redis.get(reader.key("lease")) is None
         assert "Traceback" not in process.stderr.read()
     finally:

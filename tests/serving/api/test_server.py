@@ -39,7 +39,7 @@ class Process:
     def __init__(self, redis_url: str, folder: Path, config: str = '{"port": 0}', program: str = _PROCESS) -> None:
         self.port_file = folder / "port"
         self.popen = subprocess.Popen([sys.executable, "-c", program, config, redis_url, str(self.port_file)], cwd=ROOT)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 100
         while not self.port_file.exists():
             assert self.popen.poll() is None, "the server ended"
             assert time.monotonic() < end, "the server did not start"
@@ -47,7 +47,7 @@ class Process:
         self.url = f"http://127.0.0.1:{int(self.port_file.read_text())}"
 
     def wait_ready(self) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 100
         while httpx.get(f"{self.url}/healthz/ready").status_code != 200:
             assert time.monotonic() < end, "the server did not become ready"
             time.sleep(0.02)
@@ -58,6 +58,13 @@ class Process:
             return self.popen.wait(timeout=15)
         finally:
             self.popen.kill()
+
+
+def seconds_of_20(client: Client) -> float:
+    began = time.perf_counter()
+    for _ in range(20):
+        client.retrieve("u0")
+    return time.perf_counter() - began
 
 
 @pytest.mark.slow
@@ -80,10 +87,7 @@ def test_a_process_of_its_own_serves_and_ends_gracefully(redis_server, redis_cli
             many = client.retrieve_many([Request(user="u1", k=3), Request(user="u2", mode="popularity", k=4)])
             assert [len(one.items) for one in many] == [3, 4]
             assert client.version()["version"] == 1
-            began = time.perf_counter()
-            for _ in range(20):
-                client.retrieve("u0")
-            assert time.perf_counter() - began < 0.6  # with Nagle's algorithm on, 20 answers take 0.8 s at least
+            assert min(seconds_of_20(client) for _ in range(5)) < 0.6  # with Nagle's algorithm on, 0.8 s at least
             assert client.item("c0-1")["node"] == 0
             with pytest.raises(ClientError, match="a/b") as missing:
                 client.item("a/b")
