@@ -69,6 +69,14 @@ class ServerError(HsnnError):
     """The server cannot start."""
 
 
+class ConsoleError(HsnnError):
+    """The console cannot show or do what was asked; `status` is the HTTP status that the caller gets."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class ClientError(HsnnError):
     """The server cannot be reached, or refused; `status` is its HTTP status, 0 without an answer."""
 

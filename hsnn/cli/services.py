@@ -86,6 +86,7 @@ def serve(
         port_file,
         stalled_after=loaded.monitoring.stalled_after,
         streaming=loaded.streaming,
+        indexer=loaded.indexer,
     )
 
 

@@ -33,6 +33,7 @@ from hsnn.serving.config import Scope, ServingConfig
 from hsnn.serving.errors import (
     BackpressureError,
     BusyError,
+    ConsoleError,
     DeadlineError,
     EventsNotTakenError,
     ForbiddenError,
@@ -228,7 +229,7 @@ def create_app(api: Api, metrics: ServingMetrics, health: Health, ingest: Ingest
             ("/v1/users/{user:item_id}", "DELETE", ingest.delete_user, None),
         ]
     for path, method, handler, body in routes:
-        app.add_api_route(path, _measured(handler, metrics), methods=[method], openapi_extra=_body_schema(body))
+        app.add_api_route(path, measured(handler, metrics), methods=[method], openapi_extra=_body_schema(body))
     _add_health(app, health, metrics)
 
     @app.exception_handler(HTTPException)
@@ -241,7 +242,7 @@ def create_app(api: Api, metrics: ServingMetrics, health: Health, ingest: Ingest
     return app
 
 
-def _measured(handler: _Handler, metrics: ServingMetrics) -> Callable[[Request], Awaitable[Response]]:
+def measured(handler: _Handler, metrics: ServingMetrics) -> Callable[[Request], Awaitable[Response]]:
     """Wrap a handler: its result or error becomes a response that is counted and timed."""
     name = getattr(handler, "__name__", "call")
 
@@ -274,6 +275,8 @@ async def _response(handler: _Handler, request: Request) -> Response:
         retry = getattr(error, "retry_after", _RETRY_AFTER if isinstance(error, BusyError) else None)
         headers = None if retry is None else {"Retry-After": str(math.ceil(retry))}
         return _error(_STATUS[type(error)], str(error), headers)
+    except ConsoleError as error:
+        return _error(error.status, str(error))
     except ClientDisconnect:
         return Response(status_code=_CLIENT_GONE)  # nobody reads it, but it is counted
     except asyncio.CancelledError:  # uvicorn cancels what still runs when it stops, and would log a traceback

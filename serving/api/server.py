@@ -8,20 +8,24 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
+from hsnn.indexer.config import IndexerConfig
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.process.gil import shorten_switch_interval
 from hsnn.serving.api.access import Access, read_tokens
 from hsnn.serving.api.app import Api, create_app
 from hsnn.serving.api.connection import KEEP_ALIVE_SECONDS, protocol
+from hsnn.serving.api.console_app import ConsoleApi, add_console
 from hsnn.serving.api.ingest import IngestApi
 from hsnn.serving.config import Scope, ServingConfig, is_loopback
+from hsnn.serving.console.routes import Console
+from hsnn.serving.console.sampler import FigureSampler
 from hsnn.serving.errors import ServerError
 from hsnn.serving.ingest.appender import EventAppender
 from hsnn.serving.metrics import ServingMetrics
@@ -43,6 +47,7 @@ def run(
     port_file: Path | None = None,
     stalled_after: float = 30.0,
     streaming: StreamingConfig | None = None,
+    indexer: IndexerConfig | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, then finish running requests; a second signal ends at once.
 
@@ -58,6 +63,8 @@ def run(
         Seconds without progress after which the process is not live.
     streaming
         Log and topics of the events that are taken; None: there are no calls that write.
+    indexer
+        For the console: how a rollback takes the lease.
 
     Returns
     -------
@@ -88,12 +95,27 @@ def run(
     if streaming is not None:
         appender = EventAppender(partial(open_log, streaming.log), streaming, metrics)
         ingest = IngestApi(appender, access, config, streaming)
-    server = _UvicornServer(uvicorn_config(create_app(api, metrics, health, ingest), config, metrics), port, port_file)
+    console = Console(
+        redis,
+        mirror,
+        metrics,
+        health,
+        streaming=streaming or StreamingConfig(),
+        indexer=indexer or IndexerConfig(),
+    )
+    console_api = ConsoleApi(console, access)
+    app = create_app(api, metrics, health, ingest)
+    add_console(app, console_api, console, metrics)
+    server = _UvicornServer(uvicorn_config(app, config, metrics), port, port_file, on_stop=console_api.stop)
+    sampler = FigureSampler(redis, mirror, metrics)
     follower.start()
+    sampler.start()
     try:
         server.run(sockets=[listening])
     finally:
+        sampler.stop()
         follower.stop()
+        console_api.close()
         redis.close()
         api.close()
         if ingest is not None:
@@ -106,9 +128,15 @@ def run(
 class _UvicornServer(uvicorn.Server):
     """Uvicorn server that reports its port, and returns after a signal instead of raising it again."""
 
-    def __init__(self, config: uvicorn.Config, port: int, port_file: Path | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, port: int, port_file: Path | None, on_stop: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(config)
-        self._port, self._port_file = port, port_file
+        self._port, self._port_file, self._on_stop = port, port_file, on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -1,0 +1,181 @@
+"""Items and users of the mirror for people: searched, with titles and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from hsnn.serving.mirror.mirror import EpochState, Mirror
+from hsnn.streaming.schema.events import Feature
+
+TITLE_FEATURES = ("title", "name")
+"""Features that are shown as an item's title, the first that it has."""
+
+# Beginnings of the texts of a feature `image` that can be shown as a picture.
+_PICTURES = ("https://", "http://", "/", "data:image/")
+
+# Hits of a search: a list that a person looks through.
+_HITS = 12
+
+# Rows that one search looks through, newest first: some hundred milliseconds of one core.
+_MOST_SEARCHED = 500_000
+
+# Items of one call for cards: the longest answer of a retrieval.
+_MOST_CARDS = 1000
+
+
+def card(state: EpochState, row: int) -> dict[str, Any]:
+    """Describe an item in a few fields: id, title, picture, features, node, and whether it is retrievable."""
+    features, alive = state.items.features.features.get(row, {}), state.alive()
+    nodes = state.index.leaves.node_of
+    return {
+        "id": state.items.ids.ids[row],
+        "title": title_of(features),
+        "image": image_of(features),
+        "features": dict(features),
+        "node": int(nodes[row]) if row < len(nodes) and nodes[row] >= 0 else None,
+        "retrievable": row < len(alive) and bool(alive[row]),
+    }
+
+
+def title_of(features: Mapping[str, Feature]) -> str | None:
+    """Return the title among the features of an item; None without one.
+
+    Examples
+    --------
+    >>> title_of({"genre": "war", "title": "Alien"}), title_of({"title": ""})
+    ('Alien', None)
+    """
+    return next((str(features[name]) for name in TITLE_FEATURES if features.get(name)), None)
+
+
+def image_of(features: Mapping[str, Feature]) -> str | None:
+    """Return the address of an item's picture; None without one that a browser can show.
+
+    Examples
+    --------
+    >>> image_of({"image": "https://shop.example/1.jpg"}), image_of({"image": "javascript:alert(1)"})
+    ('https://shop.example/1.jpg', None)
+    """
+    image = features.get("image")
+    return image if isinstance(image, str) and image.startswith(_PICTURES) else None
+
+
+def cards(mirror: Mirror, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Describe items in their order; of an unknown one the id alone is said.
+
+    Raises
+    ------
+    NotReadyError
+        No version has been loaded yet.
+    """
+    with mirror.lock:
+        state = mirror.state
+        rows = [(item, state.items.ids.row(item)) for item in ids[:_MOST_CARDS]]
+        return [card(state, row) if row >= 0 else {"id": item, "title": None, "features": {}} for item, row in rows]
+
+
+def search_items(mirror: Mirror, text: str) -> list[dict[str, Any]]:
+    """Find retrievable items whose title or id contains `text`; without a text the newest ones.
+
+    The rows are looked through without the lock, so that requests do not wait: an item may be missed while it changes.
+
+    Raises
+    ------
+    NotReadyError
+        No version has been loaded yet.
+    """
+    wanted = text.casefold()
+    with mirror.lock:
+        state = mirror.state
+        alive = np.flatnonzero(state.alive())[::-1][:_MOST_SEARCHED].tolist()
+        exact = state.items.ids.row(text)
+    ids, features = state.items.ids.ids, state.items.features.features
+    matches = (row for row in alive if _contains(ids[row], features.get(row, {}), wanted))
+    rows = list(islice(matches, _HITS))
+    if exact >= 0:
+        rows = [exact, *(row for row in rows if row != exact)][:_HITS]
+    with mirror.lock:
+        return [card(state, row) for row in rows]
+
+
+def search_users(mirror: Mirror, text: str) -> list[dict[str, Any]]:
+    """Find users whose id begins with `text`; without a text those who came last, with how many items are known.
+
+    Raises
+    ------
+    NotReadyError
+        No version has been loaded yet.
+    """
+    with mirror.lock:
+        state = mirror.state
+        histories, known = state.users.histories, len(state.users.ids)
+        last = histories.times[:known].max(axis=1, initial=0) if known else np.zeros(0, np.int64)  # (users,)
+    ids = state.users.ids.ids
+    order = np.argsort(-last, kind="stable")[:_MOST_SEARCHED].tolist()
+    rows = list(islice((row for row in order if ids[row] and ids[row].startswith(text)), _HITS))
+    with mirror.lock:
+        return [
+            {"id": ids[row], "items": int((histories.items[row] >= 0).sum()), "last": int(last[row])} for row in rows
+        ]
+
+
+def user_history(mirror: Mirror, user: str) -> dict[str, Any]:
+    """Return what a user did last, newest first; an unknown user has done nothing.
+
+    Raises
+    ------
+    NotReadyError
+        No version has been loaded yet.
+    """
+    with mirror.lock:
+        state = mirror.state
+        row = state.users.ids.row(user)
+        if row < 0:
+            return {"id": user, "known": False, "items": []}
+        items, times = state.users.histories.items[row], state.users.histories.times[row]
+        known = [(int(item), int(at)) for item, at in zip(items[::-1], times[::-1], strict=True) if item >= 0]
+        named = [(item, at) for item, at in known if item < len(state.items.ids)]
+        return {"id": user, "known": True, "items": [card(state, item) | {"at": at} for item, at in named]}
+
+
+def feature_values(mirror: Mirror) -> dict[str, list[Any]]:
+    """List features that few values of are in use, with the most frequent ones: what a person would filter by.
+
+    Raises
+    ------
+    NotReadyError
+        No version has been loaded yet.
+    """
+    with mirror.lock:
+        state = mirror.state
+        rows = np.flatnonzero(state.alive())[::-1][:_SAMPLED].tolist()
+        features = [state.items.features.features.get(row, {}) for row in rows]
+    counts: dict[str, dict[Any, int]] = {}
+    for item in features:
+        for name, value in item.items():
+            for single in value if isinstance(value, list) else [value]:
+                counts.setdefault(name, {}).setdefault(single, 0)
+                counts[name][single] += 1
+    return {
+        name: sorted(found, key=lambda value: (-found[value], str(value)))[:_VALUES]
+        for name, found in sorted(counts.items())
+        if name not in TITLE_FEATURES and sum(found.values()) > _REPEATED * len(found)
+    }
+
+
+# Items whose features are looked at for the list of filters: enough for every frequent value.
+_SAMPLED = 5000
+
+# Values offered per feature: a list that a person looks through.
+_VALUES = 40
+
+# Items per value from which on a feature is offered as a filter: others are texts or numbers, each item its own.
+_REPEATED = 3
+
+
+def _contains(item: str, features: Mapping[str, Feature], wanted: str) -> bool:
+    return wanted in item.casefold() or wanted in (title_of(features) or "").casefold()

@@ -1,0 +1,124 @@
+"""Photograph every page of the console, light, dark and on a phone, for the documentation.
+
+``python -m tools.screenshots [FOLDER] [--url URL]``: without an address of a server, the demo's loop is started, some
+thousand events are replayed, and pages are taken while it learns. Needs Chromium (``CHROMIUM``, or ``chromium`` on the
+path).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PAGES = ("now", "try", "index", "stream", "jobs")
+"""Pages of the console that are shown in the documentation, by the last part of their addresses."""
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "is_mobile": True, "has_touch": True},
+}
+"""Browser contexts by the name of the look."""
+
+# Engagements that the loop replays: a minute or two, so that the charts have something to show.
+_EVENTS = 40_000
+
+# Seconds of learning before the pages are taken.
+_LEARNING = 90.0
+
+# Seconds that a page may take until it shows data.
+_SHOWN = 30.0
+
+
+def chromium() -> str:
+    """Return the path of Chromium.
+
+    Raises
+    ------
+    SystemExit
+        There is none; the text says how to install it.
+    """
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        raise SystemExit("no Chromium: install it (Debian: apt-get install chromium), or set CHROMIUM to its path")
+    return found
+
+
+def photograph(url: str, folder: Path) -> list[Path]:
+    """Write a picture of every page and look to ``FOLDER/console-PAGE-LOOK.png``."""
+    from playwright.sync_api import expect, sync_playwright
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        for look, context in LOOKS.items():
+            page = browser.new_context(**context).new_page()
+            for name in PAGES:
+                page.goto(f"{url}/console#/{name}")
+                page.reload()  # a page that was never there before: no tables of the last one
+                page.get_by_text("live", exact=True).wait_for(timeout=1000 * _SHOWN)
+                expect(page.get_by_text("Loading …")).to_have_count(0, timeout=1000 * _SHOWN)
+                page.wait_for_timeout(2500)  # a live figure or two
+                file = folder / f"console-{name}-{look}.png"
+                page.screenshot(path=file, full_page=look == "phone")
+                written.append(file)
+        browser.close()
+    return written
+
+
+@contextmanager
+def learning_loop() -> Iterator[str]:
+    """Run the demo's loop and its producer; yield the server's address once it has learned for a while."""
+    from hsnn.config.loader import load
+    from hsnn.demo.sandbox import LogKind, Sandbox, ready
+    from hsnn.streaming.datasets import load as load_dataset
+
+    dataset = load_dataset("ml-100k", _EVENTS)
+    sandbox = Sandbox(load(None), LogKind.redis, dataset.expire_after_idle)
+    try:
+        sandbox.start()
+        sandbox.send("ml-100k", _EVENTS)
+        sandbox.roles.wait_until(lambda: ready(sandbox.server), "the first version", _LEARNING)
+        end = time.monotonic() + _LEARNING
+        while time.monotonic() < end:
+            sandbox.roles.check()
+            _ask(sandbox.server)
+            time.sleep(0.2)
+        yield sandbox.server
+    finally:
+        sandbox.end()
+
+
+def _ask(server: str) -> None:
+    """Ask for somebody, so that the page has requests to show."""
+    user = str(1 + int(time.monotonic() * 10) % 900)
+    httpx.post(f"{server}/v1/retrieve", json={"user": user, "k": 20}, timeout=5.0)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Photograph the console of a server, or of a loop of its own."""
+    parser = argparse.ArgumentParser(description="Photograph every page of the console.")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("docs/img"))
+    parser.add_argument("--url", help="a server that runs; without it, the demo's loop is started")
+    chosen = parser.parse_args(arguments)
+    if chosen.url:
+        written = photograph(chosen.url, chosen.folder)
+    else:
+        with learning_loop() as url:
+            written = photograph(url, chosen.folder)
+    for file in written:
+        print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
