@@ -15,6 +15,8 @@ COPY streaming streaming
 COPY trainer trainer
 COPY indexer indexer
 COPY serving serving
+# the console shows it; a link in serving/console/static
+COPY docs/operations.md docs/operations.md
 COPY evaluation evaluation
 COPY hsnn hsnn
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . && pip install --no-deps dist/hsnn-*.whl

@@ -7,7 +7,7 @@ PYTHON := "$(VENV)/bin/python"
 ARGS ?=
 BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz
 
-.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn fuzz kafka docs lock release clean
+.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn fuzz kafka console screenshots docs lock release clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -66,6 +66,14 @@ fuzz: setup ## Send a trainer a million hostile messages: make fuzz ARGS='--mess
 kafka: setup ## Fetch Apache Kafka with Maven and run one broker on loopback until Ctrl+C.
 	@echo "Running: hsnn kafka start $(ARGS)"
 	@$(PYTHON) -m hsnn kafka start $(ARGS)
+
+console: ## Build the console's page from console/src; needs Node 20 or newer.
+	@echo "Building serving/console/static from console/."
+	@cd console && npm ci --no-audit --no-fund --loglevel=error && npm run -s build
+
+screenshots: setup ## Photograph the console's pages for the documentation; needs Chromium. ARGS='FOLDER --url URL'.
+	@echo "Running: python -m tools.screenshots $(ARGS)"
+	@$(PYTHON) -m tools.screenshots $(ARGS)
 
 docs: setup ## Rewrite the generated parts of the documentation.
 	@echo "Rewriting docs/api.md and the tables of docs/configuration.md and docs/benchmarks.md."

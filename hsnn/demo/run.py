@@ -219,7 +219,8 @@ class Demo:
     def _keep_serving(self) -> None:
         user = self.users[0].user
         body = msgspec.json.encode({"user": user, "k": 5}).decode()
-        self._console.print(f"The server answers on {self._sandbox.server} until Ctrl+C:", markup=False)
+        page = f"{self._sandbox.server}/console"
+        self._console.print(f"Open {page} in a browser; the server answers until Ctrl+C:", markup=False)
         command = f"curl -s {self._sandbox.server}/v1/retrieve -d '{body}'"
         self._console.print(command, style="bold", markup=False, soft_wrap=True, highlight=False)
         while not self.interrupt.asked():

@@ -18,7 +18,7 @@ from hsnn.serving.api.lanes import Lane
 from hsnn.serving.config import Scope
 from hsnn.serving.console.routes import Console, ConsoleQuery, ConsoleRoute
 from hsnn.serving.console.static_files import HEADERS, StaticFile, read_static_files
-from hsnn.serving.errors import BusyError, ForbiddenError
+from hsnn.serving.errors import BusyError, ForbiddenError, UnauthorizedError
 from hsnn.serving.metrics import ServingMetrics
 
 # Seconds between two live figures: a person sees that something moves.
@@ -82,7 +82,7 @@ class ConsoleApi:
         try:
             self._admit(request, Scope.WRITE, change=False)
             may_act = True
-        except ForbiddenError:
+        except (ForbiddenError, UnauthorizedError):
             may_act = False
         return msgspec.json.encode({"token": name, "may_act": may_act})
 

@@ -144,7 +144,7 @@ def _learning(state: LoopState) -> Iterator[Notice]:
     if progress.get("lag_seconds", 0.0) > _LATE:
         yield Notice(
             Severity.WARN,
-            f"Learning is {progress['lag_seconds']:,.0f} s, {progress.get('lag_records', 0):,} records, behind the log.",
+            f"Learning is {progress['lag_seconds']:,.0f} s ({progress.get('lag_records', 0):,} records) behind.",
             "If it grows, the trainer is too slow for the stream.",
             "trainer",
         )
@@ -190,7 +190,7 @@ def _quality(state: LoopState) -> Iterator[Notice]:
     if recall["served"] < baselines[best]:
         yield Notice(
             Severity.WARN,
-            f"Of what people choose next the answers have {recall['served']:.1%}, and {best} alone {baselines[best]:.1%}.",
+            f"Answers hold {recall['served']:.1%} of what people choose next, and {best} alone {baselines[best]:.1%}.",
             "A young model does; if it lasts, look for a quality cliff and for drift.",
             "quality-cliff",
         )

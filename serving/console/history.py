@@ -87,7 +87,7 @@ class FigureHistory:
 
     def append(self, sample: Sample, at: int) -> None:
         """Append a row, measured at `at`, epoch ms."""
-        oldest = at - round(1000 * SPAN)
+        oldest = max(at - round(1000 * SPAN), 0)
         self._redis.xadd(self._key, {"d": msgspec.msgpack.encode(sample)}, minid=str(oldest), approximate=True)
 
     def read(self, since: int) -> list[tuple[int, Sample]]:

@@ -35,6 +35,7 @@ PUBLIC_HOSTS = {
     "maven.apache.org",
     "www.w3.org",
     "github.com",
+    "opencollective.com",
     "grouplens.org",
     "files.grouplens.org",
     "www.kaggle.com",

@@ -147,6 +147,7 @@ def test_an_old_python_is_passed_over_and_none_at_all_is_said(clone: Clone) -> N
         ("crash-test", ["-m benchmarks.crash --log kafka"]),
         ("release", ["-m tools.release --log kafka"]),
         ("kafka", ["-m hsnn kafka start --log kafka"]),
+        ("screenshots", ["-m tools.screenshots --log kafka"]),
         (
             "docs",
             [
@@ -174,36 +175,43 @@ def test_help_explains_every_target(clone: Clone) -> None:
 
 
 NO_REDIS = "Redis to test against: none, and none could be installed; those tests are skipped"
+NO_BROWSER = "Browser to test in: none, and none could be installed; those tests are skipped"
 APT = """#!/bin/sh
 [ "$1" = install ] || exit 0
-printf '#!/bin/sh\\necho a Redis' >"$BIN/redis-server" && /bin/chmod +x "$BIN/redis-server"
+for name in redis-server chromium; do
+  case "$*" in *$name*) printf '#!/bin/sh\\necho a server' >"$BIN/$name" && /bin/chmod +x "$BIN/$name" ;; esac
+done
 """
 
 
 @pytest.mark.parametrize(
-    ("tools", "kafka", "redis"),
+    ("tools", "kafka", "redis", "browser"),
     [
-        ({}, "", ""),
-        ({"mvn": "#!/bin/sh\n"}, "1", ""),
-        ({"redis-server": "#!/bin/sh\necho a Redis\n"}, "", "1"),
-        ({"apt-get": APT, "id": "#!/bin/sh\necho 0\n"}, "", "1"),
-        ({"apt-get": "#!/bin/sh\nexit 1\n", "id": "#!/bin/sh\necho 0\n"}, "", ""),
-        ({"apt-get": APT, "id": "#!/bin/sh\necho 1000\n"}, "", ""),
+        ({}, "", "", ""),
+        ({"mvn": "#!/bin/sh\n"}, "1", "", ""),
+        ({"redis-server": "#!/bin/sh\necho a server\n"}, "", "1", ""),
+        ({"chromium": "#!/bin/sh\necho a server\n"}, "", "", "1"),
+        ({"apt-get": APT, "id": "#!/bin/sh\necho 0\n"}, "", "1", "1"),
+        ({"apt-get": "#!/bin/sh\nexit 1\n", "id": "#!/bin/sh\necho 0\n"}, "", "", ""),
+        ({"apt-get": APT, "id": "#!/bin/sh\necho 1000\n"}, "", "", ""),
     ],
 )
 def test_ci_runs_the_whole_suite_and_wants_the_servers_that_can_be_had(
-    clone: Clone, tools: dict[str, str], kafka: str, redis: str
+    clone: Clone, tools: dict[str, str], kafka: str, redis: str, browser: str
 ) -> None:
     (clone.bin / "make").unlink()
     show = "REQUIRE_KAFKA=${REQUIRE_KAFKA-} REQUIRE_REDIS=${REQUIRE_REDIS-} REDIS_SERVER=${REDIS_SERVER-}"
+    show += " REQUIRE_BROWSER=${REQUIRE_BROWSER-}"
     executable(clone.bin / "make", f'#!/bin/sh\necho "make $* with {show}"\n')
     for tool, text in tools.items():
         executable(clone.bin / tool, text)
     status, said, _ = clone.run("bash", ".ci/run", BIN=str(clone.bin))
     server = str(clone.bin / "redis-server") if redis else ""
-    about = "Redis to test against: a Redis" if redis else NO_REDIS
+    about = "Redis to test against: a server" if redis else NO_REDIS
+    seen = "Browser to test in: a server" if browser else NO_BROWSER
     wanted = f"make test with REQUIRE_KAFKA={kafka} REQUIRE_REDIS={redis} REDIS_SERVER={server}"
-    assert (status, said.splitlines()) == (0, [about, wanted])
+    wanted += f" REQUIRE_BROWSER={browser}"
+    assert (status, said.splitlines()) == (0, [about, seen, wanted])
 
 
 def test_nothing_names_a_registry() -> None:

@@ -19,7 +19,8 @@ const COLOURS = [
 export function Index({ feed, rest, session }) {
   const tick = Math.floor(feed.tick / TICKS);
   const nodes = useDocument("/v1/console/index", tick);
-  const versions = useDocument("/v1/console/versions", tick);
+  const [acted, setActed] = useState(0);
+  const versions = useDocument("/v1/console/versions", tick + acted / 1000);
   const [colour, setColour] = useState("traffic");
   const [node, setNode] = useState(rest ? Number(rest) : null);
   const [open, setOpen] = useState(null);
@@ -32,7 +33,7 @@ export function Index({ feed, rest, session }) {
         </Panel>
         <Node node={node} nodes={nodes.data} tick={tick} onOpen={setOpen} onChoose={setNode} />
       </div>
-      <Loaded of={versions}>{(data) => <Versions data={data} session={session} />}</Loaded>
+      <Loaded of={versions}>{(data) => <Versions data={data} session={session} onActed={() => setActed(acted + 1)} />}</Loaded>
       {open && <Item id={open} onClose={() => setOpen(null)} />}
     </div>
   );
@@ -177,13 +178,13 @@ function Largest({ nodes, onChoose }) {
   );
 }
 
-function Versions({ data, session }) {
+function Versions({ data, session, onActed }) {
   const [compared, setCompared] = useState(null);
   const why = "A token with the scope write may do this.";
   const hold = data.hold ? (
-    <Action key="release" path="/v1/console/release" text="Release publishing" disabled={!session.may_act} why={why} done={() => "Publishing goes on."} />
+    <Action key="release" path="/v1/console/release" text="Release publishing" disabled={!session.may_act} why={why} done={() => "Publishing goes on."} onDone={onActed} />
   ) : (
-    <Action key="hold" path="/v1/console/hold" body={{ reason: "held in the console" }} text="Hold publishing" ask="Publish no new version until it is released?" disabled={!session.may_act} why={why} done={() => "Publishing is held."} />
+    <Action key="hold" path="/v1/console/hold" body={{ reason: "held in the console" }} text="Hold publishing" ask="Publish no new version until it is released?" disabled={!session.may_act} why={why} done={() => "Publishing is held."} onDone={onActed} />
   );
   return (
     <Panel title="Versions" note={data.hold ? `publishing is held since ${ago(data.hold.at)}: ${data.hold.reason}` : "the newest first; the one in use is marked"} actions={hold}>
@@ -191,7 +192,7 @@ function Versions({ data, session }) {
       {data.versions.length === 0 ? (
         <Empty>No version was published yet; the first comes with the first training steps.</Empty>
       ) : (
-        <div class="scroll" tabindex={0} role="region" aria-label="Versions">
+        <div class="scroll" tabindex={0} role="region" aria-label="Table of versions">
           <table>
             <thead>
               <tr>
@@ -236,6 +237,7 @@ function Versions({ data, session }) {
                             disabled={!session.may_act}
                             why={why}
                             done={() => "Done; publishing is held."}
+                            onDone={onActed}
                           />
                         )}
                       </span>

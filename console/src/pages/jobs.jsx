@@ -38,7 +38,7 @@ function JobTable({ jobs, session, onAsked }) {
   const why = "A token with the scope write may do this.";
   const taken = (answer) => (answer.taken ? "The leader has taken it." : "No leader takes it now; the next one will.");
   return (
-    <div class="scroll" tabindex={0} role="region" aria-label="Jobs">
+    <div class="scroll" tabindex={0} role="region" aria-label="Table of jobs">
       <table>
         <thead>
           <tr>
