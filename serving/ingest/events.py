@@ -160,7 +160,8 @@ class EventParser:
             raise RequestError(
                 "the column id must be there and have no nulls: a call that is repeated counts once by it"
             )
-        problems = [f"event {row}: {reason}" for row, reason in sorted(columns.rejected.items())]
+        reasons = {row: reason for (_, row), reason in columns.left_out.items()} | columns.rejected
+        problems = [f"event {row}: {reason}" for row, reason in sorted(reasons.items())]
         if not problems and len(columns.ts):
             for row in (int(np.argmin(columns.ts)), int(np.argmax(columns.ts))):
                 try:

@@ -16,6 +16,7 @@ from hsnn.streaming.dead_letters.writer import WHOLE_RECORD, DeadLetter
 from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind, table_of_records
 from hsnn.streaming.decode.json_batch import decode_json_batch
 from hsnn.streaming.decode.json_event import InvalidEvent, decode_event, strip_schema_id
+from hsnn.streaming.decode.left_out_fields import count_left_out
 from hsnn.streaming.log.records import Record, RecordBatch
 from hsnn.streaming.schema.arrow import ArrowError, InteractionColumns, is_arrow, read_interactions
 from hsnn.streaming.schema.events import LAST_MS, Impression, Interaction, Item, ItemDeletion, ItemPatch, Millis, User
@@ -177,6 +178,8 @@ def _interaction_table(records: RecordBatch, interactions: InteractionColumns) -
         table.event_id[:] = interactions.id
     if interactions.impression is not None:
         table.payload[:] = interactions.impression
+    for (field, _), detail in interactions.left_out.items():
+        count_left_out(field, detail)
     for row, detail in interactions.rejected.items():
         table.kind[row], table.ts[row] = RowKind.DEAD, NO_TIME
         table.payload[row] = DeadLetter(

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from hsnn.streaming.dead_letters.reasons import DeadLetterReason
+from hsnn.streaming.decode.left_out_fields import decode_without
 from hsnn.streaming.schema.events import Event, Impression, Interaction, Item, ItemPatch, User, decode
 from hsnn.streaming.schema.ids import canonical_id
 from hsnn.streaming.schema.timestamps import explain_value, require_millis
@@ -51,14 +52,26 @@ def strip_schema_id(value: bytes) -> bytes:
 
 
 def decode_event(role: TopicRole, value: bytes) -> Event:
-    """Decode one JSON event and canonicalize its ids.
+    """Decode one JSON event and canonicalize its ids; optional fields that are not understood are left out.
 
     Raises
     ------
     InvalidEvent
         With its reason, an error of the value or of its type.
     """
-    event = parse_event(value)
+    try:
+        return _of_role(role, parse_event(value))
+    except InvalidEvent as error:
+        if error.reason is not DeadLetterReason.INVALID:
+            raise
+        event = decode_without(strip_schema_id(value))
+        if event is None:
+            raise
+        return _of_role(role, event)
+
+
+def _of_role(role: TopicRole, event: Event) -> Event:
+    """Canonicalize the ids of an event that belongs into a topic."""
     if not isinstance(event, _EVENT_TYPES[role]):
         name = type(event).__name__.lower()
         raise InvalidEvent(

@@ -57,7 +57,10 @@ class ArrowError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class InteractionColumns:
-    """Columns of records that have `lengths` rows each; `rejected` maps unusable rows to the reason."""
+    """Columns of records that have `lengths` rows each.
+
+    `rejected` maps unusable rows to the reason; `left_out` (field, row) of fields that are not understood.
+    """
 
     lengths: NDArray[np.int64]
     ts: NDArray[np.int64]
@@ -69,6 +72,7 @@ class InteractionColumns:
     id: NDArray[np.object_] | None
     impression: NDArray[np.object_] | None
     rejected: dict[int, str]
+    left_out: dict[tuple[str, int], str]
 
 
 def is_arrow(value: bytes) -> bool:
@@ -190,9 +194,10 @@ def _read(table: Any, lengths: NDArray[np.int64]) -> InteractionColumns:
         kind = _texts(table, "type", _MAX_ACTION, rejected)
         others = np.flatnonzero(kind != EventType.INTERACTION.value)
         rejected |= {int(i): f"type {kind[i]!r} is not read from Arrow" for i in others}
-    value = _values(table, rejected)
-    context = _read_contexts(table["context"], rejected) if "context" in table.schema.names else None
-    ids, impression = (_optional_texts(table, name, rejected) for name in ("id", "impression"))
+    optional: dict[str, dict[int, str]] = {name: {} for name in ("value", "context", "id", "impression")}
+    value = _values(table, optional["value"])
+    context = _read_contexts(table["context"], optional["context"]) if "context" in table.schema.names else None
+    ids, impression = (_optional_texts(table, name, optional[name]) for name in ("id", "impression"))
     return InteractionColumns(
         lengths=lengths,
         ts=ts,
@@ -204,6 +209,7 @@ def _read(table: Any, lengths: NDArray[np.int64]) -> InteractionColumns:
         id=ids,
         impression=impression,
         rejected=rejected,
+        left_out={(name, row): text for name, rows in optional.items() for row, text in rows.items()},
     )
 
 
@@ -226,7 +232,10 @@ def _optional_texts(table: Any, name: str, rejected: dict[int, str]) -> NDArray[
     valid = pc.is_valid(table[name]).to_numpy()
     problems: dict[int, str] = {}
     texts = _texts(table, name, MAX_ID, problems)
-    rejected |= {row: problem for row, problem in problems.items() if valid[row]}
+    for row, problem in problems.items():
+        texts[row] = None
+        if valid[row]:
+            rejected[row] = problem
     return texts
 
 
@@ -342,6 +351,7 @@ def _values(table: Any, rejected: dict[int, str]) -> NDArray[np.float32]:
         narrow: NDArray[np.float32] = wide.astype(np.float32)
     for row in np.flatnonzero(pc.is_valid(column).to_numpy() & ~np.isfinite(narrow)):
         rejected[int(row)] = f"`value` is {wide[row]}; a finite number is needed"
+        narrow[row] = np.nan
     return narrow
 
 

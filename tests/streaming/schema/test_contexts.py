@@ -44,10 +44,10 @@ def test_missing_context_is_none() -> None:
 
 
 @pytest.mark.parametrize("bad", [5, "x", [1], {"a": {"b": 1}}, {"a": [1]}])
-def test_invalid_context_is_a_dead_letter_and_affects_no_other(bad: Any) -> None:
+def test_an_invalid_context_is_left_out_and_affects_no_other(bad: Any) -> None:
     records = RecordBatch.from_records([record(1, context={"h": 1}), record(2, context=bad), record(3)])
     rows = decode_records(TopicRole.ENGAGEMENTS, records)
-    assert rows.kind.tolist() == [RowKind.INTERACTION, RowKind.DEAD, RowKind.INTERACTION]
+    assert rows.kind.tolist() == [RowKind.INTERACTION] * 3
     assert rows.context.tolist() == [{"h": 1}, None, None]
 
 
