@@ -63,7 +63,7 @@ WRONG = [
         with_progress(recent={"recall_at_20": {"served": 0.1, "popularity": 0.2, "covisitation": 0.3}}),
         SERVER,
         Severity.WARN,
-        "10.0%, and covisitation alone 30.0%",
+        "hold 10.0% of what people choose next, and covisitation alone 30.0%",
     ),
     (with_job(outcome="failed"), SERVER, Severity.BAD, "refresh failed: disk full"),
     (with_job(paused=True), SERVER, Severity.WARN, "refresh is paused"),
