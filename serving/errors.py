@@ -9,6 +9,10 @@ class RequestError(HsnnError):
     """The request cannot be answered as it stands; the text says why, and which values are known."""
 
 
+class UnknownIdError(HsnnError):
+    """No item or user of this id is known."""
+
+
 class NotReadyError(HsnnError):
     """No version of the index has been loaded yet."""
 

@@ -31,6 +31,9 @@ class ServingMetrics:
             "Answers that could not be written to serving.answer_log.",
             registry=registry,
         )
+        self.underfilled = Counter(
+            "hsnn_answers_underfilled_total", "Answers with fewer items than asked for.", ["mode"], registry=registry
+        )
         self.closed = Counter(
             "hsnn_connections_closed_total", "Connections that the server closed.", ["reason"], registry=registry
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from hsnn.serving.errors import RequestError
-from hsnn.streaming.schema.events import Id, Millis, Scalar
+from hsnn.serving.filter_schema import Condition, FieldName, ValueRange, check_size
+from hsnn.serving.filter_schema import Filters as Filters
+from hsnn.streaming.schema.events import Feature, Id, Millis, Scalar
 
 
 class RetrievalMode(StrEnum):
@@ -30,27 +33,14 @@ class RetrievalMode(StrEnum):
     POPULARITY_FILTER = "popularity_filter"
     """The items with the most traffic are scored."""
 
+    LATEST = "latest"
+    """The items that were seen first most recently, without a model; scores are these times, epoch ms."""
+
+
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 MODES = tuple(mode.value for mode in RetrievalMode)
 """Values of the request's field ``mode``."""
-
-FILTERS = ("items", "exclude", "features")
-"""Fields of `Filters`, for error texts."""
-
-
-class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Conditions that every returned item meets, all at once.
-
-    Attributes
-    ----------
-    items : allow-list of item ids, also of items outside of the beam
-    exclude : ids that are not returned
-    features : feature name -> accepted values; of a list-valued feature one value must be accepted
-    """
-
-    items: list[Id] | None = None
-    exclude: list[Id] = []
-    features: dict[str, list[Scalar]] = {}
 
 
 class HistoryItem(msgspec.Struct, frozen=True, array_like=True):
@@ -63,17 +53,116 @@ class HistoryItem(msgspec.Struct, frozen=True, array_like=True):
     ts: Millis
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One retrieval request.
+class Recency(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a boost fades with age: halved every `half_life_hours` since the time in `field`.
+
+    Items without that time get no boost.
+    """
+
+    half_life_hours: Annotated[float, Meta(gt=0, le=1_000_000)]
+    field: FieldName = "$first_seen"
+
+
+class Boost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is added to the scores of some items; a score is a logit, so 0.7 doubles the odds.
+
+    Attributes
+    ----------
+    add : may be below zero
+    where : which items; by default all
+    recency : fades it with age
+    """
+
+    add: Annotated[float, Meta(ge=-1000, le=1000)]
+    where: Condition | None = None
+    recency: Recency | None = None
+
+    def __post_init__(self) -> None:
+        if self.where is None and self.recency is None:
+            raise ValueError("a boost has where, recency, or both")
+        check_size(self.where)
+
+
+class Cap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """At most `most` of the returned items share a value of `field`: a feature, or ``$node``."""
+
+    field: FieldName
+    most: Annotated[int, Meta(ge=1)]
+
+
+class NewItems(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """At least `share` of the answer are items first seen in the last `max_age_hours`, if so many are allowed."""
+
+    share: Annotated[float, Meta(ge=0, le=1)]
+    max_age_hours: Annotated[float, Meta(gt=0, le=1_000_000)]
+
+
+class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Draw the items instead of taking the best, each with odds ``exp(score / temperature)`` among those left.
+
+    They are drawn from the `pool` best; None: all that were scored. The header ``X-Request-Id`` is the seed.
+    """
+
+    temperature: Annotated[float, Meta(ge=0.001, le=1000)]
+    pool: Annotated[int, Meta(ge=1)] | None = None
+
+
+class SeenRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which of the user's past items are left out, in place of `trainer.exclude`; disliked ones always are.
+
+    Attributes
+    ----------
+    rule : ``recent``, ``seen`` or ``nothing``
+    items, minutes : of ``recent``: so many last distinct ones, and those of so long
+    """
+
+    rule: Literal["recent", "seen", "nothing"]
+    items: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+    minutes: Annotated[float, Meta(ge=0, le=1_000_000)] | None = None
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What all questions for items have in common.
+
+    Attributes
+    ----------
+    k : how many items; None is the server's default
+    filters : what every returned item meets
+    boosts : what is added to scores before anything is chosen
+    caps : how many returned items may share a value; an item without the feature has no cap
+    new_items : share of the answer for new items
+    sampling : draws items; the answer has their propensities
+    seen : which of the user's past items are left out
+    as_of : epoch ms at which states are read; None is the mirror's watermark
+    fields : features that the answer has of every item; ``*`` is all
+    echo : whether the answer has the query as it was carried out, defaults filled in
+    explain : whether the answer says why each item is in it
+    why_not : ids of items; the answer says where each fell out
+    """
+
+    k: Annotated[int, Meta(ge=1)] | None = None
+    filters: Filters = Filters()
+    boosts: Annotated[list[Boost], Meta(max_length=32)] = []
+    caps: Annotated[list[Cap], Meta(max_length=8)] = []
+    new_items: NewItems | None = None
+    sampling: Sampling | None = None
+    seen: SeenRule | None = None
+    as_of: Millis | None = None
+    fields: Annotated[list[FieldName], Meta(max_length=64)] = []
+    echo: bool = False
+    explain: bool = False
+    why_not: Annotated[list[Id], Meta(max_length=20)] = []
+
+
+class Request(Query, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One retrieval request for a user.
 
     Attributes
     ----------
     user : id; an unknown user has an empty history
-    k : how many items; None is the server's default
     mode : a value of `RetrievalMode`
     history : item ids, oldest first, instead of the mirrored history; an element may be ``[id, epoch ms]``
     context : context of the request, as in an interaction event
-    as_of : epoch ms at which states are read; None is the mirror's watermark
 
     Examples
     --------
@@ -82,12 +171,31 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     user: Id
-    k: Annotated[int, Meta(ge=1)] | None = None
-    mode: str = RetrievalMode.BEAM.value
-    filters: Filters = Filters()
+    mode: Annotated[str, Meta(extra_json_schema={"enum": MODES})] = RetrievalMode.BEAM.value
     history: list[Id | HistoryItem] | None = None
     context: dict[str, Scalar] | None = None
-    as_of: Millis | None = None
+
+
+class SimilarRequest(Query, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A request for items like given ones, which are never returned themselves.
+
+    Attributes
+    ----------
+    items : ids; unknown ones are passed over, as long as one is known
+    by : ``model``: the cosine of the items' vectors; ``evidence``: how large a share of what users engage with around
+        the given items an item is; ``both``: their sum
+    user : id; what this user has seen is left out
+    """
+
+    items: Annotated[list[Id], Meta(min_length=1, max_length=100)]
+    by: Literal["both", "model", "evidence"] = "both"
+    user: Id | None = None
+
+
+class ListRequest(Query, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A request for a list that is the same for everybody, but for what `user`, if there is one, has seen."""
+
+    user: Id | None = None
 
 
 class AnswerStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +210,8 @@ class AnswerStats(msgspec.Struct, frozen=True, kw_only=True):
     dots : candidates whose dot product was computed, to choose those that were scored
     sources : scored items by where they came from: index, neighbours of the last items, memory of past items
     corpus : items that are retrievable at all
+    allowed : of these, items that pass filters and seen rule; counted where the answer is short of items
+    missing : by how many items the answer is shorter than `k`
     certified : whether no better item exists: each allowed one was scored, or has a bound that is too low
     scored_share : `scored` / `corpus`
     took_ms : wall time, including the request's share of work done for several at once
@@ -111,6 +221,8 @@ class AnswerStats(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int
     nodes: int
     corpus: int
+    allowed: int | None = None
+    missing: int = 0
     certified: bool = False
     scored_share: float = 0.0
     evaluations: int = 0
@@ -119,8 +231,48 @@ class AnswerStats(msgspec.Struct, frozen=True, kw_only=True):
     took_ms: float = 0.0
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """Items, best first, with their scores.
+class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why an item is in an answer.
+
+    Attributes
+    ----------
+    source : where it came from: index, neighbours of the last items, memory of past items, the popular, the latest
+    path : nodes from the first level down
+    path_log_probs : log probability of each of these for the user
+    parts : the score as a sum: ``item``, ``state``, ``node``, ``pair`` and ``boost``; ``network`` is the rest
+    history : items of the history that add most: how much lower the score is without each
+    pair : facts of user and item: co-visitation over popularity (``session``, ``month``), ``count`` and ``last`` of
+        the user's own engagements
+    passed : conditions that it met
+    """
+
+    source: str
+    path: list[int] = []
+    path_log_probs: list[float] = []
+    parts: dict[str, float] = {}
+    history: dict[str, float] = {}
+    pair: dict[str, float] = {}
+    passed: list[str] = []
+
+
+class WhyNot(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an item fell out.
+
+    Attributes
+    ----------
+    item : id
+    stage : ``unknown``, ``not_indexed``, ``deleted``, ``expired``, ``filtered``, ``seen``, ``node_not_opened``,
+        ``not_scored``, ``ranked_below``, ``capped`` or ``returned``, in the order of a search
+    detail : in words
+    """
+
+    item: str
+    stage: str
+    detail: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Items, best first, with their scores; the last attributes are there if the query asked for them.
 
     Attributes
     ----------
@@ -129,6 +281,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     as_of : watermark of the mirror, epoch ms
     stats
     recommendation_id : opaque and unique; events that result from this answer name it. Given by the server only
+    features : of each item, those of the query's `fields` that it has
+    propensities : of each item, its probability of being drawn at its place, given those before it
+    query : the query as it was carried out
+    reasons : why each item is there
+    why_not : where each item of the query's `why_not` fell out
     """
 
     items: list[str]
@@ -137,6 +294,17 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     as_of: int
     stats: AnswerStats
     recommendation_id: str = ""
+    features: list[dict[str, Feature]] | None = None
+    propensities: list[float] | None = None
+    query: dict[str, Any] | None = None
+    reasons: list[Reason] | None = None
+    why_not: list[WhyNot] | None = None
+
+
+class AcceptedBody(msgspec.Struct, frozen=True):
+    """Body of the response to calls that write: so many events are in the log."""
+
+    accepted: int
 
 
 class QueriesBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,16 +319,6 @@ class AnswersBody(msgspec.Struct, frozen=True):
     answers: list[Answer]
 
 
-class AcceptedBody(msgspec.Struct, frozen=True):
-    """Body of the response to calls that write: so many events are in the log."""
-
-    accepted: int
-
-
-_request_decoder = msgspec.json.Decoder(Request)
-_queries_decoder = msgspec.json.Decoder(QueriesBody)
-
-
 def parse_request(body: bytes | bytearray) -> Request:
     """Parse the body of one request.
 
@@ -169,27 +327,52 @@ def parse_request(body: bytes | bytearray) -> Request:
     RequestError
         The body is not a request; if a field is unknown, the text names the known ones.
     """
-    request: Request = _decode(_request_decoder, body)
-    return request
+    return parse(Request, body)
 
 
 def parse_requests(body: bytes | bytearray) -> list[Request]:
     """Parse the requests of ``{"queries": [...]}``; raises as `parse_request` does."""
-    queries: QueriesBody = _decode(_queries_decoder, body)
-    return queries.queries
+    return parse(QueriesBody, body).queries
 
 
-def _decode(decoder: msgspec.json.Decoder[Any], body: bytes | bytearray) -> Any:
+def parse(kind: type[Body], body: bytes | bytearray) -> Body:
+    """Parse a body of a kind; raises as `parse_request` does."""
     try:
-        return decoder.decode(body)
+        parsed: Body = _decoder(kind).decode(body)
+        return parsed
     except UnicodeDecodeError as error:
         raise RequestError(f"the body is not UTF-8 at byte {error.start} of a text; encode JSON as UTF-8") from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise RequestError(f"{error}{_hint(str(error))}") from None
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise RequestError(f"{error}{_hint(kind, str(error))}") from None
 
 
-def _hint(message: str) -> str:
+@cache
+def _decoder(kind: type[Body]) -> msgspec.json.Decoder[Body]:
+    return msgspec.json.Decoder(kind)
+
+
+# The part of a body that a path in an error text ends with, for the names that it may have.
+_PARTS: dict[str, type[msgspec.Struct]] = {
+    "queries": Request,
+    "filters": Filters,
+    "where": Condition,
+    "any": Condition,
+    "all": Condition,
+    "none": Condition,
+    "range": ValueRange,
+    "boosts": Boost,
+    "recency": Recency,
+    "caps": Cap,
+    "new_items": NewItems,
+    "sampling": Sampling,
+    "seen": SeenRule,
+}
+
+
+def _hint(kind: type[msgspec.Struct], message: str) -> str:
     if "unknown field" not in message:
         return ""
-    known = FILTERS if "filters" in message.partition(" - at ")[2] else Request.__struct_fields__
-    return f"; known {'filters' if known is FILTERS else 'fields'}: {', '.join(known)}"
+    path = message.rpartition(" - at `")[2].rstrip("`")
+    part = path.rpartition(".")[2].partition("[")[0]
+    named = _PARTS.get(part, kind)
+    return f"; known {'filters' if named is Filters else 'fields'}: {', '.join(named.__struct_encode_fields__)}"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -21,66 +20,53 @@ from starlette.requests import ClientDisconnect
 
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import LIVE, METRICS, READY
-from hsnn.monitoring.process.log_format import bound_ids
+from hsnn.monitoring.process.log_format import bound_ids, current_ids
 from hsnn.serving import schema
 from hsnn.serving.api.access import Access
 from hsnn.serving.api.body import SMALL_BODY, BodyReader
 from hsnn.serving.api.ingest import IngestApi, ItemBody, UserBody
-from hsnn.serving.api.inspection import describe, summary
-from hsnn.serving.api.lanes import Lane
-from hsnn.serving.api.request_log import RequestLog
-from hsnn.serving.config import Scope, ServingConfig
-from hsnn.serving.errors import (
-    BackpressureError,
-    BusyError,
-    ConsoleError,
-    DeadlineError,
-    EventsNotTakenError,
-    ForbiddenError,
-    NotReadyError,
-    RateLimitError,
-    RequestError,
-    SlowBodyError,
-    TooLargeError,
-    UnauthorizedError,
+from hsnn.serving.api.inspection import (
+    ItemDescription,
+    UserDescription,
+    VersionSummary,
+    describe,
+    describe_user,
+    summary,
 )
+from hsnn.serving.api.lanes import Lane
+from hsnn.serving.api.openapi import RouteDescription, openapi_document
+from hsnn.serving.api.problems import STATUS, problem, problem_of, shortened
+from hsnn.serving.api.request_log import RequestLog, mode_of
+from hsnn.serving.config import Scope, ServingConfig
+from hsnn.serving.errors import ConsoleError, RequestError
 from hsnn.serving.limits import Deadline
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.schema import Answer, AnswersBody, RetrievalMode
+from hsnn.serving.schema import (
+    AcceptedBody,
+    Answer,
+    AnswersBody,
+    ListRequest,
+    Query,
+    RetrievalMode,
+    SimilarRequest,
+)
+from hsnn.serving.search.queries import as_request
 from hsnn.serving.search.retrieval import retrieve
+from hsnn.serving.search.similar import similar
 from hsnn.streaming.schema.events import Event
 
 _log = logging.getLogger(__name__)
 
-# HTTP status of each error that is reported to the client.
-_STATUS: dict[type[Exception], int] = {
-    RequestError: 422,
-    NotReadyError: 503,
-    BusyError: 503,
-    DeadlineError: 504,
-    TooLargeError: 413,
-    SlowBodyError: 408,
-    UnauthorizedError: 401,
-    ForbiddenError: 403,
-    RateLimitError: 429,
-    BackpressureError: 429,
-    EventsNotTakenError: 503,
-}
-
 # Status by which a call is counted whose client closed the connection before the answer, as web servers log it.
 _CLIENT_GONE = 499
-
-# Characters of the longest error text: an error may quote what was sent, and that may be megabytes.
-_LONGEST_ERROR = 1000
-
-# Seconds after which a client may try again what the server had no room for.
-_RETRY_AFTER = 1.0
 
 # Ids of calls that are taken over into the log; others could forge lines of it.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 
-_Handler = Callable[[Request], Awaitable[bytes | Response | None]]
+Asked = TypeVar("Asked", bound=Query)
+
+_Handler = Callable[[Request], Awaitable[bytes | Response]]
 
 # Modes whose time grows with the number of items.
 _SLOW_MODES = (RetrievalMode.EXACT, RetrievalMode.EXHAUSTIVE)
@@ -122,17 +108,19 @@ class Api:
 
     async def retrieve(self, request: Request) -> bytes:
         """``POST /v1/retrieve``: one request, one answer."""
-        self._admit(request)
-        with await self._bodies.read(request) as body:
-            deadline = Deadline(self._config.deadline)
-            content = body.content
-            if len(content) > SMALL_BODY:
-                return await self._slow.run(
-                    lambda: self._one(schema.parse_request(content), deadline), deadline.seconds
-                )
-            parsed = schema.parse_request(content)
-        lane = self._slow if parsed.mode in _SLOW_MODES else self._quick
-        return await lane.run(lambda: self._one(parsed, deadline), deadline.seconds)
+        return await self._ask(request, schema.Request, self._one)
+
+    async def similar(self, request: Request) -> bytes:
+        """``POST /v1/similar``: items like given ones."""
+        return await self._ask(request, SimilarRequest, self._similar)
+
+    async def popular(self, request: Request) -> bytes:
+        """``POST /v1/popular``: the items with the most traffic now."""
+        return await self._list(request, RetrievalMode.POPULARITY)
+
+    async def latest(self, request: Request) -> bytes:
+        """``POST /v1/latest``: the items that were seen first most recently."""
+        return await self._list(request, RetrievalMode.LATEST)
 
     async def retrieve_many(self, request: Request) -> bytes:
         """``POST /v1/retrieve_many``: answers in the order of the queries; other calls are served in between."""
@@ -148,12 +136,19 @@ class Api:
         self._admit(request)
         return await self._quick.run(lambda: msgspec.json.encode(summary(self._mirror)), self._config.deadline)
 
-    async def item(self, request: Request) -> bytes | None:
-        """``GET /v1/items/{id}``: one item; None if it is unknown."""
+    async def item(self, request: Request) -> bytes:
+        """``GET /v1/items/{id}``: one item."""
         self._admit(request)
         name = request.path_params["item"]
         item = await self._quick.run(lambda: describe(self._mirror, name), self._config.deadline)
-        return None if item is None else msgspec.json.encode(item | {"fresh_seconds": self._freshness.get(name)})
+        return msgspec.json.encode(msgspec.structs.replace(item, fresh_seconds=self._freshness.get(name)))
+
+    async def user(self, request: Request) -> bytes:
+        """``GET /v1/users/{id}``: history and past items of one user."""
+        self._admit(request)
+        name = request.path_params["user"]
+        user = await self._quick.run(lambda: describe_user(self._mirror, name), self._config.deadline)
+        return msgspec.json.encode(user)
 
     async def openapi(self, request: Request) -> bytes:
         """``GET /openapi.json``: description of this interface."""
@@ -171,8 +166,30 @@ class Api:
         """Check token and rate of a call; return the token's name."""
         return self.access.admit(request.headers.get("authorization", ""), Scope.READ)
 
+    async def _ask(self, request: Request, kind: type[Asked], answer: Callable[[Asked, Deadline], bytes]) -> bytes:
+        """Parse a query of a kind and answer it in the lane that it belongs to."""
+        self._admit(request)
+        with await self._bodies.read(request) as body:
+            deadline = Deadline(self._config.deadline)
+            content = body.content
+            if len(content) > SMALL_BODY:
+                return await self._slow.run(lambda: answer(schema.parse(kind, content), deadline), deadline.seconds)
+            parsed = schema.parse(kind, content)
+        is_slow = getattr(parsed, "mode", None) in _SLOW_MODES or parsed.explain or parsed.why_not
+        lane = self._slow if is_slow else self._quick
+        return await lane.run(lambda: answer(parsed, deadline), deadline.seconds)
+
+    async def _list(self, request: Request, mode: RetrievalMode) -> bytes:
+        return await self._ask(
+            request, ListRequest, lambda parsed, deadline: self._one(as_request(parsed, mode), deadline)
+        )
+
     def _one(self, request: schema.Request, deadline: Deadline) -> bytes:
         return msgspec.json.encode(self._answer([request], deadline)[0])
+
+    def _similar(self, request: SimilarRequest, deadline: Deadline) -> bytes:  # noqa: ARG002 - one search, no chunks
+        answer = similar(self._mirror, request, self._config.limits, seed=_seed())
+        return msgspec.json.encode(self._recorded([request], [answer])[0])
 
     def _many(self, body: bytearray, deadline: Deadline) -> tuple[bytes, int]:
         """Answer the queries of a body; return the encoded answers and their number."""
@@ -183,18 +200,27 @@ class Api:
 
     def _answer(self, requests: Sequence[schema.Request], deadline: Deadline) -> list[Answer]:
         """Answer requests; count and log them."""
-        answers = [
-            msgspec.structs.replace(answer, recommendation_id=uuid.uuid4().hex)
-            for answer in retrieve(self._mirror, requests, self._config.limits, deadline)
-        ]
-        for request, answer in zip(requests, answers, strict=True):
-            self._metrics.request_scored.labels(request.mode).observe(answer.stats.scored)
-            self._metrics.request_dots.labels(request.mode).observe(answer.stats.dots)
+        answers = retrieve(self._mirror, requests, self._config.limits, deadline, seed=_seed())
+        return self._recorded(requests, answers)
+
+    def _recorded(self, requests: Sequence[Query], answers: Sequence[Answer]) -> list[Answer]:
+        """Give ids to answers, count and log them."""
+        named = [msgspec.structs.replace(answer, recommendation_id=uuid.uuid4().hex) for answer in answers]
+        for request, answer in zip(requests, named, strict=True):
+            mode = mode_of(request)
+            self._metrics.request_scored.labels(mode).observe(answer.stats.scored)
+            self._metrics.request_dots.labels(mode).observe(answer.stats.dots)
+            self._metrics.underfilled.labels(mode).inc(answer.stats.missing > 0)
             for source, count in answer.stats.sources.items():
                 self._metrics.candidates.labels(source).inc(count)
         if self.request_log is not None:
-            self.request_log.append(zip(requests, answers, strict=True))
-        return answers
+            self.request_log.append(zip(requests, named, strict=True))
+        return named
+
+
+def _seed() -> str:
+    """Return what decides the draws of a call: its id."""
+    return str(current_ids().get("request", ""))
 
 
 class _ItemIdConvertor(PathConvertor):
@@ -211,25 +237,36 @@ def create_app(api: Api, metrics: ServingMetrics, health: Health, ingest: Ingest
     app = FastAPI(
         title="hsnn", summary="Retrieval from the live index.", docs_url=None, redoc_url=None, openapi_url=None
     )
-    routes: list[tuple[str, str, _Handler, Any]] = [
-        ("/v1/retrieve", "POST", api.retrieve, schema.Request),
-        ("/v1/retrieve_many", "POST", api.retrieve_many, schema.QueriesBody),
-        ("/v1/version", "GET", api.version, None),
-        ("/v1/items/{item:item_id}", "GET", api.item, None),
-        ("/openapi.json", "GET", api.openapi, None),
+    routes: list[tuple[str, str, _Handler, Any, Any]] = [
+        ("/v1/retrieve", "POST", api.retrieve, schema.Request, Answer),
+        ("/v1/retrieve_many", "POST", api.retrieve_many, schema.QueriesBody, AnswersBody),
+        ("/v1/similar", "POST", api.similar, SimilarRequest, Answer),
+        ("/v1/popular", "POST", api.popular, ListRequest, Answer),
+        ("/v1/latest", "POST", api.latest, ListRequest, Answer),
+        ("/v1/version", "GET", api.version, None, VersionSummary),
+        ("/v1/items/{item:item_id}", "GET", api.item, None, ItemDescription),
+        ("/v1/users/{user:item_id}", "GET", api.user, None, UserDescription),
+        ("/openapi.json", "GET", api.openapi, None, None),
     ]
     if ingest is not None:
         routes += [
-            ("/v1/events", "POST", ingest.events, Event | list[Event]),
-            ("/v1/events", "OPTIONS", ingest.preflight, None),
-            ("/v1/items/{item:item_id}", "PUT", ingest.put_item, ItemBody),
-            ("/v1/items/{item:item_id}", "PATCH", ingest.patch_item, ItemBody),
-            ("/v1/items/{item:item_id}", "DELETE", ingest.delete_item, None),
-            ("/v1/users/{user:item_id}", "PUT", ingest.put_user, UserBody),
-            ("/v1/users/{user:item_id}", "DELETE", ingest.delete_user, None),
+            ("/v1/events", "POST", ingest.events, Event | list[Event], AcceptedBody),
+            ("/v1/events", "OPTIONS", ingest.preflight, None, None),
+            ("/v1/items/{item:item_id}", "PUT", ingest.put_item, ItemBody, AcceptedBody),
+            ("/v1/items/{item:item_id}", "PATCH", ingest.patch_item, ItemBody, AcceptedBody),
+            ("/v1/items/{item:item_id}", "DELETE", ingest.delete_item, None, AcceptedBody),
+            ("/v1/users/{user:item_id}", "PUT", ingest.put_user, UserBody, AcceptedBody),
+            ("/v1/users/{user:item_id}", "DELETE", ingest.delete_user, None, AcceptedBody),
         ]
-    for path, method, handler, body in routes:
-        app.add_api_route(path, measured(handler, metrics), methods=[method], openapi_extra=_body_schema(body))
+    for path, method, handler, _, _ in routes:
+        app.add_api_route(path, measured(handler, metrics), methods=[method])
+    document = openapi_document(
+        [
+            RouteDescription(path, method, _summary(handler), body, answer)
+            for path, method, handler, body, answer in routes
+        ]
+    )
+    app.openapi = lambda: document  # type: ignore[method-assign]
     _add_health(app, health, metrics)
 
     @app.exception_handler(HTTPException)
@@ -237,9 +274,15 @@ def create_app(api: Api, metrics: ServingMetrics, health: Health, ingest: Ingest
         """Count and answer calls that no route takes."""
         metrics.requests.labels("none", str(error.status_code)).inc()
         text = f"{request.method} {request.url.path}: {error.detail}; /openapi.json lists what there is"
-        return _error(error.status_code, text, error.headers)
+        return problem(error.status_code, text, error.headers)
 
     return app
+
+
+def _summary(handler: _Handler) -> str:
+    """Return what the first line of a handler's docstring says of its route."""
+    line = (handler.__doc__ or "").partition("\n")[0]
+    return line.partition(": ")[2].capitalize()
 
 
 def measured(handler: _Handler, metrics: ServingMetrics) -> Callable[[Request], Awaitable[Response]]:
@@ -271,68 +314,24 @@ def _request_id(request: Request) -> str:
 async def _response(handler: _Handler, request: Request) -> Response:
     try:
         body = await handler(request)
-    except tuple(_STATUS) as error:
-        retry = getattr(error, "retry_after", _RETRY_AFTER if isinstance(error, BusyError) else None)
-        headers = None if retry is None else {"Retry-After": str(math.ceil(retry))}
-        return _error(_STATUS[type(error)], str(error), headers)
+    except tuple(STATUS) as error:
+        return problem_of(error)
     except ConsoleError as error:
-        return _error(error.status, str(error))
+        return problem(error.status, str(error))
     except ClientDisconnect:
         return Response(status_code=_CLIENT_GONE)  # nobody reads it, but it is counted
     except asyncio.CancelledError:  # uvicorn cancels what still runs when it stops, and would log a traceback
-        return _error(503, "the server is stopping")
+        return problem(503, "the server is stopping")
     except Exception:
-        _log.exception("%s %s failed; the caller got status 500", request.method, _shortened(request.url.path))
-        return _error(500, "this call failed inside of the server; its log says where")
+        _log.exception("%s %s failed; the caller got status 500", request.method, shortened(request.url.path))
+        return problem(500, "this call failed inside of the server; its log says where")
     if isinstance(body, Response):
         return body
-    if body is None:
-        return _error(404, f"no item {request.path_params.get('item')!r} is known here")
     return Response(body, media_type="application/json")
-
-
-def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(
-        msgspec.json.encode({"error": _shortened(text)}), status, headers=headers, media_type="application/json"
-    )
-
-
-def _shortened(text: str) -> str:
-    """Leave out the middle of a long text: its beginning says what is wrong, its end what to do.
-
-    Examples
-    --------
-    >>> len(_shortened("x" * 5000)) <= _LONGEST_ERROR, _shortened("short")
-    (True, 'short')
-    """
-    half = _LONGEST_ERROR // 2 - 8
-    return text if len(text) <= _LONGEST_ERROR else f"{text[:half]} [...] {text[-half:]}"
 
 
 def _json(status: int, content: Any) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
-
-
-def _body_schema(body: Any) -> dict[str, Any] | None:
-    """Make the schema of a route's body for ``/openapi.json``."""
-    if body is None:
-        return None
-    return {"requestBody": {"content": {"application/json": {"schema": _inlined(msgspec.json.schema(body))}}}}
-
-
-def _inlined(schema_: dict[str, Any]) -> dict[str, Any]:
-    """Resolve the references of a schema, which would point outside of the OpenAPI document."""
-    definitions = schema_.get("$defs", {})
-
-    def resolved(part: Any) -> Any:
-        if isinstance(part, dict):
-            if "$ref" in part:
-                return resolved(definitions[part["$ref"].rpartition("/")[2]])
-            return {name: resolved(value) for name, value in part.items()}
-        return [resolved(value) for value in part] if isinstance(part, list) else part
-
-    inlined: dict[str, Any] = resolved({name: value for name, value in schema_.items() if name != "$defs"})
-    return inlined
 
 
 def _add_health(app: FastAPI, health: Health, metrics: ServingMetrics) -> None:

@@ -11,7 +11,16 @@ import httpx
 import msgspec
 
 from hsnn.serving.errors import ClientError
-from hsnn.serving.schema import AcceptedBody, Answer, AnswersBody, QueriesBody, Request
+from hsnn.serving.schema import (
+    AcceptedBody,
+    Answer,
+    AnswersBody,
+    ListRequest,
+    QueriesBody,
+    Query,
+    Request,
+    SimilarRequest,
+)
 from hsnn.streaming.schema.events import Event
 
 
@@ -40,16 +49,26 @@ class Client:
         user
             Id.
         **fields
-            Any other field of `hsnn.serving.schema.Request`: ``k``, ``mode``, ``filters``, ``history``, ``context``,
-            ``as_of``.
+            Any other field of `hsnn.serving.schema.Request`, as JSON values or as the types there.
 
         Raises
         ------
         ClientError
             No answer, or an error status; the text is the server's.
         """
-        body = msgspec.json.encode(msgspec.convert({"user": user, **fields}, Request, from_attributes=True))
-        return msgspec.json.decode(self._call("POST", "/v1/retrieve", body), type=Answer)
+        return self._ask("/v1/retrieve", {"user": user, **fields}, Request)
+
+    def similar(self, items: Sequence[str | int], **fields: Any) -> Answer:
+        """Find items like given ones; `fields` are others of `SimilarRequest`; raises as `retrieve` does."""
+        return self._ask("/v1/similar", {"items": list(items), **fields}, SimilarRequest)
+
+    def popular(self, **fields: Any) -> Answer:
+        """List the most popular items; `fields` are those of `ListRequest`; raises as `retrieve` does."""
+        return self._ask("/v1/popular", fields, ListRequest)
+
+    def latest(self, **fields: Any) -> Answer:
+        """List the newest items; `fields` are those of `ListRequest`; raises as `retrieve` does."""
+        return self._ask("/v1/latest", fields, ListRequest)
 
     def retrieve_many(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer many requests in their order; raises as `retrieve` does."""
@@ -75,6 +94,11 @@ class Client:
         body = msgspec.json.encode(list(events))
         return msgspec.json.decode(self._call("POST", "/v1/events", body), type=AcceptedBody).accepted
 
+    def user(self, user: str | int) -> dict[str, Any]:
+        """Get history and past items of a user; raises as `retrieve` does, with status 404 for an unknown one."""
+        description: dict[str, Any] = msgspec.json.decode(self._call("GET", f"/v1/users/{quote(str(user), safe='')}"))
+        return description
+
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
@@ -84,6 +108,10 @@ class Client:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+    def _ask(self, path: str, fields: dict[str, Any], kind: type[Query]) -> Answer:
+        body = msgspec.json.encode(msgspec.convert(fields, kind, from_attributes=True))
+        return msgspec.json.decode(self._call("POST", path, body), type=Answer)
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         try:
@@ -99,6 +127,6 @@ class Client:
 
 def _error_text(response: httpx.Response) -> str:
     try:
-        return str(msgspec.json.decode(response.content)["error"])
+        return str(msgspec.json.decode(response.content)["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):
         return f"{response.url} answered {response.status_code}"

@@ -16,13 +16,20 @@ from threading import Lock
 import msgspec
 
 from hsnn.monitoring.process.log_format import current_ids
-from hsnn.serving.schema import Answer, Request
+from hsnn.serving.schema import Answer, Query
 
 _log = logging.getLogger(__name__)
 
 
+def mode_of(request: Query) -> str:
+    """Return the mode of a query, ``similar`` of one that has none."""
+    return str(getattr(request, "mode", "similar"))
+
+
 class RequestLog:
     """Appends ``{"t", "request", "recommendation_id", "user", "mode", "as_of", "version", "items"}``, `t` in wall ms.
+
+    A line of an answer that was drawn has ``propensities``, too; one without a user has an empty one.
 
     Parameters
     ----------
@@ -39,7 +46,7 @@ class RequestLog:
         self._lock = Lock()
         self._failing = False
 
-    def append(self, exchanges: Iterable[tuple[Request, Answer]]) -> None:
+    def append(self, exchanges: Iterable[tuple[Query, Answer]]) -> None:
         """Append requests with their answers; they are in the file when this returns, or left out."""
         now = time.time_ns() // 1_000_000
         lines = [
@@ -48,12 +55,13 @@ class RequestLog:
                     "t": now,
                     "request": current_ids().get("request"),
                     "recommendation_id": answer.recommendation_id,
-                    "user": str(request.user),
-                    "mode": request.mode,
+                    "user": str(getattr(request, "user", None) or ""),
+                    "mode": mode_of(request),
                     "as_of": answer.as_of,
                     "version": answer.version,
                     "items": answer.items,
                 }
+                | ({} if answer.propensities is None else {"propensities": answer.propensities})
             )
             for request, answer in exchanges
         ]

@@ -1,33 +1,28 @@
-"""Inverted index of item features, so that a feature filter is a look-up."""
+"""Inverted index of item features, so that a feature filter is a look-up; and columns of numbers, for ranges."""
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.serving.mirror.feature_values import (
+    NOT_A_NUMBER,
+    AnyOf,
+    Predicate,
+    Value,
+    Values,
+    canonical_value,
+    canonical_values,
+    number_of,
+)
 from hsnn.streaming.schema.events import Feature, Scalar
+from hsnn.trainer.rowstore.arrays import grown
 
 # Masks of recent filters that are cached; one takes a byte per row.
 _CACHED_MASKS = 256
-
-Value = str | float
-"""A value as `canonical_value` writes it."""
-
-Values = frozenset[Value]
-"""Values of a feature; the accepted values of a filter."""
-
-_WORDS = {"true": 1.0, "false": 0.0}
-"""What a text may say besides a number."""
-
-# At most 15 digits: a float has them all.
-_PLAIN_NUMBER = re.compile(r"(?=.{1,16}$)-?(0|[1-9][0-9]*)([.][0-9]+)?", re.ASCII)
-
-# Largest number up to which whole ones are exact floats; larger ones are compared as they are written.
-_EXACT = 2**53
 
 
 class FeatureIndex:
@@ -39,48 +34,93 @@ class FeatureIndex:
     Examples
     --------
     >>> index = FeatureIndex()
-    >>> index.set_features(0, {"genres": ["war", "drama"]})
-    >>> index.set_features(1, {"genres": ["comedy"]})
+    >>> index.set_features(0, {"genres": ["war", "drama"], "price": 5})
+    >>> index.set_features(1, {"genres": ["comedy"], "price": [1, 9]})
     >>> index.mask("genres", ["war"], rows=3).tolist()
+    [True, False, False]
+    >>> index.range_mask("price", 2, 8, strict=(False, False), rows=3).tolist()
     [True, False, False]
     """
 
     def __init__(self) -> None:
         self.features: dict[int, Mapping[str, Feature]] = {}
         self._postings: dict[str, dict[Value, set[int]]] = {}
-        self._masks: OrderedDict[tuple[str, Values], NDArray[np.bool_]] = OrderedDict()
+        self._masks: OrderedDict[tuple[str, Predicate], NDArray[np.bool_]] = OrderedDict()
+        self._numbers: dict[str, _NumberColumn] = {}
 
     @property
     def names(self) -> list[str]:
         """Names of the features that some item has or had."""
         return sorted(self._postings)
 
+    def has_name(self, name: str) -> bool:
+        """Whether some item has or had a feature."""
+        return name in self._postings
+
     def set_features(self, row: int, features: Mapping[str, Feature]) -> None:
         """Set the features of a row."""
         before = self.features.get(row, {})
         self.features[row] = features
         for name in before.keys() | features.keys():
-            old, new = _values(before.get(name)), _values(features.get(name))
+            old, new = canonical_values(before.get(name)), canonical_values(features.get(name))
             if old != new:
                 self._update_postings(row, name, old, new)
 
+    def values(self, row: int, name: str) -> Values:
+        """Return the values that a row has of a feature."""
+        return canonical_values(self.features.get(row, {}).get(name))
+
     def mask(self, name: str, values: Iterable[Scalar], rows: int) -> NDArray[np.bool_]:
         """Mask of those of the first `rows` rows that have one of `values`: (rows,) bool, read-only."""
-        filter_key = (name, _values([*values]))
-        mask = self._masks.get(filter_key)
+        return self.predicate_mask(name, AnyOf(frozenset(map(canonical_value, values))), rows)
+
+    def predicate_mask(self, name: str, predicate: Predicate, rows: int) -> NDArray[np.bool_]:
+        """Mask of those of the first `rows` rows whose values a predicate accepts: (rows,) bool, read-only."""
+        mask = self._masks.get((name, predicate))
         if mask is None or len(mask) < rows:
-            mask = self._masks[filter_key] = self._build_mask(*filter_key, rows=rows)
-        self._masks.move_to_end(filter_key)
+            mask = self._masks[name, predicate] = self._build_mask(name, predicate, rows=rows)
+        self._masks.move_to_end((name, predicate))
         if len(self._masks) > _CACHED_MASKS:
             self._masks.popitem(last=False)
         return mask[:rows]
 
-    def _build_mask(self, name: str, values: Values, rows: int) -> NDArray[np.bool_]:
+    def range_mask(
+        self, name: str, least: float, most: float, *, strict: tuple[bool, bool], rows: int
+    ) -> NDArray[np.bool_]:
+        """Mask of those of the first `rows` rows that have a number from `least` to `most`: (rows,) bool.
+
+        `strict` says whether the ends themselves are left out. Dates and times count as epoch ms.
+        """
+        return self._column(name).mask(least, most, strict, rows)
+
+    def numbers(self, name: str, rows: int) -> NDArray[np.float64]:
+        """Return a number of each of the first `rows` rows, of several any one, NaN where there is none: (rows,)."""
+        numbers = np.full(rows, NOT_A_NUMBER)
+        first = self._column(name).first[:rows]
+        numbers[: len(first)] = first
+        return numbers
+
+    def _column(self, name: str) -> _NumberColumn:
+        """Return the numbers of a feature, which are gathered when first asked for and followed from then on."""
+        column = self._numbers.get(name)
+        if column is None:
+            column = self._numbers[name] = _NumberColumn()
+            for value, posted in self._postings.get(name, {}).items():
+                number = number_of(value)
+                for row in posted if number == number else ():
+                    column.add(row, number)
+        return column
+
+    def _build_mask(self, name: str, predicate: Predicate, rows: int) -> NDArray[np.bool_]:
         mask = np.zeros(rows, np.bool_)
+        postings = self._postings.get(name, {})
+        # Only the accepted values are looked up where a predicate names them; a feature may have a million others.
+        values = predicate.accepted if isinstance(predicate, AnyOf) else list(postings)
         for value in values:
-            posted = self._postings.get(name, {}).get(value, ())
-            index = np.fromiter(posted, np.int64, len(posted))
-            mask[index[index < rows]] = True
+            if value in postings and predicate.accepts(frozenset([value])):
+                posted = postings[value]
+                index = np.fromiter(posted, np.int64, len(posted))
+                mask[index[index < rows]] = True
         return mask
 
     def _update_postings(self, row: int, name: str, old: Values, new: Values) -> None:
@@ -89,29 +129,49 @@ class FeatureIndex:
             postings[value].discard(row)
         for value in new - old:
             postings.setdefault(value, set()).add(row)
-        for (other, values), mask in self._masks.items():
+        if name in self._numbers:
+            self._numbers[name].set_row(row, new)
+        for (other, predicate), mask in self._masks.items():
             if other == name and row < len(mask):
-                mask[row] = not values.isdisjoint(new)
+                mask[row] = predicate.accepts(new)
 
 
-def canonical_value(value: Scalar) -> Value:
-    """Write a value in one way: 1, 1.0, true, "1" and "true" are one value, as 2003 and "2003" are.
+class _NumberColumn:
+    """The numbers of a feature by row: the first in an array, which one pass compares, further ones aside."""
 
-    A text is a number if it is written as a plain one: "007" and long numbers are codes, and stay texts.
+    def __init__(self) -> None:
+        self.first: NDArray[np.float64] = np.full(0, NOT_A_NUMBER)
+        self._further: dict[int, list[float]] = {}
 
-    Examples
-    --------
-    >>> [canonical_value(value) for value in (True, "1.0", "2003", "007", "drama")]
-    [1.0, 1.0, 2003.0, '007', 'drama']
-    """
-    if isinstance(value, str):
-        known = _WORDS.get(value.casefold())
-        return float(value) if _PLAIN_NUMBER.fullmatch(value) else value if known is None else known
-    if value is None or abs(value) > _EXACT or value != value:
-        return str(value)
-    return float(value)
+    def set_row(self, row: int, values: Values) -> None:
+        """Replace the numbers of a row."""
+        if row < len(self.first):
+            self.first[row] = NOT_A_NUMBER
+        self._further.pop(row, None)
+        for number in map(number_of, values):
+            if number == number:
+                self.add(row, number)
+
+    def add(self, row: int, number: float) -> None:
+        """Add a number of a row."""
+        self.first = grown(self.first, row + 1, NOT_A_NUMBER)
+        if self.first[row] != self.first[row]:
+            self.first[row] = number
+        else:
+            self._further.setdefault(row, []).append(number)
+
+    def mask(self, least: float, most: float, strict: tuple[bool, bool], rows: int) -> NDArray[np.bool_]:
+        """Mask of the rows that have a number in a range; see `FeatureIndex.range_mask`."""
+        mask = np.zeros(rows, np.bool_)
+        first = self.first[:rows]
+        mask[: len(first)] = in_range(first, least, most, strict)
+        for row, numbers in self._further.items():
+            if row < rows and in_range(np.array(numbers), least, most, strict).any():
+                mask[row] = True
+        return mask
 
 
-def _values(feature: Feature) -> Values:
-    values = feature if isinstance(feature, list) else () if feature is None else (feature,)
-    return frozenset(map(canonical_value, values))
+def in_range(numbers: NDArray[np.float64], least: float, most: float, strict: tuple[bool, bool]) -> NDArray[np.bool_]:
+    """Test which of `numbers` (n,) are in a range, whose ends may be infinite; NaN is in none."""
+    above = numbers > least if strict[0] else numbers >= least
+    return above & (numbers < most if strict[1] else numbers <= most)

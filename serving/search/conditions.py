@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.serving.errors import RequestError
 from hsnn.serving.mirror.mirror import EpochState
-from hsnn.serving.schema import Request
+from hsnn.serving.schema import Query
+from hsnn.serving.search.condition_masks import boost_addend, restrictions
 from hsnn.trainer.rowstore.arrays import Array
+
+Real = TypeVar("Real", bound=np.floating)
 
 
 class ItemConditions(NamedTuple):
@@ -23,13 +25,13 @@ class ItemConditions(NamedTuple):
         the user are left out, is applied beside it.
     boosts : (rows,) float32 or None
         Added to an item's score, before candidates are chosen. Finite; None: nothing is added. The mode ``popularity``
-        has no scores to add it to.
+        adds it to the log of its counts.
     """
 
     mask: NDArray[np.bool_] | None = None
     boosts: NDArray[np.float32] | None = None
 
-    def boosted(self, scores: NDArray[np.float32], rows: NDArray[np.integer]) -> NDArray[np.float32]:
+    def boosted(self, scores: NDArray[Real], rows: NDArray[np.integer]) -> NDArray[Real]:
         """Add the boosts of `rows` (n,) to their scores (n,).
 
         Examples
@@ -40,7 +42,7 @@ class ItemConditions(NamedTuple):
         """
         if self.boosts is None:
             return scores
-        boosted: NDArray[np.float32] = scores + _padded(self.boosts, int(rows.max(initial=-1)) + 1)[rows]
+        boosted: NDArray[Real] = scores + _padded(self.boosts, int(rows.max(initial=-1)) + 1)[rows].astype(scores.dtype)
         return boosted
 
     def passing(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -53,37 +55,30 @@ class ItemConditions(NamedTuple):
         """
         return mask if self.mask is None else mask & _padded(self.mask, len(mask))[: len(mask)]
 
+    def keep(self, kept: NDArray[np.bool_]) -> ItemConditions:
+        """Let only those rows pass that `kept` (rows,) has, too."""
+        return self._replace(mask=self.passing(kept))
 
-def conditions_of(state: EpochState, request: Request) -> ItemConditions:
-    """Evaluate the filters of a request on all items of a state.
+
+def conditions_of(state: EpochState, request: Query) -> ItemConditions:
+    """Evaluate filters and boosts of a request on all items of a state.
 
     Raises
     ------
     RequestError
-        A feature filter names a feature that no item has.
+        A filter or boost names a feature that no item has.
     """
     filters, ids = request.filters, state.items.ids
     mask: NDArray[np.bool_] | None = None
-    for name, values in filters.features.items():
-        part = _feature_mask(state, name, frozenset(values), len(ids))
+    for _, part in restrictions(state, filters, len(ids)):
         mask = part if mask is None else mask & part
     if filters.items is not None:
         listed: NDArray[np.bool_] = np.zeros(len(ids), np.bool_)
         rows = ids.rows(filters.items)
         listed[rows[rows >= 0]] = True
         mask = listed if mask is None else mask & listed
-    return ItemConditions(mask)
-
-
-def _feature_mask(
-    state: EpochState, name: str, values: frozenset[str | int | float | bool | None], rows: int
-) -> NDArray[np.bool_]:
-    index = state.items.features
-    if name not in index.names:
-        raise RequestError(
-            f"no item has a feature {name!r} to filter by; known: {', '.join(index.names) or 'none yet'}"
-        )
-    return index.mask(name, values, rows)
+    now = state.watermark if request.as_of is None else request.as_of
+    return ItemConditions(mask, boost_addend(state, request.boosts, len(ids), now))
 
 
 def _padded(array: Array, rows: int) -> Array:

@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.serving.mirror.mirror import EpochState
-from hsnn.serving.schema import Request
+from hsnn.serving.schema import Query, Request
 from hsnn.serving.search.conditions import ItemConditions
 from hsnn.serving.search.queries import given_history
 from hsnn.trainer.features.exclusion import excluded_items
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.features.user_memory import MemoryEntries
+from hsnn.trainer.messages import ExclusionRule
+
+MINUTE = 60_000
+"""Milliseconds."""
 
 # A filter that leaves at most this many times the budget is searched without the beam: choosing the best of so
 # few rows is cheaper than opening nodes, and a beam could miss most of them.
@@ -54,7 +58,32 @@ def excluded_rows(
     What is remembered of the users, `memory`, counts beside the history, be this the mirrored one or the request's.
     """
     items, times = _whole_histories(state, requests, queries)
-    return excluded_items(state.exclusion, items, times, memory=memory, now=queries.now)
+    rules = [seen_rule(state, request) for request in requests]
+    parts = []
+    for rule in dict.fromkeys(rules):
+        asking = np.array([number for number, other in enumerate(rules) if other == rule])
+        parts.append(
+            (
+                asking,
+                excluded_items(
+                    rule, items[asking], times[asking], memory=memory.select(asking), now=queries.now[asking]
+                ),
+            )
+        )
+    excluded = np.full((len(requests), max((part.shape[1] for _, part in parts), default=0)), -1, np.int32)
+    for asking, part in parts:
+        excluded[asking, excluded.shape[1] - part.shape[1] :] = part
+    return excluded
+
+
+def seen_rule(state: EpochState, request: Query) -> ExclusionRule:
+    """Return the rule by which past items are left out for a request: its own, or the trainer's."""
+    own, rule = request.seen, state.exclusion
+    if own is None:
+        return rule
+    items = rule.items if own.items is None else own.items
+    time_ms = rule.time_ms if own.minutes is None else int(own.minutes * MINUTE)
+    return ExclusionRule(own.rule, items=items, time_ms=time_ms, keep_ms=rule.keep_ms)
 
 
 def _whole_histories(
@@ -75,7 +104,7 @@ def _whole_histories(
 
 
 def allowed_rows(
-    state: EpochState, request: Request, excluded: NDArray[np.integer], *, conditions: ItemConditions, budget: int
+    state: EpochState, request: Query, excluded: NDArray[np.integer], *, conditions: ItemConditions, budget: int
 ) -> AllowedRows:
     """Apply conditions, expiry and exclusion: rows that may be returned to a request.
 

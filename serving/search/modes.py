@@ -17,6 +17,7 @@ from hsnn.serving.search import exact
 from hsnn.serving.search.conditions import ItemConditions
 from hsnn.serving.search.filters import AllowedRows
 from hsnn.serving.search.topk import SearchResult, top_k, top_k_rows
+from hsnn.trainer.features.user_memory import MemoryEntries
 from hsnn.trainer.model.scorer import EncodedQueries, QueryArrays
 from hsnn.trainer.retrieval.cascade import CandidateSource, MergedCandidates
 from hsnn.trainer.retrieval.index_recall import item_limit
@@ -42,6 +43,8 @@ class SearchContext(NamedTuple):
         Scores of the pair facts of each request; None without the model, or if it uses none.
     conditions : ItemConditions
         Those of the request that is searched for.
+    memory : MemoryEntries or None
+        What is remembered of the users; None where nobody asks for explanations.
     """
 
     state: EpochState
@@ -50,6 +53,7 @@ class SearchContext(NamedTuple):
     encoded: EncodedQueries | None
     pairs: list[PairScores] | None
     conditions: ItemConditions = ItemConditions()
+    memory: MemoryEntries | None = None
 
     @property
     def beam(self) -> int:
@@ -150,11 +154,24 @@ def popularity_filter_search(context: SearchContext, number: int, allowed: Allow
 
 
 def popularity_search(context: SearchContext, number: int, allowed: AllowedRows, k: int) -> SearchResult:
-    """Return the allowed items with the most traffic, without a model; scores are decayed counts."""
+    """Return the allowed items with the most traffic, without a model; scores are decayed counts.
+
+    A boost is added to the log of the count.
+    """
     state, rows = context.state, allowed.all_rows()
-    best = rows[top_k(_log_traffic(state, rows), k)]
-    counts = state.states.counts(best, context.time_of(number))[:, state.half_life]
+    best = rows[top_k(context.conditions.boosted(_log_traffic(state, rows), rows), k)]
+    counts: NDArray[np.floating] = state.states.counts(best, context.time_of(number))[:, state.half_life]
+    if context.conditions.boosts is not None:
+        counts = counts * np.exp(context.conditions.boosted(np.zeros(len(best)), best))
     return SearchResult(best, counts, scored=0, candidates=len(rows), nodes=0, certified=False)
+
+
+def latest_search(context: SearchContext, number: int, allowed: AllowedRows, k: int) -> SearchResult:  # noqa: ARG001
+    """Return the allowed items that were seen first most recently; scores are these times, epoch ms."""
+    rows = allowed.all_rows()
+    first = context.state.states.first[rows].astype(np.float64)
+    best = top_k(first, k)
+    return SearchResult(rows[best], first[best], scored=0, candidates=len(rows), nodes=0, certified=True)
 
 
 SearchFunction = Callable[[SearchContext, int, AllowedRows, int], SearchResult]
@@ -166,6 +183,7 @@ SEARCH_FUNCTIONS: dict[RetrievalMode, SearchFunction] = {
     RetrievalMode.EXHAUSTIVE: exhaustive_search,
     RetrievalMode.POPULARITY: popularity_search,
     RetrievalMode.POPULARITY_FILTER: popularity_filter_search,
+    RetrievalMode.LATEST: latest_search,
 }
 
 

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.serving.mirror.mirror import EpochState
-from hsnn.serving.schema import HistoryItem, Request
+from hsnn.serving.schema import HistoryItem, Query, Request, RetrievalMode
 from hsnn.streaming.schema.events import Id
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
 from hsnn.trainer.features.pair_facts import PairFacts, pair_facts
 from hsnn.trainer.features.user_memory import MemoryEntries
 from hsnn.trainer.model.scorer import QueryArrays
+
+NOBODY = ""
+"""The user of requests that name none; no event has this id."""
+
+
+def as_request(query: Query, mode: RetrievalMode) -> Request:
+    """Make a request of a query that may have a user; without one, of a user that nobody is.
+
+    Examples
+    --------
+    >>> from hsnn.serving.schema import ListRequest
+    >>> as_request(ListRequest(k=3), RetrievalMode.LATEST).mode
+    'latest'
+    """
+    common: dict[str, Any] = {name: getattr(query, name) for name in Query.__struct_fields__}
+    user = getattr(query, "user", None)
+    return Request(user=NOBODY if user is None else user, mode=mode.value, **common)
 
 
 def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> QueryArrays:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.serving.errors import RequestError
+from hsnn.serving.filter_schema import Filters
 from hsnn.serving.limits import Deadline, RetrievalLimits
 from hsnn.serving.mirror.mirror import EpochState, Mirror
-from hsnn.serving.schema import MODES, Answer, AnswerStats, Filters, Request, RetrievalMode
-from hsnn.serving.search.conditions import conditions_of
-from hsnn.serving.search.filters import allowed_rows, excluded_rows
+from hsnn.serving.schema import MODES, Answer, Request, RetrievalMode, Sampling
+from hsnn.serving.search.answers import Work, make_answer
+from hsnn.serving.search.conditions import ItemConditions, conditions_of
+from hsnn.serving.search.explain import explain
+from hsnn.serving.search.filters import AllowedRows, allowed_rows, excluded_rows
 from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext, beam_width
 from hsnn.serving.search.queries import facts_of_queries, queries_from_requests, remembered_items
+from hsnn.serving.search.reasons import reasons_of_model, unreached_by_model
+from hsnn.serving.search.selection import Draw, Selector
+from hsnn.serving.search.topk import SearchResult, top_k
 
 __all__ = ["CHUNK", "retrieve"]
 
@@ -23,7 +31,15 @@ __all__ = ["CHUNK", "retrieve"]
 # one lets the follower apply updates sooner.
 CHUNK = 64
 
+# Decayed count below which a draw takes an item's popularity for this much, as the log of none is infinite.
+_LEAST_COUNT = 1e-9
+
 _DEFAULT_LIMITS = RetrievalLimits()
+
+_WITHOUT_MODEL = (RetrievalMode.POPULARITY, RetrievalMode.LATEST)
+
+# Modes that score some candidates: the most boosted items are added to these.
+_FROM_CANDIDATES = (RetrievalMode.BEAM, RetrievalMode.POPULARITY_FILTER)
 
 
 def retrieve(
@@ -31,10 +47,13 @@ def retrieve(
     requests: Sequence[Request],
     limits: RetrievalLimits = _DEFAULT_LIMITS,
     deadline: Deadline | None = None,
+    *,
+    seed: str = "",
 ) -> list[Answer]:
     """Answer requests, each as if it were alone; the user tower runs once per chunk of them.
 
-    Thread-safe while one thread updates the mirror: a chunk sees the mirror between two updates.
+    Thread-safe while one thread updates the mirror: a chunk sees the mirror between two updates. `seed` decides what
+    requests that sample draw, together with their place and user.
 
     Raises
     ------
@@ -50,70 +69,133 @@ def retrieve(
         _check(request, limits)
     for start in range(0, len(requests), CHUNK):
         with mirror.lock:
-            for answer in _answer_chunk(mirror.state, requests[start : start + CHUNK], limits):
+            chunk = requests[start : start + CHUNK]
+            seeds = [f"{seed}/{start + number}/{request.user}" for number, request in enumerate(chunk)]
+            for answer in _answer_chunk(mirror.state, chunk, limits, seeds):
                 answers.append(answer)
                 if deadline is not None and len(answers) < len(requests):
                     deadline.check(len(answers), len(requests))
     return answers
 
 
+def check_k(k: int | None, limits: RetrievalLimits) -> None:
+    """Raise RequestError if a query asks for more items than the server gives."""
+    if (k or 1) > limits.max_k:
+        raise RequestError(f"k = {k} is more than this server gives; the most is {limits.max_k}")
+
+
+def make_draw(sampling: Sampling | None, seed: str, *, counts: bool = False) -> Draw | None:
+    """Make the draw of a query that samples; `counts` says that its scores are counts, not logits."""
+    if sampling is None:
+        return None
+    number = int.from_bytes(blake2b(seed.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+    return Draw(
+        sampling.temperature,
+        sampling.pool,
+        np.random.default_rng(number),
+        lambda scores: np.log(np.maximum(scores, _LEAST_COUNT)) if counts else scores,
+    )
+
+
 def _check(request: Request, limits: RetrievalLimits) -> None:
     if request.mode not in MODES:
         raise RequestError(f"unknown mode {request.mode!r}; known: {', '.join(MODES)}")
-    if (request.k or 1) > limits.max_k:
-        raise RequestError(f"k = {request.k} is more than this server gives; the most is {limits.max_k}")
+    check_k(request.k, limits)
+    if request.mode == RetrievalMode.LATEST and (request.boosts or request.sampling):
+        raise RequestError(
+            "the latest items are ordered by time: leave out boosts and sampling, or ask in another mode"
+        )
 
 
-def _answer_chunk(state: EpochState, requests: Sequence[Request], limits: RetrievalLimits) -> Iterator[Answer]:
+def _answer_chunk(
+    state: EpochState, requests: Sequence[Request], limits: RetrievalLimits, seeds: Sequence[str]
+) -> Iterator[Answer]:
     began = time.perf_counter()
     queries, index = queries_from_requests(state, requests), state.index
     # Without pair facts, which name items of any node, a plain beam search does without the nodes it does not reach.
-    plain = all(request.mode == RetrievalMode.BEAM and request.filters == Filters() for request in requests)
+    plain = all(
+        request.mode == RetrievalMode.BEAM
+        and request.filters == Filters()
+        and not (request.boosts or request.explain or request.why_not)
+        for request in requests
+    )
     full = index.config.pair_features or not plain
     memory = remembered_items(state, queries, requests)
     encoded = pairs = None
-    if any(request.mode != RetrievalMode.POPULARITY for request in requests):
+    if any(request.mode not in _WITHOUT_MODEL for request in requests):
         shares, beam = index.leaves.node_log_share(), beam_width(state, limits)
         encoded = index.scorer.encode(queries, index.vectors, shares, beam, full=full)
         if index.config.pair_features:
             pairs = index.scorer.pair_logits(facts_of_queries(state, queries, memory)).by_query(len(requests))
     excluded = excluded_rows(state, requests, queries, memory)
     shared_seconds = (time.perf_counter() - began) / len(requests)
-    context = SearchContext(state, limits, queries=queries, encoded=encoded, pairs=pairs)
+    context = SearchContext(state, limits, queries=queries, encoded=encoded, pairs=pairs, memory=memory)
     for number, request in enumerate(requests):
-        yield _answer(context, request, excluded[number], number=number, shared_seconds=shared_seconds)
+        yield _answer(
+            context, request, excluded[number], number=number, seed=seeds[number], shared_seconds=shared_seconds
+        )
 
 
 def _answer(
-    context: SearchContext, request: Request, excluded: NDArray[np.int32], *, number: int, shared_seconds: float
+    context: SearchContext,
+    request: Request,
+    excluded: NDArray[np.int32],
+    *,
+    number: int,
+    seed: str,
+    shared_seconds: float,
 ) -> Answer:
     """Answer the request `number` of a chunk; `shared_seconds` is its share of the work done for all of them.
 
     `excluded` (E,) holds the rows of past items that are left out, -1 padded.
     """
-    began = time.perf_counter()
+    work = Work(time.perf_counter(), shared_seconds)
     state, k, mode = context.state, request.k or context.limits.k, RetrievalMode(request.mode)
-    conditions = conditions_of(state, request)
-    allowed = allowed_rows(state, request, excluded, conditions=conditions, budget=context.budget)
-    result = SEARCH_FUNCTIONS[mode](context._replace(conditions=conditions), number, allowed, k)
-    item_ids, nodes_scored = state.items.ids.ids, 0
-    if context.encoded is not None and mode is not RetrievalMode.POPULARITY:
-        nodes_scored = context.encoded.nodes_scored
-    return Answer(
-        items=[item_ids[row] for row in result.rows.tolist()],
-        scores=result.scores.tolist(),
-        version=state.index.version,
-        as_of=state.watermark,
-        stats=AnswerStats(
-            scored=result.scored,
-            candidates=result.candidates,
-            nodes=result.nodes,
-            corpus=state.corpus,
-            certified=result.certified,
-            scored_share=round(result.scored / max(state.corpus, 1), 4),
-            evaluations=nodes_scored,
-            dots=result.dots,
-            sources=dict(result.sources),
-            took_ms=round(1000 * (time.perf_counter() - began + shared_seconds), 3),
-        ),
+    now, conditions = context.time_of(number), conditions_of(state, request)
+
+    def allowed(own: ItemConditions) -> AllowedRows:
+        return allowed_rows(state, request, excluded, conditions=own, budget=context.budget)
+
+    def search(own: ItemConditions, count: int) -> SearchResult:
+        found = SEARCH_FUNCTIONS[mode](context._replace(conditions=own), number, allowed(own), count)
+        if own.boosts is None or mode not in _FROM_CANDIDATES:
+            return found
+        most = own.keep(most_boosted(own.boosts, allowed(own), context.budget))
+        boosted = SEARCH_FUNCTIONS[mode](context._replace(conditions=most), number, allowed(most), count)
+        return found.united(boosted, count)
+
+    draw = make_draw(request.sampling, seed, counts=mode is RetrievalMode.POPULARITY)
+    selected = Selector(state, request, k, now=now, draw=draw).select(search, conditions, context.budget)
+    if context.encoded is not None and mode not in _WITHOUT_MODEL:
+        work = work._replace(nodes_scored=context.encoded.nodes_scored)
+    context = context._replace(conditions=conditions)
+    explanations = explain(
+        state,
+        request,
+        selected,
+        conditions=conditions,
+        excluded=excluded,
+        search=search,
+        reasons=partial(reasons_of_model, context, number, mode),
+        unreached=partial(unreached_by_model, context, number, mode),
     )
+    return make_answer(
+        state,
+        request,
+        selected,
+        k=k,
+        allowed=lambda: allowed(conditions).size,
+        work=work,
+        explanations=explanations,
+        effective={"mode": mode.value, "beam": context.beam, "budget": context.budget},
+    )
+
+
+def most_boosted(boosts: NDArray[np.float32], allowed: AllowedRows, count: int) -> NDArray[np.bool_]:
+    """Return which rows (rows,) are the allowed ones with the largest boosts above zero, at most `count`."""
+    rows = allowed.all_rows()
+    rows = rows[rows < len(boosts)]
+    rows = rows[boosts[rows] > 0]
+    chosen = np.zeros(len(boosts), np.bool_)
+    chosen[rows[top_k(boosts[rows], count)]] = True
+    return chosen

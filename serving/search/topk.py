@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -17,7 +18,7 @@ class SearchResult(NamedTuple):
     ----------
     rows : (<= k,) int64
         Best first.
-    scores : (<= k,) float32
+    scores : (<= k,) float
     scored, candidates, nodes : int
         Work, as in `hsnn.serving.schema.AnswerStats`.
     certified : bool
@@ -29,13 +30,25 @@ class SearchResult(NamedTuple):
     """
 
     rows: NDArray[np.int64]
-    scores: NDArray[np.float32]
+    scores: NDArray[np.floating]
     scored: int
     candidates: int
     nodes: int
     certified: bool
     dots: int = 0
     sources: Mapping[str, int] = MappingProxyType({})
+
+    def united(self, other: SearchResult, k: int) -> SearchResult:
+        """Return the best `k` of this result and another one for the same request."""
+        rows, first = np.unique(np.r_[self.rows, other.rows], return_index=True)
+        best, values = top_k_rows(rows, np.r_[self.scores, other.scores][first], k)
+        return self._replace(
+            rows=best,
+            scores=values,
+            scored=self.scored + other.scored,
+            dots=self.dots + other.dots,
+            sources=Counter(self.sources) + Counter(other.sources),
+        )
 
 
 def top_k_rows(

@@ -16,7 +16,7 @@ NAME = "ml-100k"
 Rows = list[list[str]]
 
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
-_GENRES = (
+GENRES = (
     "unknown",
     "Action",
     "Adventure",
@@ -37,6 +37,7 @@ _GENRES = (
     "War",
     "Western",
 )
+"""Genres of the films, as both formats spell them."""
 
 
 def read(folder: Path, limit: int | None = None) -> Dataset:
@@ -95,7 +96,7 @@ def _build(
 def _grouplens_films(folder: Path) -> dict[str, dict[str, Feature]]:
     films: dict[str, dict[str, Feature]] = {}
     for row in _lines(folder / "u.item", "|"):
-        genres = [genre for genre, flag in zip(_GENRES, row[5:], strict=False) if flag == "1"]
+        genres = [genre for genre, flag in zip(GENRES, row[5:], strict=False) if flag == "1"]
         films[row[0]] = _film(row[1].strip(), genres)
     return films
 

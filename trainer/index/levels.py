@@ -134,11 +134,16 @@ class Levels(nn.Module):
 
     def log_probs(self, users: tuple[Tensor, ...], shares: list[Tensor]) -> Tensor:
         """Compute the log probabilities of all leaves (B, K) for users, one (B, m_l*d) per level."""
-        log_p = torch.zeros(len(users[0]), 1)
+        return self.level_log_probs(users, shares)[-1]
+
+    def level_log_probs(self, users: tuple[Tensor, ...], shares: list[Tensor]) -> list[Tensor]:
+        """Compute the log probabilities of all nodes of each level, (B, K_l), as `log_probs` does for the leaves."""
+        log_p, levels = torch.zeros(len(users[0]), 1), []
         for level, over_arch in enumerate(self.over_archs):
             own, count = over_arch(users[level], self.node_features(level), slice(None), shares[level]), log_p.shape[1]
             log_p = self._ensemble_log_probs(level, own.view(len(own), count, self.hierarchy.family_size(level)), log_p)
-        return log_p
+            levels.append(log_p)
+        return levels
 
     def beam_log_probs(self, users: tuple[Tensor, ...], shares: list[Tensor], width: int) -> tuple[Tensor, int]:
         """Run a beam search of `width` nodes; return the leaves' log probabilities (B, K), -inf where not visited.

@@ -107,6 +107,15 @@ class Scorer:
         return EncodedQueries(users, nodes, reached, evaluations)
 
     @torch.inference_mode()
+    def level_log_probs(
+        self, encoded: EncodedQueries, request: int, node_log_share: NDArray[np.float32]
+    ) -> list[NDArray[np.float32]]:
+        """Compute the log probabilities of all nodes of each level, (K_l,), for one request."""
+        users = encoded.users.select(slice(request, request + 1))
+        shares = level_log_shares(torch.from_numpy(node_log_share), self.config.levels)
+        return [level[0].numpy() for level in self.model.levels.level_log_probs(users.levels, shares)]
+
+    @torch.inference_mode()
     def score(
         self,
         encoded: EncodedQueries,

@@ -57,6 +57,8 @@ def test_retrieve(client, plant):
         "candidates",
         "nodes",
         "corpus",
+        "allowed",
+        "missing",
         "certified",
         "scored_share",
         "evaluations",
@@ -86,7 +88,7 @@ def test_retrieve_many_answers_in_order(client):
         ({"user": "u", "mode": "fancy"}, "beam, exact, exhaustive, popularity"),
         ({"user": "u", "filters": {"colour": ["red"]}}, "items, exclude, features"),
         ({"user": "u", "filters": {"features": {"colour": ["red"]}}}, "parity, tags, topic"),
-        ({"user": "u", "many": 3}, "user, k, mode, filters, history, context, as_of"),
+        ({"user": "u", "many": 3}, "user, mode, history, context"),
         ({"user": "u", "k": 0}, "k"),
         ({"user": "u", "k": 100_000}, "1000"),
         ({"k": 3}, "user"),
@@ -121,7 +123,7 @@ def test_a_body_that_is_not_utf_8_is_refused_with_a_sentence_and_counted(client,
 
 
 def test_what_fails_inside_is_counted_and_logged_once(client, monkeypatch, caplog):
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a fault")
 
     monkeypatch.setattr("hsnn.serving.api.app.retrieve", broken)
@@ -343,10 +345,13 @@ def test_scored_items_are_counted_by_their_source(new_plant):
 
 
 def test_openapi_describes_the_bodies(client):
-    paths = client.get("/openapi.json").json()["paths"]
-    body = paths["/v1/retrieve"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    document = client.get("/openapi.json").json()
+    paths = document["paths"]
+    assert paths["/v1/retrieve"]["post"]["requestBody"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/Request"
+    }
+    body = document["components"]["schemas"]["Request"]
     assert {"user", "k", "mode", "filters"} <= body["properties"].keys()
-    assert "$ref" not in json.dumps(body)
 
 
 def test_a_request_id_is_kept_or_made_and_is_in_the_logs(mirror, tmp_path, monkeypatch):
@@ -358,6 +363,6 @@ def test_a_request_id_is_kept_or_made_and_is_in_the_logs(mirror, tmp_path, monke
         made = client.post("/v1/retrieve", json={"user": "u"}, headers={"X-Request-Id": forged}).headers["x-request-id"]
         assert len(made) == 32
     assert json.loads(path.read_text().splitlines()[0])["request"] == "edge-7/1"
-    monkeypatch.setattr("hsnn.serving.api.app.retrieve", lambda *_: seen.append(current_ids()) or [])
+    monkeypatch.setattr("hsnn.serving.api.app.retrieve", lambda *_, **__: seen.append(current_ids()) or [])
     client.post("/v1/retrieve_many", json={"queries": []}, headers={"X-Request-Id": "edge-8"})
     assert seen == [{"request": "edge-8"}]
