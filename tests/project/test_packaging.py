@@ -118,6 +118,8 @@ def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, copy / name)
+    (copy / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "operations.md", copy / "docs")  # the console's package has a link to it
     return built(copy, tmp_path_factory.mktemp("wheel"))
 
 
