@@ -48,7 +48,8 @@ class FollowerWorker:
         self.learner.network.world = world
         self.learner.network.optimizer.guard.limit = monitoring.gradient_limit
         state = None if checkpoint is None else checkpoint.values["consumer"]
-        self.consumer = make_consumer(log, streaming, state, world, DecodeJournal(config.checkpoint_dir, world.rank))
+        journal = DecodeJournal(config.checkpoint_dir, world.rank)
+        self.consumer = make_consumer(log, streaming, state, world=world, journal=journal)
         self._source = DistributedBatchSource(self.consumer, world)
 
     def run(self, stop: Callable[[], bool]) -> None:

@@ -119,7 +119,7 @@ class OnlineLoop:
         self._log, self._streaming, self._world = log, streaming, world
         state = None if checkpoint is None else checkpoint.values["consumer"]
         self._journal = journal
-        self.consumer = make_consumer(log, streaming, state, world, self._journal)
+        self.consumer = make_consumer(log, streaming, state, world=world, journal=self._journal)
         self.learner.network.optimizer.guard.limit = monitoring.gradient_limit
         self._source = make_batch_source(self.consumer, world)
         self._restater = ItemRestater(log, streaming.items_topic)
@@ -199,7 +199,7 @@ class OnlineLoop:
             return  # without a checkpoint there is no place where a restart would join them
         state = self.consumer.state_dict()
         self.consumer.close()
-        self.consumer = make_consumer(self._log, self._streaming, state, None, self._journal)
+        self.consumer = make_consumer(self._log, self._streaming, state, world=None, journal=self._journal)
         self._source = make_batch_source(self.consumer, None)
         _log.warning("partitions were added and are read from here on: %s", names)
 

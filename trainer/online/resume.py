@@ -80,6 +80,7 @@ def make_consumer(
     log: EventLog,
     config: StreamingConfig,
     saved: Mapping[str, Any] | None,
+    *,
     world: ProcessGroup | None,
     journal: DecodeJournal | None,
 ) -> Consumer:
