@@ -21,6 +21,7 @@ from hsnn.evaluation.harness.hourly_sessions import evaluate_hourly
 from hsnn.evaluation.harness.prequential import Run
 from hsnn.evaluation.harness.prequential import evaluate as evaluate_prequentially
 from hsnn.evaluation.metrics.hourly import hourly_figures
+from hsnn.evaluation.metrics.precision import precision_warning
 from hsnn.evaluation.report.hourly import hourly_shortfalls, hourly_table
 from hsnn.evaluation.report.summary import across, probabilities, sentences, shortfalls, table
 from hsnn.streaming.datasets import load
@@ -195,6 +196,8 @@ def _run_seed(data: Dataset, trainer: TrainerConfig, task: EvaluationTask, *, co
 def _print_figures(console: Console, figures: Mapping[str, Any], task: EvaluationTask) -> None:
     queries = f"{figures['queries']:,.0f} queries, {figures['seeds']} seed(s)"
     title = f"{figures['data']}: {figures['events']:,} events, {queries}; percent"
+    if warning := precision_warning(int(figures["queries"])):
+        console.print(warning, style="yellow")
     for line in shortfalls(figures):
         console.print(line)
     console.print(table(figures, title))

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hsnn.demo.figures import Figures
 from hsnn.demo.sample_users import SampleUser
+from hsnn.evaluation.metrics.precision import precision_warning
 from hsnn.monitoring.audit import AuditEntry
 
 # Tables without lines, over the whole width.
@@ -66,6 +67,8 @@ def summary(figures: dict[str, Any]) -> Table:
         recall = figures[f"recall_at_{cut}"]
         text = f"served {_percent(recall['served'])}, popularity {_percent(recall['popularity'])}"
         table.add_row(f"live recall@{cut}", f"{text}, {figures['queries']:,} queries")
+    if warning := precision_warning(figures["queries"]):
+        table.add_row("", f"[yellow]{warning}[/]")
     table.add_row("scored share", f"{_percent(figures['scored_share'])} of the live items per request")
     table.add_row(
         "freshness",

@@ -57,7 +57,7 @@ class Dataset:
     engagements
         The interactions. `sent_at` equals `ts`: they were not sent yet. Rows share contexts, which must not be changed.
     items, users
-        Events whose `ts` is 1 ms before the first engagement with the item or user.
+        Events whose `ts` is before the first engagement with the item or user, 1 ms where the source has no time.
     titles
         Item id -> title for display, for items that have one.
     expire_after_idle

@@ -94,6 +94,13 @@ def test_the_json_of_a_run_that_measured_nothing_says_null() -> None:
     assert found["recall_at_20"] == {"served": None, "popularity": None}
     assert found["freshness_seconds"] == {"p50": None, "p99": None}
     assert "0 HTTP probes" in shown(dashboard.summary(found))
+    assert "nothing can be judged" in shown(dashboard.summary(found))
+
+
+def test_a_short_run_says_so(figures: Figures) -> None:
+    found = outcome(figures, CheckResult(), in_log=100_000)
+    assert "Too few" not in shown(dashboard.summary(found))
+    assert "Too few queries to judge: with 400" in shown(dashboard.summary({**found, "queries": 400}))
 
 
 def test_a_good_run_has_nothing_to_complain_of(figures: Figures) -> None:
