@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from hsnn.embedded.process import free_port
 from tests.paths import ROOT
+from tests.waiting import wait_until
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text("utf-8")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160", "NO_COLOR": "1"}
@@ -25,7 +29,7 @@ LONGEST = 1200
 
 def blocks() -> list[tuple[str, str]]:
     """Languages and texts of the blocks, in their order."""
-    return re.findall(r"^```(python|sh|text)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```(python|sh)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
 def command(line: str) -> list[str]:
@@ -41,26 +45,41 @@ def run(line: str, folder: Path) -> str:
     return done.stdout
 
 
-def serve(line: str, folder: Path) -> str:
-    """Run a command until it prints how to ask it, ask, interrupt it; return what it printed and answered."""
-    shown: list[str] = []
-    with subprocess.Popen(
-        command(line), cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+def ask(line: str, port: int) -> Any:
+    """Send the request of a curl line to a port, until it is answered."""
+    program, silent, url, data, body = shlex.split(line)
+    assert (program, silent, data) == ("curl", "-s", "-d")
+
+    answers: list[Any] = []
+
+    def answered() -> bool:
+        with suppress(httpx.TransportError):
+            answer = httpx.post(url.replace(":8080", f":{port}"), content=body, timeout=60.0)
+            if answer.status_code in (200, 202):
+                answers.append(answer.json())
+        return bool(answers)
+
+    wait_until(answered, LONGEST)
+    return answers[0]
+
+
+@contextmanager
+def running(line: str, folder: Path) -> Iterator[int]:
+    """Run `hsnn up` on free ports while the block runs; yields the port of the server."""
+    server, trainer, scheduler = (free_port() for _ in range(3))
+    ports = {"serving.port": server, "monitoring.trainer_port": trainer, "monitoring.scheduler_port": scheduler}
+    options = [part for key, port in ports.items() for part in ("--set", f"{key}={port}")]
+    with (folder / "up.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command(line), *options], cwd=folder, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT
+        )
         try:
-            assert process.stdout is not None
-            for text in process.stdout:
-                shown.append(text)
-                if found := re.match(r"curl -s (http\S+) -d '(.*)'", text):
-                    answer = httpx.post(found[1], content=found[2], timeout=30.0)
-                    answer.raise_for_status()
-                    shown.append(json.dumps(answer.json()["items"]))
-                    break
-        finally:
+            yield server
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
-    assert any(text.startswith("curl -s") for text in shown), "".join(shown)
-    return "".join(shown)
+            assert process.wait(120) == 0, (folder / "up.log").read_text()
+        finally:
+            process.kill()
+            process.wait()
 
 
 # Longer than ten seconds, since it is the whole system, as a new user starts it.
@@ -73,17 +92,25 @@ def test_from_a_folder_of_files_to_an_answer(tmp_path: Path, monkeypatch: pytest
     for language, text in blocks():
         if language == "python":
             exec(compile(text, "tutorial.md", "exec"), {"__name__": "tutorial"})
-        elif language == "sh":
-            for line in text.splitlines():
-                shown[line] = serve(line, tmp_path) if "--keep" in line else run(line, tmp_path)
+            continue
+        for line in text.splitlines():
+            if line.startswith("hsnn up"):
+                up = line
+            elif not line.startswith("curl"):
+                shown[line] = run(line, tmp_path)
     report = shown["hsnn data validate shop"]
     for text in ("read as cp1252", "decimal commas", "products.csv:202", "orders.csv:3002", "'tomorrow'", "3,000"):
         assert text in report
     assert "200 are described" in shown["hsnn data describe shop"]
     assert "popularity" in shown["hsnn evaluate --data shop --baselines popularity"]
-    demo = shown["hsnn demo --data shop --keep"]
-    assert re.search(r'(Krug|Löffel|Topf|Vase) "\d+"; blau', demo), demo
-    assert len(json.loads(demo.splitlines()[-1])) == 5
+    plain, filtered, bought = [line for _, text in blocks() for line in text.splitlines() if line.startswith("curl")]
+    with running(up, tmp_path) as port:
+        assert len(ask(plain, port)["items"]) == 5
+        assert {int(item) % 4 for item in ask(filtered, port)["items"]} == {2}  # the third kind, Topf
+        everything = plain.replace('"k": 5', '"k": 200')
+        assert "00002" in ask(everything, port)["items"]
+        ask(bought, port)
+        wait_until(lambda: "00002" not in ask(everything, port)["items"], LONGEST)
 
 
 def test_every_format_is_named() -> None:
