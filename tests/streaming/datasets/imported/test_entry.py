@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import string
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,29 @@ def test_tables_in_memory(make: Any) -> None:
     assert data.engagements.user == ["1", "2"]
     assert data.items[0].features == {"title": "Pot", "price": 1.5}
     assert load("frames").engagements.user == ["1", "2"]
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("us", "Europe/Berlin")])
+def test_columns_with_types_keep_their_meaning(kind: pa.DataType) -> None:
+    moments = pa.array([START, START + 1], pa.int64()).cast(pa.timestamp("s")).cast(kind)
+    events = {
+        "user_id": [1, 2],
+        "item_id": pa.array(["a", "b"]).dictionary_encode(),
+        "timestamp": moments,
+        "value": [1, 2],
+    }
+    items: dict[str, Any] = {
+        "id": ["a"],
+        "price": pa.array([Decimal("1.50")]),
+        "tags": [["x", "y"]],
+        "sale": [True],
+        "year": [1999],
+        "shop_id": pa.array([4.0]),
+    }
+    data = dataset_from_tables("typed", events, items=items)
+    assert data.engagements.ts.tolist() == [START * 1000, START * 1000 + 1000]
+    assert data.engagements.user == ["1", "2"]
+    assert data.items[0].features == {"price": 1.5, "tags": ["x", "y"], "sale": True, "year": 1999.0, "shop_id": "4"}
 
 
 def test_what_is_no_table_is_an_error() -> None:
