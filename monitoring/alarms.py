@@ -9,7 +9,7 @@ import msgspec
 from hsnn.monitoring.config import Action
 
 
-class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A monitored value beyond its threshold.
 
     Attributes
@@ -24,6 +24,14 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         The measured value, and the threshold that it exceeds.
     detail
         One sentence for a person.
+    since
+        Event time at which the shift began, epoch ms; 0 where the detector does not tell.
+    before
+        What the value was before; the threshold where the detector does not tell.
+    segment
+        What moved most at that time, such as ``device=tv: 3% -> 21%``; empty where nothing did.
+    also
+        What else happened then, such as a change of the configuration.
 
     Examples
     --------
@@ -38,6 +46,10 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     threshold: float
     detail: str = ""
+    since: int = 0
+    before: float | None = None
+    segment: str = ""
+    also: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """Encode as JSON, for the alarm stream."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Generic, Protocol, TypeVar
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.observation import Observation
 
 Input = TypeVar("Input", contravariant=True)
 Value = TypeVar("Value")
@@ -34,21 +32,6 @@ class Detector(Protocol[Input]):
         """Restore `state_dict`."""
 
 
-class BatchSignals(NamedTuple):
-    """What detectors may look at, of a batch with events.
-
-    Attributes
-    ----------
-    loss
-        Prequential: before training on the batch.
-    items
-        (n,) rows of the engaged items, one per interaction.
-    """
-
-    loss: float
-    items: NDArray[np.integer]
-
-
 @dataclass(frozen=True, slots=True)
 class DetectorDeclaration(Generic[Value]):
     """Declaration of a detector. A module of `hsnn.monitoring.drift` has one as `DETECTOR`; nothing else names it.
@@ -63,7 +46,7 @@ class DetectorDeclaration(Generic[Value]):
     """
 
     create: Callable[[MonitoringConfig], Detector[Value]]
-    signal: Callable[[BatchSignals], Value]
+    signal: Callable[[Observation], Value]
 
 
 class AlarmCoolDown:

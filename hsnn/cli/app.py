@@ -46,6 +46,9 @@ COMMANDS = {
     ),
     "data": LazyCommand("hsnn.cli.data.commands", "data_app", "Data sets: import your own, list, fetch, describe."),
     "dlq": LazyCommand("hsnn.cli.dlq", "dlq_app", "Dead letters: list, show, replay."),
+    "drift": LazyCommand(
+        "hsnn.cli.drift", "drift_app", "Drift: report alarms and their causes; confirm, dismiss, snooze."
+    ),
     "index": LazyCommand(
         "hsnn.cli.index", "index_app", "Index: show, verify, compare, roll back; its jobs; fit one to vectors."
     ),

@@ -12,7 +12,7 @@ from hsnn.indexer.errors import VersionNotFoundError
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import connect
-from hsnn.streaming.schema.commands import Command, End, Expire, Rebalance, SetRates
+from hsnn.streaming.schema.commands import Boost, Command, End, Expire, Rebalance, SetRates
 
 control_app = typer.Typer(
     name="control",
@@ -25,7 +25,13 @@ EventTime = Annotated[
 ]
 
 # Names of the commands on the screen.
-_KINDS: dict[type[Command], str] = {SetRates: "rates", Rebalance: "rebalance", End: "end", Expire: "expire"}
+_KINDS: dict[type[Command], str] = {
+    SetRates: "rates",
+    Boost: "boost",
+    Rebalance: "rebalance",
+    End: "end",
+    Expire: "expire",
+}
 
 
 @control_app.command("rates")
@@ -41,6 +47,20 @@ def rates(
         raise typer.BadParameter("name a rate: --dense-rate or --embedding-rate")
     loaded = settings(config, overrides).config
     _send(loaded, SetRates(_event_time(loaded, at), dense_rate, embedding_rate))
+
+
+@control_app.command("boost")
+def boost(
+    factor: Annotated[float, typer.Option(min=0.1, max=10, help="of the learning rates; 1 ends a boost")],
+    hours: Annotated[float, typer.Option(min=0, help="of stream time that it lasts")] = 1.0,
+    at: EventTime = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Multiply the learning rates for some hours of stream time."""
+    loaded = settings(config, overrides).config
+    begin = _event_time(loaded, at)
+    _send(loaded, Boost(begin, factor, begin + round(3_600_000 * hours)))
 
 
 @control_app.command("rebalance")

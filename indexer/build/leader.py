@@ -16,9 +16,10 @@ from hsnn.indexer.assign.catalogue import ItemCatalogue, Rows
 from hsnn.indexer.assign.catalogue_sync import apply_entry, catch_up
 from hsnn.indexer.assign.live_index import LiveIndex
 from hsnn.indexer.build.builder import Builder
-from hsnn.indexer.errors import VersionNotFoundError
+from hsnn.indexer.errors import RollbackError, VersionNotFoundError
 from hsnn.indexer.job_context import check_deadline
 from hsnn.indexer.store.delta import Delta
+from hsnn.indexer.store.publish_hold import new_hold
 from hsnn.indexer.store.streams import STREAM_START, StreamEntry
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.indexer.store.writer import IndexStore
@@ -204,6 +205,28 @@ class Leader:
         ids = {"version": manifest.version, "snapshot": snapshot, "epoch": manifest.epoch, "events": manifest.events}
         _log.info("version %d from %s, %s", manifest.version, source, moved, extra=ids)
         return manifest
+
+    def roll_back(self, reason: str) -> int:
+        """Flip readers back to the newest older version of the same epoch and hold publishing; return its number.
+
+        Raises
+        ------
+        RollbackError
+            There is no such version.
+        FencedError, VersionChangedError
+            Another process leads now.
+        """
+        with self._lock:
+            current, store = self.store.current(), self.store
+            older = [number for number in store.versions() if current is not None and number < current]
+            epoch = None if current is None else store.manifest(current).epoch
+            number = next((each for each in sorted(older, reverse=True) if store.manifest(each).epoch == epoch), None)
+            if number is None:
+                raise RollbackError(f"there is no older version of the same epoch than {current} to go back to")
+            store.rollback(number, new_hold(reason))
+            self.resume()
+        _log.warning("rolled back from version %s to %d, and publishing is held: %s", current, number, reason)
+        return number
 
     def remove_unpublished(self) -> list[int]:
         """Remove versions that a publisher that died has left unfinished."""

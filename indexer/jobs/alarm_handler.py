@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from hsnn.indexer.errors import FencedError, PublishHeldError, SnapshotNotFoundError
 from hsnn.indexer.job_context import check_deadline
+from hsnn.indexer.jobs.action_policy import ActionPolicy
+from hsnn.indexer.jobs.alarm_actions import ActionResult, CarryOut
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.streams import STREAM_START, Fields, StreamEntry, scan_entries
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.monitoring.alarms import Alarm, AlarmRules
 from hsnn.monitoring.audit import AuditTrail
+from hsnn.monitoring.config import Action
 
 _log = logging.getLogger(__name__)
 
@@ -27,12 +30,8 @@ Refresh = Callable[[int | None, str], VersionManifest | None]
 """Bring the index up to a snapshot (None: the newest), for a reason; returns the newest version after that."""
 
 
-class _Result(NamedTuple):
-    """What came of an action."""
-
-    outcome: str
-    version: int | None = None
-    detail: dict[str, Any] = {}  # noqa: RUF012 - never changed
+Notify = Callable[[str, Mapping[str, Any]], Mapping[str, str]]
+"""Tells a sentence with facts; returns what went wrong, by channel."""
 
 
 class AlarmHandler:
@@ -50,18 +49,34 @@ class AlarmHandler:
     audit
         Where alarm, action and outcome are recorded.
     refresh
-        Carries out the action ``refresh``, the only one besides ``none``.
+        Carries out the action ``refresh``.
+    actions
+        Carry out the others.
+    policy
+        Decides whether an action may be taken; None: every one may.
+    notify
+        Tells people of an alarm with a rule, and of what was done.
     """
 
-    def __init__(self, reader: IndexReader, rules: AlarmRules, audit: AuditTrail, refresh: Refresh) -> None:
+    def __init__(
+        self,
+        reader: IndexReader,
+        rules: AlarmRules,
+        audit: AuditTrail,
+        refresh: Refresh,
+        actions: Mapping[Action, CarryOut] | None = None,
+        policy: ActionPolicy | None = None,
+        notify: Notify = lambda subject, facts: {},  # noqa: ARG005
+    ) -> None:
         self._reader = reader
+        self._actions, self._policy, self._notify = actions or {}, policy, notify
         self._rules = rules
         self._audit = audit
         self._refresh = refresh
         self._position_key, self._handled_key = reader.key("alarms", "position"), reader.key("alarms", "answered")
 
     def handle_all(self) -> int:
-        """Handle the alarms that were not handled yet; return how many there were."""
+        """Handle the alarms that were not handled yet, and measure earlier actions; return the number of alarms."""
         position: Any = self._reader.redis.get(self._position_key)
         count = 0
         for entry in scan_entries(
@@ -69,6 +84,8 @@ class AlarmHandler:
         ):
             count += self._handle(entry)
             check_deadline("between two alarms")
+        if self._policy is not None:
+            self._policy.measure()
         return count
 
     def _handle(self, entry: StreamEntry) -> bool:
@@ -89,9 +106,13 @@ class AlarmHandler:
             value=alarm.value,
             threshold=alarm.threshold,
             text=alarm.detail,
+            **_told(alarm),
         )
         self._audit.record("action", kind=alarm.kind, alarm=alarm.id, action=action)
-        result = self._refresh_for(alarm, fields) if action == "refresh" else _Result("noted")
+        result = self._carry_out(alarm, action, fields)
+        detail = result.detail
+        if action != "none":
+            detail = detail | self._tell(alarm, action, result)
         self._audit.record(
             "outcome",
             kind=alarm.kind,
@@ -99,22 +120,44 @@ class AlarmHandler:
             action=action,
             outcome=result.outcome,
             version=result.version,
-            **result.detail,
+            **detail,
         )
 
-    def _refresh_for(self, alarm: Alarm, fields: Fields) -> _Result:
+    def _carry_out(self, alarm: Alarm, action: Action, fields: Fields) -> ActionResult:
+        refusal = None if self._policy is None else self._policy.refusal(alarm, action)
+        if refusal is not None:
+            return ActionResult(refusal.outcome, None, {"reason": refusal.reason})
+        if action == "refresh":
+            return self._refresh_for(alarm, fields)
+        if action in ("notify", "none"):
+            return ActionResult("noted")
+        if action not in self._actions:
+            return ActionResult("failed", None, {"error": f"this scheduler cannot do {action}"})
+        result = self._actions[action](alarm)
+        if self._policy is not None and result.outcome == "done":
+            self._policy.note(alarm, action)
+        return result
+
+    def _tell(self, alarm: Alarm, action: Action, result: ActionResult) -> dict[str, Any]:
+        """Notify; return what went wrong, for the audit trail."""
+        subject = f"{alarm.kind}: {alarm.detail or alarm.value}; {action}: {result.outcome}"
+        facts = {"alarm": alarm.id, "kind": alarm.kind, "ts": alarm.ts, "value": alarm.value, "action": action}
+        failed = self._notify(subject, facts | _told(alarm) | {"outcome": result.outcome, "version": result.version})
+        return {"not_notified": dict(failed)} if failed else {}
+
+    def _refresh_for(self, alarm: Alarm, fields: Fields) -> ActionResult:
         named = int(fields.get(b"snapshot") or 0)
         try:
             manifest = self._refresh(named or None, f"alarm:{alarm.kind}")
         except FencedError:
             raise  # the next leader handles it
         except SnapshotNotFoundError as error:
-            return _Result("failed", None, {"error": str(error)})
+            return ActionResult("failed", None, {"error": str(error)})
         except PublishHeldError as error:
-            return _Result("held", None, {"error": str(error)})
+            return ActionResult("held", None, {"error": str(error)})
         if manifest is None:
-            return _Result("failed", None, {"error": "the trainer has not published a snapshot yet"})
-        return _Result("done", manifest.version, {"snapshot": manifest.snapshot, "published_for": manifest.reason})
+            return ActionResult("failed", None, {"error": "the trainer has not published a snapshot yet"})
+        return ActionResult("done", manifest.version, {"snapshot": manifest.snapshot, "published_for": manifest.reason})
 
     def _store_position(self, entry_id: str, alarm: Alarm | None) -> None:
         pipeline = self._reader.redis.pipeline(transaction=True)
@@ -123,6 +166,12 @@ class AlarmHandler:
             pipeline.zadd(self._handled_key, {alarm.id: time.time()})
             pipeline.zremrangebyrank(self._handled_key, 0, -_IDS_REMEMBERED - 1)
         pipeline.execute()
+
+
+def _told(alarm: Alarm) -> dict[str, Any]:
+    """Return what only some detectors tell."""
+    facts = {"since": alarm.since, "before": alarm.before, "segment": alarm.segment, "also": list(alarm.also)}
+    return {name: value for name, value in facts.items() if value not in (0, None, "", [])}
 
 
 def _decode(entry: StreamEntry) -> Alarm | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.config import IndexerConfig
@@ -12,6 +12,7 @@ from hsnn.indexer.jobs.rebalance import SendCommand
 from hsnn.indexer.jobs.runner import Work
 from hsnn.monitoring.alarms import AlarmRules
 from hsnn.monitoring.audit import AuditTrail
+from hsnn.monitoring.config import MonitoringConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class JobServices:
     rules
         Actions by kind of alarm.
     audit
+    monitoring
+        Limits of actions, and who is notified.
     send
         Sends commands to the trainer; None: it cannot be reached.
     """
@@ -37,6 +40,7 @@ class JobServices:
     config: IndexerConfig
     rules: AlarmRules
     audit: AuditTrail
+    monitoring: MonitoringConfig = field(default_factory=MonitoringConfig)
     send: SendCommand | None = None
 
 

@@ -86,7 +86,7 @@ class Scheduler:
         self._health = health
         self._make_encoder = make_encoder
         self._send = send
-        self._rules = AlarmRules(monitoring.rules)
+        self._rules, self._monitoring = AlarmRules(monitoring.rules), monitoring
         self._audit = AuditTrail(redis, key("audit"), monitoring.audit_length)
         self._lease = Lease(redis, config.lease_ttl, owner, config.shards)
         self._stalled_after = monitoring.stalled_after
@@ -142,7 +142,15 @@ class Scheduler:
         leader.resume()
         jobs = IndexJobs(leader, self._config, self._audit)
         declared: dict[str, ScheduledJob] = {name: module.JOB for name, module in load_modules(JOBS_PACKAGE).items()}
-        services = JobServices(leader, jobs, config=self._config, rules=self._rules, audit=self._audit, send=self._send)
+        services = JobServices(
+            leader,
+            jobs,
+            config=self._config,
+            rules=self._rules,
+            audit=self._audit,
+            monitoring=self._monitoring,
+            send=self._send,
+        )
         runner = self._make_runner(declared, services, lost)
         requests = ControlRequestHandler(store, self._audit, runner)
         runner.add_job(REQUESTS, requests.handle_all, self._config.refresh_sweep)

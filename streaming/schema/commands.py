@@ -33,6 +33,14 @@ class SetRates(msgspec.Struct, tag_field="op", tag="rates", frozen=True, omit_de
     embedding_rate: Rate | None = None
 
 
+class Boost(msgspec.Struct, tag_field="op", tag="boost", frozen=True, omit_defaults=True):
+    """Multiply the learning rates by `factor` until the stream's time is `until`, epoch ms; a later one replaces it."""
+
+    ts: Millis = 0
+    factor: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.0
+    until: Millis = 0
+
+
 class Rebalance(msgspec.Struct, tag_field="op", tag="rebalance", frozen=True, omit_defaults=True):
     """Split leaves that hold too many items, and merge away those that hold almost none.
 
@@ -65,7 +73,7 @@ class Expire(msgspec.Struct, tag_field="op", tag="expire", frozen=True, omit_def
     until: Millis = 0
 
 
-Command = End | SetRates | Rebalance | Expire
+Command = End | SetRates | Boost | Rebalance | Expire
 
 _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 

@@ -16,7 +16,10 @@ import msgspec
 
 from hsnn.trainer.rowstore.arrays import Array
 
-LEFT_OUT = {"consumer.sent_at": "when its producer sent the newest delivered record"}
+LEFT_OUT = {
+    "consumer.sent_at": "when its producer sent the newest delivered record",
+    "drift.signals.clocks": "signals of the times at which producers sent their records",
+}
 """Wall-clock values of a checkpoint, and what they are; training does not depend on them."""
 
 

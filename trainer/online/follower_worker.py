@@ -16,6 +16,7 @@ from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.process_group import ProcessGroup
 from hsnn.trainer.online.batch_source import DistributedBatchSource
 from hsnn.trainer.online.drift import DriftMonitor
+from hsnn.trainer.online.observation import begin_observation
 from hsnn.trainer.online.progress import TrainingProgress
 from hsnn.trainer.online.resume import common_checkpoint, make_consumer, resume_learner
 
@@ -69,9 +70,10 @@ class FollowerWorker:
 
     def _train(self, batch: Batch) -> None:
         prepared = self.learner.prepare(batch)
+        observe = begin_observation(self.learner, batch, prepared)
         failpoint("step")
         report = self.learner.train(prepared)
         failpoint("step")
         self.progress.count(batch, report)
-        self._drift.update(prepared, report)
+        self._drift.update(observe(report))
         self.learner.discard_delta()

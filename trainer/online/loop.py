@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import MonitoringConfig
@@ -36,6 +37,7 @@ from hsnn.trainer.online.drift import DriftMonitor
 from hsnn.trainer.online.expiry_alarm import ExpiryAlarm
 from hsnn.trainer.online.follower_worker import FollowerWorker
 from hsnn.trainer.online.item_restater import ItemRestater
+from hsnn.trainer.online.observation import begin_observation
 from hsnn.trainer.online.prequential import LivePrequential
 from hsnn.trainer.online.progress import TrainingProgress
 from hsnn.trainer.online.resume import common_checkpoint, make_consumer, resume_learner
@@ -128,6 +130,7 @@ class OnlineLoop:
         self._turned = self.learner.recycled
         self._positions: dict[Position, int] = {}
         self._unsaved, self._alarms = False, list[Alarm]()
+        self._windows_shown = 0
         self._generation = self.learner.commanded.generation
         self._triggers = CheckpointTriggers(config, self.learner.events, self.learner.watermark)
         if checkpoint is not None:
@@ -217,6 +220,7 @@ class OnlineLoop:
             self._writer.begin_epoch()
         self._restater.append(prepared.restated)
         queries = self._prequential.submit(prepared, learner)
+        observe = begin_observation(learner, batch, prepared)
         failpoint("step")
         with STEP_SECONDS.time():
             report = learner.train(prepared)
@@ -225,7 +229,7 @@ class OnlineLoop:
         self.progress.count(batch, report)
         if report.events or not report.unsafe:
             self._health.beat("learning")
-        alarms = self._drift.update(prepared, report) + self._expiry_alarm.update(learner.watermark)
+        alarms = self._drift.update(observe(report)) + self._expiry_alarm.update(learner.watermark)
         self._prequential.collect(queries)
         self._writer.write_feed(prepared.feed)  # after the answers: a new item may be the target of a query
         return alarms
@@ -263,8 +267,17 @@ class OnlineLoop:
                 "scored_share": prequential.scored_share or 0.0,
                 "held": self._drift.hold_reason,
                 "lost": self._source.lost_records(),
+                "by_version": prequential.by_version(),
             }
+            | self._changed_signals()
         )
+
+    def _changed_signals(self) -> dict[str, Any]:
+        """Return the signals for the progress, if a window has ended since the last time."""
+        if self._drift.windows == self._windows_shown:
+            return {}
+        self._windows_shown = self._drift.windows
+        return {"signals": self._drift.recent_signals()}
 
     def _due(self) -> bool:
         """Return whether a checkpoint is due.

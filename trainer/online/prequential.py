@@ -29,6 +29,8 @@ _CUTS = (20, 50)
 
 # Modes of retrieval by the name of the method that they measure.
 _METHODS = {"served": "beam", "popularity": "popularity"}
+# Versions whose recall is kept apart: the one in use, the one before it, and one that a server still answers with.
+_VERSIONS = 3
 # Queries in the recent recall: its standard error is about one point at a recall of 20%.
 _WINDOW = 2000
 
@@ -41,6 +43,7 @@ class _Stats(msgspec.Struct):
 class _Answer(msgspec.Struct):
     items: list[str]
     stats: _Stats
+    version: int = 0
 
 
 class _Answers(msgspec.Struct):
@@ -71,6 +74,7 @@ class LivePrequential:
         self._hits: dict[tuple[str, int], int] = {(method, cut): 0 for method in _METHODS for cut in _CUTS}
         self._recent: deque[dict[tuple[str, int], bool]] = deque(maxlen=_WINDOW)
         self._scored = 0.0
+        self._by_version: dict[int, list[int]] = {}
         self._overdue: Future[dict[str, list[_Answer]]] | None = None
         self.measured = self.unmeasured = 0
 
@@ -126,6 +130,10 @@ class LivePrequential:
             f"recall_at_{cut}": {m: sum(hit[m, cut] for hit in self._recent) / count for m in _METHODS} for cut in _CUTS
         }
 
+    def by_version(self) -> dict[int, list[int]]:
+        """Return by index version: queries, hits at the longer cut, and those of popularity on the same queries."""
+        return dict(self._by_version)
+
     @property
     def scored_share(self) -> float | None:
         """Mean share of the live items that the served path scored per query."""
@@ -164,6 +172,7 @@ class LivePrequential:
         for number, target in enumerate(targets):
             hits = {(m, cut): target in answers[m][number].items[:cut] for m in _METHODS for cut in _CUTS}
             self._recent.append(hits)
+            self._count_version(answers["served"][number].version, hits)
             for name, hit in hits.items():
                 self._hits[name] += hit
         for answer in answers["served"]:
@@ -173,6 +182,14 @@ class LivePrequential:
         for figure, by_method in self.recent().items():
             for method, value in by_method.items():
                 RECALL.labels(method, figure.removeprefix("recall_at_")).set(value)
+
+    def _count_version(self, version: int, hits: dict[tuple[str, int], bool]) -> None:
+        counts = self._by_version.pop(version, [0, 0, 0])
+        for index, hit in enumerate((True, *(hits[method, max(_CUTS)] for method in _METHODS))):
+            counts[index] += hit
+        self._by_version[version] = counts  # the last one is the one that answered last
+        if len(self._by_version) > _VERSIONS:
+            del self._by_version[next(iter(self._by_version))]
 
     def _miss(self, count: int, why: str) -> None:
         self.unmeasured += count

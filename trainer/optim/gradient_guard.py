@@ -50,6 +50,8 @@ class GradientGuard:
     ----------
     limit : float or None
         None: only norms that are not finite are refused.
+    last : (kinds,) float64
+        Norm of the last step of each kind, for monitoring; not part of the state.
 
     Examples
     --------
@@ -64,9 +66,11 @@ class GradientGuard:
         self.limit = limit
         self._seen = np.zeros(len(StepKind), np.int64)
         self._log_norm = np.zeros(len(StepKind))
+        self.last = np.full(len(StepKind), np.nan)
 
     def refusal(self, kind: StepKind, norm: float) -> str:
         """Return why a step with this gradient norm must be refused; empty if it need not."""
+        self.last[kind] = norm
         if not math.isfinite(norm):
             return "its gradient is not finite"
         if norm < _SMALLEST:

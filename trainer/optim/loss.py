@@ -42,6 +42,8 @@ class StepSums(NamedTuple):
         Statistics for `IndexLearner.update_user_statistics`.
     probabilities : (J, A)
         Task probabilities of labelled items; zero for those of other shards.
+    ranks : (B,)
+        Share of the candidates that rank above each query's target; zero for queries of other shards.
     probes : (PROBES, K + 1)
         Of the step's first queries: log probabilities of the leaves, and the share of the candidates that rank above
         the target. Zero for those of other shards; (0, K + 1) before there are nodes, and where none are wanted.
@@ -51,6 +53,7 @@ class StepSums(NamedTuple):
     user: Tensor
     learner: Tensor
     probabilities: Tensor
+    ranks: Tensor
     probes: Tensor
 
 
@@ -86,6 +89,13 @@ def ranks_among(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits.detach() > own).float().mean(1)
 
 
+def _of_all_shards(values: Tensor, totals: StepTotals) -> Tensor:
+    """Put the values of this shard's queries at their place among all queries; the others are zero."""
+    placed = torch.zeros(totals.queries)
+    placed[totals.first : totals.first + len(values)] = values
+    return placed
+
+
 class StepLoss:
     """Compute the losses of a step, or of one shard of it."""
 
@@ -110,6 +120,7 @@ class StepLoss:
                 asking.item[:, : self._config.model.dim].detach(), totals.queries
             ),
             probabilities=probabilities,
+            ranks=_of_all_shards(ranks, totals),
             probes=self._probes(step, asking, ranks, totals),
         )
         return StepResult(item_loss + node_loss + self._config.judgement_weight * judged_loss, sums, view)

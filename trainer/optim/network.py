@@ -356,4 +356,5 @@ def _losses(outcome: StepResult, judged: LabelledItems | None) -> StepLosses:
         judged=tasks,
         probabilities=None if judged is None else outcome.sums.probabilities.numpy(),
         probes=outcome.sums.probes.numpy(),
+        ranks=outcome.sums.ranks.numpy(),
     )

@@ -140,7 +140,7 @@ class StepLosses(NamedTuple):
     """Losses of one step, and the leaves (U,) its candidates were assigned to (None before the nodes are seeded).
 
     `probabilities` (J, A) are those predicted for the labels of labelled items before the step. `refused` says why the
-    step was refused, and is empty if it was applied; a refused step changed nothing. `probes` are those of
+    step was refused, and is empty if it was applied; a refused step changed nothing. `probes` and `ranks` are those of
     `hsnn.trainer.optim.loss.StepSums`.
     """
 
@@ -151,6 +151,7 @@ class StepLosses(NamedTuple):
     probabilities: NDArray[np.float32] | None = None
     refused: str = ""
     probes: NDArray[np.float32] | None = None
+    ranks: NDArray[np.float32] | None = None
 
     @property
     def finite(self) -> bool:

@@ -76,7 +76,8 @@ class Learner(LearnerState):
             self._extra_steps(examples, candidates)
         self._count(prepared)
         item, node = (losses.item, losses.node) if len(prepared.items) else (float("nan"), float("nan"))
-        return StepReport(item, node, prepared.events, chances=losses.probabilities, judged=True)
+        ranks = None if losses.ranks is None else losses.ranks[: len(prepared.items)]
+        return StepReport(item, node, prepared.events, chances=losses.probabilities, judged=True, ranks=ranks)
 
     def _probe_index(self, prepared: PreparedBatch, probes: NDArray[np.float32] | None) -> None:
         """Measure the index on the first events of a batch: those whose item ranks within the budget, as it seems."""

@@ -37,6 +37,8 @@ class StepReport(NamedTuple):
         Why a step was refused; empty if none was.
     rowless : int
         Interactions not learned because their item has no row.
+    ranks : (n,) float32 or None
+        Share of the step's candidates that ranked above each example's item before it was learned.
     """
 
     loss: float
@@ -47,6 +49,7 @@ class StepReport(NamedTuple):
     judged: bool = False
     refused: str = ""
     rowless: int = 0
+    ranks: NDArray[np.float32] | None = None
 
 
 def merge_reports(reports: Sequence[StepReport]) -> StepReport:
@@ -64,6 +67,7 @@ def merge_reports(reports: Sequence[StepReport]) -> StepReport:
     item, node = (weights @ np.array([[report.loss, report.node_loss] for report in learned]) / weights.sum()).tolist()
     events, unsafe = sum(report.events for report in reports), sum(report.unsafe for report in reports)
     refused = next((report.refused for report in reports if report.refused), "")
+    ranks = [report.ranks for report in reports if report.ranks is not None]
     return StepReport(
         loss=item,
         node_loss=node,
@@ -72,6 +76,7 @@ def merge_reports(reports: Sequence[StepReport]) -> StepReport:
         chances=reports[0].chances,
         judged=reports[0].judged,
         refused=refused,
+        ranks=np.concatenate(ranks) if len(ranks) == len(reports) else None,
     )
 
 

@@ -56,11 +56,15 @@ class CommandedState:
         Rebalances carried out.
     dense_rate, embedding_rate : float or None
         Learning rates as commanded; None: as configured.
+    boost, boost_until : float, int
+        Factor of these until the watermark is `boost_until`, epoch ms.
     """
 
     generation: int = 0
     dense_rate: float | None = None
     embedding_rate: float | None = None
+    boost: float = 1.0
+    boost_until: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the checkpoint."""

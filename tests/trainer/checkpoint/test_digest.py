@@ -179,7 +179,7 @@ def test_every_value_counts_but_those_of_the_wall_clock(state):
             changed[part] = inner | {name: "changed"} if name else "changed"
             same = digest({}, changed) == before
             assert same == (f"{part}.{name}" in LEFT_OUT), (part, name)
-    assert set(LEFT_OUT) == {"consumer.sent_at"}
+    assert set(LEFT_OUT) == {"consumer.sent_at", "drift.signals.clocks"}
 
 
 def test_a_value_that_is_missing_or_new_counts(state):

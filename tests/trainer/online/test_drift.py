@@ -8,6 +8,7 @@ from typing import Any
 from hsnn.monitoring.config import MonitoringConfig
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.online.drift import DriftMonitor
+from hsnn.trainer.online.observation import begin_observation
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import StepReport
 from tests.extensions import one_file_added
@@ -38,15 +39,17 @@ LIMIT = """
 
 
 def test_a_detector_is_added_by_one_file(config: TrainerConfig, world: Any, tmp_path: Path) -> None:
-    prepared = Learner(config).prepare(world.batch(8))
+    learner, batch = Learner(config), world.batch(8)
+    observe = begin_observation(learner, batch, learner.prepare(batch))
     older = DriftMonitor(MonitoringConfig()).state_dict()
     with one_file_added("hsnn.monitoring.drift", tmp_path, "limit", LIMIT):
         monitor = DriftMonitor(MonitoringConfig())
         monitor.load_state_dict(older)
-        raised = [monitor.update(prepared, StepReport(loss, 0.0, 8)) for loss in (9.0, 11.0)]
+        raised = [monitor.update(observe(StepReport(loss, 0.0, 8))) for loss in (9.0, 11.0)]
         assert [[alarm.kind for alarm in alarms] for alarms in raised] == [[], ["loss_limit"]]
         assert monitor.state_dict()["limit"] == {"seen": 2}
         again = DriftMonitor(MonitoringConfig())
         again.load_state_dict(monitor.state_dict())
         assert again.state_dict() == monitor.state_dict()
-    assert set(older) == {"loss", "mix", "gate"}
+    groups = {"model", "users", "items", "index", "pipeline", "clocks", "window"}
+    assert set(older) == {"loss", "mix", "gate"} | {f"signals.{name}" for name in groups}

@@ -9,6 +9,7 @@ from hsnn.monitoring.config import LossDriftConfig, MixDriftConfig, MonitoringCo
 from hsnn.streaming.schema.batch import LabelledImpressions
 from hsnn.trainer.metrics import JUDGED, PENDING
 from hsnn.trainer.online.drift import DriftMonitor
+from hsnn.trainer.online.observation import begin_observation
 from hsnn.trainer.online.progress import TrainingProgress
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import StepReport
@@ -79,10 +80,10 @@ def shifted(config, new_world):
             batch = world.batch(32)
             if number >= 150:
                 batch = world.clicks(batch.engagements.user, [f"new{number % 7}-{n}" for n in range(32)])
-            prepared = learner.prepare(batch)
+            observe = begin_observation(learner, batch, learner.prepare(batch))
             if number >= start:
                 loss = 2.0 + 0.01 * (number % 3) + (3.0 if number >= 150 else 0.0)
-                raised += [(number, alarm.kind) for alarm in watch.update(prepared, StepReport(loss, 0.0, 32))]
+                raised += [(number, alarm.kind) for alarm in watch.update(observe(StepReport(loss, 0.0, 32)))]
         return raised
 
     return follow
@@ -107,6 +108,6 @@ def test_a_watch_goes_on_after_a_restart_as_if_nothing_had_happened(shifted, con
 
 def test_a_batch_without_events_says_nothing(config, world):
     learner, watch = Learner(config), DriftMonitor(QUICK)
-    before = watch.state_dict()
-    assert watch.update(learner.prepare(world.clicks([], [])), StepReport(float("nan"), float("nan"), 0)) == []
+    before, empty, report = watch.state_dict(), world.clicks([], []), StepReport(float("nan"), float("nan"), 0)
+    assert watch.update(begin_observation(learner, empty, learner.prepare(empty))(report)) == []
     assert watch.state_dict() == before

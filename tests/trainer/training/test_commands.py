@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hsnn.streaming.log.base import ProducerRecord
-from hsnn.streaming.schema.commands import Rebalance, SetRates, decode_commands
+from hsnn.streaming.schema.commands import Boost, Rebalance, SetRates, decode_commands
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 
@@ -186,3 +186,22 @@ class TestInTheLoop:
         assert [manifest.generation for manifest in manifests] == [0, 1, 1]
         assert manifests[1].events == 1152, "at once: with the batch that the command is in"
         log.close()
+
+
+def test_a_boost_lasts_until_its_time_also_across_a_restart(config, new_world, teach):
+    learner, world = Learner(config), new_world()
+    teach(learner, world, 2)
+    told(learner, world, Boost(0, 2.0, world.now + 200_000))  # a batch is 64 s of stream time
+    boosted = learner.network.optimizer.embedding_rate
+    assert boosted == 2.0 * config.embedding_rate
+    again = Learner.from_state_dict(config, *learner.state_dict())
+    assert again.network.optimizer.embedding_rate == boosted
+    for each, stream in ((learner, world), (again, new_world())):
+        stream.now = world.now if stream is not world else stream.now
+        rates = []
+        for _ in range(5):
+            told(each, stream)
+            rates.append(each.network.optimizer.embedding_rate)
+        assert rates[0] == boosted
+        assert rates[-1] == config.embedding_rate
+        assert each.network.optimizer.adam.param_groups[0]["lr"] == config.dense_rate

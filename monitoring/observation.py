@@ -1,0 +1,114 @@
+"""What monitoring may look at of a trained batch: arrays and plain values, so that this room knows no other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_NO_ROWS: NDArray[np.int64] = np.zeros(0, np.int64)
+_NO_NUMBERS: NDArray[np.float32] = np.zeros(0, np.float32)
+_NO_FLAGS: NDArray[np.bool_] = np.zeros(0, np.bool_)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFigures:
+    """What the step measured of the model before it learned the batch; NaN: not measured.
+
+    Attributes
+    ----------
+    loss, popularity_loss : float
+        Of the model, and of counting with the best half-life (a running mean), nats per event.
+    gradient_norm : float
+    ranks : (n,) float32
+        Share of the step's candidates that the model ranks above each event's item.
+    index_recall : float
+        Share of the items ranked high that the index yields.
+    labels, probabilities : (J, A) float32
+        Of items that were shown.
+    """
+
+    loss: float
+    popularity_loss: float = float("nan")
+    gradient_norm: float = float("nan")
+    ranks: NDArray[np.float32] = field(default_factory=lambda: _NO_NUMBERS)
+    index_recall: float = float("nan")
+    labels: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedFigures:
+    """Items of the batch that appeared or changed, and that were deleted; `featureless` of the former have none."""
+
+    changed: int = 0
+    deleted: int = 0
+    featureless: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A trained batch with events, for detectors and signals; all of it is a function of the log.
+
+    Attributes
+    ----------
+    ts : int
+        Newest event time of the batch, epoch ms.
+    model : ModelFigures
+    events, unsafe : int
+        Interactions learned, and left out by the gradient guard.
+    items, users : (n,) int
+        Rows, one per example; a user without a row is -1.
+    new_users, unseen_items, repeated : (n,) bool
+        Whether the user had no history, the item no engagement, and the user's memory the item.
+    event_ts, sent_at : (m,) int64
+        Of all interactions of the batch, epoch ms of event time and of the producer's wall clock.
+    actions : m texts
+    values : (m,) float32
+        NaN where the event had none.
+    contexts : m mappings or None
+    item_features : n mappings
+        Of `items`.
+    feed : FeedFigures
+    node_of : (rows,) int32
+        Node of each item now, -1 without one; read before the next batch, not kept.
+    node_sizes : (K,) int64
+    dropped : reason -> events
+    dead_lettered, late_actions : int
+    watermark : int
+        Epoch ms.
+    commands : int
+        Commands of the control topic in this batch.
+    """
+
+    ts: int
+    model: ModelFigures
+    events: int = 0
+    unsafe: int = 0
+    items: NDArray[np.integer] = field(default_factory=lambda: _NO_ROWS)
+    users: NDArray[np.integer] = field(default_factory=lambda: _NO_ROWS)
+    new_users: NDArray[np.bool_] = field(default_factory=lambda: _NO_FLAGS)
+    unseen_items: NDArray[np.bool_] = field(default_factory=lambda: _NO_FLAGS)
+    repeated: NDArray[np.bool_] = field(default_factory=lambda: _NO_FLAGS)
+    event_ts: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
+    sent_at: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
+    actions: Sequence[str] = ()
+    values: NDArray[np.float32] = field(default_factory=lambda: _NO_NUMBERS)
+    contexts: Sequence[Mapping[str, Any] | None] = ()
+    item_features: Sequence[Mapping[str, Any]] = ()
+    feed: FeedFigures = field(default_factory=FeedFigures)
+    node_of: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    node_sizes: NDArray[np.integer] = field(default_factory=lambda: _NO_ROWS)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    dead_lettered: int = 0
+    late_actions: int = 0
+    watermark: int = 0
+    commands: int = 0
+
+    @property
+    def loss(self) -> float:
+        """Prequential loss: before training on the batch."""
+        return self.model.loss

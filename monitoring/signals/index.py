@@ -1,0 +1,69 @@
+"""Signals of the trainer's own index: balance of the nodes, dead ones, and items that change theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsnn.monitoring.observation import Observation
+from hsnn.monitoring.watching.signal import GroupDeclaration, Signal, Value
+
+# Items whose node is compared with that of the window before: enough for a standard error below one point.
+_SAMPLE = 4096
+
+SIGNALS = (
+    Signal(name="index_max_over_mean", meaning="log of the fullest node's size over the mean", worse="up", floor=0.1),
+    Signal(name="index_dead_share", meaning="share of the nodes without items", worse="up", floor=0.02),
+    Signal(
+        name="index_churn",
+        meaning="share of the items that changed their node since the last window",
+        worse="up",
+        floor=0.02,
+    ),
+)
+
+
+class IndexSignals:
+    """Reads the nodes when a window closes; keeps the nodes of a sample of rows."""
+
+    def __init__(self) -> None:
+        self._stride, self._nodes = 1, np.zeros(0, np.int32)
+
+    def update(self, observation: Observation) -> None:
+        """Do nothing: the nodes are read when the window closes."""
+
+    def close(self, observation: Observation) -> Mapping[str, Value]:
+        """Return balance, dead nodes and churn; NaN before there are nodes."""
+        sizes = observation.node_sizes
+        if not len(sizes) or not sizes.any():
+            return dict.fromkeys((signal.name for signal in SIGNALS), float("nan"))
+        return {
+            "index_max_over_mean": float(np.log(sizes.max() / sizes.mean())),
+            "index_dead_share": float((sizes == 0).mean()),
+            "index_churn": self._churn(observation.node_of),
+        }
+
+    def _churn(self, node_of: NDArray[np.int32]) -> float:
+        stride = 1
+        while len(node_of) > _SAMPLE * stride:
+            stride *= 2  # so that half of the sample stays the same rows
+        nodes, before = node_of[::stride].copy(), self._nodes[:: stride // self._stride or 1]
+        common = slice(0, min(len(nodes), len(before)))
+        both = (nodes[common] >= 0) & (before[common] >= 0)
+        self._stride, self._nodes = stride, nodes
+        return float((nodes[common] != before[common])[both].mean()) if both.any() else float("nan")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the nodes of the sample."""
+        return {"stride": self._stride, "nodes": self._nodes.astype("<i4").tobytes()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict`."""
+        self._stride = int(state["stride"])
+        self._nodes = np.frombuffer(state["nodes"], "<i4").astype(np.int32)
+
+
+GROUP = GroupDeclaration(IndexSignals, SIGNALS)

@@ -1,0 +1,122 @@
+"""What every change test must do under a watch, and what a watch keeps quiet about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from hsnn.monitoring.alarms import Alarm
+from hsnn.monitoring.config import WatchConfig
+from hsnn.monitoring.discovery import load_modules
+from hsnn.monitoring.watching.monitor import TESTS_PACKAGE
+from hsnn.monitoring.watching.signal import Signal
+from hsnn.monitoring.watching.watch import Watch
+
+HOUR = 3_600_000
+WINDOW = HOUR // 2
+SHIFT = 150
+
+
+def signal(**changes: Any) -> Signal:
+    return Signal(**({"name": "share", "meaning": "a share", "worse": "both", "floor": 0.05} | changes))
+
+
+@pytest.fixture(params=sorted(load_modules(TESTS_PACKAGE)))
+def make(request: pytest.FixtureRequest) -> Callable[..., Watch]:
+    """A watch with each of the change tests."""
+    create = load_modules(TESTS_PACKAGE)[request.param].create
+    return lambda **changes: Watch(signal(**changes), WatchConfig(), create)
+
+
+def series(jump: float = 0.0, windows: int = 300, seed: int = 5, at: int = SHIFT) -> list[float]:
+    values = np.random.default_rng(seed).normal(0.0, 1.0, windows)
+    values[at:] += jump
+    return [float(value) for value in values]
+
+
+def alarms(watch: Watch, values: list[float], first: int = 0) -> list[Alarm]:
+    raised = [watch.update(value, (first + index) * WINDOW) for index, value in enumerate(values)]
+    return [alarm for alarm in raised if alarm is not None]
+
+
+def test_a_lasting_shift_raises_one_alarm_soon(make: Callable[..., Watch]) -> None:
+    raised = alarms(make(), series(12.0))
+    assert len(raised) == 1
+    assert SHIFT + 2 <= raised[0].ts / WINDOW <= SHIFT + 14
+    assert raised[0].since == SHIFT * WINDOW
+    assert raised[0].before == pytest.approx(0.0, abs=0.5)
+    assert raised[0].value > raised[0].threshold > 0
+
+
+def test_a_long_calm_raises_none(make: Callable[..., Watch]) -> None:
+    assert alarms(make(), series(windows=600)) == []
+
+
+def test_an_outlier_raises_none(make: Callable[..., Watch]) -> None:
+    values = series()
+    values[SHIFT] = values[SHIFT + 40] = 50.0
+    assert alarms(make(), values) == []
+
+
+def test_a_shift_for_the_better_raises_none(make: Callable[..., Watch]) -> None:
+    assert alarms(make(worse="up"), series(-12.0)) == []
+
+
+def test_a_shift_in_the_warm_up_raises_none(make: Callable[..., Watch]) -> None:
+    assert alarms(make(), series(12.0, at=10)) == []
+
+
+def test_a_daily_rhythm_raises_none_and_a_break_of_it_does(make: Callable[..., Watch]) -> None:
+    day = 24 * HOUR // WINDOW
+    noise = series(windows=9 * day)
+    rhythm = [value + (12.0 if index % day > day // 2 else 0.0) for index, value in enumerate(noise)]
+    assert alarms(make(seasonal=True), rhythm) == []
+    broken = [value + (60.0 if index >= 8 * day else 0.0) for index, value in enumerate(rhythm)]
+    raised = alarms(make(seasonal=True), broken)
+    assert raised == [] or raised[0].ts >= 8 * day * WINDOW
+
+
+@pytest.mark.parametrize("cut", [1, 40, SHIFT + 1, SHIFT + 30, 270])
+def test_restored_anywhere_it_goes_on_alike(make: Callable[..., Watch], cut: int) -> None:
+    values = series(12.0, windows=330)
+    whole, first, second = make(seasonal=True), make(seasonal=True), make(seasonal=True)
+    expected = alarms(whole, values)
+    found = alarms(first, values[:cut])
+    second.load_state_dict(msgspec.msgpack.decode(msgspec.msgpack.encode(first.state_dict())))
+    found += alarms(second, values[cut:], cut)
+    assert found == expected
+    assert second.state_dict() == whole.state_dict()
+
+
+def test_its_state_is_bounded(make: Callable[..., Watch]) -> None:
+    watch = make(seasonal=True)
+    sizes = []
+    for index, value in enumerate(series(windows=900)):
+        watch.update(value, index * WINDOW)
+        if index % 50 == 0:
+            sizes.append(len(msgspec.msgpack.encode(watch.state_dict())))
+    assert max(sizes[11:]) <= 1.05 * max(sizes[:11])
+
+
+def test_a_window_without_a_value_is_left_out(make: Callable[..., Watch]) -> None:
+    watch = make()
+    before = watch.state_dict()
+    assert watch.update(float("nan"), 5) is None
+    assert watch.state_dict() == before
+
+
+def test_a_mix_of_names_is_compared_as_a_whole() -> None:
+    watch = Watch(
+        signal(histogram=True, worse="up", floor=0.042), WatchConfig(), load_modules(TESTS_PACKAGE)["psi"].create
+    )
+    rng = np.random.default_rng(2)
+    raised = []
+    for index in range(120):
+        buys = int(rng.binomial(1000, 0.1 if index < 80 else 0.5))
+        if (alarm := watch.update({"buy": buys, "click": 1000 - buys}, index * WINDOW)) is not None:
+            raised.append((index, alarm.since // WINDOW))
+    assert raised == [(82, 80)]

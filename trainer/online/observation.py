@@ -1,0 +1,83 @@
+"""What monitoring gets to see of a batch: gathered before it is learned, completed by the step's report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hsnn.monitoring.observation import FeedFigures, ModelFigures, Observation
+from hsnn.streaming.schema.batch import Batch
+from hsnn.trainer.optim.gradient_guard import StepKind
+from hsnn.trainer.training.learner import Learner
+from hsnn.trainer.training.prepared import PreparedBatch, StepReport
+
+Completion = Callable[[StepReport], Observation | None]
+"""Makes the observation from the report of the step; None for a batch without examples."""
+
+# Items of a batch whose features are counted, at most: a mapping is read for each.
+_DESCRIBED = 128
+
+
+def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -> Completion:
+    """Gather what the step is about to change: counters, users' memory; to be called between `prepare` and `train`."""
+    if not len(prepared.items):
+        return lambda report: None  # noqa: ARG005
+    states, rows = learner.states, prepared.items
+    unseen = np.asarray(~states.values[rows].any(axis=1), np.bool_)
+    new_users = np.asarray((prepared.queries.history_items < 0).all(axis=1), np.bool_)
+    repeated = np.asarray((prepared.memory.items == rows[:, None]).any(axis=1), np.bool_)
+    popularity_loss = float(learner.half_lives.loss[learner.half_lives.best]) if learner.events else float("nan")
+    features = learner.items.features
+
+    def complete(report: StepReport) -> Observation:
+        guard, recall = learner.network.optimizer.guard, learner.index_recall
+        labels, chances = prepared.judged, report.chances
+        known = labels is not None and chances is not None and chances.shape == labels.labels.shape
+        none = np.zeros((0, 0), np.float32)
+        model = ModelFigures(
+            loss=report.loss,
+            popularity_loss=popularity_loss,
+            gradient_norm=float(guard.last[StepKind.BATCH]),
+            ranks=np.zeros(0, np.float32) if report.ranks is None else report.ranks,
+            index_recall=recall.hits / recall.probes if recall.probes else float("nan"),
+            labels=labels.labels if known and labels is not None else none,
+            probabilities=chances if known and chances is not None else none,
+        )
+        step = -(-len(rows) // _DESCRIBED)
+        return Observation(
+            ts=int(prepared.ts.max()),
+            model=model,
+            events=report.events,
+            unsafe=report.unsafe,
+            items=rows,
+            users=prepared.users,
+            new_users=new_users,
+            unseen_items=unseen,
+            repeated=repeated,
+            event_ts=batch.engagements.ts,
+            sent_at=batch.engagements.sent_at,
+            actions=batch.engagements.action,
+            values=batch.engagements.value,
+            contexts=batch.engagements.context,
+            item_features=[features[row] for row in rows[::step].tolist()],
+            feed=_feed_figures(prepared),
+            node_of=learner.leaves.node_of[: len(learner.items)],
+            node_sizes=learner.leaves.sizes,
+            dropped=batch.dropped,
+            dead_lettered=batch.dead_lettered,
+            late_actions=batch.late_actions,
+            watermark=batch.watermark,
+            commands=len(batch.control),
+        )
+
+    return complete
+
+
+def _feed_figures(prepared: PreparedBatch) -> FeedFigures:
+    living = [item for item in prepared.feed if not item.deleted]
+    return FeedFigures(
+        changed=len(living),
+        deleted=len(prepared.feed) - len(living),
+        featureless=sum(not item.features for item in living),
+    )
