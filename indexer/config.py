@@ -53,6 +53,9 @@ class IndexerConfig(Section):
     rebalance_starved: float = Field(
         0.05, ge=0, le=1, description="share of nearly empty nodes above which they are merged away"
     )
+    quality_gate: bool = Field(
+        True, description="refuse versions that are damaged or clearly worse than the one in use, and return from them"
+    )
     jitter: float = Field(
         0.1,
         ge=0,

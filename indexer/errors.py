@@ -41,6 +41,10 @@ class PublishHeldError(IndexingError):
     """Publishing is held: readers stay with the version they have."""
 
 
+class VersionRefusedError(IndexingError):
+    """A version is damaged or clearly worse than the one in use: readers stay with that."""
+
+
 class UnknownJobError(IndexingError):
     """A request names a job that does not exist."""
 

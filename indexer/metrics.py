@@ -32,6 +32,7 @@ SPILLED = Gauge("hsnn_index_spilled", "Items of the last refresh whose nearest n
 REBALANCES = Counter("hsnn_rebalances_asked_total", "Commands to rebalance that were sent to the trainer.")
 SWEPT = Counter("hsnn_items_swept_total", "Items that the rolling sweep checked.")
 HELD = Gauge("hsnn_publishing_held", "1 while publishing is held by a person, else 0.")
+REFUSED = Counter("hsnn_versions_refused_total", "Versions that the gate refused: damaged, or clearly worse.")
 JOB_SECONDS = Histogram("hsnn_job_seconds", "Time a job took.", ["job"], buckets=_JOB_BUCKETS)
 
 

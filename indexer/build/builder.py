@@ -16,6 +16,7 @@ from hsnn.indexer.assign.catalogue import ItemCatalogue, Rows
 from hsnn.indexer.assign.catalogue_sync import catch_up
 from hsnn.indexer.assign.live_index import LiveIndex, RowFilter, peak_items, replay_nodes
 from hsnn.indexer.assign.placement import place_all
+from hsnn.indexer.build.version_gate import VersionGate
 from hsnn.indexer.job_context import check_deadline
 from hsnn.indexer.store.bulk_load import ItemColumns
 from hsnn.indexer.store.delta import Delta, DeltaOp
@@ -112,6 +113,8 @@ class Builder:
         Items encoded at once.
     rules
         How items are placed.
+    gate
+        Refuses versions that must not be served; None: none is refused.
     """
 
     def __init__(
@@ -120,7 +123,9 @@ class Builder:
         make_encoder: MakeEncoder = snapshot_encoder,
         chunk: int = 65_536,
         rules: PlacementRules = NEAREST_NODE,
+        gate: VersionGate | None = None,
     ) -> None:
+        self._gate = gate
         self._store = store
         self._make_encoder = make_encoder
         self._chunk = chunk
@@ -148,6 +153,8 @@ class Builder:
         ------
         SnapshotNotFoundError
             The snapshot is not there (any more).
+        VersionRefusedError
+            The gate refuses it; nothing was written.
         """
         snapshot = self._store.load_snapshot(number)
         catalogue = ItemCatalogue(snapshot)
@@ -162,6 +169,8 @@ class Builder:
             reason=reason,
             shards=self._store.shard_count,
         )
+        if self._gate is not None:
+            self._gate.check(self._store, manifest, snapshot, base)
         items = ItemColumns(catalogue.ids, catalogue.expires_at)
         check_deadline("before a version is written")
         self._store.write_unpublished(manifest, base, items)

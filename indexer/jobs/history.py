@@ -38,7 +38,7 @@ def job_names() -> tuple[str, ...]:
     Examples
     --------
     >>> job_names()
-    ('alarms', 'clean', 'rebalance', 'refresh', 'settle', 'sweep', 'verify')
+    ('alarms', 'clean', 'flips', 'rebalance', 'refresh', 'settle', 'sweep', 'verify')
     """
     return module_names(JOBS_PACKAGE)
 

@@ -6,10 +6,11 @@ import logging
 import time
 from threading import Lock
 
+from hsnn.indexer import metrics
 from hsnn.indexer.assign.rolling_sweep import RollingSweep
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.config import IndexerConfig
-from hsnn.indexer.errors import PublishHeldError, ShutdownError, SnapshotNotFoundError
+from hsnn.indexer.errors import PublishHeldError, ShutdownError, SnapshotNotFoundError, VersionRefusedError
 from hsnn.indexer.job_context import check_deadline
 from hsnn.indexer.store import streams
 from hsnn.indexer.store.publish_hold import current_hold
@@ -47,6 +48,7 @@ class IndexJobs:
         self._audit = audit
         self._sweep = RollingSweep(config.sweep_rate, config.sweep_interval)
         self._publishing = Lock()
+        self._refused: int | None = None  # the last snapshot that the gate refused
         self._stopping = leader.stopping
 
     def stop(self) -> None:
@@ -132,7 +134,16 @@ class IndexJobs:
                 return published
             if hold is not None:
                 raise PublishHeldError(f"snapshot {newest.snapshot} waits: publishing is held ({hold.reason})")
-            return self._leader.publish(newest.snapshot, "first" if published is None else reason)
+            if newest.snapshot == self._refused:
+                return published
+            try:
+                return self._leader.publish(newest.snapshot, "first" if published is None else reason)
+            except VersionRefusedError as error:
+                self._refused = newest.snapshot  # the next snapshot is another one
+                metrics.REFUSED.inc()
+                _log.error("%s", error)
+                self._audit.record("gate", outcome="refused", snapshot=newest.snapshot, reason=str(error))
+                return published
 
     def _await_snapshot(self, named: int) -> None:
         deadline = time.monotonic() + self._config.alarm_patience

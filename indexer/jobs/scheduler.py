@@ -13,6 +13,7 @@ from hsnn.indexer.assign.assigner import MakeEncoder, snapshot_encoder
 from hsnn.indexer.assign.capacity import PlacementRules
 from hsnn.indexer.build.builder import Builder
 from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.build.version_gate import VersionGate
 from hsnn.indexer.config import IndexerConfig
 from hsnn.indexer.errors import FencedError, VersionChangedError
 from hsnn.indexer.jobs.control import ControlRequestHandler
@@ -137,7 +138,13 @@ class Scheduler:
         store = IndexStore(self._redis, self._lease, chunk=self._config.write_chunk)
         leader = Leader(
             store,
-            Builder(store, self._make_encoder, self._config.encode_chunk, PlacementRules.from_config(self._config)),
+            Builder(
+                store,
+                self._make_encoder,
+                self._config.encode_chunk,
+                PlacementRules.from_config(self._config),
+                gate=VersionGate(store.load_version) if self._config.quality_gate else None,
+            ),
         )
         leader.resume()
         jobs = IndexJobs(leader, self._config, self._audit)

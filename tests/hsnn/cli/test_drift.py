@@ -1,0 +1,58 @@
+"""``hsnn drift``, as its users start it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hsnn.cli.app import application
+from hsnn.indexer.jobs.action_policy import snoozed_until
+from hsnn.indexer.store.reader import IndexReader
+from hsnn.monitoring.audit import AuditTrail
+from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.keys import key
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(redis_client: Redis, redis_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """``hsnn drift`` beside a trail with one alarm."""
+    monkeypatch.chdir(tmp_path)
+    now = time.time_ns() // 1_000_000
+    AuditTrail(redis_client, key("audit")).record(
+        "alarm", kind="model_loss", alarm="model_loss:7", ts=now, value=6.0, text="loss: 5 before, 6 since", since=now
+    )
+
+    def run(*arguments: str) -> Result:
+        words = ["drift", *arguments, "--set", f"redis.url={redis_server}"]
+        return CliRunner().invoke(application(words), words, prog_name="hsnn")
+
+    return run
+
+
+def test_report_on_the_terminal_and_as_a_page(call: Call, tmp_path: Path) -> None:
+    shown = call("report", "--since", "6h")
+    assert shown.exit_code == 0, shown.output
+    assert "model_loss (model_loss:7): loss: 5 before, 6 since" in shown.output
+    assert call("report", "--html", "drift.html").output == "1 incidents are in drift.html\n"
+    assert "<li>model_loss (model_loss:7)" in (tmp_path / "drift.html").read_text("utf-8")
+    assert call("report", "--since", "yesterday").exit_code == 2
+
+
+def test_a_verdict_is_part_of_the_story(call: Call) -> None:
+    assert call("confirm", "model_loss:7").output == "confirm: model_loss:7\n"
+    assert "confirmed by" in call("report").output
+    assert call("dismiss", "model_loss:8").exit_code == 2
+
+
+def test_snooze_and_its_end(call: Call, redis_client: Redis) -> None:
+    reader = IndexReader(redis_client)
+    assert "no action for 6h" in call("snooze", "model_loss", "--for", "6h").output
+    assert snoozed_until(reader, "model_loss") > time.time() + 21_000
+    assert "actions again" in call("snooze", "model_loss", "--for", "0").output
+    assert snoozed_until(reader, "model_loss") == 0.0

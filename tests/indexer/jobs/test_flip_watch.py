@@ -1,0 +1,52 @@
+"""A flip that hurts is undone once; a harder stream is no reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from hsnn.indexer.jobs.flip_watch import FlipWatch
+from hsnn.indexer.store.publish_hold import current_hold
+from hsnn.monitoring.audit import AuditTrail
+from hsnn.monitoring.config import NotifyConfig
+from hsnn.monitoring.notify import Notifier
+
+
+@pytest.fixture
+def watch(store: Any, leader: Any, jobs: Any, toy: Any) -> FlipWatch:
+    """Of an index with two versions."""
+    for _ in range(2):
+        toy.snapshot()
+        jobs.refresh()
+    return FlipWatch(leader, AuditTrail(store.redis, store.key("audit")), Notifier(NotifyConfig()))
+
+
+def live(store: Any, **recalls: tuple[int, int, int]) -> None:
+    counts = {int(name[1:]): recall for name, recall in recalls.items()}
+    store.redis.hset(store.key("progress"), "by_version", msgspec.json.encode(counts))
+
+
+def test_without_live_queries_nothing_happens(watch: FlipWatch, store: Any) -> None:
+    assert watch.check() is None
+    live(store, v2=(500, 10, 100))
+    assert watch.check() is None, "nothing to compare with"
+
+
+def test_a_flip_that_hurts_is_undone_once_and_publishing_held(watch: FlipWatch, store: Any) -> None:
+    live(store, v1=(500, 150, 80), v2=(200, 12, 30))
+    assert watch.check() == 1
+    assert store.current() == 1
+    assert watch.check() is None
+    hold = current_hold(store)
+    assert hold is not None
+    assert "version 2 finds 6.0% of 200 live queries' items, version 1 found 30.0% of 500" in hold.reason
+    (entry,) = AuditTrail(store.redis, store.key("audit")).read()
+    assert (entry.event, entry.kind, entry.version, entry.detail["refused"]) == ("rollback", "flip", 1, 2)
+
+
+def test_a_stream_that_got_harder_for_popularity_too_is_no_reason(watch: FlipWatch, store: Any) -> None:
+    live(store, v1=(500, 150, 100), v2=(500, 75, 20))
+    assert watch.check() is None
+    assert store.current() == 2
