@@ -188,7 +188,13 @@ def queries_of(snapshot: Snapshot) -> tuple[QueryArrays, NDArray[np.int64]]:
     before = np.concatenate([blank, histories[chosen, :-1]], 1)
     before_times = np.concatenate([np.zeros((len(chosen), 1), times.dtype), times[chosen, :-1]], 1)
     contexts = np.full((len(chosen), 0), -1, np.int32)
-    queries = QueryArrays(before, before_times, snapshot.users["tokens"][chosen], contexts, times[chosen, -1])
+    queries = QueryArrays(
+        history_items=before,
+        history_times=before_times,
+        user_tokens=snapshot.users["tokens"][chosen],
+        context_tokens=contexts,
+        now=times[chosen, -1],
+    )
     return queries, histories[chosen, -1].astype(np.int64)
 
 
@@ -218,7 +224,11 @@ def self_score(snapshot: Snapshot, base: IndexBase, queries: tuple[QueryArrays, 
     # Without the counters: popularity finds most items whatever the weights are, and would hide what is to be seen.
     cross = None if not config.cross else np.zeros((len(targets), len(rows), CROSS_FEATURES), np.float32)
     scores = scorer.score_all(
-        encoded, base.vectors[rows], np.zeros((len(rows), STATE_FEATURES), np.float32), base.nodes[rows], cross
+        encoded,
+        base.vectors[rows],
+        np.zeros((len(rows), STATE_FEATURES), np.float32),
+        nodes=base.nodes[rows],
+        cross=cross,
     )
     own = scores[np.arange(len(targets)), np.searchsorted(rows, targets)]
     found = (scores > own[:, None]).mean(1) < _TOP

@@ -61,7 +61,7 @@ class ActionRecord(msgspec.Struct, frozen=True, kw_only=True):
     effect: str = "pending"
 
 
-class Refusal(NamedTuple):
+class ActionRefusal(NamedTuple):
     """Why an action is not taken: an outcome for the audit trail, and a sentence."""
 
     outcome: str
@@ -94,24 +94,24 @@ class ActionPolicy:
     ) -> None:
         self._store, self._config, self._audit, self._clock = store, config, audit, clock
 
-    def refusal(self, alarm: Alarm, action: Action) -> Refusal | None:
+    def refusal(self, alarm: Alarm, action: Action) -> ActionRefusal | None:
         """Return why an action may not be taken now; None if it may."""
         now = self._clock()
         until = snoozed_until(self._store, alarm.kind)
         if until > now and action != "none":
-            return Refusal("snoozed", f"alarms of this kind are snoozed for another {until - now:.0f} s")
+            return ActionRefusal("snoozed", f"alarms of this kind are snoozed for another {until - now:.0f} s")
         if action in UNLIMITED:
             return None
         records, config = self.records(), self._config
         same = [record for record in records if record.kind == alarm.kind and record.action == action]
         useless = next((r for r in reversed(same) if r.effect == "no help" and now - r.at < config.forget), None)
         if useless is not None:
-            return Refusal("not repeated", f"it did not help against {useless.alarm}; decide by hand")
+            return ActionRefusal("not repeated", f"it did not help against {useless.alarm}; decide by hand")
         if any(record.kind == alarm.kind and now - record.at < config.cool_down for record in records):
-            return Refusal("cool down", f"an action on this kind was taken less than {config.cool_down:g} s ago")
+            return ActionRefusal("cool down", f"an action on this kind was taken less than {config.cool_down:g} s ago")
         if sum(now - record.at < _HOUR for record in records) >= config.per_hour:
-            return Refusal("limit", f"{config.per_hour} actions were taken within the last hour")
-        return Refusal("dry run", "monitoring.actions.dry_run is set") if config.dry_run else None
+            return ActionRefusal("limit", f"{config.per_hour} actions were taken within the last hour")
+        return ActionRefusal("dry run", "monitoring.actions.dry_run is set") if config.dry_run else None
 
     def note(self, alarm: Alarm, action: Action) -> None:
         """Remember an action that was taken, with the signal as it is."""
