@@ -7,7 +7,7 @@ PYTHON := "$(VENV)/bin/python"
 ARGS ?=
 BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz
 
-.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn fuzz kafka console screenshots docs lock release clean
+.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-drift fuzz kafka console screenshots docs lock release clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -58,6 +58,10 @@ bench-pipeline: setup ## Measure training from a log against training from memor
 bench-churn: setup ## Compare with other indexes under churn: make bench-churn ARGS='--items 100000 --churn 0.1 --peers hnswlib,faiss --json FILE'.
 	@echo "Running: python -m benchmarks.churn $(ARGS)"
 	@$(PYTHON) -m benchmarks.churn $(ARGS)
+
+bench-drift: setup ## Measure detection of planted drift: make bench-drift ARGS='--counted globo-news --seeds 2 --json FILE'.
+	@echo "Running: python -m benchmarks.drift $(ARGS)"
+	@$(PYTHON) -m benchmarks.drift $(ARGS)
 
 fuzz: setup ## Send a trainer a million hostile messages: make fuzz ARGS='--messages 100000 --log redis --seed 7 --json FILE'.
 	@echo "Running: python -m benchmarks.fuzz $(ARGS)"

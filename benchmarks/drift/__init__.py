@@ -1,0 +1,1 @@
+"""A laboratory of drift: changes planted into recorded streams, found or missed by the signals."""
