@@ -194,10 +194,10 @@ def test_a_boost_lasts_until_its_time_also_across_a_restart(config, new_world, t
     told(learner, world, Boost(0, 2.0, world.now + 200_000))  # a batch is 64 s of stream time
     boosted = learner.network.optimizer.embedding_rate
     assert boosted == 2.0 * config.embedding_rate
-    again = Learner.from_state_dict(config, *learner.state_dict())
+    again, later = Learner.from_state_dict(config, *learner.state_dict()), new_world()
     assert again.network.optimizer.embedding_rate == boosted
-    for each, stream in ((learner, world), (again, new_world())):
-        stream.now = world.now if stream is not world else stream.now
+    later.now = world.now
+    for each, stream in ((learner, world), (again, later)):
         rates = []
         for _ in range(5):
             told(each, stream)
