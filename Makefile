@@ -5,7 +5,7 @@ SHELL := /bin/sh
 VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
 ARGS ?=
-BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz
+BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz ingest
 
 .PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-drift fuzz kafka console screenshots docs lock release clean
 .DEFAULT_GOAL := help

@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Measure all ways in turn, as often as there are rounds."""
     rates: dict[str, list[float]] = {}
+    load = [os.getloadavg()[0]]  # that of others included: on a busy machine only the ratios mean something
     costs: dict[str, list[float]] = {}
     with served(folder) as (port, url):
         log, config = open_log(url), StreamingConfig()
@@ -88,6 +89,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "batch": options.batch,
         "callers": options.callers,
         "cores": os.cpu_count(),
+        "load_average": [round(value, 1) for value in (*load, os.getloadavg()[0])],
         "log": "Redis Streams, appendfsync everysec",
         "accepted": accepted,
         "in_log": stored,

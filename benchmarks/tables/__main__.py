@@ -13,7 +13,7 @@ from benchmarks.publish.table import table as publish
 from benchmarks.tables.parts import checkpoints, exact, ids, pipeline, speed, workers
 from benchmarks.tables.quality import ablations, quality
 from benchmarks.tables.static import gowalla
-from benchmarks.tables.system import churn, crash, demo, freshness, fuzz, kills
+from benchmarks.tables.system import churn, crash, demo, freshness, fuzz, ingest, kills
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 
@@ -33,6 +33,7 @@ def main() -> None:
         "kills": kills,
         "freshness": freshness,
         "ids": ids,
+        "ingest": ingest,
         "pipeline": pipeline,
         "publish": publish,
         "fuzz": fuzz,

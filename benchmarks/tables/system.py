@@ -34,6 +34,29 @@ def demo(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def ingest(found: dict[str, Any]) -> str:
+    """Events over HTTP beside bare appends."""
+    rates, costs = found["events_per_second"], found["server_cpu_us_per_event"]
+    before, after = found["load_average"]
+    titles = {
+        "http": f"HTTP, JSON, {found['batch']} a call",
+        "http_arrow": "HTTP, Arrow, 10,000 a call",
+        "append": f"bare append, {found['batch']} at once",
+    }
+    lines = [
+        f"{found['cores']} cores for everything, load average {before:g} to {after:g} (other programs included), "
+        f"{found['callers']} connections, log: {found['log']}; median of {len(found['rounds']['http'])} rounds of "
+        f"{found['events']:,} events each. Accepted: {found['accepted']:,}, in the log: {found['in_log']:,}.",
+        "",
+        "| | events/s | processor time of the server per event |",
+        "|---|--:|--:|",
+    ]
+    for name, title in titles.items():
+        cost = f"{costs[name]:.1f} us" if name in costs else "-"
+        lines.append(f"| {title} | {rates[name]:,} | {cost} |")
+    return "\n".join(lines)
+
+
 def freshness(found: dict[str, Any]) -> str:
     """How soon items could be retrieved, and how soon they were gone."""
     sent = found["sent_per_second"]

@@ -290,3 +290,14 @@ def test_the_image_is_built_from_the_lock_and_the_rooms_for_a_user_without_right
     assert users[-1] != "root"
     assert re.search(r'^ENTRYPOINT \["hsnn"\]', DOCKERFILE, re.MULTILINE)
     assert all(line.split()[1] == "python:3.11.13-slim" for line in DOCKERFILE.splitlines() if line.startswith("FROM "))
+
+
+def test_the_systemd_unit_runs_commands_with_options_that_exist() -> None:
+    text = (ROOT / "deploy" / "systemd" / "hsnn@.service").read_text()
+    roles = re.findall(r"hsnn@(\w+)", text.partition("[Unit]")[0])
+    assert {SERVICES[role]["command"][0] for role in ROLES} == set(roles)
+    (options,) = re.findall(r"^ExecStart=/opt/hsnn/bin/hsnn %i (.*)$", text, re.MULTILINE)
+    for role in roles:
+        command = typer.main.get_command(application([role])).commands[role]  # type: ignore[attr-defined]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert set(re.findall(r"--[\w-]+", options)) <= known
