@@ -61,7 +61,9 @@ def translate_errors(where: str, operation: str) -> Iterator[None]:
     except kafka.errors.UnknownTopicOrPartitionError as error:
         raise UnknownTopicError(f"{operation}: {where} has no such topic or partition ({error})") from error
     except (kafka.errors.KafkaError, OSError, ValueError, TypeError, AssertionError) as error:
-        text = f"{operation}: {where} failed ({type(error).__name__}: {error})"
+        # errors of kafka-python begin with their name by themselves
+        cause = f"{type(error).__name__}: {str(error).removeprefix(f'{type(error).__name__}: ')}"
+        text = f"{operation}: {where} failed ({cause})"
         remedy = permanent_remedy(error)
         if isinstance(error, _OPTION_ERRORS) and operation.startswith(CONNECTING):
             remedy = "an option of `streaming.log` is wrong"

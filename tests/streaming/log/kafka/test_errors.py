@@ -72,6 +72,12 @@ def test_options_that_cannot_be_are_named():
     assert "an option of `streaming.log` is wrong" in str(error)
 
 
+def test_the_name_of_an_error_is_said_once():
+    said = r"failed \(KafkaTimeoutError: no broker\); check"
+    with pytest.raises(LogUnavailableError, match=said), translate_errors("kafka://b", "reading"):
+        raise kafka.errors.KafkaTimeoutError("no broker")
+
+
 def test_lost_records_are_neither():
     assert isinstance(translated(kafka.errors.OffsetOutOfRangeError("1")), OutOfRangeError)
 
