@@ -13,6 +13,7 @@ from hsnn.serving.errors import RequestError
 from hsnn.serving.filter_schema import Condition, FieldName, ValueRange, check_size
 from hsnn.serving.filter_schema import Filters as Filters
 from hsnn.streaming.schema.events import Feature, Id, Millis, Scalar
+from hsnn.streaming.schema.timestamps import explain_value, require_millis
 
 
 class RetrievalMode(StrEnum):
@@ -327,12 +328,29 @@ def parse_request(body: bytes | bytearray) -> Request:
     RequestError
         The body is not a request; if a field is unknown, the text names the known ones.
     """
-    return parse(Request, body)
+    request = parse(Request, body)
+    _check_times(request, "")
+    return request
 
 
 def parse_requests(body: bytes | bytearray) -> list[Request]:
     """Parse the requests of ``{"queries": [...]}``; raises as `parse_request` does."""
-    return parse(QueriesBody, body).queries
+    queries = parse(QueriesBody, body).queries
+    for number, request in enumerate(queries):
+        _check_times(request, f"queries[{number}].")
+    return queries
+
+
+def _check_times(request: Request, path: str) -> None:
+    """Refuse times that seem to be in another unit than milliseconds: popularity at the wrong time is no error else."""
+    try:
+        if request.as_of is not None:
+            require_millis(request.as_of, f"{path}as_of")
+        for index, element in enumerate(request.history or ()):
+            if isinstance(element, HistoryItem):
+                require_millis(element.ts, f"{path}history[{index}]")
+    except ValueError as error:
+        raise RequestError(str(error)) from None
 
 
 def parse(kind: type[Body], body: bytes | bytearray) -> Body:
@@ -343,7 +361,18 @@ def parse(kind: type[Body], body: bytes | bytearray) -> Body:
     except UnicodeDecodeError as error:
         raise RequestError(f"the body is not UTF-8 at byte {error.start} of a text; encode JSON as UTF-8") from None
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise RequestError(f"{error}{_hint(kind, str(error))}") from None
+        raise RequestError(f"{error}{_hint(kind, str(error))}{_explain_as_of(body, str(error))}") from None
+
+
+def _explain_as_of(body: bytes | bytearray, message: str) -> str:
+    """Say what an `as_of` seems to be that is no number."""
+    if not message.endswith("`$.as_of`"):
+        return ""
+    try:
+        explained = explain_value(msgspec.json.decode(body)["as_of"])
+    except (msgspec.DecodeError, RecursionError):  # what comes after the field is no JSON: the error itself is enough
+        return ""
+    return f": {explained}" if explained else ""
 
 
 @cache
