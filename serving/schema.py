@@ -328,35 +328,38 @@ def parse_request(body: bytes | bytearray) -> Request:
     RequestError
         The body is not a request; if a field is unknown, the text names the known ones.
     """
-    request = parse(Request, body)
-    _check_times(request, "")
-    return request
+    return parse(Request, body)
 
 
 def parse_requests(body: bytes | bytearray) -> list[Request]:
     """Parse the requests of ``{"queries": [...]}``; raises as `parse_request` does."""
-    queries = parse(QueriesBody, body).queries
-    for number, request in enumerate(queries):
-        _check_times(request, f"queries[{number}].")
-    return queries
+    return parse(QueriesBody, body).queries
 
 
-def _check_times(request: Request, path: str) -> None:
-    """Refuse times that seem to be in another unit than milliseconds: popularity at the wrong time is no error else."""
-    try:
-        if request.as_of is not None:
-            require_millis(request.as_of, f"{path}as_of")
-        for index, element in enumerate(request.history or ()):
-            if isinstance(element, HistoryItem):
-                require_millis(element.ts, f"{path}history[{index}]")
-    except ValueError as error:
-        raise RequestError(str(error)) from None
+def _check_times(query: Query, path: str) -> None:
+    """Refuse times that seem to be in another unit than milliseconds: else they would only rank by another time.
+
+    Raises
+    ------
+    ValueError
+        With the field, the value and the unit.
+    """
+    if query.as_of is not None:
+        require_millis(query.as_of, f"{path}as_of")
+    history = query.history if isinstance(query, Request) else None
+    for index, element in enumerate(history or ()):
+        if isinstance(element, HistoryItem):
+            require_millis(element.ts, f"{path}history[{index}]")
 
 
 def parse(kind: type[Body], body: bytes | bytearray) -> Body:
     """Parse a body of a kind; raises as `parse_request` does."""
     try:
         parsed: Body = _decoder(kind).decode(body)
+        queries = parsed.queries if isinstance(parsed, QueriesBody) else [parsed]
+        for number, query in enumerate(queries):
+            if isinstance(query, Query):
+                _check_times(query, f"queries[{number}]." if query is not parsed else "")
         return parsed
     except UnicodeDecodeError as error:
         raise RequestError(f"the body is not UTF-8 at byte {error.start} of a text; encode JSON as UTF-8") from None

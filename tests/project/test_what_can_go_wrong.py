@@ -44,10 +44,10 @@ PROOFS: dict[str, tuple[str, ...]] = {
     ),
     'it ends, "compressed by a codec': ("hsnn/doctor/test_event_log.py::test_a_codec_that_is_missing_fails",),
     "the trainer is not live, `poll` is silent": (
-        "trainer/online/test_loop.py::test_a_poll_that_does_not_return_makes_the_trainer_not_live",
+        "trainer/online/test_loop_health.py::test_a_poll_that_does_not_return_makes_the_trainer_not_live",
     ),
     '"partitions were added and are read': (
-        "trainer/online/test_loop.py::test_partitions_added_at_run_time_are_joined_where_the_checkpoint_says",
+        "trainer/online/test_loop_resume.py::test_partitions_added_at_run_time_are_joined_where_the_checkpoint_says",
     ),
     'several workers end, "partitions were added"': (
         "trainer/online/test_loop_partitions.py::test_several_workers_start_again",
@@ -63,7 +63,7 @@ PROOFS: dict[str, tuple[str, ...]] = {
     ),
     '"answers are not logged"': ("serving/api/test_request_log.py::test_a_full_disk_costs_lines_and_no_answer",),
     'the trainer is not ready, "no checkpoint can be written"': (
-        "trainer/online/test_loop.py::test_a_full_disk_costs_checkpoints_and_nothing_else",
+        "trainer/online/test_loop_health.py::test_a_full_disk_costs_checkpoints_and_nothing_else",
     ),
     'the trainer is not ready, "Redis refuses"': (
         "trainer/publish/test_redis_writer.py::test_refused_writes_end_nothing_and_are_made_up_for",
