@@ -125,7 +125,7 @@ export function Chart({ t, series, height = 110, label, format = short, axis: ax
         width: element.clientWidth || 300,
         height,
         legend: { show: false },
-        padding: [8, 4, 0, 0],
+        padding: [8, 14, 0, 0],
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: { x: { time: true }, y: { range: (_, low, high) => range(floor, low, high) } },
         axes: [

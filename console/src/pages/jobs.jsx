@@ -56,13 +56,13 @@ function JobTable({ jobs, session, onAsked }) {
           {jobs.map((job) => (
             <>
               <tr key={job.name}>
-                <td>
+                <td class="about">
                   <button type="button" class="link" aria-expanded={open === job.name} onClick={() => setOpen(open === job.name ? null : job.name)}>
                     {job.name}
                   </button>
                   <div class="note">{ABOUT[job.name]}</div>
                 </td>
-                <td>{lastRun(job)}</td>
+                <td class="now">{lastRun(job)}</td>
                 <td>
                   <Runs runs={job.history} />
                 </td>
