@@ -78,6 +78,9 @@ export function TryIt({ rest }) {
           </div>
         </Panel>
         <Filters chosen={filters} onChange={setFilters} />
+        <Panel title="Why not this one?" note="look an item up, and what became of it in this request">
+          <ItemSearch label="Item" act="look up" except={[]} onChoose={(item) => setOpen(item.id)} />
+        </Panel>
       </div>
       <div class="page">
         {who === "user" && chosen && <History user={chosen} onOpen={setOpen} />}
@@ -92,7 +95,7 @@ export function TryIt({ rest }) {
           </div>
         )}
       </div>
-      {open && <Item id={open} onClose={() => setOpen(null)} onSession={(id) => (setWho("session"), setSession((old) => [...old.filter((item) => item !== id), id]), setOpen(null))} />}
+      {open && <Item id={open} asked={ready ? { ...request, mode } : null} onOpen={setOpen} onClose={() => setOpen(null)} onSession={(id) => (setWho("session"), setSession((old) => [...old.filter((item) => item !== id), id]), setOpen(null))} />}
     </div>
   );
 }
@@ -190,7 +193,7 @@ function UserSearch({ chosen, onChoose }) {
   );
 }
 
-function ItemSearch({ label, onChoose, except }) {
+function ItemSearch({ label, onChoose, except, act = "add" }) {
   const [text, setText] = useState("");
   const found = useDocument(`/v1/console/items?q=${encodeURIComponent(useTyped(text))}`);
   return (
@@ -213,7 +216,7 @@ function ItemSearch({ label, onChoose, except }) {
                     <span class="name">
                       <Title item={item} />
                     </span>
-                    <span class="note">add</span>
+                    <span class="note">{act}</span>
                   </button>
                 </li>
               ))}
@@ -323,7 +326,7 @@ function History({ user, onOpen }) {
   );
 }
 
-export function Item({ id, onClose, onSession }) {
+export function Item({ id, onClose, onSession, asked, onOpen }) {
   const dialog = useRef(null);
   const [state, setState] = useState({ data: null, error: null });
   useEffect(() => {
@@ -361,6 +364,8 @@ export function Item({ id, onClose, onSession }) {
                 </Pair>
               ))}
             </dl>
+            {asked && <Why id={id} asked={asked} />}
+            {onOpen && <Similar id={id} onOpen={onOpen} />}
             {onSession && (
               <button type="button" class="primary" onClick={() => onSession(id)}>
                 Put it into a session
@@ -370,6 +375,101 @@ export function Item({ id, onClose, onSession }) {
         )}
       </Panel>
     </dialog>
+  );
+}
+
+// Post a question about an item once, and again when it is another one.
+function useQuestion(path, body) {
+  const [state, setState] = useState({ data: null, error: null });
+  const text = JSON.stringify(body);
+  useEffect(() => {
+    const control = new AbortController();
+    setState({ data: null, error: null });
+    (async () => {
+      try {
+        const answer = await post(path, JSON.parse(text), control.signal);
+        const ids = [...answer.items, ...(answer.reasons || []).flatMap((reason) => Object.keys(reason.history || {}))];
+        const found = await post("/v1/console/items", { ids: [...new Set(ids)] }, control.signal);
+        setState({ data: { ...answer, cards: Object.fromEntries(found.map((item) => [item.id, item])) }, error: null });
+      } catch (error) {
+        if (error.name !== "AbortError") setState({ data: null, error });
+      }
+    })();
+    return () => control.abort();
+  }, [path, text]);
+  return state;
+}
+
+const SOURCES = { index: "a node of the index", neighbours: "items that go with the last ones", memory: "what the user did before", popular: "the popular items", latest: "the latest items" };
+
+// Why an item is in the answer to a request, or where it fell out.
+function Why({ id, asked }) {
+  const answer = useQuestion("/v1/retrieve", { ...asked, explain: true, why_not: [id] });
+  return (
+    <section aria-label="Why" class="fields">
+      <h3>Why, or why not</h3>
+      <Loaded of={answer}>
+        {(data) => {
+          const place = data.items.indexOf(id);
+          if (place < 0) return <p>{data.why_not?.[0]?.detail || "The server does not say."}</p>;
+          const reason = data.reasons[place];
+          const history = Object.entries(reason.history || {}).filter(([, value]) => value > 0);
+          return (
+            <>
+              <p>
+                Place {place + 1}, from {SOURCES[reason.source] || reason.source}
+                {reason.path?.length > 0 && ` (node ${reason.path.join(" › ")})`}.
+                {history.length > 0 && " Because of:"}
+              </p>
+              {history.length > 0 && (
+                <p class="tags">
+                  {history.map(([item, value]) => (
+                    <span class="tag" key={item} title={`the score is ${number(value, 2)} lower without it`}>
+                      {data.cards[item]?.title || item}
+                    </span>
+                  ))}
+                </p>
+              )}
+              {Object.keys(reason.parts || {}).length > 0 && (
+                <p class="note">
+                  Score {number(data.scores[place], 2)} ={" "}
+                  {Object.entries(reason.parts)
+                    .map(([part, value]) => `${part} ${number(value, 2)}`)
+                    .join(" + ")}
+                </p>
+              )}
+            </>
+          );
+        }}
+      </Loaded>
+    </section>
+  );
+}
+
+// Similar items that are listed.
+const SIMILAR = 6;
+
+function Similar({ id, onOpen }) {
+  const answer = useQuestion("/v1/similar", { items: [id], k: SIMILAR });
+  return (
+    <section aria-label="Similar items" class="fields">
+      <h3>Similar items</h3>
+      <Loaded of={answer}>
+        {(data) =>
+          data.items.length === 0 ? (
+            <Empty>None that can be recommended.</Empty>
+          ) : (
+            <div class="chips">
+              {data.items.map((item) => (
+                <button type="button" key={item} onClick={() => onOpen(item)}>
+                  {data.cards[item]?.title || item}
+                </button>
+              ))}
+            </div>
+          )
+        }
+      </Loaded>
+    </section>
   );
 }
 
