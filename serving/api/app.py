@@ -262,7 +262,7 @@ def create_app(api: Api, metrics: ServingMetrics, health: Health, ingest: Ingest
         app.add_api_route(path, measured(handler, metrics), methods=[method])
     document = openapi_document(
         [
-            RouteDescription(path, method, _summary(handler), body, answer)
+            RouteDescription(path, method, _summary(handler), body=body, answer=answer)
             for path, method, handler, body, answer in routes
         ]
     )

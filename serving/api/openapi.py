@@ -13,8 +13,10 @@ from hsnn.monitoring.http import LIVE, METRICS, READY
 from hsnn.serving.api.problems import PROBLEM_TYPE, Problem
 from hsnn.serving.schema import AcceptedBody
 
-# Statuses that any call of the API may end with, and those of calls with a body.
+# Statuses that any call of the API may end with.
 _EVERYWHERE = (401, 403, 429, 500, 503, 504)
+
+# Statuses of calls with a body, beside those.
 _WITH_BODY = (408, 413, 422)
 
 _REFERENCE = "#/components/schemas/{name}"

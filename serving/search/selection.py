@@ -227,7 +227,16 @@ class Selector:
         return left
 
     def _selected(self) -> Selected:
-        searches = self._searches or [SearchResult(np.zeros(0, np.int64), np.zeros(0, np.float32), 0, 0, 0, True)]
+        searches = self._searches or [
+            SearchResult(
+                rows=np.zeros(0, np.int64),
+                scores=np.zeros(0, np.float32),
+                scored=0,
+                candidates=0,
+                nodes=0,
+                certified=True,
+            )
+        ]
         rows, scores = np.array(self._rows, np.int64), np.array(self._scores)
         propensities = None
         if self._draw is not None:

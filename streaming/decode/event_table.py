@@ -37,7 +37,7 @@ class RowKind(IntEnum):
     SHED = 10
 
 
-class _NumberColumn:
+class _TableColumn:
     """A column of the block of numbers, by name; it can be written into but not replaced."""
 
     def __init__(self, row: int) -> None:
@@ -99,16 +99,16 @@ class EventTable:
 
     __slots__ = ("_numbers", "_objects", "value")
 
-    ts = _NumberColumn(0)
-    sent_at = _NumberColumn(1)
-    offset = _NumberColumn(2)
-    index = _NumberColumn(3)
-    ends_record = _NumberColumn(4)
-    kind = _NumberColumn(5)
-    order_key = _NumberColumn(6)
-    partition = _NumberColumn(7)
-    watermark = _NumberColumn(8)
-    order_base = _NumberColumn(9)
+    ts = _TableColumn(0)
+    sent_at = _TableColumn(1)
+    offset = _TableColumn(2)
+    index = _TableColumn(3)
+    ends_record = _TableColumn(4)
+    kind = _TableColumn(5)
+    order_key = _TableColumn(6)
+    partition = _TableColumn(7)
+    watermark = _TableColumn(8)
+    order_base = _TableColumn(9)
     user = _ObjectColumn(0)
     item = _ObjectColumn(1)
     action = _ObjectColumn(2)

@@ -221,4 +221,5 @@ class Learner(LearnerState):
         """
         learner = cls(config)
         load_state_dict(learner, arrays, values)
+        learner.announced_departures = learner._departures()  # by the snapshot that follows a start
         return learner
