@@ -5,9 +5,9 @@ SHELL := /bin/sh
 VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
 ARGS ?=
-BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz ingest
+BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz ingest serving
 
-.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-drift fuzz kafka console screenshots docs lock release clean
+.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-serving bench-drift fuzz kafka console screenshots docs lock release clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -62,6 +62,10 @@ bench-churn: setup ## Compare with other indexes under churn: make bench-churn A
 bench-drift: setup ## Measure detection of planted drift: make bench-drift ARGS='--counted globo-news --seeds 2 --json FILE'.
 	@echo "Running: python -m benchmarks.drift $(ARGS)"
 	@$(PYTHON) -m benchmarks.drift $(ARGS)
+
+bench-serving: setup ## Time one request in process beside other indexes: make bench-serving ARGS='--items 100000 --peers hnswlib,faiss --json FILE'.
+	@echo "Running: python -m benchmarks.serving $(ARGS)"
+	@$(PYTHON) -m benchmarks.serving $(ARGS)
 
 fuzz: setup ## Send a trainer a million hostile messages: make fuzz ARGS='--messages 100000 --log redis --seed 7 --json FILE'.
 	@echo "Running: python -m benchmarks.fuzz $(ARGS)"

@@ -77,7 +77,14 @@ class ServingConfig(Section):
     max_body: int = Field(8_000_000, ge=1, description="bytes of the largest request body")
     beam: int | None = Field(None, ge=1, description="nodes opened per request; none: what the model was trained with")
     budget: int | None = Field(
-        None, ge=1, description="items scored per request; none: what the model was trained with"
+        None,
+        ge=1,
+        description="items scored per request; none: what the model was trained with",
+    )
+    engine: bool = Field(
+        False,
+        description="answer the mode beam by compiled kernels, which score every allowed item of the opened nodes; "
+        "the first start of an installation compiles them, about half a minute",
     )
     deadline: Duration = Field(5.0, gt=0, description="a call that takes longer is given up")
     answer_log: Path | None = Field(None, description="file to which every answer is appended as a line of JSON")
@@ -112,7 +119,7 @@ class ServingConfig(Section):
     @property
     def limits(self) -> RetrievalLimits:
         """Limits of every retrieval."""
-        return RetrievalLimits(self.k, self.max_k, self.beam, self.budget)
+        return RetrievalLimits(self.k, self.max_k, self.beam, self.budget, whole_leaves=self.engine)
 
     def token_variables(self) -> dict[str, TokenConfig]:
         """Return all tokens by name; that of `token_env` is called ``default`` and has every scope."""

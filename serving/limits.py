@@ -18,12 +18,14 @@ class RetrievalLimits(NamedTuple):
     max_k : items per answer, at most
     beam : nodes opened; None: as the model was trained
     budget : items scored, at most; None: as the model was trained
+    whole_leaves : whether every allowed item of an opened node gets a dot product; otherwise the first in merge order
     """
 
     k: int = 20
     max_k: int = 1000
     beam: int | None = None
     budget: int | None = None
+    whole_leaves: bool = False
 
 
 class Deadline:

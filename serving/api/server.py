@@ -34,6 +34,7 @@ from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import connect
+from hsnn.trainer.retrieval.compiled import engine_available
 from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
@@ -80,7 +81,11 @@ def run(
     """
     use_threads(1)
     shorten_switch_interval()
-    mirror, metrics, health = Mirror(), ServingMetrics(), Health(VERSION, WARM)
+    mirror, metrics, health = (
+        Mirror(engine=config.engine and engine_available()),
+        ServingMetrics(),
+        Health(VERSION, WARM),
+    )
     health.expect(LOOP, within=stalled_after)
     tokens = read_tokens(config)
     _check_certificate(config)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.serving.mirror.engine_index import EngineIndex
 from hsnn.serving.mirror.state_vectors import StateVectors
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.item_counters import ItemCounters
 from hsnn.trainer.features.item_prior import log_item_prior
 from hsnn.trainer.model.scorer import Scorer
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
+from hsnn.trainer.retrieval.leaf_records import RecordColumns
 from hsnn.trainer.rowstore.arrays import Array, grown
 
 
@@ -27,6 +29,8 @@ class MirroredIndex:
     leaves : InvertedLists
         Items of each node with their prior.
     state_vectors : StateVectors
+    engine : EngineIndex or None
+        What the compiled engine reads; None without it.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class MirroredIndex:
         vectors: NDArray[np.float32],
         nodes: NDArray[np.int32],
         states: ItemCounters,
+        engine: bool = False,
     ) -> None:
         self.version = version
         self.config = config
@@ -45,6 +50,7 @@ class MirroredIndex:
         self.leaves = InvertedLists(config.leaves)
         self.leaves.assign_all(np.asarray(nodes, np.int32))
         self.state_vectors = StateVectors(self.scorer, states)
+        self.engine = EngineIndex(config, self.scorer) if engine else None
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
@@ -63,6 +69,29 @@ class MirroredIndex:
         self.leaves.remove(row)
         if row < len(self.leaves.log_mass):
             self.leaves.clear(np.array([row]))  # it may come back under another half-life
+
+    def rebuild_records(self, until: NDArray[np.int64], states: ItemCounters, now: int) -> None:
+        """Make all records of the engine, if there is one; `until` (rows,) is when items stop being retrievable.
+
+        Popularity is decayed to `now`, epoch ms.
+        """
+        if self.engine is not None:
+            self.engine.records.as_of = now
+            self.engine.rebuild(self._record_columns(until), states)
+
+    def update_records(self, rows: NDArray[np.int64], until: NDArray[np.int64], states: ItemCounters, now: int) -> None:
+        """Make the engine's records of unique `rows` (n,), and decay popularity in all of them once a second."""
+        if self.engine is not None:
+            self.engine.update(rows, self._record_columns(until), states)
+            self.engine.records.refresh(now, states)
+
+    def set_ends(self, until: NDArray[np.int64]) -> None:
+        """Set in all records of the engine when items stop being retrievable, (rows,)."""
+        if self.engine is not None:
+            self.engine.records.set_ends(until)
+
+    def _record_columns(self, until: NDArray[np.int64]) -> RecordColumns:
+        return RecordColumns(self.leaves.node_of, self.vectors, self.state_vectors.values, until)
 
     def is_indexed(self, row: int) -> bool:
         """Whether the row is in a node."""

@@ -57,8 +57,9 @@ class EpochState:
         Columns of registered tables, by row.
     """
 
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: Version, engine: bool = False) -> None:
         manifest, snapshot = version.snapshot.manifest, version.snapshot
+        self._engine = engine
         self.epoch, self.events, self.watermark = manifest.epoch, manifest.events, manifest.watermark
         self.departed_to = manifest.watermark if manifest.departed_to < 0 else manifest.departed_to
         self.quiet_ends, self._confirmed = QuietEnds(self.departed_to), manifest.expiry_confirmed
@@ -91,11 +92,14 @@ class EpochState:
             vectors=version.index.vectors,
             nodes=nodes,
             states=self.states,
+            engine=self._engine,
         )
         index.reserve(len(self.states.last))
         self.states.reserve(len(index.vectors))
         self.cross_features.reserve(len(index.vectors))
         index.rebuild_log_mass(self.states, self.half_life)
+        self.items.reserve(len(index.leaves.node_of))
+        index.rebuild_records(self.items.unavailable_from, self.states, self.watermark)
         return index
 
     def refresh_expiry(self) -> None:
@@ -104,6 +108,8 @@ class EpochState:
         self.items.reserve(rows)
         self.items.refresh_expiry(slice(0, rows), self.states.last, self.quiet_ends.now)
         self._alive_mask = self._item_vectors = None
+        self.items.reserve(len(self.index.leaves.node_of))
+        self.index.set_ends(self.items.unavailable_from)
 
     @property
     def half_life(self) -> int:
@@ -152,6 +158,8 @@ class EpochState:
         index.update_log_mass(rows, self.states, self.half_life)
         index.state_vectors.update(rows, self.states)
         self.items.refresh_expiry(rows, self.states.last[rows], self.quiet_ends.now)
+        self.items.reserve(len(index.leaves.node_of))
+        index.update_records(rows, self.items.unavailable_from, self.states, self.watermark)
         self._mark_changed(rows)
 
     def _set_activity_times(self, deltas: Sequence[Delta]) -> None:
@@ -185,7 +193,13 @@ class EpochState:
         else:
             self.index.rebuild_log_mass(self.states, self.half_life)
             self.index.state_vectors.rebuild(self.states)
-        self._mark_changed(delta.item_rows.astype(np.int64))
+        self.items.reserve(len(self.index.leaves.node_of))
+        changed, until = delta.item_rows.astype(np.int64), self.items.unavailable_from
+        if same:
+            self.index.update_records(changed, until, self.states, self.watermark)
+        else:
+            self.index.rebuild_records(until, self.states, self.watermark)
+        self._mark_changed(changed)
 
     def _mark_changed(self, rows: NDArray[np.int64]) -> None:
         """Invalidate what depends on nodes or expiry of unique `rows` (n,), and on the watermark."""
@@ -230,6 +244,8 @@ class EpochState:
         rows = np.flatnonzero((ends > after) & (ends <= until))
         if len(rows):
             self.items.refresh_expiry(rows, self.states.last[rows], self.quiet_ends.now)
+            self.items.reserve(len(self.index.leaves.node_of))
+            self.index.set_ends(self.items.unavailable_from)
             self._mark_changed(rows)
 
 
@@ -239,13 +255,19 @@ class Mirror:
     A mirror that was updated by versions and deltas equals one loaded from the last version, its deltas and the states
     since: states are a function of log positions, and every update overwrites with absolute values.
 
+    Parameters
+    ----------
+    engine
+        Whether the compiled engine's arrays are kept as well.
+
     Attributes
     ----------
     lock
         Must be held while reading `state`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine: bool = False) -> None:
+        self._engine = engine
         self.lock = threading.Lock()
         self._state: EpochState | None = None
 
@@ -293,7 +315,7 @@ class Mirror:
         replaces everything.
         """
         if self._state is None or self._state.epoch != version.manifest.epoch:
-            state = EpochState(version)
+            state = EpochState(version, self._engine)
             if self._state is not None:
                 state.continue_quiet_ends(self._state)
             self._apply(state, deltas, state.index)

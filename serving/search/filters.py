@@ -116,4 +116,9 @@ def allowed_rows(
         return AllowedRows(mask, None, size)
     mask = conditions.passing(mask)
     rows = np.flatnonzero(mask)
-    return AllowedRows(mask, rows if len(rows) <= _DIRECT_BUDGETS * budget else None, len(rows))
+    return AllowedRows(mask, rows if searched_directly(conditions, budget) else None, len(rows))
+
+
+def searched_directly(conditions: ItemConditions, budget: int) -> bool:
+    """Whether so few rows pass the filters of a request that no beam is needed."""
+    return conditions.mask is not None and int(np.count_nonzero(conditions.mask)) <= _DIRECT_BUDGETS * budget

@@ -21,12 +21,18 @@ from hsnn.trainer.features.user_memory import MemoryEntries
 from hsnn.trainer.model.scorer import EncodedQueries, QueryArrays
 from hsnn.trainer.retrieval.cascade import CandidateSource, MergedCandidates
 from hsnn.trainer.retrieval.index_recall import item_limit
+from hsnn.trainer.retrieval.inverted_lists import BeamCandidates
+from hsnn.trainer.retrieval.leaf_scan import Opening
 from hsnn.trainer.retrieval.pair_scores import PairScores
 from hsnn.trainer.retrieval.score_bounds import DotQuery
 from hsnn.trainer.rowstore.arrays import gather_rows
 
 AllItemsSearch = Callable[[ItemVectors, DotQuery, NDArray[np.bool_], int], SearchResult]
 """Finds the best k of the allowed items among all item vectors."""
+
+
+# Dot products per item of an answer, at least: with four, an answer of 500 items lacks some of the best.
+_DOTS_PER_ITEM = 8
 
 
 class SearchContext(NamedTuple):
@@ -70,6 +76,15 @@ class SearchContext(NamedTuple):
         """Items scored per request, at most."""
         return self.limits.budget or self.state.index.config.budget
 
+    def full_scores(self, k: int) -> int:
+        """Items that the full scorer gets for an answer of `k`, at most."""
+        return max(self.budget, k + k // 4) if self.limits.whole_leaves else self.budget
+
+    def opening(self, k: int) -> Opening:
+        """Return how far leaves are opened for an answer of `k` items."""
+        dots = item_limit(self.state.index_share, self.state.corpus, max(self.budget, _DOTS_PER_ITEM * k))
+        return Opening(self.beam, dots, k if self.conditions.mask is None else dots)
+
     def time_of(self, number: int) -> int:
         """Time at which states are read for the request `number`, epoch ms."""
         return int(self.queries.now[number])
@@ -87,23 +102,35 @@ def beam_search(context: SearchContext, number: int, allowed: AllowedRows, k: in
     With few allowed rows, these are the candidates, without a beam.
     """
     assert context.encoded is not None
-    leaves, encoded, opened = context.state.index.leaves, context.encoded, 0
+    encoded, opened = context.encoded, 0
     if allowed.rows is not None:
         considered, found = len(allowed.rows), {CandidateSource.INDEX: allowed.rows}
     else:
-        if context.pairs is None:
+        filtered = context.limits.whole_leaves and context.conditions.mask is not None
+        if context.pairs is None and not filtered:
             # Scores must not depend on the other requests of the chunk, which decide whether all leaves have a logit.
             encoded = encoded._replace(leaf_log_probs=encoded.beam_log_probs)
             context = context._replace(encoded=encoded)
-        beam = leaves.candidates(encoded.beam_log_probs[number], context.beam, context.dots, allowed.mask.take)
+        # Behind a filter any leaf may have to be opened.
+        logits = encoded.leaf_log_probs if filtered else encoded.beam_log_probs
+        beam = _opened(context, logits[number], allowed, k)
         opened, considered = beam.opened, beam.considered
         found = {CandidateSource.INDEX: beam.rows} | pair_candidates(context, number, allowed)
     candidates = MergedCandidates.merged(found)
     chosen = candidates
-    if len(candidates.rows) > context.budget:
-        chosen = candidates.best(order_scores(context, number, candidates.rows), context.budget)
+    budget = context.full_scores(k)
+    if len(candidates.rows) > budget:
+        chosen = candidates.best(order_scores(context, number, candidates.rows), budget)
     result = _score_rows(context, number, chosen.rows, allowed=allowed, k=k, candidates=considered)
     return result._replace(nodes=opened, dots=len(candidates.rows), sources=chosen.counts())
+
+
+def _opened(context: SearchContext, logits: NDArray[np.float32], allowed: AllowedRows, k: int) -> BeamCandidates:
+    """Select the candidates that the index yields for one request, from log probabilities of the leaves (K,)."""
+    leaves = context.state.index.leaves
+    if not context.limits.whole_leaves:
+        return leaves.candidates(logits, context.beam, context.dots, allowed.mask.take)
+    return leaves.whole_leaves(logits, context.opening(k), allowed.mask.take)
 
 
 def pair_candidates(
@@ -246,15 +273,8 @@ def _score_rows(
 
     Rows are scored in ascending order, so that in every mode the older of two items with equal scores comes first.
     """
-    assert context.encoded is not None
-    state, index, rows = context.state, context.state.index, np.sort(rows)
-    features = state.states.features(rows, context.time_of(number))
-    cross = state.cross_features.features(context.queries, number, rows) if index.config.cross else None
-    vectors, nodes = gather_rows(index.vectors, rows), gather_rows(index.leaves.node_of, rows)
-    scores = index.scorer.score(context.encoded, number, vectors, features, nodes=nodes, cross=cross)
-    scores = context.conditions.boosted(scores, rows)
-    if context.pairs is not None:
-        scores = context.pairs[number].added_to(scores, rows)
+    rows = np.sort(rows)
+    scores = score_rows(context, number, rows)
     best = top_k(scores, k)
     return SearchResult(
         rows=rows[best],
@@ -264,3 +284,15 @@ def _score_rows(
         nodes=0,
         certified=len(rows) == allowed.size,
     )
+
+
+def score_rows(context: SearchContext, number: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Score ascending `rows` (n,) by the item level, for the request `number`: (n,)."""
+    assert context.encoded is not None
+    state, index = context.state, context.state.index
+    features = state.states.features(rows, context.time_of(number))
+    cross = state.cross_features.features(context.queries, number, rows) if index.config.cross else None
+    vectors, nodes = gather_rows(index.vectors, rows), gather_rows(index.leaves.node_of, rows)
+    scores = index.scorer.score(context.encoded, number, vectors, features, nodes=nodes, cross=cross)
+    scores = context.conditions.boosted(scores, rows)
+    return scores if context.pairs is None else context.pairs[number].added_to(scores, rows)

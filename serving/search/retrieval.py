@@ -17,6 +17,7 @@ from hsnn.serving.mirror.mirror import EpochState, Mirror
 from hsnn.serving.schema import MODES, Answer, Request, RetrievalMode, Sampling
 from hsnn.serving.search.answers import Work, make_answer
 from hsnn.serving.search.conditions import ItemConditions, conditions_of
+from hsnn.serving.search.engine import answers_by_engine, engine_search
 from hsnn.serving.search.explain import explain
 from hsnn.serving.search.filters import AllowedRows, allowed_rows, excluded_rows
 from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext, beam_width
@@ -122,11 +123,11 @@ def _answer_chunk(
     full = index.config.pair_features or not plain
     memory = remembered_items(state, queries, requests)
     encoded = pairs = None
-    if any(request.mode not in _WITHOUT_MODEL for request in requests):
+    if any(request.mode not in _WITHOUT_MODEL and not _needs_no_torch(state, request, limits) for request in requests):
         shares, beam = index.leaves.node_log_share(), beam_width(state, limits)
         encoded = index.scorer.encode(queries, index.vectors, shares, beam, full=full)
-        if index.config.pair_features:
-            pairs = index.scorer.pair_logits(facts_of_queries(state, queries, memory)).by_query(len(requests))
+    if index.config.pair_features and any(request.mode not in _WITHOUT_MODEL for request in requests):
+        pairs = index.scorer.pair_logits(facts_of_queries(state, queries, memory)).by_query(len(requests))
     excluded = excluded_rows(state, requests, queries, memory)
     shared_seconds = (time.perf_counter() - began) / len(requests)
     context = SearchContext(state, limits, queries=queries, encoded=encoded, pairs=pairs, memory=memory)
@@ -134,6 +135,15 @@ def _answer_chunk(
         yield _answer(
             context, request, excluded[number], number=number, seed=seeds[number], shared_seconds=shared_seconds
         )
+
+
+def _needs_no_torch(state: EpochState, request: Request, limits: RetrievalLimits) -> bool:
+    """Whether the engine encodes a request and answers it."""
+    engine, now = state.index.engine, state.watermark if request.as_of is None else request.as_of
+    asked = request.mode == RetrievalMode.BEAM and not (request.explain or request.why_not)
+    return (
+        asked and limits.whole_leaves and answers_by_engine(state, now) and engine is not None and bool(engine.towers)
+    )
 
 
 def _answer(
@@ -156,17 +166,24 @@ def _answer(
     def allowed(own: ItemConditions) -> AllowedRows:
         return allowed_rows(state, request, excluded, conditions=own, budget=context.budget)
 
+    def find(own: ItemConditions, count: int) -> SearchResult:
+        if mode is RetrievalMode.BEAM and context.limits.whole_leaves and answers_by_engine(state, now):
+            left_out = np.concatenate([excluded, state.items.ids.rows(request.filters.exclude)])
+            return engine_search(context._replace(conditions=own), number, left_out, count)
+        return SEARCH_FUNCTIONS[mode](context._replace(conditions=own), number, allowed(own), count)
+
     def search(own: ItemConditions, count: int) -> SearchResult:
-        found = SEARCH_FUNCTIONS[mode](context._replace(conditions=own), number, allowed(own), count)
+        found = find(own, count)
         if own.boosts is None or mode not in _FROM_CANDIDATES:
             return found
         most = own.keep(most_boosted(own.boosts, allowed(own), context.budget))
-        boosted = SEARCH_FUNCTIONS[mode](context._replace(conditions=most), number, allowed(most), count)
-        return found.united(boosted, count)
+        return found.united(find(most, count), count)
 
     draw = make_draw(request.sampling, seed, counts=mode is RetrievalMode.POPULARITY)
     selected = Selector(state, request, k, now=now, draw=draw).select(search, conditions, context.budget)
-    if context.encoded is not None and mode not in _WITHOUT_MODEL:
+    if selected.result.evaluations is not None:
+        work = work._replace(nodes_scored=selected.result.evaluations)
+    elif context.encoded is not None and mode not in _WITHOUT_MODEL:
         work = work._replace(nodes_scored=context.encoded.nodes_scored)
     context = context._replace(conditions=conditions)
     explanations = explain(

@@ -27,6 +27,8 @@ class SearchResult(NamedTuple):
         Candidates whose dot product was computed to choose those that were scored.
     sources : mapping of name to int
         Scored items by the source that they came from.
+    evaluations : int or None
+        Nodes scored; None: as many as the chunk's encoding did.
     """
 
     rows: NDArray[np.int64]
@@ -37,6 +39,7 @@ class SearchResult(NamedTuple):
     certified: bool
     dots: int = 0
     sources: Mapping[str, int] = MappingProxyType({})
+    evaluations: int | None = None
 
     def united(self, other: SearchResult, k: int) -> SearchResult:
         """Return the best `k` of this result and another one for the same request."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.schema import Request, RetrievalMode
+from hsnn.serving.schema import Filters, Request, RetrievalMode
 from hsnn.serving.search.retrieval import retrieve
 
 # Users whose requests are answered: enough to fill the caches, few enough to take well under a second.
@@ -18,8 +19,11 @@ def warm_up(mirror: Mirror) -> None:
             for mode in RetrievalMode
             if mode is not RetrievalMode.EXACT or mirror.state.index.scorer.has_dot_product_scores
         ]
+        # As the server answers: the first requests compile the engine's kernels, or load them from disk.
+        limits = RetrievalLimits(whole_leaves=mirror.state.index.engine is not None)
         users = [name for name in mirror.state.users.ids.ids[:_USERS] if name] + ["nobody"]
     requests = [Request(user=user, mode=mode) for user in users for mode in modes]
+    requests.append(Request(user="nobody", filters=Filters(items=["nothing"])))  # another kernel than without a filter
     for request in requests:
-        retrieve(mirror, [request])
-    retrieve(mirror, requests)
+        retrieve(mirror, [request], limits)
+    retrieve(mirror, requests, limits)

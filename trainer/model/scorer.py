@@ -13,10 +13,13 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.pair_facts import PairFacts
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.index.levels import level_log_shares
+from hsnn.trainer.model.compiled_weights import state_tower_weights, tower_weights
 from hsnn.trainer.model.monn import Monn, UserVectors
 from hsnn.trainer.modules.inputs import model_inputs
+from hsnn.trainer.retrieval.item_scores import StateTowerWeights
 from hsnn.trainer.retrieval.pair_scores import PairScores
 from hsnn.trainer.retrieval.score_bounds import DotQuery
+from hsnn.trainer.retrieval.user_towers import TowerWeights
 from hsnn.trainer.rowstore.arrays import Array
 
 __all__ = ["EncodedQueries", "QueryArrays", "Scorer"]
@@ -187,6 +190,19 @@ class Scorer:
             np.r_[near, own],
             len(near),
         )
+
+    def tower_weights(self) -> TowerWeights | None:
+        """Return the request side for compiled kernels; None if they do not know its towers."""
+        return tower_weights(self.model, self._features)
+
+    def state_tower_weights(self) -> StateTowerWeights:
+        """Return the state tower for compiled kernels."""
+        return state_tower_weights(self.model)
+
+    @property
+    def ensemble(self) -> float:
+        """Factor of a leaf's log probability in the scores of its items."""
+        return float(self.model.over_arch.ensemble.detach())
 
     @property
     def popularity_factor(self) -> float:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.trainer.retrieval.leaf_scan import Opening
 from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown, span_indices
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
@@ -328,6 +329,28 @@ class InvertedLists:
             allowed = allow(rows)
             rows, nodes = rows[allowed], nodes[allowed]
         return self._select_by_key(rows, nodes, node_logits, budget)._replace(opened=beam)
+
+    def whole_leaves(
+        self,
+        node_logits: NDArray[np.float32],
+        opening: Opening,
+        allow: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+    ) -> BeamCandidates:
+        """Select all allowed items of the best nodes, opened in order of their logits (K,), for one request.
+
+        Keys are zero.
+        """
+        beam, dots, least = opening
+        found: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+        opened = considered = 0
+        for node in np.argsort(-node_logits, kind="stable").tolist():
+            if considered >= dots or (opened >= beam and considered >= least) or node_logits[node] == -np.inf:
+                break
+            if self.sizes[node]:
+                rows = self.members(node)
+                found.append(rows[allow(rows)])
+                opened, considered = opened + 1, considered + len(found[-1])
+        return BeamCandidates(np.concatenate(found), np.zeros(considered), opened, considered)
 
     def select_best(self, rows: NDArray[np.int64], node_logits: NDArray[np.float32], budget: int) -> BeamCandidates:
         """Select the best `budget` of `rows` (n,) by merge order."""

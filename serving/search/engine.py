@@ -1,0 +1,149 @@
+"""The mode ``beam`` on the compiled engine: towers, leaves, dot products and full scores without the interpreter."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.search.filters import searched_directly
+from hsnn.serving.search.modes import SearchContext, score_rows
+from hsnn.serving.search.topk import SearchResult, top_k
+from hsnn.trainer.retrieval.cascade import CandidateSource
+from hsnn.trainer.retrieval.item_scores import ScoringColumns, score_items
+from hsnn.trainer.retrieval.leaf_scan import Floats, Rows, ScanQuery, scan_leaves, scan_rows
+from hsnn.trainer.retrieval.user_towers import UserInputs, encode_user
+
+# Time between a request's states and those of the records, ms, beyond which the reference path answers: in ten seconds
+# decay moves a score by a thousandth.
+_STALE_MS = 10_000
+
+# Names of the sources, as `MergedCandidates.counts` writes them.
+_MEMORY, _NEIGHBOURS, _INDEX = (source.name.lower() for source in CandidateSource)
+
+_NO_ROWS: Rows = np.zeros(0, np.int64)
+_NO_FLOATS: Floats = np.zeros(0, np.float32)
+_NO_MASK: NDArray[np.bool_] = np.zeros(0, np.bool_)
+
+
+class _Encoded(NamedTuple):
+    """One encoded request: user vector, log probabilities of all leaves and of those reached, nodes scored."""
+
+    vector: Floats
+    log_probs: Floats
+    reached: Floats
+    scored: int
+
+
+def answers_by_engine(state: EpochState, now: int) -> bool:
+    """Whether the engine can answer a request for states at `now`, epoch ms."""
+    engine = state.index.engine
+    return engine is not None and abs(now - engine.records.as_of) <= _STALE_MS
+
+
+def engine_search(context: SearchContext, number: int, excluded: NDArray[np.integer], k: int) -> SearchResult:
+    """Answer the request `number` of a chunk as `hsnn.serving.search.modes.beam_search` does with whole leaves.
+
+    `excluded` (n,) are rows that are left out, in any order, -1 and repeats ignored.
+    """
+    state, conditions = context.state, context.conditions
+    engine = state.index.engine
+    assert engine is not None
+    direct = conditions.mask if searched_directly(conditions, context.budget) else None
+    encoded = _encode(context, number, every_leaf=context.pairs is not None or conditions.mask is not None)
+    arrays = engine.records.arrays
+    excluded = np.unique(excluded)
+    pairs = None if context.pairs is None else context.pairs[number]
+    query = ScanQuery(
+        vector=encoded.vector,
+        leaf_scores=engine.leaf_scores(encoded.log_probs),
+        leaf_logits=encoded.reached,
+        mask=_NO_MASK if conditions.mask is None else conditions.mask,
+        boosts=_NO_FLOATS if conditions.boosts is None else conditions.boosts,
+        excluded=excluded.astype(np.int64),
+        pair_rows=_NO_ROWS if pairs is None else pairs.rows,
+        pair_scores=_NO_FLOATS if pairs is None else pairs.scores,
+        departed_to=state.departed_to,
+    )
+    wanted, opened = context.full_scores(k), 0
+    if direct is not None:
+        rows, _, considered = scan_rows(arrays, query, np.flatnonzero(direct), wanted)
+        dots, complete = considered, True
+    else:
+        rows, _, considered, dots, opened = scan_leaves(arrays, query, context.opening(k), wanted)
+        complete = opened == np.count_nonzero(arrays.size)
+    scores = _full_scores(context, number, query, rows)
+    best = top_k(scores, k)
+    return SearchResult(
+        rows=rows[best],
+        scores=scores[best],
+        scored=len(rows),
+        candidates=considered,
+        nodes=opened,
+        certified=complete and len(rows) == considered,
+        dots=dots,
+        sources=_sources(context, number, rows, direct=direct is not None),
+        evaluations=encoded.scored,
+    )
+
+
+def _encode(context: SearchContext, number: int, *, every_leaf: bool) -> _Encoded:
+    """Encode one request; `every_leaf`: with the log probabilities of all leaves, not only of those reached."""
+    index, encoded = context.state.index, context.encoded
+    assert index.engine is not None
+    if index.engine.towers is None:
+        assert encoded is not None
+        reached = encoded.beam_log_probs[number]
+        log_probs = encoded.leaf_log_probs[number] if every_leaf else reached
+        if context.conditions.mask is not None:
+            reached = log_probs
+        vector = index.scorer.dot_query(encoded, number).vector
+        return _Encoded(vector, log_probs, reached, encoded.nodes_scored)
+    config, queries = index.config, context.queries
+    user = UserInputs(
+        history=np.ascontiguousarray(queries.history_items[number]),
+        times=np.ascontiguousarray(queries.history_times[number]),
+        tokens=queries.feature_rows(config.buckets)[number],
+        split=config.user_tokens,
+        now=context.time_of(number),
+    )
+    towers, shares = index.engine.towers, index.engine.log_shares(index.leaves)
+    every = every_leaf and len(config.levels) > 1
+    beam = config.leaves if every else context.beam
+    vector, log_probs, scored = encode_user(towers, user, index.vectors, shares, beam=beam)
+    reached = log_probs
+    if every and context.conditions.mask is None:
+        _, reached, scored = encode_user(towers, user, index.vectors, shares, beam=context.beam)
+    return _Encoded(vector, log_probs, reached, scored)
+
+
+def _full_scores(context: SearchContext, number: int, query: ScanQuery, rows: Rows) -> Floats:
+    """Score ascending `rows` (n,) by the item level, as of the request: (n,)."""
+    index, states = context.state.index, context.state.states
+    assert index.engine is not None
+    if index.engine.towers is None:
+        return score_rows(context, number, rows)
+    columns = ScoringColumns(
+        vectors=index.vectors,
+        leaf=index.leaves.node_of,
+        values=states.values,
+        last=states.last,
+        first=states.first,
+        half_life=states.half_life,
+        now=context.time_of(number),
+    )
+    return score_items(query, rows, columns, index.engine.state_tower)
+
+
+def _sources(context: SearchContext, number: int, rows: Rows, *, direct: bool) -> dict[str, int]:
+    """Count ascending `rows` (n,) by where they come from."""
+    near = past = 0
+    if context.pairs is not None and not direct:
+        pairs = context.pairs[number]
+        chosen = np.isin(pairs.rows, rows, assume_unique=True)
+        near = int(np.count_nonzero(chosen & pairs.near))
+        past = int(np.count_nonzero(chosen)) - near
+    counts = {_MEMORY: past, _NEIGHBOURS: near, _INDEX: len(rows) - near - past}
+    return {source: count for source, count in counts.items() if count}

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.serving import __main__ as serving
+
+
+def test_unknown_peers_and_small_catalogues_are_refused(capsys):
+    for arguments in (["--peers", "elsewhere"], ["--items", "10"]):
+        with pytest.raises(SystemExit):
+            serving.main(arguments)
+    assert "there are: hnswlib, faiss" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_small_run_finds_what_an_exhaustive_search_finds(tmp_path, monkeypatch):
+    monkeypatch.setattr(serving, "USERS", 5)
+    monkeypatch.setattr(serving, "ROUNDS", 1)
+    serving.main(["--items", "2000", "--peers", "hnswlib,faiss", "--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())["sizes"]["2000"]
+    assert found["engine"][-1]["recall"] > 0.99
+    assert min(look["recall"] for look in found["engine, filtered"]) > 0.99
+    assert all(look["us"] > 0 for looks in found.values() for look in looks)
