@@ -12,7 +12,7 @@ from hsnn.indexer.errors import VersionNotFoundError
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import connect
-from hsnn.streaming.schema.commands import Boost, Command, End, Expire, Rebalance, SetRates
+from hsnn.streaming.schema.commands import BoostRates, Command, End, Expire, Rebalance, SetRates
 
 control_app = typer.Typer(
     name="control",
@@ -27,7 +27,7 @@ EventTime = Annotated[
 # Names of the commands on the screen.
 _KINDS: dict[type[Command], str] = {
     SetRates: "rates",
-    Boost: "boost",
+    BoostRates: "boost",
     Rebalance: "rebalance",
     End: "end",
     Expire: "expire",
@@ -60,7 +60,7 @@ def boost(
     """Multiply the learning rates for some hours of stream time."""
     loaded = settings(config, overrides).config
     begin = _event_time(loaded, at)
-    _send(loaded, Boost(begin, factor, begin + round(3_600_000 * hours)))
+    _send(loaded, BoostRates(begin, factor, begin + round(3_600_000 * hours)))
 
 
 @control_app.command("rebalance")

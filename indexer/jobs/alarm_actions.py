@@ -12,7 +12,7 @@ from hsnn.indexer.jobs.rebalance import BalanceBounds, SendCommand, find_unbalan
 from hsnn.indexer.store.publish_hold import new_hold, place_hold
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.config import Action, ActionsConfig
-from hsnn.streaming.schema.commands import Boost
+from hsnn.streaming.schema.commands import BoostRates
 
 
 class ActionResult(NamedTuple):
@@ -61,7 +61,7 @@ class AlarmActions:
 
     def _rates(self, alarm: Alarm) -> ActionResult:  # noqa: ARG002 - of the contract
         begin = max(self._leader.watermark, 0)
-        command = Boost(begin, self._limits.rate_factor, begin + round(1000 * self._limits.rate_for))
+        command = BoostRates(begin, self._limits.rate_factor, begin + round(1000 * self._limits.rate_for))
         return self._sent(command, factor=command.factor, until=command.until)
 
     def _sent(self, command: Any, **detail: Any) -> ActionResult:

@@ -29,7 +29,7 @@ from hsnn.indexer.store import lua_scripts
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.monitoring.audit import AuditTrail
-from hsnn.streaming.schema.commands import Boost, Rebalance
+from hsnn.streaming.schema.commands import BoostRates, Rebalance
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _MOST_NODES = 64
 class SendCommand(Protocol):
     """Sends a command to the control topic."""
 
-    def __call__(self, command: Boost | Rebalance) -> None:
+    def __call__(self, command: BoostRates | Rebalance) -> None:
         """Append a command; it is durable when this returns."""
 
 

@@ -33,7 +33,7 @@ class SetRates(msgspec.Struct, tag_field="op", tag="rates", frozen=True, omit_de
     embedding_rate: Rate | None = None
 
 
-class Boost(msgspec.Struct, tag_field="op", tag="boost", frozen=True, omit_defaults=True):
+class BoostRates(msgspec.Struct, tag_field="op", tag="boost", frozen=True, omit_defaults=True):
     """Multiply the learning rates by `factor` until the stream's time is `until`, epoch ms; a later one replaces it."""
 
     ts: Millis = 0
@@ -73,7 +73,7 @@ class Expire(msgspec.Struct, tag_field="op", tag="expire", frozen=True, omit_def
     until: Millis = 0
 
 
-Command = End | SetRates | Boost | Rebalance | Expire
+Command = End | SetRates | BoostRates | Rebalance | Expire
 
 _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 

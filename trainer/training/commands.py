@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hsnn.streaming.schema.commands import Boost, Expire, Rebalance, SetRates, decode_commands
+from hsnn.streaming.schema.commands import BoostRates, Expire, Rebalance, SetRates, decode_commands
 from hsnn.trainer.metrics import REBALANCES
 from hsnn.trainer.training.maintenance import FIT_SAMPLE, assign_slice, living_rows, subsample
 from hsnn.trainer.training.state import LearnerState
@@ -30,7 +30,7 @@ def apply_commands(state: LearnerState, records: Sequence[bytes]) -> None:
     for command in decode_commands(list(records)):
         if isinstance(command, SetRates):
             _set_rates(state, command)
-        elif isinstance(command, Boost):
+        elif isinstance(command, BoostRates):
             _boost(state, command.factor, command.until)
         elif isinstance(command, Rebalance):
             _rebalance(state, command)

@@ -14,7 +14,7 @@ from hsnn.indexer.store.publish_hold import current_hold
 from hsnn.monitoring.alarms import Alarm, AlarmRules
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.monitoring.config import ActionsConfig
-from hsnn.streaming.schema.commands import Boost
+from hsnn.streaming.schema.commands import BoostRates
 
 RULES = {"model_loss": "rates", "model_recall": "rollback", "users_rate": "hold", "items_arrivals": "notify"}
 
@@ -101,7 +101,7 @@ def _new_entries(leader: Any, store: Any) -> tuple[Any, list[Any]]:
 
 def test_rates_are_raised_for_a_while_of_stream_time(desk: Desk) -> None:
     assert desk.alarm("model_loss")[:2] == ("rates", "done")
-    assert desk.sent == [Boost(0, 3.0, 3_600_000)]
+    assert desk.sent == [BoostRates(0, 3.0, 3_600_000)]
 
 
 def test_limits_and_cool_down(desk: Desk) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hsnn.streaming.log.base import ProducerRecord
-from hsnn.streaming.schema.commands import Boost, Rebalance, SetRates, decode_commands
+from hsnn.streaming.schema.commands import BoostRates, Rebalance, SetRates, decode_commands
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 
@@ -191,7 +191,7 @@ class TestInTheLoop:
 def test_a_boost_lasts_until_its_time_also_across_a_restart(config, new_world, teach):
     learner, world = Learner(config), new_world()
     teach(learner, world, 2)
-    told(learner, world, Boost(0, 2.0, world.now + 200_000))  # a batch is 64 s of stream time
+    told(learner, world, BoostRates(0, 2.0, world.now + 200_000))  # a batch is 64 s of stream time
     boosted = learner.network.optimizer.embedding_rate
     assert boosted == 2.0 * config.embedding_rate
     again, later = Learner.from_state_dict(config, *learner.state_dict()), new_world()
