@@ -50,7 +50,14 @@ def invoke(*arguments: str) -> Result:
         (
             "serve",
             "hsnn.serving.api.server.run",
-            lambda c: call(c.serving, c.redis.url, None, c.monitoring.stalled_after),
+            lambda c: call(
+                c.serving,
+                c.redis.url,
+                None,
+                stalled_after=c.monitoring.stalled_after,
+                streaming=c.streaming,
+                indexer=c.indexer,
+            ),
         ),
     ],
 )

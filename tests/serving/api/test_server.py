@@ -96,7 +96,7 @@ def test_a_process_of_its_own_serves_and_ends_gracefully(redis_server, redis_cli
         with Client(server.url, "wrong") as client, pytest.raises(ClientError) as unauthorized:
             client.version()
         assert unauthorized.value.status == 401
-        assert len(log.read_text().splitlines()) == 23
+        assert len(log.read_text().splitlines()) == 3
     finally:
         code = server.stop()
     assert code == 0
@@ -142,7 +142,7 @@ def test_health_is_quick_and_memory_bounded_whatever_clients_send(redis_server, 
 
 def _slowest_health_page(url: str) -> float:
     """Seconds of the slowest health page while two clients send requests of 6 MB, one after the other."""
-    ids = [f"some-item-that-is-not-known-{number}" for number in range(180_000)]
+    ids = [f"{number:060}" for number in range(95_000)]  # of at most 100,000
     body = msgspec.json.encode({"user": "u0", "filters": {"exclude": ids, "items": ["c0-5"]}})
     took: list[float] = []
     answers: list[int] = []

@@ -96,6 +96,9 @@ def test_states_and_new_items_are_held_back_until_the_server_has_answered(filled
 
         recent = recall
 
+        def by_version(self):
+            return {}
+
         def close(self):
             lengths.append("closed")
 
@@ -111,7 +114,7 @@ def test_an_alarm_is_answered_by_a_snapshot_taken_because_of_it(filled, new_loop
     loop = new_loop("alarmed")
     alarm = Alarm(id="loss_drift:9", kind="loss_drift", ts=9, value=2.0, threshold=1.0)
     raised = iter([[]] * 14 + [[alarm]])
-    monkeypatch.setattr(loop._drift, "update", lambda prepared, report: next(raised, []))
+    monkeypatch.setattr(loop._drift, "update", lambda observation: next(raised, []))
     loop.run(until(loop, EVENTS))
     _, fields = redis_client.xrange(key("alarms"))[0]
     manifest = Snapshot.decode(redis_client.hgetall(key("snapshot", int(fields[b"snapshot"])))).manifest

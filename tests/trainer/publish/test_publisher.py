@@ -162,6 +162,7 @@ def test_an_outbox_is_an_incarnation(redis_client, config, world):
         b"trained": b"3",
         b"dropped": b'{"a": 1}',
         b"loss": b"0.5",
+        b"arrived_at": b"0",  # no event has arrived from a log
     }
 
 

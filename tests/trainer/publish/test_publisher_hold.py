@@ -14,6 +14,7 @@ from hsnn.monitoring.config import GateConfig, MonitoringConfig
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.metrics import HELD
 from hsnn.trainer.online.drift import DriftMonitor
+from hsnn.trainer.online.observation import begin_observation
 from hsnn.trainer.training.learner import Learner
 
 pytestmark = pytest.mark.slow
@@ -26,7 +27,8 @@ def watched(learner: Learner, watch: DriftMonitor, batches: list[Batch]) -> list
     kinds = []
     for batch in batches:
         prepared = learner.prepare(batch)
-        kinds += [alarm.kind for alarm in watch.update(prepared, learner.train(prepared))]
+        observe = begin_observation(learner, batch, prepared)
+        kinds += [alarm.kind for alarm in watch.update(observe(learner.train(prepared)))]
     return kinds
 
 

@@ -30,7 +30,8 @@ def limited_of(config: TrainerConfig) -> TrainerConfig:
             "model": model,
             "slow_from": 0.0,
             "replay_size": 300,
-            "catalogue": CatalogueConfig(authority="seen"),  # items that return are not announced again
+            # Items that return are not announced again, and the whole catalogue changes at once.
+            "catalogue": CatalogueConfig(authority="seen", mass_expiry_share=1.0),
         }
     )
 
