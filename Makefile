@@ -22,7 +22,7 @@ demo: setup ## Run the whole loop on real events, about two minutes.
 	@echo "Running: hsnn demo $(ARGS)"
 	@$(PYTHON) -m hsnn demo $(ARGS)
 
-test: setup ## Run the whole test suite, in two processes, about ten minutes.
+test: setup ## Run the whole test suite, in two processes, about twenty minutes.
 	@echo "Running the whole test suite."
 	@$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
