@@ -107,6 +107,22 @@ def show(page: Page, name: str) -> None:
     expect(page.get_by_text("Loading …")).to_have_count(0)
 
 
+def test_figures_move_without_a_reload(page: Page, loop: str) -> None:
+    show(page, "now")
+    learned = page.get_by_text(re.compile(r"^[\d,]+ events learned$"))
+    before = learned.inner_text()
+    last = 1000 * (880_000_000 + 60 * _EVENTS)  # on a fast machine the stream is at its end by now
+    more = [
+        {"type": "interaction", "id": f"more-{number}", "ts": last, "user": f"{number}", "item": "1", "action": "rate"}
+        for number in range(1, 101)
+    ]
+    assert httpx.post(f"{loop}/v1/events", json=more, timeout=30.0).status_code == 202
+    expect(learned).not_to_have_text(before)
+    expect(page.locator(".connection")).to_have_text("live")
+    expect(page.locator(".u-wrap canvas")).to_have_count(8)
+    expect(page.get_by_text("dead letters", exact=True)).to_be_visible()
+
+
 LOOKS = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
@@ -131,22 +147,6 @@ def test_every_page_shows_data_can_be_read_by_everybody_and_fits(chromium: Brows
         assert width <= LOOKS[look]["viewport"]["width"], f"{name} is {width} pixels wide"
     context.close()
     assert problems == []
-
-
-def test_figures_move_without_a_reload(page: Page, loop: str) -> None:
-    show(page, "now")
-    learned = page.get_by_text(re.compile(r"^[\d,]+ events learned$"))
-    before = learned.inner_text()
-    last = 1000 * (880_000_000 + 60 * _EVENTS)  # on a fast machine the stream is at its end by now
-    more = [
-        {"type": "interaction", "id": f"more-{number}", "ts": last, "user": f"{number}", "item": "1", "action": "rate"}
-        for number in range(1, 101)
-    ]
-    assert httpx.post(f"{loop}/v1/events", json=more, timeout=30.0).status_code == 202
-    expect(learned).not_to_have_text(before)
-    expect(page.locator(".connection")).to_have_text("live")
-    expect(page.locator(".u-wrap canvas")).to_have_count(8)
-    expect(page.get_by_text("dead letters", exact=True)).to_be_visible()
 
 
 def test_a_page_that_is_opened_later_has_the_past(loop: str) -> None:
