@@ -89,11 +89,11 @@ class ItemSignals:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the open window."""
-        return {"sums": dict(self._sums.values), "items": list(self._items)}
+        return {"sums": self._sums.state_dict(), "items": list(self._items)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
-        self._sums.values = {name: float(value) for name, value in state["sums"].items()}
+        self._sums.load_state_dict(state["sums"])
         self._items = [int(item) for item in state["items"]]
 
 

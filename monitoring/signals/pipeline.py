@@ -70,11 +70,11 @@ class PipelineSignals:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the open window."""
-        return dict(self._sums.values)
+        return self._sums.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
-        self._sums.values = {name: float(value) for name, value in state.items()}
+        self._sums.load_state_dict(state)
 
 
 GROUP = GroupDeclaration(PipelineSignals, SIGNALS)

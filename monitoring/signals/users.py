@@ -118,7 +118,7 @@ class UserSignals:
     def state_dict(self) -> dict[str, Any]:
         """Return the open window."""
         return {
-            "sums": dict(self._sums.values),
+            "sums": self._sums.state_dict(),
             "actions": dict(self._actions),
             "users": list(self._users),
             "before": self._before,
@@ -126,7 +126,7 @@ class UserSignals:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
-        self._sums.values = {name: float(value) for name, value in state["sums"].items()}
+        self._sums.load_state_dict(state["sums"])
         self._actions, self._users = Counter(state["actions"]), [int(user) for user in state["users"]]
         self._before = int(state["before"])
 

@@ -101,3 +101,11 @@ class Sums:
     def clear(self) -> None:
         """Begin the next window."""
         self.values = {}
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the sums of the open window."""
+        return dict(self.values)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict`."""
+        self.values = {name: float(value) for name, value in state.items()}
