@@ -113,11 +113,13 @@ def _answer_chunk(
 ) -> Iterator[Answer]:
     began = time.perf_counter()
     queries, index = queries_from_requests(state, requests), state.index
-    # Without pair facts, which name items of any node, a plain beam search does without the nodes it does not reach.
+    # Without pair facts, which name items of any node, one beam search without conditions does without the nodes that
+    # it does not reach. Caps, new items and draws search again with conditions where too few items are left.
     plain = all(
         request.mode == RetrievalMode.BEAM
         and request.filters == Filters()
-        and not (request.boosts or request.explain or request.why_not)
+        and not (request.boosts or request.caps or request.new_items or request.sampling)
+        and not (request.explain or request.why_not)
         for request in requests
     )
     full = index.config.pair_features or not plain

@@ -299,7 +299,8 @@ class InvertedLists:
         An item need not be in the node: then the node's traffic is taken as no less than the item's own.
         """
         prior = self._prior()
-        masses = np.exp(self.log_mass[rows] - self._shift) + prior
+        # The unit is that of items in nodes. One that is in none may be beyond what exp takes: above any total, too.
+        masses = np.exp(np.minimum(self.log_mass[rows] - self._shift, 2 * _LARGEST_EXPONENT)) + prior
         totals = (self._mass + prior * self.sizes)[nodes]
         share: NDArray[np.float64] = np.log(np.maximum(masses, 1e-30)) - np.log(
             np.maximum(np.maximum(totals, masses), 1e-30)

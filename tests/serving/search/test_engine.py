@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.schema import Answer, Filters, Request
+from hsnn.serving.schema import Answer, Boost, Cap, Filters, NewItems, Recency, Request
 from hsnn.serving.search import retrieval
 from hsnn.serving.search.retrieval import retrieve
 from hsnn.trainer.messages import ExclusionRule
@@ -104,7 +105,12 @@ REQUESTS = st.builds(
     ),
     history=st.none() | st.lists(st.integers(0, 4).map(lambda number: f"i{number}"), max_size=4),
     context=st.none() | st.just({"page": "home"}),
+    caps=st.sampled_from([[], [Cap("$node", 1)], [Cap("parity", 2)]]),
+    new_items=st.none() | st.just(NewItems(0.5, 1)),
 )
+
+# Any boost: the rows' own ones take its place.
+BOOST = Boost(add=0.7, recency=Recency(1))
 
 
 @given(
@@ -125,6 +131,7 @@ def test_same_items_and_scores_as_the_reference(new_plant, seed, items, config, 
         plant.load(mirror)
     bounds = RetrievalLimits(beam=limits[0], budget=limits[1], whole_leaves=True)
     boosts = rng.normal(0, 0.5, items // 2).astype(np.float32) if boosted else None
+    asked = [replace(request, boosts=[BOOST] if boosted else []) for request in asked]
     with pytest.MonkeyPatch.context() as patch:
         plain = retrieval.conditions_of
         patch.setattr(retrieval, "conditions_of", lambda state, request: plain(state, request)._replace(boosts=boosts))

@@ -179,6 +179,12 @@ def test_an_item_far_heavier_than_all_others_does_not_overflow(leaves):
     assert np.isfinite(leaves.candidates(flat(0, 0, 0, 0), beam=4, budget=2).rows).all()
 
 
+def test_the_share_of_an_item_in_no_node_is_defined_however_heavy_it_is(leaves):
+    leaves.set_log_mass(np.array([900]), np.array([5000.0]))
+    assert leaves.node_of[900] == -1
+    assert leaves.log_share_within(np.array([900, 900]), np.array([0, 1])).tolist() == [0.0, 0.0]
+
+
 def test_traffic_follows_a_moving_item(leaves):
     before = np.exp(leaves.node_log_share())
     leaves.assign(0, 1)
