@@ -15,6 +15,10 @@ class OwnershipError(HsnnError):
     exit_status = 3  # tells service managers that a restart does not help
 
 
+class SnapshotDamagedError(HsnnError):
+    """A snapshot in Redis cannot be read; the message says why."""
+
+
 class TokenError(HsnnError):
     """The token for the server of the prequential queries is missing."""
 

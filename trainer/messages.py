@@ -5,16 +5,20 @@ All values are absolute and addressed by row, so that reading a message twice ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.streaming.schema.events import Feature
-from hsnn.trainer.rowstore.arrays import Array, pack, select_prefix, unpack
+from hsnn.trainer.rowstore.arrays import Array, pack, read_arrays, select_prefix, unpack
+
+Piece = bytes | memoryview
+"""Some bytes of an encoded part."""
 
 COVISIT_HALF_LIVES = (3_600_000.0, 2_592_000_000.0)
 """Half-lives of co-visitation weights, ms: an hour (the same session) and 30 days (the same month)."""
@@ -24,9 +28,6 @@ NEIGHBOURS = 64
 
 MEMORY_ENTRY_BYTES = 11
 """Bytes of a remembered item of a user: item, time, count and flags (`hsnn.trainer.features.user_memory`)."""
-
-# Bytes of one field of a snapshot in Redis, at most: far below `proto-max-bulk-len`, 512 MiB by default.
-_PIECE_BYTES = 64 << 20
 
 # Shape of the lists of no items: the default of a message without co-visitation.
 _LISTS = (0, len(COVISIT_HALF_LIVES), NEIGHBOURS)
@@ -279,7 +280,7 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Model and state at one position of the log: hash ``snapshot:{n}``, one field per attribute.
+    """Model and state at one position of the log, stored by `hsnn.trainer.snapshot_chunks`.
 
     Attributes
     ----------
@@ -309,14 +310,13 @@ class Snapshot:
     user_ids: Sequence[str]
     features: list[dict[str, Feature]] = field(default_factory=list)
 
-    def encode(self) -> dict[bytes, bytes]:
-        """Encode as fields of the Redis hash."""
+    def parts(self) -> dict[str, list[Piece]]:
+        """Encode model, items, users and ids, each in pieces."""
         return {
-            b"manifest": msgspec.json.encode(self.manifest),
-            b"model": pack(self.model),
-            b"items": pack(self.items),
-            b"users": pack(self.users),
-            b"ids": msgspec.msgpack.encode((list(self.item_ids), list(self.user_ids), self.features)),
+            "model": [pack(self.model)],
+            "items": [pack(self.items)],
+            "users": [pack(self.users)],
+            "ids": [msgspec.msgpack.encode((list(self.item_ids), list(self.user_ids), self.features))],
         }
 
     def with_checkpoint(self, name: str) -> Snapshot:
@@ -324,37 +324,29 @@ class Snapshot:
         return replace(self, manifest=msgspec.structs.replace(self.manifest, checkpoint=name))
 
     @classmethod
-    def decode(cls, fields: dict[bytes, bytes]) -> Snapshot:
-        """Decode what `encode` wrote, split into pieces or not; other fields of the hash are ignored."""
-        fields = {name: _joined(fields, name) for name in (b"manifest", b"model", b"items", b"users", b"ids")}
-        item_ids, user_ids, features = msgspec.msgpack.decode(fields[b"ids"])
+    def decode(cls, fields: Mapping[bytes, bytes]) -> Snapshot:
+        """Decode the hash of layout 2: a field for the manifest and each part, long ones split; others are ignored."""
+        parts = {name: io.BytesIO(_joined(fields, name.encode())) for name in ("model", "items", "users", "ids")}
+        return cls.from_parts(fields[b"manifest"], parts)
+
+    @classmethod
+    def from_parts(cls, manifest: bytes, parts: Mapping[str, BinaryIO]) -> Snapshot:
+        """Decode a manifest and parts, which are read once, one after the other."""
+        model, items, users = (read_arrays(parts[name]) for name in ("model", "items", "users"))
+        item_ids, user_ids, features = msgspec.msgpack.decode(parts["ids"].read())
         return cls(
-            manifest=msgspec.json.decode(fields[b"manifest"], type=SnapshotManifest),
-            model=unpack(fields[b"model"]),
-            items=unpack(fields[b"items"]),
-            users=unpack(fields[b"users"]),
+            manifest=msgspec.json.decode(manifest, type=SnapshotManifest),
+            model=model,
+            items=items,
+            users=users,
             item_ids=item_ids,
             user_ids=user_ids,
             features=features,
         )
 
 
-def split_fields(fields: Mapping[bytes, bytes], size: int = _PIECE_BYTES) -> Iterator[tuple[bytes, memoryview]]:
-    """Split values of more than `size` bytes into pieces: the fields ``name``, ``name:1``, ``name:2``, ...
-
-    Examples
-    --------
-    >>> [(name, bytes(piece)) for name, piece in split_fields({b"ids": b"abcde"}, size=2)]
-    [(b'ids', b'ab'), (b'ids:1', b'cd'), (b'ids:2', b'e')]
-    """
-    for name, value in fields.items():
-        yield name, memoryview(value)[:size]
-        for number, start in enumerate(range(size, len(value), size), 1):
-            yield b"%s:%d" % (name, number), memoryview(value)[start : start + size]
-
-
 def _joined(fields: Mapping[bytes, bytes], name: bytes) -> bytes:
-    """Join the pieces of a field; a value that was not split is returned as it is."""
+    """Join the pieces of a field, ``name``, ``name:1``, ``name:2``, ...; a value that was not split is returned."""
     pieces = [fields[name]]
     while (piece := fields.get(b"%s:%d" % (name, len(pieces)))) is not None:
         pieces.append(piece)

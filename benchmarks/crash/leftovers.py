@@ -11,6 +11,7 @@ from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
 from hsnn.trainer.checkpoint.store import Checkpoint, CheckpointStore
 from hsnn.trainer.messages import SnapshotManifest
+from hsnn.trainer.snapshot_chunks import remove_snapshot
 
 
 def truncate_partial_file(folder: Path, kept: float) -> bool:
@@ -65,6 +66,6 @@ def trim_streams(redis: Redis) -> None:
     """Remove what no reader needs any more, as the scheduler does: old snapshots and stream entries."""
     numbers = sorted(int(fields[b"n"]) for _, fields in redis.xrange(key("snapshots")))
     for number in numbers[:-1]:
-        redis.delete(key("snapshot", number))
+        remove_snapshot(redis, number)
     for stream in ("snapshots", "state", "feed"):
         redis.xtrim(key(stream), maxlen=1, approximate=False)

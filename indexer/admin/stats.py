@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.version import VersionManifest
+from hsnn.trainer.snapshot_chunks import chunk_keys
 
 # Fields or entries whose size Redis measures; the size of the others is extrapolated from them.
 _MEMORY_SAMPLES = 1000
@@ -27,7 +28,7 @@ class NodeSizeStats(NamedTuple):
 
 
 class VersionStats(NamedTuple):
-    """A version now; `age` in seconds since it was made, `memory` in bytes by key, of all that belongs to it alone."""
+    """A version now; `age` in seconds since it was made, `memory` in bytes by key, of all that it needs."""
 
     manifest: VersionManifest
     current: bool
@@ -87,6 +88,8 @@ def version_stats(reader: IndexReader, number: int) -> VersionStats:
     shards, hash_key = reader.shards(number), reader.key("version", number)
     deltas: list[Any] = [reader.redis.xlen(shard.delta_stream) for shard in shards]
     memory = {hash_key: _memory(reader, [hash_key])}
+    head: Any = reader.redis.hgetall(hash_key)
+    memory[reader.key("chunk", manifest.snapshot, "*")] = _memory(reader, chunk_keys(head))
     for shard in shards:
         memory |= {name: _memory(reader, [name]) for name in (shard.item_map, shard.expiry_set, shard.delta_stream)}
         memory[f"{shard.leaf_prefix}:*"] = _memory(reader, shard.leaf_keys(manifest.nodes))
@@ -101,7 +104,7 @@ def version_stats(reader: IndexReader, number: int) -> VersionStats:
 
 
 def _memory(reader: IndexReader, names: Sequence[str]) -> int:
-    """Sum up the bytes of keys of one shard; those that do not exist have none."""
+    """Sum up the bytes of keys; those that do not exist have none."""
     pipeline = reader.redis.pipeline(transaction=False)
     for name in names:
         pipeline.memory_usage(name, samples=_MEMORY_SAMPLES)

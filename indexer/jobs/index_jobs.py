@@ -104,6 +104,7 @@ class IndexJobs:
                 self._store.drop_version(number)
                 removed.append(number)
         self._drop_snapshots()
+        self._store.drop_unused_chunks()
         self._store.trim_trainer_streams()
         return removed
 

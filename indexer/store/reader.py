@@ -18,10 +18,12 @@ from hsnn.indexer.store.delta_order import in_write_order
 from hsnn.indexer.store.posting_lists import PostingList
 from hsnn.indexer.store.shards import VersionShard, version_shards
 from hsnn.indexer.store.streams import STREAM_START, StreamEntry
-from hsnn.indexer.store.version import Version, VersionManifest
+from hsnn.indexer.store.version import IndexBase, Version, VersionManifest
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
+from hsnn.trainer.errors import SnapshotDamagedError
 from hsnn.trainer.features.mass_expiry import Arrival
+from hsnn.trainer.snapshot_chunks import read_snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +109,7 @@ class IndexReader:
         Raises
         ------
         VersionNotFoundError
-            There is no such version (any more), or it lacks a shard; read `current` again.
+            There is no such version (any more), or it lacks a shard or chunk; read `current` again.
         """
         fields: Any = self.redis.hgetall(self.key("version", number))
         if _MANIFEST.encode() not in fields:
@@ -115,7 +117,12 @@ class IndexReader:
         manifest = msgspec.json.decode(fields[_MANIFEST.encode()], type=VersionManifest)
         self._shards[number] = manifest.shards
         width = self._complete_width(manifest)
-        return Version.decode(fields, self._vectors(manifest, width) if vectors else np.zeros((0, 0), np.float32))
+        try:
+            snapshot = read_snapshot(self.redis, fields)
+        except SnapshotDamagedError as error:
+            raise VersionNotFoundError(f"version {number} cannot be loaded: {error}") from error
+        read = self._vectors(manifest, width) if vectors else np.zeros((0, 0), np.float32)
+        return Version(manifest, snapshot, IndexBase.decode(fields, read))
 
     def read_deltas(
         self, number: int, after: str = STREAM_START, count: int = 1000, block_ms: int | None = None

@@ -11,7 +11,9 @@ from hsnn.indexer.errors import SnapshotNotFoundError, VersionNotFoundError
 from hsnn.indexer.store import lua_scripts, streams
 from hsnn.indexer.store.fenced_writer import FencedWriter
 from hsnn.indexer.store.shards import VersionShard, version_shards
+from hsnn.trainer.errors import SnapshotDamagedError
 from hsnn.trainer.messages import Snapshot, SnapshotManifest
+from hsnn.trainer.snapshot_chunks import read_snapshot, remove_chunks, snapshots_with_chunks
 
 # Numbers below the oldest announced one that are looked for, too: a publisher that was paused while so many others were
 # published may leave an unfinished one behind.
@@ -42,12 +44,15 @@ class Retention(FencedWriter):
         Raises
         ------
         SnapshotNotFoundError
-            It was never written or already removed.
+            It was never written or already removed, or is damaged.
         """
-        fields: Any = self.redis.hgetall(self.key("snapshot", number))
-        if b"manifest" not in fields:
+        head: Any = self.redis.hgetall(self.key("snapshot", number))
+        if b"manifest" not in head:
             raise self._snapshot_not_found(number)
-        return Snapshot.decode(fields)
+        try:
+            return read_snapshot(self.redis, head)
+        except SnapshotDamagedError as error:
+            raise SnapshotNotFoundError(str(error)) from error
 
     def snapshots(self) -> list[int]:
         """List the snapshots in Redis, by number."""
@@ -96,8 +101,27 @@ class Retention(FencedWriter):
                 self.run_script(lua_scripts.REMOVE_KEYS, keys=keys, purpose=purpose, shard=shard.shard)
 
     def drop_snapshot(self, number: int) -> None:
-        """Remove a snapshot; versions made from it have their own copy."""
+        """Remove the head of a snapshot; versions made from it have a copy, and share its chunks."""
         self._drop([self.key("snapshot", number)], "", f"removal of snapshot {number}")
+
+    def drop_unused_chunks(self) -> list[int]:
+        """Remove the chunks that no snapshot and no version names; return the numbers of their snapshots.
+
+        Heads are looked for before versions: a head that is gone cannot be copied any more, and a copy made before is
+        found. Newer than the last announced one is what the trainer writes now.
+        """
+        announced: Any = self.redis.xrevrange(self.key("snapshots"), count=1)
+        newest = int(announced[0][1][b"n"]) if announced else 0
+        old = [number for number in snapshots_with_chunks(self.redis) if number <= newest]
+        unused = sorted(set(old) - set(self._existing({number: self.key("snapshot", number) for number in old})))
+        if unused:
+            versions = (*self.versions(), *self.unpublished_versions())
+            blobs: list[Any] = [self.redis.hget(self.key("version", number), "manifest") for number in versions]
+            named = {msgspec.json.decode(blob, type=SnapshotManifest).snapshot for blob in blobs if blob is not None}
+            unused = [number for number in unused if number not in named]
+        for number in unused:
+            remove_chunks(self.redis, number)
+        return unused
 
     def trim_announcements(self, oldest: int) -> None:
         """Shorten the stream of announced snapshots to those from number `oldest` on."""

@@ -106,9 +106,3 @@ class Version:
     manifest: VersionManifest
     snapshot: Snapshot
     index: IndexBase
-
-    @classmethod
-    def decode(cls, fields: dict[bytes, bytes], vectors: NDArray[np.float32]) -> Version:
-        """Read a version's hash and combine it with the vectors (rows, W) of its leaves."""
-        manifest = msgspec.json.decode(fields[b"version"], type=VersionManifest)
-        return cls(manifest, Snapshot.decode(fields), IndexBase.decode(fields, vectors))

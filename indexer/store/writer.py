@@ -62,7 +62,7 @@ class IndexStore(Retention):
         return int(number)
 
     def write_unpublished(self, manifest: VersionManifest, base: IndexBase, items: ItemColumns) -> None:
-        """Write the base of a version that no reader uses yet: a copy of its snapshot, its index, all its shards.
+        """Write the base of a version that no reader uses yet: its snapshot's head, its index, all its shards.
 
         Raises
         ------

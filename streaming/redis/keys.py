@@ -7,7 +7,7 @@ from itertools import count
 
 from redis.crc import key_slot
 
-LAYOUT = 2
+LAYOUT = 3
 """Number of the names and encodings of the keys; a release that changes them has a larger one."""
 
 DEFAULT_PREFIX = "hsnn"

@@ -22,6 +22,7 @@ from hsnn.streaming.redis.keys import key
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.item_counters import HALF_LIVES
 from hsnn.trainer.messages import Feed, FeedItem, Snapshot, SnapshotManifest, StateDelta
+from hsnn.trainer.snapshot_chunks import write_snapshot
 
 MODEL = ModelConfig(dim=2, nodes=4, item_tokens=2, buckets=16, history=3, user_tokens=1)
 CENTRES = np.array([[4, 4], [-4, 4], [-4, -4], [4, -4]], np.float32)
@@ -121,7 +122,7 @@ class ToyTrainer:
 
     def snapshot(self, *, announce: bool = True) -> int:
         number = self.redis.incr(key("snapshot_number"))
-        self.redis.hset(key("snapshot", number), mapping=self._snapshot(number).encode())
+        write_snapshot(self.redis, self._snapshot(number))
         if announce:
             self.redis.xadd(key("snapshots"), {b"n": number})
         return number

@@ -18,7 +18,6 @@ from hsnn.indexer.store.version import IndexBase, Version, VersionManifest
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.streaming.redis.client import Redis
-from hsnn.streaming.redis.keys import key
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.covisitation import Covisitation
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
@@ -26,6 +25,8 @@ from hsnn.trainer.features.item_counters import ItemCounters
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.features.user_memory import UserMemory, action_slots
 from hsnn.trainer.messages import ExclusionRule, Snapshot, SnapshotManifest, StateDelta
+from hsnn.trainer.snapshot_chunks import write_snapshot
+from tests.trainer.encoded import encoded
 
 HOUR = 3_600_000
 START = 1_700_000_000_000
@@ -210,7 +211,7 @@ class Plant:
     def version(self, state_id: str = "0-0") -> Version:
         """Publish: the next version."""
         self.version_number += 1
-        snapshot, n = Snapshot.decode(self.snapshot().encode()), len(self.ids)
+        snapshot, n = Snapshot.decode(encoded(self.snapshot())), len(self.ids)
         base = IndexBase(
             np.array(self.vectors, np.float32).reshape(n, self.config.dim + 1),
             np.array(self.nodes, np.int32),
@@ -237,7 +238,7 @@ class Plant:
         """Publish the next version and write it as the scheduler does, not flipped to; its number."""
         made = self.version(state_id)
         manifest = msgspec.structs.replace(made.manifest, shards=tuple(range(shards)))
-        redis.hset(key("snapshot", manifest.snapshot), mapping=made.snapshot.encode())
+        write_snapshot(redis, made.snapshot)
         items = ItemColumns(made.snapshot.item_ids, made.snapshot.items["expires_at"])
         IndexStore(redis).write_unpublished(manifest, made.index, items)
         return manifest.version

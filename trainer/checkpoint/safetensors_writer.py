@@ -13,23 +13,10 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.rowstore.arrays import DTYPES, Array
 
 # Types of the format by those of NumPy.
-_NAMES = {
-    "bool": "BOOL",
-    "uint8": "U8",
-    "int8": "I8",
-    "uint16": "U16",
-    "int16": "I16",
-    "float16": "F16",
-    "uint32": "U32",
-    "int32": "I32",
-    "float32": "F32",
-    "uint64": "U64",
-    "int64": "I64",
-    "float64": "F64",
-}
+_NAMES = {np.dtype(dtype).name: name for name, dtype in DTYPES.items()}
 
 
 class Column(NamedTuple):

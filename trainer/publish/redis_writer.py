@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -24,9 +24,16 @@ from hsnn.monitoring.alarms import Alarm
 from hsnn.streaming.redis.client import UNAVAILABLE_ERRORS, Redis, bulk, identity
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.retry import RetryPolicy
-from hsnn.trainer.messages import Feed, FeedItem, SnapshotManifest, StateDelta, split_fields
+from hsnn.trainer.messages import Feed, FeedItem, StateDelta
 from hsnn.trainer.metrics import REDIS_REFUSED
 from hsnn.trainer.publish.ownership import Ownership
+from hsnn.trainer.snapshot_chunks import (
+    Writable,
+    remove_snapshot,
+    remove_unannounced,
+    snapshots_with_chunks,
+    write_snapshot,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -55,17 +62,6 @@ _ARRIVAL = ("watermark", "arrived_at")
 
 Fields = dict[Any, Any]
 """What redis-py's stubs accept as fields: their key type is a union, and dict is invariant."""
-
-
-class Encodable(Protocol):
-    """A snapshot: a `hsnn.trainer.messages.Snapshot`, or an encoder of one."""
-
-    @property
-    def manifest(self) -> SnapshotManifest:
-        """Manifest of the snapshot."""
-
-    def encode(self) -> dict[bytes, bytes]:
-        """Encode as fields of the Redis hash."""
 
 
 class RedisWriter:
@@ -198,20 +194,20 @@ class RedisWriter:
         return last if answer is None else _text(answer)
 
     def next_snapshot(self) -> int:
-        """Reserve the number of the next snapshot; numbers increase over all epochs."""
-        self._number = self._next(key("snapshot_number"), self._number)
+        """Reserve the number of the next snapshot; numbers increase over all epochs, and no chunk is written twice."""
+        known = self._with_retries("reading the snapshots", lambda: snapshots_with_chunks(self._redis))
+        self._number = self._next(key("snapshot_number"), max([self._number, *known]))
         return self._number
 
-    def write_snapshot(self, snapshot: Encodable) -> bool:
+    def write_snapshot(self, snapshot: Writable) -> bool:
         """Write a snapshot, and return whether Redis took it; the checkpoint that it names must be durable."""
         if self.refused:
             return False
         number = snapshot.manifest.snapshot
-        name, pieces = key("snapshot", number), list(split_fields(snapshot.encode()))
 
         def write() -> bool:
-            for piece, value in pieces:  # its number is this trainer's alone: no fence is needed before it is announced
-                self._bulk.hset(name, mapping={piece: value})
+            remove_unannounced(self._redis, number)  # of trainers that ended, or of the attempt before
+            write_snapshot(self._bulk, snapshot)
             self._fenced("XADD", key("snapshots"), *("*", b"n", number))  # readers see the snapshot from here on
             return True
 
@@ -219,7 +215,7 @@ class RedisWriter:
             self._pause = _FIRST_PAUSE
             return True
         with suppress(RedisError):
-            self._redis.delete(name)  # half of it may be there
+            remove_snapshot(self._redis, number)  # half of it may be there
         return False
 
     def write_alarm(self, alarm: Alarm, snapshot: int) -> None:

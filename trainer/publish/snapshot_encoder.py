@@ -1,7 +1,7 @@
 """Encode a snapshot from the arrays of a checkpoint's copy of the learner.
 
-The same bytes as `hsnn.trainer.messages.Snapshot.encode`, without an object per item or user and without holding the
-interpreter lock for long: it runs in a thread beside training.
+The same bytes as `hsnn.trainer.messages.Snapshot.parts`, piece by piece, without a copy of the arrays or an object per
+item or user, and without holding the interpreter lock for long: it runs in a thread beside training.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hsnn.trainer.checkpoint.export import weights_of
 from hsnn.trainer.checkpoint.msgpack_writer import list_head
 from hsnn.trainer.checkpoint.safetensors_writer import Column, file_pieces
-from hsnn.trainer.messages import SnapshotManifest
+from hsnn.trainer.messages import Piece, SnapshotManifest
 from hsnn.trainer.rowstore.arrays import Array, select_prefix, span_indices
 from hsnn.trainer.rowstore.byte_strings import ByteStrings, read_byte_strings
 from hsnn.trainer.rowstore.table import Table, TableKind, served_columns
@@ -43,20 +43,19 @@ class SnapshotEncoder:
         """Return the same snapshot with the name of its durable checkpoint."""
         return replace(self, manifest=msgspec.structs.replace(self.manifest, checkpoint=name))
 
-    def encode(self) -> dict[bytes, bytes]:
-        """Encode as fields of the Redis hash."""
+    def parts(self) -> dict[str, Iterator[Piece]]:
+        """Encode model, items, users and ids, each in pieces."""
         return {
-            b"manifest": msgspec.json.encode(self.manifest),
-            b"model": _packed(weights_of(self.arrays)),
-            b"items": _packed(self._served(TableKind.ITEM)),
-            b"users": _packed(self._served(TableKind.USER)),
-            b"ids": b"".join(self._ids()),
+            "model": _packed(weights_of(self.arrays)),
+            "items": _packed(self._served(TableKind.ITEM)),
+            "users": _packed(self._served(TableKind.USER)),
+            "ids": self._ids(),
         }
 
     def _served(self, kind: TableKind) -> dict[str, Array]:
         return {name: self.arrays[column] for name, column in served_columns(self.tables, kind).items()}
 
-    def _ids(self) -> Iterator[bytes]:
+    def _ids(self) -> Iterator[Piece]:
         recycling = select_prefix(self.arrays, _RECYCLING)
         yield list_head(3)
         for part in ("items", "users"):
@@ -65,11 +64,11 @@ class SnapshotEncoder:
             yield from encode_strings(texts, vacant(recycling, part))
         features = read_byte_strings(self.arrays, "items.features")  # encoded already, one value per item
         yield list_head(len(features.lengths))
-        yield features.bytes.tobytes()
+        yield features.bytes.data
 
 
-def _packed(arrays: Mapping[str, Array]) -> bytes:
-    return b"".join(file_pieces({name: Column.from_array(array) for name, array in arrays.items()}))
+def _packed(arrays: Mapping[str, Array]) -> Iterator[Piece]:
+    return file_pieces({name: Column.from_array(array) for name, array in arrays.items()})
 
 
 def encode_strings(texts: ByteStrings, without: NDArray[np.int64]) -> Iterator[bytes]:

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 Array = NDArray[Any]
+
+DTYPES = {
+    "BOOL": np.bool_,
+    "U8": np.uint8,
+    "I8": np.int8,
+    "U16": np.uint16,
+    "I16": np.int16,
+    "F16": np.float16,
+    "U32": np.uint32,
+    "I32": np.int32,
+    "F32": np.float32,
+    "U64": np.uint64,
+    "I64": np.int64,
+    "F64": np.float64,
+}
+"""Types of NumPy by those of safetensors."""
 
 
 def pack(arrays: Mapping[str, Array]) -> bytes:
@@ -28,6 +45,31 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
 def unpack(blob: bytes) -> dict[str, Array]:
     """Read what `pack` wrote."""
     return dict(load(blob))
+
+
+def read_arrays(file: BinaryIO) -> dict[str, Array]:
+    """Read what `pack` wrote from a file, straight into arrays of their own: nothing is held twice.
+
+    Raises
+    ------
+    EOFError
+        The file ends before its last array does.
+
+    Examples
+    --------
+    >>> import io
+    >>> read_arrays(io.BytesIO(pack({"a": np.arange(3), "b": np.array(True)})))
+    {'a': array([0, 1, 2]), 'b': array(True)}
+    """
+    header = msgspec.json.decode(file.read(int.from_bytes(file.read(8), "little")))
+    arrays: dict[str, Array] = {}
+    for name in sorted(header, key=lambda name: tuple(header[name].get("data_offsets", ()))):
+        if name == "__metadata__":
+            continue
+        arrays[name] = array = np.empty(header[name]["shape"], DTYPES[header[name]["dtype"]])
+        if array.size and file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
+            raise EOFError(f"the array {name} is cut short")
+    return arrays
 
 
 def select_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:

@@ -10,6 +10,7 @@ from hsnn.indexer.jobs.alarm_handler import AlarmHandler
 from hsnn.indexer.verify.verify import KINDS
 from hsnn.monitoring.alarms import Alarm, AlarmRules
 from hsnn.monitoring.audit import AuditTrail
+from hsnn.trainer.snapshot_chunks import snapshots_with_chunks
 
 
 @pytest.fixture
@@ -61,6 +62,17 @@ def test_a_new_incarnation_is_newer_whatever_the_numbers_say(store, jobs, toy) -
     assert jobs.refresh().epoch == 2
 
 
+def test_half_written_snapshots_go_and_the_one_being_written_stays(store, jobs, toy) -> None:
+    for announce in (True, False, True, False):
+        number = toy.snapshot(announce=announce)
+        if not announce:
+            store.redis.delete(store.key("snapshot", number))
+    jobs.refresh()
+    jobs.clean()
+    assert snapshots_with_chunks(store.redis) == [1, 3, 4]
+    assert not store.redis.keys("*:chunk:2:*")
+
+
 def test_old_versions_snapshots_and_entries_go_and_the_current_version_stays(store, jobs, toy, config) -> None:
     for _ in range(5):
         toy.put("x", 1)
@@ -71,7 +83,8 @@ def test_old_versions_snapshots_and_entries_go_and_the_current_version_stays(sto
     assert sorted(jobs.clean()) == [1]
     assert store.versions() == [2, 3, 4, 5]
     assert store.snapshots() == [4, 5]
-    assert store.load_version(2).manifest.snapshot == 2, "versions keep a copy of their snapshot"
+    assert store.load_version(2).manifest.snapshot == 2, "versions keep the head of their snapshot, and its chunks"
+    assert snapshots_with_chunks(store.redis) == [2, 3, 4, 5]
     assert {name.split(b":")[-1] for name in store.redis.keys("*:items:*")} == {b"2", b"3", b"4", b"5"}
     patterns = ("version:1", "part:1", "items:1", "expiry:1", "deltas:1", "leaf:1:*")
     assert [name for pattern in patterns for name in store.redis.keys(f"*:{pattern}")] == []

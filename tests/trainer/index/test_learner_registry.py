@@ -22,6 +22,7 @@ from hsnn.trainer.model.scorer import EncodedQueries, Scorer
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.maintenance import assign_slice, maintain_nodes
+from tests.trainer.encoded import encoded
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +103,7 @@ def trained(
 
 def published(learner: Learner) -> tuple[Encoder, Scorer, np.ndarray]:
     """What a reader makes of a snapshot, once it went over the wire."""
-    snapshot = Snapshot.decode(make_snapshot(learner, SnapshotOrigin(1, 1)).encode())
+    snapshot = Snapshot.decode(encoded(make_snapshot(learner, SnapshotOrigin(1, 1))))
     model = ModelConfig.model_validate(snapshot.manifest.model)
     encoder = Encoder(model, snapshot.model)
     vectors = encoder.vectors(snapshot.items["embeddings"], snapshot.items["tokens"])

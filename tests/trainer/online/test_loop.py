@@ -14,8 +14,9 @@ from hsnn.monitoring.config import GateConfig, MonitoringConfig
 from hsnn.streaming.redis.keys import key
 from hsnn.trainer.features.item_counters import ItemCounters
 from hsnn.trainer.features.user_history import UserHistories
-from hsnn.trainer.messages import Feed, Snapshot, StateDelta
+from hsnn.trainer.messages import Feed, StateDelta
 from hsnn.trainer.online.loop import OnlineLoop
+from hsnn.trainer.snapshot_chunks import read_snapshot
 from tests.trainer.online.loops import BAD, BATCH, EVENTS, STREAMING, settled, until
 
 pytestmark = pytest.mark.slow
@@ -61,7 +62,7 @@ def test_snapshots_name_a_checkpoint_that_is_there(undisturbed, redis_client, tm
     announced = [int(fields[b"n"]) for _, fields in redis_client.xrange(key("snapshots"))]
     assert len(announced) == 2  # as soon as there were nodes, and at the end
     for number in announced:
-        manifest = Snapshot.decode(redis_client.hgetall(key("snapshot", number))).manifest
+        manifest = read_snapshot(redis_client, redis_client.hgetall(key("snapshot", number))).manifest
         assert (folder / manifest.checkpoint / "manifest.json").exists()
         assert manifest.epoch == 1
         assert manifest.config_digest == "digest"
@@ -117,7 +118,7 @@ def test_an_alarm_is_answered_by_a_snapshot_taken_because_of_it(filled, new_loop
     monkeypatch.setattr(loop._drift, "update", lambda observation: next(raised, []))
     loop.run(until(loop, EVENTS))
     _, fields = redis_client.xrange(key("alarms"))[0]
-    manifest = Snapshot.decode(redis_client.hgetall(key("snapshot", int(fields[b"snapshot"])))).manifest
+    manifest = read_snapshot(redis_client, redis_client.hgetall(key("snapshot", int(fields[b"snapshot"])))).manifest
     assert Alarm.decode(fields[b"d"]) == alarm
     assert manifest.events == 15 * BATCH
 
@@ -146,7 +147,7 @@ def test_a_model_off_a_cliff_is_kept_and_not_handed_out_until_it_is_well(filled,
     announced = redis_client.hgetall(
         key("snapshot", int(redis_client.xrevrange(key("snapshots"), count=1)[0][1][b"n"]))
     )
-    assert Snapshot.decode(announced).manifest.events < 768 == manifests[-1].events
+    assert read_snapshot(redis_client, announced).manifest.events < 768 == manifests[-1].events
     second = loop_with_a_dent()
     second.run(settled(second, 832))
     assert told()[0] == count  # not even what the restart loaded
@@ -159,7 +160,7 @@ def test_a_model_off_a_cliff_is_kept_and_not_handed_out_until_it_is_well(filled,
     ]
     (cliff, none), (recovered, number) = (alarm for alarm in alarms if alarm[0].startswith("quality"))
     assert (cliff, none, recovered) == ("quality_cliff", 0, "quality_recovered")
-    assert Snapshot.decode(redis_client.hgetall(key("snapshot", number))).manifest.events >= 960
+    assert read_snapshot(redis_client, redis_client.hgetall(key("snapshot", number))).manifest.events >= 960
 
 
 def test_a_step_that_is_not_finite_is_dropped_and_said_so(filled, new_loop, redis_client, caplog):

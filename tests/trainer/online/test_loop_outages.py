@@ -29,8 +29,9 @@ from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.trainer.checkpoint.digest import parts
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.features.item_counters import ItemCounters
-from hsnn.trainer.messages import Snapshot, StateDelta
+from hsnn.trainer.messages import StateDelta
 from hsnn.trainer.online.loop import OnlineLoop
+from hsnn.trainer.snapshot_chunks import read_snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -191,7 +192,7 @@ def test_what_redis_lost_is_told_again_under_a_new_epoch(redis, new_loop, new_wo
     loop.run(until_done(loop, redis, (700,), seconds=0.2, meanwhile=forget))
     client, learner = connect(redis.running.url), loop.learner
     number = int(client.xrevrange(key("snapshots"), count=1)[0][1][b"n"])
-    snapshot = Snapshot.decode(client.hgetall(key("snapshot", number)))
+    snapshot = read_snapshot(client, client.hgetall(key("snapshot", number)))
     assert snapshot.manifest.epoch == loop._writer.epoch == int(client.get(key("epoch"))) > 1
     assert (tmp_path / "killed" / snapshot.manifest.checkpoint).is_dir()
     states = ItemCounters()

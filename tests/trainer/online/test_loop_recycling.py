@@ -14,8 +14,9 @@ from hsnn.indexer.verify.verify import verify
 from hsnn.streaming.redis.keys import key
 from hsnn.trainer.config.ids import IdLimits, IdsConfig
 from hsnn.trainer.config.index import IndexConfig
-from hsnn.trainer.messages import Feed, Snapshot, StateDelta
+from hsnn.trainer.messages import Feed, StateDelta
 from hsnn.trainer.online.loop import OnlineLoop
+from hsnn.trainer.snapshot_chunks import read_snapshot
 from tests.trainer.online.loops import BATCH, EVENTS, KilledError, bits
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ def test_within_an_epoch_a_row_means_one_item_and_readers_are_told_of_the_next(f
             assert meant.setdefault((feed.epoch, item.row), item.id) == item.id
     epochs = []
     for _, fields in redis_client.xrange(key("snapshots")):
-        snapshot = Snapshot.decode(redis_client.hgetall(key("snapshot", int(fields[b"n"]))))
+        snapshot = read_snapshot(redis_client, redis_client.hgetall(key("snapshot", int(fields[b"n"]))))
         epochs.append(snapshot.manifest.epoch)
         for row, name in enumerate(snapshot.item_ids):
             assert not name or meant.setdefault((epochs[-1], row), name) == name

@@ -13,8 +13,8 @@ from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.trainer.errors import CheckpointError
-from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.online.loop import OnlineLoop
+from hsnn.trainer.snapshot_chunks import read_snapshot
 from tests.trainer.online.loops import BAD, BATCH, EVENTS, KilledError, bits, until
 
 pytestmark = pytest.mark.slow
@@ -113,7 +113,7 @@ def test_a_restart_publishes_what_it_loaded_under_its_own_epoch(undisturbed, new
     again = new_loop("undisturbed")
     again.run(lambda: True)
     number = int(redis_client.xrevrange(key("snapshots"), count=1)[0][1][b"n"])
-    manifest = Snapshot.decode(redis_client.hgetall(key("snapshot", number))).manifest
+    manifest = read_snapshot(redis_client, redis_client.hgetall(key("snapshot", number))).manifest
     assert (manifest.epoch, manifest.events, manifest.state_id) == (2, EVENTS, "0-0")
 
 

@@ -9,9 +9,10 @@ import pytest
 from hsnn.monitoring.alarms import Alarm
 from hsnn.streaming.redis.keys import key
 from hsnn.trainer.checkpoint.store import CheckpointStore
-from hsnn.trainer.messages import Feed, Snapshot, StateDelta
+from hsnn.trainer.messages import Feed, StateDelta
 from hsnn.trainer.publish.publisher import Publisher
 from hsnn.trainer.publish.redis_writer import RedisWriter
+from hsnn.trainer.snapshot_chunks import read_snapshot
 from hsnn.trainer.training.learner import Learner
 
 ALARM = Alarm(id="loss_drift:1", kind="loss_drift", ts=1, value=2.0, threshold=1.0)
@@ -79,7 +80,7 @@ def test_durable_then_announced_then_committed(publisher, store, outbox, diary, 
     assert diary == [f"durable {name}", f"announced {name}", "committed by MainThread"]
     assert not publisher.busy
     number = int(redis_client.xrange(key("snapshots"))[0][1][b"n"])
-    snapshot = Snapshot.decode(redis_client.hgetall(key("snapshot", number)))
+    snapshot = read_snapshot(redis_client, redis_client.hgetall(key("snapshot", number)))
     assert (snapshot.manifest.checkpoint, snapshot.manifest.epoch) == (name, outbox.epoch)
     assert (snapshot.manifest.snapshot, snapshot.manifest.config_digest) == (number, "digest")
     checkpoint = store.newest()

@@ -13,10 +13,12 @@ from hsnn.indexer.store.retention import Retention
 from hsnn.monitoring.health import Health
 from hsnn.streaming.redis.client import connect
 from hsnn.streaming.redis.keys import key
-from hsnn.trainer.messages import FeedItem, Snapshot, SnapshotManifest, split_fields
+from hsnn.trainer import snapshot_chunks
+from hsnn.trainer.messages import FeedItem, Snapshot, SnapshotManifest
 from hsnn.trainer.metrics import REDIS_REFUSED
 from hsnn.trainer.publish import redis_writer as module
 from hsnn.trainer.publish.redis_writer import RedisWriter
+from tests.trainer.encoded import encoded
 
 ITEM = FeedItem(id="i", row=0, tokens=[], features={"text": "x" * 50_000}, ts=1, sent_at=1)
 
@@ -122,20 +124,21 @@ def test_refused_writes_end_nothing_and_are_made_up_for(redis, writer, health, r
 
 
 def test_half_a_snapshot_is_removed(redis, writer, monkeypatch):
-    monkeypatch.setattr("hsnn.trainer.publish.redis_writer.split_fields", lambda fields: split_fields(fields, 1000))
+    monkeypatch.setattr(snapshot_chunks, "CHUNK_BYTES", 1000)
     number, sent = writer.next_snapshot(), []
-    hset = writer._bulk.hset
+    write = writer._bulk.set
 
     def fill_up(*args, **kwargs):
         sent.append(args)
         if len(sent) == 3:
             redis.config_set("maxmemory", "1")
-        return hset(*args, **kwargs)
+        return write(*args, **kwargs)
 
-    writer._bulk.hset = fill_up
+    writer._bulk.set = fill_up
     assert not writer.write_snapshot(snapshot(number, users=1000))
     assert len(sent) == 3
     assert not redis.exists(key("snapshot", number))
+    assert not redis.keys("*chunk*")
 
 
 def test_pauses_grow_while_a_snapshot_is_refused_again_and_again(redis, writer, monkeypatch):
@@ -150,17 +153,29 @@ def test_pauses_grow_while_a_snapshot_is_refused_again_and_again(redis, writer, 
         assert not writer.server_restarted  # the pause is not over
 
 
-def test_a_snapshot_larger_than_a_value_may_be_is_written_in_pieces(redis, writer, monkeypatch):
+def test_a_snapshot_larger_than_a_value_may_be_is_written_in_chunks(redis, writer, monkeypatch):
     redis.config_set("proto-max-bulk-len", 1 << 20)
+    monkeypatch.setattr(snapshot_chunks, "CHUNK_BYTES", 300_000)
     whole = snapshot(writer.next_snapshot(), users=60_000)
-    assert max(map(len, whole.encode().values())) > 1 << 20
-    pieces = 300_000
-    monkeypatch.setattr("hsnn.trainer.publish.redis_writer.split_fields", lambda fields: split_fields(fields, pieces))
+    assert max(map(len, encoded(whole).values())) > 1 << 20
     assert writer.write_snapshot(whole)
-    assert max(map(len, redis.hvals(key("snapshot", whole.manifest.snapshot)))) == pieces
+    names = redis.keys("*:chunk:*")
+    assert max(map(redis.strlen, names)) == 300_000
     read = Retention(redis).load_snapshot(whole.manifest.snapshot)
     np.testing.assert_array_equal(read.users["times"], whole.users["times"])
     assert read.user_ids == whole.user_ids
+
+
+def test_a_trainer_removes_what_one_that_was_killed_has_half_written(redis, writer):
+    announced, killed = snapshot(writer.next_snapshot()), snapshot(writer.next_snapshot())
+    assert writer.write_snapshot(announced)
+    snapshot_chunks.write_snapshot(redis, killed)
+    redis.delete(key("snapshot", killed.manifest.snapshot))  # the head is written last
+    successor = RedisWriter(redis)
+    number = successor.next_snapshot()
+    assert successor.write_snapshot(snapshot(number))
+    assert snapshot_chunks.snapshots_with_chunks(redis) == [announced.manifest.snapshot, number]
+    assert len(redis.keys("*:chunk:*")) == 8
 
 
 def test_the_arrival_of_the_last_event_is_noted_by_the_clock_of_redis_and_outlives_the_trainer(redis, writer):

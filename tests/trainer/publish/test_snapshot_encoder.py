@@ -15,6 +15,7 @@ from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder, encode_string
 from hsnn.trainer.rowstore.arrays import unpack
 from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.training.learner import Learner
+from tests.trainer.encoded import encoded
 
 
 @pytest.mark.parametrize("kind", ["plain", "cross", "limited"])
@@ -25,12 +26,9 @@ def test_the_same_fields(config, world, teach, kind):
     teach(learner, world, 12)
     assert kind != "limited" or len(learner.recycler.items.vacant())
     origin = SnapshotOrigin(4, 2, "", "17-3", "18-0", "abc")
-    expected = make_snapshot(learner, origin).with_checkpoint("one").encode()
-    found = (
-        SnapshotEncoder(make_snapshot_manifest(learner, origin), learner.state_dict()[0], learner.tables)
-        .with_checkpoint("one")
-        .encode()
-    )
+    expected = encoded(make_snapshot(learner, origin).with_checkpoint("one"))
+    encoder = SnapshotEncoder(make_snapshot_manifest(learner, origin), learner.state_dict()[0], learner.tables)
+    found = encoded(encoder.with_checkpoint("one"))
     assert found.keys() == expected.keys()
     for name in (b"manifest", b"ids"):
         assert found[name] == expected[name]

@@ -162,8 +162,8 @@ class TestInTheLoop:
         from hsnn.streaming.producer.commands import CommandSender
         from hsnn.streaming.redis.keys import key
         from hsnn.streaming.schema.events import Interaction, encode
-        from hsnn.trainer.messages import Snapshot
         from hsnn.trainer.online.loop import OnlineLoop
+        from hsnn.trainer.snapshot_chunks import read_snapshot
 
         streaming = StreamingConfig(log=redis_server, batch_size=64, partitions=3, max_wait=0.05)
         log = RedisLog(redis_server)
@@ -182,7 +182,9 @@ class TestInTheLoop:
         loop.run(lambda: loop.progress.trained >= 1280)
         assert loop.learner.commanded.generation == 1, "one of three copies, on three partitions"
         announced = [int(fields[b"n"]) for _, fields in redis_client.xrange(key("snapshots"))]
-        manifests = [Snapshot.decode(redis_client.hgetall(key("snapshot", number))).manifest for number in announced]
+        manifests = [
+            read_snapshot(redis_client, redis_client.hgetall(key("snapshot", number))).manifest for number in announced
+        ]
         assert [manifest.generation for manifest in manifests] == [0, 1, 1]
         assert manifests[1].events == 1152, "at once: with the batch that the command is in"
         log.close()

@@ -23,6 +23,7 @@ from hsnn.trainer.rowstore.arrays import Array, grown
 from hsnn.trainer.rowstore.table import TableKind
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 from hsnn.trainer.training.learner import Learner
+from tests.trainer.encoded import encoded
 
 ABOUT: dict[str, Any] = {"events": 1, "watermark": 2, "model": {}, "config_digest": "", "threads": 1}
 COLUMN = "clicks.count"
@@ -141,12 +142,11 @@ def test_snapshot_delta_and_mirror_have_it(clicks, config, world, teach):
     learner, mirror = Learner(config), Mirror()
     teach(learner, world, 10)
     learner.discard_delta()
-    encoded = make_snapshot(learner, SnapshotOrigin(1, 1)).encode()
-    snapshot = Snapshot.decode(encoded)
-    copied = SnapshotEncoder(
+    snapshot = Snapshot.decode(encoded(make_snapshot(learner, SnapshotOrigin(1, 1))))
+    encoder = SnapshotEncoder(
         make_snapshot_manifest(learner, SnapshotOrigin(1, 1)), learner.state_dict()[0], learner.tables
-    ).encode()
-    assert np.array_equal(Snapshot.decode(copied).items[COLUMN], snapshot.items[COLUMN])
+    )
+    assert np.array_equal(Snapshot.decode(encoded(encoder)).items[COLUMN], snapshot.items[COLUMN])
     mirror.load_version(version_of(learner, snapshot))
     teach(learner, world, 2)
     delta = StateDelta.decode(learner.delta(epoch=1).encode())

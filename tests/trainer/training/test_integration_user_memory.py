@@ -20,6 +20,7 @@ from hsnn.trainer.messages import ExclusionRule, Snapshot, StateDelta
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot, make_snapshot_manifest
 from hsnn.trainer.publish.snapshot_encoder import SnapshotEncoder
 from hsnn.trainer.training.learner import Learner
+from tests.trainer.encoded import encoded
 
 ABOUT: dict[str, Any] = {"events": 1, "watermark": 2, "model": {}, "config_digest": "", "threads": 1}
 NAMES = ("memory.entries:bytes", "memory.entries:lengths")
@@ -152,7 +153,7 @@ def test_the_mirror_has_it_after_a_snapshot_and_after_deltas(config, world, teac
     snapshot, copied = make_snapshot(learner, SnapshotOrigin(1, 1)), learner.state_dict()[0]
     if encoder == "checkpoint":
         manifest = make_snapshot_manifest(learner, SnapshotOrigin(1, 1))
-        snapshot = Snapshot.decode(SnapshotEncoder(manifest, copied, learner.tables).encode())
+        snapshot = Snapshot.decode(encoded(SnapshotEncoder(manifest, copied, learner.tables)))
     mirrored = MirroredUsers(config.model, snapshot.user_ids, snapshot.users)
     assert remembered(mirrored.memory, len(learner.users)) == remembered(learner.memory, len(learner.users))
     for _ in range(3):
