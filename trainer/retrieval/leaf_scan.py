@@ -230,7 +230,7 @@ def scan_leaves(
                 continue
             scores[count], rows[count] = score, row
             count += 1
-            if count == room - len(query.pair_rows) or count == room:
+            if count == room:
                 keep_best(scores, rows, count, wanted)
                 count = wanted
                 threshold = scores[:wanted].min()
