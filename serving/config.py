@@ -82,9 +82,10 @@ class ServingConfig(Section):
         description="items scored per request; none: what the model was trained with",
     )
     engine: bool = Field(
-        False,
+        True,
         description="answer the mode beam by compiled kernels, which score every allowed item of the opened nodes; "
-        "the first start of an installation compiles them, about half a minute",
+        "they are compiled before the server is ready, at the first start of an installation; without numba the same "
+        "is done by plain Python",
     )
     deadline: Duration = Field(5.0, gt=0, description="a call that takes longer is given up")
     answer_log: Path | None = Field(None, description="file to which every answer is appended as a line of JSON")

@@ -6,6 +6,9 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in production; must be known before numpy and torch are loaded
 
+# Servers that tests start answer by plain Python: the first one of a clone would compile kernels for minutes.
+os.environ.setdefault("HSNN_SERVING__ENGINE", "false")
+
 from collections.abc import Iterator
 
 import pytest

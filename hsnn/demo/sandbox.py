@@ -34,8 +34,9 @@ class LogKind(StrEnum):
 AHEAD = 2000
 """Engagements in the log ahead of the trainer: enough that it never waits, few enough to keep freshness low."""
 
-# Seconds that a process may take to be ready: torch alone takes ten on a slow disk.
-_READY_SECONDS = 120.0
+# Seconds that a process may take to be ready: torch alone takes ten on a slow disk, and the first server of an
+# installation compiles its kernels, for minutes where the machine is busy.
+_READY_SECONDS = 300.0
 
 # Keys of the configuration that name topics: each demo has its own.
 _TOPICS = ("engagements_topic", "items_topic", "users_topic", "control_topic")

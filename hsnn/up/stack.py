@@ -30,7 +30,8 @@ ROLES = ("server", "scheduler", "trainer")
 # Suggested where the user set nothing: the first version of a small catalogue soon, and what a restart reads again few.
 _SUITABLE: dict[str, Any] = {"trainer.snapshot_interval": 10.0}
 
-# Seconds that a role may take to be ready: PyTorch alone takes ten on a slow disk, and the machine may be busy.
+# Seconds that a role may take to be ready: PyTorch alone takes ten on a slow disk, the first server of an installation
+# compiles its kernels, and the machine may be busy.
 _READY_SECONDS = 300.0
 
 # Seconds that the trainer's last checkpoint may take.

@@ -48,6 +48,10 @@ VERSION, WARM = "version", "warm_up"
 """Conditions of the server's readiness: a version is loaded, and warm-up requests have been answered."""
 
 
+_COMPILING = "kernels are loaded from disk, or compiled at the first start of an installation, which takes a minute"
+"""Why the server is not ready while it warms up."""
+
+
 class MirrorFollower(Thread):
     """Loads the current version, then applies its deltas and the state stream; preloads announced versions.
 
@@ -173,8 +177,18 @@ class MirrorFollower(Thread):
         self._update_gauges()
         if first:
             self._catch_up()
+            self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Answer requests before the first client's; no heartbeat is expected, as a restart would begin anew."""
+        began = time.monotonic()
+        self._health.set_waiting(WARM, _COMPILING)
+        try:
             warm_up(self._mirror)
-            self._health.set_ready(WARM)
+        finally:
+            self._health.set_waiting(WARM, None)
+        _log.info("follower: warmed up in %.1f s", time.monotonic() - began)
+        self._health.set_ready(WARM)
 
     def _catch_up(self) -> None:
         for entry in scan_entries(self._reader.redis, self._reader.key("state"), self._state_id):

@@ -61,7 +61,9 @@ def score_items(query: ScanQuery, rows: Rows, states: ScoringColumns, tower: Sta
     split = len(query.vector) - of_state
     features, counts = np.empty(2 * periods + 1, np.float32), np.empty(periods, np.float32)
     hidden = np.empty(len(tower.first), np.float32)
-    least, pair = query.leaf_scores.min(), 0
+    least, pair = query.leaf_scores[0], 0
+    for score in query.leaf_scores:
+        least = min(least, score)
     for number in range(len(rows)):
         row = rows[number]
         elapsed = max(now - states.last[row], 0)

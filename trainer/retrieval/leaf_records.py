@@ -155,7 +155,8 @@ def _move(arrays: LeafArrays, rows: Rows, nodes: NDArray[np.int32]) -> bool:
         if before >= 0:
             place, last = arrays.place[row], arrays.start[before] + arrays.size[before] - 1
             if place != last:
-                arrays.vectors[place] = arrays.vectors[last]
+                for column in range(arrays.vectors.shape[1]):
+                    arrays.vectors[place, column] = arrays.vectors[last, column]
                 arrays.bias[place], arrays.undecayed[place] = arrays.bias[last], arrays.undecayed[last]
                 arrays.row[place], arrays.until[place] = arrays.row[last], arrays.until[last]
                 arrays.place[arrays.row[last]] = place
@@ -181,10 +182,12 @@ def _write(arrays: LeafArrays, columns: RecordColumns, rows: Rows) -> None:
     for row in rows:
         place = arrays.place[row]
         if place >= 0:
-            arrays.vectors[place, :static] = vectors[row, :static]
+            for column in range(static):
+                arrays.vectors[place, column] = vectors[row, column]
             bias = vectors[row, vectors.shape[1] - 1]
             if row < len(state_vectors):
-                arrays.vectors[place, static:] = state_vectors[row, :of_state]
+                for column in range(of_state):
+                    arrays.vectors[place, static + column] = state_vectors[row, column]
                 bias += state_vectors[row, of_state]
             arrays.undecayed[place] = arrays.bias[place] = bias
             arrays.until[place] = until[row]

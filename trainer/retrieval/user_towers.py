@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hsnn.trainer.features.item_counters import HOUR
 from hsnn.trainer.retrieval.compiled import compiled
-from hsnn.trainer.retrieval.leaf_scan import Floats, Rows
+from hsnn.trainer.retrieval.leaf_scan import Floats, Rows, keep_best
 
 
 class Mlp(NamedTuple):
@@ -158,7 +158,9 @@ def _features(weights: TowerWeights, user: UserInputs, vectors: Floats) -> Float
             gap = np.float32(np.log1p(max(now - times[at], 0) / HOUR * 60))
         weight[at] = weights.position[at] + np.float32(weights.gap) * gap
         last_gap = gap
-    largest, total = weight.max(), np.float32(0)
+    largest, total = weight[0], np.float32(0)
+    for at in range(1, length):
+        largest = max(largest, weight[at])
     for at in range(length):
         weight[at] = np.exp(weight[at] - largest) if history[at] >= 0 else np.float32(0)
         total += weight[at]
@@ -169,7 +171,8 @@ def _features(weights: TowerWeights, user: UserInputs, vectors: Floats) -> Float
             for column in range(dim):
                 out[column] += share * vectors[history[at], column]
     if history[length - 1] >= 0:
-        out[dim : 2 * dim] = vectors[history[length - 1], :dim]
+        for column in range(dim):
+            out[dim + column] = vectors[history[length - 1], column]
     for at in range(len(tokens)):
         if tokens[at] < len(weights.features) - 1:
             first = 2 * dim + (0 if at < split else width)
@@ -182,6 +185,16 @@ def _features(weights: TowerWeights, user: UserInputs, vectors: Floats) -> Float
     out[first + 3], out[first + 4] = np.sin(day), np.cos(day)
     out[first + 5], out[first + 6] = np.sin(week), np.cos(week)
     return out
+
+
+@compiled
+def _log_sum_exp(values: Floats) -> np.float32:
+    largest, total = values[0], np.float32(0)
+    for number in range(1, len(values)):
+        largest = max(largest, values[number])
+    for number in range(len(values)):
+        total += np.exp(values[number] - largest)
+    return np.float32(largest + np.log(total))
 
 
 @compiled
@@ -198,22 +211,22 @@ def _family(levels: LevelWeights, inputs: LevelInputs, family: int | np.int64, c
             for column in range(dim):
                 product += levels.nodes[node, column] * users[head * dim + column]
             products[head] = product
-        joined = products[0]
-        if heads > 1:
-            largest = products.max()
-            joined = largest + np.log(np.exp(products - largest).sum())
+        joined = _log_sum_exp(products) if heads > 1 else products[0]
         out[number] = joined + (levels.bias[node] + levels.share[level] * log_share[node])
-    largest = out.max()
-    out -= largest + np.log(np.exp(out - largest).sum())
-    if level:
-        out += levels.ensemble[level - 1] * coarse
+    total = _log_sum_exp(out)
+    above = levels.ensemble[level - 1] * coarse if level else np.float32(0)
+    for number in range(count):
+        out[number] += above - total
     return out
 
 
 @compiled
 def _best(log_p: Floats, width: int) -> Rows:
-    """Return the `width` nodes with the largest log probability."""
-    return np.argsort(-log_p, kind="mergesort")[:width] if width < len(log_p) else np.arange(len(log_p))
+    """Return the `width` nodes with the largest log probability, in no order."""
+    nodes = np.arange(len(log_p))
+    if width < len(log_p):
+        keep_best(log_p.copy(), nodes, len(log_p), width)
+    return nodes[:width]
 
 
 @compiled
@@ -257,7 +270,9 @@ def encode_user(
         for parent in parents:
             if log_p[parent] > -np.inf:
                 scored += count
-                reached[parent * count : (parent + 1) * count] = _family(levels, inputs, parent, log_p[parent])
+                family = _family(levels, inputs, parent, log_p[parent])
+                for number in range(count):
+                    reached[parent * count + number] = family[number]
         log_p = reached
     return vector, log_p, scored
 

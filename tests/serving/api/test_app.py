@@ -318,7 +318,7 @@ def test_metrics(client):
     counts = {(s.labels.get("status"), s.value) for s in families["hsnn_requests"].samples if s.name.endswith("_total")}
     assert counts == {("200", 1.0), ("422", 1.0)}
     scored = {s.name: s.value for s in families["hsnn_request_scored"].samples if s.labels.get("mode") == "beam"}
-    assert (scored["hsnn_request_scored_count"], scored["hsnn_request_scored_sum"]) == (1.0, 12.0)
+    assert (scored["hsnn_request_scored_count"], scored["hsnn_request_scored_sum"]) == (1.0, 25.0)
     dots = {s.name: s.value for s in families["hsnn_request_dots"].samples if s.labels.get("mode") == "beam"}
     assert (dots["hsnn_request_dots_count"], dots["hsnn_request_dots_sum"]) == (1.0, 57.0)  # 60 items, 3 left out
     assert {"hsnn_request_seconds", "hsnn_freshness_seconds", "hsnn_index_version"} <= families.keys()

@@ -297,7 +297,7 @@ from hsnn.serving.config import ServingConfig
 from hsnn.serving.api.server import run
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-run(ServingConfig(port=0), sys.argv[2], Path(sys.argv[3]), streaming=StreamingConfig(log=sys.argv[2]))
+run(ServingConfig(port=0, engine=False), sys.argv[2], Path(sys.argv[3]), streaming=StreamingConfig(log=sys.argv[2]))
 """
 
 

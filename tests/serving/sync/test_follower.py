@@ -92,6 +92,30 @@ def test_waits_for_the_first_version_and_becomes_ready(publisher, following):
     assert following.value("hsnn_index_version") == 1
 
 
+def test_a_warm_up_that_takes_long_is_live_and_not_ready(publisher, redis_client, monkeypatch):
+    begun, done = threading.Event(), threading.Event()
+
+    def compile_for_long(mirror):
+        begun.set()
+        assert done.wait(60)
+
+    monkeypatch.setattr(hsnn.serving.sync.follower, "warm_up", compile_for_long)
+    publisher.publish()
+    following = Following(redis_client)
+    try:
+        assert begun.wait(60)
+        following.health.expect(LOOP, within=0)
+        assert following.health.liveness()[0]
+        assert not following.health.readiness()[0]
+        following.health.expect(LOOP, within=60)
+        done.set()
+        wait_until(lambda: following.health.readiness()[0], 60)
+        assert "waits" not in following.health.liveness()[1]
+    finally:
+        done.set()
+        following.follower.stop()
+
+
 def test_deltas_and_states_arrive_within_a_fraction_of_a_second(publisher, following, plant):
     publisher.publish()
     wait_until(lambda: following.health.readiness()[0])
