@@ -152,7 +152,7 @@ class MonitoringConfig(Section):
     actions: ActionsConfig = ActionsConfig()
     notify: NotifyConfig = NotifyConfig()
     rules: dict[str, Action] = Field(
-        {"loss_drift": "refresh", "mix_drift": "refresh"},
+        {"loss_drift": "refresh", "mix_drift": "refresh", "mass_expiry": "notify"},
         description="what the scheduler does about an alarm, by its kind: refresh, rebalance, rates, hold, rollback, "
         "notify or none",
     )

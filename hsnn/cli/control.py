@@ -120,12 +120,17 @@ def expire(
     overrides: Overrides = None,
 ) -> None:
     """Confirm that items whose time is over leave, though these are many at once (alarm `mass_expiry`)."""
-    loaded = settings(config, overrides).config
+    let_items_leave(settings(config, overrides).config, until, at)
+
+
+def let_items_leave(config: Config, until: int | None = None, at: int | None = None) -> int:
+    """Confirm a mass expiry; return the event time up to which items leave, epoch ms: now, unless told otherwise."""
     if until is None:
-        arrival = IndexReader(connect(loaded.redis.url)).arrival()
+        arrival = IndexReader(connect(config.redis.url)).arrival()
         until = arrival.watermark + arrival.silent_ms
-    _send(loaded, Expire(_event_time(loaded, at), until))
+    _send(config, Expire(_event_time(config, at), until))
     typer.echo(f"items whose time ends by {until} leave")
+    return until
 
 
 def _send(config: Config, command: Command) -> None:

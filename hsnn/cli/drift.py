@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from hsnn.cli.control import let_items_leave
 from hsnn.cli.options import ConfigFile, Overrides, settings
 from hsnn.indexer.admin.drift_report import find_alarm, make_report
 from hsnn.indexer.jobs.action_policy import snooze as snooze_kind
@@ -16,6 +17,7 @@ from hsnn.indexer.store.reader import IndexReader
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.monitoring.duration import parse_duration
 from hsnn.streaming.redis.client import connect
+from hsnn.trainer.features.mass_expiry import ALARM as MASS_EXPIRY
 
 drift_app = typer.Typer(
     name="drift", help="Drift: report alarms and their causes; confirm, dismiss, snooze.", no_args_is_help=True
@@ -48,14 +50,19 @@ def report(
 
 @drift_app.command("confirm")
 def confirm(alarm: AlarmId, config: ConfigFile = None, overrides: Overrides = None) -> None:
-    """Put on record that an alarm was right."""
-    _judge(_reader(config, overrides), "confirm", alarm)
+    """Put on record that an alarm was right. Items that are held because so many expire at once leave then."""
+    loaded = settings(config, overrides).config
+    reader = IndexReader(connect(loaded.redis.url))
+    kind = _kind_of(reader, alarm)
+    facts = {"until": let_items_leave(loaded)} if kind == MASS_EXPIRY else {}
+    _judge(reader, "confirm", alarm, kind, **facts)
 
 
 @drift_app.command("dismiss")
 def dismiss(alarm: AlarmId, config: ConfigFile = None, overrides: Overrides = None) -> None:
-    """Put on record that an alarm was false."""
-    _judge(_reader(config, overrides), "dismiss", alarm)
+    """Put on record that an alarm was false. Nothing else changes: held items stay held."""
+    reader = _reader(config, overrides)
+    _judge(reader, "dismiss", alarm, _kind_of(reader, alarm))
 
 
 @drift_app.command("snooze")
@@ -74,12 +81,16 @@ def snooze(
     typer.echo(f"alarms of kind {kind} cause {'no action for ' + span if seconds else 'actions again'}")
 
 
-def _judge(reader: IndexReader, verdict: str, alarm: str) -> None:
+def _kind_of(reader: IndexReader, alarm: str) -> str:
     found = find_alarm(reader, alarm)
     if found is None:
         raise typer.BadParameter(f"no alarm {alarm!r} is on record; `hsnn drift report` shows those that are")
+    return str(found.kind)
+
+
+def _judge(reader: IndexReader, verdict: str, alarm: str, kind: str, **facts: Any) -> None:
     AuditTrail(reader.redis, reader.key("audit")).record(
-        verdict, kind=found.kind, alarm=alarm, outcome="done", by=default_owner()
+        verdict, kind=kind, alarm=alarm, outcome="done", by=default_owner(), **facts
     )
     typer.echo(f"{verdict}: {alarm}")
 

@@ -63,7 +63,7 @@ class ItemCatalogue:
         self.watermark = manifest.watermark
         self.departed_to = manifest.watermark if manifest.departed_to < 0 else manifest.departed_to
         self.quiet_ends = QuietEnds(self.departed_to)
-        self._confirmed, self._mass_expiry_share = manifest.expiry_confirmed, manifest.mass_expiry_share
+        self._confirmed, self.mass_expiry_share = manifest.expiry_confirmed, manifest.mass_expiry_share
         self.idle_ms = manifest.expire_after_idle_ms
         self.ids = list(snapshot.item_ids)
         self.features: list[dict[str, Feature]] = list(snapshot.features) or [{} for _ in self.ids]
@@ -123,7 +123,7 @@ class ItemCatalogue:
         alive = self.alive_mask()
         rows = slice(0, len(self))
         leave = self.quiet_ends.advance(
-            to, self.expires_at[rows], alive, share=self._mass_expiry_share, confirmed=self._confirmed
+            to, self.expires_at[rows], alive, share=self.mass_expiry_share, confirmed=self._confirmed
         )
         begins = self.available_from[rows]
         return leave or bool(np.any((begins > before) & (begins <= self.quiet_ends.now)))

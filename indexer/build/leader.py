@@ -23,7 +23,8 @@ from hsnn.indexer.store.publish_hold import new_hold
 from hsnn.indexer.store.streams import STREAM_START, StreamEntry
 from hsnn.indexer.store.version import VersionManifest
 from hsnn.indexer.store.writer import IndexStore
-from hsnn.trainer.features.mass_expiry import Held, QuietClock
+from hsnn.monitoring.alarms import Alarm
+from hsnn.trainer.features.mass_expiry import ALARM, Held, QuietClock
 
 _log = logging.getLogger(__name__)
 
@@ -137,10 +138,25 @@ class Leader:
         if held is not None and not self._ends_held:
             _log.error(
                 "mass_expiry: %d of %d items end at once while no event comes; they are held until one does, or until "
-                "`hsnn control expire` confirms it",
+                "somebody confirms it (`hsnn drift report` says how)",
                 *held,
             )
         self._ends_held = held is not None
+
+    def own_alarms(self) -> list[Alarm]:
+        """Return the alarms that this leader raises itself: a mass expiry that is held while no event comes."""
+        with self._lock:
+            catalogue = self.catalogue
+            held = None if catalogue is None else catalogue.quiet_ends.held
+            if catalogue is None or held is None:
+                return []
+            name = f"{ALARM}:quiet:{catalogue.quiet_ends.now}"  # the next leader, which holds the same, says the same
+            text = (
+                f"{held.leaving} of {held.alive} items end at once while no event comes; they are held until one does, "
+                f"or until `hsnn drift confirm {name}` lets them leave"
+            )
+            share, most = held.leaving / held.alive, catalogue.mass_expiry_share
+            return [Alarm(id=name, kind=ALARM, ts=catalogue.watermark, value=share, threshold=most, detail=text)]
 
     def node_sizes(self) -> tuple[int, NDArray[np.int64]] | None:
         """Return the version in use and its items per node, (K,); None before the first version."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -56,6 +56,8 @@ class AlarmHandler:
         Decides whether an action may be taken; None: every one may.
     notify
         Tells people of an alarm with a rule, and of what was done.
+    own
+        Returns the alarms that this scheduler raises itself, again and again for as long as they hold.
     """
 
     def __init__(
@@ -67,9 +69,10 @@ class AlarmHandler:
         actions: Mapping[Action, CarryOut] | None = None,
         policy: ActionPolicy | None = None,
         notify: Notify = lambda subject, facts: {},  # noqa: ARG005
+        own: Callable[[], Iterable[Alarm]] = tuple,
     ) -> None:
         self._reader = reader
-        self._actions, self._policy, self._notify = actions or {}, policy, notify
+        self._actions, self._policy, self._notify, self._own = actions or {}, policy, notify, own
         self._rules = rules
         self._audit = audit
         self._refresh = refresh
@@ -84,17 +87,25 @@ class AlarmHandler:
         ):
             count += self._handle(entry)
             check_deadline("between two alarms")
+        for alarm in self._own():
+            if self._is_new(alarm):
+                self._act(alarm, {})
+                self._note_handled(self._reader.redis, alarm)
+                count += 1
         if self._policy is not None:
             self._policy.measure()
         return count
 
     def _handle(self, entry: StreamEntry) -> bool:
         alarm = _decode(entry)
-        fresh = alarm is not None and self._reader.redis.zscore(self._handled_key, alarm.id) is None
+        fresh = alarm is not None and self._is_new(alarm)
         if alarm is not None and fresh:
             self._act(alarm, entry.fields)
         self._store_position(entry.id, alarm)
         return fresh
+
+    def _is_new(self, alarm: Alarm) -> bool:
+        return self._reader.redis.zscore(self._handled_key, alarm.id) is None
 
     def _act(self, alarm: Alarm, fields: Fields) -> None:
         action = self._rules.action_for(alarm.kind)
@@ -163,9 +174,13 @@ class AlarmHandler:
         pipeline = self._reader.redis.pipeline(transaction=True)
         pipeline.set(self._position_key, entry_id)
         if alarm is not None:
-            pipeline.zadd(self._handled_key, {alarm.id: time.time()})
-            pipeline.zremrangebyrank(self._handled_key, 0, -_IDS_REMEMBERED - 1)
+            self._note_handled(pipeline, alarm)
         pipeline.execute()
+
+    def _note_handled(self, redis: Any, alarm: Alarm) -> None:
+        """Remember an alarm, by a client or in a pipeline."""
+        redis.zadd(self._handled_key, {alarm.id: time.time()})
+        redis.zremrangebyrank(self._handled_key, 0, -_IDS_REMEMBERED - 1)
 
 
 def _told(alarm: Alarm) -> dict[str, Any]:

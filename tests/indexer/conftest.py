@@ -57,6 +57,8 @@ class ToyTrainer:
     state_id: str = "0-0"
     generation: int = 0
     trained: int = 0  # rows that the embedding table knew at the last snapshot
+    mass_expiry_share: float = 1.0
+    expiry_confirmed: int = 0
 
     def row(self, name: str) -> int:
         return next((row for row, item in enumerate(self.items) if item.id == name), -1)
@@ -117,6 +119,7 @@ class ToyTrainer:
             np.zeros((0, m), np.int32),
             np.zeros((0, m), np.int64),
             np.zeros((0, 1), np.int32),
+            expiry_confirmed=self.expiry_confirmed,
         )
         self.state_id = self.redis.xadd(key("state"), {b"d": delta.encode()}).decode()
 
@@ -166,6 +169,7 @@ class ToyTrainer:
             config_digest="digest",
             expire_after_idle_ms=self.idle,
             generation=self.generation,
+            mass_expiry_share=self.mass_expiry_share,
         )
         features = [{"cluster": item.cluster} for item in self.items]
         return Snapshot(manifest, model, items, users, [item.id for item in self.items], [], features)

@@ -28,6 +28,7 @@ def test_bytes_that_are_no_alarm_are_refused() -> None:
         Alarm.decode(b'{"id": "a"}')
 
 
-def test_default_rules_answer_both_detectors_and_nothing_else() -> None:
+def test_default_rules_answer_both_detectors_and_tell_of_a_mass_expiry() -> None:
     rules = AlarmRules(MonitoringConfig().rules)
-    assert [rules.action_for(kind) for kind in ("loss_drift", "mix_drift", "other")] == ["refresh", "refresh", "none"]
+    kinds = ("loss_drift", "mix_drift", "mass_expiry", "other")
+    assert [rules.action_for(kind) for kind in kinds] == ["refresh", "refresh", "notify", "none"]

@@ -23,6 +23,9 @@ from numpy.typing import NDArray
 from hsnn.trainer.features.expiry import NEVER
 from hsnn.trainer.rowstore.arrays import grown
 
+ALARM = "mass_expiry"
+"""Kind of the alarm about a step that is held."""
+
 FEWEST = 20
 """Items that may always leave at once: in a catalogue that small a share says nothing."""
 

@@ -6,13 +6,10 @@ import logging
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.metrics import ALARMS
-from hsnn.trainer.features.mass_expiry import DepartureClock
+from hsnn.trainer.features.mass_expiry import ALARM, DepartureClock
 from hsnn.trainer.metrics import EXPIRY_HELD
 
 _log = logging.getLogger(__name__)
-
-KIND = "mass_expiry"
-"""Kind of the alarm."""
 
 
 class ExpiryAlarm:
@@ -35,16 +32,16 @@ class ExpiryAlarm:
         held, begun = self._departures.held, self._departures.held_from
         EXPIRY_HELD.set(0 if held is None else held.leaving)
         if held is None and self._raised:
-            _log.warning("%s is over: items leave again, up to %d", KIND, self._departures.now)
+            _log.warning("%s is over: items leave again, up to %d", ALARM, self._departures.now)
         raised, self._raised = self._raised, begun
         if held is None or raised:
             return []
         text = (
             f"{held.leaving} of {held.alive} items would expire at once between {self._departures.now} and "
             f"{watermark}; they are held until the stream has gone on for trainer.catalogue.mass_expiry_hold, or until "
-            "`hsnn control expire` confirms it"
+            f"`hsnn drift confirm {ALARM}:{begun}` lets them leave"
         )
-        _log.error("%s: %s", KIND, text)
-        ALARMS.labels(KIND).inc()
+        _log.error("%s: %s", ALARM, text)
+        ALARMS.labels(ALARM).inc()
         share = held.leaving / held.alive
-        return [Alarm(id=f"{KIND}:{begun}", kind=KIND, ts=begun, value=share, threshold=self._share, detail=text)]
+        return [Alarm(id=f"{ALARM}:{begun}", kind=ALARM, ts=begun, value=share, threshold=self._share, detail=text)]

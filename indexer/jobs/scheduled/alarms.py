@@ -18,6 +18,7 @@ def _create(services: JobServices) -> Work:
         actions=AlarmActions(leader, services.config, limits, services.send).by_name(),
         policy=ActionPolicy(leader.store, limits, services.audit),
         notify=Notifier(services.monitoring.notify),
+        own=leader.own_alarms,
     ).handle_all
 
 

@@ -13,8 +13,11 @@ from hsnn.cli.app import application
 from hsnn.indexer.jobs.action_policy import snoozed_until
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.monitoring.audit import AuditTrail
+from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
+from hsnn.streaming.schema.commands import Command, Expire, decode_commands
+from hsnn.trainer.features.mass_expiry import ALARM
 
 Call = Callable[..., Result]
 
@@ -29,7 +32,7 @@ def call(redis_client: Redis, redis_server: str, monkeypatch: pytest.MonkeyPatch
     )
 
     def run(*arguments: str) -> Result:
-        words = ["drift", *arguments, "--set", f"redis.url={redis_server}"]
+        words = ["drift", *arguments, "--set", f"redis.url={redis_server}", "--set", f"streaming.log={redis_server}"]
         return CliRunner().invoke(application(words), words, prog_name="hsnn")
 
     return run
@@ -56,3 +59,29 @@ def test_snooze_and_its_end(call: Call, redis_client: Redis) -> None:
     assert snoozed_until(reader, "model_loss") > time.time() + 21_000
     assert "actions again" in call("snooze", "model_loss", "--for", "0").output
     assert snoozed_until(reader, "model_loss") == 0.0
+
+
+def test_to_confirm_a_mass_expiry_lets_the_items_leave(call: Call, redis_client: Redis, redis_server: str) -> None:
+    audit, now = AuditTrail(redis_client, key("audit")), time.time_ns() // 1_000_000
+    audit.record("alarm", kind=ALARM, alarm="mass_expiry:9", ts=9, value=0.9, text="900 of 1000 items would expire")
+    redis_client.hset(key("progress"), mapping={"watermark": 5_000, "arrived_at": now - 60_000})
+    assert call("dismiss", "mass_expiry:9").exit_code == 0
+    assert commands(redis_server) == [], "a dismissed alarm lets nobody go"
+    shown = call("confirm", "mass_expiry:9")
+    assert shown.exit_code == 0, shown.output
+    (sent,) = commands(redis_server)
+    assert isinstance(sent, Expire)
+    assert sent.ts == 5_000
+    assert 65_000 <= sent.until < 95_000, "as far as a quiet stream has gone on"
+    entry = audit.read()[-1]
+    assert (entry.event, entry.kind, entry.detail["until"]) == ("confirm", ALARM, sent.until)
+
+
+def commands(server: str) -> list[Command]:
+    """What the first partition of the control topic holds."""
+    log = open_log(server)
+    places = [("control", partition) for partition in log.partitions("control")[:1]]
+    log.seek(dict.fromkeys(places, 0))
+    values = [value for records in (log.poll(100, 0.5) if places else []) for value in records.values if value]
+    log.close()
+    return list(decode_commands(values))

@@ -332,3 +332,25 @@ def test_an_end_is_obeyed_where_the_stream_is_quiet(leader, store, toy) -> None:
     assert "ends" not in store.item_nodes(1)
     report = verify(store, 1)
     assert (report.clean, report.catalogue_checked) == (True, True)
+
+
+def test_a_mass_of_ends_in_the_silence_is_an_alarm_until_it_is_confirmed(leader, store, toy, follow) -> None:
+    toy.mass_expiry_share = 0.5
+    for number in range(30):
+        toy.put(f"ends{number}", number % 4, expires_at=toy.watermark + 60_000)
+    published(leader, toy)
+    seconds, _ = store.redis.time()
+    store.redis.hset(store.key("progress"), mapping={"watermark": toy.watermark, "arrived_at": 1000 * seconds - 61_000})
+    assert leader.own_alarms() == []
+    assert leader.obey_ends() == []
+    (alarm,) = leader.own_alarms()
+    assert (alarm.kind, alarm.value, alarm.threshold) == ("mass_expiry", 30 / 38, 0.5)
+    again = Leader(store, leader._builder)
+    again.resume()
+    again.obey_ends()
+    assert [other.id for other in again.own_alarms()] == [alarm.id], "the next leader raises the same one"
+    toy.expiry_confirmed = toy.watermark + 10 * 60_000
+    toy.flush()
+    follow(leader)
+    assert len(leader.obey_ends()) == 30
+    assert leader.own_alarms() == []

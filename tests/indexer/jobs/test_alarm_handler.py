@@ -16,7 +16,13 @@ from hsnn.monitoring.audit import AuditTrail
 from hsnn.monitoring.config import ActionsConfig
 from hsnn.streaming.schema.commands import BoostRates
 
-RULES = {"model_loss": "rates", "model_recall": "rollback", "users_rate": "hold", "items_arrivals": "notify"}
+RULES = {
+    "model_loss": "rates",
+    "model_recall": "rollback",
+    "users_rate": "hold",
+    "items_arrivals": "notify",
+    "mass_expiry": "notify",
+}
 
 
 class Desk:
@@ -35,7 +41,9 @@ class Desk:
             AlarmActions(leader, config, chosen, self.sent.append).by_name(),
             self.policy,
             self.tell,
+            own=lambda: self.own,
         )
+        self.own: list[Alarm] = []
         self.count = 0
 
     def tell(self, subject: str, facts: Any) -> dict[str, str]:
@@ -152,3 +160,10 @@ def test_an_effect_that_cannot_be_measured_is_unknown_and_forbids_nothing(desk: 
     desk.policy.measure()
     assert [record.effect for record in desk.policy.records()] == ["unknown"]
     assert desk.alarm("model_loss")[1] == "done"
+
+
+def test_what_the_scheduler_raises_itself_is_told_once(desk: Desk) -> None:
+    desk.own = [Alarm(id="mass_expiry:quiet:7", kind="mass_expiry", ts=7, value=0.9, threshold=0.5, detail="9 of 10")]
+    assert [desk.handler.handle_all() for _ in range(3)] == [1, 0, 0]
+    assert [subject for subject, _ in desk.told] == ["mass_expiry: 9 of 10; notify: noted"]
+    assert [entry.event for entry in desk.audit.read()] == ["alarm", "action", "outcome"]

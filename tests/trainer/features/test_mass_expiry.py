@@ -51,7 +51,7 @@ def test_a_leap_of_the_watermark_takes_nobody_away(config, world):
     assert alive_in_all(learner) == {COUNT}
     (raised,) = alarm.update(learner.watermark)
     assert (raised.kind, raised.id, raised.value) == ("mass_expiry", f"mass_expiry:{learner.watermark}", 1.0)
-    assert "hsnn control expire" in raised.detail
+    assert f"hsnn drift confirm {raised.id}" in raised.detail
     assert alarm.update(learner.watermark) == []  # once
 
 
