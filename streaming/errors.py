@@ -35,6 +35,14 @@ class AppendError(StreamingError):
     """Records could not be written; the log does not hold what was appended."""
 
 
+class AppendRefusedError(AppendError):
+    """The log's server refuses records in a way that no later attempt mends: too large, no room, a missing right."""
+
+
+class UnreadableBatchError(StreamingError):
+    """A compressed batch of records unpacks to too much, or is damaged."""
+
+
 class StateError(StreamingError, ValueError):
     """A consumer's saved state does not fit this consumer."""
 

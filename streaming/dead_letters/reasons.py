@@ -38,6 +38,9 @@ class DeadLetterReason(StrEnum):
     ARROW = "arrow"
     """The record starts like Arrow data and cannot be read."""
 
+    UNREADABLE = "unreadable"
+    """A compressed batch of records that unpacks to too much, or is damaged."""
+
     FATAL = "fatal"
     """The process ended in three starts in a row while it decoded the record."""
 

@@ -7,6 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from prometheus_client import Counter as MetricCounter
+
+from hsnn.streaming.dead_letters.reasons import DeadLetterReason
+from hsnn.streaming.errors import AppendRefusedError
 from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.records import Headers, Position, Record
 from hsnn.streaming.log.scan import read_range
@@ -14,8 +18,18 @@ from hsnn.streaming.schema.arrow import extract_row
 
 log = logging.getLogger(__name__)
 
+REFUSED = MetricCounter(
+    "hsnn_dead_letters_refused_total", "Dead letters that the log refused twice; their records are where they were."
+)
+
+# Places named in one line of the log.
+_NAMED = 20
+
 # Ending of the topic of dead letters, after the name of their own topic.
 SUFFIX = ".dlq"
+TRUNCATED = "hsnn-truncated-from"
+"""Header of a dead letter that holds less than the original record, with the bytes that that has."""
+
 WHOLE_RECORD = -1
 """Index of a dead letter that is a whole record, one that should have held several events."""
 
@@ -60,15 +74,25 @@ def to_record(letter: DeadLetter, partitions: int) -> ProducerRecord:
         ("hsnn-index", str(letter.index)),
     ]
     key, original_headers = record.key, record.headers
+    if letter.reason == DeadLetterReason.UNREADABLE:
+        original_headers = ()
+        headers.append((TRUNCATED, "0"))  # what the batch held is where it was, and is not sent again
     size = len(key or b"") + len(value or b"") + _size(original_headers)
     if size > _MAX_BYTES:
-        headers.append(("hsnn-truncated-from", str(len(value or b"") or size)))
+        headers.append((TRUNCATED, str(len(value or b"") or size)))
         key, value, original_headers = _truncate(key, value, original_headers)
     own_headers = tuple((name, text.encode(errors="backslashreplace")) for name, text in headers)
     # Kafka's client refuses a record that has neither key nor value.
     key = b"" if key is value is None else key
     partition = record.partition % partitions
     return ProducerRecord(key, value, original_headers + own_headers, partition=partition)
+
+
+def shortened(record: ProducerRecord) -> ProducerRecord:
+    """Return a dead letter without what it was made of: source and reason are left."""
+    own = tuple((name, content) for name, content in record.headers if name.startswith("hsnn-") and name != TRUNCATED)
+    size = (TRUNCATED, str(len(record.value or b"")).encode())
+    return ProducerRecord(b"", None, (*own, size), partition=record.partition)
 
 
 def _size(headers: Headers) -> int:
@@ -90,6 +114,9 @@ class DeadLetterWriter:
     order of their positions and into one partition, so the newest one there tells which were written. It is ignored if
     its source lies beyond the end of the source partition: that topic was recreated since.
 
+    A log that refuses letters (too large, no room, a missing right) gets them once more without their content. What it
+    refuses again is named in this process's log and counted; the records are where they were, and reading goes on.
+
     Parameters
     ----------
     event_log
@@ -100,7 +127,8 @@ class DeadLetterWriter:
         self._log = event_log
         self._partitions: dict[str, int] = {}
         self._written: dict[Position, Source] = {}
-        self._unflushed = False
+        self._unflushed: dict[str, list[ProducerRecord]] = {}
+        self._refused: AppendRefusedError | None = None
 
     def load_written(self, topics: Iterable[str]) -> None:
         """Find out which source positions of these topics were written before; call it before the log is read."""
@@ -128,23 +156,59 @@ class DeadLetterWriter:
                 self._written[position] = source
                 reasons[letter.reason] += 1
         for topic, records in unwritten.items():
-            self._log.append(topic + SUFFIX, records)
-            self._unflushed = True
+            self._unflushed.setdefault(topic, []).extend(records)
+            self._append(topic, records)
         if reasons:
             log.warning("dead letters: %s", ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
         return sum(reasons.values())
 
     def flush(self) -> None:
         """Wait until the dead letters are durable; positions past them must not be committed before."""
-        if self._unflushed:
+        if not self._unflushed:
+            return
+        letters, refused = self._unflushed, self._flush()
+        if refused is not None:
+            log.error("dead letters are refused, and are sent once more without their content: %s", refused)
+            for topic, records in letters.items():
+                self._append(topic, [shortened(record) for record in records])
+            refused = self._flush()
+        if refused is not None:
+            places = [_place(record) for records in letters.values() for record in records]
+            REFUSED.inc(len(places))
+            named = ", ".join(places[:_NAMED]) + (", ..." if len(places) > _NAMED else "")
+            log.error("%d dead letters are refused (%s); the records are at %s", len(places), refused, named)
+        self._unflushed = {}
+
+    def _append(self, topic: str, records: list[ProducerRecord]) -> None:
+        try:
+            self._log.append(topic + SUFFIX, records)
+        except AppendRefusedError as error:
+            self._refused = error
+
+    def _flush(self) -> AppendRefusedError | None:
+        """Flush; return the refusal of anything that was appended since the last time."""
+        try:
             self._log.flush()
-            self._unflushed = False
+        except AppendRefusedError as error:
+            self._refused = error
+        refused, self._refused = self._refused, None
+        return refused
 
     def _partitions_of(self, topic: str) -> int:
         if topic not in self._partitions:
             self._log.create_topic(topic + SUFFIX, max(1, len(self._log.partitions(topic))))
             self._partitions[topic] = len(self._log.partitions(topic + SUFFIX))
         return self._partitions[topic]
+
+
+def _place(record: ProducerRecord) -> str:
+    """Say where the record of a dead letter is, and what is wrong with it."""
+    topic, partition, offset, index, reason = (
+        dict(record.headers)[f"hsnn-{name}"].decode() for name in ("topic", "partition", "offset", "index", "reason")
+    )
+    return (
+        f"{topic}/{partition} offset {offset}" + (f" row {index}" if index not in ("0", "-1") else "") + f" ({reason})"
+    )
 
 
 def _newest_sources(event_log: EventLog, topic: str, partitions: list[int]) -> dict[Position, Source]:

@@ -17,7 +17,7 @@ from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind, tabl
 from hsnn.streaming.decode.json_batch import decode_json_batch
 from hsnn.streaming.decode.json_event import InvalidEvent, decode_event, strip_schema_id
 from hsnn.streaming.decode.left_out_fields import count_left_out
-from hsnn.streaming.log.records import Record, RecordBatch
+from hsnn.streaming.log.records import UNREADABLE, Record, RecordBatch
 from hsnn.streaming.schema.arrow import ArrowError, InteractionColumns, is_arrow, read_interactions
 from hsnn.streaming.schema.events import LAST_MS, Impression, Interaction, Item, ItemDeletion, ItemPatch, Millis, User
 from hsnn.streaming.schema.ids import canonical_id
@@ -82,6 +82,8 @@ def _decode_json(role: TopicRole, records: RecordBatch) -> EventTable:
 def _decode_record(table: EventTable, row: int, role: TopicRole, record: Record) -> None:
     kind: RowKind
     payload: Any
+    if record.value is None and (detail := dict(record.headers).get(UNREADABLE)) is not None:
+        raise InvalidEvent(DeadLetterReason.UNREADABLE, detail.decode(errors="replace"))
     if role is TopicRole.CONTROL:
         kind, ts, payload = RowKind.CONTROL, _command_time(record), record.value or b""
     elif record.value is None:

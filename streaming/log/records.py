@@ -13,6 +13,9 @@ Position = tuple[str, int]
 
 Headers = tuple[tuple[str, bytes], ...]
 
+UNREADABLE = "hsnn-unreadable"
+"""Header of a record without value that stands for a batch of records that cannot be read, with the reason."""
+
 
 class Record(NamedTuple):
     """One record of a log; `value` None marks a deletion in a compacted topic; `sent_at` is epoch ms."""

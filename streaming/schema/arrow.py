@@ -148,10 +148,32 @@ def _table(value: bytes) -> Any:
         raise ArrowError(f"the record unpacks to {declared.bytes} bytes; at most {MAX_BYTES} are read")
     try:
         table = pa.ipc.open_stream(stream).read_all()
-        table.validate(full=True)  # offsets that point outside their buffer would crash the process later
+        try:
+            table.validate(full=True)  # offsets that point outside their buffer would crash the process later
+        except pa.ArrowInvalid:  # maybe a text that is no UTF-8, which costs its row only
+            table = _texts_as_bytes(table)
+            table.validate(full=True)
     except Exception as error:
         raise ArrowError(f"not a readable Arrow stream: {type(error).__name__}: {error}") from None
     return table
+
+
+def _texts_as_bytes(table: Any) -> Any:
+    """Return the same table with columns of text as columns of bytes; nothing is copied or looked at."""
+    return pa.table(
+        [
+            pa.chunked_array([_as_bytes(chunk) for chunk in column.chunks]) if column.num_chunks else column
+            for column in table.columns
+        ],
+        names=table.schema.names,
+    )
+
+
+def _as_bytes(chunk: Any) -> Any:
+    if pa.types.is_dictionary(chunk.type):
+        return pa.DictionaryArray.from_arrays(chunk.indices, _as_bytes(chunk.dictionary))
+    kinds = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+    return chunk.view(kinds[chunk.type]) if chunk.type in kinds else chunk
 
 
 def read_interactions(*values: bytes) -> InteractionColumns:
@@ -242,9 +264,11 @@ def _optional_texts(table: Any, name: str, rejected: dict[int, str]) -> NDArray[
 def _texts(table: Any, name: str, max_length: int, rejected: dict[int, str]) -> NDArray[np.object_]:
     _check_text_bytes(name, table[name])
     column = _as_text(table[name], name)
+    unread = pc.and_(pc.is_valid(table[name]), pc.is_null(column)).to_numpy()
     length = pc.utf8_length(column).fill_null(0).to_numpy()
     for row in np.flatnonzero((length < 1) | (length > max_length)):
-        rejected[int(row)] = f"`{name}` has {length[row]} characters; between 1 and {max_length} are allowed"
+        size = f"`{name}` has {length[row]} characters; between 1 and {max_length} are allowed"
+        rejected[int(row)] = f"`{name}` is neither text in UTF-8 nor a whole number" if unread[row] else size
     texts: NDArray[np.object_] = column.to_numpy().astype(object)
     return texts
 
@@ -262,7 +286,7 @@ def _as_text(column: Any, name: str) -> Any:
     elif pa.types.is_fixed_size_binary(kind) and kind.byte_width == _UUID_BYTES:
         texts = [None if value is None else str(UUID(bytes=value)) for value in column.to_pylist()]
         column = pa.chunked_array([pa.array(texts, pa.large_string())])
-    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+    elif _is_bytes(kind):
         column = pa.chunked_array([pa.array([_utf8(value) for value in column.to_pylist()], pa.large_string())])
     elif not (
         pa.types.is_string(kind)
@@ -284,6 +308,10 @@ def _utf8(value: bytes | None) -> str | None:
 def _is_text(kind: Any) -> bool:
     """Return whether a type of pyarrow is text, in one of the layouts that there are."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_bytes(kind: Any) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
 def _is_view(kind: Any) -> bool:
@@ -360,6 +388,8 @@ def _read_contexts(column: Any, rejected: dict[int, str]) -> NDArray[np.object_]
     if pa.types.is_dictionary(kind):
         _check_text_bytes("context", column)
         kind = kind.value_type
+    if _is_bytes(kind):
+        return _read_contexts_of_bytes(column, rejected)
     _check_context_type(kind)
     for part in column.flatten() if pa.types.is_struct(kind) else [column]:
         _check_text_bytes("context", part)
@@ -369,6 +399,17 @@ def _read_contexts(column: Any, rejected: dict[int, str]) -> NDArray[np.object_]
         return np.fromiter(texts, dtype=object, count=len(values))
     except Exception:
         return _read_contexts_one_by_one(values, rejected)  # slower; finds the invalid rows, and also reads structs
+
+
+def _read_contexts_of_bytes(column: Any, rejected: dict[int, str]) -> NDArray[np.object_]:
+    """Read contexts as JSON in bytes, some of which may be no UTF-8."""
+    _check_text_bytes("context", column)
+    values = column.to_pylist()
+    texts = [_utf8(value) for value in values]
+    for row, (value, text) in enumerate(zip(values, texts, strict=True)):
+        if value is not None and text is None:
+            rejected[row] = "`context` is no text in UTF-8"
+    return _read_contexts(pa.chunked_array([pa.array(texts, pa.large_string())]), rejected)
 
 
 def _read_contexts_one_by_one(values: list[Any], rejected: dict[int, str]) -> NDArray[np.object_]:

@@ -58,6 +58,13 @@ PROOFS: dict[str, tuple[str, ...]] = {
     "the scheduler is not live, `job NAME`": (
         "indexer/jobs/test_runner.py::test_a_job_that_hangs_has_no_beat_and_the_others_have",
     ),
+    "dead letters with reason `unreadable`": (
+        "streaming/log/kafka/test_bounded_batches.py::test_reading_goes_on_behind_a_batch_that_is_too_large",
+    ),
+    '"dead letters are refused"': (
+        "streaming/dead_letters/test_writer.py::test_letters_that_are_refused_are_kept_without_their_content",
+        "streaming/dead_letters/test_writer.py::test_letters_that_are_refused_for_good_are_counted_and_named",
+    ),
     "dead letters with reason `arrow`": (
         "streaming/schema/test_arrow_limits.py::test_bombs_are_one_dead_letter_and_take_no_memory",
     ),

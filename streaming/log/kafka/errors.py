@@ -28,6 +28,14 @@ _REMEDIES: dict[tuple[type[Exception], ...], str] = {
     (kafka.errors.UnsupportedVersionError,): "the brokers are too old: version 2.1 or newer is needed",
     (kafka.errors.InvalidTopicError,): "a name in streaming.*_topic is no name of a topic",
 }
+REFUSALS = (
+    kafka.errors.MessageSizeTooLargeError,
+    kafka.errors.RecordListTooLargeError,
+    kafka.errors.AuthorizationError,
+    kafka.errors.PolicyViolationError,
+    kafka.errors.InvalidTopicError,
+)
+"""Errors of a record that no later attempt mends."""
 # What kafka-python raises for options that it cannot use; while reading it may raise these in an outage.
 _OPTION_ERRORS = (AssertionError, ValueError, TypeError)
 CONNECTING = "connecting"

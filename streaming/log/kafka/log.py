@@ -16,10 +16,10 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata
 
-from hsnn.streaming.errors import AppendError, StreamingError, UnknownTopicError
+from hsnn.streaming.errors import AppendError, AppendRefusedError, StreamingError, UnknownTopicError
 from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.kafka.connect import connect_client
-from hsnn.streaming.log.kafka.errors import translate_errors
+from hsnn.streaming.log.kafka.errors import REFUSALS, translate_errors
 from hsnn.streaming.log.kafka.options import client_options
 from hsnn.streaming.log.kafka.reader import KafkaReader
 from hsnn.streaming.log.partitioner import Partitioner
@@ -143,7 +143,8 @@ class KafkaLog:
                     timestamp_ms=sent_at,
                 )
             except (kafka.errors.KafkaError, ValueError, AssertionError) as error:
-                raise AppendError(f"a record of topic {topic!r} cannot be sent to {self._where}: {error}") from error
+                kind = AppendRefusedError if isinstance(error, REFUSALS) else AppendError
+                raise kind(f"a record of topic {topic!r} cannot be sent to {self._where}: {error}") from error
             future.add_errback(on_error)
             appended += 1
         return appended
@@ -163,7 +164,8 @@ class KafkaLog:
                 self._send_errors.append(error)
         if self._send_errors:
             errors, self._send_errors = self._send_errors, []
-            raise AppendError(
+            refused = all(isinstance(error, REFUSALS) for error in errors)
+            raise (AppendRefusedError if refused else AppendError)(
                 f"{len(errors)} records were not written to {self._where}, the first because of {errors[0]!r}; "
                 "send them again once the brokers are well"
             )

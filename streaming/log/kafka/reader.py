@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
+from hsnn.streaming.log.kafka.bounded_batches import bound_batches
 from hsnn.streaming.log.kafka.connect import connect_client
 from hsnn.streaming.log.kafka.errors import translate_errors
 from hsnn.streaming.log.records import Headers, Position, RecordBatch
@@ -42,6 +43,7 @@ class KafkaReader:
     """
 
     def __init__(self, where: str, options: Mapping[str, Any]) -> None:
+        bound_batches()
         self._where = where
         self._next: dict[Position, int] = {}
         self._paused: set[Position] = set()

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from hsnn.streaming.errors import AppendError, LogUnavailableError, OutOfRangeError, UnknownTopicError
+from hsnn.streaming.errors import AppendRefusedError, LogUnavailableError, OutOfRangeError, UnknownTopicError
 from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.partitioner import Partitioner
 from hsnn.streaming.log.records import Position, RecordBatch
@@ -124,7 +124,7 @@ class RedisLog:
             with self._translate_errors(operation):
                 self._retry_policy.call(operation, append, UNAVAILABLE_ERRORS)
         except redis.ResponseError as error:
-            raise AppendError(
+            raise AppendRefusedError(
                 f"the Redis server at {self._where} refused records of topic {topic!r}: {error}; "
                 "if it is out of memory, raise maxmemory or give the log a retention"
             ) from error

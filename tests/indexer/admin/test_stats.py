@@ -30,6 +30,7 @@ def test_the_memory_of_each_key_is_measured(leader, store, toy) -> None:
     shard_keys = VersionShard(1, 0)
     assert set(small.memory) == {
         store.key("version", 1),
+        store.key("chunk", 1, "*"),
         shard_keys.item_map,
         shard_keys.expiry_set,
         shard_keys.delta_stream,

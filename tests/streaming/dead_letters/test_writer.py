@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from hsnn.streaming.dead_letters.writer import WHOLE_RECORD, DeadLetter, DeadLetterWriter, to_record
+import logging
+
+import pytest
+
+from hsnn.streaming.dead_letters.reader import DeadLetterFilter
+from hsnn.streaming.dead_letters.replay import replay
+from hsnn.streaming.dead_letters.writer import REFUSED, WHOLE_RECORD, DeadLetter, DeadLetterWriter, to_record
+from hsnn.streaming.errors import AppendError, AppendRefusedError
 from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Record
@@ -124,3 +131,66 @@ def test_record_without_key_and_value_gets_an_empty_key() -> None:
     record = Record("engagements", 0, 1, None, None, (), 5)
     sent = to_record(DeadLetter(record, 0, "empty", "no value"), 4)
     assert (sent.key, sent.value) == (b"", None)
+
+
+class Refusing(MemoryLog):
+    """A log that refuses records larger than `limit` bytes, at once or when it is flushed."""
+
+    def __init__(self, limit: int, *, late: bool) -> None:
+        super().__init__()
+        self.limit, self.late, self.waiting = limit, late, 0
+
+    def append(self, topic, records):
+        records = list(records)
+        refused = [record for record in records if len(record.value or b"") > self.limit]
+        if refused and not self.late:
+            raise AppendRefusedError("the record is too large")
+        self.waiting += len(refused)
+        return super().append(topic, [record for record in records if record not in refused])
+
+    def flush(self) -> None:
+        waiting, self.waiting = self.waiting, 0
+        if waiting:
+            raise AppendRefusedError(f"{waiting} records were not written")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_letters_that_are_refused_are_kept_without_their_content(late: bool) -> None:
+    log = Refusing(10, late=late)
+    log.create_topic("engagements", 4)
+    log.append("engagements", [ProducerRecord(b"k", b"v", partition=1) for _ in range(60)])
+    writer, before = DeadLetterWriter(log), REFUSED._value.get()
+    writer.write([letter(7, value=b"x" * 11), letter(8)])
+    writer.flush()
+    found = {dict(record.headers)["hsnn-offset"]: record for record in written(log) if record.value is None}
+    assert dict(found[b"7"].headers)["hsnn-truncated-from"] == b"11"
+    assert dict(found[b"7"].headers)["hsnn-reason"] == b"malformed"
+    assert REFUSED._value.get() == before
+    log.limit = 1000
+    assert replay(log, ["engagements"], DeadLetterFilter()).not_replayable >= 1
+    writer.flush()  # nothing is sent a third time
+    assert writer.write([letter(7, value=b"x" * 11)]) == 0
+
+
+def test_letters_that_are_refused_for_good_are_counted_and_named(caplog) -> None:
+    log = Refusing(-1, late=False)
+    log.create_topic("engagements", 4)
+    writer, before = DeadLetterWriter(log), REFUSED._value.get()
+    writer.write([letter(7), letter(8, 3)])
+    with caplog.at_level(logging.ERROR):
+        writer.flush()
+    assert REFUSED._value.get() == before + 2
+    assert "engagements/1 offset 7 (malformed), engagements/1 offset 8 row 3 (malformed)" in caplog.text
+
+
+def test_an_outage_is_no_refusal(monkeypatch) -> None:
+    log = a_log()
+    writer = DeadLetterWriter(log)
+    writer.write([letter(7)])
+
+    def away() -> None:
+        raise AppendError("the broker does not answer")
+
+    monkeypatch.setattr(log, "flush", away)
+    with pytest.raises(AppendError):
+        writer.flush()

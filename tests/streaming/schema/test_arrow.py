@@ -178,3 +178,32 @@ def test_a_context_may_be_a_map() -> None:
 
 def test_a_time_in_another_unit_is_named() -> None:
     assert "microseconds" in read_interactions(stream(ts=[1_700_000_000_000_000, 6])).rejected[0]
+
+
+def _texts(kind: str, values: list[bytes]) -> pa.Array:
+    """Texts of a layout of Arrow whose bytes nobody has looked at."""
+    offsets = np.cumsum([0, *map(len, values)]).astype(np.int32)
+    buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"".join(values))]
+    texts = pa.Array.from_buffers(pa.string(), len(values), buffers)
+    if kind == "dictionary":
+        return pa.DictionaryArray.from_arrays(pa.array(range(len(values)), pa.int32()), texts)
+    return texts.cast({"string": pa.string(), "large": pa.large_string(), "view": pa.string_view()}[kind])
+
+
+@pytest.mark.parametrize("kind", ["string", "large", "view", "dictionary"])
+@pytest.mark.parametrize("column", ["user", "item", "action", "id", "impression", "context"])
+def test_a_text_that_is_no_utf8_costs_its_row_or_its_field(kind: str, column: str) -> None:
+    good = ["{}"] * 3 if column == "context" else ["a", "b", "c"]
+    columns = {"ts": [5, 6, 7], "user": ["a", "b", "c"], "item": ["a", "b", "c"], "action": ["click"] * 3}
+    columns[column] = _texts(kind, [good[0].encode(), b"\xff\xfe", good[2].encode()])
+    table = pa.table(columns)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    read = read_interactions(sink.getvalue().to_pybytes())
+    assert read.item[[0, 2]].tolist() == ["a", "c"]
+    if column in ("user", "item", "action"):
+        assert read.rejected == {1: f"`{column}` is neither text in UTF-8 nor a whole number"}
+    else:
+        assert not read.rejected
+        assert list(read.left_out) == [(column, 1)]

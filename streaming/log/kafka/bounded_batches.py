@@ -1,0 +1,187 @@
+"""Compressed record batches of bounded size: one that unpacks to gigabytes must not end the consumer at every start.
+
+kafka-python unpacks a whole batch at once, whatever it unpacks to. Here a batch is unpacked piece by piece up to a
+limit. One that exceeds it, or is damaged, is read as a single record without a value, at the offset of its last one,
+whose header says what it was: a dead letter (`hsnn.streaming.decode.decoder`), and reading goes on behind it.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lz4.frame
+import snappy
+import zstandard
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+
+from hsnn.streaming.errors import UnreadableBatchError
+from hsnn.streaming.log.records import UNREADABLE
+
+MAX_BATCH_BYTES = 64 << 20
+"""Bytes that a batch may unpack to: producers collect a megabyte at most, unless they send larger records."""
+
+MAX_BATCH_RECORDS = 1 << 19
+"""Records of a batch: a megabyte of the smallest ones; each becomes an object of some hundred bytes."""
+
+# Bytes unpacked at once.
+_PIECE = 1 << 20
+
+# The stream format of Java's Snappy: magic, version, compatible version; then blocks, each after its length.
+_XERIAL_MAGIC, _XERIAL_HEAD = b"\x82SNAPPY\x00", 16
+
+# Bits of a byte in a length of Snappy, and bytes of the longest one.
+_VARINT_BITS, _VARINT_BYTES = 7, 5
+
+# zlib's parameter for the format gzip.
+_GZIP = 31
+
+# Bytes of a batch before its records.
+_BATCH_HEAD = 61
+
+_ERRORS = (zlib.error, zstandard.ZstdError, RuntimeError, ValueError, EOFError, struct.error, snappy.UncompressError)
+"""What the codecs raise for damaged bytes."""
+
+
+def bound_batches() -> None:
+    """Make every consumer of this process unpack batches by `unpack`."""
+    DefaultRecordBatch._maybe_uncompress = _unpack_batch
+
+
+def unpack(codec: int, data: bytes, limit: int = MAX_BATCH_BYTES) -> bytearray:
+    """Unpack the records of a batch.
+
+    Parameters
+    ----------
+    codec
+        Number of the codec, as in the attributes of a batch.
+    data
+        The compressed bytes.
+    limit
+        Most bytes that come of them.
+
+    Raises
+    ------
+    UnreadableBatchError
+        There are more, or the bytes are damaged.
+
+    Examples
+    --------
+    >>> unpack(DefaultRecordBatch.CODEC_ZSTD, zstandard.compress(b"abc" * 5))
+    bytearray(b'abcabcabcabcabc')
+    >>> unpack(DefaultRecordBatch.CODEC_ZSTD, zstandard.compress(bytes(5000)), limit=4999)
+    Traceback (most recent call last):
+    hsnn.streaming.errors.UnreadableBatchError: it unpacks to more than 4999 bytes
+    """
+    unpacked = bytearray()
+    try:
+        for piece in _CODECS[codec](data, limit):
+            if len(unpacked) + len(piece) > limit:
+                raise UnreadableBatchError(f"it unpacks to more than {limit} bytes")
+            unpacked += piece
+    except _ERRORS as error:
+        raise UnreadableBatchError(f"it is damaged: {type(error).__name__}: {error}") from error
+    return unpacked
+
+
+def _unpack_batch(batch: Any) -> None:
+    """Unpack a batch of kafka-python in place, or put the record into it that stands for it."""
+    if batch._decompressed:
+        return
+    batch._decompressed = True
+    try:
+        if batch.records_count > MAX_BATCH_RECORDS:
+            raise UnreadableBatchError(f"it declares more than {MAX_BATCH_RECORDS} records")
+        if batch.compression_type != batch.CODEC_NONE:
+            batch._assert_has_codec(batch.compression_type)
+            compressed = bytes(memoryview(batch._buffer)[batch._pos :])
+            batch._buffer, batch._pos = unpack(batch.compression_type, compressed, MAX_BATCH_BYTES), 0
+    except UnreadableBatchError as error:
+        detail = (
+            f"a batch of {batch.records_count} records, offsets {batch.base_offset} to {batch.last_offset}: {error}"
+        )
+        builder = DefaultRecordBatchBuilder(
+            magic=2,
+            compression_type=0,
+            is_transactional=False,
+            producer_id=-1,
+            producer_epoch=-1,
+            base_sequence=-1,
+            batch_size=1 << 16,
+        )
+        builder.append(
+            offset=batch.last_offset_delta,
+            timestamp=batch.first_timestamp,
+            key=None,
+            value=None,
+            headers=[(UNREADABLE, detail.encode())],
+        )
+        batch._buffer, batch._pos, batch._num_records = bytearray(builder.build()[_BATCH_HEAD:]), 0, 1
+
+
+def _gzip(data: bytes, _limit: int) -> Iterator[bytes]:
+    while data:
+        member = zlib.decompressobj(_GZIP)
+        while not member.eof:
+            piece = member.decompress(data, _PIECE)
+            data = member.unconsumed_tail
+            yield piece
+            if not piece and not data and not member.eof:
+                raise EOFError("the end is missing")
+        data = member.unused_data
+
+
+def _snappy(data: bytes, limit: int) -> Iterator[bytes]:
+    if data[: len(_XERIAL_MAGIC)] != _XERIAL_MAGIC:
+        yield _snappy_block(data, limit)
+        return
+    place = _XERIAL_HEAD
+    while place < len(data):
+        (size,) = struct.unpack_from("!i", data, place)
+        place += 4
+        if not 0 < size <= len(data) - place:
+            raise ValueError(f"a block of {size} bytes at {place} of {len(data)}")
+        yield _snappy_block(data[place : place + size], limit)
+        place += size
+
+
+def _snappy_block(block: bytes, limit: int) -> bytes:
+    """Unpack a block, which declares its length at its begin: seven bits a byte, the last one below 128."""
+    declared = 0
+    for number, byte in enumerate(block[:_VARINT_BYTES]):
+        declared |= (byte & 0x7F) << (_VARINT_BITS * number)
+        if byte < 0x80:
+            break
+    if declared > limit:
+        raise UnreadableBatchError(f"it unpacks to more than {limit} bytes")
+    return bytes(snappy.uncompress(block))
+
+
+def _lz4(data: bytes, _limit: int) -> Iterator[bytes]:
+    while data:
+        frame = lz4.frame.LZ4FrameDecompressor()
+        rest = data
+        while not frame.eof:
+            piece = frame.decompress(rest, _PIECE)
+            rest = b""
+            yield piece
+            if not piece and frame.needs_input and not frame.eof:
+                raise EOFError("the end is missing")
+        data = frame.unused_data or b""
+
+
+def _zstd(data: bytes, _limit: int) -> Iterator[bytes]:
+    with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True) as reader:
+        while piece := reader.read(_PIECE):
+            yield piece
+
+
+_CODECS: dict[int, Callable[[bytes, int], Iterator[bytes]]] = {
+    DefaultRecordBatch.CODEC_GZIP: _gzip,
+    DefaultRecordBatch.CODEC_SNAPPY: _snappy,
+    DefaultRecordBatch.CODEC_LZ4: _lz4,
+    DefaultRecordBatch.CODEC_ZSTD: _zstd,
+}
