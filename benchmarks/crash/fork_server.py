@@ -21,7 +21,6 @@ _IMPORTED = (
     "benchmarks.crash.child",
     "hsnn.streaming.log.kafka.log",
     "hsnn.streaming.log.redis.log",
-    "torch._dynamo",  # torch.optim imports it with the first optimizer
 )
 _forks.set_forkserver_preload(list(_IMPORTED))
 # seconds; a trainer that takes longer hangs

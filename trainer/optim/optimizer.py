@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,6 +15,19 @@ from hsnn.trainer.model.monn import Monn
 from hsnn.trainer.optim.gather import GatheredRows, StepTables
 from hsnn.trainer.optim.gradient_guard import GradientGuard, StepKind, gradient_norm
 from hsnn.trainer.rowstore.arrays import Array
+
+
+class _UncompiledAdam(torch.optim.Adam):
+    """Adam that does not load torch's compiler.
+
+    torch wraps these methods so that `torch.compile` leaves them alone; the first call imports the compiler, which
+    takes as long as torch itself. Nothing here is compiled.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
 
 
 class StepOptimizer:
@@ -37,7 +51,7 @@ class StepOptimizer:
         index_ids = {id(weight) for weight in index}
         others = [weight for weight in monn.parameters() if id(weight) not in index_ids]
         groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
-        self.adam = torch.optim.Adam(groups, fused=True)
+        self.adam = _UncompiledAdam(groups, fused=True)
         self.guard = GradientGuard()
 
     def set_rates(self, dense: float, embedding: float) -> None:
