@@ -121,7 +121,7 @@ def positional_arguments(tree: Tree) -> Iterator[Complaint]:
 def formatter_switches(tree: Tree) -> Iterator[Complaint]:
     """Complain of places where the formatter is switched off."""
     for name in tree.names:
-        if name.endswith(".py"):
+        if name.endswith(".py") and "fmt:" in tree.text(name):
             with (tree.root / name).open("rb") as file:
                 for token in tokenize.tokenize(file.readline):
                     if token.type == tokenize.COMMENT and re.match(r"#\s*fmt:", token.string):
@@ -180,11 +180,48 @@ def mirrored_tests(tree: Tree) -> Iterator[Complaint]:
             yield Complaint(name, 1, f"no file of {folder}/ has this name; tests of several are test_integration_*.py")
 
 
+def tested_sources(tree: Tree) -> Iterator[Complaint]:
+    """Complain of a source file whose tests are not found by its path.
+
+    It has a test file of its name, an example in a docstring, no function, or a line in ``tools/tested_elsewhere.toml``
+    that names the test file which covers it.
+    """
+    listed = "tools/tested_elsewhere.toml"
+    elsewhere: dict[str, str] = tomllib.loads(tree.text(listed)) if listed in tree.names else {}
+    for name, test in elsewhere.items():
+        if name not in tree.product or test not in tree.names:
+            yield Complaint(listed, 1, f"{name if name not in tree.product else test} does not exist")
+    tests: dict[str, set[str]] = defaultdict(set)
+    for name in tree.names:
+        folder, _, file = name.rpartition("/")
+        if file.startswith("test_"):
+            tests[folder].add(file.removeprefix("test_").removesuffix(".py"))
+    for name in tree.product:
+        folder, _, file = name.removesuffix(".py").rpartition("/")
+        parent, _, package = folder.rpartition("/")
+        places = ((f"tests/{folder}", file), (f"tests/{parent}", package))
+        own = any(stem == what or stem.startswith(f"{what}_") for place, what in places for stem in tests[place])
+        if name in elsewhere:
+            if own:
+                yield Complaint(listed, 1, f"{name} has tests of its name: its line is not needed")
+        elif not own and file != "__init__" and ">>>" not in tree.text(name) and _has_functions(tree.parsed(name)):
+            yield Complaint(name, 1, f"no test has its name; write one, or name its test in {listed}")
+
+
+def _has_functions(module: ast.Module) -> bool:
+    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(module))
+
+
 def retired_words(tree: Tree) -> Iterator[Complaint]:
     """Complain of words that the files of ``tools/retired_words`` retire."""
     folder = "tools/retired_words/"
     rules = [
-        (re.compile(rule["pattern"]), rule["use"], tuple(rule.get("only", ())), tuple(rule.get("except", ())))
+        (
+            re.compile(rule["pattern"], re.MULTILINE),
+            rule["use"],
+            tuple(rule.get("only", ())),
+            tuple(rule.get("except", ())),
+        )
         for name in tree.names
         if name.startswith(folder)
         for rule in tomllib.loads(tree.text(name))["word"]
@@ -197,10 +234,10 @@ def retired_words(tree: Tree) -> Iterator[Complaint]:
             for pattern, use, only, exempt in rules
             if (not only or name.startswith(only)) and not name.startswith(exempt or ("\0",))
         ]
-        for number, line in enumerate(tree.text(name).splitlines(), 1):
-            for pattern, use in here:
-                if match := pattern.search(line):
-                    yield Complaint(name, number, f"{match.group().strip()!r} is retired: {use}")
+        for pattern, use in here:
+            for match in pattern.finditer(tree.text(name)):
+                number = tree.text(name).count("\n", 0, match.end() - 1) + 1
+                yield Complaint(name, number, f"{match.group().strip()!r} is retired: {use}")
 
 
 RULES = (
@@ -210,6 +247,7 @@ RULES = (
     formatter_switches,
     constants,
     mirrored_tests,
+    tested_sources,
     retired_words,
 )
 

@@ -39,6 +39,8 @@ use = "retention"
 only = ["indexer/"]
 """
 
+ELSEWHERE = '"trainer/model/scorer.py" = "tests/trainer/test_integration_all.py"'
+
 
 def test_a_folder_has_a_limited_number_of_files(clone: Clone) -> None:
     files = {f"trainer/model/file{number}.py": "" for number in range(MAX_FILES)}
@@ -144,3 +146,30 @@ def test_links_are_not_followed(clone: Clone, tmp_path: Path) -> None:
     (tmp_path / "hsnn").mkdir(parents=True)
     (tmp_path / "hsnn" / "trainer").symlink_to("../trainer")
     assert len(clone({"trainer/a.py": "LIMIT = 5"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "refused"),
+    [
+        ({}, "trainer/model/scorer.py:1: no test has its name"),
+        ({"tests/trainer/model/test_scorer.py": ""}, ""),
+        ({"tests/trainer/model/test_scorer_bounds.py": ""}, ""),
+        ({"tests/trainer/test_model.py": ""}, ""),
+        ({"trainer/model/scorer.py": 'def f():\n    """>>> f()"""'}, ""),
+        ({"trainer/model/scorer.py": "LIMIT = 'five'"}, ""),
+        ({"tests/trainer/test_integration_all.py": "", "tools/tested_elsewhere.toml": ELSEWHERE}, ""),
+        ({"tools/tested_elsewhere.toml": ELSEWHERE}, "tests/trainer/test_integration_all.py does not exist"),
+        (
+            {
+                "tests/trainer/test_integration_all.py": "",
+                "tests/trainer/model/test_scorer.py": "",
+                "tools/tested_elsewhere.toml": ELSEWHERE,
+            },
+            "its line is not needed",
+        ),
+    ],
+)
+def test_a_source_file_has_tests_that_are_found(clone: Clone, more: dict[str, str], refused: str) -> None:
+    found = clone({"trainer/model/__init__.py": "", "trainer/model/scorer.py": "def f(): ...", **more})
+    assert bool(found) is bool(refused)
+    assert refused in "".join(found)

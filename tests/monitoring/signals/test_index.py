@@ -1,0 +1,45 @@
+"""Balance of the nodes, dead ones, and items that change theirs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hsnn.monitoring.observation import ModelFigures, Observation
+from hsnn.monitoring.signals import index
+from hsnn.monitoring.signals.index import GROUP
+
+
+def nodes(node_of: Any, count: int = 4) -> Observation:
+    """An index with these nodes of the items; -1 is none."""
+    node_of = np.array(node_of, np.int32)
+    sizes = np.bincount(node_of[node_of >= 0], minlength=count)
+    return Observation(ts=1, model=ModelFigures(loss=1.0), node_of=node_of, node_sizes=sizes)
+
+
+def test_balance_and_dead_nodes(close_window: Any) -> None:
+    values = close_window(GROUP, nodes([0, 0, 0, 1, 1, 2, -1, 2]))
+    assert values["index_max_over_mean"] == pytest.approx(math.log(3 / (7 / 4)))
+    assert values["index_dead_share"] == 0.25
+
+
+def test_churn_counts_items_that_have_a_node_in_both_windows(close_window: Any) -> None:
+    group = GROUP.create()
+    assert math.isnan(close_window(group, nodes([0, 1, 2, -1]))["index_churn"])
+    assert close_window(group, nodes([0, 3, -1, 2, 1]))["index_churn"] == 0.5
+
+
+def test_a_sample_is_compared_when_there_are_many_items(close_window: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_SAMPLE", 4)
+    group = GROUP.create()
+    close_window(group, nodes([0, 1, 2, 3]))
+    grown = [3, 1, 2, 3, 0, 0, 0, 0]  # every second row is compared now: of rows 0 and 2 the first has moved
+    assert close_window(group, nodes(grown))["index_churn"] == 0.5
+    assert len(group.state_dict()["nodes"]) == 4 * 4  # bytes: four rows, however many items
+
+
+def test_before_there_are_nodes_nothing_is_measured(close_window: Any) -> None:
+    assert all(math.isnan(value) for value in close_window(GROUP, nodes([])).values())
