@@ -25,14 +25,6 @@ from hsnn.serving import schema
 from hsnn.serving.api.access import Access
 from hsnn.serving.api.body import SMALL_BODY, BodyReader
 from hsnn.serving.api.ingest import IngestApi, ItemBody, UserBody
-from hsnn.serving.api.inspection import (
-    ItemDescription,
-    UserDescription,
-    VersionSummary,
-    describe,
-    describe_user,
-    summary,
-)
 from hsnn.serving.api.lanes import Lane
 from hsnn.serving.api.openapi import RouteDescription, openapi_document
 from hsnn.serving.api.problems import STATUS, problem, problem_of, shortened
@@ -50,6 +42,14 @@ from hsnn.serving.schema import (
     Query,
     RetrievalMode,
     SimilarRequest,
+)
+from hsnn.serving.search.inspection import (
+    ItemDescription,
+    UserDescription,
+    VersionSummary,
+    describe,
+    describe_user,
+    summary,
 )
 from hsnn.serving.search.queries import as_request
 from hsnn.serving.search.retrieval import retrieve

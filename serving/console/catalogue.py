@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from hsnn.serving.errors import UnknownIdError
 from hsnn.serving.mirror.mirror import EpochState, Mirror
+from hsnn.serving.search.inspection import describe_user
 from hsnn.streaming.schema.events import Feature
 
 TITLE_FEATURES = ("title", "name")
@@ -29,15 +31,14 @@ _MOST_CARDS = 1000
 
 def card(state: EpochState, row: int) -> dict[str, Any]:
     """Describe an item in a few fields: id, title, picture, features, node, and whether it is retrievable."""
-    features, alive = state.items.features.features.get(row, {}), state.alive()
-    nodes = state.index.leaves.node_of
+    features = state.items.features.features.get(row, {})
     return {
         "id": state.items.ids.ids[row],
         "title": title_of(features),
         "image": image_of(features),
         "features": dict(features),
-        "node": int(nodes[row]) if row < len(nodes) and nodes[row] >= 0 else None,
-        "retrievable": row < len(alive) and bool(alive[row]),
+        "node": state.index.node(row),
+        "retrievable": state.is_retrievable(row),
     }
 
 
@@ -131,15 +132,14 @@ def user_history(mirror: Mirror, user: str) -> dict[str, Any]:
     NotReadyError
         No version has been loaded yet.
     """
+    try:
+        history = describe_user(mirror, user).history
+    except UnknownIdError:
+        return {"id": user, "known": False, "items": []}
     with mirror.lock:
         state = mirror.state
-        row = state.users.ids.row(user)
-        if row < 0:
-            return {"id": user, "known": False, "items": []}
-        items, times = state.users.histories.items[row], state.users.histories.times[row]
-        known = [(int(item), int(at)) for item, at in zip(items[::-1], times[::-1], strict=True) if item >= 0]
-        named = [(item, at) for item, at in known if item < len(state.items.ids)]
-        return {"id": user, "known": True, "items": [card(state, item) | {"at": at} for item, at in named]}
+        rows = [(state.items.ids.row(past.item), past.last) for past in reversed(history)]
+        return {"id": user, "known": True, "items": [card(state, row) | {"at": at} for row, at in rows if row >= 0]}
 
 
 def feature_values(mirror: Mirror) -> dict[str, list[Any]]:

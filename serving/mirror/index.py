@@ -97,6 +97,10 @@ class MirroredIndex:
         """Whether the row is in a node."""
         return 0 <= row < len(self.leaves.node_of) and bool(self.leaves.node_of[row] >= 0)
 
+    def node(self, row: int) -> int | None:
+        """Return the node of a row; None if it is in none."""
+        return int(self.leaves.node_of[row]) if self.is_indexed(row) else None
+
     def update_log_mass(self, rows: NDArray[np.int64], states: ItemCounters, half_life: int) -> None:
         """Set the log mass (prior) of those of the unique `rows` that are indexed.
 

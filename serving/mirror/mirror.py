@@ -134,6 +134,11 @@ class EpochState:
         """Mask (rows,) of the retrievable rows: indexed, not deleted, not expired; read-only."""
         return self.alive_mask.mask
 
+    def is_retrievable(self, row: int) -> bool:
+        """Whether the item in this row can be returned now."""
+        alive = self.alive()
+        return row < len(alive) and bool(alive[row])
+
     def item_vectors(self, now: int) -> ItemVectors:
         """Vectors of all retrievable items at time `now`, epoch ms; cached for one time until anything changes."""
         if self._item_vectors is None or self._item_vectors.now != now:

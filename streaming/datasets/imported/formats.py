@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from hsnn.streaming.datasets.base import DataError
 from hsnn.streaming.datasets.imported.files import OpenedFile, TextLayout
@@ -40,6 +42,17 @@ def _complete(name: str, needed: str, tables: dict[str, list[TableMap]]) -> File
     if not tables["events"]:
         raise DataError(f"none of the files holds events of {name}: {needed}")
     return FileMap(**tables)
+
+
+def _of_each(field: str) -> str:
+    """Return the expression of a text field of one product in a list of them."""
+    return f"json_extract_string(each, '$.{field}')"
+
+
+def _products(table: TableMap, *, title: str, features: Mapping[str, str]) -> TableMap:
+    """Complete the table of items that events list: `title` and `features` name fields of a product, price a number."""
+    columns = {name: _of_each(field) for name, field in features.items()}
+    return msgspec.structs.replace(table, title=_of_each(title), features=columns, numbers=("price",))
 
 
 def _tables() -> dict[str, list[TableMap]]:
@@ -250,10 +263,7 @@ _TRACK_PRODUCTS = (
     "CASE WHEN json_type(json_extract(properties, '$.products')) = 'ARRAY' THEN json_extract(properties, '$.products') "
     "ELSE json_array(CAST(properties AS JSON)) END"
 )
-_TRACK_ITEM = (
-    "coalesce(json_extract_string(each, '$.product_id'), json_extract_string(each, '$.sku'), "
-    "json_extract_string(each, '$.item_id'))"
-)
+_TRACK_ITEM = f"coalesce({_of_each('product_id')}, {_of_each('sku')}, {_of_each('item_id')})"
 
 
 def _segment(files: Sequence[OpenedFile]) -> FileMap:
@@ -278,30 +288,22 @@ def _segment(files: Sequence[OpenedFile]) -> FileMap:
                 item=_TRACK_ITEM,
                 ts=ts,
                 action="lower(replace(event, ' ', '_'))",
-                value="json_extract_string(each, '$.quantity')",
+                value=_of_each("quantity"),
                 id="messageId" if "messageId" in file.columns else None,
                 context={"channel": "channel"} if "channel" in file.columns else {},
             )
         )
         tables["items"].append(
-            TableMap(
-                files=names,
-                where=track,
-                each=_TRACK_PRODUCTS,
-                id=_TRACK_ITEM,
-                ts=ts,
-                title="json_extract_string(each, '$.name')",
+            _products(
+                TableMap(files=names, where=track, each=_TRACK_PRODUCTS, id=_TRACK_ITEM, ts=ts),
+                title="name",
                 features={
-                    name: f"json_extract_string(each, '$.{field}')"
-                    for name, field in (
-                        ("price", "price"),
-                        ("brand", "brand"),
-                        ("category", "category"),
-                        ("variant", "variant"),
-                        ("image", "image_url"),
-                    )
+                    "price": "price",
+                    "brand": "brand",
+                    "category": "category",
+                    "variant": "variant",
+                    "image": "image_url",
                 },
-                numbers=("price",),
             )
         )
         if "traits" in file.columns:
@@ -341,25 +343,18 @@ def _ga4(files: Sequence[OpenedFile]) -> FileMap:
                 where=f"event_name NOT IN {_GA4_LISTS}",
                 each="items",
                 user=user,
-                item="json_extract_string(each, '$.item_id')",
+                item=_of_each("item_id"),
                 ts="event_timestamp",
                 action="event_name",
-                value="json_extract_string(each, '$.quantity')",
+                value=_of_each("quantity"),
                 context=context,
             )
         )
         tables["items"].append(
-            TableMap(
-                files=names,
-                each="items",
-                id="json_extract_string(each, '$.item_id')",
-                ts="event_timestamp",
-                title="json_extract_string(each, '$.item_name')",
-                features={
-                    name: f"json_extract_string(each, '$.{field}')"
-                    for name, field in (("price", "price"), ("brand", "item_brand"), ("category", "item_category"))
-                },
-                numbers=("price",),
+            _products(
+                TableMap(files=names, each="items", id=_of_each("item_id"), ts="event_timestamp"),
+                title="item_name",
+                features={"price": "price", "brand": "item_brand", "category": "item_category"},
             )
         )
         tables["impressions"].append(
@@ -406,7 +401,7 @@ def _snowplow(files: Sequence[OpenedFile]) -> FileMap:
     tables = _tables()
     user = "coalesce(nullif(user_id, ''), nullif(domain_userid, ''), nullif(network_userid, ''))"
     ts = "coalesce(nullif(derived_tstamp, ''), collector_tstamp)"
-    product = "json_extract_string(each, '$.id')"
+    product = _of_each("id")
     ecommerce = "event_name = 'snowplow_ecommerce_action'"
     for file in files:
         names = (file.name,)
@@ -419,7 +414,7 @@ def _snowplow(files: Sequence[OpenedFile]) -> FileMap:
                 item=product,
                 ts=ts,
                 action=_SNOWPLOW_ACTION,
-                value="json_extract_string(each, '$.quantity')",
+                value=_of_each("quantity"),
                 id="event_id",
                 context={"device": "dvce_type", "country": "geo_country"},
             ),
@@ -436,18 +431,10 @@ def _snowplow(files: Sequence[OpenedFile]) -> FileMap:
             ),
         ]
         tables["items"].append(
-            TableMap(
-                files=names,
-                where=ecommerce,
-                each=_SNOWPLOW_PRODUCTS,
-                id=product,
-                ts=ts,
-                title="json_extract_string(each, '$.name')",
-                features={
-                    name: f"json_extract_string(each, '$.{name}')"
-                    for name in ("price", "category", "brand", "currency")
-                },
-                numbers=("price",),
+            _products(
+                TableMap(files=names, where=ecommerce, each=_SNOWPLOW_PRODUCTS, id=product, ts=ts),
+                title="name",
+                features={name: name for name in ("price", "category", "brand", "currency")},
             )
         )
         tables["impressions"].append(

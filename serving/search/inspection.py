@@ -124,13 +124,13 @@ def describe(mirror: Mirror, item: str) -> ItemDescription:
         row = state.items.ids.row(item)
         if row < 0:
             raise UnknownIdError(f"no item {item!r} is known here")
-        indexed, alive, expiry = state.index.is_indexed(row), state.alive(), int(state.items.unavailable_from[row])
+        expiry = int(state.items.unavailable_from[row])
         counts = state.states.counts(slice(row, row + 1), state.watermark)[0].tolist()
         return ItemDescription(
             id=item,
-            indexed=indexed,
-            retrievable=row < len(alive) and bool(alive[row]),
-            node=int(state.index.leaves.node_of[row]) if indexed else None,
+            indexed=state.index.is_indexed(row),
+            retrievable=state.is_retrievable(row),
+            node=state.index.node(row),
             expires_at=expiry if 0 < expiry < NEVER else None,
             deleted=bool(state.items.deleted_at[row]),
             features=dict(state.items.features.features.get(row, {})),
@@ -164,7 +164,11 @@ def describe_user(mirror: Mirror, user: str) -> UserDescription:
         items, times = queries.history_items[0].tolist(), queries.history_times[0].tolist()
         return UserDescription(
             id=user,
-            history=[PastItem(item=names[row], last=ts) for row, ts in zip(items, times, strict=True) if row >= 0],
+            history=[
+                PastItem(item=names[row], last=ts)
+                for row, ts in zip(items, times, strict=True)
+                if 0 <= row < len(names)  # the state of a user may come before that of a new item
+            ],
             remembered=[
                 PastItem(
                     item=names[memory.items[0, place]],
