@@ -37,7 +37,14 @@ from hsnn.trainer.threads import use_threads
 
 RESULTS, PICTURES = RESULTS_FOLDER / "churn.json", ROOT / "docs" / "img"
 OWN = ("hsnn", "refitted")
+# each process is forked off one that has imported torch and has no threads
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["benchmarks.churn.system", "benchmarks.churn.peers"])
+
 USERS = 1000
+"""Users of the planted data; the first 400 are asked."""
+# items; of fewer, the smallest budget (200) scores more than a tenth
+_FEWEST_ITEMS = 2000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,8 +77,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if unknown := set(options.peers) - PEERS.keys():
         parser.error(f"no peer is called {', '.join(sorted(unknown))}; there are: {', '.join(PEERS)}")
-    if not all(0 < share <= 1 for share in options.churn) or not all(items >= 10_000 for items in options.items):
-        parser.error("--churn takes shares above 0 up to 1, --items 10000 or more")
+    if not all(0 < share <= 1 for share in options.churn) or not all(items >= _FEWEST_ITEMS for items in options.items):
+        parser.error(f"--churn takes shares above 0 up to 1, --items {_FEWEST_ITEMS} or more")
     return options
 
 
@@ -81,9 +88,9 @@ def _names(text: str) -> list[str]:
 
 def _measured(name: str, items: int, options: argparse.Namespace, console: Console) -> dict[str, Any] | None:
     """Figures of one competitor, measured in a process of its own; None if it cannot be measured here."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with _forks.Pool(1) as pool:
         try:
-            figures: dict[str, Any] = pool.apply(measure, (name, items, options.churn, options.seed))
+            figures: dict[str, Any] = pool.apply(measure, (name, items, USERS, options.churn, options.seed))
         except (NoVectorSetsError, MissingPackageError) as error:
             console.print(f"{name}: left out: {error}")
             return None
@@ -91,10 +98,10 @@ def _measured(name: str, items: int, options: argparse.Namespace, console: Conso
     return figures
 
 
-def measure(name: str, items: int, churn: Sequence[float], seed: int) -> dict[str, Any]:
+def measure(name: str, items: int, users: int, churn: Sequence[float], seed: int) -> dict[str, Any]:
     """Put one competitor through the protocol, in this process."""
     use_threads(1)
-    world = PlantedData(items, USERS, seed)
+    world = PlantedData(items, users, seed)
     first = world.new_items(items, 0.0)
     competitor = HsnnCompetitor(world, refit=name == "refitted") if name in OWN else PEERS[name](world)
     return run(competitor, world, first, churn)

@@ -32,6 +32,8 @@ from hsnn.streaming.redis.keys import key
 
 RESULTS = RESULTS_FOLDER / "freshness.json"
 BASE_ITEMS, BASE_ENGAGEMENTS = 5000, 20_000
+# seconds after which half of the items expire
+LIFE = 20.0
 SETTINGS = ("trainer.snapshot_interval=30s", "trainer.prequential_share=0.005", "indexer.verify_interval=60s")
 # seconds until the first version must be served
 _READY_SECONDS = 120.0
@@ -64,7 +66,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def measured(stage: Sandbox, options: argparse.Namespace) -> dict[str, Any]:
     """Fill, wait for the first version, then measure."""
     config = stage.config.streaming
-    source = ProducerThread(open_log(config.log), config, options.items, options.engagements, life=20.0)
+    source = ProducerThread(open_log(config.log), config, options.items, options.engagements, LIFE)
     source.fill(BASE_ITEMS, BASE_ENGAGEMENTS)
     client = connect(stage.redis_url)
     stage.roles.wait_until(lambda: bool(client.get(key("current"))), "the first version", _READY_SECONDS)

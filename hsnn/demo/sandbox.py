@@ -132,8 +132,11 @@ class Sandbox:
         for name, url in (("scheduler", self.scheduler), ("trainer", self.trainer)):
             self.roles.wait_until(lambda url=url: ready(url), f"the {name} to be ready", _READY_SECONDS, stop)  # type: ignore[misc]
 
-    def send(self, data: str, limit: int, ahead: int = AHEAD) -> None:
-        """Start the producer: the first `limit` engagements of a data set, just ahead of the trainer."""
+    def send(self, data: str, limit: int, ahead: int = AHEAD, speed: str = "max") -> None:
+        """Start the producer: the first `limit` engagements of a data set, just ahead of the trainer.
+
+        `speed` limits it to a multiple of event time, as in ``hsnn produce``.
+        """
         self.roles.start(
             "producer",
             [
@@ -145,7 +148,7 @@ class Sandbox:
                 "--limit",
                 str(limit),
                 "--speed",
-                "max",
+                speed,
                 "--follow",
                 self._redis.url,
                 "--ahead",

@@ -66,9 +66,10 @@ def test_clusters_rise_and_fall():
 @pytest.mark.timeout(300)  # seconds; it starts processes, on whatever machine
 def test_the_bench_measures_the_system_beside_peers(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("REDIS_SERVER", raising=False)
+    monkeypatch.setattr(__main__, "USERS", 60)
     file = tmp_path / "churn.json"
-    __main__.main(["--items", "10000", "--churn", "0.1", "--peers", "hnswlib,vectorset", "--json", str(file)])
-    found = json.loads(file.read_text())["sizes"]["10000"]["competitors"]
+    __main__.main(["--items", "2000", "--churn", "0.1", "--peers", "hnswlib,vectorset", "--json", str(file)])
+    found = json.loads(file.read_text())["sizes"]["2000"]["competitors"]
     assert set(found) == {"hsnn", "refitted", "hnswlib"}
     assert "vectorset: left out" in capsys.readouterr().out
     for of in found.values():

@@ -35,6 +35,7 @@ def test_with_the_cap_in_place_the_same_stream_halts() -> None:
         trial.run(10_000)
 
 
+@pytest.mark.slow
 def test_a_lost_event_would_be_noticed() -> None:
     """The account must be able to fail: here a message counts as one event more than it is."""
     config = streaming()

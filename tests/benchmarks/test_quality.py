@@ -74,7 +74,7 @@ def small_grid(tmp_path, monkeypatch):
     monkeypatch.setattr(__main__, "YOUNG", (1000,))
     monkeypatch.setattr(__main__, "RESULTS", tmp_path / "quality.json")
     monkeypatch.setattr(__main__, "ROOT", tmp_path)
-    monkeypatch.setattr(cells, "_data", lambda name, limit: planted(limit or 6000))
+    monkeypatch.setattr(cells, "_data", lambda name, limit: planted(limit or 3000))
     made = []
 
     class Here:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from hsnn.evaluation.baselines.shuffled_index import ShuffledIndexBaseline
 from hsnn.evaluation.harness.offline_system import OfflineSystem
@@ -29,6 +30,7 @@ def test_nodes_keep_their_sizes_and_items_do_not_keep_their_nodes(config, new_da
     assert (shuffled.leaves.node_of[held] == own.node_of[held]).mean() < 0.5
 
 
+@pytest.mark.slow
 def test_it_holds_the_same_items_with_the_same_traffic(config, new_data):
     """Arrivals and departures between versions, changed states, and another half-life."""
     config = config.model_copy(update={"expire_after_idle": 400.0})

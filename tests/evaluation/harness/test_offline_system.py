@@ -83,6 +83,7 @@ def test_an_item_changes_its_node_only_for_one_that_is_nearer_by_the_margin(conf
     assert stayed > 0
 
 
+@pytest.mark.slow
 def test_new_items_crowd_a_node_and_a_rebalance_makes_room(config, new_data):
     """From the look at the nodes to the version that answers: only the learner changed the nodes, once."""
     system = OfflineSystem(config, snapshot_every=60.0, snapshot_events=512)

@@ -4,11 +4,14 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from hsnn.embedded.process import free_port
 from hsnn.streaming.redis.client import connect
 from tests.paths import ROOT
 
 
+@pytest.mark.slow
 def test_a_server_runs_until_it_is_asked_to_end_and_keeps_its_data(tmp_path):
     port = free_port()
     command = [sys.executable, "-m", "hsnn", "redis", "start", "--port", str(port), "--data", str(tmp_path / "redis")]

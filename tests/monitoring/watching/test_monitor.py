@@ -77,6 +77,7 @@ def test_every_declared_signal_has_a_value_after_two_windows() -> None:
         assert unmeasured <= {"model_fresh_recall"}, "too few events on unseen items"
 
 
+@pytest.mark.slow
 def test_a_quiet_stream_raises_none() -> None:
     assert run(SignalMonitor(CONFIG), 0, 500) == []
 
@@ -94,6 +95,7 @@ def test_worse_loss_is_named_with_its_segment_and_what_happened_then() -> None:
     assert "command(s) of the control topic" in first.also[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [41, 203])
 def test_restored_anywhere_it_raises_the_same_alarms_at_the_same_batches(cut: int) -> None:
     whole, first, second = SignalMonitor(CONFIG), SignalMonitor(CONFIG), SignalMonitor(CONFIG)

@@ -92,6 +92,7 @@ def test_restored_anywhere_it_goes_on_alike(make: Callable[..., Watch], cut: int
     assert second.state_dict() == whole.state_dict()
 
 
+@pytest.mark.slow
 def test_its_state_is_bounded(make: Callable[..., Watch]) -> None:
     watch = make(seasonal=True)
     sizes = []

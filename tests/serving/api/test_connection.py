@@ -120,6 +120,7 @@ def test_while_all_connections_are_busy_a_new_one_is_refused(serving):
     assert busy[0].recv(1 << 16).startswith(b"HTTP/1.1 422")
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_its_answer_is_closed(serving, monkeypatch):
     monkeypatch.setattr(connection, "_READ_SECONDS", 0.1)
     body = json.dumps({"queries": [{"user": "u0", "k": 60, "mode": "popularity"}] * 4000}).encode()  # an answer of 5 MB

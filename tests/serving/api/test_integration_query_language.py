@@ -237,6 +237,7 @@ def test_a_share_for_new_items(shop, mode, share):
     assert found == sorted(found, key=ranking.index)
 
 
+@pytest.mark.slow
 def test_draws_are_repeatable_and_have_the_propensities_of_a_softmax(shop):
     ranking = shop.ranking()
     query = {"k": 3, "sampling": {"temperature": 2.0, "pool": 5}}

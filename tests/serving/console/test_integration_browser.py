@@ -36,8 +36,9 @@ PAGES = {
 }
 """A heading of each page."""
 
-# Ratings of the data set; the producer stays a little ahead of the trainer, so that events come as long as tests run.
-_EVENTS = 60_000
+# Ratings of the data set, a minute apart, and how fast they are sent: 200 a second last five minutes, and leave the
+# processors to the browser.
+_EVENTS, _SPEED = 60_000, "12000x"
 
 # A model that has nodes soon.
 SMALL = ("trainer.model.nodes=32", "trainer.index.seed_after=1024", "trainer.prequential_share=0.1")
@@ -55,7 +56,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         log.append(topic, [ProducerRecord(b"u", b'{"broken": ', ()) for _ in range(3)])
         log.flush()
         log.close()
-        sandbox.send(f"ml-100k:{write_ratings(tmp_path_factory.mktemp('ratings'))}", _EVENTS, ahead=500)
+        sandbox.send(f"ml-100k:{write_ratings(tmp_path_factory.mktemp('ratings'))}", _EVENTS, ahead=500, speed=_SPEED)
         sandbox.roles.wait_until(lambda: ready(sandbox.server), "the first version", 120.0)
         sandbox.roles.wait_until(lambda: kept_versions(sandbox.server) > 1, "the second version", 120.0)
         yield sandbox.server

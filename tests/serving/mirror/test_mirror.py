@@ -176,7 +176,7 @@ def test_reset_reloads_the_same_epoch(plant, mirror):
 
 @pytest.mark.slow
 def test_readers_see_a_consistent_state_while_it_is_updated(plant, mirror):
-    versions = [plant.version() for _ in range(8)]
+    versions = [plant.version() for _ in range(4)]
     failures, done = [], threading.Event()
 
     def read() -> None:
@@ -196,7 +196,7 @@ def test_readers_see_a_consistent_state_while_it_is_updated(plant, mirror):
         reader.start()
     for version in versions:
         mirror.load_version(version)
-        for row in range(10):
+        for row in range(5):
             mirror.apply_delta(plant.delete(row, "expired"))
             plant.nodes[row] = 0
             mirror.apply_delta(plant.insert(row, "returned"))

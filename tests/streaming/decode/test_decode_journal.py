@@ -102,6 +102,7 @@ def test_a_folder_that_cannot_be_written_ends_nothing(tmp_path, caplog):
     assert "cannot be used" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_note_outlives_a_killed_process(tmp_path: Path):
     program = (
         "import os, signal, sys; from pathlib import Path\n"

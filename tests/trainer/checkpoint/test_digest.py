@@ -163,6 +163,7 @@ def test_one_flipped_bit_of_any_array_gives_another_digest(state):
     assert digest(arrays | changed, values) != digest(arrays, values)
 
 
+@pytest.mark.slow
 def test_a_changed_position_gives_another_digest(state):
     arrays, values = state
     moved = deepcopy(values)

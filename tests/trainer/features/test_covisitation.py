@@ -102,6 +102,7 @@ def agree(fast: Covisitation, naive: Naive) -> None:
         assert fast.totals[row, h] == naive.totals[row, h]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(BATCHES)
 def test_lists_are_those_of_the_reference(batches):

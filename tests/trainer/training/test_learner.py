@@ -283,6 +283,7 @@ def test_who_tells_nobody_keeps_no_list_of_new_users(config, new_world):
     assert not learner.touched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early", [False, True])
 def test_the_best_half_life_is_followed_from_the_first_steps_on_if_it_is_wanted(config, with_index, new_world, early):
     """Clicks in the planted world never grow old; an hour lies between two of them."""
