@@ -39,7 +39,7 @@ use = "retention"
 only = ["indexer/"]
 """
 
-ELSEWHERE = '"trainer/model/scorer.py" = "tests/trainer/test_integration_all.py"'
+COVERED = '"trainer/model/scorer.py" = "tests/trainer/test_integration_all.py"'
 
 
 def test_a_folder_has_a_limited_number_of_files(clone: Clone) -> None:
@@ -157,13 +157,13 @@ def test_links_are_not_followed(clone: Clone, tmp_path: Path) -> None:
         ({"tests/trainer/test_model.py": ""}, ""),
         ({"trainer/model/scorer.py": 'def f():\n    """>>> f()"""'}, ""),
         ({"trainer/model/scorer.py": "LIMIT = 'five'"}, ""),
-        ({"tests/trainer/test_integration_all.py": "", "tools/tested_elsewhere.toml": ELSEWHERE}, ""),
-        ({"tools/tested_elsewhere.toml": ELSEWHERE}, "tests/trainer/test_integration_all.py does not exist"),
+        ({"tests/trainer/test_integration_all.py": "", "tools/tested_elsewhere.toml": COVERED}, ""),
+        ({"tools/tested_elsewhere.toml": COVERED}, "tests/trainer/test_integration_all.py does not exist"),
         (
             {
                 "tests/trainer/test_integration_all.py": "",
                 "tests/trainer/model/test_scorer.py": "",
-                "tools/tested_elsewhere.toml": ELSEWHERE,
+                "tools/tested_elsewhere.toml": COVERED,
             },
             "its line is not needed",
         ),
