@@ -24,6 +24,7 @@ from hsnn.monitoring.process.log_format import bound_ids, current_ids
 from hsnn.serving import schema
 from hsnn.serving.api.access import Access
 from hsnn.serving.api.body import SMALL_BODY, BodyReader
+from hsnn.serving.api.hot_routes import HotRoutes, Respond
 from hsnn.serving.api.ingest import IngestApi, ItemBody, UserBody
 from hsnn.serving.api.lanes import Lane
 from hsnn.serving.api.openapi import RouteDescription, openapi_document
@@ -258,8 +259,13 @@ def create_app(api: Api, metrics: ServingMetrics, health: Health, ingest: Ingest
             ("/v1/users/{user:item_id}", "PUT", ingest.put_user, UserBody, AcceptedBody),
             ("/v1/users/{user:item_id}", "DELETE", ingest.delete_user, None, AcceptedBody),
         ]
+    hot: dict[tuple[str, str], Respond] = {}
     for path, method, handler, _, _ in routes:
-        app.add_api_route(path, measured(handler, metrics), methods=[method])
+        respond = measured(handler, metrics)
+        app.add_api_route(path, respond, methods=[method])
+        if "{" not in path and method == "POST":
+            hot[method, path] = respond
+    app.add_middleware(HotRoutes, routes=hot)
     document = openapi_document(
         [
             RouteDescription(path, method, _summary(handler), body=body, answer=answer)

@@ -6,11 +6,14 @@ import asyncio
 from typing import Any
 
 from prometheus_client import Counter
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # Seconds that a client has to send the headers of a request from the moment its connection is open or its last request
 # is answered, however slowly bytes trickle in.
 _HEADER_SECONDS = 10.0
+
+# Bytes of the headers of a request, at most: those of browsers and proxies take a few thousand.
+_MOST_HEADER_BYTES = 65_536
 
 # Seconds after which an idle connection is closed in order. Longer than clients use one again (httpx: within 5 s), so
 # that none sends its request into a connection that is just being closed; before the header timer aborts it.
@@ -20,7 +23,7 @@ KEEP_ALIVE_SECONDS = 8
 _READ_SECONDS = 30.0
 
 
-def protocol(most: int, closed: Counter) -> type[H11Protocol]:
+def protocol(most: int, closed: Counter) -> type[HttpToolsProtocol]:
     """Make the protocol class of a server that has at most `most` connections; `closed` counts those it closes."""
 
     class Connection(_Connection):
@@ -31,7 +34,7 @@ def protocol(most: int, closed: Counter) -> type[H11Protocol]:
     return Connection
 
 
-class _Connection(H11Protocol):
+class _Connection(HttpToolsProtocol):
     """HTTP/1.1 connection that does not wait for ever for its client."""
 
     limit: int
@@ -43,6 +46,7 @@ class _Connection(H11Protocol):
         self._header_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self._unread = 0  # bytes, when the read timer was started
+        self._reads_headers, self._header_bytes = False, 0
 
     @property
     def is_idle(self) -> bool:
@@ -64,7 +68,19 @@ class _Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._reads_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > _MOST_HEADER_BYTES:
+                self.abort("large headers")
         self._watch()
+
+    def on_message_begin(self) -> None:
+        self._reads_headers, self._header_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._reads_headers = False
+        super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

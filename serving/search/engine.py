@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.search.filters import searched_directly
 from hsnn.serving.search.modes import SearchContext, score_rows
-from hsnn.serving.search.topk import SearchResult, top_k
+from hsnn.serving.search.topk import SearchResult
 from hsnn.trainer.retrieval.cascade import CandidateSource
 from hsnn.trainer.retrieval.item_scores import ScoringColumns, score_items
-from hsnn.trainer.retrieval.leaf_scan import Floats, Rows, ScanQuery, scan_leaves, scan_rows
+from hsnn.trainer.retrieval.leaf_scan import Floats, Rows, ScanQuery, scan_leaves, scan_rows, sorted_best
 from hsnn.trainer.retrieval.user_towers import UserInputs, encode_user
 
 # Time between a request's states and those of the records, ms, beyond which the reference path answers: in ten seconds
@@ -43,10 +43,10 @@ def answers_by_engine(state: EpochState, now: int) -> bool:
     return engine is not None and abs(now - engine.records.as_of) <= _STALE_MS
 
 
-def engine_search(context: SearchContext, number: int, excluded: NDArray[np.integer], k: int) -> SearchResult:
+def engine_search(context: SearchContext, number: int, excluded: Rows, k: int) -> SearchResult:
     """Answer the request `number` of a chunk as `hsnn.serving.search.modes.beam_search` does with whole leaves.
 
-    `excluded` (n,) are rows that are left out, in any order, -1 and repeats ignored.
+    `excluded` (n,) are the rows that are left out, ascending.
     """
     state, conditions = context.state, context.conditions
     engine = state.index.engine
@@ -54,7 +54,6 @@ def engine_search(context: SearchContext, number: int, excluded: NDArray[np.inte
     direct = conditions.mask if searched_directly(conditions, context.budget) else None
     encoded = _encode(context, number, every_leaf=context.pairs is not None or conditions.mask is not None)
     arrays = engine.records.arrays
-    excluded = np.unique(excluded)
     pairs = None if context.pairs is None else context.pairs[number]
     query = ScanQuery(
         vector=encoded.vector,
@@ -62,7 +61,7 @@ def engine_search(context: SearchContext, number: int, excluded: NDArray[np.inte
         leaf_logits=encoded.reached,
         mask=_NO_MASK if conditions.mask is None else conditions.mask,
         boosts=_NO_FLOATS if conditions.boosts is None else conditions.boosts,
-        excluded=excluded.astype(np.int64),
+        excluded=excluded,
         pair_rows=_NO_ROWS if pairs is None else pairs.rows,
         pair_scores=_NO_FLOATS if pairs is None else pairs.scores,
         departed_to=state.departed_to,
@@ -75,16 +74,18 @@ def engine_search(context: SearchContext, number: int, excluded: NDArray[np.inte
         rows, _, considered, dots, opened = scan_leaves(arrays, query, context.opening(k), wanted)
         complete = opened == np.count_nonzero(arrays.size)
     scores = _full_scores(context, number, query, rows)
-    best = top_k(scores, k)
+    scored, sources = len(rows), _sources(context, number, rows, direct=direct is not None)
+    certified = bool(complete and scored == considered)
+    scores, rows = sorted_best(scores, rows, k)
     return SearchResult(
-        rows=rows[best],
-        scores=scores[best],
-        scored=len(rows),
+        rows=rows,
+        scores=scores,
+        scored=scored,
         candidates=considered,
         nodes=opened,
-        certified=complete and len(rows) == considered,
+        certified=certified,
         dots=dots,
-        sources=_sources(context, number, rows, direct=direct is not None),
+        sources=sources,
         evaluations=encoded.scored,
     )
 

@@ -58,6 +58,30 @@ def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> Que
     )
 
 
+def query_of_request(state: EpochState, request: Request) -> QueryArrays:
+    """Convert one request as `queries_from_requests` does; the arrays may be views of the mirror's."""
+    config, users = state.index.config, state.users
+    now = state.watermark if request.as_of is None else request.as_of
+    row = users.ids.row(str(request.user))
+    if request.history is not None:
+        items, times = given_history(state, request, now=now, length=config.history)
+    elif row >= 0:
+        items, times = users.histories.items[row], users.histories.times[row]
+    else:
+        items, times = np.full(config.history, -1, np.int32), np.zeros(config.history, np.int64)
+    context = np.full(config.context_tokens, -1, np.int32)
+    if request.context:
+        hashed = hash_features(request.context, config.buckets, config.context_tokens)
+        context[: len(hashed)] = hashed
+    return QueryArrays(
+        history_items=items[None],
+        history_times=times[None],
+        user_tokens=users.tokens[row][None] if row >= 0 else np.full((1, config.user_tokens), -1, np.int32),
+        context_tokens=context[None],
+        now=np.array([now], np.int64),
+    )
+
+
 def remembered_items(state: EpochState, queries: QueryArrays, requests: Sequence[Request]) -> MemoryEntries:
     """Gather what the mirror remembers of the users of requests; its lock must be held."""
     users = state.users

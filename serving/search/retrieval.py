@@ -21,6 +21,7 @@ from hsnn.serving.search.engine import answers_by_engine, engine_search
 from hsnn.serving.search.explain import explain
 from hsnn.serving.search.filters import AllowedRows, allowed_rows, excluded_rows
 from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext, beam_width
+from hsnn.serving.search.plain import answer_plain, is_plain
 from hsnn.serving.search.queries import facts_of_queries, queries_from_requests, remembered_items
 from hsnn.serving.search.reasons import reasons_of_model, unreached_by_model
 from hsnn.serving.search.selection import Draw, Selector
@@ -70,6 +71,8 @@ def retrieve(
         _check(request, limits)
     for start in range(0, len(requests), CHUNK):
         with mirror.lock:
+            if len(requests) == 1 and is_plain(mirror.state, requests[0], limits):
+                return [answer_plain(mirror.state, requests[0], limits)]
             chunk = requests[start : start + CHUNK]
             seeds = [f"{seed}/{start + number}/{request.user}" for number, request in enumerate(chunk)]
             for answer in _answer_chunk(mirror.state, chunk, limits, seeds):
@@ -170,7 +173,7 @@ def _answer(
 
     def find(own: ItemConditions, count: int) -> SearchResult:
         if mode is RetrievalMode.BEAM and context.limits.whole_leaves and answers_by_engine(state, now):
-            left_out = np.concatenate([excluded, state.items.ids.rows(request.filters.exclude)])
+            left_out = np.unique(np.concatenate([excluded, state.items.ids.rows(request.filters.exclude)]))
             return engine_search(context._replace(conditions=own), number, left_out, count)
         return SEARCH_FUNCTIONS[mode](context._replace(conditions=own), number, allowed(own), count)
 

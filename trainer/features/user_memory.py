@@ -36,7 +36,7 @@ assert _ENTRY.itemsize == MEMORY_ENTRY_BYTES
 _OPAQUE = np.dtype((np.void, MEMORY_ENTRY_BYTES))
 """An entry as one item, which NumPy moves several times as fast as a record or a row of bytes."""
 
-_SECOND = 1000
+SECOND = 1000
 """Milliseconds per unit of the time of an entry: uint32 seconds reach from 1970 to 2106."""
 
 _SMALLEST = 4
@@ -156,7 +156,7 @@ class UserMemory:
         places = np.arange(width) - (width - lengths)[:, None]  # (n, K), from 0 where there are entries
         indices = np.where(places >= 0, self._starts[users][:, None] + places, 0)
         taken = self._take(indices)
-        items, times = taken["item"].astype(np.int32), taken["time"].astype(np.int64) * _SECOND
+        items, times = taken["item"].astype(np.int32), taken["time"].astype(np.int64) * SECOND
         entries = MemoryEntries(items, times, taken["count"].astype(np.int32), taken["flags"].copy())
         if now is None or self.keep_ms is None:
             return entries
@@ -165,6 +165,11 @@ class UserMemory:
         for array in entries[1:]:
             array[gone] = 0
         return entries
+
+    def entries_of(self, user: int) -> NDArray[Any]:
+        """Return a view of the entries of one user, oldest first; the user -1 has none."""
+        start, length = (int(self._starts[user]), int(self._lengths[user])) if user >= 0 else (0, 0)
+        return self._entries[start : start + length].view(_ENTRY)[:, 0]
 
     def extend(
         self,
@@ -198,9 +203,9 @@ class UserMemory:
             kept[owner[hit], at[hit]] = False
         if self.keep_ms is not None:
             latest = np.maximum(np.maximum.reduceat(new["time"], first), old["time"].max(1, initial=0))
-            since = latest * np.int64(_SECOND) - self.keep_ms
-            kept &= old["time"] * np.int64(_SECOND) >= since[:, None]
-            stays = new["time"] * np.int64(_SECOND) >= since[owner]
+            since = latest * np.int64(SECOND) - self.keep_ms
+            kept &= old["time"] * np.int64(SECOND) >= since[:, None]
+            stays = new["time"] * np.int64(SECOND) >= since[owner]
             new, owner = new[stays], owner[stays]
         stayed, added = np.count_nonzero(kept, 1), np.bincount(owner, minlength=len(rows))
         ends = np.cumsum(stayed + added)
@@ -313,7 +318,7 @@ def _distinct(
     last = order[np.r_[starts[1:], len(order)] - 1]
     new = np.empty(len(starts), _ENTRY)
     new["item"] = items[last]
-    new["time"] = np.clip(np.maximum.reduceat(ts[order], starts) // _SECOND, 0, np.iinfo(np.uint32).max)
+    new["time"] = np.clip(np.maximum.reduceat(ts[order], starts) // SECOND, 0, np.iinfo(np.uint32).max)
     new["count"] = np.minimum(np.diff(np.r_[starts, len(order)]), np.iinfo(np.uint16).max)
     new["flags"] = np.bitwise_or.reduceat(actions[order], starts) & ~np.uint8(DISLIKED) | DISLIKED * disliked[last]
     owners = users[last].astype(np.int64)

@@ -40,9 +40,9 @@ def state_tower_weights(model: Monn) -> StateTowerWeights:
     """Return the weights of a model's state tower."""
     first, second = (layer for layer in model.state_tower.layers if isinstance(layer, nn.Linear))
     return StateTowerWeights(
-        first=_array(first.weight),
+        first=_array(first.weight.T),
         first_bias=_array(first.bias),
-        second=_array(second.weight),
+        second=_array(second.weight.T),
         second_bias=_array(second.bias),
         popularity=float(model.state_tower.popularity.detach()),
     )

@@ -6,7 +6,7 @@ The plain counterparts are `hsnn.trainer.features.item_counters.ItemCounters.fea
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,12 @@ from hsnn.trainer.features.item_counters import HALF_LIVES, HOUR, POPULARITY_PRI
 from hsnn.trainer.retrieval.compiled import compiled
 from hsnn.trainer.retrieval.leaf_scan import Floats, Rows, ScanQuery
 
-_HALF_LIVES = np.array(HALF_LIVES)
+# Exponents of the decay per ms.
+_PER_MS = -1 / np.array(HALF_LIVES)
 
 
 class StateTowerWeights(NamedTuple):
-    """Weights of the state tower, two linear layers; `popularity` is the factor of log popularity in the bias."""
+    """Weights (in, out) of the state tower, two linear layers, and the factor of log popularity in the bias."""
 
     first: Floats
     first_bias: Floats
@@ -53,46 +54,61 @@ class ScoringColumns(NamedTuple):
 
 
 @compiled
+def _state_features(states: ScoringColumns, row: int | np.int64, features: Floats) -> Any:
+    """Write the state features of a row but log popularity, and return that."""
+    periods, now = len(_PER_MS), states.now
+    elapsed = max(now - states.last[row], 0)
+    in_use = np.float32(0)
+    for period in range(periods):
+        decay = np.exp2(np.float32(elapsed * _PER_MS[period]))
+        count = np.log1p(states.values[row, period] * decay)
+        features[period] = count / np.float32(3)
+        if period:
+            features[periods + period - 1] -= count
+        if period < periods - 1:
+            features[periods + period] = count
+        if period == states.half_life:
+            in_use = count
+    features[2 * periods - 1] = np.log1p(np.float32(max(now - states.first[row], 0) / HOUR)) / np.float32(3)
+    features[2 * periods] = np.log1p(np.float32(elapsed / HOUR)) / np.float32(3)
+    return np.log(np.expm1(in_use) + np.float32(POPULARITY_PRIOR))
+
+
+@compiled
+def _linear_columns(weight: Floats, bias: Floats, values: Floats, out: Floats) -> None:
+    """Write ``values @ weight + bias``, an input at a time: vector instructions then need no sums across."""
+    for unit in range(len(out)):
+        out[unit] = bias[unit]
+    for column in range(len(values)):
+        value = values[column]
+        for unit in range(len(out)):
+            out[unit] += weight[column, unit] * value
+
+
+@compiled
 def score_items(query: ScanQuery, rows: Rows, states: ScoringColumns, tower: StateTowerWeights) -> Floats:
     """Score ascending `rows` (n,) as the item level does: (n,) float32."""
-    vectors, leaf, now = states.vectors, states.leaf, states.now
+    vectors, leaf = states.vectors, states.leaf
     out = np.empty(len(rows), np.float32)
-    periods, of_state = len(_HALF_LIVES), tower.second.shape[0] - 1
+    of_state = tower.second.shape[1] - 1
     split = len(query.vector) - of_state
-    features, counts = np.empty(2 * periods + 1, np.float32), np.empty(periods, np.float32)
-    hidden = np.empty(len(tower.first), np.float32)
+    features, hidden = np.empty(len(tower.first), np.float32), np.empty(len(tower.second), np.float32)
+    state = np.empty(of_state + 1, np.float32)
     least, pair = query.leaf_scores[0], 0
     for score in query.leaf_scores:
         least = min(least, score)
     for number in range(len(rows)):
         row = rows[number]
-        elapsed = max(now - states.last[row], 0)
-        for period in range(periods):
-            decay = np.float32(np.exp2(-elapsed / _HALF_LIVES[period]))
-            counts[period] = np.log1p(states.values[row, period] * decay)
-            features[period] = counts[period] / np.float32(3)
-        for period in range(periods - 1):
-            features[periods + period] = counts[period] - counts[period + 1]
-        features[2 * periods - 1] = np.log1p(max(now - states.first[row], 0) / HOUR) / 3
-        features[2 * periods] = np.log1p(elapsed / HOUR) / 3
-        popularity = np.log(np.expm1(counts[states.half_life]) + np.float32(POPULARITY_PRIOR))
+        popularity = _state_features(states, row, features)
+        _linear_columns(tower.first, tower.first_bias, features, hidden)
         for unit in range(len(hidden)):
-            total = np.float32(0)
-            for column in range(len(features)):
-                total += tower.first[unit, column] * features[column]
-            hidden[unit] = max(total + tower.first_bias[unit], np.float32(0))
-        score = np.float32(0)
+            hidden[unit] = max(hidden[unit], np.float32(0))
+        _linear_columns(tower.second, tower.second_bias, hidden, state)
+        score = vectors[row, vectors.shape[1] - 1] + state[of_state]
         for column in range(split):
             score += vectors[row, column] * query.vector[column]
         for column in range(of_state):
-            total = np.float32(0)
-            for unit in range(len(hidden)):
-                total += tower.second[column, unit] * hidden[unit]
-            score += (total + tower.second_bias[column]) * query.vector[split + column]
-        total = np.float32(0)
-        for unit in range(len(hidden)):
-            total += tower.second[of_state, unit] * hidden[unit]
-        score += vectors[row, vectors.shape[1] - 1] + (total + tower.second_bias[of_state])
+            score += state[column] * query.vector[split + column]
         score += np.float32(tower.popularity) * popularity
         score += query.leaf_scores[leaf[row]] if leaf[row] >= 0 else least
         while pair < len(query.pair_rows) and query.pair_rows[pair] < row:

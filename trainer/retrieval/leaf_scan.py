@@ -291,6 +291,29 @@ def scan_rows(arrays: LeafArrays, query: ScanQuery, rows: Rows, wanted: int) -> 
 
 
 @compiled
+def sorted_best(scores: Floats, rows: Rows, wanted: int) -> tuple[Floats, Rows]:
+    """Return the best `wanted` scores, best first, and their rows; of equal scores the lower row first.
+
+    Both arrays are reordered.
+    """
+    if len(rows) > wanted:
+        keep_best(scores, rows, len(rows), wanted)
+        scores, rows = scores[:wanted], rows[:wanted]
+    gap = 1
+    while 3 * gap < len(rows):
+        gap = 3 * gap + 1
+    while gap > 0:
+        for number in range(gap, len(rows)):
+            row, score, at = rows[number], scores[number], number
+            while at >= gap and (scores[at - gap] < score or (scores[at - gap] == score and rows[at - gap] > row)):
+                rows[at], scores[at] = rows[at - gap], scores[at - gap]
+                at -= gap
+            rows[at], scores[at] = row, score
+        gap //= 3
+    return scores, rows
+
+
+@compiled
 def _chosen(scores: Floats, rows: Rows, wanted: int) -> tuple[Rows, Floats]:
     """Return the best `wanted` rows, ascending, and their scores; both arrays are reordered."""
     if len(rows) > wanted:

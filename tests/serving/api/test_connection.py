@@ -77,7 +77,7 @@ def ended(opened: socket.socket) -> bool:
 LIVE = b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /healthz/live HTT", b"GET /healthz/live HTTP/1.1\r\nX: "])
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz/li", b"GET /healthz/live HTTP/1.1\r\nX: "])
 def test_a_client_without_headers_is_closed_however_slowly_it_sends(serving, monkeypatch, sent):
     monkeypatch.setattr(connection, "_HEADER_SECONDS", 0.1)
     opened, end = serving.connect(sent), time.monotonic() + 0.3
@@ -87,6 +87,15 @@ def test_a_client_without_headers_is_closed_however_slowly_it_sends(serving, mon
             time.sleep(0.01)
     assert ended(opened)
     assert serving.closed("no headers") == 1
+
+
+def test_a_client_whose_headers_have_no_end_is_closed(serving):
+    opened = serving.connect(b"GET /healthz/live HTTP/1.1\r\n")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(1000):
+            opened.sendall(b"X: " + b"y" * 1000 + b"\r\n")
+    assert ended(opened)
+    assert serving.closed("large headers") == 1
 
 
 def test_a_request_in_progress_is_no_idle_connection(serving, monkeypatch):

@@ -135,6 +135,8 @@ def test_same_items_and_scores_as_the_reference(new_plant, seed, items, config, 
     with pytest.MonkeyPatch.context() as patch:
         plain = retrieval.conditions_of
         patch.setattr(retrieval, "conditions_of", lambda state, request: plain(state, request)._replace(boosts=boosts))
+        if boosted:  # requests do not say so
+            patch.setattr(retrieval, "is_plain", lambda state, request, limits: False)
         for _ in range(3):
             for one, other in zip(retrieve(engine, asked, bounds), retrieve(reference, asked, bounds), strict=True):
                 assert_same(one, other)
