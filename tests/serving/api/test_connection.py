@@ -61,7 +61,7 @@ class Serving:
 
 @pytest.fixture
 def serving(mirror: Mirror) -> Iterator[Serving]:
-    serving = Serving(mirror, max_connections=4)
+    serving = Serving(mirror, max_connections=4, deadline="60s")
     yield serving
     serving.stop()
 
