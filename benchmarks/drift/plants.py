@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ _SHARE = 0.3
 
 # Milliseconds that the clock of a producer is ahead.
 _CLOCK = 3_600_000
+
+DAY = 86_400_000
+"""Milliseconds of a day."""
 
 Plant = Callable[[Observation, np.random.Generator], Observation]
 
@@ -27,6 +31,22 @@ def broken_feature(seen: Observation, rng: np.random.Generator) -> Observation:
     lost = _chosen(len(seen.event_ts), rng)
     contexts = [None if gone else context for gone, context in zip(lost.tolist(), seen.contexts, strict=True)]
     return replace(seen, contexts=contexts, values=np.where(lost, np.nan, seen.values).astype(np.float32))
+
+
+def unit_change(seen: Observation, rng: np.random.Generator) -> Observation:
+    """Give the values of a share of the events in hundredths of their unit."""
+    other = _chosen(len(seen.values), rng)
+    return replace(seen, values=np.where(other, 100 * seen.values, seen.values).astype(np.float32))
+
+
+def swapped_columns(seen: Observation, rng: np.random.Generator) -> Observation:
+    """Exchange action and value of a share of the events, as a wrong map of columns does: `4.0` clicked."""
+    other = _chosen(len(seen.actions), rng)
+    actions = [
+        f"{value:g}" if flag else action
+        for flag, action, value in zip(other.tolist(), seen.actions, seen.values.tolist(), strict=True)
+    ]
+    return replace(seen, actions=actions, values=np.where(other, np.nan, seen.values).astype(np.float32))
 
 
 def label_rate(seen: Observation, rng: np.random.Generator) -> Observation:
@@ -61,13 +81,66 @@ def duplicate_producer(seen: Observation, rng: np.random.Generator) -> Observati
 
 PLANTS: dict[str, tuple[Plant, frozenset[str]]] = {
     "broken feature": (broken_feature, frozenset({"users_context_missing", "users_value_missing", "users_value"})),
+    "unit change": (unit_change, frozenset({"users_value"})),
+    "swapped columns": (swapped_columns, frozenset({"users_action_mix", "users_value_missing"})),
     "label rate": (label_rate, frozenset({"users_action_mix"})),
     "popularity burst": (popularity_burst, frozenset({"items_concentration"})),
-    "bot flood": (bot_flood, frozenset({"users_busiest_share", "users_events_each"})),
+    "bot flood": (bot_flood, frozenset({"users_busiest_share", "users_events_each", "users_sustained_share"})),
     "clock off": (clock_off, frozenset({"clocks_ahead_share", "clocks_spread"})),
     "duplicate producer": (duplicate_producer, frozenset({"pipeline_duplicates"})),
 }
 """Changes of observations, and the signals that are meant to find each."""
+
+
+class Rhythm:
+    """Give a stream the rhythm of a day: by night stream time runs faster, and evenings have an app of their own.
+
+    Parameters
+    ----------
+    hours
+        Of stream time per hour of the recorded one: ratings of a year have no days in windows of a thousand events.
+    """
+
+    def __init__(self, hours: float) -> None:
+        self._hours = hours
+
+    def __call__(self, seen: Observation, rng: np.random.Generator) -> Observation:
+        """Change times, contexts and actions of a batch."""
+        delay = seen.sent_at - seen.event_ts
+        event_ts = self._warped(seen.event_ts)
+        evening = 0.5 + 0.5 * np.sin(2 * np.pi * event_ts / DAY)
+        by_app = (rng.random(len(event_ts)) < 0.4 * evening).tolist()
+        last = int(event_ts.max())
+        return replace(
+            seen,
+            ts=last,
+            watermark=last,
+            event_ts=event_ts,
+            sent_at=event_ts + delay,
+            actions=["listen" if flag else action for flag, action in zip(by_app, seen.actions, strict=True)],
+        )
+
+    def _warped(self, ts: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Slow time down and speed it up over the day: between 1 / 1.7 and 1 / 0.3 times as many events per second."""
+        scaled = ts.astype(np.float64) * self._hours
+        return (scaled + 0.7 * DAY / (2 * np.pi) * np.sin(2 * np.pi * scaled / DAY)).astype(np.int64)
+
+
+class NewCatalogue:
+    """Replace all items by others from `start` on: an import that gave every item a new id.
+
+    Examples
+    --------
+    >>> NewCatalogue(start=2)(0, ["a"]), NewCatalogue(start=2)(2, ["a"])
+    (['a'], ['new a'])
+    """
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+
+    def __call__(self, before: int, items: Sequence[str]) -> Sequence[str]:
+        """Replace the items of a batch."""
+        return items if before < self._start else [f"new {item}" for item in items]
 
 
 class InterestShift:

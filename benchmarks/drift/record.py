@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from hsnn.evaluation.harness.dataset_config import join_config
 from hsnn.monitoring.observation import FeedFigures, ModelFigures, Observation
 from hsnn.streaming.datasets import Dataset
 from hsnn.streaming.schema.batch import Batch
+from hsnn.streaming.schema.commands import Command
 from hsnn.streaming.schema.events import Item
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.online.observation import begin_observation
@@ -19,12 +21,21 @@ from hsnn.trainer.training.learner import Learner
 Change = Callable[[int, Sequence[str]], Sequence[str]]
 """Changes the items of a batch, by the number of events before it."""
 
+Commands = Callable[[int], Sequence[Command]]
+"""Commands to the trainer before a batch, by the number of events before it."""
+
 # Milliseconds between event and sending: data sets have no time of sending, so that it is drawn.
 _SEND_DELAY = (50, 500)
 
 
 def record(
-    data: Dataset, events: int, seed: int, *, model: bool, change: Change | None = None
+    data: Dataset,
+    events: int,
+    seed: int,
+    *,
+    model: bool,
+    change: Change | None = None,
+    commands: Commands = lambda before: (),  # noqa: ARG005
 ) -> Iterator[Observation]:
     """Yield the observations of the first events of a data set, in batches of 512.
 
@@ -34,6 +45,8 @@ def record(
         Learn the batches; otherwise users and items are only counted, and the signals of the model have no value.
     change
         Planted into the stream before it is learned.
+    commands
+        Carried out by the trainer.
     """
     config = TrainerConfig(seed=seed)
     learner, counter, rng, before = Learner(config), _Counter(), np.random.default_rng([seed, 7]), 0
@@ -43,7 +56,9 @@ def record(
         log = batch.engagements
         sent = log.ts + rng.integers(*_SEND_DELAY, len(log))
         batch = replace(
-            batch, engagements=replace(log, sent_at=sent, item=log.item if change is None else change(before, log.item))
+            batch,
+            engagements=replace(log, sent_at=sent, item=log.item if change is None else change(before, log.item)),
+            control=[msgspec.json.encode(command) for command in commands(before)],
         )
         before += len(log)
         if not model:

@@ -8,12 +8,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hsnn.monitoring.observation import Observation
 from hsnn.monitoring.watching.signal import GroupDeclaration, Signal, Sums, Value
 
 # Users whose share of a window is that of the busiest: a bot flood comes from few ids.
 _BUSIEST = 5
+
+# Busiest users of a window that are looked for in the next ones: people come and go, a machine stays.
+_FOLLOWED = 20
+
+# Windows in a row in which a user must have been among these.
+_WINDOWS = 2
 
 # Actions counted by name in a window; the rest counts as one, so that a producer of random names fills no memory.
 _ACTIONS = 32
@@ -32,6 +39,13 @@ SIGNALS = (
     Signal(
         name="users_busiest_share",
         meaning=f"share of the {_BUSIEST} busiest users in the events",
+        worse="up",
+        floor=0.02,
+        seasonal=True,
+    ),
+    Signal(
+        name="users_sustained_share",
+        meaning=f"share of events by users who were among the {_FOLLOWED} busiest of both windows before",
         worse="up",
         floor=0.02,
         seasonal=True,
@@ -72,6 +86,7 @@ class UserSignals:
         self._sums = Sums()
         self._actions: Counter[str] = Counter()
         self._users: list[int] = []
+        self._busiest: list[list[int]] = []  # ids, ascending, of the busiest users of the last windows
         self._before = 0  # newest event time of the window before, epoch ms
 
     def update(self, observation: Observation) -> None:
@@ -98,13 +113,14 @@ class UserSignals:
     def close(self, observation: Observation) -> Mapping[str, Value]:
         """Return shares, means, and the counts of actions."""
         sums, values = self._sums, self._sums.values
-        _, times = np.unique(np.array(self._users, np.int64), return_counts=True)
+        users, times = np.unique(np.array(self._users, np.int64), return_counts=True)
         seconds = (observation.ts - self._before) / 1000 if self._before else 0.0
         busiest = float(np.sort(times)[-_BUSIEST:].sum())
         found: dict[str, Value] = {
             "users_rate": math.log(values["all"] / seconds) if seconds > 0 and values.get("all") else float("nan"),
             "users_events_each": math.log(times.mean()) if len(times) else float("nan"),
             "users_busiest_share": busiest / times.sum() if len(times) else float("nan"),
+            "users_sustained_share": self._sustained(users, times),
             "users_new_share": sums.share("new", "examples"),
             "users_action_mix": dict(self._actions),
             "users_context_missing": sums.share("contexts_missing", "all"),
@@ -115,12 +131,23 @@ class UserSignals:
         self._actions, self._users, self._before = Counter(), [], observation.ts
         return found
 
+    def _sustained(self, users: NDArray[np.int64], times: NDArray[np.int64]) -> float:
+        """Return the share of events by users (n,) with `times` (n,) who were busy before, and note who is busy now."""
+        share = float("nan")
+        if len(self._busiest) == _WINDOWS and len(times):
+            both = set(self._busiest[0]).intersection(*self._busiest[1:])
+            share = float(times[np.isin(users, sorted(both))].sum() / times.sum())
+        busiest = users[np.lexsort((users, -times))[:_FOLLOWED]]  # of equally busy ones those with smaller ids
+        self._busiest = [*self._busiest, sorted(busiest.tolist())][-_WINDOWS:]
+        return share
+
     def state_dict(self) -> dict[str, Any]:
         """Return the open window."""
         return {
             "sums": self._sums.state_dict(),
             "actions": dict(self._actions),
             "users": list(self._users),
+            "busiest": [list(ids) for ids in self._busiest],
             "before": self._before,
         }
 
@@ -128,6 +155,7 @@ class UserSignals:
         """Restore `state_dict`."""
         self._sums.load_state_dict(state["sums"])
         self._actions, self._users = Counter(state["actions"]), [int(user) for user in state["users"]]
+        self._busiest = [[int(user) for user in ids] for ids in state.get("busiest", [])]  # younger than the others
         self._before = int(state["before"])
 
 

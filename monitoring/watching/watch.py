@@ -19,6 +19,10 @@ from hsnn.monitoring.watching.signal import Signal, Value
 # Values kept: they hold what is usual. When there are so many, the older half is forgotten.
 _KEPT = 256
 
+# Windows of a stream's beginning, in which all is new, so that nothing in them is usual: they are forgotten once the
+# baseline is known without them.
+_BEGINNING = 16
+
 # Windows after a change test fires, beyond the persistence, in which its shift may prove to last.
 _PATIENCE = 8
 
@@ -62,7 +66,7 @@ class Watch:
     >>> watch = Watch(signal, WatchConfig(), create)
     >>> alarms = [watch.update(index % 3 + 30.0 * (index >= 60), ts=index) for index in range(80)]
     >>> [(alarm.ts, alarm.since, alarm.before) for alarm in alarms if alarm]
-    [(62, 60, 1.0)]
+    [(63, 60, 1.0)]
     """
 
     def __init__(self, signal: Signal, config: WatchConfig, make_test: Callable[[], ChangeTest]) -> None:
@@ -71,6 +75,7 @@ class Watch:
         self._season = SeasonalReference()
         self._reference = HistogramReference()
         self._first_ts: int | None = None
+        self._beginning = True  # the kept values hold the stream's beginning
         self._suspicion = 0  # windows in which the shift that the test fired at may still prove to last
         self._start([], [])
 
@@ -87,7 +92,12 @@ class Watch:
         self._suspicion = max(self._suspicion - 1, 0)
         if self._signal.seasonal:
             self._season.add(number, ts)
-        if alarm is None and len(self._values) >= _KEPT:
+        if alarm is not None:
+            self._beginning = False
+        elif self._beginning and len(self._values) >= self._config.baseline + _BEGINNING and not self._suspicion:
+            self._beginning = False
+            self._start(self._values[_BEGINNING:], self._ends[_BEGINNING:])
+        elif len(self._values) >= _KEPT:
             self._start(self._values[_KEPT // 2 :], self._ends[_KEPT // 2 :])
         return alarm
 
@@ -102,6 +112,7 @@ class Watch:
             "ends": list(self._ends),
             "standard": list(self._standard),
             "first": self._first_ts,
+            "beginning": self._beginning,
             "suspicion": self._suspicion,
             "pause": self._cool_down.remaining,
             "season": self._season.state_dict(),
@@ -113,7 +124,7 @@ class Watch:
         self._values, self._ends = [float(value) for value in state["values"]], [int(end) for end in state["ends"]]
         centre, spread = state["standard"]
         self._standard = float(centre), float(spread)
-        self._first_ts = state["first"]
+        self._first_ts, self._beginning = state["first"], bool(state.get("beginning", False))
         self._suspicion, self._cool_down.remaining = int(state["suspicion"]), int(state["pause"])
         self._season.load_state_dict(state["season"])
         self._reference.load_state_dict(state["reference"])
