@@ -45,8 +45,8 @@ class HalfLifeSelector:
 
     @property
     def best(self) -> int:
-        """Index of the best half-life."""
-        return int(np.argmin(self.loss))
+        """Index of the best half-life, of equally good ones the longest: a young stream has nothing to forget."""
+        return len(HALF_LIVES) - 1 - int(np.argmin(self.loss[::-1]))
 
     def state_dict(self) -> dict[str, Array]:
         """Return the running losses and totals; `time` is a value of its own."""

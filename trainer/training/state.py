@@ -149,7 +149,7 @@ class LearnerState:
         self.replay = ReplayBuffer(config.model, config.replay_size if config.replay else 0)
         self.extra: dict[str, tuple[EngagementTable, TableKind]] = {}
         self.events = self.positives = self.steps = self.watermark = self.origin = self.last_batch = 0
-        self.half_life = 0
+        self.half_life = self.half_lives.best
         self.passes = ItemPasses()
         self.index_recall = RunningRecall()
         self.commanded = CommandedState()

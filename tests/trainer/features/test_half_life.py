@@ -36,6 +36,12 @@ def test_losses_are_judged_before_the_batch_is_counted():
     assert choice.loss.tolist() == pytest.approx([0.01 * np.log(50)] * len(HALF_LIVES))
 
 
+def test_of_equally_good_ones_the_longest_is_the_best():
+    """Nothing is known before the first batch, and of a first batch nothing was counted before."""
+    for streams in ([], [[0, 1, 0]]):
+        assert follow(streams, items=50).best == len(HALF_LIVES) - 1
+
+
 def test_totals_are_the_sum_of_all_counts():
     states, choice = ItemCounters(), HalfLifeSelector()
     now = 1_700_000_000_000

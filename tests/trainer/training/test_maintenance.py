@@ -34,9 +34,15 @@ def sliced(monkeypatch) -> None:
 
 @pytest.fixture
 def learner(config, with_index) -> Callable[[], Learner]:
-    """A new learner that seeds after 1,024 events and refits every 1,024; clicks never grow old in its world."""
+    """A new learner that seeds after 1,024 events, refits every 1,024, and begins with the shortest half-life."""
     chosen = with_index(config, learner="em", seed_after=1024, kmeans_every=1024)
-    return lambda: Learner(chosen)
+
+    def make() -> Learner:
+        made = Learner(chosen)
+        made.half_life = 0
+        return made
+
+    return make
 
 
 @pytest.fixture
