@@ -122,11 +122,14 @@ def order_keys(ts: NDArray[np.int64], *, key: int, base: int, start: int, tolera
     followers, agreeing = _following(ts, tolerance)
     if key != base and _contradicted(ts[:WINDOW], key - tolerance):
         key = base
+    # At least half of the rows that follow are far behind it. The last row has no followers: nothing speaks against it.
     doubted = (ts != NO_TIME) & (2 * agreeing <= followers) & (followers > 0)
+    # The last `WINDOW` rows have not met all their followers yet: a jump among them waits, unless no more will come.
     undecided_from = n if complete else max(n - WINDOW, 0)
     steps = _Steps(ts, start, tolerance)
     keys, stop = steps.running(doubted, key, undecided_from)
     bases, _ = steps.running(doubted | (agreeing < QUORUM), base, n)
+    # Both maxima begin with values of their own; a base above its key would order rows behind what they came before.
     return OrderKeys(keys[:stop], np.minimum(bases, keys)[:stop])
 
 
@@ -135,6 +138,7 @@ def _following(ts: NDArray[np.int64], tolerance: int) -> tuple[NDArray[np.int64]
     if (np.diff(ts) >= 0).all() and (len(ts) == 0 or ts[0] != NO_TIME):  # in order, as most partitions are
         followers = np.minimum(np.arange(len(ts))[::-1], WINDOW)
         return followers, followers
+    # Row i of `windows` are the rows after i; padding gives the last ones as many, and does not count as followers.
     padded = np.concatenate((ts, np.full(WINDOW, NO_TIME)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[1:]
     timed = windows != NO_TIME
@@ -158,10 +162,13 @@ class _Steps(NamedTuple):
         """Return the running maximum (n,) from `key` without doubted jumps, and the first undecided jump."""
         ts = self.ts
         running = np.maximum.accumulate(np.concatenate(([key], np.where(doubted, NO_TIME, ts))))
+        # A doubted row that is no long step ahead counts after all. One by one, since each may raise the maximum that the
+        # next is compared with; they are few.
         for row in np.flatnonzero(doubted).tolist():
             reference = max(int(running[row]), self.start)
             if reference == NO_TIME or ts[row] <= reference + self.tolerance:
                 running[row + 1 :] = np.maximum(running[row + 1 :], ts[row])
+        # Stop at the first jump among the undecided rows, taken or not: what follows may yet contradict it.
         before = np.maximum(running[:-1], self.start)[undecided_from:]
         jumps = (ts[undecided_from:] > before + self.tolerance) & (before != NO_TIME)
         stop = undecided_from + int(np.argmax(jumps)) if jumps.any() else len(ts)
@@ -233,6 +240,8 @@ class Watermark:
         after, too_old = np.empty(n, np.int64), np.zeros(n, np.bool_)
         times = np.where(ts == NO_TIME, NO_TIME, corroborated(ts, sent_at))
         done = 0
+        # A stretch in which no row is ahead needs no votes: the watermark is the running maximum, in one pass. From the
+        # first row that is ahead on, each row's vote may decide whether the next still is.
         while done < n:
             rest = times[done:]
             before = np.maximum.accumulate(np.concatenate(([self.reference], rest)))[:-1]
@@ -253,6 +262,7 @@ class Watermark:
         oldest = np.where(before == NO_TIME, EARLIEST, np.maximum(EARLIEST, before - limits.max_past))
         too_old = (times != NO_TIME) & (times < oldest)
         accepted = np.where(too_old, NO_TIME, times)
+        # Refused rows are `NO_TIME`, the smallest number, and so move no maximum.
         after = np.maximum.accumulate(np.concatenate(([self.value], accepted)))
         self.value = int(after[-1])
         voting = np.flatnonzero(accepted != NO_TIME)

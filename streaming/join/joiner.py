@@ -186,6 +186,7 @@ class Joiner:
         row = np.repeat(np.arange(len(items)), counts)  # (n,) row of the impression that showed each item
         rows = row.tolist()
         user, item = gather(impressions.user, rows), list(chain.from_iterable(items))
+        # Numbers tell impressions apart, whose ids the producer may have used twice.
         first = self._impressions
         self._unlabelled.update(zip(range(first, first + len(items)), counts.tolist(), strict=True))
         self._impressions += len(items)
@@ -259,6 +260,7 @@ class Joiner:
             return LabelledImpressions.empty(len(self.tasks)), 0
         ts = self._shown.ts[waiting]
         due = (ts + self._window < watermark) | (ts <= self._ended_at)
+        # `waiting` is in order of arrival, so the first that are not due have waited longest.
         early = max(0, len(waiting) - int(np.count_nonzero(due)) - self._capacity)
         due[np.flatnonzero(~due)[:early]] = True
         return self._label(waiting[due], watermark), early
@@ -271,7 +273,9 @@ class Joiner:
             self._unlabelled[number] -= count
             if not self._unlabelled[number]:
                 del self._unlabelled[number]
-        labels = shown.task_bits[slots, None] >> np.arange(len(self.tasks)) & 1
+        labels = (
+            shown.task_bits[slots, None] >> np.arange(len(self.tasks)) & 1
+        )  # (n, tasks): bit i is the label of task i
         return LabelledImpressions(
             ts=shown.ts[slots],
             decided_at=np.full(len(slots), watermark),
@@ -291,6 +295,7 @@ class Joiner:
         slots = table.with_status(status)
         if len(slots):
             old = table.ts[slots] < before
+            # Slots are in order of arrival: beyond the capacity the first that came go, however young by event time.
             old[: max(0, len(slots) - self._capacity)] = True
             table.remove(slots[old])
 

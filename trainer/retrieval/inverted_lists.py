@@ -164,6 +164,7 @@ class InvertedLists:
         self._members[self._start[node] + size] = row
         self._slot[row], self.node_of[row] = size, node
         self.sizes[node] += 1
+        # Beyond the exponent the sum would lose all smaller items, or overflow: the unit is chosen anew.
         if self.log_mass[row] - self._shift > _LARGEST_EXPONENT:
             self._sum_masses()
         else:
@@ -188,6 +189,7 @@ class InvertedLists:
         if not len(rows):
             return
         self.barrier.before_write(rows)
+        # Sorted by node, the new rows of each node are neighbours and fill the places behind its last member.
         order = np.argsort(nodes, kind="stable")
         rows, nodes = rows[order], nodes[order]
         added = np.bincount(nodes, minlength=len(self.sizes))
@@ -210,6 +212,7 @@ class InvertedLists:
         if self._end > 2 * int(self._room.sum()):  # most of the array is room that lists have left
             self._lay_out(self._members[span_indices(self._start, self.sizes)], sizes)
             return
+        # To the end: making room where they lie would move all lists behind them.
         members, held = self._members[span_indices(self._start[full], self.sizes[full])], self.sizes[full]
         self._room[full] = 2 * sizes[full]
         self._start[full] = self._end + np.cumsum(self._room[full]) - self._room[full]
@@ -223,12 +226,14 @@ class InvertedLists:
         if node < 0:
             return
         self.barrier.before_write(row)
+        # The last member takes the place of the removed one: lists stay dense, and nothing else moves.
         self.sizes[node] -= 1
         last = self._members[self._start[node] + self.sizes[node]]
         self._members[self._start[node] + self._slot[row]] = last
         self._slot[last] = self._slot[row]
         self.node_of[row] = -1
         before = float(self._mass[node])
+        # Subtracting is O(1) but leaves rounding error, which may be negative; nearly empty sums are made afresh.
         self._mass[node] = max(before - np.exp(self.log_mass[row] - self._shift), 0.0)
         if self._mass[node] < _NOISE * before:
             self._sum_afresh([node], before)
@@ -247,6 +252,8 @@ class InvertedLists:
         # The lists' last places are given up. Rows that stay move from there to the places that became free before.
         last = self._members[span_indices(self._start + self.sizes, removed)]
         last = last[self.node_of[last] >= 0]
+        # As many rows stay among the last places as places are free before them, node by node: sorted by node, both
+        # sequences match one to one.
         free = np.flatnonzero(slots < self.sizes[nodes])
         free = free[np.argsort(nodes[free], kind="stable")]
         self._members[self._start[nodes[free]] + slots[free]] = last
@@ -365,6 +372,7 @@ class InvertedLists:
         # The tiny constants keep nodes and items without traffic from log(0).
         totals = np.log(np.maximum(self._mass + prior * self.sizes, 1e-300))  # (K,)
         masses = np.exp(gather_rows(self.log_mass, rows) - self._shift)
+        # log(P(node) * share of the item in its node); the node's terms are added once per node, not per row.
         keys = (node_logits - totals)[nodes] + np.log(masses + prior + 1e-300)
         if considered > budget:
             chosen = np.argpartition(-keys, budget - 1)[:budget]
