@@ -162,8 +162,8 @@ class _Steps(NamedTuple):
         """Return the running maximum (n,) from `key` without doubted jumps, and the first undecided jump."""
         ts = self.ts
         running = np.maximum.accumulate(np.concatenate(([key], np.where(doubted, NO_TIME, ts))))
-        # A doubted row that is no long step ahead counts after all. One by one, since each may raise the maximum that the
-        # next is compared with; they are few.
+        # A doubted row that is no long step ahead counts after all. One by one, since each may raise the maximum that
+        # the next is compared with; they are few.
         for row in np.flatnonzero(doubted).tolist():
             reference = max(int(running[row]), self.start)
             if reference == NO_TIME or ts[row] <= reference + self.tolerance:
