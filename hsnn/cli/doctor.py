@@ -48,7 +48,7 @@ def upgrade(
     """Convert what an earlier release has stored; stop trainer and scheduler first. Exit status 1 if it cannot be."""
     from hsnn.doctor.upgrade import upgrade_stored
 
-    findings = list(upgrade_stored(settings(config, overrides).config, dry_run=dry_run))
+    findings = list(upgrade_stored(settings(config, overrides), dry_run=dry_run))
     print_findings(findings)
     if any(finding.state == "fail" for finding in findings):
         raise typer.Exit(1)

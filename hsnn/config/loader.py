@@ -26,6 +26,9 @@ DEFAULT_FILE = "hsnn.toml"
 
 # Begins the names of environment variables that set keys.
 ENV_PREFIX = "HSNN_"
+FORMAT = 1
+"""Number of the format of a configuration file, its key `format` at the top; larger with a release that renames keys or
+changes what they mean. A file without it is of format 1."""
 OTHER_VARIABLES = frozenset({"HSNN_CONFIG", "HSNN_CACHE", "HSNN_DATA", "HSNN_VENV", "HSNN_VENV_TAKE"})
 """Environment variables of the project that are not keys: configuration file, cache, data sets, virtual environment."""
 
@@ -51,10 +54,16 @@ class Loaded:
     config
     origins
         Source of every key that was set: ``--set``, an environment variable or a file.
+    file
+        The file that was read; None without one.
+    file_format
+        Number of its format.
     """
 
     config: Config
     origins: dict[str, str]
+    file: Path | None = None
+    file_format: int = FORMAT
 
 
 def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Loaded:
@@ -80,11 +89,13 @@ def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Loaded:
     >>> loaded.origins["streaming.batch_size"]
     '--set'
     """
-    known = known_keys()
+    known, path = known_keys(), _existing_file(file)
+    tree = {} if path is None else _read_file(path)
+    file_format = _pop_format(tree, path)
     values: dict[str, Any] = dict(flatten(Config().model_dump(), known))
     origins: dict[str, str] = {}
     for name, value, origin in (
-        *_from_file(file, known),
+        *(Setting(_resolve_key(name, known, str(path)), value, str(path)) for name, value in flatten(tree, known)),
         *_from_environment(known),
         *_from_arguments(overrides, known),
     ):
@@ -95,25 +106,40 @@ def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Loaded:
         origins[name] = origin
     try:
         given = {name: values[name] for name in origins}  # without defaults: a preset must see what was not set
-        return Loaded(Config(**nested(given.items())), origins)
+        return Loaded(Config(**nested(given.items())), origins, path, file_format)
     except ValidationError as error:
         raise ConfigError("; ".join(_describe_problem(dict(problem), origins) for problem in error.errors())) from error
 
 
-def _from_file(file: Path | None, known: Mapping[str, Key]) -> list[Setting]:
+def _existing_file(file: Path | None) -> Path | None:
+    """Return the file to read: one that is named must exist, the default one may be missing."""
     named = file or (Path(os.environ["HSNN_CONFIG"]) if os.environ.get("HSNN_CONFIG") else None)
     path = named or Path(DEFAULT_FILE)
-    if named is None and not path.exists():
-        return []
+    return None if named is None and not path.exists() else path
+
+
+def _read_file(path: Path) -> dict[str, Any]:
     try:
-        tree = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(
             f"cannot read {path}: {error.strerror}; `hsnn config init {path}` writes a configuration"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    return [Setting(_resolve_key(name, known, str(path)), value, str(path)) for name, value in flatten(tree, known)]
+
+
+def _pop_format(tree: dict[str, Any], path: Path | None) -> int:
+    """Remove the number of the format from a file's content, and return it."""
+    number = tree.pop("format", FORMAT)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ConfigError(f"{path}: format = {number!r} is not the number of a format; `hsnn config init` writes one")
+    if number > FORMAT:
+        raise ConfigError(
+            f"{path} has format {number}, and this release reads up to {FORMAT}: a newer release has written it; "
+            "upgrade this one, or write the file anew with `hsnn config init`"
+        )
+    return number
 
 
 def _from_environment(known: Mapping[str, Key]) -> list[Setting]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from hsnn.config.digest import effective
 from hsnn.config.keys import Key, flatten
-from hsnn.config.loader import Loaded
+from hsnn.config.loader import FORMAT, Loaded
 from hsnn.config.schema import Config, known_keys
 from hsnn.monitoring.duration import format_duration
 from hsnn.trainer.config.presets import PRESETS
@@ -42,6 +42,7 @@ def commented() -> str:
         "# Stronger than this file: the environment (HSNN_SECTION__KEY=...), then --set section.key=... of a command."
     ]
     lines += ['# Durations: "250ms", "10s", "5m", "2h", "1d". "none" where a value may be left open.']
+    lines += [f"format = {FORMAT}"]
     for key in _with_headings(lines, described=True):
         if key.field.description:
             lines.append(f"# {key.field.description}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hsnn.config.loader import Loaded
 from hsnn.config.schema import Config
 from hsnn.doctor.finding import Finding
 from hsnn.streaming.redis.client import connect
@@ -13,8 +14,11 @@ from hsnn.trainer.checkpoint.renamed_parts import FORMAT
 from hsnn.trainer.checkpoint.store import CheckpointStore
 
 
-def upgrade_stored(config: Config, *, dry_run: bool) -> Iterator[Finding]:
+def upgrade_stored(loaded: Loaded, *, dry_run: bool) -> Iterator[Finding]:
     """Compare the formats of what is stored with those of this release, and convert unless it is a dry run."""
+    config = loaded.config
+    text = "no file" if loaded.file is None else f"{loaded.file} has format {loaded.file_format}, that of this release"
+    yield Finding("config", "ok", text)
     yield _checkpoints(config)
     client = connect(config.redis.url)
     try:

@@ -125,7 +125,7 @@ def test_values_of_every_kind_from_text(monkeypatch: pytest.MonkeyPatch) -> None
     assert config.trainer.action_weights == {"click": 0.5, "like": 3.0}
     assert config.trainer.model.ignored_features == ("title", "plot")
     assert config.monitoring.stalled_after == 60.0
-    assert config.monitoring.rules == {"loss_drift": "refresh", "mix_drift": "none"}
+    assert config.monitoring.rules == {"loss_drift": "refresh", "mix_drift": "none", "mass_expiry": "notify"}
     assert config.trainer.expire_after_idle == 86400.0
     assert load(overrides=["trainer.expire_after_idle=none"]).config.trainer.expire_after_idle is None
 
@@ -135,3 +135,12 @@ def test_the_example_in_the_docs_is_valid(tmp_path: Path) -> None:
     example = page.partition("```toml\n")[2].partition("```")[0]
     assert tomllib.loads(example)
     load(write_config(tmp_path, example))
+
+
+def test_the_number_of_the_format_is_read_and_a_newer_one_refused(tmp_path: Path) -> None:
+    numbered = load(write_config(tmp_path, "format = 1\n[streaming]\nbatch_size = 7\n"))
+    assert (numbered.config.streaming.batch_size, numbered.file_format) == (7, 1)
+    assert load(write_config(tmp_path, "[streaming]\nbatch_size = 7\n")).file_format == 1
+    for number, text in (("2", "a newer release has written it"), ('"1"', "not the number of a format")):
+        with pytest.raises(ConfigError, match=text):
+            load(write_config(tmp_path, f"format = {number}\n"))

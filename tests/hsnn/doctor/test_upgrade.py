@@ -26,6 +26,8 @@ def upgrade(*arguments: str) -> str:
 
 def test_a_dry_run_says_what_would_be_done_and_changes_nothing(redis_client: Redis, options, tmp_path):
     assert "nothing there" in upgrade(*options)
+    (tmp_path / "hsnn.toml").write_text("format = 1\n", "utf-8")
+    assert "hsnn.toml has format 1, that of this release" in upgrade("--dry-run", *options)
     redis_client.set(key("epoch"), 1)
     redis_client.set(key("shards"), 2)
     redis_client.set("hsnn:{1}:part:1", "x")
