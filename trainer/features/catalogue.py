@@ -161,13 +161,18 @@ class ItemTable:
         self.announced_only = True
         rows = np.flatnonzero((self.described_at[: len(self)] == 0) & ~self.deleted[: len(self)])
         self.delete(rows)
-        _log.warning(
-            "the items topic holds items: only announced ones are recommended from here on; %d of %d known ones are "
-            "not; trainer.catalogue.authority = seen keeps those",
-            len(rows),
-            len(self),
-        )
         return rows
+
+    def report_held_back(self, rows: NDArray[np.int64]) -> None:
+        """Warn of `rows` (n,) that were held back and that the items which came with the first one do not describe."""
+        missing = int(np.count_nonzero(self.described_at[rows] == 0))
+        if missing:
+            _log.warning(
+                "the items topic holds items: only announced ones are recommended from here on; %d of %d known ones "
+                "are not; trainer.catalogue.authority = seen keeps those",
+                missing,
+                len(self),
+            )
 
     def delete(self, rows: NDArray[np.int64]) -> None:
         """Mark items as not to be recommended."""

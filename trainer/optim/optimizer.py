@@ -45,11 +45,12 @@ class StepOptimizer:
 
     def __init__(self, config: TrainerConfig, monn: Monn, learner: IndexLearner, tables: StepTables) -> None:
         self.embedding_rate, self._monn, self._tables = config.embedding_rate, monn, tables
+        self._weights = list(monn.parameters())  # listing them takes a fortieth of a step
         self._codes_move = learner.task_loss_moves_nodes
         monn.levels.hierarchy.head.requires_grad_(learner.learns_head)
         index = list(monn.levels.hierarchy.parameters())
         index_ids = {id(weight) for weight in index}
-        others = [weight for weight in monn.parameters() if id(weight) not in index_ids]
+        others = [weight for weight in self._weights if id(weight) not in index_ids]
         groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
         self.adam = _UncompiledAdam(groups, fused=True)
         self.guard = GradientGuard()
@@ -60,7 +61,7 @@ class StepOptimizer:
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradients of a loss; nothing else is changed."""
-        for weight in self._monn.parameters():
+        for weight in self._weights:
             weight.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         if not self._codes_move:
@@ -73,7 +74,7 @@ class StepOptimizer:
 
     def gradients(self, taken: GatheredRows | None) -> list[Tensor]:
         """Return all gradients, dense ones first, always in the same order."""
-        leaves = [*self._monn.parameters(), *(() if taken is None else taken.gradient_leaves)]
+        leaves = [*self._weights, *(() if taken is None else taken.gradient_leaves)]
         return [leaf.grad for leaf in leaves if leaf.grad is not None]
 
     def apply(self, taken: GatheredRows | None = None) -> None:

@@ -271,11 +271,12 @@ def _apply_items(batch: Batch, items: ItemTable) -> ItemChanges:
     changes = ItemChanges({}, [], [])
     announced = [item.id for item in batch.items if isinstance(item, Item)]
     items.rows([str(name) for name in announced], described=True)
-    if announced:
-        changes.touched.update(dict.fromkeys(items.require_announcement().tolist(), EventTimes(batch.watermark, 0)))
+    held_back = items.require_announcement() if announced else np.zeros(0, np.int64)
+    changes.touched.update(dict.fromkeys(held_back.tolist(), EventTimes(batch.watermark, 0)))
     rows = items.table.find([str(event.id) for event in batch.items]).tolist()
     for row, event, sent_at in zip(rows, batch.items, batch.item_sent_at, strict=True):
         _apply_item(items, row, event, sent_at, watermark=batch.watermark, changes=changes)
+    items.report_held_back(held_back)
     shown, new = items.rows([name for name, _, _ in batch.seen_items])
     first = dict.fromkeys(new.tolist())
     for row, (_, ts, sent_at) in zip(shown.tolist(), batch.seen_items, strict=True):

@@ -75,6 +75,16 @@ def test_only_announced_items_count_from_the_first_announcement_on(config, world
     assert alive(Learner.from_state_dict(config, *learner.state_dict())) == alive(learner)
 
 
+def test_a_warning_counts_the_items_that_the_first_catalogue_lacks(config, world, caplog) -> None:
+    complete, partly = Learner(config), Learner(config)
+    complete.prepare(world.clicks(["u", "u"], ["a", "b"], items=[world.item("a"), world.item("b")]))
+    assert not caplog.messages
+    partly.prepare(world.clicks(["u", "u"], ["a", "b"]))
+    partly.prepare(world.clicks([], [], items=[world.item("b"), world.item("c")]))
+    assert len(caplog.messages) == 1
+    assert "1 of 3 known ones are not" in caplog.messages[0]
+
+
 @pytest.mark.parametrize(("authority", "expected"), [("seen", True), ("announced", False)])
 def test_who_may_be_recommended_is_configured(config, world, authority: str, expected: bool) -> None:
     catalogue = config.catalogue.model_copy(update={"authority": authority})
