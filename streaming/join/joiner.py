@@ -273,9 +273,8 @@ class Joiner:
             self._unlabelled[number] -= count
             if not self._unlabelled[number]:
                 del self._unlabelled[number]
-        labels = (
-            shown.task_bits[slots, None] >> np.arange(len(self.tasks)) & 1
-        )  # (n, tasks): bit i is the label of task i
+        bits = np.arange(len(self.tasks))
+        labels = shown.task_bits[slots, None] >> bits & 1  # (n, tasks): bit i is the label of task i
         return LabelledImpressions(
             ts=shown.ts[slots],
             decided_at=np.full(len(slots), watermark),
