@@ -31,6 +31,9 @@ class RetrievalMode(StrEnum):
     POPULARITY = "popularity"
     """The items with the most traffic, without a model."""
 
+    COVISITATION = "covisitation"
+    """The items that are engaged with next to the user's last ones, then the most popular others, without a model."""
+
     POPULARITY_FILTER = "popularity_filter"
     """The items with the most traffic are scored."""
 

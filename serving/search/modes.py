@@ -193,6 +193,27 @@ def popularity_search(context: SearchContext, number: int, allowed: AllowedRows,
     return SearchResult(best, counts, scored=0, candidates=len(rows), nodes=0, certified=False)
 
 
+def covisitation_search(context: SearchContext, number: int, allowed: AllowedRows, k: int) -> SearchResult:
+    """Return the allowed items that are most often engaged with next to the user's last ones, without a model.
+
+    Scores are the larger of their shares at both half-lives (`hsnn.trainer.features.covisitation`). Places that are
+    left go to the most popular others, with a share of 0; a model that counts no pairs gives these alone.
+    """
+    state, rows, conditions = context.state, allowed.all_rows(), context.conditions
+    shares = np.zeros(len(rows), np.float32)
+    if state.index.config.counts_pairs:
+        pairs, history = state.cross_features.covisitation, context.queries.history_items[number]
+        shares = pairs.scores_of_query(history, context.time_of(number), rows).max(1)
+    near = np.flatnonzero(shares)
+    best = near[top_k(conditions.boosted(shares[near], rows[near]), k)]
+    if len(best) < k:
+        others = np.flatnonzero(shares == 0)
+        popular = top_k(conditions.boosted(_log_traffic(state, rows[others]), rows[others]), k - len(best))
+        best = np.concatenate([best, others[popular]])
+    scores: NDArray[np.floating] = conditions.boosted(shares[best], rows[best])
+    return SearchResult(rows[best], scores, scored=0, candidates=len(rows), nodes=0, certified=False)
+
+
 def latest_search(context: SearchContext, number: int, allowed: AllowedRows, k: int) -> SearchResult:  # noqa: ARG001
     """Return the allowed items that were seen first most recently; scores are these times, epoch ms."""
     rows = allowed.all_rows()
@@ -209,6 +230,7 @@ SEARCH_FUNCTIONS: dict[RetrievalMode, SearchFunction] = {
     RetrievalMode.EXACT: exact_search,
     RetrievalMode.EXHAUSTIVE: exhaustive_search,
     RetrievalMode.POPULARITY: popularity_search,
+    RetrievalMode.COVISITATION: covisitation_search,
     RetrievalMode.POPULARITY_FILTER: popularity_filter_search,
     RetrievalMode.LATEST: latest_search,
 }

@@ -35,7 +35,7 @@ def reasons_of_model(
     scores: NDArray[np.floating],
 ) -> list[Reason]:
     """Give the reasons of the returned `rows` (n,) with `scores` (n,) of the request `number`."""
-    if context.encoded is None or mode in (RetrievalMode.POPULARITY, RetrievalMode.LATEST):
+    if context.encoded is None or mode in (RetrievalMode.POPULARITY, RetrievalMode.COVISITATION, RetrievalMode.LATEST):
         return [Reason(source=mode.value) for _ in rows]
     order = np.argsort(rows)
     model = _ModelReasons(context, number, rows[order], scores[order])

@@ -38,7 +38,7 @@ _LEAST_COUNT = 1e-9
 
 _DEFAULT_LIMITS = RetrievalLimits()
 
-_WITHOUT_MODEL = (RetrievalMode.POPULARITY, RetrievalMode.LATEST)
+_WITHOUT_MODEL = (RetrievalMode.POPULARITY, RetrievalMode.COVISITATION, RetrievalMode.LATEST)
 
 # Modes that score some candidates: the most boosted items are added to these.
 _FROM_CANDIDATES = (RetrievalMode.BEAM, RetrievalMode.POPULARITY_FILTER)

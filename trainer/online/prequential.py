@@ -27,8 +27,12 @@ _log = logging.getLogger(__name__)
 # Ranks k at which recall@k is measured: a first page, and a candidate list for a ranker.
 _CUTS = (20, 50)
 
-# Modes of retrieval by the name of the method that they measure.
-_METHODS = {"served": "beam", "popularity": "popularity"}
+# Modes of retrieval by the name of the method that they measure. Co-visitation is what the model has to beat on streams
+# with sessions; it is counted for models that use it as a feature.
+_METHODS = {"served": "beam", "popularity": "popularity", "covisitation": "covisitation"}
+
+# Methods that versions are compared by.
+_COMPARED = ("served", "popularity")
 # Versions whose recall is kept apart: the one in use, the one before it, and one that a server still answers with.
 _VERSIONS = 3
 # Queries in the recent recall: its standard error is about one point at a recall of 20%.
@@ -71,7 +75,10 @@ class LivePrequential:
         self._rng = np.random.default_rng([config.seed, 1])
         self._client = _client(config) if config.server else None
         self._pool = ThreadPoolExecutor(1, "prequential")
-        self._hits: dict[tuple[str, int], int] = {(method, cut): 0 for method in _METHODS for cut in _CUTS}
+        self._methods = {
+            name: mode for name, mode in _METHODS.items() if name in _COMPARED or config.model.counts_pairs
+        }
+        self._hits: dict[tuple[str, int], int] = {(method, cut): 0 for method in self._methods for cut in _CUTS}
         self._recent: deque[dict[tuple[str, int], bool]] = deque(maxlen=_WINDOW)
         self._scored = 0.0
         self._by_version: dict[int, list[int]] = {}
@@ -115,11 +122,12 @@ class LivePrequential:
         Returns
         -------
         dict
-            ``{"recall_at_20": {"served": ..., "popularity": ...}, "recall_at_50": ...}``, shares.
+            ``{"recall_at_20": {"served": ..., "popularity": ...}, "recall_at_50": ...}``, shares; with ``covisitation``
+            where the model counts pairs.
         """
         if not self.measured:
             return {}
-        return {f"recall_at_{cut}": {m: self._hits[m, cut] / self.measured for m in _METHODS} for cut in _CUTS}
+        return {f"recall_at_{cut}": {m: self._hits[m, cut] / self.measured for m in self._methods} for cut in _CUTS}
 
     def recent(self) -> dict[str, dict[str, float]]:
         """Return the recall over the last 2,000 queries, in the form of `recall`."""
@@ -127,7 +135,8 @@ class LivePrequential:
             return {}
         count = len(self._recent)
         return {
-            f"recall_at_{cut}": {m: sum(hit[m, cut] for hit in self._recent) / count for m in _METHODS} for cut in _CUTS
+            f"recall_at_{cut}": {m: sum(hit[m, cut] for hit in self._recent) / count for m in self._methods}
+            for cut in _CUTS
         }
 
     def by_version(self) -> dict[int, list[int]]:
@@ -160,17 +169,17 @@ class LivePrequential:
     def _post(self, queries: list[dict[str, Any]]) -> dict[str, list[_Answer]]:
         """Send every query with every method, in one request."""
         assert self._client is not None
-        every = [query | {"mode": mode} for mode in _METHODS.values() for query in queries]
+        every = [query | {"mode": mode} for mode in self._methods.values() for query in queries]
         response = self._client.post("/v1/retrieve_many", content=msgspec.json.encode({"queries": every}))
         response.raise_for_status()
         answers = msgspec.json.decode(response.content, type=_Answers).answers
         if len(answers) != len(every):
             raise msgspec.ValidationError(f"{len(answers)} answers to {len(every)} queries")
-        return {m: answers[i * len(queries) : (i + 1) * len(queries)] for i, m in enumerate(_METHODS)}
+        return {m: answers[i * len(queries) : (i + 1) * len(queries)] for i, m in enumerate(self._methods)}
 
     def _score(self, targets: list[str], answers: dict[str, list[_Answer]]) -> None:
         for number, target in enumerate(targets):
-            hits = {(m, cut): target in answers[m][number].items[:cut] for m in _METHODS for cut in _CUTS}
+            hits = {(m, cut): target in answers[m][number].items[:cut] for m in self._methods for cut in _CUTS}
             self._recent.append(hits)
             self._count_version(answers["served"][number].version, hits)
             for name, hit in hits.items():
@@ -185,7 +194,7 @@ class LivePrequential:
 
     def _count_version(self, version: int, hits: dict[tuple[str, int], bool]) -> None:
         counts = self._by_version.pop(version, [0, 0, 0])
-        for index, hit in enumerate((True, *(hits[method, max(_CUTS)] for method in _METHODS))):
+        for index, hit in enumerate((True, *(hits[method, max(_CUTS)] for method in _COMPARED))):
             counts[index] += hit
         self._by_version[version] = counts  # the last one is the one that answered last
         if len(self._by_version) > _VERSIONS:

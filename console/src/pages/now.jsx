@@ -12,8 +12,8 @@ const SPANS = [
 // Ticks of the live stream, two seconds each, between two fetches of the history, which gets a row every ten seconds.
 const HISTORY_TICKS = 5;
 
-const METHODS = { served: ["--accent", "recommendations"], popularity: ["--second", "popularity"] };
-const OTHERS = ["--third", "--fourth"];
+const METHODS = { served: ["--accent", "recommendations"], popularity: ["--second", "popularity"], covisitation: ["--third", "co-visitation"] };
+const OTHERS = ["--fourth"];
 
 const wholePercent = (value) => `${Math.round(100 * value)} %`;
 

@@ -8,6 +8,7 @@ const MODES = [
   ["exact", "exact search"],
   ["exhaustive", "every item scored"],
   ["popularity", "popularity"],
+  ["covisitation", "co-visitation"],
   ["popularity_filter", "popularity, then the model"],
 ];
 

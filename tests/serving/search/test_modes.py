@@ -145,3 +145,20 @@ def test_a_whole_beam_and_budget_is_exhaustive_with_pair_scores(new_plant, plant
 def by_mode(mirror: Mirror, request: Request, mode: str, limits: RetrievalLimits) -> Answer:
     named = {name: getattr(request, name) for name in ("user", "k", "filters", "history")}
     return retrieve(mirror, [Request(**named, mode=mode)], limits)[0]
+
+
+def test_covisitation_names_what_follows_the_last_items_then_what_is_popular(new_plant):
+    mirror = mirror_of(planted(new_plant))
+    answer = ask(mirror, k=8, mode="covisitation", history=["c0-0"])
+    assert answer.items[0] == "c4-4", "it follows c0-0 in three sessions"
+    assert answer.scores[0] > 0
+    assert "c0-0" not in answer.items
+    assert len(answer.items) == 8
+    near = [score > 0 for score in answer.scores]
+    assert near == sorted(near, reverse=True), "what nobody engaged with next to it comes last"
+    without = ask(mirror, k=8, mode="covisitation", history=["c3-3"])
+    popular = ask(mirror, k=8, mode="popularity", history=["c3-3"])
+    assert without.items == popular.items
+    assert set(without.scores) == {0.0}
+    filtered = ask(mirror, k=8, mode="covisitation", history=["c0-0"], filters=Filters(features={"parity": [1]}))
+    assert "c4-4" not in filtered.items

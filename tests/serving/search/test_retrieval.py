@@ -59,7 +59,7 @@ def test_batch_equals_single(mirror):
     requests = [
         Request(user=user, k=8, mode=mode)
         for user in ("u0", "u1", "nobody")
-        for mode in ("beam", "exact", "exhaustive", "popularity", "popularity_filter")
+        for mode in ("beam", "exact", "exhaustive", "popularity", "covisitation", "popularity_filter")
     ] * 20
     for request, batched in zip(requests, retrieve(mirror, requests), strict=True):
         single = retrieve(mirror, [request])[0]
@@ -68,12 +68,12 @@ def test_batch_equals_single(mirror):
 
 
 def test_unknown_user_gets_a_full_answer(mirror):
-    for mode in ("beam", "exact", "exhaustive", "popularity", "popularity_filter"):
+    for mode in ("beam", "exact", "exhaustive", "popularity", "covisitation", "popularity_filter"):
         assert len(retrieve(mirror, [Request(user="nobody", k=10, mode=mode)])[0].items) == 10
 
 
 def test_history_is_never_returned(mirror):
-    for mode in ("beam", "exact", "exhaustive", "popularity", "popularity_filter"):
+    for mode in ("beam", "exact", "exhaustive", "popularity", "covisitation", "popularity_filter"):
         answer = retrieve(mirror, [Request(user="u0", k=60, mode=mode)], RetrievalLimits(beam=6, budget=60))[0]
         assert not {"c0-0", "c0-1", "c0-2"} & set(answer.items)
         given = retrieve(mirror, [Request(user="u0", k=60, mode=mode, history=["c1-5", "nonsense"])])[0]
@@ -118,7 +118,7 @@ def test_as_of_does_not_revive_the_expired(plant, mirror):
 @pytest.mark.parametrize(
     ("request_", "names"),
     [
-        (Request(user="u", mode="fancy"), "beam, exact, exhaustive, popularity"),
+        (Request(user="u", mode="fancy"), "beam, exact, exhaustive, popularity, covisitation"),
         (Request(user="u", k=10_000), "1000"),
         (Request(user="u", filters=Filters(features={"colour": ["red"]})), "parity, tags, topic"),
     ],

@@ -73,9 +73,8 @@ def test_hits_are_counted_by_method_and_cut(new_asker, prepared, learner):
 
     def handler(request):
         queries = msgspec.json.decode(request.content)["queries"]
-        assert [query["mode"] for query in queries] == ["beam"] * (len(queries) // 2) + ["popularity"] * (
-            len(queries) // 2
-        )
+        modes = ["beam", "popularity", "covisitation"]
+        assert [query["mode"] for query in queries] == [mode for mode in modes for _ in range(len(queries) // 3)]
         return answers(request, lambda query: filler[:30] + names if query["mode"] == "beam" else names[:0])
 
     asker = new_asker(handler)
@@ -85,7 +84,11 @@ def test_hits_are_counted_by_method_and_cut(new_asker, prepared, learner):
     assert asker.measured == len(targets) > 20
     assert asker.unmeasured == 0
     expected = np.mean(targets < 20)  # after 30 others, rows 0 to 19 are among the first 50
-    assert asker.recall()["recall_at_50"] == {"served": pytest.approx(expected), "popularity": 0.0}
+    assert asker.recall()["recall_at_50"] == {
+        "served": pytest.approx(expected),
+        "popularity": 0.0,
+        "covisitation": 0.0,
+    }
     assert asker.recall()["recall_at_20"]["served"] == 0.0
     assert asker.recent() == asker.recall()
     assert asker.scored_share == pytest.approx(0.25)
@@ -97,7 +100,7 @@ def test_queries_are_what_a_server_understands_and_hold_no_answer(new_asker, pre
     ask(asker, prepared, learner)
     requests = parse_requests(asked[0].content)
     assert str(asked[0].url) == "http://server/v1/retrieve_many"
-    assert len(requests) == 2 * asker.measured
+    assert len(requests) == 3 * asker.measured
     for request in requests:
         assert request.k == 50
         assert all(engaged.ts < request.as_of for engaged in request.history)
