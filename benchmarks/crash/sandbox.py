@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from benchmarks.crash.child import TrainerJob
 from benchmarks.crash.log_filler import LogContents, fill
@@ -22,6 +23,8 @@ from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import TrainerConfig
 
 LOGS = ("redis", "kafka")
+TRAINER: dict[str, Any] = {"model": {"cross": True}}
+"""The default model with cross features: all state that a trainer can have on such data."""
 
 
 @dataclass
@@ -71,8 +74,7 @@ def batch_size(events: int, kills: int) -> int:
 
 
 def _job(data: Dataset, batch: int, log: str, redis: str) -> TrainerJob:
-    """The default model with cross features: all state that a trainer can have on such data."""
     seeded = IndexConfig(seed_after=min(IndexConfig().seed_after, len(data) // 10))
-    trainer = config_for_dataset(TrainerConfig.model_validate({"model": {"cross": True}, "index": seeded}), data)
+    trainer = config_for_dataset(TrainerConfig.model_validate({**TRAINER, "index": seeded}), data)
     changes = {"log": log, "batch_size": batch, "max_wait": 0.05}
     return TrainerJob(trainer, join_config(trainer).model_copy(update=changes), redis)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.crash import sandbox
 from benchmarks.crash.__main__ import main
 from benchmarks.crash.child import FinalCounts
 from benchmarks.crash.log_filler import LogContents
@@ -21,9 +22,16 @@ from hsnn.monitoring.process.failpoints import FAILPOINTS
 EVENTS = 2500
 
 
+SMALL = {
+    "model": {"cross": True, "dim": 8, "state_dim": 4, "hidden": 16, "token_dim": 4, "buckets": 256, "nodes": 16},
+    "uniform_negatives": 64,
+}
+
+
 @pytest.fixture
-def clicks(tmp_path) -> str:
-    """Planted clicks in the format of globo-news: users of one kind click articles of that kind."""
+def clicks(tmp_path, monkeypatch) -> str:
+    """Planted clicks in the format of globo-news, for a small model: users of one kind click articles of that kind."""
+    monkeypatch.setattr(sandbox, "TRAINER", SMALL)
     rng = np.random.default_rng(0)
     users = rng.integers(0, 90, EVENTS)
     articles = 4 * np.minimum(rng.geometric(0.1, EVENTS) - 1, 39) + users % 4
