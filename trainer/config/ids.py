@@ -40,7 +40,11 @@ class IdsConfig(Section):
 
     items: IdLimits = IdLimits()
     users: IdLimits = IdLimits()
-    candidates: int = Field(65_536, ge=1, description="most ids without a row that are remembered, per table")
+    candidates: int = Field(
+        65_536,
+        ge=1,
+        description="most ids without a row that are counted, and whose features are remembered, per table",
+    )
     reuse_after: int = Field(
         1_000_000,
         ge=0,

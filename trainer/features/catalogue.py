@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ from hsnn.trainer.config.catalogue import Authority
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.hashing import hash_features
 from hsnn.trainer.ids.admission import IdAdmission
+from hsnn.trainer.ids.departed_records import DepartedRecords
 from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.ids.string_store import StringStore
 from hsnn.trainer.messages import FeedItem
@@ -57,6 +59,8 @@ class ItemTable:
     features : one mapping per row
     admission : IdAdmission or None
         Decides which ids get a row; None: every id does.
+    departed : DepartedRecords or None
+        What the ids that gave up their rows were announced as; None where none does.
     barrier : WriteBarrier
         Called before any of these is written.
     """
@@ -73,6 +77,7 @@ class ItemTable:
         self.announced_only = authority == "announced"
         self.features: list[dict[str, Feature]] = []
         self.admission: IdAdmission | None = None
+        self.departed: DepartedRecords | None = None
         self.barrier = WriteBarrier()
 
     def __len__(self) -> int:
@@ -116,7 +121,23 @@ class ItemTable:
         self.features.extend({} for _ in range(len(self.table) - len(self.features)))
         self.barrier.before_write(new)
         self.deleted[new] = self.announced_only
+        self._restore(new)
         return rows, new
+
+    def remember(self, rows: NDArray[np.int64]) -> None:
+        """Remember what the items of `rows` (n,), which give them up, were announced as."""
+        if self.departed is not None:
+            known = rows[self.described_at[rows] > 0].tolist()
+            self.departed.put((self.table.ids[row], msgspec.msgpack.encode(self.record(row))) for row in known)
+
+    def _restore(self, rows: NDArray[np.int64]) -> None:
+        """Give new `rows` (n,) what their ids were announced as before they left."""
+        if self.departed is None or not len(self.departed):
+            return
+        for row in rows.tolist():
+            blob = self.departed.pop(self.table.ids[row])
+            if blob is not None:
+                self.set_record(row, msgspec.msgpack.decode(blob, type=KnownItem))
 
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Reset `rows` that no longer have an item; they stay deleted until they are assigned again."""
@@ -205,6 +226,8 @@ class UserTable:
         Hashed features, -1 padded.
     admission : IdAdmission or None
         Decides which ids get a row; None: every id does.
+    departed : DepartedRecords or None
+        Tokens of the users that gave up their rows; None where none does.
     named : DirtyRows
         Rows that were assigned to users.
     barrier : WriteBarrier
@@ -217,6 +240,7 @@ class UserTable:
         self.table = IdTable()
         self.tokens: NDArray[np.int32] = np.full((1024, config.user_tokens), -1, np.int32)
         self.admission: IdAdmission | None = None
+        self.departed: DepartedRecords | None = None
         self.named = DirtyRows()
         self.barrier = WriteBarrier()
 
@@ -244,8 +268,32 @@ class UserTable:
         else:
             rows, given = self.admission.rows(names, described=described)
             self.named.add(given)
+            self.reserve(len(self.table))
+            self._restore(given)
         self.reserve(len(self.table))
         return rows
+
+    def remember(self, rows: NDArray[np.int64]) -> None:
+        """Remember the features of the users of `rows` (n,), which give them up."""
+        if self.departed is not None:
+            known = rows[(self.tokens[rows] >= 0).any(axis=1)].tolist()
+            self.departed.put((self.table.ids[row], self.tokens[row].tobytes()) for row in known)
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Forget what is remembered of deleted users without a row."""
+        if self.departed is not None:
+            for name in names:
+                self.departed.pop(name)
+
+    def _restore(self, rows: NDArray[np.int64]) -> None:
+        """Give new `rows` (n,) the features that their users had before they left."""
+        if self.departed is None or not len(self.departed):
+            return
+        for row in rows.tolist():
+            blob = self.departed.pop(self.table.ids[row])
+            if blob is not None:
+                self.barrier.before_write(row)
+                self.tokens[row] = np.frombuffer(blob, np.int32)
 
     def tokens_of(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
         """Gather the feature tokens (n, C) of rows (n,); all -1 for the row -1."""

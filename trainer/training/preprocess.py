@@ -253,6 +253,7 @@ def apply_side_events(batch: Batch, items: ItemTable, users: UserTable) -> SideE
             users.describe(row, user)
     deleted = _known(users.table.find(batch.deleted_users))
     users.clear(deleted)
+    users.forget(batch.deleted_users)
     return SideEventRows(_apply_items(batch, items), np.r_[_known(described), deleted], deleted)
 
 

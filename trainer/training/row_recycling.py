@@ -12,6 +12,9 @@ snapshot. That is what a restart of the trainer does, too, and all readers know 
 ignored, the first version of an epoch replaces everything in a mirror, and a rollback to a version of an earlier
 epoch is refused. Within an epoch a row never means two items, whatever is late, repeated or rolled back.
 
+What an id that leaves was described as is remembered (`hsnn.trainer.ids.departed_records`, the latest
+`trainer.ids.candidates` of each table), and given back to it when it comes back: it will not be described again.
+
 Recycling costs every mirror a reload, and what arrives meanwhile waits for it; so there are at least
 `trainer.ids.reuse_after` events between two times, and it waits until there is something to gain: an eighth of the
 rows, or rows for new ids that may soon find none.
@@ -27,6 +30,7 @@ from numpy.typing import NDArray
 from hsnn.trainer.config.ids import IdsConfig
 from hsnn.trainer.features.catalogue import EventTimes, ItemTable, UserTable
 from hsnn.trainer.ids.admission import IdAdmission
+from hsnn.trainer.ids.departed_records import DepartedRecords
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
 
 _WORTH_RECYCLING = 8
@@ -79,6 +83,8 @@ class RowRecycler:
         )
         self.users = IdAdmission("users", users.table, config.users, room=config.candidates, leave=self._users_left)
         items.admission, users.admission = self.items, self.users
+        self._items = items
+        items.departed, users.departed = DepartedRecords(config.candidates), DepartedRecords(config.candidates)
 
     def begin_batch(self, now: int, events: int) -> None:
         """Begin a batch of `events` at event time `now`: recycle rows if due, and expire ids.
@@ -104,12 +110,18 @@ class RowRecycler:
         """Return everything but the columns of the id admissions, as arrays."""
         parts = {"items": self.items.state_dict(), "users": self.users.state_dict()}
         arrays = {f"{name}.{column}": array for name, part in parts.items() for column, array in part.items()}
+        for name, table in (("items", self._items), ("users", self._users)):
+            records = {} if table.departed is None else table.departed.state_dict()
+            arrays |= {f"departed.{name}.{column}": array for column, array in records.items()}
         return arrays | {"recycled": np.array([self.recycled, self._recycled_at, self._arrived], np.int64)}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
         """Continue from what `state_dict` returned; the tables have their ids already."""
         self.items.load_state_dict(select_prefix(arrays, "items."))
         self.users.load_state_dict(select_prefix(arrays, "users."))
+        for name, table in (("items", self._items), ("users", self._users)):
+            if table.departed is not None:
+                table.departed.load_state_dict(select_prefix(arrays, f"departed.{name}."))
         self.recycled, self._recycled_at, *arrived = arrays["recycled"].tolist()
         self._arrived = arrived[0] if arrived else self._recycled_at  # older checkpoints count no arrivals
 
@@ -125,11 +137,13 @@ class RowRecycler:
         return self.items.short or _WORTH_RECYCLING * left >= len(self.items.table)
 
     def _items_left(self, rows: Rows) -> None:
+        self._items.remember(rows)
         self._retire_items(rows)
         self._retired += rows.tolist()
 
     def _users_left(self, rows: Rows) -> None:
         """Reset the rows at once; they may be given to other users in the same batch."""
+        self._users.remember(rows)
         self._forget_users(rows)
         self._users.named.add(rows)
         self.users.release()

@@ -267,3 +267,53 @@ def test_limits_may_come_and_go_between_two_runs(config, limited, new_stream):
 
 def test_without_limits_no_rows_are_recycled(config):
     assert Learner(config).recycler is None
+
+
+def small(config: TrainerConfig) -> Learner:
+    """Two users and three items at most; only announced items count."""
+    ids = IdsConfig(items=IdLimits(cap=3), users=IdLimits(cap=2), reuse_after=2)
+    return Learner(config.model_copy(update={"ids": ids}))
+
+
+def click(learner: Learner, world, user: str, item: str, **side) -> None:
+    learner.train(learner.prepare(world.clicks([user], [item], **side)))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_ids_that_come_back_keep_their_features(config, world, restart):
+    learner = small(config)
+    described, ann = world.item("c0-1"), world.user("ann", age="20s")
+    click(learner, world, "ann", "c0-1", items=[described], users=[ann])
+    (item,), (user,) = learner.items.table.find(["c0-1"]), learner.users.table.find(["ann"])
+    features, tokens, known = (
+        learner.items.features[item],
+        learner.users.tokens[user].copy(),
+        learner.items.record(item),
+    )
+    assert features
+    assert (tokens >= 0).any()
+    for number in range(12):
+        click(learner, world, f"other{number}", f"c1-{number}", items=[world.item(f"c1-{number}")])
+    assert learner.items.table.find(["c0-1"])[0] < 0
+    assert learner.users.table.find(["ann"])[0] < 0
+    if restart:
+        arrays, values = learner.state_dict()
+        learner = Learner.from_state_dict(learner.config, arrays, values)
+    for _ in range(3):
+        click(learner, world, "ann", "c0-1")
+    (item,), (user,) = learner.items.table.find(["c0-1"]), learner.users.table.find(["ann"])
+    assert learner.items.features[item] == features
+    assert learner.items.record(item) == known
+    assert not learner.items.deleted[item], "it was announced"
+    assert np.array_equal(learner.users.tokens[user], tokens)
+
+
+def test_a_user_who_was_deleted_meanwhile_comes_back_without_features(config, world):
+    learner = small(config)
+    click(learner, world, "ann", "c0-1", users=[world.user("ann", age="20s")])
+    for number in range(4):
+        click(learner, world, f"other{number}", "c0-1")
+    assert learner.users.table.find(["ann"])[0] < 0
+    click(learner, world, "bob", "c0-1", deleted_users=["ann"])
+    click(learner, world, "ann", "c0-1")
+    assert (learner.users.tokens[learner.users.table.find(["ann"])[0]] == -1).all()
