@@ -90,6 +90,7 @@ def test_every_dependency_is_used() -> None:
     """A dependency that no file imports should go; those without an import are named here with the reason."""
     unimported = dict.fromkeys(("crc32c", "lz4", "python-snappy", "zstandard"), "picked up by kafka-python")
     unimported["hiredis"] = "picked up by redis-py"
+    unimported |= dict.fromkeys(("httptools", "uvloop"), "picked up by uvicorn")
     module = {
         "kafka-python": "kafka",
         "prometheus-client": "prometheus_client",
