@@ -149,7 +149,7 @@ class HsnnCompetitor:
         return self._mirror.is_indexed(name_of(int(items.numbers[-1])))
 
     def _sizes(self) -> Numbers:
-        with self._mirror.lock:
+        with self._mirror.reading():
             return self._mirror.state.index.leaves.sizes.copy()
 
     def _look_at_nodes(self) -> None:

@@ -24,8 +24,8 @@ class PlantedCatalogue(NamedTuple):
     version: Version
 
     def mirror(self, *, engine: bool) -> Mirror:
-        """Load the version."""
-        mirror = Mirror(engine=engine)
+        """Load the version as a server does."""
+        mirror = Mirror(engine=engine, double_buffered=True)
         mirror.load_version(self.version)
         return mirror
 

@@ -58,7 +58,7 @@ class FrozenMirror:
 
 def _copied(mirror: Mirror) -> Mirror:
     """Copy a mirror; what never changes in place, or plays no part in answers without filters, is shared."""
-    with mirror.lock:
+    with mirror.reading():
         state = mirror.state
         state.alive()  # computed now, because the expiry times that it depends on are shared
         items = copy.copy(state.items)
@@ -66,9 +66,7 @@ def _copied(mirror: Mirror) -> Mirror:
         shared: dict[int, Any] = {id(thing): thing for thing in (state.index.scorer, state.index.config)}
         shared |= {id(state.items): items, id(state.users.ids): _copied_ids(state.users.ids)}
         frozen: EpochState = copy.deepcopy(state, shared)
-    copied = Mirror()
-    copied._state = frozen
-    return copied
+    return Mirror.holding(frozen)
 
 
 def _copied_ids(ids: RowIds) -> RowIds:

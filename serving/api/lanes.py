@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 class Lane:
     """One thread that runs calls in the order in which they come.
 
-    One is enough: calls read the mirror under its lock, one after the other.
+    One is enough: calls that read the mirror's caches exclude each other.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ def run(
     use_threads(1)
     shorten_switch_interval()
     mirror, metrics, health = (
-        Mirror(engine=config.engine and engine_available()),
+        Mirror(engine=config.engine and engine_available(), double_buffered=True),
         ServingMetrics(),
         Health(VERSION, WARM),
     )

@@ -73,7 +73,7 @@ def cards(mirror: Mirror, ids: Sequence[str]) -> list[dict[str, Any]]:
     NotReadyError
         No version has been loaded yet.
     """
-    with mirror.lock:
+    with mirror.reading():
         state = mirror.state
         rows = [(item, state.items.ids.row(item)) for item in ids[:_MOST_CARDS]]
         return [card(state, row) if row >= 0 else {"id": item, "title": None, "features": {}} for item, row in rows]
@@ -90,7 +90,7 @@ def search_items(mirror: Mirror, text: str) -> list[dict[str, Any]]:
         No version has been loaded yet.
     """
     wanted = text.casefold()
-    with mirror.lock:
+    with mirror.reading():
         state = mirror.state
         alive = np.flatnonzero(state.alive())[::-1][:_MOST_SEARCHED].tolist()
         exact = state.items.ids.row(text)
@@ -99,7 +99,7 @@ def search_items(mirror: Mirror, text: str) -> list[dict[str, Any]]:
     rows = list(islice(matches, _HITS))
     if exact >= 0:
         rows = [exact, *(row for row in rows if row != exact)][:_HITS]
-    with mirror.lock:
+    with mirror.reading():
         return [card(state, row) for row in rows]
 
 
@@ -111,14 +111,14 @@ def search_users(mirror: Mirror, text: str) -> list[dict[str, Any]]:
     NotReadyError
         No version has been loaded yet.
     """
-    with mirror.lock:
+    with mirror.reading():
         state = mirror.state
         histories, known = state.users.histories, len(state.users.ids)
         last = histories.times[:known].max(axis=1, initial=0) if known else np.zeros(0, np.int64)  # (users,)
     ids = state.users.ids.ids
     order = np.argsort(-last, kind="stable")[:_MOST_SEARCHED].tolist()
     rows = list(islice((row for row in order if ids[row] and ids[row].startswith(text)), _HITS))
-    with mirror.lock:
+    with mirror.reading():
         return [
             {"id": ids[row], "items": int((histories.items[row] >= 0).sum()), "last": int(last[row])} for row in rows
         ]
@@ -136,7 +136,7 @@ def user_history(mirror: Mirror, user: str) -> dict[str, Any]:
         history = describe_user(mirror, user).history
     except UnknownIdError:
         return {"id": user, "known": False, "items": []}
-    with mirror.lock:
+    with mirror.reading():
         state = mirror.state
         rows = [(state.items.ids.row(past.item), past.last) for past in reversed(history)]
         return {"id": user, "known": True, "items": [card(state, row) | {"at": at} for row, at in rows if row >= 0]}
@@ -150,7 +150,7 @@ def feature_values(mirror: Mirror) -> dict[str, list[Any]]:
     NotReadyError
         No version has been loaded yet.
     """
-    with mirror.lock:
+    with mirror.reading():
         state = mirror.state
         rows = np.flatnonzero(state.alive())[::-1][:_SAMPLED].tolist()
         features = [state.items.features.features.get(row, {}) for row in rows]

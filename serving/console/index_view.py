@@ -38,7 +38,7 @@ def hierarchy(mirror: Mirror) -> dict[str, Any]:
     NotReadyError
         No version has been loaded yet.
     """
-    with mirror.lock:
+    with mirror.reading():
         state = mirror.state
         leaves, levels, watermark = state.index.leaves, state.index.config.levels, state.watermark
         nodes, mass = leaves.node_of.copy(), leaves.log_mass.copy()  # (rows,)
@@ -80,7 +80,7 @@ def node_items(mirror: Mirror, node: int) -> dict[str, Any]:
     NotReadyError
         No version has been loaded yet.
     """
-    with mirror.lock:
+    with mirror.reading():
         state = mirror.state
         leaves = state.index.leaves
         if not 0 <= node < len(leaves.sizes):

@@ -102,7 +102,7 @@ def retrievable_items(mirror: Mirror) -> int | None:
     """Return the number of retrievable items; None before the first version."""
     if not mirror.loaded:
         return None
-    with mirror.lock:
+    with mirror.reading():
         return mirror.state.corpus
 
 

@@ -1,13 +1,14 @@
 """Mirror: everything that a request needs, in memory, updated by versions, item deltas and state deltas. No I/O.
 
-One thread writes (`load_version`, `apply_deltas`, `apply_state`), any number of threads read. A new version is built
-without the lock; the lock is held to swap it in, to apply a few deltas, and by readers for one chunk of requests.
+One thread writes (`load_version`, `apply_deltas`, `apply_state`), any number of threads read.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,8 @@ from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
 from hsnn.trainer.features.mass_expiry import Held, QuietClock, QuietEnds
 from hsnn.trainer.messages import StateDelta
 
-# Deltas applied while the lock is held once: about a millisecond, which requests have to wait.
-DELTAS_PER_LOCK = 128
+# Deltas applied in one update, about a millisecond: so long readers wait where there is one copy.
+DELTAS_PER_UPDATE = 128
 
 
 class EpochState:
@@ -167,6 +168,18 @@ class EpochState:
         index.update_records(rows, self.items.unavailable_from, self.states, self.watermark)
         self._mark_changed(rows)
 
+    def swap_index(self, version: Version, deltas: Sequence[Delta]) -> None:
+        """Switch to another version of this epoch, with its deltas so far."""
+        features = self.items.changed_features(version.snapshot)
+        index = self.build_index(version)
+        self.items.load_snapshot(version.snapshot, features)
+        self.cross_features.load_snapshot(version.snapshot, features)
+        self.refresh_expiry()
+        if deltas:
+            self.apply_deltas(deltas, index)
+        self.index = index
+        self.refresh_expiry()
+
     def _set_activity_times(self, deltas: Sequence[Delta]) -> None:
         """Take the times of activity from the deltas of items without a state; of an item's deltas the first counts."""
         times = {delta.row: (delta.last, delta.first) for delta in reversed(deltas)}
@@ -240,7 +253,7 @@ class EpochState:
     def continue_quiet_ends(self, before: EpochState) -> None:
         """Obey the ends that the state before obeys, if no event has come since."""
         if before.departed_to == self.departed_to:
-            self.quiet_ends = before.quiet_ends
+            self.quiet_ends = copy(before.quiet_ends)
             self.refresh_expiry()
 
     def _refresh_ends(self, after: int, until: int) -> None:
@@ -264,54 +277,105 @@ class Mirror:
     ----------
     engine
         Whether the compiled engine's arrays are kept as well.
-
-    Attributes
-    ----------
-    lock
-        Must be held while reading `state`.
+    double_buffered
+        Whether two copies are kept, at twice the memory: an update changes the one that nobody reads, which is read
+        from then on, and then the other one, once its last reader has left it. So no reader waits for an update. With
+        one copy, updates and readers exclude each other.
     """
 
-    def __init__(self, engine: bool = False) -> None:
-        self._engine = engine
-        self.lock = threading.Lock()
-        self._state: EpochState | None = None
+    def __init__(self, engine: bool = False, double_buffered: bool = False) -> None:
+        self._engine, self.warm = engine, False
+        self._copies: list[EpochState | None] = [None, None] if double_buffered else [None]
+        self._front = 0
+        self._readers = [0, 0]
+        # Held for a moment only: while a reader comes or goes, or copies change places.
+        self._places = threading.Condition()
+        # Readers that fill caches of a state exclude each other.
+        self._caches = threading.RLock()
+        self._pinned = threading.local()
+
+    @classmethod
+    def holding(cls, state: EpochState) -> Mirror:
+        """Make a mirror of one copy that holds a state."""
+        mirror = cls()
+        mirror._copies[0] = state
+        return mirror
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read `state`, which does not change inside; other readers wait, updates do not unless there is one copy."""
+        with self._caches, self.pinned():
+            yield
+
+    @contextmanager
+    def pinned(self) -> Iterator[EpochState | None]:
+        """Read the newest state beside all other readers; what fills caches of the state takes `reading`.
+
+        Where there is one copy, nothing may update it meanwhile.
+        """
+        before = getattr(self._pinned, "state", None)
+        if before is not None:  # this thread reads already
+            yield before
+            return
+        with self._places:
+            place = self._front
+            self._readers[place] += 1
+            state = self._pinned.state = self._copies[place]
+        try:
+            yield state
+        finally:
+            self._pinned.state = None
+            with self._places:
+                self._readers[place] -= 1
+                self._places.notify_all()
+
+    @property
+    def never_waits(self) -> bool:
+        """Whether readers never wait for updates."""
+        return len(self._copies) > 1
 
     @property
     def loaded(self) -> bool:
         """Whether a version has been loaded."""
-        return self._state is not None
+        return self._newest is not None
 
     @property
     def state(self) -> EpochState:
-        """Current state; the `lock` must be held while it is read.
+        """Current state, to be read inside `reading`, which holds it.
 
         Raises
         ------
         NotReadyError
             No version has been loaded yet.
         """
-        if self._state is None:
+        state = getattr(self._pinned, "state", None) or self._newest
+        if state is None:
             raise NotReadyError("no version of the index has been published yet; try again when the scheduler has")
-        return self._state
+        return state
 
     @property
     def version(self) -> int:
         """Number of the version in use, 0 before the first."""
-        return self._state.index.version if self._state else 0
+        return self._newest.index.version if self._newest else 0
 
     @property
     def epoch(self) -> int:
         """Epoch of the trainer whose rows are mirrored, 0 before the first version."""
-        return self._state.epoch if self._state else 0
+        return self._newest.epoch if self._newest else 0
 
     @property
     def watermark(self) -> int:
         """Event time up to which states are known, epoch ms; 0 before the first version."""
-        return self._state.watermark if self._state else 0
+        return self._newest.watermark if self._newest else 0
+
+    @property
+    def _newest(self) -> EpochState | None:
+        return self._copies[self._front]
 
     def is_indexed(self, item: str) -> bool:
         """Whether an item is in the index."""
-        return self._state is not None and self._state.index.is_indexed(self._state.items.ids.row(item))
+        state = self._newest
+        return state is not None and state.index.is_indexed(state.items.ids.row(item))
 
     def load_version(self, version: Version, deltas: Sequence[Delta] = ()) -> bool:
         """Switch to a version and the `deltas` that its stream already holds; True if everything was reloaded.
@@ -319,21 +383,33 @@ class Mirror:
         A version of the same epoch changes model, vectors and nodes, and keeps the states; one of another epoch
         replaces everything.
         """
-        if self._state is None or self._state.epoch != version.manifest.epoch:
-            state = EpochState(version, self._engine)
-            if self._state is not None:
-                state.continue_quiet_ends(self._state)
-            self._apply(state, deltas, state.index)
-            with self.lock:
-                self._state = state
+        relevant = _of_epoch(deltas, version.manifest.epoch)
+        if self._newest is None or self._newest.epoch != version.manifest.epoch:
+
+            def load(before: EpochState | None) -> EpochState:
+                state = EpochState(version, self._engine)
+                if before is not None:
+                    state.continue_quiet_ends(before)
+                if relevant:
+                    state.apply_deltas(relevant, state.index)
+                return state
+
+            self._update(load)
             return True
-        self._swap_index(self._state, version, deltas)
+
+        def swap(state: EpochState | None) -> EpochState:
+            assert state is not None
+            state.swap_index(version, relevant)
+            return state
+
+        self._update(swap)
         return False
 
     def reset(self) -> None:
         """Make the next `load_version` reload everything; until then requests are answered from the current state."""
-        if self._state is not None:
-            self._state.epoch = -1  # no version has this epoch
+        for state in self._copies:
+            if state is not None:
+                state.epoch = -1  # no version has this epoch
 
     def apply_delta(self, delta: Delta) -> bool:
         """Insert, move or delete one item; see `apply_deltas`."""
@@ -341,40 +417,48 @@ class Mirror:
 
     def apply_deltas(self, deltas: Sequence[Delta]) -> list[Delta]:
         """Insert, move or delete items, in order; return the deltas that were applied: others are of another epoch."""
-        state = self._state
-        return [] if state is None else self._apply(state, deltas, state.index)
+        relevant = _of_epoch(deltas, self.epoch) if self.loaded else []
+        for start in range(0, len(relevant), DELTAS_PER_UPDATE):
+            part = relevant[start : start + DELTAS_PER_UPDATE]
+            self._change(lambda state, part=part: state.apply_deltas(part, state.index))  # type: ignore[misc]
+        return relevant
 
     def apply_state(self, delta: StateDelta) -> bool:
         """Apply changed states; False if they are of another epoch than the version in use."""
-        with self.lock:
-            if self._state is None or self._state.epoch != delta.epoch:
-                return False
-            self._state.apply_state(delta)
-            return True
+        if self._newest is None or self._newest.epoch != delta.epoch:
+            return False
+        self._change(lambda state: state.apply_state(delta))
+        return True
 
     def obey_ends(self, quiet: QuietClock) -> Held | None:
         """Obey announced ends where the stream is quiet; return what is held instead, because it is too much."""
-        with self.lock:
-            if self._state is None:
-                return None
-            self._state.obey_ends(quiet.elapsed_ms(self._state.watermark))
-            return self._state.quiet_ends.held
+        if self._newest is None:
+            return None
+        elapsed = quiet.elapsed_ms(self._newest.watermark)
+        self._change(lambda state: state.obey_ends(elapsed))
+        return self._newest.quiet_ends.held
 
-    def _swap_index(self, state: EpochState, version: Version, deltas: Sequence[Delta]) -> None:
-        index, features = state.build_index(version), state.items.changed_features(version.snapshot)
-        with self.lock:
-            state.items.load_snapshot(version.snapshot, features)
-            state.cross_features.load_snapshot(version.snapshot, features)
-            state.refresh_expiry()
-        self._apply(state, deltas, index)
-        with self.lock:
-            state.index = index
-            state.refresh_expiry()
+    def _change(self, change: Callable[[EpochState], None]) -> None:
+        def changed(state: EpochState | None) -> EpochState:
+            assert state is not None
+            change(state)
+            return state
 
-    def _apply(self, state: EpochState, deltas: Sequence[Delta], index: MirroredIndex) -> list[Delta]:
-        """Apply the deltas of this epoch to an index of a state, a few per lock; return them."""
-        relevant = [delta for delta in deltas if delta.epoch == state.epoch and delta.op != "superseded"]
-        for start in range(0, len(relevant), DELTAS_PER_LOCK):
-            with self.lock:
-                state.apply_deltas(relevant[start : start + DELTAS_PER_LOCK], index)
-        return relevant
+        self._update(changed)
+
+    def _update(self, make: Callable[[EpochState | None], EpochState]) -> None:
+        """Replace every copy by what `make` returns for it, the same one or another; one thread alone may call this."""
+        if not self.never_waits:
+            with self._caches:
+                self._copies[0] = make(self._copies[0])
+            return
+        back = 1 - self._front
+        self._copies[back] = make(self._copies[back])
+        with self._places:
+            self._front = back
+            self._places.wait_for(lambda: not self._readers[1 - back])
+        self._copies[1 - back] = make(self._copies[1 - back])
+
+
+def _of_epoch(deltas: Sequence[Delta], epoch: int) -> list[Delta]:
+    return [delta for delta in deltas if delta.epoch == epoch and delta.op != "superseded"]

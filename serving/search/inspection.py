@@ -91,7 +91,7 @@ def summary(mirror: Mirror) -> VersionSummary:
     NotReadyError
         No version has been loaded yet.
     """
-    with mirror.lock:
+    with mirror.reading():
         state = mirror.state
         state.alive()
         return VersionSummary(
@@ -119,7 +119,7 @@ def describe(mirror: Mirror, item: str) -> ItemDescription:
     UnknownIdError
         No such item is known.
     """
-    with mirror.lock:
+    with mirror.reading():
         state = mirror.state
         row = state.items.ids.row(item)
         if row < 0:
@@ -154,7 +154,7 @@ def describe_user(mirror: Mirror, user: str) -> UserDescription:
     UnknownIdError
         No such user is known.
     """
-    with mirror.lock:
+    with mirror.reading():
         state, asked = mirror.state, [Request(user=user)]
         if state.users.ids.row(user) < 0:
             raise UnknownIdError(f"no user {user!r} is known here")

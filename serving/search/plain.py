@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import Answer, Filters, Request, RetrievalMode
@@ -64,11 +66,17 @@ def answer_plain(state: EpochState, request: Request, limits: RetrievalLimits) -
         request,
         Selected(found),
         k=k,
-        allowed=lambda: state.alive_mask.without(excluded)[1],
+        allowed=lambda: _allowed(state, excluded),
         work=Work(began, nodes_scored=found.evaluations or 0),
         explanations=_NOTHING_EXPLAINED,
         effective={},
     )
+
+
+def _allowed(state: EpochState, excluded: Rows) -> int:
+    """Count the retrievable rows that are not left out; the buffer of `AliveMask.without` is for one reader."""
+    mask = state.alive_mask.mask
+    return state.corpus - int(np.count_nonzero(mask[excluded[excluded < len(mask)]]))
 
 
 def _past_rows(state: EpochState, request: Request, now: int) -> Rows:

@@ -37,7 +37,7 @@ def as_request(query: Query, mode: RetrievalMode) -> Request:
 def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> QueryArrays:
     """Convert requests to model inputs; an unknown user has no history and no features.
 
-    The mirror's lock must be held.
+    The state must not change meanwhile.
     """
     config, users = state.index.config, state.users
     now = np.array([state.watermark if request.as_of is None else request.as_of for request in requests], np.int64)
@@ -83,7 +83,7 @@ def query_of_request(state: EpochState, request: Request) -> QueryArrays:
 
 
 def remembered_items(state: EpochState, queries: QueryArrays, requests: Sequence[Request]) -> MemoryEntries:
-    """Gather what the mirror remembers of the users of requests; its lock must be held."""
+    """Gather what the mirror remembers of the users of requests."""
     users = state.users
     return users.memory.gather(users.ids.rows([request.user for request in requests]), queries.now)
 

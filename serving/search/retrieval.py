@@ -29,8 +29,8 @@ from hsnn.serving.search.topk import SearchResult, top_k
 
 __all__ = ["CHUNK", "retrieve"]
 
-# Requests answered while the mirror's lock is held once: a larger chunk shares more of the user tower's cost, a smaller
-# one lets the follower apply updates sooner.
+# Requests answered while other readers wait once: a larger chunk shares more of the user tower's cost, a smaller one
+# lets others in sooner.
 CHUNK = 64
 
 # Decayed count below which a draw takes an item's popularity for this much, as the log of none is infinite.
@@ -69,10 +69,10 @@ def retrieve(
     answers: list[Answer] = []
     for request in requests:
         _check(request, limits)
+    if len(requests) == 1 and (answer := retrieve_plain(mirror, requests[0], limits)) is not None:
+        return [answer]
     for start in range(0, len(requests), CHUNK):
-        with mirror.lock:
-            if len(requests) == 1 and is_plain(mirror.state, requests[0], limits):
-                return [answer_plain(mirror.state, requests[0], limits)]
+        with mirror.reading():
             chunk = requests[start : start + CHUNK]
             seeds = [f"{seed}/{start + number}/{request.user}" for number, request in enumerate(chunk)]
             for answer in _answer_chunk(mirror.state, chunk, limits, seeds):
@@ -80,6 +80,16 @@ def retrieve(
                 if deadline is not None and len(answers) < len(requests):
                     deadline.check(len(answers), len(requests))
     return answers
+
+
+def retrieve_plain(mirror: Mirror, request: Request, limits: RetrievalLimits) -> Answer | None:
+    """Answer a request if it is plain, without waiting for other readers where the mirror allows that; else None.
+
+    Raises as `retrieve` does.
+    """
+    _check(request, limits)
+    with mirror.pinned() if mirror.never_waits else mirror.reading():
+        return answer_plain(mirror.state, request, limits) if is_plain(mirror.state, request, limits) else None
 
 
 def check_k(k: int | None, limits: RetrievalLimits) -> None:

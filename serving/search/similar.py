@@ -45,7 +45,7 @@ def similar(mirror: Mirror, request: SimilarRequest, limits: RetrievalLimits, *,
         No given item is known, or something else cannot be served; the text says what is known.
     """
     check_k(request.k, limits)
-    with mirror.lock:
+    with mirror.reading():
         return _answer(mirror.state, request, limits, seed)
 
 

@@ -262,7 +262,7 @@ class MirrorFollower(Thread):
             self.freshness.popitem(last=False)
 
     def _update_gauges(self) -> None:
-        with self._mirror.lock:
+        with self._mirror.reading():
             state = self._mirror.state
             state.alive()
             watermark, corpus, index_share = state.watermark, state.corpus, state.index_share

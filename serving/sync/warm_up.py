@@ -17,7 +17,7 @@ _USERS = 16
 
 def warm_up(mirror: Mirror) -> None:
     """Answer requests of some mirrored users and of an unknown one in every mode, one by one and as a batch."""
-    with mirror.lock:
+    with mirror.reading():
         modes = [
             mode
             for mode in RetrievalMode
@@ -36,3 +36,4 @@ def warm_up(mirror: Mirror) -> None:
     for request in requests:
         retrieve(mirror, [request], limits)
     retrieve(mirror, requests, limits)
+    mirror.warm = True

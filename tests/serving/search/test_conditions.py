@@ -12,7 +12,7 @@ from hsnn.serving.search.conditions import ItemConditions, conditions_of
 
 
 def test_a_mask_that_ends_early_lets_no_later_row_pass(mirror):
-    with mirror.lock:
+    with mirror.reading():
         mask = conditions_of(mirror.state, Request(user="u0", filters=Filters(items=["c0-1", "unknown"]))).mask
         assert np.flatnonzero(mask).tolist() == [mirror.state.items.ids.row("c0-1")]
     shorter = ItemConditions(np.array([True, False]))
@@ -25,7 +25,7 @@ def test_a_boosted_item_wins_and_its_score_has_the_boost(mirror, monkeypatch, mo
     request, limits = Request(user="nobody", k=60, mode=mode), RetrievalLimits(beam=18, budget=budget)
     before = retrieval.retrieve(mirror, [request], limits)[0]
     wanted = "c5-3" if budget > 1 else before.items[-1]
-    with mirror.lock:
+    with mirror.reading():
         row = mirror.state.items.ids.row(wanted)
     boosts = np.zeros(row + 1, np.float32)
     boosts[row] = 100
