@@ -39,6 +39,7 @@ def test_importing_it_imports_no_room() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_reading_the_configuration_does_not_import_torch() -> None:
     code = (
         "import sys, hsnn.config.loader; print([name for name in ('torch', 'pyarrow', 'kafka') if name in sys.modules])"

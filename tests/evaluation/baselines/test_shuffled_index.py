@@ -21,6 +21,7 @@ def follow(config, data, batches: int, **schedule) -> tuple[OfflineSystem, Shuff
     return system, shuffled, flips
 
 
+@pytest.mark.slow
 def test_nodes_keep_their_sizes_and_items_do_not_keep_their_nodes(config, new_data):
     system, shuffled, flips = follow(config, new_data(3000), 40, snapshot_every=0.0, snapshot_events=512)
     assert sum(flips) >= 3

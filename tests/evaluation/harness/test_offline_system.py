@@ -34,6 +34,7 @@ def test_the_mirror_has_what_the_learner_has(config, new_data):
     assert np.array_equal(mirror_tables.tokens[indexed], learner.items.tokens[indexed])
 
 
+@pytest.mark.slow
 def test_in_a_mirror_no_node_is_ever_above_its_bound(config, new_data, monkeypatch):
     seen, rules, apply = [], PlacementRules(margin=0.3, over_mean=1.5, floor=2), Mirror.apply_delta
     system = OfflineSystem(config, snapshot_every=60.0, snapshot_events=512, rules=rules)
@@ -58,6 +59,7 @@ def test_in_a_mirror_no_node_is_ever_above_its_bound(config, new_data, monkeypat
     )
 
 
+@pytest.mark.slow
 def test_an_item_changes_its_node_only_for_one_that_is_nearer_by_the_margin(config, new_data):
     system, before = (
         OfflineSystem(config, snapshot_every=60.0, snapshot_events=512, rules=PlacementRules(margin=0.5)),

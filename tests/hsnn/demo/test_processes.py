@@ -114,6 +114,7 @@ def test_the_configuration_comes_from_the_file_alone(tmp_path: Path, monkeypatch
     assert "HSNN_CONFIG" not in seen
 
 
+@pytest.mark.slow
 def test_roles_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from hsnn.demo.processes import RoleProcesses\n"

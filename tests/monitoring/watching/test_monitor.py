@@ -82,6 +82,7 @@ def test_a_quiet_stream_raises_none() -> None:
     assert run(SignalMonitor(CONFIG), 0, 500) == []
 
 
+@pytest.mark.slow
 def test_worse_loss_is_named_with_its_segment_and_what_happened_then() -> None:
     monitor = SignalMonitor(CONFIG)
     raised = run(monitor, 0, 200)
@@ -115,6 +116,7 @@ def test_an_unknown_signal_or_detector_is_refused() -> None:
         SignalMonitor(DriftConfig.model_validate({"signals": {"model_loss": {"detector": "cusum"}}}))
 
 
+@pytest.mark.slow
 def test_a_signal_may_be_switched_off_or_given_another_detector() -> None:
     config = DriftConfig.model_validate(
         {"window": 256, "signals": {"model_loss": {"enabled": False}, "model_popularity_gap": {"detector": "kswin"}}}

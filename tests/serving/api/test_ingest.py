@@ -264,6 +264,7 @@ def learned(shop: Shop, **options) -> list:
     return batches
 
 
+@pytest.mark.slow
 def test_a_call_that_is_repeated_counts_once(make):
     shop = make()
     events = [EVENT | {"id": number, "ts": 1_700_000_000_000} for number in range(10)]

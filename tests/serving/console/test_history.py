@@ -51,6 +51,7 @@ def test_what_was_not_measured_is_none_and_methods_have_a_series_each():
     assert as_series([], points=10) == {"t": [], "recall": {}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [1, 7, 360])
 def test_a_day_becomes_so_many_points_at_most(points):
     rows = [(at * 10_000, Sample("a", loss=1.0)) for at in range(8640)]

@@ -29,6 +29,7 @@ CHANGES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(CHANGES)
 def test_any_changes_at_any_time_equal_a_scan_of_all_rows(changes):

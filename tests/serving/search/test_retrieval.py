@@ -55,6 +55,7 @@ def test_a_proven_index_yields_the_items_of_the_beam(plant, mirror):
     assert stats.dots == 13, "0.22 of 60"
 
 
+@pytest.mark.slow
 def test_batch_equals_single(mirror):
     requests = [
         Request(user=user, k=8, mode=mode)

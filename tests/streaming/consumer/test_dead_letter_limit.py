@@ -154,6 +154,7 @@ def test_a_restart_halts_at_the_same_event_and_writes_no_letter_twice():
     assert log.end_positions([("engagements.dlq", 0)]) == {("engagements.dlq", 0): 5000}
 
 
+@pytest.mark.slow
 def test_a_stream_of_dead_letters_comes_in_batches_of_bounded_size():
     log = a_log([b"?"] * (2 * MAX_SIDE_ROWS + 5) + [good(0)])
     consumer = Consumer(log, CONFIG.model_copy(update={"dead_letter_share": None}))

@@ -170,6 +170,7 @@ def test_an_error_of_the_log_reaches_the_consumer_and_reading_goes_on() -> None:
     consumer.close()
 
 
+@pytest.mark.slow
 def test_the_thread_ends_with_its_consumer() -> None:
     def alive() -> int:
         return sum(thread.name == "read-ahead" for thread in threading.enumerate())

@@ -53,6 +53,7 @@ def test_when_nothing_can_be_reached_the_error_says_what_each_source_answered(
     assert "ml-100k:/path/to" in str(raised.value)
 
 
+@pytest.mark.slow
 def test_pip_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ml_100k_fetch, "ADDRESS", (tmp_path / "nowhere.zip").as_uri())
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -228,6 +228,7 @@ _values = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(_values, min_size=1, max_size=6), st.sampled_from(TopicRole))
 @example([b'{"ts": 9223372036854775808}'], TopicRole.CONTROL)

@@ -75,6 +75,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_bombs_are_one_dead_letter_and_take_no_memory(bomb):
     value = BOMBS[bomb]()

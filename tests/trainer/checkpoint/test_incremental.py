@@ -72,6 +72,7 @@ def writer(tmp_path, learner, new_world, teach) -> Writer:
     return Writer(tmp_path, learner, world, teach)
 
 
+@pytest.mark.slow
 def test_every_checkpoint_of_a_chain_is_what_a_whole_one_would_be(writer, learner, monkeypatch):
     monkeypatch.setattr(incremental, "_MAX_DELTAS", 3)
     kinds = []
@@ -99,6 +100,7 @@ def test_files_are_shared_and_every_folder_has_all_of_them(writer):
     assert writer.digest(two) == writer.digests[two]
 
 
+@pytest.mark.slow
 def test_rows_that_outgrow_half_of_the_tables_are_written_with_all_others(writer, monkeypatch):
     writer.write()
     sizes = []
@@ -177,6 +179,7 @@ def test_the_newest_one_that_is_whole_is_used(writer, caplog, file, how):
         writer.store.read(names[-1])
 
 
+@pytest.mark.slow
 def test_one_with_other_tables_is_kept_beside_those_that_share_theirs(writer, monkeypatch):
     monkeypatch.setattr(incremental, "_MAX_DELTAS", 5)
     names = [writer.write() for _ in range(11)]

@@ -136,6 +136,7 @@ def begun(config: TrainerConfig, new_world: Callable[..., Any]) -> Course:
     return course
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(18))
 def test_a_table_that_changes_unannounced_is_found_out(
     begun: Course, copy_of: Callable[[Learner], Learner], place: int

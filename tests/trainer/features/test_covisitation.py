@@ -112,6 +112,7 @@ def test_lists_are_those_of_the_reference(batches):
     agree(fast, naive)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32))
 def test_full_lists_are_those_of_the_reference(seed):
@@ -175,6 +176,7 @@ def test_reading_changes_nothing():
     assert np.array_equal(pairs.last, before[1])
 
 
+@pytest.mark.slow
 def test_a_full_list_still_lets_a_newcomer_in_and_it_stays_if_it_comes_again():
     pairs = Covisitation()
     for number in range(NEIGHBOURS):

@@ -49,6 +49,7 @@ def naive(history: list[int], own: list[int], item: list[int], by_row: list[list
     return [*columns, len(set(item) & set(own))]
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(TOKENS, HISTORIES, st.sets(ROWS), st.lists(st.tuples(st.lists(ROWS, max_size=4), ROWS), max_size=20))
 def test_the_columns_are_those_of_the_reference_and_alone_as_in_a_batch(by_row, histories, chosen, seen):

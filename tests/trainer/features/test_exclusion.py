@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +49,7 @@ def left_out(rule: ExclusionRule, events: list, entries: list, now: int) -> list
     return [item for item in last if item in chosen | disliked]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(USER, max_size=4),

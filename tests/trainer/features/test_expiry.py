@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ def test_what_nothing_ends_never_dies():
     assert expiry_times(np.array([5]), np.array([0]), np.array([False]), None).tolist() == [NEVER]
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(ITEMS, st.one_of(st.none(), st.integers(1, 60)), st.integers(1, 200))
 def test_trainer_scheduler_and_server_agree(items, idle_ms, watermark):

@@ -34,6 +34,7 @@ def test_tokens_are_these_numbers():
     assert hash_features(EXAMPLE, 8192, 8) == EXPECTED
 
 
+@pytest.mark.slow
 def test_another_process_agrees_whatever_its_hash_seed():
     code = f"from hsnn.trainer.features.hashing import hash_features; print(hash_features({EXAMPLE!r}, 8192, 8))"
     for seed in ("1", "2"):

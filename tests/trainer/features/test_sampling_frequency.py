@@ -76,6 +76,7 @@ def test_a_frequent_negative_is_pushed_down_less():
     assert target < 0 < frequent < rare
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corrected", [True, False])
 def test_with_the_correction_scores_become_preferences_and_without_it_they_do_not(corrected):
     """A world whose sampler shows item 0 ten times as often as the others; users click by known probabilities.

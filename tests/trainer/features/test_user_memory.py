@@ -61,6 +61,7 @@ def as_tuples(of: dict[int, Any]) -> list[tuple[int, ...]]:
     return [(item, *entry) for item, entry in of.items()]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(BATCHES, st.integers(1, 12), st.one_of(st.none(), st.integers(0, 8)))
 def test_it_equals_a_dictionary_per_user(batches, limit, keep):

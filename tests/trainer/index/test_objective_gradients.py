@@ -99,6 +99,7 @@ def test_adam_does_not_move_nodes_that_the_task_may_not_move(prepared_learner, n
     )
 
 
+@pytest.mark.slow
 @every_learner
 def test_what_the_index_costs_the_item_level(prepared_learner, name):
     """Nothing, to the last bit, where item vectors are detached."""

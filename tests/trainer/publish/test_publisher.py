@@ -167,6 +167,7 @@ def test_an_outbox_is_an_incarnation(redis_client, config, world):
     }
 
 
+@pytest.mark.slow
 def test_copies_are_made_between_steps_and_before_them(store, outbox, config, world, teach, redis_client, monkeypatch):
     """However slowly a moment is copied, the checkpoint is that moment; what training waited for is told."""
     monkeypatch.setattr("hsnn.trainer.rowstore.copy_on_write._SLICE", 1)

@@ -88,6 +88,7 @@ def apply(leaves: InvertedLists, naive: Naive, step: tuple) -> None:
         getattr(leaves, name)(*arguments)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(STEPS, st.lists(st.floats(-3, 0), min_size=NODES, max_size=NODES))
 def test_any_sequence_of_changes_equals_the_naive_model(steps, logits):

@@ -93,6 +93,7 @@ def test_before_there_are_nodes_a_rebalance_is_passed_over(config, new_world):
     assert learner.commanded.generation == 0
 
 
+@pytest.mark.slow
 def test_only_named_families_are_touched(config, new_world, teach):
     deep = config.model_copy(update={"model": config.model.model_copy(update={"nodes": 4, "children": (4,)})})
     learner, world = Learner(deep), new_world()

@@ -55,6 +55,7 @@ def served(learner: Learner, queries: QueryArrays, memory: MemoryEntries) -> lis
     return best
 
 
+@pytest.mark.slow
 def test_served_recall_beats_popularity(taught, copy_of, new_world):
     learner = copy_of(taught[0])
     world = new_world(seed=7)
@@ -102,6 +103,7 @@ def states(learner: Learner) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_the_same_batches_give_the_same_bits(config, new_world, teach):
     one, two = Learner(config), Learner(config)
     for learner in (one, two):
@@ -240,6 +242,7 @@ def test_gone_items_are_no_candidates_any_more(config, world, teach, candidates_
     assert set(candidates.rows[candidates.uniform].tolist()) <= {old, old + 1}
 
 
+@pytest.mark.slow
 def test_slow_streams_are_learned_in_small_steps_with_past_events(config, world, teach):
     fast, slow = (
         Learner(config.model_copy(update={"slow_from": limit, "slow_step": 16, "replay": 1.0, "index": config.index}))

@@ -63,6 +63,7 @@ def test_dislikes_feed_no_counter_and_no_history(learner, world):
     assert histories.tobytes() == learner.histories.items.tobytes()
 
 
+@pytest.mark.slow
 def test_dislikes_lower_the_score_of_their_item_and_clicks_raise_it(learner, world, copy_of):
     users = [f"u{number}" for number in range(24)]
     liked, disliked = copy_of(learner), copy_of(learner)

@@ -83,6 +83,7 @@ def orders(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_import_shows_the_report_and_keeps_the_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shown = run(data_app, ["import", str(orders(tmp_path / "shop")), "--name", "shop", "--html", "report.html"])

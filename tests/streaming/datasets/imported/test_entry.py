@@ -121,6 +121,7 @@ def test_a_limit_keeps_what_is_known_by_then(shop: Path) -> None:
     assert "8888" not in {item.id for item in data.items}
 
 
+@pytest.mark.slow
 def test_validate_finds_the_same_and_keeps_nothing(shop: Path, tmp_path: Path) -> None:
     report = validate_files([shop])
     _, imported = import_dataset("shop", [shop])
@@ -128,6 +129,7 @@ def test_validate_finds_the_same_and_keeps_nothing(shop: Path, tmp_path: Path) -
     assert names().count("validated") == 0
 
 
+@pytest.mark.slow
 def test_an_import_replaces_only_when_asked(shop: Path) -> None:
     target, _ = import_dataset("shop", [shop])
     with pytest.raises(DataError, match="there is a data set shop already"):

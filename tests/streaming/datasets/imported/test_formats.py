@@ -246,6 +246,7 @@ def snowplow_line(**values: str) -> str:
     return "\t".join(values.get(name, "") for name in names) + "\n"
 
 
+@pytest.mark.slow
 def test_snowplow(tmp_path: Path) -> None:
     iglu = "iglu:com.snowplowanalytics.snowplow.ecommerce"
     product = {
