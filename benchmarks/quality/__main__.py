@@ -227,11 +227,16 @@ def _codes(cells: Sequence[Cell], cache: Path) -> list[str]:
 
 
 def _store(name: str, figures: dict[str, Any]) -> None:
-    """Merge one data set's figures into the results; older variants and goals stay if the protocol is the same."""
+    """Merge one data set's figures into the results.
+
+    Older variants and goals stay if protocol and default configuration are the same: of another default, differences
+    from it would be read as if they were of this one.
+    """
     before = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     sets = before.get("sets", {})
     old = sets.get(name, {})
-    if old.get("protocol") == figures["protocol"]:
+    reference = old.get("variants", {}).get(REFERENCE, {}).get("config")
+    if (old.get("protocol"), reference) == (figures["protocol"], figures["variants"][REFERENCE]["config"]):
         figures["variants"] = old["variants"] | figures["variants"]
         goals_by_text = {goal["what"]: goal for goal in (*old.get("goals", ()), *figures["goals"])}
         figures["goals"] = list(goals_by_text.values())

@@ -133,6 +133,10 @@ def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_gri
     assert "| narrow |" in page
     lost = of["narrow"]["minus_reference"]["served"]["recall_at_50"]
     assert f"{100 * lost['mean']:+.2f}" in page
+    of["default"]["config"] = "another"
+    (tmp_path / "quality.json").write_text(json.dumps(found))
+    __main__.main([*arguments, "--variants", "default"])  # what was compared with another default goes
+    assert set(json.loads((tmp_path / "quality.json").read_text())["sets"]["ml-100k"]["variants"]) == {"default"}
 
 
 @pytest.mark.slow
