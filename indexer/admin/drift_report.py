@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -53,16 +54,21 @@ def describe(incident: Incident, entries: Iterable[AuditEntry], versions: Sequen
     lines = []
     for alarm in incident.alarms:
         since = alarm.detail.get("since")
-        begun = f" since {_utc(since)}" if since else f" at {_utc(alarm.detail['ts'])}"
-        lines.append(f"{alarm.kind} ({alarm.alarm}): {alarm.detail.get('text') or alarm.detail.get('value')},{begun}")
+        begun = f"from {_utc(since)} on" if since else f"at {_utc(alarm.detail['ts'])}"
+        lines.append(f"{alarm.kind} ({alarm.alarm}): {alarm.detail.get('text') or alarm.detail.get('value')} ({begun})")
     segments = list(dict.fromkeys(a.detail["segment"] for a in incident.alarms if a.detail.get("segment")))
     lines.append(
         f"The segment that moved most: {'; '.join(segments)}" if segments else "No segment moved more than the others"
     )
     also = list(dict.fromkeys(_also(incident, entries, versions)))
     lines.append(f"At that time: {'; '.join(also)}" if also else "Nothing else is on record for that time")
-    lines += [f"{_utc(entry.at)} {_sentence(entry)}" for entry in incident.others if entry.event != "action"]
+    lines += [f"{_utc(entry.at)} {_sentence(entry)}" for entry in incident.others if _is_told(entry)]
     return lines
+
+
+def _is_told(entry: AuditEntry) -> bool:
+    """Leave out what was to be done, which its outcome repeats, and that nothing was to be done."""
+    return entry.event != "action" and not (entry.event == "outcome" and entry.action == "none")
 
 
 def _also(incident: Incident, entries: Iterable[AuditEntry], versions: Sequence[VersionManifest]) -> Iterator[str]:
@@ -103,6 +109,10 @@ def _utc(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+# A command in a sentence, between backquotes, and what it becomes on a page.
+_COMMAND, _CODE = re.compile("`([^`]+)`"), r"<code>\1</code>"
+
+
 class DriftReport(NamedTuple):
     """Incidents, newest first: a heading and sentences each."""
 
@@ -118,12 +128,16 @@ class DriftReport(NamedTuple):
         """Render as a page of its own, without scripts."""
         parts = []
         for heading, lines in self.incidents:
-            items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+            items = "".join(f"<li>{_COMMAND.sub(_CODE, escape(line))}</li>" for line in lines)
             parts.append(f"<section><h2>{escape(heading)}</h2><ul>{items}</ul></section>")
         body = "".join(parts) or "<p>No alarm is on record.</p>"
-        style = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto}h2{font-size:1.1rem}"
+        style = (
+            ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;"
+            "padding:0 1rem}h2{font-size:1.1rem}ul{padding-left:1.2rem}li{overflow-wrap:anywhere}"
+        )
         return (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>hsnn: drift</title>'
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width"><title>hsnn: drift</title>'
             f"<style>{style}</style></head><body><h1>Drift</h1>{body}</body></html>\n"
         )
 

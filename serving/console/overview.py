@@ -104,18 +104,8 @@ class Overview:
 
     def _stream(self, state: LoopState) -> dict[str, Any]:
         progress = state.progress
-        names = (
-            "trained",
-            "impressions",
-            "pending",
-            "dead_lettered",
-            "lag_records",
-            "lag_seconds",
-            "watermark",
-            "loss",
-        )
         return {
-            **{name: progress.get(name) for name in names},
+            **{name: progress.get(name) for name in _STREAM_FIELDS},
             "events_per_second": progress.get("events_per_second", 0.0) if state.trainer else 0.0,
             "dropped": progress.get("dropped") or {},
             "lost": progress.get("lost") or {},

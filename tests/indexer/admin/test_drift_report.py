@@ -45,7 +45,7 @@ def test_the_story_names_signal_start_segment_causes_actions_and_effect(store: A
     ]
     ((heading, lines),) = make_report(store, 0, entries).incidents
     assert heading == "2023-11-14 22:13:20 (stream time): model_loss"
-    assert lines[0] == f"model_loss (model_loss:{first.detail['ts']}): model_loss rose, since 2023-11-14 22:13:20"
+    assert lines[0] == f"model_loss (model_loss:{first.detail['ts']}): model_loss rose (from 2023-11-14 22:13:20 on)"
     assert lines[1] == "The segment that moved most: device=tv: 3% -> 21%"
     assert lines[2] == "At that time: an import; version 1 was published (first); hold: a test"
     assert lines[3].endswith("rates: done")

@@ -45,8 +45,8 @@ SMALL = ("trainer.model.nodes=32", "trainer.index.seed_after=1024", "trainer.pre
 
 
 @pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of the server of a loop that learns; some of its events cannot be read."""
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A loop that learns; some of its events cannot be read."""
     sandbox = Sandbox(load(None, SMALL), LogKind.redis, None)
     try:
         sandbox.start()
@@ -59,9 +59,16 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         sandbox.send(f"ml-100k:{write_ratings(tmp_path_factory.mktemp('ratings'))}", _EVENTS, ahead=500, speed=_SPEED)
         sandbox.roles.wait_until(lambda: ready(sandbox.server), "the first version", 120.0)
         sandbox.roles.wait_until(lambda: kept_versions(sandbox.server) > 1, "the second version", 120.0)
-        yield sandbox.server
+        yield sandbox
     finally:
         sandbox.end()
+
+
+@pytest.fixture
+def loop(running: Sandbox) -> Iterator[str]:
+    """Address of the loop's server; all processes must run after the test, since figures of a dead one stand still."""
+    yield running.server
+    running.roles.check()
 
 
 def kept_versions(server: str) -> int:
