@@ -92,6 +92,10 @@ PLANTS: dict[str, tuple[Plant, frozenset[str]]] = {
 """Changes of observations, and the signals that are meant to find each."""
 
 
+OF_VALUES = frozenset({"unit change", "swapped columns"})
+"""Changes that need events with values."""
+
+
 class Rhythm:
     """Give a stream the rhythm of a day: by night stream time runs faster, and evenings have an app of their own.
 

@@ -37,6 +37,7 @@ SIGNALS = (
         worse="both",
         floor=0.01,
         seasonal=True,
+        detector="page_hinkley",  # a new catalogue is soon known
     ),
     Signal(
         name="items_featureless",

@@ -19,7 +19,14 @@ _TOP = 0.02
 _LEAST = 25
 
 SIGNALS = (
-    Signal(name="model_loss", meaning="prequential loss, nats per event", worse="up", floor=0.03),
+    # The quickest test for loss and recall: the model recovers from a change of interests while another one hesitates.
+    Signal(
+        name="model_loss",
+        meaning="prequential loss, nats per event",
+        worse="up",
+        floor=0.03,
+        detector="page_hinkley",
+    ),
     Signal(
         name="model_normalised_entropy",
         meaning="prequential loss over that of popularity",
@@ -38,6 +45,7 @@ SIGNALS = (
         meaning="share of events whose item is in the top 2% of the step's candidates",
         worse="down",
         floor=0.01,
+        detector="page_hinkley",
     ),
     Signal(
         name="model_fresh_recall",

@@ -105,8 +105,13 @@ def test_from_a_folder_of_files_to_an_answer(tmp_path: Path, monkeypatch: pytest
     assert "popularity" in shown["hsnn evaluate --data shop --baselines popularity"]
     plain, filtered, bought = [line for _, text in blocks() for line in text.splitlines() if line.startswith("curl")]
     with running(up, tmp_path) as port:
-        assert len(ask(plain, port)["items"]) == 5
-        assert {int(item) % 4 for item in ask(filtered, port)["items"]} == {2}  # the third kind, Topf
+        answer = ask(plain, port)
+        assert len(answer["items"]) == 5
+        titles = [features["title"].split('"')[1] for features in answer["features"]]
+        assert titles == [str(int(item)) for item in answer["items"]]
+        only = ask(filtered, port)
+        assert {int(item) % 4 for item in only["items"]} == {2}  # the third kind, Topf
+        assert all(features["title"].startswith("Topf") and features["price"] > 0 for features in only["features"])
         everything = plain.replace('"k": 5', '"k": 200')
         assert "00002" in ask(everything, port)["items"]
         ask(bought, port)
