@@ -103,7 +103,7 @@ def users_table(users: list[SampleUser]) -> Table:
 def audit_line(entry: AuditEntry) -> str:
     """Render an entry of the audit trail as a line of rich markup."""
     clock = datetime.fromtimestamp(entry.at / 1000, UTC).astimezone().strftime("%H:%M:%S")
-    text = " ".join(part for part in (entry.kind, entry.action, entry.outcome) if part)
+    text = " ".join(dict.fromkeys(part for part in (entry.kind, entry.action, entry.outcome) if part))
     version = "" if entry.version is None else f" version {entry.version}"
     said = entry.detail.get("text", "")
     return f"[dim]{clock}[/] [{_COLOURS.get(entry.event, 'white')}]{entry.event}[/] {text}{version} {said}".rstrip()
