@@ -46,6 +46,9 @@ _FROZEN = 1e-9
 # the configuration are those of streams with many more events an hour.
 _BOOST, _BOOST_WINDOWS = ActionsConfig().rate_factor, 12
 
+# Epoch ms after which there is no event: the action is ended by another command.
+_END_OF_TIME = 253_402_300_799_999
+
 # Share of the candidates that an item is recommended among: that of the signal `model_recall`.
 _TOP = 0.02
 
@@ -161,7 +164,7 @@ class Learned:
         """Raise the rates at the first alarm of a model's signal after the change, and end that after some windows."""
         if self._act and after and not self._boosted and _MODEL.intersection(kinds):
             self._boosted = True
-            self._due.append(BoostRates(seen.ts, _BOOST, 1 << 50))
+            self._due.append(BoostRates(seen.ts, _BOOST, _END_OF_TIME))
             self._left = _BOOST_WINDOWS * DriftConfig().window
         elif self._boosted and self._left > 0:
             self._left -= len(seen.items)
