@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks.serving import __main__ as serving
+from benchmarks.serving import over_http
 
 
 def test_unknown_peers_and_small_catalogues_are_refused(capsys):
@@ -23,3 +24,14 @@ def test_a_small_run_finds_what_an_exhaustive_search_finds(tmp_path, monkeypatch
     assert found["engine"][-1]["recall"] > 0.99
     assert min(look["recall"] for look in found["engine, filtered"]) > 0.99
     assert all(look["us"] > 0 for looks in found.values() for look in looks)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_server_is_measured_over_http(tmp_path, monkeypatch):
+    monkeypatch.setattr(over_http, "ROUNDS", 1)
+    over_http.main(["--items", "2000", "--requests", "100", "--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["items"] == 2000
+    assert found["this checkout"]["per_cpu_second"] > 1
+    assert 0 < found["this checkout"]["p50_ms"] <= found["this checkout"]["p99_ms"]
