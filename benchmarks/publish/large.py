@@ -1,9 +1,11 @@
 """Peak memory of trainer, Redis, scheduler and server for a snapshot of N items and N users, and its version.
 
     python -m benchmarks.publish.large --rows 2000000 --json FILE
+    python -m benchmarks.publish.large --rows 5000000 --roles write read
 
-Each role is a process of its own: `write` publishes as the trainer does, from the arrays of a checkpoint's copy;
-`build` makes a version and flips to it; `load` reads that into a mirror. Synthetic rows, model without pair features.
+Each role is a process of its own: `write` publishes as the trainer does, from the arrays of a checkpoint's copy; `read`
+reads the snapshot; `build` makes a version and flips to it; `load` reads that into a mirror. Synthetic rows, each user
+with 20 remembered items, model without pair features.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=positive, nargs="+", default=[2_000_000], help="items, and users; 2,000,000")
     parser.add_argument("--json", type=Path, default=RESULTS_FOLDER / "large.json", help="write the figures there")
+    parser.add_argument("--roles", choices=sorted(_ROLES), nargs="+", default=["write", "read", "build", "load"])
     parser.add_argument("--role", choices=sorted(_ROLES), help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -57,17 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     found: dict[str, Any] = {}
     for rows in options.rows:
-        found[str(rows)] = measured(rows)
+        found[str(rows)] = measured(rows, options.roles)
         options.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     print(options.json.read_text("utf-8"))
 
 
-def measured(rows: int) -> dict[str, Any]:
+def measured(rows: int, roles: Sequence[str]) -> dict[str, Any]:
     """Figures of one size: of each process seconds, bytes before its work and bytes at its peak."""
     found: dict[str, Any] = {}
     with EmbeddedRedis() as server:
         redis = connect(server.url)
-        for role in ("write", "build", "load"):
+        for role in roles:
             command = [sys.executable, "-m", "benchmarks.publish.large"]
             command += ["--role", role, "--url", server.url, "--rows", str(rows)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -83,6 +86,15 @@ def write(url: str, rows: int) -> dict[str, Any]:
     outbox = RedisWriter(connect(url))
     encoder = synthetic_snapshot(rows, outbox)
     return _timed(lambda: outbox.write_snapshot(encoder))
+
+
+def read(url: str, rows: int) -> dict[str, Any]:
+    """Read the newest snapshot, as the scheduler does first."""
+    store = IndexStore(connect(url, socket_timeout=600))
+    newest = store.newest_snapshot()
+    assert newest is not None
+    found = _timed(lambda: store.load_snapshot(newest.snapshot))
+    return found | {"rows": rows}
 
 
 def build(url: str, rows: int) -> dict[str, Any]:
@@ -171,7 +183,7 @@ def _timed(call: Any) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started, "before": before, "peak": peak, "after": resident()}
 
 
-_ROLES = {"write": write, "build": build, "load": load}
+_ROLES = {"write": write, "read": read, "build": build, "load": load}
 
 if __name__ == "__main__":
     main()
