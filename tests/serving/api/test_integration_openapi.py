@@ -32,7 +32,7 @@ from hsnn.serving.sync.follower import VERSION, WARM
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.memory import MemoryLog
 
-_CASES = int(os.environ.get("OPENAPI_CASES", "10"))
+_CASES = int(os.environ.get("OPENAPI_CASES", "4"))
 _CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
