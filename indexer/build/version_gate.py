@@ -139,6 +139,20 @@ def worse(share: float, before: float, score: SelfScore) -> bool:
     return before - share > max(_ERRORS * error, _WORSE * before)
 
 
+def finds_less(new: Version, old: Version) -> bool | None:
+    """Tell whether a version finds less than an older one when both answer the same queries, those of `new`.
+
+    None where that cannot be told: there are too few users or items, or their rows mean different items.
+    """
+    if new.manifest.epoch != old.manifest.epoch:
+        return None
+    queries = _known_to(queries_of(new.snapshot), len(old.index.nodes))
+    mine, theirs = (self_score(version.snapshot, version.index, queries) for version in (new, old))
+    if mine is None or theirs is None:
+        return None
+    return worse(mine.items, theirs.items, mine) or worse(mine.nodes, theirs.nodes, mine)
+
+
 def not_finite(snapshot: Snapshot, base: IndexBase) -> str:
     """Name an array with numbers that are not finite; empty if there is none."""
     arrays = {f"weights {name}": array for name, array in snapshot.model.items()}

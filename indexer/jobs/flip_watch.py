@@ -1,7 +1,9 @@
 """Watch of a flip: return to the version before if the new one serves worse, by the trainer's live queries.
 
 Live queries (`trainer.server`) are answered by a version, and the same queries by popularity. What counts is how far
-the served recall lies above that of popularity: a stretch of the stream that is harder for both blames no version.
+the served recall lies above that of popularity: a stretch of the stream that is harder for both blames no version. It
+may be harder for the model alone, or servers may be behind on a busy machine. So both versions answer the same queries
+before one is blamed (`hsnn.indexer.build.version_gate.finds_less`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hsnn.indexer.build.leader import Leader
+from hsnn.indexer.build.version_gate import finds_less
 from hsnn.indexer.errors import RollbackError
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.monitoring.notify import Notifier
@@ -63,11 +66,12 @@ class FlipWatch:
 
     def __init__(self, leader: Leader, audit: AuditTrail, notify: Notifier) -> None:
         self._leader, self._store, self._audit, self._notify = leader, leader.store, audit, notify
+        self._acquitted = 0  # the version whose live queries are no fault of its own
 
     def check(self) -> int | None:
         """Compare the version in use with the one before it; return the version that was returned to, if any."""
         recalls, current = self._recalls(), self._store.current()
-        if current is None or current not in recalls:
+        if current is None or current not in recalls or current == self._acquitted:
             return None
         older = [number for number in self._store.versions() if number < current and number in recalls]
         if not older or not is_worse(recalls[current], recalls[max(older)]):
@@ -78,6 +82,11 @@ class FlipWatch:
             f"{max(older)} found {old.hits / old.queries:.1%} of {old.queries}; popularity {new.popularity_hits}"
             f" and {old.popularity_hits} of them"
         )
+        if finds_less(self._store.load_version(current), self._store.load_version(max(older))) is False:
+            self._acquitted = current
+            _log.warning("%s; both find as much on the same queries, so it stays", reason)
+            self._audit.record("rollback", kind="flip", outcome="not needed", version=current, reason=reason)
+            return None
         try:
             returned = self._leader.roll_back(reason)
         except RollbackError as error:

@@ -15,7 +15,7 @@ from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
 from hsnn.indexer.assign.capacity import NEAREST_NODE
 from hsnn.indexer.assign.catalogue import ItemCatalogue
 from hsnn.indexer.build.builder import build_base, make_manifest
-from hsnn.indexer.build.version_gate import VersionGate
+from hsnn.indexer.build.version_gate import VersionGate, finds_less
 from hsnn.indexer.errors import VersionRefusedError
 from hsnn.indexer.store.version import IndexBase, Version
 from hsnn.trainer.messages import Snapshot
@@ -139,3 +139,13 @@ def test_stamps_that_cannot_be_are_refused(
 def test_another_epoch_is_not_compared(judge: Callable[[Made], None], snapshots: list[Snapshot]) -> None:
     manifest = msgspec.structs.replace(snapshots[1].manifest, epoch=2, events=5)
     judge(Made(replace(snapshots[1], manifest=manifest), 2))
+
+
+def test_two_versions_answer_the_same_queries(snapshots: list[Snapshot]) -> None:
+    old, new = Made(snapshots[0], 1), Made(snapshots[1], 2)
+    assert finds_less(new.version(), old.version()) is False
+    order = np.random.default_rng(0).permutation(len(new.base.vectors))
+    new.base = replace(new.base, vectors=new.base.vectors[order], nodes=new.base.nodes[order])
+    assert finds_less(new.version(), old.version()) is True
+    other = Made(replace(snapshots[1], manifest=msgspec.structs.replace(snapshots[1].manifest, epoch=2)), 3)
+    assert finds_less(other.version(), old.version()) is None

@@ -50,3 +50,19 @@ def test_a_stream_that_got_harder_for_popularity_too_is_no_reason(watch: FlipWat
     live(store, v1=(500, 150, 100), v2=(500, 75, 20))
     assert watch.check() is None
     assert store.current() == 2
+
+
+def test_a_version_that_finds_as_much_on_the_same_queries_stays(
+    watch: FlipWatch, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a busy machine, where servers are behind, or on a stream that got harder for the model alone."""
+    compared = []
+    monkeypatch.setattr("hsnn.indexer.jobs.flip_watch.finds_less", lambda *both: compared.append(both) or False)
+    live(store, v1=(500, 150, 80), v2=(200, 12, 30))
+    for _ in range(2):
+        assert watch.check() is None
+    assert [tuple(version.manifest.version for version in both) for both in compared] == [(2, 1)]
+    assert store.current() == 2
+    assert current_hold(store) is None
+    (entry,) = AuditTrail(store.redis, store.key("audit")).read()
+    assert (entry.event, entry.outcome, entry.version) == ("rollback", "not needed", 2)
