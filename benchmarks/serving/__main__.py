@@ -33,7 +33,7 @@ from benchmarks.serving.peers import PEERS, Effort
 from benchmarks.serving.planted_mirror import PlantedCatalogue, plant
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.schema import Request
+from hsnn.serving.schema import Filters, Request
 from hsnn.serving.search import retrieval
 from hsnn.serving.search.conditions import ItemConditions
 from hsnn.trainer.threads import use_threads
@@ -42,6 +42,8 @@ RESULTS = RESULTS_FOLDER / "serving.json"
 USERS, K = 200, 100
 BEAMS = (4, 8, 16, 32, 64, 128)
 PASSING = (0.5, 0.1, 0.01, 0.001)
+
+_NO_FILTERS = Filters()
 MANY = 500
 ROUNDS = 5
 
@@ -75,9 +77,11 @@ def measure(items: int, options: argparse.Namespace, console: Console) -> dict[s
     return found | {"engine, filtered": filtered}
 
 
-def _default(mirror: Mirror, made: PlantedCatalogue, *, whole: bool, k: int = K) -> Effort:
+def _default(
+    mirror: Mirror, made: PlantedCatalogue, *, whole: bool, k: int = K, filters: Filters = _NO_FILTERS
+) -> Effort:
     limits = RetrievalLimits(max_k=1000, whole_leaves=whole)
-    return Effort("defaults", partial(_ask, mirror, made.first_row, limits, k))
+    return Effort("defaults", partial(_ask, mirror, made.first_row, limits, k, filters=filters))
 
 
 def _by_beam(mirror: Mirror, made: PlantedCatalogue, beam: int) -> Effort:
@@ -86,8 +90,10 @@ def _by_beam(mirror: Mirror, made: PlantedCatalogue, beam: int) -> Effort:
     return Effort(f"beam {beam}", partial(_ask, mirror, made.first_row, limits, K))
 
 
-def _ask(mirror: Mirror, first_row: int, limits: RetrievalLimits, k: int, number: int) -> Any:
-    answer = retrieval.retrieve(mirror, [Request(user=user_name(number), k=k)], limits)[0]
+def _ask(
+    mirror: Mirror, first_row: int, limits: RetrievalLimits, k: int, number: int, *, filters: Filters = _NO_FILTERS
+) -> Any:
+    answer = retrieval.retrieve(mirror, [Request(user=user_name(number), k=k, filters=filters)], limits)[0]
     return np.array([int(item[1:]) for item in answer.items]) - first_row
 
 
@@ -107,7 +113,10 @@ def _seconds(search: Callable[[int], Any]) -> float:
 
 
 def _filtered(mirror: Mirror, made: PlantedCatalogue, products: Any, seed: int) -> list[dict[str, Any]]:
-    """Ask the engine under random masks; recall is that of an exhaustive search under the same mask."""
+    """Ask the engine under random masks; recall is that of an exhaustive search under the same mask.
+
+    The mask takes the place of the filter that a request must have, since one without any takes a shorter way.
+    """
     rng, rows, plain = np.random.default_rng(seed), made.first_row + len(made.vectors), retrieval.conditions_of
     looks = []
     for share in PASSING:
@@ -117,7 +126,7 @@ def _filtered(mirror: Mirror, made: PlantedCatalogue, products: Any, seed: int) 
         best = passing[np.argsort(-products[:, passing], axis=1)[:, :K]]
         retrieval.conditions_of = lambda _state, _request, mask=mask: ItemConditions(mask)  # type: ignore[misc]
         try:
-            look = _timed(_default(mirror, made, whole=True), best)
+            look = _timed(_default(mirror, made, whole=True, filters=Filters(exclude=["nothing"])), best)
         finally:
             retrieval.conditions_of = plain
         looks.append(look | {"setting": f"{100 * share:g}% pass"})

@@ -65,7 +65,10 @@ def _without_repeats(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     inside: dict[str, bool] = {}
     kept = []
-    for change in sorted(changes, key=lambda change: int(change["at"])):
+    # Streams are read from their end: turned round, changes of the same moment keep the order of their stream.
+    oldest_first = changes[::-1]
+    oldest_first.sort(key=lambda change: int(change["at"]))
+    for change in oldest_first:
         if inside.get(change["item"]) is not change["arrived"]:
             inside[change["item"]] = change["arrived"]
             kept.append(change)

@@ -128,7 +128,11 @@ class ItemTable:
         """Remember what the items of `rows` (n,), which give them up, were announced as."""
         if self.departed is not None:
             known = rows[self.described_at[rows] > 0].tolist()
-            self.departed.put((self.table.ids[row], msgspec.msgpack.encode(self.record(row))) for row in known)
+            records = ((row, self.record(row)) for row in known)
+            self.departed.put(
+                (self.table.ids[row], msgspec.msgpack.encode(record._replace(features=dict(record.features))))
+                for row, record in records  # a deleted item's features are a view, which has no encoding
+            )
 
     def _restore(self, rows: NDArray[np.int64]) -> None:
         """Give new `rows` (n,) what their ids were announced as before they left."""

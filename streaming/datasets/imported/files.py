@@ -251,6 +251,23 @@ def _encoding(path: Path) -> str | None:
             block = file.read(_BLOCK)
 
 
+def _escapes_by_backslash(text: str, separator: str) -> bool:
+    r"""Whether quotes inside quoted texts have a backslash before them, and are not doubled.
+
+    Where quotes are doubled a text may end in a backslash, or have one before a quote; but then a separator, the end of
+    the line or a second quote follows.
+
+    Examples
+    --------
+    >>> _escapes_by_backslash(r'"5\" disc","tape"', ","), _escapes_by_backslash(r'"tape","5\""', ",")
+    (True, True)
+    >>> _escapes_by_backslash(r'"a\","b\""c"', ",")
+    False
+    """
+    ends = rf"{re.escape(separator)}\r\n"
+    return re.search(rf'\\"(?:[^"{ends}]|"(?:[{ends}]|$))', text) is not None
+
+
 def _text(con: ImportDatabase, path: Path, notes: list[str], *, name: str, view: str, layout: TextLayout) -> OpenedFile:
     with _reader(path) as file:
         head = file.read(_HEAD).decode("utf-8", errors="replace").removeprefix("\ufeff")
@@ -266,7 +283,7 @@ def _text(con: ImportDatabase, path: Path, notes: list[str], *, name: str, view:
     if quoted is None:
         quoted = re.search(rf'(^|{re.escape(separator)}|\n)\s*"', head) is not None
     quote = '"' if quoted else ""
-    escape = "\\" if quoted and '\\"' in head else quote
+    escape = "\\" if quoted and _escapes_by_backslash(head, separator) else quote
     if layout.columns is None:
         header = next(csv.reader([first.replace(separator, "\x1f")], delimiter="\x1f"), [])
         columns = _unique(header)

@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from hsnn.streaming.datasets import DataError, load, names
@@ -356,6 +356,9 @@ EVENTS = st.lists(
     suppress_health_check=[HealthCheck.too_slow],
 )
 @pytest.mark.slow
+@example(
+    rows=[("a\\", 'b"', 1_600_000_000_000, "view", 1.0), ('\\"c', "d\\", 1_600_000_000_001, "buy", None)], kind="csv"
+)
 @given(rows=EVENTS, kind=st.sampled_from(["csv", "jsonl", "parquet"]))
 def test_what_is_read_back_is_what_was_written(
     rows: list[Any], kind: str, tmp_path_factory: pytest.TempPathFactory
