@@ -93,7 +93,8 @@ def figures(run: Run, method: str) -> dict[str, float]:
     column = chosen_column(run, method)
     chosen = run.ranks[column]
     half_life = POPULARITY_HALF_LIVES.index(float(chosen_column(run, "popularity").partition(":")[2]))
-    scored, corpus = _scored(run, method, column), float(run.corpus.mean())
+    # Before the first batch is learned nothing is retrievable: a very young stream may have no item in any query.
+    scored, corpus = _scored(run, method, column), max(float(run.corpus.mean()), 1.0)
     dots = float(run.dots[column].mean()) if column in run.dots else 0.0
     return {
         **{name: figure(run, chosen) for name, figure in _FIGURES.items()},

@@ -148,6 +148,13 @@ def test_churn_is_what_changed_its_node():
 
 
 @pytest.mark.slow
+def test_a_run_without_an_item_to_find_has_figures():
+    """All queries of a very young stream may come before the first batch is learned."""
+    none = figures(small_run(corpus=np.zeros(4, int)), "served")
+    assert none["scored_share"] == none["scored"]
+    assert np.isfinite(none["dots_share"])
+
+
 def test_churn_of_a_run(run):
     assert run.versions > 5
     assert 0 < run.churn < 1e5 * run.versions / run.events
