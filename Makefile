@@ -26,7 +26,7 @@ test: setup ## Run the whole test suite, in two processes, about twenty minutes.
 	@echo "Running the whole test suite."
 	@$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-fast: setup ## Run the tests that take no more than a second or so each, in two processes, a minute or two.
+test-fast: setup ## Run the tests that take no more than a second or so each, in two processes, about four minutes.
 	@echo "Running the fast tests."
 	@$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow and not kafka" $(ARGS)
 
