@@ -168,6 +168,10 @@ class EpochState:
         index.update_records(rows, self.items.unavailable_from, self.states, self.watermark)
         self._mark_changed(rows)
 
+    def time_of(self, as_of: int | None) -> int:
+        """Return the time that a request is answered as of, epoch ms: the watermark, unless it names another."""
+        return self.watermark if as_of is None else as_of
+
     def swap_index(self, version: Version, deltas: Sequence[Delta]) -> None:
         """Switch to another version of this epoch, with its deltas so far."""
         features = self.items.changed_features(version.snapshot)

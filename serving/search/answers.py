@@ -110,7 +110,7 @@ def effective_query(state: EpochState, request: Query, *, k: int) -> dict[str, A
     filled = msgspec.structs.replace(
         request,
         k=k,
-        as_of=state.watermark if request.as_of is None else request.as_of,
+        as_of=state.time_of(request.as_of),
         seen=SeenRule(rule.rule, items=rule.items, minutes=rule.time_ms / MINUTE),
     )
     query: dict[str, Any] = msgspec.to_builtins(filled)

@@ -77,7 +77,7 @@ def conditions_of(state: EpochState, request: Query) -> ItemConditions:
         rows = ids.rows(filters.items)
         listed[rows[rows >= 0]] = True
         mask = listed if mask is None else mask & listed
-    now = state.watermark if request.as_of is None else request.as_of
+    now = state.time_of(request.as_of)
     return ItemConditions(mask, boost_addend(state, request.boosts, len(ids), now))
 
 

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.schema import Request, RetrievalMode
 from hsnn.serving.search.filters import searched_directly
 from hsnn.serving.search.modes import SearchContext, score_rows
 from hsnn.serving.search.topk import SearchResult
@@ -41,6 +43,19 @@ def answers_by_engine(state: EpochState, now: int) -> bool:
     """Whether the engine can answer a request for states at `now`, epoch ms."""
     engine = state.index.engine
     return engine is not None and abs(now - engine.records.as_of) <= _STALE_MS
+
+
+def needs_no_torch(state: EpochState, request: Request, limits: RetrievalLimits) -> bool:
+    """Whether the engine encodes a request, too, and answers it."""
+    engine = state.index.engine
+    return (
+        limits.whole_leaves
+        and engine is not None
+        and engine.towers is not None
+        and request.mode == RetrievalMode.BEAM
+        and not (request.explain or request.why_not)
+        and answers_by_engine(state, state.time_of(request.as_of))
+    )
 
 
 def engine_search(context: SearchContext, number: int, excluded: Rows, k: int) -> SearchResult:

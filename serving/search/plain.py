@@ -13,7 +13,7 @@ from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import Answer, Filters, Request, RetrievalMode
 from hsnn.serving.search.answers import Explanations, Work, make_answer
-from hsnn.serving.search.engine import answers_by_engine, engine_search
+from hsnn.serving.search.engine import engine_search, needs_no_torch
 from hsnn.serving.search.filters import MOST_GIVEN, seen_rule
 from hsnn.serving.search.modes import SearchContext
 from hsnn.serving.search.queries import facts_of_queries, given_history, query_of_request, remembered_items
@@ -21,33 +21,24 @@ from hsnn.serving.search.selection import Selected
 from hsnn.trainer.retrieval.leaf_scan import Rows
 from hsnn.trainer.retrieval.past_items import PastItemsRule, past_items
 
-# A request without a value in any of these is plain.
-_CONDITIONS = (
-    "boosts",
-    "caps",
-    "new_items",
-    "sampling",
-    "explain",
-    "why_not",
-    "echo",
-    "fields",
-)
+# What a request may ask for that takes more than one search, or searches every leaf.
+_SEARCHES = ("boosts", "caps", "new_items", "sampling", "explain", "why_not")
 _NO_FILTERS = Filters()
 _NOTHING_EXPLAINED = Explanations()
 
 
+def is_one_search(request: Request) -> bool:
+    """Whether a request is answered by one beam search without conditions."""
+    return (
+        request.mode == RetrievalMode.BEAM
+        and request.filters == _NO_FILTERS
+        and not any(getattr(request, name) for name in _SEARCHES)
+    )
+
+
 def is_plain(state: EpochState, request: Request, limits: RetrievalLimits) -> bool:
     """Whether a request has no conditions, and the engine encodes and answers it."""
-    engine = state.index.engine
-    return (
-        limits.whole_leaves
-        and engine is not None
-        and engine.towers is not None
-        and request.mode == RetrievalMode.BEAM
-        and request.filters == _NO_FILTERS
-        and not any(getattr(request, name) for name in _CONDITIONS)
-        and answers_by_engine(state, state.watermark if request.as_of is None else request.as_of)
-    )
+    return is_one_search(request) and not (request.echo or request.fields) and needs_no_torch(state, request, limits)
 
 
 def answer_plain(state: EpochState, request: Request, limits: RetrievalLimits) -> Answer:

@@ -40,7 +40,7 @@ def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> Que
     The state must not change meanwhile.
     """
     config, users = state.index.config, state.users
-    now = np.array([state.watermark if request.as_of is None else request.as_of for request in requests], np.int64)
+    now = np.array([state.time_of(request.as_of) for request in requests], np.int64)
     rows = users.ids.rows([request.user for request in requests])
     known, valid_rows = rows >= 0, np.maximum(rows, 0)
     items = np.where(known[:, None], users.histories.items[valid_rows], -1)
@@ -61,7 +61,7 @@ def queries_from_requests(state: EpochState, requests: Sequence[Request]) -> Que
 def query_of_request(state: EpochState, request: Request) -> QueryArrays:
     """Convert one request as `queries_from_requests` does; the arrays may be views of the mirror's."""
     config, users = state.index.config, state.users
-    now = state.watermark if request.as_of is None else request.as_of
+    now = state.time_of(request.as_of)
     row = users.ids.row(str(request.user))
     if request.history is not None:
         items, times = given_history(state, request, now=now, length=config.history)

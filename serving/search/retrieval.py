@@ -11,17 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.serving.errors import RequestError
-from hsnn.serving.filter_schema import Filters
 from hsnn.serving.limits import Deadline, RetrievalLimits
 from hsnn.serving.mirror.mirror import EpochState, Mirror
 from hsnn.serving.schema import MODES, Answer, Request, RetrievalMode, Sampling
 from hsnn.serving.search.answers import Work, make_answer
 from hsnn.serving.search.conditions import ItemConditions, conditions_of
-from hsnn.serving.search.engine import answers_by_engine, engine_search
+from hsnn.serving.search.engine import answers_by_engine, engine_search, needs_no_torch
 from hsnn.serving.search.explain import explain
 from hsnn.serving.search.filters import AllowedRows, allowed_rows, excluded_rows
 from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext, beam_width
-from hsnn.serving.search.plain import answer_plain, is_plain
+from hsnn.serving.search.plain import answer_plain, is_one_search, is_plain
 from hsnn.serving.search.queries import facts_of_queries, queries_from_requests, remembered_items
 from hsnn.serving.search.reasons import reasons_of_model, unreached_by_model
 from hsnn.serving.search.selection import Draw, Selector
@@ -128,17 +127,10 @@ def _answer_chunk(
     queries, index = queries_from_requests(state, requests), state.index
     # Without pair facts, which name items of any node, one beam search without conditions does without the nodes that
     # it does not reach. Caps, new items and draws search again with conditions where too few items are left.
-    plain = all(
-        request.mode == RetrievalMode.BEAM
-        and request.filters == Filters()
-        and not (request.boosts or request.caps or request.new_items or request.sampling)
-        and not (request.explain or request.why_not)
-        for request in requests
-    )
-    full = index.config.pair_features or not plain
+    full = index.config.pair_features or not all(is_one_search(request) for request in requests)
     memory = remembered_items(state, queries, requests)
     encoded = pairs = None
-    if any(request.mode not in _WITHOUT_MODEL and not _needs_no_torch(state, request, limits) for request in requests):
+    if any(request.mode not in _WITHOUT_MODEL and not needs_no_torch(state, request, limits) for request in requests):
         shares, beam = index.leaves.node_log_share(), beam_width(state, limits)
         encoded = index.scorer.encode(queries, index.vectors, shares, beam, full=full)
     if index.config.pair_features and any(request.mode not in _WITHOUT_MODEL for request in requests):
@@ -150,15 +142,6 @@ def _answer_chunk(
         yield _answer(
             context, request, excluded[number], number=number, seed=seeds[number], shared_seconds=shared_seconds
         )
-
-
-def _needs_no_torch(state: EpochState, request: Request, limits: RetrievalLimits) -> bool:
-    """Whether the engine encodes a request and answers it."""
-    engine, now = state.index.engine, state.watermark if request.as_of is None else request.as_of
-    asked = request.mode == RetrievalMode.BEAM and not (request.explain or request.why_not)
-    return (
-        asked and limits.whole_leaves and answers_by_engine(state, now) and engine is not None and bool(engine.towers)
-    )
 
 
 def _answer(
