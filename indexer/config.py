@@ -18,7 +18,7 @@ class IndexerConfig(Section):
         1, ge=1, description="shards over which the items of new versions are spread, each in one slot of a cluster"
     )
     versions_kept: int = Field(3, ge=3, description="newest versions kept in Redis, to roll back to")
-    snapshots_kept: int = Field(2, ge=1, description="newest snapshots kept; versions hold copies of theirs")
+    snapshots_kept: int = Field(2, ge=1, description="newest snapshots kept; versions keep what they were made of")
     refresh_sweep: Duration = Field(
         5.0, gt=0, description="interval of looking for snapshots whose announcement was missed"
     )
