@@ -5,6 +5,8 @@ SHELL := /bin/sh
 VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
 ARGS ?=
+# Tests and benchmarks start hundreds of interpreters: what is compiled is kept, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz ingest serving
 
 .PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-serving bench-drift fuzz kafka console screenshots docs lock release clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 import time
@@ -271,13 +272,18 @@ def create_app(api: Api, metrics: ServingMetrics, health: Health, ingest: Ingest
         if "{" not in path and method == "POST":
             hot[method, path] = respond
     app.add_middleware(HotRoutes, routes=hot)
-    document = openapi_document(
-        [
-            RouteDescription(path, method, _summary(handler), body=body, answer=answer)
-            for path, method, handler, body, answer in routes
-        ]
-    )
-    app.openapi = lambda: document  # type: ignore[method-assign]
+
+    @functools.cache  # made when first asked for: it takes tens of milliseconds
+    def document() -> dict[str, Any]:
+        """Describe the routes."""
+        return openapi_document(
+            [
+                RouteDescription(path, method, _summary(handler), body=body, answer=answer)
+                for path, method, handler, body, answer in routes
+            ]
+        )
+
+    app.openapi = document  # type: ignore[method-assign]
     _add_health(app, health, metrics)
 
     @app.exception_handler(HTTPException)
