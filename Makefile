@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz ingest serving
 
-.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-serving bench-drift fuzz kafka console screenshots docs lock release clean
+.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-serving bench-drift fuzz kafka console screenshots docs docs-site lock release clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -90,6 +90,11 @@ docs: setup ## Rewrite the generated parts of the documentation.
 	@$(PYTHON) -m hsnn.config.render docs/configuration.md
 	@$(PYTHON) -m benchmarks.tables
 	@$(PYTHON) -m tools.api_reference docs/api.md
+
+docs-site: setup ## Build the documentation as a site in build/site; broken links and anchors are errors.
+	@echo "Building build/site from docs/, README, CONTRIBUTING and CHANGELOG."
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet $(ARGS)
+	@echo "Open build/site/index.html."
 
 lock: setup ## Pin the dependencies of pyproject.toml again; needs uv.
 	@echo "Writing requirements.lock."

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 # Engagements that the loop replays: a minute or two, so that the charts have something to show.
 _EVENTS = 40_000
+
+# What the joiner needs: an action that is a label, and a window that lasts for a second or two of the replay.
+_SETTINGS = ('streaming.tasks=["rate"]', "streaming.attribution_window=2d")
+
+# Of so many impressions one is sent twice, as by a client that tries again.
+_REPEATED = 10
 
 # Seconds of learning before the pages are taken.
 _LEARNING = 90.0
@@ -95,25 +102,34 @@ def learning_loop() -> Iterator[str]:
     from hsnn.streaming.datasets import load as load_dataset
 
     dataset = load_dataset("ml-100k", _EVENTS)
-    sandbox = Sandbox(load(None), LogKind.redis, dataset.expire_after_idle)
+    sandbox = Sandbox(load(None, _SETTINGS), LogKind.redis, dataset.expire_after_idle)
     try:
         sandbox.start()
         sandbox.send("ml-100k", _EVENTS)
         sandbox.roles.wait_until(lambda: ready(sandbox.server), "the first version", _LEARNING)
         end = time.monotonic() + _LEARNING
-        while time.monotonic() < end:
+        for number in count():
+            if time.monotonic() >= end:
+                break
             sandbox.roles.check()
-            _ask(sandbox.server)
+            _ask(sandbox.server, number)
             time.sleep(0.2)
         yield sandbox.server
     finally:
         sandbox.end()
 
 
-def _ask(server: str) -> None:
-    """Ask for somebody, so that the page has requests to show."""
-    user = str(1 + int(time.monotonic() * 10) % 900)
-    httpx.post(f"{server}/v1/retrieve", json={"user": user, "k": 20}, timeout=5.0)
+def _ask(server: str, number: int) -> None:
+    """Ask for somebody, and say what was shown, so that the page has requests and impressions to show."""
+    user = str(1 + 7 * number % 900)
+    asked = httpx.post(f"{server}/v1/retrieve", json={"user": user, "k": 20}, timeout=5.0)
+    if asked.status_code != httpx.codes.OK:
+        return
+    answer = asked.json()
+    shown = {"type": "impression", "recommendation_id": answer["recommendation_id"], "ts": answer["as_of"]}
+    shown |= {"user": user, "items": answer["items"]}
+    for _ in range(1 + (number % _REPEATED == 0)):
+        httpx.post(f"{server}/v1/events", json=shown, timeout=5.0)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,6 +15,11 @@ export function short(value) {
   return number(value, size >= 10 ? 1 : 2);
 }
 
+export function bytes(value) {
+  if (value >= 1e9) return `${(value / 1e9).toFixed(1)} GB`;
+  return value >= 1e6 ? `${(value / 1e6).toFixed(value >= 1e7 ? 0 : 1)} MB` : `${number(value / 1e3)} kB`;
+}
+
 export const percent = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(1)} %`);
 
 export function seconds(value) {

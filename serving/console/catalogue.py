@@ -142,8 +142,14 @@ def user_history(mirror: Mirror, user: str) -> dict[str, Any]:
         return {"id": user, "known": True, "items": [card(state, row) | {"at": at} for row, at in rows if row >= 0]}
 
 
-def feature_values(mirror: Mirror) -> dict[str, list[Any]]:
-    """List features that few values of are in use, with the most frequent ones: what a person would filter by.
+def describe_features(mirror: Mirror) -> dict[str, Any]:
+    """Say what a person could filter and boost by, from the features of the newest items.
+
+    Returns
+    -------
+    dict
+        ``values`` has the most frequent values of every feature of which few are in use, ``ranges`` the least and the
+        largest value of every number.
 
     Raises
     ------
@@ -161,9 +167,16 @@ def feature_values(mirror: Mirror) -> dict[str, list[Any]]:
                 counts.setdefault(name, {}).setdefault(single, 0)
                 counts[name][single] += 1
     return {
-        name: sorted(found, key=lambda value: (-found[value], str(value)))[:_VALUES]
-        for name, found in sorted(counts.items())
-        if name not in TITLE_FEATURES and sum(found.values()) > _REPEATED * len(found)
+        "values": {
+            name: sorted(found, key=lambda value: (-found[value], str(value)))[:_VALUES]
+            for name, found in sorted(counts.items())
+            if name not in TITLE_FEATURES and sum(found.values()) > _REPEATED * len(found)
+        },
+        "ranges": {
+            name: [min(found), max(found)]
+            for name, found in sorted(counts.items())
+            if all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
+        },
     }
 
 

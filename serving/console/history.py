@@ -51,6 +51,12 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
         Retrievable items; version of the index in use.
     recall
         Recall at 20 of the last queries by method.
+    pending
+        Impressions that wait for the label of their last item.
+    labelled, late_actions
+        Shown items that got their labels, and actions that came after them, per second.
+    duplicates
+        Engagements per second that had been seen before.
     """
 
     server: str
@@ -71,6 +77,11 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     items: int | None = None
     version: int | None = None
     recall: dict[str, float] = {}
+    # Rows are arrays: a new field is the last one, so that rows of the release before are still read.
+    pending: int | None = None
+    labelled: float | None = None
+    late_actions: float | None = None
+    duplicates: float | None = None
 
 
 class FigureHistory:

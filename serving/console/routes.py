@@ -14,9 +14,10 @@ from hsnn.indexer.config import IndexerConfig
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.monitoring.health import Health
 from hsnn.serving.config import Scope
-from hsnn.serving.console import catalogue, index_view, operator_actions, stream_view
+from hsnn.serving.console import catalogue, index_view, operator_actions, stream_view, window_view
 from hsnn.serving.console.history import SPAN, FigureHistory, as_series
 from hsnn.serving.console.overview import Overview
+from hsnn.serving.console.progress import read_loop_state
 from hsnn.serving.errors import ConsoleError
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
@@ -121,12 +122,13 @@ class Console:
             ("items", "POST", read, lambda query: catalogue.cards(mirror, _parse(query.body, _Cards).ids)),
             ("users", "GET", read, lambda query: catalogue.search_users(mirror, query.parameters.get("q", ""))),
             ("users/{name:path}", "GET", read, lambda query: catalogue.user_history(mirror, query.path["name"])),
-            ("features", "GET", read, lambda query: catalogue.feature_values(mirror)),  # noqa: ARG005
+            ("features", "GET", read, lambda query: catalogue.describe_features(mirror)),  # noqa: ARG005
             ("index", "GET", read, lambda query: index_view.hierarchy(mirror)),  # noqa: ARG005
             ("nodes/{name}", "GET", read, lambda query: index_view.node_items(mirror, _number(query.path["name"]))),
             ("versions", "GET", read, lambda query: index_view.list_versions(reader)),  # noqa: ARG005
             ("diff", "GET", read, self._difference),
             ("changes", "GET", read, lambda query: stream_view.item_changes(reader)),  # noqa: ARG005
+            ("windows", "GET", read, lambda query: self._windows()),  # noqa: ARG005
             ("dead_letters", "GET", read, lambda query: stream_view.dead_letters(self._streaming)),  # noqa: ARG005
             ("timeline", "GET", read, lambda query: operator_actions.timeline(reader)),  # noqa: ARG005
             ("jobs", "GET", read, lambda query: operator_actions.jobs(reader)),  # noqa: ARG005
@@ -144,6 +146,9 @@ class Console:
         seconds = min(max(_number(query.parameters.get("seconds", str(int(SPAN)))), 1), int(SPAN))
         since = time.time_ns() // 1_000_000 - 1000 * seconds
         return as_series(self._history.read(since), _POINTS)
+
+    def _windows(self) -> dict[str, Any]:
+        return window_view.windows(read_loop_state(self._reader).progress, self._streaming)
 
     def _difference(self, query: ConsoleQuery) -> dict[str, Any]:
         before, after = (_number(query.parameters.get(name, "")) for name in ("before", "after"))

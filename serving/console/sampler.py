@@ -16,6 +16,7 @@ from hsnn.serving.console.progress import LoopState, read_loop_state, recent_rec
 from hsnn.serving.console.request_meter import Counts, RequestMeter
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
+from hsnn.streaming.consumer.batch_builder import DUPLICATE
 from hsnn.streaming.redis.client import Redis
 
 _log = logging.getLogger(__name__)
@@ -84,6 +85,10 @@ class FigureSampler(Thread):
             items=retrievable_items(self._mirror),
             version=self._mirror.version or None,
             recall=recent_recall(progress),
+            pending=progress.get("pending"),
+            labelled=self._per_second(state, "labelled", seconds),
+            late_actions=self._per_second(state, "late_actions", seconds),
+            duplicates=self._per_second(state, DUPLICATE, seconds),
             **rates._asdict(),
         )
         self._history.append(sample, time.time_ns() // 1_000_000)
@@ -107,4 +112,8 @@ def retrievable_items(mirror: Mirror) -> int | None:
 
 
 def _count(state: LoopState, name: str) -> int:
-    return state.dropped if name == "dropped" else int(state.progress.get(name, 0))
+    if name == "dropped":
+        return state.dropped
+    progress = state.progress
+    among = {DUPLICATE: "dropped", "labelled": "windows", "late_actions": "windows"}.get(name)
+    return int((progress if among is None else progress.get(among) or {}).get(name, 0))

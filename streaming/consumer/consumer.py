@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,25 @@ from hsnn.streaming.schema.topics import TopicRole, topic_roles
 
 # Longest single wait for rows, in seconds: between two waits it is checked whether a short batch is due.
 _MAX_WAIT = 0.5
+
+
+class WindowSizes(NamedTuple):
+    """What a consumer remembers for some stream time; sums over workers are those of the fields.
+
+    Attributes
+    ----------
+    shown_items
+        Items of impressions that wait for their labels.
+    waiting_actions
+        Actions that wait for the impression that they answer.
+    event_keys, event_key_bytes
+        Events that are remembered to find duplicates, and about how much memory they take.
+    """
+
+    shown_items: int = 0
+    waiting_actions: int = 0
+    event_keys: int = 0
+    event_key_bytes: int = 0
 
 
 class Consumer:
@@ -158,6 +177,16 @@ class Consumer:
     def pending(self) -> int:
         """Count the impressions that wait for their last item to be labelled."""
         return 0 if self._joiner is None else self._joiner.pending
+
+    def window_sizes(self) -> WindowSizes:
+        """Measure what is remembered for some stream time."""
+        joiner = self._joiner
+        return WindowSizes(
+            shown_items=0 if joiner is None else joiner.waiting_items,
+            waiting_actions=0 if joiner is None else joiner.waiting_actions,
+            event_keys=len(self._dedup),
+            event_key_bytes=self._dedup.nbytes,
+        )
 
     @property
     def idle(self) -> bool:

@@ -15,6 +15,10 @@ from hsnn.streaming.decode.event_table import EventTable, RowKind
 MAX_KEYS = 1_000_000
 """Events that are remembered per kind, so that memory is bounded; beyond it the oldest are forgotten."""
 
+# Bytes of a remembered event besides the characters of its key, on CPython 3.11: a text of ASCII (49), its place in a
+# list (8), its watermark (8), and its entry in a dictionary (35 to 70, as full as that is).
+_KEY_OVERHEAD = 115
+
 # Between the parts of a key: a control character that ids do not hold in practice.
 _SEPARATOR = "\x1f"
 
@@ -83,6 +87,19 @@ class SeenEvents:
         oldest = next(iter(self._chunks.values())).start if self._chunks else self._accepted
         if len(self._chunk_of) > 2 * (self._accepted - oldest) + _REBUILD_SLACK:
             self._chunk_of = {name: number for number, chunk in self._chunks.items() for name in chunk.keys}
+
+    def __len__(self) -> int:
+        """Count the events that are remembered."""
+        oldest = next(iter(self._chunks.values()), None)
+        return 0 if oldest is None else self._accepted - oldest.start
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the remembered events, bytes, about: keys are taken to be as long as those that came last."""
+        newest = next(reversed(self._chunks.values()), None)
+        if newest is None:
+            return 0
+        return round(len(self) * (_KEY_OVERHEAD + sum(map(len, newest.keys)) / len(newest.keys)))
 
     def deferred_state(self, watermark: int) -> Callable[[], list[list[Any]]]:
         """Note the delivered events that still count at the watermark.
@@ -180,6 +197,15 @@ class Deduplicator:
         self._window = window
         self._some_without_id = False  # whether an event without id was met
         self._seen = {kind: SeenEvents(window) for kind in _KINDS}
+
+    def __len__(self) -> int:
+        """Count the events that are remembered."""
+        return sum(map(len, self._seen.values()))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the remembered events, bytes, about."""
+        return sum(seen.nbytes for seen in self._seen.values())
 
     def mark(self, rows: EventTable) -> None:
         """Turn the duplicates among the rows merged next into rows of kind `DUPLICATE`."""

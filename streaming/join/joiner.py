@@ -145,6 +145,16 @@ class Joiner:
         """Count the impressions that wait for their last item to be labelled."""
         return len(self._unlabelled)
 
+    @property
+    def waiting_items(self) -> int:
+        """Count the shown items that wait to be labelled; at most the capacity."""
+        return int(np.count_nonzero(self._shown.status == SlotStatus.OPEN))
+
+    @property
+    def waiting_actions(self) -> int:
+        """Count the actions that wait for an impression to answer; at most the capacity."""
+        return len(self._actions)
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
         return self.deferred_state_dict()()

@@ -24,8 +24,9 @@ from tests.paths import ROOT
 
 PAGES = [
     *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
+HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 ROOMS = ("monitoring", "streaming", "trainer", "indexer", "serving", "evaluation", "hsnn")
 SECTIONS = ("redis", "streaming", "trainer", "indexer", "serving", "monitoring")
 PUBLIC_HOSTS = {
@@ -314,6 +315,42 @@ def test_the_snippet_that_asks_runs(server: str, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_the_snippets_of_the_how_to_pages_run(page: Path, server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for code in blocks(page, "python"):
+        exec(compile(code.replace("http://127.0.0.1:8080", server), page.name, "exec"), {"__name__": "snippet"})
+        said = capsys.readouterr().out
+        assert set(re.findall(r"'([\w-]+)'", said)) & set(FILMS), f"{page.name} prints no film: {said}"
+    asked = [
+        line
+        for code in blocks(page, "sh")
+        for line in code.splitlines()
+        if re.search("v1/(retrieve|users/user-1)", line)
+    ]
+    for line in asked:
+        _, _, url, *data = shlex.split(line)
+        url = url.replace("http://127.0.0.1:8080", server)
+        answer = httpx.post(url, content=data[1]) if data else httpx.get(url)
+        assert answer.status_code == httpx.codes.OK, f"{line}: {answer.text}"
+        assert answer.json().get("items") or answer.json().get("history"), line
+
+
+def test_every_how_to_page_has_something_to_run_and_is_short() -> None:
+    assert {page.stem for page in HOW_TO} >= {
+        "sessions",
+        "expiry",
+        "re-purchases",
+        "cold-start",
+        "filters",
+        "ab-tests",
+        "scaling",
+    }
+    for page in HOW_TO:
+        assert blocks(page, "python") or blocks(page, "sh"), page.name
+        assert len(re.sub(r"```.*?```", "", text(page), flags=re.DOTALL).split()) <= 260, page.name
+
+
+@pytest.mark.slow
 def test_the_curl_line_that_asks_runs(server: str) -> None:
     line = next(
         line for code in blocks(ROOT / "README.md", "sh") for line in code.splitlines() if "v1/retrieve" in line
@@ -349,10 +386,10 @@ def test_the_curl_lines_that_send_are_accepted(tmp_path: Path, monkeypatch: pyte
     metrics, access = ServingMetrics(), Access({})
     ingest = IngestApi(EventAppender(lambda: log, streaming, metrics), access, config, streaming)
     client = TestClient(create_app(Api(Mirror(), config, metrics, access), metrics, Health("version"), ingest))
-    pages = [ROOT / "README.md", ROOT / "docs" / "events.md"]
+    pages = [ROOT / "README.md", ROOT / "docs" / "events.md", *HOW_TO]
     lines = [line for page in pages for code in blocks(page, "sh") for line in code.splitlines() if "curl" in line]
-    sent = [shlex.split(line) for line in lines if "v1/retrieve" not in line]
-    assert len(sent) == 7
+    sent = [shlex.split(line) for line in lines if "v1/retrieve" not in line and "v1/users/user-1" not in line]
+    assert len(sent) == 10
     for _, _, *words in sent:
         options = dict(zip(words[1::2], words[2::2], strict=True)) if words[0].startswith("http") else {}
         if words[0] == "-X":
@@ -466,7 +503,10 @@ def learned_mirror() -> Any:
     config = TrainerConfig(model=model, index=IndexConfig(seed_after=64))
     system = OfflineSystem(config, snapshot_every=1.0, snapshot_events=64)
     rng, start = np.random.default_rng(0), 1_700_000_000_000
-    films = [Item(id=name, ts=start, features={"title": name, "genres": [genre]}) for name, genre in FILMS.items()]
+    films = [
+        Item(id=name, ts=start, features={"title": name, "genres": [genre], "price": len(name)})
+        for name, genre in FILMS.items()
+    ]
     for number in range(6):
         ts = start + 1000 * (64 * number + np.arange(64))
         names = rng.choice(list(FILMS), 64).tolist()

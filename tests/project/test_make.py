@@ -147,6 +147,7 @@ def test_an_old_python_is_passed_over_and_none_at_all_is_said(clone: Clone) -> N
         ("crash-test", ["-m benchmarks.crash --log kafka"]),
         ("release", ["-m tools.release --log kafka"]),
         ("kafka", ["-m hsnn kafka start --log kafka"]),
+        ("docs-site", ["-m mkdocs build --quiet --log kafka"]),
         ("screenshots", ["-m tools.screenshots --log kafka"]),
         (
             "docs",

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.consumer import Consumer, WindowSizes
 from hsnn.streaming.consumer.rescale import pack_states
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.distributed.batch_codec import decode_batch, encode_batch
@@ -61,6 +61,9 @@ class BatchSource(Protocol):
     def lost_records(self) -> dict[str, int]:
         """Return the number of records per topic that the log deleted before they were read."""
 
+    def window_sizes(self) -> WindowSizes:
+        """Return how much is remembered to join impressions and to find duplicates."""
+
     @property
     def pending(self) -> int:
         """Impressions that wait for labels."""
@@ -96,6 +99,10 @@ class LocalBatchSource:
         """Return the value of the consumer."""
         return self._consumer.counts.lost
 
+    def window_sizes(self) -> WindowSizes:
+        """Return the value of the consumer."""
+        return self._consumer.window_sizes()
+
     @property
     def pending(self) -> int:
         """Impressions that wait for labels."""
@@ -111,7 +118,7 @@ class _Supply(IntEnum):
 
 
 class _Status(IntEnum):
-    """Columns of the status that workers exchange first; the lost records of each topic follow."""
+    """Columns of the status that workers exchange first; window sizes, and the lost records of each topic, follow."""
 
     SUPPLY = 0
     LENGTH = 1
@@ -120,6 +127,10 @@ class _Status(IntEnum):
     PENDING = 4
     LAG = 5
     LAG_MS = 6
+
+
+# First column of the status that is not of a fixed meaning: the lost records, by topic.
+_LOST = len(_Status) + len(WindowSizes._fields)
 
 
 class DistributedBatchSource:
@@ -138,8 +149,9 @@ class DistributedBatchSource:
         self._encoded: bytes | None = None
         self._busy = False
         self._topics = sorted(consumer.topics)
-        self._statuses = np.zeros((world.size, len(_Status) + len(self._topics)), np.int64)
+        self._statuses = np.zeros((world.size, _LOST + len(self._topics)), np.int64)
         self._lag, self._lag_at = (0, 0.0), -_LAG_EVERY
+        self._sizes = WindowSizes()
 
     def next_round(self, timeout: float, *, stop: bool) -> BatchRound:
         """Exchange and merge the batches of all workers."""
@@ -174,8 +186,10 @@ class DistributedBatchSource:
         supply = _Supply.BATCH if self._encoded else _Supply.NOTHING if self._consumer.idle else _Supply.INCOMPLETE
         if stop or time.monotonic() - self._lag_at >= _LAG_EVERY:
             self._lag, self._lag_at = self._consumer.lag(), time.monotonic()
+            self._sizes = self._consumer.window_sizes()
         lag, lost = (self._lag[0], int(1000 * self._lag[1])), self._consumer.counts.lost
         status = [supply, len(self._encoded or b""), stop, self._world.fingerprint, self._consumer.pending, *lag]
+        status += self._sizes
         self._statuses = self._world.all_gather_ints(status + [lost.get(topic, 0) for topic in self._topics])
         if len(
             apart := np.flatnonzero(self._statuses[:, _Status.FINGERPRINT] != self._statuses[0, _Status.FINGERPRINT])
@@ -206,8 +220,12 @@ class DistributedBatchSource:
 
     def lost_records(self) -> dict[str, int]:
         """Return the sums over all workers."""
-        lost = self._statuses[:, len(_Status) :].sum(0).tolist()
+        lost = self._statuses[:, _LOST:].sum(0).tolist()
         return {topic: count for topic, count in zip(self._topics, lost, strict=True) if count}
+
+    def window_sizes(self) -> WindowSizes:
+        """Return the sums over all workers, as of the last exchange."""
+        return WindowSizes(*self._statuses[:, len(_Status) : _LOST].sum(0).tolist())
 
     @property
     def pending(self) -> int:

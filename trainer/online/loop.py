@@ -267,10 +267,20 @@ class OnlineLoop:
                 "scored_share": prequential.scored_share or 0.0,
                 "held": self._drift.hold_reason,
                 "lost": self._source.lost_records(),
+                "windows": self._windows(),
                 "by_version": prequential.by_version(),
             }
             | self._changed_signals()
         )
+
+    def _windows(self) -> dict[str, int]:
+        """Return what joiner and deduplication hold, and what the joiner did since this process began."""
+        progress = self.progress
+        return self._source.window_sizes()._asdict() | {
+            "labelled": progress.labelled,
+            "labelled_early": progress.labelled_early,
+            "late_actions": progress.late_actions,
+        }
 
     def _changed_signals(self) -> dict[str, Any]:
         """Return the signals for the progress, if a window has ended since the last time."""

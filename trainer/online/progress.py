@@ -38,9 +38,13 @@ class TrainingProgress:
     dropped : counts per reason
     loss, node_loss : float
         Running means, nats.
+    labelled, labelled_early, late_actions : int
+        Shown items that got their labels, those of them that did before their time, and actions that came after it;
+        since this process began, and not part of the checkpoint.
     """
 
     def __init__(self) -> None:
+        self.labelled = self.labelled_early = self.late_actions = 0
         self.trained = self.dead_lettered = self.impressions = 0
         self.dropped: Counter[str] = Counter()
         self.loss = self.node_loss = 0.0
@@ -72,6 +76,9 @@ class TrainingProgress:
             LOSS.set(self.loss)
             NODE_LOSS.set(self.node_loss)
         WATERMARK.set(batch.watermark / 1000)
+        self.labelled += len(batch.labelled_impressions)
+        self.labelled_early += batch.early
+        self.late_actions += batch.late_actions
         JUDGED.labels("due").inc(len(batch.labelled_impressions) - batch.early)
         JUDGED.labels("early").inc(batch.early)
         LATE_ACTIONS.inc(batch.late_actions)

@@ -1,18 +1,24 @@
 import { useState } from "preact/hooks";
-import { ago, number, plural } from "../format.js";
-import { Action, Empty, Loaded, Panel, useDocument } from "../parts.jsx";
+import { ago, bytes, number, percent, plural, span } from "../format.js";
+import { Action, Chart, Empty, Loaded, Panel, useDocument } from "../parts.jsx";
 import { Item } from "./try.jsx";
 
-// Ticks of the live stream, two seconds each, between two looks at items and at dead letters.
+// Ticks of the live stream, two seconds each, between two looks at items, at what is remembered, and at dead letters.
 const ITEM_TICKS = 2;
+const WINDOW_TICKS = 5;
 const LETTER_TICKS = 10;
+
+// Seconds that the charts show.
+const CHARTED = 3600;
 
 // Items listed on each side.
 const SHOWN = 14;
 
 const REASONS = { new: "new", returned: "came back", expired: "expired", deleted: "deleted" };
 
-export function Stream({ feed, session }) {
+export function Stream({ feed, session, theme }) {
+  const windows = useDocument("/v1/console/windows", Math.floor(feed.tick / WINDOW_TICKS));
+  const history = useDocument(`/v1/console/history?seconds=${CHARTED}`, Math.floor(feed.tick / WINDOW_TICKS));
   const changes = useDocument("/v1/console/changes", Math.floor(feed.tick / ITEM_TICKS));
   const [sent, setSent] = useState(0);
   const letters = useDocument("/v1/console/dead_letters", Math.floor(feed.tick / LETTER_TICKS) + sent / 2);
@@ -22,6 +28,14 @@ export function Stream({ feed, session }) {
       <div class="columns">
         <Changes title="Items that arrived" empty="No item has arrived since the oldest version that is kept." changes={changes} arrived onOpen={setOpen} />
         <Changes title="Items that left" empty="No item has left since the oldest version that is kept." changes={changes} arrived={false} onOpen={setOpen} />
+      </div>
+      <div class="columns">
+        <Panel title="Joiner" note="impressions that wait for what people do with the items shown">
+          <Loaded of={windows}>{(data) => <Joiner joiner={data.joiner} notJoined={data.not_joined} history={history.data} theme={theme} />}</Loaded>
+        </Panel>
+        <Panel title="Deduplication" note="events that were sent before count once">
+          <Loaded of={windows}>{(data) => <Deduplication dedup={data.dedup} trained={feed.now?.stream.trained} history={history.data} theme={theme} />}</Loaded>
+        </Panel>
       </div>
       <Panel title="Dead letters" note="events that could not be read or believed, kept whole beside their topic">
         <Loaded of={letters}>{(data) => <Letters data={data} session={session} onSent={() => setSent(sent + 1)} />}</Loaded>
@@ -71,6 +85,68 @@ function Changes({ title, empty, changes, arrived, onOpen }) {
         }}
       </Loaded>
     </Panel>
+  );
+}
+
+const line = (history, name, label, colour) => ({ label, colour, values: history?.[name] || [] });
+
+function Figures({ rows }) {
+  return (
+    <dl class="pairs">
+      {rows.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function Joiner({ joiner, notJoined, history, theme }) {
+  if (!joiner)
+    return (
+      <Empty>
+        No action is a label: impressions make items known, and teach nothing ({number(notJoined)} so far). See streaming.tasks.
+      </Empty>
+    );
+  const { shown_items: items, waiting_actions: actions, capacity, labelled, labelled_early: early } = joiner;
+  return (
+    <>
+      <Figures
+        rows={[
+          ["impressions that wait", `${number(joiner.pending)}, for up to ${span(joiner.window)} of stream time`],
+          ["items shown in them", `${number(items)} of at most ${number(capacity)}`],
+          ["actions that wait for their impression", number(actions)],
+          ["impressions learned", number(joiner.impressions)],
+          ["items labelled since the trainer's start", number(labelled)],
+          ["of these before their time, since it was full", `${number(early)}${labelled ? ` (${percent(early / labelled)})` : ""}`],
+          ["actions that came too late", number(joiner.late_actions)],
+          ["labels", joiner.tasks.join(", ")],
+        ]}
+      />
+      <Chart t={history?.t || []} theme={theme} label="Impressions that wait" series={[line(history, "pending", "wait", "--accent")]} />
+      <Chart t={history?.t || []} theme={theme} label="Items labelled and actions too late per second" series={[line(history, "labelled", "labelled/s", "--accent"), line(history, "late_actions", "too late/s", "--second")]} />
+    </>
+  );
+}
+
+function Deduplication({ dedup, trained, history, theme }) {
+  if (!dedup) return <Empty>Switched off: an event that is sent twice counts twice. See streaming.dedup_window.</Empty>;
+  const full = dedup.keys >= dedup.most / 2; // interactions and impressions have a half each
+  return (
+    <>
+      <Figures
+        rows={[
+          ["looked back", `${span(dedup.window)} of stream time`],
+          ["events remembered", `${number(dedup.keys)} of at most ${number(dedup.most)}`],
+          ["memory", bytes(dedup.bytes)],
+          ["duplicates dropped", `${number(dedup.duplicates)}${trained ? ` (${percent(dedup.duplicates / (trained + dedup.duplicates))})` : ""}`],
+        ]}
+      />
+      {full && <p class="note">So many are remembered of a kind at most: where that is full, the oldest are forgotten before the window ends.</p>}
+      <Chart t={history?.t || []} theme={theme} label="Duplicates per second" series={[line(history, "duplicates", "duplicates/s", "--second")]} />
+    </>
   );
 }
 

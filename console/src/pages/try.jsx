@@ -1,16 +1,8 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { get, post } from "../api.js";
-import { ago, day, millis, number, percent, plural } from "../format.js";
+import { ago, day, millis, number, plural } from "../format.js";
 import { Choice, Empty, Loaded, Panel, Picture, Problem, Tags, Title, useDocument } from "../parts.jsx";
-
-const MODES = [
-  ["beam", "as served"],
-  ["exact", "exact search"],
-  ["exhaustive", "every item scored"],
-  ["popularity", "popularity"],
-  ["covisitation", "co-visitation"],
-  ["popularity_filter", "popularity, then the model"],
-];
+import { body, Boosts, Filters, How, PLAIN, words } from "../settings.jsx";
 
 // Milliseconds after the last key before a search is sent.
 const TYPED = 200;
@@ -24,27 +16,33 @@ function useTyped(value) {
   return typed;
 }
 
+const LEFT = 0, RIGHT = 1;
+
 export function TryIt({ rest }) {
   const [who, setWho] = useState(rest ? "session" : "user");
   const [user, setUser] = useState("");
   const [session, setSession] = useState(rest ? [rest] : []);
-  const [mode, setMode] = useState("beam");
-  const [other, setOther] = useState("");
   const [k, setK] = useState("10");
-  const [filters, setFilters] = useState({});
+  const [sides, setSides] = useState([PLAIN]); // settings of the left list, and of the right one if there is one
+  const [edited, setEdited] = useState(LEFT);
   const [open, setOpen] = useState(null);
   const users = useDocument("/v1/console/users");
+  const features = useDocument("/v1/console/features");
   const chosen = user || users.data?.[0]?.id || "";
-  const request = useMemo(() => {
-    const features = Object.fromEntries(Object.entries(filters).filter(([, values]) => values.length));
-    const asked = { user: who === "user" ? chosen : "console-session", k: Number(k) };
-    if (who === "session") asked.history = session;
-    if (Object.keys(features).length) asked.filters = { features };
-    return asked;
-  }, [who, chosen, session, k, filters]);
+  const two = sides.length > 1;
   const ready = who === "user" ? Boolean(chosen) : session.length > 0;
-  const one = useAnswer(request, mode, ready);
-  const two = useAnswer(request, other, ready && Boolean(other));
+  const asked = useMemo(
+    () => ({ user: who === "user" ? chosen : "console-session", k: Number(k), ...(who === "session" && { history: session }) }),
+    [who, chosen, session, k],
+  );
+  const left = useAnswer(asked, sides[LEFT], ready);
+  const right = useAnswer(asked, sides[RIGHT], ready && two);
+  const settings = sides[edited];
+  const change = (part) => setSides(sides.map((side, index) => (index === edited ? { ...side, ...part } : side)));
+  function setCount(count) {
+    setSides(count === "two" ? [sides[LEFT], sides[LEFT]] : [sides[LEFT]]);
+    setEdited(count === "two" ? RIGHT : LEFT);
+  }
   return (
     <div class="page columns side">
       <div class="page">
@@ -52,67 +50,70 @@ export function TryIt({ rest }) {
           <Choice label="For whom" options={[["user", "A user"], ["session", "A session"]]} value={who} onChange={setWho} />
           {who === "user" ? <UserSearch chosen={chosen} onChoose={setUser} /> : <Session items={session} onChange={setSession} />}
         </Panel>
-        <Panel title="How">
+        <Panel title="Compare" note={two ? "the same question with other settings, and what moved" : "the same question asked twice, with other settings"}>
           <div class="fields">
-            <label>
-              Mode
-              <select value={mode} onChange={(event) => setMode(event.currentTarget.value)}>
-                {MODES.map(([name, text]) => (
-                  <option key={name} value={name}>
-                    {text}
-                  </option>
-                ))}
-              </select>
-            </label>
-            <label>
-              Beside it
-              <select value={other} onChange={(event) => setOther(event.currentTarget.value)}>
-                <option value="">nothing</option>
-                {MODES.filter(([name]) => name !== mode).map(([name, text]) => (
-                  <option key={name} value={name}>
-                    {text}
-                  </option>
-                ))}
-              </select>
-            </label>
-            <Choice label="How many" options={["10", "20", "50"].map((count) => [count, count])} value={k} onChange={setK} />
+            <Choice label="Lists" options={[["one", "One list"], ["two", "Two side by side"]]} value={two ? "two" : "one"} onChange={setCount} />
+            {two && (
+              <div class="bar">
+                <Choice label="Settings below are those of" options={[[LEFT, "Left"], [RIGHT, "Right"]]} value={edited} onChange={setEdited} />
+                <button type="button" onClick={() => setSides(sides.map(() => sides[1 - edited]))}>
+                  Copy from the {edited === LEFT ? "right" : "left"}
+                </button>
+              </div>
+            )}
           </div>
         </Panel>
-        <Filters chosen={filters} onChange={setFilters} />
-        <Panel title="Why not this one?" note="look an item up, and what became of it in this request">
-          <ItemSearch label="Item" act="look up" except={[]} onChoose={(item) => setOpen(item.id)} />
-        </Panel>
+        <How settings={settings} onChange={change} k={k} onCount={setK} />
+        <div class="page later">
+          <Filters features={features} chosen={settings.filters} onChange={(filters) => change({ filters })} />
+          <Boosts features={features} boosts={settings.boosts} onChange={(boosts) => change({ boosts })} />
+          <Panel title="Why not this one?" note="look an item up, and what became of it in this request">
+            <ItemSearch label="Item" act="look up" except={[]} onChoose={(item) => setOpen({ id: item.id, side: edited })} />
+          </Panel>
+        </div>
       </div>
       <div class="page">
-        {who === "user" && chosen && <History user={chosen} onOpen={setOpen} />}
+        {who === "user" && chosen && <History user={chosen} onOpen={(id) => setOpen({ id, side: edited })} />}
         {!ready ? (
           <Panel title="Recommendations">
             <Empty>{who === "session" ? "Add an item to the session, and what fits it appears here." : "No user is known yet; build a session from items instead."}</Empty>
           </Panel>
         ) : (
-          <div class={other ? "columns" : ""}>
-            <Answer title={title(mode)} answer={one} beside={other ? two : null} onOpen={setOpen} />
-            {other && <Answer title={title(other)} answer={two} beside={one} onOpen={setOpen} />}
+          <div class={two ? "columns" : ""}>
+            <Answer title={`${two ? "Left" : "Recommendations"}: ${words(sides[LEFT])}`} answer={left} other={two ? right : null} onOpen={(id) => setOpen({ id, side: LEFT })} />
+            {two && <Answer title={`Right: ${words(sides[RIGHT])}`} answer={right} other={left} moves onOpen={(id) => setOpen({ id, side: RIGHT })} />}
           </div>
         )}
+        {ready && (
+          <details class="panel">
+            <summary>The request{two && `, ${edited === LEFT ? "left" : "right"}`}, as it is sent to /v1/retrieve</summary>
+            <pre tabindex={0}>{JSON.stringify({ ...asked, ...body(settings) }, null, 1)}</pre>
+          </details>
+        )}
       </div>
-      {open && <Item id={open} asked={ready ? { ...request, mode } : null} onOpen={setOpen} onClose={() => setOpen(null)} onSession={(id) => (setWho("session"), setSession((old) => [...old.filter((item) => item !== id), id]), setOpen(null))} />}
+      {open && (
+        <Item
+          id={open.id}
+          asked={ready ? { ...asked, ...body(sides[open.side] || settings) } : null}
+          onOpen={(id) => setOpen({ ...open, id })}
+          onClose={() => setOpen(null)}
+          onSession={(id) => (setWho("session"), setSession((old) => [...old.filter((item) => item !== id), id]), setOpen(null))}
+        />
+      )}
     </div>
   );
 }
 
-const title = (mode) => `Recommendations, ${MODES.find(([name]) => name === mode)[1]}`;
-
 // Ask for recommendations, then for the cards of the items in them.
-function useAnswer(request, mode, wanted) {
+function useAnswer(asked, settings, wanted) {
   const [state, setState] = useState({ data: null, error: null });
   useEffect(() => {
     setState((old) => ({ ...old, error: null, data: wanted ? old.data : null }));
-    if (!wanted || !mode) return undefined;
+    if (!wanted) return undefined;
     const control = new AbortController();
     (async () => {
       try {
-        const answer = await post("/v1/retrieve", { ...request, mode }, control.signal);
+        const answer = await post("/v1/retrieve", { ...asked, ...body(settings) }, control.signal);
         const items = await post("/v1/console/items", { ids: answer.items }, control.signal);
         setState({ data: { ...answer, items }, error: null });
       } catch (error) {
@@ -120,23 +121,24 @@ function useAnswer(request, mode, wanted) {
       }
     })();
     return () => control.abort();
-  }, [request, mode, wanted]);
+  }, [asked, settings, wanted]);
   return state;
 }
 
-function Answer({ title: heading, answer, beside, onOpen }) {
-  const others = beside?.data ? new Set(beside.data.items.map((item) => item.id)) : null;
+// A list; beside another one it marks what is only here, and with `moves` how far items moved against the other.
+function Answer({ title, answer, other, moves, onOpen }) {
+  const places = other?.data ? new Map(other.data.items.map((item, index) => [item.id, index])) : null;
   return (
-    <Panel title={heading} note={answer.data && work(answer.data, others)}>
+    <Panel title={title} note={answer.data && work(answer.data, places)}>
       <Loaded of={answer}>
         {(data) =>
           data.items.length === 0 ? (
             <Empty>No item passes the filters and may be recommended to this user.</Empty>
           ) : (
-            <ol class="items" aria-label={heading}>
+            <ol class="items" aria-label={title}>
               {data.items.map((item, index) => (
                 <li key={item.id}>
-                  <button type="button" class={`item${others && !others.has(item.id) ? " only" : ""}`} onClick={() => onOpen(item.id)}>
+                  <button type="button" class={`item${places && !places.has(item.id) ? " only" : ""}`} onClick={() => onOpen(item.id)}>
                     <Picture item={item} />
                     <span>
                       <span class="name">
@@ -144,7 +146,10 @@ function Answer({ title: heading, answer, beside, onOpen }) {
                       </span>
                       <Tags features={item.features} />
                     </span>
-                    <span class="score">{number(data.scores[index], 2)}</span>
+                    <span class="score">
+                      {places && <Move place={index} before={places.get(item.id)} moves={moves} />}
+                      <span>{number(data.scores[index], 2)}</span>
+                    </span>
                   </button>
                 </li>
               ))}
@@ -156,11 +161,25 @@ function Answer({ title: heading, answer, beside, onOpen }) {
   );
 }
 
-function work(data, others) {
-  const scored = `${number(data.stats.scored)} of ${number(data.stats.corpus)} items scored in ${millis(data.stats.took_ms)}`;
-  const proved = data.stats.certified ? ", proven to be the best" : "";
-  const shared = others ? `; ${percent(data.items.filter((item) => others.has(item.id)).length / Math.max(data.items.length, 1))} are in the other list, too` : "";
-  return `${scored}${proved}${shared}.`;
+function Move({ place, before, moves }) {
+  if (before === undefined) return <b class="move">only here</b>;
+  if (!moves || before === place) return null;
+  const by = Math.abs(before - place);
+  return (
+    <b class="move">
+      <span aria-hidden="true">
+        {before > place ? "↑" : "↓"} {by}
+      </span>
+      <span class="hidden">{`${before > place ? "up" : "down"} by ${by}`}</span>
+    </b>
+  );
+}
+
+function work(data, places) {
+  const { scored, corpus, took_ms, certified } = data.stats;
+  const cost = scored ? `${number(scored)} of ${number(corpus)} items scored in ${millis(took_ms)}` : `chosen of ${number(corpus)} items in ${millis(took_ms)}`;
+  const shared = places && `; ${number(data.items.filter((item) => places.has(item.id)).length)} of ${number(data.items.length)} are in the other list, too`;
+  return `${cost}${certified ? ", proven to be the best" : ""}${shared || ""}.`;
 }
 
 function UserSearch({ chosen, onChoose }) {
@@ -251,56 +270,6 @@ function Session({ items, onChange }) {
         }}
       />
     </div>
-  );
-}
-
-function Filters({ chosen, onChange }) {
-  const features = useDocument("/v1/console/features");
-  const [name, setName] = useState("");
-  return (
-    <Panel title="Filters" note="an item must have one of the chosen values of every feature">
-      <Loaded of={features}>
-        {(found) => {
-          const names = Object.keys(found);
-          if (!names.length) return <Empty>The items have no features to filter by.</Empty>;
-          const shown = name || names[0];
-          const values = chosen[shown] || [];
-          const count = Object.values(chosen).reduce((sum, list) => sum + list.length, 0);
-          return (
-            <div class="fields">
-              <label>
-                Feature
-                <select value={shown} onChange={(event) => setName(event.currentTarget.value)}>
-                  {names.map((option) => (
-                    <option key={option} value={option}>
-                      {option}
-                      {chosen[option]?.length ? ` (${chosen[option].length})` : ""}
-                    </option>
-                  ))}
-                </select>
-              </label>
-              <div class="chips" role="group" aria-label={`Values of ${shown}`}>
-                {found[shown].map((value) => (
-                  <button
-                    type="button"
-                    key={String(value)}
-                    aria-pressed={values.includes(value)}
-                    onClick={() => onChange({ ...chosen, [shown]: values.includes(value) ? values.filter((one) => one !== value) : [...values, value] })}
-                  >
-                    {String(value)}
-                  </button>
-                ))}
-              </div>
-              {count > 0 && (
-                <button type="button" onClick={() => onChange({})}>
-                  Remove {plural(count, "filter")}
-                </button>
-              )}
-            </div>
-          );
-        }}
-      </Loaded>
-    </Panel>
   );
 }
 

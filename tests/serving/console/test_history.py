@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from hsnn.serving.console.history import SPAN, FigureHistory, Sample, as_series
@@ -28,6 +29,12 @@ def test_rows_of_another_release_are_left_out(redis_client):
     redis_client.xadd(key("console", "history"), {"other": b""})
     FigureHistory(redis_client).append(Sample("a"), at=0)
     assert len(FigureHistory(redis_client).read(0)) == 1
+
+
+def test_rows_that_end_earlier_are_read(redis_client):
+    before = msgspec.to_builtins(Sample("a", lag_records=7))[:18]
+    redis_client.xadd(key("console", "history"), {"d": msgspec.msgpack.encode(before)}, id="5-0")
+    assert FigureHistory(redis_client).read(0) == [(5, Sample("a", lag_records=7))]
 
 
 def test_servers_are_added_up_and_the_slowest_counts():

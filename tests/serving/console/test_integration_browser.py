@@ -43,11 +43,15 @@ _EVENTS, _SPEED = 60_000, "12000x"
 # A model that has nodes soon.
 SMALL = ("trainer.model.nodes=32", "trainer.index.seed_after=1024", "trainer.prequential_share=0.1")
 
+# Shown items wait for an hour of stream time, which is passed in less than a second while the stream lasts.
+JOINED = ('streaming.tasks=["rate"]', "streaming.attribution_window=1h")
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A loop that learns; some of its events cannot be read."""
-    sandbox = Sandbox(load(None, SMALL), LogKind.redis, None)
+    patient = "serving.deadline=60s"  # the machine trains meanwhile
+    sandbox = Sandbox(load(None, (*SMALL, *JOINED, patient)), LogKind.redis, None)
     try:
         sandbox.start()
         log = open_log(sandbox.config.streaming.log)
@@ -167,21 +171,24 @@ def test_a_page_that_is_opened_later_has_the_past(loop: str) -> None:
 
 def test_recommendations_follow_user_session_filter_and_mode(page: Page) -> None:
     show(page, "try")
-    served = page.get_by_role("list", name="Recommendations, as served")
+    served = page.get_by_role("list", name="Recommendations: as served")
     expect(served.get_by_role("listitem")).to_have_count(10)
     page.get_by_label("Search users").fill("29")
     page.get_by_role("button", name="299", exact=True).click()
     expect(page.get_by_role("heading", name="User 299")).to_be_visible()
     page.get_by_role("button", name="20", exact=True).click()
     expect(served.get_by_role("listitem")).to_have_count(20)
-    page.get_by_label("Beside it").select_option("popularity")
+    page.get_by_label("Mode").select_option("popularity")
     expect(
-        page.get_by_role("list", name="Recommendations, popularity", exact=True).get_by_role("listitem")
+        page.get_by_role("list", name="Recommendations: popularity", exact=True).get_by_role("listitem")
     ).to_have_count(20)
-    expect(page.get_by_text(re.compile("are in the other list, too")).first).to_be_visible()
+    page.get_by_label("Mode").select_option("beam")
     page.get_by_role("button", name="Adventure", exact=True).click()
+    served = page.get_by_role("list", name="Recommendations: as served, 1 filter")
     genres = served.locator('.tag[title="genres"]')
     expect(genres.filter(has_text="Adventure")).to_have_count(20)
+    page.get_by_role("button", name="Remove 1 filter").click()
+    served = page.get_by_role("list", name="Recommendations: as served", exact=True)
     page.get_by_role("button", name="A session").click()
     page.get_by_label("Add an item").fill("film 2 ")
     page.get_by_role("button", name="Film 2 (1990) add").click()
@@ -194,6 +201,51 @@ def test_recommendations_follow_user_session_filter_and_mode(page: Page) -> None
     expect(dialog.get_by_role("region", name="Similar items").get_by_role("button")).to_have_count(6)
     dialog.get_by_role("button", name="Put it into a session").click()
     expect(page.locator(".chips button[title=Remove]")).to_have_count(2)
+
+
+def test_two_lists_side_by_side_show_what_boosts_by_hand_move(page: Page) -> None:
+    show(page, "try")
+    page.get_by_role("button", name="Two side by side").click()
+    page.get_by_label("Boosted feature").select_option("genres")
+    page.get_by_label("Boosted value").select_option("Adventure")
+    page.get_by_label("Added to the score").fill("-50")
+    page.get_by_role("button", name="Add the boost").click()
+    right = page.get_by_role("list", name="Right: as served, 1 boost")
+    expect(right.get_by_role("listitem")).to_have_count(10)
+    # a third of the films are taken away: those of the left list that are not come up, or others are only here
+    expect(right.locator('.tag[title="genres"]').filter(has_text="Adventure")).to_have_count(0)
+    expect(right.locator(".move").first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"\d+ of 10 are in the other list, too")).first).to_be_visible()
+    page.get_by_role("button", name="Range").click()
+    page.get_by_label("Number or time").select_option("$first_seen")
+    page.get_by_label("At least").fill("1997-01-01")
+    page.get_by_role("button", name="Add the boost").click()
+    page.get_by_role("button", name="Recency").click()
+    page.get_by_label("Halved every so many hours").fill("12")
+    page.get_by_role("button", name="Add the boost").click()
+    expect(page.get_by_role("list", name="Right: as served, 3 boosts").get_by_role("listitem")).to_have_count(10)
+    page.get_by_text("The request, right").click()
+    expect(page.get_by_text('"half_life_hours": 12')).to_be_visible()
+    page.get_by_role("button", name="Left", exact=True).click()
+    page.get_by_role("button", name="Copy from the right").click()
+    expect(page.get_by_role("list", name="Left: as served, 3 boosts").get_by_role("listitem")).to_have_count(10)
+    page.get_by_role("button", name=re.compile("halved every 12 h")).click()
+    expect(page.get_by_role("list", name="Left: as served, 2 boosts")).to_be_visible()
+    page.get_by_role("button", name="One list").click()
+    expect(page.get_by_role("list", name="Recommendations: as served, 2 boosts")).to_be_visible()
+
+
+def test_joiner_and_deduplication_are_shown_while_they_work(page: Page, loop: str) -> None:
+    show(page, "stream")
+    answer = httpx.post(f"{loop}/v1/retrieve", json={"user": "1", "k": 5}, timeout=30.0).json()
+    shown = {"type": "impression", "id": "twice", "ts": answer["as_of"], "user": "1", "items": answer["items"]}
+    for _ in range(2):
+        assert httpx.post(f"{loop}/v1/events", json=shown, timeout=30.0).status_code == 202
+    joiner, dedup = (page.get_by_role("region", name=name) for name in ("Joiner", "Deduplication"))
+    expect(joiner.get_by_text("for up to 60 min of stream time")).to_be_visible()
+    expect(dedup.get_by_text(re.compile(r"^1 \("))).to_be_visible()  # dropped
+    expect(dedup.get_by_text(re.compile(r"^[\d,]+ of at most 2,000,000$"))).to_be_visible()
+    expect(page.locator(".u-wrap canvas")).to_have_count(3)
 
 
 def test_nodes_are_looked_into_and_versions_compared_rolled_back_held_and_released(page: Page) -> None:

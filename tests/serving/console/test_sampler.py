@@ -36,6 +36,17 @@ def test_rates_are_those_since_the_last_row(redis_client, mirror):
     assert len(FigureHistory(redis_client).read(0)) == 3
 
 
+def test_rows_have_what_joiner_and_deduplication_did(redis_client, mirror):
+    now = 0.0
+    sampler = FigureSampler(redis_client, mirror, ServingMetrics(), clock=lambda: now)
+    publish(redis_client, pending=3, windows={"labelled": 10, "late_actions": 1}, dropped={"duplicate": 1})
+    sampler.sample()
+    publish(redis_client, pending=4, windows={"labelled": 60, "late_actions": 6}, dropped={"duplicate": 21})
+    now = 10.0
+    row = sampler.sample()
+    assert (row.pending, row.labelled, row.late_actions, row.duplicates) == (4, 5.0, 0.5, 2.0)
+
+
 def test_without_a_trainer_and_a_version_there_is_a_row_all_the_same(redis_client):
     sample = FigureSampler(redis_client, Mirror(), ServingMetrics()).sample()
     assert (sample.events_per_second, sample.items, sample.version, sample.recall) == (None, None, None, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import msgspec
 import numpy as np
@@ -101,3 +102,21 @@ def test_memory_is_bounded_over_a_long_stream() -> None:
     assert len(seen._chunk_of) < 8000
     assert len(seen._chunks) == 1
     assert len(seen.deferred_state(199_999)()[0]) == 11
+
+
+def test_the_memory_that_is_reported_is_about_that_which_is_taken() -> None:
+    seen = SeenEvents(1000)
+    assert (len(seen), seen.nbytes) == (0, 0)
+    tracemalloc.start()
+    try:
+        for start in range(0, 100_000, 500):
+            keys = [f"event-{number}\x1fuser\x1fitem\x1fclick" for number in range(start, start + 500)]
+            seen.duplicates(keys, np.full(500, start))
+        del keys
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(seen) == 100_000
+    assert 0.6 * taken < seen.nbytes < 1.6 * taken
+    seen.deliver(100_000, 10_000_000)
+    assert (len(seen), seen.nbytes) == (0, 0)

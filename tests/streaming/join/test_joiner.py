@@ -85,6 +85,9 @@ class ReferenceJoiner:
             "repeat": repeat,
         }
 
+    def sizes(self) -> tuple[int, int]:
+        return sum(not row.labelled for row in self.shown), len(self.actions)
+
     def pending(self) -> int:
         return len({row.impression for row in self.shown if not row.labelled})
 
@@ -226,6 +229,7 @@ def test_it_does_what_the_plain_one_does(steps: list[Step], window: int, capacit
     for step in steps:
         assert outcome(update(joiner, step)) == reference.update(step)
     assert joiner.pending == reference.pending() <= max(capacity, 1)
+    assert (joiner.waiting_items, joiner.waiting_actions) == reference.sizes()
 
 
 @given(streams(), st.integers(0, 20), st.sampled_from([1, 3, 1000]), st.integers(0, 12))

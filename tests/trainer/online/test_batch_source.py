@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hsnn.streaming.config import StreamingConfig
-from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.consumer.consumer import Consumer, WindowSizes
 from hsnn.streaming.consumer.partition_assignment import PartitionAssignment
 from hsnn.streaming.consumer.rescale import unpack_state
 from hsnn.streaming.log.base import ProducerRecord
@@ -132,6 +132,22 @@ def test_the_first_worker_decides_and_lag_is_the_sum_of_all(log, together):
         return source.broadcast_decision(world.rank == 0), source.lag()[0], source.pending
 
     assert together(2, work) == [(True, EVENTS + 1, 0)] * 2
+
+
+def test_what_is_remembered_is_added_up_over_the_workers(log, together):
+    config = CONFIG.model_copy(update={"dedup_window": 3600.0})
+
+    def work(world: ProcessGroup) -> WindowSizes:
+        consumer = Consumer(Hesitating(log, world.rank), config, rank=world.rank, world_size=world.size)
+        source = DistributedBatchSource(consumer, world)
+        while not ((turn := source.next_round(0.01, stop=consumer.idle)).stop and turn.batch is None):
+            pass
+        return source.window_sizes()
+
+    first, second = together(2, work)
+    assert first == second
+    assert (first.shown_items, first.waiting_actions, first.event_keys) == (0, 0, EVENTS)
+    assert first.event_key_bytes > 100 * EVENTS
 
 
 def test_a_single_worker_decides_alone(log):

@@ -42,7 +42,9 @@ def test_what_the_joiner_did_is_in_the_metrics(world):
     )
     before = [JUDGED.labels(when)._value.get() for when in ("due", "early")]
     batch = dataclasses.replace(world.batch(10), labelled_impressions=judged, early=2, late_actions=1, pending=8)
-    TrainingProgress().count(batch, StepReport(2.0, 1.0, 10))
+    progress = TrainingProgress()
+    progress.count(batch, StepReport(2.0, 1.0, 10))
+    assert (progress.labelled, progress.labelled_early, progress.late_actions) == (5, 2, 1)
     after = [JUDGED.labels(when)._value.get() for when in ("due", "early")]
     assert [now - then for now, then in zip(after, before, strict=True)] == [3, 2]
     assert PENDING._value.get() == 8
