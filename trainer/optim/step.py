@@ -65,6 +65,17 @@ class StepCandidates(NamedTuple):
     cross: NDArray[np.float32] | None = None
     facts: PairFacts | None = None
 
+    def named_targets(self) -> NDArray[np.bool_]:
+        """Return which events (B,) have an item that pair facts name, so that it is a candidate without the index."""
+        named = np.zeros(len(self.targets), bool)
+        if self.facts is not None:
+            for query, candidate in (
+                (self.facts.query, self.facts.candidate),
+                (self.facts.own_query, self.facts.own_candidate),
+            ):
+                named[query[self.targets[query] == candidate]] = True
+        return named
+
 
 @dataclass(frozen=True, slots=True)
 class GradientStep:

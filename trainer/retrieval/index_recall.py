@@ -1,20 +1,18 @@
-"""Recall of the index, measured before each event is learned, and the share of the items that it yields per request.
+"""Recall of the candidates, measured before events are learned, and the share of the items that the index yields.
 
-An index of nodes that know little loses items that the model would rank high. Until it has earned its place, it yields
-all items, and the dot product of each is computed.
+An index of nodes that know little loses items that the model would rank high and that no other source names. Until it
+has earned its place, it yields all items, and the dot product of each is computed.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 
-PROBES = 4
-"""Events of a step whose items are looked for in the index."""
+PROBES = 16
+"""Events of a step whose items are looked for among the candidates."""
 
 SHARE = 0.22
 """Share of the items that an index of proven recall yields; a quarter with the other sources."""
@@ -26,11 +24,11 @@ MOST_DOTS = 16_384
 _ENOUGH = 0.99
 
 # Weight of the earlier probes at each new one, and their weight in all before which nothing is concluded.
-_MEMORY, _LEAST = 0.999, 200.0
+_MEMORY, _LEAST = 0.999, 100.0
 
 
 class RunningRecall:
-    """Share of the items that the model ranks high and that the index yields.
+    """Share of the items that the model ranks high and that are among the candidates of a request.
 
     Attributes
     ----------
@@ -57,12 +55,22 @@ class RunningRecall:
         return SHARE if proven else 1.0
 
     def update(
-        self, leaves: InvertedLists, log_probs: NDArray[np.float32], targets: Iterable[int], beam: int, budget: int
+        self,
+        leaves: InvertedLists,
+        log_probs: NDArray[np.float32],
+        targets: NDArray[np.int64],
+        named: NDArray[np.bool_],
+        *,
+        beam: int,
+        budget: int,
     ) -> None:
-        """Look for `targets` (n,), which the model ranks high, where a beam of `log_probs` (n, K) leads."""
+        """Look for `targets` (n,), which the model ranks high, where a beam of `log_probs` (n, K) leads.
+
+        Those that another source names (n,) are found wherever the beam leads.
+        """
         dots = item_limit(SHARE, len(leaves), budget)
-        for logits, target in zip(log_probs, targets, strict=True):
-            found = (leaves.candidates(logits, beam, dots).rows == target).any()
+        for logits, target, known in zip(log_probs, targets.tolist(), named.tolist(), strict=True):
+            found = known or (leaves.candidates(logits, beam, dots).rows == target).any()
             self.hits = _MEMORY * self.hits + float(found)
             self.probes = _MEMORY * self.probes + 1
 

@@ -69,7 +69,7 @@ class Learner(LearnerState):
         if losses.refused:
             self.last_batch = 0
             return StepReport(losses.item, losses.node, 0, unsafe=prepared.events, refused=losses.refused)
-        self._probe_index(prepared, losses.probes)
+        self._probe_index(prepared, candidates, losses.probes)
         if losses.leaves is not None:
             alive = self.alive(candidates.rows)  # not all that is learned again is
             self.leaves.assign_rows(candidates.rows[alive], losses.leaves[alive])
@@ -79,8 +79,10 @@ class Learner(LearnerState):
         ranks = None if losses.ranks is None else losses.ranks[: len(prepared.items)]
         return StepReport(item, node, prepared.events, chances=losses.probabilities, judged=True, ranks=ranks)
 
-    def _probe_index(self, prepared: PreparedBatch, probes: NDArray[np.float32] | None) -> None:
-        """Measure the index on the first events of a batch: those whose item ranks within the budget, as it seems."""
+    def _probe_index(
+        self, prepared: PreparedBatch, candidates: StepCandidates, probes: NDArray[np.float32] | None
+    ) -> None:
+        """Measure the sources on the first events of a batch: those whose item ranks within the budget, as it seems."""
         if probes is None or not len(probes):
             return
         model, count = self.config.model, min(len(probes), len(prepared.items))
@@ -88,7 +90,12 @@ class Learner(LearnerState):
         indexed = self.leaves.node_of[prepared.items[:count]] >= 0
         liked = np.flatnonzero((ranks < model.budget) & indexed)
         self.index_recall.update(
-            self.leaves, probes[liked, :-1], prepared.items[liked].tolist(), beam=model.beam, budget=model.budget
+            self.leaves,
+            probes[liked, :-1],
+            prepared.items[liked],
+            candidates.named_targets()[liked],
+            beam=model.beam,
+            budget=model.budget,
         )
 
     def _judge_alone(self, prepared: PreparedBatch) -> StepReport:
