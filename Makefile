@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz ingest serving
 
-.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-serving bench-drift fuzz kafka console screenshots docs docs-site lock release clean
+.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-serving bench-drift chaos fuzz kafka console screenshots docs docs-site lock release clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -68,6 +68,10 @@ bench-drift: setup ## Measure detection of planted drift: make bench-drift ARGS=
 bench-serving: setup ## Time one request in process beside other indexes: make bench-serving ARGS='--items 100000 --peers hnswlib,faiss --json FILE'.
 	@echo "Running: python -m benchmarks.serving $(ARGS)"
 	@$(PYTHON) -m benchmarks.serving $(ARGS)
+
+chaos: setup ## Strike a whole loop for an hour: make chaos ARGS='--minutes 5 --disruptions 20 --seed 1 --log kafka --json FILE'.
+	@echo "Running: python -m benchmarks.chaos $(ARGS)"
+	@$(PYTHON) -m benchmarks.chaos $(ARGS)
 
 fuzz: setup ## Send a trainer a million hostile messages: make fuzz ARGS='--messages 100000 --log redis --seed 7 --json FILE'.
 	@echo "Running: python -m benchmarks.fuzz $(ARGS)"

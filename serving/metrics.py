@@ -13,7 +13,7 @@ from prometheus_client import (
 )
 
 from hsnn.indexer.store.reader import DAMAGED_LEAVES
-from hsnn.monitoring.metrics import FRESHNESS_BUCKETS, REQUEST_BUCKETS, SCORED_BUCKETS
+from hsnn.monitoring.metrics import CLOCK_AHEAD_TEXT, FRESHNESS_BUCKETS, REQUEST_BUCKETS, SCORED_BUCKETS
 
 
 class ServingMetrics:
@@ -87,6 +87,7 @@ class ServingMetrics:
         self.watermark = Gauge(
             "hsnn_mirror_watermark_seconds", "Event time up to which states are known.", registry=registry
         )
+        self.clock_ahead = Gauge("hsnn_clock_ahead_seconds", CLOCK_AHEAD_TEXT, registry=registry)
         self.expiry_held = Gauge(
             "hsnn_quiet_ends_held_items",
             "Items that end at once while no event comes and are held; 0: none.",

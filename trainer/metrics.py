@@ -5,6 +5,9 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 EVENTS = Counter("hsnn_events_total", "Engagement events, by outcome.", ["outcome"])
+OFF_TIME = Counter(
+    "hsnn_events_off_time_total", "Engagements further than streaming.max_future from stream time, by side.", ["side"]
+)
 DROPPED = Counter("hsnn_events_dropped_total", "Engagement events that were read but not trained on.", ["reason"])
 JUDGED = Counter(
     "hsnn_judgements_total", "Shown items labelled: when due, or early because the buffer was full.", ["when"]

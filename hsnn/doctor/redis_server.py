@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from hsnn.config.schema import Config
 from hsnn.doctor.finding import Finding
 from hsnn.doctor.owners import check_owners
 from hsnn.streaming.redis.client import Redis, connect, server_infos
+from hsnn.streaming.redis.clock import seconds_ahead
 
 # Share of `maxmemory` in use from which on the next version may not fit beside those that are kept.
 _NEARLY_FULL = 0.7
@@ -36,7 +36,7 @@ def check_redis_server(config: Config) -> Iterator[Finding]:
         )
         yield check_memory(infos)
         yield check_persistence(infos, _saves(client), holds_log=log_here)
-        yield check_clock(_clock_offset(client))
+        yield check_clock(-seconds_ahead(client))
         yield check_owners(client, config.trainer.checkpoint_dir)
     finally:
         client.close()
@@ -100,15 +100,6 @@ def _saves(client: Redis) -> str | None:
         return None
     text = found.get("save", b"") if isinstance(found, dict) else None
     return text.decode() if isinstance(text, bytes) else text
-
-
-def _clock_offset(client: Redis) -> float:
-    """Seconds that the clock of Redis is ahead of this machine's."""
-    before = time.time()
-    answer: Any = client.time()
-    after = time.time()
-    seconds, microseconds = next(iter(answer.values())) if isinstance(answer, dict) else answer
-    return float(int(seconds) + int(microseconds) / 1e6 - (before + after) / 2)
 
 
 def _place(url: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -38,10 +39,17 @@ class EmbeddedKafka:
         Where its data goes; a temporary folder, removed at the end, if None.
     port
         A free one if None.
+    environment
+        Changes of the broker's environment; None takes a variable out.
     """
 
-    def __init__(self, folder: Path | None = None, port: int | None = None) -> None:
-        self._given = folder
+    def __init__(
+        self,
+        folder: Path | None = None,
+        port: int | None = None,
+        environment: Mapping[str, str | None] | None = None,
+    ) -> None:
+        self._given, self._environment = folder, environment
         self._wanted = port
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._server: ChildServer | None = None
@@ -94,7 +102,7 @@ class EmbeddedKafka:
         properties = _write_properties(folder, self.port)
         if not (folder / "data" / "meta.properties").exists():
             _format(java, properties)
-        self._server = ChildServer([*java, "kafka.Kafka", str(properties)], folder / "server.log")
+        self._server = ChildServer([*java, "kafka.Kafka", str(properties)], folder / "server.log", self._environment)
         self._server.wait_for_port(self.port, timeout=60.0)
 
     def stop(self) -> None:
@@ -105,6 +113,11 @@ class EmbeddedKafka:
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the broker a signal, if it was started and has not ended."""
+        if self._server is not None:
+            self._server.send_signal(number)
 
     def kill(self) -> None:
         """End the broker at once and remove its folder, without waiting; for a process that must end now."""

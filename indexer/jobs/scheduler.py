@@ -31,11 +31,13 @@ from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.discovery import load_modules
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import start_http
+from hsnn.monitoring.metrics import CLOCK_AHEAD
 from hsnn.monitoring.process.gil import shorten_switch_interval
 from hsnn.monitoring.process.signals import stop_on_signals
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import Redis, connect, identity
+from hsnn.streaming.redis.clock import ClockWatch
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.redis.lease_keeper import LeaseKeeper
 from hsnn.streaming.retry import LoopBackoff
@@ -89,6 +91,7 @@ class Scheduler:
         self._send = send
         self._rules, self._monitoring = AlarmRules(monitoring.rules), monitoring
         self._audit = AuditTrail(redis, key("audit"), monitoring.audit_length)
+        self._clock = ClockWatch(redis, CLOCK_AHEAD.set)
         self._lease = Lease(redis, config.lease_ttl, owner, config.shards)
         self._stalled_after = monitoring.stalled_after
         for loop in _LOOPS:
@@ -110,7 +113,12 @@ class Scheduler:
                 _log.warning("Redis does not answer (%s); it is tried again", error)
                 backoff.pause()
 
+    def _note_renewal(self) -> None:
+        self._health.beat("lease")
+        self._clock.check()
+
     def _stand_by(self, stop: Event) -> None:
+        self._clock.check()
         for loop in _LOOPS:
             self._health.beat(loop)
         self._health.set_ready("scheduler")
@@ -124,7 +132,7 @@ class Scheduler:
             self._lease,
             lost,
             same_server=lambda: identity(self._redis) == server,
-            on_renewal=lambda: self._health.beat("lease"),
+            on_renewal=self._note_renewal,
         ):
             metrics.LEADING.set(1)
             try:

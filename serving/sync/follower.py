@@ -23,6 +23,7 @@ from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.sync.preload import VersionPreloader
 from hsnn.serving.sync.warm_up import warm_up
 from hsnn.streaming.redis.client import Redis, identity
+from hsnn.streaming.redis.clock import ClockWatch
 from hsnn.streaming.retry import LoopBackoff
 from hsnn.trainer.features.mass_expiry import QuietClock
 from hsnn.trainer.messages import StateDelta
@@ -80,6 +81,7 @@ class MirrorFollower(Thread):
     ) -> None:
         super().__init__(name=LOOP, daemon=True)
         self._reader, self._mirror, self._metrics, self._health = IndexReader(redis), mirror, metrics, health
+        self._clock = ClockWatch(redis, metrics.clock_ahead.set)
         self._preload, self._announced = VersionPreloader(redis), STREAM_START
         self._version: int | None = None
         self._server = ""
@@ -119,6 +121,7 @@ class MirrorFollower(Thread):
             self.join(timeout=10)
 
     def _poll(self) -> None:
+        self._clock.check()
         if not self._same_server():
             self._mirror.reset()
             self._preload.discard()

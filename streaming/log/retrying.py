@@ -81,8 +81,9 @@ class RetryingLog:
             The log ends before what was read from it.
         """
         wanted = list(partitions)
+        positions = self._log.positions()  # before the ends, since another thread may read on meanwhile
         ends = self._call("reading the log's end", lambda: self._log.end_positions(wanted))
-        for position, read in self._log.positions().items():
+        for position, read in positions.items():
             if ends.get(position, read) < read:
                 raise OutOfRangeError(
                     f"{position[0]}/{position[1]} of {self._log!r} ends at {ends[position]}, and {read} was read: the "

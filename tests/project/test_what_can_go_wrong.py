@@ -21,6 +21,13 @@ PROOFS: dict[str, tuple[str, ...]] = {
     'it ends with status 3, "has taken over"': (
         "trainer/publish/test_ownership.py::test_a_take_over_ends_the_other_trainer_at_its_next_write",
     ),
+    "a wall clock is wrong": (
+        "streaming/redis/test_clock.py::test_it_is_measured_now_and_then_and_said_once_each_way",
+    ),
+    "a producer's clock is wrong": (
+        "trainer/online/test_progress.py::test_events_of_wrong_clocks_are_counted_by_side",
+        "streaming/consumer/test_watermark.py::test_a_share_of_wrong_clocks_moves_nothing",
+    ),
     '"items would expire at once"': (
         "trainer/features/test_mass_expiry.py::test_a_leap_of_the_watermark_takes_nobody_away",
         "trainer/features/test_mass_expiry.py::test_held_items_leave_when_it_is_confirmed",

@@ -13,6 +13,7 @@ about its items.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -179,15 +180,32 @@ class QuietClock:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._watermark, self._arrived = -1, 0.0
+        self._noted = -math.inf
+        self._earlier, self._asked = -1, 0.0
 
     def note(self, arrival: Arrival) -> None:
-        """Take over what Redis says of the last arrival; it is believed once for each, when it is first seen."""
+        """Take over what Redis says of the last arrival; it is believed once for each, when it is first seen.
+
+        It came after the one before was seen last, whatever the clock of Redis says, which may have been set.
+        """
+        now = self._clock()
         if arrival.watermark != self._watermark:
-            self._watermark, self._arrived = arrival.watermark, self._clock() - max(arrival.silent_ms, 0) / 1000
+            silent = min(max(arrival.silent_ms, 0) / 1000, now - self._noted)
+            self._watermark, self._arrived = arrival.watermark, now - silent
+        self._noted = now
 
     def elapsed_ms(self, watermark: int) -> int:
-        """Return the ms since the event that led to `watermark` arrived; 0 while others are on their way."""
-        return int((self._clock() - self._arrived) * 1000) if watermark == self._watermark else 0
+        """Return the ms since the event that led to `watermark` arrived.
+
+        While others are known to be on their way: since this was asked for first. They may be of an epoch that has no
+        version yet, so that none of them comes, and time must go on.
+        """
+        now = self._clock()
+        if watermark == self._watermark:
+            return int((now - self._arrived) * 1000)
+        if watermark != self._earlier:
+            self._earlier, self._asked = watermark, now
+        return int((now - self._asked) * 1000)
 
 
 class QuietEnds:

@@ -39,7 +39,7 @@ from hsnn.trainer.online.follower_worker import FollowerWorker
 from hsnn.trainer.online.item_restater import ItemRestater
 from hsnn.trainer.online.observation import begin_observation
 from hsnn.trainer.online.prequential import LivePrequential
-from hsnn.trainer.online.progress import TrainingProgress
+from hsnn.trainer.online.progress import TrainingProgress, note_off_time
 from hsnn.trainer.online.resume import common_checkpoint, make_consumer, resume_learner
 from hsnn.trainer.publish.adoption import AdoptionWatch
 from hsnn.trainer.publish.ownership import Ownership
@@ -227,6 +227,7 @@ class OnlineLoop:
         failpoint("step")
         self._positions, self._unsaved = self._positions | batch.positions, True
         self.progress.count(batch, report)
+        note_off_time(batch, round(1000 * self._streaming.max_future))
         if report.events or not report.unsafe:
             self._health.beat("learning")
         alarms = self._drift.update(observe(report)) + self._expiry_alarm.update(learner.watermark)

@@ -8,8 +8,21 @@ import time
 from collections import Counter, deque
 from typing import Any
 
+import numpy as np
+
 from hsnn.streaming.schema.batch import Batch
-from hsnn.trainer.metrics import DROPPED, EVENTS, JUDGED, LATE_ACTIONS, LOSS, NODE_LOSS, PENDING, RATE, WATERMARK
+from hsnn.trainer.metrics import (
+    DROPPED,
+    EVENTS,
+    JUDGED,
+    LATE_ACTIONS,
+    LOSS,
+    NODE_LOSS,
+    OFF_TIME,
+    PENDING,
+    RATE,
+    WATERMARK,
+)
 from hsnn.trainer.training.prepared import StepReport
 
 _log = logging.getLogger(__name__)
@@ -113,6 +126,13 @@ class TrainingProgress:
         while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_SECONDS:
             self._samples.popleft()
         RATE.set(self.rate)
+
+
+def note_off_time(batch: Batch, tolerance: int) -> None:
+    """Count the engagements that are further than `tolerance` ms from stream time: some producer's clock is wrong."""
+    off = batch.engagements.ts - batch.watermark
+    OFF_TIME.labels("ahead").inc(int(np.count_nonzero(off > tolerance)))
+    OFF_TIME.labels("behind").inc(int(np.count_nonzero(off < -tolerance)))
 
 
 def _running_mean(mean: float, value: float) -> float:

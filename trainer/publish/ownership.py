@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError, ResponseError
 
+from hsnn.monitoring.metrics import CLOCK_AHEAD
 from hsnn.streaming.redis.client import Redis
+from hsnn.streaming.redis.clock import ClockWatch
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.redis.lease_keeper import LeaseKeeper
 from hsnn.trainer.errors import OwnershipError
@@ -158,7 +160,9 @@ class Ownership:
                     _log.warning("another trainer may be alive; waiting up to %g s for it to end", _LEASE_SECONDS)
                 told = True
                 time.sleep(_POLL_SECONDS)
-        self._keeper = LeaseKeeper(_OwnerLease(self._redis, self), lost=Event())
+        self._keeper = LeaseKeeper(
+            _OwnerLease(self._redis, self), lost=Event(), on_renewal=ClockWatch(self._redis, CLOCK_AHEAD.set).check
+        )
         self._keeper.start()
         return epoch
 

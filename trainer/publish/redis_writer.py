@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 # Entries of the alarm stream, at least: the scheduler reads them within seconds, the rest is history.
 _ALARMS_KEPT = 1000
 
-# Seconds after a refusal before everything is published again: doubled from the first to the second with each refusal
+# Seconds after a refusal before everything is published again: doubled from the first to the second with each attempt
 # in a row, since a snapshot may be too large for a server that has room for everything else.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
@@ -115,6 +115,8 @@ class RedisWriter:
 
     def restart_epochs(self) -> None:
         """Begin a new epoch on the server process that runs now; a snapshot must follow."""
+        if self.refused:  # doubled by each attempt, and not by the progress that is refused until then
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self._server, self.server_restarted, self._refused_at = self._identity(), False, None
         self.begin_epoch()
         self.state_id, self.feed_id = "0-0", "0-0"
@@ -166,8 +168,6 @@ class RedisWriter:
         REDIS_REFUSED.labels(doing).inc()
         if self._refused_at is None:
             _log.error("%s. Training goes on; everything is published again once Redis accepts it", text)
-        else:
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self._refused_at = time.monotonic()
         self._notify(text)
 

@@ -113,3 +113,21 @@ def test_lost_append_without_retry_policy_is_an_error(redis_server, redis_client
     with pytest.raises(LogUnavailableError, match="appending to topic 'engagements'"):
         log.append(TOPIC, [ProducerRecord(b"k", b"v")])
     log.close()
+
+
+def test_records_read_while_the_end_is_asked_for_are_not_lost(waiting):
+    """The trainer asks for its lag while its fetcher reads on, in another thread."""
+
+    class ReadMeanwhile(MemoryLog):
+        def end_positions(self, partitions):
+            ends = super().end_positions(partitions)
+            self.append(TOPIC, [ProducerRecord(b"k", b"2")])
+            self.poll(9, 0.0)
+            return ends
+
+    log = RetryingLog(ReadMeanwhile(), waiting)
+    log.create_topic(TOPIC, 1)
+    log.append(TOPIC, [ProducerRecord(b"k", b"1")])
+    log.seek({PLACE: 0})
+    assert log.end_positions([PLACE]) == {PLACE: 1}
+    assert log.positions() == {PLACE: 2}

@@ -194,6 +194,28 @@ def test_the_wall_clock_may_be_set_during_the_silence():
     assert quiet.elapsed_ms(7) == 0
 
 
+def test_an_event_that_came_just_now_did_not_come_two_days_ago():
+    """The clock of Redis was set ahead after the trainer had noted the event, and before this process saw it."""
+    seconds = [100.0]
+    quiet = QuietClock(lambda: seconds[0])
+    quiet.note(Arrival(7, 0))
+    seconds[0] += 2
+    quiet.note(Arrival(8, 2 * DAY))
+    assert quiet.elapsed_ms(8) == 2_000
+
+
+def test_time_goes_on_while_what_follows_does_not_come():
+    """The trainer is in a new epoch that has no version yet: its states are not for the items that are served."""
+    seconds = [100.0]
+    quiet = QuietClock(lambda: seconds[0])
+    for watermark in (7, 8, 9):
+        quiet.note(Arrival(watermark, 0))
+        elapsed = quiet.elapsed_ms(7)
+        seconds[0] += 20
+    assert elapsed == 20_000  # since the first event that is missing
+    assert quiet.elapsed_ms(9) == 20_000
+
+
 def test_a_fast_replay_stays_in_its_year():
     """The silence is as long as the wall clock says, whatever the events' times are."""
     ends = QuietEnds(0)

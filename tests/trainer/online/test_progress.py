@@ -7,10 +7,10 @@ import pytest
 
 from hsnn.monitoring.config import LossDriftConfig, MixDriftConfig, MonitoringConfig
 from hsnn.streaming.schema.batch import LabelledImpressions
-from hsnn.trainer.metrics import JUDGED, PENDING
+from hsnn.trainer.metrics import JUDGED, OFF_TIME, PENDING
 from hsnn.trainer.online.drift import DriftMonitor
 from hsnn.trainer.online.observation import begin_observation
-from hsnn.trainer.online.progress import TrainingProgress
+from hsnn.trainer.online.progress import TrainingProgress, note_off_time
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import StepReport
 
@@ -33,6 +33,16 @@ def test_impressions_are_trained_with_the_batch_that_judges_them(world):
     progress.count(dataclasses.replace(world.clicks([], []), impressions=3), StepReport(float("nan"), float("nan"), 0))
     state = progress.state_dict()
     assert (state["trained"], state["impressions"], state["dropped"]) == (17, 7, {"unsafe_step": 14})
+
+
+def test_events_of_wrong_clocks_are_counted_by_side(world):
+    clicks = world.batch(6)
+    ts = clicks.watermark + np.array([-3_600_001, -600_000, 0, 600_000, 600_001, 172_800_000])
+    batch = dataclasses.replace(clicks, engagements=dataclasses.replace(clicks.engagements, ts=ts))
+    before = [OFF_TIME.labels(side)._value.get() for side in ("behind", "ahead")]
+    note_off_time(batch, 600_000)
+    after = [OFF_TIME.labels(side)._value.get() for side in ("behind", "ahead")]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 2]
 
 
 def test_what_the_joiner_did_is_in_the_metrics(world):

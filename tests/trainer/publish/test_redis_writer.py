@@ -146,11 +146,18 @@ def test_pauses_grow_while_a_snapshot_is_refused_again_and_again(redis, writer, 
     writer._pause = 1.0
     for expected in (1.0, 2.0, 4.0, 4.0):
         redis.config_set("maxmemory", "1")
-        writer.write_progress({})
+        for _ in range(5):  # what finds out whether Redis accepts again must not make the pause longer
+            writer.write_progress({})
         assert writer._pause == expected
         redis.config_set("maxmemory", "0")
         writer.write_progress({})
         assert not writer.server_restarted  # the pause is not over
+        writer._refused_at -= expected
+        writer.write_progress({})
+        assert writer.server_restarted
+        writer.restart_epochs()
+    assert writer.write_snapshot(snapshot(writer.next_snapshot()))
+    assert writer._pause == module._FIRST_PAUSE
 
 
 def test_a_snapshot_larger_than_a_value_may_be_is_written_in_chunks(redis, writer, monkeypatch):

@@ -1,0 +1,61 @@
+"""Processes that are killed, or stopped for a while."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from functools import partial
+from random import Random
+
+from benchmarks.chaos.disruptions.base import Disruption, Scene, Variant
+from benchmarks.chaos.loop import LOG, REDIS, TRAINER
+from benchmarks.chaos.watch import Sign, is_down, is_not_ready
+
+
+class Kill(Disruption):
+    """SIGKILL. A role is started again by the service manager at once; Redis and the log stay away for a while."""
+
+    hand = "service manager"
+
+    def __init__(self, target: str, kind: str, scene: Scene, random: Random) -> None:
+        super().__init__(kind, scene, random)
+        self.struck = target
+
+    def signs(self) -> Sequence[Sign]:
+        return _signs(self.struck)
+
+    def strike(self) -> None:
+        self.scene.loop.targets[self.struck].kill()
+
+    def end(self) -> None:
+        self.scene.loop.targets[self.struck].revive()
+
+
+class Stop(Disruption):
+    """SIGSTOP, and SIGCONT after a while: a virtual machine that is moved, a process that swaps."""
+
+    def __init__(self, target: str, kind: str, scene: Scene, random: Random) -> None:
+        super().__init__(kind, scene, random)
+        self.struck = target
+
+    def signs(self) -> Sequence[Sign]:
+        return _signs(self.struck)
+
+    def strike(self) -> None:
+        self.scene.loop.targets[self.struck].send_signal(signal.SIGSTOP)
+
+    def end(self) -> None:
+        self.scene.loop.targets[self.struck].send_signal(signal.SIGCONT)
+
+
+def variants(scene: Scene) -> list[Variant]:
+    """List a kill and a stop of every process."""
+    found = []
+    for name in scene.loop.targets:
+        role = name.partition("_")[0]
+        found += [(f"{role} is killed", partial(Kill, name)), (f"{role} hangs", partial(Stop, name))]
+    return [(kind, partial(make, kind)) for kind, make in found]
+
+
+def _signs(target: str) -> tuple[Sign, ...]:
+    return (is_not_ready(TRAINER),) if target in (REDIS, LOG) else (is_down(target),)

@@ -1,0 +1,38 @@
+"""The order of the disruptions: from one seed, all variants equally often."""
+
+from __future__ import annotations
+
+from random import Random
+from types import ModuleType
+
+from benchmarks.chaos.disruptions import clock, crash, disk, partitions, poison, refusal, second
+from benchmarks.chaos.disruptions.base import Scene, Variant
+
+MODULES: tuple[ModuleType, ...] = (clock, crash, second, partitions, refusal, disk, poison)
+
+
+def variants(scene: Scene) -> list[list[Variant]]:
+    """List what can be done to this loop, by module."""
+    return [found for module in MODULES if (found := module.variants(scene))]
+
+
+def plan(groups: list[list[Variant]], count: int, seed: int) -> list[Variant]:
+    """Draw `count` disruptions: module after module in a random order, and in each all variants before one comes again.
+
+    So a short run has disruptions of every module, and none has only clocks, of which there are most.
+
+    Examples
+    --------
+    >>> kinds = [[("a", None), ("b", None)], [("c", None)]]
+    >>> [kind for kind, _ in plan(kinds, 4, seed=1)]
+    ['c', 'b', 'c', 'a']
+    """
+    random = Random(seed)
+    decks: list[list[Variant]] = [[] for _ in groups]
+    drawn: list[Variant] = []
+    while len(drawn) < count:
+        for number in random.sample(range(len(groups)), len(groups)):
+            if not decks[number]:
+                decks[number] = random.sample(groups[number], len(groups[number]))
+            drawn.append(decks[number].pop())
+    return drawn[:count]
