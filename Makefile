@@ -105,7 +105,7 @@ lock: setup ## Pin the dependencies of pyproject.toml again; needs uv.
 	@uv pip compile --universal --python-version 3.11 --extra dev -q --no-annotate --no-header --no-emit-index-url \
 		pyproject.toml -o requirements.lock
 
-release: setup ## Check that this commit can be released, and make wheel, image context, SBOM and checksums in dist; ARGS=--check.
+release: setup ## Check that this commit can be released, and make wheel, image context, Helm chart, SBOM and checksums in dist; ARGS=--check.
 	@echo "Running: python -m tools.release $(ARGS)"
 	@$(PYTHON) -m tools.release $(ARGS)
 

@@ -1,4 +1,4 @@
-"""``make release``: check that a commit can be released, and make its files: wheel, image context, SBOM, checksums."""
+"""``make release``: check a commit, and make its files: wheel, image context, Helm chart, SBOM and checksums."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
+
+CHART = "deploy/helm/hsnn"
+"""Folder of the Helm chart."""
 
 # A tag that stays the same image: at least three numbers, as in 8.2.1 or 3.11.13-slim.
 _EXACT_TAG = re.compile(r"v?\d+\.\d+\.\d+([.-].*)?")
@@ -47,6 +50,7 @@ def find_problems(root: Path, project: Mapping[str, Any]) -> Iterator[str]:
     """Yield what stands against a release of the files in `root`."""
     yield from changelog_problems((root / "CHANGELOG.md").read_text("utf-8"), project["version"])
     yield from lock_problems((root / "requirements.lock").read_text("utf-8"), project)
+    yield from chart_problems((root / CHART / "Chart.yaml").read_text("utf-8"), project["version"])
     for name in ("Dockerfile", "docker-compose.yml"):
         yield from image_problems(name, (root / name).read_text("utf-8"), project["version"])
 
@@ -84,6 +88,20 @@ def lock_problems(lock: str, project: Mapping[str, Any]) -> Iterator[str]:
             yield f"requirements.lock lacks {wanted.name}; run `make lock`"
         elif not wanted.specifier.contains(_version(pin), prereleases=True):
             yield f"requirements.lock has {pin}, pyproject.toml wants {wanted}; run `make lock`"
+
+
+def chart_problems(text: str, version: str) -> Iterator[str]:
+    r"""Yield what is wrong with the versions of the Helm chart.
+
+    Examples
+    --------
+    >>> list(chart_problems('version: 1.0.0\nappVersion: "1.1.0"\n', "1.1.0"))
+    ['Chart.yaml: version is 1.0.0, pyproject.toml says 1.1.0']
+    """
+    for key in ("version", "appVersion"):
+        found = re.search(rf'^{key}: "?([^"\n]*)"?$', text, re.MULTILINE)
+        if found is None or found[1] != version:
+            yield f"Chart.yaml: {key} is {found and found[1]}, pyproject.toml says {version}"
 
 
 def image_problems(name: str, text: str, version: str) -> Iterator[str]:
@@ -155,9 +173,11 @@ def make_files(root: Path, project: Mapping[str, Any], out: Path) -> list[Path]:
     context, materials = out / f"{stem}-image.tar.gz", out / f"{stem}.cdx.json"
     names = image_context((root / "Dockerfile").read_text("utf-8"))
     _git(root, "archive", "--format=tar.gz", f"--output={context}", "HEAD", *names)
+    chart = out / f"{stem}-chart.tgz"  # as `helm package` makes it: a folder of the chart's name
+    _git(root, "archive", "--format=tar.gz", f"--prefix={project['name']}/", f"--output={chart}", f"HEAD:{CHART}")
     lock = (root / "requirements.lock").read_text("utf-8")
     materials.write_text(json.dumps(bill_of_materials(project, lock), indent=2) + "\n", "utf-8")
-    made = [next(out.glob(f"{stem}-*.whl")), context, materials]
+    made = [next(out.glob(f"{stem}-*.whl")), context, chart, materials]
     sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in made)
     (out / "SHA256SUMS").write_text(sums, "utf-8")
     return [*made, out / "SHA256SUMS"]

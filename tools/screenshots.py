@@ -1,5 +1,7 @@
 """Photograph every page of the console, light, dark and on a phone, for the documentation.
 
+The time until the first paint is measured and printed, too.
+
 ``python -m tools.screenshots [FOLDER] [--url URL]``: without an address of a server, the demo's loop is started, some
 thousand events are replayed, and pages are taken while it learns. Needs Chromium (``CHROMIUM``, or ``chromium`` on the
 path).
@@ -46,6 +48,9 @@ _LEARNING = 90.0
 # Colours of a picture: text is as sharp as with all of them, and a file has a third of the bytes.
 _COLOURS = 96
 
+# Times that the first paint is measured.
+_PAINTS = 9
+
 # Seconds that a page may take until it shows data.
 _SHOWN = 30.0
 
@@ -72,6 +77,8 @@ def photograph(url: str, folder: Path) -> list[Path]:
     written = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        paints = sorted(_first_paints(browser, url))
+        print(f"first contentful paint: median {paints[len(paints) // 2]:.0f} ms, {paints[0]:.0f} to {paints[-1]:.0f}")
         for look, context in LOOKS.items():
             page = browser.new_context(**context).new_page()
             for name in PAGES:
@@ -86,6 +93,20 @@ def photograph(url: str, folder: Path) -> list[Path]:
                 written.append(file)
         browser.close()
     return written
+
+
+def _first_paints(browser: Any, url: str) -> list[float]:
+    """Open the console in browsers without a cache; return when each painted its first content, ms from the start."""
+    paints = []
+    for _ in range(_PAINTS):
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"{url}/console")
+        page.get_by_text("live", exact=True).wait_for(timeout=1000 * _SHOWN)
+        painted = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+        paints.append(float(page.evaluate(painted)))
+        context.close()
+    return paints
 
 
 def _make_small(file: Path) -> None:

@@ -44,6 +44,11 @@ def test_images_without_an_exact_tag_are_named(image):
     assert list(release.image_problems("x", f"services:\n  a:\n    image: {image}\n", "0.1.0"))
 
 
+@pytest.mark.parametrize("text", ["version: 0.1.0\n", 'version: 0.1.0\nappVersion: "0.2.0"\n', ""])
+def test_a_chart_of_another_version_is_named(text):
+    assert any("appVersion" in problem for problem in release.chart_problems(text, "0.1.0"))
+
+
 def test_the_bill_of_materials_lists_every_pin():
     materials = release.bill_of_materials(PROJECT, LOCK)
     pinned = [line for line in LOCK.splitlines() if line and not line.startswith("#")]
@@ -55,9 +60,11 @@ def test_the_bill_of_materials_lists_every_pin():
 
 @pytest.mark.slow  # it builds a wheel
 def test_the_files_of_a_release(tmp_path: Path):
-    wheel, context, materials, sums = release.make_files(ROOT, PROJECT, tmp_path)
+    wheel, context, chart, materials, sums = release.make_files(ROOT, PROJECT, tmp_path)
     assert any(name.endswith("serving/api/app.py") for name in zipfile.ZipFile(wheel).namelist())
     with tarfile.open(context) as archive:
         assert {"Dockerfile", "requirements.lock", "serving/api/app.py", "hsnn/cli/app.py"} <= set(archive.getnames())
+    with tarfile.open(chart) as archive:
+        assert {"hsnn/Chart.yaml", "hsnn/values.yaml", "hsnn/templates/trainer.yaml"} <= set(archive.getnames())
     assert json.loads(materials.read_text())["bomFormat"] == "CycloneDX"
     subprocess.run(["sha256sum", "--check", "--quiet", sums.name], cwd=tmp_path, check=True)

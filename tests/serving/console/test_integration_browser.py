@@ -307,9 +307,14 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     expect(page.get_by_role("main")).to_be_focused()
 
 
-def test_the_page_is_there_within_a_second(page: Page) -> None:
+def test_the_page_paints_after_three_small_files(page: Page) -> None:
+    """Hold what the time of the first paint depends on; the time itself is measured by tools/screenshots.py."""
     page.goto("/console")
-    page.reload()  # measured with the server's files in its memory, and none in the browser's
     expect(page.get_by_role("heading", name="Learning")).to_be_visible()
-    painted = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
-    assert page.evaluate(painted) < 1000 * 5  # five times the objective: the machine trains meanwhile
+    files = page.evaluate(
+        "performance.getEntries().filter((one) => ['navigation', 'link', 'script'].includes(one.initiatorType))"
+        ".map((one) => [new URL(one.name).pathname, one.transferSize])"
+    )
+    assert {path for path, _ in files} == {"/console", "/console/console.css", "/console/console.js"}
+    assert 0 < sum(size for _, size in files) < 300_000  # bytes
+    assert page.evaluate("performance.getEntriesByName('first-contentful-paint').length") == 1
