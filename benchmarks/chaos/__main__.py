@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.arguments import positive
-from benchmarks.chaos.campaign import Campaign, Outcome, failures
+from benchmarks.chaos.campaign import RECOVER_SECONDS, Campaign, Outcome, failures
 from benchmarks.chaos.clocks import compile_library
 from benchmarks.chaos.disruptions.base import Scene
 from benchmarks.chaos.loop import LOGS, SERVERS, Loop
@@ -89,7 +89,7 @@ def run(loop: Loop, options: argparse.Namespace) -> dict[str, Any]:
             break
         outcomes.append(campaign.strike(variant))
         print(_line(number, outcomes[-1]), flush=True)
-        if outcomes[-1].recovered is None:
+        if outcomes[-1].recovered is None and campaign.become_whole(RECOVER_SECONDS):
             break  # what comes after it says nothing
     seconds = time.monotonic() - began
     traffic.end()

@@ -11,12 +11,14 @@ from benchmarks.chaos.catalogue import gone_early, items_of
 from benchmarks.chaos.disruptions.base import Disruption, Scene, Variant
 from benchmarks.chaos.loop import ROLES, SCHEDULERS, SERVERS
 from benchmarks.chaos.queries import Queries
-from benchmarks.chaos.watch import View
+from benchmarks.chaos.watch import Sign, View
 
 VISIBLE_SECONDS = 10.0
 """Within which an operator must see a disruption."""
 # seconds until a loop that has not recovered is given up
 RECOVER_SECONDS = 120.0
+# seconds that a further process may take to load its program
+_START_SECONDS = 90.0
 # seconds between two looks at all pages
 _LOOK_SECONDS = 0.5
 
@@ -78,21 +80,32 @@ class Campaign:
         disruption, before = make(self._scene, self._random), self._scene.loop.view()
         signs, items = disruption.signs(), items_of(self._client) or set()
         self._queries.struck = disruption.struck
-        began = time.monotonic()
         disruption.strike()
-        seen, sign = None, ""
-        while (elapsed := time.monotonic() - began) < disruption.lasts or (
-            signs and seen is None and elapsed < VISIBLE_SECONDS
-        ):
-            now = self._scene.loop.view()
-            if seen is None and (name := next((one.name for one in signs if one.seen(before, now)), "")):
-                seen, sign = time.monotonic() - began, name
-            time.sleep(_LOOK_SECONDS)
+        seen, sign = self._watch(disruption, signs, before)
         disruption.end()
         recovered, missing = self._wait_whole(disruption, RECOVER_SECONDS)
         self._queries.struck = ""
         self._note_early(kind, items)
         return Outcome(kind, seen, sign, bool(signs), recovered, disruption.hand, missing)
+
+    def _watch(self, disruption: Disruption, signs: Sequence[Sign], before: View) -> tuple[float | None, str]:
+        """Look until it is seen and its time is over; return when it was seen, since it was felt, and by what."""
+        began = time.monotonic()
+        felt, seen, sign = None, None, ""
+        while True:
+            at, now = time.monotonic(), self._scene.loop.view()
+            if felt is None and (disruption.has_begun() or at - began > _START_SECONDS):
+                felt = at
+            if seen is None and (name := next((one.name for one in signs if one.seen(before, now)), "")):
+                seen, sign = time.monotonic() - (felt or at), name
+            lasted = 0.0 if felt is None else at - felt
+            if (
+                felt is not None
+                and lasted >= disruption.lasts
+                and (seen is not None or not signs or lasted > VISIBLE_SECONDS)
+            ):
+                return seen, sign
+            time.sleep(_LOOK_SECONDS)
 
     def _note_early(self, kind: str, before: set[str]) -> None:
         now = items_of(self._client)

@@ -103,6 +103,7 @@ class MirrorFollower(Thread):
                     "follower: Redis does not answer (%s); answers go on from version %s", error, self._version
                 )
                 self._server = ""
+                self._obey_ends()
                 backoff.pause()
             except VersionNotFoundError as error:
                 _log.warning("follower: %s", error)
@@ -133,6 +134,7 @@ class MirrorFollower(Thread):
             return
         if current != self._version:
             self._load(current)
+        self._quiet.note(self._reader.arrival())
         self._obey_ends()
         until = time.monotonic() + _RECHECK_INTERVAL
         while not self._stopped.is_set() and time.monotonic() < until:
@@ -141,8 +143,7 @@ class MirrorFollower(Thread):
                 return
 
     def _obey_ends(self) -> None:
-        """Go on with announced ends where no events come."""
-        self._quiet.note(self._reader.arrival())
+        """Go on with announced ends where no events come, or nobody says whether any do."""
         held = self._mirror.obey_ends(self._quiet)
         self._metrics.expiry_held.set(0 if held is None else held.leaving)
         if held is not None and not self._ends_held:

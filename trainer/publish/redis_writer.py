@@ -104,7 +104,8 @@ class RedisWriter:
         if ownership is None:
             self._with_retries("starting", lambda: self._ownership.claim(take_over=True))
         self.epoch, self.state_id, self.feed_id = self._ownership.owner.token, "0-0", "0-0"
-        self._server, self.server_restarted = self._identity(), False
+        self._server, self.server_restarted = "", False
+        self._server = str(self._with_retries("reading its identity", lambda: identity(redis)))
         self._arrived = self._read_arrival()
 
     def _read_arrival(self) -> tuple[int, int]:
@@ -126,7 +127,9 @@ class RedisWriter:
         self.epoch = self._next(key("epoch"), self.epoch)
 
     def _identity(self) -> str:
-        return str(self._with_retries("reading its identity", lambda: identity(self._redis)))
+        """Name the server process; where that is refused, as before."""
+        answer = self._write("reading its identity", lambda: identity(self._redis))
+        return self._server if answer is None else str(answer)
 
     def _next(self, counter: str, last: int) -> int:
         """Increment a counter until it is larger than `last`: the server may have lost increments.
@@ -153,7 +156,7 @@ class RedisWriter:
             return self._ownership.write(command, name, *arguments)
 
     def _write(self, doing: str, call: Callable[[], Any]) -> Any:
-        """Return the answer of a write; None if it is refused."""
+        """Return the answer of a write, or of a read that belongs to one; None if it is refused."""
         try:
             return self._with_retries(doing, call)
         except UNAVAILABLE_ERRORS:
@@ -195,7 +198,7 @@ class RedisWriter:
 
     def next_snapshot(self) -> int:
         """Reserve the number of the next snapshot; numbers increase over all epochs, and no chunk is written twice."""
-        known = self._with_retries("reading the snapshots", lambda: snapshots_with_chunks(self._redis))
+        known = self._write("reading the snapshots", lambda: snapshots_with_chunks(self._redis)) or ()
         self._number = self._next(key("snapshot_number"), max([self._number, *known]))
         return self._number
 
@@ -231,8 +234,10 @@ class RedisWriter:
         """
         fields: Fields = {"epoch": self.epoch}
         if "watermark" in values and values["watermark"] != self._arrived[0]:
-            seconds, micros = self._with_retries("asking for its time", self._redis.time)
-            self._arrived = values["watermark"], 1000 * seconds + micros // 1000
+            answer = self._write("asking for its time", self._redis.time)
+            if answer is None:
+                return
+            self._arrived = values["watermark"], 1000 * answer[0] + answer[1] // 1000
         fields["arrived_at"] = self._arrived[1]
         for name, value in values.items():
             fields[name] = json.dumps(value)

@@ -48,6 +48,10 @@ class Disruption(ABC):
     def strike(self) -> None:
         """Do it."""
 
+    def has_begun(self) -> bool:
+        """Whether it is felt by now; from then on an operator must see it within seconds."""
+        return True
+
     def end(self) -> None:
         """Undo it; do nothing if it has no lasting effect."""
         return

@@ -9,7 +9,7 @@ from random import Random
 
 from benchmarks.chaos.disruptions.base import Disruption, Scene, Variant
 from benchmarks.chaos.loop import SCHEDULERS
-from benchmarks.chaos.processes import TAKEN
+from benchmarks.chaos.processes import TAKEN, Role
 from benchmarks.chaos.watch import Sign, View, is_zero, says
 from hsnn.embedded.process import free_port
 
@@ -17,20 +17,38 @@ from hsnn.embedded.process import free_port
 _WAITS, _SAME_FOLDER, _PORT = "another trainer may be alive", "is in use by the trainer", "in use"
 
 
-class SecondTrainer(Disruption):
-    """It is refused and ends with status 3; the first one goes on."""
+class Second(Disruption):
+    """A further process of a role; it is felt once its program is loaded, which its first line of log shows.
 
-    def __init__(self, same_folder: bool, kind: str, scene: Scene, random: Random) -> None:
+    Parameters
+    ----------
+    guest
+        Not started.
+    """
+
+    def __init__(self, guest: Role, kind: str, scene: Scene, random: Random) -> None:
         super().__init__(kind, scene, random)
-        loop, other = scene.loop, {"trainer.checkpoint_dir": str(scene.loop.folder / "other")}
-        self._guest = loop.role("trainer_by_mistake", "train", free_port(), {} if same_folder else other)
-        self._before = len(loop.roles["trainer"].ends)
-
-    def signs(self) -> Sequence[Sign]:
-        return says(self._guest.log, _SAME_FOLDER), says(self._guest.log, _WAITS)
+        self._guest = guest
+        self._begin = guest.log.stat().st_size if guest.log.exists() else 0
 
     def strike(self) -> None:
         self._guest.start()
+
+    def has_begun(self) -> bool:
+        return self._guest.log.exists() and self._guest.log.stat().st_size > self._begin
+
+
+class SecondTrainer(Second):
+    """It is refused and ends with status 3; the first one goes on."""
+
+    def __init__(self, same_folder: bool, kind: str, scene: Scene, random: Random) -> None:
+        other = {"trainer.checkpoint_dir": str(scene.loop.folder / "other")}
+        guest = scene.loop.role("trainer_by_mistake", "train", free_port(), {} if same_folder else other)
+        super().__init__(guest, kind, scene, random)
+        self._before = len(scene.loop.roles["trainer"].ends)
+
+    def signs(self) -> Sequence[Sign]:
+        return says(self._guest.log, _SAME_FOLDER), says(self._guest.log, _WAITS)
 
     def is_over(self, now: View) -> str:
         del now
@@ -41,15 +59,14 @@ class SecondTrainer(Disruption):
         return "" if len(self.scene.loop.roles["trainer"].ends) == self._before else "the first trainer ended"
 
 
-class Second(Disruption):
+class SecondReader(Second):
     """A second server, or a third scheduler: it does what it can, and nobody minds."""
 
     def __init__(self, command: str, same_port: bool, kind: str, scene: Scene, random: Random) -> None:
-        super().__init__(kind, scene, random)
         loop, like = scene.loop, {"schedule": SCHEDULERS[0], "serve": "server_1"}[command]
         self._taken = same_port
         port = loop.roles[like].port if same_port else free_port()
-        self._guest = loop.role(f"{command}_by_mistake", command, port)
+        super().__init__(loop.role(f"{command}_by_mistake", command, port), kind, scene, random)
         self._command = command
 
     def signs(self) -> Sequence[Sign]:
@@ -61,7 +78,7 @@ class Second(Disruption):
         return (Sign("its own `/healthz/ready`", lambda _, now: now.ready(name)),)
 
     def strike(self) -> None:
-        self._guest.start()
+        super().strike()
         if not self._taken:
             self.scene.loop.guests.append(self._guest)
 
@@ -77,9 +94,9 @@ def variants(_: Scene) -> list[Variant]:
     found = [
         ("second trainer, own folder", partial(SecondTrainer, False)),
         ("second trainer, same folder", partial(SecondTrainer, True)),
-        ("further scheduler", partial(Second, "schedule", False)),
-        ("further server", partial(Second, "serve", False)),
-        ("second scheduler on the same port", partial(Second, "schedule", True)),
-        ("second server on the same port", partial(Second, "serve", True)),
+        ("further scheduler", partial(SecondReader, "schedule", False)),
+        ("further server", partial(SecondReader, "serve", False)),
+        ("second scheduler on the same port", partial(SecondReader, "schedule", True)),
+        ("second server on the same port", partial(SecondReader, "serve", True)),
     ]
     return [(kind, partial(make, kind)) for kind, make in found]

@@ -80,6 +80,15 @@ def read_only_user(redis):
     return lambda: redis.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all"])
 
 
+def blind_user(redis):
+    """Take the right to read, as a part of what a write needs: the time, the identity, the owner."""
+    redis.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all", *BLIND])
+    return lambda: redis.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all"])
+
+
+BLIND = ("-@read", "-time", "-info")
+
+
 def wrong_types(redis):
     for name in ("feed", "progress", "snapshots"):
         redis.delete(key(name))
@@ -89,7 +98,12 @@ def wrong_types(redis):
 
 @pytest.mark.parametrize(
     ("refuse", "remedy"),
-    [(full, "raise it"), (read_only_user, "lacks a right"), (wrong_types, "another program has written this key")],
+    [
+        (full, "raise it"),
+        (read_only_user, "lacks a right"),
+        (blind_user, "lacks a right"),
+        (wrong_types, "another program has written this key"),
+    ],
 )
 def test_refused_writes_end_nothing_and_are_made_up_for(redis, writer, health, refuse, remedy, caplog):
     writer.write_feed([ITEM])
