@@ -12,6 +12,10 @@ from pydantic import Field, model_validator
 from hsnn.monitoring.duration import Duration
 from hsnn.monitoring.section import Section
 from hsnn.serving.limits import RetrievalLimits
+from hsnn.serving.schema import RetrievalMode
+
+# Most that shares of arms miss 1 by: they are decimal fractions, whose sums are rounded.
+_ROUNDING = 1e-9
 
 
 class Scope(StrEnum):
@@ -43,6 +47,40 @@ class IngestKeyConfig(Section):
     )
     rate: float = Field(1000.0, gt=0, description="events per second of all senders together")
     address_rate: float = Field(20.0, gt=0, description="events per second from one address")
+
+
+class ArmConfig(Section):
+    """One way to answer in an experiment; what it leaves out is as in the rest of `serving`."""
+
+    share: float = Field(0.0, ge=0, le=1, description="share of the users that it answers")
+    shadow: float = Field(
+        0.0, ge=0, le=1, description="share of the other users' requests that it answers, too, unseen, to be compared"
+    )
+    mode: RetrievalMode | None = Field(None, description="mode in place of beam")
+    beam: int | None = Field(None, ge=1, description="nodes opened per request")
+    budget: int | None = Field(None, ge=1, description="items scored per request")
+
+
+class ExperimentConfig(Section):
+    """Comparison of ways to answer, on disjoint groups of users."""
+
+    name: str = Field("", max_length=64, description="draws the groups: another name, other groups")
+    arms: dict[str, ArmConfig] = Field(
+        {},
+        description="ways to answer by name, each a table with share (of the users), mode, beam, budget, and shadow "
+        "(the share of the other users' requests that it answers unseen); none: no experiment",
+    )
+
+    @model_validator(mode="after")
+    def _everybody_is_in_one_arm(self) -> ExperimentConfig:
+        if not self.arms:
+            return self
+        if not self.name:
+            raise ValueError("an experiment with arms needs a name, which draws its groups of users")
+        if abs(sum(arm.share for arm in self.arms.values()) - 1) > _ROUNDING:
+            shares = ", ".join(f"{name} {arm.share:g}" for name, arm in self.arms.items())
+            raise ValueError(f"the shares of the arms must add up to 1, and these do not: {shares}")
+        return self
 
 
 class ServingConfig(Section):
@@ -89,6 +127,7 @@ class ServingConfig(Section):
     )
     deadline: Duration = Field(5.0, gt=0, description="a call that takes longer is given up")
     answer_log: Path | None = Field(None, description="file to which every answer is appended as a line of JSON")
+    experiment: ExperimentConfig = ExperimentConfig()
 
     @model_validator(mode="after")
     def _closed_or_said_so(self) -> ServingConfig:

@@ -57,6 +57,25 @@ class ServingMetrics:
         self.candidates = Counter(
             "hsnn_candidates_total", "Scored items by the source that they came from.", ["source"], registry=registry
         )
+        self.arm_seconds = Histogram(
+            "hsnn_arm_seconds",
+            "Time of one answer by an arm of serving.experiment, given (served) or unseen (shadow).",
+            ["arm", "role"],
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self.shadow_items = Counter(
+            "hsnn_shadow_items_total",
+            "Items of unseen answers that the given answer has (shared) or lacks (other).",
+            ["arm", "items"],
+            registry=registry,
+        )
+        self.shadows_passed_over = Counter(
+            "hsnn_shadows_passed_over_total",
+            "Requests that a shadow did not answer.",
+            ["arm", "reason"],
+            registry=registry,
+        )
         self.ingested = Counter(
             "hsnn_ingested_events_total", "Events over HTTP that are in the log.", ["topic"], registry=registry
         )

@@ -285,6 +285,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     as_of : watermark of the mirror, epoch ms
     stats
     recommendation_id : opaque and unique; events that result from this answer name it. Given by the server only
+    arm : that of the server's experiment which answered, if there is one
     features : of each item, those of the query's `fields` that it has
     propensities : of each item, its probability of being drawn at its place, given those before it
     query : the query as it was carried out
@@ -298,6 +299,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     as_of: int
     stats: AnswerStats
     recommendation_id: str = ""
+    arm: str = ""
     features: list[dict[str, Feature]] | None = None
     propensities: list[float] | None = None
     query: dict[str, Any] | None = None

@@ -31,8 +31,10 @@ from hsnn.serving.api.lanes import Lane
 from hsnn.serving.api.openapi import RouteDescription, openapi_document
 from hsnn.serving.api.problems import STATUS, problem, problem_of, shortened
 from hsnn.serving.api.request_log import RequestLog, mode_of
+from hsnn.serving.api.shadows import Shadows
 from hsnn.serving.config import Scope, ServingConfig
 from hsnn.serving.errors import ConsoleError, RequestError
+from hsnn.serving.experiment import Arm, Experiment
 from hsnn.serving.limits import Deadline
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
@@ -107,6 +109,8 @@ class Api:
         # Small requests must not wait behind large ones, so each kind has a thread.
         self._quick, self._slow = Lane("quick calls", _MOST_WAITING), Lane("slow calls", _MOST_WAITING)
         self.request_log = RequestLog(config.answer_log, metrics.unlogged.inc) if config.answer_log else None
+        self._experiment = Experiment(config.experiment, config.limits)
+        self._shadows = Shadows(self._experiment, self._retrieve_one, self._record_shadow, metrics)
 
     async def retrieve(self, request: Request) -> bytes:
         """``POST /v1/retrieve``: one request, one answer."""
@@ -161,6 +165,7 @@ class Api:
         """Drop calls that wait, and close the request log."""
         self._quick.close()
         self._slow.close()
+        self._shadows.close()
         if self.request_log is not None:
             self.request_log.close()
 
@@ -177,12 +182,16 @@ class Api:
             if len(content) > SMALL_BODY:
                 return await self._slow.run(lambda: answer(schema.parse(kind, content), deadline), deadline.seconds)
             parsed = schema.parse(kind, content)
-        # The engine takes a fraction of the time that handing a call to another thread and back does.
-        if isinstance(parsed, schema.Request) and self._mirror.never_waits and self._mirror.warm:
-            plain = retrieve_plain(self._mirror, parsed, self._config.limits)
-            if plain is not None:
-                return msgspec.json.encode(self._recorded([parsed], [plain])[0])
-        is_slow = getattr(parsed, "mode", None) in _SLOW_MODES or parsed.explain or parsed.why_not
+        carried_out: Query = parsed
+        if isinstance(parsed, schema.Request):
+            arm = self._experiment.arm_of(parsed)
+            carried_out = arm.request(parsed)
+            # The engine takes a fraction of the time that handing a call to another thread and back does.
+            if self._mirror.never_waits and self._mirror.warm:
+                plain = retrieve_plain(self._mirror, carried_out, arm.limits)
+                if plain is not None:
+                    return msgspec.json.encode(self._of_arm(arm, [parsed], [plain])[0])
+        is_slow = getattr(carried_out, "mode", None) in _SLOW_MODES or parsed.explain or parsed.why_not
         lane = self._slow if is_slow else self._quick
         return await lane.run(lambda: answer(parsed, deadline), deadline.seconds)
 
@@ -206,9 +215,36 @@ class Api:
         return msgspec.json.encode(AnswersBody(self._answer(requests, deadline))), len(requests)
 
     def _answer(self, requests: Sequence[schema.Request], deadline: Deadline) -> list[Answer]:
-        """Answer requests; count and log them."""
-        answers = retrieve(self._mirror, requests, self._config.limits, deadline, seed=_seed())
-        return self._recorded(requests, answers)
+        """Answer requests, each as its arm does; count and log them."""
+        answers: dict[int, Answer] = {}
+        for arm, places in self._experiment.groups(requests).items():
+            own = [requests[place] for place in places]
+            found = retrieve(
+                self._mirror, [arm.request(request) for request in own], arm.limits, deadline, seed=_seed()
+            )
+            answers.update(zip(places, self._of_arm(arm, own, found), strict=True))
+        return [answers[place] for place in range(len(requests))]
+
+    def _of_arm(self, arm: Arm, requests: Sequence[schema.Request], answers: Sequence[Answer]) -> list[Answer]:
+        """Name the arm in its answers; count and log them, and let shadows follow."""
+        if not arm.name:
+            return self._recorded(requests, answers)
+        asked = [arm.request(request) for request in requests]
+        given = self._recorded(asked, [msgspec.structs.replace(answer, arm=arm.name) for answer in answers])
+        for answer in given:
+            self._metrics.arm_seconds.labels(arm.name, "served").observe(answer.stats.took_ms / 1000)
+        self._shadows.follow(requests, given)
+        return given
+
+    def _retrieve_one(self, arm: Arm, request: schema.Request) -> Answer:
+        """Answer one request as an arm does."""
+        return retrieve(self._mirror, [arm.request(request)], arm.limits, seed=_seed())[0]
+
+    def _record_shadow(self, arm: Arm, request: schema.Request, answer: Answer) -> None:
+        """Log an answer that nobody saw."""
+        if self.request_log is not None:
+            unseen = msgspec.structs.replace(answer, arm=arm.name)
+            self.request_log.append([(arm.request(request), unseen)], shadow=True)
 
     def _recorded(self, requests: Sequence[Query], answers: Sequence[Answer]) -> list[Answer]:
         """Give ids to answers, count and log them."""

@@ -29,7 +29,8 @@ def mode_of(request: Query) -> str:
 class RequestLog:
     """Appends ``{"t", "request", "recommendation_id", "user", "mode", "as_of", "version", "items"}``, `t` in wall ms.
 
-    A line of an answer that was drawn has ``propensities``, too; one without a user has an empty one.
+    A line of an answer that was drawn has ``propensities``, too; one of an experiment has ``arm``, and ``shadow``,
+    which is true if nobody saw the answer; one without a user has an empty one.
 
     Parameters
     ----------
@@ -46,8 +47,11 @@ class RequestLog:
         self._lock = Lock()
         self._failing = False
 
-    def append(self, exchanges: Iterable[tuple[Query, Answer]]) -> None:
-        """Append requests with their answers; they are in the file when this returns, or left out."""
+    def append(self, exchanges: Iterable[tuple[Query, Answer]], *, shadow: bool = False) -> None:
+        """Append requests with their answers; they are in the file when this returns, or left out.
+
+        `shadow` says that nobody saw the answers.
+        """
         now = time.time_ns() // 1_000_000
         lines = [
             msgspec.json.encode(
@@ -62,6 +66,7 @@ class RequestLog:
                     "items": answer.items,
                 }
                 | ({} if answer.propensities is None else {"propensities": answer.propensities})
+                | ({"arm": answer.arm, "shadow": shadow} if answer.arm else {})
             )
             for request, answer in exchanges
         ]

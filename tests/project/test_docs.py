@@ -335,6 +335,32 @@ def test_the_snippets_of_the_how_to_pages_run(page: Path, server: str, capsys: p
         assert answer.json().get("items") or answer.json().get("history"), line
 
 
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_the_settings_of_the_how_to_pages_are_accepted(page: Path) -> None:
+    from hsnn.config.schema import Config
+
+    for code in blocks(page, "toml"):
+        Config.model_validate(tomllib.loads(code))
+
+
+def test_the_query_that_judges_an_experiment_runs(tmp_path: Path) -> None:
+    import duckdb
+
+    answers = [
+        {"recommendation_id": f"{arm}-{number}", "arm": arm, "user": f"{arm}-{number % 2}", "shadow": False}
+        for arm in ("narrow", "wide")
+        for number in range(4)
+    ]
+    unseen = {"recommendation_id": "", "arm": "wide", "user": "narrow-0", "shadow": True}
+    # of the first arm one user acts upon one of two answers, of the second one upon both, and once more
+    events = [{"recommendation_id": name} for name in ("narrow-0", "wide-1", "wide-3", "wide-3")]
+    for name, rows in (("answers", [*answers, unseen]), ("events", events)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (code,) = blocks(ROOT / "docs" / "how-to" / "ab-tests.md", "sql")
+    found = duckdb.sql(re.sub(r"'(\w+\.jsonl)'", rf"'{tmp_path}/\1'", code)).fetchall()
+    assert found == [("narrow", 2, 0.25, 0.25), ("wide", 2, 0.75, pytest.approx(0.75))]
+
+
 def test_every_how_to_page_has_something_to_run_and_is_short() -> None:
     assert {page.stem for page in HOW_TO} >= {
         "sessions",

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.process.log_format import current_ids
+from hsnn.serving.api import app
 from hsnn.serving.api.access import Access, Token
 from hsnn.serving.api.app import Api, create_app
 from hsnn.serving.config import ServingConfig
@@ -364,6 +365,33 @@ def test_a_request_id_is_kept_or_made_and_is_in_the_logs(mirror, tmp_path, monke
         made = client.post("/v1/retrieve", json={"user": "u"}, headers={"X-Request-Id": forged}).headers["x-request-id"]
         assert len(made) == 32
     assert json.loads(path.read_text().splitlines()[0])["request"] == "edge-7/1"
-    monkeypatch.setattr("hsnn.serving.api.app.retrieve", lambda *_, **__: seen.append(current_ids()) or [])
-    client.post("/v1/retrieve_many", json={"queries": []}, headers={"X-Request-Id": "edge-8"})
+    many = app.retrieve
+    monkeypatch.setattr(app, "retrieve", lambda *these, **named: seen.append(current_ids()) or many(*these, **named))
+    client.post("/v1/retrieve_many", json={"queries": [{"user": "u"}]}, headers={"X-Request-Id": "edge-8"})
     assert seen == [{"request": "edge-8"}]
+
+
+def test_arms_of_an_experiment_answer_their_users_as_they_are_set(mirror, tmp_path):
+    log = tmp_path / "answers.jsonl"
+    arms = {"narrow": {"share": 0.5, "budget": 20}, "all": {"share": 0.5, "mode": "exhaustive", "shadow": 1}}
+    client = serve(mirror, experiment={"name": "first", "arms": arms}, answer_log=log)
+    answers = [client.post("/v1/retrieve", json={"user": f"u{number}", "k": 5}).json() for number in range(8)]
+    assert {answer["arm"] for answer in answers} == {"narrow", "all"}
+    for answer in answers:
+        assert (answer["stats"]["scored"] == 20) == (answer["arm"] == "narrow")
+    many = client.post(
+        "/v1/retrieve_many", json={"queries": [{"user": f"u{number}", "k": 5} for number in range(8)]}
+    ).json()
+    assert [(answer["arm"], answer["items"]) for answer in many["answers"]] == [
+        (answer["arm"], answer["items"]) for answer in answers
+    ]
+    assert "arm" not in client.post("/v1/popular", json={}).json()
+    narrow = sum(answer["arm"] == "narrow" for answer in answers)
+    wait_until(lambda: len(log.read_text().splitlines()) == 17 + 2 * narrow)
+    logged = [json.loads(line) for line in log.read_text().splitlines()]
+    given = {line["recommendation_id"]: line for line in logged if not line.get("shadow")}
+    assert [given[answer["recommendation_id"]]["arm"] for answer in answers] == [answer["arm"] for answer in answers]
+    shadows = [line for line in logged if line.get("shadow")]
+    assert {line["arm"] for line in shadows} == {"all"}
+    assert {line["mode"] for line in shadows} == {"exhaustive"}
+    assert all(not line["recommendation_id"] for line in shadows)

@@ -36,7 +36,9 @@ def test_every_phase_is_met_in_order(met, config, redis_server, redis_client, tm
     loop.run(lambda: loop.progress.trained == 64 and not loop._publisher.busy)
     log.close()
     order = [phase for phase, _ in groupby(phase for phase in met if phase != "poll")]  # the log is asked all along
-    # A checkpoint is four files, each written and brought to disk.
-    assert order == ["step", *["write", "fsync"] * 4, "rename", "publish", "commit"]
+    # A checkpoint is four files, each written and brought to disk. On a slow machine states are due once more.
+    expected = ["step", *["write", "fsync"] * 4, "rename", "publish", "commit"]
+    assert order[: len(expected)] == expected
+    assert set(order[len(expected) :]) <= {"publish"}
     assert met.index("poll") < met.index("step")
     assert all(met.count(phase) % 2 == 0 for phase in FAILPOINTS if phase != "poll")  # a thread may be at one
