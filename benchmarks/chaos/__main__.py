@@ -1,6 +1,7 @@
 """Strike a whole loop at random: wrong clocks, kills, second trainers, full disks, lost rights, poison.
 
     make chaos
+    make chaos ARGS='--minutes 10 --cluster --only redis'
     make chaos ARGS='--minutes 60 --disruptions 500 --seed 1 --log kafka --json FILE'
 
 A log, Redis, a trainer, two schedulers, two servers, a producer that knows what it has sent, and users who ask.
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; 0 if everything held."""
     options = _options(arguments)
     folder = Path(tempfile.mkdtemp(prefix="hsnn-chaos-"))
-    loop = Loop(folder, options.log, compile_library(folder))
+    loop = Loop(folder, options.log, compile_library(folder), cluster=options.cluster)
     try:
         found = run(loop, options)
     finally:
@@ -66,6 +67,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="only kinds whose name contains this text")
     parser.add_argument("--seed", type=int, default=1, help="of order, times and traffic; 1")
     parser.add_argument("--log", choices=LOGS, default="redis")
+    parser.add_argument("--cluster", action="store_true", help="Redis is a cluster; what is struck are its masters")
     parser.add_argument("--json", type=Path, default=RESULTS, help="write the figures there")
     return parser.parse_args(arguments)
 
@@ -100,9 +102,11 @@ def run(loop: Loop, options: argparse.Namespace) -> dict[str, Any]:
     if queries.late > _LATE_SECONDS:
         faults.append(f"an item was returned {queries.late:.0f} s after its end")
     left_out = [] if loop.clocks_can_be_set else ["wrong clocks: there is no C compiler"]
+    left_out += ["refusals of Redis: it is a cluster"] if loop.cluster else []
     left_out += [] if loop.disk is not None else ["full disk: no file system could be mounted"]
     return {
         "log": options.log,
+        "cluster": options.cluster,
         "seed": options.seed,
         "disruptions": len(outcomes),
         "minutes": round(seconds / 60, 1),

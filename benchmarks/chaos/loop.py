@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.chaos.clocks import Clock
-from benchmarks.chaos.processes import Backend, Role, Target
+from benchmarks.chaos.cluster import PORTS, ClusterBackend
+from benchmarks.chaos.processes import Backend, Role, Server, Target
 from benchmarks.chaos.watch import View, Watch
 from hsnn.demo.settings import free_ports
 from hsnn.embedded.kafka import EmbeddedKafka
@@ -52,6 +53,8 @@ class Loop:
     ----------
     library
         Of `compile_library`; None: clocks cannot be set.
+    cluster
+        Redis is a cluster of three masters and three replicas.
 
     Attributes
     ----------
@@ -62,20 +65,26 @@ class Loop:
         Where the file system of the checkpoints is mounted; None: it could not be, without the rights of root.
     """
 
-    def __init__(self, folder: Path, log: str, library: Path | None) -> None:
-        self.folder, self._library, self._watch = folder, library, Watch()
-        redis_port, log_port, *ports = free_ports(2 + len(ROLES))
+    def __init__(self, folder: Path, log: str, library: Path | None, *, cluster: bool = False) -> None:
+        self.folder, self.cluster, self._library, self._watch = folder, cluster, library, Watch()
+        log_port, *ports = free_ports(1 + len(ROLES) + PORTS)
+        nodes = ports[len(ROLES) :]
+        address = f"{USER}:{USER}@127.0.0.1:{nodes[0]}"
         self._addresses = {
-            "redis.url": f"redis://{USER}:{USER}@127.0.0.1:{redis_port}/0",
+            "redis.url": f"redis+cluster://{address}" if cluster else f"redis://{address}/0",
+            "indexer.shards": "3" if cluster else "1",
             "streaming.log": f"{'kafka' if log == 'kafka' else 'redis'}://127.0.0.1:{log_port}",
         }
         self.disk = _mount(folder / "disk")
         acl = folder / "users.acl"
         acl.write_text(_ACL, "utf-8")
         clock = self.clock(REDIS)
-        index = EmbeddedRedis(redis_port, folder / REDIS, None, {"aclfile": str(acl)}, clock.environment)
-        self.backends = {REDIS: Backend(index, clock), LOG: self._log(log, log_port)}
-        self.roles = {name: self.role(name, _command(name), port) for name, port in zip(ROLES, ports, strict=True)}
+        index: Server = ClusterBackend(nodes, folder, acl, clock)
+        if not cluster:
+            server = EmbeddedRedis(nodes[0], folder / REDIS, None, {"aclfile": str(acl)}, clock.environment)
+            index = Backend(server, clock)
+        self.backends: dict[str, Server] = {REDIS: index, LOG: self._log(log, log_port)}
+        self.roles = {name: self.role(name, _command(name), port) for name, port in zip(ROLES, ports, strict=False)}
         self.guests: list[Role] = []
 
     @property
@@ -101,13 +110,13 @@ class Loop:
     def start(self) -> None:
         """Start the servers, then the roles."""
         for backend in self.backends.values():
-            backend.server.start()
+            backend.start()
         for role in self.roles.values():
             role.start()
 
     def admin(self) -> Redis:
         """Connect to Redis as an operator, whose rights nobody takes."""
-        return connect(self.backends[REDIS].server.url)
+        return connect(self.backends[REDIS].url)
 
     def open_log(self) -> EventLog:
         """Open the log, as a producer or operator does."""

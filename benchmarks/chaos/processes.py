@@ -101,27 +101,57 @@ class Role:
             self._process.stop(timeout=30.0)
 
 
+class Server(Target, Protocol):
+    """A server that keeps its data over a kill."""
+
+    @property
+    def url(self) -> str:
+        """Its address, without a user."""
+
+    def start(self) -> None:
+        """Start it."""
+
+    def is_whole(self) -> bool:
+        """Return whether it can be struck again."""
+
+    def stop(self) -> None:
+        """End it in order."""
+
+
 class Backend:
     """A Redis or a Kafka broker that keeps its data over a kill."""
 
     def __init__(self, server: EmbeddedRedis | EmbeddedKafka, clock: Clock) -> None:
-        self.server, self.clock = server, clock
+        self._server, self.clock = server, clock
+
+    @property
+    def url(self) -> str:
+        """Its address, without a user."""
+        return self._server.url
+
+    def start(self) -> None:
+        """Start it."""
+        self._server.start()
+
+    def is_whole(self) -> bool:
+        """Return True: there is one process, and what needs it says whether it works."""
+        return True
 
     def kill(self) -> None:
         """End it at once; it stays away until `revive`."""
-        self.server.kill()
+        self._server.kill()
 
     def revive(self) -> None:
         """Start it again at the same port, with the same data."""
-        while accepts(self.server.port):  # the killed one may still hold the port
+        while accepts(self._server.port):  # the killed one may still hold the port
             time.sleep(0.01)
-        self.server.start()
+        self._server.start()
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
-        self.server.send_signal(number)
+        self._server.send_signal(number)
 
     def stop(self) -> None:
         """End it in order."""
-        self.server.send_signal(signal.SIGCONT)
-        self.server.stop()
+        self._server.send_signal(signal.SIGCONT)
+        self._server.stop()

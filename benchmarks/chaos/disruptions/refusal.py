@@ -54,8 +54,10 @@ class LostRight(Disruption):
         client.close()
 
 
-def variants(_: Scene) -> list[Variant]:
-    """List both, with every right."""
+def variants(scene: Scene) -> list[Variant]:
+    """List both, with every right; of a cluster none."""
+    if scene.loop.cluster:
+        return []
     found: list[Variant] = [("Redis is full", partial(FullRedis, "Redis is full"))]
     for right in _RIGHTS:
         kind = f"Redis: the right {right[1:]} is taken"

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.chaos import campaign
 from benchmarks.chaos.campaign import Campaign, Outcome, failures, what_is_missing
 from benchmarks.chaos.disruptions.base import Disruption, Scene
-from benchmarks.chaos.loop import ROLES, SCHEDULERS, SERVERS
+from benchmarks.chaos.loop import REDIS, ROLES, SCHEDULERS, SERVERS
 from benchmarks.chaos.watch import Page, Sign, View
 
 MARK, ITEMS = 1000.0, 50
@@ -80,7 +80,10 @@ def strike(monkeypatch):
     monkeypatch.setattr(campaign, "items_of", lambda _: items[min(len(items) - 1, Planted.undone)])
     monkeypatch.setattr(Planted, "undone", 0)
     traffic = SimpleNamespace(permanent=lambda: ITEMS, ends={"a": 0, "b": 1})
-    scene = Scene(SimpleNamespace(view=whole, admin=lambda: None), traffic)
+    scene = Scene(
+        SimpleNamespace(view=whole, admin=lambda: None, backends={REDIS: SimpleNamespace(is_whole=lambda: True)}),
+        traffic,
+    )
 
     def strike(*, later: set[str] | None = None, **attributes: Any) -> tuple[Outcome, list[str]]:
         Planted.undone = 0

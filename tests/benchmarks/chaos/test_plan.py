@@ -9,9 +9,9 @@ from benchmarks.chaos.loop import LOG, REDIS, ROLES
 from benchmarks.chaos.plan import plan, variants
 
 
-def scene(*, clocks: bool = True, disk: bool = True) -> SimpleNamespace:
+def scene(*, clocks: bool = True, disk: bool = True, cluster: bool = False) -> SimpleNamespace:
     targets = dict.fromkeys((*ROLES, REDIS, LOG))
-    loop = SimpleNamespace(targets=targets, clocks_can_be_set=clocks, disk="/mnt" if disk else None)
+    loop = SimpleNamespace(targets=targets, clocks_can_be_set=clocks, disk="/mnt" if disk else None, cluster=cluster)
     return SimpleNamespace(loop=loop, traffic=None)
 
 
@@ -44,6 +44,12 @@ def test_what_this_machine_cannot_do_is_left_out():
     assert {kind for kind in found if kind.startswith("clock")} == {
         f"clock of a producer {shift}" for shift in ("+1 h", "-1 h", "+2 days", "-2 days")
     }
+
+
+def test_a_cluster_refuses_nothing_and_its_masters_are_struck():
+    found = {kind for group in variants(scene(cluster=True)) for kind, _ in group}
+    assert {"redis is killed", "redis hangs"} <= found
+    assert not any(kind.startswith("Redis") for kind in found)
 
 
 def test_every_process_is_struck():

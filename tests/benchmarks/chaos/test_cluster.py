@@ -1,0 +1,26 @@
+"""A master of the cluster that is killed is replaced, and comes back as a replica."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.chaos.clocks import Clock
+from benchmarks.chaos.cluster import PORTS, ClusterBackend
+from hsnn.demo.settings import free_ports
+from tests.waiting import wait_until
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # seconds; it starts six servers, on whatever machine
+def test_a_killed_master_is_replaced(tmp_path):
+    acl = tmp_path / "users.acl"
+    acl.write_text("user default on nopass ~* &* +@all\n")
+    cluster = ClusterBackend(free_ports(PORTS), tmp_path, acl, Clock(tmp_path / "clock", None))
+    try:
+        cluster.start()
+        cluster.kill()
+        wait_until(lambda: not cluster.is_whole(), seconds=60)
+        cluster.revive()
+        wait_until(cluster.is_whole, seconds=120)
+    finally:
+        cluster.stop()
