@@ -8,6 +8,8 @@ from types import ModuleType
 from benchmarks.chaos.disruptions import clock, crash, disk, partitions, poison, refusal, second
 from benchmarks.chaos.disruptions.base import Scene, Variant
 
+# variants of a module for each of which it has one turn in a round
+_SHARE = 6
 MODULES: tuple[ModuleType, ...] = (clock, crash, second, partitions, refusal, disk, poison)
 
 
@@ -17,7 +19,7 @@ def variants(scene: Scene) -> list[list[Variant]]:
 
 
 def plan(groups: list[list[Variant]], count: int, seed: int) -> list[Variant]:
-    """Draw `count` disruptions: module after module in a random order, and in each all variants before one comes again.
+    """Draw `count` disruptions in rounds: of each module a share of its variants, all of them before one comes again.
 
     So a short run has disruptions of every module, and none has only clocks, of which there are most.
 
@@ -30,8 +32,9 @@ def plan(groups: list[list[Variant]], count: int, seed: int) -> list[Variant]:
     random = Random(seed)
     decks: list[list[Variant]] = [[] for _ in groups]
     drawn: list[Variant] = []
+    turns = [number for number, group in enumerate(groups) for _ in range(-(-len(group) // _SHARE))]
     while len(drawn) < count:
-        for number in random.sample(range(len(groups)), len(groups)):
+        for number in random.sample(turns, len(turns)):
             if not decks[number]:
                 decks[number] = random.sample(groups[number], len(groups[number]))
             drawn.append(decks[number].pop())

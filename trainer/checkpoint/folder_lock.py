@@ -60,13 +60,21 @@ class FolderLock:
         OwnershipError
             Another process has it.
         """
-        deadline = time.monotonic() + seconds
+        deadline, told = time.monotonic() + seconds, False
         while not self._try():
             if time.monotonic() >= deadline:
                 raise OwnershipError(
                     f"{self._path.parent} is in use by the trainer {self._owner() or 'of an unknown name'}; "
                     "stop it, or set trainer.checkpoint_dir to another folder"
                 )
+            if not told:
+                _log.warning(
+                    "%s is in use by the trainer %s; waiting up to %g s for it to end",
+                    self._path.parent,
+                    self._owner() or "of an unknown name",
+                    seconds,
+                )
+            told = True
             time.sleep(_POLL_SECONDS)
         self.previous_owner = self._owner()
 

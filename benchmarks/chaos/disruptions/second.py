@@ -75,7 +75,7 @@ class SecondReader(Second):
         name = self._guest.name
         if self._command == "schedule":
             return (is_zero(name, "hsnn_scheduler_leading"),)
-        return (Sign("its own `/healthz/ready`", lambda _, now: now.ready(name)),)
+        return (Sign("its own `/metrics`", lambda _, now: now.answers(name)),)
 
     def strike(self) -> None:
         super().strike()

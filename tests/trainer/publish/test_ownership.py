@@ -9,6 +9,7 @@ import pytest
 
 from hsnn.monitoring.alarms import Alarm
 from hsnn.streaming.redis.keys import key
+from hsnn.trainer.checkpoint.folder_lock import FolderLock
 from hsnn.trainer.errors import OwnershipError
 from hsnn.trainer.messages import FeedItem
 from hsnn.trainer.online.loop import become_owner
@@ -120,6 +121,16 @@ def test_a_killed_trainer_is_followed_at_once_in_its_folder(redis_client, tmp_pa
     assert time.monotonic() - begun < 2
     assert redis_client.get(owner_key()).decode() == str(second.owner) != name
     second.release()
+
+
+def test_a_second_trainer_in_the_same_folder_says_at_once_what_it_waits_for(tmp_path, caplog):
+    first, second = FolderLock(tmp_path), FolderLock(tmp_path)
+    first.acquire(0.0)
+    first.note_owner("host/1")
+    with pytest.raises(OwnershipError, match="is in use by the trainer host/1"):
+        second.acquire(0.25)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"{tmp_path} is in use by the trainer host/1; waiting up to 0.25 s for it to end"
 
 
 def test_a_second_trainer_in_the_same_folder_is_refused(redis_client, tmp_path, monkeypatch):
