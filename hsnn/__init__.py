@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from hsnn.monitoring.drift import LossDrift, MixDrift
     from hsnn.monitoring.errors import HsnnError
     from hsnn.monitoring.health import Health
-    from hsnn.serving.api.client import Client
+    from hsnn.serving.client.async_client import AsyncClient
+    from hsnn.serving.client.client import Client
     from hsnn.serving.mirror.mirror import Mirror
     from hsnn.streaming.consumer.consumer import Consumer
     from hsnn.streaming.datasets.imported.entry import dataset_from_tables
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Alarm": "hsnn.monitoring.alarms",
+    "AsyncClient": "hsnn.serving.client.async_client",
     "AuditTrail": "hsnn.monitoring.audit",
     "Batch": "hsnn.streaming.schema.batch",
-    "Client": "hsnn.serving.api.client",
+    "Client": "hsnn.serving.client.client",
     "Config": "hsnn.config.schema",
     "Consumer": "hsnn.streaming.consumer.consumer",
     "EmbeddedKafka": "hsnn.embedded.kafka",
@@ -69,6 +71,7 @@ _MODULES = {
 
 __all__ = [
     "Alarm",
+    "AsyncClient",
     "AuditTrail",
     "Batch",
     "Client",

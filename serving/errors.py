@@ -82,8 +82,16 @@ class ConsoleError(HsnnError):
 
 
 class ClientError(HsnnError):
-    """The server cannot be reached, or refused; `status` is its HTTP status, 0 without an answer."""
+    """The server cannot be reached, or refused.
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    Attributes
+    ----------
+    status : int
+        HTTP status; 0 without an answer.
+    retry_after : int
+        Seconds to wait before the call is repeated, as the server says; 0 where it says nothing.
+    """
+
+    def __init__(self, message: str, status: int = 0, retry_after: int = 0) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.retry_after = status, retry_after

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from threading import Event, Thread
 
-from hsnn.serving.api.client import Client
+from hsnn.serving.client.client import Client
 
 
 class ClientThread(Thread):

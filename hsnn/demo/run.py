@@ -27,7 +27,7 @@ from hsnn.demo.sandbox import LogKind, Sandbox, ready
 from hsnn.embedded.process import EmbeddedError
 from hsnn.indexer.errors import VersionNotFoundError
 from hsnn.indexer.store.reader import IndexReader
-from hsnn.serving.api.client import Client
+from hsnn.serving.client.client import Client
 from hsnn.serving.errors import ClientError
 from hsnn.streaming.datasets import load
 from hsnn.streaming.log.base import EventLog

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from hsnn.serving.api.client import Client
+from hsnn.serving.client.client import Client
 from hsnn.streaming.datasets.base import Dataset
 
 # Last items shown per user, and recommendations: the table fits a screen.
@@ -38,7 +38,7 @@ def select_users(data: Dataset, count: int = 3, least: int = 5) -> dict[str, lis
 
 
 def query_sample_users(data: Dataset, client: Client) -> list[SampleUser]:
-    """Query the server for recommendations of three users; raises as `hsnn.serving.api.client.Client.retrieve` does."""
+    """Query the server for recommendations of three users; raises as `hsnn.Client.retrieve` does."""
     people = []
     for user, items in select_users(data).items():
         answer = client.retrieve(user, k=_TOP)

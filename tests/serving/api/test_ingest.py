@@ -14,8 +14,8 @@ from fastapi.testclient import TestClient
 from hsnn.monitoring.health import Health
 from hsnn.serving.api.access import Access, Token
 from hsnn.serving.api.app import Api, create_app
-from hsnn.serving.api.client import Client
 from hsnn.serving.api.ingest import IngestApi
+from hsnn.serving.client.client import Client
 from hsnn.serving.config import Scope, ServingConfig
 from hsnn.serving.errors import ClientError
 from hsnn.serving.ingest.appender import EventAppender

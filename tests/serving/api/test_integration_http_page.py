@@ -55,7 +55,7 @@ def test_the_curl_lines_run_and_return_something(films):
 
 
 def test_the_client_answers_as_the_page_shows(films, monkeypatch, capsys):
-    monkeypatch.setattr("hsnn.serving.api.client.httpx.Client", lambda **_: films)
+    monkeypatch.setattr("hsnn.serving.client.client.httpx.Client", lambda **_: films)
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(code, "http.md", "exec"), {"__name__": "snippet"})
     *horror, last = capsys.readouterr().out.splitlines()
@@ -64,7 +64,7 @@ def test_the_client_answers_as_the_page_shows(films, monkeypatch, capsys):
 
 
 def test_errors_of_the_client_are_the_servers_words(films, monkeypatch):
-    monkeypatch.setattr("hsnn.serving.api.client.httpx.Client", lambda **_: films)
+    monkeypatch.setattr("hsnn.serving.client.client.httpx.Client", lambda **_: films)
     with hsnn.Client("http://127.0.0.1:8080") as client:
         with pytest.raises(Exception, match="known: genres, title, year") as refused:
             client.popular(filters={"where": {"field": "colour", "has": True}})

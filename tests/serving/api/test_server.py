@@ -16,8 +16,8 @@ import msgspec
 import pytest
 
 from hsnn.serving.api import server as server_module
-from hsnn.serving.api.client import Client
 from hsnn.serving.api.server import run
+from hsnn.serving.client.client import Client
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.errors import ClientError, ServerError
 from hsnn.serving.schema import Filters, Request
