@@ -13,8 +13,6 @@ import yaml
 from tests.paths import ROOT
 from tools.docs_site import OUTSIDE, site_links
 
-pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
-
 
 class Settings(yaml.SafeLoader):
     """Reads mkdocs.yml; what it constructs in Python is left out."""
