@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,7 @@ def run(loop: Loop, options: argparse.Namespace) -> dict[str, Any]:
         "minutes": round(seconds / 60, 1),
         "left_out": left_out,
         "table": rows(outcomes),
+        "outcomes": [asdict(outcome) for outcome in outcomes],
         "answers": queries.answers,
         "end": end,
         "faults": [*failures(outcomes), *campaign.early, *queries.faults[:20], *faults],

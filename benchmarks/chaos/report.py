@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +16,24 @@ _HEAD = (
 )
 
 
+def family(kind: str) -> str:
+    """Name the row of a kind: without the size of a clock's shift, the right that is taken, the sort of poison.
+
+    Examples
+    --------
+    >>> family("clock of redis -2 days"), family("Redis: the right xadd is taken"), family("redis hangs")
+    ('clock of redis', 'Redis: a right is taken', 'redis hangs')
+    """
+    if kind.startswith("Redis: the right"):
+        return "Redis: a right is taken"
+    return re.split(r" [+-]\d|: ", kind)[0]
+
+
 def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Summarise by kind, in alphabetical order."""
+    """Summarise by family, in alphabetical order."""
     found = []
-    for kind in sorted({outcome.kind for outcome in outcomes}):
-        mine = [outcome for outcome in outcomes if outcome.kind == kind]
+    for kind in sorted({family(outcome.kind) for outcome in outcomes}):
+        mine = [outcome for outcome in outcomes if family(outcome.kind) == kind]
         signs = Counter(outcome.sign for outcome in mine if outcome.sign)
         found.append(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from benchmarks.chaos.processes import Role
 
 # seconds that a page may take, as a scrape of a monitoring system
 _PAGE_SECONDS = 5.0
+# seconds behind the clock that stream time is not while events arrive and are learned
+_STILL_SECONDS = 6.0
 _STARTED = "process_start_time_seconds"
 
 
@@ -83,6 +86,11 @@ def exceeds(roles: Sequence[str], metric: str, limit: float) -> Sign:
 def is_zero(role: str, metric: str) -> Sign:
     """Return the sign of a metric that a role shows as 0, at last."""
     return Sign(f"`{metric}` is 0", lambda _, now: now.value(role, metric, 1.0) == 0)
+
+
+def stands_still(role: str, metric: str) -> Sign:
+    """Return the sign of a stream time that is seconds behind the clock, while events are sent all the time."""
+    return Sign(f"`{metric}` stands still", lambda _, now: 0 < now.value(role, metric) < time.time() - _STILL_SECONDS)
 
 
 def says(log: Path, text: str) -> Sign:

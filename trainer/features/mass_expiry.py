@@ -181,7 +181,7 @@ class QuietClock:
         self._clock = clock
         self._watermark, self._arrived = -1, 0.0
         self._noted = -math.inf
-        self._earlier, self._asked = -1, 0.0
+        self._asked, self._since = -1, 0.0
 
     def note(self, arrival: Arrival) -> None:
         """Take over what Redis says of the last arrival; it is believed once for each, when it is first seen.
@@ -197,15 +197,15 @@ class QuietClock:
     def elapsed_ms(self, watermark: int) -> int:
         """Return the ms since the event that led to `watermark` arrived.
 
-        While others are known to be on their way: since this was asked for first. They may be of an epoch that has no
-        version yet, so that none of them comes, and time must go on.
+        Time goes on while others are known to be on their way: they may be of an epoch that has no version yet, so that
+        none of them comes.
         """
         now = self._clock()
         if watermark == self._watermark:
-            return int((now - self._arrived) * 1000)
-        if watermark != self._earlier:
-            self._earlier, self._asked = watermark, now
-        return int((now - self._asked) * 1000)
+            self._asked, self._since = watermark, self._arrived
+        elif watermark != self._asked:
+            self._asked, self._since = watermark, now
+        return int((now - self._since) * 1000)
 
 
 class QuietEnds:

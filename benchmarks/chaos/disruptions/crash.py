@@ -8,8 +8,8 @@ from functools import partial
 from random import Random
 
 from benchmarks.chaos.disruptions.base import Disruption, Scene, Variant
-from benchmarks.chaos.loop import LOG, REDIS, TRAINER
-from benchmarks.chaos.watch import Sign, is_down, is_not_ready
+from benchmarks.chaos.loop import LOG, REDIS, SERVERS, TRAINER
+from benchmarks.chaos.watch import Sign, is_down, is_not_ready, stands_still
 
 
 class Kill(Disruption):
@@ -58,4 +58,7 @@ def variants(scene: Scene) -> list[Variant]:
 
 
 def _signs(target: str) -> tuple[Sign, ...]:
-    return (is_not_ready(TRAINER),) if target in (REDIS, LOG) else (is_down(target),)
+    if target not in (REDIS, LOG):
+        return (is_down(target),)
+    times = (stands_still(TRAINER, "hsnn_watermark_seconds"), stands_still(SERVERS[0], "hsnn_mirror_watermark_seconds"))
+    return (is_not_ready(TRAINER), *times)

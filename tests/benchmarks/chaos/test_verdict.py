@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.chaos.campaign import Outcome
 from benchmarks.chaos.catalogue import gone_early
-from benchmarks.chaos.report import markdown, rows
+from benchmarks.chaos.report import family, markdown, rows
 from benchmarks.chaos.verdict import Account
 
 
@@ -29,6 +29,17 @@ def test_items_that_left_before_their_end():
     ends = {"for ever": 0, "ended": 900, "soon": 3_500, "later": 60_000}
     assert gone_early(set(ends) | {"unknown"}, set(), ends, at=1_000) == {"for ever", "later"}
     assert gone_early(set(ends), set(ends), ends, at=1_000) == set()
+
+
+def test_kinds_that_differ_in_size_alone_share_a_row():
+    kinds = (
+        "clock of a producer +1 h",
+        "clock of a producer -2 days",
+        "poison: garbage",
+        "Redis: the right @all is taken",
+    )
+    assert [family(kind) for kind in kinds] == ["clock of a producer"] * 2 + ["poison", "Redis: a right is taken"]
+    assert family("second trainer, own folder") == "second trainer, own folder"
 
 
 def test_the_table_has_a_row_per_kind():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.chaos.watch import Page, View, exceeds, grows, is_down, is_not_ready, is_zero, parse, says
+from benchmarks.chaos.watch import Page, View, exceeds, grows, is_down, is_not_ready, is_zero, parse, says, stands_still
 
 TEXT = '# HELP a b\nrefused_total{write="state"} 2.0\nrefused_total{write="feed"} 1.0\nrefused_total_x 9.0\n'
 START = "process_start_time_seconds"
@@ -36,6 +36,9 @@ def test_values_with_labels_and_without():
         (exceeds(["trainer"], "ahead", 60.0), view({}), view({"ahead": 59.0}), False),
         (is_zero("trainer", "leading"), view({}), view({"leading": 0.0}), True),
         (is_zero("trainer", "leading"), view({}), view({}), False),
+        (stands_still("trainer", "time"), view({}), view({"time": 1e9}), True),
+        (stands_still("trainer", "time"), view({}), view({"time": 1e11}), False),
+        (stands_still("trainer", "time"), view({}), view(None), False),
     ],
 )
 def test_signs(sign, before, now, expected):
