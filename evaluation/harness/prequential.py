@@ -54,6 +54,12 @@ def evaluate(
 
     Parameters
     ----------
+    data
+        Its events in time order.
+    config
+        Of the trainer; without limits of `trainer.ids`.
+    batch_size
+        Events of a step, at most.
     query_share
         Share of the events that become queries.
     query_from, query_to
@@ -62,6 +68,8 @@ def evaluate(
         Methods to compare with, of `hsnn.evaluation.baselines.registry.declarations`; None: the cheap ones.
     snapshot_every, snapshot_events
         A version is published after so many stream seconds, but not before so many events.
+    report
+        Called with the number of events learned, and of the one at which the pass ends.
 
     Raises
     ------
