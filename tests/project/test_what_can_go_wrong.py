@@ -28,6 +28,10 @@ PROOFS: dict[str, tuple[str, ...]] = {
         "trainer/online/test_progress.py::test_events_of_wrong_clocks_are_counted_by_side",
         "streaming/consumer/test_watermark.py::test_a_share_of_wrong_clocks_moves_nothing",
     ),
+    "stream time stands still": (
+        "trainer/online/test_loop_health.py::test_a_poll_that_does_not_return_makes_the_trainer_not_live",
+        "trainer/features/test_mass_expiry.py::test_time_goes_on_while_what_follows_does_not_come",
+    ),
     '"items would expire at once"': (
         "trainer/features/test_mass_expiry.py::test_a_leap_of_the_watermark_takes_nobody_away",
         "trainer/features/test_mass_expiry.py::test_held_items_leave_when_it_is_confirmed",
