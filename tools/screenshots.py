@@ -86,6 +86,8 @@ def photograph(url: str, folder: Path) -> list[Path]:
                 page.reload()  # a page that was never there before: no tables of the last one
                 page.get_by_text("live", exact=True).wait_for(timeout=1000 * _SHOWN)
                 expect(page.get_by_text("Loading …")).to_have_count(0, timeout=1000 * _SHOWN)
+                if name == "try":
+                    _compare(page)
                 page.wait_for_timeout(2500)  # a live figure or two
                 file = folder / f"console-{name}-{look}.png"
                 page.screenshot(path=file, full_page=look == "phone")
@@ -93,6 +95,14 @@ def photograph(url: str, folder: Path) -> list[Path]:
                 written.append(file)
         browser.close()
     return written
+
+
+def _compare(page: Any) -> None:
+    """Ask in two ways side by side, the right one with a boost for the most frequent value of the first feature."""
+    page.get_by_role("button", name="Two side by side").click()
+    page.get_by_role("button", name="Add the boost").click()
+    page.get_by_text("are in the other list, too").first.wait_for(timeout=1000 * _SHOWN)
+    page.evaluate("scrollTo(0, 0)")
 
 
 def _first_paints(browser: Any, url: str) -> list[float]:
