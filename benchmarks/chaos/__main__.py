@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"chaos: {fault}", file=sys.stderr)
     if found["faults"]:
         print(f"chaos: {len(found['faults'])} faults; the logs are in {folder}", file=sys.stderr)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
     return 1 if found["faults"] else 0
 
 
