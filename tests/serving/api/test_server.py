@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from threading import Thread
 
 import httpx
@@ -125,8 +126,9 @@ def test_health_is_quick_and_memory_bounded_whatever_clients_send(redis_server, 
     server = Process(redis_server, tmp_path, '{"port": 0, "engine": false, "max_body": 7000000}')
     try:
         server.wait_ready()
-        # the best of three rounds: another process may keep this one from a core for so long
-        assert min(_slowest_health_page(server.url) for _ in range(3)) < 0.1
+        # where the event loop read or answered such a request, most pages would wait for half of one and more
+        page, request = _seconds_of_health_page_and_request(server.url)
+        assert page < 0.25 * request
         # 100 clients send 6.9 MB each of a body that has 7 MB and never ends: 690 MB
         address, before = ("127.0.0.1", int(server.url.rpartition(":")[2])), _resident_bytes(server.popen.pid)
         head = b"POST /v1/retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: 7000000\r\n\r\n"
@@ -143,29 +145,32 @@ def test_health_is_quick_and_memory_bounded_whatever_clients_send(redis_server, 
         assert server.stop() == 0
 
 
-def _slowest_health_page(url: str) -> float:
-    """Seconds of the slowest health page while two clients send requests of 6 MB, one after the other."""
+def _seconds_of_health_page_and_request(url: str) -> tuple[float, float]:
+    """Medians of health pages, and of the requests of 6 MB that two clients send meanwhile, one after the other."""
     ids = [f"{number:060}" for number in range(95_000)]  # of at most 100,000
     body = msgspec.json.encode({"user": "u0", "filters": {"exclude": ids, "items": ["c0-5"]}})
-    took: list[float] = []
-    answers: list[int] = []
+    pages: list[float] = []
+    requests: list[float] = []
 
     def ask() -> None:
-        with httpx.Client(timeout=30) as client:
-            answers.extend(client.post(f"{url}/v1/retrieve", content=body).status_code for _ in range(4))
+        with httpx.Client(timeout=60) as client:
+            for _ in range(6):
+                began = time.perf_counter()
+                if client.post(f"{url}/v1/retrieve", content=body).status_code == 200:
+                    requests.append(time.perf_counter() - began)
 
     asking = [Thread(target=ask) for _ in range(2)]
-    with httpx.Client() as probe:
+    with httpx.Client(timeout=60) as probe:
         probe.get(f"{url}/healthz/live")
         for thread in asking:
             thread.start()
         while any(thread.is_alive() for thread in asking):
             began = time.perf_counter()
             assert probe.get(f"{url}/healthz/live").status_code == 200
-            took.append(time.perf_counter() - began)
+            pages.append(time.perf_counter() - began)
             time.sleep(0.005)
-    assert answers == [200] * 8
-    return max(took)
+    assert len(requests) == 12
+    return median(pages), median(requests)
 
 
 def _send_at_once(opened: list[socket.socket], body: bytes) -> None:
