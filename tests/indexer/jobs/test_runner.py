@@ -45,7 +45,7 @@ def test_a_job_runs_at_the_start_at_calls_and_by_the_sweep(runner) -> None:
     asked = time.monotonic()
     runner.trigger("called")
     assert eventually(lambda: len(called) == 2)
-    assert called[1] - asked < 0.5
+    assert called[1] - asked < 60  # of an interval of an hour
     assert eventually(lambda: len(swept) >= 4)
 
 

@@ -36,7 +36,10 @@ from tests import waiting
 eventually = partial(waiting.eventually, seconds=30.0)
 pytestmark = pytest.mark.slow
 
-QUICK = IndexerConfig(lease_ttl="500ms", refresh_sweep="10s", alarm_sweep="10s", item_sweep="10s")
+# Seconds between sweeps: what happens much sooner was announced.
+SWEEP = 10.0
+
+QUICK = IndexerConfig(lease_ttl="1s", refresh_sweep=SWEEP, alarm_sweep=SWEEP, item_sweep=SWEEP)
 
 
 @contextmanager
@@ -73,11 +76,11 @@ def test_first_version_new_items_expiry_and_return_follow_the_streams(redis_serv
             toy.put(f"new{number}", number % 4)
             assert eventually(lambda name=f"new{number}": name in reader.item_nodes(1))
             delays.append(time.monotonic() - started)
-        assert statistics.median(delays) < 0.1, "a new item is assigned within tens of milliseconds"
+        assert statistics.median(delays) < SWEEP / 10, "announced, not swept"
         started = time.monotonic()
         toy.pass_time(5000)
         assert eventually(lambda: reader.item_nodes(1) == {})
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < SWEEP / 2, "announced, not swept"
         toy.engage("i1")
         assert eventually(lambda: reader.item_nodes(1) == {"i1": 1})
         assert health.liveness()[0]
@@ -93,10 +96,10 @@ def test_snapshots_become_versions_and_are_told_to_readers(redis_server, reader,
         started = time.monotonic()
         toy.snapshot()
         found = []
-        while not found and time.monotonic() - started < 5:
+        while not found and time.monotonic() - started < SWEEP:
             found = reader.read_deltas(1, block_ms=500)
         assert (found[0][1].op, found[0][1].version) == ("superseded", 2)
-        assert time.monotonic() - started < 1.0, "announced, not polled for"
+        assert time.monotonic() - started < SWEEP / 2, "announced, not swept"
         assert reader.item_nodes(2) == toy.alive()
 
 

@@ -169,11 +169,11 @@ def test_poll_waits_for_the_first_record_and_no_longer(log: EventLog, topic: str
     log.seek(dict.fromkeys(places(topic), 0))
     start = time.monotonic()
     assert log.poll(10, 0.3) == []
-    assert 0.2 < time.monotonic() - start < 3.0
+    assert 0.2 < time.monotonic() - start < 10.0
     fill(log, topic, 1)
     start = time.monotonic()
-    assert [len(records) for records in log.poll(10, 10.0)] == [1]
-    assert time.monotonic() - start < 5.0
+    assert [len(records) for records in log.poll(10, 60.0)] == [1]
+    assert time.monotonic() - start < 30.0
 
 
 def test_committed_positions_are_kept_per_group(log: EventLog, topic: str) -> None:
