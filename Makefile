@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz ingest serving
 
-.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-serving bench-drift chaos fuzz kafka console screenshots docs docs-site lock release clean
+.PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-serving bench-drift chaos fuzz kafka console client screenshots docs docs-site lock release clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -84,6 +84,11 @@ kafka: setup ## Fetch Apache Kafka with Maven and run one broker on loopback unt
 console: ## Build the console's page from console/src; needs Node 20 or newer.
 	@echo "Building serving/console/static from console/."
 	@cd console && npm ci --no-audit --no-fund --loglevel=error && npm run -s build
+
+client: setup ## Build the TypeScript client from the server's OpenAPI document; needs Node 20 or newer.
+	@echo "Building clients/typescript/dist from clients/typescript/src and openapi.json."
+	@$(PYTHON) -m tools.openapi_document clients/typescript/openapi.json
+	@cd clients/typescript && npm ci --no-audit --no-fund --loglevel=error && npm run -s build
 
 screenshots: setup ## Photograph the console's pages for the documentation; needs Chromium. ARGS='FOLDER --url URL'.
 	@echo "Running: python -m tools.screenshots $(ARGS)"
