@@ -28,6 +28,15 @@ _MOST_SEARCHED = 500_000
 # Items of one call for cards: the longest answer of a retrieval.
 _MOST_CARDS = 1000
 
+# Items whose features are looked at for the list of filters: enough for every frequent value.
+_SAMPLED = 5000
+
+# Values offered per feature: a list that a person looks through.
+_VALUES = 40
+
+# Items per value from which on a feature is offered as a filter: others are texts or numbers, each item its own.
+_REPEATED = 3
+
 
 def card(state: EpochState, row: int) -> dict[str, Any]:
     """Describe an item in a few fields: id, title, picture, features, node, and whether it is retrievable."""
@@ -178,16 +187,6 @@ def describe_features(mirror: Mirror) -> dict[str, Any]:
             if all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
         },
     }
-
-
-# Items whose features are looked at for the list of filters: enough for every frequent value.
-_SAMPLED = 5000
-
-# Values offered per feature: a list that a person looks through.
-_VALUES = 40
-
-# Items per value from which on a feature is offered as a filter: others are texts or numbers, each item its own.
-_REPEATED = 3
 
 
 def _contains(item: str, features: Mapping[str, Feature], wanted: str) -> bool:

@@ -132,9 +132,9 @@ def test_what_fails_inside_is_counted_and_logged_once(client, monkeypatch, caplo
     failed = client.post("/v1/retrieve", json={"user": "u"})
     assert (failed.status_code, "its log says where" in failed.json()["error"]) == (500, True)
     assert counted(client) == {("retrieve", "500"): 1.0}
-    assert [record.getMessage() for record in caplog.records if record.exc_info] == [
-        "POST /v1/retrieve failed; the caller got status 500"
-    ]
+    assert [
+        record.getMessage() for record in caplog.records if record.exc_info and record.name.startswith("hsnn.")
+    ] == ["POST /v1/retrieve failed; the caller got status 500"]
 
 
 def test_calls_that_no_route_takes_are_counted_and_answered_as_all_errors_are(client):
@@ -174,7 +174,7 @@ def test_a_client_that_hangs_up_is_counted_and_leaves_no_trace_in_the_log(mirror
     client = serve(mirror)
     asyncio.run(call())
     assert counted(client) == {("retrieve", "499"): 1.0}
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name.startswith("hsnn.")]
 
 
 def test_awkward_ids_are_found(new_plant):

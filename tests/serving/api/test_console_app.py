@@ -93,10 +93,11 @@ def test_users_are_found_and_have_a_history(client):
     assert ask(client, "users/no/body") == {"id": "no/body", "known": False, "items": []}
 
 
-def test_features_to_filter_by_are_those_with_few_values(client):
+def test_features_to_filter_by_are_those_with_few_values_and_numbers_have_a_range(client):
     found = ask(client, "features")
-    assert found["topic"] == [f"c{cluster}" for cluster in range(6)]
-    assert set(found) == {"topic", "parity", "tags"}
+    assert found["values"]["topic"] == [f"c{cluster}" for cluster in range(6)]
+    assert set(found["values"]) == {"topic", "parity", "tags"}
+    assert found["ranges"] == {"parity": [0, 1]}
 
 
 def test_the_index_has_sizes_traffic_and_age_by_node(client):
