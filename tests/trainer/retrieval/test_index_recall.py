@@ -37,14 +37,14 @@ def test_a_target_counts_if_its_node_is_opened(leaves):
 
 
 def test_a_target_counts_if_a_proven_index_would_yield_it(leaves):
-    """That is 22 of all 100 items, those with the most traffic, though the index is not proven yet."""
+    """That is 16 of all 100 items, those with the most traffic, though the index is not proven yet."""
     assert RunningRecall().share == 1.0
     found = {}
-    for target in (30, 36, 38, 70, 76, 79):
+    for target in (30, 34, 36, 70, 74, 79):
         recall = RunningRecall()
         probe(recall, leaves, [target])
         found[target] = recall.hits
-    assert found == {30: 1, 36: 1, 38: 0, 70: 1, 76: 1, 79: 0}
+    assert found == {30: 1, 34: 1, 36: 0, 70: 1, 74: 1, 79: 0}
 
 
 def test_a_target_that_another_source_names_counts_wherever_the_beam_leads(leaves):
@@ -76,7 +76,7 @@ def test_two_misses_in_a_hundred_are_too_many_and_are_forgotten_in_time(leaves):
 
 
 def test_the_budget_is_the_least_and_the_cost_of_dot_products_the_most():
-    assert [item_limit(SHARE, items, 200) for items in (0, 500, 10_000, 10**6)] == [200, 200, 2200, MOST_DOTS]
+    assert [item_limit(SHARE, items, 200) for items in (0, 500, 10_000, 10**6)] == [200, 200, 1600, MOST_DOTS]
 
 
 def test_a_restored_learner_measures_on_to_the_last_bit(config: Any, with_index: Any, new_world: Any, teach: Any):
