@@ -92,7 +92,8 @@ def run(
     listening = _listening_socket(config)
     port = int(listening.getsockname()[1])
     redis = connect(redis_url)
-    follower = MirrorFollower(redis, mirror, metrics, health)
+    following = connect(redis_url, retry_timeouts=False)  # announced ends are obeyed while Redis hangs
+    follower = MirrorFollower(following, mirror, metrics, health)
     # who can reach a server from another machine, and needs no token, may read only
     access = Access(tokens, open_scopes=frozenset(Scope) if is_loopback(config.host) else {Scope.READ})
     api = Api(mirror, config, metrics, access=access, freshness=follower.freshness)
@@ -122,6 +123,7 @@ def run(
         follower.stop()
         console_api.close()
         redis.close()
+        following.close()
         api.close()
         if ingest is not None:
             ingest.close()

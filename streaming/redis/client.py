@@ -30,11 +30,21 @@ UNAVAILABLE_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.exception
 """Errors of a server that is down, or that is a replica after a failover; a later attempt may succeed."""
 
 
-def connect(url: str, **options: Any) -> Redis:
+def connect(url: str, *, retry_timeouts: bool = True, **options: Any) -> Redis:
     """Connect to ``redis://`` or ``rediss://``; values stay bytes; lost connections are retried for some seconds.
 
     ``redis+cluster://`` and ``rediss+cluster://`` name one node of a Redis Cluster; the others are discovered. The
-    client has the same methods, as long as all keys of a call lie in one slot. `options` are passed to redis-py.
+    client has the same methods, as long as all keys of a call lie in one slot.
+
+    Parameters
+    ----------
+    url
+        Address.
+    retry_timeouts
+        Whether a command is sent again whose answer did not come in time, so that a server that hangs is waited for
+        by a minute; False for whoever has other things to do meanwhile.
+    **options
+        Passed to redis-py.
 
     Raises
     ------
@@ -44,7 +54,10 @@ def connect(url: str, **options: Any) -> Redis:
     scheme, separator, address = url.partition("://")
     common = {"decode_responses": False, "health_check_interval": 30, **options}
     if not scheme.endswith(CLUSTER):
-        return redis.Redis.from_url(url, retry=Retry(BACKOFF, _RETRIES), **common)
+        retry = Retry(BACKOFF, _RETRIES) if retry_timeouts else Retry(BACKOFF, _RETRIES, (redis.ConnectionError,))
+        return redis.Redis.from_url(url, retry=retry, **common)
+    if not retry_timeouts:
+        common["retry"] = Retry(BACKOFF, 1)  # here it counts the attempts to find the nodes, too
     try:
         return cast(Redis, RedisCluster.from_url(scheme.removesuffix(CLUSTER) + separator + address, **common))
     except RedisClusterException as error:
