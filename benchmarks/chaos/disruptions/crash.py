@@ -9,43 +9,46 @@ from random import Random
 
 from benchmarks.chaos.disruptions.base import Disruption, Scene, Variant
 from benchmarks.chaos.loop import LOG, REDIS, SERVERS, TRAINER
+from benchmarks.chaos.processes import Target
 from benchmarks.chaos.watch import Sign, is_down, is_not_ready, stands_still
 
 
-class Kill(Disruption):
+class _OfProcess(Disruption):
+    """A signal to one process of the loop, which is seen by its pages, or by what stands still without it."""
+
+    def __init__(self, target: str, kind: str, scene: Scene, random: Random) -> None:
+        super().__init__(kind, scene, random)
+        self.struck = target
+
+    @property
+    def target(self) -> Target:
+        """The process that is struck."""
+        return self.scene.loop.targets[self.struck]
+
+    def signs(self) -> Sequence[Sign]:
+        return _signs(self.struck)
+
+
+class Kill(_OfProcess):
     """SIGKILL. A role is started again by the service manager at once; Redis and the log stay away for a while."""
 
     hand = "service manager"
 
-    def __init__(self, target: str, kind: str, scene: Scene, random: Random) -> None:
-        super().__init__(kind, scene, random)
-        self.struck = target
-
-    def signs(self) -> Sequence[Sign]:
-        return _signs(self.struck)
-
     def strike(self) -> None:
-        self.scene.loop.targets[self.struck].kill()
+        self.target.kill()
 
     def end(self) -> None:
-        self.scene.loop.targets[self.struck].revive()
+        self.target.revive()
 
 
-class Stop(Disruption):
+class Stop(_OfProcess):
     """SIGSTOP, and SIGCONT after a while: a virtual machine that is moved, a process that swaps."""
 
-    def __init__(self, target: str, kind: str, scene: Scene, random: Random) -> None:
-        super().__init__(kind, scene, random)
-        self.struck = target
-
-    def signs(self) -> Sequence[Sign]:
-        return _signs(self.struck)
-
     def strike(self) -> None:
-        self.scene.loop.targets[self.struck].send_signal(signal.SIGSTOP)
+        self.target.send_signal(signal.SIGSTOP)
 
     def end(self) -> None:
-        self.scene.loop.targets[self.struck].send_signal(signal.SIGCONT)
+        self.target.send_signal(signal.SIGCONT)
 
 
 def variants(scene: Scene) -> list[Variant]:
