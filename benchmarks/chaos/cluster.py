@@ -112,20 +112,19 @@ class ClusterBackend:
         return (others or masters)[0]
 
     def _role(self, node: EmbeddedRedis) -> str:
-        client = connect(f"redis://127.0.0.1:{node.port}/0")
-        with suppress(RedisError):
+        with suppress(RedisError), connect(f"redis://127.0.0.1:{node.port}/0") as client:
             return _text(client.execute_command("ROLE")[0])
         return "away"
 
     def _is_linked(self) -> bool:
         """Whether every replica has its master's data, and the nodes agree that all is well."""
         for node in self._nodes:
-            client = connect(f"redis://127.0.0.1:{node.port}/0")
-            role: Any = client.execute_command("ROLE")
-            if _text(role[0]) == "slave" and _text(role[3]) != "connected":
-                return False
-            if _state(client) != "ok":
-                return False
+            with connect(f"redis://127.0.0.1:{node.port}/0") as client:
+                role: Any = client.execute_command("ROLE")
+                if _text(role[0]) == "slave" and _text(role[3]) != "connected":
+                    return False
+                if _state(client) != "ok":
+                    return False
         return True
 
 
