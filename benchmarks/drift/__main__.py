@@ -249,6 +249,8 @@ def _show(figures: dict[str, Any]) -> None:
     for damage, outcome in figures.get("bad models", {}).items():
         served = "served" if outcome["served"] else f"refused: {outcome['reason']}"
         print(f"  model with damage: {damage}: decided after {outcome['seconds']:.2f} s; {served}", flush=True)
+        if "rollback" in outcome:
+            print(f"    without the gate served for {outcome['rollback']['seconds']:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

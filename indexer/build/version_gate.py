@@ -139,6 +139,14 @@ def worse(share: float, before: float, score: SelfScore) -> bool:
     return before - share > max(_ERRORS * error, _WORSE * before)
 
 
+def damage(reader: IndexReader, version: Version) -> str:
+    """Say what is damaged in a version by itself: numbers that are not finite, stamps that cannot be; empty if nothing.
+
+    A wrong stamp is not seen in answers to queries out of the snapshot: states are what the version misses.
+    """
+    return not_finite(version.snapshot, version.index) or wrong_stamps(reader, version.snapshot, None)
+
+
 def finds_less(new: Version, old: Version) -> bool | None:
     """Tell whether a version finds less than an older one when both answer the same queries, those of `new`.
 
@@ -245,7 +253,7 @@ def self_score(snapshot: Snapshot, base: IndexBase, queries: tuple[QueryArrays, 
         cross=cross,
     )
     own = scores[np.arange(len(targets)), np.searchsorted(rows, targets)]
-    found = (scores > own[:, None]).mean(1) < _TOP
+    found = np.isfinite(own) & ((scores > own[:, None]).mean(1) < _TOP)  # nothing exceeds what is not a number
     opened = np.argsort(-encoded.leaf_log_probs, axis=1, kind="stable")[:, : config.beam]
     reached = (opened == base.nodes[targets][:, None]).any(1)
     return SelfScore(float(found.mean()), float(reached.mean()), len(targets))

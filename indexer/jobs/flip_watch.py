@@ -2,8 +2,8 @@
 
 Live queries (`trainer.server`) are answered by a version, and the same queries by popularity. What counts is how far
 the served recall lies above that of popularity: a stretch of the stream that is harder for both blames no version. It
-may be harder for the model alone, or servers may be behind on a busy machine. So both versions answer the same queries
-before one is blamed (`hsnn.indexer.build.version_gate.finds_less`).
+may be harder for the model alone, or servers may be behind on a busy machine. So a version without damage of its own
+(`hsnn.indexer.build.version_gate.damage`) is blamed only after both have answered the same queries (`finds_less`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hsnn.indexer.build.leader import Leader
-from hsnn.indexer.build.version_gate import finds_less
+from hsnn.indexer.build.version_gate import damage, finds_less
 from hsnn.indexer.errors import RollbackError
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.monitoring.notify import Notifier
@@ -82,7 +82,10 @@ class FlipWatch:
             f"{max(older)} found {old.hits / old.queries:.1%} of {old.queries}; popularity {new.popularity_hits}"
             f" and {old.popularity_hits} of them"
         )
-        if finds_less(self._store.load_version(current), self._store.load_version(max(older))) is False:
+        served = self._store.load_version(current)
+        if damaged := damage(self._store, served):
+            reason = f"{reason}; {damaged}"
+        elif finds_less(served, self._store.load_version(max(older))) is False:
             self._acquitted = current
             _log.warning("%s; both find as much on the same queries, so it stays", reason)
             self._audit.record("rollback", kind="flip", outcome="not needed", version=current, reason=reason)

@@ -17,7 +17,7 @@ A_MINUTE = 60.0
 
 
 @pytest.mark.slow
-def test_a_broken_model_is_never_served_and_the_next_healthy_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_model_is_refused_by_the_gate_and_rolled_back_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hsnn.indexer.build.version_gate._SETTLED", 1000)
     outcomes = bad_models(load("ml-100k"), SMALL, events=30_000, seed=0)
     healthy = outcomes.pop("none")
@@ -27,6 +27,7 @@ def test_a_broken_model_is_never_served_and_the_next_healthy_one_is(monkeypatch:
         assert not outcome["served"], damage
         assert outcome["reason"], damage
         assert outcome["seconds"] < A_MINUTE, damage
+        assert outcome["rollback"]["seconds"] < A_MINUTE, damage
 
 
 def actions(stream: list[Observation]) -> set[str]:

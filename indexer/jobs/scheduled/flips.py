@@ -5,8 +5,8 @@ from hsnn.indexer.jobs.runner import Work
 from hsnn.indexer.jobs.scheduled_job import JobServices, ScheduledJob
 from hsnn.monitoring.notify import Notifier
 
-# Seconds between two looks: a flip that hurts is to be undone within a minute.
-_EVERY = 5.0
+EVERY = 5.0
+"""Seconds between two looks: a flip that hurts is to be undone within a minute."""
 
 
 def _create(services: JobServices) -> Work | None:
@@ -15,4 +15,4 @@ def _create(services: JobServices) -> Work | None:
     return FlipWatch(services.leader, services.audit, Notifier(services.monitoring.notify)).check
 
 
-JOB = ScheduledJob(create=_create, every=lambda config: _EVERY)  # noqa: ARG005
+JOB = ScheduledJob(create=_create, every=lambda config: EVERY)  # noqa: ARG005

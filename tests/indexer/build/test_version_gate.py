@@ -149,3 +149,9 @@ def test_two_versions_answer_the_same_queries(snapshots: list[Snapshot]) -> None
     assert finds_less(new.version(), old.version()) is True
     other = Made(replace(snapshots[1], manifest=msgspec.structs.replace(snapshots[1].manifest, epoch=2)), 3)
     assert finds_less(other.version(), old.version()) is None
+
+
+def test_scores_that_are_not_finite_find_nothing(snapshots: list[Snapshot]) -> None:
+    old, new = Made(snapshots[0], 1), Made(snapshots[1], 2)
+    new.base = replace(new.base, vectors=np.full_like(new.base.vectors, np.nan))
+    assert finds_less(new.version(), old.version()) is True

@@ -66,3 +66,18 @@ def test_a_version_that_finds_as_much_on_the_same_queries_stays(
     assert current_hold(store) is None
     (entry,) = AuditTrail(store.redis, store.key("audit")).read()
     assert (entry.event, entry.outcome, entry.version) == ("rollback", "not needed", 2)
+
+
+def test_a_version_with_a_stamp_that_cannot_be_is_undone_though_it_answers_the_same_queries_as_well(
+    watch: FlipWatch, store: Any, jobs: Any, toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hsnn.indexer.jobs.flip_watch.finds_less", lambda *both: False)
+    toy.flush()
+    toy.state_id = "99999999999999-0"
+    toy.snapshot()
+    jobs.refresh()
+    live(store, v2=(500, 150, 80), v3=(200, 12, 30))
+    assert watch.check() == 2
+    hold = current_hold(store)
+    assert hold is not None
+    assert "continues the stream state after 99999999999999-0" in hold.reason
