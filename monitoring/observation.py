@@ -14,6 +14,10 @@ _NO_NUMBERS: NDArray[np.float32] = np.zeros(0, np.float32)
 _NO_FLAGS: NDArray[np.bool_] = np.zeros(0, np.bool_)
 
 
+NEIGHBOURS_NAME, MEMORY_NAMES = 1, 2
+"""Flags of the sources of candidates beside the index: neighbours of the last items, and the user's memory."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFigures:
     """What the step measured of the model before it learned the batch; NaN: not measured.
@@ -27,6 +31,11 @@ class ModelFigures:
         Share of the step's candidates that the model ranks above each event's item.
     index_recall : float
         Share of the items ranked high that the index yields.
+    sources : (n,) uint8
+        Sources beside the index that name each event's item, `NEIGHBOURS_NAME` and `MEMORY_NAMES` added up; empty
+        where the step did not look.
+    assigned, moved : int
+        Items that had a node and were assigned anew, and those of them that another node was nearest to.
     labels, probabilities : (J, A) float32
         Of items that were shown.
     """
@@ -36,6 +45,9 @@ class ModelFigures:
     gradient_norm: float = float("nan")
     ranks: NDArray[np.float32] = field(default_factory=lambda: _NO_NUMBERS)
     index_recall: float = float("nan")
+    sources: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    assigned: int = 0
+    moved: int = 0
     labels: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 

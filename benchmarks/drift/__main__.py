@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.arguments import positive
 from benchmarks.drift.bad_models import bad_models
-from benchmarks.drift.plants import DAY, OF_VALUES, PLANTS, InterestShift, NewCatalogue, Plant, Rhythm
+from benchmarks.drift.plants import DAY, OF_VALUES, PLANTS, InterestShift, NewCatalogue, Plant, Rhythm, StaleIndex
 from benchmarks.drift.record import Change, Commands, record
 from hsnn.monitoring.config import ActionsConfig, DriftConfig
 from hsnn.monitoring.observation import Observation
@@ -60,6 +60,9 @@ _MODEL = frozenset({"model_loss", "model_recall", "model_normalised_entropy", "m
 
 # Events over which a slow shift spreads, as a share of the stream.
 _SLOW = 0.1
+
+# Signals that an index moves whose items are not assigned any more.
+_INDEX = frozenset({"index_stale_share", "index_dead_share", "model_index_recall"})
 
 Alarms = list[tuple[int, str]]
 """Events before each alarm, and its kind."""
@@ -125,16 +128,18 @@ class Learned:
     """
 
     def __init__(self, name: str, events: int, seed: int, change: Change | None = None, *, act: bool = False) -> None:
+        self._stale_from = events
         self._act, self._boosted, self._frozen_from = act, False, events
         self._stream = (name, events, seed, change)
         self._due: list[Command] = []
         self.alarms, self.recall = Alarms(), list[float]()
         self.training = self.watching = 0.0
 
-    def run(self, start: int, *, freeze: bool = False) -> Learned:
-        """Learn it; `freeze` stops the learning at `start` events."""
+    def run(self, start: int, *, freeze: bool = False, stale: bool = False) -> Learned:
+        """Learn it; at `start` events `freeze` stops the learning, and `stale` the assignment of items to nodes."""
         name, events, seed, change = self._stream
         self._frozen_from = start if freeze else events
+        self._stale_from = start if stale else events
         stream, monitor, before = self._recorded(name, events, seed, change), SignalMonitor(DriftConfig()), 0
         while True:
             began = time.process_time()
@@ -152,7 +157,8 @@ class Learned:
 
     def _recorded(self, name: str, events: int, seed: int, change: Change | None) -> Iterator[Observation]:
         commands: Commands = self._commands
-        return record(load(name), events, seed, model=True, change=change, commands=commands)
+        damage = StaleIndex(self._stale_from)
+        return record(load(name), events, seed, model=True, change=change, commands=commands, damage=damage)
 
     def _commands(self, before: int) -> list[Command]:
         due, self._due = self._due, []
@@ -188,6 +194,7 @@ def learned(name: str, events: int, seed: int) -> dict[str, Any]:
     for label, over in (("sudden shift", 0), ("slow shift", round(_SLOW * total))):
         runs[label] = Learned(name, total, seed, InterestShift(items, start, over, seed)).run(start), _MODEL
     runs["frozen trainer"] = Learned(name, total, seed).run(start, freeze=True), _MODEL
+    runs["stale index"] = Learned(name, total, seed).run(start, stale=True), _INDEX
     runs["new catalogue"] = Learned(name, total, seed, NewCatalogue(start)).run(start), _ITEMS | _MODEL
     acted = Learned(name, total, seed, InterestShift(items, start, 0, seed), act=True).run(start)
     for label, (run, meant) in runs.items():
@@ -250,7 +257,7 @@ def _show(figures: dict[str, Any]) -> None:
         served = "served" if outcome["served"] else f"refused: {outcome['reason']}"
         print(f"  model with damage: {damage}: decided after {outcome['seconds']:.2f} s; {served}", flush=True)
         if "rollback" in outcome:
-            print(f"    without the gate served for {outcome['rollback']['seconds']:.1f} s", flush=True)
+            print(f"    without the gate served for {outcome['rollback']['seconds']:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -167,13 +167,14 @@ class _Publisher:
     def served_for(self, damage: str) -> dict[str, Any]:
         """Publish a damaged model without a gate after a healthy one, and count the seconds that it is served for.
 
-        Live queries come at a steady rate, of which the new version answers half as many as the one before it; the
-        clock is that of the queries, and the job's own work is added to it.
+        Live queries come at a steady rate, of which the new version answers as many as popularity, half of those of
+        the version before it. The clock is that of the queries: nothing waits.
 
         Returns
         -------
         dict
-            ``seconds`` (infinite where nothing happens within two minutes) and ``reason``.
+            ``seconds`` by that clock (infinite where nothing happens within two minutes), ``work``, the wall seconds
+            that all looks took, and ``reason``.
         """
         self.gated = False
         versions = []
@@ -195,7 +196,11 @@ class _Publisher:
         back = self._store.current() == healthy
         hold = current_hold(self._store)
         lift_hold(self._store)
-        return {"seconds": seconds + worked if back else math.inf, "reason": hold.reason if hold else ""}
+        return {
+            "seconds": seconds if back else math.inf,
+            "work": worked,
+            "reason": hold.reason if hold else "",
+        }
 
     def _encoder(self, snapshot: Snapshot) -> ItemEncoder:
         if not self._shuffled:

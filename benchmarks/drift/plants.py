@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hsnn.monitoring.observation import Observation
+from hsnn.trainer.training.learner import Learner
 
 # Share of the events that a change is about: a producer, an app, a campaign.
 _SHARE = 0.3
@@ -128,6 +129,22 @@ class Rhythm:
         """Slow time down and speed it up over the day: between 1 / 1.7 and 1 / 0.3 times as many events per second."""
         scaled = ts.astype(np.float64) * self._hours
         return (scaled + 0.7 * DAY / (2 * np.pi) * np.sin(2 * np.pi * scaled / DAY)).astype(np.int64)
+
+
+class StaleIndex:
+    """Leave every item in its node, and new ones without any, from `start` events on: nothing is assigned any more."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+
+    def __call__(self, before: int, learner: Learner) -> None:
+        """Stop the assignment."""
+        if before >= self._start:
+            learner.leaves.assign_rows = _assign_nothing  # type: ignore[method-assign]
+
+
+def _assign_nothing(rows: object, nodes: object) -> None:
+    """Do nothing."""
 
 
 class NewCatalogue:

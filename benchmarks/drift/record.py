@@ -24,6 +24,9 @@ Change = Callable[[int, Sequence[str]], Sequence[str]]
 Commands = Callable[[int], Sequence[Command]]
 """Commands to the trainer before a batch, by the number of events before it."""
 
+Damage = Callable[[int, Learner], None]
+"""Changes a learner before a batch, by the number of events before it."""
+
 # Milliseconds between event and sending: data sets have no time of sending, so that it is drawn.
 _SEND_DELAY = (50, 500)
 
@@ -36,6 +39,7 @@ def record(
     model: bool,
     change: Change | None = None,
     commands: Commands = lambda before: (),  # noqa: ARG005
+    damage: Damage = lambda before, learner: None,  # noqa: ARG005
 ) -> Iterator[Observation]:
     """Yield the observations of the first events of a data set, in batches of 512.
 
@@ -47,6 +51,8 @@ def record(
         Planted into the stream before it is learned.
     commands
         Carried out by the trainer.
+    damage
+        Done to the trainer.
     """
     config = TrainerConfig(seed=seed)
     learner, counter, rng, before = Learner(config), _Counter(), np.random.default_rng([seed, 7]), 0
@@ -64,6 +70,7 @@ def record(
         if not model:
             yield counter.observe(batch)
             continue
+        damage(before - len(log), learner)
         prepared = learner.prepare(batch)
         complete = begin_observation(learner, batch, prepared)
         seen = complete(learner.train(prepared))

@@ -1,4 +1,4 @@
-"""Signals of the trainer's own index: balance of the nodes, dead ones, and items that change theirs."""
+"""Signals of the trainer's own index: balance of the nodes, dead ones, and items that change or ought to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.monitoring.observation import Observation
-from hsnn.monitoring.watching.signal import GroupDeclaration, Signal, Value
+from hsnn.monitoring.watching.signal import GroupDeclaration, Signal, Sums, Value
 
 # Items whose node is compared with that of the window before: enough for a standard error below one point.
 _SAMPLE = 4096
@@ -23,6 +23,12 @@ SIGNALS = (
         worse="up",
         floor=0.02,
     ),
+    Signal(
+        name="index_stale_share",
+        meaning="share of the items assigned anew that another node was nearest to",
+        worse="up",
+        floor=0.02,
+    ),
 )
 
 
@@ -30,13 +36,16 @@ class IndexSignals:
     """Reads the nodes when a window closes; keeps the nodes of a sample of rows."""
 
     def __init__(self) -> None:
-        self._stride, self._nodes = 1, np.zeros(0, np.int32)
+        self._stride, self._nodes, self._sums = 1, np.zeros(0, np.int32), Sums()
 
     def update(self, observation: Observation) -> None:
-        """Do nothing: the nodes are read when the window closes."""
+        """Count the items that were assigned anew; the nodes are read when the window closes."""
+        self._sums.add(assigned=observation.model.assigned, moved=observation.model.moved)
 
     def close(self, observation: Observation) -> Mapping[str, Value]:
-        """Return balance, dead nodes and churn; NaN before there are nodes."""
+        """Return balance, dead nodes, churn and staleness; NaN before there are nodes."""
+        stale = self._sums.share("moved", "assigned")
+        self._sums.clear()
         sizes = observation.node_sizes
         if not len(sizes) or not sizes.any():
             return dict.fromkeys((signal.name for signal in SIGNALS), float("nan"))
@@ -44,6 +53,7 @@ class IndexSignals:
             "index_max_over_mean": float(np.log(sizes.max() / sizes.mean())),
             "index_dead_share": float((sizes == 0).mean()),
             "index_churn": self._churn(observation.node_of),
+            "index_stale_share": stale,
         }
 
     def _churn(self, node_of: NDArray[np.int32]) -> float:
@@ -57,13 +67,15 @@ class IndexSignals:
         return float((nodes[common] != before[common])[both].mean()) if both.any() else float("nan")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the nodes of the sample."""
-        return {"stride": self._stride, "nodes": self._nodes.astype("<i4").tobytes()}
+        """Return the nodes of the sample, and the open window."""
+        nodes = self._nodes.astype("<i4").tobytes()
+        return {"stride": self._stride, "nodes": nodes, "sums": self._sums.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
         self._stride = int(state["stride"])
         self._nodes = np.frombuffer(state["nodes"], "<i4").astype(np.int32)
+        self._sums.load_state_dict(state.get("sums", {}))  # younger than the others
 
 
 GROUP = GroupDeclaration(IndexSignals, SIGNALS)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from hsnn.monitoring.observation import Observation
 from hsnn.monitoring.watching.signal import GroupDeclaration, Signal, Sums, Value
 
-# Share of the candidates that an item must be among to count as found: about 50 of some thousand.
-_TOP = 0.02
+TOP = 0.02
+"""Share of the candidates that an item must be among to count as found: about 50 of some thousand."""
 
-# Events on unseen or remembered items before their recall is measured: its standard error is at most 0.1 then.
-_LEAST = 25
+LEAST = 25
+"""Events of a kind before their recall is measured: its standard error is at most 0.1 then."""
 
 SIGNALS = (
     # The quickest test for loss and recall: the model recovers from a change of interests while another one hesitates.
@@ -94,7 +94,7 @@ class ModelSignals:
         if math.isfinite(model.gradient_norm) and model.gradient_norm > 0:
             sums.add(gradient=math.log(model.gradient_norm), gradients=1)
         if len(model.ranks) == len(observation.items):
-            found = model.ranks < _TOP
+            found = model.ranks < TOP
             sums.add(found=found.sum(), ranked=len(found))
             self._add_part("fresh", found, observation.unseen_items)
             self._add_part("memory", found, observation.repeated)
@@ -120,7 +120,7 @@ class ModelSignals:
             "model_gradient_norm": sums.share("gradient", "gradients"),
         }
         for part in ("fresh", "memory"):
-            enough = values.get(part, 0.0) >= _LEAST
+            enough = values.get(part, 0.0) >= LEAST
             found[f"model_{part}_recall"] = sums.share(f"{part}_found", part) if enough else float("nan")
         sums.clear()
         return found

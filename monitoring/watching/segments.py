@@ -23,6 +23,9 @@ _RECENT, _USUAL = 4, 0.98
 # A share that moved by less is not worth a word.
 _WORTH_NAMING = 0.03
 
+# Characters of a segment's value, at most.
+_LONGEST = 40
+
 Counts = dict[str, dict[str, float]]
 
 
@@ -49,10 +52,10 @@ class Segments:
         step = max(len(observation.actions) // _SAMPLE, 1)
         self.count(("action", action) for action in observation.actions[::step])
         for mapping in observation.contexts[::step]:
-            self.count(_texts(mapping or {}))
+            self.count(texts_of(mapping or {}))
         step = max(len(observation.item_features) // _SAMPLE, 1)
         for mapping in observation.item_features[::step]:
-            self.count(_texts(mapping))
+            self.count(texts_of(mapping))
 
     def count(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Count fields and values."""
@@ -104,7 +107,7 @@ class Segments:
         self._usual = _copy(state["usual"])
 
 
-def _texts(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
+def texts_of(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return fields with a text, a truth value, or a list's first text: numbers and titles are no segments."""
     pairs = []
     for field, value in mapping.items():
@@ -112,10 +115,6 @@ def _texts(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
         if isinstance(first, bool | str) and len(str(first)) <= _LONGEST:
             pairs.append((field, str(first)))
     return pairs
-
-
-# Characters of a segment's value, at most.
-_LONGEST = 40
 
 
 def _copy(counts: Mapping[str, Mapping[str, float]]) -> Counts:

@@ -41,6 +41,9 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
             gradient_norm=float(guard.last[StepKind.BATCH]),
             ranks=np.zeros(0, np.float32) if report.ranks is None else report.ranks,
             index_recall=recall.hits / recall.probes if recall.probes else float("nan"),
+            sources=np.zeros(0, np.uint8) if report.sources is None else report.sources,
+            assigned=report.assigned,
+            moved=report.moved,
             labels=labels.labels if known and labels is not None else none,
             probabilities=chances if known and chances is not None else none,
         )

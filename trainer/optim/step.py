@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hsnn.monitoring.observation import MEMORY_NAMES, NEIGHBOURS_NAME
 from hsnn.trainer.distributed.shard import QueryShard, StepTotals
 from hsnn.trainer.features.pair_facts import PairFacts
 from hsnn.trainer.features.queries import QueryArrays
@@ -65,15 +66,18 @@ class StepCandidates(NamedTuple):
     cross: NDArray[np.float32] | None = None
     facts: PairFacts | None = None
 
-    def named_targets(self) -> NDArray[np.bool_]:
-        """Return which events (B,) have an item that pair facts name, so that it is a candidate without the index."""
-        named = np.zeros(len(self.targets), bool)
+    def target_sources(self) -> NDArray[np.uint8]:
+        """Return which pair facts name each event's item (B,), `NEIGHBOURS_NAME` and `MEMORY_NAMES` added up.
+
+        An item that one of them names is a candidate without the index.
+        """
+        named = np.zeros(len(self.targets), np.uint8)
         if self.facts is not None:
-            for query, candidate in (
-                (self.facts.query, self.facts.candidate),
-                (self.facts.own_query, self.facts.own_candidate),
+            for flag, query, candidate in (
+                (NEIGHBOURS_NAME, self.facts.query, self.facts.candidate),
+                (MEMORY_NAMES, self.facts.own_query, self.facts.own_candidate),
             ):
-                named[query[self.targets[query] == candidate]] = True
+                named[query[self.targets[query] == candidate]] |= np.uint8(flag)
         return named
 
 

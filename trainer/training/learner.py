@@ -69,22 +69,34 @@ class Learner(LearnerState):
         if losses.refused:
             self.last_batch = 0
             return StepReport(losses.item, losses.node, 0, unsafe=prepared.events, refused=losses.refused)
-        self._probe_index(prepared, candidates, losses.probes)
+        sources = None
+        if losses.probes is not None and len(losses.probes):
+            sources = candidates.target_sources()[: len(prepared.items)]
+            self._probe_index(prepared, losses.probes, sources)
+        assigned = moved = 0
         if losses.leaves is not None:
             alive = self.alive(candidates.rows)  # not all that is learned again is
-            self.leaves.assign_rows(candidates.rows[alive], losses.leaves[alive])
+            rows, nodes = candidates.rows[alive], losses.leaves[alive]
+            before = self.leaves.node_of[rows]
+            assigned, moved = int((before >= 0).sum()), int(((before >= 0) & (before != nodes)).sum())
+            self.leaves.assign_rows(rows, nodes)
             self._extra_steps(examples, candidates)
         self._count(prepared)
         item, node = (losses.item, losses.node) if len(prepared.items) else (float("nan"), float("nan"))
-        ranks = None if losses.ranks is None else losses.ranks[: len(prepared.items)]
-        return StepReport(item, node, prepared.events, chances=losses.probabilities, judged=True, ranks=ranks)
+        return StepReport(
+            item,
+            node,
+            prepared.events,
+            chances=losses.probabilities,
+            judged=True,
+            ranks=None if losses.ranks is None else losses.ranks[: len(prepared.items)],
+            sources=sources,
+            assigned=assigned,
+            moved=moved,
+        )
 
-    def _probe_index(
-        self, prepared: PreparedBatch, candidates: StepCandidates, probes: NDArray[np.float32] | None
-    ) -> None:
+    def _probe_index(self, prepared: PreparedBatch, probes: NDArray[np.float32], sources: NDArray[np.uint8]) -> None:
         """Measure the sources on the first events of a batch: those whose item ranks within the budget, as it seems."""
-        if probes is None or not len(probes):
-            return
         model, count = self.config.model, min(len(probes), len(prepared.items))
         ranks = probes[:count, -1] * len(self.leaves)  # of the candidates, who are a sample of all items
         indexed = self.leaves.node_of[prepared.items[:count]] >= 0
@@ -93,7 +105,7 @@ class Learner(LearnerState):
             self.leaves,
             probes[liked, :-1],
             prepared.items[liked],
-            candidates.named_targets()[liked],
+            sources[liked] > 0,
             beam=model.beam,
             budget=model.budget,
         )

@@ -39,6 +39,11 @@ class StepReport(NamedTuple):
         Interactions not learned because their item has no row.
     ranks : (n,) float32 or None
         Share of the step's candidates that ranked above each example's item before it was learned.
+    sources : (n,) uint8 or None
+        Sources beside the index that named each example's item (`StepCandidates.target_sources`), where that was
+        measured.
+    assigned, moved : int
+        Candidates that had a node and were assigned anew, and those of them that another node was nearest to.
     """
 
     loss: float
@@ -50,6 +55,9 @@ class StepReport(NamedTuple):
     refused: str = ""
     rowless: int = 0
     ranks: NDArray[np.float32] | None = None
+    sources: NDArray[np.uint8] | None = None
+    assigned: int = 0
+    moved: int = 0
 
 
 def merge_reports(reports: Sequence[StepReport]) -> StepReport:
@@ -68,6 +76,7 @@ def merge_reports(reports: Sequence[StepReport]) -> StepReport:
     events, unsafe = sum(report.events for report in reports), sum(report.unsafe for report in reports)
     refused = next((report.refused for report in reports if report.refused), "")
     ranks = [report.ranks for report in reports if report.ranks is not None]
+    sources = [report.sources for report in reports if report.sources is not None]
     return StepReport(
         loss=item,
         node_loss=node,
@@ -77,6 +86,9 @@ def merge_reports(reports: Sequence[StepReport]) -> StepReport:
         judged=reports[0].judged,
         refused=refused,
         ranks=np.concatenate(ranks) if len(ranks) == len(reports) else None,
+        sources=np.concatenate(sources) if len(sources) == len(reports) else None,
+        assigned=sum(report.assigned for report in reports),
+        moved=sum(report.moved for report in reports),
     )
 
 

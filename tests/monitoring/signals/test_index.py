@@ -13,11 +13,11 @@ from hsnn.monitoring.signals import index
 from hsnn.monitoring.signals.index import GROUP
 
 
-def nodes(node_of: Any, count: int = 4) -> Observation:
+def nodes(node_of: Any, count: int = 4, **figures: int) -> Observation:
     """An index with these nodes of the items; -1 is none."""
     node_of = np.array(node_of, np.int32)
     sizes = np.bincount(node_of[node_of >= 0], minlength=count)
-    return Observation(ts=1, model=ModelFigures(loss=1.0), node_of=node_of, node_sizes=sizes)
+    return Observation(ts=1, model=ModelFigures(loss=1.0, **figures), node_of=node_of, node_sizes=sizes)
 
 
 def test_balance_and_dead_nodes(close_window: Any) -> None:
@@ -43,3 +43,10 @@ def test_a_sample_is_compared_when_there_are_many_items(close_window: Any, monke
 
 def test_before_there_are_nodes_nothing_is_measured(close_window: Any) -> None:
     assert all(math.isnan(value) for value in close_window(GROUP, nodes([])).values())
+
+
+def test_staleness_is_of_the_items_assigned_anew_in_the_window(close_window: Any) -> None:
+    group = GROUP.create()
+    values = close_window(group, nodes([0, 1], assigned=30, moved=3), nodes([0, 1], assigned=10, moved=1))
+    assert values["index_stale_share"] == pytest.approx(0.1)
+    assert math.isnan(close_window(group, nodes([0, 1]))["index_stale_share"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hsnn.monitoring.observation import MEMORY_NAMES, NEIGHBOURS_NAME
 from hsnn.trainer.features.pair_facts import OWN_FEATURES, PairFacts
 from hsnn.trainer.optim.step import ExcludedPairs, StepCandidates
 
@@ -33,8 +34,20 @@ def test_a_target_is_named_by_neighbours_or_by_the_users_past():
         own_candidate=np.array([1, 0]),
         own=np.zeros((2, OWN_FEATURES), np.float32),
     )
-    assert candidates(facts).named_targets().tolist() == [True, False, True, False]
+    assert candidates(facts).target_sources().tolist() == [NEIGHBOURS_NAME, 0, MEMORY_NAMES, 0]
 
 
 def test_without_facts_none_is_named():
-    assert not candidates(None).named_targets().any()
+    assert not candidates(None).target_sources().any()
+
+
+def test_a_target_may_have_two_sources():
+    facts = PairFacts(
+        query=np.array([3]),
+        candidate=np.array([1]),
+        lift=np.zeros((1, 2), np.float32),
+        own_query=np.array([3]),
+        own_candidate=np.array([1]),
+        own=np.zeros((1, OWN_FEATURES), np.float32),
+    )
+    assert candidates(facts).target_sources().tolist() == [0, 0, 0, NEIGHBOURS_NAME + MEMORY_NAMES]

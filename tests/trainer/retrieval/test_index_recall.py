@@ -101,3 +101,19 @@ def test_nothing_is_measured_before_there_are_nodes(config: Any, world: Any, tea
     assert not learner.network.seeded
     assert learner.index_recall.probes == 0
     assert learner.delta().index_share == 1.0
+
+
+def test_every_fourth_step_tells_the_sources_and_each_the_items_that_move(
+    config: Any, with_index: Any, new_world: Any, teach: Any
+):
+    learner, world = Learner(with_index(config, seed_after=128)), new_world()
+    reports = [teach(learner, world, 1) for _ in range(16)]
+    looked = [report for report in reports if report.sources is not None]
+    assert 1 <= len(looked) <= 4
+    for report in looked:
+        assert report.sources is not None
+        assert report.ranks is not None
+        assert report.sources.shape == report.ranks.shape
+    assert reports[0].assigned == 0, "no item has a node yet"
+    assert all(0 <= report.moved <= report.assigned for report in reports)
+    assert reports[-1].assigned > 0
