@@ -127,3 +127,16 @@ def check_topic(port: int, run: int) -> None:
     log.append("kept", [ProducerRecord(b"k", b"v")])
     log.flush()
     log.close()
+    check_retention(port, "kept")
+
+
+def check_retention(port: int, topic: str) -> None:
+    """Replayed records are years old: the broker's next look, minutes later, would remove them."""
+    from kafka import KafkaAdminClient
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    admin = KafkaAdminClient(bootstrap_servers=[f"127.0.0.1:{port}"])
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, topic)]
+    configs = admin.describe_configs(wanted, config_filter="all")["topic"][topic]
+    assert int(configs["retention.ms"]["value"]) == -1
+    admin.close()
