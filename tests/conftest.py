@@ -25,12 +25,18 @@ def redis_server() -> Iterator[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Without the slow tests, look at fewer examples where a test names no number; the whole suite takes a hundred."""
-    if "not slow" in config.option.markexpr and not config.getoption("--hypothesis-profile"):
-        from hypothesis import settings
+    """Try properties on the same examples in every run, however slow the machine is: fewer without the slow tests."""
+    if not config.getoption("--hypothesis-profile"):
+        from hypothesis import HealthCheck, settings
 
-        settings.register_profile("fast", max_examples=25)
-        settings.load_profile("fast")
+        settings.register_profile(
+            "suite",
+            deadline=None,
+            derandomize=True,  # --hypothesis-profile=default looks for new ones
+            max_examples=25 if "not slow" in config.option.markexpr else 100,
+            suppress_health_check=[HealthCheck.too_slow],
+        )
+        settings.load_profile("suite")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

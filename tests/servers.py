@@ -14,6 +14,7 @@ from hypothesis import settings
 from hsnn.embedded import EmbeddedRedis
 from hsnn.embedded.process import free_port
 from hsnn.streaming.redis.client import Redis, connect
+from tests.waiting import DEADLINE
 
 KINDS = ("embedded", "redis", "cluster")
 """The wheel's Valkey; the server that REDIS_SERVER names; a cluster of three nodes of the former."""
@@ -72,7 +73,7 @@ def _node(bus: int) -> EmbeddedRedis:
 
 def _await_cluster(clients: list[Redis]) -> None:
     """All nodes know all nodes and all slots."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE
     while not all(_whole(client) for client in clients):
         assert time.monotonic() < deadline, "the nodes of the cluster did not find each other"
         time.sleep(0.05)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+# Seconds after which a test gives up waiting for what takes moments: a machine that is slow or busy fails no test, and
+# waiting costs nothing where all is well. Half of what a test may take as a whole.
+DEADLINE = 60.0
 
-def eventually(condition: Callable[[], object], seconds: float) -> bool:
+
+def eventually(condition: Callable[[], object], seconds: float = DEADLINE) -> bool:
     """Return whether a condition holds in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -16,6 +20,6 @@ def eventually(condition: Callable[[], object], seconds: float) -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = DEADLINE) -> None:
     """Wait until a condition holds; fail if it does not in time."""
     assert eventually(condition, seconds), "the condition did not hold in time"

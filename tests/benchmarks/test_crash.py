@@ -50,7 +50,6 @@ def harness(clicks: str, file: Path, *more: str) -> tuple[int, dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("log", ["redis", pytest.param("kafka", marks=pytest.mark.kafka)])
 def test_killed_in_every_phase_it_ends_as_if_nobody_had_touched_it(log, clicks, tmp_path, request):
     if log == "kafka":
@@ -63,7 +62,6 @@ def test_killed_in_every_phase_it_ends_as_if_nobody_had_touched_it(log, clicks, 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("fault", "named"), [("generator", "learner.steps"), ("position", "killed run: 2509 produced is not")]
 )

@@ -11,7 +11,6 @@ from hsnn.indexer.store.reader import IndexReader
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)  # seconds; it starts processes, on whatever machine
 def test_a_few_kills_and_a_pause_leave_the_index_whole(tmp_path):
     file = tmp_path / "kills.json"
     with pytest.raises(SystemExit) as ended:

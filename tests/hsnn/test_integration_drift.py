@@ -21,8 +21,9 @@ from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.schema.events import Interaction, encode
+from tests.waiting import DEADLINE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 BATCH = 64
 EVENTS = 160 * BATCH
@@ -73,7 +74,7 @@ def roles(tmp_path: Path, redis_client: Redis, redis_server: str) -> Iterator[Ro
         for name, command in (("scheduler", "schedule"), ("trainer", "train")):
             running.start(name, [command, "--config", str(tmp_path / "hsnn.toml")])
         for port in (chosen.monitoring.scheduler_port, chosen.monitoring.trainer_port):
-            running.wait_until(lambda port=port: ready(f"http://127.0.0.1:{port}"), "the roles", 60)  # type: ignore[misc]
+            running.wait_until(lambda port=port: ready(f"http://127.0.0.1:{port}"), "the roles", DEADLINE)  # type: ignore[misc]
         yield running
     finally:
         running.end()
@@ -102,14 +103,14 @@ def test_planted_drift_leads_to_alarm_refresh_version_and_audit(
 ) -> None:
     reader = IndexReader(redis_client)
     send(redis_server, drift=True)
-    roles.wait_until(lambda: learned(redis_client) == EVENTS, "all events to be learned", 90)
+    roles.wait_until(lambda: learned(redis_client) == EVENTS, "all events to be learned", 2 * DEADLINE)
 
     def answered(redis: Redis) -> bool:
         found = audit(redis)
         alarms = {entry.alarm for entry in found if entry.event == "alarm"}
         return bool(alarms) and alarms <= {entry.alarm for entry in found if entry.event == "outcome"}
 
-    roles.wait_until(lambda: answered(redis_client), "an alarm and its outcome", 30)
+    roles.wait_until(lambda: answered(redis_client), "an alarm and its outcome", DEADLINE)
     found = audit(redis_client)
     alarm = next(entry for entry in found if entry.event == "alarm" and entry.kind == "loss_drift")
     assert alarm.detail["value"] > alarm.detail["threshold"]
@@ -132,9 +133,9 @@ def test_planted_drift_leads_to_alarm_refresh_version_and_audit(
 
 def test_its_quiet_twin_raises_none(roles: RoleProcesses, redis_client: Redis, redis_server: str) -> None:
     send(redis_server, drift=False)
-    roles.wait_until(lambda: learned(redis_client) == EVENTS, "all events to be learned", 90)
+    roles.wait_until(lambda: learned(redis_client) == EVENTS, "all events to be learned", 2 * DEADLINE)
     lag: Callable[[], int] = lambda: decode_hash(redis_client.hgetall(key("progress")))["lag_records"]  # type: ignore[arg-type]  # noqa: E731
-    roles.wait_until(lambda: lag() == 0, "the log to be drained", 10)
+    roles.wait_until(lambda: lag() == 0, "the log to be drained", DEADLINE)
     assert redis_client.xlen(key("alarms")) == 0
     assert audit(redis_client) == []
     assert IndexReader(redis_client).current() == 1, "the first version, and no reason for another"

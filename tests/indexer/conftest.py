@@ -203,7 +203,7 @@ def shards(server_kind: str) -> int:
 
 @pytest.fixture
 def lease(redis_client: Redis, shards: int) -> Lease:
-    taken = Lease(redis_client, ttl=30, owner="test", shard_count=shards)
+    taken = Lease(redis_client, ttl=3600, owner="test", shard_count=shards)
     assert taken.acquire()
     return taken
 

@@ -123,7 +123,7 @@ class World(ItemChanges):
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_node_is_ever_above_its_cap(redis_client, toy, follow, shards, steps, over, floor, margin) -> None:
     redis_client.flushall()
-    lease = Lease(redis_client, 30, shard_count=shards)
+    lease = Lease(redis_client, 3600, shard_count=shards)
     assert lease.acquire()
     store = IndexStore(redis_client, lease, chunk=3)
     Moments(store)
@@ -145,7 +145,7 @@ class Crowd:
     rules = PlacementRules(over_mean=1.3, floor=2)
 
     def __init__(self, toy, follow, seed, chunk=3) -> None:
-        lease, self._rng = Lease(toy.redis, 30, shard_count=5), np.random.default_rng(seed)
+        lease, self._rng = Lease(toy.redis, 3600, shard_count=5), np.random.default_rng(seed)
         assert lease.acquire()
         self._toy, self._follow = toy, follow
         self.store = IndexStore(toy.redis, lease, chunk)

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from functools import partial
 
 import pytest
 
@@ -15,13 +14,11 @@ from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.health import Health
 from hsnn.streaming.redis.client import connect
 from hsnn.streaming.redis.keys import key
-from tests import waiting
-
-eventually = partial(waiting.eventually, seconds=15.0)
+from tests.waiting import DEADLINE, eventually
 
 pytestmark = pytest.mark.slow
 
-QUIET = IndexerConfig(lease_ttl="3s", refresh_sweep="2s", alarm_sweep="60s", item_sweep="60s")
+QUIET = IndexerConfig(lease_ttl="60s", refresh_sweep="2s", alarm_sweep="60s", item_sweep="60s")
 
 
 @pytest.fixture
@@ -39,7 +36,7 @@ def scheduled(folder):
     thread.start()
     yield servers, client, health
     stop.set()
-    thread.join(20)
+    thread.join(DEADLINE)
     for server in servers:
         server.stop()
     assert not thread.is_alive()

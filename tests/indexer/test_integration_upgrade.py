@@ -19,7 +19,7 @@ SHARDS = 4
 
 
 def lead(redis: Redis) -> Leader:
-    lease = Lease(redis, 30, shard_count=SHARDS)
+    lease = Lease(redis, 3600, shard_count=SHARDS)
     assert lease.acquire(force=True)
     store = IndexStore(redis, lease, chunk=3)
     leader = Leader(store, Builder(store))

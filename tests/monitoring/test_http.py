@@ -10,11 +10,12 @@ from prometheus_client import CollectorRegistry, Counter
 
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.http import PortTakenError, start_http
+from tests.waiting import DEADLINE
 
 
 def get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -162,7 +162,7 @@ with hsnn.EmbeddedRedis() as redis:
     for event in events:
         log.append("engagements", [ProducerRecord(b"u", encode(event))])
     log.flush()
-    batch = hsnn.Consumer(log, hsnn.Config().streaming).next_batch(timeout=10.0)
+    batch = hsnn.Consumer(log, hsnn.Config().streaming).next_batch(timeout=60.0)
     report = learner.train(learner.prepare(batch))
     log.close()
 print("learned", report.events, "in", hsnn.__file__, sorted({name.partition(".")[0] for name in sys.modules} & {

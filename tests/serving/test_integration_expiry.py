@@ -10,6 +10,7 @@ from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import MODES, Filters, Request
 from hsnn.serving.search.retrieval import retrieve
+from tests.waiting import DEADLINE
 
 S = 1000
 EVERYTHING = RetrievalLimits(beam=6, budget=100)
@@ -88,7 +89,7 @@ def test_through_a_real_server_and_while_the_scheduler_is_away(redis_client, pla
     follower = MirrorFollower(redis_client, mirror, ServingMetrics(), health)
     follower.start()
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + DEADLINE
         while not mirror.loaded and time.monotonic() < deadline:
             time.sleep(0.01)
         assert mirror.loaded

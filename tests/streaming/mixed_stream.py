@@ -15,6 +15,7 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Position, RecordBatch
 from hsnn.streaming.schema.arrow import write_interactions
 from hsnn.streaming.schema.batch import Batch
+from tests.waiting import DEADLINE
 
 START = 893_286_638_000
 
@@ -76,7 +77,7 @@ def drain(consumer: Consumer, timeout: float = 0.02) -> list[Batch]:
 def drain_until_caught_up(consumer: Consumer) -> list[Batch]:
     batches: list[Batch] = []
     while not batches or not batches[-1].caught_up:
-        batch = consumer.next_batch(20.0)
+        batch = consumer.next_batch(DEADLINE)
         assert batch is not None
         batches.append(batch)
     return batches

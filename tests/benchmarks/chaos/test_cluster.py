@@ -7,11 +7,10 @@ import pytest
 from benchmarks.chaos.clocks import Clock
 from benchmarks.chaos.cluster import PORTS, ClusterBackend
 from hsnn.demo.settings import free_ports
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE, wait_until
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)  # seconds; it starts six servers, on whatever machine
 def test_a_killed_master_is_replaced(tmp_path):
     acl = tmp_path / "users.acl"
     acl.write_text("user default on nopass ~* &* +@all\n")
@@ -19,8 +18,8 @@ def test_a_killed_master_is_replaced(tmp_path):
     try:
         cluster.start()
         cluster.kill()
-        wait_until(lambda: not cluster.is_whole(), seconds=60)
+        wait_until(lambda: not cluster.is_whole())
         cluster.revive()
-        wait_until(cluster.is_whole, seconds=120)
+        wait_until(cluster.is_whole, 2 * DEADLINE)
     finally:
         cluster.stop()

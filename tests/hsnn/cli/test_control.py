@@ -73,7 +73,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture
 def crowded(redis_client: Redis, toys: ModuleType) -> None:
     """A version of 4 nodes: 9 items in node 1, one in each of the others."""
-    trainer, lease = toys.ToyTrainer(redis_client), Lease(redis_client, 30, "test")
+    trainer, lease = toys.ToyTrainer(redis_client), Lease(redis_client, 3600, "test")
     assert lease.acquire()
     store = IndexStore(redis_client, lease)
     for number in range(12):

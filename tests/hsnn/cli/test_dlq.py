@@ -48,7 +48,7 @@ def consume(url: str, state: Any = None) -> Any:
     """Read the log to its end, as a trainer would."""
     log = RedisLog(url)
     consumer = Consumer(log, StreamingConfig(partitions=1, max_wait=0.001), state=state)
-    while consumer.next_batch(0.1) is not None:
+    while consumer.next_batch(0.1) is not None or consumer.lag()[0]:
         pass
     found = consumer.state_dict()
     log.close()

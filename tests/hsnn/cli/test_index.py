@@ -33,7 +33,7 @@ class Toys:
 
     def __init__(self, redis: Redis, url: str, trainer: Any) -> None:
         self.redis, self._url, self.trainer = redis, url, trainer
-        self.lease = Lease(redis, 30, "test")
+        self.lease = Lease(redis, 3600, "test")
         assert self.lease.acquire()
         self.store = IndexStore(redis, self.lease)
         self.leader = Leader(self.store, Builder(self.store))

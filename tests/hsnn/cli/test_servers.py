@@ -9,6 +9,7 @@ import pytest
 from hsnn.embedded.process import free_port
 from hsnn.streaming.redis.client import connect
 from tests.paths import ROOT
+from tests.waiting import DEADLINE
 
 
 @pytest.mark.slow
@@ -26,5 +27,5 @@ def test_a_server_runs_until_it_is_asked_to_end_and_keeps_its_data(tmp_path):
             client.close()
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0
+            assert process.wait(DEADLINE) == 0
             process.stdout.close()

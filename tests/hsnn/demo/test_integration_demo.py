@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
+from tests.waiting import DEADLINE, eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Run:
@@ -42,7 +43,7 @@ class Run:
     def stage(self) -> Path | None:
         return next(self.folder.glob("hsnn-demo-*"), None)
 
-    def until(self, condition: Callable[[], object], seconds: float = 90.0) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 2 * DEADLINE) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, self.text
@@ -59,7 +60,7 @@ class Run:
 
     def role(self, command: str) -> int:
         """Process of a role, waited for; the shell around it is another one."""
-        self.until(lambda: self._find(command), 30)
+        self.until(lambda: self._find(command))
         found = self._find(command)
         assert found is not None
         return found
@@ -84,11 +85,8 @@ EVENTS = 12_000
 """Enough that the stream goes on for seconds after the server is ready: probes begin then."""
 
 
-def nobody(run: Run, seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while run.roles() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not run.roles()
+def nobody(run: Run, seconds: float = DEADLINE) -> bool:
+    return eventually(lambda: not run.roles(), seconds)
 
 
 @pytest.fixture
@@ -134,7 +132,7 @@ def test_events_flow_items_come_and_go_and_everything_is_accounted_for(
         "trainer.model.nodes=16",
     )
     runs.append(run)
-    run.until(lambda: "curl -s" in run.text, 120)
+    run.until(lambda: "curl -s" in run.text, 3 * DEADLINE)
     found = json.loads(figures.read_text())
     assert found["events"] == {"produced": EVENTS, "trained": EVENTS, "dead_lettered": 0, "dropped": 0, "pending": 0}
     assert found["in_log"] == EVENTS
@@ -151,10 +149,10 @@ def test_events_flow_items_come_and_go_and_everything_is_accounted_for(
     assert f"{EVENTS:,} produced = {EVENTS:,} trained + 0 dead-lettered + 0 dropped + 0 pending" in run.text
     assert len(re.findall(r"1\. Film \d+ \(1990\)", run.text)) == 3
     command = next(line for line in run.text.splitlines() if line.startswith("curl -s"))
-    said = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=20, check=True).stdout
+    said = subprocess.check_output(["/bin/sh", "-c", command], text=True, timeout=DEADLINE)
     assert len(json.loads(said)["items"]) == 5
     run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(30) == 0, run.text
+    assert run.process.wait(DEADLINE) == 0, run.text
     assert nobody(run)
     assert run.left() == []
 
@@ -164,10 +162,10 @@ def test_ctrl_c_ends_every_process(folder: Path, films: Callable[[int], Path], r
     runs.append(run)
     run.until(run.learning)
     run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(30) == 130, run.text
+    assert run.process.wait(DEADLINE) == 130, run.text
     assert "stopped; nothing is left running" in run.text
     assert "Traceback" not in run.text
-    assert nobody(run, 0.0)
+    assert not run.roles()
     assert run.left() == []
 
 
@@ -180,9 +178,9 @@ def test_a_second_ctrl_c_ends_everything_at_once(folder: Path, films: Callable[[
     time.sleep(0.5)
     again = time.monotonic()
     run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(10) == 130, run.text
-    assert time.monotonic() - again < 2.0
-    assert nobody(run, 2.0)
+    assert run.process.wait(DEADLINE) == 130, run.text
+    assert time.monotonic() - again < 8, "before the ten seconds that ending in order takes"
+    assert nobody(run)
     assert run.left() == []
 
 
@@ -192,10 +190,8 @@ def test_a_role_that_dies_is_told_and_its_logs_are_kept(
     run = Run(folder, "--data", f"ml-100k:{films(2000)}")
     runs.append(run)
     os.kill(run.role("train"), signal.SIGKILL)
-    killed = time.monotonic()
-    run.until(lambda: "trainer ended by itself" in run.text, 10)
-    assert time.monotonic() - killed < 1.0
-    assert run.process.wait(30) == 1
+    run.until(lambda: "trainer ended by itself" in run.text)
+    assert run.process.wait(DEADLINE) == 1
     assert "trainer ended by itself by signal 9" in run.text
     assert "everything it wrote is kept in" in run.text
     assert "Traceback" not in run.text
@@ -215,7 +211,7 @@ def test_a_role_that_dies_is_told_and_its_logs_are_kept(
 )
 def test_what_cannot_work_is_said_before_anything_starts(folder: Path, arguments: list[str], said: str) -> None:
     run = Run(folder, *arguments)
-    assert run.process.wait(60) == 2, run.text
+    assert run.process.wait(DEADLINE) == 2, run.text
     assert said in " ".join(run.text.split())
     assert "Traceback" not in run.text
     assert run.left() == []

@@ -17,6 +17,7 @@ from hsnn.demo.probes import FreshnessProbes
 from hsnn.streaming.redis.client import Redis, connect
 from hsnn.streaming.redis.keys import key
 from hsnn.trainer.messages import Feed, FeedItem
+from tests.waiting import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -63,13 +64,6 @@ def announce(redis: Redis, *items: FeedItem) -> None:
     redis.xadd(key("feed"), {b"d": Feed(1, list(items)).encode()})
 
 
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
-
-
 def probing(
     redis_server: str, server: Server, spacing: float = 0.0
 ) -> tuple[FreshnessProbes, list[tuple[float, bool]]]:
@@ -86,18 +80,18 @@ def test_a_probe_lasts_from_sending_to_the_first_answer_with_the_item(
 ) -> None:
     announce(redis_client, item("before", 0), item("also before", 4))
     thread, found = probing(redis_server, server)
-    until(lambda: thread._rows == 5)
+    wait_until(lambda: thread._rows == 5)
     announce(redis_client, item("changed", 3), item("new", 5))
-    until(lambda: server.asked)
+    wait_until(lambda: server.asked)
     time.sleep(0.3)
     assert found == []
     server.known.add("new")
-    until(lambda: found)
+    wait_until(lambda: found)
     thread.end()
     assert thread.error is None
     assert {name for query in server.asked for name in query["filters"]["items"]} == {"new"}
     (seconds, answered), *rest = found
-    assert 0.3 <= seconds < 2.0
+    assert 0.3 <= seconds < DEADLINE
     assert answered
     assert rest == []
 
@@ -109,11 +103,11 @@ def test_one_item_in_a_while_is_probed_however_slow_the_others_are(
     for row in range(30):
         announce(redis_client, item(f"i{row}", row))
         time.sleep(0.02)
-    until(lambda: server.asked)
+    wait_until(lambda: server.asked)
     waiting = {query["filters"]["items"][0] for query in server.asked}
     assert 3 <= len(waiting) <= 6
     server.known |= waiting
-    until(lambda: len(found) == len(waiting))
+    wait_until(lambda: len(found) == len(waiting))
     thread.end()
 
 
@@ -122,10 +116,10 @@ def test_an_item_that_never_comes_counts_as_unanswered_with_its_age(
 ) -> None:
     monkeypatch.setattr(probes, "_TIMEOUT", 0.5)
     thread, found = probing(redis_server, server)
-    until(lambda: thread._position is not None)
+    wait_until(lambda: thread._position is not None)
     time.sleep(0.2)
     announce(redis_client, item("lost", 0))
-    until(lambda: found)
+    wait_until(lambda: found)
     assert found[0][0] >= 0.5
     assert not found[0][1]
     thread.end()
@@ -135,7 +129,7 @@ def test_a_call_that_fails_leaves_the_item_open(
     redis_client: Redis, redis_server: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thread, found = probing(redis_server, server)
-    until(lambda: thread._answered_at)
+    wait_until(lambda: thread._answered_at)
     post, failed = thread._http.post, []
 
     def reset(*arguments: Any, **options: Any) -> httpx.Response:
@@ -144,10 +138,10 @@ def test_a_call_that_fails_leaves_the_item_open(
 
     monkeypatch.setattr(thread._http, "post", reset)
     announce(redis_client, item("new", 0))
-    until(lambda: failed)
+    wait_until(lambda: failed)
     monkeypatch.setattr(thread._http, "post", post)
     server.known.add("new")
-    until(lambda: found)
+    wait_until(lambda: found)
     assert found[0][1]
     assert thread.error is None
     thread.end()
@@ -162,5 +156,5 @@ def test_a_server_that_goes_away_is_told(
     server.shutdown()
     server.server_close()
     announce(redis_client, item("new", 0))
-    until(lambda: thread.error is not None)
+    wait_until(lambda: thread.error is not None)
     thread.end()

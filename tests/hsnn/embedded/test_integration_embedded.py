@@ -15,6 +15,7 @@ from hsnn.embedded import EmbeddedRedis
 from hsnn.embedded import kafka as embedded_kafka
 from hsnn.embedded.process import ChildServer, EmbeddedError, accepts, free_port
 from hsnn.streaming.redis.client import connect
+from tests.waiting import DEADLINE
 
 
 def gone(port: int, seconds: float = 10.0) -> bool:
@@ -66,7 +67,7 @@ def test_the_server_does_not_outlive_its_parent(how: signal.Signals) -> None:
     port = int(parent.stdout.readline())
     assert accepts(port)
     os.kill(parent.pid, how)
-    parent.wait(10)
+    parent.wait(DEADLINE)
     parent.stdout.close()
     assert gone(port)
 
@@ -113,7 +114,7 @@ def test_kafka_starts_keeps_its_data_and_stops(kafka_tools: None, tmp_path: Path
             assert broker.stdout.readline().strip() == f"KAFKA_BOOTSTRAP=127.0.0.1:{port}"
             check_topic(port, run)
             assert embedded_kafka.main(["stop"]) == 0
-            assert broker.wait(30) == 0
+            assert broker.wait(DEADLINE) == 0
         assert gone(port)
 
 

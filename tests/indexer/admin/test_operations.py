@@ -1,7 +1,5 @@
 """A person beside the leader: whatever is broken is repaired, a hold lasts, and the old leader writes nothing more."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -23,6 +21,7 @@ from hsnn.indexer.store.writer import IndexStore, RecordLocation
 from hsnn.indexer.verify.verify import KINDS, verify
 from hsnn.monitoring.audit import AuditTrail
 from tests import servers
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.every_server
 
@@ -94,7 +93,7 @@ def test_any_damage_is_repaired(redis_client, toy, config, server_kind) -> None:
     @example(damage=[("cut short", 0), ("stray", 3)])
     def holds(damage) -> None:
         redis_client.flushall()
-        lease = Lease(redis_client, 30, shard_count=config.shards)
+        lease = Lease(redis_client, 3600, shard_count=config.shards)
         assert lease.acquire()
         store, world = IndexStore(redis_client, lease), type(toy)(redis_client)
         for number in range(8):
@@ -165,10 +164,11 @@ def test_the_leader_is_fenced_by_a_repair_and_a_fenced_repair_writes_nothing(
     assert verify(store, 1).clean
 
 
-def test_the_lease_is_kept_through_a_long_repair(store, config) -> None:
-    brief = config.model_copy(update={"lease_ttl": 0.1})
-    with operations.leadership(store.redis, brief) as leading_store:
-        time.sleep(0.4)
+def test_the_lease_is_kept_through_a_long_repair(store, config, monkeypatch) -> None:
+    monkeypatch.setattr("hsnn.streaming.redis.lease_keeper._RENEWALS_PER_TTL", 10_000)
+    with operations.leadership(store.redis, config) as leading_store:
+        store.redis.pexpire(store.key("lease"), 1000)
+        wait_until(lambda: store.redis.pttl(store.key("lease")) > 1000)
         leading_store.drop_snapshot(99)
 
 

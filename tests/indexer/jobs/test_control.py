@@ -2,7 +2,6 @@
 
 import threading
 import time
-from functools import partial
 
 import pytest
 
@@ -13,9 +12,7 @@ from hsnn.indexer.jobs.runner import JobRunner
 from hsnn.indexer.store.lease import Lease
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.audit import AuditTrail
-from tests import waiting
-
-eventually = partial(waiting.eventually, seconds=5.0)
+from tests.waiting import DEADLINE, eventually
 
 
 class Calls:
@@ -95,7 +92,7 @@ def test_what_is_no_request_is_passed_over(store, requests, calls) -> None:
 
 
 def test_a_paused_leader_carries_out_nothing_and_its_successor_does(redis_client, audit, calls) -> None:
-    old, successor = Lease(redis_client, 30, "old"), Lease(redis_client, 30, "successor")
+    old, successor = Lease(redis_client, 3600, "old"), Lease(redis_client, 3600, "successor")
     assert old.acquire(force=True)
     late = ControlRequestHandler(IndexStore(redis_client, old), audit, calls)
     assert successor.acquire(force=True)
@@ -132,12 +129,12 @@ def test_a_request_to_run_during_a_run_leads_to_another_run(store, audit, runner
 
     def job() -> None:
         started.set()
-        assert go.wait(5)
+        assert go.wait(DEADLINE)
         runs.append(1)
 
     runner.add_job("verify", job, every=3600)
     runner.start()
-    assert started.wait(5)
+    assert started.wait(DEADLINE)
     send_request(store, "run", "verify")
     ControlRequestHandler(store, audit, runner).handle_all()
     assert runs == []

@@ -62,11 +62,11 @@ def test_an_overrun_is_shown_until_the_run_ends_and_is_in_the_audit_trail(store,
 
 
 def test_a_paused_leader_writes_no_history(redis_client, audit) -> None:
-    old = Lease(redis_client, 30, "paused")
+    old = Lease(redis_client, 3600, "paused")
     assert old.acquire(force=True)
     job_history = JobHistory(IndexStore(redis_client, old), audit)
     job_history.record_run("settle", 1.0, run(1))
-    successor = Lease(redis_client, 30, "successor")
+    successor = Lease(redis_client, 3600, "successor")
     assert successor.acquire(force=True)
     before = redis_client.hgetall("hsnn:{0}:jobs"), redis_client.lrange("hsnn:{0}:jobs:history:settle", 0, -1)
     with pytest.raises(FencedError):

@@ -14,7 +14,7 @@ from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.health import Health
 from hsnn.streaming.redis.client import Redis
 from tests.extensions import one_file_added
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE, wait_until
 
 COUNT = """
     from hsnn.indexer.jobs.scheduled_job import ScheduledJob
@@ -34,16 +34,16 @@ def test_a_job_is_added_by_one_file(redis_client: Redis, tmp_path: Path) -> None
         return next((job.runs for job in list_jobs(reader) if job.name == "count"), -1)
 
     with one_file_added("hsnn.indexer.jobs.scheduled", tmp_path, "count", COUNT):
-        scheduler = Scheduler(redis_client, IndexerConfig(lease_ttl="500ms"), MonitoringConfig(), Health("scheduler"))
+        scheduler = Scheduler(redis_client, IndexerConfig(lease_ttl="60s"), MonitoringConfig(), Health("scheduler"))
         thread = Thread(target=scheduler.run, args=(stop,))
         thread.start()
         try:
-            wait_until(lambda: runs() == 1, 10.0)  # once when leadership begins
+            wait_until(lambda: runs() == 1)  # once when leadership begins
             redis_client.xadd(reader.key("countable"), {"d": b""})
-            wait_until(lambda: runs() == 2, 10.0)  # when its stream has an entry
+            wait_until(lambda: runs() == 2)  # when its stream has an entry
             send_request(reader, ControlOp.RUN, "count")
-            wait_until(lambda: runs() == 3, 10.0)  # when somebody asks for it
+            wait_until(lambda: runs() == 3)  # when somebody asks for it
         finally:
             stop.set()
-            thread.join(20)
+            thread.join(DEADLINE)
         assert redis_client.get(reader.key("counted")) == b"3"

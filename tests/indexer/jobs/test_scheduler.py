@@ -1,14 +1,12 @@
 """The whole process, in threads: streams in, versions and deltas out."""
 
 import signal
-import statistics
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from contextlib import contextmanager
-from functools import partial
 
 import pytest
 from prometheus_client import REGISTRY
@@ -31,15 +29,14 @@ from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import connect
 from hsnn.streaming.schema.commands import decode_commands
-from tests import waiting
+from tests.waiting import DEADLINE, eventually
 
-eventually = partial(waiting.eventually, seconds=30.0)
 pytestmark = pytest.mark.slow
 
-# Seconds between sweeps: what happens much sooner was announced.
-SWEEP = 10.0
+# Seconds between sweeps: what happens within a test was announced.
+SWEEP = 10 * DEADLINE
 
-QUICK = IndexerConfig(lease_ttl="1s", refresh_sweep=SWEEP, alarm_sweep=SWEEP, item_sweep=SWEEP)
+QUICK = IndexerConfig(lease_ttl="60s", refresh_sweep=SWEEP, alarm_sweep=SWEEP, item_sweep=SWEEP)
 
 
 @contextmanager
@@ -53,7 +50,7 @@ def scheduling(url, config=QUICK, owner="one", send=None):
         yield health
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(DEADLINE)
         client.close()
         assert not thread.is_alive()
 
@@ -70,17 +67,11 @@ def test_first_version_new_items_expiry_and_return_follow_the_streams(redis_serv
         toy.put("just after", 1)
         assert eventually(lambda: reader.current() == 1)
         assert eventually(lambda: reader.item_nodes(1) == toy.alive())
-        delays = []
         for number in range(20):
-            started = time.monotonic()
             toy.put(f"new{number}", number % 4)
             assert eventually(lambda name=f"new{number}": name in reader.item_nodes(1))
-            delays.append(time.monotonic() - started)
-        assert statistics.median(delays) < SWEEP / 10, "announced, not swept"
-        started = time.monotonic()
         toy.pass_time(5000)
         assert eventually(lambda: reader.item_nodes(1) == {})
-        assert time.monotonic() - started < SWEEP / 2, "announced, not swept"
         toy.engage("i1")
         assert eventually(lambda: reader.item_nodes(1) == {"i1": 1})
         assert health.liveness()[0]
@@ -93,13 +84,10 @@ def test_snapshots_become_versions_and_are_told_to_readers(redis_server, reader,
         toy.snapshot()
         assert eventually(lambda: reader.current() == 1)
         toy.shift = 1
-        started = time.monotonic()
         toy.snapshot()
         found = []
-        while not found and time.monotonic() - started < SWEEP:
-            found = reader.read_deltas(1, block_ms=500)
+        assert eventually(lambda: found.extend(reader.read_deltas(1, block_ms=500)) or found)
         assert (found[0][1].op, found[0][1].version) == ("superseded", 2)
-        assert time.monotonic() - started < SWEEP / 2, "announced, not swept"
         assert reader.item_nodes(2) == toy.alive()
 
 
@@ -122,20 +110,21 @@ def test_an_alarm_leads_to_a_refresh_a_version_and_a_record(redis_server, reader
 
 
 def test_another_takes_over_and_the_pushed_out_one_stands_by(redis_server, reader, toy) -> None:
-    with scheduling(redis_server, owner="one"):
+    soon = QUICK.model_copy(update={"lease_ttl": 1.0})  # a third of it passes before it is tried again
+    with scheduling(redis_server, soon, owner="one"):
         toy.snapshot()
-        assert eventually(lambda: reader.current() == 1)
-        with scheduling(redis_server, owner="two"):
-            thief = Lease(reader.redis, 0.3, "thief")
+        assert eventually(reader.current)
+        with scheduling(redis_server, soon, owner="two"):
+            thief = Lease(reader.redis, 3600, "thief")
             assert thief.acquire(force=True)
             toy.put("in between", 2)
             time.sleep(0.2)
             thief.release()
-            assert eventually(lambda: reader.item_nodes(1) == toy.alive())
-            toy.shift = 3
-            toy.snapshot()
             assert eventually(lambda: reader.item_nodes(reader.current()) == toy.alive())
-            assert reader.current() > 1
+            before, toy.shift = reader.current(), 3
+            toy.snapshot()
+            assert eventually(lambda: reader.current() > before)
+            assert eventually(lambda: reader.item_nodes(reader.current()) == toy.alive())
     assert int(reader.redis.get(reader.key("fence"))) >= 3
     assert all(verify(reader, number).clean for number in reader.versions())
 
@@ -187,7 +176,7 @@ def test_the_process_shows_metrics_and_health_and_ends(redis_server, reader, toy
         base = f"http://127.0.0.1:{ports[0]}"
 
         def page(name: str) -> str:
-            with urllib.request.urlopen(base + name, timeout=5) as answer:
+            with urllib.request.urlopen(base + name, timeout=DEADLINE) as answer:
                 return answer.read().decode()
 
         assert eventually(lambda: "hsnn_index_items 9.0" in page("/metrics"))
@@ -200,7 +189,7 @@ def test_the_process_shows_metrics_and_health_and_ends(redis_server, reader, toy
         assert '"ok": true' in page("/healthz/ready")
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(DEADLINE)
     assert not thread.is_alive()
 
 
@@ -219,9 +208,9 @@ def test_a_signal_ends_the_process_cleanly(redis_server, reader, toy, number) ->
     process = subprocess.Popen([sys.executable, "-c", PROCESS, redis_server], stderr=subprocess.PIPE, text=True)
     try:
         toy.snapshot()
-        assert eventually(lambda: reader.current() == 1, seconds=90)
+        assert eventually(lambda: reader.current() == 1, seconds=2 * DEADLINE)
         process.send_signal(number)
-        assert process.wait(60) == 0
+        assert process.wait(DEADLINE) == 0
         assert reader.redis.get(reader.key("lease")) is None
         assert "Traceback" not in process.stderr.read()
     finally:
@@ -239,20 +228,20 @@ def test_requests_and_holds_reach_the_leader_and_outlast_it(redis_server, reader
         own = [job.name for job in list_jobs(reader) if job.name != "rebalance"]  # it needs a log to send to
         assert eventually(lambda: all(shown(name).runs for name in own))
         before = shown("clean").runs
-        assert await_leader(reader, send_request(reader, "run", "clean"), 5)
+        assert await_leader(reader, send_request(reader, "run", "clean"), DEADLINE)
         assert eventually(lambda: shown("clean").runs == before + 1)
         assert run_history(reader, "clean")[0].who == "by hand"
-        assert await_leader(reader, send_request(reader, "pause", "refresh"), 5)
+        assert await_leader(reader, send_request(reader, "pause", "refresh"), DEADLINE)
         hold_publishing(reader.redis, "wait")
     with scheduling(redis_server, owner="next"):
-        assert await_leader(reader, send_request(reader, "run", "settle"), 5)
+        assert await_leader(reader, send_request(reader, "run", "settle"), DEADLINE)
         runs = shown("refresh").runs
         toy.snapshot()
         toy.put("new", 3)
         assert eventually(lambda: "new" in reader.item_nodes(1))
         assert (reader.current(), shown("refresh").runs, shown("refresh").paused) == (1, runs, True)
         assert REGISTRY.get_sample_value("hsnn_publishing_held") == 1
-        assert await_leader(reader, send_request(reader, "resume", "refresh"), 5)
+        assert await_leader(reader, send_request(reader, "resume", "refresh"), DEADLINE)
         assert eventually(lambda: shown("refresh").state.last.outcome == "held")
         assert reader.current() == 1
         release_publishing(reader.redis)
@@ -295,7 +284,7 @@ def test_a_crowded_node_is_asked_to_be_split_once_and_the_answer_is_on_record(re
             toy.put(f"new{number}", 1)
         assert eventually(lambda: said("action"))
     with scheduling(redis_server, config, owner="next", send=CommandSender(streaming)):
-        assert await_leader(reader, send_request(reader, "run", "rebalance"), 5)
+        assert await_leader(reader, send_request(reader, "run", "rebalance"), DEADLINE)
         time.sleep(0.3)
         (command,) = commands()
         assert (command.split, command.generation, command.version) == ((1,), 0, 1)

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.every_server
 
 
 def test_one_holds_it_at_a_time_and_tokens_grow(redis_client: Redis) -> None:
-    first, second = Lease(redis_client, 30, "a"), Lease(redis_client, 30, "b")
+    first, second = Lease(redis_client, 3600, "a"), Lease(redis_client, 3600, "b")
     assert first.acquire()
     assert not second.acquire()
     assert first.renew()
@@ -21,7 +21,7 @@ def test_one_holds_it_at_a_time_and_tokens_grow(redis_client: Redis) -> None:
 
 
 def test_an_unrenewed_lease_runs_out_and_cannot_be_renewed(redis_client: Redis) -> None:
-    paused, other = Lease(redis_client, 0.05, "paused"), Lease(redis_client, 30, "other")
+    paused, other = Lease(redis_client, 0.05, "paused"), Lease(redis_client, 3600, "other")
     assert paused.acquire()
     time.sleep(0.1)
     assert not paused.held
@@ -32,7 +32,7 @@ def test_an_unrenewed_lease_runs_out_and_cannot_be_renewed(redis_client: Redis) 
 
 
 def test_force_pushes_the_holder_out(redis_client: Redis) -> None:
-    holder, person = Lease(redis_client, 30, "holder"), Lease(redis_client, 30, "person")
+    holder, person = Lease(redis_client, 3600, "holder"), Lease(redis_client, 3600, "person")
     assert holder.acquire()
     assert person.acquire(force=True)
     assert not holder.renew()

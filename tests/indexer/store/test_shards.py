@@ -19,7 +19,7 @@ pytestmark = pytest.mark.every_server
 
 def of(redis: Redis, shards: int, toy) -> Leader:
     """A leader that has pushed out whoever was before."""
-    lease = Lease(redis, 30, shard_count=shards)
+    lease = Lease(redis, 3600, shard_count=shards)
     assert lease.acquire(force=True)
     store = IndexStore(redis, lease, chunk=3)
     leader = Leader(store, Builder(store))
@@ -89,7 +89,7 @@ def test_a_former_leader_is_fenced_in_every_shard(redis_client, toy) -> None:
 
 
 def test_a_late_copy_of_an_old_lease_is_refused(redis_client) -> None:
-    slow, quick = (Lease(redis_client, 30, name, shard_count=3) for name in ("slow", "quick"))
+    slow, quick = (Lease(redis_client, 3600, name, shard_count=3) for name in ("slow", "quick"))
     assert slow.acquire()
     value = slow.value
     for shard in range(3):  # its lease ends, as it does when nobody renews it
@@ -101,7 +101,7 @@ def test_a_late_copy_of_an_old_lease_is_refused(redis_client) -> None:
 
 
 def test_a_lease_that_is_renewed_holds_in_every_shard(redis_client) -> None:
-    lease = Lease(redis_client, 30, shard_count=3)
+    lease = Lease(redis_client, 3600, shard_count=3)
     assert lease.acquire()
     redis_client.delete(lease_key(2))
     for shard in range(2):

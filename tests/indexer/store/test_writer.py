@@ -79,13 +79,13 @@ def run_out(redis_client: Redis) -> None:
 
 
 def test_a_paused_leader_changes_nothing(redis_client: Redis, toy) -> None:
-    paused = Lease(redis_client, 30, "paused")
+    paused = Lease(redis_client, 3600, "paused")
     assert paused.acquire()
     old = IndexStore(redis_client, paused)
     draft(old, toy).publish(None)
     waiting = draft(old, toy)
     run_out(redis_client)
-    successor = Lease(redis_client, 30, "successor")
+    successor = Lease(redis_client, 3600, "successor")
     assert successor.acquire()
     before = (old.item_nodes(1), old.last_delta_id(1), old.current(), old.versions())
     for write in (
@@ -103,7 +103,7 @@ def test_a_paused_leader_changes_nothing(redis_client: Redis, toy) -> None:
 
 
 def test_a_lease_that_ran_out_unseen_is_fenced_too(redis_client: Redis, toy) -> None:
-    lease = Lease(redis_client, 30, "unseen")
+    lease = Lease(redis_client, 3600, "unseen")
     assert lease.acquire()
     store = IndexStore(redis_client, lease)
     draft(store, toy).publish(None)

@@ -331,7 +331,7 @@ def test_what_was_accepted_is_in_the_log_when_the_server_is_killed(redis_server,
             assert refused.value.status == 422
         for sender in senders:
             sender.start()
-        wait_until(lambda: all(len(sender.accepted) > 300 for sender in senders), seconds=60)
+        wait_until(lambda: all(len(sender.accepted) > 300 for sender in senders))
     finally:
         os.kill(server.popen.pid, signal.SIGKILL)  # in the middle of calls
         server.popen.wait()

@@ -24,6 +24,7 @@ from hsnn.serving.errors import ClientError, ServerError
 from hsnn.serving.schema import Filters, Request
 from hsnn.streaming.redis.keys import key
 from tests.paths import ROOT
+from tests.waiting import DEADLINE
 
 _PROCESS = """
 import sys
@@ -59,7 +60,7 @@ class Process:
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.popen.send_signal(number)
         try:
-            return self.popen.wait(timeout=15)
+            return self.popen.wait(timeout=DEADLINE)
         finally:
             self.popen.kill()
 

@@ -15,7 +15,7 @@ from hsnn.serving.experiment import Arm, Experiment
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.schema import Answer, AnswerStats, Request
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE, wait_until
 
 ARMS = {"shown": {"share": 1}, "unseen": {"shadow": 1}}
 REQUEST = Request(user="u", explain=True, why_not=["x"], fields=["title"])
@@ -79,7 +79,7 @@ def test_a_slow_shadow_passes_requests_over_and_nobody_waits():
     go = Event()
 
     def retrieve(arm: Arm, request: Request) -> Answer:
-        go.wait(60)
+        go.wait(DEADLINE)
         return answer("a")
 
     recorded = Recorded(retrieve)

@@ -18,7 +18,7 @@ from hsnn.serving.api.app import Api, create_app
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.metrics import ServingMetrics
 from tests.paths import ROOT
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE, wait_until
 from tools.openapi_document import text
 
 FOLDER = ROOT / "clients" / "typescript"
@@ -60,10 +60,10 @@ def server(mirror) -> Iterator[str]:
     running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     thread = Thread(target=running.run, daemon=True)
     thread.start()
-    wait_until(lambda: running.started, seconds=60)
+    wait_until(lambda: running.started)
     yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
     running.should_exit = True
-    thread.join(30)
+    thread.join(DEADLINE)
 
 
 def test_it_asks_a_server_and_says_its_errors(server: str, tmp_path) -> None:

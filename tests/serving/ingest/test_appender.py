@@ -14,6 +14,7 @@ from hsnn.streaming.errors import AppendError, LogUnavailableError
 from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.schema.topics import TopicRole
+from tests.waiting import DEADLINE
 
 CONFIG = StreamingConfig()
 
@@ -31,7 +32,7 @@ class RecordingLog(MemoryLog):
 
     def append(self, topic, records):
         self.entered.set()
-        assert self.gate.wait(30)
+        assert self.gate.wait(DEADLINE)
         records = list(records)
         if self.broken:
             raise LogUnavailableError("no connection to redis://secret-host")

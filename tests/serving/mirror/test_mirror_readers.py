@@ -9,6 +9,7 @@ import pytest
 from hsnn.serving.mirror.mirror import EpochState, Mirror
 from hsnn.serving.schema import Filters, Request
 from hsnn.serving.search.retrieval import retrieve
+from tests.waiting import DEADLINE
 
 
 def items_of(mirror: Mirror, **asked) -> list[str]:
@@ -25,16 +26,16 @@ class Held:
         def apply_and_stop(state, deltas, index):
             change(state, deltas, index)
             self.began.set()
-            assert self._go.wait(60)
+            assert self._go.wait(DEADLINE)
 
         monkeypatch.setattr(EpochState, "apply_deltas", apply_and_stop)
         self._thread = Thread(target=update)
         self._thread.start()
-        assert self.began.wait(60)
+        assert self.began.wait(DEADLINE)
 
     def finish(self) -> None:
         self._go.set()
-        self._thread.join(60)
+        self._thread.join(DEADLINE)
         assert not self._thread.is_alive()
 
 
@@ -64,7 +65,7 @@ def test_an_update_waits_for_the_readers_of_the_copy_that_it_changes(both, plant
         assert both.state is read
         assert not read.index.is_indexed(delta.row)
         assert not done.is_set()
-    update.join(60)
+    update.join(DEADLINE)
     assert done.is_set()
     assert read.index.is_indexed(delta.row)
 
@@ -94,5 +95,5 @@ def test_with_one_copy_a_reader_waits(plant, monkeypatch):
     reader.start()
     assert not answered.wait(0.05)
     update.finish()
-    reader.join(60)
+    reader.join(DEADLINE)
     assert answered.is_set()

@@ -18,7 +18,7 @@ from hsnn.serving.search.retrieval import retrieve
 from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
 from hsnn.streaming.redis.client import Redis, connect
 from hsnn.streaming.redis.keys import key
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -97,19 +97,19 @@ def test_a_warm_up_that_takes_long_is_live_and_not_ready(publisher, redis_client
 
     def compile_for_long(mirror):
         begun.set()
-        assert done.wait(60)
+        assert done.wait(DEADLINE)
 
     monkeypatch.setattr(hsnn.serving.sync.follower, "warm_up", compile_for_long)
     publisher.publish()
     following = Following(redis_client)
     try:
-        assert begun.wait(60)
+        assert begun.wait(DEADLINE)
         following.health.expect(LOOP, within=0)
         assert following.health.liveness()[0]
         assert not following.health.readiness()[0]
         following.health.expect(LOOP, within=60)
         done.set()
-        wait_until(lambda: following.health.readiness()[0], 60)
+        wait_until(lambda: following.health.readiness()[0])
         assert "waits" not in following.health.liveness()[1]
     finally:
         done.set()
@@ -221,7 +221,7 @@ def test_what_was_loaded_of_another_server_is_not_used(publisher, following, pla
     publisher.announce(publisher.aside())
     wait_until(lambda: who == [("preload", 2)])
     monkeypatch.setattr(hsnn.serving.sync.follower, "identity", lambda redis: "another one")
-    wait_until(lambda: (LOOP, 1) in who, 10.0)
+    wait_until(lambda: (LOOP, 1) in who)
     publisher.flip(2)
     wait_until(lambda: following.mirror.version == 2)
     assert who[-1] == (LOOP, 2)
@@ -294,7 +294,7 @@ def test_survives_a_redis_that_restarts_empty_and_reloads(plant, new_plant):
         other = new_plant()  # same epoch, same version number, other rows
         other.add("rebuilt", 0)
         Publisher(connect(again.url), other).publish()
-        wait_until(lambda: following.retrievable("rebuilt"), seconds=30)
+        wait_until(lambda: following.retrievable("rebuilt"))
         assert not following.retrievable("c0-5")
     finally:
         following.follower.stop()

@@ -34,6 +34,7 @@ from tests.streaming.mixed_stream import (
     partition_records,
     send,
 )
+from tests.waiting import DEADLINE
 
 
 def test_batches_are_exact_and_in_order_of_time() -> None:
@@ -81,11 +82,11 @@ def test_a_short_batch_comes_only_when_the_log_is_drained_and_max_wait_is_over()
     consumer = Consumer(log, CONFIG.model_copy(update={"max_wait": 0.3}))
     assert consumer.next_batch(0.05) is None
     send(log, "engagements", *(interaction(START + i) for i in range(13)))
-    full = consumer.next_batch(5.0)
+    full = consumer.next_batch(DEADLINE)
     assert full is not None
     assert (len(full.engagements), full.caught_up) == (10, False)
     assert consumer.next_batch(0.05) is None
-    short = consumer.next_batch(5.0)
+    short = consumer.next_batch(DEADLINE)
     assert short is not None
     assert (len(short.engagements), short.caught_up) == (3, True)
     assert consumer.next_batch(0.05) is None

@@ -16,6 +16,7 @@ from hsnn.streaming.consumer.out_of_range import RECORDS_LOST
 from hsnn.streaming.errors import OutOfRangeError
 from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.redis.entry import stream_key
+from tests.waiting import DEADLINE
 
 T0 = 1_600_000_000_000
 EVENTS = 60
@@ -67,7 +68,7 @@ def policy(config: StreamingConfig, policy: str) -> StreamingConfig:
 def items(consumer: Consumer, count: int) -> list[int]:
     found: list[int] = []
     while len(found) < count:
-        batch = consumer.next_batch(20.0)
+        batch = consumer.next_batch(DEADLINE)
         assert batch is not None
         found += [int(item[1:]) for item in batch.engagements.item]
     return found
@@ -185,7 +186,7 @@ def test_a_partition_of_which_nothing_is_left_is_noticed_too(log, config, remove
     send(log, config, EVENTS, 100)
     remove((config.engagements_topic, 0), 100)
     with pytest.raises(OutOfRangeError, match=r"is 60, the log holds none, the next will be 100: 40 records"):
-        consumer.next_batch(20.0)
+        consumer.next_batch(DEADLINE)
 
 
 def test_records_of_other_partitions_survive_the_reset_of_one(log, config, remove):

@@ -20,6 +20,7 @@ from hsnn.streaming.log.records import Position, Record, RecordBatch
 from hsnn.streaming.schema.arrow import write_interactions
 from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.streaming.schema.topics import TopicRole
+from tests.waiting import DEADLINE
 
 POSITIONS: list[Position] = [("engagements", number) for number in range(3)]
 
@@ -147,7 +148,7 @@ def test_little_is_read_ahead_of_records_with_many_events() -> None:
     value = write_interactions([893_286_638_000] * n, ["u"] * n, ["i"] * n, ["a"] * n)
     log.append("engagements", [ProducerRecord(None, value, (), 1) for _ in range(300)])
     consumer = Consumer(log, StreamingConfig(log="memory", partitions=1, dedup_window=0.0), prefetch=True)
-    assert consumer.next_batch(10.0) is not None
+    assert consumer.next_batch(DEADLINE) is not None
     time.sleep(0.3)
     assert log.read < 80
     consumer.close()

@@ -19,6 +19,7 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Record
 from hsnn.streaming.log.scan import read_topic
 from hsnn.streaming.schema.events import Interaction, encode
+from tests.waiting import DEADLINE
 
 NOW = 1_700_000_000_000
 
@@ -165,7 +166,7 @@ def test_letter_that_fails_again_is_a_new_one_at_its_new_position() -> None:
     values = [encode(good[0]), b"{broken", encode(good[1]), encode(old), encode(good[2])]
     log.append("engagements", [ProducerRecord(b"u", value) for value in values])
     consumer = Consumer(log, narrow)
-    batch = consumer.next_batch(1.0)
+    batch = consumer.next_batch(DEADLINE)
     assert batch is not None
     assert (len(batch.engagements), batch.dead_lettered) == (3, 2)
     state = consumer.state_dict()
@@ -176,7 +177,7 @@ def test_letter_that_fails_again_is_a_new_one_at_its_new_position() -> None:
 
     assert replay(log, ["engagements"], DeadLetterFilter()).replayed.total() == 2
     wide = Consumer(log, narrow.model_copy(update={"max_past": 86_400.0}), state=state)
-    batch = wide.next_batch(1.0)
+    batch = wide.next_batch(DEADLINE)
     assert batch is not None
     assert batch.engagements.ts.tolist() == [old.ts]
     assert batch.dead_lettered == 1

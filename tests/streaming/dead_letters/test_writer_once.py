@@ -13,6 +13,7 @@ from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.dead_letters.reader import read_dead_letters
 from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.schema.arrow import write_interactions
+from tests.waiting import DEADLINE
 
 T0 = 1_600_000_000_000
 LETTERS = 4 * 37 + 2
@@ -44,7 +45,7 @@ def places(log: EventLog, config: StreamingConfig) -> Counter[tuple[int, int, in
 
 def read(consumer: Consumer, letters_at_least: int) -> None:
     while consumer.counts.dead_lettered < letters_at_least:
-        assert consumer.next_batch(20.0) is not None
+        assert consumer.next_batch(DEADLINE) is not None
 
 
 @pytest.mark.parametrize("deaths", [[1], [60, 20, 100], [LETTERS, LETTERS]])

@@ -14,6 +14,7 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.log.partitioner import partition_of
 from hsnn.streaming.log.records import Record
+from tests.waiting import DEADLINE
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def fill(log: EventLog, topic: str, count: int, start: int = 0) -> None:
     log.flush()
 
 
-def read_all(log: EventLog, count: int, step: int = 1000, seconds: float = 20.0) -> list[Record]:
+def read_all(log: EventLog, count: int, step: int = 1000, seconds: float = DEADLINE) -> list[Record]:
     found: list[Record] = []
     deadline = time.monotonic() + seconds
     while len(found) < count and time.monotonic() < deadline:
@@ -142,7 +143,7 @@ def test_poll_reads_only_the_given_partitions(log: EventLog, topic: str) -> None
     end = log.end_positions(places(topic))
     log.seek(dict.fromkeys(places(topic), 0))
     found: dict[int, list[int]] = {0: [], 1: [], 2: []}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE
     turn = 0
     while sum(map(len, found.values())) < 3000 and time.monotonic() < deadline:
         turn = (turn + 1) % 3
@@ -169,11 +170,11 @@ def test_poll_waits_for_the_first_record_and_no_longer(log: EventLog, topic: str
     log.seek(dict.fromkeys(places(topic), 0))
     start = time.monotonic()
     assert log.poll(10, 0.3) == []
-    assert 0.2 < time.monotonic() - start < 10.0
+    assert 0.2 < time.monotonic() - start < DEADLINE
     fill(log, topic, 1)
     start = time.monotonic()
-    assert [len(records) for records in log.poll(10, 60.0)] == [1]
-    assert time.monotonic() - start < 30.0
+    assert [len(records) for records in log.poll(10, 2 * DEADLINE)] == [1]
+    assert time.monotonic() - start < DEADLINE
 
 
 def test_committed_positions_are_kept_per_group(log: EventLog, topic: str) -> None:

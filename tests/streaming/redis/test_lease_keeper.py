@@ -5,8 +5,7 @@ import pytest
 import redis
 
 from hsnn.streaming.redis.lease_keeper import LeaseKeeper
-
-_SECONDS = 20.0  # longest wait for the thread, which takes milliseconds
+from tests.waiting import DEADLINE
 
 
 class FakeLease:
@@ -20,7 +19,7 @@ class FakeLease:
 
     def renew(self) -> bool:
         self.renewals += 1
-        answer = self.answers.get(timeout=_SECONDS)
+        answer = self.answers.get(timeout=DEADLINE)
         self.answers.task_done()
         if isinstance(answer, Exception):
             raise answer
@@ -46,7 +45,7 @@ def test_the_lease_is_kept_while_the_holder_works_and_released_after(lease):
     renewed, lost = Event(), Event()
     with LeaseKeeper(lease, lost, on_renewal=renewed.set):
         answered(lease, True, True, True)
-        assert renewed.wait(_SECONDS)
+        assert renewed.wait(DEADLINE)
         assert not lost.is_set()
         assert not lease.released
         lost.set()
@@ -58,7 +57,7 @@ def test_a_holder_that_is_pushed_out_learns_of_it(lease):
     lost = Event()
     with LeaseKeeper(lease, lost):
         answered(lease, True, False)
-        assert lost.wait(_SECONDS)
+        assert lost.wait(DEADLINE)
     assert lease.renewals == 2, "the thread has ended"
 
 
@@ -66,7 +65,7 @@ def test_a_restarted_server_ends_the_lease(lease):
     lost, servers = Event(), iter([True, False])
     with LeaseKeeper(lease, lost, same_server=lambda: next(servers)):
         answered(lease, True, True)
-        assert lost.wait(_SECONDS)
+        assert lost.wait(DEADLINE)
 
 
 def test_an_unreachable_server_is_asked_again_as_long_as_the_lease_may_be_valid(lease):
@@ -76,7 +75,7 @@ def test_an_unreachable_server_is_asked_again_as_long_as_the_lease_may_be_valid(
         assert not lost.is_set(), "it came back in time"
         lease.held = False
         answered(lease, away)
-        assert lost.wait(_SECONDS)
+        assert lost.wait(DEADLINE)
 
 
 def test_an_error_of_the_holder_releases_the_lease(lease):

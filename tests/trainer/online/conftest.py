@@ -21,6 +21,7 @@ from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.distributed.process_group import ProcessGroup
 from hsnn.trainer.online.loop import OnlineLoop
 from tests.trainer.online.loops import BAD, BATCH, EVENTS, STREAMING, until
+from tests.waiting import DEADLINE
 
 
 @pytest.fixture
@@ -89,9 +90,9 @@ class ThreadProcessGroup(ProcessGroup):
 
     def _all(self, own: Any) -> list[Any]:
         self._board[self.rank] = own
-        self._barrier.wait(60)
+        self._barrier.wait(DEADLINE)
         gathered = list(self._board)
-        self._barrier.wait(60)
+        self._barrier.wait(DEADLINE)
         return gathered
 
     def all_gather_ints(self, numbers: Sequence[int]) -> NDArray[np.int64]:

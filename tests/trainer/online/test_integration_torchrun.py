@@ -20,6 +20,7 @@ from hsnn.streaming.redis.keys import key
 from hsnn.streaming.schema.events import Interaction, encode
 from hsnn.trainer.checkpoint.digest import digest
 from hsnn.trainer.checkpoint.store import CheckpointStore
+from tests.waiting import DEADLINE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
@@ -104,7 +105,7 @@ def train(redis_server: str, redis_client: Any, tmp_path: Path) -> Iterator[Call
         running.append(process)
         progress = _until(redis_client, process, expected, log.name)
         os.kill(process.pid if workers == 1 else _first(process.pid), signal.SIGTERM)
-        assert process.wait(60) == 0, Path(log.name).read_text()
+        assert process.wait(DEADLINE) == 0, Path(log.name).read_text()
         return progress
 
     yield run

@@ -16,6 +16,7 @@ from hsnn.trainer.online.loop import become_owner
 from hsnn.trainer.publish import ownership as module
 from hsnn.trainer.publish.ownership import Ownership, lease_key, owner_key
 from hsnn.trainer.publish.redis_writer import RedisWriter
+from tests.waiting import DEADLINE, wait_until
 
 
 @pytest.fixture
@@ -30,9 +31,13 @@ def claimed(redis_client, **how) -> Ownership:
     return ownership
 
 
-def test_a_second_trainer_is_refused_while_the_first_renews(redis_client, short_lease):
+def test_a_second_trainer_is_refused_while_the_first_renews(redis_client, monkeypatch):
+    monkeypatch.setattr("hsnn.streaming.redis.lease_keeper._RENEWALS_PER_TTL", 1000)
     first, second = Ownership(redis_client), Ownership(redis_client)
     first.wait_and_claim()
+    redis_client.pexpire(lease_key(), 5000)
+    wait_until(lambda: redis_client.pttl(lease_key()) > 5000)
+    monkeypatch.setattr(module, "_LEASE_SECONDS", 0.3)  # for the second one
     with pytest.raises(OwnershipError, match=r"there can be one only; .* --take-over") as caught:
         second.wait_and_claim()
     assert caught.value.exit_status == 3
@@ -53,7 +58,7 @@ def test_one_that_was_killed_is_followed_when_its_lease_ends(redis_client, short
     second = Ownership(redis_client)
     second.wait_and_claim()
     second.release()
-    assert 0.5 * short_lease < time.monotonic() - begun < 10
+    assert 0.5 * short_lease < time.monotonic() - begun < DEADLINE
 
 
 def test_who_is_known_to_be_dead_is_not_waited_for(redis_client):
@@ -110,7 +115,8 @@ def test_a_zombie_cannot_use_an_emptied_server(redis_client):
     owner.write_progress({"trained": 2})
 
 
-def test_a_killed_trainer_is_followed_at_once_in_its_folder(redis_client, tmp_path):
+def test_a_killed_trainer_is_followed_at_once_in_its_folder(redis_client, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_LEASE_SECONDS", DEADLINE)
     first, lock = become_owner(redis_client, tmp_path)
     first._keeper._lost.set()  # as if killed: no renewal, no release
     name = str(first.owner)

@@ -14,6 +14,7 @@ from hsnn.trainer.publish.publisher import Publisher
 from hsnn.trainer.publish.redis_writer import RedisWriter
 from hsnn.trainer.snapshot_chunks import read_snapshot
 from hsnn.trainer.training.learner import Learner
+from tests.waiting import DEADLINE
 
 ALARM = Alarm(id="loss_drift:1", kind="loss_drift", ts=1, value=2.0, threshold=1.0)
 
@@ -27,7 +28,7 @@ class Slow(CheckpointStore):
         self.fail = False
 
     def write(self, arrays, values, rows=None, **manifest) -> str:
-        assert self.may.wait(10)
+        assert self.may.wait(DEADLINE)
         if self.fail:
             raise OSError("disk full")
         name = super().write(arrays, values, rows, **manifest)
