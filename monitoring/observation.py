@@ -25,7 +25,7 @@ class ModelFigures:
     Attributes
     ----------
     loss, popularity_loss : float
-        Of the model, and of counting with the best half-life (a running mean), nats per event.
+        Of the model, and of counting with the half-life that was best before, nats per event.
     gradient_norm : float
     ranks : (n,) float32
         Share of the step's candidates that the model ranks above each event's item.
@@ -76,6 +76,8 @@ class Observation:
         Rows, one per example; a user without a row is -1.
     new_users, unseen_items, repeated : (n,) bool
         Whether the user had no history, the item no engagement, and the user's memory the item.
+    first_seen : (n,) int64
+        First sign of life of each of `items`, epoch ms; 0: this is it.
     event_ts, sent_at : (m,) int64
         Of all interactions of the batch, epoch ms of event time and of the producer's wall clock.
     actions : m texts
@@ -105,6 +107,7 @@ class Observation:
     new_users: NDArray[np.bool_] = field(default_factory=lambda: _NO_FLAGS)
     unseen_items: NDArray[np.bool_] = field(default_factory=lambda: _NO_FLAGS)
     repeated: NDArray[np.bool_] = field(default_factory=lambda: _NO_FLAGS)
+    first_seen: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
     event_ts: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
     sent_at: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
     actions: Sequence[str] = ()

@@ -69,7 +69,7 @@ Alarms = list[tuple[int, str]]
 
 
 # Signals that a new catalogue moves.
-_ITEMS = frozenset({"items_unseen_share", "items_concentration", "items_arrivals"})
+_ITEMS = frozenset({"items_unseen_share", "items_concentration", "items_arrivals", "items_age"})
 
 
 def watch(stream: Iterable[Observation], plant: Plant | None = None, start: int = 0, seed: int = 0) -> Alarms:

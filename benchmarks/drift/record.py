@@ -85,6 +85,7 @@ class _Counter:
     def __init__(self) -> None:
         self._items: dict[str, int] = {}
         self._users: dict[str, int] = {}
+        self._first: list[int] = []  # event time of each item's first event, epoch ms
 
     def observe(self, batch: Batch) -> Observation:
         """Make the observation of a batch without a model."""
@@ -92,6 +93,8 @@ class _Counter:
         known_items, known_users = len(items), len(users)
         rows = np.array([items.setdefault(item, len(items)) for item in log.item], np.int64)
         by = np.array([users.setdefault(user, len(users)) for user in log.user], np.int64)
+        first_seen = np.array(self._first + [0] * (len(items) - known_items), np.int64)[rows]
+        self._first += [int(log.ts[0])] * (len(items) - known_items)
         described = [item for item in batch.items if isinstance(item, Item)]
         return Observation(
             ts=int(log.ts.max()),
@@ -101,6 +104,7 @@ class _Counter:
             users=by,
             new_users=by >= known_users,
             unseen_items=rows >= known_items,
+            first_seen=first_seen,
             event_ts=log.ts,
             sent_at=log.sent_at,
             actions=log.action,

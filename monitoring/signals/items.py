@@ -13,6 +13,9 @@ from hsnn.monitoring.watching.signal import GroupDeclaration, Signal, Sums, Valu
 # Items whose share of a window says how concentrated popularity is: about a page of recommendations.
 _MOST_POPULAR = 10
 
+# Milliseconds of an hour.
+_HOUR = 3_600_000
+
 SIGNALS = (
     Signal(
         name="items_arrivals",
@@ -40,6 +43,12 @@ SIGNALS = (
         detector="page_hinkley",  # a new catalogue is soon known
     ),
     Signal(
+        name="items_age",
+        meaning="mean log of hours since the engaged items were first seen",
+        worse="down",
+        floor=0.1,
+    ),
+    Signal(
         name="items_featureless",
         meaning="share of the items that appeared or changed that have no features",
         worse="up",
@@ -60,12 +69,15 @@ class ItemSignals:
 
     def update(self, observation: Observation) -> None:
         """Add a batch."""
-        feed = observation.feed
+        feed, first = observation.feed, observation.first_seen
+        ages = np.log1p(np.maximum(observation.ts - first, 0) / _HOUR) * (first > 0)
         self._sums.add(
             events=len(observation.items),
             changed=feed.changed,
             deleted=feed.deleted,
             featureless=feed.featureless,
+            ages=ages.sum(),
+            aged=len(ages),
             unseen=observation.unseen_items.sum(),
             described=len(observation.item_features),
             features=sum(map(len, observation.item_features)),
@@ -81,6 +93,7 @@ class ItemSignals:
             "items_departures": sums.share("deleted", "events"),
             "items_concentration": float(np.sort(times)[-_MOST_POPULAR:].sum() / max(times.sum(), 1)),
             "items_unseen_share": sums.share("unseen", "events"),
+            "items_age": sums.share("ages", "aged"),
             "items_featureless": sums.share("featureless", "changed"),
             "items_features_each": sums.share("features", "described"),
         }

@@ -26,6 +26,7 @@ SIGNALS = (
         worse="up",
         floor=0.03,
         detector="page_hinkley",
+        slow=True,
     ),
     Signal(
         name="model_normalised_entropy",
@@ -33,12 +34,14 @@ SIGNALS = (
         worse="up",
         floor=0.005,
         detector="page_hinkley",
+        slow=True,
     ),
     Signal(
         name="model_popularity_gap",
         meaning="loss of popularity less the model's, nats per event",
         worse="down",
         floor=0.03,
+        slow=True,
     ),
     Signal(
         name="model_recall",
@@ -46,6 +49,7 @@ SIGNALS = (
         worse="down",
         floor=0.01,
         detector="page_hinkley",
+        slow=True,
     ),
     Signal(
         name="model_fresh_recall",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ def change_point(values: NDArray[np.float64], least_after: int) -> int:
 
 
 def find_shift(
-    values: NDArray[np.float64], *, floor: float, effect: float, persistence: int, sign: int
+    values: NDArray[np.float64], *, floor: float, effect: float, persistence: int, sign: int, slow: bool = False
 ) -> Shift | None:
     """Find a shift of values (n,) that lasts to their end and is large for this series; None where there is none.
 
@@ -68,6 +69,8 @@ def find_shift(
         Values after the shift, at least.
     sign
         1: upwards only, -1: downwards only, 0: both.
+    slow
+        Whether a shift that has lasted for longer may be smaller: `effect` is then `needed_effect`.
 
     Examples
     --------
@@ -82,13 +85,28 @@ def find_shift(
     index = change_point(values, persistence)
     before, after = values[:index], values[index:]
     shift = Shift(index, float(np.median(before)), float(np.median(after)), spread_of(before, floor))
+    needed = shift.spread * (needed_effect(effect, persistence, len(after)) if slow else effect)
     moved = shift.after - shift.before
-    if (sign and moved * sign <= 0) or abs(moved) < effect * shift.spread:
+    if (sign and moved * sign <= 0) or abs(moved) < needed:
         return None
     beyond = np.sign(moved) * (after[-persistence:] - shift.before)
-    if beyond.min() < effect / 2 * shift.spread or abs(moved) < _OVER_USUAL * _usual_shift(before, len(after)):
+    if beyond.min() < needed / 2 or abs(moved) < _OVER_USUAL * _usual_shift(before, len(after)):
         return None
     return shift
+
+
+def needed_effect(effect: float, persistence: int, length: int) -> float:
+    """Return the spreads that a shift must move the median by when it has lasted for `length` values.
+
+    The error of a median shrinks with the root of the values; never below half of `effect`, since chance is not what
+    matters for a long shift.
+
+    Examples
+    --------
+    >>> needed_effect(6.0, 3, 3), needed_effect(6.0, 3, 100)
+    (6.0, 3.0)
+    """
+    return max(effect * math.sqrt(persistence / length), effect / 2)
 
 
 def _usual_shift(values: NDArray[np.float64], length: int) -> float:

@@ -30,6 +30,8 @@ class Signal:
         Change test of `hsnn.monitoring.change_tests`; the configuration may name another.
     seasonal
         Whether it follows the hour of the day: it is then compared with the same hour of yesterday and last week, too.
+    slow
+        Whether a shift by half of the effect is worth an alarm, too, once it has lasted for a dozen windows.
     histogram
         Whether a window's value is a mapping of names to counts; the series is then its PSI against those before.
     """
@@ -40,6 +42,7 @@ class Signal:
     floor: float
     detector: str = "adwin"
     seasonal: bool = False
+    slow: bool = False
     histogram: bool = False
 
 

@@ -13,7 +13,7 @@ from hsnn.monitoring.config import WatchConfig
 from hsnn.monitoring.detector import AlarmCoolDown
 from hsnn.monitoring.watching.histogram import HistogramReference
 from hsnn.monitoring.watching.season import SeasonalReference
-from hsnn.monitoring.watching.shift import Shift, find_shift, spread_of
+from hsnn.monitoring.watching.shift import Shift, find_shift, needed_effect, spread_of
 from hsnn.monitoring.watching.signal import Signal, Value
 
 # Values kept: they hold what is usual. When there are so many, the older half is forgotten.
@@ -23,8 +23,9 @@ _KEPT = 256
 # baseline is known without them.
 _BEGINNING = 16
 
-# Windows after a change test fires, beyond the persistence, in which its shift may prove to last.
-_PATIENCE = 8
+# Windows after a change test fires, beyond the persistence, in which its shift may prove to last: a slow one takes a
+# dozen windows, and is then judged by half the effect.
+_PATIENCE = 16
 
 # Standardised values are cut here, so that one outlier is no change of a mean.
 _CUT = 10.0
@@ -169,6 +170,7 @@ class Watch:
             effect=config.effect,
             persistence=config.persistence,
             sign=_SIGNS[self._signal.worse],
+            slow=self._signal.slow,
         )
         if shift is None or not self._cool_down.expired() or self._is_season(shift, values, ts):
             return None
@@ -177,7 +179,10 @@ class Watch:
         self._suspicion = 0
         self._reference.forget()
         self._cool_down.restart()
-        limit = shift.before + math.copysign(config.effect * shift.spread, shift.after - shift.before)
+        effect = config.effect
+        if signal.slow:
+            effect = needed_effect(effect, config.persistence, len(values) - shift.start)
+        limit = shift.before + math.copysign(effect * shift.spread, shift.after - shift.before)
         return Alarm(
             id=f"{signal.name}:{ts}",
             kind=signal.name,

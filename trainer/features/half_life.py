@@ -33,6 +33,8 @@ class HalfLifeSelector:
     ----------
     loss : (H,) float64
         Exponentially weighted log loss, nats per event.
+    last_loss : (H,) float64
+        Log loss of the last batch alone; NaN where none of its events counts. No part of the state.
     totals : (H,) float64
         Sum of all items' counts, as of `time` (epoch ms).
     """
@@ -40,6 +42,7 @@ class HalfLifeSelector:
     def __init__(self, *, known: bool = False) -> None:
         self._known = known
         self.loss: NDArray[np.float64] = np.zeros(len(HALF_LIVES))
+        self.last_loss: NDArray[np.float64] = np.full(len(HALF_LIVES), np.nan)
         self.totals: NDArray[np.float64] = np.zeros(len(HALF_LIVES))
         self.time = 0
 
@@ -67,5 +70,8 @@ class HalfLifeSelector:
         shares = np.where(known, weights, 0.0)
         if shares.any():
             losses = np.log(self.totals + _PRIOR * max(items, 1)) - np.log(counts + _PRIOR)
-            self.loss = _MEMORY * self.loss + (1 - _MEMORY) * np.average(losses, axis=0, weights=shares)
+            self.last_loss = np.average(losses, axis=0, weights=shares)
+            self.loss = _MEMORY * self.loss + (1 - _MEMORY) * self.last_loss
+        else:
+            self.last_loss = np.full(len(HALF_LIVES), np.nan)
         self.totals += float(weights.sum())

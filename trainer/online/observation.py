@@ -27,8 +27,8 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
     unseen = np.asarray(~states.values[rows].any(axis=1), np.bool_)
     new_users = np.asarray((prepared.queries.history_items < 0).all(axis=1), np.bool_)
     repeated = np.asarray((prepared.memory.items == rows[:, None]).any(axis=1), np.bool_)
-    popularity_loss = float(learner.half_lives.loss[learner.half_lives.best]) if learner.events else float("nan")
-    features = learner.items.features
+    half_life = learner.half_lives.best
+    features, first_seen = learner.items.features, states.first[rows]
 
     def complete(report: StepReport) -> Observation:
         guard, recall = learner.network.optimizer.guard, learner.index_recall
@@ -37,7 +37,7 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
         none = np.zeros((0, 0), np.float32)
         model = ModelFigures(
             loss=report.loss,
-            popularity_loss=popularity_loss,
+            popularity_loss=float(learner.half_lives.last_loss[half_life]) if report.events else float("nan"),
             gradient_norm=float(guard.last[StepKind.BATCH]),
             ranks=np.zeros(0, np.float32) if report.ranks is None else report.ranks,
             index_recall=recall.hits / recall.probes if recall.probes else float("nan"),
@@ -58,6 +58,7 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
             new_users=new_users,
             unseen_items=unseen,
             repeated=repeated,
+            first_seen=first_seen,
             event_ts=batch.engagements.ts,
             sent_at=batch.engagements.sent_at,
             actions=batch.engagements.action,

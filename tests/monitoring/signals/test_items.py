@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 
 from hsnn.monitoring.observation import FeedFigures, ModelFigures, Observation
 from hsnn.monitoring.signals.items import GROUP
@@ -39,6 +40,17 @@ def test_unseen_items_and_features(close_window: Any) -> None:
     values = close_window(GROUP, engaged(1, 2, 3, 4, unseen=1, features=2), engaged(5, 6, 7, 8, features=4))
     assert values["items_unseen_share"] == 0.125
     assert values["items_features_each"] == 3.0
+
+
+def test_the_age_is_since_the_first_sign_of_life(close_window: Any) -> None:
+    hour = 3_600_000
+    seen = Observation(
+        ts=10 * hour,
+        model=ModelFigures(loss=1.0),
+        items=np.arange(4),
+        first_seen=np.array([0, 10 * hour, 9 * hour, 3 * hour]),
+    )
+    assert close_window(GROUP, seen)["items_age"] == pytest.approx((np.log(2) + np.log(8)) / 4)
 
 
 def test_without_arrivals_nothing_is_said_about_their_features(close_window: Any) -> None:

@@ -41,6 +41,7 @@ def observation(rng: np.random.Generator, number: int, **changes: Any) -> Observ
         "users": rng.integers(2000, size=BATCH),
         "new_users": rng.random(BATCH) < 0.1,
         "unseen_items": rng.random(BATCH) < 0.05,
+        "first_seen": ts[-1] - rng.integers(1, 36_000_000, BATCH),
         "repeated": rng.random(BATCH) < 0.3,
         "event_ts": ts,
         "sent_at": ts + rng.integers(10, 200, BATCH),

@@ -56,6 +56,16 @@ def test_a_long_calm_raises_none(make: Callable[..., Watch]) -> None:
     assert alarms(make(), series(windows=600)) == []
 
 
+@pytest.mark.parametrize("test", ["adwin", "page_hinkley"])
+def test_a_slow_shift_of_a_few_spreads_is_found_while_it_lasts(test: str) -> None:
+    """Four spreads, reached within ten windows: too small for an alarm when it is young."""
+    values = series()
+    values[SHIFT:] = (np.array(values[SHIFT:]) + np.minimum(np.arange(150) * 0.4, 4.0)).tolist()
+    raised = alarms(Watch(signal(slow=True), WatchConfig(), load_modules(TESTS_PACKAGE)[test].create), values)
+    assert len(raised) == 1
+    assert SHIFT + 6 <= raised[0].ts / WINDOW <= SHIFT + 30
+
+
 def test_an_outlier_raises_none(make: Callable[..., Watch]) -> None:
     values = series()
     values[SHIFT] = values[SHIFT + 40] = 50.0

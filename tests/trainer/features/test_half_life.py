@@ -85,3 +85,8 @@ def test_an_event_of_weight_zero_says_nothing_of_half_lives():
     assert more.totals.tolist() == plain.totals.tolist()
     more.update(states, np.array([2]), np.zeros(1, np.float32), now=10**12, items=3)
     assert more.loss.tolist() == plain.loss.tolist()
+
+
+def test_the_last_batch_is_told_alone_and_is_nothing_where_no_event_counts():
+    assert follow([[0, 0, 0]], items=50).last_loss.tolist() == pytest.approx([np.log(50)] * len(HALF_LIVES))
+    assert np.isnan(follow([[0, 0], [1, 2]], items=50, known=True).last_loss).all()
