@@ -1,8 +1,9 @@
-"""Compressed record batches of bounded size: one that unpacks to gigabytes must not end the consumer at every start.
+"""Record batches of bounded size: what unpacks to gigabytes, or to nothing, must not end the consumer at every start.
 
 kafka-python unpacks a whole batch at once, whatever it unpacks to. Here a batch is unpacked piece by piece up to a
 limit. One that exceeds it, or is damaged, is read as a single record without a value, at the offset of its last one,
-whose header says what it was: a dead letter (`hsnn.streaming.decode.decoder`), and reading goes on behind it.
+whose header says what it was: a dead letter (`hsnn.streaming.decode.decoder`), and reading goes on behind it. A record
+that cannot be read, such as one with a header in another encoding than UTF-8, is a dead letter without its neighbours.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import lz4.frame
 import snappy
 import zstandard
-from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from kafka.errors import CorruptRecordError
+from kafka.record.default_records import DefaultRecord, DefaultRecordBatch, DefaultRecordBatchBuilder
+from kafka.record.util import decode_varint
 
 from hsnn.streaming.errors import UnreadableBatchError
 from hsnn.streaming.log.records import UNREADABLE
@@ -26,6 +30,14 @@ MAX_BATCH_BYTES = 64 << 20
 
 MAX_BATCH_RECORDS = 1 << 19
 """Records of a batch: a megabyte of the smallest ones; each becomes an object of some hundred bytes."""
+
+MAX_BATCH_HEADERS = 1 << 19
+"""Headers of a batch's records, all together: the smallest has two bytes, and becomes an object of about a hundred."""
+
+_MIN_HEADER_BYTES = 2
+
+# Characters of an error that are kept: some hold the bytes that could not be read.
+_DETAIL = 300
 
 # Bytes unpacked at once.
 _PIECE = 1 << 20
@@ -46,9 +58,13 @@ _ERRORS = (zlib.error, zstandard.ZstdError, RuntimeError, ValueError, EOFError, 
 """What the codecs raise for damaged bytes."""
 
 
+_read_next = DefaultRecordBatch.__next__
+
+
 def bound_batches() -> None:
-    """Make every consumer of this process unpack batches by `unpack`."""
+    """Make every consumer of this process unpack batches by `unpack`, and go on behind records that it cannot read."""
     DefaultRecordBatch._maybe_uncompress = _unpack_batch
+    DefaultRecordBatch.__next__ = _next_record
 
 
 def unpack(codec: int, data: bytes, limit: int = MAX_BATCH_BYTES) -> bytearray:
@@ -99,6 +115,9 @@ def _unpack_batch(batch: Any) -> None:
             batch._assert_has_codec(batch.compression_type)
             compressed = bytes(memoryview(batch._buffer)[batch._pos :])
             batch._buffer, batch._pos = unpack(batch.compression_type, compressed, MAX_BATCH_BYTES), 0
+        # a smaller batch cannot hold as many
+        if len(batch._buffer) - batch._pos > _MIN_HEADER_BYTES * MAX_BATCH_HEADERS:
+            _count_headers(batch)
     except UnreadableBatchError as error:
         detail = (
             f"a batch of {batch.records_count} records, offsets {batch.base_offset} to {batch.last_offset}: {error}"
@@ -120,6 +139,54 @@ def _unpack_batch(batch: Any) -> None:
             headers=[(UNREADABLE, detail.encode())],
         )
         batch._buffer, batch._pos, batch._num_records = bytearray(builder.build()[_BATCH_HEAD:]), 0, 1
+
+
+def _count_headers(batch: Any) -> None:
+    """Refuse a batch whose records declare too many headers; what is no record is left to `_next_record`."""
+    buffer, start, headers = batch._buffer, batch._pos, 0
+    with suppress(ValueError, IndexError):
+        for _ in range(batch.records_count):
+            length, place = decode_varint(buffer, start)
+            start = place + length
+            for _ in range(3):  # attributes, time and offset
+                _, place = decode_varint(buffer, place)
+            for _ in range(2):  # key and value, of length -1 if there is none
+                size, place = decode_varint(buffer, place)
+                place += max(0, size)
+            count, _ = decode_varint(buffer, place)
+            headers += max(0, count)
+            if headers > MAX_BATCH_HEADERS:
+                raise UnreadableBatchError(f"its records declare more than {MAX_BATCH_HEADERS} headers")
+
+
+def _next_record(batch: Any) -> Any:
+    """Return the next record of a batch, or one that stands for what cannot be read there."""
+    try:
+        return _read_next(batch)
+    except CorruptRecordError as error:
+        offset = _skip_record(batch)
+        detail = (
+            f"a record of the batch with offsets {batch.base_offset} to {batch.last_offset}: {str(error)[:_DETAIL]}"
+        )
+        headers = [(UNREADABLE, detail.encode())]
+        return DefaultRecord(0, offset, batch.first_timestamp, batch.timestamp_type, None, None, headers)
+
+
+def _skip_record(batch: Any) -> int:
+    """Move behind the record that is next, or to the end of a batch that cannot be followed; return its offset."""
+    end = len(batch._buffer)
+    with suppress(ValueError, IndexError):
+        length, place = decode_varint(batch._buffer, batch._pos)
+        _, after = decode_varint(batch._buffer, place)
+        _, after = decode_varint(batch._buffer, after)
+        delta, _ = decode_varint(batch._buffer, after)
+        follows = batch._next_record_index < batch._num_records and 0 < length <= end - place
+        if follows and 0 <= delta <= batch.last_offset_delta:
+            batch._pos = place + length
+            batch._next_record_index += 1
+            return int(batch.base_offset + delta)
+    batch._pos, batch._next_record_index = end, batch._num_records
+    return int(batch.last_offset)
 
 
 def _gzip(data: bytes, _limit: int) -> Iterator[bytes]:

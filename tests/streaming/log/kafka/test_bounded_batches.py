@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import struct
 import tracemalloc
 from contextlib import suppress
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from kafka import codec
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
+from kafka.record.util import calc_crc32c
 
 from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.errors import UnreadableBatchError
@@ -41,6 +43,8 @@ ENCODERS = {
     "zstd, no length declared": (ZSTD, zstandard.ZstdCompressor(write_content_size=False).compress),
 }
 BOMB = bytes(40 << 20)
+# Places in a batch: of what the checksum covers, and of the records.
+ATTRIBUTES, RECORDS = DefaultRecordBatch.ATTRIBUTES_OFFSET, DefaultRecordBatch.HEADER_STRUCT.size
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -110,3 +114,53 @@ def test_too_many_records_are_one_dead_letter(monkeypatch):
     monkeypatch.setattr(bounded_batches, "MAX_BATCH_RECORDS", 2)
     found = read(batches((0, [b"a", b"b"]), (0, [b"c"] * 3)))
     assert [(record.offset, record.value) for record in found] == [(0, b"a"), (1, b"b"), (4, None)]
+
+
+def one_batch(headers: list[list[tuple[str, bytes]]], number: int = 0) -> bytearray:
+    """A batch of records with these headers and the values b"0", b"1"."""
+    builder = MemoryRecordsBuilder(2, number, 1 << 26, 0)
+    for value, of_record in enumerate(headers):
+        builder.append(timestamp=5, key=b"k", value=b"%d" % value, headers=of_record)
+    builder.close()
+    return bytearray(builder.buffer())
+
+
+def with_crc(batch: bytearray) -> MemoryRecords:
+    """The batch, after its bytes were changed."""
+    struct.pack_into(">I", batch, DefaultRecordBatch.CRC_OFFSET, calc_crc32c(memoryview(batch)[ATTRIBUTES:]))
+    return MemoryRecords(batch)
+
+
+def test_a_header_that_is_not_utf8_costs_its_own_record():
+    batch = one_batch([[("size", b"1")], [("sizX", b"1")], []])
+    batch[batch.index(b"sizX") + 3] = 0xFC  # as of Latin-1
+    found = read(with_crc(batch))
+    assert [(record.offset, record.value) for record in found] == [(0, b"0"), (1, None), (2, b"2")]
+    table = decode_records(TopicRole.ITEMS, RecordBatch.from_records([found[1]]))
+    assert str(table.payload[0].reason) == "unreadable"
+    assert "a record of the batch with offsets 0 to 2: " in table.payload[0].detail
+    assert "UnicodeDecodeError" in table.payload[0].detail
+
+
+@pytest.mark.parametrize("number", [0, ZSTD])
+def test_a_million_headers_are_one_dead_letter(number):
+    few, many = [("", b"")] * 3, [("", b"")] * 350_000
+    found = read(MemoryRecords(one_batch([many, many], number) + one_batch([few])))
+    assert [len(record.headers) for record in found] == [1, 3]
+    assert b"its records declare more than 524288 headers" in found[0].headers[0][1]
+
+
+def test_half_a_million_headers_are_read():
+    many = [("", b"")] * 260_000
+    assert [len(record.headers) for record in read(MemoryRecords(one_batch([many, many, []])))] == [260_000, 260_000, 0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
+def test_whatever_a_batch_holds_reading_ends_behind_it(changes):
+    """A broker checks the checksum, and little of what is behind it."""
+    batch = one_batch([[("a", b"1")], [], [("b", b"2"), ("c", b"")]])
+    for place, byte in changes:
+        batch[RECORDS + place % (len(batch) - RECORDS)] = byte
+    found = read(with_crc(batch))
+    assert 1 <= len(found) <= 4
+    assert all(0 <= record.offset <= 2 for record in found if dict(record.headers).get(UNREADABLE))
