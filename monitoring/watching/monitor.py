@@ -140,6 +140,8 @@ class SignalMonitor:
                     alarms.append(alarm)
         self._events = 0
         self._also = [[window, text] for window, text in self._also if self._windows - window < _ALSO_WINDOWS]
+        if not alarms:
+            return []
         segment, also = self._segments.moved_most(), tuple(dict.fromkeys(text for _, text in self._also))
         return [msgspec.structs.replace(alarm, segment=segment, also=also) for alarm in alarms]
 

@@ -23,9 +23,9 @@ _KEPT = 256
 # baseline is known without them.
 _BEGINNING = 16
 
-# Windows after a change test fires, beyond the persistence, in which its shift may prove to last: a slow one takes a
-# dozen windows, and is then judged by half the effect.
-_PATIENCE = 16
+# Windows after a change test fires, beyond the persistence, in which its shift may prove to last; and where a slow shift
+# matters, which takes a dozen of them and is judged by half the effect then.
+_PATIENCE, _PATIENCE_IF_SLOW = 8, 16
 
 # Standardised values are cut here, so that one outlier is no change of a mean.
 _CUT = 10.0
@@ -155,7 +155,8 @@ class Watch:
         if not self._standard[1]:
             self._set_standard()
         elif self._test.update(self._standardised(value)):
-            self._suspicion = self._config.persistence + _PATIENCE
+            patience = _PATIENCE_IF_SLOW if self._signal.slow else _PATIENCE
+            self._suspicion = self._config.persistence + patience
 
     def _standardised(self, value: float) -> float:
         centre, spread = self._standard
