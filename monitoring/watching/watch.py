@@ -23,8 +23,8 @@ _KEPT = 256
 # baseline is known without them.
 _BEGINNING = 16
 
-# Windows after a change test fires, beyond the persistence, in which its shift may prove to last; and where a slow shift
-# matters, which takes a dozen of them and is judged by half the effect then.
+# Windows after a change test fires, beyond the persistence, in which its shift may prove to last; and where a slow
+# shift matters, which takes a dozen of them and is judged by half the effect then.
 _PATIENCE, _PATIENCE_IF_SLOW = 8, 16
 
 # Standardised values are cut here, so that one outlier is no change of a mean.
