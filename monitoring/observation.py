@@ -91,6 +91,7 @@ class Observation:
         Node of each item now, -1 without one; read before the next batch, not kept.
     node_sizes : (K,) int64
     dropped : reason -> events
+    letter_reasons : reason -> dead letters
     dead_lettered, late_actions : int
     watermark : int
         Epoch ms.
@@ -118,6 +119,7 @@ class Observation:
     node_of: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     node_sizes: NDArray[np.integer] = field(default_factory=lambda: _NO_ROWS)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    letter_reasons: Mapping[str, int] = field(default_factory=dict)
     dead_lettered: int = 0
     late_actions: int = 0
     watermark: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from functools import partial
@@ -319,7 +320,8 @@ class Consumer:
         watermark = max(0, self._progress.watermark.value)
         # Dead letters of shared topics are written by the worker that owns the partition.
         letters = [letter for letter in others.letters if self._assignment.owns(letter.record.partition)]
-        of_engagements = sum(letter.record.topic == self._config.engagements_topic for letter in letters)
+        reasons = Counter(letter.reason for letter in letters if letter.record.topic == self._config.engagements_topic)
+        of_engagements = reasons.total()
         if letters:
             self._dead_letters.write(letters)
         joined = self._join(rows, others, watermark)
@@ -347,6 +349,7 @@ class Consumer:
             control=others.control,
             dead_lettered=of_engagements,
             dropped={reason: count for reason, count in dropped.items() if count},
+            letter_reasons=dict(reasons),
             caught_up=caught_up,
         )
 

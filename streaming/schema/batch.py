@@ -165,6 +165,8 @@ class Batch:
         Shown items labelled before their time because the joiner was full; actions that came after the labelling.
     dead_lettered, dropped
         Engagement events that were consumed and are not in `engagements`; `dropped` per reason.
+    letter_reasons
+        Those of `dead_lettered` per reason.
     watermark
         Largest accepted event time so far, epoch ms.
     dry
@@ -187,4 +189,5 @@ class Batch:
     late_actions: int = 0
     dead_lettered: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    letter_reasons: dict[str, int] = field(default_factory=dict)
     caught_up: bool = False

@@ -40,6 +40,7 @@ def merge_batches(batches: Sequence[Batch]) -> Batch:
         positions=furthest_common(batch.positions for batch in batches),
         watermark=max(batch.watermark for batch in batches),
         dropped=dict(sum((Counter(batch.dropped) for batch in batches), Counter())),
+        letter_reasons=dict(sum((Counter(batch.letter_reasons) for batch in batches), Counter())),
         caught_up=all(batch.caught_up for batch in batches),
         **lists,
         **{name: sum(getattr(batch, name) for batch in batches) for name in _COUNTS},

@@ -69,6 +69,7 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
             node_of=learner.leaves.node_of[: len(learner.items)],
             node_sizes=learner.leaves.sizes,
             dropped=batch.dropped,
+            letter_reasons=batch.letter_reasons,
             dead_lettered=batch.dead_lettered,
             late_actions=batch.late_actions,
             watermark=batch.watermark,

@@ -34,3 +34,12 @@ def test_late_actions_are_per_event(close_window: Any) -> None:
 def test_disorder_is_the_mean_distance_to_the_watermark(close_window: Any) -> None:
     values = close_window(GROUP, read(5, behind=4000), read(15, behind=-60_000))  # ahead counts as none
     assert values["pipeline_disorder"] == pytest.approx(math.log1p(1.0))
+
+
+def test_dead_letters_are_counted_by_reason(close_window: Any) -> None:
+    group = GROUP.create()
+    values = close_window(
+        group, read(1, letter_reasons={"invalid": 2}), read(1, letter_reasons={"invalid": 1, "json": 4})
+    )
+    assert values["pipeline_letter_reasons"] == {"invalid": 3, "json": 4}
+    assert close_window(group, read(1))["pipeline_letter_reasons"] == {}

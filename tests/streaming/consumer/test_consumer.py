@@ -177,6 +177,7 @@ def test_every_event_is_accounted_for(config: StreamingConfig) -> None:
     assert produced == counts.delivered + counts.judged + lost + consumer.pending
     assert counts.delivered == sum(len(batch.engagements) for batch in batches)
     assert counts.dead_lettered == sum(batch.dead_lettered for batch in batches) == len(dead_letters(log))
+    assert sum(sum(batch.letter_reasons.values()) for batch in batches) == counts.dead_lettered
     assert counts.judged == sum(batch.impressions for batch in batches)
     assert consumer.pending == batches[-1].pending
     assert min(counts.dead_lettered, counts.dropped["duplicate"]) > 20
