@@ -85,7 +85,7 @@ PLANTS: dict[str, tuple[Plant, frozenset[str]]] = {
     "unit change": (unit_change, frozenset({"users_value"})),
     "swapped columns": (swapped_columns, frozenset({"users_action_mix", "users_value_missing"})),
     "label rate": (label_rate, frozenset({"users_action_mix"})),
-    "popularity burst": (popularity_burst, frozenset({"items_concentration"})),
+    "popularity burst": (popularity_burst, frozenset({"items_concentration", "items_first_share"})),
     "bot flood": (bot_flood, frozenset({"users_busiest_share", "users_events_each", "users_sustained_share"})),
     "clock off": (clock_off, frozenset({"clocks_ahead_share", "clocks_spread"})),
     "duplicate producer": (duplicate_producer, frozenset({"pipeline_duplicates"})),

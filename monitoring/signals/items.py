@@ -34,6 +34,14 @@ SIGNALS = (
         floor=0.02,
         seasonal=True,
     ),
+    # Of news ten items have most of the events anyway: a burst of one moves their share little.
+    Signal(
+        name="items_first_share",
+        meaning="share of the most popular item in the events",
+        worse="up",
+        floor=0.02,
+        seasonal=True,
+    ),
     Signal(
         name="items_unseen_share",
         meaning="share of events on items without earlier engagement",
@@ -88,10 +96,12 @@ class ItemSignals:
         """Return shares per event."""
         sums = self._sums
         _, times = np.unique(np.array(self._items, np.int64), return_counts=True)
+        ranked = np.sort(times)[::-1] / max(times.sum(), 1)
         found: dict[str, Value] = {
             "items_arrivals": sums.share("changed", "events"),
             "items_departures": sums.share("deleted", "events"),
-            "items_concentration": float(np.sort(times)[-_MOST_POPULAR:].sum() / max(times.sum(), 1)),
+            "items_concentration": float(ranked[:_MOST_POPULAR].sum()),
+            "items_first_share": float(ranked[:1].sum()),
             "items_unseen_share": sums.share("unseen", "events"),
             "items_age": sums.share("ages", "aged"),
             "items_featureless": sums.share("featureless", "changed"),

@@ -32,8 +32,9 @@ def test_arrivals_and_departures_are_per_event(close_window: Any) -> None:
 
 
 def test_concentration_is_the_share_of_the_ten_most_popular(close_window: Any) -> None:
-    values = close_window(GROUP, engaged(*range(20)), engaged(*range(10)), engaged(*range(10)))
-    assert values["items_concentration"] == 30 / 40
+    values = close_window(GROUP, engaged(*range(20)), engaged(*range(10)), engaged(*range(9), 0))
+    assert values["items_concentration"] == pytest.approx(30 / 40)
+    assert values["items_first_share"] == 4 / 40
 
 
 def test_unseen_items_and_features(close_window: Any) -> None:
