@@ -1,6 +1,7 @@
 # Every target first sets up the virtual environment, once: .venv, or the folder that HSNN_VENV names. `make help` lists
 # the targets. ARGS is passed on: make demo ARGS='--log kafka', make test ARGS='tests/streaming -x'.
-# Tests run in two processes; one that is done takes over what waits for the other. ARGS='-n 0' runs them in one.
+# Tests run in three processes, since many wait for others; one that is done takes over what waits for another.
+# ARGS='-n 0' runs them in one.
 SHELL := /bin/sh
 VENV := $(if $(HSNN_VENV),$(HSNN_VENV),.venv)
 PYTHON := "$(VENV)/bin/python"
@@ -24,13 +25,13 @@ demo: setup ## Run the whole loop on real events, about two minutes.
 	@echo "Running: hsnn demo $(ARGS)"
 	@$(PYTHON) -m hsnn demo $(ARGS)
 
-test: setup ## Run the whole test suite, in two processes, about twenty minutes.
+test: setup ## Run the whole test suite, in three processes, about twenty minutes.
 	@echo "Running the whole test suite."
-	@$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(PYTHON) -m pytest -n 3 --dist worksteal $(ARGS)
 
-test-fast: setup ## Run the tests that take no more than a second or so each, in two processes, about four minutes.
+test-fast: setup ## Run the tests that take no more than a second or so each, in three processes, about four minutes.
 	@echo "Running the fast tests."
-	@$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow and not kafka" $(ARGS)
+	@$(PYTHON) -m pytest -n 3 --dist worksteal -m "not slow and not kafka" $(ARGS)
 
 crash-test: setup ## Kill a real trainer 200 times, on Redis Streams and on Kafka; or ARGS='--kills 20 --events 50000 --log redis'.
 	@echo "Running: python -m benchmarks.crash $(ARGS)"

@@ -22,7 +22,7 @@ def freeze_heap() -> None:
     >>> freeze_heap()
     >>> gc.get_freeze_count() > before
     True
-    >>> gc.unfreeze(); gc.set_threshold(*thresholds)
+    >>> gc.set_threshold(*thresholds)
     """
     gc.collect()
     gc.freeze()

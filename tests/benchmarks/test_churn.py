@@ -63,6 +63,7 @@ def test_clusters_rise_and_fall():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_bench_measures_the_system_beside_peers(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("REDIS_SERVER", raising=False)
     monkeypatch.setattr(__main__, "USERS", 60)

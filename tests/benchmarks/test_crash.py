@@ -50,6 +50,7 @@ def harness(clicks: str, file: Path, *more: str) -> tuple[int, dict]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("log", ["redis", pytest.param("kafka", marks=pytest.mark.kafka)])
 def test_killed_in_every_phase_it_ends_as_if_nobody_had_touched_it(log, clicks, tmp_path, request):
     if log == "kafka":
@@ -62,6 +63,7 @@ def test_killed_in_every_phase_it_ends_as_if_nobody_had_touched_it(log, clicks, 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "named"), [("generator", "learner.steps"), ("position", "killed run: 2509 produced is not")]
 )

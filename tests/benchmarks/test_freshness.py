@@ -30,6 +30,7 @@ def test_the_source_sends_items_that_come_and_go_and_engagements_with_them():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_short_run_counts_arrivals_and_departures(tmp_path, monkeypatch):
     monkeypatch.setattr(__main__, "BASE_ITEMS", 500)
     monkeypatch.setattr(__main__, "BASE_ENGAGEMENTS", 9000)  # the default seeds the nodes after 8,192

@@ -11,6 +11,7 @@ from hsnn.indexer.store.reader import IndexReader
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_few_kills_and_a_pause_leave_the_index_whole(tmp_path):
     file = tmp_path / "kills.json"
     with pytest.raises(SystemExit) as ended:

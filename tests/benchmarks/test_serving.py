@@ -27,6 +27,7 @@ def test_a_small_run_finds_what_an_exhaustive_search_finds(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.long("compiled kernels")
 @pytest.mark.timeout(600)
 def test_a_server_is_measured_over_http(tmp_path, monkeypatch):
     monkeypatch.setattr(over_http, "ROUNDS", 1)

@@ -23,7 +23,7 @@ from hsnn.streaming.redis.keys import key
 from hsnn.streaming.schema.events import Interaction, encode
 from tests.waiting import DEADLINE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
 
 BATCH = 64
 EVENTS = 160 * BATCH

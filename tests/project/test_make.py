@@ -91,7 +91,7 @@ def test_it_happens_again_after_a_failure_or_a_move(clone: Clone) -> None:
 def test_another_virtual_environment_may_be_named(clone: Clone, tmp_path: Path) -> None:
     elsewhere = str(tmp_path / "an other venv")
     assert clone.run("make", "setup", HSNN_VENV=elsewhere)[2][0] == f"-m venv {elsewhere}"
-    assert clone.run("make", "test", "ARGS=-x", HSNN_VENV=elsewhere)[2] == ["-m pytest -n 2 --dist worksteal -x"]
+    assert clone.run("make", "test", "ARGS=-x", HSNN_VENV=elsewhere)[2] == ["-m pytest -n 3 --dist worksteal -x"]
     assert not (clone.root / ".venv").exists()
 
 
@@ -142,8 +142,8 @@ def test_an_old_python_is_passed_over_and_none_at_all_is_said(clone: Clone) -> N
     ("target", "calls"),
     [
         ("demo", ["-m hsnn demo --log kafka"]),
-        ("test", ["-m pytest -n 2 --dist worksteal --log kafka"]),
-        ("test-fast", ["-m pytest -n 2 --dist worksteal -m not slow and not kafka --log kafka"]),
+        ("test", ["-m pytest -n 3 --dist worksteal --log kafka"]),
+        ("test-fast", ["-m pytest -n 3 --dist worksteal -m not slow and not kafka --log kafka"]),
         ("crash-test", ["-m benchmarks.crash --log kafka"]),
         ("release", ["-m tools.release --log kafka"]),
         ("kafka", ["-m hsnn kafka start --log kafka"]),

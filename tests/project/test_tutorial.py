@@ -84,6 +84,7 @@ def running(line: str, folder: Path) -> Iterator[int]:
 
 # Longer than ten seconds, since it is the whole system, as a new user starts it.
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(LONGEST)
 def test_from_a_folder_of_files_to_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENVIRONMENT, "HSNN_CACHE", str(tmp_path / "cache"))

@@ -59,6 +59,7 @@ def test_the_bill_of_materials_lists_every_pin():
 
 
 @pytest.mark.slow  # it builds a wheel
+@pytest.mark.long
 def test_the_files_of_a_release(tmp_path: Path):
     wheel, context, chart, materials, sums = release.make_files(ROOT, PROJECT, tmp_path)
     assert any(name.endswith("serving/api/app.py") for name in zipfile.ZipFile(wheel).namelist())

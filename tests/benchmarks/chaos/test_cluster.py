@@ -11,6 +11,7 @@ from tests.waiting import DEADLINE, wait_until
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_master_is_replaced(tmp_path):
     acl = tmp_path / "users.acl"
     acl.write_text("user default on nopass ~* &* +@all\n")

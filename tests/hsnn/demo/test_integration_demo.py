@@ -17,7 +17,7 @@ import pytest
 from tests.paths import ROOT
 from tests.waiting import DEADLINE, eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
 
 
 class Run:

@@ -70,6 +70,7 @@ class Running:
 
 
 @pytest.mark.slow  # half a minute: four processes start twice, and one of them again
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_shop_that_is_started_killed_stopped_and_started_again(tmp_path):
     items = [{"type": "item", "id": f"i{number}", "features": {"kind": number % 2}} for number in range(20)]

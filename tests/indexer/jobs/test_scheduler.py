@@ -31,7 +31,7 @@ from hsnn.streaming.redis.client import connect
 from hsnn.streaming.schema.commands import decode_commands
 from tests.waiting import DEADLINE, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 # Seconds between sweeps: what happens within a test was announced.
 SWEEP = 10 * DEADLINE
@@ -202,7 +202,6 @@ run(IndexerConfig(), MonitoringConfig(scheduler_port=0), sys.argv[1])
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_cleanly(redis_server, reader, toy, number) -> None:
     process = subprocess.Popen([sys.executable, "-c", PROCESS, redis_server], stderr=subprocess.PIPE, text=True)

@@ -14,7 +14,7 @@ from hsnn.serving.sync.follower import VERSION, WARM
 from hsnn.serving.sync.warm_up import warm_up
 
 # In a fresh clone the kernels are compiled first.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long("compiled kernels"), pytest.mark.timeout(600)]
 
 
 def test_a_plain_call_does_not_wait_for_other_readers(plant):

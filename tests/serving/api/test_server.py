@@ -72,6 +72,7 @@ def test_answers_do_not_wait_for_acknowledgements():
 
 
 @pytest.mark.slow
+@pytest.mark.long("compiled kernels")
 @pytest.mark.timeout(600)
 def test_a_process_of_its_own_serves_and_ends_gracefully(redis_server, redis_client, plant, tmp_path, monkeypatch):
     monkeypatch.setenv("HSNN_TEST_TOKEN", "secret")

@@ -22,7 +22,7 @@ from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.open import open_log
 from tests import browser as browsers
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
 
 expect.set_options(timeout=browsers.SLOW_MS)
 

@@ -19,7 +19,7 @@ from hsnn.trainer.messages import ExclusionRule
 from hsnn.trainer.retrieval import leaf_records
 
 # In a fresh clone the kernels are compiled first, which takes most of a minute on a busy machine.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long("compiled kernels"), pytest.mark.timeout(600)]
 
 HOUR = 3_600_000
 TOLERANCE = 2e-6

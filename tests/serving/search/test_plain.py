@@ -17,7 +17,7 @@ from hsnn.serving.search.plain import _SEARCHES, is_plain
 from hsnn.serving.search.retrieval import retrieve
 
 # In a fresh clone the kernels are compiled first.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long("compiled kernels"), pytest.mark.timeout(600)]
 
 
 def test_every_field_of_a_request_is_obeyed_or_a_condition():

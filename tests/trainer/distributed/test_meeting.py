@@ -79,6 +79,7 @@ while not world.all_gather_ints([int((folder / "end").exists())]).any():
 
 
 @pytest.mark.slow  # two agents and their workers import torch twice: as long as it takes for two hosts to meet again
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_two_agents_meet_again_after_a_worker_of_one_was_lost(tmp_path: Path):
     script, endpoint = tmp_path / "worker.py", f"127.0.0.1:{free_port()}"

@@ -33,7 +33,7 @@ from hsnn.trainer.messages import StateDelta
 from hsnn.trainer.online.loop import OnlineLoop
 from hsnn.trainer.snapshot_chunks import read_snapshot
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 EVENTS, BAD, BATCH = 1024, 4, 32
 STREAMING = StreamingConfig(batch_size=BATCH, partitions=2, max_wait=0.05)

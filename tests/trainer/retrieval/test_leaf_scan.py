@@ -8,7 +8,7 @@ from hsnn.trainer.retrieval.leaf_records import LeafRecords, RecordColumns
 from hsnn.trainer.retrieval.leaf_scan import Opening, ScanQuery, scan_leaves
 
 # In a fresh clone the kernels are compiled first.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long("compiled kernels"), pytest.mark.timeout(600)]
 
 ITEMS, LEAVES, WIDTH = 600, 8, 4
 

@@ -14,7 +14,7 @@ from hsnn.trainer.messages import ExclusionRule
 from hsnn.trainer.retrieval.past_items import PastItemsRule, past_items
 
 # In a fresh clone the kernel is compiled first.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long("compiled kernels"), pytest.mark.timeout(600)]
 
 SECOND = 1000
 
