@@ -72,14 +72,23 @@ Alarms = list[tuple[int, str]]
 _ITEMS = frozenset({"items_unseen_share", "items_concentration", "items_arrivals", "items_age"})
 
 
-def watch(stream: Iterable[Observation], plant: Plant | None = None, start: int = 0, seed: int = 0) -> Alarms:
-    """Run all signals over a stream, with a change of the observations from `start` events on."""
-    monitor, rng, events, alarms = SignalMonitor(DriftConfig()), np.random.default_rng(seed), 0, Alarms()
+def watch(
+    stream: Iterable[Observation], monitor: SignalMonitor, plant: Plant | None = None, *, seed: int = 0, before: int = 0
+) -> Alarms:
+    """Have a monitor that has seen `before` events see a stream, with a change of all observations."""
+    rng, events, alarms = np.random.default_rng(seed), before, Alarms()
     for seen in stream:
-        changed = plant(seen, rng) if plant is not None and events >= start else seen
+        changed = seen if plant is None else plant(seen, rng)
         events += len(seen.items)
         alarms += [(events, alarm.kind) for alarm in monitor.update(changed)]
     return alarms
+
+
+def restored(state: bytes) -> SignalMonitor:
+    """Restore a monitor: what comes before a change is watched once for all changes."""
+    monitor = SignalMonitor(DriftConfig())
+    monitor.load_state_dict(msgspec.msgpack.decode(state))
+    return monitor
 
 
 def found(alarms: Alarms, meant: frozenset[str], start: int) -> dict[str, Any]:
@@ -93,18 +102,24 @@ def counted(name: str, events: int, seed: int) -> dict[str, Any]:
     """Plant the changes of observations into a stream that is counted alone."""
     stream = list(record(load(name), events, seed, model=False))
     total = sum(len(seen.items) for seen in stream)
-    start = total // 2
-    quiet = watch(stream)
-    valued = any(np.isfinite(seen.values).any() for seen in stream)
-    plants = {
-        label: found([a for a in watch(stream, plant, start, seed) if a not in quiet], meant, start)
-        for label, (plant, meant) in PLANTS.items()
-        if valued or label not in OF_VALUES
-    }
+    middle = 1 + int(np.searchsorted(np.cumsum([len(seen.items) for seen in stream]), total // 2))
+    first, second = stream[:middle], stream[middle:]
+    start = sum(len(seen.items) for seen in first)
+    monitor = SignalMonitor(DriftConfig())
+    quiet = watch(first, monitor)
+    state = msgspec.msgpack.encode(monitor.state_dict())
+    quiet += watch(second, restored(state), before=start)
+    valued, plants = any(np.isfinite(seen.values).any() for seen in stream), {}
+    for label, (plant, meant) in PLANTS.items():
+        if valued or label not in OF_VALUES:
+            alarms = watch(second, restored(state), plant, seed=seed, before=start)
+            plants[label] = found([alarm for alarm in alarms if alarm not in quiet], meant, start)
     replaced = record(load(name), events, seed, model=False, change=NewCatalogue(start))
-    plants["new catalogue"] = found([a for a in watch(replaced) if a not in quiet], _ITEMS, start)
+    plants["new catalogue"] = found(
+        [a for a in watch(replaced, SignalMonitor(DriftConfig())) if a not in quiet], _ITEMS, start
+    )
     span = stream[-1].ts - stream[0].ts
-    rhythm = watch(stream, Rhythm(_DAYS * DAY / max(span, 1)), seed=seed)
+    rhythm = watch(stream, SignalMonitor(DriftConfig()), Rhythm(_DAYS * DAY / max(span, 1)), seed=seed)
     return {
         "stream": name,
         "seed": seed,
