@@ -34,6 +34,7 @@ def actions(stream: list[Observation]) -> set[str]:
     return {action for seen in stream for action in seen.actions}
 
 
+@pytest.mark.slow
 def test_a_rhythm_keeps_order_and_delays_and_returns_every_day() -> None:
     stream = list(record(load("ml-100k"), 5120, 0, model=False))
     hours = 4 * DAY / (stream[-1].ts - stream[0].ts)

@@ -46,6 +46,7 @@ def test_a_lost_event_would_be_noticed() -> None:
         Trial(MemoryLog(), config, source).run(500)
 
 
+@pytest.mark.slow
 def test_the_same_seed_sends_the_same_at_any_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     config = streaming()
     now = Hostile(3, config).next(500)

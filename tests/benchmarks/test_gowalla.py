@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from benchmarks.gowalla import __main__
 from benchmarks.tables.static import gowalla as gowalla_table
 
 
+@pytest.mark.slow
 def test_results_are_written_kept_and_made_again(tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     lists = [rng.permutation(30)[:9] for _ in range(40)]

@@ -173,6 +173,7 @@ def test_after_no_call_a_node_is_above_its_cap_in_redis(toy, follow, seed) -> No
     assert verify(crowd.store, 1).clean
 
 
+@pytest.mark.slow
 def test_what_is_written_at_once_takes_two_calls_per_shard(toy, follow) -> None:
     crowd = Crowd(toy, follow, 0, chunk=500)
     moments = Moments(crowd.store)
@@ -201,6 +202,7 @@ class Held:
         return question(*arguments, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.every_server
 @pytest.mark.parametrize("seed", range(2))
 def test_a_reader_of_many_shards_never_sees_a_node_above_its_cap(redis_client, toy, follow, seed) -> None:

@@ -71,6 +71,7 @@ def test_the_quiet_twin_raises_none(case: Case) -> None:
     assert alarms(case.make(), stream(case, ())) == []
 
 
+@pytest.mark.slow
 def test_a_long_calm_raises_none(case: Case) -> None:
     assert alarms(case.make(), stream(case, (), batches=5000)) == []
 
@@ -100,6 +101,7 @@ def test_restored_anywhere_it_goes_on_alike(case: Case, cut: int) -> None:
     assert second.state_dict() == whole.state_dict()
 
 
+@pytest.mark.slow
 def test_its_state_is_bounded(case: Case) -> None:
     detector = case.make()
     values = stream(case, (), batches=6000)

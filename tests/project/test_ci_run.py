@@ -52,6 +52,7 @@ def test_green_is_green_at_once(clone):
     assert found.stdout.count("make test") == 1
 
 
+@pytest.mark.slow
 def test_a_failure_that_does_not_come_back_is_named(clone):
     found = run(clone, ["tests/test_a.py::test_b", "tests/test_c.py::test_d"])
     assert found.returncode == 0

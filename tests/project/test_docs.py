@@ -282,6 +282,7 @@ def test_the_api_reference_is_what_the_docstrings_say() -> None:
     assert text(ROOT / "docs" / "api.md") == reference(), "docs/api.md is out of date: run `make docs`"
 
 
+@pytest.mark.slow
 def test_no_file_names_a_machine() -> None:
     folder = re.compile(r"(?<![\w.$}])/(?:" + "|".join(("work", "root", "home", "Users")) + r")/\w")
     own = Path(__file__)

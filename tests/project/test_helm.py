@@ -58,6 +58,7 @@ def test_its_versions_are_those_of_the_project() -> None:
     assert chart["version"] == chart["appVersion"] == version
 
 
+@pytest.mark.slow
 def test_it_runs_the_roles_of_the_compose_file_with_commands_and_ports_that_exist() -> None:
     assert set(ROLES) == set(COMPOSE_ROLES)
     for role, (command, port) in ROLES.items():

@@ -66,6 +66,7 @@ def test_what_is_installed_is_what_is_pinned() -> None:
     assert differing == {}
 
 
+@pytest.mark.slow
 def test_no_other_distribution_brings_the_import_name() -> None:
     brought = {canonicalize_name(name) for name in packages_distributions().get("hsnn", ())}
     assert brought <= {"hsnn"}

@@ -38,6 +38,7 @@ def test_another_name_draws_other_groups():
     assert sum(same) / len(same) == pytest.approx(0.5, abs=0.04)
 
 
+@pytest.mark.slow
 @given(st.one_of(st.text(), st.integers()))
 def test_everybody_has_one_arm_and_a_number_is_its_text(user):
     thirds = experiment(a={"share": 0.1}, b={"share": 0.2}, c={"share": 0.7})  # their sum is not quite 1 in binary

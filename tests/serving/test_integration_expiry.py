@@ -85,7 +85,7 @@ def test_through_a_real_server_and_while_the_scheduler_is_away(redis_client, pla
     state_id = redis_client.xadd(key("state"), {b"d": plant.state().encode()}).decode()
     redis_client.set(key("current"), plant.write(redis_client, state_id))
     health, mirror = Health(VERSION, WARM), Mirror()
-    health.expect(LOOP, within=5)
+    health.expect(LOOP, within=DEADLINE)
     follower = MirrorFollower(redis_client, mirror, ServingMetrics(), health)
     follower.start()
     try:

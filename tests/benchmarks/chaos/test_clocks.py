@@ -13,6 +13,7 @@ from benchmarks.chaos.clocks import TWO_DAYS, Clock, compile_library
 PROGRAM = "import sys, time\nfor _ in sys.stdin: print(time.time(), time.monotonic(), flush=True)"
 
 
+@pytest.mark.slow
 def test_the_wall_clock_is_set_and_nothing_else(tmp_path):
     if (library := compile_library(tmp_path)) is None:
         pytest.skip("no C compiler here")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ def naive(events: list[tuple[int, int]], now: int) -> np.ndarray:
     return counts
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(BATCHES, st.sampled_from([0, 1, 30, 400]))
 def test_counts_are_those_of_events_decayed_one_by_one_up_to_a_unit(batches, gap):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from hsnn.evaluation.baselines.sparse_counts import SparseCounts
 CELLS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(1, 9)), max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(CELLS, max_size=6), st.sampled_from([0, 3, 100]))
 def test_it_adds_as_a_dictionary_does(batches, small):

@@ -18,6 +18,7 @@ def test_an_interval_by_hand():
     assert found.high == pytest.approx(7 / 3 + half, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say():
     rng = np.random.default_rng(0)
     held = [found.low <= 3 <= found.high for found in (interval(rng.normal(3, 2, 3).tolist()) for _ in range(2000))]

@@ -155,6 +155,7 @@ def test_a_run_without_an_item_to_find_has_figures():
     assert np.isfinite(none["dots_share"])
 
 
+@pytest.mark.slow
 def test_churn_of_a_run(run):
     assert run.versions > 5
     assert 0 < run.churn < 1e5 * run.versions / run.events

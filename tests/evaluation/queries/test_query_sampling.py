@@ -44,6 +44,7 @@ def test_every_event_of_the_window_that_repeats_nothing_is_sampled_once(config, 
     assert names == [data.engagements.item[at] for at in expected]
 
 
+@pytest.mark.slow
 def test_the_sample_depends_on_the_seed_and_on_no_configuration(config, new_data):
     data, window = new_data(900), QueryWindow(0.3, 200, 900)
     event, _ = sampled_events(config, data, window)

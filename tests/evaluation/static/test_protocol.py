@@ -38,6 +38,7 @@ def figures(data: StaticPairs, tmp_path_factory: pytest.TempPathFactory) -> dict
     return found | {"said": said, "folder": folder}
 
 
+@pytest.mark.slow
 def test_figures_are_of_the_data_and_of_every_seed(figures):
     assert (figures["users"], figures["items"], figures["train"], figures["test"]) == (120, ITEMS, 1440, 480)
     assert len(figures["runs"]) == 2

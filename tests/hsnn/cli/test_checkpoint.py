@@ -97,6 +97,7 @@ def test_inspect_shows_counts_positions_and_arrays(store: CheckpointStore) -> No
         assert text in done.stdout, text
 
 
+@pytest.mark.slow
 def test_nothing_is_cut_on_a_narrow_terminal(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "70")
     shown = ask("list").stdout + ask("inspect", "2").stdout

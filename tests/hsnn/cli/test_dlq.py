@@ -115,6 +115,7 @@ def test_show_filters_and_limits(log: RedisLog) -> None:
     assert "no dead letter in redis://" in none.stderr
 
 
+@pytest.mark.slow
 def test_replay(log: RedisLog, redis_server: str) -> None:
     state = consume(redis_server)
     would = ask("replay", "--dry-run")

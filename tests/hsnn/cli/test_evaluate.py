@@ -172,6 +172,7 @@ def test_mistakes_are_said_in_one_sentence(
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_the_static_protocol_measures_pairs_without_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HSNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

@@ -65,6 +65,7 @@ def toys(redis_client: Redis, redis_server: str, monkeypatch: pytest.MonkeyPatch
     return made
 
 
+@pytest.mark.slow
 def test_versions_and_show(toys: Toys) -> None:
     listed = toys.call("versions").stdout.splitlines()
     assert [line.split()[:3] for line in listed] == [["1", "8", "items"], ["*", "2", "8"]]
@@ -83,6 +84,7 @@ def test_before_the_first_version_that_is_said(toys: Toys) -> None:
         assert "there is no version yet" in str(toys.call(command).exception)
 
 
+@pytest.mark.slow
 def test_verify_names_the_damage_and_mends_it_when_asked(toys: Toys) -> None:
     assert (toys.call("verify").exit_code, toys.call("verify", "1").exit_code) == (0, 0)
     toys.redis.hdel(toys.store.key("items", 2), "i1")
@@ -118,6 +120,7 @@ def test_diff_and_export(toys: Toys, tmp_path: Path) -> None:
     assert "exists already" in str(toys.call("export", "3", "index.npz").exception)
 
 
+@pytest.mark.slow
 def test_holds_are_shown_until_they_are_released(toys: Toys) -> None:
     assert toys.call("hold").exit_code == 2, "a reason must be given"
     assert "the new model is bad" in toys.call("hold", "--reason", "the new model is bad").stdout
@@ -181,6 +184,7 @@ def a_leader_listens(toys: Toys) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_requests_wait_for_a_leader_and_say_so(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hsnn.cli.jobs._LEADER_SECONDS", 0.05)
     alone = toys.call("jobs", "pause", "clean")

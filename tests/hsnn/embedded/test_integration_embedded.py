@@ -56,6 +56,7 @@ def test_two_at_once() -> None:
         assert one.port != two.port
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_server_does_not_outlive_its_parent(how: signal.Signals) -> None:
     program = (

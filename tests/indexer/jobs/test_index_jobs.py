@@ -95,6 +95,7 @@ def test_old_versions_snapshots_and_entries_go_and_the_current_version_stays(sto
     assert config.versions_kept == 3
 
 
+@pytest.mark.slow
 def test_trimmed_streams_keep_what_a_kept_version_needs(store, jobs, toy, leader, follow) -> None:
     for _ in range(300):
         toy.flush(0)

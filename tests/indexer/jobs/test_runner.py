@@ -105,6 +105,7 @@ def set_clock(monkeypatch):
     return set_to
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [-3600.0, 3600.0, -172_800.0])
 def test_a_wall_clock_that_is_set_changes_no_interval(runner, set_clock, shift) -> None:
     swept, called = [], []

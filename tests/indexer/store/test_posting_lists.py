@@ -57,6 +57,7 @@ def test_bulk_writes_every_item_where_the_map_says(redis_client, shards) -> None
 STEPS = st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 2), st.integers(0, 2)), max_size=30)
 
 
+@pytest.mark.slow
 def test_leaf_map_and_expiry_set_follow_the_deltas(redis_client, lease, store, toy, server_kind) -> None:
     @given(STEPS)
     @servers.examples(server_kind, 30)

@@ -43,6 +43,7 @@ def alarms(watch: Watch, values: list[float], first: int = 0) -> list[Alarm]:
     return [alarm for alarm in raised if alarm is not None]
 
 
+@pytest.mark.slow
 def test_a_lasting_shift_raises_one_alarm_soon(make: Callable[..., Watch]) -> None:
     raised = alarms(make(), series(12.0))
     assert len(raised) == 1
@@ -52,6 +53,7 @@ def test_a_lasting_shift_raises_one_alarm_soon(make: Callable[..., Watch]) -> No
     assert raised[0].value > raised[0].threshold > 0
 
 
+@pytest.mark.slow
 def test_a_long_calm_raises_none(make: Callable[..., Watch]) -> None:
     assert alarms(make(), series(windows=600)) == []
 
@@ -66,16 +68,19 @@ def test_a_slow_shift_of_a_few_spreads_is_found_while_it_lasts(test: str) -> Non
     assert SHIFT + 6 <= raised[0].ts / WINDOW <= SHIFT + 30
 
 
+@pytest.mark.slow
 def test_an_outlier_raises_none(make: Callable[..., Watch]) -> None:
     values = series()
     values[SHIFT] = values[SHIFT + 40] = 50.0
     assert alarms(make(), values) == []
 
 
+@pytest.mark.slow
 def test_a_shift_for_the_better_raises_none(make: Callable[..., Watch]) -> None:
     assert alarms(make(worse="up"), series(-12.0)) == []
 
 
+@pytest.mark.slow
 def test_a_shift_in_the_warm_up_raises_none(make: Callable[..., Watch]) -> None:
     assert alarms(make(), series(12.0, at=10)) == []
 
@@ -90,6 +95,7 @@ def test_a_daily_rhythm_raises_none_and_a_break_of_it_does(make: Callable[..., W
     assert raised == [] or raised[0].ts >= 8 * day * WINDOW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 40, SHIFT + 1, SHIFT + 30, 270])
 def test_restored_anywhere_it_goes_on_alike(make: Callable[..., Watch], cut: int) -> None:
     values = series(12.0, windows=330)

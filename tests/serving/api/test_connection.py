@@ -124,7 +124,7 @@ def test_one_connection_too_many_closes_the_one_idle_longest(serving):
 def test_while_all_connections_are_busy_a_new_one_is_refused(serving):
     unfinished = b"POST /v1/retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
     busy = [serving.connect(unfinished) for _ in range(4)]
-    time.sleep(0.05)
+    wait_until(lambda: [one.is_idle for one in serving.server.server_state.connections] == [False] * 4)
     assert ended(serving.connect(LIVE))
     busy[0].sendall(b"        ")
     assert busy[0].recv(1 << 16).startswith(b"HTTP/1.1 422")

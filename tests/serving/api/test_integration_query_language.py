@@ -133,6 +133,7 @@ def test_conditions_follow_items_that_change(shop):
     assert set(shop.ask(filters={"where": condition})["items"]) == {*before, "i50"} - {"i0"}
 
 
+@pytest.mark.slow
 def test_lists_of_a_hundred_thousand_ids(shop):
     far = [f"other{number}" for number in range(99_990)]
     listed = [f"i{number}" for number in range(10)]

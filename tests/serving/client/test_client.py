@@ -95,6 +95,7 @@ def test_both_have_the_same_methods():
     assert inspect.signature(hsnn.Client) == inspect.signature(hsnn.AsyncClient)
 
 
+@pytest.mark.slow
 def test_queries_are_sent_and_answers_come_back(run, server):
     assert run("retrieve", "u", k=3, filters={"exclude": ["b"]}, client={"token": "s"}) == ANSWER
     assert server.headers["authorization"] == "Bearer s"
@@ -109,6 +110,7 @@ def test_queries_are_sent_and_answers_come_back(run, server):
     ]
 
 
+@pytest.mark.slow
 def test_many_queries_events_and_descriptions(run, server):
     server.responses = [
         (200, msgspec.json.encode(AnswersBody([ANSWER, ANSWER])), {}),

@@ -66,6 +66,7 @@ def server(mirror) -> Iterator[str]:
     thread.join(DEADLINE)
 
 
+@pytest.mark.slow
 def test_it_asks_a_server_and_says_its_errors(server: str, tmp_path) -> None:
     node = shutil.which("node")
     if node is None:

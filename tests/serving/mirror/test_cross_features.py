@@ -74,6 +74,7 @@ def test_a_version_brings_changed_tokens(crossed):
     assert found[found >= 0].tolist() == hash_features({"genre": "comedy"}, crossed.config.buckets, 8)
 
 
+@pytest.mark.slow
 def test_rows_that_are_not_known_yet_have_room(crossed):
     mirror = Mirror()
     crossed.load(mirror)

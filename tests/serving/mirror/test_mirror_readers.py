@@ -70,6 +70,7 @@ def test_an_update_waits_for_the_readers_of_the_copy_that_it_changes(both, plant
     assert read.index.is_indexed(delta.row)
 
 
+@pytest.mark.slow
 def test_both_copies_stay_equal_to_one_that_is_updated_alone(both, plant):
     single = Mirror()
     plant.load(single)

@@ -130,6 +130,7 @@ class FakeItemVectors:
         self.vectors, self.rows, self.bounds = members, rows, ScoreBounds(members, 4)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.sampled_from([1, 10, 100, 3000]), st.sampled_from([0.02, 0.5, 1.0]))
 @settings(max_examples=60, deadline=None)
 def test_equal_scores_come_in_order_of_age(seed, k, share):
@@ -217,6 +218,7 @@ def test_a_beam_over_an_allow_list_is_certified_if_it_scores_the_list(mirror):
     assert not retrieve(mirror, [Request(user="u0", filters=many)])[0].stats.certified
 
 
+@pytest.mark.slow
 def test_a_model_without_bounds_refuses_the_exact_mode_in_words(mirror, monkeypatch):
     before = retrieve(mirror, [Request(user="u0", mode="exhaustive")])[0]
     monkeypatch.setattr(Monn, "has_dot_product_scores", property(lambda self: False))

@@ -57,7 +57,7 @@ class Following:
 
     def __init__(self, redis: Redis) -> None:
         self.mirror, self.metrics, self.health = Mirror(), ServingMetrics(), Health(VERSION, WARM)
-        self.health.expect(LOOP, within=5)
+        self.health.expect(LOOP, within=DEADLINE)
         self.follower = MirrorFollower(redis, self.mirror, self.metrics, self.health)
         self.follower.start()
 
@@ -125,8 +125,8 @@ def test_deltas_and_states_arrive_and_how_fresh_they_are_is_measured(publisher, 
     publisher.delta(_sent_now(sent))
     wait_until(lambda: following.retrievable("newcomer"))
     assert following.value("hsnn_freshness_seconds_count") == 1
-    assert 0 < following.value("hsnn_freshness_seconds_sum") < 5  # the time that is waited for it, at most
-    assert following.follower.freshness["newcomer"] < 1
+    assert 0 < following.value("hsnn_freshness_seconds_sum") < DEADLINE
+    assert following.follower.freshness["newcomer"] < DEADLINE
     publisher.delta(plant.delete(plant.ids.index("newcomer")))
     wait_until(lambda: not following.retrievable("newcomer"))
 

@@ -14,7 +14,7 @@ from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
 from hsnn.streaming.redis.keys import key
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE, wait_until
 
 pytestmark = pytest.mark.every_server
 SHARDS = (1, 4, 3)
@@ -40,13 +40,14 @@ class CallbackClient:
 @pytest.fixture
 def mirror(redis_client) -> Iterator[Mirror]:
     mirror, health = Mirror(), Health(VERSION, WARM)
-    health.expect(LOOP, within=5)
+    health.expect(LOOP, within=DEADLINE)
     follower = MirrorFollower(redis_client, mirror, ServingMetrics(), health)
     follower.start()
     yield mirror
     follower.stop()
 
 
+@pytest.mark.slow
 def test_deltas_of_all_shards_arrive_and_a_flip_leads_to_other_shards(redis_client, plant, mirror) -> None:
     def tell(number: int, shards: int, delta: Delta) -> None:
         redis_client.xadd(VersionShard(number, shard_of(delta.item, shards)).delta_stream, {b"d": delta.encode()})
@@ -68,6 +69,7 @@ def test_deltas_of_all_shards_arrive_and_a_flip_leads_to_other_shards(redis_clie
         wait_until(lambda number=number: all(mirror.is_indexed(f"new{number}-{item}") for item in range(8)))
 
 
+@pytest.mark.slow
 def test_what_was_written_before_something_is_applied_before_it(redis_client, plant, monkeypatch) -> None:
     """Between a look at shard 0 and one at shard 1, first an item of shard 0 left and then one of shard 1 came."""
     number = plant.write(redis_client, shards=2)

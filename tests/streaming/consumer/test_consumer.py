@@ -149,6 +149,7 @@ def test_impressions_are_seen_and_counted() -> None:
     assert len(batch.engagements) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [CONFIG, JOIN_CONFIG], ids=["plain", "joined"])
 @pytest.mark.parametrize("seed", range(5))
 def test_how_the_log_is_polled_changes_nothing(seed: int, config: StreamingConfig) -> None:
@@ -162,6 +163,7 @@ def test_how_the_log_is_polled_changes_nothing(seed: int, config: StreamingConfi
     assert dead_letters(piecemeal) == dead_letters(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [CONFIG, JOIN_CONFIG], ids=["plain", "joined"])
 def test_every_event_is_accounted_for(config: StreamingConfig) -> None:
     log = MemoryLog()

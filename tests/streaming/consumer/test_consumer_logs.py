@@ -23,6 +23,7 @@ from tests.streaming.mixed_stream import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["redis", pytest.param("kafka", marks=pytest.mark.kafka)])
 def test_real_logs_give_the_batches_of_the_one_in_memory(server: str, request: pytest.FixtureRequest) -> None:
     log = MemoryLog()

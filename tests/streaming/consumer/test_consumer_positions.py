@@ -26,6 +26,7 @@ from tests.streaming.mixed_stream import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [CONFIG, JOIN_CONFIG], ids=["plain", "joined"])
 @pytest.mark.parametrize("stop", [1, 7, 30, 60])
 def test_a_restart_from_the_state_goes_on_with_the_same_batches(stop: int, config: StreamingConfig) -> None:

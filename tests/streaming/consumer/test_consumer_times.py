@@ -119,6 +119,7 @@ def test_a_stream_that_was_paused_for_long_goes_on() -> None:
     assert consumer.counts.dead_lettered == 0
 
 
+@pytest.mark.slow
 def test_a_click_of_a_wrong_clock_is_learned_and_moves_nothing() -> None:
     log = MemoryLog()
     consumer = Consumer(log, CONFIG)

@@ -136,6 +136,7 @@ def test_a_schema_break_halts_the_consumer_and_does_not_drain_the_topic():
         drain(consumer)
 
 
+@pytest.mark.slow
 def test_a_restart_halts_at_the_same_event_and_writes_no_letter_twice():
     log = a_log(BREAK)
     consumer = Consumer(log, CONFIG)

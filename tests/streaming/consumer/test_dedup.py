@@ -52,6 +52,7 @@ def max_ids(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return int(request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [1, 7, 1000])
 def test_it_finds_what_a_plain_list_finds(max_ids: int, window: int) -> None:
     @given(EVENTS, CUTS, CUTS)
@@ -93,6 +94,7 @@ def test_a_restart_knows_what_was_delivered_and_nothing_else(max_ids: int, windo
     check()
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_over_a_long_stream() -> None:
     seen = SeenEvents(10)
     for start in range(0, 200_000, 1000):
@@ -104,6 +106,7 @@ def test_memory_is_bounded_over_a_long_stream() -> None:
     assert len(seen.deferred_state(199_999)()[0]) == 11
 
 
+@pytest.mark.slow
 def test_the_memory_that_is_reported_is_about_that_which_is_taken() -> None:
     seen = SeenEvents(1000)
     assert (len(seen), seen.nbytes) == (0, 0)

@@ -204,6 +204,7 @@ class LostRestLog(ScriptedLog):
         return super().poll(max_records, timeout, [p for p in partitions or () if not gone or p != FIRST])
 
 
+@pytest.mark.slow
 def test_an_error_reaches_who_waits_for_one_partition_while_rows_of_others_lie_ready() -> None:
     log = LostRestLog([1])
     for topic in ("engagements", "items", "users", "control"):

@@ -99,6 +99,7 @@ def test_import_shows_the_report_and_keeps_the_guess(tmp_path: Path, monkeypatch
     assert "1 items that only events name" in run(data_app, ["describe", "shop"]).output
 
 
+@pytest.mark.slow
 def test_validate_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shown = run(data_app, ["validate", str(orders(tmp_path / "shop"))])
