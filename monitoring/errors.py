@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 
+_EXTRAS = {"torch": "train", "scipy": "train", "river": "train", "pyarrow": "arrow", "duckdb": "arrow"}
+"""The extra that installs each package which the base installation leaves out."""
+
 
 class HsnnError(Exception):
     """An error that a person can act on: its message says what went wrong, where, and what to do."""
@@ -15,10 +18,13 @@ class HsnnError(Exception):
 def user_message(error: BaseException) -> str | None:
     """Return the one-sentence message of an error that a user can act on; None for a bug, which needs its traceback.
 
-    The project's own errors carry such a message; of Redis, the errors of connecting to it get one.
+    The project's own errors carry such a message; of Redis, the errors of connecting to it get one, and imports of
+    packages that an extra installs.
     """
     if type(error).__module__.partition(".")[0] == "hsnn":
         return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error)
     redis = sys.modules.get("redis.exceptions")  # without importing it: `hsnn --help` must be quick
     if redis is not None and isinstance(error, redis.ConnectionError | redis.TimeoutError | redis.AuthenticationError):
         return f"Redis cannot be used: {error}; start it, or set redis.url (and streaming.log) to one that runs"
@@ -28,3 +34,18 @@ def user_message(error: BaseException) -> str | None:
             "may have written a key of hsnn: see `hsnn doctor`"
         )
     return None
+
+
+def missing_package(error: ModuleNotFoundError) -> str | None:
+    """Return what to install for a package that only an extra installs; None for another one.
+
+    Examples
+    --------
+    >>> missing_package(ModuleNotFoundError("no torch", name="torch.nn"))
+    "this needs the package torch, which the base installation leaves out: pip install 'hsnn[train]'"
+    """
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRAS:
+        return None
+    extra = _EXTRAS[package]
+    return f"this needs the package {package}, which the base installation leaves out: pip install 'hsnn[{extra}]'"

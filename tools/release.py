@@ -112,7 +112,10 @@ def image_problems(name: str, text: str, version: str) -> Iterator[str]:
     >>> list(image_problems("x", "FROM python:3.11-slim AS build\n  image: redis:8.2.1\n", "1.0.0"))
     ['x: python:3.11-slim has no exact tag, as in NAME:1.2.3']
     """
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE))
     for image in re.findall(r"^(?:FROM|\s+image:)\s+(\S+)", text, re.MULTILINE):
+        if image in stages:
+            continue
         repository, _, tag = image.partition("@")[0].rpartition(":")
         if not _EXACT_TAG.fullmatch(tag):
             yield f"{name}: {image} has no exact tag, as in NAME:1.2.3"

@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from hsnn.streaming.decode.json_event import strip_schema_id
-from hsnn.streaming.schema.arrow import ArrowError, is_arrow, read_interactions, write_interactions
+from hsnn.streaming.schema.arrow import read_interactions, write_interactions
+from hsnn.streaming.schema.columns import ArrowError, is_arrow
 
 Event = dict[str, Any]
 Maker = Callable[[Event, random.Random], bytes]

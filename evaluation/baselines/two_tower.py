@@ -7,7 +7,6 @@ product needs: static vector, state vector and bias side by side.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hsnn.evaluation.baselines.base import Baseline, BaselineDeclaration, LearnedBatch, ScoredBatch
@@ -114,18 +113,17 @@ class TwoTowerBaseline(Baseline):
 BASELINES = (BaselineDeclaration("two_tower", lambda given: TwoTowerBaseline(given.config), default=False),)
 
 
-@torch.inference_mode()
 def item_side(scorer: Scorer, vectors: NDArray[np.float32], state_features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Join the item's half of the dot product, (n, d + p + 1): static vector, state vector, both biases.
 
     `vectors` are (n, d+1), `state_features` (n, F).
     """
-    state = scorer.model.state_tower(torch.from_numpy(state_features)).numpy()  # (n, p+1)
+    state = scorer.state_vectors(state_features)  # (n, p+1)
     bias = vectors[:, -1:] + state[:, -1:]
     return np.concatenate([vectors[:, :-1], state[:, :-1], bias], 1)
 
 
 def user_side(encoded: EncodedQueries) -> NDArray[np.float32]:
     """Join the users' half of the dot product, (B, d + p + 1)."""
-    item, state = encoded.users.item.numpy(), encoded.users.state.numpy()
+    item, state = encoded.users.item, encoded.users.state
     return np.concatenate([item, state, np.ones((len(item), 1), np.float32)], 1)

@@ -13,8 +13,8 @@ from hsnn.evaluation.metrics.ranks import MISS, top_k
 from hsnn.evaluation.queries.query_sampling import SampledQueries
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.search.queries import facts_of_queries, queries_from_requests, remembered_items
-from hsnn.trainer.features.cross_features import cross_features
 from hsnn.trainer.model.scorer import EncodedQueries, QueryArrays, Scorer
+from hsnn.trainer.modules.cross_inputs import cross_features
 
 
 class ModelView(NamedTuple):

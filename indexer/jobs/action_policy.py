@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from scipy import stats
 
 from hsnn.indexer.store import lua_scripts
 from hsnn.indexer.store.reader import IndexReader
@@ -197,6 +196,8 @@ def compare(record: ActionRecord, after: Sequence[float]) -> Effect:
     sign = _bad_direction(record, mean_before)
     if len({*before, *after}) == 1:  # no spread at all: nothing has changed
         return Effect(mean_before, mean_after, 0.0, 0.0)
+    from scipy import stats  # the scheduler alone has it
+
     interval = stats.ttest_ind([sign * value for value in before], [sign * value for value in after], equal_var=False)
     low, high = interval.confidence_interval(_CONFIDENCE)
     return Effect(mean_before, mean_after, float(low), float(high))

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from threadpoolctl import threadpool_limits
 
 from hsnn.indexer.config import IndexerConfig
 from hsnn.monitoring.health import Health
@@ -35,7 +36,6 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import connect
 from hsnn.trainer.retrieval.compiled import engine_available
-from hsnn.trainer.threads import use_threads
 
 _log = logging.getLogger(__name__)
 # Seconds that running requests get to finish after a signal: the default deadline of a request.
@@ -79,7 +79,7 @@ def run(
     ServerTokenError
         A token is configured but not set.
     """
-    use_threads(1)
+    threadpool_limits(limits=1, user_api="blas")  # requests are answered side by side, each on one core
     shorten_switch_interval()
     mirror, metrics, health = (
         Mirror(engine=config.engine and engine_available(), double_buffered=True),

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
+from hsnn.monitoring.errors import missing_package
 from hsnn.serving.errors import RequestError
 from hsnn.streaming.decode.json_event import InvalidEvent, canonicalize_ids, parse_event
 from hsnn.streaming.log.base import ProducerRecord
-from hsnn.streaming.producer.records import columns_to_arrow_records
-from hsnn.streaming.schema.arrow import ArrowError, InteractionColumns, is_arrow, read_interactions
+from hsnn.streaming.schema.columns import ArrowError, InteractionColumns, is_arrow
 from hsnn.streaming.schema.events import Event, EventType, Impression, Interaction, Item, ItemPatch, User
 from hsnn.streaming.schema.timestamps import require_millis
 from hsnn.streaming.schema.topics import TopicRole
@@ -72,6 +72,8 @@ class IngestBatch:
         records = self.records.get(TopicRole.ENGAGEMENTS, [])
         if self.columns is None:
             return records
+        from hsnn.streaming.producer.records import columns_to_arrow_records  # pyarrow has read the columns
+
         return records + columns_to_arrow_records(self.columns, self.sent_at, partitions())
 
 
@@ -152,6 +154,12 @@ class EventParser:
         return self.check(parse_event(value), now), value
 
     def _parse_arrow(self, body: bytes, now: int) -> IngestBatch:
+        try:  # a server that gets JSON alone needs no pyarrow, which takes half a second to import
+            from hsnn.streaming.schema.arrow import read_interactions
+        except ModuleNotFoundError as error:
+            raise RequestError(
+                f"{missing_package(error) or error}; or send the events as JSON lines (application/x-ndjson)"
+            ) from None
         try:
             columns = read_interactions(body)
         except ArrowError as error:

@@ -17,10 +17,6 @@ from hsnn.trainer.rowstore.arrays import gather_rows, grown
 # Items whose vectors are computed at once: bounds the memory that their features take.
 _CHUNK = 65_536
 
-# Items whose vectors are computed at once, at least: matrix products of fewer than 12 rows use other kernels, whose
-# last bits differ.
-_LEAST = 16
-
 
 class StateVectors:
     """State vectors by row.
@@ -46,9 +42,7 @@ class StateVectors:
         """Compute the vectors of `rows` (n,), whose states changed."""
         if len(rows):
             self.values = grown(self.values, len(states.last))
-            padded = np.r_[rows, np.repeat(rows[-1:], max(_LEAST - len(rows), 0))]
-            vectors = self._scorer.state_vectors(states.features(padded, states.last[padded]))
-            self.values[rows] = vectors[: len(rows)]
+            self.values[rows] = self._scorer.state_vectors(states.features(rows, states.last[rows]))
 
     def scores(
         self, rows: NDArray[np.int64], user: NDArray[np.float32], states: ItemCounters, now: int

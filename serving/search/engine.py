@@ -45,7 +45,7 @@ def answers_by_engine(state: EpochState, now: int) -> bool:
     return engine is not None and abs(now - engine.records.as_of) <= _STALE_MS
 
 
-def needs_no_torch(state: EpochState, request: Request, limits: RetrievalLimits) -> bool:
+def encoded_by_engine(state: EpochState, request: Request, limits: RetrievalLimits) -> bool:
     """Whether the engine encodes a request, too, and answers it."""
     engine = state.index.engine
     return (

@@ -13,7 +13,7 @@ from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import Answer, Filters, Request, RetrievalMode
 from hsnn.serving.search.answers import Explanations, Work, make_answer
-from hsnn.serving.search.engine import engine_search, needs_no_torch
+from hsnn.serving.search.engine import encoded_by_engine, engine_search
 from hsnn.serving.search.filters import MOST_GIVEN, seen_rule
 from hsnn.serving.search.modes import SearchContext
 from hsnn.serving.search.queries import facts_of_queries, given_history, query_of_request, remembered_items
@@ -38,7 +38,7 @@ def is_one_search(request: Request) -> bool:
 
 def is_plain(state: EpochState, request: Request, limits: RetrievalLimits) -> bool:
     """Whether a request has no conditions, and the engine encodes and answers it."""
-    return is_one_search(request) and not (request.echo or request.fields) and needs_no_torch(state, request, limits)
+    return is_one_search(request) and not (request.echo or request.fields) and encoded_by_engine(state, request, limits)
 
 
 def answer_plain(state: EpochState, request: Request, limits: RetrievalLimits) -> Answer:

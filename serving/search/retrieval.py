@@ -16,7 +16,7 @@ from hsnn.serving.mirror.mirror import EpochState, Mirror
 from hsnn.serving.schema import MODES, Answer, Request, RetrievalMode, Sampling
 from hsnn.serving.search.answers import Work, make_answer
 from hsnn.serving.search.conditions import ItemConditions, conditions_of
-from hsnn.serving.search.engine import answers_by_engine, engine_search, needs_no_torch
+from hsnn.serving.search.engine import answers_by_engine, encoded_by_engine, engine_search
 from hsnn.serving.search.explain import explain
 from hsnn.serving.search.filters import AllowedRows, allowed_rows, excluded_rows
 from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext, beam_width
@@ -130,7 +130,9 @@ def _answer_chunk(
     full = index.config.pair_features or not all(is_one_search(request) for request in requests)
     memory = remembered_items(state, queries, requests)
     encoded = pairs = None
-    if any(request.mode not in _WITHOUT_MODEL and not needs_no_torch(state, request, limits) for request in requests):
+    if any(
+        request.mode not in _WITHOUT_MODEL and not encoded_by_engine(state, request, limits) for request in requests
+    ):
         shares, beam = index.leaves.node_log_share(), beam_width(state, limits)
         encoded = index.scorer.encode(queries, index.vectors, shares, beam, full=full)
     if index.config.pair_features and any(request.mode not in _WITHOUT_MODEL for request in requests):

@@ -28,7 +28,7 @@ def warm_up(mirror: Mirror) -> None:
         engine = mirror.state.index.engine
         if engine is not None and engine.towers is None:
             _log.info(
-                "the towers of this model run in torch: the engine's kernels know plain ones that end in a dot product"
+                "the towers of this model run in NumPy: the engine's kernels know plain ones that end in a dot product"
             )
         users = [name for name in mirror.state.users.ids.ids[:_USERS] if name] + ["nobody"]
     requests = [Request(user=user, mode=mode) for user in users for mode in modes]

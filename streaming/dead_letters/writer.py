@@ -14,7 +14,6 @@ from hsnn.streaming.errors import AppendRefusedError
 from hsnn.streaming.log.base import EventLog, ProducerRecord
 from hsnn.streaming.log.records import Headers, Position, Record
 from hsnn.streaming.log.scan import read_range
-from hsnn.streaming.schema.arrow import extract_row
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,11 @@ class DeadLetter:
 def to_record(letter: DeadLetter, partitions: int) -> ProducerRecord:
     """Turn a dead letter into a record: original key, value and headers, then headers with reason and source."""
     record = letter.record
-    value = record.value if letter.index == WHOLE_RECORD else extract_row(record.value, letter.index)
+    value = record.value
+    if letter.index != WHOLE_RECORD:
+        from hsnn.streaming.schema.arrow import extract_row  # who reads dead letters alone needs no pyarrow
+
+        value = extract_row(value, letter.index)
     headers = [
         ("hsnn-reason", letter.reason),
         ("hsnn-detail", letter.detail[:_MAX_DETAIL]),

@@ -18,7 +18,8 @@ from hsnn.streaming.decode.json_batch import decode_json_batch
 from hsnn.streaming.decode.json_event import InvalidEvent, decode_event, strip_schema_id
 from hsnn.streaming.decode.left_out_fields import count_left_out
 from hsnn.streaming.log.records import UNREADABLE, Record, RecordBatch
-from hsnn.streaming.schema.arrow import ArrowError, InteractionColumns, is_arrow, read_interactions
+from hsnn.streaming.schema.arrow import read_interactions
+from hsnn.streaming.schema.columns import ArrowError, InteractionColumns, is_arrow
 from hsnn.streaming.schema.events import LAST_MS, Impression, Interaction, Item, ItemDeletion, ItemPatch, Millis, User
 from hsnn.streaming.schema.ids import canonical_id
 from hsnn.streaming.schema.timestamps import wrong_unit

@@ -9,7 +9,8 @@ import numpy as np
 
 from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.partitioner import partition_of
-from hsnn.streaming.schema.arrow import InteractionColumns, write_interactions
+from hsnn.streaming.schema.arrow import write_interactions
+from hsnn.streaming.schema.columns import InteractionColumns
 from hsnn.streaming.schema.events import Event, Interaction, encode
 
 RecordFormat = Literal["json", "arrow"]

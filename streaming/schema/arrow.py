@@ -8,7 +8,6 @@ Columns ``ts`` (whole numbers or timestamps), ``user``, ``item``, ``action`` (te
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hsnn.streaming.schema.arrow_limits import declared_size
+from hsnn.streaming.schema.columns import STREAM_MAGIC, ArrowError, InteractionColumns, is_arrow
 from hsnn.streaming.schema.contexts import Context, ContextDecoder
 from hsnn.streaming.schema.events import LAST_MS, EventType, Scalar
 from hsnn.streaming.schema.ids import MAX_ID
@@ -37,10 +37,6 @@ _VIEW_BYTES = 16
 # Bytes of a file before its stream begins: the magic and padding.
 _FILE_HEAD = 8
 
-# First bytes of the two Arrow IPC formats.
-_STREAM = b"\xff\xff\xff\xff"
-_FILE = b"ARROW1"
-
 # Bytes of a UUID, which become its usual text.
 _UUID_BYTES = 16
 
@@ -49,35 +45,6 @@ _MAX_ACTION = 64
 
 _cached_decoder: ContextDecoder[str] = ContextDecoder()
 _decoder: msgspec.json.Decoder[Context] = msgspec.json.Decoder(Context)
-
-
-class ArrowError(ValueError):
-    """The bytes are no Arrow record of interactions."""
-
-
-@dataclass(frozen=True, slots=True)
-class InteractionColumns:
-    """Columns of records that have `lengths` rows each.
-
-    `rejected` maps unusable rows to the reason; `left_out` (field, row) of fields that are not understood.
-    """
-
-    lengths: NDArray[np.int64]
-    ts: NDArray[np.int64]
-    user: NDArray[np.object_]
-    item: NDArray[np.object_]
-    action: NDArray[np.object_]
-    value: NDArray[np.float32]
-    context: NDArray[np.object_] | None
-    id: NDArray[np.object_] | None
-    impression: NDArray[np.object_] | None
-    rejected: dict[int, str]
-    left_out: dict[tuple[str, int], str]
-
-
-def is_arrow(value: bytes) -> bool:
-    """Return whether the bytes start like an Arrow IPC stream or file."""
-    return value[:4] == _STREAM or value[:6] == _FILE
 
 
 def write_interactions(
@@ -137,7 +104,7 @@ def extract_row(value: bytes | None, index: int) -> bytes | None:
 def _table(value: bytes) -> Any:
     # A file is a stream with a list of its messages behind it. It is read as a stream, so that what is bounded here is
     # what is read: the list may name other places.
-    stream = value if value[:4] == _STREAM else value[_FILE_HEAD:]
+    stream = value if value[:4] == STREAM_MAGIC else value[_FILE_HEAD:]
     try:
         declared = declared_size(stream)
     except Exception as error:  # pyarrow raises its own, OSError, ValueError, MemoryError, ...

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from hsnn.evaluation.harness.offline_system import OfflineSystem
 from hsnn.evaluation.harness.prequential import evaluate
@@ -19,7 +18,6 @@ from hsnn.serving.search.queries import queries_from_requests
 from hsnn.serving.search.retrieval import retrieve
 from hsnn.trainer.config.index import learner_names
 from hsnn.trainer.config.model import TrainerConfig
-from hsnn.trainer.index.levels import level_log_shares
 
 pytestmark = pytest.mark.slow
 
@@ -108,18 +106,17 @@ def test_a_narrow_beam_opens_the_best_leaves_that_it_comes_to(system, name, dept
     assert encoded.nodes_scored == model.nodes + sum(2 * children for children in model.children)
 
 
-def of_all_levels(index: Any, users: tuple[torch.Tensor, ...]) -> list[np.ndarray]:
+def of_all_levels(index: Any, users: tuple[np.ndarray, ...]) -> list[np.ndarray]:
     """What each level says of its nodes, (B, K_l): among siblings, and the weighted word of the level above."""
     levels, found = index.scorer.model.levels, []
-    shares = level_log_shares(torch.from_numpy(index.leaves.node_log_share()), index.config.levels)
-    with torch.inference_mode():
-        for level, over_arch in enumerate(levels.over_archs):
-            own = over_arch(users[level], levels.node_features(level), slice(None), shares[level])
-            siblings = levels.hierarchy.family_size(level)
-            own = torch.log_softmax(own.view(len(own), -1, siblings), 2).flatten(1)
-            above = 0.0 if level == 0 else levels.ensemble[level - 1] * found[-1].repeat_interleave(siblings, 1)
-            found.append(own + above)
-    return [log_p.numpy() for log_p in found]
+    shares = levels.log_shares(index.leaves.node_log_share())
+    for depth, level in enumerate(levels.levels):
+        families = found[-1].shape[1] if found else 1
+        own = level.scores(users[depth], shares[depth]).reshape(len(users[depth]), families, -1)
+        own = own - np.log(np.exp(own).sum(2, keepdims=True))
+        above = levels.ensemble[depth - 1] * found[-1][:, :, None] if found else 0.0
+        found.append((own + above).reshape(len(own), -1))
+    return found
 
 
 @every_depth

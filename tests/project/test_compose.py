@@ -289,7 +289,10 @@ def test_the_image_is_built_from_the_lock_and_the_rooms_for_a_user_without_right
     assert users
     assert users[-1] != "root"
     assert re.search(r'^ENTRYPOINT \["hsnn"\]', DOCKERFILE, re.MULTILINE)
-    assert all(line.split()[1] == "python:3.11.13-slim" for line in DOCKERFILE.splitlines() if line.startswith("FROM "))
+    stages = [line.split()[1:] for line in DOCKERFILE.splitlines() if line.startswith("FROM ")]
+    named = {stage[2] for stage in stages if len(stage) > 1}
+    assert {stage[0] for stage in stages} - named == {"python:3.11.13-slim"}
+    assert "server" in named
 
 
 def test_the_systemd_unit_runs_commands_with_options_that_exist() -> None:

@@ -11,6 +11,7 @@ import tomllib
 import venv
 import zipfile
 from importlib.metadata import distribution, packages_distributions
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ from tests.paths import ROOT
 ROOMS = ("evaluation", "hsnn", "indexer", "monitoring", "serving", "streaming", "trainer")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-WANTED = (*PROJECT["dependencies"], *EXTRAS["evaluation"], *(text for text in EXTRAS["dev"] if "hsnn" not in text))
+OPTIONAL = {name: [text for text in texts if "hsnn" not in text] for name, texts in EXTRAS.items()}
+SHIPPED = [*PROJECT["dependencies"], *OPTIONAL["arrow"], *OPTIONAL["train"]]
+WANTED = [*SHIPPED, *OPTIONAL["evaluation"], *OPTIONAL["dev"]]
 LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if line.strip()]
 HERE = [pin for pin in LOCK if pin.marker is None or pin.marker.evaluate()]
 
@@ -83,8 +86,14 @@ def test_every_dependency_is_explained() -> None:
         assert f"| `{Requirement(text).name}` |" in page
 
 
-def test_development_includes_evaluation() -> None:
-    assert "hsnn[evaluation]" in EXTRAS["dev"]
+def test_each_extra_includes_the_one_before() -> None:
+    order = ("arrow", "train", "evaluation", "all", "dev")
+    assert all(f"hsnn[{inner}]" in EXTRAS[outer] for inner, outer in pairwise(order))
+
+
+def test_the_base_installation_has_no_large_package_that_a_server_does_not_need() -> None:
+    base = {Requirement(text).name for text in PROJECT["dependencies"]}
+    assert not base & {"torch", "scipy", "pyarrow", "river", "duckdb"}
 
 
 def test_every_dependency_is_used() -> None:
@@ -98,7 +107,7 @@ def test_every_dependency_is_used() -> None:
         "pydantic-settings": "pydantic_settings",
     }
     code = "\n".join(path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-    for text in PROJECT["dependencies"]:
+    for text in SHIPPED:
         name = Requirement(text).name
         if name not in unimported:
             assert re.search(rf"^\s*(?:import|from) {module.get(name, name)}\b", code, re.MULTILINE), name

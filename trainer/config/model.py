@@ -89,6 +89,11 @@ class ModelConfig(Section):
         return self.levels[-1]
 
     @property
+    def level_heads(self) -> list[int]:
+        """Number of user vectors of every level's MoNN: halved from level to level, at least 1."""
+        return [max(self.node_heads >> level, 1) for level in range(len(self.levels))]
+
+    @property
     def counts_pairs(self) -> bool:
         """Whether co-visitation is counted."""
         return self.pair_features or self.cross

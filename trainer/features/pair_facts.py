@@ -42,6 +42,13 @@ repeats, log number of past items, and the slots of actions."""
 
 _HALF_LIVES = len(COVISIT_HALF_LIVES)
 
+# Popularity that smooths co-visitation before anything is learned, in pairs: 10 to 30 are best on all streams tried.
+SMOOTHING = 15.0
+
+# Factors of the weights of `hsnn.trainer.modules.pair_logits`. Adam moves a weight by its rate, 0.002, per step; these
+# few have to follow a stream within some hundred steps, and are no larger than others times their factor.
+LIFT_RATE, OWN_RATE = 20.0, 5.0
+
 
 class PairFacts(NamedTuple):
     """Facts of pairs of a query and a candidate, each kind ordered by query.

@@ -7,6 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.trainer.config.model import ModelConfig
+from hsnn.trainer.features.item_counters import HOUR
+
+DENSE_FEATURES = 7
+"""Columns of `dense_features`."""
+
 
 class QueryArrays(NamedTuple):
     """B queries as arrays.
@@ -52,3 +58,34 @@ class QueryArrays(NamedTuple):
         return np.concatenate([np.where(self.user_tokens >= 0, self.user_tokens, 2 * buckets), context], 1).astype(
             np.int64
         )
+
+
+def history_gaps(queries: QueryArrays) -> NDArray[np.float32]:
+    """Compute the log minutes since each history item, 0 where there is none: (B, L)."""
+    hours = np.maximum(queries.now[:, None] - queries.history_times, 0) / HOUR
+    return np.where(queries.history_items >= 0, np.log1p(hours * 60), 0.0).astype(np.float32)
+
+
+def dense_features(
+    known: NDArray[np.bool_], last_gap: NDArray[np.float32], now: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Compute history length, time since the last item, and the phase of the day and the week: (B, 7).
+
+    Phases are a sine and a cosine each, so that midnight and the end of a week are no jumps.
+    """
+    day, week = now / (24 * HOUR), now / (168 * HOUR)
+    columns = [
+        known[:, -1],
+        known.mean(1),
+        last_gap / 5,
+        np.sin(2 * np.pi * day),
+        np.cos(2 * np.pi * day),
+        np.sin(2 * np.pi * week),
+        np.cos(2 * np.pi * week),
+    ]
+    return np.stack(columns, 1).astype(np.float32)
+
+
+def user_field_widths(config: ModelConfig) -> tuple[int, ...]:
+    """Return the widths of the user tower's fields: history mean, last item, user features, context, dense numbers."""
+    return config.dim, config.dim, config.token_dim, config.token_dim, DENSE_FEATURES

@@ -72,25 +72,17 @@ class Levels(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.hierarchy = Hierarchy(config)
-        self.widths = tuple(heads * config.dim for heads in level_heads(config))
+        self.widths = tuple(heads * config.dim for heads in config.level_heads)
         self.over_archs = nn.ModuleList(
-            NodeOverArch(config, count, heads) for count, heads in zip(config.levels, level_heads(config), strict=True)
+            NodeOverArch(config, count, heads) for count, heads in zip(config.levels, config.level_heads, strict=True)
         )
         self.ensemble = nn.Parameter(torch.ones(len(config.levels) - 1))
         self.represent = nn.ModuleList(nn.Linear(config.dim, config.dim, bias=False) for _ in config.levels)
         for weight in self.represent.parameters():
             nn.init.zeros_(weight)
-        self._kept: list[Tensor] = []
-
-    @torch.no_grad()
-    def cache_features(self) -> None:
-        """Compute all node features once; only valid while no weight changes any more."""
-        self._kept = [self.node_features(level) for level in range(len(self.represent))]
 
     def node_features(self, level: int) -> Tensor:
         """Compute the node features of a level's MoNN, (K_l, d), from node vectors and representative items."""
-        if self._kept:
-            return self._kept[level]
         own = self.hierarchy.node_vectors(level)[:, :-1]
         added: Tensor = self.represent[level](self.hierarchy.representative(level))
         return own + added
@@ -179,11 +171,6 @@ class Levels(nn.Module):
         if level and coarse is not None:
             own = own + self.ensemble[level - 1] * coarse.unsqueeze(2)
         return own.flatten(1)
-
-
-def level_heads(config: ModelConfig) -> list[int]:
-    """Return the number of user vectors of every level's MoNN: halved from level to level, at least 1."""
-    return [max(config.node_heads >> level, 1) for level in range(len(config.levels))]
 
 
 def level_log_shares(leaf_log_share: Tensor, levels: tuple[int, ...]) -> list[Tensor]:

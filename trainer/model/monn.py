@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hsnn.trainer.config.model import ModelConfig
-from hsnn.trainer.index.levels import Levels, level_heads, level_log_shares
+from hsnn.trainer.features.queries import user_field_widths
+from hsnn.trainer.index.levels import Levels, level_log_shares
 from hsnn.trainer.modules.inputs import ModelInputs
 from hsnn.trainer.modules.over_arch import DotOverArch, InteractionTower, MlpOverArch, OverArchInputs, TaskHeads
 from hsnn.trainer.modules.pair_logits import PairLogits
-from hsnn.trainer.modules.towers import HistoryEncoder, HistorySkip, ItemTower, StateTower, Tower, user_field_widths
+from hsnn.trainer.modules.towers import HistoryEncoder, HistorySkip, ItemTower, StateTower, Tower
 
 
 class UserVectors(NamedTuple):
@@ -64,9 +65,9 @@ class Monn(nn.Module):
         fields = user_field_widths(config)
         self.history = HistoryEncoder(config)
         self.item_user_tower = Tower(config, fields, config.user_vectors * config.dim + config.state_dim)
-        self.node_user_tower = Tower(config, fields, sum(level_heads(config)) * config.dim)
+        self.node_user_tower = Tower(config, fields, sum(config.level_heads) * config.dim)
         self.item_skip = HistorySkip(config, config.user_vectors)
-        self.node_skip = HistorySkip(config, sum(level_heads(config)))
+        self.node_skip = HistorySkip(config, sum(config.level_heads))
         self.pair_logits = PairLogits() if config.pair_features else None
         self.item_tower = ItemTower(config)
         self.state_tower = StateTower(config)

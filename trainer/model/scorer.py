@@ -1,4 +1,4 @@
-"""Scorer: the request side of a published model, from queries to node and item scores. NumPy in, NumPy out."""
+"""Scorer: the request side of a published model on arrays, without torch, from queries to node and item scores."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.pair_facts import PairFacts
 from hsnn.trainer.features.queries import QueryArrays
-from hsnn.trainer.index.levels import level_log_shares
+from hsnn.trainer.model.array_monn import MonnArrays, UserArrays
 from hsnn.trainer.model.compiled_weights import state_tower_weights, tower_weights
-from hsnn.trainer.model.monn import Monn, UserVectors
-from hsnn.trainer.modules.inputs import model_inputs
-from hsnn.trainer.retrieval.item_scores import StateTowerWeights
+from hsnn.trainer.retrieval.compiled import COMPILED
+from hsnn.trainer.retrieval.item_scores import StateTowerWeights, encode_states
 from hsnn.trainer.retrieval.pair_scores import PairScores
 from hsnn.trainer.retrieval.score_bounds import DotQuery
 from hsnn.trainer.retrieval.user_towers import TowerWeights
@@ -30,7 +28,7 @@ class EncodedQueries(NamedTuple):
 
     Attributes
     ----------
-    users : UserVectors
+    users : UserArrays
     leaf_log_probs : (B, K) float32
         Log probabilities of all leaves; -inf where they were not computed (`full` of `Scorer.encode`).
     beam_log_probs : (B, K) float32
@@ -39,7 +37,7 @@ class EncodedQueries(NamedTuple):
         Nodes scored per request in the beam search.
     """
 
-    users: UserVectors
+    users: UserArrays
     leaf_log_probs: NDArray[np.float32]
     beam_log_probs: NDArray[np.float32]
     nodes_scored: int
@@ -55,20 +53,14 @@ class Scorer:
     """Scorer with the weights of one snapshot; exhaustive search and the served beam search share its code."""
 
     def __init__(self, config: ModelConfig, arrays: Mapping[str, Array]) -> None:
-        self.config = config
-        self.model = Monn(config)
-        names = self.model.state_dict()
-        self.model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in names})
-        self.model.eval()
-        self.model.levels.cache_features()
-        self._features = torch.from_numpy(arrays["features"])
+        self.config, self.model = config, MonnArrays(config, arrays)
+        self._state_tower = state_tower_weights(self.model)
 
     @property
     def has_dot_product_scores(self) -> bool:
-        """Whether `dot_query` determines a request's scores: see `Monn.has_dot_product_scores`."""
+        """Whether `dot_query` determines a request's scores: see `hsnn.trainer.model.monn.Monn`."""
         return self.model.has_dot_product_scores
 
-    @torch.inference_mode()
     def encode(
         self,
         queries: QueryArrays,
@@ -96,29 +88,23 @@ class Scorer:
         items = queries.history_items
         first = vectors[np.maximum(items, 0), : self.config.dim]
         history = first * (items >= 0)[:, :, None]  # (B, L, d)
-        rows = torch.from_numpy(queries.feature_rows(self.config.buckets))
-        users = self.model.encode_users(
-            model_inputs(queries, torch.from_numpy(history.astype(np.float32, copy=False)), self._features, rows)
-        )
-        shares = level_log_shares(torch.from_numpy(node_log_share), self.config.levels)
+        users = self.model.encode_users(queries, history.astype(np.float32, copy=False))
+        shares = self.model.levels.log_shares(node_log_share)
         if len(self.config.levels) == 1:
-            nodes = self.model.levels.log_probs(users.levels, shares).numpy()
+            nodes = self.model.levels.level_log_probs(users.levels, shares)[-1]
             return EncodedQueries(users, nodes, nodes, nodes.shape[1])
-        log_probs, evaluations = self.model.levels.beam_log_probs(users.levels, shares, beam or self.config.beam)
-        reached = log_probs.numpy()
-        nodes = self.model.levels.log_probs(users.levels, shares).numpy() if full else reached
+        reached, evaluations = self.model.levels.beam_log_probs(users.levels, shares, beam or self.config.beam)
+        nodes = self.model.levels.level_log_probs(users.levels, shares)[-1] if full else reached
         return EncodedQueries(users, nodes, reached, evaluations)
 
-    @torch.inference_mode()
     def level_log_probs(
         self, encoded: EncodedQueries, request: int, node_log_share: NDArray[np.float32]
     ) -> list[NDArray[np.float32]]:
         """Compute the log probabilities of all nodes of each level, (K_l,), for one request."""
         users = encoded.users.select(slice(request, request + 1))
-        shares = level_log_shares(torch.from_numpy(node_log_share), self.config.levels)
-        return [level[0].numpy() for level in self.model.levels.level_log_probs(users.levels, shares)]
+        levels = self.model.levels
+        return [level[0] for level in levels.level_log_probs(users.levels, levels.log_shares(node_log_share))]
 
-    @torch.inference_mode()
     def score(
         self,
         encoded: EncodedQueries,
@@ -139,7 +125,6 @@ class Scorer:
         )[0]
         return scores
 
-    @torch.inference_mode()
     def score_all(
         self,
         encoded: EncodedQueries,
@@ -151,23 +136,18 @@ class Scorer:
         """Compute item-level logits (B, n) of n items for all requests; `cross` is (B, n, C)."""
         return self._score(encoded.users, encoded.leaf_log_probs, vectors, state_features, nodes=nodes, cross=cross)
 
-    @torch.inference_mode()
     def mean_user_scores(
         self, vectors: NDArray[np.float32], state_features: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Score items with static vectors (n, W) and state features (n, F) for the mean user: (n,)."""
-        scores: NDArray[np.float32] = self.model.mean_user_scores(
-            torch.from_numpy(vectors), torch.from_numpy(state_features)
-        ).numpy()
-        return scores
+        return self.model.mean_user_scores(vectors, state_features)
 
-    @torch.inference_mode()
     def state_vectors(self, state_features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode state features (n, F) as state vectors (n, p+1), the last column a bias; the same for every user."""
-        vectors: NDArray[np.float32] = self.model.state_tower(torch.from_numpy(state_features)).numpy()
-        return vectors
+        if not COMPILED:
+            return self.model.state_tower(state_features)
+        return encode_states(np.ascontiguousarray(state_features, np.float32), self._state_tower)
 
-    @torch.inference_mode()
     def dot_query(self, encoded: EncodedQueries, request: int) -> DotQuery:
         """Build the query of one request for joined static and state vectors: the score's sum, without networks.
 
@@ -175,15 +155,13 @@ class Scorer:
         the part of the score that orders candidates.
         """
         users, shared = encoded.users, self.config.dim * min(self.config.user_vectors, self.config.item_vectors)
-        vector = torch.cat([users.item[request, :shared], users.state[request]]).numpy()  # (d+p,)
-        coarse = self.model.over_arch.ensemble.detach().numpy() * encoded.leaf_log_probs[request]  # (K,)
+        vector = np.concatenate([users.item[request, :shared], users.state[request]])  # (d+p,)
+        coarse = np.float32(self.model.ensemble) * encoded.leaf_log_probs[request]  # (K,)
         return DotQuery(vector, shared, coarse)
 
-    @torch.inference_mode()
     def pair_logits(self, facts: PairFacts) -> PairScores:
         """Compute what the facts of B requests add to their items' scores; `facts` name items by row."""
-        assert self.model.pair_logits is not None
-        near, own = (part.numpy() for part in self.model.pair_logits(facts))
+        near, own = self.model.pair_logits(facts)
         return PairScores.from_parts(
             np.r_[facts.query, facts.own_query],
             np.r_[facts.candidate, facts.own_candidate],
@@ -193,25 +171,25 @@ class Scorer:
 
     def tower_weights(self) -> TowerWeights | None:
         """Return the request side for compiled kernels; None if they do not know its towers."""
-        return tower_weights(self.model, self._features)
+        return tower_weights(self.model)
 
     def state_tower_weights(self) -> StateTowerWeights:
         """Return the state tower for compiled kernels."""
-        return state_tower_weights(self.model)
+        return self._state_tower
 
     @property
     def ensemble(self) -> float:
         """Factor of a leaf's log probability in the scores of its items."""
-        return float(self.model.over_arch.ensemble.detach())
+        return self.model.ensemble
 
     @property
     def popularity_factor(self) -> float:
         """Factor of log popularity in an item's score."""
-        return float(self.model.state_tower.popularity.detach())
+        return float(self.model.state_tower.popularity)
 
     def _score(
         self,
-        users: UserVectors,
+        users: UserArrays,
         node_logits: NDArray[np.float32],
         vectors: NDArray[np.float32],
         state_features: NDArray[np.float32],
@@ -220,11 +198,4 @@ class Scorer:
     ) -> NDArray[np.float32]:
         # An item in no leaf is treated as if it were in the least likely one.
         leaf_logits = np.where(nodes >= 0, node_logits[:, np.maximum(nodes, 0)], node_logits.min(1, keepdims=True))
-        scores: NDArray[np.float32] = self.model.item_logits(
-            users,
-            torch.from_numpy(vectors),
-            torch.from_numpy(state_features),
-            coarse=torch.from_numpy(leaf_logits),
-            cross=None if cross is None else torch.from_numpy(cross),
-        ).numpy()
-        return scores
+        return self.model.item_logits(users, vectors, state_features, coarse=leaf_logits, cross=cross)

@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from hsnn.trainer.features.item_counters import HOUR
-from hsnn.trainer.features.queries import QueryArrays
+from hsnn.trainer.features.queries import QueryArrays, dense_features, history_gaps
 
 
 class ModelInputs(NamedTuple):
@@ -23,7 +21,7 @@ class ModelInputs(NamedTuple):
     mask : (B, L) 1 where there is an item
     user : (B, t) sum of the user's feature rows
     context : (B, t) sum of the context's feature rows
-    dense : (B, 7) see `dense_features`
+    dense : (B, 7) see `hsnn.trainer.features.queries.dense_features`
     """
 
     history: Tensor
@@ -48,9 +46,7 @@ def model_inputs(queries: QueryArrays, history: Tensor, table: Tensor, rows: Ten
     rows : (B, C + X)
         Rows of `table`: the user's features, then the context's.
     """
-    known = queries.history_items >= 0  # (B, L)
-    hours = np.maximum(queries.now[:, None] - queries.history_times, 0) / HOUR
-    gaps = np.where(known, np.log1p(hours * 60), 0.0).astype(np.float32)  # log minutes
+    known, gaps = queries.history_items >= 0, history_gaps(queries)  # (B, L)
     user_width = queries.user_tokens.shape[1]
     return ModelInputs(
         history=history,
@@ -66,23 +62,3 @@ def _bag_sums(rows: Tensor, table: Tensor) -> Tensor:
     """Sum the rows of `table` (n, t) that each of B bags `rows` (B, C) names: (B, t); the last row counts as none."""
     bags, places = torch.nonzero(rows < len(table) - 1, as_tuple=True)  # most places are empty
     return torch.zeros(len(rows), table.shape[1]).index_add(0, bags, table.index_select(0, rows[bags, places]))
-
-
-def dense_features(
-    known: NDArray[np.bool_], last_gap: NDArray[np.float32], now: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Compute history length, time since the last item, and the phase of the day and the week: (B, 7).
-
-    Phases are a sine and a cosine each, so that midnight and the end of a week are no jumps.
-    """
-    day, week = now / (24 * HOUR), now / (168 * HOUR)
-    columns = [
-        known[:, -1],
-        known.mean(1),
-        last_gap / 5,
-        np.sin(2 * np.pi * day),
-        np.cos(2 * np.pi * day),
-        np.sin(2 * np.pi * week),
-        np.cos(2 * np.pi * week),
-    ]
-    return np.stack(columns, 1).astype(np.float32)

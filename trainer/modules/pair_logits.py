@@ -5,15 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hsnn.trainer.features.pair_facts import OWN_FEATURES, PairFacts
+from hsnn.trainer.features.pair_facts import LIFT_RATE, OWN_FEATURES, OWN_RATE, SMOOTHING, PairFacts
 from hsnn.trainer.messages import COVISIT_HALF_LIVES
-
-# Popularity that smooths co-visitation before anything is learned, in pairs: 10 to 30 are best on all streams tried.
-_SMOOTHING = 15.0
-
-# Factors of the weights below. Adam moves a weight by its rate, 0.002, per step; these few have to follow a stream
-# within some hundred steps, and are no larger than others times their factor.
-_LIFT_RATE, _OWN_RATE = 20.0, 5.0
 
 
 class PairLogits(nn.Module):
@@ -32,6 +25,6 @@ class PairLogits(nn.Module):
 
     def forward(self, facts: PairFacts) -> tuple[Tensor, Tensor]:
         """Compute the logits of both kinds of facts, (n,) and (m,)."""
-        weights = torch.exp(_LIFT_RATE * self.strength) / _SMOOTHING
+        weights = torch.exp(LIFT_RATE * self.strength) / SMOOTHING
         lift = torch.log1p(torch.from_numpy(facts.lift) @ weights)
-        return (1 + _LIFT_RATE * self.scale) * lift, torch.from_numpy(facts.own) @ (_OWN_RATE * self.own)
+        return (1 + LIFT_RATE * self.scale) * lift, torch.from_numpy(facts.own) @ (OWN_RATE * self.own)

@@ -15,9 +15,6 @@ from torch import Tensor, nn
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.item_counters import STATE_FEATURES
 
-DENSE_FEATURES = 7
-"""Width of `ModelInputs.dense`: see `hsnn.trainer.modules.inputs.dense_features`."""
-
 
 def mlp(*widths: int) -> nn.Sequential:
     """Build linear layers with ReLU between them."""
@@ -105,11 +102,6 @@ class HistorySkip(nn.Module):
     def forward(self, history: Tensor) -> Tensor:
         """Map encoded histories (B, 2d) to (B, vectors * d)."""
         return history @ self.weight.T
-
-
-def user_field_widths(config: ModelConfig) -> tuple[int, ...]:
-    """Return the widths of the user tower's fields: history mean, last item, user features, context, dense numbers."""
-    return config.dim, config.dim, config.token_dim, config.token_dim, DENSE_FEATURES
 
 
 class ItemTower(nn.Module):

@@ -15,6 +15,9 @@ except ImportError as _error:  # the reference path needs none
 else:
     _missing = ""
 
+COMPILED = not _missing
+"""Whether kernels are compiled; otherwise they are plain functions, which are slow."""
+
 # Sums may be reordered, so that they use vector instructions; infinities and their comparison stay as they are.
 _FAST_MATH = {"reassoc", "contract", "arcp", "nsz"}
 

@@ -86,6 +86,23 @@ def _linear_columns(weight: Floats, bias: Floats, values: Floats, out: Floats) -
 
 
 @compiled
+def encode_states(features: Floats, tower: StateTowerWeights) -> Floats:
+    """Encode state features (n, F) as state vectors (n, p + 1), the last column a bias.
+
+    A vector has the same bits whatever others are computed with it, which a matrix product does not promise.
+    """
+    out = np.empty((len(features), tower.second.shape[1]), np.float32)
+    hidden, last = np.empty(len(tower.second), np.float32), features.shape[1] - 1
+    for number in range(len(features)):
+        _linear_columns(tower.first, tower.first_bias, features[number, :last], hidden)
+        for unit in range(len(hidden)):
+            hidden[unit] = max(hidden[unit], np.float32(0))
+        _linear_columns(tower.second, tower.second_bias, hidden, out[number])
+        out[number, out.shape[1] - 1] += np.float32(tower.popularity) * features[number, last]
+    return out
+
+
+@compiled
 def score_items(query: ScanQuery, rows: Rows, states: ScoringColumns, tower: StateTowerWeights) -> Floats:
     """Score ascending `rows` (n,) as the item level does: (n,) float32."""
     vectors, leaf = states.vectors, states.leaf

@@ -19,7 +19,7 @@ from hsnn.streaming.schema.item_life import KnownItem, LifeOutcome, apply_event,
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.catalogue import EventTimes, ItemTable, UserTable
 from hsnn.trainer.features.covisitation import Covisitation
-from hsnn.trainer.features.cross_features import CROSS_FEATURES, MATCHES, cross_features
+from hsnn.trainer.features.cross_features import CROSS_FEATURES, MATCHES
 from hsnn.trainer.features.exclusion import excluded_items
 from hsnn.trainer.features.feedback.event_weights import EventWeights
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
@@ -27,6 +27,7 @@ from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.features.user_memory import action_slots
 from hsnn.trainer.metrics import ITEM_EVENTS, UNANNOUNCED
+from hsnn.trainer.modules.cross_inputs import cross_features
 from hsnn.trainer.optim.batch import LabelledItems
 from hsnn.trainer.training.commands import apply_commands
 from hsnn.trainer.training.prepared import Dislikes, PreparedBatch

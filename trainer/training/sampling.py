@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.features.cross_features import MATCHES, cross_features
+from hsnn.trainer.features.cross_features import MATCHES
 from hsnn.trainer.features.pair_facts import CandidateLookup, PairFacts, pair_facts
 from hsnn.trainer.features.sampling_frequency import NO_DRAW
+from hsnn.trainer.modules.cross_inputs import cross_features
 from hsnn.trainer.optim.step import ExcludedPairs, StepCandidates
 from hsnn.trainer.training.prepared import PreparedBatch
 from hsnn.trainer.training.replay_buffer import Examples

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.errors import VectorFileError
-from hsnn.trainer.index.levels import Levels, level_heads, level_log_shares
+from hsnn.trainer.index.levels import Levels, level_log_shares
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.rowstore.arrays import Array
 
@@ -41,9 +41,7 @@ class NodeUsers(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.maps = nn.ModuleList(
-            nn.Linear(config.dim, heads * config.dim, bias=False) for heads in level_heads(config)
-        )
+        self.maps = nn.ModuleList(nn.Linear(config.dim, heads * config.dim, bias=False) for heads in config.level_heads)
         for layer in self.maps.parameters():
             nn.init.normal_(layer, std=_SPREAD * config.dim**-0.5)
             layer.data += torch.eye(config.dim).repeat(len(layer) // config.dim, 1)

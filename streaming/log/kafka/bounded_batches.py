@@ -15,9 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-import lz4.frame
-import snappy
-import zstandard
 from kafka.errors import CorruptRecordError
 from kafka.record.default_records import DefaultRecord, DefaultRecordBatch, DefaultRecordBatchBuilder
 from kafka.record.util import decode_varint
@@ -54,7 +51,7 @@ _GZIP = 31
 # Bytes of a batch before its records.
 _BATCH_HEAD = 61
 
-_ERRORS = (zlib.error, zstandard.ZstdError, RuntimeError, ValueError, EOFError, struct.error, snappy.UncompressError)
+_ERRORS = (zlib.error, RuntimeError, ValueError, EOFError, struct.error)
 """What the codecs raise for damaged bytes."""
 
 
@@ -86,6 +83,7 @@ def unpack(codec: int, data: bytes, limit: int = MAX_BATCH_BYTES) -> bytearray:
 
     Examples
     --------
+    >>> import zstandard
     >>> unpack(DefaultRecordBatch.CODEC_ZSTD, zstandard.compress(b"abc" * 5))
     bytearray(b'abcabcabcabcabc')
     >>> unpack(DefaultRecordBatch.CODEC_ZSTD, zstandard.compress(bytes(5000)), limit=4999)
@@ -224,10 +222,17 @@ def _snappy_block(block: bytes, limit: int) -> bytes:
             break
     if declared > limit:
         raise UnreadableBatchError(f"it unpacks to more than {limit} bytes")
-    return bytes(snappy.uncompress(block))
+    import snappy  # of the extra `train`, as the other codecs; kafka-python has asked for them before
+
+    try:
+        return bytes(snappy.uncompress(block))
+    except snappy.UncompressError as error:
+        raise ValueError(str(error)) from error
 
 
 def _lz4(data: bytes, _limit: int) -> Iterator[bytes]:
+    import lz4.frame
+
     while data:
         frame = lz4.frame.LZ4FrameDecompressor()
         rest = data
@@ -241,9 +246,14 @@ def _lz4(data: bytes, _limit: int) -> Iterator[bytes]:
 
 
 def _zstd(data: bytes, _limit: int) -> Iterator[bytes]:
+    import zstandard
+
     with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True) as reader:
-        while piece := reader.read(_PIECE):
-            yield piece
+        try:
+            while piece := reader.read(_PIECE):
+                yield piece
+        except zstandard.ZstdError as error:
+            raise ValueError(str(error)) from error
 
 
 _CODECS: dict[int, Callable[[bytes, int], Iterator[bytes]]] = {

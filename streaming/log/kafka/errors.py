@@ -22,8 +22,8 @@ _REMEDIES: dict[tuple[type[Exception], ...], str] = {
         "to read the group of `streaming.group`"
     ),
     (kafka.errors.UnsupportedCodecError,): (
-        "the records are compressed by a codec that is not installed here: reinstall hsnn with its dependencies, or "
-        "see `hsnn doctor`"
+        "the records are compressed by a codec that is not installed here: pip install 'hsnn[train]', or see "
+        "`hsnn doctor`"
     ),
     (kafka.errors.UnsupportedVersionError,): "the brokers are too old: version 2.1 or newer is needed",
     (kafka.errors.InvalidTopicError,): "a name in streaming.*_topic is no name of a topic",

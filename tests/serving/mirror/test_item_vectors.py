@@ -6,7 +6,7 @@ import pytest
 from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Request
 from hsnn.serving.search.retrieval import retrieve
-from hsnn.trainer.model.monn import Monn
+from hsnn.trainer.model.array_monn import MonnArrays
 
 
 def test_requests_of_one_time_share_item_vectors(plant, mirror):
@@ -36,7 +36,7 @@ def test_no_change_is_missed(plant, mirror, monkeypatch, change):
     _change(plant, mirror, change)
     answer = retrieve(mirror, [request])[0]
     assert mirror.state.item_vectors(mirror.state.watermark) is not before
-    monkeypatch.setattr(Monn, "has_dot_product_scores", property(lambda self: False))
+    monkeypatch.setattr(MonnArrays, "has_dot_product_scores", property(lambda self: False))
     plain = retrieve(mirror, [request])[0]
     scores = dict(zip(plain.items, plain.scores, strict=True))
     assert set(answer.items) == set(scores)

@@ -19,7 +19,7 @@ from hsnn.serving.search.queries import queries_from_requests, remembered_items
 from hsnn.serving.search.retrieval import retrieve
 from hsnn.serving.search.topk import SearchResult
 from hsnn.serving.sync.warm_up import warm_up
-from hsnn.trainer.model.monn import Monn
+from hsnn.trainer.model.array_monn import MonnArrays
 from hsnn.trainer.retrieval.score_bounds import DotQuery, GroupedItems, ScoreBounds
 
 HOUR = 3_600_000
@@ -221,7 +221,7 @@ def test_a_beam_over_an_allow_list_is_certified_if_it_scores_the_list(mirror):
 @pytest.mark.slow
 def test_a_model_without_bounds_refuses_the_exact_mode_in_words(mirror, monkeypatch):
     before = retrieve(mirror, [Request(user="u0", mode="exhaustive")])[0]
-    monkeypatch.setattr(Monn, "has_dot_product_scores", property(lambda self: False))
+    monkeypatch.setattr(MonnArrays, "has_dot_product_scores", property(lambda self: False))
     with pytest.raises(RequestError, match=r"dot product.*'exhaustive'"):
         retrieve(mirror, [Request(user="u0", mode="exact")])
     after = retrieve(mirror, [Request(user="u0", mode="exhaustive")])[0]

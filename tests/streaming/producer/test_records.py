@@ -9,7 +9,7 @@ from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
 from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.producer.records import to_arrow_records, to_json_records
-from hsnn.streaming.schema.arrow import is_arrow
+from hsnn.streaming.schema.columns import is_arrow
 from hsnn.streaming.schema.events import Event, Impression, Interaction
 
 CONFIG = StreamingConfig(log="memory", batch_size=8, max_wait=0.0, partitions=3, tasks=("click",))

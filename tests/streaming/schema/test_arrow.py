@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hsnn.streaming.schema.arrow import ArrowError, is_arrow, read_interactions, write_interactions
+from hsnn.streaming.schema.arrow import read_interactions, write_interactions
+from hsnn.streaming.schema.columns import ArrowError, is_arrow
 
 
 def stream(file: bool = False, **columns: Any) -> bytes:

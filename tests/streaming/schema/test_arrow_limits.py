@@ -16,8 +16,9 @@ from hsnn.streaming.decode.decoder import decode_records
 from hsnn.streaming.decode.event_table import RowKind
 from hsnn.streaming.log.records import Record, RecordBatch
 from hsnn.streaming.schema import arrow
-from hsnn.streaming.schema.arrow import MAX_BYTES, MAX_ROWS, ArrowError, read_interactions
+from hsnn.streaming.schema.arrow import MAX_BYTES, MAX_ROWS, read_interactions
 from hsnn.streaming.schema.arrow_limits import declared_size
+from hsnn.streaming.schema.columns import ArrowError
 from hsnn.streaming.schema.topics import TopicRole
 
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsnn.trainer.features.covisitation import Covisitation
-from hsnn.trainer.features.cross_features import CROSS_FEATURES, cross_features, cross_features_of_query
+from hsnn.trainer.features.cross_features import CROSS_FEATURES, cross_features_of_query
 from hsnn.trainer.features.hashing import FIELD_SLOTS, hash_features, pad_tokens
 from hsnn.trainer.features.queries import QueryArrays
+from hsnn.trainer.modules.cross_inputs import cross_features
 
 START = 1_700_000_000_000
 ITEMS, WIDTH, LENGTH = 12, 5, 7

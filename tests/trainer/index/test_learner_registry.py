@@ -163,7 +163,7 @@ def test_what_is_published_is_what_was_learned(trained, name, depth):
     assert leaves.tolist() == learner.network.assign(rows, learner.items.tokens).tolist()
     kept = encoder.representatives(vectors, rows, leaves)
     assert (leaves[kept[kept >= 0]] == np.flatnonzero(kept >= 0)).all()
-    assert len(scorer.model.levels.hierarchy) == depth
+    assert len(scorer.model.levels.levels) == depth
 
 
 @every_depth

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.index.hierarchy import parents_of
-from hsnn.trainer.index.levels import level_heads, level_log_shares
+from hsnn.trainer.index.levels import level_log_shares
 
 every_depth = pytest.mark.parametrize("levels", [1, 2, 3])
 
@@ -141,5 +141,5 @@ def test_parents(siblings, nodes):
 
 
 def test_the_coarsest_level_has_the_largest_model():
-    assert level_heads(ModelConfig(node_heads=8, children=(2, 2))) == [8, 4, 2]
-    assert level_heads(ModelConfig(node_heads=1, children=(2, 2))) == [1, 1, 1]
+    assert ModelConfig(node_heads=8, children=(2, 2)).level_heads == [8, 4, 2]
+    assert ModelConfig(node_heads=1, children=(2, 2)).level_heads == [1, 1, 1]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from hsnn.trainer.features.queries import QueryArrays
+from hsnn.trainer.features.queries import QueryArrays, dense_features
 from hsnn.trainer.model.item_encoder import Encoder, content_sum
 from hsnn.trainer.model.scorer import Scorer
-from hsnn.trainer.modules.inputs import dense_features, model_inputs
+from hsnn.trainer.modules.inputs import model_inputs
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 
 
@@ -94,8 +94,7 @@ def test_a_score_does_not_depend_on_its_company(published, asked):
 def test_an_item_in_no_node_has_the_worst_nodes_logit(learner, published, asked):
     _, scorer, vectors = published
     prepared, candidates = asked
-    with torch.no_grad():
-        scorer.model.over_arch.ensemble.fill_(1.0)
+    scorer.model.ensemble = 1.0
     encoded = scorer.encode(prepared.queries, vectors, learner.leaves.node_log_share())
     row, worst = candidates.rows[:1], encoded.leaf_log_probs[0].argmin(keepdims=True)
     outside = scorer.score(encoded, 0, vectors[row], candidates.states[:1], np.array([-1]))
@@ -147,15 +146,11 @@ def test_dense_features_know_hour_and_weekday():
     np.testing.assert_allclose(found[3], found[0], atol=1e-6)
 
 
-def test_features_of_nodes_are_computed_once_and_keep_their_bits(learner, published, asked):
-    _, scorer, vectors = published
-    levels = scorer.model.levels
-    kept = [levels.node_features(level) for level in range(len(levels.over_archs))]
-    assert all(levels.node_features(level) is one for level, one in enumerate(kept))
-    found = scorer.encode(asked[0].queries, vectors, learner.leaves.node_log_share()).leaf_log_probs
-    levels._kept = []
-    assert all(torch.equal(levels.node_features(level), one) for level, one in enumerate(kept))
-    assert (
-        scorer.encode(asked[0].queries, vectors, learner.leaves.node_log_share()).leaf_log_probs.tobytes()
-        == found.tobytes()
-    )
+@pytest.mark.parametrize("count", [1, 3, 15, 17, 64])
+def test_a_state_vector_has_the_same_bits_in_any_company(published, asked, count):
+    _, scorer, _ = published
+    states = asked[1].states
+    states = np.tile(states, (1 + 80 // len(states), 1))
+    every = scorer.state_vectors(states)
+    assert scorer.state_vectors(states[7 : 7 + count]).tobytes() == every[7 : 7 + count].tobytes()
+    np.testing.assert_allclose(every, scorer.model.state_tower(states), atol=2e-6)

@@ -9,6 +9,7 @@ import torch
 
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.item_counters import STATE_FEATURES
+from hsnn.trainer.features.queries import user_field_widths
 from hsnn.trainer.model.monn import Monn
 from hsnn.trainer.modules.towers import (
     AttentionFm,
@@ -17,7 +18,6 @@ from hsnn.trainer.modules.towers import (
     ItemTower,
     StateTower,
     Tower,
-    user_field_widths,
 )
 
 
