@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from benchmarks.drift.bad_models import DAMAGES, SHUFFLED, bad_models
-from benchmarks.drift.plants import DAY, Rhythm
+from benchmarks.drift.plants import DAY, Rhythm, StaleIndex
 from benchmarks.drift.record import record
 from hsnn.monitoring.observation import Observation
 from hsnn.streaming.datasets import load
-from tests.trainer.conftest import SMALL
+from hsnn.trainer.training.learner import Learner
+from tests.trainer.conftest import SMALL, World, indexed, learn
 
 # Seconds for which a broken model may be served: the promise is that it never is for longer.
 A_MINUTE = 60.0
@@ -49,3 +50,15 @@ def test_a_rhythm_keeps_order_and_delays_and_returns_every_day() -> None:
         "listen"
     }
     assert [seen.items.tolist() for seen in changed] == [seen.items.tolist() for seen in stream]
+
+
+def test_a_stale_index_leaves_every_item_where_it_is() -> None:
+    learner, world, stale = Learner(indexed(SMALL, seed_after=128)), World(), StaleIndex(start=640)
+    stale(639, learner)
+    learn(learner, world, 6)
+    nodes = learner.leaves.node_of.copy()
+    assert (nodes >= 0).any(), "not stale yet"
+    stale(640, learner)
+    report = learn(learner, world, 6)
+    assert learner.leaves.node_of[: len(nodes)].tolist() == nodes.tolist()
+    assert report.moved > 0, "the model moved on"
