@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +90,8 @@ class Observation:
     node_of : (rows,) int32
         Node of each item now, -1 without one; read before the next batch, not kept.
     node_sizes : (K,) int64
+    node_vectors : function
+        Returns the vectors (K, d) of the nodes now; called at the end of a window, if at all.
     dropped : reason -> events
     letter_reasons : reason -> dead letters
     dead_lettered, late_actions : int
@@ -118,6 +120,7 @@ class Observation:
     feed: FeedFigures = field(default_factory=FeedFigures)
     node_of: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     node_sizes: NDArray[np.integer] = field(default_factory=lambda: _NO_ROWS)
+    node_vectors: Callable[[], NDArray[np.float32]] = lambda: np.zeros((0, 0), np.float32)
     dropped: Mapping[str, int] = field(default_factory=dict)
     letter_reasons: Mapping[str, int] = field(default_factory=dict)
     dead_lettered: int = 0

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from hsnn.monitoring.observation import Observation
 from hsnn.monitoring.watching.signal import GroupDeclaration, Signal, Sums, Value
 
+# Nodes that are compared with all others: their mean similarity has a standard error below 0.02.
+_COMPARED = 64
+
 # Items whose node is compared with that of the window before: enough for a standard error below one point.
 _SAMPLE = 4096
 
@@ -20,6 +23,12 @@ SIGNALS = (
     Signal(
         name="index_churn",
         meaning="share of the items that changed their node since the last window",
+        worse="up",
+        floor=0.02,
+    ),
+    Signal(
+        name="index_similarity",
+        meaning="mean cosine of a node's vector with that of the most similar other node",
         worse="up",
         floor=0.02,
     ),
@@ -53,6 +62,7 @@ class IndexSignals:
             "index_max_over_mean": float(np.log(sizes.max() / sizes.mean())),
             "index_dead_share": float((sizes == 0).mean()),
             "index_churn": self._churn(observation.node_of),
+            "index_similarity": _similarity(observation.node_vectors()),
             "index_stale_share": stale,
         }
 
@@ -76,6 +86,17 @@ class IndexSignals:
         self._stride = int(state["stride"])
         self._nodes = np.frombuffer(state["nodes"], "<i4").astype(np.int32)
         self._sums.load_state_dict(state.get("sums", {}))  # younger than the others
+
+
+def _similarity(vectors: NDArray[np.float32]) -> float:
+    """Compute the mean cosine of every so many-th of the vectors (K, d) with the most similar other one."""
+    if len(vectors) < 2:
+        return float("nan")
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    compared = np.arange(0, len(unit), -(-len(unit) // _COMPARED))
+    cosines = unit[compared] @ unit.T
+    cosines[np.arange(len(compared)), compared] = -1  # itself
+    return float(cosines.max(axis=1).mean())
 
 
 GROUP = GroupDeclaration(IndexSignals, SIGNALS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from hsnn.monitoring.observation import FeedFigures, ModelFigures, Observation
 from hsnn.streaming.schema.batch import Batch
@@ -68,6 +70,7 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
             feed=_feed_figures(prepared),
             node_of=learner.leaves.node_of[: len(learner.items)],
             node_sizes=learner.leaves.sizes,
+            node_vectors=lambda: _node_vectors(learner),
             dropped=batch.dropped,
             letter_reasons=batch.letter_reasons,
             dead_lettered=batch.dead_lettered,
@@ -77,6 +80,14 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
         )
 
     return complete
+
+
+def _node_vectors(learner: Learner) -> NDArray[np.float32]:
+    """Compute the vectors (K, d) of the leaves, without their bias."""
+    hierarchy = learner.network.monn.levels.hierarchy
+    with torch.no_grad():
+        vectors: NDArray[np.float32] = hierarchy.node_vectors(len(hierarchy) - 1)[:, :-1].numpy()
+    return vectors
 
 
 def _feed_figures(prepared: PreparedBatch) -> FeedFigures:

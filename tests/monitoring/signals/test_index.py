@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,11 @@ def test_staleness_is_of_the_items_assigned_anew_in_the_window(close_window: Any
     values = close_window(group, nodes([0, 1], assigned=30, moved=3), nodes([0, 1], assigned=10, moved=1))
     assert values["index_stale_share"] == pytest.approx(0.1)
     assert math.isnan(close_window(group, nodes([0, 1]))["index_stale_share"])
+
+
+def test_similarity_is_to_the_nearest_other_node(close_window: Any) -> None:
+    vectors = np.array([[1, 0], [2, 0], [0, 3], [0, -1]], np.float32)
+    seen = replace(nodes([0, 1]), node_vectors=lambda: vectors)
+    assert close_window(GROUP, seen)["index_similarity"] == pytest.approx((1 + 1 + 0 + 0) / 4)
+    same = replace(seen, node_vectors=lambda: np.ones((200, 3), np.float32))
+    assert close_window(GROUP, same)["index_similarity"] == pytest.approx(1.0)

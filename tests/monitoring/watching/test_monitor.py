@@ -52,6 +52,7 @@ def observation(rng: np.random.Generator, number: int, **changes: Any) -> Observ
         "feed": FeedFigures(changed=int(rng.poisson(6)), deleted=1),
         "node_of": rng.integers(16, size=500).astype(np.int32),
         "node_sizes": rng.multinomial(500, np.full(16, 1 / 16)),
+        "node_vectors": lambda: np.eye(16, dtype=np.float32) + 0.1,
         "watermark": int(ts[-1]),
     }
     return Observation(**(fields | changes))
