@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.indexer.errors import VersionRefusedError
+from hsnn.indexer.errors import VersionNotFoundError, VersionRefusedError
 from hsnn.indexer.store import streams
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.indexer.store.version import IndexBase, Version, VersionManifest
@@ -91,6 +91,8 @@ class VersionGate:
         if problem:
             raise VersionRefusedError(f"{name} is damaged: {problem}; the version in use stays")
         scale, reference = scales(snapshot, base), self._judged.get(number or 0)
+        if reference is None and current is not None and current.epoch == manifest.epoch:
+            reference = self._judge_loaded(current.version)  # an earlier leader has judged it, or nobody
         if reference is not None and reference.epoch == manifest.epoch and reference.events >= _SETTLED:
             for part, value in scale.items():
                 before = reference.scale[part]
@@ -106,6 +108,16 @@ class VersionGate:
             manifest.version, manifest.epoch, manifest.events, scale=scale, score=score
         )
         self._judged = {kept: self._judged[kept] for kept in (number, manifest.version) if kept in self._judged}
+
+    def _judge_loaded(self, number: int) -> _Reference | None:
+        """Judge a version that is in use already; None if it cannot be loaded any more."""
+        try:
+            version = self._load_version(number)
+        except VersionNotFoundError:
+            return None
+        snapshot, index, manifest = version.snapshot, version.index, version.manifest
+        score = self_score(snapshot, index, queries_of(snapshot))
+        return _Reference(number, manifest.epoch, manifest.events, scale=scales(snapshot, index), score=score)
 
     def _compare(self, name: str, reference: _Reference, score: SelfScore, snapshot: Snapshot) -> None:
         """Refuse a version whose self-score is worse, unless the one in use is as bad on the same queries."""

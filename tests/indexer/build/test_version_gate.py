@@ -16,7 +16,7 @@ from hsnn.indexer.assign.capacity import NEAREST_NODE
 from hsnn.indexer.assign.catalogue import ItemCatalogue
 from hsnn.indexer.build.builder import build_base, make_manifest
 from hsnn.indexer.build.version_gate import VersionGate, finds_less
-from hsnn.indexer.errors import VersionRefusedError
+from hsnn.indexer.errors import VersionNotFoundError, VersionRefusedError
 from hsnn.indexer.store.version import IndexBase, Version
 from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
@@ -110,6 +110,24 @@ def test_shuffled_nodes_are_refused(judge: Callable[[Made], None], snapshots: li
     made.base = replace(made.base, nodes=np.where(made.base.nodes >= 0, nodes, -1).astype(np.int32))
     with pytest.raises(VersionRefusedError, match=r"last items it finds .* \(nodes\), the version in use"):
         judge(made)
+
+
+def test_a_new_leader_knows_what_is_in_use(snapshots: list[Snapshot]) -> None:
+    first, made = Made(snapshots[0], 1), Made(snapshots[1], 2)
+    nodes = np.random.default_rng(0).permutation(SMALL.model.leaves)[made.base.nodes]
+    shuffled = replace(made.base, nodes=np.where(made.base.nodes >= 0, nodes, -1).astype(np.int32))
+    gate = VersionGate(lambda number: {1: first.version()}[number])
+    with pytest.raises(VersionRefusedError, match=r"last items it finds .* \(nodes\), the version in use"):
+        gate.check(Reader(first.manifest), made.manifest, made.snapshot, shuffled)  # type: ignore[arg-type]
+    gate.check(Reader(first.manifest), made.manifest, made.snapshot, made.base)  # type: ignore[arg-type]
+
+
+def test_a_version_in_use_that_is_gone_is_compared_with_nothing(snapshots: list[Snapshot]) -> None:
+    def gone(number: int) -> Version:
+        raise VersionNotFoundError(f"there is no version {number}")
+
+    first, made = Made(snapshots[0], 1), Made(snapshots[1], 2)
+    VersionGate(gone).check(Reader(first.manifest), made.manifest, made.snapshot, made.base)  # type: ignore[arg-type]
 
 
 def test_shuffled_items_are_refused(judge: Callable[[Made], None], snapshots: list[Snapshot]) -> None:
