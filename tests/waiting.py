@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 
 # Seconds after which a test gives up waiting for what takes moments: a machine that is slow or busy fails no test, and
-# waiting costs nothing where all is well. Half of what a test may take as a whole.
+# waiting costs nothing where all is well. A test as a whole may take ten times that.
 DEADLINE = 60.0
+
+# Seconds after which a test gives up waiting for processes that begin: each imports PyTorch, and others do so, too.
+START_DEADLINE = 3 * DEADLINE
 
 
 def eventually(condition: Callable[[], object], seconds: float = DEADLINE) -> bool:

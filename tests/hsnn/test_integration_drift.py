@@ -21,9 +21,9 @@ from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.schema.events import Interaction, encode
-from tests.waiting import DEADLINE
+from tests.waiting import DEADLINE, START_DEADLINE
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 BATCH = 64
 EVENTS = 160 * BATCH
@@ -74,7 +74,7 @@ def roles(tmp_path: Path, redis_client: Redis, redis_server: str) -> Iterator[Ro
         for name, command in (("scheduler", "schedule"), ("trainer", "train")):
             running.start(name, [command, "--config", str(tmp_path / "hsnn.toml")])
         for port in (chosen.monitoring.scheduler_port, chosen.monitoring.trainer_port):
-            running.wait_until(lambda port=port: ready(f"http://127.0.0.1:{port}"), "the roles", DEADLINE)  # type: ignore[misc]
+            running.wait_until(lambda port=port: ready(f"http://127.0.0.1:{port}"), "the roles", START_DEADLINE)  # type: ignore[misc]
         yield running
     finally:
         running.end()

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from hsnn.cli.produce import produce
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import Redis
-from tests.waiting import DEADLINE
+from tests.waiting import DEADLINE, START_DEADLINE
 
 app = typer.Typer()
 app.command()(produce)
@@ -75,7 +75,7 @@ def test_a_signal_stops_it_after_what_was_sent_is_safe(
     code = "import typer; from hsnn.cli.produce import produce; typer.run(produce)"
     command = [sys.executable, "-c", code, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "NO_COLOR": "1"}) as process:
-        deadline = time.monotonic() + DEADLINE
+        deadline = time.monotonic() + START_DEADLINE
         while not counts.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(number)

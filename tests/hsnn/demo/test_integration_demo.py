@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-from tests.waiting import DEADLINE, eventually
+from tests.waiting import DEADLINE, START_DEADLINE, eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 class Run:
@@ -43,7 +43,7 @@ class Run:
     def stage(self) -> Path | None:
         return next(self.folder.glob("hsnn-demo-*"), None)
 
-    def until(self, condition: Callable[[], object], seconds: float = 2 * DEADLINE) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = START_DEADLINE) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, self.text
@@ -132,7 +132,7 @@ def test_events_flow_items_come_and_go_and_everything_is_accounted_for(
         "trainer.model.nodes=16",
     )
     runs.append(run)
-    run.until(lambda: "curl -s" in run.text, 3 * DEADLINE)
+    run.until(lambda: "curl -s" in run.text, 2 * START_DEADLINE)
     found = json.loads(figures.read_text())
     assert found["events"] == {"produced": EVENTS, "trained": EVENTS, "dead_lettered": 0, "dropped": 0, "pending": 0}
     assert found["in_log"] == EVENTS

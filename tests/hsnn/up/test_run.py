@@ -12,10 +12,7 @@ import httpx
 import pytest
 
 from tests.paths import ROOT
-from tests.waiting import eventually
-
-# Seconds for what takes a few: the processes import PyTorch, and a machine may be busy.
-_PATIENCE = 120.0
+from tests.waiting import START_DEADLINE, eventually
 
 
 class Running:
@@ -39,7 +36,7 @@ class Running:
         return self.output.read_text()
 
     def wait(self, condition, what: str) -> None:
-        assert eventually(condition, _PATIENCE), f"waited for {what}; it said:\n{self.said()}"
+        assert eventually(condition, START_DEADLINE), f"waited for {what}; it said:\n{self.said()}"
 
     def is_ready(self) -> bool:
         try:
@@ -65,13 +62,13 @@ class Running:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(_PATIENCE) == 0, self.said()
+        assert self.process.wait(START_DEADLINE) == 0, self.said()
         assert "stopped; everything is kept" in self.said()
 
 
 @pytest.mark.slow  # half a minute: four processes start twice, and one of them again
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_shop_that_is_started_killed_stopped_and_started_again(tmp_path):
     items = [{"type": "item", "id": f"i{number}", "features": {"kind": number % 2}} for number in range(20)]
     views = [

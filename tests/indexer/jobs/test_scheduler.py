@@ -29,7 +29,7 @@ from hsnn.streaming.log.redis.log import RedisLog
 from hsnn.streaming.producer.commands import CommandSender
 from hsnn.streaming.redis.client import connect
 from hsnn.streaming.schema.commands import decode_commands
-from tests.waiting import DEADLINE, eventually
+from tests.waiting import DEADLINE, START_DEADLINE, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -207,7 +207,7 @@ def test_a_signal_ends_the_process_cleanly(redis_server, reader, toy, number) ->
     process = subprocess.Popen([sys.executable, "-c", PROCESS, redis_server], stderr=subprocess.PIPE, text=True)
     try:
         toy.snapshot()
-        assert eventually(lambda: reader.current() == 1, seconds=2 * DEADLINE)
+        assert eventually(lambda: reader.current() == 1, seconds=START_DEADLINE)
         process.send_signal(number)
         assert process.wait(DEADLINE) == 0
         assert reader.redis.get(reader.key("lease")) is None

@@ -21,8 +21,9 @@ from hsnn.demo.sandbox import LogKind, Sandbox, ready
 from hsnn.streaming.log.base import ProducerRecord
 from hsnn.streaming.log.open import open_log
 from tests import browser as browsers
+from tests.waiting import START_DEADLINE
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 expect.set_options(timeout=browsers.SLOW_MS)
 
@@ -61,8 +62,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         log.flush()
         log.close()
         sandbox.send(f"ml-100k:{write_ratings(tmp_path_factory.mktemp('ratings'))}", _EVENTS, ahead=500, speed=_SPEED)
-        sandbox.roles.wait_until(lambda: ready(sandbox.server), "the first version", 120.0)
-        sandbox.roles.wait_until(lambda: kept_versions(sandbox.server) > 1, "the second version", 120.0)
+        sandbox.roles.wait_until(lambda: ready(sandbox.server), "the first version", START_DEADLINE)
+        sandbox.roles.wait_until(lambda: kept_versions(sandbox.server) > 1, "the second version", START_DEADLINE)
         yield sandbox
     finally:
         sandbox.end()

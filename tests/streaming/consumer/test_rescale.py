@@ -131,6 +131,7 @@ def test_any_number_of_workers_gives_the_same_totals(log, alone, world):
     assert all(consumer.idle and consumer.lag() == (0, 0.0) for consumer in consumers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worlds", [(1, 2), (2, 1), (2, 3), (3, 2), (2, 1, 3)], ids=str)
 @pytest.mark.parametrize("turns", [1, 6])
 def test_another_number_of_workers_goes_on_with_nothing_lost_or_doubled(log, alone, worlds, turns):

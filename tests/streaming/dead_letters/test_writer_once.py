@@ -48,6 +48,7 @@ def read(consumer: Consumer, letters_at_least: int) -> None:
         assert consumer.next_batch(DEADLINE) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deaths", [[1], [60, 20, 100], [LETTERS, LETTERS]])
 def test_each_letter_is_written_once(log: EventLog, config: StreamingConfig, deaths: list[int]) -> None:
     """Consumers stop after so many letters without a checkpoint; each resumes where the previous one started."""

@@ -260,6 +260,7 @@ def _arrow(draw: st.DrawFn) -> bytes:
 _some = st.one_of(_arrow(), st.sampled_from([written(GOOD), b"\xff\xff\xff\xff", b"?"]))
 
 
+@pytest.mark.slow
 @given(st.lists(_some, min_size=1, max_size=8))
 @settings(deadline=None)
 def test_records_read_together_are_what_each_is_alone(values: list[bytes]) -> None:

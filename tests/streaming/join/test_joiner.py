@@ -223,6 +223,7 @@ def streams(draw: st.DrawFn) -> list[Step]:
     return steps
 
 
+@pytest.mark.slow
 @given(streams(), st.integers(0, 20), st.sampled_from([1, 2, 3, 5, 1000]))
 def test_it_does_what_the_plain_one_does(steps: list[Step], window: int, capacity: int) -> None:
     joiner, reference = Joiner(TASKS, window, capacity), ReferenceJoiner(window, capacity)
@@ -232,6 +233,7 @@ def test_it_does_what_the_plain_one_does(steps: list[Step], window: int, capacit
     assert (joiner.waiting_items, joiner.waiting_actions) == reference.sizes()
 
 
+@pytest.mark.slow
 @given(streams(), st.integers(0, 20), st.sampled_from([1, 3, 1000]), st.integers(0, 12))
 def test_a_restart_in_the_middle_changes_nothing(steps: list[Step], window: int, capacity: int, cut: int) -> None:
     joiner, again = Joiner(TASKS, window, capacity), Joiner(TASKS, window, capacity)
@@ -244,6 +246,7 @@ def test_a_restart_in_the_middle_changes_nothing(steps: list[Step], window: int,
     assert again.state_dict() == joiner.state_dict()
 
 
+@pytest.mark.slow
 @given(streams(), st.integers(0, 20), st.sampled_from([1, 3, 1000]))
 def test_every_impression_is_labelled_once(steps: list[Step], window: int, capacity: int) -> None:
     joiner = Joiner(TASKS, window, capacity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.scan import read_range, read_topic
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # thousands of records
 @given(st.lists(st.integers(0, 2500), min_size=6, max_size=6), st.data())
 def test_read_range_reads_exactly_the_range(sizes: list[int], data: st.DataObject) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,7 @@ def consumed(records) -> list[tuple[object, ...]]:
     return found
 
 
+@pytest.mark.slow
 @given(events)
 def test_consumer_reads_the_same_from_both(drawn):
     assert consumed(to_arrow_records(made(drawn), 5, 3)) == consumed(to_json_records(made(drawn), 5))

@@ -123,12 +123,14 @@ def test_a_length_that_is_a_lie_is_refused():
         read_interactions(bytes(value))
 
 
+@pytest.mark.slow
 def test_as_many_rows_as_are_allowed_are_read():
     rows = np.zeros(MAX_ROWS, np.int8)
     table = pa.table({"ts": rows, "user": rows, "item": rows, "action": pa.array(["v"] * MAX_ROWS).dictionary_encode()})
     assert read_interactions(packed(table)).lengths.tolist() == [MAX_ROWS]
 
 
+@pytest.mark.slow
 def test_damaged_declarations_never_crash():
     value = packed(events(50), None)
     rng = np.random.default_rng(0)

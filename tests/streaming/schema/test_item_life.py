@@ -60,6 +60,7 @@ def same(one: KnownItem, other: KnownItem) -> bool:
     return one == other if one.announced or other.announced else True
 
 
+@pytest.mark.slow
 def test_a_fresh_start_over_the_compacted_topic_gives_the_same_catalogue() -> None:
     for order in ORDERS:
         record, last = run(order)
@@ -67,6 +68,7 @@ def test_a_fresh_start_over_the_compacted_topic_gives_the_same_catalogue() -> No
         assert same(run([last])[0], record), order
 
 
+@pytest.mark.slow
 def test_what_is_newer_is_never_overwritten() -> None:
     for order in ORDERS:
         record = NOT_KNOWN
@@ -78,6 +80,7 @@ def test_what_is_newer_is_never_overwritten() -> None:
             record = after
 
 
+@pytest.mark.slow
 def test_whatever_is_sent_twice_changes_nothing() -> None:
     for order in ORDERS:
         record, last = run(order)
@@ -85,6 +88,7 @@ def test_whatever_is_sent_twice_changes_nothing() -> None:
         assert apply_event(record, last)[0] == record, order
 
 
+@pytest.mark.slow
 def test_an_announcement_makes_an_item_of_everything_but_a_newer_deletion() -> None:
     for order in ORDERS:
         record, _ = run(order)

@@ -88,6 +88,7 @@ def test_every_checkpoint_of_a_chain_is_what_a_whole_one_would_be(writer, learne
     assert digest(arrays, {"learner": values}) == writer.digests[name]
 
 
+@pytest.mark.slow
 def test_files_are_shared_and_every_folder_has_all_of_them(writer):
     one, two = writer.write(), writer.write()
     base, rows = writer.chain(two)
@@ -114,6 +115,7 @@ def test_rows_that_outgrow_half_of_the_tables_are_written_with_all_others(writer
     assert max(sizes) > 0
 
 
+@pytest.mark.slow
 def test_where_links_cannot_be_made_files_are_copied(writer, monkeypatch):
     one = writer.write()
 
@@ -128,6 +130,7 @@ def test_where_links_cannot_be_made_files_are_copied(writer, monkeypatch):
     assert writer.digest(two) == writer.digests[two]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["lost", "torn", "gone", "other"])
 def test_where_nothing_can_be_gone_on_from_all_is_written(writer, how, caplog):
     one = writer.write()
@@ -151,6 +154,7 @@ def test_where_nothing_can_be_gone_on_from_all_is_written(writer, how, caplog):
 FILES = ("base", "older rows", "rows", ARRAYS, VALUES, MANIFEST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("how", ["torn", "emptied", "lost", "flipped"])
 def test_the_newest_one_that_is_whole_is_used(writer, caplog, file, how):
@@ -190,6 +194,7 @@ def test_one_with_other_tables_is_kept_beside_those_that_share_theirs(writer, mo
     assert writer.store.names() == [names[10], *more]
 
 
+@pytest.mark.slow
 def test_facts_of_a_table_are_those_of_the_whole(writer):
     writer.write()
     name = writer.write(batches=3)

@@ -156,6 +156,7 @@ def test_a_table_that_changes_unannounced_is_found_out(
         same(copy, arrays, values)
 
 
+@pytest.mark.slow
 def test_a_copy_goes_on_when_a_learner_is_known(
     config: TrainerConfig, new_world: Callable[..., Any], teach: Any
 ) -> None:

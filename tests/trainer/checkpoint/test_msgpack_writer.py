@@ -15,6 +15,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.too_slow])  # drawing nested values takes long on a busy machine
 @given(PLAIN)
 def test_any_value(value):

@@ -53,6 +53,7 @@ def old_checkpoint(
     return folder, learner
 
 
+@pytest.mark.slow
 def test_an_old_checkpoint_is_read_under_the_new_names(old_checkpoint):
     folder, learner = old_checkpoint
     found = folder.newest()
@@ -60,6 +61,7 @@ def test_an_old_checkpoint_is_read_under_the_new_names(old_checkpoint):
     assert digest(found.arrays, found.values) == digest(arrays, {"learner": values})
 
 
+@pytest.mark.slow
 def test_a_learner_goes_on_from_it_to_the_last_bit(old_checkpoint, full, world, teach):
     folder, learner = old_checkpoint
     found = folder.newest()
@@ -72,6 +74,7 @@ def test_a_learner_goes_on_from_it_to_the_last_bit(old_checkpoint, full, world, 
     assert all(np.array_equal(one[name], other[name]) and one[name].dtype == other[name].dtype for name in one)
 
 
+@pytest.mark.slow
 def test_old_manifests_have_no_format_and_keep_their_seal(old_checkpoint):
     folder, _ = old_checkpoint
     name = folder.names()[-1]
@@ -84,6 +87,7 @@ def test_old_manifests_have_no_format_and_keep_their_seal(old_checkpoint):
     assert store.FORMAT == renamed_parts.FORMAT
 
 
+@pytest.mark.slow
 def test_parts_of_both_formats_compare_line_by_line(old_checkpoint):
     folder, learner = old_checkpoint
     found = folder.newest()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,6 +68,7 @@ class Toy:
 STEPS = st.lists(st.tuples(st.integers(0, 12), st.integers(1, 100)), max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(STEPS, STEPS, st.none() | st.integers(0, 6)), min_size=1, max_size=6))
 def test_the_parts_make_the_whole(course):

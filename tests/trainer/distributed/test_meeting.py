@@ -14,7 +14,7 @@ from torch.distributed import DistStoreError, HashStore
 from hsnn.embedded.process import free_port
 from hsnn.trainer.distributed import meeting
 from hsnn.trainer.distributed.meeting import agree_on_round
-from tests.waiting import DEADLINE
+from tests.waiting import DEADLINE, START_DEADLINE
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ while not world.all_gather_ints([int((folder / "end").exists())]).any():
 
 @pytest.mark.slow  # two agents and their workers import torch twice: as long as it takes for two hosts to meet again
 @pytest.mark.long
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_two_agents_meet_again_after_a_worker_of_one_was_lost(tmp_path: Path):
     script, endpoint = tmp_path / "worker.py", f"127.0.0.1:{free_port()}"
     script.write_text(_WORKER)
@@ -89,9 +89,9 @@ def test_two_agents_meet_again_after_a_worker_of_one_was_lost(tmp_path: Path):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     agents = [subprocess.Popen([sys.executable, "-m", "torch.distributed.run", *options], env=env) for _ in range(2)]
     try:
-        first = _await_workers(tmp_path, 2, 2 * DEADLINE)
+        first = _await_workers(tmp_path, 2, START_DEADLINE)
         os.kill(int(first[0].name.partition("-")[2]), signal.SIGKILL)
-        _await_workers(tmp_path, 4, 2 * DEADLINE)
+        _await_workers(tmp_path, 4, START_DEADLINE)
         (tmp_path / "end").touch()
         assert [agent.wait(DEADLINE) for agent in agents] == [0, 0]
     finally:

@@ -124,6 +124,7 @@ def test_full_lists_are_those_of_the_reference(seed):
     agree(fast, naive)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(BATCHES, st.sets(st.integers(0, ITEMS + 5), min_size=1), st.integers(0, 40))
 def test_scores_are_those_of_the_reference_and_alone_as_in_a_batch(batches, chosen, later):

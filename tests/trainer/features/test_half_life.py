@@ -19,6 +19,7 @@ def follow(streams: list[list[int]], items: int, **options: bool) -> HalfLifeSel
     return choice
 
 
+@pytest.mark.slow
 def test_news_are_predicted_by_a_short_memory_and_classics_by_a_long_one():
     rng = np.random.default_rng(0)
     news = [

@@ -27,6 +27,7 @@ def columns(events: list[tuple[int, int, float]]) -> tuple[np.ndarray, np.ndarra
     return np.array(rows), np.array(ts, np.int64), np.array(weights, np.float32)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(EVENTS, st.lists(st.integers(1, 7), max_size=8), st.integers(0, 3 * 3_600_000))
 def test_counts_are_those_of_events_decayed_one_by_one(events, cuts, later):
@@ -69,6 +70,7 @@ def test_a_reading_before_the_last_event_decays_nothing():
     assert states.counts(np.array([0]), START - 5000)[0].tolist() == [1.0] * len(HALF_LIVES)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(EVENTS, st.integers(0, len(HALF_LIVES) - 1), st.integers(0, 2 * 3_600_000), st.integers(0, 10**9))
 def test_order_and_shares_by_log_mass_hold_at_any_reading_time(events, half_life, later, origin):

@@ -109,6 +109,7 @@ def test_a_restart_holds_the_same(config, world):
     assert alive_in_all(again) == {0}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.integers(1, 400), min_size=1, max_size=60),

@@ -81,6 +81,7 @@ def naive_lifts(stream: Stream) -> dict[tuple[int, int], np.ndarray]:
 STREAMS = st.builds(random_stream, st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 5))
 
 
+@pytest.mark.slow
 @given(STREAMS)
 @settings(max_examples=40, deadline=None)
 def test_lift_is_decayed_covisitation_by_place_over_popularity(stream):
@@ -90,6 +91,7 @@ def test_lift_is_decayed_covisitation_by_place_over_popularity(stream):
         np.testing.assert_allclose(lift, expected[query, item], rtol=1e-4, atol=1e-30)  # float32 ends at 1e-45
 
 
+@pytest.mark.slow
 @given(STREAMS, st.data())
 @settings(max_examples=40, deadline=None)
 def test_candidates_are_a_selection_of_all_items(stream, data):
@@ -106,6 +108,7 @@ def test_candidates_are_a_selection_of_all_items(stream, data):
     assert np.array_equal(some.own, every.own[past])
 
 
+@pytest.mark.slow
 @given(STREAMS, st.integers(0, 5), st.integers(0, 5))
 @settings(max_examples=40, deadline=None)
 def test_select_is_the_facts_of_these_queries_alone(stream, start, more):
@@ -115,6 +118,7 @@ def test_select_is_the_facts_of_these_queries_alone(stream, start, more):
         np.testing.assert_allclose(facts, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 50), st.floats(2**-10, 100, width=32)), max_size=60))
 @settings(max_examples=60, deadline=None)
 def test_a_table_and_a_sort_give_equal_sums(pairs):

@@ -21,6 +21,7 @@ def learned(
     return frequency, batches * BATCH
 
 
+@pytest.mark.slow
 def test_the_estimate_converges_to_the_probability_of_being_a_candidate():
     weights = 1 / (1 + np.arange(ITEMS))
     weights /= weights.sum()

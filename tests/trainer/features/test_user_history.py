@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from hsnn.trainer.features.user_history import UserHistories
 BATCHES = st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=12), max_size=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(BATCHES, st.integers(1, 4))
 def test_waves_equal_a_loop_over_the_events(batches, length):

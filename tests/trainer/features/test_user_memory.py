@@ -82,6 +82,7 @@ def test_it_equals_a_dictionary_per_user(batches, limit, keep):
         assert entries.items.shape[1] == max(map(len, naive.of))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(BATCHES, st.sets(st.integers(0, ITEMS - 1)), st.sets(st.integers(0, USERS - 1)))
 def test_removed_items_and_cleared_users_leave_nothing_and_their_room_is_used_again(batches, gone, cleared):
@@ -103,6 +104,7 @@ def test_removed_items_and_cleared_users_leave_nothing_and_their_room_is_used_ag
     assert memory.entries_reserved <= USERS * (4 + 6)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(BATCHES)
 def test_what_is_saved_depends_on_what_is_known_not_on_how_it_came_to_lie(batches):

@@ -166,6 +166,7 @@ class AgainstAReference(RuleBasedStateMachine):
 
 TestAgainstAReference = AgainstAReference.TestCase
 TestAgainstAReference.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
+TestAgainstAReference.pytestmark = [pytest.mark.slow]
 
 
 def refused() -> float:

@@ -32,6 +32,7 @@ def test_looking_up_adds_nothing(known, asked):
     assert [name in table for name in asked] == [row >= 0 for row in found]
 
 
+@pytest.mark.slow
 @given(NAMES, st.data())
 def test_a_restored_table_goes_on_like_the_one_it_came_from(names, data):
     table = IdTable(names)
@@ -93,8 +94,10 @@ class AgainstADict(RuleBasedStateMachine):
 
 TestAgainstADict = AgainstADict.TestCase
 TestAgainstADict.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+TestAgainstADict.pytestmark = [pytest.mark.slow]
 
 
+@pytest.mark.slow
 def test_equal_hashes_are_told_apart_by_the_ids():
     names = [f"n{number}" for number in range(300)]
     table = IdTable(hashed=lambda asked: np.zeros(len(asked), np.int64))

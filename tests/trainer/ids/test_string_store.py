@@ -10,6 +10,7 @@ from hsnn.trainer.ids.string_store import EncodedStrings, StringStore
 PUTS = st.lists(st.dictionaries(st.integers(0, 9), st.text("abÜ\ud800", max_size=4), max_size=6), max_size=8)
 
 
+@pytest.mark.slow
 @given(PUTS)
 def test_a_column_holds_what_was_written_last(puts):
     texts, plain = StringStore(), {}
@@ -24,6 +25,7 @@ def test_a_column_holds_what_was_written_last(puts):
         assert same.tolist() == [text == "a" for text in expected]
 
 
+@pytest.mark.slow
 def test_overwriting_does_not_waste_memory():
     texts, rows = StringStore(), np.arange(100)
     for number in range(0, 100_000, 97):
@@ -41,6 +43,7 @@ def test_there_is_no_row_beyond_the_last():
             texts[row]
 
 
+@pytest.mark.slow
 @given(PUTS, PUTS)
 def test_a_column_made_of_a_state_goes_on_alike_and_copies_stay_as_they_were(before, after):
     texts = StringStore()

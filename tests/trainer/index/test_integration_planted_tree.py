@@ -15,7 +15,7 @@ from hsnn.trainer.config.index import IndexConfig
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.training.learner import Learner
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 GENRES, STYLES, SONGS = 3, 3, 10
 MODEL = ModelConfig(

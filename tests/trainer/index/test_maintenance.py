@@ -115,6 +115,7 @@ def test_refitting_settled_nodes_changes_nothing():
         torch.testing.assert_close(codes.detach(), kept, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @every_depth
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000))

@@ -22,7 +22,7 @@ from hsnn.trainer.checkpoint.digest import digest
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from tests.waiting import DEADLINE
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 EVENTS, BAD = 1600, 7
 TOPICS = ("engagements", "items", "users", "control")

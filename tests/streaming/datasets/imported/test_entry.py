@@ -61,6 +61,7 @@ def refused(report: ImportReport) -> set[tuple[str, str, int, int, str]]:
     return {(r.file, r.reason, r.count, r.line, r.example) for r in report.refusals}
 
 
+@pytest.mark.slow
 def test_a_folder_of_awkward_files(shop: Path) -> None:
     _, report = import_dataset("shop", [shop])
     data = load("shop")
@@ -105,6 +106,7 @@ def test_a_folder_of_awkward_files(shop: Path) -> None:
     assert "shop" in names()
 
 
+@pytest.mark.slow
 def test_items_without_an_event_are_in_the_catalogue_from_the_start(shop: Path) -> None:
     import_dataset("shop", [shop])
     data = load("shop")
@@ -114,6 +116,7 @@ def test_items_without_an_event_are_in_the_catalogue_from_the_start(shop: Path) 
     assert [topic for topic, _, _ in data.events()][:4] == ["items"] * 3 + ["users"]
 
 
+@pytest.mark.slow
 def test_a_limit_keeps_what_is_known_by_then(shop: Path) -> None:
     import_dataset("shop", [shop])
     data = load("shop", limit=2)
@@ -140,6 +143,7 @@ def test_an_import_replaces_only_when_asked(shop: Path) -> None:
     assert sorted(path.name for path in target.parent.iterdir()) == ["shop"]
 
 
+@pytest.mark.slow
 def test_a_failed_import_leaves_the_old_data_set(shop: Path) -> None:
     target, _ = import_dataset("shop", [shop])
     (shop / "orders.csv").write_text("customer_id,sku,created_at\nNone,0003,2023-11-14\n")
@@ -155,6 +159,7 @@ def test_names_that_cannot_be(name: str, shop: Path) -> None:
         import_dataset(name, [shop])
 
 
+@pytest.mark.slow
 def test_a_data_set_can_be_moved_and_loaded_by_its_folder(shop: Path, tmp_path: Path) -> None:
     target, _ = import_dataset("shop", [shop])
     target.rename(tmp_path / "elsewhere")
@@ -186,6 +191,7 @@ def written(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -215,6 +221,7 @@ def test_copies_of_an_event_are_left_out_by_their_ids(tmp_path: Path) -> None:
     assert load("copies").engagements.item == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_impressions_are_linked_and_come_first() -> None:
     data = dataset_from_tables(
         "shown",
@@ -237,6 +244,7 @@ def test_impressions_are_linked_and_come_first() -> None:
     assert data.impression(0).items == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_map_may_be_expressions_and_name_files(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("who,what,day,clock,kind\nu,A,2023-11-14,22:13:20,v\nu,B,2023-11-14,22:13:21,x\n")
     columns = parse_map(
@@ -289,6 +297,7 @@ class Frame:
         return self._table.__arrow_c_stream__(requested_schema)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [dict, Frame, lambda **columns: pa.table(columns)])
 def test_tables_in_memory(make: Any) -> None:
     events = make(user=np.array([1.0, np.nan, 2.0]), item=np.array([5, 6, 6]), ts=np.array([START, START, START + 1]))
@@ -298,6 +307,7 @@ def test_tables_in_memory(make: Any) -> None:
     assert load("frames").engagements.user == ["1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("us", "Europe/Berlin")])
 def test_columns_with_types_keep_their_meaning(kind: pa.DataType) -> None:
     moments = pa.array([START, START + 1], pa.int64()).cast(pa.timestamp("s")).cast(kind)

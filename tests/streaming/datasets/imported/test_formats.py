@@ -34,6 +34,7 @@ def lines(path: Path, *objects: dict[str, Any]) -> None:
     path.write_text("".join(json.dumps(value) + "\n" for value in objects))
 
 
+@pytest.mark.slow
 def test_gorse_csv(tmp_path: Path) -> None:
     (tmp_path / "feedback.csv").write_text(
         "feedback_type,user_id,item_id,time_stamp\r\nstar,bob,repo:1,2023-11-14 22:13:20 +0000 UTC\r\n"
@@ -54,6 +55,7 @@ def test_gorse_csv(tmp_path: Path) -> None:
     assert data.users[0].features == {"labels": ["go", "rust"]}
 
 
+@pytest.mark.slow
 def test_gorse_json(tmp_path: Path) -> None:
     feedback = {
         "FeedbackType": "star",
@@ -76,6 +78,7 @@ def test_gorse_json(tmp_path: Path) -> None:
     assert features(data) == {"1": {"a": "b", "categories": ["db"]}}
 
 
+@pytest.mark.slow
 def test_metarank(tmp_path: Path) -> None:
     lines(
         tmp_path / "events.jsonl",
@@ -125,6 +128,7 @@ def test_metarank(tmp_path: Path) -> None:
     assert data.users[0].features == {"city": "Kiel"}
 
 
+@pytest.mark.slow
 def test_recbole(tmp_path: Path) -> None:
     (tmp_path / "ml.inter").write_text(
         "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t1700000000\n186\t302\t4.5\t1700000001\n"
@@ -141,6 +145,7 @@ def test_recbole(tmp_path: Path) -> None:
     assert data.users[0].features == {"age": 49.0, "gender": "M"}
 
 
+@pytest.mark.slow
 def test_movielens_csv(tmp_path: Path) -> None:
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,31,2.5,1700000000\n")
     (tmp_path / "movies.csv").write_text('movieId,title,genres\n31,"American President, The (1995)",Comedy|Drama\n')
@@ -149,6 +154,7 @@ def test_movielens_csv(tmp_path: Path) -> None:
     assert features(data) == {"31": {"title": "American President, The (1995)", "genres": ["Comedy", "Drama"]}}
 
 
+@pytest.mark.slow
 def test_movielens_1m(tmp_path: Path) -> None:
     (tmp_path / "ratings.dat").write_text("1::1193::5::1700000000\n")
     (tmp_path / "movies.dat").write_bytes("1193::Misérables, Les (1995)::Drama|Musical\n".encode("latin-1"))
@@ -159,6 +165,7 @@ def test_movielens_1m(tmp_path: Path) -> None:
     assert data.users[0].features == {"gender": "F", "age": "1", "occupation": "10"}
 
 
+@pytest.mark.slow
 def test_movielens_100k(tmp_path: Path) -> None:
     (tmp_path / "u.data").write_text("196\t242\t3\t1700000000\n")
     flags = ["0"] * 19
@@ -169,6 +176,7 @@ def test_movielens_100k(tmp_path: Path) -> None:
     assert features(data) == {"242": {"title": "Amélie (2001)", "genres": ["Children's", "Thriller"]}}
 
 
+@pytest.mark.slow
 def test_segment(tmp_path: Path) -> None:
     common = {
         "messageId": "m1",
@@ -206,6 +214,7 @@ def test_segment(tmp_path: Path) -> None:
     assert data.users[0].features == {"city": "Kiel"}
 
 
+@pytest.mark.slow
 def test_ga4(tmp_path: Path) -> None:
     pot = {
         "item_id": "p1",
@@ -288,6 +297,7 @@ def test_snowplow(tmp_path: Path) -> None:
     assert features(data)["P125"] == {"title": 'Base"ball T', "price": 200.0}
 
 
+@pytest.mark.slow
 def test_a_file_of_another_format_is_explained(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
     for format in ("metarank", "segment", "ga4", "recbole", "movielens", "gorse"):

@@ -18,6 +18,7 @@ def report(tmp_path: Any, *rows: tuple[str, str, int, str]) -> ImportReport:
     return validate_files([tmp_path / "log.csv"])
 
 
+@pytest.mark.slow
 def test_figures(tmp_path: Any) -> None:
     found = report(
         tmp_path,
@@ -37,6 +38,7 @@ def test_figures(tmp_path: Any) -> None:
     assert (found.unknown_items, found.unknown_events) == (3, 5)
 
 
+@pytest.mark.slow
 def test_items_that_live_two_days_expire_soon_after(tmp_path: Any) -> None:
     rows = [(f"u{n % 7}", f"i{day}", day * DAY + n * 3600, "view") for day in range(40) for n in range(48)]
     found = report(tmp_path, *rows)
@@ -62,6 +64,7 @@ def test_rarer_actions_weigh_more_and_the_advice_is_configuration(tmp_path: Any)
     assert config.trainer.expire_after_idle is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("events", "partitions"), [(999, "4"), (4500, "5")])
 def test_partitions_follow_the_busiest_second(events: int, partitions: str, tmp_path: Any) -> None:
     found = report(tmp_path, *[(f"u{n}", "a", 5, "view") for n in range(events)])

@@ -70,6 +70,7 @@ def said(port: int, options: str = "") -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_plaintext_to_a_tls_port(tls_port: int) -> None:
     assert "the port speaks TLS: set security_protocol=SSL" in said(tls_port)
 

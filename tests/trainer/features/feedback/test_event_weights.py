@@ -68,6 +68,7 @@ ACTIONS = st.sampled_from(["click", "rate", "dislike", "Thumbs-Down", "mystery",
 EVENTS = st.lists(st.tuples(st.integers(-2, 3), st.integers(0, 3), ACTIONS, st.floats(width=32)), max_size=60)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(EVENTS, st.floats(0, 100), st.lists(st.integers(-(10**9), 10**9), min_size=60, max_size=60))
 def test_weights_and_counters_are_finite_and_not_negative_whatever_comes(events, weight, delays):

@@ -98,6 +98,7 @@ def test_a_node_that_was_moved_stays_where_it_was_put(toy):
     assert (codes[dead] - target).norm() < 0.1
 
 
+@pytest.mark.slow
 def test_an_unused_node_shrinks_and_then_follows_its_first_items(toy):
     small = toy(1, learner="streaming_vq", decay=0.5)
     learner, codes = StreamingVq(small.config), small.levels.hierarchy.codes[0].data
