@@ -118,6 +118,7 @@ def test_a_snapshot_says_what_it_is_of(taught, snapshot):
     assert manifest.checkpoint == ""
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_a_copy(config, world, teach):
     learner = Learner(config)
     teach(learner, world, 10)

@@ -181,6 +181,7 @@ def test_dead_letters_are_counted_shown_and_sent_again(redis_server, redis_clien
     log.close()
 
 
+@pytest.mark.slow  # the client tries for five seconds
 def test_a_log_that_is_away_is_a_sentence(client):
     refused = client.get("/v1/console/dead_letters")
     assert refused.status_code == 503

@@ -166,6 +166,7 @@ def test_distillation_by_hand(example):
     assert float(distillation_loss(view, logits, log_share).detach()) == pytest.approx(total / 7, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_distillation_moves_the_students_order_towards_the_teachers(example):
     """Each small step down the gradient brings the two distributions closer, and no gradient reaches the teacher."""
     small, logits, log_share = example

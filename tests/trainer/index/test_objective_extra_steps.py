@@ -39,6 +39,7 @@ def changed(learner: Learner, act: Callable[[], None]) -> set[str]:
     return {name for name, array in learner.network.full_state().items() if array.tobytes() != before[name].tobytes()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test_time", [True, False])
 def test_only_the_levels_and_their_tower_learn(learner, asked, test_time):
     found = changed(learner, lambda: learner.network.extra_step(*asked, test_time=test_time))
@@ -48,17 +49,20 @@ def test_only_the_levels_and_their_tower_learn(learner, asked, test_time):
     assert all(name.startswith(("monn.", "adam.", "guard.")) for name in found)
 
 
+@pytest.mark.slow
 def test_where_no_pair_is_kept_nothing_changes(learner, asked):
     """Not even what Adam remembers: a step on no pairs is none."""
     asked[3] = InvertedLists(learner.config.model.leaves)
     assert not changed(learner, lambda: learner.network.extra_step(*asked, test_time=True))
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_left_out(learner, asked):
     learner.network.items.content.weight[:, 0] = np.nan
     assert not changed(learner, lambda: learner.network.extra_step(*asked, test_time=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", learner_names())
 @pytest.mark.parametrize("option", ["test_time", "extra_steps"])
 def test_extra_steps_are_taken_when_they_are_due(config, with_index, new_world, teach, name, option):

@@ -66,6 +66,7 @@ def codes(found: dict[str, np.ndarray]) -> list[np.ndarray]:
     return [gradient for name, gradient in found.items() if ".codes." in name]
 
 
+@pytest.mark.slow
 @every_learner
 def test_the_task_moves_the_nodes_of_joint_learners_only(prepared_learner, name):
     found = codes(gradients(*prepared_learner(name, **ALONE)))
@@ -76,6 +77,7 @@ def test_the_task_moves_the_nodes_of_joint_learners_only(prepared_learner, name)
         assert not found
 
 
+@pytest.mark.slow
 def test_the_supervised_loss_reaches_the_nodes_through_the_straight_through_assignment(prepared_learner):
     """Balance off, node scores cut off: what is left of the gradient of nodes and head is routing's."""
     learner, asked = prepared_learner("oneshot", balance=0.0, distillation=0.0)
@@ -87,6 +89,7 @@ def test_the_supervised_loss_reaches_the_nodes_through_the_straight_through_assi
     assert found["levels.hierarchy.head.weight"].any()
 
 
+@pytest.mark.slow
 @every_learner
 def test_adam_does_not_move_nodes_that_the_task_may_not_move(prepared_learner, name):
     """In the whole course nothing but the learner itself has moved them: Adam remembers nothing of them."""

@@ -75,6 +75,7 @@ def course(log: MemoryLog, world: ProcessGroup, seed: int) -> list[list[tuple[in
             return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 def test_rounds_are_the_same_in_all_workers_and_in_every_run(log, together, size):
     runs = [course_of for seed in range(3) for course_of in together(size, lambda world, s=seed: course(log, world, s))]

@@ -23,6 +23,7 @@ def met():
     set_failpoint_hook(None)
 
 
+@pytest.mark.slow
 def test_every_phase_is_met_in_order(met, config, redis_server, redis_client, tmp_path, with_index):
     log = RedisLog(redis_server)
     log.create_topic("engagements", 1)

@@ -186,6 +186,7 @@ def test_no_server_no_questions(config, prepared, learner):
     asker.close()
 
 
+@pytest.mark.slow
 def test_asking_leaves_training_as_it_was(new_asker, learner, copy_of, new_world):
     """The asker has a random generator of its own, and no say."""
     alone = copy_of(learner)

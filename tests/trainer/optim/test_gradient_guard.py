@@ -70,6 +70,7 @@ def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(taught, cop
     assert differing(before, everything(learner)) == set()
 
 
+@pytest.mark.slow
 def test_ordinary_steps_are_far_from_the_limit(taught, copy_of, new_world, teach):
     learner, world = copy_of(taught[0]), new_world(seed=7)
     world.now = learner.watermark

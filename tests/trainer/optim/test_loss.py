@@ -61,6 +61,7 @@ def question(config: Any, with_index: Any, new_world: type, teach: Any, candidat
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -83,6 +84,7 @@ def test_the_parts_of_a_step_add_up_to_it(question, name, options, parts):
     assert all(np.abs(part[0][0] - gradients[0]).max() > 1e-6 for part in own)  # each is but a part
 
 
+@pytest.mark.slow
 def test_a_part_may_be_without_new_events_or_judged_items(question):
     learner, step = question("em", tasks=True)
     few = step.judged.select(slice(0, 1))
@@ -94,6 +96,7 @@ def test_a_part_may_be_without_new_events_or_judged_items(question):
     np.testing.assert_allclose(first[0] + second[0], sums[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_probes_of_two_workers_are_those_of_one(question):
     """The first events of the whole batch are probed, wherever they are; each worker fills in its own."""
     learner, step = question("em", events=6)
@@ -115,6 +118,7 @@ def test_ranks_are_the_shares_of_the_candidates_above_the_targets():
     assert not ranks.requires_grad
 
 
+@pytest.mark.slow
 def test_a_pair_that_would_not_be_served_has_neither_weight_nor_gradient(question):
     learner, step = question("em")
     targets = torch.from_numpy(step.candidates.targets)
@@ -128,6 +132,7 @@ def test_a_pair_that_would_not_be_served_has_neither_weight_nor_gradient(questio
     assert (logits.grad != 0).sum() == logits.numel() - 2
 
 
+@pytest.mark.slow
 def test_served_logits_are_the_logits_with_those_of_pair_facts(question):
     learner, step = question("em")
     facts, module = step.candidates.facts, learner.network.monn.pair_logits

@@ -75,6 +75,7 @@ def test_only_the_rows_of_the_batch_change(learner, question):
     assert set(np.flatnonzero((content.weight != before[1]).any(1))) <= set(tokens[tokens >= 0])
 
 
+@pytest.mark.slow
 def test_log_q_is_subtracted_from_the_logits(learner, copy_of, question):
     """Make one negative frequent: the step must push its bias down LESS than when it was rare."""
     asked = question()
@@ -108,6 +109,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(learner, new_w
     assert all(after[name].tobytes() == before[name].tobytes() for name in before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uniform", [0, 5])
 def test_few_or_no_uniform_negatives(config, world, teach, uniform):
     """With none at all, the usage of the nodes is not known; it must not be taken for zero."""

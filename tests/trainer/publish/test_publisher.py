@@ -104,6 +104,7 @@ def test_a_checkpoint_that_fails_commits_and_announces_nothing_and_keeps_its_ala
     assert redis_client.exists(key("snapshots"), key("alarms")) == 0
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_the_moment_it_was_taken(publisher, store, config, world, teach, redis_client):
     learner = Learner(config)
     teach(learner, world, 12)
@@ -197,6 +198,7 @@ def test_copies_are_made_between_steps_and_before_them(store, outbox, config, wo
     publisher.close()
 
 
+@pytest.mark.slow
 def test_after_a_failure_everything_is_written(publisher, store, config, world, teach, redis_client):
     learner = Learner(config)
     teach(learner, world, 12)
@@ -216,6 +218,7 @@ def test_after_a_failure_everything_is_written(publisher, store, config, world, 
     assert all(found.arrays[name].tobytes() == arrays[name].tobytes() for name in arrays)
 
 
+@pytest.mark.slow
 def test_a_publisher_goes_on_from_the_checkpoint_that_was_loaded(store, outbox, config, world, teach, redis_client):
     learner = Learner(config)
     teach(learner, world, 12)

@@ -18,6 +18,7 @@ from hsnn.trainer.training.learner import Learner
 from tests.trainer.encoded import encoded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "cross", "limited"])
 def test_the_same_fields(config, world, teach, kind):
     model = config.model.model_copy(update={"cross": kind == "cross"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ ROWS = st.lists(st.integers(0, 40), unique=True, max_size=15).map(lambda rows: n
 FOUND = st.dictionaries(st.sampled_from(list(CandidateSource)), ROWS)
 
 
+@pytest.mark.slow
 @given(FOUND)
 @settings(max_examples=60, deadline=None)
 def test_a_row_is_there_once_and_of_its_first_source(found):
@@ -26,6 +28,7 @@ def test_a_row_is_there_once_and_of_its_first_source(found):
     assert merged.counts() == {name: count for name, count in counts.items() if count}
 
 
+@pytest.mark.slow
 @given(FOUND, st.integers(1, 30), st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
 def test_the_best_are_those_of_a_sort_and_keep_their_sources(found, budget, seed):

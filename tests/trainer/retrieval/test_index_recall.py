@@ -62,6 +62,7 @@ def test_the_share_falls_after_enough_probes_and_not_before(leaves):
     assert 100 <= counts <= 110  # earlier probes weigh a little less
 
 
+@pytest.mark.slow
 def test_two_misses_in_a_hundred_are_too_many_and_are_forgotten_in_time(leaves):
     recall = RunningRecall()
     for number in range(600):
@@ -79,6 +80,7 @@ def test_the_budget_is_the_least_and_the_cost_of_dot_products_the_most():
     assert [item_limit(SHARE, items, 200) for items in (0, 500, 10_000, 10**6)] == [200, 200, 1600, MOST_DOTS]
 
 
+@pytest.mark.slow
 def test_a_restored_learner_measures_on_to_the_last_bit(config: Any, with_index: Any, new_world: Any, teach: Any):
     config = with_index(config, seed_after=128)
     learner, world, same = Learner(config), new_world(), new_world()
@@ -103,6 +105,7 @@ def test_nothing_is_measured_before_there_are_nodes(config: Any, world: Any, tea
     assert learner.delta().index_share == 1.0
 
 
+@pytest.mark.slow
 def test_every_fourth_step_tells_the_sources_and_each_the_items_that_move(
     config: Any, with_index: Any, new_world: Any, teach: Any
 ):

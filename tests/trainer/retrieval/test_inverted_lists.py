@@ -109,6 +109,7 @@ def test_any_sequence_of_changes_equals_the_naive_model(steps, logits):
         assert (np.diff(keys) < 1e-4).all()  # merge order: best first
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
 def test_sums_and_nodes_restore_the_very_same_leaves(steps):

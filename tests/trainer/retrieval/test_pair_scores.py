@@ -20,6 +20,7 @@ def scores_of(near: list, past: list) -> PairScores:
     return PairScores.from_parts(query, rows, np.array([part[2] for part in parts], np.float32), len(near))
 
 
+@pytest.mark.slow
 @given(PART, PART)
 @settings(max_examples=60, deadline=None)
 def test_equal_pairs_are_summed_and_near_ones_marked(near, past):
@@ -35,6 +36,7 @@ def test_equal_pairs_are_summed_and_near_ones_marked(near, past):
     assert found.scores.dtype == np.float32
 
 
+@pytest.mark.slow
 @given(PART, PART, st.sets(st.integers(0, 14)))
 @settings(max_examples=60, deadline=None)
 def test_a_request_gets_the_scores_of_its_own_pairs_and_of_given_rows_only(near, past, rows):

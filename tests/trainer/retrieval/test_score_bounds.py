@@ -36,6 +36,7 @@ worlds = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(worlds)
 @settings(max_examples=150, deadline=None)
 def test_no_score_is_above_its_bounds(world):
@@ -49,6 +50,7 @@ def test_no_score_is_above_its_bounds(world):
         assert ceilings.nodes[number] >= ceilings.items(everybody)[members.nodes == node].max() - 1e-9
 
 
+@pytest.mark.slow
 @given(worlds)
 @settings(max_examples=150, deadline=None)
 def test_slack_covers_the_rounding_of_a_score(world):
@@ -61,6 +63,7 @@ def test_slack_covers_the_rounding_of_a_score(world):
     )  # the other half is the bounds' own
 
 
+@pytest.mark.slow
 @given(worlds, st.integers(0, 10**6))
 @settings(max_examples=100, deadline=None)
 def test_a_score_does_not_depend_on_its_company(world, seed):

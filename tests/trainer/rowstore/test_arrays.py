@@ -13,6 +13,7 @@ ARRAYS = st.sampled_from([np.float32, np.float64, np.int32, np.int64, np.bool_])
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(min_size=1, max_size=5).filter(lambda name: name != "__metadata__"), ARRAYS, max_size=4))
 def test_arrays_come_back_bit_by_bit(arrays):
     again = unpack(pack(arrays))

@@ -41,6 +41,7 @@ def crowded(config, with_index, new_world, teach) -> tuple[Learner, object]:
     return learner, world
 
 
+@pytest.mark.slow
 def test_an_overfull_node_is_split_and_the_empty_ones_hold_something(crowded):
     learner, world = crowded
     items = len(learner.leaves)
@@ -53,6 +54,7 @@ def test_an_overfull_node_is_split_and_the_empty_ones_hold_something(crowded):
     assert make_snapshot(learner, SnapshotOrigin(1, 1)).manifest.generation == 1
 
 
+@pytest.mark.slow
 def test_a_revived_node_is_not_taken_for_dead(crowded):
     learner, world = crowded
     usage = learner.network.objective.usage
@@ -65,6 +67,7 @@ def test_a_revived_node_is_not_taken_for_dead(crowded):
     np.testing.assert_allclose(usage.shares[0][given], 1 / 12)
 
 
+@pytest.mark.slow
 def test_a_repeated_late_or_foreign_command_is_passed_over(crowded):
     learner, world = crowded
     command = Rebalance(split=(3,), over=2.0)
@@ -125,6 +128,7 @@ def test_one_rate_is_changed_and_the_other_stays(config, new_world):
     assert (rates, learner.network.optimizer.embedding_rate) == ([6e-4, config.index.rate], 0.07)
 
 
+@pytest.mark.slow
 def test_a_restart_goes_on_as_it_was_steered(crowded, new_world, teach):
     learner, world = crowded
     told(learner, world, Rebalance(split=(3,), over=2.0), SetRates(dense_rate=5e-4))
@@ -191,6 +195,7 @@ class TestInTheLoop:
         log.close()
 
 
+@pytest.mark.slow
 def test_a_boost_lasts_until_its_time_also_across_a_restart(config, new_world, teach):
     learner, world = Learner(config), new_world()
     teach(learner, world, 2)

@@ -109,6 +109,7 @@ def test_a_checkpoint_from_before_it_was_added_is_read_and_it_starts_empty(confi
     assert not counter(again).any()
 
 
+@pytest.mark.slow
 def test_incremental_checkpoints_have_its_changed_rows(clicks, config, world, teach, tmp_path):
     model = config.model.model_copy(update={"buckets": 4096})  # so that most of the tables stays as it is
     learner, store = Learner(config.model_copy(update={"model": model})), CheckpointStore(tmp_path, 5)
@@ -138,6 +139,7 @@ def test_a_recycled_row_starts_at_nothing(clicks, config, new_world):
     assert counter(learner, "visits")[learner.users.table.find(["c"])[0]] == 1
 
 
+@pytest.mark.slow
 def test_snapshot_delta_and_mirror_have_it(clicks, config, world, teach):
     learner, mirror = Learner(config), Mirror()
     teach(learner, world, 10)

@@ -69,6 +69,7 @@ def test_a_part_whose_step_is_refused_is_not_remembered(config, world, teach, mo
     assert remembered(learner.memory, len(learner.users)) == before
 
 
+@pytest.mark.slow
 def test_checkpoint_and_digest_have_it_and_a_restored_learner_goes_on_bit_for_bit(config, world, new_world, teach):
     learner = Learner(config)
     teach(learner, world, 6)
@@ -93,6 +94,7 @@ def test_a_checkpoint_from_before_there_was_a_memory_is_read_and_it_starts_empty
     assert sum(remembered(again.memory, len(again.users))[0]) > 0
 
 
+@pytest.mark.slow
 def test_incremental_checkpoints_have_what_changed(config, world, teach, tmp_path):
     model = config.model.model_copy(update={"buckets": 4096})  # so that most of the tables stays as it is
     learner, store = Learner(config.model_copy(update={"model": model})), CheckpointStore(tmp_path, 5)
@@ -145,6 +147,7 @@ def test_recycled_rows_take_nothing_over(config, new_world):
     assert items_of(learner, "c") == {"new": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["snapshot", "checkpoint"])
 def test_the_mirror_has_it_after_a_snapshot_and_after_deltas(config, world, teach, encoder):
     learner = Learner(config)

@@ -231,6 +231,7 @@ def test_an_empty_batch_is_learned_from_in_no_way(config, world):
     assert states(learner) == before
 
 
+@pytest.mark.slow
 def test_gone_items_are_no_candidates_any_more(config, world, teach, candidates_of):
     learner = Learner(config.model_copy(update={"expire_after_idle": 600.0}))
     teach(learner, world, 8)

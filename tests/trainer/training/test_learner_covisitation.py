@@ -37,6 +37,7 @@ def test_both_ends_of_a_pair_are_touched(crossed, world):
     assert np.array_equal(delta.item_weights, learner.covisitation.weights[[0, 2]])
 
 
+@pytest.mark.slow
 def test_deltas_add_up_to_the_snapshot(crossed, world, teach):
     learner, told = Learner(crossed), Learner(crossed).covisitation
     for _ in range(5):
@@ -50,6 +51,7 @@ def test_deltas_add_up_to_the_snapshot(crossed, world, teach):
     assert (items["neighbours"] >= 0).any()
 
 
+@pytest.mark.slow
 def test_a_restored_learner_goes_on_with_the_same_lists(crossed, new_world, teach):
     world, same = new_world(), new_world()
     straight, broken = Learner(crossed), Learner(crossed)

@@ -279,6 +279,7 @@ def click(learner: Learner, world, user: str, item: str, **side) -> None:
     learner.train(learner.prepare(world.clicks([user], [item], **side)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restart", [False, True])
 def test_ids_that_come_back_keep_their_features(config, world, restart):
     learner = small(config)
