@@ -8,6 +8,8 @@ PYTHON := "$(VENV)/bin/python"
 ARGS ?=
 # Tests and benchmarks start hundreds of interpreters: what is compiled is kept, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
+# What mypy finds out about PyTorch and the rest stays with the environment, which may outlive a clone.
+export MYPY_CACHE_DIR := $(VENV)/mypy_cache
 BENCHMARKS := parts.speed parts.exact parts.ids parts.workers pipeline quality checkpoint publish freshness churn kill fuzz ingest serving
 
 .PHONY: help setup demo test test-fast crash-test lint bench bench-quality bench-pipeline bench-churn bench-serving bench-drift chaos fuzz kafka console client screenshots docs docs-site lock release clean
@@ -29,7 +31,7 @@ test: setup ## Run the whole test suite, in three processes, about twenty minute
 	@echo "Running the whole test suite."
 	@$(PYTHON) -m pytest -n 3 --dist worksteal $(ARGS)
 
-test-fast: setup ## Run the tests that take no more than a second or so each, in three processes, about four minutes.
+test-fast: setup ## Run the tests that take no more than a quarter of a second each, in three processes, about four minutes.
 	@echo "Running the fast tests."
 	@$(PYTHON) -m pytest -n 3 --dist worksteal -m "not slow and not kafka" $(ARGS)
 
