@@ -37,6 +37,7 @@ SIGNALS = (
         meaning="share of the items assigned anew that another node was nearest to",
         worse="up",
         floor=0.02,
+        slow=True,
     ),
 )
 
