@@ -40,7 +40,7 @@ def test_a_job_runs_at_the_start_at_calls_and_by_the_sweep(runner) -> None:
     runner.start()
     assert eventually(lambda: len(called) == 1)
     runner.trigger("called")
-    assert eventually(lambda: len(called) == 2), "not after an interval of an hour"
+    assert eventually(lambda: len(called) >= 2), "not after an interval of an hour"
     assert eventually(lambda: len(swept) >= 4)
 
 
@@ -54,7 +54,7 @@ def test_a_job_that_takes_long_rests_for_longer_than_its_interval(runner) -> Non
     runner.add_job("slow", slow, every=0.02, rest=10.0)
     runner.add_job("other", lambda: others.append(1), every=0.02, rest=0.0)
     runner.start()
-    assert eventually(lambda: len(ends) == 2)
+    assert eventually(lambda: len(ends) >= 2)
     assert ends[1] - ends[0] > 0.5
     assert len(others) > len(ends)
 
@@ -70,7 +70,7 @@ def test_who_calls_a_job_that_rests_does_not_wait(runner) -> None:
     runner.start()
     assert eventually(lambda: runner._jobs["slow"].resting)
     runner.trigger("slow")
-    assert eventually(lambda: len(ends) == 2)
+    assert eventually(lambda: len(ends) >= 2)
 
 
 def test_a_call_while_a_job_is_about_to_rest_is_not_put_off(runner) -> None:
@@ -84,7 +84,7 @@ def test_a_call_while_a_job_is_about_to_rest_is_not_put_off(runner) -> None:
 
     runner.add_job("slow", slow, every=0.01, rest=3 * DEADLINE / 0.05)
     runner.start()
-    assert eventually(lambda: len(runs_of) == 2)
+    assert eventually(lambda: len(runs_of) >= 2)
 
 
 @pytest.fixture
