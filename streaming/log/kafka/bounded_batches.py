@@ -31,6 +31,7 @@ MAX_BATCH_RECORDS = 1 << 19
 MAX_BATCH_HEADERS = 1 << 19
 """Headers of a batch's records, all together: the smallest has two bytes, and becomes an object of about a hundred."""
 
+# Bytes of the smallest header: two lengths of zero.
 _MIN_HEADER_BYTES = 2
 
 # Characters of an error that are kept: some hold the bytes that could not be read.
@@ -167,7 +168,15 @@ def _next_record(batch: Any) -> Any:
             f"a record of the batch with offsets {batch.base_offset} to {batch.last_offset}: {str(error)[:_DETAIL]}"
         )
         headers = [(UNREADABLE, detail.encode())]
-        return DefaultRecord(0, offset, batch.first_timestamp, batch.timestamp_type, None, None, headers)
+        return DefaultRecord(
+            size_in_bytes=0,
+            offset=offset,
+            timestamp=batch.first_timestamp,
+            timestamp_type=batch.timestamp_type,
+            key=None,
+            value=None,
+            headers=headers,
+        )
 
 
 def _skip_record(batch: Any) -> int:
