@@ -27,6 +27,8 @@ class ModelFigures:
     loss, popularity_loss : float
         Of the model, and of counting with the half-life that was best before, nats per event.
     gradient_norm : float
+    step_size : float
+        Mean change of a dense weight by the batch's steps; 0 where all were refused.
     ranks : (n,) float32
         Share of the step's candidates that the model ranks above each event's item.
     index_recall : float
@@ -43,6 +45,7 @@ class ModelFigures:
     loss: float
     popularity_loss: float = float("nan")
     gradient_norm: float = float("nan")
+    step_size: float = float("nan")
     ranks: NDArray[np.float32] = field(default_factory=lambda: _NO_NUMBERS)
     index_recall: float = float("nan")
     sources: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))

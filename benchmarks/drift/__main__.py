@@ -208,7 +208,7 @@ def learned(name: str, events: int, seed: int) -> dict[str, Any]:
     runs: dict[str, tuple[Learned, frozenset[str]]] = {}
     for label, over in (("sudden shift", 0), ("slow shift", round(_SLOW * total))):
         runs[label] = Learned(name, total, seed, InterestShift(items, start, over, seed)).run(start), _MODEL
-    runs["frozen trainer"] = Learned(name, total, seed).run(start, freeze=True), _MODEL
+    runs["frozen trainer"] = Learned(name, total, seed).run(start, freeze=True), _MODEL | {"model_step_size"}
     runs["stale index"] = Learned(name, total, seed).run(start, stale=True), _INDEX
     runs["new catalogue"] = Learned(name, total, seed, NewCatalogue(start)).run(start), _ITEMS | _MODEL
     acted = Learned(name, total, seed, InterestShift(items, start, 0, seed), act=True).run(start)

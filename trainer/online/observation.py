@@ -29,7 +29,7 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
     unseen = np.asarray(~states.values[rows].any(axis=1), np.bool_)
     new_users = np.asarray((prepared.queries.history_items < 0).all(axis=1), np.bool_)
     repeated = np.asarray((prepared.memory.items == rows[:, None]).any(axis=1), np.bool_)
-    half_life = learner.half_lives.best
+    half_life, moved_before = learner.half_lives.best, learner.network.optimizer.moved
     features, first_seen = learner.items.features, states.first[rows]
 
     def complete(report: StepReport) -> Observation:
@@ -41,6 +41,7 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
             loss=report.loss,
             popularity_loss=float(learner.half_lives.last_loss[half_life]) if report.events else float("nan"),
             gradient_norm=float(guard.last[StepKind.BATCH]),
+            step_size=learner.network.optimizer.moved - moved_before if report.events else float("nan"),
             ranks=np.zeros(0, np.float32) if report.ranks is None else report.ranks,
             index_recall=recall.hits / recall.probes if recall.probes else float("nan"),
             sources=np.zeros(0, np.uint8) if report.sources is None else report.sources,

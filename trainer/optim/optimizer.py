@@ -41,6 +41,8 @@ class StepOptimizer:
         Learning rate of the gathered rows.
     guard : GradientGuard
         Refuses unsafe steps.
+    moved : float
+        Mean changes of the weights of one layer by the steps of this process, added up: what does not grow is frozen.
     """
 
     def __init__(self, config: TrainerConfig, monn: Monn, learner: IndexLearner, tables: StepTables) -> None:
@@ -53,7 +55,10 @@ class StepOptimizer:
         others = [weight for weight in self._weights if id(weight) not in index_ids]
         groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
         self.adam = _UncompiledAdam(groups, fused=True)
-        self.guard = GradientGuard()
+        self.guard, self.moved = GradientGuard(), 0.0
+        # The smallest matrix that is learned: what one layer does all do, since Adam's steps are of one length.
+        matrices = [weight for weight in others if weight.requires_grad and weight.ndim > 1]
+        self._watched = min(matrices, key=Tensor.numel)
 
     def set_rates(self, dense: float, embedding: float) -> None:
         """Change the learning rates, except that of the hierarchy."""
@@ -79,7 +84,10 @@ class StepOptimizer:
 
     def apply(self, taken: GatheredRows | None = None) -> None:
         """Apply the gradients to the dense weights and to the gathered rows."""
+        watched = self._watched.detach().numpy()
+        before = watched.copy()
         self.adam.step()
+        self.moved += float(np.abs(watched - before).mean())
         if taken is not None:
             self._tables.apply_gradients(taken, self.embedding_rate)
 

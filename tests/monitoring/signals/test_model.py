@@ -58,3 +58,12 @@ def test_calibration_is_predicted_over_observed(close_window: Any) -> None:
 def test_gradient_norms_are_averaged_on_a_log_scale(close_window: Any) -> None:
     batches = [learned(1, 1.0, gradient_norm=norm) for norm in (0.1, 10.0, 0.0, math.inf)]
     assert close_window(GROUP, *batches)["model_gradient_norm"] == pytest.approx(0.0)
+
+
+def test_the_length_of_steps_is_averaged_before_its_log(close_window: Any) -> None:
+    batches = [learned(1, 1.0, step_size=size) for size in (0.1, 0.3, math.nan)]
+    assert close_window(GROUP, *batches)["model_step_size"] == pytest.approx(math.log(0.2))
+
+
+def test_a_model_that_stands_still_has_a_step_size(close_window: Any) -> None:
+    assert close_window(GROUP, learned(1, 1.0, step_size=0.0))["model_step_size"] < -20

@@ -28,6 +28,7 @@ def observation(rng: np.random.Generator, number: int, **changes: Any) -> Observ
             loss=float(rng.normal(5.0, 0.05)) + changes.pop("worse", 0.0),
             popularity_loss=6.0,
             gradient_norm=float(rng.lognormal(0.0, 0.1)),
+            step_size=float(rng.lognormal(-9.0, 0.1)),
             ranks=rng.random(BATCH).astype(np.float32) ** 4,
             index_recall=0.95,
             sources=rng.choice(4, BATCH, p=(0.5, 0.2, 0.2, 0.1)).astype(np.uint8),

@@ -34,3 +34,16 @@ def test_it_steps_as_torch_does_and_loads_no_compiler(config, monkeypatch: pytes
             copy.grad = torch.randn(copy.shape, generator=noise)
         theirs.step()
     assert all(torch.equal(weight, copy) for weight, copy in zip(weights, copies, strict=True))
+
+
+def test_it_says_how_far_the_weights_moved(config) -> None:
+    optimizer = Learner(config).network.optimizer
+    for rate, low, high in ((1e-3, 0.9e-3, 1e-3), (0.0, 0.0, 0.0)):
+        optimizer.set_rates(rate, rate)
+        before = optimizer.moved
+        for group in optimizer.adam.param_groups:
+            for weight in group["params"]:
+                weight.grad = torch.ones_like(weight)
+        optimizer.apply()
+        # the first step of Adam has the length of its rate
+        assert low * 0.99 <= optimizer.moved - before <= high * 1.01
