@@ -25,7 +25,7 @@ class ModelFigures:
     Attributes
     ----------
     loss, popularity_loss : float
-        Of the model, and of counting with the half-life that was best before, nats per event.
+        Of the model, and of counting with the half-life that was best before, nats per event; of the same events.
     gradient_norm : float
     step_size : float
         Mean change of a dense weight by the batch's steps; 0 where all were refused.

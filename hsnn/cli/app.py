@@ -19,16 +19,23 @@ class LazyCommand(NamedTuple):
         Where the function of the command, or the Typer app of the group, is.
     help
         Line in ``hsnn --help``, where the module is not imported.
+    extra
+        What to install where a package is missing; empty: the extra of that package alone.
     """
 
     module: str
     attribute: str
     help: str
+    extra: str = ""
 
 
 COMMANDS = {
-    "demo": LazyCommand("hsnn.cli.one_machine", "demo", "Replay a data set through the whole system, for two minutes."),
-    "up": LazyCommand("hsnn.cli.one_machine", "up", "Run everything on this machine, kept in a folder, until Ctrl+C."),
+    "demo": LazyCommand(
+        "hsnn.cli.one_machine", "demo", "Replay a data set through the whole system, for two minutes.", extra="all"
+    ),
+    "up": LazyCommand(
+        "hsnn.cli.one_machine", "up", "Run everything on this machine, kept in a folder, until Ctrl+C.", extra="all"
+    ),
     "train": LazyCommand("hsnn.cli.services", "train", "Run the trainer: event log to model, states and snapshots."),
     "schedule": LazyCommand("hsnn.cli.services", "schedule", "Run the scheduler: snapshots to index versions."),
     "serve": LazyCommand("hsnn.cli.services", "serve", "Run the server: retrieval over HTTP."),
@@ -81,7 +88,8 @@ def main() -> None:
     except Exception as error:
         from hsnn.monitoring.errors import user_message
 
-        message = user_message(error)
+        command = COMMANDS.get("".join(sys.argv[1:2]))
+        message = user_message(error, command.extra if command else "")
         if message is None:
             raise
         typer.secho(f"hsnn: {message}", err=True, fg="red")

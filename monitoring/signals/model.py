@@ -99,7 +99,9 @@ class ModelSignals:
     def update(self, observation: Observation) -> None:
         """Add a batch; what the step did not measure is left out."""
         model, events, sums = observation.model, observation.events, self._sums
-        if not events:
+        if math.isfinite(model.step_size):
+            sums.add(moved=model.step_size, steps=1)
+        if not events:  # such as where the step was refused
             return
         for name in ("loss", "popularity_loss", "index_recall"):
             value = getattr(model, name)
@@ -107,8 +109,6 @@ class ModelSignals:
                 sums.add(**{name: events * value, f"{name}_events": events})
         if math.isfinite(model.gradient_norm) and model.gradient_norm > 0:
             sums.add(gradient=math.log(model.gradient_norm), gradients=1)
-        if math.isfinite(model.step_size):
-            sums.add(moved=model.step_size, steps=1)
         if len(model.ranks) == len(observation.items):
             found = model.ranks < TOP
             sums.add(found=found.sum(), ranked=len(found))

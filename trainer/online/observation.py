@@ -29,19 +29,19 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
     unseen = np.asarray(~states.values[rows].any(axis=1), np.bool_)
     new_users = np.asarray((prepared.queries.history_items < 0).all(axis=1), np.bool_)
     repeated = np.asarray((prepared.memory.items == rows[:, None]).any(axis=1), np.bool_)
-    half_life, moved_before = learner.half_lives.best, learner.network.optimizer.moved
-    features, first_seen = learner.items.features, states.first[rows]
+    features, first_seen, optimizer = learner.items.features, states.first[rows], learner.network.optimizer
+    optimizer.moved = 0.0  # not a difference of sums: its last bits would depend on when the process began
 
     def complete(report: StepReport) -> Observation:
-        guard, recall = learner.network.optimizer.guard, learner.index_recall
+        guard, recall = optimizer.guard, learner.index_recall
         labels, chances = prepared.judged, report.chances
         known = labels is not None and chances is not None and chances.shape == labels.labels.shape
         none = np.zeros((0, 0), np.float32)
         model = ModelFigures(
             loss=report.loss,
-            popularity_loss=float(learner.half_lives.last_loss[half_life]) if report.events else float("nan"),
+            popularity_loss=report.popularity_loss,
             gradient_norm=float(guard.last[StepKind.BATCH]),
-            step_size=learner.network.optimizer.moved - moved_before if report.events else float("nan"),
+            step_size=optimizer.moved if report.events or report.refused else float("nan"),
             ranks=np.zeros(0, np.float32) if report.ranks is None else report.ranks,
             index_recall=recall.hits / recall.probes if recall.probes else float("nan"),
             sources=np.zeros(0, np.uint8) if report.sources is None else report.sources,

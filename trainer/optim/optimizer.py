@@ -42,7 +42,7 @@ class StepOptimizer:
     guard : GradientGuard
         Refuses unsafe steps.
     moved : float
-        Mean changes of the weights of one layer by the steps of this process, added up: what does not grow is frozen.
+        Mean changes of the weights of one layer by the steps since it was set to 0, added up: what stays 0 is frozen.
     """
 
     def __init__(self, config: TrainerConfig, monn: Monn, learner: IndexLearner, tables: StepTables) -> None:
@@ -56,9 +56,8 @@ class StepOptimizer:
         groups = [{"params": others, "lr": config.dense_rate}, {"params": index, "lr": config.index.rate}]
         self.adam = _UncompiledAdam(groups, fused=True)
         self.guard, self.moved = GradientGuard(), 0.0
-        # The smallest matrix that is learned: what one layer does all do, since Adam's steps are of one length.
-        matrices = [weight for weight in others if weight.requires_grad and weight.ndim > 1]
-        self._watched = min(matrices, key=Tensor.numel)
+        # A small layer that every step learns: what one does all do, since Adam's steps are of one length.
+        self._watched = next(monn.state_tower.layers.parameters())
 
     def set_rates(self, dense: float, embedding: float) -> None:
         """Change the learning rates, except that of the hierarchy."""

@@ -81,8 +81,11 @@ class Learner(LearnerState):
             assigned, moved = int((before >= 0).sum()), int(((before >= 0) & (before != nodes)).sum())
             self.leaves.assign_rows(rows, nodes)
             self._extra_steps(examples, candidates)
+        half_life = self.half_lives.best
         self._count(prepared)
-        item, node = (losses.item, losses.node) if len(prepared.items) else (float("nan"), float("nan"))
+        item = node = popularity = float("nan")
+        if len(prepared.items):
+            item, node, popularity = losses.item, losses.node, float(self.half_lives.last_loss[half_life])
         return StepReport(
             item,
             node,
@@ -93,6 +96,7 @@ class Learner(LearnerState):
             sources=sources,
             assigned=assigned,
             moved=moved,
+            popularity_loss=popularity,
         )
 
     def _probe_index(self, prepared: PreparedBatch, probes: NDArray[np.float32], sources: NDArray[np.uint8]) -> None:

@@ -44,6 +44,8 @@ class StepReport(NamedTuple):
         measured.
     assigned, moved : int
         Candidates that had a node and were assigned anew, and those of them that another node was nearest to.
+    popularity_loss : float
+        Of counting with the half-life that was best before, on the events of `loss`; NaN where none counts.
     """
 
     loss: float
@@ -58,6 +60,7 @@ class StepReport(NamedTuple):
     sources: NDArray[np.uint8] | None = None
     assigned: int = 0
     moved: int = 0
+    popularity_loss: float = float("nan")
 
 
 def merge_reports(reports: Sequence[StepReport]) -> StepReport:
@@ -65,14 +68,17 @@ def merge_reports(reports: Sequence[StepReport]) -> StepReport:
 
     Examples
     --------
-    >>> merge_reports([StepReport(1.0, 4.0, 3), StepReport(5.0, 0.0, 1)])[:3]
-    (2.0, 3.0, 4)
+    >>> first, second = StepReport(1.0, 4.0, 3, popularity_loss=2.0), StepReport(5.0, 0.0, 1, popularity_loss=6.0)
+    >>> merged = merge_reports([first, second])
+    >>> merged[:3], merged.popularity_loss
+    ((2.0, 3.0, 4), 3.0)
     """
     if len(reports) == 1:
         return reports[0]
     learned = [report for report in reports if report.events] or list(reports)
     weights = np.array([max(report.events, 1) for report in learned], np.float64)
-    item, node = (weights @ np.array([[report.loss, report.node_loss] for report in learned]) / weights.sum()).tolist()
+    losses = np.array([[report.loss, report.node_loss, report.popularity_loss] for report in learned])
+    item, node, popularity = (weights @ losses / weights.sum()).tolist()
     events, unsafe = sum(report.events for report in reports), sum(report.unsafe for report in reports)
     refused = next((report.refused for report in reports if report.refused), "")
     ranks = [report.ranks for report in reports if report.ranks is not None]
@@ -89,6 +95,7 @@ def merge_reports(reports: Sequence[StepReport]) -> StepReport:
         sources=np.concatenate(sources) if len(sources) == len(reports) else None,
         assigned=sum(report.assigned for report in reports),
         moved=sum(report.moved for report in reports),
+        popularity_loss=popularity,
     )
 
 

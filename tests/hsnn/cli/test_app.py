@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from hsnn.cli.app import COMMANDS, application, main
 from hsnn.monitoring.errors import user_message
+from tests.base_installation import BASE_INSTALLATION
 from tests.paths import ROOT
 
 HEAVY = ("torch", "pydantic", "numpy", "redis", "pyarrow", "rich", "prometheus_client", "asyncio")
@@ -103,6 +104,32 @@ def test_a_redis_that_is_not_there_is_said_in_a_user_message() -> None:
         said = user_message(error)
         assert said is not None
         assert said.startswith("Redis cannot be used: refused")
+
+
+IMPORT_EACH = """
+from importlib import import_module
+from hsnn.cli.app import COMMANDS, main
+
+def lacks(module):
+    try:
+        import_module(module)
+    except ModuleNotFoundError:
+        return True
+
+print(*(name for name, command in sorted(COMMANDS.items()) if lacks(command.module)))
+sys.argv = ["hsnn", "demo"]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_base_installation_has_the_commands_that_need_neither_model_nor_data_set() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BASE_INSTALLATION + IMPORT_EACH], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout.split() == ["data", "demo", "evaluate", "produce", "up"]
+    assert done.returncode == 2
+    assert "pip install 'hsnn[all]'" in done.stderr, "all at once, not first what is imported first"
 
 
 def test_version() -> None:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hsnn.cli.app import application
-from hsnn.cli.doctor import check_crc32c, run_checks
+from hsnn.cli.doctor import check_crc32c, check_torch, run_checks
 from hsnn.config.schema import Config
 from hsnn.streaming.redis.client import Redis
 
@@ -46,6 +46,13 @@ def test_doctor_complains_loudly_without_crc32c(monkeypatch: pytest.MonkeyPatch)
     found = check_crc32c(Config())
     assert found.state == "fail"
     assert "3 to 20 times slower" in found.text
+
+
+def test_doctor_accepts_a_server_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = check_torch(Config())
+    assert found.state == "warn"
+    assert "hsnn[train]" in found.text
 
 
 @pytest.fixture

