@@ -320,7 +320,9 @@ class Consumer:
         watermark = max(0, self._progress.watermark.value)
         # Dead letters of shared topics are written by the worker that owns the partition.
         letters = [letter for letter in others.letters if self._assignment.owns(letter.record.partition)]
-        reasons = Counter(letter.reason for letter in letters if letter.record.topic == self._config.engagements_topic)
+        reasons = Counter(
+            str(letter.reason) for letter in letters if letter.record.topic == self._config.engagements_topic
+        )
         of_engagements = reasons.total()
         if letters:
             self._dead_letters.write(letters)
