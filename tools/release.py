@@ -119,7 +119,7 @@ def image_problems(name: str, text: str, version: str) -> Iterator[str]:
         repository, _, tag = image.partition("@")[0].rpartition(":")
         if not _EXACT_TAG.fullmatch(tag):
             yield f"{name}: {image} has no exact tag, as in NAME:1.2.3"
-        elif repository == "hsnn" and tag != version:
+        elif repository.startswith("hsnn") and tag != version:
             yield f"{name}: {image} is not the version of pyproject.toml, {version}"
 
 
