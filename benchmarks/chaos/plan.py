@@ -21,21 +21,30 @@ def variants(scene: Scene) -> list[list[Variant]]:
 def plan(groups: list[list[Variant]], count: int, seed: int) -> list[Variant]:
     """Draw `count` disruptions in rounds: of each module a share of its variants, all of them before one comes again.
 
-    So a short run has disruptions of every module, and none has only clocks, of which there are most.
+    So a short run has disruptions of every module, and none has only clocks, of which there are most. Partitions stay,
+    so only some are added; there are fewer than `count` disruptions if nothing else is left to do.
 
     Examples
     --------
     >>> kinds = [[("a", None), ("b", None)], [("c", None)]]
     >>> [kind for kind, _ in plan(kinds, 4, seed=1)]
-    ['c', 'b', 'c', 'a']
+    ['a', 'c', 'c', 'b']
     """
     random = Random(seed)
     decks: list[list[Variant]] = [[] for _ in groups]
     drawn: list[Variant] = []
+    left = {partitions.KIND: partitions.MOST_ADDED}
     turns = [number for number, group in enumerate(groups) for _ in range(-(-len(group) // _SHARE))]
     while len(drawn) < count:
+        before = len(drawn)
         for number in random.sample(turns, len(turns)):
             if not decks[number]:
                 decks[number] = random.sample(groups[number], len(groups[number]))
-            drawn.append(decks[number].pop())
+            kind, make = decks[number].pop()
+            if left.get(kind, 1):
+                drawn.append((kind, make))
+            if left.get(kind):
+                left[kind] -= 1
+        if len(drawn) == before:
+            break
     return drawn[:count]

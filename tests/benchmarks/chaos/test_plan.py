@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from types import SimpleNamespace
 
+from benchmarks.chaos.disruptions.partitions import KIND, MOST_ADDED
 from benchmarks.chaos.loop import LOG, REDIS, ROLES
 from benchmarks.chaos.plan import _SHARE, plan, variants
 
@@ -24,7 +25,7 @@ def test_one_seed_is_one_order():
     assert names(groups, 60, 1) == names(groups, 60, 1) != names(groups, 60, 2)
 
 
-def test_a_short_run_has_blows_of_every_module_and_a_long_one_every_variant():
+def test_a_short_run_has_disruptions_of_every_module_and_a_long_one_every_variant():
     groups = variants(scene())
     kinds = [{kind for kind, _ in group} for group in groups]
     rounds = sum(-(-len(group) // _SHARE) for group in groups)
@@ -36,6 +37,15 @@ def test_a_short_run_has_blows_of_every_module_and_a_long_one_every_variant():
 def test_variants_of_a_module_come_equally_often():
     groups = [[("a", None), ("b", None), ("c", None)], [("d", None)]]
     assert Counter(names(groups, 18, 5)) == {"a": 3, "b": 3, "c": 3, "d": 9}
+
+
+def test_partitions_are_added_until_there_are_enough():
+    groups = variants(scene())
+    drawn = names(groups, 500, 1)
+    assert len(drawn) == 500
+    assert drawn.count(KIND) == MOST_ADDED
+    alone = [[one for one in group if one[0] == KIND] for group in groups]
+    assert names([group for group in alone if group], 500, 1) == [KIND] * MOST_ADDED
 
 
 def test_what_this_machine_cannot_do_is_left_out():
