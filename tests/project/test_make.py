@@ -12,7 +12,8 @@ import pytest
 
 from tests.paths import ROOT
 
-TOOLS = ("sh", "bash", "cat", "cksum", "dirname", "env", "make", "mkdir", "cp", "rm", "sed", "expand", "find", "uname")
+TOOLS = ("sh", "bash", "cat", "cksum", "dirname", "env", "expand", "find", "make", "mkdir", "cp", "mktemp", "rm", "sed")
+TOOLS += ("tee", "uname")
 PYTHON = """#!/bin/sh
 echo "$*" >>"$CALLS"
 case "$1 ${2-}" in
