@@ -31,7 +31,7 @@ test: setup ## Run the whole test suite, in three processes, about twenty minute
 	@echo "Running the whole test suite."
 	@$(PYTHON) -m pytest -n 3 --dist worksteal $(ARGS)
 
-test-fast: setup ## Run the tests that take no more than a quarter of a second each, in three processes, about four minutes.
+test-fast: setup ## Run the tests that take no more than a quarter of a second each, in three processes, about two minutes.
 	@echo "Running the fast tests."
 	@$(PYTHON) -m pytest -n 3 --dist worksteal -m "not slow and not kafka" $(ARGS)
 
