@@ -138,8 +138,7 @@ class ModelSignals:
             "model_step_size": math.log(max(step, _SMALLEST_STEP)) if math.isfinite(step) else step,
         }
         for part in ("fresh", "memory"):
-            enough = values.get(part, 0.0) >= LEAST
-            found[f"model_{part}_recall"] = sums.share(f"{part}_found", part) if enough else float("nan")
+            found[f"model_{part}_recall"] = sums.share(f"{part}_found", part, least=LEAST)
         sums.clear()
         return found
 

@@ -77,8 +77,7 @@ class SourceSignals:
             f"sources_{name}_share": sums.share(name, "events") for name in ("neighbours", "memory", "index")
         }
         for name in ("neighbours", "index"):  # that of the memory is `model_memory_recall`
-            enough = sums.values.get(f"{name}_ranked", 0.0) >= LEAST
-            found[f"sources_{name}_recall"] = sums.share(f"{name}_found", f"{name}_ranked") if enough else float("nan")
+            found[f"sources_{name}_recall"] = sums.share(f"{name}_found", f"{name}_ranked", least=LEAST)
         sums.clear()
         return found
 

@@ -84,8 +84,8 @@ class Sums:
     --------
     >>> sums = Sums()
     >>> sums.add(events=3, clicks=1)
-    >>> sums.share("clicks", "events"), sums.share("clicks", "absent")
-    (0.3333333333333333, nan)
+    >>> sums.share("clicks", "events"), sums.share("clicks", "absent"), sums.share("clicks", "events", least=4)
+    (0.3333333333333333, nan, nan)
     """
 
     def __init__(self) -> None:
@@ -96,10 +96,10 @@ class Sums:
         for name, amount in amounts.items():
             self.values[name] = self.values.get(name, 0.0) + float(amount)
 
-    def share(self, part: str, whole: str) -> float:
-        """Return one sum over another; NaN where the latter is nothing."""
+    def share(self, part: str, whole: str, *, least: float = 0.0) -> float:
+        """Return one sum over another; NaN where the latter is nothing, or less than `least`."""
         total = self.values.get(whole, 0.0)
-        return self.values.get(part, 0.0) / total if total else float("nan")
+        return self.values.get(part, 0.0) / total if total and total >= least else float("nan")
 
     def clear(self) -> None:
         """Begin the next window."""
