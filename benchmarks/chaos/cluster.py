@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from redis.exceptions import RedisError
 
 from benchmarks.chaos.clocks import Clock
-from hsnn.embedded.process import EmbeddedError, accepts
+from hsnn.embedded.cluster import cluster_info, follows, form_cluster, node_options, text_of
+from hsnn.embedded.process import accepts
 from hsnn.embedded.redis import EmbeddedRedis
-from hsnn.streaming.redis.client import Redis, connect
+from hsnn.streaming.redis.client import connect
 
-MASTERS, SLOTS = 3, 16_384
+MASTERS = 3
 # ports: each node has one for clients and one for the other nodes
 PORTS = 4 * MASTERS
 # milliseconds of silence after which a master is replaced
 _NODE_TIMEOUT = 2000
-_MEET_SECONDS = 60.0
 
 
 class ClusterBackend:
@@ -41,7 +40,6 @@ class ClusterBackend:
             _node(port, bus, folder / f"node_{port}", acl, clock.environment)
             for port, bus in zip(ports[::2], ports[1::2], strict=True)
         ]
-        self._buses = dict(zip(ports[::2], ports[1::2], strict=True))
         self._ports = ports[::2]
         self._struck: EmbeddedRedis | None = None
 
@@ -61,18 +59,7 @@ class ClusterBackend:
         """
         for node in self._nodes:
             node.start()
-        clients = [connect(f"redis://127.0.0.1:{port}/0") for port in self._ports]
-        for number, client in enumerate(clients[:MASTERS]):
-            first, end = SLOTS * number // MASTERS, SLOTS * (number + 1) // MASTERS
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
-        for port in self._ports[1:]:
-            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port, self._buses[port])
-        _wait(lambda: all(_nodes_known(client) == len(clients) for client in clients), "the nodes did not meet")
-        for master, replica in zip(clients[:MASTERS], clients[MASTERS:], strict=True):
-            replica.execute_command("CLUSTER", "REPLICATE", _text(master.execute_command("CLUSTER", "MYID")))
-        _wait(self.is_whole, "the replicas did not follow")
-        for client in clients:
-            client.close()
+        form_cluster(self._nodes[:MASTERS], self._nodes[MASTERS:])
 
     def is_whole(self) -> bool:
         """Return whether all slots are served, and each master has a replica."""
@@ -113,51 +100,19 @@ class ClusterBackend:
 
     def _role(self, node: EmbeddedRedis) -> str:
         with suppress(RedisError), connect(f"redis://127.0.0.1:{node.port}/0") as client:
-            return _text(client.execute_command("ROLE")[0])
+            return text_of(client.execute_command("ROLE")[0])
         return "away"
 
     def _is_linked(self) -> bool:
         """Whether every replica has its master's data, and the nodes agree that all is well."""
         for node in self._nodes:
             with connect(f"redis://127.0.0.1:{node.port}/0") as client:
-                role: Any = client.execute_command("ROLE")
-                if _text(role[0]) == "slave" and _text(role[3]) != "connected":
-                    return False
-                if _state(client) != "ok":
+                is_replica = text_of(client.execute_command("ROLE")[0]) == "slave"
+                if (is_replica and not follows(client)) or cluster_info(client)["cluster_state"] != "ok":
                     return False
         return True
 
 
 def _node(port: int, bus: int, folder: Path, acl: Path, environment: Mapping[str, str | None]) -> EmbeddedRedis:
-    options = {
-        "cluster-enabled": "yes",
-        "cluster-port": str(bus),
-        "cluster-node-timeout": str(_NODE_TIMEOUT),
-        "aclfile": str(acl),
-    }
+    options = node_options(bus) | {"cluster-node-timeout": str(_NODE_TIMEOUT), "aclfile": str(acl)}
     return EmbeddedRedis(port, folder, None, options, environment)
-
-
-def _info(client: Redis) -> dict[str, str]:
-    found: Any = client.execute_command("CLUSTER INFO")
-    return found if isinstance(found, dict) else dict(line.split(":", 1) for line in found.decode().split())
-
-
-def _state(client: Redis) -> str:
-    return _info(client)["cluster_state"]
-
-
-def _nodes_known(client: Redis) -> int:
-    return int(_info(client)["cluster_known_nodes"])
-
-
-def _wait(done: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _MEET_SECONDS
-    while not done():
-        if time.monotonic() > deadline:
-            raise EmbeddedError(f"{what} within {_MEET_SECONDS:g} s")
-        time.sleep(0.1)
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
