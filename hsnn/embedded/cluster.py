@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 from hsnn.embedded.process import EmbeddedError
 from hsnn.embedded.redis import EmbeddedRedis
@@ -57,13 +57,13 @@ def form_cluster(
 
 def follows(replica: Redis) -> bool:
     """Return whether a node is a replica and has its master's data."""
-    role: Any = replica.execute_command("ROLE")
+    role = cast(Any, replica).execute_command("ROLE")  # redis-py leaves it untyped
     return text_of(role[0]) == "slave" and text_of(role[3]) == "connected"
 
 
 def cluster_info(client: Redis) -> dict[str, str]:
     """Return what a node says of the cluster: `cluster_state`, `cluster_known_nodes` and more."""
-    info: Any = client.execute_command("CLUSTER INFO")
+    info = cast(Any, client).execute_command("CLUSTER INFO")
     return info if isinstance(info, dict) else dict(line.split(":", 1) for line in info.decode().split())
 
 
