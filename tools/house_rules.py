@@ -23,6 +23,9 @@ from typing import NamedTuple
 ROOMS = ("monitoring", "streaming", "trainer", "indexer", "serving", "evaluation", "hsnn")
 """Top-level folders of the product."""
 
+PROGRAMS = ("benchmarks", "tools")
+"""Top-level folders of programs about it, whose constants are explained as the product's are."""
+
 MAX_FILES = 16
 """Files in one folder of a room, `__init__` not counted; with more, several ideas lie side by side."""
 
@@ -71,9 +74,13 @@ class Tree:
         ).stdout.splitlines()
         self.root = root
         self.names = [name for name in listed if (root / name).is_file() and not (root / name).is_symlink()]
-        self.product = [name for name in self.names if name.endswith(".py") and name.partition("/")[0] in ROOMS]
+        self.product = self.sources(ROOMS)
         self.text = cache(self._text)
         self.parsed = cache(self._parsed)
+
+    def sources(self, folders: Sequence[str]) -> list[str]:
+        """Return the Python files under top-level folders."""
+        return [name for name in self.names if name.endswith(".py") and name.partition("/")[0] in folders]
 
     def _text(self, name: str) -> str:
         return (self.root / name).read_text("utf-8")
@@ -130,7 +137,7 @@ def formatter_switches(tree: Tree) -> Iterator[Complaint]:
 
 def constants(tree: Tree) -> Iterator[Complaint]:
     """Complain of number constants of a module without a comment above them or a docstring below."""
-    for name in tree.product:
+    for name in tree.sources(ROOMS + PROGRAMS):
         lines, body = tree.text(name).splitlines(), tree.parsed(name).body
         for node, after in zip_longest(body, body[1:]):
             if not isinstance(node, ast.Assign | ast.AnnAssign) or not _is_arithmetic(node.value):

@@ -16,6 +16,7 @@ from hsnn.embedded.process import accepts
 from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.streaming.redis.client import connect
 
+# masters: the fewest that can replace one of them, by a majority of the others
 MASTERS = 3
 # ports: each node has one for clients and one for the other nodes
 PORTS = 4 * MASTERS

@@ -11,6 +11,7 @@ from benchmarks.chaos.traffic import Traffic
 
 # seconds between two questions, and for an answer
 _PAUSE, _ANSWER_SECONDS = 0.25, 5.0
+# items per answer: many, to catch one that should have gone
 _ITEMS = 100
 
 

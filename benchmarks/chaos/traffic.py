@@ -21,6 +21,7 @@ ENGAGEMENTS, ITEMS = 60.0, 2.0
 FIRST_ITEMS, FIRST_ENGAGEMENTS = 1500, 4000
 # seconds from an item's announcement to its end
 _LIVES = (20.0, 60.0)
+# users, and topics of items: enough that the nodes of the index have something to separate
 _USERS, _CLUSTERS = 2000, 32
 # producers that share the users; one of them may have a wrong clock
 _PRODUCERS = 8

@@ -16,6 +16,7 @@ from hsnn.streaming.redis.keys import key
 
 # seconds until the last event is learned, and until the last item's end is obeyed
 _SETTLE_SECONDS = 180.0
+# seconds between two looks at a system that comes to rest
 _LOOK_SECONDS = 0.5
 _TOPIC = StreamingConfig().engagements_topic
 

@@ -37,7 +37,9 @@ from hsnn.trainer.threads import use_threads
 from hsnn.trainer.training.learner import Learner
 
 RESULTS = RESULTS_FOLDER / "checkpoints.json"
+# events between two checkpoints: five of them in a run
 EVERY = 50_000
+# runs with and without checkpoints, in turns: a median needs three
 _ROUNDS = 3
 
 

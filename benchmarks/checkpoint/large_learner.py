@@ -10,8 +10,11 @@ from hsnn.streaming.schema.batch import Batch, Engagements
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.training.learner import Learner
 
+# epoch ms of the first event, any
 NOW = 1_700_000_000_000
+# events per batch, the default of `streaming.batch_size`
 _BATCH = 512
+# rows that are made at once, so that a million ids are not all in one list
 _BLOCK = 65_536
 
 

@@ -14,6 +14,7 @@ from benchmarks.churn.vector_set_server import vector_server
 from hsnn.evaluation.optional_packages import import_optional
 from hsnn.streaming.redis.client import connect
 
+# links per item, and candidates while building and while searching: usual values of HNSW
 _LINKS, _BUILD_EF, _SEARCH_EF = 16, 100, 200
 
 

@@ -25,6 +25,7 @@ from hsnn.trainer.model.monn import Monn
 NOW = 1_700_000_000_000
 """Event time of everything, epoch ms: states are alike, so that vectors alone decide."""
 
+# numbers per vector, items per history and tokens per item: the default width, and little beside it
 _DIM, _HISTORY, _TOKENS = 32, 4, 8
 _NOISE = 0.13
 """Standard deviation of each of the seven tokens that tell items of a cluster apart, times sqrt(d)."""

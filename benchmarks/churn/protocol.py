@@ -16,6 +16,7 @@ K = 50
 
 # items replaced between two groups of queries
 CHUNK = 1000
+# queries between two thousands of replacements: they take little of the replacing time
 _QUERIES_PER_CHUNK = 10
 # queries of one measurement
 _QUERIES = 400

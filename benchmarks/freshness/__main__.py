@@ -31,6 +31,7 @@ from hsnn.streaming.redis.client import connect
 from hsnn.streaming.redis.keys import key
 
 RESULTS = RESULTS_FOLDER / "freshness.json"
+# items and engagements before the measurement, so that arrivals come to an index that is in use
 BASE_ITEMS, BASE_ENGAGEMENTS = 5000, 20_000
 # seconds after which half of the items expire
 LIFE = 20.0

@@ -13,6 +13,7 @@ from hsnn.streaming.schema.events import Interaction, Item, encode
 
 # seconds between sends
 _TICK = 0.02
+# topics of items, and users
 _CLUSTERS, _USERS = 64, 5000
 _RECENT = 4000
 """Engagements are with one of so many newest items."""

@@ -7,6 +7,7 @@ import time
 from benchmarks.freshness.client_thread import ClientThread
 from benchmarks.freshness.producer import ProducerThread
 
+# users who ask, the producer's, and items per answer
 _USERS, _K = 5000, 100
 
 

@@ -11,8 +11,11 @@ from benchmarks.fuzz import blobs, json_values
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.base import ProducerRecord
 
+# epoch ms of the first event, any
 START = 1_600_000_000_000
+# milliseconds of stream time between two messages
 _STEP_MS = 50
+# users and items of valid events, and characters that a hostile name may consist of
 _USERS, _ITEMS, _STRANGE = 2000, 500, 5000
 
 

@@ -41,8 +41,11 @@ TRAINER = TrainerConfig(
     index=IndexConfig(seed_after=2048),
     uniform_negatives=64,
 )
+# messages that are made at once
 CHUNK = 10_000
+# chunks between two restarts from a state
 _RESTART_EVERY = 10
+# partitions per topic, the default of `streaming.partitions`
 _PARTITIONS = 4
 
 

@@ -21,7 +21,8 @@ from hsnn.trainer.threads import use_threads
 
 RESULTS = RESULTS_FOLDER / "gowalla.json"
 CACHE = ROOT / ".cache" / "gowalla"
-EXTRA_PASSES = 2  # over the users, of test-time training and of ordinary steps
+# passes over the users, of test-time training and of ordinary steps
+EXTRA_PASSES = 2
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -37,9 +37,12 @@ from hsnn.streaming.log.open import open_log
 from hsnn.streaming.schema.arrow import write_interactions
 from hsnn.streaming.schema.topics import TopicRole
 
+# seconds that a server may take to start on a busy machine
 _READY_SECONDS = 120.0
-_ARROW_BATCH = 10_000  # events per call: Arrow is for bulk
-_TS = 1_700_000_000_000  # epoch ms of the first event
+# events per call: Arrow is for bulk
+_ARROW_BATCH = 10_000
+# epoch ms of the first event
+_TS = 1_700_000_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -38,11 +38,16 @@ from hsnn.trainer.threads import use_threads
 from hsnn.trainer.training.prepared import PreparedBatch
 
 RESULTS = RESULTS_FOLDER / "exact.json"
+# events of each data set
 EVENTS = 60_000
-ASKED = 0.015  # of the second half's events
+# share of the second half's events that is asked: some hundred queries
+ASKED = 0.015
 MODES = ("beam", "exact", "exhaustive")
+# items per answer
 SIZES = (20, 50)
+# clusters of the planted data, items of each, and users
 CLUSTERS, PER_CLUSTER, USERS = 50, 40, 1000
+# items and nodes of the search alone
 LARGE, LARGE_NODES = 200_000, 1024
 
 

@@ -27,8 +27,11 @@ from benchmarks.paths import RESULTS_FOLDER
 from hsnn.trainer.ids.id_table import IdTable
 
 RESULTS = RESULTS_FOLDER / "ids.json"
+# ids per call: a batch of the trainer, and what is loaded at a start
 BATCHES = (512, 65_536)
+# ids that are looked up at most: enough for a mean, however many the table holds
 LOOKED_UP = 2_000_000
+# primes, so that consecutive numbers give ids in no order, each once
 _STRIDE, _RANGE = 7_919, 10**9 + 7
 
 

@@ -31,6 +31,7 @@ from hsnn.trainer.training.learner import Learner
 
 RESULTS = RESULTS_FOLDER / "speed.json"
 SETS = {"ml-100k": 60_000, "globo-news": 150_000}
+# requests that are timed
 REQUESTS = 1000
 
 

@@ -54,6 +54,7 @@ LOGS: dict[str, tuple[str, RecordFormat]] = {
     "kafka": ("kafka", "json"),
     "kafka-arrow": ("kafka", "arrow"),
 }
+# torch threads of the runs: the goals are for two
 THREADS = (2, 1)
 
 

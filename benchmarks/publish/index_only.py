@@ -20,6 +20,7 @@ from hsnn.indexer.store.version import IndexBase, VersionManifest
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.streaming.redis.client import connect
 
+# numbers of a vector with its bias, and operations that are written at once and one by one
 _WIDTH, _MANY, _SINGLE = 33, 2000, 200
 
 

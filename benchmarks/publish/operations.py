@@ -17,6 +17,7 @@ from hsnn.indexer.store.writer import IndexStore
 from hsnn.trainer.features.item_counters import HALF_LIVES
 from hsnn.trainer.messages import Feed, FeedItem, StateDelta
 
+# operations that are written at once, and one by one
 _MANY, _SINGLE = 2000, 20
 
 

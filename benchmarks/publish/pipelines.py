@@ -14,6 +14,7 @@ from hsnn.indexer.store import bulk_load
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.streaming.redis.keys import key
 
+# runs: a median needs three
 _RUNS = 3
 
 

@@ -39,12 +39,17 @@ from hsnn.serving.search.conditions import ItemConditions
 from hsnn.trainer.threads import use_threads
 
 RESULTS = RESULTS_FOLDER / "serving.json"
+# users who ask, and items per answer
 USERS, K = 200, 100
+# nodes that are opened at most
 BEAMS = (4, 8, 16, 32, 64, 128)
+# shares of the items that pass a filter
 PASSING = (0.5, 0.1, 0.01, 0.001)
 
 _NO_FILTERS = Filters()
+# items of a large answer
 MANY = 500
+# rounds of all users: the median counts
 ROUNDS = 5
 
 

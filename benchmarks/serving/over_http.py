@@ -26,6 +26,7 @@ import numpy as np
 from benchmarks.arguments import positive
 from benchmarks.churn.planted_data import user_name
 
+# users who ask, connections at once, and turns of the two servers
 USERS, CONNECTIONS, ROUNDS = 200, 4, 5
 _ROOT = Path(__file__).resolve().parents[2]
 _TICKS = os.sysconf("SC_CLK_TCK")

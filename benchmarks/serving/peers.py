@@ -13,6 +13,7 @@ from hsnn.evaluation.optional_packages import import_optional
 Search = Callable[[int], Any]
 """Finds the items of a query, by its number: positions (<= k,), best first."""
 
+# links per item, and candidates while building: usual values of HNSW
 _LINKS, _BUILD_EF = 16, 200
 
 

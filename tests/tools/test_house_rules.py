@@ -97,6 +97,7 @@ def test_the_formatter_is_never_switched_off(clone: Clone) -> None:
 )
 def test_a_number_has_unit_and_reason(clone: Clone, text: str, refused: bool) -> None:
     assert bool(clone({"trainer/a.py": text})) is refused
+    assert bool(clone({"trainer/a.py": "", "benchmarks/b.py": text})) is refused
 
 
 @pytest.mark.parametrize(

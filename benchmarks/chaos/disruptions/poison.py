@@ -15,6 +15,7 @@ from benchmarks.chaos.watch import Sign, grows
 
 # bytes that ten rows of a bomb unpack to, each; bytes of an event that is too large, which a broker takes
 _BOMB_BYTES, _LARGE_BYTES = 30 << 20, 1_000_000
+# records of one disruption at most: few beside the traffic
 _MOST = 5
 
 
