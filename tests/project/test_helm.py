@@ -35,7 +35,7 @@ ROLES = {
 
 # Every value set to something else than its default.
 OTHER_VALUES = """
-image: {repository: registry.internal/hsnn, tag: "9", pullPolicy: Always}
+image: {repository: registry.internal/hsnn, serverRepository: registry.internal/small, tag: "9", pullPolicy: Always}
 imagePullSecrets: [{name: registry}]
 redis: {secret: other-redis, key: a}
 log: {secret: other-log, key: b}
@@ -108,11 +108,17 @@ def helm() -> str:
     return path
 
 
-@pytest.fixture(scope="module", params=["", OTHER_VALUES], ids=["defaults", "other values"])
-def manifests(helm: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+@pytest.fixture(scope="module", params=["{}", OTHER_VALUES], ids=["defaults", "other values"])
+def given(request: pytest.FixtureRequest) -> str:
+    """What a user sets."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def manifests(helm: str, given: str, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """The objects that the chart makes."""
     file = tmp_path_factory.mktemp("helm") / "values.yaml"
-    file.write_text(request.param)
+    file.write_text(given)
     for command in (["lint", "--strict", str(CHART)], ["template", "shop", str(CHART)]):
         made = subprocess.run([helm, *command, "--values", str(file)], capture_output=True, text=True)
         assert made.returncode == 0, made.stdout + made.stderr
@@ -140,6 +146,14 @@ def test_objects_are_there_once_and_refer_to_one_another(manifests: list[Any]) -
             selector = one["spec"]["selector"]
             wanted = selector.get("matchLabels", selector)
             assert sum(wanted.items() <= of_pod.items() for of_pod in labels) == 1, one["metadata"]["name"]
+
+
+def test_servers_may_have_an_image_of_their_own(manifests: list[Any], given: str) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    image = VALUES["image"] | yaml.safe_load(given).get("image", {})
+    for role, pod in pods(manifests).items():
+        own = image["serverRepository"] if role == "server" else ""
+        assert pod["spec"]["containers"][0]["image"] == f"{own or image['repository']}:{image['tag'] or version}"
 
 
 def test_pods_have_no_rights_and_write_nowhere_but_into_their_volumes(manifests: list[Any]) -> None:

@@ -25,6 +25,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- $role := index . 1 -}}
 {{- $port := index . 3 -}}
 {{- $own := index $root.Values $role -}}
+{{- $repository := and (eq $role "server") $root.Values.image.serverRepository | default $root.Values.image.repository -}}
 metadata:
   labels:
     {{- include "hsnn.labels" . | nindent 4 }}
@@ -55,7 +56,7 @@ spec:
   terminationGracePeriodSeconds: 60
   containers:
     - name: {{ $role }}
-      image: "{{ $root.Values.image.repository }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}"
+      image: "{{ $repository }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}"
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       args: [{{ index . 2 | quote }}, "--log-format", "json"]
       securityContext:
