@@ -18,6 +18,7 @@ from hsnn.indexer.store.version import Version
 from hsnn.serving.errors import NotReadyError
 from hsnn.serving.mirror.alive_mask import AliveMask
 from hsnn.serving.mirror.cross_features import MirroredCrossFeatures
+from hsnn.serving.mirror.every_item import EveryItem
 from hsnn.serving.mirror.index import MirroredIndex
 from hsnn.serving.mirror.item_vectors import ItemVectors
 from hsnn.serving.mirror.items import MirroredItems
@@ -79,6 +80,7 @@ class EpochState:
         self.index = self.build_index(version)
         self._alive_mask: AliveMask | None = None
         self._item_vectors: ItemVectors | None = None
+        self._every_item: EveryItem | None = None
         self.refresh_expiry()
 
     def build_index(self, version: Version) -> MirroredIndex:
@@ -108,7 +110,7 @@ class EpochState:
         rows = len(self.states.last)
         self.items.reserve(rows)
         self.items.refresh_expiry(slice(0, rows), self.states.last, self.quiet_ends.now)
-        self._alive_mask = self._item_vectors = None
+        self._alive_mask = self._item_vectors = self._every_item = None
         self.items.reserve(len(self.index.leaves.node_of))
         self.index.set_ends(self.items.unavailable_from)
 
@@ -145,6 +147,12 @@ class EpochState:
         if self._item_vectors is None or self._item_vectors.now != now:
             self._item_vectors = ItemVectors(self.index, self.states, self.alive(), now)
         return self._item_vectors
+
+    def every_item(self, now: int) -> EveryItem:
+        """Return what the engine reads of all items at time `now`, epoch ms; kept as `item_vectors` are."""
+        if self._every_item is None or self._every_item.now != now:
+            self._every_item = EveryItem(self.index, self.states, now)
+        return self._every_item
 
     def apply_deltas(self, deltas: Sequence[Delta], index: MirroredIndex) -> None:
         """Apply changes of items to `index` and to the items, in order; traffic and expiry are recomputed once."""
@@ -225,7 +233,7 @@ class EpochState:
 
     def _mark_changed(self, rows: NDArray[np.int64]) -> None:
         """Invalidate what depends on nodes or expiry of unique `rows` (n,), and on the watermark."""
-        self._item_vectors = None
+        self._item_vectors = self._every_item = None
         if self._alive_mask is not None:
             nodes = self.index.leaves.node_of
             self.items.reserve(len(nodes))

@@ -1,4 +1,8 @@
-"""The mode ``beam`` on the compiled engine: towers, leaves, dot products and full scores without the interpreter."""
+"""Search on the compiled engine: towers, leaves, dot products and full scores without the interpreter.
+
+The mode ``beam`` opens some leaves, and scores the best of their items fully. The modes ``exact`` and ``exhaustive`` go
+through all leaves: the former until bounds prove that the rest holds nothing better.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,16 @@ from hsnn.serving.search.modes import SearchContext, score_rows
 from hsnn.serving.search.topk import SearchResult
 from hsnn.trainer.retrieval.cascade import CandidateSource
 from hsnn.trainer.retrieval.item_scores import ScoringColumns, score_items
-from hsnn.trainer.retrieval.leaf_scan import Floats, Rows, ScanQuery, scan_leaves, scan_rows, sorted_best
+from hsnn.trainer.retrieval.leaf_scan import Floats, LeafArrays, Rows, ScanQuery, scan_leaves, scan_rows, sorted_best
+from hsnn.trainer.retrieval.leaf_search import UpperBounds, search_leaves
 from hsnn.trainer.retrieval.user_towers import UserInputs, encode_user
 
 # Time between a request's states and those of the records, ms, beyond which the reference path answers: in ten seconds
 # decay moves a score by a thousandth.
 _STALE_MS = 10_000
+
+# Modes that find the best of all items.
+_EVERY_LEAF = (RetrievalMode.EXACT, RetrievalMode.EXHAUSTIVE)
 
 # Names of the sources, as `MergedCandidates.counts` writes them.
 _MEMORY, _NEIGHBOURS, _INDEX = (source.name.lower() for source in CandidateSource)
@@ -39,22 +47,24 @@ class _Encoded(NamedTuple):
     scored: int
 
 
-def answers_by_engine(state: EpochState, now: int) -> bool:
-    """Whether the engine can answer a request for states at `now`, epoch ms."""
+def answers_by_engine(state: EpochState, mode: str, limits: RetrievalLimits, now: int) -> bool:
+    """Whether the engine searches for a request of this mode, for states at `now`, epoch ms."""
     engine = state.index.engine
-    return engine is not None and abs(now - engine.records.as_of) <= _STALE_MS
+    if engine is None:
+        return False
+    if mode == RetrievalMode.BEAM:
+        return limits.whole_leaves and abs(now - engine.records.as_of) <= _STALE_MS
+    return mode in _EVERY_LEAF and state.index.scorer.has_dot_product_scores
 
 
 def encoded_by_engine(state: EpochState, request: Request, limits: RetrievalLimits) -> bool:
     """Whether the engine encodes a request, too, and answers it."""
     engine = state.index.engine
     return (
-        limits.whole_leaves
-        and engine is not None
+        engine is not None
         and engine.towers is not None
-        and request.mode == RetrievalMode.BEAM
         and not (request.explain or request.why_not)
-        and answers_by_engine(state, state.time_of(request.as_of))
+        and answers_by_engine(state, request.mode, limits, state.time_of(request.as_of))
     )
 
 
@@ -63,24 +73,10 @@ def engine_search(context: SearchContext, number: int, excluded: Rows, k: int) -
 
     `excluded` (n,) are the rows that are left out, ascending.
     """
-    state, conditions = context.state, context.conditions
-    engine = state.index.engine
-    assert engine is not None
+    conditions, arrays = context.conditions, _arrays(context)
     direct = conditions.mask if searched_directly(conditions, context.budget) else None
     encoded = _encode(context, number, every_leaf=context.pairs is not None or conditions.mask is not None)
-    arrays = engine.records.arrays
-    pairs = None if context.pairs is None else context.pairs[number]
-    query = ScanQuery(
-        vector=encoded.vector,
-        leaf_scores=engine.leaf_scores(encoded.log_probs),
-        leaf_logits=encoded.reached,
-        mask=_NO_MASK if conditions.mask is None else conditions.mask,
-        boosts=_NO_FLOATS if conditions.boosts is None else conditions.boosts,
-        excluded=excluded,
-        pair_rows=_NO_ROWS if pairs is None else pairs.rows,
-        pair_scores=_NO_FLOATS if pairs is None else pairs.scores,
-        departed_to=state.departed_to,
-    )
+    query = _scan_query(context, number, encoded, excluded)
     wanted, opened = context.full_scores(k), 0
     if direct is not None:
         rows, _, considered = scan_rows(arrays, query, np.flatnonzero(direct), wanted)
@@ -105,8 +101,75 @@ def engine_search(context: SearchContext, number: int, excluded: Rows, k: int) -
     )
 
 
-def _encode(context: SearchContext, number: int, *, every_leaf: bool) -> _Encoded:
-    """Encode one request; `every_leaf`: with the log probabilities of all leaves, not only of those reached."""
+def engine_search_all(context: SearchContext, number: int, excluded: Rows, k: int, *, bounded: bool) -> SearchResult:
+    """Find the best k of all items for the request `number` of a chunk, with `bounded` by as few scores as it takes.
+
+    `excluded` (n,) are the rows that are left out, ascending. Items and scores are the same, bounded or not, to the
+    last bit; up to rounding they are those of `hsnn.serving.search.modes.exhaustive_search`.
+    """
+    conditions, arrays = context.conditions, _arrays(context)
+    encoded = _encode(context, number, every_leaf=True, beam=False)
+    query = _scan_query(context, number, encoded, excluded)
+    if conditions.mask is not None and np.count_nonzero(conditions.mask) <= context.budget:
+        listed = np.flatnonzero(conditions.mask)
+        rows, _, scored = scan_rows(arrays, query, listed, len(listed))
+        scores, rows = sorted_best(_full_scores(context, number, query, rows), rows, k)
+        candidates, opened = scored, 0
+    else:
+        every = context.state.every_item(context.time_of(number))
+        query = query._replace(mask=_allowed(query, len(arrays.place)))
+        upper = UpperBounds.none(len(arrays.start))
+        if bounded:
+            upper = UpperBounds.of_request(every.bounds, query, len(query.vector) - every.states.vectors.shape[1])
+        order = np.argsort(-upper.leaves, kind="stable")
+        rows, scores, scored, candidates, opened = search_leaves(
+            arrays, every.states, query, order=order, upper=upper, wanted=k
+        )
+    return SearchResult(
+        rows=rows,
+        scores=scores,
+        scored=scored,
+        candidates=candidates,
+        nodes=opened,
+        certified=True,
+        evaluations=encoded.scored,
+    )
+
+
+def _arrays(context: SearchContext) -> LeafArrays:
+    assert context.state.index.engine is not None
+    return context.state.index.engine.records.arrays
+
+
+def _scan_query(context: SearchContext, number: int, encoded: _Encoded, excluded: Rows) -> ScanQuery:
+    engine, conditions = context.state.index.engine, context.conditions
+    assert engine is not None
+    pairs = None if context.pairs is None else context.pairs[number]
+    return ScanQuery(
+        vector=encoded.vector,
+        leaf_scores=engine.leaf_scores(encoded.log_probs),
+        leaf_logits=encoded.reached,
+        mask=_NO_MASK if conditions.mask is None else conditions.mask,
+        boosts=_NO_FLOATS if conditions.boosts is None else conditions.boosts,
+        excluded=excluded,
+        pair_rows=_NO_ROWS if pairs is None else pairs.rows,
+        pair_scores=_NO_FLOATS if pairs is None else pairs.scores,
+        departed_to=context.state.departed_to,
+    )
+
+
+def _allowed(query: ScanQuery, rows: int) -> NDArray[np.bool_]:
+    """Return which rows (rows,) pass the filters and are not left out, as a new array."""
+    mask = query.mask.copy() if len(query.mask) else np.ones(rows, np.bool_)
+    mask[query.excluded[(query.excluded >= 0) & (query.excluded < len(mask))]] = False
+    return mask
+
+
+def _encode(context: SearchContext, number: int, *, every_leaf: bool, beam: bool = True) -> _Encoded:
+    """Encode one request; `every_leaf`: with the log probabilities of all leaves, not only of those reached.
+
+    Without `beam`, all leaves count as reached.
+    """
     index, encoded = context.state.index, context.encoded
     assert index.engine is not None
     if index.engine.towers is None:
@@ -127,10 +190,10 @@ def _encode(context: SearchContext, number: int, *, every_leaf: bool) -> _Encode
     )
     towers, shares = index.engine.towers, index.engine.log_shares(index.leaves)
     every = every_leaf and len(config.levels) > 1
-    beam = config.leaves if every else context.beam
-    vector, log_probs, scored = encode_user(towers, user, index.vectors, shares, beam=beam)
+    width = config.leaves if every else context.beam
+    vector, log_probs, scored = encode_user(towers, user, index.vectors, shares, beam=width)
     reached = log_probs
-    if every and context.conditions.mask is None:
+    if every and beam and context.conditions.mask is None:
         _, reached, scored = encode_user(towers, user, index.vectors, shares, beam=context.beam)
     return _Encoded(vector, log_probs, reached, scored)
 

@@ -16,7 +16,7 @@ from hsnn.serving.mirror.mirror import EpochState, Mirror
 from hsnn.serving.schema import MODES, Answer, Request, RetrievalMode, Sampling
 from hsnn.serving.search.answers import Work, make_answer
 from hsnn.serving.search.conditions import ItemConditions, conditions_of
-from hsnn.serving.search.engine import answers_by_engine, encoded_by_engine, engine_search
+from hsnn.serving.search.engine import answers_by_engine, encoded_by_engine, engine_search, engine_search_all
 from hsnn.serving.search.explain import explain
 from hsnn.serving.search.filters import AllowedRows, allowed_rows, excluded_rows
 from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext, beam_width
@@ -167,10 +167,13 @@ def _answer(
         return allowed_rows(state, request, excluded, conditions=own, budget=context.budget)
 
     def find(own: ItemConditions, count: int) -> SearchResult:
-        if mode is RetrievalMode.BEAM and context.limits.whole_leaves and answers_by_engine(state, now):
-            left_out = np.unique(np.concatenate([excluded, state.items.ids.rows(request.filters.exclude)]))
-            return engine_search(context._replace(conditions=own), number, left_out, count)
-        return SEARCH_FUNCTIONS[mode](context._replace(conditions=own), number, allowed(own), count)
+        asked = context._replace(conditions=own)
+        if not answers_by_engine(state, mode, context.limits, now):
+            return SEARCH_FUNCTIONS[mode](asked, number, allowed(own), count)
+        left_out = np.unique(np.concatenate([excluded, state.items.ids.rows(request.filters.exclude)]))
+        if mode is RetrievalMode.BEAM:
+            return engine_search(asked, number, left_out, count)
+        return engine_search_all(asked, number, left_out, count, bounded=mode is RetrievalMode.EXACT)
 
     def search(own: ItemConditions, count: int) -> SearchResult:
         found = find(own, count)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.serving import __main__ as serving
-from benchmarks.serving import over_http
+from benchmarks.serving import modes, over_http
 
 
 def test_unknown_peers_and_small_catalogues_are_refused(capsys):
@@ -24,6 +24,17 @@ def test_a_small_run_finds_what_an_exhaustive_search_finds(tmp_path, monkeypatch
     assert found["engine"][-1]["recall"] > 0.99
     assert min(look["recall"] for look in found["engine, filtered"]) > 0.99
     assert all(look["us"] > 0 for looks in found.values() for look in looks)
+
+
+@pytest.mark.slow
+@pytest.mark.long("compiled kernels")
+@pytest.mark.timeout(600)
+def test_modes_find_the_same_by_both_paths(tmp_path, monkeypatch):
+    monkeypatch.setattr(modes, "ASKED", 3)
+    modes.main(["--items", "2000", "--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())["sizes"]["2000"]
+    assert set(found) == {"exact", "exhaustive"}
+    assert found["exact"]["scored_share"]["engine"] < found["exhaustive"]["scored_share"]["engine"] == 1
 
 
 @pytest.mark.slow

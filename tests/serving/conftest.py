@@ -69,9 +69,9 @@ class Plant:
     def add(self, name: str, cluster: int, expires_at: int = 0, **features: Any) -> Delta:
         """A new item; the delta that inserts it."""
         row = len(self.ids)
-        vector = np.zeros(self.config.dim + 1, np.float32)
+        vector = np.zeros(self.config.vector_width, np.float32)
         vector[cluster] = 1.0
-        vector[:-1] += 0.05 * self.rng.standard_normal(self.config.dim)
+        vector[:-1] += 0.05 * self.rng.standard_normal(len(vector) - 1)
         self.ids.append(name)
         self.vectors.append(vector)
         self.nodes.append(cluster)
@@ -175,7 +175,7 @@ class Plant:
 
     def snapshot(self) -> Snapshot:
         """Model and states as they are now."""
-        n, m, width = len(self.ids), len(self.users), self.config.dim + 1
+        n, m, width = len(self.ids), len(self.users), self.config.vector_width
         manifest = SnapshotManifest(
             snapshot=self.version_number,
             epoch=self.epoch,
@@ -213,7 +213,7 @@ class Plant:
         self.version_number += 1
         snapshot, n = Snapshot.decode(encoded(self.snapshot())), len(self.ids)
         base = IndexBase(
-            np.array(self.vectors, np.float32).reshape(n, self.config.dim + 1),
+            np.array(self.vectors, np.float32).reshape(n, self.config.vector_width),
             np.array(self.nodes, np.int32),
             np.full(self.config.nodes, -1, np.int32),
         )

@@ -84,6 +84,19 @@ def row_dot_products(vectors: NDArray[np.float32], vector: NDArray[np.float32]) 
     return products
 
 
+def rounding_error(terms: float, width: int) -> float:
+    """Bound the rounding error of a float32 score: the sum of the products of two vectors (width,), and a few numbers.
+
+    `terms` bounds the sum of their absolute values. Infinite where scores may overflow or are not finite.
+
+    Examples
+    --------
+    >>> rounding_error(100.0, 48) < 1e-3, rounding_error(3e38, 48)
+    (True, inf)
+    """
+    return (width + _OPERATIONS) * (_UNIT * terms + _LEAST) if terms < _LIMITS.max / 2 else np.inf
+
+
 class ScoreBounds:
     """Aggregates over the items of each of the M non-empty nodes, from which scores are bounded.
 
@@ -148,7 +161,7 @@ class ScoreBounds:
         """
         u = np.abs(query.vector.astype(np.float64))
         terms = float(u @ self.largest) + self.largest_bias + float(np.abs(query.nodes.astype(np.float64)).max())
-        return (len(u) + _OPERATIONS) * (_UNIT * terms + _LEAST) if terms < _LIMITS.max / 2 else np.inf
+        return rounding_error(terms, len(u))
 
 
 class QueryBounds:

@@ -28,6 +28,7 @@ CONFIGS: list[dict[str, Any]] = [
     {},
     {"children": (3,)},
     {"nodes": 2, "children": (2, 2)},
+    {"user_vectors": 2, "item_vectors": 2},
     {"preset": "small", "over_arch": "mlp", "user_vectors": 2},
     {"cross": True},
 ]
@@ -80,19 +81,39 @@ def change(plant: Any, rng: np.random.Generator) -> list[Any]:
     return deltas
 
 
-def assert_same(one: Answer, other: Answer) -> None:
+# What both paths count alike: an exact search opens nodes in blocks by the one, and one by one by the other.
+WORK = {
+    "beam": ("scored", "candidates", "nodes", "corpus", "dots", "sources"),
+    "exhaustive": ("scored", "candidates", "corpus"),
+    "exact": ("corpus", "certified"),
+}
+
+
+def assert_same(one: Answer, other: Answer, mode: str) -> None:
     assert one.scores == pytest.approx(other.scores, abs=TOLERANCE, rel=TOLERANCE)
     moved = [place for place, pair in enumerate(zip(one.items, other.items, strict=True)) if pair[0] != pair[1]]
     for place in moved:  # of scores that are equal up to rounding, either may come first
         near = [scores for item, scores in zip(other.items, other.scores, strict=True) if item == one.items[place]]
         assert near == pytest.approx([one.scores[place]], abs=2 * TOLERANCE)
-    for name in ("scored", "candidates", "nodes", "corpus", "dots", "sources"):
+    for name in WORK[mode]:
         assert getattr(one.stats, name) == getattr(other.stats, name), name
     assert other.stats.certified or not one.stats.certified
 
 
+def assert_proven(mirror: Mirror, request: Request, limits: RetrievalLimits) -> None:
+    """The exact mode gives the exhaustive answer to the last bit, and scores no more."""
+    proven, everything = (
+        retrieve(mirror, [replace(request, mode=mode)], limits)[0] for mode in ("exact", "exhaustive")
+    )
+    assert (proven.items, proven.scores) == (everything.items, everything.scores)
+    assert proven.stats.certified
+    assert everything.stats.certified
+    assert proven.stats.scored <= everything.stats.scored
+
+
 REQUESTS = st.builds(
     Request,
+    mode=st.sampled_from(["beam", "beam", "exact", "exhaustive"]),
     user=st.sampled_from(["u0", "u1", "nobody"]),
     k=st.sampled_from([1, 3, 10, 70]),
     filters=st.sampled_from(
@@ -131,15 +152,21 @@ def test_same_items_and_scores_as_the_reference(new_plant, seed, items, config, 
         plant.load(mirror)
     bounds = RetrievalLimits(beam=limits[0], budget=limits[1], whole_leaves=True)
     boosts = rng.normal(0, 0.5, items // 2).astype(np.float32) if boosted else None
+    proves = reference.state.index.scorer.has_dot_product_scores
     asked = [replace(request, boosts=[BOOST] if boosted else []) for request in asked]
+    asked = [replace(request, mode="beam") if request.mode == "exact" and not proves else request for request in asked]
     with pytest.MonkeyPatch.context() as patch:
         plain = retrieval.conditions_of
         patch.setattr(retrieval, "conditions_of", lambda state, request: plain(state, request)._replace(boosts=boosts))
         if boosted:  # requests do not say so
             patch.setattr(retrieval, "is_plain", lambda state, request, limits: False)
         for _ in range(3):
-            for one, other in zip(retrieve(engine, asked, bounds), retrieve(reference, asked, bounds), strict=True):
-                assert_same(one, other)
+            answers = zip(retrieve(engine, asked, bounds), retrieve(reference, asked, bounds), strict=True)
+            for request, (one, other) in zip(asked, answers, strict=True):
+                assert_same(one, other, request.mode)
+            if proves:
+                for request in asked:
+                    assert_proven(engine, request, bounds)
             events(plant, rng, 8)
             deltas, state = change(plant, rng), plant.state()
             for mirror in (engine, reference):
