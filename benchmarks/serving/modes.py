@@ -33,7 +33,10 @@ from hsnn.trainer.threads import use_threads
 
 RESULTS = RESULTS_FOLDER / "serving_modes.json"
 MODES = ("exact", "exhaustive")
+
+# Requests, each of another user: a median of so many is steady. And items per answer, as the other programs ask for.
 ASKED, K = 30, 100
+
 LIMITS = RetrievalLimits(whole_leaves=True)
 
 # Scores of both paths differ by rounding: items whose scores differ by less may change places.
