@@ -125,6 +125,13 @@ class ServingConfig(Section):
         "they are compiled before the server is ready, at the first start of an installation; without numba the same "
         "is done by plain Python",
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that answer on the port, about one per core; each keeps a mirror of its own, and rates "
+        "and max_connections are those of all together",
+    )
     deadline: Duration = Field(5.0, gt=0, description="a call that takes longer is given up")
     answer_log: Path | None = Field(None, description="file to which every answer is appended as a line of JSON")
     experiment: ExperimentConfig = ExperimentConfig()
@@ -148,6 +155,14 @@ class ServingConfig(Section):
     def _keys_differ(self) -> ServingConfig:
         if len({key.key for key in self.ingest_keys.values()}) < len(self.ingest_keys):
             raise ValueError("two ingest_keys are the same; give each its own, so that one can be taken back alone")
+        return self
+
+    @model_validator(mode="after")
+    def _a_connection_per_worker(self) -> ServingConfig:
+        if self.max_connections < self.workers:
+            raise ValueError(
+                f"max_connections = {self.max_connections} is below workers = {self.workers}; each needs one at least"
+            )
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -11,20 +13,29 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client.metrics_core import Metric
 
-from hsnn.indexer.store.reader import DAMAGED_LEAVES
+from hsnn.indexer.store.reader import damaged_leaves
 from hsnn.monitoring.metrics import CLOCK_AHEAD_TEXT, FRESHNESS_BUCKETS, REQUEST_BUCKETS, SCORED_BUCKETS
 
 
 class ServingMetrics:
-    """Metrics of one server."""
+    """Metrics of one server.
+
+    Where it has several workers, each has its own, and a gauge shows what its `multiprocess_mode` says of them.
+
+    Attributes
+    ----------
+    registry : CollectorRegistry
+        What ``/metrics`` shows.
+    """
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        registry.register(DAMAGED_LEAVES)
+        registry.register(damaged_leaves())
         self.requests = Counter("hsnn_requests_total", "Calls answered.", ["endpoint", "status"], registry=registry)
         self.unlogged = Counter(
             "hsnn_answers_unlogged_total",
@@ -83,7 +94,10 @@ class ServingMetrics:
             "hsnn_ingest_failures_total", "Calls whose events the log did not take.", registry=registry
         )
         self.ingest_waiting = Gauge(
-            "hsnn_ingest_waiting_events", "Events over HTTP that wait for the log.", registry=registry
+            "hsnn_ingest_waiting_events",
+            "Events over HTTP that wait for the log.",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
         self.ingest_seconds = Histogram(
             "hsnn_ingest_append_seconds",
@@ -97,19 +111,46 @@ class ServingMetrics:
             buckets=FRESHNESS_BUCKETS,
             registry=registry,
         )
-        self.version = Gauge("hsnn_index_version", "Version of the index that answers.", registry=registry)
-        self.items = Gauge("hsnn_index_items", "Retrievable items.", registry=registry)
-        self.nodes = Gauge("hsnn_index_nodes", "Nodes of the learned level.", registry=registry)
+        self.version = Gauge(
+            "hsnn_index_version",
+            "Version of the index that answers.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.items = Gauge(
+            "hsnn_index_items",
+            "Retrievable items.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.nodes = Gauge(
+            "hsnn_index_nodes",
+            "Nodes of the learned level.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.index_share = Gauge(
-            "hsnn_index_share", "Share of the items that the index yields per query.", registry=registry
+            "hsnn_index_share",
+            "Share of the items that the index yields per query.",
+            multiprocess_mode="livemax",
+            registry=registry,
         )
         self.watermark = Gauge(
-            "hsnn_mirror_watermark_seconds", "Event time up to which states are known.", registry=registry
+            "hsnn_mirror_watermark_seconds",
+            "Event time up to which states are known.",
+            multiprocess_mode="livemin",
+            registry=registry,
         )
-        self.clock_ahead = Gauge("hsnn_clock_ahead_seconds", CLOCK_AHEAD_TEXT, registry=registry)
+        self.clock_ahead = Gauge(
+            "hsnn_clock_ahead_seconds",
+            CLOCK_AHEAD_TEXT,
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.expiry_held = Gauge(
             "hsnn_quiet_ends_held_items",
             "Items that end at once while no event comes and are held; 0: none.",
+            multiprocess_mode="livemax",
             registry=registry,
         )
         self.deltas = Counter("hsnn_mirror_deltas_total", "Deltas applied.", ["kind"], registry=registry)
@@ -119,3 +160,7 @@ class ServingMetrics:
             "Stream entries that could not be read and were passed over.",
             registry=registry,
         )
+
+    def counted(self, metric: Counter | Histogram) -> Iterable[Metric]:
+        """Return what was counted of a metric, by all workers of the server."""
+        return metric.collect()

@@ -71,14 +71,21 @@ def schedule(
 def serve(
     config: ConfigFile = None,
     overrides: Overrides = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="processes that answer: sets serving.workers", show_default=False)
+    ] = None,
     port_file: PortFile = None,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
-    """Run the server: retrieval over HTTP. Stops at SIGTERM or Ctrl+C."""
-    loaded = settings(config, overrides).config
+    """Run the server: retrieval over HTTP. Stops at SIGTERM or Ctrl+C, a second one at once."""
+    several = [] if workers is None else [f"serving.workers={workers}"]
+    loaded = settings(config, [*(overrides or ()), *several]).config
     _log_as("serve", log_format)
     _check_layout(loaded.redis.url)
-    from hsnn.serving.api.server import run
+    if loaded.serving.workers > 1:
+        from hsnn.serving.workers.server import run
+    else:
+        from hsnn.serving.api.server import run
 
     run(
         loaded.serving,

@@ -6,15 +6,7 @@ import time
 from collections.abc import Callable
 
 from hsnn.demo.processes import RoleProcesses
-
-# Seconds before a process is started again that ended soon after its start; doubled each time.
-_FIRST_DELAY = 1.0
-
-# Longest delay, seconds: what is mended meanwhile is noticed soon.
-_LONGEST_DELAY = 30.0
-
-# Seconds that a process has to run for, so that its next end is not taken for the same fault.
-_STEADY_SECONDS = 60.0
+from hsnn.monitoring.process.restart_delays import RestartDelays
 
 
 class Restarts:
@@ -47,7 +39,7 @@ class Restarts:
         self._roles, self._start, self._report, self._clock = roles, start, report, clock
         self.counts: dict[str, int] = {}
         self._due: dict[str, float] = {}
-        self._delays: dict[str, float] = {}
+        self._delays = RestartDelays()
 
     def waiting(self, name: str) -> bool:
         """Whether a process has ended and is not started again yet."""
@@ -58,7 +50,7 @@ class Restarts:
         now = self._clock()
         for name, how in self._roles.ended().items():
             if name not in self._due:
-                delay = self._delay(name)
+                delay = self._delays.after(name, self._roles.uptime(name))
                 self._due[name] = now + delay
                 again = f"in {delay:g} s" if delay else "now"
                 self._report(f"{name} ended {how}, and is started again {again}; its log is {self._roles.log(name)}")
@@ -66,9 +58,3 @@ class Restarts:
                 del self._due[name]
                 self.counts[name] = self.counts.get(name, 0) + 1
                 self._start(name)
-
-    def _delay(self, name: str) -> float:
-        steady = self._roles.uptime(name) >= _STEADY_SECONDS
-        delay = 0.0 if steady else self._delays.get(name, 0.0)
-        self._delays[name] = min(max(2 * delay, _FIRST_DELAY), _LONGEST_DELAY)
-        return delay

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -27,13 +28,18 @@ from hsnn.trainer.snapshot_chunks import read_snapshot
 
 _log = logging.getLogger(__name__)
 
-DAMAGED_LEAVES = Counter("hsnn_leaves_damaged_total", "Leaves that were loaded without what of them is damaged.")
 
 # Field of a version's hash that holds its manifest.
 _MANIFEST = "version"
 
 # Entries of an item map fetched at once: some hundred kilobytes.
 _PAGE = 5000
+
+
+@cache  # made by who reads an index, not by an import: a worker of a server has set by then where it counts
+def damaged_leaves() -> Counter:
+    """Return what counts damaged leaves, in the registry of all metrics of this process."""
+    return Counter("hsnn_leaves_damaged_total", "Leaves that were loaded without what of them is damaged.")
 
 
 class IndexReader:
@@ -51,6 +57,7 @@ class IndexReader:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self._shards: dict[int, tuple[int, ...]] = {}
+        self._damaged = damaged_leaves()
 
     def key(self, *parts: str | int) -> str:
         """Name a key that exists once, in shard 0."""
@@ -213,7 +220,7 @@ class IndexReader:
         for name, records in self.leaves(shard, manifest):
             if not records.intact:
                 _log.error("%s is damaged; what cannot be read of it is left out: hsnn index verify --repair", name)
-                DAMAGED_LEAVES.inc()
+                self._damaged.inc()
             yield records
 
     def _not_found(self, number: int) -> VersionNotFoundError:

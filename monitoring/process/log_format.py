@@ -10,10 +10,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
-ID_FIELDS = ("request", "job", "run", "version", "snapshot", "epoch", "events")
-"""Ids in lines of JSON, where they are known: of a call of the server, of a job of the scheduler and its run, of the
-index version and the trainer's snapshot that it comes from, and the epoch and number of events of that snapshot."""
+ID_FIELDS = ("worker", "request", "job", "run", "version", "snapshot", "epoch", "events")
+"""Ids in lines of JSON, where they are known: of a worker of the server and of a call, of a job of the scheduler and
+its run, of the index version and the trainer's snapshot that it comes from, and the epoch and number of events of that
+snapshot."""
+
+# A line of text.
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _ids: ContextVar[dict[str, str | int] | None] = ContextVar("log_ids", default=None)
 
@@ -53,9 +58,23 @@ def current_ids() -> dict[str, str | int]:
 def log_to_stderr(role: str, log_format: LogFormat) -> None:
     """Write the log lines of this process, a ``train``, ``schedule`` or ``serve``, to the standard error output."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter(role) if log_format is LogFormat.JSON else text)
+    handler.setFormatter(JsonFormatter(role) if log_format is LogFormat.JSON else logging.Formatter(_TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def name_worker(number: int) -> None:
+    """Say in every line from now on that it is of a worker of the server, by its number."""
+    make = logging.getLogRecordFactory()
+
+    def record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        made = make(*args, **kwargs)
+        made.worker = number
+        return made
+
+    logging.setLogRecordFactory(record)
+    for handler in logging.getLogger().handlers:
+        if not isinstance(handler.formatter, JsonFormatter):
+            handler.setFormatter(logging.Formatter(_TEXT.replace("%(name)s", f"worker {number} %(name)s")))
 
 
 class JsonFormatter(logging.Formatter):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from hsnn.serving.api.token_bucket import TokenBucket
+from hsnn.serving.api.token_bucket import NewBucket, TokenBucket
 from hsnn.serving.config import Scope, ServingConfig
 from hsnn.serving.errors import ForbiddenError, RateLimitError, ServerTokenError, UnauthorizedError
 
@@ -43,6 +43,8 @@ class Access:
         Monotonic clock, seconds.
     open_scopes
         What may be called where there are no tokens.
+    new_bucket
+        Makes the bucket of a name with a rate; None: one of this process.
 
     Examples
     --------
@@ -63,12 +65,14 @@ class Access:
         tokens: Mapping[str, Token],
         clock: Callable[[], float] = time.monotonic,
         open_scopes: Collection[Scope] = frozenset(Scope),
+        new_bucket: NewBucket | None = None,
     ) -> None:
         self._open_scopes = open_scopes
         self._names = {_digest(token.secret): name for name, token in tokens.items()}
         self._tokens = dict(tokens)
+        make = new_bucket or (lambda name, rate: TokenBucket(rate, clock))  # noqa: ARG005 - alone, it needs no name
         self._buckets = {
-            name: TokenBucket(token.rate, clock) for name, token in tokens.items() if token.rate is not None
+            name: make(token_bucket_name(name), token.rate) for name, token in tokens.items() if token.rate is not None
         }
 
     @property
@@ -126,6 +130,11 @@ class Access:
         """Count the further queries of an admitted call; the next calls of its token wait for them."""
         if name in self._buckets:
             self._buckets[name].charge(queries)
+
+
+def token_bucket_name(name: str) -> str:
+    """Name the bucket of a token."""
+    return f"token {name}"
 
 
 def _digest(secret: str) -> bytes:

@@ -34,6 +34,18 @@ def protocol(most: int, closed: Counter) -> type[HttpToolsProtocol]:
     return Connection
 
 
+def close_after_answer(connection: object, reason: str) -> bool:
+    """Close a connection in order, after an answer that says so; False if none is about to be sent."""
+    if not isinstance(connection, _Connection) or connection.is_idle:
+        return False
+    cycle = connection.cycle
+    if cycle.response_started or not cycle.keep_alive:
+        return False
+    connection.closings.labels(reason).inc()
+    cycle.keep_alive = False
+    return True
+
+
 class _Connection(HttpToolsProtocol):
     """HTTP/1.1 connection that does not wait for ever for its client."""
 

@@ -63,13 +63,21 @@ class IngestApi:
         Appends to the log.
     access
         Checks tokens; these calls need the scope `write`.
+    keys
+        Checks ingest keys; None: those of the configuration, in this process.
     """
 
     def __init__(
-        self, appender: EventAppender, access: Access, config: ServingConfig, streaming: StreamingConfig
+        self,
+        appender: EventAppender,
+        access: Access,
+        config: ServingConfig,
+        streaming: StreamingConfig,
+        *,
+        keys: IngestKeys | None = None,
     ) -> None:
         self._appender, self._access, self._config = appender, access, config
-        self._keys = IngestKeys(config.ingest_keys)
+        self._keys = keys or IngestKeys(config.ingest_keys)
         self._parser = EventParser(int(streaming.max_future * 1000))
         # Apart from those of retrievals, so that a flood of events does not keep these out.
         self._bodies, self._public_bodies = BodyReader(config.max_body), BodyReader(SMALL_BODY)

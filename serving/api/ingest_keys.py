@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
-from hsnn.serving.api.token_bucket import TokenBucket
+from hsnn.serving.api.token_bucket import NewBucket, TokenBucket
 from hsnn.serving.config import IngestKeyConfig
 from hsnn.serving.errors import ForbiddenError, RateLimitError, UnauthorizedError
 
@@ -27,6 +27,8 @@ class IngestKeys:
         By name.
     clock
         Monotonic clock, seconds.
+    new_bucket
+        Makes the bucket of a name with a rate; None: one of this process.
 
     Examples
     --------
@@ -40,11 +42,16 @@ class IngestKeys:
     hsnn.serving.errors.RateLimitError: one address may send 2 events per second with this key; send again in 0.5 s
     """
 
-    def __init__(self, keys: Mapping[str, IngestKeyConfig], clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        keys: Mapping[str, IngestKeyConfig],
+        clock: Callable[[], float] = time.monotonic,
+        new_bucket: NewBucket | None = None,
+    ) -> None:
+        self._new_bucket = new_bucket or (lambda name, rate: TokenBucket(rate, clock))  # noqa: ARG005 - as in `Access`
         self._names = {config.key: name for name, config in keys.items()}
         self._configs = dict(keys)
-        self._all = {name: TokenBucket(config.rate, clock) for name, config in keys.items()}
+        self._all = {name: self._new_bucket(key_bucket_name(name), config.rate) for name, config in keys.items()}
         self._addresses: dict[str, OrderedDict[str, TokenBucket]] = {name: OrderedDict() for name in keys}
 
     def authorize(self, key: str, origin: str) -> str:
@@ -97,11 +104,16 @@ class IngestKeys:
         buckets, network = self._addresses[name], _network(address)
         bucket = buckets.pop(network, None)
         if bucket is None:
-            bucket = TokenBucket(self._configs[name].address_rate, self._clock)
+            bucket = self._new_bucket(f"address {name} {network}", self._configs[name].address_rate)
             if len(buckets) >= _MOST_ADDRESSES:
                 buckets.popitem(last=False)
         buckets[network] = bucket  # the last one: the first is the one that was silent longest
         return bucket
+
+
+def key_bucket_name(name: str) -> str:
+    """Name the bucket of a key, for all of its senders."""
+    return f"key {name}"
 
 
 def _network(address: str) -> str:

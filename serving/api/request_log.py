@@ -5,6 +5,7 @@ An answer never fails because of its line: what cannot be written is left out, c
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import time
@@ -75,14 +76,20 @@ class RequestLog:
                 self._write(b"\n".join(lines) + b"\n", len(lines))
 
     def _write(self, text: bytes, count: int) -> None:
-        size = 0
         try:
+            # other processes may append to the file, and must not where a half line is about to be cut off
+            fcntl.flock(self._file, fcntl.LOCK_EX)
             size = os.fstat(self._file.fileno()).st_size
-            if self._file.write(text) != len(text):
-                raise OSError("only a part could be written")
+            try:
+                if self._file.write(text) != len(text):
+                    raise OSError("only a part could be written")
+            except OSError:
+                with suppress(OSError):
+                    self._file.truncate(size)  # no half line
+                raise
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
         except OSError as error:
-            with suppress(OSError):
-                self._file.truncate(size)  # no half line
             if not self._failing:
                 _log.error("answers are not logged in %s: %s; make room there", self._path, error)
             self._failing = True

@@ -7,8 +7,7 @@ import logging
 import os
 import signal
 import socket
-import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -19,15 +18,17 @@ from threadpoolctl import threadpool_limits
 from hsnn.indexer.config import IndexerConfig
 from hsnn.monitoring.health import Health
 from hsnn.monitoring.process.gil import shorten_switch_interval
-from hsnn.serving.api.access import Access, read_tokens
+from hsnn.serving.api.access import Access, Token, read_tokens
 from hsnn.serving.api.app import Api, create_app
 from hsnn.serving.api.connection import KEEP_ALIVE_SECONDS, protocol
 from hsnn.serving.api.console_app import ConsoleApi, add_console
 from hsnn.serving.api.ingest import IngestApi
+from hsnn.serving.api.ingest_keys import IngestKeys
+from hsnn.serving.api.listening import bind, check_certificate
+from hsnn.serving.api.token_bucket import TokenBucket
 from hsnn.serving.config import Scope, ServingConfig, is_loopback
 from hsnn.serving.console.routes import Console
 from hsnn.serving.console.sampler import FigureSampler
-from hsnn.serving.errors import ServerError
 from hsnn.serving.ingest.appender import EventAppender
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
@@ -42,6 +43,42 @@ _log = logging.getLogger(__name__)
 _GRACE = 5
 
 
+class Standalone:
+    """What a server of one process has for itself. Workers of one server share it (`hsnn.serving.workers.worker`).
+
+    Parameters
+    ----------
+    listening
+        Bound to the address of the server.
+    port_file
+        Receives the port once the server listens on it.
+    """
+
+    def __init__(self, listening: socket.socket, port_file: Path | None = None) -> None:
+        self.listening, self.port_file = listening, port_file
+
+    def new_metrics(self) -> ServingMetrics:
+        """Make the metrics of this process."""
+        return ServingMetrics()
+
+    def new_health(self) -> Health:
+        """Make what this process says of its health."""
+        return Health(VERSION, WARM)
+
+    def new_bucket(self, name: str, rate: float) -> TokenBucket:  # noqa: ARG002 - workers find theirs by it
+        """Make the bucket of a caller, for `rate` per second."""
+        return TokenBucket(rate)
+
+    def writes_history(self) -> bool:
+        """Whether this process adds the rows of the console's history."""
+        return True
+
+    def run(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        """Answer until a signal; `on_stop` is called when it has come."""
+        on_start = partial(report_port, int(self.listening.getsockname()[1]), self.port_file)
+        UvicornServer(config, on_start, on_stop).run(sockets=[self.listening])
+
+
 def run(
     config: ServingConfig,
     redis_url: str,
@@ -50,7 +87,7 @@ def run(
     streaming: StreamingConfig | None = None,
     indexer: IndexerConfig | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT, then finish running requests; a second signal ends at once.
+    """Serve in one process until SIGTERM or SIGINT, then finish running requests; a second signal ends at once.
 
     Parameters
     ----------
@@ -79,28 +116,57 @@ def run(
     ServerTokenError
         A token is configured but not set.
     """
+    tokens = read_tokens(config)
+    check_certificate(config)
+    listening = bind(config)
+    port = int(listening.getsockname()[1])
+    try:
+        serve(
+            Standalone(listening, port_file),
+            config,
+            redis_url,
+            tokens,
+            stalled_after=stalled_after,
+            streaming=streaming,
+            indexer=indexer,
+        )
+    finally:
+        if port_file is not None:
+            port_file.unlink(missing_ok=True)
+    return port
+
+
+def serve(
+    process: Standalone,
+    config: ServingConfig,
+    redis_url: str,
+    tokens: Mapping[str, Token],
+    *,
+    stalled_after: float,
+    streaming: StreamingConfig | None,
+    indexer: IndexerConfig | None,
+) -> None:
+    """Follow the index and answer, in this process, until a signal; parameters as of `run`."""
     threadpool_limits(limits=1, user_api="blas")  # requests are answered side by side, each on one core
     shorten_switch_interval()
     mirror, metrics, health = (
         Mirror(engine=config.engine and engine_available(), double_buffered=True),
-        ServingMetrics(),
-        Health(VERSION, WARM),
+        process.new_metrics(),
+        process.new_health(),
     )
     health.expect(LOOP, within=stalled_after)
-    tokens = read_tokens(config)
-    _check_certificate(config)
-    listening = _listening_socket(config)
-    port = int(listening.getsockname()[1])
     redis = connect(redis_url)
     following = connect(redis_url, retry_timeouts=False)  # announced ends are obeyed while Redis hangs
     follower = MirrorFollower(following, mirror, metrics, health)
     # who can reach a server from another machine, and needs no token, may read only
-    access = Access(tokens, open_scopes=frozenset(Scope) if is_loopback(config.host) else {Scope.READ})
+    open_scopes = frozenset(Scope) if is_loopback(config.host) else {Scope.READ}
+    access = Access(tokens, open_scopes=open_scopes, new_bucket=process.new_bucket)
     api = Api(mirror, config, metrics, access=access, freshness=follower.freshness)
     ingest = None
     if streaming is not None:
         appender = EventAppender(partial(open_log, streaming.log), streaming, metrics)
-        ingest = IngestApi(appender, access, config, streaming)
+        keys = IngestKeys(config.ingest_keys, new_bucket=process.new_bucket)
+        ingest = IngestApi(appender, access, config, streaming, keys=keys)
     console = Console(
         redis,
         mirror,
@@ -112,12 +178,11 @@ def run(
     console_api = ConsoleApi(console, access)
     app = create_app(api, metrics, health, ingest)
     add_console(app, console_api, console, metrics)
-    server = _UvicornServer(uvicorn_config(app, config, metrics), port, port_file, on_stop=console_api.stop)
-    sampler = FigureSampler(redis, mirror, metrics)
+    sampler = FigureSampler(redis, mirror, metrics, writes=process.writes_history)
     follower.start()
     sampler.start()
     try:
-        server.run(sockets=[listening])
+        process.run(uvicorn_config(app, config, metrics), console_api.stop)
     finally:
         sampler.stop()
         follower.stop()
@@ -127,40 +192,50 @@ def run(
         api.close()
         if ingest is not None:
             ingest.close()
-        if port_file is not None:
-            port_file.unlink(missing_ok=True)
-    return port
 
 
-class _UvicornServer(uvicorn.Server):
-    """Uvicorn server that reports its port, and returns after a signal instead of raising it again."""
+def report_port(port: int, port_file: Path | None) -> None:
+    """Say that the server listens: in the log, and in a file for who waits for it."""
+    if port_file is not None:
+        aside = port_file.with_name(port_file.name + ".new")
+        aside.write_text(f"{port}\n")
+        os.replace(aside, port_file)
+    _log.info("serving on port %d", port)
+
+
+class UvicornServer(uvicorn.Server):
+    """Uvicorn server that says when it listens and when it stops, and returns after a signal, raising it no more."""
 
     def __init__(
-        self, config: uvicorn.Config, port: int, port_file: Path | None, on_stop: Callable[[], None] = lambda: None
+        self, config: uvicorn.Config, on_start: Callable[[], None], on_stop: Callable[[], None] = lambda: None
     ) -> None:
         super().__init__(config)
-        self._port, self._port_file, self._on_stop = port, port_file, on_stop
+        self._on_start, self._on_stop = on_start, on_stop
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop in order."""
         self._on_stop()
         await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
         await super().startup(sockets)
-        if self._port_file is not None:
-            aside = self._port_file.with_name(self._port_file.name + ".new")
-            aside.write_text(f"{self._port}\n")
-            os.replace(aside, self._port_file)
-        _log.info("serving on port %d", self._port)
+        self._on_start()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        """Handle signals inside."""
+        handlers = self.signal_handlers()
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def signal_handlers(self) -> dict[signal.Signals, Callable[[int, FrameType | None], None]]:
+        """Return what is done at which signal: the first one stops in order, a second one at once."""
+        return {signal.SIGTERM: self._stop, signal.SIGINT: self._stop}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is signal's
         self.force_exit = self.should_exit
@@ -182,36 +257,3 @@ def uvicorn_config(app: object, config: ServingConfig, metrics: ServingMetrics) 
         timeout_graceful_shutdown=_GRACE,
         server_header=False,
     )
-
-
-def _check_certificate(config: ServingConfig) -> None:
-    """Raise ServerError if certificate and key cannot be used; uvicorn would say so in a traceback."""
-    if config.tls_cert is None or config.tls_key is None:
-        return
-    for name, path in (("tls_cert", config.tls_cert), ("tls_key", config.tls_key)):
-        if not os.access(path, os.R_OK):
-            raise ServerError(f"serving.{name} names {path}, which cannot be read; name a PEM file")
-    try:
-        # an empty password: without one, OpenSSL would ask on the terminal and wait
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key, password="")
-    except (ssl.SSLError, ValueError) as error:
-        raise ServerError(
-            f"serving.tls_cert {config.tls_cert} and serving.tls_key {config.tls_key} cannot be used ({error}); both "
-            "are PEM, the key belongs to the first certificate of the chain and has no password"
-        ) from error
-
-
-def _listening_socket(config: ServingConfig) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    # asyncio disables Nagle's algorithm for sockets that name TCP; otherwise every answer waits 40 ms for an ACK
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((config.host, config.port))
-    except OSError as error:
-        listening.close()
-        raise ServerError(
-            f"cannot listen on {config.host}:{config.port}: {error.strerror}; "
-            "stop what listens there, or set serving.port (0 takes a free one)"
-        ) from error
-    return listening

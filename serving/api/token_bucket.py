@@ -43,3 +43,7 @@ class TokenBucket:
     def charge(self, count: int) -> None:
         """Take so many of what an admitted call has used, into debt if need be."""
         self._left -= count
+
+
+NewBucket = Callable[[str, float], TokenBucket]
+"""Makes the bucket of a name, for a rate per second."""

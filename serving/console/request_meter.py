@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import Counter, Histogram
+from prometheus_client.metrics_core import Metric
 
 from hsnn.serving.metrics import ServingMetrics
 
@@ -52,7 +53,7 @@ class Rates(NamedTuple):
 
 
 class RequestMeter:
-    """Read the metrics of a server.
+    """Read the metrics of a server: calls of all its workers; what concerns the mirror, which each has, of this one.
 
     Parameters
     ----------
@@ -68,14 +69,14 @@ class RequestMeter:
         metrics = self._metrics
         calls = [
             (float(labels["status"]), value)
-            for labels, value in _values(metrics.requests)
+            for labels, value in _values(metrics.counted(metrics.requests))
             if labels["endpoint"] in RETRIEVALS
         ]
-        deltas = {labels["kind"]: value for labels, value in _values(metrics.deltas)}
+        deltas = {labels["kind"]: value for labels, value in _values(metrics.deltas.collect())}
         return Counts(
             at=at,
-            calls=_buckets(metrics.request_seconds, RETRIEVALS)[1],
-            fresh=_buckets(metrics.freshness)[1],
+            calls=_buckets(metrics.counted(metrics.request_seconds), RETRIEVALS)[1],
+            fresh=_buckets(metrics.freshness.collect())[1],
             requests=sum(value for _, value in calls),
             errors=sum(value for status, value in calls if status >= _SERVER_ERROR),
             arrived=deltas.get("insert", 0.0),
@@ -87,8 +88,8 @@ class RequestMeter:
         seconds = after.at - before.at
         if seconds <= 0:
             return Rates(*(None,) * len(Rates._fields))
-        bounds = _buckets(self._metrics.request_seconds, RETRIEVALS)[0]
-        fresh_bounds = _buckets(self._metrics.freshness)[0]
+        bounds = _buckets(self._metrics.counted(self._metrics.request_seconds), RETRIEVALS)[0]
+        fresh_bounds = _buckets(self._metrics.freshness.collect())[0]
         calls, fresh = _difference(before.calls, after.calls), _difference(before.fresh, after.fresh)
         p50, p99 = (quantile(bounds, calls, q) for q in (0.5, 0.99))
         return Rates(
@@ -129,19 +130,21 @@ def quantile(bounds: NDArray[np.float64], counts: NDArray[np.float64], q: float)
     return low + (float(bounds[index]) - low) * (wanted - below) / float(counts[index])
 
 
-def _values(counter: Counter) -> list[tuple[dict[str, str], float]]:
+def _values(families: Iterable[Metric]) -> list[tuple[dict[str, str], float]]:
     return [
         (sample.labels, sample.value)
-        for family in counter.collect()
+        for family in families
         for sample in family.samples
         if sample.name.endswith("_total")
     ]
 
 
-def _buckets(histogram: Histogram, endpoints: tuple[str, ...] = ()) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _buckets(
+    families: Iterable[Metric], endpoints: tuple[str, ...] = ()
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return upper bounds and the observations of each bucket alone, (buckets,) both, summed over `endpoints`."""
     at_most: dict[float, float] = {}
-    for family in histogram.collect():
+    for family in families:
         for sample in family.samples:
             if sample.name.endswith("_bucket") and (not endpoints or sample.labels["endpoint"] in endpoints):
                 bound = float(sample.labels["le"])

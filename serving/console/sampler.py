@@ -31,6 +31,8 @@ class FigureSampler(Thread):
         A client whose values are bytes.
     mirror, metrics
         Of this server.
+    writes
+        Whether this process is the one of its server that appends rows.
     clock
         Monotonic clock, seconds.
     """
@@ -42,12 +44,13 @@ class FigureSampler(Thread):
         metrics: ServingMetrics,
         *,
         interval: float = INTERVAL,
+        writes: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="console history", daemon=True)
         self._reader, self._mirror = IndexReader(redis), mirror
         self._history, self._meter = FigureHistory(redis), RequestMeter(metrics)
-        self._interval, self._clock = interval, clock
+        self._interval, self._writes, self._clock = interval, writes, clock
         self._server = default_owner()
         self._counts: Counts = self._meter.counts(clock())
         self._before: LoopState | None = None
@@ -70,7 +73,7 @@ class FigureSampler(Thread):
             self.join(timeout=10)
 
     def sample(self) -> Sample:
-        """Measure since the last row, and append the next one."""
+        """Measure since the last time, and append a row, unless another process does."""
         state, counts = read_loop_state(self._reader), self._meter.counts(self._clock())
         seconds = max(counts.at - self._counts.at, 1e-9)
         rates, progress = self._meter.rates(self._counts, counts), state.progress
@@ -91,7 +94,8 @@ class FigureSampler(Thread):
             duplicates=self._per_second(state, DUPLICATE, seconds),
             **rates._asdict(),
         )
-        self._history.append(sample, time.time_ns() // 1_000_000)
+        if self._writes():
+            self._history.append(sample, time.time_ns() // 1_000_000)
         self._before, self._counts = state, counts
         return sample
 

@@ -16,7 +16,7 @@ import httpx
 import msgspec
 import pytest
 
-from hsnn.serving.api import server as server_module
+from hsnn.serving.api.listening import bind
 from hsnn.serving.api.server import run
 from hsnn.serving.client.client import Client
 from hsnn.serving.config import ServingConfig
@@ -72,7 +72,7 @@ class Process:
 
 def test_answers_do_not_wait_for_acknowledgements():
     """asyncio switches Nagle's algorithm off for sockets that name TCP alone; with it every answer takes 40 ms more."""
-    with server_module._listening_socket(ServingConfig(port=0)) as listening:
+    with bind(ServingConfig(port=0)) as listening:
         assert listening.proto == socket.IPPROTO_TCP
 
 
