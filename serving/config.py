@@ -129,8 +129,7 @@ class ServingConfig(Section):
         1,
         ge=1,
         le=64,
-        description="processes that answer on the port, about one per core; each keeps a mirror of its own, and rates "
-        "and max_connections are those of all together",
+        description="processes that answer on the port, about one per core; each keeps a mirror of its own",
     )
     deadline: Duration = Field(5.0, gt=0, description="a call that takes longer is given up")
     answer_log: Path | None = Field(None, description="file to which every answer is appended as a line of JSON")

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from hsnn.serving.api.token_bucket import TokenBucket
 
-# Sets of the table of addresses, and places in each: 20,000 addresses fill it to six tenths. It takes 0.8 MB.
-_SETS, _WAYS = 4096, 8
+# Sets of the table of addresses, and places in each: 20,000 addresses fill it to three tenths, so that hardly any set
+# has more than its places. It takes 1.6 MB.
+_SETS, _WAYS = 8192, 8
 
 # A bucket: the hash of its name (0: free), what is left, and when that was, monotonic seconds.
 _PLACE = np.dtype([("hash", np.uint64), ("left", np.float64), ("at", np.float64)])
@@ -33,11 +35,20 @@ class SharedRates:
         Buckets that are never given up.
     lock_file
         Created. A process that is killed lets go of its lock.
+    sets
+        Of places for addresses.
     """
 
-    def __init__(self, names: Sequence[str], lock_file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        lock_file: Path,
+        clock: Callable[[], float] = time.monotonic,
+        sets: int = _SETS,
+    ) -> None:
+        self._sets = sets
         self._named = {name: place for place, name in enumerate(names)}
-        places = len(names) + _SETS * _WAYS
+        places = len(names) + sets * _WAYS
         self._places = np.frombuffer(mmap.mmap(-1, places * _PLACE.itemsize), _PLACE)
         self._lock_file, self._clock = lock_file, clock
         lock_file.touch()
@@ -47,12 +58,12 @@ class SharedRates:
         lock = self._lock_file.open("rb")  # a lock is that of an opened file: processes must not share one
 
         def new_bucket(name: str, rate: float) -> TokenBucket:
-            return SharedBucket(self, name, rate, self._clock, lock.fileno())
+            return SharedBucket(self, name, rate, clock=self._clock, lock=lock)
 
         return new_bucket
 
     @contextmanager
-    def locked(self, lock: int) -> Iterator[None]:
+    def locked(self, lock: IO[bytes]) -> Iterator[None]:
         """Keep other processes out."""
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -73,7 +84,7 @@ class SharedRates:
         named = self._named.get(name)
         if named is not None:
             return named
-        start = len(self._named) + key % _SETS * _WAYS
+        start = len(self._named) + key % self._sets * _WAYS
         ways = self._places[start : start + _WAYS]
         same = np.flatnonzero(ways["hash"] == key)
         return start + int(same[0] if len(same) else np.argmin(ways["at"]))
@@ -89,10 +100,12 @@ class SharedBucket(TokenBucket):
     name
         Of the bucket.
     lock
-        Descriptor of the lock file, opened by this process.
+        The lock file, opened by this process.
     """
 
-    def __init__(self, rates: SharedRates, name: str, rate: float, clock: Callable[[], float], lock: int) -> None:
+    def __init__(
+        self, rates: SharedRates, name: str, rate: float, *, clock: Callable[[], float], lock: IO[bytes]
+    ) -> None:
         super().__init__(rate, clock)
         self._rates, self._name, self._lock = rates, name, lock
         self._key = int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()) or 1

@@ -119,7 +119,7 @@ class Supervisor:
             message = user_message(error)
             if message is None:
                 _log.exception("the worker failed")
-            _tell(messages, message or "its log says why")
+            _tell(messages, message or "a worker could not start; its log says why")
         finally:
             logging.shutdown()
             os._exit(status)
@@ -160,7 +160,8 @@ class Supervisor:
             pid, status = os.waitpid(process.pid, os.WNOHANG)
             if pid:
                 why = self._forget(number)
-                _log.error("worker %d (process %d) ended %s%s", number, pid, _how(status), f": {why}" if why else "")
+                how = f"{_how(status)}: {why}" if why else _how(status)
+                _log.error("worker %d (process %d) ended %s", number, pid, how)
                 ended.append((number, process))
         return ended
 

@@ -70,6 +70,7 @@ FIRING: dict[str, dict[str, str]] = {
         'hsnn_request_seconds_bucket{job="server",endpoint="retrieve",le="0.5"}': "0+100x90",
         'hsnn_request_seconds_bucket{job="server",endpoint="retrieve",le="+Inf"}': "0+100x90",
     },
+    "WorkersKeepEnding": {'hsnn_worker_restarts_total{job="server",instance="a",worker="1"}': "0+1x90"},
     "EventsOverHttpAreNotTaken": {'hsnn_ingest_failures_total{job="server",instance="a"}': "0+1x90"},
     "LeavesAreDamaged": {'hsnn_leaves_damaged_total{job="server",instance="a"}': "0x70 2x20"},
 }
@@ -104,6 +105,7 @@ WELL = {
     'hsnn_requests_total{job="server",endpoint="retrieve",status="503"}': "0+1x90",
     'hsnn_request_seconds_bucket{job="server",endpoint="retrieve",le="0.25"}': "0+100x90",
     'hsnn_request_seconds_bucket{job="server",endpoint="retrieve",le="+Inf"}': "0+100x90",
+    'hsnn_worker_restarts_total{job="server",instance="a",worker="1"}': "0x45 1x45",
     'hsnn_ingest_failures_total{job="server",instance="a"}': "0x90",
     'hsnn_leaves_damaged_total{job="server",instance="a"}': "0x90",
 }

@@ -32,6 +32,8 @@ from hsnn.serving.api.app import Api, create_app
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.workers.board import Board
+from hsnn.serving.workers.shared_metrics import WorkerCollector
 from tests.paths import ROOT
 
 ROOMS = ("evaluation", "hsnn", "indexer", "monitoring", "serving", "streaming", "trainer")
@@ -244,6 +246,8 @@ def known_metrics() -> dict[str, set[str]]:
             found.setdefault(name, {"job", "instance", "le"}).update(getattr(collector, "_labelnames", ()))
         for metric in registry.collect():
             found.setdefault(metric.name, {"job", "instance"})
+    for sample in (sample for metric in WorkerCollector(Board(1)).collect() for sample in metric.samples):
+        found[sample.name] = {"job", "instance", *sample.labels}
     return found
 
 

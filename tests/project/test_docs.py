@@ -78,7 +78,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 @cache
 def metrics() -> set[str]:
-    made = r"(?:Counter|Gauge|Histogram)\(\s*\"(hsnn_\w+)\""
+    made = r"(?:Counter|Gauge|Histogram)(?:MetricFamily)?\(\s*\"(hsnn_\w+)\""
     return {name for source in sources() for name in re.findall(made, source)}
 
 

@@ -35,7 +35,7 @@ from hsnn.streaming.schema.commands import End
 from hsnn.streaming.schema.events import Interaction, Item
 from hsnn.streaming.schema.item_life import NOT_KNOWN, apply_event
 from hsnn.streaming.schema.topics import topic_roles
-from tests.serving.api.test_server import Process
+from tests.serving.server_process import ServerProcess
 from tests.waiting import wait_until
 
 CONFIG = StreamingConfig()
@@ -321,7 +321,7 @@ class Sender(Thread):
 
 @pytest.mark.slow  # 15 s on a busy machine: the server's process imports PyTorch
 def test_what_was_accepted_is_in_the_log_when_the_server_is_killed(redis_server, tmp_path):
-    server = Process(redis_server, tmp_path, program=_INGEST_PROCESS)
+    server = ServerProcess(redis_server, tmp_path, program=_INGEST_PROCESS)
     senders = [Sender(name, server.url) for name in "abc"]
     try:
         with Client(server.url) as client:

@@ -6,7 +6,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -28,46 +27,7 @@ from hsnn.serving.search.retrieval import retrieve
 from hsnn.serving.search.similar import similar
 from hsnn.streaming.redis.keys import key
 from tests.base_installation import BASE_INSTALLATION
-from tests.paths import ROOT
-from tests.waiting import DEADLINE
-
-_PROCESS = """
-import sys
-from pathlib import Path
-from threading import Thread
-from hsnn.serving.config import ServingConfig
-from hsnn.serving.api.server import run
-run(ServingConfig.model_validate_json(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
-"""
-
-
-class Process:
-    """The server as a process of its own."""
-
-    def __init__(
-        self, redis_url: str, folder: Path, config: str = '{"port": 0, "engine": false}', program: str = _PROCESS
-    ) -> None:
-        self.port_file = folder / "port"
-        self.popen = subprocess.Popen([sys.executable, "-c", program, config, redis_url, str(self.port_file)], cwd=ROOT)
-        end = time.monotonic() + 100
-        while not self.port_file.exists():
-            assert self.popen.poll() is None, "the server ended"
-            assert time.monotonic() < end, "the server did not start"
-            time.sleep(0.02)
-        self.url = f"http://127.0.0.1:{int(self.port_file.read_text())}"
-
-    def wait_ready(self) -> None:
-        end = time.monotonic() + 500  # kernels are compiled where nobody has done so
-        while httpx.get(f"{self.url}/healthz/ready").status_code != 200:
-            assert time.monotonic() < end, "the server did not become ready"
-            time.sleep(0.02)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.popen.send_signal(number)
-        try:
-            return self.popen.wait(timeout=DEADLINE)
-        finally:
-            self.popen.kill()
+from tests.serving.server_process import SERVE, ServerProcess
 
 
 def test_answers_do_not_wait_for_acknowledgements():
@@ -82,7 +42,8 @@ def test_answers_do_not_wait_for_acknowledgements():
 def test_a_process_of_its_own_serves_and_ends_gracefully(redis_server, redis_client, plant, tmp_path, monkeypatch):
     monkeypatch.setenv("HSNN_TEST_TOKEN", "secret")
     log = tmp_path / "answers.jsonl"
-    server = Process(redis_server, tmp_path, f'{{"port": 0, "token_env": "HSNN_TEST_TOKEN", "answer_log": "{log}"}}')
+    config = f'{{"port": 0, "token_env": "HSNN_TEST_TOKEN", "answer_log": "{log}"}}'
+    server = ServerProcess(redis_server, tmp_path, config)
     try:
         assert httpx.get(f"{server.url}/healthz/live").status_code == 200
         assert httpx.get(f"{server.url}/healthz/ready").status_code == 503
@@ -127,7 +88,7 @@ def test_a_base_installation_answers_in_every_mode(redis_server, redis_client, n
     redis_client.set(key("current"), 1)
     plant.load(mirror)
     modes = [mode for mode in RetrievalMode if mode != "exact" or mirror.state.index.scorer.has_dot_product_scores]
-    server = Process(redis_server, tmp_path, '{"port": 0}', program=BASE_INSTALLATION + _PROCESS)
+    server = ServerProcess(redis_server, tmp_path, '{"port": 0}', program=BASE_INSTALLATION + SERVE)
     try:
         server.wait_ready()
         with Client(server.url) as client:
@@ -145,7 +106,7 @@ def test_a_base_installation_answers_in_every_mode(redis_server, redis_client, n
 
 @pytest.mark.slow
 def test_an_interrupt_ends_it_as_well(redis_server, tmp_path):
-    assert Process(redis_server, tmp_path).stop(signal.SIGINT) == 0
+    assert ServerProcess(redis_server, tmp_path).stop(signal.SIGINT) == 0
 
 
 def test_a_taken_port_is_an_error_with_a_remedy(redis_server):
@@ -159,7 +120,7 @@ def test_a_taken_port_is_an_error_with_a_remedy(redis_server):
 def test_health_is_quick_and_memory_bounded_whatever_clients_send(redis_server, redis_client, plant, tmp_path):
     plant.write(redis_client)
     redis_client.set(key("current"), 1)
-    server = Process(redis_server, tmp_path, '{"port": 0, "engine": false, "max_body": 7000000}')
+    server = ServerProcess(redis_server, tmp_path, '{"port": 0, "engine": false, "max_body": 7000000}')
     try:
         server.wait_ready()
         # where the event loop read or answered such a request, most pages would wait for half of one and more
@@ -239,7 +200,7 @@ def certificate(tmp_path) -> tuple[Path, Path]:
 @pytest.mark.slow
 def test_with_a_certificate_it_serves_https(redis_server, tmp_path, certificate):
     cert, key_file = certificate
-    server = Process(
+    server = ServerProcess(
         redis_server, tmp_path, f'{{"port": 0, "engine": false, "tls_cert": "{cert}", "tls_key": "{key_file}"}}'
     )
     try:
