@@ -10,7 +10,13 @@ from hsnn.indexer import metrics
 from hsnn.indexer.assign.rolling_sweep import RollingSweep
 from hsnn.indexer.build.leader import Leader
 from hsnn.indexer.config import IndexerConfig
-from hsnn.indexer.errors import PublishHeldError, ShutdownError, SnapshotNotFoundError, VersionRefusedError
+from hsnn.indexer.errors import (
+    PublishHeldError,
+    ShutdownError,
+    SnapshotNotFoundError,
+    VersionNotFoundError,
+    VersionRefusedError,
+)
 from hsnn.indexer.job_context import check_deadline
 from hsnn.indexer.store import streams
 from hsnn.indexer.store.publish_hold import current_hold
@@ -109,12 +115,16 @@ class IndexJobs:
         return removed
 
     def verify(self) -> VerifyReport | None:
-        """Verify the current version; damage is recorded in the audit trail."""
+        """Verify the current version; damage is recorded in the audit trail. None if it was removed meanwhile."""
         number = self._store.current()
         if number is None:
             return None
         recheck_after = _RECHECK_SWEEPS * self._config.item_sweep
-        report = verify(self._store, number, recheck_after, self._wait_and_reconcile)
+        try:
+            report = verify(self._store, number, recheck_after, self._wait_and_reconcile)
+        except VersionNotFoundError:
+            _log.info("version %d was removed while it was verified", number)
+            return None
         if not report.clean:
             _log.error("version %d is damaged, `hsnn index verify --repair` repairs it: %s", number, report.counts)
             self._audit.record("verify", outcome="failed", version=number, counts=report.counts)

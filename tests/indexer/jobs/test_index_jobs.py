@@ -209,6 +209,24 @@ def test_verify_gives_the_leader_time_and_then_puts_a_forgotten_expiry_on_record
     assert audit.read()[-1].detail["counts"]["stale"] == 1
 
 
+def test_verify_says_nothing_of_a_version_that_is_removed_meanwhile(
+    store, jobs, leader, toy, audit, monkeypatch
+) -> None:
+    toy.snapshot()
+    jobs.refresh()
+    toy.delete("i1")
+    jobs.stop()
+
+    def replace() -> list:
+        leader.publish(toy.snapshot(), "test")
+        store.drop_version(1)
+        return []
+
+    monkeypatch.setattr(leader, "reconcile", replace)
+    assert jobs.verify() is None
+    assert audit.read() == []
+
+
 def test_an_alarm_while_publishing_is_held_is_on_record_as_held(store, jobs, toy, answers, audit) -> None:
     toy.snapshot()
     jobs.refresh()

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from hsnn.indexer.errors import VersionNotFoundError
 from hsnn.indexer.store import posting_lists
 from hsnn.indexer.store.delta import Delta
 from hsnn.indexer.store.posting_lists import LeafSlot
@@ -133,6 +134,17 @@ def test_what_the_leader_does_within_the_patience_is_no_damage(leader, store, to
     assert verify(store, 1, 3.0, wait).clean
     assert waited == [3.0]
     assert verify(store, 1, 3.0, waited.append).unassigned == ["newer"]
+
+
+def test_a_version_that_is_removed_meanwhile_is_not_called_damaged(leader, store, toy, version) -> None:
+    toy.delete("i4")  # something to look at twice
+
+    def replace(seconds: float) -> None:
+        leader.publish(toy.snapshot(), "test")
+        store.drop_version(1)
+
+    with pytest.raises(VersionNotFoundError):
+        verify(store, 1, 3.0, replace)
 
 
 def test_a_version_that_is_not_in_use_is_held_against_no_catalogue(leader, store, toy, version, shard_keys_of) -> None:
