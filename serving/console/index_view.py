@@ -112,6 +112,11 @@ def list_versions(reader: IndexReader) -> dict[str, Any]:
 def version_difference(reader: IndexReader, before: int, after: int) -> dict[str, Any]:
     """Compare two versions as they are now: what came, left and moved, and the nodes that changed most.
 
+    Returns
+    -------
+    dict
+        ``by_node`` has the items that entered and left each node of the later version: ``came`` and ``went``, (K,).
+
     Raises
     ------
     ConsoleError
@@ -121,6 +126,11 @@ def version_difference(reader: IndexReader, before: int, after: int) -> dict[str
         found = diff_versions(reader, before, after)
     except VersionNotFoundError as error:
         raise ConsoleError(str(error), 404) from error
+    count = reader.manifest(after).nodes
+    by_node = {name: [0] * count for name in ("came", "went")}
+    for change in found.nodes:
+        if change.node < count:  # the version before may have had more
+            by_node["came"][change.node], by_node["went"][change.node] = change.came, change.went
     return {
         "before": before,
         "after": after,
@@ -131,4 +141,5 @@ def version_difference(reader: IndexReader, before: int, after: int) -> dict[str
         "some_came": found.only_after[:_DIFFERENCES_SHOWN],
         "some_left": found.only_before[:_DIFFERENCES_SHOWN],
         "nodes": [change._asdict() for change in found.nodes[:_DIFFERENCES_SHOWN]],
+        "by_node": by_node,
     }

@@ -66,6 +66,21 @@ def recent_recall(progress: dict[str, Any]) -> dict[str, float]:
     return recall
 
 
+def recent_signals(progress: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the drift signals with the values of their last windows, oldest first; none before the first window.
+
+    Examples
+    --------
+    >>> recent_signals({"signals": {"users_rate": [[1000, 0.5], [2000, 0.75]]}})
+    [{'name': 'users_rate', 'ends': [1000, 2000], 'values': [0.5, 0.75]}]
+    """
+    signals: dict[str, list[tuple[int, float]]] = progress.get("signals") or {}
+    return [
+        {"name": name, "ends": [end for end, _ in recent], "values": [value for _, value in recent]}
+        for name, recent in sorted(signals.items())
+    ]
+
+
 def _owner(value: Any) -> str | None:
     """Return the process that holds a lease, ``TOKEN:PROCESS``."""
     return None if value is None else str(value.decode(errors="replace")).partition(":")[2]

@@ -17,7 +17,7 @@ from hsnn.serving.config import Scope
 from hsnn.serving.console import catalogue, index_view, operator_actions, stream_view, window_view
 from hsnn.serving.console.history import SPAN, FigureHistory, as_series
 from hsnn.serving.console.overview import Overview
-from hsnn.serving.console.progress import read_loop_state
+from hsnn.serving.console.progress import read_loop_state, recent_signals
 from hsnn.serving.errors import ConsoleError
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
@@ -130,6 +130,7 @@ class Console:
             ("changes", "GET", read, lambda query: stream_view.item_changes(reader)),  # noqa: ARG005
             ("windows", "GET", read, lambda query: self._windows()),  # noqa: ARG005
             ("dead_letters", "GET", read, lambda query: stream_view.dead_letters(self._streaming)),  # noqa: ARG005
+            ("signals", "GET", read, lambda query: self._signals()),  # noqa: ARG005
             ("timeline", "GET", read, lambda query: operator_actions.timeline(reader)),  # noqa: ARG005
             ("jobs", "GET", read, lambda query: operator_actions.jobs(reader)),  # noqa: ARG005
             ("jobs/{name}/{op}", "POST", write, self._ask_job),
@@ -149,6 +150,9 @@ class Console:
 
     def _windows(self) -> dict[str, Any]:
         return window_view.windows(read_loop_state(self._reader).progress, self._streaming)
+
+    def _signals(self) -> list[dict[str, Any]]:
+        return recent_signals(read_loop_state(self._reader).progress)
 
     def _difference(self, query: ConsoleQuery) -> dict[str, Any]:
         before, after = (_number(query.parameters.get(name, "")) for name in ("before", "after"))

@@ -14,6 +14,7 @@ const TICKS = 5;
 const COLOURS = [
   ["traffic", "Traffic"],
   ["age", "Age"],
+  ["change", "Change"],
 ];
 
 export function Index({ feed, rest, session }) {
@@ -24,14 +25,16 @@ export function Index({ feed, rest, session }) {
   const [colour, setColour] = useState("traffic");
   const [node, setNode] = useState(rest ? Number(rest) : null);
   const [open, setOpen] = useState(null);
+  const pair = colour === "change" && neighbours(versions.data);
+  const change = useDocument(pair ? `/v1/console/diff?before=${pair[0]}&after=${pair[1]}` : null).data;
   useEffect(() => rest && setNode(Number(rest)), [rest]);
   return (
     <div class="page">
       <div class="columns picture-side">
         <Panel title="Nodes" note="each rectangle is a node, as large as it has items" actions={<Choice label="Colour by" options={COLOURS} value={colour} onChange={setColour} />}>
-          <Loaded of={nodes}>{(data) => <Nodes data={data} colour={colour} chosen={node} onChoose={setNode} />}</Loaded>
+          <Loaded of={nodes}>{(data) => <Nodes data={data} colour={colour} change={change} chosen={node} onChoose={setNode} />}</Loaded>
         </Panel>
-        <Node node={node} nodes={nodes.data} tick={tick} onOpen={setOpen} onChoose={setNode} />
+        <Node node={node} nodes={nodes.data} change={change} tick={tick} onOpen={setOpen} onChoose={setNode} />
       </div>
       <Loaded of={versions}>{(data) => <Versions data={data} session={session} onActed={() => setActed(acted + 1)} />}</Loaded>
       {open && <Item id={open} onClose={() => setOpen(null)} />}
@@ -39,18 +42,44 @@ export function Index({ feed, rest, session }) {
   );
 }
 
-// The share of the colour, 0 to 1, of each node: by rank, so that one busy node does not make all others pale.
-function shades(data, colour) {
-  const values = data.size.map((size, node) => (size ? (colour === "traffic" ? data.traffic[node] / size : data.age[node]) : null));
+// The version in use and the one before it; null if there is none before.
+function neighbours(versions) {
+  const kept = versions ? versions.versions.map((version) => version.version) : [];
+  const before = kept[kept.indexOf(versions?.current) + 1];
+  return before === undefined ? null : [before, versions.current];
+}
+
+const SHADED = {
+  traffic: (data, node) => data.traffic[node] / data.size[node],
+  age: (data, node) => data.age[node],
+  change: (data, node, change) => (change ? (change.by_node.came[node] + change.by_node.went[node]) / data.size[node] : 0),
+};
+
+const ENDS = { traffic: ["little traffic per item", "much"], age: ["young", "old"], change: ["few items came or went", "many"] };
+
+// The share of the colour, 0 to 1, of each node: by rank, so that one busy node does not make all others pale. Equals
+// have one colour.
+function shades(data, colour, change) {
+  const values = data.size.map((size, node) => (size ? SHADED[colour](data, node, change) : null));
   const order = values.map((_, node) => node).filter((node) => values[node] !== null).sort((one, other) => values[one] - values[other]);
   const shade = values.map(() => 0);
-  order.forEach((node, rank) => (shade[node] = order.length > 1 ? rank / (order.length - 1) : 1));
+  order.forEach((node, rank) => {
+    const equal = rank > 0 && values[node] === values[order[rank - 1]];
+    shade[node] = equal ? shade[order[rank - 1]] : rank / Math.max(order.length - 1, 1);
+  });
   return shade;
 }
 
-function Nodes({ data, colour, chosen, onChoose }) {
+// What became of a node between two versions, in words.
+function changed(change, node) {
+  if (!change) return "";
+  const { came, went } = change.by_node;
+  return `; ${number(came[node])} came and ${number(went[node])} went since version ${change.before}`;
+}
+
+function Nodes({ data, colour, change, chosen, onChoose }) {
   const rects = useMemo(() => hierarchyMap(data.levels, data.size, WIDTH, HEIGHT), [data]);
-  const shade = useMemo(() => shades(data, colour), [data, colour]);
+  const shade = useMemo(() => shades(data, colour, change), [data, colour, change]);
   const items = data.size.reduce((sum, size) => sum + size, 0);
   if (!items) return <Empty>No item is in the index yet.</Empty>;
   const { balance } = data;
@@ -70,7 +99,7 @@ function Nodes({ data, colour, chosen, onChoose }) {
                   style={{ fill: `color-mix(in oklab, var(--accent) ${Math.round(8 + 72 * shade[node])}%, var(--raised))` }}
                   onClick={() => onChoose(node)}
                 >
-                  <title>{`node ${node}: ${plural(data.size[node], "item")}, ${percent(data.traffic[node])} of the traffic, half of them older than ${span(3600 * (data.age[node] || 0))}; ${data.label[node]}`}</title>
+                  <title>{`node ${node}: ${plural(data.size[node], "item")}, ${percent(data.traffic[node])} of the traffic, half of them older than ${span(3600 * (data.age[node] || 0))}${changed(change, node)}; ${data.label[node]}`}</title>
                 </rect>
                 {rect[2] > 66 && rect[3] > 18 && (
                   <text x={rect[0] + 6} y={rect[1] + 15} class={shade[node] > 0.6 ? "on" : ""}>
@@ -83,7 +112,7 @@ function Nodes({ data, colour, chosen, onChoose }) {
       </svg>
       <div class="bar">
         <span class="scale">
-          {colour === "traffic" ? "little traffic per item" : "young"} <i /> {colour === "traffic" ? "much" : "old"}
+          {ENDS[colour][0]} <i /> {ENDS[colour][1]}
         </span>
         <span class="note">
           {data.levels.map((count) => number(count)).join(" × ")} nodes; the fullest has {number(balance.max_over_mean, 1)} times the mean, {number(balance.dead)} have no item
@@ -98,13 +127,13 @@ const LETTER = 7;
 
 const clipped = (text, width) => (text.length * LETTER <= width ? text : `${text.slice(0, Math.max(Math.floor(width / LETTER) - 1, 1))}…`);
 
-function Node({ node, nodes, tick, onOpen, onChoose }) {
+function Node({ node, nodes, change, tick, onOpen, onChoose }) {
   const found = useDocument(node === null ? null : `/v1/console/nodes/${node}`, tick);
   if (node === null) return <Largest nodes={nodes} onChoose={onChoose} />;
   return (
     <Panel
       title={`Node ${node}`}
-      note={found.data && `${plural(found.data.size, "item")}, those with the most traffic first`}
+      note={found.data && `${plural(found.data.size, "item")}, those with the most traffic first${changed(change, node)}`}
       actions={
         <button type="button" onClick={() => onChoose(null)}>
           All nodes

@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { ago, clock, day, number, plural, seconds, span } from "../format.js";
+import { ago, clock, day, number, plural, seconds, short, span } from "../format.js";
 import { Action, Choice, Empty, Loaded, Panel, useDocument } from "../parts.jsx";
 
 // Ticks of the live stream, two seconds each, between two looks.
@@ -8,8 +8,10 @@ const TICKS = 2;
 const ABOUT = {
   alarms: "carries out what the rule of an alarm says",
   clean: "removes old versions and snapshots",
+  flips: "returns to the version before if the new one answers worse",
   rebalance: "has too full nodes split and empty ones merged",
   refresh: "builds a version of the newest snapshot",
+  requests: "runs, pauses and resumes jobs on request",
   settle: "places new items, removes expired ones",
   sweep: "moves items to nearer nodes, a few at a time",
   verify: "compares the index with what should be in it",
@@ -23,12 +25,16 @@ export function Jobs({ feed, session }) {
   const [asked, setAsked] = useState(0);
   const jobs = useDocument("/v1/console/jobs", tick + asked / 1000);
   const timeline = useDocument("/v1/console/timeline", tick);
+  const signals = useDocument("/v1/console/signals", tick);
   return (
     <div class="page">
       <Panel title="Jobs of the scheduler" note="bars are the last runs, oldest first, as high as they took long">
         <Loaded of={jobs}>{(data) => <JobTable jobs={data} session={session} onAsked={() => setAsked(asked + 1)} />}</Loaded>
       </Panel>
       <Timeline of={timeline} />
+      <Panel title="Signals" note="what is watched for drift, in the last windows of the stream, the newest at the right">
+        <Loaded of={signals}>{(data) => <Signals signals={data} alarms={timeline.data || []} />}</Loaded>
+      </Panel>
     </div>
   );
 }
@@ -93,6 +99,40 @@ function JobTable({ jobs, session, onAsked }) {
         </tbody>
       </table>
     </div>
+  );
+}
+
+function Signals({ signals, alarms }) {
+  if (!signals.length) return <Empty>No window of the stream has ended yet: see monitoring.drift.window.</Empty>;
+  return (
+    <ul class="signals">
+      {signals.map(({ name, ends, values }) => {
+        const alarm = alarms.find((entry) => entry.event === "alarm" && entry.kind === name);
+        return (
+          <li key={name}>
+            <span>
+              <i class={`dot ${alarm ? "bad" : ""}`} /> {named(name)} {alarm && <span class="note">alarm {ago(alarm.at)}</span>}
+            </span>
+            <Spark values={values} label={`${named(name)}, ${plural(values.length, "window")}`} />
+            <b title={`window until ${day(ends[ends.length - 1])}`}>{short(values[values.length - 1])}</b>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+// Units of a small line; it is scaled to its place.
+const SPARK = [100, 20];
+
+function Spark({ values, label }) {
+  const low = Math.min(...values);
+  const room = Math.max(...values) - low || 1;
+  const points = values.map((value, index) => `${(SPARK[0] * (index + 0.5)) / values.length},${SPARK[1] * (0.9 - (0.8 * (value - low)) / room)}`);
+  return (
+    <svg class="spark" viewBox={`0 0 ${SPARK.join(" ")}`} preserveAspectRatio="none" role="img" aria-label={label}>
+      <polyline points={points.join(" ")} />
+    </svg>
   );
 }
 
@@ -221,7 +261,7 @@ function words(entry) {
     case "replay":
       return `${number(detail.letters)} dead letters of ${detail.topic} (${named(detail.reason)}) sent again`;
     case "verify":
-      return `The index is damaged${version}: ${Object.entries(detail).map(([name, count]) => `${count} ${name}`).join(", ")}`;
+      return `The index is damaged${version}: ${Object.entries(detail.counts || {}).filter(([, count]) => count).map(([name, count]) => `${number(count)} ${name}`).join(", ")}`;
     case "repair":
       return `The index was repaired${version}`;
     default:

@@ -62,6 +62,12 @@ def test_now_says_what_the_loop_does_and_what_is_wrong(client, redis_client):
     assert ask(client, "history", seconds=900) == {"t": [], "recall": {}}
 
 
+def test_signals_are_those_of_the_last_windows(client, redis_client):
+    assert ask(client, "signals") == []
+    redis_client.hset(key("progress"), "signals", '{"model_loss": [[1000, 6.5], [2000, 6.25]]}')
+    assert ask(client, "signals") == [{"name": "model_loss", "ends": [1000, 2000], "values": [6.5, 6.25]}]
+
+
 def test_before_the_first_version_now_answers_and_the_rest_says_why_not(redis_client):
     client = serve(redis_client, Mirror())
     assert ask(client, "now")["index"]["items"] is None
@@ -137,6 +143,8 @@ def test_versions_are_compared_and_rolled_back_to(client, redis_client, plant):
     assert ([version["version"] for version in found["versions"]], found["current"]) == ([3, 2], 3)
     difference = ask(client, "diff", before=2, after=3)
     assert (difference["moved"], difference["common"], difference["came"]) == (1, 60, 0)
+    came, went = difference["by_node"]["came"], difference["by_node"]["went"]
+    assert (sum(came), sum(went), came[5], went[0]) == (1, 1, 1, 1)
     assert client.post("/v1/console/rollback", json={"version": 9}).status_code == 409
     assert client.post("/v1/console/rollback", json={"version": 2, "hold": True}).json() == {"current": 2}
     assert ask(client, "versions")["hold"]["reason"] == "rolled back to version 2"
